@@ -1,0 +1,7 @@
+"""Hooks, one a file."""
+
+from .checkpoint_hook import ResumableCheckpointHook
+from .pseudo_gt_hook import SMPLPseudoGTHook
+from .visualization_hook import RefinementVisualizationHook
+
+__all__ = ['RefinementVisualizationHook', 'ResumableCheckpointHook', 'SMPLPseudoGTHook']

@@ -1,0 +1,332 @@
+"""The hook that refines each batch and learns the regressors before and after."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.device import get_device
+from mmengine.dist import barrier, get_rank, is_main_process
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from torch import Tensor
+
+from mmjrr.datasets.fits import save_fits
+from mmjrr.fileio import atomic_write, sha256, versions
+from mmjrr.joints import H36M_JOINTS_MMPOSE
+from mmjrr.refinement import FitEnergy, FitRefiner, PseudoGTStore
+from mmjrr.refinement.refiner import Observations
+from mmjrr.registry import BODY_MODELS, HOOKS, RENDERERS
+from mmjrr.regressors import JointRegressor, fit_joint_regressor
+from mmjrr.rendering import PerspectiveCamera
+
+PARAMETERS = ('global_orient', 'body_pose', 'betas', 'transl')
+
+
+@HOOKS.register_module()
+class SMPLPseudoGTHook(Hook):
+    """Refines SMPL fits into pseudo ground truth, and learns J_spin and J_opt.
+
+    - ``before_train``: J_spin is fitted from the initial fits to the annotated joints (or loaded,
+      when a resumed run has it).
+    - ``before_train_iter``: the batch is refined, stored, and put into the batch as ``fits_init``
+      and ``fits_refined`` for the model's discriminator step.
+    - ``after_train``: J_opt is fitted from all refined fits, and pseudo ground truth is exported
+      in SPIN's npz layout.
+
+    It leaves in the work directory ``J_spin.npy`` and ``J_opt.npy`` (each with a ``.json`` of
+    joint names, source and checksum), ``pseudo_gt.npz``, ``refinement.json`` (a summary), and the
+    folder ``pseudo_gt`` of shards.
+
+    Args:
+        body_model: Config of the body model.
+        renderer: Config of the silhouette renderer, without ``faces``; ``None`` only if the
+            silhouette term is off. Defaults to ``dict(type='ContourSilhouette',
+            image_size=(224, 224))``.
+        energy: Options of :class:`mmjrr.refinement.FitEnergy`: which terms, and their weights.
+        num_iters: Adam steps a batch. Defaults to 100.
+        lr: Their learning rate. Defaults to 1e-2.
+        betas: Adam's moments. Defaults to (0.9, 0.999).
+        regressor: The regressor used while refining. Defaults to ``None``: J_spin, fitted here.
+        init_root: How frames are aligned for the fit of J_spin: a joint's name, ``'mean'``, or
+            ``None`` for absolute positions. Defaults to ``'pelvis'``, since SPIN's translation is
+            crude.
+        root: The same for J_opt. Defaults to ``None``: the refined translation is known.
+        min_keypoints: Samples with fewer annotated 3D joints are refined but do not take part in
+            the fit of J_opt. Defaults to 1.
+        fit_batch_size: Frames for which vertices are computed at once for the fits. Defaults to 64.
+    """
+
+    priority = 'NORMAL'
+
+    def __init__(
+        self,
+        body_model: dict,
+        renderer: dict | None = None,
+        energy: dict | None = None,
+        num_iters: int = 100,
+        lr: float = 1e-2,
+        betas: tuple[float, float] = (0.9, 0.999),
+        regressor: str | None = None,
+        init_root: str | None = 'pelvis',
+        root: str | None = None,
+        fit_batch_size: int = 64,
+    ) -> None:
+        if fit_batch_size < 1:
+            raise ValueError(f'fit_batch_size: found {fit_batch_size}, expected at least 1')
+        self.energy = FitEnergy(**(energy or {}))
+        self.body = BODY_MODELS.build(body_model)
+        self.body.requires_grad_(False)
+        self.body_model = dict(body_model)
+        renderer = dict(renderer or dict(type='ContourSilhouette', image_size=(224, 224)))
+        self.renderer = RENDERERS.build(dict(renderer, faces=self.body.faces))
+        self.num_iters = num_iters
+        self.lr = lr
+        self.betas = tuple(betas)
+        self.regressor = regressor
+        self.init_root = init_root
+        self.root = root
+        self.fit_batch_size = fit_batch_size
+        self.refiner: FitRefiner
+
+    # ------------------------------------------------------------------ before any refinement
+
+    def before_train(self, runner: Runner) -> None:
+        """Check the folder, bring in J_spin, build the refiner."""
+        self.work_dir = Path(runner.work_dir)
+        self.store = PseudoGTStore(self.work_dir / 'pseudo_gt')
+        self._check_store(runner)
+        device = torch.device(get_device())
+        self.device = device
+        self.body.to(device)
+        self.renderer.to(device)
+        spin = self._initial_regressor(runner).to(device)
+        self.spin = spin
+        model = runner.model
+        self.refiner = FitRefiner(
+            body=self.body,
+            regressor=spin,
+            renderer=self.renderer,
+            energy=self.energy,
+            discriminator=model.module if is_model_wrapper(model) else model,
+            num_iters=self.num_iters,
+            lr=self.lr,
+            betas=self.betas,
+        )
+
+    def _check_store(self, runner: Runner) -> None:
+        if is_main_process():
+            found = len(self.store.shards())
+            if found and not runner._resume:
+                raise FileExistsError(
+                    f'{self.store.root} holds {found} refined batches of an earlier run: add '
+                    '--resume to continue it, or choose another --work-dir'
+                )
+            # Batches past the checkpoint are refined again, to the same result.
+            self.store.drop_from(runner.iter)
+        barrier()
+
+    def _initial_regressor(self, runner: Runner) -> JointRegressor:
+        if self.regressor is not None:
+            return JointRegressor.load(self.regressor).reorder(H36M_JOINTS_MMPOSE)
+        path = self.work_dir / 'J_spin.npy'
+        if is_main_process() and not (runner._resume and path.is_file()):
+            dataset = runner.train_dataloader.dataset
+            runner.logger.info(f'Fitting J_spin on {len(dataset)} initial fits ...')
+            self._fit(runner, self._initial_fits(dataset), path, self.init_root, 'initial fits')
+        barrier()
+        return JointRegressor.load(path).reorder(H36M_JOINTS_MMPOSE)
+
+    def _initial_fits(self, dataset: Any) -> Iterator[dict[str, np.ndarray]]:
+        for start in range(0, len(dataset), self.fit_batch_size):
+            samples = [
+                dataset.fit_sample(index)
+                for index in range(start, min(start + self.fit_batch_size, len(dataset)))
+            ]
+            yield {
+                name: np.stack([np.asarray(sample[name]) for sample in samples])
+                for name in (*PARAMETERS, 'keypoints_3d', 'keypoints_3d_weight')
+            }
+
+    # ------------------------------------------------------------------ refinement
+
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict | None = None
+    ) -> None:
+        """Refine the batch, store it, hand it to the discriminator's step."""
+        assert data_batch is not None
+        init, observed = self._unpack(data_batch)
+        hub = runner.message_hub
+        weights = hub.get_info('mmjrr_term_weights', None)
+        try:
+            result = self.refiner.refine(init, observed, weights=weights)
+        except (FloatingPointError, ValueError) as error:
+            names = [sample.imgname for sample in data_batch['data_samples']]
+            raise type(error)(f'{error}\nbatch {batch_idx}: {names}') from error
+        if weights is None:
+            # Measured once, at the first iteration of the first batch, and kept: a weight
+            # measured anew in each batch would grow as the discriminators learn.
+            hub.update_info('mmjrr_term_weights', result.weights)
+            shown = {name: float(f'{value:.4g}') for name, value in result.weights.items()}
+            runner.logger.info(f'Weights of the terms: {shown}')
+        data_batch['fits_init'] = result.init
+        data_batch['fits_refined'] = result.refined
+        self._store(batch_idx, data_batch, observed, result)
+        for name, value in result.terms_refined.items():
+            hub.update_scalar(f'train/energy_{name}', float(value.mean()))
+        if result.iou_refined is not None and result.iou_init is not None:
+            hub.update_scalar('train/iou_init', float(result.iou_init.mean()))
+            hub.update_scalar('train/iou_opt', float(result.iou_refined.mean()))
+
+    def _unpack(self, data_batch: dict) -> tuple[dict[str, Tensor], Observations]:
+        samples = data_batch['data_samples']
+
+        def stacked(name: str) -> Tensor:
+            return torch.stack([getattr(sample, name) for sample in samples]).to(self.device)
+
+        box = torch.tensor(
+            np.stack([np.asarray(sample.box, dtype=np.float32) for sample in samples])
+        ).to(self.device)
+        camera = PerspectiveCamera(
+            stacked('focal_length'), stacked('principal_point'), stacked('distortion')
+        ).crop(box, self.renderer.image_size)
+        height, width = self.renderer.image_size
+        scale = torch.stack(
+            [width / (box[:, 2] - box[:, 0]), height / (box[:, 3] - box[:, 1])], dim=1
+        )
+        inputs = data_batch.get('inputs') or {}
+        mask = inputs.get('mask')
+        if isinstance(mask, (list, tuple)):
+            mask = torch.stack([torch.as_tensor(m) for m in mask])
+        if mask is None and self.energy.enabled('silhouette'):
+            raise ValueError(
+                "the silhouette term is on, but the batch holds no masks: set the dataset's "
+                'mask_file, or energy=dict(terms=dict(silhouette=None))'
+            )
+        observed = Observations(
+            keypoints_3d=stacked('keypoints_3d'),
+            keypoints_3d_weight=stacked('keypoints_3d_weight'),
+            keypoints_2d=(stacked('keypoints_2d') - box[:, None, :2]) * scale[:, None],
+            keypoints_2d_weight=stacked('keypoints_2d_weight'),
+            camera=camera,
+            mask=None if mask is None else mask.to(self.device),
+        )
+        return {name: stacked(name) for name in PARAMETERS}, observed
+
+    def _store(self, batch_idx: int, data_batch: dict, observed: Observations, result: Any) -> None:
+        samples = data_batch['data_samples']
+        arrays: dict[str, np.ndarray] = {
+            'sample_idx': np.array([sample.sample_idx for sample in samples]),
+            'imgname': np.array([sample.imgname for sample in samples]),
+            'keypoints_3d': observed.keypoints_3d.cpu().numpy(),
+            'keypoints_3d_weight': observed.keypoints_3d_weight.cpu().numpy(),
+            'keypoints_2d': np.stack([sample.keypoints_2d.numpy() for sample in samples]),
+            'box': np.stack([np.asarray(sample.box, dtype=np.float32) for sample in samples]),
+        }
+        for name in PARAMETERS:
+            arrays[name] = result.refined[name].cpu().numpy()
+            arrays[f'init_{name}'] = result.init[name].cpu().numpy()
+        for name, value in result.terms_refined.items():
+            arrays[f'energy_{name}'] = value.cpu().numpy()
+            arrays[f'init_energy_{name}'] = result.terms_init[name].cpu().numpy()
+        if result.iou_refined is not None:
+            arrays['iou'] = result.iou_refined.cpu().numpy()
+            arrays['init_iou'] = result.iou_init.cpu().numpy()
+        self.store.put(batch_idx, arrays, rank=get_rank())
+
+    # ------------------------------------------------------------------ after all poses are refined
+
+    def after_train(self, runner: Runner) -> None:
+        """Fit J_opt, export pseudo ground truth, say where everything is."""
+        barrier()
+        if is_main_process():
+            arrays = self.store.load()
+            count = len(arrays['sample_idx'])
+            runner.logger.info(f'Fitting J_opt on {count} refined fits ...')
+            fits = self.store.batches(arrays, self.fit_batch_size)
+            self._fit(runner, fits, self.work_dir / 'J_opt.npy', self.root, 'refined fits')
+            self._export(runner, arrays)
+            self._summarise(runner, arrays)
+        barrier()
+
+    def _fit(
+        self,
+        runner: Runner,
+        batches: Iterator[dict[str, np.ndarray]],
+        path: Path,
+        root: str | None,
+        source: str,
+    ) -> None:
+        def vertices_and_joints() -> Iterator[tuple[Tensor, Tensor]]:
+            for batch in batches:
+                with torch.no_grad():
+                    parameters = {
+                        name: torch.from_numpy(batch[name]).to(self.device) for name in PARAMETERS
+                    }
+                    vertices = self.body(**parameters).vertices
+                joints = torch.from_numpy(batch['keypoints_3d']).clone()
+                joints[torch.from_numpy(batch['keypoints_3d_weight']) <= 0] = float('nan')
+                yield vertices, joints.to(self.device)
+
+        fit = fit_joint_regressor(
+            vertices_and_joints(), joint_names=H36M_JOINTS_MMPOSE, root=root
+        )
+        runner.logger.info(f'{path.stem}: {fit}')
+        regressor = fit.regressor
+        regressor.body_model = str(self.body_model.get('type'))
+        regressor.provenance.update(
+            source=source,
+            root=root,
+            seed=runner.seed,
+            config=str(runner.cfg.filename or ''),
+            relative_gap=float(fit.gap),
+            versions=versions(),
+        )
+        regressor.save(path)
+
+    def _export(self, runner: Runner, arrays: dict[str, np.ndarray]) -> None:
+        box = arrays['box']
+        joints = np.concatenate(
+            [arrays['keypoints_3d'], arrays['keypoints_3d_weight'][..., None]], axis=-1
+        )
+        save_fits(
+            self.work_dir / 'pseudo_gt.npz',
+            imgname=arrays['imgname'],
+            pose=np.concatenate([arrays['global_orient'], arrays['body_pose']], axis=1),
+            betas=arrays['betas'],
+            transl=arrays['transl'],
+            center=(box[:, :2] + box[:, 2:]) / 2,
+            scale=(box[:, 2] - box[:, 0]) / 200,
+            part=arrays['keypoints_2d'],
+            S=joints,
+            provenance=dict(
+                method='mmjrr refinement',
+                config=str(runner.cfg.filename or ''),
+                seed=runner.seed,
+                regressor=self.regressor or f'J_spin sha256 {sha256(self.work_dir / "J_spin.npy")}',
+                versions=versions(),
+            ),
+        )
+
+    def _summarise(self, runner: Runner, arrays: dict[str, np.ndarray]) -> None:
+        summary: dict[str, Any] = {'frames': len(arrays['sample_idx'])}
+        for name, array in arrays.items():
+            if name.startswith(('energy_', 'init_energy_')) or name in ('iou', 'init_iou'):
+                summary[name] = float(array.astype(np.float64).mean())
+        summary['term_weights'] = runner.message_hub.get_info('mmjrr_term_weights', None)
+        with atomic_write(self.work_dir / 'refinement.json') as temporary:
+            temporary.write_text(json.dumps(summary, indent=2) + '\n')
+        runner.logger.info(
+            f'Refined {summary["frames"]} frames.\n'
+            f'  pseudo ground truth (SPIN layout)  {self.work_dir / "pseudo_gt.npz"}\n'
+            f'  regressor J_opt                    {self.work_dir / "J_opt.npy"}\n'
+            f'  summary                            {self.work_dir / "refinement.json"}\n'
+            'Evaluate a model with it: add to its config\n'
+            "  test_evaluator = dict(type='mmjrr.JointRegressorMetric', "
+            f"regressors=['{self.work_dir / 'J_opt.npy'}'], protocol='paper')"
+        )

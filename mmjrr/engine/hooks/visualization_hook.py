@@ -1,0 +1,138 @@
+"""Before and after, drawn for chosen samples."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from torch import Tensor
+
+from mmjrr.registry import HOOKS
+from mmjrr.rendering import PerspectiveCamera
+from mmjrr.visualization import draw_fit
+
+from .pseudo_gt_hook import SMPLPseudoGTHook
+
+
+@HOOKS.register_module()
+class RefinementVisualizationHook(Hook):
+    """Draws fits before and after refinement, side by side, through the runner's visualizer.
+
+    White: outline of the mask. Orange: silhouette of the mesh. Green circles: annotated joints.
+    Red crosses: joints of the fit under the regressor used while refining.
+
+    Args:
+        samples: Indices in the dataset (``sample_idx``) or image names to draw.
+        interval: Also draw the first sample of every ``interval``-th batch; 0 draws none.
+            Defaults to 0.
+        size: Side of each half of the picture in pixels. Defaults to 512.
+        enable: Defaults to True.
+    """
+
+    priority = 'LOW'
+
+    def __init__(
+        self,
+        samples: Sequence[int | str] = (),
+        interval: int = 0,
+        size: int = 512,
+        enable: bool = True,
+    ) -> None:
+        if interval < 0 or size < 32:
+            raise ValueError(
+                f'RefinementVisualizationHook: interval={interval}, size={size}; expected '
+                'interval >= 0 and size >= 32'
+            )
+        self.samples = set(samples)
+        self.interval = interval
+        self.size = size
+        self.enable = enable
+
+    def before_train(self, runner: Runner) -> None:
+        """Find the hook that refines."""
+        refining = [hook for hook in runner.hooks if isinstance(hook, SMPLPseudoGTHook)]
+        if self.enable and not refining:
+            raise ValueError('RefinementVisualizationHook: there is no SMPLPseudoGTHook to look at')
+        if refining:
+            self.refining = refining[0]
+            self.renderer = copy.deepcopy(self.refining.renderer)
+            self.renderer.image_size = (self.size, self.size)
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | None = None,
+        outputs: dict | None = None,
+    ) -> None:
+        """Draw the chosen samples of the batch."""
+        if not self.enable or data_batch is None:
+            return
+        for index, sample in enumerate(data_batch['data_samples']):
+            due = self.interval and batch_idx % self.interval == 0 and index == 0
+            if due or sample.sample_idx in self.samples or sample.imgname in self.samples:
+                self._draw(runner, batch_idx, data_batch, index)
+
+    def _draw(self, runner: Runner, batch_idx: int, data_batch: dict, index: int) -> None:
+        sample = data_batch['data_samples'][index]
+        box = torch.as_tensor(np.asarray(sample.box, dtype=np.float32))[None]
+        size = (self.size, self.size)
+        device = self.refining.device
+        camera = (
+            PerspectiveCamera(
+                sample.focal_length[None], sample.principal_point[None], sample.distortion[None]
+            )
+            .crop(box, size)
+            .to(device)
+        )
+        image = self._image(sample.img_path, box[0])
+        mask = (data_batch.get('inputs') or {}).get('mask')
+        mask = None if mask is None else self._enlarged(torch.as_tensor(mask[index]))
+        labels = (sample.keypoints_2d - box[:, :2]) * self.size / (box[:, 2:] - box[:, :2])
+        halves = []
+        for title in ('init', 'refined'):
+            fits = {name: value[index : index + 1] for name, value in data_batch[f'fits_{title}'].items()}
+            with torch.no_grad():
+                vertices = self.refining.body(**fits).vertices
+                alpha = self.renderer(vertices, camera)[0]
+                joints = camera.project(self.refining.spin(vertices))[0]
+            halves.append(
+                draw_fit(
+                    image,
+                    alpha.cpu().numpy(),
+                    mask,
+                    joints.cpu().numpy(),
+                    labels.numpy(),
+                    title=f'{title}  {sample.imgname.rsplit("/", 1)[-1]}',
+                )
+            )
+        name = sample.imgname.rsplit('/', 1)[-1].rsplit('.', 1)[0]
+        runner.visualizer.add_image(f'refinement_{name}', np.concatenate(halves, 1), step=batch_idx)
+
+    def _image(self, path: str, box: Tensor) -> np.ndarray:
+        """The crop of the image, or grey where there is no image."""
+        import cv2
+
+        image = cv2.imread(path)
+        if image is None:
+            return np.full((self.size, self.size, 3), 96, dtype=np.uint8)
+        x0, y0, x1, y1 = box.tolist()
+        scale_x, scale_y = self.size / (x1 - x0), self.size / (y1 - y0)
+        # Maps pixel centres, which OpenCV counts from 0 and the camera from 0.5.
+        matrix = np.array(
+            [
+                [scale_x, 0, (0.5 - x0) * scale_x - 0.5],
+                [0, scale_y, (0.5 - y0) * scale_y - 0.5],
+            ]
+        )
+        crop = cv2.warpAffine(image, matrix, (self.size, self.size), flags=cv2.INTER_LINEAR)
+        return cv2.cvtColor(crop, cv2.COLOR_BGR2RGB)
+
+    def _enlarged(self, mask: Tensor) -> np.ndarray:
+        return torch.nn.functional.interpolate(
+            mask[None, None].float(), (self.size, self.size), mode='bilinear', align_corners=False
+        )[0, 0].numpy()

@@ -1,0 +1,154 @@
+"""Discriminators that tell refined fits from initial ones (paper, Section 3.2).
+
+They are the runner's model: the runner's optimizer is their Adam, and one training step follows
+each refined batch.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from mmengine.model import BaseModel
+from torch import Tensor, nn
+
+from mmjrr.body_models.rotations import axis_angle_to_matrix, matrix_to_rot6d
+from mmjrr.registry import MODELS
+
+
+class PoseDiscriminator(nn.Module):
+    """One output per joint and one for the whole pose, each in (0, 1); 1 means plausible.
+
+    A shared MLP (6 -> 32 -> 32) looks at each joint's rotation, a linear map of its own (32 -> 1)
+    judges each joint, and 24 * 32 -> 1024 -> 1024 -> 1 judges them together. It is the structure
+    that the paper takes over from HMR (Kanazawa et al., CVPR 2018, Section 3.2).
+
+    Args:
+        num_joints: Rotations in a pose, the global orientation included. Defaults to 24.
+        hidden_channels: Width of the features of a joint. Defaults to 32.
+        pose_channels: Width of the layers that see the whole pose. Defaults to 1024.
+    """
+
+    def __init__(
+        self, num_joints: int = 24, hidden_channels: int = 32, pose_channels: int = 1024
+    ) -> None:
+        super().__init__()
+        self.num_joints = num_joints
+        self.joint_features = nn.Sequential(
+            nn.Linear(6, hidden_channels),
+            nn.ReLU(),
+            nn.Linear(hidden_channels, hidden_channels),
+            nn.ReLU(),
+        )
+        self.joint_heads = nn.ModuleList(nn.Linear(hidden_channels, 1) for _ in range(num_joints))
+        self.pose_head = nn.Sequential(
+            nn.Linear(num_joints * hidden_channels, pose_channels),
+            nn.ReLU(),
+            nn.Linear(pose_channels, pose_channels),
+            nn.ReLU(),
+            nn.Linear(pose_channels, 1),
+        )
+
+    def forward(self, pose_6d: Tensor) -> Tensor:  # (B, num_joints, 6) -> (B, num_joints + 1)
+        """Plausibility of each joint's rotation and, last, of the whole pose."""
+        if pose_6d.shape[1:] != (self.num_joints, 6):
+            raise ValueError(
+                f'pose_6d: expected (B, {self.num_joints}, 6), found {tuple(pose_6d.shape)}'
+            )
+        features = self.joint_features(pose_6d)
+        # All heads at once: the same as calling each on its joint, in one product.
+        weight = torch.cat([head.weight for head in self.joint_heads])
+        bias = torch.cat([head.bias for head in self.joint_heads])
+        by_joint = (features * weight).sum(-1) + bias
+        whole = self.pose_head(features.flatten(1))
+        return torch.sigmoid(torch.cat([by_joint, whole], dim=1))
+
+
+class ShapeDiscriminator(nn.Module):
+    """One output in (0, 1) for a body shape; 1 means plausible.
+
+    Args:
+        num_betas: Shape coefficients. Defaults to 10.
+        hidden_channels: Width of the two hidden layers. Defaults to 32.
+    """
+
+    def __init__(self, num_betas: int = 10, hidden_channels: int = 32) -> None:
+        super().__init__()
+        self.num_betas = num_betas
+        self.layers = nn.Sequential(
+            nn.Linear(num_betas, hidden_channels),
+            nn.ReLU(),
+            nn.Linear(hidden_channels, hidden_channels),
+            nn.ReLU(),
+            nn.Linear(hidden_channels, 1),
+        )
+
+    def forward(self, betas: Tensor) -> Tensor:  # (B, num_betas) -> (B, 1)
+        """Plausibility of a shape."""
+        if betas.shape[1:] != (self.num_betas,):
+            raise ValueError(f'betas: expected (B, {self.num_betas}), found {tuple(betas.shape)}')
+        return torch.sigmoid(self.layers(betas))
+
+
+@MODELS.register_module()
+class FitDiscriminator(BaseModel):
+    """The pair of discriminators and its LSGAN losses (paper, Section 3.2).
+
+    Args:
+        num_betas: Shape coefficients of the body model. Defaults to 10.
+        pose: Options of :class:`PoseDiscriminator`.
+        shape: Options of :class:`ShapeDiscriminator`.
+        data_preprocessor: As in MMEngine. ``None`` moves the batch to the model's device.
+        init_cfg: As in MMEngine.
+    """
+
+    def __init__(
+        self,
+        num_betas: int = 10,
+        pose: dict | None = None,
+        shape: dict | None = None,
+        data_preprocessor: dict | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
+        self.pose = PoseDiscriminator(**(pose or {}))
+        self.shape = ShapeDiscriminator(num_betas=num_betas, **(shape or {}))
+
+    def forward(
+        self,
+        inputs: Any = None,
+        data_samples: Any = None,
+        fits_init: dict[str, Tensor] | None = None,
+        fits_refined: dict[str, Tensor] | None = None,
+        mode: str = 'tensor',
+    ) -> dict[str, Tensor]:
+        """``mode='loss'``: the losses of one training step, initial fits being the real ones.
+
+        ``fits_init`` and ``fits_refined`` hold ``global_orient`` (B, 3), ``body_pose`` (B, 69)
+        (axis-angle) and ``betas`` (B, 10); :class:`mmjrr.engine.SMPLPseudoGTHook` puts them into
+        the batch.
+        """
+        if fits_init is None or fits_refined is None:
+            raise ValueError(
+                'FitDiscriminator: the batch holds no fits_init and fits_refined; is '
+                "dict(type='SMPLPseudoGTHook') among custom_hooks?"
+            )
+        if mode != 'loss':
+            raise ValueError(f"FitDiscriminator: mode={mode!r}, expected 'loss'")
+        losses = {}
+        for name, target, fits in (('real', 1.0, fits_init), ('fake', 0.0, fits_refined)):
+            pose, shape = self.judge(
+                axis_angle_to_matrix(
+                    torch.cat([fits['global_orient'], fits['body_pose']], dim=1).unflatten(
+                        1, (-1, 3)
+                    )
+                ),
+                fits['betas'],
+            )
+            losses[f'loss_pose_{name}'] = (pose - target).square().sum(1).mean()
+            losses[f'loss_shape_{name}'] = (shape - target).square().sum(1).mean()
+        return losses
+
+    def judge(self, rotations: Tensor, betas: Tensor) -> tuple[Tensor, Tensor]:
+        """Plausibility of poses (B, 24, 3, 3) and shapes (B, 10): (B, 25) and (B, 1)."""
+        return self.pose(matrix_to_rot6d(rotations)), self.shape(betas)

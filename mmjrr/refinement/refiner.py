@@ -1,0 +1,289 @@
+"""Minimising the energy over the parameters of a batch of fits (paper, Section 3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from mmjrr.body_models.rotations import (
+    axis_angle_to_matrix,
+    matrix_to_axis_angle,
+    matrix_to_rot6d,
+    rot6d_to_matrix,
+)
+from mmjrr.geometry import fit_translation
+from mmjrr.rendering import PerspectiveCamera
+
+from .energy import (
+    EnergyTerms,
+    FitEnergy,
+    adversarial_energy,
+    joint_2d_energy,
+    joint_3d_energy,
+    silhouette_energy,
+    silhouette_pyramid,
+)
+
+if TYPE_CHECKING:
+    from mmjrr.body_models import SMPL
+    from mmjrr.models.discriminators import FitDiscriminator
+    from mmjrr.regressors import JointRegressor
+    from mmjrr.rendering.base import SilhouetteRenderer
+
+
+@dataclass
+class Observations:
+    """What a batch of fits is compared with; the image is the crop that the mask lives on."""
+
+    keypoints_3d: Tensor  # (B, J, 3), metres, camera frame
+    keypoints_3d_weight: Tensor  # (B, J)
+    keypoints_2d: Tensor  # (B, J, 2), pixels of the crop
+    keypoints_2d_weight: Tensor  # (B, J)
+    camera: PerspectiveCamera  # of the crop
+    mask: Tensor | None  # (B, H, W), coverage in [0, 1]
+
+
+@dataclass
+class RefinedFits:
+    """Fits before and after, with what was measured on the way."""
+
+    init: dict[str, Tensor]  # global_orient (B, 3), body_pose (B, 69), betas (B, 10), transl (B, 3)
+    refined: dict[str, Tensor]
+    terms_init: dict[str, Tensor]  # name -> (B,), unweighted
+    terms_refined: dict[str, Tensor]
+    iou_init: Tensor | None  # (B,), soft intersection over union with the mask
+    iou_refined: Tensor | None
+    weights: dict[str, float] = field(default_factory=dict)
+
+
+class FitRefiner:
+    """Refines fits with Adam over 6D rotations, shape and translation.
+
+    Args:
+        body: Body model.
+        regressor: Joint regressor used while refining (J_spin), in the order of the keypoints.
+        renderer: Silhouette renderer on the body's faces; its image size is the crop's.
+        energy: Terms of the energy.
+        discriminator: Judges poses and shapes; needed while an adversarial term is on.
+        num_iters: Adam steps. Defaults to 100.
+        lr: Learning rate. Defaults to 1e-2.
+        betas: Adam's moments. Defaults to (0.9, 0.999).
+        fit_translation_first: Move the camera alone to the 2D joints before anything else, as the
+            authors do; in closed form. Defaults to True.
+    """
+
+    def __init__(
+        self,
+        body: SMPL,
+        regressor: JointRegressor,
+        renderer: SilhouetteRenderer | None,
+        energy: FitEnergy,
+        discriminator: FitDiscriminator | None = None,
+        num_iters: int = 100,
+        lr: float = 1e-2,
+        betas: tuple[float, float] = (0.9, 0.999),
+        fit_translation_first: bool = True,
+    ) -> None:
+        if num_iters < 1:
+            raise ValueError(f'num_iters: found {num_iters}, expected at least 1')
+        if energy.enabled('silhouette') and renderer is None:
+            raise ValueError("the term 'silhouette' is on, but there is no renderer")
+        if energy.enabled('adv_pose', 'adv_shape') and discriminator is None:
+            raise ValueError("an 'adv' term is on, but there is no discriminator")
+        self.body = body
+        self.regressor = regressor
+        self.renderer = renderer
+        self.energy = energy
+        self.discriminator = discriminator
+        self.num_iters = num_iters
+        self.lr = lr
+        self.betas = betas
+        self.fit_translation_first = fit_translation_first
+
+    def refine(
+        self,
+        init: dict[str, Tensor],
+        observed: Observations,
+        weights: dict[str, float] | None = None,
+    ) -> RefinedFits:
+        """Refine a batch.
+
+        Args:
+            init: ``global_orient`` (B, 3), ``body_pose`` (B, 69), ``betas`` (B, 10) and ``transl``
+                (B, 3), axis-angle and metres, in the camera frame.
+            observed: What to fit to.
+            weights: Weights of the terms. ``None`` balances them on this batch.
+
+        Raises:
+            FloatingPointError: When the energy stops being finite; names the terms.
+        """
+        with torch.no_grad():
+            rotations = axis_angle_to_matrix(
+                torch.cat([init['global_orient'], init['body_pose']], 1).unflatten(1, (-1, 3))
+            )
+            transl = init['transl']
+            if self.fit_translation_first:
+                transl = self._fitted_translation(rotations, init['betas'], transl, observed)
+            start = dict(
+                pose_6d=matrix_to_rot6d(rotations), betas=init['betas'].clone(), transl=transl
+            )
+            mask_pyramid = (
+                silhouette_pyramid(observed.mask, self.energy.silhouette_levels)
+                if observed.mask is not None and self.energy.enabled('silhouette')
+                else None
+            )
+        frozen = self._freeze_discriminator()
+        try:
+            variables = {name: value.clone().requires_grad_() for name, value in start.items()}
+            optimizer = torch.optim.Adam(
+                list(variables.values()), lr=self.lr, betas=self.betas, foreach=True
+            )
+            terms_init: dict[str, Tensor] = {}
+            for step in range(self.num_iters):
+                terms = self._evaluate(variables, observed, mask_pyramid)
+                if step == 0:
+                    terms_init = {k: v.detach() for k, v in terms.values.items()}
+                    self._check_finite(terms_init, 'first')
+                    if weights is None:
+                        weights = self.energy.balance(
+                            {k: float(v.mean()) for k, v in terms_init.items()}
+                        )
+                optimizer.zero_grad(set_to_none=True)
+                assert weights is not None
+                terms.total(weights).backward()
+                optimizer.step()
+            with torch.no_grad():
+                final = self._evaluate(variables, observed, mask_pyramid).values
+                self._check_finite(final, 'last')
+        finally:
+            self._unfreeze_discriminator(frozen)
+        refined = self._as_axis_angle({k: v.detach() for k, v in variables.items()})
+        before = {**{k: init[k] for k in ('global_orient', 'body_pose', 'betas')}, 'transl': transl}
+        return RefinedFits(
+            init=before,
+            refined=refined,
+            terms_init=terms_init,
+            terms_refined=final,
+            iou_init=self._iou(before, observed),
+            iou_refined=self._iou(refined, observed),
+            weights=weights or {},
+        )
+
+    def silhouette(self, fits: dict[str, Tensor], camera: PerspectiveCamera) -> Tensor:
+        """Silhouettes (B, H, W) of fits in axis-angle, without gradient."""
+        if self.renderer is None:
+            raise ValueError('silhouette: there is no renderer')
+        with torch.no_grad():
+            return self.renderer(self.body(**fits).vertices, camera)
+
+    def _evaluate(
+        self,
+        variables: dict[str, Tensor],
+        observed: Observations,
+        mask_pyramid: list[Tensor] | None,
+    ) -> EnergyTerms:
+        energy = self.energy
+        rotations = rot6d_to_matrix(variables['pose_6d'])
+        vertices = self.body(
+            global_orient=rotations[:, :1],
+            body_pose=rotations[:, 1:],
+            betas=variables['betas'],
+            transl=variables['transl'],
+        ).vertices
+        values: dict[str, Tensor] = {}
+        if energy.enabled('joint_3d', 'joint_2d'):
+            joints = self.regressor(vertices)
+            if energy.enabled('joint_3d'):
+                values['joint_3d'] = joint_3d_energy(
+                    joints, observed.keypoints_3d, observed.keypoints_3d_weight
+                )
+            if energy.enabled('joint_2d'):
+                values['joint_2d'] = joint_2d_energy(
+                    observed.camera.project(joints),
+                    observed.keypoints_2d,
+                    observed.keypoints_2d_weight,
+                    self._crop_side(),
+                )
+        if mask_pyramid is not None:
+            assert self.renderer is not None
+            alpha = self.renderer(vertices, observed.camera)
+            values['silhouette'] = silhouette_energy(
+                silhouette_pyramid(alpha, energy.silhouette_levels), mask_pyramid
+            )
+        if energy.enabled('adv_pose', 'adv_shape'):
+            assert self.discriminator is not None
+            pose, shape = self.discriminator.judge(rotations, variables['betas'])
+            if energy.enabled('adv_pose'):
+                values['adv_pose'] = adversarial_energy(pose)
+            if energy.enabled('adv_shape'):
+                values['adv_shape'] = adversarial_energy(shape)
+        return EnergyTerms(values)
+
+    def _fitted_translation(
+        self, rotations: Tensor, betas: Tensor, transl: Tensor, observed: Observations
+    ) -> Tensor:  # (B, 3)
+        """The translation whose projected joints lie nearest to the 2D joints."""
+        vertices = self.body(
+            global_orient=rotations[:, :1],
+            body_pose=rotations[:, 1:],
+            betas=betas,
+            transl=torch.zeros_like(transl),
+        ).vertices
+        weight = observed.keypoints_2d_weight
+        fitted = fit_translation(
+            self.regressor(vertices), observed.keypoints_2d, weight, observed.camera
+        )
+        # Two visible joints are the least that fix a translation; others keep what they have.
+        usable = ((weight > 0).sum(1) >= 2) & (fitted[:, 2] > 0)
+        return torch.where(usable[:, None], fitted, transl)
+
+    def _iou(self, fits: dict[str, Tensor], observed: Observations) -> Tensor | None:
+        if observed.mask is None or self.renderer is None:
+            return None
+        return soft_iou(self.silhouette(fits, observed.camera), observed.mask)
+
+    def _crop_side(self) -> float:
+        return float(max(self.renderer.image_size)) if self.renderer is not None else 224.0
+
+    @staticmethod
+    def _as_axis_angle(variables: dict[str, Tensor]) -> dict[str, Tensor]:
+        pose = matrix_to_axis_angle(rot6d_to_matrix(variables['pose_6d']))
+        return dict(
+            global_orient=pose[:, 0],
+            body_pose=pose[:, 1:].flatten(1),
+            betas=variables['betas'],
+            transl=variables['transl'],
+        )
+
+    @staticmethod
+    def _check_finite(terms: dict[str, Tensor], when: str) -> None:
+        for name, value in terms.items():
+            bad = torch.nonzero(~torch.isfinite(value)).flatten().tolist()
+            if bad:
+                raise FloatingPointError(
+                    f"refinement: the term '{name}' is not finite at the {when} iteration, "
+                    f'samples {bad} of the batch'
+                )
+
+    def _freeze_discriminator(self) -> list[torch.nn.Parameter]:
+        """Its weights need no gradient here; return those that did."""
+        if self.discriminator is None:
+            return []
+        frozen = [p for p in self.discriminator.parameters() if p.requires_grad]
+        for parameter in frozen:
+            parameter.requires_grad_(False)
+        return frozen
+
+    @staticmethod
+    def _unfreeze_discriminator(frozen: list[torch.nn.Parameter]) -> None:
+        for parameter in frozen:
+            parameter.requires_grad_(True)
+
+
+def soft_iou(a: Tensor, b: Tensor) -> Tensor:  # (B, H, W) twice -> (B,)
+    """Intersection over union of coverages: sum of minima over sum of maxima."""
+    union = torch.maximum(a, b).flatten(1).sum(1)
+    return torch.minimum(a, b).flatten(1).sum(1) / union.clamp_min(1e-12)
