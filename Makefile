@@ -1,0 +1,37 @@
+# make demo   set up, then run the main job on free data (SEED=, FRAMES=, OUT=)
+# make test   set up, then run linters and tests
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+SEED ?= 0
+FRAMES ?= 16
+OUT ?= work_dirs/demo
+
+.PHONY: demo test lint env clean
+
+demo: $(VENV)/.quickstart
+	$(BIN)/python tools/demo.py --seed $(SEED) --frames-per-subject $(FRAMES) --out $(OUT)
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.tests
+	$(BIN)/ruff check .
+	$(BIN)/mypy mmjrr
+
+env: $(VENV)/.tests
+
+$(VENV)/.quickstart: requirements/quickstart.txt setup.py
+	$(PYTHON) -c 'import sys; sys.exit(None if (3, 10) <= sys.version_info[:2] <= (3, 12) else "mmjrr: Python %d.%d found, 3.10 to 3.12 needed; try make PYTHON=python3.11" % sys.version_info[:2])'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --upgrade "pip<26" "setuptools<81" wheel
+	$(BIN)/python -m pip install -q -r requirements/quickstart.txt
+	$(BIN)/python -m pip install -q --no-build-isolation --no-deps -e .
+	touch $@
+
+$(VENV)/.tests: $(VENV)/.quickstart requirements/tests.txt
+	$(BIN)/python -m pip install -q -r requirements/tests.txt
+	touch $@
+
+clean:
+	rm -rf $(VENV) work_dirs .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,22 @@
+# The paper's refinement on Human3.6M: 100 Adam steps a batch, all terms on.
+_base_ = [
+    '../_base_/default_runtime.py',
+    '../_base_/discriminator.py',
+    '../_base_/h36m_fits.py',
+]
+
+train_cfg = dict(type='RefinementLoop')
+custom_hooks = [
+    dict(
+        type='SMPLPseudoGTHook',
+        body_model=dict(type='SMPL', model_path='data/smpl', gender='neutral'),
+        renderer=dict(type='ContourSilhouette', image_size=(224, 224)),
+        energy=dict(
+            terms=dict(joint_3d=True, joint_2d=True, silhouette=True, adv_pose=True, adv_shape=True),
+            silhouette_levels=(1, 4),
+        ),
+        num_iters=100,
+        lr=1e-2,
+    ),
+    dict(type='RefinementVisualizationHook', interval=200),
+]

@@ -1,0 +1,22 @@
+# The same refinement on the free body and the synthetic set: config and data differ, nothing else.
+_base_ = ['./contour_100it_h36m.py']
+
+data_root = 'data/synthetic_h36m/'
+train_dataloader = dict(
+    num_workers=0,
+    dataset=dict(data_root=data_root, fits_file='fits/spin_like_train.npz'),
+)
+custom_hooks = [
+    dict(
+        type='SMPLPseudoGTHook',
+        body_model=dict(type='FreeBody'),
+        renderer=dict(type='ContourSilhouette', image_size=(224, 224)),
+        energy=dict(
+            terms=dict(joint_3d=True, joint_2d=True, silhouette=True, adv_pose=True, adv_shape=True),
+            silhouette_levels=(1, 4),
+        ),
+        num_iters=100,
+        lr=1e-2,
+    ),
+    dict(type='RefinementVisualizationHook', interval=5),
+]

@@ -1,0 +1,17 @@
+# Ablation of the paper (Section 4.3): refinement without this term, all else equal.
+_base_ = ['./contour_100it_synthetic.py']
+
+custom_hooks = [
+    dict(
+        type='SMPLPseudoGTHook',
+        body_model=dict(type='FreeBody'),
+        renderer=dict(type='ContourSilhouette', image_size=(224, 224)),
+        energy=dict(
+            terms=dict(joint_3d=True, joint_2d=True, adv_pose=True, adv_shape=True, silhouette=False),
+            silhouette_levels=(1, 4),
+        ),
+        num_iters=100,
+        lr=1e-2,
+    ),
+    dict(type='RefinementVisualizationHook', interval=5),
+]
