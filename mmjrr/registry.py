@@ -30,14 +30,10 @@ TRANSFORMS = Registry(
 )
 #: Networks and losses, e.g. ``FitDiscriminator``.
 MODELS = Registry('model', parent=MMENGINE_MODELS, scope='mmjrr', locations=['mmjrr.models'])
-#: Body models, e.g. ``SMPL``, ``FreeBody``.
-BODY_MODELS = Registry(
-    'body model', parent=MMENGINE_MODELS, scope='mmjrr', locations=['mmjrr.body_models']
-)
+#: Body models, e.g. ``SMPL``, ``FreeBody``. MMEngine has no registry to be a child of.
+BODY_MODELS = Registry('body model', scope='mmjrr', locations=['mmjrr.body_models'])
 #: Silhouette renderers, e.g. ``ContourSilhouette``.
-RENDERERS = Registry(
-    'renderer', parent=MMENGINE_MODELS, scope='mmjrr', locations=['mmjrr.rendering']
-)
+RENDERERS = Registry('renderer', scope='mmjrr', locations=['mmjrr.rendering'])
 #: Metrics, e.g. ``JointRegressorMetric``.
 METRICS = Registry(
     'metric', parent=MMENGINE_METRICS, scope='mmjrr', locations=['mmjrr.evaluation']

@@ -1,0 +1,15 @@
+"""From parameters to vertices: the SMPL family, and the free body that ships with the package."""
+
+from .free_body import FREE_BODY_FILE, free_body
+from .safe_pickle import UnsafePickleError, load_pickle
+from .smpl import SMPL, BodyOutput, load_smpl_file
+
+__all__ = [
+    'FREE_BODY_FILE',
+    'SMPL',
+    'BodyOutput',
+    'UnsafePickleError',
+    'free_body',
+    'load_pickle',
+    'load_smpl_file',
+]

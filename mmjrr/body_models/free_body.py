@@ -1,0 +1,31 @@
+"""The body that ships with the package, free of any licence that asks for registration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from mmjrr.registry import BODY_MODELS
+
+from .smpl import SMPL
+
+#: SMPL's file format; made by ``tools/build_free_body.py`` from MakeHuman's assets (CC0).
+FREE_BODY_FILE = Path(__file__).parent / 'data' / 'free_body.npz'
+
+
+@BODY_MODELS.register_module('FreeBody')
+def free_body(num_betas: int = 10, dtype: torch.dtype = torch.float32) -> SMPL:
+    """The free body: SMPL's file format, joints, tree and number of vertices and faces.
+
+    Its vertices are *not* in SMPL's order: a regressor made for SMPL means nothing on it.
+
+    Args:
+        num_betas: Shape coefficients, at most 10.
+        dtype: Of its buffers and outputs.
+
+    >>> body = free_body()
+    >>> body(betas=torch.zeros(2, 10)).vertices.shape
+    torch.Size([2, 6890, 3])
+    """
+    return SMPL(FREE_BODY_FILE, num_betas=num_betas, dtype=dtype)

@@ -1,0 +1,144 @@
+"""Reading pickles of arrays without running anything that they name.
+
+A pickle can name any function and have it called on load. The unpickler here knows only the types
+that a SMPL file or a camera file needs, and refuses everything else by name.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+#: What may be looked up and called, by the names under which old and new versions pickle it.
+ALLOWED = {
+    ('numpy', 'ndarray'),
+    ('numpy', 'dtype'),
+    ('numpy.core.multiarray', '_reconstruct'),
+    ('numpy.core.multiarray', 'scalar'),
+    ('numpy._core.multiarray', '_reconstruct'),
+    ('numpy._core.multiarray', 'scalar'),
+    ('numpy.core.numeric', '_frombuffer'),
+    ('numpy._core.numeric', '_frombuffer'),
+    ('scipy.sparse.csc', 'csc_matrix'),
+    ('scipy.sparse._csc', 'csc_matrix'),
+    ('scipy.sparse.csr', 'csr_matrix'),
+    ('scipy.sparse._csr', 'csr_matrix'),
+    ('scipy.sparse.coo', 'coo_matrix'),
+    ('scipy.sparse._coo', 'coo_matrix'),
+    ('collections', 'OrderedDict'),
+    ('copy_reg', '_reconstructor'),
+    ('copyreg', '_reconstructor'),
+    ('__builtin__', 'object'),
+    ('builtins', 'object'),
+    ('__builtin__', 'set'),  # in the state of every chumpy object
+    ('builtins', 'set'),
+    ('_codecs', 'encode'),
+}
+#: chumpy's classes that hold an array, read as :class:`ChumpyArray`.
+CHUMPY = {('chumpy', 'Ch'), ('chumpy.ch', 'Ch'), ('chumpy.reordering', 'Select')}
+#: Where a name lives now.
+MOVED = {
+    'copy_reg': 'copyreg',
+    '__builtin__': 'builtins',
+    'scipy.sparse.csc': 'scipy.sparse',
+    'scipy.sparse._csc': 'scipy.sparse',
+    'scipy.sparse.csr': 'scipy.sparse',
+    'scipy.sparse._csr': 'scipy.sparse',
+    'scipy.sparse.coo': 'scipy.sparse',
+    'scipy.sparse._coo': 'scipy.sparse',
+}
+
+
+class UnsafePickleError(ValueError):
+    """A pickle asked for something outside the allow-list."""
+
+
+class ChumpyArray:
+    """Stands in for chumpy's ``Ch`` and ``Select`` objects and keeps their array.
+
+    chumpy no longer builds on current Python; the official SMPL files hold a few of its objects,
+    each a wrapper around one array ``x`` or a selection ``a[idxs]`` from another.
+    """
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+
+    def array(self) -> np.ndarray:
+        """The array that chumpy's ``.r`` gives."""
+        if 'x' in self.__dict__:
+            inner = self.__dict__['x']
+            return inner.array() if isinstance(inner, ChumpyArray) else np.asarray(inner)
+        if {'a', 'idxs'} <= set(self.__dict__):  # chumpy.reordering.Select: a[idxs] reshaped
+            source = self.__dict__['a']
+            flat = source.array() if isinstance(source, ChumpyArray) else np.asarray(source)
+            picked = flat.ravel()[np.asarray(self.__dict__['idxs'])]
+            return picked.reshape(self.__dict__.get('preferred_shape', picked.shape))
+        raise ValueError(f'a chumpy object without array; it holds {sorted(self.__dict__)}')
+
+
+def load_pickle(path: str | Path) -> Any:
+    """Load a pickle of plain values, arrays, sparse matrices and chumpy arrays.
+
+    chumpy objects come back as arrays. Python 2's pickles are read as Latin-1, as SMPL's need.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        UnsafePickleError: If it names anything outside the allow-list; nothing is executed.
+        ValueError: If it is truncated or no pickle at all.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f'{path}: no such file')
+    with open(path, 'rb') as file:
+        unpickler = _Unpickler(file, encoding='latin1')
+        unpickler.path = path
+        try:
+            return _without_chumpy(unpickler.load())
+        except UnsafePickleError:
+            raise
+        except Exception as error:  # a broken pickle can raise nearly anything
+            raise ValueError(
+                f'{path}: not a readable pickle ({type(error).__name__}: {error})'
+            ) from error
+
+
+class _Unpickler(pickle.Unpickler):
+    path: Path
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) in CHUMPY:
+            return ChumpyArray
+        if (module, name) == ('_codecs', 'encode'):
+            return _encode_latin1
+        if (module, name) not in ALLOWED:
+            raise UnsafePickleError(
+                f"{self.path}: the pickle asks for '{module}.{name}', which is not an array type "
+                'and is not loaded; nothing of the file was executed'
+            )
+        module = MOVED.get(module, module)
+        if module.startswith(('numpy.core', 'numpy._core')):
+            # NumPy 2 renamed numpy.core; the file may come from either side.
+            core = 'numpy.core' if np.lib.NumpyVersion(np.__version__) < '2.0.0' else 'numpy._core'
+            module = f'{core}.{module.rsplit(".", 1)[1]}'
+        return getattr(importlib.import_module(module), name)
+
+
+def _encode_latin1(text: str, encoding: str) -> bytes:
+    """How pickles of protocol 2 carry bytes; no other codec is wanted."""
+    if encoding not in ('latin1', 'latin-1'):
+        raise UnsafePickleError(f'the pickle asks for the codec {encoding!r}, expected latin1')
+    return text.encode('latin1')
+
+
+def _without_chumpy(value: Any) -> Any:
+    if isinstance(value, ChumpyArray):
+        return value.array()
+    if isinstance(value, dict):
+        return {key: _without_chumpy(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_without_chumpy(item) for item in value)
+    return value

@@ -1,0 +1,298 @@
+"""SMPL (Loper et al., SIGGRAPH Asia 2015) on top of ``smplx``, from files read safely."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from smplx import lbs as smplx_lbs
+from torch import Tensor, nn
+
+from mmjrr.registry import BODY_MODELS
+
+from .rotations import axis_angle_to_matrix, rot6d_to_matrix
+from .safe_pickle import load_pickle
+
+NUM_JOINTS = 24
+_GENDERS = ('neutral', 'male', 'female')
+
+
+@dataclass
+class BodyOutput:
+    """What a body model gives, in metres, in the frame of ``transl``."""
+
+    vertices: Tensor  # (B, V, 3)
+    joints: Tensor  # (B, 24, 3)
+
+
+@BODY_MODELS.register_module()
+class SMPL(nn.Module):
+    """SMPL or any body in its file format, with poses in whichever representation is at hand.
+
+    Vertices and joints are those of ``smplx.SMPL``, whose kinematic chain runs here. Left out is
+    what it does beyond: extra joints picked by SMPL's own vertex numbers, which mean nothing on the
+    free body, and pose blend shapes where they are all zero.
+
+    ``v_template`` (V, 3) is the mean shape in T-pose: metres, y up, left is +x, facing +z.
+    ``faces`` is (F, 3) int64 in NumPy, ``faces_tensor`` the same as a buffer.
+
+    Args:
+        model_path: A ``.pkl`` or ``.npz`` file in SMPL's format, or the folder with
+            ``SMPL_NEUTRAL.pkl`` (``.npz``) and its siblings, with or without ``smpl/`` between.
+        gender: ``'neutral'``, ``'male'`` or ``'female'``; which file of a folder.
+        num_betas: Shape coefficients to use. Defaults to 10.
+        dtype: Of buffers and outputs. Defaults to ``torch.float32``.
+
+    Raises:
+        FileNotFoundError: If there is no such file; says which names were tried.
+        ValueError: If the file lacks an array or one has another shape; names file and array.
+        UnsafePickleError: If the file is a pickle that asks for more than arrays.
+    """
+
+    def __init__(
+        self,
+        model_path: str | Path,
+        gender: str = 'neutral',
+        num_betas: int = 10,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        super().__init__()
+        self.path = _locate(model_path, gender)
+        self.gender = gender
+        data = load_smpl_file(self.path)
+        available = data['shapedirs'].shape[2]
+        if not 1 <= num_betas <= available:
+            raise ValueError(
+                f'{self.path}: num_betas={num_betas}, but the file has {available} shape components'
+            )
+        self.num_betas = num_betas
+        self.faces: np.ndarray = data['f']  # (F, 3), int64
+        self.parents: list[int] = data['parents']
+
+        def buffer(name: str, array: np.ndarray) -> None:
+            self.register_buffer(name, torch.tensor(array, dtype=dtype), persistent=False)
+
+        shapedirs = data['shapedirs'][:, :, :num_betas]
+        buffer('v_template', data['v_template'])  # (V, 3)
+        # x of all vertices first, then y, then z: skinning runs along contiguous memory.
+        buffer('shape_planes', shapedirs.transpose(2, 1, 0))  # (num_betas, 3, V)
+        buffer('weight_planes', data['weights'].T)  # (24, V)
+        self.register_buffer('pose_planes', None, persistent=False)
+        if np.any(data['posedirs']):
+            buffer('pose_planes', data['posedirs'].transpose(2, 1, 0))  # (207, 3, V)
+        # Joints in T-pose are linear in betas; the vertices are not needed for them.
+        regressor = data['J_regressor']
+        buffer('joint_template', regressor @ data['v_template'])  # (24, 3)
+        buffer('joint_shapedirs', np.einsum('jv,vck->jck', regressor, shapedirs))
+        self.register_buffer('faces_tensor', torch.from_numpy(self.faces), persistent=False)
+        self.register_buffer('vertex_ids', None, persistent=False)
+
+    @property
+    def num_vertices(self) -> int:
+        """Vertices that :meth:`forward` gives."""
+        return int(self.v_template.shape[0])
+
+    def forward(
+        self,
+        betas: Tensor | None = None,
+        body_pose: Tensor | None = None,
+        global_orient: Tensor | None = None,
+        transl: Tensor | None = None,
+    ) -> BodyOutput:
+        """Pose the body (Loper et al., Equations 2 to 10).
+
+        Args:
+            betas: (B, num_betas). Defaults to zero.
+            body_pose: 23 rotations: axis-angle (B, 69) or (B, 23, 3), matrices (B, 23, 3, 3), or 6D
+                (B, 138) or (B, 23, 6). Defaults to the T-pose.
+            global_orient: One rotation in any of the three: (B, 3), (B, 3, 3), (B, 6), each also
+                with an axis of one before the rotation. Defaults to none.
+            transl: (B, 3), metres. Defaults to zero.
+
+        Arguments of batch size one go with any batch.
+
+        Raises:
+            ValueError: If a shape fits none of these.
+        """
+        like = self.v_template
+        betas = like.new_zeros(1, self.num_betas) if betas is None else betas
+        transl = like.new_zeros(1, 3) if transl is None else transl
+        for name, value, width in (('betas', betas, self.num_betas), ('transl', transl, 3)):
+            if value.dim() != 2 or value.shape[1] != width:
+                raise ValueError(f'{name}: expected (B, {width}), found {tuple(value.shape)}')
+        root = self._rotations('global_orient', global_orient, 1)
+        others = self._rotations('body_pose', body_pose, NUM_JOINTS - 1)
+        batch = _batch_size(betas=betas, body_pose=others, global_orient=root, transl=transl)
+        rotations = torch.cat([part.expand(batch, -1, -1, -1) for part in (root, others)], dim=1)
+
+        joints = self.joint_template + torch.einsum('jck,bk->bjc', self.joint_shapedirs, betas)
+        joints, transforms = smplx_lbs.batch_rigid_transform(
+            rotations, joints.expand(batch, -1, -1), np.asarray(self.parents), dtype=like.dtype
+        )
+        shaped = like.T + _combine(betas, self.shape_planes)  # (B, 3, V)
+        if self.pose_planes is not None:
+            eye = torch.eye(3, dtype=like.dtype, device=like.device)
+            shaped = shaped + _combine((rotations[:, 1:] - eye).flatten(1), self.pose_planes)
+        vertices = self._skin(shaped.expand(batch, -1, -1), transforms)
+        return BodyOutput(vertices=vertices + transl[:, None], joints=joints + transl[:, None])
+
+    def _skin(self, shaped: Tensor, transforms: Tensor) -> Tensor:
+        """Move (B, 3, V) by the weighted mean of (B, 24, 4, 4); gives (B, V, 3)."""
+        top = transforms[:, :, :3].flatten(2).transpose(1, 2)  # (B, 12, 24)
+        blended = (top @ self.weight_planes).unflatten(1, (3, 4))
+        in_x, in_y, in_z, shift = blended.unbind(2)  # each (B, 3, V)
+        x, y, z = shaped[:, :, None].unbind(1)  # each (B, 1, V)
+        planes = torch.addcmul(torch.addcmul(torch.addcmul(shift, in_x, x), in_y, y), in_z, z)
+        return planes.transpose(1, 2).contiguous()
+
+    def restrict_to(self, vertex_ids: Sequence[int] | Tensor) -> SMPL:
+        """The same body giving only these vertices, in this order: for regressors that touch few.
+
+        Its ``vertex_ids`` are those given. Its ``faces`` are those of the whole body and do not
+        index its vertices.
+
+        Raises:
+            ValueError: If an id is not a vertex of this body, or there is none.
+        """
+        ids = torch.as_tensor(vertex_ids, dtype=torch.long, device=self.v_template.device)
+        if ids.dim() != 1 or ids.numel() == 0 or ids.min() < 0 or ids.max() >= self.num_vertices:
+            limits = f'; they span {ids.min()} to {ids.max()}' if ids.numel() else ''
+            raise ValueError(
+                f'vertex_ids: expected a list of numbers in [0, {self.num_vertices}), found '
+                f'shape {tuple(ids.shape)}{limits}'
+            )
+        part = object.__new__(SMPL)
+        nn.Module.__init__(part)
+        for name in ('path', 'gender', 'num_betas', 'faces', 'parents'):
+            setattr(part, name, getattr(self, name))
+        buffers = dict(self.named_buffers())
+        for name in ('shape_planes', 'weight_planes', 'pose_planes'):
+            if name in buffers:
+                buffers[name] = buffers[name][..., ids]
+        buffers.update(v_template=self.v_template[ids], vertex_ids=ids)
+        for name in self._buffers:
+            part.register_buffer(name, buffers.get(name), persistent=False)
+        return part
+
+    def _rotations(self, name: str, pose: Tensor | None, count: int) -> Tensor:
+        """Any representation to matrices (B, count, 3, 3)."""
+        if pose is None:
+            eye = torch.eye(3, dtype=self.v_template.dtype, device=self.v_template.device)
+            return eye.expand(1, count, 3, 3)
+        shape = tuple(pose.shape[1:])
+        if shape == (count, 3, 3) or (count == 1 and shape == (3, 3)):
+            return pose.reshape(-1, count, 3, 3)
+        if shape in ((count * 3,), (count, 3)):
+            return axis_angle_to_matrix(pose.reshape(-1, count, 3))
+        if shape in ((count * 6,), (count, 6)):
+            return rot6d_to_matrix(pose.reshape(-1, count, 6))
+        raise ValueError(
+            f'{name}: expected axis-angle (B, {3 * count}) or (B, {count}, 3), matrices '
+            f'(B, {count}, 3, 3), or 6D (B, {6 * count}) or (B, {count}, 6); found '
+            f'{tuple(pose.shape)}'
+        )
+
+
+def _combine(coefficients: Tensor, planes: Tensor) -> Tensor:  # (B, K), (K, 3, V) -> (B, 3, V)
+    return (coefficients @ planes.flatten(1)).unflatten(1, (3, -1))
+
+
+def _batch_size(**parts: Tensor) -> int:
+    """The one batch size other than one."""
+    sizes = {name: part.shape[0] for name, part in parts.items()}
+    distinct = sorted(set(sizes.values()) - {1})
+    if len(distinct) > 1:
+        raise ValueError(f'batch sizes differ: {sizes}; expected one size, or 1')
+    return distinct[0] if distinct else 1
+
+
+def load_smpl_file(path: str | Path) -> dict[str, Any]:
+    """Arrays of a file in SMPL's format, checked: float64 and, for ``f``, int64.
+
+    Keys: ``v_template`` (V, 3), ``shapedirs`` (V, 3, S), ``posedirs`` (V, 3, 207), ``weights``
+    (V, 24), ``J_regressor`` (24, V), ``f`` (F, 3), and ``parents``, a list of 24.
+
+    Raises:
+        FileNotFoundError, ValueError, UnsafePickleError: as :class:`SMPL` says.
+    """
+    path = Path(path)
+    if path.suffix == '.npz':
+        if not path.is_file():
+            raise FileNotFoundError(f'{path}: no such file')
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                raw = {name: file[name] for name in file.files}
+        except (zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
+            raise ValueError(f'{path}: not a readable npz file ({error})') from error
+    elif path.suffix == '.pkl':
+        raw = load_pickle(path)
+        if not isinstance(raw, dict):
+            raise ValueError(f'{path}: holds a {type(raw).__name__}, expected a dict of arrays')
+    else:
+        raise ValueError(f'{path}: expected a .pkl or .npz file')
+
+    def array(key: str, *shape: int | None) -> np.ndarray:
+        if key not in raw:
+            raise ValueError(f"{path}: has no '{key}'; it holds {sorted(map(str, raw))}")
+        value = raw[key]
+        value = value.toarray() if hasattr(value, 'toarray') else value
+        try:
+            value = np.asarray(value, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{path}: '{key}' is not an array of numbers ({error})") from error
+        matches = value.ndim == len(shape) and all(
+            want is None or want == have for want, have in zip(shape, value.shape, strict=True)
+        )
+        if not matches:
+            wanted = tuple('any' if n is None else n for n in shape)
+            raise ValueError(f"{path}: '{key}' has shape {value.shape}, expected {wanted}")
+        if not np.isfinite(value).all():
+            raise ValueError(f"{path}: '{key}' holds NaN or infinite values")
+        return value
+
+    template = array('v_template', None, 3)
+    count = len(template)
+    faces = array('f', None, 3).astype(np.int64)
+    if faces.min() < 0 or faces.max() >= count:
+        raise ValueError(f"{path}: 'f' names vertices outside [0, {count})")
+    tree = array('kintree_table', 2, NUM_JOINTS)
+    parents = [-1] + [int(parent) for parent in tree[0, 1:]]
+    if any(not 0 <= parent < child for child, parent in enumerate(parents) if child):
+        raise ValueError(f"{path}: 'kintree_table' is no tree with parents first: {parents}")
+    return dict(
+        v_template=template,
+        shapedirs=array('shapedirs', count, 3, None),
+        posedirs=array('posedirs', count, 3, 9 * (NUM_JOINTS - 1)),
+        weights=array('weights', count, NUM_JOINTS),
+        J_regressor=array('J_regressor', NUM_JOINTS, count),
+        f=faces,
+        parents=parents,
+    )
+
+
+def _locate(model_path: str | Path, gender: str) -> Path:
+    if gender not in _GENDERS:
+        raise ValueError(f'gender: found {gender!r}, expected one of {_GENDERS}')
+    path = Path(model_path).expanduser()
+    if path.suffix in ('.pkl', '.npz'):
+        if not path.is_file():
+            raise FileNotFoundError(f'{path}: no such file')
+        return path
+    tried = [
+        folder / f'SMPL_{gender.upper()}{suffix}'
+        for folder in (path, path / 'smpl')
+        for suffix in ('.pkl', '.npz')
+    ]
+    for candidate in tried:
+        if candidate.is_file():
+            return candidate
+    raise FileNotFoundError(
+        f'{path}: no SMPL file for gender {gender!r}; tried {[str(p) for p in tried]}. '
+        'SMPL is at https://smpl.is.tue.mpg.de (registration); the free body needs no file: '
+        "body_model=dict(type='FreeBody')"
+    )

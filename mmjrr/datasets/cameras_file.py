@@ -1,0 +1,99 @@
+"""MMPose's ``cameras.pkl``: H36M's cameras by subject and camera name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmjrr.body_models.safe_pickle import load_pickle
+from mmjrr.errors import DataError
+
+_SHAPES = {'R': (3, 3), 'T': (3,), 'f': (2,), 'c': (2,), 'k': (3,), 'p': (2,)}
+
+
+@dataclass(frozen=True)
+class CameraParameters:
+    """One camera. World points X are at ``R.T @ (X - T)`` in its frame.
+
+    So MMPose's file has it (on its real frames this gives the 3D joints to 3e-7 m): ``T`` is the
+    camera's centre in the world, the columns of ``R`` are the camera's axes.
+    """
+
+    R: np.ndarray  # (3, 3), camera to world
+    T: np.ndarray  # (3,), metres
+    focal_length: np.ndarray  # (2,), pixels
+    principal_point: np.ndarray  # (2,), pixels
+    distortion: np.ndarray  # (5,): k1, k2, k3, p1, p2
+    width: int
+    height: int
+
+    def world_to_camera(self, points: np.ndarray) -> np.ndarray:  # (..., 3) -> (..., 3), metres
+        return (points - self.T) @ self.R
+
+
+def load_cameras(path: str | Path) -> dict[tuple[str, str], CameraParameters]:
+    """Read ``cameras.pkl``, keyed ``(subject, camera)``, e.g. ``('S1', '54138969')``.
+
+    It is a pickle, which could run anything when loaded: only plain values and arrays are let in.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        DataError: it is truncated, names a type outside the allow-list, or a field is wrong.
+    """
+    path = Path(path)
+    try:
+        content = load_pickle(path)
+    except FileNotFoundError:
+        raise
+    except ValueError as error:
+        raise DataError(str(error)) from error
+    if not isinstance(content, dict) or not content:
+        raise DataError(f'{path}: found {type(content).__name__}, expected a dict of cameras')
+    cameras = {}
+    for key, fields in content.items():
+        if not (isinstance(key, tuple) and len(key) == 2 and isinstance(fields, dict)):
+            raise DataError(
+                f"{path}: found the entry {key!r}, expected ('S1', '54138969') and the like, "
+                'each a dict'
+            )
+        subject, camera = key
+        cameras[str(subject), str(camera)] = _camera(f'{path}: camera {key!r}', fields)
+    return cameras
+
+
+def _camera(where: str, fields: dict[str, Any]) -> CameraParameters:
+    missing = [name for name in (*_SHAPES, 'w', 'h') if name not in fields]
+    if missing:
+        raise DataError(f'{where}: lacks {missing}, found {sorted(map(str, fields))}')
+    values = {}
+    for name, shape in _SHAPES.items():
+        try:
+            value = np.asarray(fields[name], dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise DataError(f'{where}: {name}: not numbers ({error})') from error
+        if value.size != np.prod(shape):
+            raise DataError(f'{where}: {name}: found shape {value.shape}, expected {shape}')
+        if not np.isfinite(value).all():
+            raise DataError(f'{where}: {name}: found {value.ravel().tolist()}, expected finite')
+        values[name] = value.reshape(shape)
+    if not (values['f'] > 0).all():
+        raise DataError(f'{where}: f: found {values["f"].tolist()}, expected positive pixels')
+    if not np.allclose(values['R'] @ values['R'].T, np.eye(3), atol=1e-4):
+        raise DataError(f'{where}: R: found {values["R"].tolist()}, expected a rotation')
+    if np.linalg.norm(values['T']) > 100:
+        raise DataError(
+            f'{where}: T: found {values["T"].tolist()}, expected metres; these look like '
+            'millimetres'
+        )
+    return CameraParameters(
+        R=values['R'],
+        T=values['T'],
+        focal_length=values['f'],
+        principal_point=values['c'],
+        distortion=np.concatenate([values['k'], values['p']]),
+        width=int(fields['w']),
+        height=int(fields['h']),
+    )

@@ -1,0 +1,174 @@
+"""Pictures of the bodies: shaded, over a room, and the exact mask of each.
+
+The picture and the mask come from different code: the picture paints faces back to front, the mask
+fills the same outlines at several times the resolution and counts.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mmjrr.datasets.synthetic.cameras import project, world_to_camera
+from mmjrr.joints import SMPL_JOINTS
+
+Array = NDArray[np.float64]
+Image = NDArray[Any]  # uint8; OpenCV's own annotations know no more
+
+_SHIFT = 4  # fractional bits of OpenCV's polygon coordinates
+_SUPERSAMPLE = 8  # of the mask
+_WALL_DISTANCE = 4.6  # metres from the room's middle
+
+
+def draw_room(rng: np.random.Generator, camera: dict[str, Any]) -> Image:
+    """The empty room as a camera sees it: floor tiles, four walls with panels. (h, w, 3) BGR."""
+    height, width = camera['h'], camera['w']
+    rows, columns = np.mgrid[0:height:2, 0:width:2] + 0.5
+    rays = np.stack([
+        (columns - camera['c'][0, 0]) / camera['f'][0, 0],
+        (rows - camera['c'][1, 0]) / camera['f'][1, 0],
+        np.ones_like(rows),
+    ], -1) @ camera['R'].T  # fmt: skip
+    eye = camera['T'][:, 0]
+    with np.errstate(divide='ignore', invalid='ignore'):
+        to_floor = np.where(rays[..., 2] < 0, -eye[2] / rays[..., 2], np.inf)
+        # The far wall along x and along y; whichever is hit first.
+        to_walls = (np.sign(rays[..., :2]) * _WALL_DISTANCE * 1.3 - eye[:2]) / rays[..., :2]
+    which = np.argmin(to_walls, -1)
+    to_wall = np.take_along_axis(to_walls, which[..., None], -1)[..., 0]
+    on_floor = to_floor < to_wall
+    point = eye + rays * np.where(on_floor, to_floor, to_wall)[..., None]
+
+    floor, wall = (rng.uniform(0.35, 0.75) + rng.uniform(-0.1, 0.1, 3) for _ in range(2))
+    panel = rng.uniform(0.15, 0.85, (7, 3))
+    tiles = (np.floor(point[..., 0] / 0.6) + np.floor(point[..., 1] / 0.6)) % 2
+    floor_colour = floor * (0.88 + 0.12 * tiles[..., None])
+    along = np.take_along_axis(point[..., :2], 1 - which[..., None], -1)[..., 0]
+    stripe = np.floor((along + 20) / 1.4).astype(int) * 3 + which
+    framed = (np.abs(along / 1.4 - np.round(along / 1.4)) > 0.18) & (
+        np.abs(point[..., 2] - 1.5) < 0.6
+    )
+    wall_colour = np.where((framed & (stripe % 4 < 2))[..., None], panel[stripe % 7], wall)
+    wall_colour = wall_colour * (0.75 + 0.1 * np.clip(point[..., 2:], 0, 2.5))
+    colour = np.where(on_floor[..., None], floor_colour, wall_colour)
+    small = (255 * np.clip(colour, 0, 1)).astype(np.uint8)
+    return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def vertex_colours(rest_vertices: Array, rest_joints: Array, clothes: Array) -> Array:
+    """(V, 3) BGR in [0, 1]: skin, hair, shirt or trousers by the place on the T-posed body."""
+    joints = dict(zip(SMPL_JOINTS, rest_joints, strict=True))
+    skin, hair, shirt, trousers = clothes[:, ::-1]
+    x, y, z = rest_vertices.T
+    colours = np.tile(skin, (len(rest_vertices), 1))
+    sleeve = 0.4 * joints['left_shoulder'][0] + 0.6 * joints['left_elbow'][0]
+    colours[(y < joints['neck'][1] + 0.01) & (np.abs(x) < sleeve)] = shirt
+    waist = 0.5 * (joints['pelvis'][1] + joints['spine1'][1])
+    colours[y < waist] = trousers
+    colours[y < joints['left_ankle'][1]] = 0.5 * trousers
+    # Hands hang beside nothing in the T-pose, so height alone separates the trousers.
+    face_height = joints['head'][1] + 0.09
+    colours[(y > face_height) | ((y > face_height - 0.1) & (z < joints['head'][2]))] = hair
+    return colours
+
+
+def draw_person(
+    room: Image,
+    vertices: Array,
+    pixels: Array,
+    faces: NDArray[np.int64],
+    colours: Array,
+    camera: dict[str, Any],
+    rng: np.random.Generator,
+) -> Image:
+    """The room with a person in it, as the camera takes it.
+
+    Args:
+        room: (h, w, 3) of :func:`draw_room`; not changed.
+        vertices: (V, 3) metres, camera frame.
+        pixels: (V, 2) their image, pixel (row 0, column 0) covering [0, 1) x [0, 1).
+        faces: (F, 3).
+        colours: (V, 3) BGR in [0, 1].
+        camera: for the shadow on the floor.
+        rng: the source of the sensor's noise.
+    """
+    image = _cast_shadow(room.copy(), vertices, camera)
+    corners = vertices[faces]
+    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+    visible = np.flatnonzero(_faces_camera(pixels[faces]))
+    order = visible[np.argsort(-corners[visible, :, 2].mean(1), kind='stable')]
+    light = np.array([0.0, 0.0, 1.0]) @ camera['R'] * 0.6 + np.array([-0.35, 0.0, -0.6])
+    light /= np.linalg.norm(light)
+    shade = 0.45 + 0.55 * np.clip(normals[order] @ light, 0, 1)
+    paint = 255 * np.clip(colours[faces[order]].mean(1) * shade[:, None], 0, 1)
+    polygons = _fixed_point(pixels)[faces[order]]
+    for polygon, colour in zip(polygons, paint.tolist(), strict=True):
+        cv2.fillConvexPoly(image, polygon, colour, cv2.LINE_8, _SHIFT)
+    return _add_noise(image, rng)
+
+
+def exact_mask(pixels: Array, faces: NDArray[np.int64], size: tuple[int, int]) -> Image:
+    """The person's mask, (h, w) of 0 and 1: pixels that the body covers by half or more.
+
+    Filled at eight times the resolution, where the rim that OpenCV adds to a polygon is a sixteenth
+    of a pixel.
+
+    Args:
+        pixels: (V, 2) image of the vertices.
+        faces: (F, 3) of a closed mesh.
+        size: (h, w).
+    """
+    height, width = size
+    low = np.maximum(np.floor(pixels.min(0)).astype(int) - 1, 0)
+    high = np.minimum(np.ceil(pixels.max(0)).astype(int) + 1, [width, height])
+    mask = np.zeros(size, np.uint8)
+    if np.any(high <= low):
+        return mask
+    columns, rows = high - low
+    fine = np.zeros((rows * _SUPERSAMPLE, columns * _SUPERSAMPLE), np.uint8)
+    polygons = _fixed_point((pixels - low) * _SUPERSAMPLE)[faces[_faces_camera(pixels[faces])]]
+    for polygon in polygons:
+        cv2.fillConvexPoly(fine, polygon, (255,), cv2.LINE_8, _SHIFT)
+    cover = cv2.resize(fine, (int(columns), int(rows)), interpolation=cv2.INTER_AREA)
+    mask[low[1] : high[1], low[0] : high[0]] = cover >= 128
+    return mask
+
+
+def _faces_camera(triangles: Array) -> NDArray[np.bool_]:
+    """Whether (F, 3, 2) image triangles show their outside. Image y points down."""
+    first, second = triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0]
+    return first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0] < 0
+
+
+def _fixed_point(pixels: Array) -> NDArray[np.int32]:
+    """OpenCV's coordinates, in which a pixel's centre is a whole number."""
+    return np.round((pixels - 0.5) * (1 << _SHIFT)).astype(np.int32)
+
+
+def _cast_shadow(image: Image, vertices: Array, camera: dict[str, Any]) -> Image:
+    world = vertices @ camera['R'].T + camera['T'][:, 0]
+    middle, spread = world[:, :2].mean(0), 1.2 * world[:, :2].std(0) + 0.12
+    angle = np.linspace(0, 2 * np.pi, 32, endpoint=False)
+    ring = np.stack([np.cos(angle), np.sin(angle)], 1) * spread + middle
+    outline = project(world_to_camera(np.column_stack([ring, np.zeros(len(ring))]), camera), camera)
+    low = np.maximum(outline.min(0).astype(int) - 30, 0)
+    high = np.minimum(outline.max(0).astype(int) + 30, image.shape[1::-1])
+    if np.any(high <= low):
+        return image
+    shadow: Image = np.zeros((high - low)[::-1], np.uint8)
+    cv2.fillConvexPoly(shadow, _fixed_point(outline - low), (110,), cv2.LINE_8, _SHIFT)
+    shadow = cv2.GaussianBlur(shadow, (31, 31), 9)
+    window = image[low[1] : high[1], low[0] : high[0]]
+    window[:] = window * (1 - shadow[..., None] / 255.0)
+    return image
+
+
+def _add_noise(image: Image, rng: np.random.Generator) -> Image:
+    tile = rng.normal(0, 4, (128, 128, 3)).astype(np.int16)
+    repeats = (-(-image.shape[0] // 128), -(-image.shape[1] // 128), 1)
+    noise = np.tile(tile, repeats)[: image.shape[0], : image.shape[1]]
+    return cv2.add(image, noise, dtype=cv2.CV_8U)

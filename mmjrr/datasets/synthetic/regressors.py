@@ -1,0 +1,196 @@
+"""The hidden true regressor of the synthetic H36M, and the biased J_std that comes with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import nnls
+
+from mmjrr.datasets.synthetic.fits import mocap_fit
+from mmjrr.datasets.synthetic.motion import ACTIONS, sample_motion
+from mmjrr.datasets.synthetic.posing import global_rotations, pose_body, rest_body
+from mmjrr.datasets.synthetic.seeding import stream
+from mmjrr.datasets.synthetic.subjects import TRAIN_SUBJECTS, Subject, make_subject
+from mmjrr.joints import H36M_JOINTS_MMPOSE, SMPL_JOINTS
+from mmjrr.regressors import JointRegressor, fit_joint_regressor
+
+if TYPE_CHECKING:
+    from mmjrr.body_models import SMPL
+
+Array = NDArray[np.float64]
+
+#: Standard deviation of a label about the hidden regressor's joint, metres and axis: 5 mm in space.
+LABEL_NOISE_STD = 0.003
+#: How far the hidden regressor's joints lie from their textbook place, metres and axis.
+PLACE_STD = 0.008
+#: Moments of each of a training subject's actions from which J_std was fitted.
+_MOCAP_MOMENTS = 3
+
+
+@dataclass(frozen=True)
+class _Ring:
+    """Where a joint is on the T-posed body, and which vertices around it may be taken.
+
+    Attributes:
+        start, end: SMPL joints; the joint is at ``share`` of the way from one to the other.
+        shift: (left, up, forward) metres added on the left side and the trunk; mirrored otherwise.
+        axis: index of the axis that the ring surrounds.
+        radius: metres, how far the ring's vertices may be.
+    """
+
+    start: str
+    end: str
+    share: float
+    shift: tuple[float, float, float]
+    axis: int
+    radius: float
+
+
+_RINGS: dict[str, _Ring] = {
+    'pelvis': _Ring('left_hip', 'right_hip', 0.5, (0, 0.015, 0.0), 1, 0.22),
+    'hip': _Ring('hip', 'hip', 0, (0.025, 0.01, 0), 1, 0.14),
+    'knee': _Ring('knee', 'knee', 0, (0, 0, 0.005), 1, 0.10),
+    'ankle': _Ring('ankle', 'ankle', 0, (0, 0.01, 0), 1, 0.08),
+    'spine': _Ring('spine1', 'spine2', 0.5, (0, 0, -0.01), 1, 0.22),
+    'thorax': _Ring('spine3', 'neck', 0.85, (0, 0, -0.005), 1, 0.16),
+    'neck_base': _Ring('neck', 'head', 0.9, (0, 0.01, 0.02), 1, 0.12),
+    'head': _Ring('head', 'head', 0, (0, 0.12, 0.01), 1, 0.13),
+    'shoulder': _Ring('shoulder', 'shoulder', 0, (0.005, 0, 0), 0, 0.11),
+    'elbow': _Ring('elbow', 'elbow', 0, (0, 0, 0), 0, 0.08),
+    'wrist': _Ring('wrist', 'wrist', 0, (-0.01, 0, 0), 0, 0.06),
+}  # fmt: skip
+
+
+def make_true_regressor(seed: int, body: SMPL) -> JointRegressor:
+    """The regressor that labels the synthetic data: 5 to 40 vertices a joint, around the limb.
+
+    Each joint lies at a textbook place moved by a random :data:`PLACE_STD`, and takes vertices of a
+    slab around it, weighted as evenly as that place allows.
+
+    Raises:
+        ValueError: a joint finds fewer than five vertices around it on this body.
+    """
+    vertices, rest_joints = (rest[0] for rest in rest_body(body, np.zeros((1, 10))))
+    joints = dict(zip(SMPL_JOINTS, rest_joints, strict=True))
+    weight = np.zeros((len(H36M_JOINTS_MMPOSE), len(vertices)))
+    for row, name in enumerate(H36M_JOINTS_MMPOSE):
+        rng = stream(seed, 'true_regressor', name)
+        support, weights = _ring_weights(rng, name, vertices, joints)
+        weight[row, support] = weights
+    return JointRegressor(
+        torch.from_numpy(weight),
+        H36M_JOINTS_MMPOSE,
+        body_model='free_body',
+        provenance={'made_by': 'mmjrr.datasets.synthetic: hidden truth', 'seed': seed},
+    )
+
+
+def _ring_weights(
+    rng: np.random.Generator, name: str, vertices: Array, joints: dict[str, Array]
+) -> tuple[NDArray[np.int64], Array]:
+    side, _, part = name.rpartition('_') if name.startswith(('left_', 'right_')) else ('', '', name)
+    ring = _RINGS[part]
+    prefix = f'{side}_' if side else ''
+    start, end = joints[prefix + ring.start], joints[prefix + ring.end]
+    shift = np.array(ring.shift) * ([-1, 1, 1] if side == 'right' else [1, 1, 1])
+    place = start + ring.share * (end - start) + shift + rng.normal(0, PLACE_STD, 3)
+
+    offset = vertices - place
+    along = np.abs(offset[:, ring.axis])
+    across = np.delete(offset, ring.axis, axis=1)
+    near = (along < 0.04) & (np.linalg.norm(across, axis=1) < ring.radius)
+    if side:  # a ring around one thigh keeps off the other
+        near &= np.sign(vertices[:, 0]) == (1 if side == 'left' else -1)
+    # The vertex nearest to the joint's plane in each of so many directions around the limb.
+    count = int(rng.integers(12, 41))
+    sector = np.floor((np.arctan2(across[:, 1], across[:, 0]) + np.pi) / (2 * np.pi) * count)
+    candidates = np.flatnonzero(near)
+    candidates = candidates[np.argsort(along[candidates], kind='stable')]
+    _, first = np.unique(sector[candidates], return_index=True)
+    support = np.sort(candidates[first])
+    if len(support) < 5:
+        raise ValueError(
+            f'{name}: {len(support)} vertices around its place {place.round(3)}, expected 5'
+        )
+    # Even weights as far as their mean can be at the place: least squares with a stiff constraint.
+    stiff = 1e3
+    system = np.vstack(
+        [stiff * vertices[support].T, np.full(len(support), stiff), np.eye(len(support))]
+    )
+    target = np.concatenate([stiff * place, [stiff], np.full(len(support), 1 / len(support))])
+    weights, _ = nnls(system, target)
+    weights /= weights.sum()
+    return support[weights > 0], weights[weights > 0]
+
+
+def label_joints(
+    regressor: JointRegressor,
+    vertices: Array,
+    rotations: Array,
+    subject: Subject,
+    rng: np.random.Generator,
+) -> Array:
+    """Joints as the motion capture of this data set labels them.
+
+    Args:
+        regressor: the hidden truth.
+        vertices: (V, 3) metres, any frame.
+        rotations: (24, 3, 3) orientation of each SMPL joint in that frame, for the ankles' offset.
+        subject: whose body it is.
+        rng: the source of the label noise.
+
+    Returns:
+        (17, 3) metres, MMPose's order.
+    """
+    joints = regressor(torch.from_numpy(vertices)).double().numpy().copy()
+    for side, name in enumerate(('left', 'right')):
+        shank = rotations[SMPL_JOINTS.index(f'{name}_knee')]
+        joints[H36M_JOINTS_MMPOSE.index(f'{name}_ankle')] += shank @ subject.ankle_offset[side]
+    return joints + rng.normal(0, LABEL_NOISE_STD, joints.shape)
+
+
+def fit_standard_regressor(seed: int, body: SMPL, truth: JointRegressor) -> JointRegressor:
+    """J_std: fitted to the labels from fits to motion-capture markers, which never saw an image.
+
+    The fits follow :func:`~mmjrr.datasets.synthetic.fits.mocap_fit`: close to each other, but wrong
+    in the same way everywhere. They cover every action of the training subjects, whatever part of
+    them the data set shows.
+    """
+    fit = fit_joint_regressor(
+        _mocap_batches(seed, body, truth),
+        joint_names=H36M_JOINTS_MMPOSE,
+        root='pelvis',
+        body_model='free_body',
+        provenance={
+            'made_by': 'mmjrr.datasets.synthetic: fitted to simulated marker fits',
+            'seed': seed,
+        },
+    )
+    return fit.regressor
+
+
+def _mocap_batches(
+    seed: int, body: SMPL, truth: JointRegressor
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    for name in TRAIN_SUBJECTS:
+        subject = make_subject(seed, name)
+        poses, joints = [], []
+        for action in ACTIONS:
+            rng = stream(seed, 'mocap', name, action)
+            motion = sample_motion(seed, name, action, rng.uniform(0, 60, _MOCAP_MOMENTS))
+            pose = np.concatenate([motion.global_orient[:, None], motion.body_pose], 1)
+            poses.append(pose)
+            vertices, rotations = pose_body(body, subject.betas, pose), global_rotations(pose)
+            joints += [
+                label_joints(truth, vertices[i], rotations[i], subject, rng)
+                for i in range(len(pose))
+            ]
+        true_pose = np.concatenate(poses)
+        pose, betas = mocap_fit(seed, name, true_pose, subject.betas)
+        vertices = pose_body(body, betas, pose)
+        yield torch.from_numpy(vertices), torch.from_numpy(np.stack(joints))

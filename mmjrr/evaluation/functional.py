@@ -1,0 +1,165 @@
+"""Joint errors as pure functions: tensors in, numbers out, in the inputs' unit.
+
+All work is done in float64; the result has the inputs' floating dtype.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Array = Tensor | np.ndarray
+
+
+def mpjpe(
+    pred: Array,  # (B, J, 3)
+    target: Array,  # (B, J, 3)
+    weight: Array | None = None,  # (B, J), non-negative
+) -> Tensor:  # (B,)
+    """Mean per-joint position error of each frame. Nothing is aligned here.
+
+    Args:
+        pred: predicted joints, in any unit and frame.
+        target: annotated joints, in the same.
+        weight: of the joints; those with weight 0 may hold anything. Default: all the same.
+
+    Returns:
+        The weighted mean distance of each frame; NaN where no joint has weight.
+
+    Raises:
+        ValueError: shapes differ or are not ``(B, J, 3)``, or a value is not finite.
+
+    >>> target = torch.zeros(1, 2, 3)
+    >>> mpjpe(torch.tensor([[[3.0, 4.0, 0.0], [0.0, 0.0, 1.0]]]), target)
+    tensor([3.])
+    """
+    points, goal, share, dtype = _checked(pred, target, weight)
+    return ((points - goal).norm(dim=-1) * share).sum(1).to(dtype)
+
+
+def mpjpe_per_joint(
+    pred: Array,  # (B, J, 3)
+    target: Array,  # (B, J, 3)
+    weight: Array | None = None,  # (B, J)
+) -> Tensor:  # (B, J)
+    """Distance of each joint; NaN for joints with weight 0. Arguments as in :func:`mpjpe`.
+
+    >>> mpjpe_per_joint(torch.tensor([[[3.0, 4.0, 0.0]]]), torch.zeros(1, 1, 3))
+    tensor([[5.]])
+    """
+    points, goal, share, dtype = _checked(pred, target, weight)
+    return _where_weighted((points - goal).norm(dim=-1), share).to(dtype)
+
+
+def pa_mpjpe(
+    pred: Array,  # (B, J, 3)
+    target: Array,  # (B, J, 3)
+    weight: Array | None = None,  # (B, J)
+) -> Tensor:  # (B,)
+    """:func:`mpjpe` after :func:`procrustes_align` of each frame ("reconstruction error").
+
+    >>> target = torch.tensor([[[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]]])
+    >>> turned = target[..., [1, 2, 0]] * 3 + 7
+    >>> bool(pa_mpjpe(turned, target) < 1e-6)
+    True
+    """
+    points, goal, share, dtype = _checked(pred, target, weight)
+    aligned = _align(points, goal, share)
+    return ((aligned - goal).norm(dim=-1) * share).sum(1).to(dtype)
+
+
+def pa_mpjpe_per_joint(
+    pred: Array,  # (B, J, 3)
+    target: Array,  # (B, J, 3)
+    weight: Array | None = None,  # (B, J)
+) -> Tensor:  # (B, J)
+    """:func:`mpjpe_per_joint` after :func:`procrustes_align` of each frame.
+
+    >>> target = torch.tensor([[[0.0, 0, 0], [2, 0, 0], [0, 2, 0]]])
+    >>> bool((pa_mpjpe_per_joint(5 * target + 1, target) < 1e-6).all())
+    True
+    """
+    points, goal, share, dtype = _checked(pred, target, weight)
+    errors = (_align(points, goal, share) - goal).norm(dim=-1)
+    return _where_weighted(errors, share).to(dtype)
+
+
+def procrustes_align(
+    pred: Array,  # (B, J, 3)
+    target: Array,  # (B, J, 3)
+    weight: Array | None = None,  # (B, J)
+) -> Tensor:  # (B, J, 3)
+    r"""``pred`` after the similarity transform that brings it closest to ``target``.
+
+    Rotation (a proper one: mirror images are not undone), scale and translation of each frame
+    that minimise the weighted squared distances, in closed form: S. Umeyama, "Least-squares
+    estimation of transformation parameters between two point patterns", PAMI 1991, Equations
+    40 to 43. A ``pred`` whose points coincide goes to the centroid of ``target``.
+
+    >>> target = torch.tensor([[[0.0, 0, 0], [1, 0, 0], [0, 1, 0]]])
+    >>> procrustes_align(2 * target + 5, target).round(decimals=4).abs()
+    tensor([[[0., 0., 0.],
+             [1., 0., 0.],
+             [0., 1., 0.]]])
+    """
+    points, goal, share, dtype = _checked(pred, target, weight)
+    return _align(points, goal, share).to(dtype)
+
+
+def _align(points: Tensor, goal: Tensor, share: Tensor) -> Tensor:
+    """Float64, checked; ``share`` sums to one over the joints of a frame."""
+    weight = share[..., None].nan_to_num()  # frames without any weight have NaN shares
+    centre, goal_centre = (weight * points).sum(1, True), (weight * goal).sum(1, True)
+    offset, goal_offset = points - centre, goal - goal_centre
+    covariance = (weight * offset).mT @ goal_offset  # (B, 3, 3)
+    left, values, right = torch.linalg.svd(covariance)
+    # A rotation of determinant -1 would be a reflection: turn the weakest axis around.
+    flip = torch.ones_like(values)
+    flip[:, 2] = torch.where(torch.det(left @ right) < 0, -1.0, 1.0)
+    rotation = (left * flip[:, None]) @ right
+    spread = (weight * offset.square()).sum((1, 2))
+    scale = torch.where(spread > 0, (values * flip).sum(1) / spread, torch.zeros_like(spread))
+    return scale[:, None, None] * offset @ rotation + goal_centre
+
+
+def _checked(
+    pred: Array, target: Array, weight: Array | None
+) -> tuple[Tensor, Tensor, Tensor, torch.dtype]:
+    """Float64 points, target and shares (B, J) that sum to one; and the dtype of the result."""
+    points, goal = torch.as_tensor(pred), torch.as_tensor(target)
+    if points.dim() != 3 or points.shape[-1] != 3 or points.shape != goal.shape:
+        raise ValueError(
+            f'expected two tensors (B, J, 3), found pred {tuple(points.shape)} and target '
+            f'{tuple(goal.shape)}'
+        )
+    dtype = torch.promote_types(points.dtype, goal.dtype)
+    if not dtype.is_floating_point:
+        dtype = torch.get_default_dtype()
+    points, goal = points.double(), goal.double()
+    if weight is None:
+        share = points.new_ones(points.shape[:2])
+    else:
+        share = torch.as_tensor(weight).to(points)
+        if share.shape != points.shape[:2]:
+            raise ValueError(
+                f'weight: expected {tuple(points.shape[:2])}, found {tuple(share.shape)}'
+            )
+        if not bool((share >= 0).all()):
+            raise ValueError('weight: found negative values or NaN')
+        used = (share > 0)[..., None]
+        points = torch.where(used, points, torch.zeros_like(points))
+        goal = torch.where(used, goal, torch.zeros_like(goal))
+    for name, value in (('pred', points), ('target', goal)):
+        finite = value.isfinite().all(-1)
+        if not bool(finite.all()):
+            frame, joint = torch.nonzero(~finite)[0].tolist()
+            raise ValueError(
+                f'{name}: {int((~finite).sum())} joints are not finite, the first is joint '
+                f'{joint} of frame {frame}'
+            )
+    return points, goal, share / share.sum(1, keepdim=True), dtype
+
+
+def _where_weighted(errors: Tensor, share: Tensor) -> Tensor:
+    return torch.where(share > 0, errors, torch.full_like(errors, float('nan')))

@@ -1,0 +1,254 @@
+"""What an evaluation found: scores, their tables as plain text, and files."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmjrr.fileio import atomic_write
+
+from .protocols import FrameErrors, Protocol
+
+#: What results can be broken down by.
+BREAKDOWNS = ('joint', 'action', 'subject', 'camera')
+
+FORMAT = 'mmjrr.evaluation/1'
+
+
+@dataclass(frozen=True)
+class Score:
+    """One cell of a table: mean errors in mm of a group of frames (or of one joint of them)."""
+
+    regressor: str
+    protocol: str
+    by: str  # 'all' or one of BREAKDOWNS
+    group: str  # 'all', or the joint, action, subject or camera
+    frames: int  # frames that the means are over
+    mpjpe: float  # mm; NaN where no frame has it
+    pa_mpjpe: float  # mm
+
+
+def score_frames(
+    regressor: str,
+    protocol: Protocol,
+    errors: FrameErrors,
+    groups: Mapping[str, Sequence[str]],
+    by_joint: bool = True,
+) -> list[Score]:
+    """Means over all frames, each group of frames, and each joint.
+
+    Args:
+        regressor: the name to put on them.
+        protocol: what the errors are of.
+        errors: of N frames, in mm.
+        groups: for each breakdown (``'action'``, ...) the group of each frame, (N,).
+        by_joint: whether to give each joint's means.
+
+    >>> errors = FrameErrors(*(np.array(e) for e in ([1.0, 3.0], [1.0, 2.0], [[1.0], [3.0]],
+    ...                                              [[1.0], [2.0]])))
+    >>> [s.mpjpe for s in score_frames('J', Protocol('toy', ('head',)), errors,
+    ...                                {'subject': ['S9', 'S11']})]
+    [2.0, 2.0, 1.0, 3.0]
+    """
+
+    def score(by: str, group: str, mpjpe: np.ndarray, pa_mpjpe: np.ndarray) -> Score:
+        frames = int((~np.isnan(pa_mpjpe)).sum())
+        return Score(
+            regressor, protocol.name, by, group, frames, _mean(mpjpe), _mean(pa_mpjpe)
+        )
+
+    scores = [score('all', 'all', errors.mpjpe, errors.pa_mpjpe)]
+    if by_joint:
+        nothing = np.full(len(errors.mpjpe), np.nan)
+        for joint in dict.fromkeys((*protocol.joints, *protocol.pa_joints)):
+            columns = [
+                found[:, names.index(joint)] if joint in names else nothing
+                for found, names in (
+                    (errors.joints, protocol.joints),
+                    (errors.pa_joints, protocol.pa_joints),
+                )
+            ]
+            scores.append(score('joint', joint, *columns))
+    for by, of_frame in groups.items():
+        labels = np.asarray(of_frame)
+        for group in sorted(set(of_frame), key=_natural):
+            rows = labels == group
+            scores.append(score(by, group, errors.mpjpe[rows], errors.pa_mpjpe[rows]))
+    return scores
+
+
+def _mean(values: np.ndarray) -> float:
+    values = values[~np.isnan(values)]
+    return float(values.mean()) if len(values) else float('nan')
+
+
+def _natural(label: str) -> tuple[str, int, str]:
+    """S9 before S11."""
+    digits = len(label) - len(label.rstrip('0123456789'))
+    number = int(label[len(label) - digits :]) if digits else 0
+    return label[: len(label) - digits], number, label
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """Scores of one set of predictions under any number of regressors and protocols.
+
+    Prints as its tables.
+
+    Attributes:
+        scores: all cells.
+        protocols: the protocols by name.
+        frames: frames evaluated (a protocol's cameras may leave fewer).
+        skipped: names of frames that had no prediction.
+        title: what was evaluated.
+        provenance: regressors' checksums and cleaning, protocols, versions.
+    """
+
+    scores: tuple[Score, ...]
+    protocols: Mapping[str, Protocol]
+    frames: int
+    skipped: tuple[str, ...] = ()
+    title: str = ''
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def metrics(self) -> dict[str, float]:
+        """Overall scores by key, such as ``'J_opt/paper/MPJPE'``, in mm."""
+        found = {}
+        for score in self.scores:
+            if score.by == 'all':
+                found[f'{score.regressor}/{score.protocol}/MPJPE'] = score.mpjpe
+                found[f'{score.regressor}/{score.protocol}/PA-MPJPE'] = score.pa_mpjpe
+        return found
+
+    def select(self, protocol: str, by: str = 'all') -> list[Score]:
+        """Scores of a protocol and a breakdown."""
+        return [s for s in self.scores if s.protocol == protocol and s.by == by]
+
+    def __str__(self) -> str:
+        return self.format()
+
+    def format(self, by: Sequence[str] = BREAKDOWNS) -> str:
+        """The tables: overall, then each breakdown that is there."""
+        blocks = []
+        for name, protocol in self.protocols.items():
+            blocks.append(self._overall(name, protocol))
+            blocks += [self._breakdown(name, kind) for kind in by if self.select(name, kind)]
+        if self.skipped:
+            shown = ', '.join(self.skipped[:3]) + (', ...' if len(self.skipped) > 3 else '')
+            blocks.append(f'{len(self.skipped)} frames had no prediction: {shown}')
+        return '\n\n'.join(blocks)
+
+    def _overall(self, name: str, protocol: Protocol) -> str:
+        scores = self.select(name)
+        frames = max((score.frames for score in scores), default=0)
+        caption = f'{self.title + ": " if self.title else ""}protocol {name} '
+        caption += f'({protocol.summary}), {frames} frames'
+        rows = [[s.regressor, f'{s.mpjpe:.1f}', f'{s.pa_mpjpe:.1f}'] for s in scores]
+        return format_table(['Regressor', 'MPJPE (mm)', 'PA-MPJPE (mm)'], rows, caption)
+
+    def _breakdown(self, name: str, by: str) -> str:
+        scores = self.select(name, by)
+        regressors = list(dict.fromkeys(score.regressor for score in scores))
+        cells = {(s.group, s.regressor): f'{s.mpjpe:.1f} / {s.pa_mpjpe:.1f}' for s in scores}
+        counts = {score.group: score.frames for score in scores}
+        rows = [
+            [group, str(counts[group]), *(cells[group, regressor] for regressor in regressors)]
+            for group in counts
+        ]
+        caption = f'By {by}, protocol {name}: MPJPE / PA-MPJPE (mm)'
+        return format_table([by.capitalize(), 'Frames', *regressors], rows, caption)
+
+    # ------------------------------------------------------------------ out of here
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, as JSON can hold it (undefined means as None)."""
+        return {
+            'format': FORMAT,
+            'title': self.title,
+            'unit': 'mm',
+            'frames': self.frames,
+            'skipped': list(self.skipped),
+            'metrics': {key: _number(value) for key, value in self.metrics().items()},
+            'scores': [
+                {key: _number(value) for key, value in asdict(score).items()}
+                for score in self.scores
+            ],
+            'provenance': self.provenance,
+        }
+
+    def to_dataframe(self) -> Any:
+        """The scores as a pandas ``DataFrame``, a row each."""
+        import pandas
+
+        return pandas.DataFrame([asdict(score) for score in self.scores])
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write ``.json``, or ``.csv`` with its provenance in ``NAME.provenance.json`` beside it.
+
+        Each file is replaced in one step; equal results give equal bytes.
+
+        Raises:
+            ValueError: another suffix.
+        """
+        path = check_result_path(path)
+        if path.suffix == '.json':
+            _write_json(path, self.to_dict())
+            return path
+        with atomic_write(path) as temporary, open(temporary, 'w', newline='') as file:
+            writer = csv.writer(file, lineterminator='\n')
+            names = [item.name for item in fields(Score)]
+            writer.writerow(names)
+            writer.writerows([getattr(score, name) for name in names] for score in self.scores)
+        about = self.to_dict()
+        del about['scores']
+        _write_json(path.with_suffix('.provenance.json'), about)
+        return path
+
+
+def check_result_path(path: str | os.PathLike[str]) -> Path:
+    """The path, if results can be written in its format.
+
+    Raises:
+        ValueError: the suffix is neither ``.json`` nor ``.csv``.
+    """
+    path = Path(path)
+    if path.suffix not in ('.json', '.csv'):
+        raise ValueError(f'{path}: expected a path ending in .json or .csv')
+    return path
+
+
+def format_table(header: Sequence[str], rows: Sequence[Sequence[str]], caption: str = '') -> str:
+    """A plain-text table: the first column to the left, the others to the right.
+
+    >>> print(format_table(['Regressor', 'MPJPE'], [['J_std', '60.4'], ['J_opt', '56.9']], 'SPIN'))
+    SPIN
+    Regressor  MPJPE
+    ---------  -----
+    J_std       60.4
+    J_opt       56.9
+    """
+    table = [list(header), *map(list, rows)]
+    widths = [max(len(row[column]) for row in table) for column in range(len(header))]
+    table.insert(1, ['-' * width for width in widths])
+    lines = [caption] if caption else []
+    for row in table:
+        cells = [row[0].ljust(widths[0])]
+        cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+        lines.append('  '.join(cells).rstrip())
+    return '\n'.join(lines)
+
+
+def _number(value: Any) -> Any:
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + '\n', encoding='utf-8')

@@ -1,0 +1,108 @@
+"""Joint names, and the two orders in which H36M's 17 joints are stored.
+
+Files do not say which order they are in, so everything that has joints carries their names, and
+arrays are reordered by name (:func:`reorder_index`), never by position.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+_TORSO_AND_ARMS = (
+    'spine', 'thorax', 'neck_base', 'head',
+    'left_shoulder', 'left_elbow', 'left_wrist',
+    'right_shoulder', 'right_elbow', 'right_wrist',
+)  # fmt: skip
+_RIGHT_LEG = ('right_hip', 'right_knee', 'right_ankle')
+_LEFT_LEG = ('left_hip', 'left_knee', 'left_ankle')
+
+#: MMPose's order: right leg first. The order of arrays in this project unless a name says else.
+#: Index 9, 'neck_base', is what MMPose calls "neck" or "nose"; index 10 is the top of the head.
+H36M_JOINTS_MMPOSE: tuple[str, ...] = ('pelvis', *_RIGHT_LEG, *_LEFT_LEG, *_TORSO_AND_ARMS)
+
+#: The rows of SPIN's ``J_regressor_h36m.npy`` and of the released J_opt: left leg first.
+H36M_JOINTS_SPIN: tuple[str, ...] = ('pelvis', *_LEFT_LEG, *_RIGHT_LEG, *_TORSO_AND_ARMS)
+
+#: Joint orders by name.
+JOINT_ORDERS: dict[str, tuple[str, ...]] = {
+    'mmpose': H36M_JOINTS_MMPOSE,
+    'spin': H36M_JOINTS_SPIN,
+}
+
+#: Bones of H36M's skeleton as (joint, parent) names, from the pelvis outwards.
+H36M_BONES: tuple[tuple[str, str], ...] = (
+    ('right_hip', 'pelvis'), ('right_knee', 'right_hip'), ('right_ankle', 'right_knee'),
+    ('left_hip', 'pelvis'), ('left_knee', 'left_hip'), ('left_ankle', 'left_knee'),
+    ('spine', 'pelvis'), ('thorax', 'spine'), ('neck_base', 'thorax'), ('head', 'neck_base'),
+    ('left_shoulder', 'thorax'), ('left_elbow', 'left_shoulder'), ('left_wrist', 'left_elbow'),
+    ('right_shoulder', 'thorax'), ('right_elbow', 'right_shoulder'), ('right_wrist', 'right_elbow'),
+)  # fmt: skip
+
+#: SMPL's kinematic tree: names and parents of its 24 joints.
+SMPL_JOINTS: tuple[str, ...] = (
+    'pelvis', 'left_hip', 'right_hip', 'spine1', 'left_knee', 'right_knee', 'spine2',
+    'left_ankle', 'right_ankle', 'spine3', 'left_foot', 'right_foot', 'neck', 'left_collar',
+    'right_collar', 'head', 'left_shoulder', 'right_shoulder', 'left_elbow', 'right_elbow',
+    'left_wrist', 'right_wrist', 'left_hand', 'right_hand',
+)  # fmt: skip
+SMPL_PARENTS: tuple[int, ...] = (
+    -1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21,
+)  # fmt: skip
+
+
+def joint_names_of(order: str | Sequence[str]) -> tuple[str, ...]:
+    """Joint names of an order given by its name (``'mmpose'``, ``'spin'``) or spelled out.
+
+    Raises:
+        ValueError: the order's name is unknown, or a joint is named twice.
+
+    >>> joint_names_of('spin')[1]
+    'left_hip'
+    """
+    if isinstance(order, str):
+        if order not in JOINT_ORDERS:
+            raise ValueError(f'unknown joint order {order!r}; known: {sorted(JOINT_ORDERS)}')
+        return JOINT_ORDERS[order]
+    names = tuple(str(name) for name in order)
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f'joints named more than once: {twice}')
+    return names
+
+
+def reorder_index(
+    src_names: str | Sequence[str], dst_names: str | Sequence[str]
+) -> list[int]:
+    """Indices that bring an array of joints from one order into another.
+
+    Args:
+        src_names: order of the array's joints: a name of :data:`JOINT_ORDERS`, or joint names.
+        dst_names: the order wanted, likewise; may name fewer joints.
+
+    Returns:
+        ``index`` such that ``array[index]`` is in the order ``dst_names``.
+
+    Raises:
+        ValueError: a wanted joint is not among the source's.
+
+    >>> reorder_index('mmpose', 'spin')[:7]
+    [0, 4, 5, 6, 1, 2, 3]
+    """
+    src, dst = joint_names_of(src_names), joint_names_of(dst_names)
+    missing = [name for name in dst if name not in src]
+    if missing:
+        raise ValueError(f'joints {missing} are not among the source joints {list(src)}')
+    return [src.index(name) for name in dst]
+
+
+def swap_sides(name: str) -> str:
+    """The joint's mirror image: ``'left_hip'`` for ``'right_hip'``, else the name itself.
+
+    >>> swap_sides('right_hip'), swap_sides('pelvis')
+    ('left_hip', 'pelvis')
+    """
+    if name.startswith('left_'):
+        return 'right_' + name[len('left_') :]
+    if name.startswith('right_'):
+        return 'left_' + name[len('right_') :]
+    return name

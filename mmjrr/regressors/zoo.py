@@ -1,0 +1,177 @@
+"""Names of known joint regressors: which file each is, where it comes from, and its checksum.
+
+A regressor is identified by its checksum, not by its file's name: several files in circulation
+are called "the H36M regressor" and differ.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mmjrr.fileio import sha256
+
+#: Environment variable naming the folder of downloaded files.
+HOME_VARIABLE = 'MMJRR_HOME'
+
+
+@dataclass(frozen=True)
+class ZooEntry:
+    """One known regressor.
+
+    Args:
+        name: the name it is loaded by.
+        filename: its file's name, under the folders of :func:`search_folders` or, where
+            ``packaged``, in the package itself.
+        joint_order: order of its rows, a name of :data:`mmjrr.joints.JOINT_ORDERS`.
+        body_model: the body whose vertices its columns are.
+        source: where to get the file, in words.
+        sha256: checksum of the file; None where no copy could be verified against the source.
+        packaged: True where the file ships with mmjrr.
+        provenance: what is known about how it was made.
+    """
+
+    name: str
+    filename: str
+    joint_order: str
+    body_model: str
+    source: str
+    sha256: str | None = None
+    packaged: bool = False
+    provenance: dict[str, str] = field(default_factory=dict)
+
+
+#: The known regressors by name.
+ZOO: dict[str, ZooEntry] = {}
+
+
+def register_regressor(entry: ZooEntry, force: bool = False) -> ZooEntry:
+    """Add an entry to the zoo, so that ``JointRegressor.load(entry.name)`` finds it.
+
+    Raises:
+        ValueError: the name is taken, and ``force`` is False.
+    """
+    if entry.name in ZOO and not force:
+        raise ValueError(f'the zoo has a regressor named {entry.name!r}; force=True replaces it')
+    ZOO[entry.name] = entry
+    return entry
+
+
+def search_folders() -> list[Path]:
+    """Where files are looked for: ``$MMJRR_HOME`` (default ``~/.cache/mmjrr``), ``./data``."""
+    home = os.environ.get(HOME_VARIABLE)
+    return [Path(home).expanduser() if home else Path.home() / '.cache' / 'mmjrr', Path('data')]
+
+
+def find_regressor(name: str) -> tuple[ZooEntry, Path]:
+    """The zoo's entry of that name, and the path of its file, whose checksum holds.
+
+    Raises:
+        KeyError: the zoo knows no such name.
+        FileNotFoundError: the file is in none of the folders; says where to get it.
+        ValueError: the file is not the one the entry means (its checksum differs).
+    """
+    if name not in ZOO:
+        raise KeyError(f'the zoo has no regressor {name!r}; it has {sorted(ZOO)}')
+    entry = ZOO[name]
+    if entry.packaged:
+        folders = [Path(__file__).parent / 'data']
+    else:
+        folders = search_folders()
+    for folder in folders:
+        path = folder / entry.filename
+        if path.is_file():
+            _check_sha256(entry, path)
+            return entry, path
+    raise FileNotFoundError(
+        f'regressor {name!r}: no file {entry.filename!r} in '
+        f'{" or ".join(str(folder.absolute()) for folder in folders)}. '
+        f'Where to get it: {entry.source} Where to put it: {folders[0] / entry.filename}'
+    )
+
+
+def _check_sha256(entry: ZooEntry, path: Path) -> None:
+    if entry.sha256 is None:
+        return
+    found = sha256(path)
+    if found != entry.sha256:
+        raise ValueError(
+            f'{path} is not the regressor {entry.name!r}: its sha256 is {found}, expected '
+            f'{entry.sha256}. To load it for what it is, pass its path and joint_order='
+        )
+
+
+register_regressor(
+    ZooEntry(
+        name='J_std',
+        filename='J_regressor_h36m.npy',
+        joint_order='spin',
+        body_model='smpl',
+        source=(
+            "it is part of SPIN's data: http://visiondata.cis.upenn.edu/spin/data.tar.gz "
+            '(fetch_data.sh of https://github.com/nkolot/SPIN), data/J_regressor_h36m.npy.'
+        ),
+        provenance={
+            'made_by': 'distributed with SPIN (and GraphCMR), Kolotouros et al. 2019',
+            'note': 'checksum unknown: no copy was verified against its source',
+        },
+    )
+)
+register_regressor(
+    ZooEntry(
+        name='J_opt',
+        filename='retrained_J_Regressor.pt',
+        joint_order='spin',
+        body_model='smpl',
+        source=(
+            'models/retrained_J_Regressor.pt of '
+            'https://github.com/ubc-vision/joint-regressor-refinement.'
+        ),
+        sha256='4ea32d1b3b9a135130722218f87eadfcf78321cf2ca6954e14f780eb9b60d079',
+        provenance={
+            'made_by': 'Hedlin, Rhodin, Yi, CRV 2022, arXiv:2205.00076',
+            'raw': (
+                'not usable as released: it has negative weights, and without them its rows sum '
+                'to 0.98-2.15; clamped at zero and each row divided by its sum, as loaded here'
+            ),
+            'training_data': (
+                "the authors' public training script draws its batches from the validation split"
+            ),
+            'sparsity': (
+                'the sparsity mask of the public training script is a no-op: both its branches '
+                'are ones'
+            ),
+        },
+    )
+)
+register_regressor(
+    ZooEntry(
+        name='J_spin',
+        filename='J_spin.npy',
+        joint_order='mmpose',
+        body_model='smpl',
+        source=(
+            "the authors released none; a refinement run fits it from SPIN's estimates of the "
+            'training images and writes J_spin.npy with its sidecar J_spin.json into its '
+            'work_dir.'
+        ),
+        provenance={'made_by': "fitted from SPIN's estimates to the annotated joints"},
+    )
+)
+register_regressor(
+    ZooEntry(
+        name='free_body_h36m',
+        filename='free_body_h36m.npz',
+        joint_order='mmpose',
+        body_model='free_body',
+        source='it ships with mmjrr; tools/build_free_body_regressor.py rebuilds it.',
+        packaged=True,
+        provenance={
+            'made_by': (
+                'hand-made, not learned: joint centres as means of surface rings of the free '
+                'body (CC0), tools/build_free_body_regressor.py'
+            ),
+        },
+    )
+)

@@ -1,0 +1,21 @@
+"""From posed vertices to silhouettes: cameras, the renderers' interface, the contour renderer."""
+
+from mmjrr.rendering.base import SilhouetteRenderer
+from mmjrr.rendering.cameras import (
+    PerspectiveCamera,
+    crop_weak_perspective_to_transl,
+    transl_to_crop_weak_perspective,
+    transl_to_weak_perspective,
+    weak_perspective_to_transl,
+)
+from mmjrr.rendering.contour import ContourSilhouette
+
+__all__ = [
+    'ContourSilhouette',
+    'PerspectiveCamera',
+    'SilhouetteRenderer',
+    'crop_weak_perspective_to_transl',
+    'transl_to_crop_weak_perspective',
+    'transl_to_weak_perspective',
+    'weak_perspective_to_transl',
+]

@@ -1,0 +1,421 @@
+"""The contour silhouette: exact pixel coverage from the edges where a mesh turns away.
+
+The number of front-facing layers over a point of the image is the winding number around it of the
+mesh's contour: the edges between front-facing and other faces, each directed as in its front face.
+A body has some hundred of them, not its thousands of faces. As in font rasterisers, each edge is
+cut at the pixel grid; the signed area between a piece and its pixel's right border is added to that
+pixel, and the piece's signed height to all pixels right of it, by one cumulative sum along the
+rows. The result is the exact integral of the number of layers over each pixel; clamped at one it
+is the silhouette.
+
+Its derivative is a boundary integral: a piece that moves sweeps the area length x normal
+displacement. So the backward pass needs each piece's pixel and its share of the edge, and nothing
+else; moving the points where the grid cuts an edge changes nothing.
+
+Where several layers overlap one pixel in part, their areas are added before the clamp, although
+they may lie over each other: half covered twice counts as full. That happens only where contours
+run within a pixel of each other (fingers, feet, ears). Clamping in the quarters of each pixel
+halves the error: the free body is drawn 0.07% too large in place of 0.14%.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from mmjrr.registry import RENDERERS
+from mmjrr.rendering.base import SilhouetteRenderer
+from mmjrr.rendering.cameras import PerspectiveCamera
+
+#: Extents below this many pixels are taken as zero: the cuts of such an edge are at its ends.
+_TINY = 1e-20
+
+
+@RENDERERS.register_module()
+class ContourSilhouette(SilhouetteRenderer):
+    """Exact-coverage silhouettes of triangle meshes, in plain PyTorch (CPU or GPU).
+
+    Values are the area of each pixel that the projected mesh covers; gradients are their exact
+    derivatives with respect to vertices and camera (first order only).
+
+    - Closed meshes, oriented consistently (a body): the front-facing layers are drawn; which side
+      is outside does not matter.
+    - Others: front- and back-facing layers are drawn apart, and the larger of both coverages
+      counts. Faces are first oriented consistently as far as the mesh's edges allow; on surfaces
+      that cannot be oriented at all (a Moebius strip) seams may show.
+
+    Pixels where layers overlap in part: see the module's documentation.
+
+    Args:
+        faces: (F, 3) vertex indices of a triangle mesh (array, tensor or nested lists).
+        image_size: (height, width) in pixels. Default (224, 224).
+        near: the smallest depth, in metres, at which a vertex may lie. Default 0.01.
+        supersampling: k, the layers' areas are clamped in each of k x k parts of a pixel, so that
+            parts covered by several layers are told from parts covered by none. Default 2.
+
+    Raises:
+        ValueError: faces or size are not what they should be.
+
+    >>> triangle = ContourSilhouette([[0, 1, 2]], image_size=(2, 2))
+    >>> camera = PerspectiveCamera([1.0, 1.0], [0.0, 0.0])
+    >>> triangle(torch.tensor([[[0.0, 0, 1], [2, 0, 1], [0, 2, 1]]]), camera)
+    tensor([[[1.0000, 0.5000],
+             [0.5000, 0.0000]]])
+    """
+
+    closed: bool  # and oriented consistently, after turning faces
+    _corners: Tensor  # (3, F) int64, faces that have three different corners
+    _edges: Tensor  # (2, E) int64
+    _edge_faces: Tensor  # (K, E) int64, the faces at each edge, padded with 0
+    _edge_signs: Tensor  # (K, E) int8, +1 where the face runs along the edge, -1 against, 0 padding
+
+    def __init__(
+        self,
+        faces: Tensor | np.ndarray | Sequence[Sequence[int]],
+        image_size: Sequence[int] = (224, 224),
+        near: float = 0.01,
+        supersampling: int = 2,
+    ) -> None:
+        super().__init__(faces, image_size, near)
+        if supersampling < 1:
+            raise ValueError(f'supersampling must be at least 1, got {supersampling}')
+        self.supersampling = int(supersampling)
+        oriented = _oriented_consistently(self.faces.cpu().numpy())
+        edges, edge_faces, edge_signs = _edge_tables(oriented)
+        self.closed = bool((edge_signs.sum(0) == 0).all())
+        for name, table in (
+            ('_corners', oriented.T),
+            ('_edges', edges),
+            ('_edge_faces', edge_faces),
+            ('_edge_signs', edge_signs),
+        ):
+            tensor = torch.from_numpy(np.ascontiguousarray(table))
+            self.register_buffer(name, tensor.to(self.faces.device), persistent=False)
+
+    def render(self, vertices: Tensor, camera: PerspectiveCamera) -> Tensor:
+        pixels = camera.project(vertices)
+        low, high = torch.aminmax(pixels.detach()) if pixels.numel() else (0.0, 0.0)
+        if not (-float('inf') < low and high < float('inf')):  # false for NaN, too
+            raise ValueError('projected vertices are not finite')
+        return _ContourCoverage.apply(pixels, self)
+
+    def boundary(self, coordinates: Tensor) -> Boundary:
+        """The edges that bound the drawn layers of projected meshes.
+
+        Args:
+            coordinates: (V, 2, B) contiguous, projected vertices in pixels; batch last, so that
+                what is gathered lies together.
+        """
+        first, second, third = (coordinates.index_select(0, ids) for ids in self._corners)
+        second, third = second.sub_(first), third.sub_(first)
+        # Twice the signed area. Seen from its outside a face has a negative one, as y points down.
+        area = second[:, 0] * third[:, 1] - second[:, 1] * third[:, 0]  # (F, B)
+        weights = self._boundary_of(area < 0)  # (E, B)
+        if not self.closed:
+            weights = torch.cat([weights, self._boundary_of(area > 0).neg_()], 1)
+        edge, image = torch.nonzero(weights, as_tuple=True)
+        weight = weights.view(-1).index_select(0, edge * weights.shape[1] + image)
+        start, end = (ends.index_select(0, edge) for ends in self._edges)
+        return Boundary(image, start, end, weight.to(coordinates.dtype))
+
+    @property
+    def num_layers(self) -> int:
+        """1 where front-facing layers are drawn alone, 2 where back-facing ones are, too."""
+        return 1 if self.closed else 2
+
+    def _boundary_of(self, layer: Tensor) -> Tensor:  # (F, B) bool -> (E, B) int8
+        """How often each edge bounds the faces of a layer, along minus against its direction."""
+        members = layer.to(torch.int8)
+        total = None
+        for ids, signs in zip(self._edge_faces, self._edge_signs, strict=True):
+            term = members.index_select(0, ids).mul_(signs[:, None])
+            total = term if total is None else total.add_(term)
+        assert total is not None
+        return total
+
+
+class Boundary(NamedTuple):
+    """Directed edges around the drawn layers; left of them, seen along them, is covered."""
+
+    image: Tensor  # (N,) int64, layer * B + sample
+    start: Tensor  # (N,) int64, vertex
+    end: Tensor  # (N,) int64, vertex
+    weight: Tensor  # (N,), how often the edge counts, negative if it runs from end to start
+
+
+class Edges(NamedTuple):
+    """Boundary edges in the image, each from its upper to its lower end."""
+
+    image: Tensor  # (N,) int64, layer * B + sample
+    upper: Tensor  # (N,) int64, where x of this end lies in the flat (V, 2, B) coordinates
+    lower: Tensor  # (N,) int64
+    weight: Tensor  # (N,), layers covered right of it minus those left of it
+    x: Tensor  # (N,), pixels, upper end
+    y: Tensor
+    dx: Tensor  # (N,), from the upper to the lower end
+    dy: Tensor  # (N,), not negative
+
+
+class RowPieces(NamedTuple):
+    """Pieces of edges, each within one row of pixels."""
+
+    edge: Tensor  # (R,) int64
+    row: Tensor  # (R,) int64, image * height + row
+    area: Tensor  # (R,), height times the edge's weight
+    start: Tensor  # (R,), part of the edge above the piece
+    share: Tensor  # (R,), length as a part of the edge's
+    x: Tensor  # (R,), upper end
+    dx: Tensor  # (R,), from the upper to the lower end
+
+
+class PixelPieces(NamedTuple):
+    """Pieces of edges, each within one pixel."""
+
+    edge: Tensor  # (M,) int64
+    pixel: Tensor  # (M,) int64, position in the flat (L * B, height, width)
+    share: Tensor  # (M,), length as a part of the edge's
+    position: Tensor  # (M,), where its middle lies on the edge, 0 at the upper end, 1 at the lower
+
+
+class _ContourCoverage(torch.autograd.Function):
+    """(B, V, 2) projected vertices -> (B, H, W) coverage."""
+
+    @staticmethod
+    def forward(ctx: Any, pixels: Tensor, renderer: ContourSilhouette) -> Tensor:
+        k = renderer.supersampling
+        batch_size, (height, width) = len(pixels), renderer.image_size
+        coordinates = (pixels * k).permute(1, 2, 0).contiguous()  # (V, 2, B), in fine pixels
+        edges = _edges_downwards(coordinates, renderer.boundary(coordinates))
+        num_layers = renderer.num_layers
+        layers, pieces = _accumulate(edges, num_layers * batch_size, height * k, width * k)
+        shown = _shown(layers.view(num_layers, -1), pieces.pixel)
+        coverage = layers.clamp_(0, 1).view(num_layers, batch_size, height * k, width * k)
+        coverage = coverage[0] if num_layers == 1 else coverage.amax(0)
+
+        pixel = _coarse(pieces.pixel, width, k) % (batch_size * height * width)
+        ctx.coordinates_shape = coordinates.shape
+        # Extents are in fine pixels, k a pixel.
+        ctx.save_for_backward(
+            pieces.edge, pixel, pieces.share * shown, pieces.position,
+            edges.upper, edges.lower, edges.weight * edges.dx / k, edges.weight * edges.dy / k,
+        )  # fmt: skip
+        return _mean_of_blocks(coverage, k)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        edge, pixel, share, position, upper, lower, dx, dy = ctx.saved_tensors
+        num_vertices, _, batch_size = ctx.coordinates_shape
+        swept = grad.reshape(-1).index_select(0, pixel).mul_(share)
+        total = torch.zeros_like(dx).index_add_(0, edge, swept)
+        at_lower = torch.zeros_like(dx).index_add_(0, edge, swept.mul_(position))
+        at_upper = total.sub_(at_lower)
+
+        result = grad.new_zeros(num_vertices * 2 * batch_size)
+        for end, amount in ((upper, at_upper), (lower, at_lower)):
+            result.index_add_(0, end, amount * dy, alpha=-1)
+            result.index_add_(0, end + batch_size, amount * dx)
+        return result.view(ctx.coordinates_shape).permute(2, 0, 1), None
+
+
+def _shown(layers: Tensor, pixel: Tensor) -> Tensor:  # (L, N), (M,) -> (M,) bool
+    """Whether the coverage at a pixel of a layer changes with what is in it."""
+    number = layers.view(-1).index_select(0, pixel)
+    shown = number <= 1  # else clamped; below zero there is nothing but rounding
+    if len(layers) == 2:
+        in_back = pixel >= layers.shape[1]
+        other = layers.flip(0).view(-1).index_select(0, pixel)
+        shown &= torch.where(in_back, number > other, number >= other)
+    return shown
+
+
+def _mean_of_blocks(fine: Tensor, k: int) -> Tensor:  # (B, k * H, k * W) -> (B, H, W)
+    """Means of k x k blocks; overwrites its input. Faster than pooling where k is small."""
+    if k == 1:
+        return fine
+    rows = fine[:, ::k]
+    for i in range(1, k):
+        rows.add_(fine[:, i::k])
+    blocks = rows[..., ::k].clone()
+    for i in range(1, k):
+        blocks.add_(rows[..., i::k])
+    return blocks.div_(k * k)
+
+
+def _coarse(pixel: Tensor, width: int, k: int) -> Tensor:
+    """Position in (images, height, width) of a position in (images, k * height, k * width)."""
+    if k == 1:
+        return pixel
+    row = torch.div(pixel, width * k, rounding_mode='floor')
+    column = pixel - row * (width * k)
+    row, column = (torch.div(index, k, rounding_mode='floor') for index in (row, column))
+    return row * width + column
+
+
+def _edges_downwards(coordinates: Tensor, boundary: Boundary) -> Edges:
+    batch_size = coordinates.shape[2]
+    sample = boundary.image % batch_size
+    # Where x lies in the flat coordinates; y lies batch_size further.
+    start = boundary.start * (2 * batch_size) + sample
+    end = boundary.end * (2 * batch_size) + sample
+    flat = coordinates.view(-1)
+    start_y = flat.index_select(0, start + batch_size)
+    end_y = flat.index_select(0, end + batch_size)
+    downwards = start_y <= end_y
+    upper, lower = torch.where(downwards, start, end), torch.where(downwards, end, start)
+    x, y = flat.index_select(0, upper), torch.minimum(start_y, end_y)
+    return Edges(
+        image=boundary.image,
+        upper=upper,
+        lower=lower,
+        weight=torch.where(downwards, boundary.weight, -boundary.weight),
+        x=x,
+        y=y,
+        dx=flat.index_select(0, lower) - x,
+        dy=torch.maximum(start_y, end_y) - y,
+    )
+
+
+def _accumulate(
+    edges: Edges, num_images: int, height: int, width: int
+) -> tuple[Tensor, PixelPieces]:
+    """Number of layers integrated over each pixel, (num_images, height, width), and the pieces."""
+    rows = _cut_at_rows(edges, height, width)
+    left, extent = torch.minimum(rows.x, rows.x + rows.dx), rows.dx.abs()
+    per_pixel = extent.clamp(min=_TINY).reciprocal_()
+    first = left.floor()
+    # A piece that ends on a grid line does not reach the pixel right of it.
+    last = torch.maximum((left + extent).ceil_().sub_(1), first)
+    owner, column = _spread(first.clamp_(min=0), last.clamp_(max=width - 1))
+
+    # u runs along the piece of a row, from 0 at its left end to 1 at its right.
+    left_of = left.index_select(0, owner)
+    per_pixel_of = per_pixel.index_select(0, owner)
+    border = column.to(left.dtype).sub_(left_of)  # the pixel's left border, seen from the left end
+    u_begin = (border * per_pixel_of).clamp_(0, 1)
+    u_end = ((border + 1) * per_pixel_of).clamp_(0, 1)
+    part = u_end - u_begin
+    u_middle = u_begin.add_(u_end).mul_(0.5)
+
+    layers = left.new_zeros(num_images * height * width + 1)
+    pixel = (rows.row * width).index_select(0, owner).add_(column)
+    area = rows.area.index_select(0, owner).mul_(part)
+    # The mean distance to the left border is what the pixel loses, and only pixels further right
+    # receive: the next one, from which the sum along the row carries it on.
+    carried = extent.index_select(0, owner).mul_(u_middle).sub_(border).mul_(area)
+    layers.index_add_(0, pixel, area.sub_(carried))
+    layers.index_add_(0, pixel + 1, carried.mul_(column < width - 1))
+    if bool((left < 0).any()):
+        beyond = (left * per_pixel).neg_().clamp_(0, 1)  # lies left of the image
+        layers.index_add_(0, rows.row * width, beyond.mul_(rows.area))
+    layers = layers[:-1].view(num_images, height, width)
+    torch.cumsum(layers, -1, out=layers)
+
+    rightwards = rows.dx >= 0
+    along = torch.where(rightwards, rows.share, -rows.share).index_select(0, owner)
+    from_left = torch.where(rightwards, rows.start, rows.start + rows.share)
+    pieces = PixelPieces(
+        edge=rows.edge.index_select(0, owner),
+        pixel=pixel,
+        share=along.abs().mul_(part),
+        position=from_left.index_select(0, owner).addcmul_(along, u_middle),
+    )
+    return layers, pieces
+
+
+def _cut_at_rows(edges: Edges, height: int, width: int) -> RowPieces:
+    """Cut edges at the rows' borders; drop what lies above, below or right of the image."""
+    bottom = edges.y + edges.dy
+    first = edges.y.floor()
+    # An edge that ends on a grid line does not reach the row below it.
+    last = torch.maximum(bottom.ceil() - 1, first).clamp_(max=height - 1)
+    outside = torch.minimum(edges.x, edges.x + edges.dx) >= width
+    last.masked_fill_(outside, -1)
+    owner, row = _spread(first.clamp_(min=0), last)
+
+    border = row.to(edges.y.dtype)
+    y, bottom = edges.y.index_select(0, owner), bottom.index_select(0, owner)
+    # Heights are differences of coordinates, not parts of dy, so that they add up in every row.
+    piece_height = torch.minimum(bottom, border + 1).sub_(torch.maximum(y, border))
+    per_row = edges.dy.clamp(min=_TINY).reciprocal_().index_select(0, owner)
+    border = border.sub_(y)
+    start = (border * per_row).clamp_(0, 1)
+    share = ((border + 1) * per_row).clamp_(0, 1).sub_(start)
+    dx = edges.dx.index_select(0, owner)
+    return RowPieces(
+        edge=owner,
+        row=(edges.image * height).index_select(0, owner).add_(row),
+        area=edges.weight.index_select(0, owner).mul_(piece_height),
+        start=start,
+        share=share,
+        x=edges.x.index_select(0, owner).addcmul_(start, dx),
+        dx=dx.mul_(share),
+    )
+
+
+def _spread(first: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
+    """i once for each of ``first[i], first[i] + 1, ..., last[i]``, and beside it that number."""
+    first = first.long()
+    count = last.long().sub_(first).add_(1).clamp_(min=0)
+    ends = count.cumsum(0)
+    total = int(ends[-1]) if len(ends) else 0
+    owner = torch.repeat_interleave(count, output_size=total)
+    value = first.sub_(ends).add_(count).index_select(0, owner)
+    return owner, value.add_(torch.arange(total, device=first.device))
+
+
+def _oriented_consistently(faces: np.ndarray) -> np.ndarray:
+    """Faces with three different corners, turned so that neighbours run their edge oppositely.
+
+    Neighbours are the two faces of an edge that has two. Each connected part keeps the orientation
+    of its first face; a part that cannot be oriented stays as it is.
+    """
+    distinct = (faces != np.roll(faces, 1, axis=1)).all(1)
+    faces = faces[distinct]
+    num_faces = len(faces)
+    edge, sign, face, num_edges = _half_edges(faces)[1:]
+    order = np.argsort(edge, kind='stable')
+    pairs = np.bincount(edge, minlength=num_edges) == 2
+    paired = order[pairs[edge[order]]].reshape(-1, 2)
+    a, b = face[paired].T
+    turn = (sign[paired[:, 0]] == sign[paired[:, 1]]).astype(np.int64) * num_faces
+    # Two nodes a face, as it is and turned; what must go together is linked.
+    rows = np.concatenate([a, a + num_faces])
+    columns = np.concatenate([b + turn, (b + num_faces + turn) % (2 * num_faces)])
+    links = coo_matrix((np.ones(len(rows), np.int8), (rows, columns)), (2 * num_faces,) * 2)
+    part = connected_components(links, directed=False)[1].reshape(2, num_faces)
+    # Parts are numbered by their first node, and every first node is a face as it is.
+    turned = part[1] < part[0]
+    faces[turned] = faces[turned][:, ::-1]
+    return faces
+
+
+def _edge_tables(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Edges (2, E), the faces at each (K, E), and their signs (K, E); K is the most at one edge."""
+    edges, edge, sign, face, num_edges = _half_edges(faces)
+    order = np.argsort(edge, kind='stable')
+    valence = np.bincount(edge, minlength=num_edges)
+    slot = np.arange(len(order)) - np.repeat(np.cumsum(valence) - valence, valence)
+    edge_faces = np.zeros((int(valence.max(initial=1)), num_edges), np.int64)
+    edge_signs = np.zeros(edge_faces.shape, np.int8)
+    edge_faces[slot, edge[order]] = face[order]
+    edge_signs[slot, edge[order]] = sign[order]
+    return edges, edge_faces, edge_signs
+
+
+def _half_edges(
+    faces: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, int]:
+    """Edges (2, E) from lower to higher vertex; for 3F half-edges: edge, direction, face; and E."""
+    halves = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
+    edges, edge = np.unique(np.sort(halves, axis=1), axis=0, return_inverse=True)
+    sign = np.where(halves[:, 0] < halves[:, 1], 1, -1).astype(np.int8)
+    face = np.tile(np.arange(len(faces)), 3)
+    return edges.T, edge.reshape(-1), sign, face, len(edges)

@@ -1,0 +1,394 @@
+"""SMPL against smplx, a slow twin and closed forms, on a small body and on the free one."""
+
+from __future__ import annotations
+
+import copy
+import math
+import pickle
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.sparse
+import smplx
+import torch
+from scipy.spatial.transform import Rotation
+from torch import Tensor
+
+from mmjrr.body_models import FREE_BODY_FILE, SMPL, free_body, load_smpl_file
+from mmjrr.body_models.rotations import axis_angle_to_matrix, matrix_to_rot6d
+from mmjrr.joints import SMPL_JOINTS, SMPL_PARENTS
+from mmjrr.registry import BODY_MODELS
+
+NUM_VERTICES = 60
+
+
+def small_body(num_betas: int = 12) -> dict[str, Any]:
+    """Random arrays in SMPL's format, with pose blend shapes."""
+    rng = np.random.default_rng(3)
+    weights = rng.random((NUM_VERTICES, 24)) ** 4
+    regressor = rng.random((24, NUM_VERTICES)) ** 8
+    return dict(
+        v_template=rng.normal(size=(NUM_VERTICES, 3)),
+        f=rng.integers(0, NUM_VERTICES, (90, 3)).astype(np.uint32),
+        shapedirs=rng.normal(size=(NUM_VERTICES, 3, num_betas)) * 0.1,
+        posedirs=rng.normal(size=(NUM_VERTICES, 3, 207)) * 0.02,
+        weights=weights / weights.sum(1, keepdims=True),
+        J_regressor=regressor / regressor.sum(1, keepdims=True),
+        kintree_table=np.array([[2**32 - 1, *SMPL_PARENTS[1:]], range(24)], np.uint32),
+    )
+
+
+@pytest.fixture(scope='module')
+def small_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp('smpl') / 'SMPL_NEUTRAL.npz'
+    np.savez(path, **small_body())
+    return path
+
+
+@pytest.fixture
+def body(small_file: Path) -> SMPL:
+    return SMPL(small_file, dtype=torch.float64)
+
+
+def parameters(batch: int = 3, scale: float = 0.5) -> dict[str, Tensor]:
+    draw = torch.Generator().manual_seed(5)
+    shapes = dict(betas=(10,), body_pose=(23, 3), global_orient=(3,), transl=(3,))
+    return {
+        name: scale * torch.randn(batch, *shape, generator=draw, dtype=torch.float64)
+        for name, shape in shapes.items()
+    }
+
+
+def slow_twin(
+    arrays: dict[str, Any], betas: np.ndarray, pose: np.ndarray, transl: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """SMPL's equations, one body, one vertex at a time: vertices (V, 3) and joints (24, 3)."""
+    shaped = arrays['v_template'] + arrays['shapedirs'][:, :, : len(betas)] @ betas  # Eq. 8
+    rest = arrays['J_regressor'] @ shaped  # Eq. 10
+    local = Rotation.from_rotvec(pose.reshape(24, 3)).as_matrix()
+    shaped = shaped + arrays['posedirs'] @ (local[1:] - np.eye(3)).ravel()  # Eq. 9
+    world = np.zeros((24, 4, 4))
+    for j, parent in enumerate(SMPL_PARENTS):  # Eq. 4
+        step = np.eye(4)
+        step[:3, :3] = local[j]
+        step[:3, 3] = rest[j] - (rest[parent] if j else 0)
+        world[j] = world[parent] @ step if j else step
+    joints = world[:, :3, 3] + transl
+    vertices = np.zeros_like(shaped)
+    for v, place in enumerate(shaped):  # Eq. 2, 3
+        for j in range(24):
+            moved = world[j] @ np.array([*(place - rest[j]), 1.0])
+            vertices[v] += arrays['weights'][v, j] * moved[:3]
+    return vertices + transl, joints
+
+
+def test_agrees_with_a_slow_twin(body: SMPL) -> None:
+    given = parameters()
+    out = body(**given)
+    for i in range(3):
+        pose = torch.cat([given['global_orient'][i], given['body_pose'][i].flatten()])
+        vertices, joints = slow_twin(
+            small_body(), given['betas'][i].numpy(), pose.numpy(), given['transl'][i].numpy()
+        )
+        np.testing.assert_allclose(out.vertices[i].numpy(), vertices, atol=1e-12)
+        np.testing.assert_allclose(out.joints[i].numpy(), joints, atol=1e-12)
+
+
+def through_smplx(arrays: dict[str, Any], given: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    def tensor(name: str) -> Tensor:
+        return torch.from_numpy(np.asarray(arrays[name], dtype=np.float64))
+
+    pose = torch.cat([given['global_orient'], given['body_pose'].flatten(1)], 1)
+    vertices, joints = smplx.lbs.lbs(
+        given['betas'], pose, tensor('v_template'), tensor('shapedirs')[:, :, :10],
+        tensor('posedirs').reshape(-1, 207).T, tensor('J_regressor'),
+        torch.tensor(SMPL_PARENTS), tensor('weights'),
+    )  # fmt: skip
+    return vertices + given['transl'][:, None], joints + given['transl'][:, None]
+
+
+def test_values_and_gradients_agree_with_smplx_lbs(body: SMPL) -> None:
+    ours = {name: value.requires_grad_() for name, value in parameters().items()}
+    theirs = {name: value.requires_grad_() for name, value in parameters().items()}
+    out = body(**ours)
+    vertices, joints = through_smplx(small_body(), theirs)
+    # smplx adds 1e-8 to the axis before it takes the angle, hence not closer.
+    torch.testing.assert_close(out.vertices, vertices, atol=1e-6, rtol=0)
+    torch.testing.assert_close(out.joints, joints, atol=1e-6, rtol=0)
+    (out.vertices.square().sum() + out.joints.sin().sum()).backward()
+    (vertices.square().sum() + joints.sin().sum()).backward()
+    for name, value in ours.items():
+        torch.testing.assert_close(value.grad, theirs[name].grad, atol=1e-4, rtol=1e-6)
+
+
+def test_agrees_with_the_smpl_class_of_smplx_on_the_free_body(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with np.load(FREE_BODY_FILE) as file:
+        struct = smplx.utils.Struct(**{name: file[name] for name in file.files})
+    reference = smplx.SMPL('', data_struct=struct, batch_size=2)
+    capsys.readouterr()  # smplx prints a warning
+    given = {name: value.float() for name, value in parameters(2).items()}
+    given['body_pose'] = given['body_pose'].flatten(1)
+    expected, found = reference(**given), free_body()(**given)
+    torch.testing.assert_close(found.vertices, expected.vertices, atol=5e-6, rtol=0)
+    torch.testing.assert_close(found.joints, expected.joints[:, :24], atol=5e-6, rtol=0)
+    np.testing.assert_array_equal(free_body().faces, reference.faces)
+
+
+def test_gradients_agree_with_finite_differences(body: SMPL) -> None:
+    part = body.restrict_to([0, 7, 31])
+
+    def run(*values: Tensor) -> tuple[Tensor, Tensor]:
+        out = part(**dict(zip(parameters(), values, strict=True)))
+        return out.vertices, out.joints
+
+    values = [value.requires_grad_() for value in parameters(2).values()]
+    assert torch.autograd.gradcheck(run, values, atol=1e-6)
+    still = [torch.zeros_like(value).requires_grad_() for value in values]
+    assert torch.autograd.gradcheck(run, still, atol=1e-6)
+
+
+def test_every_representation_gives_the_same_body(body: SMPL) -> None:
+    given = parameters()
+    expected = body(**given).vertices
+    pose, root = given.pop('body_pose'), given.pop('global_orient')
+    pose_matrix, root_matrix = axis_angle_to_matrix(pose), axis_angle_to_matrix(root)
+    pose_six, root_six = matrix_to_rot6d(pose_matrix), matrix_to_rot6d(root_matrix)
+    roots = [root, root_matrix, root_six]
+    roots += [value[:, None] for value in roots]
+    for one in (pose, pose.flatten(1), pose_matrix, pose_six, pose_six.flatten(1)):
+        for other in roots:
+            found = body(body_pose=one, global_orient=other, **given).vertices
+            torch.testing.assert_close(found, expected, atol=1e-12, rtol=0)
+
+
+def test_a_body_left_alone_is_the_template(body: SMPL) -> None:
+    out = body()
+    np.testing.assert_allclose(out.vertices[0].numpy(), small_body()['v_template'], atol=1e-14)
+    expected = small_body()['J_regressor'] @ small_body()['v_template']
+    np.testing.assert_allclose(out.joints[0].numpy(), expected, atol=1e-14)
+
+
+def test_the_global_orientation_turns_about_the_pelvis(body: SMPL) -> None:
+    turn = torch.tensor([[0.3, -1.1, 0.7]], dtype=torch.float64)
+    rest, turned = body(), body(global_orient=turn)
+    matrix = torch.from_numpy(Rotation.from_rotvec(turn[0].numpy()).as_matrix())
+    pelvis = rest.joints[:, :1]
+    expected = (rest.vertices - pelvis) @ matrix.T + pelvis
+    torch.testing.assert_close(turned.vertices, expected)
+    torch.testing.assert_close(turned.joints[:, 0], rest.joints[:, 0])
+
+
+def test_one_joint_moves_its_own_branch_only() -> None:
+    whole = free_body(dtype=torch.float64)
+    pose = torch.zeros(1, 23, 3, dtype=torch.float64)
+    pose[0, SMPL_JOINTS.index('left_knee') - 1, 0] = math.radians(90)
+    rest, bent = whole(), whole(body_pose=pose)
+    moved = (bent.joints - rest.joints)[0].norm(dim=-1) > 1e-9
+    assert [SMPL_JOINTS[j] for j in moved.nonzero().flatten()] == ['left_ankle', 'left_foot']
+    # A positive turn about +x brings the shank backwards: from below the knee to behind it.
+    knee, ankle = (SMPL_JOINTS.index(name) for name in ('left_knee', 'left_ankle'))
+    before, after = rest.joints[0, ankle] - rest.joints[0, knee], bent.joints[0, ankle]
+    expected = torch.stack([before[0], -before[2], before[1]])
+    torch.testing.assert_close(after - bent.joints[0, knee], expected)
+
+
+def test_sizes_of_one_go_with_any_batch(body: SMPL) -> None:
+    given = parameters(4)
+    single = {**given, 'betas': given['betas'][:1], 'global_orient': given['global_orient'][:1]}
+    repeated = {name: value.expand(4, *value.shape[1:]) for name, value in single.items()}
+    torch.testing.assert_close(body(**single).vertices, body(**repeated).vertices)
+    for name in given:
+        shape = body(**{name: given[name]}).vertices.shape
+        assert shape == (4, NUM_VERTICES, 3), name
+
+
+def test_restricted_body_gives_those_vertices_and_all_joints(body: SMPL) -> None:
+    given, ids = parameters(), [41, 3, 3, 59]
+    whole, part = body(**given), body.restrict_to(ids)(**given)
+    torch.testing.assert_close(part.vertices, whole.vertices[:, ids], atol=1e-14, rtol=0)
+    assert torch.equal(part.joints, whole.joints)
+    again = body.restrict_to(torch.tensor(ids)).restrict_to([3, 0])(**given)
+    torch.testing.assert_close(again.vertices, whole.vertices[:, [59, 41]], atol=1e-14, rtol=0)
+
+
+@pytest.mark.parametrize('ids', [[], [-1], [NUM_VERTICES], [[1, 2]]])
+def test_vertices_that_are_not_there_cannot_be_kept(body: SMPL, ids: list[Any]) -> None:
+    with pytest.raises(ValueError, match='vertex_ids'):
+        body.restrict_to(ids)
+
+
+@pytest.mark.parametrize(
+    ('name', 'shape'),
+    [
+        ('betas', (2, 9)),
+        ('betas', (10,)),
+        ('transl', (3,)),
+        ('transl', (2, 1, 3)),
+        ('body_pose', (2, 72)),
+        ('body_pose', (2, 24, 3)),
+        ('body_pose', (69,)),
+        ('global_orient', (2, 4)),
+        ('global_orient', (2, 2, 3)),
+        ('global_orient', (3,)),
+    ],
+)
+def test_a_wrong_shape_is_named(body: SMPL, name: str, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=rf'^{name}: expected .*found .*{shape[-1]}'):
+        body(**{name: torch.zeros(shape, dtype=torch.float64)})
+
+
+def test_batches_that_differ_are_named(body: SMPL) -> None:
+    given = parameters(3)
+    with pytest.raises(ValueError, match="batch sizes differ.*'betas': 2.*'transl': 3"):
+        body(betas=given['betas'][:2], transl=given['transl'])
+
+
+def test_moves_copies_and_checkpoints_like_any_module(small_file: Path) -> None:
+    given = parameters()
+    single = SMPL(small_file)
+    assert single.state_dict() == {} and list(single.parameters()) == []
+    double = copy.deepcopy(single).double()
+    assert double(**given).vertices.dtype == torch.float64
+    out = single(**{name: value.float() for name, value in given.items()})
+    assert out.vertices.dtype == torch.float32 and out.vertices.is_contiguous()
+    torch.testing.assert_close(out.vertices.double(), double(**given).vertices, atol=1e-5, rtol=0)
+    assert single.faces.dtype == np.int64 and single.faces_tensor.dtype == torch.int64
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+def test_the_gpu_gives_the_same_body(body: SMPL) -> None:
+    given = parameters()
+    expected = body(**given).vertices
+    found = body.cuda()(**{name: value.cuda() for name, value in given.items()}).vertices
+    torch.testing.assert_close(found.cpu(), expected, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize('num_betas', [1, 12])
+def test_number_of_betas(small_file: Path, num_betas: int) -> None:
+    betas = torch.randn(2, num_betas, dtype=torch.float64)
+    found = SMPL(small_file, num_betas=num_betas, dtype=torch.float64)(betas=betas).vertices
+    arrays = small_body()
+    for shape, vertices in zip(betas.numpy(), found.numpy(), strict=True):
+        expected = arrays['v_template'] + arrays['shapedirs'][:, :, :num_betas] @ shape
+        np.testing.assert_allclose(vertices, expected, atol=1e-13)
+
+
+@pytest.mark.parametrize('num_betas', [0, 13])
+def test_more_betas_than_the_file_has_are_refused(small_file: Path, num_betas: int) -> None:
+    with pytest.raises(ValueError, match=f'num_betas={num_betas}.*12 shape components'):
+        SMPL(small_file, num_betas=num_betas)
+
+
+# ----------------------------------------------------------------------------------- files
+
+
+class Ch:
+    """Pickles like chumpy's."""
+
+    def __init__(self, x: np.ndarray) -> None:
+        self.x, self._dirty_vars, self._itr = x, {'x'}, None
+
+
+@pytest.fixture
+def official_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder as one has it from the official site: pickles with chumpy and sparse matrices."""
+    monkeypatch.setattr(Ch, '__module__', 'chumpy.ch')
+    fake = types.ModuleType('chumpy.ch')
+    vars(fake)['Ch'] = Ch
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, 'chumpy', types.ModuleType('chumpy'))
+        patch.setitem(sys.modules, 'chumpy.ch', fake)
+        for number, gender in enumerate(('NEUTRAL', 'MALE', 'FEMALE')):
+            arrays = small_body()
+            arrays['v_template'] = Ch(arrays['v_template'] + number)
+            arrays['shapedirs'] = Ch(arrays['shapedirs'])
+            arrays['J_regressor'] = scipy.sparse.csc_matrix(arrays['J_regressor'])
+            arrays['bs_type'] = 'lrotmin'
+            (tmp_path / f'SMPL_{gender}.pkl').write_bytes(pickle.dumps(arrays, protocol=2))
+    return tmp_path
+
+
+def test_official_pickle_gives_the_same_body_as_plain_arrays(
+    official_folder: Path, small_file: Path
+) -> None:
+    assert 'chumpy' not in sys.modules
+    found, expected = SMPL(official_folder / 'SMPL_NEUTRAL.pkl'), SMPL(small_file)
+    given = {name: value.float() for name, value in parameters().items()}
+    torch.testing.assert_close(found(**given).vertices, expected(**given).vertices)
+
+
+def test_gender_picks_the_file_of_a_folder(official_folder: Path) -> None:
+    (official_folder / 'nested').mkdir()
+    (official_folder / 'nested' / 'smpl').symlink_to(official_folder)
+    for number, gender in enumerate(('neutral', 'male', 'female')):
+        for folder in (official_folder, official_folder / 'nested'):
+            body = SMPL(folder, gender=gender, dtype=torch.float64)
+            expected = small_body()['v_template'] + number
+            np.testing.assert_allclose(body.v_template.numpy(), expected)
+
+
+def test_a_folder_without_the_file_says_what_was_looked_for(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r'SMPL_MALE\.pkl.*smpl\.is\.tue\.mpg\.de'):
+        SMPL(tmp_path, gender='male')
+    with pytest.raises(FileNotFoundError, match=r'absent\.npz'):
+        SMPL(tmp_path / 'absent.npz')
+    with pytest.raises(ValueError, match="gender: found 'nobody'"):
+        SMPL(tmp_path, gender='nobody')
+
+
+def wrong(**changes: Any) -> dict[str, Any]:
+    arrays = {**small_body(), **changes}
+    return {name: value for name, value in arrays.items() if value is not None}
+
+
+@pytest.mark.parametrize(
+    ('arrays', 'message'),
+    [
+        (wrong(weights=None), "no 'weights'; it holds .*'J_regressor'"),
+        (wrong(posedirs=None), "no 'posedirs'"),
+        (wrong(v_template=np.zeros((5, 2))), r"'v_template' has shape \(5, 2\).*'any', 3"),
+        (wrong(v_template=np.zeros((5, 3)), f=np.array([[0, 1, 2]])), r"has shape \(60, 3, 12\)"),
+        (wrong(weights=np.zeros((60, 52))), r"'weights' has shape \(60, 52\), expected \(60, 24\)"),
+        (wrong(J_regressor=np.zeros((60, 24))), r"'J_regressor' has .*expected \(24, 60\)"),
+        (wrong(shapedirs=np.full((60, 3, 10), np.nan)), "'shapedirs' holds NaN"),
+        (wrong(v_template=np.full((60, 3), 'x')), "'v_template' is not an array of numbers"),
+        (wrong(f=np.array([[0, 1, 60]])), r"'f' names vertices outside \[0, 60\)"),
+        (wrong(kintree_table=np.full((2, 24), 23)), "'kintree_table' is no tree"),
+    ],
+)
+def test_a_broken_file_says_which_array_is_wrong(
+    tmp_path: Path, arrays: dict[str, Any], message: str
+) -> None:
+    path = tmp_path / 'broken.npz'
+    np.savez(path, **arrays)
+    with pytest.raises(ValueError, match=rf'broken\.npz: .*{message}'):
+        SMPL(path)
+    path.with_suffix('.pkl').write_bytes(pickle.dumps(arrays))
+    with pytest.raises(ValueError, match=rf'broken\.pkl: .*{message}'):
+        SMPL(path.with_suffix('.pkl'))
+
+
+def test_files_of_another_kind_are_refused(tmp_path: Path) -> None:
+    (tmp_path / 'text.npz').write_text('no archive')
+    with pytest.raises(ValueError, match=r'text\.npz: not a readable npz'):
+        load_smpl_file(tmp_path / 'text.npz')
+    np.savez(tmp_path / 'objects.npz', **wrong(weights=np.array([object()])))
+    with pytest.raises(ValueError, match=r'objects\.npz: not a readable npz'):
+        load_smpl_file(tmp_path / 'objects.npz')
+    (tmp_path / 'list.pkl').write_bytes(pickle.dumps([1]))
+    with pytest.raises(ValueError, match=r'list\.pkl: holds a list, expected a dict'):
+        load_smpl_file(tmp_path / 'list.pkl')
+    with pytest.raises(ValueError, match=r'body\.obj: expected a \.pkl or \.npz'):
+        load_smpl_file(tmp_path / 'body.obj')
+
+
+def test_builds_from_a_config(small_file: Path) -> None:
+    body = BODY_MODELS.build(dict(type='SMPL', model_path=str(small_file), num_betas=4))
+    assert isinstance(body, SMPL) and body.num_betas == 4
+    assert isinstance(BODY_MODELS.build(dict(type='mmjrr.FreeBody')), SMPL)

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mmjrr.datasets.cameras_file import load_cameras
+from mmjrr.errors import DataError
+
+
+def a_camera(**changes: Any) -> dict[str, Any]:
+    return {
+        'R': np.eye(3), 'T': np.array([[1.0], [2.0], [3.0]]), 'c': np.array([[512.0], [515.0]]),
+        'f': np.array([[1145.0], [1143.0]]), 'k': np.array([[-0.2], [0.24], [-0.003]]),
+        'p': np.array([[-0.001], [-0.002]]), 'w': 1000, 'h': 1002, 'name': 'camera1',
+        **changes,
+    }  # fmt: skip
+
+
+def write(path: Path, content: Any) -> Path:
+    path.write_bytes(pickle.dumps(content))
+    return path
+
+
+def test_fields_are_read_flat_with_the_distortion_in_order(tmp_path: Path) -> None:
+    cameras = load_cameras(write(tmp_path / 'c.pkl', {('S1', '54138969'): a_camera()}))
+    camera = cameras['S1', '54138969']
+    assert camera.distortion.tolist() == [-0.2, 0.24, -0.003, -0.001, -0.002]
+    assert camera.focal_length.tolist() == [1145.0, 1143.0]
+    assert (camera.height, camera.width) == (1002, 1000)
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        (dict(f=np.ones(3)), r'f: found shape \(3,\), expected \(2,\)'),
+        (dict(f=-np.ones(2)), 'f: found .*expected positive'),
+        (dict(k=np.full(3, np.nan)), 'k: found .*expected finite'),
+        (dict(R=2 * np.eye(3)), 'R: found .*expected a rotation'),
+        (dict(T=np.array([1841.0, 4955.0, 1563.0])), 'T: found .*millimetres'),
+        (dict(c='x'), 'c: not numbers'),
+    ],
+)
+def test_wrong_fields_are_named_with_their_camera(
+    tmp_path: Path, changes: dict, message: str
+) -> None:
+    path = write(tmp_path / 'c.pkl', {('S1', '54138969'): a_camera(**changes)})
+    with pytest.raises(DataError, match=rf"c\.pkl: camera \('S1', '54138969'\): {message}"):
+        load_cameras(path)
+
+
+def test_missing_fields_and_wrong_keys_are_named(tmp_path: Path) -> None:
+    camera = a_camera()
+    del camera['f']
+    with pytest.raises(DataError, match=r"lacks \['f'\]"):
+        load_cameras(write(tmp_path / 'c.pkl', {('S1', '54138969'): camera}))
+    with pytest.raises(DataError, match="found the entry 'S1'"):
+        load_cameras(write(tmp_path / 'c.pkl', {'S1': a_camera()}))
+    with pytest.raises(DataError, match='found list'):
+        load_cameras(write(tmp_path / 'c.pkl', []))
+
+
+def test_truncated_files_are_named(tmp_path: Path) -> None:
+    path = write(tmp_path / 'c.pkl', {('S1', '54138969'): a_camera()})
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(DataError, match=r'c\.pkl: not a readable pickle'):
+        load_cameras(path)
+
+
+def test_pickles_that_name_functions_are_refused(tmp_path: Path) -> None:
+    class Attack:
+        def __reduce__(self) -> tuple:
+            return os.mkdir, (str(tmp_path / 'made'),)
+
+    with pytest.raises(DataError, match='mkdir'):
+        load_cameras(write(tmp_path / 'c.pkl', {('S1', '54138969'): Attack()}))
+    assert not (tmp_path / 'made').exists()
+
+
+def test_the_released_cameras_load_and_bring_world_joints_into_the_camera(
+    shared_data: Path,
+) -> None:
+    import json
+
+    folder = shared_data / 'h36m_mini'
+    cameras = load_cameras(folder / 'cameras.pkl')
+    assert len(cameras) == 44
+    world = json.loads((folder / 'h36m_coco.json').read_text())['annotations']
+    with np.load(folder / 'test_h36m_body3d.npz') as raw:
+        for name, annotation, joints in zip(raw['imgname'], world, raw['S'], strict=True):
+            sequence = name.split('/')[1]
+            camera = cameras[sequence[:2], sequence.split('.')[1]]
+            points = np.reshape(annotation['keypoints_3d'], (17, 4))[:, :3]
+            np.testing.assert_allclose(camera.world_to_camera(points), joints[:, :3], atol=1e-6)

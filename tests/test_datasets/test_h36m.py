@@ -1,0 +1,414 @@
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.dataset import pseudo_collate
+from pycocotools import mask as coco_mask
+from torch.utils.data import DataLoader
+
+from mmjrr.datasets import H36MFitsDataset
+from mmjrr.errors import DataError
+from mmjrr.joints import H36M_JOINTS_MMPOSE
+from mmjrr.registry import DATASETS
+
+SEQUENCES = ['S1_Directions_1.54138969', 'S1_Walking.60457274', 'S9_Greeting.54138969']
+FRAMES = [1, 6, 11, 16]
+NAMES = [f'{s.split("_")[0]}/{s}/{s}_{f:06d}.jpg' for s in SEQUENCES for f in FRAMES]
+ANN, FITS, MASKS = 'annotation_body3d/fps10/h36m_train.npz', 'fits/x_train.npz', 'masks/m.json'
+LEFT_RIGHT = [0, 4, 5, 6, 1, 2, 3, 7, 8, 9, 10, 14, 15, 16, 11, 12, 13]
+
+
+def camera_of(name: str) -> dict[str, Any]:
+    focal = 1145.0 if '54138969' in name else 1150.0
+    return dict(
+        R=np.eye(3), T=np.zeros((3, 1)), c=np.array([[512.0], [515.0]]),
+        f=np.array([[focal], [focal]]), k=np.array([[-0.2], [0.24], [0.0]]),
+        p=np.array([[0.001], [-0.002]]), w=1000, h=1002,
+    )  # fmt: skip
+
+
+def project(points: np.ndarray, camera: dict[str, Any]) -> np.ndarray:  # (J, 3) -> (J, 2)
+    """H36M's camera, written out."""
+    x, y = points[:, 0] / points[:, 2], points[:, 1] / points[:, 2]
+    k, p = camera['k'].ravel(), camera['p'].ravel()
+    r2 = x**2 + y**2
+    factor = 1 + k[0] * r2 + k[1] * r2**2 + k[2] * r2**3 + p[0] * y + p[1] * x
+    plane = np.stack([x * factor + p[1] * r2, y * factor + p[0] * r2], 1)
+    return plane * camera['f'].ravel() + camera['c'].ravel()
+
+
+def arrays() -> dict[str, dict[str, np.ndarray]]:
+    rng = np.random.default_rng(0)
+    count = len(NAMES)
+    S = rng.normal([0, 0, 5], 0.3, (count, 17, 3))
+    part = np.stack([project(s, camera_of(n)) for s, n in zip(S, NAMES, strict=True)])
+    ones = np.ones((count, 17, 1))
+    annotation = dict(
+        imgname=np.array(NAMES), center=rng.uniform(450, 550, (count, 2)),
+        scale=rng.uniform(1.5, 2.0, count), part=np.concatenate([part, ones], 2),
+        S=np.concatenate([S, ones], 2),
+    )  # fmt: skip
+    fits = dict(
+        imgname=np.array([name.rsplit('/', 1)[1] for name in reversed(NAMES)]),
+        pose=rng.normal(size=(count, 72)), betas=rng.normal(size=(count, 10)),
+        transl=rng.normal([0, 0, 5], 0.1, (count, 3)),
+    )  # fmt: skip
+    return dict(annotation=annotation, fits=fits)
+
+
+def write(root: Path, changes: dict[str, dict[str, Any]] | None = None, size=(1002, 1000)) -> Path:
+    content = arrays()
+    for group, values in (changes or {}).items():
+        content[group] = {k: v for k, v in {**content[group], **values}.items() if v is not None}
+    for path, group in ((ANN, 'annotation'), (FITS, 'fits')):
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        np.savez(root / path, **content[group])
+    cameras = {(s, c): camera_of(c) for s in ('S1', 'S9') for c in ('54138969', '60457274')}
+    (root / 'annotation_body3d/cameras.pkl').write_bytes(pickle.dumps(cameras))
+    mask = np.zeros(size, dtype=np.uint8, order='F')
+    mask[300:700, 400:600] = 1
+    code = coco_mask.encode(mask)['counts'].decode()
+    entries = {name: {'size': list(size), 'counts': code, 'score': 0.9} for name in NAMES}
+    (root / 'masks').mkdir(exist_ok=True)
+    (root / MASKS).write_text(json.dumps({'info': {}, 'masks': entries}))
+    return root
+
+
+def build(root: Path, **arguments: Any) -> H36MFitsDataset:
+    return H36MFitsDataset(**{
+        'data_root': str(root), 'fits_file': FITS, 'mask_file': MASKS, 'load_mask': True,
+        'exclude_sequences': None, **arguments,
+    })  # fmt: skip
+
+
+@pytest.fixture(scope='module')
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(tmp_path_factory.mktemp('h36m'))
+
+
+def test_an_item_holds_what_the_files_say(root: Path) -> None:
+    dataset, content = build(root), arrays()
+    assert len(dataset) == len(NAMES)
+    sample = dataset[5]['data_samples']
+    annotation, fits = content['annotation'], content['fits']
+    fit_row = len(NAMES) - 1 - 5
+    expected = dict(
+        keypoints_3d=annotation['S'][5, :, :3], keypoints_3d_weight=np.ones(17),
+        keypoints_2d=annotation['part'][5, :, :2], keypoints_2d_weight=np.ones(17),
+        focal_length=[1150.0, 1150.0], principal_point=[512.0, 515.0],
+        distortion=[-0.2, 0.24, 0.0, 0.001, -0.002], global_orient=fits['pose'][fit_row, :3],
+        body_pose=fits['pose'][fit_row, 3:], betas=fits['betas'][fit_row],
+        transl=fits['transl'][fit_row],
+    )  # fmt: skip
+    assert set(sample.keys()) == set(expected)
+    for name, value in expected.items():
+        field = getattr(sample, name)
+        assert field.dtype == torch.float32
+        np.testing.assert_allclose(field, np.asarray(value, dtype=np.float32), err_msg=name)
+    side = 200 * annotation['scale'][5]
+    np.testing.assert_allclose(sample.box[:2], annotation['center'][5] - side / 2)
+    np.testing.assert_allclose(sample.box[2:], annotation['center'][5] + side / 2)
+    assert (sample.imgname, sample.sample_idx, sample.img_shape) == (NAMES[5], 5, (1002, 1000))
+    assert sample.img_path == str(root / 'images' / NAMES[5])
+    assert (sample.subject, sample.action) == ('S1', 'Walking')
+    assert (sample.camera, sample.frame) == ('60457274', 6)
+
+
+def test_the_mask_crop_keeps_the_masks_area(root: Path) -> None:
+    item = build(root, bbox_padding=1.5)[0]
+    mask, box = item['inputs']['mask'], item['data_samples'].box
+    assert mask.shape == (224, 224) and mask.dtype == torch.float32
+    pixel = (box[2] - box[0]) * (box[3] - box[1]) / 224**2
+    assert float(mask.double().sum()) * pixel == pytest.approx(400 * 200, rel=1e-5)
+
+
+def test_fit_samples_equal_items_and_read_no_mask(root: Path) -> None:
+    dataset = build(root)
+    item = dataset[3]['data_samples']
+    dataset.masks = None
+    for name, value in dataset.fit_sample(3).items():
+        assert value.dtype == np.float32
+        np.testing.assert_array_equal(value, getattr(item, name), err_msg=name)
+    assert dataset.fit_sample(3)['body_pose'].shape == (69,)
+
+
+def test_a_dataloader_with_workers_collates_items(root: Path) -> None:
+    loader = DataLoader(build(root), batch_size=4, collate_fn=pseudo_collate, num_workers=1)
+    names = [s.imgname for batch in loader for s in batch['data_samples']]
+    assert names == NAMES
+
+
+def test_it_is_built_by_name_and_has_joint_names() -> None:
+    assert DATASETS.get('H36MFitsDataset') is H36MFitsDataset
+    assert H36MFitsDataset.METAINFO['joint_names'] == H36M_JOINTS_MMPOSE
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'expected'),
+    [
+        (dict(subjects=['S9']), NAMES[8:]),
+        (dict(actions=['Directions']), NAMES[:4]),
+        (dict(cameras=['60457274']), NAMES[4:8]),
+        (dict(frame_step=2), NAMES[::2]),
+        (dict(frame_step=3), [n for n in NAMES if n[-10:-4] in ('000001', '000016')]),
+        (dict(exclude_sequences='known_bad'), NAMES[:8]),
+        (dict(exclude_sequences=['S1_Walking.60457274']), NAMES[:4] + NAMES[8:]),
+        (dict(exclude_sequences=['S1_Walking', 'known_bad']), NAMES[:4]),
+    ],
+)
+def test_samples_are_chosen_by_config(root: Path, arguments: dict, expected: list[str]) -> None:
+    dataset = build(root, **arguments)
+    assert [dataset.imgname(i) for i in range(len(dataset))] == expected
+    assert [dataset[i]['data_samples'].imgname for i in range(len(dataset))] == expected
+    assert dataset.report['annotated'] == len(NAMES) and dataset.report['kept'] == len(expected)
+
+
+def test_frame_steps_follow_frame_numbers_not_the_files_order(tmp_path: Path) -> None:
+    order = np.random.default_rng(1).permutation(len(NAMES))
+    content = {k: v[order] for k, v in arrays()['annotation'].items()}
+    dataset = build(write(tmp_path, dict(annotation=content)), frame_step=2)
+    assert sorted(dataset.imgname(i) for i in range(len(dataset))) == sorted(NAMES[::2])
+    assert dataset.check_projection(tolerance=0.01)['S1 60457274']['frames'] == 2
+
+
+def test_an_empty_choice_says_what_there_is(root: Path) -> None:
+    with pytest.raises(DataError, match=r"no sample is left of 12.*subjects \['S1', 'S9'\]"):
+        build(root, subjects=['S2'])
+
+
+def lacking(root: Path) -> Path:
+    fits = {k: v[2:] for k, v in arrays()['fits'].items()}  # reversed: the last two names
+    write(root, dict(fits=fits))
+    masks = json.loads((root / MASKS).read_text())
+    del masks['masks'][NAMES[0]]
+    (root / MASKS).write_text(json.dumps(masks))
+    return root
+
+
+def test_samples_without_fit_or_mask_are_dropped_and_counted(tmp_path: Path) -> None:
+    dataset = build(lacking(tmp_path))
+    assert [dataset.imgname(i) for i in range(len(dataset))] == NAMES[1:-2]
+    report = dataset.report
+    assert (report['without_fit'], report['without_mask'], report['dropped']) == (2, 1, 3)
+    np.testing.assert_allclose(
+        dataset.fit_sample(0)['betas'], arrays()['fits']['betas'][-2].astype(np.float32)
+    )
+
+
+def test_what_is_required_can_be_chosen(tmp_path: Path) -> None:
+    root = lacking(tmp_path)
+    assert len(build(root, require=['mask'])) == 11
+    dataset = build(root, test_mode=True, load_mask=False)
+    assert len(dataset) == 12
+    assert 'betas' not in dataset[11]['data_samples'] and 'betas' in dataset[0]['data_samples']
+    with pytest.raises(DataError, match='has no fit'):
+        dataset.fit_sample(11)
+    with pytest.raises(ValueError, match="add 'mask' to require"):
+        build(root, require=['fit'])
+
+
+def test_evaluation_needs_neither_fits_nor_masks(root: Path) -> None:
+    dataset = build(root, fits_file=None, mask_file=None, load_mask=False, test_mode=True)
+    item = dataset[0]
+    assert item['inputs'] == {} and 'betas' not in item['data_samples']
+    assert len(dataset) == 12
+
+
+def test_weak_perspective_cameras_become_translations(tmp_path: Path) -> None:
+    """A camera (s, 0, 0) puts the origin in the box's centre at the depth where the box's
+    size in metres is 2 / s."""
+    scale = np.full(len(NAMES), 0.8)
+    camera = np.stack([scale, 0 * scale, 0 * scale], 1)
+    root = write(tmp_path, dict(fits=dict(transl=None, camera=camera)))
+    dataset, annotation = build(root), arrays()['annotation']
+    transl = np.stack([dataset.fit_sample(i)['transl'] for i in range(len(NAMES))])
+    for i, name in enumerate(NAMES):
+        lens = camera_of(name)
+        seen = project(transl[i : i + 1].astype(np.float64), lens)[0]
+        np.testing.assert_allclose(seen, annotation['center'][i], atol=1e-2)
+        pixels_per_metre = lens['f'][0, 0] / transl[i, 2]
+        assert 2 / 0.8 * pixels_per_metre == pytest.approx(200 * annotation['scale'][i], rel=1e-5)
+
+
+def test_joints_without_weight_may_be_nan_and_come_out_as_zero(tmp_path: Path) -> None:
+    content = arrays()['annotation']
+    content['S'][2, 4] = [np.nan, np.nan, np.nan, 0]
+    dataset = build(write(tmp_path, dict(annotation=dict(S=content['S']))))
+    sample = dataset.fit_sample(2)
+    assert sample['keypoints_3d_weight'].tolist() == [1.0] * 4 + [0.0] + [1.0] * 12
+    assert sample['keypoints_3d'][4].tolist() == [0, 0, 0]
+
+
+def test_2d_joints_without_confidence_count_fully(tmp_path: Path) -> None:
+    part = arrays()['annotation']['part'][..., :2]
+    sample = build(write(tmp_path, dict(annotation=dict(part=part))))[0]['data_samples']
+    assert sample.keypoints_2d_weight.tolist() == [1.0] * 17
+
+
+def changed(field: str, row: int, value: Any) -> np.ndarray:
+    array = arrays()['annotation'][field].copy()
+    array[row] = value
+    return array
+
+
+@pytest.mark.parametrize(
+    ('field', 'value', 'message'),
+    [
+        ('imgname', np.array([*NAMES[:-1], NAMES[0]]), 'imgname: 1 images are listed more'),
+        ('imgname', np.array([*NAMES[:-1], 'x.jpg']), "imgname: image name 'x.jpg'"),
+        ('S', arrays()['annotation']['S'][:5], r'S: found shape \(5, 17, 4\), expected \(12, 17'),
+        ('S', np.zeros((12, 24, 4)), r'S: found shape \(12, 24, 4\).*17 joints'),
+        ('S', changed('S', 7, np.nan), f'S: 1 of 12 rows are not finite, the first is {NAMES[7]}'),
+        ('S', arrays()['annotation']['S'] * [1000, 1000, 1000, 1], 'expected metres.*millimetres'),
+        ('part', changed('part', 3, np.inf), 'part: 1 of 12 rows are not finite'),
+        ('center', np.zeros((12, 3)), r'center: found shape \(12, 3\)'),
+        ('scale', changed('scale', 2, 0.0), f'scale: found 0.0 at {NAMES[2]}'),
+        ('scale', None, r"lacks \['scale'\]"),
+    ],
+)
+def test_broken_annotations_are_named(
+    tmp_path: Path, field: str, value: Any, message: str
+) -> None:
+    root = write(tmp_path, dict(annotation={field: value}))
+    with pytest.raises(DataError, match=rf'h36m_train\.npz: .*{message}'):
+        build(root)
+
+
+@pytest.mark.parametrize(
+    ('field', 'value', 'message'),
+    [
+        ('imgname', np.array([NAMES[0]] * 12), 'is listed more than once'),
+        ('transl', np.array([[0, 0, -5.0]] * 12), 'transl: .*behind the camera'),
+        ('transl', np.array([[0, 0, 5000.0]] * 12), 'transl: found 5000, expected metres'),
+        ('transl', None, "has neither 'transl' nor 'camera'"),
+    ],
+)
+def test_broken_fits_are_named(tmp_path: Path, field: str, value: Any, message: str) -> None:
+    with pytest.raises(DataError, match=rf'x_train\.npz: .*{message}'):
+        build(write(tmp_path, dict(fits={field: value})))
+
+
+def test_weak_perspective_cameras_without_scale_are_named(tmp_path: Path) -> None:
+    root = write(tmp_path, dict(fits=dict(transl=None, camera=np.zeros((12, 3)))))
+    with pytest.raises(DataError, match=r'x_train\.npz: camera: .*positive'):
+        build(root)
+
+
+def test_a_camera_that_the_file_lacks_is_named(tmp_path: Path) -> None:
+    write(tmp_path)
+    path = tmp_path / 'annotation_body3d/cameras.pkl'
+    cameras = pickle.loads(path.read_bytes())
+    del cameras['S9', '54138969']
+    path.write_bytes(pickle.dumps(cameras))
+    with pytest.raises(DataError, match=r"cameras\.pkl: lacks the camera \('S9', '54138969'\)"):
+        build(tmp_path)
+    assert len(build(tmp_path, subjects=['S1'])) == 8
+
+
+def test_masks_of_another_size_than_the_image_are_named(tmp_path: Path) -> None:
+    root = write(tmp_path, size=(1000, 999))
+    with pytest.raises(DataError, match=r'found \(1000, 999\), expected .*\(1002, 1000\)'):
+        build(root)
+
+
+def test_two_rows_more_or_less_are_h36ms_own(tmp_path: Path) -> None:
+    assert build(write(tmp_path, size=(1000, 1000)))[0]['data_samples'].img_shape == (1000, 1000)
+
+
+def test_the_projection_check_measures_every_camera(root: Path) -> None:
+    found = build(root).check_projection(tolerance=0.01)
+    assert set(found) == {'S1 54138969', 'S1 60457274', 'S9 54138969'}
+    assert all(value['max_px'] < 1e-2 for value in found.values())
+
+
+def test_swapped_sides_are_detected_and_named(tmp_path: Path) -> None:
+    part = arrays()['annotation']['part']
+    dataset = build(write(tmp_path, dict(annotation=dict(part=part[:, LEFT_RIGHT]))))
+    with pytest.raises(DataError, match='left and right are swapped between S and part'):
+        dataset.check_projection()
+
+
+def test_the_projection_check_names_what_is_off(tmp_path: Path) -> None:
+    part = arrays()['annotation']['part'] + [30, 0, 0]
+    dataset = build(write(tmp_path, dict(annotation=dict(part=part))))
+    assert dataset.check_projection()['S9 54138969']['mean_px'] == pytest.approx(30, rel=1e-3)
+    with pytest.raises(DataError, match='S1 54138969: projected S is 30.0 px'):
+        dataset.check_projection(tolerance=5)
+
+
+def test_image_crops_show_the_box(tmp_path: Path) -> None:
+    """A ramp image crops to the same ramp, at pixel centres."""
+    dataset = build(write(tmp_path), load_image=True, subjects=['S1'])
+    rows, columns = np.mgrid[:1002, :1000]
+    image = np.stack([columns // 4, rows // 4, 0 * rows], -1).astype(np.uint8)
+    path = tmp_path / 'images' / NAMES[0]
+    path.parent.mkdir(parents=True)
+    cv2.imwrite(str(path), image, [cv2.IMWRITE_JPEG_QUALITY, 100])
+    item = dataset[0]
+    crop, (x0, y0, x1, y1) = item['inputs']['img'], item['data_samples'].box
+    assert crop.shape == (3, 224, 224) and crop.dtype == torch.uint8
+    x = x0 + (x1 - x0) * (np.arange(224) + 0.5) / 224
+    y = y0 + (y1 - y0) * (np.arange(224) + 0.5) / 224
+    # Pixel c, centred at c + 0.5, shows c // 4, on average (c - 1.5) / 4.
+    assert np.abs(crop[0].float().mean(0).numpy() - (x - 2) / 4).max() < 1.5
+    assert abs((crop[0].float().mean(0).numpy() - (x - 2) / 4).mean()) < 0.25
+    assert abs((crop[1].float().mean(1).numpy() - (y - 2) / 4).mean()) < 0.25
+
+
+def test_missing_broken_and_odd_images_are_named(tmp_path: Path) -> None:
+    dataset = build(write(tmp_path), load_image=True, load_mask=False)
+    path = tmp_path / 'images' / NAMES[0]
+    with pytest.raises(FileNotFoundError, match='no such image'):
+        dataset[0]
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b'x')
+    with pytest.raises(DataError, match='not a readable image'):
+        dataset[0]
+    cv2.imwrite(str(path), np.zeros((500, 500, 3), dtype=np.uint8))
+    with pytest.raises(DataError, match=r'found size \(500, 500\), expected \(1002, 1000\)'):
+        dataset[0]
+
+
+def test_the_pipeline_transforms_items(root: Path) -> None:
+    def mark(item: dict) -> dict:
+        return {**item, 'marked': True}
+
+    assert build(root, pipeline=[mark])[0]['marked']
+    with pytest.raises(ValueError, match='gave None'):
+        build(root, pipeline=[lambda item: None])[0]
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (dict(frame_step=0), 'frame_step: found 0'),
+        (dict(crop_size=(224,)), 'crop_size'),
+        (dict(bbox_padding=0), 'bbox_padding'),
+        (dict(mask_file=None), 'mask_file is None'),
+        (dict(require=['joints']), 'require: found'),
+        (dict(require=['fit'], fits_file=None), 'fits_file is None'),
+        (dict(subjects='S1'), "subjects: found 'S1', expected a list"),
+        (dict(exclude_sequences='bad'), 'exclude_sequences'),
+    ],
+)
+def test_wrong_arguments_are_refused(root: Path, arguments: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build(root, **arguments)
+
+
+def test_crops_that_are_not_square_contain_the_square_box(root: Path) -> None:
+    dataset, square = build(root, crop_size=(256, 192)), build(root)
+    item = dataset[0]
+    x0, y0, x1, y1 = item['data_samples'].box
+    u0, v0, u1, v1 = square[0]['data_samples'].box
+    assert item['inputs']['mask'].shape == (256, 192)
+    assert (x1 - x0) / (y1 - y0) == pytest.approx(192 / 256)
+    np.testing.assert_allclose([x0, x1], [u0, u1])
+    assert y0 < v0 and y1 > v1

@@ -1,0 +1,304 @@
+from __future__ import annotations
+
+import importlib.util
+import json
+import pickle
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from pycocotools import mask as coco_mask
+
+from mmjrr.body_models import free_body
+from mmjrr.datasets.h36m import H36MFitsDataset
+from mmjrr.datasets.image_names import KNOWN_BAD_SEQUENCES
+from mmjrr.datasets.synthetic import Settings, generate, generator, is_complete
+from mmjrr.datasets.synthetic.cameras import CAMERA_IDS
+from mmjrr.datasets.synthetic.generator import MANIFEST, plan_sequences
+from mmjrr.datasets.synthetic.motion import ACTIONS
+from mmjrr.regressors import JointRegressor
+from mmjrr.rendering import PerspectiveCamera
+from mmjrr.rendering.cameras import crop_weak_perspective_to_transl
+
+SETTINGS = Settings(seed=5, subjects=('S1', 'S9'), frames_per_subject=2)
+
+
+def checksums(root: Path) -> dict[str, str]:
+    return json.loads((root / MANIFEST).read_text())['files']
+
+
+@pytest.fixture(scope='module')
+def root(tmp_path_factory):
+    return generate(
+        tmp_path_factory.mktemp('synthetic') / 'set', SETTINGS, workers=2, progress=False
+    )
+
+
+@pytest.fixture(scope='module')
+def body():
+    return free_body()
+
+
+def read(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path, allow_pickle=False) as file:
+        return {key: file[key] for key in file.files}
+
+
+def vertices_of(body, fit: dict[str, np.ndarray], transl: np.ndarray) -> torch.Tensor:
+    dtype = body.v_template.dtype
+    tensors = {key: torch.from_numpy(fit[key]).to(dtype) for key in ('pose', 'betas')}
+    with torch.no_grad():
+        out = body(
+            betas=tensors['betas'],
+            body_pose=tensors['pose'][:, 3:],
+            global_orient=tensors['pose'][:, :3],
+            transl=torch.from_numpy(transl).to(dtype),
+        )
+    return out.vertices.double()
+
+
+def camera_of(root: Path, imgname: str) -> tuple[dict, PerspectiveCamera]:
+    subject, camera_id = imgname.split('/')[0], imgname.split('.')[1].split('/')[0]
+    camera = pickle.loads((root / 'annotation_body3d' / 'cameras.pkl').read_bytes())[
+        subject, camera_id
+    ]
+    lens = PerspectiveCamera(
+        torch.from_numpy(camera['f'][:, 0]),
+        torch.from_numpy(camera['c'][:, 0]),
+        torch.from_numpy(np.concatenate([camera['k'], camera['p']])[:, 0]),
+    )
+    return camera, lens
+
+
+@pytest.mark.parametrize(('split', 'subject'), [('train', 'S1'), ('test', 'S9')])
+def test_annotations_are_laid_out_as_mmpose_has_them(root, split, subject):
+    found = read(root / 'annotation_body3d' / 'fps10' / f'h36m_{split}.npz')
+    shapes = {key: array.shape for key, array in found.items()}
+    assert shapes == {
+        'imgname': (8,), 'center': (8, 2), 'scale': (8,), 'part': (8, 17, 3), 'S': (8, 17, 4),
+    }  # fmt: skip
+    assert len(set(found['imgname'].tolist())) == 8
+    for name in found['imgname'].tolist():
+        camera, _ = camera_of(root, name)
+        folder, sequence, file = name.split('/')
+        assert folder == subject and file.startswith(sequence + '_')
+        image = cv2.imread(str(root / 'images' / name))
+        assert image.shape == (camera['h'], camera['w'], 3)
+
+
+def test_layout_has_the_keys_and_types_of_mmposes_own_file(root, shared_data):
+    real = read(shared_data / 'h36m_mini' / 'test_h36m_body3d.npz')
+    found = read(root / 'annotation_body3d' / 'fps10' / 'h36m_test.npz')
+    assert set(found) == set(real)
+    for key, array in real.items():
+        assert found[key].dtype.kind == array.dtype.kind and found[key].ndim == array.ndim, key
+        assert found[key].shape[1:] == array.shape[1:], key
+
+
+def test_2d_joints_are_the_3d_ones_projected(root):
+    found = read(root / 'annotation_body3d' / 'fps10' / 'h36m_test.npz')
+    for name, joints, keypoints in zip(
+        found['imgname'].tolist(), found['S'], found['part'], strict=True
+    ):
+        _, lens = camera_of(root, name)
+        expected = lens.project(torch.from_numpy(joints[None, :, :3]))[0].numpy()
+        np.testing.assert_allclose(keypoints[:, :2], expected, atol=1e-9)
+
+
+def test_cameras_take_turns_unless_synchronous():
+    for take in plan_sequences(Settings(frames_per_subject=40, frame_step=10)):
+        moments = [frame for frames in take.frames for frame in frames]
+        assert sorted(moments) == list(range(1, 1 + 10 * len(moments), 10))
+    for take in plan_sequences(Settings(synchronous=True)):
+        assert len(take.frames) == 4 and len(set(take.frames)) == 1
+
+
+def test_synchronous_cameras_see_the_same_joints_in_the_world(tmp_path):
+    settings = Settings(
+        seed=2, subjects=('S11',), frames_per_subject=1, synchronous=True, images=False
+    )
+    generate(tmp_path / 'set', settings, workers=1, progress=False)
+    assert not (tmp_path / 'set' / 'images').exists()
+    found = read(tmp_path / 'set' / 'annotation_body3d' / 'fps10' / 'h36m_test.npz')
+    world = []
+    for name, joints in zip(found['imgname'].tolist(), found['S'], strict=True):
+        camera, _ = camera_of(tmp_path / 'set', name)
+        world.append(joints[:, :3] @ camera['R'].T + camera['T'][:, 0])
+    assert len(world) == 4
+    np.testing.assert_allclose(world, world[:1] * 4, atol=1e-9)
+
+
+@pytest.mark.parametrize('split', ['train', 'test'])
+def test_masks_cover_the_true_body_and_hold_the_joints(root, split, body):
+    found = read(root / 'annotation_body3d' / 'fps10' / f'h36m_{split}.npz')
+    truth = read(root / 'truth' / f'h36m_{split}.npz')
+    masks = json.loads((root / 'masks' / f'h36m_{split}.json').read_text())['masks']
+    assert set(masks) == set(found['imgname'].tolist())
+    vertices = vertices_of(body, truth, truth['transl'])
+    inside = []
+    for i, name in enumerate(found['imgname'].tolist()):
+        _, lens = camera_of(root, name)
+        mask = coco_mask.decode(
+            {'size': masks[name]['size'], 'counts': masks[name]['counts'].encode()}
+        )
+        pixels = lens.project(vertices[i : i + 1])[0].numpy()
+        rows, columns = np.nonzero(mask)
+        np.testing.assert_allclose(pixels.min(0), [columns.min(), rows.min()], atol=1.6)
+        np.testing.assert_allclose(pixels.max(0), [columns.max() + 1, rows.max() + 1], atol=1.6)
+        column, row = np.floor(found['part'][i, :, :2]).astype(int).T
+        inside.append(mask[row, column])
+    assert np.mean(inside) > 0.95
+
+
+@pytest.mark.parametrize(
+    ('name', 'split'),
+    [('spin_like', 'train'), ('spin_like', 'test'), ('vibe_like', 'test'), ('meva_like', 'test')],
+)
+def test_fits_lie_over_the_people_in_spins_layout(root, body, name, split):
+    found = read(root / 'annotation_body3d' / 'fps10' / f'h36m_{split}.npz')
+    fit = read(root / 'fits' / f'{name}_{split}.npz')
+    assert {key: array.shape for key, array in fit.items() if key != 'provenance'} == {
+        'imgname': (8,), 'pose': (8, 72), 'betas': (8, 10), 'shape': (8, 10), 'camera': (8, 3),
+    }  # fmt: skip
+    assert fit['imgname'].tolist() == found['imgname'].tolist()
+    for i, image in enumerate(fit['imgname'].tolist()):
+        _, lens = camera_of(root, image)
+        transl = crop_weak_perspective_to_transl(
+            torch.from_numpy(fit['camera'][i : i + 1]),
+            torch.from_numpy(found['center'][i : i + 1]),
+            torch.from_numpy(200 * found['scale'][i : i + 1]),
+            lens,
+        )
+        one = {key: fit[key][i : i + 1] for key in ('pose', 'betas')}
+        pixels = lens.project(vertices_of(body, one, transl.numpy()))[0].numpy()
+        low, high = found['part'][i, :, :2].min(0), found['part'][i, :, :2].max(0)
+        tolerance = 0.25 * (high - low).max()
+        np.testing.assert_allclose(
+            (pixels.min(0) + pixels.max(0)) / 2, (low + high) / 2, atol=tolerance
+        )
+        assert np.ptp(pixels, axis=0).max() == pytest.approx((high - low).max(), rel=0.35)
+
+
+def test_test_subjects_have_no_initial_fits(root):
+    assert sorted(path.name for path in (root / 'fits').iterdir()) == [
+        'meva_like_test.npz', 'spin_like_test.npz', 'spin_like_train.npz', 'vibe_like_test.npz',
+    ]  # fmt: skip
+
+
+def test_true_regressor_explains_the_labels(root, body):
+    found = read(root / 'annotation_body3d' / 'fps10' / 'h36m_train.npz')
+    truth = read(root / 'truth' / 'h36m_train.npz')
+    regressor = JointRegressor.load(root / 'truth' / 'J_true.npy', joint_order='mmpose')
+    joints = regressor(vertices_of(body, truth, truth['transl'])).numpy()
+    ankles = [3, 6]
+    difference = np.delete(joints - found['S'][..., :3], ankles, axis=1)
+    assert difference.std() == pytest.approx(0.003, rel=0.15)
+
+
+def test_report_tells_how_wrong_the_simulated_estimators_are(root):
+    report = json.loads((root / 'truth' / 'report.json').read_text())
+    assert report['frames'] == {'train': 8, 'test': 8}
+    assert set(report['mpjpe_mm']) == {
+        'spin_like_train',
+        'spin_like_test',
+        'vibe_like_test',
+        'meva_like_test',
+    }
+    assert 30 < report['mpjpe_mm']['spin_like_train'] < 90
+    assert report['mpjpe_mm']['meva_like_test'] > report['mpjpe_mm']['spin_like_test']
+    assert 8 < report['J_std_distance_mm'] < 35
+
+
+def test_bytes_depend_on_the_settings_and_not_on_workers_or_interruptions(
+    root, tmp_path, monkeypatch
+):
+    out = tmp_path / 'set'
+    calls = []
+    write = generator._write_sequence
+
+    def die_at_the_second(*args):
+        calls.append(args)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        write(*args)
+
+    monkeypatch.setattr(generator, '_write_sequence', die_at_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        generate(out, SETTINGS, workers=1, progress=False)
+    assert not is_complete(out, SETTINGS)
+    generate(out, SETTINGS, workers=1, progress=False)
+    assert len(calls) == 5  # four sequences, the one that was cut short twice
+    assert checksums(out) == checksums(root)
+    assert not (out / '.parts').exists()
+
+
+def test_a_complete_set_is_left_alone(root):
+    before = (root / MANIFEST).stat().st_mtime_ns
+    generate(root, SETTINGS, progress=False)
+    assert (root / MANIFEST).stat().st_mtime_ns == before
+
+
+def test_a_set_of_other_settings_is_not_overwritten_unasked(root, tmp_path):
+    with pytest.raises(ValueError, match='other folder|another folder'):
+        generate(root, Settings(seed=6), progress=False)
+    (tmp_path / 'images').mkdir()
+    with pytest.raises(ValueError, match='did not write'):
+        generate(tmp_path, SETTINGS, progress=False, overwrite=True)
+    assert (tmp_path / 'images').is_dir()
+
+
+def test_bad_settings_are_refused():
+    with pytest.raises(ValueError, match="found \\('S2',\\)"):
+        Settings(subjects=('S2',))
+    with pytest.raises(ValueError, match='frames_per_subject must be in 1..1000000, found 0'):
+        Settings(frames_per_subject=0)
+
+
+@pytest.mark.parametrize('frames', [1, 16, 33])
+def test_plan_spreads_a_subjects_moments_over_the_actions(frames):
+    plan = plan_sequences(Settings(frames_per_subject=frames))
+    for subject in Settings().subjects:
+        own = [take for take in plan if take.subject == subject]
+        assert len({take.action for take in own}) == len(own) == min(frames, len(ACTIONS))
+        numbers = [len(take.frames[0]) for take in own]
+        assert sum(numbers) == frames and max(numbers) - min(numbers) <= 1
+
+
+def test_no_sequence_is_one_of_those_known_to_be_bad():
+    for take in plan_sequences(Settings()):
+        names = {take.name, *(f'{take.name}.{camera}' for camera in CAMERA_IDS)}
+        assert not names & set(KNOWN_BAD_SEQUENCES)
+
+
+def test_the_projects_own_dataset_reads_it(root):
+    dataset = H36MFitsDataset(
+        data_root=str(root),
+        ann_file='annotation_body3d/fps10/h36m_train.npz',
+        camera_param_file='annotation_body3d/cameras.pkl',
+        fits_file='fits/spin_like_train.npz',
+        mask_file='masks/h36m_train.json',
+        load_mask=True,
+    )
+    assert len(dataset) == 8
+    sample = dataset[0]
+    assert sample['inputs']['mask'].shape == (224, 224)
+    assert 0.05 < sample['inputs']['mask'].float().mean() < 0.6
+    assert 3 < sample['data_samples'].transl[2] < 8
+
+
+def test_command_line_says_what_it_wrote_and_what_is_wrong(tmp_path, capsys):
+    script = Path(__file__).parents[2] / 'tools' / 'dataset_converters' / 'make_synthetic_h36m.py'
+    spec = importlib.util.spec_from_file_location('make_synthetic_h36m', script)
+    assert spec is not None and spec.loader is not None
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    arguments = ['--out', str(tmp_path / 'set'), '--subjects', 'S11', '--frames-per-subject', '1']
+    arguments += ['--no-images', '--workers', '1']
+    assert tool.main(arguments) == 0
+    assert "frames {'test': 4}" in capsys.readouterr().out
+    assert tool.main(arguments) == 0
+    assert 'complete already' in capsys.readouterr().out
+    assert tool.main([*arguments, '--seed', '1']) == 2
+    assert 'choose another folder' in capsys.readouterr().err

@@ -1,0 +1,503 @@
+"""The metric in and out of MMEngine's Runner, in other people's scopes, and across processes."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.multiprocessing as mp
+from mmengine.config import Config
+from mmengine.model import BaseModel
+from mmengine.registry import DATASETS, METRICS, MODELS, DefaultScope, Registry
+from mmengine.runner import Runner
+from mmengine.structures import BaseDataElement, InstanceData
+
+from mmjrr.body_models import free_body
+from mmjrr.evaluation import JointRegressorMetric, frame_errors
+from mmjrr.joints import H36M_JOINTS_MMPOSE, reorder_index
+from mmjrr.regressors import JointRegressor
+
+CAMERAS = ('54138969', '60457274')
+BODY = dict(type='FreeBody')
+
+
+def image_name(index: int) -> str:
+    action = ('Walking_1', 'WalkingDog')[index % 3 == 0]
+    stem = f'{("S9", "S11")[index % 2]}_{action}.{CAMERAS[index // 2 % 2]}'
+    return f'{stem[: stem.index("_")]}/{stem}/{stem}_{index:06d}.jpg'
+
+
+def make_samples(count: int, seed: int = 0) -> list[dict[str, Any]]:
+    """Samples with a random pose as the prediction and a near one as the annotation."""
+    generator = torch.Generator().manual_seed(seed)
+    body = free_body()
+    samples = []
+    for index in range(count):
+        orient, pose, betas = (
+            scale * torch.randn(size, generator=generator)
+            for scale, size in ((1.0, 3), (0.2, 69), (1.0, 10))
+        )
+        truth = body(
+            global_orient=orient[None], body_pose=pose[None] + 0.05, betas=betas[None]
+        ).vertices
+        samples.append(
+            dict(
+                imgname=image_name(index),
+                sample_idx=index,
+                pred_global_orient=orient,
+                pred_body_pose=pose,
+                pred_betas=betas,
+                keypoints_3d=JointRegressor.load('free_body_h36m')(truth)[0] + 3.0,
+            )
+        )
+    return samples
+
+
+@pytest.fixture(scope='module')
+def samples() -> list[dict[str, Any]]:
+    return make_samples(23)
+
+
+@pytest.fixture(scope='module')
+def regressors(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Two regressors' files: the free body's, and one whose joints are displaced."""
+    folder = tmp_path_factory.mktemp('regressors')
+    good = JointRegressor.load('free_body_h36m')
+    shifted = torch.roll(good.weight, 5, dims=1)
+    paths = {
+        'good': good.save(folder / 'good.npy'),
+        'other': JointRegressor(shifted, good.joint_names, 'free_body').save(folder / 'other.npy'),
+    }
+    return {name: str(path) for name, path in paths.items()}
+
+
+def evaluate(metric: JointRegressorMetric, samples: list[dict], batch: int = 4) -> dict[str, float]:
+    for start in range(0, len(samples), batch):
+        metric.process(None, samples[start : start + batch])
+    return metric.evaluate(len(samples))
+
+
+def with_vertices(samples: list[dict]) -> list[dict]:
+    body = free_body()
+    found = []
+    for sample in samples:
+        vertices = body(
+            global_orient=sample['pred_global_orient'][None],
+            body_pose=sample['pred_body_pose'][None],
+            betas=sample['pred_betas'][None],
+        ).vertices[0]
+        kept = {k: v for k, v in sample.items() if not k.startswith('pred_')}
+        found.append({**kept, 'pred_vertices': vertices})
+    return found
+
+
+# -- numbers ---------------------------------------------------------------------------------
+
+
+def test_scores_are_means_of_frame_errors_of_the_regressed_joints(samples, regressors):
+    metric = JointRegressorMetric(regressors, ['paper', 'spin-p2'])
+    found = evaluate(metric, with_vertices(samples))
+    vertices = torch.stack([sample['pred_vertices'] for sample in with_vertices(samples)]).double()
+    target = torch.stack([sample['keypoints_3d'] for sample in samples]).double()
+    frontal = [CAMERAS.index('60457274') == index // 2 % 2 for index in range(len(samples))]
+    for name, path in regressors.items():
+        joints = JointRegressor.load(path, dtype=torch.float64)(vertices)
+        for protocol, rows in (('paper', slice(None)), ('spin-p2', frontal)):
+            errors = frame_errors(
+                1000 * joints[rows].numpy(), 1000 * target[rows].numpy(), 'mmpose', protocol
+            )
+            key = f'{name}/{protocol}'
+            np.testing.assert_allclose(found[f'{key}/MPJPE'], errors.mpjpe.mean(), rtol=1e-6)
+            np.testing.assert_allclose(found[f'{key}/PA-MPJPE'], errors.pa_mpjpe.mean(), rtol=1e-6)
+    assert len(found) == 8
+    assert found['good/paper/MPJPE'] < found['other/paper/MPJPE']
+
+
+def test_vertices_and_parameters_agree(samples, regressors):
+    by_vertices = evaluate(JointRegressorMetric(regressors), with_vertices(samples))
+    by_parameters = evaluate(JointRegressorMetric(regressors, body_model=BODY), samples)
+    assert by_parameters == pytest.approx(by_vertices, abs=1e-3)  # mm; vertices are float32
+
+
+def test_poses_in_any_representation_agree(samples, regressors):
+    from mmjrr.body_models.rotations import axis_angle_to_matrix, matrix_to_rot6d
+
+    expected = evaluate(JointRegressorMetric(regressors, body_model=BODY), samples)
+    for as_6d in (False, True):
+        converted = []
+        for sample in samples:
+            sample = dict(sample)
+            for name in ('pred_global_orient', 'pred_body_pose'):
+                pose = axis_angle_to_matrix(sample[name].double().reshape(-1, 3))
+                sample[name] = matrix_to_rot6d(pose).flatten() if as_6d else pose[None]
+            converted.append(sample)
+        found = evaluate(JointRegressorMetric(regressors, body_model=BODY), converted)
+        assert found == pytest.approx(expected, abs=1e-4)
+
+
+def test_breakdowns_average_to_the_whole(samples, regressors):
+    metric = JointRegressorMetric(regressors['good'])
+    found = evaluate(metric, with_vertices(samples))
+    result = metric.result
+    assert result is not None
+    for by, groups in (
+        ('subject', ['S9', 'S11']),
+        ('camera', sorted(CAMERAS)),
+        ('action', ['WalkDog', 'Walking']),
+        ('joint', list(H36M_JOINTS_MMPOSE)),
+    ):
+        scores = result.select('paper', by)
+        assert [score.group for score in scores] == groups
+        weights = [score.frames for score in scores]
+        for name, key in (('mpjpe', 'MPJPE'), ('pa_mpjpe', 'PA-MPJPE')):
+            mean = np.average([getattr(score, name) for score in scores], weights=weights)
+            assert mean == pytest.approx(found[f'good/paper/{key}'])
+
+
+def test_annotation_in_spins_order_and_millimetres_gives_the_same(samples, regressors):
+    expected = evaluate(JointRegressorMetric(regressors), with_vertices(samples))
+    index = reorder_index('mmpose', 'spin')
+    converted = [
+        {**sample, 'keypoints_3d': 1000 * sample['keypoints_3d'].double()[index]}
+        for sample in with_vertices(samples)
+    ]
+    metric = JointRegressorMetric(regressors, joint_order='spin', annotation_unit='mm')
+    assert evaluate(metric, converted) == pytest.approx(expected)
+    metric = JointRegressorMetric(regressors, annotation_unit='mm')
+    metric.dataset_meta = dict(joint_names=[H36M_JOINTS_MMPOSE[i] for i in index])
+    assert evaluate(metric, converted) == pytest.approx(expected)
+
+
+def test_released_j_opt_evaluates_from_one_config_line(shared_data, monkeypatch):
+    monkeypatch.setenv('MMJRR_HOME', str(shared_data))
+    metric = METRICS.build(dict(type='mmjrr.JointRegressorMetric', regressors='J_opt'))
+    rng = np.random.default_rng(0)
+    vertices, target = rng.normal(size=(2, 6890, 3)), rng.normal(size=(2, 17, 3))
+    names = [image_name(0), image_name(1)]
+    found = evaluate(
+        metric,
+        [
+            dict(imgname=name, pred_vertices=v, keypoints_3d=t)
+            for name, v, t in zip(names, vertices, target, strict=True)
+        ],
+    )
+    raw = torch.load(shared_data / 'retrained_J_Regressor.pt', weights_only=True).detach()
+    weight = raw.double().numpy().clip(0)
+    weight = weight / weight.sum(1, keepdims=True)
+    joints = (weight @ vertices)[:, [0, 4, 5, 6, 1, 2, 3, *range(7, 17)]]  # to MMPose's order
+    difference = (joints - joints[:, :1]) - (target - target[:, :1])
+    expected = 1000 * np.linalg.norm(difference, axis=-1).mean()
+    assert found['J_opt/paper/MPJPE'] == pytest.approx(expected, rel=1e-6)
+
+
+# -- exactness -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('parameters', [False, True])
+def test_any_split_into_batches_in_any_order_gives_the_same_bits(samples, regressors, parameters):
+    given = samples if parameters else with_vertices(samples)
+    body = BODY if parameters else None
+    found = []
+    for batch, order in ((1, 1), (5, 1), (23, 1), (7, -1)):
+        metric = JointRegressorMetric(regressors, ['paper', 'spin-p1'], body_model=body)
+        evaluate(metric, given[::order], batch)
+        found.append(metric.result.scores)
+    assert all(scores == found[0] for scores in found)
+
+
+def test_frames_repeated_by_a_sampler_count_once(samples, regressors):
+    expected = evaluate(JointRegressorMetric(regressors), with_vertices(samples))
+    metric = JointRegressorMetric(regressors)
+    metric.process(None, with_vertices(samples) + with_vertices(samples[:3]))
+    assert metric.evaluate(len(samples)) == expected
+    assert metric.results == []
+
+
+def _worker(rank: int, world: int, port: int, folder: str, regressors: dict[str, str]) -> None:
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group(
+        'gloo', init_method=f'tcp://127.0.0.1:{port}', rank=rank, world_size=world
+    )
+    samples = make_samples(23)
+    metric = JointRegressorMetric(
+        regressors, ['paper', 'spin-p2'], body_model=BODY, collect_dir=f'{folder}/collect'
+    )
+    # As DistributedSampler deals: in turns, padded with the first ones to equal numbers.
+    mine = [samples[index % 23] for index in range(rank, 24, world)]
+    found = evaluate(metric, mine, batch=5) if rank == 0 else evaluate(metric, mine, batch=3)
+    Path(folder, f'{rank}.json').write_text(json.dumps(found))
+    bad = dict(mine[0], imgname='not of H36M')
+    metric.process(None, [bad])
+    try:
+        metric.evaluate(1)
+    except ValueError as error:
+        Path(folder, f'{rank}.error').write_text(str(error))
+    torch.distributed.destroy_process_group()
+
+
+def test_two_processes_give_the_same_bits_as_one(samples, regressors, tmp_path):
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = free.getsockname()[1]
+    mp.start_processes(
+        _worker, args=(2, port, str(tmp_path), regressors), nprocs=2, start_method='spawn'
+    )
+    metric = JointRegressorMetric(regressors, ['paper', 'spin-p2'], body_model=BODY)
+    single = evaluate(metric, samples)
+    for rank in (0, 1):
+        assert json.loads((tmp_path / f'{rank}.json').read_text()) == single
+        # What fails in the main process fails in all: nobody waits for it.
+        assert "protocol 'spin-p2' is for the cameras" in (tmp_path / f'{rank}.error').read_text()
+
+
+# -- in a Runner, in another scope -----------------------------------------------------------
+
+FOREIGN_MODELS = Registry('model', parent=MODELS, scope='thirdparty')
+FOREIGN_DATASETS = Registry('dataset', parent=DATASETS, scope='thirdparty')
+
+
+@FOREIGN_MODELS.register_module()
+class ThirdPartyMesh(BaseModel):
+    """Returns meshes under its own names, with a batch axis, as PoseDataSample-like elements."""
+
+    def forward(self, inputs, data_samples=None, mode='tensor'):
+        for sample, vertices in zip(data_samples, inputs, strict=True):
+            sample.pred_instances = InstanceData(verts=vertices[None])
+        return data_samples
+
+
+@FOREIGN_DATASETS.register_module()
+class ThirdPartyDataset(torch.utils.data.Dataset):
+    metainfo = dict(dataset_name='theirs')
+
+    def __init__(self) -> None:
+        self.samples = with_vertices(make_samples(10))
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        sample = self.samples[index]
+        element = BaseDataElement(metainfo=dict(img_path='/data/' + sample['imgname']))
+        element.gt_instances = InstanceData(keypoints_3d=sample['keypoints_3d'][None])
+        return dict(inputs=sample['pred_vertices'], data_samples=element)
+
+
+@pytest.mark.parametrize('scope', ['thirdparty', 'mmpose'])
+def test_a_third_partys_model_is_evaluated_in_its_own_scope(scope, regressors, tmp_path):
+    config = Config(
+        dict(
+            default_scope=scope,
+            custom_imports=dict(imports=['mmjrr'], allow_failed_imports=False),
+            model=dict(type='thirdparty.ThirdPartyMesh'),
+            work_dir=str(tmp_path),
+            experiment_name=f'{scope}_{tmp_path.name}',
+            test_dataloader=dict(
+                batch_size=4,
+                num_workers=0,
+                sampler=dict(type='DefaultSampler', shuffle=False),
+                collate_fn=dict(type='pseudo_collate'),
+                dataset=dict(type='thirdparty.ThirdPartyDataset'),
+            ),
+            test_cfg=dict(),
+            test_evaluator=dict(
+                type='mmjrr.JointRegressorMetric',
+                regressors=regressors,
+                # Not needed for vertices: shows that bodies build from any scope.
+                body_model=dict(type='FreeBody'),
+                fields=dict(
+                    vertices='pred_instances.verts',
+                    keypoints_3d='gt_instances.keypoints_3d',
+                    imgname='img_path',
+                ),
+            ),
+        )
+    )
+    previous = DefaultScope.get_current_instance()
+    try:
+        found = Runner.from_cfg(config).test()
+    finally:
+        if previous is not None:
+            DefaultScope.get_instance(f'after_{scope}', scope_name=previous.scope_name)
+    expected = evaluate(JointRegressorMetric(regressors), with_vertices(make_samples(10)))
+    assert found == pytest.approx(expected, rel=1e-12)
+
+
+def test_annotation_may_be_in_the_batch_alone(samples, regressors):
+    given = with_vertices(samples[:6])
+    expected = evaluate(JointRegressorMetric(regressors), given)
+    answers = [{'verts': sample['pred_vertices']} for sample in given]
+    stacked = {
+        'keypoints_3d': torch.stack([sample['keypoints_3d'] for sample in given]),
+        'imgname': [sample['imgname'] for sample in given],
+        'sample_idx': torch.tensor([sample['sample_idx'] for sample in given]),
+    }
+    elements = [
+        BaseDataElement(
+            keypoints_3d=sample['keypoints_3d'], metainfo=dict(imgname=sample['imgname'])
+        )
+        for sample in given
+    ]
+    for batch in (stacked, {'data_samples': elements}):
+        metric = JointRegressorMetric(regressors, fields=dict(vertices='verts'))
+        metric.process(batch, answers)
+        assert metric.evaluate(6) == expected
+
+
+# -- files and messages ----------------------------------------------------------------------
+
+
+def test_out_file_says_what_was_evaluated_with_which_files(samples, regressors, tmp_path):
+    out = tmp_path / 'deep' / 'result.json'
+    metric = JointRegressorMetric(
+        regressors, body_model=BODY, out_file=str(out), title='Mine', prefix='h36m'
+    )
+    found = evaluate(metric, samples)
+    assert set(found) == {
+        f'h36m/{name}/paper/{key}' for name in regressors for key in ('MPJPE', 'PA-MPJPE')
+    }
+    first = out.read_bytes()
+    read = json.loads(first)
+    assert read['frames'] == 23 and read['title'] == 'Mine'
+    provenance = read['provenance']
+    assert len(provenance['regressors']['good']['provenance']['file_sha256']) == 64
+    assert provenance['protocols']['paper']['root'] == 'pelvis'
+    assert provenance['body_model']['file'] == 'free_body.npz'
+    evaluate(metric, samples, batch=3)
+    assert out.read_bytes() == first
+
+
+def test_frames_without_a_prediction_raise_or_are_counted(samples, regressors):
+    given = with_vertices(samples)
+    del given[4]['pred_vertices']
+    with pytest.raises(ValueError, match=f"{image_name(4)}: no prediction: neither 'pred_vert"):
+        evaluate(JointRegressorMetric(regressors), given)
+    metric = JointRegressorMetric(regressors, missing='skip')
+    found = evaluate(metric, given)
+    assert metric.result.skipped == (image_name(4),) and metric.result.frames == 22
+    assert '1 frames had no prediction' in str(metric.result)
+    assert found == evaluate(JointRegressorMetric(regressors), given[:4] + given[5:])
+
+
+def test_unannotated_joints_are_left_out(samples, regressors):
+    given = with_vertices(samples[:5])
+    expected = JointRegressorMetric(regressors)
+    evaluate(expected, given)
+    for sample in given:
+        sample['keypoints_3d'] = sample['keypoints_3d'].clone()
+        sample['keypoints_3d_weight'] = torch.ones(17)
+    given[0]['keypoints_3d'][10] = float('nan')
+    given[0]['keypoints_3d_weight'][10] = 0
+    metric = JointRegressorMetric(regressors)
+    evaluate(metric, given)
+    heads = [s for s in metric.result.scores if s.group == 'head']
+    assert [s.frames for s in heads] == [4, 4]
+    knees = [[s.mpjpe for s in m.result.scores if s.group == 'left_knee'] for m in
+             (metric, expected)]  # fmt: skip
+    assert knees[0] == knees[1]
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (dict(keypoints_3d=None), "no 'keypoints_3d'; found"),
+        (dict(keypoints_3d=torch.zeros(16, 3)), r'keypoints_3d: found float32 of shape \(16, 3\)'),
+        (dict(keypoints_3d=torch.full((17, 3), torch.nan)), 'keypoints_3d: found NaN'),
+        (dict(keypoints_3d=1e3 * torch.randn(17, 3)), "annotation_unit='mm'"),
+        (dict(keypoints_3d_weight=torch.ones(16)), r'weight: found .*\(16,\), expected'),
+        (dict(pred_vertices=torch.full((6890, 3), torch.nan)), 'pred_vertices: found NaN'),
+        (dict(pred_vertices=torch.zeros(6891, 3)), r'\(6890, 3\).* found \(6891, 3\)'),
+        (dict(pred_vertices=1e3 * torch.randn(6890, 3)), "prediction_unit='mm'"),
+    ],
+)
+def test_bad_vertices_and_annotations_are_named(samples, regressors, change, message):
+    sample = {**with_vertices(samples[:1])[0], **change}
+    with pytest.raises(ValueError, match=message) as raised:
+        JointRegressorMetric(regressors).process(None, [sample])
+    assert image_name(0) in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (dict(pred_betas=None), 'no prediction: neither'),
+        (dict(pred_betas=torch.zeros(11)), r'pred_betas: found .*\(11,\), expected .*\(10,\)'),
+        (dict(pred_body_pose=torch.zeros(68)), r'pred_body_pose: found shape \(68,\), expected 23'),
+        (dict(pred_body_pose=torch.full((69,), torch.inf)), 'pred_body_pose: found NaN or inf'),
+    ],
+)
+def test_bad_parameters_are_named(samples, regressors, change, message):
+    sample = {**samples[0], **change}
+    with pytest.raises(ValueError, match=message) as raised:
+        JointRegressorMetric(regressors, body_model=BODY).process(None, [sample])
+    assert image_name(0) in str(raised.value)
+
+
+def test_parameters_need_a_body(samples, regressors):
+    with pytest.raises(ValueError, match="needs a body: body_model=dict.type='SMPL'"):
+        JointRegressorMetric(regressors).process(None, samples[:1])
+
+
+def test_two_different_samples_of_one_name_are_refused(samples, regressors):
+    given = with_vertices(samples[:2])
+    for sample in given:
+        sample['imgname'], sample['sample_idx'] = 'a.jpg', None
+    with pytest.raises(ValueError, match="two samples with different joints are both named 'a"):
+        evaluate(JointRegressorMetric(regressors), given)
+
+
+def test_samples_without_any_name_keep_their_order_and_lose_their_padding(samples, regressors):
+    given = with_vertices(samples)
+    expected = evaluate(JointRegressorMetric(regressors), given)
+    for sample in given:
+        del sample['imgname'], sample['sample_idx']
+    metric = JointRegressorMetric(regressors)
+    metric.process(None, given + given[:2])
+    assert metric.evaluate(23) == pytest.approx(expected, rel=1e-12)
+    assert not metric.result.select('paper', 'subject')  # nothing tells the subject
+
+
+def test_protocol_of_a_camera_needs_frames_of_it(samples, regressors):
+    given = with_vertices(samples[:2])
+    with pytest.raises(ValueError, match=r"'spin-p2' is for .*60457274.*from \['54138969'\]"):
+        evaluate(JointRegressorMetric(regressors, 'spin-p2'), given)
+
+
+def test_absolute_protocols_need_and_use_the_translation(samples, regressors):
+    protocol = dict(name='absolute', joints=list(H36M_JOINTS_MMPOSE), root=None)
+    metric = JointRegressorMetric(regressors['good'], protocol, body_model=BODY)
+    with pytest.raises(ValueError, match="no 'pred_transl'"):
+        metric.process(None, samples[:1])
+    given = [{**sample, 'pred_transl': torch.tensor([3.0, 3.0, 3.0])} for sample in samples]
+    near = evaluate(metric, given)['good/absolute/MPJPE']
+    given = [{**sample, 'pred_transl': torch.zeros(3)} for sample in samples]
+    far = evaluate(metric, given)['good/absolute/MPJPE']
+    assert near < 200 < 1000 * 27**0.5 - 200 < far
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (dict(protocol='p3'), "unknown protocol 'p3'"),
+        (dict(protocol=['paper', 'paper']), 'each once'),
+        (dict(by=['gender']), "by: found 'gender'"),
+        (dict(by='joint'), 'expected a list'),
+        (dict(fields=dict(verts='x')), r"fields: unknown \['verts'\]"),
+        (dict(missing='ignore'), "missing: found 'ignore'"),
+        (dict(annotation_unit='cm'), "annotation_unit: found 'cm'"),
+        (dict(out_file='result.txt'), 'ending in .json or .csv'),
+    ],
+)
+def test_bad_arguments_are_refused_at_construction(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        JointRegressorMetric('free_body_h36m', **arguments)
+
+
+def test_nothing_processed_says_so():
+    with pytest.raises(ValueError, match='no frame was processed'):
+        JointRegressorMetric('free_body_h36m').evaluate(5)

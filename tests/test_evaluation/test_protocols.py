@@ -1,0 +1,107 @@
+"""Protocols against explicit index arithmetic."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mmjrr.evaluation import PROTOCOLS, Protocol, frame_errors, get_protocol
+from mmjrr.joints import H36M_JOINTS_SPIN, reorder_index
+
+#: H36M_TO_J14 in SPIN's constants.py.
+SPIN_ROWS = [6, 5, 4, 1, 2, 3, 16, 15, 14, 11, 12, 13, 8, 10]
+
+
+def pair(count: int = 6) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(count, 17, 3)), rng.normal(size=(count, 17, 3))
+
+
+def slow_pa_error(pred: np.ndarray, target: np.ndarray) -> float:
+    """Orthogonal Procrustes of one frame, written as in textbooks (columns are points)."""
+    source, goal = pred.T, target.T
+    centre, goal_centre = source.mean(1, keepdims=True), goal.mean(1, keepdims=True)
+    source, goal = source - centre, goal - goal_centre
+    u, s, vt = np.linalg.svd(source @ goal.T)
+    z = np.diag([1, 1, np.sign(np.linalg.det(u @ vt))])
+    rotation = vt.T @ z @ u.T
+    scale = np.trace(rotation @ source @ goal.T) / (source**2).sum()
+    return float(np.linalg.norm(scale * rotation @ source - goal, axis=0).mean())
+
+
+@pytest.mark.parametrize('name', ['spin-p1', 'spin-p2'])
+def test_spin_protocols_are_spins_rows_with_the_pelvis_row_subtracted_first(name):
+    pred, target = pair()
+    selected = (pred - pred[:, [0]])[:, SPIN_ROWS]
+    selected_target = (target - target[:, [0]])[:, SPIN_ROWS]
+    expected = np.linalg.norm(selected - selected_target, axis=-1)
+    expected_pa = [slow_pa_error(p, t) for p, t in zip(selected, selected_target, strict=True)]
+    found = frame_errors(pred, target, 'spin', name)
+    np.testing.assert_allclose(found.mpjpe, expected.mean(1))
+    np.testing.assert_allclose(found.joints, expected)
+    np.testing.assert_allclose(found.pa_mpjpe, expected_pa)
+    assert PROTOCOLS[name].joints == tuple(H36M_JOINTS_SPIN[row] for row in SPIN_ROWS)
+    assert 'pelvis' not in PROTOCOLS[name].joints
+
+
+@pytest.mark.parametrize('name', ['paper', 'mmpose'])
+def test_paper_and_mmpose_take_all_17_joints_root_aligned(name):
+    pred, target = pair()
+    difference = (pred - pred[:, [0]]) - (target - target[:, [0]])
+    found = frame_errors(pred, target, 'mmpose', name)
+    np.testing.assert_allclose(found.mpjpe, np.linalg.norm(difference, axis=-1).mean(1))
+    expected_pa = [slow_pa_error(p, t) for p, t in zip(pred, target, strict=True)]
+    np.testing.assert_allclose(found.pa_mpjpe, expected_pa)
+
+
+@pytest.mark.parametrize('name', sorted(PROTOCOLS))
+def test_any_order_of_the_joints_gives_the_same_errors(name):
+    pred, target = pair()
+    index = reorder_index('mmpose', 'spin')
+    by_mmpose = frame_errors(pred, target, 'mmpose', name)
+    by_spin = frame_errors(pred[:, index], target[:, index], 'spin', name)
+    np.testing.assert_array_equal(by_mmpose.mpjpe, by_spin.mpjpe)
+    np.testing.assert_array_equal(by_mmpose.joints, by_spin.joints)
+
+
+def test_only_spin_p2_is_of_one_camera():
+    cameras = {name: protocol.cameras for name, protocol in PROTOCOLS.items()}
+    assert cameras == {'paper': None, 'mmpose': None, 'spin-p1': None, 'spin-p2': ('60457274',)}
+
+
+def test_frame_without_its_root_has_no_mpjpe_but_a_pa_mpjpe():
+    pred, target = pair(2)
+    weight = np.ones((2, 17))
+    weight[1, 0] = 0
+    target[1, 0] = np.nan
+    found = frame_errors(pred, target, 'mmpose', 'paper', weight)
+    assert np.isnan(found.mpjpe).tolist() == [False, True]
+    np.testing.assert_allclose(found.pa_mpjpe[1], slow_pa_error(pred[1, 1:], target[1, 1:]))
+
+
+def test_protocol_without_a_root_compares_absolute_positions():
+    pred, target = pair(1)
+    head = Protocol('head', joints=('head',), root=None)
+    found = frame_errors(pred, target, 'mmpose', head)
+    np.testing.assert_allclose(found.mpjpe, np.linalg.norm(pred[:, 10] - target[:, 10], axis=-1))
+
+
+def test_joints_of_pa_may_differ():
+    protocol = get_protocol(dict(name='mine', joints=['head'], pa_joints=['head', 'left_hip']))
+    assert protocol.needed_joints == ('pelvis', 'head', 'left_hip')
+    assert '1 joints, PA over 2, pelvis-aligned, all cameras' == protocol.summary
+
+
+def test_bad_protocols_are_refused():
+    with pytest.raises(ValueError, match="unknown protocol 'p1'; known: .*'paper'"):
+        get_protocol('p1')
+    with pytest.raises(ValueError, match='names joints twice'):
+        Protocol('x', joints=('head', 'head'))
+    with pytest.raises(ValueError, match='names no joints'):
+        Protocol('x', joints=())
+    with pytest.raises(ValueError, match="joints='head', expected a list"):
+        Protocol('x', joints='head')  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match='joint_names'):
+        get_protocol(dict(name='x', joint_names=['head']))
+    with pytest.raises(ValueError, match=r"joints \['head'\] are not among"):
+        frame_errors(*[np.zeros((1, 2, 3))] * 2, ['pelvis', 'spine'], Protocol('x', ('head',)))

@@ -1,0 +1,361 @@
+from __future__ import annotations
+
+import copy
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from shapely.geometry import Polygon, box
+from shapely.ops import unary_union
+
+from mmjrr.registry import RENDERERS
+from mmjrr.rendering import ContourSilhouette, PerspectiveCamera
+
+from . import meshes, reference
+
+MESHES = {
+    'octahedron': (*meshes.octahedron(), True),
+    'torus': (*meshes.torus(6, 5), True),
+    'open_cylinder': (*meshes.open_cylinder(3, 6), False),
+    'open_hemisphere': (*meshes.open_hemisphere(3, 7), False),
+    'three_pages': (*meshes.three_pages(), False),
+}
+
+
+def image_plane() -> PerspectiveCamera:
+    """At depth 1, x and y are pixels."""
+    return PerspectiveCamera([[1.0, 1.0]], [[0.0, 0.0]]).to(torch.float64)
+
+
+def at_depth_one(corners: list) -> torch.Tensor:  # (N, 2) -> (1, N, 3)
+    flat = torch.tensor(corners, dtype=torch.float64)
+    return torch.cat([flat, torch.ones(len(flat), 1, dtype=torch.float64)], 1)[None]
+
+
+def posed(vertices: np.ndarray, seed: int, shift=(0.0, 0.0, 5.0)) -> torch.Tensor:  # (1, V, 3)
+    return torch.tensor((vertices @ meshes.rotation(seed).T + np.array(shift))[None])
+
+
+def small_camera(height: int = 10, width: int = 12) -> PerspectiveCamera:
+    focal, center = [[19.0, 20.0]], [[width / 2 + 0.21, height / 2 - 0.13]]
+    return PerspectiveCamera(focal, center).to(torch.float64)
+
+
+def front_faces(pixels: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    a, b, c = pixels[faces].transpose(1, 0, 2)
+    (ux, uy), (vx, vy) = (b - a).T, (c - a).T
+    return faces[ux * vy - uy * vx < 0]
+
+
+# --- closed forms ---------------------------------------------------------------------------------
+
+
+def test_rectangle_at_subpixel_position_has_the_area_of_its_overlaps():
+    x0, y0, x1, y1 = 1.3, 0.6, 4.2, 3.7
+    rectangle = at_depth_one([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])
+    alpha = ContourSilhouette([[0, 1, 2], [0, 2, 3]], (5, 6))(rectangle, image_plane())
+    in_column = [max(0, min(x1, c + 1) - max(x0, c)) for c in range(6)]
+    in_row = [max(0, min(y1, r + 1) - max(y0, r)) for r in range(5)]
+    np.testing.assert_allclose(alpha[0], np.outer(in_row, in_column), atol=1e-14)
+
+
+@pytest.mark.parametrize('turned', [False, True])
+@pytest.mark.parametrize('shift', [(0, 0), (3.3, 2.2), (-3, 0.3), (-2, -4), (-5.7, 1), (0, 6.5)])
+def test_triangle_has_the_area_of_its_intersection_with_every_pixel(shift, turned):
+    corners = np.array([[1.1, 0.2], [5.7, 2.3], [2.2, 6.6]]) + shift
+    polygon = Polygon(corners)
+    expected = [
+        [polygon.intersection(box(c, r, c + 1, r + 1)).area for c in range(7)] for r in range(8)
+    ]
+    faces = [[0, 2, 1]] if turned else [[0, 1, 2]]
+    alpha = ContourSilhouette(faces, (8, 7))(at_depth_one(corners.tolist()), image_plane())
+    np.testing.assert_allclose(alpha[0], expected, atol=1e-13)
+
+
+@pytest.mark.parametrize(('supersampling', 'seen'), [(1, 1.0), (2, 0.5)])
+def test_layers_over_each_other_count_twice_only_within_a_part_of_a_pixel(supersampling, seen):
+    """Two sheets over the same left half of a pixel cover half of it."""
+    sheet = torch.tensor([[0, 0, 1], [0.5, 0, 1], [0.5, 1, 1], [0, 1, 1]], dtype=torch.float64)
+    sheets = torch.cat([sheet, 2 * sheet])[None]
+    faces = [[0, 1, 2], [0, 2, 3], [4, 5, 6], [4, 6, 7]]
+    alpha = ContourSilhouette(faces, (1, 1), supersampling=supersampling)(sheets, image_plane())
+    assert float(alpha) == pytest.approx(seen)
+
+
+def test_edges_on_the_pixel_grid_cover_whole_pixels():
+    square = at_depth_one([[1, 1], [3, 1], [3, 4], [1, 4]])
+    alpha = ContourSilhouette([[0, 1, 2], [0, 2, 3]], (5, 5))(square, image_plane())
+    expected = np.zeros((5, 5))
+    expected[1:4, 1:3] = 1
+    np.testing.assert_array_equal(alpha[0], expected)
+
+
+def test_sphere_covers_the_ellipse_it_projects_to():
+    """On the optical axis: a circle of radius f r / sqrt(z^2 - r^2)."""
+    polar, around = np.meshgrid(
+        np.linspace(0, np.pi, 200), np.arange(400) * 2 * np.pi / 400, indexing='ij'
+    )
+    vertices = 0.5 * np.stack(
+        [np.sin(polar) * np.cos(around), np.sin(polar) * np.sin(around), np.cos(polar)], -1
+    ).reshape(-1, 3)
+    vertices[:400], vertices[-400:] = vertices[0], vertices[-1]
+    faces = meshes._grid_faces(200, 400, wrap_rings=False)
+    camera = PerspectiveCamera([[200.0, 200.0]], [[50.0, 50.0]]).to(torch.float64)
+    placed = torch.tensor(vertices[None] + [0, 0, 3.0])
+    alpha = ContourSilhouette(faces, (100, 100))(placed, camera)
+    radius = 200 * 0.5 / np.sqrt(9 - 0.25)
+    assert float(alpha.sum()) == pytest.approx(np.pi * radius**2, rel=3e-4)
+
+
+# --- the slow twin --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('shift', [(0.0, 0.0, 5.0), (-1.3, 0.4, 4.0), (1.2, -1.1, 4.0)])
+@pytest.mark.parametrize('supersampling', [1, 2])
+@pytest.mark.parametrize('name', MESHES)
+def test_values_and_gradients_agree_with_faces_clipped_to_pixels(name, supersampling, shift):
+    vertices, faces, closed = MESHES[name]
+    camera = small_camera()
+    upstream = torch.randn(10, 12, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    placed = posed(vertices, 3, shift).requires_grad_()
+    silhouette = ContourSilhouette(faces, (10, 12), supersampling=supersampling)
+    # The twin's faces must be oriented consistently already; three pages cannot be.
+    fast = silhouette(placed, camera)[0]
+    pixels = camera.project(placed)[0]
+    slow = reference.clipped_coverage(pixels, faces, 10, 12, closed, supersampling)
+    assert silhouette.closed == closed
+    torch.testing.assert_close(fast, slow, atol=1e-12, rtol=0)
+    assert 0.5 < float(fast.sum()) < 119
+    (fast_grad,) = torch.autograd.grad((fast * upstream).sum(), placed)
+    (slow_grad,) = torch.autograd.grad((slow * upstream).sum(), placed)
+    torch.testing.assert_close(fast_grad, slow_grad, atol=1e-10, rtol=1e-9)
+
+
+@pytest.mark.parametrize(('seed', 'supersampling'), [(0, 1), (1, 2), (2, 2), (3, 3)])
+def test_gradients_agree_with_finite_differences(seed, supersampling):
+    vertices, faces = meshes.torus(6, 5)
+    silhouette = ContourSilhouette(faces, (10, 12), supersampling=supersampling)
+
+    def coverage(vertices, focal_length, principal_point, distortion):
+        return silhouette(vertices, PerspectiveCamera(focal_length, principal_point, distortion))
+
+    camera = small_camera()
+    lens = torch.tensor([[-0.2, 0.25, 0.01, 0.002, -0.001]], dtype=torch.float64)
+    inputs = (posed(vertices, seed), camera.focal_length, camera.principal_point, lens)
+    inputs = tuple(value.clone().requires_grad_() for value in inputs)
+    assert torch.autograd.gradcheck(coverage, inputs, eps=1e-7, atol=1e-5, rtol=1e-4)
+
+
+def test_horizontal_and_vertical_edges_pass_gradients_on():
+    """Moving a rectangle's side by d changes its area by d times the side's length."""
+    rectangle = at_depth_one([[1.3, 0.6], [4.2, 0.6], [4.2, 3.7], [1.3, 3.7]]).requires_grad_()
+    ContourSilhouette([[0, 1, 2], [0, 2, 3]], (5, 6))(rectangle, image_plane()).sum().backward()
+    expected = [[-3.1 / 2, -2.9 / 2], [3.1 / 2, -2.9 / 2], [3.1 / 2, 2.9 / 2], [-3.1 / 2, 2.9 / 2]]
+    np.testing.assert_allclose(rectangle.grad[0, :, :2], expected, atol=1e-12)
+
+
+# --- the image's border, batches, open meshes -----------------------------------------------------
+
+
+def test_part_left_of_the_image_still_covers_what_lies_right_of_it():
+    square = at_depth_one([[-40, -30], [50, -30], [50, 60], [-40, 60]])
+    alpha = ContourSilhouette([[0, 1, 2], [0, 2, 3]], (4, 5))(square, image_plane())
+    np.testing.assert_allclose(alpha[0], np.ones((4, 5)), atol=1e-12)
+
+
+@pytest.mark.parametrize('shift', [(-9, 0, 5), (9, 0, 5), (0, -9, 5), (0, 9, 5)])
+def test_body_wholly_outside_covers_nothing_and_gets_no_gradient(shift):
+    vertices, faces = meshes.torus(6, 5)
+    placed = posed(vertices, 0, shift).requires_grad_()
+    alpha = ContourSilhouette(faces, (10, 12))(placed, small_camera())
+    alpha.sum().backward()
+    assert float(alpha.abs().max()) < 1e-12
+    assert float(placed.grad.abs().max()) == 0
+
+
+def test_body_right_at_the_camera_stays_cheap_and_exact():
+    """Edges thousands of pixels long make no more pieces than there are pixels on their way."""
+    vertices, faces = meshes.octahedron()
+    placed = torch.tensor((vertices * [1, 1, 0.49] + [0, 0, 0.5])[None]).requires_grad_()
+    camera = PerspectiveCamera([[2000.0, 2000.0]], [[16.0, 16.0]]).to(torch.float64)
+    alpha = ContourSilhouette(faces, (32, 32), near=0.005)(placed, camera)
+    alpha.sum().backward()
+    np.testing.assert_allclose(alpha[0].detach(), np.ones((32, 32)), atol=1e-9)
+
+
+def test_image_is_a_window_into_a_larger_one():
+    vertices, faces = meshes.torus(12, 9)
+    placed, camera = posed(vertices, 5), small_camera(40, 40)
+    whole = ContourSilhouette(faces, (40, 40))(placed, camera)
+    window = ContourSilhouette(faces, (9, 11))(placed, camera.crop([15, 14, 26, 23], (9, 11)))
+    torch.testing.assert_close(window, whole[:, 14:23, 15:26], atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize('name', ['torus', 'open_cylinder'])
+def test_batch_with_own_cameras_is_drawn_as_one_by_one(name):
+    vertices, faces, _ = MESHES[name]
+    placed = torch.cat([posed(vertices, seed) for seed in range(3)]).requires_grad_()
+    focal = torch.tensor([[19.0, 20], [14, 15], [30, 28]], dtype=torch.float64)
+    center = torch.tensor([[6.0, 5], [2, 3], [9, 4]], dtype=torch.float64)
+    camera = PerspectiveCamera(focal, center)
+    silhouette = ContourSilhouette(faces, (10, 12))
+    together = silhouette(placed, camera)
+    apart = torch.cat([silhouette(placed[i : i + 1], camera[i]) for i in range(3)])
+    torch.testing.assert_close(together, apart, atol=1e-13, rtol=0)
+    upstream = torch.arange(360, dtype=torch.float64).view(3, 10, 12).sin()
+    gradients = [
+        torch.autograd.grad((alpha * upstream).sum(), placed)[0] for alpha in (together, apart)
+    ]
+    torch.testing.assert_close(*gradients, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize('name', ['torus', 'open_cylinder', 'open_hemisphere'])
+@pytest.mark.parametrize('seed', range(3))
+def test_faces_turned_at_random_change_nothing(name, seed):
+    vertices, faces, closed = MESHES[name]
+    turn = np.random.default_rng(seed).random(len(faces)) < 0.5
+    turned = np.where(turn[:, None], faces[:, ::-1], faces)
+    silhouette = ContourSilhouette(turned, (10, 12))
+    assert silhouette.closed == closed
+    placed, camera = posed(vertices, seed), small_camera()
+    expected = ContourSilhouette(faces, (10, 12))(placed, camera)
+    torch.testing.assert_close(silhouette(placed, camera), expected, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize('seed', range(6))
+@pytest.mark.parametrize('name', ['open_cylinder', 'open_hemisphere'])
+def test_open_meshes_are_solid_from_every_side(name, seed):
+    """Against the exact union of all faces; layers that share a pixel are the only difference."""
+    vertices, faces, _ = MESHES[name]
+    camera = PerspectiveCamera([[130.0, 130.0]], [[32.2, 31.9]]).to(torch.float64)
+    placed = posed(vertices, seed)
+    alpha = ContourSilhouette(faces, (64, 64))(placed, camera)[0].numpy()
+    union = unary_union([Polygon(t) for t in camera.project(placed)[0].numpy()[faces]])
+    assert alpha.sum() == pytest.approx(union.area, rel=0.01)
+    filled = reference.filled(camera.project(placed)[0].numpy(), faces, 64, 16)
+    assert np.abs(alpha - filled).mean() < 0.002
+
+
+def test_bowl_seen_from_inside_and_outside_is_the_same_disc():
+    vertices, faces = meshes.open_hemisphere(5, 24)
+    camera = PerspectiveCamera([[1e5, 1e5]], [[16.0, 16.0]]).to(torch.float64)  # nearly parallel
+    turn = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0.0]])
+    silhouette = ContourSilhouette(faces, (32, 32))
+    views = [
+        silhouette(torch.tensor((vertices @ t.T)[None] + [0, 0, 8000.0]), camera)
+        for t in (turn, turn * [[1], [1], [-1]])
+    ]
+    torch.testing.assert_close(*views, atol=2e-3, rtol=0)
+
+
+def test_faces_without_area_draw_nothing():
+    square = at_depth_one([[1.3, 0.6], [4.2, 0.6], [4.2, 3.7], [1.3, 3.7]])
+    plain = ContourSilhouette([[0, 1, 2], [0, 2, 3]], (5, 6))
+    odd = ContourSilhouette([[0, 1, 2], [0, 2, 3], [1, 1, 3], [2, 2, 2]], (5, 6))
+    torch.testing.assert_close(odd(square, image_plane()), plain(square, image_plane()))
+
+
+# --- precision and the real size ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('seed', range(3))
+def test_float32_is_within_a_thousandth_of_float64(seed):
+    vertices, faces = meshes.torus(106, 65)
+    camera = PerspectiveCamera([[700.0, 700.0]], [[112.0, 112.0]])
+    silhouette = ContourSilhouette(faces)
+    upstream = torch.randn(1, 224, 224, generator=torch.Generator().manual_seed(seed))
+    results = []
+    for dtype in (torch.float64, torch.float32):
+        placed = posed(vertices, seed).to(dtype).requires_grad_()
+        alpha = silhouette(placed, camera.to(dtype))
+        (gradient,) = torch.autograd.grad((alpha * upstream.to(dtype)).sum(), placed)
+        results.append((alpha.double(), gradient.double()))
+    (alpha, gradient), (alpha32, gradient32) = results
+    assert float((alpha - alpha32).abs().max()) < 1e-3
+    assert float((gradient - gradient32).norm() / gradient.norm()) < 1e-2
+
+
+def test_agrees_with_opencvs_polygon_fill():
+    vertices, faces = meshes.torus(40, 20)
+    camera = PerspectiveCamera([[400.0, 400.0]], [[112.0, 112.0]]).to(torch.float64)
+    placed = posed(vertices, 1)
+    alpha = ContourSilhouette(faces)(placed, camera)[0].numpy()
+    pixels = camera.project(placed)[0].numpy()
+    factor, bits = 16, 8
+    canvas = np.zeros((224 * factor,) * 2, np.uint8)
+    for triangle in np.round((pixels[faces] * factor - 0.5) * 2**bits).astype(np.int32):
+        cv2.fillPoly(canvas, [triangle], 1, shift=bits)
+    drawn = canvas.reshape(224, factor, 224, factor).mean((1, 3))
+    assert np.abs(alpha - drawn).mean() < 0.002
+    assert np.minimum(alpha, drawn).sum() / np.maximum(alpha, drawn).sum() > 0.99
+
+
+# --- what is refused ------------------------------------------------------------------------------
+
+
+def test_vertices_behind_the_camera_raise_and_are_counted():
+    vertices, faces = meshes.octahedron()
+    placed = torch.cat([posed(vertices, 0), posed(vertices, 0)])
+    placed[1, 2, 2] = -0.1
+    placed[1, 4, 2] = 0.0
+    with pytest.raises(ValueError, match='2 of 12 vertices lie behind .*: 2 in sample 1'):
+        ContourSilhouette(faces)(placed, small_camera())
+
+
+@pytest.mark.parametrize('axis', [0, 2])
+def test_coordinates_that_are_not_finite_raise(axis):
+    vertices, faces = meshes.octahedron()
+    placed = posed(vertices, 0)
+    placed[0, 1, axis] = float('nan')
+    with pytest.raises(ValueError, match='finite'):
+        ContourSilhouette(faces)(placed, small_camera())
+
+
+@pytest.mark.parametrize(
+    ('vertices', 'message'),
+    [
+        (torch.ones(6, 3), r'shape \(B, V, 3\), got \(6, 3\)'),
+        (torch.ones(1, 6, 3, dtype=torch.float16), 'float32 or float64, got torch.float16'),
+        (torch.ones(1, 5, 3, dtype=torch.float64), 'at least the 6 that the faces name, got 5'),
+        (torch.ones(1, 6, 3, device='meta'), 'vertices are on meta, the renderer on cpu'),
+        (np.ones((1, 6, 3)), 'must be a tensor'),
+        (torch.ones(1, 6, 3), 'torch.float32 .* the cameras are torch.float64'),
+    ],
+)
+def test_vertices_that_do_not_fit_are_refused(vertices, message):
+    with pytest.raises(ValueError, match=message):
+        ContourSilhouette(meshes.octahedron()[1])(vertices, small_camera())
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (dict(faces=[[0, 1]]), r'\(F, 3\) with F > 0, got \(1, 2\)'),
+        (dict(faces=np.zeros((0, 3), int)), r'\(F, 3\) with F > 0'),
+        (dict(faces=[[0.0, 1.0, 2.0]]), 'faces must be integers'),
+        (dict(faces=[[0, 1, -2]]), 'negative indices, found -2'),
+        (dict(faces=[[0, 1, 2]], image_size=(0, 5)), r'positive \(height, width\)'),
+        (dict(faces=[[0, 1, 2]], near=0.0), 'near must be positive'),
+        (dict(faces=[[0, 1, 2]], supersampling=0), 'supersampling must be at least 1'),
+    ],
+)
+def test_faces_and_sizes_without_sense_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        ContourSilhouette(**arguments)
+
+
+def test_builds_from_a_config():
+    silhouette = RENDERERS.build(
+        dict(type='ContourSilhouette', faces=[[0, 1, 2]], image_size=(4, 6))
+    )
+    assert silhouette.image_size == (4, 6)
+    assert copy.deepcopy(silhouette).state_dict() == {}
+
+
+def test_empty_batch_gives_an_empty_image():
+    faces = meshes.octahedron()[1]
+    alpha = ContourSilhouette(faces, (4, 6))(
+        torch.ones(0, 6, 3), PerspectiveCamera([1.0, 1], [0.0, 0])
+    )
+    assert alpha.shape == (0, 4, 6)
