@@ -1,0 +1,132 @@
+"""Measuring results against the truth of a synthetic set. Only checks may use it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmjrr.joints import H36M_JOINTS_MMPOSE, SMPL_JOINTS
+from mmjrr.regressors import JointRegressor, fit_joint_regressor
+
+if TYPE_CHECKING:
+    from mmjrr.body_models import SMPL
+
+#: Rows of the skinning weights that make a foot.
+FOOT_JOINTS = ('left_ankle', 'right_ankle', 'left_foot', 'right_foot')
+
+
+class SyntheticTruth:
+    """True bodies of a synthetic set.
+
+    Args:
+        root: The set's folder, as :func:`~mmjrr.datasets.synthetic.generate` wrote it.
+        body: The body that it was made with.
+    """
+
+    def __init__(self, root: str | Path, body: SMPL) -> None:
+        self.root = Path(root)
+        self.body = body
+        self.regressor = JointRegressor.load(self.root / 'truth' / 'J_true.npy')
+
+    def parameters(self, split: str) -> dict[str, np.ndarray]:
+        """``imgname``, ``pose``, ``betas``, ``transl`` of ``'train'`` or ``'test'``."""
+        with np.load(self.root / 'truth' / f'h36m_{split}.npz', allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+
+    def vertices(self, parameters: dict[str, np.ndarray], batch_size: int = 64) -> Iterator[Tensor]:
+        """Meshes (N, V, 3), metres, camera frame, batch by batch."""
+        for start in range(0, len(parameters['pose']), batch_size):
+            part = {
+                name: torch.from_numpy(
+                    np.asarray(parameters[name][start : start + batch_size], dtype=np.float32)
+                )
+                for name in ('pose', 'betas', 'transl')
+            }
+            with torch.no_grad():
+                yield self.body(
+                    global_orient=part['pose'][:, :3],
+                    body_pose=part['pose'][:, 3:],
+                    betas=part['betas'],
+                    transl=part['transl'],
+                ).vertices
+
+    def vertex_error_mm(
+        self, fits: dict[str, np.ndarray], split: str = 'train', part: str = 'all'
+    ) -> float:
+        """PVE: mean distance of vertices from the true ones, after the pelvises are aligned.
+
+        Args:
+            fits: ``imgname``, ``pose``, ``betas``; matched by image name.
+            split: ``'train'`` or ``'test'``.
+            part: ``'all'`` vertices, or those of the ``'feet'``.
+        """
+        truth = self.parameters(split)
+        row = {name: index for index, name in enumerate(truth['imgname'].tolist())}
+        rows = [row[name] for name in fits['imgname'].tolist()]
+        truth = {name: value[rows] for name, value in truth.items()}
+        fits = dict(fits, transl=np.zeros((len(rows), 3), dtype=np.float32))
+        chosen = self._part(part)
+        total = 0.0
+        for true, found in zip(self.vertices(truth), self.vertices(fits), strict=True):
+            true, found = (v - self.regressor(v)[:, :1] for v in (true, found))
+            total += float((true - found)[:, chosen].norm(dim=-1).mean(1).double().sum())
+        return 1000 * total / len(rows)
+
+    def regressor_error_mm(self, regressor: JointRegressor, split: str = 'test') -> float:
+        """Mean distance of regressed joints from the true ones on true meshes, pelvis-aligned."""
+        regressor = regressor.reorder(H36M_JOINTS_MMPOSE)
+        true_regressor = self.regressor.reorder(H36M_JOINTS_MMPOSE)
+        distances = []
+        for vertices in self.vertices(self.parameters(split)):
+            found, true = regressor(vertices), true_regressor(vertices)
+            distances.append(
+                ((found - found[:, :1]) - (true - true[:, :1])).norm(dim=-1).double()
+            )
+        return 1000 * float(torch.cat(distances).mean())
+
+    def floor_mm(self, split: str = 'train') -> float:
+        """Error of the regressor fitted on the true training meshes and the annotated joints."""
+        annotation = self.root / 'annotation_body3d' / 'fps10' / f'h36m_{split}.npz'
+        truth = self.parameters(split)
+        with np.load(annotation, allow_pickle=False) as file:
+            joints = dict(zip(file['imgname'].tolist(), file['S'][:, :, :3], strict=True))
+        ordered = np.stack([joints[name] for name in truth['imgname'].tolist()])
+        starts = np.cumsum([0] + [64] * (len(ordered) // 64 + 1))
+
+        def batches() -> Iterator[tuple[Tensor, Tensor]]:
+            for start, vertices in zip(starts, self.vertices(truth), strict=False):
+                yield vertices, torch.from_numpy(ordered[start : start + len(vertices)]).float()
+
+        fit = fit_joint_regressor(batches(), joint_names=H36M_JOINTS_MMPOSE, root=None)
+        return self.regressor_error_mm(fit.regressor)
+
+    def pose_distance_deg(
+        self, poses: np.ndarray, references: np.ndarray, neighbours: int = 1
+    ) -> float:
+        """Mean angle per joint from each body pose (N, 69) to its nearest of ``references``.
+
+        How plausible poses are: small where they stay among real ones.
+        """
+        from mmjrr.body_models.rotations import axis_angle_to_matrix
+
+        a = axis_angle_to_matrix(torch.from_numpy(poses).float().unflatten(1, (-1, 3)))
+        b = axis_angle_to_matrix(torch.from_numpy(references).float().unflatten(1, (-1, 3)))
+        nearest = []
+        for pose in a:
+            trace = (pose[None] * b).sum((-1, -2))
+            angle = torch.arccos(((trace - 1) / 2).clamp(-1, 1)).mean(1)
+            nearest.append(angle.sort().values[:neighbours].mean())
+        return float(torch.rad2deg(torch.stack(nearest).mean()))
+
+    def _part(self, part: str) -> Tensor:
+        if part == 'all':
+            return torch.arange(self.body.num_vertices)
+        if part == 'feet':
+            rows = [SMPL_JOINTS.index(name) for name in FOOT_JOINTS]
+            return torch.nonzero(self.body.lbs_weights[:, rows].sum(1) > 0.5).flatten()
+        raise ValueError(f"part: found {part!r}, expected 'all' or 'feet'")
