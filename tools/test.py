@@ -26,7 +26,7 @@ from mmjrr.fileio import atomic_write
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Evaluate with any joint regressors')
     parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', nargs='?', help="checkpoint file; 'none' where none is needed")
+    parser.add_argument('checkpoint', nargs='?', help="checkpoint; 'none' where none is needed")
     parser.add_argument('--work-dir', help='folder for logs and results')
     parser.add_argument('--out', help='JSON file to write the metrics to')
     parser.add_argument('--dump', help='pickle file to write the predictions to')

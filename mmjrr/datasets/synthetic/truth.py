@@ -48,12 +48,13 @@ class SyntheticTruth:
                 for name in ('pose', 'betas', 'transl')
             }
             with torch.no_grad():
-                yield self.body(
+                posed = self.body(
                     global_orient=part['pose'][:, :3],
                     body_pose=part['pose'][:, 3:],
                     betas=part['betas'],
                     transl=part['transl'],
-                ).vertices
+                )
+            yield posed.vertices  # outside no_grad, which would leak to the caller
 
     def vertex_error_mm(
         self, fits: dict[str, np.ndarray], split: str = 'train', part: str = 'all'
@@ -128,5 +129,5 @@ class SyntheticTruth:
             return torch.arange(self.body.num_vertices)
         if part == 'feet':
             rows = [SMPL_JOINTS.index(name) for name in FOOT_JOINTS]
-            return torch.nonzero(self.body.lbs_weights[:, rows].sum(1) > 0.5).flatten()
+            return torch.nonzero(self.body.weight_planes[rows].sum(0) > 0.5).flatten()
         raise ValueError(f"part: found {part!r}, expected 'all' or 'feet'")
