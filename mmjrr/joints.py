@@ -70,9 +70,7 @@ def joint_names_of(order: str | Sequence[str]) -> tuple[str, ...]:
     return names
 
 
-def reorder_index(
-    src_names: str | Sequence[str], dst_names: str | Sequence[str]
-) -> list[int]:
+def reorder_index(src_names: str | Sequence[str], dst_names: str | Sequence[str]) -> list[int]:
     """Indices that bring an array of joints from one order into another.
 
     Args:

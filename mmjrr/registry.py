@@ -35,9 +35,7 @@ BODY_MODELS = Registry('body model', scope='mmjrr', locations=['mmjrr.body_model
 #: Silhouette renderers, e.g. ``ContourSilhouette``.
 RENDERERS = Registry('renderer', scope='mmjrr', locations=['mmjrr.rendering'])
 #: Metrics, e.g. ``JointRegressorMetric``.
-METRICS = Registry(
-    'metric', parent=MMENGINE_METRICS, scope='mmjrr', locations=['mmjrr.evaluation']
-)
+METRICS = Registry('metric', parent=MMENGINE_METRICS, scope='mmjrr', locations=['mmjrr.evaluation'])
 #: Hooks, e.g. ``SMPLPseudoGTHook``.
 HOOKS = Registry('hook', parent=MMENGINE_HOOKS, scope='mmjrr', locations=['mmjrr.engine'])
 #: Loops, e.g. ``RefinementLoop``.

@@ -321,9 +321,7 @@ def on_surface(points: np.ndarray, vertices: np.ndarray, faces: np.ndarray) -> c
     return coo_matrix((values, (rows, columns)), shape=(len(points), len(vertices))).tocsr()
 
 
-def nearest_on_triangles(
-    point: np.ndarray, triangles: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def nearest_on_triangles(point: np.ndarray, triangles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Barycentric coordinates (T, 3) of the nearest place on each triangle, and distances (T,)."""
     a, b, c = triangles[:, 0], triangles[:, 1], triangles[:, 2]
     count = len(triangles)
@@ -537,6 +535,7 @@ def pose_vertices(
 
 def example_poses() -> dict[str, np.ndarray]:
     """Poses (24, 3), axis-angle, that a person takes."""
+
     def make(**turns: tuple[float, float, float]) -> np.ndarray:
         pose = np.zeros((len(JOINTS), 3))
         for joint, turn in turns.items():

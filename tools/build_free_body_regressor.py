@@ -113,8 +113,7 @@ def ring_weights(
     count = len(support)
     system = np.vstack(
         [
-            vertices[:, support].transpose(0, 2, 1).reshape(-1, count)
-            - centres.reshape(-1, 1),
+            vertices[:, support].transpose(0, 2, 1).reshape(-1, count) - centres.reshape(-1, 1),
             np.full((1, count), stiff),
             soft * np.eye(count),
         ]

@@ -1,7 +1,7 @@
 """Refine SMPL fits and learn a joint regressor from them.
 
     python tools/train.py configs/refinement/contour_100it_h36m.py
-    python tools/train.py CONFIG --work-dir work_dirs/mine --cfg-options train_dataloader.batch_size=32
+    python tools/train.py CONFIG --cfg-options train_dataloader.batch_size=32
     python tools/train.py CONFIG --resume
 
 Takes what MMPose's ``tools/train.py`` takes.

@@ -7,7 +7,13 @@ custom_hooks = [
         body_model=dict(type='FreeBody'),
         renderer=dict(type='ContourSilhouette', image_size=(224, 224)),
         energy=dict(
-            terms=dict(joint_3d=True, joint_2d=True, silhouette=True, adv_pose=False, adv_shape=False),
+            terms=dict(
+                joint_3d=True,
+                joint_2d=True,
+                silhouette=dict(scale=10.0),
+                adv_pose=False,
+                adv_shape=False,
+            ),
             silhouette_levels=(1, 4),
         ),
         num_iters=100,

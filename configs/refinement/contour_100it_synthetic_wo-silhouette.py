@@ -7,7 +7,13 @@ custom_hooks = [
         body_model=dict(type='FreeBody'),
         renderer=dict(type='ContourSilhouette', image_size=(224, 224)),
         energy=dict(
-            terms=dict(joint_3d=True, joint_2d=True, adv_pose=True, adv_shape=True, silhouette=False),
+            terms=dict(
+                joint_3d=True,
+                joint_2d=True,
+                silhouette=False,
+                adv_pose=True,
+                adv_shape=True,
+            ),
             silhouette_levels=(1, 4),
         ),
         num_iters=100,

@@ -83,9 +83,7 @@ def rot6d_to_matrix(rot6d: Tensor) -> Tensor:  # (..., 6) -> (..., 3, 3)
     columns = rot6d.unflatten(-1, (3, 2))
     first, second = columns[..., 0], columns[..., 1]
     b1 = torch.nn.functional.normalize(first, dim=-1)
-    b2 = torch.nn.functional.normalize(
-        second - (b1 * second).sum(-1, keepdim=True) * b1, dim=-1
-    )
+    b2 = torch.nn.functional.normalize(second - (b1 * second).sum(-1, keepdim=True) * b1, dim=-1)
     return torch.stack([b1, b2, torch.linalg.cross(b1, b2)], dim=-1)
 
 

@@ -266,9 +266,7 @@ class H36MFitsDataset(Dataset):
 
     def _load_annotations(self, path: Path) -> None:
         raw = read_npz(path)
-        missing = [
-            name for name in ('imgname', 'center', 'scale', 'part', 'S') if name not in raw
-        ]
+        missing = [name for name in ('imgname', 'center', 'scale', 'part', 'S') if name not in raw]
         if missing:
             raise DataError(f'{path}: lacks {missing}, found {sorted(raw)}')
         if raw['imgname'].dtype.kind not in 'US' or raw['imgname'].ndim != 1:

@@ -16,7 +16,7 @@ def allow_mmengine_checkpoints() -> None:
         return
     from mmengine.logging import HistoryBuffer
 
-    core = np.core if np.lib.NumpyVersion(np.__version__) < '2.0.0' else np._core
+    core = getattr(np, '_core', None) or np.core  # renamed in NumPy 2
     multiarray = core.multiarray
     dtypes = [type(np.dtype(kind)) for kind in ('f8', 'f4', 'i8', 'i4', 'b1')]
     torch.serialization.add_safe_globals(

@@ -173,7 +173,7 @@ class JointRegressorMetric(BaseMetric):
             wanted = [self.fields[name] for name in ('global_orient', 'body_pose', 'betas')]
             raise ValueError(
                 f'{sample.name}: no prediction: neither {self.fields["vertices"]!r} nor all of '
-                f'{wanted} are there; found {sample.found()}. The metric\'s fields= says other '
+                f"{wanted} are there; found {sample.found()}. The metric's fields= says other "
                 "names; missing='skip' leaves such frames out"
             )
         return False
@@ -532,9 +532,7 @@ def _without_batch_axis(value: Any, dimensions: int) -> Tensor | np.ndarray:
 def _check_finite(samples: list[_Sample], field: str, values: np.ndarray) -> None:
     finite = np.isfinite(values.reshape(len(samples), -1)).all(1)
     if not finite.all():
-        raise ValueError(
-            f'{samples[int(np.argmin(finite))].name}: {field}: found NaN or infinity'
-        )
+        raise ValueError(f'{samples[int(np.argmin(finite))].name}: {field}: found NaN or infinity')
 
 
 def _check_extent(samples: list[_Sample], field: str, vertices: np.ndarray) -> None:
@@ -648,4 +646,3 @@ def _one_of_each(name: str, values: Sequence[str], known: Sequence[str]) -> tupl
     if isinstance(values, str):
         raise ValueError(f'{name}: found {values!r}, expected a list')
     return tuple(_one_of(name, value, known) for value in values)
-

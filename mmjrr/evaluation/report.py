@@ -60,9 +60,7 @@ def score_frames(
 
     def score(by: str, group: str, mpjpe: np.ndarray, pa_mpjpe: np.ndarray) -> Score:
         frames = int((~np.isnan(pa_mpjpe)).sum())
-        return Score(
-            regressor, protocol.name, by, group, frames, _mean(mpjpe), _mean(pa_mpjpe)
-        )
+        return Score(regressor, protocol.name, by, group, frames, _mean(mpjpe), _mean(pa_mpjpe))
 
     scores = [score('all', 'all', errors.mpjpe, errors.pa_mpjpe)]
     if by_joint:

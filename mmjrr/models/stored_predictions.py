@@ -139,4 +139,3 @@ def _read(path: Path) -> tuple[list[str], dict[str, np.ndarray]]:
             f'({len(names)}, V, 3)'
         )
     return names, {'pred_vertices': vertices.astype(np.float32, copy=False)}
-

@@ -53,9 +53,7 @@ def silhouette_pyramid(
 
 def silhouette_energy(predicted: list[Tensor], target: list[Tensor]) -> Tensor:  # (B,)
     """Mean squared difference of two pyramids, summed over their levels."""
-    return sum(
-        (p - t).square().flatten(1).mean(1) for p, t in zip(predicted, target, strict=True)
-    )  # type: ignore[return-value]
+    return sum((p - t).square().flatten(1).mean(1) for p, t in zip(predicted, target, strict=True))  # type: ignore[return-value]
 
 
 def adversarial_energy(plausibility: Tensor) -> Tensor:  # (B, K) -> (B,)

@@ -114,9 +114,14 @@ class JointRegressor(nn.Module):
             ValueError: another number of vertices.
         """
         count = vertices.shape[-2] if vertices.ndim >= 2 else -1
-        if vertices.ndim < 2 or vertices.shape[-1] != 3 or count not in (
-            self.num_vertices,
-            len(self.support),
+        if (
+            vertices.ndim < 2
+            or vertices.shape[-1] != 3
+            or count
+            not in (
+                self.num_vertices,
+                len(self.support),
+            )
         ):
             raise ValueError(
                 f'vertices: expected (..., {self.num_vertices}, 3), or (..., '
@@ -209,9 +214,7 @@ class JointRegressor(nn.Module):
         notes = cleaning + ([body_note] if body_note else [])
         for note in notes:
             _log(f'{path.name}: {note}')
-        return cls(
-            torch.from_numpy(array).to(dtype), names, body_name, provenance, cleaning=notes
-        )
+        return cls(torch.from_numpy(array).to(dtype), names, body_name, provenance, cleaning=notes)
 
     def save(self, path: str | Path) -> Path:
         """Write ``NAME.npy`` and its sidecar ``NAME.json`` (names, body, checksum, provenance).
@@ -437,8 +440,7 @@ def _clean(array: np.ndarray, names: Sequence[str]) -> tuple[np.ndarray, list[st
     sums = array.sum(1, keepdims=True)
     if np.abs(sums - 1).max() > _SUM_TOLERANCE:
         notes.append(
-            f'divided each row by its sum (they were between {sums.min():.4f} and '
-            f'{sums.max():.4f})'
+            f'divided each row by its sum (they were between {sums.min():.4f} and {sums.max():.4f})'
         )
     return array / sums, notes
 

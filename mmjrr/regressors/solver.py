@@ -230,9 +230,7 @@ class _Gram:
         if self._gram is not None:
             out = self._gram[:, index]
         else:
-            out = torch.zeros(
-                self.num_vertices, len(ids), dtype=torch.float64, device=self.device
-            )
+            out = torch.zeros(self.num_vertices, len(ids), dtype=torch.float64, device=self.device)
             for block in self._blocks:
                 out.addmm_(block.T, block[:, index])
         return out.cpu().numpy()
@@ -354,9 +352,7 @@ def _stream(
             )
     if shape is None or names is None or not groups:
         raise ValueError(f'no frames to fit to ({n_dropped} were dropped)')
-    unseen = [
-        name for j, name in enumerate(names) if total[j] == 0 and j != root_index
-    ]
+    unseen = [name for j, name in enumerate(names) if total[j] == 0 and j != root_index]
     if unseen:
         raise ValueError(f'joints {unseen} are missing from every frame')
     for group in groups.values():
@@ -388,9 +384,7 @@ def _batch(batch: Sequence[Tensor], number: int) -> tuple[Tensor, Tensor, np.nda
     if len(batch) == 3:
         given = torch.as_tensor(batch[2]).detach().cpu().double().numpy()
         if given.shape != u.shape:
-            raise ValueError(
-                f'batch {number}: weights: expected {u.shape}, found {given.shape}'
-            )
+            raise ValueError(f'batch {number}: weights: expected {u.shape}, found {given.shape}')
         if not (np.isfinite(given).all() and (given >= 0).all()):
             raise ValueError(f'batch {number}: weights must be finite and not negative')
         u = u * given
@@ -414,9 +408,7 @@ def _root_index(root: str | None, names: tuple[str, ...]) -> int | str | None:
     return names.index(root)
 
 
-def _base_weights(
-    weights: Tensor | Sequence[float] | None, names: tuple[str, ...]
-) -> np.ndarray:
+def _base_weights(weights: Tensor | Sequence[float] | None, names: tuple[str, ...]) -> np.ndarray:
     if weights is None:
         return np.ones(len(names))
     base = torch.as_tensor(weights).double().cpu().numpy()
@@ -674,9 +666,7 @@ def _solve(problem: _Problem, tol: float, max_iterations: int) -> tuple[np.ndarr
             return w, gap, iterations
 
 
-def _minimise_at_once(
-    problem: _Problem, w: np.ndarray, mask: np.ndarray
-) -> tuple[np.ndarray, int]:
+def _minimise_at_once(problem: _Problem, w: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, int]:
     """Minimise ``f`` over weights within ``mask``, less all that turn negative on the way."""
     solves = 0
     while True:
@@ -733,9 +723,7 @@ def _restricted_step(
     return step
 
 
-def _block_step(
-    problem: _Problem, w: np.ndarray, rows: np.ndarray, ids: np.ndarray
-) -> np.ndarray:
+def _block_step(problem: _Problem, w: np.ndarray, rows: np.ndarray, ids: np.ndarray) -> np.ndarray:
     x = w[rows, ids]
     greatest = {j: np.argmax(np.where(rows == j, x, -1)) for j in np.unique(rows)}
     pivot_of = np.array([greatest[j] for j in rows])

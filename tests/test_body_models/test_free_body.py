@@ -166,9 +166,7 @@ def test_bending_a_joint_keeps_the_volume(
     assert bent == pytest.approx(volume(body().vertices[0].numpy(), body.faces), rel=0.04)
 
 
-def test_real_smpl_poses_put_the_limbs_where_they_were_seen(
-    body: SMPL, shared_data: Path
-) -> None:
+def test_real_smpl_poses_put_the_limbs_where_they_were_seen(body: SMPL, shared_data: Path) -> None:
     """MoSh poses on the mean free body against H36M's joints: directions of the limbs."""
     with np.load(shared_data / 'h36m_mini' / 'test_h36m.npz') as file:
         pose = torch.from_numpy(file['pose']).double()

@@ -97,8 +97,8 @@ def test_a_command_is_refused_by_name_and_not_run(tmp_path: Path, protocol: int)
 @pytest.mark.parametrize(
     ('raw', 'name'),
     [
-        (b"cbuiltins\neval\n(V1\ntR.", 'builtins.eval'),
-        (b"c__builtin__\neval\n(V1\ntR.", '__builtin__.eval'),
+        (b'cbuiltins\neval\n(V1\ntR.', 'builtins.eval'),
+        (b'c__builtin__\neval\n(V1\ntR.', '__builtin__.eval'),
         (b'cbuiltins\ngetattr\n.', 'builtins.getattr'),
         (b'cnumpy\nload\n.', 'numpy.load'),
         (b'cnumpy\nfromfile\n.', 'numpy.fromfile'),
@@ -110,9 +110,7 @@ def test_a_command_is_refused_by_name_and_not_run(tmp_path: Path, protocol: int)
         (b'ctorch._utils\n_rebuild_tensor_v2\n.', 'torch._utils._rebuild_tensor_v2'),
     ],
 )
-def test_what_is_not_on_the_list_is_refused_by_name(
-    tmp_path: Path, raw: bytes, name: str
-) -> None:
+def test_what_is_not_on_the_list_is_refused_by_name(tmp_path: Path, raw: bytes, name: str) -> None:
     path = tmp_path / 'file.pkl'
     path.write_bytes(raw)
     with pytest.raises(UnsafePickleError, match=name.replace('.', r'\.')):
@@ -142,7 +140,7 @@ def test_a_broken_file_is_named(tmp_path: Path, raw: bytes) -> None:
 
 def test_a_chumpy_object_without_an_array_says_what_it_holds(tmp_path: Path) -> None:
     path = tmp_path / 'empty.pkl'
-    path.write_bytes(b"\x80\x02cchumpy.ch\nCh\n)\x81}U\x05labelU\x01asb.")
+    path.write_bytes(b'\x80\x02cchumpy.ch\nCh\n)\x81}U\x05labelU\x01asb.')
     with pytest.raises(ValueError, match=r"empty\.pkl.*\['label'\]"):
         load_pickle(path)
 

@@ -353,7 +353,7 @@ def wrong(**changes: Any) -> dict[str, Any]:
         (wrong(weights=None), "no 'weights'; it holds .*'J_regressor'"),
         (wrong(posedirs=None), "no 'posedirs'"),
         (wrong(v_template=np.zeros((5, 2))), r"'v_template' has shape \(5, 2\).*'any', 3"),
-        (wrong(v_template=np.zeros((5, 3)), f=np.array([[0, 1, 2]])), r"has shape \(60, 3, 12\)"),
+        (wrong(v_template=np.zeros((5, 3)), f=np.array([[0, 1, 2]])), r'has shape \(60, 3, 12\)'),
         (wrong(weights=np.zeros((60, 52))), r"'weights' has shape \(60, 52\), expected \(60, 24\)"),
         (wrong(J_regressor=np.zeros((60, 24))), r"'J_regressor' has .*expected \(24, 60\)"),
         (wrong(shapedirs=np.full((60, 3, 10), np.nan)), "'shapedirs' holds NaN"),

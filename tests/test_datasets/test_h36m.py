@@ -273,9 +273,7 @@ def changed(field: str, row: int, value: Any) -> np.ndarray:
         ('scale', None, r"lacks \['scale'\]"),
     ],
 )
-def test_broken_annotations_are_named(
-    tmp_path: Path, field: str, value: Any, message: str
-) -> None:
+def test_broken_annotations_are_named(tmp_path: Path, field: str, value: Any, message: str) -> None:
     root = write(tmp_path, dict(annotation={field: value}))
     with pytest.raises(DataError, match=rf'h36m_train\.npz: .*{message}'):
         build(root)

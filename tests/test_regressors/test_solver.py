@@ -104,9 +104,7 @@ def test_optimum_agrees_with_slsqp_to_1e_6(root, seed):
     assert fit.objective == pytest.approx(objective, rel=1e-6)
     w = fit.regressor.weight.numpy()
     # With as many frames the optimum is unique but for the gauge, so the weights agree too.
-    np.testing.assert_allclose(
-        without_gauge(w, root), without_gauge(expected, root), atol=2e-6
-    )
+    np.testing.assert_allclose(without_gauge(w, root), without_gauge(expected, root), atol=2e-6)
     assert objective_of(w, vertices, joints, ones, root) == pytest.approx(fit.objective, rel=1e-9)
 
 

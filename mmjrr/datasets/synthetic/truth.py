@@ -85,9 +85,7 @@ class SyntheticTruth:
         distances = []
         for vertices in self.vertices(self.parameters(split)):
             found, true = regressor(vertices), true_regressor(vertices)
-            distances.append(
-                ((found - found[:, :1]) - (true - true[:, :1])).norm(dim=-1).double()
-            )
+            distances.append(((found - found[:, :1]) - (true - true[:, :1])).norm(dim=-1).double())
         return 1000 * float(torch.cat(distances).mean())
 
     def floor_mm(self, split: str = 'train') -> float:

@@ -56,9 +56,9 @@ class SMPLPseudoGTHook(Hook):
         init_root: How frames are aligned for the fit of J_spin: a joint's name, ``'mean'``, or
             ``None`` for absolute positions. Defaults to ``'pelvis'``, since SPIN's translation is
             crude.
-        root: The same for J_opt. Defaults to ``None``: the refined translation is known.
-        min_keypoints: Samples with fewer annotated 3D joints are refined but do not take part in
-            the fit of J_opt. Defaults to 1.
+        root: The same for J_opt. Defaults to ``'mean'``. The refined depth is off by as much as
+            shape and distance are confused (several centimetres at five metres), so absolute
+            positions (``None``) are the worse choice where only one view is refined.
         fit_batch_size: Frames for which vertices are computed at once for the fits. Defaults to 64.
     """
 
@@ -74,7 +74,7 @@ class SMPLPseudoGTHook(Hook):
         betas: tuple[float, float] = (0.9, 0.999),
         regressor: str | None = None,
         init_root: str | None = 'pelvis',
-        root: str | None = None,
+        root: str | None = 'mean',
         fit_batch_size: int = 64,
     ) -> None:
         if fit_batch_size < 1:
@@ -87,7 +87,7 @@ class SMPLPseudoGTHook(Hook):
         self.renderer = RENDERERS.build(dict(renderer, faces=self.body.faces))
         self.num_iters = num_iters
         self.lr = lr
-        self.betas = tuple(betas)
+        self.betas = (betas[0], betas[1])
         self.regressor = regressor
         self.init_root = init_root
         self.root = root
@@ -273,10 +273,12 @@ class SMPLPseudoGTHook(Hook):
                 joints[torch.from_numpy(batch['keypoints_3d_weight']) <= 0] = float('nan')
                 yield vertices, joints.to(self.device)
 
-        fit = fit_joint_regressor(
-            vertices_and_joints(), joint_names=H36M_JOINTS_MMPOSE, root=root
+        fit = fit_joint_regressor(vertices_and_joints(), joint_names=H36M_JOINTS_MMPOSE, root=root)
+        runner.logger.info(
+            f'{path.stem}: {fit.n_frames} frames, {1000 * fit.rms:.1f} mm rms, '
+            f'{int(np.sum(fit.regressor.weight.cpu().numpy() > 0))} weights, '
+            f'relative gap {fit.gap:.1e}'
         )
-        runner.logger.info(f'{path.stem}: {fit}')
         regressor = fit.regressor
         regressor.body_model = str(self.body_model.get('type'))
         regressor.provenance.update(

@@ -95,7 +95,10 @@ class RefinementVisualizationHook(Hook):
         labels = (sample.keypoints_2d - box[:, :2]) * self.size / (box[:, 2:] - box[:, :2])
         halves = []
         for title in ('init', 'refined'):
-            fits = {name: value[index : index + 1] for name, value in data_batch[f'fits_{title}'].items()}
+            fits = {
+                name: value[index : index + 1]
+                for name, value in data_batch[f'fits_{title}'].items()
+            }
             with torch.no_grad():
                 vertices = self.refining.body(**fits).vertices
                 alpha = self.renderer(vertices, camera)[0]
