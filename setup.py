@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
 MIM_SOURCES = ('tools', 'configs', 'model-index.yml')
@@ -23,28 +24,42 @@ def requirements(name: str) -> list[str]:
     return [line for line in lines if line and not line.startswith(('#', '-r'))]
 
 
-def add_mim_extension() -> None:
-    """Link (editable install) or copy (wheel, sdist) what ``mim`` needs, as MMPose does."""
-    link = 'develop' in sys.argv or 'editable_wheel' in sys.argv
-    if not link and not {'sdist', 'bdist_wheel', 'install'} & set(sys.argv):
-        return
-    mim = ROOT / 'mmjrr' / '.mim'
+class BuildWithMim(build_py):
+    """Puts what ``mim`` needs into ``mmjrr/.mim``, as MMPose does.
+
+    An editable install links it into the source tree; a wheel gets copies, which are made in the
+    build folder and so leave the tree, and the links of an editable install of it, alone.
+    """
+
+    def run(self) -> None:
+        super().run()
+        if self.editable_mode:
+            link_mim(ROOT / 'mmjrr' / '.mim')
+        else:
+            copy_mim(Path(self.build_lib) / 'mmjrr' / '.mim')
+
+
+def link_mim(mim: Path) -> None:
     shutil.rmtree(mim, ignore_errors=True)
     mim.mkdir(parents=True)
     for name in MIM_SOURCES:
-        source, target = ROOT / name, mim / name
-        if not source.exists():
-            continue
-        if link:
-            target.symlink_to(Path('..') / '..' / name)
-        elif source.is_dir():
-            shutil.copytree(source, target, ignore=shutil.ignore_patterns('__pycache__'))
+        (mim / name).symlink_to(Path('..') / '..' / name)
+
+
+def copy_mim(mim: Path) -> None:
+    shutil.rmtree(mim, ignore_errors=True)
+    mim.mkdir(parents=True)
+    for name in MIM_SOURCES:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, mim / name, ignore=shutil.ignore_patterns('__pycache__'))
         else:
-            shutil.copy2(source, target)
+            shutil.copy2(source, mim / name)
 
 
 if __name__ == '__main__':
-    add_mim_extension()
+    if 'develop' in sys.argv:  # pip's old way of editable installs, which builds nothing
+        link_mim(ROOT / 'mmjrr' / '.mim')
     setup(
         name='mmjrr',
         version=version(),
@@ -53,12 +68,8 @@ if __name__ == '__main__':
         long_description_content_type='text/markdown',
         license='Apache-2.0',
         packages=find_packages(include=['mmjrr', 'mmjrr.*']),
-        package_data={
-            'mmjrr': ['.mim/**/*', '.mim/*', '**/data/*'],
-            'mmjrr.body_models': ['data/*'],
-            'mmjrr.regressors': ['data/*'],
-        },
-        include_package_data=True,
+        package_data={'mmjrr.body_models': ['data/*'], 'mmjrr.regressors': ['data/*']},
+        cmdclass={'build_py': BuildWithMim},
         python_requires='>=3.10',
         install_requires=requirements('runtime.txt'),
         classifiers=[

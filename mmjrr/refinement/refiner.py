@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
     from mmjrr.models.discriminators import FitDiscriminator
     from mmjrr.regressors import JointRegressor
     from mmjrr.rendering.base import SilhouetteRenderer
+
+
+#: What Adam moves.
+VARIABLES = ('pose_6d', 'betas', 'transl')
 
 
 @dataclass
@@ -71,6 +76,9 @@ class FitRefiner:
         num_iters: Adam steps. Defaults to 100.
         lr: Learning rate. Defaults to 1e-2.
         betas: Adam's moments. Defaults to (0.9, 0.999).
+        lr_mult: Factors on ``lr`` for any of ``'pose_6d'``, ``'betas'`` and ``'transl'``. Adam
+            moves a coordinate by at most about ``lr`` a step, so a shape that starts three units
+            off cannot arrive in 100 steps of 1e-2. Defaults to 1 for each.
         fit_translation_first: Move the camera alone to the 2D joints before anything else, as the
             authors do; in closed form. Defaults to True.
     """
@@ -85,6 +93,7 @@ class FitRefiner:
         num_iters: int = 100,
         lr: float = 1e-2,
         betas: tuple[float, float] = (0.9, 0.999),
+        lr_mult: Mapping[str, float] | None = None,
         fit_translation_first: bool = True,
     ) -> None:
         if num_iters < 1:
@@ -101,6 +110,10 @@ class FitRefiner:
         self.num_iters = num_iters
         self.lr = lr
         self.betas = betas
+        self.lr_mult = dict(lr_mult or {})
+        unknown = sorted(set(self.lr_mult) - set(VARIABLES))
+        if unknown:
+            raise ValueError(f'lr_mult: unknown {unknown}, expected some of {list(VARIABLES)}')
         self.fit_translation_first = fit_translation_first
 
     def refine(
@@ -139,7 +152,12 @@ class FitRefiner:
         try:
             variables = {name: value.clone().requires_grad_() for name, value in start.items()}
             optimizer = torch.optim.Adam(
-                list(variables.values()), lr=self.lr, betas=self.betas, foreach=True
+                [
+                    dict(params=[value], lr=self.lr * self.lr_mult.get(name, 1.0))
+                    for name, value in variables.items()
+                ],
+                betas=self.betas,
+                foreach=True,
             )
             terms_init: dict[str, Tensor] = {}
             for step in range(self.num_iters):

@@ -52,6 +52,7 @@ class SMPLPseudoGTHook(Hook):
         num_iters: Adam steps a batch. Defaults to 100.
         lr: Their learning rate. Defaults to 1e-2.
         betas: Adam's moments. Defaults to (0.9, 0.999).
+        lr_mult: Factors on ``lr`` for ``'pose_6d'``, ``'betas'``, ``'transl'``. Defaults to 1.
         regressor: The regressor used while refining. Defaults to ``None``: J_spin, fitted here.
         init_root: How frames are aligned for the fit of J_spin: a joint's name, ``'mean'``, or
             ``None`` for absolute positions. Defaults to ``'pelvis'``, since SPIN's translation is
@@ -72,6 +73,7 @@ class SMPLPseudoGTHook(Hook):
         num_iters: int = 100,
         lr: float = 1e-2,
         betas: tuple[float, float] = (0.9, 0.999),
+        lr_mult: dict[str, float] | None = None,
         regressor: str | None = None,
         init_root: str | None = 'pelvis',
         root: str | None = 'mean',
@@ -88,6 +90,7 @@ class SMPLPseudoGTHook(Hook):
         self.num_iters = num_iters
         self.lr = lr
         self.betas = (betas[0], betas[1])
+        self.lr_mult = lr_mult
         self.regressor = regressor
         self.init_root = init_root
         self.root = root
@@ -117,6 +120,7 @@ class SMPLPseudoGTHook(Hook):
             num_iters=self.num_iters,
             lr=self.lr,
             betas=self.betas,
+            lr_mult=self.lr_mult,
         )
 
     def _check_store(self, runner: Runner) -> None:
