@@ -23,6 +23,7 @@ custom_hooks = [
         ),
         num_iters=100,
         lr=1e-2,
+        lr_mult=dict(betas=3.0, transl=0.3),
     ),
     dict(type='RefinementVisualizationHook', interval=5),
 ]

@@ -79,8 +79,10 @@ class FitRefiner:
         lr_mult: Factors on ``lr`` for any of ``'pose_6d'``, ``'betas'`` and ``'transl'``. Adam
             moves a coordinate by at most about ``lr`` a step, so a shape that starts three units
             off cannot arrive in 100 steps of 1e-2. Defaults to 1 for each.
-        fit_translation_first: Move the camera alone to the 2D joints before anything else, as the
-            authors do; in closed form. Defaults to True.
+        init_translation: Where the translation starts. ``'3d'`` (default): the regressed joints
+            are moved onto the annotated ones, so the depth is the annotation's. ``'2d'``: onto
+            their images, as the authors do (in closed form here); the depth is then as wrong as
+            the initial shape. ``None``: as the initial fits have it.
     """
 
     def __init__(
@@ -94,7 +96,7 @@ class FitRefiner:
         lr: float = 1e-2,
         betas: tuple[float, float] = (0.9, 0.999),
         lr_mult: Mapping[str, float] | None = None,
-        fit_translation_first: bool = True,
+        init_translation: str | None = '3d',
     ) -> None:
         if num_iters < 1:
             raise ValueError(f'num_iters: found {num_iters}, expected at least 1')
@@ -114,7 +116,11 @@ class FitRefiner:
         unknown = sorted(set(self.lr_mult) - set(VARIABLES))
         if unknown:
             raise ValueError(f'lr_mult: unknown {unknown}, expected some of {list(VARIABLES)}')
-        self.fit_translation_first = fit_translation_first
+        if init_translation not in ('3d', '2d', None):
+            raise ValueError(
+                f"init_translation: found {init_translation!r}, expected '3d', '2d' or None"
+            )
+        self.init_translation = init_translation
 
     def refine(
         self,
@@ -138,7 +144,7 @@ class FitRefiner:
                 torch.cat([init['global_orient'], init['body_pose']], 1).unflatten(1, (-1, 3))
             )
             transl = init['transl']
-            if self.fit_translation_first:
+            if self.init_translation is not None:
                 transl = self._fitted_translation(rotations, init['betas'], transl, observed)
             start = dict(
                 pose_6d=matrix_to_rot6d(rotations), betas=init['betas'].clone(), transl=transl
@@ -243,19 +249,27 @@ class FitRefiner:
     def _fitted_translation(
         self, rotations: Tensor, betas: Tensor, transl: Tensor, observed: Observations
     ) -> Tensor:  # (B, 3)
-        """The translation whose projected joints lie nearest to the 2D joints."""
+        """The translation that brings the regressed joints onto the annotated ones."""
         vertices = self.body(
             global_orient=rotations[:, :1],
             body_pose=rotations[:, 1:],
             betas=betas,
             transl=torch.zeros_like(transl),
         ).vertices
-        weight = observed.keypoints_2d_weight
-        fitted = fit_translation(
-            self.regressor(vertices), observed.keypoints_2d, weight, observed.camera
-        )
-        # Two visible joints are the least that fix a translation; others keep what they have.
-        usable = ((weight > 0).sum(1) >= 2) & (fitted[:, 2] > 0)
+        joints = self.regressor(vertices)
+        if self.init_translation == '2d':
+            fitted = fit_translation(
+                joints, observed.keypoints_2d, observed.keypoints_2d_weight, observed.camera
+            )
+            usable = fitted[:, 2] > 0  # not for NaN: no two distinct points
+        else:
+            weight = observed.keypoints_3d_weight[..., None]
+            total = weight.sum(1)
+            offset = torch.where(
+                weight > 0, observed.keypoints_3d - joints, torch.zeros(()).to(joints)
+            )
+            fitted = (weight * offset).sum(1) / total.clamp_min(1e-12)
+            usable = (total[:, 0] > 0) & (fitted[:, 2] > 0)
         return torch.where(usable[:, None], fitted, transl)
 
     def _iou(self, fits: dict[str, Tensor], observed: Observations) -> Tensor | None:

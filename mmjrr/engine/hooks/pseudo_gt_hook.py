@@ -53,6 +53,8 @@ class SMPLPseudoGTHook(Hook):
         lr: Their learning rate. Defaults to 1e-2.
         betas: Adam's moments. Defaults to (0.9, 0.999).
         lr_mult: Factors on ``lr`` for ``'pose_6d'``, ``'betas'``, ``'transl'``. Defaults to 1.
+        init_translation: Where the translation starts: ``'3d'``, ``'2d'`` or ``None``, as
+            :class:`mmjrr.refinement.FitRefiner` says. Defaults to ``'3d'``.
         regressor: The regressor used while refining. Defaults to ``None``: J_spin, fitted here.
         init_root: How frames are aligned for the fit of J_spin: a joint's name, ``'mean'``, or
             ``None`` for absolute positions. Defaults to ``'pelvis'``, since SPIN's translation is
@@ -74,6 +76,7 @@ class SMPLPseudoGTHook(Hook):
         lr: float = 1e-2,
         betas: tuple[float, float] = (0.9, 0.999),
         lr_mult: dict[str, float] | None = None,
+        init_translation: str | None = '3d',
         regressor: str | None = None,
         init_root: str | None = 'pelvis',
         root: str | None = 'mean',
@@ -91,6 +94,7 @@ class SMPLPseudoGTHook(Hook):
         self.lr = lr
         self.betas = (betas[0], betas[1])
         self.lr_mult = lr_mult
+        self.init_translation = init_translation
         self.regressor = regressor
         self.init_root = init_root
         self.root = root
@@ -121,6 +125,7 @@ class SMPLPseudoGTHook(Hook):
             lr=self.lr,
             betas=self.betas,
             lr_mult=self.lr_mult,
+            init_translation=self.init_translation,
         )
 
     def _check_store(self, runner: Runner) -> None:
