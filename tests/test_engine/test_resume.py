@@ -1,0 +1,109 @@
+"""A run that is killed and resumed ends with the same bytes as one that is not."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ('J_spin.npy', 'J_spin.json', 'J_opt.npy', 'J_opt.json', 'pseudo_gt.npz')
+
+
+def command(config: Path, work_dir: Path, *arguments: str) -> list[str]:
+    tool = str(ROOT / 'tools' / 'train.py')
+    return [sys.executable, tool, str(config), '--work-dir', str(work_dir), *arguments]
+
+
+def finish(config: Path, work_dir: Path, env: dict[str, str], *arguments: str) -> str:
+    done = subprocess.run(
+        command(config, work_dir, *arguments), env=env, capture_output=True, text=True, timeout=200
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout + done.stderr
+
+
+def kill_when(
+    config: Path, work_dir: Path, env: dict[str, str], ready, delay: float, *arguments: str
+) -> bool:
+    """Kill the run ``delay`` seconds after ``ready()``; whether it was still running."""
+    with open(work_dir.with_suffix('.log'), 'a') as log:
+        process = subprocess.Popen(
+            command(config, work_dir, *arguments), env=env, stdout=log, stderr=log
+        )
+        deadline = time.monotonic() + 120
+        while not ready() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.002)
+        time.sleep(delay)
+        running = process.poll() is None
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    return running
+
+
+@pytest.fixture(scope='module')
+def uninterrupted(tiny_config: Path, tmp_path_factory, one_thread) -> Path:
+    work_dir = tmp_path_factory.mktemp('uninterrupted') / 'run'
+    output = finish(tiny_config, work_dir, one_thread)
+    assert 'J_opt.npy' in output and 'pseudo_gt.npz' in output
+    return work_dir
+
+
+def assert_same_results(found: Path, expected: Path) -> None:
+    for name in (*RESULTS, 'refinement.json'):
+        assert (found / name).read_bytes() == (expected / name).read_bytes(), name
+    assert not [p for p in found.rglob('.*') if p.is_file()], 'a temporary file was left'
+
+
+def test_killed_in_every_stage_and_resumed_ends_in_the_same_bytes(
+    tiny_config: Path, tmp_path: Path, one_thread, uninterrupted: Path
+) -> None:
+    work_dir = tmp_path / 'run'
+    moments = random.Random(0)
+
+    def shards() -> int:
+        return len(list((work_dir / 'pseudo_gt').glob('batch_*.npz')))
+
+    stages = {
+        'while J_spin is fitted': work_dir.exists,
+        'while the first batches are refined': lambda: shards() >= 1,
+        'while a checkpoint is written': lambda: shards() >= 4,
+        'while J_opt is fitted': lambda: shards() >= 6,
+        'while results are exported': (work_dir / 'J_opt.npy').exists,
+    }
+    killed = 0
+    for number, ready in enumerate(stages.values()):
+        arguments = ('--resume',) if number else ()
+        delay = moments.uniform(0, 0.15)
+        killed += kill_when(tiny_config, work_dir, one_thread, ready, delay, *arguments)
+        for temporary in work_dir.rglob('.*.np*'):
+            temporary.unlink()  # what a killed process cannot clean up, and nobody reads
+    assert killed >= 3
+    finish(tiny_config, work_dir, one_thread, '--resume')
+    for temporary in work_dir.rglob('.*'):
+        temporary.unlink()
+    assert_same_results(work_dir, uninterrupted)
+
+
+def test_a_second_run_does_not_touch_the_first(
+    tiny_config: Path, one_thread, uninterrupted: Path
+) -> None:
+    before = {name: (uninterrupted / name).read_bytes() for name in RESULTS}
+    done = subprocess.run(
+        command(tiny_config, uninterrupted), env=one_thread, capture_output=True, text=True
+    )
+    assert done.returncode != 0
+    assert 'add --resume' in done.stderr
+    assert before == {name: (uninterrupted / name).read_bytes() for name in RESULTS}
+
+
+def test_same_seed_same_bytes(
+    tiny_config: Path, tmp_path: Path, one_thread, uninterrupted: Path
+) -> None:
+    finish(tiny_config, tmp_path / 'again', one_thread, '--resume')  # nothing to resume yet
+    assert_same_results(tmp_path / 'again', uninterrupted)

@@ -1,0 +1,245 @@
+"""What is shipped: the wheel, imports, configs, metafiles, and the links of the documentation."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+import yaml
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+
+import mmjrr  # noqa: F401
+from mmjrr.registry import DATA_SAMPLERS, DATASETS, HOOKS, LOOPS, METRICS, MODELS
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIGS = sorted(path for path in (ROOT / 'configs').rglob('*.py') if path.parent.name != '_base_')
+METAFILES = sorted((ROOT / 'configs').rglob('metafile.yml'))
+PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]
+PAGES += sorted((ROOT / 'configs').rglob('*.md'))
+
+
+def config_id(path: Path) -> str:
+    return path.stem
+
+
+# ------------------------------------------------------------------ packages
+
+
+@pytest.fixture(scope='module')
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the sources, as builds leave files behind."""
+    copy = tmp_path_factory.mktemp('source')
+    ignore = shutil.ignore_patterns('__pycache__', '.mim', '*.egg-info')
+    for name in ('mmjrr', 'configs', 'tools', 'requirements'):
+        shutil.copytree(ROOT / name, copy / name, ignore=ignore)
+    for name in ('setup.py', 'pyproject.toml', 'MANIFEST.in', 'README.md', 'LICENSE'):
+        shutil.copy2(ROOT / name, copy / name)
+    shutil.copy2(ROOT / 'model-index.yml', copy / 'model-index.yml')
+    return copy
+
+
+def run(*command: str, cwd: Path) -> str:
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=180)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def build_wheel(source: Path, out: Path) -> set[str]:
+    """Names in the wheel."""
+    pip = (sys.executable, '-m', 'pip', 'wheel', '-q', '--no-deps', '--no-build-isolation')
+    run(*pip, '-w', str(out), '.', cwd=source)
+    (wheel,) = out.glob('mmjrr-*.whl')
+    with zipfile.ZipFile(wheel) as file:
+        return set(file.namelist())
+
+
+def files_for_mim() -> set[str]:
+    found = {'model-index.yml'}
+    for folder in ('configs', 'tools'):
+        found |= {
+            path.relative_to(ROOT).as_posix()
+            for path in (ROOT / folder).rglob('*')
+            if path.suffix in ('.py', '.sh', '.yml', '.md')
+        }
+    return found
+
+
+def test_wheel_holds_modules_data_and_everything_for_mim(source: Path, tmp_path: Path) -> None:
+    names = build_wheel(source, tmp_path)
+    assert {f'mmjrr/.mim/{name}' for name in files_for_mim()} <= names
+    assert {
+        'mmjrr/body_models/data/free_body.npz',
+        'mmjrr/regressors/data/free_body_h36m.npz',
+    } <= names
+    modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / 'mmjrr').glob('*/**/*.py')}
+    assert {name for name in modules if '/.mim/' not in name} <= names
+    assert not any('__pycache__' in name or name.startswith('tests/') for name in names)
+    assert not (source / 'mmjrr' / '.mim').exists()  # copies would hide later changes
+
+
+def test_editable_install_links_and_a_later_wheel_leaves_the_links(
+    source: Path, tmp_path: Path
+) -> None:
+    build = 'import sys; from setuptools import build_meta; build_meta.build_editable(sys.argv[1])'
+    (tmp_path / 'editable').mkdir()
+    run(sys.executable, '-c', build, str(tmp_path / 'editable'), cwd=source)
+    mim = source / 'mmjrr' / '.mim'
+    for name in ('configs', 'tools', 'model-index.yml'):
+        assert (mim / name).is_symlink()
+        assert (mim / name).resolve() == source / name
+    names = build_wheel(source, tmp_path / 'wheel')
+    assert (mim / 'configs').is_symlink()
+    assert {f'mmjrr/.mim/{name}' for name in files_for_mim()} <= names
+
+
+def test_wheel_of_the_source_distribution_holds_the_same(source: Path, tmp_path: Path) -> None:
+    build = 'import sys; from setuptools import build_meta; build_meta.build_sdist(sys.argv[1])'
+    run(sys.executable, '-c', build, str(tmp_path), cwd=source)
+    (archive,) = tmp_path.glob('*.tar.gz')
+    shutil.unpack_archive(archive, tmp_path / 'unpacked')
+    (unpacked,) = (tmp_path / 'unpacked').iterdir()
+    names = build_wheel(unpacked, tmp_path / 'wheel')
+    assert {f'mmjrr/.mim/{name}' for name in files_for_mim()} <= names
+    assert 'mmjrr/body_models/data/free_body.npz' in names
+
+
+def test_importing_is_light() -> None:
+    heavy = ('mmdet', 'mmpose', 'mmcv', 'pytorch3d', 'torchvision', 'matplotlib.pyplot', 'pandas')
+    code = f'import sys, mmjrr; print([name for name in {heavy} if name in sys.modules])'
+    assert run(sys.executable, '-c', code, cwd=ROOT).strip() == '[]'
+
+
+# ------------------------------------------------------------------ configs
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=config_id)
+def test_config_loads_and_its_components_build(path: Path) -> None:
+    """With the free body in place of licensed files; of data sets, the arguments are checked."""
+    cfg = Config.fromfile(str(path))
+    init_default_scope('mmjrr')
+    assert cfg.default_scope == 'mmjrr' and 'mmjrr' in cfg.custom_imports.imports
+    for hook in cfg.default_hooks.values():
+        if hook is not None:
+            HOOKS.build(hook)
+    if 'train_dataloader' in cfg:
+        check_refinement(cfg)
+    else:
+        check_evaluation(cfg)
+
+
+def check_refinement(cfg: Config) -> None:
+    check_arguments(DATASETS, cfg.train_dataloader.dataset)
+    assert DATA_SAMPLERS.get(cfg.train_dataloader.sampler.type) is not None
+    assert LOOPS.get(cfg.train_cfg.type) is not None
+    MODELS.build(cfg.model)
+    for hook in cfg.custom_hooks:
+        if 'body_model' in hook:
+            if hook.body_model.type == 'SMPL':
+                hook.body_model = dict(type='FreeBody')
+            # Masks and silhouettes are compared pixel by pixel.
+            crop = cfg.train_dataloader.dataset.get('crop_size', (224, 224))
+            assert tuple(hook.renderer.image_size) == tuple(crop)
+        HOOKS.build(hook)
+
+
+def check_evaluation(cfg: Config) -> None:
+    check_arguments(DATASETS, cfg.test_dataloader.dataset)
+    check_arguments(MODELS, cfg.model)
+    evaluator = cfg.test_evaluator
+    evaluator.regressors, evaluator.body_model = ['free_body_h36m'], dict(type='FreeBody')
+    METRICS.build(evaluator)
+
+
+def check_arguments(registry, cfg) -> None:
+    arguments = {key: value for key, value in cfg.items() if key != 'type'}
+    inspect.signature(registry.get(cfg.type)).bind(**arguments)
+
+
+def test_ablations_differ_from_their_base_in_their_terms_alone() -> None:
+    folder = ROOT / 'configs' / 'refinement'
+    base = Config.fromfile(str(folder / 'contour_100it_synthetic.py'))
+    for name, terms in (
+        ('wo-discriminator', ('adv_pose', 'adv_shape')),
+        ('wo-silhouette', ('silhouette',)),
+    ):
+        cfg = Config.fromfile(str(folder / f'contour_100it_synthetic_{name}.py'))
+        for term in terms:
+            assert cfg.custom_hooks[0].energy.terms[term] is False
+            cfg.custom_hooks[0].energy.terms[term] = base.custom_hooks[0].energy.terms[term]
+        assert cfg.to_dict() == base.to_dict()
+
+
+# ------------------------------------------------------------------ metafiles
+
+
+def test_model_index_lists_every_metafile() -> None:
+    index = yaml.safe_load((ROOT / 'model-index.yml').read_text())
+    assert sorted(index['Import']) == [path.relative_to(ROOT).as_posix() for path in METAFILES]
+
+
+@pytest.mark.parametrize('path', METAFILES, ids=lambda path: path.parent.name)
+def test_metafile_names_collections_and_configs_that_exist(path: Path) -> None:
+    content = yaml.safe_load(path.read_text())
+    collections = {collection['Name'] for collection in content['Collections']}
+    for collection in content['Collections']:
+        assert (ROOT / collection['README']).is_file()
+    for model in content['Models']:
+        config = ROOT / model['Config']
+        assert config.is_file() and config.parent == path.parent
+        assert model['Name'] == config.stem
+        assert model['In Collection'] in collections
+
+
+def test_every_collection_has_a_name_of_its_own() -> None:
+    names = [
+        collection['Name']
+        for path in METAFILES
+        for collection in yaml.safe_load(path.read_text())['Collections']
+    ]
+    assert len(set(names)) == len(names)
+
+
+# ------------------------------------------------------------------ documentation
+
+
+def anchors(page: Path) -> set[str]:
+    """Anchors that GitHub gives to the page's headings."""
+    prose = re.sub(r'^```.*?^```', '', page.read_text(encoding='utf-8'), flags=re.S | re.M)
+    headings = re.findall(r'^#+ (.+)$', prose, flags=re.M)
+    return {re.sub(r'[^\w\- ]', '', h.lower()).strip().replace(' ', '-') for h in headings}
+
+
+@pytest.mark.parametrize('page', PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_relative_links_lead_somewhere(page: Path) -> None:
+    links = re.findall(r'\]\(([^)\s]+)\)', page.read_text(encoding='utf-8'))
+    wrong = []
+    for link in links:
+        if '://' in link:
+            continue
+        name, _, anchor = link.partition('#')
+        target = (page.parent / name) if name else page
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            wrong.append(link)
+    assert not wrong
+
+
+@pytest.mark.parametrize('page', PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_files_of_the_project_that_pages_name_exist(page: Path) -> None:
+    text = page.read_text(encoding='utf-8')
+    named = set(re.findall(r'\b(?:configs|tools|mmjrr|docs|requirements)/[\w./-]+\.\w+', text))
+    assert not sorted(name for name in named if not (ROOT / name).exists())
+
+
+def test_architecture_names_modules_that_exist() -> None:
+    text = (ROOT / 'docs' / 'architecture.md').read_text(encoding='utf-8')
+    tree = text.split('```')[1]
+    known = {path.name for path in ROOT.glob('mmjrr/**/*.py')}
+    known |= {path.name for path in ROOT.glob('tools/*.py')}
+    assert set(re.findall(r'\w+\.py', tree)) <= known

@@ -1,0 +1,186 @@
+"""Refinement of a batch: what it must reach, and that samples do not influence one another."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from mmjrr.body_models import free_body
+from mmjrr.models.discriminators import FitDiscriminator
+from mmjrr.refinement import FitEnergy, FitRefiner
+from mmjrr.refinement.refiner import Observations, soft_iou
+from mmjrr.regressors import JointRegressor
+from mmjrr.rendering import ContourSilhouette, PerspectiveCamera
+
+SIZE = (96, 96)
+
+
+@pytest.fixture(scope='module')
+def world() -> dict:
+    """Three bodies seen by three cameras, and fits that are a little off."""
+    generator = torch.Generator().manual_seed(0)
+    body = free_body().requires_grad_(False)
+    regressor = JointRegressor.load('free_body_h36m').reorder('mmpose')
+    renderer = ContourSilhouette(body.faces, image_size=SIZE)
+    true = dict(
+        global_orient=torch.tensor([[3.0, 0.0, 0.0], [2.9, 0.3, 0.2], [0.2, 3.0, 0.3]]),
+        body_pose=0.15 * torch.randn(3, 69, generator=generator),
+        betas=torch.randn(3, 10, generator=generator),
+        transl=torch.tensor([[0.0, 0.1, 5.0], [0.2, 0.0, 4.5], [-0.2, 0.1, 5.5]]),
+    )
+    camera = PerspectiveCamera(torch.full((3, 2), 180.0), torch.full((3, 2), 48.0))
+    vertices = body(**true).vertices
+    joints = regressor(vertices)
+    observed = Observations(
+        keypoints_3d=joints,
+        keypoints_3d_weight=torch.ones(3, 17),
+        keypoints_2d=camera.project(joints),
+        keypoints_2d_weight=torch.ones(3, 17),
+        camera=camera,
+        mask=renderer(vertices, camera),
+    )
+    init = dict(
+        global_orient=true['global_orient'] + 0.05,
+        body_pose=true['body_pose'] + 0.1 * torch.randn(3, 69, generator=generator),
+        betas=0.3 * true['betas'],
+        transl=true['transl'] + 0.1,
+    )
+    return dict(
+        body=body, regressor=regressor, renderer=renderer, observed=observed, init=init, true=true
+    )
+
+
+def refiner(world: dict, terms: dict, **options) -> FitRefiner:
+    torch.manual_seed(0)
+    return FitRefiner(
+        world['body'],
+        world['regressor'],
+        world['renderer'],
+        FitEnergy(terms=terms),
+        FitDiscriminator(),
+        **options,
+    )
+
+
+WITHOUT_ADVERSARY = dict(adv_pose=False, adv_shape=False)
+
+
+def test_exact_observations_are_approached(world: dict) -> None:
+    result = refiner(world, WITHOUT_ADVERSARY, num_iters=60).refine(
+        world['init'], world['observed']
+    )
+    assert result.iou_init is not None and result.iou_refined is not None
+    assert (result.iou_refined > result.iou_init).all()
+    assert result.iou_refined.min() > 0.93
+    for name, value in result.terms_refined.items():
+        assert (value < 0.2 * result.terms_init[name].mean()).all(), name
+    # Better matched, and nearer to the truth as well.
+    errors = []
+    for fits in (world['init'], result.refined):
+        posed = world['body'](**{**fits, 'transl': torch.zeros(3, 3)})
+        true = world['body'](**{**world['true'], 'transl': torch.zeros(3, 3)})
+        difference = (posed.vertices - posed.joints[:, :1]) - (true.vertices - true.joints[:, :1])
+        errors.append(difference.norm(dim=-1).mean(1))
+    assert (errors[1] < errors[0]).all()
+
+
+def test_terms_start_balanced_and_the_weights_can_be_given(world: dict) -> None:
+    refining = refiner(world, dict(silhouette=dict(scale=10.0)), num_iters=1)
+    result = refining.refine(world['init'], world['observed'])
+    for name, value in result.terms_init.items():
+        expected = 10.0 if name == 'silhouette' else 1.0
+        assert result.weights[name] * float(value.mean()) == pytest.approx(expected, rel=1e-5)
+    again = refining.refine(world['init'], world['observed'], weights=result.weights)
+    assert again.weights == result.weights
+
+
+def test_samples_do_not_influence_one_another(world: dict) -> None:
+    refining = refiner(world, {}, num_iters=5)
+    together = refining.refine(world['init'], world['observed'])
+    o = world['observed']
+    for index in range(3):
+        part = slice(index, index + 1)
+        alone = refining.refine(
+            {name: value[part] for name, value in world['init'].items()},
+            Observations(
+                o.keypoints_3d[part],
+                o.keypoints_3d_weight[part],
+                o.keypoints_2d[part],
+                o.keypoints_2d_weight[part],
+                o.camera[part],
+                o.mask[part],
+            ),
+            weights=together.weights,
+        )
+        for name, value in alone.refined.items():
+            torch.testing.assert_close(value[0], together.refined[name][index], rtol=0, atol=2e-3)
+
+
+@pytest.mark.parametrize('init_translation', ['3d', '2d'])
+def test_the_translation_alone_is_found_in_closed_form(world: dict, init_translation) -> None:
+    init = dict(world['true'], transl=world['true']['transl'] + 1.0)
+    result = refiner(
+        world, WITHOUT_ADVERSARY, num_iters=1, init_translation=init_translation
+    ).refine(init, world['observed'])
+    torch.testing.assert_close(
+        result.init['transl'], world['true']['transl'], rtol=0, atol=5e-3
+    )
+
+
+def test_joints_without_weight_do_not_matter(world: dict) -> None:
+    o = world['observed']
+    weight = torch.ones(3, 17)
+    weight[:, 5] = 0
+    results = []
+    for value in (0.0, 100.0):
+        joints_3d, joints_2d = o.keypoints_3d.clone(), o.keypoints_2d.clone()
+        joints_3d[:, 5] = value
+        joints_2d[:, 5] = value
+        observed = Observations(joints_3d, weight, joints_2d, weight, o.camera, o.mask)
+        results.append(
+            refiner(world, WITHOUT_ADVERSARY, num_iters=3).refine(world['init'], observed)
+        )
+    for name in results[0].refined:
+        assert torch.equal(results[0].refined[name], results[1].refined[name])
+
+
+def test_the_discriminator_is_left_as_it_was(world: dict) -> None:
+    refining = refiner(world, {}, num_iters=2)
+    assert refining.discriminator is not None
+    before = [p.clone() for p in refining.discriminator.parameters()]
+    refining.refine(world['init'], world['observed'])
+    for parameter, old in zip(refining.discriminator.parameters(), before, strict=True):
+        assert parameter.requires_grad and parameter.grad is None
+        assert torch.equal(parameter, old)
+
+
+def test_what_is_not_finite_is_named(world: dict) -> None:
+    o = world['observed']
+    joints = o.keypoints_3d.clone()
+    joints[1, 3] = float('nan')
+    observed = Observations(
+        joints, o.keypoints_3d_weight, o.keypoints_2d, o.keypoints_2d_weight, o.camera, o.mask
+    )
+    with pytest.raises(FloatingPointError, match=r"'joint_3d'.*samples \[1\]"):
+        refiner(world, WITHOUT_ADVERSARY, init_translation='2d').refine(world['init'], observed)
+
+
+def test_wrong_options_are_refused(world: dict) -> None:
+    for options, message in (
+        (dict(num_iters=0), 'num_iters'),
+        (dict(lr_mult=dict(beta=1.0)), 'lr_mult'),
+        (dict(init_translation='4d'), 'init_translation'),
+    ):
+        with pytest.raises(ValueError, match=message):
+            refiner(world, {}, **options)
+    with pytest.raises(ValueError, match='no discriminator'):
+        FitRefiner(world['body'], world['regressor'], world['renderer'], FitEnergy())
+    with pytest.raises(ValueError, match='no renderer'):
+        FitRefiner(world['body'], world['regressor'], None, FitEnergy(terms=WITHOUT_ADVERSARY))
+
+
+def test_soft_iou_of_boxes() -> None:
+    a, b = torch.zeros(2, 1, 10, 10)
+    a[0, :, :6] = 1
+    b[0, :, 4:] = 1
+    assert float(soft_iou(a, b)) == pytest.approx(2 / 10)
