@@ -25,6 +25,8 @@ from mmjrr.registry import BODY_MODELS, HOOKS, RENDERERS
 from mmjrr.regressors import JointRegressor, fit_joint_regressor
 from mmjrr.rendering import PerspectiveCamera
 
+#: With fewer frames than this a fitted regressor says nothing about other frames.
+FEW_FRAMES = 100
 PARAMETERS = ('global_orient', 'body_pose', 'betas', 'transl')
 
 
@@ -257,6 +259,11 @@ class SMPLPseudoGTHook(Hook):
             arrays = self.store.load()
             count = len(arrays['sample_idx'])
             runner.logger.info(f'Fitting J_opt on {count} refined fits ...')
+            if count < FEW_FRAMES:
+                runner.logger.warning(
+                    f'{count} frames are too few for a regressor: J_opt will be fitted to their '
+                    'poses and noise, and means nothing elsewhere'
+                )
             fits = self.store.batches(arrays, self.fit_batch_size)
             self._fit(runner, fits, self.work_dir / 'J_opt.npy', self.root, 'refined fits')
             self._export(runner, arrays)
