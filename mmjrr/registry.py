@@ -6,41 +6,47 @@ From a config of another scope a component is reached with the prefix, e.g.
 
 from __future__ import annotations
 
-from mmengine.registry import DATA_SAMPLERS as MMENGINE_DATA_SAMPLERS
-from mmengine.registry import DATASETS as MMENGINE_DATASETS
-from mmengine.registry import HOOKS as MMENGINE_HOOKS
-from mmengine.registry import LOOPS as MMENGINE_LOOPS
-from mmengine.registry import METRICS as MMENGINE_METRICS
-from mmengine.registry import MODELS as MMENGINE_MODELS
-from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
-from mmengine.registry import VISUALIZERS as MMENGINE_VISUALIZERS
+from mmengine import registry as root
 from mmengine.registry import Registry
 
 #: Data sets, e.g. ``H36MFitsDataset``.
-DATASETS = Registry(
-    'dataset', parent=MMENGINE_DATASETS, scope='mmjrr', locations=['mmjrr.datasets']
-)
+DATASETS = Registry('dataset', parent=root.DATASETS, scope='mmjrr', locations=['mmjrr.datasets'])
 #: Samplers, e.g. ``ResumableSampler``.
 DATA_SAMPLERS = Registry(
-    'data sampler', parent=MMENGINE_DATA_SAMPLERS, scope='mmjrr', locations=['mmjrr.engine']
+    'data sampler', parent=root.DATA_SAMPLERS, scope='mmjrr', locations=['mmjrr.engine']
 )
 #: Transforms of a dataset's pipeline.
 TRANSFORMS = Registry(
-    'transform', parent=MMENGINE_TRANSFORMS, scope='mmjrr', locations=['mmjrr.datasets']
+    'transform', parent=root.TRANSFORMS, scope='mmjrr', locations=['mmjrr.datasets']
 )
 #: Networks and losses, e.g. ``FitDiscriminator``.
-MODELS = Registry('model', parent=MMENGINE_MODELS, scope='mmjrr', locations=['mmjrr.models'])
+MODELS = Registry('model', parent=root.MODELS, scope='mmjrr', locations=['mmjrr.models'])
 #: Body models, e.g. ``SMPL``, ``FreeBody``. MMEngine has no registry to be a child of.
 BODY_MODELS = Registry('body model', scope='mmjrr', locations=['mmjrr.body_models'])
 #: Silhouette renderers, e.g. ``ContourSilhouette``.
 RENDERERS = Registry('renderer', scope='mmjrr', locations=['mmjrr.rendering'])
 #: Metrics, e.g. ``JointRegressorMetric``.
-METRICS = Registry('metric', parent=MMENGINE_METRICS, scope='mmjrr', locations=['mmjrr.evaluation'])
+METRICS = Registry('metric', parent=root.METRICS, scope='mmjrr', locations=['mmjrr.evaluation'])
 #: Hooks, e.g. ``SMPLPseudoGTHook``.
-HOOKS = Registry('hook', parent=MMENGINE_HOOKS, scope='mmjrr', locations=['mmjrr.engine'])
+HOOKS = Registry('hook', parent=root.HOOKS, scope='mmjrr', locations=['mmjrr.engine'])
 #: Loops, e.g. ``RefinementLoop``.
-LOOPS = Registry('loop', parent=MMENGINE_LOOPS, scope='mmjrr', locations=['mmjrr.engine'])
+LOOPS = Registry('loop', parent=root.LOOPS, scope='mmjrr', locations=['mmjrr.engine'])
 #: Visualizers.
 VISUALIZERS = Registry(
-    'visualizer', parent=MMENGINE_VISUALIZERS, scope='mmjrr', locations=['mmjrr.visualization']
+    'visualizer', parent=root.VISUALIZERS, scope='mmjrr', locations=['mmjrr.visualization']
 )
+
+# MMEngine looks components up in the registries of the default scope first, and warns where there
+# is none. Nothing is registered in these here; what MMEngine has is found through their parents.
+EVALUATOR = Registry('evaluator', parent=root.EVALUATOR, scope='mmjrr')
+FUNCTIONS = Registry('function', parent=root.FUNCTIONS, scope='mmjrr')
+LOG_PROCESSORS = Registry('log_processor', parent=root.LOG_PROCESSORS, scope='mmjrr')
+MODEL_WRAPPERS = Registry('model_wrapper', parent=root.MODEL_WRAPPERS, scope='mmjrr')
+OPTIM_WRAPPERS = Registry('optim_wrapper', parent=root.OPTIM_WRAPPERS, scope='mmjrr')
+OPTIM_WRAPPER_CONSTRUCTORS = Registry(
+    'optimizer wrapper constructor', parent=root.OPTIM_WRAPPER_CONSTRUCTORS, scope='mmjrr'
+)
+OPTIMIZERS = Registry('optimizer', parent=root.OPTIMIZERS, scope='mmjrr')
+PARAM_SCHEDULERS = Registry('parameter scheduler', parent=root.PARAM_SCHEDULERS, scope='mmjrr')
+RUNNERS = Registry('runner', parent=root.RUNNERS, scope='mmjrr')
+VISBACKENDS = Registry('vis_backend', parent=root.VISBACKENDS, scope='mmjrr')

@@ -125,7 +125,7 @@ def refine(args: argparse.Namespace, data: Path, work_dir: Path) -> None:
     cfg.randomness.seed = args.seed
     cfg.default_hooks.logger.interval = 5
     cfg.resume = interrupted
-    cfg.experiment_name = f'demo_refinement_{time.time_ns()}'
+    cfg.experiment_name = cfg.visualizer.name = f'demo_refinement_{time.time_ns()}'
     Runner.from_cfg(cfg).train()
 
 
@@ -146,7 +146,7 @@ def evaluate(data: Path, work_dir: Path, seed: int) -> tuple[dict[str, Any], int
         cfg.test_evaluator.by = []
         cfg.randomness.seed = seed
         cfg.log_level = 'WARNING'
-        cfg.experiment_name = f'demo_{name}_{time.time_ns()}'
+        cfg.experiment_name = cfg.visualizer.name = f'demo_{name}_{time.time_ns()}'
         runner = Runner.from_cfg(cfg)
         metrics = runner.test()
         frames = len(runner.test_dataloader.dataset)

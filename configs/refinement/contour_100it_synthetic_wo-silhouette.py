@@ -8,11 +8,11 @@ custom_hooks = [
         renderer=dict(type='ContourSilhouette', image_size=(224, 224)),
         energy=dict(
             terms=dict(
-                joint_3d=True,
-                joint_2d=True,
+                joint_3d=dict(scale=1.0),
+                joint_2d=dict(scale=1.0),
                 silhouette=False,
-                adv_pose=True,
-                adv_shape=True,
+                adv_pose=dict(scale=1.0),
+                adv_shape=dict(scale=1.0),
             ),
             silhouette_levels=(1, 4),
         ),

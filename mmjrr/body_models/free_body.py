@@ -28,4 +28,6 @@ def free_body(num_betas: int = 10, dtype: torch.dtype = torch.float32) -> SMPL:
     >>> body(betas=torch.zeros(2, 10)).vertices.shape
     torch.Size([2, 6890, 3])
     """
-    return SMPL(FREE_BODY_FILE, num_betas=num_betas, dtype=dtype)
+    body = SMPL(FREE_BODY_FILE, num_betas=num_betas, dtype=dtype)
+    body.name = 'free_body'
+    return body

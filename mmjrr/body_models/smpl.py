@@ -54,6 +54,9 @@ class SMPL(nn.Module):
         UnsafePickleError: If the file is a pickle that asks for more than arrays.
     """
 
+    #: Name of the body whose vertices these are, as joint regressors know it.
+    name: str = 'smpl'
+
     def __init__(
         self,
         model_path: str | Path,
@@ -168,7 +171,7 @@ class SMPL(nn.Module):
             )
         part = object.__new__(SMPL)
         nn.Module.__init__(part)
-        for name in ('path', 'gender', 'num_betas', 'faces', 'parents'):
+        for name in ('name', 'path', 'gender', 'num_betas', 'faces', 'parents'):
             setattr(part, name, getattr(self, name))
         buffers = dict(self.named_buffers())
         for name in ('shape_planes', 'weight_planes', 'pose_planes'):

@@ -122,9 +122,7 @@ def test_the_translation_alone_is_found_in_closed_form(world: dict, init_transla
     result = refiner(
         world, WITHOUT_ADVERSARY, num_iters=1, init_translation=init_translation
     ).refine(init, world['observed'])
-    torch.testing.assert_close(
-        result.init['transl'], world['true']['transl'], rtol=0, atol=5e-3
-    )
+    torch.testing.assert_close(result.init['transl'], world['true']['transl'], rtol=0, atol=5e-3)
 
 
 def test_joints_without_weight_do_not_matter(world: dict) -> None:

@@ -45,7 +45,13 @@ class ResumableCheckpointHook(Hook):
         work_dir = Path(runner.work_dir)
         path = work_dir / f'iter_{step}.pth'
         with atomic_write(path) as temporary:
-            runner.save_checkpoint(str(work_dir), temporary.name, by_epoch=False)
+            runner.save_checkpoint(
+                str(work_dir),
+                temporary.name,
+                save_param_scheduler=bool(runner.param_schedulers),
+                by_epoch=False,
+                backend_args=dict(backend='local'),
+            )
         with atomic_write(work_dir / 'last_checkpoint') as temporary:
             temporary.write_text(str(path))
         saved = sorted(work_dir.glob('iter_*.pth'), key=lambda p: int(p.stem.split('_')[1]))

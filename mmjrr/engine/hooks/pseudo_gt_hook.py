@@ -89,7 +89,6 @@ class SMPLPseudoGTHook(Hook):
         self.energy = FitEnergy(**(energy or {}))
         self.body = BODY_MODELS.build(body_model)
         self.body.requires_grad_(False)
-        self.body_model = dict(body_model)
         renderer = dict(renderer or dict(type='ContourSilhouette', image_size=(224, 224)))
         self.renderer = RENDERERS.build(dict(renderer, faces=self.body.faces))
         self.num_iters = num_iters
@@ -289,14 +288,18 @@ class SMPLPseudoGTHook(Hook):
                 joints[torch.from_numpy(batch['keypoints_3d_weight']) <= 0] = float('nan')
                 yield vertices, joints.to(self.device)
 
-        fit = fit_joint_regressor(vertices_and_joints(), joint_names=H36M_JOINTS_MMPOSE, root=root)
+        fit = fit_joint_regressor(
+            vertices_and_joints(),
+            joint_names=H36M_JOINTS_MMPOSE,
+            root=root,
+            body_model=self.body.name,
+        )
         runner.logger.info(
             f'{path.stem}: {fit.n_frames} frames, {1000 * fit.rms:.1f} mm rms, '
             f'{int(np.sum(fit.regressor.weight.cpu().numpy() > 0))} weights, '
             f'relative gap {fit.gap:.1e}'
         )
         regressor = fit.regressor
-        regressor.body_model = str(self.body_model.get('type'))
         regressor.provenance.update(
             source=source,
             root=root,
