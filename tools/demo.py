@@ -76,10 +76,8 @@ def main() -> None:
         'regressor_error_mm': regressor_error,
         'ablation': ablation,
         'seed': args.seed,
-        'frames': {
-            'train': len(load_npz(work_dir / 'pseudo_gt.npz')['imgname']),
-            'test': test_frames,
-        },
+        'frames': len(load_npz(work_dir / 'pseudo_gt.npz')['imgname']),
+        'test_frames': test_frames,
         'seconds': {name: round(value, 1) for name, value in seconds.items()},
         'config': Path(args.config).name,
         'versions': versions(),
@@ -203,8 +201,9 @@ def collect_overlays(work_dir: Path, folder: Path) -> int:
 
 def report(summary: dict[str, Any], out: Path, overlays: int) -> None:
     """The table, and what it means."""
-    frames = summary['frames']
-    print(f'\nMPJPE / PA-MPJPE in mm, protocol paper, {frames["test"]} frames of S9 and S11')
+    print(
+        f'\nMPJPE / PA-MPJPE in mm, protocol paper, {summary["test_frames"]} frames of S9 and S11'
+    )
     print(f'{"":<12}' + ''.join(f'{name:>16}' for name in REGRESSORS))
     for estimator, row in summary['table'].items():
         cells = [f'{row[r]["mpjpe"]:.1f} / {row[r]["pa_mpjpe"]:.1f}' for r in REGRESSORS]
@@ -218,7 +217,7 @@ def report(summary: dict[str, Any], out: Path, overlays: int) -> None:
         )
     fits, errors = summary['pseudo_gt'], summary['regressor_error_mm']
     print(
-        f'\nPseudo ground truth, {frames["train"]} training frames: vertex error '
+        f'\nPseudo ground truth, {summary["frames"]} training frames: vertex error '
         f'{fits["pve_init_mm"]:.1f} -> {fits["pve_opt_mm"]:.1f} mm, IoU with the masks '
         f'{fits["iou_init"]:.3f} -> {fits["iou_opt"]:.3f}.'
     )

@@ -1,0 +1,53 @@
+"""The demo at its smallest, through the command line, and what it leaves behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, 'OMP_NUM_THREADS': '1'}
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, timeout=300)
+
+
+def test_the_demo_writes_its_summary_overlays_and_table(tmp_path: Path) -> None:
+    out = tmp_path / 'demo'
+    demo = run(
+        'tools/demo.py', '--out', str(out), '--frames-per-subject', '1', '--workers', '1',
+        '--seed', '5',
+    )  # fmt: skip
+    assert demo.returncode == 0, demo.stderr[-3000:]
+    summary = json.loads((out / 'summary.json').read_text())
+    assert list(summary['table']) == ['SPIN-like', 'VIBE-like', 'MEVA-like']
+    for row in summary['table'].values():
+        assert list(row) == ['J_std', 'J_spin', 'J_opt']
+        for cell in row.values():
+            assert 10 < cell['pa_mpjpe'] < cell['mpjpe'] < 200
+    fits = summary['pseudo_gt']
+    assert fits['pve_opt_mm'] < fits['pve_init_mm']
+    assert fits['iou_opt'] > fits['iou_init']
+    assert set(summary['regressor_error_mm']) == {'J_std', 'J_spin', 'J_opt', 'floor'}
+    assert summary['seed'] == 5
+    assert summary['frames'] == 5 * 4
+    assert summary['test_frames'] == 2 * 4
+    assert set(summary['seconds']) == {'data', 'refinement', 'evaluation', 'truth'}
+    assert list((out / 'overlays').glob('*.png'))
+    for name in ('SPIN-like', 'J_opt', 'summary.json', 'vertex error'):
+        assert name in demo.stdout
+
+    table = run('tools/analysis_tools/demo_table.py', str(out))
+    assert table.returncode == 0, table.stderr
+    assert f'{fits["pve_init_mm"]:.1f} → {fits["pve_opt_mm"]:.1f}' in table.stdout
+
+
+def test_a_folder_without_a_summary_is_named(tmp_path: Path) -> None:
+    table = run('tools/analysis_tools/demo_table.py', str(tmp_path))
+    assert table.returncode != 0
+    assert str(tmp_path / 'summary.json') in table.stderr
