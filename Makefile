@@ -26,6 +26,7 @@ $(VENV)/.quickstart: requirements/quickstart.txt setup.py
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --upgrade "pip<26" "setuptools<81" wheel
 	$(BIN)/python -m pip install -q -r requirements/quickstart.txt
+	$(BIN)/python -m pip install -q --no-deps mmengine==0.10.7
 	$(BIN)/python -m pip install -q --no-build-isolation --no-deps -e .
 	touch $@
 

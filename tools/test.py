@@ -15,11 +15,11 @@ import json
 import os
 import os.path as osp
 
-import torch
 from mmengine.config import Config, DictAction
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from mmjrr.engine import distribute_on_cpu
 from mmjrr.fileio import atomic_write
 
 
@@ -77,14 +77,6 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
     return cfg
 
 
-def distribute_on_cpu(cfg: Config) -> None:
-    """Several processes without a GPU, which MMEngine's launchers do not provide for."""
-    torch.distributed.init_process_group('gloo')
-    cfg.setdefault(
-        'model_wrapper_cfg', dict(type='mmengine.MMDistributedDataParallel', device_ids=None)
-    )
-
-
 def _enable_visualization(cfg: Config, args: argparse.Namespace) -> None:
     hook = cfg.get('default_hooks', {}).get('visualization')
     if not hook:
@@ -115,8 +107,7 @@ class SaveMetricsHook(Hook):
 def main() -> None:
     args = parse_args()
     cfg = merge_args(Config.fromfile(args.config), args)
-    if args.launcher == 'pytorch' and not torch.cuda.is_available():
-        distribute_on_cpu(cfg)
+    distribute_on_cpu(cfg)
     runner = Runner.from_cfg(cfg)
     if args.out is not None:
         runner.register_hook(SaveMetricsHook(args.out), 'LOWEST')

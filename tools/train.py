@@ -16,6 +16,8 @@ import os.path as osp
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
+from mmjrr.engine import distribute_on_cpu
+
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Refine SMPL fits and learn a joint regressor')
@@ -68,6 +70,7 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
 def main() -> None:
     args = parse_args()
     cfg = merge_args(Config.fromfile(args.config), args)
+    distribute_on_cpu(cfg)
     Runner.from_cfg(cfg).train()
 
 

@@ -2,6 +2,7 @@
 
 from .checkpoint import allow_mmengine_checkpoints
 from .hooks import RefinementVisualizationHook, ResumableCheckpointHook, SMPLPseudoGTHook
+from .launch import distribute_on_cpu
 from .loops import RefinementLoop
 from .samplers import ResumableSampler
 
@@ -14,4 +15,5 @@ __all__ = [
     'ResumableSampler',
     'SMPLPseudoGTHook',
     'allow_mmengine_checkpoints',
+    'distribute_on_cpu',
 ]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
+from mmengine.dist import all_reduce
 from torch import Tensor
 
 from mmjrr.body_models.rotations import (
@@ -134,7 +135,8 @@ class FitRefiner:
             init: ``global_orient`` (B, 3), ``body_pose`` (B, 69), ``betas`` (B, 10) and ``transl``
                 (B, 3), axis-angle and metres, in the camera frame.
             observed: What to fit to.
-            weights: Weights of the terms. ``None`` balances them on this batch.
+            weights: Weights of the terms. ``None`` balances them on this batch (in a distributed
+                run on the batches of all processes, which must then all pass ``None``).
 
         Raises:
             FloatingPointError: When the energy stops being finite; names the terms.
@@ -172,9 +174,7 @@ class FitRefiner:
                     terms_init = {k: v.detach() for k, v in terms.values.items()}
                     self._check_finite(terms_init, 'first')
                     if weights is None:
-                        weights = self.energy.balance(
-                            {k: float(v.mean()) for k, v in terms_init.items()}
-                        )
+                        weights = self.energy.balance(_means_over_processes(terms_init))
                 optimizer.zero_grad(set_to_none=True)
                 assert weights is not None
                 terms.total(weights).backward()
@@ -313,6 +313,13 @@ class FitRefiner:
     def _unfreeze_discriminator(frozen: list[torch.nn.Parameter]) -> None:
         for parameter in frozen:
             parameter.requires_grad_(True)
+
+
+def _means_over_processes(terms: dict[str, Tensor]) -> dict[str, float]:
+    """Means over the batch and, in a distributed run, over the processes' batches."""
+    means = torch.stack([value.mean() for value in terms.values()])
+    all_reduce(means, op='mean')
+    return dict(zip(terms, means.tolist(), strict=True))
 
 
 def soft_iou(a: Tensor, b: Tensor) -> Tensor:  # (B, H, W) twice -> (B,)

@@ -40,5 +40,8 @@ def test_refinement_covers_the_people_without_losing_the_joints(
     assert refined['iou'].mean() >= 0.88
     assert (refined['energy_joint_3d'] <= init['energy_joint_3d']).all()
     assert len(list((tmp_path / 'run').glob('*/vis_data/vis_image/*.png'))) == 4
+    (log,) = (tmp_path / 'run').glob('*/*.log')
+    assert '4 frames are too few for a regressor' in log.read_text()
+    assert (tmp_path / 'run' / 'J_opt.npy').is_file()
     summary = json.loads((tmp_path / 'run' / 'refinement.json').read_text())
     assert summary['frames'] == 4

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -107,3 +108,15 @@ def test_same_seed_same_bytes(
 ) -> None:
     finish(tiny_config, tmp_path / 'again', one_thread, '--resume')  # nothing to resume yet
     assert_same_results(tmp_path / 'again', uninterrupted)
+
+
+def test_two_processes_share_the_frames(tiny_config: Path, tmp_path: Path, run_processes) -> None:
+    work_dir = tmp_path / 'two'
+    run_processes(command(tiny_config, work_dir, '--launcher', 'pytorch'), 2)
+    shards = sorted(path.name for path in (work_dir / 'pseudo_gt').iterdir())
+    assert shards == [
+        f'batch_{batch:07d}_rank_{rank:03d}.npz' for batch in range(3) for rank in range(2)
+    ]
+    with np.load(work_dir / 'pseudo_gt.npz') as file:
+        assert len(set(file['imgname'].tolist())) == len(file['imgname']) == 24
+    assert (work_dir / 'J_opt.npy').is_file()

@@ -144,7 +144,9 @@ def run(*arguments: str | Path) -> str:
     return done.stdout
 
 
-def test_the_tool_evaluates_stored_predictions_in_one_process_and_in_two(config, tmp_path):
+def test_the_tool_evaluates_stored_predictions_in_one_process_and_in_two(
+    config, tmp_path, run_processes
+):
     output = run(
         ROOT / 'tools' / 'test.py', config, '--out', tmp_path / 'one.json',
         '--dump', tmp_path / 'dump.pkl', '--cfg-options', 'test_evaluator.title=Stored',
@@ -157,9 +159,10 @@ def test_the_tool_evaluates_stored_predictions_in_one_process_and_in_two(config,
         for protocol in ('paper', 'spin-p2')
         for key in ('MPJPE', 'PA-MPJPE')
     }
-    run(
-        '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2',
-        ROOT / 'tools' / 'test.py', config, 'none', '--launcher', 'pytorch',
-        '--out', tmp_path / 'two.json',
-    )  # fmt: skip
+    tool = str(ROOT / 'tools' / 'test.py')
+    run_processes(
+        [sys.executable, tool, str(config), 'none', '--launcher', 'pytorch']
+        + ['--out', str(tmp_path / 'two.json')],
+        2,
+    )
     assert json.loads((tmp_path / 'two.json').read_text()) == one
