@@ -13,8 +13,9 @@ DST gets::
     masks/h36m_train.json                          foreground of the part maps
     fits/mosh_train.npz                            MoSh pose, translation fitted to the 2D joints
 
-What was found about the files: a part map has its image's size and lies on it unshifted (the
-numbers in its name are the box's centre). ``pose`` is in the camera frame already: posed so, the
+What was found about the files: a part map has its image's size (the numbers in its name are the
+box's centre), but its outline is 4 to 12 pixels off the person, differently in each frame
+(docs/real_frames.md). ``pose`` is in the camera frame already: posed so, the
 body's limbs point 5 to 8 degrees off those of the 3D joints; taken as a world orientation and
 turned by the camera, 55 to 130 degrees off. ``shape`` belongs to SMPL's shape space, so on another
 body (the free body, the default) it means nothing, and the mean shape is written instead.
