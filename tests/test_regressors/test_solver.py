@@ -280,14 +280,56 @@ def test_seventeen_joints_default_to_mmposes_order():
 
 
 def test_sums_do_not_grow_with_the_frames():
-    from mmjrr.regressors.solver import _stream
+    from mmjrr.regressors.frame_sums import FrameStream, add_up
 
     held = []
     for frames in (600, 1200):
         vertices, joints, _ = toy(frames=frames, num_vertices=20)
-        sums = _stream(batches(vertices, joints), NAMES, 'pelvis', None, None, 1 << 30, None)
+        sums = add_up(FrameStream(batches(vertices, joints), NAMES, 'pelvis'), 1 << 30)
         held.append(sum(group.gram.bytes() for group in sums.groups))
     assert held == [8 * 20 * 20] * 2
+
+
+@pytest.mark.parametrize('root', ROOTS)
+@pytest.mark.parametrize('missing', [False, True])
+def test_going_through_a_list_repeatedly_ends_where_an_iterator_does(root, missing, monkeypatch):
+    # A sample so small, and so few vertices let in at a time, that the selection has to grow.
+    monkeypatch.setattr('mmjrr.regressors.solver._SAMPLE_FRAMES', 3)
+    monkeypatch.setattr('mmjrr.regressors.solver._ADMIT', 4)
+    monkeypatch.setattr('mmjrr.regressors.simplex_qp._FETCH', 1)
+    vertices, joints, _ = toy(frames=900, num_vertices=60)
+    if missing:
+        joints[::3, 1] = np.nan
+    passes: list[str] = []
+    once = fit_joint_regressor(batches(vertices, joints), NAMES, root, body_model='toy', tol=1e-10)
+    often = fit_joint_regressor(
+        list(batches(vertices, joints)),
+        NAMES,
+        root,
+        body_model='toy',
+        tol=1e-10,
+        progress=lambda stage, done: passes.append(stage) if done == 900 else None,
+    )
+    assert passes[:3] == ['select', 'sum up', 'check'] and passes.count('check') > 1
+    assert often.converged and often.gap < 1e-10
+    assert often.objective == pytest.approx(once.objective, rel=1e-9)
+    assert np.allclose(often.residual, once.residual, atol=1e-7)
+    found, expected = (f.regressor.weight.numpy() for f in (often, once))
+    assert np.abs(without_gauge(found, root) - without_gauge(expected, root)).max() < 1e-6
+
+
+def test_batches_that_change_between_passes_are_refused():
+    vertices, joints, _ = toy(frames=300)
+
+    class Shrinking:
+        size = 300
+
+        def __iter__(self):
+            yield vertices[: self.size], joints[: self.size]
+            self.size -= 1
+
+    with pytest.raises(ValueError, match='300 frames when first gone through, now 299'):
+        fit_joint_regressor(Shrinking(), NAMES, body_model='toy')
 
 
 def test_too_many_patterns_of_weights_raise_before_memory_runs_out():
