@@ -163,37 +163,47 @@ class FrameStream:
         u = u * self.base_weights
         return keep & ((u > 0).sum(1) > (self.root == 'mean')), u
 
-    def parts(self, frames: Frames) -> Iterator[Part]:
-        """The usable frames of a block by their pattern of joint weights."""
+    def usable(self, frames: Frames) -> tuple[Tensor, Tensor, np.ndarray]:
+        """Vertices ``(n, V, 3)`` as they came, joints ``(n, J, 3)`` float64 with zeros for missing
+        ones, and weights ``(n, J)`` of the frames that can be used."""
         keep, u = self.usable_weights(frames)
-        if not keep.any():
-            return
-        where = frames.vertices.device if self.device is None else torch.device(self.device)
-        vertices = frames.vertices[keep.to(frames.vertices.device)]
-        joints = frames.joints[keep.to(frames.joints.device)].to(where, torch.float64)
+        vertices, joints = frames.vertices, frames.joints
+        if not keep.all():
+            vertices = vertices[keep.to(vertices.device)]
+            joints = joints[keep.to(joints.device)]
+            u = u[keep]
+        where = vertices.device if self.device is None else torch.device(self.device)
+        vertices, joints = vertices.to(where), joints.to(where, torch.float64)
         if self.vertex_ids is not None:
-            vertices = vertices[:, self.vertex_ids.to(vertices.device)]
+            vertices = vertices[:, self.vertex_ids.to(where)]
+        # The root's own weight is zero by now, though it is there in every frame left.
+        missing = torch.isnan(joints).any(-1, keepdim=True)
+        return vertices, torch.where(missing, 0.0, joints), u.numpy()
+
+    def parts(self, frames: Frames, columns: Tensor | None = None) -> Iterator[Part]:
+        """The usable frames of a block by their pattern of joint weights.
+
+        Args:
+            columns: vertices to keep. Default: all that may be weighed.
+        """
+        vertices, joints, u = self.usable(frames)
+        if not len(u):
+            return
+        if columns is not None:
+            vertices = vertices[:, columns.to(vertices.device)]
         # Coordinates before vertices: rows of the sums are then contiguous.
-        a = vertices.to(where).transpose(1, 2).to(torch.float64).contiguous()
-        centre = a.mean(2, keepdim=True)  # (n, 3, 1)
+        a = vertices.transpose(1, 2).contiguous().double()  # (n, 3, V)
+        centre = a.mean(2, keepdim=True)
         a -= centre
-        u = u[keep]
-        y = _centred(joints, u.to(where) > 0, self.root, centre.transpose(1, 2))
-        y = y.transpose(1, 2)  # (n, 3, J)
-        scale = u.max(1).values
-        patterns = (u / scale[:, None]).numpy().round(12)
-        found = _by_pattern(patterns)
-        for key, index in found:
-            rows = slice(None) if len(found) == 1 else torch.from_numpy(index)
-            root_scale = scale[rows].sqrt().to(where)[:, None, None]
-            plain = bool((root_scale == 1).all())
+        present = torch.from_numpy(u > 0).to(a.device)
+        y = _centred(joints, present, self.root, centre.transpose(1, 2)).transpose(1, 2)
+        for key, pattern, index, scale in _by_pattern(u):
+            rows = slice(None) if len(index) == len(u) else torch.from_numpy(index)
             part_a, part_y = a[rows], y[rows]
-            yield Part(
-                key,
-                patterns[index[0]],
-                (part_a if plain else part_a * root_scale).flatten(0, 1),
-                (part_y if plain else part_y * root_scale).flatten(0, 1),
-            )
+            if (scale != 1).any():
+                root_scale = torch.from_numpy(np.sqrt(scale)).to(a.device)[:, None, None]
+                part_a, part_y = part_a * root_scale, part_y * root_scale
+            yield Part(key, pattern, part_a.flatten(0, 1), part_y.flatten(0, 1))
 
 
 class Gram:
@@ -210,8 +220,9 @@ class Gram:
         if self._gram is not None:
             self._gram.addmm_(a.T, a)
             return
+        fits = self.takes_as_rows(a)
         self._rows.append(a)
-        if sum(map(len, self._rows)) > self.num_vertices:
+        if not fits:
             self._condense()
 
     def _condense(self) -> None:
@@ -223,25 +234,24 @@ class Gram:
             rows = self._rows.pop(0)
             self._gram.addmm_(rows.T, rows)
 
-    @property
-    def condensed(self) -> bool:
-        """Whether it is kept as a square matrix by now."""
-        return self._gram is not None
+    def takes_as_rows(self, a: Tensor) -> bool:
+        """Whether, with ``a`` added, it would still be kept as rows."""
+        return self._gram is None and sum(map(len, self._rows)) + len(a) <= self.num_vertices
 
     def bytes(self) -> int:
         """What it holds."""
         rows = sum(map(len, self._rows))
         return 8 * self.num_vertices * (self.num_vertices if self._gram is not None else rows)
 
-    def columns(self, ids: np.ndarray) -> np.ndarray:
-        """``G[:, ids]``, ``(num_vertices, len(ids))``."""
+    def rows_of(self, ids: np.ndarray) -> np.ndarray:
+        """``G[ids]``, ``(len(ids), num_vertices)``."""
         index = torch.from_numpy(ids).to(self.device)
         if self._gram is not None:
-            out = self._gram[:, index]
+            out = self._gram[index]
         else:
-            out = torch.zeros(self.num_vertices, len(ids), dtype=torch.float64, device=self.device)
+            out = torch.zeros(len(ids), self.num_vertices, dtype=torch.float64, device=self.device)
             for rows in self._rows:
-                out.addmm_(rows.T, rows[:, index])
+                out.addmm_(rows[:, index].T, rows)
         return out.cpu().numpy()
 
     def diagonal(self) -> Tensor:
@@ -332,14 +342,18 @@ def add_up(
         total += u[keep].sum(0).numpy()
         if dropped:
             continue
-        for part in stream.parts(frames):
-            _add_part(groups, part, columns)
+        for part in stream.parts(frames, columns):
+            group = _group_of(groups, part)
+            if only_rows and not group.gram.takes_as_rows(part.a):
+                dropped = True
+                groups.clear()
+                break
+            group.gram.add(part.a)
+            group.q.addmm_(part.y.T, part.a)
+            group.s.addmm_(part.y.T, part.y)
         if stream.root != 'mean' and (merged or len(groups) > len(stream.names)):
             groups = _merge_by_joint(groups)
             merged = True
-        if only_rows and any(group.gram.condensed for group in groups.values()):
-            dropped = True
-            groups.clear()
         held = sum(group.gram.bytes() for group in groups.values())
         if held > max_bytes:
             raise MemoryError(
@@ -356,20 +370,34 @@ def add_up(
 def value_and_gradient(
     stream: FrameStream, w: np.ndarray, stage: str = 'check'
 ) -> tuple[float, np.ndarray]:
-    """``f`` and ``df/dW`` ``(J, V)`` at ``w`` ``(J, V)``, from the frames themselves."""
-    ids = np.nonzero(w.any(0))[0]
+    """``f`` and ``df/dW`` ``(J, V)`` at ``w`` ``(J, V)``, from the frames themselves.
+
+    The gradient is without a number common to all vertices of a row (vertices are not centred),
+    which does not matter to rows of a fixed sum.
+    """
+    num_joints, num_vertices = w.shape
+    ids = torch.from_numpy(np.nonzero(w.any(0))[0])
+    small = torch.from_numpy(w)[:, ids]
     value = 0.0
-    gradient = None
+    # Of all pairs of coordinates, x-x, y-y and z-z are wanted: products of thrice the size, but
+    # of the vertices as they lie in memory.
+    pairs = torch.zeros(num_joints * 3, num_vertices * 3, dtype=torch.float64)
     for frames in stream.frames(stage):
-        for part in stream.parts(frames):
-            columns = torch.from_numpy(ids).to(part.a.device)
-            small = torch.from_numpy(w[:, ids]).to(part.a.device)
-            error = part.a[:, columns] @ small.T - part.y  # (3 n, J)
-            pulled = error @ torch.from_numpy(coupling(part.u, stream.root)).to(error.device)
-            value += float((error * pulled).sum())
-            term = pulled.T @ part.a
-            gradient = term if gradient is None else gradient.add_(term)
-    assert gradient is not None
+        vertices, joints, u = stream.usable(frames)
+        if not len(u):
+            continue
+        pairs = pairs.to(vertices.device)
+        some = vertices[:, ids.to(vertices.device)].double()
+        error = small.to(vertices.device) @ some - joints  # (n, J, 3)
+        pulled = torch.zeros_like(error)
+        for _, pattern, index, scale in _by_pattern(u):
+            p = torch.from_numpy(coupling(pattern, stream.root)).to(error.device)
+            factor = torch.from_numpy(scale).to(error.device)[:, None, None]
+            rows = torch.from_numpy(index).to(error.device)
+            pulled[rows] = factor * (p @ error[rows])
+        value += float((error * pulled).sum())
+        pairs.addmm_(pulled.flatten(1).T, vertices.double().flatten(1))
+    gradient = pairs.view(num_joints, 3, num_vertices, 3).diagonal(dim1=1, dim2=3).sum(-1)
     return value, 2 * gradient.cpu().numpy()
 
 
@@ -395,21 +423,16 @@ def alignment(u: np.ndarray, root: int | str | None) -> np.ndarray:
     return align
 
 
-def _add_part(groups: dict[bytes, Group], part: Part, columns: Tensor | None) -> None:
-    a, y = part.a, part.y
-    if columns is not None:
-        a = a[:, columns.to(a.device)]
+def _group_of(groups: dict[bytes, Group], part: Part) -> Group:
     if part.key not in groups:
+        a, y = part.a, part.y
         groups[part.key] = Group(
             part.u,
             Gram(a.shape[1], a.device),
             y.new_zeros(y.shape[1], a.shape[1]),
             y.new_zeros(y.shape[1], y.shape[1]),
         )
-    group = groups[part.key]
-    group.gram.add(a)
-    group.q.addmm_(y.T, a)
-    group.s.addmm_(y.T, y)
+    return groups[part.key]
 
 
 def _merge_by_joint(groups: dict[bytes, Group]) -> dict[bytes, Group]:
@@ -451,7 +474,8 @@ def _checked(batch: Sequence[Tensor], number: int) -> Frames:
                 f'batch {number}: {name}: expected (N, ., 3), the same N for both, found '
                 f'vertices {tuple(vertices.shape)}, joints {tuple(joints.shape)}'
             )
-    if not torch.isfinite(vertices).all():
+    # A NaN or infinity anywhere makes the sum one: far faster than looking at each.
+    if not torch.isfinite(vertices.sum(dtype=torch.float64)):
         raise ValueError(f'batch {number}: vertices are not all finite')
     if torch.isinf(joints).any():
         raise ValueError(f'batch {number}: joints hold infinity (missing ones are NaN)')
@@ -501,12 +525,19 @@ def _check_ids(ids: Tensor | None, num_vertices: int) -> None:
         raise ValueError(f'vertex_ids must be ids from 0 to {num_vertices - 1}, at least one')
 
 
-def _by_pattern(patterns: np.ndarray) -> list[tuple[bytes, np.ndarray]]:
-    """Frames by their row of ``patterns``, in order of first appearance."""
+def _by_pattern(u: np.ndarray) -> list[tuple[bytes, np.ndarray, np.ndarray, np.ndarray]]:
+    """Frames of weights ``u`` ``(n, J)`` that differ by a factor alone, in order of appearance.
+
+    For each kind: a key, the weights ``(J,)`` (the greatest is one), the frames, their factors.
+    """
+    scale = u.max(1)
+    patterns = (u / scale[:, None]).round(12)
     found: dict[bytes, list[int]] = {}
     for i, row in enumerate(patterns):
         found.setdefault(row.tobytes(), []).append(i)
-    return [(key, np.array(index)) for key, index in found.items()]
+    return [
+        (key, patterns[index[0]], np.array(index), scale[index]) for key, index in found.items()
+    ]
 
 
 def _centred(joints: Tensor, present: Tensor, root: int | str | None, centre: Tensor) -> Tensor:
@@ -516,7 +547,6 @@ def _centred(joints: Tensor, present: Tensor, root: int | str | None, centre: Te
     sums small even if joints and vertices come in different frames.
     """
     present = present[..., None]
-    joints = torch.where(present | ~torch.isnan(joints), joints, torch.zeros_like(joints))
     if isinstance(root, int):
         centre = joints[:, [root]]
     elif root == 'mean':

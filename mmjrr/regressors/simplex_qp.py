@@ -65,14 +65,18 @@ class Problem:
             held = len(self.held)
             self._slot[new] = np.arange(before, held)
             with threads(self._threads):
-                fetched = [gram.columns(new) for gram in self.grams]
-            for k, columns in enumerate(fetched):
+                fetched = [gram.rows_of(new) for gram in self.grams]
+            for k, rows in enumerate(fetched):
                 if held > len(self._rows[k]):
                     grown = np.empty((2 * held, self.num_vertices))
                     grown[:before] = self._rows[k][:before]
                     self._rows[k] = grown
-                self._rows[k][before:held] = columns.T
-                self._square[k] = self._rows[k][:held, self.held]
+                self._rows[k][before:held] = rows
+                square = np.empty((held, held))
+                square[:before, :before] = self._square[k]
+                square[before:] = rows[:, self.held]
+                square[:before, before:] = square[before:, :before].T
+                self._square[k] = square
         return self._slot[ids]
 
     def moments(self, w: np.ndarray) -> list[np.ndarray]:
@@ -132,7 +136,9 @@ class Problem:
         return w
 
 
-def solve(problem: Problem, tol: float, max_iterations: int) -> tuple[np.ndarray, float, int]:
+def solve(
+    problem: Problem, tol: float, max_iterations: int, start: np.ndarray | None = None
+) -> tuple[np.ndarray, float, int]:
     """Active-set method on the product of simplices: weights ``(J, V)``, gap, iterations.
 
     As in Lawson and Hanson's NNLS: the vertices that promise most enter the support (one for each
@@ -141,10 +147,12 @@ def solve(problem: Problem, tol: float, max_iterations: int) -> tuple[np.ndarray
     ``sum_j (w_j g_j - min_v g_jv)``, an upper bound of ``f - optimum`` by convexity, says when to
     stop. Three ways of taking a step, each tried when the one before did not lower ``f``: all
     negative weights leave at once; the step stops where the first reaches zero; and the same with
-    a single vertex entering, which always descends but for rounding.
+    a single vertex entering, which always descends but for rounding. ``start``: weights to start
+    from, by default each row on the vertex nearest to its joint.
     """
     with threads(1):
-        return _solve(problem, problem.start(), tol, max_iterations)
+        start = problem.start() if start is None else start
+        return _solve(problem, start, tol, max_iterations)
 
 
 def relative_gap(w: np.ndarray, value: float, gradient: np.ndarray, constant: float) -> float:

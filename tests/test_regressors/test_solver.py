@@ -296,6 +296,7 @@ def test_going_through_a_list_repeatedly_ends_where_an_iterator_does(root, missi
     # A sample so small, and so few vertices let in at a time, that the selection has to grow.
     monkeypatch.setattr('mmjrr.regressors.solver._SAMPLE_FRAMES', 3)
     monkeypatch.setattr('mmjrr.regressors.solver._ADMIT', 4)
+    monkeypatch.setattr('mmjrr.regressors.solver._SELECT', 1)
     monkeypatch.setattr('mmjrr.regressors.simplex_qp._FETCH', 1)
     vertices, joints, _ = toy(frames=900, num_vertices=60)
     if missing:
