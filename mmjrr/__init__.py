@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from .version import __version__
 
-__all__ = ['__version__']
+__all__ = ['__version__', 'evaluate']
 
 
 def _register_components() -> None:
@@ -19,3 +19,5 @@ def _register_components() -> None:
 
 
 _register_components()
+
+from .evaluation import evaluate  # noqa: E402

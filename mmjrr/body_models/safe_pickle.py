@@ -6,10 +6,12 @@ that a SMPL file or a camera file needs, and refuses everything else by name.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -80,10 +82,21 @@ class ChumpyArray:
         raise ValueError(f'a chumpy object without array; it holds {sorted(self.__dict__)}')
 
 
-def load_pickle(path: str | Path) -> Any:
+def load_pickle(
+    path: str | Path,
+    also: Mapping[tuple[str, str], Any] | None = None,
+    file: BinaryIO | None = None,
+    unpickler: type[AllowList] | None = None,
+) -> Any:
     """Load a pickle of plain values, arrays, sparse matrices and chumpy arrays.
 
     chumpy objects come back as arrays. Python 2's pickles are read as Latin-1, as SMPL's need.
+
+    Args:
+        path: the file, or what to call it in messages where ``file`` is given.
+        also: what to take for further names, as ``{(module, name): value}``. Default None.
+        file: where to read, from its position. Default None: ``path``.
+        unpickler: what reads. Default None: Python's own, with :class:`AllowList` before it.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -91,13 +104,13 @@ def load_pickle(path: str | Path) -> Any:
         ValueError: If it is truncated or no pickle at all.
     """
     path = Path(path)
-    if not path.is_file():
+    if file is None and not path.is_file():
         raise FileNotFoundError(f'{path}: no such file')
-    with open(path, 'rb') as file:
-        unpickler = _Unpickler(file, encoding='latin1')
-        unpickler.path = path
+    with open(path, 'rb') if file is None else contextlib.nullcontext(file) as source:
+        reader: Any = (unpickler or _Unpickler)(source, encoding='latin1')  # type: ignore
+        reader.path, reader.also = path, also or {}
         try:
-            return _without_chumpy(unpickler.load())
+            return _without_chumpy(reader.load())
         except UnsafePickleError:
             raise
         except Exception as error:  # a broken pickle can raise nearly anything
@@ -106,10 +119,15 @@ def load_pickle(path: str | Path) -> Any:
             ) from error
 
 
-class _Unpickler(pickle.Unpickler):
+class AllowList:
+    """Goes before an unpickler's class and lets through what is known to be harmless."""
+
     path: Path
+    also: Mapping[tuple[str, str], Any]
 
     def find_class(self, module: str, name: str) -> Any:
+        if (module, name) in self.also:
+            return self.also[module, name]
         if (module, name) in CHUMPY:
             return ChumpyArray
         if (module, name) == ('_codecs', 'encode'):
@@ -125,6 +143,10 @@ class _Unpickler(pickle.Unpickler):
             core = 'numpy.core' if np.lib.NumpyVersion(np.__version__) < '2.0.0' else 'numpy._core'
             module = f'{core}.{module.rsplit(".", 1)[1]}'
         return getattr(importlib.import_module(module), name)
+
+
+class _Unpickler(AllowList, pickle.Unpickler):
+    pass
 
 
 def _encode_latin1(text: str, encoding: str) -> bytes:

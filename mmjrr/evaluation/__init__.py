@@ -1,5 +1,6 @@
 """MPJPE and PA-MPJPE of meshes under any joint regressor and protocol."""
 
+from .evaluate import evaluate
 from .functional import (
     mpjpe,
     mpjpe_per_joint,
@@ -8,6 +9,7 @@ from .functional import (
     procrustes_align,
 )
 from .joint_regressor_metric import JointRegressorMetric
+from .predictions import Predictions, predictions_from, read_predictions
 from .protocols import PROTOCOLS, FrameErrors, Protocol, frame_errors, get_protocol
 from .regressed_joints import RegressedJoints, load_regressors
 from .report import EvaluationResult, Score, score_frames
@@ -17,9 +19,11 @@ __all__ = [
     'EvaluationResult',
     'FrameErrors',
     'JointRegressorMetric',
+    'Predictions',
     'Protocol',
     'RegressedJoints',
     'Score',
+    'evaluate',
     'frame_errors',
     'get_protocol',
     'load_regressors',
@@ -27,6 +31,8 @@ __all__ = [
     'mpjpe_per_joint',
     'pa_mpjpe',
     'pa_mpjpe_per_joint',
+    'predictions_from',
     'procrustes_align',
+    'read_predictions',
     'score_frames',
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -280,6 +280,18 @@ class JointRegressorMetric(BaseMetric):
         frames = sum(len(record.get('key', 'x')) for record in results)
         return self._metrics(_merged([results], frames), frames)
 
+    def finish(self, progress: Callable[[int, int], None] | None = None) -> EvaluationResult:
+        """The result of what :meth:`process` took, without a Runner; empties ``results``.
+
+        Args:
+            progress: called with the frames computed so far and their number.
+        """
+        frames = sum(len(record.get('key', 'x')) for record in self.results)
+        merged = _merged([self.results], frames)
+        self.results.clear()
+        self.result = self._evaluated(merged, progress)
+        return self.result
+
     def _metrics(self, frames: _Frames, size: int) -> dict[str, float]:
         if len(frames) + len(frames.skipped) < size:
             print_log(
@@ -295,10 +307,12 @@ class JointRegressorMetric(BaseMetric):
             print_log(f'Wrote {self.out_file}', logger='current')
         return self.result.metrics()
 
-    def _evaluated(self, frames: _Frames) -> EvaluationResult:
+    def _evaluated(
+        self, frames: _Frames, progress: Callable[[int, int], None] | None = None
+    ) -> EvaluationResult:
         joints = frames.joints
         if joints is None:
-            joints = self.joints.from_parameters(frames.parameters)
+            joints = self.joints.from_parameters(frames.parameters, progress)
         groups = self._groups(frames)
         scores: list[Score] = []
         for protocol in self.protocols.values():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -158,11 +158,16 @@ class RegressedJoints:
         joints = (self._weight @ columns).reshape(len(self.names), -1, count, 3)
         return joints.transpose(2, 0, 1, 3)
 
-    def from_parameters(self, parameters: Mapping[str, np.ndarray]) -> np.ndarray:
+    def from_parameters(
+        self,
+        parameters: Mapping[str, np.ndarray],
+        progress: Callable[[int, int], None] | None = None,
+    ) -> np.ndarray:
         """Joints (N, R, J, 3), metres, of ``global_orient``, ``body_pose``, ``betas``, ``transl``.
 
         Args:
             parameters: as :class:`mmjrr.body_models.SMPL` takes them, (N, ...) each.
+            progress: called with the frames computed so far and their number. Default None.
         """
         if self._body is None:
             raise ValueError(
@@ -176,6 +181,8 @@ class RegressedJoints:
                 rows = slice(start, start + _CHUNK)
                 part = {k: torch.from_numpy(v[rows]).double() for k, v in parameters.items()}
                 joints[rows] = self.from_selected(self._body(**part).vertices.numpy())
+                if progress is not None:
+                    progress(min(start + _CHUNK, count), count)
         return joints
 
 

@@ -105,6 +105,7 @@ class EvaluationResult:
         protocols: the protocols by name.
         frames: frames evaluated (a protocol's cameras may leave fewer).
         skipped: names of frames that had no prediction.
+        unmatched: names of predictions that belong to no annotated frame.
         title: what was evaluated.
         provenance: regressors' checksums and cleaning, protocols, versions.
     """
@@ -113,6 +114,7 @@ class EvaluationResult:
     protocols: Mapping[str, Protocol]
     frames: int
     skipped: tuple[str, ...] = ()
+    unmatched: tuple[str, ...] = ()
     title: str = ''
     provenance: dict[str, Any] = field(default_factory=dict)
 
@@ -138,9 +140,13 @@ class EvaluationResult:
         for name, protocol in self.protocols.items():
             blocks.append(self._overall(name, protocol))
             blocks += [self._breakdown(name, kind) for kind in by if self.select(name, kind)]
-        if self.skipped:
-            shown = ', '.join(self.skipped[:3]) + (', ...' if len(self.skipped) > 3 else '')
-            blocks.append(f'{len(self.skipped)} frames had no prediction: {shown}')
+        for names, what in (
+            (self.skipped, 'frames had no prediction'),
+            (self.unmatched, 'predictions belong to no frame that is evaluated'),
+        ):
+            if names:
+                shown = ', '.join(names[:3]) + (', ...' if len(names) > 3 else '')
+                blocks.append(f'{len(names)} {what}: {shown}')
         return '\n\n'.join(blocks)
 
     def _overall(self, name: str, protocol: Protocol) -> str:
@@ -173,6 +179,7 @@ class EvaluationResult:
             'unit': 'mm',
             'frames': self.frames,
             'skipped': list(self.skipped),
+            'unmatched': list(self.unmatched),
             'metrics': {key: _number(value) for key, value in self.metrics().items()},
             'scores': [
                 {key: _number(value) for key, value in asdict(score).items()}
@@ -182,8 +189,17 @@ class EvaluationResult:
         }
 
     def to_dataframe(self) -> Any:
-        """The scores as a pandas ``DataFrame``, a row each."""
-        import pandas
+        """The scores as a pandas ``DataFrame``, a row each.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise ImportError(
+                'to_dataframe() needs pandas: pip install pandas; to_dict() does without'
+            ) from error
 
         return pandas.DataFrame([asdict(score) for score in self.scores])
 

@@ -1,0 +1,261 @@
+"""``mmjrr.evaluate``: the digits of the Runner, frames matched by name, everything counted."""
+
+from __future__ import annotations
+
+import builtins
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+
+import mmjrr
+from mmjrr.body_models import free_body
+from mmjrr.datasets import H36MFitsDataset
+from mmjrr.errors import DataError
+from mmjrr.evaluation import PROTOCOLS, predictions_from
+from mmjrr.evaluation.evaluate import EXCLUDED, TEST_ANNOTATION, match_names
+from mmjrr.regressors import JointRegressor
+
+ROOT = Path(__file__).resolve().parents[2]
+PROTOCOL = ['paper', 'spin-p1', 'spin-p2']
+
+
+@pytest.fixture(scope='module')
+def stored(tiny_set: Path) -> dict[str, np.ndarray]:
+    with np.load(tiny_set / 'fits' / 'spin_like_test.npz') as file:
+        return {name: file[name] for name in ('imgname', 'pose', 'betas')}
+
+
+@pytest.fixture(scope='module')
+def regressors(tiny_set: Path) -> dict[str, str]:
+    return {'J_std': str(tiny_set / 'regressors' / 'J_std.npy'), 'true': 'free_body_h36m'}
+
+
+@pytest.fixture(scope='module')
+def result(tiny_set: Path, stored: dict, regressors: dict) -> Any:
+    return mmjrr.evaluate(stored, tiny_set, regressors, PROTOCOL)
+
+
+def test_the_numbers_are_the_runners_and_the_commands_to_the_last_digit(
+    tiny_set: Path, regressors: dict, result: Any, tmp_path: Path, one_thread: dict[str, str]
+) -> None:
+    file = tiny_set / 'fits' / 'spin_like_test.npz'
+    config = Config.fromfile(str(ROOT / 'configs/evaluation/stored-spin-like_synthetic.py'))
+    config.test_dataloader.dataset.data_root = str(tiny_set)
+    config.test_dataloader.batch_size = 3
+    config.model.predictions = str(file)
+    config.test_evaluator.update(
+        regressors=regressors, protocol=PROTOCOL, out_file=str(tmp_path / 'runner.json')
+    )
+    config.dump(str(tmp_path / 'config.py'))
+    for command in (
+        ['tools/test.py', str(tmp_path / 'config.py'), '--work-dir', str(tmp_path / 'work')],
+        ['tools/eval_predictions.py', str(file), '--annotations', str(tiny_set),
+         '--regressor', *(f'{k}={v}' for k, v in regressors.items()),
+         '--protocol', *PROTOCOL, '--out', str(tmp_path / 'command.json')],
+    ):  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, *command], cwd=ROOT, env=one_thread, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+    runner, command_ = (
+        json.loads((tmp_path / f'{name}.json').read_text()) for name in ('runner', 'command')
+    )
+    python = json.loads(json.dumps(result.to_dict()))
+    assert runner['scores'] == command_['scores'] == python['scores']
+    assert runner['metrics'] == python['metrics']
+    assert len(python['metrics']) == 2 * 2 * len(PROTOCOL)
+
+
+def test_it_is_the_mean_distance_from_the_annotation(
+    tiny_set: Path, stored: dict, result: Any
+) -> None:
+    """From the whole mesh, without the package's own metric."""
+    pose, betas = torch.from_numpy(stored['pose']), torch.from_numpy(stored['betas'])
+    vertices = free_body()(betas, pose[:, 3:], pose[:, :3]).vertices
+    joints = JointRegressor.load('free_body_h36m')(vertices).numpy()
+    with np.load(tiny_set / TEST_ANNOTATION) as file:
+        assert file['imgname'].tolist() == stored['imgname'].tolist()
+        target = file['S'][..., :3]
+    error = (joints - joints[:, :1]) - (target - target[:, :1])
+    expected = 1000 * np.linalg.norm(error, axis=-1).mean()
+    assert result.metrics()['true/paper/MPJPE'] == pytest.approx(expected, rel=1e-5)
+
+
+def test_vertices_give_what_their_parameters_give(
+    tiny_set: Path, stored: dict, regressors: dict, result: Any
+) -> None:
+    pose, betas = torch.from_numpy(stored['pose']), torch.from_numpy(stored['betas'])
+    vertices = free_body()(betas, pose[:, 3:], pose[:, :3]).vertices.numpy()
+    for unit, scale in (('m', 1), ('mm', 1000)):
+        found = mmjrr.evaluate(
+            {'imgname': stored['imgname'], 'vertices': scale * vertices},
+            tiny_set,
+            regressors,
+            PROTOCOL,
+            unit=unit,
+        )
+        assert found.metrics() == pytest.approx(result.metrics(), abs=1e-3)
+    with pytest.raises(ValueError, match="prediction_unit='mm'"):
+        mmjrr.evaluate(
+            {'imgname': stored['imgname'], 'vertices': 1000 * vertices}, tiny_set, regressors
+        )
+
+
+def test_order_and_folders_of_names_do_not_matter_and_order_alone_must_be_asked_for(
+    tiny_set: Path, stored: dict, regressors: dict, result: Any
+) -> None:
+    turned = {name: values[::-1] for name, values in stored.items()}
+    turned['imgname'] = np.array([f'/data/crops/{Path(n).stem}.png' for n in turned['imgname']])
+    assert mmjrr.evaluate(turned, tiny_set, regressors, PROTOCOL).scores == result.scores
+    nameless = {'pose': stored['pose'], 'betas': stored['betas']}
+    with pytest.raises(DataError, match=r"no image names.*match='order'"):
+        mmjrr.evaluate(nameless, tiny_set, regressors)
+    found = mmjrr.evaluate(nameless, tiny_set, regressors, PROTOCOL, match='order')
+    assert found.scores == result.scores
+    short = {name: values[1:] for name, values in nameless.items()}
+    with pytest.raises(DataError, match=r'7 bodies for 8 frames'):
+        mmjrr.evaluate(short, tiny_set, regressors, match='order')
+
+
+def test_order_counts_from_the_whole_annotation_where_sequences_are_left_out(
+    tiny_set: Path, stored: dict, regressors: dict
+) -> None:
+    camera = Path(stored['imgname'][0]).parent.name
+    named = mmjrr.evaluate(stored, tiny_set, regressors, exclude_sequences=[camera])
+    nameless = {'pose': stored['pose'], 'betas': stored['betas']}
+    ordered = mmjrr.evaluate(
+        nameless, tiny_set, regressors, match='order', exclude_sequences=[camera]
+    )
+    assert ordered.scores == named.scores
+    count = sum(Path(name).parent.name == camera for name in stored['imgname'])
+    assert (named.frames, len(named.unmatched)) == (8 - count, count)
+    assert named.provenance['annotations']['predictions_left_out'] == count
+
+
+def test_unmatched_frames_of_both_sides_are_counted_and_listed(
+    tiny_set: Path, stored: dict, regressors: dict
+) -> None:
+    content = {name: values[2:] for name, values in stored.items()}
+    content['imgname'] = content['imgname'].copy()
+    content['imgname'][0] = 'elsewhere/image_1.jpg'
+    found = mmjrr.evaluate(content, tiny_set, regressors)
+    assert found.frames == 5
+    assert sorted(found.skipped) == sorted(stored['imgname'][:3])
+    assert found.unmatched == ('elsewhere/image_1.jpg',)
+    assert '3 frames had no prediction: S9' in str(found)
+    assert '1 predictions belong to no frame that is evaluated: elsewhere' in str(found)
+    rest = {name: values[:2] for name, values in stored.items()}
+    alone = {name: values[3:] for name, values in stored.items()}
+    both = mmjrr.evaluate([alone, rest], tiny_set, regressors)
+    assert (both.frames, both.unmatched, len(both.skipped)) == (7, (), 1)
+    with pytest.raises(DataError, match='and 0 more images have predictions'):
+        mmjrr.evaluate([alone, {n: v[3:4] for n, v in stored.items()}], tiny_set, regressors)
+    with pytest.raises(DataError, match=r"none of 1 .*'x.jpg'.*'S9/.*--match order"):
+        one = {name: values[:1] for name, values in stored.items()}
+        mmjrr.evaluate({**one, 'imgname': ['x.jpg']}, tiny_set, regressors)
+
+
+def test_names_match_by_their_folders_where_the_files_names_are_not_enough() -> None:
+    found = ['/root/cam1/0001.jpg', '/root/cam2/0001.jpg', 'cam2/0002.png']
+    wanted = ['images/cam2/0001.png', 'images/cam1/0001.png', 'cam1/0002.png', 'cam1/0003.png']
+    assert match_names(found, wanted).tolist() == [1, 0, 2, -1]
+    with pytest.raises(DataError, match=r'mine: .*0001.png has 2 predictions.*keep one'):
+        match_names(['a/0001.jpg', 'b/0001.jpg'], ['c/0001.png'], 'mine')
+
+
+def test_sequences_with_names_and_matrices(
+    tiny_set: Path, stored: dict, regressors: dict, result: Any
+) -> None:
+    from mmjrr.body_models.rotations import axis_angle_to_matrix
+
+    matrices = axis_angle_to_matrix(torch.from_numpy(stored['pose']).reshape(8, 24, 3).double())
+    found = mmjrr.evaluate(
+        {
+            'imgname': stored['imgname'].reshape(2, 4),
+            'pose': matrices.reshape(2, 4, 24, 3, 3).numpy(),
+            'betas': stored['betas'].reshape(2, 4, 10),
+        },
+        tiny_set,
+        regressors,
+        PROTOCOL,
+    )
+    assert found.metrics() == pytest.approx(result.metrics(), abs=1e-3)
+
+
+def test_parameters_need_a_body_and_annotations_a_file(
+    tiny_set: Path, stored: dict, regressors: dict, tmp_path: Path, result: Any
+) -> None:
+    weight = np.zeros((17, 6890), np.float32)
+    weight[range(17), range(17)] = 1
+    plain = JointRegressor(torch.from_numpy(weight), 'mmpose', 'smpl')
+    with pytest.raises(ValueError, match=r"SMPL parameters.*'free_body' is the free one"):
+        mmjrr.evaluate(stored, tiny_set, plain)
+    with pytest.raises(FileNotFoundError, match='SMPL_NEUTRAL'):
+        mmjrr.evaluate(stored, tiny_set, plain, body_model=tmp_path)
+    with pytest.raises(FileNotFoundError, match='h36m_test.npz'):
+        mmjrr.evaluate(stored, tmp_path, regressors)
+    with pytest.raises(ValueError, match='annotations: found int'):
+        mmjrr.evaluate(stored, 5, regressors)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match='predictions: found none'):
+        mmjrr.evaluate([], tiny_set, regressors)
+    with pytest.raises(ValueError, match="match: found 'nome'"):
+        mmjrr.evaluate(stored, tiny_set, regressors, match='nome')
+    broken = {**stored, 'betas': stored['betas'].copy()}
+    broken['betas'][3, 1] = np.nan
+    with pytest.raises(ValueError, match=rf'{stored["imgname"][3]}: pred_betas: found NaN'):
+        mmjrr.evaluate(broken, tiny_set, regressors)
+    data_set = H36MFitsDataset(TEST_ANNOTATION, str(tiny_set), test_mode=True)
+    found = mmjrr.evaluate(
+        predictions_from(stored), data_set, regressors, PROTOCOL, body_model='free_body'
+    )
+    assert found.scores == result.scores
+
+
+def test_what_is_left_out_is_what_the_configs_leave_out() -> None:
+    config = Config.fromfile(str(ROOT / 'configs/_base_/h36m_evaluation.py'))
+    assert tuple(config.test_dataloader.dataset.exclude_sequences) == EXCLUDED
+    assert config.test_dataloader.dataset.ann_file == TEST_ANNOTATION
+
+
+def test_the_result_is_a_table_a_dict_a_file_and_a_dataframe(
+    result: Any, stored: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved = json.loads(result.save(tmp_path / 'result.json').read_text())
+    assert saved['metrics'] == result.metrics()
+    about = saved['provenance']
+    assert about['predictions'][0]['layout'] == 'spin'
+    assert about['predictions'][0]['bodies'] == about['predictions'][0]['matched'] == 8
+    assert len(about['annotations']['sha256']) == 64
+    assert set(about['regressors']) == {'J_std', 'true'} and about['versions']['mmjrr']
+    rows = result.save(tmp_path / 'result.csv').read_text().splitlines()
+    assert len(rows) == 1 + len(result.scores)
+    text = str(result)
+    for protocol in PROTOCOL:
+        assert f'protocol {protocol} ({PROTOCOLS[protocol].summary})' in text
+    assert f'{result.metrics()["true/paper/MPJPE"]:.1f}' in text
+
+    load = builtins.__import__
+
+    def without_pandas(name: str, *arguments: Any, **more: Any) -> Any:
+        if name.split('.')[0] == 'pandas':
+            raise ImportError('No module named pandas')
+        return load(name, *arguments, **more)
+
+    monkeypatch.setattr(builtins, '__import__', without_pandas)
+    with pytest.raises(ImportError, match='pip install pandas'):
+        result.to_dataframe()
+
+
+def test_the_dataframe_has_a_row_for_each_score(result: Any) -> None:
+    pytest.importorskip('pandas', reason='the dataframe needs pandas')
+    frame = result.to_dataframe()
+    assert len(frame) == len(result.scores)
+    chosen = frame[(frame.by == 'all') & (frame.protocol == 'paper') & (frame.regressor == 'true')]
+    assert chosen.mpjpe.item() == result.metrics()['true/paper/MPJPE']

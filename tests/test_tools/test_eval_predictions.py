@@ -1,0 +1,135 @@
+"""``tools/eval_predictions.py``: what it prints and writes, and what it says when it cannot."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from mmjrr.regressors import JointRegressor
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope='module')
+def tool() -> ModuleType:
+    spec = importlib.util.spec_from_file_location(
+        'eval_predictions', ROOT / 'tools' / 'eval_predictions.py'
+    )
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope='module')
+def files(tiny_set: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """SPIN's layout whole and in two halves; a layout of nobody's."""
+    folder = tmp_path_factory.mktemp('predictions')
+    with np.load(tiny_set / 'fits' / 'spin_like_test.npz') as file:
+        content = {name: file[name] for name in ('imgname', 'pose', 'betas')}
+    np.savez(folder / 'first.npz', **{name: value[:3] for name, value in content.items()})
+    np.savez(folder / 'second.npz', **{name: value[3:] for name, value in content.items()})
+    rows = {
+        'who': content['imgname'].tolist(),
+        'out': {'theta': content['pose'].tolist(), 'beta': content['betas'].tolist()},
+    }
+    (folder / 'mine.json').write_text(json.dumps(rows))
+    found = {path.stem: str(path) for path in folder.iterdir()}
+    return {**found, 'whole': str(tiny_set / 'fits' / 'spin_like_test.npz')}
+
+
+@pytest.fixture
+def run(tool: ModuleType, tiny_set: Path, capsys: pytest.CaptureFixture[str]):
+    def run(*arguments: str, regressor: str = 'free_body_h36m') -> str:
+        tool.main([*arguments, '--annotations', str(tiny_set), '--regressor', regressor])
+        return capsys.readouterr().out
+
+    return run
+
+
+def rows(output: str) -> list[str]:
+    return [line for line in output.splitlines() if line.startswith('free_body_h36m ')]
+
+
+def test_several_files_are_parts_and_named_ones_are_sets(run, files, tmp_path) -> None:
+    whole = run(files['whole'], '--out', str(tmp_path / 'whole.json'))
+    assert "spin_like_test.npz: SPIN's layout; 8 bodies, parameters" in whole
+    assert '8 of 8 annotated frames have a prediction (matched by name)' in whole
+    parts = run(files['first'], files['second'])
+    assert rows(parts) == rows(whole) and len(rows(whole)) == 1
+    assert "first.npz, second.npz: SPIN's layout; 8 bodies" in parts
+    sets = run(
+        f'one={files["first"]}', f'two={files["second"]}', f'one={files["second"]}',
+        '--out', str(tmp_path / 'sets.json'), '--protocol', 'paper', 'spin-p1', '--by', 'joint',
+    )  # fmt: skip
+    assert '3 of 8' not in sets and '5 of 8' in sets and '8 of 8' in sets
+    assert 'By joint, protocol spin-p1' in sets
+    saved = {
+        name: json.loads((tmp_path / f'sets.{name}.json').read_text()) for name in ('one', 'two')
+    }
+    assert saved['two']['frames'] == 5 and saved['two']['title'] == 'two'
+    whole_metrics = json.loads((tmp_path / 'whole.json').read_text())['metrics']
+    assert whole_metrics.items() <= saved['one']['metrics'].items()
+
+
+def test_fields_may_be_named(run, files) -> None:
+    named = run(
+        files['mine'],
+        '--fields',
+        'imgname=who',
+        'pose=out.theta',
+        'betas=out.beta',
+        '--match',
+        'name',
+    )
+    assert 'mine.json: the fields that were named; 8 bodies' in named
+    assert rows(named) == rows(run(files['whole']))
+
+
+def test_what_did_not_match_is_written_out(run, files, tmp_path) -> None:
+    found = run(files['first'], '--unmatched-out', str(tmp_path / 'unmatched.txt'))
+    assert '5 frames had no prediction' in found
+    lines = (tmp_path / 'unmatched.txt').read_text().splitlines()
+    with np.load(files['second']) as second:
+        names = sorted(second['imgname'].tolist())
+    assert lines == [f'first\tno prediction\t{name}' for name in names]
+
+
+def test_a_regressors_order_is_said_where_its_file_does_not(run, files, tmp_path) -> None:
+    regressor = JointRegressor.load('free_body_h36m')
+    plain = tmp_path / 'J.npy'
+    np.save(plain, regressor.reorder('spin').weight.numpy())
+    said = ('--joint-order', 'spin', '--body-model', 'free_body')
+    found = run(files['whole'], *said, regressor=f'free_body_h36m={plain}')
+    assert rows(found) == rows(run(files['whole']))
+    with pytest.raises(SystemExit, match=r'error: .*J.npy.*joint_order'):
+        run(files['whole'], regressor=str(plain))
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['nothing.npz'], 'no such file: nothing.npz'),
+        (['a=nothing.npz'], 'no such file: nothing.npz'),
+        (['{whole}', '--out', 'result.txt'], 'result.txt: expected a path ending in .json'),
+        (['{whole}', '--protocol', 'papr'], "unknown protocol 'papr'; known"),
+        (['{whole}', '--fields', 'pose'], '--fields: found .pose., expected NAME=VALUE'),
+        (['{mine}'], 'no layout that is known.*--fields imgname='),
+        (['{first}', '--match', 'order'], '3 bodies for 8 frames'),
+        (['{whole}', '--layout', 'vibe'], "is not of the layout 'vibe'"),
+    ],
+)  # fmt: skip
+def test_it_says_in_one_line_what_is_wrong(run, files, arguments, message) -> None:
+    with pytest.raises(SystemExit, match=f'error: .*{message}') as raised:
+        run(*(argument.format(**files) for argument in arguments))
+    assert '\n' not in str(raised.value)
+
+
+def test_an_unknown_regressor_is_named_before_anything_is_read(run, files) -> None:
+    with pytest.raises(SystemExit, match=r"error: 'J_best' is neither a file nor a name"):
+        run(files['whole'], regressor='J_best')

@@ -1,0 +1,211 @@
+"""Evaluate stored predictions of any model with any joint regressors.
+
+    python tools/eval_predictions.py results.npz --annotations data/h36m \\
+        --regressor J_std J_opt --protocol paper spin-p1 --body-model data/smpl --out results.json
+
+Several FILES are parts of one set of predictions; those given as NAME=FILE are sets of their own
+(one name several times: parts of that set). Formats, layouts and --fields:
+docs/evaluate_your_model.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from mmjrr.evaluation import PROTOCOLS, EvaluationResult, evaluate, load_regressors
+from mmjrr.evaluation.evaluate import EXCLUDED
+from mmjrr.evaluation.predictions_layouts import FIELDS, LAYOUTS
+from mmjrr.evaluation.report import BREAKDOWNS, check_result_path
+from mmjrr.fileio import atomic_write
+from mmjrr.regressors.zoo import ZOO
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('files', nargs='+', metavar='FILE', help='results: FILE or NAME=FILE')
+    parser.add_argument(
+        '--annotations',
+        required=True,
+        help="MMPose's Human3.6M npz, or the folder with annotation_body3d/fps10/h36m_test.npz",
+    )
+    parser.add_argument(
+        '--regressor',
+        nargs='+',
+        required=True,
+        metavar='J',
+        help=f'one or several of {", ".join(ZOO)}, or FILE, or NAME=FILE',
+    )
+    parser.add_argument(
+        '--joint-order',
+        help="order of the rows of regressor files that do not say theirs: 'spin' or 'mmpose'",
+    )
+    parser.add_argument(
+        '--protocol', nargs='+', default=['paper'], help=f'some of {", ".join(PROTOCOLS)}'
+    )
+    parser.add_argument(
+        '--body-model',
+        help="for stored parameters: a SMPL file or folder, or 'free_body'; default: the free "
+        'body where the regressors are for it',
+    )
+    parser.add_argument(
+        '--layout', default='auto', choices=['auto', *(layout.name for layout in LAYOUTS)]
+    )
+    parser.add_argument(
+        '--fields',
+        nargs='+',
+        default=[],
+        metavar='FIELD=PATH',
+        help=f'where fields are, as body_pose=out.theta; fields: {", ".join(FIELDS)}',
+    )
+    parser.add_argument(
+        '--name-format',
+        help="image names from frame numbers, as '{folder}_{number:06d}' ({frame} is from 0)",
+    )
+    parser.add_argument(
+        '--match',
+        default='name',
+        choices=['name', 'order'],
+        help='how bodies find their frames: by image name, or in the order of the annotation',
+    )
+    parser.add_argument('--unit', default='m', choices=['m', 'mm'], help='of stored vertices')
+    parser.add_argument(
+        '--exclude',
+        nargs='*',
+        default=list(EXCLUDED),
+        metavar='SEQUENCE',
+        help=f'sequences to leave out; default {" ".join(EXCLUDED)}, which has no images',
+    )
+    parser.add_argument(
+        '--by', nargs='+', default=[], choices=BREAKDOWNS, help='further tables to print'
+    )
+    parser.add_argument(
+        '--out',
+        type=Path,
+        help='.json or .csv for all results; of several sets, OUT.NAME.json each',
+    )
+    parser.add_argument(
+        '--unmatched-out', type=Path, help='text file for the names of what did not match'
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    try:
+        run(args)
+    except (ValueError, OSError, ImportError) as error:
+        sys.exit(f'error: {error}')
+
+
+def run(args: argparse.Namespace) -> None:
+    sets = named_sets(args.files)
+    if args.out is not None:
+        check_result_path(args.out)
+    fields = dict(pair(text, '--fields') for text in args.fields)
+    regressors = load_regressors(
+        chosen_regressors(args.regressor, args.joint_order, args.body_model)
+    )
+    lines: list[str] = []
+    for name, files in sets.items():
+        result = evaluate(
+            files,
+            args.annotations,
+            regressors,
+            args.protocol,
+            body_model=args.body_model,
+            layout=args.layout,
+            fields=fields or None,
+            name_format=args.name_format,
+            match=args.match,
+            unit=args.unit,
+            exclude_sequences=args.exclude or None,
+            title=name,
+            progress=True,
+        )
+        print(f'{what_was_read(result)}\n\n{result.format(args.by)}\n')
+        lines += [f'{name}\tno prediction\t{image}' for image in result.skipped]
+        lines += [f'{name}\tnot annotated\t{image}' for image in result.unmatched]
+        if args.out is not None:
+            out = args.out
+            if len(sets) > 1:
+                out = out.with_name(f'{out.stem}.{name}{out.suffix}')
+            print(f'Wrote {result.save(out)}')
+    if args.unmatched_out is not None:
+        with atomic_write(args.unmatched_out) as temporary:
+            temporary.write_text(''.join(f'{line}\n' for line in lines), encoding='utf-8')
+        print(f'Wrote {args.unmatched_out} ({len(lines)} names)')
+
+
+def what_was_read(result: EvaluationResult) -> str:
+    """Which layout each file was taken for, and how many frames matched."""
+    about = {layout.name: layout.about for layout in LAYOUTS}
+    groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for part in result.provenance['predictions']:
+        groups.setdefault((part['layout'], part['kind'], *part['notes']), []).append(part)
+    lines = []
+    for (layout, kind, *notes), parts in groups.items():
+        files = (
+            ', '.join(part['file'] for part in parts) if len(parts) < 4 else f'{len(parts)} files'
+        )
+        bodies = sum(part['bodies'] for part in parts)
+        how = about.get(layout, 'the fields that were named')
+        lines += [f'{files}: {how}; {bodies} bodies, {kind}', *(f'  {note}' for note in notes)]
+    annotations, how = result.provenance['annotations'], result.provenance['arguments']['match']
+    lines.append(
+        f'{result.frames} of {annotations["frames"]} annotated frames have a prediction '
+        f'(matched by {how})'
+    )
+    if annotations['predictions_left_out']:
+        lines.append(
+            f'{annotations["predictions_left_out"]} predictions are of sequences that are left out'
+        )
+    return '\n'.join(lines)
+
+
+def named_sets(texts: list[str]) -> dict[str, list[Path]]:
+    """Files of each set by its name."""
+    sets: dict[str, list[Path]] = {}
+    unnamed = Path(texts[0]).stem
+    for text in texts:
+        name, path = (unnamed, text) if Path(text).is_file() or '=' not in text else pair(text)
+        sets.setdefault(name, []).append(Path(path))
+    missing = [str(path) for paths in sets.values() for path in paths if not path.is_file()]
+    if missing:
+        raise FileNotFoundError(f'no such file: {", ".join(missing)}')
+    return sets
+
+
+def chosen_regressors(
+    texts: list[str], joint_order: str | None = None, body_model: str | None = None
+) -> list[dict[str, Any]]:
+    """Arguments of :func:`load_regressors`; order and body for files without a sidecar."""
+    chosen: list[dict[str, Any]] = []
+    for text in texts:
+        entry: dict[str, Any] = {'path': text}
+        if '=' in text and not Path(text).is_file():
+            entry['name'], entry['path'] = pair(text)
+        file = Path(entry['path'])
+        if file.is_file() and not file.with_suffix('.json').is_file():
+            if joint_order is not None:
+                entry['joint_order'] = joint_order
+            if body_model == 'free_body':
+                entry['body_model'] = body_model
+        chosen.append(entry)
+    return chosen
+
+
+def pair(text: str, option: str = 'FILE') -> tuple[str, str]:
+    """``NAME=VALUE`` in two."""
+    name, equals, value = text.partition('=')
+    if not (name and equals and value):
+        raise ValueError(f'{option}: found {text!r}, expected NAME=VALUE')
+    return name, value
+
+
+if __name__ == '__main__':
+    main()
