@@ -1,0 +1,210 @@
+"""The network of HMR as SPIN has it: ResNet-50, then a regressor that corrects itself.
+
+Kanazawa et al., "End-to-end Recovery of Human Shape and Pose", CVPR 2018, Section 3.2; with 6D
+rotations: Kolotouros et al., "Learning to Reconstruct 3D Human Pose and Shape via Model-fitting in
+the Loop", ICCV 2019, Section 3.2.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import relu
+
+from mmjrr.body_models.rotations import rot6d_to_matrix
+from mmjrr.errors import DataError
+from mmjrr.registry import MODELS
+
+from .mesh_estimator import MeshEstimator
+
+FEATURES = 2048
+POSE_6D = 24 * 6
+NUM_BETAS = 10
+
+
+class ResNet50Features(nn.Module):
+    """Image features of He et al., "Deep Residual Learning", CVPR 2016, Table 1 (50 layers).
+
+    Layers have the names that torchvision, and SPIN's file, give them.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
+        self.bn1 = nn.BatchNorm2d(64)
+        self.layer1 = _stage(64, 64, blocks=3, stride=1)
+        self.layer2 = _stage(256, 128, blocks=4, stride=2)
+        self.layer3 = _stage(512, 256, blocks=6, stride=2)
+        self.layer4 = _stage(1024, 512, blocks=3, stride=2)
+
+    def forward(self, images: Tensor) -> Tensor:  # (N, 3, H, W) -> (N, 2048)
+        """Features, averaged over the image."""
+        out = relu(self.bn1(self.conv1(images)))
+        out = nn.functional.max_pool2d(out, 3, stride=2, padding=1)
+        out = self.layer4(self.layer3(self.layer2(self.layer1(out))))
+        return out.mean((2, 3))
+
+
+class _Bottleneck(nn.Module):
+    def __init__(self, width_in: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(width_in, width, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, stride=stride, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv3 = nn.Conv2d(width, 4 * width, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(4 * width)
+        self.downsample: nn.Module | None = None
+        if stride != 1 or width_in != 4 * width:
+            self.downsample = nn.Sequential(
+                nn.Conv2d(width_in, 4 * width, 1, stride=stride, bias=False),
+                nn.BatchNorm2d(4 * width),
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = relu(self.bn1(self.conv1(x)))
+        out = relu(self.bn2(self.conv2(out)))
+        out = self.bn3(self.conv3(out))
+        return relu(out + (x if self.downsample is None else self.downsample(x)))
+
+
+def _stage(width_in: int, width: int, blocks: int, stride: int) -> nn.Sequential:
+    first = _Bottleneck(width_in, width, stride)
+    return nn.Sequential(first, *(_Bottleneck(4 * width, width, 1) for _ in range(blocks - 1)))
+
+
+class IterativeRegressor(nn.Module):
+    """Pose, shape and camera from features, corrected ``num_iters`` times from a first guess.
+
+    Args:
+        mean_params: SPIN's ``smpl_mean_params.npz``, the first guess: ``pose`` (144,) in 6D,
+            ``shape`` (10,), ``cam`` (3,). Default None: the weights' file has it.
+        num_iters: corrections. Default 3.
+    """
+
+    def __init__(self, mean_params: str | Path | None = None, num_iters: int = 3) -> None:
+        super().__init__()
+        self.num_iters = num_iters
+        self.fc1 = nn.Linear(FEATURES + POSE_6D + NUM_BETAS + 3, 1024)
+        self.drop1 = nn.Dropout()
+        self.fc2 = nn.Linear(1024, 1024)
+        self.drop2 = nn.Dropout()
+        self.decpose = nn.Linear(1024, POSE_6D)
+        self.decshape = nn.Linear(1024, NUM_BETAS)
+        self.deccam = nn.Linear(1024, 3)
+        for name, value in load_mean_params(mean_params).items():
+            self.register_buffer(name, value[None])
+
+    def forward(
+        self, features: Tensor, init_pose: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """6D pose (N, 144), betas (N, 10), camera (N, 3) from features (N, 2048)."""
+        count = len(features)
+        pose = self.init_pose.expand(count, -1) if init_pose is None else init_pose
+        betas = self.init_shape.expand(count, -1)
+        camera = self.init_cam.expand(count, -1)
+        for _ in range(self.num_iters):
+            hidden = self.drop1(self.fc1(torch.cat([features, pose, betas, camera], dim=1)))
+            hidden = self.drop2(self.fc2(hidden))
+            pose = pose + self.decpose(hidden)
+            betas = betas + self.decshape(hidden)
+            camera = camera + self.deccam(hidden)
+        return pose, betas, camera
+
+
+#: Names of the first guess, as regressor and file have them, and its sizes.
+MEAN_PARAMS = {
+    'init_pose': ('pose', POSE_6D),
+    'init_shape': ('shape', NUM_BETAS),
+    'init_cam': ('cam', 3),
+}
+
+
+def load_mean_params(path: str | Path | None) -> dict[str, Tensor]:
+    """``init_pose`` (144,), ``init_shape`` (10,), ``init_cam`` (3,), float32; zero without a file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        DataError: it is broken, or an array is missing or of another shape.
+    """
+    if path is None:
+        return {name: torch.zeros(size) for name, (_, size) in MEAN_PARAMS.items()}
+    if not Path(path).is_file():
+        raise FileNotFoundError(
+            f"{path}: no such file; SPIN's smpl_mean_params.npz comes with its data, "
+            'https://github.com/nkolot/SPIN#fetch-data'
+        )
+    found = {}
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            raw = {key: file[key] for key in file.files}
+    except Exception as error:  # NumPy raises many kinds for a broken file
+        raise DataError(f'{path}: not a readable npz file ({error})') from error
+    for name, (key, size) in MEAN_PARAMS.items():
+        if key not in raw or raw[key].shape != (size,):
+            shape = raw[key].shape if key in raw else 'nothing'
+            raise DataError(f'{path}: {key}: found {shape}, expected ({size},)')
+        found[name] = torch.from_numpy(raw[key].astype(np.float32))
+    return found
+
+
+@MODELS.register_module()
+class SPIN(MeshEstimator):
+    """SPIN (Kolotouros et al., ICCV 2019), frame by frame; takes ``model_checkpoint.pt``.
+
+    Args:
+        mean_params: SPIN's ``smpl_mean_params.npz``. Default None: the checkpoint has it.
+        kwargs: as :class:`MeshEstimator` has them.
+    """
+
+    def __init__(self, mean_params: str | Path | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.has_mean_params = mean_params is not None
+        self.backbone = ResNet50Features()
+        self.regressor = IterativeRegressor(mean_params)
+        self.load_checkpoint()
+
+    def estimate(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        features = image_features(self.backbone, inputs).flatten(0, -2)
+        pose, betas, camera = self.regressor(features)
+        return dict(
+            rotations=rot6d_to_matrix(pose.unflatten(1, (24, 6))), betas=betas, camera=camera
+        )
+
+    def rename(self, name: str) -> str | None:
+        return rename_hmr(name)
+
+    def optional_weights(self) -> list[str]:
+        return [f'regressor.{name}' for name in MEAN_PARAMS] if self.has_mean_params else []
+
+
+def rename_hmr(name: str) -> str | None:
+    """Our name of a weight in SPIN's file, where features and regressor are one network."""
+    first = name.split('.')[0]
+    if first == 'smpl':
+        return None
+    if first.startswith(('conv', 'bn', 'layer')):
+        return f'backbone.{name}'
+    return f'regressor.{name}'
+
+
+def image_features(backbone: nn.Module | None, inputs: dict[str, Tensor]) -> Tensor:
+    """``features`` if they are given, else those of ``img``: (N, 2048) or (B, T, 2048).
+
+    Raises:
+        ValueError: there are images only, and no backbone.
+    """
+    if 'features' in inputs:
+        return inputs['features']
+    if backbone is None:
+        raise ValueError(
+            'inputs: found images, but the model was built without pretrained_features, '
+            "SPIN's checkpoint: expected 'features'"
+        )
+    images = inputs['img']
+    features = backbone(images.flatten(0, -4))
+    return features if images.dim() == 4 else features.unflatten(0, images.shape[:2])
