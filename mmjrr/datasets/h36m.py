@@ -24,8 +24,10 @@ from mmjrr.datasets.image_names import (
     parse_image_name,
 )
 from mmjrr.datasets.masks import Masks, area_average_crop
+from mmjrr.datasets.sequences import consecutive
+from mmjrr.datasets.transforms import ROWS_SLACK
 from mmjrr.errors import DataError
-from mmjrr.joints import H36M_BONES, H36M_JOINTS_MMPOSE, swap_sides
+from mmjrr.joints import H36M_BONES, H36M_JOINTS_MMPOSE, reorder_index, swap_sides
 from mmjrr.registry import DATASETS, TRANSFORMS
 from mmjrr.rendering.cameras import PerspectiveCamera, crop_weak_perspective_to_transl
 
@@ -34,9 +36,6 @@ _PARAMETERS = ('global_orient', 'body_pose', 'betas', 'transl')
 _PIXELS_PER_SCALE = 200.0
 #: No person of H36M stands so far (metres) from a camera; millimetres do.
 _FARTHEST = 100.0
-#: Rows by which an image may differ from the camera file: of S7's and S8's images of camera
-#: 55011271 one has 1002 rows and one 1000, while the camera file says 1000 for both.
-_ROWS_SLACK = 2
 #: Attributes with a row for each sample.
 _PER_SAMPLE = (
     '_imgname', '_subject', '_action', '_camera', '_frame', '_center', '_scale', '_keypoints_2d',
@@ -85,7 +84,8 @@ class H36MFitsDataset(Dataset):
         load_mask: Whether items hold the mask's crop. Defaults to False.
         crop_size: Height and width of crops. Defaults to (224, 224).
         bbox_padding: Factor on the box's side. Defaults to 1.0.
-        pipeline: Transforms (configs or callables) of an item's dict. Defaults to ().
+        pipeline: Transforms (configs or callables) of an item's dict, such as those of
+            :mod:`mmjrr.datasets.transforms`, which load and crop images themselves. Defaults to ().
         require: What a sample must have, of ``'fit'`` and ``'mask'``; samples without are dropped,
             counted, logged and reported. Defaults to None: whatever a file is given for, and
             nothing in test mode.
@@ -205,6 +205,18 @@ class H36MFitsDataset(Dataset):
         """Image name of a sample, as the annotation has it."""
         return self._imgname[index].decode()
 
+    def sequences(self, seq_len: int) -> list[list[int]]:
+        """Samples of consecutive frames of one video, at most ``seq_len`` at once.
+
+        :func:`mmjrr.datasets.sequences.consecutive` says where one ends.
+        """
+        names = [parse_image_name(self.imgname(index)) for index in range(len(self))]
+        return consecutive(
+            [f'{name.sequence}.{name.camera}' for name in names],
+            [name.frame for name in names],
+            seq_len,
+        )
+
     def fit_sample(self, index: int) -> dict[str, np.ndarray]:
         """Initial fit and 3D joints of a sample as float32 arrays; reads no image and no mask.
 
@@ -230,12 +242,17 @@ class H36MFitsDataset(Dataset):
             ``{'S1 54138969': {'mean_px': ..., 'max_px': ..., 'frames': ...}}``.
 
         Raises:
-            DataError: left and right are swapped between ``S`` and ``part``, or a mean distance
-                is above the tolerance.
+            DataError: left and right, or the legs alone (as in SPIN's order), are swapped between
+                ``S`` and ``part``, or a mean distance is above the tolerance or no number.
         """
         if not self.cameras:
             raise ValueError('check_projection needs camera_param_file')
-        mirror = [H36M_JOINTS_MMPOSE.index(swap_sides(name)) for name in H36M_JOINTS_MMPOSE]
+        swaps = {
+            'left and right are': [
+                H36M_JOINTS_MMPOSE.index(swap_sides(name)) for name in H36M_JOINTS_MMPOSE
+            ],
+            "the legs (as in SPIN's joint order) are": reorder_index('mmpose', 'spin'),
+        }
         found = {}
         for (subject, camera), rows in self._rows_by_camera():
             seen = self._intrinsics(rows).project(_tensor(self._keypoints_3d[rows])).numpy()
@@ -244,15 +261,16 @@ class H36MFitsDataset(Dataset):
                 continue
             labels = self._keypoints_2d[rows]
             error = np.linalg.norm(seen - labels, axis=-1)[used]
-            crossed = np.linalg.norm(seen - labels[:, mirror], axis=-1)[used & used[:, mirror]]
             name = f'{subject} {camera}'
-            if error.mean() > 2 and len(crossed) and crossed.mean() < error.mean() / 2:
-                raise DataError(
-                    f'{self.ann_file}: {name}: left and right are swapped between S and part: '
-                    f'projected joints are {error.mean():.1f} px from part, '
-                    f'{crossed.mean():.1f} px with sides swapped'
-                )
-            if tolerance is not None and error.mean() > tolerance:
+            for what, order in swaps.items():
+                crossed = np.linalg.norm(seen - labels[:, order], axis=-1)[used & used[:, order]]
+                if error.mean() > 2 and len(crossed) and crossed.mean() < error.mean() / 2:
+                    raise DataError(
+                        f'{self.ann_file}: {name}: {what} swapped between S and part: '
+                        f'projected joints are {error.mean():.1f} px from part, '
+                        f'{crossed.mean():.1f} px when swapped back'
+                    )
+            if tolerance is not None and not error.mean() <= tolerance:
                 raise DataError(
                     f'{self.ann_file}: {name}: projected S is {error.mean():.1f} px from part, '
                     f'expected at most {tolerance}'
@@ -426,7 +444,7 @@ class H36MFitsDataset(Dataset):
             rows = rows[self._mask_row[rows] >= 0]
             sizes = self.masks.sizes[self._mask_row[rows]]
             expected = (self.cameras[key].height, self.cameras[key].width)
-            wrong = np.flatnonzero((np.abs(sizes - expected) > (_ROWS_SLACK, 0)).any(1))
+            wrong = np.flatnonzero((np.abs(sizes - expected) > (ROWS_SLACK, 0)).any(1))
             if len(wrong):
                 raise DataError(
                     f'{self.masks.paths[0]}: size of the mask of '
@@ -580,7 +598,7 @@ class H36MFitsDataset(Dataset):
         if image is None:
             raise DataError(f'{path}: not a readable image')
         expected = self._metainfo_of(index).get('img_shape', image.shape[:2])
-        slack = 0 if self._mask_row[index] >= 0 else _ROWS_SLACK
+        slack = 0 if self._mask_row[index] >= 0 else ROWS_SLACK
         if abs(image.shape[0] - expected[0]) > slack or image.shape[1] != expected[1]:
             source = 'mask' if self._mask_row[index] >= 0 else 'camera file'
             raise DataError(

@@ -9,15 +9,18 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from pycocotools import mask as coco_mask
 from torch.utils.data import DataLoader
 
 from mmjrr.datasets import H36MFitsDataset
+from mmjrr.datasets.image_names import is_listed, parse_image_name
 from mmjrr.errors import DataError
-from mmjrr.joints import H36M_JOINTS_MMPOSE
+from mmjrr.joints import H36M_JOINTS_MMPOSE, reorder_index
 from mmjrr.registry import DATASETS
 
+ROOT = Path(__file__).resolve().parents[2]
 SEQUENCES = ['S1_Directions_1.54138969', 'S1_Walking.60457274', 'S9_Greeting.54138969']
 FRAMES = [1, 6, 11, 16]
 NAMES = [f'{s.split("_")[0]}/{s}/{s}_{f:06d}.jpg' for s in SEQUENCES for f in FRAMES]
@@ -333,6 +336,22 @@ def test_swapped_sides_are_detected_and_named(tmp_path: Path) -> None:
         dataset.check_projection()
 
 
+@pytest.mark.parametrize('field', ['S', 'part'])
+def test_legs_in_spins_order_are_detected_and_named(tmp_path: Path, field: str) -> None:
+    changed = arrays()['annotation'][field][:, reorder_index('mmpose', 'spin')]
+    dataset = build(write(tmp_path, dict(annotation={field: changed})))
+    with pytest.raises(DataError, match=r"the legs \(as in SPIN's joint order\) are swapped"):
+        dataset.check_projection()
+
+
+def test_joints_without_a_place_before_the_camera_do_not_pass(tmp_path: Path) -> None:
+    joints = arrays()['annotation']['S'].copy()
+    joints[..., :3] -= joints[:, :1, :3]  # relative to the pelvis
+    dataset = build(write(tmp_path, dict(annotation=dict(S=joints))))
+    with pytest.raises(DataError, match='projected S is nan px from part'):
+        dataset.check_projection(tolerance=10)
+
+
 def test_the_projection_check_names_what_is_off(tmp_path: Path) -> None:
     part = arrays()['annotation']['part'] + [30, 0, 0]
     dataset = build(write(tmp_path, dict(annotation=dict(part=part))))
@@ -410,3 +429,13 @@ def test_crops_that_are_not_square_contain_the_square_box(root: Path) -> None:
     assert (x1 - x0) / (y1 - y0) == pytest.approx(192 / 256)
     np.testing.assert_allclose([x0, x1], [u0, u1])
     assert y0 < v0 and y1 > v1
+
+
+def test_the_evaluation_configs_keep_the_sequences_that_published_numbers_hold() -> None:
+    """SPIN and the paper skip no take of S9; images of S11's Directions.54138969 do not exist."""
+    cfg = Config.fromfile(str(ROOT / 'configs/evaluation/stored-spin_h36m.py'))
+    excluded = cfg.test_dataloader.dataset.exclude_sequences
+    takes = ('S9_Greeting', 'S9_SittingDown_1', 'S9_Waiting_1', 'S11_Directions')
+    names = [f'{take}.{camera}_000001.jpg' for take in takes for camera in ('54138969', '60457274')]
+    left_out = [name for name in names if is_listed(parse_image_name(name), excluded)]
+    assert left_out == ['S11_Directions.54138969_000001.jpg']

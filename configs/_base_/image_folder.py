@@ -1,0 +1,16 @@
+# A folder of images, one person each, cropped for SPIN and the models built on it.
+test_dataloader = dict(
+    batch_size=64,
+    num_workers=2,
+    dataset=dict(
+        type='ImageFolderDataset',
+        data_root='data/images/',
+        boxes=None,  # or a JSON file; then also padding=1.2 below for tight boxes
+        pipeline=[
+            dict(type='LoadImage'),
+            dict(type='CropPerson', size=224, padding=1.0),
+            dict(type='NormalizeImage'),
+        ],
+    ),
+)
+seq_len = 1

@@ -1,0 +1,16 @@
+# SPIN itself, on the images of S9 and S11; needs its model_checkpoint.pt on the command line.
+_base_ = ['../_base_/default_runtime.py', '../_base_/h36m_evaluation.py']
+
+model = dict(type='SPIN', mean_params='data/spin/smpl_mean_params.npz')
+test_dataloader = dict(
+    batch_size=64,
+    dataset=dict(
+        data_prefix=dict(img='images/'),
+        pipeline=[
+            dict(type='LoadImage'),
+            dict(type='CropPerson', size=224),
+            dict(type='NormalizeImage'),
+        ],
+    ),
+)
+test_evaluator = dict(title='SPIN')

@@ -1,0 +1,18 @@
+# VIBE on the images of Human3.6M, frame by frame as the paper used it; seq_len=16 for sequences.
+_base_ = ['../_base_/default_runtime.py', '../_base_/h36m_images.py']
+
+model = dict(
+    type='VIBE',
+    mean_params='data/spin/smpl_mean_params.npz',
+    pretrained_features='data/spin/model_checkpoint.pt',
+)
+# VIBE's own crops keep their contrast.
+test_dataloader = dict(
+    dataset=dict(
+        pipeline=[
+            dict(type='LoadImage'),
+            dict(type='CropPerson', size=224, stretch_contrast=False),
+            dict(type='NormalizeImage'),
+        ],
+    ),
+)

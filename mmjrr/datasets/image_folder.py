@@ -1,0 +1,184 @@
+"""A folder of images of people, with or without boxes around them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmengine.logging import print_log
+from mmengine.structures import BaseDataElement
+from torch.utils.data import Dataset
+
+from mmjrr.datasets.image_names import image_key
+from mmjrr.datasets.sequences import consecutive
+from mmjrr.datasets.transforms import square_box
+from mmjrr.errors import DataError
+from mmjrr.registry import DATASETS, TRANSFORMS
+
+IMAGE_TYPES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
+
+
+@DATASETS.register_module()
+class ImageFolderDataset(Dataset):
+    """All images under a folder, one person each, in natural order of their names.
+
+    An item is ``dict(inputs=dict(), data_samples=BaseDataElement)``, which the transforms of
+    :mod:`mmjrr.datasets.transforms` fill. The data sample's metainfo: ``imgname`` (relative to the
+    folder), ``img_path``, ``sample_idx`` and, where a file has it, a square ``box`` (x0, y0, x1,
+    y1); without, ``CropPerson`` takes the whole image.
+
+    Args:
+        data_root: The folder; subfolders are looked into.
+        boxes: JSON file ``{"name.jpg": [x0, y0, x1, y1]}``, pixels, or None: the whole images.
+            Names are relative to the folder, but folders and extension may differ where only one
+            image is meant. The square of the box's centre and longer side is taken. Default None.
+        without_box: What to do with images that the file lacks: 'raise', or 'skip', which counts
+            and logs them. Defaults to 'raise'.
+        pipeline: Transforms (configs or callables) of an item's dict. Defaults to ().
+
+    Attributes:
+        report: What was found and left out, by reason (dict of counts).
+
+    Raises:
+        FileNotFoundError: there is no such folder, no image in it, or no such file of boxes.
+        DataError: the boxes are broken or do not fit the images.
+        ValueError: an argument is wrong.
+    """
+
+    def __init__(
+        self,
+        data_root: str | Path,
+        boxes: str | Path | None = None,
+        without_box: str = 'raise',
+        pipeline: Sequence[dict | Callable] = (),
+    ) -> None:
+        if without_box not in ('raise', 'skip'):
+            raise ValueError(f"without_box: found {without_box!r}, expected 'raise' or 'skip'")
+        self.data_root = Path(data_root)
+        self.pipeline = [
+            TRANSFORMS.build(step) if isinstance(step, dict) else step for step in pipeline
+        ]
+        self._names = _image_names(self.data_root)
+        self._boxes: dict[str, tuple[float, ...]] = {}
+        self.report = dict(found=len(self._names))
+        if boxes is not None:
+            self._match_boxes(Path(boxes), without_box)
+        self.report['kept'] = len(self._names)
+        print_log(
+            f'{type(self).__name__}: {len(self._names)} images under {self.data_root}',
+            logger='current',
+        )
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f'sample {index} of {len(self)}')
+        index = int(index) % len(self)
+        name = self._names[index]
+        info: dict[str, Any] = dict(
+            imgname=name, img_path=str(self.data_root / name), sample_idx=index
+        )
+        if name in self._boxes:
+            info['box'] = self._boxes[name]
+        item: dict[str, Any] = dict(inputs={}, data_samples=BaseDataElement(metainfo=info))
+        for step in self.pipeline:
+            item = step(item)
+            if item is None:
+                raise ValueError(f'{step!r} gave None for {name}')
+        return item
+
+    def imgname(self, index: int) -> str:
+        """Name of an image, relative to the folder, with forward slashes."""
+        return self._names[index]
+
+    def sequences(self, seq_len: int) -> list[list[int]]:
+        """Images of one folder each, at most ``seq_len`` at once, as consecutive frames."""
+        folders = [name.rpartition('/')[0] for name in self._names]
+        return consecutive(folders, range(len(folders)), seq_len)
+
+    def _match_boxes(self, path: Path, without_box: str) -> None:
+        boxes = _read_boxes(path)
+        keys = Counter(map(image_key, self._names))
+        short = {image_key(name): name for name in self._names}
+        named = set(self._names)
+        unknown = []
+        for name, box in boxes.items():
+            image = name if name in named else short.get(image_key(name))
+            if image is None:
+                unknown.append(name)
+            elif image != name and keys[image_key(name)] > 1:
+                raise DataError(
+                    f'{path}: {name!r} may be any of {keys[image_key(name)]} images such as '
+                    f'{image!r}: give the path relative to {self.data_root}'
+                )
+            elif image in self._boxes:
+                raise DataError(f'{path}: {image!r} has more than one box')
+            else:
+                self._boxes[image] = box
+        without = [name for name in self._names if name not in self._boxes]
+        self.report.update(without_box=len(without), boxes_without_image=len(unknown))
+        if without and (without_box == 'raise' or len(without) == len(self._names)):
+            raise DataError(
+                f'{path}: lacks a box for {len(without)} of {len(self._names)} images under '
+                f'{self.data_root}, such as {without[0]!r}; it has {len(unknown)} boxes for other '
+                f"images{f', such as {unknown[0]!r}' if unknown else ''}; without_box='skip' "
+                'leaves such images out'
+            )
+        self._names = [name for name in self._names if name in self._boxes]
+        if without or unknown:
+            print_log(
+                f'{path}: {len(without)} images without a box are left out, {len(unknown)} boxes '
+                'are of no image here',
+                logger='current',
+                level=logging.WARNING,
+            )
+
+
+def _image_names(root: Path) -> list[str]:
+    if not root.is_dir():
+        raise FileNotFoundError(f'{root}: no such folder')
+    names = [
+        path.relative_to(root).as_posix()
+        for path in root.rglob('*')
+        if path.suffix.lower() in IMAGE_TYPES and not path.name.startswith('.') and path.is_file()
+    ]
+    if not names:
+        raise FileNotFoundError(f'{root}: no image in it; looked for {", ".join(IMAGE_TYPES)}')
+    return sorted(names, key=_natural)
+
+
+def _natural(name: str) -> list[Any]:
+    """Sorts ``frame9`` before ``frame10``; the folder first, then what is in it."""
+    folder, _, file = name.rpartition('/')
+    parts = [re.split(r'(\d+)', part) for part in (folder, file)]
+    return [[int(p) if p.isdecimal() else p for p in part] for part in parts] + [name]
+
+
+def _read_boxes(path: Path) -> dict[str, tuple[float, ...]]:
+    if not path.is_file():
+        raise FileNotFoundError(f'{path}: no such file')
+    try:
+        content = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise DataError(f'{path}: not readable as JSON, truncated perhaps ({error})') from error
+    if not isinstance(content, dict):
+        raise DataError(f'{path}: expected an object with a box by image name')
+    return {name: _square(f'{path}: box of {name!r}', box) for name, box in content.items()}
+
+
+def _square(where: str, box: Any) -> tuple[float, ...]:
+    numbers = isinstance(box, list) and all(
+        isinstance(v, (int, float)) and np.isfinite(v) for v in box
+    )
+    if not numbers or len(box) != 4 or box[2] <= box[0] or box[3] <= box[1]:
+        raise DataError(f'{where}: found {box!r:.80}, expected [x0, y0, x1, y1], x1 > x0, y1 > y0')
+    x0, y0, x1, y1 = box
+    return square_box(((x0 + x1) / 2, (y0 + y1) / 2), max(x1 - x0, y1 - y0))

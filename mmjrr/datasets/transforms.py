@@ -1,0 +1,236 @@
+"""From an image file to the input of SPIN and the models built on it.
+
+Transforms of a dataset's ``pipeline``: each takes and gives an item
+``dict(inputs=dict(...), data_samples=BaseDataElement)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from mmjrr.errors import DataError
+from mmjrr.registry import TRANSFORMS
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)  # RGB
+IMAGENET_STD = (0.229, 0.224, 0.225)
+#: Rows by which an image may differ from the camera file: of S7's and S8's images of camera
+#: 55011271 one has 1002 rows and one 1000, while the camera file says 1000 for both.
+ROWS_SLACK = 2
+
+
+@TRANSFORMS.register_module()
+class LoadImage:
+    """Reads ``img_path`` into ``inputs['img']``: (h, w, 3) uint8, RGB, turned as EXIF says.
+
+    ``img_shape`` (h, w) of the data sample is checked where it is known, else set.
+
+    Raises:
+        FileNotFoundError: there is no such image.
+        DataError: it is truncated, of no readable kind, or of another size than expected.
+    """
+
+    def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
+        sample = item['data_samples']
+        image = read_image(sample.img_path)
+        height, width = image.shape[:2]
+        expected = sample.get('img_shape')
+        if expected is None:
+            sample.set_metainfo(dict(img_shape=(height, width)))
+        elif abs(height - expected[0]) > ROWS_SLACK or width != expected[1]:
+            raise DataError(
+                f'{sample.img_path}: found size {(height, width)} (h, w), expected '
+                f'{tuple(expected)}'
+            )
+        item['inputs']['img'] = image
+        return item
+
+    def __repr__(self) -> str:
+        return 'LoadImage()'
+
+
+@TRANSFORMS.register_module()
+class CropPerson:
+    """Cuts the person out of ``inputs['img']`` as SPIN does, to (size, size, 3) uint8.
+
+    The corners of ``box`` lose their fraction (towards zero), outside the image it is black, and
+    the square is resized bilinearly, each crop pixel averaging what it covers. Without a ``box``
+    it is the square around the whole image, and is put into the data sample.
+
+    Args:
+        size: Side of the crop in pixels. Defaults to 224.
+        padding: Factor on the box's side; the data sample's ``box`` becomes the wider one. Defaults
+            to 1.0. SPIN takes 1.2 around detected joints, and H36M's annotation has it in it.
+        stretch_contrast: Whether the darkest value of the crop becomes 0 and the brightest 255, all
+            channels alike, before it is resized. SPIN's code does so in training and testing (by
+            way of ``scipy.misc.imresize``), VIBE's and MEVA's does not. Defaults to True.
+
+    Raises:
+        ValueError: an argument is wrong.
+        DataError: a box is not square, smaller than a pixel, or beside the image.
+    """
+
+    def __init__(
+        self, size: int = 224, padding: float = 1.0, stretch_contrast: bool = True
+    ) -> None:
+        if size < 1:
+            raise ValueError(f'size: found {size}, expected at least 1')
+        if not padding > 0:
+            raise ValueError(f'padding: found {padding}, expected a positive factor')
+        self.size = size
+        self.padding = padding
+        self.stretch_contrast = stretch_contrast
+
+    def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
+        sample, image = item['data_samples'], item['inputs']['img']
+        box = sample.get('box')
+        if box is None:
+            box = whole_image_box(*image.shape[:2])
+        box = padded_box(box, self.padding)
+        sample.set_metainfo(dict(box=box))
+        try:
+            item['inputs']['img'] = crop_person(image, box, self.size, self.stretch_contrast)
+        except ValueError as error:
+            raise DataError(f'{sample.get("imgname")}: {error}') from error
+        return item
+
+    def __repr__(self) -> str:
+        return (
+            f'CropPerson(size={self.size}, padding={self.padding}, '
+            f'stretch_contrast={self.stretch_contrast})'
+        )
+
+
+@TRANSFORMS.register_module()
+class NormalizeImage:
+    """Makes ``inputs['img']``, (H, W, 3) uint8 RGB, a tensor (3, H, W) float32.
+
+    Values are divided by 255, then ``mean`` is subtracted and ``std`` divided by.
+
+    Args:
+        mean: By channel, red first. Defaults to ImageNet's.
+        std: The same.
+    """
+
+    def __init__(
+        self, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD
+    ) -> None:
+        if len(mean) != 3 or len(std) != 3 or not min(std) > 0:
+            raise ValueError(
+                f'mean, std: found {mean} and {std}, expected three each, std positive'
+            )
+        self.mean = torch.tensor(mean).view(3, 1, 1)
+        self.std = torch.tensor(std).view(3, 1, 1)
+
+    def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
+        image = torch.from_numpy(np.array(item['inputs']['img'])).permute(2, 0, 1)
+        item['inputs']['img'] = (image.float() / 255 - self.mean) / self.std
+        return item
+
+    def __repr__(self) -> str:
+        return f'NormalizeImage(mean={self.mean.flatten()}, std={self.std.flatten()})'
+
+
+def read_image(path: str | Path) -> np.ndarray:  # (h, w, 3) uint8, RGB
+    """An image file, whole or not at all.
+
+    OpenCV fills what is missing of a truncated JPEG with grey, and says nothing. Pillow refuses.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        DataError: it is truncated, or of no kind that has eight bits a channel.
+    """
+    from PIL import Image, ImageOps
+
+    if not Path(path).is_file():
+        raise FileNotFoundError(f'{path}: no such image')
+    try:
+        with Image.open(path) as image:
+            if image.mode not in ('RGB', 'RGBA', 'L', 'LA', 'P', '1', 'CMYK'):
+                raise DataError(f'{path}: found mode {image.mode!r}, expected 8 bits a channel')
+            return np.array(ImageOps.exif_transpose(image).convert('RGB'))
+    except DataError:
+        raise
+    # A broken header can bring up nearly anything.
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f'{path}: not a readable image ({error})') from error
+
+
+def crop_person(
+    image: np.ndarray,  # (h, w, 3) uint8
+    box: Sequence[float],  # x0, y0, x1, y1, pixels, square
+    size: int = 224,
+    stretch_contrast: bool = True,
+) -> np.ndarray:  # (size, size, 3) uint8
+    """SPIN's crop of one image; :class:`CropPerson` says how.
+
+    Raises:
+        ValueError: the box is not square, smaller than a pixel, or beside the image.
+    """
+    from PIL import Image
+
+    x0, y0, x1, y1 = (float(value) for value in box)
+    square = abs((x1 - x0) - (y1 - y0)) < 1e-3  # False for NaN
+    if not (square and 0 < x1 - x0 < np.inf):
+        raise ValueError(f'box: found {(x0, y0, x1, y1)}, expected a square, x1 > x0 and y1 > y0')
+    (left, right), (top, bottom) = (_pixels(*edges, size) for edges in ((x0, x1), (y0, y1)))
+    height, width = image.shape[:2]
+    if right <= left or bottom <= top:
+        raise ValueError(f'box: found {(x0, y0, x1, y1)}, expected at least one pixel')
+    if right <= 0 or bottom <= 0 or left >= width or top >= height:
+        raise ValueError(
+            f'box: found {(x0, y0, x1, y1)}, which shows nothing of the image, {height} x {width} '
+            '(h, w)'
+        )
+    crop = Image.fromarray(image).crop((left, top, right, bottom))  # black outside
+    if stretch_contrast:
+        darkest, brightest = np.array(crop.getextrema()).T
+        crop = crop.point(_stretch(darkest.min(), brightest.max()).tolist() * 3)
+    return np.array(crop.resize((size, size), Image.Resampling.BILINEAR))
+
+
+def whole_image_box(height: int, width: int) -> tuple[float, float, float, float]:
+    """The square around an image, its centre on a whole pixel, as in SPIN's demo.
+
+    >>> whole_image_box(100, 61)
+    (-20.0, 0.0, 80.0, 100.0)
+    """
+    return square_box((width // 2, height // 2), max(height, width))
+
+
+def square_box(
+    center: Sequence[float], side: float
+) -> tuple[float, float, float, float]:  # x0, y0, x1, y1
+    x, y = float(center[0]), float(center[1])
+    return x - side / 2, y - side / 2, x + side / 2, y + side / 2
+
+
+def padded_box(
+    box: Sequence[float], padding: float
+) -> tuple[float, float, float, float]:  # x0, y0, x1, y1
+    """The square box with its side times ``padding``."""
+    if padding == 1:
+        return box[0], box[1], box[2], box[3]
+    return square_box(((box[0] + box[2]) / 2, (box[1] + box[3]) / 2), (box[2] - box[0]) * padding)
+
+
+def _pixels(start: float, stop: float, size: int) -> tuple[int, int]:
+    """First pixel and end of a side of the box, without its fraction.
+
+    They are computed as SPIN does, from the map that takes the side to ``size`` pixels: by its
+    rounding errors many a corner on a whole pixel lands on the pixel before.
+    """
+    side = 200 * ((stop - start) / 200)
+    step = 1 / (size / side)
+    first = -(size * (0.5 - (start + stop) / 2 / side)) * step
+    return int(first), int(size * step + first)
+
+
+def _stretch(darkest: int, brightest: int) -> np.ndarray:  # (256,) uint8
+    """What becomes of each value, when the two become 0 and 255."""
+    factor = 255.0 / max(int(brightest) - int(darkest), 1)
+    return (np.clip((np.arange(256) - float(darkest)) * factor, 0, 255) + 0.5).astype(np.uint8)
