@@ -21,6 +21,8 @@ from mmengine.runner import Runner
 
 from mmjrr.engine import distribute_on_cpu
 from mmjrr.fileio import atomic_write
+from mmjrr.models import MeshEstimator
+from mmjrr.registry import MODELS
 
 
 def parse_args() -> argparse.Namespace:
@@ -46,6 +48,7 @@ def parse_args() -> argparse.Namespace:
         default='none',
         help='how the processes of a distributed run are started',
     )
+    parser.add_argument('--badcase', action='store_true', help='analyse the worst predictions')
     # torch.distributed.launch passes it as --local-rank, older versions as --local_rank.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
     args = parser.parse_args()
@@ -64,8 +67,10 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
         cfg.work_dir = osp.join('work_dirs', osp.splitext(osp.basename(args.config))[0])
-    if args.show or args.show_dir is not None:
+    if (args.show and not args.badcase) or args.show_dir is not None:
         _enable_visualization(cfg, args)
+    if args.badcase:
+        _enable_badcase(cfg, args)
     if args.dump is not None:
         if not args.dump.endswith(('.pkl', '.pickle')):
             raise SystemExit(f'--dump: found {args.dump!r}, expected a file ending in .pkl')
@@ -85,11 +90,31 @@ def _enable_visualization(cfg: Config, args: argparse.Namespace) -> None:
         )
     hook.enable = True
     hook.interval = args.interval
-    hook.show = args.show
+    hook.show = args.show and not args.badcase
     if args.show:
         hook.wait_time = args.wait_time
     if args.show_dir is not None:
         hook.out_dir = args.show_dir
+
+
+def _enable_badcase(cfg: Config, args: argparse.Namespace) -> None:
+    """MMPose's hook of that name, where the config has it."""
+    hook = cfg.get('default_hooks', {}).get('badcase')
+    if not hook:
+        raise SystemExit(f'--badcase: {args.config} has no default_hooks.badcase to switch on')
+    hook.update(enable=True, show=args.show, interval=args.interval)
+    if args.show:
+        hook.wait_time = args.wait_time
+    if not hook.get('metric'):
+        by_loss = hook.get('metric_type', 'loss') == 'loss'
+        hook.metric = cfg.model.head.loss if by_loss else cfg.test_evaluator
+
+
+def load_by_the_model(cfg: Config) -> None:
+    """Let SPIN, VIBE and MEVA load the checkpoint themselves: strictly, and running nothing."""
+    kind = MODELS.get(cfg.model.type)
+    if isinstance(kind, type) and issubclass(kind, MeshEstimator) and cfg.get('load_from'):
+        cfg.model.checkpoint, cfg.load_from = cfg.load_from, None
 
 
 class SaveMetricsHook(Hook):
@@ -107,6 +132,7 @@ class SaveMetricsHook(Hook):
 def main() -> None:
     args = parse_args()
     cfg = merge_args(Config.fromfile(args.config), args)
+    load_by_the_model(cfg)
     distribute_on_cpu(cfg)
     runner = Runner.from_cfg(cfg)
     if args.out is not None:

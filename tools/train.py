@@ -30,6 +30,17 @@ def parse_args() -> argparse.Namespace:
         const='auto',
         help='continue: from the given checkpoint, or from the latest in the work directory',
     )
+    parser.add_argument('--amp', action='store_true', help='train in mixed precision (GPU)')
+    parser.add_argument('--no-validate', action='store_true', help='leave validation out')
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help="scale the learning rate with the batch size; needs the config's auto_scale_lr",
+    )
+    parser.add_argument('--show-dir', help='folder for pictures of fits')
+    parser.add_argument('--show', action='store_true', help='show pictures in a window')
+    parser.add_argument('--interval', type=int, default=1, help='a picture every so many batches')
+    parser.add_argument('--wait-time', type=float, default=1, help='seconds to show a picture')
     parser.add_argument(
         '--cfg-options',
         nargs='+',
@@ -64,7 +75,43 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
     elif args.resume is not None:
         cfg.resume = True
         cfg.load_from = args.resume
+    if args.no_validate:
+        cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+    if args.amp:
+        if cfg.optim_wrapper.get('type', 'OptimWrapper') not in ('OptimWrapper', 'AmpOptimWrapper'):
+            raise SystemExit(f'--amp: not possible with optim_wrapper {cfg.optim_wrapper.type!r}')
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    if args.auto_scale_lr:
+        if cfg.get('auto_scale_lr') is None:
+            raise SystemExit(f'--auto-scale-lr: {args.config} has no auto_scale_lr')
+        cfg.auto_scale_lr.enable = True
+    if args.show or args.show_dir is not None:
+        _enable_visualization(cfg, args)
     return cfg
+
+
+def _enable_visualization(cfg: Config, args: argparse.Namespace) -> None:
+    hook = cfg.get('default_hooks', {}).get('visualization')
+    if hook:  # of a model that is trained
+        hook.update(enable=True, show=args.show, interval=args.interval, out_dir=args.show_dir)
+        if args.show:
+            hook.wait_time = args.wait_time
+        return
+    hooks = [
+        hook
+        for hook in cfg.get('custom_hooks', [])
+        if hook.type.rsplit('.', 1)[-1] == 'RefinementVisualizationHook'
+    ]
+    if not hooks:
+        raise SystemExit(
+            f'--show and --show-dir: {args.config} has neither default_hooks.visualization nor a '
+            'RefinementVisualizationHook among its custom_hooks'
+        )
+    if args.show:
+        raise SystemExit('--show: fits are drawn into files and backends, use --show-dir')
+    hooks[0].update(enable=True, interval=args.interval)
+    cfg.visualizer.save_dir = args.show_dir
 
 
 def main() -> None:

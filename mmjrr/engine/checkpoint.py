@@ -19,7 +19,7 @@ def allow_mmengine_checkpoints() -> None:
     """
     if not hasattr(torch.serialization, 'add_safe_globals'):
         return
-    if TorchVersion(torch.__version__) < (2, 6):  # not the default yet, and takes no names
+    if TorchVersion(torch.__version__) < '2.6':  # not the default yet, and takes no names
         return
     from mmengine.logging import HistoryBuffer
 

@@ -34,6 +34,8 @@ class RefinementLoop(BaseLoop):
             )
         if self.dataloader.batch_size is None:
             raise ValueError('RefinementLoop: train_dataloader needs a batch_size')
+        if max_batches is not None and max_batches < 1:
+            raise ValueError(f'RefinementLoop: max_batches={max_batches}, expected at least 1')
         self._max_iters = len(self.dataloader)
         if max_batches is not None:
             self._max_iters = min(self._max_iters, int(max_batches))

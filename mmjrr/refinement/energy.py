@@ -117,6 +117,11 @@ class FitEnergy:
                     f"terms[{name!r}]: expected one of 'scale' and 'weight', found {dict(option)}"
                 )
             self.options[name] = {key: float(value) for key, value in option.items()}
+            for key, value in self.options[name].items():
+                if not 0 <= value < float('inf'):
+                    raise ValueError(
+                        f'terms[{name!r}]: {key}={value:g}, expected 0 or a positive number'
+                    )
         if not self.options:
             raise ValueError('terms: every term is switched off, nothing to minimise')
         if not silhouette_levels or any(

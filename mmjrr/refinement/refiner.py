@@ -103,6 +103,12 @@ class FitRefiner:
             raise ValueError(f'num_iters: found {num_iters}, expected at least 1')
         if energy.enabled('silhouette') and renderer is None:
             raise ValueError("the term 'silhouette' is on, but there is no renderer")
+        if energy.enabled('silhouette') and renderer is not None:
+            if max(energy.silhouette_levels) > min(renderer.image_size):
+                raise ValueError(
+                    f'silhouette_levels: found {energy.silhouette_levels}, expected blocks within '
+                    f'the image of {renderer.image_size}'
+                )
         if energy.enabled('adv_pose', 'adv_shape') and discriminator is None:
             raise ValueError("an 'adv' term is on, but there is no discriminator")
         self.body = body

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -276,7 +278,10 @@ def _read_sidecar(path: Path) -> dict[str, Any]:
     sidecar = path.with_suffix('.json')
     if path.suffix != '.npy' or not sidecar.is_file():
         return {}
-    described = json.loads(sidecar.read_text(encoding='utf-8'))
+    try:
+        described = json.loads(sidecar.read_text(encoding='utf-8'))
+    except ValueError as error:
+        raise ValueError(f'{sidecar}: not readable as JSON ({error})') from error
     if not isinstance(described, dict) or described.get('format') != _SIDECAR_FORMAT:
         raise ValueError(f'{sidecar}: not a sidecar of the format {_SIDECAR_FORMAT!r}')
     found = sha256(path)
@@ -292,7 +297,7 @@ def _read_array(path: Path) -> tuple[np.ndarray, tuple[str, ...] | None]:
     """The file's 2-D array in float64, and the joint names where the file holds them."""
     names = None
     if path.suffix == '.npy':
-        array = np.load(path, allow_pickle=False)
+        array = _readable(path, lambda: np.load(path, allow_pickle=False))
     elif path.suffix == '.npz':
         array, names = _read_npz(path)
     elif path.suffix in ('.pt', '.pth'):
@@ -306,9 +311,26 @@ def _read_array(path: Path) -> tuple[np.ndarray, tuple[str, ...] | None]:
     return array.astype(np.float64), names
 
 
+def _readable(path: Path, read: Callable[[], Any]) -> Any:
+    """What ``read`` gives, or an error that names the file: broken ones raise nearly anything."""
+    try:
+        return read()
+    except Exception as error:
+        reason = str(error)
+        if isinstance(error, UnpicklingError):  # PyTorch's advice is to load it unsafely
+            reason = ''.join(re.findall(r'unsupported (?:class|global)\W[\w.: ]*', reason, re.I))
+        raise ValueError(
+            f'{path}: not readable; truncated, or holds more than arrays '
+            f'({type(error).__name__}: {reason})'
+        ) from None
+
+
 def _read_npz(path: Path) -> tuple[np.ndarray, tuple[str, ...] | None]:
-    with np.load(path, allow_pickle=False) as file:
-        arrays = {key: file[key] for key in file.files}
+    def read() -> dict[str, np.ndarray]:
+        with np.load(path, allow_pickle=False) as file:
+            return {key: file[key] for key in file.files}
+
+    arrays = _readable(path, read)
     names = tuple(arrays['joint_names'].tolist()) if 'joint_names' in arrays else None
     if {'rows', 'columns', 'values', 'shape'} <= set(arrays):
         array = np.zeros(tuple(arrays['shape'].tolist()))
@@ -318,7 +340,7 @@ def _read_npz(path: Path) -> tuple[np.ndarray, tuple[str, ...] | None]:
 
 
 def _read_torch(path: Path) -> np.ndarray:
-    content = torch.load(path, map_location='cpu', weights_only=True)
+    content = _readable(path, lambda: torch.load(path, map_location='cpu', weights_only=True))
     if isinstance(content, Tensor):
         return content.detach().numpy()
     if not isinstance(content, dict):

@@ -382,7 +382,11 @@ def _check_weak_perspective(camera: Tensor) -> None:
     if camera.ndim != 2 or camera.shape[-1] != 3:
         raise ValueError(f'camera must be (B, 3) with s, tx, ty, got {tuple(camera.shape)}')
     if not bool((camera[:, 0] > 0).all()):
-        raise ValueError(f'camera scales must be positive, got {camera[:, 0].tolist()}')
+        bad = torch.nonzero(~(camera[:, 0] > 0))[:, 0]
+        raise ValueError(
+            f'camera scales must be positive, got {len(bad)} of {len(camera)} that are not: '
+            f'the first, in row {int(bad[0])}, is {float(camera[bad[0], 0]):g}'
+        )
 
 
 def _check_crop(center: Tensor, box_size: Tensor, batch_size: int) -> None:

@@ -34,7 +34,7 @@ def draw_fit(
     import cv2
 
     alpha = 0.5 * silhouette[..., None]
-    picture = (image * (1 - alpha) + np.array(BODY_COLOR) * alpha).astype(np.uint8)
+    picture = np.rint(image * (1 - alpha) + np.array(BODY_COLOR) * alpha).astype(np.uint8)
     picture = np.ascontiguousarray(picture)
     if mask is not None:
         outlines, _ = cv2.findContours(

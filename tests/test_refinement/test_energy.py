@@ -128,6 +128,8 @@ def test_balanced_terms_start_at_their_scale() -> None:
     [
         (dict(terms=dict(silouette=True)), "unknown .'silouette'."),
         (dict(terms=dict(joint_3d=dict(scale=1, weight=2))), "terms.'joint_3d'."),
+        (dict(terms=dict(silhouette=-3)), "terms.'silhouette'.: weight=-3"),
+        (dict(terms=dict(adv_pose=dict(scale=float('nan')))), "terms.'adv_pose'.: scale=nan"),
         (dict(terms=dict.fromkeys(TERMS, False)), 'every term is switched off'),
         (dict(silhouette_levels=()), 'silhouette_levels'),
         (dict(silhouette_levels=(0,)), 'silhouette_levels'),

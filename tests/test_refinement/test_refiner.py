@@ -171,6 +171,9 @@ def test_wrong_options_are_refused(world: dict) -> None:
     ):
         with pytest.raises(ValueError, match=message):
             refiner(world, {}, **options)
+    blocks = FitEnergy(terms=WITHOUT_ADVERSARY, silhouette_levels=(1, 97))
+    with pytest.raises(ValueError, match=r'silhouette_levels: found \(1, 97\)'):
+        FitRefiner(world['body'], world['regressor'], world['renderer'], blocks)
     with pytest.raises(ValueError, match='no discriminator'):
         FitRefiner(world['body'], world['regressor'], world['renderer'], FitEnergy())
     with pytest.raises(ValueError, match='no renderer'):

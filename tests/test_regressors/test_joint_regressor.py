@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -280,3 +281,39 @@ def test_missing_files_and_unknown_names_are_told_apart(tmp_path):
     path.write_text('')
     with pytest.raises(ValueError, match=r'expected \.npy'):
         JointRegressor.load(path, joint_order='spin')
+
+
+class Command:
+    def __reduce__(self):
+        return os.system, ('true',)
+
+
+@pytest.mark.parametrize('suffix', ['.npy', '.npz', '.pt'])
+@pytest.mark.parametrize('damage', ['cut off', 'not of that kind', 'more than arrays'])
+def test_broken_files_are_named(tmp_path, suffix, damage):
+    path = tmp_path / f'J{suffix}'
+    array = np.random.default_rng(0).random((17, 6890))
+    content = np.array([Command()]) if damage == 'more than arrays' else array
+    if suffix == '.npy':
+        np.save(path, content)
+    elif suffix == '.npz':
+        np.savez(path, weight=content)
+    else:
+        command = {'weight': torch.from_numpy(array), 'extra': Command()}
+        torch.save(command if damage == 'more than arrays' else torch.from_numpy(array), path)
+    if damage == 'cut off':
+        path.write_bytes(path.read_bytes()[:3000])
+    elif damage == 'not of that kind':
+        path.write_bytes(b'no array at all')
+    with pytest.raises(
+        ValueError, match=f'{path}: not readable; truncated, or holds more'
+    ) as error:
+        JointRegressor.load(path, joint_order='spin')
+    assert 'weights_only' not in str(error.value)  # no advice to load it unsafely
+
+
+def test_a_broken_sidecar_is_named(tmp_path):
+    path = make().save(tmp_path / 'J.npy')
+    path.with_suffix('.json').write_text('{"format": ')
+    with pytest.raises(ValueError, match=r'J\.json: not readable as JSON'):
+        JointRegressor.load(path)

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from mmengine.device import get_device
-from mmengine.dist import barrier, get_rank, is_main_process
+from mmengine.dist import barrier, get_rank, get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor
 
 from mmjrr.datasets.fits import save_fits
+from mmjrr.engine.progress import Progress
 from mmjrr.fileio import atomic_write, sha256, versions
 from mmjrr.joints import H36M_JOINTS_MMPOSE
 from mmjrr.refinement import FitEnergy, FitRefiner, PseudoGTStore
@@ -27,15 +30,23 @@ from mmjrr.rendering import PerspectiveCamera
 
 #: With fewer frames than this a fitted regressor says nothing about other frames.
 FEW_FRAMES = 100
+#: Pixels between projected 3D joints and 2D joints, in the mean of a camera. Human3.6M's own 2D
+#: joints are projections of its 3D joints; detected ones are a few pixels off, a joint order that
+#: is not what it should be tens.
+PROJECTION_TOLERANCE = 10.0
 PARAMETERS = ('global_orient', 'body_pose', 'betas', 'transl')
+NO_MASKS = (
+    "the silhouette term is on, but there is no mask: set the dataset's mask_file and load_mask, "
+    'or energy=dict(terms=dict(silhouette=False))'
+)
 
 
 @HOOKS.register_module()
 class SMPLPseudoGTHook(Hook):
     """Refines SMPL fits into pseudo ground truth, and learns J_spin and J_opt.
 
-    - ``before_train``: J_spin is fitted from the initial fits to the annotated joints (or loaded,
-      when a resumed run has it).
+    - ``before_train``: the first sample is checked for what the steps need; J_spin is fitted from
+      the initial fits to the annotated joints (or loaded, when a resumed run has it).
     - ``before_train_iter``: the batch is refined, stored, and put into the batch as ``fits_init``
       and ``fits_refined`` for the model's discriminator step.
     - ``after_train``: J_opt is fitted from all refined fits, and pseudo ground truth is exported
@@ -86,6 +97,12 @@ class SMPLPseudoGTHook(Hook):
     ) -> None:
         if fit_batch_size < 1:
             raise ValueError(f'fit_batch_size: found {fit_batch_size}, expected at least 1')
+        for name, value in (('init_root', init_root), ('root', root)):
+            if value not in (*H36M_JOINTS_MMPOSE, 'mean', None):
+                raise ValueError(
+                    f"{name}: found {value!r}, expected 'mean', None or one of "
+                    f'{list(H36M_JOINTS_MMPOSE)}'
+                )
         self.energy = FitEnergy(**(energy or {}))
         self.body = BODY_MODELS.build(body_model)
         self.body.requires_grad_(False)
@@ -105,7 +122,7 @@ class SMPLPseudoGTHook(Hook):
     # ------------------------------------------------------------------ before any refinement
 
     def before_train(self, runner: Runner) -> None:
-        """Check the folder, bring in J_spin, build the refiner."""
+        """Check folder and data, bring in J_spin, build the refiner."""
         self.work_dir = Path(runner.work_dir)
         self.store = PseudoGTStore(self.work_dir / 'pseudo_gt')
         self._check_store(runner)
@@ -113,15 +130,21 @@ class SMPLPseudoGTHook(Hook):
         self.device = device
         self.body.to(device)
         self.renderer.to(device)
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        self._check_model(model)
+        dataset = runner.train_dataloader.dataset
+        self._check_resumed(runner)
+        self._check_first_sample(dataset)
+        if hasattr(dataset, 'check_projection'):
+            dataset.check_projection(tolerance=PROJECTION_TOLERANCE)
         spin = self._initial_regressor(runner).to(device)
         self.spin = spin
-        model = runner.model
         self.refiner = FitRefiner(
             body=self.body,
             regressor=spin,
             renderer=self.renderer,
             energy=self.energy,
-            discriminator=model.module if is_model_wrapper(model) else model,
+            discriminator=model,
             num_iters=self.num_iters,
             lr=self.lr,
             betas=self.betas,
@@ -141,14 +164,96 @@ class SMPLPseudoGTHook(Hook):
             self.store.drop_from(runner.iter)
         barrier()
 
+    @staticmethod
+    def _check_resumed(runner: Runner) -> None:
+        """A batch's number says which samples it holds only while these stay as they are."""
+        loader = runner.train_dataloader
+        settings = dict(
+            samples=len(loader.dataset),
+            batch_size=loader.batch_size,
+            processes=get_world_size(),
+            seed=loader.sampler.seed,  # the runner's own is set back to the checkpoint's
+            shuffle=loader.sampler.shuffle,
+        )
+        known = runner.message_hub.get_info('mmjrr_batches', settings)
+        if runner.iter > 0 and known != settings:
+            raise ValueError(
+                f'{runner.work_dir}: the run to resume was made with {known}, found {settings}; '
+                'samples would be left out or refined twice. Take the same settings, or start '
+                'again with another --work-dir'
+            )
+        runner.message_hub.update_info('mmjrr_batches', settings)
+
+    def _check_model(self, model: Any) -> None:
+        """The discriminators take this body's poses and shapes."""
+        if not self.energy.enabled('adv_pose', 'adv_shape'):
+            return
+        if not hasattr(model, 'judge'):
+            raise ValueError(
+                f"an 'adv' term is on, but the model is {type(model).__name__}, expected "
+                "dict(type='FitDiscriminator')"
+            )
+        one = self.body.v_template.new_zeros(1, self.body.num_betas)
+        with torch.no_grad():
+            model.judge(torch.eye(3).to(one).expand(1, 24, 3, 3), one)
+
+    def _check_first_sample(self, dataset: Any) -> None:
+        """What the first batch would stumble over, before the long fit of J_spin."""
+        item = dataset[0]
+        sample = item['data_samples']
+        where = f'{type(dataset).__name__}: {sample.get("imgname")}'
+        if self.regressor is None and not hasattr(dataset, 'fit_sample'):
+            raise ValueError(
+                f'{type(dataset).__name__} has no fit_sample(), from which J_spin is fitted: use '
+                "H36MFitsDataset, or name a regressor in the hook's 'regressor'"
+            )
+        joints = len(H36M_JOINTS_MMPOSE)
+        fits, camera = "the dataset's fits_file", "the dataset's camera_param_file"
+        needed: dict[str, tuple[tuple[int, ...], str]] = {
+            'keypoints_3d': ((joints, 3), 'the annotation'),
+            'keypoints_3d_weight': ((joints,), 'the annotation'),
+            'keypoints_2d': ((joints, 2), 'the annotation'),
+            'keypoints_2d_weight': ((joints,), 'the annotation'),
+            'focal_length': ((2,), camera),
+            'principal_point': ((2,), camera),
+            'distortion': ((5,), camera),
+            'global_orient': ((3,), fits),
+            'body_pose': ((69,), fits),
+            'betas': ((self.body.num_betas,), fits),
+            'transl': ((3,), fits),
+            'box': ((4,), 'the annotation'),
+        }
+        for name, (shape, source) in needed.items():
+            value = sample.get(name)
+            if value is None:
+                raise ValueError(f"{where}: has no '{name}', which comes from {source}")
+            _check_array(f'{where}: {name}', value, shape)
+        if self.energy.enabled('silhouette'):
+            mask = (item.get('inputs') or {}).get('mask')
+            if mask is None:
+                raise ValueError(f'{where}: {NO_MASKS}')
+            _check_array(f"{where}: mask (renderer's size)", mask, self.renderer.image_size)
+            if float(mask.min()) < 0 or float(mask.max()) > 1:
+                raise ValueError(
+                    f'{where}: mask: found values from {float(mask.min()):g} to '
+                    f'{float(mask.max()):g}, expected coverage in [0, 1]'
+                )
+
     def _initial_regressor(self, runner: Runner) -> JointRegressor:
         if self.regressor is not None:
-            return JointRegressor.load(self.regressor).reorder(H36M_JOINTS_MMPOSE)
+            regressor = JointRegressor.load(self.regressor).reorder(H36M_JOINTS_MMPOSE)
+            if regressor.body_model not in (self.body.name, 'unnamed'):
+                raise ValueError(
+                    f'regressor {self.regressor!r} is for the body {regressor.body_model!r}, but '
+                    f'body_model is {self.body.name!r}'
+                )
+            return regressor
         path = self.work_dir / 'J_spin.npy'
         if is_main_process() and not (runner._resume and path.is_file()):
             dataset = runner.train_dataloader.dataset
             runner.logger.info(f'Fitting J_spin on {len(dataset)} initial fits ...')
-            self._fit(runner, self._initial_fits(dataset), path, self.init_root, 'initial fits')
+            fits = partial(self._initial_fits, dataset)
+            self._fit(runner, fits, len(dataset), path, self.init_root, 'initial fits')
         barrier()
         return JointRegressor.load(path).reorder(H36M_JOINTS_MMPOSE)
 
@@ -214,10 +319,7 @@ class SMPLPseudoGTHook(Hook):
         if isinstance(mask, (list, tuple)):
             mask = torch.stack([torch.as_tensor(m) for m in mask])
         if mask is None and self.energy.enabled('silhouette'):
-            raise ValueError(
-                "the silhouette term is on, but the batch holds no masks: set the dataset's "
-                'mask_file, or energy=dict(terms=dict(silhouette=None))'
-            )
+            raise ValueError(NO_MASKS)
         observed = Observations(
             keypoints_3d=stacked('keypoints_3d'),
             keypoints_3d_weight=stacked('keypoints_3d_weight'),
@@ -257,14 +359,16 @@ class SMPLPseudoGTHook(Hook):
         if is_main_process():
             arrays = self.store.load()
             count = len(arrays['sample_idx'])
-            runner.logger.info(f'Fitting J_opt on {count} refined fits ...')
+            total = len(runner.train_dataloader.dataset)
+            runner.logger.info(f'Fitting J_opt on {count} refined fits of {total} ...')
             if count < FEW_FRAMES:
                 runner.logger.warning(
                     f'{count} frames are too few for a regressor: J_opt will be fitted to their '
                     'poses and noise, and means nothing elsewhere'
                 )
-            fits = self.store.batches(arrays, self.fit_batch_size)
-            self._fit(runner, fits, self.work_dir / 'J_opt.npy', self.root, 'refined fits')
+            fits = partial(self.store.batches, arrays, self.fit_batch_size)
+            path = self.work_dir / 'J_opt.npy'
+            self._fit(runner, fits, count, path, self.root, 'refined fits')
             self._export(runner, arrays)
             self._summarise(runner, arrays)
         barrier()
@@ -272,27 +376,18 @@ class SMPLPseudoGTHook(Hook):
     def _fit(
         self,
         runner: Runner,
-        batches: Iterator[dict[str, np.ndarray]],
+        fits: Callable[[], Iterator[dict[str, np.ndarray]]],
+        count: int,
         path: Path,
         root: str | None,
         source: str,
     ) -> None:
-        def vertices_and_joints() -> Iterator[tuple[Tensor, Tensor]]:
-            for batch in batches:
-                with torch.no_grad():
-                    parameters = {
-                        name: torch.from_numpy(batch[name]).to(self.device) for name in PARAMETERS
-                    }
-                    vertices = self.body(**parameters).vertices
-                joints = torch.from_numpy(batch['keypoints_3d']).clone()
-                joints[torch.from_numpy(batch['keypoints_3d_weight']) <= 0] = float('nan')
-                yield vertices, joints.to(self.device)
-
         fit = fit_joint_regressor(
-            vertices_and_joints(),
+            _Meshes(fits, self.body, self.device),
             joint_names=H36M_JOINTS_MMPOSE,
             root=root,
             body_model=self.body.name,
+            progress=_FitProgress(count, path.stem, runner.logger.info),
         )
         runner.logger.info(
             f'{path.stem}: {fit.n_frames} frames, {1000 * fit.rms:.1f} mm rms, '
@@ -351,3 +446,47 @@ class SMPLPseudoGTHook(Hook):
             "  test_evaluator = dict(type='mmjrr.JointRegressorMetric', "
             f"regressors=['{self.work_dir / 'J_opt.npy'}'], protocol='paper')"
         )
+
+
+def _check_array(where: str, value: Any, shape: tuple[int, ...]) -> None:
+    array = value if isinstance(value, Tensor) else torch.as_tensor(value)
+    if tuple(array.shape) != shape:
+        raise ValueError(f'{where}: found shape {tuple(array.shape)}, expected {shape}')
+    if not bool(torch.isfinite(array).all()):
+        raise ValueError(f'{where}: found NaN or infinity')
+
+
+class _FitProgress:
+    """The solver's progress as lines of the log; it goes through the frames several times."""
+
+    def __init__(self, count: int, name: str, log: Callable[[str], None]) -> None:
+        self.count, self.name, self.log = count, name, log
+        self.last = time.monotonic()
+        self.stage, self.done = '', 0
+
+    def __call__(self, stage: str, done: int) -> None:
+        if stage != self.stage or done <= self.done:  # another pass
+            what = f'frames ({self.name}, {stage})'
+            self.progress = Progress(self.count, what, self.log, self.last)
+        self.progress(done)
+        self.stage, self.done, self.last = stage, done, time.monotonic()
+
+
+class _Meshes:
+    """Vertices and joints of fits, batch by batch, as often as they are gone through."""
+
+    def __init__(
+        self, fits: Callable[[], Iterator[dict[str, np.ndarray]]], body: Any, device: torch.device
+    ) -> None:
+        self.fits, self.body, self.device = fits, body, device
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for batch in self.fits():
+            with torch.no_grad():
+                parameters = {
+                    name: torch.from_numpy(batch[name]).to(self.device) for name in PARAMETERS
+                }
+                vertices = self.body(**parameters).vertices
+            joints = torch.from_numpy(batch['keypoints_3d']).clone()
+            joints[torch.from_numpy(batch['keypoints_3d_weight']) <= 0] = float('nan')
+            yield vertices, joints.to(self.device)

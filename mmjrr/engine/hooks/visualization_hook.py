@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -120,7 +121,7 @@ class RefinementVisualizationHook(Hook):
         """The crop of the image, or grey where there is no image."""
         import cv2
 
-        image = cv2.imread(path)
+        image = cv2.imread(path) if Path(path).is_file() else None
         if image is None:
             return np.full((self.size, self.size, 3), 96, dtype=np.uint8)
         x0, y0, x1, y1 = box.tolist()

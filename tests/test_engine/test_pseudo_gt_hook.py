@@ -1,0 +1,304 @@
+"""What the hook checks before it starts, and that its results are those of its parts."""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.logging import MessageHub
+from mmengine.runner import Runner
+
+from mmjrr.body_models import free_body
+from mmjrr.datasets import H36MFitsDataset
+from mmjrr.datasets.fits import load_fits
+from mmjrr.engine import ResumableSampler, SMPLPseudoGTHook
+from mmjrr.engine.hooks import pseudo_gt_hook
+from mmjrr.joints import reorder_index
+from mmjrr.models.discriminators import FitDiscriminator
+from mmjrr.regressors import JointRegressor, fit_joint_regressor
+
+SIZE = (64, 64)
+
+
+def make_hook(**options: Any) -> SMPLPseudoGTHook:
+    return SMPLPseudoGTHook(**{
+        'body_model': dict(type='FreeBody'),
+        'renderer': dict(type='ContourSilhouette', image_size=SIZE),
+        'num_iters': 2, **options,
+    })  # fmt: skip
+
+
+@pytest.fixture(scope='module')
+def dataset(tiny_set: Path) -> H36MFitsDataset:
+    return H36MFitsDataset(
+        data_root=str(tiny_set),
+        fits_file='fits/spin_like_train.npz',
+        mask_file='masks/h36m_train.json',
+        load_mask=True,
+        crop_size=SIZE,
+    )
+
+
+class Changed:
+    """The data set with something done to its first item."""
+
+    def __init__(self, dataset: H36MFitsDataset, change: Callable[[dict], None]) -> None:
+        self.dataset, self.change = dataset, change
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> dict:
+        item = self.dataset[index]
+        self.change(item)
+        return item
+
+    def fit_sample(self, index: int) -> dict:
+        raise AssertionError('the fit of J_spin started, though the first sample is bad')
+
+
+class FakeRunner(SimpleNamespace):
+    def __init__(self, dataset: Any, work_dir: Path, **fields: Any) -> None:
+        fields = {'model': FitDiscriminator(), 'iter': 0, '_resume': False, **fields}
+        fields.setdefault('message_hub', MessageHub(f'test_{id(self)}'))
+        super().__init__(
+            train_dataloader=SimpleNamespace(
+                dataset=dataset, batch_size=4, sampler=ResumableSampler(dataset, seed=0)
+            ),
+            work_dir=str(work_dir),
+            logger=logging.getLogger('t'),
+            **fields,
+        )
+
+
+def field(name: str, value: Any) -> Callable[[dict], None]:
+    return lambda item: item['data_samples'].set_field(value, name)
+
+
+def without(name: str) -> Callable[[dict], None]:
+    return lambda item: item['data_samples'].pop(name)
+
+
+def mask(value: torch.Tensor | None) -> Callable[[dict], None]:
+    return lambda item: item['inputs'].update(mask=value)
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (without('betas'), "no 'betas', which comes from the dataset's fits_file"),
+        (without('focal_length'), "no 'focal_length', which comes from .*camera_param_file"),
+        (field('betas', torch.zeros(9)), r'betas: found shape \(9,\), expected \(10,\)'),
+        (field('transl', torch.tensor([0, 0, float('nan')])), 'transl: found NaN'),
+        (field('keypoints_3d', torch.full((17, 3), float('inf'))), 'keypoints_3d: found NaN or'),
+        (field('keypoints_2d', torch.zeros(24, 2)), r'keypoints_2d: found shape \(24, 2\)'),
+        (mask(None), 'there is no mask: set the dataset.s mask_file and load_mask'),
+        (mask(torch.zeros(224, 224)), r'mask .*found shape \(224, 224\), expected \(64, 64\)'),
+        (mask(torch.full(SIZE, 255.0)), r'mask: found values from 255 to 255'),
+        (mask(torch.full(SIZE, float('nan'))), 'mask .*found NaN'),
+    ],
+)
+def test_a_bad_first_sample_is_named_before_anything_long(
+    dataset: H36MFitsDataset, tmp_path: Path, change: Callable[[dict], None], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message) as error:
+        make_hook().before_train(FakeRunner(Changed(dataset, change), tmp_path))
+    assert dataset.imgname(0) in str(error.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_joints_in_two_orders_are_refused_before_anything_long(dataset, tmp_path: Path) -> None:
+    """2D joints in MMPose's order, 3D joints in SPIN's: the legs are swapped."""
+    swapped = copy.copy(dataset)
+    swapped._keypoints_3d = dataset._keypoints_3d[:, reorder_index('mmpose', 'spin')]
+    with pytest.raises(ValueError, match='the legs .*are swapped between S and part'):
+        make_hook().before_train(FakeRunner(swapped, tmp_path))
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_the_silhouette_no_mask_is_needed(dataset, tmp_path: Path) -> None:
+    hook = make_hook(
+        energy=dict(terms=dict(silhouette=False)), regressor='free_body_h36m', renderer=None
+    )
+    hook.before_train(FakeRunner(Changed(dataset, mask(None)), tmp_path))
+    assert hook.spin.joint_names[1] == 'right_hip'
+
+
+def test_a_data_set_without_fits_is_refused(tmp_path: Path, dataset) -> None:
+    with pytest.raises(ValueError, match=r'list has no fit_sample\(\).*H36MFitsDataset'):
+        make_hook().before_train(FakeRunner([dataset[0]], tmp_path))
+
+
+def test_discriminators_of_other_shapes_are_refused(dataset, tmp_path: Path) -> None:
+    runner = FakeRunner(dataset, tmp_path, model=FitDiscriminator(num_betas=9))
+    with pytest.raises(ValueError, match=r'betas: expected \(B, 9\)'):
+        make_hook().before_train(runner)
+    runner.model = torch.nn.Linear(1, 1)
+    with pytest.raises(ValueError, match='the model is Linear, expected .*FitDiscriminator'):
+        make_hook().before_train(runner)
+
+
+def test_a_regressor_of_another_body_is_refused(dataset, tmp_path: Path) -> None:
+    weight = JointRegressor.load('free_body_h36m').weight
+    other = JointRegressor(weight, 'mmpose', body_model='mine').save(tmp_path / 'other.npy')
+    with pytest.raises(ValueError, match="for the body 'mine', but body_model is 'free_body'"):
+        make_hook(regressor=str(other)).before_train(FakeRunner(dataset, tmp_path / 'run'))
+
+
+def test_the_folder_of_another_run_is_refused(dataset, tmp_path: Path) -> None:
+    shard = tmp_path / 'pseudo_gt' / 'batch_0000000_rank_000.npz'
+    shard.parent.mkdir()
+    shard.write_bytes(b'results of days')
+    with pytest.raises(FileExistsError, match='add --resume to continue it'):
+        make_hook().before_train(FakeRunner(dataset, tmp_path))
+    assert shard.read_bytes() == b'results of days'
+
+
+def test_a_run_is_resumed_with_the_batches_it_was_started_with(dataset, tmp_path: Path) -> None:
+    first = FakeRunner(dataset, tmp_path)
+    make_hook(regressor='free_body_h36m').before_train(first)
+    again = FakeRunner(dataset, tmp_path, message_hub=first.message_hub, iter=2, _resume=True)
+    make_hook(regressor='free_body_h36m').before_train(again)
+    for holder, name, found in (('batch_size', 'batch_size', 8), ('sampler', 'seed', 3)):
+        other = FakeRunner(dataset, tmp_path, message_hub=first.message_hub, iter=2, _resume=True)
+        loader = other.train_dataloader
+        setattr(loader if holder == name else loader.sampler, name, found)
+        with pytest.raises(ValueError, match=f"was made with .*found .*'{name}': {found}"):
+            make_hook(regressor='free_body_h36m').before_train(other)
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(fit_batch_size=0), 'fit_batch_size: found 0'),
+        (dict(energy=dict(terms=dict(silhouete=1.0))), r"unknown \['silhouete'\]"),
+        (dict(energy=dict(levels=(1, 2))), 'levels'),
+        (dict(body_model=dict(type='Skeleton')), 'Skeleton'),
+        (dict(init_root='hip'), "init_root: found 'hip'"),
+        (dict(root='hip'), "root: found 'hip'"),  # needed after days only
+    ],
+)
+def test_wrong_options_are_named(options: dict, message: str) -> None:
+    with pytest.raises((ValueError, TypeError, KeyError), match=message):
+        make_hook(**options)
+
+
+def test_fits_say_in_every_pass_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three passes of 1000 frames, four seconds for 100; none starts with the last one's pace."""
+    now = 0.0
+    monkeypatch.setattr('time.monotonic', lambda: now)
+    lines: list[str] = []
+    progress = pseudo_gt_hook._FitProgress(1000, 'J_opt', lines.append)
+    for stage in ('sum up', 'check', 'check'):
+        for done in range(100, 1001, 100):
+            now += 4
+            progress(stage, done)
+    # 8 s are past 5; then once 10 and 20 s more have passed.
+    ends = [
+        '200 of 1000 frames (J_opt, %s), 0:00:32 left',
+        '500 of 1000 frames (J_opt, %s), 0:00:20 left',
+    ]
+    assert lines == [end % stage for stage in ('sum up', 'check', 'check') for end in ends]
+
+
+def test_short_fits_are_silent() -> None:
+    lines: list[str] = []
+    progress = pseudo_gt_hook._FitProgress(30, 'J_opt', lines.append)
+    for done in (10, 20, 30):
+        progress('sum up', done)
+    assert not lines
+
+
+def test_meshes_can_be_gone_through_again_and_leave_joints_without_weight_out(dataset) -> None:
+    hook = make_hook()
+    hook.device = torch.device('cpu')
+    (batch,) = hook._initial_fits(dataset)
+    batch['keypoints_3d_weight'][3, 5] = 0
+    meshes = pseudo_gt_hook._Meshes(lambda: iter([batch]), hook.body, hook.device)
+    for _ in range(2):
+        ((vertices, joints),) = meshes
+        assert vertices.shape == (24, 6890, 3) and not vertices.requires_grad
+        missing = torch.isnan(joints).nonzero().tolist()
+        assert missing == [[3, 5, 0], [3, 5, 1], [3, 5, 2]]
+    assert np.isfinite(batch['keypoints_3d']).all()  # a copy was changed
+
+
+# ------------------------------------------------------------------ a whole run
+
+
+@pytest.fixture(scope='module')
+def run(tiny_config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Work directory of a run in this process: 24 frames in six batches."""
+    cfg = Config.fromfile(str(tiny_config))
+    cfg.work_dir = str(tmp_path_factory.mktemp('hook') / 'run')
+    cfg.experiment_name = cfg.visualizer.name = 'test_pseudo_gt_hook'
+    cfg.custom_hooks[0].num_iters = 2
+    Runner.from_cfg(cfg).train()
+    return Path(cfg.work_dir)
+
+
+def vertices_of(fits: dict[str, np.ndarray]) -> torch.Tensor:
+    pose = torch.from_numpy(fits['pose'])
+    with torch.no_grad():
+        return free_body()(
+            betas=torch.from_numpy(fits['betas']),
+            global_orient=pose[:, :3],
+            body_pose=pose[:, 3:],
+            transl=torch.from_numpy(fits['transl']),
+        ).vertices
+
+
+def assert_fitted_to(path: Path, fits: dict, joints: np.ndarray, root: str) -> None:
+    """The saved regressor is what the solver gives for these bodies and joints."""
+    batch = (vertices_of(fits), torch.from_numpy(joints).float())
+    expected = fit_joint_regressor([batch], 'mmpose', root=root, body_model='free_body')
+    found = JointRegressor.load(path)
+    assert found.body_model == 'free_body'
+    difference = (found.weight - expected.regressor.weight).float() @ batch[0].mean(0)
+    assert float(difference.norm(dim=-1).max()) < 1e-3
+
+
+def test_j_opt_belongs_to_the_exported_pseudo_ground_truth(run: Path, dataset) -> None:
+    exported = load_fits(run / 'pseudo_gt.npz')
+    assert exported['imgname'].tolist() == [dataset.imgname(i) for i in range(len(dataset))]
+    assert_fitted_to(run / 'J_opt.npy', exported, exported['S'][:, :, :3], 'mean')
+    for index in (0, 7, 23):
+        sample = dataset.fit_sample(index)
+        np.testing.assert_array_equal(exported['S'][index, :, :3], sample['keypoints_3d'])
+        assert not np.allclose(exported['betas'][index], sample['betas'])  # refined
+
+
+def test_j_spin_belongs_to_the_initial_fits(run: Path, dataset, tiny_set: Path) -> None:
+    samples = [dataset.fit_sample(index) for index in range(len(dataset))]
+    stacked = {name: np.stack([sample[name] for sample in samples]) for name in samples[0]}
+    stacked['pose'] = np.concatenate([stacked['global_orient'], stacked['body_pose']], 1)
+    assert_fitted_to(run / 'J_spin.npy', stacked, stacked['keypoints_3d'], 'pelvis')
+
+
+def test_terms_are_balanced_on_the_first_batch_and_then_kept(run: Path) -> None:
+    weights = json.loads((run / 'refinement.json').read_text())['term_weights']
+    assert set(weights) == {'joint_3d', 'joint_2d', 'silhouette', 'adv_pose', 'adv_shape'}
+    shards = [np.load(path) for path in sorted((run / 'pseudo_gt').glob('*.npz'))]
+    assert len(shards) == 6
+    for name, weight in weights.items():
+        starts = [weight * float(shard[f'init_energy_{name}'].mean()) for shard in shards]
+        assert starts[0] == pytest.approx(1.0, rel=1e-4)
+        assert max(abs(start - 1) for start in starts[1:]) > 1e-3  # not measured anew
+
+
+def test_the_log_has_no_complaints_and_tells_where_results_are(run: Path) -> None:
+    (log,) = run.glob('*/*.log')
+    text = log.read_text()
+    assert 'Failed to search registry' not in text
+    assert '24 frames are too few for a regressor' in text
+    assert str(run / 'J_opt.npy') in text and str(run / 'pseudo_gt.npz') in text
+    assert 'eta:' in text and 'iou_opt:' in text

@@ -1,0 +1,116 @@
+"""The command lines of tools/train.py and tools/test.py: MMPose's, and what they do to a config."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+
+ROOT = Path(__file__).resolve().parents[2]
+REFINE = str(ROOT / 'configs/refinement/contour_100it_synthetic.py')
+EVALUATE = str(ROOT / 'configs/evaluation/stored-spin-like_synthetic.py')
+#: What MMPose 1.3's tools take.
+BOTH = [
+    '--work-dir w', '--show-dir s', '--show', '--interval 3', '--wait-time 2',
+    '--cfg-options log_level=ERROR', '--launcher slurm', '--local_rank 1', '--local-rank 1',
+]  # fmt: skip
+TRAIN = ['--resume', '--resume a.pth', '--amp', '--no-validate', '--auto-scale-lr']
+TEST = ['--out o.json', '--dump d.pkl', '--badcase']
+
+
+@pytest.fixture(autouse=True)
+def _rank(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv('LOCAL_RANK', '0')
+
+
+@pytest.fixture()
+def arguments(monkeypatch: pytest.MonkeyPatch):
+    """Module of a tool, and its parsed arguments."""
+
+    def parse(tool: str, *words: str):
+        spec = importlib.util.spec_from_file_location(tool, ROOT / 'tools' / f'{tool}.py')
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        monkeypatch.setattr(sys, 'argv', [f'{tool}.py', *words])
+        return module, module.parse_args()
+
+    return parse
+
+
+@pytest.fixture()
+def merge(arguments):
+    def merged(tool: str, config: str, *words: str, **changes) -> Config:
+        module, args = arguments(tool, config, *words)
+        cfg = Config.fromfile(config)
+        cfg.merge_from_dict(changes)
+        return module.merge_args(cfg, args)
+
+    return merged
+
+
+@pytest.mark.parametrize(
+    ('tool', 'option'),
+    [('train', option) for option in BOTH + TRAIN] + [('test', option) for option in BOTH + TEST],
+)
+def test_options_of_mmpose_are_taken(arguments, tool: str, option: str) -> None:
+    words = ['config.py', *(['checkpoint.pth'] if tool == 'test' else []), *option.split()]
+    arguments(tool, *words)
+
+
+def test_where_results_go_and_what_is_resumed(merge) -> None:
+    cfg = merge('train', REFINE)
+    assert cfg.work_dir == 'work_dirs/contour_100it_synthetic' and not cfg.resume
+    cfg = merge('train', REFINE, '--resume', '--work-dir', 'here')
+    assert (cfg.work_dir, cfg.resume, cfg.load_from) == ('here', True, None)
+    cfg = merge('train', REFINE, '--resume', 'a.pth', '--cfg-options', 'work_dir=there')
+    assert (cfg.work_dir, cfg.resume, cfg.load_from) == ('there', True, 'a.pth')
+
+
+def test_training_switches(merge) -> None:
+    cfg = merge(
+        'train', REFINE, '--amp', '--no-validate', '--auto-scale-lr',
+        auto_scale_lr=dict(base_batch_size=16), val_cfg=dict(),
+    )  # fmt: skip
+    assert cfg.optim_wrapper.type == 'AmpOptimWrapper'
+    assert cfg.optim_wrapper.optimizer.lr == 1e-3
+    assert cfg.val_cfg is None and cfg.auto_scale_lr.enable
+    with pytest.raises(SystemExit, match='has no auto_scale_lr'):
+        merge('train', REFINE, '--auto-scale-lr')
+
+
+def test_pictures_of_refinement_go_where_they_are_wanted(merge) -> None:
+    cfg = merge('train', REFINE, '--show-dir', 'pictures', '--interval', '2')
+    assert cfg.custom_hooks[1].interval == 2
+    assert cfg.visualizer.save_dir == 'pictures'
+    with pytest.raises(SystemExit, match='use --show-dir'):
+        merge('train', REFINE, '--show')
+    with pytest.raises(SystemExit, match='RefinementVisualizationHook'):
+        merge('train', REFINE, '--show-dir', 'x', custom_hooks=[])
+
+
+def test_hooks_of_other_models_are_switched_on(merge) -> None:
+    hooks = {'default_hooks.visualization': dict(type='V'), 'default_hooks.badcase': dict(type='B')}
+    for tool, config in (('train', REFINE), ('test', EVALUATE)):
+        cfg = merge(tool, config, '--show-dir', 'x', '--interval', '5', **hooks)
+        hook = cfg.default_hooks.visualization
+        assert (hook.enable, hook.show, hook.interval, hook.out_dir) == (True, False, 5, 'x')
+    metric = {'default_hooks.badcase.metric_type': 'accuracy'}
+    cfg = merge('test', EVALUATE, '--badcase', '--show', **hooks, **metric)
+    assert cfg.default_hooks.badcase.enable and cfg.default_hooks.badcase.show
+    assert cfg.default_hooks.badcase.metric == cfg.test_evaluator
+    assert 'enable' not in cfg.default_hooks.visualization
+    for option in ('--badcase', '--show'):
+        with pytest.raises(SystemExit, match=option):
+            merge('test', EVALUATE, option)
+
+
+def test_dumping_keeps_the_evaluator(merge) -> None:
+    cfg = merge('test', EVALUATE, 'none', '--dump', 'd.pkl')
+    assert [e.type for e in cfg.test_evaluator] == ['JointRegressorMetric', 'mmengine.DumpResults']
+    assert cfg.load_from is None
+    with pytest.raises(SystemExit, match='ending in .pkl'):
+        merge('test', EVALUATE, '--dump', 'd.json')
