@@ -96,13 +96,13 @@ def evaluate(
     metric = JointRegressorMetric(
         loaded,
         protocol,
-        _body(body_model, [regressor.body_model for regressor in loaded.values()]),
+        body_config(body_model, [regressor.body_model for regressor in loaded.values()]),
         prediction_unit=unit,
         by=by,
         missing='skip',
         title=title,
     )
-    annotated = _Annotated(annotations, exclude_sequences)
+    annotated = AnnotatedFrames(annotations, exclude_sequences)
     metric.dataset_meta = annotated.dataset.metainfo
     if match == 'order' and len(parts) > 1:
         raise ValueError(f"match='order' is for one file, found {len(parts)}")
@@ -118,7 +118,7 @@ def evaluate(
                 "are of, body_model='path/to/SMPL_NEUTRAL.pkl' (on the command line, "
                 "--body-model); 'free_body' is the free one"
             )
-        names = _names(part, annotated, match)
+        names = names_of(part, annotated, match)
         rows = match_names(names, annotated.names, _called(part))
         matched = np.flatnonzero(rows >= 0)
         twice = matched[place[matched] >= 0]
@@ -208,7 +208,7 @@ def _agreement(one: str, other: str) -> int:
 # -- what is given -------------------------------------------------------------------------------
 
 
-class _Annotated:
+class AnnotatedFrames:
     """The frames to evaluate on, and the names of all that the file lists."""
 
     def __init__(self, given: Any, exclude_sequences: str | Sequence[str] | None) -> None:
@@ -250,6 +250,11 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
+def read_parts(predictions: Any) -> list[Predictions]:
+    """All parts of a set of predictions, read as far as they are files."""
+    return [_read(part, 'auto', None, None) for part in _listed(predictions)]
+
+
 def _listed(predictions: Any) -> list[Any]:
     if isinstance(predictions, (str, Path, Predictions, Mapping)):
         return [predictions]
@@ -267,7 +272,8 @@ def _read(given: Any, layout: str, fields: Any, name_format: str | None) -> Pred
     return predictions_from(given, 'predictions', layout, fields, name_format)
 
 
-def _body(given: Any, of_regressors: Sequence[str]) -> Any:
+def body_config(given: Any, of_regressors: Sequence[str]) -> Any:
+    """A body, its config, or None, from what a caller may give; of which body regressors are."""
     if given is None:
         plain = {name.replace('_', '').lower() for name in of_regressors}
         return dict(type='FreeBody') if plain == {'freebody'} else None
@@ -276,7 +282,12 @@ def _body(given: Any, of_regressors: Sequence[str]) -> Any:
     return dict(type='SMPL', model_path=str(given)) if isinstance(given, (str, Path)) else given
 
 
-def _names(part: Predictions, annotated: _Annotated, match: str) -> list[str]:
+def names_of(part: Predictions, annotated: AnnotatedFrames, match: str) -> list[str]:
+    """Image names of predictions: their own, or, by order, those of the annotation.
+
+    Raises:
+        DataError: there are none, or not as many as the annotation has.
+    """
     if match == 'name':
         if part.imgname is None:
             raise DataError(
@@ -332,7 +343,7 @@ _PREDICTED = ('vertices', 'global_orient', 'body_pose', 'betas', 'transl')
 
 def _feed(
     metric: JointRegressorMetric,
-    annotated: _Annotated,
+    annotated: AnnotatedFrames,
     part: Predictions,
     frames: np.ndarray,  # rows of the annotation
     rows: np.ndarray,  # their rows of the predictions

@@ -39,7 +39,8 @@ class MEVA(VideoEstimator):
     Args:
         vae: The authors' config of the autoencoder. ``'vae_rec_2'``, of the released
             ``train_meva_2``, makes the pose that its decoder starts from out of the code;
-            ``'vae_rec_1'``, the paper's, is given it. Defaults to ``'vae_rec_2'``.
+            ``'vae_rec_1'``, the older, gets it from a network beside it. Defaults to
+            ``'vae_rec_2'``.
         overlap: Frames that windows share, an even number. Defaults to 10, as in the authors'
             evaluation; their demo on videos has 20.
         kwargs: As :class:`VideoEstimator` has them.
@@ -55,6 +56,7 @@ class MEVA(VideoEstimator):
         self.feat_encoder = _encoder(hidden_size=1024, out_size=FEATURES, residual=True)
         self.motion_encoder = _encoder(hidden_size=512, out_size=CODE, residual=False)
         self.vae_model = MotionDecoder(starts_itself=vae == 'vae_rec_2')
+        self.vae_init_mlp: nn.Module | None = None
         if vae == 'vae_rec_1':
             self.vae_init_mlp = nn.Sequential(
                 nn.Linear(CODE, 256), nn.Tanh(), nn.Linear(256, POSE_6D)
@@ -73,7 +75,7 @@ class MEVA(VideoEstimator):
         batch, length = features.shape[:2]
         features = self.feat_encoder(features)
         code = self.motion_encoder(features).mean(1)
-        start = self.vae_init_mlp(code) if hasattr(self, 'vae_init_mlp') else None
+        start = None if self.vae_init_mlp is None else self.vae_init_mlp(code)
         motion = self.vae_model(code, length, start)
         pose, betas, camera = self.regressor(features.flatten(0, 1), motion.flatten(0, 1))
         found = dict(rotations=columns_to_matrices(pose), betas=betas, camera=camera)
@@ -82,10 +84,8 @@ class MEVA(VideoEstimator):
     def rename(self, name: str) -> str | None:
         # The autoencoder's encoder serves its training alone. vae_init_mlp is in every file, and
         # without use beside a decoder that starts itself.
-        unused = name.startswith('vae_model.e_') or (
-            name.startswith('vae_init_mlp.') and not hasattr(self, 'vae_init_mlp')
-        )
-        return None if unused else super().rename(name)
+        unused = ('vae_model.e_',) if self.vae_init_mlp else ('vae_model.e_', 'vae_init_mlp.')
+        return None if name.startswith(unused) else super().rename(name)
 
 
 class MotionDecoder(nn.Module):

@@ -1,0 +1,258 @@
+"""Table I of the paper for any models and regressors, as text, Markdown, LaTeX and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmjrr.errors import DataError
+from mmjrr.fileio import atomic_write
+
+from .protocols import PROTOCOLS
+from .report import EvaluationResult, format_table
+
+#: Table I of Hedlin, Rhodin and Yi, CRV 2022: MPJPE and PA-MPJPE in mm, protocol 'paper'.
+PAPER: dict[str, dict[str, tuple[float, float]]] = {
+    'SPIN': {'J_std': (60.4, 41.3), 'J_spin': (57.0, 39.6), 'J_opt': (56.9, 39.7)},
+    'VIBE': {'J_std': (62.9, 43.1), 'J_spin': (60.1, 41.7), 'J_opt': (60.0, 41.5)},
+    'MEVA': {'J_std': (101.6, 62.3), 'J_spin': (98.4, 61.9), 'J_opt': (98.3, 61.9)},
+}
+_PAPER_PROTOCOL = 'paper'
+
+FORMATS = ('.txt', '.md', '.tex', '.csv')
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Errors of a model under a regressor, in mm."""
+
+    mpjpe: float
+    pa_mpjpe: float
+    frames: int
+
+
+@dataclass(frozen=True)
+class PaperTable:
+    """Models by row, regressors by column.
+
+    Args:
+        protocol: name of the protocol.
+        rows: cells by model and regressor.
+    """
+
+    protocol: str
+    rows: Mapping[str, Mapping[str, Cell]]
+
+    @property
+    def regressors(self) -> list[str]:
+        """All columns, in order of appearance."""
+        return list(dict.fromkeys(name for cells in self.rows.values() for name in cells))
+
+    def best(self, model: str) -> tuple[set[str], set[str]]:
+        """Regressors of least MPJPE and of least PA-MPJPE in a row, as they are printed.
+
+        None is best where there is only one.
+        """
+        cells = self.rows[model]
+        if len(cells) < 2:
+            return set(), set()
+        found = []
+        for metric in ('mpjpe', 'pa_mpjpe'):
+            values = {name: round(getattr(cell, metric), 1) for name, cell in cells.items()}
+            least = min((v for v in values.values() if not math.isnan(v)), default=math.nan)
+            found.append({name for name, value in values.items() if value == least})
+        return found[0], found[1]
+
+    def paper(self, model: str, regressor: str) -> tuple[float, float] | None:
+        """The paper's numbers for a cell, where it has them."""
+        if self.protocol != _PAPER_PROTOCOL:
+            return None
+        return PAPER.get(model, {}).get(regressor)
+
+    @property
+    def caption(self) -> str:
+        """What is in the table, with protocol and frame counts."""
+        counts = {
+            model: sorted({cell.frames for cell in cells.values()})
+            for model, cells in self.rows.items()
+        }
+        if len({tuple(count) for count in counts.values()}) == 1:
+            frames = '/'.join(map(str, next(iter(counts.values())))) + ' frames'
+        else:
+            frames = 'frames: ' + ', '.join(
+                f'{model} {"/".join(map(str, count))}' for model, count in counts.items()
+            )
+        known = PROTOCOLS.get(self.protocol)
+        summary = f' ({known.summary})' if known is not None else ''
+        text = f'MPJPE / PA-MPJPE in mm, protocol {self.protocol}{summary}, {frames}.'
+        if self._with_paper():
+            text += ' In parentheses: Hedlin et al., CRV 2022, Table I.'
+        return text
+
+    def _with_paper(self) -> bool:
+        return any(
+            self.paper(model, name) is not None
+            for model, cells in self.rows.items()
+            for name in cells
+        )
+
+    def _cells(self, mark: tuple[str, str], paper: str) -> list[list[str]]:
+        """Texts of the cells, the best values between the marks."""
+        lines = []
+        for model, cells in self.rows.items():
+            least = self.best(model)
+            line = [model]
+            for name in self.regressors:
+                if name not in cells:
+                    line.append('')
+                    continue
+                values = (cells[name].mpjpe, cells[name].pa_mpjpe)
+                texts = [
+                    f'{mark[0]}{value:.1f}{mark[1]}' if name in names else f'{value:.1f}'
+                    for value, names in zip(values, least, strict=True)
+                ]
+                known = self.paper(model, name)
+                beside = '' if known is None else paper.format(*known)
+                line.append(' / '.join(texts) + beside)
+            lines.append(line)
+        return lines
+
+    def to_text(self) -> str:
+        """Plain text; ``*`` stands before the best values of a row."""
+        lines = self._cells(('*', ''), ' ({:.1f} / {:.1f})')
+        text = format_table(['', *self.regressors], lines, self.caption)
+        return text + '\n* best of its row\n'
+
+    def to_markdown(self) -> str:
+        """Markdown; the best values of a row are bold."""
+        head = ['', *self.regressors]
+        lines = [head, ['---'] * len(head), *self._cells(('**', '**'), ' ({:.1f} / {:.1f})')]
+        body = '\n'.join(
+            '| ' + ' | '.join(_escape_markdown(c) for c in line) + ' |' for line in lines
+        )
+        return f'{self.caption}\n\n{body}\n'
+
+    def to_latex(self) -> str:
+        """A LaTeX table; needs the package booktabs. The best values of a row are bold."""
+        lines = [
+            [_escape_latex(line[0]), *line[1:]]
+            for line in self._cells((r'\textbf{', '}'), r' {{\small({:.1f} / {:.1f})}}')
+        ]
+        columns = self.regressors
+        return '\n'.join(
+            [
+                r'% needs \usepackage{booktabs}',
+                r'\begin{table}',
+                r'  \centering',
+                rf'  \caption{{{_escape_latex(self.caption)}}}',
+                rf'  \begin{{tabular}}{{l{"c" * len(columns)}}}',
+                r'    \toprule',
+                '    ' + ' & '.join(['', *map(_latex_regressor, columns)]) + r' \\',
+                r'    \midrule',
+                *('    ' + ' & '.join(line) + r' \\' for line in lines),
+                r'    \bottomrule',
+                r'  \end{tabular}',
+                r'\end{table}',
+                '',
+            ]
+        )
+
+    def to_csv(self) -> str:
+        """A line for each cell, with all digits."""
+        file = io.StringIO()
+        writer = csv.writer(file, lineterminator='\n')
+        writer.writerow(
+            ['model', 'regressor', 'protocol', 'frames', 'mpjpe_mm', 'pa_mpjpe_mm']
+            + ['paper_mpjpe_mm', 'paper_pa_mpjpe_mm']
+        )
+        for model, cells in self.rows.items():
+            for name, cell in cells.items():
+                known = self.paper(model, name) or ('', '')
+                writer.writerow(
+                    [model, name, self.protocol, cell.frames, cell.mpjpe, cell.pa_mpjpe, *known]
+                )
+        return file.getvalue()
+
+    def save(self, path: str | Path) -> Path:
+        """Write it, as the suffix says: ``.txt``, ``.md``, ``.tex`` or ``.csv``.
+
+        Raises:
+            ValueError: another suffix.
+        """
+        path = check_table_path(path)
+        made = {'.txt': self.to_text, '.md': self.to_markdown}
+        made |= {'.tex': self.to_latex, '.csv': self.to_csv}
+        with atomic_write(path) as temporary:
+            temporary.write_text(made[path.suffix](), encoding='utf-8')
+        return path
+
+
+def check_table_path(path: str | Path) -> Path:
+    """The path, if a table can be written in its format.
+
+    Raises:
+        ValueError: its suffix is none of :data:`FORMATS`.
+    """
+    path = Path(path)
+    if path.suffix not in FORMATS:
+        raise ValueError(f'{path}: expected a path ending in {", ".join(FORMATS)}')
+    return path
+
+
+def tables_of(results: Mapping[str, EvaluationResult | Mapping[str, Any]]) -> list[PaperTable]:
+    """A table for each protocol, from results by model: as they are, or their ``to_dict()``."""
+    rows: dict[str, dict[str, dict[str, Cell]]] = {}
+    for model, result in results.items():
+        content = result.to_dict() if isinstance(result, EvaluationResult) else result
+        for score in content['scores']:
+            if score['by'] != 'all':
+                continue
+            row = rows.setdefault(score['protocol'], {}).setdefault(model, {})
+            row[score['regressor']] = Cell(
+                mpjpe=math.nan if score['mpjpe'] is None else score['mpjpe'],
+                pa_mpjpe=math.nan if score['pa_mpjpe'] is None else score['pa_mpjpe'],
+                frames=score['frames'],
+            )
+    return [PaperTable(protocol, by_model) for protocol, by_model in rows.items()]
+
+
+def read_result(path: str | Path) -> dict[str, Any] | None:
+    """A result that :meth:`EvaluationResult.save` wrote as JSON; None if the file is another.
+
+    Raises:
+        DataError: the file ends in ``.json`` and is no JSON text.
+    """
+    path = Path(path)
+    if path.suffix != '.json':
+        return None
+    try:
+        content = json.loads(path.read_text(encoding='utf-8'))
+    except ValueError as error:
+        raise DataError(f'{path}: not a JSON text ({error})') from error
+    if not isinstance(content, dict) or 'scores' not in content:
+        return None
+    return content
+
+
+def _escape_markdown(text: str) -> str:
+    return text.replace('|', r'\|')
+
+
+def _latex_regressor(name: str) -> str:
+    r"""``J_opt`` as :math:`J_{\mathrm{opt}}`, others as they are."""
+    first, _, second = name.partition('_')
+    if len(first) == 1 and second.isalnum():
+        return rf'${first}_{{\mathrm{{{second}}}}}$'
+    return _escape_latex(name)
+
+
+def _escape_latex(text: str) -> str:
+    special = {'\\': r'\textbackslash{}', '~': r'\textasciitilde{}', '^': r'\textasciicircum{}'}
+    special |= {character: '\\' + character for character in '&%$#_{}'}
+    return ''.join(special.get(character, character) for character in text)

@@ -1,0 +1,68 @@
+"""A bar chart of errors by joint and regressor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mmjrr.fileio import atomic_write
+
+if TYPE_CHECKING:
+    from mmjrr.evaluation.regressor_share import RegressorShare
+
+#: Colours that also differ in grey: the regressor of the model, others, the fitted one.
+COLORS = ('#4c566a', '#e08a1e', '#5aa9e6', '#8fbf6a', '#b48ead')
+
+
+def draw_regressor_share(share: RegressorShare, path: str | Path) -> Path:
+    """Write a picture (PNG, PDF or SVG): a group of bars a joint, a bar a regressor.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError('drawing needs matplotlib: pip install matplotlib') from error
+
+    names = share.regressors
+    errors = {name: share.by_joint(name) for name in names}
+    joints = [joint for joint in errors[share.own] if joint != share.protocol.root]
+    figure = Figure(figsize=(11, 4.5), layout='constrained')
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    width = 0.8 / len(names)
+    for number, name in enumerate(names):
+        score = share.overall(name)
+        axes.bar(
+            np.arange(len(joints)) + (number - (len(names) - 1) / 2) * width,
+            [errors[name][joint].mpjpe for joint in joints],
+            width,
+            color=COLORS[number % len(COLORS)],
+            label=f'{name}: {score.mpjpe:.1f} / {score.pa_mpjpe:.1f} mm',
+        )
+    axes.set_xticks(range(len(joints)), [joint.replace('_', '\n') for joint in joints])
+    axes.tick_params(axis='x', length=0, labelsize=8)
+    axes.set_ylabel('error, mm')
+    axes.spines[['top', 'right']].set_visible(False)
+    axes.grid(axis='y', color='#dddddd')
+    axes.set_axisbelow(True)
+    title = share.title or 'Predictions'
+    axes.set_title(
+        f'{title}: error by joint and regressor, protocol {share.protocol.name}, '
+        f'{share.frames} frames',
+        loc='left',
+    )
+    axes.legend(title='MPJPE / PA-MPJPE', frameon=False, loc='upper left', ncols=len(names))
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, 1.18 * high)  # room for the legend
+    path = Path(path)
+    kind = path.suffix[1:]
+    if kind not in ('png', 'pdf', 'svg'):
+        raise ValueError(f'{path}: expected a path ending in .png, .pdf or .svg')
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, format=kind, dpi=110, metadata=None)
+    return path

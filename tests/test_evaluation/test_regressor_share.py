@@ -1,0 +1,124 @@
+"""The share of the regressor, where the truth is known."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mmjrr.errors import DataError
+from mmjrr.evaluation import Predictions
+from mmjrr.evaluation.regressor_share import FITTED, regressor_share
+from mmjrr.joints import H36M_JOINTS_MMPOSE
+from mmjrr.regressors import JointRegressor
+from mmjrr.visualization.regressor_share import draw_regressor_share
+
+VERTICES = 40
+
+
+class World:
+    """Random meshes of two subjects, and labels that a known regressor makes of them."""
+
+    def __init__(self, folder: Path, subjects=('S9', 'S11'), frames: int = 80) -> None:
+        rng = np.random.default_rng(0)
+        self.rng = rng
+        count = frames * len(subjects)
+        self.vertices = rng.normal(0, 0.3, (count, VERTICES, 3)) + [0, 0, 5]
+        weights = rng.dirichlet(np.full(VERTICES, 0.1), 17)
+        self.truth = JointRegressor(weights, H36M_JOINTS_MMPOSE, 'toy', {'name': 'true'})
+        joints = self.truth(torch.from_numpy(self.vertices)).numpy()
+        self.names = [
+            f'{s}/{s}_Walking.54138969/{s}_Walking.54138969_{n + 1:06d}.jpg'
+            for s in subjects
+            for n in range(frames)
+        ]
+        self.annotation = folder / 'h36m_test.npz'
+        np.savez(
+            self.annotation,
+            imgname=np.array(self.names),
+            center=np.full((count, 2), 500.0),
+            scale=np.full(count, 4.0),
+            part=np.zeros((count, 17, 3)),
+            S=np.concatenate([joints, np.ones((count, 17, 1))], axis=-1),
+        )
+
+    def predictions(self, noise: float = 0.0) -> Predictions:
+        vertices = self.vertices + self.rng.normal(0, noise, self.vertices.shape)
+        return Predictions(imgname=list(self.names), vertices=vertices.astype(np.float32))
+
+    def biased(self) -> JointRegressor:
+        weights = self.truth.weight.numpy().copy()
+        weights += 0.3 * self.rng.dirichlet(np.full(VERTICES, 0.1), 17)
+        weights /= weights.sum(1, keepdims=True)
+        return JointRegressor(weights, H36M_JOINTS_MMPOSE, 'toy', {'name': 'own'})
+
+
+@pytest.fixture(scope='module')
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return World(tmp_path_factory.mktemp('world'))
+
+
+def test_of_exact_meshes_under_a_biased_regressor_all_is_the_regressors(world):
+    share = regressor_share(world.predictions(), world.annotation, world.biased(), [])
+    assert share.overall('own').mpjpe > 10
+    assert share.share > 0.99 and share.best == FITTED
+    assert share.sentence().startswith(f'Up to {share.overall("own").mpjpe:.1f} of the')
+    assert share.folds['S9']['fitted_on'] == ['S11'] and share.folds['S9']['frames'] == 80
+
+
+def test_of_noisy_meshes_under_the_true_regressor_nothing_is(world):
+    share = regressor_share(world.predictions(noise=0.1), world.annotation, world.truth, [])
+    own, fitted = share.overall('true'), share.overall(FITTED)
+    # A fit on the tried subject would seem better: it follows the noise.
+    assert fitted.mpjpe >= own.mpjpe > 10
+    assert share.share == 0 and share.best == 'true'
+    assert share.sentence().startswith('None of the')
+
+
+def test_another_regressor_may_be_the_best(world):
+    share = regressor_share(
+        world.predictions(noise=0.1),
+        world.annotation,
+        world.biased(),
+        [world.truth],
+    )
+    assert share.regressors == ['own', 'true', FITTED] and share.best == 'true'
+    own, true = share.overall('own').mpjpe, share.overall('true').mpjpe
+    assert share.share == pytest.approx((own - true) / own)
+    assert share.sentence().startswith('At least')
+
+
+def test_the_fitted_scores_are_means_over_all_frames(world):
+    predictions = world.predictions(noise=0.05)
+    share = regressor_share(predictions, world.annotation, world.biased(), [])
+    assert share.frames == share.overall(FITTED).frames == 160
+    joints = share.by_joint(FITTED)
+    assert list(joints) == list(H36M_JOINTS_MMPOSE)
+    # MPJPE of the protocol is the mean over its joints.
+    mean = np.mean([score.mpjpe for score in joints.values()])
+    assert share.overall(FITTED).mpjpe == pytest.approx(mean)
+    text = str(share)
+    assert f'{share.overall("own").mpjpe:.1f}' in text and share.sentence() in text
+
+
+def test_it_is_written_and_drawn(world, tmp_path: Path):
+    share = regressor_share(world.predictions(), world.annotation, world.biased(), [])
+    saved = json.loads(share.save(tmp_path / 'share.json').read_text())
+    assert saved['share'] == share.share and saved['joints']['own']['head'] > 0
+    assert saved['provenance']['versions'] and saved['folds']['S11']['gap'] <= 1e-6
+    picture = draw_regressor_share(share, tmp_path / 'share.png')
+    assert picture.read_bytes().startswith(b'\x89PNG')
+    for path, refuse in ((tmp_path / 'share.txt', share.save),):
+        with pytest.raises(ValueError, match=r'share\.txt'):
+            refuse(path)
+    with pytest.raises(ValueError, match=r'share\.jpeg'):
+        draw_regressor_share(share, tmp_path / 'share.jpeg')
+
+
+def test_one_subject_is_too_few(tmp_path: Path):
+    world = World(tmp_path, subjects=('S9',), frames=5)
+    with pytest.raises(DataError, match='at least two subjects'):
+        regressor_share(world.predictions(), world.annotation, world.truth, [])

@@ -1,0 +1,64 @@
+"""``tools/table1.py`` and ``tools/analysis_tools/regressor_share.py`` on the tiny set."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+
+
+def test_models_and_saved_results_make_one_table(tiny_set: Path, tmp_path: Path) -> None:
+    fits, regressor = tiny_set / 'fits', tiny_set / 'regressors' / 'J_std.npy'
+    given = ('--annotations', tiny_set, '--regressor', regressor, 'free_body_h36m')
+    done = run(
+        ROOT / 'tools/eval_predictions.py', f'MEVA={fits / "meva_like_test.npz"}', *given,
+        '--out', tmp_path / 'meva.json',
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    done = run(
+        ROOT / 'tools/table1.py',
+        f'SPIN={fits / "spin_like_test.npz"}', f'MEVA={tmp_path / "meva.json"}', *given,
+        '--out', tmp_path / 'table.csv', tmp_path / 'table.md',
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    rows = list(csv.DictReader((tmp_path / 'table.csv').open()))
+    assert [(row['model'], row['regressor']) for row in rows] == [
+        (model, name) for model in ('SPIN', 'MEVA') for name in ('J_std', 'free_body_h36m')
+    ]
+    for row in rows:
+        assert f'{float(row["mpjpe_mm"]):.1f}' in done.stdout
+    assert '(60.4 / 41.3)' in (tmp_path / 'table.md').read_text()
+
+
+def test_what_is_missing_is_said_in_a_sentence(tiny_set: Path, tmp_path: Path) -> None:
+    fits = tiny_set / 'fits' / 'spin_like_test.npz'
+    done = run(ROOT / 'tools/table1.py', f'SPIN={fits}', '--regressor', 'free_body_h36m')
+    assert done.returncode == 1 and done.stderr == (
+        'error: --annotations is needed to evaluate SPIN\n'
+    )
+
+
+def test_the_share_of_the_regressor_needs_two_subjects(tiny_set: Path, tmp_path: Path) -> None:
+    tool = ROOT / 'tools/analysis_tools/regressor_share.py'
+    fits, regressor = tiny_set / 'fits', tiny_set / 'regressors' / 'J_std.npy'
+    arguments = ('--own', regressor, '--other', 'free_body_h36m')
+    one = run(tool, fits / 'spin_like_test.npz', '--annotations', tiny_set, *arguments)
+    assert one.returncode == 1 and 'at least two subjects' in one.stderr
+    # The training set has three.
+    annotation = tiny_set / 'annotation_body3d' / 'fps10' / 'h36m_train.npz'
+    done = run(
+        tool, fits / 'spin_like_train.npz', '--annotations', annotation, *arguments,
+        '--out', tmp_path / 'share.json', '--figure', tmp_path / 'share.png',
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert 'Fitting on S5, S6, for S1' in done.stderr
+    assert 'J_std - fitted' in done.stdout and (tmp_path / 'share.png').is_file()

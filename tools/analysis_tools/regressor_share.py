@@ -1,0 +1,93 @@
+"""How much of a model's error is the joint regressor's, and at which joints.
+
+    python tools/analysis_tools/regressor_share.py results.npz --annotations data/h36m \\
+        --own J_std --other J_opt --body-model data/smpl --out share.json --figure share.png
+
+Compares the errors of stored predictions (what tools/eval_predictions.py reads) under the regressor
+that the model was reported with, under others, and under the one that fits these very meshes best.
+The last is fitted to all subjects but one and tried on that one, each in turn.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from eval_predictions import chosen_regressors  # noqa: E402
+
+from mmjrr.evaluation import PROTOCOLS  # noqa: E402
+from mmjrr.evaluation.evaluate import EXCLUDED  # noqa: E402
+from mmjrr.evaluation.regressor_share import regressor_share  # noqa: E402
+from mmjrr.visualization.regressor_share import draw_regressor_share  # noqa: E402
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        'files', nargs='+', metavar='FILE', help='results; several are parts of one'
+    )
+    parser.add_argument(
+        '--annotations',
+        required=True,
+        help="MMPose's Human3.6M npz, or the folder with annotation_body3d/fps10/h36m_test.npz",
+    )
+    parser.add_argument('--own', default='J_std', help='regressor that the model was reported with')
+    parser.add_argument(
+        '--other', nargs='*', default=['J_opt'], metavar='J', help='further regressors'
+    )
+    parser.add_argument(
+        '--joint-order', help="rows of regressor files that do not say: 'spin' or 'mmpose'"
+    )
+    parser.add_argument('--protocol', default='paper', help=f'one of {", ".join(PROTOCOLS)}')
+    parser.add_argument('--body-model', help="a SMPL file or folder, or 'free_body'")
+    parser.add_argument('--match', default='name', choices=['name', 'order'])
+    parser.add_argument('--unit', default='m', choices=['m', 'mm'], help='of stored vertices')
+    parser.add_argument(
+        '--exclude', nargs='*', default=list(EXCLUDED), metavar='SEQUENCE', help='left out'
+    )
+    parser.add_argument('--title', help='what the results are of; default: the name of the file')
+    parser.add_argument('--out', type=Path, help='.json')
+    parser.add_argument('--figure', type=Path, help='.png, .pdf or .svg')
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    try:
+        run(args)
+    except (ValueError, OSError, ImportError) as error:
+        sys.exit(f'error: {error}')
+
+
+def run(args: argparse.Namespace) -> None:
+    for path, suffixes in ((args.out, ('.json',)), (args.figure, ('.png', '.pdf', '.svg'))):
+        if path is not None and path.suffix not in suffixes:
+            raise ValueError(f'{path}: expected a path ending in {" or ".join(suffixes)}')
+    own, *others = chosen_regressors([args.own, *args.other], args.joint_order, args.body_model)
+    share = regressor_share(
+        args.files,
+        args.annotations,
+        own,
+        others,
+        args.protocol,
+        body_model=args.body_model,
+        unit=args.unit,
+        match=args.match,
+        exclude_sequences=args.exclude or None,
+        title=args.title or Path(args.files[0]).stem,
+        progress=lambda line: print(line, file=sys.stderr, flush=True),
+    )
+    print(share)
+    if args.out is not None:
+        print(f'Wrote {share.save(args.out)}')
+    if args.figure is not None:
+        print(f'Wrote {draw_regressor_share(share, args.figure)}')
+
+
+if __name__ == '__main__':
+    main()
