@@ -272,8 +272,10 @@ def test_data_samples_are_filled_sequence_by_sequence(model: MEVA) -> None:
         ('pred_vertices', (6890, 3)),
     ):
         assert samples[4].get(name).shape == shape
-    torch.testing.assert_close(samples[4].pred_body_pose, second['rotations'][1, 1:])
-    torch.testing.assert_close(samples[4].pred_vertices, second['vertices'][1])
+    # Another batch size rounds otherwise, which nearly parallel columns of a rotation amplify.
+    near = dict(rtol=0, atol=1e-3)
+    torch.testing.assert_close(samples[4].pred_body_pose, second['rotations'][1, 1:], **near)
+    torch.testing.assert_close(samples[4].pred_vertices, second['vertices'][1], **near)
 
 
 def test_the_wrong_autoencoder_is_named(model: MEVA, weights: Weights) -> None:
