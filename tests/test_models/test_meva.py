@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-import torchvision
 from mmengine.structures import BaseDataElement
 
 from mmjrr.errors import DataError
+from mmjrr.models.estimators.hmr import ResNet50Features
 from mmjrr.models.estimators.meva import MEVA, columns_to_matrices, windows
 from mmjrr.registry import MODELS
+
+from .test_hmr import resnet_slowly
 
 Weights = dict[str, torch.Tensor]
 
@@ -65,13 +67,13 @@ def weights() -> Weights:
 
 
 @pytest.fixture(scope='module')
-def resnet() -> torch.nn.Module:
-    return torchvision.models.resnet50().eval()
+def resnet() -> ResNet50Features:
+    return ResNet50Features().eval()
 
 
 @pytest.fixture(scope='module')
 def model(
-    weights: Weights, resnet: torch.nn.Module, tmp_path_factory: pytest.TempPathFactory
+    weights: Weights, resnet: ResNet50Features, tmp_path_factory: pytest.TempPathFactory
 ) -> MEVA:
     folder = tmp_path_factory.mktemp('meva')
     torch.save({'epoch': 3, 'gen_state_dict': weights}, folder / 'model_best.pth.tar')
@@ -239,11 +241,10 @@ def test_a_long_sequence_is_put_together_from_its_windows(
     assert found['place'].tolist() == 2 * places
 
 
-def test_images_go_through_spins_features(model: MEVA, resnet: torch.nn.Module) -> None:
+def test_images_go_through_spins_features(model: MEVA, resnet: ResNet50Features) -> None:
     images = torch.randn(1, 2, 3, 96, 96)
-    layers = torch.nn.Sequential(*list(resnet.children())[:-1])
     with torch.no_grad():
-        features = layers(images[0]).reshape(1, 2, 2048)
+        features = resnet_slowly(dict(resnet.state_dict()), images[0])[None]
         for img, given in ((images, features), (images[:, 0], features[:, 0])):
             found, expected = model(dict(img=img)), model(dict(features=given))
             for name, value in expected.items():
