@@ -30,8 +30,9 @@ $(VENV)/.quickstart: requirements/quickstart.txt setup.py
 	$(BIN)/python -m pip install -q --no-build-isolation --no-deps -e .
 	touch $@
 
-$(VENV)/.tests: $(VENV)/.quickstart requirements/tests.txt
+$(VENV)/.tests: $(VENV)/.quickstart requirements/tests.txt requirements/segmentation.txt
 	$(BIN)/python -m pip install -q -r requirements/tests.txt
+	$(BIN)/python -m pip install -q --no-deps -r requirements/segmentation.txt
 	touch $@
 
 clean:

@@ -15,7 +15,15 @@ __all__ = ['__version__', 'evaluate']
 
 def _register_components() -> None:
     """Import the sub-packages whose modules register themselves."""
-    from . import body_models, datasets, engine, evaluation, models, rendering  # noqa: F401
+    from . import (  # noqa: F401
+        body_models,
+        datasets,
+        engine,
+        evaluation,
+        models,
+        rendering,
+        segmentation,
+    )
 
 
 _register_components()

@@ -14,6 +14,9 @@ from mmjrr.datasets.image_names import image_key
 from mmjrr.errors import DataError
 from mmjrr.fileio import atomic_write
 
+#: Steps of a soft mask.
+LEVELS = 8
+
 
 class Masks:
     """Masks of one or several files, kept as run-length codes in one buffer.
@@ -23,7 +26,11 @@ class Masks:
 
     Args:
         path: A file, a list of files, or a glob pattern: ``{"info": {...}, "masks": {imgname:
-            {"size": [h, w], "counts": code, "score": s}}}`` each.
+            {"size": [h, w], "counts": code, "score": s}}, "without_person": {imgname: reason}}``
+            each. A soft mask has ``"levels"`` beside ``"counts"``, see :func:`encode_levels`.
+
+    Attributes:
+        without_person: Why images have no mask, by name, for those of which it is known.
 
     Raises:
         FileNotFoundError: no file is there.
@@ -36,14 +43,18 @@ class Masks:
         sizes: list[tuple[int, int]] = []
         scores: list[float] = []
         self._row: dict[str, int] = {}
+        self.without_person: dict[str, str] = {}
         for file in self.paths:
-            for name, entry in _read(file).items():
+            entries, without = _read(file)
+            self.without_person.update(without)
+            for name, entry in entries.items():
                 where = f'{file}: mask of {name!r}'
                 key = image_key(name)
                 if key in self._row:
                     raise DataError(f'{where}: the image has a mask already')
                 self._row[key] = len(codes)
-                codes.append(_code(where, entry))
+                # No run-length code holds a space.
+                codes.append(b' '.join([_code(where, entry), *_level_codes(where, entry)]))
                 sizes.append(_size(where, entry))
                 scores.append(float(entry.get('score', 1.0)))
         self.sizes = np.array(sizes, dtype=np.int32).reshape(-1, 2)  # (N, 2): h, w
@@ -57,11 +68,16 @@ class Masks:
     def __contains__(self, imgname: str) -> bool:
         return image_key(imgname) in self._row
 
+    def keys(self) -> list[str]:
+        """What identifies the images that have a mask, see
+        :func:`~mmjrr.datasets.image_names.image_key`."""
+        return list(self._row)
+
     def row(self, imgname: str) -> int:
         """Position of an image's mask, -1 if it has none."""
         return self._row.get(image_key(imgname), -1)
 
-    def decode(self, row: int) -> np.ndarray:  # (h, w) uint8, 0 or 1
+    def decode(self, row: int) -> np.ndarray:  # (h, w) uint8, 0 or 1; soft: float32, 0 to 1
         """The mask at a position.
 
         Raises:
@@ -69,7 +85,10 @@ class Masks:
         """
         code = self._buffer[self._offsets[row] : self._offsets[row + 1]]
         height, width = self.sizes[row].tolist()
+        code, *levels = code.split(b' ')
         try:
+            if levels:
+                return decode_levels(levels, (height, width))
             return decode_rle(code, (height, width))
         except DataError as error:
             name = next(key for key, value in self._row.items() if value == row)
@@ -128,6 +147,30 @@ def decode_rle(code: bytes, size: tuple[int, int]) -> np.ndarray:  # (h, w) uint
     values = np.zeros(len(runs), dtype=np.uint8)
     values[1::2] = 1
     return np.repeat(values, runs).reshape(size[1], size[0]).T
+
+
+def encode_levels(mask: np.ndarray) -> list[bytes]:  # (h, w) uint8, 0 to 255
+    """A soft mask as eight run-length codes: where it is at least 1/16, 3/16, ..., 15/16.
+
+    Their mean is the mask, rounded to eighths.
+    """
+    if mask.dtype != np.uint8:
+        raise ValueError(f'mask: found {mask.dtype}, expected uint8, 0 to 255')
+    return [encode_rle(mask >= 255 * (2 * level + 1) / (2 * LEVELS)) for level in range(LEVELS)]
+
+
+def decode_levels(
+    codes: Sequence[bytes], size: tuple[int, int]
+) -> np.ndarray:  # (h, w) float32, 0 to 1
+    """The soft mask of :func:`encode_levels`.
+
+    Raises:
+        DataError: a code is broken.
+    """
+    total = np.zeros(size, dtype=np.uint16)
+    for code in codes:
+        total += decode_rle(code, size)
+    return total.astype(np.float32) / len(codes)
 
 
 def area_average_crop(
@@ -198,7 +241,7 @@ def _runs(code: bytes) -> Iterator[int]:
         raise DataError('counts: the code ends within a number')
 
 
-def _read(path: Path) -> dict[str, dict[str, Any]]:
+def _read(path: Path) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
     if not path.is_file():
         raise FileNotFoundError(f'{path}: no such file')
     try:
@@ -208,7 +251,19 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
     masks = content.get('masks') if isinstance(content, dict) else None
     if not isinstance(masks, dict):
         raise DataError(f"{path}: expected an object with 'masks' by image name")
-    return masks
+    without = content.get('without_person', {})
+    if not isinstance(without, dict):
+        raise DataError(f'{path}: without_person: found {without!r:.80}, expected reasons by name')
+    return masks, without
+
+
+def _level_codes(where: str, entry: dict[str, Any]) -> list[bytes]:
+    levels = entry.get('levels', [])
+    if not isinstance(levels, list) or not all(
+        isinstance(code, str) and code.isascii() and ' ' not in code for code in levels
+    ):
+        raise DataError(f'{where}: levels: found {levels!r:.80}, expected run-length codes')
+    return [code.encode('ascii') for code in levels]
 
 
 def _code(where: str, entry: Any) -> bytes:

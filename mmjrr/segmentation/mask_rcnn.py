@@ -1,0 +1,301 @@
+"""Mask R-CNN, of mmdet or of torchvision, as one model that finds the people in images."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from pickle import UnpicklingError
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.logging import print_log
+from mmengine.model import BaseModel
+from mmengine.structures import BaseDataElement, InstanceData
+from torch import Tensor, nn
+
+from mmjrr.engine.checkpoint import allow_mmengine_checkpoints
+from mmjrr.errors import DataError
+from mmjrr.registry import MODELS
+from mmjrr.segmentation.mmcv_ops import INSTALL, ensure_mmcv_ops
+
+BACKENDS = ('mmdet', 'torchvision')
+
+
+@MODELS.register_module()
+class MaskRCNN(BaseModel):
+    """People in images, as boxes, scores and masks.
+
+    ``test_step(dict(inputs=dict(img=images), data_samples=samples))`` takes images as (h, w, 3)
+    uint8 RGB arrays of any sizes, and gives each data sample ``pred_instances``: ``bboxes`` (N, 4)
+    x0, y0, x1, y1 pixels, ``scores`` (N,), both float32, and ``masks`` (N, h, w) uint8, from 0 to
+    255 with ``soft`` and 0 or 255 without. They are on the model's device, the surest first.
+
+    Args:
+        checkpoint: File of the weights, or None: random ones.
+        backend: 'mmdet' or 'torchvision'. Defaults to 'mmdet'.
+        config: For mmdet: its config, by path or by name. Defaults to
+            ``'mmdet::mask_rcnn/mask-rcnn_r50_fpn_2x_coco.py'``.
+        options: For mmdet: settings that are put over the config, as ``{'model.neck.type': ...}``.
+            For torchvision: arguments of ``maskrcnn_resnet50_fpn``, e.g. ``dict(min_size=600)``.
+        soft: Whether masks say how sure each pixel is. Defaults to False: cut at one half.
+        score_thr: Instances of lower scores are left out. Defaults to 0.05: it is by its overlap
+            that the annotated person is found.
+        max_instances: Of all classes, in an image; the surest are kept. Defaults to 30.
+
+    Attributes:
+        made_by: What decides on the results, for the provenance of files (dict).
+
+    Raises:
+        ImportError: the backend is not installed.
+        FileNotFoundError: there is no such checkpoint or config.
+        DataError: the checkpoint is broken, or belongs to another network.
+        ValueError: an argument is wrong.
+    """
+
+    def __init__(
+        self,
+        checkpoint: str | None,
+        backend: str = 'mmdet',
+        config: str | None = None,
+        options: dict[str, Any] | None = None,
+        soft: bool = False,
+        score_thr: float = 0.05,
+        max_instances: int = 30,
+    ) -> None:
+        super().__init__()
+        if backend not in BACKENDS:
+            raise ValueError(f'backend: found {backend!r}, expected one of {BACKENDS}')
+        if not 0 <= score_thr < 1:
+            raise ValueError(f'score_thr: found {score_thr}, expected 0 or more, below 1')
+        if max_instances < 1:
+            raise ValueError(f'max_instances: found {max_instances}, expected at least 1')
+        if backend == 'torchvision' and config is not None:
+            raise ValueError('config: torchvision has none; its arguments go into options')
+        self.backend, self.soft = backend, soft
+        self.made_by = dict(
+            backend=backend, config=config, checkpoint=checkpoint, options=options or {},
+            soft=soft, score_thr=score_thr, max_instances=max_instances,
+        )  # fmt: skip
+        content = None if checkpoint is None else read_checkpoint(checkpoint)
+        if content is None:
+            print_log('MaskRCNN: no checkpoint, so its weights are random', level=logging.WARNING)
+        settings: dict[str, Any] = dict(
+            options=options or {}, score_thr=score_thr, max_instances=max_instances
+        )
+        self.network: nn.Module
+        if backend == 'mmdet':
+            config = config or 'mmdet::mask_rcnn/mask-rcnn_r50_fpn_2x_coco.py'
+            operators = ensure_mmcv_ops()  # before anything of mmdet
+            self.made_by.update(config=config, version=_version('mmdet'), operators=operators)
+            cfg = read_mmdet_config(config, soft=soft, **settings)
+            self.network, self.prepare = build_mmdet(cfg)
+            self.person = person_of_mmdet(cfg, content)
+        else:
+            self.network = build_torchvision(**settings)
+            self.person = 1  # COCO's categories are counted from 1 there
+            self.made_by.update(version=_version('torchvision'))
+        if content is not None:
+            load_weights(self.network, content, str(checkpoint))
+        self.eval()
+
+    def train(self, mode: bool = True) -> MaskRCNN:
+        """Always tests; mmdet's and torchvision's own tools train."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def forward(
+        self,
+        inputs: dict[str, Sequence[np.ndarray]],
+        data_samples: Sequence[BaseDataElement] | None = None,
+        mode: str = 'predict',
+    ) -> list[BaseDataElement]:
+        if mode != 'predict':
+            raise ValueError(f"mode: found {mode!r}, expected 'predict'")
+        images = [np.asarray(image) for image in inputs['img']]
+        for image in images:
+            if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+                raise ValueError(
+                    f'img: found {image.dtype} of shape {image.shape}, expected (h, w, 3) uint8'
+                )
+        samples = list(data_samples or [BaseDataElement() for _ in images])
+        find = self._find_mmdet if self.backend == 'mmdet' else self._find_torchvision
+        for sample, found in zip(samples, find(images), strict=True):
+            sample.set_field(found, 'pred_instances')
+        return samples
+
+    def _find_mmdet(self, images: list[np.ndarray]) -> list[InstanceData]:
+        items = [self.prepare(dict(img=image[..., ::-1], img_id=0)) for image in images]
+        batch = {name: [item[name] for item in items] for name in items[0]}
+        results = [sample.pred_instances for sample in self.network.test_step(batch)]
+        return [
+            _instances(found.bboxes, found.scores, _in_bytes(found.masks), keep)
+            for found in results
+            for keep in [found.labels == self.person]
+        ]
+
+    def _find_torchvision(self, images: list[np.ndarray]) -> list[InstanceData]:
+        device = next(self.network.parameters()).device
+        inputs = [
+            torch.from_numpy(np.ascontiguousarray(image)).to(device).permute(2, 0, 1).float() / 255
+            for image in images
+        ]
+        results = []
+        for found in self.network(inputs):
+            keep = found['labels'] == self.person
+            masks = (found['masks'][keep, 0] * 255).round().to(torch.uint8)
+            if not self.soft:
+                masks = (masks >= 128).to(torch.uint8) * 255
+            every = torch.ones(len(masks), dtype=torch.bool, device=device)
+            results.append(_instances(found['boxes'][keep], found['scores'][keep], masks, every))
+        return results
+
+
+def _instances(boxes: Tensor, scores: Tensor, masks: Tensor, keep: Tensor) -> InstanceData:
+    order = torch.argsort(scores[keep], descending=True, stable=True)
+    return InstanceData(
+        bboxes=boxes[keep][order].float(),
+        scores=scores[keep][order].float(),
+        masks=masks[keep][order],
+    )
+
+
+def _in_bytes(masks: Tensor) -> Tensor:
+    return masks.to(torch.uint8) * 255 if masks.dtype == torch.bool else masks
+
+
+def _require(package: str) -> ModuleType:
+    try:
+        return import_module(package)
+    except ModuleNotFoundError as error:
+        if error.name != package:
+            raise
+        raise ImportError(f'{package} is not installed: {INSTALL}') from error
+
+
+def _version(package: str) -> str:
+    return f'{package} {_require(package).__version__}'
+
+
+# ------------------------------------------------------------------ mmdet
+
+
+def read_mmdet_config(
+    config: str, options: dict[str, Any], soft: bool, score_thr: float, max_instances: int
+) -> Config:
+    """A config of mmdet, such that nothing is downloaded and it answers what is asked here."""
+    if '::' in config:
+        from mmengine.hub import get_config
+
+        cfg = get_config(config)
+    elif Path(config).is_file():
+        cfg = Config.fromfile(config)
+    else:
+        raise FileNotFoundError(f'{config}: no such config')
+    cfg.merge_from_dict(options)
+    if cfg.get('model', {}).get('test_cfg', {}).get('rcnn') is None:
+        raise DataError(f'{config}: expected a detector with model.test_cfg.rcnn, as Mask R-CNN')
+    cfg.model.backbone.init_cfg = None
+    cfg.model.test_cfg.rcnn.update(score_thr=score_thr, max_per_img=max_instances)
+    cfg.model.test_cfg.rcnn.mask_thr_binary = -1 if soft else 0.5  # negative: not cut
+    return cfg
+
+
+def build_mmdet(cfg: Config) -> tuple[nn.Module, Any]:
+    """The network, and what makes its input of ``dict(img=(h, w, 3) uint8 BGR, img_id=0)``."""
+    from mmcv.transforms import Compose
+    from mmengine.registry import DefaultScope
+
+    from mmjrr.segmentation import with_mmdet
+
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        network = with_mmdet.MODELS.build(cfg.model)
+        steps = [dict(type='mmdet.LoadImageFromNDArray')]
+        for step in cfg.test_dataloader.dataset.pipeline:
+            if not step['type'].split('.')[-1].startswith('Load'):
+                steps.append(step)
+        return network, Compose(steps)
+
+
+def person_of_mmdet(cfg: Config, content: dict[str, Any] | None) -> int:
+    """Which of the network's classes is the person."""
+    meta = (content or {}).get('meta', {})
+    classes = {**meta, **meta.get('dataset_meta', {})}
+    named = classes.get('classes') or classes.get('CLASSES')
+    if named is None:
+        named = cfg.test_dataloader.dataset.get('metainfo', {}).get('classes')
+    if named is None:  # COCO's first
+        return 0
+    if 'person' not in named:
+        raise DataError(f"classes: found {list(named)[:5]} and more, expected 'person' among them")
+    return list(named).index('person')
+
+
+# ------------------------------------------------------------------ torchvision
+
+
+def build_torchvision(options: dict[str, Any], score_thr: float, max_instances: int) -> nn.Module:
+    """torchvision's Mask R-CNN (ResNet-50, FPN) without weights."""
+    from torchvision.models.detection import maskrcnn_resnet50_fpn
+
+    arguments = dict(
+        weights=None,
+        weights_backbone=None,
+        box_score_thresh=score_thr,
+        box_detections_per_img=max_instances,
+    )
+    return maskrcnn_resnet50_fpn(**{**arguments, **options})
+
+
+# ------------------------------------------------------------------ weights
+
+
+def read_checkpoint(path: str) -> dict[str, Any]:
+    """Content of a file of weights, read without running anything in it."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f'{path}: no such checkpoint (docs/masks.md says where to get it)')
+    allow_mmengine_checkpoints()
+    try:
+        content = torch.load(path, map_location='cpu', weights_only=True)
+    except (UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
+        raise DataError(
+            f'{path}: not readable as weights alone ({str(error).splitlines()[0]}): truncated, or '
+            'a checkpoint of training; docs/masks.md says how to take the weights out of one'
+        ) from error
+    if not isinstance(content, dict):
+        raise DataError(f'{path}: found a {type(content).__name__}, expected weights by name')
+    return content
+
+
+def load_weights(network: nn.Module, content: dict[str, Any], where: str) -> None:
+    """Put all weights of a checkpoint into a network.
+
+    Raises:
+        DataError: one is missing, of another shape, or not finite.
+    """
+    found = content.get('state_dict', content)
+    wanted = network.state_dict()
+    missing = [
+        name for name in wanted if name not in found and not name.endswith('num_batches_tracked')
+    ]
+    if missing:
+        raise DataError(
+            f'{where}: lacks {len(missing)} of {len(wanted)} weights, such as {missing[0]!r}: it '
+            'belongs to another network'
+        )
+    for name, value in found.items():
+        if name in wanted and value.shape != wanted[name].shape:
+            raise DataError(
+                f'{where}: {name}: found shape {tuple(value.shape)}, expected '
+                f'{tuple(wanted[name].shape)}: it belongs to another network'
+            )
+        if name in wanted and value.is_floating_point() and not value.isfinite().all():
+            raise DataError(f'{where}: {name}: found numbers that are not finite')
+    unknown = [name for name in found if name not in wanted]
+    if unknown:
+        print_log(f'{where}: {len(unknown)} weights are not used, such as {unknown[0]!r}')
+    network.load_state_dict({n: v for n, v in found.items() if n in wanted}, strict=False)

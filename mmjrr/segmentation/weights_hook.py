@@ -1,0 +1,42 @@
+"""The result of a training as a file of weights alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.dist import master_only
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+
+from mmjrr.fileio import atomic_write
+from mmjrr.registry import HOOKS
+
+
+@HOOKS.register_module()
+class SaveWeightsHook(Hook):
+    """After training writes ``<work_dir>/<filename>``: the weights and the classes' names.
+
+    The Runner's checkpoints hold its state too, which PyTorch's safe loader refuses before 2.6.
+
+    Args:
+        filename: Defaults to ``'weights.pth'``.
+    """
+
+    def __init__(self, filename: str = 'weights.pth') -> None:
+        self.filename = filename
+
+    @master_only
+    def after_train(self, runner: Runner) -> None:
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        meta: dict[str, Any] = getattr(runner.train_dataloader.dataset, 'metainfo', {})
+        content = {
+            'meta': {'dataset_meta': {'classes': tuple(meta.get('classes', ()))}},
+            'state_dict': {name: value.cpu() for name, value in model.state_dict().items()},
+        }
+        path = Path(runner.work_dir) / self.filename
+        with atomic_write(path) as temporary:
+            torch.save(content, temporary)
+        runner.logger.info(f'Weights alone: {path}')

@@ -1,0 +1,20 @@
+"""Importing this makes mmdet's components usable, whatever mmcv is installed.
+
+For ``custom_imports`` of configs that train or run an mmdet model in a Runner.
+"""
+
+from __future__ import annotations
+
+from mmjrr.segmentation import weights_hook  # noqa: F401
+from mmjrr.segmentation.mmcv_ops import INSTALL, ensure_mmcv_ops
+
+ensure_mmcv_ops()
+try:
+    from mmdet.registry import MODELS
+    from mmdet.utils import register_all_modules
+except ModuleNotFoundError as error:
+    raise ImportError(f'mmdet is not installed: {INSTALL}') from error
+
+register_all_modules(init_default_scope=False)
+
+__all__ = ['MODELS']

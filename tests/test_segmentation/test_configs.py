@@ -1,0 +1,48 @@
+"""Configs that generate masks and train detectors."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+
+from mmjrr.registry import DATASETS, MODELS
+from mmjrr.segmentation.mmcv_ops import INSTALL
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = sorted((ROOT / 'configs' / 'segmentation').glob('*.py'))
+GENERATE = [path for path in CONFIGS if path.stem != 'mask-rcnn_small_synthetic']
+
+
+@pytest.mark.parametrize('path', GENERATE, ids=lambda path: path.stem)
+def test_a_config_that_generates_has_all_that_the_tool_reads(path: Path) -> None:
+    cfg = Config.fromfile(str(path))
+    assert cfg.default_scope == 'mmjrr' and 'mmjrr' in cfg.custom_imports.imports
+    for registry, part in ((MODELS, cfg.model), (DATASETS, cfg.test_dataloader.dataset)):
+        arguments = {name: value for name, value in part.items() if name != 'type'}
+        inspect.signature(registry.get(part.type)).bind(**arguments)
+    assert cfg.test_dataloader.dataset.pipeline == [dict(type='LoadImage')]
+    assert cfg.test_dataloader.dataset.data_root == cfg.data_root
+    assert cfg.frames_per_shard % cfg.test_dataloader.batch_size == 0
+    assert 0 < cfg.person.min_overlap < 1
+    config = cfg.model.get('config')
+    assert config is None or '::' in config or Path(config).is_file()
+
+
+def test_the_small_network_is_a_mask_rcnn_of_one_class() -> None:
+    for package in ('torchvision', 'mmdet', 'mmcv'):
+        pytest.importorskip(package, reason=f'{package} is not installed: {INSTALL}')
+    from mmjrr.segmentation import MaskRCNN
+
+    path = ROOT / 'configs' / 'segmentation' / 'mask-rcnn_small_synthetic.py'
+    model = MaskRCNN(None, config=str(path))
+    assert type(model.network).__module__.startswith('mmdet')
+    assert model.network.roi_head.bbox_head.num_classes == 1
+    assert sum(value.numel() for value in model.parameters()) < 6e6
+    cfg = Config.fromfile(str(path))
+    train, test = cfg.train_dataloader.dataset, cfg.test_dataloader.dataset
+    assert (train.ann_file, test.ann_file) == (
+        'annotations/person_train.json', 'annotations/person_test.json',
+    )  # fmt: skip

@@ -1,0 +1,48 @@
+"""Write a data set's masks as COCO annotations, to train a detector on them.
+
+    python tools/dataset_converters/masks_to_coco.py data/synthetic_h36m
+
+writes ``annotations/person_{train,test}.json`` beside the masks' folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from mmjrr.datasets import H36MFitsDataset
+from mmjrr.segmentation import write_coco
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('data_root', type=Path, help='the data, in the layout of MMPose')
+    parser.add_argument('--splits', nargs='+', default=['train', 'test'])
+    parser.add_argument(
+        '--margin',
+        type=float,
+        default=0.1,
+        help='by which boxes are wider than masks on each side, as a share of their longer side, '
+        'so that a badly placed box cuts no hands off (default: %(default)s)',
+    )
+    args = parser.parse_args()
+    for split in args.splits:
+        out = args.data_root / 'annotations' / f'person_{split}.json'
+        try:
+            dataset = H36MFitsDataset(
+                data_root=str(args.data_root),
+                ann_file=f'annotation_body3d/fps10/h36m_{split}.npz',
+                mask_file=f'masks/h36m_{split}.json',
+            )
+            print(f'{out}: {write_coco(out, dataset, args.margin)} images')
+        except (ValueError, FileNotFoundError) as error:
+            print(f'error: {error}', file=sys.stderr)
+            return 2
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
