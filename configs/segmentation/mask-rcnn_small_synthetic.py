@@ -51,7 +51,7 @@ model = dict(
     train_cfg=dict(
         rpn=dict(sampler=dict(num=64)),
         rpn_proposal=dict(nms_pre=200, max_per_img=100),
-        rcnn=dict(sampler=dict(num=32), mask_size=40),
+        rcnn=dict(sampler=dict(num=24), mask_size=40),
     ),
     test_cfg=dict(
         rpn=dict(nms_pre=200, max_per_img=50),
@@ -112,7 +112,7 @@ test_evaluator = dict(
 )
 test_cfg = dict(type='TestLoop')
 
-ITERATIONS = 1000
+ITERATIONS = 700
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=ITERATIONS)
 optim_wrapper = dict(
     optimizer=dict(type='AdamW', lr=2e-3, weight_decay=0.01),
