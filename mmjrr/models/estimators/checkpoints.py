@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,8 @@ def read_checkpoint(path: str | Path) -> Any:
     try:
         return torch.load(path, map_location='cpu', weights_only=True)
     except pickle.UnpicklingError as error:
-        reason = str(error).splitlines()[-1] if 'Unsupported' not in str(error) else _asked(error)
+        asked = re.search(r'unsupported \w+[^\n]*', str(error), re.IGNORECASE)
+        reason = asked[0].rstrip('.') if asked else str(error).splitlines()[0]
         raise DataError(
             f'{path}: refused by the safe loader ({reason}). A checkpoint of old code that holds '
             f'NumPy numbers beside its weights is rewritten once, also without running anything, '
@@ -51,12 +53,6 @@ def read_checkpoint(path: str | Path) -> Any:
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError) as error:
         raise DataError(f'{path}: not a readable checkpoint ({error})') from error
-
-
-def _asked(error: Exception) -> str:
-    text = str(error)
-    start = text.index('Unsupported')
-    return text[start:].splitlines()[0].rstrip('.')
 
 
 def weights_of(content: Any, path: str) -> dict[str, Tensor]:
