@@ -172,9 +172,10 @@ def _require(package: str) -> ModuleType:
     try:
         return import_module(package)
     except ModuleNotFoundError as error:
-        if error.name != package:
+        name = package.split('.')[0]
+        if (error.name or '').split('.')[0] != name:
             raise
-        raise ImportError(f'{package} is not installed: {INSTALL}') from error
+        raise ImportError(f'{name} is not installed: {INSTALL}') from error
 
 
 def _version(package: str) -> str:
