@@ -7,14 +7,14 @@ import io
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mmjrr.errors import DataError
 from mmjrr.fileio import atomic_write
 
-from .protocols import PROTOCOLS
+from .protocols import PROTOCOLS, Protocol
 from .report import EvaluationResult, format_table
 
 #: Table I of Hedlin, Rhodin and Yi, CRV 2022: MPJPE and PA-MPJPE in mm, protocol 'paper'.
@@ -35,6 +35,8 @@ class Cell:
     mpjpe: float
     pa_mpjpe: float
     frames: int
+    regressor_sha256: str = ''  # of the file; '' where that is not known
+    annotations_sha256: str = ''
 
 
 @dataclass(frozen=True)
@@ -44,10 +46,12 @@ class PaperTable:
     Args:
         protocol: name of the protocol.
         rows: cells by model and regressor.
+        definition: the protocol. Default None: the known one of that name.
     """
 
     protocol: str
     rows: Mapping[str, Mapping[str, Cell]]
+    definition: Protocol | None = None
 
     @property
     def regressors(self) -> list[str]:
@@ -71,7 +75,7 @@ class PaperTable:
 
     def paper(self, model: str, regressor: str) -> tuple[float, float] | None:
         """The paper's numbers for a cell, where it has them."""
-        if self.protocol != _PAPER_PROTOCOL:
+        if self.protocol != _PAPER_PROTOCOL or self.definition not in (None, _known(self.protocol)):
             return None
         return PAPER.get(model, {}).get(regressor)
 
@@ -88,12 +92,32 @@ class PaperTable:
             frames = 'frames: ' + ', '.join(
                 f'{model} {"/".join(map(str, count))}' for model, count in counts.items()
             )
-        known = PROTOCOLS.get(self.protocol)
+        known = self.definition or PROTOCOLS.get(self.protocol)
         summary = f' ({known.summary})' if known is not None else ''
         text = f'MPJPE / PA-MPJPE in mm, protocol {self.protocol}{summary}, {frames}.'
         if self._with_paper():
             text += ' In parentheses: Hedlin et al., CRV 2022, Table I.'
-        return text
+        return ' '.join([text, *self.notes])
+
+    @property
+    def notes(self) -> list[str]:
+        """What keeps rows from being compared: one name for several regressors or annotations."""
+        found = []
+        for name in self.regressors:
+            sums = {
+                model: cells[name].regressor_sha256
+                for model, cells in self.rows.items()
+                if name in cells
+            }
+            if len(set(sums.values()) - {''}) > 1:
+                found.append(f'{name} is not the same file in all rows: {_checksums(sums)}.')
+        sums = {
+            model: next(iter(cells.values())).annotations_sha256
+            for model, cells in self.rows.items()
+        }
+        if len(set(sums.values()) - {''}) > 1:
+            found.append(f'The rows are of different annotations: {_checksums(sums)}.')
+        return found
 
     def _with_paper(self) -> bool:
         return any(
@@ -169,13 +193,14 @@ class PaperTable:
         writer = csv.writer(file, lineterminator='\n')
         writer.writerow(
             ['model', 'regressor', 'protocol', 'frames', 'mpjpe_mm', 'pa_mpjpe_mm']
-            + ['paper_mpjpe_mm', 'paper_pa_mpjpe_mm']
+            + ['paper_mpjpe_mm', 'paper_pa_mpjpe_mm', 'regressor_sha256', 'annotations_sha256']
         )
         for model, cells in self.rows.items():
             for name, cell in cells.items():
                 known = self.paper(model, name) or ('', '')
                 writer.writerow(
                     [model, name, self.protocol, cell.frames, cell.mpjpe, cell.pa_mpjpe, *known]
+                    + [cell.regressor_sha256, cell.annotations_sha256]
                 )
         return file.getvalue()
 
@@ -206,10 +231,25 @@ def check_table_path(path: str | Path) -> Path:
 
 
 def tables_of(results: Mapping[str, EvaluationResult | Mapping[str, Any]]) -> list[PaperTable]:
-    """A table for each protocol, from results by model: as they are, or their ``to_dict()``."""
+    """A table for each protocol, from results by model: as they are, or their ``to_dict()``.
+
+    Raises:
+        DataError: a protocol is defined in two ways.
+    """
     rows: dict[str, dict[str, dict[str, Cell]]] = {}
+    definitions: dict[str, tuple[str, Protocol]] = {}
     for model, result in results.items():
         content = result.to_dict() if isinstance(result, EvaluationResult) else result
+        about = content.get('provenance', {})
+        regressors = about.get('regressors', {})
+        for name, fields in about.get('protocols', {}).items():
+            definition = _plain(Protocol(name=name, **fields))
+            first, other = definitions.setdefault(name, (model, definition))
+            if other != definition:
+                raise DataError(
+                    f'protocol {name!r} is not the same in all rows: in {first} '
+                    f'{other.summary}, in {model} {definition.summary}'
+                )
         for score in content['scores']:
             if score['by'] != 'all':
                 continue
@@ -218,8 +258,13 @@ def tables_of(results: Mapping[str, EvaluationResult | Mapping[str, Any]]) -> li
                 mpjpe=math.nan if score['mpjpe'] is None else score['mpjpe'],
                 pa_mpjpe=math.nan if score['pa_mpjpe'] is None else score['pa_mpjpe'],
                 frames=score['frames'],
+                regressor_sha256=_file_sha256(regressors.get(score['regressor'], {})),
+                annotations_sha256=about.get('annotations', {}).get('sha256') or '',
             )
-    return [PaperTable(protocol, by_model) for protocol, by_model in rows.items()]
+    return [
+        PaperTable(name, by_model, definitions[name][1] if name in definitions else None)
+        for name, by_model in rows.items()
+    ]
 
 
 def read_result(path: str | Path) -> dict[str, Any] | None:
@@ -238,6 +283,23 @@ def read_result(path: str | Path) -> dict[str, Any] | None:
     if not isinstance(content, dict) or 'scores' not in content:
         return None
     return content
+
+
+def _file_sha256(regressor: Mapping[str, Any]) -> str:
+    return (regressor.get('provenance') or {}).get('file_sha256') or ''
+
+
+def _checksums(of_models: Mapping[str, str]) -> str:
+    return ', '.join(f'{model} {checksum[:8]}' for model, checksum in of_models.items() if checksum)
+
+
+def _plain(protocol: Protocol) -> Protocol:
+    """Without its description, which results do not have."""
+    return replace(protocol, description='')
+
+
+def _known(name: str) -> Protocol | None:
+    return _plain(PROTOCOLS[name]) if name in PROTOCOLS else None
 
 
 def _escape_markdown(text: str) -> str:

@@ -87,7 +87,11 @@ class RegressorShare:
 
     @property
     def share(self) -> float:
-        """What part of the MPJPE goes with the best of the regressors; 0 if that is its own."""
+        """What part of the MPJPE goes with the best of the regressors; 0 if that is its own.
+
+        A bound from above of what is the regressor's: another one also makes up for what the model
+        gets wrong in the same way everywhere.
+        """
         own, best = self.overall(self.own).mpjpe, self.overall(self.best).mpjpe
         return (own - best) / own
 
@@ -102,20 +106,22 @@ class RegressorShare:
                 f'than {self.own}, nor one fitted to these meshes on other subjects than it is '
                 f'tried on ({fitted:.1f} mm; {fewest} frames to fit on).'
             )
-        head = (
-            f'{own - best:.1f} of the {own:.1f} mm MPJPE ({100 * self.share:.0f} %) are of the '
-            f'regressor {self.own}: so much goes with '
+        pa = [self.overall(name).pa_mpjpe for name in (self.own, self.best)]
+        elsewhere = 'fitted to these meshes, on other subjects than it is tried on'
+        text = (
+            f'Up to {own - best:.1f} of the {own:.1f} mm MPJPE ({100 * self.share:.0f} %) are of '
+            f'the regressor {self.own}: so much goes with '
+            f'{f"one {elsewhere}" if self.best == FITTED else self.best} '
+            f'(PA-MPJPE: {pa[0]:.1f} to {pa[1]:.1f} mm). This is an upper bound: what the model '
+            'gets wrong in the same way in every pose and subject, another regressor makes up for '
+            'too.'
         )
-        if self.best == FITTED:
-            return (
-                f'Up to {head}one fitted to these meshes, on other subjects than it is tried on. '
-                'This is an upper bound: what the model gets wrong in the same way in every pose '
-                'and subject, a fitted regressor makes up for too.'
+        if self.best != FITTED:
+            text += (
+                f' One {elsewhere}, does worse ({fitted:.1f} mm), having {fewest} frames to fit on; '
+                'with more, the bound may rise.'
             )
-        return (
-            f'At least {head}{self.best}. One fitted to these meshes, on other subjects than it is '
-            f'tried on, does worse ({fitted:.1f} mm), having {fewest} frames to fit on.'
-        )
+        return text
 
     def __str__(self) -> str:
         names = self.regressors

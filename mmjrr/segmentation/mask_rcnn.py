@@ -241,6 +241,7 @@ def person_of_mmdet(cfg: Config, content: dict[str, Any] | None) -> int:
 
 def build_torchvision(options: dict[str, Any], score_thr: float, max_instances: int) -> nn.Module:
     """torchvision's Mask R-CNN (ResNet-50, FPN) without weights."""
+    _require('torchvision')
     from torchvision.models.detection import maskrcnn_resnet50_fpn
 
     arguments = dict(

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mmjrr.errors import DataError
-from mmjrr.evaluation import Protocol
+from mmjrr.evaluation import PROTOCOLS, Protocol
 from mmjrr.evaluation.paper_table import PAPER, Cell, PaperTable, read_result, tables_of
 from mmjrr.evaluation.report import EvaluationResult, Score
 
@@ -98,6 +98,43 @@ def test_results_become_a_table_for_each_protocol(tmp_path: Path):
     for tables in (tables_of({'mine': result}), tables_of({'mine': saved})):
         assert [table.protocol for table in tables] == ['paper', 'spin-p1']
         assert tables[1].rows == {'mine': {'J_opt': Cell(60.0, 30.0, 5)}}
+
+
+def result_of(regressor: str, annotations: str, joints=('head',)) -> dict:
+    protocol = dict(joints=joints, pa_joints=joints, root='pelvis', cameras=None)
+    return EvaluationResult(
+        (Score('J_opt', 'paper', 'all', 'all', 5, 50.0, 40.0),),
+        {},
+        frames=5,
+        provenance=dict(
+            regressors={'J_opt': {'provenance': {'file_sha256': regressor}}},
+            annotations={'sha256': annotations},
+            protocols={'paper': protocol},
+        ),
+    ).to_dict()
+
+
+def test_rows_that_do_not_compare_say_so():
+    (table,) = tables_of({'A': result_of('1' * 64, 'a' * 64), 'B': result_of('1' * 64, 'a' * 64)})
+    assert table.notes == []
+    (table,) = tables_of({'A': result_of('1' * 64, 'a' * 64), 'B': result_of('2' * 64, 'b' * 64)})
+    assert table.caption.endswith(
+        'J_opt is not the same file in all rows: A 11111111, B 22222222. '
+        'The rows are of different annotations: A aaaaaaaa, B bbbbbbbb.'
+    )
+    rows = list(csv.DictReader(io.StringIO(table.to_csv())))
+    assert [row['regressor_sha256'] for row in rows] == ['1' * 64, '2' * 64]
+    assert rows[1]['annotations_sha256'] == 'b' * 64
+    with pytest.raises(DataError, match="protocol 'paper' is not the same in all rows"):
+        tables_of({'A': result_of('', ''), 'B': result_of('', '', joints=('head', 'spine'))})
+
+
+def test_the_papers_numbers_stand_beside_its_own_protocol_only():
+    joints = PROTOCOLS['paper'].joints
+    (table,) = tables_of({'SPIN': result_of('', '', joints)})
+    assert table.paper('SPIN', 'J_opt') == (56.9, 39.7)
+    (table,) = tables_of({'SPIN': result_of('', '', ('head',))})  # another, of the same name
+    assert table.paper('SPIN', 'J_opt') is None and '(1 joints, ' in table.caption
 
 
 def test_other_files_are_no_results(tmp_path: Path):

@@ -88,7 +88,24 @@ def test_another_regressor_may_be_the_best(world):
     assert share.regressors == ['own', 'true', FITTED] and share.best == 'true'
     own, true = share.overall('own').mpjpe, share.overall('true').mpjpe
     assert share.share == pytest.approx((own - true) / own)
-    assert share.sentence().startswith('At least')
+    assert share.sentence().startswith('Up to') and 'the bound may rise' in share.sentence()
+
+
+def test_a_bias_of_the_model_counts_too_so_it_is_only_a_bound(world):
+    # Every mesh is wrong in the same way: the truth is a mean of its vertices. The true regressor
+    # is without fault here, and yet another one does without any error.
+    mixing = 0.7 * np.eye(VERTICES) + 0.3 * np.roll(np.eye(VERTICES), 1, axis=1)
+    meshes = np.einsum('vw,nwc->nvc', np.linalg.inv(mixing), world.vertices)
+    made_up = JointRegressor(
+        world.truth.weight.numpy() @ mixing, H36M_JOINTS_MMPOSE, 'toy', {'name': 'made up'}
+    )
+    predictions = Predictions(imgname=list(world.names), vertices=meshes.astype(np.float32))
+    share = regressor_share(predictions, world.annotation, world.truth, [made_up])
+    assert share.overall('true').mpjpe > 10 and share.share > 0.99
+    sentence = share.sentence()
+    assert sentence.startswith('Up to') and 'This is an upper bound' in sentence
+    pa = [share.overall(name).pa_mpjpe for name in ('true', share.best)]
+    assert f'PA-MPJPE: {pa[0]:.1f} to {pa[1]:.1f} mm' in sentence
 
 
 def test_the_fitted_scores_are_means_over_all_frames(world):
