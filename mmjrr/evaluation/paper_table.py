@@ -14,7 +14,7 @@ from typing import Any
 from mmjrr.errors import DataError
 from mmjrr.fileio import atomic_write
 
-from .protocols import PROTOCOLS, Protocol
+from .protocols import PROTOCOLS, Protocol, get_protocol
 from .report import EvaluationResult, format_table
 
 #: Table I of Hedlin, Rhodin and Yi, CRV 2022: MPJPE and PA-MPJPE in mm, protocol 'paper'.
@@ -243,7 +243,7 @@ def tables_of(results: Mapping[str, EvaluationResult | Mapping[str, Any]]) -> li
         about = content.get('provenance', {})
         regressors = about.get('regressors', {})
         for name, fields in about.get('protocols', {}).items():
-            definition = _plain(Protocol(name=name, **fields))
+            definition = _plain(get_protocol({'name': name, **fields}))
             first, other = definitions.setdefault(name, (model, definition))
             if other != definition:
                 raise DataError(

@@ -107,7 +107,7 @@ class RegressorShare:
                 f'tried on ({fitted:.1f} mm; {fewest} frames to fit on).'
             )
         pa = [self.overall(name).pa_mpjpe for name in (self.own, self.best)]
-        elsewhere = 'fitted to these meshes, on other subjects than it is tried on'
+        elsewhere = 'fitted to these meshes on other subjects than it is tried on'
         text = (
             f'Up to {own - best:.1f} of the {own:.1f} mm MPJPE ({100 * self.share:.0f} %) are of '
             f'the regressor {self.own}: so much goes with '
@@ -118,7 +118,7 @@ class RegressorShare:
         )
         if self.best != FITTED:
             text += (
-                f' One {elsewhere}, does worse ({fitted:.1f} mm), having {fewest} frames to fit on; '
+                f' One {elsewhere} does worse ({fitted:.1f} mm), with {fewest} frames to fit on; '
                 'with more, the bound may rise.'
             )
         return text
