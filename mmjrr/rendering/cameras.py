@@ -142,7 +142,8 @@ class PerspectiveCamera:
         if points.ndim != 3 or points.shape[-1] != 3:
             raise ValueError(f'points must be (B, N, 3), got {tuple(points.shape)}')
         self._check_batch('points', points)
-        plane = points[..., :2] / points[..., 2:]
+        x, y, z = points.unbind(-1)  # contiguous in bodies' vertices, whose planes lie apart
+        plane = torch.stack([x / z, y / z], 1).transpose(1, 2)
         if self.distortion is not None:
             plane = self._distort(plane)
         return plane * self.focal_length[:, None] + self.principal_point[:, None]
@@ -212,7 +213,7 @@ class PerspectiveCamera:
         r2 = x * x + y * y
         radial = 1 + r2 * (k1 + r2 * (k2 + r2 * k3))
         factor = radial + _TANGENTIAL_FACTOR[self.distortion_model] * (p1 * y + p2 * x)
-        return torch.stack([x * factor + p2 * r2, y * factor + p1 * r2], -1)
+        return torch.stack([x * factor + p2 * r2, y * factor + p1 * r2], 1).transpose(1, 2)
 
     def _check_batch(self, name: str, values: Tensor) -> None:
         if len(self) not in (1, len(values)):

@@ -176,10 +176,11 @@ class RowPieces(NamedTuple):
 
 
 class PixelPieces(NamedTuple):
-    """Pieces of edges, each within one pixel."""
+    """Pieces of edges, each within one part of a pixel."""
 
     edge: Tensor  # (M,) int64
     pixel: Tensor  # (M,) int64, position in the flat (L * B, height, width)
+    part: Tensor  # (M,) int64, which of the pixel's k * k parts, as the layers have them
     share: Tensor  # (M,), length as a part of the edge's
     position: Tensor  # (M,), where its middle lies on the edge, 0 at the upper end, 1 at the lower
 
@@ -194,19 +195,24 @@ class _ContourCoverage(torch.autograd.Function):
         coordinates = (pixels * k).permute(1, 2, 0).contiguous()  # (V, 2, B), in fine pixels
         edges = _edges_downwards(coordinates, renderer.boundary(coordinates))
         num_layers = renderer.num_layers
-        layers, pieces = _accumulate(edges, num_layers * batch_size, height * k, width * k)
-        shown = _shown(layers.view(num_layers, -1), pieces.pixel)
-        coverage = layers.clamp_(0, 1).view(num_layers, batch_size, height * k, width * k)
-        coverage = coverage[0] if num_layers == 1 else coverage.amax(0)
+        parts, pieces = _accumulate(edges, num_layers * batch_size, (height, width), k)
+        shown = _shown(parts.view(k * k, num_layers, -1), pieces)
+        parts = parts.clamp_(0, 1).view(k * k, num_layers, batch_size, height, width)
+        parts = parts[:, 0] if num_layers == 1 else parts.amax(1)
+        coverage = parts[0].clone()
+        for part in parts[1:]:
+            coverage.add_(part)
+        if k > 1:
+            coverage.div_(k * k)
 
-        pixel = _coarse(pieces.pixel, width, k) % (batch_size * height * width)
+        pixel = pieces.pixel % (batch_size * height * width)
         ctx.coordinates_shape = coordinates.shape
         # Extents are in fine pixels, k a pixel.
         ctx.save_for_backward(
             pieces.edge, pixel, pieces.share * shown, pieces.position,
             edges.upper, edges.lower, edges.weight * edges.dx / k, edges.weight * edges.dy / k,
         )  # fmt: skip
-        return _mean_of_blocks(coverage, k)
+        return coverage
 
     @staticmethod
     @once_differentiable
@@ -225,38 +231,19 @@ class _ContourCoverage(torch.autograd.Function):
         return result.view(ctx.coordinates_shape).permute(2, 0, 1), None
 
 
-def _shown(layers: Tensor, pixel: Tensor) -> Tensor:  # (L, N), (M,) -> (M,) bool
-    """Whether the coverage at a pixel of a layer changes with what is in it."""
-    number = layers.view(-1).index_select(0, pixel)
+def _shown(parts: Tensor, pieces: PixelPieces) -> Tensor:  # (K, L, N) -> (M,) bool
+    """Whether the coverage at a part of a pixel changes with what is in it."""
+    num_layers, size = parts.shape[1:]
+    position = pieces.part * (num_layers * size) + pieces.pixel
+    number = parts.view(-1).index_select(0, position)
     shown = number <= 1  # else clamped; below zero there is nothing but rounding
-    if len(layers) == 2:
-        in_back = pixel >= layers.shape[1]
-        other = layers.flip(0).view(-1).index_select(0, pixel)
+    if num_layers == 2:
+        in_back = pieces.pixel >= size
+        other = parts.view(-1).index_select(
+            0, torch.where(in_back, position - size, position + size)
+        )
         shown &= torch.where(in_back, number > other, number >= other)
     return shown
-
-
-def _mean_of_blocks(fine: Tensor, k: int) -> Tensor:  # (B, k * H, k * W) -> (B, H, W)
-    """Means of k x k blocks; overwrites its input. Faster than pooling where k is small."""
-    if k == 1:
-        return fine
-    rows = fine[:, ::k]
-    for i in range(1, k):
-        rows.add_(fine[:, i::k])
-    blocks = rows[..., ::k].clone()
-    for i in range(1, k):
-        blocks.add_(rows[..., i::k])
-    return blocks.div_(k * k)
-
-
-def _coarse(pixel: Tensor, width: int, k: int) -> Tensor:
-    """Position in (images, height, width) of a position in (images, k * height, k * width)."""
-    if k == 1:
-        return pixel
-    row = torch.div(pixel, width * k, rounding_mode='floor')
-    column = pixel - row * (width * k)
-    row, column = (torch.div(index, k, rounding_mode='floor') for index in (row, column))
-    return row * width + column
 
 
 def _edges_downwards(coordinates: Tensor, boundary: Boundary) -> Edges:
@@ -284,9 +271,14 @@ def _edges_downwards(coordinates: Tensor, boundary: Boundary) -> Edges:
 
 
 def _accumulate(
-    edges: Edges, num_images: int, height: int, width: int
+    edges: Edges, num_images: int, size: tuple[int, int], k: int
 ) -> tuple[Tensor, PixelPieces]:
-    """Number of layers integrated over each pixel, (num_images, height, width), and the pieces."""
+    """Number of layers integrated over each part of each pixel, and the pieces of edges.
+
+    The first is (k * k, num_images, height, width): pictures of one part of all pixels each, so
+    that what follows runs along contiguous memory. Parts go row by row, the last of a row first.
+    """
+    height, width = size[0] * k, size[1] * k
     rows = _cut_at_rows(edges, height, width)
     left, extent = torch.minimum(rows.x, rows.x + rows.dx), rows.dx.abs()
     per_pixel = extent.clamp(min=_TINY).reciprocal_()
@@ -304,19 +296,36 @@ def _accumulate(
     part = u_end - u_begin
     u_middle = u_begin.add_(u_end).mul_(0.5)
 
-    layers = left.new_zeros(num_images * height * width + 1)
-    pixel = (rows.row * width).index_select(0, owner).add_(column)
+    # Where the pieces lie; fine rows and columns are split into pixels and parts.
+    row, row_part = _split(rows.row, k)  # images have k times as many rows: no image is straddled
+    pixel_column, column_part = _split(column, k)
+    pixel = (row * size[1]).index_select(0, owner).add_(pixel_column)
+    sums = left.new_zeros(k, k, num_images, *size)
+    flat, plane = sums.view(-1), num_images * size[0] * size[1]
     area = rows.area.index_select(0, owner).mul_(part)
     # The mean distance to the left border is what the pixel loses, and only pixels further right
     # receive: the next one, from which the sum along the row carries it on.
     carried = extent.index_select(0, owner).mul_(u_middle).sub_(border).mul_(area)
-    layers.index_add_(0, pixel, area.sub_(carried))
-    layers.index_add_(0, pixel + 1, carried.mul_(column < width - 1))
+    pixel_part = (row_part * k).index_select(0, owner).add_(column_part)
+    position = (pixel_part * plane).add_(pixel)
+    flat.index_add_(0, position, area.sub_(carried))
+    wraps = column_part == k - 1
+    following = position + torch.where(wraps, 1 - (k - 1) * plane, plane)
+    inside = column < width - 1
+    flat.index_add_(0, following.mul_(inside), carried.mul_(inside))
     if bool((left < 0).any()):
         beyond = (left * per_pixel).neg_().clamp_(0, 1)  # lies left of the image
-        layers.index_add_(0, rows.row * width, beyond.mul_(rows.area))
-    layers = layers[:-1].view(num_images, height, width)
-    torch.cumsum(layers, -1, out=layers)
+        begin = row_part * (k * plane) + row * size[1]
+        flat.index_add_(0, begin, beyond.mul_(rows.area))
+    # Sums along the rows, in place: over whole pixels up to each one's last part, which replace the
+    # first part; less the last part, up to the one before, which replace the last part; and so on.
+    running = sums[:, 0]
+    for i in range(1, k):
+        running.add_(sums[:, i])
+    torch.cumsum(running, -1, out=running)
+    for i in range(k - 1, 0, -1):
+        running = torch.sub(running, sums[:, i], out=sums[:, i])
+    found_at = (column_part + 1) % k if k > 1 else column_part
 
     rightwards = rows.dx >= 0
     along = torch.where(rightwards, rows.share, -rows.share).index_select(0, owner)
@@ -324,10 +333,11 @@ def _accumulate(
     pieces = PixelPieces(
         edge=rows.edge.index_select(0, owner),
         pixel=pixel,
+        part=pixel_part.sub_(column_part).add_(found_at),
         share=along.abs().mul_(part),
         position=from_left.index_select(0, owner).addcmul_(along, u_middle),
     )
-    return layers, pieces
+    return sums.view(k * k, num_images, *size), pieces
 
 
 def _cut_at_rows(edges: Edges, height: int, width: int) -> RowPieces:
@@ -358,6 +368,14 @@ def _cut_at_rows(edges: Edges, height: int, width: int) -> RowPieces:
         x=edges.x.index_select(0, owner).addcmul_(start, dx),
         dx=dx.mul_(share),
     )
+
+
+def _split(index: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Of a fine row or column the pixel's, and which of its k parts."""
+    if k == 1:
+        return index, torch.zeros_like(index)
+    whole = torch.div(index, k, rounding_mode='floor')
+    return whole, index - whole * k
 
 
 def _spread(first: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
