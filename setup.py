@@ -72,6 +72,7 @@ if __name__ == '__main__':
         cmdclass={'build_py': BuildWithMim},
         python_requires='>=3.10',
         install_requires=requirements('runtime.txt'),
+        extras_require={'conversion': requirements('conversion.txt')},
         classifiers=[
             'License :: OSI Approved :: Apache Software License',
             'Programming Language :: Python :: 3',

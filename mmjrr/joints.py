@@ -23,6 +23,17 @@ H36M_JOINTS_MMPOSE: tuple[str, ...] = ('pelvis', *_RIGHT_LEG, *_LEFT_LEG, *_TORS
 #: The rows of SPIN's ``J_regressor_h36m.npy`` and of the released J_opt: left leg first.
 H36M_JOINTS_SPIN: tuple[str, ...] = ('pelvis', *_LEFT_LEG, *_RIGHT_LEG, *_TORSO_AND_ARMS)
 
+#: The skeleton of Human3.6M's own files. Of the joints that no other order has, 11 is the pelvis
+#: again, 16 and 24 the thorax; the ends are those of toes, hands and thumbs.
+H36M_JOINTS_RELEASE: tuple[str, ...] = (
+    'pelvis', *_RIGHT_LEG, 'right_toes', 'right_toes_end', *_LEFT_LEG, 'left_toes', 'left_toes_end',
+    'pelvis_again', 'spine', 'thorax', 'neck_base', 'head',
+    'left_collar', 'left_shoulder', 'left_elbow', 'left_wrist', 'left_thumb', 'left_thumb_end',
+    'left_hand', 'left_hand_end',
+    'right_collar', 'right_shoulder', 'right_elbow', 'right_wrist', 'right_thumb',
+    'right_thumb_end', 'right_hand', 'right_hand_end',
+)  # fmt: skip
+
 #: Joint orders by name.
 JOINT_ORDERS: dict[str, tuple[str, ...]] = {
     'mmpose': H36M_JOINTS_MMPOSE,

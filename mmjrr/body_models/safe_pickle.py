@@ -15,13 +15,12 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from mmjrr.errors import DataError
+
 #: What may be looked up and called, by the names under which old and new versions pickle it.
 ALLOWED = {
-    ('numpy', 'ndarray'),
     ('numpy', 'dtype'),
-    ('numpy.core.multiarray', '_reconstruct'),
     ('numpy.core.multiarray', 'scalar'),
-    ('numpy._core.multiarray', '_reconstruct'),
     ('numpy._core.multiarray', 'scalar'),
     ('numpy.core.numeric', '_frombuffer'),
     ('numpy._core.numeric', '_frombuffer'),
@@ -40,6 +39,13 @@ ALLOWED = {
     ('builtins', 'set'),
     ('_codecs', 'encode'),
 }
+#: How a pickle begins an array, which is empty until its bytes come.
+_BEGIN_ARRAY = {
+    ('numpy.core.multiarray', '_reconstruct'),
+    ('numpy._core.multiarray', '_reconstruct'),
+}
+#: Values in lists within lists beyond which they are not unfolded.
+_MOST_VALUES = 100_000_000
 #: chumpy's classes that hold an array, read as :class:`ChumpyArray`.
 CHUMPY = {('chumpy', 'Ch'), ('chumpy.ch', 'Ch'), ('chumpy.reordering', 'Select')}
 #: Where a name lives now.
@@ -55,8 +61,21 @@ MOVED = {
 }
 
 
-class UnsafePickleError(ValueError):
+class UnsafePickleError(DataError):
     """A pickle asked for something outside the allow-list."""
+
+
+class _ArrayType:
+    """Stands in for ``numpy.ndarray``, which, called with a shape, would make room for anything."""
+
+    def __new__(cls, *_: Any) -> Any:
+        raise UnsafePickleError('the pickle makes an array without saying what is in it')
+
+
+def _empty_array(kind: Any, shape: Any, *_: Any) -> np.ndarray:
+    if kind is not _ArrayType or shape != (0,):
+        raise UnsafePickleError(f'the pickle begins an array with the shape {shape!r:.80}')
+    return np.ndarray((0,), dtype=np.int8)
 
 
 class ChumpyArray:
@@ -73,13 +92,20 @@ class ChumpyArray:
         """The array that chumpy's ``.r`` gives."""
         if 'x' in self.__dict__:
             inner = self.__dict__['x']
-            return inner.array() if isinstance(inner, ChumpyArray) else np.asarray(inner)
+            return _plain_array(inner)
         if {'a', 'idxs'} <= set(self.__dict__):  # chumpy.reordering.Select: a[idxs] reshaped
-            source = self.__dict__['a']
-            flat = source.array() if isinstance(source, ChumpyArray) else np.asarray(source)
-            picked = flat.ravel()[np.asarray(self.__dict__['idxs'])]
+            flat = _plain_array(self.__dict__['a'])
+            picked = flat.ravel()[_plain_array(self.__dict__['idxs'])]
             return picked.reshape(self.__dict__.get('preferred_shape', picked.shape))
         raise ValueError(f'a chumpy object without array; it holds {sorted(self.__dict__)}')
+
+
+def _plain_array(value: Any) -> np.ndarray:
+    if isinstance(value, ChumpyArray):
+        return value.array()
+    if not isinstance(value, (np.ndarray, np.generic, int, float)):
+        raise ValueError(f'a chumpy object around a {type(value).__name__}, expected an array')
+    return np.asarray(value)
 
 
 def load_pickle(
@@ -101,7 +127,7 @@ def load_pickle(
     Raises:
         FileNotFoundError: If there is no such file.
         UnsafePickleError: If it names anything outside the allow-list; nothing is executed.
-        ValueError: If it is truncated or no pickle at all.
+        DataError: If it is truncated or no pickle at all.
     """
     path = Path(path)
     if file is None and not path.is_file():
@@ -110,11 +136,13 @@ def load_pickle(
         reader: Any = (unpickler or _Unpickler)(source, encoding='latin1')  # type: ignore
         reader.path, reader.also = path, also or {}
         try:
-            return _without_chumpy(reader.load())
-        except UnsafePickleError:
-            raise
+            return _without_chumpy(check_unfolded(reader.load()))
+        except DataError as error:
+            if str(path) in str(error):
+                raise
+            raise type(error)(f'{path}: {error}') from error
         except Exception as error:  # a broken pickle can raise nearly anything
-            raise ValueError(
+            raise DataError(
                 f'{path}: not a readable pickle ({type(error).__name__}: {error})'
             ) from error
 
@@ -130,6 +158,12 @@ class AllowList:
             return self.also[module, name]
         if (module, name) in CHUMPY:
             return ChumpyArray
+        if (module, name) == ('numpy', 'ndarray'):
+            return _ArrayType
+        if (module, name) in _BEGIN_ARRAY:
+            return _empty_array
+        if name == 'bytes' and module in ('builtins', '__builtin__'):
+            return _no_bytes
         if (module, name) == ('_codecs', 'encode'):
             return _encode_latin1
         if (module, name) not in ALLOWED:
@@ -154,6 +188,36 @@ def _encode_latin1(text: str, encoding: str) -> bytes:
     if encoding not in ('latin1', 'latin-1'):
         raise UnsafePickleError(f'the pickle asks for the codec {encoding!r}, expected latin1')
     return text.encode('latin1')
+
+
+def check_unfolded(value: Any) -> Any:
+    """The value, unless lists that hold each other many times over make it endless.
+
+    Raises:
+        ValueError: they do: a few bytes can stand for any number of values.
+        RecursionError: something holds itself.
+    """
+    sizes: dict[int, int] = {}
+
+    def size(part: Any) -> int:
+        if isinstance(part, (list, tuple)):
+            inner: Any = part
+        elif isinstance(part, dict):
+            inner = part.values()
+        else:
+            return 1
+        if id(part) not in sizes:
+            sizes[id(part)] = 1 + sum(map(size, inner))
+        return sizes[id(part)]
+
+    if size(value) > _MOST_VALUES:
+        raise ValueError(f'its lists unfold to more than {_MOST_VALUES} values')
+    return value
+
+
+def _no_bytes() -> bytes:
+    """How pickles of protocol 2 carry none at all; with a number it would make room for so many."""
+    return b''
 
 
 def _without_chumpy(value: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,8 @@ import torch
 from smplx import lbs as smplx_lbs
 from torch import Tensor, nn
 
+from mmjrr.errors import DataError
+from mmjrr.fileio import read_npz
 from mmjrr.registry import BODY_MODELS
 
 from .rotations import axis_angle_to_matrix, rot6d_to_matrix
@@ -50,8 +51,8 @@ class SMPL(nn.Module):
 
     Raises:
         FileNotFoundError: If there is no such file; says which names were tried.
-        ValueError: If the file lacks an array or one has another shape; names file and array.
-        UnsafePickleError: If the file is a pickle that asks for more than arrays.
+        DataError: If the file is broken, lacks an array, one has another shape, or it is a pickle
+            that asks for more than arrays; names file and array.
     """
 
     #: Name of the body whose vertices these are, as joint regressors know it.
@@ -78,6 +79,8 @@ class SMPL(nn.Module):
         self.parents: list[int] = data['parents']
 
         def buffer(name: str, array: np.ndarray) -> None:
+            # torch.tensor keeps a transposed array's strides, and every flatten() would copy it.
+            array = np.ascontiguousarray(array)
             self.register_buffer(name, torch.tensor(array, dtype=dtype), persistent=False)
 
         shapedirs = data['shapedirs'][:, :, :num_betas]
@@ -151,7 +154,7 @@ class SMPL(nn.Module):
         in_x, in_y, in_z, shift = blended.unbind(2)  # each (B, 3, V)
         x, y, z = shaped[:, :, None].unbind(1)  # each (B, 1, V)
         planes = torch.addcmul(torch.addcmul(torch.addcmul(shift, in_x, x), in_y, y), in_z, z)
-        return planes.transpose(1, 2).contiguous()
+        return planes.transpose(1, 2)  # the planes stay apart in memory
 
     def restrict_to(self, vertex_ids: Sequence[int] | Tensor) -> SMPL:
         """The same body giving only these vertices, in this order: for regressors that touch few.
@@ -221,52 +224,50 @@ def load_smpl_file(path: str | Path) -> dict[str, Any]:
     (V, 24), ``J_regressor`` (24, V), ``f`` (F, 3), and ``parents``, a list of 24.
 
     Raises:
-        FileNotFoundError, ValueError, UnsafePickleError: as :class:`SMPL` says.
+        FileNotFoundError, DataError: as :class:`SMPL` says.
     """
     path = Path(path)
     if path.suffix == '.npz':
-        if not path.is_file():
-            raise FileNotFoundError(f'{path}: no such file')
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                raw = {name: file[name] for name in file.files}
-        except (zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
-            raise ValueError(f'{path}: not a readable npz file ({error})') from error
+        raw: Any = read_npz(path)
     elif path.suffix == '.pkl':
         raw = load_pickle(path)
         if not isinstance(raw, dict):
-            raise ValueError(f'{path}: holds a {type(raw).__name__}, expected a dict of arrays')
+            raise DataError(f'{path}: holds a {type(raw).__name__}, expected a dict of arrays')
     else:
-        raise ValueError(f'{path}: expected a .pkl or .npz file')
+        raise DataError(f'{path}: expected a .pkl or .npz file')
 
     def array(key: str, *shape: int | None) -> np.ndarray:
         if key not in raw:
-            raise ValueError(f"{path}: has no '{key}'; it holds {sorted(map(str, raw))}")
+            raise DataError(f"{path}: has no '{key}'; it holds {sorted(map(str, raw))}")
         value = raw[key]
-        value = value.toarray() if hasattr(value, 'toarray') else value
+        # A sparse matrix may have any shape, and takes no room before it is an array.
+        if hasattr(value, 'toarray') and value.shape == shape:
+            value = value.toarray()
         try:
             value = np.asarray(value, dtype=np.float64)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{path}: '{key}' is not an array of numbers ({error})") from error
+        except (TypeError, ValueError, OverflowError) as error:
+            raise DataError(f"{path}: '{key}' is not an array of numbers ({error})") from error
         matches = value.ndim == len(shape) and all(
             want is None or want == have for want, have in zip(shape, value.shape, strict=True)
         )
         if not matches:
             wanted = tuple('any' if n is None else n for n in shape)
-            raise ValueError(f"{path}: '{key}' has shape {value.shape}, expected {wanted}")
+            raise DataError(f"{path}: '{key}' has shape {value.shape}, expected {wanted}")
         if not np.isfinite(value).all():
-            raise ValueError(f"{path}: '{key}' holds NaN or infinite values")
+            raise DataError(f"{path}: '{key}' holds NaN or infinite values")
         return value
 
     template = array('v_template', None, 3)
     count = len(template)
     faces = array('f', None, 3).astype(np.int64)
+    if not count or not len(faces):
+        raise DataError(f'{path}: found {count} vertices and {len(faces)} faces')
     if faces.min() < 0 or faces.max() >= count:
-        raise ValueError(f"{path}: 'f' names vertices outside [0, {count})")
+        raise DataError(f"{path}: 'f' names vertices outside [0, {count})")
     tree = array('kintree_table', 2, NUM_JOINTS)
     parents = [-1] + [int(parent) for parent in tree[0, 1:]]
     if any(not 0 <= parent < child for child, parent in enumerate(parents) if child):
-        raise ValueError(f"{path}: 'kintree_table' is no tree with parents first: {parents}")
+        raise DataError(f"{path}: 'kintree_table' is no tree with parents first: {parents}")
     return dict(
         v_template=template,
         shapedirs=array('shapedirs', count, 3, None),

@@ -11,6 +11,7 @@ import numpy as np
 from mmjrr.body_models.safe_pickle import load_pickle
 from mmjrr.errors import DataError
 
+_LARGEST_IMAGE = 1 << 16
 _SHAPES = {'R': (3, 3), 'T': (3,), 'f': (2,), 'c': (2,), 'k': (3,), 'p': (2,)}
 
 
@@ -44,12 +45,7 @@ def load_cameras(path: str | Path) -> dict[tuple[str, str], CameraParameters]:
         DataError: it is truncated, names a type outside the allow-list, or a field is wrong.
     """
     path = Path(path)
-    try:
-        content = load_pickle(path)
-    except FileNotFoundError:
-        raise
-    except ValueError as error:
-        raise DataError(str(error)) from error
+    content = load_pickle(path)
     if not isinstance(content, dict) or not content:
         raise DataError(f'{path}: found {type(content).__name__}, expected a dict of cameras')
     cameras = {}
@@ -60,11 +56,16 @@ def load_cameras(path: str | Path) -> dict[tuple[str, str], CameraParameters]:
                 'each a dict'
             )
         subject, camera = key
-        cameras[str(subject), str(camera)] = _camera(f'{path}: camera {key!r}', fields)
+        cameras[str(subject), str(camera)] = camera_parameters(f'{path}: camera {key!r}', fields)
     return cameras
 
 
-def _camera(where: str, fields: dict[str, Any]) -> CameraParameters:
+def camera_parameters(where: str, fields: dict[str, Any]) -> CameraParameters:
+    """One camera from its fields in MMPose's file: ``R, T, f, c, k, p, w, h``.
+
+    Raises:
+        DataError: a field is missing or wrong; the message begins with ``where``.
+    """
     missing = [name for name in (*_SHAPES, 'w', 'h') if name not in fields]
     if missing:
         raise DataError(f'{where}: lacks {missing}, found {sorted(map(str, fields))}')
@@ -72,7 +73,7 @@ def _camera(where: str, fields: dict[str, Any]) -> CameraParameters:
     for name, shape in _SHAPES.items():
         try:
             value = np.asarray(fields[name], dtype=np.float64)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise DataError(f'{where}: {name}: not numbers ({error})') from error
         if value.size != np.prod(shape):
             raise DataError(f'{where}: {name}: found shape {value.shape}, expected {shape}')
@@ -88,12 +89,18 @@ def _camera(where: str, fields: dict[str, Any]) -> CameraParameters:
             f'{where}: T: found {values["T"].tolist()}, expected metres; these look like '
             'millimetres'
         )
+    try:
+        size = int(fields['w']), int(fields['h'])
+    except (TypeError, ValueError, OverflowError) as error:
+        raise DataError(f'{where}: w, h: not numbers ({error})') from error
+    if not all(0 < value < _LARGEST_IMAGE for value in size):
+        raise DataError(f'{where}: w, h: found {size}, expected pixels')
     return CameraParameters(
         R=values['R'],
         T=values['T'],
         focal_length=values['f'],
         principal_point=values['c'],
         distortion=np.concatenate([values['k'], values['p']]),
-        width=int(fields['w']),
-        height=int(fields['h']),
+        width=size[0],
+        height=size[1],
     )

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mmjrr.errors import DataError
-from mmjrr.fileio import atomic_write
+from mmjrr.fileio import atomic_write, read_npz
 
 #: Fields of a fits file and the shape of one frame; ``None`` stands for any number.
 _SHAPES: dict[str, tuple[int | None, ...]] = {
@@ -50,7 +48,7 @@ def load_fits(path: str | Path) -> dict[str, Any]:
     for name in ('imgname', 'pose', 'betas'):
         if name not in raw:
             raise DataError(f"{path}: lacks '{name}', found {sorted(raw)}")
-    fits: dict[str, Any] = {'imgname': _image_names(path, raw['imgname'])}
+    fits: dict[str, Any] = {'imgname': image_names(path, raw['imgname'])}
     count = len(fits['imgname'])
     for name in _SHAPES:
         if name not in raw or (name in ('part', 'S') and raw[name].shape[1:2] != (17,)):
@@ -71,7 +69,7 @@ def load_fits(path: str | Path) -> dict[str, Any]:
     if 'provenance' in raw:
         try:
             fits['provenance'] = json.loads(str(raw['provenance'].item()))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(f'{path}: provenance: not a JSON text ({error})') from error
     return fits
 
@@ -98,7 +96,7 @@ def save_fits(
     Raises:
         DataError: a length or shape is wrong, or a parameter is not finite.
     """
-    names = _image_names(Path(path), np.asarray(imgname))
+    names = image_names(Path(path), np.asarray(imgname))
     given = dict(
         pose=pose, betas=betas, camera=camera, transl=transl,
         center=center, scale=scale, part=part, S=S,
@@ -118,38 +116,19 @@ def save_fits(
         np.savez(file, **{name: arrays[name] for name in sorted(arrays)})  # type: ignore[arg-type]
 
 
-def read_npz(path: str | Path) -> dict[str, np.ndarray]:
-    """All arrays of an npz file; pickled objects in it are refused.
+def image_names(path: Path, names: np.ndarray) -> np.ndarray:  # (N,) str
+    """Image names of a file, as text.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        DataError: it is truncated or no npz file; the field is named where one can be.
+        DataError: they are something else.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f'{path}: no such file')
-    arrays: dict[str, np.ndarray] = {}
-    name = ''
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if not hasattr(file, 'files'):
-                raise DataError(f'{path}: found a single array, expected an npz file')
-            for name in file.files:
-                arrays[name] = file[name]
-    except DataError:
-        raise
-    except (ValueError, EOFError, OSError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        where = f'{path}: {name}' if name else f'{path}'
-        raise DataError(
-            f'{where}: not readable; truncated, or no npz of plain arrays '
-            f'({type(error).__name__}: {error})'
-        ) from error
-    return arrays
-
-
-def _image_names(path: Path, names: np.ndarray) -> np.ndarray:  # (N,) str
-    if names.dtype.kind == 'S':
-        names = np.char.decode(names, 'utf-8')
+        if names.dtype.kind == 'S':
+            names = np.char.decode(names, 'utf-8')
+        if names.dtype.kind == 'U':
+            ''.join(names.ravel().tolist()).encode()  # not everything in such an array is text
+    except ValueError as error:
+        raise DataError(f'{path}: imgname: not text ({error})') from error
     if names.dtype.kind != 'U' or names.ndim != 1:
         raise DataError(
             f'{path}: imgname: found {names.dtype} of shape {names.shape}, expected (N,) strings'

@@ -15,7 +15,7 @@ from mmengine.structures import BaseDataElement
 from torch.utils.data import Dataset
 
 from mmjrr.datasets.cameras_file import CameraParameters, load_cameras
-from mmjrr.datasets.fits import load_fits, read_npz
+from mmjrr.datasets.fits import image_names, load_fits
 from mmjrr.datasets.image_names import (
     ACTION_ALIASES,
     KNOWN_BAD_SEQUENCES,
@@ -27,6 +27,7 @@ from mmjrr.datasets.masks import Masks, area_average_crop
 from mmjrr.datasets.sequences import consecutive
 from mmjrr.datasets.transforms import ROWS_SLACK
 from mmjrr.errors import DataError
+from mmjrr.fileio import read_npz
 from mmjrr.joints import H36M_BONES, H36M_JOINTS_MMPOSE, reorder_index, swap_sides
 from mmjrr.registry import DATASETS, TRANSFORMS
 from mmjrr.rendering.cameras import PerspectiveCamera, crop_weak_perspective_to_transl
@@ -34,6 +35,8 @@ from mmjrr.rendering.cameras import PerspectiveCamera, crop_weak_perspective_to_
 _PARAMETERS = ('global_orient', 'body_pose', 'betas', 'transl')
 #: A box of MMPose's annotation is a square with this side at scale 1.
 _PIXELS_PER_SCALE = 200.0
+#: Pixels beyond which no box reaches.
+_WIDEST = 1e6
 #: No person of H36M stands so far (metres) from a camera; millimetres do.
 _FARTHEST = 100.0
 #: Attributes with a row for each sample.
@@ -287,12 +290,7 @@ class H36MFitsDataset(Dataset):
         missing = [name for name in ('imgname', 'center', 'scale', 'part', 'S') if name not in raw]
         if missing:
             raise DataError(f'{path}: lacks {missing}, found {sorted(raw)}')
-        if raw['imgname'].dtype.kind not in 'US' or raw['imgname'].ndim != 1:
-            raise DataError(
-                f'{path}: imgname: found {raw["imgname"].dtype} of shape {raw["imgname"].shape}, '
-                'expected (N,) strings'
-            )
-        names = [n.decode() if isinstance(n, bytes) else n for n in raw['imgname'].tolist()]
+        names = image_names(path, raw['imgname']).tolist()
         self._check_shapes(path, raw, len(names))
         twice = [name for name, n in Counter(map(image_key, names)).items() if n > 1]
         if twice:
@@ -358,6 +356,12 @@ class H36MFitsDataset(Dataset):
                 f'{path}: scale: found {self._scale.min()} at '
                 f'{self.imgname(int(np.argmin(self._scale)))}, expected positive numbers'
             )
+        for name, value in dict(center=self._center, scale=self._scale * _PIXELS_PER_SCALE).items():
+            if np.abs(value).max(initial=0) > _WIDEST:
+                raise DataError(
+                    f'{path}: {name}: found {np.abs(value).max():.3g} pixels, expected at most '
+                    f'{_WIDEST:.0f}'
+                )
         depth = np.where(self._keypoints_3d_weight[:, 0] > 0, self._keypoints_3d[:, 0, 2], 0)
         if np.abs(depth).max(initial=0) > _FARTHEST:
             row = int(np.argmax(np.abs(depth)))

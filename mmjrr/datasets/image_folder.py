@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections import Counter
@@ -10,7 +9,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from mmengine.logging import print_log
 from mmengine.structures import BaseDataElement
 from torch.utils.data import Dataset
@@ -19,8 +17,10 @@ from mmjrr.datasets.image_names import image_key
 from mmjrr.datasets.sequences import consecutive
 from mmjrr.datasets.transforms import square_box
 from mmjrr.errors import DataError
+from mmjrr.fileio import read_json
 from mmjrr.registry import DATASETS, TRANSFORMS
 
+_FARTHEST = 1e6  # pixels
 IMAGE_TYPES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
 
 
@@ -163,12 +163,7 @@ def _natural(name: str) -> list[Any]:
 
 
 def _read_boxes(path: Path) -> dict[str, tuple[float, ...]]:
-    if not path.is_file():
-        raise FileNotFoundError(f'{path}: no such file')
-    try:
-        content = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise DataError(f'{path}: not readable as JSON, truncated perhaps ({error})') from error
+    content = read_json(path)
     if not isinstance(content, dict):
         raise DataError(f'{path}: expected an object with a box by image name')
     return {name: _square(f'{path}: box of {name!r}', box) for name, box in content.items()}
@@ -176,7 +171,7 @@ def _read_boxes(path: Path) -> dict[str, tuple[float, ...]]:
 
 def _square(where: str, box: Any) -> tuple[float, ...]:
     numbers = isinstance(box, list) and all(
-        isinstance(v, (int, float)) and np.isfinite(v) for v in box
+        isinstance(v, (int, float)) and abs(v) < _FARTHEST for v in box
     )
     if not numbers or len(box) != 4 or box[2] <= box[0] or box[3] <= box[1]:
         raise DataError(f'{where}: found {box!r:.80}, expected [x0, y0, x1, y1], x1 > x0, y1 > y0')

@@ -50,7 +50,7 @@ def parse_image_name(imgname: str) -> ImageName:
     """
     stem, _, frame = image_key(imgname).rpartition('_')
     parts = _parse_sequence(stem)
-    if parts is None or not (frame.isascii() and frame.isdigit()):
+    if parts is None or not (frame.isascii() and frame.isdigit() and len(frame) < 10):
         raise DataError(
             f'image name {imgname!r}: expected <subject>_<action>[_<take>].<camera>_<frame>.<ext>, '
             "for example 'S1/S1_Directions_1.54138969/S1_Directions_1.54138969_000001.jpg'"

@@ -12,10 +12,12 @@ import numpy as np
 
 from mmjrr.datasets.image_names import image_key
 from mmjrr.errors import DataError
-from mmjrr.fileio import atomic_write
+from mmjrr.fileio import atomic_write, read_json
 
 #: Steps of a soft mask.
 LEVELS = 8
+#: No image has more: a few characters of run-length code can stand for any number.
+_MOST_PIXELS = 1 << 27
 
 
 class Masks:
@@ -56,7 +58,7 @@ class Masks:
                 # No run-length code holds a space.
                 codes.append(b' '.join([_code(where, entry), *_level_codes(where, entry)]))
                 sizes.append(_size(where, entry))
-                scores.append(float(entry.get('score', 1.0)))
+                scores.append(_score(where, entry))
         self.sizes = np.array(sizes, dtype=np.int32).reshape(-1, 2)  # (N, 2): h, w
         self.scores = np.array(scores, dtype=np.float32)
         self._offsets = np.cumsum([0, *map(len, codes)])
@@ -140,9 +142,10 @@ def decode_rle(code: bytes, size: tuple[int, int]) -> np.ndarray:  # (h, w) uint
     Raises:
         DataError: the code is truncated or does not fill the mask.
     """
-    runs = np.array(list(_runs(code)), dtype=np.int64)
-    found, expected = int(runs.sum()), size[0] * size[1]
-    if found != expected or (runs < 0).any():
+    expected = size[0] * size[1]
+    runs = np.array(list(_runs(code, expected)), dtype=np.int64)
+    found = int(runs.sum())
+    if found != expected:
         raise DataError(f'counts: the runs cover {found} pixels, expected {expected} ({size})')
     values = np.zeros(len(runs), dtype=np.uint8)
     values[1::2] = 1
@@ -217,9 +220,9 @@ def _inside(start: float, stop: float, length: int) -> slice:
     return slice(first, int(np.clip(np.ceil(stop), first, length)))
 
 
-def _runs(code: bytes) -> Iterator[int]:
-    """Run lengths: 5 bits a character, low bits first, the sixth says that more follow; from the
-    fourth run on each is the difference to the run before the last."""
+def _runs(code: bytes, most: int) -> Iterator[int]:
+    """Run lengths up to ``most``: 5 bits a character, low bits first, the sixth says that more
+    follow; from the fourth run on each is the difference to the run before the last."""
     before: list[int] = []
     value, shift = 0, 0
     for character in code:
@@ -229,11 +232,15 @@ def _runs(code: bytes) -> Iterator[int]:
         value |= (bits & 31) << shift
         shift += 5
         if bits & 32:
+            if shift > 60:
+                raise DataError('counts: found a number of more than 60 bits')
             continue
         if bits & 16:
             value -= 1 << shift
         if len(before) > 2:
             value += before[-2]
+        if not 0 <= value <= most:
+            raise DataError(f'counts: found a run of {value} pixels, expected 0 to {most}')
         before.append(value)
         yield value
         value, shift = 0, 0
@@ -242,12 +249,7 @@ def _runs(code: bytes) -> Iterator[int]:
 
 
 def _read(path: Path) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
-    if not path.is_file():
-        raise FileNotFoundError(f'{path}: no such file')
-    try:
-        content = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise DataError(f'{path}: not readable as JSON, truncated perhaps ({error})') from error
+    content = read_json(path)
     masks = content.get('masks') if isinstance(content, dict) else None
     if not isinstance(masks, dict):
         raise DataError(f"{path}: expected an object with 'masks' by image name")
@@ -275,7 +277,16 @@ def _code(where: str, entry: Any) -> bytes:
     if isinstance(counts, list) and len(counts) > 0:  # uncompressed, as some tools write it
         from pycocotools import mask as coco_mask
 
-        return coco_mask.frPyObjects(entry, *_size(where, entry))['counts']
+        height, width = _size(where, entry)
+        runs = [run for run in counts if type(run) is int and run >= 0]
+        if len(runs) < len(counts) or sum(runs) != height * width:
+            raise DataError(
+                f'{where}: counts: found {counts!r:.80}, expected runs that cover '
+                f'{height * width} pixels'
+            )
+        return coco_mask.frPyObjects(dict(counts=runs, size=[height, width]), height, width)[
+            'counts'
+        ]
     raise DataError(f'{where}: counts: found {counts!r:.80}, expected a run-length code')
 
 
@@ -284,10 +295,18 @@ def _size(where: str, entry: dict[str, Any]) -> tuple[int, int]:
     if not (
         isinstance(size, list)
         and len(size) == 2
-        and all(isinstance(value, int) and value > 0 for value in size)
+        and all(type(value) is int and value > 0 for value in size)
+        and size[0] * size[1] <= _MOST_PIXELS
     ):
         raise DataError(f'{where}: size: found {size!r:.80}, expected [height, width]')
     return size[0], size[1]
+
+
+def _score(where: str, entry: dict[str, Any]) -> float:
+    score = entry.get('score', 1.0)
+    if not isinstance(score, (int, float)) or not 0 <= score <= 1:
+        raise DataError(f'{where}: score: found {score!r:.80}, expected 0 to 1')
+    return float(score)
 
 
 def _expand(path: str | Path | Sequence[str | Path]) -> list[Path]:

@@ -15,11 +15,11 @@ import numpy as np
 from mmengine.logging import MMLogger
 
 from mmjrr.body_models import SMPL
-from mmjrr.datasets.fits import read_npz
+from mmjrr.datasets.fits import image_names
 from mmjrr.datasets.h36m import H36MFitsDataset
 from mmjrr.datasets.image_names import image_key
 from mmjrr.errors import DataError
-from mmjrr.fileio import sha256
+from mmjrr.fileio import read_npz, sha256
 
 from .joint_regressor_metric import JointRegressorMetric
 from .predictions import Predictions, predictions_from, read_predictions
@@ -230,10 +230,7 @@ class AnnotatedFrames:
                 f'annotations: found {type(given).__name__}, expected a path or a H36MFitsDataset'
             )
         self.names = [self.dataset.imgname(row) for row in range(len(self.dataset))]
-        self.listed = [
-            name.decode() if isinstance(name, bytes) else str(name)
-            for name in read_npz(self.path)['imgname'].tolist()
-        ]
+        self.listed = image_names(self.path, read_npz(self.path)['imgname']).tolist()
         kept = set(map(image_key, self.names))
         self.left_out = set(map(image_key, self.listed)) - kept
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mmjrr.errors import DataError
-from mmjrr.fileio import atomic_write
+from mmjrr.fileio import atomic_write, read_json
 
 from .protocols import PROTOCOLS, Protocol, get_protocol
 from .report import EvaluationResult, format_table
@@ -271,18 +270,37 @@ def read_result(path: str | Path) -> dict[str, Any] | None:
     """A result that :meth:`EvaluationResult.save` wrote as JSON; None if the file is another.
 
     Raises:
-        DataError: the file ends in ``.json`` and is no JSON text.
+        FileNotFoundError: there is no such file.
+        DataError: the file ends in ``.json`` and is no JSON text, or its scores are none.
     """
     path = Path(path)
     if path.suffix != '.json':
         return None
-    try:
-        content = json.loads(path.read_text(encoding='utf-8'))
-    except ValueError as error:
-        raise DataError(f'{path}: not a JSON text ({error})') from error
+    content = read_json(path)
     if not isinstance(content, dict) or 'scores' not in content:
         return None
+    try:
+        _check_scores(content['scores'])
+        for table in tables_of({'': content}):
+            table.to_text()
+            table.to_csv()
+    except Exception as error:  # what lies under a name may be anything
+        raise DataError(
+            f'{path}: no result of an evaluation ({type(error).__name__}: {error})'
+        ) from error
     return content
+
+
+def _check_scores(scores: Any) -> None:
+    for score in scores:
+        errors = [score['mpjpe'], score['pa_mpjpe']] if score['by'] == 'all' else []
+        if any(not isinstance(value, (int, float, type(None))) for value in errors):
+            raise TypeError(f'mpjpe, pa_mpjpe: found {errors!r:.80}, expected numbers')
+        names = [score['protocol'], score['regressor']] if errors else []
+        if any(not isinstance(name, str) for name in names) or (
+            errors and not isinstance(score['frames'], int)
+        ):
+            raise TypeError(f'protocol, regressor, frames: found {score!r:.80}')
 
 
 def _file_sha256(regressor: Mapping[str, Any]) -> str:

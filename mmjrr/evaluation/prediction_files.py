@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import importlib
 import io
-import json
+import math
 import pickle
 import re
 import struct
@@ -18,8 +18,20 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 import torch
 
-from mmjrr.body_models.safe_pickle import AllowList, UnsafePickleError, load_pickle
+from mmjrr.body_models.safe_pickle import (
+    AllowList,
+    UnsafePickleError,
+    check_unfolded,
+    load_pickle,
+)
 from mmjrr.errors import DataError
+from mmjrr.fileio import (
+    MOST_EXPANSION,
+    LimitedReader,
+    check_npy_header,
+    npz_members,
+    read_json,
+)
 
 #: How files begin that are compressed; joblib compresses with any of these.
 _COMPRESSIONS = {b'\x1f\x8b': 'gzip', b'BZh': 'bz2', b'\xfd7zXZ': 'lzma', b'\x5d\x00': 'lzma'}
@@ -57,18 +69,14 @@ def load_results(path: str | Path) -> Any:
         if start == _OLD_TORCH:
             return _load_torch(path)
         if path.suffix == '.json' or start.lstrip()[:1] in (b'{', b'['):
-            return json.loads(path.read_text(encoding='utf-8'))
+            return read_json(path)
         return _load_pickle(path, start)
     except UnsafePickleError as error:
         raise DataError(f'{error}. {_HOW_TO_CONVERT}') from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
-        raise DataError(f'{path}: not readable ({type(error).__name__}: {error})') from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f'{path}: not a JSON text ({error})') from error
     except DataError:
         raise
-    except ValueError as error:
-        raise DataError(str(error)) from error
+    except Exception as error:  # a broken file can bring up nearly anything
+        raise DataError(f'{path}: not readable ({type(error).__name__}: {error})') from error
 
 
 # -- npz -----------------------------------------------------------------------------------------
@@ -77,22 +85,15 @@ def load_results(path: str | Path) -> Any:
 def _load_npz(path: Path, archive: zipfile.ZipFile) -> dict[str, Any]:
     """All members; dicts and lists that were saved as arrays of objects are taken out of them."""
     found = {}
-    for member in archive.namelist():
-        name = member[: -len('.npy')]
+    for member in npz_members(path, archive):
+        name = member.filename.removesuffix('.npy')
         with archive.open(member) as file:
-            version = np.lib.format.read_magic(file)
-            header = {
-                (1, 0): np.lib.format.read_array_header_1_0,
-                (2, 0): np.lib.format.read_array_header_2_0,
-            }.get(version)
-            if header is None:
-                raise DataError(f'{path}: {name}: found .npy version {version}, expected 1 or 2')
-            shape, _, dtype = header(file)
-            if dtype.hasobject:
+            if check_npy_header(f'{path}: {name}', file, member.file_size).hasobject:
                 value = load_pickle(
                     Path(f'{path}: {name}'), file=cast(BinaryIO, file), also=_FURTHER
                 )
-                found[name] = value.item() if shape == () else value
+                alone = isinstance(value, np.ndarray) and value.shape == ()
+                found[name] = value.item() if alone else value
                 continue
         with archive.open(member) as file:
             found[name] = np.lib.format.read_array(file, allow_pickle=False)
@@ -106,7 +107,8 @@ def _load_torch(path: Path) -> Any:
     try:
         with warnings.catch_warnings():  # of PyTorch about its own storages
             warnings.simplefilter('ignore')
-            return _without_tensors(torch.load(path, map_location='cpu', weights_only=True))
+            content = torch.load(path, map_location='cpu', weights_only=True)
+            return _without_tensors(check_unfolded(content))
     except (pickle.UnpicklingError, RuntimeError) as error:
         named = re.search(r'Unsupported [^\n]*', str(error))
         raise DataError(
@@ -149,11 +151,17 @@ def _load_pickle(path: Path, start: bytes) -> Any:
 
 def _opened(path: Path, start: bytes) -> Any:
     """The file, decompressed; the modules that do so are not in every Python."""
+    most = path.stat().st_size * MOST_EXPANSION
     if start.startswith(_ZLIB):
-        return io.BytesIO(zlib.decompress(path.read_bytes()))
+        unpacker = zlib.decompressobj()
+        data = unpacker.decompress(path.read_bytes(), most)
+        if not unpacker.eof:
+            raise EOFError('the compressed data end too early, or unpack to too much')
+        return io.BytesIO(data)
     for magic, module in _COMPRESSIONS.items():
         if start.startswith(magic):
-            return importlib.import_module(module).open(path)
+            file = importlib.import_module(module).open(path)
+            return LimitedReader(file, most, str(path))
     return open(path, 'rb')
 
 
@@ -182,8 +190,8 @@ class _JoblibArray:
             return load_pickle(path, file=file, also=_FURTHER)
         if self.numpy_array_alignment_bytes is not None:
             file.read(file.read(1)[0])
-        size = int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
-        data = bytearray(file.read(size))
+        size = math.prod(self.shape) * self.dtype.itemsize
+        data = bytearray(file.read(size) if size >= 0 else b'')
         if len(data) != size:
             raise EOFError(f'an array of {size} bytes ends after {len(data)}')
         order = 'F' if self.order == 'F' else 'C'

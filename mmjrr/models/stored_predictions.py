@@ -12,9 +12,10 @@ from mmengine.model import BaseModel
 from mmengine.structures import BaseDataElement
 from torch import nn
 
-from mmjrr.datasets.fits import load_fits, read_npz
+from mmjrr.datasets.fits import image_names, load_fits
 from mmjrr.datasets.image_names import image_key
 from mmjrr.errors import DataError
+from mmjrr.fileio import read_npz
 from mmjrr.registry import MODELS
 
 
@@ -131,7 +132,7 @@ def _read(path: Path) -> tuple[list[str], dict[str, np.ndarray]]:
         return fits['imgname'].tolist(), fields
     if 'imgname' not in raw:
         raise DataError(f"{path}: lacks 'imgname', found {sorted(raw)}")
-    names = [name.decode() if isinstance(name, bytes) else name for name in raw['imgname'].tolist()]
+    names = image_names(path, raw['imgname']).tolist()
     vertices = raw['vertices']
     if vertices.ndim != 3 or vertices.shape[::2] != (len(names), 3) or vertices.dtype.kind != 'f':
         raise DataError(

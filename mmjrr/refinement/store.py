@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from mmjrr.fileio import atomic_write
+from mmjrr.errors import DataError
+from mmjrr.fileio import atomic_write, read_npz
 
 
 class PseudoGTStore:
@@ -50,15 +50,18 @@ class PseudoGTStore:
 
         Raises:
             FileNotFoundError: If there is no shard.
-            ValueError: If a shard cannot be read; it is named.
+            DataError: If a shard cannot be read, or differs from the others; it is named.
         """
         parts: list[dict[str, np.ndarray]] = []
         for path in self.shards():
-            try:
-                with np.load(path, allow_pickle=False) as file:
-                    parts.append({name: file[name] for name in file.files})
-            except (zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
-                raise ValueError(f'{path}: not a readable shard ({error})') from error
+            part = read_npz(path)
+            layout = _layout(path, part)
+            if parts and layout != _layout(path, parts[0]):
+                raise DataError(
+                    f'{path}: found {layout}, expected what the first shard has: '
+                    f'{_layout(path, parts[0])}'
+                )
+            parts.append(part)
         if not parts:
             raise FileNotFoundError(f'{self.root}: no refined fits (batch_*.npz) found')
         merged = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
@@ -72,3 +75,16 @@ class PseudoGTStore:
         """Cut what :meth:`load` returned into batches."""
         for start in range(0, len(arrays['sample_idx']), batch_size):
             yield {name: array[start : start + batch_size] for name, array in arrays.items()}
+
+
+def _layout(path: Path, part: dict[str, np.ndarray]) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Type and shape of a row of each array.
+
+    Raises:
+        DataError: the arrays differ in length, or do not say which samples they are of.
+    """
+    lengths = {name: array.shape[:1] for name, array in part.items()}
+    index = part.get('sample_idx')
+    if index is None or index.ndim != 1 or len(set(lengths.values())) != 1:
+        raise DataError(f'{path}: expected sample_idx and arrays of one length, found {lengths}')
+    return {name: (array.dtype.kind, array.shape[1:]) for name, array in part.items()}

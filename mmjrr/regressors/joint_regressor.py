@@ -14,7 +14,8 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from mmjrr.fileio import atomic_write, sha256, versions
+from mmjrr.errors import DataError
+from mmjrr.fileio import atomic_write, read_json, read_npy, read_npz, sha256, versions
 from mmjrr.joints import JOINT_ORDERS, joint_names_of, reorder_index
 
 from .sides import swapped_pairs
@@ -26,6 +27,9 @@ NUM_VERTICES = {'smpl': 6890, 'smplh': 6890, 'smplx': 10475, 'free_body': 6890}
 #: Rows whose sum is off one by no more than this are normalised without a word (float32 files).
 _SUM_TOLERANCE = 1e-5
 
+_SIDECAR_FIELDS = {'joint_names': list, 'body_model': str, 'provenance': dict}
+#: Rows and columns beyond which a sparse file is not taken for a regressor: no body has so many.
+_LARGEST = (1000, 1_000_000)
 _SIDECAR_FORMAT = 'mmjrr.joint_regressor/1'
 
 
@@ -192,10 +196,21 @@ class JointRegressor(nn.Module):
 
         Raises:
             FileNotFoundError: no such file; for names of the zoo, says where to get it.
-            ValueError: unknown name or file type, checksum that does not hold, wrong shape, NaN
+            DataError: unknown name or file type, checksum that does not hold, wrong shape, NaN
                 or infinity, an all-zero row, left and right swapped against the declared order,
                 an order that contradicts the sidecar's or the zoo's, or none at all.
         """
+        try:
+            return cls._load(path_or_name, joint_order, body_model, dtype)
+        except DataError:
+            raise
+        except ValueError as error:
+            raise DataError(str(error)) from error
+
+    @classmethod
+    def _load(
+        cls, path_or_name: str | Path, joint_order: Any, body_model: Any, dtype: torch.dtype
+    ) -> JointRegressor:
         path, described = _locate(path_or_name)
         array, inner_names = _read_array(path)
         if inner_names is not None:
@@ -216,7 +231,11 @@ class JointRegressor(nn.Module):
         notes = cleaning + ([body_note] if body_note else [])
         for note in notes:
             _log(f'{path.name}: {note}')
-        return cls(torch.from_numpy(array).to(dtype), names, body_name, provenance, cleaning=notes)
+        weight = torch.from_numpy(array).to(dtype)
+        try:
+            return cls(weight, names, body_name, provenance, cleaning=notes)
+        except ValueError as error:
+            raise ValueError(f'{path}: {error}') from error
 
     def save(self, path: str | Path) -> Path:
         """Write ``NAME.npy`` and its sidecar ``NAME.json`` (names, body, checksum, provenance).
@@ -278,12 +297,14 @@ def _read_sidecar(path: Path) -> dict[str, Any]:
     sidecar = path.with_suffix('.json')
     if path.suffix != '.npy' or not sidecar.is_file():
         return {}
-    try:
-        described = json.loads(sidecar.read_text(encoding='utf-8'))
-    except ValueError as error:
-        raise ValueError(f'{sidecar}: not readable as JSON ({error})') from error
+    described = read_json(sidecar)
     if not isinstance(described, dict) or described.get('format') != _SIDECAR_FORMAT:
         raise ValueError(f'{sidecar}: not a sidecar of the format {_SIDECAR_FORMAT!r}')
+    for name, kind in _SIDECAR_FIELDS.items():
+        if not isinstance(described.get(name, kind()), kind):
+            raise ValueError(
+                f'{sidecar}: {name}: found {described[name]!r:.80}, expected a {kind.__name__}'
+            )
     found = sha256(path)
     if described.get('sha256') != found:
         raise ValueError(
@@ -297,7 +318,7 @@ def _read_array(path: Path) -> tuple[np.ndarray, tuple[str, ...] | None]:
     """The file's 2-D array in float64, and the joint names where the file holds them."""
     names = None
     if path.suffix == '.npy':
-        array = _readable(path, lambda: np.load(path, allow_pickle=False))
+        array = read_npy(path)
     elif path.suffix == '.npz':
         array, names = _read_npz(path)
     elif path.suffix in ('.pt', '.pth'):
@@ -326,26 +347,51 @@ def _readable(path: Path, read: Callable[[], Any]) -> Any:
 
 
 def _read_npz(path: Path) -> tuple[np.ndarray, tuple[str, ...] | None]:
-    def read() -> dict[str, np.ndarray]:
-        with np.load(path, allow_pickle=False) as file:
-            return {key: file[key] for key in file.files}
-
-    arrays = _readable(path, read)
-    names = tuple(arrays['joint_names'].tolist()) if 'joint_names' in arrays else None
+    arrays = read_npz(path)
+    names = None
+    if 'joint_names' in arrays:
+        if arrays['joint_names'].dtype.kind != 'U' or arrays['joint_names'].ndim != 1:
+            raise ValueError(f'{path}: joint_names: expected strings')
+        names = tuple(_readable(path, arrays['joint_names'].tolist))
     if {'rows', 'columns', 'values', 'shape'} <= set(arrays):
-        array = np.zeros(tuple(arrays['shape'].tolist()))
-        array[arrays['rows'], arrays['columns']] = arrays['values']
-        return array, names
+        return _from_sparse(path, arrays), names
     return _only_matrix(path, arrays), names
+
+
+def _from_sparse(path: Path, arrays: dict[str, np.ndarray]) -> np.ndarray:
+    """(J, V) of places and values."""
+    rows, columns, values = (arrays[name] for name in ('rows', 'columns', 'values'))
+    shape = arrays['shape'].tolist()
+    whole = all(arrays[name].dtype.kind in 'iu' for name in ('rows', 'columns', 'shape'))
+    if not whole or values.dtype.kind not in 'fiu' or rows.ndim != 1:
+        raise ValueError(f'{path}: rows, columns, shape, values: expected whole numbers, and reals')
+    if arrays['shape'].shape != (2,) or not all(
+        0 < size <= most for size, most in zip(shape, _LARGEST, strict=True)
+    ):
+        raise ValueError(f'{path}: shape: found {shape!r:.80}, expected (J, V), at most {_LARGEST}')
+    if not rows.shape == columns.shape == values.shape:
+        raise ValueError(
+            f'{path}: found {rows.shape} rows, {columns.shape} columns and {values.shape} values'
+        )
+    for name, size in (('rows', shape[0]), ('columns', shape[1])):
+        if ((arrays[name] < 0) | (arrays[name] >= size)).any():
+            raise ValueError(f'{path}: {name}: found numbers outside [0, {size})')
+    array = np.zeros(shape)
+    array[rows, columns] = values
+    return array
 
 
 def _read_torch(path: Path) -> np.ndarray:
     content = _readable(path, lambda: torch.load(path, map_location='cpu', weights_only=True))
     if isinstance(content, Tensor):
-        return content.detach().numpy()
+        return _readable(path, content.detach().numpy)
     if not isinstance(content, dict):
         raise ValueError(f'{path}: expected a tensor or a dict, found {type(content).__name__}')
-    tensors = {k: v.detach().numpy() for k, v in content.items() if isinstance(v, Tensor)}
+    tensors = {
+        str(key): _readable(path, value.detach().numpy)
+        for key, value in content.items()
+        if isinstance(value, Tensor)
+    }
     return _only_matrix(path, tensors)
 
 

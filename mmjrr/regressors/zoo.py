@@ -10,6 +10,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mmjrr.errors import DataError
 from mmjrr.fileio import sha256
 
 #: Environment variable naming the folder of downloaded files.
@@ -70,7 +71,7 @@ def find_regressor(name: str) -> tuple[ZooEntry, Path]:
     Raises:
         KeyError: the zoo knows no such name.
         FileNotFoundError: the file is in none of the folders; says where to get it.
-        ValueError: the file is not the one the entry means (its checksum differs).
+        DataError: the file is not the one the entry means (its checksum differs).
     """
     if name not in ZOO:
         raise KeyError(f'the zoo has no regressor {name!r}; it has {sorted(ZOO)}')
@@ -96,7 +97,7 @@ def _check_sha256(entry: ZooEntry, path: Path) -> None:
         return
     found = sha256(path)
     if found != entry.sha256:
-        raise ValueError(
+        raise DataError(
             f'{path} is not the regressor {entry.name!r}: its sha256 is {found}, expected '
             f'{entry.sha256}. To load it for what it is, pass its path and joint_order='
         )

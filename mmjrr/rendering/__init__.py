@@ -9,10 +9,12 @@ from mmjrr.rendering.cameras import (
     weak_perspective_to_transl,
 )
 from mmjrr.rendering.contour import ContourSilhouette
+from mmjrr.rendering.pytorch3d_silhouette import PyTorch3DSilhouette
 
 __all__ = [
     'ContourSilhouette',
     'PerspectiveCamera',
+    'PyTorch3DSilhouette',
     'SilhouetteRenderer',
     'crop_weak_perspective_to_transl',
     'transl_to_crop_weak_perspective',

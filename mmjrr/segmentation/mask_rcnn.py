@@ -6,7 +6,6 @@ import logging
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from pickle import UnpicklingError
 from types import ModuleType
 from typing import Any
 
@@ -263,9 +262,10 @@ def read_checkpoint(path: str) -> dict[str, Any]:
     allow_mmengine_checkpoints()
     try:
         content = torch.load(path, map_location='cpu', weights_only=True)
-    except (UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
+    except Exception as error:  # a broken file can bring up nearly anything
+        reason = str(error).split('\n')[0]
         raise DataError(
-            f'{path}: not readable as weights alone ({str(error).splitlines()[0]}): truncated, or '
+            f'{path}: not readable as weights alone ({reason}): truncated, or '
             'a checkpoint of training; docs/masks.md says how to take the weights out of one'
         ) from error
     if not isinstance(content, dict):

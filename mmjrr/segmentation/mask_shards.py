@@ -12,7 +12,7 @@ import numpy as np
 
 from mmjrr.datasets.masks import encode_levels, encode_rle
 from mmjrr.errors import DataError
-from mmjrr.fileio import atomic_write
+from mmjrr.fileio import atomic_write, read_json
 
 #: What becomes of an image: one of these, each by image name.
 PARTS = ('masks', 'without_person', 'excluded')
@@ -50,16 +50,16 @@ class MaskShards:
         """
         if self.out.exists():
             try:
-                found = json.loads(self.out.read_bytes())['info']['identity']
-            except (ValueError, KeyError, TypeError):
+                found = read_json(self.out)['info']['identity']
+            except (DataError, KeyError, TypeError, IndexError):
                 found = {}
             self._compare(self.out, found)
         elif any(self.folder.glob('shard_*.json')):
             known = self._identity_file.is_file()
-            found = json.loads(self._identity_file.read_bytes()) if known else {}
-            self._compare(self.folder, found)
+            self._compare(self.folder, read_json(self._identity_file) if known else {})
 
-    def _compare(self, path: Path, found: dict[str, Any]) -> None:
+    def _compare(self, path: Path, found: Any) -> None:
+        found = found if isinstance(found, dict) else {}
         others = [name for name, value in self.identity.items() if found.get(name) != value]
         if others:
             raise DataError(
@@ -127,8 +127,8 @@ class MaskShards:
         for number in range(count):
             path = self.path(number)
             try:
-                yield from json.loads(path.read_bytes())[part].items()
-            except (OSError, ValueError, KeyError, AttributeError) as error:
+                yield from read_json(path)[part].items()
+            except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
                 raise DataError(
                     f'{path}: not a readable shard ({error}): remove it, and give the same command '
                     'again'

@@ -256,7 +256,7 @@ def test_moves_copies_and_checkpoints_like_any_module(small_file: Path) -> None:
     double = copy.deepcopy(single).double()
     assert double(**given).vertices.dtype == torch.float64
     out = single(**{name: value.float() for name, value in given.items()})
-    assert out.vertices.dtype == torch.float32 and out.vertices.is_contiguous()
+    assert out.vertices.dtype == torch.float32
     torch.testing.assert_close(out.vertices.double(), double(**given).vertices, atol=1e-5, rtol=0)
     assert single.faces.dtype == np.int64 and single.faces_tensor.dtype == torch.int64
 
@@ -376,10 +376,10 @@ def test_a_broken_file_says_which_array_is_wrong(
 
 def test_files_of_another_kind_are_refused(tmp_path: Path) -> None:
     (tmp_path / 'text.npz').write_text('no archive')
-    with pytest.raises(ValueError, match=r'text\.npz: not a readable npz'):
+    with pytest.raises(ValueError, match=r'text\.npz: not readable'):
         load_smpl_file(tmp_path / 'text.npz')
     np.savez(tmp_path / 'objects.npz', **wrong(weights=np.array([object()])))
-    with pytest.raises(ValueError, match=r'objects\.npz: not a readable npz'):
+    with pytest.raises(ValueError, match=r'objects\.npz: .*not readable'):
         load_smpl_file(tmp_path / 'objects.npz')
     (tmp_path / 'list.pkl').write_bytes(pickle.dumps([1]))
     with pytest.raises(ValueError, match=r'list\.pkl: holds a list, expected a dict'):
@@ -392,3 +392,11 @@ def test_builds_from_a_config(small_file: Path) -> None:
     body = BODY_MODELS.build(dict(type='SMPL', model_path=str(small_file), num_betas=4))
     assert isinstance(body, SMPL) and body.num_betas == 4
     assert isinstance(BODY_MODELS.build(dict(type='mmjrr.FreeBody')), SMPL)
+
+
+def test_blend_shapes_lie_in_memory_as_they_are_multiplied(small_file: Path) -> None:
+    """Otherwise every forward and backward copies them: 17 MB for SMPL."""
+    body = SMPL(small_file)
+    for one in (body, body.restrict_to([3, 1, 4])):
+        assert one.pose_planes is not None
+        assert all(buffer.is_contiguous() for buffer in one.buffers())

@@ -153,7 +153,7 @@ def test_broken_mean_params_are_refused(tmp_path: Path):
     with pytest.raises(DataError, match=r'shape: found \(11,\), expected \(10,\)'):
         load_mean_params(path)
     path.write_bytes(b'no npz')
-    with pytest.raises(DataError, match='not a readable npz'):
+    with pytest.raises(DataError, match='not readable'):
         load_mean_params(path)
 
 

@@ -51,7 +51,7 @@ def read_checkpoint(path: str | Path) -> Any:
             f'NumPy numbers beside its weights is rewritten once, also without running anything, '
             f'by: python {_CONVERTER} {path} OUT.pt'
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError) as error:
+    except Exception as error:  # a broken file can bring up nearly anything
         raise DataError(f'{path}: not a readable checkpoint ({error})') from error
 
 

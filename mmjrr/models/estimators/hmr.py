@@ -17,6 +17,7 @@ from torch.nn.functional import relu
 
 from mmjrr.body_models.rotations import rot6d_to_matrix
 from mmjrr.errors import DataError
+from mmjrr.fileio import read_npz
 from mmjrr.registry import MODELS
 
 from .mesh_estimator import MeshEstimator
@@ -142,15 +143,13 @@ def load_mean_params(path: str | Path | None) -> dict[str, Tensor]:
             'https://github.com/nkolot/SPIN#fetch-data'
         )
     found = {}
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            raw = {key: file[key] for key in file.files}
-    except Exception as error:  # NumPy raises many kinds for a broken file
-        raise DataError(f'{path}: not a readable npz file ({error})') from error
+    raw = read_npz(path)
     for name, (key, size) in MEAN_PARAMS.items():
         if key not in raw or raw[key].shape != (size,):
             shape = raw[key].shape if key in raw else 'nothing'
             raise DataError(f'{path}: {key}: found {shape}, expected ({size},)')
+        if raw[key].dtype.kind not in 'fiu' or not np.isfinite(raw[key]).all():
+            raise DataError(f'{path}: {key}: expected finite numbers, found others')
         found[name] = torch.from_numpy(raw[key].astype(np.float32))
     return found
 

@@ -1,0 +1,363 @@
+"""MMPose's annotation file of Human3.6M: writing it, and checking what is to be written."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from mmjrr.datasets.cameras_file import CameraParameters
+from mmjrr.datasets.image_names import image_key, parse_image_name
+from mmjrr.datasets.transforms import ROWS_SLACK
+from mmjrr.errors import DataError
+from mmjrr.fileio import atomic_write
+from mmjrr.joints import H36M_BONES, H36M_JOINTS_MMPOSE, reorder_index, swap_sides
+from mmjrr.rendering.cameras import PerspectiveCamera
+
+#: By how much a box is wider than the joints' own, in MMPose's files.
+_BOX_PADDING = 1.2
+#: A box of MMPose's annotation is a square with this side at scale 1.
+_PIXELS_PER_SCALE = 200.0
+#: Metres: of a person's pelvis from the camera, and of a thigh. Millimetres are beyond.
+_FARTHEST, _LONGEST = 100.0, 5.0
+#: Rows projected at once.
+_CHUNK = 4096
+
+
+@dataclass
+class Annotations:
+    """The rows of an annotation file, joints in MMPose's order.
+
+    Raises:
+        DataError: a shape is wrong.
+    """
+
+    imgname: np.ndarray  # (N,) str
+    center: np.ndarray  # (N, 2), pixels
+    scale: np.ndarray  # (N,), side of the box / 200
+    part: np.ndarray  # (N, 17, 3), pixels of the whole image, and weight
+    S: np.ndarray  # (N, 17, 4), metres in the camera's frame, and weight
+
+    def __post_init__(self) -> None:
+        self.imgname = np.asarray(self.imgname, dtype=np.str_)
+        count, joints = len(self.imgname), len(H36M_JOINTS_MMPOSE)
+        for name, shape in dict(
+            center=(count, 2), scale=(count,), part=(count, joints, 3), S=(count, joints, 4)
+        ).items():
+            value = np.asarray(getattr(self, name), dtype=np.float64)
+            if value.shape != shape:
+                raise DataError(f'annotations: {name}: found shape {value.shape}, expected {shape}')
+            setattr(self, name, value)
+
+    def __len__(self) -> int:
+        return len(self.imgname)
+
+    def keep(self, rows: np.ndarray) -> Annotations:  # (N,) bool, or indices
+        """These rows alone."""
+        return Annotations(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Annotations]) -> Annotations:
+        """All rows of the parts, in their order."""
+        names = [f.name for f in fields(cls)]
+        return cls(**{name: np.concatenate([getattr(p, name) for p in parts]) for name in names})
+
+    def save(self, path: str | Path, provenance: Mapping[str, Any] | None = None) -> None:
+        """Write the npz whole or not at all; equal rows give equal bytes.
+
+        ``provenance``, plain values, goes into a JSON file of the same name beside it.
+        """
+        path = Path(path)
+        arrays: dict[str, np.ndarray] = {'imgname': self.imgname}
+        for name in ('center', 'scale', 'part', 'S'):
+            arrays[name] = getattr(self, name).astype(np.float32)
+        if provenance is not None:
+            with atomic_write(path.with_suffix('.json')) as temporary:
+                temporary.write_text(json.dumps(provenance, indent=1, sort_keys=True) + '\n')
+        with atomic_write(path) as temporary, open(temporary, 'wb') as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+
+
+def boxes_of_joints(part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # (N, 17, 3)
+    """MMPose's boxes about the labelled joints: (N, 2) centres in pixels, (N,) scales.
+
+    >>> part = np.ones((1, 17, 3)) * [100, 200, 1]
+    >>> part[0, 0] = 300, 250, 1
+    >>> boxes_of_joints(part)
+    (array([[200., 225.]]), array([1.2]))
+    """
+    used = part[..., 2:] > 0
+    low = np.where(used, part[..., :2], np.inf).min(1)
+    high = np.where(used, part[..., :2], -np.inf).max(1)
+    return (low + high) / 2, _BOX_PADDING * (high - low).max(1) / _PIXELS_PER_SCALE
+
+
+def save_cameras(path: str | Path, cameras: Mapping[tuple[str, str], CameraParameters]) -> None:
+    """Write MMPose's ``cameras.pkl``, of plain values and arrays alone."""
+    content = {
+        key: dict(
+            R=camera.R,
+            T=camera.T.reshape(3, 1),
+            c=camera.principal_point.reshape(2, 1),
+            f=camera.focal_length.reshape(2, 1),
+            k=camera.distortion[:3].reshape(3, 1),
+            p=camera.distortion[3:].reshape(2, 1),
+            w=camera.width,
+            h=camera.height,
+            id=key[1],
+        )
+        for key, camera in sorted(cameras.items())
+    }
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(pickle.dumps(content, protocol=4))
+
+
+# ---------------------------------------------------------------------- checking
+
+
+@dataclass
+class AnnotationCheck:
+    """What :func:`check_annotations` found.
+
+    Attributes:
+        bad: (N,) bool, rows with which something is wrong.
+        problems: what is wrong, and with which images.
+        cameras: by subject and camera ``frames``, and where 2D and 3D joints can be compared
+            ``mean_px`` and ``max_px``.
+        bones: by subject, by how much the length of any bone differs from its median, mm.
+        images: how many images were looked for.
+        published: how many frames there should be, if that is known.
+    """
+
+    bad: np.ndarray
+    problems: dict[str, list[str]] = field(default_factory=dict)
+    cameras: dict[str, dict[str, float]] = field(default_factory=dict)
+    bones: dict[str, float] = field(default_factory=dict)
+    images: int = 0
+    published: int | None = None
+
+    def note(self, problem: str, rows: np.ndarray, names: np.ndarray) -> None:
+        """Something is wrong with these rows (indices)."""
+        if len(rows):
+            self.problems.setdefault(problem, []).extend(names[rows].tolist())
+            self.bad[rows] = True
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return dict(
+            frames=len(self.bad),
+            published_frames=self.published,
+            cameras=self.cameras,
+            bones_vary_by_mm=self.bones,
+            images_looked_for=self.images,
+            problems=self.problems,
+        )
+
+    def table(self) -> str:
+        """By subject and camera, for people."""
+        lines = ['subject camera      frames  mean px   max px  bones vary by']
+        for name, found in self.cameras.items():
+            subject, camera = name.split()
+            pixels = [f'{found[key]:8.3f}' if key in found else '       -'
+                      for key in ('mean_px', 'max_px')]  # fmt: skip
+            bones = f'{self.bones[subject]:.2f} mm' if subject in self.bones else '-'
+            lines.append(
+                f'{subject:7s} {camera:10s} {found["frames"]:7.0f} {" ".join(pixels)}  {bones}'
+            )
+        if self.published is not None:
+            lines.append(f'{len(self.bad)} frames; {self.published} are published')
+        if self.images:
+            lines.append(f'{self.images} images looked for')
+        for problem, names in self.problems.items():
+            lines.append(f'{len(names)} images: {problem}, such as {names[0]}')
+        return '\n'.join(lines)
+
+
+def check_annotations(
+    annotations: Annotations,
+    cameras: Mapping[tuple[str, str], CameraParameters],
+    image_root: str | Path | None = None,
+    *,
+    every_image: bool = False,
+    tolerance_px: float = 2.0,
+    tolerance_mm: float = 10.0,
+    published: int | None = None,
+    on_error: str = 'raise',
+) -> AnnotationCheck:
+    """Check annotations against themselves, the cameras and the images.
+
+    Args:
+        annotations: what is to be checked.
+        cameras: by subject and camera. Empty: 2D and 3D joints are not compared.
+        image_root: folder of the images. Default None: they are not looked at.
+        every_image: look at the size of all images; by default at one of each video, and whether
+            the others are there.
+        tolerance_px: mean distance of a frame's projected 3D joints from its 2D joints.
+        tolerance_mm: by how much a bone may differ from its median length in the subject.
+        published: how many frames there should be; a difference is shown and is no error.
+        on_error: ``'raise'``, or ``'exclude'``: mark rows as ``bad``.
+
+    Raises:
+        DataError: something is wrong and ``on_error`` is 'raise'.
+    """
+    if on_error not in ('raise', 'exclude'):
+        raise ValueError(f"on_error: found {on_error!r}, expected 'raise' or 'exclude'")
+    check = AnnotationCheck(np.zeros(len(annotations), dtype=bool), published=published)
+    parsed = [parse_image_name(name) for name in annotations.imgname.tolist()]
+    seen: set[str] = set()
+    keys = [image_key(name) for name in annotations.imgname.tolist()]
+    twice = [key in seen or bool(seen.add(key)) for key in keys]  # type: ignore[func-returns-value]
+    check.note('listed more than once', np.flatnonzero(twice), annotations.imgname)
+    _check_metres(annotations, check)
+    groups: dict[tuple[str, str], list[int]] = {}
+    for row, name in enumerate(parsed):
+        groups.setdefault((name.subject, name.camera), []).append(row)
+    for key, listed in sorted(groups.items()):
+        rows = np.array(listed)
+        check.cameras[' '.join(key)] = dict(frames=len(rows))
+        if cameras and key not in cameras:
+            check.note('the camera file lacks their camera', rows, annotations.imgname)
+        elif cameras:
+            _check_projection(annotations, rows, key, cameras[key], tolerance_px, check)
+    for subject in sorted({name.subject for name in parsed}):
+        rows = np.flatnonzero([name.subject == subject for name in parsed])
+        _check_bones(annotations, rows, subject, tolerance_mm, check)
+    if image_root is not None:
+        _check_images(annotations, Path(image_root), cameras, every_image, check)
+    if check.problems and on_error == 'raise':
+        raise DataError(f'annotations:\n{check.table()}')
+    return check
+
+
+def _check_metres(annotations: Annotations, check: AnnotationCheck) -> None:
+    hip, knee = (H36M_JOINTS_MMPOSE.index(f'left_{joint}') for joint in ('hip', 'knee'))
+    S = annotations.S
+    thigh = np.linalg.norm(S[:, hip, :3] - S[:, knee, :3], axis=-1)
+    far = (S[:, 0, 3] > 0) & (np.abs(S[:, 0, 2]) > _FARTHEST)
+    long = (S[:, [hip, knee], 3] > 0).all(1) & (thigh > _LONGEST)
+    check.note(
+        'S is not in metres; it looks like millimetres',
+        np.flatnonzero(far | long),
+        annotations.imgname,
+    )
+
+
+def _check_projection(
+    annotations: Annotations,
+    rows: np.ndarray,
+    key: tuple[str, str],
+    camera: CameraParameters,
+    tolerance: float,
+    check: AnnotationCheck,
+) -> None:
+    S, part = annotations.S[rows], annotations.part[rows]
+    used = (S[..., 3] > 0) & (part[..., 2] > 0)
+    with_both = used.any(1)
+    if not with_both.any():
+        return
+    lens = PerspectiveCamera(camera.focal_length, camera.principal_point, camera.distortion)
+    seen = np.concatenate([
+        lens.project(torch.from_numpy(S[start : start + _CHUNK, :, :3])).numpy()
+        for start in range(0, len(rows), _CHUNK)
+    ])  # fmt: skip
+    error = _mean_distance(seen, part[..., :2], used)
+    each = np.linalg.norm(seen - part[..., :2], axis=-1)[used]
+    check.cameras[' '.join(key)].update(mean_px=float(each.mean()), max_px=float(each.max()))
+    wrong = with_both & ~(error <= tolerance)
+    mirrored = [H36M_JOINTS_MMPOSE.index(swap_sides(name)) for name in H36M_JOINTS_MMPOSE]
+    for what, order in (
+        ('left and right are', mirrored),
+        ('the legs are', reorder_index('mmpose', 'spin')),
+    ):
+        crossed = _mean_distance(seen, part[:, order, :2], used & used[:, order])
+        swapped = wrong & (crossed < error / 2)
+        check.note(
+            f'{what} swapped between S and part', rows[np.flatnonzero(swapped)], annotations.imgname
+        )
+        wrong &= ~swapped
+    check.note(
+        f'projected S is over {tolerance} px from part',
+        rows[np.flatnonzero(wrong)],
+        annotations.imgname,
+    )
+
+
+def _mean_distance(a: np.ndarray, b: np.ndarray, used: np.ndarray) -> np.ndarray:  # (N,)
+    distance = np.where(used, np.linalg.norm(a - b, axis=-1), 0)
+    return distance.sum(1) / np.maximum(used.sum(1), 1)
+
+
+def _check_bones(
+    annotations: Annotations,
+    rows: np.ndarray,
+    subject: str,
+    tolerance: float,
+    check: AnnotationCheck,
+) -> None:
+    S = annotations.S[rows]
+    wrong = np.zeros(len(rows), dtype=bool)
+    largest = 0.0
+    for bone in H36M_BONES:
+        a, b = (H36M_JOINTS_MMPOSE.index(joint) for joint in bone)
+        used = (S[:, [a, b], 3] > 0).all(1)
+        if not used.any():
+            continue
+        length = 1000 * np.linalg.norm(S[:, a, :3] - S[:, b, :3], axis=-1)
+        differs = np.where(used, np.abs(length - np.median(length[used])), 0)
+        largest = max(largest, float(differs.max()))
+        wrong |= ~(differs <= tolerance)
+    check.bones[subject] = largest
+    check.note(
+        f"a bone differs by over {tolerance} mm from the subject's",
+        rows[np.flatnonzero(wrong)],
+        annotations.imgname,
+    )
+
+
+def _check_images(
+    annotations: Annotations,
+    root: Path,
+    cameras: Mapping[tuple[str, str], CameraParameters],
+    every_image: bool,
+    check: AnnotationCheck,
+) -> None:
+    """Of each video the size of one image, and of all where something is wrong with that one."""
+    videos: dict[tuple[str, str, str], list[int]] = {}
+    for row, name in enumerate(map(parse_image_name, annotations.imgname.tolist())):
+        videos.setdefault((name.subject, name.camera, name.sequence), []).append(row)
+    problems: dict[str, list[int]] = {}
+    for (subject, camera, _), rows in videos.items():
+        look = True
+        for row in rows:
+            found = _problem_of_image(
+                root / annotations.imgname[row], cameras.get((subject, camera)), look
+            )
+            check.images += 1
+            look = every_image or found is not None
+            if found is not None:
+                problems.setdefault(found, []).append(row)
+    for problem, bad in problems.items():
+        check.note(problem, np.array(bad), annotations.imgname)
+
+
+def _problem_of_image(path: Path, camera: CameraParameters | None, look: bool) -> str | None:
+    if not path.is_file():
+        return 'there is no such image'
+    if not look:
+        return None
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+    except (UnidentifiedImageError, OSError, ValueError):
+        return 'not a readable image'
+    if camera is None or (width == camera.width and abs(height - camera.height) <= ROWS_SLACK):
+        return None
+    return f'{width} x {height} pixels, {camera.width} x {camera.height} expected of the camera'

@@ -1,0 +1,200 @@
+"""What h36m-fetch makes of Human3.6M: an ``annot.h5`` and images for each action of each subject.
+
+The paper's authors used this layout::
+
+    processed/S1/Directions-1/annot.h5
+    processed/S1/Directions-1/imageSequence/54138969/img_000001.jpg
+
+``annot.h5`` holds ``pose/2d`` (N, 32, 2) pixels, ``pose/3d`` (N, 32, 3) millimetres in the camera's
+frame, and ``frame`` (counted from 1), ``camera``, ``subject``, ``action``, ``subaction`` (N,). It
+numbers the takes; their names, of which H36M's image names are made, are in ``metadata.xml``.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmengine.logging import print_log
+
+from mmjrr.datasets.converters.source import Source, numbers
+from mmjrr.engine.progress import with_progress
+from mmjrr.errors import DataError
+from mmjrr.joints import H36M_JOINTS_RELEASE, reorder_index
+
+_FIELDS: dict[str, tuple[int | None, ...]] = {
+    'pose/2d': (None, 32, 2),
+    'pose/3d': (None, 32, 3),
+    'frame': (None,),
+    'camera': (None,),
+    'subject': (None,),
+    'action': (None,),
+    'subaction': (None,),
+}
+#: The longest take has some 6,000 frames in each of four cameras.
+_MOST_FRAMES = 1_000_000
+#: No person of H36M stands nearer than so many millimetres to a camera; metres do.
+_NEAREST = 200.0
+
+
+def find_h36m_fetch(root: str | Path, subjects: Sequence[str]) -> list[Path]:
+    """The ``annot.h5`` of the subjects under h36m-fetch's folder or its ``processed``.
+
+    Raises:
+        FileNotFoundError: a subject has none.
+    """
+    root = Path(root)
+    processed = root / 'processed' if (root / 'processed').is_dir() else root
+    found = {subject: sorted((processed / subject).glob('*/annot.h5')) for subject in subjects}
+    missing = [subject for subject, files in found.items() if not files]
+    if missing:
+        raise FileNotFoundError(
+            f'{processed}: no {missing[0]}/<action>/annot.h5, nor of {len(missing) - 1} more '
+            f'subjects of {list(subjects)}'
+        )
+    return [file for files in found.values() for file in files]
+
+
+def read_h36m_fetch(
+    files: Sequence[Path],
+    takes: Mapping[tuple[str, str, str], str],
+    root: Path,
+    on_error: str = 'raise',
+) -> Source:
+    """Read the files as one.
+
+    Args:
+        files: ``annot.h5`` files.
+        takes: names of takes by subject, action and subaction: ``{('S1', '2', '1'): 'Directions
+            1'}``, as ``metadata.xml`` has them.
+        root: folder to which the image's names in the result are relative.
+        on_error: ``'exclude'`` leaves out files that cannot be read, counted and listed.
+
+    Raises:
+        ImportError: there is no h5py.
+        DataError: a file is truncated, a field is missing or wrong, or a take has no name.
+    """
+    h5py = _h5py()
+    parts: list[dict[str, np.ndarray]] = []
+    unreadable: list[str] = []
+    for path in with_progress(files, len(files), 'files', _log):
+        try:
+            parts.append(_read(h5py, path, takes, root))
+        except DataError as error:
+            if on_error == 'raise':
+                raise
+            unreadable.append(str(error))
+    if not parts:
+        raise DataError(f'{root}: none of {len(files)} files can be read: {unreadable[:1]}')
+    merged = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    source = Source(path=root, **merged)
+    if unreadable:
+        source.left_out['files that cannot be read'] = unreadable
+    return source
+
+
+def _read(
+    h5py: Any, path: Path, takes: Mapping[tuple[str, str, str], str], root: Path
+) -> dict[str, np.ndarray]:
+    raw: dict[str, np.ndarray] = {}
+    name = ''
+    try:
+        with h5py.File(path, 'r') as file:
+            for name in _FIELDS:
+                if not isinstance(file.get(name), h5py.Dataset):
+                    raise DataError(f"{path}: lacks '{name}', found {sorted(_names(h5py, file))}")
+                _check_shape(path, name, file[name].shape)
+                raw[name] = file[name][()]
+    except DataError:
+        raise
+    except Exception as error:  # of a broken file h5py raises nearly anything
+        where = f'{path}: {name}' if name else f'{path}'
+        raise DataError(
+            f'{where}: not readable; truncated, or no HDF5 file ({type(error).__name__}: {error})'
+        ) from error
+    count = len(raw['frame']) if raw['frame'].ndim else 0
+    value = {
+        field: numbers(path, raw, field, (count, *shape[1:])) for field, shape in _FIELDS.items()
+    }
+    index = reorder_index(H36M_JOINTS_RELEASE, 'mmpose')
+    joints, seen = value['pose/3d'][:, index], value['pose/2d'][:, index]
+    depth = joints[:, 0, 2]
+    if count and np.nanmedian(np.abs(depth)) < _NEAREST:
+        raise DataError(
+            f'{path}: pose/3d: the pelvis has depth {np.nanmedian(depth):.1f}, expected '
+            f'millimetres, above {_NEAREST:.0f}; these look like metres'
+        )
+    files, imgname = _image_names(path, value, takes, root)
+    ones = np.ones((count, len(index), 1))
+    return dict(
+        imgname=imgname,
+        files=files,
+        part=np.concatenate([seen, ones], -1),
+        S=np.concatenate([joints / 1000, ones], -1),
+    )
+
+
+def _check_shape(path: Path, name: str, shape: tuple[int, ...]) -> None:
+    """Before anything is read: a file of few bytes can claim any size."""
+    wanted = _FIELDS[name]
+    if len(shape) != len(wanted) or shape[1:] != wanted[1:] or shape[0] > _MOST_FRAMES:
+        raise DataError(
+            f'{path}: {name}: found shape {shape}, expected '
+            f'({", ".join(["N", *map(str, wanted[1:])])}) with N at most {_MOST_FRAMES}'
+        )
+
+
+def _image_names(
+    path: Path,
+    value: dict[str, np.ndarray],
+    takes: Mapping[tuple[str, str, str], str],
+    root: Path,
+) -> tuple[np.ndarray, np.ndarray]:  # (N,) str in the source, (N,) str in MMPose's layout
+    folder = path.parent.relative_to(root).as_posix()
+    files, names = [], []
+    numbered = ('subject', 'action', 'subaction', 'camera', 'frame')
+    for field in numbered:
+        if not (value[field] % 1 == 0).all():
+            raise DataError(f'{path}: {field}: expected whole numbers, found others')
+    columns = [value[field].astype(np.int64).tolist() for field in numbered]
+    for subject, action, subaction, camera, frame in zip(*columns, strict=True):
+        if f'S{subject}' != path.parent.parent.name:
+            raise DataError(
+                f'{path}: subject: found {subject}, expected that of the folder '
+                f'{path.parent.parent.name}'
+            )
+        take = takes.get((f'S{subject}', str(action), str(subaction)))
+        if take is None:
+            raise DataError(
+                f'{path}: action, subaction: found {action}, {subaction}, which metadata.xml does '
+                f'not name for S{subject}'
+            )
+        files.append(f'{folder}/imageSequence/{camera}/img_{frame:06d}.jpg')
+        stem = f'S{subject}_{take.replace(" ", "_")}.{camera}'
+        names.append(f'S{subject}/{stem}/{stem}_{frame:06d}.jpg')
+    return np.array(files, dtype=np.str_), np.array(names, dtype=np.str_)
+
+
+def _names(h5py: Any, file: Any) -> list[str]:
+    names: list[str] = []
+    file.visititems(
+        lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None
+    )
+    return names
+
+
+def _h5py() -> Any:
+    try:
+        import h5py
+    except ImportError as error:
+        raise ImportError(
+            "annot.h5 is read with h5py, which is not installed: pip install 'h5py>=3'"
+        ) from error
+    return h5py
+
+
+def _log(line: str) -> None:
+    print_log(line, logger='current', level=logging.INFO)

@@ -1,0 +1,172 @@
+"""Damaged files and disfigured contents, for tests of what reads files."""
+
+from __future__ import annotations
+
+import contextlib
+import struct
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+
+from mmjrr.errors import DataError
+
+#: Deterministic, so that a failure is the same everywhere.
+FEW = settings(
+    max_examples=25,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+@contextlib.contextmanager
+def only_its_own_errors(path: Path) -> Iterator[None]:
+    """No error but the project's own, with the file's folder in it; in a few seconds."""
+    start = time.monotonic()
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        try:
+            yield
+        except (DataError, FileNotFoundError) as error:
+            assert str(path.parent) in str(error), f'which file? {error}'
+    assert time.monotonic() - start < 10
+
+
+@st.composite
+def damaged(draw: st.DrawFn, content: bytes) -> bytes:
+    """Cut off, or with bytes changed, left out, put in or repeated."""
+    if draw(st.integers(0, 3)) == 0:
+        return content[: draw(st.integers(0, len(content)))]
+    data = bytearray(content)
+    for _ in range(draw(st.integers(1, 4))):
+        at = draw(st.integers(0, max(len(data) - 1, 0)))
+        how = draw(st.sampled_from(['bit', 'byte', 'out', 'in', 'number']))
+        if how == 'bit' and data:
+            data[at] ^= 1 << draw(st.integers(0, 7))
+        elif how == 'byte' and data:
+            data[at] = draw(st.sampled_from([0, 1, 0x7F, 0x80, 0xFF]))
+        elif how == 'out':
+            del data[at : at + draw(st.integers(1, 64))]
+        elif how == 'in':
+            data[at:at] = draw(st.binary(max_size=16))
+        else:
+            big = draw(st.sampled_from([-1, 2**31 - 1, 2**40, 2**62]))
+            data[at : at + 8] = struct.pack('<q', big)
+    return bytes(data)
+
+
+#: What may stand where something else is expected.
+ODD = st.sampled_from(
+    [
+        None, True, -1, 0, 2**70, -(2**31), 1e308, float('nan'), float('inf'), '', 'x', '9' * 5000,
+        [], {}, [[]], [None], ['a', 1], {'a': {}}, [1, [2, 3]], [10**400], (), 1.5,
+        np.zeros(0), np.zeros((0, 72)), np.zeros((4, 0)), np.array('x'), np.array([b'\xff']),
+        np.array(['\ud800']), np.array(5), np.zeros((4, 72), np.complex64),
+        np.zeros(4, dtype='U0'), np.array(['2020-01-01'], 'M8[D]'), np.zeros(4, dtype='i4,f4'),
+        np.array([None, {}], dtype=object), np.full((4, 3), np.nan), np.array([2**63], np.uint64),
+    ]
+)  # fmt: skip
+
+
+def altered(value: Any, how: str, number: int) -> Any:
+    """An array with one thing wrong with it; other values as they are."""
+    if not isinstance(value, np.ndarray):
+        return value
+    rows = len(value) if value.ndim else 1
+    number_like = value.dtype.kind in 'fiu'
+    plain = value.dtype.kind in 'fiubU'
+    return {
+        'shorter': lambda: value[: rows // 2] if value.ndim else value,
+        'longer': lambda: np.concatenate([value, value]) if value.ndim else value,
+        'empty': lambda: value[:0] if value.ndim else value,
+        'transposed': lambda: np.ascontiguousarray(value.T),
+        'flat': lambda: value.reshape(-1),
+        'deeper': lambda: value[None],
+        'narrower': lambda: value[..., :-1] if value.ndim > 1 else value,
+        'float16': lambda: value.astype(np.float16) if number_like else value,
+        'integer': lambda: value.astype(np.int8) if number_like else value,
+        'text': lambda: value.astype(str) if plain else value,
+        'bytes': lambda: np.char.encode(value.astype(str), 'utf-16') if plain else value,
+        'objects': lambda: value.astype(object),
+        'nan': lambda: _with(value, np.nan, number) if number_like else value,
+        'infinite': lambda: _with(value, -np.inf, number) if number_like else value,
+        'huge': lambda: _with(value, 1e300, number) if number_like else value,
+        'negative': lambda: -value if number_like else value,
+        'millimetres': lambda: value * 1000 if number_like else value,
+        'twice': lambda: np.repeat(value[:1], rows, 0) if value.ndim else value,
+        'mirrored': lambda: value[..., ::-1, :].copy() if value.ndim > 2 else value,
+    }[how]()
+
+
+ALTERATIONS = (
+    'shorter', 'longer', 'empty', 'transposed', 'flat', 'deeper', 'narrower', 'float16', 'integer',
+    'text', 'bytes', 'objects', 'nan', 'infinite', 'huge', 'negative', 'millimetres', 'twice',
+    'mirrored',
+)  # fmt: skip
+
+
+def _with(value: np.ndarray, what: float, number: int) -> np.ndarray:
+    value = value.astype(np.float64)
+    if value.size:
+        value.reshape(-1)[number % value.size] = what
+    return value
+
+
+def places(value: Any, path: tuple = ()) -> list[tuple]:
+    """Paths of all that lies in nested dicts and lists."""
+    items: Any = ()
+    if isinstance(value, dict):
+        items = value.items()
+    elif isinstance(value, list):
+        items = list(enumerate(value))[:3]
+    found = [path] if path else []
+    for key, item in items:
+        found += places(item, (*path, key))
+    return found
+
+
+def replaced(value: Any, path: tuple, change: Callable[[Any], Any]) -> Any:
+    """A copy with what lies at a path changed."""
+    if not path:
+        return change(value)
+    copy = dict(value) if isinstance(value, dict) else list(value)
+    copy[path[0]] = replaced(copy[path[0]], path[1:], change)
+    return copy
+
+
+@st.composite
+def disfigured(draw: st.DrawFn, content: Any) -> Any:
+    """With a field that is gone, named otherwise, something else, or an array that is wrong."""
+    if not isinstance(content, dict):
+        if isinstance(content, np.ndarray):
+            return altered(content, draw(st.sampled_from(ALTERATIONS)), draw(st.integers(0, 10**6)))
+        return draw(ODD)
+    for _ in range(draw(st.integers(1, 2))):
+        known = places(content)
+        if not known:
+            break
+        path = draw(st.sampled_from(known))
+        how = draw(st.sampled_from(['gone', 'renamed', 'odd', 'odd', *['altered'] * 6]))
+        if how == 'odd':
+            odd = draw(ODD)
+            content = replaced(content, path, lambda _, odd=odd: odd)
+        elif how == 'altered':
+            alteration, number = draw(st.sampled_from(ALTERATIONS)), draw(st.integers(0, 10**6))
+            content = replaced(content, path, lambda v, a=alteration, n=number: altered(v, a, n))
+        else:
+
+            def without(parent: Any, key: Any = path[-1], how: str = how) -> Any:
+                if not isinstance(parent, dict):
+                    return [item for index, item in enumerate(parent) if index != key]
+                rest = {k: v for k, v in parent.items() if k != key}
+                return rest if how == 'gone' else {**rest, 'X' + str(key): parent[key]}
+
+            content = replaced(content, path[:-1], without)
+    return content

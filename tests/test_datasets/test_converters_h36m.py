@@ -1,0 +1,529 @@
+"""A tiny release, written from known values by other means, becomes the known annotations."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import runpy
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import cv2
+import numpy as np
+import pytest
+from h36m_layouts import INTRINSICS, PLACES_OF_32, make_truth, project
+from scipy.spatial.transform import Rotation
+
+from mmjrr.datasets import H36MFitsDataset
+from mmjrr.datasets.cameras_file import load_cameras
+from mmjrr.datasets.converters import archives, h36m_release
+from mmjrr.datasets.converters.annotations import save_cameras
+from mmjrr.datasets.converters.archives import unpack
+from mmjrr.datasets.converters.h36m_release import ReleaseConversion, find_source, read_pose
+from mmjrr.errors import DataError
+
+cdfwrite = pytest.importorskip('cdflib.cdfwrite', reason='cdflib is not installed')
+TOOL = Path(__file__).resolve().parents[2] / 'tools/dataset_converters/h36m.py'
+#: Subjects' names of takes by action and subaction; the first is that of all others once more.
+TAKES = {('1', '1'): ('_ALL 1', '_ALL'), ('4', '1'): ('Eating 2', 'Eating'),
+         ('12', '2'): ('TakingPhoto', 'Photo 1')}  # fmt: skip
+SUBJECTS = ('S1', 'S9')
+COUNT = 11
+KINDS = dict(D2_Positions='MyPoseFeatures/D2_Positions', Videos='Videos',
+             D3_Positions_mono='MyPoseFeatures/D3_Positions_mono')  # fmt: skip
+
+
+def known_joints() -> dict[tuple[str, str, str], np.ndarray]:  # (11, 17, 3), metres
+    """A person of each subject's bones who turns and walks, by subject, take and camera."""
+    truth, rng = make_truth(), np.random.default_rng(4)
+    known = {}
+    for column, subject in enumerate(SUBJECTS):
+        person = truth.joints[np.flatnonzero(truth.subject == subject)[0]]
+        person = person - person[:1]
+        for key, names in TAKES.items():
+            for camera in INTRINSICS:
+                if key == ('1', '1'):
+                    continue
+                turns = Rotation.from_euler('y', np.arange(COUNT)[:, None] * rng.uniform(5, 9),
+                                            degrees=True)  # fmt: skip
+                place = rng.uniform([-0.5, -0.2, 4], [0.5, 0.2, 6])
+                walk = np.linspace(0, 0.3, COUNT)[:, None] * [1, 0, 0]
+                turned = np.stack([turn.apply(person) for turn in turns])
+                known[subject, names[column], camera] = turned + (place + walk)[:, None]
+    return known
+
+
+def write_cdf(path: Path, pose: np.ndarray) -> None:  # (N, 64 or 96)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = cdfwrite.CDF(path, delete=True)
+    about = dict(Variable='Pose', Data_Type=45, Num_Elements=1, Rec_Vary=True,
+                 Var_Type='zVariable', Dim_Sizes=list(pose.shape), Compress=6)  # fmt: skip
+    file.write_var(about, var_data=pose[None])
+    file.close()
+
+
+def write_video(path: Path, height: int, frames: int = COUNT) -> None:
+    """Frame number ``i``, from 0, is gray with the value 20 (i + 1)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'mp4v'), 50, (1000, height))
+    assert file.isOpened()
+    for index in range(frames):
+        file.write(np.full((height, 1000, 3), 20 * (index + 1), np.uint8))
+    file.release()
+
+
+def write_metadata(path: Path) -> Path:
+    """The release's layout: takes by number for 11 subjects, and the vector w0 of the cameras."""
+    subjects = [f'S{number}' for number in range(1, 12)]
+    rows = [('Action', 'subaction', *subjects)]
+    for key, names in TAKES.items():
+        by = dict(zip(SUBJECTS, names, strict=True))
+        rows.append((*key, *(by.get(subject, 'Nothing') for subject in subjects)))
+    table = ''.join(f'<tr>{"".join(f"<td>{cell}</td>" for cell in row)}</tr>' for row in rows)
+    numbers: list[float] = []
+    for _ in INTRINSICS:
+        for place in range(11):
+            numbers += [0.3, -1.2, 0.1, 1800 + 10 * place, 4900, 1500]
+    for focal, centre, distortion, _ in INTRINSICS.values():
+        numbers += [*focal, *centre, *distortion]
+    cameras = ''.join(f'<item>{name}</item>' for name in INTRINSICS)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(
+        f'<?xml version="1.0"?><doc><mapping>{table}</mapping><dbcameras><index2id>{cameras}'
+        f'</index2id></dbcameras><w0>[{" ".join(map(str, numbers))}]</w0></doc>'
+    )
+    return path
+
+
+@pytest.fixture(scope='module')
+def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Unpacked, with ``S1/MyPoseFeatures/D2_Positions`` and so on."""
+    root = tmp_path_factory.mktemp('release')
+    write_metadata(root / 'metadata.xml')
+    rng = np.random.default_rng(2)
+    for (subject, take, camera), joints in known_joints().items():
+        two = rng.uniform(0, 1000, (COUNT, 32, 2))
+        three = rng.uniform(-500, 500, (COUNT, 32, 3))
+        two[:, PLACES_OF_32], three[:, PLACES_OF_32] = project(joints, camera), 1000 * joints
+        write_cdf(root / subject / KINDS['D2_Positions'] / f'{take}.{camera}.cdf',
+                  two.reshape(COUNT, 64))  # fmt: skip
+        write_cdf(root / subject / KINDS['D3_Positions_mono'] / f'{take}.{camera}.cdf',
+                  three.reshape(COUNT, 96))  # fmt: skip
+        write_video(root / subject / 'Videos' / f'{take}.{camera}.mp4', INTRINSICS[camera][3])
+    return root
+
+
+@pytest.fixture(scope='module')
+def packed(release: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same in archives, as h36m-fetch names them."""
+    root = tmp_path_factory.mktemp('packed')
+    shutil.copy(release / 'metadata.xml', root)
+    for subject in SUBJECTS:
+        for kind, folder in KINDS.items():
+            name = kind if kind == 'Videos' else f'Poses_{kind}'
+            with tarfile.open(root / f'{name}_{subject}.tgz', 'w:gz') as tar:
+                tar.add(release / subject / folder, arcname=f'{subject}/{folder}')
+    return root
+
+
+@pytest.fixture
+def copy(release: Path, tmp_path: Path) -> Path:
+    """The release, to be spoilt."""
+    return Path(shutil.copytree(release, tmp_path / 'release'))
+
+
+def conversion(root: Path, out: Path, **changes: Any) -> ReleaseConversion:
+    options: dict[str, Any] = dict(subjects=SUBJECTS, workers=1)
+    return ReleaseConversion(root, out, root / 'metadata.xml', **{**options, **changes})
+
+
+@pytest.fixture(scope='module')
+def converted(release: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp('out')
+    conversion(release, out).run()
+    return out
+
+
+def results_in(out: Path) -> dict[str, bytes]:
+    """Everything but the converter's own notes."""
+    return {
+        str(path.relative_to(out)): path.read_bytes()
+        for path in sorted(out.rglob('*'))
+        if path.is_file() and '.h36m_release' not in path.parts and path.suffix != '.json'
+    }
+
+
+@pytest.mark.parametrize(('split', 'subject'), [('train', 'S1'), ('test', 'S9')])
+def test_annotations_are_the_known_values(converted: Path, split: str, subject: str) -> None:
+    """Take by take, in the order of metadata.xml, every fifth frame; names count from 1."""
+    names, joints, pixels = [], [], []
+    for (whose, take, camera), known in known_joints().items():
+        if whose == subject:
+            stem = f'{subject}_{take.replace(" ", "_")}.{camera}'
+            names += [f'{subject}/{stem}/{stem}_{frame:06d}.jpg' for frame in (1, 6, 11)]
+            joints.append(known[::5])
+            pixels.append(project(known[::5], camera))
+    seen = np.concatenate(pixels)
+    low, high = seen.min(1), seen.max(1)
+    with np.load(converted / f'annotation_body3d/fps10/h36m_{split}.npz') as found:
+        assert found['imgname'].tolist() == names
+        np.testing.assert_allclose(found['S'][..., :3], np.concatenate(joints), atol=1e-6)
+        np.testing.assert_allclose(found['part'][..., :2], seen, atol=1e-4)
+        assert (found['S'][..., 3] == 1).all() and (found['part'][..., 2] == 1).all()
+        np.testing.assert_allclose(found['center'], (low + high) / 2, atol=1e-4)
+        np.testing.assert_allclose(found['scale'], 1.2 * (high - low).max(1) / 200, rtol=1e-6)
+
+
+def test_images_are_the_frames_of_their_names(converted: Path) -> None:
+    images = sorted((converted / 'images').rglob('*.jpg'))
+    assert len(images) == 8 * 3
+    for path in images:
+        image = cv2.imread(str(path))
+        frame, camera = int(path.stem[-6:]), path.parent.name.rsplit('.', 1)[1]
+        assert image.shape == (INTRINSICS[camera][3], 1000, 3)
+        assert abs(image.mean() - 20 * frame) < 4
+
+
+def test_the_data_set_reads_it_and_joints_meet(converted: Path) -> None:
+    dataset = H36MFitsDataset(
+        data_root=str(converted), ann_file='annotation_body3d/fps10/h36m_train.npz'
+    )
+    assert len(dataset) == 12
+    assert max(found['max_px'] for found in dataset.check_projection().values()) < 1e-2
+
+
+def test_cameras_are_those_of_metadata(converted: Path) -> None:
+    cameras = load_cameras(converted / 'annotation_body3d/cameras.pkl')
+    assert len(cameras) == 22
+    np.testing.assert_allclose(cameras['S9', '60457274'].T, [1.88, 4.9, 1.5])
+
+
+def test_provenance_and_check_are_written_beside(converted: Path) -> None:
+    found = json.loads((converted / 'annotation_body3d/fps10/h36m_train.json').read_text())
+    assert found['frames'] == 12 and found['left_out'] == {} and found['fps'] == 10
+    assert found['check']['images_looked_for'] == 12
+    assert found['check']['cameras']['S1 54138969']['max_px'] < 1e-6
+    assert found['check']['bones_vary_by_mm']['S1'] < 1e-6
+
+
+def test_every_frame_can_be_kept(release: Path, converted: Path, tmp_path: Path) -> None:
+    result = conversion(release, tmp_path, fps=50, subjects=['S9']).run()
+    assert list(result) == ['test'] and result['test']['frames'] == 4 * COUNT
+    fewer, all_frames = results_in(converted), results_in(tmp_path)
+    shared = [name for name in fewer if name.startswith('images/S9')]
+    assert len(shared) == 12 and all(all_frames[name] == fewer[name] for name in shared)
+
+
+def test_archives_killed_on_the_way_give_the_same(
+    packed: Path, converted: Path, tmp_path: Path
+) -> None:
+    """Two processes at it are killed without a chance to tidy up; two more end it."""
+    command = [sys.executable, str(TOOL), str(packed), '--out', str(tmp_path), '--workers', '2',
+               '--subjects', *SUBJECTS]  # fmt: skip
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob('images/*/*/*.jpg')):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / 'annotation_body3d').exists()
+    conversion(packed, tmp_path, workers=2).run()
+    left = {name: data for name, data in results_in(tmp_path).items() if not name.endswith('.part')}
+    assert left == results_in(converted)
+    found = json.loads((tmp_path / 'annotation_body3d/fps10/h36m_train.json').read_text())
+    assert len(found['archives']) == 6 and all(one['sha256'] for one in found['archives'])
+
+
+def test_what_is_done_is_not_done_again(packed: Path, tmp_path: Path) -> None:
+    conversion(packed, tmp_path, subjects=['S1']).run()
+    before = results_in(tmp_path)
+    with (
+        mock.patch.object(archives, '_unpack', side_effect=AssertionError),
+        mock.patch.object(h36m_release, '_write_image', side_effect=AssertionError),
+    ):
+        conversion(packed, tmp_path, subjects=['S1']).run()
+    lost = next((tmp_path / 'images').rglob('*_000006.jpg'))
+    lost.unlink()  # by whom ever
+    conversion(packed, tmp_path, subjects=['S1']).run()
+    assert results_in(tmp_path) == before
+
+
+def test_the_command_says_where_all_is(release: Path, converted: Path, tmp_path: Path) -> None:
+    def command(*arguments: str | Path) -> tuple[int, str]:
+        said = io.StringIO()
+        with (
+            mock.patch.object(sys, 'argv', [str(TOOL), *map(str, arguments)]),
+            contextlib.redirect_stdout(said),
+            contextlib.redirect_stderr(said),
+            pytest.raises(SystemExit) as exit,
+        ):
+            runpy.run_path(str(TOOL), run_name='__main__')
+        return exit.value.code, said.getvalue()  # type: ignore[return-value]
+
+    code, said = command(
+        release, '--out', converted, '--subjects', 'S1', 'S9', '--workers', '1', '--every-image'
+    )
+    assert code == 0 and '12 frames are in' in said and 'S9      60457274' in said
+    assert "ann_file='annotation_body3d/fps10/h36m_test.npz'" in said
+    code, said = command(release, '--out', tmp_path, '--workers', '1')
+    assert code == 2 and said.startswith('error: ') and 'no D2_Positions of S5' in said
+
+
+# ---------------------------------------------------------------------- bad input
+
+EATING = 'S1/{}/Eating 2.54138969'
+CASES = {
+    'truncated annotation': 'annotation not usable',
+    'annotations of another length': 'annotation not usable',
+    'metres': 'annotation not usable',
+    'no annotation': 'no such file in the release',
+    'no video': 'no such file in the release',
+    'truncated video': 'video not usable',
+    'no video at all': 'video not usable',
+}
+
+
+def spoil(root: Path, case: str) -> None:
+    two = root / f'S1/{KINDS["D2_Positions"]}/Eating 2.54138969.cdf'
+    three = root / f'S1/{KINDS["D3_Positions_mono"]}/Eating 2.54138969.cdf'
+    video = root / 'S1/Videos/Eating 2.54138969.mp4'
+    if case == 'truncated annotation':
+        two.write_bytes(two.read_bytes()[:900])
+    elif case == 'annotations of another length':
+        write_cdf(three, np.ones((7, 96)))
+    elif case == 'metres':
+        write_cdf(three, read_pose(three, 3).reshape(COUNT, 96) / 1000)
+    elif case == 'no annotation':
+        three.unlink()
+    elif case == 'no video':
+        video.unlink()
+    elif case == 'truncated video':
+        video.write_bytes(video.read_bytes()[: video.stat().st_size // 2])
+    elif case == 'no video at all':
+        video.write_text('Please sign in.')
+
+
+@pytest.mark.parametrize(('case', 'reason'), CASES.items())
+def test_what_is_wrong_stops_or_is_left_out(
+    copy: Path, tmp_path: Path, case: str, reason: str
+) -> None:
+    spoil(copy, case)
+    with pytest.raises(DataError, match=r'Eating 2\.54138969\.(cdf|mp4)'):
+        conversion(copy, tmp_path / 'out', subjects=['S1']).run()
+    result = conversion(copy, tmp_path / 'out', subjects=['S1'], on_error='exclude').run()['train']
+    assert result['left_out'] == {reason: 1} and result['frames'] == 9
+    with np.load(result['file']) as found:
+        assert not any('Eating_2.54138969' in name for name in found['imgname'])
+
+
+def test_a_video_shorter_than_its_annotation(copy: Path, tmp_path: Path) -> None:
+    write_video(copy / 'S1/Videos/Eating 2.54138969.mp4', 1002, frames=8)
+    with pytest.raises(DataError, match=r'Eating 2.54138969.mp4: found 8 frames, expected 11'):
+        conversion(copy, tmp_path / 'out', subjects=['S1']).run()
+    result = conversion(copy, tmp_path / 'out', subjects=['S1'], on_error='exclude').run()['train']
+    assert result['frames'] == 11
+    assert result['left_out'] == {'video shorter than its annotation': 1}
+    listed = json.loads(result['file'].with_suffix('.json').read_text())['left_out']
+    assert listed == {
+        'video shorter than its annotation': [
+            'S1/S1_Eating_2.54138969/S1_Eating_2.54138969_000011.jpg'
+        ]
+    }
+
+
+def test_swapped_sides_are_seen_before_videos_are_touched(copy: Path, tmp_path: Path) -> None:
+    path = copy / f'S1/{KINDS["D2_Positions"]}/Eating 2.54138969.cdf'
+    pose = read_pose(path, 2)
+    order = [0, 6, 7, 8, 4, 5, 1, 2, 3, *range(9, 32)]
+    write_cdf(path, pose[:, order].reshape(COUNT, 64))
+    with pytest.raises(DataError, match='the legs are swapped between S and part'):
+        conversion(copy, tmp_path / 'out', subjects=['S1']).run()
+    assert not (tmp_path / 'out').exists()
+    result = conversion(copy, tmp_path / 'out', subjects=['S1'], on_error='exclude').run()['train']
+    assert result['frames'] == 9
+    assert result['left_out'] == {'the legs are swapped between S and part': 3}
+
+
+def test_a_video_of_another_size_is_seen(copy: Path, tmp_path: Path) -> None:
+    write_video(copy / 'S1/Videos/Eating 2.54138969.mp4', 800)
+    with pytest.raises(DataError, match='1000 x 800 pixels, 1000 x 1002 expected of the camera'):
+        conversion(copy, tmp_path / 'out', subjects=['S1']).run()
+
+
+def test_what_the_release_lacks_stops_nobody(copy: Path, tmp_path: Path) -> None:
+    """The video of S11's first Directions from camera 54138969."""
+    metadata = copy / 'metadata.xml'
+    cells = ('Nothing', 'Directions')
+    for row in ('4', '12'):
+        before, after = metadata.read_text().split(f'<tr><td>{row}</td>')
+        mine, rest = after.split('</tr>', 1)
+        head, _, _ = mine.rpartition('<td>')
+        mine = f'{head}<td>{cells[1] if row == "4" else "Other"}</td>'
+        metadata.write_text(f'{before}<tr><td>{row}</td>{mine}</tr>{rest}')
+    shutil.copytree(copy / 'S9', copy / 'S11')
+    for path in list((copy / 'S11').rglob('*.*')):
+        if path.is_file():
+            new = path.name.replace('Photo 1', 'Other').replace('Eating', 'Directions')
+            path.rename(path.with_name(new))
+    video = copy / 'S11/Videos/Directions.54138969.mp4'
+    for spoilt in ('short', 'half', 'gone'):
+        if spoilt == 'short':
+            write_video(video, 1002, frames=8)
+        elif spoilt == 'half':
+            video.write_bytes(video.read_bytes()[:5000])
+        else:
+            video.unlink()
+        result = conversion(copy, tmp_path / spoilt, subjects=['S11']).run()['test']
+        assert result['frames'] == 9
+        assert result['left_out'] == {'the video file is missing from the release': 1}
+
+
+def test_options_are_checked(tmp_path: Path) -> None:
+    for changes in (dict(fps=12), dict(workers=0), dict(on_error='skip'), dict(subjects=['S2'])):
+        with pytest.raises(ValueError, match=next(iter(changes))):
+            conversion(tmp_path, tmp_path, **changes)
+
+
+def test_what_others_made_stays(release: Path, converted: Path, tmp_path: Path) -> None:
+    shutil.copytree(converted / 'annotation_body3d', tmp_path / 'a/annotation_body3d')
+    conversion(release, tmp_path / 'a').run()  # its own
+    (tmp_path / 'a/annotation_body3d/fps10/h36m_test.json').unlink()
+    with pytest.raises(DataError, match=r'h36m_test.npz: is not of this converter'):
+        conversion(release, tmp_path / 'a').run()
+    cameras = load_cameras(converted / 'annotation_body3d/cameras.pkl')
+    cameras['S1', '60457274'].focal_length[0] += 10
+    save_cameras(tmp_path / 'b/annotation_body3d/cameras.pkl', cameras)
+    with pytest.raises(DataError, match=r"focal_length of camera \('S1', '60457274'\) differs"):
+        conversion(release, tmp_path / 'b').run()
+
+
+def test_names_that_lead_elsewhere_are_refused(copy: Path, tmp_path: Path) -> None:
+    path = copy / 'metadata.xml'
+    path.write_text(path.read_text().replace('Eating 2', '../../Eating 2'))
+    with pytest.raises(DataError, match=r"take '\.\./\.\./Eating 2'"):
+        conversion(copy, tmp_path / 'out').run()
+
+
+def test_cdflib_is_asked_for_in_a_sentence(release: Path, tmp_path: Path) -> None:
+    with (
+        mock.patch.dict(sys.modules, {'cdflib': None}),
+        pytest.raises(ImportError, match='pip install'),
+    ):
+        conversion(release, tmp_path).run()
+
+
+@pytest.mark.parametrize(
+    'place',
+    [
+        'S1/MyPoseFeatures/D2_Positions/', 'extracted/S1/Poses_D2_Positions/',
+        'Poses_D2_Positions_S1.tgz', 'archives/Poses_D2_Positions_S1.tgz', 's1/D2_Positions.tgz',
+        'Poses/D2_Positions/SubjectSpecific_1.tgz',
+    ],
+)  # fmt: skip
+def test_the_release_is_found_by_others_names(tmp_path: Path, place: str) -> None:
+    path = tmp_path / place
+    if place.endswith('/'):
+        path.mkdir(parents=True)
+    else:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b'')
+    assert find_source(tmp_path, 'S1', 'D2_Positions') == path
+
+
+# ---------------------------------------------------------------------- archives
+
+
+def archive_of(path: Path, *members: tuple[str, dict[str, Any], bytes]) -> Path:
+    with tarfile.open(path, 'w:gz') as tar:
+        for name, fields, content in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            for field, value in fields.items():
+                setattr(info, field, value)
+            tar.addfile(info, io.BytesIO(content))
+    return path
+
+
+GOOD = ('S1/Videos/a.mp4', {}, b'video')
+
+
+@pytest.mark.parametrize(
+    'evil',
+    [
+        ('../../a.mp4', {}, b'evil'),
+        ('S1/../../a.mp4', {}, b'evil'),
+        ('/etc/a.mp4', {}, b'evil'),
+        ('..\\a.mp4', {}, b'evil'),
+        ('S1/a.mp4', dict(type=tarfile.SYMTYPE, linkname='/etc/passwd'), b''),
+        ('S1/a.mp4', dict(type=tarfile.LNKTYPE, linkname='../../b'), b''),
+        ('S1/a.mp4', dict(type=tarfile.CHRTYPE, devmajor=1, devminor=5), b''),
+        ('S1/a.mp4', dict(type=tarfile.FIFOTYPE), b''),
+        ('S1/a.mp4', {}, b'again'),
+    ],
+)
+def test_an_evil_archive_is_refused(tmp_path: Path, evil: Any) -> None:
+    path = archive_of(tmp_path / 'e.tgz', GOOD, evil)
+    with pytest.raises(DataError, match='e.tgz'):
+        unpack(path, tmp_path / 'deep/into', {'a.mp4', 'b'})
+    outside = [p for p in tmp_path.rglob('*') if p.is_file() and 'into' not in p.parts]
+    assert outside == [path]
+    assert not any(p.is_symlink() for p in tmp_path.rglob('*'))
+
+
+def test_files_land_flat_and_others_are_left(tmp_path: Path) -> None:
+    path = archive_of(tmp_path / 'a.tgz', ('S1', dict(type=tarfile.DIRTYPE), b''), GOOD,
+                      ('S1/Videos/_ALL.mp4', {}, b'much'))  # fmt: skip
+    found = unpack(path, tmp_path / 'into', {'a.mp4', 'lacking.mp4'})
+    assert found['files'] == 1 and (tmp_path / 'into/a.mp4').read_bytes() == b'video'
+    assert {p.name for p in (tmp_path / 'into').glob('*.mp4')} == {'a.mp4'}
+
+
+def test_a_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archives, '_LEAST', 1 << 20)
+    path = archive_of(tmp_path / 'bomb.tgz', ('a.mp4', {}, bytes(20 << 20)))
+    with pytest.raises(DataError, match='becomes over 100 times its size'):
+        unpack(path, tmp_path / 'into', {'a.mp4'})
+    assert sum(p.stat().st_size for p in (tmp_path / 'into').rglob('*')) < 1 << 20
+
+
+@pytest.mark.parametrize('format', [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_a_header_that_would_fill_the_memory_is_refused(tmp_path: Path, format: int) -> None:
+    path = tmp_path / 'e.tgz'
+    with tarfile.open(path, 'w:gz', format=format) as tar:
+        tar.addfile(tarfile.TarInfo('S1/' + 'a' * (3 << 20)))
+    with pytest.raises(DataError, match=r'e\.tgz: .* bytes, expected at most'):
+        unpack(path, tmp_path / 'out', {'a.mp4'})
+
+
+@pytest.mark.parametrize('share', [0.0, 0.1, 0.5, 0.99])
+def test_a_truncated_archive_is_an_error_and_nothing_done_is_lost(
+    tmp_path: Path, share: float
+) -> None:
+    noise = np.random.default_rng(0).bytes(300_000)
+    whole = archive_of(tmp_path / 'a.tgz', GOOD, ('b.mp4', {}, noise), ('c.mp4', {}, noise[::-1]))
+    data, wanted = whole.read_bytes(), {'a.mp4', 'b.mp4', 'c.mp4'}
+    whole.write_bytes(data[: int(share * len(data))])
+    with pytest.raises(DataError, match='a.tgz: not readable, truncated perhaps'):
+        unpack(whole, tmp_path / 'into', wanted)
+    whole.write_bytes(data)
+    assert unpack(whole, tmp_path / 'into', wanted)['files'] == 3
+    assert (tmp_path / 'into/c.mp4').read_bytes() == noise[::-1]
+
+
+def test_another_archive_replaces_what_the_first_left(tmp_path: Path) -> None:
+    unpack(archive_of(tmp_path / 'a.tgz', GOOD), tmp_path / 'into', {'a.mp4'})
+    other = archive_of(tmp_path / 'b.tgz', ('a.mp4', {}, b'VIDEO'))
+    unpack(other, tmp_path / 'into', {'a.mp4'})
+    assert (tmp_path / 'into/a.mp4').read_bytes() == b'VIDEO'

@@ -1,0 +1,130 @@
+"""PyTorch3D's renderer against the contour renderer, through the same cameras."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+import torch
+from torch import Tensor
+
+from mmjrr.body_models import free_body
+from mmjrr.registry import RENDERERS
+from mmjrr.rendering import ContourSilhouette, PerspectiveCamera, PyTorch3DSilhouette
+
+TRIANGLE = [[0, 1, 2]]
+
+
+def bodies(batch: int = 2) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        return (
+            free_body()
+            .double()(
+                betas=torch.randn(batch, 10, generator=generator, dtype=torch.float64),
+                body_pose=0.3 * torch.randn(batch, 69, generator=generator, dtype=torch.float64),
+                global_orient=torch.tensor([[torch.pi, 0.3, 0.0]]).double(),
+                transl=torch.tensor([[0.1, -0.2, 4.0]]).double(),
+            )
+            .vertices
+        )
+
+
+#: image size (height, width), and a camera that shows the body on it
+VIEWS = {
+    'square': ((96, 96), PerspectiveCamera([[180.0, 180.0]], [[44.0, 57.0]])),
+    'wide': ((80, 144), PerspectiveCamera([[150.0, 150.0]], [[60.0, 47.3]])),
+    'tall': ((144, 80), PerspectiveCamera([[260.0, 240.0]], [[30.6, 80.0]])),
+    'partly outside': ((96, 96), PerspectiveCamera([[400.0, 380.0]], [[70.0, 20.0]])),
+    'distorted': (
+        (96, 112),
+        PerspectiveCamera(
+            [[180.0, 182.0]], [[52.0, 57.0]], distortion=[[-0.2, 0.25, -0.01, -0.001, -0.003]]
+        ),
+    ),
+}
+
+
+def test_its_absence_is_one_sentence_with_the_page_that_helps(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'pytorch3d.renderer', None)
+    monkeypatch.setitem(sys.modules, 'pytorch3d', None)
+    with pytest.raises(ImportError, match=r'needs PyTorch3D.*INSTALL\.md'):
+        RENDERERS.build(dict(type='mmjrr.PyTorch3DSilhouette', faces=TRIANGLE))
+
+
+@pytest.mark.parametrize(
+    'wrong', [dict(faces_per_pixel=0), dict(blur_radius=-1.0), dict(sigma=0.0)], ids=str
+)
+def test_wrong_settings_are_refused_before_pytorch3d_is_looked_for(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        PyTorch3DSilhouette(TRIANGLE, **wrong)
+
+
+class TestWithPyTorch3D:
+    @pytest.fixture(autouse=True)
+    def _pytorch3d(self) -> None:
+        pytest.importorskip('pytorch3d', reason='PyTorch3D is not installed')
+
+    @pytest.mark.parametrize('view', VIEWS)
+    def test_its_hard_outline_lies_within_half_a_pixel_of_ours(self, view):
+        size, camera = VIEWS[view]
+        vertices, camera = bodies(), camera.to(torch.float64)
+        ours = ContourSilhouette(free_body().faces, size)(vertices, camera)
+        covered = PyTorch3DSilhouette(free_body().faces, size).covered(vertices, camera)
+        assert 0.05 < ours.mean() < 0.95
+        # Where ours is full the centre is covered, where it is empty it is not: the outlines
+        # differ within one pixel at most.
+        assert covered[ours > 1 - 1e-6].all()
+        assert not covered[ours < 1e-6].any()
+        # Nor is it grown or shrunk by a tenth of a pixel on average, or shifted by a quarter.
+        rows, columns = (torch.arange(n, dtype=torch.float64) for n in size)
+        for a, b in zip(ours, covered.double(), strict=True):
+            outline = ((a > 1e-6) & (a < 1 - 1e-6)).sum()
+            assert abs(a.sum() - b.sum()) < 0.1 * outline
+            for axis, weights in ((1, rows), (0, columns)):
+                middle_a = (a.sum(axis) * weights).sum() / a.sum()
+                middle_b = (b.sum(axis) * weights).sum() / b.sum()
+                assert abs(middle_a - middle_b) < 0.25
+
+    def test_a_triangle_is_where_the_camera_says(self):
+        corners = torch.tensor([[[2.0, 1.0, 1.0], [6.0, 1.0, 1.0], [2.0, 4.0, 1.0]]])
+        camera = PerspectiveCamera([[1.0, 1.0]], [[0.0, 0.0]])
+        found = PyTorch3DSilhouette(TRIANGLE, (5, 8)).covered(corners, camera)[0]
+        expected = [[j > 1 and i > 0 and (j - 1.5) / 4 + (i - 0.5) / 3 < 1 for j in range(8)]
+                    for i in range(5)]  # fmt: skip
+        assert found.tolist() == expected
+
+    def test_values_are_the_shaders(self):
+        """Against the formula of SoftRasterizer at one pixel of one triangle."""
+        corners = torch.tensor([[[1.0, 1.0, 1.0], [7.0, 1.0, 1.0], [1.0, 7.0, 1.0]]])
+        camera = PerspectiveCamera([[1.0, 1.0]], [[0.0, 0.0]])
+        alpha = PyTorch3DSilhouette(TRIANGLE, (8, 8), sigma=1e-2)(corners, camera)[0]
+        # The centre (2.5, 1.5) is half a pixel below the upper side: 0.5 * 2 / 8 normalised.
+        assert float(alpha[1, 2]) == pytest.approx(
+            1 / (1 + float(torch.tensor(-1.5625).exp())), 1e-4
+        )
+        assert float(alpha[6, 6]) == 0
+
+    def test_blurred_gradients_pull_the_body_towards_the_mask(self):
+        size, camera = VIEWS['square']
+        faces = free_body().faces
+        vertices = bodies(1).float()
+        mask = ContourSilhouette(faces, size)(vertices + torch.tensor([0.05, 0, 0]), camera)
+        renderer = PyTorch3DSilhouette(faces, size, faces_per_pixel=20, blur_radius=9.2e-4)
+        shift = torch.zeros(3, requires_grad=True)
+        (renderer(vertices + shift, camera) - mask).square().sum().backward()
+        assert shift.grad[0] < 0 and abs(shift.grad[0]) > 3 * abs(shift.grad[1])
+
+    def test_dtype_follows_the_vertices_and_gradients_are_finite(self):
+        size, camera = VIEWS['wide']
+        vertices = bodies().requires_grad_()
+        alpha = PyTorch3DSilhouette(free_body().faces, size)(vertices, camera.to(torch.float64))
+        assert alpha.dtype == torch.float64 and alpha.shape == (2, *size)
+        assert 0 <= alpha.min() and alpha.max() <= 1
+        alpha.sum().backward()
+        assert torch.isfinite(vertices.grad).all() and vertices.grad.abs().sum() > 0
+
+    def test_vertices_behind_the_camera_raise_as_ours_do(self):
+        vertices = torch.tensor([[[0.0, 0, 1], [1, 0, 1], [0, 1, -1]]])
+        with pytest.raises(ValueError, match='behind the camera'):
+            PyTorch3DSilhouette(TRIANGLE)(vertices, VIEWS['square'][1])
