@@ -1,19 +1,30 @@
 # make demo   set up, then run the main job on free data (SEED=, FRAMES=, OUT=)
 # make test   set up, then run linters and tests
+# make bench  set up, then time ours against what one would use instead (BENCH=); some minutes
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 SEED ?= 0
 FRAMES ?= 16
 OUT ?= work_dirs/demo
+BENCH ?= work_dirs/benchmarks
 
-.PHONY: demo test lint env clean
+.PHONY: demo test bench lint env clean
 
 demo: $(VENV)/.quickstart
 	$(BIN)/python tools/demo.py --seed $(SEED) --frames-per-subject $(FRAMES) --out $(OUT)
 
 test: lint
 	$(BIN)/python -m pytest
+
+bench: $(VENV)/.quickstart
+	$(BIN)/python tools/benchmarks/silhouette.py
+	$(BIN)/python tools/benchmarks/body.py --out $(BENCH)
+	$(BIN)/python tools/benchmarks/refinement.py --out $(BENCH)
+	$(BIN)/python tools/benchmarks/solver.py --out $(BENCH)
+	$(BIN)/python tools/benchmarks/evaluation.py --out $(BENCH)
+	$(BIN)/python tools/benchmarks/linear.py --out $(BENCH)
+	$(BIN)/python tools/benchmarks/report.py $(BENCH)
 
 lint: $(VENV)/.tests
 	$(BIN)/ruff check .

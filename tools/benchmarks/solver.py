@@ -1,94 +1,238 @@
-"""Times fit_joint_regressor on the free body, and against SciPy's NNLS.
+"""The fit of a joint regressor: ours against SciPy's NNLS and a general QP solver, and its growth.
 
-    python tools/benchmarks/solver.py [--frames 320] [--root pelvis|mean|none] [--nnls-joints 1]
+    python tools/benchmarks/solver.py [--small 50 100] [--frames 1000 5000] [--root mean]
+    python tools/benchmarks/solver.py --full        # 50,000 and 300,000 frames
 
-Joints are those of the packaged free-body regressor plus 5 mm of noise. SciPy's NNLS takes one
-row at a time without alignment, with the row's sum as one heavy equation; ``--nnls-joints`` rows
-are timed, and the ratio is to our time for all 17 rows without alignment, scaled to 17.
+Bodies are the free body in random poses and shapes, posed again whenever the fit goes through them;
+joints are those of the packaged free-body regressor plus 5 mm of noise. SciPy's NNLS and OSQP
+(where installed) take one row at a time without alignment; ``--rows`` rows are timed and scaled to
+17, and the residuals must be those of our rows. Each growing size runs in a process of its own, for
+its memory.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
+import json
+import resource
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
+from common import Record, arguments, interleaved, parse, seconds
+from scipy import sparse
 from scipy.optimize import nnls
 from torch import Tensor
 
 from mmjrr.body_models import free_body
 from mmjrr.regressors import JointRegressor, fit_joint_regressor
 
-
-def make_batches(
-    truth: JointRegressor, frames: int, seed: int, size: int = 64
-) -> list[tuple[Tensor, Tensor]]:
-    """Random poses and shapes of the free body, 5 m from the camera, and noisy joints."""
-    body = free_body()
-    generator = torch.Generator().manual_seed(seed)
-    batches = []
-    for start in range(0, frames, size):
-        count = min(size, frames - start)
-        with torch.no_grad():
-            vertices = body(
-                betas=torch.randn(count, 10, generator=generator),
-                body_pose=0.25 * torch.randn(count, 69, generator=generator),
-                global_orient=torch.randn(count, 3, generator=generator),
-                transl=torch.tensor([[0.0, 0.0, 5.0]]).expand(count, 3),
-            ).vertices
-        joints = truth(vertices.double())
-        noise = 0.005 * torch.randn(joints.shape, generator=generator, dtype=joints.dtype)
-        batches.append((vertices, joints + noise))
-    return batches
+FULL = [50_000, 300_000]
+OSQP_SECONDS = 20.0
 
 
-def distance(found: JointRegressor, truth: JointRegressor, vertices: Tensor) -> float:
-    """Mean distance of two regressors' joints, pelvis-aligned, millimetres."""
-    error = found(vertices.double()) - truth(vertices.double())
-    return 1000 * (error - error[:, :1]).norm(dim=-1).mean().item()
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument('--small', type=int, nargs='*', default=[50, 100], help='beside the others')
+    parser.add_argument('--rows', type=int, default=1, help='rows to time with the others')
+    parser.add_argument('--frames', type=int, nargs='*', default=[1000, 5000])
+    parser.add_argument('--full', action='store_true', help=f'frames {FULL}')
+    parser.add_argument('--root', default='mean', help='a joint, mean, or none')
+    parser.add_argument('--alone', type=int, help=argparse.SUPPRESS)
+    parser.set_defaults(rounds=2)
+    args = parse(parser)
+    if args.alone:
+        print(json.dumps(fit_alone(args.alone, args.root, args.seed)))
+        return
+    record = Record('solver', 'Regressor fit, 17 rows', vars(args) | {'out': ''})
+    if args.small:
+        record.table(
+            ['frames', 'ours', 'SciPy NNLS', 'OSQP', 'NNLS / ours', 'residual over NNLS'],
+            [_against_others(record, frames, args) for frames in args.small],
+            f'Without alignment; the others: {args.rows} of 17 rows, scaled.',
+        )
+        if not _has_osqp():
+            record.note('Left out: OSQP, which is not installed.')
+    rows = []
+    for frames in FULL if args.full else args.frames:
+        found = _in_new_process(frames, args)
+        rows.append([
+            f'{frames:,}', seconds(found['seconds']), f'{found["gigabytes"]:.2f} GB',
+            f'{found["gap"]:.1e}', f'{found["distance"]:.2f} mm',
+        ])  # fmt: skip
+        record.content['timings'][f'{frames} frames'] = found
+        _marks(record, frames, found)
+    record.table(
+        ['frames', 'ours', 'peak memory', 'relative gap', 'distance to the truth'],
+        rows,
+        f'Alignment by {args.root!r}. The time includes posing the bodies.',
+    )
+    record.write(args.out)
 
 
-def time_nnls(batches: list[tuple[Tensor, Tensor]], rows: int) -> float:
-    """Seconds of SciPy's NNLS for the first rows."""
+def _marks(record: Record, frames: int, found: dict[str, float]) -> None:
+    record.mark(f'gap at {frames:,} frames', '<= 1e-6', f'{found["gap"]:.1e}', found['gap'] <= 1e-6)
+    if frames == 50_000:
+        record.mark(
+            '50,000 frames', '<= 60 s', seconds(found['seconds']), found['seconds'] <= 60
+        )  # fmt: skip
+    if frames == 300_000:
+        record.mark(
+            'memory at 300,000 frames', '< 3 GB', f'{found["gigabytes"]:.2f} GB',
+            found['gigabytes'] < 3,
+        )  # fmt: skip
+
+
+class Fits:
+    """Random bodies 5 m from the camera and noisy joints, batch by batch, as often as asked."""
+
+    def __init__(self, frames: int, seed: int, size: int = 64) -> None:
+        self.frames, self.seed, self.size = frames, seed, size
+        self.body = free_body()
+        self.truth = JointRegressor.load('free_body_h36m')
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        generator = torch.Generator().manual_seed(self.seed)
+        for start in range(0, self.frames, self.size):
+            count = min(self.size, self.frames - start)
+            with torch.no_grad():
+                vertices = self.body(
+                    betas=torch.randn(count, 10, generator=generator),
+                    body_pose=0.25 * torch.randn(count, 69, generator=generator),
+                    global_orient=torch.randn(count, 3, generator=generator),
+                    transl=torch.tensor([[0.0, 0.0, 5.0]]).expand(count, 3),
+                ).vertices
+            joints = self.truth(vertices).double()
+            noise = 0.005 * torch.randn(joints.shape, generator=generator, dtype=joints.dtype)
+            yield vertices, joints + noise
+
+
+def fit_alone(frames: int, root: str, seed: int) -> dict[str, float]:
+    fits = Fits(frames, seed)
+    start = time.perf_counter()
+    fit = fit_joint_regressor(
+        fits, fits.truth.joint_names, None if root == 'none' else root, body_model='free_body'
+    )
+    taken = time.perf_counter() - start
+    held_out = next(iter(Fits(64, seed + 1)))[0].double()
+    error = fit.regressor(held_out) - fits.truth(held_out)
+    return {
+        'seconds': taken,
+        'gigabytes': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+        'gap': float(fit.gap),
+        'distance': 1000 * (error - error[:, :1]).norm(dim=-1).mean().item(),
+    }
+
+
+def _in_new_process(frames: int, args: argparse.Namespace) -> dict[str, float]:
+    command = [
+        sys.executable, __file__, '--alone', str(frames), '--root', args.root,
+        '--seed', str(args.seed), '--threads', str(args.threads),
+    ]  # fmt: skip
+    print(f'fitting {frames:,} frames ...', flush=True)
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _against_others(record: Record, frames: int, args: argparse.Namespace) -> list[str]:
+    batches = list(Fits(frames, args.seed))
+    names = JointRegressor.load('free_body_h36m').joint_names
+    a, b = row_problems(batches)
+    found: dict[str, Any] = {}
+
+    def ours() -> None:
+        found['ours'] = fit_joint_regressor(batches, names, None, body_model='free_body')
+
+    def by_nnls() -> None:
+        found['nnls'] = [row_by_nnls(a, b[:, j]) for j in range(args.rows)]
+
+    def by_osqp() -> None:
+        found['osqp'] = [row_by_osqp(a, b[:, j]) for j in range(args.rows)]
+        found['osqp solved'] = all(row is not None for row in found['osqp'])
+
+    sides = {'ours': ours, 'nnls': by_nnls, **({'osqp': by_osqp} if _has_osqp() else {})}
+    times = interleaved(sides, args.rounds, warm_up=0)
+    record.timings(f'{frames} frames against others', times)
+    weight = found['ours'].regressor.weight.double().numpy()
+
+    def residual(rows: Any) -> float:
+        return sum(float(((a @ rows[j] - b[:, j]) ** 2).sum()) for j in range(args.rows))
+
+    excess = residual(weight) / residual(found['nnls']) - 1
+    # NNLS meets the sum of a row by a heavy equation only, so it may be better by as much.
+    if not abs(excess) < 1e-3:
+        raise AssertionError(f'{frames} frames: our residual is {excess:+.1e} off that of NNLS')
+    if found.get('osqp solved'):
+        off = residual(found['osqp']) / residual(found['nnls']) - 1
+        if not abs(off) < 1e-2:
+            raise AssertionError(f"{frames} frames: OSQP's residual is {off:+.1e} off that of NNLS")
+    scale = len(names) / args.rows
+    ours_time = times['ours'].median
+    return [
+        str(frames),
+        seconds(ours_time),
+        seconds(times['nnls'].median * scale),
+        _osqp_cell(times, found, scale),
+        f'{times["nnls"].median * scale / ours_time:.1f}',
+        f'{excess:+.0e}',
+    ]
+
+
+def _osqp_cell(times: dict[str, Any], found: dict[str, Any], scale: float) -> str:
+    if 'osqp' not in times:
+        return 'not installed'
+    shown = seconds(times['osqp'].median * scale)
+    return shown if found['osqp solved'] else f'stopped after {shown}'
+
+
+def row_problems(batches: list[tuple[Tensor, Tensor]]) -> tuple[np.ndarray, np.ndarray]:
+    """Equations (3N, V) and right sides (3N, J), seen from the mean vertex of each frame."""
     vertices = np.concatenate([batch[0].double().numpy() for batch in batches])
     joints = np.concatenate([batch[1].numpy() for batch in batches])
     centre = vertices.mean(1, keepdims=True)
     a = (vertices - centre).transpose(0, 2, 1).reshape(-1, vertices.shape[1])
-    a = np.vstack([a, np.full((1, a.shape[1]), 1e3)])
-    started = time.perf_counter()
-    for j in range(rows):
-        nnls(a, np.append((joints[:, j] - centre[:, 0]).ravel(), 1e3))
-    return time.perf_counter() - started
+    return a, (joints - centre).transpose(0, 2, 1).reshape(len(a), -1)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--frames', type=int, default=320)
-    parser.add_argument('--root', default='pelvis', help='a joint, mean, or none')
-    parser.add_argument('--nnls-joints', type=int, default=0, help='rows to time with SciPy')
-    parser.add_argument('--seed', type=int, default=0)
-    args = parser.parse_args()
+def row_by_nnls(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The row's sum is one heavy equation."""
+    heavy = 1e3
+    return nnls(np.vstack([a, np.full((1, a.shape[1]), heavy)]), np.append(b, heavy))[0]
 
-    truth = JointRegressor.load('free_body_h36m', dtype=torch.float64)
-    batches = make_batches(truth, args.frames, args.seed)
-    held_out = make_batches(truth, 64, args.seed + 1)[0][0]
-    roots = [None if args.root == 'none' else args.root]
-    if args.nnls_joints and roots != [None]:
-        roots.append(None)
-    for root in roots:
-        started = time.perf_counter()
-        fit = fit_joint_regressor(batches, truth.joint_names, root, body_model='free_body')
-        seconds = time.perf_counter() - started
-        print(
-            f'root={root} frames={fit.n_frames} seconds={seconds:.2f} gap={fit.gap:.1e} '
-            f'solves={fit.iterations} rms={1000 * fit.rms:.2f}mm support='
-            f'{sum(fit.support_sizes.values())} distance_to_truth='
-            f'{distance(fit.regressor, truth, held_out):.2f}mm'
-        )
-    if args.nnls_joints:
-        reference = time_nnls(batches, args.nnls_joints) * 17 / args.nnls_joints
-        print(f'scipy nnls, 17 rows: seconds={reference:.1f} ratio={reference / seconds:.1f}')
+
+def _has_osqp() -> bool:
+    return importlib.util.find_spec('osqp') is not None
+
+
+def row_by_osqp(a: np.ndarray, b: np.ndarray) -> np.ndarray | None:
+    """Weights and residuals are the variables: min r'r/2 with r = a w - b, sum(w) = 1, w >= 0.
+
+    None where it has not arrived after OSQP_SECONDS.
+    """
+    import osqp
+
+    equations, count = a.shape
+    quadratic = sparse.block_diag([sparse.csc_matrix((count, count)), sparse.eye(equations)])
+    constraints = sparse.vstack([
+        sparse.hstack([sparse.csc_matrix(a), -sparse.eye(equations)]),
+        sparse.hstack([np.ones((1, count)), sparse.csc_matrix((1, equations))]),
+        sparse.hstack([sparse.eye(count), sparse.csc_matrix((count, equations))]),
+    ])  # fmt: skip
+    low = np.concatenate([b, [1.0], np.zeros(count)])
+    high = np.concatenate([b, [1.0], np.full(count, np.inf)])
+    solver = osqp.OSQP()
+    solver.setup(
+        quadratic.tocsc(), np.zeros(count + equations), constraints.tocsc(), low, high,
+        verbose=False, eps_abs=1e-6, eps_rel=1e-6, max_iter=100000,
+        time_limit=OSQP_SECONDS,
+    )  # fmt: skip
+    found = solver.solve()
+    return found.x[:count] if found.info.status == 'solved' else None
 
 
 if __name__ == '__main__':

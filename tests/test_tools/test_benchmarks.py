@@ -1,0 +1,121 @@
+"""What the benchmarks share, and that their sides compute the same on little."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+
+FOLDER = Path(__file__).resolve().parents[2] / 'tools/benchmarks'
+
+
+@pytest.fixture()
+def load(monkeypatch: pytest.MonkeyPatch):
+    """A benchmark's module, which finds its neighbours as it does when run as a script."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    names = [path.stem for path in FOLDER.glob('*.py')]
+    hidden = {name: sys.modules.pop(name) for name in names if name in sys.modules}
+
+    def loaded(name: str) -> ModuleType:
+        return importlib.import_module(name)
+
+    yield loaded
+    for name in names:
+        sys.modules.pop(name, None)
+    sys.modules.update(hidden)
+
+
+def test_sides_run_in_turn_and_warm_up_does_not_count(load) -> None:
+    order: list[str] = []
+    sides = {'a': lambda: order.append('a'), 'b': lambda: order.append('b')}
+    found = load('common').interleaved(sides, rounds=3, warm_up=1)
+    assert ''.join(order) == 'abababab'
+    assert list(found) == ['a', 'b'] and all(len(timing.all) == 3 for timing in found.values())
+    timing = found['a']
+    assert timing.median == sorted(timing.all)[1] and timing.spread >= 0
+
+
+def test_nothing_to_time_is_refused(load) -> None:
+    common = load('common')
+    with pytest.raises(ValueError, match='at least one round'):
+        common.interleaved({'a': lambda: None}, rounds=0)
+    with pytest.raises(ValueError, match='a side'):
+        common.interleaved({}, rounds=1)
+
+
+def test_sides_that_differ_are_refused(load) -> None:
+    common = load('common')
+    assert common.check_same('x', [1.0, 2.0], [1.0, 2.0], 1e-9) == 0
+    with pytest.raises(AssertionError, match='x: the sides differ by 5.0e-01'):
+        common.check_same('x', [1.0, 1.0], [1.0, 2.0], 1e-3)
+    with pytest.raises(AssertionError):
+        common.check_same('x', [float('nan')], [1.0], 1e-3)
+
+
+def test_a_record_becomes_json_and_then_the_page(load, tmp_path: Path) -> None:
+    common, report = load('common'), load('report')
+    record = common.Record('body', 'Body model', {'batch': 1})
+    record.table(['batch', 'ours'], [['1', '2 ms']], 'A caption.')
+    record.mark('speed', '>= 4', '5', True)
+    record.mark('size', '< 3', '4', False)
+    record.note('Left out: something.')
+    record.note('Left out: something.')
+    record.timings('one', common.interleaved({'ours': lambda: None}, 2))
+    record.write(tmp_path)
+    content = json.loads((tmp_path / 'body.json').read_text())
+    assert content['machine']['torch'] == torch.__version__
+    assert len(content['timings']['one']['ours']['all']) == 2
+    text = report.report(report.read_records(tmp_path))
+    assert '## Body model' in text and 'A caption.' in text and '| 1     | 2 ms |' in text
+    assert text.count('Left out: something.') == 1
+    assert '≥ 4' in text and text.count('**not met**') == 1
+    page = f'# Page\n\n{report.BEGIN}\n{report.END}\n\nEnd.\n'
+    once = report.filled(page, text, 'page')
+    assert report.filled(once, text, 'page') == once and once.endswith('End.\n')
+    with pytest.raises(ValueError, match='page: expected one line'):
+        report.filled('# Page\n', text, 'page')
+    with pytest.raises(FileNotFoundError, match='has none of'):
+        report.read_records(tmp_path / 'empty')
+
+
+def test_the_other_sides_body_is_smplx(load) -> None:
+    smplx_body = load('smplx_body')
+    from mmjrr.body_models import free_body
+    from mmjrr.body_models.rotations import axis_angle_to_matrix
+
+    rotations = axis_angle_to_matrix(0.3 * torch.randn(2, 24, 3))
+    betas, transl = torch.randn(2, 10), torch.randn(2, 3)
+    theirs = smplx_body.SmplxBody(smplx_body.body_file(Path(), False))(rotations, betas, transl)
+    ours = free_body()(betas, rotations[:, 1:], rotations[:, :1], transl).vertices
+    torch.testing.assert_close(theirs, ours, rtol=0, atol=1e-5)
+
+
+def test_the_sample_loops_alignment_undoes_a_similarity(load) -> None:
+    evaluation = load('evaluation')
+    rng = np.random.default_rng(0)
+    goal = rng.normal(size=(17, 3))
+    turn = np.linalg.qr(rng.normal(size=(3, 3)))[0]
+    turn *= np.sign(np.linalg.det(turn))
+    np.testing.assert_allclose(evaluation.procrustes(2 * goal @ turn + 5, goal), goal, atol=1e-12)
+    mirrored = evaluation.procrustes(goal * [-1, 1, 1], goal)
+    assert np.abs(mirrored - goal).max() > 0.1  # a mirror image is no rotation
+
+
+def test_fits_are_the_same_each_time_they_are_gone_through(load) -> None:
+    fits = load('solver').Fits(70, seed=3)
+    first, second = list(fits), list(fits)
+    assert [len(vertices) for vertices, _ in first] == [64, 6]
+    for (a, b), (c, d) in zip(first, second, strict=True):
+        assert torch.equal(a, c) and torch.equal(b, d)
+
+
+def test_exponent_of_linear_and_square(load) -> None:
+    exponent = load('linear').exponent
+    assert exponent({8: 1.0, 16: 2.0, 32: 4.0}) == pytest.approx(1)
+    assert exponent({8: 1.0, 16: 4.0, 32: 16.0}) == pytest.approx(2)

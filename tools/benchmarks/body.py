@@ -1,0 +1,67 @@
+"""The body model, forward and backward: ours against ``smplx.lbs``.
+
+    python tools/benchmarks/body.py [--batches 1 16 64 256] [--rounds 5]
+
+Both get the same rotation matrices, shapes and translations and the same gradient of the vertices.
+Two bodies: the free body, and the free body with pose blend shapes, which costs what SMPL costs.
+"""
+
+from __future__ import annotations
+
+import torch
+from common import Record, arguments, check_same, interleaved, parse, seconds
+from smplx_body import SmplxBody, body_file
+
+from mmjrr.body_models import SMPL
+from mmjrr.body_models.rotations import axis_angle_to_matrix
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument('--batches', type=int, nargs='+', default=[1, 16, 64, 256])
+    args = parse(parser)
+    record = Record('body', 'Body model, forward and backward', vars(args) | {'out': ''})
+    rows = []
+    for pose_blend_shapes in (False, True):
+        path = body_file(args.out, pose_blend_shapes, args.seed)
+        ours, theirs = SMPL(path), SmplxBody(path)
+        name = 'with pose blend shapes' if pose_blend_shapes else 'free body'
+        for batch in args.batches:
+            rows.append(_row(record, name, batch, ours, theirs, args.rounds, args.seed))
+    record.table(['body', 'batch', 'ours', 'smplx.lbs', 'times faster'], rows)
+    record.write(args.out)
+
+
+def _row(
+    record: Record, name: str, batch: int, ours: SMPL, theirs: SmplxBody, rounds: int, seed: int
+) -> list[str]:
+    generator = torch.Generator().manual_seed(seed)
+    rotations = axis_angle_to_matrix(0.3 * torch.randn(batch, 24, 3, generator=generator))
+    betas = torch.randn(batch, 10, generator=generator)
+    transl = torch.randn(batch, 3, generator=generator)
+    inputs = [value.requires_grad_() for value in (rotations, betas, transl)]
+    upstream = torch.randn(batch, ours.num_vertices, 3, generator=generator)
+
+    def our_vertices() -> torch.Tensor:
+        return ours(
+            global_orient=rotations[:, :1], body_pose=rotations[:, 1:], betas=betas, transl=transl
+        ).vertices
+
+    def their_vertices() -> torch.Tensor:
+        return theirs(rotations, betas, transl)
+
+    sides = {
+        side: lambda forward=forward: torch.autograd.grad(forward(), inputs, upstream)
+        for side, forward in (('ours', our_vertices), ('smplx.lbs', their_vertices))
+    }
+    check_same('vertices', our_vertices().detach(), their_vertices().detach(), 1e-5)
+    for a, b in zip(sides['ours'](), sides['smplx.lbs'](), strict=True):
+        check_same('gradients', a, b, 1e-3)
+    found = interleaved(sides, rounds * (4 if batch < 64 else 1))
+    record.timings(f'{name}, batch {batch}', found)
+    a, b = found['ours'].median, found['smplx.lbs'].median
+    return [name, str(batch), seconds(a), seconds(b), f'{b / a:.2f}']
+
+
+if __name__ == '__main__':
+    main()

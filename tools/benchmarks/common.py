@@ -1,0 +1,237 @@
+"""What the benchmarks share: rounds in turn, the machine, tables, JSON files.
+
+Two sides are timed in turn, round by round, so that what else the machine does in the meantime
+falls on both; of the rounds the median counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from mmjrr.fileio import atomic_write, versions
+
+ROOT = Path(__file__).resolve().parents[2]
+OUT = ROOT / 'work_dirs/benchmarks'
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of the rounds; ``spread`` is the distance of the outer quartiles."""
+
+    median: float
+    spread: float
+    all: tuple[float, ...]
+
+    def __str__(self) -> str:
+        return f'{seconds(self.median)} ± {seconds(self.spread / 2)}'
+
+
+def interleaved(
+    sides: Mapping[str, Callable[[], Any]], rounds: int, warm_up: int = 1
+) -> dict[str, Timing]:
+    """Run every side once a round, after ``warm_up`` rounds that do not count.
+
+    Raises:
+        ValueError: fewer than one round, or no side.
+    """
+    if rounds < 1 or not sides:
+        raise ValueError(f'expected a side and at least one round, found {list(sides)}, {rounds}')
+    found: dict[str, list[float]] = {name: [] for name in sides}
+    for number in range(warm_up + rounds):
+        for name, side in sides.items():
+            _wait_for_gpu()
+            start = time.perf_counter()
+            side()
+            _wait_for_gpu()
+            if number >= warm_up:
+                found[name].append(time.perf_counter() - start)
+    return {name: _timing(values) for name, values in found.items()}
+
+
+def _timing(values: Sequence[float]) -> Timing:
+    low, middle, high = np.percentile(values, [25, 50, 75])
+    return Timing(float(middle), float(high - low), tuple(values))
+
+
+def _wait_for_gpu() -> None:
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+
+
+def machine() -> dict[str, Any]:
+    """What a time depends on: processor, threads, versions, GPU, and how busy it is."""
+    import scipy
+
+    return {
+        'cpu': _cpu(),
+        'cores': os.cpu_count(),
+        'threads': torch.get_num_threads(),
+        'load': round(os.getloadavg()[0], 1),
+        'gpu': torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        'scipy': scipy.__version__,
+        **versions(),
+    }
+
+
+def _cpu() -> str:
+    with open('/proc/cpuinfo') if os.path.exists('/proc/cpuinfo') else _nothing() as lines:
+        for line in lines:
+            if line.startswith('model name'):
+                return line.split(':', 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+@contextmanager
+def _nothing() -> Iterator[list[str]]:
+    yield []
+
+
+def write_json(path: str | os.PathLike[str], content: Any) -> None:
+    """Write all or nothing."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + '\n')
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], caption: str = '') -> str:
+    """A Markdown table, first column to the left, the others to the right.
+
+    >>> print(table(['batch', 'ours'], [['1', '2 ms'], ['16', '30 ms']]))
+    | batch |  ours |
+    |:------|------:|
+    | 1     |  2 ms |
+    | 16    | 30 ms |
+    """
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+
+    def line(cells: Sequence[str]) -> str:
+        padded = [
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        ]
+        return '| ' + ' | '.join(padded) + ' |'
+
+    rule = '|' + '|'.join(
+        ':' + '-' * (width + 1) if i == 0 else '-' * (width + 1) + ':'
+        for i, width in enumerate(widths)
+    )
+    head = [caption, ''] if caption else []
+    return '\n'.join([*head, line(header), rule + '|', *map(line, rows)])
+
+
+def seconds(value: float) -> str:
+    """
+    >>> seconds(0.01234), seconds(12.34), seconds(123.4)
+    ('12.3 ms', '12.3 s', '123 s')
+    """
+    if value < 1:
+        return f'{value * 1e3:.3g} ms'
+    return f'{value:.3g} s' if value < 1000 else f'{value:.0f} s'
+
+
+class Record:
+    """What one benchmark found: tables, marks, and what was left out. Printed as it comes.
+
+    Args:
+        name: of the benchmark and its JSON file.
+        title: of its section.
+        settings: sizes, and whatever else a repetition needs.
+    """
+
+    def __init__(self, name: str, title: str, settings: Mapping[str, Any]) -> None:
+        self.content: dict[str, Any] = {
+            'name': name,
+            'title': title,
+            'settings': dict(settings),
+            'machine': machine(),
+            'tables': [],
+            'marks': [],
+            'notes': [],
+            'timings': {},
+        }
+        print(f'\n== {title}', flush=True)
+
+    def table(
+        self, header: Sequence[str], rows: Sequence[Sequence[str]], caption: str = ''
+    ) -> None:
+        self.content['tables'].append(
+            {'header': list(header), 'rows': [list(row) for row in rows], 'caption': caption}
+        )
+        print('\n' + table(header, rows, caption), flush=True)
+
+    def timings(self, case: str, found: Mapping[str, Timing]) -> None:
+        """Keep every round's seconds."""
+        self.content['timings'][case] = {name: asdict(value) for name, value in found.items()}
+
+    def mark(self, what: str, wanted: str, found: str, met: bool) -> None:
+        self.content['marks'].append(
+            {'what': what, 'wanted': wanted, 'found': found, 'met': bool(met)}
+        )
+        print(f'{what}: {found} (wanted {wanted}: {"met" if met else "NOT met"})', flush=True)
+
+    def note(self, text: str) -> None:
+        self.content['notes'].append(text)
+        print(text, flush=True)
+
+    def write(self, out: Path) -> None:
+        path = out / f'{self.content["name"]}.json'
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(path, self.content)
+        print(f'written: {path}', flush=True)
+
+
+def arguments(doc: str | None) -> argparse.ArgumentParser:
+    """A parser with what every benchmark takes."""
+    parser = argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--out', type=Path, default=OUT, help='folder of the JSON files')
+    parser.add_argument('--rounds', type=int, default=5)
+    parser.add_argument('--threads', type=int, default=0, help="torch's threads; 0: its default")
+    parser.add_argument('--seed', type=int, default=0)
+    return parser
+
+
+def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    args = parser.parse_args()
+    if args.rounds < 1:
+        parser.error(f'--rounds {args.rounds}: expected at least 1')
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    return args
+
+
+def synthetic_data(out: Path, seed: int = 0) -> Path:
+    """A small synthetic Human3.6M without pictures, made once and kept."""
+    from mmjrr.datasets.synthetic import Settings, generate
+
+    folder = out / 'data'
+    generate(folder, Settings(seed=seed, frames_per_subject=4, images=False), 2)
+    return folder
+
+
+def check_same(what: str, ours: Any, theirs: Any, tolerance: float) -> float:
+    """Largest difference, relative to the largest value of the other side.
+
+    Raises:
+        AssertionError: it is above the tolerance: the sides did not compute the same.
+    """
+    ours, theirs = (np.asarray(value, dtype=np.float64) for value in (ours, theirs))
+    difference = float(np.abs(ours - theirs).max() / max(np.abs(theirs).max(), 1e-12))
+    if not difference <= tolerance:
+        raise AssertionError(
+            f'{what}: the sides differ by {difference:.1e} of the largest value, expected at most '
+            f'{tolerance:.0e}'
+        )
+    return difference

@@ -1,0 +1,176 @@
+"""Every stage's time over a decade and a half of frames, as a table and a plot; and start-up.
+
+    python tools/benchmarks/linear.py [--largest 2048] [--plot docs/images/linear_time.png]
+
+Refinement makes 5 iterations instead of 100, and its frames are a quarter of the others'.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from common import ROOT, Record, arguments, parse, seconds, synthetic_data
+from evaluation import evaluate, repeated_frames, three_regressors
+from matplotlib import pyplot
+from matplotlib.ticker import FuncFormatter
+from refinement import Case
+from solver import Fits
+
+from mmjrr.fileio import atomic_write
+from mmjrr.regressors import fit_joint_regressor
+
+SPAN = 32  # a decade and a half
+ITERATIONS = 5
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument('--largest', type=int, default=2048, help='frames; a 32nd is the smallest')
+    parser.add_argument('--plot', type=Path, help='default: linear_time.png in --out')
+    parser.set_defaults(rounds=2)
+    args = parse(parser)
+    args.iterations = ITERATIONS
+    if args.largest < 4 * 16 * SPAN:  # one batch of 16 is refined at least
+        parser.error(f'--largest {args.largest}: expected at least {4 * 16 * SPAN}')
+    record = Record('linear', 'Time over frames', vars(args) | {'out': '', 'plot': ''})
+    stages = _stages(args)
+    found: dict[str, dict[int, float]] = {}
+    for name, (stage, part) in stages.items():
+        sizes = [args.largest // part // SPAN * 2**k for k in range(6)]
+        found[name] = _times(stage, sizes, args.rounds)
+        print(f'{name}: {seconds(found[name][sizes[-1]])} for {sizes[-1]} frames', flush=True)
+    record.content['timings'] = {
+        name: {str(n): t for n, t in times.items()} for name, times in found.items()
+    }
+    rows = []
+    for name, times in found.items():
+        sizes = list(times)
+        growth = times[sizes[-1]] / times[sizes[0]]
+        rows.append([
+            name, f'{sizes[0]} to {sizes[-1]}', seconds(times[sizes[0]]),
+            seconds(times[sizes[-1]]), f'{growth:.1f}', f'{exponent(times):.2f}',
+        ])  # fmt: skip
+        # The growth over all sizes would pass by a fixed cost alone.
+        power = exponent(times)
+        record.mark(f'{name}: exponent of the frames', '<= 1.15', f'{power:.2f}', power <= 1.15)
+    record.table(
+        ['stage', 'frames', 'smallest', 'largest', f'growth over {SPAN}x', 'exponent'],
+        rows,
+        'Exponent: of the frames, over the last two doublings; 1 is linear, less a fixed cost.',
+    )
+    plot(found, args.plot or args.out / 'linear_time.png')
+    start = min(
+        start_up(synthetic_data(args.out, args.seed), args.out / 'start_up')
+        for _ in range(args.rounds)
+    )
+    record.mark('tools/test.py on 32 frames, start to end', '< 10 s', seconds(start), start < 10)
+    record.write(args.out)
+
+
+def _stages(args: argparse.Namespace) -> dict[str, tuple[Callable[[int], Any], int]]:
+    """Each stage as a function of frames, and which part of the frames it takes."""
+    data = synthetic_data(args.out, args.seed)
+    case = Case(args, 16, False)
+    regressors = three_regressors(data, args.seed)
+    files = {}
+
+    def load(frames: int) -> None:
+        for i in range(frames):
+            case.dataset[i % len(case.dataset)]
+
+    def refine(frames: int) -> None:
+        for _ in range(frames // 16):
+            case.refine(ITERATIONS)
+
+    def fit(frames: int) -> None:
+        fits = Fits(frames, args.seed)
+        fit_joint_regressor(fits, fits.truth.joint_names, 'mean', body_model='free_body')
+
+    def score(frames: int) -> None:
+        evaluate(*files[frames], regressors)
+
+    for k in range(6):
+        frames = args.largest // SPAN * 2**k
+        files[frames] = repeated_frames(data, args.out / 'evaluation', frames)
+    return {
+        'data loading': (load, 1),
+        f'refinement ({ITERATIONS} iterations)': (refine, 4),
+        'regressor fit': (fit, 1),
+        'evaluation': (score, 1),
+    }
+
+
+def _times(stage: Callable[[int], Any], sizes: list[int], rounds: int) -> dict[int, float]:
+    """Fastest of the rounds, in seconds; what is long is timed once."""
+    stage(sizes[0])
+    times: dict[int, float] = {}
+    for size in sizes:
+        for number in range(rounds):
+            start = time.perf_counter()
+            stage(size)
+            taken = time.perf_counter() - start
+            times[size] = min(times.get(size, taken), taken)
+            if number == 0 and taken > 5:
+                break
+    return times
+
+
+def exponent(times: dict[int, float]) -> float:
+    """Of the power of frames by which the time grows over the last two doublings.
+
+    >>> exponent({1: 5.0, 2: 6.0, 4: 12.0, 8: 24.0})
+    1.0
+    """
+    (n1, t1), _, (n2, t2) = list(times.items())[-3:]
+    return float(np.log(t2 / t1) / np.log(n2 / n1))
+
+
+def plot(found: dict[str, dict[int, float]], path: Path) -> None:
+    matplotlib.use('Agg')
+    figure, axes = pyplot.subplots(figsize=(6, 4.2), layout='constrained')
+    for name, times in found.items():
+        frames, taken = np.array(list(times)), np.array(list(times.values()))
+        (line,) = axes.loglog(frames, taken, 'o-', label=name, markersize=4, linewidth=1.5)
+        axes.loglog(
+            frames, taken[-1] * frames / frames[-1], ':', color=line.get_color(), linewidth=1
+        )
+    axes.set_xlabel('frames')
+    axes.set_ylabel('seconds')
+    plain = FuncFormatter(lambda value, _: f'{value:g}')
+    axes.xaxis.set_major_formatter(plain)
+    axes.yaxis.set_major_formatter(plain)
+    axes.grid(True, which='major', color='0.9')
+    axes.plot([], [], ':', color='0.4', linewidth=1, label='linear')
+    axes.legend(fontsize=8, frameon=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, dpi=120, format='png')
+    pyplot.close(figure)
+    print(f'plot: {path}', flush=True)
+
+
+def start_up(data: Path, work_dir: Path) -> float:
+    """Seconds that tools/test.py takes in all for the synthetic set's few frames."""
+    command = [
+        sys.executable, str(ROOT / 'tools/test.py'),
+        str(ROOT / 'configs/evaluation/stored-spin-like_synthetic.py'),
+        '--work-dir', str(work_dir), '--cfg-options',
+        f'model.predictions={data}/fits/spin_like_test.npz',
+        f'test_dataloader.dataset.data_root={data}',
+        f'test_evaluator.regressors.J_std={data}/regressors/J_std.npy',
+    ]  # fmt: skip
+    start = time.perf_counter()
+    subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+    return time.perf_counter() - start
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,280 @@
+"""Refinement as the demo runs it, against a plain loop of the same energy on ``smplx``.
+
+    python tools/benchmarks/refinement.py [--batch 16] [--iterations 100] [--batches 16 64 256]
+
+The plain loop is what one writes at first: ``smplx.lbs``, the regressor as a matrix over all
+vertices, ``torch.optim.Adam`` as it comes. Our renderer draws its silhouettes, and both sides must
+give the same terms at the first iteration; with PyTorch3D, its renderer is timed in the loop, too.
+
+Measured, too: one iteration against ``smplx.lbs`` forward and backward alone, the share of the time
+that data loading takes, and the peak memory of each batch size, each in a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from common import Record, arguments, check_same, interleaved, parse, seconds, synthetic_data
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from smplx_body import SmplxBody, body_file
+from torch import Tensor
+
+import mmjrr  # noqa: F401  (fills the registries)
+from mmjrr.body_models import SMPL
+from mmjrr.body_models.rotations import axis_angle_to_matrix, matrix_to_rot6d, rot6d_to_matrix
+from mmjrr.refinement import FitRefiner
+from mmjrr.registry import DATASETS, HOOKS, MODELS, RENDERERS
+from mmjrr.regressors import JointRegressor
+
+CONFIG = Path(__file__).resolve().parents[2] / 'configs/refinement/contour_100it_synthetic.py'
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument('--batch', type=int, default=16)
+    parser.add_argument('--iterations', type=int, default=100)
+    parser.add_argument('--batches', type=int, nargs='*', default=[16, 64, 256], help='for memory')
+    parser.add_argument('--memory-of', type=int, help=argparse.SUPPRESS)
+    parser.set_defaults(rounds=2)
+    args = parse(parser)
+    if args.memory_of:
+        print(_peak_memory(args))
+        return
+    record = Record('refinement', 'Refinement', vars(args) | {'out': ''})
+    rows, per_step = [], []
+    for pose_blend_shapes in (False, True):
+        case = Case(args, args.batch, pose_blend_shapes)
+        rows += _frames_per_second(record, case, args)
+        per_step.append(_one_iteration(record, case, args))
+    record.table(
+        ['body', 'refined by', f'{args.iterations} iterations', 'frames/s', 'ours is faster by'],
+        rows,
+        f'{args.batch} frames at once, 224 x 224, all terms.',
+    )
+    record.table(
+        ['body', 'one iteration', 'smplx.lbs alone', 'ratio'],
+        per_step,
+        'One iteration, all that it does, against forward and backward of `smplx.lbs`.',
+    )
+    _data_loading(record, args)
+    if args.batches:
+        memory = [[str(size), _in_new_process(args, size)] for size in args.batches]
+        record.table(['batch', 'peak memory'], memory, 'Memory beyond that of a loaded process.')
+    record.write(args.out)
+
+
+class Case:
+    """A batch of the synthetic set, the demo's refiner for it, and the plain loop."""
+
+    def __init__(self, args: argparse.Namespace, batch: int, pose_blend_shapes: bool) -> None:
+        torch.manual_seed(args.seed)
+        self.name = 'with pose blend shapes' if pose_blend_shapes else 'free body'
+        self.batch = batch
+        data = synthetic_data(args.out, args.seed)
+        config = Config.fromfile(str(CONFIG))
+        config.train_dataloader.dataset.data_root = str(data)
+        self.dataset = DATASETS.build(config.train_dataloader.dataset)
+        hook: Any = HOOKS.build(config.custom_hooks[0])
+        hook.device = torch.device('cpu')
+        items = [self.dataset[i % len(self.dataset)] for i in range(batch)]
+        self.init, self.observed = hook._unpack(pseudo_collate(items))
+        path = body_file(args.out, pose_blend_shapes, args.seed)
+        body = SMPL(path)
+        body.name = 'free_body'
+        self.refiner = FitRefiner(
+            body=body.requires_grad_(False),
+            regressor=JointRegressor.load(data / 'regressors/J_std.npy').reorder('mmpose'),
+            renderer=hook.renderer,
+            energy=hook.energy,
+            discriminator=MODELS.build(config.model),
+            num_iters=args.iterations,
+            lr=hook.lr,
+            betas=hook.betas,
+            lr_mult=hook.lr_mult,
+        )
+        self.smplx = SmplxBody(path)
+
+    def refine(self, iterations: int) -> Any:
+        self.refiner.num_iters = iterations
+        return self.refiner.refine(self.init, self.observed)
+
+
+class PlainLoop:
+    """Adam on the energy of the paper, written down without a thought for speed."""
+
+    def __init__(self, case: Case, renderer: Any, start_transl: Tensor) -> None:
+        self.case, self.renderer, self.transl = case, renderer, start_transl
+        self.regressor = case.refiner.regressor.weight
+
+    def terms(self, pose_6d: Tensor, betas: Tensor, transl: Tensor) -> dict[str, Tensor]:
+        case, seen = self.case, self.case.observed
+        rotations = rot6d_to_matrix(pose_6d)
+        vertices = case.smplx(rotations, betas, transl)
+        joints = torch.einsum('jv,bvc->bjc', self.regressor, vertices)
+        in_3d = (joints - joints[:, :1]) - (seen.keypoints_3d - seen.keypoints_3d[:, :1])
+        in_2d = (seen.camera.project(joints) - seen.keypoints_2d) / 224
+        silhouette = self.renderer(vertices, seen.camera)
+        assert seen.mask is not None and case.refiner.discriminator is not None
+        levels = [
+            (F.avg_pool2d(silhouette[:, None], side) - F.avg_pool2d(seen.mask[:, None], side)) ** 2
+            for side in (1, 4)
+        ]
+        pose, shape = case.refiner.discriminator.judge(rotations, betas)
+        weight = seen.keypoints_3d_weight * seen.keypoints_3d_weight[:, :1]
+        return {
+            'joint_3d': (weight * (in_3d**2).sum(-1)).sum(1),
+            'joint_2d': (seen.keypoints_2d_weight * (in_2d**2).sum(-1)).sum(1),
+            'silhouette': sum(level.mean((1, 2, 3)) for level in levels),  # type: ignore[dict-item]
+            'adv_pose': ((1 - pose) ** 2).sum(1),
+            'adv_shape': ((1 - shape) ** 2).sum(1),
+        }
+
+    def refine(self, iterations: int) -> dict[str, Tensor]:
+        """Returns the terms of the first iteration."""
+        case, refiner = self.case, self.case.refiner
+        pose = torch.cat([case.init['global_orient'], case.init['body_pose']], 1)
+        rotations = axis_angle_to_matrix(pose.unflatten(1, (-1, 3)))
+        variables = {
+            'pose_6d': matrix_to_rot6d(rotations).requires_grad_(),
+            'betas': case.init['betas'].clone().requires_grad_(),
+            'transl': self.transl.clone().requires_grad_(),
+        }
+        optimizer = torch.optim.Adam(
+            [
+                {'params': [value], 'lr': refiner.lr * refiner.lr_mult.get(name, 1.0)}
+                for name, value in variables.items()
+            ]
+        )
+        first: dict[str, Tensor] = {}
+        for _ in range(iterations):
+            terms = self.terms(**variables)
+            if not first:
+                first = {name: value.detach() for name, value in terms.items()}
+                weights = refiner.energy.balance({k: float(v.mean()) for k, v in first.items()})
+            loss = sum(weights[name] * value.sum() for name, value in terms.items())
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[union-attr]
+            optimizer.step()
+        return first
+
+
+def _frames_per_second(record: Record, case: Case, args: argparse.Namespace) -> list[list[str]]:
+    ours = case.refine(1)
+    plain = PlainLoop(case, case.refiner.renderer, ours.init['transl'])
+    for name, value in plain.refine(1).items():
+        check_same(f'{case.name}, {name}', ours.terms_init[name], value, 1e-3)
+    sides = {
+        'ours': lambda: case.refine(args.iterations),
+        'smplx and our renderer': lambda: plain.refine(args.iterations),
+    }
+    found = interleaved(sides, args.rounds, warm_up=0)
+    record.timings(f'{case.name}, {args.iterations} iterations', found)
+    medians = {name: timing.median for name, timing in found.items()}
+    theirs = _pytorch3d(case)
+    if theirs is None:
+        record.note(
+            'Left out: the loop with PyTorch3D (not installed, or no renderer of that name here).'
+        )
+    else:
+        # Minutes for 100 iterations on a CPU: two are timed, without the first.
+        loop = PlainLoop(case, theirs, ours.init['transl'])
+        times = {n: interleaved({'': lambda n=n: loop.refine(n)}, 1, 0)[''].median for n in (1, 3)}
+        medians['smplx and PyTorch3D (extrapolated)'] = times[1] + (times[3] - times[1]) / 2 * (
+            args.iterations - 1
+        )
+    fps = case.batch / medians['ours'] * args.iterations / 100
+    record.mark(f'frames a second for 100 iterations, {case.name}', '>= 4', f'{fps:.2f}', fps >= 4)
+    return [
+        [case.name, name, seconds(value), f'{case.batch / value:.2f}',
+         f'{value / medians["ours"]:.2f}']
+        for name, value in medians.items()
+    ]  # fmt: skip
+
+
+def _pytorch3d(case: Case) -> Any:
+    kind = 'PyTorch3DSilhouette'
+    if importlib.util.find_spec('pytorch3d') is None or RENDERERS.get(kind) is None:
+        return None
+    faces = case.refiner.body.faces
+    return RENDERERS.build(dict(type=kind, faces=faces, image_size=(224, 224)))
+
+
+def _one_iteration(record: Record, case: Case, args: argparse.Namespace) -> list[str]:
+    pose = torch.cat([case.init['global_orient'], case.init['body_pose']], 1).unflatten(1, (-1, 3))
+    inputs = [
+        value.clone().requires_grad_()
+        for value in (axis_angle_to_matrix(pose), case.init['betas'], case.init['transl'])
+    ]
+    upstream = torch.ones(case.batch, len(case.smplx.v_template), 3)
+    steps = 10
+
+    def body_alone() -> None:
+        for _ in range(steps):
+            torch.autograd.grad(case.smplx(*inputs), inputs, upstream)
+
+    # What a batch costs besides its iterations cancels in the difference.
+    sides = {
+        'short': lambda: case.refine(1),
+        'long': lambda: case.refine(1 + steps),
+        'smplx.lbs': body_alone,
+    }
+    found = interleaved(sides, 3 * args.rounds)
+    record.timings(f'{case.name}, {steps} iterations', found)
+    ours = (found['long'].median - found['short'].median) / steps
+    theirs = found['smplx.lbs'].median / steps
+    record.mark(
+        f'one iteration / smplx.lbs, {case.name}', '<= 1.8', f'{ours / theirs:.2f}',
+        ours <= 1.8 * theirs,
+    )  # fmt: skip
+    return [case.name, seconds(ours), seconds(theirs), f'{ours / theirs:.2f}']
+
+
+def _data_loading(record: Record, args: argparse.Namespace) -> None:
+    case = Case(args, args.batch, False)
+    count = len(case.dataset)
+    sides = {
+        'loading': lambda: pseudo_collate([case.dataset[i % count] for i in range(args.batch)]),
+        'refinement': lambda: case.refine(args.iterations),
+    }
+    found = interleaved(sides, 1, warm_up=0)
+    loading, refining = found['loading'].median, found['refinement'].median
+    share = loading / (loading + refining)
+    record.mark(
+        'data loading, share of refinement, no worker processes', '< 5 %', f'{share:.1%}',
+        share < 0.05,
+    )  # fmt: skip
+
+
+def _in_new_process(args: argparse.Namespace, size: int) -> str:
+    command = [
+        sys.executable, __file__, '--memory-of', str(size), '--out', str(args.out),
+        '--seed', str(args.seed), '--threads', str(args.threads),
+    ]  # fmt: skip
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
+    return f'{float(done.stdout.split()[-1]):.0f} MB'
+
+
+def _peak_memory(args: argparse.Namespace) -> float:
+    """MB that two iterations add to the process."""
+    case = Case(args, args.memory_of, False)
+    before = _resident()
+    case.refine(2)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before
+
+
+def _resident() -> float:
+    with open('/proc/self/statm') as file:
+        return int(file.read().split()[1]) * resource.getpagesize() / 2**20
+
+
+if __name__ == '__main__':
+    main()
