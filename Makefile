@@ -18,7 +18,7 @@ test: lint
 	$(BIN)/python -m pytest
 
 bench: $(VENV)/.quickstart
-	$(BIN)/python tools/benchmarks/silhouette.py
+	$(BIN)/python tools/benchmarks/silhouette.py --out $(BENCH)
 	$(BIN)/python tools/benchmarks/body.py --out $(BENCH)
 	$(BIN)/python tools/benchmarks/refinement.py --out $(BENCH)
 	$(BIN)/python tools/benchmarks/solver.py --out $(BENCH)

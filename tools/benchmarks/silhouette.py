@@ -1,58 +1,166 @@
-"""Time of the contour silhouette, forward and backward, an image.
+"""Silhouettes, forward and backward: the contour renderer against PyTorch3D's soft silhouette.
 
-    python tools/benchmarks/silhouette.py [--batch 16] [--supersampling 2] [--device cpu] ...
+    python tools/benchmarks/silhouette.py [--device cuda] [--rounds 5]
+    python tools/benchmarks/silhouette.py --full     # PyTorch3D at every size, too: hours on a CPU
+    python tools/benchmarks/silhouette.py --worth    # what 100 steps of refinement reach with each
 
-Bodies are the free body in random poses, shapes and views, as large as a crop shows them. Printed
-are medians over the repetitions, and what decides the time.
+Bodies are the free body in random poses, shapes and views, as large as a crop shows them. Batch,
+image and mesh grow one at a time from 16 images of 224x224 and 6,890 vertices. On a CPU PyTorch3D
+draws the images of a batch one after the other, so one of them is timed.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
 from collections.abc import Callable
+from functools import partial
 
+import numpy as np
 import torch
+from common import Record, Timing, arguments, interleaved, parse, seconds
 from torch import Tensor
 
 from mmjrr.body_models import free_body
-from mmjrr.rendering import ContourSilhouette, PerspectiveCamera
+from mmjrr.refinement import FitEnergy, FitRefiner
+from mmjrr.refinement.refiner import Observations
+from mmjrr.regressors import JointRegressor
+from mmjrr.rendering import (
+    ContourSilhouette,
+    PerspectiveCamera,
+    PyTorch3DSilhouette,
+    SilhouetteRenderer,
+)
+
+BATCH, SIZE, SUBDIVISIONS = 16, 224, 0
+#: PyTorch3D's settings by name: the paper's authors', and the one of its documentation.
+THEIRS = {
+    "PyTorch3D, authors'": dict(faces_per_pixel=1, blur_radius=0.0, sigma=1e-4),
+    'PyTorch3D, 50 faces': dict(faces_per_pixel=50, blur_radius=9.2e-4, sigma=1e-4),
+}
+#: Times faster than PyTorch3D's an image, authors' setting, batch 16, 224x224.
+MARKS = {'cpu': 2000, 'cuda': 10}
 
 
 def main() -> None:
-    args = parse_args()
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    vertices, faces, camera = random_bodies(args.batch, args.size, args.seed)
-    dtype = getattr(torch, args.dtype)
-    vertices = vertices.to(args.device, dtype).requires_grad_()
-    camera = camera.to(args.device, dtype)
-    size = (args.size, args.size)
-    silhouette = ContourSilhouette(faces, size, supersampling=args.supersampling).to(args.device)
-    upstream = torch.rand(args.batch, args.size, args.size, device=args.device, dtype=dtype)
-
-    def forward() -> None:
-        with torch.no_grad():
-            silhouette(vertices, camera)
-
-    def forward_and_backward() -> None:
-        vertices.grad = None
-        silhouette(vertices, camera).backward(upstream)
-
-    coordinates = camera.project(vertices).detach().permute(1, 2, 0).contiguous()
-    edges = len(silhouette.boundary(coordinates).image) / args.batch
-    coverage = float(silhouette(vertices, camera).mean())
-    print(
-        f'{args.batch} images of {args.size}x{args.size}, {vertices.shape[1]} vertices, '
-        f'{len(faces)} faces, {edges:.0f} contour edges an image, {coverage:.0%} covered, '
-        f'supersampling {args.supersampling}, {args.dtype} on {args.device}, '
-        f'{torch.get_num_threads()} threads, torch {torch.__version__}'
+    parser = arguments(__doc__)
+    parser.add_argument('--device', default='cpu')
+    parser.add_argument('--supersampling', type=int, default=2)
+    parser.add_argument('--full', action='store_true', help='PyTorch3D at every size')
+    parser.add_argument('--worth', action='store_true', help='refine with each renderer')
+    parser.add_argument('--worth-frames', type=int, default=4)
+    args = parse(parser)
+    record = Record('silhouette', 'Silhouette, forward and backward', vars(args) | {'out': ''})
+    theirs = installed(record)
+    cases = [(BATCH, SIZE, SUBDIVISIONS)]
+    cases += [(batch, SIZE, SUBDIVISIONS) for batch in (1, 64, 256)]
+    cases += [(BATCH, size, SUBDIVISIONS) for size in (112, 512, 1024)]
+    cases += [(BATCH, SIZE, subdivisions) for subdivisions in (1, 2)]
+    rows = []
+    for case in cases:
+        compared = theirs if args.full or case == cases[0] else {}
+        rows.append(compare(record, case, compared, args))
+    record.table(
+        ['images', 'size', 'vertices', 'ours, an image', *(f'{name}, an image' for name in theirs)],
+        [row[: 4 + len(theirs)] + [''] * (4 + len(theirs) - len(row)) for row in rows],
     )
-    for name, step in (('forward', forward), ('forward and backward', forward_and_backward)):
-        wall, cpu = timed(step, args.repeat, args.device)
-        wall, cpu = wall / args.batch, cpu / args.batch
-        print(f'{name:>22}: {wall:.2f} ms an image ({cpu:.2f} ms CPU time)')
+    if args.worth:
+        record.table(
+            ['renderer', 'IoU', 'per-vertex error, mm', 'an iteration, an image'],
+            worth(theirs, args),
+            f'From the same {args.worth_frames} perturbed fits, 100 steps',
+        )
+    record.write(args.out)
+
+
+def installed(record: Record) -> dict[str, dict]:
+    """The settings of PyTorch3D to compare with; none where it is not installed."""
+    try:
+        PyTorch3DSilhouette([[0, 1, 2]])
+    except ImportError as error:
+        record.note(f'left out: {error}')
+        return {}
+    return THEIRS
+
+
+def compare(
+    record: Record, case: tuple[int, int, int], theirs: dict[str, dict], args: argparse.Namespace
+) -> list[str]:
+    batch, size, subdivisions = case
+    vertices, faces, camera = random_bodies(batch, size, args.seed)
+    for _ in range(subdivisions):
+        vertices, faces = subdivided(vertices, faces)
+    vertices, camera = vertices.to(args.device), camera.to(args.device, vertices.dtype)
+    count = batch if args.device.startswith('cuda') else 1
+    first = PerspectiveCamera(camera.focal_length[:count], camera.principal_point[:count])
+    ours = ContourSilhouette(faces, (size, size), supersampling=args.supersampling)
+    sides: dict[str, Callable[[], None]] = {
+        'ours': step(ours.to(args.device), vertices, camera, args.seed)
+    }
+    for name, setting in theirs.items():
+        renderer = PyTorch3DSilhouette(faces, (size, size), **setting).to(args.device)
+        check_outline(ours, renderer, vertices[:count], first)
+        sides[name] = step(renderer, vertices[:count], first, args.seed)
+    rounds = args.rounds
+    if not theirs and batch * size * size < 2e6:
+        rounds *= 4
+    elif theirs and count == 1:
+        rounds = max(2, rounds // 2)  # PyTorch3D takes many seconds on a CPU
+    found = interleaved(sides, rounds)
+    record.timings(f'{batch} images of {size}x{size}, {vertices.shape[1]} vertices', found)
+    per_image = {name: time.median / (batch if name == 'ours' else count)
+                 for name, time in found.items()}  # fmt: skip
+    name = next(iter(theirs), None)
+    if name is not None and case == (BATCH, SIZE, SUBDIVISIONS):
+        ratio = per_image[name] / per_image['ours']
+        wanted = MARKS['cuda' if args.device.startswith('cuda') else 'cpu']
+        record.mark(
+            "an image, times faster than PyTorch3D's (authors' setting)",
+            f'at least {wanted:,}',
+            f'{ratio:,.0f}',
+            ratio >= wanted,
+        )
+    if case == (BATCH, SIZE, SUBDIVISIONS) and not args.device.startswith('cuda'):
+        record.mark(
+            'an image of 224x224, batch 16',
+            'at most 2 ms',
+            seconds(per_image['ours']),
+            per_image['ours'] <= 2e-3,
+        )
+    return [str(batch), f'{size}x{size}', f'{vertices.shape[1]:,}',
+            *(seconds(value) for value in per_image.values())]  # fmt: skip
+
+
+def step(
+    renderer: SilhouetteRenderer, vertices: Tensor, camera: PerspectiveCamera, seed: int
+) -> Callable[[], None]:
+    """Draw, and take the gradient with respect to the vertices."""
+    vertices = vertices.clone().requires_grad_()
+    generator = torch.Generator().manual_seed(seed)
+    upstream = torch.rand(len(vertices), *renderer.image_size, generator=generator)
+    upstream = upstream.to(vertices.device)
+
+    def run() -> None:
+        torch.autograd.grad(renderer(vertices, camera), vertices, upstream)
+
+    return run
+
+
+def check_outline(
+    ours: ContourSilhouette,
+    theirs: PyTorch3DSilhouette,
+    vertices: Tensor,
+    camera: PerspectiveCamera,
+) -> None:
+    """Both draw the same body: full pixels have their centre covered, empty ones have not.
+
+    Raises:
+        AssertionError: they do not.
+    """
+    with torch.no_grad():
+        coverage, covered = ours(vertices, camera), theirs.covered(vertices, camera)
+    wrong = int((~covered & (coverage > 1 - 1e-4)).sum() + (covered & (coverage < 1e-4)).sum())
+    if wrong > 1e-4 * covered.sum():
+        raise AssertionError(f'the outlines differ in {wrong} pixels')
 
 
 def random_bodies(batch: int, size: int, seed: int) -> tuple[Tensor, Tensor, PerspectiveCamera]:
@@ -68,41 +176,111 @@ def random_bodies(batch: int, size: int, seed: int) -> tuple[Tensor, Tensor, Per
             transl=torch.zeros(batch, 3),
         ).vertices
     vertices = vertices - vertices.mean(1, keepdim=True) + torch.tensor([0.0, 0.0, 5.0])
+    return vertices, body.faces_tensor, crop_around(vertices, size)
+
+
+def crop_around(vertices: Tensor, size: int) -> PerspectiveCamera:
     camera = PerspectiveCamera([[1145.0, 1145.0]], [[0.0, 0.0]])
     pixels = camera.project(vertices)
     low, high = pixels.amin(1), pixels.amax(1)
     half = 0.55 * (high - low).amax(1, keepdim=True)
     middle = (low + high) / 2
-    boxes = torch.cat([middle - half, middle + half], 1)
-    return vertices, body.faces_tensor, camera.crop(boxes, (size, size))
+    return camera.crop(torch.cat([middle - half, middle + half], 1), (size, size))
 
 
-def timed(step: Callable[[], None], repeat: int, device: str) -> tuple[float, float]:
-    """Median wall-clock and CPU milliseconds of a step, after warming up."""
-    for _ in range(3):
-        step()
-    walls, cpus = [], []
-    for _ in range(repeat):
-        wall, cpu = time.perf_counter(), time.process_time()
-        step()
-        if device.startswith('cuda'):
-            torch.cuda.synchronize()
-        walls.append((time.perf_counter() - wall) * 1e3)
-        cpus.append((time.process_time() - cpu) * 1e3)
-    return statistics.median(walls), statistics.median(cpus)
+def subdivided(vertices: Tensor, faces: Tensor) -> tuple[Tensor, Tensor]:
+    """Each triangle as four, by the middles of its sides."""
+    corners = faces.numpy()
+    sides = np.sort(corners[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1)
+    edges, which = np.unique(sides, axis=0, return_inverse=True)
+    a, b, c = corners.T
+    ab, bc, ca = (which.reshape(-1, 3) + vertices.shape[1]).T
+    new = [(a, ab, ca), (ab, b, bc), (ca, bc, c), (ab, bc, ca)]
+    middles = vertices[:, edges].mean(2)
+    return torch.cat([vertices, middles], 1), torch.from_numpy(
+        np.concatenate([np.stack(face, 1) for face in new])
+    )
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-    parser.add_argument('--batch', type=int, default=16)
-    parser.add_argument('--size', type=int, default=224)
-    parser.add_argument('--supersampling', type=int, default=2)
-    parser.add_argument('--device', default='cpu')
-    parser.add_argument('--dtype', choices=['float32', 'float64'], default='float32')
-    parser.add_argument('--threads', type=int, default=0, help="torch's threads; 0: its default")
-    parser.add_argument('--repeat', type=int, default=30)
-    parser.add_argument('--seed', type=int, default=0)
-    return parser.parse_args()
+def worth(theirs: dict[str, dict], args: argparse.Namespace) -> list[list[str]]:
+    """Refine the same perturbed fits to the same masks with each renderer."""
+    body, regressor = free_body(), JointRegressor.load('free_body_h36m')
+    generator = torch.Generator().manual_seed(args.seed)
+    normal = partial(torch.randn, generator=generator)
+    count = args.worth_frames
+    truth = dict(
+        global_orient=torch.tensor([torch.pi, 0.0, 0.0]) + 0.3 * normal(count, 3),
+        body_pose=0.2 * normal(count, 69),
+        betas=normal(count, 10),
+        transl=torch.tensor([[0.0, 0.0, 5.0]]).expand(count, 3).clone(),
+    )
+    init = dict(
+        global_orient=truth['global_orient'] + 0.1 * normal(count, 3),
+        body_pose=truth['body_pose'] + 0.15 * normal(count, 69),
+        betas=0.3 * truth['betas'],
+        transl=truth['transl'].clone(),
+    )
+    with torch.no_grad():
+        vertices = body(**truth).vertices
+        joints = regressor(vertices)
+        camera = crop_around(vertices, SIZE)
+        mask = ContourSilhouette(body.faces, (SIZE, SIZE), supersampling=4)(vertices, camera)
+        observed = Observations(
+            keypoints_3d=joints,
+            keypoints_3d_weight=torch.ones(joints.shape[:2]),
+            keypoints_2d=camera.project(joints),
+            keypoints_2d_weight=torch.ones(joints.shape[:2]),
+            camera=camera,
+            mask=mask,
+        )
+    energy = FitEnergy(
+        terms=dict(
+            joint_3d=dict(scale=1.0),
+            joint_2d=dict(scale=1.0),
+            silhouette=dict(scale=10.0),
+            adv_pose=False,
+            adv_shape=False,
+        )
+    )
+    judge = ContourSilhouette(body.faces, (SIZE, SIZE))
+    renderers: dict[str, SilhouetteRenderer | None] = {'none (before)': None, 'ours': judge}
+    for name, setting in theirs.items():
+        renderers[name] = PyTorch3DSilhouette(body.faces, (SIZE, SIZE), **setting)
+    rows = []
+    for name, renderer in renderers.items():
+        fits, took = init, None
+        if renderer is not None:
+            refiner = FitRefiner(
+                body, regressor, renderer, energy, lr_mult=dict(betas=3.0, transl=0.3)
+            )
+            box: list[dict[str, Tensor]] = []
+            took = interleaved(
+                {name: lambda r=refiner, b=box: b.append(r.refine(init, observed).refined)},
+                1,
+                warm_up=0,
+            )[name]
+            fits = box[0]
+        rows.append(_reached(name, fits, vertices, mask, camera, judge, took, count))
+    return rows
+
+
+def _reached(
+    name: str,
+    fits: dict[str, Tensor],
+    vertices: Tensor,
+    mask: Tensor,
+    camera: PerspectiveCamera,
+    judge: ContourSilhouette,
+    took: Timing | None,
+    count: int,
+) -> list[str]:
+    with torch.no_grad():
+        found = free_body()(**fits).vertices
+        drawn = judge(found, camera)
+    iou = (torch.minimum(drawn, mask).sum((1, 2)) / torch.maximum(drawn, mask).sum((1, 2))).mean()
+    error = 1000 * (found - vertices).norm(dim=-1).mean()
+    each = seconds(took.median / 100 / count) if took else ''
+    return [name, f'{iou:.3f}', f'{error:.1f}', each]
 
 
 if __name__ == '__main__':
