@@ -16,7 +16,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 import mmjrr  # noqa: F401
-from mmjrr.registry import DATA_SAMPLERS, DATASETS, HOOKS, LOOPS, METRICS, MODELS
+from mmjrr.registry import DATA_SAMPLERS, DATASETS, HOOKS, LOOPS, METRICS, MODELS, RENDERERS
 
 ROOT = Path(__file__).resolve().parents[1]
 #: Of those that detect people: tests/test_segmentation/test_configs.py.
@@ -147,6 +147,9 @@ def check_refinement(cfg: Config) -> None:
             # Masks and silhouettes are compared pixel by pixel.
             crop = cfg.train_dataloader.dataset.get('crop_size', (224, 224))
             assert tuple(hook.renderer.image_size) == tuple(crop)
+            if hook.renderer.type == 'PyTorch3DSilhouette':
+                check_arguments(RENDERERS, hook.renderer, faces=[])
+                pytest.importorskip('pytorch3d', reason='PyTorch3D is not installed')
         HOOKS.build(hook)
 
 
@@ -160,8 +163,9 @@ def check_evaluation(cfg: Config) -> None:
     METRICS.build(evaluator)
 
 
-def check_arguments(registry, cfg) -> None:
-    arguments = {key: value for key, value in cfg.items() if key != 'type'}
+def check_arguments(registry, cfg, **given) -> None:
+    """Those of the config, and ``given`` by whoever builds it, are arguments of the component."""
+    arguments = {key: value for key, value in cfg.items() if key != 'type'} | given
     inspect.signature(registry.get(cfg.type)).bind(**arguments)
 
 
