@@ -36,6 +36,7 @@ model = dict(
             fc_out_channels=256,
             num_classes=1,
             norm_cfg=NORM,
+            loss_bbox=dict(type='L1Loss', loss_weight=3.0),
         ),
         mask_roi_extractor=dict(
             out_channels=CHANNELS, roi_layer=dict(output_size=20, sampling_ratio=2)
@@ -77,8 +78,6 @@ train_dataloader = dict(
             dict(type='LoadImageFromFile'),
             dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
             dict(type='Resize', scale=SIZE, keep_ratio=True),
-            # A third of the pixels, so three times as many views in the same time.
-            dict(type='RandomCrop', crop_size=(192, 192)),
             dict(type='RandomFlip', prob=0.5),
             dict(type='PhotoMetricDistortion'),
             dict(type='PackDetInputs'),
@@ -112,7 +111,7 @@ test_evaluator = dict(
 )
 test_cfg = dict(type='TestLoop')
 
-ITERATIONS = 700
+ITERATIONS = 400
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=ITERATIONS)
 optim_wrapper = dict(
     optimizer=dict(type='AdamW', lr=2e-3, weight_decay=0.01),
@@ -127,7 +126,7 @@ custom_hooks = [dict(type='mmjrr.SaveWeightsHook')]
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),
-    checkpoint=dict(type='CheckpointHook', interval=ITERATIONS, by_epoch=False),
+    checkpoint=dict(type='CheckpointHook', interval=100, by_epoch=False),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     param_scheduler=dict(type='ParamSchedulerHook'),
     runtime_info=dict(type='RuntimeInfoHook'),
