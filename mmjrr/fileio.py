@@ -13,7 +13,7 @@ import zipfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -139,6 +139,31 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         raise DataError(f'{path}: not readable as JSON, truncated perhaps ({error})') from error
 
 
+def read_note(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """What a JSON file, written by a run before, notes; nothing, if it cannot be read."""
+    try:
+        found = json.loads(Path(path).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def as_text(where: str, array: np.ndarray) -> np.ndarray:
+    """An array of text or of bytes as one of text; another as it is.
+
+    Raises:
+        DataError: not all in it is text.
+    """
+    try:
+        if array.dtype.kind == 'S':
+            array = np.char.decode(array, 'utf-8')
+        if array.dtype.kind == 'U':
+            ''.join(array.ravel().tolist()).encode()  # lone surrogates are not
+    except ValueError as error:
+        raise DataError(f'{where}: not text ({error})') from error
+    return array
+
+
 def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
@@ -150,8 +175,8 @@ def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 class LimitedReader:
     """A file that refuses to give more than ``most`` bytes: for what a small file unpacks to."""
 
-    def __init__(self, file: BinaryIO, most: int, where: str) -> None:
-        self.file, self.left, self.where = file, most, where
+    def __init__(self, file: Any, most: int, where: str) -> None:
+        self.file, self.left, self.most, self.where = file, most, most, where
 
     def read(self, size: int = -1) -> bytes:
         most = self.left + 1
@@ -163,7 +188,7 @@ class LimitedReader:
     def _counted(self, data: bytes) -> bytes:
         self.left -= len(data)
         if self.left < 0:
-            raise DataError(f'{self.where}: unpacks to more than {MOST_EXPANSION} times its size')
+            raise DataError(f'{self.where}: unpacks to more than {self.most} bytes')
         return data
 
     def __enter__(self) -> LimitedReader:

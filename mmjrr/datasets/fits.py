@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mmjrr.errors import DataError
-from mmjrr.fileio import atomic_write, read_npz
+from mmjrr.fileio import as_text, atomic_write, read_npz
 
 #: Fields of a fits file and the shape of one frame; ``None`` stands for any number.
 _SHAPES: dict[str, tuple[int | None, ...]] = {
@@ -122,13 +122,7 @@ def image_names(path: Path, names: np.ndarray) -> np.ndarray:  # (N,) str
     Raises:
         DataError: they are something else.
     """
-    try:
-        if names.dtype.kind == 'S':
-            names = np.char.decode(names, 'utf-8')
-        if names.dtype.kind == 'U':
-            ''.join(names.ravel().tolist()).encode()  # not everything in such an array is text
-    except ValueError as error:
-        raise DataError(f'{path}: imgname: not text ({error})') from error
+    names = as_text(f'{path}: imgname', names)
     if names.dtype.kind != 'U' or names.ndim != 1:
         raise DataError(
             f'{path}: imgname: found {names.dtype} of shape {names.shape}, expected (N,) strings'

@@ -25,7 +25,7 @@ from mmjrr.datasets.image_names import (
 )
 from mmjrr.datasets.masks import Masks, area_average_crop
 from mmjrr.datasets.sequences import consecutive
-from mmjrr.datasets.transforms import ROWS_SLACK
+from mmjrr.datasets.transforms import PIXELS_PER_SCALE, ROWS_SLACK
 from mmjrr.errors import DataError
 from mmjrr.fileio import read_npz
 from mmjrr.joints import H36M_BONES, H36M_JOINTS_MMPOSE, reorder_index, swap_sides
@@ -33,8 +33,6 @@ from mmjrr.registry import DATASETS, TRANSFORMS
 from mmjrr.rendering.cameras import PerspectiveCamera, crop_weak_perspective_to_transl
 
 _PARAMETERS = ('global_orient', 'body_pose', 'betas', 'transl')
-#: A box of MMPose's annotation is a square with this side at scale 1.
-_PIXELS_PER_SCALE = 200.0
 #: Pixels beyond which no box reaches.
 _WIDEST = 1e6
 #: No person of H36M stands so far (metres) from a camera; millimetres do.
@@ -356,7 +354,7 @@ class H36MFitsDataset(Dataset):
                 f'{path}: scale: found {self._scale.min()} at '
                 f'{self.imgname(int(np.argmin(self._scale)))}, expected positive numbers'
             )
-        for name, value in dict(center=self._center, scale=self._scale * _PIXELS_PER_SCALE).items():
+        for name, value in dict(center=self._center, scale=self._scale * PIXELS_PER_SCALE).items():
             if np.abs(value).max(initial=0) > _WIDEST:
                 raise DataError(
                     f'{path}: {name}: found {np.abs(value).max():.3g} pixels, expected at most '
@@ -514,7 +512,7 @@ class H36MFitsDataset(Dataset):
             return crop_weak_perspective_to_transl(
                 _tensor(fits['camera'][rows]),
                 _tensor(center),
-                _tensor(scale) * _PIXELS_PER_SCALE,
+                _tensor(scale) * PIXELS_PER_SCALE,
                 self._intrinsics(indices),
             ).numpy()
         except ValueError as error:
@@ -658,7 +656,7 @@ def _boxes(
 ) -> np.ndarray:  # (N, 4), x0, y0, x1, y1
     """The annotation's square boxes, widened to the crop's aspect ratio."""
     height, width = crop_size
-    side = (scale * _PIXELS_PER_SCALE * padding)[:, None]
+    side = (scale * PIXELS_PER_SCALE * padding)[:, None]
     extent = side * np.array([max(width / height, 1.0), max(height / width, 1.0)])
     return np.concatenate([center - extent / 2, center + extent / 2], 1)
 

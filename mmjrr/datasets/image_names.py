@@ -11,6 +11,9 @@ from mmjrr.errors import DataError
 
 _SEQUENCE = re.compile(r'(S\d+)_([A-Za-z]+)(?:_(\d+))?\.(\d+)')
 
+#: Who is trained on and who is tested on.
+SPLITS: dict[str, tuple[str, ...]] = dict(train=('S1', 'S5', 'S6', 'S7', 'S8'), test=('S9', 'S11'))
+
 #: H36M's files name two actions differently for different subjects; reports use one name.
 ACTION_ALIASES = {
     'TakingPhoto': 'Photo',

@@ -21,6 +21,13 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 #: Rows by which an image may differ from the camera file: of S7's and S8's images of camera
 #: 55011271 one has 1002 rows and one 1000, while the camera file says 1000 for both.
 ROWS_SLACK = 2
+#: A box of MMPose's annotation is a square with this side at scale 1.
+PIXELS_PER_SCALE = 200.0
+
+
+def is_size(found: Sequence[int], expected: Sequence[int]) -> bool:  # (h, w) both
+    """Whether an image has the size that the camera file says, but for :data:`ROWS_SLACK`."""
+    return abs(found[0] - expected[0]) <= ROWS_SLACK and found[1] == expected[1]
 
 
 @TRANSFORMS.register_module()
@@ -41,7 +48,7 @@ class LoadImage:
         expected = sample.get('img_shape')
         if expected is None:
             sample.set_metainfo(dict(img_shape=(height, width)))
-        elif abs(height - expected[0]) > ROWS_SLACK or width != expected[1]:
+        elif not is_size((height, width), expected):
             raise DataError(
                 f'{sample.img_path}: found size {(height, width)} (h, w), expected '
                 f'{tuple(expected)}'

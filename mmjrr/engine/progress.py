@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from typing import TypeVar
 
+from mmengine.logging import print_log
+
 Item = TypeVar('Item')
 
 #: Seconds after which it is said first; then at intervals that double up to the second.
 AFTER, EVERY = 5.0, 60.0
+
+
+def log_line(line: str) -> None:
+    """To the running experiment's logger, as MMEngine's own components do."""
+    print_log(line, logger='current', level=logging.INFO)
 
 
 class Progress:
@@ -19,12 +27,16 @@ class Progress:
     Args:
         total: How much there is to do.
         what: What is counted.
-        log: What takes the lines.
+        log: What takes the lines. Defaults to the running experiment's logger.
         start: When the work began, by ``time.monotonic()``. Defaults to now.
     """
 
     def __init__(
-        self, total: int, what: str, log: Callable[[str], None], start: float | None = None
+        self,
+        total: int,
+        what: str,
+        log: Callable[[str], None] = log_line,
+        start: float | None = None,
     ) -> None:
         self.total, self.what, self.log = total, what, log
         self.start = self.shown = time.monotonic() if start is None else start
@@ -41,7 +53,7 @@ class Progress:
 
 
 def with_progress(
-    items: Iterable[Item], total: int, what: str, log: Callable[[str], None]
+    items: Iterable[Item], total: int, what: str, log: Callable[[str], None] = log_line
 ) -> Iterator[Item]:
     """The items, with the lines of :class:`Progress`."""
     progress = Progress(total, what, log)

@@ -12,6 +12,7 @@ import torch
 
 from mmjrr.body_models.rotations import matrix_to_axis_angle, rot6d_to_matrix
 from mmjrr.errors import DataError
+from mmjrr.fileio import as_text
 
 from .prediction_files import load_results
 from .predictions_layouts import BODY_FIELDS, FIELDS, LAYOUTS, Keys, describe, follow, recognise
@@ -187,7 +188,7 @@ def _value(source: Path, field: str, value: Any) -> np.ndarray:
     except ValueError as error:
         raise DataError(f'{source}: {field}: is ragged ({error})') from error
     if field == 'imgname':
-        array = _text(source, array)
+        array = as_text(f'{source}: {field}', array)
         kinds, wanted = 'U', 'text'
     else:
         kinds, wanted = 'fiub', 'numbers'
@@ -196,16 +197,6 @@ def _value(source: Path, field: str, value: Any) -> np.ndarray:
     if field == 'imgname':
         return array
     return array.astype(np.int64 if field in ('frame', 'lost') else np.float32, copy=False)
-
-
-def _text(source: Path, array: np.ndarray) -> np.ndarray:
-    try:
-        array = np.char.decode(array, 'utf-8') if array.dtype.kind == 'S' else array
-        if array.dtype.kind == 'U':
-            ''.join(array.ravel().tolist()).encode()  # not everything in such an array is text
-    except ValueError as error:
-        raise DataError(f'{source}: imgname: not text ({error})') from error
-    return array
 
 
 # -- shapes --------------------------------------------------------------------------------------

@@ -15,8 +15,14 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmjrr.datasets.converters.command_line import run
-from mmjrr.datasets.converters.h36m_release import SPLITS, VIDEO_FPS, ReleaseConversion
+from mmjrr.datasets.converters.command_line import (
+    add_common_arguments,
+    add_subjects,
+    print_config,
+    report,
+    run,
+)
+from mmjrr.datasets.converters.h36m_release import VIDEO_FPS, ReleaseConversion
 
 
 def main() -> None:
@@ -24,18 +30,13 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('root', type=Path, help='folder of the release')
-    parser.add_argument('--out', type=Path, required=True, help='folder of the data set to write')
+    add_common_arguments(parser)
     parser.add_argument(
         '--metadata',
         type=Path,
         help="metadata.xml of the release's code, also in h36m-fetch (default: the one in root)",
     )
-    parser.add_argument(
-        '--subjects',
-        nargs='+',
-        default=[subject for subjects in SPLITS.values() for subject in subjects],
-        help='subjects to convert (default: all seven)',
-    )
+    add_subjects(parser)
     parser.add_argument(
         '--fps',
         type=int,
@@ -50,22 +51,9 @@ def main() -> None:
         'under --out)',
     )
     parser.add_argument(
-        '--on-error',
-        choices=['raise', 'exclude'],
-        default='raise',
-        help='stop at what is wrong, or leave it out, counted and listed (default: %(default)s)',
-    )
-    parser.add_argument(
         '--every-image',
         action='store_true',
         help="look at every image's size in the end, not at one of each video",
-    )
-    parser.add_argument(
-        '--tolerance-px',
-        type=float,
-        default=2.0,
-        help='mean distance of projected 3D joints from 2D joints of a frame that is let pass '
-        '(default: %(default)s)',
     )
     args = parser.parse_args()
     convert = ReleaseConversion(
@@ -81,15 +69,8 @@ def main() -> None:
         tolerance_px=args.tolerance_px,
     )
     for split, result in convert.run().items():
-        print(f'{split}:\n{result["check"].table()}')
-        for reason, count in result['left_out'].items():
-            print(f'left out: {count}: {reason} (listed in {result["file"].with_suffix(".json")})')
-        ann_file = result['file'].relative_to(args.out)
-        print(
-            f'{result["frames"]} frames are in {result["file"]}\n'
-            f"in a config: dict(type='H36MFitsDataset', data_root={str(args.out)!r}, "
-            f'ann_file={str(ann_file)!r})'
-        )
+        print(f'{split}:')
+        print_config(report(args.out, result['file'], result))
 
 
 if __name__ == '__main__':

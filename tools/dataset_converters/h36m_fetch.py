@@ -16,14 +16,14 @@ from pathlib import Path
 
 from mmjrr.datasets.converters.command_line import (
     add_arguments,
+    add_subjects,
     conversion,
     convert_and_report,
     run,
 )
 from mmjrr.datasets.converters.h36m_fetch import find_h36m_fetch, read_h36m_fetch
 from mmjrr.datasets.converters.metadata import read_metadata
-
-SPLITS = dict(train=['S1', 'S5', 'S6', 'S7', 'S8'], test=['S9', 'S11'])
+from mmjrr.datasets.image_names import SPLITS
 
 
 def main() -> None:
@@ -32,12 +32,7 @@ def main() -> None:
     )
     parser.add_argument('root', type=Path, help="h36m-fetch's folder, or its processed")
     add_arguments(parser)
-    parser.add_argument(
-        '--subjects',
-        nargs='+',
-        default=[subject for subjects in SPLITS.values() for subject in subjects],
-        help='subjects to convert (default: all seven)',
-    )
+    add_subjects(parser)
     parser.add_argument('--no-images', action='store_true', help='write annotations alone')
     args = parser.parse_args()
     root = args.root.resolve()

@@ -10,44 +10,10 @@ about the pelvis, are placed before the camera by the 2D joints. --image-root li
 
 from __future__ import annotations
 
-import argparse
 import sys
-from pathlib import Path
 
-from mmjrr.datasets.converters.command_line import (
-    add_arguments,
-    conversion,
-    convert_and_report,
-    run,
-)
+from mmjrr.datasets.converters.command_line import convert_files, run
 from mmjrr.datasets.converters.human_data import read_human_data
 
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('files', nargs='+', type=Path, help='HumanData files')
-    add_arguments(parser)
-    parser.add_argument(
-        '--image-root', type=Path, help="folder under which the files' image names lie"
-    )
-    parser.add_argument(
-        '--without-cameras',
-        action='store_true',
-        help='leave 3D joints about the pelvis, for evaluation alone',
-    )
-    args = parser.parse_args()
-    for path in args.files:
-        convert = conversion(
-            args,
-            ann_file=f'annotation_body3d/human_data/{path.stem}.npz',
-            fits_file=f'fits/human_data_{path.stem}.npz',
-            image_root=args.image_root,
-            without_cameras=args.without_cameras,
-        )
-        convert_and_report(convert, read_human_data(path))
-
-
 if __name__ == '__main__':
-    sys.exit(run(main))
+    sys.exit(run(lambda: convert_files(__doc__, 'HumanData files', 'human_data', read_human_data)))

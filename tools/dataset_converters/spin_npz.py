@@ -13,44 +13,10 @@ extracts each of them one video frame late (20 ms).
 
 from __future__ import annotations
 
-import argparse
 import sys
-from pathlib import Path
 
-from mmjrr.datasets.converters.command_line import (
-    add_arguments,
-    conversion,
-    convert_and_report,
-    run,
-)
+from mmjrr.datasets.converters.command_line import convert_files, run
 from mmjrr.datasets.converters.spin import read_spin
 
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('files', nargs='+', type=Path, help="npz files of SPIN's layout")
-    add_arguments(parser)
-    parser.add_argument(
-        '--image-root', type=Path, help="folder under which the files' image names lie"
-    )
-    parser.add_argument(
-        '--without-cameras',
-        action='store_true',
-        help='leave 3D joints about the pelvis, for evaluation alone',
-    )
-    args = parser.parse_args()
-    for path in args.files:
-        convert = conversion(
-            args,
-            ann_file=f'annotation_body3d/spin/{path.stem}.npz',
-            fits_file=f'fits/spin_{path.stem}.npz',
-            image_root=args.image_root,
-            without_cameras=args.without_cameras,
-        )
-        convert_and_report(convert, read_spin(path))
-
-
 if __name__ == '__main__':
-    sys.exit(run(main))
+    sys.exit(run(lambda: convert_files(__doc__, "npz files of SPIN's layout", 'spin', read_spin)))

@@ -14,7 +14,7 @@ import torch
 
 from mmjrr.datasets.cameras_file import CameraParameters
 from mmjrr.datasets.image_names import image_key, parse_image_name
-from mmjrr.datasets.transforms import ROWS_SLACK
+from mmjrr.datasets.transforms import PIXELS_PER_SCALE, is_size
 from mmjrr.errors import DataError
 from mmjrr.fileio import atomic_write
 from mmjrr.joints import H36M_BONES, H36M_JOINTS_MMPOSE, reorder_index, swap_sides
@@ -22,10 +22,10 @@ from mmjrr.rendering.cameras import PerspectiveCamera
 
 #: By how much a box is wider than the joints' own, in MMPose's files.
 _BOX_PADDING = 1.2
-#: A box of MMPose's annotation is a square with this side at scale 1.
-_PIXELS_PER_SCALE = 200.0
 #: Metres: of a person's pelvis from the camera, and of a thigh. Millimetres are beyond.
-_FARTHEST, _LONGEST = 100.0, 5.0
+_FARTHEST, LONGEST_THIGH = 100.0, 5.0
+#: No person of H36M stands nearer than so many millimetres to a camera; metres do.
+_NEAREST = 200.0
 #: Rows projected at once.
 _CHUNK = 4096
 
@@ -95,7 +95,7 @@ def boxes_of_joints(part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # (N, 1
     used = part[..., 2:] > 0
     low = np.where(used, part[..., :2], np.inf).min(1)
     high = np.where(used, part[..., :2], -np.inf).max(1)
-    return (low + high) / 2, _BOX_PADDING * (high - low).max(1) / _PIXELS_PER_SCALE
+    return (low + high) / 2, _BOX_PADDING * (high - low).max(1) / PIXELS_PER_SCALE
 
 
 def save_cameras(path: str | Path, cameras: Mapping[tuple[str, str], CameraParameters]) -> None:
@@ -116,6 +116,42 @@ def save_cameras(path: str | Path, cameras: Mapping[tuple[str, str], CameraParam
     }
     with atomic_write(path) as temporary:
         temporary.write_bytes(pickle.dumps(content, protocol=4))
+
+
+def first_difference(
+    there: Mapping[tuple[str, str], CameraParameters],
+    given: Mapping[tuple[str, str], CameraParameters],
+    fields_compared: Sequence[str],
+) -> tuple[tuple[str, str], str] | None:
+    """The first camera that both have, and its field, in which they differ beyond rounding."""
+    for key in sorted(there.keys() & given.keys()):
+        for name in fields_compared:
+            if not np.allclose(getattr(there[key], name), getattr(given[key], name), 1e-5):
+                return key, name
+    return None
+
+
+def metres(where: str, joints: np.ndarray) -> np.ndarray:  # (N, J, 3) millimetres, pelvis first
+    """Joints before a camera in metres.
+
+    Raises:
+        DataError: they look like metres already.
+    """
+    if len(joints):
+        depth = np.nanmedian(joints[:, 0, 2])
+        if abs(depth) < _NEAREST:
+            raise DataError(
+                f'{where}: the pelvis has depth {depth:.1f}, expected millimetres, above '
+                f'{_NEAREST:.0f}; these look like metres'
+            )
+    return joints / 1000
+
+
+def thighs(S: np.ndarray) -> np.ndarray:  # (N, 17, 4) -> (N,)
+    """Length of the left thigh; NaN where one of its ends is not labelled."""
+    hip, knee = (H36M_JOINTS_MMPOSE.index(f'left_{joint}') for joint in ('hip', 'knee'))
+    length = np.linalg.norm(S[:, hip, :3] - S[:, knee, :3], axis=-1)
+    return np.where((S[:, [hip, knee], 3] > 0).all(1), length, np.nan)
 
 
 # ---------------------------------------------------------------------- checking
@@ -235,15 +271,37 @@ def check_annotations(
     return check
 
 
+def exclude_bad(
+    annotations: Annotations, left_out: dict[str, list[str]], *args: Any, **options: Any
+) -> tuple[np.ndarray, AnnotationCheck]:
+    """Check, leave out what is bad, and check the rest, until nothing is.
+
+    Takes what :func:`check_annotations` takes; names that are left out go into ``left_out``, by
+    problem. With ``on_error='raise'`` nothing is left out.
+
+    Returns:
+        Rows that are kept (indices), and the check of these.
+
+    Raises:
+        DataError: as :func:`check_annotations` does, or no row is left.
+    """
+    rows = np.arange(len(annotations))
+    while len(rows):
+        check = check_annotations(annotations.keep(rows), *args, **options)
+        if not check.bad.any():
+            return rows, check
+        for problem, names in check.problems.items():
+            left_out.setdefault(problem, []).extend(names)
+        rows = rows[~check.bad]
+    raise DataError(f'annotations: no image is left: {list(left_out)}')
+
+
 def _check_metres(annotations: Annotations, check: AnnotationCheck) -> None:
-    hip, knee = (H36M_JOINTS_MMPOSE.index(f'left_{joint}') for joint in ('hip', 'knee'))
     S = annotations.S
-    thigh = np.linalg.norm(S[:, hip, :3] - S[:, knee, :3], axis=-1)
     far = (S[:, 0, 3] > 0) & (np.abs(S[:, 0, 2]) > _FARTHEST)
-    long = (S[:, [hip, knee], 3] > 0).all(1) & (thigh > _LONGEST)
     check.note(
         'S is not in metres; it looks like millimetres',
-        np.flatnonzero(far | long),
+        np.flatnonzero(far | (thighs(S) > LONGEST_THIGH)),
         annotations.imgname,
     )
 
@@ -358,6 +416,6 @@ def _problem_of_image(path: Path, camera: CameraParameters | None, look: bool) -
             width, height = image.size
     except (UnidentifiedImageError, OSError, ValueError):
         return 'not a readable image'
-    if camera is None or (width == camera.width and abs(height - camera.height) <= ROWS_SLACK):
+    if camera is None or is_size((height, width), (camera.height, camera.width)):
         return None
     return f'{width} x {height} pixels, {camera.width} x {camera.height} expected of the camera'

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from mmjrr.errors import DataError
-from mmjrr.fileio import atomic_write
+from mmjrr.fileio import LimitedReader, atomic_write, read_note
 
 #: Videos hardly shrink and annotations by a few times: what grows beyond is made to fill disks.
 MOST_GROWTH = 100
@@ -50,9 +50,9 @@ def unpack(archive: str | Path, folder: str | Path, wanted: Collection[str]) -> 
         raise FileNotFoundError(f'{archive}: no such file')
     asked = hashlib.sha256('\n'.join(sorted(wanted)).encode()).hexdigest()
     identity = dict(archive=archive.name, bytes=archive.stat().st_size, asked=asked)
-    done = _done(folder / _RECORD)
+    done = read_note(folder / _RECORD)
     if not (identity.items() <= done.items() and _all_there(folder, done.get('files'))):
-        if (_done(folder / f'.{_RECORD}')) != identity:  # what is there is of another archive
+        if (read_note(folder / f'.{_RECORD}')) != identity:  # what is there is of another archive
             with atomic_write(folder / f'.{_RECORD}') as temporary:
                 temporary.write_text(json.dumps(identity))
             fresh = True
@@ -64,14 +64,6 @@ def unpack(archive: str | Path, folder: str | Path, wanted: Collection[str]) -> 
             temporary.write_text(json.dumps(done, indent=1))
     return {**{name: done[name] for name in ('archive', 'bytes', 'sha256')},
             'files': len(done['files'])}  # fmt: skip
-
-
-def _done(record: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(record.read_text())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _all_there(folder: Path, files: Any) -> bool:
@@ -91,7 +83,7 @@ def _unpack(
         limit = max(MOST_GROWTH * archive.stat().st_size, _LEAST)
         try:
             with gzip.GzipFile(fileobj=hashed, mode='rb') as unzipped:  # type: ignore[call-overload]
-                content = _Limited(unzipped, limit, archive)
+                content = LimitedReader(unzipped, limit, str(archive))
                 with tarfile.open(  # type: ignore[call-overload]
                     fileobj=content, mode='r|', tarinfo=_Member
                 ) as tar:
@@ -179,21 +171,4 @@ class _Hashed:
     def read(self, size: int = -1) -> bytes:
         data = self.file.read(size)
         self.digest.update(data)
-        return data
-
-
-class _Limited:
-    """A file that gives no more than so many bytes."""
-
-    def __init__(self, file: gzip.GzipFile, most: int, archive: Path) -> None:
-        self.file, self.left, self.archive = file, most, archive
-
-    def read(self, size: int) -> bytes:
-        data = self.file.read(size)
-        self.left -= len(data)
-        if self.left < 0:
-            raise DataError(
-                f'{self.archive}: becomes over {MOST_GROWTH} times its size; expected videos or '
-                'annotations'
-            )
         return data

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from mmengine.logging import print_log
 
 from mmjrr.body_models import SMPL
 from mmjrr.datasets.cameras_file import CameraParameters
@@ -61,7 +59,7 @@ def place_joints(
     used = [cameras.get((name.subject, name.camera)) for name in map(parse_image_name, imgname)]
     known = np.flatnonzero([camera is not None for camera in used])
     placed[[row for row, camera in enumerate(used) if camera is None], :, :3] = np.nan
-    progress = Progress(len(known), 'frames placed', _log)
+    progress = Progress(len(known), 'frames placed')
     for start in range(0, len(known), _CHUNK):
         rows = known[start : start + _CHUNK]
         weight = np.minimum(placed[rows, :, 3], part[rows, :, 2])
@@ -92,7 +90,7 @@ def place_fits(
     skeleton = [SMPL_JOINTS.index(joint) for joint in LIMBS]
     labels = S[:, [H36M_JOINTS_MMPOSE.index(joint) for joint in LIMBS]]
     transl, distance = np.empty((len(pose), 3)), np.empty(len(pose))
-    progress = Progress(len(pose), 'fits placed', _log)
+    progress = Progress(len(pose), 'fits placed')
     for start in range(0, len(pose), _CHUNK):
         rows = slice(start, start + _CHUNK)
         turned = torch.from_numpy(np.asarray(pose[rows], dtype=np.float32))
@@ -120,7 +118,3 @@ def _perspective(cameras: Sequence[CameraParameters | None]) -> PerspectiveCamer
         np.stack([camera.principal_point for camera in known]),
         np.stack([camera.distortion for camera in known]),
     )
-
-
-def _log(line: str) -> None:
-    print_log(line, logger='current', level=logging.INFO)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,42 @@ from mmjrr.body_models import SMPL
 from mmjrr.datasets.cameras_file import CameraParameters, load_cameras
 from mmjrr.datasets.converters.metadata import read_metadata
 from mmjrr.datasets.converters.source import CAMERAS, Conversion, Source
+from mmjrr.datasets.image_names import SPLITS
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of every converter, that of the release too."""
+    parser.add_argument('--out', type=Path, required=True, help='folder of the data set to write')
+    parser.add_argument(
+        '--tolerance-px',
+        type=float,
+        default=2.0,
+        help='mean distance of projected 3D joints from 2D joints of a frame that is let pass '
+        '(default: %(default)s)',
+    )
+    parser.add_argument(
+        '--on-error',
+        choices=['raise', 'exclude'],
+        default='raise',
+        help='stop at what is wrong, or leave it out, counted and listed (default: %(default)s)',
+    )
+
+
+def add_subjects(parser: argparse.ArgumentParser) -> None:
+    """Of converters that read a folder for each subject."""
+    subjects = [subject for members in SPLITS.values() for subject in members]
+    parser.add_argument(
+        '--subjects',
+        nargs='+',
+        default=subjects,
+        choices=subjects,
+        help='subjects to convert (default: all seven)',
+    )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of every converter into MMPose's layout."""
-    parser.add_argument('--out', type=Path, required=True, help='folder of the data set to write')
+    """Arguments of every converter of others' files into MMPose's layout."""
+    add_common_arguments(parser)
     parser.add_argument(
         '--cameras',
         type=Path,
@@ -42,20 +73,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=['link', 'copy'],
         default='link',
         help='how images get their new names (default: %(default)s)',
-    )
-    parser.add_argument(
-        '--tolerance-px',
-        type=float,
-        default=2.0,
-        help='mean distance of projected 3D joints from 2D joints of a frame that is let pass '
-        '(default: %(default)s)',
-    )
-    parser.add_argument(
-        '--on-error',
-        choices=['raise', 'exclude'],
-        default='raise',
-        help='stop at rows that are wrong, or leave them out, counted and listed '
-        '(default: %(default)s)',
     )
 
 
@@ -91,15 +108,44 @@ def conversion(args: argparse.Namespace, ann_file: str, fits_file: str, **more: 
     )
 
 
+def convert_files(doc: str | None, what: str, layout: str, read: Callable[[Path], Source]) -> None:
+    """The command of a layout whose files each hold everything.
+
+    Args:
+        doc: the command's help.
+        what: the files, for that help.
+        layout: under which name results are written.
+        read: reads one file.
+    """
+    parser = argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('files', nargs='+', type=Path, help=what)
+    add_arguments(parser)
+    parser.add_argument(
+        '--image-root', type=Path, help="folder under which the files' image names lie"
+    )
+    parser.add_argument(
+        '--without-cameras',
+        action='store_true',
+        help='leave 3D joints about the pelvis, for evaluation alone',
+    )
+    args = parser.parse_args()
+    for path in args.files:
+        convert = conversion(
+            args,
+            ann_file=f'annotation_body3d/{layout}/{path.stem}.npz',
+            fits_file=f'fits/{layout}_{path.stem}.npz',
+            image_root=args.image_root,
+            without_cameras=args.without_cameras,
+        )
+        convert_and_report(convert, read(path))
+
+
 def convert_and_report(convert: Conversion, source: Source) -> None:
     """Convert, and say what is where and what to put into a config."""
     result = convert.run(source)
-    print(result['check'].table())
-    written = convert.out / convert.ann_file
-    print(f'{result["frames"]} frames are in {written}')
-    for reason, count in result['left_out'].items():
-        print(f'left out: {count}: {reason} (listed in {written.with_suffix(".json")})')
-    settings = [f'data_root={str(convert.out)!r}', f'ann_file={convert.ann_file!r}']
+    settings = report(convert.out, convert.out / convert.ann_file, result)
     if not (convert.out / CAMERAS).is_file():
         settings.append('camera_param_file=None')
     if result['fits']:
@@ -114,7 +160,21 @@ def convert_and_report(convert: Conversion, source: Source) -> None:
             settings.append(f'fits_file={convert.fits_file!r}')
     if result['about_pelvis']:
         print('3D joints are about the pelvis: they serve evaluation alone')
-    print(f'in a config: dict(type="H36MFitsDataset", {", ".join(settings)})')
+    print_config(settings)
+
+
+def report(out: Path, file: Path, result: Mapping[str, Any]) -> list[str]:
+    """Say what an annotation file holds and lacks; gives the settings that name it in a config."""
+    print(result['check'].table())
+    print(f'{result["frames"]} frames are in {file}')
+    for reason, count in result['left_out'].items():
+        print(f'left out: {count}: {reason} (listed in {file.with_suffix(".json")})')
+    return [f'data_root={str(out)!r}', f'ann_file={file.relative_to(out).as_posix()!r}']
+
+
+def print_config(settings: Sequence[str]) -> None:
+    """The line for a config."""
+    print(f"in a config: dict(type='H36MFitsDataset', {', '.join(settings)})")
 
 
 def run(main: Callable[[], None]) -> int:

@@ -12,14 +12,13 @@ numbers the takes; their names, of which H36M's image names are made, are in ``m
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mmengine.logging import print_log
 
+from mmjrr.datasets.converters.annotations import metres
 from mmjrr.datasets.converters.source import Source, numbers
 from mmjrr.engine.progress import with_progress
 from mmjrr.errors import DataError
@@ -36,8 +35,6 @@ _FIELDS: dict[str, tuple[int | None, ...]] = {
 }
 #: The longest take has some 6,000 frames in each of four cameras.
 _MOST_FRAMES = 1_000_000
-#: No person of H36M stands nearer than so many millimetres to a camera; metres do.
-_NEAREST = 200.0
 
 
 def find_h36m_fetch(root: str | Path, subjects: Sequence[str]) -> list[Path]:
@@ -80,7 +77,7 @@ def read_h36m_fetch(
     h5py = _h5py()
     parts: list[dict[str, np.ndarray]] = []
     unreadable: list[str] = []
-    for path in with_progress(files, len(files), 'files', _log):
+    for path in with_progress(files, len(files), 'files'):
         try:
             parts.append(_read(h5py, path, takes, root))
         except DataError as error:
@@ -121,19 +118,13 @@ def _read(
     }
     index = reorder_index(H36M_JOINTS_RELEASE, 'mmpose')
     joints, seen = value['pose/3d'][:, index], value['pose/2d'][:, index]
-    depth = joints[:, 0, 2]
-    if count and np.nanmedian(np.abs(depth)) < _NEAREST:
-        raise DataError(
-            f'{path}: pose/3d: the pelvis has depth {np.nanmedian(depth):.1f}, expected '
-            f'millimetres, above {_NEAREST:.0f}; these look like metres'
-        )
     files, imgname = _image_names(path, value, takes, root)
     ones = np.ones((count, len(index), 1))
     return dict(
         imgname=imgname,
         files=files,
         part=np.concatenate([seen, ones], -1),
-        S=np.concatenate([joints / 1000, ones], -1),
+        S=np.concatenate([metres(f'{path}: pose/3d', joints), ones], -1),
     )
 
 
@@ -194,7 +185,3 @@ def _h5py() -> Any:
             "annot.h5 is read with h5py, which is not installed: pip install 'h5py>=3'"
         ) from error
     return h5py
-
-
-def _log(line: str) -> None:
-    print_log(line, logger='current', level=logging.INFO)

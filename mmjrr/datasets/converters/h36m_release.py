@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import json
-import logging
 import os
 import re
 import threading
@@ -21,27 +20,27 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mmengine.logging import print_log
 
-from mmjrr.datasets.cameras_file import load_cameras
+from mmjrr.datasets.cameras_file import CameraParameters, load_cameras
 from mmjrr.datasets.converters.annotations import (
     AnnotationCheck,
     Annotations,
     boxes_of_joints,
     check_annotations,
+    exclude_bad,
+    first_difference,
+    metres,
     save_cameras,
 )
 from mmjrr.datasets.converters.archives import unpack
 from mmjrr.datasets.converters.metadata import Metadata, read_metadata
 from mmjrr.datasets.converters.source import CAMERAS
-from mmjrr.datasets.image_names import KNOWN_BAD_SEQUENCES
+from mmjrr.datasets.image_names import KNOWN_BAD_SEQUENCES, SPLITS
 from mmjrr.engine.progress import Progress
 from mmjrr.errors import DataError
-from mmjrr.fileio import MOST_EXPANSION, atomic_write, sha256, versions
+from mmjrr.fileio import MOST_EXPANSION, atomic_write, read_note, sha256, versions
 from mmjrr.joints import H36M_JOINTS_RELEASE, reorder_index
 
-#: Subjects of the two files that are written.
-SPLITS = dict(train=('S1', 'S5', 'S6', 'S7', 'S8'), test=('S9', 'S11'))
 #: Frames a second of the videos.
 VIDEO_FPS = 50
 #: Frames in others' files. ('train', 10): MMPose's and SPIN's h36m_train.npz. ('train', 50): what
@@ -59,8 +58,6 @@ _ALL = '1'
 _MOST_FRAMES = 100_000
 #: Bytes; 6,000 frames of doubles are 5 million.
 _LARGEST = 100_000_000
-#: No person stands nearer than so many millimetres to a camera; metres do.
-_NEAREST = 200.0
 _STATE = '.h36m_release'
 _SOURCE = 'Human3.6M release'
 _HINT = '\n--on-error exclude leaves out what is missing'
@@ -198,17 +195,20 @@ class ReleaseConversion:
         """What others made stays."""
         for split in SPLITS:
             file = self._file(split)
-            if file.exists() and _noted(file.with_suffix('.json')).get('source') != _SOURCE:
+            if file.exists() and read_note(file.with_suffix('.json')).get('source') != _SOURCE:
                 raise DataError(f'{file}: is not of this converter; choose another folder')
         file = self.out / CAMERAS
         there = load_cameras(file) if file.exists() else metadata.cameras
-        for key, camera in metadata.cameras.items():
-            for name, value in vars(camera).items():
-                if key not in there or not np.allclose(getattr(there[key], name), value, 1e-5):
-                    raise DataError(
-                        f'{file}: {name} of camera {key} differs from {self.metadata}; choose '
-                        'another folder'
-                    )
+        for key in metadata.cameras:
+            if key not in there:
+                raise DataError(f'{file}: lacks camera {key}; choose another folder')
+        differs = first_difference(there, metadata.cameras, list(CameraParameters.__annotations__))
+        if differs is not None:
+            key, name = differs
+            raise DataError(
+                f'{file}: {name} of camera {key} differs from {self.metadata}; choose another '
+                'folder'
+            )
 
     def _check_joints(
         self, joints: Mapping[Take, tuple[np.ndarray, np.ndarray]], metadata: Metadata
@@ -368,22 +368,17 @@ class ReleaseConversion:
     ) -> tuple[Annotations, AnnotationCheck]:
         """The rows with which nothing is wrong."""
         complete = set(SPLITS[split]) <= set(self.subjects)
-        while len(annotations):
-            check = check_annotations(
-                annotations,
-                metadata.cameras,
-                self.out / 'images',
-                every_image=self.every_image,
-                tolerance_px=self.tolerance_px,
-                published=PUBLISHED.get((split, self.fps)) if complete else None,
-                on_error=self.on_error,
-            )
-            if not check.bad.any():
-                return annotations, check
-            for problem, names in check.problems.items():
-                left_out.setdefault(problem, []).extend(names)
-            annotations = annotations.keep(~check.bad)
-        raise DataError(f'{self.root}: {split}: nothing is left: {list(left_out)}')
+        kept, check = exclude_bad(
+            annotations,
+            left_out,
+            metadata.cameras,
+            self.out / 'images',
+            every_image=self.every_image,
+            tolerance_px=self.tolerance_px,
+            published=PUBLISHED.get((split, self.fps)) if complete else None,
+            on_error=self.on_error,
+        )
+        return annotations.keep(kept), check
 
 
 def takes_of(metadata: Metadata, subjects: Iterable[str]) -> list[Take]:
@@ -466,14 +461,8 @@ def read_joints(
         raise DataError(
             f'{metric}: Pose: found {len(placed)} frames, expected {len(seen)}, as in {pixels}'
         )
-    depth = np.median(placed[:, 0, 2])
-    if abs(depth) < _NEAREST:
-        raise DataError(
-            f'{metric}: Pose: the pelvis has depth {depth:.1f}, expected millimetres, above '
-            f'{_NEAREST:.0f}; these look like metres'
-        )
     index = reorder_index(H36M_JOINTS_RELEASE, 'mmpose')
-    return seen[::step, index], placed[::step, index] / 1000
+    return seen[::step, index], metres(f'{metric}: Pose', placed)[::step, index]
 
 
 def read_pose(path: Path, axes: int) -> np.ndarray:  # (N, 32, axes)
@@ -621,25 +610,17 @@ def _identity(video: Path, count: int) -> dict[str, int]:
 
 def _known_length(record: Path, video: Path, count: int) -> int | None:
     """How many frames were found before, when as many were asked of the same video."""
-    noted = _noted(record)
+    noted = read_note(record)
     frames = noted.get('frames')
     known = isinstance(frames, int) and _identity(video, count).items() <= noted.items()
     return frames if known else None
-
-
-def _noted(file: Path) -> dict[str, Any]:
-    """What a JSON file holds; nothing, if it cannot be read."""
-    try:
-        found = json.loads(file.read_text())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _write_image(cv2: Any, path: Path, frame: np.ndarray) -> None:
     done, data = cv2.imencode('.jpg', frame)
     if not done:
         raise DataError(f'{path}: a frame of shape {frame.shape} cannot be written')
+    # Not atomic_write: waiting for the disk with each of 300,000 images takes longer than they do.
     part = path.with_name(f'.{path.name}.part')
     part.write_bytes(data.tobytes())
     os.replace(part, path)
@@ -687,7 +668,7 @@ class _Workers:
         self, function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]], what: str
     ) -> list[Any]:
         """``function(*task)`` of all, in their order; the first that fails ends it."""
-        progress = Progress(len(tasks), what, _log)
+        progress = Progress(len(tasks), what)
         if self._pool is None:
             results = []
             for done, task in enumerate(tasks, start=1):
@@ -711,7 +692,3 @@ def _end_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=wait, daemon=True).start()
-
-
-def _log(line: str) -> None:
-    print_log(line, logger='current', level=logging.INFO)

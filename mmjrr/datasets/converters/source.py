@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 from collections.abc import Mapping
@@ -11,16 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mmengine.logging import print_log
 
 from mmjrr.body_models import SMPL
 from mmjrr.datasets.cameras_file import CameraParameters, load_cameras
 from mmjrr.datasets.converters.annotations import (
+    LONGEST_THIGH,
     AnnotationCheck,
     Annotations,
     boxes_of_joints,
-    check_annotations,
+    exclude_bad,
+    first_difference,
     save_cameras,
+    thighs,
 )
 from mmjrr.datasets.converters.camera_frame import about_pelvis, place_fits, place_joints
 from mmjrr.datasets.fits import save_fits
@@ -28,11 +29,8 @@ from mmjrr.datasets.image_names import image_key, parse_image_name
 from mmjrr.engine.progress import with_progress
 from mmjrr.errors import DataError
 from mmjrr.fileio import atomic_write, sha256, versions
-from mmjrr.joints import H36M_JOINTS_MMPOSE
 
 CAMERAS = 'annotation_body3d/cameras.pkl'
-#: Metres; a thigh of millimetres is longer.
-_LONGEST_THIGH = 5.0
 #: Median distance of fits' limb joints from the labels (metres) beyond which they are of another
 #: frame of reference, or of other people.
 FARTHEST_FIT = 0.25
@@ -74,20 +72,16 @@ class Source:
                 f'{names[0]!r}; --on-error exclude leaves them out'
             )
         self.left_out.setdefault(reason, []).extend(names)
-        self.keep(~bad, reason)
+        self.keep(~bad)
+        if not len(self):
+            raise DataError(f'{self.path}: no image is left; the last: {reason}')
 
-    def keep(self, rows: np.ndarray, reason: str) -> None:  # (N,) bool
-        """Keep these rows alone, because of ``reason``.
-
-        Raises:
-            DataError: there is none.
-        """
+    def keep(self, rows: np.ndarray) -> None:  # (N,) bool, or indices
+        """Keep these rows alone."""
         for name in (f.name for f in fields(self)):
             value = getattr(self, name)
             if isinstance(value, np.ndarray):
                 setattr(self, name, value[rows])
-        if not len(self):
-            raise DataError(f'{self.path}: no image is left; the last: {reason}')
 
 
 @dataclass
@@ -154,16 +148,16 @@ class Conversion:
         """The data set has one camera file; what is placed by other lenses does not fit it."""
         path = self.out / CAMERAS
         there = load_cameras(path) if path.is_file() else {}
-        for key in sorted(there.keys() & source.cameras.keys()):
-            for name in ('focal_length', 'principal_point', 'distortion'):
-                found = getattr(source.cameras[key], name)
-                expected = getattr(there[key], name)
-                if not np.allclose(found, expected, rtol=1e-5, atol=1e-6):
-                    raise DataError(
-                        f'{source.path}: {name} of camera {key}: found {found.tolist()}, but '
-                        f'{path} has {expected.tolist()}; convert into another folder, or give '
-                        'that file by --cameras'
-                    )
+        lens = ('focal_length', 'principal_point', 'distortion')
+        differs = first_difference(there, source.cameras, lens)
+        if differs is not None:
+            key, name = differs
+            raise DataError(
+                f'{source.path}: {name} of camera {key}: found '
+                f'{getattr(source.cameras[key], name).tolist()}, but {path} has '
+                f'{getattr(there[key], name).tolist()}; convert into another folder, or give that '
+                'file by --cameras'
+            )
 
     def _drop_unusable(self, source: Source) -> None:
         def drop(reason: str, bad: np.ndarray) -> None:
@@ -192,13 +186,12 @@ class Conversion:
 
     @staticmethod
     def _check_metres(source: Source) -> None:
-        hip, knee = (H36M_JOINTS_MMPOSE.index(f'left_{joint}') for joint in ('hip', 'knee'))
-        both = (source.S[:, [hip, knee], 3] > 0).all(1)
-        thigh = np.linalg.norm(source.S[both, hip, :3] - source.S[both, knee, :3], axis=-1)
-        if len(thigh) and np.median(thigh) > _LONGEST_THIGH:
+        length = thighs(source.S)
+        length = length[~np.isnan(length)]
+        if len(length) and np.median(length) > LONGEST_THIGH:
             raise DataError(
-                f'{source.path}: S: found thighs of {np.median(thigh):.1f}, expected metres, below '
-                f'{_LONGEST_THIGH:.0f}; these look like millimetres'
+                f'{source.path}: S: found thighs of {np.median(length):.1f}, expected metres, '
+                f'below {LONGEST_THIGH:.0f}; these look like millimetres'
             )
 
     def _place(self, source: Source) -> bool:
@@ -265,7 +258,7 @@ class Conversion:
         assert self.image_root is not None
         missing = np.zeros(len(source), dtype=bool)
         pairs = zip(source.files.tolist(), source.imgname.tolist(), strict=True)
-        for row, (file, name) in enumerate(with_progress(pairs, len(source), 'images', _log)):
+        for row, (file, name) in enumerate(with_progress(pairs, len(source), 'images')):
             inside = not Path(file).is_absolute() and '..' not in Path(file).parts
             missing[row] = not inside or not place_image(
                 self.image_root / file, self.out / 'images' / name, self.images
@@ -274,31 +267,28 @@ class Conversion:
 
     def _check(self, source: Source, relative: bool) -> tuple[Annotations, AnnotationCheck]:
         """The annotations, without what does not fit together, and what was found."""
-        while True:
-            annotations = Annotations(
-                imgname=source.imgname,
-                center=np.asarray(source.center),
-                scale=np.asarray(source.scale),
-                part=source.part,
-                S=source.S,
+        annotations = Annotations(
+            imgname=source.imgname,
+            center=np.asarray(source.center),
+            scale=np.asarray(source.scale),
+            part=source.part,
+            S=source.S,
+        )
+        try:
+            kept, check = exclude_bad(
+                annotations,
+                source.left_out,
+                {} if relative else source.cameras,
+                image_root=None if self.image_root is None else self.out / 'images',
+                tolerance_px=self.tolerance_px,
+                on_error=self.on_error,
             )
-            try:
-                check = check_annotations(
-                    annotations,
-                    {} if relative else source.cameras,
-                    image_root=None if self.image_root is None else self.out / 'images',
-                    tolerance_px=self.tolerance_px,
-                    on_error=self.on_error,
-                )
-            except DataError as error:
-                raise DataError(
-                    f'{source.path}: {error}\n--on-error exclude leaves them out'
-                ) from error
-            if not check.bad.any():
-                return annotations, check
-            for problem, names in check.problems.items():
-                source.left_out.setdefault(problem, []).extend(names)
-            source.keep(~check.bad, next(iter(check.problems)))
+        except DataError as error:
+            raise DataError(
+                f'{source.path}: {error}\n--on-error exclude leaves them out'
+            ) from error
+        source.keep(kept)
+        return annotations.keep(kept), check
 
     def _write(self, source: Source, relative: bool, fit_distance: float | None) -> dict[str, Any]:
         annotations, check = self._check(source, relative)
@@ -405,7 +395,3 @@ def place_image(file: Path, target: Path, how: str) -> bool:
     target.unlink(missing_ok=True)  # a link to where nothing is any more
     os.symlink(file.resolve(), target)
     return True
-
-
-def _log(line: str) -> None:
-    print_log(line, logger='current', level=logging.INFO)

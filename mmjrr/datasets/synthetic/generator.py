@@ -36,6 +36,7 @@ from mmengine.utils import ProgressBar
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from mmjrr.datasets.converters.annotations import boxes_of_joints
 from mmjrr.datasets.fits import save_fits
 from mmjrr.datasets.image_names import KNOWN_BAD_SEQUENCES, parse_image_name
 from mmjrr.datasets.masks import encode_rle
@@ -51,6 +52,7 @@ from mmjrr.datasets.synthetic.regressors import (
 )
 from mmjrr.datasets.synthetic.seeding import stream
 from mmjrr.datasets.synthetic.subjects import SUBJECTS, TRAIN_SUBJECTS, make_subject
+from mmjrr.datasets.transforms import PIXELS_PER_SCALE
 from mmjrr.fileio import atomic_write, sha256
 from mmjrr.regressors import JointRegressor
 from mmjrr.rendering.cameras import transl_to_crop_weak_perspective
@@ -370,8 +372,9 @@ def _make_view(
     stem = f'{sequence.name}.{camera_id}'
     joints = camera_rig.world_to_camera(truth.labels, camera)
     keypoints = np.stack([camera_rig.project(frame, camera) for frame in joints])
-    center, scale = _boxes(keypoints)
     ones = np.ones((*joints.shape[:2], 1))
+    part = np.concatenate([keypoints, ones], 2)
+    center, scale = boxes_of_joints(part)
     to_camera = Rotation.from_matrix(camera['R'].T)
     pose = truth.pose.copy()
     pose[:, 0] = (to_camera * Rotation.from_rotvec(pose[:, 0])).as_rotvec()
@@ -382,7 +385,7 @@ def _make_view(
         ),
         'center': center,
         'scale': scale,
-        'part': np.concatenate([keypoints, ones], 2),
+        'part': part,
         'S': np.concatenate([joints, ones], 2),
         'pose': pose.reshape(-1, 72),
         'betas': np.tile(truth.betas, (len(pose), 1)),
@@ -391,12 +394,6 @@ def _make_view(
     view |= _estimates(settings.seed, stem, sequence, world, truth, view, pelvis, camera)
     view['mask'] = _draw(out, settings, world, truth, view['imgname'].tolist(), camera)
     return view
-
-
-def _boxes(keypoints: Array) -> tuple[Array, Array]:
-    """MMPose's box of (T, 17, 2) joints: centre, and 1.2 times the longer side over 200."""
-    low, high = keypoints.min(1), keypoints.max(1)
-    return (low + high) / 2, 1.2 * (high - low).max(1) / 200
 
 
 def _estimates(
@@ -421,7 +418,7 @@ def _estimates(
             world.body, np.concatenate([truth.betas[None], betas])
         )
         height = np.ptp(rest_vertices[:, :, 1], axis=1)
-        box: Array = 200.0 * view['scale']
+        box: Array = PIXELS_PER_SCALE * view['scale']
         transl = estimate_transl(
             stream(seed, 'camera_error', name, stem),
             ESTIMATORS[name],

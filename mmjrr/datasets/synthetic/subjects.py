@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mmjrr.datasets.image_names import SPLITS
 from mmjrr.datasets.synthetic.seeding import stream
 
-TRAIN_SUBJECTS: tuple[str, ...] = ('S1', 'S5', 'S6', 'S7', 'S8')
-TEST_SUBJECTS: tuple[str, ...] = ('S9', 'S11')
-SUBJECTS: tuple[str, ...] = TRAIN_SUBJECTS + TEST_SUBJECTS
+TRAIN_SUBJECTS = SPLITS['train']
+SUBJECTS = TRAIN_SUBJECTS + SPLITS['test']
 
 #: Standard deviation of the ankle label's place among subjects, metres and axis. The paper's
 #: Figure 8 shows the ankles of different subjects labelled at visibly different places.
