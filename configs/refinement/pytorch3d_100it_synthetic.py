@@ -2,30 +2,11 @@
 # PyTorch3D: https://github.com/facebookresearch/pytorch3d/blob/main/INSTALL.md
 _base_ = ['./contour_100it_synthetic.py']
 
-custom_hooks = [
-    dict(
-        type='SMPLPseudoGTHook',
-        body_model=dict(type='FreeBody'),
-        renderer=dict(
-            type='PyTorch3DSilhouette',
-            image_size=(224, 224),
-            faces_per_pixel=1,
-            blur_radius=0.0,
-            sigma=1e-4,
-        ),
-        energy=dict(
-            terms=dict(
-                joint_3d=dict(scale=1.0),
-                joint_2d=dict(scale=1.0),
-                silhouette=dict(scale=10.0),
-                adv_pose=dict(scale=1.0),
-                adv_shape=dict(scale=1.0),
-            ),
-            silhouette_levels=(1, 4),
-        ),
-        num_iters=100,
-        lr=1e-2,
-        lr_mult=dict(betas=3.0, transl=0.3),
-    ),
-    dict(type='RefinementVisualizationHook', interval=5),
-]
+custom_hooks = _base_.custom_hooks
+custom_hooks[0].renderer = dict(
+    type='PyTorch3DSilhouette',
+    image_size=(224, 224),
+    faces_per_pixel=1,
+    blur_radius=0.0,
+    sigma=1e-4,
+)
