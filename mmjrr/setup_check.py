@@ -21,8 +21,6 @@ from mmjrr.fileio import sha256
 from mmjrr.regressors.zoo import ZOO, search_folders
 
 FOUND, MISSING, WRONG, OPTIONAL = 'found', 'missing', 'wrong', 'optional'
-#: Pixels between projected 3D joints and 2D joints, as refinement demands.
-_PROJECTION_TOLERANCE = 10.0
 _PREPARE = 'docs/prepare_h36m.md says how to make it'
 #: How data sets that are made here are made, by the name of their folder.
 _MADE_BY = {
@@ -221,13 +219,13 @@ def _gpu() -> Finding:
 
 @register_check('SMPL')
 def _smpl(part: Mapping[str, Any]) -> Iterator[Finding]:
-    from mmjrr.body_models.smpl import _locate, load_smpl_file
+    from mmjrr.body_models.smpl import find_smpl_file, load_smpl_file
 
     path, gender = part.get('model_path', ''), part.get('gender', 'neutral')
     mend = _fetch(FILES['smpl'], Path(path) / f'SMPL_{str(gender).upper()}.pkl')
 
     def look() -> str:
-        file = _locate(path, gender)
+        file = find_smpl_file(path, gender)
         data = load_smpl_file(file)
         betas = data['shapedirs'].shape[2]
         if part.get('num_betas', 10) > betas:
@@ -387,6 +385,7 @@ def _keys(dataset: Any) -> set[str]:
 def _cameras(path: Path, dataset: Any) -> str:
     from mmjrr.datasets.cameras_file import load_cameras
     from mmjrr.datasets.image_names import parse_image_name
+    from mmjrr.engine.hooks.pseudo_gt_hook import PROJECTION_TOLERANCE
 
     cameras = load_cameras(path)
     if dataset is None:
@@ -397,7 +396,7 @@ def _cameras(path: Path, dataset: Any) -> str:
     if lacking:
         raise DataError(f'lacks {len(lacking)} of {len(wanted)} cameras, such as {lacking[0]}')
     dataset.cameras = {key: cameras[key] for key in wanted}
-    found = dataset.check_projection(tolerance=_PROJECTION_TOLERANCE)
+    found = dataset.check_projection(tolerance=PROJECTION_TOLERANCE)
     worst = max((about['mean_px'] for about in found.values()), default=0.0)
     return f'{len(cameras)} cameras; 3D joints project to {worst:.2f} px from 2D joints at most'
 
@@ -416,7 +415,7 @@ def _fits(path: Path, keys: set[str] | None) -> str:
 def _masks(files: list[str], keys: set[str] | None, dataset: Any) -> str:
     from mmjrr.datasets.image_names import parse_image_name
     from mmjrr.datasets.masks import Masks
-    from mmjrr.datasets.transforms import ROWS_SLACK
+    from mmjrr.datasets.transforms import is_size
 
     masks = Masks(files)
     for key in sorted(keys or ()):
@@ -426,12 +425,13 @@ def _masks(files: list[str], keys: set[str] | None, dataset: Any) -> str:
         if row < 0 or camera is None:
             continue
         height, width = masks.sizes[row].tolist()
-        if abs(height - camera.height) > ROWS_SLACK or width != camera.width:
+        if not is_size((height, width), (camera.height, camera.width)):
             raise DataError(
                 f'the mask of {key} has the size {(height, width)}, expected '
                 f'{(camera.height, camera.width)} (h, w) of its camera'
             )
-    masks.decode(0) if len(masks) else None
+    if len(masks):
+        masks.decode(0)
     return _of_frames('masks', set(masks.keys()), keys)
 
 
@@ -445,7 +445,7 @@ def _of_frames(what: str, have: set[str], keys: set[str] | None) -> str:
 
 
 def _images(folder: Path, dataset: Any) -> str:
-    from mmjrr.datasets.transforms import ROWS_SLACK, read_image
+    from mmjrr.datasets.transforms import is_size, read_image
 
     if not folder.is_dir():
         raise FileNotFoundError('no such folder')
@@ -457,7 +457,7 @@ def _images(folder: Path, dataset: Any) -> str:
         camera = dataset.cameras.get(tuple(_camera_of(name)))
         if camera is None:
             continue
-        if abs(height - camera.height) > ROWS_SLACK or width != camera.width:
+        if not is_size((height, width), (camera.height, camera.width)):
             raise DataError(
                 f'{folder / name}: found size {(height, width)}, expected '
                 f'{(camera.height, camera.width)} (h, w) of its camera'
@@ -523,32 +523,23 @@ def _stored(part: Mapping[str, Any]) -> Iterator[Finding]:
         yield _looked_at('predictions', path, look, mend)
 
 
-def _first_guess(part: Mapping[str, Any]) -> Iterator[Finding]:
-    from mmjrr.models.estimators.hmr import load_mean_params
-
-    path = part.get('mean_params')
-    if path is not None:
-
-        def look() -> str:
-            return f'{len(load_mean_params(path))} arrays'
-
-        yield _looked_at('weights', path, look, _mend(path))
-
-
 @register_check('VIBE')
 @register_check('MEVA')
 @register_check('SPIN')
 def _estimator(part: Mapping[str, Any]) -> Iterator[Finding]:
+    from mmjrr.models.estimators.hmr import load_mean_params
     from mmjrr.models.estimators.vibe import load_features
 
-    yield from _first_guess(part)
-    path = part.get('pretrained_features')
-    if path is not None:
+    def mean_params(path: str) -> str:
+        return f'{len(load_mean_params(path))} arrays'
 
-        def look() -> str:
-            return f'{sum(p.numel() for p in load_features(path).parameters()) / 1e6:.0f} M weights'
+    def features(path: str) -> str:
+        return f'{sum(p.numel() for p in load_features(path).parameters()) / 1e6:.0f} M weights'
 
-        yield _looked_at('weights', path, look, _mend(path))
+    for name, look in (('mean_params', mean_params), ('pretrained_features', features)):
+        path = part.get(name)
+        if path is not None:
+            yield _looked_at('weights', path, partial(look, path), _mend(path))
 
 
 @register_check('MaskRCNN')
@@ -577,8 +568,7 @@ def _mask_weights(part: Mapping[str, Any], ready: bool) -> str:
     known = next((f for f in FILES.values() if Path(part['checkpoint']).name == f.path), None)
     if not ready:
         return f'{len(read_checkpoint(part["checkpoint"]))} entries, not tried in the network'
-    settings = {k: v for k, v in part.items()}
-    MODELS.build({**settings, 'type': 'mmjrr.MaskRCNN'})
+    MODELS.build({**part, 'type': 'mmjrr.MaskRCNN'})
     if known is None or known.sha256 is None:
         return 'fit the network'
     same = sha256(part['checkpoint']).startswith(known.sha256)

@@ -18,14 +18,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mmjrr.body_models import free_body
 from mmjrr.datasets.synthetic import Settings, generate
 from mmjrr.datasets.synthetic.truth import SyntheticTruth
-from mmjrr.fileio import atomic_write, versions
+from mmjrr.fileio import atomic_write, read_npz, versions
 from mmjrr.regressors import JointRegressor
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -76,7 +75,7 @@ def main() -> None:
         'regressor_error_mm': regressor_error,
         'ablation': ablation,
         'seed': args.seed,
-        'frames': len(load_npz(work_dir / 'pseudo_gt.npz')['imgname']),
+        'frames': len(read_npz(work_dir / 'pseudo_gt.npz')['imgname']),
         'test_frames': test_frames,
         'seconds': {name: round(value, 1) for name, value in seconds.items()},
         'config': Path(args.config).name,
@@ -161,8 +160,8 @@ def evaluate(data: Path, work_dir: Path, seed: int) -> tuple[dict[str, Any], int
 def compare_with_truth(data: Path, work_dir: Path) -> tuple[dict, dict, dict]:
     """What only synthetic data can tell: how far fits and regressors are from the truth."""
     truth = SyntheticTruth(data, free_body())
-    init = load_npz(data / 'fits' / 'spin_like_train.npz')
-    found = load_npz(work_dir / 'pseudo_gt.npz')
+    init = read_npz(data / 'fits' / 'spin_like_train.npz')
+    found = read_npz(work_dir / 'pseudo_gt.npz')
     refinement = json.loads((work_dir / 'refinement.json').read_text())
     pseudo_gt = {
         'pve_init_mm': round(truth.vertex_error_mm(init), 2),
@@ -231,11 +230,6 @@ def report(summary: dict[str, Any], out: Path, overlays: int) -> None:
     print(f'  summary    {out / "summary.json"}')
     print(f'  overlays   {out / "overlays"} ({overlays} pictures)')
     print(f'  regressor  {out / "refinement" / "J_opt.npy"}')
-
-
-def load_npz(path: Path) -> dict[str, np.ndarray]:
-    with np.load(path, allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}
 
 
 if __name__ == '__main__':

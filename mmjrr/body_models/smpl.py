@@ -66,7 +66,7 @@ class SMPL(nn.Module):
         dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
-        self.path = _locate(model_path, gender)
+        self.path = find_smpl_file(model_path, gender)
         self.gender = gender
         data = load_smpl_file(self.path)
         available = data['shapedirs'].shape[2]
@@ -279,7 +279,13 @@ def load_smpl_file(path: str | Path) -> dict[str, Any]:
     )
 
 
-def _locate(model_path: str | Path, gender: str) -> Path:
+def find_smpl_file(model_path: str | Path, gender: str = 'neutral') -> Path:
+    """The file that :class:`SMPL` reads.
+
+    Raises:
+        ValueError: the gender is none of the three.
+        FileNotFoundError: there is none; says which names were tried.
+    """
     if gender not in _GENDERS:
         raise ValueError(f'gender: found {gender!r}, expected one of {_GENDERS}')
     path = Path(model_path).expanduser()

@@ -202,8 +202,7 @@ class _ContourCoverage(torch.autograd.Function):
         coverage = parts[0].clone()
         for part in parts[1:]:
             coverage.add_(part)
-        if k > 1:
-            coverage.div_(k * k)
+        coverage.div_(k * k)
 
         pixel = pieces.pixel % (batch_size * height * width)
         ctx.coordinates_shape = coordinates.shape
@@ -325,7 +324,7 @@ def _accumulate(
     torch.cumsum(running, -1, out=running)
     for i in range(k - 1, 0, -1):
         running = torch.sub(running, sums[:, i], out=sums[:, i])
-    found_at = (column_part + 1) % k if k > 1 else column_part
+    found_at = (column_part + 1) % k
 
     rightwards = rows.dx >= 0
     along = torch.where(rightwards, rows.share, -rows.share).index_select(0, owner)

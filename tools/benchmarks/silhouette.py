@@ -12,17 +12,18 @@ draws the images of a batch one after the other, so one of them is timed.
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Callable
 from functools import partial
 
 import numpy as np
 import torch
-from common import Record, Timing, arguments, interleaved, parse, seconds
+from common import Record, arguments, interleaved, parse, seconds
 from torch import Tensor
 
 from mmjrr.body_models import free_body
 from mmjrr.refinement import FitEnergy, FitRefiner
-from mmjrr.refinement.refiner import Observations
+from mmjrr.refinement.refiner import Observations, soft_iou
 from mmjrr.regressors import JointRegressor
 from mmjrr.rendering import (
     ContourSilhouette,
@@ -261,39 +262,20 @@ def worth(theirs: dict[str, dict], args: argparse.Namespace) -> list[list[str]]:
         renderers[name] = PyTorch3DSilhouette(body.faces, (SIZE, SIZE), **setting)
     rows = []
     for name, renderer in renderers.items():
-        fits, took = init, None
+        fits, each = init, ''
         if renderer is not None:
             refiner = FitRefiner(
                 body, regressor, renderer, energy, lr_mult=dict(betas=3.0, transl=0.3)
             )
-            box: list[dict[str, Tensor]] = []
-            took = interleaved(
-                {name: lambda r=refiner, b=box: b.append(r.refine(init, observed).refined)},
-                1,
-                warm_up=0,
-            )[name]
-            fits = box[0]
-        rows.append(_reached(name, fits, vertices, mask, camera, judge, took, count))
+            start = time.perf_counter()
+            fits = refiner.refine(init, observed).refined
+            each = seconds((time.perf_counter() - start) / refiner.num_iters / count)
+        with torch.no_grad():
+            found = body(**fits).vertices
+            iou = soft_iou(judge(found, camera), mask).mean()
+        error = 1000 * (found - vertices).norm(dim=-1).mean()
+        rows.append([name, f'{iou:.3f}', f'{error:.1f}', each])
     return rows
-
-
-def _reached(
-    name: str,
-    fits: dict[str, Tensor],
-    vertices: Tensor,
-    mask: Tensor,
-    camera: PerspectiveCamera,
-    judge: ContourSilhouette,
-    took: Timing | None,
-    count: int,
-) -> list[str]:
-    with torch.no_grad():
-        found = free_body()(**fits).vertices
-        drawn = judge(found, camera)
-    iou = (torch.minimum(drawn, mask).sum((1, 2)) / torch.maximum(drawn, mask).sum((1, 2))).mean()
-    error = 1000 * (found - vertices).norm(dim=-1).mean()
-    each = seconds(took.median / 100 / count) if took else ''
-    return [name, f'{iou:.3f}', f'{error:.1f}', each]
 
 
 if __name__ == '__main__':

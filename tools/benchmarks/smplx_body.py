@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mmjrr.body_models.free_body import FREE_BODY_FILE
 from mmjrr.body_models.smpl import load_smpl_file
-from mmjrr.fileio import atomic_write
+from mmjrr.fileio import atomic_write, read_npz
 
 
 class SmplxBody:
@@ -56,8 +56,7 @@ def body_file(folder: Path, pose_blend_shapes: bool, seed: int = 0) -> Path:
     if not pose_blend_shapes:
         return FREE_BODY_FILE
     path = folder / 'with_pose_blend_shapes.npz'
-    with np.load(FREE_BODY_FILE, allow_pickle=False) as file:
-        arrays = {name: file[name] for name in file.files}
+    arrays = read_npz(FREE_BODY_FILE)
     shape = arrays['posedirs'].shape
     arrays['posedirs'] = 1e-6 * np.random.default_rng(seed).normal(size=shape)
     folder.mkdir(parents=True, exist_ok=True)
