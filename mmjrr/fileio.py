@@ -11,7 +11,7 @@ import platform
 import tempfile
 import zipfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +34,31 @@ def read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         FileNotFoundError: there is no such file.
         DataError: it is truncated or no npz file; the field is named where one can be.
     """
+    return read_npz_with_objects(path, None)
+
+
+def read_npz_with_objects(
+    path: str | os.PathLike[str],
+    read_object: Callable[[str, Any], Any] | None,
+    wanted: Callable[[str], bool] = lambda name: True,
+) -> dict[str, Any]:
+    """Fields of an npz file in which there may be pickles.
+
+    Python values that NumPy has wrapped in an array without axes come back as themselves.
+
+    Args:
+        path: the file.
+        read_object: reads a field that is a pickle, from its name for messages and the open file.
+            None: such fields are refused.
+        wanted: which fields to read.
+
+    Raises:
+        FileNotFoundError, DataError: as :func:`read_npz`, or what ``read_object`` raises.
+    """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f'{path}: no such file')
-    arrays: dict[str, np.ndarray] = {}
+    fields: dict[str, Any] = {}
     name = ''
     try:
         with open(path, 'rb') as file:
@@ -46,11 +67,19 @@ def read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         with zipfile.ZipFile(path) as archive:
             for member in npz_members(path, archive):
                 name = member.filename.removesuffix('.npy')
+                if not wanted(name):
+                    continue
+                where = f'{path}: {name}'
                 with archive.open(member) as content:
-                    if check_npy_header(f'{path}: {name}', content, member.file_size).hasobject:
-                        raise DataError(f'{path}: {name}: not readable: holds Python objects')
+                    if check_npy_header(where, content, member.file_size).hasobject:
+                        if read_object is None:
+                            raise DataError(f'{where}: not readable: holds Python objects')
+                        value = read_object(where, content)
+                        alone = isinstance(value, np.ndarray) and value.shape == ()
+                        fields[name] = value.item() if alone else value
+                        continue
                 with archive.open(member) as content:
-                    arrays[name] = np.lib.format.read_array(content, allow_pickle=False)
+                    fields[name] = np.lib.format.read_array(content, allow_pickle=False)
     except DataError:
         raise
     except Exception as error:  # NumPy parses headers as Python: a broken one raises anything
@@ -59,7 +88,7 @@ def read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
             f'{where}: not readable; truncated, or holds more than arrays '
             f'({type(error).__name__}: {error})'
         ) from error
-    return arrays
+    return fields
 
 
 def npz_members(path: Path, archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:

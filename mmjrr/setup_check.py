@@ -295,6 +295,13 @@ def _mend_regressor(name: str) -> str:
     return _mend(name, Path(name).parent.parent, 'a refinement run writes one: docs/refinement.md')
 
 
+@register_check('PyTorch3DSilhouette')
+def _pytorch3d(part: Mapping[str, Any]) -> Iterator[Finding]:
+    from mmjrr.rendering.pytorch3d_silhouette import INSTALL
+
+    yield _looked_at('package', 'pytorch3d', partial(_import, 'pytorch3d.renderer'), INSTALL)
+
+
 # ---------------------------------------------------------------------- data sets
 
 
@@ -602,11 +609,14 @@ def _estimator_weights(model: Mapping[str, Any], path: Path) -> str:
     from mmjrr.models.estimators.checkpoints import load_weights
     from mmjrr.registry import MODELS
 
+    # By its full name: another package's scope may be the current one.
+    kind = _short(model['type'])
     settings = {k: v for k, v in model.items() if k != 'pretrained_features'}
+    settings['type'] = f'mmjrr.{kind}'
     if not Path(settings.get('mean_params') or '').is_file():
         settings.pop('mean_params', None)
     load_weights(MODELS.build(settings), path)
-    return f'fit {_short(model["type"])}; give it on the command line'
+    return f'fit {kind}; give it on the command line'
 
 
 def _any_weights(path: str | Path) -> str:

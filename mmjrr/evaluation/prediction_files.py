@@ -28,9 +28,8 @@ from mmjrr.errors import DataError
 from mmjrr.fileio import (
     MOST_EXPANSION,
     LimitedReader,
-    check_npy_header,
-    npz_members,
     read_json,
+    read_npz_with_objects,
 )
 
 #: How files begin that are compressed; joblib compresses with any of these.
@@ -63,8 +62,8 @@ def load_results(path: str | Path) -> Any:
         if start.startswith(b'PK'):
             with zipfile.ZipFile(path) as archive:
                 members = archive.namelist()
-                if members and all(name.endswith('.npy') for name in members):
-                    return _load_npz(path, archive)
+            if members and all(name.endswith('.npy') for name in members):
+                return _load_npz(path)
             return _load_torch(path)
         if start == _OLD_TORCH:
             return _load_torch(path)
@@ -82,22 +81,13 @@ def load_results(path: str | Path) -> Any:
 # -- npz -----------------------------------------------------------------------------------------
 
 
-def _load_npz(path: Path, archive: zipfile.ZipFile) -> dict[str, Any]:
+def _load_npz(path: Path) -> dict[str, Any]:
     """All members; dicts and lists that were saved as arrays of objects are taken out of them."""
-    found = {}
-    for member in npz_members(path, archive):
-        name = member.filename.removesuffix('.npy')
-        with archive.open(member) as file:
-            if check_npy_header(f'{path}: {name}', file, member.file_size).hasobject:
-                value = load_pickle(
-                    Path(f'{path}: {name}'), file=cast(BinaryIO, file), also=_FURTHER
-                )
-                alone = isinstance(value, np.ndarray) and value.shape == ()
-                found[name] = value.item() if alone else value
-                continue
-        with archive.open(member) as file:
-            found[name] = np.lib.format.read_array(file, allow_pickle=False)
-    return found
+
+    def read(where: str, file: Any) -> Any:
+        return load_pickle(Path(where), file=cast(BinaryIO, file), also=_FURTHER)
+
+    return read_npz_with_objects(path, read)
 
 
 # -- PyTorch -------------------------------------------------------------------------------------

@@ -79,6 +79,15 @@ def test_each_thing_broken_is_wrong(kind, content, data, capsys):
     assert found[kind]['detail']
 
 
+def test_the_renderers_package_is_looked_for(data, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'pytorch3d', None)
+    monkeypatch.setitem(sys.modules, 'pytorch3d.renderer', None)
+    config = ROOT / 'configs/refinement/pytorch3d_100it_synthetic.py'
+    assert tool.main([str(config), '--data-root', str(data)]) == 1
+    printed = capsys.readouterr().out
+    assert 'missing   package      pytorch3d' in printed and 'INSTALL.md' in printed
+
+
 def test_fits_of_other_images_are_wrong(data, capsys):
     arrays = read_npz(data / REMOVED['fits'])
     arrays['imgname'] = np.char.replace(arrays['imgname'], '.jpg', '9.jpg')

@@ -9,7 +9,7 @@ Two bodies: the free body, and the free body with pose blend shapes, which costs
 from __future__ import annotations
 
 import torch
-from common import Record, arguments, check_same, interleaved, parse, seconds
+from common import Record, arguments, check_same, interleaved, parse, positive, seconds
 from smplx_body import SmplxBody, body_file
 
 from mmjrr.body_models import SMPL
@@ -18,7 +18,7 @@ from mmjrr.body_models.rotations import axis_angle_to_matrix
 
 def main() -> None:
     parser = arguments(__doc__)
-    parser.add_argument('--batches', type=int, nargs='+', default=[1, 16, 64, 256])
+    parser.add_argument('--batches', type=positive, nargs='+', default=[1, 16, 64, 256])
     args = parse(parser)
     record = Record('body', 'Body model, forward and backward', vars(args) | {'out': ''})
     rows = []

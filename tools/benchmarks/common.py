@@ -197,16 +197,40 @@ def arguments(doc: str | None) -> argparse.ArgumentParser:
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('--out', type=Path, default=OUT, help='folder of the JSON files')
-    parser.add_argument('--rounds', type=int, default=5)
+    parser.add_argument('--rounds', type=positive, default=5)
     parser.add_argument('--threads', type=int, default=0, help="torch's threads; 0: its default")
     parser.add_argument('--seed', type=int, default=0)
     return parser
 
 
+def positive(text: str) -> int:
+    """A number of things of which there must be one.
+
+    Raises:
+        argparse.ArgumentTypeError: it is none.
+    """
+    value = int(text) if text.isdigit() else 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f'found {text!r}, expected a whole number above 0')
+    return value
+
+
+def device(text: str) -> str:
+    """A device that is there.
+
+    Raises:
+        argparse.ArgumentTypeError: it is not.
+    """
+    try:
+        torch.empty(0, device=text)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise argparse.ArgumentTypeError(f'found {text!r}: {reason}') from error
+    return text
+
+
 def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
     args = parser.parse_args()
-    if args.rounds < 1:
-        parser.error(f'--rounds {args.rounds}: expected at least 1')
     if args.threads:
         torch.set_num_threads(args.threads)
     return args

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from common import Record, arguments, interleaved, parse, seconds, synthetic_data
+from common import Record, arguments, interleaved, parse, positive, seconds, synthetic_data
 from smplx_body import SmplxBody
 
 import mmjrr
@@ -28,7 +28,7 @@ BATCH = 32
 
 def main() -> None:
     parser = arguments(__doc__)
-    parser.add_argument('--frames', type=int, default=2000)
+    parser.add_argument('--frames', type=positive, default=2000)
     parser.set_defaults(rounds=3)
     args = parse(parser)
     record = Record('evaluation', 'Evaluation under three regressors', vars(args) | {'out': ''})

@@ -17,7 +17,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-from common import ROOT, Record, arguments, parse, seconds, synthetic_data
+from common import ROOT, Record, arguments, parse, positive, seconds, synthetic_data
 from evaluation import evaluate, repeated_frames, three_regressors
 from matplotlib import pyplot
 from matplotlib.ticker import FuncFormatter
@@ -33,7 +33,9 @@ ITERATIONS = 5
 
 def main() -> None:
     parser = arguments(__doc__)
-    parser.add_argument('--largest', type=int, default=2048, help='frames; a 32nd is the smallest')
+    parser.add_argument(
+        '--largest', type=positive, default=2048, help='frames; a 32nd is the smallest'
+    )
     parser.add_argument('--plot', type=Path, help='default: linear_time.png in --out')
     parser.set_defaults(rounds=2)
     args = parse(parser)

@@ -22,7 +22,16 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from common import Record, arguments, check_same, interleaved, parse, seconds, synthetic_data
+from common import (
+    Record,
+    arguments,
+    check_same,
+    interleaved,
+    parse,
+    positive,
+    seconds,
+    synthetic_data,
+)
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from smplx_body import SmplxBody, body_file
@@ -40,9 +49,11 @@ CONFIG = Path(__file__).resolve().parents[2] / 'configs/refinement/contour_100it
 
 def main() -> None:
     parser = arguments(__doc__)
-    parser.add_argument('--batch', type=int, default=16)
-    parser.add_argument('--iterations', type=int, default=100)
-    parser.add_argument('--batches', type=int, nargs='*', default=[16, 64, 256], help='for memory')
+    parser.add_argument('--batch', type=positive, default=16)
+    parser.add_argument('--iterations', type=positive, default=100)
+    parser.add_argument(
+        '--batches', type=positive, nargs='*', default=[16, 64, 256], help='for memory'
+    )
     parser.add_argument('--memory-of', type=int, help=argparse.SUPPRESS)
     parser.set_defaults(rounds=2)
     args = parse(parser)

@@ -28,7 +28,10 @@ def main() -> None:
     parser.add_argument('folder', type=Path, help='with the JSON files')
     parser.add_argument('--into', type=Path, help='page to fill')
     args = parser.parse_args()
-    text = report(read_records(args.folder))
+    try:
+        text = report(read_records(args.folder))
+    except FileNotFoundError as error:
+        parser.error(str(error))
     if args.into is None:
         print(text)
         return

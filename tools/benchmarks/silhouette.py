@@ -18,7 +18,7 @@ from functools import partial
 
 import numpy as np
 import torch
-from common import Record, arguments, interleaved, parse, seconds
+from common import Record, arguments, device, interleaved, parse, positive, seconds
 from torch import Tensor
 
 from mmjrr.body_models import free_body
@@ -44,11 +44,11 @@ MARKS = {'cpu': 2000, 'cuda': 10}
 
 def main() -> None:
     parser = arguments(__doc__)
-    parser.add_argument('--device', default='cpu')
-    parser.add_argument('--supersampling', type=int, default=2)
+    parser.add_argument('--device', type=device, default='cpu')
+    parser.add_argument('--supersampling', type=positive, default=2)
     parser.add_argument('--full', action='store_true', help='PyTorch3D at every size')
     parser.add_argument('--worth', action='store_true', help='refine with each renderer')
-    parser.add_argument('--worth-frames', type=int, default=4)
+    parser.add_argument('--worth-frames', type=positive, default=4)
     args = parse(parser)
     record = Record('silhouette', 'Silhouette, forward and backward', vars(args) | {'out': ''})
     theirs = installed(record)

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import Record, arguments, interleaved, parse, seconds
+from common import Record, arguments, interleaved, parse, positive, seconds
 from scipy import sparse
 from scipy.optimize import nnls
 from torch import Tensor
@@ -38,14 +38,19 @@ OSQP_SECONDS = 20.0
 
 def main() -> None:
     parser = arguments(__doc__)
-    parser.add_argument('--small', type=int, nargs='*', default=[50, 100], help='beside the others')
-    parser.add_argument('--rows', type=int, default=1, help='rows to time with the others')
-    parser.add_argument('--frames', type=int, nargs='*', default=[1000, 5000])
+    parser.add_argument(
+        '--small', type=positive, nargs='*', default=[50, 100], help='beside the others'
+    )
+    parser.add_argument('--rows', type=positive, default=1, help='rows to time with the others')
+    parser.add_argument('--frames', type=positive, nargs='*', default=[1000, 5000])
     parser.add_argument('--full', action='store_true', help=f'frames {FULL}')
     parser.add_argument('--root', default='mean', help='a joint, mean, or none')
     parser.add_argument('--alone', type=int, help=argparse.SUPPRESS)
     parser.set_defaults(rounds=2)
     args = parse(parser)
+    roots = [*JointRegressor.load('free_body_h36m').joint_names, 'mean', 'none']
+    if args.root not in roots:
+        parser.error(f'--root {args.root}: expected one of {", ".join(roots)}')
     if args.alone:
         print(json.dumps(fit_alone(args.alone, args.root, args.seed)))
         return

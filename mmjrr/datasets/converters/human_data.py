@@ -12,8 +12,6 @@ alternate: not in the order of H36M's joints.
 
 from __future__ import annotations
 
-import io
-import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -24,7 +22,7 @@ from mmjrr.body_models.safe_pickle import load_pickle
 from mmjrr.datasets.cameras_file import CameraParameters, camera_parameters
 from mmjrr.datasets.converters.source import Source, mmpose_image_names, numbers
 from mmjrr.errors import DataError
-from mmjrr.fileio import check_npy_header, npz_members
+from mmjrr.fileio import read_npz_with_objects
 from mmjrr.joints import H36M_JOINTS_MMPOSE, joint_names_of
 
 #: Places among HumanData's 190 joints of those that files of H36M have, by HumanData's names.
@@ -61,9 +59,13 @@ def read_human_data(path: str | Path) -> Source:
             or of a wrong shape, or its joints are not H36M's 17.
     """
     path = Path(path)
-    raw = read_npz_with_objects(
-        path, lambda name: name.startswith(('keypoints', '__')) or name in _WANTED
-    )
+    found: list[str] = []
+
+    def wanted(name: str) -> bool:
+        found.append(name)
+        return name.startswith(('keypoints', '__')) or name in _WANTED
+
+    raw = read_npz_with_objects(path, _object, wanted)
     lacking = [name for name in ('image_path',) if name not in raw]
     lacking += [
         f'{name} (or {name}_original)'
@@ -71,7 +73,7 @@ def read_human_data(path: str | Path) -> Source:
         if not {name, f'{name}_original'} & set(raw)
     ]
     if lacking:
-        raise DataError(f'{path}: lacks {lacking}, found {sorted(raw)}')
+        raise DataError(f'{path}: lacks {lacking}, found {sorted(found)}')
     files = _strings(path, raw['image_path'])
     count = len(files)
     part = _joints(path, raw, 'keypoints2d', count)
@@ -243,50 +245,9 @@ def _flat(path: Path, name: str, value: Any, count: int, width: int | None) -> n
     return numbers(path, {name: value}, name, (count, width))
 
 
-# ---------------------------------------------------------------------- npz files with dicts
-
-
-def read_npz_with_objects(path: Path, wanted: Any) -> dict[str, Any]:
-    """Fields of an npz file for whose names ``wanted`` is true; nothing in it is run.
-
-    Python values that NumPy has wrapped in an array without axes come back as themselves.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        DataError: it is truncated, no npz file, or a field's pickle asks for more than arrays and
-            plain values.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f'{path}: no such file')
-    fields: dict[str, Any] = {}
-    name = ''
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for entry in npz_members(path, archive):
-                name = entry.filename.removesuffix('.npy')
-                if wanted(name):
-                    value = _array(f'{path}: {name}', archive.read(entry))
-                    fields[name] = value.item() if value.ndim == 0 else value
-    except DataError:
-        raise
-    except Exception as error:  # a broken file raises nearly anything
-        where = f'{path}: {name}' if name else f'{path}'
-        raise DataError(
-            f'{where}: not readable; truncated, or no npz file ({type(error).__name__}: {error})'
-        ) from error
-    return fields
-
-
-def _array(where: str, content: bytes) -> np.ndarray:
-    """An array in NumPy's format, a pickled one by the safe unpickler."""
-    file = io.BytesIO(content)
-    if not check_npy_header(where, file, len(content)).hasobject:
-        file.seek(0)
-        return np.lib.format.read_array(file, allow_pickle=False)
-    try:
-        value = load_pickle(where, file=file)
-    except ValueError as error:
-        raise DataError(str(error)) from error
+def _object(where: str, file: Any) -> np.ndarray:
+    """A field that is a pickle, by the unpickler that runs nothing."""
+    value = load_pickle(where, file=file)
     if not isinstance(value, np.ndarray):
         raise DataError(f'{where}: found a pickled {type(value).__name__}, expected an array')
     return value
