@@ -7,12 +7,19 @@ import socket
 import subprocess
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 
 from mmjrr.datasets.synthetic import Settings, generate
 
 ROOT = Path(__file__).resolve().parents[1]
+
+#: Deterministic, so that a failure is the same everywhere.
+hypothesis.settings.register_profile(
+    'everywhere', derandomize=True, database=None, deadline=None, print_blob=True
+)
+hypothesis.settings.load_profile('everywhere')
 
 
 @pytest.fixture(scope='session')

@@ -16,14 +16,7 @@ from hypothesis import strategies as st
 
 from mmjrr.errors import DataError
 
-#: Deterministic, so that a failure is the same everywhere.
-FEW = settings(
-    max_examples=25,
-    derandomize=True,
-    database=None,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
+FEW = settings(max_examples=25, suppress_health_check=list(HealthCheck))
 
 
 @contextlib.contextmanager

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 from h36m_layouts import TAKES, Truth, make_truth, write_h36m_fetch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from malformed import FEW
 
 h5py = pytest.importorskip('h5py')
 
@@ -113,9 +114,7 @@ def test_claimed_sizes_are_not_believed(tmp_path: Path, truth: Truth) -> None:
         read(tmp_path, 'S1')
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(FEW, max_examples=60)
 @given(
     cut=st.integers(0, 10**6),
     damage=st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), max_size=4),

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 from h36m_layouts import PLACES_OF_190, Truth, cameras_of, make_truth, write_human_data
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from malformed import FEW
 
 from mmjrr.body_models import free_body
 from mmjrr.datasets import H36MFitsDataset
@@ -198,25 +199,7 @@ def test_extrinsics_of_the_other_sense_are_refused(tmp_path: Path, truth: Truth)
         read_human_data(source)
 
 
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(cut=st.integers(0, 10**6), flip=st.integers(0, 10**6), bit=st.integers(0, 7))
-def test_damaged_files_are_refused_or_read(
-    tmp_path: Path, truth: Truth, cut: int, flip: int, bit: int
-) -> None:
-    content = bytearray(write_human_data(tmp_path / 'w.npz', truth).read_bytes())
-    content[flip % len(content)] ^= 1 << bit
-    (tmp_path / 'd.npz').write_bytes(content[: 1 + cut % (2 * len(content))])
-    try:
-        read_human_data(tmp_path / 'd.npz')
-    except DataError as error:
-        assert 'd.npz' in str(error)
-
-
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(FEW, max_examples=60)
 @given(flip=st.integers(0, 10**6), value=st.integers(0, 255))
 def test_damaged_pickles_are_refused_or_read(
     tmp_path: Path, truth: Truth, flip: int, value: int

@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 from h36m_layouts import Truth, a_jpeg, cameras_of, make_truth, write_spin
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from mmjrr import fileio
 from mmjrr.body_models import free_body
@@ -284,19 +282,3 @@ def test_poses_of_the_world_frame_are_refused(tmp_path: Path, truth: Truth) -> N
     source = write_spin(tmp_path / 's.npz', truth, pose=pose)
     with pytest.raises(DataError, match='pose: limb joints of the fits are .* mm from the labels'):
         convert(tmp_path, source, body=free_body())
-
-
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(cut=st.integers(0, 10**6), flip=st.integers(0, 10**6), bit=st.integers(0, 7))
-def test_damaged_files_are_refused_or_read(
-    tmp_path: Path, truth: Truth, cut: int, flip: int, bit: int
-) -> None:
-    content = bytearray(write_spin(tmp_path / 'w.npz', truth).read_bytes())
-    content[flip % len(content)] ^= 1 << bit
-    (tmp_path / 'd.npz').write_bytes(content[: 1 + cut % (2 * len(content))])
-    try:
-        read_spin(tmp_path / 'd.npz')
-    except DataError as error:
-        assert 'd.npz' in str(error)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from h36m_layouts import make_truth, write_h36m_fetch, write_human_data, write_metadata, write_spin
-from hypothesis import given
+from hypothesis import given, settings
 from malformed import FEW, damaged, disfigured, only_its_own_errors
 
 from mmjrr.datasets.converters.h36m_fetch import find_h36m_fetch, read_h36m_fetch
@@ -85,7 +85,7 @@ def source(request, tmp_path) -> tuple[Path, bytes, Callable[[Path], Any]]:
 def test_damaged_bytes(source):
     path, whole, load = source
 
-    @FEW
+    @settings(FEW, max_examples=65)
     @given(damaged(whole))
     def check(content: bytes) -> None:
         path.write_bytes(content)
