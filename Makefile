@@ -1,4 +1,5 @@
-# make demo   set up, then run the main job on free data (SEED=, FRAMES=, OUT=)
+# make demo   set up, then run the main job on free data (SEED=, FRAMES=, OUT=; MASKS=maskrcnn
+#             trains a Mask R-CNN first and refines from its masks)
 # make test   set up, then run linters and tests
 # make bench  set up, then time ours against what one would use instead (BENCH=); some minutes
 PYTHON ?= python3
@@ -6,13 +7,14 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SEED ?= 0
 FRAMES ?= 16
-OUT ?= work_dirs/demo
+MASKS ?= rendered
+OUT ?= work_dirs/demo$(if $(filter-out rendered,$(MASKS)),_$(MASKS))
 BENCH ?= work_dirs/benchmarks
 
 .PHONY: demo test bench lint env clean
 
-demo: $(VENV)/.quickstart
-	$(BIN)/python tools/demo.py --seed $(SEED) --frames-per-subject $(FRAMES) --out $(OUT)
+demo: $(VENV)/.quickstart $(if $(filter maskrcnn,$(MASKS)),$(VENV)/.segmentation)
+	$(BIN)/python tools/demo.py --seed $(SEED) --frames-per-subject $(FRAMES) --masks $(MASKS) --out $(OUT)
 
 test: lint
 	$(BIN)/python -m pytest
@@ -41,8 +43,11 @@ $(VENV)/.quickstart: requirements/quickstart.txt setup.py
 	$(BIN)/python -m pip install -q --no-build-isolation --no-deps -e .
 	touch $@
 
-$(VENV)/.tests: $(VENV)/.quickstart requirements/tests.txt requirements/segmentation.txt
+$(VENV)/.tests: $(VENV)/.segmentation requirements/tests.txt
 	$(BIN)/python -m pip install -q -r requirements/tests.txt
+	touch $@
+
+$(VENV)/.segmentation: $(VENV)/.quickstart requirements/segmentation.txt
 	$(BIN)/python -m pip install -q --no-deps -r requirements/segmentation.txt
 	touch $@
 

@@ -1,18 +1,24 @@
 """The main job on free data: a new joint regressor from images, masks and initial fits.
 
     python tools/demo.py --out work_dirs/demo
+    python tools/demo.py --masks maskrcnn --out work_dirs/demo_maskrcnn
 
 Generates the synthetic H36M, fits J_spin to the initial fits, refines them, fits J_opt, and
-evaluates three simulated estimators on S9 and S11 under J_std, J_spin and J_opt. Nothing here is
-special to the demo: it runs ``configs/refinement/contour_100it_synthetic.py`` and
-``configs/evaluation/stored-*-like_synthetic.py``, which differ from a Human3.6M run in data only.
+evaluates three simulated estimators on S9 and S11 under J_std, J_spin and J_opt. With ``--masks
+maskrcnn`` a small Mask R-CNN is trained on the set's images first, and its masks are refined
+against in place of the exact ones. Nothing here is special to the demo: it runs
+``configs/refinement/contour_100it_synthetic.py`` and
+``configs/evaluation/stored-*-like_synthetic.py``, which differ from a Human3.6M run in data only,
+and the commands of ``docs/masks.md``.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import shutil
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -22,10 +28,12 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mmjrr.body_models import free_body
+from mmjrr.datasets.masks import Masks
 from mmjrr.datasets.synthetic import Settings, generate
 from mmjrr.datasets.synthetic.truth import SyntheticTruth
-from mmjrr.fileio import atomic_write, read_npz, versions
+from mmjrr.fileio import atomic_write, read_npz, sha256, versions
 from mmjrr.regressors import JointRegressor
+from mmjrr.segmentation import compare_masks
 
 ROOT = Path(__file__).resolve().parents[1]
 ESTIMATORS = {'SPIN-like': 'spin', 'VIBE-like': 'vibe', 'MEVA-like': 'meva'}
@@ -47,6 +55,18 @@ def parse_args() -> argparse.Namespace:
         default=str(ROOT / 'configs/refinement/contour_100it_synthetic.py'),
         help='refinement config, e.g. one of the ablations',
     )
+    parser.add_argument(
+        '--masks',
+        choices=['rendered', 'maskrcnn'],
+        default='rendered',
+        help='the exact masks of the rendered people, or those of a Mask R-CNN trained first '
+        '(needs requirements/segmentation.txt; ten minutes more)',
+    )
+    parser.add_argument(
+        '--masks-config',
+        default=str(ROOT / 'configs/segmentation/mask-rcnn_small_synthetic.py'),
+        help='config that trains the Mask R-CNN',
+    )
     args = parser.parse_args()
     if args.frames_per_subject < 1:
         parser.error(f'--frames-per-subject {args.frames_per_subject}: expected at least 1')
@@ -62,8 +82,13 @@ def main() -> None:
         generate(
             data, Settings(seed=args.seed, frames_per_subject=args.frames_per_subject), args.workers
         )
+    masks = dict(made_by=args.masks)
+    mask_file = None
+    if args.masks == 'maskrcnn':
+        with stage('Person masks by a Mask R-CNN', 'masks', seconds):
+            mask_file, masks = make_masks(args, data, args.out / 'segmentation')
     with stage('Refinement', 'refinement', seconds):
-        refine(args, data, work_dir)
+        refine(args, data, work_dir, mask_file)
     with stage('Evaluation on S9 and S11', 'evaluation', seconds):
         table, test_frames = evaluate(data, work_dir, args.seed)
     with stage('Comparison with the truth', 'truth', seconds):
@@ -72,6 +97,7 @@ def main() -> None:
     summary = {
         'table': table,
         'pseudo_gt': pseudo_gt,
+        'masks': masks,
         'regressor_error_mm': regressor_error,
         'ablation': ablation,
         'seed': args.seed,
@@ -101,24 +127,87 @@ class stage:
         self.seconds[self.key] = time.perf_counter() - self.start
 
 
-def refine(args: argparse.Namespace, data: Path, work_dir: Path) -> None:
+def make_masks(args: argparse.Namespace, data: Path, folder: Path) -> tuple[str, dict[str, Any]]:
+    """Masks of both splits by a Mask R-CNN that is trained here, and how far they agree with truth.
+
+    What another run with these settings made already is kept.
+    """
+    settings = {
+        'seed': args.seed,
+        'config': Path(args.masks_config).name,
+        'images': sha256(data / 'synthetic.json'),
+    }
+    started = goes_on(args.out / 'segmentation_settings.json', settings)
+    if not started:
+        shutil.rmtree(folder, ignore_errors=True)
+    root = data.resolve()
+    run('dataset_converters/masks_to_coco.py', root)
+    weights = folder / 'weights.pth'
+    if not (started and weights.is_file()):
+        run(
+            'train.py', args.masks_config, '--work-dir', folder,
+            *(['--resume'] if started else []),
+            '--cfg-options',
+            f'train_dataloader.dataset.data_root={root}/',
+            f'test_dataloader.dataset.data_root={root}/',
+            f'test_evaluator.ann_file={root}/annotations/person_test.json',
+            f'randomness.seed={args.seed}',
+        )  # fmt: skip
+    found: dict[str, Any] = {'made_by': args.masks}
+    for split in ('train', 'test'):
+        out, truth = folder / f'masks_{split}.json', data / 'masks' / f'h36m_{split}.json'
+        run(
+            'generate_masks.py',
+            ROOT / 'configs/segmentation/mask-rcnn_small_synthetic_masks.py', weights,
+            '--out', out, '--work-dir', folder / split, '--compare', truth,
+            '--cfg-options',
+            f'model.config={Path(args.masks_config).resolve()}',
+            f'test_dataloader.dataset.data_root={root}/',
+            f'test_dataloader.dataset.ann_file=annotation_body3d/fps10/h36m_{split}.npz',
+        )  # fmt: skip
+        agreement = compare_masks(Masks(out), Masks(truth))
+        found[f'iou_{split}'] = round(agreement['iou'], 4)
+        found[f'lacking_{split}'] = agreement['lacking']
+    return str((folder / 'masks_train.json').resolve()), found
+
+
+def run(script: str, *arguments: Any) -> None:
+    """One of the commands of this folder, as a user would give it."""
+    command = [sys.executable, str(ROOT / 'tools' / script), *map(str, arguments)]
+    print('$ ' + shlex.join(['python', f'tools/{script}', *command[2:]]), flush=True)
+    code = subprocess.run(command).returncode
+    if code:
+        sys.exit(code)
+
+
+def goes_on(marker: Path, settings: dict[str, Any]) -> bool:
+    """Whether ``marker`` says that work with these settings was begun; else it does from now on."""
+    if marker.is_file() and json.loads(marker.read_text()) == settings:
+        return True
+    with atomic_write(marker) as temporary:
+        temporary.write_text(json.dumps(settings))
+    return False
+
+
+def refine(args: argparse.Namespace, data: Path, work_dir: Path, mask_file: str | None) -> None:
     """The Runner on the config; goes on where a killed demo with these settings was."""
     settings = {
-        'seed': args.seed, 'frames': args.frames_per_subject, 'config': Path(args.config).name
-    }  # fmt: skip
-    marker = args.out / 'refinement_settings.json'
+        'seed': args.seed,
+        'frames': args.frames_per_subject,
+        'config': Path(args.config).name,
+        'masks': args.masks if mask_file is None else sha256(mask_file),
+    }
     interrupted = (
-        marker.is_file()
-        and json.loads(marker.read_text()) == settings
+        goes_on(args.out / 'refinement_settings.json', settings)
         and not (work_dir / 'refinement.json').is_file()
     )
     if not interrupted:
         shutil.rmtree(work_dir, ignore_errors=True)
-        with atomic_write(marker) as temporary:
-            temporary.write_text(json.dumps(settings))
     cfg = Config.fromfile(args.config)
     cfg.work_dir = str(work_dir)
     cfg.train_dataloader.dataset.data_root = str(data)
+    if mask_file is not None:
+        cfg.train_dataloader.dataset.mask_file = mask_file
     cfg.randomness.seed = args.seed
     cfg.default_hooks.logger.interval = 5
     cfg.resume = interrupted
@@ -214,7 +303,13 @@ def report(summary: dict[str, Any], out: Path, overlays: int) -> None:
             f'  {estimator}: under J_opt its MPJPE is {abs(change):.1f} mm {word} than under '
             'J_std; the estimates are the same, only the yardstick differs.'
         )
-    fits, errors = summary['pseudo_gt'], summary['regressor_error_mm']
+    fits, errors, masks = (summary[key] for key in ('pseudo_gt', 'regressor_error_mm', 'masks'))
+    if 'iou_train' in masks:
+        print(
+            "\nMask R-CNN's masks: IoU with the exact ones "
+            f'{masks["iou_test"]:.3f} on S9 and S11, which it never saw, '
+            f'{masks["iou_train"]:.3f} on the images it was trained on, which are refined.'
+        )
     print(
         f'\nPseudo ground truth, {summary["frames"]} training frames: vertex error '
         f'{fits["pve_init_mm"]:.1f} -> {fits["pve_opt_mm"]:.1f} mm, IoU with the masks '

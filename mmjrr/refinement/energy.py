@@ -66,6 +66,7 @@ class EnergyTerms:
     """Values of the terms, each (B,), by name; switched-off terms are absent."""
 
     values: dict[str, Tensor]
+    silhouette: Tensor | None = None  # (B, H, W), what was drawn for them
 
     def total(self, weights: Mapping[str, float]) -> Tensor:  # ()
         """The weighted sum over terms and samples."""

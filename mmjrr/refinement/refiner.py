@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from mmjrr.body_models.rotations import (
 from mmjrr.geometry import fit_translation
 from mmjrr.rendering import PerspectiveCamera
 
+from .allocator import keep_freed_memory
 from .energy import (
     EnergyTerms,
     FitEnergy,
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
     from mmjrr.rendering.base import SilhouetteRenderer
 
 
+#: Fits that CPU threads of their own refine, at least.
+SMALLEST_PART = 8
 #: What Adam moves.
 VARIABLES = ('pose_6d', 'betas', 'transl')
 
@@ -50,6 +54,15 @@ class Observations:
     keypoints_2d_weight: Tensor  # (B, J)
     camera: PerspectiveCamera  # of the crop
     mask: Tensor | None  # (B, H, W), coverage in [0, 1]
+
+    def __getitem__(self, rows: slice) -> Observations:
+        """Those of a part of the batch; what is the same for all of it stays."""
+        return Observations(
+            **{
+                name: value if value is None or len(value) == 1 else value[rows]
+                for name, value in vars(self).items()
+            }
+        )
 
 
 @dataclass
@@ -157,50 +170,85 @@ class FitRefiner:
             start = dict(
                 pose_6d=matrix_to_rot6d(rotations), betas=init['betas'].clone(), transl=transl
             )
-            mask_pyramid = (
-                silhouette_pyramid(observed.mask, self.energy.silhouette_levels)
-                if observed.mask is not None and self.energy.enabled('silhouette')
-                else None
-            )
+            first = self._evaluate(start, observed)
+            terms_init = first.values
+            self._check_finite(terms_init, 'first')
+        if weights is None:
+            weights = self.energy.balance(_means_over_processes(terms_init))
         frozen = self._freeze_discriminator()
         try:
-            variables = {name: value.clone().requires_grad_() for name, value in start.items()}
-            optimizer = torch.optim.Adam(
-                [
-                    dict(params=[value], lr=self.lr * self.lr_mult.get(name, 1.0))
-                    for name, value in variables.items()
-                ],
-                betas=self.betas,
-                foreach=True,
-            )
-            terms_init: dict[str, Tensor] = {}
-            for step in range(self.num_iters):
-                terms = self._evaluate(variables, observed, mask_pyramid)
-                if step == 0:
-                    terms_init = {k: v.detach() for k, v in terms.values.items()}
-                    self._check_finite(terms_init, 'first')
-                    if weights is None:
-                        weights = self.energy.balance(_means_over_processes(terms_init))
-                optimizer.zero_grad(set_to_none=True)
-                assert weights is not None
-                terms.total(weights).backward()
-                optimizer.step()
-            with torch.no_grad():
-                final = self._evaluate(variables, observed, mask_pyramid).values
-                self._check_finite(final, 'last')
+            refined = self._in_parts(start, observed, weights)
         finally:
             self._unfreeze_discriminator(frozen)
-        refined = self._as_axis_angle({k: v.detach() for k, v in variables.items()})
         before = {**{k: init[k] for k in ('global_orient', 'body_pose', 'betas')}, 'transl': transl}
+        after = self._as_axis_angle(refined)
+        with torch.no_grad():
+            last = self._evaluate(refined, observed)
+            self._check_finite(last.values, 'last')
         return RefinedFits(
             init=before,
-            refined=refined,
+            refined=after,
             terms_init=terms_init,
-            terms_refined=final,
-            iou_init=self._iou(before, observed),
-            iou_refined=self._iou(refined, observed),
-            weights=weights or {},
+            terms_refined=last.values,
+            iou_init=self._iou(first.silhouette, before, observed),
+            iou_refined=self._iou(last.silhouette, after, observed),
+            weights=weights,
         )
+
+    def _in_parts(
+        self, start: dict[str, Tensor], observed: Observations, weights: dict[str, float]
+    ) -> dict[str, Tensor]:
+        """What Adam makes of ``start``.
+
+        On a CPU the batch is cut in as many parts as there are threads, unless they would become
+        too small, and the parts are refined at the same time: most operations of an iteration are
+        too small to be shared by threads.
+        """
+        count, threads = len(start['transl']), torch.get_num_threads()
+        parts = min(threads, max(count // SMALLEST_PART, 1))
+        if start['transl'].device.type != 'cpu':
+            return self._minimise(start, observed, weights)
+        keep_freed_memory()
+        if parts == 1:
+            return self._minimise(start, observed, weights)
+        cuts = [slice(count * i // parts, count * (i + 1) // parts) for i in range(parts)]
+        try:
+            with ThreadPoolExecutor(
+                parts, initializer=torch.set_num_threads, initargs=(threads // parts,)
+            ) as pool:
+                found = list(
+                    pool.map(
+                        lambda rows: self._minimise(
+                            {name: value[rows] for name, value in start.items()},
+                            observed[rows],
+                            weights,
+                        ),
+                        cuts,
+                    )
+                )
+        finally:
+            torch.set_num_threads(threads)
+        return {name: torch.cat([part[name] for part in found]) for name in start}
+
+    def _minimise(
+        self, start: dict[str, Tensor], observed: Observations, weights: dict[str, float]
+    ) -> dict[str, Tensor]:
+        variables = {name: value.clone().requires_grad_() for name, value in start.items()}
+        optimizer = torch.optim.Adam(
+            [
+                dict(params=[value], lr=self.lr * self.lr_mult.get(name, 1.0))
+                for name, value in variables.items()
+            ],
+            betas=self.betas,
+            foreach=True,
+        )
+        mask_pyramid = self._mask_pyramid(observed)
+        for _ in range(self.num_iters):
+            terms = self._evaluate(variables, observed, mask_pyramid)
+            optimizer.zero_grad(set_to_none=True)
+            terms.total(weights).backward()
+            optimizer.step()
+        return {name: value.detach() for name, value in variables.items()}
 
     def silhouette(self, fits: dict[str, Tensor], camera: PerspectiveCamera) -> Tensor:
         """Silhouettes (B, H, W) of fits in axis-angle, without gradient."""
@@ -209,13 +257,19 @@ class FitRefiner:
         with torch.no_grad():
             return self.renderer(self.body(**fits).vertices, camera)
 
+    def _mask_pyramid(self, observed: Observations) -> list[Tensor] | None:
+        if observed.mask is None or not self.energy.enabled('silhouette'):
+            return None
+        return silhouette_pyramid(observed.mask, self.energy.silhouette_levels)
+
     def _evaluate(
         self,
         variables: dict[str, Tensor],
         observed: Observations,
-        mask_pyramid: list[Tensor] | None,
+        mask_pyramid: list[Tensor] | None = None,
     ) -> EnergyTerms:
         energy = self.energy
+        mask_pyramid = mask_pyramid or self._mask_pyramid(observed)
         rotations = rot6d_to_matrix(variables['pose_6d'])
         vertices = self.body(
             global_orient=rotations[:, :1],
@@ -224,6 +278,7 @@ class FitRefiner:
             transl=variables['transl'],
         ).vertices
         values: dict[str, Tensor] = {}
+        silhouette = None
         if energy.enabled('joint_3d', 'joint_2d'):
             joints = self.regressor(vertices)
             if energy.enabled('joint_3d'):
@@ -239,9 +294,9 @@ class FitRefiner:
                 )
         if mask_pyramid is not None:
             assert self.renderer is not None
-            alpha = self.renderer(vertices, observed.camera)
+            silhouette = self.renderer(vertices, observed.camera)
             values['silhouette'] = silhouette_energy(
-                silhouette_pyramid(alpha, energy.silhouette_levels), mask_pyramid
+                silhouette_pyramid(silhouette, energy.silhouette_levels), mask_pyramid
             )
         if energy.enabled('adv_pose', 'adv_shape'):
             assert self.discriminator is not None
@@ -250,7 +305,7 @@ class FitRefiner:
                 values['adv_pose'] = adversarial_energy(pose)
             if energy.enabled('adv_shape'):
                 values['adv_shape'] = adversarial_energy(shape)
-        return EnergyTerms(values)
+        return EnergyTerms(values, silhouette)
 
     def _fitted_translation(
         self, rotations: Tensor, betas: Tensor, transl: Tensor, observed: Observations
@@ -278,10 +333,14 @@ class FitRefiner:
             usable = (total[:, 0] > 0) & (fitted[:, 2] > 0)
         return torch.where(usable[:, None], fitted, transl)
 
-    def _iou(self, fits: dict[str, Tensor], observed: Observations) -> Tensor | None:
+    def _iou(
+        self, silhouette: Tensor | None, fits: dict[str, Tensor], observed: Observations
+    ) -> Tensor | None:
         if observed.mask is None or self.renderer is None:
             return None
-        return soft_iou(self.silhouette(fits, observed.camera), observed.mask)
+        if silhouette is None:  # the term is off
+            silhouette = self.silhouette(fits, observed.camera)
+        return soft_iou(silhouette, observed.mask)
 
     def _crop_side(self) -> float:
         return float(max(self.renderer.image_size)) if self.renderer is not None else 224.0

@@ -103,6 +103,18 @@ class FrameStream:
         batch = (frames.vertices, frames.joints, frames.weights)
         return FrameStream([batch], *self._given, self.vertex_ids, self.device)
 
+    def of_vertices(self, columns: np.ndarray) -> FrameStream | None:
+        """The same with these vertices alone (indices among those that may be weighed), if the
+        batches know how to make them so."""
+        restrict_to = getattr(self.batches, 'restrict_to', None)
+        if restrict_to is None:
+            return None
+        ids = torch.from_numpy(columns)
+        ids = ids if self.vertex_ids is None else self.vertex_ids[ids]
+        return FrameStream(
+            restrict_to(ids), *self._given, device=self.device, progress=self.progress
+        )
+
     def frames(self, stage: str) -> Iterator[Frames]:
         """Blocks of :data:`BLOCK_FRAMES` frames, and what is left.
 

@@ -222,7 +222,11 @@ def _fit_selected(stream: FrameStream, tol: float, max_iterations: int, max_byte
     selection = found.near
     iterations = found.iterations
     for _ in range(_ROUNDS):
-        sums = add_up(stream, max_bytes, torch.from_numpy(selection), stage='sum up')
+        few = stream.of_vertices(selection)
+        if few is not None:
+            sums = add_up(few, max_bytes, stage='sum up')
+        else:
+            sums = add_up(stream, max_bytes, torch.from_numpy(selection), stage='sum up')
         found = _fit_sums(sums, 0.3 * tol, max_iterations, found.w[:, selection])
         iterations += found.iterations
         w = np.zeros((len(stream.names), stream.num_vertices))

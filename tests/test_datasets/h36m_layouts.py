@@ -240,6 +240,55 @@ def write_h36m_fetch(root: Path, truth: Truth) -> Path:
     return root
 
 
+def write_release(root: Path, truth: Truth) -> Path:
+    """The release, unpacked: takes of 11 frames, of which the first, sixth and last are known."""
+    rng = np.random.default_rng(2)
+    write_metadata(root / 'metadata.xml')
+    for row in np.flatnonzero(truth.frame == FRAMES[0]):
+        same = [
+            getattr(truth, name) == getattr(truth, name)[row]
+            for name in ('subject', 'action', 'subaction', 'camera')
+        ]
+        known = np.flatnonzero(np.all(same, 0))
+        assert truth.frame[known].tolist() == list(FRAMES)
+        rows = known[[0, 0, 0, 1, 1, 1, 1, 1, 2, 2, 2]]  # the nearest known, for those that are not
+        two = rng.uniform(0, 1000, (len(rows), 32, 2))
+        three = rng.uniform(-500, 500, (len(rows), 32, 3))
+        two[:, PLACES_OF_32] = truth.pixels[rows]
+        three[:, PLACES_OF_32] = 1000 * truth.joints[rows]
+        subject, camera = str(truth.subject[row]), str(truth.camera[row])
+        take = f'{TAKES[subject, truth.action[row], truth.subaction[row]]}.{camera}'
+        poses = root / subject / 'MyPoseFeatures'
+        write_cdf(poses / f'D2_Positions/{take}.cdf', two.reshape(-1, 64))
+        write_cdf(poses / f'D3_Positions_mono/{take}.cdf', three.reshape(-1, 96))
+        write_video(root / subject / f'Videos/{take}.mp4', len(rows), INTRINSICS[camera][3])
+    return root
+
+
+def write_cdf(path: Path, pose: np.ndarray) -> Path:  # (N, 64 or 96)
+    """A variable ``Pose`` of one record."""
+    from cdflib import cdfwrite
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = cdfwrite.CDF(path, delete=True)
+    about = dict(Variable='Pose', Data_Type=45, Num_Elements=1, Rec_Vary=True,
+                 Var_Type='zVariable', Dim_Sizes=list(pose.shape), Compress=6)  # fmt: skip
+    file.write_var(about, var_data=pose[None])
+    file.close()
+    return path
+
+
+def write_video(path: Path, frames: int, height: int) -> Path:
+    """Frame number ``i``, from 0, is gray with the value 20 (i + 1)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'mp4v'), 50, (1000, height))
+    assert file.isOpened()
+    for index in range(frames):
+        file.write(np.full((height, 1000, 3), 20 * (index + 1), np.uint8))
+    file.release()
+    return path
+
+
 def write_metadata(path: Path) -> Path:
     """The release's ``metadata.xml``, as far as anyone reads it: 11 subjects and 4 cameras.
 

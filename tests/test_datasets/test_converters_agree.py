@@ -17,6 +17,7 @@ from h36m_layouts import (
     write_h36m_fetch,
     write_human_data,
     write_metadata,
+    write_release,
     write_spin,
 )
 
@@ -26,7 +27,7 @@ from mmjrr.datasets.cameras_file import load_cameras
 from mmjrr.datasets.fits import load_fits
 
 TOOLS = Path(__file__).resolve().parents[2] / 'tools/dataset_converters'
-LAYOUTS = ('spin', 'human_data', 'h36m_fetch')
+LAYOUTS = ('release', 'spin', 'human_data', 'h36m_fetch')
 
 
 def command(tool: str, *arguments: str | Path, code: int = 0) -> str:
@@ -54,13 +55,20 @@ def converted(
 ) -> tuple[Path, dict[str, str]]:
     """A data set for each layout, and what the commands said."""
     pytest.importorskip('h5py')
+    pytest.importorskip('cdflib')
     folder = tmp_path_factory.mktemp('layouts')
     body = ('--body-model', FREE_BODY_FILE)
     metadata = write_metadata(folder / 'metadata.xml')
+    (folder / 'as_released').mkdir()
+    write_release(folder / 'as_released', truth)
     write_spin(folder / 'h36m_train.npz', truth.of('S1'))
     write_human_data(folder / 'h36m_mosh_train.npz', truth.of('S1'))
     write_h36m_fetch(folder / 'fetch', truth)
     said = dict(
+        release=command(
+            'h36m', folder / 'as_released', '--out', folder / 'release', '--subjects', 'S1', 'S9',
+            '--workers', '1', '--on-error', 'exclude',  # the other takes of metadata.xml
+        ),
         spin=command(
             'spin_npz', folder / 'h36m_train.npz', '--out', folder / 'spin', '--metadata', metadata,
             *body,
@@ -77,6 +85,8 @@ def converted(
 
 
 def annotations(folder: Path, layout: str) -> Path:
+    if layout == 'release':
+        return folder / layout / 'annotation_body3d/fps10/h36m_train.npz'
     name = 'h36m_mosh_train' if layout == 'human_data' else 'h36m_train'
     return folder / layout / f'annotation_body3d/{layout}/{name}.npz'
 
@@ -145,15 +155,16 @@ def test_commands_say_what_was_checked_and_what_to_write(
     path = annotations(folder, layout)
     assert f'12 frames are in {path}' in said[layout]
     assert f'ann_file={str(path.relative_to(folder / layout))!r}' in said[layout]
-    assert ("fits_file='fits/" in said[layout]) is (layout != 'h36m_fetch')
+    assert ("fits_file='fits/" in said[layout]) is (layout in ('spin', 'human_data'))
 
 
-def test_h36m_fetch_has_its_images_linked(
-    converted: tuple[Path, dict[str, str]], truth: Truth
+@pytest.mark.parametrize(('layout', 'kept'), [('release', 'fps10'), ('h36m_fetch', 'h36m_fetch')])
+def test_images_and_test_subjects_are_there(
+    converted: tuple[Path, dict[str, str]], truth: Truth, layout: str, kept: str
 ) -> None:
     for name in truth.names:
-        assert (converted[0] / 'h36m_fetch/images' / name).is_file()
-    test = converted[0] / 'h36m_fetch/annotation_body3d/h36m_fetch/h36m_test.npz'
+        assert (converted[0] / layout / 'images' / name).is_file()
+    test = converted[0] / layout / f'annotation_body3d/{kept}/h36m_test.npz'
     assert sorted_fields(test)['imgname'].tolist() == sorted(truth.of('S9').names)
 
 

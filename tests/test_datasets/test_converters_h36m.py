@@ -20,7 +20,14 @@ from unittest import mock
 import cv2
 import numpy as np
 import pytest
-from h36m_layouts import INTRINSICS, PLACES_OF_32, make_truth, project
+from h36m_layouts import (
+    INTRINSICS,
+    PLACES_OF_32,
+    make_truth,
+    project,
+    write_cdf,
+    write_video,
+)
 from scipy.spatial.transform import Rotation
 
 from mmjrr.datasets import H36MFitsDataset
@@ -31,7 +38,7 @@ from mmjrr.datasets.converters.archives import unpack
 from mmjrr.datasets.converters.h36m_release import ReleaseConversion, find_source, read_pose
 from mmjrr.errors import DataError
 
-cdfwrite = pytest.importorskip('cdflib.cdfwrite', reason='cdflib is not installed')
+pytest.importorskip('cdflib', reason='cdflib is not installed')
 TOOL = Path(__file__).resolve().parents[2] / 'tools/dataset_converters/h36m.py'
 #: Subjects' names of takes by action and subaction; the first is that of all others once more.
 TAKES = {('1', '1'): ('_ALL 1', '_ALL'), ('4', '1'): ('Eating 2', 'Eating'),
@@ -60,25 +67,6 @@ def known_joints() -> dict[tuple[str, str, str], np.ndarray]:  # (11, 17, 3), me
                 turned = np.stack([turn.apply(person) for turn in turns])
                 known[subject, names[column], camera] = turned + (place + walk)[:, None]
     return known
-
-
-def write_cdf(path: Path, pose: np.ndarray) -> None:  # (N, 64 or 96)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = cdfwrite.CDF(path, delete=True)
-    about = dict(Variable='Pose', Data_Type=45, Num_Elements=1, Rec_Vary=True,
-                 Var_Type='zVariable', Dim_Sizes=list(pose.shape), Compress=6)  # fmt: skip
-    file.write_var(about, var_data=pose[None])
-    file.close()
-
-
-def write_video(path: Path, height: int, frames: int = COUNT) -> None:
-    """Frame number ``i``, from 0, is gray with the value 20 (i + 1)."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'mp4v'), 50, (1000, height))
-    assert file.isOpened()
-    for index in range(frames):
-        file.write(np.full((height, 1000, 3), 20 * (index + 1), np.uint8))
-    file.release()
 
 
 def write_metadata(path: Path) -> Path:
@@ -118,7 +106,9 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
                   two.reshape(COUNT, 64))  # fmt: skip
         write_cdf(root / subject / KINDS['D3_Positions_mono'] / f'{take}.{camera}.cdf',
                   three.reshape(COUNT, 96))  # fmt: skip
-        write_video(root / subject / 'Videos' / f'{take}.{camera}.mp4', INTRINSICS[camera][3])
+        write_video(
+            root / subject / 'Videos' / f'{take}.{camera}.mp4', COUNT, INTRINSICS[camera][3]
+        )
     return root
 
 
@@ -329,7 +319,7 @@ def test_what_is_wrong_stops_or_is_left_out(
 
 
 def test_a_video_shorter_than_its_annotation(copy: Path, tmp_path: Path) -> None:
-    write_video(copy / 'S1/Videos/Eating 2.54138969.mp4', 1002, frames=8)
+    write_video(copy / 'S1/Videos/Eating 2.54138969.mp4', 8, 1002)
     with pytest.raises(DataError, match=r'Eating 2.54138969.mp4: found 8 frames, expected 11'):
         conversion(copy, tmp_path / 'out', subjects=['S1']).run()
     result = conversion(copy, tmp_path / 'out', subjects=['S1'], on_error='exclude').run()['train']
@@ -357,7 +347,7 @@ def test_swapped_sides_are_seen_before_videos_are_touched(copy: Path, tmp_path: 
 
 
 def test_a_video_of_another_size_is_seen(copy: Path, tmp_path: Path) -> None:
-    write_video(copy / 'S1/Videos/Eating 2.54138969.mp4', 800)
+    write_video(copy / 'S1/Videos/Eating 2.54138969.mp4', COUNT, 800)
     with pytest.raises(DataError, match='1000 x 800 pixels, 1000 x 1002 expected of the camera'):
         conversion(copy, tmp_path / 'out', subjects=['S1']).run()
 
@@ -380,7 +370,7 @@ def test_what_the_release_lacks_stops_nobody(copy: Path, tmp_path: Path) -> None
     video = copy / 'S11/Videos/Directions.54138969.mp4'
     for spoilt in ('short', 'half', 'gone'):
         if spoilt == 'short':
-            write_video(video, 1002, frames=8)
+            write_video(video, 8, 1002)
         elif spoilt == 'half':
             video.write_bytes(video.read_bytes()[:5000])
         else:

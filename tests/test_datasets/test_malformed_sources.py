@@ -9,11 +9,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-from h36m_layouts import make_truth, write_h36m_fetch, write_human_data, write_metadata, write_spin
+from h36m_layouts import (
+    make_truth,
+    write_cdf,
+    write_h36m_fetch,
+    write_human_data,
+    write_metadata,
+    write_spin,
+    write_video,
+)
 from hypothesis import given, settings
 from malformed import FEW, damaged, disfigured, only_its_own_errors
 
 from mmjrr.datasets.converters.h36m_fetch import find_h36m_fetch, read_h36m_fetch
+from mmjrr.datasets.converters.h36m_release import extract_frames, read_pose
 from mmjrr.datasets.converters.human_data import read_human_data
 from mmjrr.datasets.converters.metadata import read_metadata
 from mmjrr.datasets.converters.source import Conversion, Source
@@ -59,11 +68,25 @@ def h36m_fetch(path: Path) -> None:
     path.with_suffix('.copy').replace(path)
 
 
+def write_joints(path: Path) -> None:
+    write_cdf(path, np.random.default_rng(0).normal(size=(20, 96)))
+
+
+def read_video(path: Path) -> None:
+    """As a whole: images that are there already are not written again."""
+    folder = path.parent / 'S1_Eating_2.54138969'
+    shutil.rmtree(folder, ignore_errors=True)
+    count = extract_frames(path, folder, path.with_suffix('.json'), 6, 5)
+    assert len(list(folder.glob('*.jpg'))) == count <= 6
+
+
 WRITERS: dict[str, tuple[str, Callable[[Path], Any], Callable[[Path], Any]]] = {
     'SPIN, training': ('h.npz', lambda p: write_spin(p, TRUTH), convert_spin),
     'SPIN, validation': ('h.npz', lambda p: write_spin(p, TRUTH, train=False), convert_spin),
     'HumanData': ('h.npz', lambda p: write_human_data(p, TRUTH), convert_human_data),
     'metadata': ('metadata.xml', write_metadata, read_metadata),
+    'joints of the release': ('t.cdf', write_joints, lambda p: read_pose(p, 3)),
+    'video of the release': ('t.mp4', lambda p: write_video(p, 26, 96), read_video),
     'h36m-fetch': (ANNOTATION, h36m_fetch, convert_h36m_fetch),
 }
 
@@ -73,6 +96,8 @@ def source(request, tmp_path) -> tuple[Path, bytes, Callable[[Path], Any]]:
     """A whole file that is taken: its path, its bytes, and what reads it."""
     if request.param == 'h36m-fetch':
         pytest.importorskip('h5py')
+    if request.param == 'joints of the release':
+        pytest.importorskip('cdflib')
     name, write, load = WRITERS[request.param]
     path = tmp_path / name
     path.parent.mkdir(parents=True, exist_ok=True)

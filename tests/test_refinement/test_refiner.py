@@ -116,6 +116,43 @@ def test_samples_do_not_influence_one_another(world: dict) -> None:
             torch.testing.assert_close(value[0], together.refined[name][index], rtol=0, atol=2e-3)
 
 
+def test_parts_do_not_change_the_result(world: dict, monkeypatch) -> None:
+    refining = refiner(world, {}, num_iters=5)
+    found, threads = {}, torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        for smallest in (8, 1):  # the whole, or one and two at the same time
+            monkeypatch.setattr('mmjrr.refinement.refiner.SMALLEST_PART', smallest)
+            found[smallest] = refining.refine(world['init'], world['observed']).refined
+            assert torch.get_num_threads() == 2
+        again = refining.refine(world['init'], world['observed']).refined
+    finally:
+        torch.set_num_threads(threads)
+    for name, value in found[1].items():
+        assert torch.equal(value, again[name]), name
+        torch.testing.assert_close(value, found[8][name], rtol=0, atol=2e-3)
+
+
+def test_an_error_in_a_part_arrives(world: dict, monkeypatch) -> None:
+    refining, threads = refiner(world, {}, num_iters=2), torch.get_num_threads()
+    monkeypatch.setattr('mmjrr.refinement.refiner.SMALLEST_PART', 1)
+    minimise = refining._minimise
+
+    def fails(start: dict, observed: Observations, weights: dict) -> dict:
+        if len(start['transl']) == 1:  # the first part
+            raise ValueError('projected vertices are not finite')
+        return minimise(start, observed, weights)
+
+    monkeypatch.setattr(refining, '_minimise', fails)
+    try:
+        torch.set_num_threads(2)
+        with pytest.raises(ValueError, match='not finite'):
+            refining.refine(world['init'], world['observed'])
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+
+
 @pytest.mark.parametrize('init_translation', ['3d', '2d'])
 def test_the_translation_alone_is_found_in_closed_form(world: dict, init_translation) -> None:
     init = dict(world['true'], transl=world['true']['transl'] + 1.0)

@@ -290,9 +290,24 @@ def test_sums_do_not_grow_with_the_frames():
     assert held == [8 * 20 * 20] * 2
 
 
+class Restrictable(list):
+    """Batches that can be had with some of the vertices alone."""
+
+    def __init__(self, content):
+        super().__init__(content)
+        self.asked: list[np.ndarray] = []
+
+    def restrict_to(self, ids):
+        self.asked.append(ids.numpy())
+        return [(vertices[:, ids], joints) for vertices, joints in self]
+
+
 @pytest.mark.parametrize('root', ROOTS)
 @pytest.mark.parametrize('missing', [False, True])
-def test_going_through_a_list_repeatedly_ends_where_an_iterator_does(root, missing, monkeypatch):
+@pytest.mark.parametrize('kind', [list, Restrictable])
+def test_going_through_batches_repeatedly_ends_where_an_iterator_does(
+    root, missing, kind, monkeypatch
+):
     # A sample so small, and so few vertices let in at a time, that the selection has to grow.
     monkeypatch.setattr('mmjrr.regressors.solver._SAMPLE_FRAMES', 3)
     monkeypatch.setattr('mmjrr.regressors.solver._ADMIT', 4)
@@ -302,14 +317,15 @@ def test_going_through_a_list_repeatedly_ends_where_an_iterator_does(root, missi
     if missing:
         joints[::3, 1] = np.nan
     passes: list[str] = []
-    once = fit_joint_regressor(batches(vertices, joints), NAMES, root, body_model='toy', tol=1e-10)
+    options = dict(body_model='toy', tol=1e-10, vertex_ids=range(1, 60))
+    once = fit_joint_regressor(batches(vertices, joints), NAMES, root, **options)
+    again = kind(batches(vertices, joints))
     often = fit_joint_regressor(
-        list(batches(vertices, joints)),
+        again,
         NAMES,
         root,
-        body_model='toy',
-        tol=1e-10,
         progress=lambda stage, done: passes.append(stage) if done == 900 else None,
+        **options,
     )
     assert passes[:3] == ['select', 'sum up', 'check'] and passes.count('check') > 1
     assert often.converged and often.gap < 1e-10
@@ -317,6 +333,10 @@ def test_going_through_a_list_repeatedly_ends_where_an_iterator_does(root, missi
     assert np.allclose(often.residual, once.residual, atol=1e-7)
     found, expected = (f.regressor.weight.numpy() for f in (often, once))
     assert np.abs(without_gauge(found, root) - without_gauge(expected, root)).max() < 1e-6
+    if kind is Restrictable:
+        assert len(again.asked) == passes.count('sum up')
+        for ids in again.asked:
+            assert 0 < len(ids) < 60 and ids.min() >= 1
 
 
 def test_batches_that_change_between_passes_are_refused():

@@ -8,6 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from mmjrr.segmentation.mmcv_ops import INSTALL
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -45,6 +49,48 @@ def test_the_demo_writes_its_summary_overlays_and_table(tmp_path: Path) -> None:
     table = run('tools/analysis_tools/demo_table.py', str(out))
     assert table.returncode == 0, table.stderr
     assert f'{fits["pve_init_mm"]:.1f} → {fits["pve_opt_mm"]:.1f}' in table.stdout
+
+
+def test_the_demo_refines_from_masks_of_the_network_that_it_trains(tmp_path: Path) -> None:
+    for package in ('torchvision', 'mmdet', 'mmcv'):
+        pytest.importorskip(package, reason=f'{package} is not installed: {INSTALL}')
+    out, config = tmp_path / 'demo', tmp_path / 'tiny.py'
+    resize = "dict(type='Resize', scale=(192, 192), keep_ratio=True)"
+    config.write_text(
+        f"""_base_ = ['{ROOT}/configs/segmentation/mask-rcnn_small_synthetic.py']
+train_cfg = dict(max_iters=40)
+param_scheduler = [dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=10)]
+train_pipeline = _base_.train_dataloader.dataset.pipeline
+train_pipeline[2] = {resize}
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+test_pipeline = _base_.test_dataloader.dataset.pipeline
+test_pipeline[1] = {resize}
+test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+"""
+    )
+    command = (
+        'tools/demo.py', '--out', str(out), '--frames-per-subject', '1', '--workers', '1',
+        '--masks', 'maskrcnn', '--masks-config', str(config),
+    )  # fmt: skip
+    demo = run(*command)
+    assert demo.returncode == 0, demo.stdout[-2000:] + demo.stderr[-3000:]
+    assert 'Iter(train)' in demo.stdout
+    summary = json.loads((out / 'summary.json').read_text())
+    masks = summary['masks']
+    assert masks['made_by'] == 'maskrcnn'
+    assert 0 < masks['iou_train'] < 0.99
+    assert 0 < masks['iou_test'] < 0.99
+    assert summary['frames'] == 5 * 4 - masks['lacking_train']
+    cfg = next((out / 'refinement').glob('*.py')).read_text()
+    assert str(out / 'segmentation' / 'masks_train.json') in cfg
+    assert f'{masks["iou_test"]:.3f} on S9 and S11' in demo.stdout
+
+    weights = (out / 'segmentation' / 'weights.pth').stat()
+    again = run(*command)  # what is there is not made again, and the results are the same
+    assert again.returncode == 0, again.stderr[-3000:]
+    assert (out / 'segmentation' / 'weights.pth').stat().st_mtime_ns == weights.st_mtime_ns
+    repeated = json.loads((out / 'summary.json').read_text())
+    assert {**repeated, 'seconds': None} == {**summary, 'seconds': None}
 
 
 def test_a_folder_without_a_summary_is_named(tmp_path: Path) -> None:

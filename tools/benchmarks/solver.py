@@ -13,6 +13,7 @@ its memory.
 from __future__ import annotations
 
 import argparse
+import copy
 import importlib.util
 import json
 import resource
@@ -100,19 +101,27 @@ class Fits:
         self.frames, self.seed, self.size = frames, seed, size
         self.body = free_body()
         self.truth = JointRegressor.load('free_body_h36m')
+        self.truth_body = self.body.restrict_to(self.truth.support)
+
+    def restrict_to(self, vertex_ids: Tensor) -> Fits:
+        """The same with these vertices alone."""
+        few = copy.copy(self)
+        few.body = self.body.restrict_to(vertex_ids)
+        return few
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         generator = torch.Generator().manual_seed(self.seed)
         for start in range(0, self.frames, self.size):
             count = min(self.size, self.frames - start)
+            parameters = dict(
+                betas=torch.randn(count, 10, generator=generator),
+                body_pose=0.25 * torch.randn(count, 69, generator=generator),
+                global_orient=torch.randn(count, 3, generator=generator),
+                transl=torch.tensor([[0.0, 0.0, 5.0]]).expand(count, 3),
+            )
             with torch.no_grad():
-                vertices = self.body(
-                    betas=torch.randn(count, 10, generator=generator),
-                    body_pose=0.25 * torch.randn(count, 69, generator=generator),
-                    global_orient=torch.randn(count, 3, generator=generator),
-                    transl=torch.tensor([[0.0, 0.0, 5.0]]).expand(count, 3),
-                ).vertices
-            joints = self.truth(vertices).double()
+                vertices = self.body(**parameters).vertices
+                joints = self.truth(self.truth_body(**parameters).vertices).double()
             noise = 0.005 * torch.randn(joints.shape, generator=generator, dtype=joints.dtype)
             yield vertices, joints + noise
 

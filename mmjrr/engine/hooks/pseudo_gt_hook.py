@@ -480,6 +480,10 @@ class _Meshes:
     ) -> None:
         self.fits, self.body, self.device = fits, body, device
 
+    def restrict_to(self, vertex_ids: Tensor) -> _Meshes:
+        """The same with these vertices alone."""
+        return _Meshes(self.fits, self.body.restrict_to(vertex_ids), self.device)
+
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         for batch in self.fits():
             with torch.no_grad():
