@@ -37,10 +37,14 @@ from .frame_sums import Frames, FrameStream, Sums, add_up, value_and_gradient
 from .joint_regressor import JointRegressor
 from .simplex_qp import Problem, relative_gap, solve
 
-#: Vertices are preselected by fits to this many frames at most, evenly taken.
-_SAMPLE_FRAMES = 1024
+#: Vertices are selected by fits to this many frames at most, evenly taken: first over all vertices,
+#: then over a selection.
+_FEW_FRAMES, _SAMPLE_FRAMES = 1024, 4096
 
-#: Vertices of each row selected for their gradient, besides those that the solve came across.
+#: Relative gap of these fits.
+_TOL_SELECT = 1e-4
+
+#: Vertices of each row selected for their gradient, besides those that are weighed.
 _SELECT = 64
 
 #: Vertices of each row added to the selection when the check finds that they would lower ``f``.
@@ -192,7 +196,7 @@ class _Found:
     iterations: int
     sums: Sums
     constant: float
-    near: np.ndarray  # vertices that the solve came near to weighing
+    near: np.ndarray  # vertices that are weighed, or nearly
 
 
 def _fit_sums(
@@ -202,38 +206,59 @@ def _fit_sums(
     problem = Problem(sums)
     w, gap, iterations = solve(problem, tol, max_iterations, start)
     value, squares = problem.errors(w)
-    promise = np.argsort(problem.gradient(w), axis=1, kind='stable')[:, :_SELECT]
-    near = np.union1d(promise, problem.held)
+    near = _near(w, problem.gradient(w))
     return _Found(w, gap, value, squares, iterations, sums, problem.constant, near)
+
+
+def _near(w: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+    """Vertices that are weighed, or promise most to a row."""
+    promise = np.argsort(gradient, axis=1, kind='stable')[:, :_SELECT]
+    return np.union1d(promise, np.nonzero(w.any(0))[0])
 
 
 def _fit_selected(stream: FrameStream, tol: float, max_iterations: int, max_bytes: int) -> _Found:
     """Solve over a selection of vertices, and let in what the check over all vertices asks for.
 
-    The selection comes from a fit to some of the frames. Sums over a selection of C vertices cost
-    C^2 a frame, the check J V, against the V^2 of sums over all.
+    The selection comes from fits to some of the frames, few over all vertices, then more. Sums over
+    a selection of C vertices cost C^2 a frame, the check J V, against the V^2 of sums over all.
     """
     sample = _Sample()
     sums = add_up(stream, max_bytes, stage='select', each=sample.add, only_rows=True)
     sums.require_joints(stream.names)
     if sums.groups:  # few frames: all is known
         return _fit_sums(sums, tol, max_iterations)
-    found = _fit_sums(add_up(stream.over(sample.frames()), max_bytes), 1e-4, max_iterations)
-    selection = found.near
+    some = sample.frames()
+    few = stream.over(some[:: -(-len(some) // _FEW_FRAMES)])
+    found = _fit_sums(add_up(few, max_bytes), _TOL_SELECT, max_iterations)
     iterations = found.iterations
+    if sample.step > 1:
+        found = _fit_growing(stream.over(some), found, _TOL_SELECT, max_iterations, max_bytes)
+        iterations += found.iterations
+    del some, sample
+    found = _fit_growing(stream, found, tol, max_iterations - iterations, max_bytes)
+    return replace(found, iterations=iterations + found.iterations)
+
+
+def _fit_growing(
+    stream: FrameStream, found: _Found, tol: float, max_iterations: int, max_bytes: int
+) -> _Found:
+    """Starting from the vertices near to another fit, and letting others in."""
+    selection, w = found.near, found.w
+    iterations = 0
     for _ in range(_ROUNDS):
         few = stream.of_vertices(selection)
         if few is not None:
             sums = add_up(few, max_bytes, stage='sum up')
         else:
             sums = add_up(stream, max_bytes, torch.from_numpy(selection), stage='sum up')
-        found = _fit_sums(sums, 0.3 * tol, max_iterations, found.w[:, selection])
+        found = _fit_sums(sums, 0.3 * tol, max_iterations, w[:, selection])
         iterations += found.iterations
         w = np.zeros((len(stream.names), stream.num_vertices))
         w[:, selection] = found.w
         value, gradient = value_and_gradient(stream, w, stage='check')
         gap = relative_gap(w, value, gradient, found.constant)
-        found = replace(found, w=w, gap=gap, value=value, iterations=iterations)
+        near = np.union1d(selection, _near(w, gradient))
+        found = replace(found, w=w, gap=gap, value=value, iterations=iterations, near=near)
         promise = (w * gradient).sum(1, keepdims=True) - gradient
         promise[:, selection] = 0
         best = np.argsort(-promise, axis=1, kind='stable')[:, :_ADMIT]
@@ -245,20 +270,20 @@ def _fit_selected(stream: FrameStream, tol: float, max_iterations: int, max_byte
 
 
 class _Sample:
-    """Every k-th frame of a stream, where k doubles whenever they become too many."""
+    """Every ``step``-th frame of a stream; the step doubles whenever they become too many."""
 
     def __init__(self) -> None:
-        self._step = 1
+        self.step = 1
         self._seen = 0
         self._taken: list[Frames] = []
 
     def add(self, frames: Frames) -> None:
-        taken = frames[-self._seen % self._step :: self._step]
+        taken = frames[-self._seen % self.step :: self.step]
         self._taken.append(Frames.cat([taken, taken[:0]]))  # a copy
         self._seen += len(frames)
         while sum(map(len, self._taken)) > _SAMPLE_FRAMES:
             self._taken = [Frames.cat(self._taken)[::2]]
-            self._step *= 2
+            self.step *= 2
 
     def frames(self) -> Frames:
         return Frames.cat(self._taken)
