@@ -21,6 +21,7 @@ import shutil
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from mmjrr.datasets.synthetic.truth import SyntheticTruth
 from mmjrr.fileio import atomic_write, read_npz, sha256, versions
 from mmjrr.regressors import JointRegressor
 from mmjrr.segmentation import compare_masks
+from mmjrr.segmentation.mmcv_ops import INSTALL
 
 ROOT = Path(__file__).resolve().parents[1]
 ESTIMATORS = {'SPIN-like': 'spin', 'VIBE-like': 'vibe', 'MEVA-like': 'meva'}
@@ -70,6 +72,10 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     if args.frames_per_subject < 1:
         parser.error(f'--frames-per-subject {args.frames_per_subject}: expected at least 1')
+    if args.masks == 'maskrcnn':
+        missing = [name for name in ('torchvision', 'mmcv', 'mmdet') if find_spec(name) is None]
+        if missing:
+            parser.error(f'--masks maskrcnn: no {", ".join(missing)} here: {INSTALL}')
     return args
 
 
@@ -137,9 +143,7 @@ def make_masks(args: argparse.Namespace, data: Path, folder: Path) -> tuple[str,
         'config': Path(args.masks_config).name,
         'images': sha256(data / 'synthetic.json'),
     }
-    started = goes_on(args.out / 'segmentation_settings.json', settings)
-    if not started:
-        shutil.rmtree(folder, ignore_errors=True)
+    started = goes_on(folder, args.out / 'segmentation_settings.json', settings)
     root = data.resolve()
     run('dataset_converters/masks_to_coco.py', root)
     weights = folder / 'weights.pth'
@@ -180,10 +184,11 @@ def run(script: str, *arguments: Any) -> None:
         sys.exit(code)
 
 
-def goes_on(marker: Path, settings: dict[str, Any]) -> bool:
-    """Whether ``marker`` says that work with these settings was begun; else it does from now on."""
+def goes_on(folder: Path, marker: Path, settings: dict[str, Any]) -> bool:
+    """Whether what ``folder`` holds was begun with these settings; if not, it is removed."""
     if marker.is_file() and json.loads(marker.read_text()) == settings:
         return True
+    shutil.rmtree(folder, ignore_errors=True)
     with atomic_write(marker) as temporary:
         temporary.write_text(json.dumps(settings))
     return False
@@ -198,7 +203,7 @@ def refine(args: argparse.Namespace, data: Path, work_dir: Path, mask_file: str 
         'masks': args.masks if mask_file is None else sha256(mask_file),
     }
     interrupted = (
-        goes_on(args.out / 'refinement_settings.json', settings)
+        goes_on(work_dir, args.out / 'refinement_settings.json', settings)
         and not (work_dir / 'refinement.json').is_file()
     )
     if not interrupted:

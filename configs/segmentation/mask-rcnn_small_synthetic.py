@@ -129,11 +129,11 @@ param_scheduler = [
     dict(type='CosineAnnealingLR', by_epoch=False, begin=50, end=ITERATIONS, eta_min=1e-5),
 ]
 
-custom_hooks = [dict(type='mmjrr.SaveWeightsHook')]
+custom_hooks = [dict(type='mmjrr.SaveWeightsHook'), dict(type='mmjrr.IterationSeedHook')]
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),
-    checkpoint=dict(type='CheckpointHook', interval=100, by_epoch=False, max_keep_ckpts=1),
+    checkpoint=dict(type='mmjrr.ResumableCheckpointHook', interval=100),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     param_scheduler=dict(type='ParamSchedulerHook'),
     runtime_info=dict(type='RuntimeInfoHook'),

@@ -5,7 +5,8 @@ For ``custom_imports`` of configs that train or run an mmdet model in a Runner.
 
 from __future__ import annotations
 
-from mmjrr.segmentation import weights_hook  # noqa: F401
+from mmjrr.engine import ResumableCheckpointHook  # noqa: F401
+from mmjrr.segmentation import iteration_seed_hook, weights_hook  # noqa: F401
 from mmjrr.segmentation.mmcv_ops import INSTALL, ensure_mmcv_ops
 
 ensure_mmcv_ops()

@@ -69,16 +69,27 @@ def test_training_ends_in_weights_alone(tmp_path: Path, one_thread: dict[str, st
     said = run('tools/dataset_converters/masks_to_coco.py', data, **one_thread)
     assert 'person_train.json: 4 images' in said and 'person_test.json: 2 images' in said
     config = ROOT / 'configs' / 'segmentation' / 'mask-rcnn_small_synthetic.py'
-    run(
-        'tools/train.py', config, '--work-dir', work_dir, '--cfg-options',
-        f'train_dataloader.dataset.data_root={data}', 'train_dataloader.num_workers=0',
-        'train_dataloader.persistent_workers=False', 'train_dataloader.batch_size=2',
-        'train_cfg.max_iters=2',
-        **one_thread,
-    )  # fmt: skip
+
+    def train(folder: Path, iterations: int, *more: str) -> None:
+        run(
+            'tools/train.py', config, '--work-dir', folder, *more, '--cfg-options',
+            f'train_dataloader.dataset.data_root={data}', 'train_dataloader.batch_size=2',
+            f'train_cfg.max_iters={iterations}', 'default_hooks.checkpoint.interval=1',
+            **one_thread,
+        )  # fmt: skip
+
+    train(work_dir, 3)
     weights = work_dir / 'weights.pth'
     content = torch.load(weights, weights_only=True)
     assert set(content) == {'meta', 'state_dict'}
     assert content['meta']['dataset_meta']['classes'] == ('person',)
     model = MaskRCNN(str(weights), config=str(config))
     assert model.person == 0
+
+    # Stopped after two iterations, and resumed, it ends the same.
+    train(tmp_path / 'stopped', 2)
+    (tmp_path / 'stopped' / 'weights.pth').unlink()
+    train(tmp_path / 'stopped', 3, '--resume')
+    again = torch.load(tmp_path / 'stopped' / 'weights.pth', weights_only=True)['state_dict']
+    for name, value in content['state_dict'].items():
+        assert torch.equal(value, again[name]), name
