@@ -72,6 +72,9 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     if args.frames_per_subject < 1:
         parser.error(f'--frames-per-subject {args.frames_per_subject}: expected at least 1')
+    for option, path in (('--config', args.config), ('--masks-config', args.masks_config)):
+        if not Path(path).is_file():
+            parser.error(f'{option} {path}: no such file')
     if args.masks == 'maskrcnn':
         missing = [name for name in ('torchvision', 'mmcv', 'mmdet') if find_spec(name) is None]
         if missing:

@@ -93,6 +93,14 @@ test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
     assert {**repeated, 'seconds': None} == {**summary, 'seconds': None}
 
 
+def test_a_config_that_is_not_there_is_named_before_anything(tmp_path: Path) -> None:
+    for option in ('--config', '--masks-config'):
+        demo = run('tools/demo.py', '--out', str(tmp_path / 'out'), option, 'no.py')
+        assert demo.returncode == 2
+        assert f'{option} no.py: no such file' in demo.stderr
+    assert not (tmp_path / 'out').exists()
+
+
 def test_a_folder_without_a_summary_is_named(tmp_path: Path) -> None:
     table = run('tools/analysis_tools/demo_table.py', str(tmp_path))
     assert table.returncode != 0
