@@ -279,12 +279,12 @@ def write_cdf(path: Path, pose: np.ndarray) -> Path:  # (N, 64 or 96)
 
 
 def write_video(path: Path, frames: int, height: int) -> Path:
-    """Frame number ``i``, from 0, is gray with the value 20 (i + 1)."""
+    """Frame number ``i``, from 0, is gray with the value 20 (i + 1), modulo 256."""
     path.parent.mkdir(parents=True, exist_ok=True)
     file = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'mp4v'), 50, (1000, height))
     assert file.isOpened()
     for index in range(frames):
-        file.write(np.full((height, 1000, 3), 20 * (index + 1), np.uint8))
+        file.write(np.full((height, 1000, 3), 20 * (index + 1) % 256, np.uint8))
     file.release()
     return path
 
