@@ -184,7 +184,8 @@ def area_average_crop(
     """The crop ``box`` of a mask, each crop pixel the exact mean over the area it covers.
 
     Mask pixel (row 0, column 0) covers [0, 1) x [0, 1); outside the image the mask is 0. A mean
-    over a rectangle is separable, so it is two small matrix products.
+    over a rectangle is separable, so it is two small matrix products. No value is above the
+    mask's greatest.
 
     Raises:
         ValueError: the mask is not 2D, or box or size have no area.
@@ -204,7 +205,9 @@ def area_average_crop(
     rows, columns = _inside(y0, y1, mask.shape[0]), _inside(x0, x1, mask.shape[1])
     down = _shares(y0, y1, size[0], rows).astype(dtype)
     across = _shares(x0, x1, size[1], columns).astype(dtype)
-    return down @ mask[rows, columns].astype(dtype) @ across.T
+    seen: np.ndarray = mask[rows, columns].astype(dtype)
+    # No mean is above what it is of, but for the rounding of shares that add up to one.
+    return np.minimum(down @ seen @ across.T, seen.max(initial=0))
 
 
 def _shares(start: float, stop: float, count: int, pixels: slice) -> np.ndarray:

@@ -58,6 +58,18 @@ def test_crops_are_exact_area_averages(
     np.testing.assert_allclose(area_average_crop(mask, box, size), expected, atol=1e-9)
 
 
+@pytest.mark.parametrize('dtype', [np.uint8, np.float32, np.float64])
+def test_rounding_lifts_no_mean_above_the_mask(dtype: type) -> None:
+    """Crops of a full mask by boxes within it are full, and not a bit more."""
+    rng = np.random.default_rng(0)
+    for start, side in rng.uniform([0, 20], [10, 40], (300, 2)):
+        crop = area_average_crop(
+            np.ones((60, 60), dtype), (start, start, *2 * [start + side]), (23, 23)
+        )
+        assert crop.max() <= 1
+        np.testing.assert_allclose(crop, 1, rtol=1e-6)
+
+
 def test_the_identity_crop_is_the_mask() -> None:
     mask = a_mask(0)
     crop = area_average_crop(mask, (0, 0, 7, 9), (9, 7))

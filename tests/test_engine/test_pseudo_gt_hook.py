@@ -125,14 +125,6 @@ def test_joints_in_two_orders_are_refused_before_anything_long(dataset, tmp_path
     assert not list(tmp_path.iterdir())
 
 
-def test_coverage_may_be_off_by_rounding(dataset, tmp_path: Path) -> None:
-    """Means over the area of a pixel are, in float32."""
-    hook = make_hook(regressor='free_body_h36m')
-    above = mask(torch.full(SIZE, 1 + 1.2e-7))
-    hook.before_train(FakeRunner(Changed(dataset, above), tmp_path))
-    assert hook.refiner.regressor is hook.spin
-
-
 def test_without_the_silhouette_no_mask_is_needed(dataset, tmp_path: Path) -> None:
     hook = make_hook(
         energy=dict(terms=dict(silhouette=False)), regressor='free_body_h36m', renderer=None

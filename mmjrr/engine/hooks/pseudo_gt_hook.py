@@ -233,8 +233,7 @@ class SMPLPseudoGTHook(Hook):
             if mask is None:
                 raise ValueError(f'{where}: {NO_MASKS}')
             _check_array(f"{where}: mask (renderer's size)", mask, self.renderer.image_size)
-            rounding = 1e-5  # of means over the area of a pixel
-            if float(mask.min()) < -rounding or float(mask.max()) > 1 + rounding:
+            if float(mask.min()) < 0 or float(mask.max()) > 1:
                 raise ValueError(
                     f'{where}: mask: found values from {float(mask.min()):g} to '
                     f'{float(mask.max()):g}, expected coverage in [0, 1]'
