@@ -227,15 +227,24 @@ def _fit_selected(stream: FrameStream, tol: float, max_iterations: int, max_byte
     sums.require_joints(stream.names)
     if sums.groups:  # few frames: all is known
         return _fit_sums(sums, tol, max_iterations)
+    found = _fit_sample(stream, sample, max_iterations, max_bytes)
+    del sample  # hundreds of megabytes
+    iterations = found.iterations
+    found = _fit_growing(stream, found, tol, max_iterations - iterations, max_bytes)
+    return replace(found, iterations=iterations + found.iterations)
+
+
+def _fit_sample(
+    stream: FrameStream, sample: _Sample, max_iterations: int, max_bytes: int
+) -> _Found:
+    """From which vertices to start."""
     some = sample.frames()
     few = stream.over(some[:: -(-len(some) // _FEW_FRAMES)])
     found = _fit_sums(add_up(few, max_bytes), _TOL_SELECT, max_iterations)
+    if sample.step == 1:  # these are all frames, which come next
+        return found
     iterations = found.iterations
-    if sample.step > 1:
-        found = _fit_growing(stream.over(some), found, _TOL_SELECT, max_iterations, max_bytes)
-        iterations += found.iterations
-    del some, sample
-    found = _fit_growing(stream, found, tol, max_iterations - iterations, max_bytes)
+    found = _fit_growing(stream.over(some), found, _TOL_SELECT, max_iterations, max_bytes)
     return replace(found, iterations=iterations + found.iterations)
 
 
