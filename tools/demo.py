@@ -91,11 +91,10 @@ def main() -> None:
         generate(
             data, Settings(seed=args.seed, frames_per_subject=args.frames_per_subject), args.workers
         )
-    masks = dict(made_by=args.masks)
-    mask_file = None
+    mask_file, agreement = None, {}
     if args.masks == 'maskrcnn':
         with stage('Person masks by a Mask R-CNN', 'masks', seconds):
-            mask_file, masks = make_masks(args, data, args.out / 'segmentation')
+            mask_file, agreement = make_masks(args, data, args.out / 'segmentation')
     with stage('Refinement', 'refinement', seconds):
         refine(args, data, work_dir, mask_file)
     with stage('Evaluation on S9 and S11', 'evaluation', seconds):
@@ -106,7 +105,7 @@ def main() -> None:
     summary = {
         'table': table,
         'pseudo_gt': pseudo_gt,
-        'masks': masks,
+        'masks': {'made_by': args.masks, **agreement},
         'regressor_error_mm': regressor_error,
         'ablation': ablation,
         'seed': args.seed,
@@ -143,7 +142,7 @@ def make_masks(args: argparse.Namespace, data: Path, folder: Path) -> tuple[str,
     """
     settings = {
         'seed': args.seed,
-        'config': Path(args.masks_config).name,
+        'config': sha256(args.masks_config),
         'images': sha256(data / 'synthetic.json'),
     }
     started = goes_on(folder, args.out / 'segmentation_settings.json', settings)
@@ -160,7 +159,7 @@ def make_masks(args: argparse.Namespace, data: Path, folder: Path) -> tuple[str,
             f'test_evaluator.ann_file={root}/annotations/person_test.json',
             f'randomness.seed={args.seed}',
         )  # fmt: skip
-    found: dict[str, Any] = {'made_by': args.masks}
+    found: dict[str, Any] = {}
     for split in ('train', 'test'):
         out, truth = folder / f'masks_{split}.json', data / 'masks' / f'h36m_{split}.json'
         run(

@@ -21,7 +21,7 @@ def keep_freed_memory() -> bool:
     (``MALLOC_TRIM_THRESHOLD_`` or ``MALLOC_MMAP_THRESHOLD_``), nothing is changed.
 
     Returns:
-        Whether it does so now; False where the C library is another.
+        Whether it does so now by this; False where the C library is another, too.
     """
     if {'MALLOC_TRIM_THRESHOLD_', 'MALLOC_MMAP_THRESHOLD_'} & set(os.environ):
         return False

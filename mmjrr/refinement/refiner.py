@@ -204,11 +204,11 @@ class FitRefiner:
         too small, and the parts are refined at the same time: most operations of an iteration are
         too small to be shared by threads.
         """
-        count, threads = len(start['transl']), torch.get_num_threads()
-        parts = min(threads, max(count // SMALLEST_PART, 1))
         if start['transl'].device.type != 'cpu':
             return self._minimise(start, observed, weights)
         keep_freed_memory()
+        count, threads = len(start['transl']), torch.get_num_threads()
+        parts = min(threads, max(count // SMALLEST_PART, 1))
         if parts == 1:
             return self._minimise(start, observed, weights)
         cuts = [slice(count * i // parts, count * (i + 1) // parts) for i in range(parts)]
