@@ -103,17 +103,18 @@ class FrameStream:
         batch = (frames.vertices, frames.joints, frames.weights)
         return FrameStream([batch], *self._given, self.vertex_ids, self.device)
 
-    def of_vertices(self, columns: np.ndarray) -> FrameStream | None:
+    def of_vertices(self, columns: Tensor) -> FrameStream | None:
         """The same with these vertices alone (indices among those that may be weighed), if the
         batches know how to make them so."""
         restrict_to = getattr(self.batches, 'restrict_to', None)
         if restrict_to is None:
             return None
-        ids = torch.from_numpy(columns)
-        ids = ids if self.vertex_ids is None else self.vertex_ids[ids]
-        return FrameStream(
+        ids = columns if self.vertex_ids is None else self.vertex_ids[columns]
+        few = FrameStream(
             restrict_to(ids), *self._given, device=self.device, progress=self.progress
         )
+        few._count = self._count
+        return few
 
     def frames(self, stage: str) -> Iterator[Frames]:
         """Blocks of :data:`BLOCK_FRAMES` frames, and what is left.
@@ -339,6 +340,9 @@ def add_up(
         ValueError: no frames, or a bad batch.
         MemoryError: too many patterns of missing joints for ``max_bytes``.
     """
+    few = None if columns is None else stream.of_vertices(columns)
+    if few is not None:
+        stream, columns = few, None
     groups: dict[bytes, Group] = {}
     n_frames = n_dropped = 0
     total: np.ndarray | None = None

@@ -255,11 +255,7 @@ def _fit_growing(
     selection, w = found.near, found.w
     iterations = 0
     for _ in range(_ROUNDS):
-        few = stream.of_vertices(selection)
-        if few is not None:
-            sums = add_up(few, max_bytes, stage='sum up')
-        else:
-            sums = add_up(stream, max_bytes, torch.from_numpy(selection), stage='sum up')
+        sums = add_up(stream, max_bytes, torch.from_numpy(selection), stage='sum up')
         found = _fit_sums(sums, 0.3 * tol, max_iterations, w[:, selection])
         iterations += found.iterations
         w = np.zeros((len(stream.names), stream.num_vertices))
