@@ -79,6 +79,11 @@ def parse_args() -> argparse.Namespace:
         missing = [name for name in ('torchvision', 'mmcv', 'mmdet') if find_spec(name) is None]
         if missing:
             parser.error(f'--masks maskrcnn: no {", ".join(missing)} here: {INSTALL}')
+        found = Config.fromfile(args.masks_config).get('model', {}).get('type')
+        if found != 'MaskRCNN':
+            parser.error(
+                f'--masks-config {args.masks_config}: its model is {found}, expected a MaskRCNN'
+            )
     return args
 
 

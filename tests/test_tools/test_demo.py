@@ -93,6 +93,18 @@ test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
     assert {**repeated, 'seconds': None} == {**summary, 'seconds': None}
 
 
+def test_a_config_of_something_else_is_named_before_anything(tmp_path: Path) -> None:
+    for package in ('torchvision', 'mmdet', 'mmcv'):
+        pytest.importorskip(package, reason=f'{package} is not installed: {INSTALL}')
+    demo = run(
+        'tools/demo.py', '--out', str(tmp_path / 'out'), '--masks', 'maskrcnn',
+        '--masks-config', 'configs/refinement/contour_100it_synthetic.py',
+    )  # fmt: skip
+    assert demo.returncode == 2
+    assert 'its model is FitDiscriminator, expected a MaskRCNN' in demo.stderr
+    assert not (tmp_path / 'out').exists()
+
+
 def test_a_config_that_is_not_there_is_named_before_anything(tmp_path: Path) -> None:
     for option in ('--config', '--masks-config'):
         demo = run('tools/demo.py', '--out', str(tmp_path / 'out'), option, 'no.py')
