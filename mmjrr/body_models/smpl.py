@@ -1,4 +1,4 @@
-"""SMPL (Loper et al., SIGGRAPH Asia 2015) on top of ``smplx``, from files read safely."""
+"""SMPL (Loper et al., SIGGRAPH Asia 2015), from files read safely."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from smplx import lbs as smplx_lbs
 from torch import Tensor, nn
 
 from mmjrr.errors import DataError
 from mmjrr.fileio import read_npz
 from mmjrr.registry import BODY_MODELS
 
+from .lbs import KinematicTree, skin
 from .rotations import axis_angle_to_matrix, rot6d_to_matrix
 from .safe_pickle import load_pickle
 
@@ -35,9 +35,9 @@ class BodyOutput:
 class SMPL(nn.Module):
     """SMPL or any body in its file format, with poses in whichever representation is at hand.
 
-    Vertices and joints are those of ``smplx.SMPL``, whose kinematic chain runs here. Left out is
-    what it does beyond: extra joints picked by SMPL's own vertex numbers, which mean nothing on the
-    free body, and pose blend shapes where they are all zero.
+    Vertices and joints are those of ``smplx.SMPL``. Left out is what it does beyond: extra joints
+    picked by SMPL's own vertex numbers, which mean nothing on the free body, and pose blend shapes
+    where they are all zero. Gradients are of first order.
 
     ``v_template`` (V, 3) is the mean shape in T-pose: metres, y up, left is +x, facing +z.
     ``faces`` is (F, 3) int64 in NumPy, ``faces_tensor`` the same as a buffer.
@@ -86,17 +86,20 @@ class SMPL(nn.Module):
         shapedirs = data['shapedirs'][:, :, :num_betas]
         buffer('v_template', data['v_template'])  # (V, 3)
         # x of all vertices first, then y, then z: skinning runs along contiguous memory.
-        buffer('shape_planes', shapedirs.transpose(2, 1, 0))  # (num_betas, 3, V)
+        blend_shapes = [shapedirs]
+        self.has_pose_blend_shapes = bool(np.any(data['posedirs']))
+        if self.has_pose_blend_shapes:
+            blend_shapes.append(data['posedirs'])
+        # num_betas, or num_betas + 207; (., 3, V)
+        buffer('blend_planes', np.concatenate(blend_shapes, 2).transpose(2, 1, 0))
         buffer('weight_planes', data['weights'].T)  # (24, V)
-        self.register_buffer('pose_planes', None, persistent=False)
-        if np.any(data['posedirs']):
-            buffer('pose_planes', data['posedirs'].transpose(2, 1, 0))  # (207, 3, V)
         # Joints in T-pose are linear in betas; the vertices are not needed for them.
         regressor = data['J_regressor']
         buffer('joint_template', regressor @ data['v_template'])  # (24, 3)
         buffer('joint_shapedirs', np.einsum('jv,vck->jck', regressor, shapedirs))
         self.register_buffer('faces_tensor', torch.from_numpy(self.faces), persistent=False)
         self.register_buffer('vertex_ids', None, persistent=False)
+        self.tree = KinematicTree(self.parents)
 
     @property
     def num_vertices(self) -> int:
@@ -137,24 +140,19 @@ class SMPL(nn.Module):
         rotations = torch.cat([part.expand(batch, -1, -1, -1) for part in (root, others)], dim=1)
 
         joints = self.joint_template + torch.einsum('jck,bk->bjc', self.joint_shapedirs, betas)
-        joints, transforms = smplx_lbs.batch_rigid_transform(
-            rotations, joints.expand(batch, -1, -1), np.asarray(self.parents), dtype=like.dtype
-        )
-        shaped = like.T + _combine(betas, self.shape_planes)  # (B, 3, V)
-        if self.pose_planes is not None:
+        joints, transforms = self.tree(rotations, joints.expand(batch, -1, -1))
+        coefficients = betas
+        if self.has_pose_blend_shapes:
             eye = torch.eye(3, dtype=like.dtype, device=like.device)
-            shaped = shaped + _combine((rotations[:, 1:] - eye).flatten(1), self.pose_planes)
-        vertices = self._skin(shaped.expand(batch, -1, -1), transforms)
-        return BodyOutput(vertices=vertices + transl[:, None], joints=joints + transl[:, None])
-
-    def _skin(self, shaped: Tensor, transforms: Tensor) -> Tensor:
-        """Move (B, 3, V) by the weighted mean of (B, 24, 4, 4); gives (B, V, 3)."""
-        top = transforms[:, :, :3].flatten(2).transpose(1, 2)  # (B, 12, 24)
-        blended = (top @ self.weight_planes).unflatten(1, (3, 4))
-        in_x, in_y, in_z, shift = blended.unbind(2)  # each (B, 3, V)
-        x, y, z = shaped[:, :, None].unbind(1)  # each (B, 1, V)
-        planes = torch.addcmul(torch.addcmul(torch.addcmul(shift, in_x, x), in_y, y), in_z, z)
-        return planes.transpose(1, 2)  # the planes stay apart in memory
+            bent = (rotations[:, 1:] - eye).flatten(1)
+            coefficients = torch.cat([betas.expand(batch, -1), bent], 1)
+        offsets = coefficients @ self.blend_planes.flatten(1)
+        shaped = like.T + offsets.unflatten(1, (3, -1))  # (B, 3, V)
+        vertices = skin(
+            shaped.expand(batch, -1, -1), transforms, self.weight_planes, transl.expand(batch, -1)
+        )
+        # The planes stay apart in memory.
+        return BodyOutput(vertices=vertices.transpose(1, 2), joints=joints + transl[:, None])
 
     def restrict_to(self, vertex_ids: Sequence[int] | Tensor) -> SMPL:
         """The same body giving only these vertices, in this order: for regressors that touch few.
@@ -176,13 +174,14 @@ class SMPL(nn.Module):
         nn.Module.__init__(part)
         for name in ('name', 'path', 'gender', 'num_betas', 'faces', 'parents'):
             setattr(part, name, getattr(self, name))
+        part.has_pose_blend_shapes = self.has_pose_blend_shapes
         buffers = dict(self.named_buffers())
-        for name in ('shape_planes', 'weight_planes', 'pose_planes'):
-            if name in buffers:
-                buffers[name] = buffers[name][..., ids]
+        for name in ('blend_planes', 'weight_planes'):
+            buffers[name] = buffers[name][..., ids]
         buffers.update(v_template=self.v_template[ids], vertex_ids=ids)
         for name in self._buffers:
             part.register_buffer(name, buffers.get(name), persistent=False)
+        part.tree = KinematicTree(self.parents).to(ids.device)
         return part
 
     def _rotations(self, name: str, pose: Tensor | None, count: int) -> Tensor:
@@ -202,10 +201,6 @@ class SMPL(nn.Module):
             f'(B, {count}, 3, 3), or 6D (B, {6 * count}) or (B, {count}, 6); found '
             f'{tuple(pose.shape)}'
         )
-
-
-def _combine(coefficients: Tensor, planes: Tensor) -> Tensor:  # (B, K), (K, 3, V) -> (B, 3, V)
-    return (coefficients @ planes.flatten(1)).unflatten(1, (3, -1))
 
 
 def _batch_size(**parts: Tensor) -> int:

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 #: Names of the terms, in the order in which they are reported.
@@ -40,20 +39,24 @@ def joint_2d_energy(
     return (weight * ((predicted - target) / size).square().sum(-1)).sum(1)
 
 
-def silhouette_pyramid(
+def silhouette_energy(
     silhouette: Tensor,  # (B, H, W)
+    mask: Tensor,  # (B, H, W)
     levels: tuple[int, ...],
-) -> list[Tensor]:
-    """The image averaged over blocks of each side in ``levels``."""
-    return [
-        silhouette if side == 1 else F.avg_pool2d(silhouette[:, None], side)[:, 0]
-        for side in levels
-    ]
+) -> Tensor:  # (B,)
+    """Mean squared difference, and that of both images averaged over blocks of each side in
+    ``levels``, summed. What is left at the right and the bottom of whole blocks does not count."""
+    difference = silhouette - mask
+    return sum(_mean_square_of_blocks(difference, side) for side in levels)  # type: ignore[return-value]
 
 
-def silhouette_energy(predicted: list[Tensor], target: list[Tensor]) -> Tensor:  # (B,)
-    """Mean squared difference of two pyramids, summed over their levels."""
-    return sum((p - t).square().flatten(1).mean(1) for p, t in zip(predicted, target, strict=True))  # type: ignore[return-value]
+def _mean_square_of_blocks(image: Tensor, side: int) -> Tensor:  # (B, H, W) -> (B,)
+    sums = image
+    if side > 1:  # rows first: these are contiguous
+        rows, columns = image.shape[1] // side, image.shape[2] // side
+        sums = image[:, : rows * side, : columns * side].unflatten(1, (rows, side)).sum(2)
+        sums = sums.unflatten(2, (columns, side)).sum(3)
+    return sums.square().flatten(1).sum(1) / (sums[0].numel() * side**4)
 
 
 def adversarial_energy(plausibility: Tensor) -> Tensor:  # (B, K) -> (B,)

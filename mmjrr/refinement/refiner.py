@@ -28,7 +28,6 @@ from .energy import (
     joint_2d_energy,
     joint_3d_energy,
     silhouette_energy,
-    silhouette_pyramid,
 )
 
 if TYPE_CHECKING:
@@ -242,9 +241,8 @@ class FitRefiner:
             betas=self.betas,
             foreach=True,
         )
-        mask_pyramid = self._mask_pyramid(observed)
         for _ in range(self.num_iters):
-            terms = self._evaluate(variables, observed, mask_pyramid)
+            terms = self._evaluate(variables, observed)
             optimizer.zero_grad(set_to_none=True)
             terms.total(weights).backward()
             optimizer.step()
@@ -257,19 +255,8 @@ class FitRefiner:
         with torch.no_grad():
             return self.renderer(self.body(**fits).vertices, camera)
 
-    def _mask_pyramid(self, observed: Observations) -> list[Tensor] | None:
-        if observed.mask is None or not self.energy.enabled('silhouette'):
-            return None
-        return silhouette_pyramid(observed.mask, self.energy.silhouette_levels)
-
-    def _evaluate(
-        self,
-        variables: dict[str, Tensor],
-        observed: Observations,
-        mask_pyramid: list[Tensor] | None = None,
-    ) -> EnergyTerms:
+    def _evaluate(self, variables: dict[str, Tensor], observed: Observations) -> EnergyTerms:
         energy = self.energy
-        mask_pyramid = mask_pyramid or self._mask_pyramid(observed)
         rotations = rot6d_to_matrix(variables['pose_6d'])
         vertices = self.body(
             global_orient=rotations[:, :1],
@@ -292,11 +279,11 @@ class FitRefiner:
                     observed.keypoints_2d_weight,
                     self._crop_side(),
                 )
-        if mask_pyramid is not None:
+        if energy.enabled('silhouette') and observed.mask is not None:
             assert self.renderer is not None
             silhouette = self.renderer(vertices, observed.camera)
             values['silhouette'] = silhouette_energy(
-                silhouette_pyramid(silhouette, energy.silhouette_levels), mask_pyramid
+                silhouette, observed.mask, energy.silhouette_levels
             )
         if energy.enabled('adv_pose', 'adv_shape'):
             assert self.discriminator is not None

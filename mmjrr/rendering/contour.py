@@ -98,6 +98,8 @@ class ContourSilhouette(SilhouetteRenderer):
         ):
             tensor = torch.from_numpy(np.ascontiguousarray(table))
             self.register_buffer(name, tensor.to(self.faces.device), persistent=False)
+        # Of a body's edges, each has one face along it and one against it.
+        self._common_signs = [int(row[0]) if (row == row[0]).all() else None for row in edge_signs]
 
     def render(self, vertices: Tensor, camera: PerspectiveCamera) -> Tensor:
         pixels = camera.project(vertices)
@@ -120,8 +122,10 @@ class ContourSilhouette(SilhouetteRenderer):
         weights = self._boundary_of(area < 0)  # (E, B)
         if not self.closed:
             weights = torch.cat([weights, self._boundary_of(area > 0).neg_()], 1)
-        edge, image = torch.nonzero(weights, as_tuple=True)
-        weight = weights.view(-1).index_select(0, edge * weights.shape[1] + image)
+        found = torch.nonzero(weights.view(-1))[:, 0]
+        weight = weights.view(-1).index_select(0, found)
+        edge = torch.div(found, weights.shape[1], rounding_mode='floor')
+        image = found.sub_(edge * weights.shape[1])
         start, end = (ends.index_select(0, edge) for ends in self._edges)
         return Boundary(image, start, end, weight.to(coordinates.dtype))
 
@@ -133,11 +137,14 @@ class ContourSilhouette(SilhouetteRenderer):
     def _boundary_of(self, layer: Tensor) -> Tensor:  # (F, B) bool -> (E, B) int8
         """How often each edge bounds the faces of a layer, along minus against its direction."""
         members = layer.to(torch.int8)
-        total = None
-        for ids, signs in zip(self._edge_faces, self._edge_signs, strict=True):
-            term = members.index_select(0, ids).mul_(signs[:, None])
-            total = term if total is None else total.add_(term)
-        assert total is not None
+        total = members.new_zeros(())
+        for ids, signs, common in zip(
+            self._edge_faces, self._edge_signs, self._common_signs, strict=True
+        ):
+            term = members.index_select(0, ids)
+            if common is None:
+                term, common = term.mul_(signs[:, None]), 1
+            total = torch.add(total, term, alpha=common)
         return total
 
 
@@ -180,7 +187,7 @@ class PixelPieces(NamedTuple):
 
     edge: Tensor  # (M,) int64
     pixel: Tensor  # (M,) int64, position in the flat (L * B, height, width)
-    part: Tensor  # (M,) int64, which of the pixel's k * k parts, as the layers have them
+    part: Tensor  # (M,) int64, position in the flat (k * k, L * B, height, width) sums over layers
     share: Tensor  # (M,), length as a part of the edge's
     position: Tensor  # (M,), where its middle lies on the edge, 0 at the upper end, 1 at the lower
 
@@ -204,7 +211,9 @@ class _ContourCoverage(torch.autograd.Function):
             coverage.add_(part)
         coverage.div_(k * k)
 
-        pixel = pieces.pixel % (batch_size * height * width)
+        pixel = pieces.pixel
+        if num_layers > 1:
+            pixel = pixel % (batch_size * height * width)
         ctx.coordinates_shape = coordinates.shape
         # Extents are in fine pixels, k a pixel.
         ctx.save_for_backward(
@@ -227,20 +236,19 @@ class _ContourCoverage(torch.autograd.Function):
         for end, amount in ((upper, at_upper), (lower, at_lower)):
             result.index_add_(0, end, amount * dy, alpha=-1)
             result.index_add_(0, end + batch_size, amount * dx)
-        return result.view(ctx.coordinates_shape).permute(2, 0, 1), None
+        # As what comes next has it, with the planes of x and y apart.
+        planes = result.view(ctx.coordinates_shape).permute(2, 1, 0).contiguous()
+        return planes.transpose(1, 2), None
 
 
 def _shown(parts: Tensor, pieces: PixelPieces) -> Tensor:  # (K, L, N) -> (M,) bool
     """Whether the coverage at a part of a pixel changes with what is in it."""
     num_layers, size = parts.shape[1:]
-    position = pieces.part * (num_layers * size) + pieces.pixel
-    number = parts.view(-1).index_select(0, position)
+    number = parts.view(-1).index_select(0, pieces.part)
     shown = number <= 1  # else clamped; below zero there is nothing but rounding
     if num_layers == 2:
         in_back = pieces.pixel >= size
-        other = parts.view(-1).index_select(
-            0, torch.where(in_back, position - size, position + size)
-        )
+        other = parts.view(-1).index_select(0, pieces.part + torch.where(in_back, -size, size))
         shown &= torch.where(in_back, number > other, number >= other)
     return shown
 
@@ -305,13 +313,15 @@ def _accumulate(
     # The mean distance to the left border is what the pixel loses, and only pixels further right
     # receive: the next one, from which the sum along the row carries it on.
     carried = extent.index_select(0, owner).mul_(u_middle).sub_(border).mul_(area)
-    pixel_part = (row_part * k).index_select(0, owner).add_(column_part)
-    position = (pixel_part * plane).add_(pixel)
+    position = (row_part * (k * plane)).index_select(0, owner).add_(pixel)
+    position = position.add_(column_part, alpha=plane)
     flat.index_add_(0, position, area.sub_(carried))
+    # The next part of the pixel, or the first, and of the next pixel.
     wraps = column_part == k - 1
-    following = position + torch.where(wraps, 1 - (k - 1) * plane, plane)
+    beside = position.add_(torch.where(wraps, (1 - k) * plane, plane))
     inside = column < width - 1
-    flat.index_add_(0, following.mul_(inside), carried.mul_(inside))
+    following = (beside + wraps).clamp_(max=len(flat) - 1)
+    flat.index_add_(0, following, carried.mul_(inside))
     if bool((left < 0).any()):
         beyond = (left * per_pixel).neg_().clamp_(0, 1)  # lies left of the image
         begin = row_part * (k * plane) + row * size[1]
@@ -324,15 +334,13 @@ def _accumulate(
     torch.cumsum(running, -1, out=running)
     for i in range(k - 1, 0, -1):
         running = torch.sub(running, sums[:, i], out=sums[:, i])
-    found_at = (column_part + 1) % k
-
     rightwards = rows.dx >= 0
     along = torch.where(rightwards, rows.share, -rows.share).index_select(0, owner)
     from_left = torch.where(rightwards, rows.start, rows.start + rows.share)
     pieces = PixelPieces(
         edge=rows.edge.index_select(0, owner),
         pixel=pixel,
-        part=pixel_part.sub_(column_part).add_(found_at),
+        part=beside,
         share=along.abs().mul_(part),
         position=from_left.index_select(0, owner).addcmul_(along, u_middle),
     )
@@ -373,6 +381,8 @@ def _split(index: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Of a fine row or column the pixel's, and which of its k parts."""
     if k == 1:
         return index, torch.zeros_like(index)
+    if k & (k - 1) == 0:  # a power of two
+        return index >> (k.bit_length() - 1), index & (k - 1)
     whole = torch.div(index, k, rounding_mode='floor')
     return whole, index - whole * k
 
@@ -417,7 +427,7 @@ def _oriented_consistently(faces: np.ndarray) -> np.ndarray:
 def _edge_tables(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Edges (2, E), the faces at each (K, E), and their signs (K, E); K is the most at one edge."""
     edges, edge, sign, face, num_edges = _half_edges(faces)
-    order = np.argsort(edge, kind='stable')
+    order = np.lexsort((-sign, edge))  # at each edge, faces along it before those against it
     valence = np.bincount(edge, minlength=num_edges)
     slot = np.arange(len(order)) - np.repeat(np.cumsum(valence) - valence, valence)
     edge_faces = np.zeros((int(valence.max(initial=1)), num_edges), np.int64)
