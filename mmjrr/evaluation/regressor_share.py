@@ -356,6 +356,14 @@ class _Batches:
         parts = meshes.place[matches, 0]
         self.matches = [matches[parts == part] for part in np.unique(parts)]
 
+    @property
+    def num_frames(self) -> int:
+        return sum(map(len, self.matches))
+
+    def every(self, step: int) -> _Batches:
+        """Each ``step``-th frame alone."""
+        return _Batches(self.meshes, np.concatenate(self.matches)[::step])
+
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         for matches in self.matches:
             for start in range(0, len(matches), _BATCH):

@@ -19,6 +19,12 @@ from mmjrr.joints import H36M_JOINTS_MMPOSE, joint_names_of
 #: batches does not change a bit of the result.
 BLOCK_FRAMES = 256
 
+#: Columns of the sums' products that are made at once.
+_GRAM_BLOCK = 256
+
+#: Frames whose vertices are made float64 at once: more would not stay in the processor's cache.
+_WIDEN = 32
+
 
 @dataclass
 class Frames:
@@ -102,6 +108,31 @@ class FrameStream:
         """The same over other frames."""
         batch = (frames.vertices, frames.joints, frames.weights)
         return FrameStream([batch], *self._given, self.vertex_ids, self.device)
+
+    def sample(self, count: int) -> tuple[Frames, int]:
+        """``count`` frames at most, evenly taken, and of how many each is one.
+
+        Batches that have ``num_frames`` and ``every(step)`` are asked for these frames alone;
+        others are gone through.
+
+        Raises:
+            ValueError: there are no frames, or one is not as it must be.
+        """
+        sample = _Sample(count)
+        stream, step = self, 1
+        every = getattr(self.batches, 'every', None)
+        if every is not None:
+            step = max(-(-self.batches.num_frames // count), 1)  # type: ignore[attr-defined]
+            stream = FrameStream(
+                every(step), *self._given, self.vertex_ids, self.device, progress=self.progress
+            )
+        for frames in stream.frames('select'):
+            sample.add(frames)
+        if not sample.seen:
+            raise ValueError('no frames to fit to (0 were dropped)')
+        found = sample.frames()
+        self._know(found, 0)
+        return found, step * sample.step
 
     def of_vertices(self, columns: Tensor) -> FrameStream | None:
         """The same with these vertices alone (indices among those that may be weighed), if the
@@ -219,6 +250,27 @@ class FrameStream:
             yield Part(key, pattern, part_a.flatten(0, 1), part_y.flatten(0, 1))
 
 
+class _Sample:
+    """Every ``step``-th frame of a stream; the step doubles whenever they become too many."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.step = 1
+        self.seen = 0
+        self._taken: list[Frames] = []
+
+    def add(self, frames: Frames) -> None:
+        taken = frames[-self.seen % self.step :: self.step]
+        self._taken.append(Frames.cat([taken, taken[:0]]))  # a copy
+        self.seen += len(frames)
+        while sum(map(len, self._taken)) > self.count:
+            self._taken = [Frames.cat(self._taken)[::2]]
+            self.step *= 2
+
+    def frames(self) -> Frames:
+        return Frames.cat(self._taken)
+
+
 class Gram:
     """``sum A A^T`` over some of the vertices, streamed; kept as rows while these are few."""
 
@@ -227,15 +279,15 @@ class Gram:
         self.device = device
         self._rows: list[Tensor] = []
         self._gram: Tensor | None = None
+        self._upper_only = False
 
     def add(self, a: Tensor) -> None:
         """``a``: ``(n, num_vertices)`` float64."""
         if self._gram is not None:
-            self._gram.addmm_(a.T, a)
+            self._add_product(a)
             return
-        fits = self.takes_as_rows(a)
         self._rows.append(a)
-        if not fits:
+        if sum(map(len, self._rows)) > self.num_vertices:
             self._condense()
 
     def _condense(self) -> None:
@@ -244,12 +296,25 @@ class Gram:
                 self.num_vertices, self.num_vertices, dtype=torch.float64, device=self.device
             )
         while self._rows:
-            rows = self._rows.pop(0)
-            self._gram.addmm_(rows.T, rows)
+            self._add_product(self._rows.pop(0))
 
-    def takes_as_rows(self, a: Tensor) -> bool:
-        """Whether, with ``a`` added, it would still be kept as rows."""
-        return self._gram is None and sum(map(len, self._rows)) + len(a) <= self.num_vertices
+    def _add_product(self, a: Tensor) -> None:
+        """Of a symmetric matrix, blocks on the diagonal and right of it are enough."""
+        assert self._gram is not None
+        for start in range(0, self.num_vertices, _GRAM_BLOCK):
+            block = slice(start, start + _GRAM_BLOCK)
+            self._gram[block, start:].addmm_(a[:, block].T, a[:, start:])
+        self._upper_only = True
+
+    def _whole(self) -> Tensor:
+        gram = self._gram
+        assert gram is not None
+        if self._upper_only:
+            for start in range(0, self.num_vertices, _GRAM_BLOCK):
+                end = start + _GRAM_BLOCK
+                gram[end:, start:end] = gram[start:end, end:].T
+            self._upper_only = False
+        return gram
 
     def bytes(self) -> int:
         """What it holds."""
@@ -260,7 +325,7 @@ class Gram:
         """``G[ids]``, ``(len(ids), num_vertices)``."""
         index = torch.from_numpy(ids).to(self.device)
         if self._gram is not None:
-            out = self._gram[index]
+            out = self._whole()[index]
         else:
             out = torch.zeros(len(ids), self.num_vertices, dtype=torch.float64, device=self.device)
             for rows in self._rows:
@@ -284,7 +349,7 @@ class Gram:
             return
         other._condense()
         assert other._gram is not None
-        other._gram.add_(self._gram, alpha=scale)
+        other._gram.add_(self._whole(), alpha=scale)
 
 
 @dataclass
@@ -298,72 +363,67 @@ class Group:
 
 
 @dataclass
-class Sums:
-    """What a fit needs of the frames."""
+class Seen:
+    """What a pass over the frames has seen of them."""
 
-    root: int | str | None
-    groups: list[Group]
     total_weight: np.ndarray  # (J,)
-    n_frames: int
-    n_dropped: int
+    n_frames: int = 0  # that can be used
+    n_dropped: int = 0
 
-    def require_joints(self, names: Sequence[str]) -> None:
+    def add(self, stream: FrameStream, frames: Frames) -> None:
+        keep, u = stream.usable_weights(frames)
+        self.n_frames += int(keep.sum())
+        self.n_dropped += int((~keep).sum())
+        self.total_weight = self.total_weight + u[keep].sum(0).numpy()
+
+    def require_joints(self, stream: FrameStream) -> None:
         """
         Raises:
-            ValueError: a joint was never observed.
+            ValueError: no frames, or a joint was never observed.
         """
+        if not self.n_frames:
+            raise ValueError(f'no frames to fit to ({self.n_dropped} were dropped)')
         unseen = [
-            name for j, name in enumerate(names) if not self.total_weight[j] and j != self.root
+            name
+            for j, name in enumerate(stream.names)
+            if not self.total_weight[j] and j != stream.root
         ]
         if unseen:
             raise ValueError(f'joints {unseen} are missing from every frame')
 
 
+@dataclass
+class Sums:
+    """What a fit needs of the frames."""
+
+    root: int | str | None
+    groups: list[Group]
+    seen: Seen
+
+
 def add_up(
-    stream: FrameStream,
-    max_bytes: int,
-    columns: Tensor | None = None,
-    stage: str = 'sums',
-    each: Callable[[Frames], None] | None = None,
-    only_rows: bool = False,
+    stream: FrameStream, max_bytes: int, columns: Tensor | None = None, stage: str = 'sums'
 ) -> Sums:
     """Go through the frames once, and add them up.
 
     Args:
         columns: vertices (indices among those that may be weighed) to keep sums of. Default: all.
         stage: what to call this in ``stream.progress``.
-        each: also called with every block.
-        only_rows: whether to drop the sums once the frames are too many to be kept as rows; then
-            the result counts the frames, and has no groups.
 
     Raises:
-        ValueError: no frames, or a bad batch.
+        ValueError: no frames, a joint in none of them, or a bad batch.
         MemoryError: too many patterns of missing joints for ``max_bytes``.
     """
     few = None if columns is None else stream.of_vertices(columns)
     if few is not None:
         stream, columns = few, None
     groups: dict[bytes, Group] = {}
-    n_frames = n_dropped = 0
-    total: np.ndarray | None = None
-    merged = dropped = False
+    seen = Seen(np.zeros(1))
+    merged = False
     for frames in stream.frames(stage):
-        if each is not None:
-            each(frames)
-        keep, u = stream.usable_weights(frames)
-        if total is None:
-            total = np.zeros(len(stream.names))
-        n_frames += int(keep.sum())
-        n_dropped += int((~keep).sum())
-        total += u[keep].sum(0).numpy()
-        if dropped:
-            continue
+        seen.add(stream, frames)
         for part in stream.parts(frames, columns):
             group = _group_of(groups, part)
-            if only_rows and not group.gram.takes_as_rows(part.a):
-                dropped = True
-                groups.clear()
-                break
             group.gram.add(part.a)
             group.q.addmm_(part.y.T, part.a)
             group.s.addmm_(part.y.T, part.y)
@@ -378,27 +438,66 @@ def add_up(
                 f'{max_bytes / 2**30:.1f} GiB: leave out frames with missing joints, or pass '
                 f'vertex_ids='
             )
-    if total is None or not n_frames:
-        raise ValueError(f'no frames to fit to ({n_dropped} were dropped)')
-    return Sums(stream.root, list(groups.values()), total, n_frames, n_dropped)
+    seen.require_joints(stream)
+    return Sums(stream.root, list(groups.values()), seen)
 
 
-def value_and_gradient(
-    stream: FrameStream, w: np.ndarray, stage: str = 'check'
-) -> tuple[float, np.ndarray]:
-    """``f`` and ``df/dW`` ``(J, V)`` at ``w`` ``(J, V)``, from the frames themselves.
+def pool(stream: FrameStream) -> Sums | None:
+    """The sums over all vertices as they are where joints are missing, if they are, from frames
+    like the others: one group, whose weights are the mean ones.
 
-    The gradient is without a number common to all vertices of a row (vertices are not centred),
-    which does not matter to rows of a fixed sum.
+    None where no frame can be used.
+    """
+    seen = Seen(np.zeros(1))
+    gram: Gram | None = None
+    rows = 0
+    u = q = s = torch.zeros(())
+    for frames in stream.frames('pool'):
+        seen.add(stream, frames)
+        for part in stream.parts(frames):
+            gram = gram or Gram(part.a.shape[1], part.a.device)
+            gram.add(part.a)
+            rows += len(part.a)
+            u = u + len(part.a) * torch.from_numpy(part.u)
+            q, s = q + part.y.T @ part.a, s + part.y.T @ part.y
+    if gram is None:
+        return None
+    u = u / rows
+    often = torch.where(u > 0, u, 1.0).to(q.device)
+    group = Group(u.numpy(), gram, q / often[:, None], s / torch.minimum(often, often[:, None]))
+    return Sums(stream.root, [group], seen)
+
+
+@dataclass
+class Check:
+    """``f`` at some weights, from the frames themselves."""
+
+    value: float
+    gradient: np.ndarray  # (J, V), less a number common to all vertices of a row
+    squares: np.ndarray  # (J,), share of each joint in the value
+    constant: float  # the joints' own share of f
+    seen: Seen
+
+
+def check(stream: FrameStream, w: np.ndarray) -> Check:
+    """Go through the frames once, for ``f`` and its gradient at ``w`` ``(J, V)``.
+
+    The number that the gradient lacks (vertices are not centred) does not matter to rows of a
+    fixed sum.
+
+    Raises:
+        ValueError: no frames, a joint in none of them, or a bad batch.
     """
     num_joints, num_vertices = w.shape
     ids = torch.from_numpy(np.nonzero(w.any(0))[0])
     small = torch.from_numpy(w)[:, ids]
-    value = 0.0
+    seen = Seen(np.zeros(1))
+    constant, squares = 0.0, np.zeros(num_joints)
     # Of all pairs of coordinates, x-x, y-y and z-z are wanted: products of thrice the size, but
     # of the vertices as they lie in memory.
     pairs = torch.zeros(num_joints * 3, num_vertices * 3, dtype=torch.float64)
-    for frames in stream.frames(stage):
+    for frames in stream.frames('check'):
+        seen.add(stream, frames)
         vertices, joints, u = stream.usable(frames)
         if not len(u):
             continue
@@ -411,10 +510,18 @@ def value_and_gradient(
             factor = torch.from_numpy(scale).to(error.device)[:, None, None]
             rows = torch.from_numpy(index).to(error.device)
             pulled[rows] = factor * (p @ error[rows])
-        value += float((error * pulled).sum())
-        pairs.addmm_(pulled.flatten(1).T, vertices.double().flatten(1))
+            aligned = torch.from_numpy(alignment(pattern, stream.root)).to(error.device)
+            each = (factor * (aligned @ error[rows]).square()).sum((0, 2))
+            squares += pattern * each.cpu().numpy()
+            own = _centred(joints[rows], torch.from_numpy(u[index] > 0).to(error.device),
+                           stream.root, some[rows].mean(1, keepdim=True))  # fmt: skip
+            constant += float((own * (factor * (p @ own))).sum())
+        for start in range(0, len(u), _WIDEN):
+            part = slice(start, start + _WIDEN)
+            pairs.addmm_(pulled[part].flatten(1).T, vertices[part].double().flatten(1))
+    seen.require_joints(stream)
     gradient = pairs.view(num_joints, 3, num_vertices, 3).diagonal(dim1=1, dim2=3).sum(-1)
-    return value, 2 * gradient.cpu().numpy()
+    return Check(float(squares.sum()), 2 * gradient.cpu().numpy(), squares, constant, seen)
 
 
 def coupling(u: np.ndarray, root: int | str | None) -> np.ndarray:
@@ -490,8 +597,9 @@ def _checked(batch: Sequence[Tensor], number: int) -> Frames:
                 f'batch {number}: {name}: expected (N, ., 3), the same N for both, found '
                 f'vertices {tuple(vertices.shape)}, joints {tuple(joints.shape)}'
             )
-    # A NaN or infinity anywhere makes the sum one: far faster than looking at each.
-    if not torch.isfinite(vertices.sum(dtype=torch.float64)):
+    # A NaN or infinity anywhere makes the sum one: far faster than looking at each. So does a sum
+    # too large for the type, hence the second look.
+    if not torch.isfinite(vertices.sum()) and not torch.isfinite(vertices).all():
         raise ValueError(f'batch {number}: vertices are not all finite')
     if torch.isinf(joints).any():
         raise ValueError(f'batch {number}: joints hold infinity (missing ones are NaN)')

@@ -23,7 +23,7 @@ _TINY = float(np.finfo(float).tiny)
 
 #: Columns of the sums are fetched together with those of this many other vertices of each row
 #: that promise most: one large product instead of many small ones.
-_FETCH = 12
+_FETCH = 4
 
 
 class Problem:
@@ -38,6 +38,9 @@ class Problem:
         self.s = [group.s.cpu().numpy() for group in sums.groups]
         self.num_joints, self.num_vertices = self.q[0].shape
         self.linear = sum(p @ q for p, q in zip(self.p, self.q, strict=True))
+        self._own_linear = self.linear
+        self._slope: np.ndarray | None = None
+        self._offset = 0.0
         self.constant = float(sum(np.sum(p * s) for p, s in zip(self.p, self.s, strict=True)))
         self._threads = torch.get_num_threads()
         joints = np.arange(self.num_joints)
@@ -91,7 +94,23 @@ class Problem:
 
     def value(self, w: np.ndarray) -> float:
         terms = zip(self.p, self.moments(w), strict=True)
-        return max(float(sum(np.sum(p * m) for p, m in terms)), 0.0)
+        value = float(sum(np.sum(p * m) for p, m in terms))
+        if self._slope is not None:
+            value += self._offset + float(np.sum(self._slope * w))
+        return max(value, 0.0)
+
+    def tilt(self, w: np.ndarray, value: float, gradient: np.ndarray) -> None:
+        """Add a linear function to ``f``, which then has this value and gradient at ``w``.
+
+        Of the gradient, a number common to all vertices of a row does not count.
+        """
+        self._slope, self._offset = None, 0.0
+        self.linear = self._own_linear
+        slope = gradient - self.gradient(w)
+        slope -= slope.mean(1, keepdims=True)
+        self._offset = value - self.value(w) - float(np.sum(slope * w))
+        self._slope = slope
+        self.linear = self._own_linear - slope / 2
 
     def errors(self, w: np.ndarray) -> tuple[float, np.ndarray]:
         """``f``, and its share of each joint ``(J,)``."""

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -33,24 +33,24 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor
 
-from .frame_sums import Frames, FrameStream, Sums, add_up, value_and_gradient
+from .frame_sums import FrameStream, Seen, Sums, add_up, check, pool
 from .joint_regressor import JointRegressor
 from .simplex_qp import Problem, relative_gap, solve
 
-#: Vertices are selected by fits to this many frames at most, evenly taken: first over all vertices,
-#: then over a selection.
-_FEW_FRAMES, _SAMPLE_FRAMES = 1024, 4096
+#: Frames of the sample that stands for all of them, evenly taken: so few that their sums are kept
+#: as rows.
+_SAMPLE_FRAMES = 2048
 
-#: Relative gap of these fits.
-_TOL_SELECT = 1e-4
+#: Relative gap of fits to the sample, as a part of the gap that is left.
+_TOL_SAMPLE = 1e-3
 
-#: Vertices of each row selected for their gradient, besides those that are weighed.
-_SELECT = 64
+#: Vertices of each row that promise most to the sample, selected besides those that are weighed.
+_SELECT = 32
 
-#: Vertices of each row added to the selection when the check finds that they would lower ``f``.
-_ADMIT = 32
+#: Vertices of each row that promise most to all frames, selected, too.
+_ADMIT = 4
 
-_ROUNDS = 12
+_ROUNDS = 20
 
 
 @dataclass(frozen=True)
@@ -102,13 +102,15 @@ def fit_joint_regressor(
     """Fit ``W`` of ``W @ vertices ~ joints``, rows on the simplex, all rows jointly.
 
     Memory does not grow with the frames. Batches that can be gone through again (a list, any
-    iterable but an iterator) are, three times or more, each time for little work: a few thousand
-    frames select some hundreds of vertices, all frames are fitted with these, and a check over all
-    vertices lets others in, until ``tol`` is reached. An iterator is gone through once, with sums
-    over all pairs of vertices: a ``(V, V)`` float64 matrix (380 MB for SMPL), and as much again
-    where frames differ in their missing joints. Frames whose joint weights differ by more than a
-    common factor need sums for each pattern of weights; with ``root`` a joint's name or None, never
-    more than one for each joint. Both ways end at the same optimum, to ``tol``.
+    iterable but an iterator) are, some times, each time for little work: two thousand frames select
+    some hundreds of vertices, all frames are fitted with these, and a check over all vertices lets
+    others in, until ``tol`` is reached. Such batches may have ``restrict_to(vertex_ids)``, which
+    gives the same with these vertices alone, and ``num_frames`` with ``every(step)``, which gives
+    each ``step``-th frame; they are then spared the rest. An iterator is gone through once, with
+    sums over all pairs of vertices: a ``(V, V)`` float64 matrix (380 MB for SMPL), and as much
+    again where frames differ in their missing joints. Frames whose joint weights differ by more
+    than a common factor need sums for each pattern of weights; with ``root`` a joint's name or
+    None, never more than one for each joint. Both ways end at the same optimum, to ``tol``.
 
     Args:
         batches: tuples ``(vertices (N, V, 3), joints (N, J, 3))`` or, with weights of the single
@@ -146,9 +148,7 @@ def fit_joint_regressor(
     if stream.repeatable:
         found = _fit_selected(stream, tol, max_iterations, max_bytes)
     else:
-        sums = add_up(stream, max_bytes)
-        sums.require_joints(stream.names)
-        found = _fit_sums(sums, tol, max_iterations)
+        found = _fit_sums(add_up(stream, max_bytes), tol, max_iterations)
     if not found.gap <= tol:
         print_log(
             f'fit_joint_regressor stopped after {found.iterations} iterations at a relative gap of '
@@ -160,7 +160,7 @@ def fit_joint_regressor(
     full = np.zeros((len(stream.names), stream.num_all_vertices))
     ids = slice(None) if stream.vertex_ids is None else stream.vertex_ids.numpy()
     full[:, ids] = found.w
-    total = found.sums.total_weight
+    seen, total = found.seen, found.seen.total_weight
     regressor = JointRegressor(
         full,
         stream.names,
@@ -168,7 +168,7 @@ def fit_joint_regressor(
         {
             'made_by': 'mmjrr.regressors.fit_joint_regressor',
             'root': root,
-            'n_frames': found.sums.n_frames,
+            'n_frames': seen.n_frames,
             'gap': float(found.gap),
             **(provenance or {}),
         },
@@ -180,8 +180,8 @@ def fit_joint_regressor(
         rms=float(np.sqrt(found.squares.sum() / total.sum())),
         objective=float(found.value),
         support_sizes=regressor.support_sizes,
-        n_frames=found.sums.n_frames,
-        n_dropped=found.sums.n_dropped,
+        n_frames=seen.n_frames,
+        n_dropped=seen.n_dropped,
         iterations=found.iterations,
         converged=bool(found.gap <= tol),
     )
@@ -194,101 +194,61 @@ class _Found:
     value: float
     squares: np.ndarray  # (J,), share of each joint in f
     iterations: int
-    sums: Sums
-    constant: float
-    near: np.ndarray  # vertices that are weighed, or nearly
+    seen: Seen
 
 
-def _fit_sums(
-    sums: Sums, tol: float, max_iterations: int, start: np.ndarray | None = None
-) -> _Found:
+def _fit_sums(sums: Sums, tol: float, max_iterations: int) -> _Found:
     """Solve with the sums over all vertices."""
     problem = Problem(sums)
-    w, gap, iterations = solve(problem, tol, max_iterations, start)
+    w, gap, iterations = solve(problem, tol, max_iterations)
     value, squares = problem.errors(w)
-    near = _near(w, problem.gradient(w))
-    return _Found(w, gap, value, squares, iterations, sums, problem.constant, near)
-
-
-def _near(w: np.ndarray, gradient: np.ndarray) -> np.ndarray:
-    """Vertices that are weighed, or promise most to a row."""
-    promise = np.argsort(gradient, axis=1, kind='stable')[:, :_SELECT]
-    return np.union1d(promise, np.nonzero(w.any(0))[0])
+    return _Found(w, gap, value, squares, iterations, sums.seen)
 
 
 def _fit_selected(stream: FrameStream, tol: float, max_iterations: int, max_bytes: int) -> _Found:
     """Solve over a selection of vertices, and let in what the check over all vertices asks for.
 
-    The selection comes from fits to some of the frames, few over all vertices, then more. Sums over
-    a selection of C vertices cost C^2 a frame, the check J V, against the V^2 of sums over all.
+    What to select is a guess from a sample of the frames, whose sums over all vertices fit into
+    memory. Its ``f``, tilted by a linear function to have the value and gradient of all frames' at
+    some weights, stands for theirs in the neighbourhood: of all frames, only how curved ``f`` is is
+    then guessed. So few rounds are needed, each over all frames twice: sums over a selection of C
+    vertices cost C^2 a frame, the check J V, against the V^2 of sums over all.
     """
-    sample = _Sample()
-    sums = add_up(stream, max_bytes, stage='select', each=sample.add, only_rows=True)
-    sums.require_joints(stream.names)
-    if sums.groups:  # few frames: all is known
-        return _fit_sums(sums, tol, max_iterations)
-    found = _fit_sample(stream, sample, max_iterations, max_bytes)
-    del sample  # hundreds of megabytes
-    iterations = found.iterations
-    found = _fit_growing(stream, found, tol, max_iterations - iterations, max_bytes)
-    return replace(found, iterations=iterations + found.iterations)
-
-
-def _fit_sample(
-    stream: FrameStream, sample: _Sample, max_iterations: int, max_bytes: int
-) -> _Found:
-    """From which vertices to start."""
-    some = sample.frames()
-    few = stream.over(some[:: -(-len(some) // _FEW_FRAMES)])
-    found = _fit_sums(add_up(few, max_bytes), _TOL_SELECT, max_iterations)
-    if sample.step == 1:  # these are all frames, which come next
-        return found
-    iterations = found.iterations
-    found = _fit_growing(stream.over(some), found, _TOL_SELECT, max_iterations, max_bytes)
-    return replace(found, iterations=iterations + found.iterations)
-
-
-def _fit_growing(
-    stream: FrameStream, found: _Found, tol: float, max_iterations: int, max_bytes: int
-) -> _Found:
-    """Starting from the vertices near to another fit, and letting others in."""
-    selection, w = found.near, found.w
-    iterations = 0
-    for _ in range(_ROUNDS):
-        sums = add_up(stream, max_bytes, torch.from_numpy(selection), stage='sum up')
-        found = _fit_sums(sums, 0.3 * tol, max_iterations, w[:, selection])
-        iterations += found.iterations
-        w = np.zeros((len(stream.names), stream.num_vertices))
-        w[:, selection] = found.w
-        value, gradient = value_and_gradient(stream, w, stage='check')
-        gap = relative_gap(w, value, gradient, found.constant)
-        near = np.union1d(selection, _near(w, gradient))
-        found = replace(found, w=w, gap=gap, value=value, iterations=iterations, near=near)
-        promise = (w * gradient).sum(1, keepdims=True) - gradient
-        promise[:, selection] = 0
-        best = np.argsort(-promise, axis=1, kind='stable')[:, :_ADMIT]
-        admitted = best[np.take_along_axis(promise, best, 1) > 0]
-        if gap <= tol or iterations >= max_iterations or not len(admitted):
+    some, step = stream.sample(_SAMPLE_FRAMES)
+    if step == 1:  # few frames: all is known
+        return _fit_sums(add_up(stream.over(some), max_bytes), tol, max_iterations)
+    sums = pool(stream.over(some))
+    if sums is None:  # nothing to guess from
+        return _fit_sums(add_up(stream, max_bytes), tol, max_iterations)
+    del some
+    model = Problem(sums)
+    w, _, iterations = solve(model, _TOL_SAMPLE, max_iterations)
+    selection = np.empty(0, dtype=np.int64)
+    for number in range(_ROUNDS + 1):
+        checked = check(stream, w)
+        gap = relative_gap(w, checked.value, checked.gradient, checked.constant)
+        if gap <= tol or iterations >= max_iterations or number == _ROUNDS:
             break
-        selection = np.union1d(selection, admitted)
-    return found
+        scale = sums.seen.n_frames / checked.seen.n_frames
+        model.tilt(w, scale * checked.value, scale * checked.gradient)
+        goal = max(_TOL_SAMPLE * gap, 0.3 * tol)
+        guess, _, more = solve(model, goal, max_iterations - iterations, w)
+        iterations += more
+        near = [
+            selection,
+            np.nonzero(w.any(0) | guess.any(0))[0],
+            _promising(model.gradient(guess), _SELECT),
+            _promising(checked.gradient, _ADMIT),
+        ]
+        selection = np.unique(np.concatenate(near))
+        problem = Problem(add_up(stream, max_bytes, torch.from_numpy(selection), 'sum up'))
+        few, _, more = solve(problem, 0.3 * tol, max_iterations - iterations, w[:, selection])
+        iterations += more
+        w = np.zeros_like(w)
+        w[:, selection] = few
+    return _Found(w, gap, checked.value, checked.squares, iterations, checked.seen)
 
 
-class _Sample:
-    """Every ``step``-th frame of a stream; the step doubles whenever they become too many."""
-
-    def __init__(self) -> None:
-        self.step = 1
-        self._seen = 0
-        self._taken: list[Frames] = []
-
-    def add(self, frames: Frames) -> None:
-        taken = frames[-self._seen % self.step :: self.step]
-        self._taken.append(Frames.cat([taken, taken[:0]]))  # a copy
-        self._seen += len(frames)
-        while sum(map(len, self._taken)) > _SAMPLE_FRAMES:
-            self._taken = [Frames.cat(self._taken)[::2]]
-            self.step *= 2
-
-    def frames(self) -> Frames:
-        return Frames.cat(self._taken)
+def _promising(gradient: np.ndarray, count: int) -> np.ndarray:
+    """Vertices along which ``f`` falls most, for each row."""
+    return np.unique(np.argsort(gradient, axis=1, kind='stable')[:, :count])

@@ -30,7 +30,7 @@ from scipy import sparse
 from scipy.optimize import nnls
 from torch import Tensor
 
-from mmjrr.body_models import free_body
+from mmjrr.body_models import SMPL, free_body
 from mmjrr.regressors import JointRegressor, fit_joint_regressor
 
 FULL = [50_000, 300_000]
@@ -95,13 +95,30 @@ def _marks(record: Record, frames: int, found: dict[str, float]) -> None:
 
 
 class Fits:
-    """Random bodies 5 m from the camera and noisy joints, batch by batch, as often as asked."""
+    """Random bodies 5 m from the camera and noisy joints, batch by batch, as often as asked.
 
-    def __init__(self, frames: int, seed: int, size: int = 64) -> None:
-        self.frames, self.seed, self.size = frames, seed, size
+    Parameters and joints are made once, as files would hold them; vertices whenever asked for.
+    """
+
+    def __init__(self, frames: int, seed: int, size: int = 32) -> None:
+        self.size = size
         self.body = free_body()
         self.truth = JointRegressor.load('free_body_h36m')
-        self.truth_body = self.body.restrict_to(self.truth.support)
+        generator = torch.Generator().manual_seed(seed)
+        self.parameters = dict(
+            betas=torch.randn(frames, 10, generator=generator),
+            body_pose=0.25 * torch.randn(frames, 69, generator=generator),
+            global_orient=torch.randn(frames, 3, generator=generator),
+            transl=torch.tensor([[0.0, 0.0, 5.0]]).expand(frames, 3),
+        )
+        few = self.body.restrict_to(self.truth.support)
+        joints = torch.cat([self.truth(vertices).double() for vertices in self.vertices(few)])
+        noise = torch.randn(joints.shape, generator=generator, dtype=joints.dtype)
+        self.joints = joints + 0.005 * noise
+
+    @property
+    def num_frames(self) -> int:
+        return len(self.joints)
 
     def restrict_to(self, vertex_ids: Tensor) -> Fits:
         """The same with these vertices alone."""
@@ -109,21 +126,21 @@ class Fits:
         few.body = self.body.restrict_to(vertex_ids)
         return few
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        generator = torch.Generator().manual_seed(self.seed)
-        for start in range(0, self.frames, self.size):
-            count = min(self.size, self.frames - start)
-            parameters = dict(
-                betas=torch.randn(count, 10, generator=generator),
-                body_pose=0.25 * torch.randn(count, 69, generator=generator),
-                global_orient=torch.randn(count, 3, generator=generator),
-                transl=torch.tensor([[0.0, 0.0, 5.0]]).expand(count, 3),
-            )
+    def every(self, step: int) -> Fits:
+        """Each ``step``-th frame alone."""
+        few = copy.copy(self)
+        few.parameters = {name: value[::step] for name, value in self.parameters.items()}
+        few.joints = self.joints[::step]
+        return few
+
+    def vertices(self, body: SMPL) -> Iterator[Tensor]:
+        for start in range(0, len(self.parameters['betas']), self.size):
+            rows = slice(start, start + self.size)
             with torch.no_grad():
-                vertices = self.body(**parameters).vertices
-                joints = self.truth(self.truth_body(**parameters).vertices).double()
-            noise = 0.005 * torch.randn(joints.shape, generator=generator, dtype=joints.dtype)
-            yield vertices, joints + noise
+                yield body(**{name: v[rows] for name, v in self.parameters.items()}).vertices
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return zip(self.vertices(self.body), self.joints.split(self.size), strict=True)
 
 
 def fit_alone(frames: int, root: str, seed: int) -> dict[str, float]:
