@@ -18,7 +18,7 @@ from common import table
 from mmjrr.fileio import atomic_write
 
 BEGIN, END = '<!-- tables: begin -->', '<!-- tables: end -->'
-ORDER = ('silhouette', 'refinement', 'body', 'solver', 'evaluation', 'linear')
+ORDER = ('silhouette', 'worth', 'refinement', 'body', 'solver', 'evaluation', 'linear')
 
 
 def main() -> None:

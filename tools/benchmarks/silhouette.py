@@ -2,7 +2,6 @@
 
     python tools/benchmarks/silhouette.py [--device cuda] [--rounds 5]
     python tools/benchmarks/silhouette.py --full     # PyTorch3D at every size, too: hours on a CPU
-    python tools/benchmarks/silhouette.py --worth    # what 100 steps of refinement reach with each
 
 Bodies are the free body in random poses, shapes and views, as large as a crop shows them. Batch,
 image and mesh grow one at a time from 16 images of 224x224 and 6,890 vertices. On a CPU PyTorch3D
@@ -12,9 +11,7 @@ draws the images of a batch one after the other, so one of them is timed.
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Callable
-from functools import partial
 
 import numpy as np
 import torch
@@ -22,9 +19,6 @@ from common import Record, arguments, device, interleaved, parse, positive, seco
 from torch import Tensor
 
 from mmjrr.body_models import free_body
-from mmjrr.refinement import FitEnergy, FitRefiner
-from mmjrr.refinement.refiner import Observations, soft_iou
-from mmjrr.regressors import JointRegressor
 from mmjrr.rendering import (
     ContourSilhouette,
     PerspectiveCamera,
@@ -47,8 +41,6 @@ def main() -> None:
     parser.add_argument('--device', type=device, default='cpu')
     parser.add_argument('--supersampling', type=positive, default=2)
     parser.add_argument('--full', action='store_true', help='PyTorch3D at every size')
-    parser.add_argument('--worth', action='store_true', help='refine with each renderer')
-    parser.add_argument('--worth-frames', type=positive, default=4)
     args = parse(parser)
     record = Record('silhouette', 'Silhouette, forward and backward', vars(args) | {'out': ''})
     theirs = installed(record)
@@ -64,12 +56,6 @@ def main() -> None:
         ['images', 'size', 'vertices', 'ours, an image', *(f'{name}, an image' for name in theirs)],
         [row[: 4 + len(theirs)] + [''] * (4 + len(theirs) - len(row)) for row in rows],
     )
-    if args.worth:
-        record.table(
-            ['renderer', 'IoU', 'per-vertex error, mm', 'an iteration, an image'],
-            worth(theirs, args),
-            f'From the same {args.worth_frames} perturbed fits, 100 steps',
-        )
     record.write(args.out)
 
 
@@ -214,68 +200,6 @@ def subdivided(vertices: Tensor, faces: Tensor) -> tuple[Tensor, Tensor]:
     return torch.cat([vertices, middles], 1), torch.from_numpy(
         np.concatenate([np.stack(face, 1) for face in new])
     )
-
-
-def worth(theirs: dict[str, dict], args: argparse.Namespace) -> list[list[str]]:
-    """Refine the same perturbed fits to the same masks with each renderer."""
-    body, regressor = free_body(), JointRegressor.load('free_body_h36m')
-    generator = torch.Generator().manual_seed(args.seed)
-    normal = partial(torch.randn, generator=generator)
-    count = args.worth_frames
-    truth = dict(
-        global_orient=torch.tensor([torch.pi, 0.0, 0.0]) + 0.3 * normal(count, 3),
-        body_pose=0.2 * normal(count, 69),
-        betas=normal(count, 10),
-        transl=torch.tensor([[0.0, 0.0, 5.0]]).expand(count, 3).clone(),
-    )
-    init = dict(
-        global_orient=truth['global_orient'] + 0.1 * normal(count, 3),
-        body_pose=truth['body_pose'] + 0.15 * normal(count, 69),
-        betas=0.3 * truth['betas'],
-        transl=truth['transl'].clone(),
-    )
-    with torch.no_grad():
-        vertices = body(**truth).vertices
-        joints = regressor(vertices)
-        camera = crop_around(vertices, SIZE)
-        mask = ContourSilhouette(body.faces, (SIZE, SIZE), supersampling=4)(vertices, camera)
-        observed = Observations(
-            keypoints_3d=joints,
-            keypoints_3d_weight=torch.ones(joints.shape[:2]),
-            keypoints_2d=camera.project(joints),
-            keypoints_2d_weight=torch.ones(joints.shape[:2]),
-            camera=camera,
-            mask=mask,
-        )
-    energy = FitEnergy(
-        terms=dict(
-            joint_3d=dict(scale=1.0),
-            joint_2d=dict(scale=1.0),
-            silhouette=dict(scale=10.0),
-            adv_pose=False,
-            adv_shape=False,
-        )
-    )
-    judge = ContourSilhouette(body.faces, (SIZE, SIZE))
-    renderers: dict[str, SilhouetteRenderer | None] = {'none (before)': None, 'ours': judge}
-    for name, setting in theirs.items():
-        renderers[name] = PyTorch3DSilhouette(body.faces, (SIZE, SIZE), **setting)
-    rows = []
-    for name, renderer in renderers.items():
-        fits, each = init, ''
-        if renderer is not None:
-            refiner = FitRefiner(
-                body, regressor, renderer, energy, lr_mult=dict(betas=3.0, transl=0.3)
-            )
-            start = time.perf_counter()
-            fits = refiner.refine(init, observed).refined
-            each = seconds((time.perf_counter() - start) / refiner.num_iters / count)
-        with torch.no_grad():
-            found = body(**fits).vertices
-            iou = soft_iou(judge(found, camera), mask).mean()
-        error = 1000 * (found - vertices).norm(dim=-1).mean()
-        rows.append([name, f'{iou:.3f}', f'{error:.1f}', each])
-    return rows
 
 
 if __name__ == '__main__':

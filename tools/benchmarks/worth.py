@@ -1,0 +1,105 @@
+"""What a renderer is worth: what 100 steps of refinement reach with each, from the same fits.
+
+    python tools/benchmarks/worth.py [--frames 4] [--size 224]
+
+Bodies are the free body in random poses, shapes and views; their joints and masks (with a finer
+silhouette than that of any renderer here) are known exactly. The energy is the demo's without the
+discriminators. On a CPU PyTorch3D takes seconds an image and step: fewer, smaller frames help.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from functools import partial
+
+import torch
+from common import Record, arguments, parse, positive, seconds
+from silhouette import crop_around, installed
+
+from mmjrr.body_models import free_body
+from mmjrr.refinement import FitEnergy, FitRefiner
+from mmjrr.refinement.refiner import Observations, soft_iou
+from mmjrr.regressors import JointRegressor
+from mmjrr.rendering import ContourSilhouette, PyTorch3DSilhouette, SilhouetteRenderer
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument('--frames', type=positive, default=4)
+    parser.add_argument('--size', type=positive, default=224, help='pixels a side')
+    args = parse(parser)
+    record = Record('worth', 'What a renderer is worth', vars(args) | {'out': ''})
+    record.table(
+        ['renderer', 'IoU', 'per-vertex error, mm', 'an iteration, an image'],
+        refine_with_each(installed(record), args),
+        f'From the same {args.frames} perturbed fits, 100 steps, {args.size}x{args.size}.',
+    )
+    record.write(args.out)
+
+
+def refine_with_each(theirs: dict[str, dict], args: argparse.Namespace) -> list[list[str]]:
+    """Refine the same perturbed fits to the same masks with each renderer."""
+    size = (args.size, args.size)
+    body, regressor = free_body(), JointRegressor.load('free_body_h36m')
+    generator = torch.Generator().manual_seed(args.seed)
+    normal = partial(torch.randn, generator=generator)
+    count = args.frames
+    truth = dict(
+        global_orient=torch.tensor([torch.pi, 0.0, 0.0]) + 0.3 * normal(count, 3),
+        body_pose=0.2 * normal(count, 69),
+        betas=normal(count, 10),
+        transl=torch.tensor([[0.0, 0.0, 5.0]]).expand(count, 3).clone(),
+    )
+    init = dict(
+        global_orient=truth['global_orient'] + 0.1 * normal(count, 3),
+        body_pose=truth['body_pose'] + 0.15 * normal(count, 69),
+        betas=0.3 * truth['betas'],
+        transl=truth['transl'].clone(),
+    )
+    with torch.no_grad():
+        vertices = body(**truth).vertices
+        joints = regressor(vertices)
+        camera = crop_around(vertices, args.size)
+        mask = ContourSilhouette(body.faces, size, supersampling=4)(vertices, camera)
+        observed = Observations(
+            keypoints_3d=joints,
+            keypoints_3d_weight=torch.ones(joints.shape[:2]),
+            keypoints_2d=camera.project(joints),
+            keypoints_2d_weight=torch.ones(joints.shape[:2]),
+            camera=camera,
+            mask=mask,
+        )
+    energy = FitEnergy(
+        terms=dict(
+            joint_3d=dict(scale=1.0),
+            joint_2d=dict(scale=1.0),
+            silhouette=dict(scale=10.0),
+            adv_pose=False,
+            adv_shape=False,
+        )
+    )
+    judge = ContourSilhouette(body.faces, size)
+    renderers: dict[str, SilhouetteRenderer | None] = {'none (before)': None, 'ours': judge}
+    for name, setting in theirs.items():
+        renderers[name] = PyTorch3DSilhouette(body.faces, size, **setting)
+    rows = []
+    for name, renderer in renderers.items():
+        fits, each = init, ''
+        if renderer is not None:
+            refiner = FitRefiner(
+                body, regressor, renderer, energy, lr_mult=dict(betas=3.0, transl=0.3)
+            )
+            start = time.perf_counter()
+            fits = refiner.refine(init, observed).refined
+            each = seconds((time.perf_counter() - start) / refiner.num_iters / count)
+        with torch.no_grad():
+            found = body(**fits).vertices
+            iou = soft_iou(judge(found, camera), mask).mean()
+        error = 1000 * (found - vertices).norm(dim=-1).mean()
+        rows.append([name, f'{iou:.3f}', f'{error:.1f}', each])
+    return rows
+
+
+if __name__ == '__main__':
+    main()
