@@ -69,10 +69,12 @@ def test_of_exact_meshes_under_a_biased_regressor_all_is_the_regressors(world):
     assert share.folds['S9']['fitted_on'] == ['S11'] and share.folds['S9']['frames'] == 80
 
 
-def test_a_fit_that_starts_from_a_few_of_the_frames_finds_the_same(world, monkeypatch):
-    usual = regressor_share(world.predictions(), world.annotation, world.biased(), [])
+def test_a_fit_that_starts_from_a_few_of_the_frames_finds_the_same(tmp_path: Path, monkeypatch):
+    world = World(tmp_path)
+    given = world.predictions(), world.annotation, world.biased(), []
+    usual = regressor_share(*given)
     monkeypatch.setattr('mmjrr.regressors.solver._SAMPLE_FRAMES', 20)
-    again = regressor_share(world.predictions(), world.annotation, world.biased(), [])
+    again = regressor_share(*given)
     assert again.folds['S9']['frames'] == usual.folds['S9']['frames'] == 80
     assert again.overall(FITTED).mpjpe == pytest.approx(usual.overall(FITTED).mpjpe, abs=1e-3)
 
