@@ -96,7 +96,7 @@ def skin(shaped: Tensor, transforms: Tensor, weights: Tensor, transl: Tensor) ->
 
 
 class _Skin(torch.autograd.Function):
-    """By hand: a third of the memory that autograd's sums of broadcast products go through."""
+    """By hand, as autograd keeps, stacks and sums the products of each coordinate apart."""
 
     @staticmethod
     def forward(

@@ -85,12 +85,12 @@ class SMPL(nn.Module):
 
         shapedirs = data['shapedirs'][:, :, :num_betas]
         buffer('v_template', data['v_template'])  # (V, 3)
-        # x of all vertices first, then y, then z: skinning runs along contiguous memory.
         blend_shapes = [shapedirs]
         self.has_pose_blend_shapes = bool(np.any(data['posedirs']))
         if self.has_pose_blend_shapes:
             blend_shapes.append(data['posedirs'])
-        # num_betas, or num_betas + 207; (., 3, V)
+        # x of all vertices first, then y, then z: skinning runs along contiguous memory.
+        # (num_betas, 3, V), or (num_betas + 207, 3, V) with those of the pose.
         buffer('blend_planes', np.concatenate(blend_shapes, 2).transpose(2, 1, 0))
         buffer('weight_planes', data['weights'].T)  # (24, V)
         # Joints in T-pose are linear in betas; the vertices are not needed for them.

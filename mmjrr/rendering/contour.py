@@ -316,7 +316,8 @@ def _accumulate(
     position = (row_part * (k * plane)).index_select(0, owner).add_(pixel)
     position = position.add_(column_part, alpha=plane)
     flat.index_add_(0, position, area.sub_(carried))
-    # The next part of the pixel, or the first, and of the next pixel.
+    # From the last part of a pixel on to the first of the next one. Right of the image there is
+    # none: nothing is added there, at any place that exists.
     wraps = column_part == k - 1
     beside = position.add_(torch.where(wraps, (1 - k) * plane, plane))
     inside = column < width - 1
