@@ -29,6 +29,10 @@ def main() -> None:
     parser.add_argument('--frames', type=positive, default=4)
     parser.add_argument('--size', type=positive, default=224, help='pixels a side')
     args = parse(parser)
+    if args.size < 4:
+        parser.error(
+            f'--size {args.size}: expected 4 or more, for the energy has blocks of 4 pixels'
+        )
     record = Record('worth', 'What a renderer is worth', vars(args) | {'out': ''})
     record.table(
         ['renderer', 'IoU', 'per-vertex error, mm', 'an iteration, an image'],
