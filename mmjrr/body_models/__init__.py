@@ -1,6 +1,7 @@
 """From parameters to vertices: the SMPL family, and the free body that ships with the package."""
 
 from .free_body import FREE_BODY_FILE, free_body
+from .lazy_vertices import LazyVertices, VertexMaker
 from .safe_pickle import UnsafePickleError, load_pickle
 from .smpl import SMPL, BodyOutput, load_smpl_file
 
@@ -8,7 +9,9 @@ __all__ = [
     'FREE_BODY_FILE',
     'SMPL',
     'BodyOutput',
+    'LazyVertices',
     'UnsafePickleError',
+    'VertexMaker',
     'free_body',
     'load_pickle',
     'load_smpl_file',

@@ -31,6 +31,16 @@ class BodyOutput:
     joints: Tensor  # (B, 24, 3)
 
 
+@dataclass
+class Articulation:
+    """What poses and shapes amount to before any vertex is made."""
+
+    coefficients: Tensor  # (B or 1, C), of the blend shapes
+    transforms: Tensor  # (B, 24, 3, 4), from T-pose to pose, less transl
+    joints: Tensor  # (B, 24, 3), posed, less transl
+    transl: Tensor  # (B or 1, 3)
+
+
 @BODY_MODELS.register_module()
 class SMPL(nn.Module):
     """SMPL or any body in its file format, with poses in whichever representation is at hand.
@@ -128,6 +138,18 @@ class SMPL(nn.Module):
         Raises:
             ValueError: If a shape fits none of these.
         """
+        posed = self.articulate(betas, body_pose, global_orient, transl)
+        return BodyOutput(vertices=self.skinned(posed), joints=posed.joints + posed.transl[:, None])
+
+    def articulate(
+        self,
+        betas: Tensor | None = None,
+        body_pose: Tensor | None = None,
+        global_orient: Tensor | None = None,
+        transl: Tensor | None = None,
+    ) -> Articulation:
+        """What the blend shapes are weighed with and how the joints move: :meth:`forward` without
+        the vertices. Arguments and errors are the same."""
         like = self.v_template
         betas = like.new_zeros(1, self.num_betas) if betas is None else betas
         transl = like.new_zeros(1, 3) if transl is None else transl
@@ -146,13 +168,20 @@ class SMPL(nn.Module):
             eye = torch.eye(3, dtype=like.dtype, device=like.device)
             bent = (rotations[:, 1:] - eye).flatten(1)
             coefficients = torch.cat([betas.expand(batch, -1), bent], 1)
-        offsets = coefficients @ self.blend_planes.flatten(1)
-        shaped = like.T + offsets.unflatten(1, (3, -1))  # (B, 3, V)
-        vertices = skin(
-            shaped.expand(batch, -1, -1), transforms, self.weight_planes, transl.expand(batch, -1)
+        return Articulation(coefficients, transforms, joints, transl)
+
+    def skinned(self, posed: Articulation) -> Tensor:
+        """Vertices ``(B, V, 3)`` of what :meth:`articulate` gave."""
+        batch = len(posed.transforms)
+        offsets = posed.coefficients @ self.blend_planes.flatten(1)
+        shaped = self.v_template.T + offsets.unflatten(1, (3, -1))  # (B, 3, V)
+        moved = skin(
+            shaped.expand(batch, -1, -1),
+            posed.transforms,
+            self.weight_planes,
+            posed.transl.expand(batch, -1),
         )
-        # The planes stay apart in memory.
-        return BodyOutput(vertices=vertices.transpose(1, 2), joints=joints + transl[:, None])
+        return moved.transpose(1, 2)  # the planes stay apart in memory
 
     def restrict_to(self, vertex_ids: Sequence[int] | Tensor) -> SMPL:
         """The same body giving only these vertices, in this order: for regressors that touch few.

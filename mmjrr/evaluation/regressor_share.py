@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mmjrr.body_models import SMPL
+from mmjrr.body_models import SMPL, LazyVertices, VertexMaker
 from mmjrr.datasets.h36m import H36MFitsDataset
 from mmjrr.errors import DataError
 from mmjrr.fileio import atomic_write
@@ -285,7 +285,8 @@ class _Meshes:
         body: dict[str, Any] | SMPL | None,
         unit: str,
     ) -> None:
-        self.body = BODY_MODELS.build(body) if isinstance(body, dict) else body
+        built = BODY_MODELS.build(body) if isinstance(body, dict) else body
+        self.lazy = None if built is None else VertexMaker(built)
         self.scale = {'m': 1.0, 'mm': 0.001}[unit]
         self.parts = parts
         self.names = frames.names
@@ -328,24 +329,20 @@ class _Meshes:
             chosen.append(of_part)
         return chosen
 
-    def batch(self, matches: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    def batch(self, matches: np.ndarray) -> tuple[torch.Tensor | LazyVertices, torch.Tensor]:
         """Vertices (n, V, 3) and joints (n, J, 3), metres; NaN where a joint is missing."""
         part = self.parts[self.place[matches[0], 0]]
         rows = self.place[matches, 1]
         joints = self.joints[torch.from_numpy(matches)]
         if part.vertices is not None:
             return torch.from_numpy(part.vertices[rows]) * self.scale, joints
-        assert self.body is not None
-        with torch.no_grad():
-            vertices = self.body(
-                **{
-                    name: torch.from_numpy(np.asarray(getattr(part, name)[rows]))
-                    for name in ('global_orient', 'body_pose', 'betas')
-                }
-            ).vertices
-            if part.transl is not None:
-                vertices = vertices + torch.from_numpy(part.transl[rows])[:, None] * self.scale
-        return vertices, joints
+        assert self.lazy is not None
+        parameters = {
+            name: getattr(part, name)[rows] for name in ('global_orient', 'body_pose', 'betas')
+        }
+        if part.transl is not None:
+            parameters['transl'] = part.transl[rows] * self.scale
+        return self.lazy(**parameters), joints
 
 
 class _Batches:
@@ -356,15 +353,7 @@ class _Batches:
         parts = meshes.place[matches, 0]
         self.matches = [matches[parts == part] for part in np.unique(parts)]
 
-    @property
-    def num_frames(self) -> int:
-        return sum(map(len, self.matches))
-
-    def every(self, step: int) -> _Batches:
-        """Each ``step``-th frame alone."""
-        return _Batches(self.meshes, np.concatenate(self.matches)[::step])
-
-    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def __iter__(self) -> Iterator[tuple[torch.Tensor | LazyVertices, torch.Tensor]]:
         for matches in self.matches:
             for start in range(0, len(matches), _BATCH):
                 yield self.meshes.batch(matches[start : start + _BATCH])

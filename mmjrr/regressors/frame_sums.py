@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mmjrr.body_models import LazyVertices, VertexMaker
 from mmjrr.joints import H36M_JOINTS_MMPOSE, joint_names_of
 
 #: Frames are added up in blocks of this many, however the batches come, so that the split into
@@ -30,14 +31,14 @@ _WIDEN = 32
 class Frames:
     """Some frames as they came."""
 
-    vertices: Tensor  # (n, V, 3)
+    vertices: Tensor | LazyVertices  # (n, V, 3)
     joints: Tensor  # (n, J, 3)
     weights: Tensor  # (n, J), float64, zero where a joint is missing
 
     def __len__(self) -> int:
         return len(self.vertices)
 
-    def __getitem__(self, index: slice) -> Frames:
+    def __getitem__(self, index: slice | Tensor) -> Frames:
         return Frames(self.vertices[index], self.joints[index], self.weights[index])
 
     @staticmethod
@@ -45,7 +46,7 @@ class Frames:
         if len(parts) == 1:
             return parts[0]
         return Frames(
-            torch.cat([part.vertices for part in parts]),
+            _joined([part.vertices for part in parts]),
             torch.cat([part.joints for part in parts]),
             torch.cat([part.weights for part in parts]),
         )
@@ -74,7 +75,7 @@ class FrameStream:
 
     def __init__(
         self,
-        batches: Iterable[Sequence[Tensor]],
+        batches: Iterable[Sequence[Tensor | LazyVertices]],
         joint_names: str | Sequence[str] | None,
         root: str | None,
         weights: Tensor | Sequence[float] | None = None,
@@ -109,43 +110,18 @@ class FrameStream:
         batch = (frames.vertices, frames.joints, frames.weights)
         return FrameStream([batch], *self._given, self.vertex_ids, self.device)
 
-    def sample(self, count: int) -> tuple[Frames, int]:
-        """``count`` frames at most, evenly taken, and of how many each is one.
-
-        Batches that have ``num_frames`` and ``every(step)`` are asked for these frames alone;
-        others are gone through.
+    def sample(self, count: int) -> tuple[Frames, bool]:
+        """``count`` frames at most, evenly taken, and whether they are all there are.
 
         Raises:
             ValueError: there are no frames, or one is not as it must be.
         """
         sample = _Sample(count)
-        stream, step = self, 1
-        every = getattr(self.batches, 'every', None)
-        if every is not None:
-            step = max(-(-self.batches.num_frames // count), 1)  # type: ignore[attr-defined]
-            stream = FrameStream(
-                every(step), *self._given, self.vertex_ids, self.device, progress=self.progress
-            )
-        for frames in stream.frames('select'):
+        for frames in self.frames('select'):
             sample.add(frames)
         if not sample.seen:
             raise ValueError('no frames to fit to (0 were dropped)')
-        found = sample.frames()
-        self._know(found, 0)
-        return found, step * sample.step
-
-    def of_vertices(self, columns: Tensor) -> FrameStream | None:
-        """The same with these vertices alone (indices among those that may be weighed), if the
-        batches know how to make them so."""
-        restrict_to = getattr(self.batches, 'restrict_to', None)
-        if restrict_to is None:
-            return None
-        ids = columns if self.vertex_ids is None else self.vertex_ids[columns]
-        few = FrameStream(
-            restrict_to(ids), *self._given, device=self.device, progress=self.progress
-        )
-        few._count = self._count
-        return few
+        return sample.frames(), sample.seen <= count
 
     def frames(self, stage: str) -> Iterator[Frames]:
         """Blocks of :data:`BLOCK_FRAMES` frames, and what is left.
@@ -207,7 +183,7 @@ class FrameStream:
         u = u * self.base_weights
         return keep & ((u > 0).sum(1) > (self.root == 'mean')), u
 
-    def usable(self, frames: Frames) -> tuple[Tensor, Tensor, np.ndarray]:
+    def usable(self, frames: Frames) -> tuple[Tensor | LazyVertices, Tensor, np.ndarray]:
         """Vertices ``(n, V, 3)`` as they came, joints ``(n, J, 3)`` float64 with zeros for missing
         ones, and weights ``(n, J)`` of the frames that can be used."""
         keep, u = self.usable_weights(frames)
@@ -216,13 +192,27 @@ class FrameStream:
             vertices = vertices[keep.to(vertices.device)]
             joints = joints[keep.to(joints.device)]
             u = u[keep]
-        where = vertices.device if self.device is None else torch.device(self.device)
-        vertices, joints = vertices.to(where), joints.to(where, torch.float64)
-        if self.vertex_ids is not None:
-            vertices = vertices[:, self.vertex_ids.to(where)]
+        joints = joints.to(self._where(vertices), torch.float64)
         # The root's own weight is zero by now, though it is there in every frame left.
         missing = torch.isnan(joints).any(-1, keepdim=True)
         return vertices, torch.where(missing, 0.0, joints), u.numpy()
+
+    def some(self, vertices: Tensor | LazyVertices, columns: Tensor | None = None) -> Tensor:
+        """Of vertices as they came, these (indices among those that may be weighed; by default all
+        of them), where the sums are made."""
+        ids = self.vertex_ids
+        if columns is not None:
+            ids = columns if ids is None else ids[columns]
+        if ids is not None:
+            ids = ids.to(vertices.device)
+        if isinstance(vertices, LazyVertices):
+            chosen = vertices.of(ids)
+        else:
+            chosen = vertices if ids is None else vertices[:, ids]
+        return chosen.to(self._where(vertices))
+
+    def _where(self, vertices: Tensor | LazyVertices) -> torch.device:
+        return vertices.device if self.device is None else torch.device(self.device)
 
     def parts(self, frames: Frames, columns: Tensor | None = None) -> Iterator[Part]:
         """The usable frames of a block by their pattern of joint weights.
@@ -233,12 +223,10 @@ class FrameStream:
         vertices, joints, u = self.usable(frames)
         if not len(u):
             return
-        if columns is not None:
-            vertices = vertices[:, columns.to(vertices.device)]
         # Coordinates before vertices: rows of the sums are then contiguous.
-        a = vertices.transpose(1, 2).contiguous().double()  # (n, 3, V)
+        a = self.some(vertices, columns).transpose(1, 2).contiguous().double()  # (n, 3, V)
         centre = a.mean(2, keepdim=True)
-        a -= centre
+        a = a - centre
         present = torch.from_numpy(u > 0).to(a.device)
         y = _centred(joints, present, self.root, centre.transpose(1, 2)).transpose(1, 2)
         for key, pattern, index, scale in _by_pattern(u):
@@ -251,7 +239,8 @@ class FrameStream:
 
 
 class _Sample:
-    """Every ``step``-th frame of a stream; the step doubles whenever they become too many."""
+    """Some frames of a stream, evenly taken: every ``step``-th is kept, a step that doubles
+    whenever they are twice as many as wanted, and of these the wanted number is taken."""
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -263,12 +252,15 @@ class _Sample:
         taken = frames[-self.seen % self.step :: self.step]
         self._taken.append(Frames.cat([taken, taken[:0]]))  # a copy
         self.seen += len(frames)
-        while sum(map(len, self._taken)) > self.count:
+        while sum(map(len, self._taken)) >= 2 * self.count:
             self._taken = [Frames.cat(self._taken)[::2]]
             self.step *= 2
 
     def frames(self) -> Frames:
-        return Frames.cat(self._taken)
+        taken = Frames.cat(self._taken)
+        if len(taken) <= self.count:
+            return taken
+        return taken[torch.arange(self.count) * len(taken) // self.count]
 
 
 class Gram:
@@ -414,9 +406,6 @@ def add_up(
         ValueError: no frames, a joint in none of them, or a bad batch.
         MemoryError: too many patterns of missing joints for ``max_bytes``.
     """
-    few = None if columns is None else stream.of_vertices(columns)
-    if few is not None:
-        stream, columns = few, None
     groups: dict[bytes, Group] = {}
     seen = Seen(np.zeros(1))
     merged = False
@@ -488,22 +477,18 @@ def check(stream: FrameStream, w: np.ndarray) -> Check:
     Raises:
         ValueError: no frames, a joint in none of them, or a bad batch.
     """
-    num_joints, num_vertices = w.shape
     ids = torch.from_numpy(np.nonzero(w.any(0))[0])
     small = torch.from_numpy(w)[:, ids]
     seen = Seen(np.zeros(1))
-    constant, squares = 0.0, np.zeros(num_joints)
-    # Of all pairs of coordinates, x-x, y-y and z-z are wanted: products of thrice the size, but
-    # of the vertices as they lie in memory.
-    pairs = torch.zeros(num_joints * 3, num_vertices * 3, dtype=torch.float64)
+    constant, squares = 0.0, np.zeros(len(w))
+    products = _Products(stream)
     for frames in stream.frames('check'):
         seen.add(stream, frames)
         vertices, joints, u = stream.usable(frames)
         if not len(u):
             continue
-        pairs = pairs.to(vertices.device)
-        some = vertices[:, ids.to(vertices.device)].double()
-        error = small.to(vertices.device) @ some - joints  # (n, J, 3)
+        some = stream.some(vertices, ids).double()
+        error = small.to(some.device) @ some - joints  # (n, J, 3)
         pulled = torch.zeros_like(error)
         for _, pattern, index, scale in _by_pattern(u):
             p = torch.from_numpy(coupling(pattern, stream.root)).to(error.device)
@@ -516,12 +501,45 @@ def check(stream: FrameStream, w: np.ndarray) -> Check:
             own = _centred(joints[rows], torch.from_numpy(u[index] > 0).to(error.device),
                            stream.root, some[rows].mean(1, keepdim=True))  # fmt: skip
             constant += float((own * (factor * (p @ own))).sum())
-        for start in range(0, len(u), _WIDEN):
-            part = slice(start, start + _WIDEN)
-            pairs.addmm_(pulled[part].flatten(1).T, vertices[part].double().flatten(1))
+        products.add(pulled, vertices)
     seen.require_joints(stream)
-    gradient = pairs.view(num_joints, 3, num_vertices, 3).diagonal(dim1=1, dim2=3).sum(-1)
-    return Check(float(squares.sum()), 2 * gradient.cpu().numpy(), squares, constant, seen)
+    return Check(float(squares.sum()), 2 * products.total(), squares, constant, seen)
+
+
+class _Products:
+    """``sum_n vectors[n, j] . vertices[n, v]``, ``(J, V)``, less a number for each ``j``."""
+
+    def __init__(self, stream: FrameStream) -> None:
+        self.stream = stream
+        self._pairs: Tensor | None = None
+        self._moments: dict[VertexMaker, Tensor] = {}
+
+    def add(self, vectors: Tensor, vertices: Tensor | LazyVertices) -> None:
+        """``vectors``: ``(n, J, 3)``, float64."""
+        if isinstance(vertices, LazyVertices):
+            moments = vertices.moments(vectors.to(vertices.device))
+            before = self._moments.get(vertices.maker, 0.0)
+            self._moments[vertices.maker] = before + moments
+            return
+        # Of all pairs of coordinates, x-x, y-y and z-z are wanted: products of thrice the size,
+        # but of the vertices as they lie in memory.
+        chosen = self.stream.some(vertices)
+        if self._pairs is None:
+            shape = (3 * vectors.shape[1], 3 * chosen.shape[1])
+            self._pairs = torch.zeros(shape, dtype=torch.float64, device=chosen.device)
+        for start in range(0, len(vectors), _WIDEN):
+            part = slice(start, start + _WIDEN)
+            self._pairs.addmm_(vectors[part].flatten(1).T, chosen[part].double().flatten(1))
+
+    def total(self) -> np.ndarray:
+        total = np.zeros((len(self.stream.names), self.stream.num_vertices))
+        if self._pairs is not None:
+            pairs = self._pairs.unflatten(0, (-1, 3)).unflatten(2, (-1, 3))
+            total += pairs.diagonal(dim1=1, dim2=3).sum(-1).cpu().numpy()
+        ids = slice(None) if self.stream.vertex_ids is None else self.stream.vertex_ids.numpy()
+        for maker, moments in self._moments.items():
+            total += maker.products_of(moments).cpu().numpy()[:, ids]
+        return total
 
 
 def coupling(u: np.ndarray, root: int | str | None) -> np.ndarray:
@@ -583,23 +601,30 @@ def _merge_by_joint(groups: dict[bytes, Group]) -> dict[bytes, Group]:
     return merged
 
 
-def _checked(batch: Sequence[Tensor], number: int) -> Frames:
+def _checked(batch: Sequence[Tensor | LazyVertices], number: int) -> Frames:
     """A batch with weights ``(N, J)`` that are zero where a joint is missing."""
     if len(batch) not in (2, 3):
         raise ValueError(
             f'batch {number}: expected (vertices, joints) or (vertices, joints, weights), found '
             f'{len(batch)} items'
         )
-    vertices, joints = torch.as_tensor(batch[0]).detach(), torch.as_tensor(batch[1]).detach()
+    vertices, joints = batch[0], torch.as_tensor(batch[1]).detach()
+    if not isinstance(vertices, LazyVertices):
+        vertices = torch.as_tensor(vertices).detach()
     for name, value in (('vertices', vertices), ('joints', joints)):
-        if value.ndim != 3 or value.shape[-1] != 3 or len(value) != len(vertices):
+        if len(value.shape) != 3 or value.shape[-1] != 3 or len(value) != len(vertices):
             raise ValueError(
                 f'batch {number}: {name}: expected (N, ., 3), the same N for both, found '
                 f'vertices {tuple(vertices.shape)}, joints {tuple(joints.shape)}'
             )
+    if isinstance(vertices, LazyVertices):
+        try:
+            vertices.check_finite()
+        except ValueError as error:
+            raise ValueError(f'batch {number}: {error}') from error
     # A NaN or infinity anywhere makes the sum one: far faster than looking at each. So does a sum
     # too large for the type, hence the second look.
-    if not torch.isfinite(vertices.sum()) and not torch.isfinite(vertices).all():
+    elif not torch.isfinite(vertices.sum()) and not torch.isfinite(vertices).all():
         raise ValueError(f'batch {number}: vertices are not all finite')
     if torch.isinf(joints).any():
         raise ValueError(f'batch {number}: joints hold infinity (missing ones are NaN)')
@@ -614,6 +639,14 @@ def _checked(batch: Sequence[Tensor], number: int) -> Frames:
             raise ValueError(f'batch {number}: weights must be finite and not negative')
         u = u * given
     return Frames(vertices, joints, u)
+
+
+def _joined(parts: Sequence[Tensor | LazyVertices]) -> Tensor | LazyVertices:
+    """All frames: lazy if they can be."""
+    lazy = [part for part in parts if isinstance(part, LazyVertices)]
+    if len(lazy) == len(parts) and all(part.goes_with(lazy[0]) for part in lazy):
+        return LazyVertices.cat(lazy)
+    return torch.cat([part.of() if isinstance(part, LazyVertices) else part for part in parts])
 
 
 def _names(joint_names: str | Sequence[str] | None, count: int) -> tuple[str, ...]:

@@ -33,19 +33,25 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor
 
+from mmjrr.body_models import LazyVertices
+
 from .frame_sums import FrameStream, Seen, Sums, add_up, check, pool
 from .joint_regressor import JointRegressor
 from .simplex_qp import Problem, relative_gap, solve
 
 #: Frames of the sample that stands for all of them, evenly taken: so few that their sums are kept
 #: as rows.
-_SAMPLE_FRAMES = 2048
+_SAMPLE_FRAMES = 512
 
 #: Relative gap of fits to the sample, as a part of the gap that is left.
 _TOL_SAMPLE = 1e-3
 
+#: Gap down to which the weights are what the sample says, and how often it is asked at most.
+_ROUGH = 0.05
+_GUESSES = 4
+
 #: Vertices of each row that promise most to the sample, selected besides those that are weighed.
-_SELECT = 32
+_SELECT = 48
 
 #: Vertices of each row that promise most to all frames, selected, too.
 _ADMIT = 4
@@ -85,7 +91,7 @@ class JointRegressorFit:
 
 
 def fit_joint_regressor(
-    batches: Iterable[Sequence[Tensor]],
+    batches: Iterable[Sequence[Tensor | LazyVertices]],
     joint_names: str | Sequence[str] | None = None,
     root: str | None = 'pelvis',
     *,
@@ -104,17 +110,17 @@ def fit_joint_regressor(
     Memory does not grow with the frames. Batches that can be gone through again (a list, any
     iterable but an iterator) are, some times, each time for little work: two thousand frames select
     some hundreds of vertices, all frames are fitted with these, and a check over all vertices lets
-    others in, until ``tol`` is reached. Such batches may have ``restrict_to(vertex_ids)``, which
-    gives the same with these vertices alone, and ``num_frames`` with ``every(step)``, which gives
-    each ``step``-th frame; they are then spared the rest. An iterator is gone through once, with
-    sums over all pairs of vertices: a ``(V, V)`` float64 matrix (380 MB for SMPL), and as much
-    again where frames differ in their missing joints. Frames whose joint weights differ by more
-    than a common factor need sums for each pattern of weights; with ``root`` a joint's name or
-    None, never more than one for each joint. Both ways end at the same optimum, to ``tol``.
+    others in, until ``tol`` is reached. Given as :class:`~mmjrr.body_models.LazyVertices`, no more
+    vertices are made than each step weighs. An iterator is gone through once, with sums over all
+    pairs of vertices: a ``(V, V)`` float64 matrix (380 MB for SMPL), and as much again where frames
+    differ in their missing joints. Frames whose joint weights differ by more than a common factor
+    need sums for each pattern of weights; with ``root`` a joint's name or None, never more than one
+    for each joint. Both ways end at the same optimum, to ``tol``.
 
     Args:
         batches: tuples ``(vertices (N, V, 3), joints (N, J, 3))`` or, with weights of the single
-            joints, ``(vertices, joints, weights (N, J))``, metres, tensors or arrays. A joint
+            joints, ``(vertices, joints, weights (N, J))``, metres, tensors or arrays. The vertices
+            may be lazy ones. A joint
             with a NaN coordinate or weight zero is missing from its frame.
         joint_names: names of the joints, or of an order. Default: MMPose's for 17 joints.
         root: how each frame's translation is removed: a joint's name subtracts that joint (frames
@@ -206,16 +212,18 @@ def _fit_sums(sums: Sums, tol: float, max_iterations: int) -> _Found:
 
 
 def _fit_selected(stream: FrameStream, tol: float, max_iterations: int, max_bytes: int) -> _Found:
-    """Solve over a selection of vertices, and let in what the check over all vertices asks for.
+    """Solve by a sample of the frames, and then over a selection of vertices.
 
-    What to select is a guess from a sample of the frames, whose sums over all vertices fit into
-    memory. Its ``f``, tilted by a linear function to have the value and gradient of all frames' at
-    some weights, stands for theirs in the neighbourhood: of all frames, only how curved ``f`` is is
-    then guessed. So few rounds are needed, each over all frames twice: sums over a selection of C
-    vertices cost C^2 a frame, the check J V, against the V^2 of sums over all.
+    The sums of a sample over all vertices fit into memory. Its ``f``, tilted by a linear function
+    to have the value and gradient of all frames' at some weights, stands for theirs in the
+    neighbourhood: of all frames, only how curved ``f`` is is then guessed. Its minimum is where
+    value and gradient are looked at next, some times. Close to the optimum, where the guess no
+    longer does, it tells which vertices matter, and the frames are fitted with these: sums over a
+    selection of C vertices cost C^2 a frame, against the V^2 of sums over all. A check over all
+    vertices gives the gap, and lets others in.
     """
-    some, step = stream.sample(_SAMPLE_FRAMES)
-    if step == 1:  # few frames: all is known
+    some, is_all = stream.sample(_SAMPLE_FRAMES)
+    if is_all:
         return _fit_sums(add_up(stream.over(some), max_bytes), tol, max_iterations)
     sums = pool(stream.over(some))
     if sums is None:  # nothing to guess from
@@ -234,6 +242,9 @@ def _fit_selected(stream: FrameStream, tol: float, max_iterations: int, max_byte
         goal = max(_TOL_SAMPLE * gap, 0.3 * tol)
         guess, _, more = solve(model, goal, max_iterations - iterations, w)
         iterations += more
+        if gap > _ROUGH and number < _GUESSES:
+            w = guess
+            continue
         near = [
             selection,
             np.nonzero(w.any(0) | guess.any(0))[0],

@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 import torch
 from scipy.optimize import minimize, nnls
+from small_body import small_body
 
+from mmjrr.body_models import SMPL, LazyVertices, VertexMaker
 from mmjrr.joints import H36M_JOINTS_MMPOSE
 from mmjrr.regressors import fit_joint_regressor
+from mmjrr.regressors.frame_sums import FrameStream, check
 
 NAMES = ('pelvis', 'left_knee', 'right_knee', 'head')
 ROOTS = ('pelvis', 'head', 'mean', None)
@@ -290,38 +293,52 @@ def test_sums_do_not_grow_with_the_frames():
     assert held == [8 * 20 * 20] * 2
 
 
-class Restrictable(list):
-    """Batches that can be had with some of the vertices, or of the frames, alone."""
+@pytest.fixture(scope='module')
+def maker(tmp_path_factory):
+    """Of a body of 60 vertices."""
+    path = tmp_path_factory.mktemp('smpl') / 'SMPL_NEUTRAL.npz'
+    np.savez(path, **small_body())
+    return VertexMaker(SMPL(path))
 
-    def __init__(self, content):
-        super().__init__(content)
-        self.asked: list[np.ndarray] = []
 
-    @property
-    def num_frames(self):
-        return sum(len(vertices) for vertices, _ in self)
+def posed(maker, frames=900, noise=0.03):
+    """Random bodies and joints that follow five vertices each."""
+    rng = np.random.default_rng(1)
+    lazy = maker(
+        betas=rng.normal(size=(frames, 10)),
+        body_pose=0.3 * rng.normal(size=(frames, 23, 3)),
+        global_orient=rng.normal(size=(frames, 3)),
+        transl=rng.normal(size=(frames, 3)) + [0, 0, 5],
+    )
+    truth = np.zeros((4, 60))
+    for row in truth:
+        row[rng.choice(60, 5, replace=False)] = rng.dirichlet(np.ones(5))
+    joints = truth @ lazy.of().numpy() + noise * rng.normal(size=(frames, 4, 3))
+    return lazy, joints
 
-    def every(self, step):
-        vertices, joints = (np.concatenate(arrays)[::step] for arrays in zip(*self, strict=True))
-        return [(vertices, joints)]
 
-    def restrict_to(self, ids):
-        self.asked.append(ids.numpy())
-        return [(vertices[:, ids], joints) for vertices, joints in self]
+def cut(lazy, joints, size=70):
+    return [
+        (lazy[start : start + size], joints[start : start + size])
+        for start in range(0, len(lazy), size)
+    ]
+
+
+def small_steps(monkeypatch):
+    """A sample so small, and so few vertices let in at a time, that the selection has to grow."""
+    monkeypatch.setattr('mmjrr.regressors.solver._SAMPLE_FRAMES', 3)
+    monkeypatch.setattr('mmjrr.regressors.solver._ADMIT', 4)
+    monkeypatch.setattr('mmjrr.regressors.solver._SELECT', 1)
 
 
 @pytest.mark.parametrize('root', ROOTS)
 @pytest.mark.parametrize('missing', [False, True])
-@pytest.mark.parametrize('kind', [list, Restrictable])
+@pytest.mark.parametrize('kind', ['tensors', 'lazy', 'both'])
 def test_going_through_batches_repeatedly_ends_where_an_iterator_does(
-    root, missing, kind, monkeypatch
+    root, missing, kind, maker, monkeypatch
 ):
-    # A sample so small, and so few vertices let in at a time, that the selection has to grow.
-    monkeypatch.setattr('mmjrr.regressors.solver._SAMPLE_FRAMES', 3)
-    monkeypatch.setattr('mmjrr.regressors.solver._ADMIT', 4)
-    monkeypatch.setattr('mmjrr.regressors.solver._SELECT', 1)
-    monkeypatch.setattr('mmjrr.regressors.simplex_qp._FETCH', 1)
-    vertices, joints, _ = toy(frames=900, num_vertices=60)
+    small_steps(monkeypatch)
+    lazy, joints = posed(maker)
     if missing:
         joints[::3, 1] = np.nan
     passes: list[str] = []
@@ -335,27 +352,56 @@ def test_going_through_batches_repeatedly_ends_where_an_iterator_does(
 
     last = [0]
     options = dict(body_model='toy', tol=1e-10, vertex_ids=range(1, 60))
-    once = fit_joint_regressor(batches(vertices, joints), NAMES, root, **options)
-    again = kind(batches(vertices, joints))
-    often = fit_joint_regressor(
-        again,
-        NAMES,
-        root,
-        progress=progress,
-        **options,
-    )
-    assert passes[:3] == ['select', 'check', 'sum up'] and passes.count('check') > 1
+    once = fit_joint_regressor(batches(lazy.of().numpy(), joints), NAMES, root, **options)
+    made = [
+        (vertices if kind == 'lazy' or (kind == 'both' and i % 2) else vertices.of(), some)
+        for i, (vertices, some) in enumerate(cut(lazy, joints))
+    ]
+    often = fit_joint_regressor(made, NAMES, root, progress=progress, **options)
+    assert passes[:2] == ['select', 'check'] and passes[-2:] == ['sum up', 'check']
     assert often.converged and often.gap < 1e-10
     assert often.objective == pytest.approx(once.objective, rel=1e-9)
     assert np.allclose(often.residual, once.residual, atol=1e-7)
     found, expected = (f.regressor.weight.numpy() for f in (often, once))
     assert np.abs(without_gauge(found, root) - without_gauge(expected, root)).max() < 1e-6
-    assert done_in['sum up'] == done_in['check'] == 900
-    assert done_in['select'] == (3 if kind is Restrictable else 900)
-    if kind is Restrictable:
-        assert len(again.asked) == passes.count('sum up')
-        for ids in again.asked:
-            assert 0 < len(ids) < 60 and ids.min() >= 1
+    assert done_in['sum up'] == done_in['check'] == done_in['select'] == 900
+
+
+def test_of_lazy_vertices_few_are_made(maker, monkeypatch):
+    small_steps(monkeypatch)
+    lazy, joints = posed(maker)
+    asked = []
+    of = LazyVertices.of
+
+    def spy(self, ids=None):
+        asked.append((len(self), 60 if ids is None else len(ids)))
+        return of(self, ids)
+
+    monkeypatch.setattr(LazyVertices, 'of', spy)
+    assert fit_joint_regressor(cut(lazy, joints), NAMES, body_model='toy').converged
+    assert sum(frames for frames, vertices in asked if vertices == 60) == 3  # the sample
+
+
+def test_check_gives_value_and_gradient_of_the_aligned_errors(maker):
+    lazy, joints = posed(maker, frames=300)
+    rng = np.random.default_rng(2)
+    w = rng.dirichlet(np.ones(60), size=4)
+    weights = rng.random((300, 4))
+    joints[::4, 2], weights[::4, 2] = np.nan, 0
+    for root in ROOTS:
+        found = []
+        for vertices in (lazy, lazy.of()):
+            stream = FrameStream([(vertices, joints, weights)], NAMES, root)
+            found.append(check(stream, w))
+        vertices = lazy.of()
+        free = torch.from_numpy(w).requires_grad_()
+        a, b = aligned_system(vertices.numpy(), joints, weights, root)
+        value = (torch.from_numpy(a) @ free.flatten() - torch.from_numpy(b)).square().sum()
+        (gradient,) = torch.autograd.grad(value, free)
+        for one in found:
+            assert one.value == pytest.approx(float(value), rel=1e-10)
+            off = one.gradient - gradient.numpy()
+            assert np.abs(off - off[:, :1]).max() < 1e-9 * np.abs(gradient.numpy()).max()
 
 
 def test_batches_that_change_between_passes_are_refused(monkeypatch):
@@ -369,13 +415,19 @@ def test_batches_that_change_between_passes_are_refused(monkeypatch):
             yield vertices[: self.size], joints[: self.size]
             self.size -= 1
 
-    class Restricted(Shrinking):
-        def restrict_to(self, ids):
-            return [(vertices[: self.size, ids], joints[: self.size])]
+    with pytest.raises(ValueError, match='300 frames when first gone through, now 299'):
+        fit_joint_regressor(Shrinking(), NAMES, body_model='toy')
 
-    for batches_that_change in (Shrinking(), Restricted()):
-        with pytest.raises(ValueError, match='300 frames when first gone through, now 299'):
-            fit_joint_regressor(batches_that_change, NAMES, body_model='toy')
+
+@pytest.mark.parametrize('total', [1, 5, 8, 9, 15, 16, 17, 100, 1000])
+def test_a_sample_is_evenly_taken(total):
+    vertices, joints, _ = toy(frames=total)
+    numbered = vertices * 0 + np.arange(total)[:, None, None]
+    some, is_all = FrameStream(batches(numbered, joints, size=3), NAMES, 'pelvis').sample(8)
+    taken = some.vertices[:, 0, 0].tolist()
+    assert is_all == (total <= 8) and len(taken) == min(total, 8)
+    steps = np.diff([*taken, total]) / (total / len(taken))
+    assert steps.min() > 0.5 and steps.max() < 2.1
 
 
 def test_too_many_patterns_of_weights_raise_before_memory_runs_out():

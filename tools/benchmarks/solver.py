@@ -13,7 +13,6 @@ its memory.
 from __future__ import annotations
 
 import argparse
-import copy
 import importlib.util
 import json
 import resource
@@ -30,7 +29,7 @@ from scipy import sparse
 from scipy.optimize import nnls
 from torch import Tensor
 
-from mmjrr.body_models import SMPL, free_body
+from mmjrr.body_models import LazyVertices, VertexMaker, free_body
 from mmjrr.regressors import JointRegressor, fit_joint_regressor
 
 FULL = [50_000, 300_000]
@@ -97,12 +96,12 @@ def _marks(record: Record, frames: int, found: dict[str, float]) -> None:
 class Fits:
     """Random bodies 5 m from the camera and noisy joints, batch by batch, as often as asked.
 
-    Parameters and joints are made once, as files would hold them; vertices whenever asked for.
+    Parameters and joints are made once, as files would hold them; vertices when asked for.
     """
 
     def __init__(self, frames: int, seed: int, size: int = 32) -> None:
         self.size = size
-        self.body = free_body()
+        self.maker = VertexMaker(free_body())
         self.truth = JointRegressor.load('free_body_h36m')
         generator = torch.Generator().manual_seed(seed)
         self.parameters = dict(
@@ -111,36 +110,17 @@ class Fits:
             global_orient=torch.randn(frames, 3, generator=generator),
             transl=torch.tensor([[0.0, 0.0, 5.0]]).expand(frames, 3),
         )
-        few = self.body.restrict_to(self.truth.support)
-        joints = torch.cat([self.truth(vertices).double() for vertices in self.vertices(few)])
+        joints = torch.cat([self.truth(v.of(self.truth.support)) for v in self.bodies()])
         noise = torch.randn(joints.shape, generator=generator, dtype=joints.dtype)
         self.joints = joints + 0.005 * noise
 
-    @property
-    def num_frames(self) -> int:
-        return len(self.joints)
-
-    def restrict_to(self, vertex_ids: Tensor) -> Fits:
-        """The same with these vertices alone."""
-        few = copy.copy(self)
-        few.body = self.body.restrict_to(vertex_ids)
-        return few
-
-    def every(self, step: int) -> Fits:
-        """Each ``step``-th frame alone."""
-        few = copy.copy(self)
-        few.parameters = {name: value[::step] for name, value in self.parameters.items()}
-        few.joints = self.joints[::step]
-        return few
-
-    def vertices(self, body: SMPL) -> Iterator[Tensor]:
+    def bodies(self) -> Iterator[LazyVertices]:
         for start in range(0, len(self.parameters['betas']), self.size):
             rows = slice(start, start + self.size)
-            with torch.no_grad():
-                yield body(**{name: v[rows] for name, v in self.parameters.items()}).vertices
+            yield self.maker(**{name: v[rows] for name, v in self.parameters.items()})
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        return zip(self.vertices(self.body), self.joints.split(self.size), strict=True)
+    def __iter__(self) -> Iterator[tuple[LazyVertices, Tensor]]:
+        return zip(self.bodies(), self.joints.split(self.size), strict=True)
 
 
 def fit_alone(frames: int, root: str, seed: int) -> dict[str, float]:
@@ -150,7 +130,7 @@ def fit_alone(frames: int, root: str, seed: int) -> dict[str, float]:
         fits, fits.truth.joint_names, None if root == 'none' else root, body_model='free_body'
     )
     taken = time.perf_counter() - start
-    held_out = next(iter(Fits(64, seed + 1)))[0].double()
+    held_out = next(iter(Fits(64, seed + 1)))[0].of()
     error = fit.regressor(held_out) - fits.truth(held_out)
     return {
         'seconds': taken,
@@ -171,7 +151,7 @@ def _in_new_process(frames: int, args: argparse.Namespace) -> dict[str, float]:
 
 
 def _against_others(record: Record, frames: int, args: argparse.Namespace) -> list[str]:
-    batches = list(Fits(frames, args.seed))
+    batches = [(bodies.of(), joints) for bodies, joints in Fits(frames, args.seed)]
     names = JointRegressor.load('free_body_h36m').joint_names
     a, b = row_problems(batches)
     found: dict[str, Any] = {}

@@ -18,6 +18,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor
 
+from mmjrr.body_models import LazyVertices, VertexMaker
 from mmjrr.datasets.fits import save_fits
 from mmjrr.engine.progress import Progress
 from mmjrr.fileio import atomic_write, sha256, versions
@@ -383,7 +384,7 @@ class SMPLPseudoGTHook(Hook):
         source: str,
     ) -> None:
         fit = fit_joint_regressor(
-            _Meshes(fits, count, self.body, self.device),
+            _Meshes(fits, self.body),
             joint_names=H36M_JOINTS_MMPOSE,
             root=root,
             body_model=self.body.name,
@@ -473,50 +474,13 @@ class _FitProgress:
 
 
 class _Meshes:
-    """Vertices and joints of fits, batch by batch, as often as they are gone through."""
+    """Bodies and joints of fits, batch by batch, as often as they are gone through."""
 
-    def __init__(
-        self,
-        fits: Callable[[], Iterator[dict[str, np.ndarray]]],
-        num_frames: int,
-        body: Any,
-        device: torch.device,
-    ) -> None:
-        self.fits, self.num_frames, self.body, self.device = fits, num_frames, body, device
+    def __init__(self, fits: Callable[[], Iterator[dict[str, np.ndarray]]], body: Any) -> None:
+        self.fits, self.vertices = fits, VertexMaker(body)
 
-    def restrict_to(self, vertex_ids: Tensor) -> _Meshes:
-        """The same with these vertices alone."""
-        body = self.body.restrict_to(vertex_ids)
-        return _Meshes(self.fits, self.num_frames, body, self.device)
-
-    def every(self, step: int) -> _Meshes:
-        """Each ``step``-th frame alone."""
-
-        def fewer() -> Iterator[dict[str, np.ndarray]]:
-            seen, waiting = 0, []
-            for batch in self.fits():
-                count = len(batch['betas'])
-                waiting.append({k: value[-seen % step :: step] for k, value in batch.items()})
-                seen += count
-                if len(waiting) == step:  # as many frames as a batch has
-                    yield _joined(waiting)
-                    waiting = []
-            if any(len(batch['betas']) for batch in waiting):
-                yield _joined(waiting)
-
-        return _Meshes(fewer, -(-self.num_frames // step), self.body, self.device)
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[tuple[LazyVertices, Tensor]]:
         for batch in self.fits():
-            with torch.no_grad():
-                parameters = {
-                    name: torch.from_numpy(batch[name]).to(self.device) for name in PARAMETERS
-                }
-                vertices = self.body(**parameters).vertices
             joints = torch.from_numpy(batch['keypoints_3d']).clone()
             joints[torch.from_numpy(batch['keypoints_3d_weight']) <= 0] = float('nan')
-            yield vertices, joints.to(self.device)
-
-
-def _joined(batches: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+            yield self.vertices(**{name: batch[name] for name in PARAMETERS}), joints

@@ -1,0 +1,131 @@
+"""Vertices made on demand against the body's own, and their products against plain sums."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from small_body import NUM_VERTICES, small_body
+from torch import Tensor
+
+from mmjrr.body_models import SMPL, LazyVertices, VertexMaker
+from mmjrr.body_models.rotations import axis_angle_to_matrix, matrix_to_rot6d
+
+DEVICES = [
+    'cpu',
+    pytest.param(
+        'cuda', marks=pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+    ),
+]
+
+
+@pytest.fixture(params=[True, False], ids=['pose blend shapes', 'shapes alone'])
+def body(request: pytest.FixtureRequest, tmp_path: Path) -> SMPL:
+    arrays = small_body()
+    if not request.param:
+        arrays['posedirs'] *= 0
+    np.savez(tmp_path / 'SMPL_NEUTRAL.npz', **arrays)
+    return SMPL(tmp_path / 'SMPL_NEUTRAL.npz', dtype=torch.float64)
+
+
+def parameters(frames: int = 3) -> dict[str, Tensor]:
+    draw = torch.Generator().manual_seed(5)
+    shapes = dict(betas=(10,), body_pose=(23, 3), global_orient=(3,), transl=(3,))
+    return {
+        name: 0.5 * torch.randn(frames, *shape, generator=draw, dtype=torch.float64)
+        for name, shape in shapes.items()
+    }
+
+
+def plain_products(vectors: Tensor, vertices: Tensor) -> Tensor:
+    """``sum_n vectors[n, j] . vertices[n, v]`` frame by frame, joint by joint."""
+    total = vertices.new_zeros(vectors.shape[1], vertices.shape[1])
+    for frame, points in zip(vectors, vertices, strict=True):
+        for j, vector in enumerate(frame):
+            total[j] += (points * vector).sum(1)
+    return total
+
+
+def without_transl(given: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value for name, value in given.items() if name != 'transl'}
+
+
+@pytest.mark.parametrize('device', DEVICES)
+@pytest.mark.parametrize(('frames', 'joints'), [(1, 1), (3, 17), (40, 4)])
+def test_products_are_those_of_the_vertices(
+    body: SMPL, frames: int, joints: int, device: str
+) -> None:
+    body = body.to(device)
+    given = {name: value.to(device) for name, value in parameters(frames).items()}
+    vectors = torch.randn(frames, joints, 3, dtype=torch.float64, device=device)
+    maker = VertexMaker(body)
+    lazy = maker(**given)
+    expected = plain_products(vectors, body(**without_transl(given)).vertices)
+    found = maker.products_of(lazy.moments(vectors))
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-11)
+    # The frame's translation adds the same to all vertices, and is left out.
+    off = plain_products(vectors, body(**given).vertices) - found
+    torch.testing.assert_close(off, off[:, :1].expand_as(off), rtol=0, atol=1e-11)
+    assert off.abs().max() > 1e-3
+
+
+def test_moments_of_parts_add_up(body: SMPL) -> None:
+    vectors = torch.randn(10, 5, 3, dtype=torch.float64)
+    maker = VertexMaker(body)
+    lazy = maker(**parameters(10))
+    total = lazy[:4].moments(vectors[:4]) + lazy[4:].moments(vectors[4:])
+    torch.testing.assert_close(total, lazy.moments(vectors), rtol=1e-12, atol=1e-12)
+
+
+def test_vertices_asked_for_are_the_bodys_own(body: SMPL) -> None:
+    given = parameters(5)
+    maker = VertexMaker(body)
+    lazy = maker(**given)
+    vertices = body(**given).vertices
+    assert lazy.shape == (5, NUM_VERTICES, 3) and len(lazy) == 5
+    torch.testing.assert_close(lazy.of(), vertices, rtol=0, atol=1e-13)
+    for ids in ([3, 41, 7], [0], [7, 41, 3]):
+        found = lazy.of(torch.tensor(ids))
+        torch.testing.assert_close(found, vertices[:, ids], rtol=0, atol=1e-13)
+    some = lazy[torch.tensor([4, 1])]
+    torch.testing.assert_close(some.of(), vertices[[4, 1]], rtol=0, atol=1e-13)
+    again = LazyVertices.cat([lazy[1:], lazy[:1]])
+    torch.testing.assert_close(again.of(), vertices[[1, 2, 3, 4, 0]], rtol=0, atol=1e-13)
+
+
+def test_they_are_float64_whatever_the_body_is(body: SMPL) -> None:
+    given = parameters()
+    exact = body(**given).vertices
+    single = body.float()
+    maker = VertexMaker(single)
+    found = maker(**{name: value.numpy() for name, value in given.items()}).of()
+    assert found.dtype == torch.float64 and not found.requires_grad
+    assert single.v_template.dtype == torch.float32  # the maker's is a copy
+    torch.testing.assert_close(found, exact, rtol=0, atol=1e-6)  # the file was read as float32
+
+
+def test_rotations_of_any_kind_are_taken(body: SMPL) -> None:
+    given = parameters()
+    expected = body(**given).vertices
+    maker = VertexMaker(body)
+    matrices = {name: axis_angle_to_matrix(given[name]) for name in ('global_orient', 'body_pose')}
+    sixes = {name: matrix_to_rot6d(value) for name, value in matrices.items()}
+    lazy = [maker(**{**given, **change}) for change in ({}, matrices, sixes)]
+    for vertices in lazy:
+        torch.testing.assert_close(vertices.of(), expected, rtol=0, atol=1e-12)
+    assert lazy[0].goes_with(lazy[0][:1]) and not lazy[0].goes_with(lazy[1])
+    assert not lazy[0].goes_with(VertexMaker(body)(**given))
+
+
+def test_bad_parameters_are_named(body: SMPL) -> None:
+    maker = VertexMaker(body)
+    given = parameters()
+    with pytest.raises(ValueError, match=r"one length, found .*'betas': 2"):
+        maker(**{**given, 'betas': given['betas'][:2]})
+    with pytest.raises(ValueError, match='one length'):
+        maker()
+    given['body_pose'][1, 2, 0] = torch.nan
+    with pytest.raises(ValueError, match='body_pose is not all finite'):
+        maker(**given).check_finite()
