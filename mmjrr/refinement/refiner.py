@@ -204,7 +204,7 @@ class FitRefiner:
         too small to be shared by threads.
         """
         if start['transl'].device.type != 'cpu':
-            return self._minimise(start, observed, weights)
+            return self._without_waiting(start, observed, weights)
         keep_freed_memory()
         count, threads = len(start['transl']), torch.get_num_threads()
         parts = min(threads, max(count // SMALLEST_PART, 1))
@@ -228,6 +228,19 @@ class FitRefiner:
         finally:
             torch.set_num_threads(threads)
         return {name: torch.cat([part[name] for part in found]) for name in start}
+
+    def _without_waiting(
+        self, start: dict[str, Tensor], observed: Observations, weights: dict[str, float]
+    ) -> dict[str, Tensor]:
+        """On a GPU iterations are queued without looking at what comes out; afterwards once."""
+        if not self.energy.enabled('silhouette') or observed.mask is None:
+            return self._minimise(start, observed, weights)
+        assert self.renderer is not None
+        with torch.no_grad():
+            vertices = self._vertices(start, rot6d_to_matrix(start['pose_6d']))
+        with self.renderer.without_waiting(vertices, observed.camera) as all_right:
+            found = self._minimise(start, observed, weights)
+        return found if all_right() else self._minimise(start, observed, weights)
 
     def _minimise(
         self, start: dict[str, Tensor], observed: Observations, weights: dict[str, float]
@@ -258,12 +271,7 @@ class FitRefiner:
     def _evaluate(self, variables: dict[str, Tensor], observed: Observations) -> EnergyTerms:
         energy = self.energy
         rotations = rot6d_to_matrix(variables['pose_6d'])
-        vertices = self.body(
-            global_orient=rotations[:, :1],
-            body_pose=rotations[:, 1:],
-            betas=variables['betas'],
-            transl=variables['transl'],
-        ).vertices
+        vertices = self._vertices(variables, rotations)
         values: dict[str, Tensor] = {}
         silhouette = None
         if energy.enabled('joint_3d', 'joint_2d'):
@@ -294,17 +302,20 @@ class FitRefiner:
                 values['adv_shape'] = adversarial_energy(shape)
         return EnergyTerms(values, silhouette)
 
+    def _vertices(self, variables: Mapping[str, Tensor], rotations: Tensor) -> Tensor:  # (B, V, 3)
+        return self.body(
+            global_orient=rotations[:, :1],
+            body_pose=rotations[:, 1:],
+            betas=variables['betas'],
+            transl=variables['transl'],
+        ).vertices
+
     def _fitted_translation(
         self, rotations: Tensor, betas: Tensor, transl: Tensor, observed: Observations
     ) -> Tensor:  # (B, 3)
         """The translation that brings the regressed joints onto the annotated ones."""
-        vertices = self.body(
-            global_orient=rotations[:, :1],
-            body_pose=rotations[:, 1:],
-            betas=betas,
-            transl=torch.zeros_like(transl),
-        ).vertices
-        joints = self.regressor(vertices)
+        untranslated = dict(betas=betas, transl=torch.zeros_like(transl))
+        joints = self.regressor(self._vertices(untranslated, rotations))
         if self.init_translation == '2d':
             fitted = fit_translation(
                 joints, observed.keypoints_2d, observed.keypoints_2d_weight, observed.camera

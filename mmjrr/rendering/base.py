@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from mmjrr.rendering.cameras import PerspectiveCamera
+
+#: Pixels. Drawn without waiting, nothing may lie further away.
+FAR = 1e6
 
 
 class SilhouetteRenderer(nn.Module, ABC):
@@ -42,6 +46,7 @@ class SilhouetteRenderer(nn.Module, ABC):
         self.image_size = (int(image_size[0]), int(image_size[1]))
         self.near = float(near)
         self._num_vertices_needed = int(self.faces.max()) + 1
+        self._doubts: Tensor | None = None  # () bool; where it is there, checks write to it
 
     def forward(
         self,
@@ -63,6 +68,28 @@ class SilhouetteRenderer(nn.Module, ABC):
     @abstractmethod
     def render(self, vertices: Tensor, camera: PerspectiveCamera) -> Tensor:
         """:meth:`forward` on vertices that have been checked."""
+
+    @contextmanager
+    def without_waiting(
+        self, vertices: Tensor, camera: PerspectiveCamera
+    ) -> Iterator[Callable[[], bool]]:
+        """Draw without the host waiting for the device, where the backend can.
+
+        For loops on a GPU over bodies much like these. Inside, a backend makes room for as much as
+        they need and somewhat more, and nothing raises because of values. What comes with the
+        context says afterwards, once waiting, whether all pictures came out right; if not, draw
+        them again outside.
+
+        >>> from mmjrr.rendering import ContourSilhouette
+        >>> triangle = ContourSilhouette([[0, 1, 2]], image_size=(2, 2))
+        >>> camera = PerspectiveCamera([1.0, 1.0], [0.0, 0.0])
+        >>> vertices = torch.tensor([[[0.0, 0, 1], [2, 0, 1], [0, 2, 1]]])
+        >>> with triangle.without_waiting(vertices, camera) as all_right:
+        ...     picture = triangle(vertices, camera)
+        >>> all_right()
+        True
+        """
+        yield lambda: True
 
     def extra_repr(self) -> str:
         return f'faces={len(self.faces)}, image_size={self.image_size}, near={self.near}'
@@ -86,6 +113,9 @@ class SilhouetteRenderer(nn.Module, ABC):
         self._check_depths(vertices.detach()[..., 2])
 
     def _check_depths(self, depths: Tensor) -> None:  # (B, V)
+        if self._doubts is not None:
+            self._doubts.logical_or_(~(depths >= self.near).all())  # true for NaN, too
+            return
         if depths.numel() == 0 or bool(depths.min() >= self.near):  # false for NaN, too
             return
         bad = ~(depths >= self.near)
@@ -95,6 +125,21 @@ class SilhouetteRenderer(nn.Module, ABC):
             f'{int(bad.sum())} of {bad.numel()} vertices lie behind the camera, nearer than '
             f'{self.near} m, or have no finite depth: {counts}'
         )
+
+    def _project(self, vertices: Tensor, camera: PerspectiveCamera) -> Tensor:
+        """Pixels (B, V, 2) of vertices that have been checked.
+
+        Raises:
+            ValueError: one is not finite.
+        """
+        pixels = camera.project(vertices)
+        if pixels.numel():
+            low, high = torch.aminmax(pixels.detach())
+            if self._doubts is not None:
+                self._doubts.logical_or_(~((low > -FAR) & (high < FAR)))  # true for NaN, too
+            elif not (-float('inf') < low and high < float('inf')):
+                raise ValueError('projected vertices are not finite')
+        return pixels
 
 
 def _checked_faces(faces: Tensor | np.ndarray | Sequence[Sequence[int]]) -> Tensor:

@@ -20,7 +20,9 @@ halves the error: the free body is drawn 0.07% too large in place of 0.14%.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,11 +33,18 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from mmjrr.registry import RENDERERS
-from mmjrr.rendering.base import SilhouetteRenderer
+from mmjrr.rendering.base import FAR, SilhouetteRenderer
 from mmjrr.rendering.cameras import PerspectiveCamera
+from mmjrr.rendering.spread import Spread, compact, spread
 
 #: Extents below this many pixels are taken as zero: the cuts of such an edge are at its ends.
 _TINY = 1e-20
+
+#: Without waiting, room for edges and pieces is made for so many times those of given bodies.
+_SPARE = 1.5
+
+#: And so many on top: few things vary more.
+_LEAST = 1024
 
 
 @RENDERERS.register_module()
@@ -100,20 +109,38 @@ class ContourSilhouette(SilhouetteRenderer):
             self.register_buffer(name, tensor.to(self.faces.device), persistent=False)
         # Of a body's edges, each has one face along it and one against it.
         self._common_signs = [int(row[0]) if (row == row[0]).all() else None for row in edge_signs]
+        self._room: Room | None = None
 
     def render(self, vertices: Tensor, camera: PerspectiveCamera) -> Tensor:
-        pixels = camera.project(vertices)
-        low, high = torch.aminmax(pixels.detach()) if pixels.numel() else (0.0, 0.0)
-        if not (-float('inf') < low and high < float('inf')):  # false for NaN, too
-            raise ValueError('projected vertices are not finite')
-        return _ContourCoverage.apply(pixels, self)
+        return _ContourCoverage.apply(self._project(vertices, camera), self)
 
-    def boundary(self, coordinates: Tensor) -> Boundary:
+    @contextmanager
+    def without_waiting(
+        self, vertices: Tensor, camera: PerspectiveCamera
+    ) -> Iterator[Callable[[], bool]]:
+        self._check(vertices)
+        room = Room.around(self, self._project(vertices.detach(), camera))
+        self._room, self._doubts = room, room.doubts
+        try:
+            yield lambda: not bool(room.doubts)
+        finally:
+            self._room = self._doubts = None
+
+    def edges(self, pixels: Tensor, room: Room | None = None) -> Edges:  # (B, V, 2)
+        """Boundary edges of projected meshes, in parts of pixels."""
+        coordinates = (pixels * self.supersampling).permute(1, 2, 0).contiguous()  # (V, 2, B)
+        if room is not None:  # a wild coordinate must not become an index
+            far = FAR * self.supersampling
+            coordinates = coordinates.nan_to_num_(0.0).clamp_(-far, far)
+        return _edges_downwards(coordinates, self.boundary(coordinates, room))
+
+    def boundary(self, coordinates: Tensor, room: Room | None = None) -> Boundary:
         """The edges that bound the drawn layers of projected meshes.
 
         Args:
             coordinates: (V, 2, B) contiguous, projected vertices in pixels; batch last, so that
                 what is gathered lies together.
+            room: for how many there is. Default None: for all, whose number is waited for.
         """
         first, second, third = (coordinates.index_select(0, ids) for ids in self._corners)
         second, third = second.sub_(first), third.sub_(first)
@@ -122,8 +149,14 @@ class ContourSilhouette(SilhouetteRenderer):
         weights = self._boundary_of(area < 0)  # (E, B)
         if not self.closed:
             weights = torch.cat([weights, self._boundary_of(area > 0).neg_()], 1)
-        found = torch.nonzero(weights.view(-1))[:, 0]
-        weight = weights.view(-1).index_select(0, found)
+        flat = weights.view(-1)
+        if room is None:
+            found = torch.nonzero(flat)[:, 0]
+            weight = flat.index_select(0, found)
+        else:
+            places = compact(flat != 0, room.edges)
+            found = places.owner
+            weight = room.emptied(flat.index_select(0, found), places)
         edge = torch.div(found, weights.shape[1], rounding_mode='floor')
         image = found.sub_(edge * weights.shape[1])
         start, end = (ends.index_select(0, edge) for ends in self._edges)
@@ -146,6 +179,40 @@ class ContourSilhouette(SilhouetteRenderer):
                 term, common = term.mul_(signs[:, None]), 1
             total = torch.add(total, term, alpha=common)
         return total
+
+
+@dataclass
+class Room:
+    """How many edges and pieces there are places for, so that their number is not waited for.
+
+    Places that stay empty hold an edge of weight zero, a row piece of area zero that meets no
+    pixel, or a pixel piece of no length.
+    """
+
+    edges: int
+    row_pieces: int
+    pixel_pieces: int
+    doubts: Tensor  # () bool: whether places were lacking or coordinates were not what they must be
+
+    @classmethod
+    def around(cls, renderer: ContourSilhouette, pixels: Tensor) -> Room:
+        """Somewhat more than these bodies (B, V, 2) need."""
+        k = renderer.supersampling
+        edges = renderer.edges(pixels)
+        rows = _cut_at_rows(edges, renderer.image_size, k)
+        num_images = renderer.num_layers * len(pixels)
+        pieces = _accumulate(rows, num_images, renderer.image_size, k)[1]
+        edges_of, rows_of, pixels_of = (
+            int(_SPARE * len(found)) + _LEAST for found in (edges.x, rows.x, pieces.share)
+        )
+        doubts = torch.zeros((), dtype=torch.bool, device=pixels.device)
+        return cls(edges_of, rows_of, pixels_of, doubts)
+
+    def emptied(self, values: Tensor, found: Spread) -> Tensor:
+        """The values with zeros at empty places, in place; keeps in mind whether any lacked."""
+        assert found.empty is not None and found.lacking is not None
+        self.doubts.logical_or_(found.lacking)
+        return values.masked_fill_(found.empty, 0)
 
 
 class Boundary(NamedTuple):
@@ -180,6 +247,7 @@ class RowPieces(NamedTuple):
     share: Tensor  # (R,), length as a part of the edge's
     x: Tensor  # (R,), upper end
     dx: Tensor  # (R,), from the upper to the lower end
+    empty: Tensor | None  # (R,) bool, places without a piece
 
 
 class PixelPieces(NamedTuple):
@@ -197,12 +265,12 @@ class _ContourCoverage(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, pixels: Tensor, renderer: ContourSilhouette) -> Tensor:
-        k = renderer.supersampling
+        k, room = renderer.supersampling, renderer._room
         batch_size, (height, width) = len(pixels), renderer.image_size
-        coordinates = (pixels * k).permute(1, 2, 0).contiguous()  # (V, 2, B), in fine pixels
-        edges = _edges_downwards(coordinates, renderer.boundary(coordinates))
         num_layers = renderer.num_layers
-        parts, pieces = _accumulate(edges, num_layers * batch_size, (height, width), k)
+        edges = renderer.edges(pixels, room)
+        rows = _cut_at_rows(edges, (height, width), k, room)
+        parts, pieces = _accumulate(rows, num_layers * batch_size, (height, width), k, room)
         shown = _shown(parts.view(k * k, num_layers, -1), pieces)
         parts = parts.clamp_(0, 1).view(k * k, num_layers, batch_size, height, width)
         parts = parts[:, 0] if num_layers == 1 else parts.amax(1)
@@ -214,7 +282,7 @@ class _ContourCoverage(torch.autograd.Function):
         pixel = pieces.pixel
         if num_layers > 1:
             pixel = pixel % (batch_size * height * width)
-        ctx.coordinates_shape = coordinates.shape
+        ctx.coordinates_shape = (pixels.shape[1], 2, batch_size)
         # Extents are in fine pixels, k a pixel.
         ctx.save_for_backward(
             pieces.edge, pixel, pieces.share * shown, pieces.position,
@@ -278,21 +346,24 @@ def _edges_downwards(coordinates: Tensor, boundary: Boundary) -> Edges:
 
 
 def _accumulate(
-    edges: Edges, num_images: int, size: tuple[int, int], k: int
+    rows: RowPieces, num_images: int, size: tuple[int, int], k: int, room: Room | None = None
 ) -> tuple[Tensor, PixelPieces]:
     """Number of layers integrated over each part of each pixel, and the pieces of edges.
 
     The first is (k * k, num_images, height, width): pictures of one part of all pixels each, so
     that what follows runs along contiguous memory. Parts go row by row, the last of a row first.
     """
-    height, width = size[0] * k, size[1] * k
-    rows = _cut_at_rows(edges, height, width)
+    width = size[1] * k
     left, extent = torch.minimum(rows.x, rows.x + rows.dx), rows.dx.abs()
     per_pixel = extent.clamp(min=_TINY).reciprocal_()
     first = left.floor()
     # A piece that ends on a grid line does not reach the pixel right of it.
     last = torch.maximum((left + extent).ceil_().sub_(1), first)
-    owner, column = _spread(first.clamp_(min=0), last.clamp_(max=width - 1))
+    last.clamp_(max=width - 1)
+    if rows.empty is not None:
+        last.masked_fill_(rows.empty, -1)
+    found = spread(first.clamp_(min=0), last, None if room is None else room.pixel_pieces)
+    owner, column = found.owner, found.value
 
     # u runs along the piece of a row, from 0 at its left end to 1 at its right.
     left_of = left.index_select(0, owner)
@@ -301,6 +372,8 @@ def _accumulate(
     u_begin = (border * per_pixel_of).clamp_(0, 1)
     u_end = ((border + 1) * per_pixel_of).clamp_(0, 1)
     part = u_end - u_begin
+    if room is not None:
+        room.emptied(part, found)
     u_middle = u_begin.add_(u_end).mul_(0.5)
 
     # Where the pieces lie; fine rows and columns are split into pixels and parts.
@@ -323,7 +396,7 @@ def _accumulate(
     inside = column < width - 1
     following = (beside + wraps).clamp_(max=len(flat) - 1)
     flat.index_add_(0, following, carried.mul_(inside))
-    if bool((left < 0).any()):
+    if room is not None or bool((left < 0).any()):
         beyond = (left * per_pixel).neg_().clamp_(0, 1)  # lies left of the image
         begin = row_part * (k * plane) + row * size[1]
         flat.index_add_(0, begin, beyond.mul_(rows.area))
@@ -348,15 +421,21 @@ def _accumulate(
     return sums.view(k * k, num_images, *size), pieces
 
 
-def _cut_at_rows(edges: Edges, height: int, width: int) -> RowPieces:
+def _cut_at_rows(
+    edges: Edges, size: tuple[int, int], k: int, room: Room | None = None
+) -> RowPieces:
     """Cut edges at the rows' borders; drop what lies above, below or right of the image."""
+    height, width = size[0] * k, size[1] * k
     bottom = edges.y + edges.dy
     first = edges.y.floor()
     # An edge that ends on a grid line does not reach the row below it.
     last = torch.maximum(bottom.ceil() - 1, first).clamp_(max=height - 1)
     outside = torch.minimum(edges.x, edges.x + edges.dx) >= width
+    if room is not None:
+        outside |= edges.weight == 0
     last.masked_fill_(outside, -1)
-    owner, row = _spread(first.clamp_(min=0), last)
+    found = spread(first.clamp_(min=0), last, None if room is None else room.row_pieces)
+    owner, row = found.owner, found.value
 
     border = row.to(edges.y.dtype)
     y, bottom = edges.y.index_select(0, owner), bottom.index_select(0, owner)
@@ -367,14 +446,16 @@ def _cut_at_rows(edges: Edges, height: int, width: int) -> RowPieces:
     start = (border * per_row).clamp_(0, 1)
     share = ((border + 1) * per_row).clamp_(0, 1).sub_(start)
     dx = edges.dx.index_select(0, owner)
+    area = edges.weight.index_select(0, owner).mul_(piece_height)
     return RowPieces(
         edge=owner,
         row=(edges.image * height).index_select(0, owner).add_(row),
-        area=edges.weight.index_select(0, owner).mul_(piece_height),
+        area=area if room is None else room.emptied(area, found),
         start=start,
         share=share,
         x=edges.x.index_select(0, owner).addcmul_(start, dx),
         dx=dx.mul_(share),
+        empty=found.empty,
     )
 
 
@@ -386,17 +467,6 @@ def _split(index: Tensor, k: int) -> tuple[Tensor, Tensor]:
         return index >> (k.bit_length() - 1), index & (k - 1)
     whole = torch.div(index, k, rounding_mode='floor')
     return whole, index - whole * k
-
-
-def _spread(first: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
-    """i once for each of ``first[i], first[i] + 1, ..., last[i]``, and beside it that number."""
-    first = first.long()
-    count = last.long().sub_(first).add_(1).clamp_(min=0)
-    ends = count.cumsum(0)
-    total = int(ends[-1]) if len(ends) else 0
-    owner = torch.repeat_interleave(count, output_size=total)
-    value = first.sub_(ends).add_(count).index_select(0, owner)
-    return owner, value.add_(torch.arange(total, device=first.device))
 
 
 def _oriented_consistently(faces: np.ndarray) -> np.ndarray:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 
 from mmjrr.body_models import free_body
+from mmjrr.body_models.rotations import axis_angle_to_matrix, matrix_to_rot6d, rot6d_to_matrix
 from mmjrr.models.discriminators import FitDiscriminator
 from mmjrr.refinement import FitEnergy, FitRefiner
 from mmjrr.refinement.refiner import Observations, soft_iou
@@ -131,6 +134,83 @@ def test_parts_do_not_change_the_result(world: dict, monkeypatch) -> None:
     for name, value in found[1].items():
         assert torch.equal(value, again[name]), name
         torch.testing.assert_close(value, found[8][name], rtol=0, atol=2e-3)
+
+
+def start_of(world: dict) -> dict[str, torch.Tensor]:
+    """What the minimiser starts from."""
+    init = world['init']
+    pose = torch.cat([init['global_orient'], init['body_pose']], 1).unflatten(1, (-1, 3))
+    return dict(
+        pose_6d=matrix_to_rot6d(axis_angle_to_matrix(pose)),
+        betas=init['betas'],
+        transl=init['transl'],
+    )
+
+
+WEIGHTS = dict(joint_3d=1.0, joint_2d=1.0, silhouette=10.0, adv_pose=0.1, adv_shape=0.1)
+
+
+def test_without_waiting_the_result_is_the_same(world: dict, monkeypatch) -> None:
+    refining = refiner(world, {}, num_iters=5)
+    arguments = start_of(world), world['observed'], WEIGHTS
+    expected = refining._minimise(*arguments)
+    calls: list[bool] = []
+    minimise = refining._minimise
+
+    def counted(*arguments):
+        calls.append(refining.renderer._room is not None)
+        return minimise(*arguments)
+
+    monkeypatch.setattr(refining, '_minimise', counted)
+    found = refining._without_waiting(*arguments)
+    assert calls == [True]
+    # With too little room, the batch is done once more, waiting.
+    monkeypatch.setattr('mmjrr.rendering.contour._SPARE', 0.01)
+    again = refining._without_waiting(*arguments)
+    assert calls == [True, True, False]
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=0, atol=2e-3)
+        torch.testing.assert_close(again[name], value, rtol=0, atol=2e-3)
+
+
+def to_meta(tensors: dict) -> dict:
+    return {name: value.to('meta') for name, value in tensors.items()}
+
+
+def test_iterations_ask_for_no_value(world: dict, monkeypatch) -> None:
+    """On the device 'meta' tensors have no values, as if they were never there in time."""
+    adam = torch.optim.Adam  # some PyTorch knows nothing of 'meta' in its foreach way
+    monkeypatch.setattr(
+        torch.optim, 'Adam', lambda groups, **o: adam(groups, **o | {'foreach': False})
+    )
+    refining = refiner(world, {}, num_iters=3)
+    start, seen = start_of(world), world['observed']
+    vertices = refining._vertices(start, rot6d_to_matrix(start['pose_6d']))
+    with world['renderer'].without_waiting(vertices, seen.camera):
+        renderer = copy.copy(world['renderer'])
+        renderer._buffers = to_meta(renderer._buffers)
+        renderer._doubts = renderer._room.doubts = renderer._doubts.to('meta')
+    camera = copy.copy(seen.camera)
+    vars(camera).update(
+        to_meta(dict(focal_length=camera.focal_length, principal_point=camera.principal_point))
+    )
+    on_meta = FitRefiner(
+        copy.deepcopy(refining.body).to('meta'),
+        copy.deepcopy(refining.regressor).to('meta'),
+        renderer,
+        refining.energy,
+        refining.discriminator.to('meta'),
+        num_iters=3,
+    )
+    tensors = {name: value for name, value in vars(seen).items() if name != 'camera'}
+    observed = Observations(camera=camera, **to_meta(tensors))
+    found = on_meta._minimise(to_meta(start), observed, WEIGHTS)
+    assert {name: value.shape for name, value in found.items()} == {
+        name: value.shape for name, value in start.items()
+    }
+    renderer._room = renderer._doubts = None
+    with pytest.raises((RuntimeError, NotImplementedError)):
+        on_meta._minimise(to_meta(start), observed, WEIGHTS)
 
 
 def test_an_error_in_a_part_arrives(world: dict, monkeypatch) -> None:

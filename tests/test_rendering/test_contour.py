@@ -359,3 +359,94 @@ def test_empty_batch_gives_an_empty_image():
         torch.ones(0, 6, 3), PerspectiveCamera([1.0, 1], [0.0, 0])
     )
     assert alpha.shape == (0, 4, 6)
+
+
+# --- without waiting for the device ---------------------------------------------------------------
+
+
+def drawn(renderer, vertices, camera):
+    """Values and gradient, for an upstream gradient that is the same each time."""
+    vertices = vertices.clone().requires_grad_()
+    alpha = renderer(vertices, camera)
+    upstream = torch.randn(
+        alpha.shape, generator=torch.Generator().manual_seed(1), dtype=alpha.dtype
+    )
+    return alpha.detach(), torch.autograd.grad(alpha, vertices, upstream)[0]
+
+
+@pytest.mark.parametrize('shift', [(0.0, 0.0, 5.0), (-1.3, 0.4, 4.0)])
+@pytest.mark.parametrize('supersampling', [1, 2, 3])
+@pytest.mark.parametrize('name', MESHES)
+def test_without_waiting_values_and_gradients_are_the_same(name, supersampling, shift):
+    vertices, faces, _ = MESHES[name]
+    camera = small_camera()
+    renderer = ContourSilhouette(faces, (10, 12), supersampling=supersampling)
+    # Room is made for some bodies; others, and less of them, are drawn.
+    made_for, shown = (
+        torch.cat([posed(vertices, seed + start, shift) for seed in range(3)]) for start in (0, 7)
+    )
+    with renderer.without_waiting(made_for, camera) as all_right:
+        found = [drawn(renderer, bodies, camera) for bodies in (shown, shown[:1])]
+    assert all_right()
+    for (alpha, grad), bodies in zip(found, (shown, shown[:1]), strict=True):
+        expected, expected_grad = drawn(renderer, bodies, camera)
+        torch.testing.assert_close(alpha, expected, rtol=0, atol=1e-13)
+        torch.testing.assert_close(grad, expected_grad, rtol=0, atol=1e-12)
+
+
+def test_without_waiting_room_that_is_too_small_is_told_afterwards(monkeypatch):
+    monkeypatch.setattr('mmjrr.rendering.contour._SPARE', 0.0)
+    monkeypatch.setattr('mmjrr.rendering.contour._LEAST', 4)
+    vertices, faces, _ = MESHES['torus']
+    renderer, bodies = ContourSilhouette(faces, (10, 12)), posed(vertices, 0)
+    with renderer.without_waiting(bodies, small_camera()) as all_right:
+        assert renderer(bodies, small_camera()).shape == (1, 10, 12)
+    assert not all_right()
+
+
+@pytest.mark.parametrize(
+    'wrong', [float('nan'), float('inf'), -float('inf'), 1e30], ids=['nan', 'inf', '-inf', 'far']
+)
+@pytest.mark.parametrize('axis', [0, 2])
+def test_without_waiting_wrong_coordinates_are_told_afterwards(wrong, axis):
+    vertices, faces, _ = MESHES['octahedron']
+    renderer, bodies = ContourSilhouette(faces, (10, 12)), posed(vertices, 0)
+    broken = bodies.clone()
+    broken[0, 0, axis] = wrong
+    if axis == 2 and wrong > 0:
+        broken[0, 0, axis] = -wrong  # far away is no fault, behind is
+    with renderer.without_waiting(bodies, small_camera()) as all_right:
+        alpha, _ = drawn(renderer, broken, small_camera())
+    assert not all_right() and torch.isfinite(alpha).all()
+    with renderer.without_waiting(bodies, small_camera()) as all_right:
+        renderer(bodies, small_camera())
+    assert all_right()
+
+
+def test_after_an_error_without_waiting_values_are_checked_again():
+    vertices, faces, _ = MESHES['octahedron']
+    renderer, bodies = ContourSilhouette(faces, (10, 12)), posed(vertices, 0)
+    with pytest.raises(KeyboardInterrupt):
+        with renderer.without_waiting(bodies, small_camera()):
+            raise KeyboardInterrupt
+    with pytest.raises(ValueError, match='behind the camera'):
+        renderer(-bodies, small_camera())
+
+
+def test_without_waiting_no_value_is_asked_for():
+    """Tensors on the device 'meta' have no values; whatever asks for one raises."""
+    vertices, faces, _ = MESHES['torus']
+    renderer, bodies = ContourSilhouette(faces, (10, 12)), posed(vertices, 0)
+    camera = small_camera()
+    with renderer.without_waiting(bodies, camera):
+        meta_renderer, meta_camera = copy.copy(renderer), copy.copy(camera)
+        meta_renderer._buffers = {n: b.to('meta') for n, b in renderer._buffers.items()}
+        meta_renderer._doubts = meta_renderer._room.doubts = renderer._doubts.to('meta')
+        for name in ('focal_length', 'principal_point'):
+            setattr(meta_camera, name, getattr(camera, name).to('meta'))
+        meta_bodies = bodies.to('meta').requires_grad_()
+        alpha = meta_renderer(meta_bodies, meta_camera)
+        assert torch.autograd.grad(alpha.sum(), meta_bodies)[0].shape == bodies.shape
+        meta_renderer._room = meta_renderer._doubts = None
+        with pytest.raises((RuntimeError, NotImplementedError)):
+            meta_renderer(meta_bodies, meta_camera)

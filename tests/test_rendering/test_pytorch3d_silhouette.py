@@ -11,6 +11,7 @@ from torch import Tensor
 from mmjrr.body_models import free_body
 from mmjrr.registry import RENDERERS
 from mmjrr.rendering import ContourSilhouette, PerspectiveCamera, PyTorch3DSilhouette
+from mmjrr.rendering.pytorch3d_silhouette import _Tiles
 
 TRIANGLE = [[0, 1, 2]]
 
@@ -53,11 +54,71 @@ def test_its_absence_is_one_sentence_with_the_page_that_helps(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    'wrong', [dict(faces_per_pixel=0), dict(blur_radius=-1.0), dict(sigma=0.0)], ids=str
+    'wrong',
+    [dict(faces_per_pixel=0), dict(blur_radius=-1.0), dict(sigma=0.0), dict(tile_size=0)],
+    ids=str,
 )
 def test_wrong_settings_are_refused_before_pytorch3d_is_looked_for(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         PyTorch3DSilhouette(TRIANGLE, **wrong)
+
+
+@pytest.mark.parametrize('blur', [0.0, 0.02])
+@pytest.mark.parametrize('side', [4, 7, 16, 200])
+def test_tiles_hold_the_faces_that_reach_them(side, blur):
+    """Against every face's box, held against every tile."""
+    generator = torch.Generator().manual_seed(0)
+    points = 80 * torch.rand(2, 30, 3, generator=generator) - 20  # some outside the image
+    faces = torch.randint(30, (40, 3), generator=generator)
+    height, width = 37, 45
+    tiles = _Tiles.around(points, faces, (height, width), side, blur)
+    rows, columns = tiles.shape
+    assert (rows - 1) * side < height <= rows * side
+    assert (columns - 1) * side < width <= columns * side
+    reach = blur**0.5 * height / 2  # squared distance, the image's shorter side is 2 long
+    expected = {}
+    for image in range(2):
+        for row in range(rows):
+            for column in range(columns):
+                inside = []
+                for number, face in enumerate(faces):
+                    x, y = points[image, face, :2].T
+                    (x1, x2, x3), (y1, y2, y3) = x.tolist(), y.tolist()
+                    if (x2 - x1) * (y3 - y1) == (x3 - x1) * (y2 - y1):
+                        continue  # no area
+                    across = x.max() + reach >= column * side and x.min() - reach < (
+                        (column + 1) * side
+                    )
+                    if (
+                        across
+                        and y.max() + reach >= row * side
+                        and y.min() - reach < ((row + 1) * side)
+                    ):
+                        inside.append(image * len(faces) + number)
+                if inside:
+                    expected[(image * rows + row) * columns + column] = inside
+    found = dict(
+        zip(
+            tiles.numbers.tolist(),
+            [part.tolist() for part in tiles.faces.split(tiles.counts)],
+            strict=True,
+        )
+    )
+    assert found == expected
+
+
+def test_tiles_are_joined_where_they_were_cut():
+    image = torch.rand(2, 37, 45, generator=torch.Generator().manual_seed(0))
+    padded = torch.nn.functional.pad(image, (0, 3, 0, 3))  # to 40 x 48
+    cut = padded.view(2, 5, 8, 6, 8).transpose(2, 3).reshape(-1, 8, 8)
+    kept = torch.tensor([0, 3, 31, 59])
+    tiles = _Tiles(2, (37, 45), 8, kept, [1] * 4, kept)
+    found = tiles.joined(cut[kept])
+    shown = found != 0
+    assert torch.equal(found[shown], image[shown])
+    for pixel in ((0, 0, 0), (0, 5, 30), (1, 3, 9), (1, 36, 44)):
+        assert shown[pixel]
+    assert shown.sum() == 64 + 64 + 64 + 5 * 5
 
 
 class TestWithPyTorch3D:
@@ -85,6 +146,47 @@ class TestWithPyTorch3D:
                 middle_a = (a.sum(axis) * weights).sum() / a.sum()
                 middle_b = (b.sum(axis) * weights).sum() / b.sum()
                 assert abs(middle_a - middle_b) < 0.25
+
+    @pytest.mark.parametrize(
+        'setting',
+        [
+            dict(),
+            dict(faces_per_pixel=5, blur_radius=2e-3),
+            dict(faces_per_pixel=50, blur_radius=9.2e-4),
+        ],
+        ids=str,
+    )
+    @pytest.mark.parametrize('tile_size', [8, 16, 50])
+    @pytest.mark.parametrize('view', VIEWS)
+    def test_in_tiles_values_and_gradients_are_the_same(self, view, tile_size, setting):
+        size, camera = VIEWS[view]
+        camera = camera.to(torch.float64)
+        found = []
+        for side in (None, tile_size):
+            vertices = bodies().requires_grad_()
+            renderer = PyTorch3DSilhouette(free_body().faces, size, tile_size=side, **setting)
+            alpha = renderer(vertices, camera)
+            # Small values: near zero the shader's sigmoid multiplies rounding by 1e4.
+            weight = torch.linspace(0.5, 1, alpha[0].numel()).view(size)
+            (alpha * weight).sum().backward()
+            found.append((alpha.detach(), vertices.grad, renderer.covered(vertices, camera)))
+        (whole, whole_grad, whole_covered), (tiled, grad, covered) = found
+        assert (whole_covered != covered).sum() <= 2
+        assert ((whole - tiled).abs() > 1e-3).sum() <= 2
+        assert (whole_grad - grad).norm() < 1e-3 * whole_grad.norm()
+
+    def test_a_body_outside_the_image_is_not_seen_and_gets_no_gradient(self):
+        size, camera = VIEWS['square']
+        vertices = (bodies() + torch.tensor([50.0, 0, 0])).requires_grad_()
+        alpha = PyTorch3DSilhouette(free_body().faces, size)(vertices, camera.to(torch.float64))
+        assert alpha.shape == (2, *size) and not alpha.any()
+        alpha.sum().backward()
+        assert not vertices.grad.any()
+
+    def test_coordinates_that_are_not_finite_raise_as_ours_do(self):
+        vertices = torch.tensor([[[0.0, 0, 1], [float('nan'), 0, 1], [0, 1, 1]]])
+        with pytest.raises(ValueError, match='not finite'):
+            PyTorch3DSilhouette(TRIANGLE)(vertices, VIEWS['square'][1])
 
     def test_a_triangle_is_where_the_camera_says(self):
         corners = torch.tensor([[[2.0, 1.0, 1.0], [6.0, 1.0, 1.0], [2.0, 4.0, 1.0]]])

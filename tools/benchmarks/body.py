@@ -1,12 +1,14 @@
 """The body model, forward and backward: ours against ``smplx.lbs``.
 
-    python tools/benchmarks/body.py [--batches 1 16 64 256] [--rounds 5]
+    python tools/benchmarks/body.py [--device cuda] [--batches 1 16 64 256]
 
 Both get the same rotation matrices, shapes and translations and the same gradient of the vertices.
 Two bodies: the free body, and the free body with pose blend shapes, which costs what SMPL costs.
 """
 
 from __future__ import annotations
+
+import argparse
 
 import torch
 from common import Record, arguments, check_same, interleaved, parse, positive, seconds
@@ -17,30 +19,39 @@ from mmjrr.body_models.rotations import axis_angle_to_matrix
 
 
 def main() -> None:
-    parser = arguments(__doc__)
+    parser = arguments(__doc__, on_gpu_too=True)
     parser.add_argument('--batches', type=positive, nargs='+', default=[1, 16, 64, 256])
     args = parse(parser)
-    record = Record('body', 'Body model, forward and backward', vars(args) | {'out': ''})
+    record = Record(
+        'body', 'Body model, forward and backward', vars(args) | {'out': ''}, args.device
+    )
     rows = []
     for pose_blend_shapes in (False, True):
         path = body_file(args.out, pose_blend_shapes, args.seed)
-        ours, theirs = SMPL(path), SmplxBody(path)
+        ours, theirs = SMPL(path).to(args.device), SmplxBody(path, device=args.device)
         name = 'with pose blend shapes' if pose_blend_shapes else 'free body'
         for batch in args.batches:
-            rows.append(_row(record, name, batch, ours, theirs, args.rounds, args.seed))
+            rows.append(_row(record, name, batch, ours, theirs, args))
     record.table(['body', 'batch', 'ours', 'smplx.lbs', 'times faster'], rows)
     record.write(args.out)
 
 
 def _row(
-    record: Record, name: str, batch: int, ours: SMPL, theirs: SmplxBody, rounds: int, seed: int
+    record: Record,
+    name: str,
+    batch: int,
+    ours: SMPL,
+    theirs: SmplxBody,
+    args: argparse.Namespace,
 ) -> list[str]:
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(args.seed)
     rotations = axis_angle_to_matrix(0.3 * torch.randn(batch, 24, 3, generator=generator))
     betas = torch.randn(batch, 10, generator=generator)
     transl = torch.randn(batch, 3, generator=generator)
-    inputs = [value.requires_grad_() for value in (rotations, betas, transl)]
-    upstream = torch.randn(batch, ours.num_vertices, 3, generator=generator)
+    upstream = torch.randn(batch, ours.num_vertices, 3, generator=generator).to(args.device)
+    rotations, betas, transl = inputs = [
+        value.to(args.device).requires_grad_() for value in (rotations, betas, transl)
+    ]
 
     def our_vertices() -> torch.Tensor:
         return ours(
@@ -57,7 +68,7 @@ def _row(
     check_same('vertices', our_vertices().detach(), their_vertices().detach(), 1e-5)
     for a, b in zip(sides['ours'](), sides['smplx.lbs'](), strict=True):
         check_same('gradients', a, b, 1e-3)
-    found = interleaved(sides, rounds * (4 if batch < 64 else 1))
+    found = interleaved(sides, args.rounds * (4 if batch < 64 else 1))
     record.timings(f'{name}, batch {batch}', found)
     a, b = found['ours'].median, found['smplx.lbs'].median
     return [name, str(batch), seconds(a), seconds(b), f'{b / a:.2f}']

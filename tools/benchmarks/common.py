@@ -24,6 +24,7 @@ from mmjrr.fileio import atomic_write, versions
 
 ROOT = Path(__file__).resolve().parents[2]
 OUT = ROOT / 'work_dirs/benchmarks'
+ON_GPU = '_gpu'  # in the names of files
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,9 @@ def _wait_for_gpu() -> None:
         torch.cuda.synchronize()
 
 
-def machine() -> dict[str, Any]:
-    """What a time depends on: processor, threads, versions, GPU, and how busy it is."""
+def machine(device: str = 'cpu') -> dict[str, Any]:
+    """What a time depends on: processor, threads, versions, the GPU if it is used, and how busy it
+    is."""
     import scipy
 
     return {
@@ -79,7 +81,7 @@ def machine() -> dict[str, Any]:
         'cores': os.cpu_count(),
         'threads': torch.get_num_threads(),
         'load': round(os.getloadavg()[0], 1),
-        'gpu': torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        'gpu': None if device == 'cpu' else torch.cuda.get_device_name(device),
         'scipy': scipy.__version__,
         **versions(),
     }
@@ -147,20 +149,24 @@ class Record:
         name: of the benchmark and its JSON file.
         title: of its section.
         settings: sizes, and whatever else a repetition needs.
+        device: what it ran on; on a GPU, file and title say so.
     """
 
-    def __init__(self, name: str, title: str, settings: Mapping[str, Any]) -> None:
+    def __init__(
+        self, name: str, title: str, settings: Mapping[str, Any], device: str = 'cpu'
+    ) -> None:
+        on_gpu = device != 'cpu'
         self.content: dict[str, Any] = {
-            'name': name,
-            'title': title,
+            'name': f'{name}{ON_GPU}' if on_gpu else name,
+            'title': f'{title}, on a GPU' if on_gpu else title,
             'settings': dict(settings),
-            'machine': machine(),
+            'machine': machine(device),
             'tables': [],
             'marks': [],
             'notes': [],
             'timings': {},
         }
-        print(f'\n== {title}', flush=True)
+        print(f'\n== {self.content["title"]}', flush=True)
 
     def table(
         self, header: Sequence[str], rows: Sequence[Sequence[str]], caption: str = ''
@@ -191,8 +197,8 @@ class Record:
         print(f'written: {path}', flush=True)
 
 
-def arguments(doc: str | None) -> argparse.ArgumentParser:
-    """A parser with what every benchmark takes."""
+def arguments(doc: str | None, on_gpu_too: bool = False) -> argparse.ArgumentParser:
+    """A parser with what every benchmark takes, and with ``--device`` if it can use a GPU."""
     parser = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -200,6 +206,8 @@ def arguments(doc: str | None) -> argparse.ArgumentParser:
     parser.add_argument('--rounds', type=positive, default=5)
     parser.add_argument('--threads', type=int, default=0, help="torch's threads; 0: its default")
     parser.add_argument('--seed', type=int, default=0)
+    if on_gpu_too:
+        parser.add_argument('--device', type=device, default='cpu', help='cpu, or cuda')
     return parser
 
 
@@ -246,12 +254,15 @@ def synthetic_data(out: Path, seed: int = 0) -> Path:
 
 
 def check_same(what: str, ours: Any, theirs: Any, tolerance: float) -> float:
-    """Largest difference, relative to the largest value of the other side.
+    """Largest difference of tensors or arrays, relative to the largest value of the other side.
 
     Raises:
         AssertionError: it is above the tolerance: the sides did not compute the same.
     """
-    ours, theirs = (np.asarray(value, dtype=np.float64) for value in (ours, theirs))
+    ours, theirs = (
+        np.asarray(value.cpu() if isinstance(value, torch.Tensor) else value, dtype=np.float64)
+        for value in (ours, theirs)
+    )
     difference = float(np.abs(ours - theirs).max() / max(np.abs(theirs).max(), 1e-12))
     if not difference <= tolerance:
         raise AssertionError(

@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument('--plot', type=Path, help='default: linear_time.png in --out')
     parser.set_defaults(rounds=2)
     args = parse(parser)
-    args.iterations = ITERATIONS
+    args.iterations, args.device = ITERATIONS, 'cpu'
     if args.largest < 4 * 16 * SPAN:  # one batch of 16 is refined at least
         parser.error(f'--largest {args.largest}: expected at least {4 * 16 * SPAN}')
     record = Record('linear', 'Time over frames', vars(args) | {'out': '', 'plot': ''})

@@ -1,22 +1,25 @@
 """Refinement as the demo runs it, against a plain loop of the same energy on ``smplx``.
 
     python tools/benchmarks/refinement.py [--batch 16] [--iterations 100] [--batches 16 64 256]
+    python tools/benchmarks/refinement.py --device cuda --batch 512 --frames 20000
 
 The plain loop is what one writes at first: ``smplx.lbs``, the regressor as a matrix over all
 vertices, ``torch.optim.Adam`` as it comes. Our renderer draws its silhouettes, and both sides must
 give the same terms at the first iteration; with PyTorch3D, its renderer is timed in the loop, too.
 
 Measured, too: one iteration against ``smplx.lbs`` forward and backward alone, the share of the time
-that data loading takes, and the peak memory of each batch size, each in a process of its own.
+that data loading takes, and the peak memory of each batch size, each in a process of its own. With
+``--frames``, so many are refined by ours, batch after batch, and the time that all of Human3.6M's
+training images would take is extrapolated.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import resource
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,26 +44,31 @@ import mmjrr  # noqa: F401  (fills the registries)
 from mmjrr.body_models import SMPL
 from mmjrr.body_models.rotations import axis_angle_to_matrix, matrix_to_rot6d, rot6d_to_matrix
 from mmjrr.refinement import FitRefiner
-from mmjrr.registry import DATASETS, HOOKS, MODELS, RENDERERS
+from mmjrr.registry import DATASETS, HOOKS, MODELS
 from mmjrr.regressors import JointRegressor
+from mmjrr.rendering import PyTorch3DSilhouette
+
+#: Training images of Human3.6M (S1, S5, S6, S7, S8) in MMPose's layout, and minutes for them.
+H36M_FRAMES, H36M_MINUTES = 312_188, 15
 
 CONFIG = Path(__file__).resolve().parents[2] / 'configs/refinement/contour_100it_synthetic.py'
 
 
 def main() -> None:
-    parser = arguments(__doc__)
+    parser = arguments(__doc__, on_gpu_too=True)
     parser.add_argument('--batch', type=positive, default=16)
     parser.add_argument('--iterations', type=positive, default=100)
     parser.add_argument(
         '--batches', type=positive, nargs='*', default=[16, 64, 256], help='for memory'
     )
+    parser.add_argument('--frames', type=positive, help='refine so many, and extrapolate')
     parser.add_argument('--memory-of', type=int, help=argparse.SUPPRESS)
     parser.set_defaults(rounds=2)
     args = parse(parser)
     if args.memory_of:
         print(_peak_memory(args))
         return
-    record = Record('refinement', 'Refinement', vars(args) | {'out': ''})
+    record = Record('refinement', 'Refinement', vars(args) | {'out': ''}, args.device)
     rows, per_step = [], []
     for pose_blend_shapes in (False, True):
         case = Case(args, args.batch, pose_blend_shapes)
@@ -77,6 +85,8 @@ def main() -> None:
         'One iteration, all that it does, against forward and backward of `smplx.lbs`.',
     )
     _data_loading(record, args)
+    if args.frames:
+        _many_frames(record, args)
     if args.batches:
         memory = [[str(size), _in_new_process(args, size)] for size in args.batches]
         record.table(['batch', 'peak memory'], memory, 'Memory beyond that of a loaded process.')
@@ -95,24 +105,26 @@ class Case:
         config.train_dataloader.dataset.data_root = str(data)
         self.dataset = DATASETS.build(config.train_dataloader.dataset)
         hook: Any = HOOKS.build(config.custom_hooks[0])
-        hook.device = torch.device('cpu')
+        hook.device = torch.device(args.device)
         items = [self.dataset[i % len(self.dataset)] for i in range(batch)]
         self.init, self.observed = hook._unpack(pseudo_collate(items))
         path = body_file(args.out, pose_blend_shapes, args.seed)
         body = SMPL(path)
         body.name = 'free_body'
         self.refiner = FitRefiner(
-            body=body.requires_grad_(False),
-            regressor=JointRegressor.load(data / 'regressors/J_std.npy').reorder('mmpose'),
-            renderer=hook.renderer,
+            body=body.requires_grad_(False).to(args.device),
+            regressor=JointRegressor.load(data / 'regressors/J_std.npy')
+            .reorder('mmpose')
+            .to(args.device),
+            renderer=hook.renderer.to(args.device),
             energy=hook.energy,
-            discriminator=MODELS.build(config.model),
+            discriminator=MODELS.build(config.model).to(args.device),
             num_iters=args.iterations,
             lr=hook.lr,
             betas=hook.betas,
             lr_mult=hook.lr_mult,
         )
-        self.smplx = SmplxBody(path)
+        self.smplx = SmplxBody(path, device=args.device)
 
     def refine(self, iterations: int) -> Any:
         self.refiner.num_iters = iterations
@@ -190,18 +202,12 @@ def _frames_per_second(record: Record, case: Case, args: argparse.Namespace) -> 
     found = interleaved(sides, args.rounds, warm_up=0)
     record.timings(f'{case.name}, {args.iterations} iterations', found)
     medians = {name: timing.median for name, timing in found.items()}
-    theirs = _pytorch3d(case)
-    if theirs is None:
-        record.note(
-            'Left out: the loop with PyTorch3D (not installed, or no renderer of that name here).'
-        )
-    else:
-        # Minutes for 100 iterations on a CPU: two are timed, without the first.
+    for name, theirs in _pytorch3d(record, case, args.device).items():
+        # Many minutes for 100 iterations on a CPU: few are timed, and the first apart.
         loop = PlainLoop(case, theirs, ours.init['transl'])
-        times = {n: interleaved({'': lambda n=n: loop.refine(n)}, 1, 0)[''].median for n in (1, 3)}
-        medians['smplx and PyTorch3D (extrapolated)'] = times[1] + (times[3] - times[1]) / 2 * (
-            args.iterations - 1
-        )
+        some = {str(n): partial(loop.refine, n) for n in (1, 3)}
+        one, three = (timing.median for timing in interleaved(some, 1, warm_up=0).values())
+        medians[f'{name} (extrapolated)'] = one + (three - one) / 2 * (args.iterations - 1)
     fps = case.batch / medians['ours'] * args.iterations / 100
     record.mark(f'frames a second for 100 iterations, {case.name}', '>= 4', f'{fps:.2f}', fps >= 4)
     return [
@@ -211,12 +217,20 @@ def _frames_per_second(record: Record, case: Case, args: argparse.Namespace) -> 
     ]  # fmt: skip
 
 
-def _pytorch3d(case: Case) -> Any:
-    kind = 'PyTorch3DSilhouette'
-    if importlib.util.find_spec('pytorch3d') is None or RENDERERS.get(kind) is None:
-        return None
+def _pytorch3d(record: Record, case: Case, device: str) -> dict[str, Any]:
+    """PyTorch3D's renderer in the authors' setting: as it is and, on a CPU, in tiles."""
+    ways = {'smplx and PyTorch3D': dict(tile_size=None)}
+    if device == 'cpu':
+        ways['smplx and PyTorch3D, in tiles'] = {}
     faces = case.refiner.body.faces
-    return RENDERERS.build(dict(type=kind, faces=faces, image_size=(224, 224)))
+    try:
+        return {
+            name: PyTorch3DSilhouette(faces, (224, 224), **options).to(device)
+            for name, options in ways.items()
+        }
+    except ImportError as error:
+        record.note(f'Left out: the loop with PyTorch3D. {error}')
+        return {}
 
 
 def _one_iteration(record: Record, case: Case, args: argparse.Namespace) -> list[str]:
@@ -225,7 +239,7 @@ def _one_iteration(record: Record, case: Case, args: argparse.Namespace) -> list
         value.clone().requires_grad_()
         for value in (axis_angle_to_matrix(pose), case.init['betas'], case.init['transl'])
     ]
-    upstream = torch.ones(case.batch, len(case.smplx.v_template), 3)
+    upstream = inputs[0].new_ones(case.batch, len(case.smplx.v_template), 3)
     steps = 10
 
     def body_alone() -> None:
@@ -265,18 +279,41 @@ def _data_loading(record: Record, args: argparse.Namespace) -> None:
     )  # fmt: skip
 
 
+def _many_frames(record: Record, args: argparse.Namespace) -> None:
+    case = Case(args, args.batch, False)
+    batches = max(args.frames // args.batch, 1)
+
+    def refine_all() -> None:
+        for _ in range(batches):
+            case.refine(args.iterations)
+
+    taken = interleaved({'ours': refine_all}, 1, warm_up=0)['ours'].median
+    minutes = taken / (batches * args.batch) * H36M_FRAMES / 60
+    record.mark(
+        f'minutes for all {H36M_FRAMES:,} training images of Human3.6M, from '
+        f'{batches * args.batch:,} refined',
+        f'<= {H36M_MINUTES} on one H100',
+        f'{minutes:.1f}',
+        minutes <= H36M_MINUTES,
+    )
+
+
 def _in_new_process(args: argparse.Namespace, size: int) -> str:
     command = [
         sys.executable, __file__, '--memory-of', str(size), '--out', str(args.out),
-        '--seed', str(args.seed), '--threads', str(args.threads),
+        '--seed', str(args.seed), '--threads', str(args.threads), '--device', args.device,
     ]  # fmt: skip
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
     return f'{float(done.stdout.split()[-1]):.0f} MB'
 
 
 def _peak_memory(args: argparse.Namespace) -> float:
-    """MB that two iterations add to the process."""
+    """MB that two iterations add to the process, or on a GPU to what is allocated there."""
     case = Case(args, args.memory_of, False)
+    if args.device != 'cpu':
+        before = torch.cuda.memory_allocated(args.device)
+        case.refine(2)
+        return (torch.cuda.max_memory_allocated(args.device) - before) / 2**20
     before = _resident()
     case.refine(2)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before

@@ -13,7 +13,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from common import table
+from common import ON_GPU, table
 
 from mmjrr.fileio import atomic_write
 
@@ -46,7 +46,7 @@ def read_records(folder: Path) -> list[dict[str, Any]]:
     Raises:
         FileNotFoundError: none was run.
     """
-    paths = [folder / f'{name}.json' for name in ORDER]
+    paths = [folder / f'{name}{where}.json' for name in ORDER for where in ('', ON_GPU)]
     found = [json.loads(path.read_text()) for path in paths if path.is_file()]
     if not found:
         raise FileNotFoundError(f'{folder}: has none of {[path.name for path in paths]}')

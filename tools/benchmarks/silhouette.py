@@ -1,21 +1,25 @@
-"""Silhouettes, forward and backward: the contour renderer against PyTorch3D's soft silhouette.
+"""Silhouettes, forward and backward: the contour renderer against PyTorch3D and nvdiffrast.
 
     python tools/benchmarks/silhouette.py [--device cuda] [--rounds 5]
-    python tools/benchmarks/silhouette.py --full     # PyTorch3D at every size, too: hours on a CPU
+    python tools/benchmarks/silhouette.py --full     # PyTorch3D as it is at every size: slow
 
 Bodies are the free body in random poses, shapes and views, as large as a crop shows them. Batch,
 image and mesh grow one at a time from 16 images of 224x224 and 6,890 vertices. On a CPU PyTorch3D
-draws the images of a batch one after the other, so one of them is timed.
+draws the images of a batch one after the other, so one of them is timed: as it is, and in the tiles
+in which our backend hands it the image there.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
-from common import Record, arguments, device, interleaved, parse, positive, seconds
+from common import Record, arguments, interleaved, parse, positive, seconds
+from nvdiffrast_silhouette import NvdiffrastSilhouette
 from torch import Tensor
 
 from mmjrr.body_models import free_body
@@ -28,98 +32,119 @@ from mmjrr.rendering import (
 
 BATCH, SIZE, SUBDIVISIONS = 16, 224, 0
 #: PyTorch3D's settings by name: the paper's authors', and the one of its documentation.
-THEIRS = {
-    "PyTorch3D, authors'": dict(faces_per_pixel=1, blur_radius=0.0, sigma=1e-4),
-    'PyTorch3D, 50 faces': dict(faces_per_pixel=50, blur_radius=9.2e-4, sigma=1e-4),
+AUTHORS, MANY_FACES = "PyTorch3D, authors'", 'PyTorch3D, 50 faces'
+SETTINGS = {
+    AUTHORS: dict(faces_per_pixel=1, blur_radius=0.0, sigma=1e-4),
+    MANY_FACES: dict(faces_per_pixel=50, blur_radius=9.2e-4, sigma=1e-4),
 }
+IN_TILES, NVDIFFRAST = '{}, in tiles', 'nvdiffrast'
 #: Times faster than PyTorch3D's an image, authors' setting, batch 16, 224x224.
 MARKS = {'cpu': 2000, 'cuda': 10}
 
+#: From faces and image size to a renderer that can say what is covered.
+Maker = Callable[[Tensor, tuple[int, int]], Any]
+
 
 def main() -> None:
-    parser = arguments(__doc__)
-    parser.add_argument('--device', type=device, default='cpu')
+    parser = arguments(__doc__, on_gpu_too=True)
     parser.add_argument('--supersampling', type=positive, default=2)
-    parser.add_argument('--full', action='store_true', help='PyTorch3D at every size')
+    parser.add_argument(
+        '--full', action='store_true', help="PyTorch3D as it is, authors' setting, at every size"
+    )
     args = parse(parser)
-    record = Record('silhouette', 'Silhouette, forward and backward', vars(args) | {'out': ''})
-    theirs = installed(record)
+    record = Record(
+        'silhouette', 'Silhouette, forward and backward', vars(args) | {'out': ''}, args.device
+    )
+    theirs = installed(record, args.device)
     cases = [(BATCH, SIZE, SUBDIVISIONS)]
     cases += [(batch, SIZE, SUBDIVISIONS) for batch in (1, 64, 256)]
     cases += [(BATCH, size, SUBDIVISIONS) for size in (112, 512, 1024)]
     cases += [(BATCH, SIZE, subdivisions) for subdivisions in (1, 2)]
+    slow = set(SETTINGS) if args.device == 'cpu' else set()
     rows = []
     for case in cases:
-        compared = theirs if args.full or case == cases[0] else {}
+        left_out = set() if case == cases[0] else slow - ({AUTHORS} if args.full else set())
+        compared = {name: maker for name, maker in theirs.items() if name not in left_out}
         rows.append(compare(record, case, compared, args))
     record.table(
         ['images', 'size', 'vertices', 'ours, an image', *(f'{name}, an image' for name in theirs)],
-        [row[: 4 + len(theirs)] + [''] * (4 + len(theirs) - len(row)) for row in rows],
+        [[*row[:4], *(row[4].get(name, '') for name in theirs)] for row in rows],
     )
     record.write(args.out)
 
 
-def installed(record: Record) -> dict[str, dict]:
-    """The settings of PyTorch3D to compare with; none where it is not installed."""
+def installed(record: Record, device: str) -> dict[str, Maker]:
+    """The renderers to compare with, by name; those that cannot be had are noted."""
+    found: dict[str, Maker] = {}
     try:
         PyTorch3DSilhouette([[0, 1, 2]])
+        for name, setting in SETTINGS.items():
+            found[name] = partial(PyTorch3DSilhouette, tile_size=None, **setting)
+            if device == 'cpu':
+                found[IN_TILES.format(name)] = partial(PyTorch3DSilhouette, **setting)
     except ImportError as error:
-        record.note(f'left out: {error}')
-        return {}
-    return THEIRS
+        record.note(f'Left out: {error}')
+    if device != 'cpu':
+        try:
+            NvdiffrastSilhouette([[0, 1, 2]])
+            found[NVDIFFRAST] = NvdiffrastSilhouette
+        except ImportError as error:
+            record.note(f'Left out: {NVDIFFRAST}, which cannot be imported ({error})')
+    return found
 
 
 def compare(
-    record: Record, case: tuple[int, int, int], theirs: dict[str, dict], args: argparse.Namespace
-) -> list[str]:
+    record: Record, case: tuple[int, int, int], theirs: dict[str, Maker], args: argparse.Namespace
+) -> tuple[str, str, str, str, dict[str, str]]:
     batch, size, subdivisions = case
+    on_cpu = args.device == 'cpu'
     vertices, faces, camera = random_bodies(batch, size, args.seed)
     for _ in range(subdivisions):
         vertices, faces = subdivided(vertices, faces)
     vertices, camera = vertices.to(args.device), camera.to(args.device, vertices.dtype)
-    count = batch if args.device.startswith('cuda') else 1
-    first = PerspectiveCamera(camera.focal_length[:count], camera.principal_point[:count])
-    ours = ContourSilhouette(faces, (size, size), supersampling=args.supersampling)
-    sides: dict[str, Callable[[], None]] = {
-        'ours': step(ours.to(args.device), vertices, camera, args.seed)
-    }
-    for name, setting in theirs.items():
-        renderer = PyTorch3DSilhouette(faces, (size, size), **setting).to(args.device)
-        check_outline(ours, renderer, vertices[:count], first)
-        sides[name] = step(renderer, vertices[:count], first, args.seed)
-    rounds = args.rounds
-    if not theirs and batch * size * size < 2e6:
-        rounds *= 4
-    elif theirs and count == 1:
-        rounds = max(2, rounds // 2)  # PyTorch3D takes many seconds on a CPU
+    count = 1 if on_cpu else batch
+    ours = ContourSilhouette(faces, (size, size), supersampling=args.supersampling).to(args.device)
     # A single short run after many seconds of the other side finds cold caches.
-    repeats = 10 if theirs and count == 1 else 1
-    sides['ours'] = repeated(sides['ours'], repeats)
+    repeats = 10 if theirs and on_cpu else 1
+    sides = {'ours': repeated(step(ours, vertices, camera, args.seed), repeats)}
+    for name, maker in theirs.items():
+        renderer = maker(faces, (size, size)).to(args.device)
+        check_outline(ours, renderer, vertices[:count], camera[:count])
+        sides[name] = step(renderer, vertices[:count], camera[:count], args.seed)
+    rounds = args.rounds
+    if set(sides) & set(SETTINGS) and on_cpu:
+        rounds = max(2, rounds // 2)  # many seconds each
+    elif batch * size * size < 2e6:
+        rounds *= 4
     found = interleaved(sides, rounds)
     record.timings(
         f'{batch} images of {size}x{size} ({repeats} times), {vertices.shape[1]} vertices', found
     )
     per_image = {name: time.median / (batch * repeats if name == 'ours' else count)
                  for name, time in found.items()}  # fmt: skip
-    name = next(iter(theirs), None)
-    if name is not None and case == (BATCH, SIZE, SUBDIVISIONS):
-        ratio = per_image[name] / per_image['ours']
-        wanted = MARKS['cuda' if args.device.startswith('cuda') else 'cpu']
+    if case == (BATCH, SIZE, SUBDIVISIONS):
+        _marks(record, per_image, on_cpu)
+    shown = {name: seconds(value) for name, value in per_image.items()}
+    return str(batch), f'{size}x{size}', f'{vertices.shape[1]:,}', shown['ours'], shown
+
+
+def _marks(record: Record, per_image: dict[str, float], on_cpu: bool) -> None:
+    ours = per_image['ours']
+    if AUTHORS in per_image:
+        ratio, wanted = per_image[AUTHORS] / ours, MARKS['cpu' if on_cpu else 'cuda']
         record.mark(
             "an image, times faster than PyTorch3D's (authors' setting)",
             f'at least {wanted:,}',
             f'{ratio:,.0f}',
             ratio >= wanted,
         )
-    if case == (BATCH, SIZE, SUBDIVISIONS) and not args.device.startswith('cuda'):
+    if on_cpu:
         record.mark(
-            'an image of 224x224, batch 16',
-            'at most 2 ms',
-            seconds(per_image['ours']),
-            per_image['ours'] <= 2e-3,
-        )
-    return [str(batch), f'{size}x{size}', f'{vertices.shape[1]:,}',
-            *(seconds(value) for value in per_image.values())]  # fmt: skip
+            'an image of 224x224, batch 16', 'at most 2 ms', seconds(ours), ours <= 2e-3
+        )  # fmt: skip
+    if NVDIFFRAST in per_image:
+        ratio = per_image[NVDIFFRAST] / ours
+        record.mark("times nvdiffrast's speed", '>= 1', f'{ratio:.2f}', ratio >= 1)
 
 
 def repeated(run: Callable[[], None], times: int) -> Callable[[], None]:
@@ -147,7 +172,7 @@ def step(
 
 def check_outline(
     ours: ContourSilhouette,
-    theirs: PyTorch3DSilhouette,
+    theirs: Any,
     vertices: Tensor,
     camera: PerspectiveCamera,
 ) -> None:
@@ -180,7 +205,7 @@ def random_bodies(batch: int, size: int, seed: int) -> tuple[Tensor, Tensor, Per
 
 
 def crop_around(vertices: Tensor, size: int) -> PerspectiveCamera:
-    camera = PerspectiveCamera([[1145.0, 1145.0]], [[0.0, 0.0]])
+    camera = PerspectiveCamera([[1145.0, 1145.0]], [[0.0, 0.0]]).to(vertices)
     pixels = camera.project(vertices)
     low, high = pixels.amin(1), pixels.amax(1)
     half = 0.55 * (high - low).amax(1, keepdim=True)

@@ -17,18 +17,18 @@ from mmjrr.fileio import atomic_write, read_npz
 class SmplxBody:
     """Vertices by ``smplx.lbs.lbs``, from rotation matrices."""
 
-    def __init__(self, path: Path, num_betas: int = 10) -> None:
+    def __init__(self, path: Path, num_betas: int = 10, device: str = 'cpu') -> None:
         data = load_smpl_file(path)
 
         def tensor(array: np.ndarray) -> Tensor:
-            return torch.tensor(array, dtype=torch.float32)
+            return torch.tensor(array, dtype=torch.float32, device=device)
 
         self.v_template = tensor(data['v_template'])
         self.shapedirs = tensor(data['shapedirs'][..., :num_betas])
         self.posedirs = tensor(data['posedirs'].reshape(-1, data['posedirs'].shape[-1]).T)
         self.regressor = tensor(data['J_regressor'])
         self.weights = tensor(data['weights'])
-        self.parents = torch.tensor(data['parents'])
+        self.parents = torch.tensor(data['parents'], device=device)
         self.faces = data['f']
 
     def __call__(self, rotations: Tensor, betas: Tensor, transl: Tensor) -> Tensor:

@@ -1,31 +1,31 @@
 """What a renderer is worth: what 100 steps of refinement reach with each, from the same fits.
 
-    python tools/benchmarks/worth.py [--frames 4] [--size 224]
+    python tools/benchmarks/worth.py [--device cuda] [--frames 4] [--size 224]
 
 Bodies are the free body in random poses, shapes and views; their joints and masks (with a finer
 silhouette than that of any renderer here) are known exactly. The energy is the demo's without the
-discriminators. On a CPU PyTorch3D takes seconds an image and step: fewer, smaller frames help.
+discriminators. On a CPU PyTorch3D draws in tiles, the same pictures faster.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from functools import partial
 
 import torch
 from common import Record, arguments, parse, positive, seconds
-from silhouette import crop_around, installed
+from silhouette import SETTINGS, Maker, crop_around, installed
+from torch import Tensor
 
 from mmjrr.body_models import free_body
 from mmjrr.refinement import FitEnergy, FitRefiner
 from mmjrr.refinement.refiner import Observations, soft_iou
 from mmjrr.regressors import JointRegressor
-from mmjrr.rendering import ContourSilhouette, PyTorch3DSilhouette, SilhouetteRenderer
+from mmjrr.rendering import ContourSilhouette, SilhouetteRenderer
 
 
 def main() -> None:
-    parser = arguments(__doc__)
+    parser = arguments(__doc__, on_gpu_too=True)
     parser.add_argument('--frames', type=positive, default=4)
     parser.add_argument('--size', type=positive, default=224, help='pixels a side')
     args = parse(parser)
@@ -33,27 +33,34 @@ def main() -> None:
         parser.error(
             f'--size {args.size}: expected 4 or more, for the energy has blocks of 4 pixels'
         )
-    record = Record('worth', 'What a renderer is worth', vars(args) | {'out': ''})
+    record = Record('worth', 'What a renderer is worth', vars(args) | {'out': ''}, args.device)
+    theirs = installed(record, args.device)
+    if args.device == 'cpu':  # in tiles the pictures are the same
+        theirs = {name: maker for name, maker in theirs.items() if name not in SETTINGS}
     record.table(
         ['renderer', 'IoU', 'per-vertex error, mm', 'an iteration, an image'],
-        refine_with_each(installed(record), args),
+        refine_with_each(theirs, args),
         f'From the same {args.frames} perturbed fits, 100 steps, {args.size}x{args.size}.',
     )
     record.write(args.out)
 
 
-def refine_with_each(theirs: dict[str, dict], args: argparse.Namespace) -> list[list[str]]:
+def refine_with_each(theirs: dict[str, Maker], args: argparse.Namespace) -> list[list[str]]:
     """Refine the same perturbed fits to the same masks with each renderer."""
     size = (args.size, args.size)
-    body, regressor = free_body(), JointRegressor.load('free_body_h36m')
+    body = free_body().to(args.device)
+    regressor = JointRegressor.load('free_body_h36m').to(args.device)
     generator = torch.Generator().manual_seed(args.seed)
-    normal = partial(torch.randn, generator=generator)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator).to(args.device)
+
     count = args.frames
     truth = dict(
-        global_orient=torch.tensor([torch.pi, 0.0, 0.0]) + 0.3 * normal(count, 3),
+        global_orient=body.v_template.new_tensor([torch.pi, 0.0, 0.0]) + 0.3 * normal(count, 3),
         body_pose=0.2 * normal(count, 69),
         betas=normal(count, 10),
-        transl=torch.tensor([[0.0, 0.0, 5.0]]).expand(count, 3).clone(),
+        transl=body.v_template.new_tensor([[0.0, 0.0, 5.0]]).expand(count, 3).clone(),
     )
     init = dict(
         global_orient=truth['global_orient'] + 0.1 * normal(count, 3),
@@ -65,12 +72,13 @@ def refine_with_each(theirs: dict[str, dict], args: argparse.Namespace) -> list[
         vertices = body(**truth).vertices
         joints = regressor(vertices)
         camera = crop_around(vertices, args.size)
-        mask = ContourSilhouette(body.faces, size, supersampling=4)(vertices, camera)
+        finer = ContourSilhouette(body.faces, size, supersampling=4).to(args.device)
+        mask = finer(vertices, camera)
         observed = Observations(
             keypoints_3d=joints,
-            keypoints_3d_weight=torch.ones(joints.shape[:2]),
+            keypoints_3d_weight=joints.new_ones(joints.shape[:2]),
             keypoints_2d=camera.project(joints),
-            keypoints_2d_weight=torch.ones(joints.shape[:2]),
+            keypoints_2d_weight=joints.new_ones(joints.shape[:2]),
             camera=camera,
             mask=mask,
         )
@@ -83,10 +91,10 @@ def refine_with_each(theirs: dict[str, dict], args: argparse.Namespace) -> list[
             adv_shape=False,
         )
     )
-    judge = ContourSilhouette(body.faces, size)
+    judge = ContourSilhouette(body.faces, size).to(args.device)
     renderers: dict[str, SilhouetteRenderer | None] = {'none (before)': None, 'ours': judge}
-    for name, setting in theirs.items():
-        renderers[name] = PyTorch3DSilhouette(body.faces, size, **setting)
+    for name, maker in theirs.items():
+        renderers[name] = maker(body.faces_tensor, size).to(args.device)
     rows = []
     for name, renderer in renderers.items():
         fits, each = init, ''

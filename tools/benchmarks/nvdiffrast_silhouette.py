@@ -1,0 +1,58 @@
+"""The other side's silhouettes on a GPU: nvdiffrast's operations behind our interface.
+
+Laine et al., Modular Primitives for High-Performance Differentiable Rendering, SIGGRAPH Asia 2020.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmjrr.rendering import PerspectiveCamera, SilhouetteRenderer
+
+#: Metres; what lies beyond is not drawn.
+FAR = 100.0
+
+
+class NvdiffrastSilhouette(SilhouetteRenderer):
+    """Values and gradients at outlines by antialiasing; the image's sides are multiples of 8.
+
+    Args: as :class:`mmjrr.rendering.SilhouetteRenderer`.
+
+    Raises:
+        ImportError: nvdiffrast is not installed.
+    """
+
+    def __init__(
+        self,
+        faces: Tensor | np.ndarray | Sequence[Sequence[int]],
+        image_size: Sequence[int] = (224, 224),
+        near: float = 0.01,
+    ) -> None:
+        super().__init__(faces, image_size, near)
+        import nvdiffrast.torch as dr
+
+        self._dr = dr
+        self._context = dr.RasterizeCudaContext()
+        self.register_buffer('triangles', self.faces.int(), persistent=False)
+
+    def render(self, vertices: Tensor, camera: PerspectiveCamera) -> Tensor:
+        clip, found = self._rasterised(vertices, camera)
+        covered = (found[..., 3:] > 0).float()
+        return self._dr.antialias(covered, found, clip, self.triangles)[..., 0]
+
+    @torch.no_grad()
+    def covered(self, vertices: Tensor, camera: PerspectiveCamera) -> Tensor:
+        """Whether a face covers each pixel's centre, (B, H, W) bool: the hard silhouette."""
+        self._check(vertices)
+        return self._rasterised(vertices, camera)[1][..., 3] > 0
+
+    def _rasterised(self, vertices: Tensor, camera: PerspectiveCamera) -> tuple[Tensor, Tensor]:
+        height, width = self.image_size
+        plane = 2 * self._project(vertices, camera) / vertices.new_tensor([width, height]) - 1
+        depth = 2 * vertices[..., 2:] / FAR - 1
+        clip = torch.cat([plane, depth, torch.ones_like(depth)], -1).contiguous()
+        return clip, self._dr.rasterize(self._context, clip, self.triangles, self.image_size)[0]
