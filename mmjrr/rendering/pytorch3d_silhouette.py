@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,12 +11,9 @@ from torch import Tensor
 from mmjrr.registry import RENDERERS
 from mmjrr.rendering.base import SilhouetteRenderer
 from mmjrr.rendering.cameras import PerspectiveCamera
-from mmjrr.rendering.spread import spread
+from mmjrr.rendering.pytorch3d_rasteriser import Tiles, rasterised
 
 INSTALL = 'see https://github.com/facebookresearch/pytorch3d/blob/main/INSTALL.md'
-
-#: PyTorch3D's ``kEpsilon``: twice the area, in normalised coordinates, up to which a face has none.
-_NO_AREA = 1e-8
 
 
 @RENDERERS.register_module()
@@ -37,8 +32,9 @@ class PyTorch3DSilhouette(SilhouetteRenderer):
     triangles. It computes in float32 whatever the vertices' dtype.
 
     On a CPU, PyTorch3D asks every face of every pixel. So there each tile of the image is given to
-    it as an image of its own, with the faces that reach it: the same pictures and gradients but for
-    rounding, some hundred times faster. On a GPU it sorts faces into bins itself.
+    it as an image of its own, with the faces that reach it. In the authors' setting the pictures
+    and gradients are the same but for rounding; where more than ``faces_per_pixel`` faces are near
+    a pixel, others may be chosen (see ``Tiles``). On a GPU it sorts faces into bins itself.
 
     Args:
         faces: (F, 3) vertex indices of a triangle mesh (array, tensor or nested lists).
@@ -104,126 +100,29 @@ class PyTorch3DSilhouette(SilhouetteRenderer):
         self, vertices: Tensor, camera: PerspectiveCamera, faces_per_pixel: int, blur_radius: float
     ) -> tuple[Tensor, Tensor]:
         """Alpha, and whether any face is at a pixel; both (B, H, W)."""
-        from pytorch3d.structures import Meshes
-
-        height, width = self.image_size
         points = torch.cat([self._project(vertices, camera), vertices[..., 2:]], -1).float()
+        setting = faces_per_pixel, blur_radius, self.bin_size
         if self.tile_size is None or points.device.type != 'cpu':
-            meshes = Meshes(
-                _normalised(points, height, width), self.faces.expand(len(points), -1, -1)
-            )
-            alpha, seen = self._shaded(meshes, (height, width), faces_per_pixel, blur_radius)
+            found, dists = rasterised(points, self.faces, self.image_size, *setting)
+            alpha, seen = self._shaded(found, dists), found[..., 0] >= 0
         else:
-            tiles = _Tiles.around(
+            tiles = Tiles.around(
                 points.detach(), self.faces, self.image_size, self.tile_size, blur_radius
             )
-            if not len(tiles.numbers):  # nothing to see, but part of the graph
-                alpha = points.new_zeros(len(points), height, width) + points[:, :0].sum()
-                return alpha.to(vertices.dtype), alpha > 0
-            tile = (self.tile_size, self.tile_size)
-            meshes = tiles.meshes(points, self.faces)
-            alpha, seen = map(
-                tiles.joined, self._shaded(meshes, tile, faces_per_pixel, blur_radius)
-            )
+            found, dists = tiles.rasterised(points, self.faces, *setting)
+            alpha = tiles.joined(self._shaded(found, dists))
+            seen = tiles.joined(found[..., 0] >= 0)
         return alpha.to(vertices.dtype), seen
 
-    def _shaded(
-        self, meshes: Any, size: tuple[int, int], faces_per_pixel: int, blur_radius: float
-    ) -> tuple[Tensor, Tensor]:
-        """Alpha, and whether any face is there, of images of this size."""
-        from pytorch3d.renderer.mesh.rasterize_meshes import rasterize_meshes
+    def _shaded(self, pix_to_face: Tensor, dists: Tensor) -> Tensor:  # (N, h, w, K) -> (N, h, w)
         from pytorch3d.renderer.mesh.rasterizer import Fragments
 
-        # Squared distances are in units of the image that is drawn; the settings, of the whole one.
-        zoom = (min(self.image_size) / min(size)) ** 2
-        pix_to_face, zbuf, bary_coords, dists = rasterize_meshes(
-            meshes,
-            image_size=size,
-            blur_radius=blur_radius * zoom,
-            faces_per_pixel=faces_per_pixel,
-            bin_size=self.bin_size,
-            perspective_correct=False,
-        )
-        fragments = Fragments(pix_to_face, zbuf, bary_coords, dists / zoom)
-        return self._shader(fragments, meshes)[..., 3], pix_to_face[..., 0] >= 0
+        # The shader draws all faces white: where in a face a pixel lies does not matter.
+        anywhere = dists.new_zeros(()).expand(*dists.shape, 3)
+        return self._shader(Fragments(pix_to_face, dists, anywhere, dists), None)[..., 3]
 
     def extra_repr(self) -> str:
         return (
             f'{super().extra_repr()}, faces_per_pixel={self.faces_per_pixel}, '
             f'blur_radius={self.blur_radius}, sigma={self.sigma}, tile_size={self.tile_size}'
         )
-
-
-def _normalised(points: Tensor, height: int, width: int) -> Tensor:
-    """From pixels, and depth, to PyTorch3D's coordinates: x to the left, y upwards, the shorter
-    side from -1 to 1; the image's border is the border of the outermost pixels, as it is in ours.
-    """
-    extent = points.new_tensor([width, height])
-    plane = (extent - 2 * points[..., :2]) / min(height, width)
-    return torch.cat([plane, points[..., 2:]], -1)
-
-
-@dataclass
-class _Tiles:
-    """Which faces reach which tiles of a batch's images; tiles that none reaches are left out."""
-
-    batch_size: int
-    image_size: tuple[int, int]
-    side: int
-    numbers: Tensor  # (T,) int64, (image * rows + row) * columns + column, ascending
-    counts: list[int]  # T, faces of each
-    faces: Tensor  # (P,) int64, image * F + face, tile after tile
-
-    @classmethod
-    def around(
-        cls, points: Tensor, faces: Tensor, image_size: tuple[int, int], side: int, blur: float
-    ) -> _Tiles:
-        height, width = image_size
-        rows, columns = -(-height // side), -(-width // side)
-        corners = points[:, faces.T, :2]  # (B, 3, F, 2)
-        reach = blur**0.5 * min(image_size) / 2
-        low = ((corners.amin(1) - reach) / side).floor().clamp_(min=0).flatten(0, 1)
-        high = ((corners.amax(1) + reach) / side).floor().flatten(0, 1)
-        high = torch.minimum(high, high.new_tensor([columns - 1, rows - 1]))
-        # Faces that PyTorch3D takes as having no area are no larger for being drawn larger.
-        first, second = (corners[:, i] - corners[:, 0] for i in (1, 2))
-        area = first[..., 0] * second[..., 1] - first[..., 1] * second[..., 0]
-        high[area.flatten().abs() * (2 / min(image_size)) ** 2 <= _NO_AREA] = -1
-        down = spread(low[:, 1], high[:, 1])
-        across = spread(low[down.owner, 0], high[down.owner, 0])
-        face = down.owner[across.owner]
-        row = torch.div(face, len(faces), rounding_mode='floor') * rows + down.value[across.owner]
-        number, order = torch.sort(row * columns + across.value, stable=True)
-        numbers, counts = torch.unique_consecutive(number, return_counts=True)
-        return cls(len(points), image_size, side, numbers, counts.tolist(), face[order])
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Rows and columns of tiles in an image."""
-        height, width = self.image_size
-        return -(-height // self.side), -(-width // self.side)
-
-    def meshes(self, points: Tensor, faces: Tensor) -> Any:
-        """Each tile's faces, seen from its upper left corner."""
-        from pytorch3d.structures import Meshes
-
-        rows, columns = self.shape
-        corners = points[:, faces].flatten(0, 1)[self.faces]  # (P, 3, 3)
-        row = torch.div(self.numbers, columns, rounding_mode='floor') % rows
-        origin = torch.stack([self.numbers % columns, row, torch.zeros_like(row)], 1) * self.side
-        origin = origin.repeat_interleave(torch.tensor(self.counts), 0)
-        seen = _normalised((corners - origin[:, None]).flatten(0, 1), self.side, self.side)
-        of_most = torch.arange(3 * max(self.counts)).view(-1, 3)
-        return Meshes(
-            list(seen.split([3 * count for count in self.counts])),
-            [of_most[:count] for count in self.counts],
-        )
-
-    def joined(self, tiles: Tensor) -> Tensor:  # (T, side, side) -> (B, H, W)
-        """The images; zero where no face is near."""
-        (rows, columns), (height, width) = self.shape, self.image_size
-        images = tiles.new_zeros(self.batch_size * rows * columns, self.side, self.side)
-        images = images.index_copy(0, self.numbers, tiles)
-        images = images.view(self.batch_size, rows, columns, self.side, self.side).transpose(2, 3)
-        images = images.reshape(self.batch_size, rows * self.side, columns * self.side)
-        return images[:, :height, :width]
