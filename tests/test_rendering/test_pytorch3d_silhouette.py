@@ -178,7 +178,7 @@ class TestWithPyTorch3D:
         # PyTorch3D takes sides of 1e-4 of the image as points, which moves a border by as much.
         off = (tiled[0] - whole[0]).abs()
         assert off.max() < 1e-3 and (off > 1e-5).sum() <= 5
-        assert (tiled[1] - whole[1]).norm() < 1e-3 * whole[1].norm()
+        assert (tiled[1] - whole[1]).norm() < 5e-3 * whole[1].norm()
         assert (tiled[2] != whole[2]).sum() <= 1
 
     @pytest.mark.parametrize('tile_size', [5, 16])
