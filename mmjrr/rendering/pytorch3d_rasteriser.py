@@ -37,9 +37,10 @@ def rasterised(
 class Tiles:
     """Which faces reach which tiles of a batch's images; tiles that none reaches are left out.
 
-    PyTorch3D orders faces by a depth that is off by 1e-8 over twice the face's area in normalised
-    coordinates, about a tenth of a millimetre at 224 pixels. A tile's coordinates are larger, so
-    there it is less, and where more than ``faces_per_pixel`` faces blend, others may be chosen.
+    PyTorch3D orders faces by a depth that is too small by the 1e-8 that it adds to twice their area
+    in normalised coordinates: a quarter of a millimetre for a face of a pixel's size, 4 m off, in
+    an image of 224 pixels. In a tile's coordinates areas are larger, and the depths more exact. So
+    where more than ``faces_per_pixel`` faces are near a pixel, others may be the nearest.
     """
 
     batch_size: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import json
 import sys
@@ -119,3 +120,39 @@ def test_exponent_of_linear_and_square(load) -> None:
     exponent = load('linear').exponent
     assert exponent({8: 1.0, 16: 2.0, 32: 4.0}) == pytest.approx(1)
     assert exponent({8: 1.0, 16: 4.0, 32: 16.0}) == pytest.approx(2)
+
+
+def test_renderers_that_are_not_installed_are_left_out_and_noted(load, monkeypatch) -> None:
+    silhouette = load('silhouette')
+    for name in ('pytorch3d', 'pytorch3d.renderer', 'nvdiffrast', 'nvdiffrast.torch'):
+        monkeypatch.setitem(sys.modules, name, None)
+    record = load('common').Record('silhouette', 'Silhouette', {})
+    assert silhouette.installed(record, 'cpu') == {}
+    assert len(record.content['notes']) == 1 and 'PyTorch3D' in record.content['notes'][0]
+    assert silhouette.installed(record, 'cuda') == {}
+    assert any('nvdiffrast' in note for note in record.content['notes'])
+
+
+def test_outlines_that_differ_are_refused(load) -> None:
+    silhouette = load('silhouette')
+    vertices, faces, camera = silhouette.random_bodies(1, 64, 0)
+    ours = silhouette.ContourSilhouette(faces, (64, 64))
+
+    class Other:
+        def __init__(self, shift: int) -> None:
+            self.shift = shift
+
+        def covered(self, *drawn):
+            return ours(*drawn).roll(self.shift, 2) > 0.5
+
+    silhouette.check_outline(ours, Other(0), vertices, camera)
+    with pytest.raises(AssertionError, match='outlines differ'):
+        silhouette.check_outline(ours, Other(3), vertices, camera)
+
+
+def test_what_a_renderer_is_worth_is_told_by_iou_and_vertices(load) -> None:
+    worth = load('worth')
+    args = argparse.Namespace(frames=1, size=48, seed=0, device='cpu')
+    before, after = worth.refine_with_each({}, args)
+    assert after[0] == 'ours' and after[3]
+    assert float(after[1]) > float(before[1]) and float(after[2]) < float(before[2])
