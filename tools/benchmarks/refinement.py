@@ -48,7 +48,7 @@ from mmjrr.registry import DATASETS, HOOKS, MODELS
 from mmjrr.regressors import JointRegressor
 from mmjrr.rendering import PyTorch3DSilhouette
 
-#: Training images of Human3.6M (S1, S5, S6, S7, S8) in MMPose's layout; minutes for them on an H100.
+#: Training images of Human3.6M in MMPose's layout, and minutes that they may take on an H100.
 H36M_FRAMES, H36M_MINUTES = 312_188, 15
 
 CONFIG = Path(__file__).resolve().parents[2] / 'configs/refinement/contour_100it_synthetic.py'
