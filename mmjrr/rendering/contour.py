@@ -44,7 +44,7 @@ _TINY = 1e-20
 _SPARE = 1.5
 
 #: And so many on top: few things vary more.
-_LEAST = 1024
+_EXTRA = 1024
 
 
 @RENDERERS.register_module()
@@ -119,7 +119,11 @@ class ContourSilhouette(SilhouetteRenderer):
         self, vertices: Tensor, camera: PerspectiveCamera
     ) -> Iterator[Callable[[], bool]]:
         self._check(vertices)
-        room = Room.around(self, self._project(vertices.detach(), camera))
+        if not len(vertices):
+            yield lambda: True
+            return
+        with torch.no_grad():
+            room = Room.around(self, self._project(vertices, camera))
         self._room, self._doubts = room, room.doubts
         try:
             yield lambda: not bool(room.doubts)
@@ -140,7 +144,7 @@ class ContourSilhouette(SilhouetteRenderer):
         Args:
             coordinates: (V, 2, B) contiguous, projected vertices in pixels; batch last, so that
                 what is gathered lies together.
-            room: for how many there is. Default None: for all, whose number is waited for.
+            room: places for the edges. Default None: as many as needed, whose number is waited for.
         """
         first, second, third = (coordinates.index_select(0, ids) for ids in self._corners)
         second, third = second.sub_(first), third.sub_(first)
@@ -156,7 +160,7 @@ class ContourSilhouette(SilhouetteRenderer):
         else:
             places = compact(flat != 0, room.edges)
             found = places.owner
-            weight = room.emptied(flat.index_select(0, found), places)
+            weight = room.without_empty(flat.index_select(0, found), places)
         edge = torch.div(found, weights.shape[1], rounding_mode='floor')
         image = found.sub_(edge * weights.shape[1])
         start, end = (ends.index_select(0, edge) for ends in self._edges)
@@ -203,16 +207,16 @@ class Room:
         num_images = renderer.num_layers * len(pixels)
         pieces = _accumulate(rows, num_images, renderer.image_size, k)[1]
         edges_of, rows_of, pixels_of = (
-            int(_SPARE * len(found)) + _LEAST for found in (edges.x, rows.x, pieces.share)
+            int(_SPARE * len(found)) + _EXTRA for found in (edges.x, rows.x, pieces.share)
         )
         doubts = torch.zeros((), dtype=torch.bool, device=pixels.device)
         return cls(edges_of, rows_of, pixels_of, doubts)
 
-    def emptied(self, values: Tensor, found: Spread) -> Tensor:
-        """The values with zeros at empty places, in place; keeps in mind whether any lacked."""
+    def without_empty(self, values: Tensor, found: Spread) -> Tensor:
+        """The values with zeros at empty places; ``doubts`` remembers if any places lacked."""
         assert found.empty is not None and found.lacking is not None
         self.doubts.logical_or_(found.lacking)
-        return values.masked_fill_(found.empty, 0)
+        return values.masked_fill(found.empty, 0)
 
 
 class Boundary(NamedTuple):
@@ -373,7 +377,7 @@ def _accumulate(
     u_end = ((border + 1) * per_pixel_of).clamp_(0, 1)
     part = u_end - u_begin
     if room is not None:
-        room.emptied(part, found)
+        part = room.without_empty(part, found)
     u_middle = u_begin.add_(u_end).mul_(0.5)
 
     # Where the pieces lie; fine rows and columns are split into pixels and parts.
@@ -450,7 +454,7 @@ def _cut_at_rows(
     return RowPieces(
         edge=owner,
         row=(edges.image * height).index_select(0, owner).add_(row),
-        area=area if room is None else room.emptied(area, found),
+        area=area if room is None else room.without_empty(area, found),
         start=start,
         share=share,
         x=edges.x.index_select(0, owner).addcmul_(start, dx),

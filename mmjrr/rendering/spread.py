@@ -15,8 +15,8 @@ from torch import Tensor
 class Spread(NamedTuple):
     """What :func:`spread` and :func:`compact` give.
 
-    ``empty`` and ``lacking`` are there where places were given. At empty places ``owner`` is the
-    last and ``value`` zero, both of which can serve as an index.
+    ``empty`` and ``lacking`` are there where places were given. At empty places ``owner`` is any
+    one and ``value`` zero, both of which can serve as an index.
     """
 
     owner: Tensor  # (M,) int64
@@ -30,7 +30,8 @@ def spread(first: Tensor, last: Tensor, places: int | None = None) -> Spread:
 
     Args:
         first, last: (N,) whole numbers in any dtype; none of them where ``last < first``.
-        places: how many there are, or more. Default None: as many as needed, which is waited for.
+        places: how many results there are: what does not fit is left out, and ``lacking`` set; what
+            is left over is ``empty``. Default None: as many as needed, whose number is waited for.
 
     >>> found = spread(torch.tensor([5, 7, 2]), torch.tensor([6, 6, 4]))
     >>> found.owner.tolist(), found.value.tolist()
@@ -39,7 +40,7 @@ def spread(first: Tensor, last: Tensor, places: int | None = None) -> Spread:
     [5, 6, 2, 3, 4, 0, 0]
     """
     first = first.long()
-    count = last.long().sub_(first).add_(1).clamp_(min=0)
+    count = (last.long() - first).add_(1).clamp_(min=0)
     ends = count.cumsum(0)
     empty = lacking = None
     if places is None:
@@ -48,7 +49,7 @@ def spread(first: Tensor, last: Tensor, places: int | None = None) -> Spread:
     else:
         total = places
         owner, empty, lacking = _owners(ends, places)
-    value = first.sub_(ends).add_(count).index_select(0, owner)
+    value = (first - ends).add_(count).index_select(0, owner)
     value.add_(torch.arange(total, device=first.device))
     if empty is not None:
         value.masked_fill_(empty, 0)
@@ -65,5 +66,7 @@ def _owners(ends: Tensor, places: int) -> tuple[Tensor, Tensor, Tensor]:
     """For each place the first i with ``place < ends[i]``; whether there is none; and whether there
     were too few places."""
     place = torch.arange(places, device=ends.device, dtype=ends.dtype)
-    owner = torch.searchsorted(ends, place, right=True)
-    return owner.clamp_(max=len(ends) - 1), place >= ends[-1], ends[-1] > places
+    empty = place >= ends[-1]
+    # Empty places go to all in turn: sums of them (zeros) into one place would wait for each other.
+    owner = torch.where(empty, place % len(ends), torch.searchsorted(ends, place, right=True))
+    return owner, empty, ends[-1] > places

@@ -396,7 +396,7 @@ def test_without_waiting_values_and_gradients_are_the_same(name, supersampling, 
 
 def test_without_waiting_room_that_is_too_small_is_told_afterwards(monkeypatch):
     monkeypatch.setattr('mmjrr.rendering.contour._SPARE', 0.0)
-    monkeypatch.setattr('mmjrr.rendering.contour._LEAST', 4)
+    monkeypatch.setattr('mmjrr.rendering.contour._EXTRA', 4)
     vertices, faces, _ = MESHES['torus']
     renderer, bodies = ContourSilhouette(faces, (10, 12)), posed(vertices, 0)
     with renderer.without_waiting(bodies, small_camera()) as all_right:
@@ -421,6 +421,21 @@ def test_without_waiting_wrong_coordinates_are_told_afterwards(wrong, axis):
     with renderer.without_waiting(bodies, small_camera()) as all_right:
         renderer(bodies, small_camera())
     assert all_right()
+
+
+def test_without_waiting_an_empty_batch_and_a_camera_with_gradient_are_drawn():
+    vertices, faces, _ = MESHES['octahedron']
+    renderer, bodies = ContourSilhouette(faces, (10, 12)), posed(vertices, 0)
+    with renderer.without_waiting(bodies[:0], small_camera()) as all_right:
+        assert renderer(bodies[:0], small_camera()).shape == (0, 10, 12)
+    assert all_right()
+    focal_length = torch.tensor([[19.0, 20.0]], dtype=torch.float64, requires_grad=True)
+    camera = PerspectiveCamera(focal_length, small_camera().principal_point)
+    expected = torch.autograd.grad(renderer(bodies, camera).sum(), focal_length)[0]
+    with renderer.without_waiting(bodies, camera) as all_right:
+        found = torch.autograd.grad(renderer(bodies, camera).sum(), focal_length)[0]
+    assert all_right()
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
 
 
 def test_after_an_error_without_waiting_values_are_checked_again():

@@ -27,9 +27,11 @@ def runs(seed: int, count: int) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize('seed', range(3))
 @pytest.mark.parametrize('dtype', [torch.int64, torch.float32])
 def test_runs_are_those_written_down_one_by_one(seed, count, dtype):
-    first, last = runs(seed, count)
+    first, last = (numbers.to(dtype) for numbers in runs(seed, count))
+    before = first.clone(), last.clone()
+    found = spread(first, last)
+    assert torch.equal(first, before[0]) and torch.equal(last, before[1])
     expected = one_by_one(first, last)
-    found = spread(first.to(dtype), last.to(dtype))
     assert list(zip(found.owner.tolist(), found.value.tolist(), strict=True)) == expected
     assert found.empty is None and found.lacking is None
 
@@ -41,7 +43,10 @@ def test_with_places_the_runs_come_first_and_the_rest_can_serve_as_an_index(seed
     expected = one_by_one(first, last)
     found = spread(first, last, places=len(expected) + spare)
     pairs = list(zip(found.owner.tolist(), found.value.tolist(), strict=True))
-    assert pairs == expected + [(49, 0)] * spare
+    assert pairs[: len(expected)] == expected
+    rest = found.owner[len(expected) :]
+    assert ((0 <= rest) & (rest < 50)).all() and not found.value[len(expected) :].any()
+    assert len(set(rest.tolist())) == spare  # no two name the same
     assert found.empty.tolist() == [False] * len(expected) + [True] * spare
     assert not found.lacking
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -120,6 +121,23 @@ def test_exponent_of_linear_and_square(load) -> None:
     exponent = load('linear').exponent
     assert exponent({8: 1.0, 16: 2.0, 32: 4.0}) == pytest.approx(1)
     assert exponent({8: 1.0, 16: 4.0, 32: 16.0}) == pytest.approx(2)
+
+
+def test_peak_memory_is_the_processs_own(load) -> None:
+    """Not what its parent held when it was started."""
+    child = 'import common; print(common.peak_memory())'
+    parent = (
+        'import subprocess, sys; much = bytearray(1 << 30); '
+        f'subprocess.run([sys.executable, "-c", {child!r}], check=True)'
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', parent], cwd=FOLDER, stdout=subprocess.PIPE, check=True, text=True
+    )
+    assert 20 < float(done.stdout) < 1000
+    common = load('common')
+    before = common.peak_memory()
+    much = np.ones(100 << 17)  # 100 MiB
+    assert common.peak_memory() >= before and common.peak_memory() > much.nbytes / 2**20
 
 
 def test_renderers_that_are_not_installed_are_left_out_and_noted(load, monkeypatch) -> None:

@@ -100,6 +100,18 @@ def _nothing() -> Iterator[list[str]]:
     yield []
 
 
+def peak_memory() -> float:
+    """MiB that this process held at most since it runs its program.
+
+    ``ru_maxrss`` would do, if it did not start with what the parent process held.
+
+    Raises:
+        OSError: the system keeps no such account: it is not Linux.
+    """
+    with open('/proc/self/status') as lines:
+        return next(int(line.split()[1]) for line in lines if line.startswith('VmHWM')) / 1024
+
+
 def write_json(path: str | os.PathLike[str], content: Any) -> None:
     """Write all or nothing."""
     with atomic_write(path) as temporary:
@@ -156,9 +168,10 @@ class Record:
         self, name: str, title: str, settings: Mapping[str, Any], device: str = 'cpu'
     ) -> None:
         on_gpu = device != 'cpu'
+        self._where = ', on a GPU' if on_gpu else ''
         self.content: dict[str, Any] = {
             'name': f'{name}{ON_GPU}' if on_gpu else name,
-            'title': f'{title}, on a GPU' if on_gpu else title,
+            'title': title + self._where,
             'settings': dict(settings),
             'machine': machine(device),
             'tables': [],
@@ -181,6 +194,7 @@ class Record:
         self.content['timings'][case] = {name: asdict(value) for name, value in found.items()}
 
     def mark(self, what: str, wanted: str, found: str, met: bool) -> None:
+        what += self._where
         self.content['marks'].append(
             {'what': what, 'wanted': wanted, 'found': found, 'met': bool(met)}
         )

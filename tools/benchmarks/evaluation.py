@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -21,7 +20,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from common import Record, arguments, interleaved, parse, positive, seconds, synthetic_data
+from common import (
+    Record,
+    arguments,
+    interleaved,
+    parse,
+    peak_memory,
+    positive,
+    seconds,
+    synthetic_data,
+)
 from smplx_body import SmplxBody
 
 import mmjrr
@@ -102,7 +110,7 @@ def evaluate_alone(args: argparse.Namespace) -> dict[str, float]:
     evaluate(annotation, fits, regressors)
     return {
         'seconds': time.perf_counter() - start,
-        'gigabytes': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+        'gigabytes': peak_memory() / 1024,
     }
 
 

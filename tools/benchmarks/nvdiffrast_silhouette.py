@@ -37,12 +37,19 @@ class NvdiffrastSilhouette(SilhouetteRenderer):
 
         self._dr = dr
         self._context = dr.RasterizeCudaContext()
+        self._hash = None  # of the triangles' edges, made once on their device
+        height, width = self.image_size
         self.register_buffer('triangles', self.faces.int(), persistent=False)
+        self.register_buffer('extent', torch.tensor([width, height]).float(), persistent=False)
 
     def render(self, vertices: Tensor, camera: PerspectiveCamera) -> Tensor:
         clip, found = self._rasterised(vertices, camera)
         covered = (found[..., 3:] > 0).float()
-        return self._dr.antialias(covered, found, clip, self.triangles)[..., 0]
+        if self._hash is None:
+            self._hash = self._dr.antialias_construct_topology_hash(self.triangles)
+        return self._dr.antialias(covered, found, clip, self.triangles, topology_hash=self._hash)[
+            ..., 0
+        ]
 
     @torch.no_grad()
     def covered(self, vertices: Tensor, camera: PerspectiveCamera) -> Tensor:
@@ -51,8 +58,7 @@ class NvdiffrastSilhouette(SilhouetteRenderer):
         return self._rasterised(vertices, camera)[1][..., 3] > 0
 
     def _rasterised(self, vertices: Tensor, camera: PerspectiveCamera) -> tuple[Tensor, Tensor]:
-        height, width = self.image_size
-        plane = 2 * self._project(vertices, camera) / vertices.new_tensor([width, height]) - 1
+        plane = 2 * self._project(vertices, camera) / self.extent - 1
         depth = 2 * vertices[..., 2:] / FAR - 1
         clip = torch.cat([plane, depth, torch.ones_like(depth)], -1).contiguous()
         return clip, self._dr.rasterize(self._context, clip, self.triangles, self.image_size)[0]

@@ -31,12 +31,14 @@ from common import (
     check_same,
     interleaved,
     parse,
+    peak_memory,
     positive,
     seconds,
     synthetic_data,
 )
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
+from silhouette import draw_a_triangle
 from smplx_body import SmplxBody, body_file
 from torch import Tensor
 
@@ -200,16 +202,23 @@ def _frames_per_second(record: Record, case: Case, args: argparse.Namespace) -> 
         'ours': lambda: case.refine(args.iterations),
         'smplx and our renderer': lambda: plain.refine(args.iterations),
     }
+    loops = {
+        name: PlainLoop(case, renderer, ours.init['transl'])
+        for name, renderer in _pytorch3d(record, case, args.device).items()
+    }
+    if args.device != 'cpu':
+        sides |= {name: partial(loop.refine, args.iterations) for name, loop in loops.items()}
+        for loop in loops.values():
+            loop.refine(1)  # loads its kernels
     found = interleaved(sides, args.rounds, warm_up=0)
     record.timings(f'{case.name}, {args.iterations} iterations', found)
     medians = {name: timing.median for name, timing in found.items()}
-    # An hour and more for 100 iterations on a CPU: few are timed, the first apart, of one body.
-    renderers = _pytorch3d(record, case, args.device) if case.name == FREE_BODY else {}
-    for name, theirs in renderers.items():
-        loop = PlainLoop(case, theirs, ours.init['transl'])
-        some = {str(n): partial(loop.refine, n) for n in (1, 2)}
-        one, two = (timing.median for timing in interleaved(some, 1, warm_up=0).values())
-        medians[f'{name} (extrapolated)'] = one + (two - one) * (args.iterations - 1)
+    if args.device == 'cpu' and case.name == FREE_BODY:
+        # Hours for 100 iterations: few are timed, the first apart, of one body.
+        for name, loop in loops.items():
+            some = {str(n): partial(loop.refine, n) for n in (1, 2)}
+            one, two = (timing.median for timing in interleaved(some, 1, warm_up=0).values())
+            medians[f'{name} (extrapolated)'] = one + (two - one) * (args.iterations - 1)
     fps = case.batch / medians['ours'] * args.iterations / 100
     record.mark(f'frames a second for 100 iterations, {case.name}', '>= 4', f'{fps:.2f}', fps >= 4)
     return [
@@ -224,15 +233,14 @@ def _pytorch3d(record: Record, case: Case, device: str) -> dict[str, Any]:
     ways = {'smplx and PyTorch3D': dict(tile_size=None)}
     if device == 'cpu':
         ways['smplx and PyTorch3D, in tiles'] = {}
-    faces = case.refiner.body.faces
+    makers = {name: partial(PyTorch3DSilhouette, **options) for name, options in ways.items()}
     try:
-        return {
-            name: PyTorch3DSilhouette(faces, (224, 224), **options).to(device)
-            for name, options in ways.items()
-        }
-    except ImportError as error:
-        record.note(f'Left out: the loop with PyTorch3D. {error}')
+        draw_a_triangle(next(iter(makers.values())), device)
+    except (ImportError, RuntimeError) as error:
+        record.note(f'Left out: the loop with PyTorch3D. {str(error).splitlines()[0]}')
         return {}
+    faces = case.refiner.body.faces_tensor
+    return {name: maker(faces, (224, 224)).to(device) for name, maker in makers.items()}
 
 
 def _one_iteration(record: Record, case: Case, args: argparse.Namespace) -> list[str]:
@@ -319,7 +327,7 @@ def _peak_memory(args: argparse.Namespace) -> float:
         return (torch.cuda.max_memory_allocated(args.device) - before) / 2**20
     before = _resident()
     case.refine(2)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before
+    return peak_memory() - before
 
 
 def _resident() -> float:

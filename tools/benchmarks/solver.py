@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -24,7 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import Record, arguments, interleaved, parse, positive, seconds
+from common import Record, arguments, interleaved, parse, peak_memory, positive, seconds
 from scipy import sparse
 from scipy.optimize import nnls
 from torch import Tensor
@@ -134,7 +133,7 @@ def fit_alone(frames: int, root: str, seed: int) -> dict[str, float]:
     error = fit.regressor(held_out) - fits.truth(held_out)
     return {
         'seconds': taken,
-        'gigabytes': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+        'gigabytes': peak_memory() / 1024,
         'gap': float(fit.gap),
         'distance': 1000 * (error - error[:, :1]).norm(dim=-1).mean().item(),
     }
