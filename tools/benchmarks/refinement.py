@@ -222,8 +222,8 @@ def _frames_per_second(record: Record, case: Case, args: argparse.Namespace) -> 
     fps = case.batch / medians['ours'] * args.iterations / 100
     record.mark(f'frames a second for 100 iterations, {case.name}', '>= 4', f'{fps:.2f}', fps >= 4)
     return [
-        [case.name, name, seconds(value), f'{case.batch / value:.2f}',
-         f'{value / medians["ours"]:.2f}']
+        [case.name, name, seconds(value), f'{case.batch / value:.3g}',
+         f'{value / medians["ours"]:.3g}']
         for name, value in medians.items()
     ]  # fmt: skip
 
