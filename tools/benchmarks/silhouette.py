@@ -100,9 +100,9 @@ def draw_a_triangle(maker: Maker, device: str) -> None:
     Raises:
         ImportError, RuntimeError, OSError: the renderer is not there, or not made for this device.
     """
+    renderer = maker(torch.tensor([[0, 1, 2]]), (8, 8)).to(device)
     corners = torch.tensor([[[0.0, 0, 1], [8, 0, 1], [0, 8, 1]]], device=device)
-    camera = PerspectiveCamera([[1.0, 1.0]], [[0.0, 0.0]]).to(corners)
-    step(maker(torch.tensor([[0, 1, 2]]), (8, 8)).to(device), corners, camera, 0)()
+    step(renderer, corners, PerspectiveCamera([[1.0, 1.0]], [[0.0, 0.0]]).to(corners), 0)()
 
 
 def compare(
