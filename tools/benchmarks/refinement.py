@@ -223,7 +223,7 @@ def _frames_per_second(record: Record, case: Case, args: argparse.Namespace) -> 
     record.mark(f'frames a second for 100 iterations, {case.name}', '>= 4', f'{fps:.2f}', fps >= 4)
     return [
         [case.name, name, seconds(value), f'{case.batch / value:.3g}',
-         f'{value / medians["ours"]:.3g}']
+         f'{value / medians["ours"]:,.{0 if value > 100 * medians["ours"] else 2}f}']
         for name, value in medians.items()
     ]  # fmt: skip
 
