@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 #: Names of the terms, in the order in which they are reported.
 TERMS = ('joint_3d', 'joint_2d', 'silhouette', 'adv_pose', 'adv_shape')
@@ -46,17 +48,49 @@ def silhouette_energy(
 ) -> Tensor:  # (B,)
     """Mean squared difference, and that of both images averaged over blocks of each side in
     ``levels``, summed. What is left at the right and the bottom of whole blocks does not count."""
-    difference = silhouette - mask
-    return sum(_mean_square_of_blocks(difference, side) for side in levels)  # type: ignore[return-value]
+    return _SquaresOfBlocks.apply(silhouette, mask, levels)
 
 
-def _mean_square_of_blocks(image: Tensor, side: int) -> Tensor:  # (B, H, W) -> (B,)
-    sums = image
-    if side > 1:  # rows first: these are contiguous
-        rows, columns = image.shape[1] // side, image.shape[2] // side
-        sums = image[:, : rows * side, : columns * side].unflatten(1, (rows, side)).sum(2)
-        sums = sums.unflatten(2, (columns, side)).sum(3)
-    return sums.square().flatten(1).sum(1) / (sums[0].numel() * side**4)
+class _SquaresOfBlocks(torch.autograd.Function):
+    """Images are megabytes that the cache has not kept: each is read and written as few times as
+    can be. First order only; the mask gets no gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, silhouette: Tensor, mask: Tensor, levels: tuple[int, ...]) -> Tensor:
+        difference = silhouette - mask
+        sums = [_sums_of_blocks(difference, side) for side in levels]
+        ctx.scales = [1 / (s[0].numel() * side**4) for s, side in zip(sums, levels, strict=True)]
+        ctx.levels = levels
+        ctx.save_for_backward(difference, *sums)
+        return sum(  # type: ignore[return-value]
+            scale * torch.linalg.vector_norm(s, dim=(1, 2)).square()
+            for scale, s in zip(ctx.scales, sums, strict=True)
+        )
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        difference, *sums = ctx.saved_tensors
+        grad = 2 * grad[:, None, None]
+        whole = sum(s for s, side in zip(ctx.scales, ctx.levels, strict=True) if side == 1)
+        result = difference * (whole * grad)
+        for scale, s, side in zip(ctx.scales, sums, ctx.levels, strict=True):
+            if side > 1:
+                of_blocks = s * (scale * grad)
+                _blocks(result, side).add_(of_blocks[:, :, None, :, None])
+        return result, None, None
+
+
+def _blocks(image: Tensor, side: int) -> Tensor:  # (B, H, W) -> (B, rows, side, columns, side)
+    rows, columns = image.shape[1] // side, image.shape[2] // side
+    whole = image[:, : rows * side, : columns * side]
+    return whole.unflatten(2, (columns, side)).unflatten(1, (rows, side))
+
+
+def _sums_of_blocks(image: Tensor, side: int) -> Tensor:  # (B, H, W) -> (B, rows, columns)
+    if side == 1:
+        return image
+    return _blocks(image, side).sum(2).sum(3)  # rows first: these are contiguous
 
 
 def adversarial_energy(plausibility: Tensor) -> Tensor:  # (B, K) -> (B,)

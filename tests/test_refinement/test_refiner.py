@@ -151,6 +151,7 @@ WEIGHTS = dict(joint_3d=1.0, joint_2d=1.0, silhouette=10.0, adv_pose=0.1, adv_sh
 
 
 def test_without_waiting_the_result_is_the_same(world: dict, monkeypatch) -> None:
+    monkeypatch.setattr(world['renderer'], 'compiled', False)  # as on a GPU
     refining = refiner(world, {}, num_iters=5)
     arguments = start_of(world), world['observed'], WEIGHTS
     expected = refining._minimise(*arguments)
@@ -165,7 +166,7 @@ def test_without_waiting_the_result_is_the_same(world: dict, monkeypatch) -> Non
     found = refining._without_waiting(*arguments)
     assert calls == [True]
     # With too little room, the batch is done once more, waiting.
-    monkeypatch.setattr('mmjrr.rendering.contour._SPARE', 0.01)
+    monkeypatch.setattr('mmjrr.rendering.contour_torch._SPARE', 0.01)
     again = refining._without_waiting(*arguments)
     assert calls == [True, True, False]
     for name, value in expected.items():
@@ -179,6 +180,7 @@ def to_meta(tensors: dict) -> dict:
 
 def test_iterations_ask_for_no_value(world: dict, monkeypatch) -> None:
     """On the device 'meta' tensors have no values, as if they were never there in time."""
+    monkeypatch.setattr(world['renderer'], 'compiled', False)  # as on a GPU
     adam = torch.optim.Adam  # some PyTorch knows nothing of 'meta' in its foreach way
     monkeypatch.setattr(
         torch.optim, 'Adam', lambda groups, **o: adam(groups, **o | {'foreach': False})

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import copy
+import pickle
+import sys
+from functools import partial
 
 import cv2
 import numpy as np
@@ -21,6 +24,12 @@ MESHES = {
     'open_hemisphere': (*meshes.open_hemisphere(3, 7), False),
     'three_pages': (*meshes.three_pages(), False),
 }
+
+
+@pytest.fixture(params=[True, False], ids=['compiled', 'torch'])
+def contour(request) -> partial:
+    """The renderer, in either of the ways that a CPU can draw."""
+    return partial(ContourSilhouette, compiled=request.param)
 
 
 def image_plane() -> PerspectiveCamera:
@@ -48,13 +57,23 @@ def front_faces(pixels: np.ndarray, faces: np.ndarray) -> np.ndarray:
     return faces[ux * vy - uy * vx < 0]
 
 
+def drawn(renderer, vertices, camera):
+    """Values and gradient, for an upstream gradient that is the same each time."""
+    vertices = vertices.clone().requires_grad_()
+    alpha = renderer(vertices, camera)
+    upstream = torch.randn(
+        alpha.shape, generator=torch.Generator().manual_seed(1), dtype=alpha.dtype
+    )
+    return alpha.detach(), torch.autograd.grad(alpha, vertices, upstream)[0]
+
+
 # --- closed forms ---------------------------------------------------------------------------------
 
 
-def test_rectangle_at_subpixel_position_has_the_area_of_its_overlaps():
+def test_rectangle_at_subpixel_position_has_the_area_of_its_overlaps(contour):
     x0, y0, x1, y1 = 1.3, 0.6, 4.2, 3.7
     rectangle = at_depth_one([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])
-    alpha = ContourSilhouette([[0, 1, 2], [0, 2, 3]], (5, 6))(rectangle, image_plane())
+    alpha = contour([[0, 1, 2], [0, 2, 3]], (5, 6))(rectangle, image_plane())
     in_column = [max(0, min(x1, c + 1) - max(x0, c)) for c in range(6)]
     in_row = [max(0, min(y1, r + 1) - max(y0, r)) for r in range(5)]
     np.testing.assert_allclose(alpha[0], np.outer(in_row, in_column), atol=1e-14)
@@ -62,36 +81,38 @@ def test_rectangle_at_subpixel_position_has_the_area_of_its_overlaps():
 
 @pytest.mark.parametrize('turned', [False, True])
 @pytest.mark.parametrize('shift', [(0, 0), (3.3, 2.2), (-3, 0.3), (-2, -4), (-5.7, 1), (0, 6.5)])
-def test_triangle_has_the_area_of_its_intersection_with_every_pixel(shift, turned):
+def test_triangle_has_the_area_of_its_intersection_with_every_pixel(contour, shift, turned):
     corners = np.array([[1.1, 0.2], [5.7, 2.3], [2.2, 6.6]]) + shift
     polygon = Polygon(corners)
     expected = [
         [polygon.intersection(box(c, r, c + 1, r + 1)).area for c in range(7)] for r in range(8)
     ]
     faces = [[0, 2, 1]] if turned else [[0, 1, 2]]
-    alpha = ContourSilhouette(faces, (8, 7))(at_depth_one(corners.tolist()), image_plane())
+    alpha = contour(faces, (8, 7))(at_depth_one(corners.tolist()), image_plane())
     np.testing.assert_allclose(alpha[0], expected, atol=1e-13)
 
 
 @pytest.mark.parametrize(('supersampling', 'seen'), [(1, 1.0), (2, 0.5)])
-def test_layers_over_each_other_count_twice_only_within_a_part_of_a_pixel(supersampling, seen):
+def test_layers_over_each_other_count_twice_only_within_a_part_of_a_pixel(
+    contour, supersampling, seen
+):
     """Two sheets over the same left half of a pixel cover half of it."""
     sheet = torch.tensor([[0, 0, 1], [0.5, 0, 1], [0.5, 1, 1], [0, 1, 1]], dtype=torch.float64)
     sheets = torch.cat([sheet, 2 * sheet])[None]
     faces = [[0, 1, 2], [0, 2, 3], [4, 5, 6], [4, 6, 7]]
-    alpha = ContourSilhouette(faces, (1, 1), supersampling=supersampling)(sheets, image_plane())
+    alpha = contour(faces, (1, 1), supersampling=supersampling)(sheets, image_plane())
     assert float(alpha) == pytest.approx(seen)
 
 
-def test_edges_on_the_pixel_grid_cover_whole_pixels():
+def test_edges_on_the_pixel_grid_cover_whole_pixels(contour):
     square = at_depth_one([[1, 1], [3, 1], [3, 4], [1, 4]])
-    alpha = ContourSilhouette([[0, 1, 2], [0, 2, 3]], (5, 5))(square, image_plane())
+    alpha = contour([[0, 1, 2], [0, 2, 3]], (5, 5))(square, image_plane())
     expected = np.zeros((5, 5))
     expected[1:4, 1:3] = 1
     np.testing.assert_array_equal(alpha[0], expected)
 
 
-def test_sphere_covers_the_ellipse_it_projects_to():
+def test_sphere_covers_the_ellipse_it_projects_to(contour):
     """On the optical axis: a circle of radius f r / sqrt(z^2 - r^2)."""
     polar, around = np.meshgrid(
         np.linspace(0, np.pi, 200), np.arange(400) * 2 * np.pi / 400, indexing='ij'
@@ -103,7 +124,7 @@ def test_sphere_covers_the_ellipse_it_projects_to():
     faces = meshes._grid_faces(200, 400, wrap_rings=False)
     camera = PerspectiveCamera([[200.0, 200.0]], [[50.0, 50.0]]).to(torch.float64)
     placed = torch.tensor(vertices[None] + [0, 0, 3.0])
-    alpha = ContourSilhouette(faces, (100, 100))(placed, camera)
+    alpha = contour(faces, (100, 100))(placed, camera)
     radius = 200 * 0.5 / np.sqrt(9 - 0.25)
     assert float(alpha.sum()) == pytest.approx(np.pi * radius**2, rel=3e-4)
 
@@ -114,12 +135,14 @@ def test_sphere_covers_the_ellipse_it_projects_to():
 @pytest.mark.parametrize('shift', [(0.0, 0.0, 5.0), (-1.3, 0.4, 4.0), (1.2, -1.1, 4.0)])
 @pytest.mark.parametrize('supersampling', [1, 2])
 @pytest.mark.parametrize('name', MESHES)
-def test_values_and_gradients_agree_with_faces_clipped_to_pixels(name, supersampling, shift):
+def test_values_and_gradients_agree_with_faces_clipped_to_pixels(
+    contour, name, supersampling, shift
+):
     vertices, faces, closed = MESHES[name]
     camera = small_camera()
     upstream = torch.randn(10, 12, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     placed = posed(vertices, 3, shift).requires_grad_()
-    silhouette = ContourSilhouette(faces, (10, 12), supersampling=supersampling)
+    silhouette = contour(faces, (10, 12), supersampling=supersampling)
     # The twin's faces must be oriented consistently already; three pages cannot be.
     fast = silhouette(placed, camera)[0]
     pixels = camera.project(placed)[0]
@@ -133,9 +156,9 @@ def test_values_and_gradients_agree_with_faces_clipped_to_pixels(name, supersamp
 
 
 @pytest.mark.parametrize(('seed', 'supersampling'), [(0, 1), (1, 2), (2, 2), (3, 3)])
-def test_gradients_agree_with_finite_differences(seed, supersampling):
+def test_gradients_agree_with_finite_differences(contour, seed, supersampling):
     vertices, faces = meshes.torus(6, 5)
-    silhouette = ContourSilhouette(faces, (10, 12), supersampling=supersampling)
+    silhouette = contour(faces, (10, 12), supersampling=supersampling)
 
     def coverage(vertices, focal_length, principal_point, distortion):
         return silhouette(vertices, PerspectiveCamera(focal_length, principal_point, distortion))
@@ -147,10 +170,10 @@ def test_gradients_agree_with_finite_differences(seed, supersampling):
     assert torch.autograd.gradcheck(coverage, inputs, eps=1e-7, atol=1e-5, rtol=1e-4)
 
 
-def test_horizontal_and_vertical_edges_pass_gradients_on():
+def test_horizontal_and_vertical_edges_pass_gradients_on(contour):
     """Moving a rectangle's side by d changes its area by d times the side's length."""
     rectangle = at_depth_one([[1.3, 0.6], [4.2, 0.6], [4.2, 3.7], [1.3, 3.7]]).requires_grad_()
-    ContourSilhouette([[0, 1, 2], [0, 2, 3]], (5, 6))(rectangle, image_plane()).sum().backward()
+    contour([[0, 1, 2], [0, 2, 3]], (5, 6))(rectangle, image_plane()).sum().backward()
     expected = [[-3.1 / 2, -2.9 / 2], [3.1 / 2, -2.9 / 2], [3.1 / 2, 2.9 / 2], [-3.1 / 2, 2.9 / 2]]
     np.testing.assert_allclose(rectangle.grad[0, :, :2], expected, atol=1e-12)
 
@@ -158,48 +181,48 @@ def test_horizontal_and_vertical_edges_pass_gradients_on():
 # --- the image's border, batches, open meshes -----------------------------------------------------
 
 
-def test_part_left_of_the_image_still_covers_what_lies_right_of_it():
+def test_part_left_of_the_image_still_covers_what_lies_right_of_it(contour):
     square = at_depth_one([[-40, -30], [50, -30], [50, 60], [-40, 60]])
-    alpha = ContourSilhouette([[0, 1, 2], [0, 2, 3]], (4, 5))(square, image_plane())
+    alpha = contour([[0, 1, 2], [0, 2, 3]], (4, 5))(square, image_plane())
     np.testing.assert_allclose(alpha[0], np.ones((4, 5)), atol=1e-12)
 
 
 @pytest.mark.parametrize('shift', [(-9, 0, 5), (9, 0, 5), (0, -9, 5), (0, 9, 5)])
-def test_body_wholly_outside_covers_nothing_and_gets_no_gradient(shift):
+def test_body_wholly_outside_covers_nothing_and_gets_no_gradient(contour, shift):
     vertices, faces = meshes.torus(6, 5)
     placed = posed(vertices, 0, shift).requires_grad_()
-    alpha = ContourSilhouette(faces, (10, 12))(placed, small_camera())
+    alpha = contour(faces, (10, 12))(placed, small_camera())
     alpha.sum().backward()
     assert float(alpha.abs().max()) < 1e-12
     assert float(placed.grad.abs().max()) == 0
 
 
-def test_body_right_at_the_camera_stays_cheap_and_exact():
+def test_body_right_at_the_camera_stays_cheap_and_exact(contour):
     """Edges thousands of pixels long make no more pieces than there are pixels on their way."""
     vertices, faces = meshes.octahedron()
     placed = torch.tensor((vertices * [1, 1, 0.49] + [0, 0, 0.5])[None]).requires_grad_()
     camera = PerspectiveCamera([[2000.0, 2000.0]], [[16.0, 16.0]]).to(torch.float64)
-    alpha = ContourSilhouette(faces, (32, 32), near=0.005)(placed, camera)
+    alpha = contour(faces, (32, 32), near=0.005)(placed, camera)
     alpha.sum().backward()
     np.testing.assert_allclose(alpha[0].detach(), np.ones((32, 32)), atol=1e-9)
 
 
-def test_image_is_a_window_into_a_larger_one():
+def test_image_is_a_window_into_a_larger_one(contour):
     vertices, faces = meshes.torus(12, 9)
     placed, camera = posed(vertices, 5), small_camera(40, 40)
-    whole = ContourSilhouette(faces, (40, 40))(placed, camera)
-    window = ContourSilhouette(faces, (9, 11))(placed, camera.crop([15, 14, 26, 23], (9, 11)))
+    whole = contour(faces, (40, 40))(placed, camera)
+    window = contour(faces, (9, 11))(placed, camera.crop([15, 14, 26, 23], (9, 11)))
     torch.testing.assert_close(window, whole[:, 14:23, 15:26], atol=1e-12, rtol=0)
 
 
 @pytest.mark.parametrize('name', ['torus', 'open_cylinder'])
-def test_batch_with_own_cameras_is_drawn_as_one_by_one(name):
+def test_batch_with_own_cameras_is_drawn_as_one_by_one(contour, name):
     vertices, faces, _ = MESHES[name]
     placed = torch.cat([posed(vertices, seed) for seed in range(3)]).requires_grad_()
     focal = torch.tensor([[19.0, 20], [14, 15], [30, 28]], dtype=torch.float64)
     center = torch.tensor([[6.0, 5], [2, 3], [9, 4]], dtype=torch.float64)
     camera = PerspectiveCamera(focal, center)
-    silhouette = ContourSilhouette(faces, (10, 12))
+    silhouette = contour(faces, (10, 12))
     together = silhouette(placed, camera)
     apart = torch.cat([silhouette(placed[i : i + 1], camera[i]) for i in range(3)])
     torch.testing.assert_close(together, apart, atol=1e-13, rtol=0)
@@ -212,36 +235,36 @@ def test_batch_with_own_cameras_is_drawn_as_one_by_one(name):
 
 @pytest.mark.parametrize('name', ['torus', 'open_cylinder', 'open_hemisphere'])
 @pytest.mark.parametrize('seed', range(3))
-def test_faces_turned_at_random_change_nothing(name, seed):
+def test_faces_turned_at_random_change_nothing(contour, name, seed):
     vertices, faces, closed = MESHES[name]
     turn = np.random.default_rng(seed).random(len(faces)) < 0.5
     turned = np.where(turn[:, None], faces[:, ::-1], faces)
-    silhouette = ContourSilhouette(turned, (10, 12))
+    silhouette = contour(turned, (10, 12))
     assert silhouette.closed == closed
     placed, camera = posed(vertices, seed), small_camera()
-    expected = ContourSilhouette(faces, (10, 12))(placed, camera)
+    expected = contour(faces, (10, 12))(placed, camera)
     torch.testing.assert_close(silhouette(placed, camera), expected, atol=1e-12, rtol=0)
 
 
 @pytest.mark.parametrize('seed', range(6))
 @pytest.mark.parametrize('name', ['open_cylinder', 'open_hemisphere'])
-def test_open_meshes_are_solid_from_every_side(name, seed):
+def test_open_meshes_are_solid_from_every_side(contour, name, seed):
     """Against the exact union of all faces; layers that share a pixel are the only difference."""
     vertices, faces, _ = MESHES[name]
     camera = PerspectiveCamera([[130.0, 130.0]], [[32.2, 31.9]]).to(torch.float64)
     placed = posed(vertices, seed)
-    alpha = ContourSilhouette(faces, (64, 64))(placed, camera)[0].numpy()
+    alpha = contour(faces, (64, 64))(placed, camera)[0].numpy()
     union = unary_union([Polygon(t) for t in camera.project(placed)[0].numpy()[faces]])
     assert alpha.sum() == pytest.approx(union.area, rel=0.01)
     filled = reference.filled(camera.project(placed)[0].numpy(), faces, 64, 16)
     assert np.abs(alpha - filled).mean() < 0.002
 
 
-def test_bowl_seen_from_inside_and_outside_is_the_same_disc():
+def test_bowl_seen_from_inside_and_outside_is_the_same_disc(contour):
     vertices, faces = meshes.open_hemisphere(5, 24)
     camera = PerspectiveCamera([[1e5, 1e5]], [[16.0, 16.0]]).to(torch.float64)  # nearly parallel
     turn = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0.0]])
-    silhouette = ContourSilhouette(faces, (32, 32))
+    silhouette = contour(faces, (32, 32))
     views = [
         silhouette(torch.tensor((vertices @ t.T)[None] + [0, 0, 8000.0]), camera)
         for t in (turn, turn * [[1], [1], [-1]])
@@ -249,10 +272,10 @@ def test_bowl_seen_from_inside_and_outside_is_the_same_disc():
     torch.testing.assert_close(*views, atol=2e-3, rtol=0)
 
 
-def test_faces_without_area_draw_nothing():
+def test_faces_without_area_draw_nothing(contour):
     square = at_depth_one([[1.3, 0.6], [4.2, 0.6], [4.2, 3.7], [1.3, 3.7]])
-    plain = ContourSilhouette([[0, 1, 2], [0, 2, 3]], (5, 6))
-    odd = ContourSilhouette([[0, 1, 2], [0, 2, 3], [1, 1, 3], [2, 2, 2]], (5, 6))
+    plain = contour([[0, 1, 2], [0, 2, 3]], (5, 6))
+    odd = contour([[0, 1, 2], [0, 2, 3], [1, 1, 3], [2, 2, 2]], (5, 6))
     torch.testing.assert_close(odd(square, image_plane()), plain(square, image_plane()))
 
 
@@ -260,10 +283,10 @@ def test_faces_without_area_draw_nothing():
 
 
 @pytest.mark.parametrize('seed', range(3))
-def test_float32_is_within_a_thousandth_of_float64(seed):
+def test_float32_is_within_a_thousandth_of_float64(contour, seed):
     vertices, faces = meshes.torus(106, 65)
     camera = PerspectiveCamera([[700.0, 700.0]], [[112.0, 112.0]])
-    silhouette = ContourSilhouette(faces)
+    silhouette = contour(faces)
     upstream = torch.randn(1, 224, 224, generator=torch.Generator().manual_seed(seed))
     results = []
     for dtype in (torch.float64, torch.float32):
@@ -276,11 +299,11 @@ def test_float32_is_within_a_thousandth_of_float64(seed):
     assert float((gradient - gradient32).norm() / gradient.norm()) < 1e-2
 
 
-def test_agrees_with_opencvs_polygon_fill():
+def test_agrees_with_opencvs_polygon_fill(contour):
     vertices, faces = meshes.torus(40, 20)
     camera = PerspectiveCamera([[400.0, 400.0]], [[112.0, 112.0]]).to(torch.float64)
     placed = posed(vertices, 1)
-    alpha = ContourSilhouette(faces)(placed, camera)[0].numpy()
+    alpha = contour(faces)(placed, camera)[0].numpy()
     pixels = camera.project(placed)[0].numpy()
     factor, bits = 16, 8
     canvas = np.zeros((224 * factor,) * 2, np.uint8)
@@ -294,22 +317,22 @@ def test_agrees_with_opencvs_polygon_fill():
 # --- what is refused ------------------------------------------------------------------------------
 
 
-def test_vertices_behind_the_camera_raise_and_are_counted():
+def test_vertices_behind_the_camera_raise_and_are_counted(contour):
     vertices, faces = meshes.octahedron()
     placed = torch.cat([posed(vertices, 0), posed(vertices, 0)])
     placed[1, 2, 2] = -0.1
     placed[1, 4, 2] = 0.0
     with pytest.raises(ValueError, match='2 of 12 vertices lie behind .*: 2 in sample 1'):
-        ContourSilhouette(faces)(placed, small_camera())
+        contour(faces)(placed, small_camera())
 
 
 @pytest.mark.parametrize('axis', [0, 2])
-def test_coordinates_that_are_not_finite_raise(axis):
+def test_coordinates_that_are_not_finite_raise(contour, axis):
     vertices, faces = meshes.octahedron()
     placed = posed(vertices, 0)
     placed[0, 1, axis] = float('nan')
     with pytest.raises(ValueError, match='finite'):
-        ContourSilhouette(faces)(placed, small_camera())
+        contour(faces)(placed, small_camera())
 
 
 @pytest.mark.parametrize(
@@ -323,9 +346,9 @@ def test_coordinates_that_are_not_finite_raise(axis):
         (torch.ones(1, 6, 3), 'torch.float32 .* the cameras are torch.float64'),
     ],
 )
-def test_vertices_that_do_not_fit_are_refused(vertices, message):
+def test_vertices_that_do_not_fit_are_refused(contour, vertices, message):
     with pytest.raises(ValueError, match=message):
-        ContourSilhouette(meshes.octahedron()[1])(vertices, small_camera())
+        contour(meshes.octahedron()[1])(vertices, small_camera())
 
 
 @pytest.mark.parametrize(
@@ -340,9 +363,9 @@ def test_vertices_that_do_not_fit_are_refused(vertices, message):
         (dict(faces=[[0, 1, 2]], supersampling=0), 'supersampling must be at least 1'),
     ],
 )
-def test_faces_and_sizes_without_sense_are_refused(arguments, message):
+def test_faces_and_sizes_without_sense_are_refused(contour, arguments, message):
     with pytest.raises(ValueError, match=message):
-        ContourSilhouette(**arguments)
+        contour(**arguments)
 
 
 def test_builds_from_a_config():
@@ -353,25 +376,67 @@ def test_builds_from_a_config():
     assert copy.deepcopy(silhouette).state_dict() == {}
 
 
-def test_empty_batch_gives_an_empty_image():
+def test_empty_batch_gives_an_empty_image(contour):
     faces = meshes.octahedron()[1]
-    alpha = ContourSilhouette(faces, (4, 6))(
-        torch.ones(0, 6, 3), PerspectiveCamera([1.0, 1], [0.0, 0])
-    )
+    alpha = contour(faces, (4, 6))(torch.ones(0, 6, 3), PerspectiveCamera([1.0, 1], [0.0, 0]))
     assert alpha.shape == (0, 4, 6)
 
 
+# --- compiled loops -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('threads', [2, 3, 7])
+@pytest.mark.parametrize('name', ['torus', 'open_hemisphere', 'three_pages'])
+def test_threads_of_compiled_loops_change_no_bit(name, threads):
+    vertices, faces, _ = MESHES[name]
+    renderer, camera = ContourSilhouette(faces, (10, 12)), small_camera()
+    bodies = torch.cat([posed(vertices, seed) for seed in range(5)])
+    before = torch.get_num_threads()
+    found = []
+    try:
+        for number in (1, threads):
+            torch.set_num_threads(number)
+            found.append(drawn(renderer, bodies, camera))
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(one, many) for one, many in zip(*found, strict=True))
+
+
+def test_a_renderer_that_has_drawn_can_be_copied_and_pickled():
+    vertices, faces, _ = MESHES['torus']
+    renderer, bodies = ContourSilhouette(faces, (10, 12)), posed(vertices, 0)
+    expected = renderer(bodies, small_camera())
+    for twin in (copy.deepcopy(renderer), pickle.loads(pickle.dumps(renderer))):
+        assert torch.equal(twin(bodies, small_camera()), expected)
+
+
+def test_without_numba_it_is_said_what_to_do(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'mmjrr.rendering.contour_compiled', None)
+    vertices, faces, _ = MESHES['torus']
+    with pytest.raises(ImportError, match='pip install numba, or choose .*compiled=False'):
+        ContourSilhouette(faces)(posed(vertices, 0), small_camera())
+    plain = ContourSilhouette(faces, (10, 12), compiled=False)
+    assert plain(posed(vertices, 0), small_camera()).shape == (1, 10, 12)
+
+
+def test_loops_are_compiled_where_there_is_no_folder_for_a_cache(monkeypatch):
+    from mmjrr.rendering import contour_compiled
+
+    njit = contour_compiled.numba.njit
+    asked = []
+
+    def refusing(cache=False, **options):
+        asked.append(cache)
+        if cache:
+            raise RuntimeError('cannot cache function: no locator available')
+        return njit(**options)
+
+    monkeypatch.setattr(contour_compiled.numba, 'njit', refusing)
+    assert contour_compiled._compiled(lambda x: x + 1)(2) == 3
+    assert asked == [True, False]
+
+
 # --- without waiting for the device ---------------------------------------------------------------
-
-
-def drawn(renderer, vertices, camera):
-    """Values and gradient, for an upstream gradient that is the same each time."""
-    vertices = vertices.clone().requires_grad_()
-    alpha = renderer(vertices, camera)
-    upstream = torch.randn(
-        alpha.shape, generator=torch.Generator().manual_seed(1), dtype=alpha.dtype
-    )
-    return alpha.detach(), torch.autograd.grad(alpha, vertices, upstream)[0]
 
 
 @pytest.mark.parametrize('shift', [(0.0, 0.0, 5.0), (-1.3, 0.4, 4.0)])
@@ -380,7 +445,7 @@ def drawn(renderer, vertices, camera):
 def test_without_waiting_values_and_gradients_are_the_same(name, supersampling, shift):
     vertices, faces, _ = MESHES[name]
     camera = small_camera()
-    renderer = ContourSilhouette(faces, (10, 12), supersampling=supersampling)
+    renderer = ContourSilhouette(faces, (10, 12), supersampling=supersampling, compiled=False)
     # Room is made for some bodies; others, and less of them, are drawn.
     made_for, shown = (
         torch.cat([posed(vertices, seed + start, shift) for seed in range(3)]) for start in (0, 7)
@@ -395,10 +460,10 @@ def test_without_waiting_values_and_gradients_are_the_same(name, supersampling, 
 
 
 def test_without_waiting_room_that_is_too_small_is_told_afterwards(monkeypatch):
-    monkeypatch.setattr('mmjrr.rendering.contour._SPARE', 0.0)
-    monkeypatch.setattr('mmjrr.rendering.contour._EXTRA', 4)
+    monkeypatch.setattr('mmjrr.rendering.contour_torch._SPARE', 0.0)
+    monkeypatch.setattr('mmjrr.rendering.contour_torch._EXTRA', 4)
     vertices, faces, _ = MESHES['torus']
-    renderer, bodies = ContourSilhouette(faces, (10, 12)), posed(vertices, 0)
+    renderer, bodies = ContourSilhouette(faces, (10, 12), compiled=False), posed(vertices, 0)
     with renderer.without_waiting(bodies, small_camera()) as all_right:
         assert renderer(bodies, small_camera()).shape == (1, 10, 12)
     assert not all_right()
@@ -410,7 +475,7 @@ def test_without_waiting_room_that_is_too_small_is_told_afterwards(monkeypatch):
 @pytest.mark.parametrize('axis', [0, 2])
 def test_without_waiting_wrong_coordinates_are_told_afterwards(wrong, axis):
     vertices, faces, _ = MESHES['octahedron']
-    renderer, bodies = ContourSilhouette(faces, (10, 12)), posed(vertices, 0)
+    renderer, bodies = ContourSilhouette(faces, (10, 12), compiled=False), posed(vertices, 0)
     broken = bodies.clone()
     broken[0, 0, axis] = wrong
     if axis == 2 and wrong > 0:
@@ -425,7 +490,7 @@ def test_without_waiting_wrong_coordinates_are_told_afterwards(wrong, axis):
 
 def test_without_waiting_an_empty_batch_and_a_camera_with_gradient_are_drawn():
     vertices, faces, _ = MESHES['octahedron']
-    renderer, bodies = ContourSilhouette(faces, (10, 12)), posed(vertices, 0)
+    renderer, bodies = ContourSilhouette(faces, (10, 12), compiled=False), posed(vertices, 0)
     with renderer.without_waiting(bodies[:0], small_camera()) as all_right:
         assert renderer(bodies[:0], small_camera()).shape == (0, 10, 12)
     assert all_right()
@@ -440,7 +505,7 @@ def test_without_waiting_an_empty_batch_and_a_camera_with_gradient_are_drawn():
 
 def test_after_an_error_without_waiting_values_are_checked_again():
     vertices, faces, _ = MESHES['octahedron']
-    renderer, bodies = ContourSilhouette(faces, (10, 12)), posed(vertices, 0)
+    renderer, bodies = ContourSilhouette(faces, (10, 12), compiled=False), posed(vertices, 0)
     with pytest.raises(KeyboardInterrupt):
         with renderer.without_waiting(bodies, small_camera()):
             raise KeyboardInterrupt
@@ -451,7 +516,7 @@ def test_after_an_error_without_waiting_values_are_checked_again():
 def test_without_waiting_no_value_is_asked_for():
     """Tensors on the device 'meta' have no values; whatever asks for one raises."""
     vertices, faces, _ = MESHES['torus']
-    renderer, bodies = ContourSilhouette(faces, (10, 12)), posed(vertices, 0)
+    renderer, bodies = ContourSilhouette(faces, (10, 12), compiled=False), posed(vertices, 0)
     camera = small_camera()
     with renderer.without_waiting(bodies, camera):
         meta_renderer, meta_camera = copy.copy(renderer), copy.copy(camera)
