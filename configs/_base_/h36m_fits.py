@@ -12,7 +12,7 @@ train_dataset = dict(
     load_mask=True,
 )
 train_dataloader = dict(
-    batch_size=16,
+    batch_size=64,
     num_workers=2,
     persistent_workers=False,
     sampler=dict(type='ResumableSampler', shuffle=True),

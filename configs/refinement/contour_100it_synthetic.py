@@ -3,6 +3,7 @@ _base_ = ['./contour_100it_h36m.py']
 
 data_root = 'data/synthetic_h36m/'
 train_dataloader = dict(
+    batch_size=16,  # of 320 frames
     num_workers=0,
     dataset=dict(data_root=data_root, fits_file='fits/spin_like_train.npz'),
 )

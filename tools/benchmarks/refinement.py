@@ -8,9 +8,9 @@ vertices, ``torch.optim.Adam`` as it comes. Our renderer draws its silhouettes, 
 give the same terms at the first iteration; with PyTorch3D, its renderer is timed in the loop, too.
 
 Measured, too: one iteration against ``smplx.lbs`` forward and backward alone, the share of the time
-that data loading takes, and the peak memory of each batch size, each in a process of its own. With
-``--frames``, so many are refined by ours, batch after batch, and the time that all of Human3.6M's
-training images would take is extrapolated.
+that data loading takes, and speed and peak memory of each batch size, each in a process of its own.
+With ``--frames``, so many are refined by ours, batch after batch, and the time that all of
+Human3.6M's training images would take is extrapolated.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import argparse
 import resource
 import subprocess
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ import torch
 import torch.nn.functional as F
 from common import (
     Record,
+    Timing,
     arguments,
     check_same,
     interleaved,
@@ -53,7 +55,9 @@ from mmjrr.rendering import PyTorch3DSilhouette
 #: Training images of Human3.6M in MMPose's layout, and minutes that they may take on an H100.
 H36M_FRAMES, H36M_MINUTES = 312_188, 15
 
-FREE_BODY = 'free body'
+FREE_BODY, POSE_BLEND_SHAPES = 'free body', 'with pose blend shapes'
+#: Iterations by which one is timed.
+STEPS = 10
 CONFIG = Path(__file__).resolve().parents[2] / 'configs/refinement/contour_100it_synthetic.py'
 
 
@@ -62,14 +66,14 @@ def main() -> None:
     parser.add_argument('--batch', type=positive, default=16)
     parser.add_argument('--iterations', type=positive, default=100)
     parser.add_argument(
-        '--batches', type=positive, nargs='*', default=[16, 64, 256], help='for memory'
+        '--batches', type=positive, nargs='*', default=[16, 64, 256], help='for speed and memory'
     )
     parser.add_argument('--frames', type=positive, help='refine so many, and extrapolate')
-    parser.add_argument('--memory-of', type=int, help=argparse.SUPPRESS)
+    parser.add_argument('--alone', type=int, help=argparse.SUPPRESS)
     parser.set_defaults(rounds=2)
     args = parse(parser)
-    if args.memory_of:
-        print(_peak_memory(args))
+    if args.alone:
+        print(*_alone(args))
         return
     record = Record('refinement', 'Refinement', vars(args) | {'out': ''}, args.device)
     rows, per_step = [], []
@@ -91,8 +95,13 @@ def main() -> None:
     if args.frames:
         _many_frames(record, args)
     if args.batches:
-        memory = [[str(size), _in_new_process(args, size)] for size in args.batches]
-        record.table(['batch', 'peak memory'], memory, 'Memory beyond that of a loaded process.')
+        by_size = [_in_new_process(record, args, size) for size in args.batches]
+        record.table(
+            ['batch', 'an iteration, a frame', 'frames/s', 'peak memory'],
+            by_size,
+            f'{POSE_BLEND_SHAPES.capitalize()}; frames a second for 100 iterations; memory beyond '
+            'that of a loaded process.',
+        )
     record.write(args.out)
 
 
@@ -101,7 +110,7 @@ class Case:
 
     def __init__(self, args: argparse.Namespace, batch: int, pose_blend_shapes: bool) -> None:
         torch.manual_seed(args.seed)
-        self.name = 'with pose blend shapes' if pose_blend_shapes else FREE_BODY
+        self.name = POSE_BLEND_SHAPES if pose_blend_shapes else FREE_BODY
         self.batch = batch
         data = synthetic_data(args.out, args.seed)
         config = Config.fromfile(str(CONFIG))
@@ -220,12 +229,17 @@ def _frames_per_second(record: Record, case: Case, args: argparse.Namespace) -> 
             one, two = (timing.median for timing in interleaved(some, 1, warm_up=0).values())
             medians[f'{name} (extrapolated)'] = one + (two - one) * (args.iterations - 1)
     fps = case.batch / medians['ours'] * args.iterations / 100
-    record.mark(f'frames a second for 100 iterations, {case.name}', '>= 4', f'{fps:.2f}', fps >= 4)
+    _mark_speed(record, case.batch, case.name, fps)
     return [
         [case.name, name, seconds(value), f'{case.batch / value:.3g}',
          f'{value / medians["ours"]:,.{0 if value > 100 * medians["ours"] else 2}f}']
         for name, value in medians.items()
     ]  # fmt: skip
+
+
+def _mark_speed(record: Record, batch: int, body: str, fps: float) -> None:
+    what = f'frames a second for 100 iterations, {batch} at once, {body}'
+    record.mark(what, '>= 4', f'{fps:.2f}', fps >= 4)
 
 
 def _pytorch3d(record: Record, case: Case, device: str) -> dict[str, Any]:
@@ -250,27 +264,29 @@ def _one_iteration(record: Record, case: Case, args: argparse.Namespace) -> list
         for value in (axis_angle_to_matrix(pose), case.init['betas'], case.init['transl'])
     ]
     upstream = inputs[0].new_ones(case.batch, len(case.smplx.v_template), 3)
-    steps = 10
 
     def body_alone() -> None:
-        for _ in range(steps):
+        for _ in range(STEPS):
             torch.autograd.grad(case.smplx(*inputs), inputs, upstream)
 
-    # What a batch costs besides its iterations cancels in the difference.
-    sides = {
-        'short': lambda: case.refine(1),
-        'long': lambda: case.refine(1 + steps),
-        'smplx.lbs': body_alone,
-    }
-    found = interleaved(sides, 3 * args.rounds)
-    record.timings(f'{case.name}, {steps} iterations', found)
-    ours = (found['long'].median - found['short'].median) / steps
-    theirs = found['smplx.lbs'].median / steps
+    found = interleaved(_short_and_long(case) | {'smplx.lbs': body_alone}, 3 * args.rounds)
+    record.timings(f'{case.name}, {STEPS} iterations', found)
+    ours, theirs = _iteration(found), found['smplx.lbs'].median / STEPS
     record.mark(
         f'one iteration / smplx.lbs, {case.name}', '<= 1.8', f'{ours / theirs:.2f}',
         ours <= 1.8 * theirs,
     )  # fmt: skip
     return [case.name, seconds(ours), seconds(theirs), f'{ours / theirs:.2f}']
+
+
+def _short_and_long(case: Case) -> dict[str, Callable[[], Any]]:
+    """What a batch costs besides its iterations cancels in their difference."""
+    return {'short': lambda: case.refine(1), 'long': lambda: case.refine(1 + STEPS)}
+
+
+def _iteration(found: dict[str, Timing]) -> float:
+    """Seconds of one iteration, from :func:`_short_and_long`."""
+    return (found['long'].median - found['short'].median) / STEPS
 
 
 def _data_loading(record: Record, args: argparse.Namespace) -> None:
@@ -309,25 +325,29 @@ def _many_frames(record: Record, args: argparse.Namespace) -> None:
         record.mark(what, f'<= {H36M_MINUTES}', f'{minutes:.1f}', minutes <= H36M_MINUTES)
 
 
-def _in_new_process(args: argparse.Namespace, size: int) -> str:
+def _in_new_process(record: Record, args: argparse.Namespace, size: int) -> list[str]:
     command = [
-        sys.executable, __file__, '--memory-of', str(size), '--out', str(args.out),
-        '--seed', str(args.seed), '--threads', str(args.threads), '--device', args.device,
+        sys.executable, __file__, '--alone', str(size), '--out', str(args.out), '--seed',
+        str(args.seed), '--threads', str(args.threads), '--device', args.device,
+        '--rounds', str(args.rounds),
     ]  # fmt: skip
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
-    return f'{float(done.stdout.split()[-1]):.0f} MB'
+    memory, iteration = map(float, done.stdout.splitlines()[-1].split())
+    fps = size / iteration / 100
+    if size != args.batch:
+        _mark_speed(record, size, POSE_BLEND_SHAPES, fps)
+    return [str(size), seconds(iteration / size), f'{fps:.2f}', f'{memory:.0f} MB']
 
 
-def _peak_memory(args: argparse.Namespace) -> float:
-    """MB that two iterations add to the process, or on a GPU to what is allocated there."""
-    case = Case(args, args.memory_of, False)
-    if args.device != 'cpu':
-        before = torch.cuda.memory_allocated(args.device)
-        case.refine(2)
-        return (torch.cuda.max_memory_allocated(args.device) - before) / 2**20
-    before = _resident()
+def _alone(args: argparse.Namespace) -> tuple[float, float]:
+    """MB that two iterations add to the process, or on a GPU to what is allocated there; and the
+    seconds of an iteration."""
+    case = Case(args, args.alone, True)
+    on_gpu = args.device != 'cpu'
+    before = torch.cuda.memory_allocated(args.device) / 2**20 if on_gpu else _resident()
     case.refine(2)
-    return peak_memory() - before
+    peak = torch.cuda.max_memory_allocated(args.device) / 2**20 if on_gpu else peak_memory()
+    return peak - before, _iteration(interleaved(_short_and_long(case), args.rounds))
 
 
 def _resident() -> float:
