@@ -12,6 +12,7 @@ import tempfile
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -281,4 +282,13 @@ def versions() -> dict[str, Any]:
         'python': platform.python_version(),
         'torch': torch.__version__,
         'numpy': numpy.__version__,
+        'numba': _installed('numba'),
     }
+
+
+def _installed(package: str) -> str | None:
+    """A package's version, without importing it; None where it is not there."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

@@ -112,7 +112,8 @@ def test_wheel_of_the_source_distribution_holds_the_same(source: Path, tmp_path:
 
 
 def test_importing_is_light() -> None:
-    heavy = ('mmdet', 'mmpose', 'mmcv', 'pytorch3d', 'torchvision', 'matplotlib.pyplot', 'pandas')
+    heavy = ('mmdet', 'mmpose', 'mmcv', 'pytorch3d', 'numba', 'torchvision', 'matplotlib.pyplot')
+    heavy += ('pandas',)
     code = f'import sys, mmjrr; print([name for name in {heavy} if name in sys.modules])'
     assert run(sys.executable, '-c', code, cwd=ROOT).strip() == '[]'
 
