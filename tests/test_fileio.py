@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -72,3 +73,4 @@ def test_versions_name_what_a_result_depends_on() -> None:
     found = versions()
     assert found['numpy'] == np.__version__
     assert {'mmjrr', 'python', 'torch'} <= set(found)
+    assert found['numba'] == metadata.version('numba')

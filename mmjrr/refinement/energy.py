@@ -52,14 +52,19 @@ def silhouette_energy(
 
 
 class _SquaresOfBlocks(torch.autograd.Function):
-    """Images are megabytes that the cache has not kept: each is read and written as few times as
-    can be. First order only; the mask gets no gradient."""
+    """:func:`silhouette_energy`, with its derivative by hand (first order only).
+
+    Images are megabytes that the cache has not kept: each is read and written as few times as can
+    be.
+    """
 
     @staticmethod
     def forward(ctx: Any, silhouette: Tensor, mask: Tensor, levels: tuple[int, ...]) -> Tensor:
         difference = silhouette - mask
         sums = [_sums_of_blocks(difference, side) for side in levels]
-        ctx.scales = [1 / (s[0].numel() * side**4) for s, side in zip(sums, levels, strict=True)]
+        ctx.scales = [
+            1 / (s.shape[1] * s.shape[2] * side**4) for s, side in zip(sums, levels, strict=True)
+        ]
         ctx.levels = levels
         ctx.save_for_backward(difference, *sums)
         return sum(  # type: ignore[return-value]
@@ -69,7 +74,7 @@ class _SquaresOfBlocks(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, None]:
         difference, *sums = ctx.saved_tensors
         grad = 2 * grad[:, None, None]
         whole = sum(s for s, side in zip(ctx.scales, ctx.levels, strict=True) if side == 1)
@@ -78,7 +83,7 @@ class _SquaresOfBlocks(torch.autograd.Function):
             if side > 1:
                 of_blocks = s * (scale * grad)
                 _blocks(result, side).add_(of_blocks[:, :, None, :, None])
-        return result, None, None
+        return result, -result if ctx.needs_input_grad[1] else None, None
 
 
 def _blocks(image: Tensor, side: int) -> Tensor:  # (B, H, W) -> (B, rows, side, columns, side)

@@ -76,9 +76,9 @@ class SilhouetteRenderer(nn.Module, ABC):
         """Draw without the host waiting for the device, where the backend can.
 
         For loops on a GPU over bodies much like these. Inside, a backend makes room for as much as
-        they need and somewhat more, and nothing raises because of values. What comes with the
-        context says afterwards, once waiting, whether all pictures came out right; if not, draw
-        them again outside.
+        they need and somewhat more, and nothing raises because of values; where there is nothing to
+        wait for, it draws as ever. What comes with the context says afterwards, once waiting,
+        whether all pictures came out right; if not, draw them again outside.
 
         >>> from mmjrr.rendering import ContourSilhouette
         >>> triangle = ContourSilhouette([[0, 1, 2]], image_size=(2, 2))

@@ -26,7 +26,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -38,6 +39,9 @@ from mmjrr.registry import RENDERERS
 from mmjrr.rendering.base import SilhouetteRenderer
 from mmjrr.rendering.cameras import PerspectiveCamera
 from mmjrr.rendering.contour_torch import ContourCoverage, Room
+
+if TYPE_CHECKING:
+    from mmjrr.rendering.contour_compiled import Tables
 
 
 @RENDERERS.register_module()
@@ -67,7 +71,7 @@ class ContourSilhouette(SilhouetteRenderer):
 
     Raises:
         ValueError: faces or size are not what they should be.
-        ImportError: at the first picture, if it is to be drawn by Numba, and that is not there.
+        ImportError: it is to draw with Numba, which is not installed.
 
     >>> triangle = ContourSilhouette([[0, 1, 2]], image_size=(2, 2))
     >>> camera = PerspectiveCamera([1.0, 1.0], [0.0, 0.0])
@@ -95,6 +99,11 @@ class ContourSilhouette(SilhouetteRenderer):
             raise ValueError(f'supersampling must be at least 1, got {supersampling}')
         self.supersampling = int(supersampling)
         self.compiled = bool(compiled)
+        if self.compiled and find_spec('numba') is None:
+            raise ImportError(
+                'ContourSilhouette draws on a CPU with Numba, which is not installed: pip install '
+                "numba, or choose dict(type='ContourSilhouette', compiled=False), which is slower"
+            )
         oriented = _oriented_consistently(self.faces.cpu().numpy())
         edges, edge_faces, edge_signs = _edge_tables(oriented)
         self.closed = bool((edge_signs.sum(0) == 0).all())
@@ -107,14 +116,16 @@ class ContourSilhouette(SilhouetteRenderer):
             tensor = torch.from_numpy(np.ascontiguousarray(table))
             self.register_buffer(name, tensor.to(self.faces.device), persistent=False)
         # Of a body's edges, each has one face along it and one against it.
-        self._common_signs = [int(row[0]) if (row == row[0]).all() else None for row in edge_signs]
+        self._common_signs = [
+            int(row[0]) if len(row) and (row == row[0]).all() else None for row in edge_signs
+        ]
         self._room: Room | None = None
-        self._tables: Any = None  # of the compiled loops
+        self._tables: Tables | None = None
 
     def render(self, vertices: Tensor, camera: PerspectiveCamera) -> Tensor:
         pixels = self._project(vertices, camera)
         if self.compiled and pixels.device.type == 'cpu':
-            return self._compiled(pixels)
+            return self._draw_compiled(pixels)
         return ContourCoverage.apply(pixels, self)
 
     @contextmanager
@@ -133,20 +144,17 @@ class ContourSilhouette(SilhouetteRenderer):
         finally:
             self._room = self._doubts = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), '_tables': None}  # made again, where they are needed
+
     @property
     def num_layers(self) -> int:
         """1 where front-facing layers are drawn alone, 2 where back-facing ones are, too."""
         return 1 if self.closed else 2
 
-    def _compiled(self, pixels: Tensor) -> Tensor:
-        try:
-            from mmjrr.rendering.contour_compiled import CompiledCoverage, Tables
-        except ImportError as error:
-            raise ImportError(
-                f'ContourSilhouette draws on a CPU with Numba, which cannot be imported ({error}): '
-                'pip install numba, or choose '
-                "dict(type='ContourSilhouette', compiled=False), which is slower"
-            ) from error
+    def _draw_compiled(self, pixels: Tensor) -> Tensor:
+        from mmjrr.rendering.contour_compiled import CompiledCoverage, Tables
+
         if self._tables is None:
             self._tables = Tables.of(self)
         return CompiledCoverage.apply(pixels, self, self._tables)

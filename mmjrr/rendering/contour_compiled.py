@@ -21,7 +21,8 @@ from torch.autograd.function import once_differentiable
 if TYPE_CHECKING:
     from mmjrr.rendering.contour import ContourSilhouette
 
-#: Extents below this many pixels are taken as zero: the cuts of such an edge are at its ends.
+#: Extents below this many pixels are taken as zero: the cuts of such an edge are at its ends. Not
+#: imported from ``contour_torch``, as Numba's cache looks for changes in this file alone.
 _TINY = 1e-20
 
 
@@ -33,8 +34,8 @@ class CompiledCoverage(torch.autograd.Function):
         k, (height, width) = renderer.supersampling, renderer.image_size
         planes = pixels.detach().transpose(1, 2).contiguous()  # as a body's vertices have them
         batch_size, layers = len(planes), renderer.num_layers
-        weights = torch.empty(batch_size, layers, tables.edges.shape[1], dtype=torch.int8)
-        shown = torch.empty(batch_size, layers, height * k, width * k, dtype=torch.bool)
+        weights = planes.new_empty(batch_size, layers, tables.edges.shape[1], dtype=torch.int8)
+        shown = planes.new_empty(batch_size, layers, height * k, width * k, dtype=torch.bool)
         coverage = planes.new_empty(batch_size, height, width)
         _by_threads(
             _draw_images, batch_size, planes.numpy(), *tables, k,
@@ -51,7 +52,7 @@ class CompiledCoverage(torch.autograd.Function):
         result = torch.empty_like(planes)
         _by_threads(
             _sweep_images, len(planes), planes.numpy(), ctx.edges, ctx.k, weights.numpy(),
-            shown.numpy(), grad.contiguous().numpy(), result.numpy(),
+            shown.numpy(), grad.detach().contiguous().numpy(), result.numpy(),
         )  # fmt: skip
         return result.transpose(1, 2), None, None
 
@@ -87,14 +88,17 @@ class Tables(NamedTuple):
 
 
 def _by_threads(loop: Callable[..., None], count: int, *arguments: Any) -> None:
-    """Run a loop over the images, parts of them by threads of their own."""
+    """Run a loop over the images: a part of them here, the others by threads of their own."""
     parts = max(min(torch.get_num_threads(), count), 1)
     if parts == 1:
         loop(*arguments, 0, count)
         return
     cuts = [(count * i // parts, count * (i + 1) // parts) for i in range(parts)]
-    with ThreadPoolExecutor(parts) as pool:
-        list(pool.map(lambda cut: loop(*arguments, *cut), cuts))
+    with ThreadPoolExecutor(parts - 1) as pool:
+        others = [pool.submit(loop, *arguments, *cut) for cut in cuts[1:]]
+        loop(*arguments, *cuts[0])
+        for other in others:
+            other.result()
 
 
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -124,10 +128,11 @@ def _from_upper_end(pixels, start, end, k):
 @_compiled
 def _cells(low, high, size):
     """The first and last row or column within [0, size) that low ... high reaches."""
+    low, high = min(max(low, -1.0), float(size)), min(max(high, -1.0), float(size))
     first = floor(low)
     # What ends on a grid line does not reach the cell beyond it.
-    last = max(ceil(high) - 1.0, first)
-    return int(min(max(first, 0.0), float(size))), int(max(min(last, size - 1.0), -1.0))
+    last = max(ceil(high) - 1, first)
+    return max(first, 0), min(last, size - 1)
 
 
 @_compiled
@@ -157,17 +162,12 @@ def _draw_images(
     for image in range(begin, end):
         first[:], last[:] = width, -1  # columns of sums that are not zero
         for layer in range(layers):
-            _boundary(
-                pixels[image], corners, edges, along, against, more, layer, drawn,
-                weights[image, layer],
-            )  # fmt: skip
+            # Made here, as a part of an array is counted, for all threads, when it is made.
+            corner_pixels, bounds, areas = pixels[image], weights[image, layer], sums[layer]
+            _boundary(corner_pixels, corners, edges, along, against, more, layer, drawn, bounds)
             for edge in range(edges.shape[1]):
-                weight = weights[image, layer, edge]
-                if weight != 0:
-                    _add_edge(
-                        pixels[image], edges[0, edge], edges[1, edge], k, weight, sums[layer],
-                        first, last,
-                    )  # fmt: skip
+                if bounds[edge] != 0:
+                    _add_edge(corner_pixels, edges, edge, k, bounds[edge], areas, first, last)
         _sum_rows(sums, first, last, k, coverage[image], shown[image])
 
 
@@ -190,10 +190,10 @@ def _boundary(pixels, corners, edges, along, against, more, layer, drawn, weight
 
 
 @_compiled
-def _add_edge(pixels, start, end, k, weight, sums, first, last):
+def _add_edge(pixels, edges, edge, k, weight, sums, first, last):
     """Add what a boundary edge covers to the sums (k H, k W) of a layer."""
     height, width = sums.shape
-    x, y, dx, bottom, turned = _from_upper_end(pixels, start, end, k)
+    x, y, dx, bottom, turned = _from_upper_end(pixels, edges[0, edge], edges[1, edge], k)
     if min(x, x + dx) >= width:
         return
     if turned:
@@ -207,12 +207,12 @@ def _add_edge(pixels, start, end, k, weight, sums, first, last):
         if left < 0:  # beyond the image's border all pixels of the row are right of it
             sums[row, 0] += _clamped(-left * per_pixel) * area
             first[row], last[row] = 0, max(last[row], 0)
-        begin, end = _cells(left, left + extent, width)
-        if end < begin:
+        leftmost, rightmost = _cells(left, left + extent, width)
+        if rightmost < leftmost:
             continue
-        first[row] = min(first[row], begin)
-        last[row] = max(last[row], min(end + 1, width - 1))
-        for column in range(begin, end + 1):
+        first[row] = min(first[row], leftmost)
+        last[row] = max(last[row], min(rightmost + 1, width - 1))
+        for column in range(leftmost, rightmost + 1):
             # u runs along the piece of a row, from 0 at its left end to 1 at its right.
             border = column - left
             u_begin, u_end = _clamped(border * per_pixel), _clamped((border + 1) * per_pixel)
@@ -231,64 +231,69 @@ def _sum_rows(sums, first, last, k, coverage, shown):
 
     Clamped at one nothing changes; of two layers the larger one counts, of equal ones the front.
     """
-    layers, height, width = sums.shape
-    coverage[:] = 0
-    scale = 1 / (k * k)
-    for row in range(height):
-        if last[row] < 0:
-            continue
-        pixel_row, begin, end = row // k, first[row] // k, last[row] // k + 1
-        front, back = 0.0, 0.0
-        for pixel in range(begin, end):
-            seen = 0.0
-            for column in range(pixel * k, pixel * k + k):
-                front += sums[0, row, column]
-                sums[0, row, column] = 0
-                if layers == 1:
-                    shown[0, row, column] = front <= 1
-                else:
-                    back += sums[1, row, column]
-                    sums[1, row, column] = 0
-                    shown[0, row, column] = front <= 1 and front >= back
-                    shown[1, row, column] = back <= 1 and back > front
-                seen += _clamped(max(front, back))
-            coverage[pixel_row, pixel] += seen * scale
-        rest = _clamped(max(front, back)) * k * scale
-        for pixel in range(end, coverage.shape[1]):
-            coverage[pixel_row, pixel] += rest
+    layers = len(sums)
+    height, width = coverage.shape
+    for line in range(height):
+        coverage[line] = 0
+        for row in range(line * k, line * k + k):
+            if last[row] < 0:
+                continue
+            begin, end = first[row] // k, last[row] // k + 1
+            front, back = 0.0, 0.0
+            for pixel in range(begin, end):
+                seen = 0.0
+                for column in range(pixel * k, pixel * k + k):
+                    front += sums[0, row, column]
+                    sums[0, row, column] = 0
+                    if layers == 1:
+                        shown[0, row, column] = front <= 1
+                    else:
+                        back += sums[1, row, column]
+                        sums[1, row, column] = 0
+                        shown[0, row, column] = front <= 1 and front >= back
+                        shown[1, row, column] = back <= 1 and back > front
+                    seen += _clamped(max(front, back))
+                coverage[line, pixel] += seen
+            rest = _clamped(max(front, back)) * k
+            for pixel in range(end, width):
+                coverage[line, pixel] += rest
+        for pixel in range(width):
+            coverage[line, pixel] /= k * k  # in the end, so that what is full is one
 
 
 @_compiled
 def _sweep_images(pixels, edges, k, weights, shown, grad, result, begin, end):
     """Gradients (B, 2, V) of the vertices: what the edges of images begin ... end - 1 sweep."""
     for image in range(begin, end):
-        result[image] = 0
+        swept = result[image]
+        swept[:] = 0
         for layer in range(weights.shape[1]):
+            corner_pixels, bounds = pixels[image], weights[image, layer]
+            visible, upstream = shown[image, layer], grad[image]
             for edge in range(edges.shape[1]):
-                weight = weights[image, layer, edge]
-                if weight != 0:
+                if bounds[edge] != 0:
                     _sweep_edge(
-                        pixels[image], edges[0, edge], edges[1, edge], k, weight,
-                        shown[image, layer], grad[image], result[image],
-                    )  # fmt: skip
+                        corner_pixels, edges, edge, k, bounds[edge], visible, upstream, swept
+                    )
 
 
 @_compiled
-def _sweep_edge(pixels, start, end, k, weight, shown, grad, result):
+def _sweep_edge(pixels, edges, edge, k, weight, shown, grad, result):
     """A piece that moves sweeps its length x its normal displacement, in the pixel it lies in."""
     height, width = shown.shape
-    x, y, dx, bottom, turned = _from_upper_end(pixels, start, end, k)
+    x, y, dx, bottom, turned = _from_upper_end(pixels, edges[0, edge], edges[1, edge], k)
     if min(x, x + dx) >= width:
         return
+    upper_end, lower_end = edges[0, edge], edges[1, edge]
     if turned:
-        start, end, weight = end, start, -weight
+        upper_end, lower_end, weight = lower_end, upper_end, -weight
     total = at_lower = 0.0
     upper, lower = _cells(y, bottom, height)
     for row in range(upper, lower + 1):
         above, share, left, extent, rightwards = _in_row(row, x, y, dx, bottom)
         per_pixel = 1 / max(extent, _TINY)
-        first, last = _cells(left, left + extent, width)
-        for column in range(first, last + 1):
+        leftmost, rightmost = _cells(left, left + extent, width)
+        for column in range(leftmost, rightmost + 1):
             if not shown[row, column]:
                 continue
             border = column - left
@@ -299,7 +304,7 @@ def _sweep_edge(pixels, start, end, k, weight, shown, grad, result):
             at_lower += swept * (above + share * (middle if rightwards else 1 - middle))
     # Lengths in pixels, of which k parts are one.
     across, down = weight * dx / k, weight * (bottom - y) / k
-    result[0, start] -= (total - at_lower) * down
-    result[1, start] += (total - at_lower) * across
-    result[0, end] -= at_lower * down
-    result[1, end] += at_lower * across
+    result[0, upper_end] -= (total - at_lower) * down
+    result[1, upper_end] += (total - at_lower) * across
+    result[0, lower_end] -= at_lower * down
+    result[1, lower_end] += at_lower * across

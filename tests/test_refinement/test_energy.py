@@ -94,6 +94,17 @@ def test_silhouette_term_agrees_with_its_twin(levels: tuple[int, ...]) -> None:
     )
 
 
+def test_silhouette_term_takes_one_mask_for_all_and_gives_it_its_gradient() -> None:
+    x = torch.rand(3, 9, 14, dtype=torch.float64)
+    mask = torch.rand(1, 9, 14, dtype=torch.float64)
+    assert_same_values_and_gradients(
+        lambda m: silhouette_energy(x, m, [4, 1, 4]),
+        lambda m: slow_silhouette(x, m.expand(3, -1, -1), (4, 1, 4)),
+        mask,
+    )
+    assert silhouette_energy(x[:0], mask, (1, 4)).shape == (0,)
+
+
 def test_joint_3d_does_not_see_a_common_shift_and_ignores_samples_without_root() -> None:
     x = torch.rand(2, 17, 3, dtype=torch.float64)
     weight = torch.ones(2, 17, dtype=torch.float64)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import copy
 import pickle
-import sys
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import cv2
@@ -181,8 +181,10 @@ def test_horizontal_and_vertical_edges_pass_gradients_on(contour):
 # --- the image's border, batches, open meshes -----------------------------------------------------
 
 
-def test_part_left_of_the_image_still_covers_what_lies_right_of_it(contour):
-    square = at_depth_one([[-40, -30], [50, -30], [50, 60], [-40, 60]])
+@pytest.mark.parametrize('scale', [1, 1e6, 1e12, 1e20, 1e30])
+def test_part_left_of_the_image_still_covers_what_lies_right_of_it(contour, scale):
+    square = scale * at_depth_one([[-40, -30], [50, -30], [50, 60], [-40, 60]])
+    square[..., 2] = 1
     alpha = contour([[0, 1, 2], [0, 2, 3]], (4, 5))(square, image_plane())
     np.testing.assert_allclose(alpha[0], np.ones((4, 5)), atol=1e-12)
 
@@ -384,21 +386,84 @@ def test_empty_batch_gives_an_empty_image(contour):
 
 # --- compiled loops -------------------------------------------------------------------------------
 
+FAN = np.array([[0, 1, i] for i in range(2, 7)])  # five faces that run along an edge
+STRIP = np.array([[0, 1, 2], [1, 3, 2], [2, 3, 4], [3, 5, 4], [4, 5, 1], [5, 0, 1]])  # Moebius'
+CORNERS = np.random.default_rng(0).normal(size=(7, 3))
+TWINS = {name: mesh[:2] for name, mesh in MESHES.items()}
+TWINS |= {'fan': (CORNERS, FAN), 'moebius_strip': (CORNERS, STRIP)}
+
+
+@pytest.mark.parametrize('on_grid', [False, True])
+@pytest.mark.parametrize('supersampling', [1, 2, 3])
+@pytest.mark.parametrize('name', TWINS)
+def test_compiled_loops_give_what_pytorchs_operations_give(name, supersampling, on_grid):
+    vertices, faces = TWINS[name]
+    bodies = torch.cat([posed(vertices, seed) for seed in range(4)])
+    camera = small_camera()
+    if on_grid:  # corners on borders of pixels, edges along them
+        pixels = camera.project(bodies).round()
+        bodies, camera = torch.cat([pixels, torch.ones_like(pixels[..., :1])], -1), image_plane()
+    compiled, plain = (
+        drawn(ContourSilhouette(faces, (10, 12), 0.01, supersampling, way), bodies, camera)
+        for way in (True, False)
+    )
+    torch.testing.assert_close(compiled[0], plain[0], rtol=0, atol=1e-12)
+    # On the grid both layers may cover a part equally: rounding says whose gradient counts.
+    if not on_grid or ContourSilhouette(faces).closed:
+        torch.testing.assert_close(compiled[1], plain[1], rtol=0, atol=1e-11)
+    assert float(plain[0].sum()) > 1 and float(plain[1].abs().max()) > 0.1
+
+
+@pytest.mark.parametrize('supersampling', [3, 5, 6, 7, 10])
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
+def test_what_is_full_is_one(contour, supersampling, dtype):
+    square = at_depth_one([[-40, -30], [50, -30], [50, 60], [-40, 60]]).to(dtype)
+    renderer = contour([[0, 1, 2], [0, 2, 3]], (4, 5), supersampling=supersampling)
+    assert (renderer(square, image_plane().to(dtype)) == 1).all()
+
+
+def test_a_gradient_that_needs_one_itself_and_another_default_device_are_taken(contour):
+    vertices, faces, _ = MESHES['torus']
+    renderer, camera = contour(faces, (10, 12)), small_camera()
+    bodies = posed(vertices, 0).requires_grad_()
+    score = renderer(bodies, camera).square().sum()
+    expected = torch.autograd.grad(score, bodies, retain_graph=True)[0]
+    found = torch.autograd.grad(score, bodies, create_graph=True)[0]
+    assert torch.equal(found, expected)
+    with torch.device('meta'):
+        assert renderer(bodies, camera).device.type == 'cpu'
+
+
+@pytest.mark.parametrize('faces', [meshes.octahedron()[1], [[1, 1, 3], [2, 2, 2]]])
+def test_nothing_drawn_gives_a_gradient_of_its_shape(contour, faces):
+    for count in (0, 2):
+        bodies = torch.ones(count, 6, 3, requires_grad=True)
+        contour(faces, (4, 6))(bodies, PerspectiveCamera([1.0, 1], [0.0, 0])).sum().backward()
+        assert bodies.grad.shape == (count, 6, 3) and not bodies.grad.any()
+
 
 @pytest.mark.parametrize('threads', [2, 3, 7])
 @pytest.mark.parametrize('name', ['torus', 'open_hemisphere', 'three_pages'])
-def test_threads_of_compiled_loops_change_no_bit(name, threads):
+def test_threads_of_compiled_loops_change_no_bit(name, threads, monkeypatch):
     vertices, faces, _ = MESHES[name]
     renderer, camera = ContourSilhouette(faces, (10, 12)), small_camera()
     bodies = torch.cat([posed(vertices, seed) for seed in range(5)])
     before = torch.get_num_threads()
-    found = []
+    found, pools = [], []
+
+    class Counted(ThreadPoolExecutor):
+        def __init__(self, workers: int) -> None:
+            pools.append(workers)
+            super().__init__(workers)
+
+    monkeypatch.setattr('mmjrr.rendering.contour_compiled.ThreadPoolExecutor', Counted)
     try:
         for number in (1, threads):
             torch.set_num_threads(number)
             found.append(drawn(renderer, bodies, camera))
     finally:
         torch.set_num_threads(before)
+    assert pools == [min(threads, 5) - 1] * 2  # forward and backward
     assert all(torch.equal(one, many) for one, many in zip(*found, strict=True))
 
 
@@ -411,10 +476,10 @@ def test_a_renderer_that_has_drawn_can_be_copied_and_pickled():
 
 
 def test_without_numba_it_is_said_what_to_do(monkeypatch):
-    monkeypatch.setitem(sys.modules, 'mmjrr.rendering.contour_compiled', None)
+    monkeypatch.setattr('mmjrr.rendering.contour.find_spec', lambda name: None)
     vertices, faces, _ = MESHES['torus']
     with pytest.raises(ImportError, match='pip install numba, or choose .*compiled=False'):
-        ContourSilhouette(faces)(posed(vertices, 0), small_camera())
+        ContourSilhouette(faces)
     plain = ContourSilhouette(faces, (10, 12), compiled=False)
     assert plain(posed(vertices, 0), small_camera()).shape == (1, 10, 12)
 

@@ -50,7 +50,7 @@ from mmjrr.body_models.rotations import axis_angle_to_matrix, matrix_to_rot6d, r
 from mmjrr.refinement import FitRefiner
 from mmjrr.registry import DATASETS, HOOKS, MODELS
 from mmjrr.regressors import JointRegressor
-from mmjrr.rendering import PyTorch3DSilhouette
+from mmjrr.rendering import ContourSilhouette, PyTorch3DSilhouette
 
 #: Training images of Human3.6M in MMPose's layout, and minutes that they may take on an H100.
 H36M_FRAMES, H36M_MINUTES = 312_188, 15
@@ -69,7 +69,7 @@ def main() -> None:
         '--batches', type=positive, nargs='*', default=[16, 64, 256], help='for speed and memory'
     )
     parser.add_argument('--frames', type=positive, help='refine so many, and extrapolate')
-    parser.add_argument('--alone', type=int, help=argparse.SUPPRESS)
+    parser.add_argument('--alone', type=positive, help=argparse.SUPPRESS)
     parser.set_defaults(rounds=2)
     args = parse(parser)
     if args.alone:
@@ -332,22 +332,25 @@ def _in_new_process(record: Record, args: argparse.Namespace, size: int) -> list
         '--rounds', str(args.rounds),
     ]  # fmt: skip
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
-    memory, iteration = map(float, done.stdout.splitlines()[-1].split())
-    fps = size / iteration / 100
+    memory, iteration, hundred = map(float, done.stdout.splitlines()[-1].split())
+    fps = size / hundred
     if size != args.batch:
         _mark_speed(record, size, POSE_BLEND_SHAPES, fps)
     return [str(size), seconds(iteration / size), f'{fps:.2f}', f'{memory:.0f} MB']
 
 
-def _alone(args: argparse.Namespace) -> tuple[float, float]:
-    """MB that two iterations add to the process, or on a GPU to what is allocated there; and the
-    seconds of an iteration."""
+def _alone(args: argparse.Namespace) -> tuple[float, float, float]:
+    """MB that two iterations add to the process, or on a GPU to what is allocated there; seconds of
+    an iteration; and of 100 of them."""
     case = Case(args, args.alone, True)
+    draw_a_triangle(ContourSilhouette, args.device)  # Numba is no batch's memory
     on_gpu = args.device != 'cpu'
     before = torch.cuda.memory_allocated(args.device) / 2**20 if on_gpu else _resident()
     case.refine(2)
     peak = torch.cuda.max_memory_allocated(args.device) / 2**20 if on_gpu else peak_memory()
-    return peak - before, _iteration(interleaved(_short_and_long(case), args.rounds))
+    found = interleaved(_short_and_long(case), 3 * args.rounds)
+    iteration = _iteration(found)
+    return peak - before, iteration, found['short'].median + 99 * iteration
 
 
 def _resident() -> float:

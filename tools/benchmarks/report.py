@@ -103,7 +103,7 @@ def _machine(found: dict[str, Any]) -> str:
     return (
         f'*{found["cpu"]}, {found["cores"]} cores, threads: {found["threads"]}, {gpu}; load '
         f'{found["load"]} at the start; PyTorch {found["torch"]}, NumPy {found["numpy"]}, '
-        f'SciPy {found["scipy"]}, Numba {found["numba"]}.*'
+        f'SciPy {found["scipy"]}, Numba {found.get("numba")}.*'
     )
 
 
