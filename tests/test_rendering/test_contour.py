@@ -130,19 +130,18 @@ def test_sphere_covers_the_ellipse_it_projects_to(contour):
 
 
 # --- the slow twin --------------------------------------------------------------------------------
+# Of the compiled loops; PyTorch's operations are compared with these further down.
 
 
 @pytest.mark.parametrize('shift', [(0.0, 0.0, 5.0), (-1.3, 0.4, 4.0), (1.2, -1.1, 4.0)])
 @pytest.mark.parametrize('supersampling', [1, 2])
 @pytest.mark.parametrize('name', MESHES)
-def test_values_and_gradients_agree_with_faces_clipped_to_pixels(
-    contour, name, supersampling, shift
-):
+def test_values_and_gradients_agree_with_faces_clipped_to_pixels(name, supersampling, shift):
     vertices, faces, closed = MESHES[name]
     camera = small_camera()
     upstream = torch.randn(10, 12, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     placed = posed(vertices, 3, shift).requires_grad_()
-    silhouette = contour(faces, (10, 12), supersampling=supersampling)
+    silhouette = ContourSilhouette(faces, (10, 12), supersampling=supersampling)
     # The twin's faces must be oriented consistently already; three pages cannot be.
     fast = silhouette(placed, camera)[0]
     pixels = camera.project(placed)[0]
