@@ -348,7 +348,7 @@ def _alone(args: argparse.Namespace) -> tuple[float, float, float]:
     before = torch.cuda.memory_allocated(args.device) / 2**20 if on_gpu else _resident()
     case.refine(2)
     peak = torch.cuda.max_memory_allocated(args.device) / 2**20 if on_gpu else peak_memory()
-    found = interleaved(_short_and_long(case), 3 * args.rounds)
+    found = interleaved(_short_and_long(case), args.rounds)
     iteration = _iteration(found)
     return peak - before, iteration, found['short'].median + 99 * iteration
 
