@@ -22,9 +22,9 @@ test: lint
 bench: $(VENV)/.quickstart
 	$(BIN)/python tools/benchmarks/silhouette.py --out $(BENCH)
 	$(BIN)/python tools/benchmarks/body.py --out $(BENCH)
-	$(BIN)/python tools/benchmarks/refinement.py --out $(BENCH)
+	$(BIN)/python tools/benchmarks/refinement.py --out $(BENCH) --batches 16 64
 	$(BIN)/python tools/benchmarks/worth.py --out $(BENCH)
-	$(BIN)/python tools/benchmarks/solver.py --out $(BENCH)
+	$(BIN)/python tools/benchmarks/solver.py --out $(BENCH) --small 50
 	$(BIN)/python tools/benchmarks/evaluation.py --out $(BENCH)
 	$(BIN)/python tools/benchmarks/linear.py --out $(BENCH)
 	if $(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then \
