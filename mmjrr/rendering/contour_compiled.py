@@ -138,12 +138,21 @@ def _cells(low, high, size):
 @_compiled
 def _in_row(row, x, y, dx, bottom):
     """Of an edge's piece in a row: which part of the edge is above it, the piece's share of it, x
-    of its left end, its extent, and whether it runs to the right."""
+    of its left end, its extent, which part of it a pixel's width is, and whether it runs to the
+    right."""
     per_row = 1 / max(bottom - y, _TINY)
     above = _clamped((row - y) * per_row)
     share = _clamped((row + 1.0 - y) * per_row) - above
     x, dx = x + above * dx, share * dx
-    return above, share, min(x, x + dx), abs(dx), dx >= 0
+    return above, share, min(x, x + dx), abs(dx), 1 / max(abs(dx), _TINY), dx >= 0
+
+
+@_compiled
+def _in_pixel(column, left, per_pixel):
+    """Of a row's piece the pixel's left border, seen from the piece's left end, and where the piece
+    enters the pixel and leaves it, as u, which runs from 0 at its left end to 1 at its right."""
+    border = column - left
+    return border, _clamped(border * per_pixel), _clamped((border + 1) * per_pixel)
 
 
 @_compiled
@@ -200,12 +209,11 @@ def _add_edge(pixels, edges, edge, k, weight, sums, first, last):
         weight = -weight
     upper, lower = _cells(y, bottom, height)
     for row in range(upper, lower + 1):
-        left, extent = _in_row(row, x, y, dx, bottom)[2:4]
+        left, extent, per_pixel = _in_row(row, x, y, dx, bottom)[2:5]
         # Heights are differences of coordinates, not parts of dy, so that they add up in every row.
         area = weight * (min(bottom, row + 1.0) - max(y, float(row)))
-        per_pixel = 1 / max(extent, _TINY)
         if left < 0:  # beyond the image's border all pixels of the row are right of it
-            sums[row, 0] += _clamped(-left * per_pixel) * area
+            sums[row, 0] += _in_pixel(0, left, per_pixel)[1] * area
             first[row], last[row] = 0, max(last[row], 0)
         leftmost, rightmost = _cells(left, left + extent, width)
         if rightmost < leftmost:
@@ -213,9 +221,7 @@ def _add_edge(pixels, edges, edge, k, weight, sums, first, last):
         first[row] = min(first[row], leftmost)
         last[row] = max(last[row], min(rightmost + 1, width - 1))
         for column in range(leftmost, rightmost + 1):
-            # u runs along the piece of a row, from 0 at its left end to 1 at its right.
-            border = column - left
-            u_begin, u_end = _clamped(border * per_pixel), _clamped((border + 1) * per_pixel)
+            border, u_begin, u_end = _in_pixel(column, left, per_pixel)
             part = (u_end - u_begin) * area
             # The mean distance to the left border is what the pixel loses, and only pixels further
             # right receive: the next one, from which the sum along the row carries it on.
@@ -290,14 +296,12 @@ def _sweep_edge(pixels, edges, edge, k, weight, shown, grad, result):
     total = at_lower = 0.0
     upper, lower = _cells(y, bottom, height)
     for row in range(upper, lower + 1):
-        above, share, left, extent, rightwards = _in_row(row, x, y, dx, bottom)
-        per_pixel = 1 / max(extent, _TINY)
+        above, share, left, extent, per_pixel, rightwards = _in_row(row, x, y, dx, bottom)
         leftmost, rightmost = _cells(left, left + extent, width)
         for column in range(leftmost, rightmost + 1):
             if not shown[row, column]:
                 continue
-            border = column - left
-            u_begin, u_end = _clamped(border * per_pixel), _clamped((border + 1) * per_pixel)
+            _, u_begin, u_end = _in_pixel(column, left, per_pixel)
             middle = 0.5 * (u_begin + u_end)
             swept = grad[row // k, column // k] * share * (u_end - u_begin)
             total += swept
