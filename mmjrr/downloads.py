@@ -16,7 +16,7 @@ from urllib.parse import urlparse
 
 from mmjrr.engine.progress import Progress
 from mmjrr.errors import DataError
-from mmjrr.fileio import atomic_write, sha256
+from mmjrr.io import atomic_write, sha256
 from mmjrr.regressors.zoo import ZOO, search_folders
 
 _BLOCK = 1 << 18

@@ -17,7 +17,7 @@ import numpy as np
 
 from mmjrr.downloads import FILES, RemoteFile
 from mmjrr.errors import DataError
-from mmjrr.fileio import sha256
+from mmjrr.io import sha256
 from mmjrr.regressors.zoo import ZOO, search_folders
 
 FOUND, MISSING, WRONG, OPTIONAL = 'found', 'missing', 'wrong', 'optional'

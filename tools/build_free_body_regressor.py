@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 
 from mmjrr.body_models import free_body
-from mmjrr.fileio import atomic_write
+from mmjrr.io import atomic_write
 from mmjrr.joints import H36M_JOINTS_MMPOSE, SMPL_JOINTS
 
 Array = NDArray[np.float64]

@@ -32,7 +32,7 @@ from mmjrr.body_models import free_body
 from mmjrr.datasets.masks import Masks
 from mmjrr.datasets.synthetic import Settings, generate
 from mmjrr.datasets.synthetic.truth import SyntheticTruth
-from mmjrr.fileio import atomic_write, read_npz, sha256, versions
+from mmjrr.io import atomic_write, read_npz, sha256, versions
 from mmjrr.regressors import JointRegressor
 from mmjrr.segmentation import compare_masks
 from mmjrr.segmentation.mmcv_ops import INSTALL

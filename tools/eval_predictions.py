@@ -19,7 +19,7 @@ from mmjrr.evaluation import PROTOCOLS, EvaluationResult, evaluate, load_regress
 from mmjrr.evaluation.evaluate import EXCLUDED
 from mmjrr.evaluation.predictions_layouts import FIELDS, LAYOUTS
 from mmjrr.evaluation.report import BREAKDOWNS, check_result_path
-from mmjrr.fileio import atomic_write
+from mmjrr.io import atomic_write
 from mmjrr.regressors.zoo import ZOO
 
 

@@ -39,7 +39,7 @@ from mmjrr.datasets.fits import load_fits, save_fits
 from mmjrr.engine import distribute_on_cpu
 from mmjrr.engine.progress import with_progress
 from mmjrr.errors import DataError
-from mmjrr.fileio import atomic_write, sha256, versions
+from mmjrr.io import atomic_write, sha256, versions
 from mmjrr.models.estimators.checkpoints import load_weights
 from mmjrr.refinement import PseudoGTStore
 

@@ -20,7 +20,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from mmjrr.engine import distribute_on_cpu
-from mmjrr.fileio import atomic_write
+from mmjrr.io import atomic_write
 from mmjrr.models import MeshEstimator
 from mmjrr.registry import MODELS
 

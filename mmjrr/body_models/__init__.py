@@ -2,7 +2,7 @@
 
 from .free_body import FREE_BODY_FILE, free_body
 from .lazy_vertices import LazyVertices, VertexMaker
-from .safe_pickle import UnsafePickleError, load_pickle
+from mmjrr.io.pickles import UnsafePickleError, load_pickle
 from .smpl import SMPL, BodyOutput, load_smpl_file
 
 __all__ = [

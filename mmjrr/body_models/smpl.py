@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from mmjrr.errors import DataError
-from mmjrr.fileio import read_npz
+from mmjrr.io import read_npz
 from mmjrr.registry import BODY_MODELS
 
 from .lbs import KinematicTree, skin
 from .rotations import axis_angle_to_matrix, rot6d_to_matrix
-from .safe_pickle import load_pickle
+from mmjrr.io.pickles import load_pickle
 
 NUM_JOINTS = 24
 _GENDERS = ('neutral', 'male', 'female')

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mmjrr.body_models.safe_pickle import load_pickle
+from mmjrr.io.pickles import load_pickle
 from mmjrr.errors import DataError
 
 _LARGEST_IMAGE = 1 << 16

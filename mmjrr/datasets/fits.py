@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mmjrr.errors import DataError
-from mmjrr.fileio import as_text, atomic_write, read_npz
+from mmjrr.io import as_text, atomic_write, read_npz
 
 #: Fields of a fits file and the shape of one frame; ``None`` stands for any number.
 _SHAPES: dict[str, tuple[int | None, ...]] = {

@@ -27,7 +27,7 @@ from mmjrr.datasets.masks import Masks, area_average_crop
 from mmjrr.datasets.sequences import consecutive
 from mmjrr.datasets.transforms import PIXELS_PER_SCALE, ROWS_SLACK
 from mmjrr.errors import DataError
-from mmjrr.fileio import read_npz
+from mmjrr.io import read_npz
 from mmjrr.joints import H36M_BONES, H36M_JOINTS_MMPOSE, reorder_index, swap_sides
 from mmjrr.registry import DATASETS, TRANSFORMS
 from mmjrr.rendering.cameras import PerspectiveCamera, crop_weak_perspective_to_transl

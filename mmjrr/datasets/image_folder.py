@@ -17,7 +17,7 @@ from mmjrr.datasets.image_names import image_key
 from mmjrr.datasets.sequences import consecutive
 from mmjrr.datasets.transforms import square_box
 from mmjrr.errors import DataError
-from mmjrr.fileio import read_json
+from mmjrr.io import read_json
 from mmjrr.registry import DATASETS, TRANSFORMS
 
 _FARTHEST = 1e6  # pixels

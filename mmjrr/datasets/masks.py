@@ -12,7 +12,7 @@ import numpy as np
 
 from mmjrr.datasets.image_names import image_key
 from mmjrr.errors import DataError
-from mmjrr.fileio import atomic_write, read_json
+from mmjrr.io import atomic_write, read_json
 
 #: Steps of a soft mask.
 LEVELS = 8

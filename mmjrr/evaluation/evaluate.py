@@ -19,7 +19,7 @@ from mmjrr.datasets.fits import image_names
 from mmjrr.datasets.h36m import H36MFitsDataset
 from mmjrr.datasets.image_names import image_key
 from mmjrr.errors import DataError
-from mmjrr.fileio import read_npz, sha256
+from mmjrr.io import read_npz, sha256
 
 from .joint_regressor_metric import JointRegressorMetric
 from .predictions import Predictions, predictions_from, read_predictions

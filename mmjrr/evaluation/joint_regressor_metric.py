@@ -17,7 +17,7 @@ from torch import Tensor
 from mmjrr.body_models import SMPL
 from mmjrr.datasets.image_names import parse_image_name
 from mmjrr.errors import DataError
-from mmjrr.fileio import sha256, versions
+from mmjrr.io import sha256, versions
 from mmjrr.joints import joint_names_of, reorder_index
 from mmjrr.registry import METRICS
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mmjrr.errors import DataError
-from mmjrr.fileio import atomic_write, read_json
+from mmjrr.io import atomic_write, read_json
 
 from .protocols import PROTOCOLS, Protocol, get_protocol
 from .report import EvaluationResult, format_table

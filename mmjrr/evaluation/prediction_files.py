@@ -18,14 +18,14 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 import torch
 
-from mmjrr.body_models.safe_pickle import (
+from mmjrr.io.pickles import (
     AllowList,
     UnsafePickleError,
     check_unfolded,
     load_pickle,
 )
 from mmjrr.errors import DataError
-from mmjrr.fileio import (
+from mmjrr.io import (
     MOST_EXPANSION,
     LimitedReader,
     read_json,

@@ -12,7 +12,7 @@ import torch
 
 from mmjrr.body_models.rotations import matrix_to_axis_angle, rot6d_to_matrix
 from mmjrr.errors import DataError
-from mmjrr.fileio import as_text
+from mmjrr.io import as_text
 
 from .prediction_files import load_results
 from .predictions_layouts import BODY_FIELDS, FIELDS, LAYOUTS, Keys, describe, follow, recognise

@@ -19,7 +19,7 @@ import torch
 from mmjrr.body_models import SMPL, LazyVertices, VertexMaker
 from mmjrr.datasets.h36m import H36MFitsDataset
 from mmjrr.errors import DataError
-from mmjrr.fileio import atomic_write
+from mmjrr.io import atomic_write
 from mmjrr.joints import joint_names_of
 from mmjrr.registry import BODY_MODELS
 from mmjrr.regressors import fit_joint_regressor

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from mmjrr.fileio import atomic_write
+from mmjrr.io import atomic_write
 
 from .protocols import FrameErrors, Protocol
 

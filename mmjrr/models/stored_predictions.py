@@ -15,7 +15,7 @@ from torch import nn
 from mmjrr.datasets.fits import image_names, load_fits
 from mmjrr.datasets.image_names import image_key
 from mmjrr.errors import DataError
-from mmjrr.fileio import read_npz
+from mmjrr.io import read_npz
 from mmjrr.registry import MODELS
 
 

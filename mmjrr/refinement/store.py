@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from mmjrr.errors import DataError
-from mmjrr.fileio import atomic_write, read_npz
+from mmjrr.io import atomic_write, read_npz
 
 
 class PseudoGTStore:

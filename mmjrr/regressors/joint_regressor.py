@@ -15,7 +15,7 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from mmjrr.errors import DataError
-from mmjrr.fileio import atomic_write, read_json, read_npy, read_npz, sha256, versions
+from mmjrr.io import atomic_write, read_json, read_npy, read_npz, sha256, versions
 from mmjrr.joints import JOINT_ORDERS, joint_names_of, reorder_index
 
 from .sides import swapped_pairs

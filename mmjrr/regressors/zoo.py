@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mmjrr.errors import DataError
-from mmjrr.fileio import sha256
+from mmjrr.io import sha256
 
 #: Environment variable naming the folder of downloaded files.
 HOME_VARIABLE = 'MMJRR_HOME'

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmjrr.datasets.masks import encode_rle
-from mmjrr.fileio import atomic_write
+from mmjrr.io import atomic_write
 
 if TYPE_CHECKING:
     from mmjrr.datasets import H36MFitsDataset

@@ -12,7 +12,7 @@ import numpy as np
 
 from mmjrr.datasets.masks import encode_levels, encode_rle
 from mmjrr.errors import DataError
-from mmjrr.fileio import atomic_write, read_json
+from mmjrr.io import atomic_write, read_json
 
 #: What becomes of an image: one of these, each by image name.
 PARTS = ('masks', 'without_person', 'excluded')

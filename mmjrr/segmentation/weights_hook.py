@@ -11,7 +11,7 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
-from mmjrr.fileio import atomic_write
+from mmjrr.io import atomic_write
 from mmjrr.registry import HOOKS
 
 

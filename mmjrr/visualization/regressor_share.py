@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mmjrr.fileio import atomic_write
+from mmjrr.io import atomic_write
 
 if TYPE_CHECKING:
     from mmjrr.evaluation.regressor_share import RegressorShare

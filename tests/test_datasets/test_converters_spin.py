@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from h36m_layouts import Truth, a_jpeg, cameras_of, make_truth, write_spin
 
-from mmjrr import fileio
+from mmjrr.io import atomic
 from mmjrr.body_models import free_body
 from mmjrr.datasets import H36MFitsDataset
 from mmjrr.datasets.cameras_file import load_cameras
@@ -178,7 +178,7 @@ def test_a_conversion_that_was_killed_goes_on_to_the_same_files(
             os.replace(*args)
 
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(fileio, 'os', SimpleNamespace(**{**vars(os), 'replace': stop}))
+            patch.setattr(atomic, 'os', SimpleNamespace(**{**vars(os), 'replace': stop}))
             convert(tmp_path / 'killed', source, image_root=root, images='copy')
         assert not (tmp_path / 'killed/out' / ANN).exists()
     convert(tmp_path / 'killed', source, image_root=root, images='copy')

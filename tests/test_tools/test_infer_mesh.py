@@ -26,7 +26,7 @@ from mmjrr.datasets import H36MFitsDataset
 from mmjrr.datasets.fits import load_fits
 from mmjrr.datasets.transforms import crop_person, read_image, square_box
 from mmjrr.errors import DataError
-from mmjrr.fileio import sha256
+from mmjrr.io import sha256
 from mmjrr.models import SPIN, StoredPredictions
 
 ROOT = Path(__file__).resolve().parents[2]

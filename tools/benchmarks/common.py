@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mmjrr.fileio import atomic_write, versions
+from mmjrr.io import atomic_write, versions
 
 ROOT = Path(__file__).resolve().parents[2]
 OUT = ROOT / 'work_dirs/benchmarks'

@@ -24,7 +24,7 @@ from matplotlib.ticker import FuncFormatter
 from refinement import Case
 from solver import Fits
 
-from mmjrr.fileio import atomic_write
+from mmjrr.io import atomic_write
 from mmjrr.regressors import fit_joint_regressor
 
 SPAN = 32  # a decade and a half

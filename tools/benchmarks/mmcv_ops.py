@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from mmjrr.datasets.transforms import read_image
-from mmjrr.fileio import atomic_write
+from mmjrr.io import atomic_write
 from mmjrr.segmentation import MaskRCNN, ensure_mmcv_ops
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from common import ON_GPU, table
 
-from mmjrr.fileio import atomic_write
+from mmjrr.io import atomic_write
 
 BEGIN, END = '<!-- tables: begin -->', '<!-- tables: end -->'
 ORDER = ('silhouette', 'worth', 'refinement', 'body', 'solver', 'evaluation', 'linear')

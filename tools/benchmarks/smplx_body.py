@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mmjrr.body_models.free_body import FREE_BODY_FILE
 from mmjrr.body_models.smpl import load_smpl_file
-from mmjrr.fileio import atomic_write, read_npz
+from mmjrr.io import atomic_write, read_npz
 
 
 class SmplxBody:

@@ -36,7 +36,7 @@ from mmjrr.datasets.fits import read_npz, save_fits
 from mmjrr.datasets.image_names import image_key, parse_image_name
 from mmjrr.datasets.masks import save_masks
 from mmjrr.errors import DataError
-from mmjrr.fileio import atomic_write
+from mmjrr.io import atomic_write
 from mmjrr.geometry import fit_translation
 from mmjrr.joints import H36M_JOINTS_MMPOSE, SMPL_JOINTS
 from mmjrr.rendering import PerspectiveCamera

@@ -19,9 +19,9 @@ from typing import Any
 
 import torch
 
-from mmjrr.body_models.safe_pickle import AllowList, UnsafePickleError
+from mmjrr.io.pickles import AllowList, UnsafePickleError
 from mmjrr.errors import DataError
-from mmjrr.fileio import atomic_write
+from mmjrr.io import atomic_write
 from mmjrr.models.estimators.checkpoints import WEIGHT_KEYS, weights_of
 
 

@@ -16,7 +16,7 @@ from mmjrr.datasets.cameras_file import CameraParameters
 from mmjrr.datasets.image_names import image_key, parse_image_name
 from mmjrr.datasets.transforms import PIXELS_PER_SCALE, is_size
 from mmjrr.errors import DataError
-from mmjrr.fileio import atomic_write
+from mmjrr.io import atomic_write
 from mmjrr.joints import H36M_BONES, H36M_JOINTS_MMPOSE, reorder_index, swap_sides
 from mmjrr.rendering.cameras import PerspectiveCamera
 

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from mmjrr.errors import DataError
-from mmjrr.fileio import LimitedReader, atomic_write, read_note
+from mmjrr.io import LimitedReader, atomic_write, read_note
 
 #: Videos hardly shrink and annotations by a few times: what grows beyond is made to fill disks.
 MOST_GROWTH = 100

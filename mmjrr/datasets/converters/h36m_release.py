@@ -38,7 +38,7 @@ from mmjrr.datasets.converters.source import CAMERAS
 from mmjrr.datasets.image_names import KNOWN_BAD_SEQUENCES, SPLITS
 from mmjrr.engine.progress import Progress
 from mmjrr.errors import DataError
-from mmjrr.fileio import MOST_EXPANSION, atomic_write, read_note, sha256, versions
+from mmjrr.io import MOST_EXPANSION, atomic_write, read_note, sha256, versions
 from mmjrr.joints import H36M_JOINTS_RELEASE, reorder_index
 
 #: Frames a second of the videos.

@@ -3,7 +3,7 @@
 ``image_path`` (N,), ``bbox_xywh`` (N, 4 or 5), ``keypoints2d`` (N, K, 3) and ``keypoints3d``
 (N, K, 4) with a ``_mask`` and perhaps a ``_convention`` each, ``smpl`` (a dict of
 ``global_orient``, ``body_pose``, ``betas``) and ``cam_param`` (a dict of cameras). Dicts are
-pickles inside the npz: they are read by the unpickler of :mod:`mmjrr.body_models.safe_pickle`,
+pickles inside the npz: they are read by the unpickler of :mod:`mmjrr.io.pickles`,
 which runs nothing.
 
 In a compressed file the K joints are those of the mask *in HumanData's order*, in which sides
@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from mmjrr.body_models.safe_pickle import load_pickle
+from mmjrr.io.pickles import load_pickle
 from mmjrr.datasets.cameras_file import CameraParameters, camera_parameters
 from mmjrr.datasets.converters.source import Source, mmpose_image_names, numbers
 from mmjrr.errors import DataError
-from mmjrr.fileio import read_npz_with_objects
+from mmjrr.io import read_npz_with_objects
 from mmjrr.joints import H36M_JOINTS_MMPOSE, joint_names_of
 
 #: Places among HumanData's 190 joints of those that files of H36M have, by HumanData's names.

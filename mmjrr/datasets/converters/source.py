@@ -28,7 +28,7 @@ from mmjrr.datasets.fits import save_fits
 from mmjrr.datasets.image_names import image_key, parse_image_name
 from mmjrr.engine.progress import with_progress
 from mmjrr.errors import DataError
-from mmjrr.fileio import atomic_write, sha256, versions
+from mmjrr.io import atomic_write, sha256, versions
 
 CAMERAS = 'annotation_body3d/cameras.pkl'
 #: Median distance of fits' limb joints from the labels (metres) beyond which they are of another

@@ -14,7 +14,7 @@ import numpy as np
 from mmjrr.datasets.converters.source import Source, mmpose_image_names, numbers
 from mmjrr.datasets.fits import image_names
 from mmjrr.errors import DataError
-from mmjrr.fileio import read_npz
+from mmjrr.io import read_npz
 from mmjrr.joints import reorder_index
 
 #: What is in the 24 places of SPIN's joints in files of H36M, by the names of mmjrr.joints. SPIN

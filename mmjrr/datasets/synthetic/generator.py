@@ -53,7 +53,7 @@ from mmjrr.datasets.synthetic.regressors import (
 from mmjrr.datasets.synthetic.seeding import stream
 from mmjrr.datasets.synthetic.subjects import SUBJECTS, TRAIN_SUBJECTS, make_subject
 from mmjrr.datasets.transforms import PIXELS_PER_SCALE
-from mmjrr.fileio import atomic_write, sha256
+from mmjrr.io import atomic_write, sha256
 from mmjrr.regressors import JointRegressor
 from mmjrr.rendering.cameras import transl_to_crop_weak_perspective
 

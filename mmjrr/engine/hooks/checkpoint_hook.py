@@ -8,7 +8,7 @@ from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from mmjrr.fileio import atomic_write
+from mmjrr.io import atomic_write
 from mmjrr.registry import HOOKS
 
 

@@ -17,7 +17,7 @@ from torch.nn.functional import relu
 
 from mmjrr.body_models.rotations import rot6d_to_matrix
 from mmjrr.errors import DataError
-from mmjrr.fileio import read_npz
+from mmjrr.io import read_npz
 from mmjrr.registry import MODELS
 
 from .mesh_estimator import MeshEstimator

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmjrr.fileio import atomic_write, sha256, versions
+from mmjrr.io import atomic_write, sha256, versions
 
 
 def names(folder: Path) -> list[str]:
