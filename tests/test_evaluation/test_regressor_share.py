@@ -73,7 +73,7 @@ def test_a_fit_that_starts_from_a_few_of_the_frames_finds_the_same(tmp_path: Pat
     world = World(tmp_path)
     given = world.predictions(), world.annotation, world.biased(), []
     usual = regressor_share(*given)
-    monkeypatch.setattr('mmjrr.regressors.solver._SAMPLE_FRAMES', 20)
+    monkeypatch.setattr('mmjrr.regressors.fitting.fit._SAMPLE_FRAMES', 20)
     again = regressor_share(*given)
     assert again.folds['S9']['frames'] == usual.folds['S9']['frames'] == 80
     assert again.overall(FITTED).mpjpe == pytest.approx(usual.overall(FITTED).mpjpe, abs=1e-3)

@@ -1,4 +1,4 @@
-"""The quadratic program of :mod:`mmjrr.regressors.solver`, given its sums: an active-set method."""
+"""The quadratic program of :mod:`mmjrr.regressors.fitting.fit`: an active-set method."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-from .frame_sums import Sums, alignment, coupling
+from .normal_equations import Sums, alignment, coupling
 
 #: Proximal weight of the restricted solves, relative to the mean diagonal of their Hessian. It
 #: makes them well-posed where vertices are linearly dependent (skinned vertices nearly are), and

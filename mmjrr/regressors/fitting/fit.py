@@ -34,9 +34,9 @@ from mmengine.logging import print_log
 from torch import Tensor
 
 from mmjrr.body_models import LazyVertices
+from mmjrr.regressors.joint_regressor import JointRegressor
 
-from .frame_sums import FrameStream, Seen, Sums, add_up, check, pool
-from .joint_regressor import JointRegressor
+from .normal_equations import FrameStream, Seen, Sums, add_up, check, pool
 from .simplex_qp import Problem, relative_gap, solve
 
 #: Frames of the sample that stands for all of them, evenly taken: so few that their sums are kept

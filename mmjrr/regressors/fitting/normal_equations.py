@@ -1,7 +1,7 @@
 """The stream of frames that a regressor is fitted to, and the sums it is reduced to.
 
-See :mod:`mmjrr.regressors.solver` for the symbols. All is summed in float64, in blocks of frames
-that do not depend on how the batches are cut.
+See :mod:`mmjrr.regressors.fitting.fit` for the symbols. All is summed in float64, in blocks of
+frames that do not depend on how the batches are cut.
 """
 
 from __future__ import annotations

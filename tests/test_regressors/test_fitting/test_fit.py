@@ -11,7 +11,7 @@ from small_body import small_body
 from mmjrr.body_models import SMPL, LazyVertices, VertexMaker
 from mmjrr.joints import H36M_JOINTS_MMPOSE
 from mmjrr.regressors import fit_joint_regressor
-from mmjrr.regressors.frame_sums import FrameStream, check
+from mmjrr.regressors.fitting.normal_equations import FrameStream, check
 
 NAMES = ('pelvis', 'left_knee', 'right_knee', 'head')
 ROOTS = ('pelvis', 'head', 'mean', None)
@@ -283,7 +283,7 @@ def test_seventeen_joints_default_to_mmposes_order():
 
 
 def test_sums_do_not_grow_with_the_frames():
-    from mmjrr.regressors.frame_sums import FrameStream, add_up
+    from mmjrr.regressors.fitting.normal_equations import FrameStream, add_up
 
     held = []
     for frames in (600, 1200):
@@ -326,9 +326,9 @@ def cut(lazy, joints, size=70):
 
 def small_steps(monkeypatch):
     """A sample so small, and so few vertices let in at a time, that the selection has to grow."""
-    monkeypatch.setattr('mmjrr.regressors.solver._SAMPLE_FRAMES', 3)
-    monkeypatch.setattr('mmjrr.regressors.solver._ADMIT', 4)
-    monkeypatch.setattr('mmjrr.regressors.solver._SELECT', 1)
+    monkeypatch.setattr('mmjrr.regressors.fitting.fit._SAMPLE_FRAMES', 3)
+    monkeypatch.setattr('mmjrr.regressors.fitting.fit._ADMIT', 4)
+    monkeypatch.setattr('mmjrr.regressors.fitting.fit._SELECT', 1)
 
 
 @pytest.mark.parametrize('root', ROOTS)
@@ -405,7 +405,7 @@ def test_check_gives_value_and_gradient_of_the_aligned_errors(maker):
 
 
 def test_batches_that_change_between_passes_are_refused(monkeypatch):
-    monkeypatch.setattr('mmjrr.regressors.solver._SAMPLE_FRAMES', 100)
+    monkeypatch.setattr('mmjrr.regressors.fitting.fit._SAMPLE_FRAMES', 100)
     vertices, joints, _ = toy(frames=300)
 
     class Shrinking:
