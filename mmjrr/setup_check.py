@@ -390,9 +390,9 @@ def _keys(dataset: Any) -> set[str]:
 
 
 def _cameras(path: Path, dataset: Any) -> str:
-    from mmjrr.datasets.cameras_file import load_cameras
     from mmjrr.datasets.image_names import parse_image_name
     from mmjrr.engine.hooks.pseudo_gt_hook import PROJECTION_TOLERANCE
+    from mmjrr.geometry import load_cameras
 
     cameras = load_cameras(path)
     if dataset is None:

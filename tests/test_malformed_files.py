@@ -29,7 +29,6 @@ from PIL import Image
 
 from mmjrr.body_models.smpl import load_smpl_file
 from mmjrr.datasets import H36MFitsDataset
-from mmjrr.datasets.cameras_file import load_cameras
 from mmjrr.datasets.fits import load_fits
 from mmjrr.datasets.image_folder import ImageFolderDataset
 from mmjrr.datasets.masks import Masks, encode_rle
@@ -37,6 +36,7 @@ from mmjrr.datasets.transforms import read_image
 from mmjrr.errors import DataError
 from mmjrr.evaluation.paper_table import read_result, tables_of
 from mmjrr.evaluation.predictions import read_predictions
+from mmjrr.geometry import load_cameras
 from mmjrr.joints import H36M_JOINTS_MMPOSE
 from mmjrr.models.estimators.checkpoints import read_checkpoint, weights_of
 from mmjrr.models.estimators.hmr import load_mean_params

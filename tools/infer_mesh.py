@@ -34,11 +34,11 @@ from mmengine.utils.dl_utils import set_multi_processing
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from mmjrr.body_models.rotations import matrix_to_axis_angle
 from mmjrr.datasets.fits import load_fits, save_fits
 from mmjrr.engine import distribute_on_cpu
 from mmjrr.engine.progress import with_progress
 from mmjrr.errors import DataError
+from mmjrr.geometry import PIXELS_PER_SCALE, matrix_to_axis_angle
 from mmjrr.io import atomic_write, sha256, versions
 from mmjrr.models.estimators.checkpoints import load_weights
 from mmjrr.refinement import PseudoGTStore
@@ -348,7 +348,7 @@ class Results:
             camera=None if np.isnan(kept['camera']).any() else kept['camera'],
             transl=None if np.isnan(kept['transl']).any() else kept['transl'],
             center=(box[:, :2] + box[:, 2:]) / 2,
-            scale=(box[:, 2] - box[:, 0]) / 200,
+            scale=(box[:, 2] - box[:, 0]) / PIXELS_PER_SCALE,
             provenance=dict(
                 method=f'mmjrr inference with {self.cfg.model.type}',
                 config=str(self.cfg.filename or ''),

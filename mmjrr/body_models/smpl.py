@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from mmjrr.errors import DataError
+from mmjrr.geometry import axis_angle_to_matrix, rotation_6d_to_matrix
 from mmjrr.io import read_npz
+from mmjrr.io.pickles import load_pickle
 from mmjrr.registry import BODY_MODELS
 
 from .lbs import KinematicTree, skin
-from .rotations import axis_angle_to_matrix, rot6d_to_matrix
-from mmjrr.io.pickles import load_pickle
 
 NUM_JOINTS = 24
 _GENDERS = ('neutral', 'male', 'female')
@@ -224,7 +224,7 @@ class SMPL(nn.Module):
         if shape in ((count * 3,), (count, 3)):
             return axis_angle_to_matrix(pose.reshape(-1, count, 3))
         if shape in ((count * 6,), (count, 6)):
-            return rot6d_to_matrix(pose.reshape(-1, count, 6))
+            return rotation_6d_to_matrix(pose.reshape(-1, count, 6))
         raise ValueError(
             f'{name}: expected axis-angle (B, {3 * count}) or (B, {count}, 3), matrices '
             f'(B, {count}, 3, 3), or 6D (B, {6 * count}) or (B, {count}, 6); found '

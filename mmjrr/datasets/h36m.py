@@ -14,7 +14,6 @@ from mmengine.logging import print_log
 from mmengine.structures import BaseDataElement
 from torch.utils.data import Dataset
 
-from mmjrr.datasets.cameras_file import CameraParameters, load_cameras
 from mmjrr.datasets.fits import image_names, load_fits
 from mmjrr.datasets.image_names import (
     ACTION_ALIASES,
@@ -25,12 +24,18 @@ from mmjrr.datasets.image_names import (
 )
 from mmjrr.datasets.masks import Masks, area_average_crop
 from mmjrr.datasets.sequences import consecutive
-from mmjrr.datasets.transforms import PIXELS_PER_SCALE, ROWS_SLACK
+from mmjrr.datasets.transforms import ROWS_SLACK
 from mmjrr.errors import DataError
+from mmjrr.geometry import (
+    PIXELS_PER_SCALE,
+    CameraParameters,
+    PerspectiveCamera,
+    crop_weak_perspective_to_transl,
+    load_cameras,
+)
 from mmjrr.io import read_npz
 from mmjrr.joints import H36M_BONES, H36M_JOINTS_MMPOSE, reorder_index, swap_sides
 from mmjrr.registry import DATASETS, TRANSFORMS
-from mmjrr.rendering.cameras import PerspectiveCamera, crop_weak_perspective_to_transl
 
 _PARAMETERS = ('global_orient', 'body_pose', 'betas', 'transl')
 #: Pixels beyond which no box reaches.

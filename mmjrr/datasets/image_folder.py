@@ -15,8 +15,8 @@ from torch.utils.data import Dataset
 
 from mmjrr.datasets.image_names import image_key
 from mmjrr.datasets.sequences import consecutive
-from mmjrr.datasets.transforms import square_box
 from mmjrr.errors import DataError
+from mmjrr.geometry import square_box
 from mmjrr.io import read_json
 from mmjrr.registry import DATASETS, TRANSFORMS
 

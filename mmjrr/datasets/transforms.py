@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from mmjrr.errors import DataError
+from mmjrr.geometry import PIXELS_PER_SCALE, padded_box, whole_image_box
 from mmjrr.registry import TRANSFORMS
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # RGB
@@ -21,8 +22,6 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 #: Rows by which an image may differ from the camera file: of S7's and S8's images of camera
 #: 55011271 one has 1002 rows and one 1000, while the camera file says 1000 for both.
 ROWS_SLACK = 2
-#: A box of MMPose's annotation is a square with this side at scale 1.
-PIXELS_PER_SCALE = 200.0
 
 
 def is_size(found: Sequence[int], expected: Sequence[int]) -> bool:  # (h, w) both
@@ -199,38 +198,13 @@ def crop_person(
     return np.array(crop.resize((size, size), Image.Resampling.BILINEAR))
 
 
-def whole_image_box(height: int, width: int) -> tuple[float, float, float, float]:
-    """The square around an image, its centre on a whole pixel, as in SPIN's demo.
-
-    >>> whole_image_box(100, 61)
-    (-20.0, 0.0, 80.0, 100.0)
-    """
-    return square_box((width // 2, height // 2), max(height, width))
-
-
-def square_box(
-    center: Sequence[float], side: float
-) -> tuple[float, float, float, float]:  # x0, y0, x1, y1
-    x, y = float(center[0]), float(center[1])
-    return x - side / 2, y - side / 2, x + side / 2, y + side / 2
-
-
-def padded_box(
-    box: Sequence[float], padding: float
-) -> tuple[float, float, float, float]:  # x0, y0, x1, y1
-    """The square box with its side times ``padding``."""
-    if padding == 1:
-        return box[0], box[1], box[2], box[3]
-    return square_box(((box[0] + box[2]) / 2, (box[1] + box[3]) / 2), (box[2] - box[0]) * padding)
-
-
 def _pixels(start: float, stop: float, size: int) -> tuple[int, int]:
     """First pixel and end of a side of the box, without its fraction.
 
     They are computed as SPIN does, from the map that takes the side to ``size`` pixels: by its
     rounding errors many a corner on a whole pixel lands on the pixel before.
     """
-    side = 200 * ((stop - start) / 200)
+    side = PIXELS_PER_SCALE * ((stop - start) / PIXELS_PER_SCALE)
     step = 1 / (size / side)
     first = -(size * (0.5 - (start + stop) / 2 / side)) * step
     return int(first), int(size * step + first)

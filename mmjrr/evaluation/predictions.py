@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from mmjrr.body_models.rotations import matrix_to_axis_angle, rot6d_to_matrix
 from mmjrr.errors import DataError
+from mmjrr.geometry import matrix_to_axis_angle, rotation_6d_to_matrix
 from mmjrr.io import as_text
 
 from .prediction_files import load_results
@@ -29,7 +29,7 @@ class Predictions:
     """N predicted bodies: vertices, or SMPL parameters, and where they were read. float32.
 
     Rotations stay in the representation that was found: axis-angle, matrices, or 6D as
-    :mod:`mmjrr.body_models.rotations` has it. :class:`mmjrr.body_models.SMPL` takes each;
+    :mod:`mmjrr.geometry` has it. :class:`mmjrr.body_models.SMPL` takes each;
     :meth:`pose` gives axis-angle.
     """
 
@@ -397,5 +397,5 @@ def _axis_angle(rotations: np.ndarray) -> np.ndarray:  # (N, n, 3)
     value = torch.from_numpy(rotations)
     if rotations.ndim == 3 and rotations.shape[-1] == 3:
         return rotations
-    matrices = rot6d_to_matrix(value) if rotations.ndim == 3 else value
+    matrices = rotation_6d_to_matrix(value) if rotations.ndim == 3 else value
     return matrix_to_axis_angle(matrices.double()).float().numpy()

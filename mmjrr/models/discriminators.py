@@ -12,7 +12,7 @@ import torch
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
-from mmjrr.body_models.rotations import axis_angle_to_matrix, matrix_to_rot6d
+from mmjrr.geometry import axis_angle_to_matrix, matrix_to_rotation_6d
 from mmjrr.registry import MODELS
 
 
@@ -151,4 +151,4 @@ class FitDiscriminator(BaseModel):
 
     def judge(self, rotations: Tensor, betas: Tensor) -> tuple[Tensor, Tensor]:
         """Plausibility of poses (B, 24, 3, 3) and shapes (B, 10): (B, 25) and (B, 1)."""
-        return self.pose(matrix_to_rot6d(rotations)), self.shape(betas)
+        return self.pose(matrix_to_rotation_6d(rotations)), self.shape(betas)

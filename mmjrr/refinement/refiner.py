@@ -11,14 +11,14 @@ import torch
 from mmengine.dist import all_reduce
 from torch import Tensor
 
-from mmjrr.body_models.rotations import (
+from mmjrr.geometry import (
+    PerspectiveCamera,
     axis_angle_to_matrix,
+    fit_translation,
     matrix_to_axis_angle,
-    matrix_to_rot6d,
-    rot6d_to_matrix,
+    matrix_to_rotation_6d,
+    rotation_6d_to_matrix,
 )
-from mmjrr.geometry import fit_translation
-from mmjrr.rendering import PerspectiveCamera
 
 from .allocator import keep_freed_memory
 from .energy import (
@@ -167,7 +167,7 @@ class FitRefiner:
             if self.init_translation is not None:
                 transl = self._fitted_translation(rotations, init['betas'], transl, observed)
             start = dict(
-                pose_6d=matrix_to_rot6d(rotations), betas=init['betas'].clone(), transl=transl
+                pose_6d=matrix_to_rotation_6d(rotations), betas=init['betas'].clone(), transl=transl
             )
             first = self._evaluate(start, observed)
             terms_init = first.values
@@ -237,7 +237,7 @@ class FitRefiner:
             return self._minimise(start, observed, weights)
         assert self.renderer is not None
         with torch.no_grad():
-            vertices = self._vertices(start, rot6d_to_matrix(start['pose_6d']))
+            vertices = self._vertices(start, rotation_6d_to_matrix(start['pose_6d']))
         with self.renderer.without_waiting(vertices, observed.camera) as all_right:
             found = self._minimise(start, observed, weights)
         return found if all_right() else self._minimise(start, observed, weights)
@@ -270,7 +270,7 @@ class FitRefiner:
 
     def _evaluate(self, variables: dict[str, Tensor], observed: Observations) -> EnergyTerms:
         energy = self.energy
-        rotations = rot6d_to_matrix(variables['pose_6d'])
+        rotations = rotation_6d_to_matrix(variables['pose_6d'])
         vertices = self._vertices(variables, rotations)
         values: dict[str, Tensor] = {}
         silhouette = None
@@ -345,7 +345,7 @@ class FitRefiner:
 
     @staticmethod
     def _as_axis_angle(variables: dict[str, Tensor]) -> dict[str, Tensor]:
-        pose = matrix_to_axis_angle(rot6d_to_matrix(variables['pose_6d']))
+        pose = matrix_to_axis_angle(rotation_6d_to_matrix(variables['pose_6d']))
         return dict(
             global_orient=pose[:, 0],
             body_pose=pose[:, 1:].flatten(1),

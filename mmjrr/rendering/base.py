@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mmjrr.rendering.cameras import PerspectiveCamera
+from mmjrr.geometry import PerspectiveCamera
 
 #: Pixels. Drawn without waiting, nothing may lie further away.
 FAR = 1e6

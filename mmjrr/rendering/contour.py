@@ -35,9 +35,9 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
+from mmjrr.geometry import PerspectiveCamera
 from mmjrr.registry import RENDERERS
 from mmjrr.rendering.base import SilhouetteRenderer
-from mmjrr.rendering.cameras import PerspectiveCamera
 from mmjrr.rendering.contour_torch import ContourCoverage, Room
 
 if TYPE_CHECKING:

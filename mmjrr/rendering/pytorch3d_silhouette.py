@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mmjrr.geometry import PerspectiveCamera
 from mmjrr.registry import RENDERERS
 from mmjrr.rendering.base import SilhouetteRenderer
-from mmjrr.rendering.cameras import PerspectiveCamera
 from mmjrr.rendering.pytorch3d_rasteriser import Tiles, rasterised
 
 INSTALL = 'see https://github.com/facebookresearch/pytorch3d/blob/main/INSTALL.md'

@@ -11,7 +11,7 @@ from small_body import NUM_VERTICES, small_body
 from torch import Tensor
 
 from mmjrr.body_models import SMPL, LazyVertices, VertexMaker
-from mmjrr.body_models.rotations import axis_angle_to_matrix, matrix_to_rot6d
+from mmjrr.geometry import axis_angle_to_matrix, matrix_to_rotation_6d
 
 DEVICES = [
     'cpu',
@@ -111,7 +111,7 @@ def test_rotations_of_any_kind_are_taken(body: SMPL) -> None:
     expected = body(**given).vertices
     maker = VertexMaker(body)
     matrices = {name: axis_angle_to_matrix(given[name]) for name in ('global_orient', 'body_pose')}
-    sixes = {name: matrix_to_rot6d(value) for name, value in matrices.items()}
+    sixes = {name: matrix_to_rotation_6d(value) for name, value in matrices.items()}
     lazy = [maker(**{**given, **change}) for change in ({}, matrices, sixes)]
     for vertices in lazy:
         torch.testing.assert_close(vertices.of(), expected, rtol=0, atol=1e-12)

@@ -20,7 +20,7 @@ from small_body import NUM_VERTICES, small_body
 from torch import Tensor
 
 from mmjrr.body_models import FREE_BODY_FILE, SMPL, free_body, load_smpl_file
-from mmjrr.body_models.rotations import axis_angle_to_matrix, matrix_to_rot6d
+from mmjrr.geometry import axis_angle_to_matrix, matrix_to_rotation_6d
 from mmjrr.joints import SMPL_JOINTS, SMPL_PARENTS
 from mmjrr.registry import BODY_MODELS
 
@@ -141,7 +141,7 @@ def test_every_representation_gives_the_same_body(body: SMPL) -> None:
     expected = body(**given).vertices
     pose, root = given.pop('body_pose'), given.pop('global_orient')
     pose_matrix, root_matrix = axis_angle_to_matrix(pose), axis_angle_to_matrix(root)
-    pose_six, root_six = matrix_to_rot6d(pose_matrix), matrix_to_rot6d(root_matrix)
+    pose_six, root_six = matrix_to_rotation_6d(pose_matrix), matrix_to_rotation_6d(root_matrix)
     roots = [root, root_matrix, root_six]
     roots += [value[:, None] for value in roots]
     for one in (pose, pose.flatten(1), pose_matrix, pose_six, pose_six.flatten(1)):

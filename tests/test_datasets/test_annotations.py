@@ -7,15 +7,14 @@ import numpy as np
 import pytest
 from h36m_layouts import Truth, a_jpeg, cameras_of, make_truth
 
-from mmjrr.datasets.cameras_file import CameraParameters, camera_parameters, load_cameras
 from mmjrr.datasets.converters.annotations import (
     AnnotationCheck,
     Annotations,
     boxes_of_joints,
     check_annotations,
-    save_cameras,
 )
 from mmjrr.errors import DataError
+from mmjrr.geometry import CameraParameters, camera_parameters, load_cameras, save_cameras
 
 
 @pytest.fixture(scope='module')

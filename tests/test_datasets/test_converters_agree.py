@@ -23,8 +23,8 @@ from h36m_layouts import (
 
 from mmjrr.body_models import FREE_BODY_FILE
 from mmjrr.datasets import H36MFitsDataset
-from mmjrr.datasets.cameras_file import load_cameras
 from mmjrr.datasets.fits import load_fits
+from mmjrr.geometry import load_cameras
 
 TOOLS = Path(__file__).resolve().parents[2] / 'tools/dataset_converters'
 LAYOUTS = ('release', 'spin', 'human_data', 'h36m_fetch')

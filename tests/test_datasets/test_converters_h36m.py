@@ -31,12 +31,11 @@ from h36m_layouts import (
 from scipy.spatial.transform import Rotation
 
 from mmjrr.datasets import H36MFitsDataset
-from mmjrr.datasets.cameras_file import load_cameras
 from mmjrr.datasets.converters import archives, h36m_release
-from mmjrr.datasets.converters.annotations import save_cameras
 from mmjrr.datasets.converters.archives import unpack
 from mmjrr.datasets.converters.h36m_release import ReleaseConversion, find_source, read_pose
 from mmjrr.errors import DataError
+from mmjrr.geometry import load_cameras, save_cameras
 
 pytest.importorskip('cdflib', reason='cdflib is not installed')
 TOOL = Path(__file__).resolve().parents[2] / 'tools/dataset_converters/h36m.py'

@@ -14,11 +14,11 @@ from malformed import FEW
 
 from mmjrr.body_models import free_body
 from mmjrr.datasets import H36MFitsDataset
-from mmjrr.datasets.cameras_file import load_cameras
 from mmjrr.datasets.converters.human_data import read_human_data
 from mmjrr.datasets.converters.source import Conversion
 from mmjrr.datasets.fits import load_fits
 from mmjrr.errors import DataError
+from mmjrr.geometry import load_cameras
 
 ANN, FITS = 'annotation_body3d/human_data/h36m_train.npz', 'fits/human_data_h36m_train.npz'
 

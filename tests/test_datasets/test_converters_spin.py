@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from h36m_layouts import Truth, a_jpeg, cameras_of, make_truth, write_spin
 
-from mmjrr.io import atomic
 from mmjrr.body_models import free_body
 from mmjrr.datasets import H36MFitsDataset
-from mmjrr.datasets.cameras_file import load_cameras
 from mmjrr.datasets.converters.source import Conversion
 from mmjrr.datasets.converters.spin import read_spin
 from mmjrr.datasets.fits import load_fits
 from mmjrr.errors import DataError
+from mmjrr.geometry import load_cameras
+from mmjrr.io import atomic
 
 ANN, FITS = 'annotation_body3d/spin/h36m_train.npz', 'fits/spin_h36m_train.npz'
 

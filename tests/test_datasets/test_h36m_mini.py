@@ -13,8 +13,9 @@ import torch
 
 from mmjrr.body_models import free_body
 from mmjrr.datasets import H36MFitsDataset
+from mmjrr.geometry import PerspectiveCamera
 from mmjrr.joints import H36M_JOINTS_MMPOSE, SMPL_JOINTS
-from mmjrr.rendering import ContourSilhouette, PerspectiveCamera
+from mmjrr.rendering import ContourSilhouette
 
 TOOL = Path(__file__).resolve().parents[2] / 'tools/dataset_converters/h36m_mini.py'
 

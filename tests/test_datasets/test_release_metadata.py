@@ -7,9 +7,9 @@ import pytest
 from h36m_layouts import INTRINSICS, TAKES, write_metadata
 from scipy.spatial.transform import Rotation
 
-from mmjrr.datasets.cameras_file import load_cameras
 from mmjrr.datasets.converters.metadata import read_metadata
 from mmjrr.errors import DataError
+from mmjrr.geometry import load_cameras
 
 
 def test_takes_are_read_by_their_numbers(tmp_path: Path) -> None:

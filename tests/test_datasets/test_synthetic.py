@@ -18,9 +18,8 @@ from mmjrr.datasets.synthetic import Settings, generate, generator, is_complete
 from mmjrr.datasets.synthetic.cameras import CAMERA_IDS
 from mmjrr.datasets.synthetic.generator import MANIFEST, plan_sequences
 from mmjrr.datasets.synthetic.motion import ACTIONS
+from mmjrr.geometry import PerspectiveCamera, crop_weak_perspective_to_transl
 from mmjrr.regressors import JointRegressor
-from mmjrr.rendering import PerspectiveCamera
-from mmjrr.rendering.cameras import crop_weak_perspective_to_transl
 
 SETTINGS = Settings(seed=5, subjects=('S1', 'S9'), frames_per_subject=2)
 

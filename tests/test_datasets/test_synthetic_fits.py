@@ -9,8 +9,8 @@ from mmjrr.datasets.synthetic.fits import ESTIMATORS, estimate, estimate_transl,
 from mmjrr.datasets.synthetic.motion import sample_motion
 from mmjrr.datasets.synthetic.posing import global_rotations
 from mmjrr.datasets.synthetic.seeding import stream
+from mmjrr.geometry import PerspectiveCamera
 from mmjrr.joints import SMPL_JOINTS
-from mmjrr.rendering import PerspectiveCamera
 
 AHEAD = np.array([0.0, 0.0, 1.0])
 BETAS = np.linspace(-1.5, 1.5, 10)

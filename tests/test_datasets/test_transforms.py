@@ -17,10 +17,9 @@ from mmjrr.datasets.transforms import (
     NormalizeImage,
     crop_person,
     read_image,
-    square_box,
-    whole_image_box,
 )
 from mmjrr.errors import DataError
+from mmjrr.geometry import square_box, whole_image_box
 from mmjrr.registry import TRANSFORMS
 
 PIPELINE = [dict(type='LoadImage'), dict(type='CropPerson'), dict(type='NormalizeImage')]

@@ -173,7 +173,7 @@ def test_names_match_by_their_folders_where_the_files_names_are_not_enough() -> 
 def test_sequences_with_names_and_matrices(
     tiny_set: Path, stored: dict, regressors: dict, result: Any
 ) -> None:
-    from mmjrr.body_models.rotations import axis_angle_to_matrix
+    from mmjrr.geometry import axis_angle_to_matrix
 
     matrices = axis_angle_to_matrix(torch.from_numpy(stored['pose']).reshape(8, 24, 3).double())
     found = mmjrr.evaluate(

@@ -126,7 +126,7 @@ def test_vertices_and_parameters_agree(samples, regressors):
 
 
 def test_poses_in_any_representation_agree(samples, regressors):
-    from mmjrr.body_models.rotations import axis_angle_to_matrix, matrix_to_rot6d
+    from mmjrr.geometry import axis_angle_to_matrix, matrix_to_rotation_6d
 
     expected = evaluate(JointRegressorMetric(regressors, body_model=BODY), samples)
     for as_6d in (False, True):
@@ -135,7 +135,7 @@ def test_poses_in_any_representation_agree(samples, regressors):
             sample = dict(sample)
             for name in ('pred_global_orient', 'pred_body_pose'):
                 pose = axis_angle_to_matrix(sample[name].double().reshape(-1, 3))
-                sample[name] = matrix_to_rot6d(pose).flatten() if as_6d else pose[None]
+                sample[name] = matrix_to_rotation_6d(pose).flatten() if as_6d else pose[None]
             converted.append(sample)
         found = evaluate(JointRegressorMetric(regressors, body_model=BODY), converted)
         assert found == pytest.approx(expected, abs=1e-4)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mmjrr.body_models.rotations import axis_angle_to_matrix
+from mmjrr.geometry import axis_angle_to_matrix
 from mmjrr.models.discriminators import FitDiscriminator, PoseDiscriminator, ShapeDiscriminator
 
 

@@ -8,12 +8,17 @@ import pytest
 import torch
 
 from mmjrr.body_models import free_body
-from mmjrr.body_models.rotations import axis_angle_to_matrix, matrix_to_rot6d, rot6d_to_matrix
+from mmjrr.geometry import (
+    PerspectiveCamera,
+    axis_angle_to_matrix,
+    matrix_to_rotation_6d,
+    rotation_6d_to_matrix,
+)
 from mmjrr.models.discriminators import FitDiscriminator
 from mmjrr.refinement import FitEnergy, FitRefiner
 from mmjrr.refinement.refiner import Observations, soft_iou
 from mmjrr.regressors import JointRegressor
-from mmjrr.rendering import ContourSilhouette, PerspectiveCamera
+from mmjrr.rendering import ContourSilhouette
 
 SIZE = (96, 96)
 
@@ -141,7 +146,7 @@ def start_of(world: dict) -> dict[str, torch.Tensor]:
     init = world['init']
     pose = torch.cat([init['global_orient'], init['body_pose']], 1).unflatten(1, (-1, 3))
     return dict(
-        pose_6d=matrix_to_rot6d(axis_angle_to_matrix(pose)),
+        pose_6d=matrix_to_rotation_6d(axis_angle_to_matrix(pose)),
         betas=init['betas'],
         transl=init['transl'],
     )
@@ -187,7 +192,7 @@ def test_iterations_ask_for_no_value(world: dict, monkeypatch) -> None:
     )
     refining = refiner(world, {}, num_iters=3)
     start, seen = start_of(world), world['observed']
-    vertices = refining._vertices(start, rot6d_to_matrix(start['pose_6d']))
+    vertices = refining._vertices(start, rotation_6d_to_matrix(start['pose_6d']))
     with world['renderer'].without_waiting(vertices, seen.camera):
         renderer = copy.copy(world['renderer'])
         renderer._buffers = to_meta(renderer._buffers)

@@ -12,8 +12,9 @@ import torch
 from shapely.geometry import Polygon, box
 from shapely.ops import unary_union
 
+from mmjrr.geometry import PerspectiveCamera
 from mmjrr.registry import RENDERERS
-from mmjrr.rendering import ContourSilhouette, PerspectiveCamera
+from mmjrr.rendering import ContourSilhouette
 
 from . import meshes, reference
 

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from mmjrr.body_models import SMPL, free_body
-from mmjrr.rendering import ContourSilhouette, PerspectiveCamera
+from mmjrr.geometry import PerspectiveCamera
+from mmjrr.rendering import ContourSilhouette
 
 from . import reference
 

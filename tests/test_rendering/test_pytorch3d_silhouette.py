@@ -10,8 +10,9 @@ from shapely.geometry import Point, Polygon
 from torch import Tensor
 
 from mmjrr.body_models import free_body
+from mmjrr.geometry import PerspectiveCamera
 from mmjrr.registry import RENDERERS
-from mmjrr.rendering import ContourSilhouette, PerspectiveCamera, PyTorch3DSilhouette
+from mmjrr.rendering import ContourSilhouette, PyTorch3DSilhouette
 from mmjrr.rendering.pytorch3d_rasteriser import Tiles, squared_distance
 
 from . import meshes

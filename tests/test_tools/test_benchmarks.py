@@ -89,7 +89,7 @@ def test_a_record_becomes_json_and_then_the_page(load, tmp_path: Path) -> None:
 def test_the_other_sides_body_is_smplx(load) -> None:
     smplx_body = load('smplx_body')
     from mmjrr.body_models import free_body
-    from mmjrr.body_models.rotations import axis_angle_to_matrix
+    from mmjrr.geometry import axis_angle_to_matrix
 
     rotations = axis_angle_to_matrix(0.3 * torch.randn(2, 24, 3))
     betas, transl = torch.randn(2, 10), torch.randn(2, 3)

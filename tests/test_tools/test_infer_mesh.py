@@ -24,8 +24,9 @@ from scipy.spatial.transform import Rotation
 
 from mmjrr.datasets import H36MFitsDataset
 from mmjrr.datasets.fits import load_fits
-from mmjrr.datasets.transforms import crop_person, read_image, square_box
+from mmjrr.datasets.transforms import crop_person, read_image
 from mmjrr.errors import DataError
+from mmjrr.geometry import square_box
 from mmjrr.io import sha256
 from mmjrr.models import SPIN, StoredPredictions
 
@@ -37,7 +38,6 @@ TINY_MODEL = """
 import time
 import torch
 from mmengine.model import BaseModel
-from mmjrr.body_models.rotations import axis_angle_to_matrix
 from mmjrr.registry import MODELS
 
 @MODELS.register_module()

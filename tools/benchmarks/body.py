@@ -15,7 +15,7 @@ from common import Record, arguments, check_same, interleaved, parse, positive, 
 from smplx_body import SmplxBody, body_file
 
 from mmjrr.body_models import SMPL
-from mmjrr.body_models.rotations import axis_angle_to_matrix
+from mmjrr.geometry import axis_angle_to_matrix
 
 
 def main() -> None:

@@ -34,7 +34,7 @@ from smplx_body import SmplxBody
 
 import mmjrr
 from mmjrr.body_models.free_body import FREE_BODY_FILE
-from mmjrr.body_models.rotations import axis_angle_to_matrix
+from mmjrr.geometry import axis_angle_to_matrix
 from mmjrr.io import atomic_write, read_npz
 from mmjrr.regressors import JointRegressor
 

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmjrr.rendering import PerspectiveCamera, SilhouetteRenderer
+from mmjrr.geometry import PerspectiveCamera
+from mmjrr.rendering import SilhouetteRenderer
 
 #: Metres; what lies beyond is not drawn.
 FAR = 100.0

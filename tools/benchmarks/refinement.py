@@ -46,7 +46,7 @@ from torch import Tensor
 
 import mmjrr  # noqa: F401  (fills the registries)
 from mmjrr.body_models import SMPL
-from mmjrr.body_models.rotations import axis_angle_to_matrix, matrix_to_rot6d, rot6d_to_matrix
+from mmjrr.geometry import axis_angle_to_matrix, matrix_to_rotation_6d, rotation_6d_to_matrix
 from mmjrr.refinement import FitRefiner
 from mmjrr.registry import DATASETS, HOOKS, MODELS
 from mmjrr.regressors import JointRegressor
@@ -152,7 +152,7 @@ class PlainLoop:
 
     def terms(self, pose_6d: Tensor, betas: Tensor, transl: Tensor) -> dict[str, Tensor]:
         case, seen = self.case, self.case.observed
-        rotations = rot6d_to_matrix(pose_6d)
+        rotations = rotation_6d_to_matrix(pose_6d)
         vertices = case.smplx(rotations, betas, transl)
         joints = torch.einsum('jv,bvc->bjc', self.regressor, vertices)
         in_3d = (joints - joints[:, :1]) - (seen.keypoints_3d - seen.keypoints_3d[:, :1])
@@ -179,7 +179,7 @@ class PlainLoop:
         pose = torch.cat([case.init['global_orient'], case.init['body_pose']], 1)
         rotations = axis_angle_to_matrix(pose.unflatten(1, (-1, 3)))
         variables = {
-            'pose_6d': matrix_to_rot6d(rotations).requires_grad_(),
+            'pose_6d': matrix_to_rotation_6d(rotations).requires_grad_(),
             'betas': case.init['betas'].clone().requires_grad_(),
             'transl': self.transl.clone().requires_grad_(),
         }

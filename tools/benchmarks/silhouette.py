@@ -24,12 +24,8 @@ from nvdiffrast_silhouette import NvdiffrastSilhouette
 from torch import Tensor
 
 from mmjrr.body_models import free_body
-from mmjrr.rendering import (
-    ContourSilhouette,
-    PerspectiveCamera,
-    PyTorch3DSilhouette,
-    SilhouetteRenderer,
-)
+from mmjrr.geometry import PerspectiveCamera
+from mmjrr.rendering import ContourSilhouette, PyTorch3DSilhouette, SilhouetteRenderer
 
 BATCH, SIZE, SUBDIVISIONS = 16, 224, 0
 #: PyTorch3D's settings by name: the paper's authors', and the one of its documentation.

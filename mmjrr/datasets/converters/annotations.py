@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -12,13 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from mmjrr.datasets.cameras_file import CameraParameters
 from mmjrr.datasets.image_names import image_key, parse_image_name
-from mmjrr.datasets.transforms import PIXELS_PER_SCALE, is_size
+from mmjrr.datasets.transforms import is_size
 from mmjrr.errors import DataError
+from mmjrr.geometry import PIXELS_PER_SCALE, CameraParameters, PerspectiveCamera
 from mmjrr.io import atomic_write
 from mmjrr.joints import H36M_BONES, H36M_JOINTS_MMPOSE, reorder_index, swap_sides
-from mmjrr.rendering.cameras import PerspectiveCamera
 
 #: By how much a box is wider than the joints' own, in MMPose's files.
 _BOX_PADDING = 1.2
@@ -96,39 +94,6 @@ def boxes_of_joints(part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # (N, 1
     low = np.where(used, part[..., :2], np.inf).min(1)
     high = np.where(used, part[..., :2], -np.inf).max(1)
     return (low + high) / 2, _BOX_PADDING * (high - low).max(1) / PIXELS_PER_SCALE
-
-
-def save_cameras(path: str | Path, cameras: Mapping[tuple[str, str], CameraParameters]) -> None:
-    """Write MMPose's ``cameras.pkl``, of plain values and arrays alone."""
-    content = {
-        key: dict(
-            R=camera.R,
-            T=camera.T.reshape(3, 1),
-            c=camera.principal_point.reshape(2, 1),
-            f=camera.focal_length.reshape(2, 1),
-            k=camera.distortion[:3].reshape(3, 1),
-            p=camera.distortion[3:].reshape(2, 1),
-            w=camera.width,
-            h=camera.height,
-            id=key[1],
-        )
-        for key, camera in sorted(cameras.items())
-    }
-    with atomic_write(path) as temporary:
-        temporary.write_bytes(pickle.dumps(content, protocol=4))
-
-
-def first_difference(
-    there: Mapping[tuple[str, str], CameraParameters],
-    given: Mapping[tuple[str, str], CameraParameters],
-    fields_compared: Sequence[str],
-) -> tuple[tuple[str, str], str] | None:
-    """The first camera that both have, and its field, in which they differ beyond rounding."""
-    for key in sorted(there.keys() & given.keys()):
-        for name in fields_compared:
-            if not np.allclose(getattr(there[key], name), getattr(given[key], name), 1e-5):
-                return key, name
-    return None
 
 
 def metres(where: str, joints: np.ndarray) -> np.ndarray:  # (N, J, 3) millimetres, pelvis first

@@ -8,13 +8,11 @@ import numpy as np
 import torch
 
 from mmjrr.body_models import SMPL
-from mmjrr.datasets.cameras_file import CameraParameters
 from mmjrr.datasets.image_names import parse_image_name
 from mmjrr.engine.progress import Progress
 from mmjrr.errors import DataError
-from mmjrr.geometry import fit_translation
+from mmjrr.geometry import CameraParameters, PerspectiveCamera, fit_translation
 from mmjrr.joints import H36M_JOINTS_MMPOSE, SMPL_JOINTS
-from mmjrr.rendering.cameras import PerspectiveCamera
 
 #: Joints that SMPL's skeleton and H36M's labels have at about the same place.
 LIMBS = tuple(

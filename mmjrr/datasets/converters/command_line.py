@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from mmjrr.body_models import SMPL
-from mmjrr.datasets.cameras_file import CameraParameters, load_cameras
 from mmjrr.datasets.converters.metadata import read_metadata
 from mmjrr.datasets.converters.source import CAMERAS, Conversion, Source
 from mmjrr.datasets.image_names import SPLITS
+from mmjrr.geometry import CameraParameters, load_cameras
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:

@@ -21,16 +21,13 @@ from typing import Any
 
 import numpy as np
 
-from mmjrr.datasets.cameras_file import CameraParameters, load_cameras
 from mmjrr.datasets.converters.annotations import (
     AnnotationCheck,
     Annotations,
     boxes_of_joints,
     check_annotations,
     exclude_bad,
-    first_difference,
     metres,
-    save_cameras,
 )
 from mmjrr.datasets.converters.archives import unpack
 from mmjrr.datasets.converters.metadata import Metadata, read_metadata
@@ -38,6 +35,7 @@ from mmjrr.datasets.converters.source import CAMERAS
 from mmjrr.datasets.image_names import KNOWN_BAD_SEQUENCES, SPLITS
 from mmjrr.engine.progress import Progress
 from mmjrr.errors import DataError
+from mmjrr.geometry import CameraParameters, first_difference, load_cameras, save_cameras
 from mmjrr.io import MOST_EXPANSION, atomic_write, read_note, sha256, versions
 from mmjrr.joints import H36M_JOINTS_RELEASE, reorder_index
 

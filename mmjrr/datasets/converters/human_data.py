@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from mmjrr.io.pickles import load_pickle
-from mmjrr.datasets.cameras_file import CameraParameters, camera_parameters
 from mmjrr.datasets.converters.source import Source, mmpose_image_names, numbers
 from mmjrr.errors import DataError
+from mmjrr.geometry import PIXELS_PER_SCALE, CameraParameters, camera_parameters
 from mmjrr.io import read_npz_with_objects
+from mmjrr.io.pickles import load_pickle
 from mmjrr.joints import H36M_JOINTS_MMPOSE, joint_names_of
 
 #: Places among HumanData's 190 joints of those that files of H36M have, by HumanData's names.
@@ -94,7 +94,7 @@ def read_human_data(path: str | Path) -> Source:
                 f'{path}: bbox_xywh: found shape {boxes.shape}, expected ({count}, 4 or 5)'
             )
         source.center = boxes[:, :2] + boxes[:, 2:4] / 2
-        source.scale = boxes[:, 2:4].max(1) / 200
+        source.scale = boxes[:, 2:4].max(1) / PIXELS_PER_SCALE
     _take_fits(path, raw, source)
     return source
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mmjrr.datasets.cameras_file import CameraParameters, camera_parameters
 from mmjrr.errors import DataError
+from mmjrr.geometry import CameraParameters, camera_parameters
 
 _SUBJECTS = 11
 #: Of the vector w0: 6 numbers for each camera and subject, then 9 for each camera.
@@ -27,7 +27,7 @@ class Metadata:
     Attributes:
         takes: name of the file of each take by subject, action and subaction, all as written:
             ``{('S1', '2', '1'): 'Directions 1'}``.
-        cameras: by subject and camera, as ``mmjrr.datasets.cameras_file`` reads them.
+        cameras: by subject and camera, as ``mmjrr.geometry`` reads them.
     """
 
     takes: dict[tuple[str, str, str], str]

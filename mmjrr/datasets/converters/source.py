@@ -12,15 +12,12 @@ from typing import Any
 import numpy as np
 
 from mmjrr.body_models import SMPL
-from mmjrr.datasets.cameras_file import CameraParameters, load_cameras
 from mmjrr.datasets.converters.annotations import (
     LONGEST_THIGH,
     AnnotationCheck,
     Annotations,
     boxes_of_joints,
     exclude_bad,
-    first_difference,
-    save_cameras,
     thighs,
 )
 from mmjrr.datasets.converters.camera_frame import about_pelvis, place_fits, place_joints
@@ -28,6 +25,7 @@ from mmjrr.datasets.fits import save_fits
 from mmjrr.datasets.image_names import image_key, parse_image_name
 from mmjrr.engine.progress import with_progress
 from mmjrr.errors import DataError
+from mmjrr.geometry import CameraParameters, first_difference, load_cameras, save_cameras
 from mmjrr.io import atomic_write, sha256, versions
 
 CAMERAS = 'annotation_body3d/cameras.pkl'

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from mmjrr.datasets.synthetic.seeding import stream
-from mmjrr.rendering import PerspectiveCamera
+from mmjrr.geometry import PerspectiveCamera
 
 Array = NDArray[np.float64]
 

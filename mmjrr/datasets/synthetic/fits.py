@@ -21,8 +21,8 @@ from scipy.spatial.transform import Rotation
 
 from mmjrr.datasets.synthetic.posing import global_rotations, local_pose
 from mmjrr.datasets.synthetic.seeding import stream
+from mmjrr.geometry import PerspectiveCamera
 from mmjrr.joints import SMPL_JOINTS, SMPL_PARENTS
-from mmjrr.rendering import PerspectiveCamera
 
 Array = NDArray[np.float64]
 

@@ -52,10 +52,9 @@ from mmjrr.datasets.synthetic.regressors import (
 )
 from mmjrr.datasets.synthetic.seeding import stream
 from mmjrr.datasets.synthetic.subjects import SUBJECTS, TRAIN_SUBJECTS, make_subject
-from mmjrr.datasets.transforms import PIXELS_PER_SCALE
+from mmjrr.geometry import PIXELS_PER_SCALE, transl_to_crop_weak_perspective
 from mmjrr.io import atomic_write, sha256
 from mmjrr.regressors import JointRegressor
-from mmjrr.rendering.cameras import transl_to_crop_weak_perspective
 
 if TYPE_CHECKING:
     from mmjrr.body_models import SMPL

@@ -111,7 +111,7 @@ class SyntheticTruth:
 
         How plausible poses are: small where they stay among real ones.
         """
-        from mmjrr.body_models.rotations import axis_angle_to_matrix
+        from mmjrr.geometry import axis_angle_to_matrix
 
         a = axis_angle_to_matrix(torch.from_numpy(poses).float().unflatten(1, (-1, 3)))
         b = axis_angle_to_matrix(torch.from_numpy(references).float().unflatten(1, (-1, 3)))

@@ -21,13 +21,13 @@ from torch import Tensor
 from mmjrr.body_models import LazyVertices, VertexMaker
 from mmjrr.datasets.fits import save_fits
 from mmjrr.engine.progress import Progress
+from mmjrr.geometry import PIXELS_PER_SCALE, PerspectiveCamera
 from mmjrr.io import atomic_write, sha256, versions
 from mmjrr.joints import H36M_JOINTS_MMPOSE
 from mmjrr.refinement import FitEnergy, FitRefiner, PseudoGTStore
 from mmjrr.refinement.refiner import Observations
 from mmjrr.registry import BODY_MODELS, HOOKS, RENDERERS
 from mmjrr.regressors import JointRegressor, fit_joint_regressor
-from mmjrr.rendering import PerspectiveCamera
 
 #: With fewer frames than this a fitted regressor says nothing about other frames.
 FEW_FRAMES = 100
@@ -418,7 +418,7 @@ class SMPLPseudoGTHook(Hook):
             betas=arrays['betas'],
             transl=arrays['transl'],
             center=(box[:, :2] + box[:, 2:]) / 2,
-            scale=(box[:, 2] - box[:, 0]) / 200,
+            scale=(box[:, 2] - box[:, 0]) / PIXELS_PER_SCALE,
             part=arrays['keypoints_2d'],
             S=joints,
             provenance=dict(

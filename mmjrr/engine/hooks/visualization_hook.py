@@ -12,8 +12,8 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import Tensor
 
+from mmjrr.geometry import PerspectiveCamera
 from mmjrr.registry import HOOKS
-from mmjrr.rendering import PerspectiveCamera
 from mmjrr.visualization import draw_fit
 
 from .pseudo_gt_hook import SMPLPseudoGTHook

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
-from mmjrr.body_models.rotations import rot6d_to_matrix
 from mmjrr.errors import DataError
+from mmjrr.geometry import rotation_6d_to_matrix
 from mmjrr.io import read_npz
 from mmjrr.registry import MODELS
 
@@ -174,7 +174,7 @@ class SPIN(MeshEstimator):
         features = image_features(self.backbone, inputs).flatten(0, -2)
         pose, betas, camera = self.regressor(features)
         return dict(
-            rotations=rot6d_to_matrix(pose.unflatten(1, (24, 6))), betas=betas, camera=camera
+            rotations=rotation_6d_to_matrix(pose.unflatten(1, (24, 6))), betas=betas, camera=camera
         )
 
     def rename(self, name: str) -> str | None:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmjrr.body_models.rotations import rot6d_to_matrix
+from mmjrr.geometry import rotation_6d_to_matrix
 from mmjrr.registry import MODELS
 
 from .checkpoints import read_checkpoint, translate, weights_of
@@ -147,7 +147,7 @@ class VIBE(VideoEstimator):
     def estimate_sequences(self, features: Tensor) -> dict[str, Tensor]:
         pose, betas, camera = self.regressor(self.encoder(features).flatten(0, 1))
         return dict(
-            rotations=rot6d_to_matrix(pose.unflatten(1, (24, 6))), betas=betas, camera=camera
+            rotations=rotation_6d_to_matrix(pose.unflatten(1, (24, 6))), betas=betas, camera=camera
         )
 
 

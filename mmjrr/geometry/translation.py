@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mmjrr.rendering.cameras import PerspectiveCamera
+from mmjrr.geometry.cameras import PerspectiveCamera
 
 
 def fit_translation(

@@ -11,12 +11,12 @@ import torch
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from mmjrr.body_models.rotations import (
+from mmjrr.geometry import (
     axis_angle_to_matrix,
     matrix_to_axis_angle,
     matrix_to_quaternion,
-    matrix_to_rot6d,
-    rot6d_to_matrix,
+    matrix_to_rotation_6d,
+    rotation_6d_to_matrix,
 )
 
 ANGLES = [0.0, 1e-12, 1e-7, 1e-4, 1.1e-4, 1e-2, 1.0, 3.0, math.pi - 1e-4, math.pi - 1e-8]
@@ -62,16 +62,16 @@ def test_quaternions_agree_with_scipy() -> None:
 
 def test_six_numbers_are_the_first_two_columns_row_by_row() -> None:
     matrix = torch.from_numpy(Rotation.random(5, random_state=1).as_matrix())
-    six = matrix_to_rot6d(matrix)
+    six = matrix_to_rotation_6d(matrix)
     # SPIN reads them as x.view(-1, 3, 2): columns a1 = [:, :, 0], a2 = [:, :, 1].
     assert torch.equal(six.view(-1, 3, 2)[:, :, 0], matrix[:, :, 0])
     assert torch.equal(six.view(-1, 3, 2)[:, :, 1], matrix[:, :, 1])
-    torch.testing.assert_close(rot6d_to_matrix(six), matrix)
+    torch.testing.assert_close(rotation_6d_to_matrix(six), matrix)
 
 
 def test_any_six_numbers_become_the_gram_schmidt_rotation() -> None:
     six = torch.randn(30, 6, dtype=torch.float64)
-    found = rot6d_to_matrix(six).numpy()
+    found = rotation_6d_to_matrix(six).numpy()
     for numbers, matrix in zip(six.numpy(), found, strict=True):
         q, r = np.linalg.qr(numbers.reshape(3, 2))
         q = q * np.sign(np.diag(r))  # QR is Gram-Schmidt up to signs
@@ -85,8 +85,8 @@ def test_any_batch_shape(shape: tuple[int, ...]) -> None:
     matrix = axis_angle_to_matrix(torch.randn(*shape, 3))
     assert matrix.shape == (*shape, 3, 3)
     assert matrix_to_axis_angle(matrix).shape == (*shape, 3)
-    assert matrix_to_rot6d(matrix).shape == (*shape, 6)
-    assert rot6d_to_matrix(matrix_to_rot6d(matrix)).shape == (*shape, 3, 3)
+    assert matrix_to_rotation_6d(matrix).shape == (*shape, 6)
+    assert rotation_6d_to_matrix(matrix_to_rotation_6d(matrix)).shape == (*shape, 3, 3)
 
 
 def there_and_back(vectors: Tensor) -> Tensor:
@@ -122,4 +122,4 @@ def test_small_rotations_keep_single_precision(angle: float) -> None:
 
 def test_gradient_of_six_numbers() -> None:
     six = torch.randn(6, 6, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(rot6d_to_matrix, six)
+    assert torch.autograd.gradcheck(rotation_6d_to_matrix, six)

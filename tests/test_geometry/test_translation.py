@@ -6,8 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmjrr.geometry import fit_translation
-from mmjrr.rendering.cameras import PerspectiveCamera
+from mmjrr.geometry import PerspectiveCamera, fit_translation
 
 H36M_LENS = [-0.2071, 0.2478, -0.0031, -0.0014, -0.001]
 

@@ -72,10 +72,10 @@ def matrix_to_quaternion(matrix: Tensor) -> Tensor:  # (..., 3, 3) -> (..., 4)
     return torch.where(quaternion[..., :1] < 0, -quaternion, quaternion)
 
 
-def rot6d_to_matrix(rot6d: Tensor) -> Tensor:  # (..., 6) -> (..., 3, 3)
+def rotation_6d_to_matrix(rot6d: Tensor) -> Tensor:  # (..., 6) -> (..., 3, 3)
     """Gram-Schmidt on the two columns (Zhou et al., Equation 15).
 
-    >>> rot6d_to_matrix(torch.tensor([2.0, 0.0, 0.0, 3.0, 0.0, 0.0]))
+    >>> rotation_6d_to_matrix(torch.tensor([2.0, 0.0, 0.0, 3.0, 0.0, 0.0]))
     tensor([[1., 0., 0.],
             [0., 1., 0.],
             [0., 0., 1.]])
@@ -87,7 +87,7 @@ def rot6d_to_matrix(rot6d: Tensor) -> Tensor:  # (..., 6) -> (..., 3, 3)
     return torch.stack([b1, b2, torch.linalg.cross(b1, b2)], dim=-1)
 
 
-def matrix_to_rot6d(matrix: Tensor) -> Tensor:  # (..., 3, 3) -> (..., 6)
+def matrix_to_rotation_6d(matrix: Tensor) -> Tensor:  # (..., 3, 3) -> (..., 6)
     """The first two columns, stored row by row."""
     return matrix[..., :2].flatten(-2)
 

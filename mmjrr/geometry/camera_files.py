@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import pickle
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mmjrr.io.pickles import load_pickle
 from mmjrr.errors import DataError
+from mmjrr.io import atomic_write, load_pickle
 
 _LARGEST_IMAGE = 1 << 16
 _SHAPES = {'R': (3, 3), 'T': (3,), 'f': (2,), 'c': (2,), 'k': (3,), 'p': (2,)}
@@ -104,3 +106,36 @@ def camera_parameters(where: str, fields: dict[str, Any]) -> CameraParameters:
         width=size[0],
         height=size[1],
     )
+
+
+def save_cameras(path: str | Path, cameras: Mapping[tuple[str, str], CameraParameters]) -> None:
+    """Write MMPose's ``cameras.pkl``, of plain values and arrays alone."""
+    content = {
+        key: dict(
+            R=camera.R,
+            T=camera.T.reshape(3, 1),
+            c=camera.principal_point.reshape(2, 1),
+            f=camera.focal_length.reshape(2, 1),
+            k=camera.distortion[:3].reshape(3, 1),
+            p=camera.distortion[3:].reshape(2, 1),
+            w=camera.width,
+            h=camera.height,
+            id=key[1],
+        )
+        for key, camera in sorted(cameras.items())
+    }
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(pickle.dumps(content, protocol=4))
+
+
+def first_difference(
+    there: Mapping[tuple[str, str], CameraParameters],
+    given: Mapping[tuple[str, str], CameraParameters],
+    fields_compared: Sequence[str],
+) -> tuple[tuple[str, str], str] | None:
+    """The first camera that both have, and its field, in which they differ beyond rounding."""
+    for key in sorted(there.keys() & given.keys()):
+        for name in fields_compared:
+            if not np.allclose(getattr(there[key], name), getattr(given[key], name), 1e-5):
+                return key, name
+    return None

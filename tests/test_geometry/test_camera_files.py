@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mmjrr.datasets.cameras_file import load_cameras
 from mmjrr.errors import DataError
+from mmjrr.geometry import load_cameras
 
 
 def a_camera(**changes: Any) -> dict[str, Any]:
