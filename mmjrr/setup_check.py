@@ -297,7 +297,7 @@ def _mend_regressor(name: str) -> str:
 
 @register_check('PyTorch3DSilhouette')
 def _pytorch3d(part: Mapping[str, Any]) -> Iterator[Finding]:
-    from mmjrr.rendering.pytorch3d_silhouette import INSTALL
+    from mmjrr.rendering.pytorch3d.silhouette import INSTALL
 
     yield _looked_at('package', 'pytorch3d', partial(_import, 'pytorch3d.renderer'), INSTALL)
 

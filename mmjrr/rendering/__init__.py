@@ -1,8 +1,8 @@
 """From posed vertices to silhouettes: the renderers' interface, the contour renderer."""
 
 from mmjrr.rendering.base import SilhouetteRenderer
-from mmjrr.rendering.contour import ContourSilhouette
-from mmjrr.rendering.pytorch3d_silhouette import PyTorch3DSilhouette
+from mmjrr.rendering.contour.renderer import ContourSilhouette
+from mmjrr.rendering.pytorch3d.silhouette import PyTorch3DSilhouette
 
 __all__ = [
     'ContourSilhouette',

@@ -171,7 +171,7 @@ def test_without_waiting_the_result_is_the_same(world: dict, monkeypatch) -> Non
     found = refining._without_waiting(*arguments)
     assert calls == [True]
     # With too little room, the batch is done once more, waiting.
-    monkeypatch.setattr('mmjrr.rendering.contour_torch._SPARE', 0.01)
+    monkeypatch.setattr('mmjrr.rendering.contour.torch_backend._SPARE', 0.01)
     again = refining._without_waiting(*arguments)
     assert calls == [True, True, False]
     for name, value in expected.items():

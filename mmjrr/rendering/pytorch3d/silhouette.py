@@ -11,7 +11,7 @@ from torch import Tensor
 from mmjrr.geometry import PerspectiveCamera
 from mmjrr.registry import RENDERERS
 from mmjrr.rendering.base import SilhouetteRenderer
-from mmjrr.rendering.pytorch3d_rasteriser import Tiles, rasterised
+from mmjrr.rendering.pytorch3d.rasterizer import Tiles, rasterised
 
 INSTALL = 'see https://github.com/facebookresearch/pytorch3d/blob/main/INSTALL.md'
 

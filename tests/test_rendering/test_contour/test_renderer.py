@@ -16,7 +16,7 @@ from mmjrr.geometry import PerspectiveCamera
 from mmjrr.registry import RENDERERS
 from mmjrr.rendering import ContourSilhouette
 
-from . import meshes, reference
+from .. import meshes, reference
 
 MESHES = {
     'octahedron': (*meshes.octahedron(), True),
@@ -456,7 +456,7 @@ def test_threads_of_compiled_loops_change_no_bit(name, threads, monkeypatch):
             pools.append(workers)
             super().__init__(workers)
 
-    monkeypatch.setattr('mmjrr.rendering.contour_compiled.ThreadPoolExecutor', Counted)
+    monkeypatch.setattr('mmjrr.rendering.contour.numba_backend.ThreadPoolExecutor', Counted)
     try:
         for number in (1, threads):
             torch.set_num_threads(number)
@@ -476,7 +476,7 @@ def test_a_renderer_that_has_drawn_can_be_copied_and_pickled():
 
 
 def test_without_numba_it_is_said_what_to_do(monkeypatch):
-    monkeypatch.setattr('mmjrr.rendering.contour.find_spec', lambda name: None)
+    monkeypatch.setattr('mmjrr.rendering.contour.renderer.find_spec', lambda name: None)
     vertices, faces, _ = MESHES['torus']
     with pytest.raises(ImportError, match='pip install numba, or choose .*compiled=False'):
         ContourSilhouette(faces)
@@ -485,9 +485,9 @@ def test_without_numba_it_is_said_what_to_do(monkeypatch):
 
 
 def test_loops_are_compiled_where_there_is_no_folder_for_a_cache(monkeypatch):
-    from mmjrr.rendering import contour_compiled
+    from mmjrr.rendering.contour import numba_backend
 
-    njit = contour_compiled.numba.njit
+    njit = numba_backend.numba.njit
     asked = []
 
     def refusing(cache=False, **options):
@@ -496,8 +496,8 @@ def test_loops_are_compiled_where_there_is_no_folder_for_a_cache(monkeypatch):
             raise RuntimeError('cannot cache function: no locator available')
         return njit(**options)
 
-    monkeypatch.setattr(contour_compiled.numba, 'njit', refusing)
-    assert contour_compiled._compiled(lambda x: x + 1)(2) == 3
+    monkeypatch.setattr(numba_backend.numba, 'njit', refusing)
+    assert numba_backend._compiled(lambda x: x + 1)(2) == 3
     assert asked == [True, False]
 
 
@@ -525,8 +525,8 @@ def test_without_waiting_values_and_gradients_are_the_same(name, supersampling, 
 
 
 def test_without_waiting_room_that_is_too_small_is_told_afterwards(monkeypatch):
-    monkeypatch.setattr('mmjrr.rendering.contour_torch._SPARE', 0.0)
-    monkeypatch.setattr('mmjrr.rendering.contour_torch._EXTRA', 4)
+    monkeypatch.setattr('mmjrr.rendering.contour.torch_backend._SPARE', 0.0)
+    monkeypatch.setattr('mmjrr.rendering.contour.torch_backend._EXTRA', 4)
     vertices, faces, _ = MESHES['torus']
     renderer, bodies = ContourSilhouette(faces, (10, 12), compiled=False), posed(vertices, 0)
     with renderer.without_waiting(bodies, small_camera()) as all_right:

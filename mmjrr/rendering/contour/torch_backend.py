@@ -13,10 +13,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from mmjrr.rendering.base import FAR
-from mmjrr.rendering.spread import Spread, compact, spread
+from mmjrr.rendering.ranges import Spread, compact, spread
 
 if TYPE_CHECKING:
-    from mmjrr.rendering.contour import ContourSilhouette
+    from mmjrr.rendering.contour.renderer import ContourSilhouette
 
 #: Extents below this many pixels are taken as zero: the cuts of such an edge are at its ends.
 _TINY = 1e-20

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmjrr.rendering.spread import spread
+from mmjrr.rendering.ranges import spread
 
 #: PyTorch3D's ``kEpsilon``: twice the area, in normalised coordinates, up to which a face has none.
 _NO_AREA = 1e-8

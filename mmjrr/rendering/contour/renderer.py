@@ -18,8 +18,8 @@ run within a pixel of each other (fingers, feet, ears). Clamping in the quarters
 halves the error: the free body is drawn 0.07% too large in place of 0.14%.
 
 It is drawn in either of two ways, which agree but for rounding: edge by edge in compiled loops on a
-CPU (:mod:`~mmjrr.rendering.contour_compiled`), or by PyTorch's operations over all edges at once on
-any device (:mod:`~mmjrr.rendering.contour_torch`).
+CPU (:mod:`~mmjrr.rendering.contour.numba_backend`), or by PyTorch's operations over all edges at
+once on any device (:mod:`~mmjrr.rendering.contour.torch_backend`).
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ from torch import Tensor
 from mmjrr.geometry import PerspectiveCamera
 from mmjrr.registry import RENDERERS
 from mmjrr.rendering.base import SilhouetteRenderer
-from mmjrr.rendering.contour_torch import ContourCoverage, Room
+from mmjrr.rendering.contour.torch_backend import ContourCoverage, Room
 
 if TYPE_CHECKING:
-    from mmjrr.rendering.contour_compiled import Tables
+    from mmjrr.rendering.contour.numba_backend import Tables
 
 
 @RENDERERS.register_module()
@@ -153,7 +153,7 @@ class ContourSilhouette(SilhouetteRenderer):
         return 1 if self.closed else 2
 
     def _draw_compiled(self, pixels: Tensor) -> Tensor:
-        from mmjrr.rendering.contour_compiled import CompiledCoverage, Tables
+        from mmjrr.rendering.contour.numba_backend import CompiledCoverage, Tables
 
         if self._tables is None:
             self._tables = Tables.of(self)

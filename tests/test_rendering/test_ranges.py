@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mmjrr.rendering.spread import compact, spread
+from mmjrr.rendering.ranges import compact, spread
 
 
 def one_by_one(first: Tensor, last: Tensor) -> list[tuple[int, int]]:

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 if TYPE_CHECKING:
-    from mmjrr.rendering.contour import ContourSilhouette
+    from mmjrr.rendering.contour.renderer import ContourSilhouette
 
 #: Extents below this many pixels are taken as zero: the cuts of such an edge are at its ends. Not
 #: imported from ``contour_torch``, as Numba's cache looks for changes in this file alone.

@@ -11,7 +11,7 @@ from mmjrr.body_models import SMPL, free_body
 from mmjrr.geometry import PerspectiveCamera
 from mmjrr.rendering import ContourSilhouette
 
-from . import reference
+from .. import reference
 
 
 @pytest.fixture(scope='module')

@@ -13,9 +13,9 @@ from mmjrr.body_models import free_body
 from mmjrr.geometry import PerspectiveCamera
 from mmjrr.registry import RENDERERS
 from mmjrr.rendering import ContourSilhouette, PyTorch3DSilhouette
-from mmjrr.rendering.pytorch3d_rasteriser import Tiles, squared_distance
+from mmjrr.rendering.pytorch3d.rasterizer import Tiles, squared_distance
 
-from . import meshes
+from .. import meshes
 
 TRIANGLE = [[0, 1, 2]]
 
@@ -71,7 +71,7 @@ def test_wrong_settings_are_refused_before_pytorch3d_is_looked_for(wrong):
 @pytest.mark.parametrize('side', [4, 7, 16, 200])
 def test_tiles_hold_the_faces_that_reach_a_pixels_centre(side, blur, monkeypatch):
     """Against every face's box, held against every pixel."""
-    monkeypatch.setattr('mmjrr.rendering.pytorch3d_rasteriser._SLACK', 0.0)
+    monkeypatch.setattr('mmjrr.rendering.pytorch3d.rasterizer._SLACK', 0.0)
     generator = torch.Generator().manual_seed(0)
     # Some outside the image, and some too small to hold a centre.
     around = 80 * torch.rand(2, 20, 1, 3, generator=generator) - 20
