@@ -32,10 +32,10 @@ from mmjrr.datasets import H36MFitsDataset
 from mmjrr.datasets.fits import load_fits
 from mmjrr.datasets.image_folder import ImageFolderDataset
 from mmjrr.datasets.masks import Masks, encode_rle
+from mmjrr.datasets.predictions import read_predictions
 from mmjrr.datasets.transforms import read_image
 from mmjrr.errors import DataError
 from mmjrr.evaluation.paper_table import read_result, tables_of
-from mmjrr.evaluation.predictions import read_predictions
 from mmjrr.geometry import load_cameras
 from mmjrr.joints import H36M_JOINTS_MMPOSE
 from mmjrr.models.estimators.checkpoints import read_checkpoint, weights_of

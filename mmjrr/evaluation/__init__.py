@@ -1,5 +1,7 @@
 """MPJPE and PA-MPJPE of meshes under any joint regressor and protocol."""
 
+from mmjrr.datasets.predictions import Predictions, predictions_from, read_predictions
+
 from .evaluate import evaluate
 from .functional import (
     mpjpe,
@@ -9,7 +11,6 @@ from .functional import (
     procrustes_align,
 )
 from .joint_regressor_metric import JointRegressorMetric
-from .predictions import Predictions, predictions_from, read_predictions
 from .protocols import PROTOCOLS, FrameErrors, Protocol, frame_errors, get_protocol
 from .regressed_joints import RegressedJoints, load_regressors
 from .report import EvaluationResult, Score, score_frames

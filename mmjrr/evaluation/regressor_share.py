@@ -18,6 +18,7 @@ import torch
 
 from mmjrr.body_models import SMPL, LazyVertices, VertexMaker
 from mmjrr.datasets.h36m import H36MFitsDataset
+from mmjrr.datasets.predictions import Predictions, match_names
 from mmjrr.errors import DataError
 from mmjrr.io import atomic_write
 from mmjrr.joints import joint_names_of
@@ -30,11 +31,9 @@ from .evaluate import (
     PredictionsLike,
     body_config,
     evaluate,
-    match_names,
     names_of,
     read_parts,
 )
-from .predictions import Predictions
 from .protocols import Protocol, get_protocol
 from .regressed_joints import RegressorLike, load_regressors
 from .report import EvaluationResult, Score, format_table

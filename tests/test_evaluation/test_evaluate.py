@@ -17,9 +17,10 @@ from mmengine.config import Config
 import mmjrr
 from mmjrr.body_models import free_body
 from mmjrr.datasets import H36MFitsDataset
+from mmjrr.datasets.predictions import match_names
 from mmjrr.errors import DataError
 from mmjrr.evaluation import PROTOCOLS, predictions_from
-from mmjrr.evaluation.evaluate import EXCLUDED, TEST_ANNOTATION, match_names
+from mmjrr.evaluation.evaluate import EXCLUDED, TEST_ANNOTATION
 from mmjrr.regressors import JointRegressor
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -18,18 +18,18 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 import torch
 
-from mmjrr.io.pickles import (
-    AllowList,
-    UnsafePickleError,
-    check_unfolded,
-    load_pickle,
-)
 from mmjrr.errors import DataError
 from mmjrr.io import (
     MOST_EXPANSION,
     LimitedReader,
     read_json,
     read_npz_with_objects,
+)
+from mmjrr.io.pickles import (
+    AllowList,
+    UnsafePickleError,
+    check_unfolded,
+    load_pickle,
 )
 
 #: How files begin that are compressed; joblib compresses with any of these.

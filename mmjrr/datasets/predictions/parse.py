@@ -14,8 +14,8 @@ from mmjrr.errors import DataError
 from mmjrr.geometry import matrix_to_axis_angle, rotation_6d_to_matrix
 from mmjrr.io import as_text
 
-from .prediction_files import load_results
-from .predictions_layouts import BODY_FIELDS, FIELDS, LAYOUTS, Keys, describe, follow, recognise
+from .files import load_results
+from .layouts import BODY_FIELDS, FIELDS, LAYOUTS, Keys, describe, follow, recognise
 
 #: Rotations in each field that has some.
 _COUNTS = {'pose': 24, 'global_orient': 1, 'body_pose': 23}
@@ -76,11 +76,11 @@ def read_predictions(
 
     Args:
         path: the file. Its format is told from its content.
-        layout: a name of :data:`~mmjrr.evaluation.predictions_layouts.LAYOUTS`, or 'auto':
+        layout: a name of :data:`~mmjrr.datasets.predictions.layouts.LAYOUTS`, or 'auto':
             whichever fits.
         fields: where fields are that the layout does not find, as
             ``dict(imgname='names', pose='out.theta')``; paths as in
-            :mod:`mmjrr.evaluation.predictions_layouts`. Naming one of vertices, pose,
+            :mod:`mmjrr.datasets.predictions.layouts`. Naming one of vertices, pose,
             global_orient, body_pose and betas replaces all of them.
         name_format: makes image names where the file has only frame numbers: ``{frame}`` counts
             from 0, ``{number}`` from 1; ``{file}`` and ``{folder}`` are the file's name without

@@ -16,8 +16,8 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
+from mmjrr.datasets.predictions import Predictions, predictions_from, read_predictions
 from mmjrr.errors import DataError
-from mmjrr.evaluation import Predictions, predictions_from, read_predictions
 
 COUNT = 6
 NAMES = [f'S9/S9_Walking_1.60457274/S9_Walking_1.60457274_{f:06d}.jpg' for f in range(COUNT)]
