@@ -15,9 +15,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from mmjrr.datasets.predictions.layouts import FIELDS, LAYOUTS
 from mmjrr.evaluation import PROTOCOLS, EvaluationResult, evaluate, load_regressors
 from mmjrr.evaluation.evaluate import EXCLUDED
-from mmjrr.datasets.predictions.layouts import FIELDS, LAYOUTS
 from mmjrr.evaluation.report import BREAKDOWNS, check_result_path
 from mmjrr.io import atomic_write
 from mmjrr.regressors.zoo import ZOO

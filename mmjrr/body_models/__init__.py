@@ -1,8 +1,9 @@
 """From parameters to vertices: the SMPL family, and the free body that ships with the package."""
 
+from mmjrr.io.pickles import UnsafePickleError, load_pickle
+
 from .free_body import FREE_BODY_FILE, free_body
 from .lazy_vertices import LazyVertices, VertexMaker
-from mmjrr.io.pickles import UnsafePickleError, load_pickle
 from .smpl import SMPL, BodyOutput, load_smpl_file
 
 __all__ = [

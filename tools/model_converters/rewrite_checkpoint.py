@@ -19,9 +19,9 @@ from typing import Any
 
 import torch
 
-from mmjrr.io.pickles import AllowList, UnsafePickleError
 from mmjrr.errors import DataError
 from mmjrr.io import atomic_write
+from mmjrr.io.pickles import AllowList, UnsafePickleError
 from mmjrr.models.estimators.checkpoints import WEIGHT_KEYS, weights_of
 
 
