@@ -1,17 +1,26 @@
 """Files of others that mmjrr works with: where they are, what they must be, and fetching them.
 
-What needs registration is not fetched: the entry says which page, which file, and where it goes.
+Files behind registration are not fetched: the entry says which page, which file, and where it goes.
+
+A fetched file gets its name when it is known to be the right one: it comes over https, is no larger
+than its entry allows, and has the published checksum, or is read as the weights that it must hold.
 """
 
 from __future__ import annotations
 
+import http.client
+import os
+import re
 import shutil
+import socket
+import ssl
 import tarfile
 import urllib.error
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlparse
 
 from mmjrr.engine.progress import Progress
@@ -21,6 +30,7 @@ from mmjrr.regressors.zoo import ZOO, search_folders
 
 _BLOCK = 1 << 18
 _TIMEOUT = 60.0
+_MB = 10**6
 
 
 @dataclass(frozen=True)
@@ -31,11 +41,13 @@ class RemoteFile:
         name: what it is called here.
         path: where it goes, under the folder of files.
         about: what it is.
-        url: where it is; None where it needs registration, or has no lasting address.
+        url: its https address; None where it needs registration, or has no lasting address.
         sha256: its checksum, or how it begins; None where no copy could be verified.
         member: its name inside the archive (tar) that ``url`` gives.
         page: the page to register at, or to get it from.
         file: which file of the page it is.
+        weights: names of tensors that it must hold. Required where ``sha256`` is not whole.
+        largest: bytes that the server may send; more is refused.
     """
 
     name: str
@@ -46,9 +58,12 @@ class RemoteFile:
     member: str | None = None
     page: str | None = None
     file: str | None = None
+    weights: tuple[str, ...] = ()
+    largest: int = 2000 * _MB
 
 
-_SPIN = 'http://visiondata.cis.upenn.edu/spin'
+_SPIN_PAGE = 'https://github.com/nkolot/SPIN#fetch-data'
+_SPIN = 'https://visiondata.cis.upenn.edu/spin'
 
 #: All files, by name.
 FILES: dict[str, RemoteFile] = {
@@ -61,12 +76,15 @@ FILES: dict[str, RemoteFile] = {
             'https://github.com/ubc-vision/joint-regressor-refinement/raw/master/models/'
             'retrained_J_Regressor.pt',
             ZOO['J_opt'].sha256,
+            page='https://github.com/ubc-vision/joint-regressor-refinement',
+            file='models/retrained_J_Regressor.pt',
+            largest=10 * _MB,
         ),
         RemoteFile(
             'J_std',
             ZOO['J_std'].filename,
             "SPIN's joint regressor",
-            page='https://github.com/nkolot/SPIN#fetch-data',
+            page=_SPIN_PAGE,
             file=f'data/{ZOO["J_std"].filename} in {_SPIN}/data.tar.gz',
         ),
         RemoteFile(
@@ -76,21 +94,36 @@ FILES: dict[str, RemoteFile] = {
             f'{_SPIN}/data.tar.gz',
             '6fd6dd687800da946d0a0492383f973b92ec20f166a0b829775882868c35fcdd',
             'data/smpl_mean_params.npz',
+            page=_SPIN_PAGE,
+            file='data/smpl_mean_params.npz in data.tar.gz',
+            largest=100 * _MB,
         ),
         RemoteFile(
-            'spin', 'spin/model_checkpoint.pt', "SPIN's weights", f'{_SPIN}/model_checkpoint.pt'
+            'spin',
+            'spin/model_checkpoint.pt',
+            "SPIN's weights",
+            f'{_SPIN}/model_checkpoint.pt',
+            page=_SPIN_PAGE,
+            file='model_checkpoint.pt',
+            weights=('conv1.weight', 'fc1.weight', 'decpose.weight'),
         ),
         RemoteFile(
             'vibe',
             'vibe/vibe_model_wo_3dpw.pth.tar',
             "VIBE's weights, not trained on 3DPW",
             'https://www.dropbox.com/s/amj2p8bmf6g56k6/vibe_model_wo_3dpw.pth.tar?dl=1',
+            page='https://github.com/mkocabas/VIBE (lib/utils/demo_utils.py)',
+            file='vibe_model_wo_3dpw.pth.tar',
+            weights=('encoder.gru.weight_ih_l0', 'regressor.fc1.weight'),
         ),
         RemoteFile(
             'vibe_w_3dpw',
             'vibe/vibe_model_w_3dpw.pth.tar',
             "VIBE's weights, trained on 3DPW too",
             'https://www.dropbox.com/s/41ozgqorcp095ja/vibe_model_w_3dpw.pth.tar?dl=1',
+            page='https://github.com/mkocabas/VIBE (lib/utils/demo_utils.py)',
+            file='vibe_model_w_3dpw.pth.tar',
+            weights=('encoder.gru.weight_ih_l0', 'regressor.fc1.weight'),
         ),
         RemoteFile(
             'meva',
@@ -106,6 +139,9 @@ FILES: dict[str, RemoteFile] = {
             'https://download.openmmlab.com/mmdetection/v2.0/mask_rcnn/mask_rcnn_r50_fpn_2x_coco/'
             'mask_rcnn_r50_fpn_2x_coco_bbox_mAP-0.392__segm_mAP-0.354_20200505_003907-3e542a40.pth',
             '3e542a40',
+            page='https://github.com/open-mmlab/mmdetection (configs/mask_rcnn)',
+            file='mask-rcnn_r50_fpn_2x_coco',
+            weights=('backbone.conv1.weight', 'roi_head.mask_head.conv_logits.weight'),
         ),
         RemoteFile(
             'mask_rcnn_torchvision',
@@ -113,6 +149,12 @@ FILES: dict[str, RemoteFile] = {
             "torchvision's Mask R-CNN, trained on COCO",
             'https://download.pytorch.org/models/maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth',
             'bf2d0c1e',
+            page='https://pytorch.org/vision/stable/models.html',
+            file='MaskRCNN_ResNet50_FPN_Weights.COCO_V1',
+            weights=(
+                'backbone.body.conv1.weight',
+                'roi_heads.mask_predictor.mask_fcn_logits.weight',
+            ),
         ),
         RemoteFile(
             'smpl',
@@ -137,25 +179,29 @@ def download(
     item: RemoteFile,
     folder: str | Path | None = None,
     log: Callable[[str], None] = print,
+    context: ssl.SSLContext | None = None,
 ) -> Path:
-    """Fetch a file, unless it is there; its path.
+    """Fetch a file, unless it is there, and return its path.
 
-    What a broken connection or a kill left is continued the next time. The file gets its name when
-    it is whole and its checksum holds.
+    A broken connection or a kill leaves a part, which the next call continues.
 
     Args:
         item: what to fetch.
         folder: where to. Default: ``$MMJRR_HOME``, or ``~/.cache/mmjrr``.
         log: takes lines on how far it is.
+        context: which certificates to trust. Default: the system's.
 
     Raises:
         DataError: it needs registration, or what came (or what is there) is not the file.
-        OSError: it cannot be reached; what came so far is kept.
+        OSError: it cannot be fetched or written; the sentence says why and what to do.
     """
     target = (Path(folder) if folder is not None else search_folders()[0]) / item.path
     if target.exists():
         if target.is_file():
-            _check(item, target, target)
+            try:
+                _check(item, target, target)
+            except DataError as error:
+                raise DataError(f'{error}; move it away to fetch the right one') from error
         return target
     if item.url is None:
         raise DataError(
@@ -164,87 +210,291 @@ def download(
         )
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f'.{target.name}.part')
-    _fetch(item.url, part, log)
-    if item.member is None:
-        _check(item, part, target)
-        part.replace(target)
-    else:
-        with atomic_write(target) as temporary:
-            _extract(part, item.member, temporary)
-            _check(item, temporary, target)
-        part.unlink()
+    _fetch(item, part, log, context)
+    try:
+        _refuse_web_page(item, part)
+        if item.member is None:
+            _check(item, part, target)
+            part.replace(target)
+        else:
+            with atomic_write(target) as temporary:
+                _extract(item, part, temporary)
+                _check(item, temporary, target)
+    finally:
+        part.unlink(missing_ok=True)
     if item.sha256 is None:
-        log(f'{target}: sha256 {sha256(target)} (there is none to compare it with)')
+        log(f'{target}: sha256 {sha256(target)} (no published checksum to compare it with)')
     return target
 
 
-def _fetch(url: str, part: Path, log: Callable[[str], None]) -> None:
-    """Fetch to ``part``, from where it ends."""
+# -- the connection --------------------------------------------------------------------------------
+
+
+class _HttpsOnly(urllib.request.HTTPRedirectHandler):
+    """Follows redirects to https addresses alone."""
+
+    def redirect_request(
+        self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> urllib.request.Request | None:
+        if urlparse(newurl).scheme != 'https':
+            raise _RedirectError(newurl)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+class _RedirectError(Exception):
+    """A redirect to an address that is not https."""
+
+
+def _fetch(
+    item: RemoteFile, part: Path, log: Callable[[str], None], context: ssl.SSLContext | None
+) -> None:
+    """Fetch ``item.url`` to ``part``, from where ``part`` ends if the server's file is the same."""
+    url = str(item.url)
+    if urlparse(url).scheme != 'https':
+        raise DataError(f'{url}: found another scheme than https; {_by_hand(item)}')
     tag = part.with_suffix('.tag')  # which version of the file the part is of
     start = part.stat().st_size if part.is_file() and tag.is_file() else 0
-    request = urllib.request.Request(url, headers={'User-Agent': 'mmjrr'})
+    headers = {'User-Agent': 'mmjrr', 'Accept-Encoding': 'identity'}
     if start:
-        request.add_header('Range', f'bytes={start}-')
-        request.add_header('If-Range', tag.read_text())
+        headers |= {'Range': f'bytes={start}-', 'If-Range': tag.read_text()}
+    opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=context), _HttpsOnly())
     try:
-        answer = urllib.request.urlopen(request, timeout=_TIMEOUT)
+        answer = opener.open(urllib.request.Request(url, headers=headers), timeout=_TIMEOUT)
     except urllib.error.HTTPError as error:
-        if start and error.code == 416:  # nothing is left, or the part is longer than the file
-            part.unlink()
-            tag.unlink()
-            return _fetch(url, part, log)
-        raise OSError(f'{url}: {error.code} {error.reason}') from error
-    except urllib.error.URLError as error:
-        raise OSError(f'{url}: cannot be reached ({error.reason})') from error
+        with error:
+            if start and error.code == 416:  # nothing is left, or the part is longer than the file
+                _discard(part, tag)
+                return _fetch(item, part, log, context)
+            raise OSError(f'{url}: {_refusal(item, error)}') from error
+    except _RedirectError as error:
+        raise OSError(
+            f'{url}: redirected to {error}, expected https (a login page of the network, perhaps); '
+            f'{_by_hand(item)}'
+        ) from error
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise OSError(f'{url}: cannot be reached: {_cause(error)}') from error
     with answer:
-        if answer.status != 206:  # all of it: the file changed, or the server knows no ranges
-            start = 0
-        version = answer.headers.get('ETag') or answer.headers.get('Last-Modified')
+        start = _resumed_at(item, answer, start, tag)
+        total = _announced_size(item, answer, start, part, tag)
+        if not start:
+            _discard(part, tag)
+        version = _version(answer)
         if version:
             tag.write_text(version)
-        else:
-            tag.unlink(missing_ok=True)
-        length = answer.headers.get('Content-Length')
-        total = start + int(length) if length else 0
-        size = f'{total / 1e6:.1f} MB' if total else 'of unknown size'
+        size = f'{total / _MB:.1f} MB' if total else 'of unknown size'
         log(f'{urlparse(url).netloc}: {part.name[1:-5]}, {size}' + (', continued' if start else ''))
-        progress = Progress(max(round(total / 1e6), 1), 'MB', log)
-        with open(part, 'ab' if start else 'wb') as file:
-            while block := answer.read(_BLOCK):
-                file.write(block)
-                progress(round(file.tell() / 1e6))
-            found = file.tell()
-    if total and found != total:
+        found = _receive(item, answer, part, start, total, log)
+    if total is not None and found != total:
         raise OSError(
-            f'{url}: the connection ended after {found} of {total} bytes; the same command goes on'
+            f'{url}: the connection ended after {found} of {total} bytes; run the same command '
+            'again to continue'
         )
     tag.unlink(missing_ok=True)
 
 
-def _extract(archive: Path, member: str, target: Path) -> None:
-    """One file of a tar archive; nothing else of it is written."""
+def _resumed_at(item: RemoteFile, answer: Any, start: int, tag: Path) -> int:
+    """Return the offset of the answer's first byte: ``start``, or 0 where it is the whole file.
+
+    Raises:
+        OSError: the answer is another range than the one asked for, or of another version.
+    """
+    encoding = answer.headers.get('Content-Encoding', 'identity')
+    if encoding != 'identity':
+        raise OSError(
+            f'{item.url}: found Content-Encoding {encoding}, expected none; {_by_hand(item)}'
+        )
+    if answer.status == 200:  # the file changed, or the server knows no ranges
+        return 0
+    content_range = answer.headers.get('Content-Range', '')
+    matched = re.fullmatch(r'bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)', content_range)
+    version = _version(answer)
+    if (
+        answer.status != 206
+        or not start
+        or not matched
+        or int(matched[1]) != start
+        or (matched[3] != '*' and int(matched[2]) + 1 != int(matched[3]))
+        or version not in (None, tag.read_text())
+    ):
+        _discard(tag)  # so that the next try starts anew
+        raise OSError(
+            f'{item.url}: found status {answer.status} with Content-Range {content_range!r:.80}, '
+            f'expected the bytes from {start} on; run the same command again to start anew'
+        )
+    return start
+
+
+def _announced_size(item: RemoteFile, answer: Any, start: int, part: Path, tag: Path) -> int | None:
+    """Return the size of the whole file by the answer's header; None where it says none."""
+    length = answer.headers.get('Content-Length')
+    if length is None:
+        return None
+    if not re.fullmatch(r'\d{1,18}', length):
+        raise OSError(f'{item.url}: found Content-Length {length!r:.80}, expected a number')
+    total = start + int(length)
+    if total > item.largest:
+        _discard(part, tag)
+        raise OSError(
+            f'{item.url}: found {total} bytes, expected at most {item.largest} for {item.about}; '
+            f'{_by_hand(item)}'
+        )
+    return total
+
+
+def _receive(
+    item: RemoteFile,
+    answer: Any,
+    part: Path,
+    start: int,
+    total: int | None,
+    log: Callable[[str], None],
+) -> int:
+    """Append the answer to ``part`` and return the part's size."""
+    progress = Progress(max(round((total or 0) / _MB), 1), 'MB', log)
+    done = start
+    with open(part, 'ab' if start else 'wb') as file:
+        while True:
+            cut: http.client.IncompleteRead | None = None
+            try:
+                block = answer.read(_BLOCK)
+            except http.client.IncompleteRead as error:
+                block, cut = error.partial, error
+            except (OSError, http.client.HTTPException, ValueError) as error:
+                raise OSError(
+                    f'{item.url}: the connection ended after {done} bytes: {_cause(error)}; run '
+                    'the same command again to continue'
+                ) from error
+            done += len(block)
+            if done > item.largest:
+                file.truncate(0)
+                raise OSError(
+                    f'{item.url}: sends more than {item.largest} bytes, which {item.about} cannot '
+                    f'have; {_by_hand(item)}'
+                )
+            try:
+                file.write(block)
+                file.flush()
+            except OSError as error:
+                raise OSError(
+                    f'{part}: cannot be written ({error.strerror}); make room, then run the same '
+                    'command again to continue'
+                ) from error
+            if cut is not None:
+                raise OSError(
+                    f'{item.url}: the connection ended after {done} bytes; run the same command '
+                    'again to continue'
+                ) from cut
+            if not block:
+                return done
+            progress(round(done / _MB))
+
+
+def _version(answer: Any) -> str | None:
+    """Return what tells this version of the file from others; a weak ETag does not."""
+    tag = answer.headers.get('ETag')
+    if tag and not tag.startswith('W/'):
+        return tag
+    return answer.headers.get('Last-Modified')
+
+
+def _refusal(item: RemoteFile, error: urllib.error.HTTPError) -> str:
+    """Say what a server's error means for the user."""
+    what = f'the server answers {error.code} {error.reason}'
+    if error.code in (404, 410):
+        return f'{what}: the file is no longer at this address; {_by_hand(item)}'
+    if error.code in (401, 403, 407):
+        return f'{what}: it does not give the file to this machine; {_by_hand(item)}'
+    if error.code == 429 or error.code >= 500:
+        return f'{what}; run the same command again later'
+    return f'{what}; {_by_hand(item)}'
+
+
+def _cause(error: Exception) -> str:
+    """Say in a few words why a connection failed, and what to do."""
+    reason = error.reason if isinstance(error, urllib.error.URLError) else error
+    if isinstance(reason, ssl.SSLCertVerificationError):
+        return (
+            f'its certificate is not trusted ({reason.verify_message}); check the clock, or name '
+            "your network's certificates in SSL_CERT_FILE"
+        )
+    if isinstance(reason, socket.gaierror):
+        return 'its name has no address; check the connection and the proxy (https_proxy)'
+    if isinstance(reason, TimeoutError):
+        return f'no answer in {_TIMEOUT:.0f} seconds; run the same command again later'
+    if isinstance(reason, ssl.SSLError):
+        return f'no secure connection ({reason.reason}); check the proxy (https_proxy)'
+    if isinstance(reason, OSError) and reason.errno is not None:
+        return f'{os.strerror(reason.errno)}; check the connection and the proxy (https_proxy)'
+    text = ' '.join(str(reason).split())[:120] or 'no text'
+    return f'{type(reason).__name__} ({text}); check the connection and the proxy (https_proxy)'
+
+
+def _by_hand(item: RemoteFile) -> str:
+    """Say where to get the file by hand."""
+    return f'get {item.file or item.name} from {item.page or "its page"} and put it at {item.path}'
+
+
+def _discard(*paths: Path) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)
+
+
+# -- what came -------------------------------------------------------------------------------------
+
+
+def _refuse_web_page(item: RemoteFile, path: Path) -> None:
+    """Refuse a page of HTML or XML (a login, a notice) that came in place of the file."""
+    with open(path, 'rb') as file:
+        start = file.read(512)
+    if start.lstrip(b'\xef\xbb\xbf \t\r\n').startswith(b'<'):
+        raise DataError(
+            f'{item.url}: found a web page (a login or a notice, perhaps), expected {item.about}; '
+            f'{_by_hand(item)}'
+        )
+
+
+def _extract(item: RemoteFile, archive: Path, target: Path) -> None:
+    """Write one file of a tar archive to ``target``, and nothing else of it."""
+    member = str(item.member)
     try:
         with tarfile.open(archive) as tar:
-            source = tar.extractfile(member)
-            if source is None:
-                raise DataError(f'{archive}: {member} is not a file')
+            information = tar.getmember(member)
+            if not information.isfile() or information.size > item.largest:
+                raise DataError(
+                    f'{archive}: {member}: found no file of at most {item.largest} bytes'
+                )
+            source = tar.extractfile(information)
+            assert source is not None  # it is a file
             with source, open(target, 'wb') as file:
                 shutil.copyfileobj(source, file)
     except KeyError as error:
         raise DataError(f'{archive}: has no {member}') from error
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except DataError:
+        raise
+    except Exception as error:  # a broken archive raises nearly anything
         raise DataError(f'{archive}: not a readable tar archive ({error})') from error
 
 
 def _check(item: RemoteFile, path: Path, target: Path) -> None:
-    """Refuse what is not the file; what came is removed, what was there is not."""
-    if item.sha256 is None:
-        return
-    found = sha256(path)
-    if not found.startswith(item.sha256):
-        if path != target:
-            path.unlink()
+    """Refuse a file that is not ``item``: by its checksum, and by the weights that it must hold."""
+    found = None if item.sha256 is None else sha256(path)
+    if found is not None and not found.startswith(str(item.sha256)):
         raise DataError(
             f'{target}: is not {item.name} ({item.about}): sha256 {found}, expected {item.sha256}'
-            + ('' if path != target else '; move it away to fetch the right one')
+        )
+    if not item.weights:
+        return
+    from mmjrr.models.estimators.checkpoints import read_checkpoint, weights_of
+
+    try:
+        weights = weights_of(read_checkpoint(path), str(target))
+    except DataError as error:
+        reason = str(error).replace(str(path), str(target))
+        raise DataError(f'{target}: is not {item.name} ({item.about}): {reason}') from error
+    plain = {name.removeprefix('module.') for name in weights}
+    missing = [name for name in item.weights if name not in plain]
+    if missing:
+        raise DataError(
+            f'{target}: is not {item.name} ({item.about}): {len(weights)} weights, without '
+            f'{", ".join(missing)}'
         )

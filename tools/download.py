@@ -3,8 +3,9 @@
     python tools/download.py                       # which there are, and which are here
     python tools/download.py J_opt smpl_mean_params spin --into data
 
-Goes to $MMJRR_HOME (~/.cache/mmjrr) without --into; the configs look in data. A broken download
-goes on with the same command. What needs registration is said, not fetched.
+Without --into, files go to $MMJRR_HOME (~/.cache/mmjrr); the configs look in data. The same command
+continues a broken download. Files behind registration are not downloaded; the tool prints where to
+get them.
 """
 
 from __future__ import annotations

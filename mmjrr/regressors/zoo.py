@@ -110,7 +110,7 @@ register_regressor(
         joint_order='spin',
         body_model='smpl',
         source=(
-            "it is part of SPIN's data: http://visiondata.cis.upenn.edu/spin/data.tar.gz "
+            "it is part of SPIN's data: https://visiondata.cis.upenn.edu/spin/data.tar.gz "
             '(fetch_data.sh of https://github.com/nkolot/SPIN), data/J_regressor_h36m.npy.'
         ),
         provenance={
