@@ -31,8 +31,9 @@ from mmjrr.body_models.smpl import load_smpl_file
 from mmjrr.datasets import H36MFitsDataset
 from mmjrr.datasets.fits import load_fits
 from mmjrr.datasets.image_folder import ImageFolderDataset
-from mmjrr.datasets.masks import Masks, encode_rle
+from mmjrr.datasets.masks import Masks
 from mmjrr.datasets.predictions import read_predictions
+from mmjrr.datasets.run_length import encode_rle
 from mmjrr.datasets.transforms import read_image
 from mmjrr.errors import DataError
 from mmjrr.evaluation.paper_table import read_result, tables_of

@@ -14,6 +14,7 @@ from mmengine.logging import print_log
 from mmengine.structures import BaseDataElement
 from torch.utils.data import Dataset
 
+from mmjrr.datasets.area_crop import area_average_crop
 from mmjrr.datasets.fits import image_names, load_fits
 from mmjrr.datasets.image_names import (
     ACTION_ALIASES,
@@ -22,7 +23,7 @@ from mmjrr.datasets.image_names import (
     is_listed,
     parse_image_name,
 )
-from mmjrr.datasets.masks import Masks, area_average_crop
+from mmjrr.datasets.masks import Masks
 from mmjrr.datasets.sequences import consecutive
 from mmjrr.datasets.transforms import ROWS_SLACK
 from mmjrr.errors import DataError

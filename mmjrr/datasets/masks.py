@@ -1,21 +1,20 @@
-"""Person masks: JSON files of COCO run-length codes, and crops of masks by exact area."""
+"""Person masks: JSON files of COCO run-length codes."""
 
 from __future__ import annotations
 
 import glob
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mmjrr.datasets.image_names import image_key
+from mmjrr.datasets.run_length import decode_levels, decode_rle, encode_rle
 from mmjrr.errors import DataError
 from mmjrr.io import atomic_write, read_json
 
-#: Steps of a soft mask.
-LEVELS = 8
 #: No image has more: a few characters of run-length code can stand for any number.
 _MOST_PIXELS = 1 << 27
 
@@ -121,134 +120,6 @@ def save_masks(
     content = {'info': dict(info or {}), 'masks': entries}
     with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(content, sort_keys=True) + '\n')
-
-
-def encode_rle(mask: np.ndarray) -> bytes:  # (h, w)
-    """COCO's compressed run-length code of a mask."""
-    from pycocotools import mask as coco_mask
-
-    mask = np.asarray(mask)
-    if mask.ndim != 2:
-        raise ValueError(f'mask: found shape {mask.shape}, expected (h, w)')
-    return coco_mask.encode(np.asfortranarray(mask != 0, dtype=np.uint8))['counts']
-
-
-def decode_rle(code: bytes, size: tuple[int, int]) -> np.ndarray:  # (h, w) uint8
-    """Mask of COCO's compressed run-length code.
-
-    Runs go down the columns, background first. They must fill the mask exactly: the decoder in
-    ``pycocotools`` does not check that.
-
-    Raises:
-        DataError: the code is truncated or does not fill the mask.
-    """
-    expected = size[0] * size[1]
-    runs = np.array(list(_runs(code, expected)), dtype=np.int64)
-    found = int(runs.sum())
-    if found != expected:
-        raise DataError(f'counts: the runs cover {found} pixels, expected {expected} ({size})')
-    values = np.zeros(len(runs), dtype=np.uint8)
-    values[1::2] = 1
-    return np.repeat(values, runs).reshape(size[1], size[0]).T
-
-
-def encode_levels(mask: np.ndarray) -> list[bytes]:  # (h, w) uint8, 0 to 255
-    """A soft mask as eight run-length codes: where it is at least 1/16, 3/16, ..., 15/16.
-
-    Their mean is the mask, rounded to eighths.
-    """
-    if mask.dtype != np.uint8:
-        raise ValueError(f'mask: found {mask.dtype}, expected uint8, 0 to 255')
-    return [encode_rle(mask >= 255 * (2 * level + 1) / (2 * LEVELS)) for level in range(LEVELS)]
-
-
-def decode_levels(
-    codes: Sequence[bytes], size: tuple[int, int]
-) -> np.ndarray:  # (h, w) float32, 0 to 1
-    """The soft mask of :func:`encode_levels`.
-
-    Raises:
-        DataError: a code is broken.
-    """
-    total = np.zeros(size, dtype=np.uint16)
-    for code in codes:
-        total += decode_rle(code, size)
-    return total.astype(np.float32) / len(codes)
-
-
-def area_average_crop(
-    mask: np.ndarray,  # (h, w)
-    box: Sequence[float] | np.ndarray,  # x0, y0, x1, y1, pixels
-    size: tuple[int, int],  # (height, width) of the crop
-) -> np.ndarray:  # (height, width), float32 (float64 for a float64 mask)
-    """The crop ``box`` of a mask, each crop pixel the exact mean over the area it covers.
-
-    Mask pixel (row 0, column 0) covers [0, 1) x [0, 1); outside the image the mask is 0. A mean
-    over a rectangle is separable, so it is two small matrix products. No value is above the
-    mask's greatest.
-
-    Raises:
-        ValueError: the mask is not 2D, or box or size have no area.
-
-    >>> area_average_crop(np.eye(2), (0.0, 0.0, 3.0, 2.0), (1, 2))
-    array([[0.5       , 0.16666667]])
-    """
-    mask = np.asarray(mask)
-    x0, y0, x1, y1 = (float(value) for value in box)
-    if mask.ndim != 2:
-        raise ValueError(f'mask: found shape {mask.shape}, expected (h, w)')
-    if not (np.isfinite([x0, y0, x1, y1]).all() and x1 > x0 and y1 > y0):
-        raise ValueError(f'box: found {(x0, y0, x1, y1)}, expected x1 > x0 and y1 > y0')
-    if min(size) <= 0:
-        raise ValueError(f'size: found {size}, expected a positive (height, width)')
-    dtype = np.float64 if mask.dtype == np.float64 else np.float32
-    rows, columns = _inside(y0, y1, mask.shape[0]), _inside(x0, x1, mask.shape[1])
-    down = _shares(y0, y1, size[0], rows).astype(dtype)
-    across = _shares(x0, x1, size[1], columns).astype(dtype)
-    seen: np.ndarray = mask[rows, columns].astype(dtype)
-    # No mean is above what it is of, but for the rounding of shares that add up to one.
-    return np.minimum(down @ seen @ across.T, seen.max(initial=0))
-
-
-def _shares(start: float, stop: float, count: int, pixels: slice) -> np.ndarray:
-    """(count, pixels): share of each of ``count`` equal cells that lies in each pixel."""
-    edges = start + (stop - start) * np.arange(count + 1) / count
-    left = np.arange(pixels.start, pixels.stop, dtype=np.float64)
-    overlap = np.minimum(edges[1:, None], left + 1) - np.maximum(edges[:-1, None], left)
-    return np.clip(overlap, 0, None) * (count / (stop - start))
-
-
-def _inside(start: float, stop: float, length: int) -> slice:
-    first = int(np.clip(np.floor(start), 0, length))
-    return slice(first, int(np.clip(np.ceil(stop), first, length)))
-
-
-def _runs(code: bytes, most: int) -> Iterator[int]:
-    """Run lengths up to ``most``: 5 bits a character, low bits first, the sixth says that more
-    follow; from the fourth run on each is the difference to the run before the last."""
-    before: list[int] = []
-    value, shift = 0, 0
-    for character in code:
-        bits = character - 48
-        if not 0 <= bits < 64:
-            raise DataError(f'counts: found the character {chr(character)!r}')
-        value |= (bits & 31) << shift
-        shift += 5
-        if bits & 32:
-            if shift > 60:
-                raise DataError('counts: found a number of more than 60 bits')
-            continue
-        if bits & 16:
-            value -= 1 << shift
-        if len(before) > 2:
-            value += before[-2]
-        if not 0 <= value <= most:
-            raise DataError(f'counts: found a run of {value} pixels, expected 0 to {most}')
-        before.append(value)
-        yield value
-        value, shift = 0, 0
-    if shift:
-        raise DataError('counts: the code ends within a number')
 
 
 def _read(path: Path) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:

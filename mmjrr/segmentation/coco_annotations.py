@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmjrr.datasets.masks import encode_rle
+from mmjrr.datasets.run_length import encode_rle
 from mmjrr.io import atomic_write
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mmjrr.datasets.masks import encode_levels, encode_rle
+from mmjrr.datasets.run_length import encode_levels, encode_rle
 from mmjrr.errors import DataError
 from mmjrr.io import atomic_write, read_json
 

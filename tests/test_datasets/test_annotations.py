@@ -7,12 +7,8 @@ import numpy as np
 import pytest
 from h36m_layouts import Truth, a_jpeg, cameras_of, make_truth
 
-from mmjrr.datasets.converters.annotations import (
-    AnnotationCheck,
-    Annotations,
-    boxes_of_joints,
-    check_annotations,
-)
+from mmjrr.datasets.annotations import Annotations, boxes_of_joints
+from mmjrr.datasets.converters.annotation_checks import AnnotationCheck, check_annotations
 from mmjrr.errors import DataError
 from mmjrr.geometry import CameraParameters, camera_parameters, load_cameras, save_cameras
 

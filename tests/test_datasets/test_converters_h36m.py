@@ -31,9 +31,11 @@ from h36m_layouts import (
 from scipy.spatial.transform import Rotation
 
 from mmjrr.datasets import H36MFitsDataset
-from mmjrr.datasets.converters import archives, h36m_release
-from mmjrr.datasets.converters.archives import unpack
-from mmjrr.datasets.converters.h36m_release import ReleaseConversion, find_source, read_pose
+from mmjrr.datasets.converters.h36m_release import archives, videos
+from mmjrr.datasets.converters.h36m_release.archives import unpack
+from mmjrr.datasets.converters.h36m_release.pose_files import read_pose
+from mmjrr.datasets.converters.h36m_release.release_conversion import ReleaseConversion
+from mmjrr.datasets.converters.h36m_release.release_files import find_source
 from mmjrr.errors import DataError
 from mmjrr.geometry import load_cameras, save_cameras
 
@@ -240,7 +242,7 @@ def test_what_is_done_is_not_done_again(packed: Path, tmp_path: Path) -> None:
     before = results_in(tmp_path)
     with (
         mock.patch.object(archives, '_unpack', side_effect=AssertionError),
-        mock.patch.object(h36m_release, '_write_image', side_effect=AssertionError),
+        mock.patch.object(videos, '_write_image', side_effect=AssertionError),
     ):
         conversion(packed, tmp_path, subjects=['S1']).run()
     lost = next((tmp_path / 'images').rglob('*_000006.jpg'))

@@ -13,8 +13,9 @@ from malformed import FEW
 
 h5py = pytest.importorskip('h5py')
 
+from mmjrr.datasets.converters.conversion import Conversion  # noqa: E402
 from mmjrr.datasets.converters.h36m_fetch import find_h36m_fetch, read_h36m_fetch  # noqa: E402
-from mmjrr.datasets.converters.source import Conversion, Source  # noqa: E402
+from mmjrr.datasets.converters.source import Source  # noqa: E402
 from mmjrr.errors import DataError  # noqa: E402
 
 NAMES = {(subject, str(a), str(b)): name for (subject, a, b), name in TAKES.items()}

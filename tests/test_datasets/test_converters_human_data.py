@@ -14,8 +14,8 @@ from malformed import FEW
 
 from mmjrr.body_models import free_body
 from mmjrr.datasets import H36MFitsDataset
+from mmjrr.datasets.converters.conversion import Conversion
 from mmjrr.datasets.converters.human_data import read_human_data
-from mmjrr.datasets.converters.source import Conversion
 from mmjrr.datasets.fits import load_fits
 from mmjrr.errors import DataError
 from mmjrr.geometry import load_cameras

@@ -12,7 +12,7 @@ from h36m_layouts import Truth, a_jpeg, cameras_of, make_truth, write_spin
 
 from mmjrr.body_models import free_body
 from mmjrr.datasets import H36MFitsDataset
-from mmjrr.datasets.converters.source import Conversion
+from mmjrr.datasets.converters.conversion import Conversion
 from mmjrr.datasets.converters.spin import read_spin
 from mmjrr.datasets.fits import load_fits
 from mmjrr.errors import DataError

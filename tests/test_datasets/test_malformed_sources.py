@@ -21,11 +21,13 @@ from h36m_layouts import (
 from hypothesis import given, settings
 from malformed import FEW, damaged, disfigured, only_its_own_errors
 
+from mmjrr.datasets.converters.conversion import Conversion
 from mmjrr.datasets.converters.h36m_fetch import find_h36m_fetch, read_h36m_fetch
-from mmjrr.datasets.converters.h36m_release import extract_frames, read_pose
+from mmjrr.datasets.converters.h36m_release.pose_files import read_pose
+from mmjrr.datasets.converters.h36m_release.videos import extract_frames
 from mmjrr.datasets.converters.human_data import read_human_data
 from mmjrr.datasets.converters.metadata import read_metadata
-from mmjrr.datasets.converters.source import Conversion, Source
+from mmjrr.datasets.converters.source import Source
 from mmjrr.datasets.converters.spin import read_spin
 from mmjrr.errors import DataError
 

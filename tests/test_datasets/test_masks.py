@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
-from mmjrr.datasets.masks import Masks, area_average_crop, decode_rle, encode_rle, save_masks
+from mmjrr.datasets.area_crop import area_average_crop
+from mmjrr.datasets.masks import Masks, save_masks
+from mmjrr.datasets.run_length import decode_rle, encode_rle
 from mmjrr.errors import DataError
 
 NAMES = [f'S1/S1_Walking.54138969/S1_Walking.54138969_{i:06d}.jpg' for i in range(4)]

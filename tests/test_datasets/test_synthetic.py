@@ -15,9 +15,10 @@ from mmjrr.body_models import free_body
 from mmjrr.datasets.h36m import H36MFitsDataset
 from mmjrr.datasets.image_names import KNOWN_BAD_SEQUENCES
 from mmjrr.datasets.synthetic import Settings, generate, generator, is_complete
+from mmjrr.datasets.synthetic.actions import ACTIONS
 from mmjrr.datasets.synthetic.cameras import CAMERA_IDS
-from mmjrr.datasets.synthetic.generator import MANIFEST, plan_sequences
-from mmjrr.datasets.synthetic.motion import ACTIONS
+from mmjrr.datasets.synthetic.dataset_files import MANIFEST
+from mmjrr.datasets.synthetic.sequence_plan import plan_sequences
 from mmjrr.geometry import PerspectiveCamera, crop_weak_perspective_to_transl
 from mmjrr.regressors import JointRegressor
 

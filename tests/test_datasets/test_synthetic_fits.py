@@ -5,10 +5,10 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from mmjrr.datasets.synthetic.fits import ESTIMATORS, estimate, estimate_transl, mocap_fit
 from mmjrr.datasets.synthetic.motion import sample_motion
 from mmjrr.datasets.synthetic.posing import global_rotations
 from mmjrr.datasets.synthetic.seeding import stream
+from mmjrr.datasets.synthetic.simulated_fits import ESTIMATORS, estimate, estimate_transl, mocap_fit
 from mmjrr.geometry import PerspectiveCamera
 from mmjrr.joints import SMPL_JOINTS
 

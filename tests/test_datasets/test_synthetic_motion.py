@@ -4,14 +4,9 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from mmjrr.datasets.synthetic.motion import (
-    ACTIONS,
-    ANGLES,
-    JOINT_ANGLES,
-    pose_from_angles,
-    sample_motion,
-    soft_limit,
-)
+from mmjrr.datasets.synthetic.actions import ACTIONS
+from mmjrr.datasets.synthetic.joint_angles import ANGLES, JOINT_ANGLES, pose_from_angles, soft_limit
+from mmjrr.datasets.synthetic.motion import sample_motion
 from mmjrr.datasets.synthetic.posing import global_rotations, local_pose
 from mmjrr.joints import SMPL_JOINTS
 
@@ -79,11 +74,11 @@ def test_motion_stays_within_the_limits(action):
 
 
 def test_shoulder_angles_stay_within_the_limits():
-    from mmjrr.datasets.synthetic.motion import _Performance
+    from mmjrr.datasets.synthetic.performance import Performance
     from mmjrr.datasets.synthetic.seeding import stream
 
     for action, act in ACTIONS.items():
-        performance = _Performance(stream(1, 'motion', 'S1', action), np.arange(0, 20, 0.25))
+        performance = Performance(stream(1, 'motion', 'S1', action), np.arange(0, 20, 0.25))
         act(performance)
         for name, value in performance.limited_angles().items():
             assert ANGLES[name].low <= value.min() and value.max() <= ANGLES[name].high, (

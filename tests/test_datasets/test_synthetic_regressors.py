@@ -7,8 +7,12 @@ import torch
 from mmjrr.body_models import free_body
 from mmjrr.datasets.synthetic.motion import sample_motion
 from mmjrr.datasets.synthetic.posing import global_rotations, pose_body
-from mmjrr.datasets.synthetic.regressors import LABEL_NOISE_STD, label_joints, make_true_regressor
 from mmjrr.datasets.synthetic.seeding import stream
+from mmjrr.datasets.synthetic.simulated_regressors import (
+    LABEL_NOISE_STD,
+    label_joints,
+    make_true_regressor,
+)
 from mmjrr.datasets.synthetic.subjects import make_subject
 from mmjrr.joints import H36M_BONES, H36M_JOINTS_MMPOSE, swap_sides
 

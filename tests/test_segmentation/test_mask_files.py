@@ -11,7 +11,8 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
 from mmjrr.datasets import H36MFitsDataset
-from mmjrr.datasets.masks import Masks, encode_levels, save_masks
+from mmjrr.datasets.masks import Masks, save_masks
+from mmjrr.datasets.run_length import encode_levels
 from mmjrr.errors import DataError
 from mmjrr.segmentation import MaskShards, compare_masks, mask_entry, mask_iou, write_coco
 

@@ -22,7 +22,8 @@ from mmjrr.datasets.converters.command_line import (
     report,
     run,
 )
-from mmjrr.datasets.converters.h36m_release import VIDEO_FPS, ReleaseConversion
+from mmjrr.datasets.converters.h36m_release.release_conversion import ReleaseConversion
+from mmjrr.datasets.converters.h36m_release.videos import VIDEO_FPS
 
 
 def main() -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from mmjrr.body_models import SMPL
+from mmjrr.datasets.converters.conversion import CAMERAS, Conversion
 from mmjrr.datasets.converters.metadata import read_metadata
-from mmjrr.datasets.converters.source import CAMERAS, Conversion, Source
+from mmjrr.datasets.converters.source import Source
 from mmjrr.datasets.image_names import SPLITS
 from mmjrr.geometry import CameraParameters, load_cameras
 

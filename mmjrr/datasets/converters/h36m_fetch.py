@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from mmjrr.datasets.converters.annotations import metres
+from mmjrr.datasets.converters.annotation_checks import metres
 from mmjrr.datasets.converters.source import Source, numbers
 from mmjrr.engine.progress import with_progress
 from mmjrr.errors import DataError

@@ -11,10 +11,11 @@ import torch
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
-from mmjrr.datasets.synthetic.fits import mocap_fit
-from mmjrr.datasets.synthetic.motion import ACTIONS, sample_motion
+from mmjrr.datasets.synthetic.actions import ACTIONS
+from mmjrr.datasets.synthetic.motion import sample_motion
 from mmjrr.datasets.synthetic.posing import global_rotations, pose_body, rest_body
 from mmjrr.datasets.synthetic.seeding import stream
+from mmjrr.datasets.synthetic.simulated_fits import mocap_fit
 from mmjrr.datasets.synthetic.subjects import TRAIN_SUBJECTS, Subject, make_subject
 from mmjrr.joints import H36M_JOINTS_MMPOSE, SMPL_JOINTS
 from mmjrr.regressors import JointRegressor, fit_joint_regressor
@@ -157,9 +158,9 @@ def label_joints(
 def fit_standard_regressor(seed: int, body: SMPL, truth: JointRegressor) -> JointRegressor:
     """J_std: fitted to the labels from fits to motion-capture markers, which never saw an image.
 
-    The fits follow :func:`~mmjrr.datasets.synthetic.fits.mocap_fit`: close to each other, but wrong
-    in the same way everywhere. They cover every action of the training subjects, whatever part of
-    them the data set shows.
+    The fits follow :func:`~mmjrr.datasets.synthetic.simulated_fits.mocap_fit`: close to each other,
+    but wrong in the same way everywhere. They cover every action of the training subjects, whatever
+    part of them the data set shows.
     """
     fit = fit_joint_regressor(
         _mocap_batches(seed, body, truth),

@@ -1,0 +1,54 @@
+"""Crops of masks by exact area."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def area_average_crop(
+    mask: np.ndarray,  # (h, w)
+    box: Sequence[float] | np.ndarray,  # x0, y0, x1, y1, pixels
+    size: tuple[int, int],  # (height, width) of the crop
+) -> np.ndarray:  # (height, width), float32 (float64 for a float64 mask)
+    """The crop ``box`` of a mask, each crop pixel the exact mean over the area it covers.
+
+    Mask pixel (row 0, column 0) covers [0, 1) x [0, 1); outside the image the mask is 0. A mean
+    over a rectangle is separable, so it is two small matrix products. No value is above the
+    mask's greatest.
+
+    Raises:
+        ValueError: the mask is not 2D, or box or size have no area.
+
+    >>> area_average_crop(np.eye(2), (0.0, 0.0, 3.0, 2.0), (1, 2))
+    array([[0.5       , 0.16666667]])
+    """
+    mask = np.asarray(mask)
+    x0, y0, x1, y1 = (float(value) for value in box)
+    if mask.ndim != 2:
+        raise ValueError(f'mask: found shape {mask.shape}, expected (h, w)')
+    if not (np.isfinite([x0, y0, x1, y1]).all() and x1 > x0 and y1 > y0):
+        raise ValueError(f'box: found {(x0, y0, x1, y1)}, expected x1 > x0 and y1 > y0')
+    if min(size) <= 0:
+        raise ValueError(f'size: found {size}, expected a positive (height, width)')
+    dtype = np.float64 if mask.dtype == np.float64 else np.float32
+    rows, columns = _inside(y0, y1, mask.shape[0]), _inside(x0, x1, mask.shape[1])
+    down = _shares(y0, y1, size[0], rows).astype(dtype)
+    across = _shares(x0, x1, size[1], columns).astype(dtype)
+    seen: np.ndarray = mask[rows, columns].astype(dtype)
+    # No mean is above what it is of, but for the rounding of shares that add up to one.
+    return np.minimum(down @ seen @ across.T, seen.max(initial=0))
+
+
+def _shares(start: float, stop: float, count: int, pixels: slice) -> np.ndarray:
+    """(count, pixels): share of each of ``count`` equal cells that lies in each pixel."""
+    edges = start + (stop - start) * np.arange(count + 1) / count
+    left = np.arange(pixels.start, pixels.stop, dtype=np.float64)
+    overlap = np.minimum(edges[1:, None], left + 1) - np.maximum(edges[:-1, None], left)
+    return np.clip(overlap, 0, None) * (count / (stop - start))
+
+
+def _inside(start: float, stop: float, length: int) -> slice:
+    first = int(np.clip(np.floor(start), 0, length))
+    return slice(first, int(np.clip(np.ceil(stop), first, length)))

@@ -1,0 +1,307 @@
+"""The conversion of another layout's annotations into MMPose's layout."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmjrr.body_models import SMPL
+from mmjrr.datasets.annotations import Annotations, boxes_of_joints
+from mmjrr.datasets.converters.annotation_checks import (
+    LONGEST_THIGH,
+    AnnotationCheck,
+    exclude_bad,
+    thighs,
+)
+from mmjrr.datasets.converters.camera_frame import about_pelvis, place_fits, place_joints
+from mmjrr.datasets.converters.source import Source
+from mmjrr.datasets.fits import save_fits
+from mmjrr.datasets.image_names import image_key, parse_image_name
+from mmjrr.engine.progress import with_progress
+from mmjrr.errors import DataError
+from mmjrr.geometry import CameraParameters, first_difference, load_cameras, save_cameras
+from mmjrr.io import atomic_write, sha256, versions
+
+CAMERAS = 'annotation_body3d/cameras.pkl'
+
+#: Median distance of fits' limb joints from the labels (metres) beyond which they are of another
+#: frame of reference, or of other people.
+FARTHEST_FIT = 0.25
+
+
+@dataclass
+class Conversion:
+    """How a source becomes MMPose's layout.
+
+    Args:
+        out: Folder of the data set.
+        ann_file: Annotation to write, relative to it.
+        fits_file: Fits to write where the source has SMPL parameters, relative to it.
+        cameras: Cameras to use instead of the source's. Default None: the source's.
+        boxes: ``'joints'``: boxes about the 2D joints as MMPose makes them, or the source's where
+            there are no 2D joints; ``'source'``: the source's. Default ``'joints'``.
+        body: The SMPL body of the fits; gives them a translation. Default None.
+        without_cameras: Whether to convert joints about the pelvis although no camera is known that
+            would place them; they serve evaluation alone. Default False.
+        image_root: Folder under which the source's images lie. Default None: they are not placed.
+        images: ``'link'`` (symbolic) or ``'copy'``. Default ``'link'``.
+        on_error: ``'raise'``, or ``'exclude'``: leave out what is wrong, counted and listed.
+            Default ``'raise'``.
+        tolerance_px: Mean distance of a frame's projected 3D joints from its 2D joints that is
+            taken for rounding. Default 2.
+    """
+
+    out: Path
+    ann_file: str
+    fits_file: str
+    cameras: Mapping[tuple[str, str], CameraParameters] | None = None
+    boxes: str = 'joints'
+    body: SMPL | None = None
+    without_cameras: bool = False
+    image_root: Path | None = None
+    images: str = 'link'
+    on_error: str = 'raise'
+    tolerance_px: float = 2.0
+
+    def __post_init__(self) -> None:
+        for name, allowed in dict(
+            boxes=('joints', 'source'), images=('link', 'copy'), on_error=('raise', 'exclude')
+        ).items():
+            if getattr(self, name) not in allowed:
+                found = getattr(self, name)
+                raise ValueError(f'{name}: found {found!r}, expected one of {allowed}')
+
+    def run(self, source: Source) -> dict[str, Any]:
+        """Convert, check and write; returns what was done.
+
+        Raises:
+            DataError: the source's rows are wrong and ``on_error`` is 'raise', or its joints cannot
+                be placed.
+        """
+        if self.cameras is not None:
+            source.cameras = self.cameras
+        self._check_cameras(source)
+        self._drop_unusable(source)
+        relative = self._place(source)
+        self._boxes(source)
+        fit_distance = self._place_fits(source, relative)
+        if self.image_root is not None:
+            self._place_images(source)
+        return self._write(source, relative, fit_distance)
+
+    def _check_cameras(self, source: Source) -> None:
+        """The data set has one camera file; what is placed by other lenses does not fit it."""
+        path = self.out / CAMERAS
+        there = load_cameras(path) if path.is_file() else {}
+        lens = ('focal_length', 'principal_point', 'distortion')
+        differs = first_difference(there, source.cameras, lens)
+        if differs is not None:
+            key, name = differs
+            raise DataError(
+                f'{source.path}: {name} of camera {key}: found '
+                f'{getattr(source.cameras[key], name).tolist()}, but {path} has '
+                f'{getattr(there[key], name).tolist()}; convert into another folder, or give that '
+                'file by --cameras'
+            )
+
+    def _drop_unusable(self, source: Source) -> None:
+        def drop(reason: str, bad: np.ndarray) -> None:
+            source.drop(reason, bad, self.on_error)
+
+        drop('names not of H36M', source.imgname == '')
+        first = {image_key(name): row for row, name in reversed(list(enumerate(source.imgname)))}
+        once = np.zeros(len(source), dtype=bool)
+        once[list(first.values())] = True
+        drop('listed more than once', ~once)
+        for name in ('part', 'S'):
+            values = getattr(source, name)
+            used = values[..., -1:] > 0
+            drop(f'{name} not finite', ~np.isfinite(np.where(used, values, 0)).all((1, 2)))
+            values = getattr(source, name)
+            setattr(source, name, np.where(values[..., -1:] > 0, values, 0))
+        drop('no 3D joint', ~(source.S[..., 3] > 0).any(1))
+        for name in ('center', 'scale'):
+            value = getattr(source, name)
+            if value is not None:
+                good = np.isfinite(value.reshape(len(value), -1)).all(1)
+                drop(f'{name} not finite', ~good)
+        if source.scale is not None:
+            drop('scale not positive', ~(source.scale > 0))
+        self._check_metres(source)
+
+    @staticmethod
+    def _check_metres(source: Source) -> None:
+        length = thighs(source.S)
+        length = length[~np.isnan(length)]
+        if len(length) and np.median(length) > LONGEST_THIGH:
+            raise DataError(
+                f'{source.path}: S: found thighs of {np.median(length):.1f}, expected metres, '
+                f'below {LONGEST_THIGH:.0f}; these look like millimetres'
+            )
+
+    def _place(self, source: Source) -> bool:
+        """Bring joints into the camera's frame; whether they are still about the pelvis."""
+        if not about_pelvis(f'{source.path}: S', source.S):
+            return False
+        if not (source.part[..., 2] > 0).any():
+            return True
+        if not source.cameras:
+            if self.without_cameras:
+                return True
+            raise DataError(
+                f'{source.path}: S: 3D joints are about the pelvis; to place them before the '
+                'camera give its intrinsics (--cameras or --metadata), or convert for evaluation '
+                'alone (--without-cameras)'
+            )
+        names = [parse_image_name(name) for name in source.imgname.tolist()]
+        unknown = [(name.subject, name.camera) not in source.cameras for name in names]
+        source.drop('no such camera', np.array(unknown), self.on_error)
+        placed = place_joints(source.S, source.part, source.imgname.tolist(), source.cameras)
+        lost = ~np.isfinite(placed).all((1, 2))
+        source.S = placed
+        source.drop('joints fix no place before the camera', lost, self.on_error)
+        return False
+
+    def _boxes(self, source: Source) -> None:
+        center = np.full((len(source), 2), np.nan) if source.center is None else source.center
+        scale = np.full(len(source), np.nan) if source.scale is None else source.scale
+        seen = (source.part[..., 2] > 0).sum(1) >= 2
+        if self.boxes == 'source':
+            seen &= ~np.isfinite(scale)
+        if seen.any():
+            center, scale = np.array(center), np.array(scale)
+            center[seen], scale[seen] = boxes_of_joints(source.part[seen])
+        source.center, source.scale = center, scale
+        source.drop('neither a box nor 2D joints', ~np.isfinite(scale), self.on_error)
+
+    def _place_fits(self, source: Source, relative: bool) -> float | None:
+        """Metres between the fits' limb joints and the labels, if there is a body to tell."""
+        if source.pose is None or source.betas is None or source.has_fit is None:
+            return None
+        for value in (source.pose, source.betas, source.transl):
+            if value is not None:
+                source.has_fit = source.has_fit & np.isfinite(value).all(1)
+        if self.body is None or relative or not source.has_fit.any():
+            return None
+        rows = np.flatnonzero(source.has_fit)
+        transl, distance = place_fits(
+            self.body, source.pose[rows], source.betas[rows], source.S[rows]
+        )
+        found = float(np.nanmedian(distance))
+        if found > FARTHEST_FIT:
+            raise DataError(
+                f'{source.path}: pose: limb joints of the fits are {1000 * found:.0f} mm from the '
+                f'labels, expected below {1000 * FARTHEST_FIT:.0f}; is the global orientation the '
+                "camera's, and the body the one to which the shape belongs?"
+            )
+        source.transl = np.full((len(source), 3), np.nan)
+        source.transl[rows] = transl
+        source.has_fit = source.has_fit & np.isfinite(source.transl).all(1)
+        return found
+
+    def _place_images(self, source: Source) -> None:
+        assert self.image_root is not None
+        missing = np.zeros(len(source), dtype=bool)
+        pairs = zip(source.files.tolist(), source.imgname.tolist(), strict=True)
+        for row, (file, name) in enumerate(with_progress(pairs, len(source), 'images')):
+            inside = not Path(file).is_absolute() and '..' not in Path(file).parts
+            missing[row] = not inside or not place_image(
+                self.image_root / file, self.out / 'images' / name, self.images
+            )
+        source.drop('image missing', missing, self.on_error)
+
+    def _check(self, source: Source, relative: bool) -> tuple[Annotations, AnnotationCheck]:
+        """The annotations, without what does not fit together, and what was found."""
+        annotations = Annotations(
+            imgname=source.imgname,
+            center=np.asarray(source.center),
+            scale=np.asarray(source.scale),
+            part=source.part,
+            S=source.S,
+        )
+        try:
+            kept, check = exclude_bad(
+                annotations,
+                source.left_out,
+                {} if relative else source.cameras,
+                image_root=None if self.image_root is None else self.out / 'images',
+                tolerance_px=self.tolerance_px,
+                on_error=self.on_error,
+            )
+        except DataError as error:
+            raise DataError(
+                f'{source.path}: {error}\n--on-error exclude leaves them out'
+            ) from error
+        source.keep(kept)
+        return annotations.keep(kept), check
+
+    def _write(self, source: Source, relative: bool, fit_distance: float | None) -> dict[str, Any]:
+        annotations, check = self._check(source, relative)
+        result = dict(
+            frames=len(source),
+            left_out={reason: len(names) for reason, names in source.left_out.items()},
+            about_pelvis=relative,
+            fits=0 if source.has_fit is None else int(source.has_fit.sum()),
+            fits_to_labels_mm=None if fit_distance is None else round(1000 * fit_distance, 3),
+        )
+        camera_file = self.out / CAMERAS
+        if source.cameras and not camera_file.exists():
+            save_cameras(camera_file, source.cameras)
+        if result['fits']:
+            self._write_fits(source)
+        annotations.save(
+            self.out / self.ann_file,
+            provenance=dict(
+                result,
+                source=source.path.name,
+                source_sha256=sha256(source.path) if source.path.is_file() else None,
+                boxes=self.boxes,
+                left_out=source.left_out,
+                check=check.as_dict(),
+                versions=versions(),
+            ),
+        )
+        return dict(result, check=check)
+
+    def _write_fits(self, source: Source) -> None:
+        assert source.has_fit is not None
+        rows = np.flatnonzero(source.has_fit)
+
+        def of_rows(value: np.ndarray | None) -> Any:
+            return None if value is None else value[rows]
+
+        save_fits(
+            self.out / self.fits_file,
+            imgname=source.imgname[rows],
+            pose=of_rows(source.pose),
+            betas=of_rows(source.betas),
+            transl=of_rows(source.transl),
+            center=of_rows(source.center),
+            scale=of_rows(source.scale),
+            provenance=dict(source=source.path.name),
+        )
+
+
+def place_image(file: Path, target: Path, how: str) -> bool:
+    """Make ``file`` known as ``target``; false if there is no such file.
+
+    What is at ``target`` already stays as it is.
+    """
+    if target.exists():
+        return True
+    if not file.is_file():
+        return False
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if how == 'copy':
+        with atomic_write(target) as temporary:
+            shutil.copyfile(file, temporary)
+        return True
+    target.unlink(missing_ok=True)  # a link to where nothing is any more
+    os.symlink(file.resolve(), target)
+    return True

@@ -1,0 +1,357 @@
+"""The conversion of the release into MMPose's layout."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmjrr.datasets.annotations import Annotations, boxes_of_joints
+from mmjrr.datasets.converters.annotation_checks import (
+    AnnotationCheck,
+    check_annotations,
+    exclude_bad,
+)
+from mmjrr.datasets.converters.conversion import CAMERAS
+from mmjrr.datasets.converters.h36m_release.archives import unpack
+from mmjrr.datasets.converters.h36m_release.pose_files import import_cdflib, joints_or_error
+from mmjrr.datasets.converters.h36m_release.release_files import SUFFIXES, find_source
+from mmjrr.datasets.converters.h36m_release.takes import Take, takes_of
+from mmjrr.datasets.converters.h36m_release.videos import (
+    EXCLUDE_HINT,
+    VIDEO_FPS,
+    check_video,
+    frames_or_error,
+)
+from mmjrr.datasets.converters.h36m_release.workers import Workers
+from mmjrr.datasets.converters.metadata import Metadata, read_metadata
+from mmjrr.datasets.image_names import KNOWN_BAD_SEQUENCES, SPLITS
+from mmjrr.errors import DataError
+from mmjrr.geometry import CameraParameters, first_difference, load_cameras, save_cameras
+from mmjrr.io import read_note, sha256, versions
+
+#: Frames in others' files. ('train', 10): MMPose's and SPIN's h36m_train.npz. ('train', 50): what
+#: those hold who keep every frame (MotionBERT names it in its code). Counts of the test subjects
+#: differ between projects.
+PUBLISHED = {('train', 10): 312188, ('train', 50): 1559752}
+
+_STATE = '.h36m_release'
+
+_SOURCE = 'Human3.6M release'
+
+
+@dataclass
+class ReleaseConversion:
+    """Human3.6M's release into MMPose's layout.
+
+    It may be killed at any time and run again: archives, videos and frames that are done are not
+    done again, and the result has the same bytes.
+
+    Attributes:
+        root: folder of the release; :func:`find_source` says what may be in it.
+        out: folder of the data set.
+        metadata: ``metadata.xml``.
+        subjects: who is converted.
+        fps: frames a second that are kept; a divisor of 50.
+        workers: processes.
+        unpacked: where archives are unpacked to. Default None: ``.h36m_release`` under ``out``.
+        on_error: ``'raise'``, or ``'exclude'``: what is wrong is left out, counted and listed.
+            What the release is known to lack is left out either way.
+        every_image: look at every image's size, rather than at one of each video.
+        tolerance_px: mean distance of a frame's projected 3D joints from its 2D joints.
+    """
+
+    root: Path
+    out: Path
+    metadata: Path
+    subjects: Sequence[str]
+    fps: int = 10
+    workers: int = 2
+    unpacked: Path | None = None
+    on_error: str = 'raise'
+    every_image: bool = False
+    tolerance_px: float = 2.0
+
+    def __post_init__(self) -> None:
+        self.root, self.out = Path(self.root), Path(self.out)
+        if self.fps < 1 or VIDEO_FPS % self.fps:
+            raise ValueError(f'fps: found {self.fps}, expected a divisor of {VIDEO_FPS}')
+        if self.workers < 1:
+            raise ValueError(f'workers: found {self.workers}, expected 1 or more')
+        if self.on_error not in ('raise', 'exclude'):
+            raise ValueError(f"on_error: found {self.on_error!r}, expected 'raise' or 'exclude'")
+        unknown = set(self.subjects) - {name for names in SPLITS.values() for name in names}
+        if unknown or not self.subjects:
+            raise ValueError(f'subjects: found {list(self.subjects)}, expected some of {SPLITS}')
+        self.left_out: dict[str, list[str]] = {}
+
+    def run(self) -> dict[str, dict[str, Any]]:
+        """Convert; by split ``frames``, ``left_out`` (counts), ``check`` and ``file``.
+
+        Raises:
+            ImportError: there is no cdflib.
+            FileNotFoundError: an archive or a subject's folder is missing.
+            DataError: a file is damaged, or things do not fit together, and ``on_error`` is
+                'raise'.
+        """
+        import_cdflib()
+        metadata = read_metadata(self.metadata)
+        self._check_out(metadata)
+        takes = takes_of(metadata, self.subjects)
+        sources = {
+            (subject, kind): find_source(self.root, subject, kind)
+            for subject in self.subjects
+            for kind in SUFFIXES
+        }
+        with Workers(self.workers) as workers:
+            folders, archives = self._unpack(workers, sources, takes)
+            takes = self._with_files(takes, folders)
+            joints = self._joints(workers, takes, folders)
+            if self.on_error == 'raise':  # before hours of work on videos
+                self._check_joints(joints, metadata)
+            rows = self._frames(workers, joints, folders)
+        del joints
+        if not (self.out / CAMERAS).exists():
+            save_cameras(self.out / CAMERAS, metadata.cameras)
+        result = {}
+        for split, members in SPLITS.items():
+            parts = [part for take, part in rows.items() if take.subject in members]
+            if parts:
+                result[split] = self._write(split, Annotations.concatenate(parts), metadata,
+                                            archives)  # fmt: skip
+        return result
+
+    @property
+    def _step(self) -> int:
+        return VIDEO_FPS // self.fps
+
+    def _drop(self, reason: str, what: Sequence[str]) -> None:
+        if not what:
+            return
+        if self.on_error == 'raise':
+            raise DataError(
+                f'{reason}: {what[0]}'
+                + (f' and {len(what) - 1} more' if len(what) > 1 else '')
+                + EXCLUDE_HINT
+            )
+        self.left_out.setdefault(reason, []).extend(what)
+
+    def _drop_known(self, take: Take) -> None:
+        """Nobody has it, so that it stops no one."""
+        self.left_out.setdefault(KNOWN_BAD_SEQUENCES[take.stem], []).append(take.stem)
+
+    def _file(self, split: str) -> Path:
+        return self.out / f'annotation_body3d/fps{self.fps}/h36m_{split}.npz'
+
+    def _check_out(self, metadata: Metadata) -> None:
+        """What others made stays."""
+        for split in SPLITS:
+            file = self._file(split)
+            if file.exists() and read_note(file.with_suffix('.json')).get('source') != _SOURCE:
+                raise DataError(f'{file}: is not of this converter; choose another folder')
+        file = self.out / CAMERAS
+        there = load_cameras(file) if file.exists() else metadata.cameras
+        for key in metadata.cameras:
+            if key not in there:
+                raise DataError(f'{file}: lacks camera {key}; choose another folder')
+        differs = first_difference(there, metadata.cameras, list(CameraParameters.__annotations__))
+        if differs is not None:
+            key, name = differs
+            raise DataError(
+                f'{file}: {name} of camera {key} differs from {self.metadata}; choose another '
+                'folder'
+            )
+
+    def _check_joints(
+        self, joints: Mapping[Take, tuple[np.ndarray, np.ndarray]], metadata: Metadata
+    ) -> None:
+        for subject in self.subjects:
+            every = [
+                annotations_of(take, *found, self._step)
+                for take, found in joints.items()
+                if take.subject == subject
+            ]
+            if every:
+                check_annotations(
+                    Annotations.concatenate(every),
+                    metadata.cameras,
+                    tolerance_px=self.tolerance_px,
+                )
+
+    def _unpack(
+        self,
+        workers: Workers,
+        sources: Mapping[tuple[str, str], Path],
+        takes: Sequence[Take],
+    ) -> tuple[dict[tuple[str, str], Path], list[dict[str, Any]]]:
+        """Folders by subject and kind, and what the archives were."""
+        into = self.out / _STATE if self.unpacked is None else Path(self.unpacked)
+        folders, tasks = dict(sources), []
+        for (subject, kind), source in sources.items():
+            if source.is_file():
+                folders[subject, kind] = into / subject / kind
+                wanted = [take.file + SUFFIXES[kind] for take in takes if take.subject == subject]
+                tasks.append((source, folders[subject, kind], wanted))
+        return folders, workers.all(unpack, tasks, 'archives')
+
+    def _with_files(
+        self, takes: Sequence[Take], folders: Mapping[tuple[str, str], Path]
+    ) -> list[Take]:
+        """The takes whose files are all there."""
+        lacking: dict[str, list[str]] = {}
+        whole = []
+        for take in takes:
+            missing = [
+                str(path)
+                for kind, suffix in SUFFIXES.items()
+                if not (path := folders[take.subject, kind] / (take.file + suffix)).is_file()
+            ]
+            if not missing:
+                whole.append(take)
+            elif take.stem in KNOWN_BAD_SEQUENCES:
+                self._drop_known(take)
+            else:
+                lacking.setdefault('no such file in the release', []).extend(missing)
+        for reason, paths in lacking.items():
+            self._drop(reason, paths)
+        if not whole:
+            raise DataError(f'{self.root}: no take of {list(self.subjects)} has all its files')
+        return whole
+
+    def _joints(
+        self,
+        workers: Workers,
+        takes: Sequence[Take],
+        folders: Mapping[tuple[str, str], Path],
+    ) -> dict[Take, tuple[np.ndarray, np.ndarray]]:
+        """(N, 17, 2) pixels and (N, 17, 3) metres of all frames that are kept."""
+        tasks = [
+            (
+                folders[take.subject, 'D2_Positions'] / f'{take.file}.cdf',
+                folders[take.subject, 'D3_Positions_mono'] / f'{take.file}.cdf',
+                self._step,
+            )
+            for take in takes
+        ]
+        found = {}
+        for take, result in zip(takes, workers.all(joints_or_error, tasks, 'takes'), strict=True):
+            if isinstance(result, DataError):
+                self._drop('annotation not usable', [str(result)])
+            else:
+                found[take] = result
+        if not found:
+            raise DataError(f'{self.root}: no annotation can be used: {self.left_out}')
+        return found
+
+    def _frames(
+        self,
+        workers: Workers,
+        joints: Mapping[Take, tuple[np.ndarray, np.ndarray]],
+        folders: Mapping[tuple[str, str], Path],
+    ) -> dict[Take, Annotations]:
+        tasks = [
+            (
+                folders[take.subject, 'Videos'] / f'{take.file}.mp4',
+                self.out / 'images' / take.subject / take.stem,
+                self.out / _STATE / 'videos' / f'{take.stem}.{self._step}.json',
+                len(pixels),
+                self._step,
+            )
+            for take, (pixels, _) in joints.items()
+        ]
+        if self.on_error == 'raise':
+            for take, (video, _, _, count, step) in zip(joints, tasks, strict=True):
+                if take.stem not in KNOWN_BAD_SEQUENCES:
+                    check_video(video, step * (count - 1) + 1)
+        rows = {}
+        counts = workers.all(frames_or_error, tasks, 'videos')
+        for (take, found), count in zip(joints.items(), counts, strict=True):
+            part = annotations_of(take, *found, self._step)
+            whole = not isinstance(count, DataError) and count == len(part)
+            if not whole and take.stem in KNOWN_BAD_SEQUENCES:
+                self._drop_known(take)
+                continue
+            if isinstance(count, DataError):
+                self._drop('video not usable', [str(count)])
+                continue
+            self._drop('video shorter than its annotation', part.imgname[count:].tolist())
+            if count:
+                rows[take] = part.keep(np.arange(count))
+        if not rows:
+            raise DataError(f'{self.root}: no video can be used: {self.left_out}')
+        return rows
+
+    def _write(
+        self,
+        split: str,
+        annotations: Annotations,
+        metadata: Metadata,
+        archives: Sequence[dict[str, Any]],
+    ) -> dict[str, Any]:
+        file = self._file(split)
+        left_out = {
+            reason: mine
+            for reason, names in self.left_out.items()
+            if (mine := [name for name in names if _subject(name) in (*SPLITS[split], None)])
+        }
+        annotations, check = self._check(split, annotations, metadata, left_out)
+        provenance = dict(
+            source=_SOURCE,
+            archives=list(archives),
+            metadata_sha256=sha256(self.metadata),
+            fps=self.fps,
+            subjects=[name for name in SPLITS[split] if name in self.subjects],
+            frames=len(annotations),
+            left_out=left_out,
+            check=check.as_dict(),
+            on_error=self.on_error,
+            versions=versions(),
+        )
+        annotations.save(file, provenance)
+        counts = {reason: len(names) for reason, names in left_out.items()}
+        return dict(frames=len(annotations), left_out=counts, check=check, file=file)
+
+    def _check(
+        self,
+        split: str,
+        annotations: Annotations,
+        metadata: Metadata,
+        left_out: dict[str, list[str]],
+    ) -> tuple[Annotations, AnnotationCheck]:
+        """The rows with which nothing is wrong."""
+        complete = set(SPLITS[split]) <= set(self.subjects)
+        kept, check = exclude_bad(
+            annotations,
+            left_out,
+            metadata.cameras,
+            self.out / 'images',
+            every_image=self.every_image,
+            tolerance_px=self.tolerance_px,
+            published=PUBLISHED.get((split, self.fps)) if complete else None,
+            on_error=self.on_error,
+        )
+        return annotations.keep(kept), check
+
+
+def annotations_of(
+    take: Take,
+    pixels: np.ndarray,  # (N, 17, 2)
+    joints: np.ndarray,  # (N, 17, 3), metres
+    step: int,
+) -> Annotations:
+    """Rows of one take."""
+    ones = np.ones((*pixels.shape[:2], 1))
+    part = np.concatenate([pixels, ones], -1)
+    center, scale = boxes_of_joints(part)
+    names = [take.imgname(step * row) for row in range(len(part))]
+    return Annotations(np.array(names), center, scale, part, np.concatenate([joints, ones], -1))
+
+
+def _subject(name: str) -> str | None:
+    """Whose it is: of an image's name, a take's, or a path in a sentence."""
+    found = re.findall(r'\b(S\d+)(?=[/_])', name)
+    return found[-1] if found else None

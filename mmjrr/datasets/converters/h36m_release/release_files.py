@@ -1,0 +1,49 @@
+"""The release's archives and folders, by the names under which they are kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+#: The archives, and what each has of every take.
+SUFFIXES = dict(D2_Positions='.cdf', D3_Positions_mono='.cdf', Videos='.mp4')
+
+#: The numbers by which the site's own file names know the subjects.
+_SITE_NUMBERS = dict(S1=1, S7=2, S8=3, S9=4, S11=5, S5=6, S6=7)
+
+
+def find_source(root: str | Path, subject: str, kind: str) -> Path:
+    """The folder of a subject's unpacked files, or else the archive.
+
+    Folders and archives are looked for by the names that they have when unpacked as they are, in
+    MMPose's script, in h36m-fetch, and on the site.
+
+    Args:
+        root: the release.
+        subject: such as ``'S1'``.
+        kind: ``'D2_Positions'``, ``'D3_Positions_mono'`` or ``'Videos'``.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    root, number = Path(root), _SITE_NUMBERS[subject]
+    poses = kind != 'Videos'
+    long = f'Poses_{kind}' if poses else kind
+    folders = [f'{subject}/MyPoseFeatures/{kind}', f'{subject}/{long}', f'{subject}/{kind}']
+    archives = [
+        f'{long}_{subject}.tgz',
+        f'{subject.lower()}/{kind}.tgz',
+        f'{subject}/{kind}.tgz',
+        f'{"Poses/" if poses else ""}{kind}/SubjectSpecific_{number}.tgz',
+    ]
+    for above in ('', 'extracted'):
+        for folder in folders:
+            if (root / above / folder).is_dir():
+                return root / above / folder
+    for above in ('', 'archives', 'original'):
+        for archive in archives:
+            if (root / above / archive).is_file():
+                return root / above / archive
+    raise FileNotFoundError(
+        f'{root}: no {kind} of {subject}; expected a folder {folders[0]} or {folders[1]}, or an '
+        f'archive {", ".join(archives)}'
+    )

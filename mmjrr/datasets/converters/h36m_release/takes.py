@@ -1,0 +1,55 @@
+"""The takes of the release, named by its metadata."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from mmjrr.datasets.converters.metadata import Metadata
+from mmjrr.errors import DataError
+
+#: The action in which all others are once more.
+_ALL = '1'
+
+
+@dataclass(frozen=True)
+class Take:
+    """What one camera saw of one take."""
+
+    subject: str  # 'S1'
+    name: str  # 'Directions 1'
+    camera: str  # '54138969'
+
+    @property
+    def file(self) -> str:
+        """Name of its files in the release, without suffix."""
+        return f'{self.name}.{self.camera}'
+
+    @property
+    def stem(self) -> str:
+        """``S1_Directions_1.54138969``, as images are named."""
+        return f'{self.subject}_{self.name.replace(" ", "_")}.{self.camera}'
+
+    def imgname(self, index: int) -> str:
+        """MMPose's name of a frame; files count from 1."""
+        return f'{self.subject}/{self.stem}/{self.stem}_{index + 1:06d}.jpg'
+
+
+def takes_of(metadata: Metadata, subjects: Iterable[str]) -> list[Take]:
+    """All takes but ``_ALL``, in MMPose's order: by subject, action, subaction and camera.
+
+    Raises:
+        DataError: a name cannot be part of a file name.
+    """
+    cameras = list(dict.fromkeys(camera for _, camera in metadata.cameras))
+    takes = []
+    for subject in subjects:
+        for (whose, action, _), name in metadata.takes.items():
+            if whose != subject or action == _ALL:
+                continue
+            for camera in cameras:
+                if not re.fullmatch(r'[A-Za-z][A-Za-z0-9 _]*', name) or not camera.isalnum():
+                    raise DataError(f'metadata: take {name!r}, camera {camera!r}: not names')
+                takes.append(Take(subject, name, camera))
+    return takes

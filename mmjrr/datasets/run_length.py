@@ -1,0 +1,93 @@
+"""COCO's compressed run-length codes of masks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from mmjrr.errors import DataError
+
+#: Steps of a soft mask.
+LEVELS = 8
+
+
+def encode_rle(mask: np.ndarray) -> bytes:  # (h, w)
+    """COCO's compressed run-length code of a mask."""
+    from pycocotools import mask as coco_mask
+
+    mask = np.asarray(mask)
+    if mask.ndim != 2:
+        raise ValueError(f'mask: found shape {mask.shape}, expected (h, w)')
+    return coco_mask.encode(np.asfortranarray(mask != 0, dtype=np.uint8))['counts']
+
+
+def decode_rle(code: bytes, size: tuple[int, int]) -> np.ndarray:  # (h, w) uint8
+    """Mask of COCO's compressed run-length code.
+
+    Runs go down the columns, background first. They must fill the mask exactly: the decoder in
+    ``pycocotools`` does not check that.
+
+    Raises:
+        DataError: the code is truncated or does not fill the mask.
+    """
+    expected = size[0] * size[1]
+    runs = np.array(list(_runs(code, expected)), dtype=np.int64)
+    found = int(runs.sum())
+    if found != expected:
+        raise DataError(f'counts: the runs cover {found} pixels, expected {expected} ({size})')
+    values = np.zeros(len(runs), dtype=np.uint8)
+    values[1::2] = 1
+    return np.repeat(values, runs).reshape(size[1], size[0]).T
+
+
+def encode_levels(mask: np.ndarray) -> list[bytes]:  # (h, w) uint8, 0 to 255
+    """A soft mask as eight run-length codes: where it is at least 1/16, 3/16, ..., 15/16.
+
+    Their mean is the mask, rounded to eighths.
+    """
+    if mask.dtype != np.uint8:
+        raise ValueError(f'mask: found {mask.dtype}, expected uint8, 0 to 255')
+    return [encode_rle(mask >= 255 * (2 * level + 1) / (2 * LEVELS)) for level in range(LEVELS)]
+
+
+def decode_levels(
+    codes: Sequence[bytes], size: tuple[int, int]
+) -> np.ndarray:  # (h, w) float32, 0 to 1
+    """The soft mask of :func:`encode_levels`.
+
+    Raises:
+        DataError: a code is broken.
+    """
+    total = np.zeros(size, dtype=np.uint16)
+    for code in codes:
+        total += decode_rle(code, size)
+    return total.astype(np.float32) / len(codes)
+
+
+def _runs(code: bytes, most: int) -> Iterator[int]:
+    """Run lengths up to ``most``: 5 bits a character, low bits first, the sixth says that more
+    follow; from the fourth run on each is the difference to the run before the last."""
+    before: list[int] = []
+    value, shift = 0, 0
+    for character in code:
+        bits = character - 48
+        if not 0 <= bits < 64:
+            raise DataError(f'counts: found the character {chr(character)!r}')
+        value |= (bits & 31) << shift
+        shift += 5
+        if bits & 32:
+            if shift > 60:
+                raise DataError('counts: found a number of more than 60 bits')
+            continue
+        if bits & 16:
+            value -= 1 << shift
+        if len(before) > 2:
+            value += before[-2]
+        if not 0 <= value <= most:
+            raise DataError(f'counts: found a run of {value} pixels, expected 0 to {most}')
+        before.append(value)
+        yield value
+        value, shift = 0, 0
+    if shift:
+        raise DataError('counts: the code ends within a number')

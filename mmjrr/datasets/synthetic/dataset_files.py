@@ -1,0 +1,152 @@
+"""Files of the synthetic H36M: parts of single sequences, and the data set put together."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mmjrr.datasets.fits import save_fits
+from mmjrr.datasets.image_names import parse_image_name
+from mmjrr.datasets.synthetic import cameras as camera_rig
+from mmjrr.datasets.synthetic.posing import pose_body
+from mmjrr.datasets.synthetic.simulated_fits import ESTIMATORS
+from mmjrr.datasets.synthetic.subjects import TRAIN_SUBJECTS
+from mmjrr.io import atomic_write, sha256
+from mmjrr.regressors import JointRegressor
+
+if TYPE_CHECKING:
+    pass
+from mmjrr.datasets.synthetic.process_pool import single_threaded
+from mmjrr.datasets.synthetic.sequence_plan import Take
+from mmjrr.datasets.synthetic.settings import Settings, settings_as_json
+from mmjrr.datasets.synthetic.true_bodies import make_world, root_aligned_distances_mm
+
+MANIFEST = 'synthetic.json'
+
+PARTS = '.parts'
+
+FOLDERS = ('annotation_body3d', 'images', 'masks', 'fits', 'regressors', 'truth', PARTS)
+
+
+def part_path(out: Path, sequence: Take) -> Path:
+    return out / PARTS / f'{sequence.name}.npz'
+
+
+def read_manifest(out: Path) -> dict[str, Any] | None:
+    path = out / MANIFEST
+    return json.loads(path.read_text()) if path.is_file() else None
+
+
+def assemble(out: Path, settings: Settings, sequences: list[Take]) -> None:
+    parts = {}
+    for sequence in sequences:
+        with np.load(part_path(out, sequence), allow_pickle=False) as part:
+            parts[sequence] = {key: part[key] for key in part.files}
+    report: dict[str, Any] = {'frames': {}, 'mpjpe_mm': {}}
+    for split in ('train', 'test'):
+        chosen = [
+            parts[s] for s in sequences if (s.subject in TRAIN_SUBJECTS) == (split == 'train')
+        ]
+        if chosen:
+            _write_split(
+                out,
+                settings,
+                split,
+                {k: np.concatenate([p[k] for p in chosen]) for k in chosen[0]},
+                report,
+            )
+    rig = {
+        (subject, camera_id): camera
+        for subject in settings.subjects
+        for camera_id, camera in camera_rig.make_cameras(settings.seed, subject).items()
+    }
+    with atomic_write(out / 'annotation_body3d' / 'cameras.pkl') as temporary:
+        Path(temporary).write_bytes(pickle.dumps(rig, protocol=4))
+    report['J_std_distance_mm'] = single_threaded(_standard_error, out, settings, parts)
+    write_json(out / 'truth' / 'report.json', report)
+    files = [
+        path
+        for path in sorted(out.rglob('*'))
+        if path.is_file() and path.relative_to(out).parts[0] in FOLDERS[:-1]
+    ]
+    manifest = {
+        'settings': settings_as_json(settings),
+        'files': {path.relative_to(out).as_posix(): sha256(path) for path in files},
+    }
+    write_json(out / MANIFEST, manifest)
+    shutil.rmtree(out / PARTS)
+
+
+def _write_split(
+    out: Path,
+    settings: Settings,
+    split: str,
+    arrays: dict[str, NDArray[Any]],
+    report: dict[str, Any],
+) -> None:
+    for folder in ('annotation_body3d/fps10', 'masks', 'fits', 'truth'):
+        (out / folder).mkdir(parents=True, exist_ok=True)
+    names = arrays['imgname']
+    annotations = {key: arrays[key] for key in ('imgname', 'center', 'scale', 'part', 'S')}
+    write_npz(out / 'annotation_body3d' / 'fps10' / f'h36m_{split}.npz', annotations)
+    write_npz(
+        out / 'truth' / f'h36m_{split}.npz',
+        {k: arrays[k] for k in ('imgname', 'pose', 'betas', 'transl')},
+    )
+    report['frames'][split] = len(names)
+    for estimator in ESTIMATORS:
+        if f'{estimator}_pose' in arrays:
+            fit = {key: arrays[f'{estimator}_{key}'] for key in ('pose', 'betas', 'camera')}
+            save_fits(
+                out / 'fits' / f'{estimator}_{split}.npz',
+                imgname=names,
+                **fit,
+                provenance={'made_by': 'mmjrr.datasets.synthetic', 'seed': settings.seed},
+            )
+            report['mpjpe_mm'][f'{estimator}_{split}'] = float(arrays[f'{estimator}_error'].mean())
+    heights = {camera_id: height for camera_id, (_, height) in camera_rig.CAMERA_PLACES.items()}
+    masks = {
+        name: {
+            'size': [heights[parse_image_name(name).camera], 1000],
+            'counts': counts,
+            'score': 1.0,
+        }
+        for name, counts in zip(names.tolist(), arrays['mask'].tolist(), strict=True)
+    }
+    info = {'description': 'synthetic H36M: exact masks', 'settings': settings_as_json(settings)}
+    write_json(out / 'masks' / f'h36m_{split}.json', {'info': info, 'masks': masks})
+
+
+def _standard_error(
+    out: Path, settings: Settings, parts: dict[Take, dict[str, NDArray[Any]]]
+) -> float | None:
+    """Mean distance of J_std's joints from the true ones, root-aligned, on the true test meshes."""
+    world = make_world(settings.seed)
+    standard = JointRegressor.load(out / 'regressors' / 'J_std.npy', joint_order='mmpose')
+    errors = []
+    for sequence, part in parts.items():
+        if sequence.subject not in TRAIN_SUBJECTS:
+            pose = part['pose'].reshape(-1, 24, 3)
+            vertices = torch.from_numpy(pose_body(world.body, part['betas'], pose))
+            errors.append(
+                root_aligned_distances_mm(standard(vertices).numpy(), world.truth(vertices).numpy())
+            )
+    return float(np.concatenate(errors).mean()) if errors else None
+
+
+def write_npz(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as temporary, open(temporary, 'wb') as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+
+
+def write_json(path: Path, content: Any) -> None:
+    with atomic_write(path) as temporary:
+        Path(temporary).write_text(json.dumps(content, indent=1, sort_keys=True) + '\n')

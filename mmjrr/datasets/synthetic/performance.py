@@ -1,0 +1,81 @@
+"""How one subject performs one action: named angles over time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmjrr.datasets.synthetic.joint_angles import ANGLES, soft_limit
+
+Array = NDArray[np.float64]
+
+
+class Performance:
+    """How one subject performs one action once: named angles over time, and where the body is."""
+
+    def __init__(self, rng: np.random.Generator, times: Array) -> None:
+        self.rng = rng
+        self.times = times
+        self.phase = rng.uniform(0, 2 * np.pi)
+        self.tempo = rng.uniform(0.85, 1.15)
+        sides = ['left', 'right']
+        rng.shuffle(sides)
+        self.main, self.other = sides  # the side that acts, and the one that rests
+        # Standing at ease, then everybody's own posture, then a slow sway of every joint.
+        self.angles: dict[str, Array] = {}
+        for name, angle in ANGLES.items():
+            scale = (angle.high - angle.low) / 100
+            self.angles[name] = rng.normal(0, 3 * scale) + self.drift(3 * scale)
+        for side in ('left', 'right'):
+            self.add({f'{side}_shoulder.abduction': 14, f'{side}_elbow.flexion': 14})
+            self.add(
+                {f'{side}_knee.flexion': 6, f'{side}_hip.flexion': 4, f'{side}_hip.abduction': 4}
+            )
+            self.add({f'{side}_hip.rotation': 6})
+        self.heading = rng.uniform(-180, 180) + self.drift(12)
+        self.pitch = self.drift(2) + rng.normal(0, 2)
+        self.roll = self.drift(1.5)
+        self.position = rng.uniform(-0.5, 0.5, 2) + np.stack(
+            [self.drift(0.05), self.drift(0.05)], 1
+        )
+
+    def drift(self, amplitude: float) -> Array:
+        """A slow smooth random curve: three sinusoids below 0.6 Hz; (T,), about N(0, amplitude)."""
+        hertz = self.rng.uniform(0.08, 0.6, 3)
+        phase = self.rng.uniform(0, 2 * np.pi, 3)
+        waves = np.sin(2 * np.pi * hertz * self.times[:, None] + phase)
+        return amplitude * np.sqrt(2 / 3) * waves.sum(1)
+
+    def wave(self, low: float, high: float, hertz: float, shift: float = 0.0) -> Array:
+        """A movement to and fro between two angles, (T,); `shift` in turns."""
+        turn = 2 * np.pi * (hertz * self.tempo * self.times + shift) + self.phase
+        return low + (high - low) * (0.5 + 0.5 * np.sin(turn))
+
+    def vary(self, value: float, spread: float = 8.0) -> float:
+        """A value that differs from performance to performance."""
+        return float(self.rng.normal(value, spread))
+
+    def add(self, angles: Mapping[str, Array | float]) -> None:
+        """Add to angles. ``main_`` and ``other_`` stand for the acting and the resting side."""
+        for name, value in angles.items():
+            for role, side in (('main_', self.main), ('other_', self.other)):
+                if name.startswith(role):
+                    name = f'{side}_{name[len(role) :]}'
+            self.angles[name] = self.angles[name] + value
+
+    def limited_angles(self) -> dict[str, Array]:
+        """The angles within their limits; the collar follows an arm raised beyond 60 degrees."""
+        angles = dict(self.angles)
+        for side in ('left', 'right'):
+            raised = np.maximum(
+                angles[f'{side}_shoulder.flexion'], angles[f'{side}_shoulder.abduction']
+            )
+            angles[f'{side}_collar.elevation'] = (
+                angles[f'{side}_collar.elevation'] + 0.2 * np.logaddexp(0, (raised - 60) / 10) * 10
+            )
+        return {
+            name: soft_limit(value, ANGLES[name].low, ANGLES[name].high)
+            for name, value in angles.items()
+        }

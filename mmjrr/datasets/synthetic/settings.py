@@ -1,0 +1,58 @@
+"""Settings of the synthetic H36M, which decide every byte of it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from mmjrr.datasets.synthetic.subjects import SUBJECTS
+
+if TYPE_CHECKING:
+    pass
+
+
+#: Raised whenever the same settings would write something else.
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What to write.
+
+    Attributes:
+        seed: decides everything that is random.
+        subjects: which of H36M's seven subjects.
+        frames_per_subject: images of each subject from each of the four cameras.
+        frame_step: raw frames (50 a second) between neighbouring moments of a sequence.
+        synchronous: whether the cameras show the same moments, as H36M's do. Otherwise they take
+            turns, which gives four times as many different poses for the same number of images.
+        images: whether to paint the pictures; without them the rest is the same.
+        jpeg_quality: 1 to 100.
+    """
+
+    seed: int = 0
+    subjects: tuple[str, ...] = SUBJECTS
+    frames_per_subject: int = 16
+    frame_step: int = 50
+    synchronous: bool = False
+    images: bool = True
+    jpeg_quality: int = 80
+    format: int = field(default=FORMAT, init=False)
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.subjects if name not in SUBJECTS]
+        if unknown or not self.subjects or len(set(self.subjects)) != len(self.subjects):
+            raise ValueError(
+                f'subjects must be some of {list(SUBJECTS)}, each once; found {self.subjects}'
+            )
+        for name, low, high in (
+            ('seed', 0, 2**63), ('frames_per_subject', 1, 10**6), ('frame_step', 1, 10**4),
+            ('jpeg_quality', 1, 100),
+        ):  # fmt: skip
+            if not low <= getattr(self, name) <= high:
+                raise ValueError(f'{name} must be in {low}..{high}, found {getattr(self, name)}')
+
+
+def settings_as_json(settings: Settings) -> dict[str, Any]:
+    return json.loads(json.dumps(asdict(settings)))

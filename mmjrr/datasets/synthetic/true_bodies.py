@@ -1,0 +1,82 @@
+"""True bodies of the synthetic H36M in the world, and the labels of their joints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmjrr.datasets.synthetic.motion import FRAME_RATE, sample_motion
+from mmjrr.datasets.synthetic.posing import global_rotations, pose_body, rest_body
+from mmjrr.datasets.synthetic.seeding import stream
+from mmjrr.datasets.synthetic.simulated_regressors import (
+    label_joints,
+    make_true_regressor,
+)
+from mmjrr.datasets.synthetic.subjects import make_subject
+from mmjrr.regressors import JointRegressor
+
+if TYPE_CHECKING:
+    from mmjrr.body_models import SMPL
+from mmjrr.datasets.synthetic.sequence_plan import Take
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class World:
+    body: SMPL
+    truth: JointRegressor
+    faces: NDArray[np.int64]
+
+
+@lru_cache(maxsize=1)
+def make_world(seed: int) -> World:
+    from mmjrr.body_models import free_body
+
+    body = free_body()
+    return World(body, make_true_regressor(seed, body), np.asarray(body.faces, dtype=np.int64))
+
+
+@dataclass(frozen=True)
+class TrueBodies:
+    """True bodies of one subject in the world at T moments, metres; labels (T, 17, 3)."""
+
+    frames: tuple[int, ...]
+    times: Array
+    pose: Array
+    betas: Array
+    rest_pelvis: Array
+    vertices: Array
+    pelvis: Array
+    labels: Array
+
+
+def make_true_bodies(
+    world: World, seed: int, sequence: Take, frames: tuple[int, ...]
+) -> TrueBodies:
+    subject = make_subject(seed, sequence.subject)
+    times = (np.array(frames) - 1) / FRAME_RATE
+    motion = sample_motion(seed, sequence.subject, sequence.action, times)
+    pose = np.concatenate([motion.global_orient[:, None], motion.body_pose], 1)
+    vertices = pose_body(world.body, subject.betas, pose)
+    rest_pelvis = rest_body(world.body, subject.betas[None])[1][0, 0]
+    shift = np.column_stack([motion.position - rest_pelvis[:2], -vertices[:, :, 2].min(1)])
+    vertices = vertices + shift[:, None]  # the lowest point touches the floor
+    rotations = global_rotations(pose)
+    labels = np.stack([
+        label_joints(world.truth, vertices[i], rotations[i], subject,
+                     stream(seed, 'label', sequence.name, frame))
+        for i, frame in enumerate(frames)
+    ])  # fmt: skip
+    pelvis = rest_pelvis + shift
+    return TrueBodies(frames, times, pose, subject.betas, rest_pelvis, vertices, pelvis, labels)
+
+
+def root_aligned_distances_mm(found: Array, expected: Array) -> Array:
+    """(T, J, 3) metres twice, the root first, to (T, J) millimetres."""
+    difference = (found - found[:, :1]) - (expected - expected[:, :1])
+    return 1000 * np.linalg.norm(difference, axis=-1)

@@ -1,0 +1,143 @@
+"""What one camera sees of a sequence: annotation, estimates, mask and images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from mmjrr.datasets.annotations import boxes_of_joints
+from mmjrr.datasets.run_length import encode_rle
+from mmjrr.datasets.synthetic import cameras as camera_rig
+from mmjrr.datasets.synthetic.images import draw_person, draw_room, exact_mask, vertex_colours
+from mmjrr.datasets.synthetic.posing import pose_body, rest_body
+from mmjrr.datasets.synthetic.seeding import stream
+from mmjrr.datasets.synthetic.simulated_fits import ESTIMATORS, estimate, estimate_transl
+from mmjrr.datasets.synthetic.subjects import TRAIN_SUBJECTS, make_subject
+from mmjrr.geometry import PIXELS_PER_SCALE, transl_to_crop_weak_perspective
+from mmjrr.io import atomic_write
+
+if TYPE_CHECKING:
+    pass
+from mmjrr.datasets.synthetic.sequence_plan import Take
+from mmjrr.datasets.synthetic.settings import Settings
+from mmjrr.datasets.synthetic.true_bodies import TrueBodies, World, root_aligned_distances_mm
+
+Array = NDArray[np.float64]
+
+
+def make_view(
+    out: Path,
+    settings: Settings,
+    sequence: Take,
+    world: World,
+    truth: TrueBodies,
+    camera_id: str,
+    camera: dict[str, Any],
+) -> dict[str, NDArray[Any]]:
+    stem = f'{sequence.name}.{camera_id}'
+    joints = camera_rig.world_to_camera(truth.labels, camera)
+    keypoints = np.stack([camera_rig.project(frame, camera) for frame in joints])
+    ones = np.ones((*joints.shape[:2], 1))
+    part = np.concatenate([keypoints, ones], 2)
+    center, scale = boxes_of_joints(part)
+    to_camera = Rotation.from_matrix(camera['R'].T)
+    pose = truth.pose.copy()
+    pose[:, 0] = (to_camera * Rotation.from_rotvec(pose[:, 0])).as_rotvec()
+    pelvis = camera_rig.world_to_camera(truth.pelvis, camera)
+    view: dict[str, NDArray[Any]] = {
+        'imgname': np.array(
+            [f'{sequence.subject}/{stem}/{stem}_{frame:06d}.jpg' for frame in truth.frames]
+        ),
+        'center': center,
+        'scale': scale,
+        'part': part,
+        'S': np.concatenate([joints, ones], 2),
+        'pose': pose.reshape(-1, 72),
+        'betas': np.tile(truth.betas, (len(pose), 1)),
+        'transl': pelvis - truth.rest_pelvis,
+    }
+    view |= _estimates(settings.seed, stem, sequence, world, truth, view, pelvis, camera)
+    view['mask'] = _draw(out, settings, world, truth, view['imgname'].tolist(), camera)
+    return view
+
+
+def _estimates(
+    seed: int,
+    stem: str,
+    sequence: Take,
+    world: World,
+    truth: TrueBodies,
+    view: dict[str, NDArray[Any]],
+    pelvis: Array,
+    camera: dict[str, Any],
+) -> dict[str, NDArray[Any]]:
+    """What each estimator makes of a view: ``<name>_{pose,betas,camera}``, and its errors in mm."""
+    names = ['spin_like'] if sequence.subject in TRAIN_SUBJECTS else list(ESTIMATORS)
+    found: dict[str, NDArray[Any]] = {}
+    lens = camera_rig.perspective_camera(camera)
+    direction = pelvis / np.linalg.norm(pelvis, axis=1, keepdims=True)
+    true_pose = view['pose'].reshape(-1, 24, 3)
+    for name in names:
+        pose, betas = estimate(seed, name, stem, truth.times, true_pose, truth.betas, direction)
+        rest_vertices, rest_joints = rest_body(
+            world.body, np.concatenate([truth.betas[None], betas])
+        )
+        height = np.ptp(rest_vertices[:, :, 1], axis=1)
+        box: Array = PIXELS_PER_SCALE * view['scale']
+        transl = estimate_transl(
+            stream(seed, 'camera_error', name, stem),
+            ESTIMATORS[name],
+            pelvis=pelvis,
+            size_ratio=height[1:] / height[0],
+            rest_pelvis=rest_joints[1:, 0],
+            camera=lens,
+            box=box,
+        )
+        found[f'{name}_camera'] = transl_to_crop_weak_perspective(
+            torch.from_numpy(transl),
+            torch.from_numpy(view['center']),
+            torch.from_numpy(box),
+            lens,
+            root=torch.from_numpy(rest_joints[1:, 0].copy()),
+        ).numpy()
+        found[f'{name}_pose'], found[f'{name}_betas'] = pose.reshape(-1, 72), betas
+        vertices = pose_body(world.body, betas, pose)
+        joints = world.truth(torch.from_numpy(vertices)).numpy()
+        found[f'{name}_error'] = root_aligned_distances_mm(joints, view['S'][..., :3])
+    return found
+
+
+def _draw(
+    out: Path,
+    settings: Settings,
+    world: World,
+    truth: TrueBodies,
+    names: list[str],
+    camera: dict[str, Any],
+) -> NDArray[Any]:
+    """Write the images of a view; returns its masks, (T,) COCO RLE strings."""
+    subject = make_subject(settings.seed, names[0].split('/')[0])
+    rest_vertices, rest_joints = rest_body(world.body, np.zeros((1, 10)))
+    colours = vertex_colours(rest_vertices[0], rest_joints[0], subject.clothes)
+    room = draw_room(stream(settings.seed, 'room', subject.name), camera)
+    encoded = []
+    for name, world_vertices in zip(names, truth.vertices, strict=True):
+        vertices = camera_rig.world_to_camera(world_vertices, camera)
+        pixels = camera_rig.project(vertices, camera)
+        mask = exact_mask(pixels, world.faces, (camera['h'], camera['w']))
+        encoded.append(encode_rle(mask).decode('ascii'))
+        if settings.images:
+            rng = stream(settings.seed, 'image', name)
+            image = draw_person(room, vertices, pixels, world.faces, colours, camera, rng)
+            _, data = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, settings.jpeg_quality])
+            path = out / 'images' / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_write(path) as temporary:
+                Path(temporary).write_bytes(data.tobytes())
+    return np.array(encoded)

@@ -1,0 +1,7 @@
+"""What a config needs, and whether it is there: packages, bodies, regressors, weights, data."""
+
+from mmjrr.setup_check import body_checks, dataset_checks, model_checks  # they register checks
+from mmjrr.setup_check.config_check import check_setup, overview
+from mmjrr.setup_check.finding import Finding
+
+__all__ = ['Finding', 'body_checks', 'check_setup', 'dataset_checks', 'model_checks', 'overview']

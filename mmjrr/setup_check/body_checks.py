@@ -1,0 +1,101 @@
+"""Checks of bodies, regressors and renderers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from mmjrr.downloads import FILES
+from mmjrr.errors import DataError
+from mmjrr.regressors.zoo import ZOO, search_folders
+from mmjrr.setup_check.finding import Finding, look_up
+from mmjrr.setup_check.package_checks import import_version
+from mmjrr.setup_check.registration import register_check
+from mmjrr.setup_check.remedies import download_command, remedy
+
+
+@register_check('SMPL')
+def _smpl(part: Mapping[str, Any]) -> Iterator[Finding]:
+    from mmjrr.body_models.smpl import find_smpl_file, load_smpl_file
+
+    path, gender = part.get('model_path', ''), part.get('gender', 'neutral')
+    mend = download_command(FILES['smpl'], Path(path) / f'SMPL_{str(gender).upper()}.pkl')
+
+    def look() -> str:
+        file = find_smpl_file(path, gender)
+        data = load_smpl_file(file)
+        betas = data['shapedirs'].shape[2]
+        if part.get('num_betas', 10) > betas:
+            raise DataError(f'{file}: found {betas} shape components, expected 10')
+        return f'{file.name}: {len(data["v_template"])} vertices, {betas} shape components'
+
+    yield look_up('body', path, look, mend)
+
+
+@register_check('FreeBody')
+def _free_body(part: Mapping[str, Any]) -> Iterator[Finding]:
+    from mmjrr.body_models.free_body import FREE_BODY_FILE
+    from mmjrr.body_models.smpl import load_smpl_file
+
+    def look() -> str:
+        return f'{len(load_smpl_file(FREE_BODY_FILE)["v_template"])} vertices, in the package'
+
+    yield look_up('body', 'free_body', look, 'pip install -e .')
+
+
+@register_check('JointRegressorMetric')
+def _metric(part: Mapping[str, Any]) -> Iterator[Finding]:
+    given = part.get('regressors') or ()
+    single = isinstance(given, str) or (isinstance(given, Mapping) and 'path' in given)
+    entries = [given] if single else list(given.values() if isinstance(given, Mapping) else given)
+    for entry in entries:
+        yield _regressor(entry)
+
+
+@register_check('SMPLPseudoGTHook')
+def _pseudo_gt(part: Mapping[str, Any]) -> Iterator[Finding]:
+    if part.get('regressor') is not None:
+        yield _regressor(part['regressor'])
+
+
+def _regressor(entry: Any) -> Finding:
+    from mmjrr.evaluation.regressed_joints import load_regressors
+
+    name = entry
+    if isinstance(entry, Mapping):
+        name = entry.get('path') or entry.get('path_or_name')
+
+    def look() -> str:
+        regressor = next(iter(load_regressors([entry]).values()))
+        known = ZOO.get(str(name))
+        checked = known is not None and known.sha256 is not None
+        return (
+            f'{regressor.provenance["file"]}: {regressor.num_joints} joints of the body '
+            f'{regressor.body_model!r}, sha256 {regressor.provenance["file_sha256"][:8]}'
+            + (' (as published)' if checked else '')
+        )
+
+    return look_up('regressor', name, look, _mend_regressor(str(name)))
+
+
+def _mend_regressor(name: str) -> str:
+    if name in FILES:
+        return download_command(FILES[name], search_folders()[-1] / FILES[name].path)
+    if name == 'J_spin':
+        run = 'contour_100it_h36m'
+        return (
+            f'python tools/train.py configs/refinement/{run}.py fits it; then copy '
+            f'work_dirs/{run}/J_spin.npy and J_spin.json into {search_folders()[-1]}'
+        )
+    if name in ZOO:
+        return f'{ZOO[name].source} It goes to {search_folders()[-1] / ZOO[name].filename}'
+    return remedy(name, Path(name).parent.parent, 'a refinement run writes one: docs/refinement.md')
+
+
+@register_check('PyTorch3DSilhouette')
+def _pytorch3d(part: Mapping[str, Any]) -> Iterator[Finding]:
+    from mmjrr.rendering.pytorch3d.silhouette import INSTALL
+
+    yield look_up('package', 'pytorch3d', partial(import_version, 'pytorch3d.renderer'), INSTALL)

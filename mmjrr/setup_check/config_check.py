@@ -1,0 +1,82 @@
+"""All that a config needs, one thing after the other."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from mmjrr.setup_check.finding import MISSING, OPTIONAL, WRONG, Finding, look_up
+from mmjrr.setup_check.model_checks import check_weights
+from mmjrr.setup_check.package_checks import check_gpu, check_packages, import_version
+from mmjrr.setup_check.registration import CHECKS, short_name
+
+#: What of a config the runner and the tools build; other names are variables of the config.
+_PARTS = (
+    'train_dataloader', 'val_dataloader', 'test_dataloader', 'model', 'val_evaluator',
+    'test_evaluator', 'default_hooks', 'custom_hooks', 'visualizer',
+)  # fmt: skip
+
+
+def check_setup(
+    cfg: Mapping[str, Any], checkpoint: str | Path | None = None, gpu: bool = False
+) -> Iterator[Finding]:
+    """All that a config needs, one after the other, as each is looked at.
+
+    A file that several parts of the config name is read once. Nothing that is found raises.
+
+    Args:
+        cfg: the config.
+        checkpoint: weights of its model, where they are given on the command line.
+        gpu: whether a GPU is needed.
+    """
+    yield from check_packages()
+    for name in (cfg.get('custom_imports') or {}).get('imports', ()):
+        yield look_up('package', name, partial(import_version, name), mend='install it')
+    if gpu:
+        yield check_gpu()
+    seen: set[str] = set()
+    for part in _components([cfg.get(name) for name in _PARTS]):
+        check = CHECKS.get(short_name(part['type']))
+        identity = json.dumps(part, sort_keys=True, default=str)
+        if check is not None and identity not in seen:
+            seen.add(identity)
+            for finding in check(part):
+                key = f'{finding.kind} {finding.name}'
+                if key not in seen:
+                    seen.add(key)
+                    yield finding
+    yield from check_weights(cfg, checkpoint)
+
+
+def _components(part: Any) -> Iterator[Mapping[str, Any]]:
+    """All dicts that have a type, outermost first."""
+    if isinstance(part, Mapping):
+        if isinstance(part.get('type'), str):
+            yield part
+        for value in part.values():
+            yield from _components(value)
+    elif isinstance(part, (list, tuple)):
+        for value in part:
+            yield from _components(value)
+
+
+def overview(findings: Sequence[Finding]) -> str:
+    """The last lines: what is missing or wrong and how to mend it, or that nothing is."""
+    bad = [finding for finding in findings if finding.bad]
+    optional = sum(finding.state == OPTIONAL for finding in findings)
+    lines = []
+    for finding in bad:
+        mend = finding.mend or finding.detail
+        if finding.state == WRONG and mend.startswith('python tools/download.py'):
+            mend = f'move it away, then {mend}'  # what is there is not overwritten
+        lines += [f'{finding.name}: {finding.state}', f'    {mend}']
+    total = f'{len(findings) - len(bad) - optional} found'
+    for state in (MISSING, WRONG):
+        count = sum(finding.state == state for finding in findings)
+        total += f', {count} {state}' if count else ''
+    if optional:
+        total += f', {optional} optional not there'
+    return '\n'.join([*lines, total])

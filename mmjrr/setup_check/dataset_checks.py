@@ -1,0 +1,224 @@
+"""Checks of datasets: annotations, cameras, fits, masks and images."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmjrr.errors import DataError
+from mmjrr.setup_check.finding import Finding, look_up
+from mmjrr.setup_check.package_checks import check_opencv
+from mmjrr.setup_check.registration import register_check, short_name
+from mmjrr.setup_check.remedies import remedy
+
+
+@register_check('H36MFitsDataset')
+def _h36m(part: Mapping[str, Any]) -> Iterator[Finding]:
+    from mmjrr.datasets.h36m import H36MFitsDataset
+
+    root = Path(part.get('data_root', ''))
+    ann_file = root / part.get('ann_file', 'annotation_body3d/fps10/h36m_train.npz')
+    found: list[H36MFitsDataset] = []
+
+    def annotations() -> str:
+        alone = ('fits_file', 'mask_file', 'load_mask', 'load_image', 'require', 'pipeline')
+        settings = {k: v for k, v in part.items() if k not in (*alone, 'type')}
+        found.append(H36MFitsDataset(**{**settings, 'camera_param_file': None}))
+        of = f' of {found[0].report["annotated"]}'
+        return f'{len(found[0])}{of} frames selected, subjects {_subjects(found[0])}'
+
+    yield look_up('annotation', ann_file, annotations, remedy(ann_file, root))
+    dataset = found[0] if found else None
+    camera_file = part.get('camera_param_file', 'annotation_body3d/cameras.pkl')
+    if camera_file is not None:
+        path = root / camera_file
+        yield look_up('cameras', path, lambda: _cameras(path, dataset), remedy(path, root))
+    keys = None if dataset is None else _keys(dataset)
+    if part.get('fits_file') is not None:
+        path = root / part['fits_file']
+        mend = remedy(path, root, _infer(path, ann_file))
+        yield look_up('fits', path, lambda: _fits(path, keys), mend)
+    if part.get('mask_file') is not None:
+        listed = part['mask_file']
+        files = [str(root / f) for f in ([listed] if isinstance(listed, str) else listed)]
+        mend = remedy(files[0], root, _segment(files[0], ann_file))
+        yield look_up('masks', ', '.join(files), lambda: _masks(files, keys, dataset), mend)
+    images = root / (part.get('data_prefix') or {}).get('img', 'images/')
+    needed = _reads_images(part)
+    if needed:
+        yield check_opencv()
+    yield look_up(
+        'images',
+        images,
+        lambda: _images(images, dataset) + ('' if needed else '; for pictures of fits alone'),
+        remedy(images, root),
+        optional=not needed,
+    )
+
+
+def _infer(path: Path, ann_file: Path) -> str:
+    return (
+        'python tools/infer_mesh.py configs/inference/spin_h36m.py data/spin/model_checkpoint.pt '
+        f'--out {path} --cfg-options {_dataset_of(ann_file)} (docs/inference.md)'
+    )
+
+
+def _segment(path: str, ann_file: Path) -> str:
+    return (
+        'python tools/generate_masks.py configs/segmentation/mask-rcnn_r50_fpn_h36m.py '
+        f'--out {path} --cfg-options {_dataset_of(ann_file)} (docs/masks.md)'
+    )
+
+
+def _dataset_of(ann_file: Path) -> str:
+    """The options that make another config's data set that of this annotation."""
+    parts = ann_file.parts
+    if 'annotation_body3d' not in parts:
+        return f'test_dataloader.dataset.ann_file={ann_file.absolute()}'
+    at = parts.index('annotation_body3d')
+    where = 'test_dataloader.dataset'
+    return f'{where}.data_root={Path(*parts[:at])} {where}.ann_file={Path(*parts[at:])}'
+
+
+def _reads_images(part: Mapping[str, Any]) -> bool:
+    steps = [short_name(str(step.get('type'))) for step in part.get('pipeline') or ()]
+    return bool(part.get('load_image')) or 'LoadImage' in steps
+
+
+def _subjects(dataset: Any) -> str:
+    names = {dataset.imgname(i).rsplit('/', 1)[-1].split('_')[0] for i in range(len(dataset))}
+    return ' '.join(sorted(names, key=lambda name: (len(name), name)))
+
+
+def _keys(dataset: Any) -> set[str]:
+    from mmjrr.datasets.image_names import image_key
+
+    return {image_key(dataset.imgname(index)) for index in range(len(dataset))}
+
+
+def _cameras(path: Path, dataset: Any) -> str:
+    from mmjrr.datasets.image_names import parse_image_name
+    from mmjrr.engine.hooks.pseudo_gt_hook import PROJECTION_TOLERANCE
+    from mmjrr.geometry import load_cameras
+
+    cameras = load_cameras(path)
+    if dataset is None:
+        return f'{len(cameras)} cameras'
+    names = [parse_image_name(dataset.imgname(index)) for index in range(len(dataset))]
+    wanted = {(name.subject, name.camera) for name in names}
+    lacking = sorted(wanted - set(cameras))
+    if lacking:
+        raise DataError(f'lacks {len(lacking)} of {len(wanted)} cameras, such as {lacking[0]}')
+    dataset.cameras = {key: cameras[key] for key in wanted}
+    found = dataset.check_projection(tolerance=PROJECTION_TOLERANCE)
+    worst = max((about['mean_px'] for about in found.values()), default=0.0)
+    return f'{len(cameras)} cameras; 3D joints project to {worst:.2f} px from 2D joints at most'
+
+
+def _fits(path: Path, keys: set[str] | None) -> str:
+    from mmjrr.datasets.fits import load_fits
+    from mmjrr.datasets.image_names import image_key
+
+    fits = load_fits(path)
+    if 'transl' not in fits and 'camera' not in fits:
+        raise DataError("has neither 'transl' nor 'camera', expected one")
+    valid = fits.get('valid', np.ones(len(fits['imgname']), dtype=bool))
+    return _of_frames('fits', {image_key(n) for n in fits['imgname'][valid].tolist()}, keys)
+
+
+def _masks(files: list[str], keys: set[str] | None, dataset: Any) -> str:
+    from mmjrr.datasets.image_names import parse_image_name
+    from mmjrr.datasets.masks import Masks
+    from mmjrr.datasets.transforms import is_size
+
+    masks = Masks(files)
+    for key in sorted(keys or ()):
+        row = masks.row(key)
+        name = parse_image_name(key)
+        camera = dataset.cameras.get((name.subject, name.camera))
+        if row < 0 or camera is None:
+            continue
+        height, width = masks.sizes[row].tolist()
+        if not is_size((height, width), (camera.height, camera.width)):
+            raise DataError(
+                f'the mask of {key} has the size {(height, width)}, expected '
+                f'{(camera.height, camera.width)} (h, w) of its camera'
+            )
+    if len(masks):
+        masks.decode(0)
+    return _of_frames('masks', set(masks.keys()), keys)
+
+
+def _of_frames(what: str, have: set[str], keys: set[str] | None) -> str:
+    if keys is None:
+        return f'{len(have)} {what}'
+    number = len(have & keys)
+    if not number:
+        raise DataError(f'{len(have)} {what}, of none of the {len(keys)} frames')
+    return f'{what} of {number} of {len(keys)} frames'
+
+
+def _images(folder: Path, dataset: Any) -> str:
+    from mmjrr.datasets.transforms import is_size, read_image
+
+    if not folder.is_dir():
+        raise FileNotFoundError('no such folder')
+    if dataset is None:
+        return 'is there'
+    names = [dataset.imgname(i) for i in sorted({0, len(dataset) // 2, len(dataset) - 1})]
+    for name in names:
+        height, width = read_image(folder / name).shape[:2]
+        camera = dataset.cameras.get(tuple(_camera_of(name)))
+        if camera is None:
+            continue
+        if not is_size((height, width), (camera.height, camera.width)):
+            raise DataError(
+                f'{folder / name}: found size {(height, width)}, expected '
+                f'{(camera.height, camera.width)} (h, w) of its camera'
+            )
+    return f'{len(names)} of {len(dataset)} opened'
+
+
+def _camera_of(imgname: str) -> tuple[str, str]:
+    from mmjrr.datasets.image_names import parse_image_name
+
+    name = parse_image_name(imgname)
+    return name.subject, name.camera
+
+
+@register_check('ImageFolderDataset')
+def _image_folder(part: Mapping[str, Any]) -> Iterator[Finding]:
+    from mmjrr.datasets.image_folder import ImageFolderDataset
+    from mmjrr.datasets.transforms import read_image
+
+    def look() -> str:
+        settings = {k: v for k, v in part.items() if k not in ('type', 'pipeline')}
+        dataset = ImageFolderDataset(**settings)
+        for index in {0, len(dataset) - 1}:
+            read_image(dataset.data_root / dataset.imgname(index))
+        return f'{len(dataset)} images'
+
+    root = part.get('data_root', '')
+    yield look_up('images', root, look, 'put images there, or name another folder: --data-root')
+    yield check_opencv()
+
+
+@register_check('CocoDataset')
+def _coco(part: Mapping[str, Any]) -> Iterator[Finding]:
+    root = Path(part.get('data_root') or '')
+    path = root / part.get('ann_file', '')
+
+    def look() -> str:
+        if not path.is_file():
+            raise FileNotFoundError('no such file')
+        content = json.loads(path.read_bytes())
+        return f'{len(content["images"])} images, {len(content["annotations"])} instances'
+
+    made = f'python tools/dataset_converters/masks_to_coco.py {root}'
+    yield look_up('annotation', path, look, made)
+    images = root / (part.get('data_prefix') or {}).get('img', '')
+    yield look_up('images', images, lambda: _images(images, None), remedy(images, root))

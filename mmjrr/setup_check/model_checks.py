@@ -1,0 +1,125 @@
+"""Checks of models and their weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from mmjrr.downloads import FILES, RemoteFile
+from mmjrr.io import sha256
+from mmjrr.regressors.zoo import search_folders
+from mmjrr.setup_check.finding import Finding, look_up
+from mmjrr.setup_check.package_checks import import_version
+from mmjrr.setup_check.registration import register_check, short_name
+from mmjrr.setup_check.remedies import SEGMENTATION_PACKAGES, remedy
+
+
+@register_check('StoredPredictions')
+def _stored(part: Mapping[str, Any]) -> Iterator[Finding]:
+    from mmjrr.models.stored_predictions import StoredPredictions
+
+    given: Any = part.get('predictions') or ()
+    for path in [given] if isinstance(given, str) else given:
+
+        def look(path: Any = path) -> str:
+            return f'{len(StoredPredictions(path))} images'
+
+        mend = remedy(path, Path(path).parent.parent, 'tools/infer_mesh.py: docs/inference.md')
+        yield look_up('predictions', path, look, mend)
+
+
+@register_check('VIBE')
+@register_check('MEVA')
+@register_check('SPIN')
+def _estimator(part: Mapping[str, Any]) -> Iterator[Finding]:
+    from mmjrr.models.estimators.hmr import load_mean_params
+    from mmjrr.models.estimators.vibe import load_features
+
+    def mean_params(path: str) -> str:
+        return f'{len(load_mean_params(path))} arrays'
+
+    def features(path: str) -> str:
+        return f'{sum(p.numel() for p in load_features(path).parameters()) / 1e6:.0f} M weights'
+
+    for name, look in (('mean_params', mean_params), ('pretrained_features', features)):
+        path = part.get(name)
+        if path is not None:
+            yield look_up('weights', path, partial(look, path), remedy(path))
+
+
+@register_check('MaskRCNN')
+def _mask_rcnn(part: Mapping[str, Any]) -> Iterator[Finding]:
+    from mmjrr.segmentation.mmcv_ops import ensure_mmcv_ops
+
+    packages = ['torchvision']
+    if part.get('backend', 'mmdet') == 'mmdet':
+        yield look_up('package', 'mmcv.ops', ensure_mmcv_ops, SEGMENTATION_PACKAGES)
+        packages = ['mmdet']
+    ready = True
+    for name in packages:
+        finding = look_up('package', name, partial(import_version, name), SEGMENTATION_PACKAGES)
+        ready = ready and not finding.bad
+        yield finding
+    path = part.get('checkpoint')
+    if path is not None:
+        yield look_up('weights', path, lambda: _mask_weights(part, ready), remedy(path))
+
+
+def _mask_weights(part: Mapping[str, Any], ready: bool) -> str:
+    """With the packages there, the network takes them; without, they are read."""
+    from mmjrr.registry import MODELS
+    from mmjrr.segmentation.mask_rcnn import read_checkpoint
+
+    known = next((f for f in FILES.values() if Path(part['checkpoint']).name == f.path), None)
+    if not ready:
+        return f'{len(read_checkpoint(part["checkpoint"]))} entries, not tried in the network'
+    MODELS.build({**part, 'type': 'mmjrr.MaskRCNN'})
+    if known is None or known.sha256 is None:
+        return 'fit the network'
+    same = sha256(part['checkpoint']).startswith(known.sha256)
+    return 'fit the network' + (', as published' if same else ', other than those published')
+
+
+#: Models whose weights come on the command line, and the file they are of, of :data:`FILES`.
+_WEIGHTS_OF = {'SPIN': 'spin', 'VIBE': 'vibe', 'MEVA': 'meva'}
+
+
+def check_weights(cfg: Mapping[str, Any], checkpoint: str | Path | None) -> Iterator[Finding]:
+    model = cfg.get('model') or {}
+    kind = short_name(str(model.get('type', '')))
+    given = checkpoint or cfg.get('load_from')
+    if kind in _WEIGHTS_OF:
+        item = FILES[_WEIGHTS_OF[kind]]
+        path = Path(given) if given else _where(item)
+        yield look_up('weights', path, lambda: _estimator_weights(model, path), remedy(path))
+    elif given:
+        yield look_up('weights', given, lambda: _any_weights(given), remedy(given))
+
+
+def _where(item: RemoteFile) -> Path:
+    folders = search_folders()
+    return next(
+        (f / item.path for f in folders if (f / item.path).exists()), folders[-1] / item.path
+    )
+
+
+def _estimator_weights(model: Mapping[str, Any], path: Path) -> str:
+    from mmjrr.models.estimators.checkpoints import load_weights
+    from mmjrr.registry import MODELS
+
+    # By its full name: another package's scope may be the current one.
+    kind = short_name(model['type'])
+    settings = {k: v for k, v in model.items() if k != 'pretrained_features'}
+    settings['type'] = f'mmjrr.{kind}'
+    if not Path(settings.get('mean_params') or '').is_file():
+        settings.pop('mean_params', None)
+    load_weights(MODELS.build(settings), path)
+    return f'fit {kind}; give it on the command line'
+
+
+def _any_weights(path: str | Path) -> str:
+    from mmjrr.models.estimators.checkpoints import read_checkpoint
+
+    return f'{len(read_checkpoint(path))} entries'

@@ -1,0 +1,25 @@
+"""Checks by the type of a config's component."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from mmjrr.setup_check.finding import Finding
+
+#: Checks by the name of a component's class; each takes the component's config.
+CHECKS: dict[str, Callable[[Mapping[str, Any]], Iterator[Finding]]] = {}
+
+
+def register_check(name: str) -> Callable:
+    """Makes a function the check of the components of that type."""
+
+    def add(check: Callable) -> Callable:
+        CHECKS[name] = check
+        return check
+
+    return add
+
+
+def short_name(name: str) -> str:
+    return name.rsplit('.', 1)[-1]
