@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
-from mmjrr.engine.progress import Progress
 from mmjrr.errors import DataError
 from mmjrr.io import atomic_write, sha256
+from mmjrr.jobs.progress import Progress
 from mmjrr.regressors.zoo import ZOO, search_folders
 
 _BLOCK = 1 << 18

@@ -31,9 +31,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from mmjrr.datasets.masks import Masks
 from mmjrr.engine import distribute_on_cpu
-from mmjrr.engine.progress import with_progress
 from mmjrr.errors import DataError
 from mmjrr.io import sha256, versions
+from mmjrr.jobs.progress import with_progress
 from mmjrr.segmentation import MaskShards, choose_person, compare_masks, mask_entry
 from mmjrr.segmentation.mask_shards import PARTS, Shard
 

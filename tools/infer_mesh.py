@@ -36,10 +36,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from mmjrr.datasets.fits import load_fits, save_fits
 from mmjrr.engine import distribute_on_cpu
-from mmjrr.engine.progress import with_progress
 from mmjrr.errors import DataError
 from mmjrr.geometry import PIXELS_PER_SCALE, matrix_to_axis_angle
 from mmjrr.io import atomic_write, sha256, versions
+from mmjrr.jobs.progress import with_progress
 from mmjrr.models.estimators.checkpoints import load_weights
 from mmjrr.refinement import PseudoGTStore
 

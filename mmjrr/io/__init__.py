@@ -5,7 +5,7 @@ Readers run nothing that a file holds, believe no number in it, and raise
 """
 
 from mmjrr.io.arrays import as_text
-from mmjrr.io.atomic import atomic_write
+from mmjrr.io.atomic import atomic_write, remove_temporary_files
 from mmjrr.io.checksums import sha256
 from mmjrr.io.json_files import read_json, read_note
 from mmjrr.io.limits import MOST_EXPANSION, LimitedReader
@@ -28,6 +28,7 @@ __all__ = [
     'read_npy',
     'read_npz',
     'read_npz_with_objects',
+    'remove_temporary_files',
     'sha256',
     'versions',
 ]

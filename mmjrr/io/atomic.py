@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,3 +33,33 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+#: The name that :func:`atomic_write` gives a temporary file: ``mkstemp`` draws eight characters.
+_TEMPORARY = re.compile(r'\.(?P<stem>.+)\.[a-z0-9_]{8}(?P<suffix>\.[^.]*)?')
+
+
+def remove_temporary_files(
+    folder: str | os.PathLike[str], target: str | os.PathLike[str] | None = None
+) -> list[Path]:
+    """Remove the temporary files that killed calls of :func:`atomic_write` left in a folder.
+
+    Call it only where no other process writes.
+
+    Args:
+        folder: Where to look; folders in it are left alone.
+        target: Remove only what was to become this file. Defaults to None: everything.
+
+    Returns:
+        The paths of the removed files.
+    """
+    removed = []
+    for path in sorted(Path(folder).glob('.*')):
+        parts = _TEMPORARY.fullmatch(path.name)
+        if parts is None or not path.is_file():
+            continue
+        name = parts['stem'] + (parts['suffix'] or '')
+        if target is None or name == Path(target).name:
+            path.unlink(missing_ok=True)
+            removed.append(path)
+    return removed

@@ -9,9 +9,9 @@ import torch
 
 from mmjrr.body_models import SMPL
 from mmjrr.datasets.image_names import parse_image_name
-from mmjrr.engine.progress import Progress
 from mmjrr.errors import DataError
 from mmjrr.geometry import CameraParameters, PerspectiveCamera, fit_translation
+from mmjrr.jobs.progress import Progress
 from mmjrr.joints import H36M_JOINTS_MMPOSE, SMPL_JOINTS
 
 #: Joints that SMPL's skeleton and H36M's labels have at about the same place.

@@ -23,10 +23,10 @@ from mmjrr.datasets.converters.camera_frame import about_pelvis, place_fits, pla
 from mmjrr.datasets.converters.source import Source
 from mmjrr.datasets.fits import save_fits
 from mmjrr.datasets.image_names import image_key, parse_image_name
-from mmjrr.engine.progress import with_progress
 from mmjrr.errors import DataError
 from mmjrr.geometry import CameraParameters, first_difference, load_cameras, save_cameras
 from mmjrr.io import atomic_write, sha256, versions
+from mmjrr.jobs.progress import with_progress
 
 CAMERAS = 'annotation_body3d/cameras.pkl'
 

@@ -20,8 +20,8 @@ import numpy as np
 
 from mmjrr.datasets.converters.annotation_checks import metres
 from mmjrr.datasets.converters.source import Source, numbers
-from mmjrr.engine.progress import with_progress
 from mmjrr.errors import DataError
+from mmjrr.jobs.progress import with_progress
 from mmjrr.joints import H36M_JOINTS_RELEASE, reorder_index
 
 _FIELDS: dict[str, tuple[int | None, ...]] = {

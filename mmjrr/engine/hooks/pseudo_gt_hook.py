@@ -20,9 +20,9 @@ from torch import Tensor
 
 from mmjrr.body_models import LazyVertices, VertexMaker
 from mmjrr.datasets.fits import save_fits
-from mmjrr.engine.progress import Progress
 from mmjrr.geometry import PIXELS_PER_SCALE, PerspectiveCamera
 from mmjrr.io import atomic_write, sha256, versions
+from mmjrr.jobs.progress import Progress
 from mmjrr.joints import H36M_JOINTS_MMPOSE
 from mmjrr.refinement import FitEnergy, FitRefiner, PseudoGTStore
 from mmjrr.refinement.refiner import Observations

@@ -9,7 +9,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context, parent_process
 from typing import Any
 
-from mmjrr.engine.progress import Progress
+from mmjrr.jobs.progress import Progress
 
 
 class Workers:

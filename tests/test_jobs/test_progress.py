@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from mmjrr.engine.progress import with_progress
+from mmjrr.jobs import Progress, with_progress
 
 
 def test_lines_come_at_growing_intervals_with_the_time_left(monkeypatch: pytest.MonkeyPatch):
@@ -29,4 +29,27 @@ def test_lines_come_at_growing_intervals_with_the_time_left(monkeypatch: pytest.
 def test_short_work_is_silent() -> None:
     lines: list[str] = []
     assert list(with_progress('abc', 3, 'letters', lines.append)) == ['a', 'b', 'c']
+    assert not lines
+
+
+def test_a_terminal_gets_a_bar_and_no_lines(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = itertools.count(0, 2)
+    monkeypatch.setattr('time.monotonic', lambda: next(clock))
+    lines: list[str] = []
+    with Progress(10, 'shards', lines.append, terminal=True) as progress:
+        for done in range(1, 6):
+            progress(done)
+        assert progress._bar is not None
+        assert progress._bar.tasks[0].completed == 5
+    assert progress._bar is None and not lines
+    assert 'shards' in capsys.readouterr().err
+
+
+def test_hidden_progress_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = itertools.count(0, 100)
+    monkeypatch.setattr('time.monotonic', lambda: next(clock))
+    lines: list[str] = []
+    assert list(with_progress('abc', 3, 'letters', lines.append, show=False)) == ['a', 'b', 'c']
     assert not lines

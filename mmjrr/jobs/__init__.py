@@ -1,0 +1,31 @@
+"""Long work that survives kills: locks, the identity of a run, shards, processes, progress.
+
+A :class:`Job` holds a work directory for one run at a time, refuses to continue what other settings
+began, and keeps finished parts as shards. Masks, inference, refinement, the synthetic set and the
+converter of Human3.6M's release are jobs.
+"""
+
+from mmjrr.jobs.distributed import on_main_process
+from mmjrr.jobs.identity import Difference, Identity, IdentityError, digest_of_state, files_of
+from mmjrr.jobs.job import Job
+from mmjrr.jobs.lock import LockedError, WorkDirLock, lock_work_dir
+from mmjrr.jobs.pool import TaskPool
+from mmjrr.jobs.progress import Progress, with_progress
+from mmjrr.jobs.shards import ShardFolder
+
+__all__ = [
+    'Difference',
+    'Identity',
+    'IdentityError',
+    'Job',
+    'LockedError',
+    'Progress',
+    'ShardFolder',
+    'TaskPool',
+    'WorkDirLock',
+    'digest_of_state',
+    'files_of',
+    'lock_work_dir',
+    'on_main_process',
+    'with_progress',
+]

@@ -1,0 +1,217 @@
+"""The identity of a run: everything that changes its result."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import inspect
+import json
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmengine.logging import print_log
+
+from mmjrr.errors import DataError
+from mmjrr.io import sha256
+
+_ABSENT = object()
+#: Characters of a value that an error message shows.
+_SHOWN = 100
+
+
+class IdentityError(DataError):
+    """What exists was made with other settings than those of this run."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A setting whose recorded value differs from the present one.
+
+    Attributes:
+        name: Its name, with dots between levels.
+        recorded: The value with which the run was begun, as text.
+        present: The value of this run, as text.
+    """
+
+    name: str
+    recorded: str
+    present: str
+
+    def __str__(self) -> str:
+        return f'{self.name}: recorded {self.recorded}, present {self.present}'
+
+
+class Identity:
+    """Everything that changes the result of a run.
+
+    Args:
+        settings: What must not change while a run is continued, of any depth. Values are numbers,
+            texts, lists and dicts; anything else is represented by its text.
+        environment: What may change the last digits of results, such as versions of packages. A
+            difference is a warning.
+
+    Example:
+        >>> begun = Identity(dict(solver=dict(lr=0.01, num_iters=100)), dict(torch='2.1.2'))
+        >>> resumed = Identity(dict(solver=dict(lr=0.02, num_iters=100)), dict(torch='2.2.0'))
+        >>> [str(difference) for difference in resumed.differences(begun.as_dict())]
+        ['solver.lr: recorded 0.01, present 0.02']
+    """
+
+    def __init__(
+        self, settings: Mapping[str, Any], environment: Mapping[str, Any] | None = None
+    ) -> None:
+        self.settings: dict[str, Any] = _plain(settings)
+        self.environment: dict[str, Any] = _plain(environment or {})
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return settings and environment as one dict of JSON values."""
+        return {**self.settings, **self.environment}
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the settings, in hex."""
+        return hashlib.sha256(json.dumps(self.settings, sort_keys=True).encode()).hexdigest()
+
+    def differences(self, recorded: Mapping[str, Any]) -> list[Difference]:
+        """List the settings in which a record differs, in the order of this run's settings."""
+        return _differences(recorded, self.settings)
+
+    def environment_differences(self, recorded: Mapping[str, Any]) -> list[Difference]:
+        """List the differences of the environment."""
+        return _differences(recorded, self.environment)
+
+    def check(self, where: str | os.PathLike[str], recorded: Any, remedy: str) -> None:
+        """Refuse what other settings made; warn where only the environment differs.
+
+        Args:
+            where: The folder or file of the record, for messages.
+            recorded: What :meth:`as_dict` returned when the run was begun.
+            remedy: What a user can do, as the end of a sentence that begins with "Restore the
+                recorded settings, ".
+
+        Raises:
+            IdentityError: A setting differs; the message lists each.
+        """
+        if not isinstance(recorded, dict):
+            recorded = {}
+        differences = self.differences(recorded)
+        if differences:
+            lines = ''.join(f'  {difference}\n' for difference in differences)
+            raise IdentityError(
+                f'{where}: was made with other settings:\n{lines}Restore the recorded settings, '
+                f'{remedy}'
+            )
+        for difference in self.environment_differences(recorded):
+            print_log(
+                f'{where}: {difference}; the last digits of results may differ',
+                logger='current',
+                level=logging.WARNING,
+            )
+
+
+def digest_of_state(module: Any) -> str:
+    """SHA-256 of the names, types, shapes and values of a module's parameters and buffers."""
+    import torch
+
+    digest = hashlib.sha256()
+    for name, value in module.state_dict().items():
+        digest.update(f'{name} {value.dtype} {tuple(value.shape)}'.encode())
+        digest.update(value.cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def digest_of_names(dataset: Any) -> str:
+    """SHA-256 of the image names of a data set, in order."""
+    names = '\n'.join(dataset.imgname(row) for row in range(len(dataset)))
+    return hashlib.sha256(names.encode()).hexdigest()
+
+
+def files_of(dataset: Any, config: Mapping[str, Any]) -> dict[str, str]:
+    """Return the SHA-256 of every file that a data set's config names, by option.
+
+    Options that the config leaves at their defaults count too. Images are not read: the names of
+    the samples stand for them.
+
+    Args:
+        dataset: The data set that the config built; its constructor has the defaults.
+        config: Its config.
+
+    Returns:
+        ``{'ann_file': '0a1b...'}``; where an option names several files, ``'mask_file[0]'`` and so
+        on.
+    """
+    options = {
+        name: parameter.default
+        for kind in reversed(type(dataset).__mro__)
+        if inspect.isfunction(constructor := vars(kind).get('__init__'))
+        for name, parameter in inspect.signature(constructor).parameters.items()
+        if isinstance(parameter.default, str)
+    }
+    options.update(config)
+    return {
+        name: sha256(path) for name, path in _named_files(options, str(config.get('data_root', '')))
+    }
+
+
+def _named_files(options: Any, root: str, name: str = '') -> Iterator[tuple[str, Path]]:
+    if isinstance(options, Mapping):
+        root = str(options.get('data_root') or root)
+        for key in sorted(options, key=str):
+            yield from _named_files(options[key], root, f'{name}.{key}' if name else str(key))
+    elif isinstance(options, (list, tuple)):
+        for index, value in enumerate(options):
+            yield from _named_files(value, root, f'{name}[{index}]')
+    elif isinstance(options, str) and options:
+        paths = _matching(os.path.join(root, options)) or _matching(options)
+        for index, path in enumerate(paths):
+            yield (name if len(paths) == 1 else f'{name}[{index}]'), path
+
+
+def _matching(pattern: str) -> list[Path]:
+    paths = [Path(pattern)]
+    if glob.has_magic(pattern) and not paths[0].is_file():
+        paths = [Path(path) for path in sorted(glob.glob(pattern))]
+    return [path for path in paths if path.is_file()]
+
+
+def _plain(value: Any) -> Any:
+    """Return the value as JSON gives it back."""
+    return json.loads(json.dumps(value, default=str))
+
+
+def _differences(recorded: Mapping[str, Any], present: Mapping[str, Any]) -> list[Difference]:
+    found = []
+    for name, value in present.items():
+        found += list(_compare(name, recorded.get(name, _ABSENT), value))
+    return found
+
+
+def _compare(name: str, recorded: Any, present: Any) -> Iterator[Difference]:
+    if recorded == present:
+        return
+    if isinstance(recorded, dict) and isinstance(present, dict):
+        for key in [*present, *(key for key in recorded if key not in present)]:
+            yield from _compare(
+                f'{name}.{key}', recorded.get(key, _ABSENT), present.get(key, _ABSENT)
+            )
+        return
+    if _are_lists(recorded, present) and len(recorded) == len(present):
+        for index, (old, new) in enumerate(zip(recorded, present, strict=True)):
+            yield from _compare(f'{name}[{index}]', old, new)
+        return
+    yield Difference(name, _shown(recorded), _shown(present))
+
+
+def _are_lists(*values: Any) -> bool:
+    return all(isinstance(value, Sequence) and not isinstance(value, str) for value in values)
+
+
+def _shown(value: Any) -> str:
+    if value is _ABSENT:
+        return 'nothing'
+    text = json.dumps(value)
+    return text if len(text) <= _SHOWN else f'{text[: _SHOWN - 3]}...'

@@ -1,0 +1,180 @@
+"""A resumable job: a locked work directory, the identity of its run, and its shards."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mmengine.logging import print_log
+
+from mmjrr.errors import DataError
+from mmjrr.io import atomic_write, read_json, remove_temporary_files
+from mmjrr.jobs.identity import Identity
+from mmjrr.jobs.lock import WorkDirLock, lock_work_dir
+from mmjrr.jobs.shards import ShardFolder
+
+#: File in a job's folder that says with which settings the job was begun.
+RECORD = 'identity.json'
+#: Where the record keeps intermediate results.
+_RESULTS = 'results'
+
+
+class Job:
+    """A resumable job with its own folder in a work directory.
+
+    :meth:`begin` makes sure that no other run works in the directory and that nothing made with
+    other settings is continued, and removes what killed runs left half-written. In a distributed
+    run the main process alone begins and ends a job; the others use :attr:`shards`.
+
+    Args:
+        work_dir: The work directory, which is locked.
+        name: Name of the job's folder in it.
+        identity: Everything that changes the result.
+        suffix: Suffix of the shards, ``'.npz'`` or ``'.json'``.
+        stem: First part of the shards' names. Defaults to ``'shard'``.
+        output: The file that the shards become; None (default) if the job has no such file. Its
+            existence means that the job is finished.
+        read_output_record: Reads the identity that is recorded in ``output``.
+        remedy: What a user can do about other settings, as in :meth:`Identity.check`.
+    """
+
+    def __init__(
+        self,
+        work_dir: str | Path,
+        name: str,
+        identity: Identity,
+        suffix: str,
+        *,
+        stem: str = 'shard',
+        output: str | Path | None = None,
+        read_output_record: Callable[[Path], Any] | None = None,
+        remedy: str = 'choose another work directory, or start anew with --overwrite',
+    ) -> None:
+        self.work_dir, self.folder = Path(work_dir), Path(work_dir) / name
+        self.identity = identity
+        self.shards = ShardFolder(self.folder, identity.digest, suffix, stem)
+        self.output = None if output is None else Path(output)
+        self.read_output_record = read_output_record
+        self.remedy = remedy
+        self.lock: WorkDirLock | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether the output exists."""
+        return self.output is not None and self.output.exists()
+
+    @property
+    def record_file(self) -> Path:
+        """The file that records the identity."""
+        return self.folder / RECORD
+
+    def recorded(self) -> dict[str, Any] | None:
+        """Return the identity with which the job was begun; None if it was not.
+
+        Raises:
+            DataError: The record is unreadable.
+        """
+        try:
+            record = read_json(self.record_file)
+        except FileNotFoundError:
+            return None
+        if not isinstance(record, dict):
+            raise DataError(f'{self.record_file}: found no dict of settings')
+        return record
+
+    def results(self) -> dict[str, Any]:
+        """Return what :meth:`record_result` recorded in this run, by name."""
+        results = (self.recorded() or {}).get(_RESULTS, {})
+        return results if isinstance(results, dict) else {}
+
+    def record_result(self, name: str, value: Any) -> None:
+        """Record an intermediate result on which the rest of the job depends.
+
+        Args:
+            name: What it is.
+            value: A JSON value, such as its checksum.
+
+        Raises:
+            IdentityError: Another value is recorded.
+        """
+        results = self.results()
+        if name in results:
+            Identity({name: value}).check(self.folder, results, self.remedy)
+        else:
+            self._write_record({**results, name: value})
+
+    def begin(self, overwrite: bool = False) -> None:
+        """Lock the work directory, compare settings, and remove what kills left half-written.
+
+        Args:
+            overwrite: Remove output and shards first, whatever made them.
+
+        Raises:
+            LockedError: Another run works in the directory.
+            IdentityError: What exists was made with other settings.
+        """
+        self.lock = lock_work_dir(self.work_dir)
+        try:
+            if overwrite:
+                self.remove()
+            self._check()
+            self._remove_leftovers()
+            if self.finished:
+                self.remove_shards()
+                return
+            self._write_record(self.results())
+        except BaseException:
+            self.end()
+            raise
+
+    def end(self) -> None:
+        """Unlock the work directory."""
+        if self.lock is not None:
+            self.lock.release()
+            self.lock = None
+
+    def remove(self) -> None:
+        """Remove the output, the shards and the record."""
+        if self.output is not None:
+            self.output.unlink(missing_ok=True)
+        self.remove_shards()
+
+    def remove_shards(self) -> None:
+        """Remove the shards, then the record: a kill in between leaves no shard without one."""
+        for key in self.shards.keys():  # noqa: SIM118
+            self.shards.path(*key).unlink(missing_ok=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _write_record(self, results: dict[str, Any]) -> None:
+        record = {**self.identity.as_dict(), **({_RESULTS: results} if results else {})}
+        with atomic_write(self.record_file) as temporary:
+            temporary.write_text(json.dumps(record, indent=2) + '\n')
+
+    def _check(self) -> None:
+        if self.finished:
+            assert self.output is not None and self.read_output_record is not None
+            self.identity.check(self.output, self.read_output_record(self.output), self.remedy)
+            return
+        recorded = self.recorded()
+        if recorded is not None:
+            self.identity.check(self.folder, recorded, self.remedy)
+        elif self.shards.keys():
+            raise DataError(
+                f'{self.folder}: holds shards, but no {RECORD} that says which settings made them; '
+                f'{self.remedy}'
+            )
+
+    def _remove_leftovers(self) -> None:
+        removed = remove_temporary_files(self.folder) + remove_temporary_files(self.work_dir)
+        if self.output is not None:
+            removed += remove_temporary_files(self.output.parent, self.output)
+        if removed:
+            print_log(
+                f'{self.work_dir}: removed {len(removed)} half-written files of a killed run',
+                logger='current',
+                level=logging.INFO,
+            )

@@ -1,0 +1,275 @@
+"""A lock on a work directory, held by one process at a time.
+
+The lock is a POSIX record lock (``fcntl.lockf``) on ``run.lock`` in the directory. The kernel
+releases it when the process ends, however it ends, and a forked worker that outlives its parent
+does not keep it. Creating a file exclusively (``link``, ``O_EXCL``) has neither property: whether
+the holder of such a file is dead can only be guessed, and two processes that guess at once both
+win.
+
+The holder also writes its host, process id and start time into the file and touches it every
+:data:`HEARTBEAT` seconds. Both serve network file systems:
+
+- NFS 4, NFS 3 with its lock service, GPFS, and Lustre mounted with ``-o flock`` pass record locks
+  between hosts: two runs on two hosts exclude each other.
+- NFS mounted with ``nolock`` or ``local_lock=posix``, and Lustre with ``-o localflock``, grant
+  record locks on each host separately. There the record excludes a run on another host whose last
+  heartbeat is younger than :data:`LOST`; the file's own times are compared, so the clocks of hosts
+  do not matter. Two runs that start within the same moment on two such hosts can both pass.
+- Where the file system refuses record locks, the record alone decides, with a warning.
+
+A run that was killed on another host can be continued elsewhere once its last heartbeat is
+:data:`LOST` seconds old.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import errno
+import json
+import logging
+import os
+import socket
+import threading
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from mmengine.logging import print_log
+
+try:
+    import fcntl
+except ImportError:  # Windows: the record alone decides
+    fcntl = None  # type: ignore[assignment]
+
+#: Name of the lock file in the work directory.
+LOCK_FILE = 'run.lock'
+#: Seconds between two signs of life of the holder.
+HEARTBEAT = 20.0
+#: Seconds without a sign of life after which a holder on another host counts as dead.
+LOST = 180.0
+
+#: Errors of file systems that have no record locks.
+_UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
+_held: dict[Path, WorkDirLock] = {}
+
+
+class LockedError(RuntimeError):
+    """Another run holds the work directory."""
+
+
+class WorkDirLock:
+    """The lock on a work directory; :func:`lock_work_dir` returns the one of this process.
+
+    Args:
+        folder: The work directory; created if missing.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.path = Path(folder).resolve() / LOCK_FILE
+        self.previous: dict[str, Any] | None = None
+        self._file: int | None = None
+        self._pid = 0
+        self._ended = threading.Event()
+
+    @property
+    def held(self) -> bool:
+        """Whether this object holds the lock."""
+        return self._file is not None and self._pid == os.getpid()  # a fork inherits no lock
+
+    def acquire(self) -> None:
+        """Take the lock, also that of a dead process, which is then in ``previous``.
+
+        Raises:
+            LockedError: Another run holds it.
+        """
+        if self.held:
+            return
+        other = _held.get(self.path)
+        if other is not None and other.held:
+            raise LockedError(self._refusal(_own_record()))
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        file, locked = self._open_locked()
+        try:
+            record = _read(file)
+            if record is not None:
+                self._check_dead(file, record, locked)
+            _write(file, _own_record())
+        except BaseException:
+            os.close(file)
+            raise
+        self._file, self._pid, self.previous = file, os.getpid(), record
+        _held[self.path] = self
+        if record is not None:
+            _log(
+                f'{self.path}: taken over from a run that did not end properly: {_text(record)}',
+                logging.INFO,
+            )
+        self._ended.clear()
+        threading.Thread(target=self._beat, args=(file,), daemon=True).start()
+
+    def release(self) -> None:
+        """Give the lock back; does nothing if it is not held."""
+        if self._file is None or not self.held:
+            return
+        file, self._file = self._file, None
+        self._ended.set()
+        _held.pop(self.path, None)
+        # Removed while held: whoever has opened it sees that the name is gone, and opens again.
+        with contextlib.suppress(OSError):
+            if os.fstat(file).st_ino == os.stat(self.path).st_ino:
+                self.path.unlink()
+        os.close(file)
+
+    def __enter__(self) -> WorkDirLock:
+        self.acquire()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.release()
+
+    def _open_locked(self) -> tuple[int, bool]:
+        """Open the lock file and lock it; the second value says whether locks are supported."""
+        while True:
+            file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+            locked = self._lock(file)
+            try:
+                current = os.stat(self.path).st_ino == os.fstat(file).st_ino
+            except FileNotFoundError:
+                current = False
+            if current:
+                return file, locked
+            os.close(file)  # another run removed it between our opening and locking
+
+    def _lock(self, file: int) -> bool:
+        if fcntl is None:
+            return False
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in _UNSUPPORTED:
+                _log(
+                    f'{self.path}: this file system has no record locks ({error.strerror}): two '
+                    'runs that start here at the same moment are not seen',
+                    logging.WARNING,
+                )
+                return False
+            record = _read(file)
+            os.close(file)
+            if error.errno in (errno.EACCES, errno.EAGAIN):
+                raise LockedError(self._refusal(record)) from error
+            raise
+        return True
+
+    def _check_dead(self, file: int, record: dict[str, Any], locked: bool) -> None:
+        """Refuse the lock unless the process that wrote the record is dead."""
+        if record.get('host') == socket.gethostname():
+            if not locked and _alive(record):
+                raise LockedError(self._refusal(record))
+            return
+        age = self._seconds_since_heartbeat(file)
+        if age < LOST:
+            raise LockedError(
+                f'{self._refusal(record)} Its last sign of life was {age:.0f} s ago; if it was '
+                f'killed, the directory is free in {LOST - age:.0f} s'
+            )
+
+    def _seconds_since_heartbeat(self, file: int) -> float:
+        """Compare times that the same file server sets, whatever this host's clock says."""
+        probe = self.path.with_name(f'{LOCK_FILE}.{os.getpid()}')
+        probe.touch()
+        try:
+            return probe.stat().st_mtime - os.fstat(file).st_mtime
+        finally:
+            probe.unlink(missing_ok=True)
+
+    def _refusal(self, record: dict[str, Any] | None) -> str:
+        return (
+            f'{self.path.parent}: in use by another run: {_text(record)}. Wait for it, stop it, or '
+            'choose another work directory.'
+        )
+
+    def _beat(self, file: int) -> None:
+        while not self._ended.wait(HEARTBEAT):
+            with contextlib.suppress(OSError):
+                os.utime(file)
+
+
+def lock_work_dir(folder: str | os.PathLike[str]) -> WorkDirLock:
+    """Lock a work directory for this process, until :meth:`WorkDirLock.release` or its end.
+
+    A second call for the same directory in the same process returns the same lock, so that a run
+    that failed in an interactive session can be started again there.
+
+    Raises:
+        LockedError: Another run holds it.
+    """
+    lock = WorkDirLock(folder)
+    known = _held.get(lock.path)
+    if known is not None and known.held:
+        return known
+    lock.acquire()
+    return lock
+
+
+@atexit.register
+def _release_all() -> None:
+    for lock in list(_held.values()):
+        lock.release()
+
+
+def _own_record() -> dict[str, Any]:
+    return {
+        'host': socket.gethostname(),
+        'pid': os.getpid(),
+        'started': datetime.now(timezone.utc).isoformat(timespec='seconds'),
+        'process_start': _process_start(os.getpid()),
+    }
+
+
+def _text(record: dict[str, Any] | None) -> str:
+    if record is None:
+        return 'it has not written who it is'
+    return f'host {record.get("host")}, process {record.get("pid")}, since {record.get("started")}'
+
+
+def _read(file: int) -> dict[str, Any] | None:
+    """Return the holder's record; None if there is none, or only a part of one."""
+    try:
+        record = json.loads(os.pread(file, 4096, 0))
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def _write(file: int, record: dict[str, Any]) -> None:
+    os.ftruncate(file, 0)
+    os.pwrite(file, json.dumps(record).encode(), 0)
+    os.fsync(file)
+
+
+def _alive(record: dict[str, Any]) -> bool:
+    """Whether the process of a record of this host runs."""
+    pid = record.get('pid')
+    if not isinstance(pid, int) or pid == os.getpid():
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return _process_start(pid) == record.get('process_start')
+
+
+def _process_start(pid: int) -> str | None:
+    """Return when a process started, in clock ticks since boot, where the system says it."""
+    try:
+        # The name, in parentheses, may hold spaces; the start time is field 22.
+        return Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[19]
+    except (OSError, IndexError):
+        return None
+
+
+def _log(text: str, level: int) -> None:
+    print_log(text, logger='current', level=level)

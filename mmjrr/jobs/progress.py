@@ -1,0 +1,124 @@
+"""Progress of long work: a bar on a terminal, lines elsewhere."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from mmengine.logging import print_log
+
+Item = TypeVar('Item')
+
+#: Seconds until progress is displayed, and the longest interval between lines; the first interval
+#: is the former, and each doubles the one before.
+AFTER, LONGEST_INTERVAL = 5.0, 60.0
+
+
+def log_line(line: str) -> None:
+    """Write a line to the running experiment's logger, as MMEngine's components do."""
+    print_log(line, logger='current', level=logging.INFO)
+
+
+class Progress:
+    """A display of how much of long work is done and how long the rest takes.
+
+    On a terminal it is a bar, which goes when the work ends. Elsewhere it is lines, such as
+    ``12 of 99 batches, 0:01:30 left``. Work of less than :data:`AFTER` seconds displays nothing.
+
+    Args:
+        total: How much there is to do.
+        unit: What is counted, in the plural.
+        log: What takes the lines. Defaults to the running experiment's logger.
+        start: When the work began, by ``time.monotonic()``. Defaults to the present moment.
+        show: Whether to display anything. Defaults to True.
+        terminal: Whether to draw a bar on stderr. Defaults to None: if it is a terminal.
+
+    Example:
+        >>> with Progress(3, 'letters') as progress:
+        ...     for done, letter in enumerate('abc', start=1):
+        ...         progress(done)
+    """
+
+    def __init__(
+        self,
+        total: int,
+        unit: str,
+        log: Callable[[str], None] = log_line,
+        start: float | None = None,
+        *,
+        show: bool = True,
+        terminal: bool | None = None,
+    ) -> None:
+        self.total, self.unit, self.log, self.show = total, unit, log, show
+        self.terminal = sys.stderr.isatty() if terminal is None else terminal
+        self.start = self.shown = time.monotonic() if start is None else start
+        self.interval = AFTER
+        self._bar: Any = None
+        self._task: Any = None
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def __call__(self, done: int) -> None:
+        """Display that so much is done."""
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done)
+            if done >= self.total:
+                self.close()
+            return
+        now = time.monotonic()
+        if not self.show or now - self.shown < self.interval or not 0 < done < self.total:
+            return
+        if self.terminal:
+            self._open_bar(done)
+            return
+        left = timedelta(seconds=round((now - self.start) / done * (self.total - done)))
+        self.log(f'{done} of {self.total} {self.unit}, {left} left')
+        self.shown, self.interval = now, min(2 * self.interval, LONGEST_INTERVAL)
+
+    def close(self) -> None:
+        """Remove the bar, if there is one."""
+        if self._bar is not None:
+            self._bar.stop()
+            atexit.unregister(self._bar.stop)
+            self._bar = None
+
+    def _open_bar(self, done: int) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+
+        self._bar = Bar(
+            TextColumn('{task.description}'),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=Console(stderr=True, force_terminal=True),
+            transient=True,
+        )
+        atexit.register(self._bar.stop)  # an error may leave it open, and the cursor hidden
+        self._bar.start()
+        self._task = self._bar.add_task(self.unit, total=self.total, completed=done)
+
+
+def with_progress(
+    items: Iterable[Item],
+    total: int,
+    unit: str,
+    log: Callable[[str], None] = log_line,
+    *,
+    show: bool = True,
+) -> Iterator[Item]:
+    """Yield the items while displaying progress."""
+    with Progress(total, unit, log, show=show) as progress:
+        for done, item in enumerate(items, start=1):
+            yield item
+            progress(done)

@@ -1,0 +1,132 @@
+"""Finished parts of a job, each a file that is there whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import re
+import zipfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmjrr.errors import DataError
+from mmjrr.io import atomic_write, read_json, read_npz
+
+#: A shard's name says its number and, where each process has one, the process.
+_NAME = re.compile(r'(?P<stem>[a-z]+)_(?P<number>\d{7,})(_rank_(?P<rank>\d{3,}))?')
+
+Key = tuple[int, int | None]
+
+
+class ShardFolder:
+    """A folder of numbered shards of one run.
+
+    A shard says the run and the number that it belongs to, so that a file that was renamed, or
+    copied from another run, is told from one that was made here. Made again, a shard has the same
+    bytes.
+
+    Args:
+        folder: The folder.
+        run: What tells this run from others: its :attr:`~mmjrr.jobs.Identity.digest`.
+        suffix: ``'.npz'`` for dicts of arrays, ``'.json'`` for dicts of JSON values.
+        stem: The first part of names. Defaults to ``'shard'``.
+    """
+
+    def __init__(self, folder: str | Path, run: str, suffix: str, stem: str = 'shard') -> None:
+        if suffix not in ('.npz', '.json'):
+            raise ValueError(f"suffix: found {suffix!r}, expected '.npz' or '.json'")
+        self.folder, self.run, self.suffix, self.stem = Path(folder), run, suffix, stem
+
+    def path(self, number: int, rank: int | None = None) -> Path:
+        """Return the file of a shard."""
+        process = '' if rank is None else f'_rank_{rank:03d}'
+        return self.folder / f'{self.stem}_{number:07d}{process}{self.suffix}'
+
+    def keys(self) -> list[Key]:
+        """List number and process of the shards that exist, in order."""
+        found = []
+        for path in self.folder.glob(f'{self.stem}_*{self.suffix}'):
+            name = _NAME.fullmatch(path.stem)
+            if name is not None and name['stem'] == self.stem:
+                rank = None if name['rank'] is None else int(name['rank'])
+                found.append((int(name['number']), rank))
+        return sorted(found, key=lambda key: (key[0], -1 if key[1] is None else key[1]))
+
+    def missing(self, count: int) -> list[int]:
+        """List which of the shards 0 to ``count`` - 1 do not exist."""
+        present = {number for number, _ in self.keys()}
+        return [number for number in range(count) if number not in present]
+
+    def put(self, number: int, content: dict[str, Any], rank: int | None = None) -> Path:
+        """Write a shard."""
+        path = self.path(number, rank)
+        label = {'run': self.run, 'number': number, 'rank': rank}
+        with atomic_write(path) as temporary:
+            if self.suffix == '.json':
+                temporary.write_text(json.dumps({'shard': label, **content}, sort_keys=True))
+            else:
+                with open(temporary, 'wb') as file:
+                    np.savez(file, shard=np.array(json.dumps(label)), **content)
+        return path
+
+    def get(self, number: int, rank: int | None = None) -> dict[str, Any]:
+        """Read a shard.
+
+        Raises:
+            DataError: It is missing, unreadable, another shard under this name, or of another run.
+        """
+        path = self.path(number, rank)
+        remedy = 'remove it, and give the same command again'
+        try:
+            content = read_json(path) if self.suffix == '.json' else read_npz(path)
+            label = content.pop('shard', None)
+            if isinstance(label, np.ndarray):
+                label = json.loads(str(label.item()))
+        except FileNotFoundError as error:
+            raise DataError(f'{path}: missing; give the same command again to make it') from error
+        except (DataError, ValueError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+            raise DataError(f'{path}: not a readable shard ({error}); {remedy}') from error
+        expected = {'run': self.run, 'number': number, 'rank': rank}
+        if label == expected:
+            return content
+        if not isinstance(label, dict) or label.get('run') != self.run:
+            raise DataError(f'{path}: belongs to another run; {remedy}')
+        raise DataError(
+            f'{path}: found shard {label.get("number")} of process {label.get("rank")}, expected '
+            f'shard {number} of process {rank}; {remedy}'
+        )
+
+    def check(self, keys: Iterable[Key]) -> None:
+        """Compare the shards that exist with those that a run makes, by name.
+
+        Raises:
+            DataError: Some are missing, or the folder holds others.
+        """
+        expected, present = set(keys), set(self.keys())
+        lost = sorted(expected - present, key=str)
+        if lost:
+            raise DataError(
+                f'{self.path(*lost[0])}: missing, as are {len(lost) - 1} more of {len(expected)} '
+                'shards; give the same command again to make them'
+                if len(lost) > 1
+                else f'{self.path(*lost[0])}: missing; give the same command again to make it'
+            )
+        foreign = sorted(present - expected, key=str)
+        if foreign:
+            raise DataError(
+                f'{self.path(*foreign[0])}: not a shard of this run, which has {len(expected)}; '
+                'remove it, and give the same command again'
+            )
+
+    def read_all(self, keys: Iterable[Key]) -> Iterator[dict[str, Any]]:
+        """Read shards one after the other, after :meth:`check`.
+
+        Raises:
+            DataError: As :meth:`check` and :meth:`get`.
+        """
+        keys = list(keys)
+        self.check(keys)
+        for number, rank in keys:
+            yield self.get(number, rank)
