@@ -35,11 +35,7 @@ from mmjrr.datasets.fits import read_npz, save_fits
 from mmjrr.datasets.image_names import image_key, parse_image_name
 from mmjrr.datasets.masks import save_masks
 from mmjrr.errors import DataError
-<<<<<<< HEAD
 from mmjrr.geometry import PerspectiveCamera, fit_translation, load_cameras
-=======
-from mmjrr.geometry import fit_translation
->>>>>>> f37ce61 (Jobs: one mechanism for resumable work (lock, identity of a run, shards, processes, progress))
 from mmjrr.io import atomic_write
 from mmjrr.joints import H36M_JOINTS_MMPOSE, SMPL_JOINTS
 
