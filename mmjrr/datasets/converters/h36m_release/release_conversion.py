@@ -18,7 +18,7 @@ from mmjrr.datasets.converters.annotation_checks import (
 )
 from mmjrr.datasets.converters.conversion import CAMERAS
 from mmjrr.datasets.converters.h36m_release.archives import unpack
-from mmjrr.datasets.converters.h36m_release.pose_files import import_cdflib, joints_or_error
+from mmjrr.datasets.converters.h36m_release.pose_files import joints_or_error
 from mmjrr.datasets.converters.h36m_release.release_files import SUFFIXES, find_source
 from mmjrr.datasets.converters.h36m_release.takes import Take, takes_of
 from mmjrr.datasets.converters.h36m_release.videos import (
@@ -33,6 +33,7 @@ from mmjrr.datasets.image_names import KNOWN_BAD_SEQUENCES, SPLITS
 from mmjrr.errors import DataError
 from mmjrr.geometry import CameraParameters, first_difference, load_cameras, save_cameras
 from mmjrr.io import read_note, sha256, versions
+from mmjrr.io.cdf import import_cdflib
 
 #: Frames in others' files. ('train', 10): MMPose's and SPIN's h36m_train.npz. ('train', 50): what
 #: those hold who keep every frame (MotionBERT names it in its code). Counts of the test subjects

@@ -1,0 +1,122 @@
+"""Arrays from CDF files (NASA's Common Data Format), read by cdflib in a process with limits."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmjrr.errors import DataError
+from mmjrr.io.limits import MOST_EXPANSION
+
+#: Bytes of memory, beyond those of the interpreter, in which a file must be read.
+_MEMORY = 1 << 30
+
+
+def read_cdf(
+    path: str | os.PathLike[str],
+    variable: str,
+    shape: tuple[int | None, ...],
+    largest: int,
+    time_limit: int = 5,
+) -> np.ndarray:
+    """Read one variable of a CDF file.
+
+    Damaged or crafted files can let cdflib loop for minutes or ask for any amount of memory: the
+    file is read in another process, which is ended at a limit of time and of memory (1 GB).
+
+    Args:
+        path: the file.
+        variable: the variable's name.
+        shape: the expected shape, records first; None stands for any length.
+        largest: number of values that the variable may have.
+        time_limit: seconds of processor time; by the clock, six times as many.
+
+    Returns:
+        The values, float64.
+
+    Raises:
+        ImportError: there is no cdflib.
+        FileNotFoundError: there is no such file.
+        DataError: the file is damaged, holds something else, or exceeds a limit.
+    """
+    import_cdflib()
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f'{path}: no such file')
+    size = path.stat().st_size
+    largest = min(largest, size * MOST_EXPANSION)
+    if size > 16 * largest + 10**6:
+        raise DataError(
+            f'{path}: found {size} bytes, expected at most {16 * largest + 10**6} for {variable}'
+        )
+    header, data = _read_in_process(path, variable, largest, time_limit)
+    found = header['shape']
+    expected = '({})'.format(', '.join('N' if length is None else str(length) for length in shape))
+    if len(found) != len(shape) or any(
+        length not in (None, actual) for length, actual in zip(shape, found, strict=True)
+    ):
+        raise DataError(f'{path}: {variable}: found shape {tuple(found)}, expected {expected}')
+    if not header['values']:
+        raise DataError(
+            f'{path}: {variable}: found shape {tuple(found)}, expected {expected} with at most '
+            f'{largest} values, all of them in the file'
+        )
+    return np.frombuffer(data, dtype=np.float64).reshape(found).copy()
+
+
+def _read_in_process(
+    path: Path, variable: str, largest: int, time_limit: int
+) -> tuple[dict[str, Any], bytes]:
+    """Return the header and the values that the other process writes."""
+    program = str(Path(__file__).with_name('cdf_process.py'))
+    limits = (str(largest), str(_MEMORY), str(time_limit))
+    # cdflib unpacks compressed files into the folder of temporary files.
+    with tempfile.TemporaryDirectory(prefix='mmjrr_cdf_') as folder:
+        environment = {**os.environ, 'TMPDIR': folder, 'OPENBLAS_NUM_THREADS': '1'}
+        try:
+            done = subprocess.run(
+                [sys.executable, program, str(path.absolute()), variable, *limits],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=6 * time_limit,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise DataError(
+                f'{path}: {variable}: not readable in {6 * time_limit} seconds; damaged, perhaps'
+            ) from error
+    if done.returncode == -getattr(signal, 'SIGXCPU', -1):  # Windows has none
+        raise DataError(
+            f'{path}: {variable}: not readable in {time_limit} seconds of processor time; damaged, '
+            'perhaps'
+        )
+    if done.returncode:
+        lines = done.stderr.decode(errors='replace').strip().splitlines()
+        reason = lines[-1] if lines else f'its reader ended with status {done.returncode}'
+        raise DataError(f'{path}: {variable}: not readable; truncated, or no CDF file ({reason})')
+    header, _, data = done.stdout.partition(b'\n')
+    return json.loads(header), data
+
+
+def import_cdflib() -> Any:
+    """Import cdflib, or raise a sentence that says what to install.
+
+    Raises:
+        ImportError: there is none.
+    """
+    try:
+        import cdflib
+    except ImportError as error:
+        raise ImportError(
+            "the release's CDF files are read with cdflib, which is not installed: "
+            "pip install 'cdflib>=1.3'"
+        ) from error
+    return cdflib
