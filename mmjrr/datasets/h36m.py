@@ -28,21 +28,20 @@ from mmjrr.datasets.sequences import consecutive
 from mmjrr.datasets.transforms import ROWS_SLACK
 from mmjrr.errors import DataError
 from mmjrr.geometry import (
+    MAX_DISTANCE,
     PIXELS_PER_SCALE,
-    CameraParameters,
     PerspectiveCamera,
     crop_weak_perspective_to_transl,
     load_cameras,
+    projection_errors,
 )
 from mmjrr.io import read_npz
-from mmjrr.joints import H36M_BONES, H36M_JOINTS_MMPOSE, reorder_index, swap_sides
+from mmjrr.joints import H36M_BONES, H36M_JOINTS_MMPOSE
 from mmjrr.registry import DATASETS, TRANSFORMS
 
 _PARAMETERS = ('global_orient', 'body_pose', 'betas', 'transl')
 #: Pixels beyond which no box reaches.
 _WIDEST = 1e6
-#: No person of H36M stands so far (metres) from a camera; millimetres do.
-_FARTHEST = 100.0
 #: Attributes with a row for each sample.
 _PER_SAMPLE = (
     '_imgname', '_subject', '_action', '_camera', '_frame', '_center', '_scale', '_keypoints_2d',
@@ -160,7 +159,7 @@ class H36MFitsDataset(Dataset):
         self._load_annotations(self.ann_file)
         selected = self._select(subjects, actions, cameras, frame_step, exclude_sequences)
         self._keep(selected)
-        self.cameras: dict[tuple[str, str], CameraParameters] = {}
+        self.cameras: dict[tuple[str, str], PerspectiveCamera] = {}
         if camera_param_file is not None:
             self._load_cameras(self.data_root / camera_param_file)
         self._fit_row = np.full(len(self), -1)
@@ -254,37 +253,30 @@ class H36MFitsDataset(Dataset):
         """
         if not self.cameras:
             raise ValueError('check_projection needs camera_param_file')
-        swaps = {
-            'left and right are': [
-                H36M_JOINTS_MMPOSE.index(swap_sides(name)) for name in H36M_JOINTS_MMPOSE
-            ],
-            "the legs (as in SPIN's joint order) are": reorder_index('mmpose', 'spin'),
-        }
         found = {}
         for (subject, camera), rows in self._rows_by_camera():
-            seen = self._intrinsics(rows).project(_tensor(self._keypoints_3d[rows])).numpy()
             used = (self._keypoints_3d_weight[rows] > 0) & (self._keypoints_2d_weight[rows] > 0)
             if not used.any():
                 continue
-            labels = self._keypoints_2d[rows]
-            error = np.linalg.norm(seen - labels, axis=-1)[used]
+            errors = projection_errors(
+                self.cameras[subject, camera],
+                self._keypoints_3d[rows],
+                self._keypoints_2d[rows],
+                used,
+            )
             name = f'{subject} {camera}'
-            for what, order in swaps.items():
-                crossed = np.linalg.norm(seen - labels[:, order], axis=-1)[used & used[:, order]]
-                if error.mean() > 2 and len(crossed) and crossed.mean() < error.mean() / 2:
-                    raise DataError(
-                        f'{self.ann_file}: {name}: {what} swapped between S and part: '
-                        f'projected joints are {error.mean():.1f} px from part, '
-                        f'{crossed.mean():.1f} px when swapped back'
-                    )
-            if tolerance is not None and not error.mean() <= tolerance:
+            if (swap := errors.find_swap()) is not None:
                 raise DataError(
-                    f'{self.ann_file}: {name}: projected S is {error.mean():.1f} px from part, '
+                    f'{self.ann_file}: {name}: {swap[0]} are swapped between S and part: '
+                    f'projected joints are {errors.mean:.1f} px from part, '
+                    f'{swap[1]:.1f} px when swapped back'
+                )
+            if tolerance is not None and not errors.mean <= tolerance:
+                raise DataError(
+                    f'{self.ann_file}: {name}: projected S is {errors.mean:.1f} px from part, '
                     f'expected at most {tolerance}'
                 )
-            found[name] = dict(
-                mean_px=float(error.mean()), max_px=float(error.max()), frames=len(rows)
-            )
+            found[name] = dict(mean_px=errors.mean, max_px=errors.max, frames=len(rows))
         return found
 
     # ------------------------------------------------------------------ loading
@@ -367,11 +359,11 @@ class H36MFitsDataset(Dataset):
                     f'{_WIDEST:.0f}'
                 )
         depth = np.where(self._keypoints_3d_weight[:, 0] > 0, self._keypoints_3d[:, 0, 2], 0)
-        if np.abs(depth).max(initial=0) > _FARTHEST:
+        if np.abs(depth).max(initial=0) > MAX_DISTANCE:
             row = int(np.argmax(np.abs(depth)))
             raise DataError(
                 f'{path}: S: the pelvis of {self.imgname(row)} has depth {depth[row]:.0f}, '
-                f'expected metres, below {_FARTHEST:.0f}; these look like millimetres'
+                f'expected metres, below {MAX_DISTANCE:.0f}; these look like millimetres'
             )
 
     def _select(
@@ -451,7 +443,7 @@ class H36MFitsDataset(Dataset):
                 continue
             rows = rows[self._mask_row[rows] >= 0]
             sizes = self.masks.sizes[self._mask_row[rows]]
-            expected = (self.cameras[key].height, self.cameras[key].width)
+            expected = self.cameras[key].image_shape()
             wrong = np.flatnonzero((np.abs(sizes - expected) > (ROWS_SLACK, 0)).any(1))
             if len(wrong):
                 raise DataError(
@@ -497,10 +489,10 @@ class H36MFitsDataset(Dataset):
         if behind.any():
             first = self.imgname(int(np.flatnonzero(has)[np.argmax(behind)]))
             raise DataError(f'{path}: transl: {first} and others lie behind the camera')
-        if (np.abs(transl) > _FARTHEST).any():
+        if (np.abs(transl) > MAX_DISTANCE).any():
             raise DataError(
                 f'{path}: transl: found {np.abs(transl).max():.0f}, expected metres, below '
-                f'{_FARTHEST:.0f}'
+                f'{MAX_DISTANCE:.0f}'
             )
         self._fits = dict(pose=fits['pose'][rows[has]], betas=fits['betas'][rows[has]])
         self._fits['transl'] = np.asarray(transl, dtype=np.float32)
@@ -566,7 +558,7 @@ class H36MFitsDataset(Dataset):
         if self.masks is not None and self._mask_row[index] >= 0:
             info['img_shape'] = tuple(self.masks.sizes[self._mask_row[index]].tolist())
         elif camera is not None:
-            info['img_shape'] = (camera.height, camera.width)
+            info['img_shape'] = camera.image_shape()
         return info
 
     def _fields_of(self, index: int) -> dict[str, np.ndarray]:
@@ -578,9 +570,8 @@ class H36MFitsDataset(Dataset):
         )
         camera = self.cameras.get((str(self._subject[index]), str(self._camera[index])))
         if camera is not None:
-            fields['focal_length'] = camera.focal_length
-            fields['principal_point'] = camera.principal_point
-            fields['distortion'] = camera.distortion
+            for name in ('focal_length', 'principal_point', 'distortion'):
+                fields[name] = getattr(camera, name)[0].numpy()
         if self._fit_row[index] >= 0:
             fields.update(self._fit_fields(index))
         return fields
@@ -644,11 +635,7 @@ class H36MFitsDataset(Dataset):
             self.cameras[key]
             for key in zip(self._subject[rows].tolist(), self._camera[rows].tolist(), strict=True)
         ]
-        return PerspectiveCamera(
-            np.stack([camera.focal_length for camera in cameras]),
-            np.stack([camera.principal_point for camera in cameras]),
-            np.stack([camera.distortion for camera in cameras]),
-        )
+        return PerspectiveCamera.cat(cameras)
 
 
 def _weighted(points: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

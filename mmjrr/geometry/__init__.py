@@ -1,14 +1,19 @@
-"""Rotations, cameras, weak perspective and translations."""
+"""Rotations, cameras, weak perspective, boxes and translations.
+
+Convention: meters and pixels; the camera frame has x right, y down, z forward.
+"""
 
 from mmjrr.geometry.boxes import PIXELS_PER_SCALE, padded_box, square_box, whole_image_box
 from mmjrr.geometry.camera_files import (
-    CameraParameters,
-    camera_parameters,
-    first_difference,
+    H36M_IMAGE_SIZES,
+    MAX_DISTANCE,
+    camera_from_fields,
+    first_camera_difference,
     load_cameras,
     save_cameras,
 )
-from mmjrr.geometry.cameras import PerspectiveCamera
+from mmjrr.geometry.cameras import CAMERA_PARAMETERS, PerspectiveCamera
+from mmjrr.geometry.projection_check import SIDE_SWAPS, ProjectionErrors, projection_errors
 from mmjrr.geometry.rotations import (
     axis_angle_to_matrix,
     matrix_to_axis_angle,
@@ -25,19 +30,24 @@ from mmjrr.geometry.weak_perspective import (
 )
 
 __all__ = [
+    'CAMERA_PARAMETERS',
+    'H36M_IMAGE_SIZES',
+    'MAX_DISTANCE',
     'PIXELS_PER_SCALE',
-    'CameraParameters',
+    'SIDE_SWAPS',
     'PerspectiveCamera',
+    'ProjectionErrors',
     'axis_angle_to_matrix',
-    'camera_parameters',
+    'camera_from_fields',
     'crop_weak_perspective_to_transl',
-    'first_difference',
+    'first_camera_difference',
     'fit_translation',
     'load_cameras',
     'matrix_to_axis_angle',
     'matrix_to_quaternion',
     'matrix_to_rotation_6d',
     'padded_box',
+    'projection_errors',
     'rotation_6d_to_matrix',
     'save_cameras',
     'square_box',

@@ -1,50 +1,51 @@
-"""MMPose's ``cameras.pkl``: H36M's cameras by subject and camera name."""
+"""MMPose's ``cameras.pkl``: Human3.6M's cameras by subject and camera name.
+
+An entry is a dict with the camera's axes in the world as the columns of ``R`` (3, 3), which is the
+*transpose* of a :class:`PerspectiveCamera`'s rotation; its center in the world in meters, ``T``
+(3, 1); focal length ``f`` (2, 1) and principal point ``c`` (2, 1) in pixels; radial and tangential
+distortion, ``k`` (3, 1) and ``p`` (2, 1); and the image's width ``w`` and height ``h``.
+"""
 
 from __future__ import annotations
 
 import pickle
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from mmjrr.errors import DataError
+from mmjrr.geometry.cameras import CAMERA_PARAMETERS, PerspectiveCamera
 from mmjrr.io import atomic_write, load_pickle
 
-_LARGEST_IMAGE = 1 << 16
+#: Height and width of Human3.6M's images by camera, in the dataset's order of the cameras.
+H36M_IMAGE_SIZES: dict[str, tuple[int, int]] = {
+    '54138969': (1002, 1000),
+    '55011271': (1000, 1000),
+    '58860488': (1000, 1000),
+    '60457274': (1002, 1000),
+}
+#: Meters between a camera and anything it shows. A larger distance is in millimeters.
+MAX_DISTANCE = 100.0
+_MAX_IMAGE_SIZE = 1 << 16  # pixels
 _SHAPES = {'R': (3, 3), 'T': (3,), 'f': (2,), 'c': (2,), 'k': (3,), 'p': (2,)}
 
 
-@dataclass(frozen=True)
-class CameraParameters:
-    """One camera. World points X are at ``R.T @ (X - T)`` in its frame.
+def load_cameras(path: str | Path) -> dict[tuple[str, str], PerspectiveCamera]:
+    """Read ``cameras.pkl``.
 
-    So MMPose's file has it (on its real frames this gives the 3D joints to 3e-7 m): ``T`` is the
-    camera's centre in the world, the columns of ``R`` are the camera's axes.
-    """
+    The file is a pickle, which could run code when loaded; only plain values and arrays are
+    admitted.
 
-    R: np.ndarray  # (3, 3), camera to world
-    T: np.ndarray  # (3,), metres
-    focal_length: np.ndarray  # (2,), pixels
-    principal_point: np.ndarray  # (2,), pixels
-    distortion: np.ndarray  # (5,): k1, k2, k3, p1, p2
-    width: int
-    height: int
-
-    def world_to_camera(self, points: np.ndarray) -> np.ndarray:  # (..., 3) -> (..., 3), metres
-        return (points - self.T) @ self.R
-
-
-def load_cameras(path: str | Path) -> dict[tuple[str, str], CameraParameters]:
-    """Read ``cameras.pkl``, keyed ``(subject, camera)``, e.g. ``('S1', '54138969')``.
-
-    It is a pickle, which could run anything when loaded: only plain values and arrays are let in.
+    Returns:
+        Cameras of batch size 1 in float64, keyed ``(subject, camera)``, e.g.
+        ``('S1', '54138969')``, with distortion, pose and image size.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        DataError: it is truncated, names a type outside the allow-list, or a field is wrong.
+        FileNotFoundError: If there is no such file.
+        DataError: If it is truncated, names a type that is not admitted, or a field is wrong.
     """
     path = Path(path)
     content = load_pickle(path)
@@ -54,23 +55,26 @@ def load_cameras(path: str | Path) -> dict[tuple[str, str], CameraParameters]:
     for key, fields in content.items():
         if not (isinstance(key, tuple) and len(key) == 2 and isinstance(fields, dict)):
             raise DataError(
-                f"{path}: found the entry {key!r}, expected ('S1', '54138969') and the like, "
-                'each a dict'
+                f"{path}: found entry {key!r}, expected keys such as ('S1', '54138969') of dicts"
             )
         subject, camera = key
-        cameras[str(subject), str(camera)] = camera_parameters(f'{path}: camera {key!r}', fields)
+        cameras[str(subject), str(camera)] = camera_from_fields(f'{path}: camera {key!r}', fields)
     return cameras
 
 
-def camera_parameters(where: str, fields: dict[str, Any]) -> CameraParameters:
-    """One camera from its fields in MMPose's file: ``R, T, f, c, k, p, w, h``.
+def camera_from_fields(where: str, fields: Mapping[str, Any]) -> PerspectiveCamera:
+    """Make a camera from the fields ``R, T, f, c, k, p, w, h`` of ``cameras.pkl``.
+
+    Args:
+        where: File and entry, the beginning of error messages.
+        fields: Arrays of any shape with the right number of values; others are ignored.
 
     Raises:
-        DataError: a field is missing or wrong; the message begins with ``where``.
+        DataError: If a field is missing or wrong.
     """
     missing = [name for name in (*_SHAPES, 'w', 'h') if name not in fields]
     if missing:
-        raise DataError(f'{where}: lacks {missing}, found {sorted(map(str, fields))}')
+        raise DataError(f'{where}: missing {missing}, found {sorted(map(str, fields))}')
     values = {}
     for name, shape in _SHAPES.items():
         try:
@@ -80,62 +84,86 @@ def camera_parameters(where: str, fields: dict[str, Any]) -> CameraParameters:
         if value.size != np.prod(shape):
             raise DataError(f'{where}: {name}: found shape {value.shape}, expected {shape}')
         if not np.isfinite(value).all():
-            raise DataError(f'{where}: {name}: found {value.ravel().tolist()}, expected finite')
-        values[name] = value.reshape(shape)
-    if not (values['f'] > 0).all():
+            raise DataError(
+                f'{where}: {name}: found {value.ravel().tolist()}, expected finite values'
+            )
+        values[name] = torch.from_numpy(value.reshape(shape).copy())
+    if not bool((values['f'] > 0).all()):
         raise DataError(f'{where}: f: found {values["f"].tolist()}, expected positive pixels')
     if not np.allclose(values['R'] @ values['R'].T, np.eye(3), atol=1e-4):
         raise DataError(f'{where}: R: found {values["R"].tolist()}, expected a rotation')
-    if np.linalg.norm(values['T']) > 100:
+    if values['T'].norm() > MAX_DISTANCE:
         raise DataError(
-            f'{where}: T: found {values["T"].tolist()}, expected metres; these look like '
-            'millimetres'
+            f'{where}: T: found {values["T"].tolist()}, expected meters; these look like '
+            'millimeters'
         )
     try:
-        size = int(fields['w']), int(fields['h'])
+        image_size = int(fields['h']), int(fields['w'])
     except (TypeError, ValueError, OverflowError) as error:
         raise DataError(f'{where}: w, h: not numbers ({error})') from error
-    if not all(0 < value < _LARGEST_IMAGE for value in size):
-        raise DataError(f'{where}: w, h: found {size}, expected pixels')
-    return CameraParameters(
-        R=values['R'],
-        T=values['T'],
-        focal_length=values['f'],
-        principal_point=values['c'],
-        distortion=np.concatenate([values['k'], values['p']]),
-        width=size[0],
-        height=size[1],
+    if not all(0 < value < _MAX_IMAGE_SIZE for value in image_size):
+        raise DataError(f'{where}: w, h: found {image_size[::-1]}, expected pixels')
+    return PerspectiveCamera(
+        values['f'],
+        values['c'],
+        torch.cat([values['k'], values['p']]),
+        rotation=values['R'].T,
+        position=values['T'],
+        image_size=image_size,
     )
 
 
-def save_cameras(path: str | Path, cameras: Mapping[tuple[str, str], CameraParameters]) -> None:
-    """Write MMPose's ``cameras.pkl``, of plain values and arrays alone."""
-    content = {
-        key: dict(
-            R=camera.R,
-            T=camera.T.reshape(3, 1),
-            c=camera.principal_point.reshape(2, 1),
-            f=camera.focal_length.reshape(2, 1),
-            k=camera.distortion[:3].reshape(3, 1),
-            p=camera.distortion[3:].reshape(2, 1),
-            w=camera.width,
-            h=camera.height,
-            id=key[1],
-        )
-        for key, camera in sorted(cameras.items())
-    }
+def save_cameras(path: str | Path, cameras: Mapping[tuple[str, str], PerspectiveCamera]) -> None:
+    """Write ``cameras.pkl``: plain values and float64 arrays in MMPose's shapes.
+
+    Args:
+        path: File to write, whole or not at all.
+        cameras: Cameras of batch size 1 with distortion, pose and image size, keyed
+            ``(subject, camera)``.
+    """
+    content = {key: _fields(key[1], camera) for key, camera in sorted(cameras.items())}
     with atomic_write(path) as temporary:
         temporary.write_bytes(pickle.dumps(content, protocol=4))
 
 
-def first_difference(
-    there: Mapping[tuple[str, str], CameraParameters],
-    given: Mapping[tuple[str, str], CameraParameters],
-    fields_compared: Sequence[str],
+def first_camera_difference(
+    cameras: Mapping[tuple[str, str], PerspectiveCamera],
+    others: Mapping[tuple[str, str], PerspectiveCamera],
+    parameters: Sequence[str] = CAMERA_PARAMETERS,
 ) -> tuple[tuple[str, str], str] | None:
-    """The first camera that both have, and its field, in which they differ beyond rounding."""
-    for key in sorted(there.keys() & given.keys()):
-        for name in fields_compared:
-            if not np.allclose(getattr(there[key], name), getattr(given[key], name), 1e-5):
+    """Find the first parameter in which cameras of the same key differ beyond rounding.
+
+    Args:
+        cameras: Cameras by key.
+        others: Cameras to compare with; keys that only one mapping has are ignored.
+        parameters: Names of the parameters to compare. Default: all.
+
+    Returns:
+        Key and parameter, or None if all agree.
+    """
+    for key in sorted(cameras.keys() & others.keys()):
+        for name in parameters:
+            a, b = getattr(cameras[key], name), getattr(others[key], name)
+            if not np.allclose(a.numpy(), b.numpy(), 1e-5):
                 return key, name
     return None
+
+
+def _fields(camera_id: str, camera: PerspectiveCamera) -> dict[str, Any]:
+    parameters = (camera.distortion, camera.rotation, camera.position, camera.image_size)
+    distortion, rotation, position, image_size = (
+        value.cpu().numpy()[0] for value in parameters if value is not None
+    )
+    known = list(H36M_IMAGE_SIZES)
+    return dict(
+        R=np.ascontiguousarray(rotation.T),
+        T=position.reshape(3, 1),
+        c=camera.principal_point.cpu().numpy().reshape(2, 1),
+        f=camera.focal_length.cpu().numpy().reshape(2, 1),
+        k=distortion[:3].reshape(3, 1),
+        p=distortion[3:].reshape(2, 1),
+        w=int(image_size[1]),
+        h=int(image_size[0]),
+        **({'name': f'camera{1 + known.index(camera_id)}'} if camera_id in known else {}),
+        id=camera_id,
+    )

@@ -1,12 +1,16 @@
-"""Perspective cameras with intrinsics, and SPIN's weak-perspective camera.
+"""Perspective cameras: intrinsics, lens distortion and, where known, the pose in the world.
 
-Camera frame: x right, y down, z forward, metres. Image: pixel (row 0, column 0) covers
-[0, 1) x [0, 1), so a point's pixel coordinates are (x, y) = (column, row) without half offsets.
+Convention:
+    - Camera frame: x right, y down, z forward, in meters.
+    - World to camera: ``x_cam = rotation @ (x_world - position)``. ``position`` is the camera's
+      center in the world, not the translation ``t = -rotation @ position`` of OpenCV and PyTorch3D.
+    - Image: the pixel in row 0, column 0 covers [0, 1) x [0, 1), so pixel coordinates are
+      (x, y) = (column, row) without half-pixel offsets.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -15,33 +19,45 @@ from torch import Tensor
 
 ArrayLike: TypeAlias = Tensor | np.ndarray | Sequence[Any]
 
-#: The tangential term's factor is where H36M's formula and OpenCV's differ.
+#: Factor of the tangential cross terms, the one difference between H36M's formula and OpenCV's.
 _TANGENTIAL_FACTOR = {'h36m': 1.0, 'opencv': 2.0}
 
 
+#: Attributes of a :class:`PerspectiveCamera` with a row for each camera of the batch.
+CAMERA_PARAMETERS = (
+    'focal_length', 'principal_point', 'distortion', 'rotation', 'position', 'image_size'
+)  # fmt: skip
+
+
 class PerspectiveCamera:
-    r"""A batch of pinhole cameras, with H36M's lens distortion if wanted.
+    r"""Batch of pinhole cameras, optionally with lens distortion and a pose in the world.
 
     With :math:`(x, y) = (X/Z, Y/Z)` and :math:`r^2 = x^2 + y^2`, distortion moves a point to
 
     .. math:: (x, y)\,(1 + k_1 r^2 + k_2 r^4 + k_3 r^6 + m\,(p_1 y + p_2 x)) + r^2 (p_2, p_1)
 
-    and the pixel is ``focal_length * (x, y) + principal_point``. H36M's own projection has
-    :math:`m = 1` (it reproduces the data set's 2D joints to 3e-5 px), OpenCV's has :math:`m = 2`;
-    with H36M's coefficients the two differ by up to 0.2 px.
+    and the pixel is ``focal_length * (x, y) + principal_point``. Human3.6M's own projection has
+    :math:`m = 1` (it reproduces the dataset's 2D joints to 3e-5 px), OpenCV's has :math:`m = 2`;
+    with Human3.6M's coefficients the two differ by up to 0.2 px.
+
+    A camera of batch size 1 projects a batch of any size.
 
     Args:
         focal_length: (B, 2) or (2,), fx and fy in pixels, positive.
-        principal_point: (B, 2) or (2,), in pixels.
-        distortion: (B, 5) or (5,), ``k1, k2, k3, p1, p2`` (mind the order: OpenCV's is
-            ``k1, k2, p1, p2, k3``), or None. Default None.
-        distortion_model: 'h36m' or 'opencv', see above. Default 'h36m'.
-
-    A camera of batch size 1 serves any number of bodies.
+        principal_point: (B, 2) or (2,), pixels.
+        distortion: (B, 5) or (5,), ``k1, k2, k3, p1, p2`` (OpenCV's order is
+            ``k1, k2, p1, p2, k3``), or None for no distortion. Default: None.
+        distortion_model: 'h36m' or 'opencv', which select :math:`m`. Default: 'h36m'.
+        rotation: (B, 3, 3) or (3, 3), world frame to camera frame, or None if unknown.
+            Default: None.
+        position: (B, 3) or (3,), center of the camera in the world, meters; given exactly when
+            ``rotation`` is. Default: None.
+        image_size: (B, 2) or (2,), height and width in pixels, or None if unknown.
+            Default: None.
 
     Raises:
-        ValueError: a shape is wrong, a focal length is not positive, a value is not finite, or
-            the model's name is unknown.
+        ValueError: If a shape is wrong, a focal length is not positive, a value is not finite,
+            ``distortion_model`` is unknown, or one of ``rotation`` and ``position`` is missing.
 
     >>> camera = PerspectiveCamera([1000.0, 1000.0], [112.0, 112.0])
     >>> camera.project(torch.tensor([[[0.1, 0.0, 5.0]]]))
@@ -54,40 +70,85 @@ class PerspectiveCamera:
         principal_point: ArrayLike,  # (B, 2) or (2,), pixels
         distortion: ArrayLike | None = None,  # (B, 5) or (5,)
         distortion_model: str = 'h36m',
+        rotation: ArrayLike | None = None,  # (B, 3, 3) or (3, 3), world to camera
+        position: ArrayLike | None = None,  # (B, 3) or (3,), meters, world frame
+        image_size: ArrayLike | None = None,  # (B, 2) or (2,), height and width in pixels
     ) -> None:
         if distortion_model not in _TANGENTIAL_FACTOR:
             raise ValueError(
-                f'distortion_model must be one of {sorted(_TANGENTIAL_FACTOR)}, '
-                f'got {distortion_model!r}'
+                f'distortion_model: found {distortion_model!r}, expected one of '
+                f'{sorted(_TANGENTIAL_FACTOR)}'
             )
-        self.focal_length = _parameter('focal_length', focal_length, 2)
-        self.principal_point = _parameter('principal_point', principal_point, 2).to(
-            self.focal_length
-        )
-        self.distortion = (
-            None
-            if distortion is None
-            else _parameter('distortion', distortion, 5).to(self.focal_length)
-        )
-        self.distortion_model = distortion_model
-        if not bool((self.focal_length > 0).all()):
-            raise ValueError(f'focal_length must be positive, got {self.focal_length.tolist()}')
-        sizes = {
-            name: len(value)
-            for name, value in (
-                ('focal_length', self.focal_length),
-                ('principal_point', self.principal_point),
-                ('distortion', self.distortion),
+        if (rotation is None) != (position is None):
+            missing = 'rotation' if rotation is None else 'position'
+            raise ValueError(f'{missing}: found None, expected rotation and position, or neither')
+        focal = _batched('focal_length', focal_length, (2,))
+        if not bool((focal > 0).all()):
+            raise ValueError(f'focal_length: found {focal.tolist()}, expected positive values')
+        principal = _batched('principal_point', principal_point, (2,)).to(focal)
+        optional = {
+            name: None if value is None else _batched(name, value, shape).to(focal.device, dtype)
+            for name, value, shape, dtype in (
+                ('distortion', distortion, (5,), focal.dtype),
+                ('rotation', rotation, (3, 3), focal.dtype),
+                ('position', position, (3,), focal.dtype),
+                ('image_size', image_size, (2,), torch.int64),
             )
-            if value is not None
         }
-        if len(set(sizes.values()) - {1}) > 1:
-            raise ValueError(f'batch sizes must agree or be 1, got {sizes}')
-        batch_size = max(sizes.values())
-        self.focal_length = self.focal_length.expand(batch_size, 2)
-        self.principal_point = self.principal_point.expand(batch_size, 2)
-        if self.distortion is not None:
-            self.distortion = self.distortion.expand(batch_size, 5)
+        batch_sizes = {'focal_length': len(focal), 'principal_point': len(principal)}
+        batch_sizes |= {name: len(value) for name, value in optional.items() if value is not None}
+        if len(set(batch_sizes.values()) - {1}) > 1:
+            raise ValueError(f'batch sizes: found {batch_sizes}, expected equal sizes or 1')
+        batch_size = max(batch_sizes.values())
+
+        def expanded(name: str) -> Tensor | None:
+            value = optional[name]
+            return None if value is None else value.expand(batch_size, *value.shape[1:])
+
+        self.focal_length = focal.expand(batch_size, 2)
+        self.principal_point = principal.expand(batch_size, 2)
+        self.distortion = expanded('distortion')
+        self.distortion_model = distortion_model
+        self.rotation = expanded('rotation')
+        self.position = expanded('position')
+        self.image_size = expanded('image_size')
+
+    @classmethod
+    def cat(cls, cameras: Sequence[PerspectiveCamera]) -> PerspectiveCamera:
+        """Concatenate batches of cameras.
+
+        Args:
+            cameras: At least one; all with the same distortion model and the same optional
+                parameters.
+
+        Raises:
+            ValueError: If there is no camera, or only some have an optional parameter.
+        """
+        if not cameras:
+            raise ValueError('cameras: found none, expected at least one')
+        models = sorted({camera.distortion_model for camera in cameras})
+        if len(models) > 1:
+            raise ValueError(f'distortion_model: found {models}, expected one')
+
+        def joined(name: str) -> Tensor | None:
+            values = [getattr(camera, name) for camera in cameras]
+            present = [value for value in values if value is not None]
+            if present and len(present) < len(values):
+                raise ValueError(
+                    f'{name}: found in {len(present)} of {len(values)} cameras, expected in all '
+                    'or in none'
+                )
+            return torch.cat(present) if present else None
+
+        return cls(
+            torch.cat([camera.focal_length for camera in cameras]),
+            torch.cat([camera.principal_point for camera in cameras]),
+            joined('distortion'),
+            models[0],
+            joined('rotation'),
+            joined('position'),
+            joined('image_size'),
+        )
 
     def __len__(self) -> int:
         return len(self.focal_length)
@@ -100,50 +161,67 @@ class PerspectiveCamera:
         )
 
     def __getitem__(self, index: Any) -> PerspectiveCamera:
-        """The cameras at an index (int, slice, list, or index or mask tensor), batch axis kept."""
+        """Select cameras by int, slice, list, or index or mask tensor; keep the batch axis."""
         if isinstance(index, int):
             if not -len(self) <= index < len(self):
                 raise IndexError(f'camera {index} of {len(self)}')
             index = [index]
-        return self._with(
-            self.focal_length[index],
-            self.principal_point[index],
-            None if self.distortion is None else self.distortion[index],
-        )
+        return self._map(lambda value: value[index])
 
     @property
     def device(self) -> torch.device:
+        """Device of the parameters."""
         return self.focal_length.device
 
     @property
     def dtype(self) -> torch.dtype:
+        """Floating-point type of the parameters."""
         return self.focal_length.dtype
 
+    def image_shape(self) -> tuple[int, int]:
+        """Return height and width of the image of a single camera, in pixels.
+
+        Raises:
+            ValueError: If there is more than one camera, or the image size is unknown.
+        """
+        if len(self) != 1 or self.image_size is None:
+            raise ValueError(f'image_shape: found {self!r}, expected one camera with image_size')
+        height, width = self.image_size[0].tolist()
+        return height, width
+
     def to(self, *args: Any, **kwargs: Any) -> PerspectiveCamera:
-        """The same cameras on another device or in another dtype, arguments as ``Tensor.to``."""
-        return self._with(
-            self.focal_length.to(*args, **kwargs),
-            self.principal_point.to(*args, **kwargs),
-            None if self.distortion is None else self.distortion.to(*args, **kwargs),
-        )
+        """Return the cameras on another device or in another dtype; arguments as ``Tensor.to``."""
+        return self._map(lambda value: value.to(*args, **kwargs))
+
+    def world_to_camera(
+        self,
+        points: Tensor,  # (B, N, 3), meters, world frame
+    ) -> Tensor:  # (B, N, 3), meters, camera frame
+        """Bring points from the world frame into the camera frame.
+
+        Raises:
+            ValueError: If the cameras have no pose, or shape, dtype or device do not fit them.
+        """
+        if self.rotation is None or self.position is None:
+            raise ValueError('rotation: found None, expected cameras with a pose in the world')
+        self._check('points', points, 3)
+        return (points - self.position[:, None]) @ self.rotation.transpose(1, 2)
 
     def project(
         self,
-        points: Tensor,  # (B, N, 3), metres, camera frame
+        points: Tensor,  # (B, N, 3), meters, camera frame
     ) -> Tensor:  # (B, N, 2), pixels
-        """Pixel coordinates of points in the camera frame.
+        """Project points in the camera frame onto the image.
 
-        Points at z <= 0 have no image: what comes out for them is meaningless, and not checked
-        here (the silhouette renderers do check).
+        The result is meaningless for points at z <= 0, which is not checked here (the silhouette
+        renderers check it).
 
         Raises:
-            ValueError: shape, dtype or device do not fit the cameras'.
+            ValueError: If shape, dtype or device do not fit the cameras.
         """
-        if points.ndim != 3 or points.shape[-1] != 3:
-            raise ValueError(f'points must be (B, N, 3), got {tuple(points.shape)}')
-        self._check_batch('points', points)
-        # The planes of x, y and z are contiguous in a body's vertices, and stay so.
-        plane = _Divided.apply(points.transpose(1, 2)).transpose(1, 2)
+        self._check('points', points, 3)
+        # A body's vertices are stored as contiguous planes of x, y and z; keep that layout.
+        plane = _PerspectiveDivision.apply(points.transpose(1, 2)).transpose(1, 2)
         if self.distortion is not None:
             plane = self._distort(plane)
         return plane * self.focal_length[:, None] + self.principal_point[:, None]
@@ -153,58 +231,76 @@ class PerspectiveCamera:
         pixels: Tensor,  # (B, N, 2)
         iterations: int = 20,
     ) -> Tensor:  # (B, N, 2), X/Z and Y/Z
-        """Directions X/Z, Y/Z of the points seen at the pixels: the inverse of :meth:`project`.
+        """Return the directions X/Z, Y/Z of the points seen at pixels: invert :meth:`project`.
 
-        The distortion is undone by fixed-point iteration, which converges where the distortion
-        is small against the radius (H36M's lenses: to 1e-9 within the image).
+        Distortion is removed by fixed-point iteration, which converges where distortion is small
+        relative to the radius (for Human3.6M's lenses to 1e-9 within the image).
+
+        Raises:
+            ValueError: If shape, dtype or device do not fit the cameras.
         """
-        if pixels.ndim != 3 or pixels.shape[-1] != 2:
-            raise ValueError(f'pixels must be (B, N, 2), got {tuple(pixels.shape)}')
-        self._check_batch('pixels', pixels)
-        seen = (pixels - self.principal_point[:, None]) / self.focal_length[:, None]
+        self._check('pixels', pixels, 2)
+        distorted = (pixels - self.principal_point[:, None]) / self.focal_length[:, None]
         if self.distortion is None:
-            return seen
-        plane = seen
+            return distorted
+        plane = distorted
         for _ in range(iterations):
-            plane = plane + (seen - self._distort(plane))
+            plane = plane + (distorted - self._distort(plane))
         return plane
 
     def crop(
         self,
         box: ArrayLike,  # (B, 4) or (4,), x0, y0, x1, y1 in pixels
-        size: tuple[int, int],  # H, W of the result
+        size: tuple[int, int],  # height and width of the result
     ) -> PerspectiveCamera:
-        """Cameras of the crop ``box``, resized to ``size`` = (height, width) pixels.
+        """Return the cameras of a crop that is resized to ``size`` = (height, width) pixels.
 
-        The box may reach beyond the image. Distortion acts on normalised coordinates, so its
-        coefficients carry over.
+        The box may reach beyond the image. Distortion acts on normalized coordinates, so its
+        coefficients stay the same.
 
         Raises:
-            ValueError: a box has no area, or its shape or the size is wrong.
+            ValueError: If a box has no area, or the shape of ``box`` or ``size`` is wrong.
         """
-        corners = _parameter('box', box, 4).to(self.focal_length)
+        corners = _batched('box', box, (4,)).to(self.focal_length)
         if len(corners) not in (1, len(self)) and len(self) != 1:
-            raise ValueError(f'box has batch size {len(corners)}, the cameras have {len(self)}')
+            raise ValueError(
+                f'box: found batch size {len(corners)}, expected that of the cameras, {len(self)}'
+            )
         if len(size) != 2 or min(size) <= 0:
-            raise ValueError(f'size must be a positive (height, width), got {size}')
+            raise ValueError(f'size: found {size}, expected a positive (height, width)')
         extent = corners[:, 2:] - corners[:, :2]
         if not bool((extent > 0).all()):
-            raise ValueError(f'box must have x1 > x0 and y1 > y0, got {corners.tolist()}')
+            raise ValueError(f'box: found {corners.tolist()}, expected x1 > x0 and y1 > y0')
         scale = corners.new_tensor([size[1], size[0]]) / extent
-        return self._with(
+        return type(self)(
             self.focal_length * scale,
             (self.principal_point - corners[:, :2]) * scale,
             self.distortion,
+            self.distortion_model,
+            self.rotation,
+            self.position,
+            size,
         )
 
     def resize(self, size: tuple[int, int], new_size: tuple[int, int]) -> PerspectiveCamera:
-        """Cameras of the whole image of ``size`` = (height, width), resized to ``new_size``."""
+        """Return the cameras of images resized from ``size`` to ``new_size``, (height, width)."""
         return self.crop((0.0, 0.0, float(size[1]), float(size[0])), new_size)
 
-    def _with(
-        self, focal_length: Tensor, principal_point: Tensor, distortion: Tensor | None
-    ) -> PerspectiveCamera:
-        return type(self)(focal_length, principal_point, distortion, self.distortion_model)
+    def _map(self, function: Callable[[Tensor], Tensor]) -> PerspectiveCamera:
+        """Apply a function to every parameter."""
+
+        def mapped(value: Tensor | None) -> Tensor | None:
+            return None if value is None else function(value)
+
+        return type(self)(
+            function(self.focal_length),
+            function(self.principal_point),
+            mapped(self.distortion),
+            self.distortion_model,
+            mapped(self.rotation),
+            mapped(self.position),
+            mapped(self.image_size),
+        )
 
     def _distort(self, plane: Tensor) -> Tensor:  # (B, N, 2) -> (B, N, 2)
         assert self.distortion is not None
@@ -215,21 +311,22 @@ class PerspectiveCamera:
         factor = radial + _TANGENTIAL_FACTOR[self.distortion_model] * (p1 * y + p2 * x)
         return torch.stack([x * factor + p2 * r2, y * factor + p1 * r2], 1).transpose(1, 2)
 
-    def _check_batch(self, name: str, values: Tensor) -> None:
+    def _check(self, name: str, values: Tensor, width: int) -> None:
+        if values.ndim != 3 or values.shape[-1] != width:
+            raise ValueError(f'{name}: found shape {tuple(values.shape)}, expected (B, N, {width})')
         if len(self) not in (1, len(values)):
             raise ValueError(
-                f'{name} have batch size {len(values)}, the cameras have {len(self)}: '
-                'they must agree, or there must be one camera'
+                f'{name}: found batch size {len(values)}, expected that of the cameras, {len(self)}'
             )
         if values.dtype != self.dtype or values.device != self.device:
             raise ValueError(
-                f'{name} are {values.dtype} on {values.device}, the cameras are {self.dtype} '
-                f'on {self.device}: bring the cameras there with camera.to({name})'
+                f'{name}: found {values.dtype} on {values.device}, expected {self.dtype} on '
+                f'{self.device}; convert the cameras with camera.to({name})'
             )
 
 
-class _Divided(torch.autograd.Function):
-    """x / z and y / z; its derivative by hand passes through memory half as often."""
+class _PerspectiveDivision(torch.autograd.Function):
+    """x / z and y / z, with a backward pass that reads memory half as often as autograd's."""
 
     @staticmethod
     def forward(ctx: Any, points: Tensor) -> Tensor:  # (B, 3, N) -> (B, 2, N)
@@ -240,13 +337,13 @@ class _Divided(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         points, plane = ctx.saved_tensors
-        across = grad / points[:, 2:]
-        along = -(across * plane).sum(1, keepdim=True)
-        return torch.cat([across, along], 1)
+        grad_xy = grad / points[:, 2:]
+        grad_z = -(grad_xy * plane).sum(1, keepdim=True)
+        return torch.cat([grad_xy, grad_z], 1)
 
 
-def _parameter(name: str, value: ArrayLike, width: int) -> Tensor:
-    """A camera parameter as a finite floating-point (B, width) tensor."""
+def _batched(name: str, value: ArrayLike, shape: tuple[int, ...]) -> Tensor:
+    """Return a camera parameter as a finite floating-point tensor of shape (B, *shape)."""
     if isinstance(value, Tensor):
         tensor = value
     else:
@@ -254,10 +351,14 @@ def _parameter(name: str, value: ArrayLike, width: int) -> Tensor:
         tensor = torch.as_tensor(array if isinstance(value, np.ndarray) else array.tolist())
     if not tensor.is_floating_point():
         tensor = tensor.to(torch.get_default_dtype())
-    if tensor.ndim == 1:
+    if tensor.ndim == len(shape):
         tensor = tensor[None]
-    if tensor.ndim != 2 or tensor.shape[1] != width:
-        raise ValueError(f'{name} must be (B, {width}) or ({width},), got {tuple(tensor.shape)}')
+    if tensor.shape[1:] != shape:
+        single, batch = ', '.join(map(str, shape)), ', '.join(map(str, ('B', *shape)))
+        comma = ',' if len(shape) == 1 else ''
+        raise ValueError(
+            f'{name}: found shape {tuple(tensor.shape)}, expected ({batch}) or ({single}{comma})'
+        )
     if not bool(torch.isfinite(tensor).all()):
-        raise ValueError(f'{name} holds values that are not finite: {tensor.tolist()}')
+        raise ValueError(f'{name}: found {tensor.tolist()}, expected finite values')
     return tensor

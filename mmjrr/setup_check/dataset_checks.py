@@ -143,10 +143,10 @@ def _masks(files: list[str], keys: set[str] | None, dataset: Any) -> str:
         if row < 0 or camera is None:
             continue
         height, width = masks.sizes[row].tolist()
-        if not is_size((height, width), (camera.height, camera.width)):
+        if not is_size((height, width), camera.image_shape()):
             raise DataError(
                 f'the mask of {key} has the size {(height, width)}, expected '
-                f'{(camera.height, camera.width)} (h, w) of its camera'
+                f'{camera.image_shape()} (h, w) of its camera'
             )
     if len(masks):
         masks.decode(0)
@@ -175,10 +175,10 @@ def _images(folder: Path, dataset: Any) -> str:
         camera = dataset.cameras.get(tuple(_camera_of(name)))
         if camera is None:
             continue
-        if not is_size((height, width), (camera.height, camera.width)):
+        if not is_size((height, width), camera.image_shape()):
             raise DataError(
                 f'{folder / name}: found size {(height, width)}, expected '
-                f'{(camera.height, camera.width)} (h, w) of its camera'
+                f'{camera.image_shape()} (h, w) of its camera'
             )
     return f'{len(names)} of {len(dataset)} opened'
 

@@ -10,7 +10,13 @@ from h36m_layouts import Truth, a_jpeg, cameras_of, make_truth
 from mmjrr.datasets.annotations import Annotations, boxes_of_joints
 from mmjrr.datasets.converters.annotation_checks import AnnotationCheck, check_annotations
 from mmjrr.errors import DataError
-from mmjrr.geometry import CameraParameters, camera_parameters, load_cameras, save_cameras
+from mmjrr.geometry import (
+    CAMERA_PARAMETERS,
+    PerspectiveCamera,
+    camera_from_fields,
+    load_cameras,
+    save_cameras,
+)
 
 
 @pytest.fixture(scope='module')
@@ -19,8 +25,8 @@ def truth() -> Truth:
 
 
 @pytest.fixture(scope='module')
-def cameras() -> dict[tuple[str, str], CameraParameters]:
-    return {key: camera_parameters('', value) for key, value in cameras_of().items()}
+def cameras() -> dict[tuple[str, str], PerspectiveCamera]:
+    return {key: camera_from_fields('', value) for key, value in cameras_of().items()}
 
 
 def annotations_of(truth: Truth) -> Annotations:
@@ -97,8 +103,8 @@ def test_cameras_are_read_as_written(tmp_path: Path, cameras: Any) -> None:
     found = load_cameras(tmp_path / 'c.pkl')
     assert found.keys() == cameras.keys()
     for key, camera in cameras.items():
-        for name, value in vars(camera).items():
-            np.testing.assert_array_equal(getattr(found[key], name), value)
+        for name in CAMERA_PARAMETERS:
+            np.testing.assert_array_equal(getattr(found[key], name), getattr(camera, name))
 
 
 def test_boxes_are_of_labelled_joints_alone() -> None:
@@ -117,7 +123,7 @@ MIRRORED = [0, 4, 5, 6, 1, 2, 3, 7, 8, 9, 10, 14, 15, 16, 11, 12, 13]
 @pytest.mark.parametrize(
     ('order', 'problem'),
     [
-        (LEGS, 'the legs are swapped between S and part'),
+        (LEGS, "the legs (as in SPIN's joint order) are swapped between S and part"),
         (MIRRORED, 'left and right are swapped between S and part'),
     ],
 )

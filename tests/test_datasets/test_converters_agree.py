@@ -140,7 +140,7 @@ def test_lenses_of_all_sources_are_the_same(converted: tuple[Path, dict[str, str
         cameras = load_cameras(converted[0] / layout / 'annotation_body3d/cameras.pkl')
         camera = cameras['S1', '54138969']
         found[layout] = np.concatenate(
-            [camera.focal_length, camera.principal_point, camera.distortion]
+            [camera.focal_length[0], camera.principal_point[0], camera.distortion[0]]
         )
     for layout in LAYOUTS[1:]:
         np.testing.assert_allclose(found[layout], found['spin'], atol=1e-12)

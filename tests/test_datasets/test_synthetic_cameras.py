@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-import pickle
-
 import numpy as np
 import pytest
 
 from mmjrr.datasets.synthetic.cameras import CAMERA_IDS, make_cameras, project, world_to_camera
 from mmjrr.datasets.synthetic.seeding import stream
 from mmjrr.datasets.synthetic.subjects import SUBJECTS, make_subject
+from mmjrr.geometry import load_cameras
 
 
 @pytest.mark.parametrize('subject', SUBJECTS)
@@ -15,8 +14,9 @@ def test_cameras_stand_around_the_subject_as_in_h36m(subject):
     cameras = make_cameras(0, subject)
     assert tuple(cameras) == CAMERA_IDS
     for camera in cameras.values():
-        np.testing.assert_allclose(camera['R'] @ camera['R'].T, np.eye(3), atol=1e-12)
-        assert np.linalg.det(camera['R']) == pytest.approx(1)
+        rotation = camera.rotation[0].numpy()
+        np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-12)
+        assert np.linalg.det(rotation) == pytest.approx(1)
         floor, head = world_to_camera(np.array([[0, 0, 0.0], [0, 0, 1.7]]), camera)
         assert 4 < floor[2] < 6.5
         assert head[1] < floor[1]  # image y points down
@@ -25,19 +25,13 @@ def test_cameras_stand_around_the_subject_as_in_h36m(subject):
 
 
 def test_cameras_look_like_those_of_real_h36m(shared_data):
-    with open(shared_data / 'h36m_mini' / 'cameras.pkl', 'rb') as file:
-        real = pickle.load(file)
+    real = load_cameras(shared_data / 'h36m_mini' / 'cameras.pkl')
     for camera_id, camera in make_cameras(0, 'S1').items():
         expected = real['S1', camera_id]
-        assert set(camera) == set(expected)
-        for key, value in expected.items():
-            assert type(camera[key]) is type(value), key
-            if isinstance(value, np.ndarray):
-                assert camera[key].shape == value.shape and camera[key].dtype == value.dtype, key
-        assert (camera['w'], camera['h']) == (expected['w'], expected['h'])
-        np.testing.assert_allclose(camera['f'], expected['f'], rtol=0.01)
-        np.testing.assert_allclose(camera['c'], expected['c'], atol=25)
-        np.testing.assert_allclose(camera['k'], expected['k'], atol=0.06)
+        assert camera.image_shape() == expected.image_shape()
+        np.testing.assert_allclose(camera.focal_length, expected.focal_length, rtol=0.01)
+        np.testing.assert_allclose(camera.principal_point, expected.principal_point, atol=25)
+        np.testing.assert_allclose(camera.distortion, expected.distortion, atol=0.06)
         # H36M's frames: the same transform keeps its subjects in front of its cameras.
         assert 4 < world_to_camera(np.array([0, 0, 0.9]), expected)[2] < 6.5
 
@@ -46,14 +40,15 @@ def test_world_to_camera_is_what_mmpose_computes():
     camera = make_cameras(0, 'S9')['60457274']
     points = np.random.default_rng(0).normal(size=(5, 3))
     # MMPose's SimpleCamera: X @ R + T_w2c with T_w2c = -T.T @ R, on row vectors.
-    expected = points @ camera['R'] + -camera['T'].T @ camera['R']
+    R, T = camera.rotation[0].T.numpy(), camera.position[0].numpy()[:, None]
+    expected = points @ R + -T.T @ R
     np.testing.assert_allclose(world_to_camera(points, camera), expected, atol=1e-12)
 
 
 def test_intrinsics_belong_to_the_device_and_places_to_the_subject():
     first, second = make_cameras(0, 'S1')['54138969'], make_cameras(0, 'S5')['54138969']
-    np.testing.assert_array_equal(first['f'], second['f'])
-    assert not np.allclose(first['T'], second['T'])
+    np.testing.assert_array_equal(first.focal_length, second.focal_length)
+    assert not np.allclose(first.position, second.position)
 
 
 def test_subjects_differ_in_shape_and_ankles_and_come_from_the_seed():

@@ -168,11 +168,17 @@ def test_projection_is_differentiable_in_camera_and_points(points):
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (([[1.0, 1, 1]], [[0.0, 0]]), r'focal_length must be \(B, 2\) or \(2,\), got \(1, 3\)'),
-        (([[1.0, -1]], [[0.0, 0]]), 'focal_length must be positive'),
-        (([[1.0, 1]], [[0.0, float('nan')]]), 'principal_point holds values that are not finite'),
-        ((torch.ones(3, 2), torch.zeros(2, 2)), 'batch sizes must agree or be 1'),
-        (([1.0, 1], [0.0, 0], [0.0, 0, 0, 0]), r'distortion must be \(B, 5\)'),
+        (
+            ([[1.0, 1, 1]], [[0.0, 0]]),
+            r'focal_length: found shape \(1, 3\), expected \(B, 2\) or \(2,\)',
+        ),
+        (([[1.0, -1]], [[0.0, 0]]), 'focal_length: found .*, expected positive'),
+        (([[1.0, 1]], [[0.0, float('nan')]]), 'principal_point: found .*, expected finite'),
+        ((torch.ones(3, 2), torch.zeros(2, 2)), 'batch sizes: found .*, expected equal sizes or 1'),
+        (
+            ([1.0, 1], [0.0, 0], [0.0, 0, 0, 0]),
+            r'distortion: found shape \(1, 4\), expected \(B, 5\)',
+        ),
         (([1.0, 1], [0.0, 0], None, 'fisheye'), "'fisheye'"),
     ],
 )
@@ -184,8 +190,14 @@ def test_wrong_parameters_are_refused(arguments, message):
 @pytest.mark.parametrize(
     ('points', 'message'),
     [
-        (torch.zeros(2, 3, dtype=torch.float64), r'must be \(B, N, 3\), got \(2, 3\)'),
-        (torch.zeros(3, 5, 3, dtype=torch.float64), 'batch size 3, the cameras have 2'),
+        (
+            torch.zeros(2, 3, dtype=torch.float64),
+            r'points: found shape \(2, 3\), expected \(B, N, 3\)',
+        ),
+        (
+            torch.zeros(3, 5, 3, dtype=torch.float64),
+            'points: found batch size 3, expected that of the cameras, 2',
+        ),
         (torch.zeros(2, 5, 3), 'torch.float32'),
     ],
 )
@@ -197,9 +209,9 @@ def test_points_that_do_not_fit_the_cameras_are_refused(points, message):
 @pytest.mark.parametrize(
     ('box', 'size', 'message'),
     [
-        ([0, 0, 10, 0], (4, 4), 'x1 > x0 and y1 > y0'),
-        ([0, 0, 10, 10], (0, 4), r'positive \(height, width\)'),
-        (torch.tensor([[0.0, 0, 1, 1]]).expand(3, 4), (4, 4), 'box has batch size 3'),
+        ([0, 0, 10, 0], (4, 4), 'box: found .*, expected x1 > x0 and y1 > y0'),
+        ([0, 0, 10, 10], (0, 4), r'size: found .*, expected a positive \(height, width\)'),
+        (torch.tensor([[0.0, 0, 1, 1]]).expand(3, 4), (4, 4), 'box: found batch size 3'),
     ],
 )
 def test_boxes_without_sense_are_refused(box, size, message):

@@ -133,11 +133,7 @@ def _translation(
         joints[:, [SMPL_JOINTS.index(joint) for joint in LIMBS]].double(),
         part[..., :2].double(),
         part[..., 2].double(),
-        PerspectiveCamera(
-            np.stack([camera.focal_length for camera in used]),
-            np.stack([camera.principal_point for camera in used]),
-            np.stack([camera.distortion for camera in used]),
-        ),
+        PerspectiveCamera.cat(used),
     ).numpy()
 
 

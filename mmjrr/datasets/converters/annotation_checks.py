@@ -8,23 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from mmjrr.datasets.annotations import Annotations
 from mmjrr.datasets.image_names import image_key, parse_image_name
 from mmjrr.datasets.transforms import is_size
 from mmjrr.errors import DataError
-from mmjrr.geometry import CameraParameters, PerspectiveCamera
-from mmjrr.joints import H36M_BONES, H36M_JOINTS_MMPOSE, reorder_index, swap_sides
+from mmjrr.geometry import MAX_DISTANCE, PerspectiveCamera, projection_errors
+from mmjrr.joints import H36M_BONES, H36M_JOINTS_MMPOSE
 
-#: Metres: of a person's pelvis from the camera, and of a thigh. Millimetres are beyond.
-_FARTHEST, LONGEST_THIGH = 100.0, 5.0
-
+#: Metres: of a thigh. Millimetres are beyond.
+LONGEST_THIGH = 5.0
 #: No person of H36M stands nearer than so many millimetres to a camera; metres do.
 _NEAREST = 200.0
-
-#: Rows projected at once.
-_CHUNK = 4096
 
 
 @dataclass
@@ -87,7 +82,7 @@ class AnnotationCheck:
 
 def check_annotations(
     annotations: Annotations,
-    cameras: Mapping[tuple[str, str], CameraParameters],
+    cameras: Mapping[tuple[str, str], PerspectiveCamera],
     image_root: str | Path | None = None,
     *,
     every_image: bool = False,
@@ -191,7 +186,7 @@ def thighs(S: np.ndarray) -> np.ndarray:  # (N, 17, 4) -> (N,)
 
 def _check_metres(annotations: Annotations, check: AnnotationCheck) -> None:
     S = annotations.S
-    far = (S[:, 0, 3] > 0) & (np.abs(S[:, 0, 2]) > _FARTHEST)
+    far = (S[:, 0, 3] > 0) & (np.abs(S[:, 0, 2]) > MAX_DISTANCE)
     check.note(
         'S is not in metres; it looks like millimetres',
         np.flatnonzero(far | (thighs(S) > LONGEST_THIGH)),
@@ -203,45 +198,23 @@ def _check_projection(
     annotations: Annotations,
     rows: np.ndarray,
     key: tuple[str, str],
-    camera: CameraParameters,
+    camera: PerspectiveCamera,
     tolerance: float,
     check: AnnotationCheck,
 ) -> None:
     S, part = annotations.S[rows], annotations.part[rows]
     used = (S[..., 3] > 0) & (part[..., 2] > 0)
-    with_both = used.any(1)
-    if not with_both.any():
+    if not used.any():
         return
-    lens = PerspectiveCamera(camera.focal_length, camera.principal_point, camera.distortion)
-    seen = np.concatenate([
-        lens.project(torch.from_numpy(S[start : start + _CHUNK, :, :3])).numpy()
-        for start in range(0, len(rows), _CHUNK)
-    ])  # fmt: skip
-    error = _mean_distance(seen, part[..., :2], used)
-    each = np.linalg.norm(seen - part[..., :2], axis=-1)[used]
-    check.cameras[' '.join(key)].update(mean_px=float(each.mean()), max_px=float(each.max()))
-    wrong = with_both & ~(error <= tolerance)
-    mirrored = [H36M_JOINTS_MMPOSE.index(swap_sides(name)) for name in H36M_JOINTS_MMPOSE]
-    for what, order in (
-        ('left and right are', mirrored),
-        ('the legs are', reorder_index('mmpose', 'spin')),
-    ):
-        crossed = _mean_distance(seen, part[:, order, :2], used & used[:, order])
-        swapped = wrong & (crossed < error / 2)
-        check.note(
-            f'{what} swapped between S and part', rows[np.flatnonzero(swapped)], annotations.imgname
+    errors = projection_errors(camera, S[..., :3], part[..., :2], used)
+    check.cameras[' '.join(key)].update(mean_px=errors.mean, max_px=errors.max)
+    for swap, frames in errors.mismatches(tolerance).items():
+        problem = (
+            f'projected S is over {tolerance} px from part'
+            if swap is None
+            else f'{swap} are swapped between S and part'
         )
-        wrong &= ~swapped
-    check.note(
-        f'projected S is over {tolerance} px from part',
-        rows[np.flatnonzero(wrong)],
-        annotations.imgname,
-    )
-
-
-def _mean_distance(a: np.ndarray, b: np.ndarray, used: np.ndarray) -> np.ndarray:  # (N,)
-    distance = np.where(used, np.linalg.norm(a - b, axis=-1), 0)
-    return distance.sum(1) / np.maximum(used.sum(1), 1)
+        check.note(problem, rows[frames], annotations.imgname)
 
 
 def _check_bones(
@@ -274,7 +247,7 @@ def _check_bones(
 def _check_images(
     annotations: Annotations,
     root: Path,
-    cameras: Mapping[tuple[str, str], CameraParameters],
+    cameras: Mapping[tuple[str, str], PerspectiveCamera],
     every_image: bool,
     check: AnnotationCheck,
 ) -> None:
@@ -297,7 +270,7 @@ def _check_images(
         check.note(problem, np.array(bad), annotations.imgname)
 
 
-def _problem_of_image(path: Path, camera: CameraParameters | None, look: bool) -> str | None:
+def _problem_of_image(path: Path, camera: PerspectiveCamera | None, look: bool) -> str | None:
     if not path.is_file():
         return 'there is no such image'
     if not look:
@@ -309,6 +282,7 @@ def _problem_of_image(path: Path, camera: CameraParameters | None, look: bool) -
             width, height = image.size
     except (UnidentifiedImageError, OSError, ValueError):
         return 'not a readable image'
-    if camera is None or is_size((height, width), (camera.height, camera.width)):
+    if camera is None or is_size((height, width), camera.image_shape()):
         return None
-    return f'{width} x {height} pixels, {camera.width} x {camera.height} expected of the camera'
+    rows, columns = camera.image_shape()
+    return f'{width} x {height} pixels, {columns} x {rows} expected of the camera'

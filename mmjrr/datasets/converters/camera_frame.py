@@ -10,7 +10,7 @@ import torch
 from mmjrr.body_models import SMPL
 from mmjrr.datasets.image_names import parse_image_name
 from mmjrr.errors import DataError
-from mmjrr.geometry import CameraParameters, PerspectiveCamera, fit_translation
+from mmjrr.geometry import PerspectiveCamera, fit_translation
 from mmjrr.jobs.progress import Progress
 from mmjrr.joints import H36M_JOINTS_MMPOSE, SMPL_JOINTS
 
@@ -46,7 +46,7 @@ def place_joints(
     S: np.ndarray,  # (N, 17, 4), metres about the pelvis, and weight
     part: np.ndarray,  # (N, 17, 3), pixels and weight
     imgname: Sequence[str],
-    cameras: Mapping[tuple[str, str], CameraParameters],
+    cameras: Mapping[tuple[str, str], PerspectiveCamera],
 ) -> np.ndarray:  # (N, 17, 4), metres in the camera's frame
     """Move joints to where their projections are nearest to the 2D joints.
 
@@ -65,7 +65,7 @@ def place_joints(
             torch.from_numpy(placed[rows, :, :3]),
             torch.from_numpy(np.asarray(part[rows, :, :2], dtype=np.float64)),
             torch.from_numpy(np.asarray(weight, dtype=np.float64)),
-            _perspective([used[row] for row in rows]),
+            PerspectiveCamera.cat([camera for row in rows if (camera := used[row]) is not None]),
         ).numpy()
         transl[~(transl[:, 2] > 0)] = np.nan
         placed[rows, :, :3] += transl[:, None]
@@ -107,12 +107,3 @@ def place_fits(
         distance[rows] = (share[..., 0] * rest).sum(1)
         progress(start + len(turned))
     return transl, distance
-
-
-def _perspective(cameras: Sequence[CameraParameters | None]) -> PerspectiveCamera:
-    known = [camera for camera in cameras if camera is not None]
-    return PerspectiveCamera(
-        np.stack([camera.focal_length for camera in known]),
-        np.stack([camera.principal_point for camera in known]),
-        np.stack([camera.distortion for camera in known]),
-    )

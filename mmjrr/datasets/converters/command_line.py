@@ -13,7 +13,7 @@ from mmjrr.datasets.converters.conversion import CAMERAS, Conversion
 from mmjrr.datasets.converters.metadata import read_metadata
 from mmjrr.datasets.converters.source import Source
 from mmjrr.datasets.image_names import SPLITS
-from mmjrr.geometry import CameraParameters, load_cameras
+from mmjrr.geometry import PerspectiveCamera, load_cameras
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -77,7 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def known_cameras(args: argparse.Namespace) -> dict[tuple[str, str], CameraParameters] | None:
+def known_cameras(args: argparse.Namespace) -> dict[tuple[str, str], PerspectiveCamera] | None:
     """Cameras of the files given, or of the data set that is there already.
 
     Raises:

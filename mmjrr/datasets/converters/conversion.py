@@ -24,7 +24,7 @@ from mmjrr.datasets.converters.source import Source
 from mmjrr.datasets.fits import save_fits
 from mmjrr.datasets.image_names import image_key, parse_image_name
 from mmjrr.errors import DataError
-from mmjrr.geometry import CameraParameters, first_difference, load_cameras, save_cameras
+from mmjrr.geometry import PerspectiveCamera, first_camera_difference, load_cameras, save_cameras
 from mmjrr.io import atomic_write, sha256, versions
 from mmjrr.jobs.progress import with_progress
 
@@ -60,7 +60,7 @@ class Conversion:
     out: Path
     ann_file: str
     fits_file: str
-    cameras: Mapping[tuple[str, str], CameraParameters] | None = None
+    cameras: Mapping[tuple[str, str], PerspectiveCamera] | None = None
     boxes: str = 'joints'
     body: SMPL | None = None
     without_cameras: bool = False
@@ -100,13 +100,15 @@ class Conversion:
         path = self.out / CAMERAS
         there = load_cameras(path) if path.is_file() else {}
         lens = ('focal_length', 'principal_point', 'distortion')
-        differs = first_difference(there, source.cameras, lens)
+        differs = first_camera_difference(there, source.cameras, lens)
         if differs is not None:
             key, name = differs
+            found, expected = (
+                getattr(cameras[key], name)[0].tolist() for cameras in (source.cameras, there)
+            )
             raise DataError(
-                f'{source.path}: {name} of camera {key}: found '
-                f'{getattr(source.cameras[key], name).tolist()}, but {path} has '
-                f'{getattr(there[key], name).tolist()}; convert into another folder, or give that '
+                f'{source.path}: {name} of camera {key}: found {found}, but {path} has '
+                f'{expected}; convert into another folder, or give that '
                 'file by --cameras'
             )
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from mmjrr.datasets.converters.source import Source, mmpose_image_names, numbers
 from mmjrr.errors import DataError
-from mmjrr.geometry import PIXELS_PER_SCALE, CameraParameters, camera_parameters
+from mmjrr.geometry import PIXELS_PER_SCALE, PerspectiveCamera, camera_from_fields
 from mmjrr.io import read_npz_with_objects
 from mmjrr.io.pickles import load_pickle
 from mmjrr.joints import H36M_JOINTS_MMPOSE, joint_names_of
@@ -165,7 +165,7 @@ def _places(path: Path, raw: dict[str, Any], name: str, columns: int) -> dict[st
     return places
 
 
-def _cameras(path: Path, cam_param: Any) -> dict[tuple[str, str], CameraParameters]:
+def _cameras(path: Path, cam_param: Any) -> dict[tuple[str, str], PerspectiveCamera]:
     """Cameras keyed as in MMPose's file; none where the file has them in another form.
 
     MMHuman3D's converter of H36M stores what MMPose's stores, under other names: the rotation's
@@ -190,7 +190,7 @@ def _cameras(path: Path, cam_param: Any) -> dict[tuple[str, str], CameraParamete
             raise DataError(f'{where}: in_mat: not numbers ({error})') from error
         if matrix.shape not in ((3, 3), (4, 4)):
             raise DataError(f'{where}: in_mat: found shape {matrix.shape}, expected (3, 3)')
-        found = camera_parameters(
+        found = camera_from_fields(
             where,
             dict(
                 R=fields['rotation_mat'],
@@ -203,9 +203,10 @@ def _cameras(path: Path, cam_param: Any) -> dict[tuple[str, str], CameraParamete
                 h=fields['H'],
             ),
         )
-        if found.T[2] > _HIGHEST:
+        position = fields['translation']
+        if found.position is not None and found.position[0, 2] > _HIGHEST:
             raise DataError(
-                f'{where}: translation: found {found.T.tolist()}, expected the place of the '
+                f'{where}: translation: found {position}, expected the place of the '
                 f'camera in the room, below {_HIGHEST:.0f} m; give the cameras by another file'
             )
         cameras[str(subject), str(camera)] = found

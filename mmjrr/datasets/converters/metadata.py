@@ -7,16 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from mmjrr.errors import DataError
-from mmjrr.geometry import CameraParameters, camera_parameters
+from mmjrr.geometry import H36M_IMAGE_SIZES, PerspectiveCamera, camera_from_fields
 
 _SUBJECTS = 11
 #: Of the vector w0: 6 numbers for each camera and subject, then 9 for each camera.
 _EXTRINSIC, _INTRINSIC = 6, 9
-#: Rows of images; as in MMPose's cameras.pkl, which has the same for all subjects.
-_HEIGHTS = {'54138969': 1002, '55011271': 1000, '58860488': 1000, '60457274': 1002}
-_WIDTH = 1000
+_UNKNOWN_IMAGE_SIZE = (1000, 1000)  # height and width for cameras that are not H36M's
 _LARGEST = 10_000_000  # bytes; the release's has 110,000
 
 
@@ -31,7 +30,7 @@ class Metadata:
     """
 
     takes: dict[tuple[str, str, str], str]
-    cameras: dict[tuple[str, str], CameraParameters]
+    cameras: dict[tuple[str, str], PerspectiveCamera]
 
 
 def read_metadata(path: str | Path) -> Metadata:
@@ -70,7 +69,7 @@ def _takes(path: Path, root: ElementTree.Element) -> dict[tuple[str, str, str], 
     return takes
 
 
-def _cameras(path: Path, root: ElementTree.Element) -> dict[tuple[str, str], CameraParameters]:
+def _cameras(path: Path, root: ElementTree.Element) -> dict[tuple[str, str], PerspectiveCamera]:
     names = [(item.text or '').strip() for item in root.findall('dbcameras/index2id/*')]
     text = (root.findtext('w0') or '').strip().strip('[]')
     try:
@@ -86,27 +85,19 @@ def _cameras(path: Path, root: ElementTree.Element) -> dict[tuple[str, str], Cam
     extrinsic = w0[: -len(names) * _INTRINSIC].reshape(len(names), _SUBJECTS, _EXTRINSIC)
     intrinsic = w0[-len(names) * _INTRINSIC :].reshape(len(names), _INTRINSIC)
     return {
-        (f'S{subject + 1}', name): camera_parameters(
+        (f'S{subject + 1}', name): camera_from_fields(
             f'{path}: w0: camera {name} of S{subject + 1}',
             dict(
-                R=_rotation(*extrinsic[index, subject, :3]),
+                R=Rotation.from_euler('XYZ', extrinsic[index, subject, :3]).as_matrix().T,
                 T=extrinsic[index, subject, 3:] / 1000,
                 f=intrinsic[index, :2],
                 c=intrinsic[index, 2:4],
                 k=intrinsic[index, 4:7],
                 p=intrinsic[index, 7:],
-                w=_WIDTH,
-                h=_HEIGHTS.get(name, _WIDTH),
+                w=H36M_IMAGE_SIZES.get(name, _UNKNOWN_IMAGE_SIZE)[1],
+                h=H36M_IMAGE_SIZES.get(name, _UNKNOWN_IMAGE_SIZE)[0],
             ),
         )
         for subject in range(_SUBJECTS)
         for index, name in enumerate(names)
     }
-
-
-def _rotation(a: float, b: float, c: float) -> np.ndarray:  # (3, 3), camera to world
-    """Turns by a about x, then b about y, then c about z, of the world into the camera."""
-    about_x = np.array([[1, 0, 0], [0, np.cos(a), -np.sin(a)], [0, np.sin(a), np.cos(a)]])
-    about_y = np.array([[np.cos(b), 0, np.sin(b)], [0, 1, 0], [-np.sin(b), 0, np.cos(b)]])
-    about_z = np.array([[np.cos(c), -np.sin(c), 0], [np.sin(c), np.cos(c), 0], [0, 0, 1]])
-    return (about_x @ about_y @ about_z).T

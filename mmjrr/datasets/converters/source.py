@@ -10,7 +10,7 @@ import numpy as np
 
 from mmjrr.datasets.image_names import image_key, parse_image_name
 from mmjrr.errors import DataError
-from mmjrr.geometry import CameraParameters
+from mmjrr.geometry import PerspectiveCamera
 
 
 @dataclass
@@ -28,7 +28,7 @@ class Source:
     betas: np.ndarray | None = None  # (N, K)
     transl: np.ndarray | None = None  # (N, 3), metres, camera's frame
     has_fit: np.ndarray | None = None  # (N,) bool
-    cameras: Mapping[tuple[str, str], CameraParameters] = field(default_factory=dict)
+    cameras: Mapping[tuple[str, str], PerspectiveCamera] = field(default_factory=dict)
     left_out: dict[str, list[str]] = field(default_factory=dict)  # reason: images
 
     def __len__(self) -> int:

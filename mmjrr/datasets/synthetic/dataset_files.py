@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pickle
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from mmjrr.datasets.synthetic import cameras as camera_rig
 from mmjrr.datasets.synthetic.posing import pose_body
 from mmjrr.datasets.synthetic.simulated_fits import ESTIMATORS
 from mmjrr.datasets.synthetic.subjects import TRAIN_SUBJECTS
+from mmjrr.geometry import H36M_IMAGE_SIZES, save_cameras
 from mmjrr.io import atomic_write, sha256
 from mmjrr.regressors import JointRegressor
 
@@ -67,8 +67,7 @@ def assemble(out: Path, settings: Settings, sequences: list[Take]) -> None:
         for subject in settings.subjects
         for camera_id, camera in camera_rig.make_cameras(settings.seed, subject).items()
     }
-    with atomic_write(out / 'annotation_body3d' / 'cameras.pkl') as temporary:
-        Path(temporary).write_bytes(pickle.dumps(rig, protocol=4))
+    save_cameras(out / 'annotation_body3d' / 'cameras.pkl', rig)
     report['J_std_distance_mm'] = single_threaded(_standard_error, out, settings, parts)
     write_json(out / 'truth' / 'report.json', report)
     files = [
@@ -111,10 +110,9 @@ def _write_split(
                 provenance={'made_by': 'mmjrr.datasets.synthetic', 'seed': settings.seed},
             )
             report['mpjpe_mm'][f'{estimator}_{split}'] = float(arrays[f'{estimator}_error'].mean())
-    heights = {camera_id: height for camera_id, (_, height) in camera_rig.CAMERA_PLACES.items()}
     masks = {
         name: {
-            'size': [heights[parse_image_name(name).camera], 1000],
+            'size': list(H36M_IMAGE_SIZES[parse_image_name(name).camera]),
             'counts': counts,
             'score': 1.0,
         }

@@ -12,7 +12,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mmjrr.datasets.synthetic.cameras import project, world_to_camera
+from mmjrr.datasets.synthetic.cameras import (
+    axes_in_world,
+    position_in_world,
+    project,
+    world_to_camera,
+)
+from mmjrr.geometry import PerspectiveCamera
 from mmjrr.joints import SMPL_JOINTS
 
 Array = NDArray[np.float64]
@@ -23,16 +29,19 @@ _SUPERSAMPLE = 8  # of the mask
 _WALL_DISTANCE = 4.6  # metres from the room's middle
 
 
-def draw_room(rng: np.random.Generator, camera: dict[str, Any]) -> Image:
+def draw_room(rng: np.random.Generator, camera: PerspectiveCamera) -> Image:
     """The empty room as a camera sees it: floor tiles, four walls with panels. (h, w, 3) BGR."""
-    height, width = camera['h'], camera['w']
+    height, width = camera.image_shape()
+    (focal_x, focal_y), (center_x, center_y) = (
+        camera.focal_length[0].tolist(), camera.principal_point[0].tolist()
+    )  # fmt: skip
     rows, columns = np.mgrid[0:height:2, 0:width:2] + 0.5
     rays = np.stack([
-        (columns - camera['c'][0, 0]) / camera['f'][0, 0],
-        (rows - camera['c'][1, 0]) / camera['f'][1, 0],
+        (columns - center_x) / focal_x,
+        (rows - center_y) / focal_y,
         np.ones_like(rows),
-    ], -1) @ camera['R'].T  # fmt: skip
-    eye = camera['T'][:, 0]
+    ], -1) @ axes_in_world(camera).T  # fmt: skip
+    eye = position_in_world(camera)
     with np.errstate(divide='ignore', invalid='ignore'):
         to_floor = np.where(rays[..., 2] < 0, -eye[2] / rays[..., 2], np.inf)
         # The far wall along x and along y; whichever is hit first.
@@ -81,7 +90,7 @@ def draw_person(
     pixels: Array,
     faces: NDArray[np.int64],
     colours: Array,
-    camera: dict[str, Any],
+    camera: PerspectiveCamera,
     rng: np.random.Generator,
 ) -> Image:
     """The room with a person in it, as the camera takes it.
@@ -101,7 +110,7 @@ def draw_person(
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
     visible = np.flatnonzero(_faces_camera(pixels[faces]))
     order = visible[np.argsort(-corners[visible, :, 2].mean(1), kind='stable')]
-    light = np.array([0.0, 0.0, 1.0]) @ camera['R'] * 0.6 + np.array([-0.35, 0.0, -0.6])
+    light = np.array([0.0, 0.0, 1.0]) @ axes_in_world(camera) * 0.6 + np.array([-0.35, 0.0, -0.6])
     light /= np.linalg.norm(light)
     shade = 0.45 + 0.55 * np.clip(normals[order] @ light, 0, 1)
     paint = 255 * np.clip(colours[faces[order]].mean(1) * shade[:, None], 0, 1)
@@ -149,8 +158,8 @@ def _fixed_point(pixels: Array) -> NDArray[np.int32]:
     return np.round((pixels - 0.5) * (1 << _SHIFT)).astype(np.int32)
 
 
-def _cast_shadow(image: Image, vertices: Array, camera: dict[str, Any]) -> Image:
-    world = vertices @ camera['R'].T + camera['T'][:, 0]
+def _cast_shadow(image: Image, vertices: Array, camera: PerspectiveCamera) -> Image:
+    world = vertices @ axes_in_world(camera).T + position_in_world(camera)
     middle, spread = world[:, :2].mean(0), 1.2 * world[:, :2].std(0) + 0.12
     angle = np.linspace(0, 2 * np.pi, 32, endpoint=False)
     ring = np.stack([np.cos(angle), np.sin(angle)], 1) * spread + middle

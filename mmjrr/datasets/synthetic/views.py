@@ -19,7 +19,7 @@ from mmjrr.datasets.synthetic.posing import pose_body, rest_body
 from mmjrr.datasets.synthetic.seeding import stream
 from mmjrr.datasets.synthetic.simulated_fits import ESTIMATORS, estimate, estimate_transl
 from mmjrr.datasets.synthetic.subjects import TRAIN_SUBJECTS, make_subject
-from mmjrr.geometry import PIXELS_PER_SCALE, transl_to_crop_weak_perspective
+from mmjrr.geometry import PIXELS_PER_SCALE, PerspectiveCamera, transl_to_crop_weak_perspective
 from mmjrr.io import atomic_write
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def make_view(
     world: World,
     truth: TrueBodies,
     camera_id: str,
-    camera: dict[str, Any],
+    camera: PerspectiveCamera,
 ) -> dict[str, NDArray[Any]]:
     stem = f'{sequence.name}.{camera_id}'
     joints = camera_rig.world_to_camera(truth.labels, camera)
@@ -46,7 +46,7 @@ def make_view(
     ones = np.ones((*joints.shape[:2], 1))
     part = np.concatenate([keypoints, ones], 2)
     center, scale = boxes_of_joints(part)
-    to_camera = Rotation.from_matrix(camera['R'].T)
+    to_camera = Rotation.from_matrix(camera_rig.axes_in_world(camera).T)
     pose = truth.pose.copy()
     pose[:, 0] = (to_camera * Rotation.from_rotvec(pose[:, 0])).as_rotvec()
     pelvis = camera_rig.world_to_camera(truth.pelvis, camera)
@@ -75,12 +75,11 @@ def _estimates(
     truth: TrueBodies,
     view: dict[str, NDArray[Any]],
     pelvis: Array,
-    camera: dict[str, Any],
+    camera: PerspectiveCamera,
 ) -> dict[str, NDArray[Any]]:
     """What each estimator makes of a view: ``<name>_{pose,betas,camera}``, and its errors in mm."""
     names = ['spin_like'] if sequence.subject in TRAIN_SUBJECTS else list(ESTIMATORS)
     found: dict[str, NDArray[Any]] = {}
-    lens = camera_rig.perspective_camera(camera)
     direction = pelvis / np.linalg.norm(pelvis, axis=1, keepdims=True)
     true_pose = view['pose'].reshape(-1, 24, 3)
     for name in names:
@@ -96,14 +95,14 @@ def _estimates(
             pelvis=pelvis,
             size_ratio=height[1:] / height[0],
             rest_pelvis=rest_joints[1:, 0],
-            camera=lens,
+            camera=camera,
             box=box,
         )
         found[f'{name}_camera'] = transl_to_crop_weak_perspective(
             torch.from_numpy(transl),
             torch.from_numpy(view['center']),
             torch.from_numpy(box),
-            lens,
+            camera,
             root=torch.from_numpy(rest_joints[1:, 0].copy()),
         ).numpy()
         found[f'{name}_pose'], found[f'{name}_betas'] = pose.reshape(-1, 72), betas
@@ -119,7 +118,7 @@ def _draw(
     world: World,
     truth: TrueBodies,
     names: list[str],
-    camera: dict[str, Any],
+    camera: PerspectiveCamera,
 ) -> NDArray[Any]:
     """Write the images of a view; returns its masks, (T,) COCO RLE strings."""
     subject = make_subject(settings.seed, names[0].split('/')[0])
@@ -130,7 +129,7 @@ def _draw(
     for name, world_vertices in zip(names, truth.vertices, strict=True):
         vertices = camera_rig.world_to_camera(world_vertices, camera)
         pixels = camera_rig.project(vertices, camera)
-        mask = exact_mask(pixels, world.faces, (camera['h'], camera['w']))
+        mask = exact_mask(pixels, world.faces, camera.image_shape())
         encoded.append(encode_rle(mask).decode('ascii'))
         if settings.images:
             rng = stream(settings.seed, 'image', name)

@@ -31,7 +31,7 @@ from mmjrr.datasets.converters.h36m_release.workers import Workers
 from mmjrr.datasets.converters.metadata import Metadata, read_metadata
 from mmjrr.datasets.image_names import KNOWN_BAD_SEQUENCES, SPLITS
 from mmjrr.errors import DataError
-from mmjrr.geometry import CameraParameters, first_difference, load_cameras, save_cameras
+from mmjrr.geometry import first_camera_difference, load_cameras, save_cameras
 from mmjrr.io import read_note, sha256, versions
 from mmjrr.io.cdf import import_cdflib
 
@@ -159,7 +159,7 @@ class ReleaseConversion:
         for key in metadata.cameras:
             if key not in there:
                 raise DataError(f'{file}: lacks camera {key}; choose another folder')
-        differs = first_difference(there, metadata.cameras, list(CameraParameters.__annotations__))
+        differs = first_camera_difference(there, metadata.cameras)
         if differs is not None:
             key, name = differs
             raise DataError(

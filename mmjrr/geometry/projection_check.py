@@ -1,0 +1,122 @@
+"""Comparison of projected 3D joints with 2D joints, which reveals swapped sides.
+
+Joints are in MMPose's order of Human3.6M.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from mmjrr.geometry.cameras import PerspectiveCamera
+from mmjrr.joints import H36M_JOINTS_MMPOSE, reorder_index, swap_sides
+
+#: Mean distance in pixels from which on swapped sides are looked for.
+_MIN_SWAP_ERROR = 2.0
+#: Mistakes in joint orders that are looked for: name -> index that swaps the joints back.
+SIDE_SWAPS: dict[str, list[int]] = {
+    'left and right': [H36M_JOINTS_MMPOSE.index(swap_sides(name)) for name in H36M_JOINTS_MMPOSE],
+    "the legs (as in SPIN's joint order)": reorder_index('mmpose', 'spin'),
+}
+#: Distance with joints swapped back, relative to that as annotated, below which they are swapped.
+_SWAP_RATIO = 0.5
+_CHUNK = 4096  # frames projected at once
+
+
+@dataclass(frozen=True)
+class ProjectionErrors:
+    """Distances in pixels between projected 3D joints and 2D joints.
+
+    Attributes:
+        distance: (N, J), as annotated.
+        valid: (N, J) bool, joints annotated in both 2D and 3D; the other distances mean nothing.
+        swapped_distance: (N, J) for each of :data:`SIDE_SWAPS`, with the 2D joints swapped back.
+        swapped_valid: (N, J) bool for each of :data:`SIDE_SWAPS`.
+    """
+
+    distance: np.ndarray
+    valid: np.ndarray
+    swapped_distance: dict[str, np.ndarray]
+    swapped_valid: dict[str, np.ndarray]
+
+    @property
+    def mean(self) -> float:
+        """Mean over all valid joints; NaN without any."""
+        return _mean(self.distance, self.valid)
+
+    @property
+    def max(self) -> float:
+        """Maximum over all valid joints."""
+        return float(self.distance[self.valid].max())
+
+    def find_swap(self) -> tuple[str, float] | None:
+        """Decide for all frames together whether sides are swapped.
+
+        Returns:
+            Name of the swap and mean distance with the joints swapped back, or None.
+        """
+        for name, distance in self.swapped_distance.items():
+            swapped_back = _mean(distance, self.swapped_valid[name])
+            if self.mean > _MIN_SWAP_ERROR and swapped_back < _SWAP_RATIO * self.mean:
+                return name, swapped_back
+        return None
+
+    def mismatches(self, tolerance: float) -> dict[str | None, np.ndarray]:
+        """Find the frames whose mean distance exceeds ``tolerance`` pixels, by cause.
+
+        Returns:
+            Indices of frames for each name in :data:`SIDE_SWAPS`, and for None where no swap
+            explains the distance.
+        """
+        mean = _frame_means(self.distance, self.valid)
+        unexplained = self.valid.any(1) & ~(mean <= tolerance)
+        causes: dict[str | None, np.ndarray] = {}
+        for name, distance in self.swapped_distance.items():
+            swapped_back = _frame_means(distance, self.swapped_valid[name])
+            swapped = unexplained & (swapped_back < _SWAP_RATIO * mean)
+            causes[name] = np.flatnonzero(swapped)
+            unexplained &= ~swapped
+        causes[None] = np.flatnonzero(unexplained)
+        return causes
+
+
+def projection_errors(
+    camera: PerspectiveCamera,
+    keypoints_3d: np.ndarray,  # (N, J, 3), meters, camera frame
+    keypoints_2d: np.ndarray,  # (N, J, 2), pixels
+    valid: np.ndarray,  # (N, J) bool, joints annotated in both
+) -> ProjectionErrors:
+    """Project 3D joints in float64 and measure their distance from 2D joints.
+
+    Args:
+        camera: One camera, or one for each frame.
+        keypoints_3d: 3D joints.
+        keypoints_2d: 2D joints, in the same order.
+        valid: Which joints to compare.
+    """
+    points = torch.from_numpy(np.asarray(keypoints_3d, dtype=np.float64))
+    chunks = [slice(start, start + _CHUNK) for start in range(0, len(points), _CHUNK)]
+    projected = np.concatenate([
+        (camera if len(camera) == 1 else camera[chunk]).project(points[chunk]).numpy()
+        for chunk in chunks
+    ])  # fmt: skip
+    return ProjectionErrors(
+        distance=np.linalg.norm(projected - keypoints_2d, axis=-1),
+        valid=valid,
+        swapped_distance={
+            name: np.linalg.norm(projected - keypoints_2d[:, index], axis=-1)
+            for name, index in SIDE_SWAPS.items()
+        },
+        swapped_valid={name: valid & valid[:, index] for name, index in SIDE_SWAPS.items()},
+    )
+
+
+def _mean(distance: np.ndarray, valid: np.ndarray) -> float:
+    return float(distance[valid].mean()) if valid.any() else float('nan')
+
+
+def _frame_means(distance: np.ndarray, valid: np.ndarray) -> np.ndarray:  # (N,), NaN without any
+    mean = np.where(valid, distance, 0).sum(1) / np.maximum(valid.sum(1), 1)
+    return np.where(valid.any(1), mean, np.nan)
