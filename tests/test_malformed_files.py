@@ -38,14 +38,16 @@ from mmjrr.datasets.transforms import read_image
 from mmjrr.errors import DataError
 from mmjrr.evaluation.paper_table import read_result, tables_of
 from mmjrr.geometry import load_cameras
+from mmjrr.jobs import Identity, ShardFolder
 from mmjrr.joints import H36M_JOINTS_MMPOSE
 from mmjrr.models.estimators.checkpoints import read_checkpoint, weights_of
 from mmjrr.models.estimators.hmr import load_mean_params
 from mmjrr.models.stored_predictions import StoredPredictions
 from mmjrr.refinement.store import PseudoGTStore
 from mmjrr.regressors import JointRegressor
+from mmjrr.segmentation import write_mask_file
+from mmjrr.segmentation.mask_generation import _recorded_identity
 from mmjrr.segmentation.mask_rcnn import read_checkpoint as read_mask_rcnn
-from mmjrr.segmentation.mask_shards import MaskShards
 
 NAMES = [
     f'S{subject}/S{subject}_Walking.54138969/S{subject}_Walking.54138969_{frame:06d}.jpg'
@@ -275,13 +277,14 @@ def read_mask_shards(path: Path) -> None:
         other = path.parent / f'shard_{number:07d}.json'
         if other != path:
             parts = dict(masks={name: dict(size=[2, 2], counts='4')}, without_person={})
-            other.write_text(json.dumps(dict(parts, excluded={})))
-    shards = MaskShards(path.parent / 'out.json', path.parent, dict(seed=1))
-    shards.merge(COUNT)
+            label = dict(run='run', number=number, rank=None)
+            other.write_text(json.dumps(dict(parts, excluded={}, shard=label)))
+    shards = ShardFolder(path.parent, 'run', '.json')
+    write_mask_file(path.parent / 'out.json', shards, COUNT, dict(seed=1))
 
 
 def read_identity(path: Path) -> None:
-    MaskShards(path, path.parent, dict(seed=1)).check()
+    Identity(dict(seed=1)).check(path, _recorded_identity(path), '')
 
 
 def load_regressor(path: Path) -> None:
@@ -373,6 +376,7 @@ CASES: dict[str, Case] = {
             masks={NAMES[1]: dict(size=[2, 2], counts='4')},
             without_person={'x': 'none'},
             excluded={},
+            shard=dict(run='run', number=1, rank=None),
         ),
         as_json,
         read_mask_shards,

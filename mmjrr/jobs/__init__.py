@@ -6,7 +6,14 @@ converter of Human3.6M's release are jobs.
 """
 
 from mmjrr.jobs.distributed import on_main_process
-from mmjrr.jobs.identity import Difference, Identity, IdentityError, digest_of_state, files_of
+from mmjrr.jobs.identity import (
+    Difference,
+    Identity,
+    IdentityError,
+    digest_of_names,
+    digest_of_state,
+    files_of,
+)
 from mmjrr.jobs.job import Job
 from mmjrr.jobs.lock import LockedError, WorkDirLock, lock_work_dir
 from mmjrr.jobs.pool import TaskPool
@@ -23,6 +30,7 @@ __all__ = [
     'ShardFolder',
     'TaskPool',
     'WorkDirLock',
+    'digest_of_names',
     'digest_of_state',
     'files_of',
     'lock_work_dir',

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,10 @@ from mmengine.logging import print_log
 
 from mmjrr.errors import DataError
 from mmjrr.io import atomic_write, read_json, remove_temporary_files
+from mmjrr.jobs.distributed import on_main_process
 from mmjrr.jobs.identity import Identity
 from mmjrr.jobs.lock import WorkDirLock, lock_work_dir
+from mmjrr.jobs.progress import with_progress
 from mmjrr.jobs.shards import ShardFolder
 
 #: File in a job's folder that says with which settings the job was begun.
@@ -137,6 +139,62 @@ class Job:
             self.lock.release()
             self.lock = None
 
+    def run(
+        self,
+        count: int,
+        make: Callable[[list[int]], Iterable[dict[str, Any]]],
+        write_output: Callable[[], None],
+        *,
+        unit: str = 'shards',
+        overwrite: bool = False,
+        redo: Callable[[dict[str, Any]], bool] | None = None,
+    ) -> None:
+        """Make the missing shards, shared among the processes, and then the output of all.
+
+        Every process of a distributed run calls this. Nothing is done where the output exists.
+
+        Args:
+            count: The number of shards.
+            make: Yields the contents of the shards with the given numbers, in their order.
+            write_output: Writes the output from the shards; called on the main process.
+            unit: What a shard holds, in the plural, for messages.
+            overwrite: As in :meth:`begin`.
+            redo: Whether an existing shard with this content is made again. Defaults to None: none.
+
+        Raises:
+            LockedError: Another run works in the directory.
+            DataError: What exists was made with other settings, or a shard is broken.
+        """
+
+        def begin() -> list[int] | None:
+            self.begin(overwrite)
+            if self.finished:
+                return None
+            if redo is not None:
+                for number, rank in self.shards.keys():  # noqa: SIM118
+                    if redo(self.shards.get(number, rank)):
+                        self.shards.path(number, rank).unlink()
+            return self.shards.missing(count)
+
+        def finish() -> None:
+            write_output()
+            self.remove_shards()
+
+        try:
+            missing = on_main_process(begin)
+            if missing is None:
+                return
+            if len(missing) < count:
+                _log(f'{count - len(missing)} of {count} {unit} exist already')
+            rank, processes = _rank_and_processes()
+            own = missing[rank::processes]
+            for number, content in zip(own, with_progress(make(own), len(own), unit), strict=True):
+                self.shards.put(number, content)
+            _wait_for_all()
+            on_main_process(finish)
+        finally:
+            self.end()
+
     def remove(self) -> None:
         """Remove the output, the shards and the record."""
         if self.output is not None:
@@ -173,8 +231,20 @@ class Job:
         if self.output is not None:
             removed += remove_temporary_files(self.output.parent, self.output)
         if removed:
-            print_log(
-                f'{self.work_dir}: removed {len(removed)} half-written files of a killed run',
-                logger='current',
-                level=logging.INFO,
-            )
+            _log(f'{self.work_dir}: removed {len(removed)} half-written files of a killed run')
+
+
+def _rank_and_processes() -> tuple[int, int]:
+    from mmengine.dist import get_dist_info
+
+    return get_dist_info()
+
+
+def _wait_for_all() -> None:
+    from mmengine.dist import barrier
+
+    barrier()
+
+
+def _log(text: str) -> None:
+    print_log(text, logger='current', level=logging.INFO)

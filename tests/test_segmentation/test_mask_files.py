@@ -14,10 +14,10 @@ from mmjrr.datasets import H36MFitsDataset
 from mmjrr.datasets.masks import Masks, save_masks
 from mmjrr.datasets.run_length import encode_levels
 from mmjrr.errors import DataError
-from mmjrr.segmentation import MaskShards, compare_masks, mask_entry, mask_iou, write_coco
+from mmjrr.jobs import ShardFolder
+from mmjrr.segmentation import compare_masks, mask_entry, mask_iou, write_coco, write_mask_file
 
 NAMES = [f'S1_Walking.54138969_{frame:06d}.jpg' for frame in range(1, 7)]
-IDENTITY = {'weights': 'abc', 'images': ('x', 1)}
 BOX = np.array([1.0, 2, 3, 4])
 
 
@@ -35,76 +35,50 @@ def a_shard(number: int) -> dict:
     return shard
 
 
-def shards(folder: Path, **changes: str) -> MaskShards:
-    return MaskShards(folder / 'masks.json', folder / 'work', {**IDENTITY, **changes})
+def shards(folder: Path, count: int = 3) -> ShardFolder:
+    folder = ShardFolder(folder, 'run', '.json')
+    for number in range(count):
+        folder.put(number, a_shard(number))
+    return folder
 
 
-def test_shards_in_any_order_become_one_file_that_masks_reads(tmp_path: Path) -> None:
-    made = {}
-    for place, order in (('a', [0, 1, 2]), ('b', [2, 0, 1])):
-        store = shards(tmp_path / place)
-        store.check()
-        store.prepare()
-        for number in order:
-            assert number in store.todo(3)
-            store.put(number, a_shard(number))
-        assert store.todo(3) == []
-        assert store.merge(3) == {'masks': 3, 'without_person': 2, 'excluded': 1}
-        made[place] = store.out.read_bytes()
-        assert not store.folder.exists()
-    assert made['a'] == made['b']
-    masks = Masks(tmp_path / 'a' / 'masks.json')
+def test_shards_become_one_file_that_masks_reads(tmp_path: Path) -> None:
+    path = tmp_path / 'masks.json'
+    counts = write_mask_file(path, shards(tmp_path / 'work'), 3, {'weights': 'abc'})
+    assert counts == {'masks': 3, 'without_person': 2, 'excluded': 1}
+    masks = Masks(path)
     for number in range(3):
         np.testing.assert_array_equal(masks[NAMES[2 * number]] * 255, a_mask(number))
     assert masks.without_person == {NAMES[1]: 'because', NAMES[3]: 'because'}
-    content = json.loads(made['a'])
+    content = json.loads(path.read_bytes())
     assert content['excluded'] == {NAMES[5]: 'because'}
-    assert content['info']['identity'] == {'weights': 'abc', 'images': ['x', 1]}
+    assert content['info'] == {'counts': counts, 'identity': {'weights': 'abc'}}
     assert content['masks'][NAMES[0]]['score'] == 0.75
     assert content['masks'][NAMES[0]]['box'] == [1, 2, 3, 4]
 
 
-def test_a_run_goes_on_from_its_own_shards_only(tmp_path: Path) -> None:
-    store = shards(tmp_path)
-    store.prepare()
-    store.put(1, a_shard(1))
-    (store.folder / '.shard_0000000.abc.json').write_text('{"mas')  # a kill left it
-    again = shards(tmp_path)
-    again.check()
-    again.prepare()
-    assert again.todo(3) == [0, 2]
-    assert [path.name for path in store.folder.glob('.*')] == []
-    with pytest.raises(DataError, match='masks of other weights'):
-        shards(tmp_path, weights='other').check()
-    for number in (0, 2):
-        again.put(number, a_shard(number))
-    again.merge(3)
-    assert shards(tmp_path).finished
-    shards(tmp_path).check()
-    with pytest.raises(DataError, match='masks.json: holds masks of other weights'):
-        shards(tmp_path, weights='other').check()
-    anew = shards(tmp_path, weights='other')
-    anew.prepare(overwrite=True)
-    assert not anew.finished and anew.todo(3) == [0, 1, 2]
-
-
-def test_a_file_that_something_else_made_is_not_replaced(tmp_path: Path) -> None:
-    save_masks(tmp_path / 'masks.json', {NAMES[0]: a_mask(0)}, info={'by': 'hand'})
-    with pytest.raises(DataError, match='other weights, images'):
-        shards(tmp_path).check()
-
-
-def test_a_broken_shard_and_no_mask_at_all_are_errors_that_leave_no_file(tmp_path: Path) -> None:
-    store = shards(tmp_path)
-    store.prepare()
-    store.put(0, a_shard(0))
-    store.path(1).write_text('{"masks": {')
+def test_missing_and_broken_shards_are_named_and_leave_no_file(tmp_path: Path) -> None:
+    path, folder = tmp_path / 'masks.json', shards(tmp_path / 'work')
+    folder.path(1).unlink()
+    with pytest.raises(DataError, match='shard_0000001.json: missing'):
+        write_mask_file(path, folder, 3, {})
+    folder.path(1).write_text('{"masks": {')
     with pytest.raises(DataError, match='shard_0000001.json: not a readable shard'):
-        store.merge(2)
-    store.put(0, {'masks': {}, 'without_person': {NAMES[0]: 'no person was found'}, 'excluded': {}})
+        write_mask_file(path, folder, 3, {})
+    folder.put(1, {'masks': ['S1']})
+    with pytest.raises(DataError, match='shard_0000001.json: masks: found no dict of images'):
+        write_mask_file(path, folder, 3, {})
+    assert not list(tmp_path.glob('*.json')) and not list(tmp_path.glob('.*'))
+
+
+def test_without_any_mask_the_reason_is_said(tmp_path: Path) -> None:
+    folder = shards(tmp_path / 'work', 0)
+    folder.put(
+        0, {'masks': {}, 'without_person': {NAMES[0]: 'no person was found'}, 'excluded': {}}
+    )
     with pytest.raises(DataError, match='none of 1 images has a mask: no person was found'):
-        store.merge(1)
-    assert not store.out.exists()
+        write_mask_file(tmp_path / 'masks.json', folder, 1, {})
+    assert not (tmp_path / 'masks.json').exists()
 
 
 def test_soft_masks_come_back_rounded_to_eighths(tmp_path: Path) -> None:

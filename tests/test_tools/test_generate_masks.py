@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import runpy
 import signal
-import sys
 import time
 from pathlib import Path
 
@@ -15,8 +13,12 @@ import numpy as np
 import pytest
 import torch
 
+from mmjrr.cli import masks
+from mmjrr.cli.options import parse
 from mmjrr.datasets import H36MFitsDataset
 from mmjrr.datasets.masks import Masks, save_masks
+from mmjrr.errors import DataError
+from mmjrr.jobs import IdentityError
 from mmjrr.segmentation import MaskRCNN
 from mmjrr.segmentation.mmcv_ops import INSTALL
 
@@ -75,13 +77,9 @@ frames_per_shard = 2
 
 
 def run(*arguments: object) -> None:
-    """The tool in this process."""
-    command = ['generate_masks.py', str(arguments[0]), '--batch-size', '2']
-    argv, sys.argv = sys.argv, command + [str(argument) for argument in arguments[1:]]
-    try:
-        runpy.run_path(str(ROOT / 'tools' / 'generate_masks.py'), run_name='__main__')
-    finally:
-        sys.argv = argv
+    """The command in this process; its errors are raised."""
+    config, *others = map(str, arguments)
+    masks.run(parse(masks.add_arguments, None, [config, '--batch-size', '2', *others]))
 
 
 def run_and_kill(shards: Path, count: int, *arguments: object) -> None:
@@ -155,9 +153,11 @@ def test_a_finished_run_is_left_alone_and_another_refused(
     before = whole.stat().st_mtime_ns
     run(*arguments)
     assert whole.stat().st_mtime_ns == before
-    with pytest.raises(SystemExit, match='holds masks of other model.*--overwrite'):
+    with pytest.raises(IdentityError, match='model.soft: recorded false, present true') as error:
         run(*arguments, '--soft')
-    with pytest.raises(SystemExit, match='settings'):
+    assert 'start anew with --overwrite' in str(error.value)
+    option = 'settings.person.min_overlap: recorded 0.0, present 0.5'
+    with pytest.raises(IdentityError, match=option):
         run(*arguments, '--cfg-options', 'person.min_overlap=0.5')
 
 
@@ -185,7 +185,7 @@ def test_people_who_are_not_the_annotated_one_are_recorded_and_counted(
     config: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / 'masks.json'
-    with pytest.raises(SystemExit, match='none of 14 images has a mask: of .* people found none'):
+    with pytest.raises(DataError, match='none of 14 images has a mask: of .* people found none'):
         run(config, '--out', out, '--work-dir', tmp_path / 'work',
             '--cfg-options', 'person.min_overlap=0.999')  # fmt: skip
     assert not out.exists()
@@ -203,7 +203,7 @@ def test_a_broken_image_stops_the_run_or_is_counted(
     arguments = (config, '--out', tmp_path / 'masks.json', '--work-dir', tmp_path / 'work')
     try:
         picture.write_bytes(original[: len(original) // 2])
-        with pytest.raises(SystemExit, match=f'{picture.name}.*not a readable image'):
+        with pytest.raises(DataError, match=f'{picture.name}.*not a readable image'):
             run(*arguments)
         assert len(list((tmp_path / 'work' / 'masks').glob('shard_*.json'))) == 2
         run(*arguments, '--skip-unreadable')

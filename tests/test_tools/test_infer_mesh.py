@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import pickle
 import random
@@ -10,7 +9,6 @@ import sys
 import time
 from multiprocessing import get_context
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,13 +20,16 @@ from mmengine.structures import BaseDataElement
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
+from mmjrr.cli import infer as infer_command
+from mmjrr.cli.options import parse
 from mmjrr.datasets import H36MFitsDataset
 from mmjrr.datasets.fits import load_fits
 from mmjrr.datasets.transforms import crop_person, read_image
 from mmjrr.errors import DataError
 from mmjrr.geometry import square_box
 from mmjrr.io import sha256
-from mmjrr.models import SPIN, StoredPredictions
+from mmjrr.jobs import IdentityError, job
+from mmjrr.models import SPIN, StoredPredictions, mesh_inference
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = ROOT / 'tools' / 'infer_mesh.py'
@@ -38,6 +39,7 @@ TINY_MODEL = """
 import time
 import torch
 from mmengine.model import BaseModel
+from mmjrr.geometry import axis_angle_to_matrix
 from mmjrr.registry import MODELS
 
 @MODELS.register_module()
@@ -122,22 +124,16 @@ test_dataloader = dict(
 
 
 @pytest.fixture
-def infer(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Run the tool in this process; gives what it wrote."""
-    spec = importlib.util.spec_from_file_location('infer_mesh', TOOL)
-    assert spec is not None and spec.loader is not None
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
+def infer(root: Path, tmp_path: Path):
+    """Run the command in this process; gives what it wrote."""
 
     def run(*arguments: str, config: str = 'tiny.py', weights: str = 'tiny.pth') -> Path:
         out = tmp_path / 'out.npz'
-        command = ['infer_mesh.py', str(root / config), str(root / weights), '--out', str(out)]
+        command = [str(root / config), str(root / weights), '--out', str(out)]
         command += ['--work-dir', str(tmp_path / 'work'), *arguments]
-        monkeypatch.setattr(sys, 'argv', command)
-        tool.main()
+        infer_command.run(parse(infer_command.add_arguments, None, command))
         return out
 
-    run.tool = tool  # type: ignore[attr-defined]
     return run
 
 
@@ -256,15 +252,17 @@ def test_what_is_finished_is_not_done_again_and_other_results_are_refused(
 ) -> None:
     out = infer()
     content = out.read_bytes()
-    monkeypatch.setattr(infer.tool, 'run', lambda *_: pytest.fail('estimated again'))
+    monkeypatch.setattr(mesh_inference, '_predict', lambda *_: pytest.fail('estimated again'))
     infer()
     assert out.read_bytes() == content
     state = torch.load(root / 'tiny.pth')
     state['state_dict']['layer.bias'][0] += 1
     torch.save(state, root / 'other.pth')
-    with pytest.raises(SystemExit, match=r'out.npz: holds results of other weights: choose'):
+    with pytest.raises(IdentityError, match=r'out.npz: .*\n  weights: recorded ') as error:
         infer(weights='other.pth')
-    with pytest.raises(SystemExit, match='results of other settings'):
+    assert str(error.value).count('\n  ') == 1 and 'choose another --out' in str(error.value)
+    option = r'settings.dataset.cameras: recorded nothing, present \[60457274\]'
+    with pytest.raises(IdentityError, match=option):
         infer('--cfg-options', 'test_dataloader.dataset.cameras=[60457274]')
     assert out.read_bytes() == content
 
@@ -272,7 +270,7 @@ def test_what_is_finished_is_not_done_again_and_other_results_are_refused(
 def test_results_of_an_unfinished_run_are_refused_by_other_weights(
     infer, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    estimate, calls = infer.tool.estimate, []
+    estimate, calls = mesh_inference.estimate_batch, []
 
     def stop_at_third(*arguments: Any) -> Any:
         calls.append(1)
@@ -280,14 +278,14 @@ def test_results_of_an_unfinished_run_are_refused_by_other_weights(
             raise KeyboardInterrupt
         return estimate(*arguments)
 
-    monkeypatch.setattr(infer.tool, 'estimate', stop_at_third)
+    monkeypatch.setattr(mesh_inference, 'estimate_batch', stop_at_third)
     with pytest.raises(KeyboardInterrupt):
         infer()
     assert len(list((tmp_path / 'work/inference').glob('batch_*.npz'))) == 2
     state = torch.load(root / 'tiny.pth')
     state['state_dict']['layer.bias'][0] -= 1
     torch.save(state, root / 'other.pth')
-    with pytest.raises(SystemExit, match='inference: holds results of other weights'):
+    with pytest.raises(IdentityError, match=r'inference: .*\n  weights: recorded '):
         infer(weights='other.pth')
     infer()
     assert len(calls) == 4  # the third batch of three
@@ -323,10 +321,10 @@ def test_killed_at_any_moment_it_ends_in_the_same_bytes(
         process.kill()
         process.join()
         assert before < done() < 8
-    (shards / '.batch_0000007_rank_000.abc.npz').write_bytes(b'half')
+    (shards / '.batch_0000007.a1b2c3d4.npz').write_bytes(b'half')
     command = [sys.executable, str(TOOL), str(root / 'tiny.py'), str(root / 'tiny.pth')]
     outputs = run_processes([*command, *places, *options, '--launcher', 'pytorch'], 2)
-    assert 'of 8 batches are there already' in outputs[0]
+    assert 'of 8 batches exist already' in outputs[0]
     assert killed.read_bytes() == whole
     assert not [path for path in tmp_path.rglob('.*')]
 
@@ -338,7 +336,7 @@ def test_killed_between_writing_and_tidying_up_it_only_tidies_up(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(infer.tool, 'shutil', SimpleNamespace(rmtree=die))
+        patch.setattr(job.Job, 'remove_shards', die)
         with pytest.raises(KeyboardInterrupt):
             infer()
     content = (tmp_path / 'out.npz').read_bytes()
@@ -381,7 +379,7 @@ def test_an_image_that_was_repaired_is_estimated_after_all(
     whole = infer().read_bytes()
     image = root / 'data/images' / str(load_fits(infer())['imgname'][4])
     content = image.read_bytes()
-    monkeypatch.setattr(infer.tool.Results, 'write', lambda *_: (_ for _ in ()).throw(OSError))
+    monkeypatch.setattr(mesh_inference, '_write', lambda *_: (_ for _ in ()).throw(OSError))
     try:
         image.write_bytes(b'')
         with pytest.raises(OSError):
@@ -460,7 +458,7 @@ test_dataloader = dict(num_workers=0, dataset=dict(data_root={str(tmp_path / 'pe
     ],
 )
 def test_wrong_arguments_are_named(infer, arguments: tuple[str, ...], said: str) -> None:
-    with pytest.raises(SystemExit, match=said):
+    with pytest.raises(ValueError, match=said):
         infer(*arguments)
 
 

@@ -1,0 +1,110 @@
+"""Run a mesh estimator over a dataset, and write its estimates in SPIN's npz layout.
+
+    python tools/infer_mesh.py configs/inference/spin_h36m.py data/spin/model_checkpoint.pt
+    python tools/infer_mesh.py CONFIG CHECKPOINT --out data/h36m/fits/spin_train.npz
+
+A run that was killed continues when the same command is given again, and ends in the same bytes.
+Several processes: ``torchrun --nproc_per_node 4 tools/infer_mesh.py CONFIG CHECKPOINT --launcher
+pytorch``; the result is the same for any number.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os.path as osp
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from mmjrr.cli.options import add_config_options, add_launcher_options, parse, run_command
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define the arguments."""
+    parser.add_argument('config', help='config file with a model and a test_dataloader')
+    parser.add_argument(
+        'checkpoint', nargs='?', help="the weights' file; 'none' where the config names it"
+    )
+    parser.add_argument('--out', help='npz file to write (default: <work-dir>/<config>.npz)')
+    parser.add_argument(
+        '--work-dir', help='folder for unfinished results (default: work_dirs/<config>)'
+    )
+    parser.add_argument('--batch-size', type=int, help='frames at once (default: the config says)')
+    parser.add_argument(
+        '--skip-unreadable',
+        action='store_true',
+        help='leave out, count and list frames whose image cannot be read, instead of stopping',
+    )
+    parser.add_argument(
+        '--overwrite', action='store_true', help='start anew, whatever --out and --work-dir hold'
+    )
+    add_config_options(parser)
+    add_launcher_options(parser)
+
+
+def merge_arguments(cfg: Config, args: argparse.Namespace) -> Config:
+    """Apply the command's own options to the config.
+
+    Raises:
+        ValueError: An option is wrong.
+    """
+    from mmjrr.cli.runtime import config_name
+    from mmjrr.models.mesh_inference import check_settings
+
+    if args.checkpoint not in (None, 'none'):
+        cfg.load_from = args.checkpoint
+    if args.batch_size is not None:
+        cfg.test_dataloader.batch_size = args.batch_size
+    cfg.out = args.out or osp.join(cfg.work_dir, f'{config_name(args)}.npz')
+    cfg.setdefault('seq_len', 1)
+    check_settings(cfg)
+    return cfg
+
+
+def run(args: argparse.Namespace) -> None:
+    """Estimate meshes, and say how many."""
+    from mmengine.dist import is_main_process
+    from mmengine.registry import DATASETS
+
+    from mmjrr.cli.runtime import read_config, set_up
+    from mmjrr.models.mesh_inference import infer_meshes, summary
+
+    cfg = merge_arguments(read_config(args), args)
+    logger = set_up(cfg)
+    fits = infer_meshes(
+        DATASETS.build(cfg.test_dataloader.dataset),
+        _build_model(cfg),
+        cfg,
+        skip_unreadable=args.skip_unreadable,
+        overwrite=args.overwrite,
+    )
+    if is_main_process():
+        logger.info(summary(cfg.out, fits))
+
+
+def _build_model(cfg: Config) -> Any:
+    from mmengine.device import get_device
+    from mmengine.logging import print_log
+    from mmengine.registry import MODELS
+
+    from mmjrr.models.estimators.checkpoints import load_weights
+
+    model = MODELS.build(cfg.model)
+    if cfg.get('load_from') is not None:
+        load_weights(model, cfg.load_from)
+    elif cfg.model.get('checkpoint') is None:
+        print_log('No checkpoint is given: the weights are random', 'current', logging.WARNING)
+    return model.to(get_device()).eval()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit status."""
+    return run_command(run, parse(add_arguments, __doc__, argv))
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,121 @@
+"""Person masks of a dataset's images by Mask R-CNN, in the file that refinement reads.
+
+    python tools/generate_masks.py configs/segmentation/mask-rcnn_r50_fpn_h36m.py
+    python tools/generate_masks.py CONFIG CHECKPOINT --out data/h36m/masks/h36m_train.json
+
+A run that was killed continues when the same command is given again, and ends in the same bytes.
+Several processes: ``torchrun --nproc_per_node 4 tools/generate_masks.py CONFIG --launcher
+pytorch``; the result is the same for any number.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os.path as osp
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mmjrr.cli.options import add_config_options, add_launcher_options, parse, run_command
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define the arguments."""
+    parser.add_argument('config', help='config file with a model and a test_dataloader')
+    parser.add_argument('checkpoint', nargs='?', help="the weights' file (default: the config's)")
+    parser.add_argument(
+        '--out', help='JSON file to write (default: masks/ under data_root, named as the ann_file)'
+    )
+    parser.add_argument(
+        '--work-dir', help='folder for unfinished results (default: work_dirs/<config>)'
+    )
+    parser.add_argument(
+        '--batch-size', type=int, help='images at once (default: the config says; 1 without a GPU)'
+    )
+    parser.add_argument('--soft', action='store_true', help='keep coverage in eighths')
+    parser.add_argument(
+        '--skip-unreadable',
+        action='store_true',
+        help='leave out, count and list images that cannot be read, instead of stopping',
+    )
+    parser.add_argument(
+        '--compare', metavar='FILE', help='true masks; prints the IoU with them at the end'
+    )
+    parser.add_argument(
+        '--overwrite', action='store_true', help='start anew, whatever --out and --work-dir hold'
+    )
+    add_config_options(parser)
+    add_launcher_options(parser)
+
+
+def merge_arguments(cfg: Config, args: argparse.Namespace) -> Config:
+    """Apply the command's own options to the config.
+
+    Raises:
+        ValueError: An option is wrong.
+    """
+    from mmengine.device import get_device
+
+    from mmjrr.segmentation.mask_generation import check_settings
+
+    if args.checkpoint is not None:
+        cfg.model.checkpoint = args.checkpoint
+    if args.soft:
+        cfg.model.soft = True
+    if args.batch_size is not None:
+        cfg.test_dataloader.batch_size = args.batch_size
+    elif get_device() == 'cpu':  # where batches cost memory and save no time
+        cfg.test_dataloader.batch_size = 1
+    dataset = cfg.test_dataloader.dataset
+    name = Path(dataset.get('ann_file', args.config)).stem
+    cfg.out = args.out or osp.join(dataset.get('data_root', ''), 'masks', f'{name}.json')
+    cfg.person = {'min_overlap': 0.3, **cfg.get('person', {})}
+    check_settings(cfg)
+    return cfg
+
+
+def run(args: argparse.Namespace) -> None:
+    """Generate the masks, and compare them where true masks are given."""
+    from mmengine.device import get_device
+    from mmengine.dist import is_main_process
+    from mmengine.registry import DATASETS, MODELS
+
+    from mmjrr.cli.runtime import read_config, set_up
+    from mmjrr.datasets.masks import Masks
+    from mmjrr.segmentation import compare_masks, generate_masks
+
+    cfg = merge_arguments(read_config(args), args)
+    set_up(cfg, seed=False)
+    counts = generate_masks(
+        DATASETS.build(cfg.test_dataloader.dataset),
+        MODELS.build(cfg.model).to(get_device()),
+        cfg,
+        skip_unreadable=args.skip_unreadable,
+        overwrite=args.overwrite,
+    )
+    if not is_main_process():
+        return
+    print(
+        f'{counts["masks"]} masks are in {cfg.out}; {counts["without_person"]} images without the '
+        f'person, {counts["excluded"]} excluded'
+    )
+    if args.compare is not None:
+        agreement = compare_masks(Masks(cfg.out), Masks(args.compare))
+        print(
+            f'IoU with {args.compare}: {agreement["iou"]:.4f} over {agreement["frames"]} frames, '
+            f'of which {agreement["lacking"]} have no mask; the worst, {agreement["worst"]}: '
+            f'{agreement["worst_iou"]:.4f}'
+        )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit status."""
+    return run_command(run, parse(add_arguments, __doc__, argv))
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,109 @@
+"""Options that several commands share, and how a command runs."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+#: How MMEngine starts the processes of a distributed run.
+LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
+
+
+class ConfigOptions(argparse.Action):
+    """MMEngine's ``DictAction``, imported only when the option is given."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        """Add KEY=VALUE pairs to the namespace."""
+        from mmengine.config import DictAction
+
+        action = DictAction(self.option_strings, self.dest, nargs='+')
+        action(parser, namespace, values, option_string)
+
+
+def add_config_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--cfg-options``."""
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=ConfigOptions,
+        metavar='KEY=VALUE',
+        help='override settings of the config; lists as key="[a,b]" or key=a,b',
+    )
+
+
+def add_launcher_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--launcher`` and the rank that launchers pass."""
+    parser.add_argument(
+        '--launcher',
+        choices=LAUNCHERS,
+        default='none',
+        help='how the processes of a distributed run are started',
+    )
+    # torch.distributed.launch passes it as --local-rank, older versions as --local_rank.
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+def add_picture_options(parser: argparse.ArgumentParser, unit: str) -> None:
+    """Add MMPose's options for pictures of a run.
+
+    Args:
+        parser: The parser.
+        unit: What pictures are counted in, in the plural.
+    """
+    parser.add_argument('--show-dir', help='folder for pictures')
+    parser.add_argument('--show', action='store_true', help='show pictures in a window')
+    parser.add_argument('--interval', type=int, default=1, help=f'{unit} between pictures')
+    parser.add_argument('--wait-time', type=float, default=1, help='seconds to show a picture')
+
+
+def parse(
+    add_arguments: Callable[[argparse.ArgumentParser], None],
+    description: str | None,
+    argv: Sequence[str] | None = None,
+    prog: str | None = None,
+) -> argparse.Namespace:
+    """Parse the arguments of a command.
+
+    Args:
+        add_arguments: Defines them.
+        description: What the command does, shown as it is.
+        argv: The arguments. Defaults to None: those of this process.
+        prog: The command's name. Defaults to None: the script's.
+    """
+    parser = argparse.ArgumentParser(
+        prog=prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_arguments(parser)
+    args = parser.parse_args(argv)
+    if hasattr(args, 'local_rank'):
+        os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    return args
+
+
+def run_command(run: Callable[[argparse.Namespace], int | None], args: argparse.Namespace) -> int:
+    """Run a command; print expected errors as one sentence.
+
+    Returns:
+        The exit status: 1 after an error.
+    """
+    try:
+        return run(args) or 0
+    except (ImportError, OSError, ValueError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
+    except RuntimeError as error:
+        from mmjrr.jobs import LockedError
+
+        if not isinstance(error, LockedError):
+            raise
+        print(f'error: {error}', file=sys.stderr)
+        return 1

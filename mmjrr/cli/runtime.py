@@ -1,0 +1,56 @@
+"""What commands do before they build data sets and models."""
+
+from __future__ import annotations
+
+import argparse
+import os.path as osp
+from typing import Any
+
+from mmengine.config import Config
+
+
+def read_config(args: argparse.Namespace) -> Config:
+    """Read ``args.config`` and apply ``--cfg-options``, ``--launcher`` and ``--work-dir``."""
+    cfg = Config.fromfile(args.config)
+    if args.cfg_options is not None:
+        cfg.merge_from_dict(args.cfg_options)
+    cfg.launcher = args.launcher
+    if args.work_dir is not None:
+        cfg.work_dir = args.work_dir
+    elif cfg.get('work_dir') is None:
+        cfg.work_dir = osp.join('work_dirs', config_name(args))
+    return cfg
+
+
+def config_name(args: argparse.Namespace) -> str:
+    """Return the config file's name without folder and suffix."""
+    return osp.splitext(osp.basename(args.config))[0]
+
+
+def set_up(cfg: Config, seed: bool = True) -> Any:
+    """Do what MMEngine's Runner does before it builds anything; return the logger.
+
+    Args:
+        cfg: The config.
+        seed: Whether to apply the config's ``randomness``. It may ask for deterministic algorithms,
+            which not all networks have.
+    """
+    import torch
+    from mmengine.dist import init_dist
+    from mmengine.logging import MMLogger
+    from mmengine.registry import init_default_scope
+    from mmengine.runner import set_random_seed
+    from mmengine.utils.dl_utils import set_multi_processing
+
+    from mmjrr.engine import distribute_on_cpu
+
+    logger = MMLogger.get_instance('mmjrr', log_level=cfg.get('log_level', 'INFO'))
+    init_default_scope(cfg.get('default_scope', 'mmjrr'))
+    env = cfg.get('env_cfg', {})
+    distribute_on_cpu(cfg)
+    if cfg.launcher != 'none' and not torch.distributed.is_initialized():
+        init_dist(cfg.launcher, **env.get('dist_cfg', {}))
+    set_multi_processing(**env.get('mp_cfg', {}), distributed=cfg.launcher != 'none')
+    if seed:
+        set_random_seed(**cfg.get('randomness', dict(seed=0)))
+    return logger

@@ -1,0 +1,96 @@
+"""The file of masks that refinement reads, written from shards."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmjrr.datasets.run_length import encode_levels, encode_rle
+from mmjrr.errors import DataError
+from mmjrr.io import atomic_write
+from mmjrr.jobs import ShardFolder
+
+#: What becomes of an image; a shard and the file have a dict by image name for each.
+PARTS = ('masks', 'without_person', 'excluded')
+
+
+def write_mask_file(
+    path: str | Path, shards: ShardFolder, count: int, identity: dict[str, Any]
+) -> dict[str, int]:
+    """Write one file of all shards, with one shard in memory at a time.
+
+    The format is that of :class:`~mmjrr.datasets.masks.Masks`, with ``info`` last.
+
+    Args:
+        path: The file.
+        shards: The shards 0 to ``count`` - 1, each with a dict for each of :data:`PARTS`.
+        count: Their number.
+        identity: What the masks were made from; goes into ``info``.
+
+    Returns:
+        The number of images in each of :data:`PARTS`.
+
+    Raises:
+        DataError: A shard is missing or broken, or no image has a mask.
+    """
+    shards.check((number, None) for number in range(count))
+    counts = dict.fromkeys(PARTS, 0)
+    with atomic_write(path) as temporary, open(temporary, 'w') as file:
+        file.write('{')
+        for part in PARTS:
+            file.write(f'"{part}": {{')
+            for name, entry in _entries(shards, count, part):
+                file.write(', ' * (counts[part] > 0))
+                file.write(f'{json.dumps(name)}: {json.dumps(entry, sort_keys=True)}')
+                counts[part] += 1
+            file.write('}, ')
+        info = {'counts': counts, 'identity': identity}
+        file.write(f'"info": {json.dumps(info, sort_keys=True)}}}\n')
+        file.flush()
+        if not counts['masks']:
+            _, reason = next(entry for part in PARTS[1:] for entry in _entries(shards, count, part))
+            raise DataError(f'none of {sum(counts.values())} images has a mask: {reason}')
+    return counts
+
+
+def _entries(shards: ShardFolder, count: int, part: str) -> Iterator[tuple[str, Any]]:
+    for number in range(count):
+        entries = shards.get(number).get(part)
+        if not isinstance(entries, dict):
+            raise DataError(
+                f'{shards.path(number)}: {part}: found no dict of images; remove the shard, and '
+                'give the same command again'
+            )
+        yield from entries.items()
+
+
+def mask_entry(
+    mask: np.ndarray,  # (h, w) uint8, 0 to 255
+    score: float,
+    box: np.ndarray,  # (4,): x0, y0, x1, y1, pixels
+    overlap: float,
+    soft: bool = False,
+) -> dict[str, Any]:
+    """Return what the file holds of one mask.
+
+    Args:
+        mask: Coverage in steps of 1/255.
+        score: The network's score of the person.
+        box: The network's box of the person.
+        overlap: The person's overlap with the annotated one, 0 to 1.
+        soft: Whether to keep coverage in eighths beside the mask cut at one half.
+    """
+    entry: dict[str, Any] = {
+        'size': list(mask.shape),
+        'counts': encode_rle(mask >= 128).decode('ascii'),
+        'score': round(float(score), 6),
+        'box': [round(float(value), 2) for value in box],
+        'overlap': round(float(overlap), 4),
+    }
+    if soft:
+        entry['levels'] = [code.decode('ascii') for code in encode_levels(mask)]
+    return entry

@@ -1,0 +1,179 @@
+"""Masks of the annotated people in a data set's images, as a resumable job."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from mmjrr.datasets.image_batches import UnreadableImage, load_batches, refuse_unreadable
+from mmjrr.io import read_json, sha256, versions
+from mmjrr.jobs import Identity, Job, digest_of_names, digest_of_state, files_of
+from mmjrr.segmentation.mask_file import PARTS, mask_entry, write_mask_file
+from mmjrr.segmentation.person_choice import choose_person
+
+Shard = dict[str, dict[str, Any]]
+
+
+def generate_masks(
+    dataset: Any,
+    model: Any,
+    cfg: Config,
+    *,
+    skip_unreadable: bool = False,
+    overwrite: bool = False,
+) -> dict[str, int]:
+    """Write a file of the masks of the annotated people in a data set's images.
+
+    A run that was killed continues where it was and ends in the same bytes, with any number of
+    processes. All processes of a distributed run call this.
+
+    Args:
+        dataset: The data set, with images.
+        model: The network, such as :class:`~mmjrr.segmentation.MaskRCNN`.
+        cfg: ``out`` (the file), ``work_dir``, ``test_dataloader`` (``dataset``, ``batch_size``,
+            ``num_workers``), ``frames_per_shard`` and ``person.min_overlap``.
+        skip_unreadable: Whether to count and list unreadable images instead of stopping.
+        overwrite: Whether to start anew, whatever file and work directory hold.
+
+    Returns:
+        The number of images with a mask, without the person, and excluded, by name.
+
+    Raises:
+        LockedError: Another run works in the work directory.
+        DataError: An image is unreadable, or what exists was made with other settings.
+    """
+    size = cfg.frames_per_shard
+    rows = [range(start, min(start + size, len(dataset))) for start in range(0, len(dataset), size)]
+    identity = _identity(cfg, dataset, model)
+    job = Job(
+        cfg.work_dir,
+        'masks',
+        identity,
+        '.json',
+        output=cfg.out,
+        read_output_record=_recorded_identity,
+        remedy='choose another --out and --work-dir, or start anew with --overwrite',
+    )
+
+    def make(numbers: list[int]) -> Iterator[Shard]:
+        return _make_shards(cfg, dataset, model, [rows[n] for n in numbers], skip_unreadable)
+
+    def write_output() -> None:
+        write_mask_file(cfg.out, job.shards, len(rows), identity.as_dict())
+
+    job.run(len(rows), make, write_output, overwrite=overwrite)
+    return read_json(cfg.out)['info']['counts']
+
+
+def _identity(cfg: Config, dataset: Any, model: Any) -> Identity:
+    data = Config(dict(dataset=cfg.test_dataloader.dataset)).to_dict()['dataset']
+    checkpoint = model.made_by['checkpoint']
+    return Identity(
+        dict(
+            model=model.made_by,
+            checkpoint_sha256=None if checkpoint is None else sha256(checkpoint),
+            weights=digest_of_state(model),
+            data=data,
+            files=files_of(dataset, data),
+            images=digest_of_names(dataset),
+            settings=dict(
+                person=cfg.person,
+                batch_size=cfg.test_dataloader.batch_size,
+                frames_per_shard=cfg.frames_per_shard,
+            ),
+        ),
+        dict(versions=versions()),
+    )
+
+
+def _recorded_identity(path: Path) -> Any:
+    """Return the identity in a file of masks; None where it has none."""
+    content = read_json(path)
+    info = content.get('info') if isinstance(content, dict) else None
+    return info.get('identity') if isinstance(info, dict) else None
+
+
+def _make_shards(
+    cfg: Config, dataset: Any, model: Any, shards: list[range], skip_unreadable: bool
+) -> Iterator[Shard]:
+    size = cfg.test_dataloader.batch_size
+    batches = [
+        [rows[start : start + size] for start in range(0, len(rows), size)] for rows in shards
+    ]
+    loaded = load_batches(
+        dataset,
+        [batch for shard in batches for batch in shard],
+        cfg.test_dataloader.get('num_workers', 0),
+    )
+    for shard in batches:
+        content: Shard = {part: {} for part in PARTS}
+        for batch in shard:
+            samples = next(loaded)
+            refuse_unreadable(samples, skip_unreadable)
+            _segment(cfg, model, [dataset.imgname(row) for row in batch], samples, content)
+        yield content
+
+
+def _segment(cfg: Config, model: Any, names: list[str], samples: list[Any], shard: Shard) -> None:
+    """Add the masks of a batch to a shard."""
+    readable = []
+    for name, sample in zip(names, samples, strict=True):
+        if isinstance(sample, UnreadableImage):
+            shard['excluded'][name] = str(sample)
+        else:
+            readable.append((name, sample))
+    if not readable:
+        return
+    predicted = model.test_step(
+        dict(
+            inputs=dict(img=[sample['inputs']['img'] for _, sample in readable]),
+            data_samples=[sample['data_samples'] for _, sample in readable],
+        )
+    )
+    for (name, _), sample in zip(readable, predicted, strict=True):
+        entry = _entry(sample, cfg.person.min_overlap, model.soft)
+        shard['without_person' if isinstance(entry, str) else 'masks'][name] = entry
+
+
+def _entry(sample: Any, min_overlap: float, soft: bool) -> dict[str, Any] | str:
+    """Return the annotated person's mask among ``pred_instances``, or why there is none."""
+    instances = sample.pred_instances
+    boxes, scores = instances.bboxes.cpu().numpy(), instances.scores.cpu().numpy()
+    masks = instances.masks.cpu().numpy()
+    joints, weights = sample.get('keypoints_2d'), sample.get('keypoints_2d_weight')
+    choice = choose_person(
+        boxes,
+        scores,
+        masks,
+        None if joints is None else joints.cpu().numpy(),
+        None if weights is None else weights.cpu().numpy(),
+        sample.get('box'),
+    )
+    if choice is None:
+        return 'no person was found'
+    if choice.overlap < min_overlap:
+        return (
+            f'of {len(boxes)} people found none overlaps the annotated one by {min_overlap}, the '
+            f'nearest by {choice.overlap:.2f}'
+        )
+    mask = masks[choice.instance]
+    if not (mask >= 128).any():
+        return 'the mask of the person found is empty'
+    return mask_entry(mask, scores[choice.instance], boxes[choice.instance], choice.overlap, soft)
+
+
+def check_settings(cfg: Config) -> None:
+    """Check the settings of :func:`generate_masks` that numbers of images depend on.
+
+    Raises:
+        ValueError: ``out`` is no JSON file, or a number of images is less than 1.
+    """
+    if not cfg.out.endswith('.json'):
+        raise ValueError(f'--out: found {cfg.out!r}, expected a file ending in .json')
+    numbers = dict(batch_size=cfg.test_dataloader.batch_size, frames_per_shard=cfg.frames_per_shard)
+    for name, value in numbers.items():
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(f'{name}: found {value!r}, expected a number of images')
