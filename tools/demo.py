@@ -33,6 +33,7 @@ from mmjrr.datasets.masks import Masks
 from mmjrr.datasets.synthetic import Settings, generate
 from mmjrr.datasets.synthetic.truth import SyntheticTruth
 from mmjrr.io import atomic_write, read_npz, sha256, versions
+from mmjrr.refinement.allocator import keep_freed_memory
 from mmjrr.regressors import JointRegressor
 from mmjrr.segmentation import compare_masks
 from mmjrr.segmentation.mmcv_ops import INSTALL
@@ -224,6 +225,7 @@ def refine(args: argparse.Namespace, data: Path, work_dir: Path, mask_file: str 
     cfg.default_hooks.logger.interval = 5
     cfg.resume = interrupted
     cfg.experiment_name = cfg.visualizer.name = f'demo_refinement_{time.time_ns()}'
+    keep_freed_memory()
     Runner.from_cfg(cfg).train()
 
 

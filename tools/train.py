@@ -17,6 +17,7 @@ from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
 from mmjrr.engine import distribute_on_cpu
+from mmjrr.refinement.allocator import keep_freed_memory
 
 
 def parse_args() -> argparse.Namespace:
@@ -118,6 +119,7 @@ def main() -> None:
     args = parse_args()
     cfg = merge_args(Config.fromfile(args.config), args)
     distribute_on_cpu(cfg)
+    keep_freed_memory()
     Runner.from_cfg(cfg).train()
 
 

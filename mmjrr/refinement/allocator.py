@@ -1,4 +1,4 @@
-"""How the C library keeps memory that is freed, on a CPU."""
+"""An option of the C library's memory allocator that speeds up refinement on a CPU."""
 
 from __future__ import annotations
 
@@ -6,22 +6,25 @@ import ctypes
 import os
 from functools import lru_cache
 
-#: Numbers of ``mallopt``'s parameters, from glibc's malloc.h, and what they are set to.
+#: ``mallopt``'s parameters, numbered as in glibc's malloc.h, and their values in bytes.
 _TRIM_THRESHOLD = (-1, 2**30)
-_MMAP_THRESHOLD = (-3, 32 * 2**20)  # more is refused
+_MMAP_THRESHOLD = (-3, 32 * 2**20)  # the largest value that glibc accepts
 
 
 @lru_cache(maxsize=1)
 def keep_freed_memory() -> bool:
-    """Let glibc keep what is freed for what is asked for next, for the rest of the process.
+    """Let glibc keep up to a gigabyte of freed memory for the rest of the process.
 
-    By default it gives memory of some size back to the system, which fills it with zeros, page by
-    page, when it is asked for again: with tensors of some megabytes, made and freed in each
-    iteration, a fifth of the time. Up to a gigabyte is kept. Where the environment says how
-    (``MALLOC_TRIM_THRESHOLD_`` or ``MALLOC_MMAP_THRESHOLD_``), nothing is changed.
+    For programs that own their process: the setting cannot be undone, so that the library never
+    makes it by itself. By default glibc returns larger blocks to the system, which clears each page
+    when it hands it out again. Refinement allocates and frees tensors of several megabytes in each
+    iteration, and spends a fifth of its time on that.
+
+    Nothing changes if ``MALLOC_TRIM_THRESHOLD_`` or ``MALLOC_MMAP_THRESHOLD_`` is set in the
+    environment, or if the C library is not glibc.
 
     Returns:
-        Whether it does so now by this; False where the C library is another, too.
+        Whether the setting is made.
     """
     if {'MALLOC_TRIM_THRESHOLD_', 'MALLOC_MMAP_THRESHOLD_'} & set(os.environ):
         return False

@@ -20,7 +20,6 @@ from mmjrr.geometry import (
     rotation_6d_to_matrix,
 )
 
-from .allocator import keep_freed_memory
 from .energy import (
     EnergyTerms,
     FitEnergy,
@@ -204,8 +203,7 @@ class FitRefiner:
         too small to be shared by threads.
         """
         if start['transl'].device.type != 'cpu':
-            return self._without_waiting(start, observed, weights)
-        keep_freed_memory()
+            return self._without_host_sync(start, observed, weights)
         count, threads = len(start['transl']), torch.get_num_threads()
         parts = min(threads, max(count // SMALLEST_PART, 1))
         if parts == 1:
@@ -229,18 +227,18 @@ class FitRefiner:
             torch.set_num_threads(threads)
         return {name: torch.cat([part[name] for part in found]) for name in start}
 
-    def _without_waiting(
+    def _without_host_sync(
         self, start: dict[str, Tensor], observed: Observations, weights: dict[str, float]
     ) -> dict[str, Tensor]:
-        """On a GPU iterations are queued without looking at what comes out; afterwards once."""
+        """Queue all iterations on a GPU without a host sync; check once, at the end."""
         if not self.energy.enabled('silhouette') or observed.mask is None:
             return self._minimise(start, observed, weights)
         assert self.renderer is not None
         with torch.no_grad():
             vertices = self._vertices(start, rotation_6d_to_matrix(start['pose_6d']))
-        with self.renderer.without_waiting(vertices, observed.camera) as all_right:
-            found = self._minimise(start, observed, weights)
-        return found if all_right() else self._minimise(start, observed, weights)
+        with self.renderer.without_host_sync(vertices, observed.camera) as all_valid:
+            refined = self._minimise(start, observed, weights)
+        return refined if all_valid() else self._minimise(start, observed, weights)
 
     def _minimise(
         self, start: dict[str, Tensor], observed: Observations, weights: dict[str, float]

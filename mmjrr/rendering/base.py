@@ -1,4 +1,4 @@
-"""What every silhouette renderer takes and gives."""
+"""The interface of silhouette renderers, with the checks of what they draw."""
 
 from __future__ import annotations
 
@@ -13,20 +13,42 @@ from torch import Tensor, nn
 
 from mmjrr.geometry import PerspectiveCamera
 
-#: Pixels. Drawn without waiting, nothing may lie further away.
-FAR = 1e6
+#: Largest absolute pixel coordinate while checks are deferred: a larger one is clamped, lest it
+#: overflow an index, and fails the check.
+MAX_DEFERRED_COORDINATE = 1e6
+
+
+class DeferredChecks:
+    """The outcome of value checks, kept on the device until it is read.
+
+    >>> checks = DeferredChecks('cpu')
+    >>> checks.require(torch.tensor([1.0, 2.0]) > 0)
+    >>> checks.passed()
+    True
+    """
+
+    def __init__(self, device: torch.device | str) -> None:
+        self._failed = torch.zeros((), dtype=torch.bool, device=device)
+
+    def require(self, condition: Tensor) -> None:
+        """Record a failure unless the condition (bool, any shape) holds everywhere."""
+        self._failed.logical_or_(~condition.all())
+
+    def passed(self) -> bool:
+        """Wait for the device and return whether every condition held."""
+        return not bool(self._failed)
 
 
 class SilhouetteRenderer(nn.Module, ABC):
-    """Interface of silhouette renderers; a backend implements :meth:`render`.
+    """Interface of silhouette renderers; a subclass implements :meth:`render`.
 
     Args:
         faces: (F, 3) vertex indices of a triangle mesh (array, tensor or nested lists).
         image_size: (height, width) in pixels. Default (224, 224).
-        near: the smallest depth, in metres, at which a vertex may lie. Default 0.01.
+        near: smallest allowed depth of a vertex, in meters. Default 0.01.
 
     Raises:
-        ValueError: faces or size are not what they should be.
+        ValueError: an argument is invalid.
     """
 
     faces: Tensor  # (F, 3) int64
@@ -45,48 +67,48 @@ class SilhouetteRenderer(nn.Module, ABC):
             raise ValueError(f'near must be positive, got {near}')
         self.image_size = (int(image_size[0]), int(image_size[1]))
         self.near = float(near)
-        self._num_vertices_needed = int(self.faces.max()) + 1
-        self._doubts: Tensor | None = None  # () bool; where it is there, checks write to it
+        self._min_num_vertices = int(self.faces.max()) + 1
+        self._deferred: DeferredChecks | None = None  # None: checks raise at once
 
     def forward(
         self,
-        vertices: Tensor,  # (B, V, 3), metres, camera frame
+        vertices: Tensor,  # (B, V, 3), meters, camera frame
         camera: PerspectiveCamera,  # of batch size B or 1
     ) -> Tensor:  # (B, H, W), coverage in [0, 1]
-        """Coverage of every pixel by the bodies, differentiable in vertices and camera.
+        """Draw the coverage of every pixel, differentiable in vertices and camera.
 
         Bodies may lie partly or wholly outside the image. Pixel (row 0, column 0) covers
         [0, 1) x [0, 1).
 
         Raises:
             ValueError: shape, dtype or device do not fit; a coordinate is not finite; vertices
-                lie behind the camera or nearer than ``near`` (says how many, in which samples).
+                lie behind the camera or nearer than ``near`` (counted per sample).
         """
         self._check(vertices)
         return self.render(vertices, camera)
 
     @abstractmethod
     def render(self, vertices: Tensor, camera: PerspectiveCamera) -> Tensor:
-        """:meth:`forward` on vertices that have been checked."""
+        """Draw checked vertices, as :meth:`forward` does."""
 
     @contextmanager
-    def without_waiting(
+    def without_host_sync(
         self, vertices: Tensor, camera: PerspectiveCamera
     ) -> Iterator[Callable[[], bool]]:
-        """Draw without the host waiting for the device, where the backend can.
+        """Draw without making the host wait for the device, where the renderer can.
 
-        For loops on a GPU over bodies much like these. Inside, a backend makes room for as much as
-        they need and somewhat more, and nothing raises because of values; where there is nothing to
-        wait for, it draws as ever. What comes with the context says afterwards, once waiting,
-        whether all pictures came out right; if not, draw them again outside.
+        For loops on a GPU over bodies much like these. Inside the context, buffers are sized for
+        these bodies with some slack, and value checks are deferred. The context yields a function
+        that waits for the device and returns whether all images are valid; if not, draw them again
+        outside. A renderer that never waits draws and checks as usual.
 
         >>> from mmjrr.rendering import ContourSilhouette
-        >>> triangle = ContourSilhouette([[0, 1, 2]], image_size=(2, 2))
+        >>> triangle = ContourSilhouette([[0, 1, 2]], image_size=(2, 2), compiled=False)
         >>> camera = PerspectiveCamera([1.0, 1.0], [0.0, 0.0])
         >>> vertices = torch.tensor([[[0.0, 0, 1], [2, 0, 1], [0, 2, 1]]])
-        >>> with triangle.without_waiting(vertices, camera) as all_right:
-        ...     picture = triangle(vertices, camera)
-        >>> all_right()
+        >>> with triangle.without_host_sync(vertices, camera) as all_valid:
+        ...     image = triangle(vertices, camera)
+        >>> all_valid()
         True
         """
         yield lambda: True
@@ -105,38 +127,40 @@ class SilhouetteRenderer(nn.Module, ABC):
                 f'vertices are on {vertices.device}, the renderer on {self.faces.device}: '
                 f'move it with renderer.to({str(vertices.device)!r})'
             )
-        if vertices.shape[1] < self._num_vertices_needed:
+        if vertices.shape[1] < self._min_num_vertices:
             raise ValueError(
-                f'vertices must hold at least the {self._num_vertices_needed} that the faces '
+                f'vertices must hold at least the {self._min_num_vertices} that the faces '
                 f'name, got {vertices.shape[1]}'
             )
         self._check_depths(vertices.detach()[..., 2])
 
     def _check_depths(self, depths: Tensor) -> None:  # (B, V)
-        if self._doubts is not None:
-            self._doubts.logical_or_(~(depths >= self.near).all())  # true for NaN, too
+        # Comparisons with NaN are false, so that NaN fails here.
+        if self._deferred is not None:
+            self._deferred.require(depths >= self.near)
             return
-        if depths.numel() == 0 or bool(depths.min() >= self.near):  # false for NaN, too
+        if depths.numel() == 0 or bool(depths.min() >= self.near):
             return
-        bad = ~(depths >= self.near)
-        samples = {int(i): int(n) for i, n in enumerate(bad.sum(1)) if n > 0}
+        invalid = ~(depths >= self.near)
+        samples = {int(i): int(n) for i, n in enumerate(invalid.sum(1)) if n > 0}
         counts = ', '.join(f'{n} in sample {i}' for i, n in samples.items())
         raise ValueError(
-            f'{int(bad.sum())} of {bad.numel()} vertices lie behind the camera, nearer than '
-            f'{self.near} m, or have no finite depth: {counts}'
+            f'{int(invalid.sum())} of {invalid.numel()} vertices lie behind the camera, nearer '
+            f'than {self.near} m, or have no finite depth: {counts}'
         )
 
     def _project(self, vertices: Tensor, camera: PerspectiveCamera) -> Tensor:
-        """Pixels (B, V, 2) of vertices that have been checked.
+        """Project checked vertices to pixels (B, V, 2).
 
         Raises:
-            ValueError: one is not finite.
+            ValueError: a projection is not finite.
         """
         pixels = camera.project(vertices)
         if pixels.numel():
             low, high = torch.aminmax(pixels.detach())
-            if self._doubts is not None:
-                self._doubts.logical_or_(~((low > -FAR) & (high < FAR)))  # true for NaN, too
+            if self._deferred is not None:
+                limit = MAX_DEFERRED_COORDINATE
+                self._deferred.require((low > -limit) & (high < limit))
             elif not (-float('inf') < low and high < float('inf')):
                 raise ValueError('projected vertices are not finite')
         return pixels

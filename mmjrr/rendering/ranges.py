@@ -1,7 +1,7 @@
-"""Runs of whole numbers end to end: edges over rows, rows over pixels, faces over tiles.
+"""Integer ranges expanded to their values: edges over rows, rows over pixels, faces over tiles.
 
-How many there are in all is known to the device alone. Either the host waits for it, or it gives a
-number of places that should do, and what was right is known later.
+The total length is known only on the device. Pass ``capacity`` to avoid a host sync and check
+``overflow`` afterwards.
 """
 
 from __future__ import annotations
@@ -12,61 +12,71 @@ import torch
 from torch import Tensor
 
 
-class Spread(NamedTuple):
-    """What :func:`spread` and :func:`compact` give.
+class ExpandedRanges(NamedTuple):
+    """Concatenated ranges; with a capacity, padded at the end.
 
-    ``empty`` and ``lacking`` are there where places were given. At empty places ``owner`` is any
-    one and ``value`` zero, both of which can serve as an index.
+    At padding ``range_index`` is arbitrary but valid and ``value`` is zero.
     """
 
-    owner: Tensor  # (M,) int64
+    range_index: Tensor  # (M,) int64, the range that a value belongs to
     value: Tensor  # (M,) int64
-    empty: Tensor | None = None  # (M,) bool, places that nothing is in
-    lacking: Tensor | None = None  # () bool, whether there were too few
+    padding: Tensor | None = None  # (M,) bool; None without a capacity
+    overflow: Tensor | None = None  # () bool, whether the capacity is too small
 
 
-def spread(first: Tensor, last: Tensor, places: int | None = None) -> Spread:
-    """i once for each of ``first[i], first[i] + 1, ..., last[i]``, and beside it that number.
+class NonzeroIndices(NamedTuple):
+    """Indices of set flags, padded at the end with arbitrary valid indices."""
+
+    indices: Tensor  # (M,) int64
+    padding: Tensor  # (M,) bool
+    overflow: Tensor  # () bool, whether the capacity is too small
+
+
+def expand_ranges(first: Tensor, last: Tensor, capacity: int | None = None) -> ExpandedRanges:
+    """Expand ranges ``[first[i], last[i]]`` into (range index, value) pairs.
 
     Args:
-        first, last: (N,) whole numbers in any dtype; none of them where ``last < first``.
-        places: how many results there are: what does not fit is left out, and ``lacking`` set; what
-            is left over is ``empty``. Default None: as many as needed, whose number is waited for.
+        first, last: (N,) integers in any dtype, both included; a range with ``last < first`` is
+            empty.
+        capacity: number of pairs to return: pairs beyond it are dropped and set ``overflow``,
+            missing ones are ``padding``. Default None: as many as there are, which makes the host
+            wait for the device.
 
-    >>> found = spread(torch.tensor([5, 7, 2]), torch.tensor([6, 6, 4]))
-    >>> found.owner.tolist(), found.value.tolist()
+    >>> ranges = expand_ranges(torch.tensor([5, 7, 2]), torch.tensor([6, 6, 4]))
+    >>> ranges.range_index.tolist(), ranges.value.tolist()
     ([0, 0, 2, 2, 2], [5, 6, 2, 3, 4])
-    >>> spread(torch.tensor([5, 7, 2]), torch.tensor([6, 6, 4]), places=7).value.tolist()
+    >>> expand_ranges(torch.tensor([5, 7, 2]), torch.tensor([6, 6, 4]), capacity=7).value.tolist()
     [5, 6, 2, 3, 4, 0, 0]
     """
     first = first.long()
     count = (last.long() - first).add_(1).clamp_(min=0)
     ends = count.cumsum(0)
-    empty = lacking = None
-    if places is None:
+    padding = overflow = None
+    if capacity is None:
         total = int(ends[-1]) if len(ends) else 0
-        owner = torch.repeat_interleave(count, output_size=total)
+        index = torch.repeat_interleave(count, output_size=total)
     else:
-        total = places
-        owner, empty, lacking = _owners(ends, places)
-    value = (first - ends).add_(count).index_select(0, owner)
+        total = capacity
+        index, padding, overflow = _slots(ends, capacity)
+    value = (first - ends).add_(count).index_select(0, index)
     value.add_(torch.arange(total, device=first.device))
-    if empty is not None:
-        value.masked_fill_(empty, 0)
-    return Spread(owner, value, empty, lacking)
+    if padding is not None:
+        value.masked_fill_(padding, 0)
+    return ExpandedRanges(index, value, padding, overflow)
 
 
-def compact(flags: Tensor, places: int) -> Spread:
-    """Where the flags (N,) bool are set, in order, as ``owner``: ``nonzero`` without waiting."""
-    owner, empty, lacking = _owners(flags.cumsum(0, dtype=torch.int32), places)
-    return Spread(owner, torch.zeros_like(owner), empty, lacking)
+def nonzero_indices(flags: Tensor, capacity: int) -> NonzeroIndices:
+    """Return the indices of set flags (N,) bool in order, without a host sync."""
+    return _slots(flags.cumsum(0, dtype=torch.int32), capacity)
 
 
-def _owners(ends: Tensor, places: int) -> tuple[Tensor, Tensor, Tensor]:
-    """For each place the first i with ``place < ends[i]``; whether there is none; and whether there
-    were too few places."""
-    place = torch.arange(places, device=ends.device, dtype=ends.dtype)
-    empty = place >= ends[-1]
-    # Empty places go to all in turn: sums of them (zeros) into one place would wait for each other.
-    owner = torch.where(empty, place % len(ends), torch.searchsorted(ends, place, right=True))
-    return owner, empty, ends[-1] > places
+def _slots(ends: Tensor, capacity: int) -> NonzeroIndices:
+    """Return for each slot the first i with ``slot < ends[i]``; slots beyond the last are padding.
+
+    Padding cycles through all indices: adding its zeros at a single index would serialize the
+    device's atomic additions.
+    """
+    slot = torch.arange(capacity, device=ends.device, dtype=ends.dtype)
+    padding = slot >= ends[-1]
+    index = torch.where(padding, slot % len(ends), torch.searchsorted(ends, slot, right=True))
+    return NonzeroIndices(index, padding, ends[-1] > capacity)

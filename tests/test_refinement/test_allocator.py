@@ -1,4 +1,4 @@
-"""Memory that is freed is kept for what comes next."""
+"""Freed memory stays with the process on request."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ print(changed, held - before, resident() - before)
 
 
 def megabytes(keep: bool, **environment: str) -> tuple[str, float, float]:
-    """What the function said, and what 200 MB of tensors take, before they are freed and after."""
+    """Return the function's result, and how 200 MB of tensors grow the process, held and freed."""
     env = {name: value for name, value in os.environ.items() if not name.startswith('MALLOC_')}
     command = [sys.executable, '-c', FREE.format(keep=keep)]
     done = subprocess.run(
         command, env={**env, **environment}, capture_output=True, text=True, check=True
     )
-    said, held, left = done.stdout.split()
-    return said, float(held), float(left)
+    changed, held, left = done.stdout.split()
+    return changed, float(held), float(left)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='the C library is not glibc')
-def test_what_is_freed_stays_with_the_process() -> None:
+def test_freed_memory_stays_with_the_process() -> None:
     _, held, left = megabytes(False)
     assert held > 190 and left < 60
-    said, held, left = megabytes(True)
-    assert said == 'True'
+    changed, held, left = megabytes(True)
+    assert changed == 'True'
     assert held > 190 and left > 150
 
 
-def test_what_the_environment_says_stays() -> None:
+def test_settings_of_the_environment_stay() -> None:
     assert megabytes(True, MALLOC_TRIM_THRESHOLD_='100000')[0] == 'False'

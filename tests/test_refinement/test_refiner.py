@@ -19,6 +19,7 @@ from mmjrr.refinement import FitEnergy, FitRefiner
 from mmjrr.refinement.refiner import Observations, soft_iou
 from mmjrr.regressors import JointRegressor
 from mmjrr.rendering import ContourSilhouette
+from mmjrr.rendering.base import DeferredChecks
 
 SIZE = (96, 96)
 
@@ -155,7 +156,7 @@ def start_of(world: dict) -> dict[str, torch.Tensor]:
 WEIGHTS = dict(joint_3d=1.0, joint_2d=1.0, silhouette=10.0, adv_pose=0.1, adv_shape=0.1)
 
 
-def test_without_waiting_the_result_is_the_same(world: dict, monkeypatch) -> None:
+def test_without_host_sync_the_result_is_the_same(world: dict, monkeypatch) -> None:
     monkeypatch.setattr(world['renderer'], 'compiled', False)  # as on a GPU
     refining = refiner(world, {}, num_iters=5)
     arguments = start_of(world), world['observed'], WEIGHTS
@@ -164,15 +165,15 @@ def test_without_waiting_the_result_is_the_same(world: dict, monkeypatch) -> Non
     minimise = refining._minimise
 
     def counted(*arguments):
-        calls.append(refining.renderer._room is not None)
+        calls.append(refining.renderer._capacity is not None)
         return minimise(*arguments)
 
     monkeypatch.setattr(refining, '_minimise', counted)
-    found = refining._without_waiting(*arguments)
+    found = refining._without_host_sync(*arguments)
     assert calls == [True]
-    # With too little room, the batch is done once more, waiting.
-    monkeypatch.setattr('mmjrr.rendering.contour.torch_backend._SPARE', 0.01)
-    again = refining._without_waiting(*arguments)
+    # If the capacity is too small, the batch is refined again, with the host waiting.
+    monkeypatch.setattr('mmjrr.rendering.contour.torch_backend._CAPACITY_FACTOR', 0.01)
+    again = refining._without_host_sync(*arguments)
     assert calls == [True, True, False]
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value, rtol=0, atol=2e-3)
@@ -193,10 +194,9 @@ def test_iterations_ask_for_no_value(world: dict, monkeypatch) -> None:
     refining = refiner(world, {}, num_iters=3)
     start, seen = start_of(world), world['observed']
     vertices = refining._vertices(start, rotation_6d_to_matrix(start['pose_6d']))
-    with world['renderer'].without_waiting(vertices, seen.camera):
-        renderer = copy.copy(world['renderer'])
-        renderer._buffers = to_meta(renderer._buffers)
-        renderer._doubts = renderer._room.doubts = renderer._doubts.to('meta')
+    with world['renderer'].without_host_sync(vertices, seen.camera):
+        renderer = copy.deepcopy(world['renderer']).to('meta')
+    renderer._deferred = DeferredChecks('meta')
     camera = copy.copy(seen.camera)
     vars(camera).update(
         to_meta(dict(focal_length=camera.focal_length, principal_point=camera.principal_point))
@@ -215,7 +215,7 @@ def test_iterations_ask_for_no_value(world: dict, monkeypatch) -> None:
     assert {name: value.shape for name, value in found.items()} == {
         name: value.shape for name, value in start.items()
     }
-    renderer._room = renderer._doubts = None
+    renderer._capacity = renderer._deferred = None
     with pytest.raises((RuntimeError, NotImplementedError)):
         on_meta._minimise(to_meta(start), observed, WEIGHTS)
 

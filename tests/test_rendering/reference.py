@@ -1,4 +1,4 @@
-"""Slow, plain silhouettes to compare with: every face is drawn, none is asked about its edges."""
+"""Slow reference implementations of silhouettes, which draw every face."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch import Tensor
 def clipped_coverage(
     pixels: Tensor, faces: np.ndarray, height: int, width: int, closed: bool, supersampling: int
 ) -> Tensor:
-    """Twin of the contour renderer, (V, 2) float64 -> (H, W), differentiable.
+    """Draw as the contour renderer does, (V, 2) float64 -> (H, W), differentiable.
 
     Each face is clipped to each pixel it may touch; areas of front- and back-facing faces are
-    summed apart and clamped at one; open meshes show the larger. With supersampling k this is the
-    mean of k x k parts of each pixel.
+    summed separately and clamped at one; open meshes show the larger. With supersampling k the
+    result is the mean of k x k parts of each pixel.
     """
     if supersampling > 1:
         size = height * supersampling, width * supersampling
@@ -45,9 +45,9 @@ def clipped_coverage(
 
 
 def filled(pixels: np.ndarray, faces: np.ndarray, size: int, factor: int = 8) -> np.ndarray:
-    """Share of ``factor`` x ``factor`` points a pixel that any face covers, (V, 2) -> (H, W).
+    """Return the share of ``factor`` x ``factor`` points a pixel that any face covers, (H, W).
 
-    Samples are the centres of the subpixels; each face is cut at each row of them.
+    Points are the centers of the subpixels; each face is cut at each row of them.
     """
     fine = size * factor
     corners = pixels[faces] * factor - 0.5  # sample (i, j) at (i, j)
@@ -85,7 +85,7 @@ def _signed_area(polygon: list[Tensor]) -> Tensor:
 
 
 def _clip_to_pixel(polygon: list[Tensor], row: int, column: int) -> list[Tensor]:
-    """Sutherland and Hodgman's algorithm against the pixel's four borders."""
+    """Clip by Sutherland and Hodgman's algorithm against the pixel's four borders."""
     for axis, border, side in ((0, column, 1), (0, column + 1, -1), (1, row, 1), (1, row + 1, -1)):
         kept = []
         for a, b in zip(polygon, polygon[1:] + polygon[:1], strict=True):

@@ -1,4 +1,4 @@
-"""Runs of numbers against a loop that writes them down one by one."""
+"""Expanded ranges against a loop over their values."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from mmjrr.rendering.ranges import compact, spread
+from mmjrr.rendering.ranges import expand_ranges, nonzero_indices
 
 
-def one_by_one(first: Tensor, last: Tensor) -> list[tuple[int, int]]:
+def expand_in_a_loop(first: Tensor, last: Tensor) -> list[tuple[int, int]]:
     return [
         (i, value)
         for i, (low, high) in enumerate(zip(first.tolist(), last.tolist(), strict=True))
@@ -17,7 +17,7 @@ def one_by_one(first: Tensor, last: Tensor) -> list[tuple[int, int]]:
     ]
 
 
-def runs(seed: int, count: int) -> tuple[Tensor, Tensor]:
+def random_ranges(seed: int, count: int) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     first = torch.randint(-5, 20, (count,), generator=generator)
     return first, first + torch.randint(-3, 6, (count,), generator=generator)
@@ -26,52 +26,57 @@ def runs(seed: int, count: int) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize('count', [1, 2, 50])
 @pytest.mark.parametrize('seed', range(3))
 @pytest.mark.parametrize('dtype', [torch.int64, torch.float32])
-def test_runs_are_those_written_down_one_by_one(seed, count, dtype):
-    first, last = (numbers.to(dtype) for numbers in runs(seed, count))
+def test_ranges_are_those_of_a_loop(seed, count, dtype):
+    first, last = (numbers.to(dtype) for numbers in random_ranges(seed, count))
     before = first.clone(), last.clone()
-    found = spread(first, last)
+    expanded = expand_ranges(first, last)
     assert torch.equal(first, before[0]) and torch.equal(last, before[1])
-    expected = one_by_one(first, last)
-    assert list(zip(found.owner.tolist(), found.value.tolist(), strict=True)) == expected
-    assert found.empty is None and found.lacking is None
+    expected = expand_in_a_loop(first, last)
+    assert (
+        list(zip(expanded.range_index.tolist(), expanded.value.tolist(), strict=True)) == expected
+    )
+    assert expanded.padding is None and expanded.overflow is None
 
 
 @pytest.mark.parametrize('spare', [0, 1, 30])
 @pytest.mark.parametrize('seed', range(3))
-def test_with_places_the_runs_come_first_and_the_rest_can_serve_as_an_index(seed, spare):
-    first, last = runs(seed, 50)
-    expected = one_by_one(first, last)
-    found = spread(first, last, places=len(expected) + spare)
-    pairs = list(zip(found.owner.tolist(), found.value.tolist(), strict=True))
+def test_padding_follows_the_values_and_holds_valid_indices(seed, spare):
+    first, last = random_ranges(seed, 50)
+    expected = expand_in_a_loop(first, last)
+    expanded = expand_ranges(first, last, capacity=len(expected) + spare)
+    pairs = list(zip(expanded.range_index.tolist(), expanded.value.tolist(), strict=True))
     assert pairs[: len(expected)] == expected
-    rest = found.owner[len(expected) :]
-    assert ((0 <= rest) & (rest < 50)).all() and not found.value[len(expected) :].any()
-    assert len(set(rest.tolist())) == spare  # no two name the same
-    assert found.empty.tolist() == [False] * len(expected) + [True] * spare
-    assert not found.lacking
+    rest = expanded.range_index[len(expected) :]
+    assert ((0 <= rest) & (rest < 50)).all() and not expanded.value[len(expected) :].any()
+    assert len(set(rest.tolist())) == spare  # all different
+    assert expanded.padding.tolist() == [False] * len(expected) + [True] * spare
+    assert not expanded.overflow
 
 
-def test_too_few_places_hold_what_they_can_and_say_so():
-    first, last = runs(0, 50)
-    expected = one_by_one(first, last)
-    found = spread(first, last, places=len(expected) - 1)
-    assert list(zip(found.owner.tolist(), found.value.tolist(), strict=True)) == expected[:-1]
-    assert found.lacking and not found.empty.any()
+def test_a_capacity_that_is_too_small_drops_the_rest_and_sets_overflow():
+    first, last = random_ranges(0, 50)
+    expected = expand_in_a_loop(first, last)
+    expanded = expand_ranges(first, last, capacity=len(expected) - 1)
+    assert (
+        list(zip(expanded.range_index.tolist(), expanded.value.tolist(), strict=True))
+        == expected[:-1]
+    )
+    assert expanded.overflow and not expanded.padding.any()
 
 
-def test_no_runs_at_all():
-    nothing = torch.zeros(3, dtype=torch.int64)
-    assert len(spread(nothing, nothing - 1).owner) == 0
-    assert spread(nothing, nothing - 1, places=2).empty.all()
-    assert len(spread(nothing[:0], nothing[:0]).owner) == 0
+def test_empty_ranges():
+    empty = torch.zeros(3, dtype=torch.int64)
+    assert len(expand_ranges(empty, empty - 1).range_index) == 0
+    assert expand_ranges(empty, empty - 1, capacity=2).padding.all()
+    assert len(expand_ranges(empty[:0], empty[:0]).range_index) == 0
 
 
 @pytest.mark.parametrize('density', [0.0, 0.2, 1.0])
-def test_compact_is_nonzero(density):
+def test_nonzero_indices_are_those_of_nonzero(density):
     flags = torch.rand(100, generator=torch.Generator().manual_seed(0)) < density
     expected = torch.nonzero(flags)[:, 0]
-    found = compact(flags, len(expected) + 5)
-    assert torch.equal(found.owner[~found.empty], expected) and not found.lacking
-    assert found.empty.sum() == 5
+    expanded = nonzero_indices(flags, len(expected) + 5)
+    assert torch.equal(expanded.indices[~expanded.padding], expected) and not expanded.overflow
+    assert expanded.padding.sum() == 5
     if len(expected):
-        assert compact(flags, len(expected) - 1).lacking
+        assert nonzero_indices(flags, len(expected) - 1).overflow

@@ -48,6 +48,7 @@ import mmjrr  # noqa: F401  (fills the registries)
 from mmjrr.body_models import SMPL
 from mmjrr.geometry import axis_angle_to_matrix, matrix_to_rotation_6d, rotation_6d_to_matrix
 from mmjrr.refinement import FitRefiner
+from mmjrr.refinement.allocator import keep_freed_memory
 from mmjrr.registry import DATASETS, HOOKS, MODELS
 from mmjrr.regressors import JointRegressor
 from mmjrr.rendering import ContourSilhouette, PyTorch3DSilhouette
@@ -75,6 +76,7 @@ def main() -> None:
     if args.alone:
         print(*_alone(args))
         return
+    keep_freed_memory()
     record = Record('refinement', 'Refinement', vars(args) | {'out': ''}, args.device)
     rows, per_step = [], []
     for pose_blend_shapes in (False, True):

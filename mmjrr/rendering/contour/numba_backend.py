@@ -1,94 +1,133 @@
 """The contour silhouette on a CPU: each image edge by edge, in loops that Numba compiles.
 
-How it is drawn is told in :mod:`~mmjrr.rendering.contour`. An image's sums stay in the cache, rows
-are summed from their first edge to their last, and all is computed in float64, whatever the
-coordinates are. Importing this module imports Numba.
+:mod:`mmjrr.rendering.contour.renderer` describes the method. An image's accumulation
+buffer stays in the processor's cache, rows are summed from their first edge to their last, and
+everything is computed in float64, whatever the dtype of the coordinates. Importing this module
+imports Numba.
+
+Compiled loops are stored in ``$NUMBA_CACHE_DIR`` or else in ``mmjrr/numba`` in the user's cache
+folder (``$XDG_CACHE_HOME`` or ``~/.cache``), never in the package: pip would leave the package's
+folder behind. Where they cannot be stored or loaded, a warning says why and each process compiles
+its own.
 """
 
 from __future__ import annotations
 
+import os
+import tempfile
+import threading
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 from math import ceil, floor
-from typing import TYPE_CHECKING, Any, NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
 import torch
+from filelock import FileLock
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-if TYPE_CHECKING:
-    from mmjrr.rendering.contour.renderer import ContourSilhouette
+from mmjrr.rendering.contour.topology import MeshTopology
 
-#: Extents below this many pixels are taken as zero: the cuts of such an edge are at its ends. Not
-#: imported from ``contour_torch``, as Numba's cache looks for changes in this file alone.
+#: Extents below this many pixels count as zero: the cuts of such an edge are at its ends. Not
+#: imported from ``torch_backend``, as Numba's cache looks for changes in this file alone.
 _TINY = 1e-20
 
+#: Seconds to wait for another process that compiles.
+_LOCK_TIMEOUT = 300.0
 
-class CompiledCoverage(torch.autograd.Function):
+
+def draw(
+    pixels: Tensor,  # (B, V, 2), projected vertices, on the CPU
+    tables: Tables,
+    image_size: tuple[int, int],  # height, width
+    supersampling: int,
+) -> Tensor:  # (B, H, W)
+    """Draw the coverage of every pixel, differentiable in ``pixels``.
+
+    Args:
+        pixels: projected vertices.
+        tables: the mesh's faces and edges.
+        image_size: (height, width) in pixels.
+        supersampling: parts of a pixel, along each side, in which areas are clamped.
+    """
+    return _CompiledCoverage.apply(pixels, tables, image_size, supersampling)
+
+
+class Tables(NamedTuple):
+    """A mesh's faces and edges in the layout that the loops read."""
+
+    corners: np.ndarray  # (3, F) int32
+    edges: np.ndarray  # (2, E) int32
+    along: np.ndarray  # (E,) int32, a face that runs along the edge, or F
+    against: np.ndarray  # (E,) int32, a face that runs against it, or F
+    others: np.ndarray  # (N, 3) int32: edge, face and sign of further faces at an edge
+    num_layers: int
+
+    @classmethod
+    def from_topology(cls, topology: MeshTopology) -> Tables:
+        """Convert a mesh's topology."""
+        corners, edges, faces, signs = (
+            table.cpu().numpy().astype(np.int32)
+            for table in (
+                topology.corners, topology.edges, topology.edge_faces, topology.edge_signs
+            )
+        )  # fmt: skip
+        all_edges, remaining = np.arange(edges.shape[1]), signs != 0
+        first_faces = []
+        for sign in (1, -1):
+            has_sign = signs == sign
+            slot, exists = has_sign.argmax(0), has_sign.any(0)
+            face = np.where(exists, faces[slot, all_edges], corners.shape[1])
+            first_faces.append(face.astype(np.int32))
+            remaining[slot[exists], all_edges[exists]] = False
+        along, against = first_faces
+        slot, edge = np.nonzero(remaining)
+        others = np.stack([edge, faces[slot, edge], signs[slot, edge]], 1).astype(np.int32)
+        return cls(corners, edges, along, against, others, topology.num_layers)
+
+
+class _CompiledCoverage(torch.autograd.Function):
     """(B, V, 2) projected vertices -> (B, H, W) coverage."""
 
     @staticmethod
-    def forward(ctx: Any, pixels: Tensor, renderer: ContourSilhouette, tables: Tables) -> Tensor:
-        k, (height, width) = renderer.supersampling, renderer.image_size
-        planes = pixels.detach().transpose(1, 2).contiguous()  # as a body's vertices have them
-        batch_size, layers = len(planes), renderer.num_layers
-        weights = planes.new_empty(batch_size, layers, tables.edges.shape[1], dtype=torch.int8)
-        shown = planes.new_empty(batch_size, layers, height * k, width * k, dtype=torch.bool)
+    def forward(
+        ctx: Any, pixels: Tensor, tables: Tables, image_size: tuple[int, int], k: int
+    ) -> Tensor:
+        *mesh, num_layers = tables
+        height, width = image_size
+        planes = pixels.detach().transpose(1, 2).contiguous()  # the layout of a body's vertices
+        batch_size = len(planes)
+        weights = planes.new_empty(batch_size, num_layers, tables.edges.shape[1], dtype=torch.int8)
+        visible = planes.new_empty(batch_size, num_layers, height * k, width * k, dtype=torch.bool)
         coverage = planes.new_empty(batch_size, height, width)
-        _by_threads(
-            _draw_images, batch_size, planes.numpy(), *tables, k,
-            coverage.numpy(), weights.numpy(), shown.numpy(),
+        _run(
+            '_draw_images', batch_size, planes.numpy(), *mesh, k,
+            coverage.numpy(), weights.numpy(), visible.numpy(),
         )  # fmt: skip
         ctx.edges, ctx.k = tables.edges, k
-        ctx.save_for_backward(planes, weights, shown)
+        ctx.save_for_backward(planes, weights, visible)
         return coverage
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        planes, weights, shown = ctx.saved_tensors
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        planes, weights, visible = ctx.saved_tensors
         result = torch.empty_like(planes)
-        _by_threads(
-            _sweep_images, len(planes), planes.numpy(), ctx.edges, ctx.k, weights.numpy(),
-            shown.numpy(), grad.detach().contiguous().numpy(), result.numpy(),
+        _run(
+            '_sweep_images', len(planes), planes.numpy(), ctx.edges, ctx.k, weights.numpy(),
+            visible.numpy(), grad.detach().contiguous().numpy(), result.numpy(),
         )  # fmt: skip
-        return result.transpose(1, 2), None, None
+        return result.transpose(1, 2), None, None, None
 
 
-class Tables(NamedTuple):
-    """A mesh's faces and edges, as the loops read them."""
-
-    corners: np.ndarray  # (3, F) int32
-    edges: np.ndarray  # (2, E) int32
-    along: np.ndarray  # (E,) int32, a face that runs along the edge; F: there is none
-    against: np.ndarray  # (E,) int32, a face that runs against it
-    more: np.ndarray  # (N, 3) int32: edge, face and sign of what else is at an edge
-
-    @classmethod
-    def of(cls, renderer: ContourSilhouette) -> Tables:
-        corners, edges, faces, signs = (
-            table.cpu().numpy().astype(np.int32)
-            for table in (
-                renderer._corners, renderer._edges, renderer._edge_faces, renderer._edge_signs
-            )
-        )  # fmt: skip
-        every, left = np.arange(edges.shape[1]), signs != 0
-        found = []
-        for sign in (1, -1):
-            has = signs == sign
-            slot, there = has.argmax(0), has.any(0)
-            found.append(np.where(there, faces[slot, every], corners.shape[1]).astype(np.int32))
-            left[slot[there], every[there]] = False
-        along, against = found
-        slot, edge = np.nonzero(left)
-        more = np.stack([edge, faces[slot, edge], signs[slot, edge]], 1).astype(np.int32)
-        return cls(corners, edges, along, against, more)
-
-
-def _by_threads(loop: Callable[..., None], count: int, *arguments: Any) -> None:
-    """Run a loop over the images: a part of them here, the others by threads of their own."""
+def _run(name: str, count: int, *arguments: Any) -> None:
+    """Run a loop over ``count`` images, split across PyTorch's number of threads."""
+    loop = _ready(name, (*arguments, 0, count))
     parts = max(min(torch.get_num_threads(), count), 1)
     if parts == 1:
         loop(*arguments, 0, count)
@@ -101,12 +140,93 @@ def _by_threads(loop: Callable[..., None], count: int, *arguments: Any) -> None:
             other.result()
 
 
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    options = dict(nogil=True, error_model='numpy')
+# --- compilation ----------------------------------------------------------------------------------
+
+_OPTIONS = dict(nogil=True, error_model='numpy')
+#: Names of the compiled functions, which are attributes of this module.
+_names: list[str] = []
+#: Names and argument types for which a function is compiled in this process.
+_compiled_for: set[tuple[Any, ...]] = set()
+_compiling = threading.Lock()
+
+
+def _choose_cache_folder() -> Path | None:
+    """Return a writable folder for compiled loops; None if there is none, after a warning."""
     try:
-        return numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # there is no folder that a cache could be written to
-        return numba.njit(**options)(function)
+        if numba.config.CACHE_DIR:
+            parent = Path(numba.config.CACHE_DIR)
+        else:
+            user = os.environ.get('XDG_CACHE_HOME')
+            parent = (Path(user) if user else Path.home() / '.cache') / 'mmjrr' / 'numba'
+        # A folder for each content of this file: an interrupted update leaves no mixture.
+        folder = parent / sha256(Path(__file__).read_bytes()).hexdigest()[:16]
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except (OSError, RuntimeError) as error:  # RuntimeError: there is no home folder
+        _warn(error)
+        return None
+    return folder
+
+
+def _warn(error: Exception) -> None:
+    warnings.warn(
+        'the compiled loops of ContourSilhouette cannot be stored or loaded '
+        f'({type(error).__name__}: {error}); this process compiles its own, which takes some '
+        'seconds. Set NUMBA_CACHE_DIR to a writable folder',
+        RuntimeWarning,
+        stacklevel=2,
+    )
+
+
+_cache_folder = _choose_cache_folder()
+
+
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Have Numba compile a function when it is first called, with the cache in its folder."""
+    _names.append(function.__name__)
+    if _cache_folder is not None:
+        folder_of_others = numba.config.CACHE_DIR
+        numba.config.CACHE_DIR = str(_cache_folder)
+        try:
+            dispatcher = numba.njit(cache=True, **_OPTIONS)(function)
+        finally:
+            numba.config.CACHE_DIR = folder_of_others
+        if _cache_folder in Path(dispatcher.stats.cache_path).parents:
+            return dispatcher  # else Numba fell back to another folder, which may be the package's
+    return numba.njit(**_OPTIONS)(function)
+
+
+def _ready(name: str, arguments: tuple[Any, ...]) -> Callable[..., None]:
+    """Return a compiled function, compiling or loading it for arguments of these types first.
+
+    Processes take turns: Numba numbers the files of a function's signatures without a lock, so that
+    two processes that compile for different dtypes would overwrite each other's.
+    """
+    types = tuple(numba.typeof(argument) for argument in arguments)
+    with _compiling:
+        if (name, *types) not in _compiled_for:
+            if _cache_folder is not None:
+                try:
+                    with FileLock(_cache_folder / 'lock', timeout=_LOCK_TIMEOUT):
+                        globals()[name].compile(types)
+                except Exception as error:  # a full disk, a broken file, no locks on the network
+                    _warn(error)
+                    _stop_caching()
+            globals()[name].compile(types)
+            _compiled_for.add((name, *types))
+    return globals()[name]
+
+
+def _stop_caching() -> None:
+    """Replace all compiled functions by ones that use no cache."""
+    global _cache_folder
+    _cache_folder = None
+    _compiled_for.clear()
+    for name in _names:
+        globals()[name] = numba.njit(**_OPTIONS)(globals()[name].py_func)
+
+
+# --- the loops ------------------------------------------------------------------------------------
 
 
 @_compiled
@@ -116,8 +236,10 @@ def _clamped(value):
 
 @_compiled
 def _from_upper_end(pixels, start, end, k):
-    """Of an edge x and y of its upper end, dx to the lower one, whose y, and whether it is turned,
-    all in parts of pixels."""
+    """Return the upper end's x and y, dx, the lower end's y, and whether the ends were swapped.
+
+    Results are in subpixels, of which a pixel has k along each side.
+    """
     x, y = k * np.float64(pixels[0, start]), k * np.float64(pixels[1, start])
     end_x, end_y = k * np.float64(pixels[0, end]), k * np.float64(pixels[1, end])
     if y <= end_y:
@@ -127,19 +249,22 @@ def _from_upper_end(pixels, start, end, k):
 
 @_compiled
 def _cells(low, high, size):
-    """The first and last row or column within [0, size) that low ... high reaches."""
+    """Return the first and last row or column within [0, size) that [low, high] reaches."""
     low, high = min(max(low, -1.0), float(size)), min(max(high, -1.0), float(size))
     first = floor(low)
-    # What ends on a grid line does not reach the cell beyond it.
+    # An interval that ends on a grid line does not reach the cell beyond it.
     last = max(ceil(high) - 1, first)
     return max(first, 0), min(last, size - 1)
 
 
 @_compiled
 def _in_row(row, x, y, dx, bottom):
-    """Of an edge's piece in a row: which part of the edge is above it, the piece's share of it, x
-    of its left end, its extent, which part of it a pixel's width is, and whether it runs to the
-    right."""
+    """Cut an edge at a row's borders.
+
+    Returns:
+        The fraction of the edge above the row, the fraction in the row, x of the piece's left end,
+        the piece's extent in x, the inverse of that extent, and whether the edge runs rightwards.
+    """
     per_row = 1 / max(bottom - y, _TINY)
     above = _clamped((row - y) * per_row)
     share = _clamped((row + 1.0 - y) * per_row) - above
@@ -149,40 +274,44 @@ def _in_row(row, x, y, dx, bottom):
 
 @_compiled
 def _in_pixel(column, left, per_pixel):
-    """Of a row's piece the pixel's left border, seen from the piece's left end, and where the piece
-    enters the pixel and leaves it, as u, which runs from 0 at its left end to 1 at its right."""
+    """Cut a row's piece at a pixel's borders.
+
+    Returns:
+        The pixel's left border relative to the piece's left end, and u at which the piece enters
+        and leaves the pixel; u runs from 0 at the piece's left end to 1 at its right end.
+    """
     border = column - left
     return border, _clamped(border * per_pixel), _clamped((border + 1) * per_pixel)
 
 
 @_compiled
 def _draw_images(
-    pixels, corners, edges, along, against, more, k, coverage, weights, shown, begin, end
+    pixels, corners, edges, along, against, others, k, coverage, weights, visible, begin, end
 ):
-    """Coverage of images begin ... end - 1, and what their gradient needs.
+    """Draw images begin to end - 1 and store what their gradient needs.
 
-    pixels (B, 2, V), coverage (B, H, W), weights (B, L, E), shown (B, L, k H, k W); shown is
-    written where there are pieces of edges.
+    pixels (B, 2, V), coverage (B, H, W), weights (B, L, E), visible (B, L, k H, k W); visible is
+    written only where there are pieces of edges.
     """
-    layers, height, width = shown.shape[1:]
+    layers, height, width = visible.shape[1:]
     sums = np.zeros((layers, height, width))
-    drawn = np.zeros(corners.shape[1] + 1, np.int8)  # the last: no face
+    drawn = np.zeros(corners.shape[1] + 1, np.int8)  # the last stands for a missing face
     first, last = np.empty(height, np.int64), np.empty(height, np.int64)
     for image in range(begin, end):
         first[:], last[:] = width, -1  # columns of sums that are not zero
         for layer in range(layers):
-            # Made here, as a part of an array is counted, for all threads, when it is made.
+            # Outside the loop over edges: slicing an array updates a counter shared by all threads.
             corner_pixels, bounds, areas = pixels[image], weights[image, layer], sums[layer]
-            _boundary(corner_pixels, corners, edges, along, against, more, layer, drawn, bounds)
+            _boundary(corner_pixels, corners, edges, along, against, others, layer, drawn, bounds)
             for edge in range(edges.shape[1]):
                 if bounds[edge] != 0:
                     _add_edge(corner_pixels, edges, edge, k, bounds[edge], areas, first, last)
-        _sum_rows(sums, first, last, k, coverage[image], shown[image])
+        _sum_rows(sums, first, last, k, coverage[image], visible[image])
 
 
 @_compiled
-def _boundary(pixels, corners, edges, along, against, more, layer, drawn, weights):
-    """How often each edge bounds the faces of a layer, along minus against its direction.
+def _boundary(pixels, corners, edges, along, against, others, layer, drawn, weights):
+    """Count the layer's faces along each edge minus those against it.
 
     Layer 0 is the front. Seen from its outside a face has a negative area, as y points down.
     """
@@ -194,25 +323,25 @@ def _boundary(pixels, corners, edges, along, against, more, layer, drawn, weight
     sign = 1 if layer == 0 else -1
     for edge in range(edges.shape[1]):
         weights[edge] = sign * (drawn[along[edge]] - drawn[against[edge]])
-    for i in range(len(more)):
-        weights[more[i, 0]] += sign * more[i, 2] * drawn[more[i, 1]]
+    for i in range(len(others)):
+        weights[others[i, 0]] += sign * others[i, 2] * drawn[others[i, 1]]
 
 
 @_compiled
 def _add_edge(pixels, edges, edge, k, weight, sums, first, last):
-    """Add what a boundary edge covers to the sums (k H, k W) of a layer."""
+    """Add a boundary edge's contribution to the sums (k H, k W) of a layer."""
     height, width = sums.shape
-    x, y, dx, bottom, turned = _from_upper_end(pixels, edges[0, edge], edges[1, edge], k)
+    x, y, dx, bottom, swapped = _from_upper_end(pixels, edges[0, edge], edges[1, edge], k)
     if min(x, x + dx) >= width:
         return
-    if turned:
+    if swapped:
         weight = -weight
     upper, lower = _cells(y, bottom, height)
     for row in range(upper, lower + 1):
         left, extent, per_pixel = _in_row(row, x, y, dx, bottom)[2:5]
         # Heights are differences of coordinates, not parts of dy, so that they add up in every row.
         area = weight * (min(bottom, row + 1.0) - max(y, float(row)))
-        if left < 0:  # beyond the image's border all pixels of the row are right of it
+        if left < 0:  # all pixels of the row lie right of the part beyond the image's border
             sums[row, 0] += _in_pixel(0, left, per_pixel)[1] * area
             first[row], last[row] = 0, max(last[row], 0)
         leftmost, rightmost = _cells(left, left + extent, width)
@@ -223,8 +352,8 @@ def _add_edge(pixels, edges, edge, k, weight, sums, first, last):
         for column in range(leftmost, rightmost + 1):
             border, u_begin, u_end = _in_pixel(column, left, per_pixel)
             part = (u_end - u_begin) * area
-            # The mean distance to the left border is what the pixel loses, and only pixels further
-            # right receive: the next one, from which the sum along the row carries it on.
+            # A piece's mean distance to the pixel's left border, times its height, is missing from
+            # the pixel and goes to the next one, from which the cumulative sum carries it on.
             carried = (0.5 * (u_begin + u_end) * extent - border) * part
             sums[row, column] += part - carried
             if column + 1 < width:
@@ -232,10 +361,11 @@ def _add_edge(pixels, edges, edge, k, weight, sums, first, last):
 
 
 @_compiled
-def _sum_rows(sums, first, last, k, coverage, shown):
-    """Coverage (H, W) of the sums' running sums, and where it changes with them; clears the sums.
+def _sum_rows(sums, first, last, k, coverage, visible):
+    """Turn sums into coverage (H, W) by cumulative sums, note where it varies, clear the sums.
 
-    Clamped at one nothing changes; of two layers the larger one counts, of equal ones the front.
+    It does not vary where it is clamped at one. Of two layers the larger one counts, the front if
+    they are equal.
     """
     layers = len(sums)
     height, width = coverage.shape
@@ -252,46 +382,46 @@ def _sum_rows(sums, first, last, k, coverage, shown):
                     front += sums[0, row, column]
                     sums[0, row, column] = 0
                     if layers == 1:
-                        shown[0, row, column] = front <= 1
+                        visible[0, row, column] = front <= 1
                     else:
                         back += sums[1, row, column]
                         sums[1, row, column] = 0
-                        shown[0, row, column] = front <= 1 and front >= back
-                        shown[1, row, column] = back <= 1 and back > front
+                        visible[0, row, column] = front <= 1 and front >= back
+                        visible[1, row, column] = back <= 1 and back > front
                     seen += _clamped(max(front, back))
                 coverage[line, pixel] += seen
             rest = _clamped(max(front, back)) * k
             for pixel in range(end, width):
                 coverage[line, pixel] += rest
         for pixel in range(width):
-            coverage[line, pixel] /= k * k  # in the end, so that what is full is one
+            coverage[line, pixel] /= k * k  # last, so that full pixels are exactly one
 
 
 @_compiled
-def _sweep_images(pixels, edges, k, weights, shown, grad, result, begin, end):
-    """Gradients (B, 2, V) of the vertices: what the edges of images begin ... end - 1 sweep."""
+def _sweep_images(pixels, edges, k, weights, visible, grad, result, begin, end):
+    """Compute the vertices' gradients (B, 2, V) of images begin to end - 1."""
     for image in range(begin, end):
         swept = result[image]
         swept[:] = 0
         for layer in range(weights.shape[1]):
             corner_pixels, bounds = pixels[image], weights[image, layer]
-            visible, upstream = shown[image, layer], grad[image]
+            in_layer, upstream = visible[image, layer], grad[image]
             for edge in range(edges.shape[1]):
                 if bounds[edge] != 0:
                     _sweep_edge(
-                        corner_pixels, edges, edge, k, bounds[edge], visible, upstream, swept
+                        corner_pixels, edges, edge, k, bounds[edge], in_layer, upstream, swept
                     )
 
 
 @_compiled
-def _sweep_edge(pixels, edges, edge, k, weight, shown, grad, result):
-    """A piece that moves sweeps its length x its normal displacement, in the pixel it lies in."""
-    height, width = shown.shape
-    x, y, dx, bottom, turned = _from_upper_end(pixels, edges[0, edge], edges[1, edge], k)
+def _sweep_edge(pixels, edges, edge, k, weight, visible, grad, result):
+    """Add an edge's gradient: a piece that moves sweeps its length x its normal displacement."""
+    height, width = visible.shape
+    x, y, dx, bottom, swapped = _from_upper_end(pixels, edges[0, edge], edges[1, edge], k)
     if min(x, x + dx) >= width:
         return
     upper_end, lower_end = edges[0, edge], edges[1, edge]
-    if turned:
+    if swapped:
         upper_end, lower_end, weight = lower_end, upper_end, -weight
     total = at_lower = 0.0
     upper, lower = _cells(y, bottom, height)
@@ -299,14 +429,14 @@ def _sweep_edge(pixels, edges, edge, k, weight, shown, grad, result):
         above, share, left, extent, per_pixel, rightwards = _in_row(row, x, y, dx, bottom)
         leftmost, rightmost = _cells(left, left + extent, width)
         for column in range(leftmost, rightmost + 1):
-            if not shown[row, column]:
+            if not visible[row, column]:
                 continue
             _, u_begin, u_end = _in_pixel(column, left, per_pixel)
             middle = 0.5 * (u_begin + u_end)
             swept = grad[row // k, column // k] * share * (u_end - u_begin)
             total += swept
             at_lower += swept * (above + share * (middle if rightwards else 1 - middle))
-    # Lengths in pixels, of which k parts are one.
+    # Lengths in pixels.
     across, down = weight * dx / k, weight * (bottom - y) / k
     result[0, upper_end] -= (total - at_lower) * down
     result[1, upper_end] += (total - at_lower) * across

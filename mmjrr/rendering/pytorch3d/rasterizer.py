@@ -1,4 +1,4 @@
-"""Which faces are at a pixel, by PyTorch3D, and how far off: at once, or on a CPU tile by tile."""
+"""PyTorch3D's rasterizer: the faces near each pixel and their distances, whole or in tiles."""
 
 from __future__ import annotations
 
@@ -8,50 +8,53 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmjrr.rendering.ranges import spread
+from mmjrr.rendering.ranges import expand_ranges
 
-#: PyTorch3D's ``kEpsilon``: twice the area, in normalised coordinates, up to which a face has none.
-_NO_AREA = 1e-8
+#: PyTorch3D's ``kEpsilon``: it ignores faces whose doubled area in normalized coordinates is not
+#: larger.
+_MIN_DOUBLED_AREA = 1e-8
 
-#: Pixels; a face so near a pixel's centre is handed over, for PyTorch3D to tell.
-_SLACK = 1e-3
+#: Margin in pixels around a face's box: PyTorch3D decides about pixel centers within.
+_MARGIN = 1e-3
 
 
-def rasterised(
-    points: Tensor,  # (B, V, 3): pixels, pixels, metres; float32
+def rasterize(
+    points: Tensor,  # (B, V, 3): pixels, pixels, meters; float32
     faces: Tensor,  # (F, 3)
     image_size: tuple[int, int],
     faces_per_pixel: int,
     blur_radius: float,
     bin_size: int | None,
 ) -> tuple[Tensor, Tensor]:
-    """PyTorch3D's ``pix_to_face`` and ``dists``, both (B, H, W, K), the second differentiable."""
+    """Return PyTorch3D's ``pix_to_face`` and differentiable ``dists``, both (B, H, W, K)."""
     from pytorch3d.structures import Meshes
 
-    meshes = Meshes(_normalised(points, image_size), faces.expand(len(points), -1, -1))
-    found = _rasterise(meshes, image_size, faces_per_pixel, blur_radius, bin_size)
-    return found[0], found[3]
+    meshes = Meshes(_normalize(points, image_size), faces.expand(len(points), -1, -1))
+    pix_to_face, _, _, dists = _rasterize_meshes(
+        meshes, image_size, faces_per_pixel, blur_radius, bin_size
+    )
+    return pix_to_face, dists
 
 
 @dataclass
 class Tiles:
-    """Which faces reach which tiles of a batch's images; tiles that none reaches are left out.
+    """The faces that reach each tile of a batch's images; tiles without a face are left out.
 
-    PyTorch3D orders faces by a depth that is too small by the 1e-8 that it adds to twice their area
-    in normalised coordinates: a quarter of a millimetre for a face of a pixel's size, 4 m off, in
-    an image of 224 pixels. In a tile's coordinates areas are larger, and the depths more exact. So
-    where more than ``faces_per_pixel`` faces are near a pixel, others may be the nearest.
+    PyTorch3D adds 1e-8 to the doubled area of a face in normalized coordinates, which makes its
+    depth too small: by a quarter of a millimeter for a face of a pixel's size, 4 m away, in an
+    image of 224 pixels. In a tile's coordinates areas are larger and depths more exact. Where more
+    than ``faces_per_pixel`` faces are near a pixel, tiles may therefore select other faces.
     """
 
     batch_size: int
     image_size: tuple[int, int]
     side: int
     numbers: Tensor  # (T,) int64, (image * rows + row) * columns + column, ascending
-    counts: list[int]  # T, faces of each
+    counts: list[int]  # T, number of faces of each tile
     faces: Tensor  # (P,) int64, image * F + face, tile after tile
 
     @classmethod
-    def around(
+    def for_faces(
         cls,
         points: Tensor,  # (B, V, 3)
         faces: Tensor,  # (F, 3)
@@ -59,37 +62,43 @@ class Tiles:
         side: int,
         blur_radius: float,
     ) -> Tiles:
-        """Tiles of ``side`` pixels with the faces whose boxes, wider by the blur, hold a centre of
-        a pixel in them."""
+        """Assign faces to tiles of ``side`` pixels.
+
+        A face reaches a tile if its bounding box, widened by the blur, contains the center of one
+        of the tile's pixels.
+        """
         height, width = image_size
         rows, columns = -(-height // side), -(-width // side)
         unit = min(image_size) / 2  # pixels
         corners = points[:, faces.T, :2]  # (B, 3, F, 2)
-        reach = blur_radius**0.5 * unit + _SLACK - 0.5
-        low = (corners.amin(1) - reach - 1).ceil().clamp_(min=0).flatten(0, 1)  # first pixel
-        high = (corners.amax(1) + reach).floor().flatten(0, 1)  # last one
+        margin = blur_radius**0.5 * unit + _MARGIN - 0.5
+        low = (corners.amin(1) - margin - 1).ceil().clamp_(min=0).flatten(0, 1)  # first pixel
+        high = (corners.amax(1) + margin).floor().flatten(0, 1)  # last pixel
         high = torch.minimum(high, high.new_tensor([width - 1, height - 1]))
-        # Faces that PyTorch3D takes as having no area have some when drawn larger.
+        # Faces too small for PyTorch3D at the image's scale are not at a tile's: drop them here.
         first, second = (corners[:, i] - corners[:, 0] for i in (1, 2))
         area = first[..., 0] * second[..., 1] - first[..., 1] * second[..., 0]
-        none = (low > high).any(1) | (area.flatten().abs() <= _NO_AREA * unit**2)
+        dropped = (low > high).any(1) | (area.flatten().abs() <= _MIN_DOUBLED_AREA * unit**2)
         low, high = (low / side).floor(), (high / side).floor()
-        high[none] = -1
-        down = spread(low[:, 1], high[:, 1])
-        across = spread(low[down.owner, 0], high[down.owner, 0])
-        face = down.owner[across.owner]
-        row = torch.div(face, len(faces), rounding_mode='floor') * rows + down.value[across.owner]
+        high[dropped] = -1
+        down = expand_ranges(low[:, 1], high[:, 1])
+        across = expand_ranges(low[down.range_index, 0], high[down.range_index, 0])
+        face = down.range_index[across.range_index]
+        row = (
+            torch.div(face, len(faces), rounding_mode='floor') * rows
+            + down.value[across.range_index]
+        )
         number, order = torch.sort(row * columns + across.value, stable=True)
         numbers, counts = torch.unique_consecutive(number, return_counts=True)
         return cls(len(points), image_size, side, numbers, counts.tolist(), face[order])
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Rows and columns of tiles in an image."""
+        """Number of rows and columns of tiles in an image."""
         height, width = self.image_size
         return -(-height // self.side), -(-width // self.side)
 
-    def rasterised(
+    def rasterize(
         self,
         points: Tensor,
         faces: Tensor,
@@ -97,50 +106,52 @@ class Tiles:
         blur_radius: float,
         bin_size: int | None,
     ) -> tuple[Tensor, Tensor]:
-        """As :func:`rasterised`, of tiles (T, side, side, K); faces are those of ``self.faces``.
+        """Rasterize the tiles as :func:`rasterize` does images, (T, side, side, K).
 
-        Distances are computed here, which gives them a derivative; PyTorch3D's own takes a
-        microsecond for each number on a CPU.
+        ``pix_to_face`` indexes ``self.faces``. Distances are computed with PyTorch's operations,
+        whose backward pass is faster on a CPU than PyTorch3D's (a microsecond for each distance).
         """
         size = (self.side, self.side)
         origin = self._origin()
         if not len(origin):
-            nothing = self.numbers.new_zeros(0, *size, faces_per_pixel)
-            return nothing, nothing + points[:, :0].sum()  # a graph all the same
+            empty = self.numbers.new_zeros(0, *size, faces_per_pixel)
+            return empty, empty + points[:, :0].sum()  # keeps the graph to the points
         image = torch.div(self.faces, len(faces), rounding_mode='floor')
         corners = faces[self.faces - image * len(faces)] + image[:, None] * points.shape[1]
         flat = points.flatten(0, 1)
         zoom = (min(self.image_size) / self.side) ** 2  # of squared distances
         with torch.no_grad():
             meshes = self._meshes(flat[corners], origin)
-            pix_to_face = _rasterise(meshes, size, faces_per_pixel, blur_radius * zoom, bin_size)[0]
+            pix_to_face = _rasterize_meshes(
+                meshes, size, faces_per_pixel, blur_radius * zoom, bin_size
+            )[0]
         tile, y, x, _ = where = torch.nonzero(pix_to_face >= 0).unbind(1)
-        centre = torch.stack([x, y], 1) + 0.5 + origin[tile, :2]
+        center = torch.stack([x, y], 1) + 0.5 + origin[tile, :2]
         triangles = flat.index_select(0, corners[pix_to_face[where]].flatten())
-        distance = squared_distance(centre, triangles.view(-1, 3, 3)[..., :2])
+        distance = squared_distance(center, triangles.view(-1, 3, 3)[..., :2])
         in_units = distance * (2 / min(self.image_size)) ** 2
         return pix_to_face, in_units.new_full(pix_to_face.shape, -1).index_put(where, in_units)
 
     def _origin(self) -> Tensor:  # (T, 3)
-        """The tiles' upper left corners: pixels, pixels, zero."""
+        """Return the tiles' upper left corners: pixels, pixels, zero."""
         rows, columns = self.shape
         row = torch.div(self.numbers, columns, rounding_mode='floor') % rows
         return torch.stack([self.numbers % columns, row, torch.zeros_like(row)], 1) * self.side
 
     def _meshes(self, corners: Tensor, origin: Tensor) -> Any:  # (P, 3, 3), (T, 3)
-        """Each tile's faces, seen from its upper left corner."""
+        """Build a mesh for each tile, relative to its upper left corner."""
         from pytorch3d.structures import Meshes
 
         origin = origin.repeat_interleave(torch.tensor(self.counts), 0)
-        seen = _normalised((corners - origin[:, None]).flatten(0, 1), (self.side, self.side))
-        of_most = torch.arange(3 * max(self.counts)).view(-1, 3)
+        shifted = _normalize((corners - origin[:, None]).flatten(0, 1), (self.side, self.side))
+        corner_ids = torch.arange(3 * max(self.counts)).view(-1, 3)
         return Meshes(
-            list(seen.split([3 * count for count in self.counts])),
-            [of_most[:count] for count in self.counts],
+            list(shifted.split([3 * count for count in self.counts])),
+            [corner_ids[:count] for count in self.counts],
         )
 
-    def joined(self, tiles: Tensor) -> Tensor:  # (T, side, side) -> (B, H, W)
-        """The images; zero where no face is near."""
+    def join(self, tiles: Tensor) -> Tensor:  # (T, side, side) -> (B, H, W)
+        """Assemble the images; zero where there is no tile."""
         (rows, columns), (height, width) = self.shape, self.image_size
         images = tiles.new_zeros(self.batch_size * rows * columns, self.side, self.side)
         images = images.index_copy(0, self.numbers, tiles)
@@ -150,7 +161,9 @@ class Tiles:
 
 
 def squared_distance(points: Tensor, triangles: Tensor) -> Tensor:  # (M, 2), (M, 3, 2) -> (M,)
-    """To the triangle's border, negative inside (SoftRasterizer: Liu et al., ICCV 2019, Section 3).
+    """Compute the squared distance to the triangle's border, negative inside.
+
+    SoftRasterizer: Liu et al., ICCV 2019, Section 3.
 
     >>> triangle = torch.tensor([[[0.0, 0], [4, 0], [0, 4]]])
     >>> squared_distance(torch.tensor([[1.0, 1.0]]), triangle)
@@ -168,16 +181,18 @@ def squared_distance(points: Tensor, triangles: Tensor) -> Tensor:  # (M, 2), (M
     return torch.where(inside, -distance, distance)
 
 
-def _normalised(points: Tensor, image_size: tuple[int, int]) -> Tensor:
-    """From pixels, and depth, to PyTorch3D's coordinates: x to the left, y upwards, the shorter
-    side from -1 to 1; the image's border is the border of the outermost pixels, as it is in ours.
+def _normalize(points: Tensor, image_size: tuple[int, int]) -> Tensor:
+    """Convert pixels and depth to PyTorch3D's coordinates.
+
+    x points left, y up, and the shorter side spans [-1, 1] between the borders of the outermost
+    pixels.
     """
     extent = points.new_tensor([image_size[1], image_size[0]])
     plane = (extent - 2 * points[..., :2]) / min(image_size)
     return torch.cat([plane, points[..., 2:]], -1)
 
 
-def _rasterise(
+def _rasterize_meshes(
     meshes: Any,
     image_size: tuple[int, int],
     faces_per_pixel: int,

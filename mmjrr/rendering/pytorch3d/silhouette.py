@@ -1,4 +1,4 @@
-"""PyTorch3D's soft silhouette, the paper's own renderer, behind our interface."""
+"""PyTorch3D's soft silhouette, the renderer of the paper, behind the interface of this package."""
 
 from __future__ import annotations
 
@@ -11,45 +11,46 @@ from torch import Tensor
 from mmjrr.geometry import PerspectiveCamera
 from mmjrr.registry import RENDERERS
 from mmjrr.rendering.base import SilhouetteRenderer
-from mmjrr.rendering.pytorch3d.rasterizer import Tiles, rasterised
+from mmjrr.rendering.pytorch3d.rasterizer import Tiles, rasterize
 
 INSTALL = 'see https://github.com/facebookresearch/pytorch3d/blob/main/INSTALL.md'
 
 
 @RENDERERS.register_module()
 class PyTorch3DSilhouette(SilhouetteRenderer):
-    r"""Silhouettes by PyTorch3D's rasteriser and ``SoftSilhouetteShader``.
+    r"""Silhouettes by PyTorch3D's rasterizer and ``SoftSilhouetteShader``.
 
-    The shader blends, at the centre of a pixel, the nearest faces as
+    At the center of a pixel, the shader blends the nearest faces as
     :math:`1 - \prod_i (1 - \mathrm{sigmoid}(-d_i / \sigma))`, where :math:`d_i` is the squared
     distance to the face's border, negative inside (SoftRasterizer: Liu et al., ICCV 2019,
-    Equations 1 and 3). The defaults are the paper's authors'. With them alpha falls off towards
-    every triangle's border, so that it lies between a half and one *inside* the body, and no pixel
-    outside has a gradient; ``faces_per_pixel=50, sigma=1e-4, blur_radius=9.2e-4`` is what
-    PyTorch3D's documentation suggests instead, and slower.
+    Equations 1 and 3). The defaults are those of the paper's authors. With them alpha falls off
+    towards every triangle's border: it lies between 0.5 and 1 *inside* the body, and pixels outside
+    have no gradient. PyTorch3D's documentation suggests ``faces_per_pixel=50, sigma=1e-4,
+    blur_radius=9.2e-4``, which is slower.
 
-    Our cameras project (their lens distortion included); PyTorch3D rasterises the projected
-    triangles. It computes in float32 whatever the vertices' dtype.
+    The camera projects, with its lens distortion; PyTorch3D rasterizes the projected triangles in
+    float32, whatever the vertices' dtype.
 
-    On a CPU, PyTorch3D asks every face of every pixel. So there each tile of the image is given to
-    it as an image of its own, with the faces that reach it. In the authors' setting the pictures
-    and gradients are the same but for rounding; where more than ``faces_per_pixel`` faces are near
-    a pixel, others may be chosen (see ``Tiles``). On a GPU it sorts faces into bins itself.
+    On a CPU, PyTorch3D tests every face at every pixel. There the image is split into tiles, each
+    rasterized with only the faces that reach it. In the authors' setting images and gradients agree
+    up to rounding; where more than ``faces_per_pixel`` faces are near a pixel, others may be
+    blended (see :class:`~mmjrr.rendering.pytorch3d.rasterizer.Tiles`). On a GPU, PyTorch3D sorts
+    faces into bins itself.
 
     Args:
         faces: (F, 3) vertex indices of a triangle mesh (array, tensor or nested lists).
         image_size: (height, width) in pixels. Default (224, 224).
-        near: the smallest depth, in metres, at which a vertex may lie. Default 0.01.
-        faces_per_pixel: faces that a pixel blends. Default 1.
+        near: smallest allowed depth of a vertex, in meters. Default 0.01.
+        faces_per_pixel: number of faces that a pixel blends. Default 1.
         blur_radius: squared distance from a face up to which pixels blend it, in PyTorch3D's
-            normalised coordinates (the image's shorter side is 2 long). Default 0.
-        sigma: sharpness of the faces' borders, the same unit. Default 1e-4.
+            normalized coordinates (the image's shorter side is 2 long). Default 0.
+        sigma: width of the faces' soft borders, in the same unit. Default 1e-4.
         bin_size: as in PyTorch3D's ``RasterizationSettings``. Default None: its heuristic.
-        tile_size: side of the tiles in pixels, on a CPU. None: all at once. Default 16.
+        tile_size: side of the tiles on a CPU, in pixels; None draws without tiles. Default 16.
 
     Raises:
-        ImportError: PyTorch3D is not installed.
-        ValueError: an argument is not what it should be.
+        ImportError: PyTorch3D cannot be imported.
+        ValueError: an argument is invalid.
     """
 
     def __init__(
@@ -92,34 +93,34 @@ class PyTorch3DSilhouette(SilhouetteRenderer):
 
     @torch.no_grad()
     def covered(self, vertices: Tensor, camera: PerspectiveCamera) -> Tensor:
-        """Whether a face covers each pixel's centre, (B, H, W) bool: the hard silhouette."""
+        """Draw the hard silhouette (B, H, W) bool: whether a face covers each pixel's center."""
         self._check(vertices)
         return self._draw(vertices, camera, 1, 0.0)[1]
 
     def _draw(
         self, vertices: Tensor, camera: PerspectiveCamera, faces_per_pixel: int, blur_radius: float
     ) -> tuple[Tensor, Tensor]:
-        """Alpha, and whether any face is at a pixel; both (B, H, W)."""
+        """Return alpha, and whether any face is at a pixel; both (B, H, W)."""
         points = torch.cat([self._project(vertices, camera), vertices[..., 2:]], -1).float()
         setting = faces_per_pixel, blur_radius, self.bin_size
         if self.tile_size is None or points.device.type != 'cpu':
-            found, dists = rasterised(points, self.faces, self.image_size, *setting)
-            alpha, seen = self._shaded(found, dists), found[..., 0] >= 0
+            pix_to_face, dists = rasterize(points, self.faces, self.image_size, *setting)
+            alpha, covered = self._shade(pix_to_face, dists), pix_to_face[..., 0] >= 0
         else:
-            tiles = Tiles.around(
+            tiles = Tiles.for_faces(
                 points.detach(), self.faces, self.image_size, self.tile_size, blur_radius
             )
-            found, dists = tiles.rasterised(points, self.faces, *setting)
-            alpha = tiles.joined(self._shaded(found, dists))
-            seen = tiles.joined(found[..., 0] >= 0)
-        return alpha.to(vertices.dtype), seen
+            pix_to_face, dists = tiles.rasterize(points, self.faces, *setting)
+            alpha = tiles.join(self._shade(pix_to_face, dists))
+            covered = tiles.join(pix_to_face[..., 0] >= 0)
+        return alpha.to(vertices.dtype), covered
 
-    def _shaded(self, pix_to_face: Tensor, dists: Tensor) -> Tensor:  # (N, h, w, K) -> (N, h, w)
+    def _shade(self, pix_to_face: Tensor, dists: Tensor) -> Tensor:  # (N, h, w, K) -> (N, h, w)
         from pytorch3d.renderer.mesh.rasterizer import Fragments
 
-        # The shader draws all faces white: where in a face a pixel lies does not matter.
-        anywhere = dists.new_zeros(()).expand(*dists.shape, 3)
-        return self._shader(Fragments(pix_to_face, dists, anywhere, dists), None)[..., 3]
+        # The shader draws all faces white: barycentric coordinates and depths do not matter.
+        unused = dists.new_zeros(()).expand(*dists.shape, 3)
+        return self._shader(Fragments(pix_to_face, dists, unused, dists), None)[..., 3]
 
     def extra_repr(self) -> str:
         return (

@@ -1,9 +1,9 @@
+"""Values, gradients and checks of the contour silhouette."""
+
 from __future__ import annotations
 
 import copy
-import pickle
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+import sys
 
 import cv2
 import numpy as np
@@ -17,56 +17,7 @@ from mmjrr.registry import RENDERERS
 from mmjrr.rendering import ContourSilhouette
 
 from .. import meshes, reference
-
-MESHES = {
-    'octahedron': (*meshes.octahedron(), True),
-    'torus': (*meshes.torus(6, 5), True),
-    'open_cylinder': (*meshes.open_cylinder(3, 6), False),
-    'open_hemisphere': (*meshes.open_hemisphere(3, 7), False),
-    'three_pages': (*meshes.three_pages(), False),
-}
-
-
-@pytest.fixture(params=[True, False], ids=['compiled', 'torch'])
-def contour(request) -> partial:
-    """The renderer, in either of the ways that a CPU can draw."""
-    return partial(ContourSilhouette, compiled=request.param)
-
-
-def image_plane() -> PerspectiveCamera:
-    """At depth 1, x and y are pixels."""
-    return PerspectiveCamera([[1.0, 1.0]], [[0.0, 0.0]]).to(torch.float64)
-
-
-def at_depth_one(corners: list) -> torch.Tensor:  # (N, 2) -> (1, N, 3)
-    flat = torch.tensor(corners, dtype=torch.float64)
-    return torch.cat([flat, torch.ones(len(flat), 1, dtype=torch.float64)], 1)[None]
-
-
-def posed(vertices: np.ndarray, seed: int, shift=(0.0, 0.0, 5.0)) -> torch.Tensor:  # (1, V, 3)
-    return torch.tensor((vertices @ meshes.rotation(seed).T + np.array(shift))[None])
-
-
-def small_camera(height: int = 10, width: int = 12) -> PerspectiveCamera:
-    focal, center = [[19.0, 20.0]], [[width / 2 + 0.21, height / 2 - 0.13]]
-    return PerspectiveCamera(focal, center).to(torch.float64)
-
-
-def front_faces(pixels: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    a, b, c = pixels[faces].transpose(1, 0, 2)
-    (ux, uy), (vx, vy) = (b - a).T, (c - a).T
-    return faces[ux * vy - uy * vx < 0]
-
-
-def drawn(renderer, vertices, camera):
-    """Values and gradient, for an upstream gradient that is the same each time."""
-    vertices = vertices.clone().requires_grad_()
-    alpha = renderer(vertices, camera)
-    upstream = torch.randn(
-        alpha.shape, generator=torch.Generator().manual_seed(1), dtype=alpha.dtype
-    )
-    return alpha.detach(), torch.autograd.grad(alpha, vertices, upstream)[0]
-
+from .scenes import MESHES, at_depth_one, image_plane, posed, small_camera
 
 # --- closed forms ---------------------------------------------------------------------------------
 
@@ -130,8 +81,8 @@ def test_sphere_covers_the_ellipse_it_projects_to(contour):
     assert float(alpha.sum()) == pytest.approx(np.pi * radius**2, rel=3e-4)
 
 
-# --- the slow twin --------------------------------------------------------------------------------
-# Of the compiled loops; PyTorch's operations are compared with these further down.
+# --- the reference implementation -----------------------------------------------------------------
+# Compared with the compiled loops; test_numba_backend.py compares those with the PyTorch backend.
 
 
 @pytest.mark.parametrize('shift', [(0.0, 0.0, 5.0), (-1.3, 0.4, 4.0), (1.2, -1.1, 4.0)])
@@ -143,7 +94,7 @@ def test_values_and_gradients_agree_with_faces_clipped_to_pixels(name, supersamp
     upstream = torch.randn(10, 12, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     placed = posed(vertices, 3, shift).requires_grad_()
     silhouette = ContourSilhouette(faces, (10, 12), supersampling=supersampling)
-    # The twin's faces must be oriented consistently already; three pages cannot be.
+    # The reference expects faces that are oriented consistently; three pages cannot be.
     fast = silhouette(placed, camera)[0]
     pixels = camera.project(placed)[0]
     slow = reference.clipped_coverage(pixels, faces, 10, 12, closed, supersampling)
@@ -384,34 +335,7 @@ def test_empty_batch_gives_an_empty_image(contour):
     assert alpha.shape == (0, 4, 6)
 
 
-# --- compiled loops -------------------------------------------------------------------------------
-
-FAN = np.array([[0, 1, i] for i in range(2, 7)])  # five faces that run along an edge
-STRIP = np.array([[0, 1, 2], [1, 3, 2], [2, 3, 4], [3, 5, 4], [4, 5, 1], [5, 0, 1]])  # Moebius'
-CORNERS = np.random.default_rng(0).normal(size=(7, 3))
-TWINS = {name: mesh[:2] for name, mesh in MESHES.items()}
-TWINS |= {'fan': (CORNERS, FAN), 'moebius_strip': (CORNERS, STRIP)}
-
-
-@pytest.mark.parametrize('on_grid', [False, True])
-@pytest.mark.parametrize('supersampling', [1, 2, 3])
-@pytest.mark.parametrize('name', TWINS)
-def test_compiled_loops_give_what_pytorchs_operations_give(name, supersampling, on_grid):
-    vertices, faces = TWINS[name]
-    bodies = torch.cat([posed(vertices, seed) for seed in range(4)])
-    camera = small_camera()
-    if on_grid:  # corners on borders of pixels, edges along them
-        pixels = camera.project(bodies).round()
-        bodies, camera = torch.cat([pixels, torch.ones_like(pixels[..., :1])], -1), image_plane()
-    compiled, plain = (
-        drawn(ContourSilhouette(faces, (10, 12), 0.01, supersampling, way), bodies, camera)
-        for way in (True, False)
-    )
-    torch.testing.assert_close(compiled[0], plain[0], rtol=0, atol=1e-12)
-    # On the grid both layers may cover a part equally: rounding says whose gradient counts.
-    if not on_grid or ContourSilhouette(faces).closed:
-        torch.testing.assert_close(compiled[1], plain[1], rtol=0, atol=1e-11)
-    assert float(plain[0].sum()) > 1 and float(plain[1].abs().max()) > 0.1
+# --- special inputs -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize('supersampling', [3, 5, 6, 7, 10])
@@ -442,156 +366,35 @@ def test_nothing_drawn_gives_a_gradient_of_its_shape(contour, faces):
         assert bodies.grad.shape == (count, 6, 3) and not bodies.grad.any()
 
 
-@pytest.mark.parametrize('threads', [2, 3, 7])
-@pytest.mark.parametrize('name', ['torus', 'open_hemisphere', 'three_pages'])
-def test_threads_of_compiled_loops_change_no_bit(name, threads, monkeypatch):
-    vertices, faces, _ = MESHES[name]
-    renderer, camera = ContourSilhouette(faces, (10, 12)), small_camera()
-    bodies = torch.cat([posed(vertices, seed) for seed in range(5)])
-    before = torch.get_num_threads()
-    found, pools = [], []
-
-    class Counted(ThreadPoolExecutor):
-        def __init__(self, workers: int) -> None:
-            pools.append(workers)
-            super().__init__(workers)
-
-    monkeypatch.setattr('mmjrr.rendering.contour.numba_backend.ThreadPoolExecutor', Counted)
-    try:
-        for number in (1, threads):
-            torch.set_num_threads(number)
-            found.append(drawn(renderer, bodies, camera))
-    finally:
-        torch.set_num_threads(before)
-    assert pools == [min(threads, 5) - 1] * 2  # forward and backward
-    assert all(torch.equal(one, many) for one, many in zip(*found, strict=True))
+# --- a missing or broken Numba --------------------------------------------------------------------
 
 
-def test_a_renderer_that_has_drawn_can_be_copied_and_pickled():
+@pytest.fixture
+def _numba_not_imported(monkeypatch):
+    backend = 'mmjrr.rendering.contour.numba_backend'
+    for name in [name for name in sys.modules if name == backend or name.split('.')[0] == 'numba']:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delattr('mmjrr.rendering.contour.numba_backend', raising=False)
+
+
+@pytest.mark.usefixtures('_numba_not_imported')
+@pytest.mark.parametrize(
+    ('content', 'cause'),
+    [
+        (None, 'ModuleNotFoundError'),
+        ("raise ImportError('Numba needs NumPy 2.1 or less')", 'NumPy 2.1 or less'),
+        ("raise SystemError('initialization of _internal failed')", '_internal failed'),
+    ],
+    ids=['missing', 'wrong NumPy', 'broken binary'],
+)
+def test_without_a_working_numba_the_error_says_what_to_do(content, cause, tmp_path, monkeypatch):
+    if content is None:
+        monkeypatch.setitem(sys.modules, 'numba', None)
+    else:
+        (tmp_path / 'numba.py').write_text(content)
+        monkeypatch.syspath_prepend(str(tmp_path))
     vertices, faces, _ = MESHES['torus']
-    renderer, bodies = ContourSilhouette(faces, (10, 12)), posed(vertices, 0)
-    expected = renderer(bodies, small_camera())
-    for twin in (copy.deepcopy(renderer), pickle.loads(pickle.dumps(renderer))):
-        assert torch.equal(twin(bodies, small_camera()), expected)
-
-
-def test_without_numba_it_is_said_what_to_do(monkeypatch):
-    monkeypatch.setattr('mmjrr.rendering.contour.renderer.find_spec', lambda name: None)
-    vertices, faces, _ = MESHES['torus']
-    with pytest.raises(ImportError, match='pip install numba, or choose .*compiled=False'):
+    with pytest.raises(ImportError, match=f'{cause}.*pip install numba .*compiled=False'):
         ContourSilhouette(faces)
     plain = ContourSilhouette(faces, (10, 12), compiled=False)
     assert plain(posed(vertices, 0), small_camera()).shape == (1, 10, 12)
-
-
-def test_loops_are_compiled_where_there_is_no_folder_for_a_cache(monkeypatch):
-    from mmjrr.rendering.contour import numba_backend
-
-    njit = numba_backend.numba.njit
-    asked = []
-
-    def refusing(cache=False, **options):
-        asked.append(cache)
-        if cache:
-            raise RuntimeError('cannot cache function: no locator available')
-        return njit(**options)
-
-    monkeypatch.setattr(numba_backend.numba, 'njit', refusing)
-    assert numba_backend._compiled(lambda x: x + 1)(2) == 3
-    assert asked == [True, False]
-
-
-# --- without waiting for the device ---------------------------------------------------------------
-
-
-@pytest.mark.parametrize('shift', [(0.0, 0.0, 5.0), (-1.3, 0.4, 4.0)])
-@pytest.mark.parametrize('supersampling', [1, 2, 3])
-@pytest.mark.parametrize('name', MESHES)
-def test_without_waiting_values_and_gradients_are_the_same(name, supersampling, shift):
-    vertices, faces, _ = MESHES[name]
-    camera = small_camera()
-    renderer = ContourSilhouette(faces, (10, 12), supersampling=supersampling, compiled=False)
-    # Room is made for some bodies; others, and less of them, are drawn.
-    made_for, shown = (
-        torch.cat([posed(vertices, seed + start, shift) for seed in range(3)]) for start in (0, 7)
-    )
-    with renderer.without_waiting(made_for, camera) as all_right:
-        found = [drawn(renderer, bodies, camera) for bodies in (shown, shown[:1])]
-    assert all_right()
-    for (alpha, grad), bodies in zip(found, (shown, shown[:1]), strict=True):
-        expected, expected_grad = drawn(renderer, bodies, camera)
-        torch.testing.assert_close(alpha, expected, rtol=0, atol=1e-13)
-        torch.testing.assert_close(grad, expected_grad, rtol=0, atol=1e-12)
-
-
-def test_without_waiting_room_that_is_too_small_is_told_afterwards(monkeypatch):
-    monkeypatch.setattr('mmjrr.rendering.contour.torch_backend._SPARE', 0.0)
-    monkeypatch.setattr('mmjrr.rendering.contour.torch_backend._EXTRA', 4)
-    vertices, faces, _ = MESHES['torus']
-    renderer, bodies = ContourSilhouette(faces, (10, 12), compiled=False), posed(vertices, 0)
-    with renderer.without_waiting(bodies, small_camera()) as all_right:
-        assert renderer(bodies, small_camera()).shape == (1, 10, 12)
-    assert not all_right()
-
-
-@pytest.mark.parametrize(
-    'wrong', [float('nan'), float('inf'), -float('inf'), 1e30], ids=['nan', 'inf', '-inf', 'far']
-)
-@pytest.mark.parametrize('axis', [0, 2])
-def test_without_waiting_wrong_coordinates_are_told_afterwards(wrong, axis):
-    vertices, faces, _ = MESHES['octahedron']
-    renderer, bodies = ContourSilhouette(faces, (10, 12), compiled=False), posed(vertices, 0)
-    broken = bodies.clone()
-    broken[0, 0, axis] = wrong
-    if axis == 2 and wrong > 0:
-        broken[0, 0, axis] = -wrong  # far away is no fault, behind is
-    with renderer.without_waiting(bodies, small_camera()) as all_right:
-        alpha, _ = drawn(renderer, broken, small_camera())
-    assert not all_right() and torch.isfinite(alpha).all()
-    with renderer.without_waiting(bodies, small_camera()) as all_right:
-        renderer(bodies, small_camera())
-    assert all_right()
-
-
-def test_without_waiting_an_empty_batch_and_a_camera_with_gradient_are_drawn():
-    vertices, faces, _ = MESHES['octahedron']
-    renderer, bodies = ContourSilhouette(faces, (10, 12), compiled=False), posed(vertices, 0)
-    with renderer.without_waiting(bodies[:0], small_camera()) as all_right:
-        assert renderer(bodies[:0], small_camera()).shape == (0, 10, 12)
-    assert all_right()
-    focal_length = torch.tensor([[19.0, 20.0]], dtype=torch.float64, requires_grad=True)
-    camera = PerspectiveCamera(focal_length, small_camera().principal_point)
-    expected = torch.autograd.grad(renderer(bodies, camera).sum(), focal_length)[0]
-    with renderer.without_waiting(bodies, camera) as all_right:
-        found = torch.autograd.grad(renderer(bodies, camera).sum(), focal_length)[0]
-    assert all_right()
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
-
-
-def test_after_an_error_without_waiting_values_are_checked_again():
-    vertices, faces, _ = MESHES['octahedron']
-    renderer, bodies = ContourSilhouette(faces, (10, 12), compiled=False), posed(vertices, 0)
-    with pytest.raises(KeyboardInterrupt):
-        with renderer.without_waiting(bodies, small_camera()):
-            raise KeyboardInterrupt
-    with pytest.raises(ValueError, match='behind the camera'):
-        renderer(-bodies, small_camera())
-
-
-def test_without_waiting_no_value_is_asked_for():
-    """Tensors on the device 'meta' have no values; whatever asks for one raises."""
-    vertices, faces, _ = MESHES['torus']
-    renderer, bodies = ContourSilhouette(faces, (10, 12), compiled=False), posed(vertices, 0)
-    camera = small_camera()
-    with renderer.without_waiting(bodies, camera):
-        meta_renderer, meta_camera = copy.copy(renderer), copy.copy(camera)
-        meta_renderer._buffers = {n: b.to('meta') for n, b in renderer._buffers.items()}
-        meta_renderer._doubts = meta_renderer._room.doubts = renderer._doubts.to('meta')
-        for name in ('focal_length', 'principal_point'):
-            setattr(meta_camera, name, getattr(camera, name).to('meta'))
-        meta_bodies = bodies.to('meta').requires_grad_()
-        alpha = meta_renderer(meta_bodies, meta_camera)
-        assert torch.autograd.grad(alpha.sum(), meta_bodies)[0].shape == bodies.shape
-        meta_renderer._room = meta_renderer._doubts = None
-        with pytest.raises((RuntimeError, NotImplementedError)):
-            meta_renderer(meta_bodies, meta_camera)

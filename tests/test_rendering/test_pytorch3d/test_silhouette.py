@@ -71,7 +71,7 @@ def test_wrong_settings_are_refused_before_pytorch3d_is_looked_for(wrong):
 @pytest.mark.parametrize('side', [4, 7, 16, 200])
 def test_tiles_hold_the_faces_that_reach_a_pixels_centre(side, blur, monkeypatch):
     """Against every face's box, held against every pixel."""
-    monkeypatch.setattr('mmjrr.rendering.pytorch3d.rasterizer._SLACK', 0.0)
+    monkeypatch.setattr('mmjrr.rendering.pytorch3d.rasterizer._MARGIN', 0.0)
     generator = torch.Generator().manual_seed(0)
     # Some outside the image, and some too small to hold a centre.
     around = 80 * torch.rand(2, 20, 1, 3, generator=generator) - 20
@@ -79,7 +79,7 @@ def test_tiles_hold_the_faces_that_reach_a_pixels_centre(side, blur, monkeypatch
     points[:, :15] = points[:, :15] * 0.05 + 20
     faces = torch.cat([torch.arange(60).view(20, 3), torch.tensor([[0, 0, 1], [2, 3, 2]])])
     height, width = 37, 45
-    tiles = Tiles.around(points, faces, (height, width), side, blur)
+    tiles = Tiles.for_faces(points, faces, (height, width), side, blur)
     rows, columns = tiles.shape
     assert (rows - 1) * side < height <= rows * side
     assert (columns - 1) * side < width <= columns * side
@@ -134,7 +134,7 @@ def test_tiles_are_joined_where_they_were_cut():
     cut = padded.view(2, 5, 8, 6, 8).transpose(2, 3).reshape(-1, 8, 8)
     kept = torch.tensor([0, 3, 31, 59])
     tiles = Tiles(2, (37, 45), 8, kept, [1] * 4, kept)
-    found = tiles.joined(cut[kept])
+    found = tiles.join(cut[kept])
     shown = found != 0
     assert torch.equal(found[shown], image[shown])
     for pixel in ((0, 0, 0), (0, 5, 30), (1, 3, 9), (1, 36, 44)):
