@@ -36,6 +36,7 @@ from mmjrr.geometry import (
     projection_errors,
 )
 from mmjrr.io import read_npz
+from mmjrr.io.paths import check_inside
 from mmjrr.joints import H36M_BONES, H36M_JOINTS_MMPOSE
 from mmjrr.registry import DATASETS, TRANSFORMS
 
@@ -287,6 +288,7 @@ class H36MFitsDataset(Dataset):
         if missing:
             raise DataError(f'{path}: lacks {missing}, found {sorted(raw)}')
         names = image_names(path, raw['imgname']).tolist()
+        check_inside(f'{path}: imgname', names)
         self._check_shapes(path, raw, len(names))
         twice = [name for name, n in Counter(map(image_key, names)).items() if n > 1]
         if twice:

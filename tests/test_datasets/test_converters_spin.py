@@ -200,7 +200,7 @@ def test_image_names_do_not_lead_out_of_their_folder(tmp_path: Path, truth: Trut
     (tmp_path / 'root').mkdir()
     (tmp_path / names[0][3:]).write_bytes(b'')
     source = write_spin(tmp_path / 's.npz', truth, imgname=names)
-    with pytest.raises(DataError, match='image missing'):
+    with pytest.raises(DataError, match='imgname leads out of the folder of images'):
         convert(tmp_path, source, image_root=tmp_path / 'root', without_cameras=True)
     assert not (tmp_path / 'out').exists()
 

@@ -266,6 +266,13 @@ def changed(field: str, row: int, value: Any) -> np.ndarray:
     [
         ('imgname', np.array([*NAMES[:-1], NAMES[0]]), 'imgname: 1 images are listed more'),
         ('imgname', np.array([*NAMES[:-1], 'x.jpg']), "imgname: image name 'x.jpg'"),
+        (
+            'imgname',
+            np.array([NAMES[0], *(f'/{n}' for n in NAMES[1:])]),
+            "imgname: row 1: found '/S",
+        ),
+        ('imgname', np.array([f'a/../../{name}' for name in NAMES]), 'row 0: .*, without ..'),
+        ('imgname', np.array([f'..\\\\{name}' for name in NAMES]), 'expected a path inside'),
         ('S', arrays()['annotation']['S'][:5], r'S: found shape \(5, 17, 4\), expected \(12, 17'),
         ('S', np.zeros((12, 24, 4)), r'S: found shape \(12, 24, 4\).*17 joints'),
         ('S', changed('S', 7, np.nan), f'S: 1 of 12 rows are not finite, the first is {NAMES[7]}'),

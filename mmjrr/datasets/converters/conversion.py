@@ -26,6 +26,7 @@ from mmjrr.datasets.image_names import image_key, parse_image_name
 from mmjrr.errors import DataError
 from mmjrr.geometry import PerspectiveCamera, first_camera_difference, load_cameras, save_cameras
 from mmjrr.io import atomic_write, sha256, versions
+from mmjrr.io.paths import is_inside
 from mmjrr.jobs.progress import with_progress
 
 CAMERAS = 'annotation_body3d/cameras.pkl'
@@ -209,11 +210,12 @@ class Conversion:
 
     def _place_images(self, source: Source) -> None:
         assert self.image_root is not None
+        outside = np.array([not is_inside(file) for file in source.files.tolist()], dtype=bool)
+        source.drop('imgname leads out of the folder of images', outside, self.on_error)
         missing = np.zeros(len(source), dtype=bool)
         pairs = zip(source.files.tolist(), source.imgname.tolist(), strict=True)
         for row, (file, name) in enumerate(with_progress(pairs, len(source), 'images')):
-            inside = not Path(file).is_absolute() and '..' not in Path(file).parts
-            missing[row] = not inside or not place_image(
+            missing[row] = not place_image(
                 self.image_root / file, self.out / 'images' / name, self.images
             )
         source.drop('image missing', missing, self.on_error)

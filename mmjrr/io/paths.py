@@ -1,0 +1,44 @@
+"""Names of files that stand in other files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from mmjrr.errors import DataError
+
+
+def is_inside(name: str) -> bool:
+    r"""Tell whether a name, joined to a folder, stays in it.
+
+    Backslashes count as separators, so that a name means the same on every system. Symbolic links
+    are not looked at: whoever owns the folder has made them.
+
+    >>> [is_inside(name) for name in ('S1/a.jpg', './a.jpg', '../a.jpg', '/a.jpg', r'C:\a.jpg', '')]
+    [True, True, False, False, False, False]
+    """
+    parts = name.replace('\\', '/').split('/')
+    return (
+        bool(name)
+        and parts[0] != ''
+        and not re.match('[A-Za-z]:', name)
+        and ('..' not in parts and '\0' not in name)
+    )
+
+
+def check_inside(where: str, names: Iterable[str]) -> None:
+    """Refuse names that lead out of the folder to which they are joined.
+
+    Args:
+        where: file and field, for the message.
+        names: one a row.
+
+    Raises:
+        DataError: a name is absolute, empty, or has ``..`` in it; its row is given.
+    """
+    for row, name in enumerate(names):
+        if not is_inside(name):
+            raise DataError(
+                f'{where}: row {row}: found {name!r:.200}, expected a path inside the folder of '
+                'images: relative, without ..'
+            )
