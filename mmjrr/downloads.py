@@ -484,7 +484,7 @@ def _check(item: RemoteFile, path: Path, target: Path) -> None:
         )
     if not item.weights:
         return
-    from mmjrr.models.estimators.checkpoints import read_checkpoint, weights_of
+    from mmjrr.io import read_checkpoint, weights_of
 
     try:
         weights = weights_of(read_checkpoint(path), str(target))

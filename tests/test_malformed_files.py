@@ -38,16 +38,15 @@ from mmjrr.datasets.transforms import read_image
 from mmjrr.errors import DataError
 from mmjrr.evaluation.paper_table import read_result, tables_of
 from mmjrr.geometry import load_cameras
+from mmjrr.io import read_checkpoint, weights_of
 from mmjrr.jobs import Identity, ShardFolder
 from mmjrr.joints import H36M_JOINTS_MMPOSE
-from mmjrr.models.estimators.checkpoints import read_checkpoint, weights_of
 from mmjrr.models.estimators.hmr import load_mean_params
 from mmjrr.models.stored_predictions import StoredPredictions
 from mmjrr.refinement.store import PseudoGTStore
 from mmjrr.regressors import JointRegressor
 from mmjrr.segmentation import write_mask_file
 from mmjrr.segmentation.mask_generation import _recorded_identity
-from mmjrr.segmentation.mask_rcnn import read_checkpoint as read_mask_rcnn
 
 NAMES = [
     f'S{subject}/S{subject}_Walking.54138969/S{subject}_Walking.54138969_{frame:06d}.jpg'
@@ -366,7 +365,7 @@ CASES: dict[str, Case] = {
     'mean parameters': ('m.npz', mean_params, npz, load_mean_params),
     'checkpoint': ('w.pt', lambda: dict(model=dict(w=torch.ones(3))), torch_file, read_weights),
     'checkpoint of Mask R-CNN': (
-        'w.pt', lambda: dict(state_dict=dict(w=torch.ones(3))), torch_file, read_mask_rcnn
+        'w.pt', lambda: dict(state_dict=dict(w=torch.ones(3))), torch_file, read_checkpoint
     ),
     'evaluation': ('r.json', evaluation, as_json, read_table),
     'refined fits': ('batch_0000001_rank_000.npz', shard, npz, read_shards),
@@ -499,7 +498,7 @@ def test_a_bomb_of_zeros_is_refused_before_it_unpacks(tmp_path):
     for at in (data.find(b'PK\x03\x04') + 22, data.find(b'PK\x01\x02') + 24):
         data[at : at + 4] = struct.pack('<I', 0xFFFFFFF0)
     path.write_bytes(data)
-    with pytest.raises(DataError, match='claim 4294967280 bytes'):
+    with pytest.raises(DataError, match='contents of 4294967280 bytes'):
         load_fits(path)
 
 
@@ -577,13 +576,13 @@ def test_a_sparse_matrix_of_any_shape_is_not_unfolded(tmp_path):
 
     content = dict(body(), J_regressor=csc_matrix((1_000_000, 1_000_000)))
     (tmp_path / 'b.pkl').write_bytes(pickled(content))
-    with pytest.raises(DataError, match="'J_regressor'"):
+    with pytest.raises(DataError, match="J_regressor: found contents"):
         load_smpl_file(tmp_path / 'b.pkl')
 
 
 def test_compressed_predictions_that_unpack_to_anything(tmp_path):
     path = tmp_path / 'b.pkl'
-    path.write_bytes(bz2.compress(pickle.dumps(dict(pose=bytes(50_000_000)), protocol=4)))
+    path.write_bytes(bz2.compress(pickle.dumps(dict(pose=bytes(300_000_000)), protocol=4)))
     assert path.stat().st_size < 1000
-    with pytest.raises(DataError, match=r'b\.pkl: unpacks to more than'):
+    with pytest.raises(DataError, match=r'b\.pkl: found contents of .* once unpacked'):
         read_predictions(path)

@@ -1,6 +1,5 @@
 """From parameters to vertices: the SMPL family, and the free body that ships with the package."""
 
-from mmjrr.io.pickles import UnsafePickleError, load_pickle
 
 from .free_body import FREE_BODY_FILE, free_body
 from .lazy_vertices import LazyVertices, VertexMaker
@@ -11,9 +10,7 @@ __all__ = [
     'SMPL',
     'BodyOutput',
     'LazyVertices',
-    'UnsafePickleError',
     'VertexMaker',
     'free_body',
-    'load_pickle',
     'load_smpl_file',
 ]

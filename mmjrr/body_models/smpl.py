@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from mmjrr.errors import DataError
 from mmjrr.geometry import axis_angle_to_matrix, rotation_6d_to_matrix
-from mmjrr.io import read_npz
-from mmjrr.io.pickles import load_pickle
+from mmjrr.io import check_array, read_npz, read_pickle
 from mmjrr.registry import BODY_MODELS
 
 from .lbs import KinematicTree, skin
@@ -254,7 +253,7 @@ def load_smpl_file(path: str | Path) -> dict[str, Any]:
     if path.suffix == '.npz':
         raw: Any = read_npz(path)
     elif path.suffix == '.pkl':
-        raw = load_pickle(path)
+        raw = read_pickle(path)
         if not isinstance(raw, dict):
             raise DataError(f'{path}: holds a {type(raw).__name__}, expected a dict of arrays')
     else:
@@ -263,23 +262,7 @@ def load_smpl_file(path: str | Path) -> dict[str, Any]:
     def array(key: str, *shape: int | None) -> np.ndarray:
         if key not in raw:
             raise DataError(f"{path}: has no '{key}'; it holds {sorted(map(str, raw))}")
-        value = raw[key]
-        # A sparse matrix may have any shape, and takes no room before it is an array.
-        if hasattr(value, 'toarray') and value.shape == shape:
-            value = value.toarray()
-        try:
-            value = np.asarray(value, dtype=np.float64)
-        except (TypeError, ValueError, OverflowError) as error:
-            raise DataError(f"{path}: '{key}' is not an array of numbers ({error})") from error
-        matches = value.ndim == len(shape) and all(
-            want is None or want == have for want, have in zip(shape, value.shape, strict=True)
-        )
-        if not matches:
-            wanted = tuple('any' if n is None else n for n in shape)
-            raise DataError(f"{path}: '{key}' has shape {value.shape}, expected {wanted}")
-        if not np.isfinite(value).all():
-            raise DataError(f"{path}: '{key}' holds NaN or infinite values")
-        return value
+        return check_array(f'{path}: {key}', raw[key], shape)
 
     template = array('v_template', None, 3)
     count = len(template)

@@ -18,7 +18,7 @@ import torch
 
 from mmjrr.errors import DataError
 from mmjrr.geometry.cameras import CAMERA_PARAMETERS, PerspectiveCamera
-from mmjrr.io import atomic_write, load_pickle
+from mmjrr.io import atomic_write, read_pickle
 
 #: Height and width of Human3.6M's images by camera, in the dataset's order of the cameras.
 H36M_IMAGE_SIZES: dict[str, tuple[int, int]] = {
@@ -48,7 +48,7 @@ def load_cameras(path: str | Path) -> dict[tuple[str, str], PerspectiveCamera]:
         DataError: If it is truncated, names a type that is not admitted, or a field is wrong.
     """
     path = Path(path)
-    content = load_pickle(path)
+    content = read_pickle(path)
     if not isinstance(content, dict) or not content:
         raise DataError(f'{path}: found {type(content).__name__}, expected a dict of cameras')
     cameras = {}

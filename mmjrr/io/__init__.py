@@ -1,34 +1,47 @@
-"""Reading what comes from strangers and writing what is ours.
+"""Reading of files that come from strangers, and writing of our own.
 
-Readers run nothing that a file holds, believe no number in it, and raise
-:class:`~mmjrr.errors.DataError` for everything that is wrong with it.
+Every reader follows the same rules:
+
+- It raises ``FileNotFoundError`` where there is no file, and
+  :class:`~mmjrr.errors.DataError` for everything that is wrong with one. The message names the
+  file and, where one can be named, the field.
+- It executes nothing that the file holds.
+- It allocates memory in proportion to the file (:mod:`mmjrr.io.limits`), whatever numbers the
+  file holds.
 """
 
-from mmjrr.io.arrays import as_text
+from mmjrr.io.arrays import as_text, check_array
 from mmjrr.io.atomic import atomic_write, remove_temporary_files
+from mmjrr.io.checkpoints import WEIGHT_KEYS, read_checkpoint, weights_of
 from mmjrr.io.checksums import sha256
 from mmjrr.io.json_files import read_json, read_note
-from mmjrr.io.limits import MOST_EXPANSION, LimitedReader
+from mmjrr.io.limits import LimitedReader, unpacked_limit
 from mmjrr.io.npy import read_npy
-from mmjrr.io.npz import read_npz, read_npz_with_objects
-from mmjrr.io.pickles import AllowList, UnsafePickleError, check_unfolded, load_pickle
+from mmjrr.io.npz import read_npz
+from mmjrr.io.pickle_stream import UnsafePickleError
+from mmjrr.io.pickles import Skipped, read_pickle
 from mmjrr.io.provenance import versions
+from mmjrr.io.torch_archives import is_torch_file, read_torch
 
 __all__ = [
-    'MOST_EXPANSION',
-    'AllowList',
+    'WEIGHT_KEYS',
     'LimitedReader',
+    'Skipped',
     'UnsafePickleError',
     'as_text',
     'atomic_write',
-    'check_unfolded',
-    'load_pickle',
+    'check_array',
+    'is_torch_file',
+    'read_checkpoint',
     'read_json',
     'read_note',
     'read_npy',
     'read_npz',
-    'read_npz_with_objects',
+    'read_pickle',
+    'read_torch',
     'remove_temporary_files',
     'sha256',
+    'unpacked_limit',
     'versions',
+    'weights_of',
 ]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
 from mmjrr.errors import DataError
+from mmjrr.io.sparse import dense
 
 
 def as_text(where: str, array: np.ndarray) -> np.ndarray:
-    """An array of text or of bytes as one of text; another as it is.
+    """Return an array of bytes as one of text; others are returned as they are.
 
     Raises:
         DataError: not all in it is text.
@@ -21,3 +25,79 @@ def as_text(where: str, array: np.ndarray) -> np.ndarray:
     except ValueError as error:
         raise DataError(f'{where}: not text ({error})') from error
     return array
+
+
+def check_array(
+    where: str,
+    value: Any,
+    shape: Sequence[int | str | None],
+    kind: str = 'number',
+    finite: bool = True,
+    sizes: dict[str, int] | None = None,
+) -> np.ndarray:
+    """Return a field of a file as an array, after checking its shape, type and values.
+
+    Args:
+        where: file and field, for messages.
+        value: what the file holds; lists of numbers and sparse matrices are converted.
+        shape: a size for each axis. ``None`` admits any size; a name admits any size on its first
+            use and the same size afterwards (see ``sizes``).
+        kind: ``'number'`` (returned as float64), ``'integer'`` (as int64) or ``'text'``.
+        finite: refuse NaN and infinity.
+        sizes: sizes by name, shared by the fields of a file; filled in by the first that uses
+            a name. Default: names hold within this array.
+
+    Raises:
+        DataError: the value is of another kind or shape, or not finite.
+
+    >>> check_array('f.npz: betas', [[0, 1]], ('frames', 2)).tolist()
+    [[0.0, 1.0]]
+    >>> check_array('f.npz: betas', [[0, 1]], ('frames', 3))
+    Traceback (most recent call last):
+        ...
+    mmjrr.errors.DataError: f.npz: betas: found shape (1, 2), expected (frames, 3)
+    """
+    if hasattr(value, 'toarray'):
+        value = dense(where, value)
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError, OverflowError, MemoryError) as error:
+        raise DataError(f'{where}: not an array of {kind}s ({error})') from error
+    if kind == 'text':
+        array = as_text(where, array)
+    if array.dtype.kind == 'O' and kind != 'text':
+        try:  # numbers of different types
+            array = np.asarray(array.tolist(), dtype=np.float64)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise DataError(f'{where}: not an array of {kind}s ({error})') from error
+    if array.dtype.kind not in _KINDS[kind]:
+        raise DataError(f'{where}: found an array of {array.dtype}, expected {kind}s')
+    sizes = {} if sizes is None else sizes
+    known_sizes = dict(sizes)
+    matches = array.ndim == len(shape) and all(
+        expected is None
+        or found == (sizes.setdefault(expected, found) if isinstance(expected, str) else expected)
+        for found, expected in zip(array.shape, shape, strict=True)
+    )
+    if not matches:
+        raise DataError(
+            f'{where}: found shape {array.shape}, expected {_shape_text(shape, known_sizes)}'
+        )
+    if kind == 'text':
+        return array
+    if finite and array.dtype.kind in 'fc' and not np.isfinite(array).all():
+        raise DataError(f'{where}: found NaN or infinity, expected finite numbers')
+    return array.astype(np.int64 if kind == 'integer' else np.float64)
+
+
+_KINDS = {'number': 'fiub', 'integer': 'iu', 'text': 'U'}
+
+
+def _shape_text(shape: Sequence[int | str | None], sizes: dict[str, int]) -> str:
+    axes = []
+    for expected in shape:
+        if isinstance(expected, str) and expected in sizes:
+            axes.append(f'{expected} = {sizes[expected]}')
+        else:
+            axes.append('any' if expected is None else str(expected))
+    return f'({", ".join(axes)}{"," if len(axes) == 1 else ""})'

@@ -5,58 +5,81 @@ from __future__ import annotations
 import math
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from mmjrr.errors import DataError
+from mmjrr.io.limits import check_shape
+from mmjrr.io.own_errors import own_errors
+from mmjrr.io.pickles import read_pickle
 
+START = b'\x93NUMPY'
 _HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
 }
 
 
-def check_npy_header(where: str, file: Any, size: int) -> np.dtype:
-    """Read the header of a ``.npy`` file of ``size`` bytes, before room is made for its array.
+def read_npy(path: str | os.PathLike[str], objects: bool = False) -> Any:
+    """Read the array of a ``.npy`` file.
 
-    Raises:
-        DataError: it announces another number of bytes than there are (objects apart).
-    """
-    version = np.lib.format.read_magic(file)
-    if version not in _HEADERS:
-        raise DataError(f'{where}: found .npy version {version}, expected 1 or 2')
-    shape, _, dtype = _HEADERS[version](file)
-    if dtype.hasobject:
-        return dtype
-    found, announced = size - file.tell(), math.prod(shape) * dtype.itemsize
-    # Strings of no length, any number of which take no room.
-    if announced != found or min(shape, default=0) < 0 or (math.prod(shape) and not dtype.itemsize):
-        raise DataError(
-            f'{where}: not readable, truncated perhaps: found {found} bytes, expected {announced} '
-            f'for {dtype} of shape {shape}'
-        )
-    return dtype
-
-
-def read_npy(path: str | os.PathLike[str]) -> np.ndarray:
-    """The array of a ``.npy`` file; pickled objects are refused.
+    Args:
+        path: the file.
+        objects: read Python objects in it, by :func:`~mmjrr.io.read_pickle`; a single one (a dict
+            that ``numpy.save`` has wrapped) comes back as itself. Default: refuse them.
 
     Raises:
         FileNotFoundError: there is no such file.
-        DataError: it is truncated or no ``.npy`` file.
+        UnsafePickleError: an object is not known to be harmless.
+        DataError: it is truncated, not a ``.npy`` file, or holds objects that are refused.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f'{path}: no such file')
-    try:
-        with open(path, 'rb') as file:
-            check_npy_header(str(path), file, path.stat().st_size)
-        return np.load(path, allow_pickle=False)
-    except DataError:
-        raise
-    except Exception as error:
+    with own_errors(str(path), 'a .npy file'), open(path, 'rb') as file:
+        return read_npy_stream(str(path), file, path.stat().st_size, objects)
+
+
+def read_npy_stream(where: str, file: BinaryIO, size: int, objects: bool = False) -> Any:
+    """Read an array from a stream that holds ``size`` bytes, all of them a ``.npy`` file.
+
+    The header is checked against ``size`` before memory is allocated.
+
+    Raises:
+        DataError: as :func:`read_npy`.
+    """
+    version = np.lib.format.read_magic(file)
+    if version not in _HEADERS:
+        raise DataError(f'{where}: found .npy version {version}, expected 1 or 2')
+    shape, fortran, dtype = _HEADERS[version](file)
+    check_shape(where, shape)
+    content = size - file.tell()
+    if dtype.hasobject:
+        if not objects:
+            raise DataError(f'{where}: not readable: holds Python objects')
+        value = read_pickle(where, file, size=size)
+        is_single = isinstance(value, np.ndarray) and value.shape == ()
+        return value.item() if is_single else value
+    if dtype.kind == 'V':
+        raise DataError(f'{where}: found the dtype {dtype!s:.80}, expected numbers or text')
+    count = math.prod(shape)
+    if count * dtype.itemsize != content or (count and not dtype.itemsize):
         raise DataError(
-            f'{path}: not readable; truncated, or holds more than an array '
-            f'({type(error).__name__}: {error})'
-        ) from error
+            f'{where}: not readable, truncated perhaps: found {content} bytes, expected '
+            f'{count * dtype.itemsize} for {dtype} of shape {shape}'
+        )
+    data = bytearray(content)
+    view = memoryview(data)
+    filled = 0
+    while filled < content:
+        read = file.readinto(view[filled : filled + (1 << 26)])  # type: ignore[attr-defined]
+        if not read:
+            raise DataError(f'{where}: truncated: {filled} of {content} bytes')
+        filled += read
+    if not count:
+        return np.empty(shape, dtype)
+    array = np.frombuffer(data, dtype)
+    if dtype.kind == 'b':
+        array = array.view(np.uint8) != 0
+    return array.reshape(shape, order='F' if fortran else 'C')

@@ -1,230 +1,547 @@
-"""Reading pickles of arrays without running anything that they name.
+"""Arrays and plain values from pickles, without running anything that they name.
 
-A pickle can name any function and have it called on load. The unpickler here knows only the types
-that a SMPL file or a camera file needs, and refuses everything else by name.
+:mod:`mmjrr.io.pickle_stream` reads a file into a description; :class:`Builder` turns it into
+arrays, sparse matrices, tensors and plain values. What is built, under the names that old and new
+versions of the libraries write:
+
+- NumPy arrays and scalars of numbers, booleans and text, and arrays of objects whose elements are
+  themselves buildable;
+- SciPy sparse matrices (CSC, CSR, COO);
+- chumpy's arrays, as NumPy arrays (chumpy does not install on current Python);
+- PyTorch tensors and parameters, as tensors or as NumPy arrays;
+- dicts, lists, tuples, sets and their ordered and defaulting variants;
+- :class:`Skipped` for harmless metadata: paths, dates, devices, dtypes.
+
+Every other name raises :class:`UnsafePickleError`.
 """
 
 from __future__ import annotations
 
-import contextlib
-import importlib
-import pickle
-from collections.abc import Mapping
+import io
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from mmjrr.errors import DataError
+from mmjrr.io.compression import open_decompressed
+from mmjrr.io.limits import check_shape, check_unpacked_size, unpacked_limit
+from mmjrr.io.own_errors import own_errors
+from mmjrr.io.pickle_stream import (
+    DescriptionUnpickler,
+    GlobalName,
+    Node,
+    StorageReference,
+    UnsafePickleError,
+)
+from mmjrr.io.sparse import sparse_matrix
+from mmjrr.io.tensors import Storage, Tensor, legacy_reference, read_legacy_stream
 
-#: What may be looked up and called, by the names under which old and new versions pickle it.
-ALLOWED = {
-    ('numpy', 'dtype'),
-    ('numpy.core.multiarray', 'scalar'),
-    ('numpy._core.multiarray', 'scalar'),
-    ('numpy.core.numeric', '_frombuffer'),
-    ('numpy._core.numeric', '_frombuffer'),
-    ('scipy.sparse.csc', 'csc_matrix'),
-    ('scipy.sparse._csc', 'csc_matrix'),
-    ('scipy.sparse.csr', 'csr_matrix'),
-    ('scipy.sparse._csr', 'csr_matrix'),
-    ('scipy.sparse.coo', 'coo_matrix'),
-    ('scipy.sparse._coo', 'coo_matrix'),
-    ('collections', 'OrderedDict'),
-    ('copy_reg', '_reconstructor'),
-    ('copyreg', '_reconstructor'),
-    ('__builtin__', 'object'),
-    ('builtins', 'object'),
-    ('__builtin__', 'set'),  # in the state of every chumpy object
-    ('builtins', 'set'),
-    ('_codecs', 'encode'),
-}
-#: How a pickle begins an array, which is empty until its bytes come.
-_BEGIN_ARRAY = {
-    ('numpy.core.multiarray', '_reconstruct'),
-    ('numpy._core.multiarray', '_reconstruct'),
-}
-#: Values in lists within lists beyond which they are not unfolded.
-_MOST_VALUES = 100_000_000
-#: chumpy's classes that hold an array, read as :class:`ChumpyArray`.
-CHUMPY = {('chumpy', 'Ch'), ('chumpy.ch', 'Ch'), ('chumpy.reordering', 'Select')}
-#: Where a name lives now.
-MOVED = {
-    'copy_reg': 'copyreg',
-    '__builtin__': 'builtins',
-    'scipy.sparse.csc': 'scipy.sparse',
-    'scipy.sparse._csc': 'scipy.sparse',
-    'scipy.sparse.csr': 'scipy.sparse',
-    'scipy.sparse._csr': 'scipy.sparse',
-    'scipy.sparse.coo': 'scipy.sparse',
-    'scipy.sparse._coo': 'scipy.sparse',
-}
+#: Builds an object of one name from a node whose arguments and state are built already.
+NodeBuilder = Callable[[tuple[Any, ...], Any], Any]
 
 
-class UnsafePickleError(DataError):
-    """A pickle asked for something outside the allow-list."""
+@dataclass(frozen=True)
+class Skipped:
+    """A class, a function or an object that was not built, because it is no array.
 
-
-class _ArrayType:
-    """Stands in for ``numpy.ndarray``, which, called with a shape, would make room for anything."""
-
-    def __new__(cls, *_: Any) -> Any:
-        raise UnsafePickleError('the pickle makes an array without saying what is in it')
-
-
-def _empty_array(kind: Any, shape: Any, *_: Any) -> np.ndarray:
-    if kind is not _ArrayType or shape != (0,):
-        raise UnsafePickleError(f'the pickle begins an array with the shape {shape!r:.80}')
-    return np.ndarray((0,), dtype=np.int8)
-
-
-class ChumpyArray:
-    """Stands in for chumpy's ``Ch`` and ``Select`` objects and keeps their array.
-
-    chumpy no longer builds on current Python; the official SMPL files hold a few of its objects,
-    each a wrapper around one array ``x`` or a selection ``a[idxs]`` from another.
+    Args:
+        name: module and name, as the file gives them.
     """
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
+    name: GlobalName
 
-    def array(self) -> np.ndarray:
-        """The array that chumpy's ``.r`` gives."""
-        if 'x' in self.__dict__:
-            inner = self.__dict__['x']
-            return _plain_array(inner)
-        if {'a', 'idxs'} <= set(self.__dict__):  # chumpy.reordering.Select: a[idxs] reshaped
-            flat = _plain_array(self.__dict__['a'])
-            picked = flat.ravel()[_plain_array(self.__dict__['idxs'])]
-            return picked.reshape(self.__dict__.get('preferred_shape', picked.shape))
-        raise ValueError(f'a chumpy object without array; it holds {sorted(self.__dict__)}')
+    def __repr__(self) -> str:
+        return f'<{".".join(self.name)}, skipped>'
+
+
+def read_pickle(
+    path: str | Path,
+    file: BinaryIO | None = None,
+    extra: Mapping[GlobalName, NodeBuilder] | None = None,
+    size: int | None = None,
+) -> Any:
+    """Read a pickle of plain values, arrays, sparse matrices and tensors.
+
+    Files compressed with gzip, bzip2, xz or zlib, and files that joblib writes, are read too.
+    Tensors and chumpy objects come back as arrays, ``torch.Size`` as a tuple.
+
+    Args:
+        path: the file; or, where ``file`` is given, what to call it in messages.
+        file: where to read, at its position. Default: open ``path``.
+        extra: builders of further names.
+        size: bytes that ``file`` takes on the disk, for the limits on memory. Default: what is
+            left in ``file``.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        UnsafePickleError: the file names a class or function that is not known to be harmless.
+        DataError: the file is truncated, not a pickle, or would take too much memory.
+    """
+    path = Path(path)
+    if file is None:
+        if not path.is_file():
+            raise FileNotFoundError(f'{path}: no such file')
+        with own_errors(str(path), 'a pickle'), open(path, 'rb') as source:
+            return read_pickle(path, source, extra, path.stat().st_size)
+    with own_errors(str(path), 'a pickle'):
+        data = open_decompressed(str(path), file, size)
+        limit = unpacked_limit(len(data.getbuffer()) if size is None else size)
+        builder = Builder(str(path), limit, extra=extra)
+        return builder.build(builder.unpickler(data).load())
+
+
+class Builder:
+    """Builds values from the description of one pickle.
+
+    Args:
+        where: the file, for messages.
+        limit: bytes that all values may take, each counted as often as it is referred to.
+        storages: the file's tensor storages, by what their references hold. Default: references
+            are refused.
+        extra: builders of further names.
+        as_torch: build tensors as ``torch.Tensor``; otherwise as arrays (bfloat16 as float32).
+        skip_unknown: build :class:`Skipped` for names that are not known, in place of an error.
+    """
+
+    def __init__(
+        self,
+        where: str,
+        limit: int,
+        storages: Callable[[Any], Storage] | None = None,
+        extra: Mapping[GlobalName, NodeBuilder] | None = None,
+        as_torch: bool = False,
+        skip_unknown: bool = False,
+    ) -> None:
+        self.where, self.limit = where, limit
+        self.storages = storages
+        self.extra = dict(extra or {})
+        self.as_torch = as_torch
+        self.skip_unknown = skip_unknown
+        #: Names that were skipped because they are not known.
+        self.skipped_names: set[str] = set()
+        self._built: dict[int, Any] = {}
+        self._in_progress: set[int] = set()
+        self._described: list[Any] = []
+
+    def unpickler(self, file: BinaryIO) -> DescriptionUnpickler:
+        """Return an unpickler of ``file`` that knows the names that can be built."""
+
+        def after_state(node: Node) -> Any:
+            return self._joblib_array(node, file) if node.name in _JOBLIB else node
+
+        known = _KNOWN | self.extra.keys()
+        return DescriptionUnpickler(file, known, after_state, self.skip_unknown)
+
+    def build(self, description: Any) -> Any:
+        """Return the value that a description stands for.
+
+        Raises:
+            DataError: a part is not what its name promises, holds itself, or the whole takes more
+                than the limit.
+        """
+        self._described.append(description)  # ids are in use as long as their objects live
+        value = self._value(description)
+        self._check_unfolded(value)
+        return value
+
+    # -- values ------------------------------------------------------------------------------
+
+    def _value(self, described: Any) -> Any:
+        if isinstance(described, (str, bytes, int, float, complex, type(None))):
+            return described
+        key = id(described)
+        if key not in self._built:
+            if key in self._in_progress:
+                raise DataError('a part of it holds itself')
+            self._in_progress.add(key)
+            self._built[key] = self._new_value(described)
+            self._in_progress.discard(key)
+        return self._built[key]
+
+    def _new_value(self, described: Any) -> Any:
+        kind = type(described)
+        if kind is dict:
+            return {self._value(k): self._value(v) for k, v in described.items()}
+        if kind in (list, tuple, set, frozenset):
+            return kind(map(self._value, described))
+        if kind is bytearray:
+            return bytes(described)
+        if isinstance(described, Node):
+            return self._node(described)
+        if isinstance(described, StorageReference):
+            if self.storages is None:
+                raise UnsafePickleError('the pickle refers to data outside itself')
+            return self.storages(described.description)
+        if isinstance(described, type) and issubclass(described, Node):
+            return self._skip(described.name)
+        return described  # built by joblib's reader
+
+    def _skip(self, name: GlobalName) -> Skipped:
+        if name not in _KNOWN and name not in self.extra:
+            self.skipped_names.add('.'.join(name))
+        return Skipped(name)
+
+    def _node(self, node: Node) -> Any:
+        name = node.name
+        if name in _METADATA:
+            return Skipped(name)
+        if name in _ARRAYS:
+            return self._array(node)
+        if name not in self.extra and name not in _BUILDERS:
+            return self._skip(name)
+        args = tuple(map(self._value, node.args))
+        state = self._value(node.state)
+        if name in self.extra:
+            return self.extra[name](args, state)
+        value = _BUILDERS[name](self, args, state)
+        for item in node.items:
+            value.append(self._value(item))
+        for key, item in node.pairs:
+            value[self._value(key)] = self._value(item)
+        return value
+
+    # -- arrays ------------------------------------------------------------------------------
+
+    def _array(self, node: Node) -> np.ndarray:
+        """An array from ``numpy.core.multiarray._reconstruct`` and its state."""
+        args = tuple(map(self._value, node.args))
+        if not args or args[0] != Skipped(('numpy', 'ndarray')) or args[1:2] != ((0,),):
+            raise DataError(f'an array begins with {args!r:.80}, expected none of its elements')
+        if not isinstance(node.state, tuple) or len(node.state) not in (4, 5):
+            raise DataError('an array has no contents')
+        shape, dtype, fortran, data = map(self._value, node.state[-4:])
+        return self.array(data, dtype, shape, 'F' if fortran else 'C')
+
+    def array(self, data: Any, dtype: Any, shape: Any, order: str) -> np.ndarray:
+        """Build an array of ``shape`` from its bytes, or from a list where its dtype is object."""
+        sizes = check_shape('an array', (shape,) if isinstance(shape, int) else shape)
+        kind = self._dtype(dtype)
+        count = math.prod(sizes)
+        if kind.hasobject:
+            if not isinstance(data, list) or len(data) != count:
+                raise DataError(
+                    f'an array of objects of shape {sizes}: found {type(data).__name__} in place '
+                    'of a list of them'
+                )
+            elements = np.empty(count, dtype=object)
+            elements[:] = data
+            return elements.reshape(sizes, order=order)  # type: ignore[call-overload]
+        content = _bytes(data)
+        if len(content) != count * kind.itemsize:
+            raise DataError(
+                f'an array of {kind} and shape {sizes}: found {len(content)} bytes, expected '
+                f'{count * kind.itemsize}'
+            )
+        if not count:
+            return np.empty(sizes, kind)
+        flat = np.frombuffer(bytearray(content), dtype=kind)  # writable
+        if kind.kind == 'b':
+            flat = flat.view(np.uint8) != 0
+        return flat.reshape(sizes, order=order)  # type: ignore[call-overload]
+
+    def scalar(self, dtype: Any, data: Any) -> Any:
+        """Build a NumPy scalar from its bytes."""
+        kind = self._dtype(dtype)
+        content = _bytes(data)
+        if kind.hasobject or len(content) != kind.itemsize or not content:
+            raise DataError(f'a number of {kind}: found {len(content)} bytes')
+        return np.frombuffer(content, dtype=kind)[0]
+
+    def _dtype(self, value: Any) -> np.dtype:
+        if not isinstance(value, np.dtype):
+            raise DataError(f'found {value!r:.80} in place of a dtype')
+        return value
+
+    def _joblib_array(self, node: Node, file: BinaryIO) -> Any:
+        """An array whose bytes follow in the file, as joblib writes them."""
+        self._described.append(node)
+        state = self._value(node.state)
+        if node.name[1] == 'NDArrayWrapper' or not isinstance(state, dict):
+            raise DataError('written by an old joblib, whose arrays lie in files beside this one')
+        shape, dtype = state.get('shape'), self._dtype(state.get('dtype'))
+        sizes = check_shape('an array', shape if isinstance(shape, tuple) else (shape,))
+        if dtype.hasobject:
+            return self.build(self.unpickler(file).load())
+        if state.get('numpy_array_alignment_bytes') is not None:
+            file.read(file.read(1)[0])
+        data = file.read(math.prod(sizes) * dtype.itemsize)
+        return self.array(data, dtype, sizes, 'F' if state.get('order') == 'F' else 'C')
+
+    # -- tensors -----------------------------------------------------------------------------
+
+    def tensor(self, storage: Any, offset: Any, shape: Any, stride: Any) -> Any:
+        """Build a tensor that views a storage."""
+        if not isinstance(storage, Storage):
+            raise DataError(f'a tensor has {type(storage).__name__} in place of a storage')
+        tensor = Tensor(storage, offset, check_shape('a tensor', shape), tuple(stride))
+        check_unpacked_size('a tensor', tensor.nbytes, self.limit)
+        return tensor.to_torch() if self.as_torch else tensor.to_numpy()
+
+    # -- limits ------------------------------------------------------------------------------
+
+    def _check_unfolded(self, value: Any) -> None:
+        """Refuse values that take more than the limit where each reference is a copy.
+
+        Lists that hold each other many times over, and arrays that many names refer to, cost
+        nothing until someone copies or joins them.
+        """
+        sizes: dict[int, int] = {}
+
+        def size(part: Any) -> int:
+            if isinstance(part, (int, float)):
+                return 8
+            if isinstance(part, (str, bytes)):
+                return len(part)
+            if isinstance(part, dict):
+                children: Any = [*part.keys(), *part.values()]
+            elif isinstance(part, (list, tuple, set, frozenset)):
+                children = part
+            elif isinstance(part, np.ndarray):
+                if part.dtype != object:
+                    return part.nbytes
+                children = part.ravel().tolist()
+            else:
+                return _tensor_bytes(part)
+            if id(part) not in sizes:
+                sizes[id(part)] = 8 * len(children) + sum(map(size, children))
+            return sizes[id(part)]
+
+        check_unpacked_size('its values', size(value), self.limit)
+
+
+def _tensor_bytes(value: Any) -> int:
+    size = getattr(value, 'nbytes', 8)
+    return size if isinstance(size, int) else 8
+
+
+def _bytes(data: Any) -> bytes:
+    if isinstance(data, str):  # Python 2's
+        return data.encode('latin1')
+    if not isinstance(data, (bytes, bytearray)):
+        raise DataError(f'found {type(data).__name__} in place of the bytes of an array')
+    return bytes(data)
+
+
+# -- dtypes ----------------------------------------------------------------------------------
+
+#: Codes of the dtypes of arrays that are read. Text has its length behind U or S.
+_CODES = frozenset('b1 i1 i2 i4 i8 u1 u2 u4 u8 f2 f4 f8 c8 c16 O O8'.split())
+_MAX_TEXT = 1 << 20
+_CLASSES = {
+    'BoolDType': 'b1', 'Int8DType': 'i1', 'Int16DType': 'i2', 'Int32DType': 'i4',
+    'Int64DType': 'i8', 'UInt8DType': 'u1', 'UInt16DType': 'u2', 'UInt32DType': 'u4',
+    'UInt64DType': 'u8', 'Float16DType': 'f2', 'Float32DType': 'f4', 'Float64DType': 'f8',
+    'Complex64DType': 'c8', 'Complex128DType': 'c16',
+}  # fmt: skip
+
+
+def _build_dtype(builder: Builder, args: tuple[Any, ...], state: Any) -> np.dtype:
+    """A dtype from its code and its byte order; everything else in its state is ignored.
+
+    ``numpy.dtype.__setstate__`` believes flags that turn bytes of the file into pointers.
+    """
+    code = args[0] if args else None
+    if isinstance(code, bytes):
+        code = code.decode('latin1')
+    if not isinstance(code, str):
+        raise DataError(f'found the dtype {code!r:.40}, expected a code such as f8')
+    order, name = ('', code) if code[:1] not in '<>|=' else (code[0], code[1:])
+    is_text = name[:1] in ('U', 'S') and name[1:].isdecimal() and int(name[1:]) <= _MAX_TEXT
+    if name not in _CODES and not is_text:
+        raise DataError(f'found an array of dtype {code!r:.40}, expected numbers or text')
+    if isinstance(state, tuple) and len(state) > 4:
+        if any(part is not None for part in state[2:5]):
+            raise DataError('found an array with a structured dtype, expected numbers or text')
+        if state[1] in ('<', '>', '='):
+            order = state[1]
+    return np.dtype(order + name)
+
+
+# -- names -----------------------------------------------------------------------------------
+
+
+def _sparse(kind: str) -> Callable[[Builder, tuple[Any, ...], Any], Any]:
+    def build(builder: Builder, args: tuple[Any, ...], state: Any) -> Any:
+        if not isinstance(state, dict):
+            raise DataError('a sparse matrix has no contents')
+        fields = {name: state[name] for name in ('data', 'indices', 'indptr') if name in state}
+        coordinates = state.get('coords')
+        if isinstance(coordinates, tuple) and len(coordinates) == 2:
+            fields['row'], fields['col'] = coordinates
+        else:
+            fields.update({name: state[name] for name in ('row', 'col') if name in state})
+        fields['shape'] = state.get('_shape', state.get('shape'))
+        return sparse_matrix('a sparse matrix', kind, fields)
+
+    return build
+
+
+def _chumpy(builder: Builder, args: tuple[Any, ...], state: Any) -> np.ndarray:
+    """The array that chumpy's ``.r`` gives: ``x``, or the selection ``a[idxs]``, reshaped."""
+    if isinstance(state, dict) and 'x' in state:
+        return _plain_array(state['x'])
+    if isinstance(state, dict) and {'a', 'idxs'} <= set(state):
+        selected = _plain_array(state['a']).ravel()[_plain_array(state['idxs'])]
+        shape = check_shape('a chumpy object', state.get('preferred_shape', selected.shape))
+        return selected.reshape(shape)
+    keys = sorted(map(str, state)) if isinstance(state, dict) else state
+    raise DataError(f'a chumpy object without an array; it holds {keys!r:.200}')
 
 
 def _plain_array(value: Any) -> np.ndarray:
-    if isinstance(value, ChumpyArray):
-        return value.array()
     if not isinstance(value, (np.ndarray, np.generic, int, float)):
-        raise ValueError(f'a chumpy object around a {type(value).__name__}, expected an array')
+        raise DataError(f'a chumpy object around a {type(value).__name__}, expected an array')
     return np.asarray(value)
 
 
-def load_pickle(
-    path: str | Path,
-    also: Mapping[tuple[str, str], Any] | None = None,
-    file: BinaryIO | None = None,
-    unpickler: type[AllowList] | None = None,
-) -> Any:
-    """Load a pickle of plain values, arrays, sparse matrices and chumpy arrays.
-
-    chumpy objects come back as arrays. Python 2's pickles are read as Latin-1, as SMPL's need.
-
-    Args:
-        path: the file, or what to call it in messages where ``file`` is given.
-        also: what to take for further names, as ``{(module, name): value}``. Default None.
-        file: where to read, from its position. Default None: ``path``.
-        unpickler: what reads. Default None: Python's own, with :class:`AllowList` before it.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        UnsafePickleError: If it names anything outside the allow-list; nothing is executed.
-        DataError: If it is truncated or no pickle at all.
-    """
-    path = Path(path)
-    if file is None and not path.is_file():
-        raise FileNotFoundError(f'{path}: no such file')
-    with open(path, 'rb') if file is None else contextlib.nullcontext(file) as source:
-        reader: Any = (unpickler or _Unpickler)(source, encoding='latin1')  # type: ignore
-        reader.path, reader.also = path, also or {}
-        try:
-            return _without_chumpy(check_unfolded(reader.load()))
-        except DataError as error:
-            if str(path) in str(error):
-                raise
-            raise type(error)(f'{path}: {error}') from error
-        except Exception as error:  # a broken pickle can raise nearly anything
-            raise DataError(
-                f'{path}: not a readable pickle ({type(error).__name__}: {error})'
-            ) from error
+def _reconstructed(builder: Builder, args: tuple[Any, ...], state: Any) -> Any:
+    """An object that Python 2's protocols make from its class, a base class and a state."""
+    if not args or not isinstance(args[0], Skipped):
+        raise DataError('an object without a class')
+    name = args[0].name
+    if name not in _BUILDERS:
+        raise UnsafePickleError(f"the pickle makes an object of '{'.'.join(name)}'")
+    return _BUILDERS[name](builder, (), state)
 
 
-class AllowList:
-    """Goes before an unpickler's class and lets through what is known to be harmless."""
-
-    path: Path
-    also: Mapping[tuple[str, str], Any]
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) in self.also:
-            return self.also[module, name]
-        if (module, name) in CHUMPY:
-            return ChumpyArray
-        if (module, name) == ('numpy', 'ndarray'):
-            return _ArrayType
-        if (module, name) in _BEGIN_ARRAY:
-            return _empty_array
-        if name == 'bytes' and module in ('builtins', '__builtin__'):
-            return _no_bytes
-        if (module, name) == ('_codecs', 'encode'):
-            return _encode_latin1
-        if (module, name) not in ALLOWED:
-            raise UnsafePickleError(
-                f"{self.path}: the pickle asks for '{module}.{name}', which is not an array type "
-                'and is not loaded; nothing of the file was executed'
-            )
-        module = MOVED.get(module, module)
-        if module.startswith(('numpy.core', 'numpy._core')):
-            # NumPy 2 renamed numpy.core; the file may come from either side.
-            core = 'numpy.core' if np.lib.NumpyVersion(np.__version__) < '2.0.0' else 'numpy._core'
-            module = f'{core}.{module.rsplit(".", 1)[1]}'
-        return getattr(importlib.import_module(module), name)
+def _encoded(builder: Builder, args: tuple[Any, ...], state: Any) -> bytes:
+    """Bytes, which pickles of protocol 2 carry as Latin-1 text."""
+    if len(args) < 2 or not isinstance(args[0], str) or args[1] not in ('latin1', 'latin-1'):
+        raise UnsafePickleError(f'the pickle asks for the codec {args[1:]!r:.80}, expected latin1')
+    return args[0].encode('latin1')
 
 
-class _Unpickler(AllowList, pickle.Unpickler):
-    pass
+def _made_bytes(builder: Builder, args: tuple[Any, ...], state: Any) -> bytes:
+    """Bytes from nothing, from bytes, or from text. From a number they would be its length."""
+    if not args:
+        return b''
+    if isinstance(args[0], (bytes, bytearray)):
+        return bytes(args[0])
+    if isinstance(args[0], str) and args[1:2] in (('latin1',), ('latin-1',)):
+        return args[0].encode('latin1')
+    raise DataError(f'the pickle makes bytes from {args!r:.80}')
 
 
-def _encode_latin1(text: str, encoding: str) -> bytes:
-    """How pickles of protocol 2 carry bytes; no other codec is wanted."""
-    if encoding not in ('latin1', 'latin-1'):
-        raise UnsafePickleError(f'the pickle asks for the codec {encoding!r}, expected latin1')
-    return text.encode('latin1')
+def _container(kind: Callable[..., Any]) -> Callable[[Builder, tuple[Any, ...], Any], Any]:
+    def build(builder: Builder, args: tuple[Any, ...], state: Any) -> Any:
+        if args and not isinstance(args[0], (list, tuple, dict, set, frozenset)):
+            raise DataError(f'the pickle makes a {kind.__name__} from {args!r:.80}')
+        return kind(*args[:1])
+
+    return build
 
 
-def check_unfolded(value: Any) -> Any:
-    """The value, unless lists that hold each other many times over make it endless.
-
-    Raises:
-        ValueError: they do: a few bytes can stand for any number of values.
-        RecursionError: something holds itself.
-    """
-    sizes: dict[int, int] = {}
-
-    def size(part: Any) -> int:
-        if isinstance(part, (list, tuple)):
-            inner: Any = part
-        elif isinstance(part, dict):
-            inner = part.values()
-        else:
-            return 1
-        if id(part) not in sizes:
-            sizes[id(part)] = 1 + sum(map(size, inner))
-        return sizes[id(part)]
-
-    if size(value) > _MOST_VALUES:
-        raise ValueError(f'its lists unfold to more than {_MOST_VALUES} values')
-    return value
+def _tensor_v2(builder: Builder, args: tuple[Any, ...], state: Any) -> Any:
+    return builder.tensor(*args[:4])
 
 
-def _no_bytes() -> bytes:
-    """How pickles of protocol 2 carry none at all; with a number it would make room for so many."""
-    return b''
+def _storage_bytes(builder: Builder, args: tuple[Any, ...], state: Any) -> Storage:
+    """A storage, which pickles of tensors carry as a file of ``torch.save`` in bytes."""
+    described, storages = read_legacy_stream(io.BytesIO(_bytes(args[0])), builder.unpickler)
+    if not isinstance(described, StorageReference):
+        raise DataError('a tensor is not stored as PyTorch stores them')
+    return storages[legacy_reference(described.description)[1]]
 
 
-def _without_chumpy(value: Any) -> Any:
-    if isinstance(value, ChumpyArray):
-        return value.array()
-    if isinstance(value, dict):
-        return {key: _without_chumpy(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(_without_chumpy(item) for item in value)
-    return value
+_ARRAYS = {('numpy.core.multiarray', '_reconstruct'), ('numpy._core.multiarray', '_reconstruct')}
+_JOBLIB = {
+    ('joblib.numpy_pickle', 'NumpyArrayWrapper'),
+    ('joblib.numpy_pickle_compat', 'NDArrayWrapper'),
+}
+_STORAGE_TYPES = {
+    (module, name)
+    for module in ('torch', 'torch.cuda', 'torch.storage')
+    for name in (
+        'FloatStorage', 'DoubleStorage', 'HalfStorage', 'BFloat16Storage', 'LongStorage',
+        'IntStorage', 'ShortStorage', 'CharStorage', 'ByteStorage', 'BoolStorage',
+        'UntypedStorage', 'TypedStorage',
+    )
+}  # fmt: skip
+_BUILDERS: dict[GlobalName, Callable[[Builder, tuple[Any, ...], Any], Any]] = {
+    ('numpy', 'dtype'): _build_dtype,
+    ('_codecs', 'encode'): _encoded,
+    ('collections', 'OrderedDict'): _container(OrderedDict),
+    ('collections', 'defaultdict'): lambda builder, args, state: {},
+    ('collections', 'Counter'): _container(dict),
+    ('torch', 'Size'): _container(tuple),
+    ('torch._utils', '_rebuild_tensor'): _tensor_v2,
+    ('torch._utils', '_rebuild_tensor_v2'): _tensor_v2,
+    ('torch._utils', '_rebuild_parameter'): lambda builder, args, state: args[0],
+    ('torch._utils', '_rebuild_parameter_with_state'): lambda builder, args, state: args[0],
+    ('torch.storage', '_load_from_bytes'): _storage_bytes,
+    ('chumpy', 'Ch'): _chumpy,
+    ('chumpy.ch', 'Ch'): _chumpy,
+    ('chumpy.reordering', 'Select'): _chumpy,
+}
+for _module in ('builtins', '__builtin__'):
+    _BUILDERS.update(
+        {
+            (_module, 'bytes'): _made_bytes,
+            (_module, 'bytearray'): _made_bytes,
+            (_module, 'dict'): _container(dict),
+            (_module, 'list'): _container(list),
+            (_module, 'tuple'): _container(tuple),
+            (_module, 'set'): _container(set),
+            (_module, 'frozenset'): _container(frozenset),
+        }
+    )
+for _module in ('numpy.core', 'numpy._core'):
+    _BUILDERS[f'{_module}.multiarray', 'scalar'] = lambda builder, args, state: builder.scalar(
+        *args[:2]
+    )
+    _BUILDERS[f'{_module}.numeric', '_frombuffer'] = lambda builder, args, state: builder.array(
+        *args[:4]
+    )
+for _module in ('copy_reg', 'copyreg'):
+    _BUILDERS[_module, '_reconstructor'] = _reconstructed
+for _kind in ('csc', 'csr', 'coo'):
+    for _module in (f'scipy.sparse.{_kind}', f'scipy.sparse._{_kind}'):
+        for _suffix in ('matrix', 'array'):
+            _BUILDERS[_module, f'{_kind}_{_suffix}'] = _sparse(_kind)
+for _name, _code in _CLASSES.items():
+    _BUILDERS['numpy.dtypes', _name] = lambda builder, args, state, code=_code: np.dtype(code)
+_METADATA = {
+    ('datetime', name) for name in ('datetime', 'date', 'time', 'timedelta', 'timezone')
+} | {
+    *((module, name) for module in ('pathlib', 'pathlib._local') for name in (
+        'Path', 'PosixPath', 'PurePath', 'PurePosixPath', 'PureWindowsPath', 'WindowsPath',
+    )),
+    *(('torch', name) for name in (
+        'device', 'dtype', 'float16', 'bfloat16', 'float32', 'float64', 'int8', 'int16', 'int32',
+        'int64', 'uint8', 'bool', 'strided',
+    )),
+    *(('numpy', name) for name in (
+        'bool_', 'float16', 'float32', 'float64', 'int8', 'int16', 'int32', 'int64', 'uint8',
+        'uint16', 'uint32', 'uint64',
+    )),
+    ('torch.serialization', '_get_layout'),
+    ('torch.version', 'TorchVersion'),
+    ('torch.torch_version', 'TorchVersion'),
+    ('uuid', 'UUID'),
+    ('decimal', 'Decimal'),
+    ('builtins', 'slice'),
+    ('builtins', 'range'),
+    ('builtins', 'complex'),
+    ('__builtin__', 'complex'),
+}  # fmt: skip
+_KNOWN: frozenset[GlobalName] = frozenset(
+    {
+        *_BUILDERS,
+        *_ARRAYS,
+        *_JOBLIB,
+        *_STORAGE_TYPES,
+        *_METADATA,
+        ('numpy', 'ndarray'),
+        ('builtins', 'object'),
+        ('__builtin__', 'object'),
+        ('builtins', 'int'),
+        ('builtins', 'float'),
+        ('builtins', 'str'),
+        ('builtins', 'bool'),
+    }
+)

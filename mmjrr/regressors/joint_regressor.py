@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -15,7 +13,7 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from mmjrr.errors import DataError
-from mmjrr.io import atomic_write, read_json, read_npy, read_npz, sha256, versions
+from mmjrr.io import atomic_write, read_json, read_npy, read_npz, read_torch, sha256, versions
 from mmjrr.joints import JOINT_ORDERS, joint_names_of, reorder_index
 
 from .sides import swapped_pairs
@@ -181,8 +179,8 @@ class JointRegressor(nn.Module):
 
         Args:
             path_or_name: ``.npy``, ``.npz`` (one 2-D array, or this package's sparse form),
-                ``.pt``/``.pth`` (a tensor, or a dict holding one; read with
-                ``weights_only=True``); or a name of :data:`mmjrr.regressors.ZOO`.
+                ``.pt``/``.pth`` (a tensor, or a dict holding one); or a name of
+                :data:`mmjrr.regressors.ZOO`.
             joint_order: what order the file's rows are in: ``'mmpose'``, ``'spin'`` or joint
                 names. Needed for a file that neither the zoo nor a sidecar (``NAME.json``
                 beside ``NAME.npy``, as :meth:`save` writes) describes. It declares, and does not
@@ -332,27 +330,13 @@ def _read_array(path: Path) -> tuple[np.ndarray, tuple[str, ...] | None]:
     return array.astype(np.float64), names
 
 
-def _readable(path: Path, read: Callable[[], Any]) -> Any:
-    """What ``read`` gives, or an error that names the file: broken ones raise nearly anything."""
-    try:
-        return read()
-    except Exception as error:
-        reason = str(error)
-        if isinstance(error, UnpicklingError):  # PyTorch's advice is to load it unsafely
-            reason = ''.join(re.findall(r'unsupported (?:class|global)\W[\w.: ]*', reason, re.I))
-        raise ValueError(
-            f'{path}: not readable; truncated, or holds more than arrays '
-            f'({type(error).__name__}: {reason})'
-        ) from None
-
-
 def _read_npz(path: Path) -> tuple[np.ndarray, tuple[str, ...] | None]:
     arrays = read_npz(path)
     names = None
     if 'joint_names' in arrays:
         if arrays['joint_names'].dtype.kind != 'U' or arrays['joint_names'].ndim != 1:
             raise ValueError(f'{path}: joint_names: expected strings')
-        names = tuple(_readable(path, arrays['joint_names'].tolist))
+        names = tuple(arrays['joint_names'].tolist())
     if {'rows', 'columns', 'values', 'shape'} <= set(arrays):
         return _from_sparse(path, arrays), names
     return _only_matrix(path, arrays), names
@@ -382,17 +366,13 @@ def _from_sparse(path: Path, arrays: dict[str, np.ndarray]) -> np.ndarray:
 
 
 def _read_torch(path: Path) -> np.ndarray:
-    content = _readable(path, lambda: torch.load(path, map_location='cpu', weights_only=True))
-    if isinstance(content, Tensor):
-        return _readable(path, content.detach().numpy)
+    content = read_torch(path, as_torch=False)
+    if isinstance(content, np.ndarray):
+        return content
     if not isinstance(content, dict):
         raise ValueError(f'{path}: expected a tensor or a dict, found {type(content).__name__}')
-    tensors = {
-        str(key): _readable(path, value.detach().numpy)
-        for key, value in content.items()
-        if isinstance(value, Tensor)
-    }
-    return _only_matrix(path, tensors)
+    arrays = {str(key): value for key, value in content.items() if isinstance(value, np.ndarray)}
+    return _only_matrix(path, arrays)
 
 
 def _only_matrix(path: Path, arrays: dict[str, np.ndarray]) -> np.ndarray:

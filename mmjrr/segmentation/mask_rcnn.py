@@ -17,8 +17,8 @@ from mmengine.model import BaseModel
 from mmengine.structures import BaseDataElement, InstanceData
 from torch import Tensor, nn
 
-from mmjrr.engine.checkpoint import allow_mmengine_checkpoints
 from mmjrr.errors import DataError
+from mmjrr.io import read_checkpoint
 from mmjrr.registry import MODELS
 from mmjrr.segmentation.mmcv_ops import INSTALL, ensure_mmcv_ops
 
@@ -253,24 +253,6 @@ def build_torchvision(options: dict[str, Any], score_thr: float, max_instances: 
 
 
 # ------------------------------------------------------------------ weights
-
-
-def read_checkpoint(path: str) -> dict[str, Any]:
-    """Content of a file of weights, read without running anything in it."""
-    if not Path(path).is_file():
-        raise FileNotFoundError(f'{path}: no such checkpoint (docs/masks.md says where to get it)')
-    allow_mmengine_checkpoints()
-    try:
-        content = torch.load(path, map_location='cpu', weights_only=True)
-    except Exception as error:  # a broken file can bring up nearly anything
-        reason = str(error).split('\n')[0]
-        raise DataError(
-            f'{path}: not readable as weights alone ({reason}): truncated, or '
-            'a checkpoint of training; docs/masks.md says how to take the weights out of one'
-        ) from error
-    if not isinstance(content, dict):
-        raise DataError(f'{path}: found a {type(content).__name__}, expected weights by name')
-    return content
 
 
 def load_weights(network: nn.Module, content: dict[str, Any], where: str) -> None:

@@ -70,7 +70,6 @@ def _mask_rcnn(part: Mapping[str, Any]) -> Iterator[Finding]:
 def _mask_weights(part: Mapping[str, Any], ready: bool) -> str:
     """With the packages there, the network takes them; without, they are read."""
     from mmjrr.registry import MODELS
-    from mmjrr.segmentation.mask_rcnn import read_checkpoint
 
     known = next((f for f in FILES.values() if Path(part['checkpoint']).name == f.path), None)
     if not ready:
@@ -120,6 +119,4 @@ def _estimator_weights(model: Mapping[str, Any], path: Path) -> str:
 
 
 def _any_weights(path: str | Path) -> str:
-    from mmjrr.models.estimators.checkpoints import read_checkpoint
-
     return f'{len(read_checkpoint(path))} entries'

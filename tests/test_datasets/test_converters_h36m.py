@@ -487,7 +487,7 @@ def test_a_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(archives, '_LEAST', 1 << 20)
     path = archive_of(tmp_path / 'bomb.tgz', ('a.mp4', {}, bytes(20 << 20)))
     most = 100 * path.stat().st_size
-    with pytest.raises(DataError, match=rf'bomb\.tgz: unpacks to more than {most} bytes'):
+    with pytest.raises(DataError, match=rf'bomb\.tgz: found contents .* expected at most {most} '):
         unpack(path, tmp_path / 'into', {'a.mp4'})
     assert sum(p.stat().st_size for p in (tmp_path / 'into').rglob('*')) < 1 << 20
 

@@ -21,8 +21,7 @@ import numpy as np
 from mmjrr.datasets.converters.source import Source, mmpose_image_names, numbers
 from mmjrr.errors import DataError
 from mmjrr.geometry import PIXELS_PER_SCALE, PerspectiveCamera, camera_from_fields
-from mmjrr.io import read_npz_with_objects
-from mmjrr.io.pickles import load_pickle
+from mmjrr.io import read_npz
 from mmjrr.joints import H36M_JOINTS_MMPOSE, joint_names_of
 
 #: Places among HumanData's 190 joints of those that files of H36M have, by HumanData's names.
@@ -65,7 +64,7 @@ def read_human_data(path: str | Path) -> Source:
         found.append(name)
         return name.startswith(('keypoints', '__')) or name in _WANTED
 
-    raw = read_npz_with_objects(path, _object, wanted)
+    raw = read_npz(path, objects=True, select=wanted)
     lacking = [name for name in ('image_path',) if name not in raw]
     lacking += [
         f'{name} (or {name}_original)'
@@ -244,14 +243,6 @@ def _flat(path: Path, name: str, value: Any, count: int, width: int | None) -> n
     if value.ndim > 2 and len(value):
         value = value.reshape(len(value), -1)
     return numbers(path, {name: value}, name, (count, width))
-
-
-def _object(where: str, file: Any) -> np.ndarray:
-    """A field that is a pickle, by the unpickler that runs nothing."""
-    value = load_pickle(where, file=file)
-    if not isinstance(value, np.ndarray):
-        raise DataError(f'{where}: found a pickled {type(value).__name__}, expected an array')
-    return value
 
 
 def _strings(path: Path, value: Any) -> np.ndarray:  # (N,) str

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from mmjrr.geometry import rotation_6d_to_matrix
+from mmjrr.io import read_checkpoint, weights_of
 from mmjrr.registry import MODELS
 
-from .checkpoints import read_checkpoint, translate, weights_of
+from .checkpoints import translate
 from .hmr import (
     FEATURES,
     MEAN_PARAMS,

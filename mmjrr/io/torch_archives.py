@@ -1,0 +1,140 @@
+"""Files of ``torch.save``, read without ``torch.load``.
+
+``torch.load(weights_only=True)`` runs the code of an archive that holds TorchScript. The reader
+here opens the archive itself, reads its pickle by :mod:`mmjrr.io.pickles`, and builds tensors over
+the bytes of its storages.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmjrr.errors import DataError
+from mmjrr.io.limits import check_unpacked_size, unpacked_limit
+from mmjrr.io.own_errors import own_errors
+from mmjrr.io.pickle_stream import GlobalName, UnsafePickleError
+from mmjrr.io.pickles import Builder, NodeBuilder
+from mmjrr.io.tensors import (
+    LEGACY_START,
+    Storage,
+    legacy_reference,
+    read_legacy_stream,
+    storage_dtype,
+    storage_from,
+)
+
+
+def read_torch(
+    path: str | Path,
+    extra: Mapping[GlobalName, NodeBuilder] | None = None,
+    as_torch: bool = True,
+    skip_unknown: bool = False,
+    skipped_names: set[str] | None = None,
+) -> Any:
+    """Read what ``torch.save`` wrote: tensors, NumPy arrays and plain values.
+
+    Both formats are read: the zip archive, and the stream of PyTorch before 1.6. Tensors that
+    share a storage share it again; they lie on the CPU and need no gradient.
+
+    Args:
+        path: the file.
+        extra: builders of further names that its pickle may use.
+        as_torch: return tensors; False returns arrays (bfloat16 as float32) and does not import
+            PyTorch.
+        skip_unknown: return :class:`~mmjrr.io.Skipped` for objects of unknown classes, in place
+            of an error. They are not built, and nothing is executed.
+        skipped_names: a set to which names of skipped classes are added.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        UnsafePickleError: it holds TorchScript or a package of code, or names a class or function
+            that is not known to be harmless.
+        DataError: it is truncated, not a file of ``torch.save``, or would take too much memory.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f'{path}: no such file')
+    options: dict[str, Any] = dict(extra=extra, as_torch=as_torch, skip_unknown=skip_unknown)
+    with own_errors(str(path), 'a file of torch.save'), open(path, 'rb') as file:
+        size = path.stat().st_size
+        start = file.read(len(LEGACY_START))
+        file.seek(0)
+        if start.startswith(b'PK'):
+            with zipfile.ZipFile(file) as archive:
+                builder, description = _open_archive(path, archive, size, options)
+                value = builder.build(description)
+        elif start == LEGACY_START:
+            builder = Builder(str(path), unpacked_limit(size), **options)
+            stream = io.BytesIO(file.read())
+            description, storages = read_legacy_stream(stream, builder.unpickler)
+            builder.storages = lambda pid: storages[legacy_reference(pid)[1]]
+            value = builder.build(description)
+        else:
+            raise DataError('does not begin as files of torch.save do')
+        if skipped_names is not None:
+            skipped_names |= builder.skipped_names
+        return value
+
+
+def is_torch_file(path: str | Path) -> bool:
+    """Say whether a file begins as those of ``torch.save`` do and not as an npz file."""
+    with open(path, 'rb') as file:
+        start = file.read(len(LEGACY_START))
+    if start == LEGACY_START:
+        return True
+    if not start.startswith(b'PK'):
+        return False
+    with own_errors(str(path), 'a zip archive'), zipfile.ZipFile(path) as archive:
+        return any(name.endswith('.pkl') for name in archive.namelist())
+
+
+def _open_archive(
+    path: Path, archive: zipfile.ZipFile, size: int, options: dict[str, Any]
+) -> tuple[Builder, Any]:
+    """Read the pickle of a zip archive; its builder reads storages when they are asked for."""
+    members = {member.filename: member for member in archive.infolist()}
+    _refuse_code(members)
+    pickles = [name for name in members if name.endswith('/data.pkl')]
+    if len(pickles) != 1 or len(members) != len(archive.infolist()):
+        raise DataError(
+            f'found the members {sorted(members)[:10]}, expected one data.pkl and its storages'
+        )
+    folder = pickles[0].removesuffix('data.pkl')
+    limit = unpacked_limit(size)
+    check_unpacked_size(str(path), sum(member.file_size for member in members.values()), limit)
+    order = members.get(f'{folder}byteorder')
+    if order is not None and archive.read(order).strip() != b'little':
+        raise DataError('written on a big-endian machine, which is not read')
+    storages: dict[str, Storage] = {}
+
+    def storage(pid: Any) -> Storage:
+        kind, key = legacy_reference(pid)
+        if key not in storages:
+            member = members.get(f'{folder}data/{key}')
+            if member is None:
+                raise DataError(f'the storage {key!r:.40} is missing')
+            storages[key] = storage_from(kind, archive.read(member), pid[4])
+        if storages[key].dtype != storage_dtype(kind)[1]:
+            raise DataError(f'the storage {key!r:.40} has two types')
+        return storages[key]
+
+    builder = Builder(str(path), limit, storages=storage, **options)
+    return builder, builder.unpickler(io.BytesIO(archive.read(pickles[0]))).load()
+
+
+def _refuse_code(members: Mapping[str, Any]) -> None:
+    script = [
+        name
+        for name in members
+        if name.endswith(('/constants.pkl', '.py', '/.data/extern_modules'))
+        or 'code' in name.split('/')[:-1]
+    ]
+    if script:
+        raise UnsafePickleError(
+            f'holds code (TorchScript or a torch.package: {sorted(script)[:3]}), which is not '
+            'run; save the weights alone, with torch.save(model.state_dict(), FILE)'
+        )
