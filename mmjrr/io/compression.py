@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 import zlib
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 from mmjrr.errors import DataError
 from mmjrr.io.limits import LimitedReader, unpacked_limit
@@ -16,7 +16,7 @@ _ZLIB = (b'\x78\x01', b'\x78\x5e', b'\x78\x9c', b'\x78\xda')
 _LZ4 = b'\x04\x22\x4d\x18'
 
 
-def open_decompressed(where: str, file: BinaryIO, size: int | None = None) -> io.BytesIO:
+def open_decompressed(where: str, file: IO[bytes], size: int | None = None) -> io.BytesIO:
     """Return what is left in ``file``, decompressed if it is compressed.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 
@@ -41,7 +41,7 @@ def read_npy(path: str | os.PathLike[str], objects: bool = False) -> Any:
         return read_npy_stream(str(path), file, path.stat().st_size, objects)
 
 
-def read_npy_stream(where: str, file: BinaryIO, size: int, objects: bool = False) -> Any:
+def read_npy_stream(where: str, file: IO[bytes], size: int, objects: bool = False) -> Any:
     """Read an array from a stream that holds ``size`` bytes, all of them a ``.npy`` file.
 
     The header is checked against ``size`` before memory is allocated.

@@ -144,6 +144,15 @@ class DescriptionUnpickler(_Unpickler):
         if self.after_state is not None and isinstance(self.stack[-1], Node):
             self.stack[-1] = self.after_state(self.stack[-1])
 
+    def load_reduce(self) -> None:
+        """Call what the pickle names. What an unknown call returns can be called in turn."""
+        if self.skip_unknown and isinstance(self.stack[-2], Node):
+            args = self.stack.pop()
+            self.stack[-1] = type(self.stack[-1])(*args)
+        else:
+            super().load_reduce()
+
+    dispatch[pickle.REDUCE[0]] = load_reduce
     dispatch[pickle.BYTEARRAY8[0]] = load_bytearray8
     dispatch[pickle.BUILD[0]] = load_build
 

@@ -22,8 +22,9 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 
@@ -61,7 +62,7 @@ class Skipped:
 
 def read_pickle(
     path: str | Path,
-    file: BinaryIO | None = None,
+    file: IO[bytes] | None = None,
     extra: Mapping[GlobalName, NodeBuilder] | None = None,
     size: int | None = None,
 ) -> Any:
@@ -362,6 +363,10 @@ def _build_dtype(builder: Builder, args: tuple[Any, ...], state: Any) -> np.dtyp
     return np.dtype(order + name)
 
 
+def _build_dtype_class(code: str, *_: Any) -> np.dtype:
+    return np.dtype(code)
+
+
 # -- names -----------------------------------------------------------------------------------
 
 
@@ -376,7 +381,7 @@ def _sparse(kind: str) -> Callable[[Builder, tuple[Any, ...], Any], Any]:
         else:
             fields.update({name: state[name] for name in ('row', 'col') if name in state})
         fields['shape'] = state.get('_shape', state.get('shape'))
-        return sparse_matrix('a sparse matrix', kind, fields)
+        return sparse_matrix('its', kind, fields)
 
     return build
 
@@ -504,7 +509,7 @@ for _kind in ('csc', 'csr', 'coo'):
         for _suffix in ('matrix', 'array'):
             _BUILDERS[_module, f'{_kind}_{_suffix}'] = _sparse(_kind)
 for _name, _code in _CLASSES.items():
-    _BUILDERS['numpy.dtypes', _name] = lambda builder, args, state, code=_code: np.dtype(code)
+    _BUILDERS['numpy.dtypes', _name] = partial(_build_dtype_class, _code)
 _METADATA = {
     ('datetime', name) for name in ('datetime', 'date', 'time', 'timedelta', 'timezone')
 } | {

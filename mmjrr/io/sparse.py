@@ -35,12 +35,12 @@ def sparse_matrix(where: str, kind: str, fields: dict[str, Any]) -> Any:
     names = ('data', 'row', 'col') if kind == 'coo' else ('data', 'indices', 'indptr')
     missing = [name for name in (*names, 'shape') if fields.get(name) is None]
     if missing:
-        raise DataError(f'{where}: sparse matrix: found {sorted(fields)}, expected also {missing}')
+        raise DataError(f'{where} sparse matrix: found {sorted(fields)}, expected also {missing}')
     shape = _matrix_shape(where, fields['shape'])
     data = np.asarray(fields['data'])
     if data.dtype.kind not in 'biuf' or data.ndim != 1:
         raise DataError(
-            f'{where}: sparse matrix: data: found {data.dtype} of shape {data.shape}, expected a '
+            f'{where} sparse matrix: data: found {data.dtype} of shape {data.shape}, expected a '
             'list of numbers'
         )
     if kind == 'coo':
@@ -52,7 +52,7 @@ def sparse_matrix(where: str, kind: str, fields: dict[str, Any]) -> Any:
     starts = _indices(where, 'indptr', fields['indptr'], major + 1, len(data) + 1)
     if starts[0] != 0 or starts[-1] != len(data) or (np.diff(starts) < 0).any():
         raise DataError(
-            f'{where}: sparse matrix: indptr: found numbers from {starts[0]} to {starts[-1]}, '
+            f'{where} sparse matrix: indptr: found numbers from {starts[0]} to {starts[-1]}, '
             f'expected them to rise from 0 to {len(data)}'
         )
     build = scipy.sparse.csr_matrix if kind == 'csr' else scipy.sparse.csc_matrix
@@ -73,7 +73,7 @@ def dense(where: str, matrix: Any) -> np.ndarray:
 def _matrix_shape(where: str, shape: Any) -> tuple[int, int]:
     values = np.asarray(shape)
     if values.shape != (2,) or values.dtype.kind not in 'iu' or (values < 0).any():
-        raise DataError(f'{where}: sparse matrix: shape: found {shape!r:.80}, expected two sizes')
+        raise DataError(f'{where} sparse matrix: shape: found {shape!r:.80}, expected two sizes')
     return int(values[0]), int(values[1])
 
 
@@ -81,12 +81,12 @@ def _indices(where: str, name: str, values: Any, count: int, limit: int) -> np.n
     array = np.asarray(values)
     if array.dtype.kind not in 'iu' or array.shape != (count,):
         raise DataError(
-            f'{where}: sparse matrix: {name}: found {array.dtype} of shape {array.shape}, '
+            f'{where} sparse matrix: {name}: found {array.dtype} of shape {array.shape}, '
             f'expected {count} integers'
         )
     if count and (int(array.min()) < 0 or int(array.max()) >= limit):
         raise DataError(
-            f'{where}: sparse matrix: {name}: found numbers from {array.min()} to {array.max()}, '
+            f'{where} sparse matrix: {name}: found numbers from {array.min()} to {array.max()}, '
             f'expected them in [0, {limit})'
         )
     return array

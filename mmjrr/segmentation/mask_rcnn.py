@@ -80,6 +80,10 @@ class MaskRCNN(BaseModel):
             backend=backend, config=config, checkpoint=checkpoint, options=options or {},
             soft=soft, score_thr=score_thr, max_instances=max_instances,
         )  # fmt: skip
+        if checkpoint is not None and not Path(checkpoint).is_file():
+            raise FileNotFoundError(
+                f'{checkpoint}: no such checkpoint (docs/masks.md says where to get it)'
+            )
         content = None if checkpoint is None else read_checkpoint(checkpoint)
         if content is None:
             print_log('MaskRCNN: no checkpoint, so its weights are random', level=logging.WARNING)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmjrr.downloads import FILES, RemoteFile
-from mmjrr.io import sha256
+from mmjrr.io import read_checkpoint, sha256
 from mmjrr.regressors.zoo import search_folders
 from mmjrr.setup_check.finding import Finding, look_up
 from mmjrr.setup_check.package_checks import import_version

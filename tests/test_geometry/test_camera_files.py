@@ -68,7 +68,7 @@ def test_missing_fields_and_wrong_keys_are_named(tmp_path: Path) -> None:
 def test_truncated_files_are_named(tmp_path: Path) -> None:
     path = write(tmp_path / 'c.pkl', {('S1', '54138969'): a_camera()})
     path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(DataError, match=r'c\.pkl: not a readable pickle'):
+    with pytest.raises(DataError, match=r'c\.pkl: not readable as a pickle'):
         load_cameras(path)
 
 

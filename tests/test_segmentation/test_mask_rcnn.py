@@ -164,7 +164,7 @@ def test_a_checkpoint_that_is_not_there_broken_or_anothers_is_an_error(tmp_path:
         small('torchvision', str(tmp_path / 'none.pth'))
     path = tmp_path / 'weights.pth'
     path.write_bytes(b'PK\x03\x04 truncated')
-    with pytest.raises(DataError, match='weights.pth: not readable as weights alone'):
+    with pytest.raises(DataError, match='weights.pth: not readable as a file of torch.save'):
         small('torchvision', str(path))
     state = small('torchvision').network.state_dict()
     name = 'roi_heads.box_predictor.cls_score.weight'
@@ -187,7 +187,7 @@ class Dangerous:
 def test_nothing_in_a_checkpoint_is_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / 'weights.pth'
     torch.save({'state_dict': {}, 'x': Dangerous()}, path)
-    with pytest.raises(DataError, match=r"asks for 'builtins\.print'"):
+    with pytest.raises(DataError, match=r"asks for '\w+\.print'"):
         MaskRCNN(str(path), backend='torchvision')
     assert 'must not run' not in capsys.readouterr().out
 
