@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from mmjrr.errors import DataError
-from mmjrr.io.limits import MOST_EXPANSION
+from mmjrr.io.limits import unpacked_limit
 
 #: Bytes of memory, beyond those of the interpreter, in which a file must be read.
 _MEMORY = 1 << 30
@@ -52,7 +52,7 @@ def read_cdf(
     if not path.is_file():
         raise FileNotFoundError(f'{path}: no such file')
     size = path.stat().st_size
-    largest = min(largest, size * MOST_EXPANSION)
+    largest = min(largest, unpacked_limit(size))
     if size > 16 * largest + 10**6:
         raise DataError(
             f'{path}: found {size} bytes, expected at most {16 * largest + 10**6} for {variable}'
