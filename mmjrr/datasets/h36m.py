@@ -29,6 +29,7 @@ from mmjrr.datasets.transforms import ROWS_SLACK
 from mmjrr.errors import DataError
 from mmjrr.geometry import (
     MAX_DISTANCE,
+    MAX_PIXEL,
     PIXELS_PER_SCALE,
     PerspectiveCamera,
     crop_weak_perspective_to_transl,
@@ -41,8 +42,6 @@ from mmjrr.joints import H36M_BONES, H36M_JOINTS_MMPOSE
 from mmjrr.registry import DATASETS, TRANSFORMS
 
 _PARAMETERS = ('global_orient', 'body_pose', 'betas', 'transl')
-#: Pixels beyond which no box reaches.
-_WIDEST = 1e6
 #: Attributes with a row for each sample.
 _PER_SAMPLE = (
     '_imgname', '_subject', '_action', '_camera', '_frame', '_center', '_scale', '_keypoints_2d',
@@ -355,10 +354,10 @@ class H36MFitsDataset(Dataset):
                 f'{self.imgname(int(np.argmin(self._scale)))}, expected positive numbers'
             )
         for name, value in dict(center=self._center, scale=self._scale * PIXELS_PER_SCALE).items():
-            if np.abs(value).max(initial=0) > _WIDEST:
+            if np.abs(value).max(initial=0) > MAX_PIXEL:
                 raise DataError(
                     f'{path}: {name}: found {np.abs(value).max():.3g} pixels, expected at most '
-                    f'{_WIDEST:.0f}'
+                    f'{MAX_PIXEL:.0f}'
                 )
         depth = np.where(self._keypoints_3d_weight[:, 0] > 0, self._keypoints_3d[:, 0, 2], 0)
         if np.abs(depth).max(initial=0) > MAX_DISTANCE:

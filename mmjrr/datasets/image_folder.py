@@ -16,11 +16,10 @@ from torch.utils.data import Dataset
 from mmjrr.datasets.image_names import image_key
 from mmjrr.datasets.sequences import consecutive
 from mmjrr.errors import DataError
-from mmjrr.geometry import square_box
+from mmjrr.geometry import MAX_PIXEL, square_box
 from mmjrr.io import read_json
 from mmjrr.registry import DATASETS, TRANSFORMS
 
-_FARTHEST = 1e6  # pixels
 IMAGE_TYPES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
 
 
@@ -171,7 +170,7 @@ def _read_boxes(path: Path) -> dict[str, tuple[float, ...]]:
 
 def _square(where: str, box: Any) -> tuple[float, ...]:
     numbers = isinstance(box, list) and all(
-        isinstance(v, (int, float)) and abs(v) < _FARTHEST for v in box
+        isinstance(v, (int, float)) and abs(v) < MAX_PIXEL for v in box
     )
     if not numbers or len(box) != 4 or box[2] <= box[0] or box[3] <= box[1]:
         raise DataError(f'{where}: found {box!r:.80}, expected [x0, y0, x1, y1], x1 > x0, y1 > y0')

@@ -3,7 +3,13 @@
 Convention: meters and pixels; the camera frame has x right, y down, z forward.
 """
 
-from mmjrr.geometry.boxes import PIXELS_PER_SCALE, padded_box, square_box, whole_image_box
+from mmjrr.geometry.boxes import (
+    MAX_PIXEL,
+    PIXELS_PER_SCALE,
+    padded_box,
+    square_box,
+    whole_image_box,
+)
 from mmjrr.geometry.camera_files import (
     H36M_IMAGE_SIZES,
     MAX_DISTANCE,
@@ -23,6 +29,8 @@ from mmjrr.geometry.rotations import (
 )
 from mmjrr.geometry.translation import fit_translation
 from mmjrr.geometry.weak_perspective import (
+    SPIN_FOCAL_LENGTH,
+    SPIN_IMAGE_SIZE,
     crop_weak_perspective_to_transl,
     transl_to_crop_weak_perspective,
     transl_to_weak_perspective,
@@ -33,8 +41,11 @@ __all__ = [
     'CAMERA_PARAMETERS',
     'H36M_IMAGE_SIZES',
     'MAX_DISTANCE',
+    'MAX_PIXEL',
     'PIXELS_PER_SCALE',
     'SIDE_SWAPS',
+    'SPIN_FOCAL_LENGTH',
+    'SPIN_IMAGE_SIZE',
     'PerspectiveCamera',
     'ProjectionErrors',
     'axis_angle_to_matrix',

@@ -90,7 +90,8 @@ def camera_from_fields(where: str, fields: Mapping[str, Any]) -> PerspectiveCame
         values[name] = torch.from_numpy(value.reshape(shape).copy())
     if not bool((values['f'] > 0).all()):
         raise DataError(f'{where}: f: found {values["f"].tolist()}, expected positive pixels')
-    if not np.allclose(values['R'] @ values['R'].T, np.eye(3), atol=1e-4):
+    orthogonal = np.allclose(values['R'] @ values['R'].T, np.eye(3), atol=1e-4)
+    if not orthogonal or values['R'].det() < 0:
         raise DataError(f'{where}: R: found {values["R"].tolist()}, expected a rotation')
     if values['T'].norm() > MAX_DISTANCE:
         raise DataError(
@@ -120,6 +121,9 @@ def save_cameras(path: str | Path, cameras: Mapping[tuple[str, str], Perspective
         path: File to write, whole or not at all.
         cameras: Cameras of batch size 1 with distortion, pose and image size, keyed
             ``(subject, camera)``.
+
+    Raises:
+        ValueError: If a camera lacks a parameter or is a batch.
     """
     content = {key: _fields(key[1], camera) for key, camera in sorted(cameras.items())}
     with atomic_write(path) as temporary:
@@ -150,20 +154,28 @@ def first_camera_difference(
 
 
 def _fields(camera_id: str, camera: PerspectiveCamera) -> dict[str, Any]:
-    parameters = (camera.distortion, camera.rotation, camera.position, camera.image_size)
-    distortion, rotation, position, image_size = (
-        value.cpu().numpy()[0] for value in parameters if value is not None
+    missing = [name for name in CAMERA_PARAMETERS if getattr(camera, name) is None]
+    if missing or len(camera) != 1:
+        raise ValueError(
+            f'camera {camera_id}: found {camera!r} without {missing}, expected a single camera '
+            f'with {list(CAMERA_PARAMETERS)}'
+        )
+    focal_length, principal_point, distortion, rotation, position, image_size = (
+        getattr(camera, name)[0].double().cpu().numpy() for name in CAMERA_PARAMETERS
     )
-    known = list(H36M_IMAGE_SIZES)
+    h36m_cameras = list(H36M_IMAGE_SIZES)
+    number = (
+        {'name': f'camera{1 + h36m_cameras.index(camera_id)}'} if camera_id in h36m_cameras else {}
+    )
     return dict(
         R=np.ascontiguousarray(rotation.T),
         T=position.reshape(3, 1),
-        c=camera.principal_point.cpu().numpy().reshape(2, 1),
-        f=camera.focal_length.cpu().numpy().reshape(2, 1),
+        c=principal_point.reshape(2, 1),
+        f=focal_length.reshape(2, 1),
         k=distortion[:3].reshape(3, 1),
         p=distortion[3:].reshape(2, 1),
         w=int(image_size[1]),
         h=int(image_size[0]),
-        **({'name': f'camera{1 + known.index(camera_id)}'} if camera_id in known else {}),
+        **number,
         id=camera_id,
     )

@@ -1,6 +1,11 @@
-"""SPIN's weak-perspective camera, and translations for perspective cameras.
+"""SPIN's weak-perspective camera, and the translations it stands for.
 
-A weak-perspective camera is (s, tx, ty) on a square crop.
+Convention:
+    - A weak-perspective camera is (s, tx, ty) on a square crop. It stands for the translation
+      (tx, ty, 2 f / (image_size s)) in meters, in front of a perspective camera that has the focal
+      length f in crop pixels and its principal point in the crop's center.
+    - The camera frame has x right, y down, z forward. SPIN's global orientations already turn the
+      body into it.
 """
 
 from __future__ import annotations
@@ -10,21 +15,28 @@ from torch import Tensor
 
 from mmjrr.geometry.cameras import PerspectiveCamera
 
+#: Focal length of SPIN and the models built on it, in pixels of the crop.
+SPIN_FOCAL_LENGTH = 5000.0
+#: Side of their crops, in pixels.
+SPIN_IMAGE_SIZE = 224.0
+
 
 def weak_perspective_to_transl(
     camera: Tensor,  # (B, 3): s, tx, ty
-    focal_length: float = 5000.0,
-    image_size: float = 224.0,
-) -> Tensor:  # (B, 3), metres
-    r"""Translation that a weak-perspective camera stands for, as in SPIN.
+    focal_length: float = SPIN_FOCAL_LENGTH,
+    image_size: float = SPIN_IMAGE_SIZE,
+) -> Tensor:  # (B, 3), meters
+    r"""Return the translation that a weak-perspective camera stands for.
 
     .. math:: (t_x,\ t_y,\ 2 f / (\mathrm{image\_size} \cdot s))
 
-    It belongs to a crop of ``image_size`` pixels seen by a camera of this focal length with its
-    principal point in the crop's centre.
+    Args:
+        camera: Weak-perspective cameras.
+        focal_length: In pixels of the crop. Default: 5000.
+        image_size: Side of the crop in pixels. Default: 224.
 
     Raises:
-        ValueError: not of shape (B, 3), or a scale is not positive.
+        ValueError: If the shape is not (B, 3) or a scale is not positive.
 
     >>> weak_perspective_to_transl(torch.tensor([[1.0, 0.1, -0.2]]))
     tensor([[ 0.1000, -0.2000, 44.6429]])
@@ -35,36 +47,42 @@ def weak_perspective_to_transl(
 
 
 def transl_to_weak_perspective(
-    transl: Tensor,  # (B, 3), metres
-    focal_length: float = 5000.0,
-    image_size: float = 224.0,
+    transl: Tensor,  # (B, 3), meters
+    focal_length: float = SPIN_FOCAL_LENGTH,
+    image_size: float = SPIN_IMAGE_SIZE,
 ) -> Tensor:  # (B, 3): s, tx, ty
-    """The inverse of :func:`weak_perspective_to_transl`.
+    """Return the weak-perspective camera of a translation.
+
+    This inverts :func:`weak_perspective_to_transl`.
+
+    Args:
+        transl: Translations in front of the crop's camera.
+        focal_length: In pixels of the crop. Default: 5000.
+        image_size: Side of the crop in pixels. Default: 224.
 
     Raises:
-        ValueError: not of shape (B, 3), or a depth is not positive.
+        ValueError: If the shape is not (B, 3) or a depth is not positive.
     """
-    if transl.ndim != 2 or transl.shape[-1] != 3:
-        raise ValueError(f'transl must be (B, 3), got {tuple(transl.shape)}')
+    _check_transl(transl)
     if not bool((transl[:, 2] > 0).all()):
-        raise ValueError(f'depths must be positive, got {transl[:, 2].tolist()}')
+        raise ValueError(f'transl: found depths {transl[:, 2].tolist()}, expected positive ones')
     tx, ty, depth = transl.unbind(-1)
     return torch.stack([2 * focal_length / (image_size * depth), tx, ty], -1)
 
 
 def crop_weak_perspective_to_transl(
     camera: Tensor,  # (B, 3): s, tx, ty
-    center: Tensor,  # (B, 2), of the crop's square box, full-image pixels
-    box_size: Tensor,  # (B,), the box's side, full-image pixels (MMPose's scale * 200)
+    center: Tensor,  # (B, 2), full-image pixels
+    box_size: Tensor,  # (B,), full-image pixels
     intrinsics: PerspectiveCamera,  # of the full image
-    root: Tensor | None = None,  # (B, 3), metres, model frame
-    focal_length: float = 5000.0,
-    image_size: float = 224.0,
-) -> Tensor:  # (B, 3), metres
-    r"""Translation for real intrinsics that shows the body as SPIN's camera shows it on its crop.
+    root: Tensor | None = None,  # (B, 3), meters, model frame
+    focal_length: float = SPIN_FOCAL_LENGTH,
+    image_size: float = SPIN_IMAGE_SIZE,
+) -> Tensor:  # (B, 3), meters
+    r"""Return the translation at which real intrinsics show the body as SPIN's crop camera does.
 
-    A perspective camera cannot repeat SPIN's near-orthographic picture of the whole body; what
-    is matched is the root's position in the image, and the scale (pixels a metre) at the root.
+    A perspective camera cannot reproduce SPIN's nearly orthographic projection of the whole body.
+    The root is matched instead: its position in the image and the scale there, in pixels per meter.
     With :math:`(t_x, t_y, t_z)` = :func:`weak_perspective_to_transl`, root :math:`r` and box side
     :math:`b`, the crop shows the root, in full-image pixels, at
 
@@ -82,54 +100,72 @@ def crop_weak_perspective_to_transl(
 
     For a root at the model's origin and no distortion this is
     :math:`Z = 2 F / (b s)`, :math:`T_x = t_x F / F_x + Z \, (center_x - c_x) / F_x`, likewise y.
-    The body's orientation is left as it is (as SPIN and those who use its fits do), though off
-    the image's centre a perspective camera sees it turned.
+    The global orientation is not changed, as in SPIN and in code that uses its fits, although a
+    perspective camera sees a body away from the image's center under another angle.
 
     Args:
-        root: the point to match, in the frame of the untranslated body (its pelvis joint, say);
-            None is the origin.
+        camera: Weak-perspective cameras on the crops.
+        center: Centers of the crops' square boxes.
+        box_size: Sides of the boxes, ``scale * PIXELS_PER_SCALE`` in MMPose's annotations.
+        intrinsics: One camera, or one for each body.
+        root: Point to match on the body without translation, e.g. its pelvis joint. Default:
+            None, the origin.
+        focal_length: Of the crop's camera, in pixels of the crop. Default: 5000.
+        image_size: Side of the crop in its own pixels. Default: 224.
 
     Raises:
-        ValueError: a shape is wrong, or a scale or box is not positive.
+        ValueError: If a shape is wrong, or a scale or box is not positive.
     """
     transl = weak_perspective_to_transl(camera, focal_length, image_size)
     root = _root_or_origin(root, camera)
     _check_crop(center, box_size, len(camera))
-    pixels_per_crop_pixel = box_size / image_size
-    on_crop = root + transl
-    scale = pixels_per_crop_pixel * focal_length / on_crop[:, 2]  # pixels a metre
-    seen_at = center + scale[:, None] * on_crop[:, :2]
+    image_pixels_per_crop_pixel = box_size / image_size
+    root_in_crop = root + transl  # meters, frame of the crop's camera
+    scale = image_pixels_per_crop_pixel * focal_length / root_in_crop[:, 2]  # pixels per meter
+    pixel = center + scale[:, None] * root_in_crop[:, :2]
     depth = _mean_focal_length(intrinsics) / scale
-    direction = intrinsics.unproject(seen_at[:, None])[:, 0]
+    direction = intrinsics.unproject(pixel[:, None])[:, 0]
     return depth[:, None] * torch.cat([direction, torch.ones_like(direction[:, :1])], -1) - root
 
 
 def transl_to_crop_weak_perspective(
-    transl: Tensor,  # (B, 3), metres
-    center: Tensor,  # (B, 2), of the crop's square box, full-image pixels
-    box_size: Tensor,  # (B,), the box's side, full-image pixels
+    transl: Tensor,  # (B, 3), meters
+    center: Tensor,  # (B, 2), full-image pixels
+    box_size: Tensor,  # (B,), full-image pixels
     intrinsics: PerspectiveCamera,  # of the full image
-    root: Tensor | None = None,  # (B, 3), metres, model frame
-    focal_length: float = 5000.0,
-    image_size: float = 224.0,
+    root: Tensor | None = None,  # (B, 3), meters, model frame
+    focal_length: float = SPIN_FOCAL_LENGTH,
+    image_size: float = SPIN_IMAGE_SIZE,
 ) -> Tensor:  # (B, 3): s, tx, ty
-    """The inverse of :func:`crop_weak_perspective_to_transl`: a translation in SPIN's terms.
+    """Return the weak-perspective camera on a crop for a translation under real intrinsics.
+
+    This inverts :func:`crop_weak_perspective_to_transl`.
+
+    Args:
+        transl: Translations under the real intrinsics.
+        center: Centers of the crops' square boxes.
+        box_size: Sides of the boxes.
+        intrinsics: One camera, or one for each body.
+        root: Point to match on the body without translation. Default: None, the origin.
+        focal_length: Of the crop's camera, in pixels of the crop. Default: 5000.
+        image_size: Side of the crop in its own pixels. Default: 224.
 
     Raises:
-        ValueError: a shape is wrong, a box is not positive, or a root is behind the camera.
+        ValueError: If a shape is wrong, a box is not positive, or a root is behind the camera.
     """
-    if transl.ndim != 2 or transl.shape[-1] != 3:
-        raise ValueError(f'transl must be (B, 3), got {tuple(transl.shape)}')
+    _check_transl(transl)
     root = _root_or_origin(root, transl)
     _check_crop(center, box_size, len(transl))
-    placed = root + transl
-    if not bool((placed[:, 2] > 0).all()):
-        raise ValueError(f'roots must lie in front of the camera, got z {placed[:, 2].tolist()}')
-    scale = _mean_focal_length(intrinsics) / placed[:, 2]  # pixels a metre
-    offset = intrinsics.project(placed[:, None])[:, 0] - center
+    root_in_camera = root + transl
+    if not bool((root_in_camera[:, 2] > 0).all()):
+        raise ValueError(
+            f'transl: found roots at depths {root_in_camera[:, 2].tolist()}, expected positive ones'
+        )
+    scale = _mean_focal_length(intrinsics) / root_in_camera[:, 2]  # pixels per meter
+    offset = intrinsics.project(root_in_camera[:, None])[:, 0] - center
     depth = box_size / image_size * focal_length / scale
-    on_crop = torch.cat([offset / scale[:, None], depth[:, None]], -1)
-    return transl_to_weak_perspective(on_crop - root, focal_length, image_size)
+    root_in_crop = torch.cat([offset / scale[:, None], depth[:, None]], -1)
+    return transl_to_weak_perspective(root_in_crop - root, focal_length, image_size)
 
 
 def _mean_focal_length(intrinsics: PerspectiveCamera) -> Tensor:  # (B,)
@@ -140,25 +176,33 @@ def _root_or_origin(root: Tensor | None, like: Tensor) -> Tensor:
     if root is None:
         return torch.zeros_like(like)
     if root.shape != like.shape:
-        raise ValueError(f'root must be {tuple(like.shape)}, got {tuple(root.shape)}')
+        raise ValueError(f'root: found shape {tuple(root.shape)}, expected {tuple(like.shape)}')
     return root
 
 
 def _check_weak_perspective(camera: Tensor) -> None:
     if camera.ndim != 2 or camera.shape[-1] != 3:
-        raise ValueError(f'camera must be (B, 3) with s, tx, ty, got {tuple(camera.shape)}')
-    if not bool((camera[:, 0] > 0).all()):
-        bad = torch.nonzero(~(camera[:, 0] > 0))[:, 0]
         raise ValueError(
-            f'camera scales must be positive, got {len(bad)} of {len(camera)} that are not: '
-            f'the first, in row {int(bad[0])}, is {float(camera[bad[0], 0]):g}'
+            f'camera: found shape {tuple(camera.shape)}, expected (B, 3) with s, tx, ty'
         )
+    wrong = ~(camera[:, 0] > 0)
+    if bool(wrong.any()):
+        row = int(torch.nonzero(wrong)[0, 0])
+        raise ValueError(
+            f'camera: found {int(wrong.sum())} of {len(camera)} scales that are not positive, '
+            f'first in row {row}: {float(camera[row, 0]):g}'
+        )
+
+
+def _check_transl(transl: Tensor) -> None:
+    if transl.ndim != 2 or transl.shape[-1] != 3:
+        raise ValueError(f'transl: found shape {tuple(transl.shape)}, expected (B, 3)')
 
 
 def _check_crop(center: Tensor, box_size: Tensor, batch_size: int) -> None:
     if center.shape != (batch_size, 2):
-        raise ValueError(f'center must be ({batch_size}, 2), got {tuple(center.shape)}')
+        raise ValueError(f'center: found shape {tuple(center.shape)}, expected ({batch_size}, 2)')
     if box_size.shape != (batch_size,):
-        raise ValueError(f'box_size must be ({batch_size},), got {tuple(box_size.shape)}')
+        raise ValueError(f'box_size: found shape {tuple(box_size.shape)}, expected ({batch_size},)')
     if not bool((box_size > 0).all()):
-        raise ValueError(f'box_size must be positive, got {box_size.tolist()}')
+        raise ValueError(f'box_size: found {box_size.tolist()}, expected positive values')

@@ -11,11 +11,9 @@ from mmjrr.datasets.annotations import Annotations, boxes_of_joints
 from mmjrr.datasets.converters.annotation_checks import AnnotationCheck, check_annotations
 from mmjrr.errors import DataError
 from mmjrr.geometry import (
-    CAMERA_PARAMETERS,
     PerspectiveCamera,
     camera_from_fields,
     load_cameras,
-    save_cameras,
 )
 
 
@@ -96,15 +94,6 @@ def test_wrong_shapes_are_named() -> None:
             np.array(['a', 'b']), np.zeros((2, 2)), np.ones(2), np.ones((2, 16, 3)),
             np.ones((2, 17, 4)),
         )  # fmt: skip
-
-
-def test_cameras_are_read_as_written(tmp_path: Path, cameras: Any) -> None:
-    save_cameras(tmp_path / 'c.pkl', cameras)
-    found = load_cameras(tmp_path / 'c.pkl')
-    assert found.keys() == cameras.keys()
-    for key, camera in cameras.items():
-        for name in CAMERA_PARAMETERS:
-            np.testing.assert_array_equal(getattr(found[key], name), getattr(camera, name))
 
 
 def test_boxes_are_of_labelled_joints_alone() -> None:

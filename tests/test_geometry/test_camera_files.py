@@ -1,5 +1,8 @@
+"""MMPose's cameras.pkl: reading it, writing it, and what is refused."""
+
 from __future__ import annotations
 
+import json
 import os
 import pickle
 from pathlib import Path
@@ -8,9 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.transform import Rotation
 
 from mmjrr.errors import DataError
-from mmjrr.geometry import load_cameras
+from mmjrr.geometry import (
+    CAMERA_PARAMETERS,
+    PerspectiveCamera,
+    first_camera_difference,
+    load_cameras,
+    save_cameras,
+)
 
 
 def a_camera(**changes: Any) -> dict[str, Any]:
@@ -27,7 +37,7 @@ def write(path: Path, content: Any) -> Path:
     return path
 
 
-def test_fields_are_read_flat_with_the_distortion_in_order(tmp_path: Path) -> None:
+def test_parameters_have_a_batch_axis_and_the_distortion_in_order(tmp_path: Path) -> None:
     cameras = load_cameras(write(tmp_path / 'c.pkl', {('S1', '54138969'): a_camera()}))
     camera = cameras['S1', '54138969']
     assert camera.distortion[0].tolist() == [-0.2, 0.24, -0.003, -0.001, -0.002]
@@ -42,8 +52,11 @@ def test_fields_are_read_flat_with_the_distortion_in_order(tmp_path: Path) -> No
         (dict(f=-np.ones(2)), 'f: found .*expected positive'),
         (dict(k=np.full(3, np.nan)), 'k: found .*expected finite'),
         (dict(R=2 * np.eye(3)), 'R: found .*expected a rotation'),
+        (dict(R=-np.eye(3)), 'R: found .*expected a rotation'),
         (dict(T=np.array([1841.0, 4955.0, 1563.0])), 'T: found .*millimeters'),
         (dict(c='x'), 'c: not numbers'),
+        (dict(w='x'), 'w, h: not numbers'),
+        (dict(h=0), r'w, h: found \(1000, 0\), expected pixels'),
     ],
 )
 def test_wrong_fields_are_named_with_their_camera(
@@ -82,11 +95,56 @@ def test_pickles_that_name_functions_are_refused(tmp_path: Path) -> None:
     assert not (tmp_path / 'made').exists()
 
 
-def test_the_released_cameras_load_and_bring_world_joints_into_the_camera(
-    shared_data: Path,
-) -> None:
-    import json
+def test_saved_cameras_are_loaded_unchanged(tmp_path: Path) -> None:
+    rotation = Rotation.random(random_state=0).as_matrix()
+    key = ('S1', 'any')
+    cameras = load_cameras(write(tmp_path / 'a.pkl', {key: a_camera(R=rotation)}))
+    save_cameras(tmp_path / 'b.pkl', cameras)
+    loaded = load_cameras(tmp_path / 'b.pkl')
+    for name in CAMERA_PARAMETERS:
+        assert torch.equal(getattr(loaded[key], name), getattr(cameras[key], name)), name
 
+
+def test_cameras_without_a_pose_are_not_saved(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"camera 1: found .* without \['distortion', 'rotation'"):
+        save_cameras(tmp_path / 'c.pkl', {('S1', '1'): PerspectiveCamera([1.0, 1], [0.0, 0])})
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_file_stores_the_transposed_rotation_and_the_position(tmp_path: Path) -> None:
+    """A camera at x = 2 that looks along the world's y axis, z up, sees what lies ahead."""
+    axes = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])  # columns: right, down, forward
+    fields = a_camera(R=axes, T=[2, 0, 0])
+    camera = load_cameras(write(tmp_path / 'c.pkl', {('S1', '1'): fields}))['S1', '1']
+    points = torch.tensor([[[2.0, 5.0, 0.0], [3.0, 5.0, 1.0]]], dtype=torch.float64)
+    assert camera.world_to_camera(points).tolist() == [[[0, 0, 5], [1, -1, 5]]]
+
+
+def test_the_first_difference_beyond_rounding_is_named(tmp_path: Path) -> None:
+    def cameras(**changes: Any) -> dict[tuple[str, str], PerspectiveCamera]:
+        content = {('S1', '1'): a_camera(), ('S1', '2'): a_camera(**changes)}
+        return load_cameras(write(tmp_path / 'c.pkl', content))
+
+    assert first_camera_difference(cameras(), cameras(f=[1145 + 1e-6, 1143])) is None
+    other = cameras(T=[0, 0, 0], w=900)
+    assert first_camera_difference(cameras(), other) == (('S1', '2'), 'position')
+    assert first_camera_difference(cameras(), other, ['image_size']) == (('S1', '2'), 'image_size')
+    assert first_camera_difference(cameras(), {('S9', '2'): other['S1', '2']}) is None
+
+
+def test_released_cameras_are_saved_as_mmpose_has_them(tmp_path: Path, shared_data: Path) -> None:
+    path = shared_data / 'h36m_mini' / 'cameras.pkl'
+    save_cameras(tmp_path / 'cameras.pkl', load_cameras(path))
+    saved, released = (pickle.loads(file.read_bytes()) for file in (tmp_path / 'cameras.pkl', path))
+    assert saved.keys() == released.keys()
+    for key, expected in released.items():
+        assert saved[key].keys() == expected.keys()
+        for name, value in expected.items():
+            assert type(saved[key][name]) is type(value), name
+            np.testing.assert_array_equal(saved[key][name], value, strict=True)
+
+
+def test_released_cameras_bring_world_joints_into_the_camera_frame(shared_data: Path) -> None:
     folder = shared_data / 'h36m_mini'
     cameras = load_cameras(folder / 'cameras.pkl')
     assert len(cameras) == 44

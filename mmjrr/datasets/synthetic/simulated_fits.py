@@ -21,7 +21,7 @@ from scipy.spatial.transform import Rotation
 
 from mmjrr.datasets.synthetic.posing import global_rotations, local_pose
 from mmjrr.datasets.synthetic.seeding import stream
-from mmjrr.geometry import PerspectiveCamera
+from mmjrr.geometry import SPIN_IMAGE_SIZE, PerspectiveCamera
 from mmjrr.joints import SMPL_JOINTS, SMPL_PARENTS
 
 Array = NDArray[np.float64]
@@ -172,7 +172,7 @@ def estimate_transl(
     """
     depth = pelvis[:, 2] * size_ratio * np.exp(rng.normal(0, model.depth, len(pelvis)))
     place = camera.project(torch.from_numpy(pelvis)[None])
-    shift = rng.normal(0, model.pixel, (len(pelvis), 2)) * (box / 224)[:, None]
+    shift = rng.normal(0, model.pixel, (len(pelvis), 2)) * (box / SPIN_IMAGE_SIZE)[:, None]
     direction = camera.unproject(place + torch.from_numpy(shift)).numpy()[0]
     return depth[:, None] * np.column_stack([direction, np.ones(len(pelvis))]) - rest_pelvis
 
