@@ -1,31 +1,52 @@
 """mmjrr: joint regressor refinement for MMPose.
 
-Importing the package registers every component (scope ``mmjrr``) with MMEngine, so one line makes
-them usable from any config::
+One line makes every component (scope ``mmjrr``) usable from any config::
 
     custom_imports = dict(imports=['mmjrr'])
+
+Importing the package is cheap: MMEngine's registries import the modules of a component when it is
+first built, and ``mmjrr.evaluate`` and the sub-packages are imported when they are first used.
 """
 
 from __future__ import annotations
 
-from .version import __version__
+from typing import TYPE_CHECKING
 
-__all__ = ['__version__', 'evaluate']
+from mmjrr.lazy_names import lazy_names
+from mmjrr.version import __version__
 
-
-def _register_components() -> None:
-    """Import the sub-packages whose modules register themselves."""
-    from . import (  # noqa: F401
+if TYPE_CHECKING:
+    from mmjrr import (
         body_models,
         datasets,
         engine,
         evaluation,
+        geometry,
         models,
+        refinement,
+        registry,
+        regressors,
         rendering,
         segmentation,
+        visualization,
     )
+    from mmjrr.evaluation import evaluate
 
+__all__ = [
+    '__version__',
+    'body_models',
+    'datasets',
+    'engine',
+    'evaluate',
+    'evaluation',
+    'geometry',
+    'models',
+    'refinement',
+    'registry',
+    'regressors',
+    'rendering',
+    'segmentation',
+    'visualization',
+]
 
-_register_components()
-
-from .evaluation import evaluate  # noqa: E402
+__getattr__, __dir__ = lazy_names(__name__)

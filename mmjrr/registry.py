@@ -20,7 +20,12 @@ TRANSFORMS = Registry(
     'transform', parent=root.TRANSFORMS, scope='mmjrr', locations=['mmjrr.datasets']
 )
 #: Networks and losses, e.g. ``FitDiscriminator``.
-MODELS = Registry('model', parent=root.MODELS, scope='mmjrr', locations=['mmjrr.models'])
+MODELS = Registry(
+    'model',
+    parent=root.MODELS,
+    scope='mmjrr',
+    locations=['mmjrr.models', 'mmjrr.segmentation.mask_rcnn'],
+)
 #: Body models, e.g. ``SMPL``, ``FreeBody``. MMEngine has no registry to be a child of.
 BODY_MODELS = Registry('body model', scope='mmjrr', locations=['mmjrr.body_models'])
 #: Silhouette renderers, e.g. ``ContourSilhouette``.
@@ -28,7 +33,16 @@ RENDERERS = Registry('renderer', scope='mmjrr', locations=['mmjrr.rendering'])
 #: Metrics, e.g. ``JointRegressorMetric``.
 METRICS = Registry('metric', parent=root.METRICS, scope='mmjrr', locations=['mmjrr.evaluation'])
 #: Hooks, e.g. ``SMPLPseudoGTHook``.
-HOOKS = Registry('hook', parent=root.HOOKS, scope='mmjrr', locations=['mmjrr.engine'])
+HOOKS = Registry(
+    'hook',
+    parent=root.HOOKS,
+    scope='mmjrr',
+    locations=[
+        'mmjrr.engine',
+        'mmjrr.segmentation.iteration_seed_hook',
+        'mmjrr.segmentation.weights_hook',
+    ],
+)
 #: Loops, e.g. ``RefinementLoop``.
 LOOPS = Registry('loop', parent=root.LOOPS, scope='mmjrr', locations=['mmjrr.engine'])
 #: Visualizers.

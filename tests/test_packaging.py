@@ -111,11 +111,28 @@ def test_wheel_of_the_source_distribution_holds_the_same(source: Path, tmp_path:
     assert 'mmjrr/body_models/data/free_body.npz' in names
 
 
+def modules_after(statements: str) -> set[str]:
+    code = f'import sys; {statements}; print(*sys.modules)'
+    return set(run(sys.executable, '-c', code, cwd=ROOT).split())
+
+
 def test_importing_is_light() -> None:
-    heavy = ('mmdet', 'mmpose', 'mmcv', 'pytorch3d', 'numba', 'torchvision', 'matplotlib.pyplot')
-    heavy += ('pandas',)
-    code = f'import sys, mmjrr; print([name for name in {heavy} if name in sys.modules])'
-    assert run(sys.executable, '-c', code, cwd=ROOT).strip() == '[]'
+    """``import mmjrr`` adds no module of others to what MMEngine's registries import."""
+    before, after = (
+        modules_after(f'import mmengine.registry{addition}') for addition in ('', '; import mmjrr')
+    )
+    assert {name.split('.')[0] for name in after - before} == {'mmjrr'}
+    assert not after & {'torch', 'numba', 'cv2', 'scipy'}
+
+
+def test_optional_packages_are_imported_when_used() -> None:
+    packages = ('mmdet', 'mmpose', 'pytorch3d', 'numba', 'torchvision', 'h5py', 'cdflib', 'pandas')
+    modules = modules_after(
+        'from mmjrr import registry; '
+        '[r.import_from_location() for r in vars(registry).values() if isinstance(r, registry.Registry)]'
+    )
+    assert 'mmjrr.engine.hooks.pseudo_gt_hook' in modules
+    assert not modules & {*packages, 'matplotlib.pyplot', 'mmcv'}
 
 
 # ------------------------------------------------------------------ configs

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import ast
+import json
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+
 import pytest
 import torch
 from mmengine import registry as root
 from mmengine.registry import DefaultScope, Registry
 
-import mmjrr  # noqa: F401
+import mmjrr
 from mmjrr import registry
 from mmjrr.registry import BODY_MODELS, RENDERERS
 from mmjrr.rendering import SilhouetteRenderer
@@ -41,6 +48,50 @@ def test_components_are_found_from_another_scope_by_their_prefix(name: str, comp
     other = getattr(root, name)
     assert other.get(f'mmjrr.{component}').__name__ == component
     assert component not in other.module_dict  # not under a bare name, which others may use
+
+
+def registered_classes() -> dict[str, list[str]]:
+    """Names of the classes that the source registers, by registry."""
+    names = defaultdict(list)
+    for path in Path(mmjrr.__file__).parent.rglob('*.py'):
+        for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+            for decorator in getattr(node, 'decorator_list', ()):
+                target, _, method = ast.unparse(decorator).partition('.')
+                if method.startswith('register_module('):
+                    names[target].append(node.name)
+    return {target: sorted(found) for target, found in names.items()}
+
+
+#: Prints the registered classes of each registry, whose modules a process of its own imports.
+LIST_REGISTRIES = """
+import json
+import multiprocessing
+import mmengine.runner  # shared by all processes
+
+def registered(name):
+    from mmjrr import registry
+    getattr(registry, name).import_from_location()
+    return sorted(c.__name__ for c in getattr(registry, name).module_dict.values())
+
+names = {names}
+with multiprocessing.get_context('fork').Pool(1, maxtasksperchild=1) as pool:
+    print(json.dumps(dict(zip(names, pool.map(registered, names, chunksize=1)))))
+"""
+
+
+def test_registries_find_every_component_by_themselves() -> None:
+    """In a process that imports no module of the package: a config's ``type`` is enough."""
+    expected = registered_classes()
+    assert 'ContourSilhouette' in expected['RENDERERS'] and 'SPIN' in expected['MODELS']
+    done = subprocess.run(
+        [sys.executable, '-c', LIST_REGISTRIES.format(names=sorted(expected))],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = json.loads(done.stdout)
+    # Classes with several names appear several times.
+    assert {name: sorted(set(classes)) for name, classes in found.items()} == expected
 
 
 def test_mmengines_components_are_found_from_ours() -> None:

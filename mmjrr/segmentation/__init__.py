@@ -1,12 +1,19 @@
 """Person masks by Mask R-CNN: through mmdet or torchvision, which are imported only when used."""
 
-from .coco_annotations import write_coco
-from .comparison import compare_masks, mask_iou
-from .mask_file import mask_entry, write_mask_file
-from .mask_generation import generate_masks
-from .mask_rcnn import MaskRCNN
-from .mmcv_ops import ensure_mmcv_ops
-from .person_choice import Choice, choose_person
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mmjrr.lazy_names import lazy_names
+
+if TYPE_CHECKING:
+    from mmjrr.segmentation.coco_annotations import write_coco
+    from mmjrr.segmentation.comparison import compare_masks, mask_iou
+    from mmjrr.segmentation.mask_file import mask_entry, write_mask_file
+    from mmjrr.segmentation.mask_generation import generate_masks
+    from mmjrr.segmentation.mask_rcnn import MaskRCNN
+    from mmjrr.segmentation.mmcv_ops import ensure_mmcv_ops
+    from mmjrr.segmentation.person_choice import Choice, choose_person
 
 __all__ = [
     'Choice',
@@ -20,3 +27,5 @@ __all__ = [
     'write_coco',
     'write_mask_file',
 ]
+
+__getattr__, __dir__ = lazy_names(__name__)

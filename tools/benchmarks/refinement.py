@@ -44,7 +44,6 @@ from silhouette import draw_a_triangle
 from smplx_body import SmplxBody, body_file
 from torch import Tensor
 
-import mmjrr  # noqa: F401  (fills the registries)
 from mmjrr.body_models import SMPL
 from mmjrr.geometry import axis_angle_to_matrix, matrix_to_rotation_6d, rotation_6d_to_matrix
 from mmjrr.refinement import FitRefiner
