@@ -84,3 +84,80 @@ def _parse_sequence(stem: str) -> tuple[str, str, str, str] | None:
         return None
     subject, action, _, camera = match.groups()
     return subject, ACTION_ALIASES.get(action, action), stem.rsplit('.', 1)[0], camera
+
+
+# -- the same frame under other names ------------------------------------------------------------
+
+#: Actions in the order of Human3.6M's numbers, from 2 on; 1 is all of them.
+ACTIONS = (
+    'Directions', 'Discussion', 'Eating', 'Greeting', 'Phoning', 'Posing', 'Purchases', 'Sitting',
+    'SittingDown', 'Smoking', 'Photo', 'Waiting', 'Walking', 'WalkDog', 'WalkTogether',
+)  # fmt: skip
+#: Cameras in the order of Human3.6M's numbers, from 1 on.
+CAMERAS = ('54138969', '55011271', '58860488', '60457274')
+_CANONICAL_ACTIONS = {action.lower(): action for action in ACTIONS} | {
+    alias.lower(): action for alias, action in ACTION_ALIASES.items()
+}
+#: S9_Posing 1.55011271_000001, S9/Posing 1.55011271_000001, and with '-' before the take.
+_NAMED = re.compile(
+    r'(?:^|.*/)(S\d+)[_/](?:Videos/)?([A-Za-z]+)(?:[_ -](\d+))?\.(\d+)(?:_|/(?:img_)?)(\d+)', re.I
+)
+#: s_09_act_02_subact_01_ca_01_000001
+_NUMBERED = re.compile(r'(?:^|.*/)s_(\d+)_act_(\d+)_subact_(\d+)_ca_(\d+)[_/](\d+)', re.I)
+#: h36m-fetch's S9/Posing-1/imageSequence/55011271/img_000001; the number is the subaction.
+_FETCHED = re.compile(
+    r'(?:^|.*/)(S\d+)/([A-Za-z]+)-(\d+)/imageSequence/(\d+)/(?:img_)?(\d+)', re.I
+)
+
+
+class FrameIdentity(NamedTuple):
+    """Which frame of Human3.6M an image shows, whatever its name looks like."""
+
+    subject: str  # 'S9'
+    action: str  # as reports name it
+    take: str | None  # '' or '1'; None where the name has a subaction in its place
+    subaction: str | None  # '1' or '2'; None where the name has the take
+    camera: str  # '54138969'
+    frame: int  # from 1
+
+
+def frame_identity(imgname: str) -> FrameIdentity | None:
+    """Return which frame a name is of; None where it has none of the known forms.
+
+    The forms are those of MMPose's and SPIN's annotations and of the release's videos, numbered
+    ones (``s_09_act_02_...``), and h36m-fetch's folders. Actions go by any of their names.
+
+    >>> frame_identity('x/S9_WalkingDog 1.54138969_000006.png')[:5]
+    ('S9', 'WalkDog', '1', None, '54138969')
+    >>> frame_identity('s_09_act_02_subact_01_ca_01_000001.jpg')[:5]
+    ('S9', 'Directions', None, '1', '54138969')
+    >>> frame_identity('S9/Directions 1.54138969_000001') == frame_identity(
+    ...     'S9_Directions_1.54138969_000001.jpg')
+    True
+    """
+    name = imgname.replace('\\', '/')
+    folders, slash, _ = name.rpartition('/')
+    stem = f'{folders}{slash}{image_key(name)}'
+    numbered = _NUMBERED.fullmatch(stem)
+    if numbered is not None:
+        subject, action, subaction, camera, frame = map(int, numbered.groups())
+        if not (2 <= action < 2 + len(ACTIONS) and 1 <= camera <= len(CAMERAS)):
+            return None
+        return FrameIdentity(
+            f'S{subject}', ACTIONS[action - 2], None, str(subaction), CAMERAS[camera - 1], frame
+        )
+    match = _NAMED.fullmatch(stem) or _FETCHED.fullmatch(stem)
+    if match is None or len(match.group(5)) > 9:
+        return None
+    subject, action, number, camera, frame = match.groups()
+    if action.lower() not in _CANONICAL_ACTIONS:
+        return None
+    is_take = match.re is _NAMED
+    return FrameIdentity(
+        subject.upper(),
+        _CANONICAL_ACTIONS[action.lower()],
+        (number or '') if is_take else None,
+        None if is_take else number,
+        camera,
+        int(frame),
+    )

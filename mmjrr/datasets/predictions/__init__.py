@@ -1,10 +1,11 @@
 """The one reader of results files: any model's predictions, in any format and layout.
 
 ``files`` opens them, ``layouts`` holds tables of where fields lie, ``parse`` turns fields into
-arrays, ``matching`` finds the frame of each image name.
+the arrays of ``bodies``, ``matching`` finds the predictions of each annotated frame.
 """
 
-from .matching import match_names
-from .parse import Predictions, predictions_from, read_predictions
+from .bodies import Predictions
+from .matching import match_frames, match_names
+from .read import predictions_from, read_predictions
 
-__all__ = ['Predictions', 'match_names', 'predictions_from', 'read_predictions']
+__all__ = ['Predictions', 'match_frames', 'match_names', 'predictions_from', 'read_predictions']

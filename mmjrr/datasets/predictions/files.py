@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,34 @@ _HOW_TO_CONVERT = (
     'If you trust it, load it where it was made, and write what counts with '
     "numpy.savez('results.npz', imgname=..., pose=..., betas=...)"
 )
+
+
+#: Extensions of files that are read where a folder is given.
+SUFFIXES = ('.npz', '.npy', '.pkl', '.pickle', '.joblib', '.json', '.pt', '.pth', '.gz')
+
+
+def result_files(path: str | Path) -> list[Path] | None:
+    """Return the files of a folder or pattern in order; None for a single file.
+
+    Raises:
+        FileNotFoundError: there is no such file, the folder has none of :data:`SUFFIXES`, or
+            nothing matches the pattern.
+    """
+    folder = Path(path)
+    if folder.is_file():
+        return None
+    if folder.is_dir():
+        files = sorted(file for file in folder.rglob('*') if file.suffix in SUFFIXES)
+        if not files:
+            raise FileNotFoundError(f'{folder}: no file that ends in {", ".join(SUFFIXES)}')
+        return files
+    if not glob.has_magic(str(path)):
+        raise FileNotFoundError(f'{path}: no such file')
+    files = sorted(Path(file) for file in glob.glob(str(path), recursive=True))
+    files = [file for file in files if file.is_file()]
+    if not files:
+        raise FileNotFoundError(f'{path}: no file matches the pattern')
+    return files
 
 
 def load_results(path: str | Path) -> Any:

@@ -1,52 +1,102 @@
-"""Which prediction is of which annotated frame, by image names."""
+"""Which predictions are of which annotated frame, by image names."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mmjrr.datasets.image_names import image_key
+from mmjrr.datasets.image_names import FrameIdentity, frame_identity, image_key
 from mmjrr.errors import DataError
 
+#: Names of takes by subject, number of the action and subaction, as ``metadata.xml`` has them.
+Takes = Mapping[tuple[str, str, str], str]
 
-def match_names(found: Sequence[str], wanted: Sequence[str], where: str = '') -> np.ndarray:
-    """Which of ``found`` is the image ``wanted``, for each wanted; -1 for none. (len(wanted),) int
 
-    Folders and extension do not count, unless several found images have the same name: then the
-    one whose folders agree the farthest, from the name upwards, is taken.
+def match_frames(
+    names: Sequence[str],  # of the N predictions
+    wanted: Sequence[str],  # of the F annotated frames
+    where: str = 'predictions',
+    listed: Sequence[str] | None = None,
+    takes: Takes | None = None,
+) -> list[list[int]]:
+    """Find the predictions of each annotated frame.
+
+    Folders and extension of a name do not count, unless several predictions have the same name:
+    then those are taken whose folders agree the farthest, from the name upwards. Names in another
+    spelling are compared by subject, action, take, camera and frame
+    (:func:`~mmjrr.datasets.image_names.frame_identity`). A name with a subaction is of the take
+    that ``takes`` says; without it, of the only take of the action that is annotated.
+
+    Args:
+        names: image names of the predictions.
+        wanted: image names of the annotated frames.
+        where: the file of the predictions, for messages.
+        listed: names of all frames of the annotation, those that are not wanted included.
+            Default: ``wanted``.
+        takes: names of takes, :attr:`mmjrr.datasets.converters.metadata.Metadata.takes`.
+
+    Returns:
+        Rows of the predictions for each annotated frame, several where the file has several
+        persons.
 
     Raises:
-        DataError: two agree equally.
+        DataError: a name has a subaction, and two takes of the action are annotated.
+
+    >>> match_frames(['/a/x/1.jpg', '/a/y/1.jpg', 'z/2.png'], ['y/1.jpg', '2.jpg', '3.jpg'])
+    [[1], [2], []]
+    """
+    rows: dict[str, list[int]] = {}
+    for row, name in enumerate(names):
+        rows.setdefault(image_key(name), []).append(row)
+    matches = [_of_best_folders(names, name, rows.get(image_key(name), [])) for name in wanted]
+    missing = [index for index, found in enumerate(matches) if not found]
+    if missing:
+        taken = {image_key(name) for name in wanted}
+        left = [row for key, of_key in rows.items() if key not in taken for row in of_key]
+        by_identity = _by_identity(names, left, listed or wanted, where, takes)
+        for index in missing if by_identity else ():
+            identity = frame_identity(wanted[index])
+            if identity is not None:
+                matches[index] = by_identity.get(identity, [])
+    return matches
+
+
+def match_names(names: Sequence[str], wanted: Sequence[str], where: str = '') -> np.ndarray:
+    """Return the row of the one prediction of each annotated frame, -1 for none. (F,) int
+
+    Raises:
+        DataError: a frame has several predictions.
 
     >>> match_names(['/a/x/1.jpg', '/a/y/1.jpg', 'z/2.png'], ['y/1.jpg', '2.jpg', '3.jpg']).tolist()
     [1, 2, -1]
     """
-    rows: dict[str, list[int]] = {}
-    for row, name in enumerate(found):
-        rows.setdefault(image_key(name), []).append(row)
-    matches = np.full(len(wanted), -1)
-    for index, name in enumerate(wanted):
-        candidates = rows.get(image_key(name), [])
-        if len(candidates) == 1:
-            matches[index] = candidates[0]
-        elif candidates:
-            scores = [_agreement(found[row], name) for row in candidates]
-            best = [
-                row for row, score in zip(candidates, scores, strict=True) if score == max(scores)
-            ]
-            if len(best) > 1:
-                raise DataError(
-                    f'{where}: the image {name} has {len(best)} predictions, such as '
-                    f'{found[best[0]]!r} (number {best[0]}) and {found[best[1]]!r} (number '
-                    f'{best[1]}); keep one, that of the annotated person'
-                )
-            matches[index] = best[0]
-    return matches
+    matches = match_frames(names, wanted, where)
+    for name, found in zip(wanted, matches, strict=True):
+        if len(found) > 1:
+            raise DataError(several_predictions(where, name, names, found))
+    return np.array([found[0] if found else -1 for found in matches], dtype=np.int64)
+
+
+def several_predictions(where: str, frame: str, names: Sequence[str], rows: Sequence[int]) -> str:
+    """Say that a frame has several predictions."""
+    return (
+        f'{where}: the image {frame} has {len(rows)} predictions, such as {names[rows[0]]!r} '
+        f'(number {rows[0]}) and {names[rows[1]]!r} (number {rows[1]}); keep one, that of the '
+        "annotated person, or say which: person='nearest', 'largest' or a track (on the command "
+        'line, --person)'
+    )
+
+
+def _of_best_folders(names: Sequence[str], wanted: str, rows: list[int]) -> list[int]:
+    if len(rows) < 2:
+        return rows
+    scores = [_agreement(names[row], wanted) for row in rows]
+    return [row for row, score in zip(rows, scores, strict=True) if score == max(scores)]
 
 
 def _agreement(one: str, other: str) -> int:
-    """How many folders are the same, from the file upwards."""
+    """Count the folders that are the same, from the file upwards."""
     pairs = zip(
         *(name.replace('\\', '/').split('/')[-2::-1] for name in (one, other)), strict=False
     )
@@ -56,3 +106,80 @@ def _agreement(one: str, other: str) -> int:
             break
         count += 1
     return count
+
+
+# -- other spellings -----------------------------------------------------------------------------
+
+
+def _by_identity(
+    names: Sequence[str],
+    rows: Sequence[int],
+    listed: Sequence[str],
+    where: str,
+    takes: Takes | None,
+) -> dict[FrameIdentity, list[int]]:
+    """Group rows by the frame that they are of, with a take in place of a subaction."""
+    found: dict[FrameIdentity, list[int]] = {}
+    numbered: list[tuple[int, FrameIdentity]] = []
+    for row in rows:
+        identity = frame_identity(names[row])
+        if identity is None:
+            continue
+        if identity.take is None:
+            numbered.append((row, identity))
+        else:
+            found.setdefault(identity, []).append(row)
+    if numbered:
+        take_of = _takes_of_subactions(names, numbered, listed, where, takes)
+        for row, identity in numbered:
+            take = take_of.get(identity[:4])
+            if take is not None:
+                key = identity._replace(take=take, subaction=None)
+                found.setdefault(key, []).append(row)
+    return found
+
+
+def _takes_of_subactions(
+    names: Sequence[str],
+    numbered: Sequence[tuple[int, FrameIdentity]],
+    listed: Sequence[str],
+    where: str,
+    takes: Takes | None,
+) -> dict[tuple, str]:
+    """Return the take of each (subject, action, None, subaction) that is annotated."""
+    first = {identity[:4]: names[row] for row, identity in reversed(numbered)}
+    if takes is not None:
+        named = {}
+        for (subject, number, subaction), name in takes.items():
+            # The name as a file's: 'Directions 1' of S9 is S9_Directions 1.
+            identity = frame_identity(f'{subject}_{name}.{"0"}_1')
+            if identity is not None:
+                named[subject, identity.action, None, subaction] = str(identity.take)
+        return {key: named[key] for key in first if key in named}
+    annotated: dict[tuple[str, str], set[str]] = {}
+    for name in listed:
+        identity = frame_identity(name)
+        if identity is not None and identity.take is not None:
+            annotated.setdefault(identity[:2], set()).add(identity.take)
+    subactions: dict[tuple[str, str], list[tuple]] = {}
+    for key in first:
+        subactions.setdefault(key[:2], []).append(key)
+    resolved = {}
+    for of_action, keys in subactions.items():
+        options = sorted(annotated.get(of_action, ()))
+        if not options:
+            continue
+        if len(options) > 1 or len(keys) > 1:
+            files = ['_'.join(filter(None, (*of_action, take))) for take in options]
+            raise DataError(
+                f'{where}: imgname: {first[keys[0]]!r} has a subaction, and '
+                + (
+                    f'the takes {" and ".join(files)} are annotated'
+                    if len(options) > 1
+                    else f'so has {first[keys[1]]!r}, but only the take {files[0]} is annotated'
+                )
+                + "; metadata='metadata.xml' of the release (on the command line, --metadata) "
+                'says which take a subaction is'
+            )
+        resolved[keys[0]] = options[0]
+    return resolved

@@ -1,212 +1,397 @@
-"""Stored predictions of any model, read into one form."""
+"""From the nested dicts and lists of a results file to arrays with a row for each body."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from mmjrr.errors import DataError
-from mmjrr.geometry import matrix_to_axis_angle, rotation_6d_to_matrix
 from mmjrr.io import as_text
 
-from .files import load_results
-from .layouts import BODY_FIELDS, FIELDS, LAYOUTS, Keys, describe, follow, recognise
+from .bodies import MESHES, Predictions, compose, join, mark_rows_without_body, settle_rotations_6d
+from .layouts import (
+    ANNOTATED,
+    BODY_FIELDS,
+    BY_WORDS,
+    FIELDS,
+    LAYOUTS,
+    UNSAID,
+    Keys,
+    Layout,
+    alternatives,
+    candidates,
+    describe,
+    follow,
+    recognize,
+)
 
 #: Rotations in each field that has some.
-_COUNTS = {'pose': 24, 'global_orient': 1, 'body_pose': 23}
+_COUNTS = {'pose': 24, 'root': 1, 'global_orient': 1, 'body_pose': 23}
+#: Bodies whose poses have so many rotations, the global one included.
+_OTHER_BODIES = {22: 'SMPL-H or SMPL-X without hands', 52: 'SMPL-H', 55: 'SMPL-X', 127: 'MHR'}
 #: How far from orthonormal a matrix may be that is still taken for a rotation.
 _ORTHONORMAL = 0.02
-_ARRAYS = ('vertices', 'global_orient', 'body_pose', 'betas', 'transl', 'camera')
+#: Layouts of no code base in particular, whose fields others may use for something else.
+_GENERIC = ('mmhuman3d-results', 'mmengine', 'spin', 'plain', 'by-image')
+_GENDERS = {
+    'neutral': 'neutral', 'n': 'neutral', 'male': 'male', 'm': 'male', 'female': 'female',
+    'f': 'female',
+}  # fmt: skip
+#: Fields that a file may have for some of its elements only; they are then left unread.
+_OPTIONAL = ('transl', 'camera', 'gender', 'track', 'bbox')
+_TEXT = ('imgname', 'gender', 'track')
 
 
-@dataclass
-class Predictions:
-    """N predicted bodies: vertices, or SMPL parameters, and where they were read. float32.
-
-    Rotations stay in the representation that was found: axis-angle, matrices, or 6D as
-    :mod:`mmjrr.geometry` has it. :class:`mmjrr.body_models.SMPL` takes each;
-    :meth:`pose` gives axis-angle.
-    """
-
-    imgname: list[str] | None = None  # N image names, as stored
-    vertices: np.ndarray | None = None  # (N, V, 3)
-    global_orient: np.ndarray | None = None  # (N, 3), (N, 3, 3) or (N, 6)
-    body_pose: np.ndarray | None = None  # (N, 23, 3), (N, 23, 3, 3) or (N, 23, 6)
-    betas: np.ndarray | None = None  # (N, K)
-    transl: np.ndarray | None = None  # (N, 3)
-    camera: np.ndarray | None = None  # (N, C)
-    frame: np.ndarray | None = None  # (N,), numbers in the video, from 0
-    source: Path | None = None
-    layout: str = ''  # name of the layout, of :data:`LAYOUTS`, or 'fields'
-    notes: tuple[str, ...] = ()  # what a reader should know, a sentence each
-
-    def __len__(self) -> int:
-        arrays = (self.vertices, self.body_pose)
-        return next((len(array) for array in arrays if array is not None), 0)
-
-    @property
-    def has_parameters(self) -> bool:
-        """Whether all of ``global_orient``, ``body_pose`` and ``betas`` are there."""
-        return not any(x is None for x in (self.global_orient, self.body_pose, self.betas))
-
-    def pose(self) -> np.ndarray:  # (N, 72)
-        """All rotations as axis-angle, ``global_orient`` first.
-
-        Raises:
-            ValueError: there are only vertices.
-        """
-        if self.global_orient is None or self.body_pose is None:
-            raise ValueError(f'{self.source or "predictions"}: there are vertices, but no poses')
-        parts = [_axis_angle(self.global_orient[:, None]), _axis_angle(self.body_pose)]
-        return np.concatenate(parts, axis=1).reshape(len(self), 72)
-
-
-def read_predictions(
-    path: str | Path,
-    layout: str = 'auto',
-    fields: Mapping[str, str] | None = None,
-    name_format: str | None = None,
-) -> Predictions:
-    """Predictions from npz, pickle (joblib's and MMEngine's too), JSON or ``.pt``; runs nothing.
-
-    Args:
-        path: the file. Its format is told from its content.
-        layout: a name of :data:`~mmjrr.datasets.predictions.layouts.LAYOUTS`, or 'auto':
-            whichever fits.
-        fields: where fields are that the layout does not find, as
-            ``dict(imgname='names', pose='out.theta')``; paths as in
-            :mod:`mmjrr.datasets.predictions.layouts`. Naming one of vertices, pose,
-            global_orient, body_pose and betas replaces all of them.
-        name_format: makes image names where the file has only frame numbers: ``{frame}`` counts
-            from 0, ``{number}`` from 1; ``{file}`` and ``{folder}`` are the file's name without
-            extension and its folder's. ``'{folder}_{number:06d}'`` fits VIBE's output folders.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        DataError: it is broken, asks for code to be run, is of no known layout, or a field has
-            the wrong shape.
-        ValueError: an argument is wrong.
-    """
-    path = Path(path)
-    return predictions_from(load_results(path), path, layout, fields, name_format)
-
-
-def predictions_from(
+def parse(
     tree: Any,
     source: str | Path = 'predictions',
     layout: str = 'auto',
     fields: Mapping[str, str] | None = None,
-    name_format: str | None = None,
+    rotation_6d: str | None = None,
 ) -> Predictions:
-    """The same for what a file would hold: nested dicts and lists of arrays."""
+    """Turn what a file holds into predicted bodies.
+
+    Args:
+        tree: nested dicts and lists of arrays.
+        source: the file, for messages.
+        layout, fields, rotation_6d: as :func:`~mmjrr.datasets.predictions.read_predictions`
+            takes them.
+
+    Raises:
+        DataError: the layout is unknown, a field is missing or has the wrong shape, or several
+            bodies may be the prediction.
+        ValueError: an argument is wrong.
+    """
     source = Path(source)
-    name, paths = _chosen(tree, source, layout, fields or {})
-    found = {field: dict(follow(tree, where)) for field, where in paths.items()}
+    try:
+        name, paths, notes = _choose(tree, source, layout, fields or {})
+        leaves = {field: dict(follow(tree, where)) for field, where in paths.items()}
+    except DataError as error:
+        raise error if str(source) in str(error) else DataError(f'{source}: {error}') from error
     for field, where in (fields or {}).items():
-        if not found[field]:
+        if not leaves[field]:
             raise DataError(f'{source}: nothing at {where!r} ({field}); it holds {describe(tree)}')
-    found = {field: leaves for field, leaves in found.items() if leaves}
-    if not any(field in found for field in ('vertices', 'pose', 'body_pose')):
+    leaves = {field: values for field, values in leaves.items() if values}
+    if not any(field in leaves for field in ('vertices', 'pose', 'body_pose')):
         raise DataError(
             f"{source}: read as '{name}', there is neither 'vertices' nor 'pose' nor 'body_pose'; "
             f'it holds {describe(tree)}'
         )
-    parts = [_part(source, values) for values in _alike(source, found)]
-    whole = _joined(source, [part for part, _ in parts])
+    parts = [_rows(source, values) for values in _elements(source, leaves)]
+    whole = join(source, [part for part, _ in parts])
     whole.source, whole.layout = source, name
     lost = sum(count for _, count in parts)
     if lost:
-        whole.notes += (f'{lost} bodies are left out, which the tracker only remembered',)
-    return _with_names(whole, name_format)
+        notes += (f'{lost} bodies are left out, which the tracker only remembered',)
+    whole.notes = (*notes, *whole.notes)
+    return settle_rotations_6d(mark_rows_without_body(whole), rotation_6d)
 
 
-def _chosen(
-    tree: Any, source: Path, layout: str, given: Mapping[str, str]
-) -> tuple[str, dict[str, str]]:
-    """Name of the layout and the path of each field."""
+# -- which fields --------------------------------------------------------------------------------
+
+_Choice = tuple[str, dict[str, str], tuple[str, ...]]
+
+
+def _choose(tree: Any, source: Path, layout: str, given: Mapping[str, str]) -> _Choice:
+    """Choose the name of the layout, the path of each field, and notes on the choice."""
     unknown = sorted(set(given) - set(FIELDS))
     if unknown:
         raise ValueError(f'fields: unknown {unknown}, expected some of {list(FIELDS)}')
     known = {item.name: item for item in LAYOUTS}
     if layout != 'auto' and layout not in known:
         raise ValueError(f"layout: found {layout!r}, expected 'auto' or one of {list(known)}")
-    chosen = recognise(tree) if layout == 'auto' else known[layout]
-    if chosen is not None and not chosen.fits(tree):
+    if any(field in given for field in BODY_FIELDS):
+        base = recognize(tree) if layout == 'auto' else known[layout]
+        others = {} if base is None else _present(tree, base)
+        if base is None:
+            others = _beside(tree)
+        return 'fields', {**_without_body(others), **given}, ()
+    if layout != 'auto':
+        if not known[layout].fits(tree):
+            raise DataError(
+                f'is not of the layout {layout!r}, which has {list(known[layout].needs)}; it '
+                f'holds {describe(tree)}'
+            )
+        return layout, {**_present(tree, known[layout]), **given}, ()
+    recognized = recognize(tree)
+    if recognized is None or recognized.name in _GENERIC:
+        choice = _by_words(tree, recognized)
+        if choice is not None:
+            return choice[0], {**choice[1], **given}, choice[2]
+    if recognized is None:
         raise DataError(
-            f'{source}: is not of the layout {layout!r}, which has {list(chosen.needs)}; it holds '
-            f'{describe(tree)}'
+            f'of no layout that is known ({", ".join(known)}); it holds {describe(tree)}. Name '
+            'where the fields are, as in fields=dict(imgname=..., pose=..., betas=...); on the '
+            'command line, --fields imgname=... pose=... betas=...'
         )
-    names_body = any(field in given for field in BODY_FIELDS)
-    if chosen is None and not names_body:
-        raise DataError(
-            f'{source}: of no layout that is known ({", ".join(known)}); it holds '
-            f'{describe(tree)}. Name where the fields are, as in fields=dict(imgname=..., '
-            'pose=..., betas=...); on the command line, --fields imgname=... pose=... betas=...'
-        )
-    base = {} if chosen is None else dict(chosen.fields)
-    if names_body:
-        base = {field: where for field, where in base.items() if field not in BODY_FIELDS}
-    return 'fields' if names_body or chosen is None else chosen.name, {**base, **given}
+    return recognized.name, {**_present(tree, recognized), **given}, ()
 
 
-def _alike(source: Path, found: Mapping[str, dict[Keys, Any]]) -> Iterator[dict[str, np.ndarray]]:
-    """Arrays by field: of all elements at once where they have equal shapes, else of each."""
-    primary = next(field for field in ('vertices', 'body_pose', 'pose') if field in found)
-    keys = list(found[primary])
-    rows = {
-        field: [_value(source, field, _nearest(source, field, leaves, key)) for key in keys]
-        for field, leaves in found.items()
-    }
-    alike = all(len({value.shape for value in values}) == 1 for values in rows.values())
-    if len(keys) > 1 and alike:
+def _without_body(paths: Mapping[str, str]) -> dict[str, str]:
+    return {field: path for field, path in paths.items() if field not in BODY_FIELDS}
+
+
+def _present(tree: Any, layout: Layout) -> dict[str, str]:
+    """Return for each field of a layout the path that the file has, one where there are several.
+
+    Raises:
+        DataError: several are the body's and differ.
+    """
+    paths = {}
+    for field, path in layout.fields.items():
+        there = alternatives(tree, path)
+        if field == 'imgname':
+            there = [name for name in there if _holds_text(tree, name)]
+        if there:
+            paths[field] = _one_of(tree, field, there) if field in BODY_FIELDS else there[0]
+    return paths
+
+
+def _beside(tree: Any) -> dict[str, str]:
+    """Return names and frame numbers that are recognized by their names."""
+    paths: dict[str, str] = {}
+    for found in candidates(tree):
+        is_names = found.field == 'imgname' and _holds_text(tree, found.path)
+        if is_names or found.field in ('frame', 'gender'):
+            paths.setdefault(found.field, found.path)
+    return paths
+
+
+def _holds_text(tree: Any, path: str) -> bool:
+    for _, value in follow(tree, path):
+        first = value
+        while isinstance(first, (list, tuple)) and first:
+            first = first[0]
+        if isinstance(first, np.ndarray):
+            return first.dtype.kind in 'USO'
+        return isinstance(first, (str, bytes))
+    return False
+
+
+def _one_of(tree: Any, field: str, paths: Sequence[str]) -> str:
+    """Return the first of several paths to one field.
+
+    Raises:
+        DataError: they hold different values.
+    """
+    first = _leaves(tree, paths[0])
+    for other in paths[1:]:
+        if not _equal(first, _leaves(tree, other)):
+            raise DataError(
+                f'{field}: found {paths[0]!r} and {other!r}, which differ, and nothing says which '
+                f'is the prediction; name it, as in fields=dict({field}={paths[0]!r}, ...) (on '
+                f'the command line, --fields {field}={paths[0]} ..., all fields of the body)'
+            )
+    return paths[0]
+
+
+def _leaves(tree: Any, path: str) -> list[Any]:
+    return [value for _, value in follow(tree, path)]
+
+
+def _equal(one: list[Any], other: list[Any]) -> bool:
+    try:
+        return len(one) == len(other) and all(
+            np.array_equal(np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64))
+            for a, b in zip(one, other, strict=True)
+        )
+    except (TypeError, ValueError):
+        return False
+
+
+def _by_words(tree: Any, recognized: Layout | None) -> _Choice | None:
+    """Choose fields by their names: the prediction's where the file has others beside them.
+
+    Returns:
+        None where no whole body is recognized.
+
+    Raises:
+        DataError: only annotated bodies are there, or several may be the prediction.
+    """
+    own = {} if recognized is None else _present(tree, recognized)
+    bodies = [
+        found
+        for found in candidates(tree)
+        if found.field in BODY_FIELDS and _may_be(found.field, _first(tree, found.path))
+    ]
+    whole = [found for found in bodies if found.field in ('vertices', 'pose', 'body_pose')]
+    if not whole:
+        return None
+    rank = max(found.rank for found in whole)
+    if rank == ANNOTATED:
+        raise DataError(
+            f'found {", ".join(found.path for found in whole)}, by their names the ground truth, '
+            'and no prediction; if they are the prediction, name them with fields= (--fields)'
+        )
+    paths: dict[str, str] = {}
+    for field in BODY_FIELDS:
+        there = [found.path for found in bodies if found.field == field and found.rank == rank]
+        if not there and field in ('betas', 'global_orient', 'root'):
+            there = [f.path for f in bodies if f.field == field and f.rank == UNSAID < rank]
+        there.sort(key=lambda path: path != own.get(field))
+        if there:
+            paths[field] = _one_of(tree, field, there)
+    if 'pose' in paths and 'body_pose' in paths:
+        paths = _without_repetition(tree, paths)
+    read = ', '.join(paths.values())
+    left = [f.path for f in bodies if f.path not in paths.values() and f.rank != rank]
+    notes: tuple[str, ...] = ()
+    if left:
+        notes = (f'{read} are the prediction; {", ".join(left)} beside them are not read',)
+    if own and all(paths.get(field) == own[field] for field in BODY_FIELDS if field in own):
+        assert recognized is not None
+        return recognized.name, own, notes
+    paths = _with_columns(tree, paths)
+    if 'vertices' not in paths and not (
+        'betas' in paths and ('pose' in paths or {'global_orient', 'body_pose'} <= set(paths))
+    ):
+        return None
+    others = [found for found in candidates(tree) if found.field not in BODY_FIELDS]
+    for found in sorted(others, key=lambda found: -found.rank):
+        if found.field == 'imgname' and not _holds_text(tree, found.path):
+            continue
+        if found.field in ('transl', 'camera') and found.rank < rank:
+            continue
+        paths.setdefault(found.field, found.path)
+    if 'imgname' not in paths and any(path.startswith('*.') for path in paths.values()):
+        paths['imgname'] = '*.@'
+    return BY_WORDS.name, paths, notes
+
+
+def _with_columns(tree: Any, paths: dict[str, str]) -> dict[str, str]:
+    """Split an array of camera, pose and betas (HMR's theta) or of pose and betas."""
+    pose = paths.get('pose')
+    width = 0 if pose is None else (np.shape(_first(tree, pose)) or (0,))[-1]
+    if width == 85:
+        split = {'pose': f'{pose}[3:75]', 'betas': f'{pose}[75:85]', 'camera': f'{pose}[0:3]'}
+    elif width == 82:
+        split = {'pose': f'{pose}[0:72]', 'betas': f'{pose}[72:82]'}
+    else:
+        return paths
+    return {**split, **paths, 'pose': split['pose']}
+
+
+def _first(tree: Any, path: str) -> Any:
+    return next((value for _, value in follow(tree, path)), None)
+
+
+def _without_repetition(tree: Any, paths: dict[str, str]) -> dict[str, str]:
+    """Keep ``pose`` or ``global_orient`` and ``body_pose``, which must be the same rotations."""
+    poses = [np.asarray(value) for value in _leaves(tree, paths['pose'])]
+    bodies = [np.asarray(value) for value in _leaves(tree, paths['body_pose'])]
+    same = len(poses) == len(bodies) and all(
+        pose.size and pose.size % 24 == 0 and pose.size * 23 == body.size * 24
+        and np.array_equal(_without_first(pose, len(body)), body.ravel())
+        for pose, body in zip(poses, bodies, strict=True)
+    )  # fmt: skip
+    if same:
+        return {f: p for f, p in paths.items() if f not in ('global_orient', 'body_pose')}
+    raise DataError(
+        f'found {paths["pose"]!r} and {paths["body_pose"]!r}, and nothing says which is the '
+        'prediction; name the fields of one with fields= (--fields)'
+    )
+
+
+def _without_first(pose: np.ndarray, count: int) -> np.ndarray:
+    """Return the numbers of all rotations but the first of each of ``count`` bodies."""
+    per_body = pose.reshape(count, 24, -1) if pose.ndim > 1 else pose.reshape(1, 24, -1)
+    return per_body[:, 1:].ravel()
+
+
+def _may_be(field: str, value: Any) -> bool:
+    """Tell by its shape whether a value may be what its name says."""
+    try:
+        shape = np.shape(value)
+    except ValueError:
+        return False
+    if 0 in shape:
+        return True
+    if field == 'vertices':
+        return len(shape) >= 2 and shape[-1] == 3 and shape[-2] > 3
+    if field == 'betas':
+        return bool(shape) and 1 <= shape[-1] <= 400
+    if field in ('root', 'global_orient'):
+        return any(shape[len(shape) - len(tail) :] == tail for tail in [*_tails(1), (3, 3)])
+    if field == 'pose' and shape[-1:] in ((82,), (85,)):
+        return True
+    own = 24 - _COUNTS[field]
+    rotations = [24 - own, *(count - own for count in _OTHER_BODIES)]
+    return any(
+        shape[len(shape) - len(tail) :] == tail for n in rotations for tail in _tails(n)
+    )
+
+
+# -- elements and values -------------------------------------------------------------------------
+
+
+def _elements(
+    source: Path, leaves: Mapping[str, dict[Keys, Any]]
+) -> Iterator[dict[str, np.ndarray]]:
+    """Yield arrays by field: of all elements at once where shapes are equal, else of each."""
+    primary = next(field for field in ('vertices', 'body_pose', 'pose') if field in leaves)
+    keys = list(leaves[primary])
+    rows: dict[str, list[np.ndarray]] = {}
+    for field, values in leaves.items():
+        there = [_enclosing(values, key) for key in keys]
+        if any(value is None for value in there):
+            if field in _OPTIONAL:
+                continue
+            key = '.'.join(map(str, keys[[value is None for value in there].index(True)]))
+            raise DataError(f'{source}: {field}: missing for {key}, which has other fields')
+        rows[field] = [_value(source, field, value) for value in there]
+    equal = all(len({value.shape for value in values}) == 1 for values in rows.values())
+    if len(keys) > 1 and equal:
         yield {field: np.stack(values) for field, values in rows.items()}
     else:
         for index in range(len(keys)):
             yield {field: values[index] for field, values in rows.items()}
 
 
-def _nearest(source: Path, field: str, leaves: dict[Keys, Any], key: Keys) -> Any:
-    """The field's value at the key, or at what encloses it (one name for several persons)."""
+def _enclosing(leaves: dict[Keys, Any], key: Keys) -> Any:
+    """Return the value at the key, or at what encloses it (one name for several persons)."""
     for length in range(len(key), -1, -1):
         if key[:length] in leaves:
             return leaves[key[:length]]
-    where = '.'.join(map(str, key))
-    raise DataError(f'{source}: {field}: not there for {where}, which has other fields')
+    return None
 
 
 def _value(source: Path, field: str, value: Any) -> np.ndarray:
-    """Names as str, numbers as float32 (frame numbers as int64)."""
+    """Return text as str, numbers as float32 (frame numbers as int64)."""
     try:
         array = np.asarray(value)
         if array.dtype.hasobject:
             array = np.array(array.tolist())
     except ValueError as error:
         raise DataError(f'{source}: {field}: is ragged ({error})') from error
-    if field == 'imgname':
+    if field == 'track' and array.dtype.kind in 'iub':
+        array = array.astype(np.str_)
+    if field in _TEXT:
         array = as_text(f'{source}: {field}', array)
         kinds, wanted = 'U', 'text'
     else:
         kinds, wanted = 'fiub', 'numbers'
-    if array.dtype.kind not in kinds:
+    if array.dtype.kind not in kinds and array.size:
         raise DataError(f'{source}: {field}: found {array.dtype} {array.shape}, expected {wanted}')
-    if field == 'imgname':
-        return array
+    if field in _TEXT:
+        return array.astype(np.str_, copy=False)
     return array.astype(np.int64 if field in ('frame', 'lost') else np.float32, copy=False)
 
 
-# -- shapes --------------------------------------------------------------------------------------
+# -- rows ----------------------------------------------------------------------------------------
 
 
-def _part(source: Path, values: dict[str, np.ndarray]) -> tuple[Predictions, int]:
-    """Rows from arrays with any axes for frames, sequences and persons before each body's own.
+def _rows(source: Path, values: dict[str, np.ndarray]) -> tuple[Predictions, int]:
+    """Flatten the axes of frames, sequences and persons that precede each body's own.
 
-    And how many were left out because the person was not seen.
+    Returns:
+        The bodies, and how many were left out because the person was not seen.
     """
+    if not all(values[f].size for f in ('vertices', 'pose', 'body_pose') if f in values):
+        return _nobody(values), 0
+    values = _with_root(dict(values))
     lead = _lead(source, values)
     count = int(np.prod(lead, dtype=np.int64))
     part = Predictions()
@@ -217,28 +402,73 @@ def _part(source: Path, values: dict[str, np.ndarray]) -> tuple[Predictions, int
     }
     if 'pose' in rotations:
         part.global_orient, part.body_pose = rotations['pose'][:, 0], rotations['pose'][:, 1:]
+        if 'root' in rotations:
+            part.global_orient = compose(rotations['root'], rotations['pose'][:, :1])[:, 0]
     if 'global_orient' in rotations:
         part.global_orient = rotations['global_orient'][:, 0]
     part.body_pose = rotations.get('body_pose', part.body_pose)
     if 'vertices' in values:
         part.vertices = values['vertices'].reshape(count, *values['vertices'].shape[-2:])
-    for field, axes in (('betas', 1), ('transl', 1), ('camera', 1), ('imgname', 0), ('frame', 0)):
+    per_body = (
+        ('betas', 1), ('transl', 1), ('camera', 1), ('bbox', 1), ('imgname', 0), ('frame', 0),
+        ('gender', 0), ('track', 0),
+    )  # fmt: skip
+    for field, axes in per_body:
         if field in values:
             setattr(part, field, _per_row(source, field, values[field], axes, lead))
-    if part.imgname is not None:
-        part.imgname = list(map(str, part.imgname))
+    for field in _TEXT:
+        if getattr(part, field) is not None:
+            setattr(part, field, list(map(str, getattr(part, field))))
+    part = _with_genders(part)
     if part.vertices is None and not part.has_parameters:
         missing = [n for n in ('global_orient', 'betas') if getattr(part, n) is None]
         raise DataError(f'{source}: has body_pose, but no {" and no ".join(missing)}')
     if not part.has_parameters:
         part.global_orient = part.body_pose = part.betas = None
     if 'lost' in values:
-        part = _select(part, _per_row(source, 'lost', values['lost'], 0, lead) == 0)
+        part = part.select(_per_row(source, 'lost', values['lost'], 0, lead) == 0)
     return part, count - len(part)
 
 
+def _nobody(values: Mapping[str, np.ndarray]) -> Predictions:
+    """Return a row that says by its name that there is nobody."""
+    names = values.get('imgname', np.empty(0, np.str_)).ravel()
+    count = max(1, len(names))
+    frame = values.get('frame', np.empty(0, np.int64)).ravel()
+    return Predictions(
+        imgname=[str(name) for name in names] if len(names) else None,
+        frame=frame if len(frame) == count else None,
+        valid=np.zeros(count, bool),
+    )
+
+
+def _with_root(values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Take a pose of 23 rotations beside a root rotation for the body's."""
+    pose = values.get('pose')
+    if 'root' in values and pose is not None:
+        size = pose.size / max(values['root'].size, 1)
+        if size == 23:
+            values['body_pose'], values['global_orient'] = values.pop('pose'), values.pop('root')
+    return values
+
+
+def _with_genders(part: Predictions) -> Predictions:
+    if part.gender is None:
+        return part
+    genders = [_GENDERS.get(gender.strip().lower()) for gender in part.gender]
+    if None in genders:
+        strange = part.gender[genders.index(None)]
+        part.gender = None
+        part.notes += (
+            f"gender: found {strange!r}, expected 'neutral', 'male' or 'female'; not read",
+        )
+    else:
+        part.gender = [str(gender) for gender in genders]
+    return part
+
+
 def _lead(source: Path, values: dict[str, np.ndarray]) -> tuple[int, ...]:
-    """Axes before a body's own, from the field whose own axes cannot be mistaken."""
+    """Return the axes before a body's own, from the field whose own axes cannot be mistaken."""
     if 'vertices' in values:
         shape = values['vertices'].shape
         if len(shape) < 2 or shape[-1] != 3:
@@ -249,22 +479,32 @@ def _lead(source: Path, values: dict[str, np.ndarray]) -> tuple[int, ...]:
     for tail in _tails(n):
         if shape[len(shape) - len(tail) :] == tail:
             return shape[: len(shape) - len(tail)]
-    hint = ''
-    if field == 'body_pose' and (shape[-1:] == (63,) or 21 in shape[-3:]):
-        hint = "; 21 rotations are SMPL-X's or SMPL-H's, whose vertices are others"
     raise DataError(
         f'{source}: {field}: found shape {shape}, expected {n} rotations: axis-angle (N, {3 * n}) '
-        f'or (N, {n}, 3), matrices (N, {n}, 3, 3), or 6D (N, {n}, 6){hint}'
+        f'or (N, {n}, 3), matrices (N, {n}, 3, 3), or 6D (N, {n}, 6){_other_body(field, shape)}'
     )
 
 
+def _other_body(field: str, shape: tuple[int, ...]) -> str:
+    """Name the body whose poses have this shape."""
+    own = 24 - _COUNTS[field]
+    for count, body in _OTHER_BODIES.items():
+        rotations = count - own
+        if any(shape[len(shape) - len(tail) :] == tail for tail in _tails(rotations)):
+            return (
+                f'; {rotations} rotations are those of {body}, whose vertices are evaluated '
+                'where they are in the file (vertices=)'
+            )
+    return ''
+
+
 def _tails(n: int) -> list[tuple[int, ...]]:
-    """Shapes of n rotations."""
+    """Return the shapes of n rotations."""
     return [(n, 3, 3), *((n, size) for size in (3, 6, 9)), *((n * size,) for size in (3, 6, 9))]
 
 
 def _rotations(source: Path, field: str, value: np.ndarray, count: int) -> np.ndarray:
-    """Rotations of each body, (count, n, 3), (count, n, 6) or (count, n, 3, 3)."""
+    """Return the rotations of each body, (count, n, 3), (count, n, 6) or (count, n, 3, 3)."""
     n = _COUNTS[field]
     size = value.size / max(count * n, 1)
     if size not in (3, 6, 9):
@@ -275,12 +515,14 @@ def _rotations(source: Path, field: str, value: np.ndarray, count: int) -> np.nd
     if size != 9:
         return value.reshape(count, n, int(size))
     matrices = value.reshape(count, n, 3, 3)
+    empty = np.isnan(matrices).all((1, 2, 3)) | ~matrices.any((1, 2, 3))
     off = np.abs(matrices @ matrices.swapaxes(-1, -2) - np.eye(3, dtype=np.float32)).max((1, 2, 3))
     off = np.maximum(off, np.where(np.linalg.det(matrices).min(1) > 0, 0, 1))
-    if count and not off.max() < _ORTHONORMAL:
-        worst = int(np.argmax(~(off < _ORTHONORMAL)))
+    wrong = ~(off < _ORTHONORMAL) & ~empty
+    if wrong.any():
         raise DataError(
-            f'{source}: {field}: body {worst} of {count} has a matrix that is no rotation'
+            f'{source}: {field}: body {int(np.argmax(wrong))} of {count} has a matrix that is no '
+            'rotation'
         )
     return matrices
 
@@ -288,114 +530,30 @@ def _rotations(source: Path, field: str, value: np.ndarray, count: int) -> np.nd
 def _per_row(
     source: Path, field: str, value: np.ndarray, axes: int, lead: tuple[int, ...]
 ) -> np.ndarray:
-    """The field for each body: as many, or one for all frames of a sequence, or one for all."""
+    """Return the field of each body, which may be one for all, or for a sequence or image."""
     count = int(np.prod(lead, dtype=np.int64))
     own = value.shape[value.ndim - axes :]
     theirs = value.shape[: value.ndim - axes]
     number = int(np.prod(theirs, dtype=np.int64))
     if number == count:
         return value.reshape(count, *own)
-    if field in ('betas', 'camera') and theirs == lead[: len(theirs)]:
-        spread = value.reshape(*theirs, *(1,) * (len(lead) - len(theirs)), *own)
-        return np.broadcast_to(spread, (*lead, *own)).reshape(count, *own)
+    shared = ('betas', 'camera', 'imgname', 'gender', 'track', 'frame')
+    if theirs in ((1,), (1, 1)) and len(lead) == 1:
+        theirs = ()
+    if field in shared and theirs == lead[: len(theirs)]:
+        expanded = value.reshape(*theirs, *(1,) * (len(lead) - len(theirs)), *own)
+        return np.broadcast_to(expanded, (*lead, *own)).reshape(count, *own)
     raise DataError(
         f'{source}: {field}: found shape {value.shape}, expected one for each of {count} bodies'
         + (f' {lead}' if len(lead) > 1 else '')
     )
 
 
-# -- rows ----------------------------------------------------------------------------------------
+def vertices_of(count: int) -> str:
+    """Name the body whose mesh has so many vertices.
 
+    >>> vertices_of(10475)
+    "SMPL-X's"
+    """
+    return MESHES.get(count, 'of a body that is not known')
 
-def _row_fields(part: Predictions) -> dict[str, Any]:
-    names = ('imgname', 'frame', *_ARRAYS)
-    return {name: getattr(part, name) for name in names if getattr(part, name) is not None}
-
-
-def _select(part: Predictions, keep: np.ndarray) -> Predictions:
-    rows = np.flatnonzero(keep)
-    chosen: dict[str, Any] = {
-        name: [value[row] for row in rows] if isinstance(value, list) else value[rows]
-        for name, value in _row_fields(part).items()
-    }
-    return replace(part, **chosen)
-
-
-def _joined(source: Path, parts: list[Predictions]) -> Predictions:
-    parts = [part for part in parts if len(part)] or parts[:1]
-    columns: dict[str, list] = {}
-    for part in parts:
-        for name, value in _row_fields(part).items():
-            columns.setdefault(name, []).append(value)
-    whole = Predictions()
-    for name, values in columns.items():
-        shapes = {value.shape[1:] for value in values if not isinstance(value, list)}
-        if len(values) < len(parts) or len(shapes) > 1:
-            found = 'is not in all parts' if len(shapes) < 2 else f'differs: {sorted(shapes)}'
-            raise DataError(f'{source}: {name}: {found}')
-        joined = (
-            [n for part in values for n in part] if name == 'imgname' else np.concatenate(values)
-        )
-        setattr(whole, name, joined)
-    return whole
-
-
-def _with_names(whole: Predictions, name_format: str | None) -> Predictions:
-    """Names from frame numbers; 6D rotations in the layout of this package."""
-    if name_format is not None:
-        if whole.frame is None:
-            raise ValueError(
-                f'name_format: {whole.source} has no frame numbers'
-                + (', but it has image names' if whole.imgname else '')
-            )
-        assert whole.source is not None
-        file, folder = whole.source.stem, whole.source.absolute().parent.name
-        try:
-            whole.imgname = [
-                name_format.format(frame=frame, number=frame + 1, file=file, folder=folder)
-                for frame in whole.frame.tolist()
-            ]
-        except (KeyError, IndexError, AttributeError, ValueError) as error:
-            raise ValueError(
-                f'name_format: {name_format!r}: {error!r}; it may hold {{frame}}, {{number}}, '
-                '{file} and {folder}, as in {number:06d}'
-            ) from error
-    elif whole.imgname is None and whole.frame is not None:
-        whole.notes += (
-            'it has frame numbers, no image names; name_format (--name-format) makes these',
-        )
-    return _with_columns_of_6d(whole)
-
-
-def _with_columns_of_6d(whole: Predictions) -> Predictions:
-    """Some store the first two rows of a matrix, not the columns: visible where orthonormal."""
-    pose = whole.body_pose
-    if pose is None or pose.shape[-1] != 6 or whole.global_orient is None:
-        return whole
-    sample = pose[:1000].astype(np.float64)
-    as_columns = _off_orthonormal(sample.reshape(*sample.shape[:-1], 3, 2).swapaxes(-1, -2))
-    as_rows = _off_orthonormal(sample.reshape(*sample.shape[:-1], 2, 3))
-    if as_rows > 1e-3 or as_columns < 1e-3:
-        whole.notes += (
-            '6D rotations are taken for the first two columns, row by row, as SPIN has',
-        )
-        return whole
-    note = '6D rotations are the first two rows of the matrices: only so are they orthonormal'
-    whole.notes += (note,)
-    for name in ('global_orient', 'body_pose'):
-        rows = getattr(whole, name).reshape(*getattr(whole, name).shape[:-1], 2, 3)
-        third = np.cross(rows[..., 0, :], rows[..., 1, :])[..., None, :]
-        setattr(whole, name, np.concatenate([rows, third], axis=-2))
-    return whole
-
-
-def _off_orthonormal(pairs: np.ndarray) -> float:  # (..., 2, 3)
-    return float(np.abs(pairs @ pairs.swapaxes(-1, -2) - np.eye(2)).max(initial=0))
-
-
-def _axis_angle(rotations: np.ndarray) -> np.ndarray:  # (N, n, 3)
-    value = torch.from_numpy(rotations)
-    if rotations.ndim == 3 and rotations.shape[-1] == 3:
-        return rotations
-    matrices = rotation_6d_to_matrix(value) if rotations.ndim == 3 else value
-    return matrix_to_axis_angle(matrices.double()).float().numpy()

@@ -1,0 +1,152 @@
+"""Predictions from a file, a folder or a pattern."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from mmjrr.datasets.image_names import frame_identity
+from mmjrr.errors import DataError
+
+from .bodies import Predictions, join
+from .files import load_results, result_files
+from .parse import parse
+
+
+def read_predictions(
+    path: str | Path,
+    layout: str = 'auto',
+    fields: Mapping[str, str] | None = None,
+    name_format: str | None = None,
+    rotation_6d: str | None = None,
+) -> Predictions:
+    """Read predictions from npz, npy, pickle (joblib's and MMEngine's too), JSON or ``.pt``.
+
+    Nothing in a file is executed. Where files have no image names, one of a single image takes
+    the image's name from its own.
+
+    Args:
+        path: a file, whose format is told from its content; a folder with a file for each image
+            or video; or a pattern such as ``'output/*/wham_output.pkl'``.
+        layout: a name of :data:`~mmjrr.datasets.predictions.layouts.LAYOUTS`, or 'auto':
+            whichever fits.
+        fields: where fields are that the layout does not find, as
+            ``dict(imgname='names', pose='out.theta[3:75]')``; paths as in
+            :mod:`mmjrr.datasets.predictions.layouts`. Naming one field of the body (vertices,
+            pose, global_orient, body_pose, betas) replaces all of them.
+        name_format: makes image names where a file has only frame numbers: ``{frame}`` counts
+            from 0, ``{number}`` from 1; ``{file}`` is the file's name without extension,
+            ``{folder}`` its folder's and ``{parent}`` the name of the folder above.
+            ``'{folder}_{number:06d}'`` fits VIBE's output folders.
+        rotation_6d: how 6D rotations are stored, one of
+            :data:`~mmjrr.datasets.predictions.bodies.ROTATIONS_6D`. Default None: told from the
+            numbers where they show it.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        DataError: a file is broken, asks for code to be run, is of no known layout, or a field
+            has the wrong shape.
+        ValueError: an argument is wrong.
+    """
+    files = result_files(path)
+    if files is None:
+        part = _read(Path(path), layout, fields, name_format, rotation_6d)
+        return _named_by_file(part, 'image')
+    root = Path(path)
+    parts = []
+    for file in files:
+        part = _read(file, layout, fields, name_format, rotation_6d)
+        part = _named_by_file(part, 'image or video')
+        if part.imgname is None and part.frame is None:
+            raise DataError(
+                f'{file}: found {len(part)} bodies without image names or frame numbers, '
+                "expected one, a file named after an image or after one of Human3.6M's videos"
+            )
+        parts.append(part)
+    whole = join(root, parts)
+    layouts = list(dict.fromkeys(part.layout for part in parts))
+    whole.source, whole.layout = root, layouts[0] if len(layouts) == 1 else 'words'
+    whole.notes = (f'{len(files)} files', *whole.notes)
+    return whole
+
+
+def predictions_from(
+    tree: Any,
+    source: str | Path = 'predictions',
+    layout: str = 'auto',
+    fields: Mapping[str, str] | None = None,
+    name_format: str | None = None,
+    rotation_6d: str | None = None,
+) -> Predictions:
+    """Return the same for what a file would hold: nested dicts and lists of arrays."""
+    whole = parse(tree, source, layout, fields, rotation_6d)
+    if name_format is not None:
+        return replace(whole, imgname=_formatted(whole, Path(source), name_format))
+    if whole.imgname is None and whole.frame is not None:
+        note = 'it has frame numbers, no image names; name_format (--name-format) makes these'
+        return replace(whole, notes=(*whole.notes, note))
+    return whole
+
+
+def _read(
+    file: Path,
+    layout: str,
+    fields: Mapping[str, str] | None,
+    name_format: str | None,
+    rotation_6d: str | None,
+) -> Predictions:
+    return predictions_from(load_results(file), file, layout, fields, name_format, rotation_6d)
+
+
+def _formatted(whole: Predictions, source: Path, name_format: str) -> list[str]:
+    if whole.frame is None:
+        raise ValueError(
+            f'name_format: {source} has no frame numbers'
+            + (', but it has image names' if whole.imgname else '')
+        )
+    folder = source.absolute().parent
+    try:
+        return [
+            name_format.format(
+                frame=frame,
+                number=frame + 1,
+                file=source.stem,
+                folder=folder.name,
+                parent=folder.parent.name,
+            )
+            for frame in whole.frame.tolist()
+        ]
+    except (KeyError, IndexError, AttributeError, ValueError) as error:
+        raise ValueError(
+            f'name_format: {name_format!r}: {error!r}; it may hold {{frame}}, {{number}}, '
+            '{file}, {folder} and {parent}, as in {number:06d}'
+        ) from error
+
+
+def _named_by_file(part: Predictions, kind: str) -> Predictions:
+    """Name bodies after their file where it has no names.
+
+    A file that is named after an image holds the persons in it; one that is named after a video,
+    or that has frame numbers and lies in a folder named so, a body for each frame.
+    """
+    if part.imgname is not None or part.source is None:
+        return part
+    file = part.source
+    name = file.with_suffix('').as_posix()
+    if frame_identity(name) is not None or (kind != 'image' and len(part) == 1):
+        return replace(part, imgname=[name] * len(part), notes=_without_advice(part))
+    folder = file.parent.as_posix()
+    if part.frame is not None and frame_identity(f'{folder}_000001') is not None:
+        name = folder
+    if frame_identity(f'{name}_000001') is not None:
+        numbers = range(len(part)) if part.frame is None else part.frame.tolist()
+        names = [f'{name}_{frame + 1:06d}' for frame in numbers]
+        note = f"image names are made of the file's name and frame numbers, such as {names[:1]}"
+        return replace(part, imgname=names, notes=(*_without_advice(part), note))
+    return part
+
+
+def _without_advice(part: Predictions) -> tuple[str, ...]:
+    return tuple(note for note in part.notes if '--name-format' not in note)
