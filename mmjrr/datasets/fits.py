@@ -1,16 +1,20 @@
-"""SMPL fits in SPIN's npz layout."""
+"""SMPL fits by image name: read from any results file, written in SPIN's npz layout."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mmjrr.errors import DataError
-from mmjrr.io import as_text, atomic_write, read_npz
+from mmjrr.io import as_text, atomic_write
+
+from .predictions import read_predictions
+from .predictions.files import load_results
+from .predictions.layouts import describe
 
 #: Fields of a fits file and the shape of one frame; ``None`` stands for any number.
 _SHAPES: dict[str, tuple[int | None, ...]] = {
@@ -26,49 +30,74 @@ _SHAPES: dict[str, tuple[int | None, ...]] = {
 _FLAGS = ('valid_fit', 'has_smpl')
 
 
-def load_fits(path: str | Path) -> dict[str, Any]:
-    """Read and check a fits file.
+def load_fits(path: str | Path, **reading: Any) -> dict[str, Any]:
+    """Read and check SMPL fits, from any file that holds SMPL parameters by image name.
+
+    Args:
+        path: what :func:`~mmjrr.datasets.predictions.read_predictions` reads.
+        reading: its further arguments.
 
     Returns:
         ``imgname`` (N,) str and float32 ``pose`` (N, 72) (axis-angle, ``global_orient`` first,
         camera frame) and ``betas`` (N, K) always; where the file has them ``camera`` (N, 3) (weak
-        perspective on the 224 crop of ``center`` and ``scale``), ``transl`` (N, 3) metres in the
+        perspective on the 224 crop of ``center`` and ``scale``), ``transl`` (N, 3) meters in the
         camera frame, ``center`` (N, 2) pixels, ``scale`` (N,), ``part`` (N, 17, 2 or 3), ``S``
-        (N, 17, 4), ``valid`` (N,) bool (from SPIN's ``valid_fit`` or ``has_smpl``) and
-        ``provenance`` (dict). SPIN's ``shape`` is read as ``betas``.
+        (N, 17, 4), ``valid`` (N,) bool (from SPIN's ``valid_fit`` or ``has_smpl``, and False in
+        rows of zeros) and ``provenance`` (dict).
 
     Raises:
         FileNotFoundError: there is no such file.
         DataError: it is truncated, a field is missing, of a wrong length or shape, or not finite.
     """
     path = Path(path)
-    raw = read_npz(path)
-    if 'betas' not in raw and 'shape' in raw:
-        raw['betas'] = raw['shape']
-    for name in ('imgname', 'pose', 'betas'):
-        if name not in raw:
-            raise DataError(f"{path}: lacks '{name}', found {sorted(raw)}")
-    fits: dict[str, Any] = {'imgname': image_names(path, raw['imgname'])}
-    count = len(fits['imgname'])
-    for name in _SHAPES:
-        if name not in raw or (name in ('part', 'S') and raw[name].shape[1:2] != (17,)):
+    tree = load_results(path) if path.is_file() else {}
+    bodies = read_predictions(path, **reading, content=tree if path.is_file() else None)
+    if bodies.imgname is None:
+        raise DataError(f"{path}: lacks 'imgname': {describe(tree)}")
+    if not bodies.has_parameters:
+        raise DataError(f'{path}: found vertices, expected SMPL parameters; {describe(tree)}')
+    count = len(bodies)
+    fits: dict[str, Any] = {
+        'imgname': np.array(bodies.imgname, dtype=np.str_),
+        'pose': bodies.pose(),
+        'betas': bodies.betas,
+    }
+    if bodies.transl is not None:
+        fits['transl'] = bodies.transl
+    raw = tree if isinstance(tree, Mapping) else {}
+    for name in ('camera', 'center', 'scale', 'part', 'S'):
+        value = raw.get(name)
+        if not isinstance(value, np.ndarray) or value.shape[:1] != (count,):
+            if name != 'camera' and isinstance(value, np.ndarray):
+                fits[name] = _checked(f'{path}: {name}', value, (count, *_SHAPES[name]))
+            continue
+        if name in ('part', 'S') and value.shape[1:2] != (17,):
             continue  # SPIN's own files have 24 joints there, which nobody reads from here
-        value = _checked(f'{path}: {name}', raw[name], (count, *_SHAPES[name]))
-        finite = np.isfinite(value.reshape(count, -1)).all(1)
-        if name not in ('part', 'S') and not finite.all():
+        fits[name] = _checked(f'{path}: {name}', value, (count, *_SHAPES[name]))
+    if bodies.camera is not None and bodies.camera.shape == (count, 3):
+        fits.setdefault('camera', bodies.camera)
+    valid = bodies.is_valid() | np.isnan(fits['pose']).any(1)
+    for name in _FLAGS:
+        if name in raw:
+            flagged = _checked(f'{path}: {name}', np.asarray(raw[name]), (count,)) > 0
+            valid = flagged & bodies.is_valid()
+            fits['valid'] = valid
+            break
+    if not valid.all():
+        fits['valid'] = valid
+    for name, value in fits.items():
+        if name in ('imgname', 'valid', 'part', 'S'):
+            continue
+        finite = np.isfinite(value.reshape(count, -1)).all(1) | ~valid
+        if not finite.all():
             row = int(np.argmin(finite))
             raise DataError(
                 f'{path}: {name}: {int((~finite).sum())} rows are not finite, the first is row '
                 f'{row} ({fits["imgname"][row]})'
             )
-        fits[name] = value
-    for name in _FLAGS:
-        if name in raw:
-            fits['valid'] = _checked(f'{path}: {name}', raw[name], (count,)) > 0
-            break
     if 'provenance' in raw:
         try:
-            fits['provenance'] = json.loads(str(raw['provenance'].item()))
+            fits['provenance'] = json.loads(str(np.asarray(raw['provenance']).item()))
         except (ValueError, RecursionError) as error:
             raise DataError(f'{path}: provenance: not a JSON text ({error})') from error
     return fits
@@ -81,11 +110,11 @@ def save_fits(
     pose: np.ndarray,  # (N, 72), axis-angle, global_orient first
     betas: np.ndarray,  # (N, K)
     camera: np.ndarray | None = None,  # (N, 3), s, tx, ty
-    transl: np.ndarray | None = None,  # (N, 3), metres, camera frame
+    transl: np.ndarray | None = None,  # (N, 3), meters, camera frame
     center: np.ndarray | None = None,  # (N, 2), pixels
     scale: np.ndarray | None = None,  # (N,), box side / 200
     part: np.ndarray | None = None,  # (N, 17, 2 or 3), pixels
-    S: np.ndarray | None = None,  # (N, 17, 4), metres, camera frame
+    S: np.ndarray | None = None,  # (N, 17, 4), meters, camera frame
     provenance: dict[str, Any] | None = None,
 ) -> None:
     """Write a fits file, whole or not at all; equal arguments give equal bytes.

@@ -24,6 +24,7 @@ from mmjrr.datasets.image_names import (
     parse_image_name,
 )
 from mmjrr.datasets.masks import Masks
+from mmjrr.datasets.predictions import match_names
 from mmjrr.datasets.sequences import consecutive
 from mmjrr.datasets.transforms import ROWS_SLACK
 from mmjrr.errors import DataError
@@ -427,14 +428,12 @@ class H36MFitsDataset(Dataset):
             self.cameras[key] = cameras[key]
 
     def _match_fits(self, path: Path, fits: dict[str, Any]) -> None:
-        rows: dict[str, int] = {}
-        for row, name in enumerate(fits['imgname'].tolist()):
-            if rows.setdefault(image_key(name), row) != row:
-                raise DataError(f'{path}: imgname: {name!r} is listed more than once')
+        names = [self.imgname(index) for index in range(len(self))]
+        rows = match_names(fits['imgname'].tolist(), names, str(path))
         valid = fits.get('valid')
-        for index, key in enumerate(self._keys()):
-            row = rows.get(key, -1)
-            self._fit_row[index] = row if row < 0 or valid is None or valid[row] else -1
+        if valid is not None:
+            rows = np.where(valid[rows], rows, -1)
+        self._fit_row = rows
 
     def _match_masks(self) -> None:
         assert self.masks is not None

@@ -105,9 +105,7 @@ _NAMED = re.compile(
 #: s_09_act_02_subact_01_ca_01_000001
 _NUMBERED = re.compile(r'(?:^|.*/)s_(\d+)_act_(\d+)_subact_(\d+)_ca_(\d+)[_/](\d+)', re.I)
 #: h36m-fetch's S9/Posing-1/imageSequence/55011271/img_000001; the number is the subaction.
-_FETCHED = re.compile(
-    r'(?:^|.*/)(S\d+)/([A-Za-z]+)-(\d+)/imageSequence/(\d+)/(?:img_)?(\d+)', re.I
-)
+_FETCHED = re.compile(r'(?:^|.*/)(S\d+)/([A-Za-z]+)-(\d+)/imageSequence/(\d+)/(?:img_)?(\d+)', re.I)
 
 
 class FrameIdentity(NamedTuple):

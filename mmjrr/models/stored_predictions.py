@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,33 +12,42 @@ from mmengine.model import BaseModel
 from mmengine.structures import BaseDataElement
 from torch import nn
 
-from mmjrr.datasets.fits import image_names, load_fits
-from mmjrr.datasets.image_names import image_key
+from mmjrr.datasets.image_names import frame_identity, image_key
+from mmjrr.datasets.predictions import Predictions, match_bodies, read_predictions
 from mmjrr.errors import DataError
-from mmjrr.io import read_npz
 from mmjrr.registry import MODELS
 
 
 @MODELS.register_module()
 class StoredPredictions(BaseModel):
-    """Answers with the predictions that a file holds for an image, matched by its name.
+    """Answers with the predictions that results files hold for an image, matched by its name.
 
     In predict mode data samples come back with ``pred_global_orient`` (3,), ``pred_body_pose``
     (69,), ``pred_betas`` (K,) and, where stored, ``pred_transl`` (3,); or with ``pred_vertices``
-    (V, 3). So ``tools/test.py`` evaluates a file of results as it does a model.
+    (V, 3). Rotations that are stored as matrices or 6D stay so. ``tools/test.py`` evaluates a
+    file of results in this way as it does a model.
 
     Args:
-        predictions: one or several ``.npz`` files in SPIN's layout: ``imgname`` (N,), ``pose``
-            (N, 72) axis-angle with the global orientation first, ``betas`` (or ``shape``) (N, K)
-            and optionally ``transl`` (N, 3), metres; or ``imgname`` and ``vertices`` (N, V, 3).
-        missing: what to do for an image that no file has: 'raise', or 'skip' (its data sample
-            comes back without predictions). Default 'raise'.
+        predictions: one or several files, folders or patterns, as
+            :func:`~mmjrr.datasets.predictions.read_predictions` reads them.
+        missing: what to do for images without a prediction, and with rows of zeros or NaN:
+            'raise', or 'skip' (the data sample comes back without predictions). Default 'raise'.
+        layout: as :func:`~mmjrr.datasets.predictions.read_predictions` takes it. Default 'auto'.
+        fields: likewise. Default None.
+        name_format: likewise. Default None.
+        rotation_6d: likewise. Default None.
+        person: 'largest' or a track, where images have several persons. Default None: they are
+            refused.
+        gender: gender of the body with which the metric evaluates; files that name another are
+            refused. Default 'neutral'.
+        num_betas: use the first betas of each body only. Default None: all.
         data_preprocessor: as in MMEngine.
-        init_cfg: as in MMEngine; there is nothing to initialise.
+        init_cfg: as in MMEngine; there is nothing to initialize.
 
     Raises:
         FileNotFoundError: a file is not there.
-        DataError: a file is broken, or an image is in two of them.
+        DataError: a file is broken, an image has several predictions, or rows hold no body and
+            ``missing`` is 'raise'.
         ValueError: an argument is wrong; or, in predict mode, an image has no prediction.
     """
 
@@ -46,21 +55,32 @@ class StoredPredictions(BaseModel):
         self,
         predictions: str | Path | Sequence[str | Path],
         missing: str = 'raise',
+        layout: str = 'auto',
+        fields: Mapping[str, str] | None = None,
+        name_format: str | None = None,
+        rotation_6d: str | None = None,
+        person: str | None = None,
+        gender: str = 'neutral',
+        num_betas: int | None = None,
         data_preprocessor: dict | nn.Module | None = None,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         if missing not in ('raise', 'skip'):
             raise ValueError(f"missing: found {missing!r}, expected 'raise' or 'skip'")
+        if person == 'nearest':
+            raise ValueError("person: found 'nearest', which mmjrr.evaluate alone can choose")
         self.missing = missing
         paths = [predictions] if isinstance(predictions, (str, Path)) else list(predictions)
         if not paths:
             raise ValueError('predictions: found no file, expected at least one')
         self.paths = [Path(path) for path in paths]
         self._fields: list[dict[str, np.ndarray]] = []
-        self._rows: dict[str, tuple[int, int]] = {}  # image -> file and row
+        self._rows: dict[Any, tuple[int, int]] = {}  # frame -> file and row
         for path in self.paths:
-            self._add(path)
+            part = read_predictions(path, layout, fields, name_format, rotation_6d)
+            part.require_gender(gender)
+            self._add(part if num_betas is None else part.with_num_betas(num_betas), person)
         # DistributedDataParallel refuses a module without a parameter.
         self.unused = nn.Parameter(torch.zeros(()))
 
@@ -73,7 +93,7 @@ class StoredPredictions(BaseModel):
         data_samples: Sequence[BaseDataElement] | None = None,
         mode: str = 'predict',
     ) -> list[BaseDataElement]:
-        """The data samples with their predictions. ``inputs`` is not looked at.
+        """Return the data samples with their predictions; ``inputs`` is not used.
 
         Raises:
             ValueError: ``mode`` is not 'predict', a sample has no ``imgname``, or (with
@@ -92,11 +112,11 @@ class StoredPredictions(BaseModel):
                 'StoredPredictions: a data sample has no imgname; it has '
                 f'{sorted(sample.all_keys())}'
             )
-        place = self._rows.get(image_key(name))
+        place = self._rows.get(_key(name))
         if place is not None:
             file, row = place
             for field, values in self._fields[file].items():
-                sample.set_field(torch.from_numpy(values[row]).to(self._device()), field)
+                sample.set_field(torch.from_numpy(values[row]).to(self.unused.device), field)
         elif self.missing == 'raise':
             raise ValueError(
                 f'{name}: no prediction in {", ".join(map(str, self.paths))} ({len(self)} images); '
@@ -104,39 +124,47 @@ class StoredPredictions(BaseModel):
             )
         return sample
 
-    def _device(self) -> torch.device:
-        return self.unused.device
-
-    def _add(self, path: Path) -> None:
-        names, fields = _read(path)
-        for row, name in enumerate(names):
+    def _add(self, part: Predictions, person: str | None) -> None:
+        if part.imgname is None:
+            raise DataError(f"{part.name}: lacks 'imgname', by which bodies find their frames")
+        part.require_known_rotations()
+        valid = part.is_valid()
+        if self.missing == 'raise' and not valid.all():
+            raise DataError(
+                f'{part.name}: {int((~valid).sum())} of {len(part)} rows hold no body, the first '
+                f"is {part.imgname[int(np.argmin(valid))]}; missing='skip', for model and metric, "
+                'leaves such frames out'
+            )
+        names: dict[Any, str] = {}
+        for name in part.imgname:
+            names.setdefault(_key(name), name)
+        rows, _ = match_bodies(part, list(names.values()), person)
+        for (key, name), row in zip(names.items(), rows.tolist(), strict=True):
             place = (len(self._fields), row)
-            if self._rows.setdefault(image_key(name), place) != place:
-                other = self.paths[self._rows[image_key(name)][0]]
-                raise DataError(f'{path}: imgname: {name!r} is also in {other}, or in it twice')
-        self._fields.append(fields)
+            if row >= 0 and self._rows.setdefault(key, place) != place:
+                other = self.paths[self._rows[key][0]]
+                raise DataError(f'{part.name}: imgname: {name!r} is also in {other}')
+        self._fields.append(_answers(part))
 
 
-def _read(path: Path) -> tuple[list[str], dict[str, np.ndarray]]:
-    """Image names and the fields to set, an array with a row for each name."""
-    raw = read_npz(path)
-    if 'vertices' not in raw:
-        fits = load_fits(path)
-        fields = {
-            'pred_global_orient': fits['pose'][:, :3],
-            'pred_body_pose': fits['pose'][:, 3:],
-            'pred_betas': fits['betas'],
-        }
-        if 'transl' in fits:
-            fields['pred_transl'] = fits['transl']
-        return fits['imgname'].tolist(), fields
-    if 'imgname' not in raw:
-        raise DataError(f"{path}: lacks 'imgname', found {sorted(raw)}")
-    names = image_names(path, raw['imgname']).tolist()
-    vertices = raw['vertices']
-    if vertices.ndim != 3 or vertices.shape[::2] != (len(names), 3) or vertices.dtype.kind != 'f':
-        raise DataError(
-            f'{path}: vertices: found {vertices.dtype} of shape {vertices.shape}, expected floats '
-            f'({len(names)}, V, 3)'
-        )
-    return names, {'pred_vertices': vertices.astype(np.float32, copy=False)}
+def _key(name: str) -> Any:
+    """Return what identifies a frame across spellings of its name."""
+    identity = frame_identity(name)
+    return image_key(name) if identity is None or identity.take is None else identity
+
+
+def _answers(part: Predictions) -> dict[str, np.ndarray]:
+    """Return the fields to set, an array with a row for each body."""
+    if part.vertices is not None:
+        return {'pred_vertices': part.vertices}
+    assert part.global_orient is not None and part.body_pose is not None and part.betas is not None
+    pose = part.body_pose
+    is_axis_angle = pose.ndim == 3 and pose.shape[-1] == 3
+    answers = {
+        'pred_global_orient': part.global_orient,
+        'pred_body_pose': pose.reshape(len(part), -1) if is_axis_angle else pose,
+        'pred_betas': part.betas,
+    }
+    if part.transl is not None:
+        answers['pred_transl'] = part.transl
+    return {name: np.ascontiguousarray(values) for name, values in answers.items()}

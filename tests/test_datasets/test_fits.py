@@ -62,11 +62,14 @@ def test_spins_own_fields_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ('changes', 'message'),
     [
-        (dict(pose=np.zeros((3, 69))), r'pose: found shape \(3, 69\), expected \(3, 72\)'),
-        (dict(betas=np.zeros((2, 10))), r'betas: found shape \(2, 10\), expected \(3, \*\)'),
+        (dict(pose=np.zeros((3, 69))), r'pose: found shape \(3, 69\), expected 24 rotations'),
+        (
+            dict(betas=np.zeros((2, 10))),
+            r'betas: found shape \(2, 10\), expected one for each of 3 bodies',
+        ),
         (dict(transl=np.full((3, 3), np.nan)), 'transl: 3 rows are not finite'),
         (dict(imgname=np.arange(3)), 'imgname: found int64'),
-        (dict(pose=np.array([['a'] * 72] * 3)), 'pose: found <U1, expected numbers'),
+        (dict(pose=np.array([['a'] * 72] * 3)), r'pose: found <U1 \(3, 72\), expected numbers'),
     ],
 )
 def test_wrong_fields_are_named(tmp_path: Path, changes: dict, message: str) -> None:
@@ -77,7 +80,7 @@ def test_wrong_fields_are_named(tmp_path: Path, changes: dict, message: str) -> 
 
 def test_missing_fields_are_named(tmp_path: Path) -> None:
     np.savez(tmp_path / 'f.npz', imgname=NAMES, pose=np.zeros((3, 72)))
-    with pytest.raises(DataError, match="lacks 'betas', found"):
+    with pytest.raises(DataError, match=r'no layout that is known.*imgname.*pose: float64'):
         load_fits(tmp_path / 'f.npz')
 
 
@@ -86,7 +89,7 @@ def test_truncated_files_are_named(tmp_path: Path, share: float) -> None:
     save_fits(tmp_path / 'f.npz', **a_fit())
     content = (tmp_path / 'f.npz').read_bytes()
     (tmp_path / 'f.npz').write_bytes(content[: int(share * len(content))])
-    with pytest.raises(DataError, match=r'f\.npz: not readable as an npz file; truncated'):
+    with pytest.raises(DataError, match=r'f\.npz: (not|truncated)'):
         load_fits(tmp_path / 'f.npz')
 
 
@@ -102,7 +105,7 @@ def test_damaged_bytes_are_noticed(tmp_path: Path) -> None:
 
 def test_objects_in_the_file_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / 'f.npz', imgname=np.array(['a', None], dtype=object))
-    with pytest.raises(DataError, match='imgname: not readable'):
+    with pytest.raises(DataError, match=r'f\.npz: .*imgname'):
         load_fits(tmp_path / 'f.npz')
 
 

@@ -292,7 +292,7 @@ def test_broken_annotations_are_named(tmp_path: Path, field: str, value: Any, me
 @pytest.mark.parametrize(
     ('field', 'value', 'message'),
     [
-        ('imgname', np.array([NAMES[0]] * 12), 'is listed more than once'),
+        ('imgname', np.array([NAMES[0]] * 12), 'has 12 predictions'),
         ('transl', np.array([[0, 0, -5.0]] * 12), 'transl: .*behind the camera'),
         ('transl', np.array([[0, 0, 5000.0]] * 12), 'transl: found 5000, expected metres'),
         ('transl', None, "has neither 'transl' nor 'camera'"),

@@ -140,6 +140,37 @@ class Predictions:
                 setattr(chosen, name, _from_pairs(value, kind))
         return chosen
 
+    def require_gender(self, gender: str) -> None:
+        """Check that bodies given by parameters are of a gender, where the file says theirs.
+
+        Raises:
+            DataError: some are of another.
+        """
+        if self.gender is None or self.vertices is not None:
+            return
+        genders = [name for name, valid in zip(self.gender, self.is_valid(), strict=True) if valid]
+        others = [name for name in genders if name != gender]
+        if others:
+            raise DataError(
+                f'{self.name}: gender: found {others[0]!r} in {len(others)} of {len(genders)} '
+                f'rows, expected {gender!r}, the gender of the body they are evaluated with'
+            )
+
+    def with_num_betas(self, num_betas: int) -> Predictions:
+        """Return the same with the first betas of each body only.
+
+        Raises:
+            DataError: there are fewer.
+        """
+        if self.betas is None:
+            return self
+        if self.betas.shape[1] < num_betas:
+            raise DataError(
+                f'{self.name}: betas: found {self.betas.shape[1]}, expected at least the '
+                f'num_betas={num_betas} that are asked for'
+            )
+        return replace(self, betas=self.betas[:, :num_betas])
+
     def select(self, rows: np.ndarray) -> Predictions:
         """Return these rows (numbers or a mask), in this order."""
         rows = np.arange(len(self))[rows]

@@ -251,7 +251,7 @@ def recognize(tree: Any) -> Layout | None:
 def _is_there(tree: Any, need: str) -> bool:
     path, _, width = need.partition(':')
     for _, value in follow(tree, path):
-        return not width or np.shape(value)[-1:] == (int(width),)
+        return not width or (isinstance(value, np.ndarray) and value.shape[-1:] == (int(width),))
     return False
 
 
@@ -314,6 +314,8 @@ def _side_by_side(paths: Sequence[str], arrays: list[np.ndarray]) -> np.ndarray:
     while lead < most and len({shape[lead] for shape in shapes}) == 1:
         lead += 1
     try:
+        if most and not lead:
+            raise ValueError('the first axes differ')
         return np.concatenate([array.reshape(*shapes[0][:lead], -1) for array in arrays], axis=-1)
     except ValueError as error:
         raise DataError(f'{"+".join(paths)}: shapes {shapes} do not go side by side') from error
@@ -334,7 +336,10 @@ def _columns(tree: Any, path: str) -> Iterator[tuple[Keys, Any]]:
         if any(not -width <= bound <= width for bound in bounds):
             raise DataError(f'{path}: found shape {array.shape}, whose last axis has {width}')
         if colon:
-            yield keys, array[..., slice(int(first) if first else None, int(last) if last else None)]
+            yield (
+                keys,
+                array[..., slice(int(first) if first else None, int(last) if last else None)],
+            )
         elif int(first) >= width:
             raise DataError(f'{path}: found shape {array.shape}, whose last axis has {width}')
         else:

@@ -83,8 +83,7 @@ def several_predictions(where: str, frame: str, names: Sequence[str], rows: Sequ
     return (
         f'{where}: the image {frame} has {len(rows)} predictions, such as {names[rows[0]]!r} '
         f'(number {rows[0]}) and {names[rows[1]]!r} (number {rows[1]}); keep one, that of the '
-        "annotated person, or say which: person='nearest', 'largest' or a track (on the command "
-        'line, --person)'
+        'annotated person'
     )
 
 

@@ -144,7 +144,8 @@ def _present(tree: Any, layout: Layout) -> dict[str, str]:
     for field, path in layout.fields.items():
         there = alternatives(tree, path)
         if field == 'imgname':
-            there = [name for name in there if _holds_text(tree, name)]
+            text = [name for name in there if _holds_text(tree, name)]
+            there = text or [name for name in there if 'name' in name]
         if there:
             paths[field] = _one_of(tree, field, there) if field in BODY_FIELDS else there[0]
     return paths
@@ -195,7 +196,7 @@ def _leaves(tree: Any, path: str) -> list[Any]:
 def _equal(one: list[Any], other: list[Any]) -> bool:
     try:
         return len(one) == len(other) and all(
-            np.array_equal(np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64))
+            np.array_equal(np.asarray(a, np.float64), np.asarray(b, np.float64), equal_nan=True)
             for a, b in zip(one, other, strict=True)
         )
     except (TypeError, ValueError):
@@ -319,9 +320,7 @@ def _may_be(field: str, value: Any) -> bool:
         return True
     own = 24 - _COUNTS[field]
     rotations = [24 - own, *(count - own for count in _OTHER_BODIES)]
-    return any(
-        shape[len(shape) - len(tail) :] == tail for n in rotations for tail in _tails(n)
-    )
+    return any(shape[len(shape) - len(tail) :] == tail for n in rotations for tail in _tails(n))
 
 
 # -- elements and values -------------------------------------------------------------------------
@@ -556,4 +555,3 @@ def vertices_of(count: int) -> str:
     "SMPL-X's"
     """
     return MESHES.get(count, 'of a body that is not known')
-

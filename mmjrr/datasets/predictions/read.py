@@ -21,6 +21,7 @@ def read_predictions(
     fields: Mapping[str, str] | None = None,
     name_format: str | None = None,
     rotation_6d: str | None = None,
+    content: Any = None,
 ) -> Predictions:
     """Read predictions from npz, npy, pickle (joblib's and MMEngine's too), JSON or ``.pt``.
 
@@ -43,6 +44,7 @@ def read_predictions(
         rotation_6d: how 6D rotations are stored, one of
             :data:`~mmjrr.datasets.predictions.bodies.ROTATIONS_6D`. Default None: told from the
             numbers where they show it.
+        content: what the file holds, where it was read already.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -52,12 +54,14 @@ def read_predictions(
     """
     files = result_files(path)
     if files is None:
-        part = _read(Path(path), layout, fields, name_format, rotation_6d)
+        tree = load_results(path) if content is None else content
+        part = predictions_from(tree, path, layout, fields, name_format, rotation_6d)
         return _named_by_file(part, 'image')
     root = Path(path)
     parts = []
     for file in files:
-        part = _read(file, layout, fields, name_format, rotation_6d)
+        tree = load_results(file)
+        part = predictions_from(tree, file, layout, fields, name_format, rotation_6d)
         part = _named_by_file(part, 'image or video')
         if part.imgname is None and part.frame is None:
             raise DataError(
@@ -88,16 +92,6 @@ def predictions_from(
         note = 'it has frame numbers, no image names; name_format (--name-format) makes these'
         return replace(whole, notes=(*whole.notes, note))
     return whole
-
-
-def _read(
-    file: Path,
-    layout: str,
-    fields: Mapping[str, str] | None,
-    name_format: str | None,
-    rotation_6d: str | None,
-) -> Predictions:
-    return predictions_from(load_results(file), file, layout, fields, name_format, rotation_6d)
 
 
 def _formatted(whole: Predictions, source: Path, name_format: str) -> list[str]:

@@ -1,0 +1,139 @@
+"""Which of several predicted persons is the annotated one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from mmjrr.errors import DataError
+
+from .bodies import Predictions
+from .matching import Takes, match_frames, several_predictions
+
+#: Errors (n,) of bodies, rows of a file, in frames, rows of the annotation; both (n,).
+ErrorOf = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+def match_bodies(
+    part: Predictions,
+    wanted: Sequence[str],
+    person: str | None = None,
+    error_of: ErrorOf | None = None,
+    listed: Sequence[str] | None = None,
+    takes: Takes | None = None,
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Find the one body of each annotated frame.
+
+    Rows that hold no body are those of no frame, and equal bodies of one frame count once.
+
+    Args:
+        part: the predictions, with image names.
+        wanted: image names of the F annotated frames.
+        person: 'nearest' (to the annotated joints), 'largest' (in the image) or a track's
+            identity, for frames with several persons. Default None: they are refused.
+        error_of: how far bodies are from the annotated joints; needed for 'nearest'.
+        listed, takes: as :func:`~mmjrr.datasets.predictions.match_frames` takes them.
+
+    Returns:
+        The row of each frame's body, (F,), -1 where there is none; and what was chosen how often,
+        a sentence each.
+
+    Raises:
+        DataError: a frame has several persons, and nothing says which to take.
+    """
+    assert part.imgname is not None
+    valid = part.is_valid()
+    matches = [
+        [row for row in rows if valid[row]]
+        for rows in match_frames(part.imgname, wanted, part.name, listed, takes)
+    ]
+    rows = np.array([found[0] if found else -1 for found in matches], dtype=np.int64)
+    several = [index for index, found in enumerate(matches) if len(found) > 1]
+    if not several:
+        return rows, ()
+    notes: list[str] = []
+    different = {}
+    for index in several:
+        rest = _without_repetition(part, matches[index])
+        if len(rest) > 1:
+            different[index] = rest
+    if len(several) > len(different):
+        notes.append(f'{len(several) - len(different)} frames have equal bodies, counted once')
+    if different:
+        chosen = _choose(part, wanted, different, person, error_of)
+        for index, row in chosen.items():
+            rows[index] = row
+        absent = sum(row < 0 for row in chosen.values())
+        notes.append(
+            f'{len(different)} frames have several persons; the one taken is '
+            + {'nearest': 'nearest to the annotated joints', 'largest': 'the largest in the image'}
+            .get(str(person), f'track {person}')
+            + (f', which is absent from {absent}' if absent else '')
+        )  # fmt: skip
+    return rows, tuple(notes)
+
+
+def _without_repetition(part: Predictions, rows: Sequence[int]) -> list[int]:
+    columns = [value for name, value in part.columns().items() if isinstance(value, np.ndarray)]
+    different: list[int] = []
+    for row in rows:
+        if not any(
+            all(np.array_equal(values[row], values[other], equal_nan=True) for values in columns)
+            for other in different
+        ):
+            different.append(row)
+    return different
+
+
+def _choose(
+    part: Predictions,
+    wanted: Sequence[str],
+    matches: dict[int, list[int]],
+    person: str | None,
+    error_of: ErrorOf | None,
+) -> dict[int, int]:
+    """Return the row of each of the frames, -1 where the track is not in it."""
+    assert part.imgname is not None
+    first = next(iter(matches))
+    if person is None or (person == 'nearest' and error_of is None):
+        said = several_predictions(part.name, wanted[first], part.imgname, matches[first])
+        options = "'largest' or a track" if error_of is None else "'nearest', 'largest' or a track"
+        raise DataError(f'{said}, or say which: person={options} (on the command line, --person)')
+    if person in ('nearest', 'largest'):
+        frames = np.array([frame for frame, rows in matches.items() for _ in rows])
+        rows = np.array([row for of_frame in matches.values() for row in of_frame])
+        if person == 'nearest':
+            assert error_of is not None
+            cost = np.nan_to_num(error_of(rows, frames), nan=np.inf)
+        else:
+            cost = -_sizes(part)[rows]
+        best: dict[int, int] = {}
+        for index in np.argsort(cost, kind='stable'):
+            best.setdefault(int(frames[index]), int(rows[index]))
+        return best
+    if part.track is None:
+        raise DataError(
+            f'{part.name}: person={person!r} is a track, but the file has none; expected '
+            "'nearest' or 'largest', or name the field: fields=dict(track=...)"
+        )
+    known = sorted({part.track[row] for rows in matches.values() for row in rows})
+    if person not in known:
+        raise DataError(f'{part.name}: track: found {known[:20]}, expected {person!r} among them')
+    return {
+        frame: next((row for row in rows if part.track[row] == person), -1)
+        for frame, rows in matches.items()
+    }
+
+
+def _sizes(part: Predictions) -> np.ndarray:  # (N,)
+    """Return the size of each person in the image, in no particular unit."""
+    if part.bbox is not None and part.bbox.shape[1] >= 4:
+        return np.abs(part.bbox[:, 2] * part.bbox[:, 3])
+    depth = None if part.transl is None else part.transl[:, 2]
+    if depth is None or not (depth > 0).all():
+        raise DataError(
+            f"{part.name}: person='largest' needs boxes (fields=dict(bbox=...)) or transl in the "
+            f'camera frame; found {"neither" if depth is None else "depths below 0"}'
+        )
+    return 1 / depth

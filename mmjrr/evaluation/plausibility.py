@@ -1,0 +1,316 @@
+"""Whether scores are plausible as a whole, and what would explain those that are not.
+
+Predictions in another frame of reference, order, unit or joint order evaluate without an error.
+The checks here compare regressed with annotated joints and say in a sentence what is implausible,
+and which change would turn it into agreement. No change is applied to a score.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from mmjrr.joints import swap_sides
+
+from .functional import pa_mpjpe
+
+#: MPJPE above this (mm), and this many times PA-MPJPE, is implausible.
+_HIGH_MPJPE, _FAR_ABOVE_PA = 100.0, 2.5
+#: PA-MPJPE above this (mm) is implausible: mesh estimators have 30 to 70 on Human3.6M.
+_HIGH_PA = 80.0
+#: A change explains an error that it reduces to this part or less, and that it leaves below
+#: this (mm) or this many times PA-MPJPE.
+_EXPLAINS, _EXPLAINED_MPJPE, _EXPLAINED_PA = 0.6, 120.0, 1.8
+#: A shift by frames explains less: neighboring frames are alike.
+_SHIFT_EXPLAINS = 0.9
+#: A camera or subject this many times as far off as the median of the others is implausible.
+_FAR_OFF = 2.0
+#: Joints nearer to one another than this (mm) are no body.
+_NO_EXTENT = 1.0
+#: Frames that are looked at, and frames that each of some predictions is compared with.
+_SAMPLE, _COMPARED, _OTHERS = 2000, 128, 2048
+
+#: A change of joints (N, J, 3), relative to the root, and of what it is made.
+Change = tuple[str, np.ndarray]
+
+
+def root_aligned_error(
+    joints: np.ndarray,  # (N, J, 3)
+    target: np.ndarray,  # (N, J, 3)
+    weight: np.ndarray,  # (N, J)
+    joint_names: Sequence[str],
+) -> np.ndarray:  # (N,)
+    """Return the mean distance of the joints of each frame, pelvis on pelvis, in their unit.
+
+    Where there is no pelvis, or it is not annotated, the joints' means are aligned. NaN for frames
+    without annotated joints.
+    """
+    return _errors(*_aligned(joints, target, weight, joint_names))
+
+
+def check_plausibility(
+    joints: np.ndarray,  # (N, J, 3), meters
+    target: np.ndarray,  # (N, J, 3), meters
+    weight: np.ndarray,  # (N, J)
+    joint_names: Sequence[str],
+    labels: Sequence[Mapping[str, str | None]] = (),
+) -> tuple[str, ...]:
+    """Say what is implausible about predictions, and what would explain it.
+
+    Args:
+        joints: regressed from the predictions.
+        target: annotated.
+        weight: 0 for joints that are not annotated.
+        joint_names: the J joints.
+        labels: of each frame, ``'subject'``, ``'sequence'`` and ``'camera'``, as far as known.
+            Frames of a sequence and camera are in the order of time.
+
+    Returns:
+        A sentence for each finding; none if scores are plausible.
+    """
+    rows = np.flatnonzero((weight > 0).any(1))
+    if len(rows) < 2:
+        return ()
+    rows = rows[np.unique(np.linspace(0, len(rows) - 1, _SAMPLE).astype(int))]
+    known = [labels[row] for row in rows] if len(labels) else [{}] * len(rows)
+    points, goal, share = _aligned(
+        1000 * joints[rows], 1000 * target[rows], weight[rows], joint_names
+    )
+    error = _errors(points, goal, share)
+    pa = pa_mpjpe(points, goal, share).numpy()
+    sentences = list(_without_extent(points))
+    mean, pa_mean = float(error.mean()), float(pa.mean())
+    far_above = mean > max(_HIGH_MPJPE, _FAR_ABOVE_PA * pa_mean)
+    far_off = list(_far_off(points, goal, share, joint_names, known, error))
+    if far_off:
+        sentences += far_off
+    elif far_above or pa_mean > _HIGH_PA:
+        finding = (
+            f'MPJPE ({mean:.0f} mm) is far above PA-MPJPE ({pa_mean:.0f} mm)'
+            if far_above
+            else f'PA-MPJPE is {pa_mean:.0f} mm; mesh estimators have 30 to 70 on Human3.6M'
+        )
+        reason = _explain(points, goal, share, joint_names, known)
+        if reason is None and pa_mean > _HIGH_PA:
+            reason = _fits_others(points, goal, share, pa)
+        sentences.append(f'{finding}: {reason or "nothing that was tried explains it"}')
+    shift = _shift(joints, target, weight, joint_names, labels)
+    return (*sentences, *((shift,) if shift else ()))
+
+
+# -- what explains it ----------------------------------------------------------------------------
+
+
+def _explain(
+    points: np.ndarray,
+    goal: np.ndarray,
+    share: np.ndarray,
+    joint_names: Sequence[str],
+    labels: Sequence[Mapping[str, str | None]],
+) -> str | None:
+    """Return the simplest change that turns the joints into agreement, as a sentence's end."""
+    before = float(_errors(points, goal, share).mean())
+    pa = float(pa_mpjpe(points, goal, share).mean())
+    for changes in (_simple_changes, _fitted_changes):
+        tried = [
+            (float(_errors(changed, goal, share).mean()), what)
+            for what, changed in changes(points, goal, share, joint_names, labels)
+        ]
+        after, what = min(tried, default=(np.inf, ''))
+        if after < min(_EXPLAINS * before, max(_EXPLAINED_MPJPE, _EXPLAINED_PA * pa)):
+            return f'{what}, MPJPE would be {after:.0f} mm'
+    return None
+
+
+def _simple_changes(
+    points: np.ndarray,
+    goal: np.ndarray,
+    share: np.ndarray,
+    joint_names: Sequence[str],
+    labels: Sequence[Mapping[str, str | None]],
+) -> Iterator[Change]:
+    names = list(joint_names)
+    for axis in 'xyz':
+        for angle in (180, 90, -90):
+            turned = points @ Rotation.from_euler(axis, angle, degrees=True).as_matrix().T
+            why = {('x', 180): ' (y up in place of down)', ('x', 90): ' (z up in place of y down)'}
+            yield f'turned by {angle}° about {axis}{why.get((axis, angle), "")}', turned
+    legs = [name.endswith(('hip', 'knee', 'ankle')) for name in names]
+    for what, swapped in (('legs swapped', legs), ('left and right swapped', [True] * len(names))):
+        index = [
+            names.index(swap_sides(name)) if swap and swap_sides(name) in names else row
+            for row, (name, swap) in enumerate(zip(names, swapped, strict=True))
+        ]
+        if index == list(range(len(names))):
+            continue
+        yield f'with {what}', points[:, index]
+        if what != 'legs swapped':
+            yield 'mirrored', points[:, index] * [-1, 1, 1]
+    yield 'mirrored', points * [-1, 1, 1]
+    size = np.sqrt((share[..., None] * goal**2).sum() / (share[..., None] * points**2).sum())
+    power = round(float(np.log10(max(size, 1e-12))))
+    if power:
+        unit = {-3: 'millimeters', -2: 'centimeters', -1: 'decimeters'}.get(power, '')
+        said = f' ({unit} in place of meters)' if unit else ''
+        yield f'multiplied by {10.0**power:g}{said}', points * 10.0**power
+
+
+def _fitted_changes(
+    points: np.ndarray,
+    goal: np.ndarray,
+    share: np.ndarray,
+    joint_names: Sequence[str],
+    labels: Sequence[Mapping[str, str | None]],
+) -> Iterator[Change]:
+    rotation = _rotation(points, goal, share)
+    vector = Rotation.from_matrix(rotation).as_rotvec(degrees=True)
+    angle = float(np.linalg.norm(vector))
+    axis = ', '.join(f'{component:.2f}' for component in vector / max(angle, 1e-9))
+    yield f'turned by {angle:.0f}° about ({axis})', points @ rotation.T
+    cameras = np.array([str(label.get('camera')) for label in labels])
+    if len(set(cameras)) > 1:
+        turned = points.copy()
+        for camera in set(cameras):
+            of_camera = cameras == camera
+            rotation = _rotation(points[of_camera], goal[of_camera], share[of_camera])
+            turned[of_camera] = points[of_camera] @ rotation.T
+        yield "turned by each camera's rotation (world frame in place of the camera's)", turned
+
+
+def _rotation(points: np.ndarray, goal: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """Return the rotation that brings all frames' points closest to their goal (Kabsch)."""
+    covariance = np.einsum('nj,nja,njb->ab', share, points, goal)
+    left, _, right = np.linalg.svd(covariance)
+    flip = np.diag([1.0, 1.0, np.sign(np.linalg.det(left @ right)) or 1.0])
+    return (left @ flip @ right).T
+
+
+def _fits_others(
+    points: np.ndarray, goal: np.ndarray, share: np.ndarray, pa: np.ndarray
+) -> str | None:
+    """Say that predictions fit other frames better than their own."""
+    chosen = np.unique(np.linspace(0, len(points) - 1, _COMPARED).astype(int))
+    others = np.unique(np.linspace(0, len(points) - 1, _OTHERS).astype(int))
+    if len(others) < 3:
+        return None
+    best = np.array(
+        [
+            float(
+                pa_mpjpe(
+                    np.broadcast_to(points[row], goal[others].shape).copy(),
+                    goal[others],
+                    share[others],
+                ).min()
+            )
+            for row in chosen
+        ]
+    )
+    better = best < _EXPLAINS * pa[chosen]
+    if better.mean() < 0.5:
+        return None
+    return (
+        f'{better.sum()} of {len(chosen)} predictions fit another frame better than their own '
+        f'(PA-MPJPE {best.mean():.0f} in place of {pa[chosen].mean():.0f} mm), so they are in '
+        'another order or named wrongly'
+    )
+
+
+def _far_off(
+    points: np.ndarray,
+    goal: np.ndarray,
+    share: np.ndarray,
+    joint_names: Sequence[str],
+    labels: Sequence[Mapping[str, str | None]],
+    error: np.ndarray,
+) -> Iterator[str]:
+    """Say which camera or subject is far off while the others are not."""
+    for kind in ('camera', 'subject'):
+        names = np.array([str(label.get(kind)) for label in labels])
+        groups = {name: names == name for name in sorted(set(names.tolist()))}
+        means = {name: float(error[rows].mean()) for name, rows in groups.items()}
+        for name, rows in groups.items():
+            rest = [mean for other, mean in means.items() if other != name]
+            if not rest or means[name] < max(_HIGH_MPJPE, _FAR_OFF * float(np.median(rest))):
+                continue
+            chosen = [label for label, row in zip(labels, rows, strict=True) if row]
+            reason = _explain(points[rows], goal[rows], share[rows], joint_names, chosen)
+            yield (
+                f'{kind} {name} has an MPJPE of {means[name]:.0f} mm, the others '
+                f'{float(np.median(rest)):.0f}' + (f': {reason}' if reason else '')
+            )
+
+
+def _shift(
+    joints: np.ndarray,
+    target: np.ndarray,
+    weight: np.ndarray,
+    joint_names: Sequence[str],
+    labels: Sequence[Mapping[str, str | None]],
+) -> str | None:
+    """Say that predictions fit the frames before or after their own better."""
+    if not len(labels):
+        return None
+    videos: dict[tuple, list[int]] = {}
+    for row, label in enumerate(labels):
+        if label.get('sequence') is not None and (weight[row] > 0).all():
+            videos.setdefault((label['sequence'], label.get('camera')), []).append(row)
+    chosen = [rows[:200] for rows in videos.values() if len(rows) > 4][:40]
+    if not chosen:
+        return None
+
+    def error(step: int) -> float:
+        """Mean error of predictions in the frames ``step`` later, over the same predictions."""
+        own = np.concatenate([rows[2:-2] for rows in chosen])
+        other = np.concatenate([np.array(rows)[2 + step : len(rows) - 2 + step] for rows in chosen])
+        return float(
+            root_aligned_error(joints[own], target[other], weight[other], joint_names).mean()
+        )
+
+    errors = {step: 1000 * error(step) for step in (0, -2, -1, 1, 2)}
+    step = min(errors, key=lambda step: errors[step])
+    if step == 0 or errors[step] > _SHIFT_EXPLAINS * errors[0]:
+        return None
+    frames = 'frame' if abs(step) == 1 else '2nd frame'
+    return (
+        f'predictions fit the {frames} {"after" if step > 0 else "before"} their own better '
+        f'({errors[step]:.0f} in place of {errors[0]:.0f} mm): frames may be counted from another '
+        'number, or rows be off by one'
+    )
+
+
+def _without_extent(points: np.ndarray) -> Iterator[str]:
+    flat = np.ptp(points, axis=1).max(1) < _NO_EXTENT
+    if flat.any():
+        yield f'{flat.sum()} of {len(points)} predictions have all joints in one point'
+
+
+# -- arrays --------------------------------------------------------------------------------------
+
+
+def _aligned(
+    joints: np.ndarray, target: np.ndarray, weight: np.ndarray, joint_names: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return joints and target relative to the root, and shares of the joints (N, J)."""
+    share = weight / np.maximum(weight.sum(1, keepdims=True), 1e-300)
+    root = share
+    if 'pelvis' in joint_names:
+        pelvis = list(joint_names).index('pelvis')
+        only = np.zeros_like(share)
+        only[:, pelvis] = 1
+        root = np.where(weight[:, [pelvis]] > 0, only, share)
+    centered = []
+    for points in (joints, target):
+        present = np.where(share[..., None] > 0, points, 0.0)
+        center = (root[..., None] * present).sum(1, keepdims=True)
+        centered.append(np.where(share[..., None] > 0, present - center, 0.0))
+    return centered[0], centered[1], share
+
+
+def _errors(points: np.ndarray, goal: np.ndarray, share: np.ndarray) -> np.ndarray:
+    error = (share * np.linalg.norm(points - goal, axis=-1)).sum(1)
+    return np.where(share.sum(1) > 0, error, np.nan)
+
+
+__all__ = ['check_plausibility', 'root_aligned_error']

@@ -1,0 +1,208 @@
+"""Fields are found by paths, by tables and by their names; what is ambiguous is refused by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mmjrr.datasets.predictions import predictions_from
+from mmjrr.datasets.predictions.layouts import FIELDS, LAYOUTS, follow
+from mmjrr.errors import DataError
+
+from .bodies import (
+    BETAS,
+    COUNT,
+    MATRICES,
+    NAMES,
+    OTHER_BETAS,
+    OTHER_POSE,
+    POSE,
+    VERTICES,
+    assert_is_the_set,
+)
+
+THETA = np.concatenate([np.zeros((COUNT, 3), np.float32), POSE, BETAS], 1)  # (N, 85), HMR's
+
+
+# -- paths ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ('tree', 'fields'),
+    [
+        ({'names': NAMES, 'theta_': THETA},
+         {'imgname': 'names', 'pose': 'theta_[3:75]', 'betas': 'theta_[75:85]'}),
+        ({'names': NAMES, 'theta_': THETA[:, 3:]},
+         {'imgname': 'names', 'pose': 'theta_[:-10]', 'betas': 'theta_[-10:]'}),
+        ({'a': {0: {'p': POSE}}, 'b': {'7': BETAS}}, {'pose': 'a.0.p', 'betas': 'b.7'}),
+        ({'smpl.pose': POSE, 'smpl.betas': BETAS}, {'pose': 'smpl.pose', 'betas': 'smpl.betas'}),
+        ({'out': {'smpl.p': POSE, 'b': BETAS}}, {'pose': 'out.smpl.p', 'betas': 'out.b'}),
+        ({'r': POSE[:, :3], 'p': POSE[:, 3:], 'b': BETAS}, {'pose': 'r+p', 'betas': 'b'}),
+        ({'r': MATRICES[:, :1], 'p': MATRICES[:, 1:], 'b': BETAS}, {'pose': 'r+p', 'betas': 'b'}),
+        ({'r': POSE[:, :3], 'p': POSE, 'b': BETAS}, {'pose': 'r+p[3:72]', 'betas': 'b'}),
+        ({'p': POSE, 'b': BETAS}, {'pose': 'q|p', 'betas': 'c|b'}),
+        (THETA, {'pose': '[3:75]', 'betas': '[75:85]'}),
+        ([[POSE, BETAS]], {'pose': '0.0', 'betas': '0.1'}),
+    ],
+    ids=['columns', 'negative columns', 'integer keys', 'dotted keys', 'dotted inside',
+         'joined', 'joined matrices', 'joined columns', 'alternatives', 'bare array', 'lists'],
+)  # fmt: skip
+def test_named_fields_lead_to_columns_keys_and_joined_arrays(
+    tree: Any, fields: dict[str, str]
+) -> None:
+    found = predictions_from(tree, fields=fields)
+    assert_is_the_set(found)
+    assert found.layout == 'fields'
+    assert found.imgname == (NAMES if 'imgname' in fields else None)
+
+
+@pytest.mark.parametrize(
+    ('path', 'message'),
+    [
+        ('theta_[3:175]', r'theta_\[3:175\]: found shape \(6, 85\), whose last axis has 85'),
+        ('theta_[90]', r'theta_\[90\]: found .*whose last axis has 85'),
+        ('theta_+short', r'theta_\+short: shapes .*\(6, 85\), \(5, 2\).* side by side'),
+    ],
+)
+def test_columns_and_joins_that_do_not_fit_are_refused(path: str, message: str) -> None:
+    tree = {'theta_': THETA, 'short': np.zeros((5, 2))}
+    with pytest.raises(DataError, match=f'mine.npz: {message}'):
+        predictions_from(tree, 'mine.npz', fields={'pose': path, 'betas': 'theta_[75:85]'})
+
+
+def test_layouts_name_fields_that_exist_and_paths_that_parse() -> None:
+    assert len({layout.name for layout in LAYOUTS}) == len(LAYOUTS)
+    for layout in LAYOUTS:
+        assert set(layout.fields) <= set(FIELDS)
+        for path in (*layout.fields.values(), *(need.partition(':')[0] for need in layout.needs)):
+            assert list(follow(None, path)) in ([], [((), None)])
+
+
+# -- fields by their names -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    'tree',
+    [
+        {'imgname': NAMES, 'pred': {'pose': POSE, 'betas': BETAS}},
+        {'meta': {'image_path': NAMES}, 'output': {'smpl': {'pose': MATRICES, 'shape': BETAS}}},
+        {'imgname': NAMES, 'pred_rotmat': MATRICES, 'pred_betas': BETAS},
+        {'img_path': NAMES, 'smpl_thetas': POSE, 'smpl_shape': BETAS},
+        {'img_name': NAMES, 'theta': THETA},
+        {'img_name': NAMES, 'theta': THETA[:, 3:]},
+        {'imgname': NAMES, 'root_orient': POSE[:, :3], 'pose_body': POSE[:, 3:], 'betas': BETAS},
+        {'results': [{'image_name': n, 'poses': POSE[i], 'betas': BETAS[i]}
+                     for i, n in enumerate(NAMES)]},
+        {name: {'prediction': {'pose': POSE[i], 'betas': BETAS[i]}}
+         for i, name in enumerate(NAMES)},
+        {'imgname': NAMES, 'pose_hat': POSE, 'betas_hat': BETAS},
+    ],
+    ids=['nested', 'deeply nested', 'rotmat', 'smpl_', 'theta 85', 'theta 82', 'AMASS',
+         'list in a dict', 'nested by image', 'hat'],
+)  # fmt: skip
+def test_fields_are_recognized_by_the_names_that_repositories_use(tree: Any) -> None:
+    found = predictions_from(tree)
+    assert_is_the_set(found)
+    assert found.imgname == NAMES
+
+
+@pytest.mark.parametrize(
+    'tree',
+    [
+        {'pose': OTHER_POSE, 'betas': OTHER_BETAS, 'pred_pose': MATRICES, 'pred_shape': BETAS},
+        {'pose': POSE, 'betas': BETAS, 'gt_pose': OTHER_POSE, 'gt_betas': OTHER_BETAS},
+        {'gt': {'pose': OTHER_POSE, 'betas': OTHER_BETAS}, 'pred': {'pose': POSE, 'betas': BETAS}},
+        {'target_pose': OTHER_POSE, 'target_shape': OTHER_BETAS, 'pose': POSE, 'shape': BETAS},
+        {'smpl_pose': OTHER_POSE, 'smpl_betas': OTHER_BETAS, 'smpl_pose_pred': POSE,
+         'smpl_betas_pred': BETAS},
+        {n: {'pose': OTHER_POSE[i], 'betas': OTHER_BETAS[i], 'pred_pose': POSE[i],
+             'pred_betas': BETAS[i]} for i, n in enumerate(NAMES)},
+    ],
+    ids=['pred_ beside', 'gt_ beside', 'gt and pred', 'target_', '_pred', 'by image'],
+)  # fmt: skip
+def test_of_prediction_and_ground_truth_the_prediction_is_read_and_said(tree: Any) -> None:
+    found = predictions_from(tree)
+    assert_is_the_set(found)
+    (note,) = found.notes
+    assert 'the prediction' in note and 'beside them are not read' in note
+
+
+@pytest.mark.parametrize(
+    ('tree', 'message'),
+    [
+        ({'pose': POSE, 'betas': BETAS, 'smpl_pose': OTHER_POSE, 'smpl_betas': BETAS},
+         "pose: found '(smpl_)?pose' and '(smpl_)?pose', which differ.*fields"),
+        ({'vertices': VERTICES, 'verts': VERTICES + 1}, "vertices: found 'vertices' and 'verts'"),
+        ({'pose': POSE, 'betas': BETAS, 'shape': OTHER_BETAS}, "found 'betas' and 'shape'"),
+        ({'spin': {'pose': POSE, 'betas': BETAS}, 'vibe': {'pose': OTHER_POSE, 'betas': BETAS}},
+         "pose: found 'spin.pose' and 'vibe.pose'"),
+        ({'gt_pose': POSE, 'gt_betas': BETAS}, 'gt_pose, by their names the ground truth'),
+        ({'pose': POSE, 'body_pose': OTHER_POSE[:, 3:], 'global_orient': POSE[:, :3],
+          'betas': BETAS}, "found 'pose' and 'body_pose'"),
+    ],
+)  # fmt: skip
+def test_two_candidates_that_differ_are_refused_by_name(tree: Any, message: str) -> None:
+    with pytest.raises(DataError, match=f'mine.npz: .*{message}'):
+        predictions_from(tree, 'mine.npz')
+
+
+def test_equal_candidates_count_once() -> None:
+    body = {'pose': POSE, 'betas': BETAS, 'shape': BETAS.astype(np.float64)}
+    split = {'global_orient': POSE[:, :3], 'body_pose': POSE[:, 3:]}
+    assert_is_the_set(predictions_from(body))
+    assert_is_the_set(predictions_from({**body, **split}))
+
+
+def test_naming_the_fields_decides() -> None:
+    tree = {'pose': POSE, 'betas': BETAS, 'smpl_pose': OTHER_POSE, 'smpl_betas': BETAS}
+    assert_is_the_set(predictions_from(tree, fields={'pose': 'pose', 'betas': 'betas'}))
+    truth = {'gt_pose': POSE, 'gt_betas': BETAS}
+    assert_is_the_set(predictions_from(truth, fields={'pose': 'gt_pose', 'betas': 'gt_betas'}))
+
+
+# -- EasyMocap, HMR's theta ----------------------------------------------------------------------
+
+
+def easymocap(row: int, root: np.ndarray, first: np.ndarray) -> dict[str, Any]:
+    pose = np.concatenate([first, POSE[row, 3:]])
+    return dict(
+        id=0, Rh=root[None], Th=[[0, 0, 3.0]], poses=pose[None], shapes=BETAS[row : row + 1]
+    )
+
+
+def test_the_root_rotation_that_easymocap_keeps_apart_is_put_before_the_pose() -> None:
+    zero = np.zeros(3, np.float32)
+    apart = {n: [easymocap(i, POSE[i, :3], zero)] for i, n in enumerate(NAMES)}
+    found = predictions_from(apart)
+    assert_is_the_set(found)
+    assert (found.layout, found.imgname, found.track) == ('easymocap', NAMES, ['0'] * COUNT)
+    # In its root, the pose is applied first: R(Rh) R(poses[:3]), here with the root in `poses`.
+    together = {n: [easymocap(i, zero, POSE[i, :3])] for i, n in enumerate(NAMES)}
+    assert_is_the_set(predictions_from(together))
+    without = {n: [{**easymocap(i, POSE[i, :3], zero), 'poses': POSE[i : i + 1, 3:]}]
+               for i, n in enumerate(NAMES)}  # fmt: skip
+    assert_is_the_set(predictions_from(without))
+
+
+def test_a_bare_array_of_82_or_85_columns_is_pose_and_betas() -> None:
+    assert predictions_from(THETA).layout == 'theta-85'
+    assert_is_the_set(predictions_from(THETA))
+    assert predictions_from(THETA[:, 3:]).layout == 'theta-82'
+    assert_is_the_set(predictions_from(THETA[:, 3:]))
+    with pytest.raises(DataError, match=r'no layout that is known.*float32 \(6, 72\)'):
+        predictions_from(POSE)
+
+
+@pytest.mark.parametrize(
+    ('field', 'rotations', 'body'),
+    [('pose', 52, 'SMPL-H'), ('pose', 55, 'SMPL-X'), ('body_pose', 21, 'SMPL-X'),
+     ('pose', 22, 'without hands')],
+)  # fmt: skip
+def test_poses_of_other_bodies_are_named_for_what_they_are(
+    field: str, rotations: int, body: str
+) -> None:
+    tree = {field: np.full((COUNT, 3 * rotations), 0.1), 'betas': BETAS}
+    with pytest.raises(DataError, match=rf'{field}: .*{rotations} rotations are .*{body}'):
+        predictions_from(tree)
