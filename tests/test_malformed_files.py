@@ -347,7 +347,7 @@ CASES: dict[str, Case] = {
     'stored predictions': ('p.npz', predictions, npz, StoredPredictions),
     'stored vertices': (
         'p.npz',
-        lambda: dict(imgname=np.array(NAMES), vertices=np.zeros((COUNT, 9, 3), np.float32)),
+        lambda: dict(imgname=np.array(NAMES), vertices=np.eye(9, 3, dtype=np.float32)[[range(9)] * COUNT]),
         npz,
         StoredPredictions,
     ),

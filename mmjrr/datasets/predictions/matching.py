@@ -149,7 +149,7 @@ def _takes_of_subactions(
     first = {identity[:4]: names[row] for row, identity in reversed(numbered)}
     if takes is not None:
         named = {}
-        for (subject, number, subaction), name in takes.items():
+        for (subject, _, subaction), name in takes.items():
             # The name as a file's: 'Directions 1' of S9 is S9_Directions 1.
             identity = frame_identity(f'{subject}_{name}.{"0"}_1')
             if identity is not None:
