@@ -347,7 +347,7 @@ CASES: dict[str, Case] = {
     'stored predictions': ('p.npz', predictions, npz, StoredPredictions),
     'stored vertices': (
         'p.npz',
-        lambda: dict(imgname=np.array(NAMES), vertices=np.eye(9, 3, dtype=np.float32)[[range(9)] * COUNT]),
+        lambda: dict(imgname=np.array(NAMES), vertices=np.ones((COUNT, 9, 1)) * np.eye(9, 3)),
         npz,
         StoredPredictions,
     ),
@@ -576,7 +576,7 @@ def test_a_sparse_matrix_of_any_shape_is_not_unfolded(tmp_path):
 
     content = dict(body(), J_regressor=csc_matrix((1_000_000, 1_000_000)))
     (tmp_path / 'b.pkl').write_bytes(pickled(content))
-    with pytest.raises(DataError, match="J_regressor: found contents"):
+    with pytest.raises(DataError, match='J_regressor: found contents'):
         load_smpl_file(tmp_path / 'b.pkl')
 
 

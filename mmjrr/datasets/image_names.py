@@ -138,24 +138,24 @@ def frame_identity(imgname: str) -> FrameIdentity | None:
     stem = f'{folders}{slash}{image_key(name)}'
     numbered = _NUMBERED.fullmatch(stem)
     if numbered is not None:
-        subject, action, subaction, camera, frame = map(int, numbered.groups())
-        if not (2 <= action < 2 + len(ACTIONS) and 1 <= camera <= len(CAMERAS)):
+        person, act, subaction, view, number = map(int, numbered.groups())
+        if not (2 <= act < 2 + len(ACTIONS) and 1 <= view <= len(CAMERAS)):
             return None
         return FrameIdentity(
-            f'S{subject}', ACTIONS[action - 2], None, str(subaction), CAMERAS[camera - 1], frame
+            f'S{person}', ACTIONS[act - 2], None, str(subaction), CAMERAS[view - 1], number
         )
     match = _NAMED.fullmatch(stem) or _FETCHED.fullmatch(stem)
     if match is None or len(match.group(5)) > 9:
         return None
-    subject, action, number, camera, frame = match.groups()
+    subject, action, take, camera, frame = match.groups()
     if action.lower() not in _CANONICAL_ACTIONS:
         return None
     is_take = match.re is _NAMED
     return FrameIdentity(
         subject.upper(),
         _CANONICAL_ACTIONS[action.lower()],
-        (number or '') if is_take else None,
-        None if is_take else number,
+        (take or '') if is_take else None,
+        None if is_take else take,
         camera,
         int(frame),
     )

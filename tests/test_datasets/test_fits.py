@@ -89,7 +89,7 @@ def test_truncated_files_are_named(tmp_path: Path, share: float) -> None:
     save_fits(tmp_path / 'f.npz', **a_fit())
     content = (tmp_path / 'f.npz').read_bytes()
     (tmp_path / 'f.npz').write_bytes(content[: int(share * len(content))])
-    with pytest.raises(DataError, match=r'f\.npz: (not|truncated)'):
+    with pytest.raises(DataError, match=r'f\.npz: not readable as .*truncated'):
         load_fits(tmp_path / 'f.npz')
 
 

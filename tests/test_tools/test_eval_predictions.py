@@ -119,7 +119,7 @@ def test_a_regressors_order_is_said_where_its_file_does_not(run, files, tmp_path
         (['{whole}', '--out', 'result.txt'], 'result.txt: expected a path ending in .json'),
         (['{whole}', '--protocol', 'papr'], "unknown protocol 'papr'; known"),
         (['{whole}', '--fields', 'pose'], '--fields: found .pose., expected NAME=VALUE'),
-        (['{mine}'], 'no layout that is known.*--fields imgname='),
+        (['{mine}'], 'has no image names.*--match order'),
         (['{first}', '--match', 'order'], '3 bodies for 8 frames'),
         (['{whole}', '--layout', 'vibe'], "is not of the layout 'vibe'"),
     ],

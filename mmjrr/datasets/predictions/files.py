@@ -68,7 +68,7 @@ def load_results(path: str | Path) -> Any:
     try:
         if is_torch_file(path):
             return read_torch(path, as_torch=False)
-        if start.startswith(b'PK'):
+        if start.startswith(b'PK') or path.suffix == '.npz':
             return read_npz(path, objects=True)
         if start.startswith(b'\x93NUMPY'):
             return read_npy(path, objects=True)
