@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
 import shutil
 import subprocess
@@ -111,6 +112,48 @@ def test_wheel_of_the_source_distribution_holds_the_same(source: Path, tmp_path:
     assert 'mmjrr/body_models/data/free_body.npz' in names
 
 
+DRAW = """
+import torch
+from mmjrr.geometry import PerspectiveCamera
+from mmjrr.rendering import ContourSilhouette
+vertices, camera = torch.ones(1, 3, 3), PerspectiveCamera([1.0, 1.0], [0.0, 0.0])
+ContourSilhouette([[0, 1, 2]], (4, 4))(vertices, camera)
+"""
+
+
+def test_uninstalling_after_drawing_leaves_nothing(source: Path, tmp_path: Path) -> None:
+    """A file left behind would make ``mmjrr`` an empty namespace for the next editable install."""
+    run(sys.executable, '-m', 'venv', '--without-pip', str(tmp_path / 'venv'), cwd=tmp_path)
+    python = tmp_path / 'venv' / 'bin' / 'python'
+    purelib = 'import sysconfig; print(sysconfig.get_path("purelib"))'
+    site, ours = (
+        Path(run(str(p), '-c', purelib, cwd=tmp_path).strip()) for p in (python, sys.executable)
+    )
+    (site / 'packages_of_the_tests.pth').write_text(f'{ours}\n')
+    environment = {
+        **{name: value for name, value in os.environ.items() if name != 'PYTHONPATH'},
+        'XDG_CACHE_HOME': str(tmp_path / 'cache'),
+        'OMP_NUM_THREADS': '1',
+    }
+
+    def in_venv(*arguments: str) -> str:
+        command = [str(python), *arguments]
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    pip_install = ('-m', 'pip', 'install', '-q', '--no-deps', '--no-build-isolation')
+    in_venv(*pip_install, str(source))
+    in_venv('-c', DRAW)
+    assert list((tmp_path / 'cache').rglob('*.nbc'))
+    in_venv('-m', 'pip', 'uninstall', '-q', '-y', 'mmjrr')
+    assert not (site / 'mmjrr').exists()
+    in_venv(*pip_install, '-e', str(source))
+    assert in_venv('-c', 'import mmjrr; print(mmjrr.__file__)').startswith(str(source))
+
+
 def modules_after(statements: str) -> set[str]:
     code = f'import sys; {statements}; print(*sys.modules)'
     return set(run(sys.executable, '-c', code, cwd=ROOT).split())
@@ -128,8 +171,8 @@ def test_importing_is_light() -> None:
 def test_optional_packages_are_imported_when_used() -> None:
     packages = ('mmdet', 'mmpose', 'pytorch3d', 'numba', 'torchvision', 'h5py', 'cdflib', 'pandas')
     modules = modules_after(
-        'from mmjrr import registry; '
-        '[r.import_from_location() for r in vars(registry).values() if isinstance(r, registry.Registry)]'
+        'from mmjrr import registry as ours; '
+        '[r.import_from_location() for r in vars(ours).values() if isinstance(r, ours.Registry)]'
     )
     assert 'mmjrr.engine.hooks.pseudo_gt_hook' in modules
     assert not modules & {*packages, 'matplotlib.pyplot', 'mmcv'}
