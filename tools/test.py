@@ -19,7 +19,7 @@ from mmengine.config import Config, DictAction
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from mmjrr.engine import distribute_on_cpu
+from mmjrr.engine import SafeCheckpointHook, distribute_on_cpu
 from mmjrr.io import atomic_write
 from mmjrr.models import MeshEstimator
 from mmjrr.registry import MODELS
@@ -135,6 +135,7 @@ def main() -> None:
     load_by_the_model(cfg)
     distribute_on_cpu(cfg)
     runner = Runner.from_cfg(cfg)
+    runner.register_hook(SafeCheckpointHook())
     if args.out is not None:
         runner.register_hook(SaveMetricsHook(args.out), 'LOWEST')
     runner.test()

@@ -16,7 +16,7 @@ import os.path as osp
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
-from mmjrr.engine import distribute_on_cpu
+from mmjrr.engine import SafeCheckpointHook, distribute_on_cpu
 from mmjrr.refinement.allocator import keep_freed_memory
 
 
@@ -120,7 +120,9 @@ def main() -> None:
     cfg = merge_args(Config.fromfile(args.config), args)
     distribute_on_cpu(cfg)
     keep_freed_memory()
-    Runner.from_cfg(cfg).train()
+    runner = Runner.from_cfg(cfg)
+    runner.register_hook(SafeCheckpointHook())
+    runner.train()
 
 
 if __name__ == '__main__':

@@ -1,12 +1,15 @@
 """What runs refinement under MMEngine's Runner: loop, sampler and hooks."""
 
-from .checkpoint import allow_mmengine_checkpoints
-from .hooks import RefinementVisualizationHook, ResumableCheckpointHook, SMPLPseudoGTHook
+from .checkpoint import load_safely
+from .hooks import (
+    RefinementVisualizationHook,
+    ResumableCheckpointHook,
+    SafeCheckpointHook,
+    SMPLPseudoGTHook,
+)
 from .launch import distribute_on_cpu
 from .loops import RefinementLoop
 from .samplers import ResumableSampler
-
-allow_mmengine_checkpoints()
 
 __all__ = [
     'RefinementLoop',
@@ -14,6 +17,7 @@ __all__ = [
     'ResumableCheckpointHook',
     'ResumableSampler',
     'SMPLPseudoGTHook',
-    'allow_mmengine_checkpoints',
+    'SafeCheckpointHook',
     'distribute_on_cpu',
+    'load_safely',
 ]

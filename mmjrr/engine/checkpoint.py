@@ -1,49 +1,201 @@
-"""Letting PyTorch's safe loader read the checkpoints that MMEngine writes."""
+"""Loading of MMEngine's checkpoints without running anything in them.
+
+MMEngine 0.10.7 reads checkpoints by ``torch.load``, which before PyTorch 2.6 runs what a file
+names, and a resumed run executes the config that its checkpoint holds. :func:`load_safely`, or
+:class:`~mmjrr.engine.SafeCheckpointHook` in a config, puts the reader of this module in its place.
+"""
 
 from __future__ import annotations
 
-from importlib import import_module
-from pickle import UnpicklingError
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch.torch_version import TorchVersion
+from mmengine.dist import barrier, get_dist_info
+from mmengine.logging import HistoryBuffer
+from mmengine.runner import CheckpointLoader, Runner
+from mmengine.runner.checkpoint import (
+    get_deprecated_model_names,
+    get_external_models,
+    get_mmcls_models,
+    get_torchvision_models,
+)
+from mmengine.utils import apply_to
+
+from mmjrr.downloads import RemoteFile, download
+from mmjrr.errors import DataError
+from mmjrr.io import Skipped
+from mmjrr.io.checkpoints import GETATTR, MMENGINE_HISTORY, read_checkpoint
+
+MapLocation = str | torch.device | Callable | dict | None
+
+#: Lists of MMEngine, as addresses by name, and the prefixes under which configs name them.
+_MODEL_LISTS: dict[str, Callable[[], dict[str, str]]] = {
+    'torchvision': get_torchvision_models,
+    'modelzoo': get_torchvision_models,
+    'open-mmlab': get_external_models,
+    'openmmlab': get_external_models,
+    'mmcls': get_mmcls_models,
+}
 
 
-def allow_mmengine_checkpoints() -> None:
-    """Name the harmless types of an MMEngine checkpoint to ``torch.load(weights_only=True)``.
+def load_safely() -> None:
+    """Have MMEngine load checkpoints by :func:`load_from_local`, wherever they come from.
 
-    That is the default from PyTorch 2.6 on, and MMEngine 0.10.7's checkpoints hold its message
-    hub (``HistoryBuffer`` objects over NumPy arrays), which PyTorch does not know.
+    This holds for the whole process: for ``load_from``, ``resume``, and ``init_cfg`` of models.
     """
-    if not hasattr(torch.serialization, 'add_safe_globals'):
-        return
-    if TorchVersion(torch.__version__) < '2.6':  # not the default yet, and takes no names
-        return
-    from mmengine.logging import HistoryBuffer
+    CheckpointLoader.register_scheme('', load_from_local, force=True)
+    prefixes = [prefix for prefix in CheckpointLoader._schemes if prefix]
+    CheckpointLoader.register_scheme(prefixes, load_from_remote, force=True)
 
-    # Renamed in NumPy 2; 1.26 has a numpy._core too, but without what pickles of its arrays name.
-    old = np.lib.NumpyVersion(np.__version__) < '2.0.0'
-    multiarray = import_module(f'numpy.{"core" if old else "_core"}.multiarray')
-    dtypes = [type(np.dtype(kind)) for kind in ('f8', 'f4', 'i8', 'i4', 'b1')]
-    torch.serialization.add_safe_globals(
-        [
-            HistoryBuffer,
-            *[(_statistic, f'{module}.getattr') for module in ('builtins', '__builtin__')],
-            multiarray._reconstruct,
-            multiarray.scalar,
-            np.ndarray,
-            np.dtype,
-            *dtypes,
-        ]
+
+def secure_run(runner: Runner) -> None:
+    """Have a run load its checkpoints by :func:`load_safely`; call it before the run begins.
+
+    A run that resumes from its latest checkpoint gets it from :func:`latest_checkpoint`.
+    """
+    load_safely()
+    # The Runner would look for it itself, and believe whatever the file says.
+    if runner._resume and runner._load_from is None:
+        path = latest_checkpoint(runner.work_dir)
+        runner._load_from = None if path is None else str(path)
+
+
+def load_from_local(filename: str, map_location: MapLocation = None) -> dict[str, Any]:
+    """Read a checkpoint file, as MMEngine's loader does, without running anything in it.
+
+    Args:
+        filename: the file; ``~`` is the home directory.
+        map_location: device to which tensors go. Functions and dicts are not followed: tensors
+            stay on the CPU.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        UnsafePickleError: it names classes or functions that are not known to be harmless.
+        DataError: it is broken, or holds no dict.
+    """
+    path = os.path.expanduser(filename)
+    content = read_checkpoint(
+        path, dict.fromkeys(GETATTR, _statistic) | {MMENGINE_HISTORY: _history}
+    )
+    meta = content.get('meta')
+    if isinstance(meta, dict):
+        meta.pop('config', None)  # MMEngine executes it, to see how many GPUs there were
+    if isinstance(map_location, (str, torch.device)):
+        device = torch.device(map_location)
+        content = apply_to(content, torch.is_tensor, lambda tensor: tensor.to(device))
+    return content
+
+
+def load_from_remote(filename: str, map_location: MapLocation = None) -> dict[str, Any]:
+    """Fetch a checkpoint over https into PyTorch's folder of checkpoints, and read it from there.
+
+    Args:
+        filename: an https address, or a name such as ``torchvision://resnet50``.
+        map_location: as in :func:`load_from_local`.
+
+    Raises:
+        DataError: the address is of another kind, or the file is not readable.
+        OSError: the file cannot be fetched.
+    """
+    url = _address(filename)
+    if not url.startswith('https://'):
+        raise DataError(
+            f'{filename}: found an address that is not https; copy the file to this machine and '
+            'give its path'
+        )
+    name = url.split('?')[0].rsplit('/', 1)[-1]
+    if not re.fullmatch(r'[\w.+-]+', name) or name.startswith('.'):
+        raise DataError(f'{filename}: found no name of a file at the end of the address')
+    digits = re.search(r'-([0-9a-f]{8,64})\.', name)
+    item = RemoteFile(
+        name, name, 'a checkpoint', url, sha256=digits[1] if digits else None, page=url, file=name
+    )
+    folder = Path(torch.hub.get_dir()) / 'checkpoints'
+    rank, processes = get_dist_info()
+    if rank == 0:
+        download(item, folder)
+    if processes > 1:
+        barrier()
+    content = load_from_local(str(download(item, folder)), map_location)
+    if filename.startswith('mmcls://'):  # weights of a backbone alone, as MMEngine takes them
+        weights = content.get('state_dict', content)
+        prefix = 'backbone.'
+        content = {
+            'state_dict': {
+                key.removeprefix(prefix): value
+                for key, value in weights.items()
+                if key.startswith(prefix)
+            }
+        }
+    return content
+
+
+def latest_checkpoint(work_dir: str | os.PathLike[str]) -> Path | None:
+    """Return the checkpoint that ``last_checkpoint`` in a work directory names; None without one.
+
+    Raises:
+        DataError: the file is empty, or names a file outside the work directory.
+        FileNotFoundError: the checkpoint that it names is missing.
+    """
+    folder = Path(work_dir)
+    note = folder / 'last_checkpoint'
+    if not note.is_file():
+        return None
+    with open(note, 'rb') as file:
+        text = file.read(4096).decode(errors='replace').strip()
+    if not text or '\0' in text or '\n' in text:
+        raise DataError(
+            f'{note}: found {text!r:.80}, expected the name of a checkpoint; name one yourself: '
+            '--resume CHECKPOINT'
+        )
+    path = folder / text if '/' not in text and os.sep not in text else Path(text)
+    if '..' in path.parts or not path.resolve().is_relative_to(folder.resolve()):
+        raise DataError(
+            f'{note}: found {text!r:.200}, expected a file in {folder}; if you trust that file, '
+            f'name it yourself: --resume {text:.200}'
+        )
+    if not path.is_file():
+        raise FileNotFoundError(
+            f'{path}: no such checkpoint, though {note} names it; name another one: '
+            '--resume CHECKPOINT'
+        )
+    return path
+
+
+def _address(filename: str) -> str:
+    """Return the address that stands for a name of MMEngine's lists of models."""
+    scheme, _, name = filename.partition('://')
+    if scheme not in _MODEL_LISTS:
+        return filename
+    if scheme in ('open-mmlab', 'openmmlab'):
+        name = get_deprecated_model_names().get(name, name)
+    addresses = _MODEL_LISTS[scheme]()
+    if name not in addresses:
+        raise DataError(f'{filename}: found no such model among those that MMEngine knows')
+    return addresses[name]
+
+
+def _history(args: tuple[Any, ...], state: Any) -> HistoryBuffer:
+    """Rebuild a ``HistoryBuffer`` from the arrays of its state."""
+    if not isinstance(state, dict):
+        raise DataError('a HistoryBuffer has no contents')
+    length = state.get('max_length')
+    return HistoryBuffer(
+        state.get('_log_history', ()),
+        state.get('_count_history', ()),
+        length if isinstance(length, int) and length > 0 else 1_000_000,
     )
 
 
-def _statistic(owner: type, name: str) -> Any:
-    """Stands in for ``getattr``, by which a ``HistoryBuffer`` names its own statistics."""
-    from mmengine.logging import HistoryBuffer
-
-    if owner is not HistoryBuffer or name not in ('min', 'max', 'mean', 'current'):
-        raise UnpicklingError(f'attribute {name!r} of {owner!r} is not one of a message hub')
-    return getattr(HistoryBuffer, name)
+def _statistic(args: tuple[Any, ...], state: Any) -> Skipped:
+    """Stand for ``getattr``, by which a ``HistoryBuffer`` names its own statistics."""
+    known = args[:1] == (Skipped(MMENGINE_HISTORY),) and args[1:] in (
+        ('min',), ('max',), ('mean',), ('current',),
+    )  # fmt: skip
+    if not known:
+        raise DataError(f'found an attribute {args!r:.80}, expected a statistic of a HistoryBuffer')
+    return Skipped(MMENGINE_HISTORY)

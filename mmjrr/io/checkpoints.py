@@ -23,10 +23,15 @@ GETATTR: tuple[GlobalName, ...] = (('builtins', 'getattr'), ('__builtin__', 'get
 _CONVERTER = 'tools/model_converters/rewrite_checkpoint.py'
 
 
-def read_checkpoint(path: str | Path) -> dict[str, Any]:
+def read_checkpoint(
+    path: str | Path, extra: Mapping[GlobalName, NodeBuilder] | None = None
+) -> dict[str, Any]:
     """Read a checkpoint of any age, without running anything in it.
 
-    MMEngine's histories of logs come back as :class:`~mmjrr.io.Skipped`.
+    Args:
+        path: the file.
+        extra: builders of further names. Without one for them, MMEngine's histories of logs come
+            back as :class:`~mmjrr.io.Skipped`.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -38,7 +43,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         name: lambda args, state: Skipped(MMENGINE_HISTORY) for name in (MMENGINE_HISTORY, *GETATTR)
     }
     try:
-        content = read_torch(path, extra=skipped)
+        content = read_torch(path, extra=skipped | dict(extra or {}))
     except UnsafePickleError as error:
         raise UnsafePickleError(
             f'{error}. If it is a checkpoint that holds objects of its training code, write its '

@@ -2,6 +2,12 @@
 
 from .checkpoint_hook import ResumableCheckpointHook
 from .pseudo_gt_hook import SMPLPseudoGTHook
+from .safe_checkpoint_hook import SafeCheckpointHook
 from .visualization_hook import RefinementVisualizationHook
 
-__all__ = ['RefinementVisualizationHook', 'ResumableCheckpointHook', 'SMPLPseudoGTHook']
+__all__ = [
+    'RefinementVisualizationHook',
+    'ResumableCheckpointHook',
+    'SMPLPseudoGTHook',
+    'SafeCheckpointHook',
+]

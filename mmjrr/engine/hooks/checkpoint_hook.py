@@ -8,6 +8,7 @@ from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from mmjrr.engine.checkpoint import secure_run
 from mmjrr.io import atomic_write
 from mmjrr.registry import HOOKS
 
@@ -19,7 +20,7 @@ class ResumableCheckpointHook(Hook):
     MMEngine's ``CheckpointHook`` writes under the final name and removes older checkpoints first;
     a kill in between leaves a truncated file. Here the checkpoint and the file ``last_checkpoint``
     (by which ``--resume`` finds it) are each written beside and renamed, and older checkpoints go
-    last.
+    last. Checkpoints are loaded as :class:`SafeCheckpointHook` has it.
 
     Args:
         interval: Batches between checkpoints. Defaults to 10.
@@ -34,6 +35,10 @@ class ResumableCheckpointHook(Hook):
                 raise ValueError(f'ResumableCheckpointHook: {name}={value}, expected at least 1')
         self.interval = interval
         self.max_keep_ckpts = max_keep_ckpts
+
+    def before_run(self, runner: Runner) -> None:
+        """Register the reader of checkpoints; find the latest one of a resumed run."""
+        secure_run(runner)
 
     def after_train_iter(self, runner: Runner, batch_idx: int, *args, **kwargs) -> None:
         """Save when due, and after the last batch."""
