@@ -19,7 +19,7 @@ from mmjrr.registry import HOOKS
 class SaveWeightsHook(Hook):
     """After training writes ``<work_dir>/<filename>``: the weights and the classes' names.
 
-    The Runner's checkpoints hold its state too, which PyTorch's safe loader refuses before 2.6.
+    The Runner's checkpoints also hold the optimizer's state and the history of the training's logs.
 
     Args:
         filename: Defaults to ``'weights.pth'``.
