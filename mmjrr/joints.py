@@ -1,6 +1,6 @@
-"""Joint names, and the two orders in which H36M's 17 joints are stored.
+"""Joint names, and the two orders in which Human3.6M's 17 joints are stored.
 
-Files do not say which order they are in, so everything that has joints carries their names, and
+Files do not say which order they use. Everything that has joints therefore carries their names, and
 arrays are reordered by name (:func:`reorder_index`), never by position.
 """
 
@@ -16,15 +16,14 @@ _TORSO_AND_ARMS = (
 _RIGHT_LEG = ('right_hip', 'right_knee', 'right_ankle')
 _LEFT_LEG = ('left_hip', 'left_knee', 'left_ankle')
 
-#: MMPose's order: right leg first. The order of arrays in this project unless a name says else.
-#: Index 9, 'neck_base', is what MMPose calls "neck" or "nose"; index 10 is the top of the head.
+#: MMPose's order, right leg first; the order of arrays unless stated otherwise. MMPose calls index
+#: 9, 'neck_base', "neck" or "nose"; index 10 is the top of the head.
 H36M_JOINTS_MMPOSE: tuple[str, ...] = ('pelvis', *_RIGHT_LEG, *_LEFT_LEG, *_TORSO_AND_ARMS)
 
 #: The rows of SPIN's ``J_regressor_h36m.npy`` and of the released J_opt: left leg first.
 H36M_JOINTS_SPIN: tuple[str, ...] = ('pelvis', *_LEFT_LEG, *_RIGHT_LEG, *_TORSO_AND_ARMS)
 
-#: The skeleton of Human3.6M's own files. Of the joints that no other order has, 11 is the pelvis
-#: again, 16 and 24 the thorax; the ends are those of toes, hands and thumbs.
+#: The 32 joints of Human3.6M's own files. Index 11 repeats the pelvis; 16 and 24 repeat the thorax.
 H36M_JOINTS_RELEASE: tuple[str, ...] = (
     'pelvis', *_RIGHT_LEG, 'right_toes', 'right_toes_end', *_LEFT_LEG, 'left_toes', 'left_toes_end',
     'pelvis_again', 'spine', 'thorax', 'neck_base', 'head',
@@ -40,7 +39,7 @@ JOINT_ORDERS: dict[str, tuple[str, ...]] = {
     'spin': H36M_JOINTS_SPIN,
 }
 
-#: Bones of H36M's skeleton as (joint, parent) names, from the pelvis outwards.
+#: Bones of the 17 joints as (joint, parent), from the pelvis outwards.
 H36M_BONES: tuple[tuple[str, str], ...] = (
     ('right_hip', 'pelvis'), ('right_knee', 'right_hip'), ('right_ankle', 'right_knee'),
     ('left_hip', 'pelvis'), ('left_knee', 'left_hip'), ('left_ankle', 'left_knee'),
@@ -49,7 +48,7 @@ H36M_BONES: tuple[tuple[str, str], ...] = (
     ('right_shoulder', 'thorax'), ('right_elbow', 'right_shoulder'), ('right_wrist', 'right_elbow'),
 )  # fmt: skip
 
-#: SMPL's kinematic tree: names and parents of its 24 joints.
+#: Names of SMPL's 24 joints, and the parent of each in its kinematic tree.
 SMPL_JOINTS: tuple[str, ...] = (
     'pelvis', 'left_hip', 'right_hip', 'spine1', 'left_knee', 'right_knee', 'spine2',
     'left_ankle', 'right_ankle', 'spine3', 'left_foot', 'right_foot', 'neck', 'left_collar',
@@ -62,37 +61,42 @@ SMPL_PARENTS: tuple[int, ...] = (
 
 
 def joint_names_of(order: str | Sequence[str]) -> tuple[str, ...]:
-    """Joint names of an order given by its name (``'mmpose'``, ``'spin'``) or spelled out.
+    """Return the joint names of an order.
+
+    Args:
+        order: Name of an order in :data:`JOINT_ORDERS`, or the joint names themselves.
 
     Raises:
-        ValueError: the order's name is unknown, or a joint is named twice.
+        ValueError: If the order is unknown, or a joint is named twice.
 
     >>> joint_names_of('spin')[1]
     'left_hip'
     """
     if isinstance(order, str):
         if order not in JOINT_ORDERS:
-            raise ValueError(f'unknown joint order {order!r}; known: {sorted(JOINT_ORDERS)}')
+            raise ValueError(
+                f'joint order: found {order!r}, expected one of {sorted(JOINT_ORDERS)}'
+            )
         return JOINT_ORDERS[order]
     names = tuple(str(name) for name in order)
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ValueError(f'joints named more than once: {twice}')
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ValueError(f'joint names: found {repeated} more than once, expected each once')
     return names
 
 
 def reorder_index(src_names: str | Sequence[str], dst_names: str | Sequence[str]) -> list[int]:
-    """Indices that bring an array of joints from one order into another.
+    """Return the index that reorders an array of joints.
 
     Args:
-        src_names: order of the array's joints: a name of :data:`JOINT_ORDERS`, or joint names.
-        dst_names: the order wanted, likewise; may name fewer joints.
+        src_names: Order of the array: a name in :data:`JOINT_ORDERS`, or joint names.
+        dst_names: Order of the result, in the same form; may name fewer joints.
 
     Returns:
         ``index`` such that ``array[index]`` is in the order ``dst_names``.
 
     Raises:
-        ValueError: a wanted joint is not among the source's.
+        ValueError: If a joint of ``dst_names`` is not in ``src_names``.
 
     >>> reorder_index('mmpose', 'spin')[:7]
     [0, 4, 5, 6, 1, 2, 3]
@@ -100,12 +104,12 @@ def reorder_index(src_names: str | Sequence[str], dst_names: str | Sequence[str]
     src, dst = joint_names_of(src_names), joint_names_of(dst_names)
     missing = [name for name in dst if name not in src]
     if missing:
-        raise ValueError(f'joints {missing} are not among the source joints {list(src)}')
+        raise ValueError(f'dst_names: found {missing}, expected joints of the source: {list(src)}')
     return [src.index(name) for name in dst]
 
 
 def swap_sides(name: str) -> str:
-    """The joint's mirror image: ``'left_hip'`` for ``'right_hip'``, else the name itself.
+    """Return the name of the joint on the other side, or the name itself if it has no side.
 
     >>> swap_sides('right_hip'), swap_sides('pelvis')
     ('left_hip', 'pelvis')

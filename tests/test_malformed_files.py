@@ -27,7 +27,7 @@ from hypothesis import given
 from malformed import FEW, damaged, disfigured, only_its_own_errors
 from PIL import Image
 
-from mmjrr.body_models.smpl import load_smpl_file
+from mmjrr.body_models import load_smpl_file
 from mmjrr.datasets import H36MFitsDataset
 from mmjrr.datasets.fits import load_fits
 from mmjrr.datasets.image_folder import ImageFolderDataset

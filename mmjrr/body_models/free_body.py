@@ -1,4 +1,4 @@
-"""The body that ships with the package, free of any licence that asks for registration."""
+"""The body that ships with the package; it can be used without registration."""
 
 from __future__ import annotations
 
@@ -6,23 +6,22 @@ from pathlib import Path
 
 import torch
 
+from mmjrr.body_models.smpl import SMPL
 from mmjrr.registry import BODY_MODELS
 
-from .smpl import SMPL
-
-#: SMPL's file format; made by ``tools/build_free_body.py`` from MakeHuman's assets (CC0).
+#: In SMPL's file format; made by ``tools/build_free_body.py`` from MakeHuman's assets (CC0).
 FREE_BODY_FILE = Path(__file__).parent / 'data' / 'free_body.npz'
 
 
 @BODY_MODELS.register_module('FreeBody')
 def free_body(num_betas: int = 10, dtype: torch.dtype = torch.float32) -> SMPL:
-    """The free body: SMPL's file format, joints, tree and number of vertices and faces.
+    """Load the free body, which has SMPL's joints, kinematic tree and number of vertices and faces.
 
     Its vertices are *not* in SMPL's order: a regressor made for SMPL means nothing on it.
 
     Args:
-        num_betas: Shape coefficients, at most 10.
-        dtype: Of its buffers and outputs.
+        num_betas: Number of shape coefficients, at most 10. Default: 10.
+        dtype: Type of buffers and outputs. Default: ``torch.float32``.
 
     >>> body = free_body()
     >>> body(betas=torch.zeros(2, 10)).vertices.shape

@@ -1,17 +1,21 @@
-"""Vertices of bodies that are made when asked for, and no more of them than are asked for.
+r"""Vertices that are computed on demand, and their products with vectors without computing them.
 
-A regressor weighs some hundreds of a body's thousands of vertices, and to fit one takes their
-products with other vectors more often than the vertices themselves. Linear blend skinning (Loper
-et al., SMPL, SIGGRAPH Asia 2015, Equations 2 to 9) makes vertex ``v`` of frame ``n``
+A regressor has a few hundred vertices of nonzero weight among the body's thousands, and fitting one
+needs products of the vertices with other vectors more often than the vertices themselves. Linear
+blend skinning (Loper et al., SMPL, SIGGRAPH Asia 2015, Equations 2 to 9) computes vertex :math:`v`
+of frame :math:`n` from joints :math:`k` and blend shapes :math:`m` as
 
-    x_nv = sum_k w_kv (R_nk sum_m c_nm s_mv + t_nk),   c_n0 = 1, s_0v = template,
+.. math:: x_{nv} = \sum_k w_{kv} \left( R_{nk} \sum_m c_{nm} s_{mv} + t_{nk} \right),
+    \qquad c_{n0} = 1, \quad s_{0v} = \text{template},
 
-of joints ``k`` and blend shapes ``m``, so that with vectors ``r_n``
+so products with vectors :math:`r_n` are
 
-    sum_n r_n . x_nv = sum_k w_kv (sum_m s_mv . M_km + T_k),
-    M_km = sum_n c_nm R_nk^T r_n,   T_k = sum_n r_n . t_nk:
+.. math:: \sum_n r_n \cdot x_{nv}
+    = \sum_k w_{kv} \left( \sum_m s_{mv} \cdot M_{km} + T_k \right), \qquad
+    M_{km} = \sum_n c_{nm} R_{nk}^T r_n, \quad T_k = \sum_n r_n \cdot t_{nk}.
 
-the sums over frames are of 24 joints, not of thousands of vertices.
+The *moments* :math:`M` and :math:`T` are sums over frames for 24 joints instead of thousands of
+vertices.
 """
 
 from __future__ import annotations
@@ -24,14 +28,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .smpl import SMPL, Articulation
+from mmjrr.body_models.smpl import SMPL, Articulation
 
 
 class VertexMaker:
-    """Makes :class:`LazyVertices` of a body, in float64.
+    """Factory of :class:`LazyVertices` of one body, in float64.
 
     Args:
-        body: the body; it is copied.
+        body: The body; it is copied.
     """
 
     def __init__(self, body: SMPL) -> None:
@@ -40,15 +44,18 @@ class VertexMaker:
         self._part_ids: Tensor | None = None
 
     def __call__(self, **parameters: Tensor | np.ndarray) -> LazyVertices:
-        """Vertices of these ``parameters``, all of one length, otherwise as
-        :meth:`mmjrr.body_models.SMPL.forward` takes them.
+        """Return the vertices of bodies with these parameters.
+
+        Args:
+            **parameters: Arguments of :meth:`mmjrr.body_models.SMPL.forward`, all of the same
+                batch size.
 
         Raises:
-            ValueError: lengths differ, or there are no parameters.
+            ValueError: If batch sizes differ, or there are no parameters.
         """
         lengths = {name: len(value) for name, value in parameters.items()}
         if len(set(lengths.values())) != 1:
-            raise ValueError(f'expected parameters of one length, found {lengths}')
+            raise ValueError(f'batch sizes: found {lengths}, expected parameters of one size')
         like = self.body.v_template
         return LazyVertices(
             self,
@@ -59,24 +66,24 @@ class VertexMaker:
         )
 
     def part(self, vertex_ids: Tensor) -> SMPL:
-        """The body with these vertices alone; kept until others are asked for."""
+        """Return the body restricted to these vertices; the last result is cached."""
         if self._part_ids is None or not torch.equal(self._part_ids, vertex_ids):
             self._part, self._part_ids = self.body.restrict_to(vertex_ids), vertex_ids.clone()
         return self._part
 
-    def products_of(self, moments: Tensor) -> Tensor:
-        """From sums of :meth:`LazyVertices.moments` to products ``(J, V)``."""
+    def products_of(self, moments: Tensor) -> Tensor:  # (J, 24, 4, M) -> (J, V)
+        """Compute products with the vertices from sums of :meth:`LazyVertices.moments`."""
         body = self.body
         shapes = torch.cat([body.v_template.T[None], body.blend_planes]).flatten(0, 1)
         products = moments.new_zeros(len(moments), body.num_vertices)
         for k, weights in enumerate(body.weight_planes):
-            turned = moments[:, k, :3].transpose(1, 2).flatten(1)  # (J, 3 M)
-            products += (turned @ shapes + moments[:, k, 3, :1]) * weights
+            shape_moments = moments[:, k, :3].transpose(1, 2).flatten(1)  # (J, 3 M)
+            products += (shape_moments @ shapes + moments[:, k, 3, :1]) * weights
         return products
 
 
 class LazyVertices:
-    """Vertices ``(N, V, 3)`` of bodies, metres; made by :class:`VertexMaker`."""
+    """Vertices (N, V, 3) of bodies in meters, computed on demand; made by :class:`VertexMaker`."""
 
     def __init__(self, maker: VertexMaker, parameters: dict[str, Tensor]) -> None:
         self.maker = maker
@@ -87,61 +94,74 @@ class LazyVertices:
 
     @property
     def shape(self) -> tuple[int, int, int]:
+        """Shape (N, V, 3) of the vertices."""
         return len(self), self.maker.body.num_vertices, 3
 
     @property
     def device(self) -> torch.device:
+        """Device on which the vertices are computed."""
         return self.maker.body.v_template.device
 
     def __getitem__(self, frames: slice | Tensor) -> LazyVertices:
+        """Select frames."""
         return LazyVertices(self.maker, {k: v[frames] for k, v in self.parameters.items()})
 
     def goes_with(self, other: LazyVertices) -> bool:
-        """Whether :meth:`cat` takes both: one maker, and parameters of the same kinds."""
+        """Return whether :meth:`cat` accepts both: the same maker and representations."""
 
-        def kinds(vertices: LazyVertices) -> dict[str, torch.Size]:
+        def shapes(vertices: LazyVertices) -> dict[str, torch.Size]:
             return {name: value.shape[1:] for name, value in vertices.parameters.items()}
 
-        return self.maker is other.maker and kinds(self) == kinds(other)
+        return self.maker is other.maker and shapes(self) == shapes(other)
 
     @staticmethod
     def cat(parts: Sequence[LazyVertices]) -> LazyVertices:
-        """All frames of these."""
+        """Concatenate the frames of parts that go with each other (:meth:`goes_with`)."""
         names = parts[0].parameters
         joined = {name: torch.cat([part.parameters[name] for part in parts]) for name in names}
         return LazyVertices(parts[0].maker, joined)
 
     def check_finite(self) -> None:
-        """
+        """Check the parameters, on which all vertices depend.
+
         Raises:
-            ValueError: a parameter is NaN or infinite; says which.
+            ValueError: If a parameter is NaN or infinite; names it.
         """
         for name, value in self.parameters.items():
             if not torch.isfinite(value).all():
-                raise ValueError(f'{name} is not all finite')
+                raise ValueError(f'{name}: found NaN or infinity, expected finite values')
 
     @cached_property
     def _posed(self) -> Articulation:
         with torch.no_grad():
             return self.maker.body.articulate(**self.parameters)
 
-    def of(self, vertex_ids: Tensor | None = None) -> Tensor:
-        """These vertices ``(N, len(vertex_ids), 3)``, float64; by default all."""
+    def of(self, vertex_ids: Tensor | None = None) -> Tensor:  # (N, len(vertex_ids), 3), float64
+        """Compute the selected vertices.
+
+        Args:
+            vertex_ids: Vertices to compute. Default: all.
+        """
         body = self.maker.body if vertex_ids is None else self.maker.part(vertex_ids)
         with torch.no_grad():
-            return body.skinned(self._posed)
+            return body.skin_vertices(self._posed)
 
     def moments(self, vectors: Tensor) -> Tensor:
-        """What ``vectors`` ``(N, J, 3)``, float64, give for :meth:`VertexMaker.products_of`, which
-        makes ``sum_n vectors[n, j] . vertices[n, v]``, ``(J, V)``, of it, or of sums of it.
+        """Compute the moments of vectors, which determine their products with all vertices.
+
+        Moments of different frames add up. :meth:`VertexMaker.products_of` turns them, or sums of
+        them, into ``sum_n vectors[n, j] . vertices[n, v]``. ``transl`` is left out, because it adds
+        the same product to all vertices of a frame.
+
+        Args:
+            vectors: (N, J, 3), float64.
 
         Returns:
-            ``(J, 24, 4, M)``: ``T`` is at ``[:, :, 3, 0]``, ``M`` at ``[:, :, :3]``. ``transl``,
-            which adds the same to all vertices of a frame, is left out.
+            (J, 24, 4, M): the module's ``M`` at ``[:, :, :3]`` and ``T`` at ``[:, :, 3, 0]``.
         """
         posed = self._posed
         count, joints = vectors.shape[:2]
-        turned = vectors @ posed.transforms.transpose(1, 2).flatten(2)  # (N, J, 24 * 4)
-        one = turned.new_ones(count, 1)
-        weights = torch.cat([one, posed.coefficients.expand(count, -1)], 1)
-        return (turned.flatten(1).T @ weights).unflatten(0, (joints, -1, 4))
+        rotated = vectors @ posed.transforms.transpose(1, 2).flatten(2)  # (N, J, 24 * 4)
+        one = rotated.new_ones(count, 1)
+        coefficients = torch.cat([one, posed.coefficients.expand(count, -1)], 1)
+        return (rotated.flatten(1).T @ coefficients).unflatten(0, (joints, -1, 4))

@@ -1,8 +1,7 @@
-"""Linear blend skinning: joints that follow their parents, and vertices that follow joints.
+"""Linear blend skinning (Loper et al., SMPL, SIGGRAPH Asia 2015, Equations 2 to 4).
 
-Loper et al., SMPL (SIGGRAPH Asia 2015), Equations 2 to 4. Values are those of ``smplx.lbs``; the
-order of the work is another: all joints of one depth at once, and vertices with x, y and z apart,
-so that all runs along contiguous memory.
+Results equal those of ``smplx.lbs``. All joints of one depth are posed together, and vertices are
+stored as separate planes of x, y and z, so that memory is read contiguously.
 """
 
 from __future__ import annotations
@@ -16,15 +15,16 @@ from torch.autograd.function import once_differentiable
 
 
 class KinematicTree(nn.Module):
-    """Joints that each move with a parent.
+    """Tree of joints, each of which moves with its parent.
 
     Args:
-        parents: the parent of each joint, which comes before it; -1 for the first joint, the root.
+        parents: Parent of each joint, with a smaller index than the joint; -1 for the root, which
+            comes first.
     """
 
-    parents: Tensor  # (J,), the root's is the root
-    order: Tensor  # (J,), joints by depth
-    place: Tensor  # (J,), where each joint is among them
+    parents: Tensor  # (J,), with the root as its own parent
+    order: Tensor  # (J,), joints sorted by depth
+    inverse_order: Tensor  # (J,), index of each joint in `order`
 
     def __init__(self, parents: Sequence[int]) -> None:
         super().__init__()
@@ -36,11 +36,11 @@ class KinematicTree(nn.Module):
             for level in range(max(depths) + 1)
         ]
         order = sum(levels, [])
-        self.sizes = [len(level) for level in levels]
+        self.level_sizes = [len(level) for level in levels]
         tables = {
             'parents': [0, *parents[1:]],
             'order': order,
-            'place': [order.index(joint) for joint in range(len(order))],
+            'inverse_order': [order.index(joint) for joint in range(len(order))],
         }
         for i, (above, level) in enumerate(zip(levels, levels[1:], strict=False), start=1):
             tables[f'parents_{i}'] = [above.index(parents[joint]) for joint in level]
@@ -51,72 +51,73 @@ class KinematicTree(nn.Module):
         """Pose the joints.
 
         Args:
-            rotations: (B, J, 3, 3), each relative to the parent.
-            joints: (B, J, 3), in the pose in which all rotations are none.
+            rotations: (B, J, 3, 3), relative to the parent.
+            joints: (B, J, 3), in the rest pose, in which all rotations are the identity.
 
         Returns:
-            The posed joints (B, J, 3), and what moves points from one pose to the other: rotations
-            and translations (B, J, 3, 4).
+            Posed joints (B, J, 3), and transforms (B, J, 3, 4) that bring points from the rest pose
+            to the pose: rotation and translation.
         """
         offsets = joints - joints.index_select(1, self.parents)
         offsets = torch.cat([joints[:, :1], offsets[:, 1:]], 1)
         to_parent = torch.cat([rotations, offsets[..., None]], -1).transpose(0, 1)
         last_row = to_parent.new_zeros(*to_parent.shape[:2], 1, 4)
         last_row[..., 3] = 1
-        # Joints first: those of one depth lie together.
+        # The joint axis comes first, which makes the joints of one depth contiguous.
         to_parent = torch.cat([to_parent.index_select(0, self.order), last_row], 2)
-        levels = list(to_parent.split(self.sizes))
+        levels = list(to_parent.split(self.level_sizes))
         for i in range(1, len(levels)):
             parents = levels[i - 1].index_select(0, self.get_buffer(f'parents_{i}'))
-            turned = torch.bmm(parents.flatten(0, 1), levels[i].flatten(0, 1))
-            levels[i] = turned.view_as(levels[i])
-        posed = torch.cat(levels).index_select(0, self.place).transpose(0, 1)[:, :, :3]
-        turned, moved = posed[..., :3], posed[..., 3:]
-        transforms = torch.cat([turned, moved - turned @ joints[..., None]], -1)
-        return moved[..., 0], transforms
+            to_root = torch.bmm(parents.flatten(0, 1), levels[i].flatten(0, 1))
+            levels[i] = to_root.view_as(levels[i])
+        posed = torch.cat(levels).index_select(0, self.inverse_order).transpose(0, 1)[:, :, :3]
+        rotations, positions = posed[..., :3], posed[..., 3:]
+        transforms = torch.cat([rotations, positions - rotations @ joints[..., None]], -1)
+        return positions[..., 0], transforms
 
 
 def skin(shaped: Tensor, transforms: Tensor, weights: Tensor, transl: Tensor) -> Tensor:
-    """Move each vertex by the weighted mean of the joints' transforms.
+    """Transform each vertex by the weighted mean of the joints' transforms.
 
-    Differentiable once, with respect to all but the weights.
+    The result is differentiable once, with respect to all arguments but the weights.
 
     Args:
-        shaped: (B, 3, V).
-        transforms: (B, J, 3, 4).
-        weights: (J, V).
-        transl: (B, 3), added in the end.
+        shaped: (B, 3, V), vertices in the rest pose.
+        transforms: (B, J, 3, 4), from the rest pose to the pose.
+        weights: (J, V), skinning weights.
+        transl: (B, 3), added to the result.
 
     Returns:
-        (B, 3, V).
+        Posed vertices (B, 3, V).
     """
-    top = transforms.flatten(2).transpose(1, 2)  # (B, 12, J)
-    moved: Tensor = _Skin.apply(shaped, top, weights, transl)
-    return moved
+    rows = transforms.flatten(2).transpose(1, 2)  # (B, 12, J)
+    vertices: Tensor = _Skin.apply(shaped, rows, weights, transl)
+    return vertices
 
 
 class _Skin(torch.autograd.Function):
-    """By hand, as autograd keeps, stacks and sums the products of each coordinate apart."""
+    """Skinning with a backward pass that avoids the intermediates autograd would keep."""
 
     @staticmethod
     def forward(
-        ctx: Any, shaped: Tensor, top: Tensor, weights: Tensor, transl: Tensor
+        ctx: Any, shaped: Tensor, transforms: Tensor, weights: Tensor, transl: Tensor
     ) -> Tensor:  # (B, 3, V), (B, 12, J), (J, V), (B, 3) -> (B, 3, V)
-        blended = (top @ weights).unflatten(1, (3, 4))
+        blended = (transforms @ weights).unflatten(1, (3, 4))  # (B, 3, 4, V)
         ctx.save_for_backward(shaped, blended, weights)
-        x, y, z = shaped.split(1, 1)  # each (B, 1, V)
-        in_x, in_y, in_z, shift = blended.unbind(2)  # each (B, 3, V)
-        moved = torch.addcmul(shift, in_x, x).addcmul_(in_y, y).addcmul_(in_z, z)
-        return moved.add_(transl[:, :, None])
+        x, y, z = shaped.split(1, 1)  # (B, 1, V) each
+        column_x, column_y, column_z, translation = blended.unbind(2)  # (B, 3, V) each
+        vertices = torch.addcmul(translation, column_x, x)
+        vertices = vertices.addcmul_(column_y, y).addcmul_(column_z, z)
+        return vertices.add_(transl[:, :, None])
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, Tensor]:
         shaped, blended, weights = ctx.saved_tensors
         grad = grad.contiguous()
-        to_x, to_y, to_z = blended[:, :, :3].unbind(1)  # each (B, 3, V)
-        x, y, z = grad.split(1, 1)
-        grad_shaped = (to_x * x).addcmul_(to_y, y).addcmul_(to_z, z)
+        row_x, row_y, row_z = blended[:, :, :3].unbind(1)  # (B, 3, V) each
+        grad_x, grad_y, grad_z = grad.split(1, 1)
+        grad_shaped = (row_x * grad_x).addcmul_(row_y, grad_y).addcmul_(row_z, grad_z)
         grad_blended = torch.empty_like(blended)
         torch.mul(grad[:, :, None], shaped[:, None], out=grad_blended[:, :, :3])
         grad_blended[:, :, 3] = grad

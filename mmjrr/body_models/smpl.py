@@ -1,30 +1,27 @@
-"""SMPL (Loper et al., SIGGRAPH Asia 2015), from files read safely."""
+"""SMPL, and any body in its file format.
+
+Loper et al., "SMPL: A Skinned Multi-Person Linear Model", SIGGRAPH Asia 2015.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mmjrr.errors import DataError
+from mmjrr.body_models.files import NUM_JOINTS, find_smpl_file, load_smpl_file
+from mmjrr.body_models.lbs import KinematicTree, skin
 from mmjrr.geometry import axis_angle_to_matrix, rotation_6d_to_matrix
-from mmjrr.io import check_array, read_npz, read_pickle
 from mmjrr.registry import BODY_MODELS
-
-from .lbs import KinematicTree, skin
-
-NUM_JOINTS = 24
-_GENDERS = ('neutral', 'male', 'female')
 
 
 @dataclass
 class BodyOutput:
-    """What a body model gives, in metres, in the frame of ``transl``."""
+    """Posed bodies in meters, in the frame of ``transl``."""
 
     vertices: Tensor  # (B, V, 3)
     joints: Tensor  # (B, 24, 3)
@@ -32,39 +29,43 @@ class BodyOutput:
 
 @dataclass
 class Articulation:
-    """What poses and shapes amount to before any vertex is made."""
+    """Posed joints, and the coefficients and transforms that determine the vertices."""
 
     coefficients: Tensor  # (B or 1, C), of the blend shapes
-    transforms: Tensor  # (B, 24, 3, 4), from T-pose to pose, less transl
-    joints: Tensor  # (B, 24, 3), posed, less transl
-    transl: Tensor  # (B or 1, 3)
+    transforms: Tensor  # (B, 24, 3, 4), from T-pose to pose, without transl
+    joints: Tensor  # (B, 24, 3), meters, posed, without transl
+    transl: Tensor  # (B or 1, 3), meters
 
 
 @BODY_MODELS.register_module()
 class SMPL(nn.Module):
-    """SMPL or any body in its file format, with poses in whichever representation is at hand.
+    """SMPL body model for poses as axis-angle, matrices or 6D.
 
-    Vertices and joints are those of ``smplx.SMPL``. Left out is what it does beyond: extra joints
-    picked by SMPL's own vertex numbers, which mean nothing on the free body, and pose blend shapes
-    where they are all zero. Gradients are of first order.
-
-    ``v_template`` (V, 3) is the mean shape in T-pose: metres, y up, left is +x, facing +z.
-    ``faces`` is (F, 3) int64 in NumPy, ``faces_tensor`` the same as a buffer.
+    Vertices and joints equal those of ``smplx.SMPL``, without its extra joints: those are vertices
+    selected by SMPL's vertex order, which means nothing on the free body. Pose blend shapes that
+    are zero are skipped. Gradients are of first order.
 
     Args:
-        model_path: A ``.pkl`` or ``.npz`` file in SMPL's format, or the folder with
-            ``SMPL_NEUTRAL.pkl`` (``.npz``) and its siblings, with or without ``smpl/`` between.
-        gender: ``'neutral'``, ``'male'`` or ``'female'``; which file of a folder.
-        num_betas: Shape coefficients to use. Defaults to 10.
-        dtype: Of buffers and outputs. Defaults to ``torch.float32``.
+        model_path: A ``.pkl`` or ``.npz`` file in SMPL's format, or a folder that holds
+            ``SMPL_<GENDER>.pkl`` or ``.npz``, directly or in its subfolder ``smpl``.
+        gender: ``'neutral'``, ``'male'`` or ``'female'``; selects the file of a folder. Default:
+            ``'neutral'``.
+        num_betas: Number of shape coefficients. Default: 10.
+        dtype: Type of buffers and outputs. Default: ``torch.float32``.
+
+    Attributes:
+        v_template: (V, 3), mean shape in T-pose: meters, x left, y up, z forward.
+        faces: (F, 3) int64, NumPy; ``faces_tensor`` is the same as a buffer.
+        vertex_ids: Vertices of the whole body that :meth:`restrict_to` kept; None for all.
 
     Raises:
-        FileNotFoundError: If there is no such file; says which names were tried.
-        DataError: If the file is broken, lacks an array, one has another shape, or it is a pickle
-            that asks for more than arrays; names file and array.
+        FileNotFoundError: If there is no such file; lists the names that were tried.
+        DataError: If the file is broken, an array is missing or has another shape, or a pickle
+            names a type that is not admitted.
+        ValueError: If the gender is unknown or the file has fewer shape components.
     """
 
-    #: Name of the body whose vertices these are, as joint regressors know it.
+    #: Name of the body in joint regressors, which are made for the vertices of one body.
     name: str = 'smpl'
 
     def __init__(
@@ -81,7 +82,8 @@ class SMPL(nn.Module):
         available = data['shapedirs'].shape[2]
         if not 1 <= num_betas <= available:
             raise ValueError(
-                f'{self.path}: num_betas={num_betas}, but the file has {available} shape components'
+                f'num_betas: found {num_betas}, expected 1 to {available}, the shape components of '
+                f'{self.path}'
             )
         self.num_betas = num_betas
         self.faces: np.ndarray = data['f']  # (F, 3), int64
@@ -98,11 +100,11 @@ class SMPL(nn.Module):
         self.has_pose_blend_shapes = bool(np.any(data['posedirs']))
         if self.has_pose_blend_shapes:
             blend_shapes.append(data['posedirs'])
-        # x of all vertices first, then y, then z: skinning runs along contiguous memory.
-        # (num_betas, 3, V), or (num_betas + 207, 3, V) with those of the pose.
+        # Coordinates are stored as separate planes so that skinning reads contiguous memory:
+        # (num_betas, 3, V), or (num_betas + 207, 3, V) with pose blend shapes.
         buffer('blend_planes', np.concatenate(blend_shapes, 2).transpose(2, 1, 0))
         buffer('weight_planes', data['weights'].T)  # (24, V)
-        # Joints in T-pose are linear in betas; the vertices are not needed for them.
+        # Joints in T-pose are linear in betas, so they do not need the vertices.
         regressor = data['J_regressor']
         buffer('joint_template', regressor @ data['v_template'])  # (24, 3)
         buffer('joint_shapedirs', np.einsum('jv,vck->jck', regressor, shapedirs))
@@ -112,7 +114,7 @@ class SMPL(nn.Module):
 
     @property
     def num_vertices(self) -> int:
-        """Vertices that :meth:`forward` gives."""
+        """Number of vertices that :meth:`forward` returns."""
         return int(self.v_template.shape[0])
 
     def forward(
@@ -124,21 +126,23 @@ class SMPL(nn.Module):
     ) -> BodyOutput:
         """Pose the body (Loper et al., Equations 2 to 10).
 
-        Args:
-            betas: (B, num_betas). Defaults to zero.
-            body_pose: 23 rotations: axis-angle (B, 69) or (B, 23, 3), matrices (B, 23, 3, 3), or 6D
-                (B, 138) or (B, 23, 6). Defaults to the T-pose.
-            global_orient: One rotation in any of the three: (B, 3), (B, 3, 3), (B, 6), each also
-                with an axis of one before the rotation. Defaults to none.
-            transl: (B, 3), metres. Defaults to zero.
+        Arguments of batch size 1 are combined with any batch size.
 
-        Arguments of batch size one go with any batch.
+        Args:
+            betas: (B, num_betas). Default: zeros.
+            body_pose: 23 rotations: axis-angle (B, 69) or (B, 23, 3), matrices (B, 23, 3, 3), or 6D
+                (B, 138) or (B, 23, 6). Default: the T-pose.
+            global_orient: One rotation in any of these representations: (B, 3), (B, 3, 3) or
+                (B, 6), or with an axis of length 1 before the rotation. Default: no rotation.
+            transl: (B, 3), meters. Default: zeros.
 
         Raises:
-            ValueError: If a shape fits none of these.
+            ValueError: If a shape is none of these, or batch sizes differ.
         """
         posed = self.articulate(betas, body_pose, global_orient, transl)
-        return BodyOutput(vertices=self.skinned(posed), joints=posed.joints + posed.transl[:, None])
+        return BodyOutput(
+            vertices=self.skin_vertices(posed), joints=posed.joints + posed.transl[:, None]
+        )
 
     def articulate(
         self,
@@ -147,14 +151,16 @@ class SMPL(nn.Module):
         global_orient: Tensor | None = None,
         transl: Tensor | None = None,
     ) -> Articulation:
-        """What the blend shapes are weighed with and how the joints move: :meth:`forward` without
-        the vertices. Arguments and errors are the same."""
+        """Pose the joints without computing vertices.
+
+        Arguments and errors are those of :meth:`forward`.
+        """
         like = self.v_template
         betas = like.new_zeros(1, self.num_betas) if betas is None else betas
         transl = like.new_zeros(1, 3) if transl is None else transl
         for name, value, width in (('betas', betas, self.num_betas), ('transl', transl, 3)):
             if value.dim() != 2 or value.shape[1] != width:
-                raise ValueError(f'{name}: expected (B, {width}), found {tuple(value.shape)}')
+                raise ValueError(f'{name}: found shape {tuple(value.shape)}, expected (B, {width})')
         root = self._rotations('global_orient', global_orient, 1)
         others = self._rotations('body_pose', body_pose, NUM_JOINTS - 1)
         batch = _batch_size(betas=betas, body_pose=others, global_orient=root, transl=transl)
@@ -165,38 +171,38 @@ class SMPL(nn.Module):
         coefficients = betas
         if self.has_pose_blend_shapes:
             eye = torch.eye(3, dtype=like.dtype, device=like.device)
-            bent = (rotations[:, 1:] - eye).flatten(1)
-            coefficients = torch.cat([betas.expand(batch, -1), bent], 1)
+            pose_coefficients = (rotations[:, 1:] - eye).flatten(1)
+            coefficients = torch.cat([betas.expand(batch, -1), pose_coefficients], 1)
         return Articulation(coefficients, transforms, joints, transl)
 
-    def skinned(self, posed: Articulation) -> Tensor:
-        """Vertices ``(B, V, 3)`` of what :meth:`articulate` gave."""
+    def skin_vertices(self, posed: Articulation) -> Tensor:  # (B, V, 3), meters
+        """Compute the vertices of a result of :meth:`articulate`."""
         batch = len(posed.transforms)
         offsets = posed.coefficients @ self.blend_planes.flatten(1)
         shaped = self.v_template.T + offsets.unflatten(1, (3, -1))  # (B, 3, V)
-        moved = skin(
+        vertices = skin(
             shaped.expand(batch, -1, -1),
             posed.transforms,
             self.weight_planes,
             posed.transl.expand(batch, -1),
         )
-        return moved.transpose(1, 2)  # the planes stay apart in memory
+        return vertices.transpose(1, 2)  # a view: coordinates stay separate planes in memory
 
     def restrict_to(self, vertex_ids: Sequence[int] | Tensor) -> SMPL:
-        """The same body giving only these vertices, in this order: for regressors that touch few.
+        """Return a body with only these vertices, in this order, and all joints.
 
-        Its ``vertex_ids`` are those given. Its ``faces`` are those of the whole body and do not
-        index its vertices.
+        Its buffer ``vertex_ids`` holds the selection. Its ``faces`` are those of the whole body and
+        do not index its vertices.
 
         Raises:
-            ValueError: If an id is not a vertex of this body, or there is none.
+            ValueError: If there is no index, or one is not a vertex of this body.
         """
         ids = torch.as_tensor(vertex_ids, dtype=torch.long, device=self.v_template.device)
         if ids.dim() != 1 or ids.numel() == 0 or ids.min() < 0 or ids.max() >= self.num_vertices:
-            limits = f'; they span {ids.min()} to {ids.max()}' if ids.numel() else ''
+            limits = f' with {ids.min()} to {ids.max()}' if ids.numel() else ''
             raise ValueError(
-                f'vertex_ids: expected a list of numbers in [0, {self.num_vertices}), found '
-                f'shape {tuple(ids.shape)}{limits}'
+                f'vertex_ids: found shape {tuple(ids.shape)}{limits}, expected a list of indices '
+                f'from 0 to {self.num_vertices - 1}'
             )
         part = object.__new__(SMPL)
         nn.Module.__init__(part)
@@ -213,7 +219,7 @@ class SMPL(nn.Module):
         return part
 
     def _rotations(self, name: str, pose: Tensor | None, count: int) -> Tensor:
-        """Any representation to matrices (B, count, 3, 3)."""
+        """Convert any representation to matrices (B, count, 3, 3)."""
         if pose is None:
             eye = torch.eye(3, dtype=self.v_template.dtype, device=self.v_template.device)
             return eye.expand(1, count, 3, 3)
@@ -225,91 +231,16 @@ class SMPL(nn.Module):
         if shape in ((count * 6,), (count, 6)):
             return rotation_6d_to_matrix(pose.reshape(-1, count, 6))
         raise ValueError(
-            f'{name}: expected axis-angle (B, {3 * count}) or (B, {count}, 3), matrices '
-            f'(B, {count}, 3, 3), or 6D (B, {6 * count}) or (B, {count}, 6); found '
-            f'{tuple(pose.shape)}'
+            f'{name}: found shape {tuple(pose.shape)}, expected axis-angle (B, {3 * count}) or '
+            f'(B, {count}, 3), matrices (B, {count}, 3, 3), or 6D (B, {6 * count}) or '
+            f'(B, {count}, 6)'
         )
 
 
 def _batch_size(**parts: Tensor) -> int:
-    """The one batch size other than one."""
+    """Return the batch size, which arguments of batch size 1 leave open."""
     sizes = {name: part.shape[0] for name, part in parts.items()}
     distinct = sorted(set(sizes.values()) - {1})
     if len(distinct) > 1:
-        raise ValueError(f'batch sizes differ: {sizes}; expected one size, or 1')
+        raise ValueError(f'batch sizes: found {sizes}, expected equal sizes or 1')
     return distinct[0] if distinct else 1
-
-
-def load_smpl_file(path: str | Path) -> dict[str, Any]:
-    """Arrays of a file in SMPL's format, checked: float64 and, for ``f``, int64.
-
-    Keys: ``v_template`` (V, 3), ``shapedirs`` (V, 3, S), ``posedirs`` (V, 3, 207), ``weights``
-    (V, 24), ``J_regressor`` (24, V), ``f`` (F, 3), and ``parents``, a list of 24.
-
-    Raises:
-        FileNotFoundError, DataError: as :class:`SMPL` says.
-    """
-    path = Path(path)
-    if path.suffix == '.npz':
-        raw: Any = read_npz(path)
-    elif path.suffix == '.pkl':
-        raw = read_pickle(path)
-        if not isinstance(raw, dict):
-            raise DataError(f'{path}: holds a {type(raw).__name__}, expected a dict of arrays')
-    else:
-        raise DataError(f'{path}: expected a .pkl or .npz file')
-
-    def array(key: str, *shape: int | None) -> np.ndarray:
-        if key not in raw:
-            raise DataError(f"{path}: has no '{key}'; it holds {sorted(map(str, raw))}")
-        return check_array(f'{path}: {key}', raw[key], shape)
-
-    template = array('v_template', None, 3)
-    count = len(template)
-    faces = array('f', None, 3).astype(np.int64)
-    if not count or not len(faces):
-        raise DataError(f'{path}: found {count} vertices and {len(faces)} faces')
-    if faces.min() < 0 or faces.max() >= count:
-        raise DataError(f"{path}: 'f' names vertices outside [0, {count})")
-    tree = array('kintree_table', 2, NUM_JOINTS)
-    parents = [-1] + [int(parent) for parent in tree[0, 1:]]
-    if any(not 0 <= parent < child for child, parent in enumerate(parents) if child):
-        raise DataError(f"{path}: 'kintree_table' is no tree with parents first: {parents}")
-    return dict(
-        v_template=template,
-        shapedirs=array('shapedirs', count, 3, None),
-        posedirs=array('posedirs', count, 3, 9 * (NUM_JOINTS - 1)),
-        weights=array('weights', count, NUM_JOINTS),
-        J_regressor=array('J_regressor', NUM_JOINTS, count),
-        f=faces,
-        parents=parents,
-    )
-
-
-def find_smpl_file(model_path: str | Path, gender: str = 'neutral') -> Path:
-    """The file that :class:`SMPL` reads.
-
-    Raises:
-        ValueError: the gender is none of the three.
-        FileNotFoundError: there is none; says which names were tried.
-    """
-    if gender not in _GENDERS:
-        raise ValueError(f'gender: found {gender!r}, expected one of {_GENDERS}')
-    path = Path(model_path).expanduser()
-    if path.suffix in ('.pkl', '.npz'):
-        if not path.is_file():
-            raise FileNotFoundError(f'{path}: no such file')
-        return path
-    tried = [
-        folder / f'SMPL_{gender.upper()}{suffix}'
-        for folder in (path, path / 'smpl')
-        for suffix in ('.pkl', '.npz')
-    ]
-    for candidate in tried:
-        if candidate.is_file():
-            return candidate
-    raise FileNotFoundError(
-        f'{path}: no SMPL file for gender {gender!r}; tried {[str(p) for p in tried]}. '
-        'SMPL is at https://smpl.is.tue.mpg.de (registration); the free body needs no file: '
-        "body_model=dict(type='FreeBody')"
-    )

@@ -18,7 +18,7 @@ from mmjrr.setup_check.remedies import download_command, remedy
 
 @register_check('SMPL')
 def _smpl(part: Mapping[str, Any]) -> Iterator[Finding]:
-    from mmjrr.body_models.smpl import find_smpl_file, load_smpl_file
+    from mmjrr.body_models.files import find_smpl_file, load_smpl_file
 
     path, gender = part.get('model_path', ''), part.get('gender', 'neutral')
     mend = download_command(FILES['smpl'], Path(path) / f'SMPL_{str(gender).upper()}.pkl')
@@ -36,8 +36,7 @@ def _smpl(part: Mapping[str, Any]) -> Iterator[Finding]:
 
 @register_check('FreeBody')
 def _free_body(part: Mapping[str, Any]) -> Iterator[Finding]:
-    from mmjrr.body_models.free_body import FREE_BODY_FILE
-    from mmjrr.body_models.smpl import load_smpl_file
+    from mmjrr.body_models import FREE_BODY_FILE, load_smpl_file
 
     def look() -> str:
         return f'{len(load_smpl_file(FREE_BODY_FILE)["v_template"])} vertices, in the package'

@@ -1,4 +1,4 @@
-"""Vertices made on demand against the body's own, and their products against plain sums."""
+"""Lazy vertices against those of the body, and their products against plain sums."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def without_transl(given: dict[str, Tensor]) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize('device', DEVICES)
 @pytest.mark.parametrize(('frames', 'joints'), [(1, 1), (3, 17), (40, 4)])
-def test_products_are_those_of_the_vertices(
+def test_products_agree_with_those_of_the_vertices(
     body: SMPL, frames: int, joints: int, device: str
 ) -> None:
     body = body.to(device)
@@ -65,10 +65,10 @@ def test_products_are_those_of_the_vertices(
     expected = plain_products(vectors, body(**without_transl(given)).vertices)
     found = maker.products_of(lazy.moments(vectors))
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-11)
-    # The frame's translation adds the same to all vertices, and is left out.
-    off = plain_products(vectors, body(**given).vertices) - found
-    torch.testing.assert_close(off, off[:, :1].expand_as(off), rtol=0, atol=1e-11)
-    assert off.abs().max() > 1e-3
+    # The omitted translation adds the same product to all vertices of a frame.
+    omitted = plain_products(vectors, body(**given).vertices) - found
+    torch.testing.assert_close(omitted, omitted[:, :1].expand_as(omitted), rtol=0, atol=1e-11)
+    assert omitted.abs().max() > 1e-3
 
 
 def test_moments_of_parts_add_up(body: SMPL) -> None:
@@ -79,7 +79,7 @@ def test_moments_of_parts_add_up(body: SMPL) -> None:
     torch.testing.assert_close(total, lazy.moments(vectors), rtol=1e-12, atol=1e-12)
 
 
-def test_vertices_asked_for_are_the_bodys_own(body: SMPL) -> None:
+def test_selected_vertices_are_those_of_the_body(body: SMPL) -> None:
     given = parameters(5)
     maker = VertexMaker(body)
     lazy = maker(**given)
@@ -95,24 +95,24 @@ def test_vertices_asked_for_are_the_bodys_own(body: SMPL) -> None:
     torch.testing.assert_close(again.of(), vertices[[1, 2, 3, 4, 0]], rtol=0, atol=1e-13)
 
 
-def test_they_are_float64_whatever_the_body_is(body: SMPL) -> None:
+def test_vertices_are_float64_for_any_body(body: SMPL) -> None:
     given = parameters()
     exact = body(**given).vertices
     single = body.float()
     maker = VertexMaker(single)
     found = maker(**{name: value.numpy() for name, value in given.items()}).of()
     assert found.dtype == torch.float64 and not found.requires_grad
-    assert single.v_template.dtype == torch.float32  # the maker's is a copy
+    assert single.v_template.dtype == torch.float32  # the maker has a copy
     torch.testing.assert_close(found, exact, rtol=0, atol=1e-6)  # the file was read as float32
 
 
-def test_rotations_of_any_kind_are_taken(body: SMPL) -> None:
+def test_all_representations_of_rotations_are_accepted(body: SMPL) -> None:
     given = parameters()
     expected = body(**given).vertices
     maker = VertexMaker(body)
     matrices = {name: axis_angle_to_matrix(given[name]) for name in ('global_orient', 'body_pose')}
-    sixes = {name: matrix_to_rotation_6d(value) for name, value in matrices.items()}
-    lazy = [maker(**{**given, **change}) for change in ({}, matrices, sixes)]
+    rotations_6d = {name: matrix_to_rotation_6d(value) for name, value in matrices.items()}
+    lazy = [maker(**{**given, **change}) for change in ({}, matrices, rotations_6d)]
     for vertices in lazy:
         torch.testing.assert_close(vertices.of(), expected, rtol=0, atol=1e-12)
     assert lazy[0].goes_with(lazy[0][:1]) and not lazy[0].goes_with(lazy[1])
@@ -122,10 +122,10 @@ def test_rotations_of_any_kind_are_taken(body: SMPL) -> None:
 def test_bad_parameters_are_named(body: SMPL) -> None:
     maker = VertexMaker(body)
     given = parameters()
-    with pytest.raises(ValueError, match=r"one length, found .*'betas': 2"):
+    with pytest.raises(ValueError, match=r"batch sizes: found .*'betas': 2"):
         maker(**{**given, 'betas': given['betas'][:2]})
-    with pytest.raises(ValueError, match='one length'):
+    with pytest.raises(ValueError, match='batch sizes'):
         maker()
     given['body_pose'][1, 2, 0] = torch.nan
-    with pytest.raises(ValueError, match='body_pose is not all finite'):
+    with pytest.raises(ValueError, match='body_pose: found NaN or infinity'):
         maker(**given).check_finite()

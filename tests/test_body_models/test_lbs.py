@@ -12,7 +12,7 @@ from mmjrr.body_models.lbs import KinematicTree, skin
 
 CHAIN = [-1, 0, 1, 2, 3]
 STAR = [-1, 0, 0, 0]
-#: Depths out of order: 5 hangs on the root, after joints that lie deeper.
+#: Joint 5 is a child of the root but comes after deeper joints.
 MIXED = [-1, 0, 1, 1, 2, 0, 5, 3, 4]
 DEVICES = [
     'cpu',
@@ -23,7 +23,7 @@ DEVICES = [
 
 
 def assert_same(fast, slow, variables: list[Tensor]) -> None:
-    """Of functions that give tuples: values and gradients."""
+    """Compare values and gradients of functions that return tuples."""
     found = []
     for function in (fast, slow):
         inputs = [value.clone().requires_grad_() for value in variables]
@@ -38,9 +38,7 @@ def assert_same(fast, slow, variables: list[Tensor]) -> None:
 @pytest.mark.parametrize('device', DEVICES)
 @pytest.mark.parametrize('batch', [1, 3])
 @pytest.mark.parametrize('parents', [[-1], CHAIN, STAR, MIXED])
-def test_joints_follow_their_parents_as_in_smplx(
-    parents: list[int], batch: int, device: str
-) -> None:
+def test_posed_joints_agree_with_smplx(parents: list[int], batch: int, device: str) -> None:
     torch.manual_seed(0)
     rotations = torch.rand(batch, len(parents), 3, 3, dtype=torch.float64, device=device)
     joints = torch.rand(batch, len(parents), 3, dtype=torch.float64, device=device)
@@ -66,23 +64,25 @@ def test_a_forearm_turns_about_its_elbow() -> None:
 
 @pytest.mark.parametrize('device', DEVICES)
 @pytest.mark.parametrize(('batch', 'vertices', 'joints'), [(1, 1, 1), (3, 7, 4), (2, 50, 24)])
-def test_vertices_follow_their_joints(batch: int, vertices: int, joints: int, device: str) -> None:
+def test_skinning_agrees_with_the_plain_formula(
+    batch: int, vertices: int, joints: int, device: str
+) -> None:
     torch.manual_seed(0)
 
-    def some(*shape: int) -> Tensor:
+    def random(*shape: int) -> Tensor:
         return torch.rand(*shape, dtype=torch.float64, device=device)
 
-    weights = some(joints, vertices)
+    weights = random(joints, vertices)
 
-    def slowly(shaped: Tensor, transforms: Tensor, transl: Tensor) -> tuple[Tensor]:
+    def plain(shaped: Tensor, transforms: Tensor, transl: Tensor) -> tuple[Tensor]:
         homogeneous = torch.cat([shaped, torch.ones_like(shaped[:, :1])], 1)
         moved = torch.einsum('jv,bjrc,bcv->brv', weights, transforms, homogeneous)
         return (moved + transl[:, :, None],)
 
     assert_same(
         lambda shaped, transforms, transl: (skin(shaped, transforms, weights, transl),),
-        slowly,
-        [some(batch, 3, vertices), some(batch, joints, 3, 4), some(batch, 3)],
+        plain,
+        [random(batch, 3, vertices), random(batch, joints, 3, 4), random(batch, 3)],
     )
 
 

@@ -33,7 +33,7 @@ from common import (
 from smplx_body import SmplxBody
 
 import mmjrr
-from mmjrr.body_models.free_body import FREE_BODY_FILE
+from mmjrr.body_models import FREE_BODY_FILE
 from mmjrr.geometry import axis_angle_to_matrix
 from mmjrr.io import atomic_write, read_npz
 from mmjrr.regressors import JointRegressor

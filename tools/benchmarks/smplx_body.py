@@ -9,8 +9,7 @@ import torch
 from smplx import lbs
 from torch import Tensor
 
-from mmjrr.body_models.free_body import FREE_BODY_FILE
-from mmjrr.body_models.smpl import load_smpl_file
+from mmjrr.body_models import FREE_BODY_FILE, load_smpl_file
 from mmjrr.io import atomic_write, read_npz
 
 
