@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmjrr.datasets.fits import read_npz
+from mmjrr.io import read_npz
 from mmjrr.setup_check import check_setup
 
 ROOT = Path(__file__).resolve().parents[2]

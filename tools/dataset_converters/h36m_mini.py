@@ -31,12 +31,12 @@ import numpy as np
 import torch
 
 from mmjrr.body_models import SMPL, free_body
-from mmjrr.datasets.fits import read_npz, save_fits
+from mmjrr.datasets.fits import save_fits
 from mmjrr.datasets.image_names import image_key, parse_image_name
 from mmjrr.datasets.masks import save_masks
 from mmjrr.errors import DataError
 from mmjrr.geometry import PerspectiveCamera, fit_translation, load_cameras
-from mmjrr.io import atomic_write
+from mmjrr.io import atomic_write, read_npz
 from mmjrr.joints import H36M_JOINTS_MMPOSE, SMPL_JOINTS
 
 #: Joints that SMPL's skeleton and H36M's labels have at about the same place.
