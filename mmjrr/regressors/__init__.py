@@ -1,8 +1,15 @@
 """Joint regressors: linear maps from vertices to joints, with named rows."""
 
-from .fitting import JointRegressorFit, fit_joint_regressor
-from .joint_regressor import JointRegressor
-from .zoo import ZOO, ZooEntry, find_regressor, register_regressor
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mmjrr.lazy_names import lazy_names
+
+if TYPE_CHECKING:
+    from mmjrr.regressors.fitting import JointRegressorFit, fit_joint_regressor
+    from mmjrr.regressors.joint_regressor import JointRegressor
+    from mmjrr.regressors.zoo import ZOO, ZooEntry, find_regressor, register_regressor
 
 __all__ = [
     'JointRegressor',
@@ -13,3 +20,5 @@ __all__ = [
     'find_regressor',
     'register_regressor',
 ]
+
+__getattr__, __dir__ = lazy_names(__name__)
