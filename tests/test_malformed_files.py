@@ -530,13 +530,13 @@ def test_an_image_that_is_listed_twice(tmp_path):
         Masks(tmp_path / 'm.json')
 
 
-def test_millimetres_swapped_sides_and_masks_of_another_size(tmp_path):
+def test_millimeters_swapped_sides_and_masks_of_another_size(tmp_path):
     def dataset(arrays: dict[str, np.ndarray], entries: dict[str, Any]) -> None:
         (tmp_path / 'a.npz').write_bytes(npz(arrays))
         (tmp_path / 'm.json').write_bytes(as_json(entries))
         read_dataset(tmp_path / 'a.npz', ann_file='a.npz', mask_file='m.json')
 
-    with pytest.raises(DataError, match='these look like millimetres'):
+    with pytest.raises(DataError, match='these look like millimeters'):
         dataset(dict(annotation(), S=annotation()['S'] * [1000, 1000, 1000, 1]), masks())
     swapped = annotation()
     swapped['part'] = swapped['part'][:, [0, 4, 5, 6, 1, 2, 3, 7, 8, 9, 10, 14, 15, 16, 11, 12, 13]]

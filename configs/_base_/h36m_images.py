@@ -15,6 +15,7 @@ test_dataloader = dict(
             dict(type='LoadImage'),
             dict(type='CropPerson', size=224),
             dict(type='NormalizeImage'),
+            dict(type='PackMeshInputs'),
         ],
         test_mode=True,
     ),

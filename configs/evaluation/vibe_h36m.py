@@ -9,6 +9,7 @@ test_dataloader = dict(
             # VIBE's own crops keep their contrast.
             dict(type='CropPerson', size=224, stretch_contrast=False),
             dict(type='NormalizeImage'),
+            dict(type='PackMeshInputs'),
         ],
     ),
 )

@@ -13,6 +13,7 @@ test_dataloader = dict(
             dict(type='LoadImage'),
             dict(type='CropPerson', size=224, stretch_contrast=False),
             dict(type='NormalizeImage'),
+            dict(type='PackMeshInputs'),
         ],
     ),
 )

@@ -19,7 +19,7 @@ test_dataloader = dict(
         data_prefix=dict(img='images/'),
         # Its video is missing from the release, so there are no images.
         exclude_sequences=['S11_Directions.54138969'],
-        pipeline=[dict(type='LoadImage')],
+        pipeline=[dict(type='LoadImage'), dict(type='PackMeshInputs')],
         test_mode=True,
     ),
 )

@@ -5,7 +5,7 @@ Transforms are in :mod:`.transforms`, the synthetic set in :mod:`.synthetic`.
 
 from .h36m import H36MFitsDataset
 from .image_folder import ImageFolderDataset
-from .transforms import CropPerson, LoadImage, NormalizeImage
+from .transforms import CropPerson, LoadImage, NormalizeImage, PackMeshInputs
 
 __all__ = [
     'CropPerson',
@@ -13,4 +13,5 @@ __all__ = [
     'ImageFolderDataset',
     'LoadImage',
     'NormalizeImage',
+    'PackMeshInputs',
 ]

@@ -1,8 +1,9 @@
-"""The table of an annotation file in MMPose's layout of Human3.6M."""
+"""The table of an annotation file in MMPose's layout of Human3.6M: reading and writing it."""
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -10,36 +11,47 @@ from typing import Any
 
 import numpy as np
 
+from mmjrr.datasets.fits import image_names
+from mmjrr.datasets.image_names import ImageName, image_key, parse_image_name
 from mmjrr.errors import DataError
-from mmjrr.geometry import PIXELS_PER_SCALE
-from mmjrr.io import atomic_write
+from mmjrr.geometry import MAX_DISTANCE, MAX_PIXEL, PIXELS_PER_SCALE
+from mmjrr.io import atomic_write, read_npz
+from mmjrr.io.paths import check_inside
 from mmjrr.joints import H36M_JOINTS_MMPOSE
 
-#: By how much a box is wider than the joints' own, in MMPose's files.
+#: Side of MMPose's boxes as a multiple of the tight box around the joints.
 _BOX_PADDING = 1.2
+_NUM_JOINTS = len(H36M_JOINTS_MMPOSE)
 
 
 @dataclass
 class Annotations:
-    """The rows of an annotation file, joints in MMPose's order.
+    """Rows of an annotation file, joints in MMPose's order.
+
+    Float32 values stay float32; all other numbers become float64.
 
     Raises:
-        DataError: a shape is wrong.
+        DataError: A shape is wrong.
     """
 
     imgname: np.ndarray  # (N,) str
     center: np.ndarray  # (N, 2), pixels
     scale: np.ndarray  # (N,), side of the box / 200
-    part: np.ndarray  # (N, 17, 3), pixels of the whole image, and weight
-    S: np.ndarray  # (N, 17, 4), metres in the camera's frame, and weight
+    part: np.ndarray  # (N, 17, 3), pixels of the full image, and weight
+    S: np.ndarray  # (N, 17, 4), meters in the camera frame, and weight
 
     def __post_init__(self) -> None:
         self.imgname = np.asarray(self.imgname, dtype=np.str_)
-        count, joints = len(self.imgname), len(H36M_JOINTS_MMPOSE)
+        count = len(self.imgname)
         for name, shape in dict(
-            center=(count, 2), scale=(count,), part=(count, joints, 3), S=(count, joints, 4)
+            center=(count, 2),
+            scale=(count,),
+            part=(count, _NUM_JOINTS, 3),
+            S=(count, _NUM_JOINTS, 4),
         ).items():
-            value = np.asarray(getattr(self, name), dtype=np.float64)
+            value = np.asarray(getattr(self, name))
+            if value.dtype != np.float32:
+                value = value.astype(np.float64, copy=False)
             if value.shape != shape:
                 raise DataError(f'annotations: {name}: found shape {value.shape}, expected {shape}')
             setattr(self, name, value)
@@ -47,20 +59,57 @@ class Annotations:
     def __len__(self) -> int:
         return len(self.imgname)
 
+    @classmethod
+    def load(cls, path: str | Path) -> Annotations:
+        """Read and check an annotation file.
+
+        ``center`` and ``scale`` are float64, ``part`` and ``S`` float32. Joints of weight 0, which
+        may hold NaN in the file, become zero. ``part`` without weights gets weights of 1.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            DataError: The file is damaged, a field is missing, has a wrong shape or holds values
+                that are not finite, an image is listed twice, or ``S`` is in millimeters.
+        """
+        path = Path(path)
+        raw = read_npz(path)
+        missing = [name for name in (f.name for f in fields(cls)) if name not in raw]
+        if missing:
+            raise DataError(f'{path}: {missing} missing, found {sorted(raw)}')
+        names = image_names(path, raw['imgname'])
+        check_inside(f'{path}: imgname', names.tolist())
+        _check_shapes(path, raw, len(names))
+        _check_names(path, names.tolist())
+        part, joints = raw['part'], raw['S']
+        if part.shape[-1] == 2:
+            part = np.concatenate([part, np.ones((*part.shape[:2], 1), part.dtype)], -1)
+        table = cls(
+            imgname=names,
+            center=raw['center'].astype(np.float64),
+            scale=raw['scale'].astype(np.float64).reshape(-1),
+            part=_zero_unlabeled(part).astype(np.float32),
+            S=_zero_unlabeled(joints).astype(np.float32),
+        )
+        _check_values(path, table)
+        return table
+
     def keep(self, rows: np.ndarray) -> Annotations:  # (N,) bool, or indices
-        """These rows alone."""
+        """Return a table of these rows alone."""
         return Annotations(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
 
     @classmethod
     def concatenate(cls, parts: Sequence[Annotations]) -> Annotations:
-        """All rows of the parts, in their order."""
+        """Return all rows of the parts, in their order."""
         names = [f.name for f in fields(cls)]
         return cls(**{name: np.concatenate([getattr(p, name) for p in parts]) for name in names})
 
     def save(self, path: str | Path, provenance: Mapping[str, Any] | None = None) -> None:
         """Write the npz whole or not at all; equal rows give equal bytes.
 
-        ``provenance``, plain values, goes into a JSON file of the same name beside it.
+        Args:
+            path: File to write.
+            provenance: Plain values for a JSON file of the same name beside it. Default: None,
+                no JSON file.
         """
         path = Path(path)
         arrays: dict[str, np.ndarray] = {'imgname': self.imgname}
@@ -74,7 +123,7 @@ class Annotations:
 
 
 def boxes_of_joints(part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # (N, 17, 3)
-    """MMPose's boxes about the labelled joints: (N, 2) centres in pixels, (N,) scales.
+    """Return MMPose's boxes around the labeled joints: (N, 2) centers in pixels, (N,) scales.
 
     >>> part = np.ones((1, 17, 3)) * [100, 200, 1]
     >>> part[0, 0] = 300, 250, 1
@@ -85,3 +134,77 @@ def boxes_of_joints(part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # (N, 1
     low = np.where(used, part[..., :2], np.inf).min(1)
     high = np.where(used, part[..., :2], -np.inf).max(1)
     return (low + high) / 2, _BOX_PADDING * (high - low).max(1) / PIXELS_PER_SCALE
+
+
+def parse_names(path: str | Path, names: Sequence[str]) -> list[ImageName]:
+    """Parse the image names of a file.
+
+    Raises:
+        DataError: A name is not of Human3.6M's form.
+    """
+    try:
+        return [parse_image_name(name) for name in names]
+    except DataError as error:
+        raise DataError(f'{path}: imgname: {error}') from error
+
+
+def _zero_unlabeled(points: np.ndarray) -> np.ndarray:  # (N, 17, D + 1), weight last
+    """Replace joints of weight 0 by zeros."""
+    return np.where(points[..., -1:] == 0, 0, points)
+
+
+def _check_names(path: Path, names: Sequence[str]) -> None:
+    repeated = [name for name, n in Counter(map(image_key, names)).items() if n > 1]
+    if repeated:
+        raise DataError(
+            f'{path}: imgname: found {len(repeated)} images listed more than once, such as '
+            f'{repeated[0]!r}, expected each once'
+        )
+    parse_names(path, names)
+
+
+def _check_shapes(path: Path, raw: Mapping[str, np.ndarray], count: int) -> None:
+    expected: dict[str, tuple[tuple[int, ...], ...]] = {
+        'center': ((count, 2),),
+        'scale': ((count,), (count, 1)),
+        'part': ((count, _NUM_JOINTS, 3), (count, _NUM_JOINTS, 2)),
+        'S': ((count, _NUM_JOINTS, 4),),
+    }
+    for name, shapes in expected.items():
+        if raw[name].shape not in shapes:
+            wanted = ' or '.join(map(str, shapes))
+            raise DataError(
+                f'{path}: {name}: found shape {raw[name].shape}, expected {wanted} for '
+                f'{count} image names and the 17 joints of H36M'
+            )
+        if raw[name].dtype.kind not in 'fiu':
+            raise DataError(f'{path}: {name}: found {raw[name].dtype}, expected numbers')
+
+
+def _check_values(path: Path, table: Annotations) -> None:
+    for name in ('center', 'scale', 'part', 'S'):
+        finite = np.isfinite(getattr(table, name).reshape(len(table), -1)).all(1)
+        if not finite.all():
+            raise DataError(
+                f'{path}: {name}: {int((~finite).sum())} of {len(table)} rows are not finite, '
+                f'the first is {table.imgname[np.argmin(finite)]}'
+            )
+    if not (table.scale > 0).all():
+        row = np.argmin(table.scale)
+        raise DataError(
+            f'{path}: scale: found {table.scale[row]} at {table.imgname[row]}, expected positive '
+            'numbers'
+        )
+    for name, value in dict(center=table.center, scale=table.scale * PIXELS_PER_SCALE).items():
+        if np.abs(value).max(initial=0) > MAX_PIXEL:
+            raise DataError(
+                f'{path}: {name}: found {np.abs(value).max():.3g} pixels, expected at most '
+                f'{MAX_PIXEL:.0f}'
+            )
+    depth = np.where(table.S[:, 0, 3] > 0, table.S[:, 0, 2], 0)
+    if np.abs(depth).max(initial=0) > MAX_DISTANCE:
+        row = np.argmax(np.abs(depth))
+        raise DataError(
+            f'{path}: S: found depth {depth[row]:.0f} of the pelvis of {table.imgname[row]}, '
+            f'expected meters, below {MAX_DISTANCE:.0f}; these look like millimeters'
+        )

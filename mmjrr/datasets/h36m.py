@@ -3,118 +3,106 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
+from mmengine.dataset import BaseDataset, force_full_init
 from mmengine.logging import print_log
-from mmengine.structures import BaseDataElement
-from torch.utils.data import Dataset
 
+from mmjrr.datasets.annotations import Annotations, parse_names
 from mmjrr.datasets.area_crop import area_average_crop
-from mmjrr.datasets.fits import image_names, load_fits
-from mmjrr.datasets.image_names import (
-    ACTION_ALIASES,
-    KNOWN_BAD_SEQUENCES,
-    image_key,
-    is_listed,
-    parse_image_name,
-)
+from mmjrr.datasets.frame_selection import FrameSelection
+from mmjrr.datasets.h36m_metainfo import h36m_metainfo
+from mmjrr.datasets.image_names import parse_image_name
+from mmjrr.datasets.initial_fits import InitialFits
 from mmjrr.datasets.masks import Masks
-from mmjrr.datasets.predictions import match_names
 from mmjrr.datasets.sequences import consecutive
-from mmjrr.datasets.transforms import ROWS_SLACK
+from mmjrr.datasets.transforms import PackMeshInputs, build_pipeline, is_size
 from mmjrr.errors import DataError
 from mmjrr.geometry import (
-    MAX_DISTANCE,
-    MAX_PIXEL,
     PIXELS_PER_SCALE,
     PerspectiveCamera,
-    crop_weak_perspective_to_transl,
+    camera_to_fields,
     load_cameras,
     projection_errors,
 )
-from mmjrr.io import read_npz
-from mmjrr.io.paths import check_inside
-from mmjrr.joints import H36M_BONES, H36M_JOINTS_MMPOSE
-from mmjrr.registry import DATASETS, TRANSFORMS
+from mmjrr.registry import DATASETS
 
-_PARAMETERS = ('global_orient', 'body_pose', 'betas', 'transl')
-#: Attributes with a row for each sample.
-_PER_SAMPLE = (
-    '_imgname', '_subject', '_action', '_camera', '_frame', '_center', '_scale', '_keypoints_2d',
-    '_keypoints_2d_weight', '_keypoints_3d', '_keypoints_3d_weight', '_fit_row', '_mask_row',
+#: Metainfo that MMPose's transforms look for in a sample.
+_METAINFO_OF_SAMPLES = (
+    'dataset_name', 'upper_body_ids', 'lower_body_ids', 'flip_pairs', 'flip_indices',
+    'dataset_keypoint_weights', 'skeleton_links',
 )  # fmt: skip
 
 
 @DATASETS.register_module()
-class H36MFitsDataset(Dataset):
+class H36MFitsDataset(BaseDataset):
     """Frames of Human3.6M: joints, camera, and, where files are given, SMPL fits and masks.
 
-    Files are matched by image name, without folders and extension. An item is::
-
-        dict(inputs=dict(mask=(H, W) float32 coverage of the crop, img=(3, H, W) uint8 BGR),
-             data_samples=BaseDataElement)
-
-    The data sample's metainfo: ``imgname``, ``img_path``, ``subject``, ``action``, ``camera``,
-    ``frame``, ``sample_idx``, ``box`` (x0, y0, x1, y1) and ``img_shape`` (h, w) (of the mask, else
-    of the camera file, which can be off by two rows). Its fields, float32: ``keypoints_3d``
-    (17, 3) metres in the camera frame, ``keypoints_3d_weight`` (17,), ``keypoints_2d`` (17, 2)
-    full-image pixels, ``keypoints_2d_weight`` (17,); with a camera file ``focal_length`` (2,),
-    ``principal_point`` (2,), ``distortion`` (5,) of the full image; with fits ``global_orient``
-    (3,), ``body_pose`` (69,), ``betas`` (10,), ``transl`` (3,) metres. Joints are in MMPose's
-    order.
+    Files are matched by image name, without folders and extension. Joints are in MMPose's order.
+    A sample is a dict that the pipeline transforms. It has what :class:`PackMeshInputs` packs,
+    and the keys of MMPose's transforms (an axis of one instance comes first): ``img_path``,
+    ``bbox``, ``bbox_center``, ``bbox_scale`` (the annotated box), ``keypoints`` (pixels of the
+    full image), ``keypoints_visible``, ``keypoints_3d`` (meters, camera frame),
+    ``keypoints_3d_visible``, ``lifting_target``, ``lifting_target_visible``, ``camera_param``
+    (MMPose's dict of one camera), and metainfo such as ``flip_indices``.
 
     Args:
         ann_file: Annotation npz of MMPose's layout (``imgname``, ``center``, ``scale``, ``part``,
             ``S``), like all files relative to ``data_root``.
-        data_root: Folder of the data. Defaults to ''.
-        camera_param_file: MMPose's ``cameras.pkl``, or None. Defaults to
+        data_root: Folder of the data. Default: ''.
+        camera_param_file: MMPose's ``cameras.pkl``, or None. Default:
             ``'annotation_body3d/cameras.pkl'``.
-        fits_file: SMPL fits in SPIN's npz layout, or None (evaluation). Without ``transl`` in it,
-            translations come from SPIN's weak-perspective camera, the box and the intrinsics.
-        mask_file: JSON file of COCO run-length codes; or several, as a list or a glob. Default
-            None.
-        data_prefix: Folder of the images. Defaults to ``dict(img='images/')``.
-        subjects: Subjects to keep, e.g. ``['S9', 'S11']``. Defaults to None: all.
-        actions: Actions to keep, e.g. ``['Walking']``. Defaults to None: all.
-        cameras: Cameras to keep, e.g. ``['60457274']``. Defaults to None: all.
-        frame_step: Keep every n-th annotated frame of each video. Defaults to 1.
-        exclude_sequences: Sequences to leave out, e.g. ``['S9_Greeting']`` (all cameras) or
+        fits_file: SMPL fits in SPIN's npz layout, or None for evaluation. Without ``transl`` in
+            it, translations follow from SPIN's weak-perspective camera, the box and the
+            intrinsics. Default: None.
+        mask_file: JSON file of COCO run-length codes, or several, as a list or a glob pattern.
+            Default: None.
+        data_prefix: Folder of the images. Default: ``dict(img='images/')``.
+        subjects: Subjects to keep, such as ``['S9', 'S11']``. Default: None, all.
+        actions: Actions to keep, such as ``['Walking']``. Default: None, all.
+        cameras: Cameras to keep, such as ``['60457274']``. Default: None, all.
+        frame_step: Keep every n-th annotated frame of each video. Default: 1.
+        exclude_sequences: Sequences to leave out, such as ``['S9_Greeting']`` (all cameras) or
             ``['S11_Directions.54138969']``; ``'known_bad'`` stands for
-            :data:`~mmjrr.datasets.image_names.KNOWN_BAD_SEQUENCES`; None for none. Default
+            :data:`~mmjrr.datasets.image_names.KNOWN_BAD_SEQUENCES`; None excludes none. Default:
             ``'known_bad'``.
-        load_image: Whether items hold the image's crop. Defaults to False.
-        load_mask: Whether items hold the mask's crop. Defaults to False.
-        crop_size: Height and width of crops. Defaults to (224, 224).
-        bbox_padding: Factor on the box's side. Defaults to 1.0.
-        pipeline: Transforms (configs or callables) of an item's dict, such as those of
-            :mod:`mmjrr.datasets.transforms`, which load and crop images themselves. Defaults to ().
+        load_mask: Whether samples have ``mask``, the crop of the mask. Default: False.
+        crop_size: Height and width of the crop. Default: (224, 224).
+        bbox_padding: Factor on the side of the annotated box. Default: 1.0.
         require: What a sample must have, of ``'fit'`` and ``'mask'``; samples without are dropped,
-            counted, logged and reported. Defaults to None: whatever a file is given for, and
+            counted, logged and reported. Default: None, everything that a file is given for, and
             nothing in test mode.
-        test_mode: Whether the data set is for validation or test, which must not lose samples.
-            Defaults to False.
+        pipeline: Transforms (configs or callables). Default: None, :class:`PackMeshInputs` alone.
+            An empty list leaves samples as they are.
+        metainfo: Values that replace those of :func:`~mmjrr.datasets.h36m_metainfo.h36m_metainfo`.
+            Default: None.
+        filter_cfg: ``subjects``, ``actions``, ``cameras``, ``frame_step`` and
+            ``exclude_sequences`` as a dict. Default: None.
+        indices: Indices of the samples to keep, or how many of the first. Default: None, all.
+        serialize_data: Whether the list of samples is kept as bytes, which worker processes
+            share. Default: True.
+        test_mode: Whether the dataset is for validation or test, which must not lose samples.
+            Default: False.
+        lazy_init: Whether files are read on first use instead of here. Default: False.
+        max_refetch: How often another sample replaces one for which the pipeline returns None.
+            Default: 0, which makes such a sample an error.
 
     Attributes:
-        report: What was found and left out, by reason (dict of counts).
+        annotations: Rows of the kept samples.
+        cameras: Full-image cameras by subject and camera name.
+        masks: The masks, or None without ``mask_file``.
+        report: Number of samples that were annotated, kept, and left out for each reason.
 
     Raises:
-        FileNotFoundError: a file is not there.
-        DataError: a file is broken, or the files do not fit together.
-        ValueError: an argument is wrong.
+        FileNotFoundError: A file is missing.
+        DataError: A file is damaged, or the files do not fit together.
+        ValueError: An argument is wrong.
     """
 
-    METAINFO: dict[str, Any] = dict(
-        dataset_name='h36m',
-        joint_order='mmpose',
-        joint_names=H36M_JOINTS_MMPOSE,
-        bones=H36M_BONES,
-        num_keypoints=len(H36M_JOINTS_MMPOSE),
-    )
+    METAINFO: dict[str, Any] = h36m_metainfo()
 
     def __init__(
         self,
@@ -129,93 +117,125 @@ class H36MFitsDataset(Dataset):
         cameras: Sequence[str] | None = None,
         frame_step: int = 1,
         exclude_sequences: str | Sequence[str] | None = 'known_bad',
-        load_image: bool = False,
         load_mask: bool = False,
         crop_size: tuple[int, int] = (224, 224),
         bbox_padding: float = 1.0,
-        pipeline: Sequence[dict | Callable] = (),
         require: Sequence[str] | None = None,
+        pipeline: Sequence[dict | Callable] | None = None,
+        metainfo: Mapping[str, Any] | None = None,
+        filter_cfg: dict[str, Any] | None = None,
+        indices: int | Sequence[int] | None = None,
+        serialize_data: bool = True,
         test_mode: bool = False,
+        lazy_init: bool = False,
+        max_refetch: int = 0,
     ) -> None:
-        self.data_root = Path(data_root)
-        self.ann_file = self.data_root / ann_file
-        self.image_root = self.data_root / (data_prefix or dict(img='images/')).get('img', '')
-        self.load_image = load_image
-        self.load_mask = load_mask
-        self.crop_size = _size(crop_size)
-        self.test_mode = test_mode
-        if frame_step < 1:
-            raise ValueError(f'frame_step: found {frame_step}, expected at least 1')
+        if len(crop_size) != 2 or min(crop_size) < 1:
+            raise ValueError(f'crop_size: found {crop_size}, expected a positive (height, width)')
         if not bbox_padding > 0:
             raise ValueError(f'bbox_padding: found {bbox_padding}, expected a positive factor')
         if load_mask and mask_file is None:
-            raise ValueError('load_mask is set, but mask_file is None')
-        files = dict(fit=fits_file, mask=mask_file)
-        self.require = _requirements(require, files, test_mode)
+            raise ValueError('mask_file: found None, but load_mask is set')
+        self.selection = FrameSelection.from_config(
+            filter_cfg,
+            subjects=subjects,
+            actions=actions,
+            cameras=cameras,
+            frame_step=frame_step,
+            exclude_sequences=exclude_sequences,
+        )
+        self.crop_size = int(crop_size[0]), int(crop_size[1])
+        self.bbox_padding = bbox_padding
+        self.load_mask = load_mask
+        self.require = _requirements(require, fits_file, mask_file, test_mode)
+        root = Path(data_root)
+        self._camera_file = None if camera_param_file is None else root / camera_param_file
+        self._fits_file = None if fits_file is None else root / fits_file
+        if isinstance(mask_file, str):
+            mask_file = [mask_file]
+        self._mask_files = None if mask_file is None else [str(root / file) for file in mask_file]
         self.report: dict[str, int] = {}
-        self.pipeline = [
-            TRANSFORMS.build(step) if isinstance(step, dict) else step for step in pipeline
-        ]
-
-        self._load_annotations(self.ann_file)
-        selected = self._select(subjects, actions, cameras, frame_step, exclude_sequences)
-        self._keep(selected)
+        self.annotations: Annotations
         self.cameras: dict[tuple[str, str], PerspectiveCamera] = {}
-        if camera_param_file is not None:
-            self._load_cameras(self.data_root / camera_param_file)
-        self._fit_row = np.full(len(self), -1)
-        self._mask_row = np.full(len(self), -1)
-        fits = None
-        if fits_file is not None:
-            fits = load_fits(self.data_root / fits_file)
-            self._match_fits(self.data_root / fits_file, fits)
         self.masks: Masks | None = None
-        if mask_file is not None:
-            self.masks = Masks(_under(self.data_root, mask_file))
-            self._match_masks()
-        self._require()
-        del self._parsed  # 300,000 tuples
-        self._fits: dict[str, np.ndarray] = {}
-        if fits is not None:
-            self._take_fits(self.data_root / str(fits_file), fits)
-        self._boxes = _boxes(self._center, self._scale, bbox_padding, self.crop_size)
-        self._log_report()
+        super().__init__(
+            ann_file=ann_file,
+            metainfo=metainfo,
+            data_root=str(data_root),
+            data_prefix=dict(data_prefix or dict(img='images/')),
+            filter_cfg=filter_cfg,
+            indices=indices,
+            serialize_data=serialize_data,
+            pipeline=[PackMeshInputs()] if pipeline is None else build_pipeline(pipeline),
+            test_mode=test_mode,
+            lazy_init=lazy_init,
+            max_refetch=max_refetch,
+        )
 
-    # ------------------------------------------------------------------ what a Runner needs
+    # ------------------------------------------------------------------ samples
 
-    @property
-    def metainfo(self) -> dict[str, Any]:
-        """Joint names and order, for metrics and visualisers."""
-        return dict(self.METAINFO)
+    def __getitem__(self, index: int) -> Any:
+        return super().__getitem__(self._checked_index(index))
 
-    def __len__(self) -> int:
-        return len(self._imgname)
+    @force_full_init
+    def get_data_info(self, index: int) -> dict[str, Any]:
+        """Return what is known of a sample; no image and no mask is read."""
+        info = super().get_data_info(self._checked_index(index))
+        row = info.pop('row')
+        imgname = str(self.annotations.imgname[row])
+        name = parse_image_name(imgname)
+        path = str(self._image_root / imgname)
+        info.update(
+            imgname=imgname,
+            img_path=path,
+            target_img_path=path,
+            id=row,
+            img_id=row,
+            category_id=1,
+            subject=name.subject,
+            action=name.action,
+            camera=name.camera,
+            frame=name.frame,
+        )
+        info.update({key: self._metainfo[key] for key in _METAINFO_OF_SAMPLES})
+        self._add_joints(info, row)
+        self._add_boxes(info, row)
+        camera = (name.subject, name.camera)
+        if self.masks is not None and self._mask_rows[row] >= 0:
+            info['img_shape'] = tuple(self.masks.sizes[self._mask_rows[row]].tolist())
+        elif camera in self.cameras:
+            info['img_shape'] = self.cameras[camera].image_shape()
+        if camera in self.cameras:
+            info.update(self._intrinsics[camera])
+            info['camera_param'] = _copied(self._camera_params[camera])
+        info.update(_copied(self._fit(row)))
+        return info
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        index = self._checked_index(index)
-        sample = BaseDataElement(metainfo=self._metainfo_of(index))
-        for name, value in self._fields_of(index).items():
-            sample.set_field(torch.from_numpy(np.array(value, dtype=np.float32)), name)
-        inputs: dict[str, torch.Tensor] = {}
+    def prepare_data(self, index: int) -> Any:
+        """Return a sample after the pipeline.
+
+        Raises:
+            ValueError: The pipeline returned None, and no other sample may replace this one.
+        """
+        info = self.get_data_info(index)
+        name = info['imgname']
         if self.load_mask:
-            inputs['mask'] = torch.from_numpy(self._mask_crop(index))
-        if self.load_image:
-            inputs['img'] = torch.from_numpy(self._image_crop(index))
-        item: dict[str, Any] = dict(inputs=inputs, data_samples=sample)
-        for step in self.pipeline:
-            item = step(item)
-            if item is None:
-                raise ValueError(f'{step!r} gave None for {self.imgname(index)}')
-        return item
+            assert self.masks is not None
+            mask = self.masks.decode(int(self._mask_rows[self._row(index)]))
+            info['mask'] = area_average_crop(mask, info['box'], self.crop_size)
+        sample = self.pipeline(info)
+        if sample is None and (self.test_mode or self.max_refetch == 0):
+            raise ValueError(f'{name}: the pipeline returned None, expected a sample')
+        return sample
 
     def imgname(self, index: int) -> str:
-        """Image name of a sample, as the annotation has it."""
-        return self._imgname[index].decode()
+        """Return the image name of a sample as the annotation has it."""
+        return str(self.annotations.imgname[self._row(index)])
 
     def sequences(self, seq_len: int) -> list[list[int]]:
-        """Samples of consecutive frames of one video, at most ``seq_len`` at once.
+        """Group samples into consecutive frames of one video, at most ``seq_len`` each.
 
-        :func:`mmjrr.datasets.sequences.consecutive` says where one ends.
+        :func:`mmjrr.datasets.sequences.consecutive` says where a group ends.
         """
         names = [parse_image_name(self.imgname(index)) for index in range(len(self))]
         return consecutive(
@@ -225,315 +245,177 @@ class H36MFitsDataset(Dataset):
         )
 
     def fit_sample(self, index: int) -> dict[str, np.ndarray]:
-        """Initial fit and 3D joints of a sample as float32 arrays; reads no image and no mask.
+        """Return the initial fit and the 3D joints of a sample; no image and no mask is read.
+
+        Returns:
+            float32 ``global_orient`` (3,), ``body_pose`` (69,), ``betas`` (10,), ``transl`` (3,),
+            ``keypoints_3d`` (17, 3), meters in the camera frame, and ``keypoints_3d_weight``
+            (17,).
 
         Raises:
-            DataError: the sample has no fit.
+            DataError: The sample has no fit.
         """
-        index = self._checked_index(index)
-        if self._fit_row[index] < 0:
-            raise DataError(f'{self.imgname(index)}: has no fit')
-        return {
-            **self._fit_fields(index),
-            'keypoints_3d': self._keypoints_3d[index],
-            'keypoints_3d_weight': self._keypoints_3d_weight[index],
-        }
+        row = self._row(index)
+        fit = self._fit(row)
+        if not fit:
+            raise DataError(f'{self.imgname(index)}: found no fit')
+        joints = self.annotations.S[row]
+        return {**fit, 'keypoints_3d': joints[:, :3], 'keypoints_3d_weight': joints[:, 3]}
 
+    @force_full_init
     def check_projection(self, tolerance: float | None = None) -> dict[str, dict[str, float]]:
-        """Distance between projected 3D joints and 2D joints, by subject and camera.
+        """Measure the distance between projected 3D joints and 2D joints by subject and camera.
 
         Args:
-            tolerance: Mean distance in pixels above which to raise. Default None: only report.
+            tolerance: Mean distance in pixels above which to raise. Default: None, report only.
 
         Returns:
             ``{'S1 54138969': {'mean_px': ..., 'max_px': ..., 'frames': ...}}``.
 
         Raises:
-            DataError: left and right, or the legs alone (as in SPIN's order), are swapped between
-                ``S`` and ``part``, or a mean distance is above the tolerance or no number.
+            DataError: Left and right, or the legs alone (as in SPIN's order), are swapped between
+                ``S`` and ``part``, or a mean distance is above the tolerance or NaN.
         """
         if not self.cameras:
-            raise ValueError('check_projection needs camera_param_file')
-        found = {}
-        for (subject, camera), rows in self._rows_by_camera():
-            used = (self._keypoints_3d_weight[rows] > 0) & (self._keypoints_2d_weight[rows] > 0)
-            if not used.any():
-                continue
-            errors = projection_errors(
-                self.cameras[subject, camera],
-                self._keypoints_3d[rows],
-                self._keypoints_2d[rows],
-                used,
-            )
-            name = f'{subject} {camera}'
-            if (swap := errors.find_swap()) is not None:
-                raise DataError(
-                    f'{self.ann_file}: {name}: {swap[0]} are swapped between S and part: '
-                    f'projected joints are {errors.mean:.1f} px from part, '
-                    f'{swap[1]:.1f} px when swapped back'
-                )
-            if tolerance is not None and not errors.mean <= tolerance:
-                raise DataError(
-                    f'{self.ann_file}: {name}: projected S is {errors.mean:.1f} px from part, '
-                    f'expected at most {tolerance}'
-                )
-            found[name] = dict(mean_px=errors.mean, max_px=errors.max, frames=len(rows))
-        return found
+            raise ValueError('camera_param_file: found None, which check_projection needs')
+        rows = np.array([self._row(index) for index in range(len(self))], dtype=np.int64)
+        return check_projection(
+            self.annotations.keep(rows), self.cameras, tolerance, where=str(self.ann_file)
+        )
 
     # ------------------------------------------------------------------ loading
 
-    def _load_annotations(self, path: Path) -> None:
-        raw = read_npz(path)
-        missing = [name for name in ('imgname', 'center', 'scale', 'part', 'S') if name not in raw]
-        if missing:
-            raise DataError(f'{path}: lacks {missing}, found {sorted(raw)}')
-        names = image_names(path, raw['imgname']).tolist()
-        check_inside(f'{path}: imgname', names)
-        self._check_shapes(path, raw, len(names))
-        twice = [name for name, n in Counter(map(image_key, names)).items() if n > 1]
-        if twice:
-            raise DataError(
-                f'{path}: imgname: {len(twice)} images are listed more than once, such as '
-                f'{twice[0]!r}'
-            )
-        try:
-            parsed = [parse_image_name(name) for name in names]
-        except DataError as error:
-            raise DataError(f'{path}: imgname: {error}') from error
-        self._imgname = np.array([name.encode() for name in names], dtype=np.bytes_)
-        self._subject = np.array([name.subject for name in parsed])
-        self._action = np.array([name.action for name in parsed])
-        self._camera = np.array([name.camera for name in parsed])
-        self._frame = np.array([name.frame for name in parsed], dtype=np.int64)
-        self._parsed = parsed
-        self._center = raw['center'].astype(np.float64)
-        self._scale = raw['scale'].astype(np.float64).reshape(-1)
-        part, joints = raw['part'], raw['S']
-        weight = part[..., 2] if part.shape[-1] == 3 else np.ones(part.shape[:2])
-        self._keypoints_2d, self._keypoints_2d_weight = _weighted(part[..., :2], weight)
-        self._keypoints_3d, self._keypoints_3d_weight = _weighted(joints[..., :3], joints[..., 3])
-        self._check_values(path)
-        self.report['annotated'] = len(names)
+    def load_data_list(self) -> list[dict[str, int]]:
+        """Read the files and match them by image name.
 
-    @staticmethod
-    def _check_shapes(path: Path, raw: dict[str, np.ndarray], count: int) -> None:
-        joints = len(H36M_JOINTS_MMPOSE)
-        expected: dict[str, tuple[tuple[int, ...], ...]] = {
-            'center': ((count, 2),),
-            'scale': ((count,), (count, 1)),
-            'part': ((count, joints, 3), (count, joints, 2)),
-            'S': ((count, joints, 4),),
-        }
-        for name, shapes in expected.items():
-            if raw[name].shape not in shapes:
-                wanted = ' or '.join(map(str, shapes))
-                raise DataError(
-                    f'{path}: {name}: found shape {raw[name].shape}, expected {wanted} for '
-                    f'{count} image names and the 17 joints of H36M'
-                )
-            if raw[name].dtype.kind not in 'fiu':
-                raise DataError(f'{path}: {name}: found {raw[name].dtype}, expected numbers')
-
-    def _check_values(self, path: Path) -> None:
-        for name, value in dict(
-            center=self._center,
-            scale=self._scale,
-            part=self._keypoints_2d,
-            S=self._keypoints_3d,
-            part_weight=self._keypoints_2d_weight,
-            S_weight=self._keypoints_3d_weight,
-        ).items():
-            finite = np.isfinite(value.reshape(len(self), -1)).all(1)
-            if not finite.all():
-                raise DataError(
-                    f'{path}: {name}: {int((~finite).sum())} of {len(self)} rows are not finite, '
-                    f'the first is {self.imgname(int(np.argmin(finite)))}'
-                )
-        if not (self._scale > 0).all():
-            raise DataError(
-                f'{path}: scale: found {self._scale.min()} at '
-                f'{self.imgname(int(np.argmin(self._scale)))}, expected positive numbers'
-            )
-        for name, value in dict(center=self._center, scale=self._scale * PIXELS_PER_SCALE).items():
-            if np.abs(value).max(initial=0) > MAX_PIXEL:
-                raise DataError(
-                    f'{path}: {name}: found {np.abs(value).max():.3g} pixels, expected at most '
-                    f'{MAX_PIXEL:.0f}'
-                )
-        depth = np.where(self._keypoints_3d_weight[:, 0] > 0, self._keypoints_3d[:, 0, 2], 0)
-        if np.abs(depth).max(initial=0) > MAX_DISTANCE:
-            row = int(np.argmax(np.abs(depth)))
-            raise DataError(
-                f'{path}: S: the pelvis of {self.imgname(row)} has depth {depth[row]:.0f}, '
-                f'expected metres, below {MAX_DISTANCE:.0f}; these look like millimetres'
-            )
-
-    def _select(
-        self,
-        subjects: Sequence[str] | None,
-        actions: Sequence[str] | None,
-        cameras: Sequence[str] | None,
-        frame_step: int,
-        exclude_sequences: str | Sequence[str] | None,
-    ) -> np.ndarray:  # (N,) bool
-        keep = np.ones(len(self), dtype=bool)
-
-        def drop(reason: str, wanted: np.ndarray) -> None:
-            self.report[reason] = int((keep & ~wanted).sum())
-            keep[~wanted] = False
-
-        chosen_actions = None if actions is None else [ACTION_ALIASES.get(a, a) for a in actions]
-        for reason, values, chosen in (
-            ('other_subject', self._subject, subjects),
-            ('other_action', self._action, chosen_actions),
-            ('other_camera', self._camera, cameras),
-        ):
-            if isinstance(chosen, str):
-                raise ValueError(f'{reason[6:]}s: found {chosen!r}, expected a list')
-            if chosen is not None:
-                drop(reason, np.isin(values, np.array(list(chosen), dtype=np.str_)))
-        excluded = _excluded(exclude_sequences)
-        drop('excluded_sequence', np.array([not is_listed(n, excluded) for n in self._parsed]))
-        if frame_step > 1:
-            drop('frame_step', self._every(frame_step, keep))
+        Returns:
+            For each kept sample the ``row`` of its values in :attr:`annotations` and beside it.
+        """
+        table = Annotations.load(self.ann_file)
+        self.report = dict(annotated=len(table))
+        names = parse_names(self.ann_file, table.imgname.tolist())
+        keep, removed = self.selection.select(names)
+        self.report.update(removed)
         if not keep.any():
             raise DataError(
-                f'{self.ann_file}: no sample is left of {len(self)}: {self.report}; it has '
-                f'subjects {sorted(set(self._subject.tolist()))}, cameras '
-                f'{sorted(set(self._camera.tolist()))}, actions '
-                f'{sorted(set(self._action.tolist()))}'
+                f'{self.ann_file}: no sample is left of {len(table)}: {self.report}; it has '
+                f'subjects {sorted({n.subject for n in names})}, cameras '
+                f'{sorted({n.camera for n in names})}, actions {sorted({n.action for n in names})}'
             )
-        return keep
+        table = table.keep(keep)
+        rows_of = _rows_by_camera(table)
+        self._load_cameras(table, rows_of)
+        fit_rows = mask_rows = np.full(len(table), -1)
+        fits = None
+        if self._fits_file is not None:
+            fits = InitialFits(self._fits_file)
+            fit_rows = fits.match(table.imgname.tolist())
+        if self._mask_files is not None:
+            self.masks = Masks(self._mask_files)
+            mask_rows = np.array([self.masks.row(name) for name in table.imgname.tolist()])
+            self._check_mask_sizes(table, rows_of, mask_rows)
+        keep = self._required(table, fit_rows, mask_rows)
+        table, fit_rows = table.keep(keep), fit_rows[keep]
+        self._mask_rows = mask_rows[keep]
+        self._fits: dict[str, np.ndarray] = {}
+        has_fit = fit_rows >= 0
+        self._fit_rows = np.where(has_fit, np.cumsum(has_fit) - 1, -1)
+        if fits is not None:
+            fitted = table.keep(has_fit)
+            self._fits = fits.parameters(fit_rows[has_fit], fitted, self._camera_batch(fitted))
+        self.annotations = table
+        self._image_root = Path(self.data_prefix.get('img', ''))
+        self._log_report()
+        return [dict(row=row) for row in range(len(table))]
 
-    def _every(self, step: int, keep: np.ndarray) -> np.ndarray:  # (N,) bool
-        """Every n-th of the kept frames of each video, by frame number."""
-        wanted = np.zeros(len(self), dtype=bool)
-        videos: dict[tuple[str, str], list[int]] = {}
-        for row in np.flatnonzero(keep).tolist():
-            name = self._parsed[row]
-            videos.setdefault((name.sequence, name.camera), []).append(row)
-        for rows in videos.values():
-            wanted[sorted(rows, key=lambda row: self._frame[row])[::step]] = True
-        return wanted
-
-    def _load_cameras(self, path: Path) -> None:
-        cameras = load_cameras(path)
-        for key, rows in self._rows_by_camera():
+    def _load_cameras(
+        self, table: Annotations, rows_of: Mapping[tuple[str, str], np.ndarray]
+    ) -> None:
+        self.cameras, self._intrinsics, self._camera_params = {}, {}, {}
+        if self._camera_file is None:
+            return
+        cameras = load_cameras(self._camera_file)
+        for key, rows in rows_of.items():
             if key not in cameras:
                 raise DataError(
-                    f'{path}: lacks the camera {key} of {self.imgname(int(rows[0]))} and '
-                    f'{len(rows) - 1} more; it has subjects {sorted({s for s, _ in cameras})} and '
-                    f'cameras {sorted({c for _, c in cameras})}'
+                    f'{self._camera_file}: found no camera {key}, which shows '
+                    f'{table.imgname[rows[0]]} and {len(rows) - 1} more; it has subjects '
+                    f'{sorted({s for s, _ in cameras})} and cameras '
+                    f'{sorted({c for _, c in cameras})}'
                 )
-            self.cameras[key] = cameras[key]
+            camera = self.cameras[key] = cameras[key]
+            self._intrinsics[key] = {
+                name: getattr(camera, name)[0].numpy()
+                for name in ('focal_length', 'principal_point', 'distortion')
+            }
+            self._camera_params[key] = camera_to_fields(key[1], camera)
 
-    def _match_fits(self, path: Path, fits: dict[str, Any]) -> None:
-        names = [self.imgname(index) for index in range(len(self))]
-        rows = match_names(fits['imgname'].tolist(), names, str(path))
-        valid = fits.get('valid')
-        if valid is not None:
-            rows = np.where(valid[rows], rows, -1)
-        self._fit_row = rows
-
-    def _match_masks(self) -> None:
+    def _check_mask_sizes(
+        self,
+        table: Annotations,
+        rows_of: Mapping[tuple[str, str], np.ndarray],
+        mask_rows: np.ndarray,
+    ) -> None:
         assert self.masks is not None
-        self._mask_row = np.array([self.masks.row(key) for key in self._keys()])
-        for key, rows in self._rows_by_camera():
-            if key not in self.cameras:
-                continue
-            rows = rows[self._mask_row[rows] >= 0]
-            sizes = self.masks.sizes[self._mask_row[rows]]
-            expected = self.cameras[key].image_shape()
-            wrong = np.flatnonzero((np.abs(sizes - expected) > (ROWS_SLACK, 0)).any(1))
-            if len(wrong):
-                raise DataError(
-                    f'{self.masks.paths[0]}: size of the mask of '
-                    f'{self.imgname(int(rows[wrong[0]]))}: found '
-                    f'{tuple(sizes[wrong[0]].tolist())}, expected the image size {expected} '
-                    f'(h, w) of camera {key}'
-                )
+        for key, camera in self.cameras.items():
+            rows = rows_of[key][mask_rows[rows_of[key]] >= 0]
+            sizes = self.masks.sizes[mask_rows[rows]].tolist()
+            expected = camera.image_shape()
+            for row, size in zip(rows, sizes, strict=True):
+                if not is_size(size, expected):
+                    raise DataError(
+                        f'{self.masks.paths[0]}: mask of {table.imgname[row]}: size: found '
+                        f'{tuple(size)}, expected {expected} (h, w), the image size of camera {key}'
+                    )
 
-    def _require(self) -> None:
-        keep = np.ones(len(self), dtype=bool)
+    def _required(
+        self, table: Annotations, fit_rows: np.ndarray, mask_rows: np.ndarray
+    ) -> np.ndarray:  # (N,) bool
+        """Decide which samples have what they must have."""
+        keep = np.ones(len(table), dtype=bool)
         examples = {}
-        for what, rows in (('fit', self._fit_row), ('mask', self._mask_row)):
-            lacking = rows < 0
-            self.report[f'without_{what}'] = int(lacking.sum())
+        for what, rows in (('fit', fit_rows), ('mask', mask_rows)):
+            missing = rows < 0
+            self.report[f'without_{what}'] = int(missing.sum())
             if what in self.require:
-                keep &= ~lacking
-                if lacking.any():
-                    examples[what] = self.imgname(int(np.argmax(lacking)))
-        if self.load_mask and (self._mask_row[keep] < 0).any():
+                keep &= ~missing
+                if missing.any():
+                    examples[what] = str(table.imgname[np.argmax(missing)])
+        without_mask = int((mask_rows[keep] < 0).sum())
+        if self.load_mask and without_mask:
             raise ValueError(
-                f'load_mask is set, but {int((self._mask_row[keep] < 0).sum())} samples have no '
-                "mask: add 'mask' to require"
+                f"load_mask is set, but {without_mask} samples have no mask: add 'mask' to require"
             )
         if not keep.any():
-            raise DataError(f'{self.ann_file}: no sample has {self.require}; such as {examples}')
-        self.report['dropped'] = int((~keep).sum())
-        self._keep(keep)
-        self.report['kept'] = len(self)
-
-    def _take_fits(self, path: Path, fits: dict[str, Any]) -> None:
-        """Copy what the kept samples need, so that the file's arrays can go."""
-        rows = self._fit_row
-        has = rows >= 0
-        transl = fits.get('transl')
-        if transl is None:
-            if 'camera' not in fits:
-                raise DataError(f"{path}: has neither 'transl' nor 'camera', expected one")
-            transl = self._transl_of_weak_perspective(path, fits, np.flatnonzero(has))
-        else:
-            transl = transl[rows[has]]
-        behind = transl[:, 2] <= 0
-        if behind.any():
-            first = self.imgname(int(np.flatnonzero(has)[np.argmax(behind)]))
-            raise DataError(f'{path}: transl: {first} and others lie behind the camera')
-        if (np.abs(transl) > MAX_DISTANCE).any():
             raise DataError(
-                f'{path}: transl: found {np.abs(transl).max():.0f}, expected metres, below '
-                f'{MAX_DISTANCE:.0f}'
+                f'{self.ann_file}: found no sample with {list(self.require)}; the first without: '
+                f'{examples}'
             )
-        self._fits = dict(pose=fits['pose'][rows[has]], betas=fits['betas'][rows[has]])
-        self._fits['transl'] = np.asarray(transl, dtype=np.float32)
-        self._fit_row = np.where(has, np.cumsum(has) - 1, -1)
+        self.report.update(dropped=int((~keep).sum()), kept=int(keep.sum()))
+        return keep
 
-    def _transl_of_weak_perspective(
-        self, path: Path, fits: dict[str, Any], indices: np.ndarray
-    ) -> np.ndarray:  # (M, 3)
-        if not self.cameras:
-            raise DataError(f"{path}: has no 'transl', so camera_param_file is needed")
-        rows = self._fit_row[indices]
-        center = fits['center'][rows] if 'center' in fits else self._center[indices]
-        scale = fits['scale'][rows] if 'scale' in fits else self._scale[indices]
-        try:
-            return crop_weak_perspective_to_transl(
-                _tensor(fits['camera'][rows]),
-                _tensor(center),
-                _tensor(scale) * PIXELS_PER_SCALE,
-                self._intrinsics(indices),
-            ).numpy()
-        except ValueError as error:
-            raise DataError(f'{path}: camera: {error}') from error
+    def _camera_batch(self, table: Annotations) -> PerspectiveCamera | None:
+        """Return the full-image camera of each frame, float64; None without a camera file."""
+        if not self.cameras or not len(table):
+            return None
+        order = {key: i for i, key in enumerate(self.cameras)}
+        index = np.empty(len(table), dtype=np.int64)
+        for key, rows in _rows_by_camera(table).items():
+            index[rows] = order[key]
+        return PerspectiveCamera.cat(list(self.cameras.values()))[index]
 
     def _log_report(self) -> None:
-        lost = {
+        left_out = {
             name: count
             for name, count in self.report.items()
             if count and name not in ('annotated', 'kept')
         }
         print_log(
             f'{type(self).__name__}: {self.report["kept"]} of {self.report["annotated"]} samples '
-            f'of {self.ann_file}' + (f'; left out or lacking: {lost}' if lost else ''),
+            f'of {self.ann_file}' + (f'; left out or missing: {left_out}' if left_out else ''),
             logger='current',
             level=logging.WARNING if self.report['dropped'] else logging.INFO,
         )
-
-    def _keep(self, keep: np.ndarray) -> None:
-        for name in _PER_SAMPLE:
-            if hasattr(self, name):
-                setattr(self, name, getattr(self, name)[keep])
-        self._parsed = [self._parsed[row] for row in np.flatnonzero(keep).tolist()]
 
     # ------------------------------------------------------------------ one sample
 
@@ -542,160 +424,118 @@ class H36MFitsDataset(Dataset):
             raise IndexError(f'sample {index} of {len(self)}')
         return int(index) % len(self)
 
-    def _metainfo_of(self, index: int) -> dict[str, Any]:
-        imgname = self.imgname(index)
-        info = dict(
-            imgname=imgname,
-            img_path=str(self.image_root / imgname),
-            subject=str(self._subject[index]),
-            action=str(self._action[index]),
-            camera=str(self._camera[index]),
-            frame=int(self._frame[index]),
-            sample_idx=index,
-            box=tuple(self._boxes[index].tolist()),
+    def _row(self, index: int) -> int:
+        return super().get_data_info(self._checked_index(index))['row']
+
+    def _add_joints(self, info: dict[str, Any], row: int) -> None:
+        part = self.annotations.part[row : row + 1].copy()
+        joints = self.annotations.S[row : row + 1].copy()
+        info.update(
+            num_keypoints=part.shape[1],
+            keypoints=part[..., :2],
+            keypoints_visible=part[..., 2],
+            keypoints_3d=joints[..., :3],
+            keypoints_3d_visible=joints[..., 3],
+            lifting_target=joints[..., :3].copy(),
+            lifting_target_visible=joints[..., 3].copy(),
         )
-        camera = self.cameras.get((str(info['subject']), str(info['camera'])))
-        if self.masks is not None and self._mask_row[index] >= 0:
-            info['img_shape'] = tuple(self.masks.sizes[self._mask_row[index]].tolist())
-        elif camera is not None:
-            info['img_shape'] = camera.image_shape()
-        return info
 
-    def _fields_of(self, index: int) -> dict[str, np.ndarray]:
-        fields = dict(
-            keypoints_3d=self._keypoints_3d[index],
-            keypoints_3d_weight=self._keypoints_3d_weight[index],
-            keypoints_2d=self._keypoints_2d[index],
-            keypoints_2d_weight=self._keypoints_2d_weight[index],
-        )
-        camera = self.cameras.get((str(self._subject[index]), str(self._camera[index])))
-        if camera is not None:
-            for name in ('focal_length', 'principal_point', 'distortion'):
-                fields[name] = getattr(camera, name)[0].numpy()
-        if self._fit_row[index] >= 0:
-            fields.update(self._fit_fields(index))
-        return fields
-
-    def _fit_fields(self, index: int) -> dict[str, np.ndarray]:
-        row = self._fit_row[index]
-        pose = self._fits['pose'][row]
-        values = (pose[:3], pose[3:], self._fits['betas'][row], self._fits['transl'][row])
-        return dict(zip(_PARAMETERS, values, strict=True))
-
-    def _mask_crop(self, index: int) -> np.ndarray:  # (H, W) float32
-        assert self.masks is not None
-        mask = self.masks.decode(int(self._mask_row[index]))
-        return area_average_crop(mask, self._boxes[index], self.crop_size)
-
-    def _image_crop(self, index: int) -> np.ndarray:  # (3, H, W) uint8, BGR
-        import cv2
-
-        path = self.image_root / self.imgname(index)
-        if not path.is_file():
-            raise FileNotFoundError(f'{path}: no such image')
-        image = cv2.imread(str(path))
-        if image is None:
-            raise DataError(f'{path}: not a readable image')
-        expected = self._metainfo_of(index).get('img_shape', image.shape[:2])
-        slack = 0 if self._mask_row[index] >= 0 else ROWS_SLACK
-        if abs(image.shape[0] - expected[0]) > slack or image.shape[1] != expected[1]:
-            source = 'mask' if self._mask_row[index] >= 0 else 'camera file'
-            raise DataError(
-                f'{path}: found size {image.shape[:2]}, expected {expected} (h, w) of the {source}'
-            )
-        x0, y0, x1, y1 = self._boxes[index].tolist()
+    def _add_boxes(self, info: dict[str, Any], row: int) -> None:
+        """Add the annotated square box, and ``box``, that of crops of ``crop_size``."""
+        center = self.annotations.center[row]
+        side = self.annotations.scale[row] * PIXELS_PER_SCALE
         height, width = self.crop_size
-        # Output pixel (u, v), centre at u + 0.5, shows the box at that fraction; OpenCV counts
-        # from pixel centres on both sides.
-        step_x, step_y = (x1 - x0) / width, (y1 - y0) / height
-        to_image = np.array(
-            [[step_x, 0, x0 + step_x / 2 - 0.5], [0, step_y, y0 + step_y / 2 - 0.5]]
+        extent = side * self.bbox_padding * np.array([max(width / height, 1.0),
+                                                      max(height / width, 1.0)])  # fmt: skip
+        square = np.concatenate([center - side / 2, center + side / 2])
+        info.update(
+            box=(*(center - extent / 2).tolist(), *(center + extent / 2).tolist()),
+            bbox=square[None].astype(np.float32),
+            bbox_center=center[None].astype(np.float32),
+            bbox_scale=np.full((1, 2), side, dtype=np.float32),
+            bbox_score=np.ones(1, dtype=np.float32),
         )
-        crop = cv2.warpAffine(
-            image, to_image, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        )
-        return np.ascontiguousarray(crop.transpose(2, 0, 1))
 
-    # ------------------------------------------------------------------ all samples
+    def _copy_without_annotation(self, memo: dict[int, Any] | None = None) -> H36MFitsDataset:
+        """Copy everything but the list of samples; the tables, which are read only, are shared."""
+        shared = (self.annotations, self._fits, self._fit_rows, self._mask_rows, self.masks)
+        return super()._copy_without_annotation({id(value): value for value in shared})
 
-    def _keys(self) -> list[str]:
-        return [image_key(name.decode()) for name in self._imgname.tolist()]
-
-    def _rows_by_camera(self) -> list[tuple[tuple[str, str], np.ndarray]]:
-        names = np.char.add(np.char.add(self._subject, ' '), self._camera)
-        groups = []
-        for name in np.unique(names).tolist():
-            subject, camera = name.split(' ')
-            groups.append(((subject, camera), np.flatnonzero(names == name)))
-        return groups
-
-    def _intrinsics(self, rows: np.ndarray) -> PerspectiveCamera:
-        """Full-image cameras of samples, float64."""
-        cameras = [
-            self.cameras[key]
-            for key in zip(self._subject[rows].tolist(), self._camera[rows].tolist(), strict=True)
-        ]
-        return PerspectiveCamera.cat(cameras)
+    def _fit(self, row: int) -> dict[str, np.ndarray]:
+        fit_row = self._fit_rows[row]
+        return {} if fit_row < 0 else {name: v[fit_row] for name, v in self._fits.items()}
 
 
-def _weighted(points: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Float32 points and weights; what a point of weight 0 holds (NaN, often) becomes 0."""
-    points = np.where((weight == 0)[..., None], 0, points)
-    return points.astype(np.float32), weight.astype(np.float32)
+def check_projection(
+    annotations: Annotations,
+    cameras: Mapping[tuple[str, str], PerspectiveCamera],
+    tolerance: float | None = None,
+    where: str = 'annotations',
+) -> dict[str, dict[str, float]]:
+    """Measure the distance between projected 3D joints and 2D joints by subject and camera.
+
+    Args:
+        annotations: The frames.
+        cameras: Cameras by subject and camera name; all that show a frame.
+        tolerance: Mean distance in pixels above which to raise. Default: None, report only.
+        where: Beginning of error messages.
+
+    Returns:
+        ``{'S1 54138969': {'mean_px': ..., 'max_px': ..., 'frames': ...}}``.
+
+    Raises:
+        DataError: Left and right, or the legs alone (as in SPIN's order), are swapped between
+            ``S`` and ``part``, or a mean distance is above the tolerance or NaN.
+    """
+    found = {}
+    for key, rows in _rows_by_camera(annotations).items():
+        part, joints = annotations.part[rows], annotations.S[rows]
+        labeled = (joints[..., 3] > 0) & (part[..., 2] > 0)
+        if not labeled.any():
+            continue
+        errors = projection_errors(cameras[key], joints[..., :3], part[..., :2], labeled)
+        name = ' '.join(key)
+        if (swap := errors.find_swap()) is not None:
+            raise DataError(
+                f'{where}: {name}: {swap[0]} are swapped between S and part: projected joints are '
+                f'{errors.mean:.1f} px from part, {swap[1]:.1f} px when swapped back'
+            )
+        if tolerance is not None and not errors.mean <= tolerance:
+            raise DataError(
+                f'{where}: {name}: projected S is {errors.mean:.1f} px from part, expected at most '
+                f'{tolerance}'
+            )
+        found[name] = dict(mean_px=errors.mean, max_px=errors.max, frames=len(rows))
+    return found
 
 
-def _boxes(
-    center: np.ndarray, scale: np.ndarray, padding: float, crop_size: tuple[int, int]
-) -> np.ndarray:  # (N, 4), x0, y0, x1, y1
-    """The annotation's square boxes, widened to the crop's aspect ratio."""
-    height, width = crop_size
-    side = (scale * PIXELS_PER_SCALE * padding)[:, None]
-    extent = side * np.array([max(width / height, 1.0), max(height / width, 1.0)])
-    return np.concatenate([center - extent / 2, center + extent / 2], 1)
+def _rows_by_camera(table: Annotations) -> dict[tuple[str, str], np.ndarray]:
+    """Return the rows of each subject and camera."""
+    rows_of: dict[tuple[str, str], list[int]] = {}
+    for row, name in enumerate(map(parse_image_name, table.imgname.tolist())):
+        rows_of.setdefault((name.subject, name.camera), []).append(row)
+    return {key: np.array(rows_of[key]) for key in sorted(rows_of)}
+
+
+def _copied(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Copy the arrays, which transforms may change in place."""
+    return {
+        name: value.copy() if isinstance(value, np.ndarray) else value
+        for name, value in values.items()
+    }
 
 
 def _requirements(
-    require: Sequence[str] | None, files: dict[str, Any], test_mode: bool
+    require: Sequence[str] | None, fits_file: Any, mask_file: Any, test_mode: bool
 ) -> tuple[str, ...]:
+    files = dict(fit=fits_file, mask=mask_file)
     if require is None:
-        given = tuple(what for what, file in files.items() if file is not None)
-        return () if test_mode else given
+        return () if test_mode else tuple(what for what, file in files.items() if file is not None)
     unknown = [what for what in require if what not in files]
     if isinstance(require, str) or unknown:
         raise ValueError(f"require: found {require!r}, expected a list of 'fit' and 'mask'")
     for what in require:
         if files[what] is None:
-            raise ValueError(
-                f'require names {what!r}, but {"fits_file" if what == "fit" else "mask_file"} '
-                'is None'
-            )
+            name = 'fits_file' if what == 'fit' else 'mask_file'
+            raise ValueError(f'{name}: found None, but require names {what!r}')
     return tuple(require)
-
-
-def _excluded(sequences: str | Sequence[str] | None) -> frozenset[str]:
-    if sequences is None:
-        return frozenset()
-    if sequences == 'known_bad':
-        return frozenset(KNOWN_BAD_SEQUENCES)
-    if isinstance(sequences, str):
-        raise ValueError(
-            f"exclude_sequences: found {sequences!r}, expected 'known_bad', a list, or None"
-        )
-    listed = set(sequences)
-    if 'known_bad' in listed:
-        listed = (listed - {'known_bad'}) | set(KNOWN_BAD_SEQUENCES)
-    return frozenset(listed)
-
-
-def _size(size: Sequence[int]) -> tuple[int, int]:
-    if len(size) != 2 or min(size) < 1:
-        raise ValueError(f'crop_size: found {size}, expected a positive (height, width)')
-    return int(size[0]), int(size[1])
-
-
-def _under(root: Path, path: str | Sequence[str]) -> list[str]:
-    return [str(root / part) for part in ([path] if isinstance(path, str) else path)]
-
-
-def _tensor(values: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(np.asarray(values, dtype=np.float64))

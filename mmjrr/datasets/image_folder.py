@@ -9,99 +9,113 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
-from mmengine.structures import BaseDataElement
-from torch.utils.data import Dataset
 
 from mmjrr.datasets.image_names import image_key
 from mmjrr.datasets.sequences import consecutive
+from mmjrr.datasets.transforms import PackMeshInputs, build_pipeline
 from mmjrr.errors import DataError
 from mmjrr.geometry import MAX_PIXEL, square_box
 from mmjrr.io import read_json
-from mmjrr.registry import DATASETS, TRANSFORMS
+from mmjrr.registry import DATASETS
 
 IMAGE_TYPES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
 
 
 @DATASETS.register_module()
-class ImageFolderDataset(Dataset):
+class ImageFolderDataset(BaseDataset):
     """All images under a folder, one person each, in natural order of their names.
 
-    An item is ``dict(inputs=dict(), data_samples=BaseDataElement)``, which the transforms of
-    :mod:`mmjrr.datasets.transforms` fill. The data sample's metainfo: ``imgname`` (relative to the
-    folder), ``img_path``, ``sample_idx`` and, where a file has it, a square ``box`` (x0, y0, x1,
-    y1); without, ``CropPerson`` takes the whole image.
+    A sample is a dict that the pipeline transforms: ``imgname`` (relative to the folder),
+    ``img_path``, ``sample_idx``, and, where a file has one, a square ``box`` (x0, y0, x1, y1);
+    without one, ``CropPerson`` takes the whole image.
 
     Args:
-        data_root: The folder; subfolders are looked into.
+        data_root: The folder; subfolders are searched too.
         boxes: JSON file ``{"name.jpg": [x0, y0, x1, y1]}``, pixels, or None: the whole images.
             Names are relative to the folder, but folders and extension may differ where only one
-            image is meant. The square of the box's centre and longer side is taken. Default None.
-        without_box: What to do with images that the file lacks: 'raise', or 'skip', which counts
-            and logs them. Defaults to 'raise'.
-        pipeline: Transforms (configs or callables) of an item's dict. Defaults to ().
+            image fits. The square with the box's center and longer side is taken. Default: None.
+        without_box: What to do with images that are missing from the file: 'raise', or 'skip',
+            which counts and logs them. Default: 'raise'.
+        pipeline: Transforms (configs or callables). Default: None, :class:`PackMeshInputs` alone.
+            An empty list leaves samples as they are.
 
     Attributes:
-        report: What was found and left out, by reason (dict of counts).
+        report: Number of images found and kept, and of those left out for each reason.
 
     Raises:
-        FileNotFoundError: there is no such folder, no image in it, or no such file of boxes.
-        DataError: the boxes are broken or do not fit the images.
-        ValueError: an argument is wrong.
+        FileNotFoundError: There is no such folder, no image in it, or no such file of boxes.
+        DataError: The boxes are damaged or do not fit the images.
+        ValueError: An argument is wrong.
     """
+
+    METAINFO: dict[str, Any] = dict(dataset_name='images')
 
     def __init__(
         self,
         data_root: str | Path,
         boxes: str | Path | None = None,
         without_box: str = 'raise',
-        pipeline: Sequence[dict | Callable] = (),
+        pipeline: Sequence[dict | Callable] | None = None,
     ) -> None:
         if without_box not in ('raise', 'skip'):
             raise ValueError(f"without_box: found {without_box!r}, expected 'raise' or 'skip'")
-        self.data_root = Path(data_root)
-        self.pipeline = [
-            TRANSFORMS.build(step) if isinstance(step, dict) else step for step in pipeline
-        ]
-        self._names = _image_names(self.data_root)
+        self._boxes_file = None if boxes is None else Path(boxes)
+        self._without_box = without_box
         self._boxes: dict[str, tuple[float, ...]] = {}
+        self.report: dict[str, int] = {}
+        super().__init__(
+            data_root=str(data_root),
+            pipeline=[PackMeshInputs()] if pipeline is None else build_pipeline(pipeline),
+            test_mode=True,
+        )
+
+    def load_data_list(self) -> list[dict[str, Any]]:
+        """List the images and match them with their boxes."""
+        self._names = _image_names(Path(self.data_root))
         self.report = dict(found=len(self._names))
-        if boxes is not None:
-            self._match_boxes(Path(boxes), without_box)
+        if self._boxes_file is not None:
+            self._match_boxes(self._boxes_file, self._without_box)
         self.report['kept'] = len(self._names)
         print_log(
             f'{type(self).__name__}: {len(self._names)} images under {self.data_root}',
             logger='current',
         )
+        return [self._sample(name) for name in self._names]
 
-    def __len__(self) -> int:
-        return len(self._names)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
+    def __getitem__(self, index: int) -> Any:
         if not -len(self) <= index < len(self):
             raise IndexError(f'sample {index} of {len(self)}')
-        index = int(index) % len(self)
-        name = self._names[index]
-        info: dict[str, Any] = dict(
-            imgname=name, img_path=str(self.data_root / name), sample_idx=index
-        )
-        if name in self._boxes:
-            info['box'] = self._boxes[name]
-        item: dict[str, Any] = dict(inputs={}, data_samples=BaseDataElement(metainfo=info))
-        for step in self.pipeline:
-            item = step(item)
-            if item is None:
-                raise ValueError(f'{step!r} gave None for {name}')
-        return item
+        return super().__getitem__(int(index) % len(self))
+
+    def prepare_data(self, index: int) -> Any:
+        """Return a sample after the pipeline.
+
+        Raises:
+            ValueError: The pipeline returned None.
+        """
+        sample = super().prepare_data(index)
+        if sample is None:
+            raise ValueError(
+                f'{self.imgname(index)}: the pipeline returned None, expected a sample'
+            )
+        return sample
 
     def imgname(self, index: int) -> str:
-        """Name of an image, relative to the folder, with forward slashes."""
-        return self._names[index]
+        """Return the name of an image, relative to the folder, with forward slashes."""
+        return self.get_data_info(index)['imgname']
 
     def sequences(self, seq_len: int) -> list[list[int]]:
-        """Images of one folder each, at most ``seq_len`` at once, as consecutive frames."""
-        folders = [name.rpartition('/')[0] for name in self._names]
+        """Group the images of each folder as consecutive frames, at most ``seq_len`` each."""
+        folders = [self.imgname(index).rpartition('/')[0] for index in range(len(self))]
         return consecutive(folders, range(len(folders)), seq_len)
+
+    def _sample(self, name: str) -> dict[str, Any]:
+        sample: dict[str, Any] = dict(imgname=name, img_path=str(Path(self.data_root) / name))
+        if name in self._boxes:
+            sample['box'] = self._boxes[name]
+        return sample
 
     def _match_boxes(self, path: Path, without_box: str) -> None:
         boxes = _read_boxes(path)

@@ -1,17 +1,19 @@
-"""From an image file to the input of SPIN and the models built on it.
+"""Transforms of a sample: from an image file to the input of SPIN and the models built on it.
 
-Transforms of a dataset's ``pipeline``: each takes and gives an item
-``dict(inputs=dict(...), data_samples=BaseDataElement)``.
+A sample is a dict; :class:`~mmjrr.datasets.H36MFitsDataset` and
+:class:`~mmjrr.datasets.ImageFolderDataset` say what it holds. A pipeline ends with
+:class:`PackMeshInputs`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from mmengine.structures import BaseDataElement
 
 from mmjrr.errors import DataError
 from mmjrr.geometry import PIXELS_PER_SCALE, padded_box, whole_image_box
@@ -29,31 +31,34 @@ def is_size(found: Sequence[int], expected: Sequence[int]) -> bool:  # (h, w) bo
     return abs(found[0] - expected[0]) <= ROWS_SLACK and found[1] == expected[1]
 
 
+def build_pipeline(pipeline: Sequence[dict | Callable]) -> list[Callable]:
+    """Build the transforms among configs of transforms and callables."""
+    return [TRANSFORMS.build(step) if isinstance(step, dict) else step for step in pipeline]
+
+
 @TRANSFORMS.register_module()
 class LoadImage:
-    """Reads ``img_path`` into ``inputs['img']``: (h, w, 3) uint8, RGB, turned as EXIF says.
+    """Reads ``img_path`` into ``img``: (h, w, 3) uint8, RGB, turned as its EXIF data says.
 
-    ``img_shape`` (h, w) of the data sample is checked where it is known, else set.
+    ``img_shape`` (h, w) is checked where it is known, else set.
 
     Raises:
-        FileNotFoundError: there is no such image.
-        DataError: it is truncated, of no readable kind, or of another size than expected.
+        FileNotFoundError: There is no such image.
+        DataError: The image is damaged, of an unknown kind, or of another size than expected.
     """
 
-    def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
-        sample = item['data_samples']
-        image = read_image(sample.img_path)
+    def __call__(self, sample: dict[str, Any]) -> dict[str, Any]:
+        """Add ``img`` to a sample."""
+        image = read_image(sample['img_path'])
         height, width = image.shape[:2]
-        expected = sample.get('img_shape')
-        if expected is None:
-            sample.set_metainfo(dict(img_shape=(height, width)))
-        elif not is_size((height, width), expected):
+        expected = sample.setdefault('img_shape', (height, width))
+        if not is_size((height, width), expected):
             raise DataError(
-                f'{sample.img_path}: found size {(height, width)} (h, w), expected '
+                f'{sample["img_path"]}: found size {(height, width)} (h, w), expected '
                 f'{tuple(expected)}'
             )
-        item['inputs']['img'] = image
-        return item
+        sample['img'] = image
+        return sample
 
     def __repr__(self) -> str:
         return 'LoadImage()'
@@ -61,23 +66,23 @@ class LoadImage:
 
 @TRANSFORMS.register_module()
 class CropPerson:
-    """Cuts the person out of ``inputs['img']`` as SPIN does, to (size, size, 3) uint8.
+    """Crops ``img`` to the person as SPIN does: (size, size, 3) uint8.
 
-    The corners of ``box`` lose their fraction (towards zero), outside the image it is black, and
-    the square is resized bilinearly, each crop pixel averaging what it covers. Without a ``box``
-    it is the square around the whole image, and is put into the data sample.
+    The corners of ``box`` are rounded towards zero, pixels outside the image are black, and the
+    square is resized bilinearly, each pixel of the crop averaging the area it covers. Without a
+    ``box`` in the sample, the square around the whole image is taken and becomes its ``box``.
 
     Args:
-        size: Side of the crop in pixels. Defaults to 224.
-        padding: Factor on the box's side; the data sample's ``box`` becomes the wider one. Defaults
-            to 1.0. SPIN takes 1.2 around detected joints, and H36M's annotation has it in it.
+        size: Side of the crop in pixels. Default: 224.
+        padding: Factor on the side of the box; the padded box replaces ``box``. Default: 1.0.
+            SPIN uses 1.2 around detected joints; Human3.6M's annotation includes it.
         stretch_contrast: Whether the darkest value of the crop becomes 0 and the brightest 255, all
-            channels alike, before it is resized. SPIN's code does so in training and testing (by
-            way of ``scipy.misc.imresize``), VIBE's and MEVA's does not. Defaults to True.
+            channels alike, before the crop is resized. SPIN's code does so in training and testing
+            (through ``scipy.misc.imresize``), VIBE's and MEVA's does not. Default: True.
 
     Raises:
-        ValueError: an argument is wrong.
-        DataError: a box is not square, smaller than a pixel, or beside the image.
+        ValueError: An argument is wrong.
+        DataError: A box is not square, smaller than a pixel, or outside the image.
     """
 
     def __init__(
@@ -91,18 +96,17 @@ class CropPerson:
         self.padding = padding
         self.stretch_contrast = stretch_contrast
 
-    def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
-        sample, image = item['data_samples'], item['inputs']['img']
-        box = sample.get('box')
+    def __call__(self, sample: dict[str, Any]) -> dict[str, Any]:
+        """Replace ``img`` of a sample by the crop."""
+        image, box = sample['img'], sample.get('box')
         if box is None:
             box = whole_image_box(*image.shape[:2])
-        box = padded_box(box, self.padding)
-        sample.set_metainfo(dict(box=box))
+        box = sample['box'] = padded_box(box, self.padding)
         try:
-            item['inputs']['img'] = crop_person(image, box, self.size, self.stretch_contrast)
+            sample['img'] = crop_person(image, box, self.size, self.stretch_contrast)
         except ValueError as error:
             raise DataError(f'{sample.get("imgname")}: {error}') from error
-        return item
+        return sample
 
     def __repr__(self) -> str:
         return (
@@ -113,13 +117,16 @@ class CropPerson:
 
 @TRANSFORMS.register_module()
 class NormalizeImage:
-    """Makes ``inputs['img']``, (H, W, 3) uint8 RGB, a tensor (3, H, W) float32.
+    """Turns ``img``, (H, W, 3) uint8 RGB, into a float32 tensor (3, H, W).
 
-    Values are divided by 255, then ``mean`` is subtracted and ``std`` divided by.
+    Values are divided by 255, then ``mean`` is subtracted and the result divided by ``std``.
 
     Args:
-        mean: By channel, red first. Defaults to ImageNet's.
-        std: The same.
+        mean: Value of each channel, red first. Default: ImageNet's.
+        std: Value of each channel, red first. Default: ImageNet's.
+
+    Raises:
+        ValueError: An argument is wrong.
     """
 
     def __init__(
@@ -132,13 +139,66 @@ class NormalizeImage:
         self.mean = torch.tensor(mean).view(3, 1, 1)
         self.std = torch.tensor(std).view(3, 1, 1)
 
-    def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
-        image = torch.from_numpy(np.array(item['inputs']['img'])).permute(2, 0, 1)
-        item['inputs']['img'] = (image.float() / 255 - self.mean) / self.std
-        return item
+    def __call__(self, sample: dict[str, Any]) -> dict[str, Any]:
+        """Replace ``img`` of a sample by the tensor."""
+        image = torch.from_numpy(np.array(sample['img'])).permute(2, 0, 1)
+        sample['img'] = (image.float() / 255 - self.mean) / self.std
+        return sample
 
     def __repr__(self) -> str:
         return f'NormalizeImage(mean={self.mean.flatten()}, std={self.std.flatten()})'
+
+
+@TRANSFORMS.register_module()
+class PackMeshInputs:
+    """Packs a sample into what models and hooks of this package take.
+
+    The result is ``dict(inputs=..., data_samples=...)``. ``inputs`` has ``img`` and ``mask``
+    (float32 coverage of the crop), where the sample has them. ``data_samples`` is a
+    ``BaseDataElement``. Its metainfo: ``imgname``, ``img_path``, ``subject``, ``action``,
+    ``camera``, ``frame``, ``sample_idx``, ``box`` (x0, y0, x1, y1) and ``img_shape`` (h, w), the
+    size of the mask, else that of the camera file, which can differ from the image's by two rows.
+    Its fields, float32: ``keypoints_3d`` (17, 3) meters in the camera frame,
+    ``keypoints_3d_weight`` (17,), ``keypoints_2d`` (17, 2) pixels of the full image,
+    ``keypoints_2d_weight`` (17,); with a camera file ``focal_length`` (2,), ``principal_point``
+    (2,) and ``distortion`` (5,) of the full image; with fits ``global_orient`` (3,), ``body_pose``
+    (69,), ``betas`` (10,) and ``transl`` (3,) meters.
+    """
+
+    META_KEYS = (
+        'imgname', 'img_path', 'subject', 'action', 'camera', 'frame', 'sample_idx', 'box',
+        'img_shape',
+    )  # fmt: skip
+    #: Fields of the data sample, and the keys of samples with an axis of one instance.
+    INSTANCE_KEYS = dict(
+        keypoints_3d='keypoints_3d',
+        keypoints_3d_weight='keypoints_3d_visible',
+        keypoints_2d='keypoints',
+        keypoints_2d_weight='keypoints_visible',
+    )
+    FIELD_KEYS = (
+        'focal_length', 'principal_point', 'distortion', 'global_orient', 'body_pose', 'betas',
+        'transl',
+    )  # fmt: skip
+
+    def __call__(self, sample: dict[str, Any]) -> dict[str, Any]:
+        """Pack a sample."""
+        packed = BaseDataElement(
+            metainfo={key: sample[key] for key in self.META_KEYS if key in sample}
+        )
+        fields = {name: sample[key][0] for name, key in self.INSTANCE_KEYS.items() if key in sample}
+        fields |= {key: sample[key] for key in self.FIELD_KEYS if key in sample}
+        for name, value in fields.items():
+            packed.set_field(torch.from_numpy(np.array(value, dtype=np.float32)), name)
+        inputs = {}
+        if 'mask' in sample:
+            inputs['mask'] = torch.from_numpy(sample['mask'])
+        if 'img' in sample:
+            inputs['img'] = sample['img']
+        return dict(inputs=inputs, data_samples=packed)
+
+    def __repr__(self) -> str:
+        return 'PackMeshInputs()'
 
 
 def read_image(path: str | Path) -> np.ndarray:  # (h, w, 3) uint8, RGB

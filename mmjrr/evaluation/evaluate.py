@@ -170,7 +170,7 @@ class AnnotatedFrames:
 
     def __init__(self, given: Any, exclude_sequences: str | Sequence[str] | None) -> None:
         if isinstance(given, H36MFitsDataset):
-            self.dataset, self.path = given, given.ann_file
+            self.dataset, self.path = given, Path(given.ann_file)
         elif isinstance(given, (str, Path)):
             self.path = Path(given)
             if self.path.is_dir():

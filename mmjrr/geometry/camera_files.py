@@ -125,7 +125,7 @@ def save_cameras(path: str | Path, cameras: Mapping[tuple[str, str], Perspective
     Raises:
         ValueError: If a camera lacks a parameter or is a batch.
     """
-    content = {key: _fields(key[1], camera) for key, camera in sorted(cameras.items())}
+    content = {key: camera_to_fields(key[1], camera) for key, camera in sorted(cameras.items())}
     with atomic_write(path) as temporary:
         temporary.write_bytes(pickle.dumps(content, protocol=4))
 
@@ -153,7 +153,12 @@ def first_camera_difference(
     return None
 
 
-def _fields(camera_id: str, camera: PerspectiveCamera) -> dict[str, Any]:
+def camera_to_fields(camera_id: str, camera: PerspectiveCamera) -> dict[str, Any]:
+    """Return the fields of a single camera as in ``cameras.pkl``.
+
+    Raises:
+        ValueError: If the camera lacks a parameter or is a batch.
+    """
     missing = [name for name in CAMERA_PARAMETERS if getattr(camera, name) is None]
     if missing or len(camera) != 1:
         raise ValueError(

@@ -25,7 +25,7 @@ def _h36m(part: Mapping[str, Any]) -> Iterator[Finding]:
     found: list[H36MFitsDataset] = []
 
     def annotations() -> str:
-        alone = ('fits_file', 'mask_file', 'load_mask', 'load_image', 'require', 'pipeline')
+        alone = ('fits_file', 'mask_file', 'load_mask', 'require', 'pipeline')
         settings = {k: v for k, v in part.items() if k not in (*alone, 'type')}
         found.append(H36MFitsDataset(**{**settings, 'camera_param_file': None}))
         of = f' of {found[0].report["annotated"]}'
@@ -86,7 +86,7 @@ def _dataset_of(ann_file: Path) -> str:
 
 def _reads_images(part: Mapping[str, Any]) -> bool:
     steps = [short_name(str(step.get('type'))) for step in part.get('pipeline') or ()]
-    return bool(part.get('load_image')) or 'LoadImage' in steps
+    return 'LoadImage' in steps
 
 
 def _subjects(dataset: Any) -> str:

@@ -5,7 +5,6 @@ import pickle
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -164,6 +163,7 @@ def test_it_is_built_by_name_and_has_joint_names() -> None:
         (dict(exclude_sequences='known_bad'), NAMES[:8]),
         (dict(exclude_sequences=['S1_Walking.60457274']), NAMES[:4] + NAMES[8:]),
         (dict(exclude_sequences=['S1_Walking', 'known_bad']), NAMES[:4]),
+        (dict(filter_cfg=dict(subjects=['S9'], frame_step=2)), NAMES[8::2]),
     ],
 )
 def test_samples_are_chosen_by_config(root: Path, arguments: dict, expected: list[str]) -> None:
@@ -186,7 +186,7 @@ def test_an_empty_choice_says_what_there_is(root: Path) -> None:
         build(root, subjects=['S2'])
 
 
-def lacking(root: Path) -> Path:
+def without_some_fits_and_masks(root: Path) -> Path:
     fits = {k: v[2:] for k, v in arrays()['fits'].items()}  # reversed: the last two names
     write(root, dict(fits=fits))
     masks = json.loads((root / MASKS).read_text())
@@ -196,7 +196,7 @@ def lacking(root: Path) -> Path:
 
 
 def test_samples_without_fit_or_mask_are_dropped_and_counted(tmp_path: Path) -> None:
-    dataset = build(lacking(tmp_path))
+    dataset = build(without_some_fits_and_masks(tmp_path))
     assert [dataset.imgname(i) for i in range(len(dataset))] == NAMES[1:-2]
     report = dataset.report
     assert (report['without_fit'], report['without_mask'], report['dropped']) == (2, 1, 3)
@@ -206,12 +206,12 @@ def test_samples_without_fit_or_mask_are_dropped_and_counted(tmp_path: Path) -> 
 
 
 def test_what_is_required_can_be_chosen(tmp_path: Path) -> None:
-    root = lacking(tmp_path)
+    root = without_some_fits_and_masks(tmp_path)
     assert len(build(root, require=['mask'])) == 11
     dataset = build(root, test_mode=True, load_mask=False)
     assert len(dataset) == 12
     assert 'betas' not in dataset[11]['data_samples'] and 'betas' in dataset[0]['data_samples']
-    with pytest.raises(DataError, match='has no fit'):
+    with pytest.raises(DataError, match='found no fit'):
         dataset.fit_sample(11)
     with pytest.raises(ValueError, match="add 'mask' to require"):
         build(root, require=['fit'])
@@ -226,7 +226,7 @@ def test_evaluation_needs_neither_fits_nor_masks(root: Path) -> None:
 
 def test_weak_perspective_cameras_become_translations(tmp_path: Path) -> None:
     """A camera (s, 0, 0) puts the origin in the box's centre at the depth where the box's
-    size in metres is 2 / s."""
+    size in meters is 2 / s."""
     scale = np.full(len(NAMES), 0.8)
     camera = np.stack([scale, 0 * scale, 0 * scale], 1)
     root = write(tmp_path, dict(fits=dict(transl=None, camera=camera)))
@@ -236,8 +236,8 @@ def test_weak_perspective_cameras_become_translations(tmp_path: Path) -> None:
         lens = camera_of(name)
         seen = project(transl[i : i + 1].astype(np.float64), lens)[0]
         np.testing.assert_allclose(seen, annotation['center'][i], atol=1e-2)
-        pixels_per_metre = lens['f'][0, 0] / transl[i, 2]
-        assert 2 / 0.8 * pixels_per_metre == pytest.approx(200 * annotation['scale'][i], rel=1e-5)
+        pixels_per_meter = lens['f'][0, 0] / transl[i, 2]
+        assert 2 / 0.8 * pixels_per_meter == pytest.approx(200 * annotation['scale'][i], rel=1e-5)
 
 
 def test_joints_without_weight_may_be_nan_and_come_out_as_zero(tmp_path: Path) -> None:
@@ -264,7 +264,7 @@ def changed(field: str, row: int, value: Any) -> np.ndarray:
 @pytest.mark.parametrize(
     ('field', 'value', 'message'),
     [
-        ('imgname', np.array([*NAMES[:-1], NAMES[0]]), 'imgname: 1 images are listed more'),
+        ('imgname', np.array([*NAMES[:-1], NAMES[0]]), 'imgname: found 1 images listed more'),
         ('imgname', np.array([*NAMES[:-1], 'x.jpg']), "imgname: image name 'x.jpg'"),
         (
             'imgname',
@@ -276,11 +276,11 @@ def changed(field: str, row: int, value: Any) -> np.ndarray:
         ('S', arrays()['annotation']['S'][:5], r'S: found shape \(5, 17, 4\), expected \(12, 17'),
         ('S', np.zeros((12, 24, 4)), r'S: found shape \(12, 24, 4\).*17 joints'),
         ('S', changed('S', 7, np.nan), f'S: 1 of 12 rows are not finite, the first is {NAMES[7]}'),
-        ('S', arrays()['annotation']['S'] * [1000, 1000, 1000, 1], 'expected metres.*millimetres'),
+        ('S', arrays()['annotation']['S'] * [1000, 1000, 1000, 1], 'expected meters.*millimeters'),
         ('part', changed('part', 3, np.inf), 'part: 1 of 12 rows are not finite'),
         ('center', np.zeros((12, 3)), r'center: found shape \(12, 3\)'),
         ('scale', changed('scale', 2, 0.0), f'scale: found 0.0 at {NAMES[2]}'),
-        ('scale', None, r"lacks \['scale'\]"),
+        ('scale', None, r"\['scale'\] missing"),
     ],
 )
 def test_broken_annotations_are_named(tmp_path: Path, field: str, value: Any, message: str) -> None:
@@ -294,8 +294,8 @@ def test_broken_annotations_are_named(tmp_path: Path, field: str, value: Any, me
     [
         ('imgname', np.array([NAMES[0]] * 12), 'has 12 predictions'),
         ('transl', np.array([[0, 0, -5.0]] * 12), 'transl: .*behind the camera'),
-        ('transl', np.array([[0, 0, 5000.0]] * 12), 'transl: found 5000, expected metres'),
-        ('transl', None, "has neither 'transl' nor 'camera'"),
+        ('transl', np.array([[0, 0, 5000.0]] * 12), 'transl: found 5000, expected meters'),
+        ('transl', None, "found neither 'transl' nor 'camera'"),
     ],
 )
 def test_broken_fits_are_named(tmp_path: Path, field: str, value: Any, message: str) -> None:
@@ -309,13 +309,13 @@ def test_weak_perspective_cameras_without_scale_are_named(tmp_path: Path) -> Non
         build(root)
 
 
-def test_a_camera_that_the_file_lacks_is_named(tmp_path: Path) -> None:
+def test_a_camera_that_is_missing_from_the_file_is_named(tmp_path: Path) -> None:
     write(tmp_path)
     path = tmp_path / 'annotation_body3d/cameras.pkl'
     cameras = pickle.loads(path.read_bytes())
     del cameras['S9', '54138969']
     path.write_bytes(pickle.dumps(cameras))
-    with pytest.raises(DataError, match=r"cameras\.pkl: lacks the camera \('S9', '54138969'\)"):
+    with pytest.raises(DataError, match=r"cameras\.pkl: found no camera \('S9', '54138969'\)"):
         build(tmp_path)
     assert len(build(tmp_path, subjects=['S1'])) == 8
 
@@ -367,46 +367,26 @@ def test_the_projection_check_names_what_is_off(tmp_path: Path) -> None:
         dataset.check_projection(tolerance=5)
 
 
-def test_image_crops_show_the_box(tmp_path: Path) -> None:
-    """A ramp image crops to the same ramp, at pixel centres."""
-    dataset = build(write(tmp_path), load_image=True, subjects=['S1'])
-    rows, columns = np.mgrid[:1002, :1000]
-    image = np.stack([columns // 4, rows // 4, 0 * rows], -1).astype(np.uint8)
-    path = tmp_path / 'images' / NAMES[0]
-    path.parent.mkdir(parents=True)
-    cv2.imwrite(str(path), image, [cv2.IMWRITE_JPEG_QUALITY, 100])
-    item = dataset[0]
-    crop, (x0, y0, x1, y1) = item['inputs']['img'], item['data_samples'].box
-    assert crop.shape == (3, 224, 224) and crop.dtype == torch.uint8
-    x = x0 + (x1 - x0) * (np.arange(224) + 0.5) / 224
-    y = y0 + (y1 - y0) * (np.arange(224) + 0.5) / 224
-    # Pixel c, centred at c + 0.5, shows c // 4, on average (c - 1.5) / 4.
-    assert np.abs(crop[0].float().mean(0).numpy() - (x - 2) / 4).max() < 1.5
-    assert abs((crop[0].float().mean(0).numpy() - (x - 2) / 4).mean()) < 0.25
-    assert abs((crop[1].float().mean(1).numpy() - (y - 2) / 4).mean()) < 0.25
-
-
-def test_missing_broken_and_odd_images_are_named(tmp_path: Path) -> None:
-    dataset = build(write(tmp_path), load_image=True, load_mask=False)
-    path = tmp_path / 'images' / NAMES[0]
-    with pytest.raises(FileNotFoundError, match='no such image'):
-        dataset[0]
-    path.parent.mkdir(parents=True)
-    path.write_bytes(b'x')
-    with pytest.raises(DataError, match='not a readable image'):
-        dataset[0]
-    cv2.imwrite(str(path), np.zeros((500, 500, 3), dtype=np.uint8))
-    with pytest.raises(DataError, match=r'found size \(500, 500\), expected \(1002, 1000\)'):
-        dataset[0]
-
-
 def test_the_pipeline_transforms_items(root: Path) -> None:
-    def mark(item: dict) -> dict:
-        return {**item, 'marked': True}
+    def mark(sample: dict) -> dict:
+        return {**sample, 'marked': True}
 
-    assert build(root, pipeline=[mark])[0]['marked']
-    with pytest.raises(ValueError, match='gave None'):
-        build(root, pipeline=[lambda item: None])[0]
+    sample = build(root, pipeline=[mark])[2]
+    assert sample['marked'] and sample['imgname'] == NAMES[2]
+    packed = build(root, pipeline=[mark, dict(type='PackMeshInputs')])[2]
+    assert packed['data_samples'].imgname == NAMES[2] and 'mask' in packed['inputs']
+
+
+def test_a_pipeline_that_returns_none_is_an_error_unless_others_may_replace_it(root: Path) -> None:
+    def only_the_last(sample: dict) -> dict | None:
+        return sample if sample['imgname'] == NAMES[-1] else None
+
+    with pytest.raises(ValueError, match=rf'{NAMES[0]}: the pipeline returned None'):
+        build(root, pipeline=[only_the_last])[0]
+    with pytest.raises(ValueError, match='the pipeline returned None'):
+        build(root, pipeline=[only_the_last], test_mode=True, max_refetch=1000)[0]
+    dataset = build(root, pipeline=[only_the_last], max_refetch=1000)
+    assert dataset[0]['imgname'] == NAMES[-1]
 
 
 @pytest.mark.parametrize(
@@ -415,11 +395,13 @@ def test_the_pipeline_transforms_items(root: Path) -> None:
         (dict(frame_step=0), 'frame_step: found 0'),
         (dict(crop_size=(224,)), 'crop_size'),
         (dict(bbox_padding=0), 'bbox_padding'),
-        (dict(mask_file=None), 'mask_file is None'),
+        (dict(mask_file=None), 'mask_file: found None'),
         (dict(require=['joints']), 'require: found'),
-        (dict(require=['fit'], fits_file=None), 'fits_file is None'),
+        (dict(require=['fit'], fits_file=None), 'fits_file: found None'),
         (dict(subjects='S1'), "subjects: found 'S1', expected a list"),
         (dict(exclude_sequences='bad'), 'exclude_sequences'),
+        (dict(filter_cfg=dict(subject=['S1'])), "filter_cfg: found 'subject', expected some of"),
+        (dict(subjects=['S1'], filter_cfg=dict(subjects=['S9'])), 'subjects: found .* remove one'),
     ],
 )
 def test_wrong_arguments_are_refused(root: Path, arguments: dict, message: str) -> None:

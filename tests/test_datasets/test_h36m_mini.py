@@ -37,7 +37,7 @@ def real_frames(
     converter.convert(shared_data / 'h36m_mini', target)
     return H36MFitsDataset(
         data_root=str(target), fits_file='fits/mosh_train.npz', mask_file='masks/*.json',
-        load_mask=True, load_image=True,
+        load_mask=True,
     )  # fmt: skip
 
 

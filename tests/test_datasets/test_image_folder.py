@@ -13,7 +13,7 @@ from mmjrr.errors import DataError
 from mmjrr.registry import DATASETS
 
 NAMES = ['a/frame_2.png', 'a/frame_10.png', 'b/frame_2.JPG', 'top.jpeg']
-LOAD = [dict(type='LoadImage'), dict(type='CropPerson', size=32)]
+LOAD = [dict(type='LoadImage'), dict(type='CropPerson', size=32), dict(type='PackMeshInputs')]
 
 
 @pytest.fixture

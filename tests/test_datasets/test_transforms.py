@@ -7,7 +7,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from mmengine.structures import BaseDataElement
 from PIL import Image
 
 from mmjrr.datasets import H36MFitsDataset
@@ -15,6 +14,7 @@ from mmjrr.datasets.transforms import (
     CropPerson,
     LoadImage,
     NormalizeImage,
+    PackMeshInputs,
     crop_person,
     read_image,
 )
@@ -22,7 +22,10 @@ from mmjrr.errors import DataError
 from mmjrr.geometry import square_box
 from mmjrr.registry import TRANSFORMS
 
-PIPELINE = [dict(type='LoadImage'), dict(type='CropPerson'), dict(type='NormalizeImage')]
+PIPELINE = [
+    dict(type='LoadImage'), dict(type='CropPerson'), dict(type='NormalizeImage'),
+    dict(type='PackMeshInputs'),
+]  # fmt: skip
 
 
 def photograph(height: int = 90, width: int = 120, seed: int = 0) -> np.ndarray:
@@ -33,9 +36,8 @@ def photograph(height: int = 90, width: int = 120, seed: int = 0) -> np.ndarray:
     return (image + np.linspace(0, 20, width)[:, None]).clip(20, 230).astype(np.uint8)
 
 
-def item_of(image: np.ndarray | None = None, **metainfo: Any) -> dict[str, Any]:
-    sample = BaseDataElement(metainfo=dict(imgname='a/b.png', **metainfo))
-    return dict(inputs={} if image is None else dict(img=image), data_samples=sample)
+def sample_of(image: np.ndarray | None = None, **fields: Any) -> dict[str, Any]:
+    return dict(imgname='a/b.png', **fields, **({} if image is None else dict(img=image)))
 
 
 def crop_pixel_by_pixel(
@@ -63,14 +65,14 @@ def crop_pixel_by_pixel(
 
 
 @pytest.mark.parametrize('seed', range(12))
-def test_crops_are_those_of_the_slow_twin(seed: int) -> None:
+def test_crops_are_those_of_the_reference_implementation(seed: int) -> None:
     rng = np.random.default_rng(seed)
     image = photograph(seed=seed)
     center, scale = rng.uniform(0, 90, 2), rng.uniform(0.1, 0.8)
     crop = crop_person(image, square_box(center, 200 * scale), size=40)
-    twin = crop_pixel_by_pixel(image, center, scale, size=40)
+    reference = crop_pixel_by_pixel(image, center, scale, size=40)
     # Pillow rounds to whole values after each direction.
-    assert np.abs(crop - twin).max() <= 1.01
+    assert np.abs(crop - reference).max() <= 1.01
 
 
 def test_some_of_these_boxes_reach_over_the_edge_and_some_do_not() -> None:
@@ -107,12 +109,12 @@ def test_contrast_is_stretched_over_all_channels_alike() -> None:
     assert (crop_person(uniform, (0, 0, 40, 40), size=40) == 0).all()
 
 
-def test_the_pipeline_gives_rgb_upright_and_normalised(tmp_path: Path) -> None:
+def test_the_pipeline_gives_rgb_upright_and_normalized(tmp_path: Path) -> None:
     red_above_blue = np.zeros((50, 50, 3), dtype=np.uint8)
     red_above_blue[:25, :, 0] = 255
     red_above_blue[25:, :, 2] = 255
     Image.fromarray(red_above_blue).save(tmp_path / 'a.png')
-    item = item_of(img_path=str(tmp_path / 'a.png'))
+    item = sample_of(img_path=str(tmp_path / 'a.png'))
     for step in PIPELINE:
         item = TRANSFORMS.build(step)(item)
     image = item['inputs']['img']
@@ -126,12 +128,12 @@ def test_the_pipeline_gives_rgb_upright_and_normalised(tmp_path: Path) -> None:
 
 
 def test_without_a_box_the_whole_image_is_taken_and_padding_widens_the_box() -> None:
-    item = CropPerson(size=40)(item_of(photograph(90, 121)))
-    assert item['data_samples'].box == (-0.5, -15.5, 120.5, 105.5)
-    item = CropPerson(size=40, padding=1.2)(item_of(photograph(), box=(10, 20, 60, 70)))
-    assert item['data_samples'].box == pytest.approx((5, 15, 65, 75))
+    sample = CropPerson(size=40)(sample_of(photograph(90, 121)))
+    assert sample['box'] == (-0.5, -15.5, 120.5, 105.5)
+    sample = CropPerson(size=40, padding=1.2)(sample_of(photograph(), box=(10, 20, 60, 70)))
+    assert sample['box'] == pytest.approx((5, 15, 65, 75))
     expected = crop_person(photograph(), (5, 15, 65, 75), 40)
-    np.testing.assert_array_equal(item['inputs']['img'], expected)
+    np.testing.assert_array_equal(sample['img'], expected)
 
 
 @pytest.mark.parametrize(
@@ -147,7 +149,7 @@ def test_without_a_box_the_whole_image_is_taken_and_padding_widens_the_box() -> 
 )
 def test_boxes_that_show_nothing_are_refused_by_name(box: tuple, said: str) -> None:
     with pytest.raises(DataError, match=rf'^a/b\.png: box: found .*{said}'):
-        CropPerson()(item_of(photograph(), box=box))
+        CropPerson()(sample_of(photograph(), box=box))
 
 
 def test_arguments_are_checked() -> None:
@@ -197,13 +199,26 @@ def test_files_cut_off_anywhere_are_refused_by_name(tmp_path: Path, suffix: str)
         read_image(tmp_path / 'deep.png')
 
 
+def test_packing_keeps_what_the_sample_has_and_nothing_else() -> None:
+    joints = np.arange(34, dtype=np.float64).reshape(1, 17, 2)
+    packed = PackMeshInputs()(
+        sample_of(photograph(), keypoints=joints, betas=np.ones(10), flip_indices=[0, 1])
+    )
+    assert set(packed) == {'inputs', 'data_samples'} and set(packed['inputs']) == {'img'}
+    sample = packed['data_samples']
+    assert sample.metainfo == dict(imgname='a/b.png')
+    assert set(sample.keys()) == {'keypoints_2d', 'betas'}
+    assert sample.keypoints_2d.dtype == torch.float32
+    np.testing.assert_array_equal(sample.keypoints_2d, joints[0])
+
+
 def test_an_image_of_another_size_than_annotated_is_refused(tmp_path: Path) -> None:
     path = str(tmp_path / 'a.png')
     Image.fromarray(photograph(90, 120)).save(path)
-    LoadImage()(item_of(img_path=path, img_shape=(92, 120)))  # rows differ by two in H36M
+    LoadImage()(sample_of(img_path=path, img_shape=(92, 120)))  # rows differ by two in H36M
     for shape in ((93, 120), (90, 121)):
         with pytest.raises(DataError, match=r'a.png: found size \(90, 120\)'):
-            LoadImage()(item_of(img_path=path, img_shape=shape))
+            LoadImage()(sample_of(img_path=path, img_shape=shape))
 
 
 # ------------------------------------------------------------------ on Human3.6M's layout

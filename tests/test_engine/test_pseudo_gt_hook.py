@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 import logging
 from collections.abc import Callable
@@ -119,7 +120,8 @@ def test_a_bad_first_sample_is_named_before_anything_long(
 def test_joints_in_two_orders_are_refused_before_anything_long(dataset, tmp_path: Path) -> None:
     """2D joints in MMPose's order, 3D joints in SPIN's: the legs are swapped."""
     swapped = copy.copy(dataset)
-    swapped._keypoints_3d = dataset._keypoints_3d[:, reorder_index('mmpose', 'spin')]
+    joints = dataset.annotations.S[:, reorder_index('mmpose', 'spin')]
+    swapped.annotations = dataclasses.replace(dataset.annotations, S=joints)
     with pytest.raises(ValueError, match='the legs .*are swapped between S and part'):
         make_hook().before_train(FakeRunner(swapped, tmp_path))
     assert not list(tmp_path.iterdir())

@@ -23,7 +23,8 @@ def test_a_config_that_generates_has_all_that_the_tool_reads(path: Path) -> None
     for registry, part in ((MODELS, cfg.model), (DATASETS, cfg.test_dataloader.dataset)):
         arguments = {name: value for name, value in part.items() if name != 'type'}
         inspect.signature(registry.get(part.type)).bind(**arguments)
-    assert cfg.test_dataloader.dataset.pipeline == [dict(type='LoadImage')]
+    steps = [step['type'] for step in cfg.test_dataloader.dataset.pipeline]
+    assert steps == ['LoadImage', 'PackMeshInputs']
     assert cfg.test_dataloader.dataset.data_root == cfg.data_root
     assert cfg.frames_per_shard % cfg.test_dataloader.batch_size == 0
     assert 0 < cfg.person.min_overlap < 1

@@ -476,4 +476,4 @@ def test_weights_that_are_not_finite_name_the_frame(infer, root: Path, tmp_path:
 def test_configs_crop_as_spin_does(path: Path) -> None:
     cfg = Config.fromfile(path)
     steps = [step['type'] for step in cfg.test_dataloader.dataset.pipeline]
-    assert steps == ['LoadImage', 'CropPerson', 'NormalizeImage']
+    assert steps == ['LoadImage', 'CropPerson', 'NormalizeImage', 'PackMeshInputs']

@@ -1,0 +1,105 @@
+"""SMPL fits of a file, matched to the frames of a dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from mmjrr.datasets.annotations import Annotations
+from mmjrr.datasets.fits import load_fits
+from mmjrr.datasets.predictions import match_names
+from mmjrr.errors import DataError
+from mmjrr.geometry import (
+    MAX_DISTANCE,
+    PIXELS_PER_SCALE,
+    PerspectiveCamera,
+    crop_weak_perspective_to_transl,
+)
+
+
+class InitialFits:
+    """Fits of any results file that has SMPL parameters by image name.
+
+    Args:
+        path: The file. Without ``transl`` in it, translations follow from SPIN's weak-perspective
+            camera, the box and the intrinsics.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        DataError: The file is damaged.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._fits = load_fits(path)
+
+    def match(self, names: Sequence[str]) -> np.ndarray:  # (N,) int
+        """Return the row of each image's fit; -1 where it has none, or none that is valid.
+
+        Raises:
+            DataError: The file has several fits for an image.
+        """
+        rows = match_names(self._fits['imgname'].tolist(), names, str(self.path))
+        valid = self._fits.get('valid')
+        return rows if valid is None else np.where(valid[rows], rows, -1)
+
+    def parameters(
+        self,
+        rows: np.ndarray,  # (N,) rows of this file
+        annotations: Annotations,  # N rows
+        cameras: PerspectiveCamera | None,  # N cameras of the full image
+    ) -> dict[str, np.ndarray]:
+        """Return SMPL parameters of the fits in these rows.
+
+        Returns:
+            float32 ``global_orient`` (N, 3), ``body_pose`` (N, 69), ``betas`` (N, K) and
+            ``transl`` (N, 3), meters in the camera frame.
+
+        Raises:
+            DataError: The file has no translation and nothing it could follow from, or a body
+                lies behind the camera or too far from it.
+        """
+        pose, transl = self._fits['pose'][rows], self._transl(rows, annotations, cameras)
+        behind = transl[:, 2] <= 0
+        if behind.any():
+            first = annotations.imgname[np.argmax(behind)]
+            raise DataError(f'{self.path}: transl: {first} and others lie behind the camera')
+        if (np.abs(transl) > MAX_DISTANCE).any():
+            raise DataError(
+                f'{self.path}: transl: found {np.abs(transl).max():.0f}, expected meters, below '
+                f'{MAX_DISTANCE:.0f}'
+            )
+        return dict(
+            global_orient=pose[:, :3],
+            body_pose=pose[:, 3:],
+            betas=self._fits['betas'][rows],
+            transl=np.asarray(transl, dtype=np.float32),
+        )
+
+    def _transl(
+        self, rows: np.ndarray, annotations: Annotations, cameras: PerspectiveCamera | None
+    ) -> np.ndarray:  # (N, 3)
+        if 'transl' in self._fits:
+            return self._fits['transl'][rows]
+        if 'camera' not in self._fits:
+            raise DataError(f"{self.path}: found neither 'transl' nor 'camera', expected one")
+        if cameras is None:
+            raise DataError(f"{self.path}: found no 'transl'; set camera_param_file")
+        center = self._fits['center'][rows] if 'center' in self._fits else annotations.center
+        scale = self._fits['scale'][rows] if 'scale' in self._fits else annotations.scale
+        try:
+            return crop_weak_perspective_to_transl(
+                _tensor(self._fits['camera'][rows]),
+                _tensor(center),
+                _tensor(scale) * PIXELS_PER_SCALE,
+                cameras,
+            ).numpy()
+        except ValueError as error:
+            raise DataError(f'{self.path}: camera: {error}') from error
+
+
+def _tensor(values: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(np.asarray(values, dtype=np.float64))
