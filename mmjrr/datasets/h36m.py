@@ -44,10 +44,10 @@ class H36MFitsDataset(BaseDataset):
     Files are matched by image name, without folders and extension. Joints are in MMPose's order.
     A sample is a dict that the pipeline transforms. It has what :class:`PackMeshInputs` packs,
     and the keys of MMPose's transforms (an axis of one instance comes first): ``img_path``,
-    ``bbox``, ``bbox_center``, ``bbox_scale`` (the annotated box), ``keypoints`` (pixels of the
-    full image), ``keypoints_visible``, ``keypoints_3d`` (meters, camera frame),
-    ``keypoints_3d_visible``, ``lifting_target``, ``lifting_target_visible``, ``camera_param``
-    (MMPose's dict of one camera), and metainfo such as ``flip_indices``.
+    ``bbox`` (the annotated box), ``keypoints`` (pixels of the full image), ``keypoints_visible``,
+    ``keypoints_3d`` (meters, camera frame), ``keypoints_3d_visible``, ``lifting_target``,
+    ``lifting_target_visible``, ``camera_param`` (MMPose's dict of one camera), and metainfo such
+    as ``flip_indices``.
 
     Args:
         ann_file: Annotation npz of MMPose's layout (``imgname``, ``center``, ``scale``, ``part``,
@@ -197,7 +197,7 @@ class H36MFitsDataset(BaseDataset):
             camera=name.camera,
             frame=name.frame,
         )
-        info.update({key: self._metainfo[key] for key in _METAINFO_OF_SAMPLES})
+        info.update(_copied({key: self._metainfo[key] for key in _METAINFO_OF_SAMPLES}))
         self._add_joints(info, row)
         self._add_boxes(info, row)
         camera = (name.subject, name.camera)
@@ -206,7 +206,7 @@ class H36MFitsDataset(BaseDataset):
         elif camera in self.cameras:
             info['img_shape'] = self.cameras[camera].image_shape()
         if camera in self.cameras:
-            info.update(self._intrinsics[camera])
+            info.update(_copied(self._intrinsics[camera]))
             info['camera_param'] = _copied(self._camera_params[camera])
         info.update(_copied(self._fit(row)))
         return info
@@ -228,6 +228,7 @@ class H36MFitsDataset(BaseDataset):
             raise ValueError(f'{name}: the pipeline returned None, expected a sample')
         return sample
 
+    @force_full_init
     def imgname(self, index: int) -> str:
         """Return the image name of a sample as the annotation has it."""
         return str(self.annotations.imgname[self._row(index)])
@@ -244,6 +245,7 @@ class H36MFitsDataset(BaseDataset):
             seq_len,
         )
 
+    @force_full_init
     def fit_sample(self, index: int) -> dict[str, np.ndarray]:
         """Return the initial fit and the 3D joints of a sample; no image and no mask is read.
 
@@ -451,8 +453,6 @@ class H36MFitsDataset(BaseDataset):
         info.update(
             box=(*(center - extent / 2).tolist(), *(center + extent / 2).tolist()),
             bbox=square[None].astype(np.float32),
-            bbox_center=center[None].astype(np.float32),
-            bbox_scale=np.full((1, 2), side, dtype=np.float32),
             bbox_score=np.ones(1, dtype=np.float32),
         )
 

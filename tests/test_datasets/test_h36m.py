@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.dataset import pseudo_collate
+from mmengine.dataset import ConcatDataset, pseudo_collate
 from pycocotools import mask as coco_mask
 from torch.utils.data import DataLoader
 
@@ -428,3 +428,90 @@ def test_the_evaluation_configs_keep_the_sequences_that_published_numbers_hold()
     names = [f'{take}.{camera}_000001.jpg' for take in takes for camera in ('54138969', '60457274')]
     left_out = [name for name in names if is_listed(parse_image_name(name), excluded)]
     assert left_out == ['S11_Directions.54138969_000001.jpg']
+
+
+# ------------------------------------------------------------------ as MMEngine's datasets are used
+
+
+def names_of(dataset: H36MFitsDataset) -> list[str]:
+    return [dataset.imgname(i) for i in range(len(dataset))]
+
+
+@pytest.mark.parametrize('serialize_data', [True, False])
+def test_indices_keep_some_samples_with_their_own_values(root: Path, serialize_data: bool) -> None:
+    whole = build(root)
+    for indices, rows in ((3, [0, 1, 2]), ([7, 2], [7, 2])):
+        dataset = build(root, indices=indices, serialize_data=serialize_data)
+        assert names_of(dataset) == [NAMES[row] for row in rows]
+        for index, row in enumerate(rows):
+            sample, expected = dataset[index]['data_samples'], whole[row]['data_samples']
+            assert sample.sample_idx == index and sample.box == expected.box
+            assert all(torch.equal(sample.get(key), expected.get(key)) for key in expected.keys())
+            assert torch.equal(dataset[index]['inputs']['mask'], whole[row]['inputs']['mask'])
+            np.testing.assert_array_equal(
+                dataset.fit_sample(index)['transl'], whole.fit_sample(row)['transl']
+            )
+
+
+def test_a_subset_shares_the_tables_and_checks_its_own_frames(root: Path) -> None:
+    dataset = build(root)
+    subset = dataset.get_subset([4, 8])
+    assert names_of(subset) == [NAMES[4], NAMES[8]] and len(dataset) == len(NAMES)
+    assert subset.annotations is dataset.annotations and subset.masks is dataset.masks
+    assert {key: value['frames'] for key, value in subset.check_projection().items()} == {
+        'S1 60457274': 1, 'S9 54138969': 1
+    }  # fmt: skip
+    assert subset.sequences(seq_len=4) == [[0], [1]]
+
+
+def test_a_lazy_dataset_reads_files_on_first_use(tmp_path: Path) -> None:
+    dataset = build(tmp_path, lazy_init=True)
+    assert dataset.metainfo['joint_names'] == H36M_JOINTS_MMPOSE and dataset.report == {}
+    with pytest.raises(FileNotFoundError, match=r'h36m_train\.npz'):
+        len(dataset)
+    write(tmp_path)
+    assert dataset.imgname(3) == NAMES[3] and dataset.report['kept'] == len(NAMES)
+
+
+def test_datasets_are_concatenated(root: Path) -> None:
+    parts = [build(root, subjects=[subject]) for subject in ('S9', 'S1')]
+    dataset = ConcatDataset(parts)
+    names = [dataset[i]['data_samples'].imgname for i in range(len(dataset))]
+    assert names == NAMES[8:] + NAMES[:8]
+
+
+def test_metainfo_can_be_replaced_without_changing_the_class(root: Path) -> None:
+    dataset = build(root, metainfo=dict(classes=('person',)))
+    assert dataset.metainfo['classes'] == ('person',)
+    assert dataset.metainfo['joint_names'] == H36M_JOINTS_MMPOSE
+    assert 'classes' not in H36MFitsDataset.METAINFO
+
+
+def test_a_sample_before_packing_has_an_axis_of_one_instance(root: Path) -> None:
+    sample, packed = build(root, pipeline=[])[5], build(root)[5]['data_samples']
+    for name, key in dict(
+        keypoints='keypoints_2d', keypoints_visible='keypoints_2d_weight',
+        keypoints_3d='keypoints_3d', keypoints_3d_visible='keypoints_3d_weight',
+        lifting_target='keypoints_3d', lifting_target_visible='keypoints_3d_weight',
+    ).items():  # fmt: skip
+        np.testing.assert_array_equal(sample[name], packed.get(key)[None], err_msg=name)
+    np.testing.assert_allclose(sample['bbox'], [packed.box], rtol=1e-6)
+    camera = sample['camera_param']
+    for name, value in camera_of(NAMES[5]).items():
+        np.testing.assert_array_equal(camera[name], value, err_msg=name)
+
+
+def test_transforms_that_work_in_place_leave_the_dataset_as_it_was(root: Path) -> None:
+    def spoil(sample: dict) -> dict:
+        for value in (*sample.values(), *sample['camera_param'].values()):
+            if isinstance(value, np.ndarray) and value.dtype.kind == 'f':
+                value[...] = np.nan
+        return sample
+
+    dataset = build(root)
+    before = dataset[1]['data_samples']
+    spoiled = build(root, pipeline=[spoil])
+    spoiled[1]
+    spoiled.pipeline = dataset.pipeline
+    after = spoiled[1]['data_samples']
+    assert all(torch.equal(after.get(key), before.get(key)) for key in before.keys())
