@@ -105,7 +105,7 @@ custom_hooks = [
         type='SMPLPseudoGTHook',
         body_model=dict(type='FreeBody'),
         renderer=dict(type='ContourSilhouette', image_size=(64, 64)),
-        num_iters=4,
+        refiner=dict(num_iters=4),
     ),
 ]
 """

@@ -154,7 +154,9 @@ def mean_params() -> dict[str, np.ndarray]:
 
 
 def shard() -> dict[str, np.ndarray]:
-    return dict(sample_idx=np.arange(4), pose=np.zeros((4, 72)), transl=np.zeros((4, 3)))
+    label = np.array(json.dumps(dict(run='run', number=1, rank=0)))
+    arrays = dict(sample_idx=np.arange(4), pose=np.zeros((4, 72)), transl=np.zeros((4, 3)))
+    return dict(arrays, shard=label)
 
 
 # ---------------------------------------------------------------------- how they are written
@@ -267,8 +269,12 @@ def read_table(path: Path) -> None:
 
 
 def read_shards(path: Path) -> None:
-    (path.parent / 'batch_0000000_rank_000.npz').write_bytes(npz(shard()))
-    PseudoGTStore(path.parent).load()
+    store = PseudoGTStore(ShardFolder(path.parent, 'run', '.npz', 'batch'))
+    first = shard()
+    first.pop('shard')
+    store.put(0, first)
+    index = first['sample_idx'].tolist()
+    store.load({(0, 0): index, (1, 0): index})
 
 
 def read_mask_shards(path: Path) -> None:

@@ -23,9 +23,7 @@ custom_hooks = [
             ),
             silhouette_levels=(1, 4),
         ),
-        num_iters=100,
-        lr=1e-2,
-        lr_mult=dict(betas=3.0, transl=0.3),
+        refiner=dict(num_iters=100, lr=1e-2, lr_mult=dict(betas=3.0, transl=0.3)),
     ),
     dict(type='RefinementVisualizationHook', interval=200),
 ]

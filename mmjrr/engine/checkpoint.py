@@ -26,9 +26,11 @@ from mmengine.runner.checkpoint import (
 from mmengine.utils import apply_to
 
 from mmjrr.downloads import RemoteFile, download
+from mmjrr.engine.last_checkpoint import latest_checkpoint, repair_last_checkpoint
 from mmjrr.errors import DataError
 from mmjrr.io import Skipped
 from mmjrr.io.checkpoints import GETATTR, MMENGINE_HISTORY, read_checkpoint
+from mmjrr.jobs import on_main_process
 
 MapLocation = str | torch.device | Callable | dict | None
 
@@ -55,11 +57,13 @@ def load_safely() -> None:
 def secure_run(runner: Runner) -> None:
     """Have a run load its checkpoints by :func:`load_safely`; call it before the run begins.
 
-    A run that resumes from its latest checkpoint gets it from :func:`latest_checkpoint`.
+    A run that resumes from its latest checkpoint gets it from :func:`latest_checkpoint`, after
+    :func:`repair_last_checkpoint`.
     """
     load_safely()
     # The Runner would look for it itself, and believe whatever the file says.
     if runner._resume and runner._load_from is None:
+        on_main_process(lambda: repair_last_checkpoint(runner.work_dir))
         path = latest_checkpoint(runner.work_dir)
         runner._load_from = None if path is None else str(path)
 
@@ -132,38 +136,6 @@ def load_from_remote(filename: str, map_location: MapLocation = None) -> dict[st
             }
         }
     return content
-
-
-def latest_checkpoint(work_dir: str | os.PathLike[str]) -> Path | None:
-    """Return the checkpoint that ``last_checkpoint`` in a work directory names; None without one.
-
-    Raises:
-        DataError: the file is empty, or names a file outside the work directory.
-        FileNotFoundError: the checkpoint that it names is missing.
-    """
-    folder = Path(work_dir)
-    note = folder / 'last_checkpoint'
-    if not note.is_file():
-        return None
-    with open(note, 'rb') as file:
-        text = file.read(4096).decode(errors='replace').strip()
-    if not text or '\0' in text or '\n' in text:
-        raise DataError(
-            f'{note}: found {text!r:.80}, expected the name of a checkpoint; name one yourself: '
-            '--resume CHECKPOINT'
-        )
-    path = folder / text if '/' not in text and os.sep not in text else Path(text)
-    if '..' in path.parts or not path.resolve().is_relative_to(folder.resolve()):
-        raise DataError(
-            f'{note}: found {text!r:.200}, expected a file in {folder}; if you trust that file, '
-            f'name it yourself: --resume {text:.200}'
-        )
-    if not path.is_file():
-        raise FileNotFoundError(
-            f'{path}: no such checkpoint, though {note} names it; name another one: '
-            '--resume CHECKPOINT'
-        )
-    return path
 
 
 def _address(filename: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from itertools import islice
 
@@ -25,3 +26,9 @@ class ResumableSampler(DefaultSampler):
 
     def __iter__(self) -> Iterator[int]:
         return islice(super().__iter__(), self.skip, None)
+
+    def order(self, rank: int) -> list[int]:
+        """Return the samples of a process, those left out included."""
+        sampler = copy.copy(self)
+        sampler.rank = rank
+        return list(DefaultSampler.__iter__(sampler))

@@ -124,8 +124,10 @@ def digest_of_state(module: Any) -> str:
     return digest.hexdigest()
 
 
-def digest_of_names(dataset: Any) -> str:
-    """SHA-256 of the image names of a data set, in order."""
+def digest_of_names(dataset: Any) -> str | None:
+    """SHA-256 of the image names of a data set, in order; None where it does not name them."""
+    if not hasattr(dataset, 'imgname'):
+        return None
     names = '\n'.join(dataset.imgname(row) for row in range(len(dataset)))
     return hashlib.sha256(names.encode()).hexdigest()
 

@@ -1,7 +1,15 @@
-"""From initial fits to pseudo ground truth: the energy, its minimiser, and where results go."""
+"""From initial fits to pseudo ground truth: the energy, its minimizer, and where results go."""
 
 from .energy import EnergyTerms, FitEnergy
 from .refiner import FitRefiner, RefinedFits
+from .regressor_fit import fit_regressor
 from .store import PseudoGTStore
 
-__all__ = ['EnergyTerms', 'FitEnergy', 'FitRefiner', 'PseudoGTStore', 'RefinedFits']
+__all__ = [
+    'EnergyTerms',
+    'FitEnergy',
+    'FitRefiner',
+    'PseudoGTStore',
+    'RefinedFits',
+    'fit_regressor',
+]

@@ -1,90 +1,103 @@
-"""Where refined fits are kept, batch by batch, until they become one file."""
+"""Refined fits, batch by batch, until they become one file."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from mmjrr.errors import DataError
-from mmjrr.io import atomic_write, read_npz
+from mmjrr.jobs import ShardFolder
 
 
 class PseudoGTStore:
-    """A folder of shards, one per refined batch and process.
-
-    A shard is written whole or not at all, and its name is the batch's number: a batch that is
-    refined again after a kill replaces its own shard with the same bytes.
+    """The refined fits of a run, one shard per batch and process.
 
     Args:
-        root: The folder.
+        shards: The folder of shards.
     """
 
-    def __init__(self, root: str | Path) -> None:
-        self.root = Path(root)
+    def __init__(self, shards: ShardFolder) -> None:
+        self.shards = shards
 
-    def put(self, batch_idx: int, arrays: dict[str, np.ndarray], rank: int = 0) -> Path:
-        """Store a batch. ``arrays`` all have the batch as first axis and hold ``sample_idx``."""
+    def put(self, batch_idx: int, arrays: dict[str, np.ndarray], rank: int = 0) -> None:
+        """Store a batch.
+
+        Args:
+            batch_idx: Its number.
+            arrays: Arrays with the batch as first axis, ``sample_idx`` among them.
+            rank: The process that refined it.
+        """
         lengths = {name: len(array) for name, array in arrays.items()}
         if 'sample_idx' not in lengths or len(set(lengths.values())) != 1:
             raise ValueError(f'put: expected sample_idx and arrays of one length, found {lengths}')
-        path = self.root / f'batch_{batch_idx:07d}_rank_{rank:03d}.npz'
-        with atomic_write(path) as temporary:
-            np.savez(temporary, **arrays)
-        return path
+        self.shards.put(batch_idx, arrays, rank)
 
-    def shards(self) -> list[Path]:
-        """Paths of all shards, in order."""
-        return sorted(self.root.glob('batch_*_rank_*.npz'))
-
-    def drop_from(self, batch_idx: int) -> int:
-        """Remove the shards of this batch and later ones; return how many there were."""
-        dropped = [p for p in self.shards() if int(p.name.split('_')[1]) >= batch_idx]
-        for path in dropped:
-            path.unlink()
-        return len(dropped)
-
-    def load(self) -> dict[str, np.ndarray]:
-        """All samples, each once, sorted by ``sample_idx``.
+    def get(
+        self, batch_idx: int, sample_idx: Sequence[int], rank: int = 0
+    ) -> dict[str, np.ndarray] | None:
+        """Return the stored batch of these samples; None if it is not stored.
 
         Raises:
-            FileNotFoundError: If there is no shard.
-            DataError: If a shard cannot be read, or differs from the others; it is named.
+            DataError: The shard is broken, of another run, or holds other samples.
         """
+        if not self.shards.path(batch_idx, rank).is_file():
+            return None
+        arrays = self.shards.get(batch_idx, rank)
+        self._layout(batch_idx, rank, arrays)
+        found = arrays['sample_idx'].tolist()
+        if found != list(sample_idx):
+            raise DataError(
+                f'{self.shards.path(batch_idx, rank)}: sample_idx: found {found}, expected '
+                f'{list(sample_idx)}; remove the shard, and resume the run'
+            )
+        return arrays
+
+    def load(self, expected: Mapping[tuple[int, int], Sequence[int]]) -> dict[str, np.ndarray]:
+        """Return all samples, each once, sorted by ``sample_idx``.
+
+        Args:
+            expected: The samples of each batch and process of the run.
+
+        Raises:
+            DataError: A shard is missing, broken, of another run, or holds other samples.
+        """
+        self.shards.check(expected)
         parts: list[dict[str, np.ndarray]] = []
-        for path in self.shards():
-            part = read_npz(path)
-            layout = _layout(path, part)
-            if parts and layout != _layout(path, parts[0]):
+        first_layout = None
+        for (batch_idx, rank), sample_idx in expected.items():
+            part = self.get(batch_idx, sample_idx, rank)
+            assert part is not None
+            layout = self._layout(batch_idx, rank, part)
+            first_layout = first_layout or layout
+            if layout != first_layout:
                 raise DataError(
-                    f'{path}: found {layout}, expected what the first shard has: '
-                    f'{_layout(path, parts[0])}'
+                    f'{self.shards.path(batch_idx, rank)}: found {layout}, expected the layout of '
+                    f'the first shard: {first_layout}'
                 )
             parts.append(part)
         if not parts:
-            raise FileNotFoundError(f'{self.root}: no refined fits (batch_*.npz) found')
+            raise DataError(f'{self.shards.folder}: the run has no batches')
         merged = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         # With several processes the sampler repeats samples to fill the last batches.
         _, first = np.unique(merged['sample_idx'], return_index=True)
         return {name: array[first] for name, array in merged.items()}
 
-    def batches(
-        self, arrays: dict[str, np.ndarray], batch_size: int
-    ) -> Iterator[dict[str, np.ndarray]]:
-        """Cut what :meth:`load` returned into batches."""
-        for start in range(0, len(arrays['sample_idx']), batch_size):
-            yield {name: array[start : start + batch_size] for name, array in arrays.items()}
+    def _layout(
+        self, batch_idx: int, rank: int, part: dict[str, np.ndarray]
+    ) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """Return the kind and the shape of a row of each array."""
+        lengths = {name: array.shape[:1] for name, array in part.items()}
+        index = part.get('sample_idx')
+        if index is None or index.ndim != 1 or len(set(lengths.values())) != 1:
+            raise DataError(
+                f'{self.shards.path(batch_idx, rank)}: expected sample_idx and arrays of one '
+                f'length, found {lengths}'
+            )
+        return {name: (array.dtype.kind, array.shape[1:]) for name, array in part.items()}
 
 
-def _layout(path: Path, part: dict[str, np.ndarray]) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Type and shape of a row of each array.
-
-    Raises:
-        DataError: the arrays differ in length, or do not say which samples they are of.
-    """
-    lengths = {name: array.shape[:1] for name, array in part.items()}
-    index = part.get('sample_idx')
-    if index is None or index.ndim != 1 or len(set(lengths.values())) != 1:
-        raise DataError(f'{path}: expected sample_idx and arrays of one length, found {lengths}')
-    return {name: (array.dtype.kind, array.shape[1:]) for name, array in part.items()}
+def batches_of(arrays: dict[str, np.ndarray], size: int) -> Iterator[dict[str, np.ndarray]]:
+    """Cut arrays of one length into batches."""
+    for start in range(0, len(next(iter(arrays.values()))), size):
+        yield {name: array[start : start + size] for name, array in arrays.items()}

@@ -1,55 +1,97 @@
-"""The store keeps each sample once, in order, and never half a shard."""
+"""The store keeps each sample once, in order, and names every wrong shard."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from mmjrr.errors import DataError
+from mmjrr.jobs import ShardFolder
 from mmjrr.refinement import PseudoGTStore
+from mmjrr.refinement.store import batches_of
 
 
-def shard(*indices: int) -> dict[str, np.ndarray]:
+def make_store(folder: Path, run: str = 'run') -> PseudoGTStore:
+    return PseudoGTStore(ShardFolder(folder, run, '.npz', 'batch'))
+
+
+def batch(*indices: int) -> dict[str, np.ndarray]:
     index = np.array(indices)
     return dict(sample_idx=index, betas=np.repeat(index[:, None], 10, 1).astype(np.float32))
 
 
-def test_samples_come_back_sorted_and_once(tmp_path) -> None:
-    store = PseudoGTStore(tmp_path)
-    store.put(1, shard(5, 0))
-    store.put(0, shard(3, 1))
-    store.put(1, shard(1, 4), rank=1)  # a sampler of two processes repeats sample 1
-    loaded = store.load()
+def test_samples_come_back_sorted_and_once(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    store.put(1, batch(5, 0))
+    store.put(0, batch(3, 1))
+    store.put(1, batch(1, 4), rank=1)  # a sampler of two processes repeats sample 1
+    loaded = store.load({(0, 0): [3, 1], (1, 0): [5, 0], (1, 1): [1, 4]})
     assert loaded['sample_idx'].tolist() == [0, 1, 3, 4, 5]
     assert loaded['betas'][:, 0].tolist() == [0, 1, 3, 4, 5]
-    assert [len(batch['betas']) for batch in store.batches(loaded, 2)] == [2, 2, 1]
+    assert [len(part['betas']) for part in batches_of(loaded, 2)] == [2, 2, 1]
 
 
-def test_the_same_batch_gives_the_same_bytes(tmp_path) -> None:
-    paths = [PseudoGTStore(tmp_path / name).put(0, shard(1, 2)) for name in 'ab']
-    assert paths[0].read_bytes() == paths[1].read_bytes()
+def test_the_same_batch_gives_the_same_bytes(tmp_path: Path) -> None:
+    stores = [make_store(tmp_path / name) for name in 'ab']
+    for store in stores:
+        store.put(0, batch(1, 2))
+    first, second = (store.shards.path(0, 0).read_bytes() for store in stores)
+    assert first == second
 
 
-def test_later_batches_can_be_dropped(tmp_path) -> None:
-    store = PseudoGTStore(tmp_path)
-    for batch in range(4):
-        store.put(batch, shard(batch))
-    assert store.drop_from(2) == 2
-    assert store.load()['sample_idx'].tolist() == [0, 1]
+def test_a_batch_comes_back_or_is_not_there(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    store.put(2, batch(7, 3), rank=1)
+    assert store.get(2, [7, 3]) is None and store.get(1, [7, 3], rank=1) is None
+    found = store.get(2, [7, 3], rank=1)
+    assert found is not None and found['betas'][0].tolist() == [7] * 10
 
 
-def test_a_broken_shard_is_named(tmp_path) -> None:
-    store = PseudoGTStore(tmp_path)
-    path = store.put(0, shard(1))
-    path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(ValueError, match=path.name):
-        store.load()
+def test_a_batch_of_other_samples_is_named(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    store.put(0, batch(1, 2))
+    message = r'batch_0000000_rank_000.npz: sample_idx: found \[1, 2\], expected \[2, 1\]'
+    with pytest.raises(DataError, match=message):
+        store.get(0, [2, 1])
+    with pytest.raises(DataError, match=message):
+        store.load({(0, 0): [2, 1]})
 
 
-def test_wrong_use_is_refused(tmp_path) -> None:
-    with pytest.raises(FileNotFoundError, match='no refined fits'):
-        PseudoGTStore(tmp_path).load()
+def test_missing_moved_foreign_and_broken_shards_are_named(tmp_path: Path) -> None:
+    store, expected = make_store(tmp_path), {(number, 0): [number] for number in range(3)}
+    for number in range(3):
+        store.put(number, batch(number))
+    path = store.shards.path(1, 0)
+    content = path.read_bytes()
+
+    path.unlink()
+    with pytest.raises(DataError, match=f'{path.name}: missing'):
+        store.load(expected)
+    path.write_bytes(store.shards.path(2, 0).read_bytes())
+    with pytest.raises(DataError, match=f'{path.name}: found shard 2 of process 0'):
+        store.load(expected)
+    make_store(tmp_path, 'another run').put(1, batch(1))
+    with pytest.raises(DataError, match=f'{path.name}: belongs to another run'):
+        store.load(expected)
+    path.write_bytes(content[:100])
+    with pytest.raises(DataError, match=f'{path.name}: not a readable shard'):
+        store.load(expected)
+    store.put(1, dict(sample_idx=np.array([1]), betas=np.zeros((1, 9), np.float32)))
+    with pytest.raises(DataError, match=f'{path.name}: found .* expected the layout of the first'):
+        store.load(expected)
+    path.write_bytes(content)
+    store.put(3, batch(3))
+    with pytest.raises(DataError, match='batch_0000003_rank_000.npz: not a shard of this run'):
+        store.load(expected)
+
+
+def test_wrong_use_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match='no batches'):
+        make_store(tmp_path).load({})
     with pytest.raises(ValueError, match='sample_idx'):
-        PseudoGTStore(tmp_path).put(0, dict(betas=np.zeros((2, 10))))
+        make_store(tmp_path).put(0, dict(betas=np.zeros((2, 10))))
     with pytest.raises(ValueError, match='one length'):
-        PseudoGTStore(tmp_path).put(0, dict(sample_idx=np.arange(3), betas=np.zeros((2, 10))))
+        make_store(tmp_path).put(0, dict(sample_idx=np.arange(3), betas=np.zeros((2, 10))))
     assert not list(tmp_path.iterdir())

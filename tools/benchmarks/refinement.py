@@ -133,9 +133,7 @@ class Case:
             energy=hook.energy,
             discriminator=MODELS.build(config.model).to(args.device),
             num_iters=args.iterations,
-            lr=hook.lr,
-            betas=hook.betas,
-            lr_mult=hook.lr_mult,
+            **{k: v for k, v in hook.refiner_options.items() if k != 'num_iters'},
         )
         self.smplx = SmplxBody(path, device=args.device)
 

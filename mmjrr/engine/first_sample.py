@@ -1,0 +1,98 @@
+"""Checks of a data set and a model before refinement begins."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmjrr.joints import H36M_JOINTS_MMPOSE
+from mmjrr.refinement import FitEnergy
+
+NO_MASKS = (
+    "the silhouette term is on, but there is no mask: set the dataset's mask_file and load_mask, "
+    'or energy=dict(terms=dict(silhouette=False))'
+)
+
+
+def check_first_sample(
+    dataset: Any, body: Any, energy: FitEnergy, image_size: tuple[int, int], needs_fits: bool
+) -> None:
+    """Check that the first sample has all that refinement needs.
+
+    Args:
+        dataset: The data set.
+        body: The body model.
+        energy: The terms that are on.
+        image_size: Height and width of the renderer's image.
+        needs_fits: Whether J_spin is fitted, from ``dataset.fit_sample``.
+
+    Raises:
+        ValueError: A field is missing, of another shape, or not finite.
+    """
+    item = dataset[0]
+    sample = item['data_samples']
+    where = f'{type(dataset).__name__}: {sample.get("imgname")}'
+    if needs_fits and not hasattr(dataset, 'fit_sample'):
+        raise ValueError(
+            f'{type(dataset).__name__} has no fit_sample(), from which J_spin is fitted: use '
+            "H36MFitsDataset, or name a regressor in the hook's 'regressor'"
+        )
+    joints = len(H36M_JOINTS_MMPOSE)
+    fits, camera = "the dataset's fits_file", "the dataset's camera_param_file"
+    needed: dict[str, tuple[tuple[int, ...], str]] = {
+        'keypoints_3d': ((joints, 3), 'the annotation'),
+        'keypoints_3d_weight': ((joints,), 'the annotation'),
+        'keypoints_2d': ((joints, 2), 'the annotation'),
+        'keypoints_2d_weight': ((joints,), 'the annotation'),
+        'focal_length': ((2,), camera),
+        'principal_point': ((2,), camera),
+        'distortion': ((5,), camera),
+        'global_orient': ((3,), fits),
+        'body_pose': ((69,), fits),
+        'betas': ((body.num_betas,), fits),
+        'transl': ((3,), fits),
+        'box': ((4,), 'the annotation'),
+    }
+    for name, (shape, source) in needed.items():
+        value = sample.get(name)
+        if value is None:
+            raise ValueError(f"{where}: has no '{name}', which comes from {source}")
+        _check_array(f'{where}: {name}', value, shape)
+    if energy.enabled('silhouette'):
+        mask = (item.get('inputs') or {}).get('mask')
+        if mask is None:
+            raise ValueError(f'{where}: {NO_MASKS}')
+        _check_array(f"{where}: mask (renderer's size)", mask, image_size)
+        if float(mask.min()) < 0 or float(mask.max()) > 1:
+            raise ValueError(
+                f'{where}: mask: found values from {float(mask.min()):g} to '
+                f'{float(mask.max()):g}, expected coverage in [0, 1]'
+            )
+
+
+def check_discriminator(model: Any, body: Any, energy: FitEnergy) -> None:
+    """Check that the discriminators take the body's poses and shapes.
+
+    Raises:
+        ValueError: They do not.
+    """
+    if not energy.enabled('adv_pose', 'adv_shape'):
+        return
+    if not hasattr(model, 'judge'):
+        raise ValueError(
+            f"an 'adv' term is on, but the model is {type(model).__name__}, expected "
+            "dict(type='FitDiscriminator')"
+        )
+    betas = body.v_template.new_zeros(1, body.num_betas)
+    with torch.no_grad():
+        model.judge(torch.eye(3).to(betas).expand(1, 24, 3, 3), betas)
+
+
+def _check_array(where: str, value: Any, shape: tuple[int, ...]) -> None:
+    array = value if isinstance(value, Tensor) else torch.as_tensor(value)
+    if tuple(array.shape) != shape:
+        raise ValueError(f'{where}: found shape {tuple(array.shape)}, expected {shape}')
+    if not bool(torch.isfinite(array).all()):
+        raise ValueError(f'{where}: found NaN or infinity')

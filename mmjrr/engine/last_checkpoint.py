@@ -1,0 +1,128 @@
+"""The checkpoint from which a run in a work directory is resumed."""
+
+from __future__ import annotations
+
+import logging
+import os
+import zipfile
+from pathlib import Path
+
+from mmengine.logging import print_log
+
+from mmjrr.errors import DataError
+from mmjrr.io import atomic_write
+
+#: MMEngine's file that names the last checkpoint.
+POINTER = 'last_checkpoint'
+
+
+def repair_last_checkpoint(work_dir: str | Path) -> None:
+    """Let ``last_checkpoint`` name the newest whole checkpoint of a work directory.
+
+    Where the file is missing, empty, or names a checkpoint that is missing or truncated, the log
+    says so, and the newest whole ``iter_N.pth`` of the folder takes its place; without one the file
+    is removed, so that a run that is resumed starts at the first iteration. A file outside the work
+    directory is left to :func:`latest_checkpoint`, which refuses it.
+    """
+    work_dir = Path(work_dir)
+    pointer = work_dir / POINTER
+    saved = [path for path in work_dir.glob('iter_*.pth') if iteration_of(path) >= 0]
+    saved.sort(key=iteration_of, reverse=True)
+    named: Path | None = None
+    if not pointer.is_file():
+        if not saved:
+            return
+        fault: str | None = f'{pointer}: missing'
+    elif not (text := _text(pointer)):
+        fault = f'{pointer}: empty'
+    else:
+        moved = work_dir / Path(text).name
+        if moved.is_file() and not moved.is_symlink() and not Path(text).exists():
+            named = moved  # the folder has another name than when the run was begun
+            _point(pointer, named)
+        else:
+            try:
+                named = latest_checkpoint(work_dir)
+            except FileNotFoundError:
+                named = moved
+        fault = _fault(named) if named is not None else None
+    if fault is None:
+        return
+    for path in saved:
+        if path != named and _fault(path) is None:
+            _warn(f'{fault}; the run is resumed from {path.name}')
+            _point(pointer, path)
+            return
+    _warn(f'{fault}; without a checkpoint the run starts at the first iteration')
+    pointer.unlink(missing_ok=True)
+
+
+def latest_checkpoint(work_dir: str | os.PathLike[str]) -> Path | None:
+    """Return the checkpoint that ``last_checkpoint`` in a work directory names; None without one.
+
+    Raises:
+        DataError: the file is empty, or names a file outside the work directory.
+        FileNotFoundError: the checkpoint that it names is missing.
+    """
+    folder = Path(work_dir)
+    note = folder / 'last_checkpoint'
+    if not note.is_file():
+        return None
+    with open(note, 'rb') as file:
+        text = file.read(4096).decode(errors='replace').strip()
+    if not text or '\0' in text or '\n' in text:
+        raise DataError(
+            f'{note}: found {text!r:.80}, expected the name of a checkpoint; name one yourself: '
+            '--resume CHECKPOINT'
+        )
+    path = folder / text if '/' not in text and os.sep not in text else Path(text)
+    if '..' in path.parts or not path.resolve().is_relative_to(folder.resolve()):
+        raise DataError(
+            f'{note}: found {text!r:.200}, expected a file in {folder}; if you trust that file, '
+            f'name it yourself: --resume {text:.200}'
+        )
+    if not path.is_file():
+        raise FileNotFoundError(
+            f'{path}: no such checkpoint, though {note} names it; name another one: '
+            '--resume CHECKPOINT'
+        )
+    return path
+
+
+def discard_after(work_dir: str | Path, iteration: int) -> None:
+    """Remove the checkpoints of later iterations, so that a run is resumed from an earlier one."""
+    for path in Path(work_dir).glob('iter_*.pth'):
+        if iteration_of(path) > iteration:
+            path.unlink()
+
+
+def iteration_of(path: Path) -> int:
+    """Return N of ``iter_N.pth``; -1 of another name."""
+    number = path.stem.removeprefix('iter_')
+    return int(number) if number.isdigit() else -1
+
+
+def _text(pointer: Path) -> str:
+    with open(pointer, 'rb') as file:
+        return file.read(4096).decode(errors='replace').strip(' \t\r\n\0')
+
+
+def _fault(path: Path) -> str | None:
+    """Return what is wrong with a checkpoint; None if its bytes are whole."""
+    if not path.is_file():
+        return f'{path}: missing'
+    try:
+        with zipfile.ZipFile(path) as archive:
+            broken = archive.testzip()
+    except (zipfile.BadZipFile, OSError, EOFError, ValueError, NotImplementedError):
+        return f'{path}: not a whole checkpoint, truncated perhaps'
+    return None if broken is None else f'{path}: {broken}: damaged'
+
+
+def _point(pointer: Path, checkpoint: Path) -> None:
+    with atomic_write(pointer) as temporary:
+        temporary.write_text(str(checkpoint))
+
+
+def _warn(text: str) -> None:
+    print_log(text, logger='current', level=logging.WARNING)

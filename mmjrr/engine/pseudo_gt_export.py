@@ -1,0 +1,70 @@
+"""The files of a refinement run: refined fits in SPIN's layout, and the summary."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmjrr.datasets.fits import save_fits
+from mmjrr.geometry import PIXELS_PER_SCALE
+from mmjrr.io import atomic_write
+
+
+def export_fits(path: Path, arrays: dict[str, np.ndarray], provenance: dict[str, Any]) -> None:
+    """Write refined fits in SPIN's npz layout.
+
+    Args:
+        path: The file.
+        arrays: What the store holds of all samples.
+        provenance: How they were made.
+    """
+    box = arrays['box']
+    joints = np.concatenate(
+        [arrays['keypoints_3d'], arrays['keypoints_3d_weight'][..., None]], axis=-1
+    )
+    save_fits(
+        path,
+        imgname=arrays['imgname'],
+        pose=np.concatenate([arrays['global_orient'], arrays['body_pose']], axis=1),
+        betas=arrays['betas'],
+        transl=arrays['transl'],
+        center=(box[:, :2] + box[:, 2:]) / 2,
+        scale=(box[:, 2] - box[:, 0]) / PIXELS_PER_SCALE,
+        part=arrays['keypoints_2d'],
+        S=joints,
+        provenance=provenance,
+    )
+
+
+def write_summary(
+    path: Path,
+    arrays: dict[str, np.ndarray],
+    *,
+    frames_expected: int,
+    frames_in_dataset: int,
+    term_weights: dict[str, float] | None,
+) -> dict[str, Any]:
+    """Write and return the number of frames, and the means of terms and IoU.
+
+    Args:
+        path: The JSON file.
+        arrays: What the store holds of all samples.
+        frames_expected: The number of frames in the run's batches.
+        frames_in_dataset: The number of samples of the data set.
+        term_weights: The weights of the energy's terms.
+    """
+    summary: dict[str, Any] = {
+        'frames': len(arrays['sample_idx']),
+        'frames_expected': frames_expected,
+        'frames_in_dataset': frames_in_dataset,
+    }
+    for name, array in arrays.items():
+        if name.startswith(('energy_', 'init_energy_')) or name in ('iou', 'init_iou'):
+            summary[name] = float(array.astype(np.float64).mean())
+    summary['term_weights'] = term_weights
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(summary, indent=2) + '\n')
+    return summary

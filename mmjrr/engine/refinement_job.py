@@ -1,0 +1,164 @@
+"""A refinement run as a resumable job."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.dist import get_world_size
+from mmengine.logging import print_log
+from mmengine.runner import Runner
+
+from mmjrr.engine.last_checkpoint import (
+    discard_after,
+    iteration_of,
+    latest_checkpoint,
+    repair_last_checkpoint,
+)
+from mmjrr.engine.samplers import ResumableSampler
+from mmjrr.errors import DataError
+from mmjrr.io import versions
+from mmjrr.jobs import Identity, Job, digest_of_names, digest_of_state, files_of, lock_work_dir
+
+#: Folder of the shards in the work directory.
+FOLDER = 'pseudo_gt'
+
+
+def refinement_job(runner: Runner, options: dict[str, Any], body: Any) -> Job:
+    """Return the job of a runner's refinement.
+
+    Args:
+        runner: The runner; its loop and data set are built.
+        options: All options of the hook that refines, and checksums of what they name.
+        body: The body model.
+    """
+    loader = runner.train_dataloader
+    cfg = runner.cfg
+    data = Config(dict(dataset=cfg.train_dataloader.dataset)).to_dict()['dataset']
+    identity = Identity(
+        dict(
+            refinement=options,
+            body=digest_of_state(body),
+            model=cfg.get('model'),
+            optim_wrapper=cfg.get('optim_wrapper'),
+            param_scheduler=cfg.get('param_scheduler'),
+            randomness=cfg.get('randomness'),
+            data=data,
+            files=files_of(loader.dataset, data),
+            images=digest_of_names(loader.dataset),
+            batches=dict(
+                samples=len(loader.dataset),
+                batch_size=loader.batch_size,
+                processes=get_world_size(),
+                seed=loader.sampler.seed,
+                shuffle=loader.sampler.shuffle,
+            ),
+        ),
+        dict(
+            versions=versions(),
+            device=_device_name(),
+            threads=torch.get_num_threads(),
+        ),
+    )
+    return Job(
+        runner.work_dir,
+        FOLDER,
+        identity,
+        '.npz',
+        stem='batch',
+        remedy='or start anew in another --work-dir',
+    )
+
+
+def begin(job: Job, resume: bool, named_checkpoint: str | None) -> str | None:
+    """Begin the job before the runner loads a checkpoint; on the main process alone.
+
+    A run that is resumed takes the last checkpoint of which all earlier batches are stored. Without
+    one it starts at the first batch: stored batches are not refined again, but train the
+    discriminators again, which ends in the same result.
+
+    Args:
+        job: The job.
+        resume: Whether a run is resumed.
+        named_checkpoint: The checkpoint that the user names, if any.
+
+    Returns:
+        The checkpoint to load; None if there is none.
+
+    Raises:
+        FileExistsError: The folder holds a run that is not resumed.
+        LockedError: Another run works in the work directory.
+        DataError: The run was begun with other settings.
+    """
+    lock = lock_work_dir(job.work_dir)
+    stored = job.shards.keys()
+    if stored and not resume:
+        lock.release()
+        raise FileExistsError(
+            f'{job.folder} holds {len(stored)} refined batches of an earlier run: add --resume to '
+            'continue it, or choose another --work-dir'
+        )
+    if not stored and not resume:
+        job.remove()  # the record of a run that was killed before its first batch
+    job.begin()
+    if named_checkpoint is not None or not resume:
+        return named_checkpoint
+    repair_last_checkpoint(job.work_dir)
+    checkpoint = latest_checkpoint(job.work_dir)
+    missing = None if checkpoint is None else first_missing(job, iteration_of(checkpoint))
+    if checkpoint is not None and missing is not None:
+        print_log(
+            f'{job.shards.path(*missing)}: missing, though {checkpoint.name} is of a later batch: '
+            'the run continues before it; stored batches are not refined again',
+            logger='current',
+            level=logging.WARNING,
+        )
+        discard_after(job.work_dir, missing[0])
+        repair_last_checkpoint(job.work_dir)
+        checkpoint = latest_checkpoint(job.work_dir)
+    return None if checkpoint is None else str(checkpoint)
+
+
+def first_missing(job: Job, batches: int) -> tuple[int, int] | None:
+    """Return number and process of the first shard that is missing of so many batches."""
+    present = set(job.shards.keys())
+    processes = job.identity.settings['batches']['processes']
+    for number in range(batches):
+        for rank in range(processes):
+            if (number, rank) not in present:
+                return number, rank
+    return None
+
+
+def check_stored(job: Job, batches: int) -> None:
+    """Check that the batches before the one with which a run continues are stored.
+
+    Raises:
+        DataError: A shard is missing.
+    """
+    missing = first_missing(job, batches)
+    if missing is not None:
+        raise DataError(
+            f'{job.shards.path(*missing)}: missing, though the checkpoint is of batch {batches}; resume by --resume '
+            'without the name of a checkpoint'
+        )
+
+
+def expected_samples(runner: Runner) -> dict[tuple[int, int], list[int]]:
+    """Return the indices of the samples of each batch and process of a run."""
+    loader = runner.train_dataloader
+    sampler: ResumableSampler = loader.sampler
+    size = loader.batch_size
+    processes = get_world_size()
+    orders = [sampler.order(rank) for rank in range(processes)]
+    return {
+        (number, rank): orders[rank][number * size : (number + 1) * size]
+        for number in range(runner.max_iters)
+        for rank in range(processes)
+    }
+
+
+def _device_name() -> str:
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else 'cpu'

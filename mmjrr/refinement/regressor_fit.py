@@ -1,0 +1,99 @@
+"""Fits of joint regressors to SMPL fits and annotated joints."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmjrr.body_models import LazyVertices, VertexMaker
+from mmjrr.io import versions
+from mmjrr.jobs import Progress
+from mmjrr.joints import H36M_JOINTS_MMPOSE
+from mmjrr.regressors import fit_joint_regressor
+
+#: Fields of a SMPL fit.
+PARAMETERS = ('global_orient', 'body_pose', 'betas', 'transl')
+
+FitBatches = Callable[[], Iterator[dict[str, np.ndarray]]]
+
+
+def fit_regressor(
+    batches: FitBatches,
+    body: Any,
+    path: Path,
+    *,
+    count: int,
+    root: str | None,
+    provenance: dict[str, Any],
+    log: Callable[[str], None],
+) -> None:
+    """Fit a regressor from the vertices of SMPL fits to annotated joints, and save it.
+
+    Args:
+        batches: Yields batches of :data:`PARAMETERS`, ``keypoints_3d`` (B, 17, 3) in meters in the
+            camera frame, and ``keypoints_3d_weight`` (B, 17); called for each pass over the frames.
+        body: The body model of the fits.
+        path: The file to write.
+        count: The number of frames.
+        root: How frames are aligned: a joint's name, ``'mean'``, or None for absolute positions.
+        provenance: What else the file's provenance holds.
+        log: Takes lines about the result and the progress.
+    """
+    fit = fit_joint_regressor(
+        FittedMeshes(batches, body),
+        joint_names=H36M_JOINTS_MMPOSE,
+        root=root,
+        body_model=body.name,
+        progress=FitProgress(count, path.stem, log),
+    )
+    log(
+        f'{path.stem}: {fit.n_frames} frames, {1000 * fit.rms:.1f} mm rms, '
+        f'{int(np.sum(fit.regressor.weight.cpu().numpy() > 0))} weights, '
+        f'relative gap {fit.gap:.1e}'
+    )
+    fit.regressor.provenance.update(
+        **provenance, root=root, relative_gap=float(fit.gap), versions=versions()
+    )
+    fit.regressor.save(path)
+
+
+class FittedMeshes:
+    """The vertices and annotated joints of fits, batch by batch, in any number of passes.
+
+    Joints without weight are NaN.
+    """
+
+    def __init__(self, batches: FitBatches, body: Any) -> None:
+        self.batches, self.vertices = batches, VertexMaker(body)
+
+    def __iter__(self) -> Iterator[tuple[LazyVertices, Tensor]]:
+        for batch in self.batches():
+            joints = torch.from_numpy(batch['keypoints_3d']).clone()
+            joints[torch.from_numpy(batch['keypoints_3d_weight']) <= 0] = float('nan')
+            yield self.vertices(**{name: batch[name] for name in PARAMETERS}), joints
+
+
+class FitProgress:
+    """The display of a fit's progress; each pass over the frames has its own."""
+
+    def __init__(self, count: int, name: str, log: Callable[[str], None]) -> None:
+        self.count, self.name, self.log = count, name, log
+        self.last = time.monotonic()
+        self.stage, self.done = '', 0
+        self.progress: Progress | None = None
+
+    def __call__(self, stage: str, done: int) -> None:
+        """Display that ``done`` frames of a stage are done."""
+        if self.progress is None or stage != self.stage or done <= self.done:  # another pass
+            if self.progress is not None:
+                self.progress.close()
+            unit = f'frames ({self.name}, {stage})'
+            self.progress = Progress(self.count, unit, self.log, self.last)
+        self.progress(done)
+        self.stage, self.done, self.last = stage, done, time.monotonic()
