@@ -141,8 +141,8 @@ def check_stored(job: Job, batches: int) -> None:
     missing = first_missing(job, batches)
     if missing is not None:
         raise DataError(
-            f'{job.shards.path(*missing)}: missing, though the checkpoint is of batch {batches}; resume by --resume '
-            'without the name of a checkpoint'
+            f'{job.shards.path(*missing)}: missing, though the checkpoint is of batch {batches}; '
+            'resume by --resume without the name of a checkpoint'
         )
 
 
