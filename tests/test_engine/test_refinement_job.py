@@ -171,6 +171,7 @@ def copy_of(whole: Path, tmp_path: Path) -> Path:
     """A run that has refined everything and has yet to export."""
     work_dir = tmp_path / 'run'
     shutil.copytree(whole, work_dir)
+    (work_dir / 'last_checkpoint').write_text(str(work_dir / 'iter_6.pth'))
     for name in ('J_opt.npy', 'J_opt.json', 'pseudo_gt.npz', 'refinement.json'):
         (work_dir / name).unlink()
     return work_dir
