@@ -27,7 +27,7 @@ Array = NDArray[np.float64]
 
 #: Vertices of a ring, at most: the nearest to its plane in each of so many directions.
 SECTORS = 16
-#: Thickness of the slab they are taken from, metres to either side.
+#: Thickness of the slab they are taken from, meters to either side.
 SLAB = 0.03
 #: Shapes over which the mean must stay at the place.
 NUM_SHAPES = 20
@@ -37,8 +37,8 @@ NUM_SHAPES = 20
 class Place:
     """Where a joint is in the T-pose: ``share`` of the way from one SMPL joint to another.
 
-    ``axis`` (0 left, 1 up) is the one the ring surrounds; ``radius`` (metres) bounds the ring;
-    ``forward`` and ``up`` (metres) move the place.
+    ``axis`` (0 left, 1 up) is the one the ring surrounds; ``radius`` (meters) bounds the ring;
+    ``forward`` and ``up`` (meters) move the place.
     """
 
     start: str
@@ -91,9 +91,9 @@ def ring_weights(
     place = LIMBS[part] if side else TRUNK[name]
     prefix = f'{side}_' if side else ''
     start, end = joints[prefix + place.start], joints[prefix + place.end]
-    centres = start + place.share * (end - start) + [0, place.up, place.forward]  # (S, 3)
+    centers = start + place.share * (end - start) + [0, place.up, place.forward]  # (S, 3)
 
-    offset = vertices[0] - centres[0]
+    offset = vertices[0] - centers[0]
     along = np.abs(offset[:, place.axis])
     across = np.delete(offset, place.axis, axis=1)
     near = (along < SLAB) & (np.linalg.norm(across, axis=1) < place.radius)
@@ -113,12 +113,12 @@ def ring_weights(
     count = len(support)
     system = np.vstack(
         [
-            vertices[:, support].transpose(0, 2, 1).reshape(-1, count) - centres.reshape(-1, 1),
+            vertices[:, support].transpose(0, 2, 1).reshape(-1, count) - centers.reshape(-1, 1),
             np.full((1, count), stiff),
             soft * np.eye(count),
         ]
     )
-    target = np.concatenate([np.zeros(centres.size), [stiff], np.full(count, soft / count)])
+    target = np.concatenate([np.zeros(centers.size), [stiff], np.full(count, soft / count)])
     weights, _ = nnls(system, target)
     kept = weights > 1e-3
     return support[kept], weights[kept] / weights[kept].sum()

@@ -1,4 +1,4 @@
-"""The energy that refinement minimises (paper, Section 3.1 and 3.2), term by term.
+"""The energy that refinement minimizes (paper, Section 3.1 and 3.2), term by term.
 
 Each function takes a batch and returns one value per sample, so that samples do not influence one
 another: the sum over a batch has the same gradient for a sample as the sample alone.
@@ -19,12 +19,12 @@ TERMS = ('joint_3d', 'joint_2d', 'silhouette', 'adv_pose', 'adv_shape')
 
 
 def joint_3d_energy(
-    predicted: Tensor,  # (B, J, 3), metres
-    target: Tensor,  # (B, J, 3), metres
+    predicted: Tensor,  # (B, J, 3), meters
+    target: Tensor,  # (B, J, 3), meters
     weight: Tensor,  # (B, J)
     root: int = 0,
 ) -> Tensor:  # (B,)
-    """Squared distance of root-aligned joints, summed over joints (square metres)."""
+    """Squared distance of root-aligned joints, summed over joints (square meters)."""
     difference = (predicted - predicted[:, root : root + 1]) - (target - target[:, root : root + 1])
     # Without the root no joint of the sample can be aligned.
     weight = weight * weight[:, root : root + 1]

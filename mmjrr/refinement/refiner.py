@@ -1,4 +1,4 @@
-"""Minimising the energy over the parameters of a batch of fits (paper, Section 3)."""
+"""Minimizing the energy over the parameters of a batch of fits (paper, Section 3)."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ VARIABLES = ('pose_6d', 'betas', 'transl')
 class Observations:
     """What a batch of fits is compared with; the image is the crop that the mask lives on."""
 
-    keypoints_3d: Tensor  # (B, J, 3), metres, camera frame
+    keypoints_3d: Tensor  # (B, J, 3), meters, camera frame
     keypoints_3d_weight: Tensor  # (B, J)
     keypoints_2d: Tensor  # (B, J, 2), pixels of the crop
     keypoints_2d_weight: Tensor  # (B, J)
@@ -150,7 +150,7 @@ class FitRefiner:
 
         Args:
             init: ``global_orient`` (B, 3), ``body_pose`` (B, 69), ``betas`` (B, 10) and ``transl``
-                (B, 3), axis-angle and metres, in the camera frame.
+                (B, 3), axis-angle and meters, in the camera frame.
             observed: What to fit to.
             weights: Weights of the terms. ``None`` balances them on this batch (in a distributed
                 run on the batches of all processes, which must then all pass ``None``).
@@ -207,7 +207,7 @@ class FitRefiner:
         count, threads = len(start['transl']), torch.get_num_threads()
         parts = min(threads, max(count // SMALLEST_PART, 1))
         if parts == 1:
-            return self._minimise(start, observed, weights)
+            return self._minimize(start, observed, weights)
         cuts = [slice(count * i // parts, count * (i + 1) // parts) for i in range(parts)]
         try:
             with ThreadPoolExecutor(
@@ -215,7 +215,7 @@ class FitRefiner:
             ) as pool:
                 found = list(
                     pool.map(
-                        lambda rows: self._minimise(
+                        lambda rows: self._minimize(
                             {name: value[rows] for name, value in start.items()},
                             observed[rows],
                             weights,
@@ -232,15 +232,15 @@ class FitRefiner:
     ) -> dict[str, Tensor]:
         """Queue all iterations on a GPU without a host sync; check once, at the end."""
         if not self.energy.enabled('silhouette') or observed.mask is None:
-            return self._minimise(start, observed, weights)
+            return self._minimize(start, observed, weights)
         assert self.renderer is not None
         with torch.no_grad():
             vertices = self._vertices(start, rotation_6d_to_matrix(start['pose_6d']))
         with self.renderer.without_host_sync(vertices, observed.camera) as all_valid:
-            refined = self._minimise(start, observed, weights)
-        return refined if all_valid() else self._minimise(start, observed, weights)
+            refined = self._minimize(start, observed, weights)
+        return refined if all_valid() else self._minimize(start, observed, weights)
 
-    def _minimise(
+    def _minimize(
         self, start: dict[str, Tensor], observed: Observations, weights: dict[str, float]
     ) -> dict[str, Tensor]:
         variables = {name: value.clone().requires_grad_() for name, value in start.items()}

@@ -1,12 +1,10 @@
-"""Importing this makes mmdet's components usable, whatever mmcv is installed.
+"""mmdet's components, made usable on import with any mmcv.
 
 For ``custom_imports`` of configs that train or run an mmdet model in a Runner.
 """
 
 from __future__ import annotations
 
-from mmjrr.engine import ResumableCheckpointHook  # noqa: F401
-from mmjrr.segmentation import iteration_seed_hook, weights_hook  # noqa: F401
 from mmjrr.segmentation.mmcv_ops import INSTALL, ensure_mmcv_ops
 
 ensure_mmcv_ops()

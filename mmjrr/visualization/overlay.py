@@ -41,7 +41,7 @@ def draw_fit(
             (mask >= 0.5).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
         )
         cv2.drawContours(picture, outlines, -1, MASK_COLOR, 1, cv2.LINE_AA)
-    # Pixel (0, 0) covers [0, 1) x [0, 1): its centre, which OpenCV calls 0, is at 0.5.
+    # Pixel (0, 0) covers [0, 1) x [0, 1): its center, which OpenCV calls 0, is at 0.5.
     shift = 4
     for points, color in ((labels, LABEL_COLOR), (joints, FIT_COLOR)):
         for point in np.round((_finite(points) - 0.5) * 2**shift).astype(int):

@@ -12,7 +12,7 @@ from mmjrr.io import atomic_write
 if TYPE_CHECKING:
     from mmjrr.evaluation.regressor_share import RegressorShare
 
-#: Colours that also differ in grey: the regressor of the model, others, the fitted one.
+#: Colors that also differ in gray: the regressor of the model, others, the fitted one.
 COLORS = ('#4c566a', '#e08a1e', '#5aa9e6', '#8fbf6a', '#b48ead')
 
 

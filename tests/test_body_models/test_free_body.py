@@ -28,7 +28,7 @@ def rest_joints(body: SMPL) -> dict[str, np.ndarray]:
 
 
 def volume(vertices: np.ndarray, faces: np.ndarray) -> float:
-    """Signed, litres: divergence theorem."""
+    """Signed, liters: divergence theorem."""
     a, b, c = (vertices[faces[:, k]] for k in range(3))
     return 1000 * float(np.einsum('ij,ij->', a, np.cross(b, c))) / 6
 
@@ -71,7 +71,7 @@ def test_skinning_weights_are_convex_few_and_smooth(arrays: dict[str, np.ndarray
     assert weights.min() >= 0
     np.testing.assert_array_equal(weights.sum(1), 1)
     assert (weights > 0).sum(1).max() <= 4
-    # A jump between neighbours tears or creases the skin there.
+    # A jump between neighbors tears or creases the skin there.
     ends = np.unique(np.sort(faces[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1), axis=0)
     steps = np.abs(weights[ends[:, 0]] - weights[ends[:, 1]]).sum(1) / 2
     assert steps.max() < 0.6 and np.percentile(steps, 99) < 0.4

@@ -17,7 +17,7 @@ from mmjrr.models.estimators.hmr import load_mean_params
 from mmjrr.registry import MODELS
 
 
-def randomise(model: torch.nn.Module, seed: int) -> None:
+def randomize(model: torch.nn.Module, seed: int) -> None:
     """Weights and running statistics that leave no part of the network idle."""
     generator = torch.Generator().manual_seed(seed)
     for name, value in model.state_dict().items():
@@ -31,7 +31,7 @@ def randomise(model: torch.nn.Module, seed: int) -> None:
 
 
 def resnet_slowly(weights: dict[str, torch.Tensor], images: torch.Tensor) -> torch.Tensor:
-    """ResNet-50 from the weights' names alone, normalisation written out."""
+    """ResNet-50 from the weights' names alone, normalization written out."""
 
     def norm(x, name):
         w = {k: weights[f'{name}.{k}'] for k in ('weight', 'bias', 'running_mean', 'running_var')}
@@ -84,7 +84,7 @@ def matrices_slowly(pose: np.ndarray) -> np.ndarray:
 @pytest.fixture(scope='module')
 def model() -> SPIN:
     model = MODELS.build(dict(type='mmjrr.SPIN')).double().eval()
-    randomise(model, 3)
+    randomize(model, 3)
     return model
 
 

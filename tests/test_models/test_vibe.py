@@ -8,7 +8,7 @@ import torch
 
 from mmjrr.models import VIBE
 
-from .test_hmr import matrices_slowly, randomise, regress_slowly
+from .test_hmr import matrices_slowly, randomize, regress_slowly
 
 
 def sigmoid(x):
@@ -43,7 +43,7 @@ def gru_slowly(weights, inputs, layers, bidirectional):
 @pytest.mark.parametrize('bidirectional', [False, True])
 def test_sequences_and_single_frames_agree_with_the_network_written_out(bidirectional):
     model = VIBE(hidden_size=32, bidirectional=bidirectional).double().eval()
-    randomise(model, 5)
+    randomize(model, 5)
     encoder = {name: value.numpy() for name, value in model.encoder.state_dict().items()}
     regressor = {name: value.numpy() for name, value in model.regressor.state_dict().items()}
     for batch, length in ((2, 1), (2, 5)):

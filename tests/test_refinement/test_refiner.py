@@ -143,7 +143,7 @@ def test_parts_do_not_change_the_result(world: dict, monkeypatch) -> None:
 
 
 def start_of(world: dict) -> dict[str, torch.Tensor]:
-    """What the minimiser starts from."""
+    """What the minimizer starts from."""
     init = world['init']
     pose = torch.cat([init['global_orient'], init['body_pose']], 1).unflatten(1, (-1, 3))
     return dict(
@@ -160,15 +160,15 @@ def test_without_host_sync_the_result_is_the_same(world: dict, monkeypatch) -> N
     monkeypatch.setattr(world['renderer'], 'compiled', False)  # as on a GPU
     refining = refiner(world, {}, num_iters=5)
     arguments = start_of(world), world['observed'], WEIGHTS
-    expected = refining._minimise(*arguments)
+    expected = refining._minimize(*arguments)
     calls: list[bool] = []
-    minimise = refining._minimise
+    minimize = refining._minimize
 
     def counted(*arguments):
         calls.append(refining.renderer._capacity is not None)
-        return minimise(*arguments)
+        return minimize(*arguments)
 
-    monkeypatch.setattr(refining, '_minimise', counted)
+    monkeypatch.setattr(refining, '_minimize', counted)
     found = refining._without_host_sync(*arguments)
     assert calls == [True]
     # If the capacity is too small, the batch is refined again, with the host waiting.
@@ -211,26 +211,26 @@ def test_iterations_ask_for_no_value(world: dict, monkeypatch) -> None:
     )
     tensors = {name: value for name, value in vars(seen).items() if name != 'camera'}
     observed = Observations(camera=camera, **to_meta(tensors))
-    found = on_meta._minimise(to_meta(start), observed, WEIGHTS)
+    found = on_meta._minimize(to_meta(start), observed, WEIGHTS)
     assert {name: value.shape for name, value in found.items()} == {
         name: value.shape for name, value in start.items()
     }
     renderer._capacity = renderer._deferred = None
     with pytest.raises((RuntimeError, NotImplementedError)):
-        on_meta._minimise(to_meta(start), observed, WEIGHTS)
+        on_meta._minimize(to_meta(start), observed, WEIGHTS)
 
 
 def test_an_error_in_a_part_arrives(world: dict, monkeypatch) -> None:
     refining, threads = refiner(world, {}, num_iters=2), torch.get_num_threads()
     monkeypatch.setattr('mmjrr.refinement.refiner.SMALLEST_PART', 1)
-    minimise = refining._minimise
+    minimize = refining._minimize
 
     def fails(start: dict, observed: Observations, weights: dict) -> dict:
         if len(start['transl']) == 1:  # the first part
             raise ValueError('projected vertices are not finite')
-        return minimise(start, observed, weights)
+        return minimize(start, observed, weights)
 
-    monkeypatch.setattr(refining, '_minimise', fails)
+    monkeypatch.setattr(refining, '_minimize', fails)
     try:
         torch.set_num_threads(2)
         with pytest.raises(ValueError, match='not finite'):

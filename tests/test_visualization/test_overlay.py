@@ -57,7 +57,7 @@ def test_the_mask_is_an_outline() -> None:
 
 
 def test_joints_lie_where_they_are_said_to() -> None:
-    """Pixel (row 7, column 11) has its centre at (11.5, 7.5)."""
+    """Pixel (row 7, column 11) has its center at (11.5, 7.5)."""
     picture = draw_fit(IMAGE, NOTHING, joints=np.array([[11.5, 7.5]]))
     rows, columns = np.nonzero(close(picture, FIT_COLOR, 60))
     assert close(picture, FIT_COLOR, 5)[7, 11]

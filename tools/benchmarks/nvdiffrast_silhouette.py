@@ -14,7 +14,7 @@ from torch import Tensor
 from mmjrr.geometry import PerspectiveCamera
 from mmjrr.rendering import SilhouetteRenderer
 
-#: Metres; what lies beyond is not drawn.
+#: Meters; what lies beyond is not drawn.
 FAR = 100.0
 
 
@@ -54,7 +54,7 @@ class NvdiffrastSilhouette(SilhouetteRenderer):
 
     @torch.no_grad()
     def covered(self, vertices: Tensor, camera: PerspectiveCamera) -> Tensor:
-        """Whether a face covers each pixel's centre, (B, H, W) bool: the hard silhouette."""
+        """Whether a face covers each pixel's center, (B, H, W) bool: the hard silhouette."""
         self._check(vertices)
         return self._rasterised(vertices, camera)[1][..., 3] > 0
 

@@ -184,7 +184,7 @@ def check_outline(
     vertices: Tensor,
     camera: PerspectiveCamera,
 ) -> None:
-    """Both draw the same body: full pixels have their centre covered, empty ones have not.
+    """Both draw the same body: full pixels have their center covered, empty ones have not.
 
     Raises:
         AssertionError: they do not.

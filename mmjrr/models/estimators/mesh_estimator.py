@@ -59,7 +59,7 @@ class MeshEstimator(BaseModel):
         sequence by sequence.
 
         Args:
-            inputs: ``img`` (N, 3, 224, 224) or (B, T, 3, 224, 224), normalised; or ``features``
+            inputs: ``img`` (N, 3, 224, 224) or (B, T, 3, 224, 224), normalized; or ``features``
                 (N, 2048) or (B, T, 2048).
         """
 

@@ -73,7 +73,7 @@ def test_tiles_hold_the_faces_that_reach_a_pixels_centre(side, blur, monkeypatch
     """Against every face's box, held against every pixel."""
     monkeypatch.setattr('mmjrr.rendering.pytorch3d.rasterizer._MARGIN', 0.0)
     generator = torch.Generator().manual_seed(0)
-    # Some outside the image, and some too small to hold a centre.
+    # Some outside the image, and some too small to hold a center.
     around = 80 * torch.rand(2, 20, 1, 3, generator=generator) - 20
     points = (around + 4 * torch.randn(2, 20, 3, 3, generator=generator)).flatten(1, 2)
     points[:, :15] = points[:, :15] * 0.05 + 20
@@ -154,7 +154,7 @@ class TestWithPyTorch3D:
         ours = ContourSilhouette(free_body().faces, size)(vertices, camera)
         covered = PyTorch3DSilhouette(free_body().faces, size).covered(vertices, camera)
         assert 0.05 < ours.mean() < 0.95
-        # Where ours is full the centre is covered, where it is empty it is not: the outlines
+        # Where ours is full the center is covered, where it is empty it is not: the outlines
         # differ within one pixel at most.
         assert covered[ours > 1 - 1e-6].all()
         assert not covered[ours < 1e-6].any()
@@ -239,7 +239,7 @@ class TestWithPyTorch3D:
         corners = torch.tensor([[[1.0, 1.0, 1.0], [7.0, 1.0, 1.0], [1.0, 7.0, 1.0]]])
         camera = PerspectiveCamera([[1.0, 1.0]], [[0.0, 0.0]])
         alpha = PyTorch3DSilhouette(TRIANGLE, (8, 8), sigma=1e-2)(corners, camera)[0]
-        # The centre (2.5, 1.5) is half a pixel below the upper side: 0.5 * 2 / 8 normalised.
+        # The center (2.5, 1.5) is half a pixel below the upper side: 0.5 * 2 / 8 normalized.
         assert float(alpha[1, 2]) == pytest.approx(
             1 / (1 + float(torch.tensor(-1.5625).exp())), 1e-4
         )
