@@ -39,6 +39,8 @@ bench: $(VENV)/.quickstart
 lint: $(VENV)/.tests
 	$(BIN)/ruff check .
 	$(BIN)/mypy mmjrr
+	$(BIN)/lint-imports
+	$(BIN)/codespell
 
 env: $(VENV)/.tests
 

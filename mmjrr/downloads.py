@@ -264,7 +264,8 @@ def _fetch(
         with error:
             if start and error.code == 416:  # nothing is left, or the part is longer than the file
                 _discard(part, tag)
-                return _fetch(item, part, log, context)
+                _fetch(item, part, log, context)
+                return
             raise OSError(f'{url}: {_refusal(item, error)}') from error
     except _RedirectError as error:
         raise OSError(

@@ -7,6 +7,7 @@ stored as separate planes of x, y and z, so that memory is read contiguously.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -42,7 +43,7 @@ class KinematicTree(nn.Module):
             'order': order,
             'inverse_order': [order.index(joint) for joint in range(len(order))],
         }
-        for i, (above, level) in enumerate(zip(levels, levels[1:], strict=False), start=1):
+        for i, (above, level) in enumerate(pairwise(levels), start=1):
             tables[f'parents_{i}'] = [above.index(parents[joint]) for joint in level]
         for name, table in tables.items():
             self.register_buffer(name, torch.tensor(table), persistent=False)

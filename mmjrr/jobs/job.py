@@ -171,7 +171,7 @@ class Job:
             if self.finished:
                 return None
             if redo is not None:
-                for number, rank in self.shards.keys():  # noqa: SIM118
+                for number, rank in self.shards.keys():
                     if redo(self.shards.get(number, rank)):
                         self.shards.path(number, rank).unlink()
             return self.shards.missing(count)
@@ -203,7 +203,7 @@ class Job:
 
     def remove_shards(self) -> None:
         """Remove the shards, then the record: a kill in between leaves no shard without one."""
-        for key in self.shards.keys():  # noqa: SIM118
+        for key in self.shards.keys():
             self.shards.path(*key).unlink(missing_ok=True)
         shutil.rmtree(self.folder, ignore_errors=True)
 

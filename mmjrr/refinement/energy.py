@@ -46,8 +46,11 @@ def silhouette_energy(
     mask: Tensor,  # (B, H, W)
     levels: tuple[int, ...],
 ) -> Tensor:  # (B,)
-    """Mean squared difference, and that of both images averaged over blocks of each side in
-    ``levels``, summed. What is left at the right and the bottom of whole blocks does not count."""
+    """Sum the mean squared differences of both images and of their averages over blocks.
+
+    ``levels`` holds the sides of the blocks, in pixels. Pixels right of and below the last whole
+    block of a level do not count there.
+    """
     return _SquaresOfBlocks.apply(silhouette, mask, levels)
 
 
@@ -111,7 +114,7 @@ class EnergyTerms:
     silhouette: Tensor | None = None  # (B, H, W), what was drawn for them
 
     def total(self, weights: Mapping[str, float]) -> Tensor:  # ()
-        """The weighted sum over terms and samples."""
+        """Sum the weighted terms over terms and samples."""
         return torch.stack(
             [weights[name] * value.sum() for name, value in self.values.items()]
         ).sum()

@@ -114,12 +114,15 @@ class FitRefiner:
             raise ValueError(f'num_iters: found {num_iters}, expected at least 1')
         if energy.enabled('silhouette') and renderer is None:
             raise ValueError("the term 'silhouette' is on, but there is no renderer")
-        if energy.enabled('silhouette') and renderer is not None:
-            if max(energy.silhouette_levels) > min(renderer.image_size):
-                raise ValueError(
-                    f'silhouette_levels: found {energy.silhouette_levels}, expected blocks within '
-                    f'the image of {renderer.image_size}'
-                )
+        if (
+            energy.enabled('silhouette')
+            and renderer is not None
+            and max(energy.silhouette_levels) > min(renderer.image_size)
+        ):
+            raise ValueError(
+                f'silhouette_levels: found {energy.silhouette_levels}, expected blocks within '
+                f'the image of {renderer.image_size}'
+            )
         if energy.enabled('adv_pose', 'adv_shape') and discriminator is None:
             raise ValueError("an 'adv' term is on, but there is no discriminator")
         self.body = body
@@ -196,11 +199,10 @@ class FitRefiner:
     def _in_parts(
         self, start: dict[str, Tensor], observed: Observations, weights: dict[str, float]
     ) -> dict[str, Tensor]:
-        """What Adam makes of ``start``.
+        """Minimize from ``start``, on a CPU in parts of the batch at the same time.
 
-        On a CPU the batch is cut in as many parts as there are threads, unless they would become
-        too small, and the parts are refined at the same time: most operations of an iteration are
-        too small to be shared by threads.
+        Most operations of an iteration are too small to be shared by threads. On a CPU the batch is
+        therefore split across PyTorch's threads, at least ``SMALLEST_PART`` fits each.
         """
         if start['transl'].device.type != 'cpu':
             return self._without_host_sync(start, observed, weights)
@@ -311,7 +313,7 @@ class FitRefiner:
     def _fitted_translation(
         self, rotations: Tensor, betas: Tensor, transl: Tensor, observed: Observations
     ) -> Tensor:  # (B, 3)
-        """The translation that brings the regressed joints onto the annotated ones."""
+        """Fit the translation that brings the regressed joints onto the annotated ones."""
         untranslated = dict(betas=betas, transl=torch.zeros_like(transl))
         joints = self.regressor(self._vertices(untranslated, rotations))
         if self.init_translation == '2d':

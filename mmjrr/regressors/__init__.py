@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from mmjrr.regressors.zoo import ZOO, ZooEntry, find_regressor, register_regressor
 
 __all__ = [
+    'ZOO',
     'JointRegressor',
     'JointRegressorFit',
-    'fit_joint_regressor',
-    'ZOO',
     'ZooEntry',
     'find_regressor',
+    'fit_joint_regressor',
     'register_regressor',
 ]
 

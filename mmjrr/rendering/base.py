@@ -114,6 +114,7 @@ class SilhouetteRenderer(nn.Module, ABC):
         yield lambda: True
 
     def extra_repr(self) -> str:
+        """Return the settings that PyTorch prints."""
         return f'faces={len(self.faces)}, image_size={self.image_size}, near={self.near}'
 
     def _check(self, vertices: Tensor) -> None:

@@ -36,8 +36,8 @@ def expand_ranges(first: Tensor, last: Tensor, capacity: int | None = None) -> E
     """Expand ranges ``[first[i], last[i]]`` into (range index, value) pairs.
 
     Args:
-        first, last: (N,) integers in any dtype, both included; a range with ``last < first`` is
-            empty.
+        first: (N,) first values, integers in any dtype.
+        last: (N,) last values, included; a range with ``last < first`` is empty.
         capacity: number of pairs to return: pairs beyond it are dropped and set ``overflow``,
             missing ones are ``padding``. Default None: as many as there are, which makes the host
             wait for the device.

@@ -46,7 +46,6 @@ def test_rotation_between_directions_is_the_smallest(tool: ModuleType) -> None:
     rng = np.random.default_rng(0)
     for source, target in rng.normal(size=(20, 2, 3)):
         turn = tool.between(source, target)
-        expected, _ = Rotation.align_vectors([target], [source])
         unit = target / np.linalg.norm(target)
         np.testing.assert_allclose(turn @ source / np.linalg.norm(source), unit, atol=1e-12)
         cosine = source @ unit / np.linalg.norm(source)

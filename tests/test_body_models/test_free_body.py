@@ -143,7 +143,7 @@ def test_first_component_is_stature_and_shapes_are_adults(body: SMPL) -> None:
         volume(vertices, body.faces)
         for vertices in body(betas=torch.randn(20, 10).double()).vertices.numpy()
     ]
-    assert 30 < min(volumes) and max(volumes) < 140
+    assert min(volumes) > 30 and max(volumes) < 140
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture()
+@pytest.fixture
 def in_mmpose() -> Any:
     from mmjrr.segmentation import ensure_mmcv_ops
 

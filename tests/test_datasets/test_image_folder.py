@@ -71,7 +71,7 @@ def test_images_without_a_box_stop_or_are_counted(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    'boxes, said',
+    ('boxes', 'said'),
     [
         ({'frame_2': [0, 0, 9, 9]}, "'frame_2' may be any of 2 images"),
         ({'top': [0, 0, 9, 9], 'top.jpeg': [0, 0, 9, 9]}, "'top.jpeg' has more than one box"),

@@ -137,7 +137,7 @@ def test_without_a_box_the_whole_image_is_taken_and_padding_widens_the_box() -> 
 
 
 @pytest.mark.parametrize(
-    'box, said',
+    ('box', 'said'),
     [
         ((0, 0, 40, 50), 'expected a square'),
         ((0, 0, float('nan'), 50), 'expected a square'),

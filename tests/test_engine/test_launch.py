@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmjrr.engine import distribute_on_cpu
 
 
-@pytest.fixture()
+@pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Backends of the process groups that were started."""
     backends: list[str] = []

@@ -86,7 +86,7 @@ def test_a_resumed_loop_sees_the_rest_and_loads_nothing_else(done: int) -> None:
     loop.run()
     assert resumed.batches() == whole.batches()[done:]
     assert data.loaded == sum(resumed.batches(), [])
-    assert [call[1] for call in resumed.calls if call[1] is not None][0] == done
+    assert next(call[1] for call in resumed.calls if call[1] is not None) == done
 
 
 def test_a_finished_loop_only_lets_the_hooks_finish() -> None:

@@ -68,7 +68,7 @@ def batch(tiny_set: Path) -> dict[str, Any]:
     return {**batch, 'fits_refined': fits, 'fits_init': {**fits, 'transl': moved}}
 
 
-@pytest.fixture()
+@pytest.fixture
 def runner(tiny_set: Path) -> SimpleNamespace:
     return SimpleNamespace(hooks=[Refining(tiny_set)], visualizer=Pictures())
 

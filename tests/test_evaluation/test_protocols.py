@@ -22,7 +22,7 @@ def slow_pa_error(pred: np.ndarray, target: np.ndarray) -> float:
     source, goal = pred.T, target.T
     centre, goal_centre = source.mean(1, keepdims=True), goal.mean(1, keepdims=True)
     source, goal = source - centre, goal - goal_centre
-    u, s, vt = np.linalg.svd(source @ goal.T)
+    u, _, vt = np.linalg.svd(source @ goal.T)
     z = np.diag([1, 1, np.sign(np.linalg.det(u @ vt))])
     rotation = vt.T @ z @ u.T
     scale = np.trace(rotation @ source @ goal.T) / (source**2).sum()
@@ -89,7 +89,7 @@ def test_protocol_without_a_root_compares_absolute_positions():
 def test_joints_of_pa_may_differ():
     protocol = get_protocol(dict(name='mine', joints=['head'], pa_joints=['head', 'left_hip']))
     assert protocol.needed_joints == ('pelvis', 'head', 'left_hip')
-    assert '1 joints, PA over 2, pelvis-aligned, all cameras' == protocol.summary
+    assert protocol.summary == '1 joints, PA over 2, pelvis-aligned, all cameras'
 
 
 def test_bad_protocols_are_refused():

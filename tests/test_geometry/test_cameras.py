@@ -219,7 +219,7 @@ def test_concatenating_the_parts_restores_the_batch() -> None:
 @pytest.mark.parametrize(
     ('parts', 'message'),
     [
-        (lambda: [], 'cameras: found none'),
+        (list, 'cameras: found none'),
         (lambda: [two_cameras(), two_cameras(DISTORTION)], 'distortion: found in 1 of 2 cameras'),
         (lambda: [two_cameras(), two_cameras(None, 'opencv')], 'distortion_model: found'),
     ],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -109,7 +111,7 @@ def test_free_body_regressor_puts_joints_beside_the_bodys_own():
             distance = (joints[f'{side}_{part}'] - own).norm(dim=-1)
             assert distance.max() < 0.03, f'{side}_{part}: {distance}'
     heights = [joints[name][:, 1] for name in ('pelvis', 'spine', 'thorax', 'neck_base', 'head')]
-    for lower, upper in zip(heights, heights[1:], strict=False):
+    for lower, upper in pairwise(heights):
         assert (upper > lower).all()
 
 

@@ -47,7 +47,7 @@ def test_padding_follows_the_values_and_holds_valid_indices(seed, spare):
     pairs = list(zip(expanded.range_index.tolist(), expanded.value.tolist(), strict=True))
     assert pairs[: len(expected)] == expected
     rest = expanded.range_index[len(expected) :]
-    assert ((0 <= rest) & (rest < 50)).all() and not expanded.value[len(expected) :].any()
+    assert ((rest >= 0) & (rest < 50)).all() and not expanded.value[len(expected) :].any()
     assert len(set(rest.tolist())) == spare  # all different
     assert expanded.padding.tolist() == [False] * len(expected) + [True] * spare
     assert not expanded.overflow

@@ -26,7 +26,7 @@ def _rank(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv('LOCAL_RANK', '0')
 
 
-@pytest.fixture()
+@pytest.fixture
 def arguments(monkeypatch: pytest.MonkeyPatch):
     """Module of a tool, and its parsed arguments."""
 
@@ -41,7 +41,7 @@ def arguments(monkeypatch: pytest.MonkeyPatch):
     return parse
 
 
-@pytest.fixture()
+@pytest.fixture
 def merge(arguments):
     def merged(tool: str, config: str, *words: str, **changes) -> Config:
         module, args = arguments(tool, config, *words)

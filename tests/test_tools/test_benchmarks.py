@@ -17,7 +17,7 @@ import torch
 FOLDER = Path(__file__).resolve().parents[2] / 'tools/benchmarks'
 
 
-@pytest.fixture()
+@pytest.fixture
 def load(monkeypatch: pytest.MonkeyPatch):
     """A benchmark's module, which finds its neighbours as it does when run as a script."""
     monkeypatch.syspath_prepend(str(FOLDER))

@@ -238,9 +238,7 @@ def test_spins_released_layout_runs_through_its_config(infer, root: Path) -> Non
 def test_batches_and_workers_do_not_change_what_a_frame_gets(infer) -> None:
     one = load_fits(infer())
     other = load_fits(
-        infer(
-            '--batch-size', '2', '--overwrite', '--cfg-options', 'test_dataloader.num_workers=2'
-        )  # fmt: skip
+        infer('--batch-size', '2', '--overwrite', '--cfg-options', 'test_dataloader.num_workers=2')
     )
     assert one['imgname'].tolist() == other['imgname'].tolist()
     for name in ('pose', 'betas', 'camera'):
@@ -450,7 +448,7 @@ test_dataloader = dict(num_workers=0, dataset=dict(data_root={str(tmp_path / 'pe
 
 
 @pytest.mark.parametrize(
-    'arguments, said',
+    ('arguments', 'said'),
     [
         (('--batch-size', '0'), 'batch_size: found 0'),
         (('--cfg-options', 'seq_len=0'), 'seq_len: found 0'),

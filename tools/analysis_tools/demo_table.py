@@ -27,8 +27,10 @@ def main() -> None:
 def fits_table(summaries: list[tuple[str, dict[str, Any]]]) -> list[str]:
     """Pseudo ground truth and regressors."""
     lines = [
-        '| demo | seed | PVE, mm | IoU | J_std | J_spin | J_opt | floor | J_opt / J_spin '
-        '| feet PVE, mm | pose distance, deg |',
+        (
+            '| demo | seed | PVE, mm | IoU | J_std | J_spin | J_opt | floor | J_opt / J_spin '
+            '| feet PVE, mm | pose distance, deg |'
+        ),
         '|---|---|---|---|---|---|---|---|---|---|---|',
     ]
     for name, summary in summaries:

@@ -16,12 +16,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from eval_predictions import chosen_regressors  # noqa: E402
+from eval_predictions import chosen_regressors
 
-from mmjrr.evaluation import PROTOCOLS  # noqa: E402
-from mmjrr.evaluation.evaluate import EXCLUDED  # noqa: E402
-from mmjrr.evaluation.regressor_share import regressor_share  # noqa: E402
-from mmjrr.visualization.regressor_share import draw_regressor_share  # noqa: E402
+from mmjrr.evaluation import PROTOCOLS
+from mmjrr.evaluation.evaluate import EXCLUDED
+from mmjrr.evaluation.regressor_share import regressor_share
+from mmjrr.visualization.regressor_share import draw_regressor_share
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

@@ -69,7 +69,7 @@ def report(records: list[dict[str, Any]]) -> str:
                 ]
                 for m in marks
             ],
-        )  # fmt: skip
+        )
     )
     for record in records:
         parts += ['', f'## {record["title"]}', '', _machine(record['machine']), '']

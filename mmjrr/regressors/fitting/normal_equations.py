@@ -678,7 +678,7 @@ def _base_weights(weights: Tensor | Sequence[float] | None, names: tuple[str, ..
 
 
 def _check_ids(ids: Tensor | None, num_vertices: int) -> None:
-    if ids is not None and not (len(ids) and 0 <= ids[0] and ids[-1] < num_vertices):
+    if ids is not None and not (len(ids) and ids[0] >= 0 and ids[-1] < num_vertices):
         raise ValueError(f'vertex_ids must be ids from 0 to {num_vertices - 1}, at least one')
 
 

@@ -104,6 +104,7 @@ class ContourSilhouette(SilhouetteRenderer):
         return self.topology.closed
 
     def render(self, vertices: Tensor, camera: PerspectiveCamera) -> Tensor:
+        """Draw checked vertices."""
         pixels = self._project(vertices, camera)
         if self._draws_compiled(pixels):
             return self._draw_compiled(pixels)
@@ -120,6 +121,7 @@ class ContourSilhouette(SilhouetteRenderer):
     def without_host_sync(
         self, vertices: Tensor, camera: PerspectiveCamera
     ) -> Iterator[Callable[[], bool]]:
+        """Draw into preallocated buffers where PyTorch's operations draw."""
         self._check(vertices)
         if not len(vertices) or self._draws_compiled(vertices):
             yield lambda: True

@@ -89,6 +89,7 @@ class PyTorch3DSilhouette(SilhouetteRenderer):
         self._shader = SoftSilhouetteShader(BlendParams(sigma=self.sigma))
 
     def render(self, vertices: Tensor, camera: PerspectiveCamera) -> Tensor:
+        """Draw checked vertices."""
         return self._draw(vertices, camera, self.faces_per_pixel, self.blur_radius)[0]
 
     @torch.no_grad()
@@ -123,6 +124,7 @@ class PyTorch3DSilhouette(SilhouetteRenderer):
         return self._shader(Fragments(pix_to_face, dists, unused, dists), None)[..., 3]
 
     def extra_repr(self) -> str:
+        """Return the settings that PyTorch prints."""
         return (
             f'{super().extra_repr()}, faces_per_pixel={self.faces_per_pixel}, '
             f'blur_radius={self.blur_radius}, sigma={self.sigma}, tile_size={self.tile_size}'

@@ -81,9 +81,8 @@ def test_without_host_sync_an_empty_batch_and_a_camera_with_gradient_are_drawn()
 def test_after_an_error_without_host_sync_values_are_checked_again():
     vertices, faces, _ = MESHES['octahedron']
     renderer, bodies = ContourSilhouette(faces, (10, 12), compiled=False), posed(vertices, 0)
-    with pytest.raises(KeyboardInterrupt):
-        with renderer.without_host_sync(bodies, small_camera()):
-            raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt), renderer.without_host_sync(bodies, small_camera()):
+        raise KeyboardInterrupt
     with pytest.raises(ValueError, match='behind the camera'):
         renderer(-bodies, small_camera())
 

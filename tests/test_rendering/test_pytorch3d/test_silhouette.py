@@ -260,7 +260,7 @@ class TestWithPyTorch3D:
         vertices = bodies().requires_grad_()
         alpha = PyTorch3DSilhouette(free_body().faces, size)(vertices, camera.to(torch.float64))
         assert alpha.dtype == torch.float64 and alpha.shape == (2, *size)
-        assert 0 <= alpha.min() and alpha.max() <= 1
+        assert alpha.min() >= 0 and alpha.max() <= 1
         alpha.sum().backward()
         assert torch.isfinite(vertices.grad).all() and vertices.grad.abs().sum() > 0
 
