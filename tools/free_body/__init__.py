@@ -1,0 +1,1 @@
+"""Construction of the free body from MakeHuman's assets."""

@@ -1,0 +1,147 @@
+"""SMPL's joints, joint regressor and skinning weights from MakeHuman's bones."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.optimize import nnls
+
+from mmjrr.joints import SMPL_JOINTS
+
+from .mesh import diffuse
+
+# Joints as weighted means of bone heads, {bone: weight}, where '?' stands for the side. MakeHuman's
+# hips lie further apart than the heads of the femurs, and its spine is divided differently.
+_CENTRAL_JOINTS: dict[str, dict[str, float]] = {
+    'pelvis': {'spine05': 0.5, 'spine04': 0.5},
+    'spine1': {'spine03': 0.5, 'spine02': 0.5},
+    'spine2': {'spine02': 0.3, 'spine01': 0.7},
+    'spine3': {'spine01': 1.0},
+    'neck': {'neck01': 0.5, 'neck02': 0.5},
+    'head': {'head': 1.0},
+}
+_SIDE_JOINTS: dict[str, dict[str, float]] = {
+    'hip': {'upperleg01.?': 0.8, 'pelvis.?': 0.2},
+    'knee': {'lowerleg01.?': 1.0},
+    'ankle': {'foot.?': 1.0},
+    'foot': {'toe2-1.?': 0.5, 'toe3-1.?': 0.5},
+    'collar': {'clavicle.?': 0.5, 'shoulder01.?': 0.5},
+    'shoulder': {'upperarm01.?': 1.0},
+    'elbow': {'lowerarm01.?': 1.0},
+    'wrist': {'wrist.?': 1.0},
+    'hand': {'finger3-1.?': 1.0},
+}
+# Joint that takes over a bone's weights, by the beginning of the bone's name; the first match
+# counts. The thumb stays with the palm.
+_SIDE_BONES = [
+    ('upperleg', 'hip'),
+    ('lowerleg', 'knee'),
+    ('foot', 'ankle'),
+    ('toe', 'foot'),
+    ('clavicle', 'collar'),
+    ('shoulder', 'collar'),
+    ('upperarm', 'shoulder'),
+    ('lowerarm', 'elbow'),
+    ('wrist', 'wrist'),
+    ('metacarpal', 'wrist'),
+    ('finger1', 'wrist'),
+    ('finger', 'hand'),
+]
+_TRUNK_BONES = ('root', 'pelvis', 'spine', 'breast')
+# The trunk's weights are divided by height. From the pelvis upwards: the joint that begins there,
+# and half the height of the transition in meters.
+_TRUNK_TRANSITIONS = [('spine1', 0.07), ('spine2', 0.05), ('spine3', 0.05)]
+#: Meters over which weights are blended along the skin; MakeHuman's change abruptly at toes and
+#: knuckles.
+WEIGHT_BLEND = 0.012
+#: Nonzero weights of a vertex, at most.
+MAX_WEIGHTS = 4
+_WEIGHT_STEPS = 4096  # weights are multiples of 1/4096, so that float32 rows sum to one exactly
+
+
+def joint_positions(bones: list[str], heads: np.ndarray) -> np.ndarray:  # (N, 24, 3)
+    """Compute SMPL's joints from the heads of the bones (N, B, 3)."""
+    positions = np.zeros((len(heads), len(SMPL_JOINTS), 3))
+    for j, joint in enumerate(SMPL_JOINTS):
+        side, _, part = joint.partition('_')
+        recipe = _SIDE_JOINTS[part] if part else _CENTRAL_JOINTS[joint]
+        for bone, weight in recipe.items():
+            positions[:, j] += weight * heads[:, bones.index(bone.replace('?', side[0].upper()))]
+    return positions
+
+
+def skinning_weights(
+    bone_weights: np.ndarray,  # (V, B)
+    bones: list[str],
+    template: np.ndarray,  # (V, 3), meters
+    faces: np.ndarray,  # (F, 3)
+    joints: np.ndarray,  # (24, 3), meters
+) -> np.ndarray:  # (V, 24)
+    """Merge the weights of the bones into weights of SMPL's joints.
+
+    Rows sum to one and have at most :data:`MAX_WEIGHTS` nonzero weights.
+    """
+    weights = np.zeros((len(bone_weights), len(SMPL_JOINTS)))
+    trunk = np.zeros(len(bone_weights))
+    for b, bone in enumerate(bones):
+        part = next((part for start, part in _SIDE_BONES if bone.startswith(start)), None)
+        if part is not None:
+            side = {'L': 'left', 'R': 'right'}[bone[-1]]
+            weights[:, SMPL_JOINTS.index(f'{side}_{part}')] += bone_weights[:, b]
+        elif bone.startswith(_TRUNK_BONES):
+            trunk += bone_weights[:, b]
+        else:
+            joint = 'neck' if bone.startswith('neck') else 'head'
+            weights[:, SMPL_JOINTS.index(joint)] += bone_weights[:, b]
+    _divide_trunk(weights, trunk, template, joints)
+    weights = diffuse(weights, template, faces, WEIGHT_BLEND)
+    smallest = np.argsort(weights, axis=1)[:, :-MAX_WEIGHTS]
+    np.put_along_axis(weights, smallest, 0, axis=1)
+    weights = np.round(weights / weights.sum(1, keepdims=True) * _WEIGHT_STEPS)
+    rows, largest = np.arange(len(weights)), weights.argmax(1)
+    weights[rows, largest] += _WEIGHT_STEPS - weights.sum(1)
+    return weights / _WEIGHT_STEPS
+
+
+def _divide_trunk(
+    weights: np.ndarray, trunk: np.ndarray, template: np.ndarray, joints: np.ndarray
+) -> None:
+    """Add the trunk's weight to the joints of the spine by height, with smooth transitions."""
+    above = np.ones(len(template))  # share of the trunk above the last transition
+    below = 'pelvis'
+    for joint, half_height in _TRUNK_TRANSITIONS:
+        height = joints[SMPL_JOINTS.index(joint), 1]
+        t = np.clip((template[:, 1] - height) / (2 * half_height) + 0.5, 0, 1)
+        above_next = np.minimum(above, t * t * (3 - 2 * t))
+        weights[:, SMPL_JOINTS.index(below)] += trunk * (above - above_next)
+        above, below = above_next, joint
+    weights[:, SMPL_JOINTS.index(below)] += trunk * above
+
+
+def fit_joint_regressor(
+    vertices: np.ndarray,  # (N, V, 3), meters
+    joints: np.ndarray,  # (N, 24, 3), meters
+    num_candidates: int = 300,
+) -> np.ndarray:  # (24, V)
+    """Fit a sparse regressor with rows on the simplex to all samples by least squares.
+
+    Each row draws on the vertices nearest to its joint, of which non-negative least squares gives
+    few a nonzero weight.
+    """
+    mean_vertices, mean_joints = vertices.mean(0), joints.mean(0)
+    regressor = np.zeros((len(SMPL_JOINTS), vertices.shape[1]))
+    for j in range(len(SMPL_JOINTS)):
+        distance = np.linalg.norm(mean_vertices - mean_joints[j], axis=1)
+        ids = np.argsort(distance)[:num_candidates]
+        # Relative to the joint, so that the constraint on the sum does not compete with the data.
+        relative = vertices[:, ids] - joints[:, j : j + 1]
+        system = relative.transpose(0, 2, 1).reshape(-1, num_candidates)
+        sum_to_one = 1e3 * np.ones((1, num_candidates))
+        ridge = 1e-2 * np.eye(num_candidates)
+        weights, _ = nnls(
+            np.concatenate([system, sum_to_one, ridge]),
+            np.concatenate([np.zeros(len(system)), [1e3], np.zeros(num_candidates)]),
+            maxiter=30 * num_candidates,
+        )
+        weights[weights < 1e-3] = 0
+        regressor[j, ids] = weights / weights.sum()
+    return regressor
