@@ -16,7 +16,7 @@ from mmjrr.datasets.h36m import H36MFitsDataset
 from mmjrr.datasets.image_names import KNOWN_BAD_SEQUENCES
 from mmjrr.datasets.synthetic import Settings, generate, generator, is_complete
 from mmjrr.datasets.synthetic.actions import ACTIONS
-from mmjrr.datasets.synthetic.cameras import CAMERA_IDS
+from mmjrr.datasets.synthetic.camera_rig import CAMERA_IDS
 from mmjrr.datasets.synthetic.dataset_files import MANIFEST
 from mmjrr.datasets.synthetic.sequence_plan import plan_sequences
 from mmjrr.geometry import PerspectiveCamera, crop_weak_perspective_to_transl

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mmjrr.datasets.synthetic.cameras import make_cameras, project, world_to_camera
+from mmjrr.datasets.synthetic.camera_rig import make_cameras, project, world_to_camera
 from mmjrr.datasets.synthetic.images import draw_person, draw_room, exact_mask
 from mmjrr.datasets.synthetic.seeding import stream
 

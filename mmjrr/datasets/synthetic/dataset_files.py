@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mmjrr.datasets.fits import save_fits
 from mmjrr.datasets.image_names import parse_image_name
-from mmjrr.datasets.synthetic import cameras as camera_rig
+from mmjrr.datasets.synthetic import camera_rig
 from mmjrr.datasets.synthetic.posing import pose_body
 from mmjrr.datasets.synthetic.simulated_fits import ESTIMATORS
 from mmjrr.datasets.synthetic.subjects import TRAIN_SUBJECTS

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from mmengine.utils import ProgressBar
 
-from mmjrr.datasets.synthetic import cameras as camera_rig
+from mmjrr.datasets.synthetic import camera_rig
 from mmjrr.datasets.synthetic.simulated_regressors import (
     fit_standard_regressor,
 )

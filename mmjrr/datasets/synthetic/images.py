@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mmjrr.datasets.synthetic.cameras import (
+from mmjrr.datasets.synthetic.camera_rig import (
     axes_in_world,
     position_in_world,
     project,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mmjrr.datasets.image_names import KNOWN_BAD_SEQUENCES
-from mmjrr.datasets.synthetic import cameras as camera_rig
+from mmjrr.datasets.synthetic import camera_rig
 from mmjrr.datasets.synthetic.actions import ACTIONS
 from mmjrr.datasets.synthetic.seeding import stream
 

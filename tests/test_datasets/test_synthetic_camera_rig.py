@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mmjrr.datasets.synthetic.cameras import CAMERA_IDS, make_cameras, project, world_to_camera
+from mmjrr.datasets.synthetic.camera_rig import CAMERA_IDS, make_cameras, project, world_to_camera
 from mmjrr.datasets.synthetic.seeding import stream
 from mmjrr.datasets.synthetic.subjects import SUBJECTS, make_subject
 from mmjrr.geometry import load_cameras
