@@ -18,7 +18,7 @@ from mmjrr.setup_check.remedies import download_command, remedy
 
 @register_check('SMPL')
 def _smpl(part: Mapping[str, Any]) -> Iterator[Finding]:
-    from mmjrr.body_models.files import find_smpl_file, load_smpl_file
+    from mmjrr.body_models.smpl_files import find_smpl_file, load_smpl_file
 
     path, gender = part.get('model_path', ''), part.get('gender', 'neutral')
     mend = download_command(FILES['smpl'], Path(path) / f'SMPL_{str(gender).upper()}.pkl')
