@@ -1,9 +1,9 @@
 """From parameters to vertices: the SMPL family, and the free body that ships with the package."""
 
-from mmjrr.body_models.smpl_files import find_smpl_file, load_smpl_file
 from mmjrr.body_models.free_body import FREE_BODY_FILE, free_body
 from mmjrr.body_models.lazy_vertices import LazyVertices, VertexMaker
 from mmjrr.body_models.smpl import SMPL, BodyOutput
+from mmjrr.body_models.smpl_files import find_smpl_file, load_smpl_file
 
 __all__ = [
     'FREE_BODY_FILE',

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mmjrr.body_models.smpl_files import NUM_JOINTS, find_smpl_file, load_smpl_file
 from mmjrr.body_models.lbs import KinematicTree, skin
+from mmjrr.body_models.smpl_files import NUM_JOINTS, find_smpl_file, load_smpl_file
 from mmjrr.geometry import axis_angle_to_matrix, rotation_6d_to_matrix
 from mmjrr.registry import BODY_MODELS
 
