@@ -81,8 +81,8 @@ def describe(
     template_joints = regressor @ template
     lines = [
         f'shape: {NUM_BETAS} components explain {100 * explained:.2f}% of the variance',
-        f'height: template {np.ptp(template[:, 1]):.3f} m; samples {heights.mean():.3f} m, std '
-        f'{heights.std():.3f}, {heights.min():.3f} to {heights.max():.3f}',
+        f'height: template {np.ptp(template[:, 1]):.3f} m, samples {heights.mean():.3f} m',
+        f'  std {heights.std():.3f} m, {heights.min():.3f} to {heights.max():.3f} m',
         f'joints: {error.mean():.2f} mm from those of the bones in the mean, max {error.max():.2f}',
     ]
     for name, position, errors, row in zip(
