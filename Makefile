@@ -10,6 +10,8 @@ FRAMES ?= 16
 MASKS ?= rendered
 OUT ?= work_dirs/demo$(if $(filter-out rendered,$(MASKS)),_$(MASKS))
 BENCH ?= work_dirs/benchmarks
+# Folder with a wheel of mmcv and its compiled operators; mmcv-lite serves where none fits.
+WHEELS ?= ../shared/wheels
 
 .PHONY: demo test bench lint env clean
 
@@ -53,8 +55,13 @@ $(VENV)/.quickstart: requirements/quickstart.txt setup.py
 	$(BIN)/python -m pip install -q --no-build-isolation --no-deps -e .
 	touch $@
 
-$(VENV)/.tests: $(VENV)/.segmentation requirements/tests.txt
+$(VENV)/.tests: $(VENV)/.mmpose requirements/tests.txt
 	$(BIN)/python -m pip install -q -r requirements/tests.txt
+	touch $@
+
+$(VENV)/.mmpose: $(VENV)/.segmentation requirements/mmpose.txt
+	$(BIN)/python -m pip install -q --no-deps -r requirements/mmpose.txt
+	BIN=$(BIN) WHEELS=$(WHEELS) bash requirements/compiled_mmcv.sh
 	touch $@
 
 $(VENV)/.segmentation: $(VENV)/.quickstart requirements/segmentation.txt

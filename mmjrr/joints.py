@@ -6,7 +6,8 @@ arrays are reordered by name (:func:`reorder_index`), never by position.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 _TORSO_AND_ARMS = (
     'spine', 'thorax', 'neck_base', 'head',
@@ -38,6 +39,10 @@ JOINT_ORDERS: dict[str, tuple[str, ...]] = {
     'mmpose': H36M_JOINTS_MMPOSE,
     'spin': H36M_JOINTS_SPIN,
 }
+
+#: Joints that MMPose's metainfo of H36M names otherwise. Elsewhere these names mean other joints
+#: (SMPL has feet and ankles), so they are translated only where all 17 of MMPose's are there.
+_MMPOSE_NAMES = {'root': 'pelvis', 'right_foot': 'right_ankle', 'left_foot': 'left_ankle'}
 
 #: Bones of the 17 joints as (joint, parent), from the pelvis outwards.
 H36M_BONES: tuple[tuple[str, str], ...] = (
@@ -83,6 +88,32 @@ def joint_names_of(order: str | Sequence[str]) -> tuple[str, ...]:
     if repeated:
         raise ValueError(f'joint names: found {repeated} more than once, expected each once')
     return names
+
+
+def joint_names_of_metainfo(metainfo: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """Return the joint names that a data set's metainfo declares, in this project's words.
+
+    Args:
+        metainfo: this project's (``joint_names``) or MMPose's (``keypoint_id2name``, where
+            Human3.6M's pelvis is called 'root' and its ankles 'left_foot' and 'right_foot').
+
+    Returns:
+        The names in the order of the data set's joints, or None if it declares none.
+
+    Raises:
+        ValueError: a joint is named twice.
+
+    >>> joint_names_of_metainfo({'keypoint_id2name': {0: 'nose', 1: 'left_eye'}})
+    ('nose', 'left_eye')
+    """
+    if metainfo.get('joint_names') is not None:
+        return joint_names_of(metainfo['joint_names'])
+    by_id = metainfo.get('keypoint_id2name')
+    if not by_id:
+        return None
+    names = [str(by_id[key]) for key in sorted(by_id, key=int)]
+    translated = [_MMPOSE_NAMES.get(name, name) for name in names]
+    return joint_names_of(translated if set(translated) == set(H36M_JOINTS_MMPOSE) else names)
 
 
 def reorder_index(src_names: str | Sequence[str], dst_names: str | Sequence[str]) -> list[int]:

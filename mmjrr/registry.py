@@ -6,8 +6,28 @@ From a config of another scope a component is reached with the prefix, e.g.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from mmengine import registry as root
-from mmengine.registry import Registry
+from mmengine.registry import DefaultScope, Registry
+
+
+class StandaloneRegistry(Registry):
+    """A registry without a parent, from which components build in any default scope.
+
+    MMEngine falls back to the registry itself where the default scope has no child of it, and
+    prints a warning each time; here that is the ordinary case.
+    """
+
+    @contextmanager
+    def switch_scope_and_registry(self, scope: str | None) -> Iterator[Registry]:
+        """Yield the child registry of the scope, or this registry where there is none."""
+        with DefaultScope.overwrite_default_scope(scope):
+            current = DefaultScope.get_current_instance()
+            child = None if current is None else self._search_child(current.scope_name)
+            yield self if child is None else child
+
 
 #: Data sets, e.g. ``H36MFitsDataset``.
 DATASETS = Registry('dataset', parent=root.DATASETS, scope='mmjrr', locations=['mmjrr.datasets'])
@@ -27,9 +47,9 @@ MODELS = Registry(
     locations=['mmjrr.models', 'mmjrr.segmentation.mask_rcnn'],
 )
 #: Body models, e.g. ``SMPL``, ``FreeBody``. MMEngine has no registry to be a child of.
-BODY_MODELS = Registry('body model', scope='mmjrr', locations=['mmjrr.body_models'])
+BODY_MODELS = StandaloneRegistry('body model', scope='mmjrr', locations=['mmjrr.body_models'])
 #: Silhouette renderers, e.g. ``ContourSilhouette``.
-RENDERERS = Registry('renderer', scope='mmjrr', locations=['mmjrr.rendering'])
+RENDERERS = StandaloneRegistry('renderer', scope='mmjrr', locations=['mmjrr.rendering'])
 #: Metrics, e.g. ``JointRegressorMetric``.
 METRICS = Registry('metric', parent=root.METRICS, scope='mmjrr', locations=['mmjrr.evaluation'])
 #: Hooks, e.g. ``SMPLPseudoGTHook``.

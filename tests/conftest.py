@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import hypothesis
+import numpy as np
 import pytest
 import torch
 
 from mmjrr.datasets.synthetic import Settings, generate
 
 ROOT = Path(__file__).resolve().parents[1]
+
+#: Imported by configs of MMPose, where it is installed.
+collect_ignore = ['test_evaluation/mmpose_mesh_models.py']
 
 #: Deterministic, so that a failure is the same everywhere.
 hypothesis.settings.register_profile(
@@ -33,6 +39,19 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f'real data not found: {folder} is not a folder (set MMJRR_SHARED_DATA)')
     return folder
+
+
+@pytest.fixture(scope='session')
+def mmpose_folder() -> Path:
+    """MMPose's own tools and configs, as its wheel installs them."""
+    if sys.version_info >= (3, 13):
+        pytest.skip('MMPose needs xtcocotools, which has no wheel for Python 3.13')
+    if np.lib.NumpyVersion(np.__version__) >= '2.0.0':
+        pytest.skip(f'MMPose needs xtcocotools, built for NumPy 1; found NumPy {np.__version__}')
+    spec = importlib.util.find_spec('mmpose')
+    if spec is None or spec.origin is None:
+        pytest.skip('MMPose is not installed: make env installs requirements/mmpose.txt')
+    return Path(spec.origin).parent / '.mim'
 
 
 @pytest.fixture(autouse=True)

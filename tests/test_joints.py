@@ -13,6 +13,7 @@ from mmjrr.joints import (
     SMPL_JOINTS,
     SMPL_PARENTS,
     joint_names_of,
+    joint_names_of_metainfo,
     reorder_index,
     swap_sides,
 )
@@ -82,3 +83,17 @@ def test_smpl_tree_is_mirror_symmetric():
         assert parent < child
         mirrored = SMPL_JOINTS.index(swap_sides(SMPL_JOINTS[child]))
         assert SMPL_JOINTS[SMPL_PARENTS[mirrored]] == swap_sides(SMPL_JOINTS[parent])
+
+
+def test_mmposes_names_of_h36m_are_translated_as_a_set_only() -> None:
+    names = [
+        {'pelvis': 'root', 'left_ankle': 'left_foot', 'right_ankle': 'right_foot'}.get(n, n)
+        for n in H36M_JOINTS_MMPOSE
+    ]
+    by_id = dict(reversed(list(enumerate(names))))
+    assert joint_names_of_metainfo(dict(keypoint_id2name=by_id)) == H36M_JOINTS_MMPOSE
+    # Feet beside ankles are feet.
+    assert joint_names_of_metainfo(
+        dict(keypoint_id2name={0: 'left_ankle', 1: 'left_foot', 2: 'root'})
+    ) == ('left_ankle', 'left_foot', 'root')
+    assert joint_names_of_metainfo(dict(dataset_name='unknown')) is None

@@ -117,3 +117,25 @@ def test_a_renderer_of_ones_own_can_be_chosen_in_a_config() -> None:
 def test_an_unknown_type_is_named() -> None:
     with pytest.raises(KeyError, match='Skeleton'):
         BODY_MODELS.build(dict(type='Skeleton'))
+
+
+@pytest.mark.parametrize('scope', ['mmengine', 'mmpose_of_somebody'])
+def test_bodies_and_renderers_build_in_any_scope_without_a_warning(scope: str, capfd) -> None:
+    with DefaultScope.overwrite_default_scope(scope):
+        assert BODY_MODELS.build(dict(type='FreeBody')).num_vertices == 6890
+    assert 'WARNING' not in ''.join(capfd.readouterr())
+
+
+def test_a_child_registry_of_bodies_is_searched_in_its_scope() -> None:
+    child = Registry('body model', parent=BODY_MODELS, scope='somebody')
+
+    @child.register_module(name='FreeBody')
+    class Theirs:
+        pass
+
+    try:
+        with DefaultScope.overwrite_default_scope('somebody'):
+            assert isinstance(BODY_MODELS.build(dict(type='FreeBody')), Theirs)
+        assert not isinstance(BODY_MODELS.build(dict(type='FreeBody')), Theirs)
+    finally:
+        BODY_MODELS.children.pop('somebody')

@@ -17,7 +17,6 @@ from typing import Any
 
 from mmjrr.datasets.predictions.layouts import FIELDS, LAYOUTS
 from mmjrr.evaluation import PROTOCOLS, EvaluationResult, evaluate, load_regressors
-from mmjrr.evaluation.evaluate import EXCLUDED
 from mmjrr.evaluation.report import BREAKDOWNS, check_result_path
 from mmjrr.io import atomic_write
 from mmjrr.regressors.zoo import ZOO
@@ -73,13 +72,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='how bodies find their frames: by image name, or in the order of the annotation',
     )
     parser.add_argument('--unit', default='m', choices=['m', 'mm'], help='of stored vertices')
-    parser.add_argument(
-        '--exclude',
-        nargs='*',
-        default=list(EXCLUDED),
-        metavar='SEQUENCE',
-        help=f'sequences to leave out; default {" ".join(EXCLUDED)}, which has no images',
-    )
+    add_frame_options(parser)
     parser.add_argument(
         '--by', nargs='+', default=[], choices=BREAKDOWNS, help='further tables to print'
     )
@@ -92,6 +85,35 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--unmatched-out', type=Path, help='text file for the names of what did not match'
     )
     return parser.parse_args(argv)
+
+
+def add_frame_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that change which frames a protocol counts."""
+    parser.add_argument(
+        '--subjects',
+        nargs='+',
+        metavar='SUBJECT',
+        help="count these in place of the protocol's (S9 and S11), or 'all'",
+    )
+    parser.add_argument(
+        '--exclude',
+        nargs='*',
+        metavar='SEQUENCE',
+        help="leave these sequences out in place of the protocol's; 'known_bad' for all that are "
+        'known to be bad, nothing for none',
+    )
+
+
+def chosen_protocols(
+    names: list[str], subjects: list[str] | None = None, exclude: list[str] | None = None
+) -> list[str | dict[str, Any]]:
+    """Return protocols with the frames of :func:`add_frame_options`."""
+    changes: dict[str, Any] = {}
+    if subjects is not None:
+        changes['subjects'] = 'all' if subjects == ['all'] else subjects
+    if exclude is not None:
+        changes['exclude_sequences'] = exclude
+    return [dict(type=name, **changes) if changes else name for name in names]
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -116,14 +138,13 @@ def run(args: argparse.Namespace) -> None:
             files,
             args.annotations,
             regressors,
-            args.protocol,
+            chosen_protocols(args.protocol, args.subjects, args.exclude),
             body_model=args.body_model,
             layout=args.layout,
             fields=fields or None,
             name_format=args.name_format,
             match=args.match,
             unit=args.unit,
-            exclude_sequences=args.exclude or None,
             title=name,
             progress=True,
         )
@@ -162,7 +183,8 @@ def what_was_read(result: EvaluationResult) -> str:
     )
     if annotations['predictions_left_out']:
         lines.append(
-            f'{annotations["predictions_left_out"]} predictions are of sequences that are left out'
+            f'{annotations["predictions_left_out"]} predictions are of frames that the protocol '
+            'leaves out'
         )
     return '\n'.join(lines)
 

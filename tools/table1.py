@@ -16,10 +16,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from eval_predictions import chosen_regressors, named_sets, what_was_read
+from eval_predictions import (
+    add_frame_options,
+    chosen_protocols,
+    chosen_regressors,
+    named_sets,
+    what_was_read,
+)
 
 from mmjrr.evaluation import PROTOCOLS, EvaluationResult, evaluate, load_regressors
-from mmjrr.evaluation.evaluate import EXCLUDED
 from mmjrr.evaluation.paper_table import check_table_path, read_result, tables_of
 
 
@@ -49,9 +54,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--body-model', help="a SMPL file or folder, or 'free_body'")
     parser.add_argument('--match', default='name', choices=['name', 'order'])
     parser.add_argument('--unit', default='m', choices=['m', 'mm'], help='of stored vertices')
-    parser.add_argument(
-        '--exclude', nargs='*', default=list(EXCLUDED), metavar='SEQUENCE', help='left out'
-    )
+    add_frame_options(parser)
     parser.add_argument(
         '--out',
         nargs='+',
@@ -95,11 +98,10 @@ def run(args: argparse.Namespace) -> None:
             files,
             args.annotations,
             regressors,
-            args.protocol,
+            chosen_protocols(args.protocol, args.subjects, args.exclude),
             body_model=args.body_model,
             match=args.match,
             unit=args.unit,
-            exclude_sequences=args.exclude or None,
             by=[],
             title=name,
             progress=True,

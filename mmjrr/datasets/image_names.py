@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -70,6 +70,33 @@ def image_key(imgname: str) -> str:
     name = imgname.replace('\\', '/').rsplit('/', 1)[-1]
     stem, dot, extension = name.rpartition('.')
     return stem if dot and extension.isalpha() else name
+
+
+def expand_sequences(sequences: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Return a list of sequences with 'known_bad' replaced by those it stands for.
+
+    Args:
+        sequences: ``'known_bad'``, a list that may hold it beside names such as ``'S9_Greeting'``
+            (all cameras) and ``'S11_Directions.54138969'``, or None for none.
+
+    Raises:
+        ValueError: a single name is given in place of a list.
+
+    >>> expand_sequences(['S1_Eating', 'known_bad'])[:2]
+    ('S1_Eating', 'S11_Directions.54138969')
+    """
+    if sequences is None:
+        return ()
+    if isinstance(sequences, str):
+        if sequences != 'known_bad':
+            raise ValueError(f"found {sequences!r}, expected 'known_bad', a list, or None")
+        sequences = [sequences]
+    names = [
+        name
+        for entry in sequences
+        for name in (KNOWN_BAD_SEQUENCES if entry == 'known_bad' else [str(entry)])
+    ]
+    return tuple(dict.fromkeys(names))
 
 
 def is_listed(name: ImageName, sequences: Iterable[str]) -> bool:

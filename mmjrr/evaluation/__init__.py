@@ -10,8 +10,8 @@ from .functional import (
     pa_mpjpe_per_joint,
     procrustes_align,
 )
-from .joint_regressor_metric import JointRegressorMetric
-from .protocols import PROTOCOLS, FrameErrors, Protocol, frame_errors, get_protocol
+from .metric import JointRegressorMetric
+from .protocols import PROTOCOLS, FrameErrors, Protocol, frame_errors, get_protocol, get_protocols
 from .regressed_joints import RegressedJoints, load_regressors
 from .report import EvaluationResult, Score, score_frames
 
@@ -27,6 +27,7 @@ __all__ = [
     'evaluate',
     'frame_errors',
     'get_protocol',
+    'get_protocols',
     'load_regressors',
     'mpjpe',
     'mpjpe_per_joint',

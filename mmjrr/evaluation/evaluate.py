@@ -17,7 +17,7 @@ from mmengine.logging import MMLogger
 from mmjrr.body_models import SMPL
 from mmjrr.datasets.fits import image_names
 from mmjrr.datasets.h36m import H36MFitsDataset
-from mmjrr.datasets.image_names import image_key
+from mmjrr.datasets.image_names import image_key, parse_image_name
 from mmjrr.datasets.predictions import (
     Predictions,
     match_names,
@@ -26,17 +26,28 @@ from mmjrr.datasets.predictions import (
 )
 from mmjrr.errors import DataError
 from mmjrr.io import read_npz, sha256
+from mmjrr.joints import reorder_index
+from mmjrr.regressors import JointRegressor
 
-from .joint_regressor_metric import JointRegressorMetric
-from .protocols import Protocol
-from .regressed_joints import RegressorLike, load_regressors
+from .core import (
+    LABELS,
+    UNITS,
+    RegressedFrames,
+    check_annotation,
+    check_extent,
+    check_finite,
+    count_left_out,
+    evaluate_frames,
+    is_counted,
+    needed_joints,
+)
+from .protocols import Protocol, get_protocols
+from .regressed_joints import RegressedJoints, RegressorLike, default_body, load_regressors
 from .report import BREAKDOWNS, EvaluationResult
 
 #: Where the annotation lies in a folder of MMPose's layout.
 TEST_ANNOTATION = 'annotation_body3d/fps10/h36m_test.npz'
-#: What configs/_base_/h36m_evaluation.py leaves out: there are no images of it.
-EXCLUDED = ('S11_Directions.54138969',)
-#: Frames handed to the metric at once.
+#: Bodies whose joints are computed at once.
 _CHUNK = 256
 
 PredictionsLike = str | Path | Predictions | Mapping[str, Any]
@@ -54,12 +65,11 @@ def evaluate(
     name_format: str | None = None,
     match: str = 'name',
     unit: str = 'm',
-    exclude_sequences: str | Sequence[str] | None = EXCLUDED,
     by: Sequence[str] = BREAKDOWNS,
     title: str = '',
     progress: bool = False,
 ) -> EvaluationResult:
-    """MPJPE and PA-MPJPE of stored predictions, to the digit as a Runner's metric gives them.
+    """Return MPJPE and PA-MPJPE of stored predictions, to the digit as a Runner's metric.
 
     Args:
         predictions: a file of results of any model, several that make up one set, a
@@ -68,25 +78,24 @@ def evaluate(
             ``annotation_body3d/fps10/h36m_test.npz``, or a data set.
         regressors: what :func:`~mmjrr.evaluation.load_regressors` takes: ``'J_opt'``,
             ``['J_std', 'mine.npy']``, ``dict(old='a/J.npy', new='b/J.npy')``.
-        protocol: one or several, by name or as a dict. Default 'paper'.
+        protocol: one or several, as :func:`~mmjrr.evaluation.get_protocol` takes them: names, or
+            ``dict(type='paper', subjects='all')``. A protocol says which frames count. Default
+            'paper'.
         body_model: what turns parameters into vertices: a SMPL file or folder, ``'free_body'``,
             a config, or the body itself. Not needed for stored vertices. Default None: the free
-            body where the regressors are for it.
+            body where the regressors are for it, else ``data/smpl`` where that is.
         layout, fields, name_format: how the files are read, as
             :func:`~mmjrr.evaluation.read_predictions` takes them.
         match: 'name': a body belongs to the annotated frame of the same image name. 'order': the
             n-th body to the n-th annotated frame; there must be as many. Default 'name'.
         unit: of vertices and ``transl``, 'm' or 'mm'. Default 'm'.
-        exclude_sequences: annotated sequences to leave out, as
-            :class:`~mmjrr.datasets.H36MFitsDataset` takes them (unused where a data set is given).
-            Default: the one that has no images.
         by: breakdowns to make.
         title: name of what is evaluated.
         progress: write to stderr how far it is, and how long it will take.
 
     Returns:
-        The scores. Annotated frames without a prediction are its ``skipped``, predictions that
-        belong to no annotated frame its ``unmatched``.
+        The scores. Frames that the protocol counts and that have no prediction are its
+        ``skipped``, predictions that belong to no such frame its ``unmatched``.
 
     Raises:
         FileNotFoundError: a file is not there.
@@ -96,65 +105,77 @@ def evaluate(
     """
     if match not in ('name', 'order'):
         raise ValueError(f"match: found {match!r}, expected 'name' or 'order'")
-    parts = _listed(predictions)
-    loaded = load_regressors(regressors)
-    metric = JointRegressorMetric(
-        loaded,
-        protocol,
-        body_config(body_model, [regressor.body_model for regressor in loaded.values()]),
-        prediction_unit=unit,
-        by=by,
-        missing='skip',
-        title=title,
-    )
-    annotated = AnnotatedFrames(annotations, exclude_sequences)
-    metric.dataset_meta = annotated.dataset.metainfo
+    if unit not in UNITS:
+        raise ValueError(f'unit: found {unit!r}, expected one of {sorted(UNITS)}')
+    unknown = sorted(set(by) - set(BREAKDOWNS))
+    if unknown or isinstance(by, str):
+        raise ValueError(f'by: found {unknown or by!r}, expected some of {list(BREAKDOWNS)}')
+    parts = _as_list(predictions)
     if match == 'order' and len(parts) > 1:
         raise ValueError(f"match='order' is for one file, found {len(parts)}")
+    protocols = get_protocols(protocol)
+    loaded = load_regressors(regressors)
+    joints = RegressedJoints(loaded, needed_joints(protocols), body_config(body_model, loaded))
+    annotated = AnnotatedFrames(annotations, protocols)
 
-    place = np.full(len(annotated.names), -1)  # which part has the frame
+    part_of = np.full(len(annotated.names), -1)  # which part has the frame
     unmatched: list[str] = []
     about: list[dict[str, Any]] = []
-    for number, given in enumerate(parts):
-        part = _read(given, layout, fields, name_format)
-        if part.vertices is None and not metric.joints.has_body:
-            raise ValueError(
-                f'{_called(part)}: has SMPL parameters and no vertices: say which body they '
-                "are of, body_model='path/to/SMPL_NEUTRAL.pkl' (on the command line, "
-                "--body-model); 'free_body' is the free one"
-            )
+    regressed: list[np.ndarray] = []
+    for number, source in enumerate(parts):
+        part = _read(source, layout, fields, name_format)
         names = names_of(part, annotated, match)
-        rows = match_names(names, annotated.names, _called(part))
-        matched = np.flatnonzero(rows >= 0)
-        twice = matched[place[matched] >= 0]
+        rows = np.where(annotated.counted, match_names(names, annotated.names, _label(part)), -1)
+        frames = np.flatnonzero(rows >= 0)
+        twice = frames[part_of[frames] >= 0]
         if len(twice):
             raise DataError(
                 f'{annotated.names[twice[0]]} and {len(twice) - 1} more images have predictions '
-                f'in {_called(part)} and in {about[place[twice[0]]]["file"]}'
+                f'in {_label(part)} and in {about[part_of[twice[0]]]["file"]}'
             )
-        place[matched] = number
-        unused = np.setdiff1d(np.arange(len(names)), rows[matched])
+        part_of[frames] = number
+        unused = np.setdiff1d(np.arange(len(names)), rows[frames])
         unmatched += [names[row] for row in unused]
-        about.append(_about(part, len(matched)))
-        _feed(metric, annotated, part, matched, rows[matched], progress)
-    if not (place >= 0).any():
-        raise _nothing_matches(unmatched, annotated.names)
-    metric.results += [{'skipped': annotated.names[row]} for row in np.flatnonzero(place < 0)]
-    shown = _Progress('Computing joints', progress)
-    result = metric.finish(shown.update)
-    shown.close()
+        about.append(_describe(part, len(frames)))
+        regressed.append(
+            regress(part, rows[frames], [annotated.names[f] for f in frames], joints, unit,
+                    any(p.root is None for p in protocols.values()), progress)
+        )  # fmt: skip
+    if not (part_of >= 0).any():
+        raise _nothing_matches(unmatched, annotated)
+    order = annotated.sorted(part_of >= 0)
+    place = np.concatenate([np.flatnonzero(part_of == number) for number in range(len(parts))])
+    row = np.empty(len(part_of), dtype=np.int64)  # of each frame in the regressed joints
+    row[place] = np.arange(len(place))
+    target, weight = annotated.joints(order, joints.joint_names)
+    labels = [annotated.labels[frame] for frame in order]
+    scored = RegressedFrames(
+        joints.joint_names, np.concatenate(regressed)[row[order]], target, weight, labels
+    )
+    result = evaluate_frames(
+        scored,
+        loaded,
+        protocols,
+        by,
+        uncounted=[annotated.labels[frame] for frame in np.flatnonzero(~annotated.counted)],
+        skipped=sorted(
+            annotated.names[frame] for frame in np.flatnonzero(annotated.counted & (part_of < 0))
+        ),
+        unmatched=unmatched,
+        title=title,
+        body=joints.body_path,
+    )
     known_out = [name for name in unmatched if image_key(name) in annotated.left_out]
     return replace(
         result,
-        unmatched=tuple(unmatched),
         provenance={
             **result.provenance,
             'predictions': about,
             'annotations': {
                 'file': annotated.path.name,
                 'sha256': sha256(annotated.path),
-                'frames': len(annotated.names),
-                'frames_left_out': annotated.dataset.report['excluded_sequence'],
+                'frames': int(annotated.counted.sum()),
+                'frames_left_out': len(annotated.left_out),
                 'predictions_left_out': len(known_out),
             },
             'arguments': {'match': match, 'unit': unit, 'body_model': str(body_model)},
@@ -162,39 +183,162 @@ def evaluate(
     )
 
 
-# -- what is given -------------------------------------------------------------------------------
+def regress(
+    part: Predictions,
+    rows: np.ndarray,  # (n,)
+    names: Sequence[str],  # n image names, for messages
+    joints: RegressedJoints,
+    unit: str,
+    absolute: bool,
+    progress: bool = False,
+) -> np.ndarray:  # (n, R, J, 3), meters
+    """Regress joints from some of the predicted bodies.
+
+    Args:
+        part: the predictions.
+        rows: which of them.
+        names: their images.
+        joints: the regressors and the body.
+        unit: of vertices and ``transl``.
+        absolute: whether translations are needed.
+        progress: write to stderr how far it is.
+
+    Raises:
+        ValueError: there is no body for parameters, or a value is wrong.
+        DataError: the file has no ``transl``, and absolute positions are asked for.
+    """
+    if part.vertices is None and not joints.has_body:
+        raise ValueError(
+            f'{_label(part)}: has SMPL parameters and no vertices: say which body they '
+            "are of, body_model='path/to/SMPL_NEUTRAL.pkl' (on the command line, "
+            "--body-model); 'free_body' is the free one"
+        )
+    scale = UNITS[unit]
+    hint = "if they are in millimeters, say unit='mm' (on the command line, --unit mm)"
+    shown = _Progress('Computing joints', progress)
+    regressed = np.empty((len(rows), len(joints.names), len(joints.joint_names), 3))
+    for start in range(0, len(rows), _CHUNK):
+        chunk = slice(start, start + _CHUNK)
+        if part.vertices is not None:
+            try:
+                selected = joints.select(list(part.vertices[rows[chunk]]))
+            except ValueError as error:
+                raise ValueError(f'{_label(part)}: vertices: {error}') from error
+            check_finite(names[chunk], 'vertices', selected)
+            check_extent(names[chunk], 'vertices', selected * scale, hint)
+            regressed[chunk] = joints.from_selected(selected) * scale
+        else:
+            parameters = _parameters(part, rows[chunk], joints.num_betas or 0, scale, absolute)
+            for name, values in parameters.items():
+                check_finite(names[chunk], name, values)
+            regressed[chunk] = joints.from_parameters(parameters)
+        shown.update(min(start + _CHUNK, len(rows)), len(rows))
+    shown.close()
+    return regressed
+
+
+def _parameters(
+    part: Predictions, rows: np.ndarray, num_betas: int, scale: float, absolute: bool
+) -> dict[str, np.ndarray]:
+    assert part.global_orient is not None and part.body_pose is not None and part.betas is not None
+    if part.betas.shape[1:] != (num_betas,):
+        raise ValueError(
+            f'{_label(part)}: betas: found {part.betas.shape[1]} for each body, expected the '
+            f'{num_betas} of the body model'
+        )
+    if absolute and part.transl is None:
+        raise DataError(
+            f'{_label(part)}: has no transl, and a protocol without a root compares absolute '
+            'positions'
+        )
+    parameters = {
+        'global_orient': part.global_orient[rows][:, None],
+        'body_pose': part.body_pose[rows],
+        'betas': part.betas[rows],
+    }
+    if absolute and part.transl is not None:
+        parameters['transl'] = part.transl[rows] * scale
+    return {name: values.astype(np.float64) for name, values in parameters.items()}
+
+
+# -- annotation and predictions ------------------------------------------------------------------
 
 
 class AnnotatedFrames:
-    """The frames to evaluate on, and the names of all that the file lists."""
+    """The annotated frames, and which of them count.
 
-    def __init__(self, given: Any, exclude_sequences: str | Sequence[str] | None) -> None:
-        if isinstance(given, H36MFitsDataset):
-            self.dataset, self.path = given, Path(given.ann_file)
-        elif isinstance(given, (str, Path)):
-            self.path = Path(given)
+    Args:
+        annotations: as :func:`evaluate` takes them.
+        protocols: a frame counts if any of them counts it.
+
+    Attributes:
+        dataset: the data set.
+        path: its annotation file.
+        names: image names of the data set's frames.
+        labels: what is known of each.
+        counted: whether each counts, (N,) bool.
+        listed: image names of all frames that the file lists.
+        left_out: names, without folders and extension, of listed frames that do not count.
+
+    Raises:
+        ValueError: no frame counts; names the subjects that there are.
+    """
+
+    def __init__(
+        self, annotations: str | Path | H36MFitsDataset, protocols: Mapping[str, Protocol]
+    ) -> None:
+        if isinstance(annotations, H36MFitsDataset):
+            self.dataset, self.path = annotations, Path(annotations.ann_file)
+        elif isinstance(annotations, (str, Path)):
+            self.path = Path(annotations)
             if self.path.is_dir():
                 self.path = self.path / TEST_ANNOTATION
             with _quiet():
                 self.dataset = H36MFitsDataset(
                     ann_file=str(self.path),
                     camera_param_file=None,
-                    exclude_sequences=exclude_sequences,
+                    exclude_sequences=None,
                     test_mode=True,
                 )
         else:
             raise ValueError(
-                f'annotations: found {type(given).__name__}, expected a path or a H36MFitsDataset'
+                f'annotations: found {type(annotations).__name__}, expected a path or a '
+                'H36MFitsDataset'
             )
         self.names = [self.dataset.imgname(row) for row in range(len(self.dataset))]
+        self.labels: list[dict[str, str]] = [
+            {label: getattr(parsed, label) for label in LABELS}
+            for parsed in map(parse_image_name, self.names)
+        ]
+        count_left_out(self.labels, protocols)  # raises where none is left
+        self.counted = np.array([is_counted(labels, protocols) for labels in self.labels])
         self.listed = image_names(self.path, read_npz(self.path)['imgname']).tolist()
-        kept = set(map(image_key, self.names))
-        self.left_out = set(map(image_key, self.listed)) - kept
+        counted = {image_key(self.names[row]) for row in np.flatnonzero(self.counted)}
+        self.left_out = set(map(image_key, self.listed)) - counted
+
+    def sorted(self, chosen: np.ndarray) -> list[int]:  # chosen: (N,) bool
+        """Return the chosen frames by image name, the order in which the metric sums."""
+        return sorted(np.flatnonzero(chosen).tolist(), key=lambda row: (self.names[row], row))
+
+    def joints(
+        self, rows: Sequence[int], joint_names: Sequence[str]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return annotated joints (n, J, 3) in meters and their weights (n, J)."""
+        order = reorder_index(self.dataset.metainfo['joint_names'], joint_names)
+        annotations = self.dataset.annotations
+        row_of = {str(name): row for row, name in enumerate(annotations.imgname)}
+        points = annotations.S[[row_of[self.names[row]] for row in rows]][:, order]
+        joints, weight = points[..., :3].astype(np.float64), points[..., 3].astype(np.float64)
+        checked = [
+            check_annotation(f'{self.names[row]}: S', points, weights, 'expected meters')
+            for row, points, weights in zip(rows, joints, weight, strict=True)
+        ]
+        return np.stack(checked), weight
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Nothing below a warning from MMEngine's logger."""
+    """Silence MMEngine's logger below warnings."""
     logger = MMLogger.get_current_instance()
     level = logger.level
     logger.setLevel(logging.WARNING)
@@ -206,10 +350,10 @@ def _quiet() -> Iterator[None]:
 
 def read_parts(predictions: Any) -> list[Predictions]:
     """All parts of a set of predictions, read as far as they are files."""
-    return [_read(part, 'auto', None, None) for part in _listed(predictions)]
+    return [_read(part, 'auto', None, None) for part in _as_list(predictions)]
 
 
-def _listed(predictions: Any) -> list[Any]:
+def _as_list(predictions: Any) -> list[Any]:
     if isinstance(predictions, (str, Path, Predictions, Mapping)):
         return [predictions]
     parts = list(predictions)
@@ -226,14 +370,22 @@ def _read(given: Any, layout: str, fields: Any, name_format: str | None) -> Pred
     return predictions_from(given, 'predictions', layout, fields, name_format)
 
 
-def body_config(given: Any, of_regressors: Sequence[str]) -> Any:
-    """A body, its config, or None, from what a caller may give; of which body regressors are."""
-    if given is None:
-        plain = {name.replace('_', '').lower() for name in of_regressors}
-        return dict(type='FreeBody') if plain == {'freebody'} else None
-    if given == 'free_body':
+def body_config(
+    body_model: str | Path | dict[str, Any] | SMPL | None, regressors: Mapping[str, JointRegressor]
+) -> dict[str, Any] | SMPL | None:
+    """Return a body or its config from what :func:`evaluate` takes.
+
+    Args:
+        body_model: the argument.
+        regressors: decide where it is None.
+    """
+    if body_model is None:
+        return default_body(regressors)
+    if body_model == 'free_body':
         return dict(type='FreeBody')
-    return dict(type='SMPL', model_path=str(given)) if isinstance(given, (str, Path)) else given
+    if isinstance(body_model, (str, Path)):
+        return dict(type='SMPL', model_path=str(body_model))
+    return body_model
 
 
 def names_of(part: Predictions, annotated: AnnotatedFrames, match: str) -> list[str]:
@@ -245,7 +397,7 @@ def names_of(part: Predictions, annotated: AnnotatedFrames, match: str) -> list[
     if match == 'name':
         if part.imgname is None:
             raise DataError(
-                f'{_called(part)}: has no image names. If its {len(part)} bodies are in the order '
+                f'{_label(part)}: has no image names. If its {len(part)} bodies are in the order '
                 f"of the annotation's {len(annotated.listed)} frames, say match='order' (on the "
                 'command line, --match order)'
                 + (
@@ -255,24 +407,25 @@ def names_of(part: Predictions, annotated: AnnotatedFrames, match: str) -> list[
                 )
             )
         return part.imgname
-    for names in (annotated.listed, annotated.names):
+    counted = [annotated.names[row] for row in np.flatnonzero(annotated.counted)]
+    for names in (annotated.listed, annotated.names, counted):
         if len(names) == len(part):
             return names
     raise DataError(
-        f"{_called(part)}: match='order' needs a body for each annotated frame: found "
+        f"{_label(part)}: match='order' needs a body for each annotated frame: found "
         f'{len(part)} bodies for {len(annotated.listed)} frames of {annotated.path} '
-        f'({len(annotated.names)} without the sequences that are left out)'
+        f'({len(counted)} that the protocol counts)'
     )
 
 
-def _called(part: Predictions) -> str:
+def _label(part: Predictions) -> str:
     return str(part.source or 'predictions')
 
 
-def _about(part: Predictions, matched: int) -> dict[str, Any]:
+def _describe(part: Predictions, matched: int) -> dict[str, Any]:
     file = part.source if part.source is not None and part.source.is_file() else None
     return {
-        'file': _called(part) if file is None else file.name,
+        'file': _label(part) if file is None else file.name,
         'sha256': None if file is None else sha256(file),
         'layout': part.layout,
         'kind': 'vertices' if part.vertices is not None else 'parameters',
@@ -282,45 +435,13 @@ def _about(part: Predictions, matched: int) -> dict[str, Any]:
     }
 
 
-def _nothing_matches(found: Sequence[str], wanted: Sequence[str]) -> DataError:
+def _nothing_matches(found: Sequence[str], annotated: AnnotatedFrames) -> DataError:
+    wanted = annotated.names[int(np.argmax(annotated.counted))]
     return DataError(
         f'none of {len(found)} predictions is of an annotated image: predictions are named like '
-        f'{found[0]!r}, annotated images like {wanted[0]!r}. For predictions in the order of the '
+        f'{found[0]!r}, annotated images like {wanted!r}. For predictions in the order of the '
         "annotation there is match='order' (on the command line, --match order)"
     )
-
-
-# -- through the metric --------------------------------------------------------------------------
-
-_PREDICTED = ('vertices', 'global_orient', 'body_pose', 'betas', 'transl')
-
-
-def _feed(
-    metric: JointRegressorMetric,
-    annotated: AnnotatedFrames,
-    part: Predictions,
-    frames: np.ndarray,  # rows of the annotation
-    rows: np.ndarray,  # their rows of the predictions
-    progress: bool,
-) -> None:
-    """Give the metric what a Runner would: predictions and data samples, batch by batch."""
-    columns = {
-        f'pred_{name}': getattr(part, name)
-        for name in _PREDICTED
-        if getattr(part, name) is not None
-    }
-    shown = _Progress('Matching frames', progress)
-    for start in range(0, len(frames), _CHUNK):
-        chosen = slice(start, start + _CHUNK)
-        samples = [
-            annotated.dataset[int(frame)]['data_samples'].to_dict() for frame in frames[chosen]
-        ]
-        predicted = [
-            {name: values[row] for name, values in columns.items()} for row in rows[chosen]
-        ]
-        metric.process({'data_samples': samples}, predicted)
-        shown.update(min(start + _CHUNK, len(frames)), len(frames))
-    shown.close()
 
 
 class _Progress:

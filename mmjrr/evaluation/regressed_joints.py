@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from mmjrr.body_models import SMPL
 from mmjrr.registry import BODY_MODELS
 from mmjrr.regressors import JointRegressor
+from mmjrr.regressors.zoo import search_folders
 
 #: One regressor: a name or path, ``JointRegressor.load``'s arguments (and ``name``), or itself.
 RegressorLike = str | Path | dict[str, Any] | JointRegressor
@@ -184,6 +185,26 @@ class RegressedJoints:
                 if progress is not None:
                     progress(min(start + _CHUNK, count), count)
         return joints
+
+
+def default_body(regressors: Mapping[str, JointRegressor]) -> dict[str, Any] | None:
+    """Return the config of the body that the regressors are for, if its files are where expected.
+
+    Args:
+        regressors: by name.
+
+    Returns:
+        The free body's config; SMPL's, where ``data/smpl`` or ``smpl`` in a folder of downloads
+        exists; or None.
+    """
+    bodies = {_plain(regressor.body_model) for regressor in regressors.values()}
+    if bodies == {'freebody'}:
+        return dict(type='FreeBody')
+    if bodies <= {'smpl', 'unnamed'}:
+        for folder in search_folders():
+            if (folder / 'smpl').is_dir():
+                return dict(type='SMPL', model_path=str(folder / 'smpl'))
+    return None
 
 
 def _build_body(config: dict[str, Any]) -> SMPL:

@@ -26,7 +26,6 @@ from mmjrr.registry import BODY_MODELS
 from mmjrr.regressors import fit_joint_regressor
 
 from .evaluate import (
-    EXCLUDED,
     AnnotatedFrames,
     PredictionsLike,
     body_config,
@@ -190,7 +189,6 @@ def regressor_share(
     body_model: str | Path | dict[str, Any] | SMPL | None = None,
     unit: str = 'm',
     match: str = 'name',
-    exclude_sequences: str | Sequence[str] | None = EXCLUDED,
     title: str = '',
     progress: Callable[[str], None] | None = None,
 ) -> RegressorShare:
@@ -201,7 +199,7 @@ def regressor_share(
     one; each subject is left out in turn.
 
     Args:
-        predictions, annotations, protocol, body_model, unit, match, exclude_sequences, title: as
+        predictions, annotations, protocol, body_model, unit, match, title: as
             :func:`~mmjrr.evaluation.evaluate` takes them; one protocol.
         own: regressor that the model was reported with. Default 'J_std'.
         others: further regressors. Default: J_opt.
@@ -218,7 +216,7 @@ def regressor_share(
     if FITTED in regressors:
         raise ValueError(f'a regressor is called {FITTED!r}, as the one fitted here is')
     parts = read_parts(predictions)
-    frames = AnnotatedFrames(annotations, exclude_sequences)
+    frames = AnnotatedFrames(annotations, {protocol.name: protocol})
     common = dict(protocol=protocol, unit=unit, body_model=body_model)
 
     say('Evaluating under the given regressors')
@@ -231,8 +229,7 @@ def regressor_share(
         title=title,
         **common,  # type: ignore[arg-type]
     )
-    of_body = [regressor.body_model for regressor in regressors.values()]
-    meshes = _Meshes(parts, frames, match, body_config(body_model, of_body), unit)
+    meshes = _Meshes(parts, frames, match, body_config(body_model, regressors), unit)
     subjects = meshes.subjects
     if len(subjects) < 2:
         raise DataError(
@@ -293,6 +290,7 @@ class _Meshes:
         place = []  # part, its row, frame
         for number, part in enumerate(parts):
             rows = match_names(names_of(part, frames, match), frames.names, str(part.source))
+            rows = np.where(frames.counted, rows, -1)
             place += [(number, int(row), frame) for frame, row in enumerate(rows) if row >= 0]
         self.place = np.array(place, dtype=np.int64).reshape(-1, 3)
         samples = [frames.dataset[int(frame)]['data_samples'] for frame in self.place[:, 2]]

@@ -103,7 +103,9 @@ class EvaluationResult:
     Attributes:
         scores: all cells.
         protocols: the protocols by name.
-        frames: frames evaluated (a protocol's cameras may leave fewer).
+        frames: frames evaluated under any of the protocols.
+        left_out: by protocol, how many frames do not count under it: for ``'subject'``,
+            ``'sequence'`` and ``'camera'`` the number of frames by that name.
         skipped: names of frames that had no prediction.
         unmatched: names of predictions that belong to no annotated frame.
         title: what was evaluated.
@@ -113,6 +115,7 @@ class EvaluationResult:
     scores: tuple[Score, ...]
     protocols: Mapping[str, Protocol]
     frames: int
+    left_out: Mapping[str, Mapping[str, Mapping[str, int]]] = field(default_factory=dict)
     skipped: tuple[str, ...] = ()
     unmatched: tuple[str, ...] = ()
     title: str = ''
@@ -140,6 +143,7 @@ class EvaluationResult:
         for name, protocol in self.protocols.items():
             blocks.append(self._overall(name, protocol))
             blocks += [self._breakdown(name, kind) for kind in by if self.select(name, kind)]
+            blocks += self._left_out(name)
         for names, what in (
             (self.skipped, 'frames had no prediction'),
             (self.unmatched, 'predictions belong to no frame that is evaluated'),
@@ -169,6 +173,17 @@ class EvaluationResult:
         caption = f'By {by}, protocol {name}: MPJPE / PA-MPJPE (mm)'
         return format_table([by.capitalize(), 'Frames', *regressors], rows, caption)
 
+    def _left_out(self, name: str) -> list[str]:
+        counts = [
+            (f'{count} of {kind} {value}', count)
+            for kind, values in self.left_out.get(name, {}).items()
+            for value, count in values.items()
+        ]
+        if not counts:
+            return []
+        total = sum(count for _, count in counts)
+        return [f'Protocol {name} leaves out {total} frames: {", ".join(t for t, _ in counts)}']
+
     # ------------------------------------------------------------------ out of here
 
     def to_dict(self) -> dict[str, Any]:
@@ -178,6 +193,7 @@ class EvaluationResult:
             'title': self.title,
             'unit': 'mm',
             'frames': self.frames,
+            'left_out': {name: dict(kinds) for name, kinds in self.left_out.items()},
             'skipped': list(self.skipped),
             'unmatched': list(self.unmatched),
             'metrics': {key: _number(value) for key, value in self.metrics().items()},

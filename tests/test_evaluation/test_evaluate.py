@@ -20,7 +20,7 @@ from mmjrr.datasets import H36MFitsDataset
 from mmjrr.datasets.predictions import match_names
 from mmjrr.errors import DataError
 from mmjrr.evaluation import PROTOCOLS, predictions_from
-from mmjrr.evaluation.evaluate import EXCLUDED, TEST_ANNOTATION
+from mmjrr.evaluation.evaluate import TEST_ANNOTATION
 from mmjrr.regressors import JointRegressor
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -103,7 +103,7 @@ def test_vertices_give_what_their_parameters_give(
             unit=unit,
         )
         assert found.metrics() == pytest.approx(result.metrics(), abs=1e-3)
-    with pytest.raises(ValueError, match="prediction_unit='mm'"):
+    with pytest.raises(ValueError, match="say unit='mm'"):
         mmjrr.evaluate(
             {'imgname': stored['imgname'], 'vertices': 1000 * vertices}, tiny_set, regressors
         )
@@ -129,11 +129,10 @@ def test_order_counts_from_the_whole_annotation_where_sequences_are_left_out(
     tiny_set: Path, stored: dict, regressors: dict
 ) -> None:
     camera = Path(stored['imgname'][0]).parent.name
-    named = mmjrr.evaluate(stored, tiny_set, regressors, exclude_sequences=[camera])
+    protocol = dict(type='paper', exclude_sequences=[camera])
+    named = mmjrr.evaluate(stored, tiny_set, regressors, protocol)
     nameless = {'pose': stored['pose'], 'betas': stored['betas']}
-    ordered = mmjrr.evaluate(
-        nameless, tiny_set, regressors, match='order', exclude_sequences=[camera]
-    )
+    ordered = mmjrr.evaluate(nameless, tiny_set, regressors, protocol, match='order')
     assert ordered.scores == named.scores
     count = sum(Path(name).parent.name == camera for name in stored['imgname'])
     assert (named.frames, len(named.unmatched)) == (8 - count, count)
@@ -210,7 +209,7 @@ def test_parameters_need_a_body_and_annotations_a_file(
         mmjrr.evaluate(stored, tiny_set, regressors, match='nome')
     broken = {**stored, 'betas': stored['betas'].copy()}
     broken['betas'][3, 1] = np.nan
-    with pytest.raises(ValueError, match=rf'{stored["imgname"][3]}: pred_betas: found NaN'):
+    with pytest.raises(ValueError, match=rf'{stored["imgname"][3]}: betas: found NaN'):
         mmjrr.evaluate(broken, tiny_set, regressors)
     data_set = H36MFitsDataset(TEST_ANNOTATION, str(tiny_set), test_mode=True)
     found = mmjrr.evaluate(
@@ -219,9 +218,11 @@ def test_parameters_need_a_body_and_annotations_a_file(
     assert found.scores == result.scores
 
 
-def test_what_is_left_out_is_what_the_configs_leave_out() -> None:
+def test_the_configs_data_leave_out_what_has_no_images_and_no_protocol_counts() -> None:
     config = Config.fromfile(str(ROOT / 'configs/_base_/h36m_evaluation.py'))
-    assert tuple(config.test_dataloader.dataset.exclude_sequences) == EXCLUDED
+    assert tuple(config.test_dataloader.dataset.exclude_sequences) == (
+        PROTOCOLS['paper'].exclude_sequences
+    )
     assert config.test_dataloader.dataset.ann_file == TEST_ANNOTATION
 
 

@@ -25,6 +25,7 @@ from mmjrr.regressors import JointRegressor
 
 CAMERAS = ('54138969', '60457274')
 BODY = dict(type='FreeBody')
+ALL_SUBJECTS = dict(type='paper', subjects='all')
 
 
 def image_name(index: int) -> str:
@@ -233,8 +234,7 @@ def _worker(rank: int, world: int, port: int, folder: str, regressors: dict[str,
     mine = [samples[index % 23] for index in range(rank, 24, world)]
     found = evaluate(metric, mine, batch=5) if rank == 0 else evaluate(metric, mine, batch=3)
     Path(folder, f'{rank}.json').write_text(json.dumps(found))
-    bad = dict(mine[0], imgname='not of H36M')
-    metric.process(None, [bad])
+    metric.process(None, [dict(samples[0], imgname=image_name(0))])  # of the other camera
     try:
         metric.evaluate(1)
     except ValueError as error:
@@ -257,7 +257,7 @@ def test_two_processes_give_the_same_bits_as_one(samples, regressors, tmp_path):
     for rank in (0, 1):
         assert json.loads((tmp_path / f'{rank}.json').read_text()) == single
         # What fails in the main process fails in all: nobody waits for it.
-        assert "protocol 'spin-p2' is for the cameras" in (tmp_path / f'{rank}.error').read_text()
+        assert "protocol 'spin-p2' (14 joints" in (tmp_path / f'{rank}.error').read_text()
 
 
 # -- in a Runner, in another scope -----------------------------------------------------------
@@ -293,15 +293,14 @@ class ThirdPartyDataset(torch.utils.data.Dataset):
         return dict(inputs=sample['pred_vertices'], data_samples=element)
 
 
-@pytest.mark.parametrize('scope', ['thirdparty', 'mmpose'])
-def test_a_third_partys_model_is_evaluated_in_its_own_scope(scope, regressors, tmp_path):
+def test_a_third_partys_model_is_evaluated_in_its_own_scope(regressors, tmp_path, capfd):
     config = Config(
         dict(
-            default_scope=scope,
+            default_scope='thirdparty',
             custom_imports=dict(imports=['mmjrr'], allow_failed_imports=False),
             model=dict(type='thirdparty.ThirdPartyMesh'),
             work_dir=str(tmp_path),
-            experiment_name=f'{scope}_{tmp_path.name}',
+            experiment_name=f'thirdparty_{tmp_path.name}',
             test_dataloader=dict(
                 batch_size=4,
                 num_workers=0,
@@ -315,11 +314,7 @@ def test_a_third_partys_model_is_evaluated_in_its_own_scope(scope, regressors, t
                 regressors=regressors,
                 # Not needed for vertices: shows that bodies build from any scope.
                 body_model=dict(type='FreeBody'),
-                fields=dict(
-                    vertices='pred_instances.verts',
-                    keypoints_3d='gt_instances.keypoints_3d',
-                    imgname='img_path',
-                ),
+                fields=dict(vertices='pred_instances.verts'),
             ),
         )
     )
@@ -328,9 +323,11 @@ def test_a_third_partys_model_is_evaluated_in_its_own_scope(scope, regressors, t
         found = Runner.from_cfg(config).test()
     finally:
         if previous is not None:
-            DefaultScope.get_instance(f'after_{scope}', scope_name=previous.scope_name)
+            DefaultScope.get_instance('after_thirdparty', scope_name=previous.scope_name)
     expected = evaluate(JointRegressorMetric(regressors), with_vertices(make_samples(10)))
     assert found == pytest.approx(expected, rel=1e-12)
+    # MMEngine warns about scopes without a registry of evaluators, visualizers, ...: not ours.
+    assert '"body model" registry tree' not in ''.join(capfd.readouterr())
 
 
 def test_annotation_may_be_in_the_batch_alone(samples, regressors):
@@ -352,6 +349,142 @@ def test_annotation_may_be_in_the_batch_alone(samples, regressors):
         metric = JointRegressorMetric(regressors, fields=dict(vertices='verts'))
         metric.process(batch, answers)
         assert metric.evaluate(6) == expected
+
+
+# -- where MMPose and others put things ------------------------------------------------------
+
+
+def nested(sample: dict) -> dict:
+    """The sample as MMPose's evaluator hands it over."""
+    return dict(
+        pred_instances=dict(vertices=sample['pred_vertices'][None]),
+        gt_instances=dict(
+            lifting_target=sample['keypoints_3d'][None].numpy(),
+            lifting_target_visible=np.ones((1, 17), np.float32),
+        ),
+        target_img_path=np.array([sample['imgname']]),
+        id=sample['sample_idx'],
+    )
+
+
+def test_fields_are_found_in_mmposes_samples(samples, regressors):
+    given = with_vertices(samples)
+    expected = evaluate(JointRegressorMetric(regressors), given)
+    assert evaluate(JointRegressorMetric(regressors), list(map(nested, given))) == expected
+    for sample in (found := list(map(nested, given))):
+        sample['img_path'] = f'/data/{sample.pop("target_img_path")[0]}'
+        truth = sample['gt_instances']
+        truth['keypoints_3d'] = truth.pop('lifting_target')
+        truth['keypoints_3d_visible'] = truth.pop('lifting_target_visible')
+        sample['pred_instances']['vertices'] = sample['pred_instances']['vertices'][0]
+    assert evaluate(JointRegressorMetric(regressors), found) == expected
+
+
+def test_joints_that_mmpose_calls_invisible_are_left_out(samples, regressors):
+    (sample,) = with_vertices(samples[:1])
+    sample = nested(sample)
+    sample['gt_instances']['lifting_target_visible'][0, 10] = 0
+    metric = JointRegressorMetric(regressors)
+    evaluate(metric, [sample])
+    (head, _) = [s for s in metric.result.scores if s.group == 'head']
+    assert head.frames == 0 and np.isnan(head.mpjpe)
+
+
+def test_a_data_sets_own_fits_are_no_prediction(samples, regressors):
+    own = {name.removeprefix('pred_'): value for name, value in samples[0].items()}
+    with pytest.raises(ValueError, match=r"found \['betas', 'body_pose', 'global_orient'"):
+        JointRegressorMetric(regressors).process(None, [own])
+    # Nor is what the batch holds under a prediction's name.
+    truth = with_vertices(samples[:1])[0]
+    with pytest.raises(ValueError, match='no prediction'):
+        JointRegressorMetric(regressors).process(dict(data_samples=[truth]), [{}])
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (dict(pred_instances=dict(keypoints=1)), r"found \[.*'pred_instances.keypoints'"),
+        (dict(flip=True), 'the image was mirrored'),
+        (dict(target_img_path=['a.jpg', 'b.jpg']), 'target_img_path: found 2 names for a sample'),
+        (
+            dict(gt_instances=dict(lifting_target=np.zeros((1, 17, 3)))),
+            'lifting_target: the pelvis lies at the origin',
+        ),
+        (
+            dict(gt_instances=dict(lifting_target=np.zeros((243, 17, 3)))),
+            r'lifting_target: found float64 of shape \(243, 17, 3\)',
+        ),
+        (
+            dict(pred_instances=dict(vertices=np.zeros((2, 6890, 3)))),
+            r'pred_instances.vertices: .*found \(2, 6890, 3\)',
+        ),
+    ],
+)
+def test_what_mmpose_samples_must_not_hold_is_named(samples, regressors, change, message):
+    sample = {**nested(with_vertices(samples[:1])[0]), **change}
+    with pytest.raises(ValueError, match=message):
+        JointRegressorMetric(regressors).process(None, [sample])
+
+
+#: MMPose's Human3.6M and COCO, as their data sets' metainfo has them.
+MMPOSE_NAMES = ['root', 'right_hip', 'right_knee', 'right_foot', 'left_hip', 'left_knee',
+                'left_foot', *H36M_JOINTS_MMPOSE[7:]]  # fmt: skip
+COCO_NAMES = ['nose', *(f'{side}_{part}' for part in ('eye', 'ear', 'shoulder', 'elbow', 'wrist',
+              'hip', 'knee', 'ankle') for side in ('left', 'right'))]  # fmt: skip
+
+
+def test_the_order_of_the_joints_is_the_metainfos(samples, regressors):
+    given = with_vertices(samples)
+    expected = evaluate(JointRegressorMetric(regressors), given)
+    for sample in given:
+        sample['keypoints_3d'] = sample['keypoints_3d'].flip(0)
+    metric = JointRegressorMetric(regressors)
+    metric.dataset_meta = dict(keypoint_id2name=dict(enumerate(reversed(MMPOSE_NAMES))))
+    assert evaluate(metric, given) == expected
+
+
+def test_cocos_17_joints_are_refused_when_the_data_set_is_known(regressors):
+    metric = JointRegressorMetric(regressors)
+    with pytest.raises(ValueError, match=r"'coco' annotates .*lacks \['pelvis', 'spine', 'thorax'"):
+        metric.dataset_meta = dict(
+            dataset_name='coco', keypoint_id2name=dict(enumerate(COCO_NAMES))
+        )
+
+
+# -- frames that do not count ----------------------------------------------------------------
+
+
+def test_frames_that_do_not_count_are_counted_and_change_nothing(samples, regressors):
+    given = with_vertices(samples)
+    protocols = ['paper', 'spin-p2']
+    expected = JointRegressorMetric(regressors, protocols)
+    evaluate(expected, given)
+    training = {**given[0], 'imgname': image_name(1).replace('S11', 'S1')}
+    del training['pred_vertices']  # need not be there
+    missing = {**given[1], 'imgname': 'S11/x/S11_Directions.54138969_000001.jpg'}
+    metric = JointRegressorMetric(regressors, protocols)
+    evaluate(metric, [training, *given, missing, missing], batch=1)  # one is padding
+    assert metric.result.scores == expected.result.scores
+    assert metric.result.frames == 23 and metric.result.skipped == ()
+    both = {'subject': {'S1': 1}, 'sequence': {'S11_Directions.54138969': 1}}
+    frontal = sum('60457274' not in sample['imgname'] for sample in given)
+    assert metric.result.left_out == {
+        'paper': both,
+        'spin-p2': {**both, 'camera': {'54138969': frontal}},
+    }
+    assert 'Protocol paper leaves out 2 frames: 1 of subject S1, 1 of seq' in str(metric.result)
+
+
+def test_a_protocol_that_leaves_no_frame_names_the_subjects_found(samples, regressors):
+    given = with_vertices(samples[:2])
+    for sample, subject in zip(given, ('S1', 'S7'), strict=True):
+        sample['subject'] = subject
+    with pytest.raises(ValueError, match=r"none of the 2 frames.* of subjects \['S1', 'S7'\]"):
+        evaluate(JointRegressorMetric(regressors), given)
+    metric = JointRegressorMetric(regressors, ALL_SUBJECTS)
+    assert set(evaluate(metric, given)) == {
+        f'{name}/paper-subjects-all/{key}' for name in regressors for key in ('MPJPE', 'PA-MPJPE')
+    }
 
 
 # -- files and messages ----------------------------------------------------------------------
@@ -410,7 +543,7 @@ def test_unannotated_joints_are_left_out(samples, regressors):
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
-        (dict(keypoints_3d=None), "no 'keypoints_3d'; found"),
+        (dict(keypoints_3d=None), "no 'keypoints_3d' or 'gt_instances.*lifting_target'; found"),
         (dict(keypoints_3d=torch.zeros(16, 3)), r'keypoints_3d: found float32 of shape \(16, 3\)'),
         (dict(keypoints_3d=torch.full((17, 3), torch.nan)), 'keypoints_3d: found NaN'),
         (dict(keypoints_3d=1e3 * torch.randn(17, 3)), "annotation_unit='mm'"),
@@ -443,9 +576,20 @@ def test_bad_parameters_are_named(samples, regressors, change, message):
     assert image_name(0) in str(raised.value)
 
 
-def test_parameters_need_a_body(samples, regressors):
+def test_parameters_take_the_body_of_the_regressors_where_its_files_are(
+    samples, regressors, tmp_path, monkeypatch
+):
+    named = evaluate(JointRegressorMetric(regressors, body_model=BODY), samples)
+    assert evaluate(JointRegressorMetric(regressors), samples) == named
+    monkeypatch.setenv('MMJRR_HOME', str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    weight = JointRegressor.load('free_body_h36m').weight
+    of_smpl = JointRegressor(weight, H36M_JOINTS_MMPOSE, 'smpl')
     with pytest.raises(ValueError, match="needs a body: body_model=dict.type='SMPL'"):
-        JointRegressorMetric(regressors).process(None, samples[:1])
+        JointRegressorMetric(of_smpl).process(None, samples[:1])
+    (tmp_path / 'smpl').mkdir()
+    with pytest.raises(FileNotFoundError, match='smpl/SMPL_NEUTRAL'):
+        JointRegressorMetric(of_smpl).process(None, samples[:1])
 
 
 def test_two_different_samples_of_one_name_are_refused(samples, regressors):
@@ -453,23 +597,25 @@ def test_two_different_samples_of_one_name_are_refused(samples, regressors):
     for sample in given:
         sample['imgname'], sample['sample_idx'] = 'a.jpg', None
     with pytest.raises(ValueError, match="two samples with different joints are both named 'a"):
-        evaluate(JointRegressorMetric(regressors), given)
+        evaluate(JointRegressorMetric(regressors, ALL_SUBJECTS), given)
 
 
 def test_samples_without_any_name_keep_their_order_and_lose_their_padding(samples, regressors):
     given = with_vertices(samples)
-    expected = evaluate(JointRegressorMetric(regressors), given)
+    expected = evaluate(JointRegressorMetric(regressors, ALL_SUBJECTS), given)
     for sample in given:
         del sample['imgname'], sample['sample_idx']
-    metric = JointRegressorMetric(regressors)
+    metric = JointRegressorMetric(regressors, ALL_SUBJECTS)
     metric.process(None, given + given[:2])
     assert metric.evaluate(23) == pytest.approx(expected, rel=1e-12)
-    assert not metric.result.select('paper', 'subject')  # nothing tells the subject
+    assert not metric.result.select('paper-subjects-all', 'subject')  # nothing tells the subject
+    with pytest.raises(ValueError, match=r"batch item 0: protocol 'paper' is for the subjects"):
+        JointRegressorMetric(regressors).process(None, given)
 
 
 def test_protocol_of_a_camera_needs_frames_of_it(samples, regressors):
     given = with_vertices(samples[:2])
-    with pytest.raises(ValueError, match=r"'spin-p2' is for .*60457274.*from \['54138969'\]"):
+    with pytest.raises(ValueError, match=r"'spin-p2' .*60457274.*none of the 2 .*\['54138969'\]"):
         evaluate(JointRegressorMetric(regressors, 'spin-p2'), given)
 
 

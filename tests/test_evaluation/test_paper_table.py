@@ -51,8 +51,9 @@ def test_best_values_are_marked_as_they_are_printed(table):
 
 def test_the_caption_has_protocol_and_frames(table):
     assert table.caption == (
-        'MPJPE / PA-MPJPE in mm, protocol paper (17 joints, pelvis-aligned, all cameras), frames: '
-        'SPIN 100, my_model & co 90. In parentheses: Hedlin et al., CRV 2022, Table I.'
+        'MPJPE / PA-MPJPE in mm, protocol paper (17 joints, pelvis-aligned, S9 and S11 without '
+        'S11_Directions.54138969, all cameras), frames: SPIN 100, my_model & co 90. '
+        'In parentheses: Hedlin et al., CRV 2022, Table I.'
     )
     same = PaperTable('spin-p1', {'SPIN': {'J_opt': Cell(1.0, 1.0, 7)}})
     assert same.caption.endswith(', 7 frames.')
@@ -101,7 +102,7 @@ def test_results_become_a_table_for_each_protocol(tmp_path: Path):
 
 
 def result_of(regressor: str, annotations: str, joints=('head',)) -> dict:
-    protocol = dict(joints=joints, pa_joints=joints, root='pelvis', cameras=None)
+    protocol = {**PROTOCOLS['paper'].to_dict(), 'joints': joints, 'pa_joints': joints}
     return EvaluationResult(
         (Score('J_opt', 'paper', 'all', 'all', 5, 50.0, 40.0),),
         {},

@@ -69,6 +69,75 @@ def test_only_spin_p2_is_of_one_camera():
     assert cameras == {'paper': None, 'mmpose': None, 'spin-p1': None, 'spin-p2': ('60457274',)}
 
 
+#: Of a frame that the tests below change.
+FRAME = dict(subject='S9', action='Walking', sequence='S9_Walking_1', camera='60457274')
+
+
+@pytest.mark.parametrize('name', sorted(PROTOCOLS))
+@pytest.mark.parametrize(
+    ('changes', 'reason'),
+    [
+        ({}, None),
+        (dict(subject='S1', sequence='S1_Walking_1'), ('subject', 'S1')),
+        (dict(subject='S11', sequence='S11_Directions'), None),
+        (
+            dict(subject='S11', sequence='S11_Directions', camera='54138969'),
+            ('sequence', 'S11_Directions.54138969'),
+        ),
+    ],
+)
+def test_every_known_protocol_counts_s9_and_s11_where_there_are_images(name, changes, reason):
+    assert PROTOCOLS[name].leaves_out({**FRAME, **changes}) == reason
+
+
+def test_cameras_sequences_and_subjects_say_which_frames_count():
+    assert get_protocol('spin-p2').leaves_out({**FRAME, 'camera': '54138969'}) == (
+        ('camera', '54138969')
+    )
+    greeting = {**FRAME, 'sequence': 'S9_Greeting'}
+    strict = get_protocol(dict(type='paper', exclude_sequences='known_bad'))
+    assert strict.leaves_out(greeting) == ('sequence', 'S9_Greeting')
+    assert get_protocol('paper').leaves_out(greeting) is None
+    everyone = get_protocol(dict(type='paper', subjects='all'))
+    assert everyone.leaves_out({**FRAME, 'subject': 'S1', 'sequence': 'S1_Walking'}) is None
+    assert everyone.leaves_out({}) is None
+
+
+@pytest.mark.parametrize(
+    ('unknown', 'message'),
+    [('subject', 'the subject of the frame'), ('camera', 'the camera of the frame')],
+)
+def test_a_frame_of_which_too_little_is_known_is_no_frame_of_the_protocol(unknown, message):
+    with pytest.raises(ValueError, match=message):
+        get_protocol('spin-p2').leaves_out({**FRAME, unknown: None})
+    with pytest.raises(ValueError, match='which sequence of S11'):
+        get_protocol('paper').leaves_out({**FRAME, 'subject': 'S11', 'sequence': None})
+
+
+@pytest.mark.parametrize(
+    ('variant', 'name'),
+    [
+        (dict(type='paper'), 'paper'),
+        (dict(type='paper', subjects=['S9', 'S11']), 'paper'),
+        (dict(type='paper', subjects='all'), 'paper-subjects-all'),
+        (dict(type='paper', cameras=[60457274]), 'paper-cameras-60457274'),
+        (dict(type='paper', exclude_sequences=[]), 'paper-without-none'),
+        (
+            dict(type='spin-p1', subjects=['S9'], exclude_sequences='known_bad'),
+            'spin-p1-subjects-S9-without-known_bad',
+        ),
+        (dict(type='paper', joints=['head'], pa_joints=[], name='head'), 'head'),
+    ],
+)
+def test_a_protocol_of_other_frames_has_another_name(variant, name):
+    assert get_protocol(variant).name == name
+
+
+def test_other_joints_need_a_name():
+    with pytest.raises(ValueError, match="'paper' with other joints: found no name"):
+        get_protocol(dict(type='paper', joints=['head']))
+
+
 def test_frame_without_its_root_has_no_mpjpe_but_a_pa_mpjpe():
     pred, target = pair(2)
     weight = np.ones((2, 17))
@@ -99,6 +168,8 @@ def test_bad_protocols_are_refused():
         Protocol('x', joints=('head', 'head'))
     with pytest.raises(ValueError, match='names no joints'):
         Protocol('x', joints=())
+    with pytest.raises(ValueError, match="exclude_sequences: found 'S9_Greeting', expected 'known"):
+        Protocol('x', joints=('head',), exclude_sequences='S9_Greeting')  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="joints='head', expected a list"):
         Protocol('x', joints='head')  # type: ignore[arg-type]
     with pytest.raises(ValueError, match='joint_names'):

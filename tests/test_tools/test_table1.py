@@ -57,6 +57,7 @@ def test_the_share_of_the_regressor_needs_two_subjects(tiny_set: Path, tmp_path:
     annotation = tiny_set / 'annotation_body3d' / 'fps10' / 'h36m_train.npz'
     done = run(
         tool, fits / 'spin_like_train.npz', '--annotations', annotation, *arguments,
+        '--subjects', 'all',
         '--out', tmp_path / 'share.json', '--figure', tmp_path / 'share.png',
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -16,10 +16,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from eval_predictions import chosen_regressors
+from eval_predictions import (
+    add_frame_options,
+    chosen_protocols,
+    chosen_regressors,
+)
 
 from mmjrr.evaluation import PROTOCOLS
-from mmjrr.evaluation.evaluate import EXCLUDED
 from mmjrr.evaluation.regressor_share import regressor_share
 from mmjrr.visualization.regressor_share import draw_regressor_share
 
@@ -47,9 +50,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--body-model', help="a SMPL file or folder, or 'free_body'")
     parser.add_argument('--match', default='name', choices=['name', 'order'])
     parser.add_argument('--unit', default='m', choices=['m', 'mm'], help='of stored vertices')
-    parser.add_argument(
-        '--exclude', nargs='*', default=list(EXCLUDED), metavar='SEQUENCE', help='left out'
-    )
+    add_frame_options(parser)
     parser.add_argument('--title', help='what the results are of; default: the name of the file')
     parser.add_argument('--out', type=Path, help='.json')
     parser.add_argument('--figure', type=Path, help='.png, .pdf or .svg')
@@ -74,11 +75,10 @@ def run(args: argparse.Namespace) -> None:
         args.annotations,
         own,
         others,
-        args.protocol,
+        chosen_protocols([args.protocol], args.subjects, args.exclude)[0],
         body_model=args.body_model,
         unit=args.unit,
         match=args.match,
-        exclude_sequences=args.exclude or None,
         title=args.title or Path(args.files[0]).stem,
         progress=lambda line: print(line, file=sys.stderr, flush=True),
     )

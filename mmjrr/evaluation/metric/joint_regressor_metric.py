@@ -1,0 +1,353 @@
+"""The metric of MMEngine configs: MPJPE and PA-MPJPE under any number of joint regressors."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from mmengine.dist import broadcast_object_list, collect_results, get_world_size, is_main_process
+from mmengine.evaluator import BaseMetric
+from mmengine.logging import print_log
+
+from mmjrr.body_models import SMPL
+from mmjrr.evaluation.core import (
+    UNITS,
+    RegressedFrames,
+    check_annotation,
+    check_extent,
+    check_finite,
+    evaluate_frames,
+    is_counted,
+    needed_joints,
+)
+from mmjrr.evaluation.protocols import Protocol, get_protocols
+from mmjrr.evaluation.regressed_joints import (
+    RegressedJoints,
+    RegressorLike,
+    default_body,
+    load_regressors,
+)
+from mmjrr.evaluation.report import BREAKDOWNS, EvaluationResult, check_result_path
+from mmjrr.joints import joint_names_of, joint_names_of_metainfo, reorder_index
+from mmjrr.registry import METRICS
+
+from .merging import Frame, MergedFrames, Record, merge
+from .sample_fields import Sample, merge_fields
+
+_IN_MM = "if they are in millimeters, say {}_unit='mm'"
+_POSE = ('global_orient', 'body_pose', 'betas')
+
+
+@METRICS.register_module()
+class JointRegressorMetric(BaseMetric):
+    """MPJPE and PA-MPJPE of meshes on Human3.6M's joints, under several regressors at once.
+
+    Takes predicted vertices or SMPL parameters, from a model of any scope::
+
+        custom_imports = dict(imports=['mmjrr'])
+        test_evaluator = dict(type='mmjrr.JointRegressorMetric', regressors=['J_std', 'J_opt'])
+
+    Fields are found where MMPose puts them (:data:`DEFAULT_FIELDS`): predictions in
+    ``pred_instances`` or, with the prefix ``pred_``, at the top level of what the model returned;
+    the annotation in ``keypoints_3d``, ``gt_instances.keypoints_3d`` or
+    ``gt_instances.lifting_target``, in the camera frame like the predictions; the image's name in
+    ``imgname``, ``img_path`` or ``target_img_path``. Keys of the result: ``'J_opt/paper/MPJPE'``,
+    in mm.
+
+    A protocol says which subjects, sequences and cameras count; other frames are left out and
+    counted in the result. So any data set that holds a protocol's frames gives its number. The
+    result is the same, to the last bit, for any split into batches and processes, and a frame that
+    a distributed sampler repeats counts once.
+
+    Args:
+        regressors: what :func:`~mmjrr.evaluation.load_regressors` takes: names of the zoo, paths,
+            ``dict(path=..., joint_order=...)``, or a dict of these by the names to report.
+        protocol: one or several protocols, as :func:`~mmjrr.evaluation.get_protocol` takes them:
+            names, fields, or ``dict(type='paper', subjects='all')``. Default 'paper'.
+        body_model: config of the body that predicted SMPL parameters are of. Default None: the
+            free body, or ``data/smpl`` (or ``smpl`` in the folder of downloads), by what the
+            regressors are for. Only vertices of nonzero weight are computed.
+        fields: places that differ from :data:`DEFAULT_FIELDS`, as ``dict(vertices='verts')``; dots
+            lead into nested elements; None switches a field off. Where both are there, vertices go
+            before parameters.
+        joint_order: order of the annotation's joints: 'mmpose', 'spin', or joint names. Default:
+            the names in the data set's metainfo; 'mmpose', with a warning, where it has none.
+        prediction_unit: of vertices and ``transl``, 'm' or 'mm'. Default 'm'.
+        annotation_unit: of ``keypoints_3d``, 'm' or 'mm'. Default 'm'.
+        by: breakdowns of the tables and of ``out_file``. A sample without subject, action or
+            camera is looked up by its image name; a breakdown that some sample has no value for
+            is left out, with a warning.
+        missing: what to do with samples that have no prediction: 'raise', or 'skip' (they are
+            counted and listed). Default 'raise'.
+        out_file: ``.json`` or ``.csv`` to write the result and its provenance to.
+        title: name of the evaluated model, for tables and files.
+        collect_device: as in MMEngine, 'cpu' or 'gpu'.
+        prefix: as in MMEngine, goes before the keys.
+        collect_dir: as in MMEngine.
+
+    Attributes:
+        result: the last :class:`~mmjrr.evaluation.EvaluationResult` (main process only).
+
+    Raises:
+        ValueError: an argument, or a sample's field, is wrong or missing; says which, and of which
+            image. Or the data set lacks joints that a protocol needs.
+        FileNotFoundError: a regressor's file is not there.
+    """
+
+    default_prefix = ''
+
+    def __init__(
+        self,
+        regressors: RegressorLike | Sequence[RegressorLike] | Mapping[str, RegressorLike],
+        protocol: str | dict | Protocol | Sequence[str | dict | Protocol] = 'paper',
+        body_model: dict[str, Any] | SMPL | None = None,
+        fields: Mapping[str, str | None] | None = None,
+        joint_order: str | Sequence[str] | None = None,
+        prediction_unit: str = 'm',
+        annotation_unit: str = 'm',
+        by: Sequence[str] = BREAKDOWNS,
+        missing: str = 'raise',
+        out_file: str | None = None,
+        title: str = '',
+        collect_device: str = 'cpu',
+        prefix: str | None = None,
+        collect_dir: str | None = None,
+    ) -> None:
+        super().__init__(collect_device=collect_device, prefix=prefix, collect_dir=collect_dir)
+        self.protocols = get_protocols(protocol)
+        self.by = _each_one_of('by', by, BREAKDOWNS)
+        self.missing = _one_of('missing', missing, ('raise', 'skip'))
+        self.fields = merge_fields(fields)
+        self.scale = UNITS[_one_of('prediction_unit', prediction_unit, UNITS)]
+        self.annotation_scale = UNITS[_one_of('annotation_unit', annotation_unit, UNITS)]
+        self.joint_order = None if joint_order is None else joint_names_of(joint_order)
+        self.out_file = None if out_file is None else check_result_path(out_file)
+        self.title = title
+        self.regressors = load_regressors(regressors)
+        self.joint_names = needed_joints(self.protocols)
+        self.joints = RegressedJoints(self.regressors, self.joint_names, body_model)
+        self._annotation_joints: tuple[str, ...] | None = None
+        self.result: EvaluationResult | None = None
+
+    @property
+    def dataset_meta(self) -> dict | None:
+        """Metainfo of the data set. Setting it checks that it has the joints that are needed."""
+        return self._dataset_meta
+
+    @dataset_meta.setter
+    def dataset_meta(self, metainfo: dict) -> None:
+        self._dataset_meta = metainfo
+        self._annotation_joints = self._joints_of(metainfo)
+
+    def _joints_of(self, metainfo: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the order of the annotation's joints."""
+        declared = joint_names_of_metainfo(metainfo)
+        if declared is None:
+            if self.joint_order is None:
+                print_log(
+                    "JointRegressorMetric: the data set does not name its joints; MMPose's order "
+                    "of Human3.6M's 17 is assumed. joint_order= says another",
+                    logger='current',
+                    level=logging.WARNING,
+                )
+            return self.joint_order or joint_names_of('mmpose')
+        if self.joint_order is not None and self.joint_order != declared:
+            raise ValueError(
+                f"joint_order= says {list(self.joint_order)}, but the data set's joints are "
+                f'{list(declared)}'
+            )
+        missing = [joint for joint in self.joint_names if joint not in declared]
+        if missing:
+            name = metainfo.get('dataset_name', 'of no name')
+            raise ValueError(
+                f'the data set {name!r} annotates {list(declared)}, but the protocol '
+                f"{' and '.join(map(repr, self.protocols))} compares Human3.6M's joints, of which "
+                f'it lacks {missing}; evaluate on a data set with these joints'
+            )
+        return declared
+
+    # ------------------------------------------------------------------ each batch
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+        """Take from a batch what the errors need: joints, or parameters, and the annotation."""
+        if self._annotation_joints is None:
+            self._annotation_joints = self._joints_of({})
+        frames, evaluated = [], []
+        for index, prediction in enumerate(data_samples):
+            sample = Sample(self.fields, prediction, data_batch, index)
+            labels = sample.labels()
+            status = self._status(sample, labels)
+            frames.append(Frame(sample.key, sample.name, labels, status))
+            if status == 'evaluated':
+                evaluated.append(sample)
+        arrays = {}
+        if evaluated:
+            order = reorder_index(self._annotation_joints, self.joint_names)
+            targets = [self._annotation(sample, order) for sample in evaluated]
+            arrays = {
+                'target': np.stack([joints for joints, _ in targets]),
+                'weight': np.stack([weight for _, weight in targets]),
+                **self._predictions(evaluated),
+            }
+        self.results.append(Record(frames, arrays))
+
+    def _status(self, sample: Sample, labels: Mapping[str, str | None]) -> str:
+        try:
+            counted = is_counted(labels, self.protocols)
+        except ValueError as error:
+            raise ValueError(
+                f'{sample.name}: {error}: neither fields nor the image name '
+                f'({sample.places("imgname")}) tell it. MMPose keeps the name by '
+                "PackPoseInputs(meta_keys=(..., 'target_img_path')); "
+                "protocol=dict(type='paper', subjects='all') does not ask"
+            ) from error
+        if not counted:
+            return 'left_out'
+        return 'evaluated' if self._has_prediction(sample) else 'missing'
+
+    def _has_prediction(self, sample: Sample) -> bool:
+        has_vertices = sample.get('vertices') is not None
+        pose = [sample.get(name) is not None for name in _POSE]
+        if has_vertices or all(pose):
+            return True
+        if any(pose) or self.missing == 'raise':
+            raise ValueError(
+                f'{sample.name}: no prediction: neither {sample.places("vertices")} nor all of '
+                f'{", ".join(map(repr, map(sample.path, _POSE)))} (or in pred_instances) are '
+                f"there; found {sample.describe()}. The metric's fields= says other names; "
+                "missing='skip' leaves such frames out"
+            )
+        return False
+
+    def _annotation(self, sample: Sample, order: list[int]) -> tuple[np.ndarray, np.ndarray]:
+        """Return the joints (J, 3) in meters that the protocols need, and their weights (J,)."""
+        names = self._annotation_joints or ()
+        joints = sample.array('keypoints_3d', (len(names), 3))
+        sample.check_annotation(joints, names.index('pelvis') if 'pelvis' in names else None)
+        joints = joints[order] * self.annotation_scale
+        weight = sample.keypoint_weight(len(names))[order]
+        where = f'{sample.name}: {sample.path("keypoints_3d")}'
+        return check_annotation(where, joints, weight, _IN_MM.format('annotation')), weight
+
+    def _predictions(self, samples: list[Sample]) -> dict[str, np.ndarray]:
+        with_vertices = [sample.get('vertices') is not None for sample in samples]
+        if not all(with_vertices):
+            if any(with_vertices):
+                raise ValueError(
+                    f'{samples[with_vertices.index(False)].name}: has SMPL parameters, but '
+                    f'{samples[with_vertices.index(True)].name} has vertices; expected one kind'
+                )
+            return self._parameters(samples)
+        names, field = [sample.name for sample in samples], samples[0].path('vertices')
+        try:
+            selected = self.joints.select([sample.mesh() for sample in samples])
+        except ValueError as error:
+            raise ValueError(f'{samples[0].name} and its batch: {field}: {error}') from error
+        check_finite(names, field, selected)
+        check_extent(names, field, selected * self.scale, _IN_MM.format('prediction'))
+        return {'joints': self.joints.from_selected(selected) * self.scale}
+
+    def _parameters(self, samples: list[Sample]) -> dict[str, np.ndarray]:
+        if not self.joints.has_body:
+            body = default_body(self.regressors)
+            if body is None:
+                raise ValueError(
+                    f'{samples[0].name}: the predictions are SMPL parameters, for which the metric '
+                    "needs a body: body_model=dict(type='SMPL', model_path=...)"
+                )
+            self.joints = RegressedJoints(self.regressors, self.joint_names, body)
+        parameters = {
+            'global_orient': np.stack([s.rotations('global_orient', 1) for s in samples]),
+            'body_pose': np.stack([s.rotations('body_pose', 23) for s in samples]),
+            'betas': np.stack([s.array('betas', (self.joints.num_betas or 0,)) for s in samples]),
+        }
+        if any(protocol.root is None for protocol in self.protocols.values()):
+            for sample in samples:
+                sample.require('transl', 'a protocol without a root compares absolute positions')
+            parameters['transl'] = np.stack([s.array('transl', (3,)) for s in samples]) * self.scale
+        for name, value in parameters.items():
+            check_finite([sample.name for sample in samples], samples[0].path(name), value)
+        return parameters
+
+    # ------------------------------------------------------------------ all of them
+
+    def evaluate(self, size: int) -> dict[str, float]:
+        """Scores of everything processed; the same in every process.
+
+        Args:
+            size: length of the data set. Samples without a name are told from a distributed
+                sampler's padding by it.
+        """
+        # One element a process, so that no process loses its last sample to another's shortage.
+        directory = {'tmpdir': self.collect_dir} if self.collect_device == 'cpu' else {}
+        collected = collect_results(
+            [list(self.results)], get_world_size(), self.collect_device, **directory
+        )
+        answer: list[Any] = [None]
+        if is_main_process():
+            try:
+                metrics = self._metrics(merge(collected or [], size), size)
+                answer = [{'/'.join(filter(None, (self.prefix, k))): metrics[k] for k in metrics}]
+            except Exception as error:  # the other processes wait: they must hear of it
+                answer = [error]
+        broadcast_object_list(answer)
+        self.results.clear()
+        if isinstance(answer[0], Exception):
+            raise answer[0]
+        return answer[0]
+
+    def compute_metrics(self, results: list[Record]) -> dict[str, float]:
+        """Scores of what :meth:`process` left in ``results``, in one process."""
+        size = sum(len(record.frames) for record in results)
+        return self._metrics(merge([results], size), size)
+
+    def _metrics(self, merged: MergedFrames, size: int) -> dict[str, float]:
+        if len(merged) < size:
+            print_log(
+                f'{type(self).__name__}: {len(merged)} different frames were processed, of {size} '
+                'in the data set',
+                logger='current',
+                level=logging.WARNING,
+            )
+        self.result = self._evaluated(merged)
+        print_log(f'\n{self.result.format(self.by)}\n', logger='current')
+        if self.out_file is not None:
+            self.result.save(self.out_file)
+            print_log(f'Wrote {self.out_file}', logger='current')
+        return self.result.metrics()
+
+    def _evaluated(self, merged: MergedFrames) -> EvaluationResult:
+        return evaluate_frames(
+            self._regressed(merged),
+            self.regressors,
+            self.protocols,
+            self.by,
+            uncounted=[frame.labels for frame in merged.left_out],
+            skipped=sorted(merged.missing),
+            title=self.title,
+            body=self.joints.body_path,
+        )
+
+    def _regressed(self, merged: MergedFrames) -> RegressedFrames:
+        arrays = dict(merged.arrays)
+        target = arrays.pop('target', np.empty((0, len(self.joint_names), 3)))
+        weight = arrays.pop('weight', np.empty((0, len(self.joint_names))))
+        joints = arrays.get('joints', np.empty((0, len(self.regressors), *target.shape[1:])))
+        if 'joints' not in arrays and len(target):
+            joints = self.joints.from_parameters(arrays)
+        labels = [frame.labels for frame in merged.frames]
+        return RegressedFrames(self.joint_names, joints, target, weight, labels)
+
+
+def _one_of(name: str, value: str, known: Any) -> str:
+    if value not in known:
+        raise ValueError(f'{name}: found {value!r}, expected one of {sorted(known)}')
+    return value
+
+
+def _each_one_of(name: str, values: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(values, str):
+        raise ValueError(f'{name}: found {values!r}, expected a list')
+    return tuple(_one_of(name, value, known) for value in values)
