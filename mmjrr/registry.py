@@ -30,14 +30,22 @@ class StandaloneRegistry(Registry):
 
 
 #: Data sets, e.g. ``H36MFitsDataset``.
-DATASETS = Registry('dataset', parent=root.DATASETS, scope='mmjrr', locations=['mmjrr.datasets'])
+DATASETS = Registry(
+    'dataset',
+    parent=root.DATASETS,
+    scope='mmjrr',
+    locations=['mmjrr.datasets.h36m', 'mmjrr.datasets.image_folder'],
+)
 #: Samplers, e.g. ``ResumableSampler``.
 DATA_SAMPLERS = Registry(
     'data sampler', parent=root.DATA_SAMPLERS, scope='mmjrr', locations=['mmjrr.engine']
 )
 #: Transforms of a dataset's pipeline.
 TRANSFORMS = Registry(
-    'transform', parent=root.TRANSFORMS, scope='mmjrr', locations=['mmjrr.datasets']
+    'transform',
+    parent=root.TRANSFORMS,
+    scope='mmjrr',
+    locations=['mmjrr.datasets.transforms'],
 )
 #: Networks and losses, e.g. ``FitDiscriminator``.
 MODELS = Registry(

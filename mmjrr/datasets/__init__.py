@@ -3,9 +3,16 @@
 Transforms are in :mod:`.transforms`, the synthetic set in :mod:`.synthetic`.
 """
 
-from .h36m import H36MFitsDataset
-from .image_folder import ImageFolderDataset
-from .transforms import CropPerson, LoadImage, NormalizeImage, PackMeshInputs
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mmjrr.lazy_names import lazy_names
+
+if TYPE_CHECKING:
+    from mmjrr.datasets.h36m import H36MFitsDataset
+    from mmjrr.datasets.image_folder import ImageFolderDataset
+    from mmjrr.datasets.transforms import CropPerson, LoadImage, NormalizeImage, PackMeshInputs
 
 __all__ = [
     'CropPerson',
@@ -15,3 +22,5 @@ __all__ = [
     'NormalizeImage',
     'PackMeshInputs',
 ]
+
+__getattr__, __dir__ = lazy_names(__name__)

@@ -5,10 +5,17 @@ the arrays of ``bodies``, ``matching`` finds the predictions of each annotated f
 ``persons`` the annotated person among them.
 """
 
-from .bodies import Predictions
-from .matching import match_frames, match_names
-from .persons import match_bodies
-from .read import predictions_from, read_predictions
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mmjrr.lazy_names import lazy_names
+
+if TYPE_CHECKING:
+    from mmjrr.datasets.predictions.bodies import Predictions
+    from mmjrr.datasets.predictions.matching import match_frames, match_names
+    from mmjrr.datasets.predictions.persons import match_bodies
+    from mmjrr.datasets.predictions.read import predictions_from, read_predictions
 
 __all__ = [
     'Predictions',
@@ -18,3 +25,5 @@ __all__ = [
     'predictions_from',
     'read_predictions',
 ]
+
+__getattr__, __dir__ = lazy_names(__name__)
