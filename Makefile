@@ -1,6 +1,7 @@
 # make demo   set up, then run the main job on free data (SEED=, FRAMES=, OUT=; MASKS=maskrcnn
 #             trains a Mask R-CNN first and refines from its masks)
 # make test   set up, then run linters and tests
+# make fuzz   set up, then put randomly changed files before every loader (CASES=, SEED=)
 # make bench  set up, then time ours against what one would use instead (BENCH=); some minutes
 PYTHON ?= python3
 VENV ?= .venv
@@ -12,14 +13,18 @@ OUT ?= work_dirs/demo$(if $(filter-out rendered,$(MASKS)),_$(MASKS))
 BENCH ?= work_dirs/benchmarks
 # Folder with a wheel of mmcv and its compiled operators; mmcv-lite serves where none fits.
 WHEELS ?= ../shared/wheels
+CASES ?= 20000
 
-.PHONY: demo test bench lint env clean
+.PHONY: demo test fuzz bench lint env clean
 
 demo: $(VENV)/.quickstart $(if $(filter maskrcnn,$(MASKS)),$(VENV)/.segmentation)
 	$(BIN)/python tools/demo.py --seed $(SEED) --frames-per-subject $(FRAMES) --masks $(MASKS) --out $(OUT)
 
 test: lint
 	$(BIN)/python -m pytest
+
+fuzz: $(VENV)/.tests
+	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz.py --cases $(CASES) --seed $(SEED)
 
 bench: $(VENV)/.quickstart
 	$(BIN)/python tools/benchmarks/silhouette.py --out $(BENCH)

@@ -25,7 +25,7 @@ def read_cdf(
     variable: str,
     shape: tuple[int | None, ...],
     largest: int,
-    time_limit: int = 5,
+    time_limit: int = 3,
 ) -> np.ndarray:
     """Read one variable of a CDF file.
 

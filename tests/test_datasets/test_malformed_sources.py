@@ -18,7 +18,7 @@ from h36m_layouts import (
     write_spin,
     write_video,
 )
-from hypothesis import given, settings
+from hypothesis import given
 from malformed import FEW, damaged, disfigured, only_its_own_errors
 
 from mmjrr.datasets.converters.conversion import Conversion
@@ -112,7 +112,7 @@ def source(request, tmp_path) -> tuple[Path, bytes, Callable[[Path], Any]]:
 def test_damaged_bytes(source):
     path, whole, load = source
 
-    @settings(FEW, max_examples=65)
+    @FEW
     @given(damaged(whole))
     def check(content: bytes) -> None:
         path.write_bytes(content)
