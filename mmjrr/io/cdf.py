@@ -37,7 +37,7 @@ def read_cdf(
         variable: the variable's name.
         shape: the expected shape, records first; None stands for any length.
         largest: number of values that the variable may have.
-        time_limit: seconds of processor time; by the clock, six times as many.
+        time_limit: seconds of processor time; by the clock, twenty times as many.
 
     Returns:
         The values, float64.
@@ -87,11 +87,11 @@ def _read_in_process(
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
-                timeout=6 * time_limit,
+                timeout=20 * time_limit,
             )
         except subprocess.TimeoutExpired as error:
             raise DataError(
-                f'{path}: {variable}: not readable in {6 * time_limit} seconds; damaged, perhaps'
+                f'{path}: {variable}: not readable in {20 * time_limit} seconds; damaged, perhaps'
             ) from error
     if done.returncode == -getattr(signal, 'SIGXCPU', -1):  # Windows has none
         raise DataError(

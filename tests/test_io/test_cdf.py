@@ -40,7 +40,7 @@ def test_a_file_that_lets_cdflib_loop_is_ended(path: Path, at: int) -> None:
     content = bytearray(path.read_bytes())
     content[at : at + 4] = struct.pack('>i', 2**31 - 1)  # a number of dimensions or of entries
     path.write_bytes(content)
-    with pytest.raises(DataError, match=r'a\.cdf: Pose: not readable in 1 seconds'):
+    with pytest.raises(DataError, match=r'a\.cdf: Pose: not readable in \d+ seconds'):
         read_cdf(path, 'Pose', (1, None, 96), 10_000, time_limit=1)
 
 
