@@ -480,7 +480,7 @@ def summary(results: Sequence[Result], seed: int) -> str:
     )
     for result in failures_of(results):
         lines += [
-            f'\n{result.outcome}: {result.loader} ({result.kind or "?"}): '
+            f'\n{result.outcome}: {result.loader} ({result.kind or "?"})',
             f'python tests/fuzz.py --seed {seed} --case {result.number}',
             result.detail.rstrip(),
         ]
