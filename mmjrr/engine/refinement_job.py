@@ -20,7 +20,7 @@ from mmjrr.engine.last_checkpoint import (
 from mmjrr.engine.samplers import ResumableSampler
 from mmjrr.errors import DataError
 from mmjrr.io import versions
-from mmjrr.jobs import Identity, Job, digest_of_names, digest_of_state, files_of, lock_work_dir
+from mmjrr.jobs import Identity, Job, digest_of_names, digest_of_state, files_of
 
 #: Folder of the shards in the work directory.
 FOLDER = 'pseudo_gt'
@@ -92,17 +92,16 @@ def begin(job: Job, resume: bool, named_checkpoint: str | None) -> str | None:
         LockedError: Another run works in the work directory.
         DataError: The run was begun with other settings.
     """
-    lock = lock_work_dir(job.work_dir)
-    stored = job.shards.keys()
-    if stored and not resume:
-        lock.release()
-        raise FileExistsError(
-            f'{job.folder} holds {len(stored)} refined batches of an earlier run: add --resume to '
-            'continue it, or choose another --work-dir'
-        )
-    if not stored and not resume:
-        job.remove()  # the record of a run that was killed before its first batch
-    job.begin()
+    with job.locked():
+        stored = job.shards.keys()
+        if stored and not resume:
+            raise FileExistsError(
+                f'{job.folder} holds {len(stored)} refined batches of an earlier run: add --resume '
+                'to continue it, or choose another --work-dir'
+            )
+        if not stored and not resume:
+            job.remove()  # the record of a run that was killed before its first batch
+        job.begin()
     if named_checkpoint is not None or not resume:
         return named_checkpoint
     repair_last_checkpoint(job.work_dir)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -119,8 +120,7 @@ class Job:
             LockedError: Another run works in the directory.
             IdentityError: What exists was made with other settings.
         """
-        self.lock = lock_work_dir(self.work_dir)
-        try:
+        with self.locked():
             if overwrite:
                 self.remove()
             self._check()
@@ -129,6 +129,16 @@ class Job:
                 self.remove_shards()
                 return
             self._write_record(self.results())
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Lock the work directory; unlock it only after an error.
+
+        For what a job checks and removes before it begins.
+        """
+        self.lock = lock_work_dir(self.work_dir)
+        try:
+            yield
         except BaseException:
             self.end()
             raise

@@ -3,6 +3,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -20,6 +21,7 @@ from mmjrr.datasets.synthetic.camera_rig import CAMERA_IDS
 from mmjrr.datasets.synthetic.dataset_files import MANIFEST
 from mmjrr.datasets.synthetic.sequence_plan import plan_sequences
 from mmjrr.geometry import PerspectiveCamera, crop_weak_perspective_to_transl
+from mmjrr.jobs import IdentityError
 from mmjrr.regressors import JointRegressor
 
 SETTINGS = Settings(seed=5, subjects=('S1', 'S9'), frames_per_subject=2)
@@ -222,7 +224,7 @@ def test_bytes_depend_on_the_settings_and_not_on_workers_or_interruptions(
         calls.append(args)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        write(*args)
+        return write(*args)
 
     monkeypatch.setattr(generator, '_write_sequence', die_at_the_second)
     with pytest.raises(KeyboardInterrupt):
@@ -247,6 +249,19 @@ def test_a_set_of_other_settings_is_not_overwritten_unasked(root, tmp_path):
     with pytest.raises(ValueError, match='did not write'):
         generate(tmp_path, SETTINGS, progress=False, overwrite=True)
     assert (tmp_path / 'images').is_dir()
+
+
+def test_a_part_of_other_settings_is_not_continued(tmp_path, monkeypatch):
+    def die(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(generator, '_write_sequence', die)
+    with pytest.raises(KeyboardInterrupt):
+        generate(tmp_path, SETTINGS, workers=1, progress=False)
+    other = replace(SETTINGS, jpeg_quality=50)
+    with pytest.raises(IdentityError, match='settings.jpeg_quality: recorded 80, present 50'):
+        generate(tmp_path, other, workers=1, progress=False)
+    assert not (tmp_path / 'run.lock').exists()
 
 
 def test_bad_settings_are_refused():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +18,12 @@ from mmjrr.datasets.synthetic.simulated_fits import ESTIMATORS
 from mmjrr.datasets.synthetic.subjects import TRAIN_SUBJECTS
 from mmjrr.geometry import H36M_IMAGE_SIZES, save_cameras
 from mmjrr.io import atomic_write, sha256
+from mmjrr.jobs import ShardFolder
+from mmjrr.jobs.pool import single_threaded
 from mmjrr.regressors import JointRegressor
 
 if TYPE_CHECKING:
     pass
-from mmjrr.datasets.synthetic.process_pool import single_threaded
 from mmjrr.datasets.synthetic.sequence_plan import Take
 from mmjrr.datasets.synthetic.settings import Settings, settings_as_json
 from mmjrr.datasets.synthetic.true_bodies import make_world, root_aligned_distances_mm
@@ -35,20 +35,22 @@ PARTS = '.parts'
 FOLDERS = ('annotation_body3d', 'images', 'masks', 'fits', 'regressors', 'truth', PARTS)
 
 
-def part_path(out: Path, sequence: Take) -> Path:
-    return out / PARTS / f'{sequence.name}.npz'
-
-
 def read_manifest(out: Path) -> dict[str, Any] | None:
     path = out / MANIFEST
     return json.loads(path.read_text()) if path.is_file() else None
 
 
-def assemble(out: Path, settings: Settings, sequences: list[Take]) -> None:
-    parts = {}
-    for sequence in sequences:
-        with np.load(part_path(out, sequence), allow_pickle=False) as part:
-            parts[sequence] = {key: part[key] for key in part.files}
+def assemble(out: Path, settings: Settings, sequences: list[Take], shards: ShardFolder) -> None:
+    """Write the files of the data set, the manifest last.
+
+    Args:
+        out: The data root.
+        settings: The settings of the data set.
+        sequences: Its sequences.
+        shards: The first is of the regressors, the others of the sequences in their order.
+    """
+    _, *contents = shards.read_all([(number, None) for number in range(1 + len(sequences))])
+    parts = dict(zip(sequences, contents, strict=True))
     report: dict[str, Any] = {'frames': {}, 'mpjpe_mm': {}}
     for split in ('train', 'test'):
         chosen = [
@@ -80,7 +82,6 @@ def assemble(out: Path, settings: Settings, sequences: list[Take]) -> None:
         'files': {path.relative_to(out).as_posix(): sha256(path) for path in files},
     }
     write_json(out / MANIFEST, manifest)
-    shutil.rmtree(out / PARTS)
 
 
 def _write_split(

@@ -18,37 +18,28 @@ frame), ``J_true.npy``, and ``report.json`` with the measured errors of what was
 
 from __future__ import annotations
 
-import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from mmengine.utils import ProgressBar
 
-from mmjrr.datasets.synthetic import camera_rig
-from mmjrr.datasets.synthetic.simulated_regressors import (
-    fit_standard_regressor,
-)
-
-if TYPE_CHECKING:
-    pass
+from mmjrr.datasets.synthetic import cameras as camera_rig
 from mmjrr.datasets.synthetic.dataset_files import (
     FOLDERS,
     MANIFEST,
     PARTS,
     assemble,
-    part_path,
     read_manifest,
-    write_json,
-    write_npz,
 )
-from mmjrr.datasets.synthetic.process_pool import Pool
 from mmjrr.datasets.synthetic.sequence_plan import Take, plan_sequences
 from mmjrr.datasets.synthetic.settings import Settings, settings_as_json
+from mmjrr.datasets.synthetic.simulated_regressors import fit_standard_regressor
 from mmjrr.datasets.synthetic.true_bodies import make_true_bodies, make_world
 from mmjrr.datasets.synthetic.views import make_view
+from mmjrr.errors import DataError
+from mmjrr.io import remove_temporary_files
+from mmjrr.jobs import Identity, Job, ShardFolder, TaskPool
 
 
 def generate(
@@ -58,46 +49,52 @@ def generate(
     overwrite: bool = False,
     progress: bool = True,
 ) -> Path:
-    """Write the data set, or do nothing where it is complete already.
+    """Write the data set, or do nothing where it is complete.
 
-    The bytes depend on the settings alone, not on the number of workers. A run that was cut short
-    goes on where it stopped.
+    The bytes depend on the settings alone, not on the number of workers. A run that was killed
+    continues where it was.
 
     Args:
-        out: the folder to write to; becomes the data root.
-        settings: what to write; the defaults give 320 training and 128 test images.
-        workers: processes.
-        overwrite: replace a data set of other settings instead of refusing.
-        progress: show a progress bar.
+        out: The folder to write to; becomes the data root.
+        settings: What to write; the defaults give 320 training and 128 test images.
+        workers: The number of processes.
+        overwrite: Whether to replace a data set of other settings instead of refusing.
+        progress: Whether to display progress.
 
     Returns:
         ``out``.
 
     Raises:
-        ValueError: ``out`` holds a data set of other settings, or files that are none.
+        LockedError: Another run writes to ``out``.
+        DataError: ``out`` holds a data set of other settings, or files of something else.
     """
     out, settings = Path(out), settings or Settings()
     if workers < 1:
-        raise ValueError(f'workers must be 1 or more, found {workers}')
+        raise ValueError(f'workers: found {workers}, expected at least 1')
     if is_complete(out, settings):
         return out
-    _prepare(out, settings, overwrite)
-    sequences = plan_sequences(settings)
-    tasks: list[Callable[[], Any]] = []
-    with Pool(workers) as pool:
-        if not (out / PARTS / 'J_std.npy').is_file():
-            tasks.append(pool.submit(_write_regressors, out, settings))
-        for sequence in sequences:
-            if not part_path(out, sequence).is_file():
-                tasks.append(pool.submit(_write_sequence, out, settings, sequence))
-        bar = ProgressBar(len(tasks)) if progress and tasks else None
-        for result in tasks:
-            result()
-            if bar is not None:
-                bar.update()
-        if bar is not None:
-            print()
-    assemble(out, settings, sequences)
+    job = Job(
+        out,
+        PARTS,
+        Identity(dict(settings=settings_as_json(settings))),
+        '.npz',
+        stem='sequence',
+        remedy='choose another folder, or overwrite',
+    )
+    _begin(job, overwrite)
+    try:
+        sequences = plan_sequences(settings)
+        parts = [None, *sequences]  # the regressors are the first
+        tasks = [
+            (out, settings, parts[number], job.shards, number)
+            for number in job.shards.missing(len(parts))
+        ]
+        with TaskPool(workers) as pool:
+            pool.run(_write_part, tasks, 'parts', show_progress=progress)
+        assemble(out, settings, sequences, job.shards)
+        job.remove_shards()
+    finally:
+        job.end()
     return out
 
 
@@ -111,31 +108,37 @@ def is_complete(out: str | Path, settings: Settings) -> bool:
     )
 
 
-def _prepare(out: Path, settings: Settings, overwrite: bool) -> None:
+def _begin(job: Job, overwrite: bool) -> None:
     """Leave a folder that holds nothing, or the parts of an earlier run of the same settings."""
-    begun = out / PARTS / 'settings.json'
-    found = None
-    if begun.is_file():
-        found = json.loads(begun.read_text())
-    elif (manifest := read_manifest(out)) is not None:
-        found = manifest['settings']
-    if found is None and any((out / name).exists() for name in FOLDERS):
-        raise ValueError(
-            f'{out}: holds data that this generator did not write; choose another folder'
-        )
-    if found is not None and found != settings_as_json(settings) and not overwrite:
-        raise ValueError(
-            f'{out}: holds the synthetic set of {found}, expected {settings_as_json(settings)}; '
-            'choose another folder, or overwrite'
-        )
-    if not begun.is_file() or found != settings_as_json(settings):
-        for name in FOLDERS:  # the parts last but the manifest: they say whose folder it is
-            shutil.rmtree(out / name, ignore_errors=True)
-        (out / MANIFEST).unlink(missing_ok=True)
-    for folder in FOLDERS:
-        for temporary in (out / folder).rglob('.*'):  # of files that a killed run was writing
-            temporary.unlink()
-    write_json(begun, settings_as_json(settings))
+    out = job.work_dir
+    with job.locked():
+        parts, manifest = job.recorded(), read_manifest(out)
+        recorded = parts if parts is not None or manifest is None else manifest
+        if recorded is None and any((out / name).exists() for name in FOLDERS):
+            raise DataError(f'{out}: holds data that this generator did not write; {job.remedy}')
+        differs = recorded is not None and bool(job.identity.differences(recorded))
+        if differs and not overwrite:
+            job.identity.check(out, recorded, job.remedy)
+        if differs or parts is None:
+            for name in FOLDERS:  # the parts last but the manifest: they say whose folder it is
+                shutil.rmtree(out / name, ignore_errors=True)
+            (out / MANIFEST).unlink(missing_ok=True)
+        for folder in FOLDERS:
+            for path in [out / folder, *(out / folder).rglob('*')]:
+                if path.is_dir():
+                    remove_temporary_files(path)
+        job.begin()
+
+
+def _write_part(
+    out: Path, settings: Settings, sequence: Take | None, shards: ShardFolder, number: int
+) -> None:
+    """Write the files of a sequence, or the regressors for None, and then the part's shard."""
+    if sequence is None:
+        _write_regressors(out, settings)
+        shards.put(number, {})
+    else:
+        shards.put(number, _write_sequence(out, settings, sequence))
 
 
 def _write_regressors(out: Path, settings: Settings) -> None:
@@ -146,16 +149,14 @@ def _write_regressors(out: Path, settings: Settings) -> None:
     fit_standard_regressor(settings.seed, world.body, world.truth).save(
         out / 'regressors' / 'J_std.npy'
     )
-    (out / PARTS / 'J_std.npy').touch()
 
 
-def _write_sequence(out: Path, settings: Settings, sequence: Take) -> None:
-    """Everything of one sequence: its images, and one part with the arrays of its four views."""
+def _write_sequence(out: Path, settings: Settings, sequence: Take) -> dict[str, Any]:
+    """Write the images of a sequence; return the arrays of its four views."""
     world = make_world(settings.seed)
     cameras = camera_rig.make_cameras(settings.seed, sequence.subject)
-    views = []
+    views: list[dict[str, Any]] = []
     for frames, (camera_id, camera) in zip(sequence.frames, cameras.items(), strict=True):
         truth = make_true_bodies(world, settings.seed, sequence, frames)
         views.append(make_view(out, settings, sequence, world, truth, camera_id, camera))
-    part = {key: np.concatenate([view[key] for view in views]) for key in views[0]}
-    write_npz(part_path(out, sequence), part)
+    return {key: np.concatenate([view[key] for view in views]) for key in views[0]}
