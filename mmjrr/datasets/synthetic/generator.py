@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from mmjrr.datasets.synthetic import cameras as camera_rig
+from mmjrr.datasets.synthetic import camera_rig
 from mmjrr.datasets.synthetic.dataset_files import (
     FOLDERS,
     MANIFEST,
