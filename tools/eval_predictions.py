@@ -15,8 +15,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mmjrr.datasets.predictions.layouts import FIELDS, LAYOUTS
+from mmjrr.datasets.predictions.bodies import ROTATIONS_6D
+from mmjrr.datasets.predictions.files import result_files
+from mmjrr.datasets.predictions.layouts import BY_WORDS, FIELDS, LAYOUTS
 from mmjrr.evaluation import PROTOCOLS, EvaluationResult, evaluate, load_regressors
+from mmjrr.evaluation.predicted_body import GENDERS
 from mmjrr.evaluation.report import BREAKDOWNS, check_result_path
 from mmjrr.io import atomic_write
 from mmjrr.regressors.zoo import ZOO
@@ -51,27 +54,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="for stored parameters: a SMPL file or folder, or 'free_body'; default: the free "
         'body where the regressors are for it',
     )
+    add_reading_options(parser)
     parser.add_argument(
-        '--layout', default='auto', choices=['auto', *(layout.name for layout in LAYOUTS)]
+        '--missing',
+        default='skip',
+        choices=['skip', 'raise'],
+        help='frames without a prediction, or with rows of zeros or NaN: list or refuse them',
     )
-    parser.add_argument(
-        '--fields',
-        nargs='+',
-        default=[],
-        metavar='FIELD=PATH',
-        help=f'where fields are, as body_pose=out.theta; fields: {", ".join(FIELDS)}',
-    )
-    parser.add_argument(
-        '--name-format',
-        help="image names from frame numbers, as '{folder}_{number:06d}' ({frame} is from 0)",
-    )
-    parser.add_argument(
-        '--match',
-        default='name',
-        choices=['name', 'order'],
-        help='how bodies find their frames: by image name, or in the order of the annotation',
-    )
-    parser.add_argument('--unit', default='m', choices=['m', 'mm'], help='of stored vertices')
     add_frame_options(parser)
     parser.add_argument(
         '--by', nargs='+', default=[], choices=BREAKDOWNS, help='further tables to print'
@@ -85,6 +74,68 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--unmatched-out', type=Path, help='text file for the names of what did not match'
     )
     return parser.parse_args(argv)
+
+
+def add_reading_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say what is in a results file and which body is of which frame."""
+    parser.add_argument(
+        '--layout', default='auto', choices=['auto', *(layout.name for layout in LAYOUTS)]
+    )
+    parser.add_argument(
+        '--fields',
+        nargs='+',
+        default=[],
+        metavar='FIELD=PATH',
+        help="where fields are, as body_pose=out.theta or 'pose=theta[3:75]'; fields: "
+        f'{", ".join(FIELDS)}',
+    )
+    parser.add_argument(
+        '--name-format',
+        help="image names from frame numbers, as '{folder}_{number:06d}' ({frame} is from 0)",
+    )
+    parser.add_argument(
+        '--rotation-6d',
+        choices=ROTATIONS_6D,
+        help='how 6D rotations are stored; default: told from the numbers, or from the joints',
+    )
+    parser.add_argument('--gender', choices=GENDERS, help="in place of the files' own")
+    parser.add_argument(
+        '--num-betas', type=int, metavar='N', help='use the first N betas of each body only'
+    )
+    parser.add_argument(
+        '--match',
+        default='name',
+        choices=['name', 'order'],
+        help='how bodies find their frames: by image name, or in the order of the annotation',
+    )
+    parser.add_argument(
+        '--person',
+        default='nearest',
+        metavar='WHICH',
+        help="of several in an image: 'nearest' (to the annotated joints), 'largest', or a track",
+    )
+    parser.add_argument(
+        '--metadata',
+        metavar='XML',
+        help="Human3.6M's metadata.xml, for image names that have a subaction (s_09_act_02_...)",
+    )
+    parser.add_argument('--unit', default='m', choices=['m', 'mm'], help='of stored vertices')
+
+
+def reading_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the arguments of :func:`mmjrr.evaluate` that :func:`add_reading_options` added."""
+    return dict(
+        layout=args.layout,
+        fields=dict(pair(text, '--fields') for text in args.fields) or None,
+        name_format=args.name_format,
+        rotation_6d=args.rotation_6d,
+        gender=args.gender,
+        num_betas=args.num_betas,
+        match=args.match,
+        person=args.person,
+        metadata=args.metadata,
+        unit=args.unit,
+    )
 
 
 def add_frame_options(parser: argparse.ArgumentParser) -> None:
@@ -128,7 +179,7 @@ def run(args: argparse.Namespace) -> None:
     sets = named_sets(args.files)
     if args.out is not None:
         check_result_path(args.out)
-    fields = dict(pair(text, '--fields') for text in args.fields)
+    reading = reading_options(args)
     regressors = load_regressors(
         chosen_regressors(args.regressor, args.joint_order, args.body_model)
     )
@@ -140,11 +191,8 @@ def run(args: argparse.Namespace) -> None:
             regressors,
             chosen_protocols(args.protocol, args.subjects, args.exclude),
             body_model=args.body_model,
-            layout=args.layout,
-            fields=fields or None,
-            name_format=args.name_format,
-            match=args.match,
-            unit=args.unit,
+            **reading,
+            missing=args.missing,
             title=name,
             progress=True,
         )
@@ -164,7 +212,7 @@ def run(args: argparse.Namespace) -> None:
 
 def what_was_read(result: EvaluationResult) -> str:
     """Which layout each file was taken for, and how many frames matched."""
-    about = {layout.name: layout.about for layout in LAYOUTS}
+    about = {layout.name: layout.about for layout in (*LAYOUTS, BY_WORDS)}
     groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for part in result.provenance['predictions']:
         groups.setdefault((part['layout'], part['kind'], *part['notes']), []).append(part)
@@ -190,15 +238,20 @@ def what_was_read(result: EvaluationResult) -> str:
 
 
 def named_sets(texts: list[str]) -> dict[str, list[Path]]:
-    """Files of each set by its name."""
+    """Return the files, folders and patterns of each set by its name."""
     sets: dict[str, list[Path]] = {}
     unnamed = Path(texts[0]).stem
     for text in texts:
-        name, path = (unnamed, text) if Path(text).is_file() or '=' not in text else pair(text)
+        name, path = (unnamed, text) if Path(text).exists() or '=' not in text else pair(text)
         sets.setdefault(name, []).append(Path(path))
-    missing = [str(path) for paths in sets.values() for path in paths if not path.is_file()]
+    missing = []
+    for path in (path for paths in sets.values() for path in paths):
+        try:
+            result_files(path)
+        except FileNotFoundError as error:
+            missing.append(str(error))
     if missing:
-        raise FileNotFoundError(f'no such file: {", ".join(missing)}')
+        raise FileNotFoundError('; '.join(missing))
     return sets
 
 

@@ -186,3 +186,15 @@ def frame_identity(imgname: str) -> FrameIdentity | None:
         camera,
         int(frame),
     )
+
+
+def frame_key(imgname: str) -> FrameIdentity | str:
+    """Return what identifies a frame across the spellings that say its take.
+
+    >>> frame_key('S9_WalkingDog 1.54138969_6') == frame_key('x/S9_WalkDog_1.54138969_000006.jpg')
+    True
+    >>> frame_key('x/other.jpg')
+    'other'
+    """
+    identity = frame_identity(imgname)
+    return image_key(imgname) if identity is None or identity.take is None else identity

@@ -15,6 +15,7 @@ from mmengine.logging import print_log
 from mmjrr.io import sha256, versions
 from mmjrr.regressors import JointRegressor
 
+from .plausibility import check_plausibility
 from .protocols import FrameLabels, Protocol, frame_errors
 from .report import EvaluationResult, Score, score_frames
 
@@ -153,8 +154,12 @@ def evaluate_frames(
             )
             chosen = {kind: labels[rows].tolist() for kind, labels in groups.items()}
             scores += score_frames(name, protocol, errors, chosen, 'joint' in by)
+    notes = check_plausibility(
+        frames.joints[:, 0], frames.target, frames.weight, frames.joint_names, frames.labels
+    )
     return EvaluationResult(
         scores=tuple(scores),
+        notes=notes,
         protocols=protocols,
         frames=len(frames),
         left_out=left_out,

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,15 +15,18 @@ import numpy as np
 from mmengine.logging import MMLogger
 
 from mmjrr.body_models import SMPL
+from mmjrr.datasets.converters.metadata import read_metadata
 from mmjrr.datasets.fits import image_names
 from mmjrr.datasets.h36m import H36MFitsDataset
-from mmjrr.datasets.image_names import image_key, parse_image_name
+from mmjrr.datasets.image_names import frame_identity, frame_key, parse_image_name
 from mmjrr.datasets.predictions import (
     Predictions,
-    match_names,
+    match_bodies,
+    match_frames,
     predictions_from,
     read_predictions,
 )
+from mmjrr.datasets.predictions.matching import Takes
 from mmjrr.errors import DataError
 from mmjrr.io import read_npz, sha256
 from mmjrr.joints import reorder_index
@@ -41,6 +44,8 @@ from .core import (
     is_counted,
     needed_joints,
 )
+from .plausibility import root_aligned_error
+from .predicted_body import body_of, check_vertices
 from .protocols import Protocol, get_protocols
 from .regressed_joints import RegressedJoints, RegressorLike, default_body, load_regressors
 from .report import BREAKDOWNS, EvaluationResult
@@ -49,6 +54,10 @@ from .report import BREAKDOWNS, EvaluationResult
 TEST_ANNOTATION = 'annotation_body3d/fps10/h36m_test.npz'
 #: Bodies whose joints are computed at once.
 _CHUNK = 256
+#: One way to read rotations is decided for where its error is this part of the other's, or less.
+_DECIDES = 0.8
+#: The last element of a frame's identity where there is none.
+_NO_FRAME = (-1,)
 
 PredictionsLike = str | Path | Predictions | Mapping[str, Any]
 
@@ -63,7 +72,13 @@ def evaluate(
     layout: str = 'auto',
     fields: Mapping[str, str] | None = None,
     name_format: str | None = None,
+    rotation_6d: str | None = None,
+    gender: str | None = None,
+    num_betas: int | None = None,
     match: str = 'name',
+    person: str | None = 'nearest',
+    metadata: str | Path | None = None,
+    missing: str = 'skip',
     unit: str = 'm',
     by: Sequence[str] = BREAKDOWNS,
     title: str = '',
@@ -86,8 +101,20 @@ def evaluate(
             body where the regressors are for it, else ``data/smpl`` where that is.
         layout, fields, name_format: how the files are read, as
             :func:`~mmjrr.evaluation.read_predictions` takes them.
+        rotation_6d: how 6D rotations are stored, likewise. Where neither this nor the numbers
+            say it, columns and rows are tried against the annotated joints.
+        gender: of the body, in place of what the files say. Default None: what they say, or
+            neutral.
+        num_betas: use the first betas of each body only. Default None: as many as the files have.
         match: 'name': a body belongs to the annotated frame of the same image name. 'order': the
             n-th body to the n-th annotated frame; there must be as many. Default 'name'.
+        person: which of several persons in an image is evaluated: 'nearest' (to the annotated
+            joints), 'largest' (in the image), or a track's identity. None: they are refused.
+            Default 'nearest'.
+        metadata: Human3.6M's ``metadata.xml``, which says the take of image names that have a
+            subaction. Default None: such a name is of the only take that is annotated.
+        missing: what to do with annotated frames without a prediction, rows of zeros or NaN
+            included: 'skip' (they are counted and listed) or 'raise'. Default 'skip'.
         unit: of vertices and ``transl``, 'm' or 'mm'. Default 'm'.
         by: breakdowns to make.
         title: name of what is evaluated.
@@ -99,14 +126,17 @@ def evaluate(
 
     Raises:
         FileNotFoundError: a file is not there.
-        DataError: a file is broken or cannot be understood, an image has several predictions, or
-            nothing matches.
+        DataError: a file is broken or cannot be understood, its gender, betas or vertices are
+            not the body's, an image has several predictions, frames have none and ``missing`` is
+            'raise', or nothing matches.
         ValueError: an argument is wrong, or a value of a prediction is.
     """
     if match not in ('name', 'order'):
         raise ValueError(f"match: found {match!r}, expected 'name' or 'order'")
     if unit not in UNITS:
         raise ValueError(f'unit: found {unit!r}, expected one of {sorted(UNITS)}')
+    if missing not in ('raise', 'skip'):
+        raise ValueError(f"missing: found {missing!r}, expected 'raise' or 'skip'")
     unknown = sorted(set(by) - set(BREAKDOWNS))
     if unknown or isinstance(by, str):
         raise ValueError(f'by: found {unknown or by!r}, expected some of {list(BREAKDOWNS)}')
@@ -115,7 +145,10 @@ def evaluate(
         raise ValueError(f"match='order' is for one file, found {len(parts)}")
     protocols = get_protocols(protocol)
     loaded = load_regressors(regressors)
-    joints = RegressedJoints(loaded, needed_joints(protocols), body_config(body_model, loaded))
+    takes = None if metadata is None else read_metadata(metadata).takes
+    part = _read(parts[0], layout, fields, name_format, rotation_6d)
+    body = body_of(part, body_config(body_model, loaded), gender, num_betas)
+    joints = RegressedJoints(loaded, needed_joints(protocols), body)
     annotated = AnnotatedFrames(annotations, protocols)
 
     part_of = np.full(len(annotated.names), -1)  # which part has the frame
@@ -123,9 +156,13 @@ def evaluate(
     about: list[dict[str, Any]] = []
     regressed: list[np.ndarray] = []
     for number, source in enumerate(parts):
-        part = _read(source, layout, fields, name_format)
-        names = names_of(part, annotated, match)
-        rows = np.where(annotated.counted, match_names(names, annotated.names, _label(part)), -1)
+        if number:
+            part = _read(source, layout, fields, name_format, rotation_6d)
+            body_of(part, body, gender, num_betas)
+        check_vertices(part, joints.num_vertices)
+        if num_betas is not None:
+            part = part.with_num_betas(num_betas)
+        part, rows, unknown_names = match_part(part, annotated, match, joints, unit, person, takes)
         frames = np.flatnonzero(rows >= 0)
         twice = frames[part_of[frames] >= 0]
         if len(twice):
@@ -134,15 +171,22 @@ def evaluate(
                 f'in {_label(part)} and in {about[part_of[twice[0]]]["file"]}'
             )
         part_of[frames] = number
-        unused = np.setdiff1d(np.arange(len(names)), rows[frames])
-        unmatched += [names[row] for row in unused]
+        unmatched += unknown_names
         about.append(_describe(part, len(frames)))
         regressed.append(
             regress(part, rows[frames], [annotated.names[f] for f in frames], joints, unit,
                     any(p.root is None for p in protocols.values()), progress)
         )  # fmt: skip
     if not (part_of >= 0).any():
-        raise _nothing_matches(unmatched, annotated)
+        raise _nothing_matches(unmatched, annotated, about)
+    skipped = [annotated.names[row] for row in np.flatnonzero(annotated.counted & (part_of < 0))]
+    if skipped and missing == 'raise':
+        raise DataError(
+            f'{len(skipped)} of {int(annotated.counted.sum())} annotated frames have no '
+            f'prediction, such as {skipped[0]}'
+            + ''.join(f'; {note}' for part in about for note in part['notes'] if 'no body' in note)
+            + "; missing='skip' (on the command line, --missing skip) leaves them out"
+        )
     order = annotated.sorted(part_of >= 0)
     place = np.concatenate([np.flatnonzero(part_of == number) for number in range(len(parts))])
     row = np.empty(len(part_of), dtype=np.int64)  # of each frame in the regressed joints
@@ -158,14 +202,12 @@ def evaluate(
         protocols,
         by,
         uncounted=[annotated.labels[frame] for frame in np.flatnonzero(~annotated.counted)],
-        skipped=sorted(
-            annotated.names[frame] for frame in np.flatnonzero(annotated.counted & (part_of < 0))
-        ),
+        skipped=sorted(skipped),
         unmatched=unmatched,
         title=title,
         body=joints.body_path,
     )
-    known_out = [name for name in unmatched if image_key(name) in annotated.left_out]
+    known_out = [name for name in unmatched if frame_key(name) in annotated.left_out]
     return replace(
         result,
         provenance={
@@ -180,6 +222,107 @@ def evaluate(
             },
             'arguments': {'match': match, 'unit': unit, 'body_model': str(body_model)},
         },
+    )
+
+
+def match_part(
+    part: Predictions,
+    annotated: AnnotatedFrames,
+    match: str,
+    joints: RegressedJoints,
+    unit: str = 'm',
+    person: str | None = 'nearest',
+    takes: Takes | None = None,
+) -> tuple[Predictions, np.ndarray, list[str]]:
+    """Find the body of each annotated frame that counts.
+
+    Args:
+        part: predictions.
+        annotated: the frames.
+        match, unit, person: as :func:`evaluate` takes them.
+        joints: the regressors and the body, by which bodies are compared with the annotation.
+        takes: names of takes, as :func:`~mmjrr.datasets.predictions.match_frames` takes them.
+
+    Returns:
+        The predictions, with known 6D rotations and notes on what was chosen; the row of each
+        frame, -1 where there is none; and names of predictions that belong to no frame that
+        counts.
+
+    Raises:
+        DataError: as :func:`evaluate`.
+    """
+    names = names_of(part, annotated, match)
+    part = replace(part, imgname=names)
+    counted = np.flatnonzero(annotated.counted)
+
+    def error_of(rows: np.ndarray, frames: np.ndarray, bodies: Predictions) -> np.ndarray:
+        images = [annotated.names[frame] for frame in frames]
+        regressed = regress(bodies, rows, images, joints, unit, absolute=False)[:, 0]
+        target, weight = annotated.joints(frames.tolist(), joints.joint_names)
+        return root_aligned_error(regressed, target, weight, joints.joint_names)
+
+    wanted = [annotated.names[frame] for frame in counted]
+    if part.possible_rotations_6d:
+        found = match_frames(names, wanted, part.name, annotated.listed, takes)
+        pairs = [
+            (row, frame)
+            for rows_of_frame, frame in zip(found, counted.tolist(), strict=True)
+            for row in rows_of_frame
+            if part.is_valid()[row]
+        ]
+        if pairs:
+            part = decide_rotations_6d(part, np.array(pairs[:: max(1, len(pairs) // 64)]), error_of)
+    bodies = part
+    matches = match_bodies(
+        part,
+        wanted,
+        person,
+        lambda rows, frames: error_of(rows, counted[frames], bodies),
+        annotated.listed,
+        takes,
+    )
+    rows = np.full(len(annotated.names), -1)
+    rows[counted] = matches.rows
+    notes = (*part.notes, *matches.notes, *_note_on_frame_numbers(names))
+    return replace(part, notes=notes), rows, [names[row] for row in matches.unmatched]
+
+
+def decide_rotations_6d(
+    part: Predictions,
+    pairs: np.ndarray,  # (n, 2), rows of the predictions and frames
+    error_of: Callable[[np.ndarray, np.ndarray, Predictions], np.ndarray],
+) -> Predictions:
+    """Read 6D rotations in the way that brings the bodies nearer to the annotated joints.
+
+    Raises:
+        DataError: the ways are about as near.
+    """
+    rows, frames = pairs.T
+    errors = {}
+    for kind in part.possible_rotations_6d:
+        error = error_of(rows, frames, part.with_rotation_6d(kind))
+        errors[kind] = 1000 * float(np.nanmean(error))
+    (best, least), (_, next_least) = sorted(errors.items(), key=lambda item: item[1])[:2]
+    said = ', '.join(f'{error:.0f} mm as {kind}' for kind, error in errors.items())
+    if least > _DECIDES * next_least:
+        raise DataError(
+            f'{part.name}: body_pose: 6D rotations may be {" or ".join(errors)}, and the '
+            f'annotated joints do not tell ({said}); say rotation_6d= (on the command line, '
+            '--rotation-6d)'
+        )
+    note = f'6D rotations are read as {best} ({said} from the annotated joints)'
+    chosen = part.with_rotation_6d(best)
+    return replace(chosen, notes=(*part.notes, note))
+
+
+def _note_on_frame_numbers(names: Sequence[str]) -> tuple[str, ...]:
+    """Note frame numbers that count from 0."""
+    first = next((name for name in names if (frame_identity(name) or _NO_FRAME)[-1] == 0), None)
+    if first is None:
+        return ()
+    return (
+        f'frame numbers in image names start at 0 ({first}); those of Human3.6M start at 1, so '
+        'each body may be one frame late',
     )
 
 
@@ -278,7 +421,7 @@ class AnnotatedFrames:
         labels: what is known of each.
         counted: whether each counts, (N,) bool.
         listed: image names of all frames that the file lists.
-        left_out: names, without folders and extension, of listed frames that do not count.
+        left_out: :func:`~mmjrr.datasets.image_names.frame_key` of listed frames that do not count.
 
     Raises:
         ValueError: no frame counts; names the subjects that there are.
@@ -313,8 +456,8 @@ class AnnotatedFrames:
         count_left_out(self.labels, protocols)  # raises where none is left
         self.counted = np.array([is_counted(labels, protocols) for labels in self.labels])
         self.listed = image_names(self.path, read_npz(self.path)['imgname']).tolist()
-        counted = {image_key(self.names[row]) for row in np.flatnonzero(self.counted)}
-        self.left_out = set(map(image_key, self.listed)) - counted
+        counted = {frame_key(self.names[row]) for row in np.flatnonzero(self.counted)}
+        self.left_out = set(map(frame_key, self.listed)) - counted
 
     def sorted(self, chosen: np.ndarray) -> list[int]:  # chosen: (N,) bool
         """Return the chosen frames by image name, the order in which the metric sums."""
@@ -348,9 +491,16 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def read_parts(predictions: Any) -> list[Predictions]:
-    """All parts of a set of predictions, read as far as they are files."""
-    return [_read(part, 'auto', None, None) for part in _as_list(predictions)]
+def read_parts(
+    predictions: PredictionsLike | Sequence[PredictionsLike],
+    layout: str = 'auto',
+    fields: Mapping[str, str] | None = None,
+    name_format: str | None = None,
+    rotation_6d: str | None = None,
+) -> list[Predictions]:
+    """Read all parts of a set of predictions; arguments are those of :func:`evaluate`."""
+    parts = _as_list(predictions)
+    return [_read(part, layout, fields, name_format, rotation_6d) for part in parts]
 
 
 def _as_list(predictions: Any) -> list[Any]:
@@ -362,12 +512,18 @@ def _as_list(predictions: Any) -> list[Any]:
     return parts
 
 
-def _read(given: Any, layout: str, fields: Any, name_format: str | None) -> Predictions:
-    if isinstance(given, Predictions):
-        return given
-    if isinstance(given, (str, Path)):
-        return read_predictions(given, layout, fields, name_format)
-    return predictions_from(given, 'predictions', layout, fields, name_format)
+def _read(
+    source: PredictionsLike,
+    layout: str,
+    fields: Mapping[str, str] | None,
+    name_format: str | None,
+    rotation_6d: str | None,
+) -> Predictions:
+    if isinstance(source, Predictions):
+        return source
+    if isinstance(source, (str, Path)):
+        return read_predictions(source, layout, fields, name_format, rotation_6d)
+    return predictions_from(source, 'predictions', layout, fields, name_format, rotation_6d)
 
 
 def body_config(
@@ -435,13 +591,33 @@ def _describe(part: Predictions, matched: int) -> dict[str, Any]:
     }
 
 
-def _nothing_matches(found: Sequence[str], annotated: AnnotatedFrames) -> DataError:
+def _nothing_matches(
+    found: Sequence[str], annotated: AnnotatedFrames, about: Sequence[Mapping[str, Any]]
+) -> DataError:
     wanted = annotated.names[int(np.argmax(annotated.counted))]
+    if not found:
+        notes = [note for part in about for note in part['notes'] if 'no body' in note]
+        return DataError(f'no frame has a prediction: {"; ".join(notes) or "there are no bodies"}')
     return DataError(
         f'none of {len(found)} predictions is of an annotated image: predictions are named like '
-        f'{found[0]!r}, annotated images like {wanted!r}. For predictions in the order of the '
+        f'{found[0]!r}, annotated images like {wanted!r}{_shifted(found, annotated)}. For '
+        'predictions in the order of the '
         "annotation there is match='order' (on the command line, --match order)"
     )
+
+
+def _shifted(found: Sequence[str], annotated: AnnotatedFrames) -> str:
+    """Say how many names would match if frames were counted from another number."""
+    wanted = {frame_key(annotated.names[row]) for row in np.flatnonzero(annotated.counted)}
+    identities = [identity for identity in map(frame_identity, found) if identity is not None]
+    for step in (1, -1):
+        count = sum(i._replace(frame=i.frame + step) in wanted for i in identities)
+        if count:
+            return (
+                f'; with {step:+d} on the frame numbers, {count} would match, so frames may be '
+                f'counted from {"0" if step > 0 else "2"}'
+            )
+    return ''
 
 
 class _Progress:

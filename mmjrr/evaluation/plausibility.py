@@ -23,6 +23,8 @@ _HIGH_PA = 80.0
 #: A change explains an error that it reduces to this part or less, and that it leaves below
 #: this (mm) or this many times PA-MPJPE.
 _EXPLAINS, _EXPLAINED_MPJPE, _EXPLAINED_PA = 0.6, 120.0, 1.8
+#: Of changes that are as good as the best to this factor, the first, simplest is said.
+_AS_GOOD = 1.05
 #: A shift by frames explains less: neighboring frames are alike.
 _SHIFT_EXPLAINS = 0.9
 #: A camera or subject this many times as far off as the median of the others is implausible.
@@ -118,7 +120,8 @@ def _explain(
             (float(_errors(changed, goal, share).mean()), what)
             for what, changed in changes(points, goal, share, joint_names, labels)
         ]
-        after, what = min(tried, default=(np.inf, ''))
+        least = min(after for after, _ in tried)
+        after, what = next(change for change in tried if change[0] <= _AS_GOOD * least)
         if after < min(_EXPLAINS * before, max(_EXPLAINED_MPJPE, _EXPLAINED_PA * pa)):
             return f'{what}, MPJPE would be {after:.0f} mm'
     return None

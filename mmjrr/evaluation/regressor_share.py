@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from mmjrr.body_models import SMPL, LazyVertices, VertexMaker
+from mmjrr.datasets.converters.metadata import read_metadata
 from mmjrr.datasets.h36m import H36MFitsDataset
 from mmjrr.datasets.predictions import Predictions, match_names
 from mmjrr.errors import DataError
@@ -25,16 +26,18 @@ from mmjrr.joints import joint_names_of
 from mmjrr.registry import BODY_MODELS
 from mmjrr.regressors import fit_joint_regressor
 
+from .core import needed_joints
 from .evaluate import (
     AnnotatedFrames,
     PredictionsLike,
     body_config,
     evaluate,
-    names_of,
+    match_part,
     read_parts,
 )
+from .predicted_body import body_of, check_vertices
 from .protocols import Protocol, get_protocol
-from .regressed_joints import RegressorLike, load_regressors
+from .regressed_joints import RegressedJoints, RegressorLike, load_regressors
 from .report import EvaluationResult, Score, format_table
 
 FITTED = 'fitted'
@@ -189,8 +192,13 @@ def regressor_share(
     body_model: str | Path | dict[str, Any] | SMPL | None = None,
     unit: str = 'm',
     match: str = 'name',
+    person: str | None = 'nearest',
+    gender: str | None = None,
+    num_betas: int | None = None,
+    metadata: str | Path | None = None,
     title: str = '',
     progress: Callable[[str], None] | None = None,
+    **reading: Any,
 ) -> RegressorShare:
     """Errors of stored predictions under their own, other, and the best fitting regressor.
 
@@ -199,11 +207,12 @@ def regressor_share(
     one; each subject is left out in turn.
 
     Args:
-        predictions, annotations, protocol, body_model, unit, match, title: as
-            :func:`~mmjrr.evaluation.evaluate` takes them; one protocol.
+        predictions, annotations, protocol, body_model, unit, match, person, gender, num_betas,
+            metadata, title: as :func:`~mmjrr.evaluation.evaluate` takes them; one protocol.
         own: regressor that the model was reported with. Default 'J_std'.
         others: further regressors. Default: J_opt.
         progress: takes a line now and then. Default None.
+        reading: ``layout``, ``fields``, ``name_format`` and ``rotation_6d``, likewise.
 
     Raises:
         FileNotFoundError, DataError, ValueError: as :func:`~mmjrr.evaluation.evaluate`, or where
@@ -215,21 +224,35 @@ def regressor_share(
     own_name = next(iter(regressors))
     if FITTED in regressors:
         raise ValueError(f'a regressor is called {FITTED!r}, as the one fitted here is')
-    parts = read_parts(predictions)
+    parts = read_parts(predictions, **reading)
     frames = AnnotatedFrames(annotations, {protocol.name: protocol})
-    common = dict(protocol=protocol, unit=unit, body_model=body_model)
+    body = body_config(body_model, regressors)
+    for part in parts:
+        body = body_of(part, body, gender, num_betas)
+    joints = RegressedJoints(regressors, needed_joints({protocol.name: protocol}), body)
+    takes = None if metadata is None else read_metadata(metadata).takes
+    matched = []
+    for part in parts:
+        check_vertices(part, joints.num_vertices)
+        if num_betas is not None:
+            part = part.with_num_betas(num_betas)
+        part, rows, _ = match_part(part, frames, match, joints, unit, person, takes)
+        there = np.flatnonzero(rows >= 0)
+        names = [frames.names[frame] for frame in there]
+        matched.append(replace(part.select(rows[there]), imgname=names, gender=None))
+    parts = matched
+    common = dict(protocol=protocol, unit=unit, body_model=body)
 
     say('Evaluating under the given regressors')
     given = evaluate(
         parts,
         frames.dataset,
         regressors,
-        match=match,
         by=['joint'],
         title=title,
         **common,  # type: ignore[arg-type]
     )
-    meshes = _Meshes(parts, frames, match, body_config(body_model, regressors), unit)
+    meshes = _Meshes(parts, frames, body, unit)
     subjects = meshes.subjects
     if len(subjects) < 2:
         raise DataError(
@@ -277,11 +300,10 @@ class _Meshes:
         self,
         parts: list[Predictions],
         frames: AnnotatedFrames,
-        match: str,
         body: dict[str, Any] | SMPL | None,
         unit: str,
     ) -> None:
-        built = BODY_MODELS.build(body) if isinstance(body, dict) else body
+        built = BODY_MODELS.build(dict(body)) if isinstance(body, dict) else body
         self.lazy = None if built is None else VertexMaker(built)
         self.scale = {'m': 1.0, 'mm': 0.001}[unit]
         self.parts = parts
@@ -289,7 +311,8 @@ class _Meshes:
         self.joint_names = joint_names_of(frames.dataset.metainfo['joint_order'])
         place = []  # part, its row, frame
         for number, part in enumerate(parts):
-            rows = match_names(names_of(part, frames, match), frames.names, str(part.source))
+            assert part.imgname is not None
+            rows = match_names(part.imgname, frames.names, part.name)
             rows = np.where(frames.counted, rows, -1)
             place += [(number, int(row), frame) for frame, row in enumerate(rows) if row >= 0]
         self.place = np.array(place, dtype=np.int64).reshape(-1, 3)

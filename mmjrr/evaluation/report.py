@@ -108,6 +108,8 @@ class EvaluationResult:
             ``'sequence'`` and ``'camera'`` the number of frames by that name.
         skipped: names of frames that had no prediction.
         unmatched: names of predictions that belong to no annotated frame.
+        notes: what is implausible about the predictions as a whole, and what would explain it, a
+            sentence each (:mod:`mmjrr.evaluation.plausibility`).
         title: what was evaluated.
         provenance: regressors' checksums and cleaning, protocols, versions.
     """
@@ -118,6 +120,7 @@ class EvaluationResult:
     left_out: Mapping[str, Mapping[str, Mapping[str, int]]] = field(default_factory=dict)
     skipped: tuple[str, ...] = ()
     unmatched: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     title: str = ''
     provenance: dict[str, Any] = field(default_factory=dict)
 
@@ -151,6 +154,7 @@ class EvaluationResult:
             if names:
                 shown = ', '.join(names[:3]) + (', ...' if len(names) > 3 else '')
                 blocks.append(f'{len(names)} {what}: {shown}')
+        blocks += [f'Implausible: {note}' for note in self.notes]
         return '\n\n'.join(blocks)
 
     def _overall(self, name: str, protocol: Protocol) -> str:
@@ -196,6 +200,7 @@ class EvaluationResult:
             'left_out': {name: dict(kinds) for name, kinds in self.left_out.items()},
             'skipped': list(self.skipped),
             'unmatched': list(self.unmatched),
+            'notes': list(self.notes),
             'metrics': {key: _number(value) for key, value in self.metrics().items()},
             'scores': [
                 {key: _number(value) for key, value in asdict(score).items()}

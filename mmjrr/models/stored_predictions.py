@@ -12,7 +12,7 @@ from mmengine.model import BaseModel
 from mmengine.structures import BaseDataElement
 from torch import nn
 
-from mmjrr.datasets.image_names import frame_identity, image_key
+from mmjrr.datasets.image_names import frame_key
 from mmjrr.datasets.predictions import Predictions, match_bodies, read_predictions
 from mmjrr.errors import DataError
 from mmjrr.registry import MODELS
@@ -112,7 +112,7 @@ class StoredPredictions(BaseModel):
                 'StoredPredictions: a data sample has no imgname; it has '
                 f'{sorted(sample.all_keys())}'
             )
-        place = self._rows.get(_key(name))
+        place = self._rows.get(frame_key(name))
         if place is not None:
             file, row = place
             for field, values in self._fields[file].items():
@@ -137,20 +137,14 @@ class StoredPredictions(BaseModel):
             )
         names: dict[Any, str] = {}
         for name in part.imgname:
-            names.setdefault(_key(name), name)
-        rows, _ = match_bodies(part, list(names.values()), person)
-        for (key, name), row in zip(names.items(), rows.tolist(), strict=True):
+            names.setdefault(frame_key(name), name)
+        rows = match_bodies(part, list(names.values()), person).rows.tolist()
+        for (key, name), row in zip(names.items(), rows, strict=True):
             place = (len(self._fields), row)
             if row >= 0 and self._rows.setdefault(key, place) != place:
                 other = self.paths[self._rows[key][0]]
                 raise DataError(f'{part.name}: imgname: {name!r} is also in {other}')
         self._fields.append(_answers(part))
-
-
-def _key(name: str) -> Any:
-    """Return what identifies a frame across spellings of its name."""
-    identity = frame_identity(name)
-    return image_key(name) if identity is None or identity.take is None else identity
 
 
 def _answers(part: Predictions) -> dict[str, np.ndarray]:

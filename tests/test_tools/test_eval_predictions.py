@@ -114,8 +114,8 @@ def test_a_regressors_order_is_said_where_its_file_does_not(run, files, tmp_path
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (['nothing.npz'], 'no such file: nothing.npz'),
-        (['a=nothing.npz'], 'no such file: nothing.npz'),
+        (['nothing.npz'], 'nothing.npz: no such file'),
+        (['a=nothing.npz'], 'nothing.npz: no such file'),
         (['{whole}', '--out', 'result.txt'], 'result.txt: expected a path ending in .json'),
         (['{whole}', '--protocol', 'papr'], "unknown protocol 'papr'; known"),
         (['{whole}', '--fields', 'pose'], '--fields: found .pose., expected NAME=VALUE'),

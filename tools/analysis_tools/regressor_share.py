@@ -18,8 +18,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from eval_predictions import (
     add_frame_options,
+    add_reading_options,
     chosen_protocols,
     chosen_regressors,
+    reading_options,
 )
 
 from mmjrr.evaluation import PROTOCOLS
@@ -48,8 +50,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--protocol', default='paper', help=f'one of {", ".join(PROTOCOLS)}')
     parser.add_argument('--body-model', help="a SMPL file or folder, or 'free_body'")
-    parser.add_argument('--match', default='name', choices=['name', 'order'])
-    parser.add_argument('--unit', default='m', choices=['m', 'mm'], help='of stored vertices')
+    add_reading_options(parser)
     add_frame_options(parser)
     parser.add_argument('--title', help='what the results are of; default: the name of the file')
     parser.add_argument('--out', type=Path, help='.json')
@@ -77,8 +78,7 @@ def run(args: argparse.Namespace) -> None:
         others,
         chosen_protocols([args.protocol], args.subjects, args.exclude)[0],
         body_model=args.body_model,
-        unit=args.unit,
-        match=args.match,
+        **reading_options(args),
         title=args.title or Path(args.files[0]).stem,
         progress=lambda line: print(line, file=sys.stderr, flush=True),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -10,6 +11,22 @@ from mmjrr.errors import DataError
 
 from .bodies import Predictions
 from .matching import Takes, match_frames, several_predictions
+
+
+@dataclass(frozen=True)
+class Matches:
+    """Which body is of which frame.
+
+    Attributes:
+        rows: the row of each frame's body, (F,), -1 where there is none.
+        unmatched: rows whose names are those of no frame.
+        notes: what was chosen how often, a sentence each.
+    """
+
+    rows: np.ndarray
+    unmatched: np.ndarray
+    notes: tuple[str, ...] = ()
+
 
 #: Errors (n,) of bodies, rows of a file, in frames, rows of the annotation; both (n,).
 ErrorOf = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -22,7 +39,7 @@ def match_bodies(
     error_of: ErrorOf | None = None,
     listed: Sequence[str] | None = None,
     takes: Takes | None = None,
-) -> tuple[np.ndarray, tuple[str, ...]]:
+) -> Matches:
     """Find the one body of each annotated frame.
 
     Rows that hold no body are those of no frame, and equal bodies of one frame count once.
@@ -35,23 +52,20 @@ def match_bodies(
         error_of: how far bodies are from the annotated joints; needed for 'nearest'.
         listed, takes: as :func:`~mmjrr.datasets.predictions.match_frames` takes them.
 
-    Returns:
-        The row of each frame's body, (F,), -1 where there is none; and what was chosen how often,
-        a sentence each.
-
     Raises:
         DataError: a frame has several persons, and nothing says which to take.
     """
     assert part.imgname is not None
     valid = part.is_valid()
-    matches = [
-        [row for row in rows if valid[row]]
-        for rows in match_frames(part.imgname, wanted, part.name, listed, takes)
-    ]
+    named = match_frames(part.imgname, wanted, part.name, listed, takes)
+    of_some_frame = np.zeros(len(part), bool)
+    of_some_frame[[row for found in named for row in found]] = True
+    unmatched = np.flatnonzero(~of_some_frame)
+    matches = [[row for row in found if valid[row]] for found in named]
     rows = np.array([found[0] if found else -1 for found in matches], dtype=np.int64)
     several = [index for index, found in enumerate(matches) if len(found) > 1]
     if not several:
-        return rows, ()
+        return Matches(rows, unmatched)
     notes: list[str] = []
     different = {}
     for index in several:
@@ -71,7 +85,7 @@ def match_bodies(
             .get(str(person), f'track {person}')
             + (f', which is absent from {absent}' if absent else '')
         )  # fmt: skip
-    return rows, tuple(notes)
+    return Matches(rows, unmatched, tuple(notes))
 
 
 def _without_repetition(part: Predictions, rows: Sequence[int]) -> list[int]:

@@ -37,7 +37,8 @@ def test_the_person_nearest_to_the_annotation_is_chosen_and_counted() -> None:
     def error_of(rows: np.ndarray, frames: np.ndarray) -> np.ndarray:
         return np.abs(part.pose()[rows] - POSE[frames]).sum(1)
 
-    rows, notes = match_bodies(part, NAMES, 'nearest', error_of)
+    matches = match_bodies(part, NAMES, 'nearest', error_of)
+    rows, notes = matches.rows, matches.notes
     np.testing.assert_array_equal(poses_of(part, rows), POSE)
     assert notes == (
         '3 frames have several persons; the one taken is nearest to the annotated joints',
@@ -48,7 +49,8 @@ def test_the_largest_person_is_chosen_by_boxes_or_by_depth() -> None:
     boxes = [np.array([5, 5, 10.0, 20.0]), np.array([5, 5, 15.0, 20.0])]
     depths = [np.array([0, 0, 6.0]), np.array([0, 0, 5.0])]
     for part in (two_persons(bbox=boxes), two_persons(transl=depths)):
-        rows, notes = match_bodies(part, NAMES, 'largest')
+        matches = match_bodies(part, NAMES, 'largest')
+        rows, notes = matches.rows, matches.notes
         np.testing.assert_array_equal(poses_of(part, rows), POSE)
         assert '3 frames' in notes[0] and 'largest in the image' in notes[0]
     with pytest.raises(DataError, match="mine.pkl: person='largest' needs boxes"):
@@ -57,7 +59,8 @@ def test_the_largest_person_is_chosen_by_boxes_or_by_depth() -> None:
 
 def test_a_track_is_chosen_where_there_are_several() -> None:
     part = two_persons(track=[np.array('b'), np.array('a')])
-    rows, notes = match_bodies(part, NAMES, 'a')
+    matches = match_bodies(part, NAMES, 'a')
+    rows, notes = matches.rows, matches.notes
     np.testing.assert_array_equal(poses_of(part, rows), POSE)
     assert notes == ('3 frames have several persons; the one taken is track a',)
     with pytest.raises(DataError, match=r"track: found \['a', 'b'\], expected 'c'"):
@@ -76,10 +79,14 @@ def test_equal_bodies_count_once_and_empty_rows_are_nobody() -> None:
     twice = {'imgname': [*NAMES, *NAMES], 'pose': np.concatenate([POSE, POSE]),
              'betas': np.concatenate([BETAS, BETAS])}  # fmt: skip
     part = predictions_from(twice)
-    rows, notes = match_bodies(part, NAMES)
+    matches = match_bodies(part, NAMES)
+    rows, notes = matches.rows, matches.notes
     assert rows.tolist() == list(range(COUNT))
     assert notes == (f'{COUNT} frames have equal bodies, counted once',)
+    twice['pose'] = np.concatenate([POSE, POSE])
     twice['pose'][2] = 0  # a row of zeros beside the body
     twice['pose'][[3, 3 + COUNT]] = np.nan
-    rows, _ = match_bodies(predictions_from(twice), NAMES)
-    assert rows.tolist() == [0, 1, 2 + COUNT, -1, 4, 5]
+    matches = match_bodies(predictions_from(twice), NAMES)
+    assert matches.rows.tolist() == [0, 1, 2 + COUNT, -1, 4, 5]
+    assert not len(matches.unmatched)
+    assert match_bodies(part, NAMES[:4]).unmatched.tolist() == [4, 5, 10, 11]

@@ -1,0 +1,190 @@
+"""Which body parameters are of, and which mesh vertices are of, as their files say."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmjrr.body_models import SMPL
+from mmjrr.body_models.smpl import find_smpl_file, load_smpl_file
+from mmjrr.datasets.predictions import Predictions
+from mmjrr.datasets.predictions.bodies import MESHES
+from mmjrr.errors import DataError
+
+GENDERS = ('neutral', 'male', 'female')
+#: Shape components that every file of the SMPL family has, and all that the free body has.
+_NUM_BETAS = 10
+
+Body = dict[str, Any] | SMPL | None
+
+
+def body_of(
+    part: Predictions, body: Body, gender: str | None = None, num_betas: int | None = None
+) -> Body:
+    """Return the body, of the gender and number of betas that a results file says.
+
+    Args:
+        part: the predictions.
+        body: the body, or its config; None where there is none.
+        gender: gender to use in place of the file's.
+        num_betas: number of betas to use in place of the file's.
+
+    Returns:
+        The body itself, or its config with ``gender`` and ``num_betas``.
+
+    Raises:
+        DataError: the file's gender or number of betas is not the body's; names both.
+        ValueError: an argument is wrong.
+    """
+    if gender is not None and gender not in GENDERS:
+        raise ValueError(f'gender: found {gender!r}, expected one of {list(GENDERS)}')
+    if num_betas is not None and num_betas < 1:
+        raise ValueError(f'num_betas: found {num_betas}, expected at least 1')
+    if body is None or part.vertices is not None or part.betas is None:
+        return body
+    wanted = gender or _gender_of(part)
+    if num_betas is not None:
+        part = part.with_num_betas(num_betas)
+    assert part.betas is not None
+    count = part.betas.shape[1]
+    name = _name_of(body)
+    if name == 'the free body' and wanted not in (None, 'neutral'):
+        raise DataError(
+            f'{part.name}: gender: found {wanted!r}, but the free body has no genders; '
+            "gender='neutral' (on the command line, --gender neutral) evaluates the parameters "
+            'on it as they are'
+        )
+    if isinstance(body, SMPL):
+        of_file = _gender_in_name(Path(body.path).name) or body.gender
+        _check_gender(part, wanted, of_file, str(body.path))
+        _check_betas(part, count, body.num_betas, f'the body of {body.path}')
+        return body
+    config = dict(body)
+    if name == 'another body':
+        return config
+    if name == 'SMPL':
+        config = _with_gender(part, config, wanted, is_told=gender is not None)
+    available = _num_available(config, count)
+    _check_betas(part, count, available, name, at_most='num_betas' not in body)
+    return {**config, 'num_betas': int(config.get('num_betas', count))}
+
+
+def check_vertices(part: Predictions, num_vertices: int) -> None:
+    """Check that vertices are of the mesh that the regressors are for.
+
+    Raises:
+        DataError: they are of another; says whose.
+    """
+    if part.vertices is None or part.vertices.shape[1] == num_vertices:
+        return
+    found = part.vertices.shape[1]
+    advice = {
+        10475: "multiply them by the 6890 × 10475 matrix of SMPL-X's transfer data (smplx2smpl) "
+        'and store the products',
+        18439: "carry them to SMPL's mesh by the triangles and barycentric coordinates that MHR's "
+        'repository has, and store the result',
+    }.get(found, "carry them to that mesh, or evaluate with a regressor for the model's own")
+    raise DataError(
+        f'{part.name}: vertices: found {found} for each body, '
+        f'{MESHES.get(found, "the number of no known body")}, expected {num_vertices}, '
+        f'{MESHES.get(num_vertices, "the columns of the regressors")}, as many as the regressors '
+        f'have columns; {advice}'
+    )
+
+
+# -- gender --------------------------------------------------------------------------------------
+
+
+def _gender_of(part: Predictions) -> str | None:
+    if part.gender is None:
+        return None
+    counts = Counter(
+        gender for gender, valid in zip(part.gender, part.is_valid(), strict=True) if valid
+    )
+    if len(counts) > 1:
+        said = ' and '.join(f'{count} {gender}' for gender, count in sorted(counts.items()))
+        raise DataError(
+            f'{part.name}: gender: found {said} bodies, expected one gender in a file; store each '
+            "alone, or say gender='neutral' (on the command line, --gender neutral)"
+        )
+    return next(iter(counts), None)
+
+
+def _with_gender(
+    part: Predictions, config: dict[str, Any], wanted: str | None, is_told: bool
+) -> dict[str, Any]:
+    path = Path(str(config.get('model_path', '')))
+    if wanted is None:
+        return config
+    if path.is_dir():
+        if 'gender' in config:
+            _check_gender(part, wanted, str(config['gender']), str(path))
+        return {**config, 'gender': wanted}
+    of_file = _gender_in_name(path.name)
+    if of_file is None and wanted != 'neutral' and not is_told:
+        raise DataError(
+            f'{part.name}: gender: found {wanted!r}; the name of {path} does not say its gender. '
+            f'If it is that, say gender={wanted!r} (on the command line, --gender {wanted})'
+        )
+    if of_file is not None:
+        _check_gender(part, wanted, of_file, str(path))
+    return config
+
+
+def _check_gender(part: Predictions, wanted: str | None, of_body: str, body: str) -> None:
+    if wanted is not None and wanted != of_body:
+        raise DataError(
+            f'{part.name}: gender: found {wanted!r}, expected {of_body!r}, that of {body}; give '
+            f'the folder with files of all genders as the body model, or say gender={of_body!r} '
+            f'(on the command line, --gender {of_body})'
+        )
+
+
+def _gender_in_name(name: str) -> str | None:
+    """Return the gender that a body's file is named by.
+
+    >>> _gender_in_name('basicModel_f_lbs_10_207_0_v1.0.0.pkl'), _gender_in_name('SMPL_NEUTRAL.npz')
+    ('female', 'neutral')
+    """
+    words = set(re.split(r'[\W_]+', name.lower()))
+    for gender in GENDERS:
+        if words & {gender, gender[0]}:
+            return gender
+    return None
+
+
+# -- betas ---------------------------------------------------------------------------------------
+
+
+def _num_available(config: Mapping[str, Any], count: int) -> int:
+    """Return how many betas the body has, or is configured to use."""
+    if 'num_betas' in config:
+        return int(config['num_betas'])
+    if count <= _NUM_BETAS or 'model_path' not in config:
+        return _NUM_BETAS
+    path = find_smpl_file(config['model_path'], config.get('gender', 'neutral'))
+    return int(np.shape(load_smpl_file(path)['shapedirs'])[2])
+
+
+def _check_betas(
+    part: Predictions, count: int, available: int, body: str, at_most: bool = False
+) -> None:
+    if count > available or (count < available and not at_most):
+        use = f'; num_betas={available} (on the command line, --num-betas {available}) uses the '
+        raise DataError(
+            f'{part.name}: betas: found {count} for each body, expected '
+            f'{"at most " if at_most else ""}{available}, those of {body}'
+            + (f'{use}first {available}' if count > available else '')
+        )
+
+
+def _name_of(body: Mapping[str, Any] | SMPL) -> str:
+    if isinstance(body, SMPL):
+        return 'the free body' if body.name == 'free_body' else 'SMPL'
+    kind = str(body.get('type', '')).rsplit('.', 1)[-1]
+    return {'FreeBody': 'the free body', 'SMPL': 'SMPL'}.get(kind, 'another body')
