@@ -44,7 +44,7 @@ from .core import (
     is_counted,
     needed_joints,
 )
-from .plausibility import root_aligned_error
+from .plausibility import explain_parameters, root_aligned_error
 from .predicted_body import body_of, check_vertices
 from .protocols import Protocol, get_protocols
 from .regressed_joints import RegressedJoints, RegressorLike, default_body, load_regressors
@@ -54,6 +54,8 @@ from .report import BREAKDOWNS, EvaluationResult
 TEST_ANNOTATION = 'annotation_body3d/fps10/h36m_test.npz'
 #: Bodies whose joints are computed at once.
 _CHUNK = 256
+#: Bodies that are tried with other parameters.
+_SAMPLE = 64
 #: One way to read rotations is decided for where its error is this part of the other's, or less.
 _DECIDES = 0.8
 #: The last element of a frame's identity where there is none.
@@ -155,6 +157,7 @@ def evaluate(
     unmatched: list[str] = []
     about: list[dict[str, Any]] = []
     regressed: list[np.ndarray] = []
+    sample: tuple[Predictions, np.ndarray] | None = None
     for number, source in enumerate(parts):
         if number:
             part = _read(source, layout, fields, name_format, rotation_6d)
@@ -164,6 +167,9 @@ def evaluate(
             part = part.with_num_betas(num_betas)
         part, rows, unknown_names = match_part(part, annotated, match, joints, unit, person, takes)
         frames = np.flatnonzero(rows >= 0)
+        if sample is None and len(frames):
+            sampled = frames[np.unique(np.linspace(0, len(frames) - 1, _SAMPLE).astype(int))]
+            sample = part.select(rows[sampled]), sampled
         twice = frames[part_of[frames] >= 0]
         if len(twice):
             raise DataError(
@@ -207,9 +213,17 @@ def evaluate(
         title=title,
         body=joints.body_path,
     )
+    assert sample is not None
+    some, frames = sample
+    notes = explain_parameters(
+        some,
+        lambda bodies: errors_of(bodies, np.arange(len(bodies)), frames, annotated, joints, unit),
+        result.notes,
+    )
     known_out = [name for name in unmatched if frame_key(name) in annotated.left_out]
     return replace(
         result,
+        notes=notes,
         provenance={
             **result.provenance,
             'predictions': about,
@@ -256,10 +270,7 @@ def match_part(
     counted = np.flatnonzero(annotated.counted)
 
     def error_of(rows: np.ndarray, frames: np.ndarray, bodies: Predictions) -> np.ndarray:
-        images = [annotated.names[frame] for frame in frames]
-        regressed = regress(bodies, rows, images, joints, unit, absolute=False)[:, 0]
-        target, weight = annotated.joints(frames.tolist(), joints.joint_names)
-        return root_aligned_error(regressed, target, weight, joints.joint_names)
+        return errors_of(bodies, rows, frames, annotated, joints, unit)
 
     wanted = [annotated.names[frame] for frame in counted]
     if part.possible_rotations_6d:
@@ -285,6 +296,21 @@ def match_part(
     rows[counted] = matches.rows
     notes = (*part.notes, *matches.notes, *_note_on_frame_numbers(names))
     return replace(part, notes=notes), rows, [names[row] for row in matches.unmatched]
+
+
+def errors_of(
+    part: Predictions,
+    rows: np.ndarray,  # (n,)
+    frames: np.ndarray,  # (n,)
+    annotated: AnnotatedFrames,
+    joints: RegressedJoints,
+    unit: str,
+) -> np.ndarray:  # (n,), meters
+    """Return root-aligned errors of bodies in annotated frames, under the first regressor."""
+    images = [annotated.names[frame] for frame in frames]
+    regressed = regress(part, rows, images, joints, unit, absolute=False)[:, 0]
+    target, weight = annotated.joints(frames.tolist(), joints.joint_names)
+    return root_aligned_error(regressed, target, weight, joints.joint_names)
 
 
 def decide_rotations_6d(

@@ -7,11 +7,13 @@ and which change would turn it into agreement. No change is applied to a score.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from mmjrr.datasets.predictions import Predictions
 from mmjrr.joints import swap_sides
 
 from .functional import pa_mpjpe
@@ -33,6 +35,8 @@ _FAR_OFF = 2.0
 _NO_EXTENT = 1.0
 #: Frames that are looked at, and frames that each of some predictions is compared with.
 _SAMPLE, _COMPARED, _OTHERS = 2000, 128, 2048
+
+_UNEXPLAINED = 'nothing that was tried explains it'
 
 #: A change of joints (N, J, 3), relative to the root, and of what it is made.
 Change = tuple[str, np.ndarray]
@@ -97,9 +101,62 @@ def check_plausibility(
         reason = _explain(points, goal, share, joint_names, known)
         if reason is None and pa_mean > _HIGH_PA:
             reason = _fits_others(points, goal, share, pa)
-        sentences.append(f'{finding}: {reason or "nothing that was tried explains it"}')
+        sentences.append(f'{finding}: {reason or _UNEXPLAINED}')
     shift = _shift(joints, target, weight, joint_names, labels)
     return (*sentences, *((shift,) if shift else ()))
+
+
+def explain_parameters(
+    part: Predictions,
+    error_of: Callable[[Predictions], np.ndarray],
+    notes: Sequence[str],
+) -> tuple[str, ...]:
+    """Look for changes of parameters that explain what no change of joints does.
+
+    Args:
+        part: predicted bodies, of which some are enough.
+        error_of: their root-aligned errors (n,), meters.
+        notes: what :func:`check_plausibility` returns.
+
+    Returns:
+        The notes, completed.
+    """
+    if part.vertices is not None or not any(note.endswith(_UNEXPLAINED) for note in notes):
+        return tuple(notes)
+    before = 1000 * float(np.nanmean(error_of(part)))
+    tried = [
+        (1000 * float(np.nanmean(error_of(changed))), what)
+        for what, changed in _changed_parameters(part)
+    ]
+    after, what = min(tried, default=(np.inf, ''))
+    if after >= min(_EXPLAINS * before, _EXPLAINED_MPJPE):
+        return tuple(notes)
+    reason = f'{what}, MPJPE would be {after:.0f} mm'
+    return tuple(note.replace(_UNEXPLAINED, reason) for note in notes)
+
+
+def _changed_parameters(part: Predictions) -> Iterator[tuple[str, Predictions]]:
+    root, body = part.global_orient, part.body_pose
+    if root is None or body is None:
+        return
+    if body.shape[-2:] == (3, 3):
+        yield (
+            'with matrices transposed',
+            replace(part, global_orient=root.swapaxes(-1, -2), body_pose=body.swapaxes(-1, -2)),
+        )
+    elif body.shape[-1] == 3:
+        degree = np.float32(np.pi / 180)
+        yield (
+            'with angles in degrees in place of radians',
+            replace(part, global_orient=degree * root, body_pose=degree * body),
+        )
+        yield (
+            'with inverse rotations (of transposed matrices)',
+            replace(part, global_orient=-root, body_pose=-body),
+        )
+    else:
+        for kind in ('columns', 'rows'):
+            yield f'with rotation_6d={kind!r}', part.with_rotation_6d(kind)
 
 
 # -- what explains it ----------------------------------------------------------------------------
@@ -316,4 +373,4 @@ def _errors(points: np.ndarray, goal: np.ndarray, share: np.ndarray) -> np.ndarr
     return np.where(share.sum(1) > 0, error, np.nan)
 
 
-__all__ = ['check_plausibility', 'root_aligned_error']
+__all__ = ['check_plausibility', 'explain_parameters', 'root_aligned_error']

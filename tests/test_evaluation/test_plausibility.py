@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -141,7 +142,7 @@ def test_joints_that_are_not_annotated_take_no_part() -> None:
     np.testing.assert_allclose(error, np.linalg.norm(points - goal, axis=-1).mean(1))
 
 
-def test_it_is_said_after_an_evaluation_and_changes_no_score(tiny_set) -> None:
+def test_it_is_said_after_an_evaluation_and_changes_no_score(tiny_set: Path) -> None:
     with np.load(tiny_set / 'fits' / 'spin_like_test.npz') as file:
         content = {name: file[name] for name in ('imgname', 'pose', 'betas')}
     plain = mmjrr.evaluate(content, tiny_set, 'free_body_h36m')
@@ -154,3 +155,28 @@ def test_it_is_said_after_an_evaluation_and_changes_no_score(tiny_set) -> None:
     assert found.to_dict()['notes'] == list(found.notes)
     key = 'free_body_h36m/paper/PA-MPJPE'
     assert found.metrics()[key] == pytest.approx(plain.metrics()[key], abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (lambda pose: np.rad2deg(pose), 'with angles in degrees in place of radians'),
+        (lambda pose: matrices(pose).swapaxes(-1, -2), 'with matrices transposed'),
+        (lambda pose: -pose, 'with inverse rotations'),
+    ],
+    ids=['degrees', 'transposed matrices', 'inverse rotations'],
+)  # fmt: skip
+def test_parameters_in_degrees_or_transposed_are_said(
+    tiny_set: Path, change: Callable[[np.ndarray], np.ndarray], message: str
+) -> None:
+    with np.load(tiny_set / 'fits' / 'spin_like_test.npz') as file:
+        content = {name: file[name] for name in ('imgname', 'pose', 'betas')}
+    plain = mmjrr.evaluate(content, tiny_set, 'free_body_h36m').metrics()
+    found = mmjrr.evaluate({**content, 'pose': change(content['pose'])}, tiny_set, 'free_body_h36m')
+    (note,) = found.notes
+    assert message in note
+    assert f'MPJPE would be {plain["free_body_h36m/paper/MPJPE"]:.0f} mm' in note
+
+
+def matrices(pose: np.ndarray) -> np.ndarray:
+    return Rotation.from_rotvec(pose.reshape(-1, 3)).as_matrix().reshape(-1, 24, 3, 3)
