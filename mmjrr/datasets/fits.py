@@ -15,6 +15,7 @@ from mmjrr.io import as_text, atomic_write
 from .predictions import read_predictions
 from .predictions.files import load_results
 from .predictions.layouts import describe
+from .predictions.persons import first_of_equal
 
 #: Fields of a fits file and the shape of one frame; ``None`` stands for any number.
 _SHAPES: dict[str, tuple[int | None, ...]] = {
@@ -74,8 +75,6 @@ def load_fits(path: str | Path, **reading: Any) -> dict[str, Any]:
         if name in ('part', 'S') and value.shape[1:2] != (17,):
             continue  # SPIN's own files have 24 joints there, which nobody reads from here
         fits[name] = _checked(f'{path}: {name}', value, (count, *_SHAPES[name]))
-    if bodies.camera is not None and bodies.camera.shape == (count, 3):
-        fits.setdefault('camera', bodies.camera)
     valid = bodies.is_valid() | np.isnan(fits['pose']).any(1)
     for name in _FLAGS:
         if name in raw:
@@ -95,6 +94,9 @@ def load_fits(path: str | Path, **reading: Any) -> dict[str, Any]:
                 f'{path}: {name}: {int((~finite).sum())} rows are not finite, the first is row '
                 f'{row} ({fits["imgname"][row]})'
             )
+    kept = first_of_equal(bodies)
+    if len(kept) < count:
+        fits = {name: value[kept] for name, value in fits.items()}
     if 'provenance' in raw:
         try:
             fits['provenance'] = json.loads(str(np.asarray(raw['provenance']).item()))

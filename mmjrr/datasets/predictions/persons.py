@@ -88,6 +88,18 @@ def match_bodies(
     return Matches(rows, unmatched, tuple(notes))
 
 
+def first_of_equal(part: Predictions) -> np.ndarray:
+    """Return the rows without those that repeat an earlier body of the same image name."""
+    assert part.imgname is not None
+    rows_of: dict[str, list[int]] = {}
+    for row, name in enumerate(part.imgname):
+        rows_of.setdefault(name, []).append(row)
+    if len(rows_of) == len(part):
+        return np.arange(len(part))
+    kept = [row for rows in rows_of.values() for row in _without_repetition(part, rows)]
+    return np.array(sorted(kept), dtype=np.int64)
+
+
 def _without_repetition(part: Predictions, rows: Sequence[int]) -> list[int]:
     columns = [value for name, value in part.columns().items() if isinstance(value, np.ndarray)]
     different: list[int] = []
