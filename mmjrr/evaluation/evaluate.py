@@ -346,10 +346,11 @@ def _note_on_frame_numbers(names: Sequence[str]) -> tuple[str, ...]:
     first = next((name for name in names if (frame_identity(name) or _NO_FRAME)[-1] == 0), None)
     if first is None:
         return ()
-    return (
+    note = (
         f'frame numbers in image names start at 0 ({first}); those of Human3.6M start at 1, so '
-        'each body may be one frame late',
+        'each body may be one frame late'
     )
+    return (note,)
 
 
 def regress(

@@ -74,7 +74,8 @@ def test_several_files_are_parts_and_named_ones_are_sets(run, files, tmp_path) -
     }
     assert saved['two']['frames'] == 5 and saved['two']['title'] == 'two'
     whole_metrics = json.loads((tmp_path / 'whole.json').read_text())['metrics']
-    assert whole_metrics.items() <= saved['one']['metrics'].items()
+    for key, value in whole_metrics.items():  # the last bit depends on the split into parts
+        assert saved['one']['metrics'][key] == pytest.approx(value, rel=1e-12)
 
 
 def test_fields_may_be_named(run, files) -> None:
