@@ -271,7 +271,7 @@ def regressor_share(
             body_model=next(iter(regressors.values())).body_model,
         )
         folds[held_out] = dict(
-            fitted_on=fitted_on, frames=fit.n_frames, gap=fit.gap, rms_mm=1000 * fit.rms
+            fitted_on=fitted_on, frames=fit.n_frames, gap=fit.dual_gap, rms_mm=1000 * fit.rmse
         )
         found.append(
             evaluate(

@@ -7,12 +7,17 @@ from typing import TYPE_CHECKING
 from mmjrr.lazy_names import lazy_names
 
 if TYPE_CHECKING:
-    from mmjrr.regressors.fitting import JointRegressorFit, fit_joint_regressor
+    from mmjrr.regressors.fitting import (
+        ConvergenceWarning,
+        JointRegressorFit,
+        fit_joint_regressor,
+    )
     from mmjrr.regressors.joint_regressor import JointRegressor
     from mmjrr.regressors.zoo import ZOO, ZooEntry, find_regressor, register_regressor
 
 __all__ = [
     'ZOO',
+    'ConvergenceWarning',
     'JointRegressor',
     'JointRegressorFit',
     'ZooEntry',

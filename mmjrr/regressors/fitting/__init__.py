@@ -1,4 +1,15 @@
-"""Fitting a joint regressor to meshes and joints."""
+"""Fitting a joint regressor to meshes and joints.
+
+Modules, each resting on those before it:
+
+- ``alignment``: removing a frame's translation from its errors;
+- ``stream``: validated blocks of frames from re-iterable batches or an iterator;
+- ``normal_equations``: sums over frames;
+- ``objective``: the objective and its gradient from the frames themselves, and the dual gap;
+- ``quadratic``: the objective from the normal equations;
+- ``simplex_qp``: its minimizer, with rows on the simplex;
+- ``fit``: the method as a whole, and :func:`fit_joint_regressor`.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +18,12 @@ from typing import TYPE_CHECKING
 from mmjrr.lazy_names import lazy_names
 
 if TYPE_CHECKING:
-    from mmjrr.regressors.fitting.fit import JointRegressorFit, fit_joint_regressor
+    from mmjrr.regressors.fitting.fit import (
+        ConvergenceWarning,
+        JointRegressorFit,
+        fit_joint_regressor,
+    )
 
-__all__ = ['JointRegressorFit', 'fit_joint_regressor']
+__all__ = ['ConvergenceWarning', 'JointRegressorFit', 'fit_joint_regressor']
 
 __getattr__, __dir__ = lazy_names(__name__)

@@ -1,92 +1,114 @@
-"""Fits a joint regressor to meshes and joints: a quadratic program over simplices, exactly.
+"""Fitting a joint regressor to meshes and joints: a convex quadratic program with a certified gap.
 
-Frames ``n`` with vertices ``V_n`` ``(V, 3)``, joints ``X_n`` ``(J, 3)`` and weights ``u_n``
-``(J,)``; regressor ``W`` ``(J, V)`` with rows ``w_j`` on the simplex; error
-``e_nj = w_j V_n - X_nj``. Minimised is
+**Objective.** Frames ``n`` have vertices ``X_n`` (V, 3), joints ``Y_n`` (J, 3) and joint weights
+``u_n`` (J,). For a regressor ``W`` (J, V), minimize the weighted squares of the aligned errors,
 
-    f(W) = sum_n sum_j u_nj |e_nj - t_n|^2
+    f(W) = sum_n sum_j u_nj |(T_n (W X_n - Y_n))_j|^2    subject to  W >= 0,  W 1 = 1,
 
-where ``t_n`` is the error of the root joint, the (weighted) mean error of the frame's joints, or
-zero. Either way a frame's term is ``tr(E_n^T P_n E_n)`` with a positive semi-definite ``P_n``
-``(J, J)`` that depends on ``u_n`` alone, so frames of equal weights share the sums
+where ``T_n`` removes the frame's translation (:mod:`~mmjrr.regressors.fitting.alignment`).
+Alignment couples the rows of ``W``, so all rows are fitted together.
 
-    G = sum A_n A_n^T (V, V),   Q = sum Y_n A_n^T (J, V),   S = sum Y_n Y_n^T (J, J).
+**Certificate.** ``f`` is convex, and its gradient bounds how far ``W`` is from optimal: the dual
+gap (:mod:`~mmjrr.regressors.fitting.objective`). A fit ends when the gap, relative to ``f``, is at
+most ``tol``, whichever way ``W`` was found.
 
-``A_n`` and ``Y_n`` are vertices and joints less the frame's mean vertex; as rows sum to one, this
-changes no error, and it keeps the body's place in the room out of the sums. ``P`` couples the
-rows, so all are solved at once.
+**One pass** (batches from an iterator, or few frames). The normal equations of all V vertices are
+accumulated, V² numbers, and the quadratic program is solved with them.
 
-Precision: the errors sought are a hundredth of the body's size, and their squares 1e-4 of the
-terms that cancel in ``f``; an optimality gap of 1e-6 of ``f`` needs the sums to about 1e-10. They
-are kept in float64; float32 sums (1e-7 at best) would not do.
+**Repeated passes** (batches that can be iterated again). The minimizer has a few hundred vertices
+with nonzero weight, so most of those V² numbers are not needed:
+
+1. *Sampling.* The objective of :data:`_SAMPLE_FRAMES` evenly spaced frames, over all vertices, is a
+   model of ``f`` that fits in memory. Minimize it.
+2. *Evaluation.* A pass over all frames gives ``f``, its gradient over all vertices, and the gap.
+3. *Model step.* Add a linear function to the model, such that its value and gradient at ``W`` are
+   those of ``f``, and minimize it again. While the gap is large, this is the next ``W``: to step 2.
+4. *Preselection.* Select C columns: the vertices with nonzero weight in ``W`` and in the model's
+   minimizer, and those of steepest descent in each row, of the model there and of ``f`` at ``W``.
+5. *Restricted fit.* A pass over all frames accumulates the normal equations of these columns, C²
+   numbers. Solve, and go to step 2, whose gradient finds vertices that are missing.
+
+**Precision.** Errors are a hundredth of the body's size, and their squares 1e-4 of the terms that
+cancel in ``f``. A gap of 1e-6 of ``f`` takes sums exact to 1e-10 of these terms: float64
+throughout.
 """
 
 from __future__ import annotations
 
-import logging
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
-from mmengine.logging import print_log
 from torch import Tensor
 
 from mmjrr.body_models import LazyVertices
+from mmjrr.regressors.fitting.alignment import FloatArray
+from mmjrr.regressors.fitting.normal_equations import (
+    accumulate_normal_equations,
+    accumulate_pooled_equations,
+)
+from mmjrr.regressors.fitting.objective import evaluate_objective, relative_dual_gap
+from mmjrr.regressors.fitting.quadratic import IndexArray, QuadraticObjective
+from mmjrr.regressors.fitting.simplex_qp import solve_simplex_qp
+from mmjrr.regressors.fitting.stream import FrameCounts, FrameStream
 from mmjrr.regressors.joint_regressor import JointRegressor
 
-from .normal_equations import FrameStream, Seen, Sums, add_up, check, pool
-from .simplex_qp import Problem, relative_gap, solve
-
-#: Frames of the sample that stands for all of them, evenly taken: so few that their sums are kept
-#: as rows.
+#: Frames of the model. Their rows take less memory than a Gram matrix of SMPL's 6890 vertices.
 _SAMPLE_FRAMES = 512
 
-#: Relative gap of fits to the sample, as a part of the gap that is left.
-_TOL_SAMPLE = 1e-3
+#: Relative gap of the model's minimizer, as a multiple of the gap that is left.
+_MODEL_TOL = 1e-3
 
-#: Gap down to which the weights are what the sample says, and how often it is asked at most.
-_ROUGH = 0.05
-_GUESSES = 4
+#: The model is stepped along while the relative gap exceeds this, for so many passes at most.
+_MODEL_GAP = 0.05
+_MODEL_STEPS = 4
 
-#: Vertices of each row that promise most to the sample, selected besides those that are weighed.
-_SELECT = 48
+#: Vertices of steepest descent selected for each row, by the model's gradient and by that of ``f``.
+_COLUMNS_FROM_MODEL = 48
+_COLUMNS_FROM_GRADIENT = 4
 
-#: Vertices of each row that promise most to all frames, selected, too.
-_ADMIT = 4
+#: Relative gap of restricted fits, as a multiple of ``tol``.
+_RESTRICTED_TOL = 0.3
 
-_ROUNDS = 20
+#: Evaluations of ``f`` over all frames, less one.
+_MAX_ROUNDS = 20
+
+
+class ConvergenceWarning(UserWarning):
+    """A fit stopped above its tolerance."""
 
 
 @dataclass(frozen=True)
 class JointRegressorFit:
-    """What :func:`fit_joint_regressor` found.
+    """Result of :func:`fit_joint_regressor`.
 
-    Args:
+    Attributes:
         regressor: the fitted regressor, float64.
-        gap: upper bound of ``(f - optimum) / f``: the Frank-Wolfe duality gap over ``f`` (or over
-            1e-8 of the joints' sum of squares, where ``f`` is below that).
-        residual: ``(J,)`` root mean square error of each joint after alignment, metres; zero for
+        dual_gap: upper bound of ``(f - min f) / f``. The denominator is at least 1e-8 of the
+            joints' sum of squares.
+        joint_rmse: (J,) root mean square error of each joint after alignment, meters; zero for
             the root joint.
-        rms: the same over all joints but the root, metres.
-        objective: ``f``, square metres.
-        support_sizes: how many vertices each joint weighs, by name.
+        rmse: the same over all joints but the root, meters.
+        objective: ``f``, square meters.
+        support_sizes: number of vertices with nonzero weight, by joint name.
         n_frames: frames used.
-        n_dropped: frames left out: no joint present, or the root joint missing.
-        iterations: restricted problems solved.
-        converged: whether ``gap`` reached the tolerance.
+        n_dropped: frames left out: root joint missing, or too few joints.
+        n_iter: linear systems solved.
+        converged: whether ``dual_gap`` reached the tolerance.
     """
 
     regressor: JointRegressor
-    gap: float
-    residual: np.ndarray
-    rms: float
+    dual_gap: float
+    joint_rmse: FloatArray
+    rmse: float
     objective: float
     support_sizes: dict[str, int] = field(repr=False)
     n_frames: int
     n_dropped: int
-    iterations: int
+    n_iter: int
     converged: bool
 
 
@@ -96,170 +118,175 @@ def fit_joint_regressor(
     root: str | None = 'pelvis',
     *,
     body_model: str = 'smpl',
-    weights: Tensor | Sequence[float] | None = None,
     vertex_ids: Tensor | Sequence[int] | None = None,
     tol: float = 1e-6,
-    max_iterations: int = 20000,
+    max_iter: int = 20000,
     max_bytes: int = 4 * 2**30,
-    device: str | torch.device | None = None,
     provenance: dict[str, Any] | None = None,
     progress: Callable[[str, int], None] | None = None,
 ) -> JointRegressorFit:
-    """Fit ``W`` of ``W @ vertices ~ joints``, rows on the simplex, all rows jointly.
+    """Fit ``W`` of ``W @ vertices ~ joints`` with rows on the simplex, all rows together.
 
-    Memory does not grow with the frames. Batches that can be gone through again (a list, any
-    iterable but an iterator) are, some times, each time for little work: two thousand frames select
-    some hundreds of vertices, all frames are fitted with these, and a check over all vertices lets
-    others in, until ``tol`` is reached. Given as :class:`~mmjrr.body_models.LazyVertices`, no more
-    vertices are made than each step weighs. An iterator is gone through once, with sums over all
-    pairs of vertices: a ``(V, V)`` float64 matrix (380 MB for SMPL), and as much again where frames
-    differ in their missing joints. Frames whose joint weights differ by more than a common factor
-    need sums for each pattern of weights; with ``root`` a joint's name or None, never more than one
-    for each joint. Both ways end at the same optimum, to ``tol``.
+    Memory does not grow with the frames. Re-iterable batches (a list, any iterable but an iterator)
+    are traversed several times: a fit to 512 sampled frames preselects a few hundred vertices, all
+    frames are fitted on those, and a pass over all vertices adds any that are missing until ``tol``
+    is reached. Of :class:`~mmjrr.body_models.LazyVertices`, only selected vertices are computed.
+
+    An iterator is traversed once. The Gram matrix of all vertices, (V, V) in float64 (380 MB for
+    SMPL), is held, and one more for each further pattern of joint weights (missing joints count as
+    weight zero); with ``root`` a joint's name or None, at most one for each joint. Both ways reach
+    the same optimum, to ``tol``.
 
     Args:
-        batches: tuples ``(vertices (N, V, 3), joints (N, J, 3))`` or, with weights of the single
-            joints, ``(vertices, joints, weights (N, J))``, metres, tensors or arrays. The vertices
-            may be lazy ones. A joint
-            with a NaN coordinate or weight zero is missing from its frame.
-        joint_names: names of the joints, or of an order. Default: MMPose's for 17 joints.
-        root: how each frame's translation is removed: a joint's name subtracts that joint (frames
-            without it are dropped); ``'mean'`` the weighted mean of the joints present, which is
-            the best translation; None nothing, where the translation is known. With a
-            translation removed, a shift common to all rows goes unseen (a gauge), and only the
-            rows' positivity and sparsity hold it: measure distances between regressors
-            root-aligned too. Default ``'pelvis'``.
+        batches: tuples ``(vertices (N, V, 3), joints (N, J, 3))``, meters, or
+            ``(vertices, joints, sample_weight (N, J))``; tensors or arrays, vertices also lazy. A
+            joint with a NaN coordinate or weight zero is missing from its frame.
+        joint_names: names of the joints, or of an order. Default: MMPose's 17 joints.
+        root: how each frame's translation is removed. A joint's name subtracts that joint, and
+            frames without it are dropped. ``'mean'`` subtracts the weighted mean of the joints
+            present, which is the best translation. None subtracts nothing, for frames whose
+            translation is known. With a translation removed, adding one row to all rows changes no
+            error, and only the simplex constraints limit it: compare regressors root-aligned, too.
+            Default ``'pelvis'``.
         body_model: name of the body. Default ``'smpl'``.
-        weights: ``(J,)`` weight of each joint, times those of the batches. Default: one.
-        vertex_ids: vertices that may be weighed. Default: all. Memory falls with their square.
-        tol: relative optimality gap to reach. Default 1e-6.
-        max_iterations: restricted problems to solve at most. Default 20000.
-        max_bytes: memory that the matrices may take. Default 4 GiB.
-        device: where the sums are made. Default: the vertices' device.
+        vertex_ids: vertices that may get nonzero weight. Default: all.
+        tol: relative dual gap to reach. Default 1e-6.
+        max_iter: linear systems to solve at most. Default 20000.
+        max_bytes: limit on the memory of the Gram matrices. Default 4 GiB.
         provenance: kept with the regressor.
-        progress: called after each 256 frames with what is being done ('select', 'sum up',
-            'check') and how many frames were gone through so far.
+        progress: called after each 256 frames with the name of the pass ('sampling',
+            'normal equations', 'objective and gradient') and the frames read in it.
 
-    Returns:
-        The fit; ``.converged`` is False, and a warning logged, if ``tol`` was not reached.
+    Warns:
+        ConvergenceWarning: ``tol`` was not reached; ``converged`` is False.
 
     Raises:
-        ValueError: no frames, shapes that do not fit, vertices not finite, negative weights, an
-            unknown root, a joint never observed, or a bad argument.
-        MemoryError: too many patterns of missing joints for ``max_bytes``.
+        ValueError: an argument or a batch is invalid, there are no frames, or a joint is missing
+            from all of them.
+        MemoryError: the patterns of joint weights need more than ``max_bytes``.
     """
     if not tol > 0:
-        raise ValueError(f'tol must be positive, found {tol}')
-    stream = FrameStream(batches, joint_names, root, weights, vertex_ids, device, progress)
-    if stream.repeatable:
-        found = _fit_selected(stream, tol, max_iterations, max_bytes)
+        raise ValueError(f'tol: found {tol}, expected a positive number')
+    stream = FrameStream(batches, joint_names, root, vertex_ids, progress)
+    if stream.is_reiterable:
+        solution = _fit_repeated_passes(stream, tol, max_iter, max_bytes)
     else:
-        found = _fit_sums(add_up(stream, max_bytes), tol, max_iterations)
-    if not found.gap <= tol:
-        print_log(
-            f'fit_joint_regressor stopped after {found.iterations} iterations at a relative gap of '
-            f'{found.gap:.2e}, above tol={tol:.2e}',
-            logger='current',
-            level=logging.WARNING,
+        solution = _fit_one_pass(stream, tol, max_iter, max_bytes)
+    converged = bool(solution.dual_gap <= tol)
+    if not converged:
+        warnings.warn(
+            f'fit_joint_regressor stopped after {solution.n_iter} iterations at a relative dual '
+            f'gap of {solution.dual_gap:.2e}, above tol={tol:.2e}',
+            ConvergenceWarning,
+            stacklevel=2,
         )
 
-    full = np.zeros((len(stream.names), stream.num_all_vertices))
+    weight = np.zeros((len(stream.joint_names), stream.num_vertices))
     ids = slice(None) if stream.vertex_ids is None else stream.vertex_ids.numpy()
-    full[:, ids] = found.w
-    seen, total = found.seen, found.seen.total_weight
+    weight[:, ids] = solution.weight
+    counts = solution.counts
     regressor = JointRegressor(
-        full,
-        stream.names,
+        weight,
+        stream.joint_names,
         body_model,
         {
             'made_by': 'mmjrr.regressors.fit_joint_regressor',
             'root': root,
-            'n_frames': seen.n_frames,
-            'gap': float(found.gap),
+            'n_frames': counts.n_frames,
+            'dual_gap': float(solution.dual_gap),
             **(provenance or {}),
         },
     )
+    total_weight = counts.total_weight
     return JointRegressorFit(
         regressor=regressor,
-        gap=float(found.gap),
-        residual=np.sqrt(found.squares / np.where(total > 0, total, 1)),
-        rms=float(np.sqrt(found.squares.sum() / total.sum())),
-        objective=float(found.value),
+        dual_gap=float(solution.dual_gap),
+        joint_rmse=np.sqrt(solution.joint_values / np.where(total_weight > 0, total_weight, 1)),
+        rmse=float(np.sqrt(solution.joint_values.sum() / total_weight.sum())),
+        objective=float(solution.value),
         support_sizes=regressor.support_sizes,
-        n_frames=seen.n_frames,
-        n_dropped=seen.n_dropped,
-        iterations=found.iterations,
-        converged=bool(found.gap <= tol),
+        n_frames=counts.n_frames,
+        n_dropped=counts.n_dropped,
+        n_iter=solution.n_iter,
+        converged=converged,
     )
 
 
 @dataclass
-class _Found:
-    w: np.ndarray  # (J, V)
-    gap: float
-    value: float
-    squares: np.ndarray  # (J,), share of each joint in f
-    iterations: int
-    seen: Seen
+class _Solution:
+    weight: FloatArray  # (J, V) over the candidate vertices
+    dual_gap: float
+    value: float  # f
+    joint_values: FloatArray  # (J,) part of each joint in f
+    n_iter: int
+    counts: FrameCounts
 
 
-def _fit_sums(sums: Sums, tol: float, max_iterations: int) -> _Found:
-    """Solve with the sums over all vertices."""
-    problem = Problem(sums)
-    w, gap, iterations = solve(problem, tol, max_iterations)
-    value, squares = problem.errors(w)
-    return _Found(w, gap, value, squares, iterations, sums.seen)
+def _fit_one_pass(stream: FrameStream, tol: float, max_iter: int, max_bytes: int) -> _Solution:
+    """Fit with the normal equations of all candidate vertices."""
+    equations = accumulate_normal_equations(stream, max_bytes)
+    objective = QuadraticObjective(equations)
+    result = solve_simplex_qp(objective, tol, max_iter)
+    return _Solution(
+        result.weight,
+        result.dual_gap,
+        objective.value(result.weight),
+        objective.joint_values(result.weight),
+        result.n_iter,
+        equations.counts,
+    )
 
 
-def _fit_selected(stream: FrameStream, tol: float, max_iterations: int, max_bytes: int) -> _Found:
-    """Solve by a sample of the frames, and then over a selection of vertices.
-
-    The sums of a sample over all vertices fit into memory. Its ``f``, tilted by a linear function
-    to have the value and gradient of all frames' at some weights, stands for theirs in the
-    neighbourhood: of all frames, only how curved ``f`` is is then guessed. Its minimum is where
-    value and gradient are looked at next, some times. Close to the optimum, where the guess no
-    longer does, it tells which vertices matter, and the frames are fitted with these: sums over a
-    selection of C vertices cost C^2 a frame, against the V^2 of sums over all. A check over all
-    vertices gives the gap, and lets others in.
-    """
-    some, is_all = stream.sample(_SAMPLE_FRAMES)
+def _fit_repeated_passes(
+    stream: FrameStream, tol: float, max_iter: int, max_bytes: int
+) -> _Solution:
+    """Fit with the normal equations of preselected vertices; see the steps above."""
+    sample, is_all = stream.sample(_SAMPLE_FRAMES)
     if is_all:
-        return _fit_sums(add_up(stream.over(some), max_bytes), tol, max_iterations)
-    sums = pool(stream.over(some))
-    if sums is None:  # nothing to guess from
-        return _fit_sums(add_up(stream, max_bytes), tol, max_iterations)
-    del some
-    model = Problem(sums)
-    w, _, iterations = solve(model, _TOL_SAMPLE, max_iterations)
-    selection = np.empty(0, dtype=np.int64)
-    for number in range(_ROUNDS + 1):
-        checked = check(stream, w)
-        gap = relative_gap(w, checked.value, checked.gradient, checked.constant)
-        if gap <= tol or iterations >= max_iterations or number == _ROUNDS:
+        return _fit_one_pass(stream.with_frames(sample), tol, max_iter, max_bytes)
+    sample_equations = accumulate_pooled_equations(stream.with_frames(sample))
+    if sample_equations is None:  # no sampled frame is usable
+        return _fit_one_pass(stream, tol, max_iter, max_bytes)
+    del sample
+    model = QuadraticObjective(sample_equations)
+    result = solve_simplex_qp(model, _MODEL_TOL, max_iter)
+    weight, n_iter = result.weight, result.n_iter
+    columns = np.empty(0, dtype=np.int64)
+    for round_index in range(_MAX_ROUNDS + 1):
+        full = evaluate_objective(stream, weight)
+        dual_gap = relative_dual_gap(weight, full.value, full.gradient, full.joint_scatter)
+        if dual_gap <= tol or n_iter >= max_iter or round_index == _MAX_ROUNDS:
             break
-        scale = sums.seen.n_frames / checked.seen.n_frames
-        model.tilt(w, scale * checked.value, scale * checked.gradient)
-        goal = max(_TOL_SAMPLE * gap, 0.3 * tol)
-        guess, _, more = solve(model, goal, max_iterations - iterations, w)
-        iterations += more
-        if gap > _ROUGH and number < _GUESSES:
-            w = guess
+
+        frame_ratio = sample_equations.counts.n_frames / full.counts.n_frames
+        model.match(weight, frame_ratio * full.value, frame_ratio * full.gradient)
+        model_tol = max(_MODEL_TOL * dual_gap, _RESTRICTED_TOL * tol)
+        result = solve_simplex_qp(model, model_tol, max_iter - n_iter, weight)
+        n_iter += result.n_iter
+        if dual_gap > _MODEL_GAP and round_index < _MODEL_STEPS:
+            weight = result.weight
             continue
-        near = [
-            selection,
-            np.nonzero(w.any(0) | guess.any(0))[0],
-            _promising(model.gradient(guess), _SELECT),
-            _promising(checked.gradient, _ADMIT),
+
+        preselected = [
+            columns,
+            np.nonzero(weight.any(0) | result.weight.any(0))[0],
+            _steepest_columns(model.gradient(result.weight), _COLUMNS_FROM_MODEL),
+            _steepest_columns(full.gradient, _COLUMNS_FROM_GRADIENT),
         ]
-        selection = np.unique(np.concatenate(near))
-        problem = Problem(add_up(stream, max_bytes, torch.from_numpy(selection), 'sum up'))
-        few, _, more = solve(problem, 0.3 * tol, max_iterations - iterations, w[:, selection])
-        iterations += more
-        w = np.zeros_like(w)
-        w[:, selection] = few
-    return _Found(w, gap, checked.value, checked.squares, iterations, checked.seen)
+        columns = np.unique(np.concatenate(preselected))
+        equations = accumulate_normal_equations(stream, max_bytes, torch.from_numpy(columns))
+        restricted = solve_simplex_qp(
+            QuadraticObjective(equations),
+            _RESTRICTED_TOL * tol,
+            max_iter - n_iter,
+            weight[:, columns],
+        )
+        n_iter += restricted.n_iter
+        weight = np.zeros_like(weight)
+        weight[:, columns] = restricted.weight
+    return _Solution(weight, dual_gap, full.value, full.joint_values, n_iter, full.counts)
 
 
-def _promising(gradient: np.ndarray, count: int) -> np.ndarray:
-    """Vertices along which ``f`` falls most, for each row."""
+def _steepest_columns(gradient: FloatArray, count: int) -> IndexArray:
+    """Return the ``count`` vertices of steepest descent of each row, together."""
     return np.unique(np.argsort(gradient, axis=1, kind='stable')[:, :count])

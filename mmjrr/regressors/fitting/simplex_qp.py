@@ -1,320 +1,207 @@
-"""The quadratic program of :mod:`mmjrr.regressors.fitting.fit`: an active-set method."""
+"""Minimizing a quadratic function of weights whose rows lie on the simplex: an active-set method.
+
+The problem: minimize a convex quadratic ``f(W)``, ``W`` (J, V), subject to ``W >= 0`` and
+``W 1 = 1``. The minimizer is sparse. As in the non-negative least squares of Lawson and Hanson
+(Solving Least Squares Problems, 1974, chapter 23), the method keeps a *support*, the entries of
+``W`` that may be nonzero:
+
+1. Compute the gradient. Stop if the relative dual gap (see
+   :func:`~mmjrr.regressors.fitting.objective.relative_dual_gap`) is at most ``tol``.
+2. Let a vertex of steepest descent enter each row's support.
+3. Minimize ``f`` on the support, the row sums fixed; entries that would turn negative leave.
+
+``f`` falls in each iteration. Step 3 is tried in three ways, each only if the one before does not
+lower ``f``: all negative entries leave at once, which is fastest; the step stops where the first
+entry reaches zero (the ratio test of Lawson and Hanson), which never raises ``f``; and the ratio
+test with one entering vertex, which lowers ``f`` except for rounding.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from .normal_equations import Sums, alignment, coupling
+from mmjrr.regressors.fitting.alignment import FloatArray
+from mmjrr.regressors.fitting.objective import relative_dual_gap
+from mmjrr.regressors.fitting.quadratic import IndexArray, QuadraticObjective
+from mmjrr.regressors.fitting.threads import torch_threads
 
-#: Proximal weight of the restricted solves, relative to the mean diagonal of their Hessian. It
-#: makes them well-posed where vertices are linearly dependent (skinned vertices nearly are), and
-#: does not move the optimum: what it pulls towards is the last iterate.
+#: Multiple of the Hessian's mean diagonal that is added to its diagonal. A proximal term: it makes
+#: the systems well-posed where vertices are linearly dependent, as skinned vertices nearly are, and
+#: leaves the minimizer where it is, since it pulls towards the last iterate.
 _PROXIMAL = 1e-11
 
-#: The gap is measured against f, or, where the fit is all but exact, against this share of the
-#: joints' own sum of squares (an error of 1e-4 of their spread): below it, rounding rules.
-_FLOOR = 1e-8
+#: A vertex enters a row whose part of the dual gap exceeds this multiple of the largest part.
+_ENTERING_SHARE = 1e-3
 
 _TINY = float(np.finfo(float).tiny)
 
 
-class Problem:
-    """``f``, its gradient, and its Hessian on few vertices, from the sums of the stream."""
+@dataclass
+class SimplexQPResult:
+    """Result of :func:`solve_simplex_qp`.
 
-    def __init__(self, sums: Sums) -> None:
-        self.root = sums.root
-        self.grams = [group.gram for group in sums.groups]
-        self.u = [group.u for group in sums.groups]
-        self.p = [coupling(u, sums.root) for u in self.u]
-        self.q = [group.q.cpu().numpy() for group in sums.groups]
-        self.s = [group.s.cpu().numpy() for group in sums.groups]
-        self.num_joints, self.num_vertices = self.q[0].shape
-        self.linear = sum(p @ q for p, q in zip(self.p, self.q, strict=True))
-        self._own_linear = self.linear
-        self._slope: np.ndarray | None = None
-        self._offset = 0.0
-        self.constant = float(sum(np.sum(p * s) for p, s in zip(self.p, self.s, strict=True)))
-        self._threads = torch.get_num_threads()
-        joints = np.arange(self.num_joints)
-        #: Rows that are coupled; without alignment each row is a problem of its own.
-        self.blocks = [joints] if sums.root is not None else list(joints[:, None])
-        # Rows of the Grams, fetched when a vertex is first weighed, and their square part.
-        self._slot = np.full(self.num_vertices, -1)
-        self.held = np.empty(0, dtype=np.int64)
-        self._rows = [np.empty((0, self.num_vertices)) for _ in self.grams]
-        self._square = [np.empty((0, 0)) for _ in self.grams]
-
-    def _slots(self, ids: np.ndarray) -> np.ndarray:
-        """Where the vertices' rows are held; fetches those that are not."""
-        if len(ids) and self._slot[ids].min() < 0:
-            new = ids[self._slot[ids] < 0]
-            before = len(self.held)
-            self.held = np.concatenate([self.held, new])
-            held = len(self.held)
-            self._slot[new] = np.arange(before, held)
-            with threads(self._threads):
-                fetched = [gram.rows_of(new) for gram in self.grams]
-            for k, rows in enumerate(fetched):
-                if held > len(self._rows[k]):
-                    grown = np.empty((2 * held, self.num_vertices))
-                    grown[:before] = self._rows[k][:before]
-                    self._rows[k] = grown
-                self._rows[k][before:held] = rows
-                square = np.empty((held, held))
-                square[:before, :before] = self._square[k]
-                square[before:] = rows[:, self.held]
-                square[:before, before:] = square[before:, :before].T
-                self._square[k] = square
-        return self._slot[ids]
-
-    def moments(self, w: np.ndarray) -> list[np.ndarray]:
-        """``sum E E^T`` ``(J, J)`` of each group, errors before alignment."""
-        ids = np.nonzero(w.any(0))[0]
-        slots, w = self._slots(ids), w[:, ids]
-        out = []
-        for q, s, square in zip(self.q, self.s, self._square, strict=True):
-            cross = w @ q[:, ids].T
-            out.append(_matmul(w, square[np.ix_(slots, slots)]) @ w.T - cross - cross.T + s)
-        return out
-
-    def value(self, w: np.ndarray) -> float:
-        terms = zip(self.p, self.moments(w), strict=True)
-        value = float(sum(np.sum(p * m) for p, m in terms))
-        if self._slope is not None:
-            value += self._offset + float(np.sum(self._slope * w))
-        return max(value, 0.0)
-
-    def change(self, w: np.ndarray, gradient: np.ndarray, step: np.ndarray) -> float:
-        """``f(w + step) - f(w)``, where each row of ``step`` sums to zero; far more exact for small
-        steps than the difference is. ``gradient`` is that at ``w``."""
-        ids = np.nonzero(step.any(0))[0]
-        slots, step = self._slots(ids), step[:, ids]
-        # A number common to a row changes nothing but the rounding.
-        common = (w * gradient).sum(1, keepdims=True)
-        change = float(np.sum((gradient[:, ids] - common) * step))
-        for p, square in zip(self.p, self._square, strict=True):
-            change += float(np.sum((p @ step) * _matmul(step, square[np.ix_(slots, slots)])))
-        return change
-
-    def tilt(self, w: np.ndarray, value: float, gradient: np.ndarray) -> None:
-        """Add a linear function to ``f``, which then has this value and gradient at ``w``.
-
-        Of the gradient, a number common to all vertices of a row does not count.
-        """
-        self._slope, self._offset = None, 0.0
-        self.linear = self._own_linear
-        slope = gradient - self.gradient(w)
-        slope -= slope.mean(1, keepdims=True)
-        self._offset = value - self.value(w) - float(np.sum(slope * w))
-        self._slope = slope
-        self.linear = self._own_linear - slope / 2
-
-    def errors(self, w: np.ndarray) -> tuple[float, np.ndarray]:
-        """``f``, and its share of each joint ``(J,)``."""
-        squares = np.zeros(self.num_joints)
-        for u, moment in zip(self.u, self.moments(w), strict=True):
-            align = alignment(u, self.root)
-            squares += u * np.einsum('ij,jk,ik->i', align, moment, align)
-        return self.value(w), squares.clip(min=0)
-
-    def gradient(self, w: np.ndarray) -> np.ndarray:
-        """``df/dW`` ``(J, V)``."""
-        ids = np.nonzero(w.any(0))[0]
-        slots = self._slots(ids)
-        out = -self.linear
-        for p, rows in zip(self.p, self._rows, strict=True):
-            out += _matmul(p @ w[:, ids], rows[slots])
-        return 2 * out
-
-    def gradient_on(self, w: np.ndarray, rows: np.ndarray, ids: np.ndarray) -> np.ndarray:
-        """``df/dw[rows, ids]``, where ``w`` is zero but there."""
-        columns, place = np.unique(ids, return_inverse=True)
-        slots = self._slots(columns)
-        out = -self.linear[:, columns]
-        for p, square in zip(self.p, self._square, strict=True):
-            out += _matmul(p @ w[:, columns], square[np.ix_(slots, slots)])
-        return 2 * out[rows, place]
-
-    def hessian(self, rows: np.ndarray, ids: np.ndarray) -> np.ndarray:
-        """Second derivatives of ``f`` in the weights ``w[rows, ids]``."""
-        slots = self._slots(ids)
-        out = np.zeros((len(ids), len(ids)))
-        for p, square in zip(self.p, self._square, strict=True):
-            out += p[np.ix_(rows, rows)] * square[np.ix_(slots, slots)]
-        return 2 * out
-
-    def start(self) -> np.ndarray:
-        """Each row on the vertex nearest to its joint, in the frame of the sums."""
-        w = np.zeros((self.num_joints, self.num_vertices))
-        q = sum(self.q)
-        spread = sum(gram.diagonal().cpu().numpy() for gram in self.grams)
-        w[np.arange(self.num_joints), np.argmin(spread - 2 * q, axis=1)] = 1.0
-        return w
-
-
-def solve(
-    problem: Problem, tol: float, max_iterations: int, start: np.ndarray | None = None
-) -> tuple[np.ndarray, float, int]:
-    """Active-set method on the product of simplices: weights ``(J, V)``, gap, iterations.
-
-    As in Lawson and Hanson's NNLS: the vertices that promise most enter the support (one for each
-    row), the quadratic problem restricted to the support is solved, and vertices whose weights
-    would turn negative leave. ``f`` falls at every step, and the Frank-Wolfe gap
-    ``sum_j (w_j g_j - min_v g_jv)``, an upper bound of ``f - optimum`` by convexity, says when to
-    stop. Three ways of taking a step, each tried when the one before did not lower ``f``: all
-    negative weights leave at once; the step stops where the first reaches zero; and the same with
-    a single vertex entering, which always descends but for rounding. ``start``: weights to start
-    from, by default each row on the vertex nearest to its joint.
+    Attributes:
+        weight: (J, V) rows on the simplex.
+        dual_gap: upper bound of ``(f - min f) / f``.
+        n_iter: systems solved.
     """
-    with threads(1):
-        start = problem.start() if start is None else start
-        return _solve(problem, start, tol, max_iterations)
+
+    weight: FloatArray
+    dual_gap: float
+    n_iter: int
 
 
-def relative_gap(w: np.ndarray, value: float, gradient: np.ndarray, constant: float) -> float:
-    """Upper bound of ``(f - optimum) / f``; ``constant`` is the joints' own share of ``f``."""
-    slack = (w * gradient).sum(1) - gradient.min(1)  # (J,), each >= 0
-    # f is never negative, so where the fit is all but exact, f itself is the better bound.
-    bound = min(max(float(slack.sum()), 0.0), value)
-    return bound / max(value, _FLOOR * constant, _TINY)
+def solve_simplex_qp(
+    objective: QuadraticObjective, tol: float, max_iter: int, start: FloatArray | None = None
+) -> SimplexQPResult:
+    """Minimize ``objective`` over weights with rows on the simplex.
+
+    Args:
+        objective: the function.
+        tol: relative dual gap at which to stop.
+        max_iter: systems to solve at most.
+        start: (J, V) weights to start from. None: each row on the vertex nearest to its joint.
+    """
+    with torch_threads(1):
+        weight = objective.nearest_vertices() if start is None else start
+        return _solve(objective, weight, tol, max_iter)
 
 
 def _solve(
-    problem: Problem, w: np.ndarray, tol: float, max_iterations: int
-) -> tuple[np.ndarray, float, int]:
-    iterations = 0
+    objective: QuadraticObjective, weight: FloatArray, tol: float, max_iter: int
+) -> SimplexQPResult:
+    n_iter = 0
     while True:
-        gradient = problem.gradient(w)
-        gap = relative_gap(w, problem.value(w), gradient, problem.constant)
-        if gap <= tol or iterations >= max_iterations:
-            return w, gap, iterations
-        slack = (w * gradient).sum(1) - gradient.min(1)
-        order = np.argsort(-slack, kind='stable')
-        promising = order[slack[order] > 1e-3 * slack.max()]
-        for rows, minimise in (
-            (promising, _minimise_at_once),
-            (promising, _minimise_carefully),
-            (order[:1], _minimise_carefully),
+        gradient = objective.gradient(weight)
+        value = objective.value(weight)
+        dual_gap = relative_dual_gap(weight, value, gradient, objective.joint_scatter)
+        if dual_gap <= tol or n_iter >= max_iter:
+            return SimplexQPResult(weight, dual_gap, n_iter)
+        row_gaps = (weight * gradient).sum(1) - gradient.min(1)
+        order = np.argsort(-row_gaps, kind='stable')
+        entering_rows = order[row_gaps[order] > _ENTERING_SHARE * row_gaps.max()]
+        for rows, minimize in (
+            (entering_rows, _minimize_dropping_negatives),
+            (entering_rows, _minimize_with_ratio_test),
+            (order[:1], _minimize_with_ratio_test),
         ):
-            mask = w > 0
-            mask[rows, gradient[rows].argmin(1)] = True
-            candidate, solves = minimise(problem, w, mask)
-            iterations += solves
-            if problem.change(w, gradient, candidate - w) < 0:
-                w = candidate
+            support = weight > 0
+            support[rows, gradient[rows].argmin(1)] = True
+            candidate, num_solves = minimize(objective, weight, support)
+            n_iter += num_solves
+            if objective.change(weight, gradient, candidate - weight) < 0:
+                weight = candidate
                 break
-        else:  # rounding: no descent is left, though the gap is above tol
-            return w, gap, iterations
+        else:  # no way lowers f: rounding dominates, though the gap is above tol
+            return SimplexQPResult(weight, dual_gap, n_iter)
 
 
-def _minimise_at_once(problem: Problem, w: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, int]:
-    """Minimise ``f`` over weights within ``mask``, less all that turn negative on the way."""
-    solves = 0
-    while True:
-        rows, ids = np.nonzero(mask)
-        target = w[rows, ids] + _restricted_step(problem, w, rows, ids)
-        solves += 1
-        w = _with(w, rows, ids, target)
-        if target.min() >= 0:
-            return w, solves
-        mask = w > 0
+def _minimize_dropping_negatives(
+    objective: QuadraticObjective, weight: FloatArray, support: NDArray[np.bool_]
+) -> tuple[FloatArray, int]:
+    """Minimize on the support; while entries are negative, drop them and minimize again.
 
-
-def _minimise_carefully(
-    problem: Problem, w: np.ndarray, mask: np.ndarray
-) -> tuple[np.ndarray, int]:
-    """The same from ``w`` in steps that stop where a weight reaches zero: ``f`` never rises."""
-    solves = 0
-    while True:
-        rows, ids = np.nonzero(mask)
-        x, step = w[rows, ids], _restricted_step(problem, w, rows, ids)
-        solves += 1
-        blocked = (step < 0) & (x + step <= 0)
-        if not blocked.any():
-            return _with(w, rows, ids, x + step), solves
-        ratio = np.where(blocked, x / np.where(blocked, -step, 1.0), np.inf)
-        length = min(float(ratio.min()), 1.0)
-        leaving = blocked & (ratio <= length * (1 + 1e-12))
-        x = x + length * step
-        x[leaving] = 0.0
-        mask = mask.copy()
-        mask[rows[leaving], ids[leaving]] = False
-        if length > 0:
-            w = _with(w, rows, ids, x)
-
-
-def _with(w: np.ndarray, rows: np.ndarray, ids: np.ndarray, x: np.ndarray) -> np.ndarray:
-    w = np.zeros_like(w)
-    w[rows, ids] = x.clip(min=0)
-    return w / w.sum(1, keepdims=True)
-
-
-def _restricted_step(
-    problem: Problem, w: np.ndarray, rows: np.ndarray, ids: np.ndarray
-) -> np.ndarray:
-    """Newton step of ``f`` in the weights ``w[rows, ids]``, each row's sum kept.
-
-    The row's greatest weight is eliminated, which leaves differences of vertices as the columns:
-    they are far better conditioned than the vertices.
+    Returns:
+        The weights, and how many systems were solved. ``f`` may be higher than before.
     """
+    num_solves = 0
+    while True:
+        rows, columns = np.nonzero(support)
+        target = weight[rows, columns] + _newton_step(objective, weight, rows, columns)
+        num_solves += 1
+        weight = _with_entries(weight, rows, columns, target)
+        if target.min() >= 0:
+            return weight, num_solves
+        support = weight > 0
+
+
+def _minimize_with_ratio_test(
+    objective: QuadraticObjective, weight: FloatArray, support: NDArray[np.bool_]
+) -> tuple[FloatArray, int]:
+    """Minimize on the support in steps that stop where the first entry reaches zero, and drop it.
+
+    Returns:
+        The weights, and how many systems were solved. ``f`` is no higher than before.
+    """
+    num_solves = 0
+    while True:
+        rows, columns = np.nonzero(support)
+        entries, step = weight[rows, columns], _newton_step(objective, weight, rows, columns)
+        num_solves += 1
+        blocking = (step < 0) & (entries + step <= 0)
+        if not blocking.any():
+            return _with_entries(weight, rows, columns, entries + step), num_solves
+        ratio = np.where(blocking, entries / np.where(blocking, -step, 1.0), np.inf)
+        length = min(float(ratio.min()), 1.0)
+        leaving = blocking & (ratio <= length * (1 + 1e-12))
+        entries = entries + length * step
+        entries[leaving] = 0.0
+        support = support.copy()
+        support[rows[leaving], columns[leaving]] = False
+        if length > 0:
+            weight = _with_entries(weight, rows, columns, entries)
+
+
+def _with_entries(
+    weight: FloatArray, rows: IndexArray, columns: IndexArray, entries: FloatArray
+) -> FloatArray:
+    """Return weights that are zero but for these entries, clipped at zero, rows summing to one."""
+    weight = np.zeros_like(weight)
+    weight[rows, columns] = entries.clip(min=0)
+    return weight / weight.sum(1, keepdims=True)
+
+
+def _newton_step(
+    objective: QuadraticObjective, weight: FloatArray, rows: IndexArray, columns: IndexArray
+) -> FloatArray:
+    """Return the step of the entries ``w[rows, columns]`` to the minimum with row sums fixed."""
     step = np.zeros(len(rows))
-    for block in problem.blocks:
+    for block in objective.coupled_rows:
         inside = np.nonzero(np.isin(rows, block))[0]
-        step[inside] = _block_step(problem, w, rows[inside], ids[inside])
+        step[inside] = _coupled_newton_step(objective, weight, rows[inside], columns[inside])
     return step
 
 
-def _block_step(problem: Problem, w: np.ndarray, rows: np.ndarray, ids: np.ndarray) -> np.ndarray:
-    x = w[rows, ids]
-    greatest = {j: np.argmax(np.where(rows == j, x, -1)) for j in np.unique(rows)}
-    pivot_of = np.array([greatest[j] for j in rows])
-    free = np.nonzero(pivot_of != np.arange(len(x)))[0]
-    step = np.zeros_like(x)
+def _coupled_newton_step(
+    objective: QuadraticObjective, weight: FloatArray, rows: IndexArray, columns: IndexArray
+) -> FloatArray:
+    """Return the step for rows that depend on each other.
+
+    Each row's largest weight is eliminated by the row sum. Differences between vertices remain as
+    columns, which are far better conditioned than the vertices.
+    """
+    entries = weight[rows, columns]
+    largest = {j: np.argmax(np.where(rows == j, entries, -1)) for j in np.unique(rows)}
+    eliminated = np.array([largest[j] for j in rows])  # for each entry, that of its row
+    free = np.nonzero(eliminated != np.arange(len(entries)))[0]
+    step = np.zeros_like(entries)
     if not len(free):
         return step
-    pivot_of = pivot_of[free]
-    hessian = problem.hessian(rows, ids)
-    hessian = hessian[free] - hessian[pivot_of]
-    hessian = hessian[:, free] - hessian[:, pivot_of]
-    g = problem.gradient_on(w, rows, ids)
-    reduced = g[free] - g[pivot_of]
-    step[free] = -_solve_positive(hessian, reduced)
-    np.add.at(step, pivot_of, -step[free])
+    eliminated = eliminated[free]
+    hessian = objective.hessian_at(rows, columns)
+    hessian = hessian[free] - hessian[eliminated]
+    hessian = hessian[:, free] - hessian[:, eliminated]
+    gradient = objective.gradient_at(weight, rows, columns)
+    step[free] = -_solve_positive(hessian, gradient[free] - gradient[eliminated])
+    np.add.at(step, eliminated, -step[free])
     return step
 
 
-def _solve_positive(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """``x`` of ``(matrix + tiny multiple of the identity) x = right``, by Cholesky."""
-    proximal = max(_PROXIMAL * float(matrix.diagonal().mean()), _TINY)
+def _solve_positive(matrix: FloatArray, right_side: FloatArray) -> FloatArray:
+    """Solve ``(matrix + c I) x = right_side`` by Cholesky, with the smallest ``c`` that works.
+
+    ``c`` starts at :data:`_PROXIMAL` times the mean diagonal. ``matrix`` is overwritten.
+    """
+    shift = max(_PROXIMAL * float(matrix.diagonal().mean()), _TINY)
     diagonal = np.arange(len(matrix))
     while True:
-        matrix[diagonal, diagonal] += proximal
+        matrix[diagonal, diagonal] += shift
         factor, failed = torch.linalg.cholesky_ex(torch.from_numpy(matrix))
         if not failed:
-            return torch.cholesky_solve(torch.from_numpy(right)[:, None], factor)[:, 0].numpy()
-        proximal *= 10
-
-
-def _matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """``a @ b`` by torch, which :func:`threads` reaches; NumPy's BLAS would take them all."""
-    return (torch.from_numpy(a) @ torch.from_numpy(b)).numpy()
-
-
-@contextmanager
-def threads(count: int) -> Iterator[None]:
-    """PyTorch with so many threads.
-
-    The solve's matrices are so small that waiting for other threads costs more: on a busy machine,
-    threads that spin for each other made it up to ten times slower. Once around the whole solve,
-    as changing the number itself takes milliseconds.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+            right = torch.from_numpy(right_side)[:, None]
+            return torch.cholesky_solve(right, factor)[:, 0].numpy()
+        shift *= 10
