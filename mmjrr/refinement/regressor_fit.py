@@ -53,12 +53,12 @@ def fit_regressor(
         progress=FitProgress(count, path.stem, log),
     )
     log(
-        f'{path.stem}: {fit.n_frames} frames, {1000 * fit.rms:.1f} mm rms, '
+        f'{path.stem}: {fit.n_frames} frames, {1000 * fit.rmse:.1f} mm rms, '
         f'{int(np.sum(fit.regressor.weight.cpu().numpy() > 0))} weights, '
-        f'relative gap {fit.gap:.1e}'
+        f'relative gap {fit.dual_gap:.1e}{"" if fit.converged else ", above the tolerance"}'
     )
     fit.regressor.provenance.update(
-        **provenance, root=root, relative_gap=float(fit.gap), versions=versions()
+        **provenance, root=root, relative_gap=float(fit.dual_gap), versions=versions()
     )
     fit.regressor.save(path)
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mmjrr.errors import DataError
-from mmjrr.io import sha256
 
 #: Environment variable naming the folder of downloaded files.
 HOME_VARIABLE = 'MMJRR_HOME'
@@ -42,6 +41,22 @@ class ZooEntry:
     packaged: bool = False
     provenance: dict[str, str] = field(default_factory=dict)
 
+    def check_sha256(self, path: Path, checksum: str) -> None:
+        """Check that a file is the one this entry means.
+
+        Args:
+            path: the file.
+            checksum: its SHA-256.
+
+        Raises:
+            DataError: it is another file.
+        """
+        if self.sha256 is not None and checksum != self.sha256:
+            raise DataError(
+                f'{path} is not the regressor {self.name!r}: found the sha256 {checksum}, '
+                f'expected {self.sha256}. To load it as what it is, pass its path and joint_order='
+            )
+
 
 #: The known regressors by name.
 ZOO: dict[str, ZooEntry] = {}
@@ -60,18 +75,17 @@ def register_regressor(entry: ZooEntry, force: bool = False) -> ZooEntry:
 
 
 def search_folders() -> list[Path]:
-    """Where files are looked for: ``$MMJRR_HOME`` (default ``~/.cache/mmjrr``), ``./data``."""
+    """Return the folders to search: ``$MMJRR_HOME`` (default ``~/.cache/mmjrr``), ``./data``."""
     home = os.environ.get(HOME_VARIABLE)
     return [Path(home).expanduser() if home else Path.home() / '.cache' / 'mmjrr', Path('data')]
 
 
 def find_regressor(name: str) -> tuple[ZooEntry, Path]:
-    """The zoo's entry of that name, and the path of its file, whose checksum holds.
+    """Return the zoo's entry of that name, and the path of its file, whose content is not checked.
 
     Raises:
-        KeyError: the zoo knows no such name.
+        KeyError: the zoo has no such name.
         FileNotFoundError: the file is in none of the folders; says where to get it.
-        DataError: the file is not the one the entry means (its checksum differs).
     """
     if name not in ZOO:
         raise KeyError(f'the zoo has no regressor {name!r}; it has {sorted(ZOO)}')
@@ -83,24 +97,12 @@ def find_regressor(name: str) -> tuple[ZooEntry, Path]:
     for folder in folders:
         path = folder / entry.filename
         if path.is_file():
-            _check_sha256(entry, path)
             return entry, path
     raise FileNotFoundError(
         f'regressor {name!r}: no file {entry.filename!r} in '
         f'{" or ".join(str(folder.absolute()) for folder in folders)}. '
         f'Where to get it: {entry.source} Where to put it: {folders[0] / entry.filename}'
     )
-
-
-def _check_sha256(entry: ZooEntry, path: Path) -> None:
-    if entry.sha256 is None:
-        return
-    found = sha256(path)
-    if found != entry.sha256:
-        raise DataError(
-            f'{path} is not the regressor {entry.name!r}: its sha256 is {found}, expected '
-            f'{entry.sha256}. To load it for what it is, pass its path and joint_order='
-        )
 
 
 register_regressor(
@@ -170,7 +172,7 @@ register_regressor(
         packaged=True,
         provenance={
             'made_by': (
-                'hand-made, not learned: joint centres as means of surface rings of the free '
+                'hand-made, not learned: joint centers as means of surface rings of the free '
                 'body (CC0), tools/build_free_body_regressor.py'
             ),
         },

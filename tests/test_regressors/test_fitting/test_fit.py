@@ -313,7 +313,7 @@ def test_stopping_above_the_tolerance_warns():
     [
         (dict(root='nose'), 'nose'),
         (dict(tol=0.0), 'tol'),
-        (dict(joint_names=('a', 'b')), '2 joint names for 4'),
+        (dict(joint_names=('a', 'b')), 'found 2 joint names, expected one for each of 4'),
         (dict(joint_names=None), 'joint_names'),
         (dict(vertex_ids=[10]), 'vertex_ids'),
     ],

@@ -34,14 +34,16 @@ def test_sampled_frames_are_evenly_spaced(total):
 
 @pytest.mark.parametrize(
     ('root', 'expected'),
-    [('pelvis', [True, False, True, False]), ('mean', [True, True, False, False]),
-     (None, [True, True, True, False])],
-)  # fmt: skip
+    [
+        ('pelvis', [True, False, False, False]),
+        ('mean', [True, True, False, False]),
+        (None, [True, True, True, False]),
+    ],
+)
 def test_frames_without_root_or_joints_are_dropped(root, expected):
     vertices, joints, _ = random_frames(frames=4)
-    joints[1, 0] = np.nan  # no pelvis
-    joints[2, 1:3] = np.nan
-    joints[2, 0 if root == 'mean' else 3] = np.nan  # a single joint, or the pelvis and another
+    joints[1, 0] = np.nan  # all but the pelvis
+    joints[2, 1:] = np.nan  # the pelvis alone
     joints[3] = np.nan
     stream = FrameStream([(vertices, joints)], NAMES, root)
     (frames,) = stream.usable_blocks('test')

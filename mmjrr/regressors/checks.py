@@ -1,0 +1,226 @@
+"""Checks of a joint regressor's weights: shape, values, order of the rows, sides; and cleaning."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+from mmjrr.joints import JOINT_ORDERS, joint_names_of
+from mmjrr.regressors.files import RegressorFile
+from mmjrr.regressors.sides import swapped_pairs
+
+#: Vertices of the bodies whose names mmjrr knows.
+NUM_VERTICES = {'smpl': 6890, 'smplh': 6890, 'smplx': 10475, 'free_body': 6890}
+
+#: Rows whose sum is off one by more are normalized with a note: float32 files are off by less.
+_SUM_TOLERANCE = 1e-5
+
+
+class DeclaredBody(NamedTuple):
+    """The body that a regressor's columns belong to.
+
+    Attributes:
+        name: its name; ``'unnamed'`` if it is not known.
+        template: (V, 3) rest-pose vertices, meters, x towards the body's left, where passed.
+        note: what was assumed.
+    """
+
+    name: str
+    template: np.ndarray | None = None
+    note: str | None = None
+
+
+def check_weight(
+    weight: np.ndarray, joint_names: Sequence[str], body_model: str, where: str
+) -> None:
+    """Check shape and values of a matrix of weights.
+
+    Negative weights and rows of any positive sum pass: :func:`clean_rows` is for them.
+
+    Args:
+        weight: (J, V)
+        joint_names: name of each row.
+        body_model: name of the body.
+        where: what the matrix is, for messages.
+
+    Raises:
+        ValueError: wrong shape, NaN or infinity, or a row without a positive weight.
+    """
+    if weight.ndim != 2:
+        raise ValueError(f'{where}: found the shape {weight.shape}, expected (J, V)')
+    if weight.shape[0] != len(joint_names):
+        hint = '; it looks transposed' if weight.shape[1] == len(joint_names) else ''
+        raise ValueError(
+            f'{where}: found the shape {weight.shape}, expected {len(joint_names)} rows, one for '
+            f'each joint name{hint}'
+        )
+    expected = NUM_VERTICES.get(body_model, weight.shape[1])
+    if weight.shape[1] != expected:
+        raise ValueError(
+            f'{where}: found the shape {weight.shape}, expected {expected} columns for the body '
+            f'{body_model!r}'
+        )
+    for problem, mask in (('NaN', np.isnan(weight)), ('infinity', np.isinf(weight))):
+        if mask.any():
+            raise ValueError(f'{where}: found {problem} in the rows {_rows(mask, joint_names)}')
+    has_no_positive = ~(weight > 0).any(1, keepdims=True)
+    if has_no_positive.any():
+        raise ValueError(
+            f'{where}: found no positive weight in the rows {_rows(has_no_positive, joint_names)}'
+        )
+
+
+def clean_rows(weight: np.ndarray, joint_names: Sequence[str]) -> tuple[np.ndarray, list[str]]:
+    """Clamp negative weights at zero, and divide each row by its sum.
+
+    Args:
+        weight: (J, V), at least one positive weight in each row.
+        joint_names: name of each row.
+
+    Returns:
+        The weights, and a sentence for each thing changed.
+    """
+    notes = []
+    negative = weight < 0
+    if negative.any():
+        notes.append(
+            f'clamped {int(negative.sum())} negative weights at zero (least: '
+            f'{weight.min():.4f}) in the rows {_rows(negative, joint_names)}'
+        )
+        weight = weight.clip(min=0)
+    sums = weight.sum(1, keepdims=True)
+    if np.abs(sums - 1).max() > _SUM_TOLERANCE:
+        notes.append(
+            f'divided each row by its sum (they were between {sums.min():.4f} and {sums.max():.4f})'
+        )
+    return weight / sums, notes
+
+
+def declared_joint_names(
+    file: RegressorFile, joint_order: str | Sequence[str] | None
+) -> tuple[str, ...]:
+    """Return the names of a file's rows.
+
+    Args:
+        file: the file.
+        joint_order: order that the caller declares; None to rely on the file.
+
+    Raises:
+        ValueError: nobody says, or file and caller contradict each other.
+    """
+    if joint_order is None:
+        if file.joint_names is None:
+            raise ValueError(f'{file.path}: {_unknown_order(file)}')
+        return joint_names_of(file.joint_names)
+    names = joint_names_of(joint_order)
+    if file.joint_names is not None and names != file.joint_names:
+        raise ValueError(
+            f'{file.path}: joint_order= declares the rows to be {list(names)}, but they are '
+            f'{list(file.joint_names)}. To get another order, load without joint_order= and call '
+            '.reorder(...)'
+        )
+    return names
+
+
+def declared_body(file: RegressorFile, body_model: Any) -> DeclaredBody:
+    """Return the body that a file's columns belong to.
+
+    Args:
+        file: the file.
+        body_model: as :meth:`~mmjrr.regressors.JointRegressor.load` takes it.
+
+    Raises:
+        ValueError: file and caller contradict each other, or the body has another number of
+            vertices.
+    """
+    name, template = file.body_model, None
+    if isinstance(body_model, str):
+        if name is not None and name != body_model:
+            raise ValueError(
+                f'{file.path}: body_model: found {name!r} in the description of the file, but the '
+                f'argument is {body_model!r}'
+            )
+        name = body_model
+    elif body_model is not None:
+        template = _template_of(body_model)
+        if template.shape != (file.weight.shape[1], 3):
+            raise ValueError(
+                f'{file.path}: found the shape {file.weight.shape}, expected a column for each '
+                f'vertex of body_model, whose template has the shape {template.shape}'
+            )
+        name = name or getattr(body_model, 'name', None)
+    if isinstance(name, str):
+        return DeclaredBody(name, template)
+    if template is not None:
+        return DeclaredBody('unnamed', template)
+    if file.weight.shape[1] == NUM_VERTICES['smpl']:
+        return DeclaredBody('smpl', note="took its 6890 columns for SMPL's vertices")
+    return DeclaredBody(
+        'unnamed', note='its body is not known, so left and right could not be checked'
+    )
+
+
+def check_sides(
+    weight: np.ndarray, joint_names: tuple[str, ...], body: DeclaredBody, where: str
+) -> None:
+    """Check that no left joint lies right of its mirror image.
+
+    Args:
+        weight: (J, V) rows on the simplex.
+        joint_names: name of each row.
+        body: the body; sides of unknown bodies without a template are not checked.
+        where: what the matrix is, for messages.
+
+    Raises:
+        ValueError: sides are swapped; says which order the rows fit.
+    """
+    swapped = swapped_pairs(weight, joint_names, body.name, body.template)
+    if not swapped:
+        return
+    order = next((key for key, names in JOINT_ORDERS.items() if names == joint_names), None)
+    declared = f'order {order!r}' if order else f'joint names {list(joint_names)}'
+    matching = [
+        key
+        for key, names in JOINT_ORDERS.items()
+        if sorted(names) == sorted(joint_names)
+        and not swapped_pairs(weight, names, body.name, body.template)
+    ]
+    hint = f' The rows fit joint_order={matching[0]!r}.' if matching else ''
+    pairs = '; '.join(f'the row {left} lies right of {right}' for left, right in swapped)
+    raise ValueError(
+        f'{where}: left and right are swapped against the declared {declared}: on the body '
+        f'{body.name!r}, {pairs}.{hint}'
+    )
+
+
+def _rows(mask: np.ndarray, joint_names: Sequence[str]) -> list[str]:
+    """Return the names of rows in which anything is marked."""
+    return [joint_names[i] for i in np.nonzero(mask.any(1))[0]]
+
+
+def _unknown_order(file: RegressorFile) -> str:
+    declare = f'pass joint_order= ({sorted(JOINT_ORDERS)}, or joint names)'
+    if file.sidecar is None:
+        return f'the file does not say in what order its rows are; {declare}'
+    return (
+        f'the order of its rows is unknown, since its sidecar {file.sidecar.name} is missing; '
+        f'restore that file, or {declare}. A J_spin.npy that a killed run left behind: delete it, '
+        'and --resume fits it again'
+    )
+
+
+def _template_of(body: Any) -> np.ndarray:
+    for attribute in ('v_template', 'template'):
+        if hasattr(body, attribute):
+            body = getattr(body, attribute)
+            break
+    template = body.detach().cpu().numpy() if isinstance(body, Tensor) else np.asarray(body)
+    if template.dtype.kind != 'f' or template.ndim != 2:
+        raise ValueError(
+            f'body_model: found {type(body).__name__} of {template.dtype}, shape '
+            f'{template.shape}, expected a name, a body with v_template, or a (V, 3) template'
+        )
+    return template

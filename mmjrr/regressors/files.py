@@ -1,0 +1,260 @@
+"""Files of joint regressors: what a file, its sidecar and the zoo say of one; nothing is judged.
+
+A regressor that mmjrr writes is two files: the weights, ``NAME.npy``, and their sidecar,
+``NAME.json``, with joint names, body, provenance, and the SHA-256 of the ``.npy``. The sidecar is
+written first: a run killed in between leaves no ``.npy`` without its names.
+
+Files of others are ``.npy``, ``.npz`` (a matrix, or rows, columns, values and shape of a sparse
+one), ``.pt`` or ``.pth`` (a tensor, or a dict holding one).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmjrr.errors import DataError
+from mmjrr.io import (
+    atomic_write,
+    check_array,
+    read_json,
+    read_npy,
+    read_npz,
+    read_torch,
+    sha256,
+    versions,
+)
+from mmjrr.joints import JOINT_ORDERS
+from mmjrr.regressors.zoo import ZOO, ZooEntry, find_regressor
+
+_SIDECAR_FORMAT = 'mmjrr.joint_regressor/1'
+_SIDECAR_FIELDS = {'joint_names': list, 'body_model': str, 'provenance': dict}
+
+#: Most rows and columns of a sparse file: more than any body has, and little enough memory.
+_MAX_SPARSE_SHAPE = (1000, 1_000_000)
+
+
+@dataclass
+class RegressorFile:
+    """A regressor as its file describes it.
+
+    Attributes:
+        path: the file.
+        sha256: checksum of the file.
+        weight: (J, V) float64, as in the file.
+        joint_names: name of each row, where the file, its sidecar or the zoo say.
+        body_model: name of the body whose vertices the columns are, where sidecar or zoo say.
+        provenance: what sidecar or zoo say of its making.
+    """
+
+    path: Path
+    sha256: str
+    weight: np.ndarray
+    joint_names: tuple[str, ...] | None = None
+    body_model: str | None = None
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def sidecar(self) -> Path | None:
+        """Path of the sidecar that a file of this type may have."""
+        return sidecar_of(self.path)
+
+
+def sidecar_of(path: Path) -> Path | None:
+    """Return where the sidecar of ``path`` is, whether or not it exists; None but for ``.npy``."""
+    return path.with_suffix('.json') if path.suffix == '.npy' else None
+
+
+def read_regressor(path_or_name: str | Path) -> RegressorFile:
+    """Read a regressor's file, and its sidecar if it has one.
+
+    The checksum is computed once, and compared with what sidecar and zoo say of the file.
+
+    Args:
+        path_or_name: a file, or a name of :data:`mmjrr.regressors.ZOO`.
+
+    Raises:
+        FileNotFoundError: there is no such file; for names of the zoo, says where to get it.
+        DataError: the name is unknown, or the file or its sidecar is not as it should be.
+    """
+    path = Path(path_or_name)
+    entry = None
+    if not path.is_file():
+        if isinstance(path_or_name, str) and path_or_name in ZOO:
+            entry, path = find_regressor(path_or_name)
+        elif path.suffix:
+            raise FileNotFoundError(f'{path}: no such file')
+        else:
+            raise DataError(
+                f'{str(path_or_name)!r}: found neither a file nor a name in the zoo, which has '
+                f'{sorted(ZOO)}'
+            )
+    checksum = sha256(path)
+    if entry is not None:
+        entry.check_sha256(path, checksum)
+    described = {**_from_zoo(entry), **_read_sidecar(path, checksum)}
+    weight, names = _read_weight(path)
+    names = described.get('joint_names', names)
+    return RegressorFile(
+        path,
+        checksum,
+        weight,
+        None if names is None else tuple(names),
+        described.get('body_model'),
+        described.get('provenance', {}),
+    )
+
+
+def write_regressor(
+    path: str | Path,
+    weight: np.ndarray,
+    joint_names: Sequence[str],
+    body_model: str,
+    cleaning: Sequence[str],
+    provenance: dict[str, Any],
+) -> Path:
+    """Write ``NAME.npy`` and its sidecar ``NAME.json``.
+
+    Each appears whole or not at all, the sidecar first. If a run is killed in between, there is no
+    ``.npy``, or an older one whose checksum is not the sidecar's and which is refused.
+
+    Returns:
+        The path of the ``.npy``.
+
+    Raises:
+        ValueError: ``path`` does not end in ``.npy``.
+    """
+    path = Path(path)
+    sidecar = sidecar_of(path)
+    if sidecar is None:
+        raise ValueError(f'{path}: expected a path ending in .npy')
+    buffer = io.BytesIO()
+    np.save(buffer, weight)
+    description = {
+        'format': _SIDECAR_FORMAT,
+        'joint_names': list(joint_names),
+        'body_model': body_model,
+        'shape': list(weight.shape),
+        'sha256': hashlib.sha256(buffer.getbuffer()).hexdigest(),
+        'cleaning': list(cleaning),
+        'provenance': provenance,
+        'versions': versions(),
+    }
+    with atomic_write(sidecar) as temporary:
+        temporary.write_text(json.dumps(description, indent=2) + '\n', encoding='utf-8')
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(buffer.getbuffer())
+    return path
+
+
+def _from_zoo(entry: ZooEntry | None) -> dict[str, Any]:
+    if entry is None:
+        return {}
+    return {
+        'joint_names': JOINT_ORDERS[entry.joint_order],
+        'body_model': entry.body_model,
+        'provenance': {'name': entry.name, 'source': entry.source, **entry.provenance},
+    }
+
+
+def _read_sidecar(path: Path, checksum: str) -> dict[str, Any]:
+    """Return what the sidecar says; {} if there is none."""
+    sidecar = sidecar_of(path)
+    if sidecar is None or not sidecar.is_file():
+        return {}
+    described = read_json(sidecar)
+    if not isinstance(described, dict) or described.get('format') != _SIDECAR_FORMAT:
+        raise DataError(
+            f'{sidecar}: not a sidecar of the format {_SIDECAR_FORMAT!r}, which a file of this '
+            f'name beside {path.name} should be; move it elsewhere and pass joint_order='
+        )
+    for name, kind in _SIDECAR_FIELDS.items():
+        if not isinstance(described.get(name, kind()), kind):
+            raise DataError(
+                f'{sidecar}: {name}: found {described[name]!r:.80}, expected a {kind.__name__}'
+            )
+    if described.get('sha256') != checksum:
+        raise DataError(
+            f'{path}: found the sha256 {checksum}, expected {described.get("sha256")!s:.80} as its '
+            f'sidecar {sidecar.name} says: one of the two was replaced, or a run was killed while '
+            'it wrote them. Restore both, or delete both and make them again (--resume fits a '
+            f'missing J_spin again); if {path.name} is right, delete {sidecar.name} and pass '
+            'joint_order='
+        )
+    return described
+
+
+def _read_weight(path: Path) -> tuple[np.ndarray, tuple[str, ...] | None]:
+    """Return the file's matrix in float64, and the joint names where the file holds them."""
+    names = None
+    if path.suffix == '.npy':
+        weight = read_npy(path)
+    elif path.suffix == '.npz':
+        weight, names = _read_npz(path)
+    elif path.suffix in ('.pt', '.pth'):
+        weight = _read_torch(path)
+    else:
+        raise DataError(f'{path}: found the suffix {path.suffix!r}, expected .npy, .npz, .pt, .pth')
+    return check_array(str(path), weight, ('J', 'V'), finite=False), names
+
+
+def _read_npz(path: Path) -> tuple[np.ndarray, tuple[str, ...] | None]:
+    arrays = read_npz(path)
+    names = None
+    if 'joint_names' in arrays:
+        where = f'{path}: joint_names'
+        names = tuple(check_array(where, arrays['joint_names'], ('J',), 'text').tolist())
+    if {'rows', 'columns', 'values', 'shape'} <= set(arrays):
+        return _from_sparse(path, arrays), names
+    return _only_matrix(path, arrays), names
+
+
+def _from_sparse(path: Path, arrays: dict[str, np.ndarray]) -> np.ndarray:
+    """Return the matrix with ``values`` at ``rows`` and ``columns``, zero elsewhere."""
+    shape = tuple(check_array(f'{path}: shape', arrays['shape'], (2,), 'integer').tolist())
+    if not all(0 < size <= most for size, most in zip(shape, _MAX_SPARSE_SHAPE, strict=True)):
+        raise DataError(
+            f'{path}: shape: found {shape}, expected (J, V), at most {_MAX_SPARSE_SHAPE}'
+        )
+    sizes: dict[str, int] = {}
+    indices = []
+    for name, size in zip(('rows', 'columns'), shape, strict=True):
+        index = check_array(f'{path}: {name}', arrays[name], ('weights',), 'integer', sizes=sizes)
+        if ((index < 0) | (index >= size)).any():
+            raise DataError(f'{path}: {name}: found numbers outside [0, {size})')
+        indices.append(index)
+    values = check_array(
+        f'{path}: values', arrays['values'], ('weights',), finite=False, sizes=sizes
+    )
+    weight = np.zeros(shape)
+    weight[tuple(indices)] = values
+    return weight
+
+
+def _read_torch(path: Path) -> np.ndarray:
+    content = read_torch(path, as_torch=False)
+    if isinstance(content, np.ndarray):
+        return content
+    if not isinstance(content, dict):
+        raise DataError(f'{path}: found {type(content).__name__}, expected a tensor or a dict')
+    arrays = {str(key): value for key, value in content.items() if isinstance(value, np.ndarray)}
+    return _only_matrix(path, arrays)
+
+
+def _only_matrix(path: Path, arrays: dict[str, np.ndarray]) -> np.ndarray:
+    matrices = {key: value for key, value in arrays.items() if value.ndim == 2}
+    if 'weight' in matrices:
+        return matrices['weight']
+    if len(matrices) != 1:
+        raise DataError(
+            f'{path}: found {len(matrices)} matrices among {sorted(arrays)!s:.200}, expected one, '
+            f"or one named 'weight'"
+        )
+    return next(iter(matrices.values()))
