@@ -59,7 +59,9 @@ BODY_MODELS = StandaloneRegistry('body model', scope='mmjrr', locations=['mmjrr.
 #: Silhouette renderers, e.g. ``ContourSilhouette``.
 RENDERERS = StandaloneRegistry('renderer', scope='mmjrr', locations=['mmjrr.rendering'])
 #: Metrics, e.g. ``JointRegressorMetric``.
-METRICS = Registry('metric', parent=root.METRICS, scope='mmjrr', locations=['mmjrr.evaluation'])
+METRICS = Registry(
+    'metric', parent=root.METRICS, scope='mmjrr', locations=['mmjrr.evaluation.metric']
+)
 #: Hooks, e.g. ``SMPLPseudoGTHook``.
 HOOKS = Registry(
     'hook',

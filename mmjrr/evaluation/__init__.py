@@ -1,19 +1,32 @@
 """MPJPE and PA-MPJPE of meshes under any joint regressor and protocol."""
 
-from mmjrr.datasets.predictions import Predictions, predictions_from, read_predictions
+from __future__ import annotations
 
-from .evaluate import evaluate
-from .functional import (
-    mpjpe,
-    mpjpe_per_joint,
-    pa_mpjpe,
-    pa_mpjpe_per_joint,
-    procrustes_align,
-)
-from .metric import JointRegressorMetric
-from .protocols import PROTOCOLS, FrameErrors, Protocol, frame_errors, get_protocol, get_protocols
-from .regressed_joints import RegressedJoints, load_regressors
-from .report import EvaluationResult, Score, score_frames
+from typing import TYPE_CHECKING
+
+from mmjrr.lazy_names import lazy_names
+
+if TYPE_CHECKING:
+    from mmjrr.datasets.predictions import Predictions, predictions_from, read_predictions
+    from mmjrr.evaluation.evaluate_predictions import evaluate
+    from mmjrr.evaluation.functional import (
+        mpjpe,
+        mpjpe_per_joint,
+        pa_mpjpe,
+        pa_mpjpe_per_joint,
+        procrustes_align,
+    )
+    from mmjrr.evaluation.metric import JointRegressorMetric
+    from mmjrr.evaluation.protocols import (
+        PROTOCOLS,
+        FrameErrors,
+        Protocol,
+        frame_errors,
+        get_protocol,
+        get_protocols,
+    )
+    from mmjrr.evaluation.regressed_joints import RegressedJoints, load_regressors
+    from mmjrr.evaluation.report import EvaluationResult, Score, score_frames
 
 __all__ = [
     'PROTOCOLS',
@@ -38,3 +51,5 @@ __all__ = [
     'read_predictions',
     'score_frames',
 ]
+
+__getattr__, __dir__ = lazy_names(__name__)

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from mmjrr.datasets.image_names import SPLITS, expand_sequences
 from mmjrr.joints import H36M_JOINTS_MMPOSE, H36M_JOINTS_SPIN, reorder_index
 
-from .functional import mpjpe, mpjpe_per_joint, pa_mpjpe, pa_mpjpe_per_joint
+if TYPE_CHECKING:
+    import torch
 
 #: What tells whether a protocol counts a frame, each None where unknown: ``subject`` ('S9'),
 #: ``sequence`` ('S9_Walking_1'), ``camera`` ('60457274'), and ``action``.
@@ -183,6 +183,11 @@ def frame_errors(
     >>> frame_errors(pred, np.zeros((1, 17, 3)), 'mmpose', 'spin-p1').mpjpe
     array([1.])
     """
+    # Imported here, so that the protocols can be listed without PyTorch.
+    import torch
+
+    from .functional import mpjpe, mpjpe_per_joint, pa_mpjpe, pa_mpjpe_per_joint
+
     protocol = get_protocol(protocol)
     points, goal = torch.as_tensor(pred).double(), torch.as_tensor(target).double()
     present = None if weight is None else torch.as_tensor(weight).double()

@@ -27,7 +27,7 @@ from mmjrr.registry import BODY_MODELS
 from mmjrr.regressors import fit_joint_regressor
 
 from .core import needed_joints
-from .evaluate import (
+from .evaluate_predictions import (
     AnnotatedFrames,
     PredictionsLike,
     body_config,

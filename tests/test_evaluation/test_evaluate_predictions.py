@@ -20,7 +20,7 @@ from mmjrr.datasets import H36MFitsDataset
 from mmjrr.datasets.predictions import match_names
 from mmjrr.errors import DataError
 from mmjrr.evaluation import PROTOCOLS, predictions_from
-from mmjrr.evaluation.evaluate import TEST_ANNOTATION
+from mmjrr.evaluation.evaluate_predictions import TEST_ANNOTATION
 from mmjrr.regressors import JointRegressor
 
 ROOT = Path(__file__).resolve().parents[2]
