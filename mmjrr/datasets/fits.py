@@ -162,7 +162,7 @@ def image_names(path: Path, names: np.ndarray) -> np.ndarray:  # (N,) str
 
 
 def _checked(where: str, value: np.ndarray, shape: tuple[int | None, ...]) -> np.ndarray:
-    """The value as float32 of the shape, or an error that says what was found."""
+    """Return the value as float32 of the shape, or raise an error that says what was found."""
     if value.dtype.kind not in 'fiub':
         raise DataError(f'{where}: found {value.dtype}, expected numbers')
     if value.shape == (*shape, 1):

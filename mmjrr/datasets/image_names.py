@@ -62,7 +62,7 @@ def parse_image_name(imgname: str) -> ImageName:
 
 
 def image_key(imgname: str) -> str:
-    """What identifies an image across files: its name without folders and extension.
+    """Return what identifies an image across files: its name without folders and extension.
 
     >>> image_key('images/S1/S1_Directions_1.54138969/S1_Directions_1.54138969_000001.jpg')
     'S1_Directions_1.54138969_000001'

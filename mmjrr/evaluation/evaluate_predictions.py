@@ -101,8 +101,9 @@ def evaluate(
         body_model: what turns parameters into vertices: a SMPL file or folder, ``'free_body'``,
             a config, or the body itself. Not needed for stored vertices. Default None: the free
             body where the regressors are for it, else ``data/smpl`` where that is.
-        layout, fields, name_format: how the files are read, as
-            :func:`~mmjrr.evaluation.read_predictions` takes them.
+        layout: of the files, as :func:`~mmjrr.evaluation.read_predictions` takes it.
+        fields: where fields are that the layout does not find, likewise.
+        name_format: makes image names of frame numbers, likewise.
         rotation_6d: how 6D rotations are stored, likewise. Where neither this nor the numbers
             say it, columns and rows are tried against the annotated joints.
         gender: of the body, in place of what the files say. Default None: what they say, or
@@ -253,8 +254,10 @@ def match_part(
     Args:
         part: predictions.
         annotated: the frames.
-        match, unit, person: as :func:`evaluate` takes them.
+        match: as :func:`evaluate` takes it.
         joints: the regressors and the body, by which bodies are compared with the annotation.
+        unit: as :func:`evaluate` takes it.
+        person: likewise.
         takes: names of takes, as :func:`~mmjrr.datasets.predictions.match_frames` takes them.
 
     Returns:

@@ -12,8 +12,10 @@ from mmengine.model import BaseModel
 from mmengine.structures import BaseDataElement
 from torch import nn
 
-from mmjrr.datasets.image_names import frame_key
+from mmjrr.datasets.converters.metadata import read_metadata
+from mmjrr.datasets.image_names import FrameIdentity, frame_identity, frame_key
 from mmjrr.datasets.predictions import Predictions, match_bodies, read_predictions
+from mmjrr.datasets.predictions.matching import takes_by_subaction
 from mmjrr.errors import DataError
 from mmjrr.registry import MODELS
 
@@ -41,6 +43,8 @@ class StoredPredictions(BaseModel):
         gender: gender of the body with which the metric evaluates; files that name another are
             refused. Default 'neutral'.
         num_betas: use the first betas of each body only. Default None: all.
+        metadata: Human3.6M's ``metadata.xml``, which says the take of image names that have a
+            subaction. Default None: such names are refused.
         data_preprocessor: as in MMEngine.
         init_cfg: as in MMEngine; there is nothing to initialize.
 
@@ -62,6 +66,7 @@ class StoredPredictions(BaseModel):
         person: str | None = None,
         gender: str = 'neutral',
         num_betas: int | None = None,
+        metadata: str | Path | None = None,
         data_preprocessor: dict | nn.Module | None = None,
         init_cfg: dict | None = None,
     ) -> None:
@@ -77,10 +82,13 @@ class StoredPredictions(BaseModel):
         self.paths = [Path(path) for path in paths]
         self._fields: list[dict[str, np.ndarray]] = []
         self._rows: dict[Any, tuple[int, int]] = {}  # frame -> file and row
+        takes = {} if metadata is None else takes_by_subaction(read_metadata(metadata).takes)
         for path in self.paths:
             part = read_predictions(path, layout, fields, name_format, rotation_6d)
             part.require_gender(gender)
-            self._add(part if num_betas is None else part.with_num_betas(num_betas), person)
+            if num_betas is not None:
+                part = part.with_num_betas(num_betas)
+            self._add(part, person, takes)
         # DistributedDataParallel refuses a module without a parameter.
         self.unused = nn.Parameter(torch.zeros(()))
 
@@ -124,7 +132,7 @@ class StoredPredictions(BaseModel):
             )
         return sample
 
-    def _add(self, part: Predictions, person: str | None) -> None:
+    def _add(self, part: Predictions, person: str | None, takes: Mapping[tuple, str]) -> None:
         if part.imgname is None:
             raise DataError(f"{part.name}: lacks 'imgname', by which bodies find their frames")
         part.require_known_rotations()
@@ -137,7 +145,7 @@ class StoredPredictions(BaseModel):
             )
         names: dict[Any, str] = {}
         for name in part.imgname:
-            names.setdefault(frame_key(name), name)
+            names.setdefault(_key(part, name, takes), name)
         rows = match_bodies(part, list(names.values()), person).rows.tolist()
         for (key, name), row in zip(names.items(), rows, strict=True):
             place = (len(self._fields), row)
@@ -145,6 +153,20 @@ class StoredPredictions(BaseModel):
                 other = self.paths[self._rows[key][0]]
                 raise DataError(f'{part.name}: imgname: {name!r} is also in {other}')
         self._fields.append(_answers(part))
+
+
+def _key(part: Predictions, name: str, takes: Mapping[tuple, str]) -> FrameIdentity | str:
+    """Return what identifies an image's frame, with a take in place of a subaction."""
+    identity = frame_identity(name)
+    if identity is None or identity.take is not None:
+        return frame_key(name)
+    take = takes.get(identity[:4])
+    if take is None:
+        raise DataError(
+            f"{part.name}: imgname: {name!r} has a subaction; metadata='metadata.xml' of the "
+            'release says which take that is'
+        )
+    return identity._replace(take=take, subaction=None)
 
 
 def _answers(part: Predictions) -> dict[str, np.ndarray]:

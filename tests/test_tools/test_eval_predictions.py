@@ -52,7 +52,7 @@ def run(tool: ModuleType, tiny_set: Path, capsys: pytest.CaptureFixture[str]):
     return run
 
 
-def rows(output: str) -> list[str]:
+def rows_of(output: str) -> list[str]:
     return [line for line in output.splitlines() if line.startswith('free_body_h36m ')]
 
 
@@ -61,7 +61,7 @@ def test_several_files_are_parts_and_named_ones_are_sets(run, files, tmp_path) -
     assert "spin_like_test.npz: SPIN's layout; 8 bodies, parameters" in whole
     assert '8 of 8 annotated frames have a prediction (matched by name)' in whole
     parts = run(files['first'], files['second'])
-    assert rows(parts) == rows(whole) and len(rows(whole)) == 1
+    assert rows_of(parts) == rows_of(whole) and len(rows_of(whole)) == 1
     assert "first.npz, second.npz: SPIN's layout; 8 bodies" in parts
     sets = run(
         f'one={files["first"]}', f'two={files["second"]}', f'one={files["second"]}',
@@ -78,6 +78,51 @@ def test_several_files_are_parts_and_named_ones_are_sets(run, files, tmp_path) -
         assert saved['one']['metrics'][key] == pytest.approx(value, rel=1e-12)
 
 
+def test_folders_and_quoted_patterns_are_files(run, files, tmp_path) -> None:
+    with np.load(files['whole']) as file:
+        content = {name: file[name] for name in ('imgname', 'pose', 'betas')}
+    for row, name in enumerate(content['imgname'].tolist()):
+        rows = {key: content[key][row : row + 1] for key in ('pose', 'betas')}
+        np.savez(tmp_path / Path(name).with_suffix('.npz').name, **rows)
+    whole = rows_of(run(files['whole']))
+    for path in (str(tmp_path), f'{tmp_path}/*.npz', f'mine={tmp_path}/S9_*.npz'):
+        output = run(path)
+        assert rows_of(output) == whole and '8 files' in output
+
+
+def test_what_was_read_chosen_and_left_out_is_printed(run, files, tmp_path) -> None:
+    with np.load(files['whole']) as file:
+        content = {name: file[name].copy() for name in ('imgname', 'pose', 'betas')}
+    content['betas'] = np.concatenate([content['betas'], content['betas']], 1)
+    content['pose'][2] = 0
+    twice = {name: np.concatenate([value, value]) for name, value in content.items()}
+    twice['pose'][8:] *= 0.5
+    np.savez(tmp_path / 'mine.npz', **twice, gender='male')
+    options = ('--gender', 'neutral', '--num-betas', '10')
+    output = run(str(tmp_path / 'mine.npz'), *options)
+    assert '2 of 16 rows hold no body (2 all zeros)' in output
+    assert '7 frames have several persons; the one taken is nearest' in output
+    assert '7 of 8 annotated frames have a prediction' in output
+    assert '1 frames had no prediction' in output
+    for wrong, message in (
+        (['--missing', 'raise', *options], '1 of 8 annotated frames have no prediction'),
+        (options[:2], 'betas: found 20 for each body'),
+        (options[2:], "gender: found 'male', but the free body has no genders"),
+        ([*options, '--person', 'largest'], "person='largest' needs boxes"),
+    ):
+        with pytest.raises(SystemExit, match=f'error: .*{message}') as raised:
+            run(str(tmp_path / 'mine.npz'), *wrong)
+        assert '\n' not in str(raised.value)
+
+
+def test_what_is_implausible_is_printed_after_the_tables(run, files, tmp_path) -> None:
+    with np.load(files['whole']) as file:
+        content = {name: file[name] for name in ('imgname', 'pose', 'betas')}
+    np.savez(tmp_path / 'mine.npz', **{**content, 'pose': np.rad2deg(content['pose'])})
+    assert 'Implausible: ' in run(str(tmp_path / 'mine.npz'))
+    assert 'Implausible' not in run(files['whole'])
+
+
 def test_fields_may_be_named(run, files) -> None:
     named = run(
         files['mine'],
@@ -89,7 +134,7 @@ def test_fields_may_be_named(run, files) -> None:
         'name',
     )
     assert 'mine.json: the fields that were named; 8 bodies' in named
-    assert rows(named) == rows(run(files['whole']))
+    assert rows_of(named) == rows_of(run(files['whole']))
 
 
 def test_what_did_not_match_is_written_out(run, files, tmp_path) -> None:
@@ -107,7 +152,7 @@ def test_a_regressors_order_is_said_where_its_file_does_not(run, files, tmp_path
     np.save(plain, regressor.reorder('spin').weight.numpy())
     said = ('--joint-order', 'spin', '--body-model', 'free_body')
     found = run(files['whole'], *said, regressor=f'free_body_h36m={plain}')
-    assert rows(found) == rows(run(files['whole']))
+    assert rows_of(found) == rows_of(run(files['whole']))
     with pytest.raises(SystemExit, match=r'error: .*J.npy.*joint_order'):
         run(files['whole'], regressor=str(plain))
 

@@ -230,7 +230,7 @@ def _is_placeholder(part: Predictions) -> bool:
 
 
 def _filled(part: Predictions, like: Sequence[Predictions]) -> Predictions:
-    """The part with ``valid``, and, where it has no bodies, rows of NaN as another part's."""
+    """Return the part with ``valid``, and with rows of NaN where it has no bodies."""
     filled = replace(part, valid=part.is_valid())
     if _is_placeholder(part) and like:
         for name, value in like[0].columns().items():
@@ -313,7 +313,7 @@ def _off_orthonormal(pairs: np.ndarray) -> float:  # (..., 2, 3)
 
 
 def _from_pairs(value: np.ndarray, kind: str) -> np.ndarray:
-    """Two vectors one after the other, (..., 6), to 6D as here (columns) or matrices (rows)."""
+    """Convert vectors one after the other (..., 6) to 6D as here (columns) or matrices (rows)."""
     pairs = value.reshape(*value.shape[:-1], 2, 3)
     if kind == 'columns':
         return np.ascontiguousarray(pairs.swapaxes(-1, -2)).reshape(value.shape)

@@ -63,7 +63,7 @@ def match_frames(
 
 
 def match_names(names: Sequence[str], wanted: Sequence[str], where: str = '') -> np.ndarray:
-    """Return the row of the one prediction of each annotated frame, -1 for none. (F,) int
+    """Return the row (F,) of the one prediction of each annotated frame, -1 for none.
 
     Raises:
         DataError: a frame has several predictions.
@@ -138,6 +138,20 @@ def _by_identity(
     return found
 
 
+def takes_by_subaction(takes: Takes) -> dict[tuple, str]:
+    """Return the take of each subject, action (by name), None and subaction.
+
+    >>> takes_by_subaction({('S9', '2', '1'): 'Directions 1'})
+    {('S9', 'Directions', None, '1'): '1'}
+    """
+    named = {}
+    for (subject, _, subaction), name in takes.items():
+        identity = frame_identity(f'{subject}_{name}.0_1')  # as the name of a file of that take
+        if identity is not None:
+            named[subject, identity.action, None, subaction] = str(identity.take)
+    return named
+
+
 def _takes_of_subactions(
     names: Sequence[str],
     numbered: Sequence[tuple[int, FrameIdentity]],
@@ -148,12 +162,7 @@ def _takes_of_subactions(
     """Return the take of each (subject, action, None, subaction) that is annotated."""
     first = {identity[:4]: names[row] for row, identity in reversed(numbered)}
     if takes is not None:
-        named = {}
-        for (subject, _, subaction), name in takes.items():
-            # The name as a file's: 'Directions 1' of S9 is S9_Directions 1.
-            identity = frame_identity(f'{subject}_{name}.{"0"}_1')
-            if identity is not None:
-                named[subject, identity.action, None, subaction] = str(identity.take)
+        named = takes_by_subaction(takes)
         return {key: named[key] for key in first if key in named}
     annotated: dict[tuple[str, str], set[str]] = {}
     for name in listed:

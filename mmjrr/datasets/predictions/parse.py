@@ -57,8 +57,9 @@ def parse(
     Args:
         tree: nested dicts and lists of arrays.
         source: the file, for messages.
-        layout, fields, rotation_6d: as :func:`~mmjrr.datasets.predictions.read_predictions`
-            takes them.
+        layout: as :func:`~mmjrr.datasets.predictions.read_predictions` takes it.
+        fields: likewise.
+        rotation_6d: likewise.
 
     Raises:
         DataError: the layout is unknown, a field is missing or has the wrong shape, or several

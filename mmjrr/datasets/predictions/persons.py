@@ -50,7 +50,8 @@ def match_bodies(
         person: 'nearest' (to the annotated joints), 'largest' (in the image) or a track's
             identity, for frames with several persons. Default None: they are refused.
         error_of: how far bodies are from the annotated joints; needed for 'nearest'.
-        listed, takes: as :func:`~mmjrr.datasets.predictions.match_frames` takes them.
+        listed: as :func:`~mmjrr.datasets.predictions.match_frames` takes it.
+        takes: likewise.
 
     Raises:
         DataError: a frame has several persons, and nothing says which to take.

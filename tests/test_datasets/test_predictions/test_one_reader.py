@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from h36m_layouts import TAKES, write_metadata
 from mmengine.structures import BaseDataElement
 from scipy.spatial.transform import Rotation
 
@@ -157,3 +158,18 @@ def test_options_of_the_reader_are_those_of_stored_predictions(tmp_path: Path) -
     np.testing.assert_array_equal(answer.pred_betas, BETAS[3])
     with pytest.raises(ValueError, match="person: found 'nearest', which mmjrr.evaluate alone"):
         StoredPredictions(tmp_path / 'f.npz', person='nearest')
+
+
+def test_names_with_a_subaction_need_metadata_in_stored_predictions(
+    tmp_path: Path,
+) -> None:
+    names = [f's_09_act_03_subact_02_ca_04_{n:06d}.jpg' for n in range(1, 1 + COUNT)]
+    np.savez(tmp_path / 'f.npz', imgname=names, pose=POSE, betas=BETAS)
+    with pytest.raises(DataError, match=r's_09_act_03_subact_02_ca_04_000001.jpg. has a subaction'):
+        StoredPredictions(tmp_path / 'f.npz')
+    file = write_metadata(tmp_path / 'metadata.xml')
+    assert TAKES['S9', 3, 2] == 'Discussion 2'
+    model = StoredPredictions(tmp_path / 'f.npz', metadata=file)
+    name = 'S9/S9_Discussion_2.60457274/S9_Discussion_2.60457274_000003.jpg'
+    (answer,) = model(data_samples=[BaseDataElement(metainfo=dict(imgname=name))])
+    np.testing.assert_array_equal(answer.pred_betas, BETAS[2])
