@@ -120,12 +120,12 @@ def save_cameras(path: str | Path, cameras: Mapping[tuple[str, str], Perspective
     Args:
         path: File to write, whole or not at all.
         cameras: Cameras of batch size 1 with distortion, pose and image size, keyed
-            ``(subject, camera)``.
+            ``(subject, camera)``; entries are written in this order.
 
     Raises:
         ValueError: If a camera lacks a parameter or is a batch.
     """
-    content = {key: camera_to_fields(key[1], camera) for key, camera in sorted(cameras.items())}
+    content = {key: camera_to_fields(key[1], camera) for key, camera in cameras.items()}
     with atomic_write(path) as temporary:
         temporary.write_bytes(pickle.dumps(content, protocol=4))
 

@@ -47,11 +47,11 @@ class Truth:
     subaction: np.ndarray  # (N,) int
     camera: np.ndarray  # (N,) str
     frame: np.ndarray  # (N,) int
-    joints: np.ndarray  # (N, 17, 3), metres, camera's frame
+    joints: np.ndarray  # (N, 17, 3), meters, camera's frame
     pixels: np.ndarray  # (N, 17, 2)
     pose: np.ndarray  # (N, 72)
     betas: np.ndarray  # (N, 10)
-    transl: np.ndarray  # (N, 3), metres
+    transl: np.ndarray  # (N, 3), meters
 
     def stem(self, row: int) -> str:
         take = TAKES[self.subject[row], self.action[row], self.subaction[row]]

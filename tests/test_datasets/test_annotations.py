@@ -96,7 +96,7 @@ def test_wrong_shapes_are_named() -> None:
         )  # fmt: skip
 
 
-def test_boxes_are_of_labelled_joints_alone() -> None:
+def test_boxes_are_of_labeled_joints_alone() -> None:
     part = np.zeros((1, 17, 3))
     part[0, 3], part[0, 5] = (100, 200, 1), (300, 240, 1)
     part[0, 7] = 5000, 5000, 0
@@ -144,18 +144,18 @@ def test_stretched_bones_are_seen(truth: Truth) -> None:
     assert check.bones['S1'] == pytest.approx(1000 * stretch)
 
 
-def test_millimetres_are_seen(truth: Truth) -> None:
+def test_millimeters_are_seen(truth: Truth) -> None:
     annotations = annotations_of(truth)
     annotations.S[..., :3] *= 1000
     check = found_in(annotations, {}, tolerance_mm=1e9)
-    assert list(check.problems) == ['S is not in metres; it looks like millimetres']
+    assert list(check.problems) == ['S is not in meters; it looks like millimeters']
     assert check.bad.all()
 
 
 def test_a_lacking_camera_is_seen(truth: Truth, cameras: Any) -> None:
     some = {key: value for key, value in cameras.items() if key[0] == 'S1'}
     check = found_in(annotations_of(truth), some)
-    assert check.problems == {'the camera file lacks their camera': truth.of('S9').names}
+    assert check.problems == {'their camera is missing from the camera file': truth.of('S9').names}
 
 
 def test_names_listed_twice_are_seen(truth: Truth) -> None:
@@ -179,7 +179,7 @@ def test_missing_broken_and_smaller_images_are_seen(
     assert check.problems == {
         'not a readable image': [truth.names[0]],
         'there is no such image': [truth.names[2]],
-        '1000 x 700 pixels, 1000 x 1002 expected of the camera': [truth.names[4]],
+        '1000 x 700 pixels, expected 1000 x 1002 as of the camera': [truth.names[4]],
     }
     sampled = found_in(annotations, cameras, tmp_path)  # row 4's video begins with a good one
     assert sorted(sampled.problems) == ['not a readable image', 'there is no such image']

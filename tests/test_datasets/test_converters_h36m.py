@@ -50,7 +50,7 @@ KINDS = dict(D2_Positions='MyPoseFeatures/D2_Positions', Videos='Videos',
              D3_Positions_mono='MyPoseFeatures/D3_Positions_mono')  # fmt: skip
 
 
-def known_joints() -> dict[tuple[str, str, str], np.ndarray]:  # (11, 17, 3), metres
+def known_joints() -> dict[tuple[str, str, str], np.ndarray]:  # (11, 17, 3), meters
     """A person of each subject's bones who turns and walks, by subject, take and camera."""
     truth, rng = make_truth(), np.random.default_rng(4)
     known = {}
@@ -278,7 +278,7 @@ EATING = 'S1/{}/Eating 2.54138969'
 CASES = {
     'truncated annotation': 'annotation not usable',
     'annotations of another length': 'annotation not usable',
-    'metres': 'annotation not usable',
+    'meters': 'annotation not usable',
     'no annotation': 'no such file in the release',
     'no video': 'no such file in the release',
     'truncated video': 'video not usable',
@@ -294,7 +294,7 @@ def spoil(root: Path, case: str) -> None:
         two.write_bytes(two.read_bytes()[:900])
     elif case == 'annotations of another length':
         write_cdf(three, np.ones((7, 96)))
-    elif case == 'metres':
+    elif case == 'meters':
         write_cdf(three, read_pose(three, 3).reshape(COUNT, 96) / 1000)
     elif case == 'no annotation':
         three.unlink()
@@ -351,7 +351,7 @@ def test_swapped_sides_are_seen_before_videos_are_touched(copy: Path, tmp_path: 
 
 def test_a_video_of_another_size_is_seen(copy: Path, tmp_path: Path) -> None:
     write_video(copy / 'S1/Videos/Eating 2.54138969.mp4', COUNT, 800)
-    with pytest.raises(DataError, match='1000 x 800 pixels, 1000 x 1002 expected of the camera'):
+    with pytest.raises(DataError, match='1000 x 800 pixels, expected 1000 x 1002 as of the camera'):
         conversion(copy, tmp_path / 'out', subjects=['S1']).run()
 
 
@@ -393,7 +393,7 @@ def test_what_others_made_stays(release: Path, converted: Path, tmp_path: Path) 
     shutil.copytree(converted / 'annotation_body3d', tmp_path / 'a/annotation_body3d')
     conversion(release, tmp_path / 'a').run()  # its own
     (tmp_path / 'a/annotation_body3d/fps10/h36m_test.json').unlink()
-    with pytest.raises(DataError, match=r'h36m_test.npz: is not of this converter'):
+    with pytest.raises(DataError, match=r'h36m_test.npz: found a file of another origin'):
         conversion(release, tmp_path / 'a').run()
     cameras = load_cameras(converted / 'annotation_body3d/cameras.pkl')
     cameras['S1', '60457274'].focal_length[0, 0] += 10
@@ -484,7 +484,7 @@ def test_files_land_flat_and_others_are_left(tmp_path: Path) -> None:
 
 
 def test_a_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archives, '_LEAST', 1 << 20)
+    monkeypatch.setattr(archives, '_MIN_LIMIT', 1 << 20)
     path = archive_of(tmp_path / 'bomb.tgz', ('a.mp4', {}, bytes(20 << 20)))
     most = 100 * path.stat().st_size
     with pytest.raises(DataError, match=rf'bomb\.tgz: found contents .* expected at most {most} '):
@@ -509,7 +509,7 @@ def test_a_truncated_archive_is_an_error_and_nothing_done_is_lost(
     whole = archive_of(tmp_path / 'a.tgz', GOOD, ('b.mp4', {}, noise), ('c.mp4', {}, noise[::-1]))
     data, wanted = whole.read_bytes(), {'a.mp4', 'b.mp4', 'c.mp4'}
     whole.write_bytes(data[: int(share * len(data))])
-    with pytest.raises(DataError, match='a.tgz: not readable, truncated perhaps'):
+    with pytest.raises(DataError, match='a.tgz: not readable; possibly truncated'):
         unpack(whole, tmp_path / 'into', wanted)
     whole.write_bytes(data)
     assert unpack(whole, tmp_path / 'into', wanted)['files'] == 3

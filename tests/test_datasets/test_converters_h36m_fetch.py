@@ -36,7 +36,7 @@ def annotation(root: Path) -> Path:
 
 
 def test_joints_and_names_are_read(tmp_path: Path, truth: Truth) -> None:
-    """17 of the 32 joints, metres, and the take's name for its number."""
+    """17 of the 32 joints, meters, and the take's name for its number."""
     source = read(write_h36m_fetch(tmp_path, truth), 'S1', 'S9')
     order = [source.imgname.tolist().index(name) for name in truth.names]
     assert sorted(order) == list(range(len(truth.frame)))
@@ -82,9 +82,9 @@ def test_unreadable_files_stop_the_conversion_or_are_left_out(tmp_path: Path, tr
 @pytest.mark.parametrize(
     ('field', 'value', 'message'),
     [
-        ('pose/3d', None, "lacks 'pose/3d', found"),
+        ('pose/3d', None, "'pose/3d' missing, found"),
         ('pose/3d', np.ones((6, 17, 3)), r'pose/3d: found shape \(6, 17, 3\)'),
-        ('pose/3d', np.ones((6, 32, 3)), 'pose/3d: .*look like metres'),
+        ('pose/3d', np.ones((6, 32, 3)), 'pose/3d: .*look like meters'),
         ('pose/2d', np.ones((5, 32, 2)), r'pose/2d: found float64 of shape \(5, 32, 2\)'),
         ('frame', np.ones((6, 1, 1)), r'frame: found shape \(6, 1, 1\)'),
         ('frame', np.full(6, 1.5), 'frame: expected whole numbers'),

@@ -60,7 +60,7 @@ def test_subjects_differ_in_shape_and_ankles_and_come_from_the_seed():
     assert 0.003 < np.linalg.norm(ankles, axis=-1).mean() < 0.04
     np.testing.assert_array_equal(make_subject(0, 'S6').betas, people[2].betas)
     assert not np.allclose(make_subject(1, 'S6').betas, people[2].betas)
-    with pytest.raises(ValueError, match="unknown subject 'S2'"):
+    with pytest.raises(ValueError, match="subject: found 'S2'"):
         make_subject(0, 'S2')
 
 

@@ -50,7 +50,7 @@ def test_estimates_come_from_seed_estimator_and_sequence():
 
 
 def test_unknown_estimator_is_refused():
-    with pytest.raises(ValueError, match="unknown estimator 'cliff'"):
+    with pytest.raises(ValueError, match="estimator: found 'cliff'"):
         estimate(0, 'cliff', 'a', np.zeros(1), np.zeros((1, 24, 3)), BETAS, AHEAD[None])
 
 

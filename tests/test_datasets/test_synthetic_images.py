@@ -73,10 +73,10 @@ def test_nearer_bodies_hide_farther_ones():
     near, far = small + [0, 0, 3.0], 2 * small + [0, 0, 5.0]
     points = np.concatenate([near, far])
     both = np.concatenate([faces, faces + len(small)])
-    colours = np.repeat([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]], len(small), axis=0)
+    colors = np.repeat([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]], len(small), axis=0)
     room = np.zeros((1002, 1000, 3), np.uint8)
     pixels = project(points, camera)
-    image = draw_person(room, points, pixels, both, colours, camera, stream(0, 'noise'))
+    image = draw_person(room, points, pixels, both, colors, camera, stream(0, 'noise'))
     blue, _, red = image[515, 512].astype(int)  # the principal point
     assert red > 100 > blue
 

@@ -136,7 +136,7 @@ def test_people_and_seeds_differ():
 
 
 def test_unknown_names_are_refused():
-    with pytest.raises(ValueError, match="unknown action 'Flying'"):
+    with pytest.raises(ValueError, match="action: found 'Flying'"):
         sample_motion(0, 'S1', 'Flying', np.zeros(1))
     with pytest.raises(ValueError, match='left_knee.twist'):
         pose_from_angles({'left_knee.twist': np.zeros(1)}, 1)

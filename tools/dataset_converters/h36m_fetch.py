@@ -17,8 +17,8 @@ from pathlib import Path
 from mmjrr.datasets.converters.command_line import (
     add_arguments,
     add_subjects,
-    conversion,
     convert_and_report,
+    make_conversion,
     run,
 )
 from mmjrr.datasets.converters.h36m_fetch import find_h36m_fetch, read_h36m_fetch
@@ -45,7 +45,7 @@ def main() -> None:
         if not subjects:
             continue
         files = find_h36m_fetch(root, subjects)
-        convert = conversion(
+        convert = make_conversion(
             args,
             ann_file=f'annotation_body3d/h36m_fetch/h36m_{split}.npz',
             fits_file=f'fits/h36m_fetch_{split}.npz',

@@ -16,24 +16,24 @@ from mmjrr.errors import DataError
 from mmjrr.geometry import MAX_DISTANCE, PerspectiveCamera, projection_errors
 from mmjrr.joints import H36M_BONES, H36M_JOINTS_MMPOSE
 
-#: Metres: of a thigh. Millimetres are beyond.
+#: Meters. Longer thighs mean that joints are in millimeters.
 LONGEST_THIGH = 5.0
-#: No person of H36M stands nearer than so many millimetres to a camera; metres do.
+#: Millimeters. A pelvis nearer to the camera means that joints are in meters.
 _NEAREST = 200.0
 
 
 @dataclass
 class AnnotationCheck:
-    """What :func:`check_annotations` found.
+    """Result of :func:`check_annotations`.
 
     Attributes:
-        bad: (N,) bool, rows with which something is wrong.
-        problems: what is wrong, and with which images.
-        cameras: by subject and camera ``frames``, and where 2D and 3D joints can be compared
-            ``mean_px`` and ``max_px``.
-        bones: by subject, by how much the length of any bone differs from its median, mm.
-        images: how many images were looked for.
-        published: how many frames there should be, if that is known.
+        bad: (N,) bool, rows with a problem.
+        problems: Image names by problem.
+        cameras: For each subject and camera ``frames``, and, where 2D and 3D joints can be
+            compared, ``mean_px`` and ``max_px``.
+        bones: For each subject the largest deviation of a bone's length from its median, in mm.
+        images: Number of images looked for.
+        published: Number of frames in published files, or None if unknown.
     """
 
     bad: np.ndarray
@@ -44,13 +44,13 @@ class AnnotationCheck:
     published: int | None = None
 
     def note(self, problem: str, rows: np.ndarray, names: np.ndarray) -> None:
-        """Something is wrong with these rows (indices)."""
+        """Record a problem of these rows (indices)."""
         if len(rows):
             self.problems.setdefault(problem, []).extend(names[rows].tolist())
             self.bad[rows] = True
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """Return plain values for JSON."""
         return dict(
             frames=len(self.bad),
             published_frames=self.published,
@@ -61,7 +61,7 @@ class AnnotationCheck:
         )
 
     def table(self) -> str:
-        """By subject and camera, for people."""
+        """Format the result by subject and camera."""
         lines = ['subject camera      frames  mean px   max px  bones vary by']
         for name, found in self.cameras.items():
             subject, camera = name.split()
@@ -94,28 +94,32 @@ def check_annotations(
     """Check annotations against themselves, the cameras and the images.
 
     Args:
-        annotations: what is to be checked.
-        cameras: by subject and camera. Empty: 2D and 3D joints are not compared.
-        image_root: folder of the images. Default None: they are not looked at.
-        every_image: look at the size of all images; by default at one of each video, and whether
-            the others are there.
-        tolerance_px: mean distance of a frame's projected 3D joints from its 2D joints.
-        tolerance_mm: by how much a bone may differ from its median length in the subject.
-        published: how many frames there should be; a difference is shown and is no error.
-        on_error: ``'raise'``, or ``'exclude'``: mark rows as ``bad``.
+        annotations: Rows to check.
+        cameras: Cameras by subject and camera name. If empty, 2D and 3D joints are not compared.
+        image_root: Folder of the images. Default: None, images are not checked.
+        every_image: Whether to check the size of every image instead of one for each video; the
+            others must exist. Default: False.
+        tolerance_px: Largest mean distance of a frame's projected 3D joints from its 2D joints.
+            Default: 2.
+        tolerance_mm: Largest deviation of a bone from its median length in the subject.
+            Default: 10.
+        published: Number of frames in published files; a difference is shown and is no error.
+            Default: None, unknown.
+        on_error: 'raise', or 'exclude', which marks rows as ``bad``. Default: 'raise'.
 
     Raises:
-        DataError: something is wrong and ``on_error`` is 'raise'.
+        DataError: There is a problem and ``on_error`` is 'raise'.
+        ValueError: ``on_error`` is neither.
     """
     if on_error not in ('raise', 'exclude'):
         raise ValueError(f"on_error: found {on_error!r}, expected 'raise' or 'exclude'")
     check = AnnotationCheck(np.zeros(len(annotations), dtype=bool), published=published)
     parsed = [parse_image_name(name) for name in annotations.imgname.tolist()]
-    seen: set[str] = set()
-    keys = [image_key(name) for name in annotations.imgname.tolist()]
-    twice = [key in seen or bool(seen.add(key)) for key in keys]  # type: ignore[func-returns-value]
-    check.note('listed more than once', np.flatnonzero(twice), annotations.imgname)
-    _check_metres(annotations, check)
+    keys = np.array([image_key(name) for name in annotations.imgname.tolist()], dtype=np.str_)
+    repeated = np.ones(len(keys), dtype=bool)
+    repeated[np.unique(keys, return_index=True)[1]] = False
+    check.note('listed more than once', np.flatnonzero(repeated), annotations.imgname)
+    _check_meters(annotations, check)
     groups: dict[tuple[str, str], list[int]] = {}
     for row, name in enumerate(parsed):
         groups.setdefault((name.subject, name.camera), []).append(row)
@@ -123,7 +127,7 @@ def check_annotations(
         rows = np.array(listed)
         check.cameras[' '.join(key)] = dict(frames=len(rows))
         if cameras and key not in cameras:
-            check.note('the camera file lacks their camera', rows, annotations.imgname)
+            check.note('their camera is missing from the camera file', rows, annotations.imgname)
         elif cameras:
             _check_projection(annotations, rows, key, cameras[key], tolerance_px, check)
     for subject in sorted({name.subject for name in parsed}):
@@ -139,16 +143,20 @@ def check_annotations(
 def exclude_bad(
     annotations: Annotations, left_out: dict[str, list[str]], *args: Any, **options: Any
 ) -> tuple[np.ndarray, AnnotationCheck]:
-    """Check, leave out what is bad, and check the rest, until nothing is.
+    """Check annotations and remove rows with problems, until a check finds none.
 
-    Takes what :func:`check_annotations` takes; names that are left out go into ``left_out``, by
-    problem. With ``on_error='raise'`` nothing is left out.
+    Args:
+        annotations: Rows to check.
+        left_out: Image names by problem, to which removed rows are added.
+        args: Further arguments of :func:`check_annotations`.
+        options: Keyword arguments of :func:`check_annotations`. With ``on_error='raise'`` nothing
+            is removed.
 
     Returns:
-        Rows that are kept (indices), and the check of these.
+        Indices of the kept rows, and their check.
 
     Raises:
-        DataError: as :func:`check_annotations` does, or no row is left.
+        DataError: :func:`check_annotations` raises it, or no row is left.
     """
     rows = np.arange(len(annotations))
     while len(rows):
@@ -161,35 +169,42 @@ def exclude_bad(
     raise DataError(f'annotations: no image is left: {list(left_out)}')
 
 
-def metres(where: str, joints: np.ndarray) -> np.ndarray:  # (N, J, 3) millimetres, pelvis first
-    """Joints before a camera in metres.
+def millimeters_to_meters(
+    where: str,
+    joints: np.ndarray,  # (N, J, 3), millimeters in the camera frame, pelvis first
+) -> np.ndarray:  # (N, J, 3), meters
+    """Convert joints from millimeters to meters.
+
+    Args:
+        where: Beginning of error messages.
+        joints: Joints to convert.
 
     Raises:
-        DataError: they look like metres already.
+        DataError: The joints look like meters already.
     """
     if len(joints):
         depth = np.nanmedian(joints[:, 0, 2])
         if abs(depth) < _NEAREST:
             raise DataError(
-                f'{where}: the pelvis has depth {depth:.1f}, expected millimetres, above '
-                f'{_NEAREST:.0f}; these look like metres'
+                f'{where}: found depth {depth:.1f} of the pelvis, expected millimeters, above '
+                f'{_NEAREST:.0f}; these look like meters'
             )
     return joints / 1000
 
 
-def thighs(S: np.ndarray) -> np.ndarray:  # (N, 17, 4) -> (N,)
-    """Length of the left thigh; NaN where one of its ends is not labelled."""
+def thigh_lengths(S: np.ndarray) -> np.ndarray:  # (N, 17, 4) -> (N,)
+    """Measure the left thighs; NaN where one of the ends is not labeled."""
     hip, knee = (H36M_JOINTS_MMPOSE.index(f'left_{joint}') for joint in ('hip', 'knee'))
     length = np.linalg.norm(S[:, hip, :3] - S[:, knee, :3], axis=-1)
     return np.where((S[:, [hip, knee], 3] > 0).all(1), length, np.nan)
 
 
-def _check_metres(annotations: Annotations, check: AnnotationCheck) -> None:
+def _check_meters(annotations: Annotations, check: AnnotationCheck) -> None:
     S = annotations.S
     far = (S[:, 0, 3] > 0) & (np.abs(S[:, 0, 2]) > MAX_DISTANCE)
     check.note(
-        'S is not in metres; it looks like millimetres',
-        np.flatnonzero(far | (thighs(S) > LONGEST_THIGH)),
+        'S is not in meters; it looks like millimeters',
+        np.flatnonzero(far | (thigh_lengths(S) > LONGEST_THIGH)),
         annotations.imgname,
     )
 
@@ -251,29 +266,30 @@ def _check_images(
     every_image: bool,
     check: AnnotationCheck,
 ) -> None:
-    """Of each video the size of one image, and of all where something is wrong with that one."""
+    """Check the size of one image of each video, and of all where that one has a problem."""
     videos: dict[tuple[str, str, str], list[int]] = {}
     for row, name in enumerate(map(parse_image_name, annotations.imgname.tolist())):
         videos.setdefault((name.subject, name.camera, name.sequence), []).append(row)
     problems: dict[str, list[int]] = {}
     for (subject, camera, _), rows in videos.items():
-        look = True
+        open_image = True
         for row in rows:
-            found = _problem_of_image(
-                root / annotations.imgname[row], cameras.get((subject, camera)), look
+            problem = _problem_of_image(
+                root / annotations.imgname[row], cameras.get((subject, camera)), open_image
             )
             check.images += 1
-            look = every_image or found is not None
-            if found is not None:
-                problems.setdefault(found, []).append(row)
-    for problem, bad in problems.items():
-        check.note(problem, np.array(bad), annotations.imgname)
+            open_image = every_image or problem is not None
+            if problem is not None:
+                problems.setdefault(problem, []).append(row)
+    for description, bad in problems.items():
+        check.note(description, np.array(bad), annotations.imgname)
 
 
-def _problem_of_image(path: Path, camera: PerspectiveCamera | None, look: bool) -> str | None:
+def _problem_of_image(path: Path, camera: PerspectiveCamera | None, open_image: bool) -> str | None:
+    """Return what is wrong with an image file; None if nothing is."""
     if not path.is_file():
         return 'there is no such image'
-    if not look:
+    if not open_image:
         return None
     from PIL import Image, UnidentifiedImageError
 
@@ -285,4 +301,4 @@ def _problem_of_image(path: Path, camera: PerspectiveCamera | None, look: bool) 
     if camera is None or is_size((height, width), camera.image_shape()):
         return None
     rows, columns = camera.image_shape()
-    return f'{width} x {height} pixels, {columns} x {rows} expected of the camera'
+    return f'{width} x {height} pixels, expected {columns} x {rows} as of the camera'

@@ -1,4 +1,4 @@
-"""From joints about the pelvis, and fits without a place, to the camera's frame."""
+"""Joints relative to the pelvis, and fits without a translation, brought to the camera frame."""
 
 from __future__ import annotations
 
@@ -14,58 +14,62 @@ from mmjrr.geometry import PerspectiveCamera, fit_translation
 from mmjrr.jobs.progress import Progress
 from mmjrr.joints import H36M_JOINTS_MMPOSE, SMPL_JOINTS
 
-#: Joints that SMPL's skeleton and H36M's labels have at about the same place.
+#: Joints at about the same position in SMPL's skeleton and in H36M's labels.
 LIMBS = tuple(
     f'{side}_{joint}'
     for side in ('left', 'right')
     for joint in ('hip', 'knee', 'ankle', 'shoulder', 'elbow', 'wrist')
 )
-#: Pelvis of joints that are stored about it, metres: rounding, and nothing more.
+#: Meters. A pelvis nearer to the origin means that joints are relative to it.
 _AT_ORIGIN = 1e-3
-#: Rows at once.
-_CHUNK = 4096
+_CHUNK = 4096  # rows processed at once
 
 
-def about_pelvis(where: str, S: np.ndarray) -> bool:  # (N, 17, 4)
-    """Whether 3D joints are stored about the pelvis instead of in the camera's frame.
+def is_relative_to_pelvis(where: str, S: np.ndarray) -> bool:  # (N, 17, 4)
+    """Tell whether 3D joints are relative to the pelvis instead of in the camera frame.
 
     Raises:
-        DataError: some are and some are not.
+        DataError: Some are and some are not.
     """
-    labelled = S[:, 0, 3] > 0
-    at_origin = np.linalg.norm(S[labelled, 0, :3], axis=-1) < _AT_ORIGIN
+    labeled = S[:, 0, 3] > 0
+    at_origin = np.linalg.norm(S[labeled, 0, :3], axis=-1) < _AT_ORIGIN
     if at_origin.any() != at_origin.all():
         raise DataError(
-            f'{where}: the pelvis of {int(at_origin.sum())} of {len(at_origin)} frames is at the '
-            'origin, expected that of all or of none'
+            f'{where}: found the pelvis at the origin in {int(at_origin.sum())} of '
+            f'{len(at_origin)} frames, expected all or none'
         )
     return bool(at_origin.any())
 
 
 def place_joints(
-    S: np.ndarray,  # (N, 17, 4), metres about the pelvis, and weight
+    S: np.ndarray,  # (N, 17, 4), meters relative to the pelvis, and weight
     part: np.ndarray,  # (N, 17, 3), pixels and weight
     imgname: Sequence[str],
     cameras: Mapping[tuple[str, str], PerspectiveCamera],
-) -> np.ndarray:  # (N, 17, 4), metres in the camera's frame
-    """Move joints to where their projections are nearest to the 2D joints.
+) -> np.ndarray:  # (N, 17, 4), meters in the camera frame
+    """Translate joints so that their projections are nearest to the 2D joints.
 
-    The place is unique and, where 2D joints are exact projections, exact. Rows whose joints fix no
-    place before the camera come back as NaN; so do those of cameras that are not known.
+    The translation is unique, and exact where 2D joints are exact projections. Rows become NaN
+    where the camera is unknown or no translation in front of it is determined.
     """
     placed = np.array(S, dtype=np.float64)
-    used = [cameras.get((name.subject, name.camera)) for name in map(parse_image_name, imgname)]
-    known = np.flatnonzero([camera is not None for camera in used])
-    placed[[row for row, camera in enumerate(used) if camera is None], :, :3] = np.nan
-    progress = Progress(len(known), 'frames placed')
-    for start in range(0, len(known), _CHUNK):
-        rows = known[start : start + _CHUNK]
+    row_cameras = [
+        cameras.get((name.subject, name.camera)) for name in map(parse_image_name, imgname)
+    ]
+    has_camera = np.array([camera is not None for camera in row_cameras], dtype=bool)
+    placed[~has_camera, :, :3] = np.nan
+    rows_with_camera = np.flatnonzero(has_camera)
+    progress = Progress(len(rows_with_camera), 'frames placed')
+    for start in range(0, len(rows_with_camera), _CHUNK):
+        rows = rows_with_camera[start : start + _CHUNK]
         weight = np.minimum(placed[rows, :, 3], part[rows, :, 2])
         transl = fit_translation(
             torch.from_numpy(placed[rows, :, :3]),
             torch.from_numpy(np.asarray(part[rows, :, :2], dtype=np.float64)),
             torch.from_numpy(np.asarray(weight, dtype=np.float64)),
-            PerspectiveCamera.cat([camera for row in rows if (camera := used[row]) is not None]),
+            PerspectiveCamera.cat(
+                [camera for row in rows if (camera := row_cameras[row]) is not None]
+            ),
         ).numpy()
         transl[~(transl[:, 2] > 0)] = np.nan
         placed[rows, :, :3] += transl[:, None]
@@ -77,33 +81,36 @@ def place_fits(
     body: SMPL,
     pose: np.ndarray,  # (N, 72), axis-angle, global_orient first
     betas: np.ndarray,  # (N, K)
-    S: np.ndarray,  # (N, 17, 4), metres in the camera's frame, and weight
-) -> tuple[np.ndarray, np.ndarray]:  # (N, 3) metres, (N,) metres
-    """Translation that brings the skeleton's limb joints onto labelled ones, and how far they stay.
+    S: np.ndarray,  # (N, 17, 4), meters in the camera frame, and weight
+) -> tuple[np.ndarray, np.ndarray]:  # (N, 3), (N,), meters
+    """Translate fits so that the skeleton's limb joints lie on labeled ones.
 
-    The distance is a mean over the limb joints: some 50 mm for a fit of this person in this
-    frame, and 300 and more for one that is turned as in the world instead of in the camera's frame.
+    Returns:
+        Translations, and the mean distance that remains between limb joints: about 50 mm for a
+        fit of this person in this frame, 300 mm and more for an orientation in the world frame.
     """
-    small = body.restrict_to([0])  # joints do not need the vertices
+    skeleton_body = body.restrict_to([0])  # joints do not need the vertices
     skeleton = [SMPL_JOINTS.index(joint) for joint in LIMBS]
     labels = S[:, [H36M_JOINTS_MMPOSE.index(joint) for joint in LIMBS]]
     transl, distance = np.empty((len(pose), 3)), np.empty(len(pose))
     progress = Progress(len(pose), 'fits placed')
     for start in range(0, len(pose), _CHUNK):
         rows = slice(start, start + _CHUNK)
-        turned = torch.from_numpy(np.asarray(pose[rows], dtype=np.float32))
-        shape = torch.zeros(len(turned), body.num_betas)
-        given = torch.from_numpy(np.asarray(betas[rows], dtype=np.float32))
-        width = min(given.shape[1], body.num_betas)
-        shape[:, :width] = given[:, :width]
+        rotations = torch.from_numpy(np.asarray(pose[rows], dtype=np.float32))
+        shape = torch.zeros(len(rotations), body.num_betas)
+        stored_shape = torch.from_numpy(np.asarray(betas[rows], dtype=np.float32))
+        width = min(stored_shape.shape[1], body.num_betas)
+        shape[:, :width] = stored_shape[:, :width]
         with torch.no_grad():
-            joints = small(shape, turned[:, 3:], turned[:, :3]).joints[:, skeleton].numpy()
+            joints = (
+                skeleton_body(shape, rotations[:, 3:], rotations[:, :3]).joints[:, skeleton].numpy()
+            )
         weight = (labels[rows, :, 3:] > 0).astype(np.float64)
-        with np.errstate(invalid='ignore'):  # no limb labelled: NaN
-            share = weight / weight.sum(1, keepdims=True)
-        apart = np.where(weight > 0, labels[rows, :, :3] - joints, 0)
-        transl[rows] = (share * apart).sum(1)
-        rest = np.linalg.norm(apart - transl[rows][:, None], axis=-1)
-        distance[rows] = (share[..., 0] * rest).sum(1)
-        progress(start + len(turned))
+        with np.errstate(invalid='ignore'):  # NaN where no limb is labeled
+            weight = weight / weight.sum(1, keepdims=True)
+        difference = np.where(weight > 0, labels[rows, :, :3] - joints, 0)
+        transl[rows] = (weight * difference).sum(1)
+        residual = np.linalg.norm(difference - transl[rows][:, None], axis=-1)
+        distance[rows] = (weight[..., 0] * residual).sum(1)
+        progress(start + len(rotations))
     return transl, distance

@@ -1,4 +1,4 @@
-"""What the converters' commands have in common."""
+"""Arguments and output that the converters' commands share."""
 
 from __future__ import annotations
 
@@ -17,25 +17,26 @@ from mmjrr.geometry import PerspectiveCamera, load_cameras
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of every converter, that of the release too."""
-    parser.add_argument('--out', type=Path, required=True, help='folder of the data set to write')
+    """Add the arguments of every converter, including the release's."""
+    parser.add_argument('--out', type=Path, required=True, help='folder of the dataset to write')
     parser.add_argument(
         '--tolerance-px',
         type=float,
         default=2.0,
-        help='mean distance of projected 3D joints from 2D joints of a frame that is let pass '
+        help='largest mean distance of projected 3D joints from 2D joints of a frame, in pixels '
         '(default: %(default)s)',
     )
     parser.add_argument(
         '--on-error',
         choices=['raise', 'exclude'],
         default='raise',
-        help='stop at what is wrong, or leave it out, counted and listed (default: %(default)s)',
+        help='stop at a problem, or leave out what has it, counted and listed '
+        '(default: %(default)s)',
     )
 
 
 def add_subjects(parser: argparse.ArgumentParser) -> None:
-    """Of converters that read a folder for each subject."""
+    """Add the argument of converters that read a folder for each subject."""
     subjects = [subject for members in SPLITS.values() for subject in members]
     parser.add_argument(
         '--subjects',
@@ -47,7 +48,7 @@ def add_subjects(parser: argparse.ArgumentParser) -> None:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of every converter of others' files into MMPose's layout."""
+    """Add the arguments of converters of other layouts."""
     add_common_arguments(parser)
     parser.add_argument(
         '--cameras',
@@ -60,63 +61,65 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--body-model',
         type=Path,
-        help='SMPL file of the fits; gives them the translation that refinement needs',
+        help='SMPL file of the fits, which determines the translation that refinement needs',
     )
     parser.add_argument(
         '--boxes',
         choices=['joints', 'source'],
         default='joints',
-        help="boxes about the 2D joints, as in MMPose's files, or the source's, which may cut off "
+        help="boxes around the 2D joints, as in MMPose's files, or the source's, which may cut off "
         'hands and feet (default: %(default)s)',
     )
     parser.add_argument(
         '--images',
         choices=['link', 'copy'],
         default='link',
-        help='how images get their new names (default: %(default)s)',
+        help='how images are put in place (default: %(default)s)',
     )
 
 
-def known_cameras(args: argparse.Namespace) -> dict[tuple[str, str], PerspectiveCamera] | None:
-    """Cameras of the files given, or of the data set that is there already.
+def selected_cameras(args: argparse.Namespace) -> dict[tuple[str, str], PerspectiveCamera] | None:
+    """Read cameras from the file of an argument, or from the existing dataset.
 
     Raises:
-        ValueError: two files are given.
+        ValueError: Both files are given.
     """
     if args.cameras is not None and args.metadata is not None:
-        raise ValueError('give --cameras or --metadata, not both')
+        raise ValueError('--cameras, --metadata: found both, expected one')
     if args.metadata is not None:
         return read_metadata(args.metadata).cameras
     if args.cameras is not None:
         return load_cameras(args.cameras)
-    there = args.out / CAMERAS
-    return load_cameras(there) if there.is_file() else None
+    path = args.out / CAMERAS
+    return load_cameras(path) if path.is_file() else None
 
 
-def conversion(args: argparse.Namespace, ann_file: str, fits_file: str, **more: Any) -> Conversion:
-    """The conversion that the arguments ask for."""
+def make_conversion(
+    args: argparse.Namespace, ann_file: str, fits_file: str, **options: Any
+) -> Conversion:
+    """Make the conversion that the arguments describe."""
     return Conversion(
         out=args.out,
         ann_file=ann_file,
         fits_file=fits_file,
-        cameras=known_cameras(args),
+        cameras=selected_cameras(args),
         boxes=args.boxes,
         body=None if args.body_model is None else SMPL(args.body_model),
         images=args.images,
         on_error=args.on_error,
         tolerance_px=args.tolerance_px,
-        **more,
+        **options,
     )
 
 
 def convert_files(doc: str | None, what: str, layout: str, read: Callable[[Path], Source]) -> None:
-    """The command of a layout whose files each hold everything.
+    """Run the command of a layout of self-contained files.
 
     Args:
-        doc: the command's help.
-        what: the files, for that help.
-        layout: under which name results are written.
-        read: reads one file.
+        doc: Help of the command.
+        what: Help of its files.
+        layout: Name of the layout, part of the results' names.
+        read: Function that reads one file.
     """
     parser = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -129,43 +132,47 @@ def convert_files(doc: str | None, what: str, layout: str, read: Callable[[Path]
     parser.add_argument(
         '--without-cameras',
         action='store_true',
-        help='leave 3D joints about the pelvis, for evaluation alone',
+        help='leave 3D joints relative to the pelvis, for evaluation alone',
     )
     args = parser.parse_args()
     for path in args.files:
-        convert = conversion(
+        conversion = make_conversion(
             args,
             ann_file=f'annotation_body3d/{layout}/{path.stem}.npz',
             fits_file=f'fits/{layout}_{path.stem}.npz',
             image_root=args.image_root,
             without_cameras=args.without_cameras,
         )
-        convert_and_report(convert, read(path))
+        convert_and_report(conversion, read(path))
 
 
-def convert_and_report(convert: Conversion, source: Source) -> None:
-    """Convert, and say what is where and what to put into a config."""
-    result = convert.run(source)
-    settings = report(convert.out, convert.out / convert.ann_file, result)
-    if not (convert.out / CAMERAS).is_file():
+def convert_and_report(conversion: Conversion, source: Source) -> None:
+    """Convert, and print where the results are and what to put into a config."""
+    result = conversion.run(source)
+    settings = report(conversion.out, conversion.out / conversion.ann_file, result)
+    if not (conversion.out / CAMERAS).is_file():
         settings.append('camera_param_file=None')
     if result['fits']:
-        placed = source.transl is not None
+        has_transl = source.transl is not None
         print(
-            f'{result["fits"]} fits are in {convert.out / convert.fits_file}'
-            + ('' if placed else ', without a translation: for refinement add --body-model')
+            f'{result["fits"]} fits are in {conversion.out / conversion.fits_file}'
+            + ('' if has_transl else ', without translations: for refinement add --body-model')
         )
         if result['fits_to_labels_mm'] is not None:
             print(f'limb joints of the fits are {result["fits_to_labels_mm"]} mm from the labels')
-        if placed:
-            settings.append(f'fits_file={convert.fits_file!r}')
+        if has_transl:
+            settings.append(f'fits_file={conversion.fits_file!r}')
     if result['about_pelvis']:
-        print('3D joints are about the pelvis: they serve evaluation alone')
+        print('3D joints are relative to the pelvis: they serve evaluation alone')
     print_config(settings)
 
 
 def report(out: Path, file: Path, result: Mapping[str, Any]) -> list[str]:
-    """Say what an annotation file holds and lacks; gives the settings that name it in a config."""
+    """Print what an annotation file holds and what was left out.
+
+    Returns:
+        Settings that name the file in a config.
+    """
     print(result['check'].table())
     print(f'{result["frames"]} frames are in {file}')
     for reason, count in result['left_out'].items():
@@ -174,12 +181,16 @@ def report(out: Path, file: Path, result: Mapping[str, Any]) -> list[str]:
 
 
 def print_config(settings: Sequence[str]) -> None:
-    """The line for a config."""
+    """Print the line for a config."""
     print(f"in a config: dict(type='H36MFitsDataset', {', '.join(settings)})")
 
 
 def run(main: Callable[[], None]) -> int:
-    """Run a command; what the user can mend is one sentence. Returns the exit status."""
+    """Run a command, printing errors that the user can fix as one sentence.
+
+    Returns:
+        Exit status.
+    """
     try:
         main()
     except (ImportError, FileNotFoundError, ValueError) as error:

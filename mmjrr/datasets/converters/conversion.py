@@ -17,9 +17,9 @@ from mmjrr.datasets.converters.annotation_checks import (
     LONGEST_THIGH,
     AnnotationCheck,
     exclude_bad,
-    thighs,
+    thigh_lengths,
 )
-from mmjrr.datasets.converters.camera_frame import about_pelvis, place_fits, place_joints
+from mmjrr.datasets.converters.camera_frame import is_relative_to_pelvis, place_fits, place_joints
 from mmjrr.datasets.converters.source import Source
 from mmjrr.datasets.fits import save_fits
 from mmjrr.datasets.image_names import image_key, parse_image_name
@@ -29,33 +29,38 @@ from mmjrr.io import atomic_write, sha256, versions
 from mmjrr.io.paths import is_inside
 from mmjrr.jobs.progress import with_progress
 
+#: Camera file of a dataset in MMPose's layout.
 CAMERAS = 'annotation_body3d/cameras.pkl'
-
-#: Median distance of fits' limb joints from the labels (metres) beyond which they are of another
-#: frame of reference, or of other people.
+#: Meters. A larger median distance between limb joints of fits and labels means that the fits are
+#: in another frame of reference, or of other people.
 FARTHEST_FIT = 0.25
 
 
 @dataclass
 class Conversion:
-    """How a source becomes MMPose's layout.
+    """Conversion of a source into MMPose's layout.
 
     Args:
-        out: Folder of the data set.
-        ann_file: Annotation to write, relative to it.
-        fits_file: Fits to write where the source has SMPL parameters, relative to it.
-        cameras: Cameras to use instead of the source's. Default None: the source's.
-        boxes: ``'joints'``: boxes about the 2D joints as MMPose makes them, or the source's where
-            there are no 2D joints; ``'source'``: the source's. Default ``'joints'``.
-        body: The SMPL body of the fits; gives them a translation. Default None.
-        without_cameras: Whether to convert joints about the pelvis although no camera is known that
-            would place them; they serve evaluation alone. Default False.
-        image_root: Folder under which the source's images lie. Default None: they are not placed.
-        images: ``'link'`` (symbolic) or ``'copy'``. Default ``'link'``.
-        on_error: ``'raise'``, or ``'exclude'``: leave out what is wrong, counted and listed.
-            Default ``'raise'``.
-        tolerance_px: Mean distance of a frame's projected 3D joints from its 2D joints that is
-            taken for rounding. Default 2.
+        out: Folder of the dataset.
+        ann_file: Annotation to write, relative to ``out``.
+        fits_file: Fits to write where the source has SMPL parameters, relative to ``out``.
+        cameras: Cameras that replace the source's. Default: None, the source's.
+        boxes: 'joints' for MMPose's boxes around the 2D joints, or the source's where it has no 2D
+            joints; 'source' for the source's boxes. Default: 'joints'.
+        body: The SMPL body of the fits, which determines their translation. Default: None, fits
+            keep the source's translation.
+        without_cameras: Whether to convert joints that are relative to the pelvis although no
+            camera determines their position; they serve evaluation alone. Default: False.
+        image_root: Folder of the source's images. Default: None, images are neither linked nor
+            copied.
+        images: 'link' (symbolic) or 'copy'. Default: 'link'.
+        on_error: 'raise', or 'exclude', which leaves out rows with problems, counted and listed.
+            Default: 'raise'.
+        tolerance_px: Largest mean distance in pixels of a frame's projected 3D joints from its 2D
+            joints. Default: 2.
+
+    Raises:
+        ValueError: An argument is wrong.
     """
 
     out: Path
@@ -75,15 +80,20 @@ class Conversion:
             boxes=('joints', 'source'), images=('link', 'copy'), on_error=('raise', 'exclude')
         ).items():
             if getattr(self, name) not in allowed:
-                found = getattr(self, name)
-                raise ValueError(f'{name}: found {found!r}, expected one of {allowed}')
+                raise ValueError(
+                    f'{name}: found {getattr(self, name)!r}, expected one of {allowed}'
+                )
 
     def run(self, source: Source) -> dict[str, Any]:
-        """Convert, check and write; returns what was done.
+        """Convert, check and write.
+
+        Returns:
+            ``frames``, ``left_out`` (counts by reason), ``about_pelvis``, ``fits`` (their number),
+            ``fits_to_labels_mm`` and ``check``.
 
         Raises:
-            DataError: the source's rows are wrong and ``on_error`` is 'raise', or its joints cannot
-                be placed.
+            DataError: Rows of the source have problems and ``on_error`` is 'raise', or the position
+                of its joints cannot be determined.
         """
         if self.cameras is not None:
             source.cameras = self.cameras
@@ -97,15 +107,15 @@ class Conversion:
         return self._write(source, relative, fit_distance)
 
     def _check_cameras(self, source: Source) -> None:
-        """The data set has one camera file; what is placed by other lenses does not fit it."""
+        """Refuse intrinsics that differ from those in the camera file of the dataset."""
         path = self.out / CAMERAS
-        there = load_cameras(path) if path.is_file() else {}
-        lens = ('focal_length', 'principal_point', 'distortion')
-        differs = first_camera_difference(there, source.cameras, lens)
-        if differs is not None:
-            key, name = differs
+        existing = load_cameras(path) if path.is_file() else {}
+        intrinsics = ('focal_length', 'principal_point', 'distortion')
+        difference = first_camera_difference(existing, source.cameras, intrinsics)
+        if difference is not None:
+            key, name = difference
             found, expected = (
-                getattr(cameras[key], name)[0].tolist() for cameras in (source.cameras, there)
+                getattr(cameras[key], name)[0].tolist() for cameras in (source.cameras, existing)
             )
             raise DataError(
                 f'{source.path}: {name} of camera {key}: found {found}, but {path} has '
@@ -136,21 +146,21 @@ class Conversion:
                 drop(f'{name} not finite', ~good)
         if source.scale is not None:
             drop('scale not positive', ~(source.scale > 0))
-        self._check_metres(source)
+        self._check_meters(source)
 
     @staticmethod
-    def _check_metres(source: Source) -> None:
-        length = thighs(source.S)
+    def _check_meters(source: Source) -> None:
+        length = thigh_lengths(source.S)
         length = length[~np.isnan(length)]
         if len(length) and np.median(length) > LONGEST_THIGH:
             raise DataError(
-                f'{source.path}: S: found thighs of {np.median(length):.1f}, expected metres, '
-                f'below {LONGEST_THIGH:.0f}; these look like millimetres'
+                f'{source.path}: S: found thighs of {np.median(length):.1f}, expected meters, '
+                f'below {LONGEST_THIGH:.0f}; these look like millimeters'
             )
 
     def _place(self, source: Source) -> bool:
-        """Bring joints into the camera's frame; whether they are still about the pelvis."""
-        if not about_pelvis(f'{source.path}: S', source.S):
+        """Bring joints into the camera frame; return whether they stay relative to the pelvis."""
+        if not is_relative_to_pelvis(f'{source.path}: S', source.S):
             return False
         if not (source.part[..., 2] > 0).any():
             return True
@@ -158,8 +168,8 @@ class Conversion:
             if self.without_cameras:
                 return True
             raise DataError(
-                f'{source.path}: S: 3D joints are about the pelvis; to place them before the '
-                'camera give its intrinsics (--cameras or --metadata), or convert for evaluation '
+                f'{source.path}: S: found 3D joints relative to the pelvis; to bring them into the '
+                'camera frame give intrinsics (--cameras or --metadata), or convert for evaluation '
                 'alone (--without-cameras)'
             )
         names = [parse_image_name(name) for name in source.imgname.tolist()]
@@ -168,7 +178,7 @@ class Conversion:
         placed = place_joints(source.S, source.part, source.imgname.tolist(), source.cameras)
         lost = ~np.isfinite(placed).all((1, 2))
         source.S = placed
-        source.drop('joints fix no place before the camera', lost, self.on_error)
+        source.drop('joints determine no position in front of the camera', lost, self.on_error)
         return False
 
     def _boxes(self, source: Source) -> None:
@@ -184,7 +194,12 @@ class Conversion:
         source.drop('neither a box nor 2D joints', ~np.isfinite(scale), self.on_error)
 
     def _place_fits(self, source: Source, relative: bool) -> float | None:
-        """Metres between the fits' limb joints and the labels, if there is a body to tell."""
+        """Translate the fits onto the labels.
+
+        Returns:
+            Median distance in meters between limb joints of the fits and labels; None without a
+            body or fits.
+        """
         if source.pose is None or source.betas is None or source.has_fit is None:
             return None
         for value in (source.pose, source.betas, source.transl):
@@ -196,17 +211,17 @@ class Conversion:
         transl, distance = place_fits(
             self.body, source.pose[rows], source.betas[rows], source.S[rows]
         )
-        found = float(np.nanmedian(distance))
-        if found > FARTHEST_FIT:
+        median = float(np.nanmedian(distance))
+        if median > FARTHEST_FIT:
             raise DataError(
-                f'{source.path}: pose: limb joints of the fits are {1000 * found:.0f} mm from the '
-                f'labels, expected below {1000 * FARTHEST_FIT:.0f}; is the global orientation the '
-                "camera's, and the body the one to which the shape belongs?"
+                f'{source.path}: pose: found limb joints {1000 * median:.0f} mm from the labels, '
+                f'expected below {1000 * FARTHEST_FIT:.0f}; check that global orientations are in '
+                'the camera frame and that the shapes belong to this body'
             )
         source.transl = np.full((len(source), 3), np.nan)
         source.transl[rows] = transl
         source.has_fit = source.has_fit & np.isfinite(source.transl).all(1)
-        return found
+        return median
 
     def _place_images(self, source: Source) -> None:
         assert self.image_root is not None
@@ -221,7 +236,7 @@ class Conversion:
         source.drop('image missing', missing, self.on_error)
 
     def _check(self, source: Source, relative: bool) -> tuple[Annotations, AnnotationCheck]:
-        """The annotations, without what does not fit together, and what was found."""
+        """Return the annotations without rows that have problems, and their check."""
         annotations = Annotations(
             imgname=source.imgname,
             center=np.asarray(source.center),
@@ -256,7 +271,7 @@ class Conversion:
         )
         camera_file = self.out / CAMERAS
         if source.cameras and not camera_file.exists():
-            save_cameras(camera_file, source.cameras)
+            save_cameras(camera_file, dict(sorted(source.cameras.items())))
         if result['fits']:
             self._write_fits(source)
         annotations.save(
@@ -293,9 +308,15 @@ class Conversion:
 
 
 def place_image(file: Path, target: Path, how: str) -> bool:
-    """Make ``file`` known as ``target``; false if there is no such file.
+    """Link or copy an image to ``target``; an existing target stays as it is.
 
-    What is at ``target`` already stays as it is.
+    Args:
+        file: The image.
+        target: Its place in the dataset.
+        how: 'link' (symbolic) or 'copy'.
+
+    Returns:
+        Whether there is such an image.
     """
     if target.exists():
         return True
@@ -306,6 +327,6 @@ def place_image(file: Path, target: Path, how: str) -> bool:
         with atomic_write(target) as temporary:
             shutil.copyfile(file, temporary)
         return True
-    target.unlink(missing_ok=True)  # a link to where nothing is any more
+    target.unlink(missing_ok=True)  # a broken link
     os.symlink(file.resolve(), target)
     return True

@@ -1,13 +1,13 @@
-"""What h36m-fetch makes of Human3.6M: an ``annot.h5`` and images for each action of each subject.
+"""h36m-fetch's layout of Human3.6M: an ``annot.h5`` and images for each action of each subject.
 
 The paper's authors used this layout::
 
     processed/S1/Directions-1/annot.h5
     processed/S1/Directions-1/imageSequence/54138969/img_000001.jpg
 
-``annot.h5`` holds ``pose/2d`` (N, 32, 2) pixels, ``pose/3d`` (N, 32, 3) millimetres in the camera's
-frame, and ``frame`` (counted from 1), ``camera``, ``subject``, ``action``, ``subaction`` (N,). It
-numbers the takes; their names, of which H36M's image names are made, are in ``metadata.xml``.
+``annot.h5`` holds ``pose/2d`` (N, 32, 2) pixels, ``pose/3d`` (N, 32, 3) millimeters in the camera
+frame, and ``frame`` (counted from 1), ``camera``, ``subject``, ``action``, ``subaction`` (N,).
+Takes are numbered; ``metadata.xml`` has their names, which are part of H36M's image names.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from mmjrr.datasets.converters.annotation_checks import metres
+from mmjrr.datasets.converters.annotation_checks import millimeters_to_meters
 from mmjrr.datasets.converters.source import Source, numbers
 from mmjrr.errors import DataError
 from mmjrr.jobs.progress import with_progress
@@ -33,26 +33,26 @@ _FIELDS: dict[str, tuple[int | None, ...]] = {
     'action': (None,),
     'subaction': (None,),
 }
-#: The longest take has some 6,000 frames in each of four cameras.
-_MOST_FRAMES = 1_000_000
+#: The longest take has about 6,000 frames in each of four cameras.
+_MAX_FRAMES = 1_000_000
 
 
 def find_h36m_fetch(root: str | Path, subjects: Sequence[str]) -> list[Path]:
-    """The ``annot.h5`` of the subjects under h36m-fetch's folder or its ``processed``.
+    """Find the ``annot.h5`` files of subjects in h36m-fetch's folder or its ``processed``.
 
     Raises:
-        FileNotFoundError: a subject has none.
+        FileNotFoundError: A subject has none.
     """
     root = Path(root)
     processed = root / 'processed' if (root / 'processed').is_dir() else root
-    found = {subject: sorted((processed / subject).glob('*/annot.h5')) for subject in subjects}
-    missing = [subject for subject, files in found.items() if not files]
+    files_of = {subject: sorted((processed / subject).glob('*/annot.h5')) for subject in subjects}
+    missing = [subject for subject, files in files_of.items() if not files]
     if missing:
         raise FileNotFoundError(
-            f'{processed}: no {missing[0]}/<action>/annot.h5, nor of {len(missing) - 1} more '
+            f'{processed}: found no {missing[0]}/<action>/annot.h5, nor of {len(missing) - 1} more '
             f'subjects of {list(subjects)}'
         )
-    return [file for files in found.values() for file in files]
+    return [file for files in files_of.values() for file in files]
 
 
 def read_h36m_fetch(
@@ -61,18 +61,19 @@ def read_h36m_fetch(
     root: Path,
     on_error: str = 'raise',
 ) -> Source:
-    """Read the files as one.
+    """Read files into one source.
 
     Args:
         files: ``annot.h5`` files.
-        takes: names of takes by subject, action and subaction: ``{('S1', '2', '1'): 'Directions
-            1'}``, as ``metadata.xml`` has them.
-        root: folder to which the image's names in the result are relative.
-        on_error: ``'exclude'`` leaves out files that cannot be read, counted and listed.
+        takes: Names of takes by subject, action and subaction, as in ``metadata.xml``:
+            ``{('S1', '2', '1'): 'Directions 1'}``.
+        root: Folder to which image names in the result are relative.
+        on_error: 'raise', or 'exclude', which leaves out unreadable files, counted and listed.
+            Default: 'raise'.
 
     Raises:
-        ImportError: there is no h5py.
-        DataError: a file is truncated, a field is missing or wrong, or a take has no name.
+        ImportError: h5py is not installed.
+        DataError: A file is truncated, a field is missing or wrong, or a take has no name.
     """
     h5py = _h5py()
     parts: list[dict[str, np.ndarray]] = []
@@ -102,12 +103,12 @@ def _read(
         with h5py.File(path, 'r') as file:
             for name in _FIELDS:
                 if not isinstance(file.get(name), h5py.Dataset):
-                    raise DataError(f"{path}: lacks '{name}', found {sorted(_names(h5py, file))}")
+                    raise DataError(f"{path}: '{name}' missing, found {sorted(_names(h5py, file))}")
                 _check_shape(path, name, file[name].shape)
                 raw[name] = file[name][()]
     except DataError:
         raise
-    except Exception as error:  # of a broken file h5py raises nearly anything
+    except Exception as error:  # h5py can raise nearly anything for a damaged file
         where = f'{path}: {name}' if name else f'{path}'
         raise DataError(
             f'{where}: not readable; truncated, or no HDF5 file ({type(error).__name__}: {error})'
@@ -124,17 +125,17 @@ def _read(
         imgname=imgname,
         files=files,
         part=np.concatenate([seen, ones], -1),
-        S=np.concatenate([metres(f'{path}: pose/3d', joints), ones], -1),
+        S=np.concatenate([millimeters_to_meters(f'{path}: pose/3d', joints), ones], -1),
     )
 
 
 def _check_shape(path: Path, name: str, shape: tuple[int, ...]) -> None:
-    """Before anything is read: a file of few bytes can claim any size."""
+    """Check a shape before reading: a file of few bytes can claim any size."""
     wanted = _FIELDS[name]
-    if len(shape) != len(wanted) or shape[1:] != wanted[1:] or shape[0] > _MOST_FRAMES:
+    if len(shape) != len(wanted) or shape[1:] != wanted[1:] or shape[0] > _MAX_FRAMES:
         raise DataError(
             f'{path}: {name}: found shape {shape}, expected '
-            f'({", ".join(["N", *map(str, wanted[1:])])}) with N at most {_MOST_FRAMES}'
+            f'({", ".join(["N", *map(str, wanted[1:])])}) with N at most {_MAX_FRAMES}'
         )
 
 
@@ -149,7 +150,7 @@ def _image_names(
     numbered = ('subject', 'action', 'subaction', 'camera', 'frame')
     for field in numbered:
         if not (value[field] % 1 == 0).all():
-            raise DataError(f'{path}: {field}: expected whole numbers, found others')
+            raise DataError(f'{path}: {field}: found fractions, expected whole numbers')
     columns = [value[field].astype(np.int64).tolist() for field in numbered]
     for subject, action, subaction, camera, frame in zip(*columns, strict=True):
         if f'S{subject}' != path.parent.parent.name:

@@ -13,20 +13,20 @@ from mmjrr.errors import DataError
 from mmjrr.geometry import H36M_IMAGE_SIZES, PerspectiveCamera, camera_from_fields
 
 _SUBJECTS = 11
-#: Of the vector w0: 6 numbers for each camera and subject, then 9 for each camera.
+#: The vector w0 has 6 numbers for each camera and subject, then 9 for each camera.
 _EXTRINSIC, _INTRINSIC = 6, 9
 _UNKNOWN_IMAGE_SIZE = (1000, 1000)  # height and width for cameras that are not H36M's
-_LARGEST = 10_000_000  # bytes; the release's has 110,000
+_MAX_SIZE = 10_000_000  # bytes; the release's file has 110,000
 
 
 @dataclass(frozen=True)
 class Metadata:
-    """What ``metadata.xml`` says.
+    """Content of ``metadata.xml``.
 
     Attributes:
-        takes: name of the file of each take by subject, action and subaction, all as written:
+        takes: File names of takes by subject, action and subaction, all as written:
             ``{('S1', '2', '1'): 'Directions 1'}``.
-        cameras: by subject and camera, as ``mmjrr.geometry`` reads them.
+        cameras: Cameras by subject and camera name.
     """
 
     takes: dict[tuple[str, str, str], str]
@@ -37,14 +37,14 @@ def read_metadata(path: str | Path) -> Metadata:
     """Read ``metadata.xml``, which comes with the release's code and with h36m-fetch.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        DataError: it is no such XML, or lacks something.
+        FileNotFoundError: There is no such file.
+        DataError: The file is not such XML, or something is missing from it.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f'{path}: no such file')
     content = path.read_bytes()
-    if len(content) > _LARGEST or b'<!DOCTYPE' in content or b'<!ENTITY' in content:
+    if len(content) > _MAX_SIZE or b'<!DOCTYPE' in content or b'<!ENTITY' in content:
         raise DataError(f'{path}: found {len(content)} bytes or entities, expected plain XML')
     try:
         root = ElementTree.fromstring(content)
@@ -61,7 +61,7 @@ def _takes(path: Path, root: ElementTree.Element) -> dict[tuple[str, str, str], 
     takes = {
         (subject, action, subaction): name
         for action, subaction, *names in (row for row in rows[1:] if len(row) >= 2 + _SUBJECTS)
-        if action.isdigit()  # the last rows are people's names and image sizes
+        if action.isdigit()  # the last rows have people's names and image sizes
         for subject, name in zip(subjects, names, strict=False)
     }
     if not takes:

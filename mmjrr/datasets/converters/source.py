@@ -1,4 +1,4 @@
-"""What a reader of another layout gives: annotations in H36M joints, not yet placed or checked."""
+"""Annotations as a reader of another layout returns them."""
 
 from __future__ import annotations
 
@@ -15,30 +15,35 @@ from mmjrr.geometry import PerspectiveCamera
 
 @dataclass
 class Source:
-    """Annotations of one file or folder, joints in MMPose's order, nothing else changed yet."""
+    """Annotations of one file or folder, joints in MMPose's order, otherwise unchanged."""
 
     path: Path
-    imgname: np.ndarray  # (N,) str, MMPose's names; '' where the source's is not of H36M
+    imgname: np.ndarray  # (N,) str, MMPose's names; '' for images that are not H36M's
     files: np.ndarray  # (N,) str, the images' names in the source
-    part: np.ndarray  # (N, 17, 3), pixels of the whole image, and weight
-    S: np.ndarray  # (N, 17, 4), metres in the camera's frame or about the pelvis, and weight
+    part: np.ndarray  # (N, 17, 3), pixels of the full image, and weight
+    S: np.ndarray  # (N, 17, 4), meters, camera frame or relative to the pelvis; weight
     center: np.ndarray | None = None  # (N, 2), pixels
     scale: np.ndarray | None = None  # (N,), side of the box / 200
     pose: np.ndarray | None = None  # (N, 72), axis-angle, global_orient first
     betas: np.ndarray | None = None  # (N, K)
-    transl: np.ndarray | None = None  # (N, 3), metres, camera's frame
+    transl: np.ndarray | None = None  # (N, 3), meters, camera frame
     has_fit: np.ndarray | None = None  # (N,) bool
     cameras: Mapping[tuple[str, str], PerspectiveCamera] = field(default_factory=dict)
-    left_out: dict[str, list[str]] = field(default_factory=dict)  # reason: images
+    left_out: dict[str, list[str]] = field(default_factory=dict)  # image names by reason
 
     def __len__(self) -> int:
         return len(self.imgname)
 
     def drop(self, reason: str, bad: np.ndarray, on_error: str) -> None:  # (N,) bool
-        """Leave rows out, counted and listed, or raise.
+        """Remove rows and record their images, or raise.
+
+        Args:
+            reason: Problem of these rows.
+            bad: Rows to remove.
+            on_error: 'raise' or 'exclude'.
 
         Raises:
-            DataError: there are such rows and ``on_error`` is 'raise', or none is left.
+            DataError: There are such rows and ``on_error`` is 'raise', or no row is left.
         """
         if not bad.any():
             return
@@ -54,7 +59,7 @@ class Source:
             raise DataError(f'{self.path}: no image is left; the last: {reason}')
 
     def keep(self, rows: np.ndarray) -> None:  # (N,) bool, or indices
-        """Keep these rows alone."""
+        """Remove all other rows."""
         for name in (f.name for f in fields(self)):
             value = getattr(self, name)
             if isinstance(value, np.ndarray):
@@ -62,7 +67,7 @@ class Source:
 
 
 def mmpose_image_names(path: Path, files: np.ndarray) -> np.ndarray:  # (N,) str
-    """MMPose's names of images named otherwise, '' for those that are not of H36M.
+    """Translate image names into MMPose's; names that are not H36M's become ''.
 
     >>> mmpose_image_names(Path(), np.array(['images/S9_Posing 1.55011271_000001.jpg'])).tolist()
     ['S9/S9_Posing_1.55011271/S9_Posing_1.55011271_000001.jpg']
@@ -82,10 +87,16 @@ def mmpose_image_names(path: Path, files: np.ndarray) -> np.ndarray:  # (N,) str
 def numbers(
     path: Path, raw: dict[str, np.ndarray], name: str, shape: tuple[int | None, ...]
 ) -> np.ndarray:
-    """A field as float64 of the shape, where None stands for any number.
+    """Return a field as float64.
+
+    Args:
+        path: The file, for error messages.
+        raw: Fields of the file.
+        name: The field.
+        shape: Expected shape; None stands for any size.
 
     Raises:
-        DataError: it is something else.
+        DataError: The field is not numeric or has another shape.
     """
     value = raw[name]
     if value.shape == (*shape, 1):

@@ -1,8 +1,8 @@
-"""SPIN's npz files of Human3.6M (Kolotouros et al., ICCV 2019), or files in their layout.
+"""SPIN's npz files of Human3.6M (Kolotouros et al., ICCV 2019), and files in their layout.
 
 ``h36m_valid_protocol1.npz``, ``h36m_valid_protocol2.npz``: ``imgname``, ``center``, ``scale`` and
-``S`` (N, 24, 4), metres about the pelvis. ``h36m_train.npz`` has ``part`` (N, 24, 3) too, and where
-MoSh's parameters were at hand ``pose`` (N, 72), ``shape`` (N, 10) and perhaps ``has_smpl``.
+``S`` (N, 24, 4), meters relative to the pelvis. ``h36m_train.npz`` also has ``part`` (N, 24, 3),
+and, if made with MoSh's parameters, ``pose`` (N, 72), ``shape`` (N, 10) and possibly ``has_smpl``.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from mmjrr.errors import DataError
 from mmjrr.io import read_npz
 from mmjrr.joints import reorder_index
 
-#: What is in the 24 places of SPIN's joints in files of H36M, by the names of mmjrr.joints. SPIN
-#: calls 12 "Neck (LSP)", 17 "Jaw (H36M)" and 18 "Head (H36M)"; the right leg runs upwards.
+#: SPIN's 24 joints as files of H36M hold them, by the names of mmjrr.joints. SPIN calls 12
+#: "Neck (LSP)", 17 "Jaw (H36M)" and 18 "Head (H36M)"; the right leg is listed upwards.
 SPIN_JOINTS: tuple[str, ...] = (
     'right_ankle', 'right_knee', 'right_hip', 'left_hip', 'left_knee', 'left_ankle',
     'right_wrist', 'right_elbow', 'right_shoulder', 'left_shoulder', 'left_elbow', 'left_wrist',
@@ -31,15 +31,15 @@ def read_spin(path: str | Path) -> Source:
     """Read a file of SPIN's layout.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        DataError: it is truncated, holds pickled objects, or a field is missing or of a wrong
-            shape.
+        FileNotFoundError: There is no such file.
+        DataError: The file is truncated or holds pickled objects, or a field is missing or has a
+            wrong shape.
     """
     path = Path(path)
     raw = read_npz(path)
     missing = [name for name in ('imgname', 'center', 'scale', 'S') if name not in raw]
     if missing:
-        raise DataError(f'{path}: lacks {missing}, found {sorted(raw)}')
+        raise DataError(f'{path}: {missing} missing, found {sorted(raw)}')
     files = image_names(path, raw['imgname'])
     count = len(files)
     index = reorder_index(SPIN_JOINTS, 'mmpose')

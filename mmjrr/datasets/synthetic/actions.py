@@ -183,7 +183,7 @@ def _waiting(p: Performance) -> None:
 
 
 def _walk(p: Performance) -> Array:
-    """A gait cycle of about a second on a circle; returns the cycle's phase, (T,) radians."""
+    """Walk on a circle with a gait cycle of about a second; return its phase, (T,) radians."""
     cycle = 2 * np.pi * 0.95 * p.tempo * p.times + p.phase
     stride = p.vary(1.0, 0.1)
     for side, phase in (('left', cycle), ('right', cycle + np.pi)):
@@ -223,7 +223,7 @@ def _walk_together(p: Performance) -> None:
     })  # fmt: skip
 
 
-#: H36M's fifteen actions, by the names that its files carry.
+#: H36M's fifteen actions by the names in its files.
 ACTIONS: dict[str, Callable[[Performance], None]] = {
     'Directions': _directions,
     'Discussion': _discussion,

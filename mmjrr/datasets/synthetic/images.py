@@ -1,7 +1,7 @@
-"""Pictures of the bodies: shaded, over a room, and the exact mask of each.
+"""Images of shaded bodies in a room, and their exact masks.
 
-The picture and the mask come from different code: the picture paints faces back to front, the mask
-fills the same outlines at several times the resolution and counts.
+Images and masks come from different code: images are painted face by face from back to front; masks
+fill the same outlines at several times the resolution and average.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from mmjrr.geometry import PerspectiveCamera
 from mmjrr.joints import SMPL_JOINTS
 
 Array = NDArray[np.float64]
-Image = NDArray[Any]  # uint8; OpenCV's own annotations know no more
+Image = NDArray[Any]  # uint8; OpenCV's annotations are no narrower
 
 _SHIFT = 4  # fractional bits of OpenCV's polygon coordinates
-_SUPERSAMPLE = 8  # of the mask
-_WALL_DISTANCE = 4.6  # metres from the room's middle
+_SUPERSAMPLE = 8  # resolution of masks relative to the image
+_WALL_DISTANCE = 4.6  # meters from the center of the room
 
 
 def draw_room(rng: np.random.Generator, camera: PerspectiveCamera) -> Image:
-    """The empty room as a camera sees it: floor tiles, four walls with panels. (h, w, 3) BGR."""
+    """Draw the empty room, floor tiles and four walls with panels, as (h, w, 3) BGR."""
     height, width = camera.image_shape()
     (focal_x, focal_y), (center_x, center_y) = (
         camera.focal_length[0].tolist(), camera.principal_point[0].tolist()
@@ -54,34 +54,34 @@ def draw_room(rng: np.random.Generator, camera: PerspectiveCamera) -> Image:
     floor, wall = (rng.uniform(0.35, 0.75) + rng.uniform(-0.1, 0.1, 3) for _ in range(2))
     panel = rng.uniform(0.15, 0.85, (7, 3))
     tiles = (np.floor(point[..., 0] / 0.6) + np.floor(point[..., 1] / 0.6)) % 2
-    floor_colour = floor * (0.88 + 0.12 * tiles[..., None])
+    floor_color = floor * (0.88 + 0.12 * tiles[..., None])
     along = np.take_along_axis(point[..., :2], 1 - which[..., None], -1)[..., 0]
     stripe = np.floor((along + 20) / 1.4).astype(int) * 3 + which
     framed = (np.abs(along / 1.4 - np.round(along / 1.4)) > 0.18) & (
         np.abs(point[..., 2] - 1.5) < 0.6
     )
-    wall_colour = np.where((framed & (stripe % 4 < 2))[..., None], panel[stripe % 7], wall)
-    wall_colour = wall_colour * (0.75 + 0.1 * np.clip(point[..., 2:], 0, 2.5))
-    colour = np.where(on_floor[..., None], floor_colour, wall_colour)
-    small = (255 * np.clip(colour, 0, 1)).astype(np.uint8)
+    wall_color = np.where((framed & (stripe % 4 < 2))[..., None], panel[stripe % 7], wall)
+    wall_color = wall_color * (0.75 + 0.1 * np.clip(point[..., 2:], 0, 2.5))
+    color = np.where(on_floor[..., None], floor_color, wall_color)
+    small = (255 * np.clip(color, 0, 1)).astype(np.uint8)
     return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
-def vertex_colours(rest_vertices: Array, rest_joints: Array, clothes: Array) -> Array:
-    """(V, 3) BGR in [0, 1]: skin, hair, shirt or trousers by the place on the T-posed body."""
+def vertex_colors(rest_vertices: Array, rest_joints: Array, clothes: Array) -> Array:
+    """Return (V, 3) BGR in [0, 1]: skin, hair, shirt or trousers by position in T-pose."""
     joints = dict(zip(SMPL_JOINTS, rest_joints, strict=True))
     skin, hair, shirt, trousers = clothes[:, ::-1]
     x, y, z = rest_vertices.T
-    colours = np.tile(skin, (len(rest_vertices), 1))
+    colors = np.tile(skin, (len(rest_vertices), 1))
     sleeve = 0.4 * joints['left_shoulder'][0] + 0.6 * joints['left_elbow'][0]
-    colours[(y < joints['neck'][1] + 0.01) & (np.abs(x) < sleeve)] = shirt
+    colors[(y < joints['neck'][1] + 0.01) & (np.abs(x) < sleeve)] = shirt
     waist = 0.5 * (joints['pelvis'][1] + joints['spine1'][1])
-    colours[y < waist] = trousers
-    colours[y < joints['left_ankle'][1]] = 0.5 * trousers
-    # Hands hang beside nothing in the T-pose, so height alone separates the trousers.
+    colors[y < waist] = trousers
+    colors[y < joints['left_ankle'][1]] = 0.5 * trousers
+    # In the T-pose no hand is beside the legs, so height alone separates the trousers.
     face_height = joints['head'][1] + 0.09
-    colours[(y > face_height) | ((y > face_height - 0.1) & (z < joints['head'][2]))] = hair
-    return colours
+    colors[(y > face_height) | ((y > face_height - 0.1) & (z < joints['head'][2]))] = hair
+    return colors
 
 
 def draw_person(
@@ -89,20 +89,20 @@ def draw_person(
     vertices: Array,
     pixels: Array,
     faces: NDArray[np.int64],
-    colours: Array,
+    colors: Array,
     camera: PerspectiveCamera,
     rng: np.random.Generator,
 ) -> Image:
-    """The room with a person in it, as the camera takes it.
+    """Draw a person into the room.
 
     Args:
-        room: (h, w, 3) of :func:`draw_room`; not changed.
-        vertices: (V, 3) metres, camera frame.
-        pixels: (V, 2) their image, pixel (row 0, column 0) covering [0, 1) x [0, 1).
-        faces: (F, 3).
-        colours: (V, 3) BGR in [0, 1].
-        camera: for the shadow on the floor.
-        rng: the source of the sensor's noise.
+        room: (h, w, 3) from :func:`draw_room`; not changed.
+        vertices: (V, 3) meters, camera frame.
+        pixels: (V, 2) projections; pixel (row 0, column 0) covers [0, 1) x [0, 1).
+        faces: (F, 3) vertex indices.
+        colors: (V, 3) BGR in [0, 1].
+        camera: The camera, which locates the shadow on the floor.
+        rng: Source of the sensor noise.
     """
     image = _cast_shadow(room.copy(), vertices, camera)
     corners = vertices[faces]
@@ -113,23 +113,23 @@ def draw_person(
     light = np.array([0.0, 0.0, 1.0]) @ axes_in_world(camera) * 0.6 + np.array([-0.35, 0.0, -0.6])
     light /= np.linalg.norm(light)
     shade = 0.45 + 0.55 * np.clip(normals[order] @ light, 0, 1)
-    paint = 255 * np.clip(colours[faces[order]].mean(1) * shade[:, None], 0, 1)
+    paint = 255 * np.clip(colors[faces[order]].mean(1) * shade[:, None], 0, 1)
     polygons = _fixed_point(pixels)[faces[order]]
-    for polygon, colour in zip(polygons, paint.tolist(), strict=True):
-        cv2.fillConvexPoly(image, polygon, colour, cv2.LINE_8, _SHIFT)
+    for polygon, color in zip(polygons, paint.tolist(), strict=True):
+        cv2.fillConvexPoly(image, polygon, color, cv2.LINE_8, _SHIFT)
     return _add_noise(image, rng)
 
 
 def exact_mask(pixels: Array, faces: NDArray[np.int64], size: tuple[int, int]) -> Image:
-    """The person's mask, (h, w) of 0 and 1: pixels that the body covers by half or more.
+    """Return the person's mask, (h, w) of 0 and 1: pixels that the body covers by half or more.
 
-    Filled at eight times the resolution, where the rim that OpenCV adds to a polygon is a sixteenth
+    Polygons are filled at eight times the resolution, where the rim that OpenCV adds is a sixteenth
     of a pixel.
 
     Args:
-        pixels: (V, 2) image of the vertices.
-        faces: (F, 3) of a closed mesh.
-        size: (h, w).
+        pixels: (V, 2) projections of the vertices.
+        faces: (F, 3) vertex indices of a closed mesh.
+        size: Height and width of the image.
     """
     height, width = size
     low = np.maximum(np.floor(pixels.min(0)).astype(int) - 1, 0)
@@ -148,13 +148,13 @@ def exact_mask(pixels: Array, faces: NDArray[np.int64], size: tuple[int, int]) -
 
 
 def _faces_camera(triangles: Array) -> NDArray[np.bool_]:
-    """Whether (F, 3, 2) image triangles show their outside. Image y points down."""
+    """Tell which (F, 3, 2) image triangles show their outside. Image y points down."""
     first, second = triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0]
     return first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0] < 0
 
 
 def _fixed_point(pixels: Array) -> NDArray[np.int32]:
-    """OpenCV's coordinates, in which a pixel's centre is a whole number."""
+    """Convert to OpenCV's coordinates, in which a pixel's center is a whole number."""
     return np.round((pixels - 0.5) * (1 << _SHIFT)).astype(np.int32)
 
 

@@ -1,9 +1,9 @@
-"""Anatomical joint angles, their limits, and how they turn into SMPL's rotations.
+"""Anatomical joint angles, their limits, and their conversion to SMPL's rotations.
 
-A pose is given by anatomical angles in degrees (``'left_shoulder.abduction'``), all of them zero
-for a person who stands upright with the arms hanging. :data:`JOINT_ANGLES` says how they turn into
-SMPL's rotations and how far each may go. Angles of the right side have the same meaning as the
-left's (flexion is flexion): the conversion mirrors them.
+A pose is described by anatomical angles in degrees (``'left_shoulder.abduction'``), all of them
+zero for a person who stands upright with the arms hanging. :data:`JOINT_ANGLES` defines their axes
+and limits. Angles have the same meaning on both sides (flexion is flexion); the conversion mirrors
+those of the right side.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class JointAngle:
-    """One anatomical angle of a joint: a rotation about an axis of the parent's frame.
+    """Anatomical angle of a joint: a rotation about an axis of the parent's frame.
 
     Attributes:
-        name: the angle's name, e.g. ``'flexion'``.
-        axis: ``'X'`` (to the body's left), ``'Y'`` (up) or ``'Z'`` (forwards).
-        sign: direction in which the angle grows about that axis, for the left side and the trunk.
-        zero: angle at SMPL's T-pose, degrees (the abduction of the shoulder is 90 there).
-        low: lower limit, degrees.
-        high: upper limit, degrees.
+        name: Name of the angle, such as ``'flexion'``.
+        axis: ``'X'`` (to the body's left), ``'Y'`` (up) or ``'Z'`` (forward).
+        sign: Direction in which the angle grows about the axis, for the left side and the trunk.
+        zero: Angle at SMPL's T-pose in degrees (90 for the abduction of the shoulder).
+        low: Lower limit, degrees.
+        high: Upper limit, degrees.
     """
 
     name: str
@@ -41,9 +41,9 @@ class JointAngle:
     high: float
 
 
-# Limits are those of everyday motion, somewhat inside the active ranges that clinical tables give
-# for adults (e.g. American Academy of Orthopaedic Surgeons: hip flexion 120, knee flexion 135 to
-# 150, elbow flexion 150, shoulder flexion 180, plantar flexion 50, trunk flexion 80 in all).
+# Limits are those of everyday motion, within the active ranges of adults in clinical tables (e.g.
+# American Academy of Orthopaedic Surgeons: hip flexion 120, knee flexion 135 to 150, elbow flexion
+# 150, shoulder flexion 180, plantar flexion 50, total trunk flexion 80).
 _VERTEBRA = (
     JointAngle('flexion', 'X', 1, 0, -10, 28),
     JointAngle('turn', 'Y', 1, 0, -15, 15),  # to the left
@@ -54,7 +54,7 @@ _SIDE: dict[str, tuple[JointAngle, ...]] = {
     'hip': (
         JointAngle('flexion', 'X', -1, 0, -20, 120),
         JointAngle('abduction', 'Z', 1, 0, -15, 45),
-        JointAngle('rotation', 'Y', 1, 0, -30, 40),  # outwards
+        JointAngle('rotation', 'Y', 1, 0, -30, 40),  # outward
     ),
     'knee': (JointAngle('flexion', 'X', 1, 0, 0, 140),),
     'ankle': (
@@ -68,7 +68,7 @@ _SIDE: dict[str, tuple[JointAngle, ...]] = {
     'shoulder': (
         JointAngle('flexion', 'X', -1, 0, -40, 150),
         JointAngle('abduction', 'Z', 1, 90, 6, 140),
-        JointAngle('rotation', 'X', 1, 0, -60, 70),  # inwards
+        JointAngle('rotation', 'X', 1, 0, -60, 70),  # inward
     ),
     'elbow': (
         JointAngle('flexion', 'Y', -1, 0, 0, 140),
@@ -81,7 +81,7 @@ _SIDE: dict[str, tuple[JointAngle, ...]] = {
 }
 
 #: Angles of each SMPL joint, in the order in which their rotations are multiplied. SMPL's feet and
-#: hands (the toes and the fingers) stay as they are in the template; its pelvis is the root.
+#: hands (toes and fingers) do not move; its pelvis is the root.
 JOINT_ANGLES: dict[str, tuple[JointAngle, ...]] = {
     **{name: _VERTEBRA for name in ('spine1', 'spine2', 'spine3')},
     'neck': (
@@ -97,28 +97,28 @@ JOINT_ANGLES: dict[str, tuple[JointAngle, ...]] = {
     **{f'{side}_{name}': angles for side in ('left', 'right') for name, angles in _SIDE.items()},
 }
 
-#: Every angle by name, ``joint.angle``.
+#: All angles by name, ``joint.angle``.
 ANGLES: dict[str, JointAngle] = {
     f'{joint}.{angle.name}': angle for joint, angles in JOINT_ANGLES.items() for angle in angles
 }
 
 
 def pose_from_angles(angles: Mapping[str, Array], num_frames: int) -> Array:
-    """SMPL's body pose from anatomical angles.
+    """Convert anatomical angles to SMPL's body pose.
 
     Args:
-        angles: (T,) degrees by ``joint.angle``; what is left out is zero.
+        angles: (T,) degrees by ``joint.angle``; missing angles are zero.
         num_frames: T.
 
     Returns:
         (T, 23, 3) axis-angle rotations.
 
     Raises:
-        ValueError: an angle's name is not known.
+        ValueError: The name of an angle is unknown.
     """
     unknown = sorted(set(angles) - set(ANGLES))
     if unknown:
-        raise ValueError(f'unknown angles {unknown}; known: {sorted(ANGLES)}')
+        raise ValueError(f'angles: found {unknown}, expected some of {sorted(ANGLES)}')
     pose = np.zeros((num_frames, len(SMPL_JOINTS) - 1, 3))
     for joint, joint_angles in JOINT_ANGLES.items():
         euler = np.zeros((num_frames, len(joint_angles)))
@@ -133,7 +133,7 @@ def pose_from_angles(angles: Mapping[str, Array], num_frames: int) -> Array:
 
 
 def soft_limit(value: Array, low: float, high: float) -> Array:
-    """Value kept within (low, high), unchanged in the middle 80% and smooth everywhere.
+    """Limit values smoothly to (low, high); those in the middle 80% are unchanged.
 
     >>> soft_limit(np.array([0.0, 60.0, 500.0]), -20.0, 120.0).round(6).tolist()
     [0.0, 60.0, 120.0]

@@ -1,4 +1,4 @@
-"""Smooth motion within anatomical joint limits, for the actions that H36M names."""
+"""Smooth motion within anatomical joint limits for H36M's actions."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Motion:
     """Poses of one sequence at T moments.
 
     Attributes:
-        body_pose: (T, 23, 3) axis-angle rotations, SMPL's joints without the pelvis.
+        body_pose: (T, 23, 3) axis-angle rotations of SMPL's joints without the pelvis.
         global_orient: (T, 3) axis-angle from SMPL's frame (y up, facing z) to the world (z up).
-        position: (T, 2) metres, where on the floor the pelvis is.
+        position: (T, 2) position of the pelvis on the floor, meters.
     """
 
     body_pose: Array
@@ -35,20 +35,20 @@ class Motion:
 
 
 def sample_motion(seed: int, subject: str, action: str, times: Array) -> Motion:
-    """Poses of a subject performing an action.
+    """Sample the poses of a subject who performs an action.
 
     Args:
-        seed: the data set's seed.
-        subject: e.g. ``'S1'``; people perform the same action differently.
-        action: one of :data:`ACTIONS`.
-        times: (T,) seconds since the sequence began. The motion is a smooth function of time, so
-            any moments in any order may be asked for.
+        seed: Seed of the dataset.
+        subject: Subject, such as ``'S1'``; subjects perform the same action differently.
+        action: One of :data:`~mmjrr.datasets.synthetic.actions.ACTIONS`.
+        times: (T,) seconds since the beginning of the sequence, in any order. The motion is a
+            smooth function of time.
 
     Raises:
-        ValueError: the action is not known.
+        ValueError: The action is unknown.
     """
     if action not in ACTIONS:
-        raise ValueError(f'unknown action {action!r}; known: {sorted(ACTIONS)}')
+        raise ValueError(f'action: found {action!r}, expected one of {sorted(ACTIONS)}')
     times = np.asarray(times, dtype=np.float64)
     performance = Performance(stream(seed, 'motion', subject, action), times)
     ACTIONS[action](performance)

@@ -1,4 +1,4 @@
-"""How one subject performs one action: named angles over time."""
+"""Angles over time of one subject who performs one action."""
 
 from __future__ import annotations
 
@@ -13,7 +13,21 @@ Array = NDArray[np.float64]
 
 
 class Performance:
-    """How one subject performs one action once: named angles over time, and where the body is."""
+    """Angles over time of one subject who performs one action, and the position of the body.
+
+    Args:
+        rng: Source of all variation between performances.
+        times: (T,) seconds.
+
+    Attributes:
+        angles: (T,) degrees by name, without limits.
+        heading: (T,) degrees, rotation about the vertical.
+        pitch: (T,) degrees, lean forward.
+        roll: (T,) degrees, lean to the side.
+        position: (T, 2) meters on the floor.
+        main: The acting side, 'left' or 'right'.
+        other: The resting side.
+    """
 
     def __init__(self, rng: np.random.Generator, times: Array) -> None:
         self.rng = rng
@@ -22,8 +36,8 @@ class Performance:
         self.tempo = rng.uniform(0.85, 1.15)
         sides = ['left', 'right']
         rng.shuffle(sides)
-        self.main, self.other = sides  # the side that acts, and the one that rests
-        # Standing at ease, then everybody's own posture, then a slow sway of every joint.
+        self.main, self.other = sides
+        # A constant personal posture and a slow sway of every joint, on top of standing at ease.
         self.angles: dict[str, Array] = {}
         for name, angle in ANGLES.items():
             scale = (angle.high - angle.low) / 100
@@ -42,23 +56,23 @@ class Performance:
         )
 
     def drift(self, amplitude: float) -> Array:
-        """A slow smooth random curve: three sinusoids below 0.6 Hz; (T,), about N(0, amplitude)."""
+        """Draw a slow smooth curve, (T,), about N(0, amplitude): three sinusoids below 0.6 Hz."""
         hertz = self.rng.uniform(0.08, 0.6, 3)
         phase = self.rng.uniform(0, 2 * np.pi, 3)
         waves = np.sin(2 * np.pi * hertz * self.times[:, None] + phase)
         return amplitude * np.sqrt(2 / 3) * waves.sum(1)
 
     def wave(self, low: float, high: float, hertz: float, shift: float = 0.0) -> Array:
-        """A movement to and fro between two angles, (T,); `shift` in turns."""
+        """Return a periodic movement between two angles, (T,); ``shift`` is in periods."""
         turn = 2 * np.pi * (hertz * self.tempo * self.times + shift) + self.phase
         return low + (high - low) * (0.5 + 0.5 * np.sin(turn))
 
     def vary(self, value: float, spread: float = 8.0) -> float:
-        """A value that differs from performance to performance."""
+        """Draw a value that differs between performances."""
         return float(self.rng.normal(value, spread))
 
     def add(self, angles: Mapping[str, Array | float]) -> None:
-        """Add to angles. ``main_`` and ``other_`` stand for the acting and the resting side."""
+        """Add to angles; ``main_`` and ``other_`` name the acting and the resting side."""
         for name, value in angles.items():
             for role, side in (('main_', self.main), ('other_', self.other)):
                 if name.startswith(role):
@@ -66,7 +80,7 @@ class Performance:
             self.angles[name] = self.angles[name] + value
 
     def limited_angles(self) -> dict[str, Array]:
-        """The angles within their limits; the collar follows an arm raised beyond 60 degrees."""
+        """Return the angles within limits; the collar follows an arm raised beyond 60 degrees."""
         angles = dict(self.angles)
         for side in ('left', 'right'):
             raised = np.maximum(

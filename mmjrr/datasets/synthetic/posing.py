@@ -1,4 +1,4 @@
-"""The body model under NumPy poses, and the orientations of its joints."""
+"""Posed bodies as NumPy arrays, and the orientations of their joints."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _NUM_JOINTS = len(SMPL_JOINTS)
 
 
 def pose_body(body: SMPL, betas: Array, pose: Array) -> Array:
-    """Vertices of a posed body, its pelvis where the shape puts it.
+    """Pose a body without translation.
 
     Args:
-        body: the body model.
-        betas: (10,) or (N, 10).
-        pose: (N, 24, 3) axis-angle, the global orientation first.
+        body: The body model.
+        betas: (10,) or (N, 10) shape.
+        pose: (N, 24, 3) axis-angle, global orientation first.
 
     Returns:
-        (N, V, 3) metres.
+        (N, V, 3) vertices, meters.
     """
     dtype = float_type(body)
     betas = np.broadcast_to(betas, (len(pose), betas.shape[-1]))
@@ -41,14 +41,19 @@ def pose_body(body: SMPL, betas: Array, pose: Array) -> Array:
 
 
 def rest_body(body: SMPL, betas: Array) -> tuple[Array, Array]:
-    """Vertices (N, V, 3) and SMPL joints (N, 24, 3) of the rest pose, metres, by (N, 10) shapes."""
+    """Return vertices (N, V, 3) and SMPL joints (N, 24, 3) of the rest pose, meters.
+
+    Args:
+        body: The body model.
+        betas: (N, 10) shapes.
+    """
     with torch.no_grad():
         out = body(betas=torch.from_numpy(betas.copy()).to(float_type(body)))
     return out.vertices.double().numpy(), out.joints[:, :_NUM_JOINTS].double().numpy()
 
 
 def global_rotations(pose: Array) -> Array:
-    """Orientation of every joint in the pose's frame: (N, 24, 3) axis-angle to (N, 24, 3, 3)."""
+    """Convert axis-angle poses (N, 24, 3) to orientations (N, 24, 3, 3) in one frame."""
     local = Rotation.from_rotvec(pose.reshape(-1, 3)).as_matrix().reshape(-1, _NUM_JOINTS, 3, 3)
     bones = local.copy()
     for joint, parent in enumerate(SMPL_PARENTS):
@@ -58,7 +63,7 @@ def global_rotations(pose: Array) -> Array:
 
 
 def local_pose(bones: Array) -> Array:
-    """The inverse of :func:`global_rotations`: (N, 24, 3, 3) to (N, 24, 3)."""
+    """Convert orientations (N, 24, 3, 3) to axis-angle poses (N, 24, 3)."""
     local = bones.copy()
     for joint, parent in enumerate(SMPL_PARENTS):
         if parent >= 0:
@@ -67,5 +72,5 @@ def local_pose(bones: Array) -> Array:
 
 
 def float_type(body: SMPL) -> torch.dtype:
-    """The floating-point type of the body's buffers."""
+    """Return the floating-point type of a body's buffers."""
     return next(tensor.dtype for tensor in body.buffers() if tensor.is_floating_point())

@@ -1,4 +1,4 @@
-"""Random numbers that depend on what they are for, not on the order in which they are drawn."""
+"""Random numbers that depend on their purpose, not on the order in which they are drawn."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import numpy as np
 
 
 def stream(seed: int, *keys: str | int) -> np.random.Generator:
-    """A generator of its own for every purpose.
+    """Make the random generator of one purpose.
 
     Args:
-        seed: the data set's seed.
-        keys: what the numbers are for, e.g. ``('label', 'S1', 'Walking_1', 26)``.
+        seed: Seed of the dataset.
+        keys: Purpose of the numbers, such as ``('label', 'S1', 'Walking_1', 26)``.
 
     Returns:
-        A generator that depends on ``seed`` and ``keys`` only, so frames can be made in any order
-        and by any number of processes.
+        A generator that depends on ``seed`` and ``keys`` alone, so that frames can be made in any
+        order and by any number of processes.
 
     >>> bool(stream(0, 'label', 'S1').random() == stream(0, 'label', 'S1').random())
     True

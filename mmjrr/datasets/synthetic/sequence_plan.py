@@ -17,12 +17,12 @@ from mmjrr.datasets.synthetic.settings import Settings
 
 @dataclass(frozen=True)
 class Take:
-    """One subject performing one action once.
+    """Sequence of one subject performing one action.
 
     Attributes:
-        subject: e.g. ``'S1'``.
-        action: e.g. ``'Walking'``.
-        frames: for each of the four cameras, raw frame numbers, counted from 1.
+        subject: Subject, such as ``'S1'``.
+        action: Action, such as ``'Walking'``.
+        frames: Raw frame numbers, counted from 1, for each of the four cameras.
     """
 
     subject: str
@@ -31,13 +31,13 @@ class Take:
 
     @property
     def name(self) -> str:
-        """H36M's name of the sequence, none of those that are excluded as known to be bad."""
+        """H36M's name of the sequence, chosen so that it is none of the known bad ones."""
         names = (f'{self.subject}_{self.action}_{number}' for number in (1, 2))
         return next(name for name in names if name not in KNOWN_BAD_SEQUENCES)
 
 
 def plan_sequences(settings: Settings) -> list[Take]:
-    """The sequences to make: each subject's moments spread evenly over all fifteen actions."""
+    """List the sequences: each subject's moments are spread evenly over all fifteen actions."""
     plan = []
     for subject in settings.subjects:
         rng = stream(settings.seed, 'plan', subject)

@@ -1,34 +1,33 @@
-"""Settings of the synthetic H36M, which decide every byte of it."""
+"""Settings of the synthetic H36M, which determine every byte of it."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mmjrr.datasets.synthetic.subjects import SUBJECTS
 
-if TYPE_CHECKING:
-    pass
-
-
-#: Raised whenever the same settings would write something else.
+#: Version of the generator's output; incremented when the same settings give other bytes.
 FORMAT = 1
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What to write.
+    """Settings of a synthetic set.
 
     Attributes:
-        seed: decides everything that is random.
-        subjects: which of H36M's seven subjects.
-        frames_per_subject: images of each subject from each of the four cameras.
-        frame_step: raw frames (50 a second) between neighbouring moments of a sequence.
-        synchronous: whether the cameras show the same moments, as H36M's do. Otherwise they take
-            turns, which gives four times as many different poses for the same number of images.
-        images: whether to paint the pictures; without them the rest is the same.
+        seed: Seed of everything that is random.
+        subjects: Some of H36M's seven subjects.
+        frames_per_subject: Images of each subject from each of the four cameras.
+        frame_step: Raw frames (50 per second) between neighboring moments of a sequence.
+        synchronous: Whether the cameras show the same moments, as H36M's do. Otherwise they take
+            turns, which gives four times as many poses for the same number of images.
+        images: Whether to draw images; all other files are the same without them.
         jpeg_quality: 1 to 100.
+
+    Raises:
+        ValueError: A setting is out of range.
     """
 
     seed: int = 0
@@ -55,4 +54,5 @@ class Settings:
 
 
 def settings_as_json(settings: Settings) -> dict[str, Any]:
+    """Return the settings as plain values, with lists for tuples."""
     return json.loads(json.dumps(asdict(settings)))

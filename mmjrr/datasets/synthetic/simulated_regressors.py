@@ -1,4 +1,4 @@
-"""The hidden true regressor of the synthetic H36M, and the biased J_std that comes with it."""
+"""The hidden true regressor of the synthetic H36M, and its biased J_std."""
 
 from __future__ import annotations
 
@@ -25,23 +25,25 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
-#: Standard deviation of a label about the hidden regressor's joint, metres and axis: 5 mm in space.
+#: Standard deviation of label noise, meters per axis: 5 mm in space.
 LABEL_NOISE_STD = 0.003
-#: How far the hidden regressor's joints lie from their textbook place, metres and axis.
+#: Standard deviation of the true joints around their anatomical positions, meters per axis.
 PLACE_STD = 0.008
-#: Moments of each of a training subject's actions from which J_std was fitted.
+#: Moments of each action of a training subject to which J_std is fitted.
 _MOCAP_MOMENTS = 3
 
 
 @dataclass(frozen=True)
 class _Ring:
-    """Where a joint is on the T-posed body, and which vertices around it may be taken.
+    """Anatomical position of a joint on the T-posed body, and candidate vertices around it.
 
     Attributes:
-        start, end: SMPL joints; the joint is at ``share`` of the way from one to the other.
-        shift: (left, up, forward) metres added on the left side and the trunk; mirrored otherwise.
-        axis: index of the axis that the ring surrounds.
-        radius: metres, how far the ring's vertices may be.
+        start: SMPL joint from which the position is interpolated.
+        end: SMPL joint to which it is interpolated.
+        share: Position between ``start`` (0) and ``end`` (1).
+        shift: Offset (left, up, forward) in meters; mirrored on the right side.
+        axis: Index of the axis that the ring surrounds.
+        radius: Largest distance of the vertices from the axis, meters.
     """
 
     start: str
@@ -68,13 +70,13 @@ _RINGS: dict[str, _Ring] = {
 
 
 def make_true_regressor(seed: int, body: SMPL) -> JointRegressor:
-    """The regressor that labels the synthetic data: 5 to 40 vertices a joint, around the limb.
+    """Make the regressor that labels the synthetic data: 5 to 40 vertices per joint.
 
-    Each joint lies at a textbook place moved by a random :data:`PLACE_STD`, and takes vertices of a
-    slab around it, weighted as evenly as that place allows.
+    Each joint lies at an anatomical position with a random offset of :data:`PLACE_STD`, and
+    averages the vertices of a slab around it, weighted as evenly as its position allows.
 
     Raises:
-        ValueError: a joint finds fewer than five vertices around it on this body.
+        ValueError: The body has fewer than five vertices around a joint.
     """
     vertices, rest_joints = (rest[0] for rest in rest_body(body, np.zeros((1, 10))))
     joints = dict(zip(SMPL_JOINTS, rest_joints, strict=True))
@@ -105,9 +107,9 @@ def _ring_weights(
     along = np.abs(offset[:, ring.axis])
     across = np.delete(offset, ring.axis, axis=1)
     near = (along < 0.04) & (np.linalg.norm(across, axis=1) < ring.radius)
-    if side:  # a ring around one thigh keeps off the other
+    if side:  # a ring around one thigh must not reach the other
         near &= np.sign(vertices[:, 0]) == (1 if side == 'left' else -1)
-    # The vertex nearest to the joint's plane in each of so many directions around the limb.
+    # The vertex nearest to the plane of the joint in each sector around the limb.
     count = int(rng.integers(12, 41))
     sector = np.floor((np.arctan2(across[:, 1], across[:, 0]) + np.pi) / (2 * np.pi) * count)
     candidates = np.flatnonzero(near)
@@ -116,9 +118,9 @@ def _ring_weights(
     support = np.sort(candidates[first])
     if len(support) < 5:
         raise ValueError(
-            f'{name}: {len(support)} vertices around its place {place.round(3)}, expected 5'
+            f'{name}: found {len(support)} vertices around {place.round(3)}, expected at least 5'
         )
-    # Even weights as far as their mean can be at the place: least squares with a stiff constraint.
+    # Nearly even weights whose mean is the joint: least squares with a stiff constraint.
     stiff = 1e3
     system = np.vstack(
         [stiff * vertices[support].T, np.full(len(support), stiff), np.eye(len(support))]
@@ -136,17 +138,17 @@ def label_joints(
     subject: Subject,
     rng: np.random.Generator,
 ) -> Array:
-    """Joints as the motion capture of this data set labels them.
+    """Label joints as the motion capture of this dataset does.
 
     Args:
-        regressor: the hidden truth.
-        vertices: (V, 3) metres, any frame.
-        rotations: (24, 3, 3) orientation of each SMPL joint in that frame, for the ankles' offset.
-        subject: whose body it is.
-        rng: the source of the label noise.
+        regressor: The true regressor.
+        vertices: (V, 3) meters, any frame.
+        rotations: (24, 3, 3) orientations of SMPL's joints in that frame, for the ankle offsets.
+        subject: The subject.
+        rng: Source of the label noise.
 
     Returns:
-        (17, 3) metres, MMPose's order.
+        (17, 3) meters, MMPose's order.
     """
     joints = regressor(torch.from_numpy(vertices)).double().numpy().copy()
     for side, name in enumerate(('left', 'right')):
@@ -156,11 +158,11 @@ def label_joints(
 
 
 def fit_standard_regressor(seed: int, body: SMPL, truth: JointRegressor) -> JointRegressor:
-    """J_std: fitted to the labels from fits to motion-capture markers, which never saw an image.
+    """Fit J_std to fits of motion-capture markers and the labels, without any image.
 
-    The fits follow :func:`~mmjrr.datasets.synthetic.simulated_fits.mocap_fit`: close to each other,
-    but wrong in the same way everywhere. They cover every action of the training subjects, whatever
-    part of them the data set shows.
+    The fits come from :func:`~mmjrr.datasets.synthetic.simulated_fits.mocap_fit` and share the same
+    errors. They cover all actions of the training subjects, independent of the frames in the
+    dataset.
     """
     fit = fit_joint_regressor(
         _mocap_batches(seed, body, truth),

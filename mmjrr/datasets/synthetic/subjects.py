@@ -1,4 +1,4 @@
-"""The seven people of the synthetic H36M, and its train and test split."""
+"""The seven subjects of the synthetic H36M, and its train and test split."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from mmjrr.datasets.synthetic.seeding import stream
 TRAIN_SUBJECTS = SPLITS['train']
 SUBJECTS = TRAIN_SUBJECTS + SPLITS['test']
 
-#: Standard deviation of the ankle label's place among subjects, metres and axis. The paper's
-#: Figure 8 shows the ankles of different subjects labelled at visibly different places.
+#: Standard deviation of the ankle label's position across subjects, in meters per axis. The paper's
+#: Figure 8 shows ankles of different subjects labeled at visibly different positions.
 ANKLE_OFFSET_STD = 0.010
 
 
@@ -23,10 +23,10 @@ class Subject:
     """A person.
 
     Attributes:
-        name: H36M's name, e.g. ``'S1'``.
+        name: H36M's name, such as ``'S1'``.
         betas: (10,) shape, in standard deviations.
-        ankle_offset: (2, 3) metres, where this subject's left and right ankle are labelled relative
-            to the training subjects' mean, in the frame of the shank (SMPL's axes at rest).
+        ankle_offset: (2, 3) offset of this subject's left and right ankle labels from the training
+            subjects' mean, meters, in the frame of the shank (SMPL's axes at rest).
         clothes: (4, 3) RGB in [0, 1]: skin, hair, shirt, trousers.
     """
 
@@ -37,13 +37,18 @@ class Subject:
 
 
 def make_subject(seed: int, name: str, num_betas: int = 10) -> Subject:
-    """One of :data:`SUBJECTS`, drawn from the population that the body model describes.
+    """Draw a subject from the population that the body model describes.
+
+    Args:
+        seed: Seed of the dataset.
+        name: One of :data:`SUBJECTS`.
+        num_betas: Number of shape components. Default: 10.
 
     Raises:
-        ValueError: the name is not H36M's.
+        ValueError: The name is not H36M's.
     """
     if name not in SUBJECTS:
-        raise ValueError(f'unknown subject {name!r}; H36M has {list(SUBJECTS)}')
+        raise ValueError(f'subject: found {name!r}, expected one of {list(SUBJECTS)}')
     rng = stream(seed, 'subject', name)
     betas = np.clip(rng.normal(0, 1, num_betas), -2, 2)
     tone = rng.uniform(0.45, 1.0)
@@ -54,14 +59,14 @@ def make_subject(seed: int, name: str, num_betas: int = 10) -> Subject:
 
 
 def _ankle_offset(seed: int, name: str) -> NDArray[np.float64]:
-    """(2, 3) metres, relative to the training subjects' mean: that mean is the true ankle."""
-    offset = _own_ankle_offset(seed, name)
+    """Return (2, 3) meters relative to the training subjects' mean, which is the true ankle."""
+    offset = _raw_ankle_offset(seed, name)
     if name in TRAIN_SUBJECTS:
-        offset = offset - np.mean([_own_ankle_offset(seed, n) for n in TRAIN_SUBJECTS], axis=0)
+        offset = offset - np.mean([_raw_ankle_offset(seed, n) for n in TRAIN_SUBJECTS], axis=0)
     return offset
 
 
-def _own_ankle_offset(seed: int, name: str) -> NDArray[np.float64]:
+def _raw_ankle_offset(seed: int, name: str) -> NDArray[np.float64]:
     rng = stream(seed, 'ankle', name)
     shared = rng.normal(0, ANKLE_OFFSET_STD, 3)
     return np.stack([shared, shared * [-1, 1, 1]]) + rng.normal(0, 0.002, (2, 3))

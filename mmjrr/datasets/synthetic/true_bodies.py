@@ -28,6 +28,8 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class World:
+    """Body, true regressor and faces, which all sequences share."""
+
     body: SMPL
     truth: JointRegressor
     faces: NDArray[np.int64]
@@ -35,6 +37,7 @@ class World:
 
 @lru_cache(maxsize=1)
 def make_world(seed: int) -> World:
+    """Make the world of a seed; the last one is cached."""
     from mmjrr.body_models import free_body
 
     body = free_body()
@@ -43,7 +46,18 @@ def make_world(seed: int) -> World:
 
 @dataclass(frozen=True)
 class TrueBodies:
-    """True bodies of one subject in the world at T moments, metres; labels (T, 17, 3)."""
+    """True bodies of one subject at T moments, world frame, meters.
+
+    Attributes:
+        frames: Raw frame numbers, counted from 1.
+        times: (T,) seconds.
+        pose: (T, 24, 3) axis-angle.
+        betas: (10,) shape.
+        rest_pelvis: (3,) pelvis of the rest pose.
+        vertices: (T, V, 3).
+        pelvis: (T, 3).
+        labels: (T, 17, 3) labeled joints.
+    """
 
     frames: tuple[int, ...]
     times: Array
@@ -76,7 +90,10 @@ def make_true_bodies(
     return TrueBodies(frames, times, pose, subject.betas, rest_pelvis, vertices, pelvis, labels)
 
 
-def root_aligned_distances_mm(found: Array, expected: Array) -> Array:
-    """(T, J, 3) metres twice, the root first, to (T, J) millimetres."""
-    difference = (found - found[:, :1]) - (expected - expected[:, :1])
+def root_aligned_distances_mm(
+    joints: Array,  # (T, J, 3), meters, root first
+    expected: Array,  # (T, J, 3)
+) -> Array:  # (T, J), millimeters
+    """Measure distances between joints after moving the roots to the origin."""
+    difference = (joints - joints[:, :1]) - (expected - expected[:, :1])
     return 1000 * np.linalg.norm(difference, axis=-1)

@@ -1,4 +1,4 @@
-"""Measuring results against the truth of a synthetic set. Only checks may use it."""
+"""Comparison of results with the truth of a synthetic set. Only checks may use it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mmjrr.regressors import JointRegressor, fit_joint_regressor
 if TYPE_CHECKING:
     from mmjrr.body_models import SMPL
 
-#: Rows of the skinning weights that make a foot.
+#: Joints whose skinning weights define the feet.
 FOOT_JOINTS = ('left_ankle', 'right_ankle', 'left_foot', 'right_foot')
 
 
@@ -24,8 +24,8 @@ class SyntheticTruth:
     """True bodies of a synthetic set.
 
     Args:
-        root: The set's folder, as :func:`~mmjrr.datasets.synthetic.generate` wrote it.
-        body: The body that it was made with.
+        root: Folder of the set, as :func:`~mmjrr.datasets.synthetic.generate` writes it.
+        body: The body with which it was made.
     """
 
     def __init__(self, root: str | Path, body: SMPL) -> None:
@@ -34,12 +34,12 @@ class SyntheticTruth:
         self.regressor = JointRegressor.load(self.root / 'truth' / 'J_true.npy')
 
     def parameters(self, split: str) -> dict[str, np.ndarray]:
-        """``imgname``, ``pose``, ``betas``, ``transl`` of ``'train'`` or ``'test'``."""
+        """Read ``imgname``, ``pose``, ``betas``, ``transl`` of ``'train'`` or ``'test'``."""
         with np.load(self.root / 'truth' / f'h36m_{split}.npz', allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
 
     def vertices(self, parameters: dict[str, np.ndarray], batch_size: int = 64) -> Iterator[Tensor]:
-        """Meshes (N, V, 3), metres, camera frame, batch by batch."""
+        """Yield meshes (N, V, 3), meters, camera frame, batch by batch."""
         for start in range(0, len(parameters['pose']), batch_size):
             part = {
                 name: torch.from_numpy(
@@ -59,10 +59,10 @@ class SyntheticTruth:
     def vertex_error_mm(
         self, fits: dict[str, np.ndarray], split: str = 'train', part: str = 'all'
     ) -> float:
-        """PVE: mean distance of vertices from the true ones, after the pelvises are aligned.
+        """Measure the PVE: mean distance of vertices from the true ones, pelvis-aligned, in mm.
 
         Args:
-            fits: ``imgname``, ``pose``, ``betas``; matched by image name.
+            fits: ``imgname``, ``pose``, ``betas``, matched by image name.
             split: ``'train'`` or ``'test'``.
             part: ``'all'`` vertices, or those of the ``'feet'``.
         """
@@ -73,23 +73,25 @@ class SyntheticTruth:
         fits = dict(fits, transl=np.zeros((len(rows), 3), dtype=np.float32))
         chosen = self._part(part)
         total = 0.0
-        for true, found in zip(self.vertices(truth), self.vertices(fits), strict=True):
-            true, found = (v - self.regressor(v)[:, :1] for v in (true, found))
-            total += float((true - found)[:, chosen].norm(dim=-1).mean(1).double().sum())
+        for true, fitted in zip(self.vertices(truth), self.vertices(fits), strict=True):
+            true, fitted = (v - self.regressor(v)[:, :1] for v in (true, fitted))
+            total += float((true - fitted)[:, chosen].norm(dim=-1).mean(1).double().sum())
         return 1000 * total / len(rows)
 
     def regressor_error_mm(self, regressor: JointRegressor, split: str = 'test') -> float:
-        """Mean distance of regressed joints from the true ones on true meshes, pelvis-aligned."""
+        """Measure the mean distance from true joints on true meshes, pelvis-aligned, in mm."""
         regressor = regressor.reorder(H36M_JOINTS_MMPOSE)
         true_regressor = self.regressor.reorder(H36M_JOINTS_MMPOSE)
         distances = []
         for vertices in self.vertices(self.parameters(split)):
-            found, true = regressor(vertices), true_regressor(vertices)
-            distances.append(((found - found[:, :1]) - (true - true[:, :1])).norm(dim=-1).double())
+            joints, true = regressor(vertices), true_regressor(vertices)
+            distances.append(
+                ((joints - joints[:, :1]) - (true - true[:, :1])).norm(dim=-1).double()
+            )
         return 1000 * float(torch.cat(distances).mean())
 
     def floor_mm(self, split: str = 'train') -> float:
-        """Error of the regressor fitted on the true training meshes and the annotated joints."""
+        """Measure the error of the regressor fitted to true meshes and annotated joints, in mm."""
         annotation = self.root / 'annotation_body3d' / 'fps10' / f'h36m_{split}.npz'
         truth = self.parameters(split)
         with np.load(annotation, allow_pickle=False) as file:
@@ -105,11 +107,17 @@ class SyntheticTruth:
         return self.regressor_error_mm(fit.regressor)
 
     def pose_distance_deg(
-        self, poses: np.ndarray, references: np.ndarray, neighbours: int = 1
+        self, poses: np.ndarray, references: np.ndarray, neighbors: int = 1
     ) -> float:
-        """Mean angle per joint from each body pose (N, 69) to its nearest of ``references``.
+        """Measure how plausible poses are: their distance from real ones, in degrees.
 
-        How plausible poses are: small where they stay among real ones.
+        Args:
+            poses: (N, 69) body poses.
+            references: (M, 69) real body poses.
+            neighbors: Number of nearest references to average over. Default: 1.
+
+        Returns:
+            Mean angle per joint from each pose to its nearest references.
         """
         from mmjrr.geometry import axis_angle_to_matrix
 
@@ -119,7 +127,7 @@ class SyntheticTruth:
         for pose in a:
             trace = (pose[None] * b).sum((-1, -2))
             angle = torch.arccos(((trace - 1) / 2).clamp(-1, 1)).mean(1)
-            nearest.append(angle.sort().values[:neighbours].mean())
+            nearest.append(angle.sort().values[:neighbors].mean())
         return float(torch.rad2deg(torch.stack(nearest).mean()))
 
     def _part(self, part: str) -> Tensor:

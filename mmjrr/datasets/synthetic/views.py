@@ -1,4 +1,4 @@
-"""What one camera sees of a sequence: annotation, estimates, mask and images."""
+"""Views of sequences by one camera: annotation, estimates, masks and images."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from scipy.spatial.transform import Rotation
 
 from mmjrr.datasets.annotations import boxes_of_joints
 from mmjrr.datasets.run_length import encode_rle
-from mmjrr.datasets.synthetic import camera_rig
-from mmjrr.datasets.synthetic.images import draw_person, draw_room, exact_mask, vertex_colours
+from mmjrr.datasets.synthetic import cameras as camera_rig
+from mmjrr.datasets.synthetic.images import draw_person, draw_room, exact_mask, vertex_colors
 from mmjrr.datasets.synthetic.posing import pose_body, rest_body
 from mmjrr.datasets.synthetic.seeding import stream
 from mmjrr.datasets.synthetic.simulated_fits import ESTIMATORS, estimate, estimate_transl
@@ -77,9 +77,9 @@ def _estimates(
     pelvis: Array,
     camera: PerspectiveCamera,
 ) -> dict[str, NDArray[Any]]:
-    """What each estimator makes of a view: ``<name>_{pose,betas,camera}``, and its errors in mm."""
+    """Simulate each estimator: ``<name>_{pose,betas,camera}``, and ``<name>_error`` in mm."""
     names = ['spin_like'] if sequence.subject in TRAIN_SUBJECTS else list(ESTIMATORS)
-    found: dict[str, NDArray[Any]] = {}
+    estimates: dict[str, NDArray[Any]] = {}
     direction = pelvis / np.linalg.norm(pelvis, axis=1, keepdims=True)
     true_pose = view['pose'].reshape(-1, 24, 3)
     for name in names:
@@ -98,18 +98,18 @@ def _estimates(
             camera=camera,
             box=box,
         )
-        found[f'{name}_camera'] = transl_to_crop_weak_perspective(
+        estimates[f'{name}_camera'] = transl_to_crop_weak_perspective(
             torch.from_numpy(transl),
             torch.from_numpy(view['center']),
             torch.from_numpy(box),
             camera,
             root=torch.from_numpy(rest_joints[1:, 0].copy()),
         ).numpy()
-        found[f'{name}_pose'], found[f'{name}_betas'] = pose.reshape(-1, 72), betas
+        estimates[f'{name}_pose'], estimates[f'{name}_betas'] = pose.reshape(-1, 72), betas
         vertices = pose_body(world.body, betas, pose)
         joints = world.truth(torch.from_numpy(vertices)).numpy()
-        found[f'{name}_error'] = root_aligned_distances_mm(joints, view['S'][..., :3])
-    return found
+        estimates[f'{name}_error'] = root_aligned_distances_mm(joints, view['S'][..., :3])
+    return estimates
 
 
 def _draw(
@@ -120,10 +120,10 @@ def _draw(
     names: list[str],
     camera: PerspectiveCamera,
 ) -> NDArray[Any]:
-    """Write the images of a view; returns its masks, (T,) COCO RLE strings."""
+    """Write the images of a view and return its masks, (T,) COCO RLE strings."""
     subject = make_subject(settings.seed, names[0].split('/')[0])
     rest_vertices, rest_joints = rest_body(world.body, np.zeros((1, 10)))
-    colours = vertex_colours(rest_vertices[0], rest_joints[0], subject.clothes)
+    colors = vertex_colors(rest_vertices[0], rest_joints[0], subject.clothes)
     room = draw_room(stream(settings.seed, 'room', subject.name), camera)
     encoded = []
     for name, world_vertices in zip(names, truth.vertices, strict=True):
@@ -133,7 +133,7 @@ def _draw(
         encoded.append(encode_rle(mask).decode('ascii'))
         if settings.images:
             rng = stream(settings.seed, 'image', name)
-            image = draw_person(room, vertices, pixels, world.faces, colours, camera, rng)
+            image = draw_person(room, vertices, pixels, world.faces, colors, camera, rng)
             _, data = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, settings.jpeg_quality])
             path = out / 'images' / name
             path.parent.mkdir(parents=True, exist_ok=True)

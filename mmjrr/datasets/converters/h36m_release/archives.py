@@ -1,4 +1,8 @@
-"""Unpacking archives from elsewhere: no file lands where it was not asked for."""
+"""Unpacking of archives from others into one folder.
+
+Members are written by their file names alone, so the rules here are stricter than those of
+tarfile's data filter, which accepts absolute names and links.
+"""
 
 from __future__ import annotations
 
@@ -15,35 +19,36 @@ from typing import Any, BinaryIO
 from mmjrr.errors import DataError
 from mmjrr.io import LimitedReader, atomic_write, read_note
 
-#: Videos hardly shrink and annotations by a few times: what grows beyond is made to fill disks.
-MOST_GROWTH = 100
-#: Bytes that any archive may become, however small it is.
-_LEAST = 1 << 26
-_BLOCK = 1 << 20
-#: Bytes of the headers that tarfile reads whole: long names and the like.
-_LONGEST_HEADER = 1 << 20
+#: Largest ratio of unpacked to packed size. Annotations reach a few times, videos about one.
+MAX_GROWTH = 100
+#: Unpacked bytes that are accepted from any archive, however small it is.
+_MIN_LIMIT = 1 << 26
+_BLOCK = 1 << 20  # bytes read at once
+#: Bytes of a header that tarfile reads whole, such as a long name.
+_MAX_HEADER = 1 << 20
 _RECORD = 'unpacked.json'
 
 
 def unpack(archive: str | Path, folder: str | Path, wanted: Collection[str]) -> dict[str, Any]:
     """Write the wanted files of a ``.tgz`` into one folder.
 
-    Wanted are names without folders; a file's own folders in the archive do not matter, so that
-    none can name a place outside ``folder``. An archive that tries is refused nonetheless. What
-    was cut short goes on where it was; what is whole is not unpacked again.
+    Folders within the archive are dropped, so no member can be written outside ``folder``; an
+    archive with a path that leads outside is refused nonetheless. An interrupted call continues
+    with the missing files, and a finished one is not repeated.
 
     Args:
-        archive: gzipped tar file.
-        folder: where the files go.
-        wanted: names of files.
+        archive: Gzipped tar file.
+        folder: Folder of the unpacked files.
+        wanted: Names of files without folders.
 
     Returns:
-        ``archive`` (its name), ``bytes``, ``sha256`` and ``files``, how many were wanted and there.
+        ``archive`` (its name), ``bytes``, ``sha256`` and ``files``, the number of wanted files in
+        the archive.
 
     Raises:
-        FileNotFoundError: there is no such archive.
-        DataError: it is truncated or damaged, holds links, devices, or paths that lead outside,
-            or becomes over :data:`MOST_GROWTH` times its size.
+        FileNotFoundError: There is no such archive.
+        DataError: The archive is truncated or damaged, has links, devices or paths that lead
+            outside, or exceeds :data:`MAX_GROWTH` times its size.
     """
     archive, folder = Path(archive), Path(folder)
     if not archive.is_file():
@@ -51,8 +56,8 @@ def unpack(archive: str | Path, folder: str | Path, wanted: Collection[str]) -> 
     asked = hashlib.sha256('\n'.join(sorted(wanted)).encode()).hexdigest()
     identity = dict(archive=archive.name, bytes=archive.stat().st_size, asked=asked)
     done = read_note(folder / _RECORD)
-    if not (identity.items() <= done.items() and _all_there(folder, done.get('files'))):
-        if (read_note(folder / f'.{_RECORD}')) != identity:  # what is there is of another archive
+    if not (identity.items() <= done.items() and _are_complete(folder, done.get('files'))):
+        if (read_note(folder / f'.{_RECORD}')) != identity:  # existing files are another archive's
             with atomic_write(folder / f'.{_RECORD}') as temporary:
                 temporary.write_text(json.dumps(identity))
             fresh = True
@@ -66,7 +71,7 @@ def unpack(archive: str | Path, folder: str | Path, wanted: Collection[str]) -> 
             'files': len(done['files'])}  # fmt: skip
 
 
-def _all_there(folder: Path, files: Any) -> bool:
+def _are_complete(folder: Path, files: Any) -> bool:
     return isinstance(files, dict) and all(
         (folder / name).is_file() and (folder / name).stat().st_size == size
         for name, size in files.items()
@@ -76,11 +81,11 @@ def _all_there(folder: Path, files: Any) -> bool:
 def _unpack(
     archive: Path, folder: Path, wanted: Collection[str], fresh: bool
 ) -> tuple[str, dict[str, int]]:
-    """SHA-256 of the archive, and sizes of the files by name."""
+    """Unpack; return the SHA-256 of the archive, and sizes of the files by name."""
     files: dict[str, int] = {}
     with open(archive, 'rb') as raw:
         hashed = _Hashed(raw)
-        limit = max(MOST_GROWTH * archive.stat().st_size, _LEAST)
+        limit = max(MAX_GROWTH * archive.stat().st_size, _MIN_LIMIT)
         try:
             with gzip.GzipFile(fileobj=hashed, mode='rb') as unzipped:  # type: ignore[call-overload]
                 content = LimitedReader(unzipped, limit, str(archive))
@@ -88,18 +93,18 @@ def _unpack(
                     fileobj=content, mode='r|', tarinfo=_Member
                 ) as tar:
                     for member in tar:
-                        tar.members = []  # else they pile up
+                        tar.members = []  # tarfile would keep them all
                         name = _checked_name(archive, member)
                         if name in files:
                             raise DataError(f'{archive}: found two files {name!r}')
                         if name not in wanted:
                             continue
                         files[name] = member.size
-                        there = folder / name
-                        if not fresh and there.is_file() and there.stat().st_size == member.size:
+                        path = folder / name
+                        if not fresh and path.is_file() and path.stat().st_size == member.size:
                             continue
-                        _write(archive, tar, member, there)
-                while content.read(_BLOCK):  # to the end, where gzip's checksum is
+                        _write(archive, tar, member, path)
+                while content.read(_BLOCK):  # read gzip's checksum at the end
                     pass
         except DataError as error:
             named = str(error).startswith(str(archive))
@@ -114,7 +119,7 @@ def _unpack(
             RecursionError,
         ) as error:
             raise DataError(
-                f'{archive}: not readable, truncated perhaps ({type(error).__name__}: {error})'
+                f'{archive}: not readable; possibly truncated ({type(error).__name__}: {error})'
             ) from error
         while hashed.read(_BLOCK):
             pass
@@ -122,7 +127,7 @@ def _unpack(
 
 
 def _checked_name(archive: Path, member: tarfile.TarInfo) -> str:
-    """The file's name without folders; '' for a folder."""
+    """Return a member's name without folders; '' for a folder."""
     path = PurePosixPath(member.name.replace('\\', '/'))
     if path.is_absolute() or '..' in path.parts or '\0' in member.name:
         raise DataError(
@@ -149,21 +154,21 @@ def _write(archive: Path, tar: tarfile.TarFile, member: tarfile.TarInfo, path: P
 
 
 class _Member(tarfile.TarInfo):
-    """An entry; one that would be read into memory must not be large."""
+    """Header of a member; one that tarfile reads whole must not be large."""
 
     @classmethod
     def frombuf(cls, *args: Any, **kwargs: Any) -> Any:
         entry = super().frombuf(*args, **kwargs)
-        if not (entry.isreg() or entry.isdir()) and entry.size > _LONGEST_HEADER:
+        if not (entry.isreg() or entry.isdir()) and entry.size > _MAX_HEADER:
             raise DataError(
                 f'an entry of type {entry.type!r} has {entry.size} bytes, expected at most '
-                f'{_LONGEST_HEADER}; do not use this archive'
+                f'{_MAX_HEADER}; do not use this archive'
             )
         return entry
 
 
 class _Hashed:
-    """A file of which a digest is made as it is read."""
+    """A file that is hashed while it is read."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.file, self.digest = file, hashlib.sha256()

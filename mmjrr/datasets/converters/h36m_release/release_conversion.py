@@ -35,35 +35,40 @@ from mmjrr.geometry import first_camera_difference, load_cameras, save_cameras
 from mmjrr.io import read_note, sha256, versions
 from mmjrr.io.cdf import import_cdflib
 
-#: Frames in others' files. ('train', 10): MMPose's and SPIN's h36m_train.npz. ('train', 50): what
-#: those hold who keep every frame (MotionBERT names it in its code). Counts of the test subjects
-#: differ between projects.
+#: Number of frames in published files by split and frames per second: ('train', 10) in MMPose's and
+#: SPIN's h36m_train.npz, ('train', 50) in MotionBERT's. Counts of the test subjects differ between
+#: projects.
 PUBLISHED = {('train', 10): 312188, ('train', 50): 1559752}
 
+#: Folder of unpacked archives and of records of finished videos.
 _STATE = '.h36m_release'
-
 _SOURCE = 'Human3.6M release'
 
 
 @dataclass
 class ReleaseConversion:
-    """Human3.6M's release into MMPose's layout.
+    """Conversion of Human3.6M's release into MMPose's layout.
 
-    It may be killed at any time and run again: archives, videos and frames that are done are not
-    done again, and the result has the same bytes.
+    An interrupted conversion continues with the archives, videos and frames that are missing, and
+    gives the same bytes.
 
-    Attributes:
-        root: folder of the release; :func:`find_source` says what may be in it.
-        out: folder of the data set.
+    Args:
+        root: Folder of the release; :func:`find_source` lists what it may contain.
+        out: Folder of the dataset.
         metadata: ``metadata.xml``.
-        subjects: who is converted.
-        fps: frames a second that are kept; a divisor of 50.
-        workers: processes.
-        unpacked: where archives are unpacked to. Default None: ``.h36m_release`` under ``out``.
-        on_error: ``'raise'``, or ``'exclude'``: what is wrong is left out, counted and listed.
-            What the release is known to lack is left out either way.
-        every_image: look at every image's size, rather than at one of each video.
-        tolerance_px: mean distance of a frame's projected 3D joints from its 2D joints.
+        subjects: Subjects to convert.
+        fps: Frames per second to keep, a divisor of 50. Default: 10.
+        workers: Number of processes. Default: 2.
+        unpacked: Folder of unpacked archives. Default: None, ``.h36m_release`` under ``out``.
+        on_error: 'raise', or 'exclude', which leaves out what has problems, counted and listed.
+            Known gaps of the release are left out either way. Default: 'raise'.
+        every_image: Whether to check the size of every image instead of one for each video.
+            Default: False.
+        tolerance_px: Largest mean distance in pixels of a frame's projected 3D joints from its 2D
+            joints. Default: 2.
+
+    Raises:
+        ValueError: An argument is wrong.
     """
 
     root: Path
@@ -91,13 +96,15 @@ class ReleaseConversion:
         self.left_out: dict[str, list[str]] = {}
 
     def run(self) -> dict[str, dict[str, Any]]:
-        """Convert; by split ``frames``, ``left_out`` (counts), ``check`` and ``file``.
+        """Convert.
+
+        Returns:
+            ``frames``, ``left_out`` (counts by reason), ``check`` and ``file`` by split.
 
         Raises:
-            ImportError: there is no cdflib.
-            FileNotFoundError: an archive or a subject's folder is missing.
-            DataError: a file is damaged, or things do not fit together, and ``on_error`` is
-                'raise'.
+            ImportError: cdflib is not installed.
+            FileNotFoundError: An archive or a subject's folder is missing.
+            DataError: A file is damaged, or files do not fit together, and ``on_error`` is 'raise'.
         """
         import_cdflib()
         metadata = read_metadata(self.metadata)
@@ -117,7 +124,7 @@ class ReleaseConversion:
             rows = self._frames(workers, joints, folders)
         del joints
         if not (self.out / CAMERAS).exists():
-            save_cameras(self.out / CAMERAS, metadata.cameras)
+            save_cameras(self.out / CAMERAS, dict(sorted(metadata.cameras.items())))
         result = {}
         for split, members in SPLITS.items():
             parts = [part for take, part in rows.items() if take.subject in members]
@@ -130,38 +137,39 @@ class ReleaseConversion:
     def _step(self) -> int:
         return VIDEO_FPS // self.fps
 
-    def _drop(self, reason: str, what: Sequence[str]) -> None:
-        if not what:
+    def _drop(self, reason: str, items: Sequence[str]) -> None:
+        """Record what is left out, or raise."""
+        if not items:
             return
         if self.on_error == 'raise':
             raise DataError(
-                f'{reason}: {what[0]}'
-                + (f' and {len(what) - 1} more' if len(what) > 1 else '')
+                f'{reason}: {items[0]}'
+                + (f' and {len(items) - 1} more' if len(items) > 1 else '')
                 + EXCLUDE_HINT
             )
-        self.left_out.setdefault(reason, []).extend(what)
+        self.left_out.setdefault(reason, []).extend(items)
 
     def _drop_known(self, take: Take) -> None:
-        """Nobody has it, so that it stops no one."""
+        """Record a take that is missing from the official release."""
         self.left_out.setdefault(KNOWN_BAD_SEQUENCES[take.stem], []).append(take.stem)
 
     def _file(self, split: str) -> Path:
         return self.out / f'annotation_body3d/fps{self.fps}/h36m_{split}.npz'
 
     def _check_out(self, metadata: Metadata) -> None:
-        """What others made stays."""
+        """Refuse to overwrite files of another origin, or cameras that differ."""
         for split in SPLITS:
             file = self._file(split)
             if file.exists() and read_note(file.with_suffix('.json')).get('source') != _SOURCE:
-                raise DataError(f'{file}: is not of this converter; choose another folder')
+                raise DataError(f'{file}: found a file of another origin; choose another folder')
         file = self.out / CAMERAS
-        there = load_cameras(file) if file.exists() else metadata.cameras
+        existing = load_cameras(file) if file.exists() else metadata.cameras
         for key in metadata.cameras:
-            if key not in there:
-                raise DataError(f'{file}: lacks camera {key}; choose another folder')
-        differs = first_camera_difference(there, metadata.cameras)
-        if differs is not None:
-            key, name = differs
+            if key not in existing:
+                raise DataError(f'{file}: found no camera {key}; choose another folder')
+        difference = first_camera_difference(existing, metadata.cameras)
+        if difference is not None:
+            key, name = difference
             raise DataError(
                 f'{file}: {name} of camera {key} differs from {self.metadata}; choose another '
                 'folder'
@@ -171,14 +179,14 @@ class ReleaseConversion:
         self, joints: Mapping[Take, tuple[np.ndarray, np.ndarray]], metadata: Metadata
     ) -> None:
         for subject in self.subjects:
-            every = [
-                annotations_of(take, *found, self._step)
-                for take, found in joints.items()
+            parts = [
+                annotations_of(take, *take_joints, self._step)
+                for take, take_joints in joints.items()
                 if take.subject == subject
             ]
-            if every:
+            if parts:
                 check_annotations(
-                    Annotations.concatenate(every),
+                    Annotations.concatenate(parts),
                     metadata.cameras,
                     tolerance_px=self.tolerance_px,
                 )
@@ -189,7 +197,7 @@ class ReleaseConversion:
         sources: Mapping[tuple[str, str], Path],
         takes: Sequence[Take],
     ) -> tuple[dict[tuple[str, str], Path], list[dict[str, Any]]]:
-        """Folders by subject and kind, and what the archives were."""
+        """Unpack archives; return folders by subject and kind, and records of the archives."""
         into = self.out / _STATE if self.unpacked is None else Path(self.unpacked)
         folders, tasks = dict(sources), []
         for (subject, kind), source in sources.items():
@@ -202,9 +210,9 @@ class ReleaseConversion:
     def _with_files(
         self, takes: Sequence[Take], folders: Mapping[tuple[str, str], Path]
     ) -> list[Take]:
-        """The takes whose files are all there."""
-        lacking: dict[str, list[str]] = {}
-        whole = []
+        """Return the takes that have all their files."""
+        absent: list[str] = []
+        complete = []
         for take in takes:
             missing = [
                 str(path)
@@ -212,16 +220,17 @@ class ReleaseConversion:
                 if not (path := folders[take.subject, kind] / (take.file + suffix)).is_file()
             ]
             if not missing:
-                whole.append(take)
+                complete.append(take)
             elif take.stem in KNOWN_BAD_SEQUENCES:
                 self._drop_known(take)
             else:
-                lacking.setdefault('no such file in the release', []).extend(missing)
-        for reason, paths in lacking.items():
-            self._drop(reason, paths)
-        if not whole:
-            raise DataError(f'{self.root}: no take of {list(self.subjects)} has all its files')
-        return whole
+                absent += missing
+        self._drop('no such file in the release', absent)
+        if not complete:
+            raise DataError(
+                f'{self.root}: found no take of {list(self.subjects)} with all its files'
+            )
+        return complete
 
     def _joints(
         self,
@@ -229,7 +238,7 @@ class ReleaseConversion:
         takes: Sequence[Take],
         folders: Mapping[tuple[str, str], Path],
     ) -> dict[Take, tuple[np.ndarray, np.ndarray]]:
-        """(N, 17, 2) pixels and (N, 17, 3) metres of all frames that are kept."""
+        """Read (N, 17, 2) pixels and (N, 17, 3) meters of the frames to keep."""
         tasks = [
             (
                 folders[take.subject, 'D2_Positions'] / f'{take.file}.cdf',
@@ -238,15 +247,15 @@ class ReleaseConversion:
             )
             for take in takes
         ]
-        found = {}
+        joints = {}
         for take, result in zip(takes, workers.all(joints_or_error, tasks, 'takes'), strict=True):
             if isinstance(result, DataError):
                 self._drop('annotation not usable', [str(result)])
             else:
-                found[take] = result
-        if not found:
+                joints[take] = result
+        if not joints:
             raise DataError(f'{self.root}: no annotation can be used: {self.left_out}')
-        return found
+        return joints
 
     def _frames(
         self,
@@ -270,10 +279,10 @@ class ReleaseConversion:
                     check_video(video, step * (count - 1) + 1)
         rows = {}
         counts = workers.all(frames_or_error, tasks, 'videos')
-        for (take, found), count in zip(joints.items(), counts, strict=True):
-            part = annotations_of(take, *found, self._step)
-            whole = not isinstance(count, DataError) and count == len(part)
-            if not whole and take.stem in KNOWN_BAD_SEQUENCES:
+        for (take, take_joints), count in zip(joints.items(), counts, strict=True):
+            part = annotations_of(take, *take_joints, self._step)
+            complete = not isinstance(count, DataError) and count == len(part)
+            if not complete and take.stem in KNOWN_BAD_SEQUENCES:
                 self._drop_known(take)
                 continue
             if isinstance(count, DataError):
@@ -295,9 +304,13 @@ class ReleaseConversion:
     ) -> dict[str, Any]:
         file = self._file(split)
         left_out = {
-            reason: mine
+            reason: names_of_split
             for reason, names in self.left_out.items()
-            if (mine := [name for name in names if _subject(name) in (*SPLITS[split], None)])
+            if (
+                names_of_split := [
+                    name for name in names if _subject(name) in (*SPLITS[split], None)
+                ]
+            )
         }
         annotations, check = self._check(split, annotations, metadata, left_out)
         provenance = dict(
@@ -323,7 +336,7 @@ class ReleaseConversion:
         metadata: Metadata,
         left_out: dict[str, list[str]],
     ) -> tuple[Annotations, AnnotationCheck]:
-        """The rows with which nothing is wrong."""
+        """Return the rows without problems, and their check."""
         complete = set(SPLITS[split]) <= set(self.subjects)
         kept, check = exclude_bad(
             annotations,
@@ -341,10 +354,10 @@ class ReleaseConversion:
 def annotations_of(
     take: Take,
     pixels: np.ndarray,  # (N, 17, 2)
-    joints: np.ndarray,  # (N, 17, 3), metres
+    joints: np.ndarray,  # (N, 17, 3), meters
     step: int,
 ) -> Annotations:
-    """Rows of one take."""
+    """Make the rows of one take."""
     ones = np.ones((*pixels.shape[:2], 1))
     part = np.concatenate([pixels, ones], -1)
     center, scale = boxes_of_joints(part)
@@ -353,6 +366,6 @@ def annotations_of(
 
 
 def _subject(name: str) -> str | None:
-    """Whose it is: of an image's name, a take's, or a path in a sentence."""
-    found = re.findall(r'\b(S\d+)(?=[/_])', name)
-    return found[-1] if found else None
+    """Find the subject in the name of an image or a take, or in a sentence with a path."""
+    subjects = re.findall(r'\b(S\d+)(?=[/_])', name)
+    return subjects[-1] if subjects else None

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from pathlib import Path
 
-#: The archives, and what each has of every take.
+#: Kinds of archives, and the suffix of the file that each has for every take.
 SUFFIXES = dict(D2_Positions='.cdf', D3_Positions_mono='.cdf', Videos='.mp4')
 
-#: The numbers by which the site's own file names know the subjects.
+#: Numbers of the subjects in the file names of Human3.6M's website.
 _SITE_NUMBERS = dict(S1=1, S7=2, S8=3, S9=4, S11=5, S5=6, S6=7)
 
 
 def find_source(root: str | Path, subject: str, kind: str) -> Path:
-    """The folder of a subject's unpacked files, or else the archive.
+    """Find the folder of a subject's unpacked files, or else the archive.
 
-    Folders and archives are looked for by the names that they have when unpacked as they are, in
-    MMPose's script, in h36m-fetch, and on the site.
+    The names tried are those of archives unpacked as they are, of MMPose's script, of h36m-fetch
+    and of the website.
 
     Args:
-        root: the release.
-        subject: such as ``'S1'``.
+        root: Folder of the release.
+        subject: The subject, such as ``'S1'``.
         kind: ``'D2_Positions'``, ``'D3_Positions_mono'`` or ``'Videos'``.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: There is neither.
     """
     root, number = Path(root), _SITE_NUMBERS[subject]
     poses = kind != 'Videos'
@@ -44,6 +44,6 @@ def find_source(root: str | Path, subject: str, kind: str) -> Path:
             if (root / above / archive).is_file():
                 return root / above / archive
     raise FileNotFoundError(
-        f'{root}: no {kind} of {subject}; expected a folder {folders[0]} or {folders[1]}, or an '
-        f'archive {", ".join(archives)}'
+        f'{root}: found no {kind} of {subject}, expected a folder {folders[0]} or {folders[1]}, or '
+        f'an archive {", ".join(archives)}'
     )

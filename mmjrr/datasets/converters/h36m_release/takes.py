@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from mmjrr.datasets.converters.metadata import Metadata
 from mmjrr.errors import DataError
 
-#: The action in which all others are once more.
+#: The action that contains all others.
 _ALL = '1'
 
 
 @dataclass(frozen=True)
 class Take:
-    """What one camera saw of one take."""
+    """One take as seen by one camera."""
 
     subject: str  # 'S1'
     name: str  # 'Directions 1'
@@ -23,33 +23,37 @@ class Take:
 
     @property
     def file(self) -> str:
-        """Name of its files in the release, without suffix."""
+        """Name of the take's files in the release, without suffix."""
         return f'{self.name}.{self.camera}'
 
     @property
     def stem(self) -> str:
-        """``S1_Directions_1.54138969``, as images are named."""
+        """Beginning of image names, such as ``S1_Directions_1.54138969``."""
         return f'{self.subject}_{self.name.replace(" ", "_")}.{self.camera}'
 
     def imgname(self, index: int) -> str:
-        """MMPose's name of a frame; files count from 1."""
+        """Return MMPose's image name of a frame (from 0); names count from 1."""
         return f'{self.subject}/{self.stem}/{self.stem}_{index + 1:06d}.jpg'
 
 
 def takes_of(metadata: Metadata, subjects: Iterable[str]) -> list[Take]:
-    """All takes but ``_ALL``, in MMPose's order: by subject, action, subaction and camera.
+    """List the takes in MMPose's order: by subject, action, subaction and camera.
+
+    The action that contains all others is left out.
 
     Raises:
-        DataError: a name cannot be part of a file name.
+        DataError: A name cannot be part of a file name.
     """
     cameras = list(dict.fromkeys(camera for _, camera in metadata.cameras))
     takes = []
     for subject in subjects:
-        for (whose, action, _), name in metadata.takes.items():
-            if whose != subject or action == _ALL:
+        for (owner, action, _), name in metadata.takes.items():
+            if owner != subject or action == _ALL:
                 continue
             for camera in cameras:
                 if not re.fullmatch(r'[A-Za-z][A-Za-z0-9 _]*', name) or not camera.isalnum():
-                    raise DataError(f'metadata: take {name!r}, camera {camera!r}: not names')
+                    raise DataError(
+                        f'metadata: found take {name!r}, camera {camera!r}, expected file names'
+                    )
                 takes.append(Take(subject, name, camera))
     return takes

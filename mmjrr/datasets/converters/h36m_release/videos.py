@@ -12,24 +12,25 @@ import numpy as np
 from mmjrr.errors import DataError
 from mmjrr.io import atomic_write, read_note
 
-#: Frames a second of the videos.
+#: Frames per second of the videos.
 VIDEO_FPS = 50
 
+#: End of error messages.
 EXCLUDE_HINT = '\n--on-error exclude leaves out what is missing'
 
 
 def check_video(video: Path, frames: int) -> None:
-    """See by its header alone whether a video has so many frames.
+    """Check by its header alone that a video has a number of frames.
 
     Raises:
-        DataError: it cannot be opened, or says that it has fewer.
+        DataError: The video cannot be opened, or its header states fewer frames.
     """
     import cv2
 
     capture = cv2.VideoCapture(str(video))
     try:
         if not capture.isOpened():
-            raise DataError(f'{video}: not a readable video, truncated perhaps{EXCLUDE_HINT}')
+            raise DataError(f'{video}: not a readable video; possibly truncated{EXCLUDE_HINT}')
         found = round(capture.get(cv2.CAP_PROP_FRAME_COUNT))
     finally:
         capture.release()
@@ -42,33 +43,33 @@ def check_video(video: Path, frames: int) -> None:
 def extract_frames(video: Path, folder: Path, record: Path, count: int, step: int) -> int:
     """Write every ``step``-th frame of a video as ``<folder's name>_<number from 1>.jpg``.
 
-    Images that are there are left as they are: each is written whole or not at all.
+    Existing images stay as they are; each image is written whole or not at all.
 
     Args:
-        video: the file.
-        folder: where images go.
-        record: file in which it is noted that, and how, this was done.
-        count: how many to write.
+        video: The video.
+        folder: Folder of the images.
+        record: File that records how many frames were found.
+        count: Number of images to write.
         step: 1 for every frame.
 
     Returns:
-        How many are there; fewer than ``count`` where the video is shorter.
+        Number of images; fewer than ``count`` where the video is shorter.
 
     Raises:
-        DataError: the video cannot be opened.
+        DataError: The video cannot be opened.
     """
     import cv2
 
     images = [folder / f'{folder.name}_{step * index + 1:06d}.jpg' for index in range(count)]
-    there = {entry.name for entry in os.scandir(folder)} if folder.is_dir() else set()
-    known = _known_length(record, video, count)
-    expected = images if known is None else images[:known]
-    if known is not None and all(image.name in there for image in expected):
+    existing = {entry.name for entry in os.scandir(folder)} if folder.is_dir() else set()
+    recorded = _recorded_length(record, video, count)
+    expected = images if recorded is None else images[:recorded]
+    if recorded is not None and all(image.name in existing for image in expected):
         return len(expected)
     capture = cv2.VideoCapture(str(video))
     try:
         if not capture.isOpened():
-            raise DataError(f'{video}: not a readable video, truncated perhaps')
+            raise DataError(f'{video}: not a readable video; possibly truncated')
         folder.mkdir(parents=True, exist_ok=True)
         written = 0
         for index in range(step * (count - 1) + 1 if count else 0):
@@ -77,7 +78,7 @@ def extract_frames(video: Path, folder: Path, record: Path, count: int, step: in
             if index % step:
                 continue
             image = images[written]
-            if image.name not in there:
+            if image.name not in existing:
                 decoded, frame = capture.retrieve()
                 if not decoded:
                     break
@@ -91,6 +92,7 @@ def extract_frames(video: Path, folder: Path, record: Path, count: int, step: in
 
 
 def frames_or_error(*task: Any) -> int | DataError:
+    """Return the result of :func:`extract_frames`, or the error that it raised."""
     try:
         return extract_frames(*task)
     except DataError as error:
@@ -101,19 +103,19 @@ def _identity(video: Path, count: int) -> dict[str, int]:
     return dict(bytes=video.stat().st_size, asked=count)
 
 
-def _known_length(record: Path, video: Path, count: int) -> int | None:
-    """How many frames were found before, when as many were asked of the same video."""
-    noted = read_note(record)
-    frames = noted.get('frames')
-    known = isinstance(frames, int) and _identity(video, count).items() <= noted.items()
-    return frames if known else None
+def _recorded_length(record: Path, video: Path, count: int) -> int | None:
+    """Return the number of frames that an earlier run with these arguments found."""
+    content = read_note(record)
+    frames = content.get('frames')
+    same = isinstance(frames, int) and _identity(video, count).items() <= content.items()
+    return frames if same else None
 
 
 def _write_image(cv2: Any, path: Path, frame: np.ndarray) -> None:
-    done, data = cv2.imencode('.jpg', frame)
-    if not done:
+    encoded, data = cv2.imencode('.jpg', frame)
+    if not encoded:
         raise DataError(f'{path}: a frame of shape {frame.shape} cannot be written')
-    # Not atomic_write: waiting for the disk with each of 300,000 images takes longer than they do.
+    # Not atomic_write, which waits for the disk: that would dominate for 300,000 images.
     part = path.with_name(f'.{path.name}.part')
     part.write_bytes(data.tobytes())
     os.replace(part, path)
