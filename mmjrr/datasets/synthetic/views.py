@@ -13,7 +13,7 @@ from scipy.spatial.transform import Rotation
 
 from mmjrr.datasets.annotations import boxes_of_joints
 from mmjrr.datasets.run_length import encode_rle
-from mmjrr.datasets.synthetic import cameras as camera_rig
+from mmjrr.datasets.synthetic import camera_rig
 from mmjrr.datasets.synthetic.images import draw_person, draw_room, exact_mask, vertex_colors
 from mmjrr.datasets.synthetic.posing import pose_body, rest_body
 from mmjrr.datasets.synthetic.seeding import stream
