@@ -44,8 +44,9 @@ def shared_data() -> Path:
 @pytest.fixture(scope='session')
 def mmpose_folder() -> Path:
     """MMPose's own tools and configs, as its wheel installs them."""
-    if sys.version_info >= (3, 13):
-        pytest.skip('MMPose needs xtcocotools, which has no wheel for Python 3.13')
+    if sys.version_info >= (3, 12):
+        version = '.'.join(map(str, sys.version_info[:2]))
+        pytest.skip(f'MMPose needs xtcocotools, which has no wheel for Python {version}')
     if np.lib.NumpyVersion(np.__version__) >= '2.0.0':
         pytest.skip(f'MMPose needs xtcocotools, built for NumPy 1; found NumPy {np.__version__}')
     spec = importlib.util.find_spec('mmpose')
