@@ -146,6 +146,14 @@ def test_run_lengths_that_cover_any_number_of_pixels(tmp_path):
             read_masks(path)
 
 
+def test_a_soft_mask_of_any_number_of_levels(tmp_path):
+    path = tmp_path / 'm.json'
+    entry = dict(size=[2, 2], counts='4', levels=['4'] * 256)
+    path.write_text(json.dumps(dict(masks={'a.jpg': entry})))
+    with pytest.raises(DataError, match=r"m\.json: mask of 'a\.jpg': levels: .* at most 255"):
+        read_masks(path)
+
+
 def test_an_image_that_is_listed_twice(tmp_path):
     arrays = annotation()
     arrays['imgname'] = np.array([NAMES[0], f'other/{NAMES[0]}', *NAMES[2:]])

@@ -17,6 +17,8 @@ from mmjrr.io import atomic_write, read_json
 
 #: No image has more: a few characters of run-length code can stand for any number.
 _MOST_PIXELS = 1 << 27
+#: Levels of a soft mask of eight bits.
+_MAX_LEVELS = 255
 
 
 class Masks:
@@ -135,10 +137,14 @@ def _read(path: Path) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
 
 def _level_codes(where: str, entry: dict[str, Any]) -> list[bytes]:
     levels = entry.get('levels', [])
-    if not isinstance(levels, list) or not all(
-        isinstance(code, str) and code.isascii() and ' ' not in code for code in levels
+    if (
+        not isinstance(levels, list)
+        or len(levels) > _MAX_LEVELS
+        or not all(isinstance(code, str) and code.isascii() and ' ' not in code for code in levels)
     ):
-        raise DataError(f'{where}: levels: found {levels!r:.80}, expected run-length codes')
+        raise DataError(
+            f'{where}: levels: found {levels!r:.80}, expected at most {_MAX_LEVELS} codes'
+        )
     return [code.encode('ascii') for code in levels]
 
 

@@ -243,9 +243,30 @@ LAYOUTS = (
 BY_WORDS = Layout('words', 'fields recognized by their names', (), {})
 
 
+_VALUES = (int, float, str, bytes, type(None))
+
+
 def recognize(tree: Any) -> Layout | None:
     """Return the first layout that fits, or None."""
-    return next((layout for layout in LAYOUTS if layout.fits(tree)), None)
+    fields = _without_values(tree)
+    return next((layout for layout in LAYOUTS if layout.fits(fields)), None)
+
+
+def _without_values(tree: Any) -> Any:
+    """Return a tree without the items of lists in which there are only values.
+
+    No path leads into such a list. Each need of each layout would go through millions of numbers.
+    """
+    if isinstance(tree, Mapping):
+        return {key: _without_values(item) for key, item in tree.items()}
+    if isinstance(tree, (list, tuple)):
+        items = [item if isinstance(item, _VALUES) else _without_values(item) for item in tree]
+        return items if any(not isinstance(i, _VALUES) and not _is_empty(i) for i in items) else ()
+    return tree
+
+
+def _is_empty(tree: Any) -> bool:
+    return isinstance(tree, tuple) and not tree
 
 
 def _is_there(tree: Any, need: str) -> bool:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mmjrr.datasets.predictions import predictions_from
-from mmjrr.datasets.predictions.layouts import FIELDS, LAYOUTS, follow
+from mmjrr.datasets.predictions.layouts import FIELDS, LAYOUTS, follow, recognize
 from mmjrr.errors import DataError
 
 from .bodies import (
@@ -206,3 +206,30 @@ def test_poses_of_other_bodies_are_named_for_what_they_are(
     tree = {field: np.full((COUNT, 3 * rotations), 0.1), 'betas': BETAS}
     with pytest.raises(DataError, match=rf'{field}: .*{rotations} rotations are .*{body}'):
         predictions_from(tree)
+
+
+class CountedList(list):
+    """A list that counts how often its items are gone through."""
+
+    passes = 0
+
+    def __iter__(self):
+        self.passes += 1
+        return super().__iter__()
+
+
+def test_numbers_are_gone_through_once() -> None:
+    numbers = CountedList([1, 2.5, 'text', None])
+    lists = CountedList([numbers, CountedList([numbers])])
+    assert recognize(lists) is None
+    assert lists.passes <= 2 and numbers.passes <= 4  # each time it is in a list
+    pose = CountedList([[0.0] * 72])
+    found = recognize({'pose': pose, 'betas': [[0.0] * 10]})
+    assert found is not None and found.name == 'spin' and pose.passes <= 2
+
+
+def test_fields_below_lists_are_recognized_as_before() -> None:
+    frame = {'pose': [0.0] * 72, 'betas': [0.0] * 10}
+    for tree in ([frame], [[frame]], [[], [frame]], ([1], frame)):
+        found = recognize(tree)
+        assert found is not None and found.name == 'spin'
