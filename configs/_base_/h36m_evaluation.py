@@ -13,9 +13,9 @@ test_dataloader = dict(
         ann_file='annotation_body3d/fps10/h36m_test.npz',
         camera_param_file='annotation_body3d/cameras.pkl',
         subjects=['S9', 'S11'],
-        # As in SPIN's preprocessing and the paper authors' code: every sequence that there is,
-        # also the three of S9 whose annotation is shifted. The video of S11's
-        # Directions.54138969 is missing, so there are no images to estimate from.
+        # As in SPIN's preprocessing and in the code of the paper's authors, the three sequences of
+        # S9 with shifted annotation count. The video of S11's Directions.54138969 is missing, so
+        # there are no images to estimate from.
         exclude_sequences=['S11_Directions.54138969'],
         test_mode=True,
     ),

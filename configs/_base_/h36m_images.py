@@ -9,7 +9,7 @@ test_dataloader = dict(
         ann_file='annotation_body3d/fps10/h36m_test.npz',
         camera_param_file='annotation_body3d/cameras.pkl',
         data_prefix=dict(img='images/'),
-        # Its video is missing from the release, so there are no images.
+        # The video is missing from the release, so there are no images.
         exclude_sequences=['S11_Directions.54138969'],
         pipeline=[
             dict(type='LoadImage'),
@@ -20,5 +20,5 @@ test_dataloader = dict(
         test_mode=True,
     ),
 )
-# Frames that a model sees together; SPIN sees one, VIBE and MEVA can see more.
+# Consecutive frames that the model sees together; VIBE and MEVA can take more than one.
 seq_len = 1

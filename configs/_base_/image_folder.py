@@ -5,7 +5,7 @@ test_dataloader = dict(
     dataset=dict(
         type='ImageFolderDataset',
         data_root='data/images/',
-        boxes=None,  # or a JSON file; then also padding=1.2 below for tight boxes
+        boxes=None,  # or a JSON file; for tight boxes, set padding=1.2 below
         pipeline=[
             dict(type='LoadImage'),
             dict(type='CropPerson', size=224, padding=1.0),

@@ -1,4 +1,4 @@
-# SPIN itself, on the images of S9 and S11; needs its model_checkpoint.pt on the command line.
+# Run SPIN on the images of S9 and S11. Its model_checkpoint.pt is given on the command line.
 _base_ = ['../_base_/default_runtime.py', '../_base_/h36m_evaluation.py']
 
 model = dict(type='SPIN', mean_params='data/spin/smpl_mean_params.npz')

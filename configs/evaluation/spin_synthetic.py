@@ -1,4 +1,4 @@
-# SPIN itself, on the test images of the synthetic set.
+# Run SPIN on the test images of the synthetic set.
 _base_ = ['./spin_h36m.py']
 
 data_root = 'data/synthetic_h36m/'

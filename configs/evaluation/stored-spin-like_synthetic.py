@@ -1,4 +1,4 @@
-# The simulated estimator like SPIN, on S9 and S11 of the synthetic set.
+# Evaluate the SPIN-like simulated estimates on S9 and S11 of the synthetic set.
 _base_ = ['./stored-spin_h36m.py']
 
 data_root = 'data/synthetic_h36m/'

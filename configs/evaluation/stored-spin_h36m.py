@@ -1,4 +1,4 @@
-# SPIN's stored estimates on S9 and S11.
+# Evaluate SPIN's stored estimates on S9 and S11.
 _base_ = ['../_base_/default_runtime.py', '../_base_/h36m_evaluation.py']
 
 model = dict(type='StoredPredictions', predictions='data/h36m/fits/spin_test.npz')

@@ -1,4 +1,4 @@
-# VIBE on the images of Human3.6M, frame by frame as the paper used it; seq_len=16 for sequences.
+# VIBE on the images of Human3.6M, frame by frame as in the paper. Set seq_len=16 for sequences.
 _base_ = ['../_base_/default_runtime.py', '../_base_/h36m_images.py']
 
 model = dict(
@@ -6,7 +6,7 @@ model = dict(
     mean_params='data/spin/smpl_mean_params.npz',
     pretrained_features='data/spin/model_checkpoint.pt',
 )
-# VIBE's own crops keep their contrast.
+# VIBE's own code does not stretch the contrast.
 test_dataloader = dict(
     dataset=dict(
         pipeline=[

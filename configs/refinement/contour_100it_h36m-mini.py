@@ -1,5 +1,5 @@
-# Four real frames (MMPose's Human3.6M test data) on the free body, from MoSh's poses. J_spin cannot
-# be learned from four frames, so the free body's anatomical regressor stands in for it.
+# Refinement of four real frames (MMPose's Human3.6M test data) on the free body, from MoSh's poses.
+# Four frames cannot determine J_spin, so the free body's anatomical regressor takes its place.
 _base_ = ['./contour_100it_synthetic.py']
 
 data_root = 'data/h36m_mini/'

@@ -1,6 +1,5 @@
-# The paper's refinement on Human3.6M: 100 Adam steps a batch, all terms on. The silhouette starts
-# ten times as heavy as the others, which all start at one: on the synthetic set vertex errors are
-# smallest with 10 to 20 (see docs/refinement.md).
+# The paper's refinement on Human3.6M: 100 Adam steps per batch, all terms on. The silhouette term
+# starts at 10, the others at 1 (see docs/refinement.md, "Choosing terms").
 _base_ = [
     '../_base_/default_runtime.py',
     '../_base_/discriminator.py',

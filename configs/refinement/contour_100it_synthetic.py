@@ -1,4 +1,4 @@
-# The same refinement on the free body and the synthetic set: config and data differ, nothing else.
+# The refinement of contour_100it_h36m.py on the free body and the synthetic set.
 _base_ = ['./contour_100it_h36m.py']
 
 data_root = 'data/synthetic_h36m/'

@@ -1,4 +1,4 @@
-# Ablation of the paper (Section 4.3): refinement without this term, all else equal.
+# Ablation of the paper (Section 4.3): refinement without the silhouette term, all else equal.
 _base_ = ['./contour_100it_synthetic.py']
 
 custom_hooks = _base_.custom_hooks

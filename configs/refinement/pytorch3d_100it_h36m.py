@@ -1,5 +1,6 @@
-# The same refinement through PyTorch3D's soft silhouette, in the setting of the paper's authors.
-# PyTorch3D: https://github.com/facebookresearch/pytorch3d/blob/main/INSTALL.md
+# The refinement of contour_100it_h36m.py with PyTorch3D's soft silhouette, in the setting of the
+# paper's authors. To install PyTorch3D:
+# https://github.com/facebookresearch/pytorch3d/blob/main/INSTALL.md
 _base_ = ['./contour_100it_h36m.py']
 
 custom_hooks = _base_.custom_hooks

@@ -1,4 +1,4 @@
-# The same by torchvision's Mask R-CNN, the network that the paper's authors took.
+# Masks of Human3.6M's training images by torchvision's Mask R-CNN, which the paper's authors used.
 _base_ = ['./mask-rcnn_r50_fpn_h36m.py']
 
 model = dict(

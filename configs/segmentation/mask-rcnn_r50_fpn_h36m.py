@@ -17,13 +17,13 @@ test_dataloader = dict(
         ann_file='annotation_body3d/fps10/h36m_train.npz',
         camera_param_file='annotation_body3d/cameras.pkl',
         data_prefix=dict(img='images/'),
-        # Its video is missing from the release, so there are no images.
+        # The video is missing from the release, so there are no images.
         exclude_sequences=['S11_Directions.54138969'],
         pipeline=[dict(type='LoadImage'), dict(type='PackMeshInputs')],
         test_mode=True,
     ),
 )
-# How well the instance must overlap the annotated person, 0 to 1.
+# Overlap with the annotated person, 0 to 1, below which no instance is taken.
 person = dict(min_overlap=0.3)
-# What a killed run loses at most.
+# A killed run loses at most this many frames.
 frames_per_shard = 64

@@ -1,5 +1,5 @@
-# A small Mask R-CNN (ResNet-18 of three eighths of the width, 384 px images) for the people of the
-# synthetic set, from scratch on a CPU. The data come from
+# Train a small Mask R-CNN (ResNet-18 with three eighths of the width, 384 px images) from scratch,
+# on a CPU, for the people of the synthetic set. The data come from
 #     python tools/dataset_converters/make_synthetic_h36m.py --out data/synthetic_h36m
 #     python tools/dataset_converters/masks_to_coco.py data/synthetic_h36m
 _base_ = ['mmdet::_base_/models/mask-rcnn_r50_fpn.py']
@@ -9,7 +9,7 @@ custom_imports = dict(imports=['mmjrr.segmentation.with_mmdet'], allow_failed_im
 
 WIDTH = 24
 CHANNELS = 48
-# From scratch, the heads learn far faster with normalisation.
+# Trained from scratch, the heads learn far faster with normalization.
 NORM = dict(type='BN')
 model = dict(
     data_preprocessor=dict(pad_size_divisor=32),
@@ -52,7 +52,7 @@ model = dict(
             conv_out_channels=CHANNELS,
             num_classes=1,
             norm_cfg=NORM,
-            # Heavy, or boxes alone decide on what the backbone learns.
+            # With a smaller weight, the losses of boxes decide what the backbone learns.
             loss_mask=dict(type='CrossEntropyLoss', use_mask=True, loss_weight=5.0),
         ),
     ),
