@@ -502,13 +502,22 @@ def _paths(tree: Any, depth: int) -> Iterator[str]:
 
 
 def _is_collection(tree: Mapping[Any, Any]) -> bool:
-    """Tell a dict of images or persons from a dict of fields."""
-    nested = all(isinstance(item, (Mapping, list, tuple)) for item in tree.values())
-    return nested and all(
-        not isinstance(key, str) or (any(c.isdigit() or c in './' for c in key)
-                                     and _reduced(key)[0] not in _FIELD_OF)
-        for key in tree
-    )  # fmt: skip
+    """Tell a dict of images or persons, perhaps with some metadata, from a dict of fields."""
+    named = sum(_is_name(key) and _holds_fields(item) for key, item in tree.items())
+    return named > len(tree) / 2
+
+
+def _is_name(key: Any) -> bool:
+    """Tell a number or an image's or person's name from the name of a field."""
+    if not isinstance(key, str):
+        return True
+    return any(c.isdigit() or c in './' for c in key) and _reduced(key)[0] not in _FIELD_OF
+
+
+def _holds_fields(item: Any) -> bool:
+    if isinstance(item, (list, tuple)):
+        return not item or isinstance(item[0], Mapping)
+    return isinstance(item, Mapping)
 
 
 # -- messages ------------------------------------------------------------------------------------

@@ -47,8 +47,9 @@ def match_bodies(
     Args:
         part: the predictions, with image names.
         wanted: image names of the F annotated frames.
-        person: 'nearest' (to the annotated joints), 'largest' (in the image) or a track's
-            identity, for frames with several persons. Default None: they are refused.
+        person: for frames with several persons, 'nearest' (to the annotated joints) or 'largest'
+            (in the image); or a track's identity, for bodies of that track alone. Default None:
+            several persons are refused.
         error_of: how far bodies are from the annotated joints; needed for 'nearest'.
         listed: as :func:`~mmjrr.datasets.predictions.match_frames` takes it.
         takes: likewise.
@@ -62,12 +63,15 @@ def match_bodies(
     of_some_frame = np.zeros(len(part), bool)
     of_some_frame[[row for found in named for row in found]] = True
     unmatched = np.flatnonzero(~of_some_frame)
+    if person not in (None, 'nearest', 'largest'):
+        valid = valid & _of_track(part, str(person))
     matches = [[row for row in found if valid[row]] for found in named]
     rows = np.array([found[0] if found else -1 for found in matches], dtype=np.int64)
     several = [index for index, found in enumerate(matches) if len(found) > 1]
-    if not several:
-        return Matches(rows, unmatched)
     notes: list[str] = []
+    if person not in (None, 'nearest', 'largest'):
+        others = sum(len(found) for found in named) - sum(map(len, matches))
+        notes.append(f'bodies of track {person} are taken; {others} others in these frames are not')
     different = {}
     for index in several:
         rest = _without_repetition(part, matches[index])
@@ -79,13 +83,8 @@ def match_bodies(
         chosen = _choose(part, wanted, different, person, error_of)
         for index, row in chosen.items():
             rows[index] = row
-        absent = sum(row < 0 for row in chosen.values())
-        notes.append(
-            f'{len(different)} frames have several persons; the one taken is '
-            + {'nearest': 'nearest to the annotated joints', 'largest': 'the largest in the image'}
-            .get(str(person), f'track {person}')
-            + (f', which is absent from {absent}' if absent else '')
-        )  # fmt: skip
+        taken = 'nearest to the annotated joints' if person == 'nearest' else 'largest in the image'
+        notes.append(f'{len(different)} frames have several persons; the one taken is {taken}')
     return Matches(rows, unmatched, tuple(notes))
 
 
@@ -120,7 +119,7 @@ def _choose(
     person: str | None,
     error_of: ErrorOf | None,
 ) -> dict[int, int]:
-    """Return the row of each of the frames, -1 where the track is not in it."""
+    """Return the row of the chosen person in each of the frames."""
     assert part.imgname is not None
     first = next(iter(matches))
     if person is None or (person == 'nearest' and error_of is None):
@@ -139,18 +138,24 @@ def _choose(
         for index in np.argsort(cost, kind='stable'):
             best.setdefault(int(frames[index]), int(rows[index]))
         return best
+    raise DataError(
+        f'{part.name}: track {person} has {len(matches[first])} different bodies in '
+        f'{wanted[first]}, expected one'
+    )
+
+
+def _of_track(part: Predictions, person: str) -> np.ndarray:  # (N,) bool
+    """Return which bodies are of a track."""
     if part.track is None:
         raise DataError(
             f'{part.name}: person={person!r} is a track, but the file has none; expected '
             "'nearest' or 'largest', or name the field: fields=dict(track=...)"
         )
-    known = sorted({part.track[row] for rows in matches.values() for row in rows})
-    if person not in known:
+    tracks = np.array(part.track)
+    if person not in part.track:
+        known = sorted(set(part.track))
         raise DataError(f'{part.name}: track: found {known[:20]}, expected {person!r} among them')
-    return {
-        frame: next((row for row in rows if part.track[row] == person), -1)
-        for frame, rows in matches.items()
-    }
+    return tracks == person
 
 
 def _sizes(part: Predictions) -> np.ndarray:  # (N,)

@@ -98,9 +98,13 @@ def test_layouts_name_fields_that_exist_and_paths_that_parse() -> None:
         {name: {'prediction': {'pose': POSE[i], 'betas': BETAS[i]}}
          for i, name in enumerate(NAMES)},
         {'imgname': NAMES, 'pose_hat': POSE, 'betas_hat': BETAS},
+        {'fps': 25, 'meta': {'model': 'mine'},
+         **{name: {'pose': POSE[i], 'betas': BETAS[i]} for i, name in enumerate(NAMES)}},
+        {'imgname': NAMES, 'joints2d': [[0.0]] * COUNT, 'joints3d': [[0.0]] * COUNT,
+         'out': {'pose': POSE.tolist(), 'betas': BETAS.tolist()}},
     ],
     ids=['nested', 'deeply nested', 'rotmat', 'smpl_', 'theta 85', 'theta 82', 'AMASS',
-         'list in a dict', 'nested by image', 'hat'],
+         'list in a dict', 'nested by image', 'hat', 'metadata beside images', 'names with digits'],
 )  # fmt: skip
 def test_fields_are_recognized_by_the_names_that_repositories_use(tree: Any) -> None:
     found = predictions_from(tree)

@@ -62,7 +62,10 @@ def test_a_track_is_chosen_where_there_are_several() -> None:
     matches = match_bodies(part, NAMES, 'a')
     rows, notes = matches.rows, matches.notes
     np.testing.assert_array_equal(poses_of(part, rows), POSE)
-    assert notes == ('3 frames have several persons; the one taken is track a',)
+    assert notes == ('bodies of track a are taken; 3 others in these frames are not',)
+    alone = match_bodies(part, NAMES, 'b').rows  # in every second image
+    assert (alone >= 0).tolist() == [True, False] * 3
+    np.testing.assert_array_equal(part.pose()[alone[::2]], OTHER_POSE[::2])
     with pytest.raises(DataError, match=r"track: found \['a', 'b'\], expected 'c'"):
         match_bodies(part, NAMES, 'c')
     with pytest.raises(DataError, match='is a track, but the file has none'):
