@@ -416,6 +416,8 @@ def _rows(source: Path, values: dict[str, np.ndarray]) -> tuple[Predictions, int
     for field, axes in per_body:
         if field in values:
             setattr(part, field, _per_row(source, field, values[field], axes, lead))
+    if part.transl is not None and part.transl.shape[1:] != (3,):
+        raise DataError(f'{source}: transl: found shape {values["transl"].shape}, expected (N, 3)')
     for field in _TEXT:
         if getattr(part, field) is not None:
             setattr(part, field, list(map(str, getattr(part, field))))
