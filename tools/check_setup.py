@@ -1,11 +1,11 @@
-"""Say what a config needs, what of it is there, and what mends the rest.
+"""Print what a config needs, whether each thing is found, and what fixes the rest.
 
     python tools/check_setup.py configs/refinement/contour_100it_h36m.py
     python tools/check_setup.py configs/evaluation/spin_h36m.py data/spin/model_checkpoint.pt
     python tools/check_setup.py CONFIG --data-root /mnt/h36m --gpu --json
 
-Takes any config of configs/refinement, evaluation, inference and segmentation. Files are opened and
-checked as the run itself would, each once. Ends with 0 if all is there, with 1 if not.
+Takes any config of configs/refinement, evaluation, inference and segmentation. Each file is opened
+and checked once, as in the run itself. Exits with 0 if nothing is missing or wrong, else with 1.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from mmengine.logging import MMLogger
 
 from mmjrr.setup_check import Finding, check_setup, overview
 
-_COLOURS = {'found': '32', 'optional': '33', 'missing': '31', 'wrong': '31'}
+_COLORS = {'found': '32', 'optional': '33', 'missing': '31', 'wrong': '31'}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', nargs='?', help="weights, where the run's command names some")
+    parser.add_argument('checkpoint', nargs='?', help="weights, if the run's command has them")
     parser.add_argument('--data-root', help="folder of the data, instead of the config's")
     parser.add_argument('--gpu', action='store_true', help='ask for a GPU too')
     parser.add_argument('--json', action='store_true', help='print JSON instead of a table')
@@ -42,14 +42,14 @@ def main(argv: list[str] | None = None) -> int:
         help='override settings of the config, as key=value; lists as key="[a,b]" or key=a,b',
     )
     args = parser.parse_args(argv)
-    # The loaders' own remarks (what was cleaned, what was left out) would break the table.
+    # Log lines of the loaders would break the table.
     MMLogger.get_current_instance().setLevel(logging.ERROR)
     warnings.simplefilter('ignore')
     try:
         cfg = Config.fromfile(args.config, import_custom_modules=False)
         if args.cfg_options is not None:
             cfg.merge_from_dict(args.cfg_options)
-    except Exception as error:  # a config is a program: it may raise anything
+    except Exception as error:  # a config is a program and may raise anything
         print(f'error: {args.config}: not readable as a config: {error}', file=sys.stderr)
         return 1
     plain = cfg.to_dict()
@@ -67,15 +67,16 @@ def main(argv: list[str] | None = None) -> int:
     return int(any(finding.bad for finding in findings))
 
 
-def row(finding: Finding, colours: bool) -> str:
+def row(finding: Finding, colors: bool) -> str:
+    """Format a finding as a row of the table."""
     state = f'{finding.state:8}'
-    if colours:
-        state = f'\x1b[{_COLOURS[finding.state]}m{state}\x1b[0m'
+    if colors:
+        state = f'\x1b[{_COLORS[finding.state]}m{state}\x1b[0m'
     return f'{state}  {finding.kind:11}  {finding.name:34}  {finding.detail}'.rstrip()
 
 
 def moved(value: Any, old: str, new: str) -> Any:
-    """The config with all that lies under one folder of data under another."""
+    """Replace the data folder ``old`` by ``new`` in all values of a config."""
     if isinstance(value, dict):
         return {
             key: new if key == 'data_root' and item == old else moved(item, old, new)

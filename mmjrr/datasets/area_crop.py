@@ -1,4 +1,4 @@
-"""Crops of masks by exact area."""
+"""Crops of masks by exact area averages."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ def area_average_crop(
     box: Sequence[float] | np.ndarray,  # x0, y0, x1, y1, pixels
     size: tuple[int, int],  # (height, width) of the crop
 ) -> np.ndarray:  # (height, width), float32 (float64 for a float64 mask)
-    """The crop ``box`` of a mask, each crop pixel the exact mean over the area it covers.
+    """Crop and resize a mask; each pixel of the crop is the exact mean over the area it covers.
 
-    Mask pixel (row 0, column 0) covers [0, 1) x [0, 1); outside the image the mask is 0. A mean
-    over a rectangle is separable, so it is two small matrix products. No value is above the
-    mask's greatest.
+    Mask pixel (row 0, column 0) covers [0, 1) x [0, 1); outside the image the mask is 0. Means
+    over rectangles are separable: two small matrix products. No value exceeds the mask's maximum.
 
     Raises:
-        ValueError: the mask is not 2D, or box or size have no area.
+        ValueError: The mask is not 2D, or box or size have no area.
 
     >>> area_average_crop(np.eye(2), (0.0, 0.0, 3.0, 2.0), (1, 2))
     array([[0.5       , 0.16666667]])
@@ -33,22 +32,23 @@ def area_average_crop(
     if min(size) <= 0:
         raise ValueError(f'size: found {size}, expected a positive (height, width)')
     dtype = np.float64 if mask.dtype == np.float64 else np.float32
-    rows, columns = _inside(y0, y1, mask.shape[0]), _inside(x0, x1, mask.shape[1])
-    down = _shares(y0, y1, size[0], rows).astype(dtype)
-    across = _shares(x0, x1, size[1], columns).astype(dtype)
-    seen: np.ndarray = mask[rows, columns].astype(dtype)
-    # No mean is above what it is of, but for the rounding of shares that add up to one.
-    return np.minimum(down @ seen @ across.T, seen.max(initial=0))
+    rows, columns = _overlap(y0, y1, mask.shape[0]), _overlap(x0, x1, mask.shape[1])
+    row_weights = _cell_weights(y0, y1, size[0], rows).astype(dtype)
+    column_weights = _cell_weights(x0, x1, size[1], columns).astype(dtype)
+    covered: np.ndarray = mask[rows, columns].astype(dtype)
+    # Rounding of weights that add up to one can exceed the maximum.
+    return np.minimum(row_weights @ covered @ column_weights.T, covered.max(initial=0))
 
 
-def _shares(start: float, stop: float, count: int, pixels: slice) -> np.ndarray:
-    """(count, pixels): share of each of ``count`` equal cells that lies in each pixel."""
+def _cell_weights(start: float, stop: float, count: int, pixels: slice) -> np.ndarray:
+    """Return (count, pixels): the fraction of each of ``count`` equal cells in each pixel."""
     edges = start + (stop - start) * np.arange(count + 1) / count
     left = np.arange(pixels.start, pixels.stop, dtype=np.float64)
     overlap = np.minimum(edges[1:, None], left + 1) - np.maximum(edges[:-1, None], left)
     return np.clip(overlap, 0, None) * (count / (stop - start))
 
 
-def _inside(start: float, stop: float, length: int) -> slice:
+def _overlap(start: float, stop: float, length: int) -> slice:
+    """Return the pixels of a side of an image that an interval touches."""
     first = int(np.clip(np.floor(start), 0, length))
     return slice(first, int(np.clip(np.ceil(stop), first, length)))

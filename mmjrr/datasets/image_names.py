@@ -1,4 +1,4 @@
-"""What H36M's image names say, and which sequences are known to be bad."""
+"""Parsing of H36M's image names, and the sequences known to be bad."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from mmjrr.errors import DataError
 
 _SEQUENCE = re.compile(r'(S\d+)_([A-Za-z]+)(?:_(\d+))?\.(\d+)')
 
-#: Who is trained on and who is tested on.
+#: Subjects of the training and the test split.
 SPLITS: dict[str, tuple[str, ...]] = dict(train=('S1', 'S5', 'S6', 'S7', 'S8'), test=('S9', 'S11'))
 
-#: H36M's files name two actions differently for different subjects; reports use one name.
+#: Other names of actions in H36M's files; reports use one name for each.
 ACTION_ALIASES = {
     'TakingPhoto': 'Photo',
     'WalkingDog': 'WalkDog',
     'WalkingTogether': 'WalkTogether',
 }
 
-#: Sequences that are excluded by default: with a camera, or, without one, in all cameras.
+#: Sequences that are excluded by default, in one camera or, without a camera's name, in all.
 KNOWN_BAD_SEQUENCES: dict[str, str] = {
     'S11_Directions.54138969': 'the video file is missing from the release',
     'S9_Greeting': '3D annotation shifted against the images',
@@ -41,12 +41,10 @@ class ImageName(NamedTuple):
 
 
 def parse_image_name(imgname: str) -> ImageName:
-    """Subject, action, sequence, camera and frame of an image, from its file name.
-
-    Folders do not matter.
+    """Parse the file name of an image; folders are ignored.
 
     Raises:
-        DataError: the name is not of H36M's form.
+        DataError: The name does not have H36M's form.
 
     >>> tuple(parse_image_name('S5/S5_WalkingDog.54138969/S5_WalkingDog.54138969_002061.jpg'))
     ('S5', 'WalkDog', 'S5_WalkingDog', '54138969', 2061)
@@ -100,7 +98,7 @@ def expand_sequences(sequences: str | Sequence[str] | None) -> tuple[str, ...]:
 
 
 def is_listed(name: ImageName, sequences: Iterable[str]) -> bool:
-    """Whether the image's sequence, with or without its camera, is among ``sequences``."""
+    """Tell whether an image's sequence, with or without its camera, is in ``sequences``."""
     return not {name.sequence, f'{name.sequence}.{name.camera}'}.isdisjoint(sequences)
 
 

@@ -1,4 +1,4 @@
-"""Person masks: JSON files of COCO run-length codes."""
+"""Files of person masks: JSON of COCO run-length codes."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from mmjrr.datasets.run_length import decode_levels, decode_rle, encode_rle
 from mmjrr.errors import DataError
 from mmjrr.io import atomic_write, read_json
 
-#: No image has more: a few characters of run-length code can stand for any number.
-_MOST_PIXELS = 1 << 27
+#: Largest image; a few characters of run-length code can stand for any number of pixels.
+_MAX_PIXELS = 1 << 27
 #: Levels of a soft mask of eight bits.
 _MAX_LEVELS = 255
 
@@ -24,20 +24,23 @@ _MAX_LEVELS = 255
 class Masks:
     """Masks of one or several files, kept as run-length codes in one buffer.
 
-    300,000 masks take some 200 MB so, and worker processes share them, since no Python object
-    is touched to read one.
+    300,000 masks take about 200 MB. Worker processes share the buffer, since reading a mask touches
+    no Python object.
 
     Args:
-        path: A file, a list of files, or a glob pattern: ``{"info": {...}, "masks": {imgname:
-            {"size": [h, w], "counts": code, "score": s}}, "without_person": {imgname: reason}}``
-            each. A soft mask has ``"levels"`` beside ``"counts"``, see :func:`encode_levels`.
+        path: A file, a list of files, or a glob pattern. Each file holds ``{"info": {...},
+            "masks": {imgname: {"size": [h, w], "counts": code, "score": s}}, "without_person":
+            {imgname: reason}}``. A soft mask has ``"levels"`` beside ``"counts"``, see
+            :func:`encode_levels`.
 
     Attributes:
-        without_person: Why images have no mask, by name, for those of which it is known.
+        sizes: (N, 2) height and width of each mask.
+        scores: (N,) scores, 0 to 1.
+        without_person: Reasons by image name for images that have no mask, where known.
 
     Raises:
-        FileNotFoundError: no file is there.
-        DataError: a file is truncated or a field is wrong, or an image has two masks.
+        FileNotFoundError: There is no file.
+        DataError: A file is truncated, a field is wrong, or an image has two masks.
     """
 
     def __init__(self, path: str | Path | Sequence[str | Path]) -> None:
@@ -54,7 +57,7 @@ class Masks:
                 where = f'{file}: mask of {name!r}'
                 key = image_key(name)
                 if key in self._row:
-                    raise DataError(f'{where}: the image has a mask already')
+                    raise DataError(f'{where}: found a second mask of the image, expected one')
                 self._row[key] = len(codes)
                 # No run-length code holds a space.
                 codes.append(b' '.join([_code(where, entry), *_level_codes(where, entry)]))
@@ -72,19 +75,18 @@ class Masks:
         return image_key(imgname) in self._row
 
     def keys(self) -> list[str]:
-        """What identifies the images that have a mask, see
-        :func:`~mmjrr.datasets.image_names.image_key`."""
+        """Return the :func:`~mmjrr.datasets.image_names.image_key` of each mask's image."""
         return list(self._row)
 
     def row(self, imgname: str) -> int:
-        """Position of an image's mask, -1 if it has none."""
+        """Return the row of an image's mask, -1 if it has none."""
         return self._row.get(image_key(imgname), -1)
 
     def decode(self, row: int) -> np.ndarray:  # (h, w) uint8, 0 or 1; soft: float32, 0 to 1
-        """The mask at a position.
+        """Decode the mask of a row.
 
         Raises:
-            DataError: its code is broken.
+            DataError: The code is damaged.
         """
         code = self._buffer[self._offsets[row] : self._offsets[row + 1]]
         height, width = self.sizes[row].tolist()
@@ -106,11 +108,18 @@ class Masks:
 
 def save_masks(
     path: str | Path,
-    masks: Mapping[str, np.ndarray],  # by image name, (h, w), foreground where non-zero
+    masks: Mapping[str, np.ndarray],  # by image name, (h, w), foreground where nonzero
     scores: Mapping[str, float] | None = None,
     info: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write a file of masks, whole or not at all; equal arguments give equal bytes."""
+    """Write a file of masks, whole or not at all; equal arguments give equal bytes.
+
+    Args:
+        path: File to write.
+        masks: Masks by image name.
+        scores: Scores by image name. Default: None, 1 for all.
+        info: Plain values about the file. Default: None.
+    """
     entries = {
         name: {
             'size': list(np.shape(mask)),
@@ -128,7 +137,7 @@ def _read(path: Path) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
     content = read_json(path)
     masks = content.get('masks') if isinstance(content, dict) else None
     if not isinstance(masks, dict):
-        raise DataError(f"{path}: expected an object with 'masks' by image name")
+        raise DataError(f"{path}: found no masks, expected an object with 'masks' by image name")
     without = content.get('without_person', {})
     if not isinstance(without, dict):
         raise DataError(f'{path}: without_person: found {without!r:.80}, expected reasons by name')
@@ -154,7 +163,7 @@ def _code(where: str, entry: Any) -> bytes:
     counts = entry['counts']
     if isinstance(counts, str) and counts.isascii():
         return counts.encode('ascii')
-    if isinstance(counts, list) and len(counts) > 0:  # uncompressed, as some tools write it
+    if isinstance(counts, list) and len(counts) > 0:  # uncompressed, as written by some tools
         from pycocotools import mask as coco_mask
 
         height, width = _size(where, entry)
@@ -176,7 +185,7 @@ def _size(where: str, entry: dict[str, Any]) -> tuple[int, int]:
         isinstance(size, list)
         and len(size) == 2
         and all(type(value) is int and value > 0 for value in size)
-        and size[0] * size[1] <= _MOST_PIXELS
+        and size[0] * size[1] <= _MAX_PIXELS
     ):
         raise DataError(f'{where}: size: found {size!r:.80}, expected [height, width]')
     return size[0], size[1]
@@ -196,10 +205,10 @@ def _expand(path: str | Path | Sequence[str | Path]) -> list[Path]:
         if Path(part).is_file() or not glob.has_magic(str(part)):
             files.append(Path(part))
             continue
-        found = sorted(glob.glob(str(part)))
-        if not found:
+        matches = sorted(glob.glob(str(part)))
+        if not matches:
             raise FileNotFoundError(f'{part}: no file matches')
-        files += map(Path, found)
+        files += map(Path, matches)
     if not files:
         raise FileNotFoundError(f'masks: found no file in {path!r}')
     return files

@@ -1,4 +1,4 @@
-"""COCO's compressed run-length codes of masks."""
+"""COCO's compressed run-length codes of binary and soft masks."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import numpy as np
 
 from mmjrr.errors import DataError
 
-#: Steps of a soft mask.
+#: Number of thresholds of a soft mask.
 LEVELS = 8
 
 
 def encode_rle(mask: np.ndarray) -> bytes:  # (h, w)
-    """COCO's compressed run-length code of a mask."""
+    """Return COCO's compressed run-length code of a mask."""
     from pycocotools import mask as coco_mask
 
     mask = np.asarray(mask)
@@ -23,28 +23,30 @@ def encode_rle(mask: np.ndarray) -> bytes:  # (h, w)
 
 
 def decode_rle(code: bytes, size: tuple[int, int]) -> np.ndarray:  # (h, w) uint8
-    """Mask of COCO's compressed run-length code.
+    """Decode COCO's compressed run-length code.
 
-    Runs go down the columns, background first. They must fill the mask exactly: the decoder in
-    ``pycocotools`` does not check that.
+    Runs go down the columns, background first. They must fill the mask exactly, which the decoder
+    of ``pycocotools`` does not check.
 
     Raises:
-        DataError: the code is truncated or does not fill the mask.
+        DataError: The code is truncated or does not fill the mask.
     """
     expected = size[0] * size[1]
     runs = np.array(list(_runs(code, expected)), dtype=np.int64)
-    found = int(runs.sum())
-    if found != expected:
-        raise DataError(f'counts: the runs cover {found} pixels, expected {expected} ({size})')
+    covered = int(runs.sum())
+    if covered != expected:
+        raise DataError(
+            f'counts: found runs that cover {covered} pixels, expected {expected} ({size})'
+        )
     values = np.zeros(len(runs), dtype=np.uint8)
     values[1::2] = 1
     return np.repeat(values, runs).reshape(size[1], size[0]).T
 
 
 def encode_levels(mask: np.ndarray) -> list[bytes]:  # (h, w) uint8, 0 to 255
-    """A soft mask as eight run-length codes: where it is at least 1/16, 3/16, ..., 15/16.
+    """Encode a soft mask as eight run-length codes: where it is at least 1/16, 3/16, ..., 15/16.
 
-    Their mean is the mask, rounded to eighths.
+    The mean of the decoded masks is the mask rounded to eighths.
     """
     if mask.dtype != np.uint8:
         raise ValueError(f'mask: found {mask.dtype}, expected uint8, 0 to 255')
@@ -54,10 +56,10 @@ def encode_levels(mask: np.ndarray) -> list[bytes]:  # (h, w) uint8, 0 to 255
 def decode_levels(
     codes: Sequence[bytes], size: tuple[int, int]
 ) -> np.ndarray:  # (h, w) float32, 0 to 1
-    """The soft mask of :func:`encode_levels`.
+    """Decode the codes of :func:`encode_levels`.
 
     Raises:
-        DataError: a code is broken.
+        DataError: A code is damaged.
     """
     total = np.zeros(size, dtype=np.uint16)
     for code in codes:
@@ -65,10 +67,13 @@ def decode_levels(
     return total.astype(np.float32) / len(codes)
 
 
-def _runs(code: bytes, most: int) -> Iterator[int]:
-    """Run lengths up to ``most``: 5 bits a character, low bits first, the sixth says that more
-    follow; from the fourth run on each is the difference to the run before the last."""
-    before: list[int] = []
+def _runs(code: bytes, max_length: int) -> Iterator[int]:
+    """Yield run lengths up to ``max_length``.
+
+    A character holds five bits, low bits first, and a sixth that more follow. From the fourth run
+    on, a number is the difference from the run before the last.
+    """
+    earlier: list[int] = []
     value, shift = 0, 0
     for character in code:
         bits = character - 48
@@ -82,11 +87,11 @@ def _runs(code: bytes, most: int) -> Iterator[int]:
             continue
         if bits & 16:
             value -= 1 << shift
-        if len(before) > 2:
-            value += before[-2]
-        if not 0 <= value <= most:
-            raise DataError(f'counts: found a run of {value} pixels, expected 0 to {most}')
-        before.append(value)
+        if len(earlier) > 2:
+            value += earlier[-2]
+        if not 0 <= value <= max_length:
+            raise DataError(f'counts: found a run of {value} pixels, expected 0 to {max_length}')
+        earlier.append(value)
         yield value
         value, shift = 0, 0
     if shift:

@@ -1,4 +1,4 @@
-"""Frames of videos, put together for models that see several at once."""
+"""Sequences of consecutive frames for models that take several at once."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ def consecutive(
     frames: Sequence[int],  # (N,), numbers within the video
     seq_len: int,
 ) -> list[list[int]]:
-    """Rows of consecutive frames of one video, in order, at most ``seq_len`` at once.
+    """Group rows into consecutive frames of one video, in order, at most ``seq_len`` each.
 
-    The smallest distance between frames of a video is its step; where two are farther apart, a
-    sequence ends. Each row is in one sequence; the last of a video may be short.
+    The smallest distance between frames of a video is its step; a sequence ends where two frames
+    are farther apart. Each row is in one sequence; the last sequence of a video may be shorter.
 
     Raises:
         ValueError: ``seq_len`` is below 1.
@@ -28,14 +28,14 @@ def consecutive(
     rows_of: dict[str, list[int]] = {}
     for row, video in enumerate(videos):
         rows_of.setdefault(video, []).append(row)
-    found: list[list[int]] = []
+    sequences: list[list[int]] = []
     for rows in rows_of.values():
         rows.sort(key=lambda row: frames[row])
         steps = np.diff([frames[row] for row in rows])
         breaks = np.flatnonzero(steps != steps.min(initial=np.iinfo(np.int64).max)) + 1
         for unbroken in np.split(rows, breaks):
-            found += [
+            sequences += [
                 unbroken[start : start + seq_len].tolist()
                 for start in range(0, len(unbroken), seq_len)
             ]
-    return found
+    return sequences

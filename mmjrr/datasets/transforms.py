@@ -21,13 +21,13 @@ from mmjrr.registry import TRANSFORMS
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # RGB
 IMAGENET_STD = (0.229, 0.224, 0.225)
-#: Rows by which an image may differ from the camera file: of S7's and S8's images of camera
-#: 55011271 one has 1002 rows and one 1000, while the camera file says 1000 for both.
+#: Rows by which an image may differ from the camera file: from camera 55011271, images of S7 and S8
+#: differ by two rows, while the camera file states 1000 rows for both.
 ROWS_SLACK = 2
 
 
 def is_size(found: Sequence[int], expected: Sequence[int]) -> bool:  # (h, w) both
-    """Whether an image has the size that the camera file says, but for :data:`ROWS_SLACK`."""
+    """Tell whether an image has the size in the camera file, up to :data:`ROWS_SLACK` rows."""
     return abs(found[0] - expected[0]) <= ROWS_SLACK and found[1] == expected[1]
 
 
@@ -202,13 +202,13 @@ class PackMeshInputs:
 
 
 def read_image(path: str | Path) -> np.ndarray:  # (h, w, 3) uint8, RGB
-    """An image file, whole or not at all.
+    """Read an image file with Pillow.
 
-    OpenCV fills what is missing of a truncated JPEG with grey, and says nothing. Pillow refuses.
+    Pillow refuses truncated JPEG files; OpenCV fills the missing part with gray.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        DataError: it is truncated, or of no kind that has eight bits a channel.
+        FileNotFoundError: There is no such file.
+        DataError: The file is truncated or does not have eight bits per channel.
     """
     from PIL import Image, ImageOps
 
@@ -217,11 +217,11 @@ def read_image(path: str | Path) -> np.ndarray:  # (h, w, 3) uint8, RGB
     try:
         with Image.open(path) as image:
             if image.mode not in ('RGB', 'RGBA', 'L', 'LA', 'P', '1', 'CMYK'):
-                raise DataError(f'{path}: found mode {image.mode!r}, expected 8 bits a channel')
+                raise DataError(f'{path}: found mode {image.mode!r}, expected 8 bits per channel')
             return np.array(ImageOps.exif_transpose(image).convert('RGB'))
     except DataError:
         raise
-    except Exception as error:  # a broken header can bring up nearly anything
+    except Exception as error:  # a damaged header can raise nearly anything
         raise DataError(f'{path}: not a readable image ({error})') from error
 
 
@@ -231,10 +231,10 @@ def crop_person(
     size: int = 224,
     stretch_contrast: bool = True,
 ) -> np.ndarray:  # (size, size, 3) uint8
-    """SPIN's crop of one image; :class:`CropPerson` says how.
+    """Crop one image as SPIN does; see :class:`CropPerson`.
 
     Raises:
-        ValueError: the box is not square, smaller than a pixel, or beside the image.
+        ValueError: The box is not square, smaller than a pixel, or outside the image.
     """
     from PIL import Image
 
@@ -259,10 +259,10 @@ def crop_person(
 
 
 def _pixels(start: float, stop: float, size: int) -> tuple[int, int]:
-    """First pixel and end of a side of the box, without its fraction.
+    """Return the first pixel and the end of a side of the box as whole numbers.
 
-    They are computed as SPIN does, from the map that takes the side to ``size`` pixels: by its
-    rounding errors many a corner on a whole pixel lands on the pixel before.
+    They follow from the map of the side to ``size`` pixels, as in SPIN: its rounding errors move
+    some corners on a whole pixel to the preceding one.
     """
     side = PIXELS_PER_SCALE * ((stop - start) / PIXELS_PER_SCALE)
     step = 1 / (size / side)
@@ -271,6 +271,6 @@ def _pixels(start: float, stop: float, size: int) -> tuple[int, int]:
 
 
 def _stretch(darkest: int, brightest: int) -> np.ndarray:  # (256,) uint8
-    """What becomes of each value, when the two become 0 and 255."""
+    """Return the table that maps the darkest and brightest value to 0 and 255."""
     factor = 255.0 / max(int(brightest) - int(darkest), 1)
     return (np.clip((np.arange(256) - float(darkest)) * factor, 0, 255) + 0.5).astype(np.uint8)

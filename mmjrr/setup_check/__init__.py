@@ -1,4 +1,4 @@
-"""What a config needs, and whether it is there: packages, bodies, regressors, weights, data."""
+"""Check of everything that a config needs: packages, bodies, regressors, weights, data."""
 
 from mmjrr.setup_check import body_checks, dataset_checks, model_checks  # they register checks
 from mmjrr.setup_check.config_check import check_setup, overview

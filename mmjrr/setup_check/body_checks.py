@@ -21,7 +21,7 @@ def _smpl(part: Mapping[str, Any]) -> Iterator[Finding]:
     from mmjrr.body_models.smpl_files import find_smpl_file, load_smpl_file
 
     path, gender = part.get('model_path', ''), part.get('gender', 'neutral')
-    mend = download_command(FILES['smpl'], Path(path) / f'SMPL_{str(gender).upper()}.pkl')
+    fix = download_command(FILES['smpl'], Path(path) / f'SMPL_{str(gender).upper()}.pkl')
 
     def look() -> str:
         file = find_smpl_file(path, gender)
@@ -31,7 +31,7 @@ def _smpl(part: Mapping[str, Any]) -> Iterator[Finding]:
             raise DataError(f'{file}: found {betas} shape components, expected 10')
         return f'{file.name}: {len(data["v_template"])} vertices, {betas} shape components'
 
-    yield look_up('body', path, look, mend)
+    yield look_up('body', path, look, fix)
 
 
 @register_check('FreeBody')
@@ -46,10 +46,12 @@ def _free_body(part: Mapping[str, Any]) -> Iterator[Finding]:
 
 @register_check('JointRegressorMetric')
 def _metric(part: Mapping[str, Any]) -> Iterator[Finding]:
-    given = part.get('regressors') or ()
-    single = isinstance(given, str) or (isinstance(given, Mapping) and 'path' in given)
-    entries = [given] if single else list(given.values() if isinstance(given, Mapping) else given)
-    for entry in entries:
+    regressors = part.get('regressors') or ()
+    if isinstance(regressors, str) or (isinstance(regressors, Mapping) and 'path' in regressors):
+        regressors = [regressors]
+    elif isinstance(regressors, Mapping):
+        regressors = list(regressors.values())
+    for entry in regressors:
         yield _regressor(entry)
 
 
@@ -68,18 +70,18 @@ def _regressor(entry: Any) -> Finding:
 
     def look() -> str:
         regressor = next(iter(load_regressors([entry]).values()))
-        known = ZOO.get(str(name))
-        checked = known is not None and known.sha256 is not None
+        published = ZOO.get(str(name))
+        is_published = published is not None and published.sha256 is not None
         return (
             f'{regressor.provenance["file"]}: {regressor.num_joints} joints of the body '
             f'{regressor.body_model!r}, sha256 {regressor.provenance["file_sha256"][:8]}'
-            + (' (as published)' if checked else '')
+            + (' (as published)' if is_published else '')
         )
 
-    return look_up('regressor', name, look, _mend_regressor(str(name)))
+    return look_up('regressor', name, look, _fix_of_regressor(str(name)))
 
 
-def _mend_regressor(name: str) -> str:
+def _fix_of_regressor(name: str) -> str:
     if name in FILES:
         return download_command(FILES[name], search_folders()[-1] / FILES[name].path)
     if name == 'J_spin':

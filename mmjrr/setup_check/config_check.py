@@ -1,4 +1,4 @@
-"""All that a config needs, one thing after the other."""
+"""Check of all components of a config."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mmjrr.setup_check.model_checks import check_weights
 from mmjrr.setup_check.package_checks import check_gpu, check_packages, import_version
 from mmjrr.setup_check.registration import CHECKS, short_name
 
-#: What of a config the runner and the tools build; other names are variables of the config.
+#: Parts of a config that the runner and the tools build; other names are variables.
 _PARTS = (
     'train_dataloader', 'val_dataloader', 'test_dataloader', 'model', 'val_evaluator',
     'test_evaluator', 'default_hooks', 'custom_hooks', 'visualizer',
@@ -23,18 +23,18 @@ _PARTS = (
 def check_setup(
     cfg: Mapping[str, Any], checkpoint: str | Path | None = None, gpu: bool = False
 ) -> Iterator[Finding]:
-    """All that a config needs, one after the other, as each is looked at.
+    """Check everything that a config needs, yielding each finding as it is made.
 
-    A file that several parts of the config name is read once. Nothing that is found raises.
+    A file named by several parts of the config is read once. Problems do not raise.
 
     Args:
-        cfg: the config.
-        checkpoint: weights of its model, where they are given on the command line.
-        gpu: whether a GPU is needed.
+        cfg: The config.
+        checkpoint: Weights given on the command line. Default: None.
+        gpu: Whether a GPU is needed. Default: False.
     """
     yield from check_packages()
     for name in (cfg.get('custom_imports') or {}).get('imports', ()):
-        yield look_up('package', name, partial(import_version, name), mend='install it')
+        yield look_up('package', name, partial(import_version, name), fix='install it')
     if gpu:
         yield check_gpu()
     seen: set[str] = set()
@@ -52,7 +52,7 @@ def check_setup(
 
 
 def _components(part: Any) -> Iterator[Mapping[str, Any]]:
-    """All dicts that have a type, outermost first."""
+    """Yield all dicts that have a type, outermost first."""
     if isinstance(part, Mapping):
         if isinstance(part.get('type'), str):
             yield part
@@ -64,19 +64,19 @@ def _components(part: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def overview(findings: Sequence[Finding]) -> str:
-    """The last lines: what is missing or wrong and how to mend it, or that nothing is."""
+    """Summarize findings: what is missing or wrong with its fix, and counts."""
     bad = [finding for finding in findings if finding.bad]
     optional = sum(finding.state == OPTIONAL for finding in findings)
     lines = []
     for finding in bad:
-        mend = finding.mend or finding.detail
-        if finding.state == WRONG and mend.startswith('python tools/download.py'):
-            mend = f'move it away, then {mend}'  # what is there is not overwritten
-        lines += [f'{finding.name}: {finding.state}', f'    {mend}']
+        fix = finding.fix or finding.detail
+        if finding.state == WRONG and fix.startswith('python tools/download.py'):
+            fix = f'move it away, then {fix}'  # downloads do not overwrite
+        lines += [f'{finding.name}: {finding.state}', f'    {fix}']
     total = f'{len(findings) - len(bad) - optional} found'
     for state in (MISSING, WRONG):
         count = sum(finding.state == state for finding in findings)
         total += f', {count} {state}' if count else ''
     if optional:
-        total += f', {optional} optional not there'
+        total += f', {optional} optional missing'
     return '\n'.join([*lines, total])

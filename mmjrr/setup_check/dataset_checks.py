@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -15,38 +15,52 @@ from mmjrr.setup_check.package_checks import check_opencv
 from mmjrr.setup_check.registration import register_check, short_name
 from mmjrr.setup_check.remedies import remedy
 
+if TYPE_CHECKING:
+    from mmjrr.datasets.h36m import H36MFitsDataset
+    from mmjrr.geometry import PerspectiveCamera
+
+#: Cameras by subject and camera name.
+Cameras: TypeAlias = 'dict[tuple[str, str], PerspectiveCamera]'
+
 
 @register_check('H36MFitsDataset')
 def _h36m(part: Mapping[str, Any]) -> Iterator[Finding]:
-    from mmjrr.datasets.h36m import H36MFitsDataset
+    from mmjrr.datasets import h36m
 
     root = Path(part.get('data_root', ''))
     ann_file = root / part.get('ann_file', 'annotation_body3d/fps10/h36m_train.npz')
-    found: list[H36MFitsDataset] = []
+    dataset: H36MFitsDataset | None = None
+    cameras: Cameras = {}
 
     def annotations() -> str:
-        alone = ('fits_file', 'mask_file', 'load_mask', 'require', 'pipeline')
-        settings = {k: v for k, v in part.items() if k not in (*alone, 'type')}
-        found.append(H36MFitsDataset(**{**settings, 'camera_param_file': None}))
-        of = f' of {found[0].report["annotated"]}'
-        return f'{len(found[0])}{of} frames selected, subjects {_subjects(found[0])}'
+        nonlocal dataset
+        checked_below = ('camera_param_file', 'fits_file', 'mask_file', 'load_mask', 'require')
+        settings = {
+            name: value
+            for name, value in part.items()
+            if name not in (*checked_below, 'pipeline', 'type')
+        }
+        dataset = h36m.H36MFitsDataset(**settings, camera_param_file=None)
+        return (
+            f'{len(dataset)} of {dataset.report["annotated"]} frames selected, subjects '
+            f'{_subjects(dataset)}'
+        )
 
     yield look_up('annotation', ann_file, annotations, remedy(ann_file, root))
-    dataset = found[0] if found else None
     camera_file = part.get('camera_param_file', 'annotation_body3d/cameras.pkl')
     if camera_file is not None:
         path = root / camera_file
-        yield look_up('cameras', path, lambda: _cameras(path, dataset), remedy(path, root))
+        yield look_up('cameras', path, lambda: _cameras(path, dataset, cameras), remedy(path, root))
     keys = None if dataset is None else _keys(dataset)
     if part.get('fits_file') is not None:
         path = root / part['fits_file']
-        mend = remedy(path, root, _infer(path, ann_file))
-        yield look_up('fits', path, lambda: _fits(path, keys), mend)
+        fix = remedy(path, root, _infer(path, ann_file))
+        yield look_up('fits', path, lambda: _fits(path, keys), fix)
     if part.get('mask_file') is not None:
         listed = part['mask_file']
         files = [str(root / f) for f in ([listed] if isinstance(listed, str) else listed)]
-        mend = remedy(files[0], root, _segment(files[0], ann_file))
-        yield look_up('masks', ', '.join(files), lambda: _masks(files, keys, dataset), mend)
+        fix = remedy(files[0], root, _segment(files[0], ann_file))
+        yield look_up('masks', ', '.join(files), lambda: _masks(files, keys, cameras), fix)
     images = root / (part.get('data_prefix') or {}).get('img', 'images/')
     needed = _reads_images(part)
     if needed:
@@ -54,7 +68,9 @@ def _h36m(part: Mapping[str, Any]) -> Iterator[Finding]:
     yield look_up(
         'images',
         images,
-        lambda: _images(images, dataset) + ('' if needed else '; for pictures of fits alone'),
+        lambda: (
+            _images(images, dataset, cameras) + ('' if needed else '; needed for overlays alone')
+        ),
         remedy(images, root),
         optional=not needed,
     )
@@ -75,7 +91,7 @@ def _segment(path: str, ann_file: Path) -> str:
 
 
 def _dataset_of(ann_file: Path) -> str:
-    """The options that make another config's data set that of this annotation."""
+    """Return options that make this annotation the dataset of another config."""
     parts = ann_file.parts
     if 'annotation_body3d' not in parts:
         return f'test_dataloader.dataset.ann_file={ann_file.absolute()}'
@@ -100,7 +116,9 @@ def _keys(dataset: Any) -> set[str]:
     return {image_key(dataset.imgname(index)) for index in range(len(dataset))}
 
 
-def _cameras(path: Path, dataset: Any) -> str:
+def _cameras(path: Path, dataset: Any, needed: Cameras) -> str:
+    """Describe a camera file, and put the cameras of the dataset into ``needed``."""
+    from mmjrr.datasets.h36m import check_projection
     from mmjrr.datasets.image_names import parse_image_name
     from mmjrr.engine.hooks.pseudo_gt_hook import PROJECTION_TOLERANCE
     from mmjrr.geometry import load_cameras
@@ -110,12 +128,15 @@ def _cameras(path: Path, dataset: Any) -> str:
         return f'{len(cameras)} cameras'
     names = [parse_image_name(dataset.imgname(index)) for index in range(len(dataset))]
     wanted = {(name.subject, name.camera) for name in names}
-    lacking = sorted(wanted - set(cameras))
-    if lacking:
-        raise DataError(f'lacks {len(lacking)} of {len(wanted)} cameras, such as {lacking[0]}')
-    dataset.cameras = {key: cameras[key] for key in wanted}
-    found = dataset.check_projection(tolerance=PROJECTION_TOLERANCE)
-    worst = max((about['mean_px'] for about in found.values()), default=0.0)
+    missing = sorted(wanted - set(cameras))
+    if missing:
+        raise DataError(
+            f'found no camera for {len(missing)} of {len(wanted)} subjects and cameras, such as '
+            f'{missing[0]}'
+        )
+    needed.update({key: cameras[key] for key in wanted})
+    errors = check_projection(dataset.annotations, needed, PROJECTION_TOLERANCE)
+    worst = max((error['mean_px'] for error in errors.values()), default=0.0)
     return f'{len(cameras)} cameras; 3D joints project to {worst:.2f} px from 2D joints at most'
 
 
@@ -125,12 +146,12 @@ def _fits(path: Path, keys: set[str] | None) -> str:
 
     fits = load_fits(path)
     if 'transl' not in fits and 'camera' not in fits:
-        raise DataError("has neither 'transl' nor 'camera', expected one")
+        raise DataError("found neither 'transl' nor 'camera', expected one")
     valid = fits.get('valid', np.ones(len(fits['imgname']), dtype=bool))
     return _of_frames('fits', {image_key(n) for n in fits['imgname'][valid].tolist()}, keys)
 
 
-def _masks(files: list[str], keys: set[str] | None, dataset: Any) -> str:
+def _masks(files: list[str], keys: set[str] | None, cameras: Cameras) -> str:
     from mmjrr.datasets.image_names import parse_image_name
     from mmjrr.datasets.masks import Masks
     from mmjrr.datasets.transforms import is_size
@@ -139,7 +160,7 @@ def _masks(files: list[str], keys: set[str] | None, dataset: Any) -> str:
     for key in sorted(keys or ()):
         row = masks.row(key)
         name = parse_image_name(key)
-        camera = dataset.cameras.get((name.subject, name.camera))
+        camera = cameras.get((name.subject, name.camera))
         if row < 0 or camera is None:
             continue
         height, width = masks.sizes[row].tolist()
@@ -153,26 +174,26 @@ def _masks(files: list[str], keys: set[str] | None, dataset: Any) -> str:
     return _of_frames('masks', set(masks.keys()), keys)
 
 
-def _of_frames(what: str, have: set[str], keys: set[str] | None) -> str:
+def _of_frames(what: str, available: set[str], keys: set[str] | None) -> str:
     if keys is None:
-        return f'{len(have)} {what}'
-    number = len(have & keys)
+        return f'{len(available)} {what}'
+    number = len(available & keys)
     if not number:
-        raise DataError(f'{len(have)} {what}, of none of the {len(keys)} frames')
+        raise DataError(f'found {len(available)} {what}, none of them for the {len(keys)} frames')
     return f'{what} of {number} of {len(keys)} frames'
 
 
-def _images(folder: Path, dataset: Any) -> str:
+def _images(folder: Path, dataset: Any, cameras: Cameras) -> str:
     from mmjrr.datasets.transforms import is_size, read_image
 
     if not folder.is_dir():
         raise FileNotFoundError('no such folder')
     if dataset is None:
-        return 'is there'
+        return 'exists'
     names = [dataset.imgname(i) for i in sorted({0, len(dataset) // 2, len(dataset) - 1})]
     for name in names:
         height, width = read_image(folder / name).shape[:2]
-        camera = dataset.cameras.get(tuple(_camera_of(name)))
+        camera = cameras.get(_camera_of(name))
         if camera is None:
             continue
         if not is_size((height, width), camera.image_shape()):
@@ -218,7 +239,7 @@ def _coco(part: Mapping[str, Any]) -> Iterator[Finding]:
         content = json.loads(path.read_bytes())
         return f'{len(content["images"])} images, {len(content["annotations"])} instances'
 
-    made = f'python tools/dataset_converters/masks_to_coco.py {root}'
-    yield look_up('annotation', path, look, made)
+    command = f'python tools/dataset_converters/masks_to_coco.py {root}'
+    yield look_up('annotation', path, look, command)
     images = root / (part.get('data_prefix') or {}).get('img', '')
-    yield look_up('images', images, lambda: _images(images, None), remedy(images, root))
+    yield look_up('images', images, lambda: _images(images, None, {}), remedy(images, root))

@@ -20,14 +20,14 @@ from mmjrr.setup_check.remedies import SEGMENTATION_PACKAGES, remedy
 def _stored(part: Mapping[str, Any]) -> Iterator[Finding]:
     from mmjrr.models.stored_predictions import StoredPredictions
 
-    given: Any = part.get('predictions') or ()
-    for path in [given] if isinstance(given, str) else given:
+    predictions: Any = part.get('predictions') or ()
+    for path in [predictions] if isinstance(predictions, str) else predictions:
 
         def look(path: Any = path) -> str:
             return f'{len(StoredPredictions(path))} images'
 
-        mend = remedy(path, Path(path).parent.parent, 'tools/infer_mesh.py: docs/inference.md')
-        yield look_up('predictions', path, look, mend)
+        fix = remedy(path, Path(path).parent.parent, 'tools/infer_mesh.py: docs/inference.md')
+        yield look_up('predictions', path, look, fix)
 
 
 @register_check('VIBE')
@@ -68,36 +68,37 @@ def _mask_rcnn(part: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _mask_weights(part: Mapping[str, Any], ready: bool) -> str:
-    """With the packages there, the network takes them; without, they are read."""
+    """Load weights into the network; without its packages, read them alone."""
     from mmjrr.registry import MODELS
 
-    known = next((f for f in FILES.values() if Path(part['checkpoint']).name == f.path), None)
+    published = next((f for f in FILES.values() if Path(part['checkpoint']).name == f.path), None)
     if not ready:
         return f'{len(read_checkpoint(part["checkpoint"]))} entries, not tried in the network'
     MODELS.build({**part, 'type': 'mmjrr.MaskRCNN'})
-    if known is None or known.sha256 is None:
+    if published is None or published.sha256 is None:
         return 'fit the network'
-    same = sha256(part['checkpoint']).startswith(known.sha256)
-    return 'fit the network' + (', as published' if same else ', other than those published')
+    same = sha256(part['checkpoint']).startswith(published.sha256)
+    return 'fit the network' + (', as published' if same else ', differ from those published')
 
 
-#: Models whose weights come on the command line, and the file they are of, of :data:`FILES`.
+#: Models whose weights are given on the command line, and their file in :data:`FILES`.
 _WEIGHTS_OF = {'SPIN': 'spin', 'VIBE': 'vibe', 'MEVA': 'meva'}
 
 
 def check_weights(cfg: Mapping[str, Any], checkpoint: str | Path | None) -> Iterator[Finding]:
+    """Check the weights of a config's model, given on the command line or as ``load_from``."""
     model = cfg.get('model') or {}
     kind = short_name(str(model.get('type', '')))
-    given = checkpoint or cfg.get('load_from')
+    weights = checkpoint or cfg.get('load_from')
     if kind in _WEIGHTS_OF:
         item = FILES[_WEIGHTS_OF[kind]]
-        path = Path(given) if given else _where(item)
+        path = Path(weights) if weights else _find(item)
         yield look_up('weights', path, lambda: _estimator_weights(model, path), remedy(path))
-    elif given:
-        yield look_up('weights', given, lambda: _any_weights(given), remedy(given))
+    elif weights:
+        yield look_up('weights', weights, lambda: _any_weights(weights), remedy(weights))
 
 
-def _where(item: RemoteFile) -> Path:
+def _find(item: RemoteFile) -> Path:
     folders = search_folders()
     return next(
         (f / item.path for f in folders if (f / item.path).exists()), folders[-1] / item.path
@@ -108,7 +109,7 @@ def _estimator_weights(model: Mapping[str, Any], path: Path) -> str:
     from mmjrr.models.estimators.checkpoints import load_weights
     from mmjrr.registry import MODELS
 
-    # By its full name: another package's scope may be the current one.
+    # The full name: the scope of another package may be current.
     kind = short_name(model['type'])
     settings = {k: v for k, v in model.items() if k != 'pretrained_features'}
     settings['type'] = f'mmjrr.{kind}'

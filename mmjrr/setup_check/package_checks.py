@@ -13,7 +13,7 @@ from mmjrr.setup_check.finding import WRONG, Finding, look_up
 
 
 def check_packages() -> Iterator[Finding]:
-    """What mmjrr itself asks for, in the ranges that it declares."""
+    """Check the packages that mmjrr requires, and their versions."""
     try:
         declared = importlib.metadata.requires('mmjrr') or []
     except importlib.metadata.PackageNotFoundError:
@@ -38,26 +38,30 @@ def _version(line: str) -> str:
 
 
 def import_version(name: str) -> str:
+    """Import a module and return its version; '' if it states none."""
     module = importlib.import_module(name)
     return str(getattr(module, '__version__', ''))
 
 
 def check_opencv() -> Finding:
+    """Check OpenCV, which reads images."""
     return look_up(
         'package', 'cv2', lambda: import_version('cv2'), "pip install 'opencv-python-headless<4.12'"
     )
 
 
 def check_gpu() -> Finding:
+    """Check that PyTorch can use a GPU."""
+
     def look() -> str:
         import torch
 
         if not torch.cuda.is_available():
-            raise FileNotFoundError(f'PyTorch {torch.__version__} sees none')
-        about = torch.cuda.get_device_properties(0)
-        torch.ones(1, device='cuda').sum().item()  # a driver that is too old shows here
+            raise FileNotFoundError(f'PyTorch {torch.__version__} finds no GPU')
+        properties = torch.cuda.get_device_properties(0)
+        torch.ones(1, device='cuda').sum().item()  # fails if the driver is too old
         return (
-            f'{about.name}, {about.total_memory / 2**30:.0f} GiB, one of '
+            f'{properties.name}, {properties.total_memory / 2**30:.0f} GiB, one of '
             f'{torch.cuda.device_count()}'
         )
 

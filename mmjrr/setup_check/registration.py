@@ -1,4 +1,4 @@
-"""Checks by the type of a config's component."""
+"""Registration of checks by the type of a config's component."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ CHECKS: dict[str, Callable[[Mapping[str, Any]], Iterator[Finding]]] = {}
 
 
 def register_check(name: str) -> Callable:
-    """Makes a function the check of the components of that type."""
+    """Return a decorator that registers a check of components of a type."""
 
     def add(check: Callable) -> Callable:
         CHECKS[name] = check
@@ -22,4 +22,5 @@ def register_check(name: str) -> Callable:
 
 
 def short_name(name: str) -> str:
+    """Return the name of a type without its scope."""
     return name.rsplit('.', 1)[-1]

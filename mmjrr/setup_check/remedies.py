@@ -8,7 +8,7 @@ from mmjrr.downloads import FILES, RemoteFile
 
 PREPARE = 'docs/prepare_h36m.md says how to make it'
 
-#: How data sets that are made here are made, by the name of their folder.
+#: Commands that make datasets, by the name of the folder.
 MADE_BY = {
     'synthetic_h36m': 'python tools/dataset_converters/make_synthetic_h36m.py --out {root}',
     'h36m_mini': 'python tools/dataset_converters/h36m_mini.py SRC {root} (docs/real_frames.md)',
@@ -18,7 +18,13 @@ SEGMENTATION_PACKAGES = 'pip install --no-deps -r requirements/segmentation.txt'
 
 
 def remedy(path: str | Path, root: str | Path = '', otherwise: str = PREPARE) -> str:
-    """How a file comes to where it belongs."""
+    """Return the command or page that provides a file.
+
+    Args:
+        path: The file.
+        root: Folder of the dataset to which it belongs.
+        otherwise: Answer for unknown files.
+    """
     folder = 'synthetic_h36m' if (Path(root) / 'synthetic.json').is_file() else Path(root).name
     if folder in MADE_BY:
         return MADE_BY[folder].format(root=str(root).rstrip('/'))
@@ -29,6 +35,7 @@ def remedy(path: str | Path, root: str | Path = '', otherwise: str = PREPARE) ->
 
 
 def download_command(item: RemoteFile, path: str | Path) -> str:
+    """Return the command or page from which a file is downloaded to a path."""
     if item.url is None:
         return f'get {item.file} from {item.page}, and put it at {path}'
     folder = Path(path).as_posix()[: -len(item.path)].rstrip('/') or '.'

@@ -143,7 +143,7 @@ def test_broken_codes_are_named_when_decoded(tmp_path: Path, code: str) -> None:
 def test_an_image_with_two_masks_is_refused(tmp_path: Path) -> None:
     for name in 'ab':
         save_masks(tmp_path / f'{name}.json', {NAMES[0]: a_mask(0)})
-    with pytest.raises(DataError, match=r'b\.json.*has a mask already'):
+    with pytest.raises(DataError, match=r'b\.json.*found a second mask'):
         Masks(str(tmp_path / '*.json'))
 
 

@@ -66,7 +66,7 @@ def test_each_thing_removed_is_missing_and_says_what_mends_it(kind, data, capsys
     assert code == 1
     assert [k for k, row in found.items() if row['state'] == 'missing'] == [kind]
     assert found[kind]['name'] == str(data / REMOVED[kind])
-    assert f'make_synthetic_h36m.py --out {data}' in found[kind]['mend']
+    assert f'make_synthetic_h36m.py --out {data}' in found[kind]['fix']
 
 
 @pytest.mark.parametrize('kind', REMOVED)
@@ -94,7 +94,7 @@ def test_fits_of_other_images_are_wrong(data, capsys):
     np.savez(data / REMOVED['fits'], **arrays)
     _, found = states(capsys, REFINEMENT, '--data-root', data)
     assert found['fits']['state'] == 'wrong'
-    assert 'of none of the 24 frames' in found['fits']['detail']
+    assert 'none of them for the 24 frames' in found['fits']['detail']
 
 
 def test_swapped_legs_are_wrong(data, capsys):
@@ -124,7 +124,7 @@ def test_evaluation_names_regressors_body_and_weights(data, capsys, monkeypatch,
     config = ROOT / 'configs/evaluation/vibe_h36m.py'
     assert tool.main([str(config), '--data-root', str(data), '--json']) == 1
     rows = json.loads(capsys.readouterr().out)
-    missing = {row['name']: row['mend'] for row in rows if row['state'] == 'missing'}
+    missing = {row['name']: row['fix'] for row in rows if row['state'] == 'missing'}
     assert set(missing) == {
         'J_std', 'J_spin', 'J_opt', 'data/smpl', 'data/spin/smpl_mean_params.npz',
         'data/spin/model_checkpoint.pt', 'data/vibe/vibe_model_wo_3dpw.pth.tar',

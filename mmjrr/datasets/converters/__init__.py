@@ -1,0 +1,1 @@
+"""Converters of other layouts of Human3.6M into MMPose's layout."""

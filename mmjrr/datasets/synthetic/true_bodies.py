@@ -72,6 +72,7 @@ class TrueBodies:
 def make_true_bodies(
     world: World, seed: int, sequence: Take, frames: tuple[int, ...]
 ) -> TrueBodies:
+    """Pose the subject of a sequence in the world and label its joints."""
     subject = make_subject(seed, sequence.subject)
     times = (np.array(frames) - 1) / FRAME_RATE
     motion = sample_motion(seed, sequence.subject, sequence.action, times)

@@ -40,6 +40,11 @@ def make_view(
     camera_id: str,
     camera: PerspectiveCamera,
 ) -> dict[str, NDArray[Any]]:
+    """Make the view of a sequence by one camera and write its images.
+
+    Returns:
+        Arrays with a row for each frame: annotation, true and estimated bodies, and ``mask``.
+    """
     stem = f'{sequence.name}.{camera_id}'
     joints = camera_rig.world_to_camera(truth.labels, camera)
     keypoints = np.stack([camera_rig.project(frame, camera) for frame in joints])
