@@ -11,6 +11,7 @@ from mmjrr.io import (
     UnsafePickleError,
     is_torch_file,
     read_json,
+    read_mesh_vertices,
     read_npy,
     read_npz,
     read_pickle,
@@ -24,7 +25,8 @@ _HOW_TO_CONVERT = (
 
 
 #: Extensions of files that are read where a folder is given.
-SUFFIXES = ('.npz', '.npy', '.pkl', '.pickle', '.joblib', '.json', '.pt', '.pth', '.gz')
+SUFFIXES = ('.npz', '.npy', '.pkl', '.pickle', '.joblib', '.json', '.pt', '.pth', '.gz',
+            '.obj', '.ply')  # fmt: skip
 
 
 def result_files(path: str | Path) -> list[Path] | None:
@@ -72,6 +74,8 @@ def load_results(path: str | Path) -> Any:
             return read_npz(path, objects=True)
         if start.startswith(b'\x93NUMPY'):
             return read_npy(path, objects=True)
+        if start.startswith(b'ply') or path.suffix.lower() == '.obj':
+            return {'vertices': read_mesh_vertices(path)}
         if path.suffix == '.json' or start.lstrip()[:1] in (b'{', b'['):
             return read_json(path)
         return read_pickle(path)

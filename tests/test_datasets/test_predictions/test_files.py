@@ -128,3 +128,19 @@ def test_harmless_metadata_in_pickles_is_skipped(tmp_path: Path) -> None:
     assert_is_the_set(read_predictions(tmp_path / 'results.pkl'))
     torch.save(content, tmp_path / 'results.pt')
     assert_is_the_set(read_predictions(tmp_path / 'results.pt'))
+
+
+@pytest.mark.parametrize('suffix', ['.obj', '.ply'])
+def test_a_folder_of_meshes_is_vertices_named_by_its_files(tmp_path: Path, suffix: str) -> None:
+    for vertices, stem in zip(VERTICES, STEMS, strict=True):
+        lines = [' '.join(map(repr, row)) for row in vertices.astype(float).tolist()]
+        if suffix == '.obj':
+            text = '# mesh\n' + ''.join(f'v {line}\nvt 0 0\n' for line in lines) + 'f 1 2 3\n'
+        else:
+            header = f'ply\nformat ascii 1.0\nelement vertex {len(lines)}\n'
+            header += ''.join(f'property float {axis}\n' for axis in 'xyz') + 'end_header\n'
+            text = header + '\n'.join(lines) + '\n'
+        (tmp_path / f'{stem}{suffix}').write_text(text)
+    found = read_predictions(tmp_path)
+    np.testing.assert_array_equal(found.vertices, VERTICES)
+    assert [Path(name).name for name in found.imgname or []] == STEMS

@@ -1,0 +1,87 @@
+"""Vertices from ``.obj`` and ``.ply`` files."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from mmjrr.errors import DataError
+from mmjrr.io.own_errors import own_errors
+
+#: PLY's names of number types, old and new, as NumPy's.
+_PLY_TYPES = {
+    'char': 'i1', 'int8': 'i1', 'uchar': 'u1', 'uint8': 'u1', 'short': 'i2', 'int16': 'i2',
+    'ushort': 'u2', 'uint16': 'u2', 'int': 'i4', 'int32': 'i4', 'uint': 'u4', 'uint32': 'u4',
+    'float': 'f4', 'float32': 'f4', 'double': 'f8', 'float64': 'f8',
+}  # fmt: skip
+_PLY_ORDERS = {'binary_little_endian': '<', 'binary_big_endian': '>'}
+
+
+def read_mesh_vertices(path: str | os.PathLike[str]) -> np.ndarray:  # (V, 3)
+    """Read the vertices of a mesh, in the file's order and unit, as float32.
+
+    Args:
+        path: a Wavefront ``.obj`` file, or a ``.ply`` file in any of its three formats, told
+            apart by content.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        DataError: it is truncated, or has no vertices.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f'{path}: no such file')
+    content = path.read_bytes()
+    is_ply = content.startswith(b'ply')
+    with own_errors(str(path), 'a .ply file' if is_ply else 'an .obj file'):
+        vertices = _ply_vertices(content) if is_ply else _obj_vertices(content)
+        if not len(vertices):
+            raise DataError(f'{path}: found no vertices')
+        return vertices.astype(np.float32)
+
+
+def _obj_vertices(content: bytes) -> np.ndarray:
+    rows = [line.split()[1:4] for line in content.splitlines() if line.startswith((b'v ', b'v\t'))]
+    return np.array(rows, dtype=np.float64).reshape(len(rows), 3)
+
+
+def _ply_vertices(content: bytes) -> np.ndarray:
+    header, end, data = content.partition(b'end_header')
+    newline = data.find(b'\n')
+    if not end or newline < 0:
+        raise DataError('the header of the .ply file does not end')
+    data = data[newline + 1 :]
+    kind, count, properties = '', -1, []
+    element = ''
+    for line in header.decode('ascii').splitlines():
+        words = line.split()
+        if words[:1] == ['format']:
+            kind = words[1]
+        elif words[:1] == ['element']:
+            element = words[1]
+            if element != 'vertex' and count < 0:
+                raise DataError(f'found the element {element!r} first, expected vertices')
+            if element == 'vertex':
+                count = int(words[2])
+        elif words[:1] == ['property'] and element == 'vertex':
+            if words[1] not in _PLY_TYPES:
+                raise DataError(f'found a vertex property of type {words[1]!r}, expected a number')
+            properties.append((words[2], _PLY_TYPES[words[1]]))
+    names = [name for name, _ in properties]
+    if count < 0 or not {'x', 'y', 'z'} <= set(names):
+        raise DataError(f'found vertices with {names}, expected x, y and z')
+    if kind == 'ascii':
+        rows = [line.split() for line in data.splitlines()[:count]]
+        if len(rows) < count:
+            raise DataError(f'found {len(rows)} vertices, expected {count}')
+        columns = [names.index(axis) for axis in 'xyz']
+        return np.array([[row[column] for column in columns] for row in rows], dtype=np.float64)
+    if kind not in _PLY_ORDERS:
+        raise DataError(f'found the format {kind!r}, expected ascii or {" or ".join(_PLY_ORDERS)}')
+    dtype = np.dtype([(name, _PLY_ORDERS[kind] + code) for name, code in properties])
+    if count * dtype.itemsize > len(data):
+        raise DataError(f'found {len(data)} bytes, expected {count} vertices of {dtype.itemsize}')
+    table = np.frombuffer(data, dtype, count)
+    return np.stack([table[axis].astype(np.float64) for axis in 'xyz'], axis=1)
