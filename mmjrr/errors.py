@@ -12,3 +12,7 @@ from __future__ import annotations
 
 class DataError(ValueError):
     """A data file is broken or does not fit the others. The message names file and field."""
+
+
+class LockedError(RuntimeError):
+    """Another run holds the work directory."""

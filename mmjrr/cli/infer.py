@@ -68,10 +68,10 @@ def merge_arguments(cfg: Config, args: argparse.Namespace) -> Config:
 def run(args: argparse.Namespace) -> None:
     """Estimate meshes, and say how many."""
     from mmengine.dist import is_main_process
-    from mmengine.registry import DATASETS
 
     from mmjrr.cli.runtime import read_config, set_up
     from mmjrr.models.mesh_inference import infer_meshes, summary
+    from mmjrr.registry import DATASETS
 
     cfg = merge_arguments(read_config(args), args)
     logger = set_up(cfg)
@@ -89,9 +89,9 @@ def run(args: argparse.Namespace) -> None:
 def _build_model(cfg: Config) -> Any:
     from mmengine.device import get_device
     from mmengine.logging import print_log
-    from mmengine.registry import MODELS
 
     from mmjrr.models.estimators.checkpoints import load_weights
+    from mmjrr.registry import MODELS
 
     model = MODELS.build(cfg.model)
     if cfg.get('load_from') is not None:

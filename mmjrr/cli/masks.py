@@ -82,10 +82,10 @@ def run(args: argparse.Namespace) -> None:
     """Generate the masks, and compare them where true masks are given."""
     from mmengine.device import get_device
     from mmengine.dist import is_main_process
-    from mmengine.registry import DATASETS, MODELS
 
     from mmjrr.cli.runtime import read_config, set_up
     from mmjrr.datasets.masks import Masks
+    from mmjrr.registry import DATASETS, MODELS
     from mmjrr.segmentation import compare_masks, generate_masks
 
     cfg = merge_arguments(read_config(args), args)

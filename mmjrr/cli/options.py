@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from mmjrr.errors import DataError, LockedError
+
 #: How MMEngine starts the processes of a distributed run.
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 
@@ -89,21 +91,31 @@ def parse(
     return args
 
 
-def run_command(run: Callable[[argparse.Namespace], int | None], args: argparse.Namespace) -> int:
+class OptionError(ValueError):
+    """An option that does not fit the config or the other options."""
+
+
+#: Errors whose messages say what to do, raised with models of any origin.
+EXPECTED = (DataError, LockedError, OptionError, FileNotFoundError, FileExistsError)
+
+
+def run_command(
+    run: Callable[[argparse.Namespace], int | None],
+    args: argparse.Namespace,
+    errors: tuple[type[Exception], ...] = (*EXPECTED, ImportError, OSError, ValueError),
+) -> int:
     """Run a command; print expected errors as one sentence.
 
+    Args:
+        run: The command; returns the exit status, or None for 0.
+        args: Its arguments.
+        errors: What is expected. Other errors are shown with their traceback.
+
     Returns:
-        The exit status: 1 after an error.
+        The exit status: 1 after an expected error, 2 after one of options.
     """
     try:
         return run(args) or 0
-    except (ImportError, OSError, ValueError) as error:
+    except errors as error:
         print(f'error: {error}', file=sys.stderr)
-        return 1
-    except RuntimeError as error:
-        from mmjrr.jobs import LockedError
-
-        if not isinstance(error, LockedError):
-            raise
-        print(f'error: {error}', file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, OptionError) else 1

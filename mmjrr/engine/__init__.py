@@ -5,6 +5,7 @@ from .hooks import (
     RefinementVisualizationHook,
     ResumableCheckpointHook,
     SafeCheckpointHook,
+    SaveMetricsHook,
     SMPLPseudoGTHook,
 )
 from .launch import distribute_on_cpu
@@ -18,6 +19,7 @@ __all__ = [
     'ResumableSampler',
     'SMPLPseudoGTHook',
     'SafeCheckpointHook',
+    'SaveMetricsHook',
     'distribute_on_cpu',
     'load_safely',
 ]

@@ -5,20 +5,28 @@ began, and keeps finished parts as shards. Masks, inference, refinement, the syn
 converter of Human3.6M's release are jobs.
 """
 
-from mmjrr.jobs.distributed import on_main_process
-from mmjrr.jobs.identity import (
-    Difference,
-    Identity,
-    IdentityError,
-    digest_of_names,
-    digest_of_state,
-    files_of,
-)
-from mmjrr.jobs.job import Job
-from mmjrr.jobs.lock import LockedError, WorkDirLock, lock_work_dir
-from mmjrr.jobs.pool import TaskPool
-from mmjrr.jobs.progress import Progress, with_progress
-from mmjrr.jobs.shards import ShardFolder
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mmjrr.lazy_names import lazy_names
+
+if TYPE_CHECKING:
+    from mmjrr.errors import LockedError
+    from mmjrr.jobs.distributed import on_main_process
+    from mmjrr.jobs.identity import (
+        Difference,
+        Identity,
+        IdentityError,
+        digest_of_names,
+        digest_of_state,
+        files_of,
+    )
+    from mmjrr.jobs.job import Job
+    from mmjrr.jobs.lock import WorkDirLock, lock_work_dir
+    from mmjrr.jobs.pool import TaskPool
+    from mmjrr.jobs.progress import Progress, with_progress
+    from mmjrr.jobs.shards import ShardFolder
 
 __all__ = [
     'Difference',
@@ -37,3 +45,5 @@ __all__ = [
     'on_main_process',
     'with_progress',
 ]
+
+__getattr__, __dir__ = lazy_names(__name__)

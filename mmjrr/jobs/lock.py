@@ -37,6 +37,8 @@ from typing import Any
 
 from mmengine.logging import print_log
 
+from mmjrr.errors import LockedError
+
 try:
     import fcntl
 except ImportError:  # Windows: the record alone decides
@@ -52,10 +54,6 @@ LOST = 180.0
 #: Errors of file systems that have no record locks.
 _UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 _held: dict[Path, WorkDirLock] = {}
-
-
-class LockedError(RuntimeError):
-    """Another run holds the work directory."""
 
 
 class WorkDirLock:

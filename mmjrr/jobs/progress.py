@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from mmengine.logging import print_log
-
 Item = TypeVar('Item')
 
 #: Seconds until progress is displayed, and the longest interval between lines; the first interval
@@ -21,6 +19,8 @@ AFTER, LONGEST_INTERVAL = 5.0, 60.0
 
 def log_line(line: str) -> None:
     """Write a line to the running experiment's logger, as MMEngine's components do."""
+    from mmengine.logging import print_log
+
     print_log(line, logger='current', level=logging.INFO)
 
 

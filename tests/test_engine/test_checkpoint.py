@@ -314,7 +314,7 @@ def test_training_refuses_a_command(
     resume = ['--resume', hostile] if how == 'named' else ['--resume']
     error = run_tool('train.py', tiny_config, '--work-dir', work_dir, *resume, env=one_thread)
     expected = "'posix.system'" if how == 'named' else 'last_checkpoint: found'
-    assert 'Error: ' in error and expected in error
+    assert 'error: ' in error and expected in error
 
 
 def test_testing_refuses_a_command(

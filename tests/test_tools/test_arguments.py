@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
+import argparse
 from pathlib import Path
 
 import pytest
 from mmengine.config import Config
+
+from mmjrr.cli import test as test_command
+from mmjrr.cli import train
+from mmjrr.cli.options import OptionError, parse
+from mmjrr.cli.runtime import read_config
 
 ROOT = Path(__file__).resolve().parents[2]
 REFINE = str(ROOT / 'configs/refinement/contour_100it_synthetic.py')
@@ -26,42 +30,30 @@ def _rank(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv('LOCAL_RANK', '0')
 
 
-@pytest.fixture
-def arguments(monkeypatch: pytest.MonkeyPatch):
-    """Module of a tool, and its parsed arguments."""
-
-    def parse(tool: str, *words: str):
-        spec = importlib.util.spec_from_file_location(tool, ROOT / 'tools' / f'{tool}.py')
-        assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        monkeypatch.setattr(sys, 'argv', [f'{tool}.py', *words])
-        return module, module.parse_args()
-
-    return parse
+COMMANDS = {'train': train, 'test': test_command}
 
 
-@pytest.fixture
-def merge(arguments):
-    def merged(tool: str, config: str, *words: str, **changes) -> Config:
-        module, args = arguments(tool, config, *words)
-        cfg = Config.fromfile(config)
-        cfg.merge_from_dict(changes)
-        return module.merge_args(cfg, args)
+def arguments(tool: str, *words: str) -> argparse.Namespace:
+    return parse(COMMANDS[tool].add_arguments, None, words)
 
-    return merged
+
+def merge(tool: str, config: str, *words: str, **changes) -> Config:
+    args = arguments(tool, config, *words)
+    cfg = read_config(args)
+    cfg.merge_from_dict(changes)
+    return COMMANDS[tool].merge_arguments(cfg, args)
 
 
 @pytest.mark.parametrize(
     ('tool', 'option'),
     [('train', option) for option in BOTH + TRAIN] + [('test', option) for option in BOTH + TEST],
 )
-def test_options_of_mmpose_are_taken(arguments, tool: str, option: str) -> None:
+def test_options_of_mmpose_are_taken(tool: str, option: str) -> None:
     words = ['config.py', *(['checkpoint.pth'] if tool == 'test' else []), *option.split()]
     arguments(tool, *words)
 
 
-def test_where_results_go_and_what_is_resumed(merge) -> None:
+def test_where_results_go_and_what_is_resumed() -> None:
     cfg = merge('train', REFINE)
     assert cfg.work_dir == 'work_dirs/contour_100it_synthetic' and not cfg.resume
     cfg = merge('train', REFINE, '--resume', '--work-dir', 'here')
@@ -70,7 +62,7 @@ def test_where_results_go_and_what_is_resumed(merge) -> None:
     assert (cfg.work_dir, cfg.resume, cfg.load_from) == ('there', True, 'a.pth')
 
 
-def test_training_switches(merge) -> None:
+def test_training_switches() -> None:
     cfg = merge(
         'train', REFINE, '--amp', '--no-validate', '--auto-scale-lr',
         auto_scale_lr=dict(base_batch_size=16), val_cfg=dict(),
@@ -78,21 +70,21 @@ def test_training_switches(merge) -> None:
     assert cfg.optim_wrapper.type == 'AmpOptimWrapper'
     assert cfg.optim_wrapper.optimizer.lr == 1e-3
     assert cfg.val_cfg is None and cfg.auto_scale_lr.enable
-    with pytest.raises(SystemExit, match='has no auto_scale_lr'):
+    with pytest.raises(OptionError, match='has no auto_scale_lr'):
         merge('train', REFINE, '--auto-scale-lr')
 
 
-def test_pictures_of_refinement_go_where_they_are_wanted(merge) -> None:
+def test_pictures_of_refinement_go_where_they_are_wanted() -> None:
     cfg = merge('train', REFINE, '--show-dir', 'pictures', '--interval', '2')
     assert cfg.custom_hooks[1].interval == 2
     assert cfg.visualizer.save_dir == 'pictures'
-    with pytest.raises(SystemExit, match='use --show-dir'):
+    with pytest.raises(OptionError, match='use --show-dir'):
         merge('train', REFINE, '--show')
-    with pytest.raises(SystemExit, match='RefinementVisualizationHook'):
+    with pytest.raises(OptionError, match='RefinementVisualizationHook'):
         merge('train', REFINE, '--show-dir', 'x', custom_hooks=[])
 
 
-def test_hooks_of_other_models_are_switched_on(merge) -> None:
+def test_hooks_of_other_models_are_switched_on() -> None:
     hooks = {'default_hooks.visualization': dict(type='V'), 'default_hooks.badcase': dict(type='B')}
     for tool, config in (('train', REFINE), ('test', EVALUATE)):
         cfg = merge(tool, config, '--show-dir', 'x', '--interval', '5', **hooks)
@@ -104,13 +96,13 @@ def test_hooks_of_other_models_are_switched_on(merge) -> None:
     assert cfg.default_hooks.badcase.metric == cfg.test_evaluator
     assert 'enable' not in cfg.default_hooks.visualization
     for option in ('--badcase', '--show'):
-        with pytest.raises(SystemExit, match=option):
+        with pytest.raises(OptionError, match=option):
             merge('test', EVALUATE, option)
 
 
-def test_dumping_keeps_the_evaluator(merge) -> None:
+def test_dumping_keeps_the_evaluator() -> None:
     cfg = merge('test', EVALUATE, 'none', '--dump', 'd.pkl')
     assert [e.type for e in cfg.test_evaluator] == ['JointRegressorMetric', 'mmengine.DumpResults']
     assert cfg.load_from is None
-    with pytest.raises(SystemExit, match='ending in .pkl'):
+    with pytest.raises(OptionError, match='ending in .pkl'):
         merge('test', EVALUATE, '--dump', 'd.json')

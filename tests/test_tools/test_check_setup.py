@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 import subprocess
@@ -12,17 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mmjrr.cli import check
 from mmjrr.io import read_npz
 from mmjrr.setup_check import check_setup
 
 ROOT = Path(__file__).resolve().parents[2]
 REFINEMENT = ROOT / 'configs/refinement/contour_100it_synthetic.py'
 TOOL = ROOT / 'tools/check_setup.py'
-
-spec = importlib.util.spec_from_file_location('check_setup_tool', TOOL)
-assert spec is not None and spec.loader is not None
-tool = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(tool)
 
 
 @pytest.fixture
@@ -32,7 +27,7 @@ def data(tiny_set: Path, tmp_path: Path) -> Path:
 
 def states(capsys, *arguments: object) -> tuple[int, dict[str, dict[str, str]]]:
     """Exit status, and what was found of each kind."""
-    code = tool.main([*map(str, arguments), '--json'])
+    code = check.main([*map(str, arguments), '--json'])
     return code, {row['kind']: row for row in json.loads(capsys.readouterr().out)}
 
 
@@ -83,7 +78,7 @@ def test_the_renderers_package_is_looked_for(data, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, 'pytorch3d', None)
     monkeypatch.setitem(sys.modules, 'pytorch3d.renderer', None)
     config = ROOT / 'configs/refinement/pytorch3d_100it_synthetic.py'
-    assert tool.main([str(config), '--data-root', str(data)]) == 1
+    assert check.main([str(config), '--data-root', str(data)]) == 1
     printed = capsys.readouterr().out
     assert 'missing   package      pytorch3d' in printed and 'INSTALL.md' in printed
 
@@ -122,7 +117,7 @@ def test_evaluation_names_regressors_body_and_weights(data, capsys, monkeypatch,
     monkeypatch.setenv('MMJRR_HOME', str(tmp_path))
     monkeypatch.chdir(tmp_path)
     config = ROOT / 'configs/evaluation/vibe_h36m.py'
-    assert tool.main([str(config), '--data-root', str(data), '--json']) == 1
+    assert check.main([str(config), '--data-root', str(data), '--json']) == 1
     rows = json.loads(capsys.readouterr().out)
     missing = {row['name']: row['fix'] for row in rows if row['state'] == 'missing'}
     assert set(missing) == {
@@ -142,7 +137,7 @@ def test_every_config_is_gone_through(config, capsys, monkeypatch, tmp_path):
     pytest.importorskip('mmdet') if 'mask-rcnn_small' in config.stem else None
     monkeypatch.setenv('MMJRR_HOME', str(tmp_path))
     monkeypatch.chdir(tmp_path)  # nothing is there
-    assert tool.main([str(config)]) == 1
+    assert check.main([str(config)]) == 1
     out = capsys.readouterr().out
     assert ' missing' in out and '\x1b' not in out
 
@@ -186,7 +181,7 @@ def test_a_config_that_is_none_is_one_sentence(text, tmp_path, capsys):
     config = tmp_path / 'config.py'
     if text is not None:
         config.write_text(text)
-    assert tool.main([str(config)]) == 1
+    assert check.main([str(config)]) == 1
     assert capsys.readouterr().err.startswith(f'error: {config}: not readable as a config')
 
 

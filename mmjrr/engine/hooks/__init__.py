@@ -3,6 +3,7 @@
 from .checkpoint_hook import ResumableCheckpointHook
 from .pseudo_gt_hook import SMPLPseudoGTHook
 from .safe_checkpoint_hook import SafeCheckpointHook
+from .save_metrics_hook import SaveMetricsHook
 from .visualization_hook import RefinementVisualizationHook
 
 __all__ = [
@@ -10,4 +11,5 @@ __all__ = [
     'ResumableCheckpointHook',
     'SMPLPseudoGTHook',
     'SafeCheckpointHook',
+    'SaveMetricsHook',
 ]

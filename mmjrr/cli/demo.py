@@ -1,0 +1,371 @@
+"""The main job on free data: a new joint regressor from images, masks and initial fits.
+
+    python tools/demo.py --out work_dirs/demo
+    python tools/demo.py --masks maskrcnn --out work_dirs/demo_maskrcnn
+
+Generates the synthetic H36M, fits J_spin to the initial fits, refines them, fits J_opt, and
+evaluates three simulated estimators on S9 and S11 under J_std, J_spin and J_opt. With ``--masks
+maskrcnn`` a small Mask R-CNN is trained on the set's images first, and its masks are refined
+against in place of the exact ones. Nothing here is special to the demo: it runs
+``configs/refinement/contour_100it_synthetic.py`` and
+``configs/evaluation/stored-*-like_synthetic.py``, which differ from a Human3.6M run in data only,
+and the commands of ``docs/masks.md``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from mmjrr.cli.options import EXPECTED, OptionError, parse, run_command
+from mmjrr.cli.shipped import ROOT
+
+ESTIMATORS = {'SPIN-like': 'spin', 'VIBE-like': 'vibe', 'MEVA-like': 'meva'}
+REGRESSORS = ('J_std', 'J_spin', 'J_opt')
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define the arguments."""
+    parser.add_argument('--out', type=Path, default=Path('work_dirs/demo'), help='where to write')
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument(
+        '--frames-per-subject', type=int, default=16, help='moments a subject, each in 4 views'
+    )
+    parser.add_argument('--workers', type=int, default=2, help='processes that draw images')
+    parser.add_argument(
+        '--config',
+        default=str(ROOT / 'configs/refinement/contour_100it_synthetic.py'),
+        help='refinement config, e.g. one of the ablations',
+    )
+    parser.add_argument(
+        '--masks',
+        choices=['rendered', 'maskrcnn'],
+        default='rendered',
+        help='the exact masks of the rendered people, or those of a Mask R-CNN trained first '
+        '(needs requirements/segmentation.txt; ten minutes more)',
+    )
+    parser.add_argument(
+        '--masks-config',
+        default=str(ROOT / 'configs/segmentation/mask-rcnn_small_synthetic.py'),
+        help='config that trains the Mask R-CNN',
+    )
+
+
+def _check_options(args: argparse.Namespace) -> None:
+    """Refuse options that would fail after the data set is made."""
+    if args.frames_per_subject < 1:
+        raise OptionError(f'--frames-per-subject {args.frames_per_subject}: expected at least 1')
+    for option, path in (('--config', args.config), ('--masks-config', args.masks_config)):
+        if not Path(path).is_file():
+            raise OptionError(f'{option} {path}: no such file')
+    if args.masks == 'maskrcnn':
+        from mmengine.config import Config
+
+        from mmjrr.segmentation.mmcv_ops import INSTALL
+
+        missing = [name for name in ('torchvision', 'mmcv', 'mmdet') if find_spec(name) is None]
+        if missing:
+            raise OptionError(f'--masks maskrcnn: no {", ".join(missing)} here: {INSTALL}')
+        found = Config.fromfile(args.masks_config).get('model', {}).get('type')
+        if found != 'MaskRCNN':
+            raise OptionError(
+                f'--masks-config {args.masks_config}: its model is {found}, expected a MaskRCNN'
+            )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the demo."""
+    from mmjrr.datasets.synthetic import Settings, generate
+    from mmjrr.io import atomic_write, read_npz, versions
+    from mmjrr.refinement.allocator import keep_freed_memory
+
+    _check_options(args)
+    keep_freed_memory()
+    seconds: dict[str, float] = {}
+    data, work_dir = args.out / 'data', args.out / 'refinement'
+
+    with stage('Synthetic Human3.6M', 'data', seconds):
+        generate(
+            data, Settings(seed=args.seed, frames_per_subject=args.frames_per_subject), args.workers
+        )
+    mask_file: str | None = None
+    agreement: dict[str, Any] = {}
+    if args.masks == 'maskrcnn':
+        with stage('Person masks by a Mask R-CNN', 'masks', seconds):
+            mask_file, agreement = make_masks(args, data, args.out / 'segmentation')
+    with stage('Refinement', 'refinement', seconds):
+        refine(args, data, work_dir, mask_file)
+    with stage('Evaluation on S9 and S11', 'evaluation', seconds):
+        table, test_frames = evaluate(data, work_dir, args.seed)
+    with stage('Comparison with the truth', 'truth', seconds):
+        pseudo_gt, regressor_error, ablation = compare_with_truth(data, work_dir)
+
+    summary = {
+        'table': table,
+        'pseudo_gt': pseudo_gt,
+        'masks': {'made_by': args.masks, **agreement},
+        'regressor_error_mm': regressor_error,
+        'ablation': ablation,
+        'seed': args.seed,
+        'frames': len(read_npz(work_dir / 'pseudo_gt.npz')['imgname']),
+        'test_frames': test_frames,
+        'seconds': {name: round(value, 1) for name, value in seconds.items()},
+        'config': Path(args.config).name,
+        'versions': versions(),
+    }
+    with atomic_write(args.out / 'summary.json') as temporary:
+        temporary.write_text(json.dumps(summary, indent=2) + '\n')
+    overlays = collect_overlays(work_dir, args.out / 'overlays')
+    report(summary, args.out, overlays)
+
+
+class stage:
+    """The name of what runs, printed, and the seconds that it took."""
+
+    def __init__(self, title: str, key: str, seconds: dict[str, float]) -> None:
+        self.title, self.key, self.seconds = title, key, seconds
+
+    def __enter__(self) -> None:
+        print(f'\n== {self.title}', flush=True)
+        self.start = time.perf_counter()
+
+    def __exit__(self, *error: Any) -> None:
+        self.seconds[self.key] = time.perf_counter() - self.start
+
+
+def make_masks(args: argparse.Namespace, data: Path, folder: Path) -> tuple[str, dict[str, Any]]:
+    """Train a Mask R-CNN and make the masks of both splits with it.
+
+    Results of an earlier run with the same settings are kept.
+
+    Returns:
+        The file of masks for refinement, and the agreement of the masks with the true ones.
+    """
+    from mmjrr.datasets.masks import Masks
+    from mmjrr.io import sha256
+    from mmjrr.segmentation import compare_masks
+
+    settings = {
+        'seed': args.seed,
+        'config': sha256(args.masks_config),
+        'images': sha256(data / 'synthetic.json'),
+    }
+    started = can_resume(folder, args.out / 'segmentation_settings.json', settings)
+    root = data.resolve()
+    _run_tool('dataset_converters/masks_to_coco.py', root)
+    weights = folder / 'weights.pth'
+    if not (started and weights.is_file()):
+        _run_tool(
+            'train.py', args.masks_config, '--work-dir', folder,
+            *(['--resume'] if started else []),
+            '--cfg-options',
+            f'train_dataloader.dataset.data_root={root}/',
+            f'test_dataloader.dataset.data_root={root}/',
+            f'test_evaluator.ann_file={root}/annotations/person_test.json',
+            f'randomness.seed={args.seed}',
+        )  # fmt: skip
+    found: dict[str, Any] = {}
+    for split in ('train', 'test'):
+        out, truth = folder / f'masks_{split}.json', data / 'masks' / f'h36m_{split}.json'
+        _run_tool(
+            'generate_masks.py',
+            ROOT / 'configs/segmentation/mask-rcnn_small_synthetic_masks.py', weights,
+            '--out', out, '--work-dir', folder / split, '--compare', truth,
+            '--cfg-options',
+            f'model.config={Path(args.masks_config).resolve()}',
+            f'test_dataloader.dataset.data_root={root}/',
+            f'test_dataloader.dataset.ann_file=annotation_body3d/fps10/h36m_{split}.npz',
+        )  # fmt: skip
+        agreement = compare_masks(Masks(out), Masks(truth))
+        found[f'iou_{split}'] = round(agreement['iou'], 4)
+        found[f'lacking_{split}'] = agreement['lacking']
+    return str((folder / 'masks_train.json').resolve()), found
+
+
+def _run_tool(script: str, *arguments: Any) -> None:
+    """Run a command of ``tools``, as a user would."""
+    command = [sys.executable, str(ROOT / 'tools' / script), *map(str, arguments)]
+    print('$ ' + shlex.join(['python', f'tools/{script}', *command[2:]]), flush=True)
+    code = subprocess.run(command).returncode
+    if code:
+        sys.exit(code)
+
+
+def can_resume(folder: Path, marker: Path, settings: dict[str, Any]) -> bool:
+    """Whether a folder was begun with these settings; if not, it is removed."""
+    from mmjrr.io import atomic_write
+
+    if marker.is_file() and json.loads(marker.read_text()) == settings:
+        return True
+    shutil.rmtree(folder, ignore_errors=True)
+    with atomic_write(marker) as temporary:
+        temporary.write_text(json.dumps(settings))
+    return False
+
+
+def refine(args: argparse.Namespace, data: Path, work_dir: Path, mask_file: str | None) -> None:
+    """Run the config's Runner; continue a killed demo of the same settings, replace any other."""
+    from mmengine.config import Config
+    from mmengine.runner import Runner
+
+    from mmjrr.jobs import IdentityError
+
+    cfg = Config.fromfile(args.config)
+    cfg.work_dir = str(work_dir)
+    cfg.train_dataloader.dataset.data_root = str(data)
+    if mask_file is not None:
+        cfg.train_dataloader.dataset.mask_file = mask_file
+    cfg.randomness.seed = args.seed
+    cfg.default_hooks.logger.interval = 5
+
+    def train(resume: bool) -> None:
+        cfg.resume = resume
+        cfg.experiment_name = cfg.visualizer.name = f'demo_refinement_{time.time_ns()}'
+        Runner.from_cfg(cfg).train()
+
+    if (work_dir / 'pseudo_gt').is_dir() and not (work_dir / 'refinement.json').is_file():
+        try:
+            train(resume=True)
+            return
+        except IdentityError:
+            print('The unfinished refinement was begun with other settings; it is replaced.')
+    shutil.rmtree(work_dir, ignore_errors=True)
+    train(resume=False)
+
+
+def evaluate(data: Path, work_dir: Path, seed: int) -> tuple[dict[str, Any], int]:
+    """Return MPJPE and PA-MPJPE of the simulated estimators, and the number of frames."""
+    from mmengine.config import Config
+    from mmengine.runner import Runner
+
+    table: dict[str, Any] = {}
+    frames = 0
+    for title, name in ESTIMATORS.items():
+        cfg = Config.fromfile(str(ROOT / f'configs/evaluation/stored-{name}-like_synthetic.py'))
+        cfg.work_dir = str(work_dir.parent / 'evaluation' / name)
+        cfg.test_dataloader.dataset.data_root = str(data)
+        cfg.model.predictions = str(data / 'fits' / f'{name}_like_test.npz')
+        cfg.test_evaluator.regressors = {
+            'J_std': str(data / 'regressors' / 'J_std.npy'),
+            'J_spin': str(work_dir / 'J_spin.npy'),
+            'J_opt': str(work_dir / 'J_opt.npy'),
+        }
+        cfg.test_evaluator.by = []
+        cfg.randomness.seed = seed
+        cfg.log_level = 'WARNING'
+        cfg.experiment_name = cfg.visualizer.name = f'demo_{name}_{time.time_ns()}'
+        runner = Runner.from_cfg(cfg)
+        metrics = runner.test()
+        frames = len(runner.test_dataloader.dataset)
+        table[title] = {
+            regressor: {
+                'mpjpe': round(metrics[f'{regressor}/paper/MPJPE'], 2),
+                'pa_mpjpe': round(metrics[f'{regressor}/paper/PA-MPJPE'], 2),
+            }
+            for regressor in REGRESSORS
+        }
+    return table, frames
+
+
+def compare_with_truth(data: Path, work_dir: Path) -> tuple[dict, dict, dict]:
+    """Measure the distance of fits and regressors from the truth."""
+    from mmjrr.body_models import free_body
+    from mmjrr.datasets.synthetic.truth import SyntheticTruth
+    from mmjrr.io import read_npz
+    from mmjrr.regressors import JointRegressor
+
+    truth = SyntheticTruth(data, free_body())
+    init = read_npz(data / 'fits' / 'spin_like_train.npz')
+    found = read_npz(work_dir / 'pseudo_gt.npz')
+    refinement = json.loads((work_dir / 'refinement.json').read_text())
+    pseudo_gt = {
+        'pve_init_mm': round(truth.vertex_error_mm(init), 2),
+        'pve_opt_mm': round(truth.vertex_error_mm(found), 2),
+        'iou_init': round(refinement['init_iou'], 4),
+        'iou_opt': round(refinement['iou'], 4),
+    }
+    errors = {
+        name: round(truth.regressor_error_mm(JointRegressor.load(path)), 2)
+        for name, path in (
+            ('J_std', data / 'regressors' / 'J_std.npy'),
+            ('J_spin', work_dir / 'J_spin.npy'),
+            ('J_opt', work_dir / 'J_opt.npy'),
+        )
+    }
+    errors['floor'] = round(truth.floor_mm(), 2)
+    real = truth.parameters('train')['pose'][:, 3:]
+    ablation = {
+        'feet_pve_init_mm': round(truth.vertex_error_mm(init, part='feet'), 2),
+        'feet_pve_opt_mm': round(truth.vertex_error_mm(found, part='feet'), 2),
+        'pose_distance_init_deg': round(truth.pose_distance_deg(init['pose'][:, 3:], real), 2),
+        'pose_distance_opt_deg': round(truth.pose_distance_deg(found['pose'][:, 3:], real), 2),
+    }
+    return pseudo_gt, errors, ablation
+
+
+def collect_overlays(work_dir: Path, folder: Path) -> int:
+    """Copy the pictures that the visualizer wrote to one folder."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    pictures = sorted(work_dir.glob('*/vis_data/vis_image/refinement_*.png'))
+    for picture in pictures:
+        shutil.copy2(picture, folder / picture.name)
+    return len(pictures)
+
+
+def report(summary: dict[str, Any], out: Path, overlays: int) -> None:
+    """Print the table, and what it means."""
+    print(
+        f'\nMPJPE / PA-MPJPE in mm, protocol paper, {summary["test_frames"]} frames of S9 and S11'
+    )
+    print(f'{"":<12}' + ''.join(f'{name:>16}' for name in REGRESSORS))
+    for estimator, row in summary['table'].items():
+        cells = [f'{row[r]["mpjpe"]:.1f} / {row[r]["pa_mpjpe"]:.1f}' for r in REGRESSORS]
+        print(f'{estimator:<12}' + ''.join(f'{cell:>16}' for cell in cells))
+    for estimator, row in summary['table'].items():
+        change = row['J_opt']['mpjpe'] - row['J_std']['mpjpe']
+        word = 'lower' if change < 0 else 'higher'
+        print(
+            f'  {estimator}: under J_opt its MPJPE is {abs(change):.1f} mm {word} than under '
+            'J_std; the estimates are the same, only the yardstick differs.'
+        )
+    fits, errors, masks = (summary[key] for key in ('pseudo_gt', 'regressor_error_mm', 'masks'))
+    if 'iou_train' in masks:
+        print(
+            "\nMask R-CNN's masks: IoU with the exact ones "
+            f'{masks["iou_test"]:.3f} on S9 and S11, which it never saw, '
+            f'{masks["iou_train"]:.3f} on the images it was trained on, which are refined.'
+        )
+    print(
+        f'\nPseudo ground truth, {summary["frames"]} training frames: vertex error '
+        f'{fits["pve_init_mm"]:.1f} -> {fits["pve_opt_mm"]:.1f} mm, IoU with the masks '
+        f'{fits["iou_init"]:.3f} -> {fits["iou_opt"]:.3f}.'
+    )
+    print(
+        'Distance of the regressors from the true one on true meshes: '
+        + ', '.join(f'{name} {errors[name]:.1f} mm' for name in (*REGRESSORS, 'floor'))
+        + '\n  (floor: fitted on the true training meshes, what label noise alone leaves).'
+    )
+    total = sum(summary['seconds'].values())
+    print(f'\n{total:.0f} s in all: {summary["seconds"]}')
+    print(f'  summary    {out / "summary.json"}')
+    print(f'  overlays   {out / "overlays"} ({overlays} pictures)')
+    print(f'  regressor  {out / "refinement" / "J_opt.npy"}')
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit status."""
+    return run_command(run, parse(add_arguments, __doc__, argv), EXPECTED)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,131 @@
+"""Evaluate a model, or stored predictions, with any joint regressors.
+
+    python tools/test.py configs/evaluation/stored-spin_h36m.py
+    python tools/test.py CONFIG CHECKPOINT --out result.json --dump predictions.pkl
+    tools/dist_test.sh CONFIG CHECKPOINT 4
+
+Takes what MMPose's ``tools/test.py`` takes. The checkpoint may be left out, or be ``none``, for
+models that need none (``StoredPredictions``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from mmjrr.cli.options import (
+    EXPECTED,
+    OptionError,
+    add_config_options,
+    add_launcher_options,
+    add_picture_options,
+    parse,
+    run_command,
+)
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define the arguments."""
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', nargs='?', help="checkpoint; 'none' where none is needed")
+    parser.add_argument('--work-dir', help='folder for logs and results')
+    parser.add_argument('--out', help='JSON file to write the metrics to')
+    parser.add_argument('--dump', help='pickle file to write the predictions to')
+    parser.add_argument('--badcase', action='store_true', help='analyze the worst predictions')
+    add_picture_options(parser, 'samples')
+    add_config_options(parser)
+    add_launcher_options(parser)
+
+
+def merge_arguments(cfg: Config, args: argparse.Namespace) -> Config:
+    """Apply the command's own options to the config.
+
+    Raises:
+        OptionError: An option does not fit the config.
+    """
+    if args.checkpoint not in (None, 'none'):
+        cfg.load_from = args.checkpoint
+    if (args.show and not args.badcase) or args.show_dir is not None:
+        _enable_visualization(cfg, args)
+    if args.badcase:
+        _enable_badcase(cfg, args)
+    if args.dump is not None:
+        if not args.dump.endswith(('.pkl', '.pickle')):
+            raise OptionError(f'--dump: found {args.dump!r}, expected a file ending in .pkl')
+        evaluators = cfg.test_evaluator
+        if not isinstance(evaluators, (list, tuple)):
+            evaluators = [evaluators]
+        dump = dict(type='mmengine.DumpResults', out_file_path=args.dump)
+        cfg.test_evaluator = [*evaluators, dump]
+    return cfg
+
+
+def _enable_visualization(cfg: Config, args: argparse.Namespace) -> None:
+    hook = cfg.get('default_hooks', {}).get('visualization')
+    if not hook:
+        raise OptionError(
+            f'--show and --show-dir: {args.config} has no default_hooks.visualization to switch on'
+        )
+    hook.enable = True
+    hook.interval = args.interval
+    hook.show = args.show and not args.badcase
+    if args.show:
+        hook.wait_time = args.wait_time
+    if args.show_dir is not None:
+        hook.out_dir = args.show_dir
+
+
+def _enable_badcase(cfg: Config, args: argparse.Namespace) -> None:
+    """Switch on MMPose's hook of that name, where the config has it."""
+    hook = cfg.get('default_hooks', {}).get('badcase')
+    if not hook:
+        raise OptionError(f'--badcase: {args.config} has no default_hooks.badcase to switch on')
+    hook.update(enable=True, show=args.show, interval=args.interval)
+    if args.show:
+        hook.wait_time = args.wait_time
+    if not hook.get('metric'):
+        by_loss = hook.get('metric_type', 'loss') == 'loss'
+        hook.metric = cfg.model.head.loss if by_loss else cfg.test_evaluator
+
+
+def _let_the_model_load(cfg: Config) -> None:
+    """Let SPIN, VIBE and MEVA load the checkpoint themselves: strictly, and running nothing."""
+    from mmjrr.models import MeshEstimator
+    from mmjrr.registry import MODELS
+
+    kind = MODELS.get(cfg.model.type)
+    if isinstance(kind, type) and issubclass(kind, MeshEstimator) and cfg.get('load_from'):
+        cfg.model.checkpoint, cfg.load_from = cfg.load_from, None
+
+
+def run(args: argparse.Namespace) -> None:
+    """Evaluate."""
+    from mmjrr.cli.runtime import read_config
+
+    cfg = merge_arguments(read_config(args), args)
+
+    from mmengine.runner import Runner
+
+    from mmjrr.engine import SafeCheckpointHook, SaveMetricsHook, distribute_on_cpu
+
+    _let_the_model_load(cfg)
+    distribute_on_cpu(cfg)
+    runner = Runner.from_cfg(cfg)
+    runner.register_hook(SafeCheckpointHook())
+    if args.out is not None:
+        runner.register_hook(SaveMetricsHook(args.out), 'LOWEST')
+    runner.test()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit status."""
+    return run_command(run, parse(add_arguments, __doc__, argv), EXPECTED)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,130 @@
+"""Refine SMPL fits and learn a joint regressor from them.
+
+    python tools/train.py configs/refinement/contour_100it_h36m.py
+    python tools/train.py CONFIG --cfg-options train_dataloader.batch_size=32
+    python tools/train.py CONFIG --resume
+
+Takes what MMPose's ``tools/train.py`` takes, and any config with a training loop.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from mmjrr.cli.options import (
+    EXPECTED,
+    OptionError,
+    add_config_options,
+    add_launcher_options,
+    add_picture_options,
+    parse,
+    run_command,
+)
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define the arguments."""
+    parser.add_argument('config', help='config file')
+    parser.add_argument('--work-dir', help='folder for logs, checkpoints and results')
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        type=str,
+        const='auto',
+        metavar='CHECKPOINT',
+        help='continue: from the given checkpoint, or from the latest in the work directory',
+    )
+    parser.add_argument('--amp', action='store_true', help='train in mixed precision (GPU)')
+    parser.add_argument('--no-validate', action='store_true', help='leave validation out')
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help="scale the learning rate with the batch size; needs the config's auto_scale_lr",
+    )
+    add_picture_options(parser, 'batches')
+    add_config_options(parser)
+    add_launcher_options(parser)
+
+
+def merge_arguments(cfg: Config, args: argparse.Namespace) -> Config:
+    """Apply the command's own options to the config.
+
+    Raises:
+        OptionError: An option does not fit the config.
+    """
+    if args.resume == 'auto':
+        cfg.resume = True
+        cfg.load_from = None
+    elif args.resume is not None:
+        cfg.resume = True
+        cfg.load_from = args.resume
+    if args.no_validate:
+        cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+    if args.amp:
+        if cfg.optim_wrapper.get('type', 'OptimWrapper') not in ('OptimWrapper', 'AmpOptimWrapper'):
+            raise OptionError(f'--amp: not possible with optim_wrapper {cfg.optim_wrapper.type!r}')
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    if args.auto_scale_lr:
+        if cfg.get('auto_scale_lr') is None:
+            raise OptionError(f'--auto-scale-lr: {args.config} has no auto_scale_lr')
+        cfg.auto_scale_lr.enable = True
+    if args.show or args.show_dir is not None:
+        _enable_visualization(cfg, args)
+    return cfg
+
+
+def _enable_visualization(cfg: Config, args: argparse.Namespace) -> None:
+    hook = cfg.get('default_hooks', {}).get('visualization')
+    if hook:  # of a model that is trained
+        hook.update(enable=True, show=args.show, interval=args.interval, out_dir=args.show_dir)
+        if args.show:
+            hook.wait_time = args.wait_time
+        return
+    hooks = [
+        hook
+        for hook in cfg.get('custom_hooks', [])
+        if hook.type.rsplit('.', 1)[-1] == 'RefinementVisualizationHook'
+    ]
+    if not hooks:
+        raise OptionError(
+            f'--show and --show-dir: {args.config} has neither default_hooks.visualization nor a '
+            'RefinementVisualizationHook among its custom_hooks'
+        )
+    if args.show:
+        raise OptionError('--show: fits are drawn into files and backends, use --show-dir')
+    hooks[0].update(enable=True, interval=args.interval)
+    cfg.visualizer.save_dir = args.show_dir
+
+
+def run(args: argparse.Namespace) -> None:
+    """Train."""
+    from mmjrr.cli.runtime import read_config
+
+    cfg = merge_arguments(read_config(args), args)
+
+    from mmengine.runner import Runner
+
+    from mmjrr.engine import SafeCheckpointHook, distribute_on_cpu
+    from mmjrr.refinement.allocator import keep_freed_memory
+
+    keep_freed_memory()
+    distribute_on_cpu(cfg)
+    runner = Runner.from_cfg(cfg)
+    runner.register_hook(SafeCheckpointHook())
+    runner.train()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit status."""
+    return run_command(run, parse(add_arguments, __doc__, argv), EXPECTED)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

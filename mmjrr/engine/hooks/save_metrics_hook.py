@@ -1,0 +1,29 @@
+"""Metrics of a test run in a file."""
+
+from __future__ import annotations
+
+import json
+
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from mmjrr.io import atomic_write
+from mmjrr.registry import HOOKS
+
+
+@HOOKS.register_module()
+class SaveMetricsHook(Hook):
+    """Writes the metrics of a test run to a JSON file.
+
+    Args:
+        path: The file.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """Write the file, on the main process alone."""
+        if metrics is not None and runner.rank == 0:
+            with atomic_write(self.path) as temporary:
+                temporary.write_text(json.dumps(metrics, indent=2) + '\n', encoding='utf-8')
