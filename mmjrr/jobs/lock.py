@@ -68,6 +68,7 @@ class WorkDirLock:
         self.previous: dict[str, Any] | None = None
         self._file: int | None = None
         self._pid = 0
+        self._created = False
         self._ended = threading.Event()
 
     @property
@@ -86,7 +87,7 @@ class WorkDirLock:
         other = _held.get(self.path)
         if other is not None and other.held:
             raise LockedError(self._refusal(_own_record()))
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._created = not self.path.parent.exists()
         file, locked = self._open_locked()
         try:
             record = _read(file)
@@ -118,6 +119,9 @@ class WorkDirLock:
             if os.fstat(file).st_ino == os.stat(self.path).st_ino:
                 self.path.unlink()
         os.close(file)
+        if self._created:
+            with contextlib.suppress(OSError):
+                self.path.parent.rmdir()  # if nothing was written there
 
     def __enter__(self) -> WorkDirLock:
         self.acquire()
@@ -129,7 +133,11 @@ class WorkDirLock:
     def _open_locked(self) -> tuple[int, bool]:
         """Open the lock file and lock it; the second value says whether locks are supported."""
         while True:
-            file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+            except FileNotFoundError:
+                continue  # another run has just removed the empty directory
             locked = self._lock(file)
             try:
                 current = os.stat(self.path).st_ino == os.fstat(file).st_ino

@@ -174,3 +174,12 @@ class NoLocks:
 def test_a_broken_record_is_no_obstacle(tmp_path: Path, content: bytes) -> None:
     (tmp_path / LOCK_FILE).write_bytes(content)
     lock_work_dir(tmp_path).release()
+
+
+def test_an_empty_directory_that_was_made_for_the_lock_goes(tmp_path: Path) -> None:
+    with lock_work_dir(tmp_path / 'new'):
+        pass
+    assert not (tmp_path / 'new').exists()
+    with lock_work_dir(tmp_path / 'new'):
+        (tmp_path / 'new' / 'result').touch()
+    assert [path.name for path in (tmp_path / 'new').iterdir()] == ['result']

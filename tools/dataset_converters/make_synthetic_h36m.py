@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 from mmjrr.datasets.synthetic import Settings, generate, is_complete
+from mmjrr.errors import LockedError
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -65,7 +66,7 @@ def main(argv: list[str] | None = None) -> int:
             print(f'{args.out} is complete already')
             return 0
         generate(args.out, settings, workers=args.workers, overwrite=args.overwrite)
-    except ValueError as error:
+    except (LockedError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
     report = json.loads((args.out / 'truth' / 'report.json').read_text())

@@ -193,7 +193,7 @@ def run(main: Callable[[], None]) -> int:
     """
     try:
         main()
-    except (ImportError, FileNotFoundError, ValueError) as error:
+    except (ImportError, FileNotFoundError, LockedError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
     return 0

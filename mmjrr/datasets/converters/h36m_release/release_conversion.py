@@ -27,13 +27,13 @@ from mmjrr.datasets.converters.h36m_release.videos import (
     check_video,
     frames_or_error,
 )
-from mmjrr.datasets.converters.h36m_release.workers import Workers
 from mmjrr.datasets.converters.metadata import Metadata, read_metadata
 from mmjrr.datasets.image_names import KNOWN_BAD_SEQUENCES, SPLITS
 from mmjrr.errors import DataError
 from mmjrr.geometry import first_camera_difference, load_cameras, save_cameras
-from mmjrr.io import read_note, sha256, versions
+from mmjrr.io import read_note, remove_temporary_files, sha256, versions
 from mmjrr.io.cdf import import_cdflib
+from mmjrr.jobs import TaskPool, lock_work_dir
 
 #: Number of frames in published files by split and frames per second: ('train', 10) in MMPose's and
 #: SPIN's h36m_train.npz, ('train', 50) in MotionBERT's. Counts of the test subjects differ between
@@ -103,25 +103,31 @@ class ReleaseConversion:
 
         Raises:
             ImportError: cdflib is not installed.
+            LockedError: Another conversion writes to ``out``.
             FileNotFoundError: An archive or a subject's folder is missing.
             DataError: A file is damaged, or files do not fit together, and ``on_error`` is 'raise'.
         """
         import_cdflib()
         metadata = read_metadata(self.metadata)
+        with lock_work_dir(self.out):
+            return self._run(metadata)
+
+    def _run(self, metadata: Metadata) -> dict[str, dict[str, Any]]:
         self._check_out(metadata)
+        self._remove_leftovers()
         takes = takes_of(metadata, self.subjects)
         sources = {
             (subject, kind): find_source(self.root, subject, kind)
             for subject in self.subjects
             for kind in SUFFIXES
         }
-        with Workers(self.workers) as workers:
-            folders, archives = self._unpack(workers, sources, takes)
+        with TaskPool(self.workers) as pool:
+            folders, archives = self._unpack(pool, sources, takes)
             takes = self._with_files(takes, folders)
-            joints = self._joints(workers, takes, folders)
+            joints = self._joints(pool, takes, folders)
             if self.on_error == 'raise':  # before hours of work on videos
                 self._check_joints(joints, metadata)
-            rows = self._frames(workers, joints, folders)
+            rows = self._frames(pool, joints, folders)
         del joints
         if not (self.out / CAMERAS).exists():
             save_cameras(self.out / CAMERAS, dict(sorted(metadata.cameras.items())))
@@ -132,6 +138,16 @@ class ReleaseConversion:
                 result[split] = self._write(split, Annotations.concatenate(parts), metadata,
                                             archives)  # fmt: skip
         return result
+
+    def _remove_leftovers(self) -> None:
+        """Remove what killed conversions left half-written, apart from images.
+
+        An image's temporary file has a fixed name, which the next conversion takes again.
+        """
+        state = self.out / _STATE
+        annotations = [self._file(split).parent for split in SPLITS]
+        for folder in {*annotations, (self.out / CAMERAS).parent, state, state / 'videos'}:
+            remove_temporary_files(folder)
 
     @property
     def _step(self) -> int:
@@ -193,7 +209,7 @@ class ReleaseConversion:
 
     def _unpack(
         self,
-        workers: Workers,
+        pool: TaskPool,
         sources: Mapping[tuple[str, str], Path],
         takes: Sequence[Take],
     ) -> tuple[dict[tuple[str, str], Path], list[dict[str, Any]]]:
@@ -205,7 +221,7 @@ class ReleaseConversion:
                 folders[subject, kind] = into / subject / kind
                 wanted = [take.file + SUFFIXES[kind] for take in takes if take.subject == subject]
                 tasks.append((source, folders[subject, kind], wanted))
-        return folders, workers.all(unpack, tasks, 'archives')
+        return folders, pool.run(unpack, tasks, 'archives')
 
     def _with_files(
         self, takes: Sequence[Take], folders: Mapping[tuple[str, str], Path]
@@ -234,7 +250,7 @@ class ReleaseConversion:
 
     def _joints(
         self,
-        workers: Workers,
+        pool: TaskPool,
         takes: Sequence[Take],
         folders: Mapping[tuple[str, str], Path],
     ) -> dict[Take, tuple[np.ndarray, np.ndarray]]:
@@ -248,7 +264,7 @@ class ReleaseConversion:
             for take in takes
         ]
         joints = {}
-        for take, result in zip(takes, workers.all(joints_or_error, tasks, 'takes'), strict=True):
+        for take, result in zip(takes, pool.run(joints_or_error, tasks, 'takes'), strict=True):
             if isinstance(result, DataError):
                 self._drop('annotation not usable', [str(result)])
             else:
@@ -259,7 +275,7 @@ class ReleaseConversion:
 
     def _frames(
         self,
-        workers: Workers,
+        pool: TaskPool,
         joints: Mapping[Take, tuple[np.ndarray, np.ndarray]],
         folders: Mapping[tuple[str, str], Path],
     ) -> dict[Take, Annotations]:
@@ -278,7 +294,7 @@ class ReleaseConversion:
                 if take.stem not in KNOWN_BAD_SEQUENCES:
                     check_video(video, step * (count - 1) + 1)
         rows = {}
-        counts = workers.all(frames_or_error, tasks, 'videos')
+        counts = pool.run(frames_or_error, tasks, 'videos')
         for (take, take_joints), count in zip(joints.items(), counts, strict=True):
             part = annotations_of(take, *take_joints, self._step)
             complete = not isinstance(count, DataError) and count == len(part)
