@@ -13,6 +13,7 @@ from mmjrr.datasets.converters.conversion import CAMERAS, Conversion
 from mmjrr.datasets.converters.metadata import read_metadata
 from mmjrr.datasets.converters.source import Source
 from mmjrr.datasets.image_names import SPLITS
+from mmjrr.errors import LockedError
 from mmjrr.geometry import PerspectiveCamera, load_cameras
 
 
