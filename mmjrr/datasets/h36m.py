@@ -18,6 +18,7 @@ from mmjrr.datasets.h36m_metainfo import h36m_metainfo
 from mmjrr.datasets.image_names import parse_image_name
 from mmjrr.datasets.initial_fits import InitialFits
 from mmjrr.datasets.masks import Masks
+from mmjrr.datasets.projection import check_projection, rows_by_camera
 from mmjrr.datasets.sequences import consecutive
 from mmjrr.datasets.transforms import PackMeshInputs, build_pipeline, is_size
 from mmjrr.errors import DataError
@@ -26,7 +27,6 @@ from mmjrr.geometry import (
     PerspectiveCamera,
     camera_to_fields,
     load_cameras,
-    projection_errors,
 )
 from mmjrr.registry import DATASETS
 
@@ -305,7 +305,7 @@ class H36MFitsDataset(BaseDataset):
                 f'{sorted({n.camera for n in names})}, actions {sorted({n.action for n in names})}'
             )
         table = table.keep(keep)
-        rows_of = _rows_by_camera(table)
+        rows_of = rows_by_camera(table)
         self._load_cameras(table, rows_of)
         fit_rows = mask_rows = np.full(len(table), -1)
         fits = None
@@ -402,7 +402,7 @@ class H36MFitsDataset(BaseDataset):
             return None
         order = {key: i for i, key in enumerate(self.cameras)}
         index = np.empty(len(table), dtype=np.int64)
-        for key, rows in _rows_by_camera(table).items():
+        for key, rows in rows_by_camera(table).items():
             index[rows] = order[key]
         return PerspectiveCamera.cat(list(self.cameras.values()))[index]
 
@@ -464,57 +464,6 @@ class H36MFitsDataset(BaseDataset):
     def _fit(self, row: int) -> dict[str, np.ndarray]:
         fit_row = self._fit_rows[row]
         return {} if fit_row < 0 else {name: v[fit_row] for name, v in self._fits.items()}
-
-
-def check_projection(
-    annotations: Annotations,
-    cameras: Mapping[tuple[str, str], PerspectiveCamera],
-    tolerance: float | None = None,
-    where: str = 'annotations',
-) -> dict[str, dict[str, float]]:
-    """Measure the distance between projected 3D joints and 2D joints by subject and camera.
-
-    Args:
-        annotations: The frames.
-        cameras: Cameras by subject and camera name; all that show a frame.
-        tolerance: Mean distance in pixels above which to raise. Default: None, report only.
-        where: Beginning of error messages.
-
-    Returns:
-        ``{'S1 54138969': {'mean_px': ..., 'max_px': ..., 'frames': ...}}``.
-
-    Raises:
-        DataError: Left and right, or the legs alone (as in SPIN's order), are swapped between
-            ``S`` and ``part``, or a mean distance is above the tolerance or NaN.
-    """
-    found = {}
-    for key, rows in _rows_by_camera(annotations).items():
-        part, joints = annotations.part[rows], annotations.S[rows]
-        labeled = (joints[..., 3] > 0) & (part[..., 2] > 0)
-        if not labeled.any():
-            continue
-        errors = projection_errors(cameras[key], joints[..., :3], part[..., :2], labeled)
-        name = ' '.join(key)
-        if (swap := errors.find_swap()) is not None:
-            raise DataError(
-                f'{where}: {name}: {swap[0]} are swapped between S and part: projected joints are '
-                f'{errors.mean:.1f} px from part, {swap[1]:.1f} px when swapped back'
-            )
-        if tolerance is not None and not errors.mean <= tolerance:
-            raise DataError(
-                f'{where}: {name}: projected S is {errors.mean:.1f} px from part, expected at most '
-                f'{tolerance}'
-            )
-        found[name] = dict(mean_px=errors.mean, max_px=errors.max, frames=len(rows))
-    return found
-
-
-def _rows_by_camera(table: Annotations) -> dict[tuple[str, str], np.ndarray]:
-    """Return the rows of each subject and camera."""
-    rows_of: dict[tuple[str, str], list[int]] = {}
-    for row, name in enumerate(map(parse_image_name, table.imgname.tolist())):
-        rows_of.setdefault((name.subject, name.camera), []).append(row)
-    return {key: np.array(rows_of[key]) for key in sorted(rows_of)}
 
 
 def _copied(values: Mapping[str, Any]) -> dict[str, Any]:

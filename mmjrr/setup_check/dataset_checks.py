@@ -118,8 +118,8 @@ def _keys(dataset: Any) -> set[str]:
 
 def _cameras(path: Path, dataset: Any, needed: Cameras) -> str:
     """Describe a camera file, and put the cameras of the dataset into ``needed``."""
-    from mmjrr.datasets.h36m import check_projection
     from mmjrr.datasets.image_names import parse_image_name
+    from mmjrr.datasets.projection import check_projection
     from mmjrr.engine.hooks.pseudo_gt_hook import PROJECTION_TOLERANCE
     from mmjrr.geometry import load_cameras
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -10,22 +9,15 @@ import numpy as np
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from mmjrr.datasets.converters.mmpose_test_frames import convert_test_frames
+
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def converter():
-    path = ROOT / 'tools' / 'dataset_converters' / 'h36m_mini.py'
-    spec = importlib.util.spec_from_file_location('h36m_mini', path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_refinement_covers_the_people_without_losing_the_joints(
     shared_data: Path, tmp_path: Path
 ) -> None:
-    converter().convert(shared_data / 'h36m_mini', tmp_path / 'data')
+    convert_test_frames(shared_data / 'h36m_mini', tmp_path / 'data')
     cfg = Config.fromfile(str(ROOT / 'configs/refinement/contour_100it_h36m-mini.py'))
     cfg.work_dir = str(tmp_path / 'run')
     cfg.train_dataloader.dataset.data_root = str(tmp_path / 'data')

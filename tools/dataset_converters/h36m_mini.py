@@ -1,152 +1,32 @@
 #!/usr/bin/env python
-"""Bring MMPose's four Human3.6M test frames into the layout that mmjrr reads.
+"""Convert MMPose's four Human3.6M test frames into the layout that mmjrr reads.
 
-    python tools/dataset_converters/h36m_mini.py SRC DST
-
-SRC is MMPose's ``tests/data/h36m``: ``test_h36m_body3d.npz`` (2D and 3D joints), ``test_h36m.npz``
-(MoSh pose and shape), ``cameras.pkl``, the images, and ``BF_IUV_gt`` (rendered part maps).
-DST gets::
-
-    images/S1/...                                  the images
-    annotation_body3d/fps10/h36m_train.npz         joints and boxes
-    annotation_body3d/cameras.pkl                  as it is
-    masks/h36m_train.json                          foreground of the part maps
-    fits/mosh_train.npz                            MoSh pose, translation fitted to the 2D joints
-
-What was found about the files: a part map has its image's size (the numbers in its name are the
-box's centre), but its outline is 4 to 12 pixels off the person, differently in each frame
-(docs/real_frames.md). ``pose`` is in the camera frame already: posed so, the
-body's limbs point 5 to 8 degrees off those of the 3D joints; taken as a world orientation and
-turned by the camera, 55 to 130 degrees off. ``shape`` belongs to SMPL's shape space, so on another
-body (the free body, the default) it means nothing, and the mean shape is written instead.
+python tools/dataset_converters/h36m_mini.py SRC DST
 """
 
 from __future__ import annotations
 
 import argparse
-import shutil
+import sys
 from pathlib import Path
 
-import numpy as np
-import torch
-
-from mmjrr.body_models import SMPL, free_body
-from mmjrr.datasets.fits import save_fits
-from mmjrr.datasets.image_names import image_key, parse_image_name
-from mmjrr.datasets.masks import save_masks
-from mmjrr.errors import DataError
-from mmjrr.geometry import PerspectiveCamera, fit_translation, load_cameras
-from mmjrr.io import atomic_write, read_npz
-from mmjrr.joints import H36M_JOINTS_MMPOSE, SMPL_JOINTS
-
-#: Joints that SMPL's skeleton and H36M's labels have at about the same place.
-LIMBS = [
-    f'{side}_{joint}'
-    for side in ('left', 'right')
-    for joint in ('hip', 'knee', 'ankle', 'shoulder', 'elbow', 'wrist')
-]
-
-
-def convert(source: Path, target: Path, body: SMPL | None = None) -> dict[str, np.ndarray]:
-    """Write the frames of ``source`` to ``target``; returns the fits' arrays.
-
-    Args:
-        body: an SMPL body, to which MoSh's shape belongs. Default None: the free body, with the
-            mean shape.
-
-    Raises:
-        FileNotFoundError: a file of the source is missing.
-        DataError: the files do not fit together.
-    """
-    annotations = read_npz(source / 'test_h36m_body3d.npz')
-    mosh = read_npz(source / 'test_h36m.npz')
-    names = annotations['imgname'].tolist()
-    row = {image_key(name): index for index, name in enumerate(mosh['imgname'].tolist())}
-    missing = [name for name in names if image_key(name) not in row]
-    if missing:
-        raise DataError(f'{source / "test_h36m.npz"}: imgname: lacks {missing}')
-    rows = [row[image_key(name)] for name in names]
-
-    for name in names:
-        destination = target / 'images' / name
-        destination.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source / name, destination)
-    with atomic_write(target / 'annotation_body3d' / 'cameras.pkl') as temporary:
-        shutil.copyfile(source / 'cameras.pkl', temporary)
-    with atomic_write(target / 'annotation_body3d/fps10/h36m_train.npz') as temporary:
-        fields = {name: annotations[name] for name in ('imgname', 'center', 'scale', 'part', 'S')}
-        np.savez(temporary, **fields)
-    masks = {
-        name: _foreground(source / 'BF_IUV_gt' / str(mosh['iuv_names'][index]))
-        for name, index in zip(names, rows, strict=True)
-    }
-    save_masks(target / 'masks/h36m_train.json', masks, info={'description': 'part maps > 0'})
-
-    pose = mosh['pose'][rows].astype(np.float32)
-    betas = mosh['shape'][rows].astype(np.float32)
-    if body is None:
-        body, betas = free_body(), np.zeros_like(betas)
-    transl = _translation(body, pose, betas, annotations, source / 'cameras.pkl')
-    fits = dict(pose=pose, betas=betas, transl=transl)
-    save_fits(
-        target / 'fits/mosh_train.npz',
-        imgname=np.array(names),
-        center=annotations['center'],
-        scale=annotations['scale'],
-        provenance={'source': 'MoSh pose of test_h36m.npz; translation fitted to the 2D joints'},
-        **fits,
-    )
-    return fits
-
-
-def _foreground(path: Path) -> np.ndarray:  # (h, w) bool
-    import cv2
-
-    if not path.is_file():
-        raise FileNotFoundError(f'{path}: no such part map')
-    image = cv2.imread(str(path))
-    if image is None:
-        raise DataError(f'{path}: not a readable image')
-    return image.any(-1)
-
-
-def _translation(
-    body: SMPL,
-    pose: np.ndarray,  # (N, 72)
-    betas: np.ndarray,  # (N, 10)
-    annotations: dict[str, np.ndarray],
-    camera_file: Path,
-) -> np.ndarray:  # (N, 3), metres
-    """Translation that brings the skeleton's limb joints onto the 2D joints."""
-    cameras = load_cameras(camera_file)
-    parsed = [parse_image_name(name) for name in annotations['imgname'].tolist()]
-    used = [cameras[name.subject, name.camera] for name in parsed]
-    with torch.no_grad():
-        joints = body(
-            global_orient=torch.from_numpy(pose[:, :3]),
-            body_pose=torch.from_numpy(pose[:, 3:]),
-            betas=torch.from_numpy(betas),
-            transl=torch.zeros(len(pose), 3),
-        ).joints
-    part = torch.from_numpy(annotations['part'][:, [H36M_JOINTS_MMPOSE.index(j) for j in LIMBS]])
-    return fit_translation(
-        joints[:, [SMPL_JOINTS.index(joint) for joint in LIMBS]].double(),
-        part[..., :2].double(),
-        part[..., 2].double(),
-        PerspectiveCamera.cat(used),
-    ).numpy()
+from mmjrr.body_models import SMPL
+from mmjrr.datasets.converters.command_line import run
+from mmjrr.datasets.converters.mmpose_test_frames import convert_test_frames
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('source', type=Path, help="MMPose's tests/data/h36m")
     parser.add_argument('target', type=Path, help='data root to write')
-    parser.add_argument('--body-model', help='an SMPL file; then MoSh shapes are kept')
-    arguments = parser.parse_args()
-    body = SMPL(arguments.body_model) if arguments.body_model else None
-    fits = convert(arguments.source, arguments.target, body)
-    print(f'{arguments.target}: {len(fits["pose"])} frames')
+    parser.add_argument('--body-model', help='an SMPL file, with which MoSh shapes are kept')
+    args = parser.parse_args()
+    body = SMPL(args.body_model) if args.body_model else None
+    fits = convert_test_frames(args.source, args.target, body)
+    print(f'{args.target}: {len(fits["pose"])} frames')
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(run(main))

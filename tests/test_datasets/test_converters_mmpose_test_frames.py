@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
-from types import ModuleType
 
 import cv2
 import numpy as np
@@ -13,28 +11,16 @@ import torch
 
 from mmjrr.body_models import free_body
 from mmjrr.datasets import H36MFitsDataset
+from mmjrr.datasets.converters.mmpose_test_frames import convert_test_frames
 from mmjrr.geometry import PerspectiveCamera
 from mmjrr.joints import H36M_JOINTS_MMPOSE, SMPL_JOINTS
 from mmjrr.rendering import ContourSilhouette
 
-TOOL = Path(__file__).resolve().parents[2] / 'tools/dataset_converters/h36m_mini.py'
-
 
 @pytest.fixture(scope='module')
-def converter() -> ModuleType:
-    spec = importlib.util.spec_from_file_location('h36m_mini', TOOL)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope='module')
-def real_frames(
-    shared_data: Path, converter: ModuleType, tmp_path_factory: pytest.TempPathFactory
-) -> H36MFitsDataset:
+def real_frames(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> H36MFitsDataset:
     target = tmp_path_factory.mktemp('mini')
-    converter.convert(shared_data / 'h36m_mini', target)
+    convert_test_frames(shared_data / 'h36m_mini', target)
     return H36MFitsDataset(
         data_root=str(target), fits_file='fits/mosh_train.npz', mask_file='masks/*.json',
         load_mask=True,
@@ -61,9 +47,7 @@ def test_masks_lie_on_the_joints(real_frames: H36MFitsDataset, shared_data: Path
         assert mask[y, x].mean() >= 0.9
 
 
-def test_mosh_limbs_point_as_the_3d_joints_do(
-    real_frames: H36MFitsDataset, converter: ModuleType
-) -> None:
+def test_mosh_limbs_point_as_the_3d_joints_do(real_frames: H36MFitsDataset) -> None:
     """So the orientation is in the camera frame: otherwise the angles are 55 degrees and more."""
     body = free_body()
     bones = [
