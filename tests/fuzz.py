@@ -51,10 +51,13 @@ from typing import Any
 
 from loaders import CASES, Case
 from malformed import damage, disfigure
+from source_loaders import SOURCES
 
 from mmjrr.errors import DataError
 
 ROOT = Path(__file__).resolve().parents[1]
+#: All loaders.
+LOADERS = {**CASES, **SOURCES}
 #: Outcomes that must not happen.
 FAILURES = ('raised', 'memory', 'crash', 'timeout')
 #: Bytes of addresses beyond those of the parent.
@@ -298,7 +301,7 @@ class Result:
 
 
 def case_of(
-    seed: int, number: int, cases: Mapping[str, Case] = CASES
+    seed: int, number: int, cases: Mapping[str, Case] = LOADERS
 ) -> tuple[str, tuple[str, bytes] | None]:
     """Return the loader of a case, and how its file is changed and its bytes."""
     names = list(cases)
@@ -306,7 +309,7 @@ def case_of(
     return loader, changed_file(cases[loader], random.Random(f'{seed} {number}'))
 
 
-def run_case(seed: int, number: int, folder: Path, cases: Mapping[str, Case] = CASES) -> Result:
+def run_case(seed: int, number: int, folder: Path, cases: Mapping[str, Case] = LOADERS) -> Result:
     """Put one changed file before its loader."""
     loader, change = case_of(seed, number, cases)
     if change is None:
@@ -314,7 +317,7 @@ def run_case(seed: int, number: int, folder: Path, cases: Mapping[str, Case] = C
     kind, content = change
     name, _, _, load = cases[loader]
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    (folder / name).parent.mkdir(parents=True)
     (folder / name).write_bytes(content)
     start = time.process_time()
     outcome, detail = 'ok', ''
@@ -351,10 +354,11 @@ def fuzz(
     cases: int,
     seed: int,
     workers: int = 1,
-    loaders: Mapping[str, Case] = CASES,
+    loaders: Mapping[str, Case] = LOADERS,
     report: Callable[[str], None] | None = None,
     memory: int = MEMORY,
     seconds: int = SECONDS,
+    skip: frozenset[str] = frozenset(),
 ) -> list[Result]:
     """Run cases 0 to ``cases`` - 1 of a seed; the results of all, by number.
 
@@ -362,10 +366,11 @@ def fuzz(
         cases: how many.
         seed: which.
         workers: forked processes.
-        loaders: as :data:`loaders.CASES`.
+        loaders: as :data:`loaders.CASES`. Default: all.
         report: takes a line of progress now and then. Default: nothing is said.
         memory: bytes of addresses of a worker beyond those of this process.
         seconds: processor time of a case.
+        skip: loaders whose cases are left out.
     """
     context = multiprocessing.get_context('fork')
     results: dict[int, Result] = {}
@@ -374,7 +379,12 @@ def fuzz(
 
         def fork(slot: int, start: int) -> Worker:
             ours, theirs = context.Pipe(duplex=False)
-            arguments = (theirs, range(start, cases, workers), seed, Path(folder, str(slot)),
+            numbers = [
+                number
+                for number in range(start, cases, workers)
+                if names[number % len(names)] not in skip
+            ]
+            arguments = (theirs, numbers, seed, Path(folder, str(slot)),
                          loaders, memory, seconds)  # fmt: skip
             process = context.Process(target=_work, args=arguments, daemon=True)
             process.start()
@@ -425,7 +435,7 @@ def _ended(number: int, names: Sequence[str], code: int | None, seconds: int) ->
 
 def _work(
     connection: Connection,
-    numbers: range,
+    numbers: Sequence[int],
     seed: int,
     folder: Path,
     loaders: Mapping[str, Case],
@@ -495,7 +505,7 @@ def keep_files(results: Sequence[Result], seed: int, out: Path) -> None:
             continue
         folder = out / f'{seed}_{result.number}'
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / CASES[loader][0]).write_bytes(change[1])
+        (folder / Path(LOADERS[loader][0]).name).write_bytes(change[1])
         (folder / 'result.json').write_text(json.dumps(vars(result), indent=1) + '\n')
 
 

@@ -145,7 +145,12 @@ def _address(filename: str) -> str:
         return filename
     if scheme in ('open-mmlab', 'openmmlab'):
         name = get_deprecated_model_names().get(name, name)
-    addresses = _MODEL_LISTS[scheme]()
+    try:
+        addresses = _MODEL_LISTS[scheme]()
+    except (ImportError, RuntimeError) as error:  # torchvision is not there, or of another PyTorch
+        raise DataError(
+            f'{filename}: the list of models cannot be read ({error}); give the path of a file'
+        ) from error
     if name not in addresses:
         raise DataError(f'{filename}: found no such model among those that MMEngine knows')
     return addresses[name]
