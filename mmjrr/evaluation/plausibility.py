@@ -80,7 +80,7 @@ def check_plausibility(
     if len(rows) < 2:
         return ()
     rows = rows[np.unique(np.linspace(0, len(rows) - 1, _SAMPLE).astype(int))]
-    known = [labels[row] for row in rows] if len(labels) else [{}] * len(rows)
+    chosen = [labels[row] for row in rows] if len(labels) else [{}] * len(rows)
     points, goal, share = _aligned(
         1000 * joints[rows], 1000 * target[rows], weight[rows], joint_names
     )
@@ -89,7 +89,7 @@ def check_plausibility(
     sentences = list(_without_extent(points))
     mean, pa_mean = float(error.mean()), float(pa.mean())
     far_above = mean > max(_HIGH_MPJPE, _FAR_ABOVE_PA * pa_mean)
-    far_off = list(_far_off(points, goal, share, joint_names, known, error))
+    far_off = list(_far_off(points, goal, share, joint_names, chosen, error))
     if far_off:
         sentences += far_off
     elif far_above or pa_mean > _HIGH_PA:
@@ -98,7 +98,7 @@ def check_plausibility(
             if far_above
             else f'PA-MPJPE is {pa_mean:.0f} mm; mesh estimators have 30 to 70 on Human3.6M'
         )
-        reason = _explain(points, goal, share, joint_names, known)
+        reason = _explain(points, goal, share, joint_names, chosen)
         if reason is None and pa_mean > _HIGH_PA:
             reason = _fits_others(points, goal, share, pa)
         sentences.append(f'{finding}: {reason or _UNEXPLAINED}')

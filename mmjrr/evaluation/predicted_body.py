@@ -82,16 +82,16 @@ def check_vertices(part: Predictions, num_vertices: int) -> None:
     """
     if part.vertices is None or part.vertices.shape[1] == num_vertices:
         return
-    found = part.vertices.shape[1]
+    count = part.vertices.shape[1]
     advice = {
         10475: "multiply them by the 6890 × 10475 matrix of SMPL-X's transfer data (smplx2smpl) "
         'and store the products',
         18439: "carry them to SMPL's mesh by the triangles and barycentric coordinates that MHR's "
         'repository has, and store the result',
-    }.get(found, "carry them to that mesh, or evaluate with a regressor for the model's own")
+    }.get(count, "carry them to that mesh, or evaluate with a regressor for the model's own")
     raise DataError(
-        f'{part.name}: vertices: found {found} for each body, '
-        f'{MESHES.get(found, "the number of no known body")}, expected {num_vertices}, '
+        f'{part.name}: vertices: found {count} for each body, '
+        f'{MESHES.get(count, "the number of no known body")}, expected {num_vertices}, '
         f'{MESHES.get(num_vertices, "the columns of the regressors")}, as many as the regressors '
         f'have columns; {advice}'
     )

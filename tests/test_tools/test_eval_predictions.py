@@ -177,5 +177,5 @@ def test_it_says_in_one_line_what_is_wrong(run, files, arguments, message) -> No
 
 
 def test_an_unknown_regressor_is_named_before_anything_is_read(run, files) -> None:
-    with pytest.raises(SystemExit, match=r"error: 'J_best' is neither a file nor a name"):
+    with pytest.raises(SystemExit, match=r"error: 'J_best': found neither a file nor a name"):
         run(files['whole'], regressor='J_best')

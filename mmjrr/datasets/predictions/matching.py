@@ -50,7 +50,7 @@ def match_frames(
     for row, name in enumerate(names):
         rows.setdefault(image_key(name), []).append(row)
     matches = [_of_best_folders(names, name, rows.get(image_key(name), [])) for name in wanted]
-    missing = [index for index, found in enumerate(matches) if not found]
+    missing = [index for index, of_frame in enumerate(matches) if not of_frame]
     if missing:
         taken = {image_key(name) for name in wanted}
         left = [row for key, of_key in rows.items() if key not in taken for row in of_key]
@@ -72,10 +72,10 @@ def match_names(names: Sequence[str], wanted: Sequence[str], where: str = '') ->
     [1, 2, -1]
     """
     matches = match_frames(names, wanted, where)
-    for name, found in zip(wanted, matches, strict=True):
-        if len(found) > 1:
-            raise DataError(several_predictions(where, name, names, found))
-    return np.array([found[0] if found else -1 for found in matches], dtype=np.int64)
+    for name, rows in zip(wanted, matches, strict=True):
+        if len(rows) > 1:
+            raise DataError(several_predictions(where, name, names, rows))
+    return np.array([rows[0] if rows else -1 for rows in matches], dtype=np.int64)
 
 
 def several_predictions(where: str, frame: str, names: Sequence[str], rows: Sequence[int]) -> str:
@@ -118,7 +118,7 @@ def _by_identity(
     takes: Takes | None,
 ) -> dict[FrameIdentity, list[int]]:
     """Group rows by the frame that they are of, with a take in place of a subaction."""
-    found: dict[FrameIdentity, list[int]] = {}
+    rows_of: dict[FrameIdentity, list[int]] = {}
     numbered: list[tuple[int, FrameIdentity]] = []
     for row in rows:
         identity = frame_identity(names[row])
@@ -127,15 +127,15 @@ def _by_identity(
         if identity.take is None:
             numbered.append((row, identity))
         else:
-            found.setdefault(identity, []).append(row)
+            rows_of.setdefault(identity, []).append(row)
     if numbered:
         take_of = _takes_of_subactions(names, numbered, listed, where, takes)
         for row, identity in numbered:
             take = take_of.get(identity[:4])
             if take is not None:
                 key = identity._replace(take=take, subaction=None)
-                found.setdefault(key, []).append(row)
-    return found
+                rows_of.setdefault(key, []).append(row)
+    return rows_of
 
 
 def takes_by_subaction(takes: Takes) -> dict[tuple, str]:

@@ -11,7 +11,7 @@ import numpy as np
 from mmjrr.errors import DataError
 from mmjrr.io import as_text
 
-from .bodies import MESHES, Predictions, compose, join, mark_rows_without_body, settle_rotations_6d
+from .bodies import Predictions, compose, join, mark_rows_without_body, settle_rotations_6d
 from .layouts import (
     ANNOTATED,
     BODY_FIELDS,
@@ -19,6 +19,7 @@ from .layouts import (
     FIELDS,
     LAYOUTS,
     UNSAID,
+    Candidate,
     Keys,
     Layout,
     alternatives,
@@ -96,39 +97,39 @@ def parse(
 _Choice = tuple[str, dict[str, str], tuple[str, ...]]
 
 
-def _choose(tree: Any, source: Path, layout: str, given: Mapping[str, str]) -> _Choice:
+def _choose(tree: Any, source: Path, layout: str, named: Mapping[str, str]) -> _Choice:
     """Choose the name of the layout, the path of each field, and notes on the choice."""
-    unknown = sorted(set(given) - set(FIELDS))
+    unknown = sorted(set(named) - set(FIELDS))
     if unknown:
         raise ValueError(f'fields: unknown {unknown}, expected some of {list(FIELDS)}')
-    known = {item.name: item for item in LAYOUTS}
-    if layout != 'auto' and layout not in known:
-        raise ValueError(f"layout: found {layout!r}, expected 'auto' or one of {list(known)}")
-    if any(field in given for field in BODY_FIELDS):
-        base = recognize(tree) if layout == 'auto' else known[layout]
+    layouts = {item.name: item for item in LAYOUTS}
+    if layout != 'auto' and layout not in layouts:
+        raise ValueError(f"layout: found {layout!r}, expected 'auto' or one of {list(layouts)}")
+    if any(field in named for field in BODY_FIELDS):
+        base = recognize(tree) if layout == 'auto' else layouts[layout]
         others = {} if base is None else _present(tree, base)
         if base is None:
             others = _beside(tree)
-        return 'fields', {**_without_body(others), **given}, ()
+        return 'fields', {**_without_body(others), **named}, ()
     if layout != 'auto':
-        if not known[layout].fits(tree):
+        if not layouts[layout].fits(tree):
             raise DataError(
-                f'is not of the layout {layout!r}, which has {list(known[layout].needs)}; it '
+                f'is not of the layout {layout!r}, which has {list(layouts[layout].needs)}; it '
                 f'holds {describe(tree)}'
             )
-        return layout, {**_present(tree, known[layout]), **given}, ()
+        return layout, {**_present(tree, layouts[layout]), **named}, ()
     recognized = recognize(tree)
     if recognized is None or recognized.name in _GENERIC:
         choice = _by_words(tree, recognized)
         if choice is not None:
-            return choice[0], {**choice[1], **given}, choice[2]
+            return choice[0], {**choice[1], **named}, choice[2]
     if recognized is None:
         raise DataError(
-            f'of no layout that is known ({", ".join(known)}); it holds {describe(tree)}. Name '
+            f'of no layout that is known ({", ".join(layouts)}); it holds {describe(tree)}. Name '
             'where the fields are, as in fields=dict(imgname=..., pose=..., betas=...); on the '
             'command line, --fields imgname=... pose=... betas=...'
         )
-    return recognized.name, {**_present(tree, recognized), **given}, ()
+    return recognized.name, {**_present(tree, recognized), **named}, ()
 
 
 def _without_body(paths: Mapping[str, str]) -> dict[str, str]:
@@ -136,29 +137,29 @@ def _without_body(paths: Mapping[str, str]) -> dict[str, str]:
 
 
 def _present(tree: Any, layout: Layout) -> dict[str, str]:
-    """Return for each field of a layout the path that the file has, one where there are several.
+    """Return for each field of a layout the path that the file has, one where present are several.
 
     Raises:
         DataError: several are the body's and differ.
     """
     paths = {}
     for field, path in layout.fields.items():
-        there = alternatives(tree, path)
+        present = alternatives(tree, path)
         if field == 'imgname':
-            text = [name for name in there if _holds_text(tree, name)]
-            there = text or [name for name in there if 'name' in name]
-        if there:
-            paths[field] = _one_of(tree, field, there) if field in BODY_FIELDS else there[0]
+            text = [name for name in present if _holds_text(tree, name)]
+            present = text or [name for name in present if 'name' in name]
+        if present:
+            paths[field] = _one_of(tree, field, present) if field in BODY_FIELDS else present[0]
     return paths
 
 
 def _beside(tree: Any) -> dict[str, str]:
     """Return names and frame numbers that are recognized by their names."""
     paths: dict[str, str] = {}
-    for found in candidates(tree):
-        is_names = found.field == 'imgname' and _holds_text(tree, found.path)
-        if is_names or found.field in ('frame', 'gender'):
-            paths.setdefault(found.field, found.path)
+    for candidate in candidates(tree):
+        is_names = candidate.field == 'imgname' and _holds_text(tree, candidate.path)
+        if is_names or candidate.field in ('frame', 'gender'):
+            paths.setdefault(candidate.field, candidate.path)
     return paths
 
 
@@ -211,56 +212,72 @@ def _by_words(tree: Any, recognized: Layout | None) -> _Choice | None:
         None where no whole body is recognized.
 
     Raises:
-        DataError: only annotated bodies are there, or several may be the prediction.
+        DataError: only annotated bodies are in the file, or several may be the prediction.
     """
-    own = {} if recognized is None else _present(tree, recognized)
+    of_layout = {} if recognized is None else _present(tree, recognized)
     bodies = [
-        found
-        for found in candidates(tree)
-        if found.field in BODY_FIELDS and _may_be(found.field, _first(tree, found.path))
+        candidate
+        for candidate in candidates(tree)
+        if candidate.field in BODY_FIELDS and _may_be(candidate.field, _first(tree, candidate.path))
     ]
-    whole = [found for found in bodies if found.field in ('vertices', 'pose', 'body_pose')]
-    if not whole:
+    meshes = [body for body in bodies if body.field in ('vertices', 'pose', 'body_pose')]
+    if not meshes:
         return None
-    rank = max(found.rank for found in whole)
+    rank = max(body.rank for body in meshes)
     if rank == ANNOTATED:
         raise DataError(
-            f'found {", ".join(found.path for found in whole)}, by their names the ground truth, '
+            f'found {", ".join(body.path for body in meshes)}, by their names the ground truth, '
             'and no prediction; if they are the prediction, name them with fields= (--fields)'
         )
-    paths: dict[str, str] = {}
-    for field in BODY_FIELDS:
-        there = [found.path for found in bodies if found.field == field and found.rank == rank]
-        if not there and field in ('betas', 'global_orient', 'root'):
-            there = [f.path for f in bodies if f.field == field and f.rank == UNSAID < rank]
-        there.sort(key=lambda path: path != own.get(field))
-        if there:
-            paths[field] = _one_of(tree, field, there)
-    if 'pose' in paths and 'body_pose' in paths:
-        paths = _without_repetition(tree, paths)
-    read = ', '.join(paths.values())
-    left = [f.path for f in bodies if f.path not in paths.values() and f.rank != rank]
+    paths = _paths_of_rank(tree, bodies, rank, of_layout)
     notes: tuple[str, ...] = ()
-    if left:
-        notes = (f'{read} are the prediction; {", ".join(left)} beside them are not read',)
-    if own and all(paths.get(field) == own[field] for field in BODY_FIELDS if field in own):
+    unread = [b.path for b in bodies if b.path not in paths.values() and b.rank != rank]
+    if unread:
+        read = ', '.join(paths.values())
+        notes = (f'{read} are the prediction; {", ".join(unread)} beside them are not read',)
+    layout_body = {field: path for field, path in of_layout.items() if field in BODY_FIELDS}
+    if layout_body and all(paths.get(field) == path for field, path in layout_body.items()):
         assert recognized is not None
-        return recognized.name, own, notes
+        return recognized.name, of_layout, notes
     paths = _with_columns(tree, paths)
     if 'vertices' not in paths and not (
         'betas' in paths and ('pose' in paths or {'global_orient', 'body_pose'} <= set(paths))
     ):
         return None
-    others = [found for found in candidates(tree) if found.field not in BODY_FIELDS]
-    for found in sorted(others, key=lambda found: -found.rank):
-        if found.field == 'imgname' and not _holds_text(tree, found.path):
+    return BY_WORDS.name, {**_not_of_the_body(tree, rank, paths), **paths}, notes
+
+
+def _paths_of_rank(
+    tree: Any, bodies: Sequence[Candidate], rank: int, of_layout: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the path of each of the body's fields, those of the layout first."""
+    paths: dict[str, str] = {}
+    for field in BODY_FIELDS:
+        of_field = [body for body in bodies if body.field == field]
+        chosen = [body.path for body in of_field if body.rank == rank]
+        if not chosen and field in ('betas', 'global_orient', 'root'):
+            chosen = [body.path for body in of_field if body.rank == UNSAID < rank]
+        chosen.sort(key=lambda path: path != of_layout.get(field))
+        if chosen:
+            paths[field] = _one_of(tree, field, chosen)
+    if 'pose' in paths and 'body_pose' in paths:
+        return _without_repetition(tree, paths)
+    return paths
+
+
+def _not_of_the_body(tree: Any, rank: int, body_paths: Mapping[str, str]) -> dict[str, str]:
+    """Return names, cameras and the like, those of the prediction first."""
+    paths: dict[str, str] = {}
+    others = [candidate for candidate in candidates(tree) if candidate.field not in BODY_FIELDS]
+    for candidate in sorted(others, key=lambda candidate: -candidate.rank):
+        if candidate.field == 'imgname' and not _holds_text(tree, candidate.path):
             continue
-        if found.field in ('transl', 'camera') and found.rank < rank:
+        if candidate.field in ('transl', 'camera') and candidate.rank < rank:
             continue
-        paths.setdefault(found.field, found.path)
-    if 'imgname' not in paths and any(path.startswith('*.') for path in paths.values()):
+        paths.setdefault(candidate.field, candidate.path)
+    if 'imgname' not in paths and any(path.startswith('*.') for path in body_paths.values()):
         paths['imgname'] = '*.@'
-    return BY_WORDS.name, paths, notes
+    return paths
 
 
 def _with_columns(tree: Any, paths: dict[str, str]) -> dict[str, str]:
@@ -319,8 +336,8 @@ def _may_be(field: str, value: Any) -> bool:
         return any(shape[len(shape) - len(tail) :] == tail for tail in [*_tails(1), (3, 3)])
     if field == 'pose' and shape[-1:] in ((82,), (85,)):
         return True
-    own = 24 - _COUNTS[field]
-    rotations = [24 - own, *(count - own for count in _OTHER_BODIES)]
+    skipped = 24 - _COUNTS[field]
+    rotations = [24 - skipped, *(count - skipped for count in _OTHER_BODIES)]
     return any(shape[len(shape) - len(tail) :] == tail for n in rotations for tail in _tails(n))
 
 
@@ -335,13 +352,13 @@ def _elements(
     keys = list(leaves[primary])
     rows: dict[str, list[np.ndarray]] = {}
     for field, values in leaves.items():
-        there = [_enclosing(values, key) for key in keys]
-        if any(value is None for value in there):
+        of_elements = [_enclosing(values, key) for key in keys]
+        if any(value is None for value in of_elements):
             if field in _OPTIONAL:
                 continue
-            key = '.'.join(map(str, keys[[value is None for value in there].index(True)]))
+            key = '.'.join(map(str, keys[[value is None for value in of_elements].index(True)]))
             raise DataError(f'{source}: {field}: missing for {key}, which has other fields')
-        rows[field] = [_value(source, field, value) for value in there]
+        rows[field] = [_value(source, field, value) for value in of_elements]
     equal = all(len({value.shape for value in values}) == 1 for values in rows.values())
     if len(keys) > 1 and equal:
         yield {field: np.stack(values) for field, values in rows.items()}
@@ -489,9 +506,9 @@ def _lead(source: Path, values: dict[str, np.ndarray]) -> tuple[int, ...]:
 
 def _other_body(field: str, shape: tuple[int, ...]) -> str:
     """Name the body whose poses have this shape."""
-    own = 24 - _COUNTS[field]
+    skipped = 24 - _COUNTS[field]
     for count, body in _OTHER_BODIES.items():
-        rotations = count - own
+        rotations = count - skipped
         if any(shape[len(shape) - len(tail) :] == tail for tail in _tails(rotations)):
             return (
                 f'; {rotations} rotations are those of {body}, whose vertices are evaluated '
@@ -534,27 +551,18 @@ def _per_row(
 ) -> np.ndarray:
     """Return the field of each body, which may be one for all, or for a sequence or image."""
     count = int(np.prod(lead, dtype=np.int64))
-    own = value.shape[value.ndim - axes :]
-    theirs = value.shape[: value.ndim - axes]
-    number = int(np.prod(theirs, dtype=np.int64))
+    tail = value.shape[value.ndim - axes :]
+    axes_of_field = value.shape[: value.ndim - axes]
+    number = int(np.prod(axes_of_field, dtype=np.int64))
     if number == count:
-        return value.reshape(count, *own)
+        return value.reshape(count, *tail)
     shared = ('betas', 'camera', 'imgname', 'gender', 'track', 'frame')
-    if theirs in ((1,), (1, 1)) and len(lead) == 1:
-        theirs = ()
-    if field in shared and theirs == lead[: len(theirs)]:
-        expanded = value.reshape(*theirs, *(1,) * (len(lead) - len(theirs)), *own)
-        return np.broadcast_to(expanded, (*lead, *own)).reshape(count, *own)
+    if axes_of_field in ((1,), (1, 1)) and len(lead) == 1:
+        axes_of_field = ()
+    if field in shared and axes_of_field == lead[: len(axes_of_field)]:
+        expanded = value.reshape(*axes_of_field, *(1,) * (len(lead) - len(axes_of_field)), *tail)
+        return np.broadcast_to(expanded, (*lead, *tail)).reshape(count, *tail)
     raise DataError(
         f'{source}: {field}: found shape {value.shape}, expected one for each of {count} bodies'
         + (f' {lead}' if len(lead) > 1 else '')
     )
-
-
-def vertices_of(count: int) -> str:
-    """Name the body whose mesh has so many vertices.
-
-    >>> vertices_of(10475)
-    "SMPL-X's"
-    """
-    return MESHES.get(count, 'of a body that is not known')

@@ -61,16 +61,16 @@ def match_bodies(
     valid = part.is_valid()
     named = match_frames(part.imgname, wanted, part.name, listed, takes)
     of_some_frame = np.zeros(len(part), bool)
-    of_some_frame[[row for found in named for row in found]] = True
+    of_some_frame[[row for of_frame in named for row in of_frame]] = True
     unmatched = np.flatnonzero(~of_some_frame)
     if person not in (None, 'nearest', 'largest'):
         valid = valid & _of_track(part, str(person))
-    matches = [[row for row in found if valid[row]] for found in named]
-    rows = np.array([found[0] if found else -1 for found in matches], dtype=np.int64)
-    several = [index for index, found in enumerate(matches) if len(found) > 1]
+    matches = [[row for row in of_frame if valid[row]] for of_frame in named]
+    rows = np.array([of_frame[0] if of_frame else -1 for of_frame in matches], dtype=np.int64)
+    several = [index for index, of_frame in enumerate(matches) if len(of_frame) > 1]
     notes: list[str] = []
     if person not in (None, 'nearest', 'largest'):
-        others = sum(len(found) for found in named) - sum(map(len, matches))
+        others = sum(len(of_frame) for of_frame in named) - sum(map(len, matches))
         notes.append(f'bodies of track {person} are taken; {others} others in these frames are not')
     different = {}
     for index in several:
@@ -153,8 +153,10 @@ def _of_track(part: Predictions, person: str) -> np.ndarray:  # (N,) bool
         )
     tracks = np.array(part.track)
     if person not in part.track:
-        known = sorted(set(part.track))
-        raise DataError(f'{part.name}: track: found {known[:20]}, expected {person!r} among them')
+        raise DataError(
+            f'{part.name}: track: found {sorted(set(part.track))[:20]}, expected {person!r} among '
+            'them'
+        )
     return tracks == person
 
 
