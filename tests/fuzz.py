@@ -14,7 +14,8 @@ imports, with limits on memory and processor time. A case ends in one of
 - crash: the interpreter ended;
 - timeout: the limit of time was reached.
 
-All but the first two are failures; the file of each is kept.
+All but the first two are failures; the file of each is kept. Files of other layouts of Human3.6M
+hold the time at which they were written, so some of their bytes differ from run to run.
 """
 
 from __future__ import annotations
