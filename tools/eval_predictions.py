@@ -20,7 +20,7 @@ from mmjrr.datasets.predictions.files import result_files
 from mmjrr.datasets.predictions.layouts import BY_WORDS, FIELDS, LAYOUTS
 from mmjrr.evaluation import PROTOCOLS, EvaluationResult, evaluate, load_regressors
 from mmjrr.evaluation.predicted_body import GENDERS
-from mmjrr.evaluation.report import BREAKDOWNS, check_result_path
+from mmjrr.evaluation.result import BREAKDOWNS, check_result_path
 from mmjrr.io import atomic_write
 from mmjrr.regressors.zoo import ZOO
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         get_protocols,
     )
     from mmjrr.evaluation.regressed_joints import RegressedJoints, load_regressors
-    from mmjrr.evaluation.report import EvaluationResult, Score, score_frames
+    from mmjrr.evaluation.result import EvaluationResult, Score, score_frames
 
 __all__ = [
     'PROTOCOLS',

@@ -17,7 +17,7 @@ from mmjrr.regressors import JointRegressor
 
 from .plausibility import check_plausibility
 from .protocols import FrameLabels, Protocol, frame_errors
-from .report import EvaluationResult, Score, score_frames
+from .result import EvaluationResult, Score, score_frames
 
 #: What is known of a frame: :data:`~mmjrr.evaluation.protocols.FrameLabels`.
 LABELS = ('subject', 'action', 'sequence', 'camera')
@@ -88,13 +88,13 @@ def count_left_out(
 
 
 def _no_frame(protocol: Protocol, labels: Sequence[FrameLabels]) -> str:
-    found = [
+    described = [
         f'{kind}s {sorted({str(of_frame.get(kind)) for of_frame in labels})}'
         for kind in ('subject', 'camera')
     ]
     text = (
         f'protocol {protocol.name!r} ({protocol.summary}) counts none of the {len(labels)} '
-        f'frames, which are of {" and ".join(found)}'
+        f'frames, which are of {" and ".join(described)}'
     )
     if protocol.subjects is not None:
         text += f"; protocol=dict(type={protocol.name!r}, subjects='all') counts every subject's"
@@ -122,7 +122,7 @@ def evaluate_frames(
         frames: the frames.
         regressors: the R regressors by name.
         protocols: by name.
-        by: breakdowns, some of :data:`~mmjrr.evaluation.report.BREAKDOWNS`. One that a frame has
+        by: breakdowns, some of :data:`~mmjrr.evaluation.result.BREAKDOWNS`. One that a frame has
             no label for is left out, with a warning.
         uncounted: labels of further frames, which no protocol counts.
         skipped: names of counted frames that have no prediction.

@@ -1,65 +1,35 @@
-"""Any model's stored predictions under any regressors, in one call."""
+"""MPJPE and PA-MPJPE of any model's stored predictions under any regressors, in one call."""
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mmengine.logging import MMLogger
 
 from mmjrr.body_models import SMPL
 from mmjrr.datasets.converters.metadata import read_metadata
-from mmjrr.datasets.fits import image_names
 from mmjrr.datasets.h36m import H36MFitsDataset
-from mmjrr.datasets.image_names import frame_identity, frame_key, parse_image_name
-from mmjrr.datasets.predictions import (
-    Predictions,
-    match_bodies,
-    match_frames,
-    predictions_from,
-    read_predictions,
-)
-from mmjrr.datasets.predictions.matching import Takes
+from mmjrr.datasets.image_names import frame_identity, frame_key
+from mmjrr.datasets.predictions import Predictions, predictions_from, read_predictions
 from mmjrr.errors import DataError
-from mmjrr.io import read_npz, sha256
-from mmjrr.joints import reorder_index
+from mmjrr.io import sha256
 from mmjrr.regressors import JointRegressor
 
-from .core import (
-    LABELS,
-    UNITS,
-    RegressedFrames,
-    check_annotation,
-    check_extent,
-    check_finite,
-    count_left_out,
-    evaluate_frames,
-    is_counted,
-    needed_joints,
-)
-from .plausibility import explain_parameters, root_aligned_error
+from .annotated_frames import AnnotatedFrames
+from .body_matching import errors_of, match_part
+from .core import UNITS, RegressedFrames, evaluate_frames, needed_joints
+from .plausibility import explain_parameters
 from .predicted_body import body_of, check_vertices
+from .predicted_joints import PredictedJoints
 from .protocols import Protocol, get_protocols
 from .regressed_joints import RegressedJoints, RegressorLike, default_body, load_regressors
-from .report import BREAKDOWNS, EvaluationResult
+from .result import BREAKDOWNS, EvaluationResult
 
-#: Where the annotation lies in a folder of MMPose's layout.
-TEST_ANNOTATION = 'annotation_body3d/fps10/h36m_test.npz'
-#: Bodies whose joints are computed at once.
-_CHUNK = 256
 #: Bodies that are tried with other parameters.
 _SAMPLE = 64
-#: One way to read rotations is decided for where its error is this part of the other's, or less.
-_DECIDES = 0.8
-#: The last element of a frame's identity where there is none.
-_NO_FRAME = (-1,)
 
 PredictionsLike = str | Path | Predictions | Mapping[str, Any]
 
@@ -143,13 +113,14 @@ def evaluate(
     unknown = sorted(set(by) - set(BREAKDOWNS))
     if unknown or isinstance(by, str):
         raise ValueError(f'by: found {unknown or by!r}, expected some of {list(BREAKDOWNS)}')
-    parts = _as_list(predictions)
-    if match == 'order' and len(parts) > 1:
-        raise ValueError(f"match='order' is for one file, found {len(parts)}")
+    sources = _as_list(predictions)
+    if match == 'order' and len(sources) > 1:
+        raise ValueError(f"match='order' is for one file, found {len(sources)}")
     protocols = get_protocols(protocol)
     loaded = load_regressors(regressors)
     takes = None if metadata is None else read_metadata(metadata).takes
-    part = _read(parts[0], layout, fields, name_format, rotation_6d)
+    reading = (layout, fields, name_format, rotation_6d)
+    part = _read(sources[0], *reading)
     body = body_of(part, body_config(body_model, loaded), gender, num_betas)
     joints = RegressedJoints(loaded, needed_joints(protocols), body)
     annotated = AnnotatedFrames(annotations, protocols)
@@ -157,11 +128,11 @@ def evaluate(
     part_of = np.full(len(annotated.names), -1)  # which part has the frame
     unmatched: list[str] = []
     about: list[dict[str, Any]] = []
-    regressed: list[np.ndarray] = []
+    predicted = PredictedJoints(joints, unit, annotated.absolute, progress)
     sample: tuple[Predictions, np.ndarray] | None = None
-    for number, source in enumerate(parts):
+    for number, source in enumerate(sources):
         if number:
-            part = _read(source, layout, fields, name_format, rotation_6d)
+            part = _read(source, *reading)
             body_of(part, body, gender, num_betas)
         check_vertices(part, joints.num_vertices)
         if num_betas is not None:
@@ -175,15 +146,12 @@ def evaluate(
         if len(twice):
             raise DataError(
                 f'{annotated.names[twice[0]]} and {len(twice) - 1} more images have predictions '
-                f'in {_label(part)} and in {about[part_of[twice[0]]]["file"]}'
+                f'in {part.name} and in {about[part_of[twice[0]]]["file"]}'
             )
         part_of[frames] = number
         unmatched += unknown_names
         about.append(_describe(part, len(frames)))
-        regressed.append(
-            regress(part, rows[frames], [annotated.names[f] for f in frames], joints, unit,
-                    any(p.root is None for p in protocols.values()), progress)
-        )  # fmt: skip
+        predicted.add(part, rows[frames], frames, [annotated.names[frame] for frame in frames])
     if not (part_of >= 0).any():
         raise _nothing_matches(unmatched, annotated, about)
     skipped = [annotated.names[row] for row in np.flatnonzero(annotated.counted & (part_of < 0))]
@@ -195,13 +163,13 @@ def evaluate(
             + "; missing='skip' (on the command line, --missing skip) leaves them out"
         )
     order = annotated.sorted(part_of >= 0)
-    place = np.concatenate([np.flatnonzero(part_of == number) for number in range(len(parts))])
-    row = np.empty(len(part_of), dtype=np.int64)  # of each frame in the regressed joints
-    row[place] = np.arange(len(place))
     target, weight = annotated.joints(order, joints.joint_names)
-    labels = [annotated.labels[frame] for frame in order]
     scored = RegressedFrames(
-        joints.joint_names, np.concatenate(regressed)[row[order]], target, weight, labels
+        joint_names=joints.joint_names,
+        joints=predicted.compute(order),
+        target=target,
+        weight=weight,
+        labels=[annotated.labels[frame] for frame in order],
     )
     result = evaluate_frames(
         scored,
@@ -238,287 +206,6 @@ def evaluate(
             'arguments': {'match': match, 'unit': unit, 'body_model': str(body_model)},
         },
     )
-
-
-def match_part(
-    part: Predictions,
-    annotated: AnnotatedFrames,
-    match: str,
-    joints: RegressedJoints,
-    unit: str = 'm',
-    person: str | None = 'nearest',
-    takes: Takes | None = None,
-) -> tuple[Predictions, np.ndarray, list[str]]:
-    """Find the body of each annotated frame that counts.
-
-    Args:
-        part: predictions.
-        annotated: the frames.
-        match: as :func:`evaluate` takes it.
-        joints: the regressors and the body, by which bodies are compared with the annotation.
-        unit: as :func:`evaluate` takes it.
-        person: likewise.
-        takes: names of takes, as :func:`~mmjrr.datasets.predictions.match_frames` takes them.
-
-    Returns:
-        The predictions, with known 6D rotations and notes on what was chosen; the row of each
-        frame, -1 where there is none; and names of predictions that belong to no frame that
-        counts.
-
-    Raises:
-        DataError: as :func:`evaluate`.
-    """
-    names = names_of(part, annotated, match)
-    part = replace(part, imgname=names)
-    counted = np.flatnonzero(annotated.counted)
-
-    def error_of(rows: np.ndarray, frames: np.ndarray, bodies: Predictions) -> np.ndarray:
-        return errors_of(bodies, rows, frames, annotated, joints, unit)
-
-    wanted = [annotated.names[frame] for frame in counted]
-    if part.possible_rotations_6d:
-        found = match_frames(names, wanted, part.name, annotated.listed, takes)
-        pairs = [
-            (row, frame)
-            for rows_of_frame, frame in zip(found, counted.tolist(), strict=True)
-            for row in rows_of_frame
-            if part.is_valid()[row]
-        ]
-        if pairs:
-            part = decide_rotations_6d(part, np.array(pairs[:: max(1, len(pairs) // 64)]), error_of)
-    bodies = part
-    matches = match_bodies(
-        part,
-        wanted,
-        person,
-        lambda rows, frames: error_of(rows, counted[frames], bodies),
-        annotated.listed,
-        takes,
-    )
-    rows = np.full(len(annotated.names), -1)
-    rows[counted] = matches.rows
-    notes = (*part.notes, *matches.notes, *_note_on_frame_numbers(names))
-    return replace(part, notes=notes), rows, [names[row] for row in matches.unmatched]
-
-
-def errors_of(
-    part: Predictions,
-    rows: np.ndarray,  # (n,)
-    frames: np.ndarray,  # (n,)
-    annotated: AnnotatedFrames,
-    joints: RegressedJoints,
-    unit: str,
-) -> np.ndarray:  # (n,), meters
-    """Return root-aligned errors of bodies in annotated frames, under the first regressor."""
-    images = [annotated.names[frame] for frame in frames]
-    regressed = regress(part, rows, images, joints, unit, absolute=False)[:, 0]
-    target, weight = annotated.joints(frames.tolist(), joints.joint_names)
-    return root_aligned_error(regressed, target, weight, joints.joint_names)
-
-
-def decide_rotations_6d(
-    part: Predictions,
-    pairs: np.ndarray,  # (n, 2), rows of the predictions and frames
-    error_of: Callable[[np.ndarray, np.ndarray, Predictions], np.ndarray],
-) -> Predictions:
-    """Read 6D rotations in the way that brings the bodies nearer to the annotated joints.
-
-    Raises:
-        DataError: the ways are about as near.
-    """
-    rows, frames = pairs.T
-    errors = {}
-    for kind in part.possible_rotations_6d:
-        error = error_of(rows, frames, part.with_rotation_6d(kind))
-        errors[kind] = 1000 * float(np.nanmean(error))
-    (best, least), (_, next_least) = sorted(errors.items(), key=lambda item: item[1])[:2]
-    said = ', '.join(f'{error:.0f} mm as {kind}' for kind, error in errors.items())
-    if least > _DECIDES * next_least:
-        raise DataError(
-            f'{part.name}: body_pose: 6D rotations may be {" or ".join(errors)}, and the '
-            f'annotated joints do not tell ({said}); say rotation_6d= (on the command line, '
-            '--rotation-6d)'
-        )
-    note = f'6D rotations are read as {best} ({said} from the annotated joints)'
-    chosen = part.with_rotation_6d(best)
-    return replace(chosen, notes=(*part.notes, note))
-
-
-def _note_on_frame_numbers(names: Sequence[str]) -> tuple[str, ...]:
-    """Note frame numbers that count from 0."""
-    first = next((name for name in names if (frame_identity(name) or _NO_FRAME)[-1] == 0), None)
-    if first is None:
-        return ()
-    note = (
-        f'frame numbers in image names start at 0 ({first}); those of Human3.6M start at 1, so '
-        'each body may be one frame late'
-    )
-    return (note,)
-
-
-def regress(
-    part: Predictions,
-    rows: np.ndarray,  # (n,)
-    names: Sequence[str],  # n image names, for messages
-    joints: RegressedJoints,
-    unit: str,
-    absolute: bool,
-    progress: bool = False,
-) -> np.ndarray:  # (n, R, J, 3), meters
-    """Regress joints from some of the predicted bodies.
-
-    Args:
-        part: the predictions.
-        rows: which of them.
-        names: their images.
-        joints: the regressors and the body.
-        unit: of vertices and ``transl``.
-        absolute: whether translations are needed.
-        progress: write to stderr how far it is.
-
-    Raises:
-        ValueError: there is no body for parameters, or a value is wrong.
-        DataError: the file has no ``transl``, and absolute positions are asked for.
-    """
-    if part.vertices is None and not joints.has_body:
-        raise ValueError(
-            f'{_label(part)}: has SMPL parameters and no vertices: say which body they '
-            "are of, body_model='path/to/SMPL_NEUTRAL.pkl' (on the command line, "
-            "--body-model); 'free_body' is the free one"
-        )
-    scale = UNITS[unit]
-    hint = "if they are in millimeters, say unit='mm' (on the command line, --unit mm)"
-    shown = _Progress('Computing joints', progress)
-    regressed = np.empty((len(rows), len(joints.names), len(joints.joint_names), 3))
-    for start in range(0, len(rows), _CHUNK):
-        chunk = slice(start, start + _CHUNK)
-        if part.vertices is not None:
-            try:
-                selected = joints.select(list(part.vertices[rows[chunk]]))
-            except ValueError as error:
-                raise ValueError(f'{_label(part)}: vertices: {error}') from error
-            check_finite(names[chunk], 'vertices', selected)
-            check_extent(names[chunk], 'vertices', selected * scale, hint)
-            regressed[chunk] = joints.from_selected(selected) * scale
-        else:
-            parameters = _parameters(part, rows[chunk], joints.num_betas or 0, scale, absolute)
-            for name, values in parameters.items():
-                check_finite(names[chunk], name, values)
-            regressed[chunk] = joints.from_parameters(parameters)
-        shown.update(min(start + _CHUNK, len(rows)), len(rows))
-    shown.close()
-    return regressed
-
-
-def _parameters(
-    part: Predictions, rows: np.ndarray, num_betas: int, scale: float, absolute: bool
-) -> dict[str, np.ndarray]:
-    assert part.global_orient is not None and part.body_pose is not None and part.betas is not None
-    if part.betas.shape[1:] != (num_betas,):
-        raise ValueError(
-            f'{_label(part)}: betas: found {part.betas.shape[1]} for each body, expected the '
-            f'{num_betas} of the body model'
-        )
-    if absolute and part.transl is None:
-        raise DataError(
-            f'{_label(part)}: has no transl, and a protocol without a root compares absolute '
-            'positions'
-        )
-    parameters = {
-        'global_orient': part.global_orient[rows][:, None],
-        'body_pose': part.body_pose[rows],
-        'betas': part.betas[rows],
-    }
-    if absolute and part.transl is not None:
-        parameters['transl'] = part.transl[rows] * scale
-    return {name: values.astype(np.float64) for name, values in parameters.items()}
-
-
-# -- annotation and predictions ------------------------------------------------------------------
-
-
-class AnnotatedFrames:
-    """The annotated frames, and which of them count.
-
-    Args:
-        annotations: as :func:`evaluate` takes them.
-        protocols: a frame counts if any of them counts it.
-
-    Attributes:
-        dataset: the data set.
-        path: its annotation file.
-        names: image names of the data set's frames.
-        labels: what is known of each.
-        counted: whether each counts, (N,) bool.
-        listed: image names of all frames that the file lists.
-        left_out: :func:`~mmjrr.datasets.image_names.frame_key` of listed frames that do not count.
-
-    Raises:
-        ValueError: no frame counts; names the subjects that there are.
-    """
-
-    def __init__(
-        self, annotations: str | Path | H36MFitsDataset, protocols: Mapping[str, Protocol]
-    ) -> None:
-        if isinstance(annotations, H36MFitsDataset):
-            self.dataset, self.path = annotations, Path(annotations.ann_file)
-        elif isinstance(annotations, (str, Path)):
-            self.path = Path(annotations)
-            if self.path.is_dir():
-                self.path = self.path / TEST_ANNOTATION
-            with _quiet():
-                self.dataset = H36MFitsDataset(
-                    ann_file=str(self.path),
-                    camera_param_file=None,
-                    exclude_sequences=None,
-                    test_mode=True,
-                )
-        else:
-            raise ValueError(
-                f'annotations: found {type(annotations).__name__}, expected a path or a '
-                'H36MFitsDataset'
-            )
-        self.names = [self.dataset.imgname(row) for row in range(len(self.dataset))]
-        self.labels: list[dict[str, str]] = [
-            {label: getattr(parsed, label) for label in LABELS}
-            for parsed in map(parse_image_name, self.names)
-        ]
-        count_left_out(self.labels, protocols)  # raises where none is left
-        self.counted = np.array([is_counted(labels, protocols) for labels in self.labels])
-        self.listed = image_names(self.path, read_npz(self.path)['imgname']).tolist()
-        counted = {frame_key(self.names[row]) for row in np.flatnonzero(self.counted)}
-        self.left_out = set(map(frame_key, self.listed)) - counted
-
-    def sorted(self, chosen: np.ndarray) -> list[int]:  # chosen: (N,) bool
-        """Return the chosen frames by image name, the order in which the metric sums."""
-        return sorted(np.flatnonzero(chosen).tolist(), key=lambda row: (self.names[row], row))
-
-    def joints(
-        self, rows: Sequence[int], joint_names: Sequence[str]
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return annotated joints (n, J, 3) in meters and their weights (n, J)."""
-        order = reorder_index(self.dataset.metainfo['joint_names'], joint_names)
-        annotations = self.dataset.annotations
-        row_of = {str(name): row for row, name in enumerate(annotations.imgname)}
-        points = annotations.S[[row_of[self.names[row]] for row in rows]][:, order]
-        joints, weight = points[..., :3].astype(np.float64), points[..., 3].astype(np.float64)
-        checked = [
-            check_annotation(f'{self.names[row]}: S', points, weights, 'expected meters')
-            for row, points, weights in zip(rows, joints, weight, strict=True)
-        ]
-        return np.stack(checked), weight
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence MMEngine's logger below warnings."""
-    logger = MMLogger.get_current_instance()
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def read_parts(
@@ -574,44 +261,10 @@ def body_config(
     return body_model
 
 
-def names_of(part: Predictions, annotated: AnnotatedFrames, match: str) -> list[str]:
-    """Image names of predictions: their own, or, by order, those of the annotation.
-
-    Raises:
-        DataError: there are none, or not as many as the annotation has.
-    """
-    if match == 'name':
-        if part.imgname is None:
-            raise DataError(
-                f'{_label(part)}: has no image names. If its {len(part)} bodies are in the order '
-                f"of the annotation's {len(annotated.listed)} frames, say match='order' (on the "
-                'command line, --match order)'
-                + (
-                    '; name_format (--name-format) makes names of its frame numbers'
-                    if part.frame is not None
-                    else ''
-                )
-            )
-        return part.imgname
-    counted = [annotated.names[row] for row in np.flatnonzero(annotated.counted)]
-    for names in (annotated.listed, annotated.names, counted):
-        if len(names) == len(part):
-            return names
-    raise DataError(
-        f"{_label(part)}: match='order' needs a body for each annotated frame: found "
-        f'{len(part)} bodies for {len(annotated.listed)} frames of {annotated.path} '
-        f'({len(counted)} that the protocol counts)'
-    )
-
-
-def _label(part: Predictions) -> str:
-    return str(part.source or 'predictions')
-
-
 def _describe(part: Predictions, matched: int) -> dict[str, Any]:
     file = part.source if part.source is not None and part.source.is_file() else None
     return {
-        'file': _label(part) if file is None else file.name,
+        'file': part.name if file is None else file.name,
         'sha256': None if file is None else sha256(file),
         'layout': part.layout,
         'kind': 'vertices' if part.vertices is not None else 'parameters',
@@ -622,24 +275,24 @@ def _describe(part: Predictions, matched: int) -> dict[str, Any]:
 
 
 def _nothing_matches(
-    found: Sequence[str], annotated: AnnotatedFrames, about: Sequence[Mapping[str, Any]]
+    unmatched: Sequence[str], annotated: AnnotatedFrames, about: Sequence[Mapping[str, Any]]
 ) -> DataError:
     wanted = annotated.names[int(np.argmax(annotated.counted))]
-    if not found:
+    if not unmatched:
         notes = [note for part in about for note in part['notes'] if 'no body' in note]
         return DataError(f'no frame has a prediction: {"; ".join(notes) or "there are no bodies"}')
     return DataError(
-        f'none of {len(found)} predictions is of an annotated image: predictions are named like '
-        f'{found[0]!r}, annotated images like {wanted!r}{_shifted(found, annotated)}. For '
-        'predictions in the order of the '
-        "annotation there is match='order' (on the command line, --match order)"
+        f'none of {len(unmatched)} predictions is of an annotated image: predictions are named '
+        f'like {unmatched[0]!r}, annotated images like {wanted!r}'
+        f'{_shifted(unmatched, annotated)}. For predictions in the order of the annotation '
+        "there is match='order' (on the command line, --match order)"
     )
 
 
-def _shifted(found: Sequence[str], annotated: AnnotatedFrames) -> str:
+def _shifted(unmatched: Sequence[str], annotated: AnnotatedFrames) -> str:
     """Say how many names would match if frames were counted from another number."""
     wanted = {frame_key(annotated.names[row]) for row in np.flatnonzero(annotated.counted)}
-    identities = [identity for identity in map(frame_identity, found) if identity is not None]
+    identities = [identity for identity in map(frame_identity, unmatched) if identity is not None]
     for step in (1, -1):
         count = sum(i._replace(frame=i.frame + step) in wanted for i in identities)
         if count:
@@ -648,27 +301,3 @@ def _shifted(found: Sequence[str], annotated: AnnotatedFrames) -> str:
                 f'counted from {"0" if step > 0 else "2"}'
             )
     return ''
-
-
-class _Progress:
-    """A line on stderr with the time left; on a terminal it stays one line."""
-
-    def __init__(self, what: str, on: bool) -> None:
-        self.what, self.on = what, on
-        self.start = self.shown = time.monotonic()
-        self.wrote = False
-
-    def update(self, done: int, total: int) -> None:
-        now = time.monotonic()
-        wait = 0.5 if sys.stderr.isatty() else 10.0
-        if not self.on or (now - self.shown < wait and not (self.wrote and done == total)):
-            return
-        self.shown, self.wrote = now, True
-        left = (now - self.start) / max(done, 1) * (total - done)
-        line = f'{self.what}: {done} of {total}, {left:.0f} s left'
-        sys.stderr.write(f'\r{line:<60}' if sys.stderr.isatty() else f'{line}\n')
-        sys.stderr.flush()
-
-    def close(self) -> None:
-        if self.wrote and sys.stderr.isatty():
-            sys.stderr.write('\n')

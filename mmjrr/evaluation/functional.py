@@ -17,7 +17,7 @@ def mpjpe(
     target: Array,  # (B, J, 3)
     weight: Array | None = None,  # (B, J), non-negative
 ) -> Tensor:  # (B,)
-    """Mean per-joint position error of each frame. Nothing is aligned here.
+    """Return the mean per-joint position error of each frame, without any alignment.
 
     Args:
         pred: predicted joints, in any unit and frame.
@@ -43,7 +43,9 @@ def mpjpe_per_joint(
     target: Array,  # (B, J, 3)
     weight: Array | None = None,  # (B, J)
 ) -> Tensor:  # (B, J)
-    """Distance of each joint; NaN for joints with weight 0. Arguments as in :func:`mpjpe`.
+    """Return the distance of each joint; NaN for joints with weight 0.
+
+    Takes the arguments of :func:`mpjpe`.
 
     >>> mpjpe_per_joint(torch.tensor([[[3.0, 4.0, 0.0]]]), torch.zeros(1, 1, 3))
     tensor([[5.]])
@@ -57,7 +59,7 @@ def pa_mpjpe(
     target: Array,  # (B, J, 3)
     weight: Array | None = None,  # (B, J)
 ) -> Tensor:  # (B,)
-    """:func:`mpjpe` after :func:`procrustes_align` of each frame ("reconstruction error").
+    """Return :func:`mpjpe` after :func:`procrustes_align` ("reconstruction error").
 
     >>> target = torch.tensor([[[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]]])
     >>> turned = target[..., [1, 2, 0]] * 3 + 7
@@ -74,7 +76,7 @@ def pa_mpjpe_per_joint(
     target: Array,  # (B, J, 3)
     weight: Array | None = None,  # (B, J)
 ) -> Tensor:  # (B, J)
-    """:func:`mpjpe_per_joint` after :func:`procrustes_align` of each frame.
+    """Return :func:`mpjpe_per_joint` after :func:`procrustes_align`.
 
     >>> target = torch.tensor([[[0.0, 0, 0], [2, 0, 0], [0, 2, 0]]])
     >>> bool((pa_mpjpe_per_joint(5 * target + 1, target) < 1e-6).all())
@@ -90,10 +92,10 @@ def procrustes_align(
     target: Array,  # (B, J, 3)
     weight: Array | None = None,  # (B, J)
 ) -> Tensor:  # (B, J, 3)
-    r"""``pred`` after the similarity transform that brings it closest to ``target``.
+    r"""Align ``pred`` with ``target`` by a similarity transform of each frame.
 
-    Rotation (a proper one: mirror images are not undone), scale and translation of each frame
-    that minimise the weighted squared distances, in closed form: S. Umeyama, "Least-squares
+    Rotation (a proper one: mirror images are not undone), scale and translation minimize the
+    weighted squared distances, in closed form: S. Umeyama, "Least-squares
     estimation of transformation parameters between two point patterns", PAMI 1991, Equations
     40 to 43. A ``pred`` whose points coincide goes to the centroid of ``target``.
 
@@ -108,10 +110,10 @@ def procrustes_align(
 
 
 def _align(points: Tensor, goal: Tensor, share: Tensor) -> Tensor:
-    """Float64, checked; ``share`` sums to one over the joints of a frame."""
+    """Align checked float64 points; ``share`` sums to one over the joints of a frame."""
     weight = share[..., None].nan_to_num()  # frames without any weight have NaN shares
-    centre, goal_centre = (weight * points).sum(1, True), (weight * goal).sum(1, True)
-    offset, goal_offset = points - centre, goal - goal_centre
+    center, goal_center = (weight * points).sum(1, True), (weight * goal).sum(1, True)
+    offset, goal_offset = points - center, goal - goal_center
     covariance = (weight * offset).mT @ goal_offset  # (B, 3, 3)
     left, values, right = torch.linalg.svd(covariance)
     # A rotation of determinant -1 would be a reflection: turn the weakest axis around.
@@ -120,13 +122,13 @@ def _align(points: Tensor, goal: Tensor, share: Tensor) -> Tensor:
     rotation = (left * flip[:, None]) @ right
     spread = (weight * offset.square()).sum((1, 2))
     scale = torch.where(spread > 0, (values * flip).sum(1) / spread, torch.zeros_like(spread))
-    return scale[:, None, None] * offset @ rotation + goal_centre
+    return scale[:, None, None] * offset @ rotation + goal_center
 
 
 def _checked(
     pred: Array, target: Array, weight: Array | None
 ) -> tuple[Tensor, Tensor, Tensor, torch.dtype]:
-    """Float64 points, target and shares (B, J) that sum to one; and the dtype of the result."""
+    """Return float64 points, target, weights (B, J) that sum to one, and the result's dtype."""
     points, goal = torch.as_tensor(pred), torch.as_tensor(target)
     if points.dim() != 3 or points.shape[-1] != 3 or points.shape != goal.shape:
         raise ValueError(

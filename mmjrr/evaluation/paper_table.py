@@ -14,7 +14,7 @@ from mmjrr.errors import DataError
 from mmjrr.io import atomic_write, read_json
 
 from .protocols import PROTOCOLS, Protocol, get_protocol
-from .report import EvaluationResult, format_table
+from .result import EvaluationResult, format_table
 
 #: Table I of Hedlin, Rhodin and Yi, CRV 2022: MPJPE and PA-MPJPE in mm, protocol 'paper'.
 PAPER: dict[str, dict[str, tuple[float, float]]] = {
@@ -45,7 +45,7 @@ class PaperTable:
     Args:
         protocol: name of the protocol.
         rows: cells by model and regressor.
-        definition: the protocol. Default None: the known one of that name.
+        definition: the protocol. Default None: that of the same name in PROTOCOLS.
     """
 
     protocol: str
@@ -58,29 +58,29 @@ class PaperTable:
         return list(dict.fromkeys(name for cells in self.rows.values() for name in cells))
 
     def best(self, model: str) -> tuple[set[str], set[str]]:
-        """Regressors of least MPJPE and of least PA-MPJPE in a row, as they are printed.
+        """Return the regressors of least printed MPJPE and of least printed PA-MPJPE in a row.
 
-        None is best where there is only one.
+        No regressor is the best where there is only one.
         """
         cells = self.rows[model]
         if len(cells) < 2:
             return set(), set()
-        found = []
+        best = []
         for metric in ('mpjpe', 'pa_mpjpe'):
             values = {name: round(getattr(cell, metric), 1) for name, cell in cells.items()}
             least = min((v for v in values.values() if not math.isnan(v)), default=math.nan)
-            found.append({name for name, value in values.items() if value == least})
-        return found[0], found[1]
+            best.append({name for name, value in values.items() if value == least})
+        return best[0], best[1]
 
     def paper(self, model: str, regressor: str) -> tuple[float, float] | None:
-        """The paper's numbers for a cell, where it has them."""
-        if self.protocol != _PAPER_PROTOCOL or self.definition not in (None, _known(self.protocol)):
+        """Return the paper's numbers for a cell, where it has them."""
+        if self.protocol != _PAPER_PROTOCOL or self.definition not in (None, _named(self.protocol)):
             return None
         return PAPER.get(model, {}).get(regressor)
 
     @property
     def caption(self) -> str:
-        """What is in the table, with protocol and frame counts."""
+        """The content of the table, with protocol and frame counts."""
         counts = {
             model: sorted({cell.frames for cell in cells.values()})
             for model, cells in self.rows.items()
@@ -91,8 +91,8 @@ class PaperTable:
             frames = 'frames: ' + ', '.join(
                 f'{model} {"/".join(map(str, count))}' for model, count in counts.items()
             )
-        known = self.definition or PROTOCOLS.get(self.protocol)
-        summary = f' ({known.summary})' if known is not None else ''
+        protocol = self.definition or PROTOCOLS.get(self.protocol)
+        summary = f' ({protocol.summary})' if protocol is not None else ''
         text = f'MPJPE / PA-MPJPE in mm, protocol {self.protocol}{summary}, {frames}.'
         if self._with_paper():
             text += ' In parentheses: Hedlin et al., CRV 2022, Table I.'
@@ -100,8 +100,8 @@ class PaperTable:
 
     @property
     def notes(self) -> list[str]:
-        """What keeps rows from being compared: one name for several regressors or annotations."""
-        found = []
+        """Reasons why rows do not compare: one name for several regressors or annotations."""
+        notes = []
         for name in self.regressors:
             sums = {
                 model: cells[name].regressor_sha256
@@ -109,14 +109,14 @@ class PaperTable:
                 if name in cells
             }
             if len(set(sums.values()) - {''}) > 1:
-                found.append(f'{name} is not the same file in all rows: {_checksums(sums)}.')
+                notes.append(f'{name} is not the same file in all rows: {_checksums(sums)}.')
         sums = {
             model: next(iter(cells.values())).annotations_sha256
             for model, cells in self.rows.items()
         }
         if len(set(sums.values()) - {''}) > 1:
-            found.append(f'The rows are of different annotations: {_checksums(sums)}.')
-        return found
+            notes.append(f'The rows are of different annotations: {_checksums(sums)}.')
+        return notes
 
     def _with_paper(self) -> bool:
         return any(
@@ -126,7 +126,7 @@ class PaperTable:
         )
 
     def _cells(self, mark: tuple[str, str], paper: str) -> list[list[str]]:
-        """Texts of the cells, the best values between the marks."""
+        """Return the texts of the cells, the best values between the marks."""
         lines = []
         for model, cells in self.rows.items():
             least = self.best(model)
@@ -140,20 +140,20 @@ class PaperTable:
                     f'{mark[0]}{value:.1f}{mark[1]}' if name in names else f'{value:.1f}'
                     for value, names in zip(values, least, strict=True)
                 ]
-                known = self.paper(model, name)
-                beside = '' if known is None else paper.format(*known)
+                printed = self.paper(model, name)
+                beside = '' if printed is None else paper.format(*printed)
                 line.append(' / '.join(texts) + beside)
             lines.append(line)
         return lines
 
     def to_text(self) -> str:
-        """Plain text; ``*`` stands before the best values of a row."""
+        """Return plain text; ``*`` stands before the best values of a row."""
         lines = self._cells(('*', ''), ' ({:.1f} / {:.1f})')
         text = format_table(['', *self.regressors], lines, self.caption)
         return text + '\n* best of its row\n'
 
     def to_markdown(self) -> str:
-        """Markdown; the best values of a row are bold."""
+        """Return Markdown; the best values of a row are bold."""
         head = ['', *self.regressors]
         lines = [head, ['---'] * len(head), *self._cells(('**', '**'), ' ({:.1f} / {:.1f})')]
         body = '\n'.join(
@@ -162,7 +162,7 @@ class PaperTable:
         return f'{self.caption}\n\n{body}\n'
 
     def to_latex(self) -> str:
-        """A LaTeX table; needs the package booktabs. The best values of a row are bold."""
+        """Return a LaTeX table, for the package booktabs; the best values of a row are bold."""
         lines = [
             [_escape_latex(line[0]), *line[1:]]
             for line in self._cells((r'\textbf{', '}'), r' {{\small({:.1f} / {:.1f})}}')
@@ -187,7 +187,7 @@ class PaperTable:
         )
 
     def to_csv(self) -> str:
-        """A line for each cell, with all digits."""
+        """Return CSV: a line for each cell, with all digits."""
         file = io.StringIO()
         writer = csv.writer(file, lineterminator='\n')
         writer.writerow(
@@ -196,9 +196,9 @@ class PaperTable:
         )
         for model, cells in self.rows.items():
             for name, cell in cells.items():
-                known = self.paper(model, name) or ('', '')
+                printed = self.paper(model, name) or ('', '')
                 writer.writerow(
-                    [model, name, self.protocol, cell.frames, cell.mpjpe, cell.pa_mpjpe, *known]
+                    [model, name, self.protocol, cell.frames, cell.mpjpe, cell.pa_mpjpe, *printed]
                     + [cell.regressor_sha256, cell.annotations_sha256]
                 )
         return file.getvalue()
@@ -218,7 +218,7 @@ class PaperTable:
 
 
 def check_table_path(path: str | Path) -> Path:
-    """The path, if a table can be written in its format.
+    """Return the path, if a table can be written in its format.
 
     Raises:
         ValueError: its suffix is none of :data:`FORMATS`.
@@ -230,7 +230,7 @@ def check_table_path(path: str | Path) -> Path:
 
 
 def tables_of(results: Mapping[str, EvaluationResult | Mapping[str, Any]]) -> list[PaperTable]:
-    """A table for each protocol, from results by model: as they are, or their ``to_dict()``.
+    """Make a table for each protocol from results by model, or from their ``to_dict()``.
 
     Raises:
         DataError: a protocol is defined in two ways.
@@ -267,7 +267,7 @@ def tables_of(results: Mapping[str, EvaluationResult | Mapping[str, Any]]) -> li
 
 
 def read_result(path: str | Path) -> dict[str, Any] | None:
-    """A result that :meth:`EvaluationResult.save` wrote as JSON; None if the file is another.
+    """Read a result that :meth:`EvaluationResult.save` wrote as JSON; None for other files.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -312,11 +312,11 @@ def _checksums(of_models: Mapping[str, str]) -> str:
 
 
 def _plain(protocol: Protocol) -> Protocol:
-    """Without its description, which results do not have."""
+    """Return a protocol without its description, which results do not have."""
     return replace(protocol, description='')
 
 
-def _known(name: str) -> Protocol | None:
+def _named(name: str) -> Protocol | None:
     return _plain(PROTOCOLS[name]) if name in PROTOCOLS else None
 
 
@@ -325,7 +325,7 @@ def _escape_markdown(text: str) -> str:
 
 
 def _latex_regressor(name: str) -> str:
-    r"""``J_opt`` as :math:`J_{\mathrm{opt}}`, others as they are."""
+    r"""Write ``J_opt`` as :math:`J_{\mathrm{opt}}`, others as they are."""
     first, _, second = name.partition('_')
     if len(first) == 1 and second.isalnum():
         return rf'${first}_{{\mathrm{{{second}}}}}$'

@@ -166,7 +166,7 @@ def frame_errors(
     protocol: str | Protocol,
     weight: np.ndarray | None = None,  # (N, J)
 ) -> FrameErrors:
-    """Errors of each frame under a protocol, whether or not the protocol counts the frame.
+    """Return the errors of each frame under a protocol, including frames that do not count.
 
     Args:
         pred: predicted joints.
@@ -214,8 +214,8 @@ def get_protocol(protocol: str | dict[str, Any] | Protocol) -> Protocol:
 
     Args:
         protocol: a name; the fields of :class:`Protocol`; or ``dict(type='paper', subjects='all')``
-            for a known one with other frames, which is named by the difference
-            (``'paper-subjects-all'``), so that its numbers cannot be taken for the known one's.
+            for a named protocol with other frames, whose name says the difference
+            (``'paper-subjects-all'``), so that its numbers cannot be taken for the protocol's.
 
     Raises:
         ValueError: there is no protocol of that name, or the fields do not make one.
@@ -248,11 +248,11 @@ def get_protocols(
         ValueError: there is none, or two have the same name.
     """
     several = protocols if isinstance(protocols, (list, tuple)) else [protocols]
-    found = [get_protocol(protocol) for protocol in several]  # type: ignore[arg-type]
-    names = [protocol.name for protocol in found]
+    defined = [get_protocol(protocol) for protocol in several]  # type: ignore[arg-type]
+    names = [protocol.name for protocol in defined]
     if not names or len(set(names)) < len(names):
         raise ValueError(f'protocol: found {names}, expected one or more, each once')
-    return dict(zip(names, found, strict=True))
+    return dict(zip(names, defined, strict=True))
 
 
 #: Which frames a variant may change without a name of its own, and what the name calls it.
@@ -297,7 +297,7 @@ _TEST_FRAMES: dict[str, Any] = dict(
     subjects=SPLITS['test'], exclude_sequences=('S11_Directions.54138969',)
 )
 
-#: The known protocols by name.
+#: The protocols by name.
 PROTOCOLS: dict[str, Protocol] = {
     protocol.name: protocol
     for protocol in (

@@ -19,20 +19,20 @@ from mmjrr.regressors.zoo import search_folders
 #: One regressor: a name or path, ``JointRegressor.load``'s arguments (and ``name``), or itself.
 RegressorLike = str | Path | dict[str, Any] | JointRegressor
 
-#: Body frames computed at once; a constant, so that results do not depend on anyone's batches.
+#: Body frames computed at once; a constant, so that results do not depend on batch sizes.
 _CHUNK = 256
 
 
 def load_regressors(
     regressors: RegressorLike | Sequence[RegressorLike] | Mapping[str, RegressorLike],
 ) -> dict[str, JointRegressor]:
-    """Regressors by the name that results are quoted under.
+    """Load regressors by the names that results are quoted under.
 
     Args:
-        regressors: one or several, each given as a name of the zoo, a path, a
+        regressors: one or several, each a name of the zoo, a path, a
             :class:`~mmjrr.regressors.JointRegressor`, or a dict of the arguments of its ``load``
             (``path_or_name`` or ``path``, ``joint_order``, ``body_model``) and, optionally,
-            ``name``. A dict of dicts (or names) says the names by its keys.
+            ``name``. The keys of a dict of these are the names.
 
     Raises:
         ValueError: there is none, two have the same name, or one cannot be loaded.
@@ -51,8 +51,8 @@ def load_regressors(
     if not entries:
         raise ValueError('regressors: found none, expected at least one')
     loaded: dict[str, JointRegressor] = {}
-    for given_name, entry in entries:
-        name, regressor = _load(given_name, entry)
+    for chosen_name, entry in entries:
+        name, regressor = _load(chosen_name, entry)
         if name in loaded:
             raise ValueError(
                 f'regressors: two are named {name!r}; give them names, as in '
@@ -84,11 +84,12 @@ def _load(name: str | None, entry: RegressorLike) -> tuple[str, JointRegressor]:
 class RegressedJoints:
     """Joints of meshes or SMPL parameters under several regressors, in float64.
 
-    The joints of a frame do not depend, to the last bit, on the frames around it.
+    Joints of meshes do not depend, to the last bit, on the other meshes of the batch. Those of
+    SMPL parameters do: compute all frames at once, in a fixed order.
 
     Args:
         regressors: by name.
-        joint_names: joints to give, in this order.
+        joint_names: joints to regress, in this order.
         body_model: the body, or its config; needed for parameters only.
 
     Raises:
@@ -113,7 +114,7 @@ class RegressedJoints:
             for regressor in regressors.values()
         ]
         weight = np.concatenate(rows)  # (R * J, V)
-        self.support = np.flatnonzero(weight.any(0))  # (S,) vertices that any row weighs
+        self.support = np.flatnonzero(weight.any(0))  # (S,) vertices of nonzero weight in any row
         self._weight = csr_matrix(weight[:, self.support])
         self._body: nn.Module | None = None
         self.num_betas: int | None = None
@@ -130,7 +131,7 @@ class RegressedJoints:
         return self._body is not None
 
     def select(self, meshes: Sequence[Tensor | np.ndarray]) -> np.ndarray:
-        """The vertices that matter, of meshes (V, 3) each: (N, S, 3), float64, on the CPU.
+        """Return the vertices of nonzero weight of N meshes (V, 3): (N, S, 3), float64, CPU.
 
         Raises:
             ValueError: a mesh has another shape.
@@ -149,7 +150,7 @@ class RegressedJoints:
         return np.stack([np.asarray(mesh)[self.support] for mesh in meshes]).astype(np.float64)
 
     def from_selected(self, selected: np.ndarray) -> np.ndarray:  # (N, S, 3) -> (N, R, J, 3)
-        """Joints from what :meth:`select` gave, stacked.
+        """Regress joints from vertices that :meth:`select` returned.
 
         The sparse product adds up each number on its own, in the order of the vertices: unlike
         a dense one, it gives the same bits whatever else is in the batch.
@@ -164,7 +165,7 @@ class RegressedJoints:
         parameters: Mapping[str, np.ndarray],
         progress: Callable[[int, int], None] | None = None,
     ) -> np.ndarray:
-        """Joints (N, R, J, 3), metres, of ``global_orient``, ``body_pose``, ``betas``, ``transl``.
+        """Regress joints (N, R, J, 3) in meters from SMPL parameters.
 
         Args:
             parameters: as :class:`mmjrr.body_models.SMPL` takes them, (N, ...) each.
@@ -243,5 +244,5 @@ def _check_body(
 
 
 def _plain(body_name: str) -> str:
-    """'FreeBody' and 'free_body' are the same body."""
+    """Return a body's name without case and underscores: FreeBody is free_body."""
     return body_name.replace('_', '').lower()

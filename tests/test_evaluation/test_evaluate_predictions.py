@@ -19,8 +19,8 @@ from mmjrr.body_models import free_body
 from mmjrr.datasets import H36MFitsDataset
 from mmjrr.datasets.predictions import match_names
 from mmjrr.errors import DataError
-from mmjrr.evaluation import PROTOCOLS, predictions_from
-from mmjrr.evaluation.evaluate_predictions import TEST_ANNOTATION
+from mmjrr.evaluation import PROTOCOLS, JointRegressorMetric, predictions_from
+from mmjrr.evaluation.annotated_frames import TEST_ANNOTATION
 from mmjrr.regressors import JointRegressor
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -72,6 +72,65 @@ def test_the_numbers_are_the_runners_and_the_commands_to_the_last_digit(
     assert runner['scores'] == command_['scores'] == python['scores']
     assert runner['metrics'] == python['metrics']
     assert len(python['metrics']) == 2 * 2 * len(PROTOCOL)
+
+
+def test_frames_in_any_order_give_the_metrics_bits(tmp_path: Path) -> None:
+    """More frames than are computed at once, neither file in the order of the names."""
+    rng = np.random.default_rng(0)
+    count = 300
+    numbers = rng.permutation(count)
+    names = np.array([
+        f'S9/S9_Walking.54138969/S9_Walking.54138969_{number:06d}.jpg' for number in numbers
+    ])  # fmt: skip
+    pose = (0.3 * rng.normal(size=(count, 72))).astype(np.float32)
+    betas = rng.normal(size=(count, 10)).astype(np.float32)
+    joints = rng.normal(size=(count, 17, 4))
+    joints[..., 3] = 1
+    np.savez(
+        tmp_path / 'annotation.npz',
+        imgname=names,
+        center=np.full((count, 2), 500.0),
+        scale=np.full(count, 4.0),
+        part=np.zeros((count, 17, 3)),
+        S=joints,
+    )
+    metric = JointRegressorMetric('free_body_h36m')
+    for start in range(0, count, 7):
+        metric.process(
+            None,
+            [
+                dict(
+                    imgname=names[row],
+                    keypoints_3d=joints[row, :, :3].astype(np.float32),
+                    pred_global_orient=pose[row, :3],
+                    pred_body_pose=pose[row, 3:],
+                    pred_betas=betas[row],
+                )
+                for row in range(start, min(start + 7, count))
+            ],
+        )
+    metric.evaluate(count)
+    order = rng.permutation(count)
+    halves = [
+        dict(imgname=names[rows], pose=pose[rows], betas=betas[rows])
+        for rows in np.array_split(order, 2)
+    ]
+    found = mmjrr.evaluate(halves, tmp_path / 'annotation.npz', 'free_body_h36m')
+    assert metric.result is not None
+    assert found.scores == metric.result.scores
+
+
+def test_vertices_and_parameters_may_be_parts_of_one_set(
+    tiny_set: Path, stored: dict, regressors: dict, result: Any
+) -> None:
+    pose, betas = torch.from_numpy(stored['pose'][:3]), torch.from_numpy(stored['betas'][:3])
+    vertices = free_body()(betas, pose[:, 3:], pose[:, :3]).vertices.numpy()
+    parts = [
+        {'imgname': stored['imgname'][:3], 'vertices': vertices},
+        {name: values[3:] for name, values in stored.items()},
+    ]
+    found = mmjrr.evaluate(parts, tiny_set, regressors, PROTOCOL)
+    assert found.metrics() == pytest.approx(result.metrics(), abs=1e-3)
 
 
 def test_it_is_the_mean_distance_from_the_annotation(

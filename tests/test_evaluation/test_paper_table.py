@@ -14,7 +14,7 @@ import pytest
 from mmjrr.errors import DataError
 from mmjrr.evaluation import PROTOCOLS, Protocol
 from mmjrr.evaluation.paper_table import PAPER, Cell, PaperTable, read_result, tables_of
-from mmjrr.evaluation.report import EvaluationResult, Score
+from mmjrr.evaluation.result import EvaluationResult, Score
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""``tools/table1.py`` and ``tools/analysis_tools/regressor_share.py`` on the tiny set."""
+"""``tools/table1.py`` and ``tools/analysis_tools/attribute_error.py`` on the tiny set."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ def test_what_is_missing_is_said_in_a_sentence(tiny_set: Path, tmp_path: Path) -
     )
 
 
-def test_the_share_of_the_regressor_needs_two_subjects(tiny_set: Path, tmp_path: Path) -> None:
-    tool = ROOT / 'tools/analysis_tools/regressor_share.py'
+def test_attribution_needs_two_subjects(tiny_set: Path, tmp_path: Path) -> None:
+    tool = ROOT / 'tools/analysis_tools/attribute_error.py'
     fits, regressor = tiny_set / 'fits', tiny_set / 'regressors' / 'J_std.npy'
-    arguments = ('--own', regressor, '--other', 'free_body_h36m')
+    arguments = ('--original', regressor, '--corrected', 'free_body_h36m')
     one = run(tool, fits / 'spin_like_test.npz', '--annotations', tiny_set, *arguments)
     assert one.returncode == 1 and 'at least two subjects' in one.stderr
     # The training set has three.
@@ -58,8 +58,8 @@ def test_the_share_of_the_regressor_needs_two_subjects(tiny_set: Path, tmp_path:
     done = run(
         tool, fits / 'spin_like_train.npz', '--annotations', annotation, *arguments,
         '--subjects', 'all',
-        '--out', tmp_path / 'share.json', '--figure', tmp_path / 'share.png',
+        '--out', tmp_path / 'attribution.json', '--figure', tmp_path / 'attribution.png',
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert 'Fitting on S5, S6, for S1' in done.stderr
-    assert 'J_std - fitted' in done.stdout and (tmp_path / 'share.png').is_file()
+    assert 'J_std - fitted' in done.stdout and (tmp_path / 'attribution.png').is_file()

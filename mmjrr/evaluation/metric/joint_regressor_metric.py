@@ -29,7 +29,7 @@ from mmjrr.evaluation.regressed_joints import (
     default_body,
     load_regressors,
 )
-from mmjrr.evaluation.report import BREAKDOWNS, EvaluationResult, check_result_path
+from mmjrr.evaluation.result import BREAKDOWNS, EvaluationResult, check_result_path
 from mmjrr.joints import joint_names_of, joint_names_of_metainfo, reorder_index
 from mmjrr.registry import METRICS
 
@@ -274,7 +274,7 @@ class JointRegressorMetric(BaseMetric):
     # ------------------------------------------------------------------ all of them
 
     def evaluate(self, size: int) -> dict[str, float]:
-        """Scores of everything processed; the same in every process.
+        """Return the scores of everything processed, the same in every process.
 
         Args:
             size: length of the data set. Samples without a name are told from a distributed
@@ -299,7 +299,7 @@ class JointRegressorMetric(BaseMetric):
         return answer[0]
 
     def compute_metrics(self, results: list[Record]) -> dict[str, float]:
-        """Scores of what :meth:`process` left in ``results``, in one process."""
+        """Return the scores of what :meth:`process` left in ``results``, in one process."""
         size = sum(len(record.frames) for record in results)
         return self._metrics(merge([results], size), size)
 

@@ -1,11 +1,12 @@
-"""How much of a model's error is the joint regressor's, and at which joints.
+"""Say how much of a model's error is due to the joint regressor, and at which joints.
 
-    python tools/analysis_tools/regressor_share.py results.npz --annotations data/h36m \\
-        --own J_std --other J_opt --body-model data/smpl --out share.json --figure share.png
+    python tools/analysis_tools/attribute_error.py results.npz --annotations data/h36m \\
+        --original J_std --corrected J_opt --body-model data/smpl \\
+        --out attribution.json --figure attribution.png
 
 Compares the errors of stored predictions (what tools/eval_predictions.py reads) under the regressor
-that the model was reported with, under others, and under the one that fits these very meshes best.
-The last is fitted to all subjects but one and tried on that one, each in turn.
+that the model was reported with, under corrected ones, and under the one that fits these very
+meshes best. The last is fitted to all subjects but one and evaluated on that one, each in turn.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from eval_predictions import (
 )
 
 from mmjrr.evaluation import PROTOCOLS
-from mmjrr.evaluation.regressor_share import regressor_share
-from mmjrr.visualization.regressor_share import draw_regressor_share
+from mmjrr.evaluation.attribution import attribute_error
+from mmjrr.visualization.attribution_figure import draw_attribution
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -41,9 +42,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         required=True,
         help="MMPose's Human3.6M npz, or the folder with annotation_body3d/fps10/h36m_test.npz",
     )
-    parser.add_argument('--own', default='J_std', help='regressor that the model was reported with')
     parser.add_argument(
-        '--other', nargs='*', default=['J_opt'], metavar='J', help='further regressors'
+        '--original', default='J_std', help='regressor that the model was reported with'
+    )
+    parser.add_argument(
+        '--corrected', nargs='*', default=['J_opt'], metavar='J', help='further regressors'
     )
     parser.add_argument(
         '--joint-order', help="rows of regressor files that do not say: 'spin' or 'mmpose'"
@@ -70,23 +73,25 @@ def run(args: argparse.Namespace) -> None:
     for path, suffixes in ((args.out, ('.json',)), (args.figure, ('.png', '.pdf', '.svg'))):
         if path is not None and path.suffix not in suffixes:
             raise ValueError(f'{path}: expected a path ending in {" or ".join(suffixes)}')
-    own, *others = chosen_regressors([args.own, *args.other], args.joint_order, args.body_model)
-    share = regressor_share(
+    original, *corrected = chosen_regressors(
+        [args.original, *args.corrected], args.joint_order, args.body_model
+    )
+    attribution = attribute_error(
         args.files,
         args.annotations,
-        own,
-        others,
+        original,
+        corrected,
         chosen_protocols([args.protocol], args.subjects, args.exclude)[0],
         body_model=args.body_model,
         **reading_options(args),
         title=args.title or Path(args.files[0]).stem,
         progress=lambda line: print(line, file=sys.stderr, flush=True),
     )
-    print(share)
+    print(attribution)
     if args.out is not None:
-        print(f'Wrote {share.save(args.out)}')
+        print(f'Wrote {attribution.save(args.out)}')
     if args.figure is not None:
-        print(f'Wrote {draw_regressor_share(share, args.figure)}')
+        print(f'Wrote {draw_attribution(attribution, args.figure)}')
 
 
 if __name__ == '__main__':

@@ -1,4 +1,4 @@
-"""What an evaluation found: scores, their tables as plain text, and files."""
+"""Results of an evaluation: scores, their tables as plain text, and files."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def score_frames(
     groups: Mapping[str, Sequence[str]],
     by_joint: bool = True,
 ) -> list[Score]:
-    """Means over all frames, each group of frames, and each joint.
+    """Average errors over all frames, each group of frames, and each joint.
 
     Args:
         regressor: the name to put on them.
@@ -88,7 +88,7 @@ def _mean(values: np.ndarray) -> float:
 
 
 def _natural(label: str) -> tuple[str, int, str]:
-    """S9 before S11."""
+    """Return a sort key that puts S9 before S11."""
     digits = len(label) - len(label.rstrip('0123456789'))
     number = int(label[len(label) - digits :]) if digits else 0
     return label[: len(label) - digits], number, label
@@ -125,7 +125,7 @@ class EvaluationResult:
     provenance: dict[str, Any] = field(default_factory=dict)
 
     def metrics(self) -> dict[str, float]:
-        """Overall scores by key, such as ``'J_opt/paper/MPJPE'``, in mm."""
+        """Return the overall scores by key, such as ``'J_opt/paper/MPJPE'``, in mm."""
         found = {}
         for score in self.scores:
             if score.by == 'all':
@@ -134,14 +134,14 @@ class EvaluationResult:
         return found
 
     def select(self, protocol: str, by: str = 'all') -> list[Score]:
-        """Scores of a protocol and a breakdown."""
+        """Return the scores of a protocol and a breakdown."""
         return [s for s in self.scores if s.protocol == protocol and s.by == by]
 
     def __str__(self) -> str:
         return self.format()
 
     def format(self, by: Sequence[str] = BREAKDOWNS) -> str:
-        """The tables: overall, then each breakdown that is there."""
+        """Return the tables: overall, then each breakdown."""
         blocks = []
         for name, protocol in self.protocols.items():
             blocks.append(self._overall(name, protocol))
@@ -191,7 +191,7 @@ class EvaluationResult:
     # ------------------------------------------------------------------ out of here
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything, as JSON can hold it (undefined means as None)."""
+        """Return everything as JSON can hold it, with None for undefined means."""
         return {
             'format': FORMAT,
             'title': self.title,
@@ -210,7 +210,7 @@ class EvaluationResult:
         }
 
     def to_dataframe(self) -> Any:
-        """The scores as a pandas ``DataFrame``, a row each.
+        """Return the scores as a pandas ``DataFrame``, a row each.
 
         Raises:
             ImportError: pandas is not installed.
@@ -248,7 +248,7 @@ class EvaluationResult:
 
 
 def check_result_path(path: str | os.PathLike[str]) -> Path:
-    """The path, if results can be written in its format.
+    """Return the path, if results can be written in its format.
 
     Raises:
         ValueError: the suffix is neither ``.json`` nor ``.csv``.
@@ -260,7 +260,7 @@ def check_result_path(path: str | os.PathLike[str]) -> Path:
 
 
 def format_table(header: Sequence[str], rows: Sequence[Sequence[str]], caption: str = '') -> str:
-    """A plain-text table: the first column to the left, the others to the right.
+    """Format a plain-text table: the first column to the left, the others to the right.
 
     >>> print(format_table(['Regressor', 'MPJPE'], [['J_std', '60.4'], ['J_opt', '56.9']], 'SPIN'))
     SPIN

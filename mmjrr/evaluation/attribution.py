@@ -1,8 +1,8 @@
-"""How much of a model's error is the joint regressor's: the yardstick's, not the model's.
+"""How much of a model's error is due to the joint regressor, not to its meshes.
 
-A model's meshes are compared with labels through a regressor. Three of them are compared: the one
-that the model was reported with, a corrected one, and the one that fits this very model's meshes
-best. The last is fitted here, always on other subjects than it is evaluated on.
+A model's meshes are compared with annotated joints through a regressor. Three are compared here:
+the one that the model was reported with, corrected ones, and the one that fits this very model's
+meshes best. The last is fitted here, always to other subjects than it is evaluated on.
 """
 
 from __future__ import annotations
@@ -26,42 +26,38 @@ from mmjrr.joints import joint_names_of
 from mmjrr.registry import BODY_MODELS
 from mmjrr.regressors import fit_joint_regressor
 
+from .annotated_frames import AnnotatedFrames
+from .body_matching import match_part
 from .core import needed_joints
-from .evaluate_predictions import (
-    AnnotatedFrames,
-    PredictionsLike,
-    body_config,
-    evaluate,
-    match_part,
-    read_parts,
-)
+from .evaluate_predictions import PredictionsLike, body_config, evaluate, read_parts
 from .predicted_body import body_of, check_vertices
 from .protocols import Protocol, get_protocol
 from .regressed_joints import RegressedJoints, RegressorLike, load_regressors
-from .report import EvaluationResult, Score, format_table
+from .result import EvaluationResult, Score, format_table
 
 FITTED = 'fitted'
+FORMAT = 'mmjrr.attribution/1'
 _BATCH = 64
 
 
 @dataclass(frozen=True)
-class RegressorShare:
-    """What :func:`regressor_share` found; prints as a table and a sentence.
+class Attribution:
+    """The regressor-attributable part of an error; prints as a table and a sentence.
 
-    Args:
+    Attributes:
         title: what was evaluated.
         protocol: the protocol of all numbers.
-        own: name of the regressor that the model was reported with.
-        scores: over all and by joint, of each regressor; the fitted one is called 'fitted'.
+        original: name of the regressor that the model was reported with.
+        scores: over all frames and by joint, of each regressor; the fitted one is called 'fitted'.
         frames: evaluated frames.
-        folds: for each held-out subject, the frames and subjects that were fitted on, and the
-            gap of the fit.
+        folds: for each held-out subject, the frames and subjects that were fitted to, and the
+            dual gap of the fit.
         provenance: checksums, versions.
     """
 
     title: str
     protocol: Protocol
-    own: str
+    original: str
     scores: tuple[Score, ...]
     frames: int
     folds: dict[str, dict[str, Any]]
@@ -69,15 +65,15 @@ class RegressorShare:
 
     @property
     def regressors(self) -> list[str]:
-        """The regressor of the model first, the fitted one last."""
+        """The original regressor first, the fitted one last."""
         return list(dict.fromkeys(score.regressor for score in self.scores))
 
     def overall(self, regressor: str) -> Score:
-        """Score over all frames and joints."""
+        """Return the score over all frames and joints."""
         return next(s for s in self.scores if (s.regressor, s.by) == (regressor, 'all'))
 
     def by_joint(self, regressor: str) -> dict[str, Score]:
-        """Scores by the joint's name."""
+        """Return the scores by the joint's name."""
         of_joints = (s for s in self.scores if (s.regressor, s.by) == (regressor, 'joint'))
         return {score.group: score for score in of_joints}
 
@@ -87,40 +83,39 @@ class RegressorShare:
         return min(self.regressors, key=lambda name: self.overall(name).mpjpe)
 
     @property
-    def share(self) -> float:
-        """What part of the MPJPE goes with the best of the regressors; 0 if that is its own.
+    def fraction(self) -> float:
+        """The part of the MPJPE that the best regressor removes; 0 if that is the original.
 
-        A bound from above of what is the regressor's: another one also makes up for what the model
-        gets wrong in the same way everywhere.
+        An upper bound of what is due to the regressor: another regressor also compensates for
+        what the model gets wrong in the same way everywhere.
         """
-        own, best = self.overall(self.own).mpjpe, self.overall(self.best).mpjpe
-        return (own - best) / own
+        original, best = self.overall(self.original).mpjpe, self.overall(self.best).mpjpe
+        return (original - best) / original
 
     def sentence(self) -> str:
-        """The result in words."""
-        own, fitted = self.overall(self.own).mpjpe, self.overall(FITTED).mpjpe
-        best = self.overall(self.best).mpjpe
-        fewest = min(fold['frames'] for fold in self.folds.values())
-        if self.best == self.own:
+        """Return the result in words."""
+        original, fitted = self.overall(self.original).mpjpe, self.overall(FITTED).mpjpe
+        frames = min(fold['frames'] for fold in self.folds.values())
+        tested = 'fitted to these meshes and tested on held-out subjects'
+        if self.best == self.original:
             return (
-                f'None of the {own:.1f} mm is seen to be of the regressor: none tried does better '
-                f'than {self.own}, nor one fitted to these meshes on other subjects than it is '
-                f'tried on ({fitted:.1f} mm; {fewest} frames to fit on).'
+                f'No tested regressor improves on {self.original}, so none of the '
+                f'{original:.1f} mm error is attributed to it (a regressor {tested} has '
+                f'{fitted:.1f} mm, with {frames} frames to fit to).'
             )
-        pa = [self.overall(name).pa_mpjpe for name in (self.own, self.best)]
-        elsewhere = 'fitted to these meshes on other subjects than it is tried on'
+        removed = original - self.overall(self.best).mpjpe
+        pa = [self.overall(name).pa_mpjpe for name in (self.original, self.best)]
         text = (
-            f'Up to {own - best:.1f} of the {own:.1f} mm MPJPE ({100 * self.share:.0f} %) are of '
-            f'the regressor {self.own}: so much goes with '
-            f'{f"one {elsewhere}" if self.best == FITTED else self.best} '
-            f'(PA-MPJPE: {pa[0]:.1f} to {pa[1]:.1f} mm). This is an upper bound: what the model '
-            'gets wrong in the same way in every pose and subject, another regressor makes up for '
-            'too.'
+            f'Up to {removed:.1f} mm ({100 * self.fraction:.0f} %) of the {original:.1f} mm MPJPE '
+            f'is due to the regressor {self.original}: '
+            f'{f"a regressor {tested}" if self.best == FITTED else self.best} removes that much '
+            f'(PA-MPJPE: {pa[0]:.1f} to {pa[1]:.1f} mm). This is an upper bound: a regressor also '
+            'compensates for what the model gets wrong in the same way in every pose and subject.'
         )
         if self.best != FITTED:
             text += (
-                f' One {elsewhere} does worse ({fitted:.1f} mm), with {fewest} frames to fit on; '
-                'with more, the bound may rise.'
+                f' A regressor {tested} does worse ({fitted:.1f} mm), with {frames} frames to fit '
+                'to; with more, the bound may rise.'
             )
         return text
 
@@ -128,7 +123,7 @@ class RegressorShare:
         names = self.regressors
         rows = []
         joints = {name: self.by_joint(name) for name in names}
-        for joint in joints[self.own]:
+        for joint in joints[self.original]:
             values = [joints[name][joint].mpjpe for name in names]
             rows.append([joint, *(f'{v:.1f}' for v in values), f'{values[0] - values[-1]:+.1f}'])
         for label, metric in (('MPJPE', 'mpjpe'), ('PA-MPJPE', 'pa_mpjpe')):
@@ -139,19 +134,19 @@ class RegressorShare:
             f'{title}error by joint and regressor, mm; protocol {self.protocol.name} '
             f'({self.protocol.summary}), {self.frames} frames'
         )
-        header = ['Joint', *names, f'{self.own} - {FITTED}']
+        header = ['Joint', *names, f'{self.original} - {FITTED}']
         return f'{format_table(header, rows, caption)}\n\n{self.sentence()}'
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything, as JSON can hold it."""
+        """Return everything as JSON can hold it."""
         return {
-            'format': 'mmjrr.regressor_share/1',
+            'format': FORMAT,
             'title': self.title,
             'protocol': self.protocol.name,
-            'own': self.own,
+            'original': self.original,
             'frames': self.frames,
             'unit': 'mm',
-            'share': self.share,
+            'fraction': self.fraction,
             'sentence': self.sentence(),
             'overall': {
                 name: dict(
@@ -182,11 +177,11 @@ class RegressorShare:
         return path
 
 
-def regressor_share(
+def attribute_error(
     predictions: PredictionsLike | Sequence[PredictionsLike],
     annotations: str | Path | H36MFitsDataset,
-    own: RegressorLike = 'J_std',
-    others: Sequence[RegressorLike] = ('J_opt',),
+    original: RegressorLike = 'J_std',
+    corrected: Sequence[RegressorLike] = ('J_opt',),
     protocol: str | dict | Protocol = 'paper',
     *,
     body_model: str | Path | dict[str, Any] | SMPL | None = None,
@@ -199,19 +194,19 @@ def regressor_share(
     title: str = '',
     progress: Callable[[str], None] | None = None,
     **reading: Any,
-) -> RegressorShare:
-    """Errors of stored predictions under their own, other, and the best fitting regressor.
+) -> Attribution:
+    """Compare errors under the original, corrected, and the best fitting regressor.
 
-    The fitted regressor minimises the squared error of aligned joints over the frames of all
+    The fitted regressor minimizes the squared error of aligned joints over the frames of all
     subjects but one (:func:`~mmjrr.regressors.fit_joint_regressor`), and is evaluated on that
-    one; each subject is left out in turn.
+    one; each subject is held out in turn.
 
     Args:
         predictions, annotations, protocol, body_model, unit, match, person, gender, num_betas,
             metadata, title: as :func:`~mmjrr.evaluation.evaluate` takes them; one protocol.
-        own: regressor that the model was reported with. Default 'J_std'.
-        others: further regressors. Default: J_opt.
-        progress: takes a line now and then. Default None.
+        original: regressor that the model was reported with. Default 'J_std'.
+        corrected: further regressors. Default: J_opt.
+        progress: takes a line at each step. Default None.
         reading: ``layout``, ``fields``, ``name_format`` and ``rotation_6d``, likewise.
 
     Raises:
@@ -220,8 +215,8 @@ def regressor_share(
     """
     say = progress or (lambda line: None)
     protocol = get_protocol(protocol)
-    regressors = load_regressors([own, *others])
-    own_name = next(iter(regressors))
+    regressors = load_regressors([original, *corrected])
+    original_name = next(iter(regressors))
     if FITTED in regressors:
         raise ValueError(f'a regressor is called {FITTED!r}, as the one fitted here is')
     parts = read_parts(predictions, **reading)
@@ -241,26 +236,26 @@ def regressor_share(
         names = [frames.names[frame] for frame in there]
         matched.append(replace(part.select(rows[there]), imgname=names, gender=None))
     parts = matched
-    common = dict(protocol=protocol, unit=unit, body_model=body)
+    common: dict[str, Any] = dict(protocol=protocol, unit=unit, body_model=body)
 
     say('Evaluating under the given regressors')
-    given = evaluate(
+    loaded = evaluate(
         parts,
         frames.dataset,
         regressors,
         by=['joint'],
         title=title,
-        **common,  # type: ignore[arg-type]
+        **common,
     )
     meshes = _Meshes(parts, frames, body, unit)
     subjects = meshes.subjects
     if len(subjects) < 2:
         raise DataError(
             f'predictions are of {", ".join(subjects) or "no subject"}: at least two subjects are '
-            'needed, one to fit on and one to evaluate on'
+            'needed, one to fit to and one to evaluate on'
         )
     folds: dict[str, dict[str, Any]] = {}
-    found: list[EvaluationResult] = []
+    results: list[EvaluationResult] = []
     for held_out in subjects:
         fitted_on = [subject for subject in subjects if subject != held_out]
         say(f'Fitting on {", ".join(fitted_on)}, for {held_out}')
@@ -273,28 +268,28 @@ def regressor_share(
         folds[held_out] = dict(
             fitted_on=fitted_on, frames=fit.n_frames, gap=fit.dual_gap, rms_mm=1000 * fit.rmse
         )
-        found.append(
+        results.append(
             evaluate(
                 meshes.subset(meshes.of(held_out)),
                 frames.dataset,
                 {FITTED: fit.regressor},
                 by=['joint'],
-                **common,  # type: ignore[arg-type]
+                **common,
             )
         )
-    return RegressorShare(
+    return Attribution(
         title=title,
         protocol=protocol,
-        own=own_name,
-        scores=(*given.scores, *_pooled(found)),
-        frames=given.frames,
+        original=original_name,
+        scores=(*loaded.scores, *_pooled(results)),
+        frames=loaded.frames,
         folds=folds,
-        provenance=given.provenance,
+        provenance=loaded.provenance,
     )
 
 
 class _Meshes:
-    """Predicted meshes that have an annotated frame, with its joints."""
+    """Predicted meshes of counted frames, with the annotated joints."""
 
     def __init__(
         self,
@@ -304,7 +299,7 @@ class _Meshes:
         unit: str,
     ) -> None:
         built = BODY_MODELS.build(dict(body)) if isinstance(body, dict) else body
-        self.lazy = None if built is None else VertexMaker(built)
+        self.vertex_maker = None if built is None else VertexMaker(built)
         self.scale = {'m': 1.0, 'mm': 0.001}[unit]
         self.parts = parts
         self.names = frames.names
@@ -316,13 +311,13 @@ class _Meshes:
             rows = np.where(frames.counted, rows, -1)
             place += [(number, int(row), frame) for frame, row in enumerate(rows) if row >= 0]
         self.place = np.array(place, dtype=np.int64).reshape(-1, 3)
-        samples = [frames.dataset[int(frame)]['data_samples'] for frame in self.place[:, 2]]
-        self.subject = np.array([str(sample.subject) for sample in samples])
-        joints = [
-            torch.where(sample.keypoints_3d_weight[:, None] > 0, sample.keypoints_3d, torch.nan)
-            for sample in samples
-        ]
-        self.joints = torch.stack(joints) if joints else torch.empty(0)
+        matched = self.place[:, 2].tolist()
+        self.subject = np.array([frames.labels[frame]['subject'] for frame in matched])
+        self.joints = torch.empty(0)
+        if matched:
+            joints, weight = frames.joints(matched, self.joint_names)
+            joints = np.where(weight[..., None] > 0, joints, np.nan)
+            self.joints = torch.from_numpy(joints.astype(np.float32))
 
     @property
     def subjects(self) -> list[str]:
@@ -330,43 +325,43 @@ class _Meshes:
         return list(dict.fromkeys(self.subject.tolist()))
 
     def of(self, *subjects: str) -> np.ndarray:
-        """Rows of the matches that are of these subjects."""
+        """Return the matches of these subjects."""
         return np.flatnonzero(np.isin(self.subject, subjects))
 
     def subset(self, matches: np.ndarray) -> list[Predictions]:
-        """The predictions of these matches, under the frames' names."""
+        """Return the predictions of some matches, under the frames' names."""
         chosen = []
         place = self.place[matches]
         for number, part in enumerate(self.parts):
-            mine = place[place[:, 0] == number]
-            if not len(mine):
+            of_number = place[place[:, 0] == number]
+            if not len(of_number):
                 continue
-            names = [self.names[frame] for frame in mine[:, 2]]
+            names = [self.names[frame] for frame in of_number[:, 2]]
             of_part = replace(part, imgname=names, camera=None, frame=None)
             for name in ('vertices', 'global_orient', 'body_pose', 'betas', 'transl'):
                 value = getattr(part, name)
-                setattr(of_part, name, None if value is None else value[mine[:, 1]])
+                setattr(of_part, name, None if value is None else value[of_number[:, 1]])
             chosen.append(of_part)
         return chosen
 
     def batch(self, matches: np.ndarray) -> tuple[torch.Tensor | LazyVertices, torch.Tensor]:
-        """Vertices (n, V, 3) and joints (n, J, 3), metres; NaN where a joint is missing."""
+        """Return vertices (n, V, 3) and joints (n, J, 3) in meters, NaN where one is missing."""
         part = self.parts[self.place[matches[0], 0]]
         rows = self.place[matches, 1]
         joints = self.joints[torch.from_numpy(matches)]
         if part.vertices is not None:
             return torch.from_numpy(part.vertices[rows]) * self.scale, joints
-        assert self.lazy is not None
+        assert self.vertex_maker is not None
         parameters = {
             name: getattr(part, name)[rows] for name in ('global_orient', 'body_pose', 'betas')
         }
         if part.transl is not None:
             parameters['transl'] = part.transl[rows] * self.scale
-        return self.lazy(**parameters), joints
+        return self.vertex_maker(**parameters), joints
 
 
 class _Batches:
-    """Batches for the solver, as often as they are gone through; each of one part."""
+    """Re-iterable batches for the solver, each of one part."""
 
     def __init__(self, meshes: _Meshes, matches: np.ndarray) -> None:
         self.meshes = meshes
@@ -380,7 +375,7 @@ class _Batches:
 
 
 def _pooled(results: Sequence[EvaluationResult]) -> list[Score]:
-    """Means over the frames of all results, from their means and numbers of frames."""
+    """Return the means over the frames of all results."""
     groups: dict[tuple[str, str], list[Score]] = {}
     for result in results:
         for score in result.scores:

@@ -1,4 +1,4 @@
-"""The share of the regressor, where the truth is known."""
+"""Regressor-attributable error, where the truth is known."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import torch
 
 from mmjrr.errors import DataError
 from mmjrr.evaluation import Predictions
-from mmjrr.evaluation.regressor_share import FITTED, regressor_share
+from mmjrr.evaluation.attribution import FITTED, attribute_error
 from mmjrr.joints import H36M_JOINTS_MMPOSE
 from mmjrr.regressors import JointRegressor
-from mmjrr.visualization.regressor_share import draw_regressor_share
+from mmjrr.visualization.attribution_figure import draw_attribution
 
 VERTICES = 40
 
@@ -62,43 +62,48 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 
 def test_of_exact_meshes_under_a_biased_regressor_all_is_the_regressors(world):
-    share = regressor_share(world.predictions(), world.annotation, world.biased(), [])
-    assert share.overall('own').mpjpe > 10
-    assert share.share > 0.99 and share.best == FITTED
-    assert share.sentence().startswith(f'Up to {share.overall("own").mpjpe:.1f} of the')
-    assert share.folds['S9']['fitted_on'] == ['S11'] and share.folds['S9']['frames'] == 80
+    attribution = attribute_error(world.predictions(), world.annotation, world.biased(), [])
+    assert attribution.overall('own').mpjpe > 10
+    assert attribution.fraction > 0.99 and attribution.best == FITTED
+    removed = attribution.overall('own').mpjpe - attribution.overall(FITTED).mpjpe
+    assert attribution.sentence().startswith(f'Up to {removed:.1f} mm (100 %) of the ')
+    assert attribution.folds['S9']['fitted_on'] == ['S11']
+    assert attribution.folds['S9']['frames'] == 80
 
 
 def test_a_fit_that_starts_from_a_few_of_the_frames_finds_the_same(tmp_path: Path, monkeypatch):
     world = World(tmp_path)
     given = world.predictions(), world.annotation, world.biased(), []
-    usual = regressor_share(*given)
+    usual = attribute_error(*given)
     monkeypatch.setattr('mmjrr.regressors.fitting.fit._SAMPLE_FRAMES', 20)
-    again = regressor_share(*given)
+    again = attribute_error(*given)
     assert again.folds['S9']['frames'] == usual.folds['S9']['frames'] == 80
     assert again.overall(FITTED).mpjpe == pytest.approx(usual.overall(FITTED).mpjpe, abs=1e-3)
 
 
 def test_of_noisy_meshes_under_the_true_regressor_nothing_is(world):
-    share = regressor_share(world.predictions(noise=0.1), world.annotation, world.truth, [])
-    own, fitted = share.overall('true'), share.overall(FITTED)
+    attribution = attribute_error(world.predictions(noise=0.1), world.annotation, world.truth, [])
+    own, fitted = attribution.overall('true'), attribution.overall(FITTED)
     # A fit on the tried subject would seem better: it follows the noise.
     assert fitted.mpjpe >= own.mpjpe > 10
-    assert share.share == 0 and share.best == 'true'
-    assert share.sentence().startswith('None of the')
+    assert attribution.fraction == 0 and attribution.best == 'true'
+    assert attribution.sentence().startswith('No tested regressor improves on true')
 
 
 def test_another_regressor_may_be_the_best(world):
-    share = regressor_share(
+    attribution = attribute_error(
         world.predictions(noise=0.1),
         world.annotation,
         world.biased(),
         [world.truth],
     )
-    assert share.regressors == ['own', 'true', FITTED] and share.best == 'true'
-    own, true = share.overall('own').mpjpe, share.overall('true').mpjpe
-    assert share.share == pytest.approx((own - true) / own)
-    assert share.sentence().startswith('Up to') and 'the bound may rise' in share.sentence()
+    assert attribution.regressors == ['own', 'true', FITTED] and attribution.best == 'true'
+    own, true = attribution.overall('own').mpjpe, attribution.overall('true').mpjpe
+    assert attribution.fraction == pytest.approx((own - true) / own)
+    assert (
+        attribution.sentence().startswith('Up to')
+        and 'the bound may rise' in attribution.sentence()
+    )
 
 
 def test_a_bias_of_the_model_counts_too_so_it_is_only_a_bound(world):
@@ -110,42 +115,42 @@ def test_a_bias_of_the_model_counts_too_so_it_is_only_a_bound(world):
         world.truth.weight.numpy() @ mixing, H36M_JOINTS_MMPOSE, 'toy', {'name': 'made up'}
     )
     predictions = Predictions(imgname=list(world.names), vertices=meshes.astype(np.float32))
-    share = regressor_share(predictions, world.annotation, world.truth, [made_up])
-    assert share.overall('true').mpjpe > 10 and share.share > 0.99
-    sentence = share.sentence()
+    attribution = attribute_error(predictions, world.annotation, world.truth, [made_up])
+    assert attribution.overall('true').mpjpe > 10 and attribution.fraction > 0.99
+    sentence = attribution.sentence()
     assert sentence.startswith('Up to') and 'This is an upper bound' in sentence
-    pa = [share.overall(name).pa_mpjpe for name in ('true', share.best)]
+    pa = [attribution.overall(name).pa_mpjpe for name in ('true', attribution.best)]
     assert f'PA-MPJPE: {pa[0]:.1f} to {pa[1]:.1f} mm' in sentence
 
 
 def test_the_fitted_scores_are_means_over_all_frames(world):
     predictions = world.predictions(noise=0.05)
-    share = regressor_share(predictions, world.annotation, world.biased(), [])
-    assert share.frames == share.overall(FITTED).frames == 160
-    joints = share.by_joint(FITTED)
+    attribution = attribute_error(predictions, world.annotation, world.biased(), [])
+    assert attribution.frames == attribution.overall(FITTED).frames == 160
+    joints = attribution.by_joint(FITTED)
     assert list(joints) == list(H36M_JOINTS_MMPOSE)
     # MPJPE of the protocol is the mean over its joints.
     mean = np.mean([score.mpjpe for score in joints.values()])
-    assert share.overall(FITTED).mpjpe == pytest.approx(mean)
-    text = str(share)
-    assert f'{share.overall("own").mpjpe:.1f}' in text and share.sentence() in text
+    assert attribution.overall(FITTED).mpjpe == pytest.approx(mean)
+    text = str(attribution)
+    assert f'{attribution.overall("own").mpjpe:.1f}' in text and attribution.sentence() in text
 
 
 def test_it_is_written_and_drawn(world, tmp_path: Path):
-    share = regressor_share(world.predictions(), world.annotation, world.biased(), [])
-    saved = json.loads(share.save(tmp_path / 'share.json').read_text())
-    assert saved['share'] == share.share and saved['joints']['own']['head'] > 0
+    attribution = attribute_error(world.predictions(), world.annotation, world.biased(), [])
+    saved = json.loads(attribution.save(tmp_path / 'attribution.json').read_text())
+    assert saved['fraction'] == attribution.fraction and saved['joints']['own']['head'] > 0
     assert saved['provenance']['versions'] and saved['folds']['S11']['gap'] <= 1e-6
-    picture = draw_regressor_share(share, tmp_path / 'share.png')
+    picture = draw_attribution(attribution, tmp_path / 'attribution.png')
     assert picture.read_bytes().startswith(b'\x89PNG')
-    for path, refuse in ((tmp_path / 'share.txt', share.save),):
-        with pytest.raises(ValueError, match=r'share\.txt'):
+    for path, refuse in ((tmp_path / 'attribution.txt', attribution.save),):
+        with pytest.raises(ValueError, match=r'attribution\.txt'):
             refuse(path)
-    with pytest.raises(ValueError, match=r'share\.jpeg'):
-        draw_regressor_share(share, tmp_path / 'share.jpeg')
+    with pytest.raises(ValueError, match=r'attribution\.jpeg'):
+        draw_attribution(attribution, tmp_path / 'attribution.jpeg')
 
 
 def test_one_subject_is_too_few(tmp_path: Path):
     world = World(tmp_path, subjects=('S9',), frames=5)
     with pytest.raises(DataError, match='at least two subjects'):
-        regressor_share(world.predictions(), world.annotation, world.truth, [])
+        attribute_error(world.predictions(), world.annotation, world.truth, [])

@@ -10,14 +10,14 @@ import numpy as np
 from mmjrr.io import atomic_write
 
 if TYPE_CHECKING:
-    from mmjrr.evaluation.regressor_share import RegressorShare
+    from mmjrr.evaluation.attribution import Attribution
 
-#: Colors that also differ in gray: the regressor of the model, others, the fitted one.
+#: Colors that also differ in gray: the original regressor, corrected ones, the fitted one.
 COLORS = ('#4c566a', '#e08a1e', '#5aa9e6', '#8fbf6a', '#b48ead')
 
 
-def draw_regressor_share(share: RegressorShare, path: str | Path) -> Path:
-    """Write a picture (PNG, PDF or SVG): a group of bars a joint, a bar a regressor.
+def draw_attribution(attribution: Attribution, path: str | Path) -> Path:
+    """Write a picture (PNG, PDF or SVG): a group of bars per joint, a bar per regressor.
 
     Raises:
         ImportError: matplotlib is not installed.
@@ -28,15 +28,15 @@ def draw_regressor_share(share: RegressorShare, path: str | Path) -> Path:
     except ImportError as error:
         raise ImportError('drawing needs matplotlib: pip install matplotlib') from error
 
-    names = share.regressors
-    errors = {name: share.by_joint(name) for name in names}
-    joints = [joint for joint in errors[share.own] if joint != share.protocol.root]
+    names = attribution.regressors
+    errors = {name: attribution.by_joint(name) for name in names}
+    joints = [joint for joint in errors[attribution.original] if joint != attribution.protocol.root]
     figure = Figure(figsize=(11, 4.5), layout='constrained')
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     width = 0.8 / len(names)
     for number, name in enumerate(names):
-        score = share.overall(name)
+        score = attribution.overall(name)
         axes.bar(
             np.arange(len(joints)) + (number - (len(names) - 1) / 2) * width,
             [errors[name][joint].mpjpe for joint in joints],
@@ -50,15 +50,15 @@ def draw_regressor_share(share: RegressorShare, path: str | Path) -> Path:
     axes.spines[['top', 'right']].set_visible(False)
     axes.grid(axis='y', color='#dddddd')
     axes.set_axisbelow(True)
-    title = share.title or 'Predictions'
+    title = attribution.title or 'Predictions'
     axes.set_title(
-        f'{title}: error by joint and regressor, protocol {share.protocol.name}, '
-        f'{share.frames} frames',
+        f'{title}: error by joint and regressor, protocol {attribution.protocol.name}, '
+        f'{attribution.frames} frames',
         loc='left',
     )
     axes.legend(title='MPJPE / PA-MPJPE', frameon=False, loc='upper left', ncols=len(names))
     low, high = axes.get_ylim()
-    axes.set_ylim(low, 1.18 * high)  # room for the legend
+    axes.set_ylim(low, 1.18 * high)  # space for the legend
     path = Path(path)
     kind = path.suffix[1:]
     if kind not in ('png', 'pdf', 'svg'):

@@ -1,0 +1,161 @@
+"""Joints of stored predictions: meshes in pieces, SMPL parameters all in one order."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from mmjrr.datasets.predictions import Predictions
+from mmjrr.errors import DataError
+from mmjrr.jobs.progress import Progress
+
+from .core import UNITS, check_extent, check_finite
+from .regressed_joints import RegressedJoints
+
+#: Meshes that are read at once.
+_CHUNK = 256
+
+
+class PredictedJoints:
+    """Joints of predictions that are added file by file.
+
+    Joints of meshes are regressed when a file is added. SMPL parameters are kept until all files
+    are there, since the order in which bodies are computed decides the last bits of their joints.
+
+    Args:
+        joints: the regressors and the body.
+        unit: of vertices and ``transl``, 'm' or 'mm'.
+        absolute: whether translations are needed.
+        progress: whether to write to stderr how far it is. Default False.
+    """
+
+    def __init__(
+        self, joints: RegressedJoints, unit: str, absolute: bool = False, progress: bool = False
+    ) -> None:
+        self.joints, self.scale, self.absolute = joints, UNITS[unit], absolute
+        self.progress = progress
+        self._regressed: list[tuple[np.ndarray, np.ndarray]] = []  # frames, joints
+        self._parameters: list[tuple[np.ndarray, dict[str, np.ndarray]]] = []  # frames, fields
+
+    def add(
+        self,
+        part: Predictions,
+        rows: np.ndarray,  # (n,)
+        frames: np.ndarray,  # (n,)
+        names: Sequence[str],  # n
+    ) -> None:
+        """Add some of the predicted bodies of a file.
+
+        Args:
+            part: the predictions.
+            rows: which of them.
+            frames: numbers of their frames.
+            names: image names of their frames, for messages.
+
+        Raises:
+            ValueError: there is no body for parameters, or a value is wrong.
+            DataError: the file has no ``transl``, and absolute positions are asked for.
+        """
+        if part.vertices is None and not self.joints.has_body:
+            raise ValueError(
+                f'{part.name}: has SMPL parameters and no vertices: say which body they '
+                "are of, body_model='path/to/SMPL_NEUTRAL.pkl' (on the command line, "
+                "--body-model); 'free_body' is the free one"
+            )
+        if not len(rows):
+            return
+        if part.vertices is not None:
+            self._regressed.append((frames, self._from_vertices(part, rows, names)))
+        else:
+            self._parameters.append((frames, self._checked(part, rows, names)))
+
+    def compute(self, order: Sequence[int]) -> np.ndarray:  # (len(order), R, J, 3), meters
+        """Return the joints of frames that have a prediction.
+
+        Args:
+            order: numbers of all added frames. Joints of SMPL parameters are the same to the last
+                bit for the same order.
+        """
+        place = np.full(max(order, default=-1) + 1, -1)
+        place[list(order)] = np.arange(len(order))
+        joints = np.empty((len(order), len(self.joints.names), len(self.joints.joint_names), 3))
+        for frames, regressed in self._regressed:
+            joints[place[frames]] = regressed
+        for places, parameters in self._by_representation(place):
+            joints[places] = self._from_parameters(parameters, len(places))
+        return joints
+
+    def _from_parameters(self, parameters: dict[str, np.ndarray], count: int) -> np.ndarray:
+        with Progress(count, 'bodies', _to_stderr, show=self.progress) as progress:
+            return self.joints.from_parameters(parameters, lambda done, _: progress(done))
+
+    def _from_vertices(
+        self, part: Predictions, rows: np.ndarray, names: Sequence[str]
+    ) -> np.ndarray:  # (n, R, J, 3), meters
+        assert part.vertices is not None
+        hint = "if they are in millimeters, say unit='mm' (on the command line, --unit mm)"
+        regressed = np.empty((len(rows), len(self.joints.names), len(self.joints.joint_names), 3))
+        with Progress(len(rows), 'meshes', _to_stderr, show=self.progress) as progress:
+            for start in range(0, len(rows), _CHUNK):
+                chunk = slice(start, start + _CHUNK)
+                try:
+                    selected = self.joints.select(list(part.vertices[rows[chunk]]))
+                except ValueError as error:
+                    raise ValueError(f'{part.name}: vertices: {error}') from error
+                check_finite(names[chunk], 'vertices', selected)
+                check_extent(names[chunk], 'vertices', selected * self.scale, hint)
+                regressed[chunk] = self.joints.from_selected(selected) * self.scale
+                progress(min(start + _CHUNK, len(rows)))
+        return regressed
+
+    def _checked(
+        self, part: Predictions, rows: np.ndarray, names: Sequence[str]
+    ) -> dict[str, np.ndarray]:
+        """Return the parameters of some bodies, finite and as many as the body model takes."""
+        assert part.global_orient is not None and part.body_pose is not None
+        assert part.betas is not None
+        if part.betas.shape[1] != self.joints.num_betas:
+            raise ValueError(
+                f'{part.name}: betas: found {part.betas.shape[1]} for each body, expected the '
+                f'{self.joints.num_betas} of the body model'
+            )
+        parameters = {
+            'global_orient': part.global_orient[rows][:, None],
+            'body_pose': part.body_pose[rows],
+            'betas': part.betas[rows],
+        }
+        if self.absolute:
+            if part.transl is None:
+                raise DataError(
+                    f'{part.name}: has no transl, and a protocol without a root compares '
+                    'absolute positions'
+                )
+            parameters['transl'] = part.transl[rows].astype(np.float64) * self.scale
+        for name, values in parameters.items():
+            check_finite(names, name, values)
+        return parameters
+
+    def _by_representation(
+        self, place: np.ndarray
+    ) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
+        """Yield places, rising, and parameters of all files whose rotations are alike."""
+        groups: dict[tuple, list[tuple[np.ndarray, dict[str, np.ndarray]]]] = {}
+        for frames, parameters in self._parameters:
+            shapes = tuple(values.shape[1:] for values in parameters.values())
+            groups.setdefault(shapes, []).append((place[frames], parameters))
+        for members in groups.values():
+            places = np.concatenate([places for places, _ in members])
+            order = np.argsort(places)
+            yield (
+                places[order],
+                {
+                    name: np.concatenate([parameters[name] for _, parameters in members])[order]
+                    for name in members[0][1]
+                },
+            )
+
+
+def _to_stderr(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
