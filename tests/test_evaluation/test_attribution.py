@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -134,6 +135,24 @@ def test_the_fitted_scores_are_means_over_all_frames(world):
     assert attribution.overall(FITTED).mpjpe == pytest.approx(mean)
     text = str(attribution)
     assert f'{attribution.overall("own").mpjpe:.1f}' in text and attribution.sentence() in text
+
+
+def test_it_reads_and_chooses_what_an_evaluation_does(world, tmp_path: Path):
+    """A second person in every third image, first in the file; one image has nobody."""
+    plain = world.predictions()
+    meshes = {}
+    for row, (name, body) in enumerate(zip(world.names, plain.vertices, strict=True)):
+        persons = [body + 0.1, body] if row % 3 == 0 else [body]
+        persons[0] = persons[0] * np.array([1, -1, 1]) if row % 3 == 0 else persons[0]
+        meshes[Path(name).stem] = {'vertices': np.stack(persons)}
+    meshes[Path(world.names[5]).stem]['vertices'] = np.zeros((1, VERTICES, 3))
+    (tmp_path / 'meshes.pkl').write_bytes(pickle.dumps(meshes))
+    fields = {'imgname': '*.@', 'vertices': '*.vertices'}
+    share = regressor_share(
+        tmp_path / 'meshes.pkl', world.annotation, world.truth, [], fields=fields
+    )
+    assert share.frames == len(world.names) - 1
+    assert share.overall('true').mpjpe == pytest.approx(0, abs=1e-3)  # float32
 
 
 def test_it_is_written_and_drawn(world, tmp_path: Path):
