@@ -1,4 +1,4 @@
-"""Batches of a data set's samples in which unreadable images are told from readable ones."""
+"""Batches of samples in which unreadable images are marked."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from mmjrr.errors import DataError
 
 
 class UnreadableImage(str):
-    """What is wrong with an image that cannot be read; stands in a batch for its sample."""
+    """Error message that replaces the sample of an unreadable image in a batch."""
 
 
 class ReadableSamples(Dataset):
-    """A data set in which an error of reading an image is an :class:`UnreadableImage`.
+    """Dataset that returns :class:`UnreadableImage` where reading an image raises.
 
-    An error in a worker process would lose the other samples of its batch.
+    An exception in a worker process would lose the other samples of its batch.
     """
 
     def __init__(self, dataset: Any) -> None:
@@ -39,9 +39,9 @@ def load_batches(
     """Yield the samples of each batch of indices, read by worker processes.
 
     Args:
-        dataset: The data set.
+        dataset: The dataset.
         batches: Indices of each batch.
-        num_workers: The number of processes that read. Defaults to 0: this process reads.
+        num_workers: Number of reading processes. Default: 0, this process reads.
     """
     return iter(
         DataLoader(

@@ -140,7 +140,7 @@ class ImageFolderDataset(BaseDataset):
         self.report.update(without_box=len(without), boxes_without_image=len(unknown))
         if without and (without_box == 'raise' or len(without) == len(self._names)):
             raise DataError(
-                f'{path}: lacks a box for {len(without)} of {len(self._names)} images under '
+                f'{path}: found no box for {len(without)} of {len(self._names)} images under '
                 f'{self.data_root}, such as {without[0]!r}; it has {len(unknown)} boxes for other '
                 f"images{f', such as {unknown[0]!r}' if unknown else ''}; without_box='skip' "
                 'leaves such images out'

@@ -33,7 +33,7 @@ def check_projection(
         DataError: Left and right, or the legs alone (as in SPIN's order), are swapped between
             ``S`` and ``part``, or a mean distance is above the tolerance or NaN.
     """
-    found = {}
+    distances = {}
     for key, rows in rows_by_camera(annotations).items():
         part, joints = annotations.part[rows], annotations.S[rows]
         labeled = (joints[..., 3] > 0) & (part[..., 2] > 0)
@@ -51,8 +51,8 @@ def check_projection(
                 f'{where}: {name}: projected S is {errors.mean:.1f} px from part, expected at most '
                 f'{tolerance}'
             )
-        found[name] = dict(mean_px=errors.mean, max_px=errors.max, frames=len(rows))
-    return found
+        distances[name] = dict(mean_px=errors.mean, max_px=errors.max, frames=len(rows))
+    return distances
 
 
 def rows_by_camera(table: Annotations) -> dict[tuple[str, str], np.ndarray]:

@@ -1,4 +1,4 @@
-"""Masks of a data set as the COCO annotations that detectors are trained on."""
+"""COCO annotations for training detectors, made from the masks of a dataset."""
 
 from __future__ import annotations
 
@@ -16,25 +16,24 @@ if TYPE_CHECKING:
 
 
 def write_coco(path: str | Path, dataset: H36MFitsDataset, margin: float = 0.0) -> int:
-    """Write one person an image: mask, box, area.
+    """Write one person per image: mask, box, area.
 
     Args:
         path: JSON file to write, whole or not at all; equal data give equal bytes.
-        dataset: With a ``mask_file``. Frames without a mask, or with an empty one, are left out.
-
-        margin: By which boxes are wider than masks on each side, as a share of their longer side.
-            A detector looks for the mask inside its box only, so that one which learns wide boxes
-            cuts no hands off where it places them badly. Defaults to 0.
+        dataset: Dataset with a ``mask_file``. Frames whose mask is missing or empty are left out.
+        margin: Margin of boxes around masks on each side, relative to their longer side. A detector
+            finds masks only within its boxes, so a detector trained on wide boxes does not cut off
+            hands where a box is inaccurate. Default: 0.
 
     Returns:
-        The number of images written.
+        Number of images.
 
     Raises:
-        ValueError: the data set has no masks, or the margin is negative.
-        DataError: a mask's code is broken.
+        ValueError: The dataset has no masks, or the margin is negative.
+        DataError: The code of a mask is damaged.
     """
     if dataset.masks is None:
-        raise ValueError('the data set has no mask_file')
+        raise ValueError('mask_file: found None, expected a dataset with masks')
     if not margin >= 0:
         raise ValueError(f'margin: found {margin}, expected 0 or more')
     images: list[dict[str, Any]] = []
@@ -69,7 +68,7 @@ def write_coco(path: str | Path, dataset: H36MFitsDataset, margin: float = 0.0) 
 
 
 def _box(mask: np.ndarray, margin: float) -> list[float]:
-    """COCO's box, inside the image: x, y of the upper left corner, width, height."""
+    """Return COCO's box within the image: x, y of the upper left corner, width, height."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     low = np.array([columns[0], rows[0]])
     high = np.array([columns[-1], rows[-1]]) + 1

@@ -1,4 +1,4 @@
-"""How well masks agree with others of the same images."""
+"""Agreement of masks with other masks of the same images."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from mmjrr.errors import DataError
 
 
 def compare_masks(found: Masks, truth: Masks) -> dict[str, Any]:
-    """IoU of masks with true ones; soft masks are cut at one half.
+    """Measure the IoU of masks with true ones; soft masks are thresholded at one half.
 
     Returns:
         ``frames`` with a true mask; ``lacking``, how many of them have none in ``found`` and count
         as 0; ``iou``, the mean; ``worst``, its image, and ``worst_iou``, over those that are there.
 
     Raises:
-        DataError: sizes differ, or no image has both masks.
+        DataError: Sizes differ, or no image has both masks.
     """
     values: dict[str, float] = {}
     for key in truth.keys():
@@ -37,7 +37,7 @@ def compare_masks(found: Masks, truth: Masks) -> dict[str, Any]:
 
 
 def mask_iou(first: np.ndarray, second: np.ndarray, name: str = 'masks') -> float:
-    """Intersection over union of two masks (h, w); 1 if both are empty."""
+    """Return the intersection over union of two masks (h, w); 1 if both are empty."""
     if first.shape != second.shape:
         raise DataError(f'{name}: found masks of {first.shape} and {second.shape}')
     first, second = first >= 0.5, second >= 0.5

@@ -1,4 +1,4 @@
-"""Chance in a training as a function of the iteration, so that a resumed one ends the same."""
+"""Seeding by iteration, with which a resumed training ends the same."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from mmjrr.registry import HOOKS
 
 @HOOKS.register_module()
 class IterationSeedHook(Hook):
-    """Seeds Python, NumPy and PyTorch with the run's seed and the iteration, before each.
+    """Seeds Python, NumPy and PyTorch with the run's seed and the iteration, before each iteration.
 
-    MMEngine goes through the data again on resume, which brings the loader's workers to where they
-    were, but the main process, which draws proposals, would start at another place.
+    On resume MMEngine iterates over the skipped data, which restores the random state of the
+    loader's workers, but not that of the main process, which samples proposals.
     """
 
     priority = 'VERY_HIGH'
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        """Seed all random generators."""
         sequence = np.random.SeedSequence([runner.seed, get_rank(), runner.iter])
         set_random_seed(int(sequence.generate_state(1)[0]))

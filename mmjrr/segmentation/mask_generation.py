@@ -1,4 +1,4 @@
-"""Masks of the annotated people in a data set's images, as a resumable job."""
+"""Generation of masks of the annotated people in a dataset's images, as a resumable job."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def generate_masks(
     skip_unreadable: bool = False,
     overwrite: bool = False,
 ) -> dict[str, int]:
-    """Write a file of the masks of the annotated people in a data set's images.
+    """Write a file of the masks of the annotated people in a dataset's images.
 
     A run that was killed continues where it was and ends in the same bytes, with any number of
     processes. All processes of a distributed run call this.
 
     Args:
-        dataset: The data set, with images.
+        dataset: The dataset, with images.
         model: The network, such as :class:`~mmjrr.segmentation.MaskRCNN`.
         cfg: ``out`` (the file), ``work_dir``, ``test_dataloader`` (``dataset``, ``batch_size``,
             ``num_workers``), ``frames_per_shard`` and ``person.min_overlap``.

@@ -27,33 +27,36 @@ BACKENDS = ('mmdet', 'torchvision')
 
 @MODELS.register_module()
 class MaskRCNN(BaseModel):
-    """People in images, as boxes, scores and masks.
+    """Detector of people in images: boxes, scores and masks.
 
     ``test_step(dict(inputs=dict(img=images), data_samples=samples))`` takes images as (h, w, 3)
     uint8 RGB arrays of any sizes, and gives each data sample ``pred_instances``: ``bboxes`` (N, 4)
     x0, y0, x1, y1 pixels, ``scores`` (N,), both float32, and ``masks`` (N, h, w) uint8, from 0 to
-    255 with ``soft`` and 0 or 255 without. They are on the model's device, the surest first.
+    255 with ``soft`` and 0 or 255 without. They are on the model's device, by falling score.
 
     Args:
-        checkpoint: File of the weights, or None: random ones.
-        backend: 'mmdet' or 'torchvision'. Defaults to 'mmdet'.
-        config: For mmdet: its config, by path or by name. Defaults to
+        checkpoint: File of the weights, or None for random weights.
+        backend: 'mmdet' or 'torchvision'. Default: 'mmdet'.
+        config: mmdet's config, by path or by name. Default:
             ``'mmdet::mask_rcnn/mask-rcnn_r50_fpn_2x_coco.py'``.
-        options: For mmdet: settings that are put over the config, as ``{'model.neck.type': ...}``.
-            For torchvision: arguments of ``maskrcnn_resnet50_fpn``, e.g. ``dict(min_size=600)``.
-        soft: Whether masks say how sure each pixel is. Defaults to False: cut at one half.
-        score_thr: Instances of lower scores are left out. Defaults to 0.05: it is by its overlap
-            that the annotated person is found.
-        max_instances: Of all classes, in an image; the surest are kept. Defaults to 30.
+        options: For mmdet, settings that override the config, as ``{'model.neck.type': ...}``.
+            For torchvision, arguments of ``maskrcnn_resnet50_fpn``, such as ``dict(min_size=600)``.
+            Default: None.
+        soft: Whether masks hold probabilities instead of being thresholded at one half.
+            Default: False.
+        score_thr: Lowest score of instances. Default: 0.05; the annotated person is chosen by
+            overlap.
+        max_instances: Largest number of instances of all classes in an image; those with the
+            highest scores are kept. Default: 30.
 
     Attributes:
-        made_by: What decides on the results, for the provenance of files (dict).
+        made_by: Everything that determines the results, for the provenance of files (dict).
 
     Raises:
-        ImportError: the backend is not installed.
-        FileNotFoundError: there is no such checkpoint or config.
-        DataError: the checkpoint is broken, or belongs to another network.
-        ValueError: an argument is wrong.
+        ImportError: The backend is not installed.
+        FileNotFoundError: There is no such checkpoint or config.
+        DataError: The checkpoint is damaged, or belongs to another network.
+        ValueError: An argument is wrong.
     """
 
     def __init__(
@@ -107,7 +110,7 @@ class MaskRCNN(BaseModel):
         self.eval()
 
     def train(self, mode: bool = True) -> MaskRCNN:
-        """Always tests; mmdet's and torchvision's own tools train."""
+        """Stay in evaluation mode; mmdet's and torchvision's own tools train."""
         return super().train(False)
 
     @torch.no_grad()
@@ -117,6 +120,7 @@ class MaskRCNN(BaseModel):
         data_samples: Sequence[BaseDataElement] | None = None,
         mode: str = 'predict',
     ) -> list[BaseDataElement]:
+        """Find people in images; see the class for inputs and outputs."""
         if mode != 'predict':
             raise ValueError(f"mode: found {mode!r}, expected 'predict'")
         images = [np.asarray(image) for image in inputs['img']]
@@ -153,8 +157,8 @@ class MaskRCNN(BaseModel):
             masks = (found['masks'][keep, 0] * 255).round().to(torch.uint8)
             if not self.soft:
                 masks = (masks >= 128).to(torch.uint8) * 255
-            every = torch.ones(len(masks), dtype=torch.bool, device=device)
-            results.append(_instances(found['boxes'][keep], found['scores'][keep], masks, every))
+            keep_all = torch.ones(len(masks), dtype=torch.bool, device=device)
+            results.append(_instances(found['boxes'][keep], found['scores'][keep], masks, keep_all))
         return results
 
 
@@ -191,7 +195,7 @@ def _version(package: str) -> str:
 def read_mmdet_config(
     config: str, options: dict[str, Any], soft: bool, score_thr: float, max_instances: int
 ) -> Config:
-    """A config of mmdet, such that nothing is downloaded and it answers what is asked here."""
+    """Read a config of mmdet and adapt it: no downloads, and these thresholds."""
     if '::' in config:
         from mmengine.hub import get_config
 
@@ -205,12 +209,12 @@ def read_mmdet_config(
         raise DataError(f'{config}: expected a detector with model.test_cfg.rcnn, as Mask R-CNN')
     cfg.model.backbone.init_cfg = None
     cfg.model.test_cfg.rcnn.update(score_thr=score_thr, max_per_img=max_instances)
-    cfg.model.test_cfg.rcnn.mask_thr_binary = -1 if soft else 0.5  # negative: not cut
+    cfg.model.test_cfg.rcnn.mask_thr_binary = -1 if soft else 0.5  # negative: no threshold
     return cfg
 
 
 def build_mmdet(cfg: Config) -> tuple[nn.Module, Any]:
-    """The network, and what makes its input of ``dict(img=(h, w, 3) uint8 BGR, img_id=0)``."""
+    """Build the network, and the transform of ``dict(img=(h, w, 3) uint8 BGR, img_id=0)``."""
     from mmcv.transforms import Compose
     from mmengine.registry import DefaultScope
 
@@ -226,7 +230,7 @@ def build_mmdet(cfg: Config) -> tuple[nn.Module, Any]:
 
 
 def person_of_mmdet(cfg: Config, content: dict[str, Any] | None) -> int:
-    """Which of the network's classes is the person."""
+    """Return the index of the person among the network's classes."""
     meta = (content or {}).get('meta', {})
     classes = {**meta, **meta.get('dataset_meta', {})}
     named = classes.get('classes') or classes.get('CLASSES')
@@ -243,7 +247,7 @@ def person_of_mmdet(cfg: Config, content: dict[str, Any] | None) -> int:
 
 
 def build_torchvision(options: dict[str, Any], score_thr: float, max_instances: int) -> nn.Module:
-    """torchvision's Mask R-CNN (ResNet-50, FPN) without weights."""
+    """Build torchvision's Mask R-CNN (ResNet-50, FPN) without weights."""
     _require('torchvision')
     from torchvision.models.detection import maskrcnn_resnet50_fpn
 
@@ -263,27 +267,29 @@ def load_weights(network: nn.Module, content: dict[str, Any], where: str) -> Non
     """Put all weights of a checkpoint into a network.
 
     Raises:
-        DataError: one is missing, of another shape, or not finite.
+        DataError: A weight is missing, has another shape, or is not finite.
     """
-    found = content.get('state_dict', content)
-    wanted = network.state_dict()
+    weights = content.get('state_dict', content)
+    expected = network.state_dict()
     missing = [
-        name for name in wanted if name not in found and not name.endswith('num_batches_tracked')
+        name
+        for name in expected
+        if name not in weights and not name.endswith('num_batches_tracked')
     ]
     if missing:
         raise DataError(
-            f'{where}: lacks {len(missing)} of {len(wanted)} weights, such as {missing[0]!r}: it '
+            f'{where}: {len(missing)} of {len(expected)} weights missing, such as {missing[0]!r}; it '
             'belongs to another network'
         )
-    for name, value in found.items():
-        if name in wanted and value.shape != wanted[name].shape:
+    for name, value in weights.items():
+        if name in expected and value.shape != expected[name].shape:
             raise DataError(
                 f'{where}: {name}: found shape {tuple(value.shape)}, expected '
-                f'{tuple(wanted[name].shape)}: it belongs to another network'
+                f'{tuple(expected[name].shape)}; it belongs to another network'
             )
-        if name in wanted and value.is_floating_point() and not value.isfinite().all():
-            raise DataError(f'{where}: {name}: found numbers that are not finite')
-    unknown = [name for name in found if name not in wanted]
+        if name in expected and value.is_floating_point() and not value.isfinite().all():
+            raise DataError(f'{where}: {name}: found values that are not finite')
+    unknown = [name for name in weights if name not in expected]
     if unknown:
         print_log(f'{where}: {len(unknown)} weights are not used, such as {unknown[0]!r}')
-    network.load_state_dict({n: v for n, v in found.items() if n in wanted}, strict=False)
+    network.load_state_dict({n: v for n, v in weights.items() if n in expected}, strict=False)

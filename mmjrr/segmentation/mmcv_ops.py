@@ -1,4 +1,4 @@
-"""Operators of mmcv that Mask R-CNN needs, where mmcv was installed without its compiled ones.
+"""Shim for mmcv's operators that Mask R-CNN needs, where mmcv has no compiled operators.
 
 ``mmcv-lite`` (and any mmcv whose build was skipped) has the Python side of ``mmcv.ops`` but not the
 compiled module ``mmcv._ext`` behind it. A module of that name whose ``nms`` and ``roi_align`` call
@@ -20,19 +20,20 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor
 
-#: Installs, into an environment of this project, what the sub-package needs.
+#: Command that installs the requirements of this package.
 INSTALL = 'pip install --no-deps -r requirements/segmentation.txt'
 _NAME = 'mmcv._ext'
 
 
 def ensure_mmcv_ops() -> str:
-    """Make ``mmcv.ops`` importable; call it before anything of mmdet is imported.
+    """Make ``mmcv.ops`` importable; call this before importing mmdet.
 
-    Where the compiled operators are there, nothing changes. Where they are not, the stand-in takes
-    their place for the rest of the process, and says so once.
+    Without compiled operators, the shim replaces them for the rest of the process and logs a
+    warning once.
 
     Returns:
-        What serves from now on: ``'mmcv 2.1.0'``, or ``'torchvision 0.16.2 for mmcv-lite 2.1.0'``.
+        The origin of the operators: ``'mmcv 2.1.0'``, or ``'torchvision 0.16.2 for mmcv-lite
+        2.1.0'``.
 
     Raises:
         ImportError: mmcv or torchvision is missing, or the compiled operators do not load.
@@ -67,9 +68,9 @@ def ensure_mmcv_ops() -> str:
 
 
 class StandIn(ModuleType):
-    """The module ``mmcv._ext``. Operators that it lacks raise, with their name, when called.
+    """Shim for the module ``mmcv._ext``; missing operators raise with their name when called.
 
-    ``mmcv.ops`` looks every operator up while it is imported, so they must all seem to be there.
+    ``mmcv.ops`` looks up every operator on import, so all of them must exist.
     """
 
     def __init__(self, serves: str) -> None:
@@ -80,10 +81,10 @@ class StandIn(ModuleType):
     def __getattr__(self, name: str) -> Callable[..., Any]:
         if name.startswith('__'):
             raise AttributeError(f'module {_NAME!r} has no attribute {name!r}')
-        return _OPERATORS.get(name) or _lacking(name)
+        return _OPERATORS.get(name) or _missing_operator(name)
 
 
-def _lacking(name: str) -> Callable[..., Any]:
+def _missing_operator(name: str) -> Callable[..., Any]:
     def operator(*args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError(
             f'mmcv operator {name!r}: mmcv is installed without compiled operators, and the '
@@ -111,7 +112,7 @@ def nms(
     iou_threshold: float,
     offset: int,
 ) -> Tensor:  # (M,) int64, by falling score
-    """Non-maximum suppression. With ``offset`` 1 a box's width is x1 - x0 + 1, as in old code."""
+    """Apply non-maximum suppression; with ``offset`` 1 a box's width is x1 - x0 + 1."""
     from torchvision.ops import nms
 
     if offset:
@@ -132,7 +133,7 @@ def roi_align_forward(
     pool_mode: int,
     aligned: bool,
 ) -> None:
-    """Mean of bilinear samples in each cell of each region."""
+    """Average bilinear samples in each cell of each region."""
     from torchvision.ops import roi_align
 
     _check_mode('roi_align_forward', pool_mode)
@@ -153,7 +154,7 @@ def roi_align_backward(
     pool_mode: int,
     aligned: bool,
 ) -> None:
-    """Gradient of :func:`roi_align_forward` by its input."""
+    """Compute the gradient of :func:`roi_align_forward` with respect to its input."""
     import torchvision  # noqa: F401  registers the operator
 
     _check_mode('roi_align_backward', pool_mode)

@@ -1,4 +1,4 @@
-"""Which of the people that a detector found is the annotated one."""
+"""Choice of the annotated person among the people that a detector found."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-#: Of the joints' box, on each side: head, hands and feet reach beyond the joints.
+#: Margin of the joints' box on each side, since head, hands and feet reach beyond the joints.
 _MARGIN = 0.1
 
 
 class Choice(NamedTuple):
-    """An instance, and how well it overlaps the annotated person (0 to 1)."""
+    """Index of an instance, and its overlap with the annotated person (0 to 1)."""
 
     instance: int
     overlap: float
@@ -26,15 +26,15 @@ def choose_person(
     weights: np.ndarray | None = None,  # (J,): joints of weight 0 are not used
     box: Sequence[float] | None = None,  # x0, y0, x1, y1
 ) -> Choice | None:
-    """The instance that overlaps the annotated person most; among equals the surest.
+    """Choose the instance that overlaps the annotated person most; ties go to the highest score.
 
-    With joints the overlap is the mean of two: the share of joints that lie on the instance's mask
-    (in its box, without masks), and the IoU of its box with the joints' box, a tenth wider on each
-    side. Without joints it is the IoU with ``box``; without both, the surest instance is taken and
-    its overlap is 1.
+    With joints, the overlap is the mean of two values: the fraction of joints on the instance's
+    mask (or, without masks, in its box), and the IoU of its box with the joints' box, which has a
+    margin of a tenth on each side. Without joints, it is the IoU with ``box``. Without either, the
+    instance with the highest score is chosen with an overlap of 1.
 
     Returns:
-        None if there is no instance.
+        The choice, or None if there is no instance.
 
     >>> boxes = np.array([[0., 0, 10, 10], [20, 0, 30, 10]])
     >>> choose_person(boxes, np.array([0.9, 0.3]), joints=np.array([[22., 2], [28, 9]])).instance
@@ -44,8 +44,8 @@ def choose_person(
         return None
     overlap = np.ones(len(boxes))
     if joints is not None:
-        seen = np.ones(len(joints), bool) if weights is None else np.asarray(weights) > 0
-        joints = np.asarray(joints, dtype=np.float64)[seen]
+        labeled = np.ones(len(joints), bool) if weights is None else np.asarray(weights) > 0
+        joints = np.asarray(joints, dtype=np.float64)[labeled]
     if joints is not None and len(joints):
         inside = _in_boxes(boxes, joints) if masks is None else _on_masks(masks, joints)
         overlap = (inside.mean(1) + _iou(boxes, _wide_box(joints))) / 2

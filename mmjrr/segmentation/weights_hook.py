@@ -1,4 +1,4 @@
-"""The result of a training as a file of weights alone."""
+"""A hook that saves the weights of a training alone."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from mmjrr.registry import HOOKS
 
 @HOOKS.register_module()
 class SaveWeightsHook(Hook):
-    """After training writes ``<work_dir>/<filename>``: the weights and the classes' names.
+    """Writes weights and class names to ``<work_dir>/<filename>`` after training.
 
-    The Runner's checkpoints also hold the optimizer's state and the history of the training's logs.
+    Checkpoints of the Runner also hold the state of the optimizer and the history of logs.
 
     Args:
-        filename: Defaults to ``'weights.pth'``.
+        filename: Name of the file. Default: ``'weights.pth'``.
     """
 
     def __init__(self, filename: str = 'weights.pth') -> None:
@@ -30,6 +30,7 @@ class SaveWeightsHook(Hook):
 
     @master_only
     def after_train(self, runner: Runner) -> None:
+        """Write the file."""
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         meta: dict[str, Any] = getattr(runner.train_dataloader.dataset, 'metainfo', {})
         content = {

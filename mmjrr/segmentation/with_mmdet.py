@@ -1,4 +1,4 @@
-"""mmdet's components, made usable on import with any mmcv.
+"""Registration of mmdet's components, with any mmcv, on import.
 
 For ``custom_imports`` of configs that train or run an mmdet model in a Runner.
 """

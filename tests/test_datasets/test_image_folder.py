@@ -61,12 +61,12 @@ def test_boxes_become_squares_around_their_centre(folder: Path) -> None:
 
 def test_images_without_a_box_stop_or_are_counted(folder: Path) -> None:
     boxes = {'top.jpeg': [0, 0, 9, 9], 'elsewhere.png': [0, 0, 9, 9]}
-    with pytest.raises(DataError, match=r"lacks a box for 3 of 4 .*'a/frame_2.png'.*'elsewhere"):
+    with pytest.raises(DataError, match=r"found no box for 3 of 4 .*'a/frame_2.png'.*'elsewhere"):
         with_boxes(folder, boxes)
     dataset = with_boxes(folder, boxes, without_box='skip')
     assert [dataset.imgname(index) for index in range(len(dataset))] == ['top.jpeg']
     assert dataset.report == dict(found=4, without_box=3, boxes_without_image=1, kept=1)
-    with pytest.raises(DataError, match='lacks a box for 4 of 4'):
+    with pytest.raises(DataError, match='found no box for 4 of 4'):
         with_boxes(folder, {'x.png': [0, 0, 1, 1]}, without_box='skip')
 
 

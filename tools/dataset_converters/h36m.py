@@ -1,12 +1,12 @@
-"""Bring Human3.6M as it is released into MMPose's layout.
+"""Convert Human3.6M's release into MMPose's layout.
 
     python tools/dataset_converters/h36m.py h36m_release --metadata metadata.xml --out data/h36m
 
-reads, for each subject, the archives of D2_Positions, D3_Positions_mono and Videos in the folder
-h36m_release, packed or unpacked, and writes annotation_body3d/fps10/h36m_{train,test}.npz,
-annotation_body3d/cameras.pkl and images/ under --out. Archives may be named as on the site
+reads each subject's archives D2_Positions, D3_Positions_mono and Videos in the folder h36m_release,
+packed or unpacked, and writes annotation_body3d/fps10/h36m_{train,test}.npz,
+annotation_body3d/cameras.pkl and images/ under --out. Archives may be named as on the website
 (Poses/D2_Positions/SubjectSpecific_1.tgz), as by h36m-fetch (Poses_D2_Positions_S1.tgz), or as for
-MMPose's script (s1/D2_Positions.tgz). It may be stopped at any time: the same command goes on.
+MMPose's script (s1/D2_Positions.tgz). After an interruption the same command continues.
 """
 
 from __future__ import annotations
@@ -42,22 +42,22 @@ def main() -> None:
         '--fps',
         type=int,
         default=10,
-        help=f'frames a second to keep, a divisor of {VIDEO_FPS} (default: %(default)s)',
+        help=f'frames per second to keep, a divisor of {VIDEO_FPS} (default: %(default)s)',
     )
     parser.add_argument('--workers', type=int, default=2, help='processes (default: %(default)s)')
     parser.add_argument(
         '--unpacked',
         type=Path,
-        help='where archives are unpacked; may be removed afterwards (default: .h36m_release '
+        help='folder of unpacked archives; may be removed afterwards (default: .h36m_release '
         'under --out)',
     )
     parser.add_argument(
         '--every-image',
         action='store_true',
-        help="look at every image's size in the end, not at one of each video",
+        help='check the size of every image, not of one for each video',
     )
     args = parser.parse_args()
-    convert = ReleaseConversion(
+    conversion = ReleaseConversion(
         root=args.root,
         out=args.out,
         metadata=args.metadata or args.root / 'metadata.xml',
@@ -69,7 +69,7 @@ def main() -> None:
         every_image=args.every_image,
         tolerance_px=args.tolerance_px,
     )
-    for split, result in convert.run().items():
+    for split, result in conversion.run().items():
         print(f'{split}:')
         print_config(report(args.out, result['file'], result))
 

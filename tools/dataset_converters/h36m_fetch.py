@@ -1,11 +1,12 @@
-"""Bring what h36m-fetch made of Human3.6M into MMPose's layout.
+"""Convert h36m-fetch's files of Human3.6M into MMPose's layout.
 
     python tools/dataset_converters/h36m_fetch.py h36m-fetch --out data/h36m
 
 reads h36m-fetch/processed/S*/*/annot.h5 and h36m-fetch/metadata.xml, and writes
-annotation_body3d/h36m_fetch/h36m_{train,test}.npz, annotation_body3d/cameras.pkl (unless there is
-one already) and the images, as links, under --out. h36m-fetch keeps frames in which the person
-moved, of the test subjects every 64th: its counts are not those of files with 10 frames a second.
+annotation_body3d/h36m_fetch/h36m_{train,test}.npz, annotation_body3d/cameras.pkl (unless it
+exists) and links to the images under --out. h36m-fetch keeps frames in which the person moves, and
+every 64th frame of the test subjects, so its counts differ from those of files with 10 frames per
+second.
 """
 
 from __future__ import annotations

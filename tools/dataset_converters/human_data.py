@@ -1,11 +1,11 @@
-"""Bring MMHuman3D's HumanData npz files of Human3.6M into MMPose's layout.
+"""Convert MMHuman3D's HumanData npz files of Human3.6M into MMPose's layout.
 
     python tools/dataset_converters/human_data.py h36m_mosh_train.npz --out data/h36m \\
         --body-model data/smpl
 
 writes annotation_body3d/human_data/<name>.npz, fits/human_data_<name>.npz where the file has SMPL
-parameters, and annotation_body3d/cameras.pkl, unless there is one already. 3D joints, which are
-about the pelvis, are placed before the camera by the 2D joints. --image-root links the images too.
+parameters, and annotation_body3d/cameras.pkl, unless it exists. 3D joints are relative to the
+pelvis; the 2D joints bring them into the camera frame. --image-root links the images too.
 """
 
 from __future__ import annotations

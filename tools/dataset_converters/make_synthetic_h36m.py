@@ -1,8 +1,6 @@
-"""Make the synthetic H36M: images, annotations, cameras, masks, fits, in MMPose's layout.
+"""Make the synthetic H36M in MMPose's layout: images, annotations, cameras, masks, fits.
 
-Example::
-
-    python tools/dataset_converters/make_synthetic_h36m.py --out data/synthetic_h36m --seed 0
+python tools/dataset_converters/make_synthetic_h36m.py --out data/synthetic_h36m --seed 0
 """
 
 from __future__ import annotations
@@ -37,12 +35,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--frame-step',
         type=int,
         default=default.frame_step,
-        help='raw frames at 50 a second between moments of a sequence (default: %(default)s)',
+        help='raw frames (50 per second) between moments of a sequence (default: %(default)s)',
     )
     parser.add_argument('--jpeg-quality', type=int, default=default.jpeg_quality)
-    parser.add_argument(
-        '--no-images', action='store_true', help='write everything but the pictures'
-    )
+    parser.add_argument('--no-images', action='store_true', help='write everything except images')
     parser.add_argument('--workers', type=int, default=2, help='processes (default: %(default)s)')
     parser.add_argument(
         '--overwrite', action='store_true', help='replace a synthetic set of other settings'

@@ -1,8 +1,8 @@
-"""Write a data set's masks as COCO annotations, to train a detector on them.
+"""Write the masks of a dataset as COCO annotations for training a detector.
 
     python tools/dataset_converters/masks_to_coco.py data/synthetic_h36m
 
-writes ``annotations/person_{train,test}.json`` beside the masks' folder.
+writes ``annotations/person_{train,test}.json`` under the data root.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('data_root', type=Path, help='the data, in the layout of MMPose')
+    parser.add_argument('data_root', type=Path, help="folder of the dataset, in MMPose's layout")
     parser.add_argument('--splits', nargs='+', default=['train', 'test'])
     parser.add_argument(
         '--margin',
         type=float,
         default=0.1,
-        help='by which boxes are wider than masks on each side, as a share of their longer side, '
-        'so that a badly placed box cuts no hands off (default: %(default)s)',
+        help='margin of boxes around masks on each side, relative to their longer side, so that '
+        'an inaccurate box does not cut off hands (default: %(default)s)',
     )
     args = parser.parse_args()
     for split in args.splits:

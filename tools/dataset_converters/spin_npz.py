@@ -1,14 +1,14 @@
-"""Bring SPIN's npz files of Human3.6M into MMPose's layout.
+"""Convert SPIN's npz files of Human3.6M into MMPose's layout.
 
     python tools/dataset_converters/spin_npz.py h36m_train.npz --out data/h36m \\
         --metadata metadata.xml --body-model data/smpl
     python tools/dataset_converters/spin_npz.py h36m_valid_protocol1.npz --out data/h36m
 
 writes annotation_body3d/spin/<name>.npz and, where the file has SMPL parameters,
-fits/spin_<name>.npz under --out. SPIN stores 3D joints about the pelvis: with the 2D joints of its
-training file and the cameras they are placed before the camera; its validation files have no 2D
-joints, and serve evaluation. --image-root links the images too. Mind that SPIN's own script
-extracts each of them one video frame late (20 ms).
+fits/spin_<name>.npz under --out. SPIN stores 3D joints relative to the pelvis. With the cameras and
+the 2D joints of its training file they are brought into the camera frame; its validation files have
+no 2D joints and serve evaluation. --image-root links the images too. SPIN's own script extracts
+each image one video frame late (20 ms).
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Files of the synthetic H36M: parts of single sequences, and the data set put together."""
+"""Files of the synthetic H36M, assembled from the parts of its sequences."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,40 +14,39 @@ from mmjrr.datasets.fits import save_fits
 from mmjrr.datasets.image_names import parse_image_name
 from mmjrr.datasets.synthetic import camera_rig
 from mmjrr.datasets.synthetic.posing import pose_body
+from mmjrr.datasets.synthetic.sequence_plan import Take
+from mmjrr.datasets.synthetic.settings import Settings, settings_as_json
 from mmjrr.datasets.synthetic.simulated_fits import ESTIMATORS
 from mmjrr.datasets.synthetic.subjects import TRAIN_SUBJECTS
+from mmjrr.datasets.synthetic.true_bodies import make_world, root_aligned_distances_mm
 from mmjrr.geometry import H36M_IMAGE_SIZES, save_cameras
 from mmjrr.io import atomic_write, sha256
 from mmjrr.jobs import ShardFolder
 from mmjrr.jobs.pool import single_threaded
 from mmjrr.regressors import JointRegressor
 
-if TYPE_CHECKING:
-    pass
-from mmjrr.datasets.synthetic.sequence_plan import Take
-from mmjrr.datasets.synthetic.settings import Settings, settings_as_json
-from mmjrr.datasets.synthetic.true_bodies import make_world, root_aligned_distances_mm
-
+#: File of settings and checksums, written last.
 MANIFEST = 'synthetic.json'
-
+#: Folder of finished parts.
 PARTS = '.parts'
-
+#: All folders of the dataset.
 FOLDERS = ('annotation_body3d', 'images', 'masks', 'fits', 'regressors', 'truth', PARTS)
 
 
 def read_manifest(out: Path) -> dict[str, Any] | None:
+    """Read the manifest of a finished dataset; None if there is none."""
     path = out / MANIFEST
     return json.loads(path.read_text()) if path.is_file() else None
 
 
 def assemble(out: Path, settings: Settings, sequences: list[Take], shards: ShardFolder) -> None:
-    """Write the files of the data set, the manifest last.
+    """Write the files of the dataset, the manifest last.
 
     Args:
         out: The data root.
-        settings: The settings of the data set.
+        settings: Settings of the dataset.
         sequences: Its sequences.
-        shards: The first is of the regressors, the others of the sequences in their order.
+        shards: Finished parts: the regressors, then the sequences in their order.
     """
     _, *contents = shards.read_all([(number, None) for number in range(1 + len(sequences))])
     parts = dict(zip(sequences, contents, strict=True))
@@ -126,7 +125,7 @@ def _write_split(
 def _standard_error(
     out: Path, settings: Settings, parts: dict[Take, dict[str, NDArray[Any]]]
 ) -> float | None:
-    """Mean distance of J_std's joints from the true ones, root-aligned, on the true test meshes."""
+    """Measure the mean distance of J_std's joints from true ones on true test meshes, in mm."""
     world = make_world(settings.seed)
     standard = JointRegressor.load(out / 'regressors' / 'J_std.npy', joint_order='mmpose')
     errors = []
@@ -141,11 +140,13 @@ def _standard_error(
 
 
 def write_npz(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
+    """Write a compressed npz whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as temporary, open(temporary, 'wb') as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
 def write_json(path: Path, content: Any) -> None:
+    """Write a JSON file whole or not at all."""
     with atomic_write(path) as temporary:
         Path(temporary).write_text(json.dumps(content, indent=1, sort_keys=True) + '\n')

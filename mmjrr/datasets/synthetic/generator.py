@@ -1,6 +1,6 @@
-"""Writes the synthetic H36M: MMPose's layout, every byte decided by the settings.
+"""Generator of the synthetic H36M in MMPose's layout; settings determine every byte.
 
-Under the output folder::
+Files in the output folder::
 
     annotation_body3d/fps10/h36m_{train,test}.npz   imgname, center, scale, part, S
     annotation_body3d/cameras.pkl                   {(subject, camera): R, T, c, f, k, p, w, h}
@@ -8,12 +8,12 @@ Under the output folder::
     masks/h36m_{train,test}.json                    COCO RLE by image name
     fits/spin_like_train.npz                        initial fits, SPIN's layout
     fits/{spin,vibe,meva}_like_test.npz             the estimators' predictions
-    regressors/J_std.npy (and its sidecar)          the biased regressor, to be replaced
-    truth/                                          what only checks may read
+    regressors/J_std.npy (and its sidecar)          the biased regressor
+    truth/                                          the truth, for checks alone
     synthetic.json                                  settings and checksums, written last
 
 ``truth/`` holds ``h36m_{train,test}.npz`` (``imgname``, ``pose``, ``betas``, ``transl``, camera
-frame), ``J_true.npy``, and ``report.json`` with the measured errors of what was simulated.
+frame), ``J_true.npy``, and ``report.json`` with the measured errors of simulated estimates.
 """
 
 from __future__ import annotations
@@ -49,24 +49,26 @@ def generate(
     overwrite: bool = False,
     progress: bool = True,
 ) -> Path:
-    """Write the data set, or do nothing where it is complete.
+    """Write the dataset, or do nothing where it is complete.
 
-    The bytes depend on the settings alone, not on the number of workers. A run that was killed
-    continues where it was.
+    The bytes depend on the settings alone, not on the number of workers. An interrupted run
+    continues with the missing sequences.
 
     Args:
-        out: The folder to write to; becomes the data root.
-        settings: What to write; the defaults give 320 training and 128 test images.
-        workers: The number of processes.
-        overwrite: Whether to replace a data set of other settings instead of refusing.
-        progress: Whether to display progress.
+        out: Folder to write to, the data root.
+        settings: Settings of the dataset. Default: None, 320 training and 128 test images.
+        workers: Number of processes. Default: 2.
+        overwrite: Whether to replace a dataset of other settings instead of refusing.
+            Default: False.
+        progress: Whether to display progress. Default: True.
 
     Returns:
         ``out``.
 
     Raises:
         LockedError: Another run writes to ``out``.
-        DataError: ``out`` holds a data set of other settings, or files of something else.
+        DataError: ``out`` holds a dataset of other settings, or other files.
+        ValueError: ``workers`` is below 1.
     """
     out, settings = Path(out), settings or Settings()
     if workers < 1:
@@ -84,7 +86,7 @@ def generate(
     _begin(job, overwrite)
     try:
         sequences = plan_sequences(settings)
-        parts = [None, *sequences]  # the regressors are the first
+        parts = [None, *sequences]  # None: the regressors
         tasks = [
             (out, settings, parts[number], job.shards, number)
             for number in job.shards.missing(len(parts))
@@ -99,7 +101,7 @@ def generate(
 
 
 def is_complete(out: str | Path, settings: Settings) -> bool:
-    """Whether ``out`` holds the whole data set of these settings (files are looked for only)."""
+    """Tell whether ``out`` has all files of these settings; their contents are not read."""
     manifest = read_manifest(Path(out))
     return (
         manifest is not None
@@ -109,18 +111,18 @@ def is_complete(out: str | Path, settings: Settings) -> bool:
 
 
 def _begin(job: Job, overwrite: bool) -> None:
-    """Leave a folder that holds nothing, or the parts of an earlier run of the same settings."""
+    """Empty the folder, or keep the parts of an earlier run with the same settings."""
     out = job.work_dir
     with job.locked():
         parts, manifest = job.recorded(), read_manifest(out)
         recorded = parts if parts is not None or manifest is None else manifest
         if recorded is None and any((out / name).exists() for name in FOLDERS):
-            raise DataError(f'{out}: holds data that this generator did not write; {job.remedy}')
+            raise DataError(f'{out}: found data that this generator did not write; {job.remedy}')
         differs = recorded is not None and bool(job.identity.differences(recorded))
         if differs and not overwrite:
             job.identity.check(out, recorded, job.remedy)
         if differs or parts is None:
-            for name in FOLDERS:  # the parts last but the manifest: they say whose folder it is
+            for name in FOLDERS:  # parts and manifest last: they identify the folder
                 shutil.rmtree(out / name, ignore_errors=True)
             (out / MANIFEST).unlink(missing_ok=True)
         for folder in FOLDERS:
@@ -133,7 +135,7 @@ def _begin(job: Job, overwrite: bool) -> None:
 def _write_part(
     out: Path, settings: Settings, sequence: Take | None, shards: ShardFolder, number: int
 ) -> None:
-    """Write the files of a sequence, or the regressors for None, and then the part's shard."""
+    """Write the files of a sequence, or, for None, the regressors; then the shard."""
     if sequence is None:
         _write_regressors(out, settings)
         shards.put(number, {})

@@ -31,12 +31,12 @@ def check_video(video: Path, frames: int) -> None:
     try:
         if not capture.isOpened():
             raise DataError(f'{video}: not a readable video; possibly truncated{EXCLUDE_HINT}')
-        found = round(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        count = round(capture.get(cv2.CAP_PROP_FRAME_COUNT))
     finally:
         capture.release()
-    if 0 < found < frames:
+    if 0 < count < frames:
         raise DataError(
-            f'{video}: found {found} frames, expected {frames}, as annotated{EXCLUDE_HINT}'
+            f'{video}: found {count} frames, expected {frames}, as annotated{EXCLUDE_HINT}'
         )
 
 
