@@ -278,8 +278,8 @@ def load_weights(network: nn.Module, content: dict[str, Any], where: str) -> Non
     ]
     if missing:
         raise DataError(
-            f'{where}: {len(missing)} of {len(expected)} weights missing, such as {missing[0]!r}; it '
-            'belongs to another network'
+            f'{where}: {len(missing)} of {len(expected)} weights missing, such as {missing[0]!r}; '
+            'it belongs to another network'
         )
     for name, value in weights.items():
         if name in expected and value.shape != expected[name].shape:
