@@ -171,7 +171,7 @@ def test_a_checkpoint_that_is_not_there_broken_or_anothers_is_an_error(tmp_path:
     for change, message in (
         ({name: None}, f'1 of .* weights missing.*{name}'),
         ({name: torch.zeros(91, 1024)}, f'{name}: found shape .91, 1024., expected .2, 1024.'),
-        ({name: torch.full((2, 1024), np.nan)}, f'{name}: found numbers that are not finite'),
+        ({name: torch.full((2, 1024), np.nan)}, f'{name}: found values that are not finite'),
     ):
         changed = {**state, **change}
         torch.save({n: v for n, v in changed.items() if v is not None}, path)
