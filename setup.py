@@ -70,6 +70,7 @@ if __name__ == '__main__':
         packages=find_packages(include=['mmjrr', 'mmjrr.*']),
         package_data={'mmjrr.body_models': ['data/*'], 'mmjrr.regressors': ['data/*']},
         cmdclass={'build_py': BuildWithMim},
+        entry_points={'console_scripts': ['mmjrr = mmjrr.cli.main:main']},
         python_requires='>=3.10',
         install_requires=requirements('runtime.txt'),
         extras_require={'conversion': requirements('conversion.txt')},

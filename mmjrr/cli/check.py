@@ -93,9 +93,9 @@ def moved(value: Any, old: str, new: str) -> Any:
     return value
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     """Run the command; return its exit status."""
-    return run(parse(add_arguments, __doc__, argv))
+    return run(parse(add_arguments, __doc__, argv, prog))
 
 
 if __name__ == '__main__':

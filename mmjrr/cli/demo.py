@@ -362,9 +362,9 @@ def report(summary: dict[str, Any], out: Path, overlays: int) -> None:
     print(f'  regressor  {out / "refinement" / "J_opt.npy"}')
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     """Run the command; return its exit status."""
-    return run_command(run, parse(add_arguments, __doc__, argv), EXPECTED)
+    return run_command(run, parse(add_arguments, __doc__, argv, prog), EXPECTED)
 
 
 if __name__ == '__main__':

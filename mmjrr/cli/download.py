@@ -64,9 +64,9 @@ def overview(folder: Path) -> str:
     return '\n'.join([f'In {folder}:', *lines, note])
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     """Run the command; return its exit status."""
-    return run_command(run, parse(add_arguments, __doc__, argv))
+    return run_command(run, parse(add_arguments, __doc__, argv, prog))
 
 
 if __name__ == '__main__':

@@ -112,9 +112,9 @@ def run(args: argparse.Namespace) -> None:
         )
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     """Run the command; return its exit status."""
-    return run_command(run, parse(add_arguments, __doc__, argv))
+    return run_command(run, parse(add_arguments, __doc__, argv, prog))
 
 
 if __name__ == '__main__':

@@ -121,9 +121,9 @@ def run(args: argparse.Namespace) -> None:
     runner.train()
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     """Run the command; return its exit status."""
-    return run_command(run, parse(add_arguments, __doc__, argv), EXPECTED)
+    return run_command(run, parse(add_arguments, __doc__, argv, prog), EXPECTED)
 
 
 if __name__ == '__main__':

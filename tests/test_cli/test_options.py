@@ -10,6 +10,8 @@ import sys
 import pytest
 
 from mmjrr import cli
+from mmjrr.cli import evaluation_options
+from mmjrr.cli import main as mmjrr_command
 from mmjrr.cli.options import (
     EXPECTED,
     OptionError,
@@ -18,7 +20,9 @@ from mmjrr.cli.options import (
     parse,
     run_command,
 )
+from mmjrr.datasets.predictions.bodies import ROTATIONS_6D
 from mmjrr.errors import DataError, LockedError
+from mmjrr.evaluation.predicted_body import GENDERS
 
 HELP = """
 import sys
@@ -29,12 +33,12 @@ for name in sys.argv[1:]:
         module.main(['--help'])
     except SystemExit as error:
         assert error.code == 0
-print('HEAVY', sorted({'torch', 'numpy', 'cv2', 'scipy', 'mmengine'} & set(sys.modules)))
+print('HEAVY', sorted({'torch', 'numba', 'cv2', 'scipy', 'mmengine'} & set(sys.modules)))
 """
 COMMANDS = [
     module.name
     for module in pkgutil.iter_modules(cli.__path__)
-    if module.name not in ('options', 'runtime', 'shipped')
+    if module.name not in ('evaluation_options', 'main', 'options', 'runtime', 'shipped')
 ]
 
 
@@ -43,7 +47,7 @@ def test_help_imports_nothing_heavy() -> None:
         [sys.executable, '-c', HELP, *COMMANDS], capture_output=True, text=True, check=True
     )
     assert done.stdout.splitlines()[-1] == 'HEAVY []'
-    assert done.stdout.count('usage:') == len(COMMANDS) >= 7
+    assert done.stdout.count('usage:') == len(COMMANDS) == 9
 
 
 def test_settings_of_the_config_are_read_as_mmengine_reads_them(monkeypatch) -> None:
@@ -87,3 +91,28 @@ def test_other_errors_keep_their_traceback() -> None:
 def test_the_exit_status_is_the_commands() -> None:
     assert run_command(lambda args: 3, argparse.Namespace()) == 3
     assert run_command(lambda args: None, argparse.Namespace()) == 0
+
+
+def test_the_parsers_copies_are_the_librarys_constants() -> None:
+    assert evaluation_options.ROTATIONS_6D == ROTATIONS_6D
+    assert evaluation_options.GENDERS == GENDERS
+
+
+def test_every_command_has_a_name_in_mmjrr(capsys) -> None:
+    modules = {module for module, _ in mmjrr_command.COMMANDS.values()}
+    assert modules == set(COMMANDS)
+    for name in mmjrr_command.COMMANDS:
+        with pytest.raises(SystemExit) as done:
+            mmjrr_command.main([name, '--help'])
+        assert done.value.code == 0
+        assert capsys.readouterr().out.startswith(f'usage: mmjrr {name} ')
+
+
+def test_an_unknown_command_is_told_the_known_ones(capsys) -> None:
+    with pytest.raises(SystemExit) as done:
+        mmjrr_command.main(['evalaute'])
+    assert done.value.code == 2
+    assert "invalid choice: 'evalaute'" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        mmjrr_command.main(['--help'])
+    assert 'refine     refine SMPL fits' in capsys.readouterr().out

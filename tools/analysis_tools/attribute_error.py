@@ -15,16 +15,13 @@ import argparse
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from eval_predictions import (
+from mmjrr.cli.evaluation_options import (
     add_frame_options,
     add_reading_options,
     chosen_protocols,
     chosen_regressors,
     reading_options,
 )
-
 from mmjrr.evaluation import PROTOCOLS
 from mmjrr.evaluation.attribution import attribute_error
 from mmjrr.visualization.attribution_figure import draw_attribution

@@ -1,0 +1,128 @@
+r"""Evaluate stored predictions of any model with any joint regressors.
+
+    python tools/eval_predictions.py results.npz --annotations data/h36m \
+        --regressor J_std J_opt --protocol paper spin-p1 --body-model data/smpl --out results.json
+
+Several FILES are parts of one set of predictions; those given as NAME=FILE are sets of their own
+(one name several times: parts of that set). Formats, layouts and --fields:
+docs/evaluate_your_model.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmjrr.cli.evaluation_options import (
+    add_frame_options,
+    add_reading_options,
+    chosen_protocols,
+    chosen_regressors,
+    named_sets,
+    reading_options,
+    what_was_read,
+)
+from mmjrr.cli.options import parse, run_command
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define the arguments."""
+    from mmjrr.evaluation.protocols import PROTOCOLS
+    from mmjrr.evaluation.result import BREAKDOWNS
+    from mmjrr.regressors.zoo import ZOO
+
+    parser.add_argument('files', nargs='+', metavar='FILE', help='results: FILE or NAME=FILE')
+    parser.add_argument(
+        '--annotations',
+        required=True,
+        help="MMPose's Human3.6M npz, or the folder with annotation_body3d/fps10/h36m_test.npz",
+    )
+    parser.add_argument(
+        '--regressor',
+        nargs='+',
+        required=True,
+        metavar='J',
+        help=f'one or several of {", ".join(ZOO)}, or FILE, or NAME=FILE',
+    )
+    parser.add_argument(
+        '--joint-order',
+        help="order of the rows of regressor files that do not say theirs: 'spin' or 'mmpose'",
+    )
+    parser.add_argument(
+        '--protocol', nargs='+', default=['paper'], help=f'some of {", ".join(PROTOCOLS)}'
+    )
+    parser.add_argument(
+        '--body-model',
+        help="for stored parameters: a SMPL file or folder, or 'free_body'; default: the free "
+        'body where the regressors are for it',
+    )
+    add_reading_options(parser)
+    parser.add_argument(
+        '--missing',
+        default='skip',
+        choices=['skip', 'raise'],
+        help='frames without a prediction, or with rows of zeros or NaN: list or refuse them',
+    )
+    add_frame_options(parser)
+    parser.add_argument(
+        '--by', nargs='+', default=[], choices=BREAKDOWNS, help='further tables to print'
+    )
+    parser.add_argument(
+        '--out',
+        type=Path,
+        help='.json or .csv for all results; of several sets, OUT.NAME.json each',
+    )
+    parser.add_argument(
+        '--unmatched-out', type=Path, help='text file for the names of what did not match'
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Evaluate each set of predictions, and write what was asked for."""
+    from mmjrr.evaluation import evaluate, load_regressors
+    from mmjrr.evaluation.result import check_result_path
+    from mmjrr.io import atomic_write
+
+    sets = named_sets(args.files)
+    if args.out is not None:
+        check_result_path(args.out)
+    reading = reading_options(args)
+    regressors = load_regressors(
+        chosen_regressors(args.regressor, args.joint_order, args.body_model)
+    )
+    lines: list[str] = []
+    for name, files in sets.items():
+        result = evaluate(
+            files,
+            args.annotations,
+            regressors,
+            chosen_protocols(args.protocol, args.subjects, args.exclude),
+            body_model=args.body_model,
+            **reading,
+            missing=args.missing,
+            title=name,
+            progress=True,
+        )
+        print(f'{what_was_read(result)}\n\n{result.format(args.by)}\n')
+        lines += [f'{name}\tno prediction\t{image}' for image in result.skipped]
+        lines += [f'{name}\tnot annotated\t{image}' for image in result.unmatched]
+        if args.out is not None:
+            out = args.out
+            if len(sets) > 1:
+                out = out.with_name(f'{out.stem}.{name}{out.suffix}')
+            print(f'Wrote {result.save(out)}')
+    if args.unmatched_out is not None:
+        with atomic_write(args.unmatched_out) as temporary:
+            temporary.write_text(''.join(f'{line}\n' for line in lines), encoding='utf-8')
+        print(f'Wrote {args.unmatched_out} ({len(lines)} names)')
+
+
+def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
+    """Run the command; return its exit status."""
+    return run_command(run, parse(add_arguments, __doc__, argv, prog))
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,44 @@
+"""The command ``mmjrr``: every command of ``tools`` under one name."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from mmjrr.version import __version__
+
+#: Names of commands, their modules, and what they do.
+COMMANDS = {
+    'evaluate': ('evaluate', 'evaluate stored predictions with any joint regressors'),
+    'table1': ('table1', "print the paper's Table I for any models"),
+    'refine': ('train', 'refine SMPL fits and learn a joint regressor'),
+    'test': ('test', 'evaluate a model of a config'),
+    'infer': ('infer', 'run a mesh estimator over a dataset'),
+    'masks': ('masks', "generate person masks of a dataset's images"),
+    'check': ('check', 'print what a config needs, and whether each thing is found'),
+    'download': ('download', 'fetch files of others that mmjrr works with'),
+    'demo': ('demo', 'run the main job on free data'),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one of the commands; return its exit status."""
+    parser = argparse.ArgumentParser(
+        prog='mmjrr',
+        description='Correct and learn the joint regressors of SMPL-based pose evaluation.',
+        epilog='\n'.join(f'  {name:<10} {about}' for name, (_, about) in COMMANDS.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('--version', action='version', version=f'mmjrr {__version__}')
+    parser.add_argument('command', choices=COMMANDS, metavar='COMMAND', help='one of those below')
+    parser.add_argument('arguments', nargs=argparse.REMAINDER, help='COMMAND --help lists them')
+    args = parser.parse_args(argv)
+    module, _ = COMMANDS[args.command]
+    command = import_module(f'mmjrr.cli.{module}')
+    return command.main(args.arguments, prog=f'mmjrr {args.command}')
+
+
+if __name__ == '__main__':
+    sys.exit(main())
