@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 
 from mmjrr.body_models import SMPL
-from mmjrr.body_models.smpl import find_smpl_file, load_smpl_file
+from mmjrr.body_models.smpl_files import GENDERS, find_smpl_file, load_smpl_file
 from mmjrr.datasets.predictions import Predictions
 from mmjrr.datasets.predictions.bodies import MESHES
 from mmjrr.errors import DataError
 
-GENDERS = ('neutral', 'male', 'female')
 #: Shape components that every file of the SMPL family has, and all that the free body has.
 _NUM_BETAS = 10
 

@@ -22,9 +22,7 @@ from mmjrr.cli.evaluation_options import (
     chosen_regressors,
     reading_options,
 )
-from mmjrr.evaluation import PROTOCOLS
-from mmjrr.evaluation.attribution import attribute_error
-from mmjrr.visualization.attribution_figure import draw_attribution
+from mmjrr.evaluation.protocols import PROTOCOLS
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -67,6 +65,9 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    from mmjrr.evaluation.attribution import attribute_error
+    from mmjrr.visualization.attribution_figure import draw_attribution
+
     for path, suffixes in ((args.out, ('.json',)), (args.figure, ('.png', '.pdf', '.svg'))):
         if path is not None and path.suffix not in suffixes:
             raise ValueError(f'{path}: expected a path ending in {" or ".join(suffixes)}')

@@ -22,7 +22,6 @@ from mmjrr.datasets.converters.command_line import (
     report,
     run,
 )
-from mmjrr.datasets.converters.h36m_release.release_conversion import ReleaseConversion
 from mmjrr.datasets.converters.h36m_release.videos import VIDEO_FPS
 
 
@@ -57,6 +56,9 @@ def main() -> None:
         help='check the size of every image, not of one for each video',
     )
     args = parser.parse_args()
+
+    from mmjrr.datasets.converters.h36m_release.release_conversion import ReleaseConversion
+
     conversion = ReleaseConversion(
         root=args.root,
         out=args.out,

@@ -22,8 +22,6 @@ from mmjrr.datasets.converters.command_line import (
     make_conversion,
     run,
 )
-from mmjrr.datasets.converters.h36m_fetch import find_h36m_fetch, read_h36m_fetch
-from mmjrr.datasets.converters.metadata import read_metadata
 from mmjrr.datasets.image_names import SPLITS
 
 
@@ -36,6 +34,10 @@ def main() -> None:
     add_subjects(parser)
     parser.add_argument('--no-images', action='store_true', help='write annotations alone')
     args = parser.parse_args()
+
+    from mmjrr.datasets.converters.h36m_fetch import find_h36m_fetch, read_h36m_fetch
+    from mmjrr.datasets.converters.metadata import read_metadata
+
     root = args.root.resolve()
     root = root.parent if root.name == 'processed' else root
     if args.metadata is None and args.cameras is None and (root / 'metadata.xml').is_file():

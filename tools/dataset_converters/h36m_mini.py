@@ -10,9 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmjrr.body_models import SMPL
 from mmjrr.datasets.converters.command_line import run
-from mmjrr.datasets.converters.mmpose_test_frames import convert_test_frames
 
 
 def main() -> None:
@@ -23,6 +21,10 @@ def main() -> None:
     parser.add_argument('target', type=Path, help='data root to write')
     parser.add_argument('--body-model', help='an SMPL file, with which MoSh shapes are kept')
     args = parser.parse_args()
+
+    from mmjrr.body_models import SMPL
+    from mmjrr.datasets.converters.mmpose_test_frames import convert_test_frames
+
     body = SMPL(args.body_model) if args.body_model else None
     fits = convert_test_frames(args.source, args.target, body)
     print(f'{args.target}: {len(fits["pose"])} frames')

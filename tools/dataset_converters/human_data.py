@@ -11,9 +11,20 @@ pelvis; the 2D joints bring them into the camera frame. --image-root links the i
 from __future__ import annotations
 
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mmjrr.datasets.converters.command_line import convert_files, run
-from mmjrr.datasets.converters.human_data import read_human_data
+
+if TYPE_CHECKING:
+    from mmjrr.datasets.converters.source import Source
+
+
+def read(path: Path) -> Source:
+    from mmjrr.datasets.converters.human_data import read_human_data
+
+    return read_human_data(path)
+
 
 if __name__ == '__main__':
-    sys.exit(run(lambda: convert_files(__doc__, 'HumanData files', 'human_data', read_human_data)))
+    sys.exit(run(lambda: convert_files(__doc__, 'HumanData files', 'human_data', read)))

@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from mmjrr.datasets.synthetic import Settings, generate, is_complete
+from mmjrr.datasets.synthetic.settings import Settings
 from mmjrr.errors import LockedError
 
 
@@ -48,6 +48,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
+    from mmjrr.datasets.synthetic import generate, is_complete
+
     start = time.perf_counter()
     try:
         settings = Settings(

@@ -11,9 +11,6 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmjrr.datasets import H36MFitsDataset
-from mmjrr.segmentation import write_coco
-
 
 def main() -> int:
     parser = argparse.ArgumentParser(
@@ -29,6 +26,10 @@ def main() -> int:
         'an inaccurate box does not cut off hands (default: %(default)s)',
     )
     args = parser.parse_args()
+
+    from mmjrr.datasets import H36MFitsDataset
+    from mmjrr.segmentation import write_coco
+
     for split in args.splits:
         out = args.data_root / 'annotations' / f'person_{split}.json'
         try:

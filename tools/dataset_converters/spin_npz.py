@@ -14,9 +14,20 @@ each image one video frame late (20 ms).
 from __future__ import annotations
 
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mmjrr.datasets.converters.command_line import convert_files, run
-from mmjrr.datasets.converters.spin import read_spin
+
+if TYPE_CHECKING:
+    from mmjrr.datasets.converters.source import Source
+
+
+def read(path: Path) -> Source:
+    from mmjrr.datasets.converters.spin import read_spin
+
+    return read_spin(path)
+
 
 if __name__ == '__main__':
-    sys.exit(run(lambda: convert_files(__doc__, "npz files of SPIN's layout", 'spin', read_spin)))
+    sys.exit(run(lambda: convert_files(__doc__, "npz files of SPIN's layout", 'spin', read)))

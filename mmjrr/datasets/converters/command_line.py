@@ -6,15 +6,16 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mmjrr.body_models import SMPL
-from mmjrr.datasets.converters.conversion import CAMERAS, Conversion
-from mmjrr.datasets.converters.metadata import read_metadata
-from mmjrr.datasets.converters.source import Source
+from mmjrr.datasets.converters import CAMERA_FILE
 from mmjrr.datasets.image_names import SPLITS
 from mmjrr.errors import LockedError
-from mmjrr.geometry import PerspectiveCamera, load_cameras
+
+if TYPE_CHECKING:
+    from mmjrr.datasets.converters.conversion import Conversion
+    from mmjrr.datasets.converters.source import Source
+    from mmjrr.geometry import PerspectiveCamera
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--cameras',
         type=Path,
-        help=f"MMPose's cameras.pkl (default: {CAMERAS} under --out, where there is one)",
+        help=f"MMPose's cameras.pkl (default: {CAMERA_FILE} under --out, where there is one)",
     )
     parser.add_argument(
         '--metadata', type=Path, help="the release's metadata.xml, instead of --cameras"
@@ -87,11 +88,14 @@ def selected_cameras(args: argparse.Namespace) -> dict[tuple[str, str], Perspect
     """
     if args.cameras is not None and args.metadata is not None:
         raise ValueError('--cameras, --metadata: found both, expected one')
+    from mmjrr.datasets.converters.metadata import read_metadata
+    from mmjrr.geometry import load_cameras
+
     if args.metadata is not None:
         return read_metadata(args.metadata).cameras
     if args.cameras is not None:
         return load_cameras(args.cameras)
-    path = args.out / CAMERAS
+    path = args.out / CAMERA_FILE
     return load_cameras(path) if path.is_file() else None
 
 
@@ -99,6 +103,9 @@ def make_conversion(
     args: argparse.Namespace, ann_file: str, fits_file: str, **options: Any
 ) -> Conversion:
     """Make the conversion that the arguments describe."""
+    from mmjrr.body_models import SMPL
+    from mmjrr.datasets.converters.conversion import Conversion
+
     return Conversion(
         out=args.out,
         ann_file=ann_file,
@@ -151,7 +158,7 @@ def convert_and_report(conversion: Conversion, source: Source) -> None:
     """Convert, and print where the results are and what to put into a config."""
     result = conversion.run(source)
     settings = report(conversion.out, conversion.out / conversion.ann_file, result)
-    if not (conversion.out / CAMERAS).is_file():
+    if not (conversion.out / CAMERA_FILE).is_file():
         settings.append('camera_param_file=None')
     if result['fits']:
         has_transl = source.transl is not None

@@ -13,6 +13,7 @@ import numpy as np
 
 from mmjrr.body_models import SMPL
 from mmjrr.datasets.annotations import Annotations, boxes_of_joints
+from mmjrr.datasets.converters import CAMERA_FILE
 from mmjrr.datasets.converters.annotation_checks import (
     LONGEST_THIGH,
     AnnotationCheck,
@@ -29,8 +30,6 @@ from mmjrr.io import atomic_write, sha256, versions
 from mmjrr.io.paths import is_inside
 from mmjrr.jobs.progress import with_progress
 
-#: Camera file of a dataset in MMPose's layout.
-CAMERAS = 'annotation_body3d/cameras.pkl'
 #: Meters. A larger median distance between limb joints of fits and labels means that the fits are
 #: in another frame of reference, or of other people.
 FARTHEST_FIT = 0.25
@@ -108,7 +107,7 @@ class Conversion:
 
     def _check_cameras(self, source: Source) -> None:
         """Refuse intrinsics that differ from those in the camera file of the dataset."""
-        path = self.out / CAMERAS
+        path = self.out / CAMERA_FILE
         existing = load_cameras(path) if path.is_file() else {}
         intrinsics = ('focal_length', 'principal_point', 'distortion')
         difference = first_camera_difference(existing, source.cameras, intrinsics)
@@ -269,7 +268,7 @@ class Conversion:
             fits=0 if source.has_fit is None else int(source.has_fit.sum()),
             fits_to_labels_mm=None if fit_distance is None else round(1000 * fit_distance, 3),
         )
-        camera_file = self.out / CAMERAS
+        camera_file = self.out / CAMERA_FILE
         if source.cameras and not camera_file.exists():
             save_cameras(camera_file, dict(sorted(source.cameras.items())))
         if result['fits']:

@@ -13,8 +13,8 @@ import torch
 from mmjrr.errors import DataError
 from mmjrr.geometry import axis_angle_to_matrix, matrix_to_axis_angle, rotation_6d_to_matrix
 
-#: Ways to store a rotation in 6 numbers.
-ROTATIONS_6D = ('interleaved', 'columns', 'rows')
+from .layouts import ROTATIONS_6D
+
 #: Bodies whose meshes have so many vertices.
 MESHES = {
     778: "one hand's (MANO)",

@@ -41,6 +41,8 @@ FIELDS = {
     'bbox': '(N, 4) in the image, width and height last',
     'lost': 'frames since the person was seen; bodies that are not 0 are left out',
 }
+#: Ways to store a rotation in 6 numbers.
+ROTATIONS_6D = ('interleaved', 'columns', 'rows')
 #: Fields that say the body; naming one of them means naming all that are to be read.
 BODY_FIELDS = ('vertices', 'pose', 'root', 'global_orient', 'body_pose', 'betas')
 

@@ -42,7 +42,7 @@ def read_predictions(
             ``{folder}`` its folder's and ``{parent}`` the name of the folder above.
             ``'{folder}_{number:06d}'`` fits VIBE's output folders.
         rotation_6d: how 6D rotations are stored, one of
-            :data:`~mmjrr.datasets.predictions.bodies.ROTATIONS_6D`. Default None: told from the
+            :data:`~mmjrr.datasets.predictions.layouts.ROTATIONS_6D`. Default None: told from the
             numbers where they show it.
         content: what the file holds, where it was read already.
 

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from mmjrr.datasets.annotations import Annotations, boxes_of_joints
+from mmjrr.datasets.converters import CAMERA_FILE
 from mmjrr.datasets.converters.annotation_checks import (
     AnnotationCheck,
     check_annotations,
     exclude_bad,
 )
-from mmjrr.datasets.converters.conversion import CAMERAS
 from mmjrr.datasets.converters.h36m_release.archives import unpack
 from mmjrr.datasets.converters.h36m_release.pose_files import joints_or_error
 from mmjrr.datasets.converters.h36m_release.release_files import SUFFIXES, find_source
@@ -129,8 +129,8 @@ class ReleaseConversion:
                 self._check_joints(joints, metadata)
             rows = self._frames(pool, joints, folders)
         del joints
-        if not (self.out / CAMERAS).exists():
-            save_cameras(self.out / CAMERAS, dict(sorted(metadata.cameras.items())))
+        if not (self.out / CAMERA_FILE).exists():
+            save_cameras(self.out / CAMERA_FILE, dict(sorted(metadata.cameras.items())))
         result = {}
         for split, members in SPLITS.items():
             parts = [part for take, part in rows.items() if take.subject in members]
@@ -146,7 +146,7 @@ class ReleaseConversion:
         """
         state = self.out / _STATE
         annotations = [self._file(split).parent for split in SPLITS]
-        for folder in {*annotations, (self.out / CAMERAS).parent, state, state / 'videos'}:
+        for folder in {*annotations, (self.out / CAMERA_FILE).parent, state, state / 'videos'}:
             remove_temporary_files(folder)
 
     @property
@@ -178,7 +178,7 @@ class ReleaseConversion:
             file = self._file(split)
             if file.exists() and read_note(file.with_suffix('.json')).get('source') != _SOURCE:
                 raise DataError(f'{file}: found a file of another origin; choose another folder')
-        file = self.out / CAMERAS
+        file = self.out / CAMERA_FILE
         existing = load_cameras(file) if file.exists() else metadata.cameras
         for key in metadata.cameras:
             if key not in existing:
