@@ -20,8 +20,6 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from free_body.build import NUM_BETAS, build_free_body
-from free_body.sampling import sample_adults
 
 from mmjrr.io import atomic_write
 
@@ -34,6 +32,10 @@ def main() -> None:
     parser.add_argument('--samples', type=int, default=320, help='number of adults to sample')
     parser.add_argument('--seed', type=int, default=0, help='seed of the samples')
     args = parser.parse_args()
+
+    from free_body.build import NUM_BETAS, build_free_body
+    from free_body.sampling import sample_adults
+
     if args.samples <= NUM_BETAS:
         parser.error(f'--samples: found {args.samples}, expected more than {NUM_BETAS}')
     arrays, description = build_free_body(sample_adults(args.samples, args.seed))

@@ -12,7 +12,6 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from free_body.h36m_regressor import build_h36m_regressor
 
 from mmjrr.io import atomic_write
 from mmjrr.joints import H36M_JOINTS_MMPOSE
@@ -26,6 +25,9 @@ def main() -> None:
         '--out', type=Path, default=default, help='.npz file to write (default: %(default)s)'
     )
     out: Path = parser.parse_args().out
+
+    from free_body.h36m_regressor import build_h36m_regressor
+
     regressor = build_h36m_regressor()
     rows, columns = np.nonzero(regressor)
     with atomic_write(out) as temporary:
