@@ -148,11 +148,11 @@ def test_it_reads_and_chooses_what_an_evaluation_does(world, tmp_path: Path):
     meshes[Path(world.names[5]).stem]['vertices'] = np.zeros((1, VERTICES, 3))
     (tmp_path / 'meshes.pkl').write_bytes(pickle.dumps(meshes))
     fields = {'imgname': '*.@', 'vertices': '*.vertices'}
-    share = regressor_share(
+    attribution = attribute_error(
         tmp_path / 'meshes.pkl', world.annotation, world.truth, [], fields=fields
     )
-    assert share.frames == len(world.names) - 1
-    assert share.overall('true').mpjpe == pytest.approx(0, abs=1e-3)  # float32
+    assert attribution.frames == len(world.names) - 1
+    assert attribution.overall('true').mpjpe == pytest.approx(0, abs=1e-3)  # float32
 
 
 def test_it_is_written_and_drawn(world, tmp_path: Path):
