@@ -34,6 +34,7 @@ def limit(memory: int, seconds: int) -> None:
 
 
 def main(path: str, variable: str, largest: str, memory: str, seconds: str) -> None:
+    """Read a variable of a CDF file within limits, which come as text from a command line."""
     sys.path.pop(0)  # this folder, whose modules are not meant to be found by their short names
     import numpy as np
     from cdflib.cdfread import CDF

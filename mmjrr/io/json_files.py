@@ -12,7 +12,7 @@ from mmjrr.errors import DataError
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:
-    """What a JSON file holds.
+    """Return the content of a JSON file.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -28,7 +28,7 @@ def read_json(path: str | os.PathLike[str]) -> Any:
 
 
 def read_note(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """What a JSON file, written by a run before, notes; nothing, if it cannot be read."""
+    """Return a record left by an earlier run; an empty one if it is unreadable."""
     try:
         found = json.loads(Path(path).read_bytes())
     except (OSError, ValueError, RecursionError):

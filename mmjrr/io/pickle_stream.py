@@ -43,6 +43,7 @@ class Node:
     pairs: list[tuple[Any, Any]]
 
     def __new__(cls, *args: Any) -> Node:
+        """Make a node of the arguments that a pickle gives."""
         node = object.__new__(cls)
         node.args, node.state, node.items, node.pairs = args, None, [], []
         return node

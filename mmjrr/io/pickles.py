@@ -209,7 +209,7 @@ class Builder:
     # -- arrays ------------------------------------------------------------------------------
 
     def _array(self, node: Node) -> np.ndarray:
-        """An array from ``numpy.core.multiarray._reconstruct`` and its state."""
+        """Build an array from ``numpy.core.multiarray._reconstruct`` and its state."""
         args = tuple(map(self._value, node.args))
         if not args or args[0] != Skipped(('numpy', 'ndarray')) or args[1:2] != ((0,),):
             raise DataError(f'an array begins with {args!r:.80}, expected none of its elements')
@@ -259,7 +259,7 @@ class Builder:
         return value
 
     def _joblib_array(self, node: Node, file: BinaryIO) -> Any:
-        """An array whose bytes follow in the file, as joblib writes them."""
+        """Read an array whose bytes follow in the file, as joblib writes them."""
         self._described.append(node)
         state = self._value(node.state)
         if node.name[1] == 'NDArrayWrapper' or not isinstance(state, dict):
@@ -342,7 +342,7 @@ _CLASSES = {
 
 
 def _build_dtype(builder: Builder, args: tuple[Any, ...], state: Any) -> np.dtype:
-    """A dtype from its code and its byte order; everything else in its state is ignored.
+    """Build a dtype from its code and byte order, ignoring everything else in its state.
 
     ``numpy.dtype.__setstate__`` believes flags that turn bytes of the file into pointers.
     """
@@ -387,7 +387,7 @@ def _sparse(kind: str) -> Callable[[Builder, tuple[Any, ...], Any], Any]:
 
 
 def _chumpy(builder: Builder, args: tuple[Any, ...], state: Any) -> np.ndarray:
-    """The array that chumpy's ``.r`` gives: ``x``, or the selection ``a[idxs]``, reshaped."""
+    """Return the array of chumpy's ``.r``: ``x``, or the selection ``a[idxs]``, reshaped."""
     if isinstance(state, dict) and 'x' in state:
         return _plain_array(state['x'])
     if isinstance(state, dict) and {'a', 'idxs'} <= set(state):
@@ -405,7 +405,7 @@ def _plain_array(value: Any) -> np.ndarray:
 
 
 def _reconstructed(builder: Builder, args: tuple[Any, ...], state: Any) -> Any:
-    """An object that Python 2's protocols make from its class, a base class and a state."""
+    """Build an object as Python 2's protocols do: from its class, a base class and a state."""
     if not args or not isinstance(args[0], Skipped):
         raise DataError('an object without a class')
     name = args[0].name
@@ -446,7 +446,7 @@ def _tensor_v2(builder: Builder, args: tuple[Any, ...], state: Any) -> Any:
 
 
 def _storage_bytes(builder: Builder, args: tuple[Any, ...], state: Any) -> Storage:
-    """A storage, which pickles of tensors carry as a file of ``torch.save`` in bytes."""
+    """Read a storage, which pickles of tensors carry as a file of ``torch.save`` in bytes."""
     described, storages = read_legacy_stream(io.BytesIO(_bytes(args[0])), builder.unpickler)
     if not isinstance(described, StorageReference):
         raise DataError('a tensor is not stored as PyTorch stores them')

@@ -24,7 +24,7 @@ def versions() -> dict[str, Any]:
 
 
 def _installed(package: str) -> str | None:
-    """A package's version, without importing it; None where it is not there."""
+    """Return a package's version without importing it; None if it is not installed."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

@@ -72,19 +72,19 @@ class Truth:
 
 
 def a_jpeg(height: int = 1002, width: int = 1000, gray: int = 127) -> bytes:
-    """An image file of one colour."""
+    """An image file of one color."""
     return cv2.imencode('.jpg', np.full((height, width), gray, np.uint8))[1].tobytes()
 
 
 def project(joints: np.ndarray, camera: str) -> np.ndarray:  # (..., 3) -> (..., 2)
     """H36M's projection, as its own code has it."""
-    focal, centre, (k1, k2, k3, p1, p2), _ = INTRINSICS[camera]
+    focal, center, (k1, k2, k3, p1, p2), _ = INTRINSICS[camera]
     x, y = joints[..., 0] / joints[..., 2], joints[..., 1] / joints[..., 2]
     r2 = x * x + y * y
     radial = 1 + k1 * r2 + k2 * r2**2 + k3 * r2**3 + p1 * y + p2 * x
     return np.stack(
-        [focal[0] * (x * radial + p2 * r2) + centre[0], focal[1] * (y * radial + p1 * r2)
-         + centre[1]], -1,
+        [focal[0] * (x * radial + p2 * r2) + center[0], focal[1] * (y * radial + p1 * r2)
+         + center[1]], -1,
     )  # fmt: skip
 
 

@@ -82,8 +82,8 @@ def write_metadata(path: Path) -> Path:
     for _ in INTRINSICS:
         for place in range(11):
             numbers += [0.3, -1.2, 0.1, 1800 + 10 * place, 4900, 1500]
-    for focal, centre, distortion, _ in INTRINSICS.values():
-        numbers += [*focal, *centre, *distortion]
+    for focal, center, distortion, _ in INTRINSICS.values():
+        numbers += [*focal, *center, *distortion]
     cameras = ''.join(f'<item>{name}</item>' for name in INTRINSICS)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(

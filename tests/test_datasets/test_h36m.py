@@ -225,7 +225,7 @@ def test_evaluation_needs_neither_fits_nor_masks(root: Path) -> None:
 
 
 def test_weak_perspective_cameras_become_translations(tmp_path: Path) -> None:
-    """A camera (s, 0, 0) puts the origin in the box's centre at the depth where the box's
+    """A camera (s, 0, 0) puts the origin in the box's center at the depth where the box's
     size in meters is 2 / s."""
     scale = np.full(len(NAMES), 0.8)
     camera = np.stack([scale, 0 * scale, 0 * scale], 1)

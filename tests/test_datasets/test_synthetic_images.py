@@ -44,7 +44,7 @@ def test_mask_is_cut_at_the_image_border_and_empty_outside():
     vertices, faces = sphere(0.5)
     points = vertices + [0, 0, 4.0]
     pixels = points[:, :2] / points[:, 2:] * 400.0
-    corner = exact_mask(pixels, faces, (100, 100))  # centred on the image's corner
+    corner = exact_mask(pixels, faces, (100, 100))  # centered on the image's corner
     whole = exact_mask(pixels + 100, faces, (200, 200))
     assert corner.sum() == pytest.approx(whole.sum() / 4, rel=0.02)
     assert exact_mask(pixels - 500, faces, (100, 100)).sum() == 0

@@ -18,7 +18,7 @@ from mmjrr.engine import RefinementVisualizationHook, SMPLPseudoGTHook
 from mmjrr.regressors import JointRegressor
 from mmjrr.rendering import ContourSilhouette
 
-CROP, SIZE, GREY = 64, 256, 96
+CROP, SIZE, GRAY = 64, 256, 96
 PARAMETERS = ('global_orient', 'body_pose', 'betas', 'transl')
 
 
@@ -108,7 +108,7 @@ def test_the_mesh_lies_on_the_mask_where_the_fit_is_right(runner, batch) -> None
     mask = cv2.resize(batch['inputs']['mask'][2].numpy(), (SIZE, SIZE)) > 0.5
     halves = {}
     for name, half in (('init', picture[:, :SIZE]), ('refined', picture[:, SIZE:])):
-        drawn = (half != GREY).any(-1)  # the body, and over it its joints and the outline
+        drawn = (half != GRAY).any(-1)  # the body, and over it its joints and the outline
         drawn, seen = drawn[24:], mask[24:]  # below the title
         halves[name] = (drawn & seen).sum() / (drawn | seen).sum()
     assert halves['refined'] > 0.85
@@ -132,7 +132,7 @@ def test_the_image_is_cropped_like_the_mask(runner, batch, tmp_path: Path) -> No
     assert columns.mean() + 0.5 == pytest.approx(expected[0], abs=0.3)
     assert rows.mean() + 0.5 == pytest.approx(expected[1], abs=0.3)
     assert not crop[..., 0].any()  # RGB now
-    assert (hook._image('no/such.jpg', torch.tensor(sample.box)) == GREY).all()
+    assert (hook._image('no/such.jpg', torch.tensor(sample.box)) == GRAY).all()
 
 
 def test_the_renderer_that_refines_keeps_its_size(runner, batch) -> None:

@@ -20,8 +20,8 @@ def pair(count: int = 6) -> tuple[np.ndarray, np.ndarray]:
 def slow_pa_error(pred: np.ndarray, target: np.ndarray) -> float:
     """Orthogonal Procrustes of one frame, written as in textbooks (columns are points)."""
     source, goal = pred.T, target.T
-    centre, goal_centre = source.mean(1, keepdims=True), goal.mean(1, keepdims=True)
-    source, goal = source - centre, goal - goal_centre
+    center, goal_centre = source.mean(1, keepdims=True), goal.mean(1, keepdims=True)
+    source, goal = source - center, goal - goal_centre
     u, _, vt = np.linalg.svd(source @ goal.T)
     z = np.diag([1, 1, np.sign(np.linalg.det(u @ vt))])
     rotation = vt.T @ z @ u.T

@@ -19,7 +19,7 @@ FOLDER = Path(__file__).resolve().parents[2] / 'tools/benchmarks'
 
 @pytest.fixture
 def load(monkeypatch: pytest.MonkeyPatch):
-    """A benchmark's module, which finds its neighbours as it does when run as a script."""
+    """A benchmark's module, which finds its neighbors as it does when run as a script."""
     monkeypatch.syspath_prepend(str(FOLDER))
     names = [path.stem for path in FOLDER.glob('*.py')]
     hidden = {name: sys.modules.pop(name) for name in names if name in sys.modules}

@@ -34,7 +34,7 @@ from mmjrr.models import SPIN, StoredPredictions, mesh_inference
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = ROOT / 'tools' / 'infer_mesh.py'
 
-#: An estimator that sees only the mean colour; of sequences, that of all their frames.
+#: An estimator that sees only the mean color; of sequences, that of all their frames.
 TINY_MODEL = """
 import time
 import torch
@@ -53,10 +53,10 @@ class TinyEstimator(BaseModel):
         time.sleep(self.seconds)
         image = inputs['img']
         assert image.dtype == torch.float32 and image.shape[-3:] == (3, 224, 224)
-        colour = image.mean((-1, -2))
+        color = image.mean((-1, -2))
         if image.ndim == 5:
-            colour = colour.mean(1, keepdim=True).expand(colour.shape).flatten(0, 1)
-        for sample, found in zip(data_samples, self.layer(colour), strict=True):
+            color = color.mean(1, keepdim=True).expand(color.shape).flatten(0, 1)
+        for sample, found in zip(data_samples, self.layer(color), strict=True):
             matrices = axis_angle_to_matrix(found[:72].view(24, 3))
             sample.set_field(matrices[0], 'pred_global_orient')
             sample.set_field(matrices[1:], 'pred_body_pose')
@@ -165,9 +165,9 @@ def test_estimates_are_the_models_on_spins_crops(infer, root: Path) -> None:
         side = int(center[0] + 100 * scale) - x0
         crop = image[y0 : y0 + side, x0 : x0 + side].astype(float)
         crop = (crop - crop.min()) / (crop.max() - crop.min())
-        colour = (crop.mean((0, 1)) - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
-        found = state['layer.weight'].double() @ torch.tensor(colour) + state['layer.bias']
-        # The mean colour survives resizing nearly.
+        color = (crop.mean((0, 1)) - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+        found = state['layer.weight'].double() @ torch.tensor(color) + state['layer.bias']
+        # The mean color survives resizing nearly.
         np.testing.assert_allclose(fits['betas'][row], found[72:82], atol=0.02)
         np.testing.assert_allclose(fits['camera'][row], found[82:].abs() + 0.5, atol=0.02)
         turned = Rotation.from_rotvec(fits['pose'][row].reshape(24, 3)).as_matrix()
@@ -195,7 +195,7 @@ def test_it_is_the_initial_fits_of_refinement(infer, root: Path) -> None:
     assert len(dataset) == 8 and dataset.report['without_fit'] == 0
     sample = dataset[3]['data_samples']
     np.testing.assert_array_equal(sample.body_pose, fits['pose'][3, 3:])
-    # SPIN's camera: the person is s times the box's half side per metre; seen from so far away.
+    # SPIN's camera: the person is s times the box's half side per meter; seen from so far away.
     s, side = float(fits['camera'][3, 0]), 200 * float(fits['scale'][3])
     assert float(sample.transl[2]) == pytest.approx(2 * 114 / (s * side), rel=0.2)
 
@@ -402,7 +402,7 @@ def test_sequences_are_seen_as_a_whole(infer) -> None:
     fits = load_fits(infer('--overwrite', '--cfg-options', 'seq_len=2'))
     assert fits['imgname'].tolist() == single['imgname'].tolist()
     assert fits['provenance']['seq_len'] == 2
-    # What the estimator says of a sequence is linear in the mean colour of its frames.
+    # What the estimator says of a sequence is linear in the mean color of its frames.
     for rows in ([0, 1], [2, 3], [4, 5], [6, 7]):
         expected = np.repeat(single['betas'][rows].mean(0, keepdims=True), 2, 0)
         np.testing.assert_allclose(fits['betas'][rows], expected, atol=1e-5)

@@ -204,9 +204,9 @@ def row_problems(batches: list[tuple[Tensor, Tensor]]) -> tuple[np.ndarray, np.n
     """Equations (3N, V) and right sides (3N, J), seen from the mean vertex of each frame."""
     vertices = np.concatenate([batch[0].double().numpy() for batch in batches])
     joints = np.concatenate([batch[1].numpy() for batch in batches])
-    centre = vertices.mean(1, keepdims=True)
-    a = (vertices - centre).transpose(0, 2, 1).reshape(-1, vertices.shape[1])
-    return a, (joints - centre).transpose(0, 2, 1).reshape(len(a), -1)
+    center = vertices.mean(1, keepdims=True)
+    a = (vertices - center).transpose(0, 2, 1).reshape(-1, vertices.shape[1])
+    return a, (joints - center).transpose(0, 2, 1).reshape(len(a), -1)
 
 
 def row_by_nnls(a: np.ndarray, b: np.ndarray) -> np.ndarray:

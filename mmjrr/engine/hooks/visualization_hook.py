@@ -118,7 +118,7 @@ class RefinementVisualizationHook(Hook):
         runner.visualizer.add_image(f'refinement_{name}', np.concatenate(halves, 1), step=batch_idx)
 
     def _image(self, path: str, box: Tensor) -> np.ndarray:
-        """The crop of the image, or grey where there is no image."""
+        """Return the crop of the image, gray where there is no image."""
         import cv2
 
         image = cv2.imread(path) if Path(path).is_file() else None
@@ -126,7 +126,7 @@ class RefinementVisualizationHook(Hook):
             return np.full((self.size, self.size, 3), 96, dtype=np.uint8)
         x0, y0, x1, y1 = box.tolist()
         scale_x, scale_y = self.size / (x1 - x0), self.size / (y1 - y0)
-        # Maps pixel centres, which OpenCV counts from 0 and the camera from 0.5.
+        # Maps pixel centers, which OpenCV counts from 0 and the camera from 0.5.
         matrix = np.array(
             [
                 [scale_x, 0, (0.5 - x0) * scale_x - 0.5],

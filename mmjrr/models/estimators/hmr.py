@@ -171,6 +171,7 @@ class SPIN(MeshEstimator):
         self.load_checkpoint()
 
     def estimate(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Estimate the body of each image."""
         features = image_features(self.backbone, inputs).flatten(0, -2)
         pose, betas, camera = self.regressor(features)
         return dict(
@@ -178,9 +179,11 @@ class SPIN(MeshEstimator):
         )
 
     def rename(self, name: str) -> str | None:
+        """Return the name here of a weight in the checkpoint; None to ignore it."""
         return rename_hmr(name)
 
     def optional_weights(self) -> list[str]:
+        """Return the names of weights that a checkpoint may omit."""
         return [f'regressor.{name}' for name in MEAN_PARAMS] if self.has_mean_params else []
 
 

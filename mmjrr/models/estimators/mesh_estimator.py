@@ -55,8 +55,10 @@ class MeshEstimator(BaseModel):
 
     @abstractmethod
     def estimate(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """``rotations`` (N, 24, 3, 3), ``betas`` (N, 10), ``camera`` (N, 3); sequences flattened,
-        sequence by sequence.
+        """Estimate the bodies of images.
+
+        Returns ``rotations`` (N, 24, 3, 3), ``betas`` (N, 10) and ``camera`` (N, 3); sequences are
+        flattened, sequence by sequence.
 
         Args:
             inputs: ``img`` (N, 3, 224, 224) or (B, T, 3, 224, 224), normalized; or ``features``

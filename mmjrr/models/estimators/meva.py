@@ -64,6 +64,7 @@ class MEVA(VideoEstimator):
         self.load_checkpoint()
 
     def estimate_sequences(self, features: Tensor) -> dict[str, Tensor]:
+        """Estimate bodies from features (B, T, 2048), sequence by sequence."""
         kept = []
         for start, first, last in windows(features.shape[1], self.overlap):
             found = self._estimate_window(features[:, start : start + WINDOW])
@@ -82,6 +83,7 @@ class MEVA(VideoEstimator):
         return {name: value.unflatten(0, (batch, length)) for name, value in found.items()}
 
     def rename(self, name: str) -> str | None:
+        """Return the name here of a weight in the checkpoint; None to ignore it."""
         # The autoencoder's encoder serves its training alone. vae_init_mlp is in every file, and
         # without use beside a decoder that starts itself.
         unused = ('vae_model.e_',) if self.vae_init_mlp else ('vae_model.e_', 'vae_init_mlp.')
@@ -105,7 +107,7 @@ class MotionDecoder(nn.Module):
             self.init_pose_out = nn.Linear(512, POSE_6D)
 
     def forward(self, code: Tensor, length: int, start: Tensor | None = None) -> Tensor:
-        """The first ``length`` poses of a motion.
+        """Decode the first ``length`` poses of a motion.
 
         Args:
             code: (B, 512).

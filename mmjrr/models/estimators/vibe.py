@@ -65,6 +65,7 @@ class TemporalEncoder(nn.Module):
             self.residual = False
 
     def forward(self, features: Tensor) -> Tensor:  # (B, T, 2048) -> (B, T, out_size)
+        """Encode sequences of image features."""
         features = features.transpose(0, 1)
         out, _ = self.gru(features)
         if self.linear is not None:
@@ -96,19 +97,22 @@ class VideoEstimator(MeshEstimator):
         self.regressor = IterativeRegressor(mean_params)
 
     def estimate(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Estimate the body of each frame."""
         features = image_features(self.backbone, inputs)
         if features.dim() == 2:  # frames are sequences of one
             features = features[:, None]
         return self.estimate_sequences(features)
 
     def estimate_sequences(self, features: Tensor) -> dict[str, Tensor]:
-        """As :meth:`estimate`, from features (B, T, 2048)."""
+        """Estimate bodies from features (B, T, 2048), sequence by sequence."""
         raise NotImplementedError
 
     def rename(self, name: str) -> str | None:
+        """Return the name here of a weight in the checkpoint; None to ignore it."""
         return None if name.startswith(('smpl.', 'regressor.smpl.')) else name
 
     def optional_weights(self) -> list[str]:
+        """Return the names of weights that a checkpoint may omit."""
         names = [f'regressor.{name}' for name in MEAN_PARAMS] if self.has_mean_params else []
         if self.backbone is not None:  # loaded before, from SPIN's file
             names += [f'backbone.{name}' for name in self.backbone.state_dict()]
@@ -146,6 +150,7 @@ class VIBE(VideoEstimator):
         self.load_checkpoint()
 
     def estimate_sequences(self, features: Tensor) -> dict[str, Tensor]:
+        """Estimate bodies from features (B, T, 2048) with VIBE's encoder."""
         pose, betas, camera = self.regressor(self.encoder(features).flatten(0, 1))
         return dict(
             rotations=rotation_6d_to_matrix(pose.unflatten(1, (24, 6))), betas=betas, camera=camera
@@ -153,7 +158,7 @@ class VIBE(VideoEstimator):
 
 
 def load_features(path: str | Path) -> ResNet50Features:
-    """The feature network in SPIN's ``model_checkpoint.pt``.
+    """Load the feature network from SPIN's ``model_checkpoint.pt``.
 
     Raises:
         FileNotFoundError, DataError: as :func:`load_weights` says.
