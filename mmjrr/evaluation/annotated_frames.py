@@ -16,7 +16,7 @@ from mmjrr.datasets.image_names import frame_key, parse_image_name
 from mmjrr.io import read_npz
 from mmjrr.joints import reorder_index
 
-from .core import LABELS, check_annotation, count_left_out, is_counted
+from .core import check_annotation, count_left_out, frame_labels, is_counted
 from .protocols import Protocol
 
 #: Where the annotation lies in a folder of MMPose's layout.
@@ -66,8 +66,8 @@ class AnnotatedFrames:
                 'H36MFitsDataset'
             )
         self.names = [self.dataset.imgname(row) for row in range(len(self.dataset))]
-        self.labels: list[dict[str, str]] = [
-            {label: getattr(parsed, label) for label in LABELS}
+        self.labels = [
+            frame_labels(parsed.subject, parsed.action, parsed.sequence, parsed.camera)
             for parsed in map(parse_image_name, self.names)
         ]
         self.absolute = any(protocol.root is None for protocol in protocols.values())

@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,6 @@ from .plausibility import check_plausibility
 from .protocols import FrameLabels, Protocol, frame_errors
 from .result import EvaluationResult, Score, score_frames
 
-#: What is known of a frame: :data:`~mmjrr.evaluation.protocols.FrameLabels`.
-LABELS = ('subject', 'action', 'sequence', 'camera')
 _MM = 1000.0
 #: Joints and vertices of a person are at most this far (meters) from their mean.
 _MAX_EXTENT = 10.0
@@ -48,6 +47,14 @@ class RegressedFrames:
 
     def __len__(self) -> int:
         return len(self.target)
+
+
+@lru_cache(maxsize=65536)
+def frame_labels(
+    subject: str | None, action: str | None, sequence: str | None, camera: str | None
+) -> FrameLabels:
+    """Return the labels of a frame; frames of one video share them, which saves memory."""
+    return dict(subject=subject, action=action, sequence=sequence, camera=camera)
 
 
 def is_counted(labels: FrameLabels, protocols: Mapping[str, Protocol]) -> bool:

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from mmjrr.datasets.image_names import parse_image_name
 from mmjrr.errors import DataError
+from mmjrr.evaluation.core import frame_labels
+from mmjrr.evaluation.protocols import FrameLabels
 
 #: Where each field is looked for by default, in this order. Dots lead into nested elements. SMPL
 #: parameters without the prefix ``pred_`` count as predictions in ``pred_instances`` only: at the
@@ -198,20 +200,18 @@ class Sample:
                 "annotation (PackPoseInputs(meta_keys=(..., 'keypoints_3d')))"
             )
 
-    def labels(self) -> dict[str, str | None]:
+    def labels(self) -> FrameLabels:
         """Return subject, action, sequence and camera, from the fields or the image's name."""
-        labels = {name: self._text(name) for name in ('subject', 'action', 'camera')}
-        labels['sequence'] = None
+        subject, action, camera = (self._text(name) for name in ('subject', 'action', 'camera'))
+        sequence = None
         if self.image is not None:
             try:
                 parsed = parse_image_name(self.image)
             except DataError:
-                return labels
-            labels = {
-                name: value or getattr(parsed, name)
-                for name, value in labels.items()
-            }  # fmt: skip
-        return labels
+                return frame_labels(subject, action, sequence, camera)
+            subject, action = subject or parsed.subject, action or parsed.action
+            sequence, camera = parsed.sequence, camera or parsed.camera
+        return frame_labels(subject, action, sequence, camera)
 
     def _locate(self, name: str) -> tuple[str, Any]:
         if name not in self._cache:
