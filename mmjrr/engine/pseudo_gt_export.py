@@ -46,6 +46,7 @@ def write_summary(
     frames_expected: int,
     frames_in_dataset: int,
     term_weights: dict[str, float] | None,
+    agreement: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Write and return the number of frames, and the means of terms and IoU.
 
@@ -55,6 +56,7 @@ def write_summary(
         frames_expected: The number of frames in the run's batches.
         frames_in_dataset: The number of samples of the data set.
         term_weights: The weights of the energy's terms.
+        agreement: How initial fits and masks agree with annotated joints, by subject and camera.
     """
     summary: dict[str, Any] = {
         'frames': len(arrays['sample_idx']),
@@ -65,6 +67,8 @@ def write_summary(
         if name.startswith(('energy_', 'init_energy_')) or name in ('iou', 'init_iou'):
             summary[name] = float(array.astype(np.float64).mean())
     summary['term_weights'] = term_weights
+    if agreement:
+        summary['input_agreement'] = agreement
     with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(summary, indent=2) + '\n')
     return summary

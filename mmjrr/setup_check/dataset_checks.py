@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from mmjrr.engine.fit_agreement import check_fits, measure_fits
+from mmjrr.engine.mask_agreement import check_masks, measure_masks
 from mmjrr.errors import DataError
 from mmjrr.setup_check.finding import Finding, look_up
 from mmjrr.setup_check.package_checks import check_opencv
@@ -55,12 +57,12 @@ def _h36m(part: Mapping[str, Any]) -> Iterator[Finding]:
     if part.get('fits_file') is not None:
         path = root / part['fits_file']
         fix = remedy(path, root, _infer(path, ann_file))
-        yield look_up('fits', path, lambda: _fits(path, keys), fix)
+        yield look_up('fits', path, lambda: _fits(path, keys, cameras, part), fix)
     if part.get('mask_file') is not None:
         listed = part['mask_file']
         files = [str(root / f) for f in ([listed] if isinstance(listed, str) else listed)]
         fix = remedy(files[0], root, _segment(files[0], ann_file))
-        yield look_up('masks', ', '.join(files), lambda: _masks(files, keys, cameras), fix)
+        yield look_up('masks', ', '.join(files), lambda: _masks(files, keys, cameras, part), fix)
     images = root / (part.get('data_prefix') or {}).get('img', 'images/')
     needed = _reads_images(part)
     if needed:
@@ -140,7 +142,8 @@ def _cameras(path: Path, dataset: Any, needed: Cameras) -> str:
     return f'{len(cameras)} cameras; 3D joints project to {worst:.2f} px from 2D joints at most'
 
 
-def _fits(path: Path, keys: set[str] | None) -> str:
+def _fits(path: Path, keys: set[str] | None, cameras: Cameras, part: Mapping[str, Any]) -> str:
+    from mmjrr.body_models import free_body
     from mmjrr.datasets.fits import load_fits
     from mmjrr.datasets.image_names import image_key
 
@@ -148,10 +151,19 @@ def _fits(path: Path, keys: set[str] | None) -> str:
     if 'transl' not in fits and 'camera' not in fits:
         raise DataError("found neither 'transl' nor 'camera', expected one")
     valid = fits.get('valid', np.ones(len(fits['imgname']), dtype=bool))
-    return _of_frames('fits', {image_key(n) for n in fits['imgname'][valid].tolist()}, keys)
+    text = _of_frames('fits', {image_key(n) for n in fits['imgname'][valid].tolist()}, keys)
+    if keys is None or not cameras:  # no frames, or nothing to place fits by
+        return text
+    # The free body's skeleton serves for any SMPL pose: wrong fits are off by far more than it.
+    agreement = measure_fits(_dataset(part, 'fits_file', 'camera_param_file'), free_body())
+    warnings = check_fits(agreement, 'fits')
+    worst = max(one.error_mm for one in agreement.groups)
+    return '; '.join([f'{text}; their joints are {worst:.0f} mm off at most', *warnings])
 
 
-def _masks(files: list[str], keys: set[str] | None, cameras: Cameras) -> str:
+def _masks(
+    files: list[str], keys: set[str] | None, cameras: Cameras, part: Mapping[str, Any]
+) -> str:
     from mmjrr.datasets.image_names import parse_image_name
     from mmjrr.datasets.masks import Masks
     from mmjrr.datasets.transforms import is_size
@@ -171,7 +183,26 @@ def _masks(files: list[str], keys: set[str] | None, cameras: Cameras) -> str:
             )
     if len(masks):
         masks.decode(0)
-    return _of_frames('masks', set(masks.keys()), keys)
+    text = _of_frames('masks', set(masks.keys()), keys)
+    if keys is None:
+        return text
+    frames = _dataset(part)
+    frames.masks = masks
+    agreement = measure_masks(frames)
+    warnings = check_masks(agreement, 'masks')
+    least = min(one.share for one in agreement.groups)
+    return '; '.join([f'{text}; they hold {least:.0%} of the joints at least', *warnings])
+
+
+def _dataset(part: Mapping[str, Any], *files: str) -> Any:
+    """Build the dataset of a config with its annotation and these files alone."""
+    from mmjrr.datasets.h36m import H36MFitsDataset
+
+    unused = {'type', 'load_mask', 'require', 'pipeline', 'fits_file', 'mask_file'} - set(files)
+    options = {name: value for name, value in part.items() if name not in unused}
+    if 'camera_param_file' not in files:
+        options['camera_param_file'] = None
+    return H36MFitsDataset(**options)
 
 
 def _of_frames(what: str, available: set[str], keys: set[str] | None) -> str:

@@ -10,6 +10,8 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mmjrr.datasets.converters.mmpose_test_frames import convert_test_frames
+from mmjrr.engine.fit_agreement import WARNED_ABOVE
+from mmjrr.engine.mask_agreement import WARNED_BELOW
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -37,3 +39,8 @@ def test_refinement_covers_the_people_without_losing_the_joints(
     assert (tmp_path / 'run' / 'J_opt.npy').is_file()
     summary = json.loads((tmp_path / 'run' / 'refinement.json').read_text())
     assert summary['frames'] == 4
+    agreement = summary['input_agreement']
+    assert max(one['error_mm'] for one in agreement['fits']['groups']) < WARNED_ABOVE
+    assert min(one['share'] for one in agreement['masks']['groups']) > WARNED_BELOW
+    assert agreement['fits']['reason'] == agreement['masks']['reason'] == ''
+    print(agreement)

@@ -43,7 +43,9 @@ def test_a_complete_set_is_found_without_its_optional_pictures(data, capsys):
         'images': 'optional',  # the tiny set has none, and refinement needs them for pictures only
         'body': 'found',
     }
-    assert found['masks']['detail'] == 'masks of 24 of 24 frames'
+    assert found['masks']['detail'] == (
+        'masks of 24 of 24 frames; they hold 100% of the joints at least'
+    )
 
 
 REMOVED = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -18,6 +19,8 @@ from mmengine.runner import Runner
 from torch import Tensor
 
 from mmjrr.engine.first_sample import NO_MASKS, check_discriminator, check_first_sample
+from mmjrr.engine.fit_agreement import check_fits, measure_fits
+from mmjrr.engine.mask_agreement import check_masks, measure_masks
 from mmjrr.engine.pseudo_gt_export import export_fits, write_summary
 from mmjrr.engine.refinement_job import begin, check_stored, expected_samples, refinement_job
 from mmjrr.geometry import PerspectiveCamera
@@ -74,6 +77,8 @@ class SMPLPseudoGTHook(Hook):
             shape and distance are confused (several centimeters at five meters), so absolute
             positions (``None``) are the worse choice where only one view is refined.
         fit_batch_size: Frames for which vertices are computed at once for the fits. Defaults to 64.
+        check_inputs: Whether initial fits and masks are compared with the annotated joints before
+            the first batch, and refused where they cannot belong to their frames. Defaults to True.
     """
 
     priority = 'NORMAL'
@@ -88,6 +93,7 @@ class SMPLPseudoGTHook(Hook):
         init_root: str | None = 'pelvis',
         root: str | None = 'mean',
         fit_batch_size: int = 64,
+        check_inputs: bool = True,
     ) -> None:
         if fit_batch_size < 1:
             raise ValueError(f'fit_batch_size: found {fit_batch_size}, expected at least 1')
@@ -110,6 +116,8 @@ class SMPLPseudoGTHook(Hook):
         self.init_root = init_root
         self.root = root
         self.fit_batch_size = fit_batch_size
+        self.check_inputs = check_inputs
+        self.agreement: dict[str, Any] = {}
         self.options = dict(
             body_model=body_model,
             renderer=renderer,
@@ -155,6 +163,8 @@ class SMPLPseudoGTHook(Hook):
         )
         if hasattr(dataset, 'check_projection'):
             dataset.check_projection(tolerance=PROJECTION_TOLERANCE)
+        if self.check_inputs:
+            self.agreement = on_main_process(lambda: self._check_inputs(runner, dataset))
         make_refiner = partial(
             FitRefiner,
             body=self.body,
@@ -175,6 +185,22 @@ class SMPLPseudoGTHook(Hook):
         weights = on_main_process(lambda: job.results().get('term_weights'))
         if weights is not None:
             runner.message_hub.update_info('mmjrr_term_weights', weights)
+
+    def _check_inputs(self, runner: Runner, dataset: Any) -> dict[str, Any]:
+        """Refuse fits and masks that do not belong to their frames; return what was measured."""
+        agreement: dict[str, Any] = {}
+        warnings = []
+        if hasattr(dataset, 'fit_sample') and hasattr(self.body, 'articulate'):
+            fits = measure_fits(dataset, self.body)
+            warnings += check_fits(fits, 'initial fits')
+            agreement['fits'] = asdict(fits)
+        if getattr(dataset, 'masks', None) is not None:
+            masks = measure_masks(dataset)
+            warnings += check_masks(masks, 'masks')
+            agreement['masks'] = asdict(masks)
+        for warning in warnings:
+            runner.logger.warning(warning)
+        return agreement
 
     def _named_regressor(self) -> JointRegressor:
         regressor = JointRegressor.load(str(self.regressor)).reorder(H36M_JOINTS_MMPOSE)
@@ -337,6 +363,7 @@ class SMPLPseudoGTHook(Hook):
             frames_expected=len({index for batch in expected.values() for index in batch}),
             frames_in_dataset=total,
             term_weights=runner.message_hub.get_info('mmjrr_term_weights', None),
+            agreement=self.agreement,
         )
         runner.logger.info(
             f'Refined {summary["frames"]} of {summary["frames_expected"]} frames.\n'
