@@ -20,6 +20,9 @@ from mmjrr.regressors import fit_joint_regressor
 #: Fields of a SMPL fit.
 PARAMETERS = ('global_orient', 'body_pose', 'betas', 'transl')
 
+#: Bad frames to list in the log.
+MAX_LISTED = 20
+
 FitBatches = Callable[[], Iterator[dict[str, np.ndarray]]]
 
 
@@ -57,6 +60,13 @@ def fit_regressor(
         f'{int(np.sum(fit.regressor.weight.cpu().numpy() > 0))} weights, '
         f'relative gap {fit.dual_gap:.1e}{"" if fit.converged else ", above the tolerance"}'
     )
+    if fit.bad_frames:
+        shown = [f'frame {frame}: {problem}' for frame, problem in fit.bad_frames.items()]
+        more = [f'and {len(shown) - MAX_LISTED} more'] if len(shown) > MAX_LISTED else []
+        log(
+            f'{path.stem}: left out {len(shown)} bad frames, numbered in the order of the fits:\n  '
+            + '\n  '.join(shown[:MAX_LISTED] + more)
+        )
     fit.regressor.provenance.update(
         **provenance, root=root, relative_gap=float(fit.dual_gap), versions=versions()
     )

@@ -8,6 +8,7 @@ from mmjrr.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from mmjrr.regressors.fitting import (
+        BadFrameWarning,
         ConvergenceWarning,
         JointRegressorFit,
         fit_joint_regressor,
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     'ZOO',
+    'BadFrameWarning',
     'ConvergenceWarning',
     'JointRegressor',
     'JointRegressorFit',

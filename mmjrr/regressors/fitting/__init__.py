@@ -8,6 +8,7 @@ Modules, each resting on those before it:
 - ``objective``: the objective and its gradient from the frames themselves, and the dual gap;
 - ``quadratic``: the objective from the normal equations;
 - ``simplex_qp``: its minimizer, with rows on the simplex;
+- ``screening``: frames whose error is out of proportion;
 - ``fit``: the method as a whole, and :func:`fit_joint_regressor`.
 """
 
@@ -19,11 +20,12 @@ from mmjrr.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from mmjrr.regressors.fitting.fit import (
+        BadFrameWarning,
         ConvergenceWarning,
         JointRegressorFit,
         fit_joint_regressor,
     )
 
-__all__ = ['ConvergenceWarning', 'JointRegressorFit', 'fit_joint_regressor']
+__all__ = ['BadFrameWarning', 'ConvergenceWarning', 'JointRegressorFit', 'fit_joint_regressor']
 
 __getattr__, __dir__ = lazy_names(__name__)

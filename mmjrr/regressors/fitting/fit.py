@@ -18,6 +18,8 @@ accumulated, V² numbers, and the quadratic program is solved with them.
 **Repeated passes** (batches that can be iterated again). The minimizer has a few hundred vertices
 with nonzero weight, so most of those V² numbers are not needed:
 
+0. *Screening.* Frames whose error is out of proportion are left out
+   (:mod:`~mmjrr.regressors.fitting.screening`).
 1. *Sampling.* The objective of :data:`_SAMPLE_FRAMES` evenly spaced frames, over all vertices, is a
    model of ``f`` that fits in memory. Minimize it.
 2. *Evaluation.* A pass over all frames gives ``f``, its gradient over all vertices, and the gap.
@@ -52,6 +54,7 @@ from mmjrr.regressors.fitting.normal_equations import (
 )
 from mmjrr.regressors.fitting.objective import evaluate_objective, relative_dual_gap
 from mmjrr.regressors.fitting.quadratic import IndexArray, QuadraticObjective
+from mmjrr.regressors.fitting.screening import find_outliers
 from mmjrr.regressors.fitting.simplex_qp import solve_simplex_qp
 from mmjrr.regressors.fitting.stream import FrameCounts, FrameStream
 from mmjrr.regressors.joint_regressor import JointRegressor
@@ -81,6 +84,10 @@ class ConvergenceWarning(UserWarning):
     """A fit stopped above its tolerance."""
 
 
+class BadFrameWarning(UserWarning):
+    """A fit left out bad frames."""
+
+
 @dataclass(frozen=True)
 class JointRegressorFit:
     """Result of :func:`fit_joint_regressor`.
@@ -95,7 +102,8 @@ class JointRegressorFit:
         objective: ``f``, square meters.
         support_sizes: number of vertices with nonzero weight, by joint name.
         n_frames: frames used.
-        n_dropped: frames left out: root joint missing, or too few joints.
+        n_dropped: frames left out: root joint missing, too few joints, or bad.
+        bad_frames: what is wrong with each bad frame, by its number in the order of the batches.
         n_iter: linear systems solved.
         converged: whether ``dual_gap`` reached the tolerance.
     """
@@ -108,6 +116,7 @@ class JointRegressorFit:
     support_sizes: dict[str, int] = field(repr=False)
     n_frames: int
     n_dropped: int
+    bad_frames: dict[int, str] = field(repr=False)
     n_iter: int
     converged: bool
 
@@ -122,6 +131,7 @@ def fit_joint_regressor(
     tol: float = 1e-6,
     max_iter: int = 20000,
     max_bytes: int = 4 * 2**30,
+    on_bad_frame: str = 'skip',
     provenance: dict[str, Any] | None = None,
     progress: Callable[[str, int], None] | None = None,
 ) -> JointRegressorFit:
@@ -153,12 +163,19 @@ def fit_joint_regressor(
         tol: relative dual gap to reach. Default 1e-6.
         max_iter: linear systems to solve at most. Default 20000.
         max_bytes: limit on the memory of the Gram matrices. Default 4 GiB.
+        on_bad_frame: ``'skip'`` leaves out bad frames, lists them in the result and warns;
+            ``'raise'`` raises ValueError. Bad are frames with NaN or infinity among the vertices or
+            infinity among the joints, and, where batches are re-iterable, frames whose error is out
+            of proportion (more than 5 times the median, and more than 30 mm, under a robust fit;
+            see :mod:`~mmjrr.regressors.fitting.screening`). An iterator's frames are not screened
+            for that. Default ``'skip'``.
         provenance: kept with the regressor.
         progress: called after each 256 frames with the name of the pass ('sampling',
-            'normal equations', 'objective and gradient') and the frames read in it.
+            'screening', 'normal equations', 'objective and gradient') and the frames read in it.
 
     Warns:
         ConvergenceWarning: ``tol`` was not reached; ``converged`` is False.
+        BadFrameWarning: frames were left out; says how many, and what is wrong with the first.
 
     Raises:
         ValueError: an argument or a batch is invalid, there are no frames, or a joint is missing
@@ -167,7 +184,9 @@ def fit_joint_regressor(
     """
     if not tol > 0:
         raise ValueError(f'tol: found {tol}, expected a positive number')
-    stream = FrameStream(batches, joint_names, root, vertex_ids, progress)
+    if on_bad_frame not in ('skip', 'raise'):
+        raise ValueError(f"on_bad_frame: found {on_bad_frame!r}, expected 'skip' or 'raise'")
+    stream = FrameStream(batches, joint_names, root, vertex_ids, on_bad_frame, progress)
     if stream.is_reiterable:
         solution = _fit_repeated_passes(stream, tol, max_iter, max_bytes)
     else:
@@ -178,6 +197,15 @@ def fit_joint_regressor(
             f'fit_joint_regressor stopped after {solution.n_iter} iterations at a relative dual '
             f'gap of {solution.dual_gap:.2e}, above tol={tol:.2e}',
             ConvergenceWarning,
+            stacklevel=2,
+        )
+
+    if solution.bad_frames:
+        frame, problem = next(iter(solution.bad_frames.items()))
+        warnings.warn(
+            f'fit_joint_regressor left out {len(solution.bad_frames)} bad frames of '
+            f'{solution.counts.n_frames + solution.counts.n_dropped}; frame {frame}: {problem}',
+            BadFrameWarning,
             stacklevel=2,
         )
 
@@ -193,6 +221,7 @@ def fit_joint_regressor(
             'made_by': 'mmjrr.regressors.fit_joint_regressor',
             'root': root,
             'n_frames': counts.n_frames,
+            'n_bad_frames': len(solution.bad_frames),
             'dual_gap': float(solution.dual_gap),
             **(provenance or {}),
         },
@@ -207,6 +236,7 @@ def fit_joint_regressor(
         support_sizes=regressor.support_sizes,
         n_frames=counts.n_frames,
         n_dropped=counts.n_dropped,
+        bad_frames=solution.bad_frames,
         n_iter=solution.n_iter,
         converged=converged,
     )
@@ -220,6 +250,7 @@ class _Solution:
     joint_values: FloatArray  # (J,) part of each joint in f
     n_iter: int
     counts: FrameCounts
+    bad_frames: dict[int, str]
 
 
 def _fit_one_pass(stream: FrameStream, tol: float, max_iter: int, max_bytes: int) -> _Solution:
@@ -234,6 +265,7 @@ def _fit_one_pass(stream: FrameStream, tol: float, max_iter: int, max_bytes: int
         objective.joint_values(result.weight),
         result.n_iter,
         equations.counts,
+        stream.bad_frames,
     )
 
 
@@ -243,7 +275,15 @@ def _fit_repeated_passes(
     """Fit with the normal equations of preselected vertices; see the steps above."""
     sample, is_all = stream.sample(_SAMPLE_FRAMES)
     if is_all:
-        return _fit_one_pass(stream.with_frames(sample), tol, max_iter, max_bytes)
+        stream = stream.with_frames(sample)
+    outliers = find_outliers(stream, sample, max_iter)
+    if outliers and stream.on_bad_frame == 'raise':
+        frame, problem = next(iter(outliers.items()))
+        raise ValueError(f'found {len(outliers)} bad frames; frame {frame}: {problem}')
+    stream.bad_frames |= outliers
+    if is_all:
+        return _fit_one_pass(stream, tol, max_iter, max_bytes)
+    sample = stream.without_bad_frames(sample)
     sample_equations = accumulate_pooled_equations(stream.with_frames(sample))
     if sample_equations is None:  # no sampled frame is usable
         return _fit_one_pass(stream, tol, max_iter, max_bytes)
@@ -284,7 +324,9 @@ def _fit_repeated_passes(
         n_iter += restricted.n_iter
         weight = np.zeros_like(weight)
         weight[:, columns] = restricted.weight
-    return _Solution(weight, dual_gap, full.value, full.joint_values, n_iter, full.counts)
+    return _Solution(
+        weight, dual_gap, full.value, full.joint_values, n_iter, full.counts, stream.bad_frames
+    )
 
 
 def _steepest_columns(gradient: FloatArray, count: int) -> IndexArray:

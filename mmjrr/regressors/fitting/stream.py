@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from mmjrr.body_models import LazyVertices
@@ -31,18 +32,22 @@ class FrameBlock:
     Attributes:
         vertices: (n, V, 3) meters, of the type and on the device of the batch.
         joints: (n, J, 3) meters, NaN where missing.
-        joint_weight: (n, J) float64, zero where a joint is missing.
+        joint_weight: (n, J) float64, zero where a joint is missing and for bad frames.
+        index: (n,) number of each frame in the stream.
     """
 
     vertices: Tensor | LazyVertices
     joints: Tensor
     joint_weight: Tensor
+    index: Tensor
 
     def __len__(self) -> int:
         return len(self.vertices)
 
     def __getitem__(self, index: slice | Tensor) -> FrameBlock:
-        return FrameBlock(self.vertices[index], self.joints[index], self.joint_weight[index])
+        return FrameBlock(
+            self.vertices[index], self.joints[index], self.joint_weight[index], self.index[index]
+        )
 
     @staticmethod
     def concatenate(blocks: Sequence[FrameBlock]) -> FrameBlock:
@@ -53,6 +58,7 @@ class FrameBlock:
             _concatenate_vertices([block.vertices for block in blocks]),
             torch.cat([block.joints for block in blocks]),
             torch.cat([block.joint_weight for block in blocks]),
+            torch.cat([block.index for block in blocks]),
         )
 
 
@@ -64,12 +70,14 @@ class UsableFrames:
         vertices: (n, V, 3) meters, of the type and on the device of the batch.
         joints: (n, J, 3) meters, float64, zero where missing.
         joint_weight: (n, J), zero where a joint is missing and for the root joint.
+        index: (n,) number of each frame in the stream.
         n_dropped: frames of the block that were left out.
     """
 
     vertices: Tensor | LazyVertices
     joints: Tensor
     joint_weight: FloatArray
+    index: NDArray[np.int64]
     n_dropped: int
 
     def __len__(self) -> int:
@@ -123,6 +131,8 @@ class FrameStream:
         joint_names: names of the joints, or of an order. None: MMPose's 17 joints.
         root: a joint's name, ``'mean'`` or None; see :mod:`~mmjrr.regressors.fitting.alignment`.
         vertex_ids: candidate vertices, which may get nonzero weight. None: all.
+        on_bad_frame: ``'skip'`` leaves out frames that are not finite, and records them in
+            ``bad_frames``; ``'raise'`` raises ValueError.
         progress: called after each block with the name of the pass and the frames read in it.
     """
 
@@ -132,10 +142,14 @@ class FrameStream:
         joint_names: str | Sequence[str] | None,
         root: str | None,
         vertex_ids: Tensor | Sequence[int] | None = None,
+        on_bad_frame: str = 'skip',
         progress: Callable[[str, int], None] | None = None,
     ) -> None:
         self.batches = batches
+        self.on_bad_frame = on_bad_frame
         self.progress = progress
+        #: Frames that are left out: what is wrong, by the frame's number in the stream.
+        self.bad_frames: dict[int, str] = {}
         self.vertex_ids = (
             None if vertex_ids is None else torch.unique(torch.as_tensor(vertex_ids).long().cpu())
         )
@@ -159,7 +173,21 @@ class FrameStream:
     def with_frames(self, frames: FrameBlock) -> FrameStream:
         """Return a stream of other frames with the same joints, root and candidates."""
         batch = (frames.vertices, frames.joints, frames.joint_weight)
-        return FrameStream([batch], self._declared_names, self._declared_root, self.vertex_ids)
+        return FrameStream(
+            [batch],
+            self._declared_names,
+            self._declared_root,
+            self.vertex_ids,
+            self.on_bad_frame,
+        )
+
+    def without_bad_frames(self, block: FrameBlock) -> FrameBlock:
+        """Return the block with weight zero for frames in ``bad_frames``."""
+        is_bad = torch.tensor([int(i) in self.bad_frames for i in block.index], dtype=torch.bool)
+        if not is_bad.any():
+            return block
+        weight = torch.where(is_bad[:, None], 0.0, block.joint_weight)
+        return FrameBlock(block.vertices, block.joints, weight, block.index)
 
     def sample(self, max_frames: int) -> tuple[FrameBlock, bool]:
         """Read all frames and keep at most ``max_frames`` of them, evenly spaced.
@@ -194,7 +222,7 @@ class FrameStream:
         pending: list[FrameBlock] = []  # frames read but not yielded
         num_read = num_yielded = 0
         for batch_index, batch in enumerate(self.batches):
-            frames = _validate_batch(batch, batch_index)
+            frames = self._validate_batch(batch, batch_index, num_read)
             self._check_sizes(frames, batch_index)
             num_read += len(frames)
             pending.append(frames)
@@ -219,6 +247,16 @@ class FrameStream:
     def _report(self, pass_name: str, num_frames: int) -> None:
         if self.progress is not None:
             self.progress(pass_name, num_frames)
+
+    def _validate_batch(
+        self, batch: Sequence[Tensor | LazyVertices], batch_index: int, first_frame: int
+    ) -> FrameBlock:
+        frames, problems = _validate_batch(batch, batch_index, first_frame)
+        if problems and self.on_bad_frame == 'raise':
+            frame, problem = next(iter(problems.items()))
+            raise ValueError(f'batch {batch_index}: frame {frame - first_frame}: {problem}')
+        self.bad_frames.update(problems)
+        return self.without_bad_frames(frames) if self.bad_frames else frames
 
     def _check_sizes(self, frames: FrameBlock, batch_index: int) -> None:
         """Take sizes and names from the first batch; check that all others agree."""
@@ -257,7 +295,11 @@ class FrameStream:
         joints = joints.to(vertices.device, torch.float64)
         missing = torch.isnan(joints).any(-1, keepdim=True)
         return UsableFrames(
-            vertices, torch.where(missing, 0.0, joints), weight.numpy(), int((~keep).sum())
+            vertices,
+            torch.where(missing, 0.0, joints),
+            weight.numpy(),
+            block.index[keep].numpy(),
+            int((~keep).sum()),
         )
 
     def select_vertices(
@@ -322,11 +364,21 @@ def _concatenate_vertices(parts: Sequence[Tensor | LazyVertices]) -> Tensor | La
 # -- validation ------------------------------------------------------------------------------
 
 
-def _validate_batch(batch: Sequence[Tensor | LazyVertices], batch_index: int) -> FrameBlock:
+def _validate_batch(
+    batch: Sequence[Tensor | LazyVertices], batch_index: int, first_frame: int
+) -> tuple[FrameBlock, dict[int, str]]:
     """Check shapes and values of a batch.
 
+    Args:
+        batch: as :func:`~mmjrr.regressors.fit_joint_regressor` takes it.
+        batch_index: its number, for messages.
+        first_frame: number of its first frame in the stream.
+
+    Returns:
+        The frames, and what is wrong with those that are not finite, by their number.
+
     Raises:
-        ValueError: names the batch and what is wrong with it.
+        ValueError: the batch as a whole is invalid.
     """
     where = f'batch {batch_index}'
     if len(batch) not in (2, 3):
@@ -343,25 +395,31 @@ def _validate_batch(batch: Sequence[Tensor | LazyVertices], batch_index: int) ->
                 f'{where}: found vertices {tuple(vertices.shape)} and joints '
                 f'{tuple(joints.shape)}, expected (N, V, 3) and (N, J, 3), the same N for both'
             )
-    _check_finite_vertices(vertices, where)
-    if torch.isinf(joints).any():
-        raise ValueError(f'{where}: joints: found infinity, expected NaN for missing joints')
+    problems: dict[int, str] = {}
+    for is_bad, problem in (
+        (torch.isinf(joints).flatten(1).any(1), 'joints: found infinity'),
+        (_not_finite(vertices), 'vertices: found NaN or infinity'),
+    ):
+        problems |= {first_frame + i: problem for i in torch.nonzero(is_bad)[:, 0].tolist()}
     joint_weight = (~torch.isnan(joints).any(-1)).cpu().double()
     if len(batch) == 3:
         joint_weight = joint_weight * _validate_sample_weight(batch[2], joint_weight.shape, where)
-    return FrameBlock(vertices, joints, joint_weight)
+    index = torch.arange(first_frame, first_frame + len(vertices))
+    return FrameBlock(vertices, joints, joint_weight, index), problems
 
 
-def _check_finite_vertices(vertices: Tensor | LazyVertices, where: str) -> None:
+def _not_finite(vertices: Tensor | LazyVertices) -> Tensor:
+    """Return which frames (n,) hold NaN or infinity."""
     if isinstance(vertices, LazyVertices):
-        try:
-            vertices.check_finite()
-        except ValueError as error:
-            raise ValueError(f'{where}: {error}') from error
-    # The sum of vertices with a NaN or an infinity is not finite, and far cheaper than a look at
-    # each of them. A sum of finite vertices may overflow, hence the second test.
-    elif not torch.isfinite(vertices.sum()) and not torch.isfinite(vertices).all():
-        raise ValueError(f'{where}: vertices: found NaN or infinity')
+        parts = list(vertices.parameters.values())
+    else:
+        # The sum of vertices with a NaN or an infinity is not finite, and far cheaper than a look
+        # at each of them. A sum of finite vertices may overflow, which the look then tells apart.
+        parts = [] if torch.isfinite(vertices.sum()) else [vertices]
+    is_bad = torch.zeros(len(vertices), dtype=torch.bool)
+    for part in parts:
+        is_bad |= ~torch.isfinite(part).flatten(1).all(1).cpu()
+    return is_bad
 
 
 def _validate_sample_weight(

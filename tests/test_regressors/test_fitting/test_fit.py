@@ -265,7 +265,7 @@ def test_repeated_passes_reach_the_optimum_of_one_pass(root, missing, kind, make
     ]
     fit = fit_joint_regressor(batches, NAMES, root, progress=progress, **options)
     names = [name for name, _ in passes]
-    assert names[:2] == ['sampling', 'objective and gradient']
+    assert names[:3] == ['sampling', 'screening', 'objective and gradient']
     assert names[-2:] == ['normal equations', 'objective and gradient']
     assert {num_frames for _, num_frames in passes} == {900}
     assert fit.converged and fit.dual_gap < 1e-10
@@ -289,7 +289,8 @@ def test_few_lazy_vertices_are_computed(maker, monkeypatch):
 
     monkeypatch.setattr(LazyVertices, 'of', spy)
     assert fit_joint_regressor(list_of_batches(lazy, joints), NAMES, body_model='toy').converged
-    assert sum(frames for frames, vertices in requests if vertices == 60) == 3  # the sample
+    # The sample of 3 frames, for screening and for the model.
+    assert sum(frames for frames, vertices in requests if vertices == 60) == 6
 
 
 def test_too_many_patterns_of_weights_raise_before_memory_runs_out():
