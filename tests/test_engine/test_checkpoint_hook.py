@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from mmengine.runner import EpochBasedTrainLoop
 
 from mmjrr.engine import ResumableCheckpointHook
+from mmjrr.engine.hooks import checkpoint_hook
+from mmjrr.jobs import LockedError, WorkDirLock
 
 
 class Runner:
@@ -73,6 +76,26 @@ def test_later_checkpoints_of_an_earlier_run_do_not_push_out_the_new_one(tmp_pat
     Runner(tmp_path, 30).run(ResumableCheckpointHook(interval=5), 0, 5)
     assert files(tmp_path)['last_checkpoint'] == str(tmp_path / 'iter_5.pth')
     assert (tmp_path / 'iter_5.pth').is_file()
+
+
+def test_a_training_locks_its_folder_and_removes_what_a_kill_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint_hook, 'secure_run', lambda runner: None)
+    leftover, other = tmp_path / '.iter_5.a1b2c3d4.pth', tmp_path / '.gitignore'
+    leftover.write_text('22 MB')
+    other.touch()
+    runner, hook = Runner(tmp_path, 9), ResumableCheckpointHook()
+    runner._train_loop = {}
+    hook.before_run(runner)  # a test run
+    assert not (tmp_path / 'run.lock').exists() and leftover.exists()
+    runner._train_loop = EpochBasedTrainLoop.__new__(EpochBasedTrainLoop)
+    hook.before_run(runner)
+    assert (tmp_path / 'run.lock').exists() and not leftover.exists() and other.exists()
+    with pytest.raises(LockedError):
+        WorkDirLock(tmp_path).acquire()
+    hook.after_run(runner)
+    assert not (tmp_path / 'run.lock').exists()
 
 
 @pytest.mark.parametrize('option', ['interval', 'max_keep_ckpts'])

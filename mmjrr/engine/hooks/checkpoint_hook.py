@@ -6,10 +6,11 @@ from pathlib import Path
 
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner
 
 from mmjrr.engine.checkpoint import secure_run
-from mmjrr.io import atomic_write
+from mmjrr.io import atomic_write, remove_temporary_files
+from mmjrr.jobs import WorkDirLock, lock_work_dir, on_main_process
 from mmjrr.registry import HOOKS
 
 
@@ -20,7 +21,8 @@ class ResumableCheckpointHook(Hook):
     MMEngine's ``CheckpointHook`` writes under the final name and removes older checkpoints first;
     a kill in between leaves a truncated file. Here the checkpoint and the file ``last_checkpoint``
     (by which ``--resume`` finds it) are each written beside and renamed, and older checkpoints go
-    last. Checkpoints are loaded as :class:`SafeCheckpointHook` has it.
+    last. While a training runs, its work directory is locked. Checkpoints are loaded as
+    :class:`SafeCheckpointHook` has it.
 
     Args:
         interval: Batches between checkpoints. Defaults to 10.
@@ -35,10 +37,24 @@ class ResumableCheckpointHook(Hook):
                 raise ValueError(f'ResumableCheckpointHook: {name}={value}, expected at least 1')
         self.interval = interval
         self.max_keep_ckpts = max_keep_ckpts
+        self._lock_held: WorkDirLock | None = None
 
     def before_run(self, runner: Runner) -> None:
-        """Register the reader of checkpoints; find the latest one of a resumed run."""
+        """Lock the work directory of a training; find the latest checkpoint of a resumed one."""
+        if isinstance(runner._train_loop, BaseLoop):
+            on_main_process(lambda: self._lock(Path(runner.work_dir)))
         secure_run(runner)
+
+    def after_run(self, runner: Runner) -> None:
+        """Unlock the work directory."""
+        if self._lock_held is not None:
+            self._lock_held.release()
+            self._lock_held = None
+
+    def _lock(self, work_dir: Path) -> None:
+        """Lock the work directory, and remove what killed runs left half-written."""
+        self._lock_held = lock_work_dir(work_dir)
+        remove_temporary_files(work_dir)
 
     def after_train_iter(self, runner: Runner, batch_idx: int, *args, **kwargs) -> None:
         """Save when due, and after the last batch."""
