@@ -115,4 +115,13 @@ def test_two_processes_share_the_frames(tiny_config: Path, tmp_path: Path, run_p
     ]
     with np.load(work_dir / 'pseudo_gt.npz') as file:
         assert len(set(file['imgname'].tolist())) == len(file['imgname']) == 24
-    assert (work_dir / 'J_opt.npy').is_file()
+    results = {name: (work_dir / name).read_bytes() for name in (*RESULTS, 'refinement.json')}
+    # Killed when one process had stored its second batch and the other had not; no checkpoint.
+    for path in (
+        work_dir / 'last_checkpoint', *work_dir.glob('iter_*.pth'), work_dir / 'J_opt.npy',
+        *(work_dir / 'pseudo_gt').glob('batch_0000001_rank_001.npz'),
+        *(work_dir / 'pseudo_gt').glob('batch_0000002_*'),
+    ):  # fmt: skip
+        path.unlink()
+    run_processes(command(tiny_config, work_dir, '--launcher', 'pytorch', '--resume'), 2)
+    assert results == {name: (work_dir / name).read_bytes() for name in results}
