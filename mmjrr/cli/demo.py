@@ -75,10 +75,10 @@ def _check_options(args: argparse.Namespace) -> None:
         missing = [name for name in ('torchvision', 'mmcv', 'mmdet') if find_spec(name) is None]
         if missing:
             raise OptionError(f'--masks maskrcnn: no {", ".join(missing)} here: {INSTALL}')
-        found = Config.fromfile(args.masks_config).get('model', {}).get('type')
-        if found != 'MaskRCNN':
+        model = Config.fromfile(args.masks_config).get('model', {}).get('type')
+        if model != 'MaskRCNN':
             raise OptionError(
-                f'--masks-config {args.masks_config}: its model is {found}, expected a MaskRCNN'
+                f'--masks-config {args.masks_config}: its model is {model}, expected a MaskRCNN'
             )
 
 
@@ -173,7 +173,7 @@ def make_masks(args: argparse.Namespace, data: Path, folder: Path) -> tuple[str,
             f'test_evaluator.ann_file={root}/annotations/person_test.json',
             f'randomness.seed={args.seed}',
         )  # fmt: skip
-    found: dict[str, Any] = {}
+    agreements: dict[str, Any] = {}
     for split in ('train', 'test'):
         out, truth = folder / f'masks_{split}.json', data / 'masks' / f'h36m_{split}.json'
         _run_tool(
@@ -186,9 +186,9 @@ def make_masks(args: argparse.Namespace, data: Path, folder: Path) -> tuple[str,
             f'test_dataloader.dataset.ann_file=annotation_body3d/fps10/h36m_{split}.npz',
         )  # fmt: skip
         agreement = compare_masks(Masks(out), Masks(truth))
-        found[f'iou_{split}'] = round(agreement['iou'], 4)
-        found[f'lacking_{split}'] = agreement['lacking']
-    return str((folder / 'masks_train.json').resolve()), found
+        agreements[f'iou_{split}'] = round(agreement['iou'], 4)
+        agreements[f'lacking_{split}'] = agreement['lacking']
+    return str((folder / 'masks_train.json').resolve()), agreements
 
 
 def _run_tool(script: str, *arguments: Any) -> None:
@@ -336,7 +336,7 @@ def report(summary: dict[str, Any], out: Path, overlays: int) -> None:
         word = 'lower' if change < 0 else 'higher'
         print(
             f'  {estimator}: under J_opt its MPJPE is {abs(change):.1f} mm {word} than under '
-            'J_std; the estimates are the same, only the yardstick differs.'
+            'J_std; the estimates are the same, only the regressor differs.'
         )
     fits, errors, masks = (summary[key] for key in ('pseudo_gt', 'regressor_error_mm', 'masks'))
     if 'iou_train' in masks:

@@ -114,7 +114,7 @@ class Identity:
 
 
 def digest_of_state(module: Any) -> str:
-    """SHA-256 of the names, types, shapes and values of a module's parameters and buffers."""
+    """Return the SHA-256 of the names, types, shapes and values of a module's parameters and buffers."""
     import torch
 
     digest = hashlib.sha256()
@@ -125,7 +125,7 @@ def digest_of_state(module: Any) -> str:
 
 
 def digest_of_names(dataset: Any) -> str | None:
-    """SHA-256 of the image names of a data set, in order; None where it does not name them."""
+    """Return the SHA-256 of the image names of a data set, in order; None without names."""
     if not hasattr(dataset, 'imgname'):
         return None
     names = '\n'.join(dataset.imgname(row) for row in range(len(dataset)))
