@@ -114,7 +114,7 @@ class Identity:
 
 
 def digest_of_state(module: Any) -> str:
-    """Return the SHA-256 of the names, types, shapes and values of a module's parameters and buffers."""
+    """Return the SHA-256 of a module's parameters and buffers, with their names and types."""
     import torch
 
     digest = hashlib.sha256()
