@@ -1,10 +1,10 @@
-"""Reading of files that come from strangers, and writing of our own.
+"""Readers of untrusted files (npz, npy, JSON, pickles, checkpoints), and atomic writes.
 
 Every reader follows the same rules:
 
-- It raises ``FileNotFoundError`` where there is no file, and
-  :class:`~mmjrr.errors.DataError` for everything that is wrong with one. The message names the
-  file and, where one can be named, the field.
+- It raises ``FileNotFoundError`` if the file does not exist, and
+  :class:`~mmjrr.errors.DataError` for any defect of its content. The message names the file and,
+  where possible, the field.
 - It executes nothing that the file holds.
 - It allocates memory in proportion to the file (:mod:`mmjrr.io.limits`), whatever numbers the
   file holds.

@@ -12,16 +12,20 @@ from mmjrr.io.sparse import dense
 
 
 def as_text(where: str, array: np.ndarray) -> np.ndarray:
-    """Return an array of bytes as one of text; others are returned as they are.
+    """Decode an array of UTF-8 bytes to text; return any other array unchanged.
+
+    Args:
+        where: file and field, for messages.
+        array: an array of any dtype.
 
     Raises:
-        DataError: not all in it is text.
+        DataError: the bytes are not UTF-8, or the text holds lone surrogates.
     """
     try:
         if array.dtype.kind == 'S':
             array = np.char.decode(array, 'utf-8')
         if array.dtype.kind == 'U':
-            ''.join(array.ravel().tolist()).encode()  # lone surrogates are not
+            ''.join(array.ravel().tolist()).encode()  # raises for lone surrogates
     except ValueError as error:
         raise DataError(f'{where}: not text ({error})') from error
     return array
@@ -40,15 +44,15 @@ def check_array(
     Args:
         where: file and field, for messages.
         value: what the file holds; lists of numbers and sparse matrices are converted.
-        shape: a size for each axis. ``None`` admits any size; a name admits any size on its first
-            use and the same size afterwards (see ``sizes``).
+        shape: the expected size of each axis. ``None`` admits any size; a name admits any size
+            on its first use and only that size afterwards (see ``sizes``).
         kind: ``'number'`` (returned as float64), ``'integer'`` (as int64) or ``'text'``.
-        finite: refuse NaN and infinity.
-        sizes: sizes by name, shared by the fields of a file; filled in by the first that uses
-            a name. Default: names hold within this array.
+        finite: whether to refuse NaN and infinity.
+        sizes: sizes by name, shared by the fields of a file. The first field that uses a name
+            sets its size. Default: names are local to this array.
 
     Raises:
-        DataError: the value is of another kind or shape, or not finite.
+        DataError: the value has another kind or shape, or is not finite.
 
     >>> check_array('f.npz: betas', [[0, 1]], ('frames', 2)).tolist()
     [[0.0, 1.0]]

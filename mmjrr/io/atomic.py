@@ -44,11 +44,11 @@ def remove_temporary_files(
 ) -> list[Path]:
     """Remove the temporary files that killed calls of :func:`atomic_write` left in a folder.
 
-    Call it only where no other process writes.
+    Call it only where no other process writes: it also removes files that are being written.
 
     Args:
-        folder: Where to look; folders in it are left alone.
-        target: Remove only what was to become this file. Defaults to None: everything.
+        folder: The folder to clean; its subfolders are left alone.
+        target: Remove only the temporary files of this file. Defaults to None: of every file.
 
     Returns:
         The paths of the removed files.

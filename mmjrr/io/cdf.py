@@ -1,4 +1,4 @@
-"""Arrays from CDF files (NASA's Common Data Format), read by cdflib in a process with limits."""
+"""A reader of CDF files (NASA's Common Data Format): runs cdflib in a process with limits."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import numpy as np
 from mmjrr.errors import DataError
 from mmjrr.io.limits import unpacked_limit
 
-#: Bytes of memory, beyond those of the interpreter, in which a file must be read.
+#: Bytes of memory that the reading process may take on top of the interpreter's.
 _MEMORY = 1 << 30
 
 
@@ -29,23 +29,23 @@ def read_cdf(
 ) -> np.ndarray:
     """Read one variable of a CDF file.
 
-    Damaged or crafted files can let cdflib loop for minutes or ask for any amount of memory: the
-    file is read in another process, which is ended at a limit of time and of memory (1 GB).
+    A damaged or crafted file can make cdflib loop for minutes or allocate any amount of memory.
+    Therefore another process reads the file; it ends at a limit of time or of memory (1 GiB).
 
     Args:
         path: the file.
         variable: the variable's name.
         shape: the expected shape, records first; None stands for any length.
-        largest: number of values that the variable may have.
-        time_limit: seconds of processor time; by the clock, twenty times as many.
+        largest: the largest number of values that the variable may have.
+        time_limit: seconds of processor time. The limit of wall-clock time is twenty times this.
 
     Returns:
-        The values, float64.
+        The values, float64, of the expected shape.
 
     Raises:
-        ImportError: there is no cdflib.
-        FileNotFoundError: there is no such file.
-        DataError: the file is damaged, holds something else, or exceeds a limit.
+        ImportError: cdflib is not installed.
+        FileNotFoundError: the file does not exist.
+        DataError: the file is damaged, has another shape, or exceeds a limit.
     """
     import_cdflib()
     path = Path(path)
@@ -75,7 +75,7 @@ def read_cdf(
 def _read_in_process(
     path: Path, variable: str, largest: int, time_limit: int
 ) -> tuple[dict[str, Any], bytes]:
-    """Return the header and the values that the other process writes."""
+    """Run ``cdf_process.py`` and return its header and the bytes of the values."""
     program = str(Path(__file__).with_name('cdf_process.py'))
     limits = (str(largest), str(_MEMORY), str(time_limit))
     # cdflib unpacks compressed files into the folder of temporary files.
@@ -107,10 +107,10 @@ def _read_in_process(
 
 
 def import_cdflib() -> Any:
-    """Import cdflib, or raise a sentence that says what to install.
+    """Import cdflib and return the module.
 
     Raises:
-        ImportError: there is none.
+        ImportError: cdflib is not installed; the message holds the command that installs it.
     """
     try:
         import cdflib

@@ -1,9 +1,10 @@
-"""Reading of one CDF variable in a process of its own, for :func:`mmjrr.io.cdf.read_cdf`.
+"""A program that reads one CDF variable, which :func:`mmjrr.io.cdf.read_cdf` starts.
 
     python cdf_process.py PATH VARIABLE LARGEST MEMORY SECONDS
 
-Writes a line of JSON with the variable's ``shape`` and whether the values follow, then the values
-as float64. This file imports nothing of mmjrr, whose import takes longer than the reading.
+It writes a line of JSON to stdout (``shape``: the variable's shape; ``values``: whether the values
+follow), then the values as float64. It does not import mmjrr: that import takes longer than the
+reading.
 """
 
 import json
@@ -13,17 +14,17 @@ import sys
 
 
 def limit(memory: int, seconds: int) -> None:
-    """Limit this process: addresses beyond those in use, processor time, size of written files."""
+    """Limit this process: additional memory, processor time, and the size of written files."""
     try:
         import resource
-    except ImportError:  # not on every system; the parent's limit of time holds there
+    except ImportError:  # Windows has no such module; the parent's limit of time applies there
         return
     limits = [
         (resource.RLIMIT_CPU, seconds),
         (resource.RLIMIT_FSIZE, memory),
         (resource.RLIMIT_CORE, 0),
     ]
-    if os.path.exists('/proc/self/statm'):  # Linux alone says how much is in use
+    if os.path.exists('/proc/self/statm'):  # only Linux reports the memory in use
         with open('/proc/self/statm') as file:
             used = int(file.read().split()[0]) * resource.getpagesize()
         limits.append((resource.RLIMIT_AS, used + memory))
@@ -34,8 +35,11 @@ def limit(memory: int, seconds: int) -> None:
 
 
 def main(path: str, variable: str, largest: str, memory: str, seconds: str) -> None:
-    """Read a variable of a CDF file within limits, which come as text from a command line."""
-    sys.path.pop(0)  # this folder, whose modules are not meant to be found by their short names
+    """Read a variable of a CDF file within limits and write it to stdout.
+
+    The arguments are texts from the command line: see the module's docstring.
+    """
+    sys.path.pop(0)  # drop this folder, so that its modules do not shadow others
     import numpy as np
     from cdflib.cdfread import CDF
 
@@ -52,6 +56,6 @@ def main(path: str, variable: str, largest: str, memory: str, seconds: str) -> N
 if __name__ == '__main__':
     try:
         main(*sys.argv[1:])
-    except BaseException as error:  # of a damaged file cdflib raises nearly anything
+    except BaseException as error:  # a damaged file can make cdflib raise nearly anything
         print(f'{type(error).__name__}: {error}'[:500], file=sys.stderr)
         sys.exit(1)

@@ -1,4 +1,4 @@
-"""Checkpoints of networks: files of weights, with or without what training kept beside them."""
+"""Readers of network checkpoints: weights, with or without the training's other state."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from mmjrr.io.torch_archives import read_torch
 if TYPE_CHECKING:
     from torch import Tensor
 
-#: Where a checkpoint holds its weights: VIBE and MEVA, SPIN, MMEngine.
+#: Keys under which checkpoints hold their weights: VIBE's and MEVA's, SPIN's, MMEngine's.
 WEIGHT_KEYS = ('gen_state_dict', 'model', 'state_dict')
-#: What MMEngine's checkpoints hold beside the weights: the history of the training's logs.
+#: Class of the log histories that MMEngine's checkpoints hold beside the weights.
 MMENGINE_HISTORY: GlobalName = ('mmengine.logging.history_buffer', 'HistoryBuffer')
-#: How a history names its own statistics.
+#: Names by which a pickled log history refers to its statistics' methods.
 GETATTR: tuple[GlobalName, ...] = (('builtins', 'getattr'), ('__builtin__', 'getattr'))
 _CONVERTER = 'tools/model_converters/rewrite_checkpoint.py'
 
@@ -26,18 +26,21 @@ _CONVERTER = 'tools/model_converters/rewrite_checkpoint.py'
 def read_checkpoint(
     path: str | Path, extra: Mapping[GlobalName, NodeBuilder] | None = None
 ) -> dict[str, Any]:
-    """Read a checkpoint of any age, without running anything in it.
+    """Read a checkpoint, of any version of PyTorch from 0.4, without running anything in it.
 
     Args:
         path: the file.
-        extra: builders of further names. Without one for them, MMEngine's histories of logs come
+        extra: builders of further names. Without builders for them, MMEngine's log histories come
             back as :class:`~mmjrr.io.Skipped`.
 
+    Returns:
+        The checkpoint's dict, with tensors on the CPU.
+
     Raises:
-        FileNotFoundError: there is no such file.
-        UnsafePickleError: it names classes or functions that are not known to be harmless; says
-            which, and how to get at the weights.
-        DataError: it is broken, or not a dict.
+        FileNotFoundError: the file does not exist.
+        UnsafePickleError: the file names classes or functions that are not known to be harmless.
+            The message lists them and says how to extract the weights.
+        DataError: the file is broken, or does not hold a dict.
     """
     skipped: dict[GlobalName, NodeBuilder] = {
         name: lambda args, state: Skipped(MMENGINE_HISTORY) for name in (MMENGINE_HISTORY, *GETATTR)
@@ -56,10 +59,17 @@ def read_checkpoint(
 
 
 def weights_of(content: Any, path: str) -> dict[str, Tensor]:
-    """Return the weights in a checkpoint's content: under a known key, or all of it.
+    """Return a checkpoint's weights by name.
+
+    The weights are the dict under the first of :data:`WEIGHT_KEYS` that the content has;
+    without such a key, the content itself.
+
+    Args:
+        content: what :func:`read_checkpoint` returned.
+        path: the checkpoint's file, for messages.
 
     Raises:
-        DataError: there are none.
+        DataError: the content is not a dict, holds no tensors, or holds other values among them.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""Streams that a file decompresses to, told by how it begins."""
+"""Decompression of files, whose format is recognized by their first bytes."""
 
 from __future__ import annotations
 
@@ -10,22 +10,24 @@ from typing import IO, Any
 from mmjrr.errors import DataError
 from mmjrr.io.limits import LimitedReader, unpacked_limit
 
-#: How compressed files begin; joblib compresses with any of these.
+#: First bytes of compressed files and the module that reads them; joblib writes any of these.
 _MODULES = {b'\x1f\x8b': 'gzip', b'BZh': 'bz2', b'\xfd7zXZ': 'lzma', b'\x5d\x00': 'lzma'}
 _ZLIB = (b'\x78\x01', b'\x78\x5e', b'\x78\x9c', b'\x78\xda')
 _LZ4 = b'\x04\x22\x4d\x18'
 
 
 def open_decompressed(where: str, file: IO[bytes], size: int | None = None) -> io.BytesIO:
-    """Return what is left in ``file``, decompressed if it is compressed.
+    """Read ``file`` from its position to its end, and decompress it if it is compressed.
 
     Args:
         where: the file, for messages.
-        file: a binary file, at its position.
-        size: bytes that it takes on the disk. Default: what is left in it.
+        file: a binary file.
+        size: bytes that the file takes on the disk. Default: the bytes from its position on.
 
     Raises:
-        DataError: it is compressed with LZ4, or unpacks to more than the limit.
+        DataError: the file is compressed with LZ4, or unpacks to more than
+            :func:`~mmjrr.io.unpacked_limit` bytes.
+        EOFError: the compressed data are truncated.
     """
     data = file.read()
     limit = unpacked_limit(len(data) if size is None else size)

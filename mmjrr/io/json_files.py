@@ -1,4 +1,4 @@
-"""JSON files."""
+"""Readers of JSON files: strict for input, lenient for records of earlier runs."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     """Return the content of a JSON file.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        DataError: it is truncated, no JSON text, or has a name twice in an object.
+        FileNotFoundError: the file does not exist.
+        DataError: the file is truncated, not JSON, or repeats a name within an object.
     """
     path = Path(path)
     if not path.is_file():
@@ -28,17 +28,17 @@ def read_json(path: str | os.PathLike[str]) -> Any:
 
 
 def read_note(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Return a record left by an earlier run; an empty one if it is unreadable."""
+    """Read a record left by an earlier run; return ``{}`` if there is none or it is unreadable."""
     try:
-        found = json.loads(Path(path).read_bytes())
+        record = json.loads(Path(path).read_bytes())
     except (OSError, ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return record if isinstance(record, dict) else {}
 
 
 def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        (twice, _), *_ = Counter(name for name, _ in pairs).most_common(1)
-        raise DataError(f'{twice!r} is there twice')
-    return found
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        (repeated, _), *_ = Counter(name for name, _ in pairs).most_common(1)
+        raise DataError(f'{repeated!r} is there twice')
+    return members

@@ -1,8 +1,8 @@
 """Limits on the memory that a file may make its reader allocate.
 
-A number in a file (a shape, a length, a repetition) never decides how much memory is allocated. A
-reader allocates at most ``ALLOWANCE + EXPANSION * (size of the file)`` bytes for what a file
-unpacks to, and never more than half of this machine's memory beyond the size of the file itself.
+A number in a file (a shape, a length, a repetition) never decides how much memory is allocated.
+The content of a file may unpack to at most ``ALLOWANCE + EXPANSION * (size of the file)`` bytes,
+and at most to half of this machine's memory or the size of the file, whichever is larger.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def unpacked_limit(file_size: int) -> int:
 
 
 def memory_size() -> int:
-    """Return the bytes of memory of this machine; a terabyte where the system does not say."""
+    """Return this machine's memory in bytes; 1 TiB where the system does not report it."""
     try:
         return os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
     except (AttributeError, ValueError, OSError):  # not on every system
@@ -40,10 +40,15 @@ def memory_size() -> int:
 
 
 def check_unpacked_size(where: str, size: int, limit: int) -> None:
-    """Refuse contents of ``size`` bytes where at most ``limit`` are allowed.
+    """Refuse content that takes more than ``limit`` bytes once unpacked.
+
+    Args:
+        where: the file, or file and field, for messages.
+        size: bytes of the unpacked content.
+        limit: bytes that are allowed.
 
     Raises:
-        DataError: ``size`` is larger.
+        DataError: ``size`` is larger than ``limit``.
     """
     if size > limit:
         raise DataError(
@@ -53,7 +58,7 @@ def check_unpacked_size(where: str, size: int, limit: int) -> None:
 
 
 def check_shape(where: str, shape: Sequence[Any]) -> tuple[int, ...]:
-    """Return a shape read from a file as integers, after checking that it is one.
+    """Return a shape read from a file as a tuple of integers, after checking its entries.
 
     Raises:
         DataError: an entry is not an integer or negative, there are more than 32 axes, or the
@@ -75,21 +80,34 @@ def check_shape(where: str, shape: Sequence[Any]) -> tuple[int, ...]:
 
 
 class LimitedReader:
-    """A binary file that raises instead of giving more than ``limit`` bytes in all.
+    """A binary file that raises an error once more than ``limit`` bytes in all are read from it.
 
-    For streams that a small file decompresses to.
+    It guards streams to which a small file decompresses.
+
+    Args:
+        file: the binary file to read from.
+        limit: bytes that may be read.
+        where: the file's name, for messages.
     """
 
     def __init__(self, file: Any, limit: int, where: str) -> None:
         self.file, self.remaining, self.limit, self.where = file, limit, limit, where
 
     def read(self, size: int = -1) -> bytes:
-        """Read up to ``size`` bytes, or to the end."""
+        """Read up to ``size`` bytes; by default, to the end.
+
+        Raises:
+            DataError: the file holds more than the limit.
+        """
         most = self.remaining + 1
         return self._count(self.file.read(most if size < 0 else min(size, most)))
 
     def readline(self) -> bytes:
-        """Read up to the next newline."""
+        """Read up to the next newline.
+
+        Raises:
+            DataError: the file holds more than the limit.
+        """
         return self._count(self.file.readline(self.remaining + 1))
 
     def _count(self, data: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""Vertices from ``.obj`` and ``.ply`` files."""
+"""A reader of the vertices in ``.obj`` and ``.ply`` files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from mmjrr.errors import DataError
 from mmjrr.io.own_errors import own_errors
 
-#: PLY's names of number types, old and new, as NumPy's.
+#: NumPy's code of each number type in PLY, which has an old and a new name for each.
 _PLY_TYPES = {
     'char': 'i1', 'int8': 'i1', 'uchar': 'u1', 'uint8': 'u1', 'short': 'i2', 'int16': 'i2',
     'ushort': 'u2', 'uint16': 'u2', 'int': 'i4', 'int32': 'i4', 'uint': 'u4', 'uint32': 'u4',
@@ -23,12 +23,12 @@ def read_mesh_vertices(path: str | os.PathLike[str]) -> np.ndarray:  # (V, 3)
     """Read the vertices of a mesh, in the file's order and unit, as float32.
 
     Args:
-        path: a Wavefront ``.obj`` file, or a ``.ply`` file in any of its three formats, told
-            apart by content.
+        path: a Wavefront ``.obj`` file, or a ``.ply`` file in any of its three formats. The
+            content decides which it is, not the suffix.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        DataError: it is truncated, or has no vertices.
+        FileNotFoundError: the file does not exist.
+        DataError: the file is truncated, unreadable, or has no vertices.
     """
     path = Path(path)
     if not path.is_file():

@@ -1,4 +1,4 @@
-"""An array from a ``.npy`` file."""
+"""A reader of ``.npy`` files and streams."""
 
 from __future__ import annotations
 
@@ -26,13 +26,15 @@ def read_npy(path: str | os.PathLike[str], objects: bool = False) -> Any:
 
     Args:
         path: the file.
-        objects: read Python objects in it, by :func:`~mmjrr.io.read_pickle`; a single one (a dict
-            that ``numpy.save`` has wrapped) comes back as itself. Default: refuse them.
+        objects: whether to read Python objects, with :func:`~mmjrr.io.read_pickle`, or to refuse
+            them. A single object, which ``numpy.save`` wraps in an array without axes, is
+            returned without its array.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: the file does not exist.
         UnsafePickleError: an object is not known to be harmless.
-        DataError: it is truncated, not a ``.npy`` file, or holds objects that are refused.
+        DataError: the file is truncated, not a ``.npy`` file, or holds objects although
+            ``objects`` is false.
     """
     path = Path(path)
     if not path.is_file():
@@ -42,12 +44,19 @@ def read_npy(path: str | os.PathLike[str], objects: bool = False) -> Any:
 
 
 def read_npy_stream(where: str, file: IO[bytes], size: int, objects: bool = False) -> Any:
-    """Read an array from a stream that holds ``size`` bytes, all of them a ``.npy`` file.
+    """Read an array from a stream that holds one ``.npy`` file of ``size`` bytes.
 
     The header is checked against ``size`` before memory is allocated.
 
+    Args:
+        where: file and field, for messages.
+        file: the stream, at its start.
+        size: the stream's length in bytes.
+        objects: as in :func:`read_npy`.
+
     Raises:
-        DataError: as :func:`read_npy`.
+        UnsafePickleError: as in :func:`read_npy`.
+        DataError: as in :func:`read_npy`.
     """
     version = np.lib.format.read_magic(file)
     if version not in _HEADERS:

@@ -1,4 +1,4 @@
-"""Arrays from ``.npz`` files."""
+"""A reader of ``.npz`` files."""
 
 from __future__ import annotations
 
@@ -23,19 +23,20 @@ def read_npz(
 
     Args:
         path: the file.
-        objects: read fields that are pickles, by :func:`~mmjrr.io.read_pickle`; a single object
-            that NumPy has wrapped in an array without axes comes back as itself. Default: refuse
-            them.
-        select: says by its name whether a field is read. Default: all are.
+        objects: whether to read Python objects, with :func:`~mmjrr.io.read_pickle`, or to refuse
+            them. A single object, which NumPy wraps in an array without axes, is returned without
+            its array.
+        select: a function of a field's name that tells whether to read the field. Default: read
+            all fields.
 
     Returns:
-        Arrays, and objects, by their names.
+        Arrays and objects by field name.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: the file does not exist.
         UnsafePickleError: an object is not known to be harmless.
-        DataError: it is truncated, not an npz file, holds objects that are refused, or would take
-            too much memory. The message names the field where one can be named.
+        DataError: the file is truncated, not an npz file, holds objects although ``objects`` is
+            false, or would take too much memory. The message names the field where possible.
     """
     path = Path(path)
     if not path.is_file():
@@ -59,7 +60,7 @@ def npz_members(path: Path, archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
     """Return the members of an npz file that hold arrays, after checking their sizes.
 
     Raises:
-        DataError: they would take too much memory, or two have one name.
+        DataError: the members would take too much memory, or two have the same name.
     """
     members = [member for member in archive.infolist() if member.filename.endswith('.npy')]
     if len({member.filename for member in members}) < len(members):

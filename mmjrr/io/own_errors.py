@@ -1,4 +1,4 @@
-"""One kind of error for everything that a damaged file makes libraries raise."""
+"""A context that turns the exceptions of libraries into :class:`~mmjrr.errors.DataError`."""
 
 from __future__ import annotations
 
@@ -10,11 +10,17 @@ from mmjrr.errors import DataError
 
 @contextlib.contextmanager
 def own_errors(where: str, expected: str) -> Iterator[None]:
-    """Turn what a damaged file raises inside the context into a :class:`DataError` that names it.
+    """Turn any exception inside the context into a :class:`DataError` that names the file.
+
+    Readers raise many types of exceptions for damaged files. ``FileNotFoundError`` passes
+    unchanged.
 
     Args:
-        where: the file, or file and field, with which every message begins.
-        expected: what the file should be, with its article.
+        where: the file, or file and field, which every message names.
+        expected: the expected kind of file, with its article, such as ``'an npz file'``.
+
+    Raises:
+        DataError: the block raised an exception.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""Names of files that stand in other files."""
+"""Checks of file names that come from other files, such as an annotation file's image names."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from mmjrr.errors import DataError
 
 
 def is_inside(name: str) -> bool:
-    r"""Tell whether a name, joined to a folder, stays in it.
+    r"""Tell whether a relative name, joined to a folder, stays inside that folder.
 
     Backslashes count as separators, so that a name means the same on every system. Symbolic links
-    are not looked at: whoever owns the folder has made them.
+    are trusted: only the folder's owner can make them.
 
     >>> [is_inside(name) for name in ('S1/a.jpg', './a.jpg', '../a.jpg', '/a.jpg', r'C:\a.jpg', '')]
     [True, True, False, False, False, False]
@@ -31,10 +31,10 @@ def check_inside(where: str, names: Iterable[str]) -> None:
 
     Args:
         where: file and field, for the message.
-        names: one a row.
+        names: one name per row.
 
     Raises:
-        DataError: a name is absolute, empty, or has ``..`` in it; its row is given.
+        DataError: a name is absolute, empty, or contains ``..``; the message states its row.
     """
     for row, name in enumerate(names):
         if not is_inside(name):

@@ -1,9 +1,9 @@
-"""A pickle's instructions, read into a plain description of what they would build.
+"""An unpickler that describes what a pickle would build, without building it.
 
-A pickle is a program: it names functions and has them called. The reader here runs that program
-with inert classes in place of everything it names. A call becomes a :class:`Node` that keeps the
-name, the arguments and the state. Nothing is imported, nothing of the file is executed, and
-nothing is allocated that is not in the file. :mod:`mmjrr.io.pickles` builds arrays from nodes.
+A pickle is a program that calls functions by name. The unpickler runs this program with inert
+classes in place of everything it names: each call becomes a :class:`Node` that keeps the name, the
+arguments and the state. Nothing is imported, no code of the file runs, and memory is allocated
+only for data that the file contains. :mod:`mmjrr.io.pickles` builds arrays from the nodes.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from mmjrr.errors import DataError
 
 #: Module and name of a class or function.
 GlobalName = tuple[str, str]
-#: Different names that one pickle may use.
+#: The largest number of different names that one pickle may use.
 _MAX_NAMES = 1000
 
 
 class UnsafePickleError(DataError):
-    """A file asks for a class or function that is not known to be harmless."""
+    """An error for a file that names a class or function not known to be harmless."""
 
 
 class Node:
-    """A call that a pickle asks for: what is called, with what, and what is added later.
+    """A call that a pickle requests, and the later changes to the object that the call returns.
 
     Attributes:
         name: module and name of the class or function.
         args: arguments of the call.
-        state: what the pickle sets on the object afterwards (``__setstate__``), or None.
-        items: what the pickle appends to the object.
+        state: the state that the pickle passes to the object's ``__setstate__``, or None.
+        items: values that the pickle appends to the object.
         pairs: keys and values that the pickle sets on the object.
     """
 
@@ -43,7 +43,7 @@ class Node:
     pairs: list[tuple[Any, Any]]
 
     def __new__(cls, *args: Any) -> Node:
-        """Make a node of the arguments that a pickle gives."""
+        """Create a node from the arguments of the pickle's call."""
         node = object.__new__(cls)
         node.args, node.state, node.items, node.pairs = args, None, [], []
         return node
@@ -58,18 +58,22 @@ class Node:
         self.pairs.append((key, value))
 
     def append(self, value: Any) -> None:
-        """Keep a value that the pickle appends."""
+        """Store a value that the pickle appends."""
         self.items.append(value)
 
     def extend(self, values: Any) -> None:
-        """Keep values that the pickle appends."""
+        """Store values that the pickle appends."""
         self.items.extend(values)
 
     add = append
 
 
 class StorageReference:
-    """A tensor's storage, which lies elsewhere in the file (a persistent id)."""
+    """A persistent id: the reference to a tensor's storage elsewhere in the file.
+
+    Args:
+        description: the persistent id, as the pickle holds it.
+    """
 
     __slots__ = ('description',)
 
@@ -77,9 +81,9 @@ class StorageReference:
         self.description = description
 
 
-# The interpreter's unpickler in Python. The one in C allocates by numbers in the file (a memo
-# index of 2**31 takes 34 GB) and cannot stop for the raw arrays that joblib puts between
-# instructions.
+# The standard library's unpickler in Python. The one in C allocates memory according to numbers in
+# the file (a memo index of 2**31 takes 34 GB) and cannot pause for the raw arrays that joblib puts
+# between instructions.
 _Unpickler: Any = pickle._Unpickler  # type: ignore[attr-defined]
 
 
@@ -87,11 +91,12 @@ class DescriptionUnpickler(_Unpickler):
     """An unpickler that builds :class:`Node` objects in place of everything the pickle names.
 
     Args:
-        file: where to read from, at its position.
-        known: names that may be used. Any other raises :class:`UnsafePickleError`.
-        after_state: called with a node whenever its state is set; returns what takes the node's
-            place. joblib's raw arrays are read there.
-        skip_unknown: accept names that are not known. Their nodes are inert as all others.
+        file: the file to read, from its position on.
+        known: names that the pickle may use. Any other raises :class:`UnsafePickleError`.
+        after_state: a function that is called with a node whenever its state is set, and that
+            returns the node's replacement. It reads the raw arrays of joblib.
+        skip_unknown: whether to accept names that are not in ``known``. Their nodes are as inert
+            as all others.
     """
 
     dispatch = dict(_Unpickler.dispatch)
@@ -103,16 +108,21 @@ class DescriptionUnpickler(_Unpickler):
         after_state: Callable[[Node], Any] | None = None,
         skip_unknown: bool = False,
     ) -> None:
-        super().__init__(file, encoding='latin1')  # as Python 2's pickles of arrays need
+        super().__init__(file, encoding='latin1')  # Python 2's pickles of arrays need it
         self.known = known
         self.after_state = after_state
         self.skip_unknown = skip_unknown
-        #: Storages that the pickle refers to, in order.
+        #: References to storages, in the order in which the pickle makes them.
         self.references: list[StorageReference] = []
         self._classes: dict[GlobalName, type[Node]] = {}
 
     def find_class(self, module: str, name: str) -> type[Node]:
-        """Return an inert class for a name that the pickle uses."""
+        """Return an inert class for a name that the pickle uses.
+
+        Raises:
+            UnsafePickleError: the name is not known.
+            DataError: the pickle uses too many names.
+        """
         key = (module, name)
         if key not in self.known and not self.skip_unknown:
             raise UnsafePickleError(
@@ -131,22 +141,26 @@ class DescriptionUnpickler(_Unpickler):
         return self.references[-1]
 
     def get_extension(self, code: int) -> Any:
-        """Refuse names by number, whose meaning depends on the process that reads."""
+        """Refuse names by number: their meaning depends on the process that reads.
+
+        Raises:
+            UnsafePickleError: always.
+        """
         raise UnsafePickleError(f'the pickle uses the extension code {code}')
 
     def load_bytearray8(self) -> None:
-        """Read a bytearray. The base class allocates its length before reading it."""
+        """Read a bytearray's data before allocating it; the base class allocates it first."""
         length = int.from_bytes(self.read(8), 'little')
         self.append(bytearray(_exactly(self.read, length)))
 
     def load_build(self) -> None:
-        """Set an object's state."""
+        """Set an object's state, then call ``after_state``."""
         super().load_build()
         if self.after_state is not None and isinstance(self.stack[-1], Node):
             self.stack[-1] = self.after_state(self.stack[-1])
 
     def load_reduce(self) -> None:
-        """Call what the pickle names. What an unknown call returns can be called in turn."""
+        """Make the node of a call; with ``skip_unknown``, a node itself can be called in turn."""
         if self.skip_unknown and isinstance(self.stack[-2], Node):
             args = self.stack.pop()
             self.stack[-1] = type(self.stack[-1])(*args)

@@ -1,11 +1,11 @@
-"""Arrays and plain values from pickles, without running anything that they name.
+"""A reader of pickles that builds arrays and plain values and runs no code of the file.
 
-:mod:`mmjrr.io.pickle_stream` reads a file into a description; :class:`Builder` turns it into
-arrays, sparse matrices, tensors and plain values. What is built, under the names that old and new
-versions of the libraries write:
+:mod:`mmjrr.io.pickle_stream` reads a file into a description. :class:`Builder` turns the
+description into values of these types, under the names that old and new versions of the libraries
+write:
 
-- NumPy arrays and scalars of numbers, booleans and text, and arrays of objects whose elements are
-  themselves buildable;
+- NumPy arrays and scalars of numbers, booleans and text, and arrays of objects whose elements have
+  a type of this list;
 - SciPy sparse matrices (CSC, CSR, COO);
 - chumpy's arrays, as NumPy arrays (chumpy does not install on current Python);
 - PyTorch tensors and parameters, as tensors or as NumPy arrays;
@@ -42,16 +42,16 @@ from mmjrr.io.pickle_stream import (
 from mmjrr.io.sparse import sparse_matrix
 from mmjrr.io.tensors import Storage, Tensor, legacy_reference, read_legacy_stream
 
-#: Builds an object of one name from a node whose arguments and state are built already.
+#: A function that builds an object from the built arguments and the built state of its node.
 NodeBuilder = Callable[[tuple[Any, ...], Any], Any]
 
 
 @dataclass(frozen=True)
 class Skipped:
-    """A class, a function or an object that was not built, because it is no array.
+    """A placeholder for a class, a function or an object that the reader does not build.
 
     Args:
-        name: module and name, as the file gives them.
+        name: module and name of the class or function, as in the file.
     """
 
     name: GlobalName
@@ -68,18 +68,18 @@ def read_pickle(
 ) -> Any:
     """Read a pickle of plain values, arrays, sparse matrices and tensors.
 
-    Files compressed with gzip, bzip2, xz or zlib, and files that joblib writes, are read too.
-    Tensors and chumpy objects come back as arrays, ``torch.Size`` as a tuple.
+    The file may be compressed with gzip, bzip2, xz or zlib, or written by joblib. Tensors and
+    chumpy objects come back as arrays, ``torch.Size`` as a tuple.
 
     Args:
-        path: the file; or, where ``file`` is given, what to call it in messages.
-        file: where to read, at its position. Default: open ``path``.
+        path: the file; together with ``file``, only its name in messages.
+        file: a binary file, read from its position on. Default: open ``path``.
         extra: builders of further names.
-        size: bytes that ``file`` takes on the disk, for the limits on memory. Default: what is
-            left in ``file``.
+        size: bytes that ``file`` takes on the disk, for the limits on memory. Default: the bytes
+            from the position of ``file`` on.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: the file does not exist.
         UnsafePickleError: the file names a class or function that is not known to be harmless.
         DataError: the file is truncated, not a pickle, or would take too much memory.
     """
@@ -97,16 +97,16 @@ def read_pickle(
 
 
 class Builder:
-    """Builds values from the description of one pickle.
+    """A builder of values from the description of one pickle.
 
     Args:
         where: the file, for messages.
-        limit: bytes that all values may take, each counted as often as it is referred to.
-        storages: the file's tensor storages, by what their references hold. Default: references
+        limit: bytes that all values may take; each value counts once per reference to it.
+        storages: a function that returns the storage of a persistent id. Default: persistent ids
             are refused.
         extra: builders of further names.
-        as_torch: build tensors as ``torch.Tensor``; otherwise as arrays (bfloat16 as float32).
-        skip_unknown: build :class:`Skipped` for names that are not known, in place of an error.
+        as_torch: whether to build tensors as ``torch.Tensor`` or as arrays (bfloat16 as float32).
+        skip_unknown: whether to build :class:`Skipped` for unknown names or to raise an error.
     """
 
     def __init__(
@@ -139,13 +139,15 @@ class Builder:
         return DescriptionUnpickler(file, known, after_state, self.skip_unknown)
 
     def build(self, description: Any) -> Any:
-        """Return the value that a description stands for.
+        """Build the value of a description.
 
         Raises:
-            DataError: a part is not what its name promises, holds itself, or the whole takes more
+            UnsafePickleError: the description names something that is not known to be harmless.
+            DataError: a part does not fit its name, contains itself, or the values take more bytes
                 than the limit.
         """
-        self._described.append(description)  # ids are in use as long as their objects live
+        # `_built` is keyed by id(): keep the objects alive, so that no id is used again.
+        self._described.append(description)
         value = self._value(description)
         self._check_unfolded(value)
         return value
@@ -180,7 +182,7 @@ class Builder:
             return self.storages(described.description)
         if isinstance(described, type) and issubclass(described, Node):
             return self._skip(described.name)
-        return described  # built by joblib's reader
+        return described  # an array that _joblib_array has built
 
     def _skip(self, name: GlobalName) -> Skipped:
         if name not in _KNOWN and name not in self.extra:
@@ -219,7 +221,11 @@ class Builder:
         return self.array(data, dtype, shape, 'F' if fortran else 'C')
 
     def array(self, data: Any, dtype: Any, shape: Any, order: str) -> np.ndarray:
-        """Build an array of ``shape`` from its bytes, or from a list where its dtype is object."""
+        """Build an array of ``shape`` from its bytes, or from a list if its dtype is object.
+
+        Raises:
+            DataError: ``data`` does not have the length that ``shape`` and ``dtype`` require.
+        """
         sizes = check_shape('an array', (shape,) if isinstance(shape, int) else shape)
         kind = self._dtype(dtype)
         count = math.prod(sizes)
@@ -246,7 +252,11 @@ class Builder:
         return flat.reshape(sizes, order=order)  # type: ignore[call-overload]
 
     def scalar(self, dtype: Any, data: Any) -> Any:
-        """Build a NumPy scalar from its bytes."""
+        """Build a NumPy scalar from its bytes.
+
+        Raises:
+            DataError: ``data`` does not have the size of ``dtype``.
+        """
         kind = self._dtype(dtype)
         content = _bytes(data)
         if kind.hasobject or len(content) != kind.itemsize or not content:
@@ -276,7 +286,11 @@ class Builder:
     # -- tensors -----------------------------------------------------------------------------
 
     def tensor(self, storage: Any, offset: Any, shape: Any, stride: Any) -> Any:
-        """Build a tensor that views a storage."""
+        """Build a tensor that views a storage; offset and strides count elements.
+
+        Raises:
+            DataError: the tensor reaches outside the storage, or takes more than the limit.
+        """
         if not isinstance(storage, Storage):
             raise DataError(f'a tensor has {type(storage).__name__} in place of a storage')
         tensor = Tensor(storage, offset, check_shape('a tensor', shape), tuple(stride))
@@ -286,10 +300,10 @@ class Builder:
     # -- limits ------------------------------------------------------------------------------
 
     def _check_unfolded(self, value: Any) -> None:
-        """Refuse values that take more than the limit where each reference is a copy.
+        """Refuse values that would take more than the limit if each reference were a copy.
 
-        Lists that hold each other many times over, and arrays that many names refer to, cost
-        nothing until someone copies or joins them.
+        Lists that contain each other many times over, and arrays with many references, cost
+        nothing in the file but exhaust memory as soon as someone copies or joins them.
         """
         sizes: dict[int, int] = {}
 
@@ -321,7 +335,7 @@ def _tensor_bytes(value: Any) -> int:
 
 
 def _bytes(data: Any) -> bytes:
-    if isinstance(data, str):  # Python 2's
+    if isinstance(data, str):  # Python 2 pickles bytes as str
         return data.encode('latin1')
     if not isinstance(data, (bytes, bytearray)):
         raise DataError(f'found {type(data).__name__} in place of the bytes of an array')
@@ -330,7 +344,7 @@ def _bytes(data: Any) -> bytes:
 
 # -- dtypes ----------------------------------------------------------------------------------
 
-#: Codes of the dtypes of arrays that are read. Text has its length behind U or S.
+#: Codes of the dtypes that are read, apart from text: U or S, followed by a length.
 _CODES = frozenset('b1 i1 i2 i4 i8 u1 u2 u4 u8 f2 f4 f8 c8 c16 O O8'.split())
 _MAX_TEXT = 1 << 20
 _CLASSES = {
@@ -344,7 +358,8 @@ _CLASSES = {
 def _build_dtype(builder: Builder, args: tuple[Any, ...], state: Any) -> np.dtype:
     """Build a dtype from its code and byte order, ignoring everything else in its state.
 
-    ``numpy.dtype.__setstate__`` believes flags that turn bytes of the file into pointers.
+    The state never reaches ``numpy.dtype.__setstate__``: flags in it can make NumPy interpret
+    bytes of the file as pointers.
     """
     code = args[0] if args else None
     if isinstance(code, bytes):
@@ -387,7 +402,7 @@ def _sparse(kind: str) -> Callable[[Builder, tuple[Any, ...], Any], Any]:
 
 
 def _chumpy(builder: Builder, args: tuple[Any, ...], state: Any) -> np.ndarray:
-    """Return the array of chumpy's ``.r``: ``x``, or the selection ``a[idxs]``, reshaped."""
+    """Return what chumpy's ``.r`` returns: the array ``x``, or the selection ``a[idxs]``."""
     if isinstance(state, dict) and 'x' in state:
         return _plain_array(state['x'])
     if isinstance(state, dict) and {'a', 'idxs'} <= set(state):
@@ -405,7 +420,7 @@ def _plain_array(value: Any) -> np.ndarray:
 
 
 def _reconstructed(builder: Builder, args: tuple[Any, ...], state: Any) -> Any:
-    """Build an object as Python 2's protocols do: from its class, a base class and a state."""
+    """Build an object of protocols 0 and 1, which store its class, a base class and a state."""
     if not args or not isinstance(args[0], Skipped):
         raise DataError('an object without a class')
     name = args[0].name
@@ -415,14 +430,14 @@ def _reconstructed(builder: Builder, args: tuple[Any, ...], state: Any) -> Any:
 
 
 def _encoded(builder: Builder, args: tuple[Any, ...], state: Any) -> bytes:
-    """Bytes, which pickles of protocol 2 carry as Latin-1 text."""
+    """Return bytes, which pickles of protocol 2 store as Latin-1 text."""
     if len(args) < 2 or not isinstance(args[0], str) or args[1] not in ('latin1', 'latin-1'):
         raise UnsafePickleError(f'the pickle asks for the codec {args[1:]!r:.80}, expected latin1')
     return args[0].encode('latin1')
 
 
 def _made_bytes(builder: Builder, args: tuple[Any, ...], state: Any) -> bytes:
-    """Bytes from nothing, from bytes, or from text. From a number they would be its length."""
+    """Build bytes from nothing, bytes or text; refuse a number, which would be a length."""
     if not args:
         return b''
     if isinstance(args[0], (bytes, bytearray)):
@@ -446,7 +461,7 @@ def _tensor_v2(builder: Builder, args: tuple[Any, ...], state: Any) -> Any:
 
 
 def _storage_bytes(builder: Builder, args: tuple[Any, ...], state: Any) -> Storage:
-    """Read a storage, which pickles of tensors carry as a file of ``torch.save`` in bytes."""
+    """Read a storage, which a plain pickle of a tensor stores as the bytes of a torch.save file."""
     described, storages = read_legacy_stream(io.BytesIO(_bytes(args[0])), builder.unpickler)
     if not isinstance(described, StorageReference):
         raise DataError('a tensor is not stored as PyTorch stores them')

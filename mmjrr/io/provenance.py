@@ -1,4 +1,4 @@
-"""Versions of what a result depends on."""
+"""Versions of the packages on which a result depends."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from typing import Any
 
 
 def versions() -> dict[str, Any]:
-    """Versions of what a result depends on, for the provenance of result files."""
+    """Return the versions of Python and the packages on which a result depends, by name.
+
+    Result files record them as provenance. The version of a package that is not installed is None.
+    """
     import numpy
     import torch
 

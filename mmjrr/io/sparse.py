@@ -1,4 +1,4 @@
-"""Sparse matrices from files, checked before SciPy's compiled code follows their indices."""
+"""Sparse matrices from files: checked first, since SciPy's compiled code trusts their indices."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 from mmjrr.errors import DataError
 from mmjrr.io.limits import check_unpacked_size
 
-#: Bytes of the largest sparse matrix that is made dense. No joint regressor or blend shape of a
-#: body is larger.
+#: Bytes of the largest sparse matrix that is made dense. The joint regressors and blend shapes of
+#: all supported bodies are smaller.
 MAX_DENSE_BYTES = 1 << 30
 
 
@@ -27,8 +27,8 @@ def sparse_matrix(where: str, kind: str, fields: dict[str, Any]) -> Any:
         A ``scipy.sparse`` matrix.
 
     Raises:
-        DataError: a field is missing, not numbers, of another length, or an index lies outside
-            the shape.
+        DataError: a field is missing, has another type or length, or an index lies outside the
+            shape.
     """
     import scipy.sparse
 
@@ -60,7 +60,7 @@ def sparse_matrix(where: str, kind: str, fields: dict[str, Any]) -> Any:
 
 
 def dense(where: str, matrix: Any) -> np.ndarray:
-    """Return a checked sparse matrix as an array.
+    """Convert a sparse matrix that :func:`sparse_matrix` has checked to an array.
 
     Raises:
         DataError: the array would take more than :data:`MAX_DENSE_BYTES`.

@@ -1,4 +1,4 @@
-"""PyTorch's storages and tensors, read without PyTorch."""
+"""Storages and tensors of ``torch.save`` files, read without PyTorch."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from mmjrr.io.pickle_stream import DescriptionUnpickler, Node
 if TYPE_CHECKING:
     import torch
 
-#: How a file of ``torch.save`` begins that was written before PyTorch 1.6, or inside a pickle.
+#: First bytes of the stream format: ``torch.save`` before PyTorch 1.6, and tensors in pickles.
 LEGACY_START = b'\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.'
 _LEGACY_PROTOCOL = 1001
 
-#: NumPy dtype and name in PyTorch of each type of storage. bfloat16 is read as the upper half of
-#: a float32.
+#: NumPy's code and PyTorch's dtype of each type of storage. NumPy has no bfloat16: its bits, the
+#: upper half of a float32, are read as uint16.
 _STORAGES = {
     'FloatStorage': ('<f4', 'float32'),
     'DoubleStorage': ('<f8', 'float64'),
@@ -38,11 +38,11 @@ _STORAGES = {
 
 @dataclass
 class Storage:
-    """The numbers behind one or several tensors.
+    """The elements of one tensor, or of several tensors that share them.
 
     Args:
-        dtype: name of the type in PyTorch.
-        data: its elements ``(K,)``; bfloat16 as uint16.
+        dtype: PyTorch's name of the elements' dtype, such as ``'float32'``.
+        data: the elements ``(K,)``; bfloat16 as uint16.
     """
 
     dtype: str
@@ -50,7 +50,7 @@ class Storage:
     _torch: Any = field(default=None, repr=False)
 
     def to_torch(self) -> torch.Tensor:
-        """Return the flat tensor, the same one at every call."""
+        """Return the elements as a flat tensor, the same object at every call."""
         import torch
 
         if self._torch is None:
@@ -66,13 +66,14 @@ class Tensor:
     """A view of a storage.
 
     Args:
-        storage: its numbers.
-        offset: the first element.
-        shape: its size along each axis.
-        stride: elements from one index of an axis to the next.
+        storage: the elements.
+        offset: index of the tensor's first element in the storage.
+        shape: the size of each axis.
+        stride: for each axis, the distance between neighbors, in elements.
 
     Raises:
-        DataError: it reaches outside the storage.
+        DataError: offset or strides are not integers from 0, or the tensor reaches outside the
+            storage.
     """
 
     storage: Storage
@@ -97,13 +98,13 @@ class Tensor:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the tensor where every element is stored."""
+        """Size of the tensor in bytes if every element is stored (bfloat16 as float32)."""
         return int(np.prod([int(n) for n in self.shape], dtype=object)) * max(
             self.storage.data.itemsize, 4 if self.storage.dtype == 'bfloat16' else 1
         )
 
     def to_torch(self) -> torch.Tensor:
-        """Return it as a tensor that shares its storage with the others of the file."""
+        """Return a PyTorch tensor that shares memory with the other tensors of its storage."""
         import torch
 
         if 0 in self.shape:
@@ -111,7 +112,7 @@ class Tensor:
         return torch.as_strided(self.storage.to_torch(), self.shape, self.stride, self.offset)
 
     def to_numpy(self) -> np.ndarray:
-        """Return it as an array of its own; bfloat16 as float32."""
+        """Return a copy as an array; bfloat16 as float32."""
         data = self.storage.data
         if self.storage.dtype == 'bfloat16':
             data = (data.astype(np.uint32) << 16).view(np.float32)
@@ -123,13 +124,13 @@ class Tensor:
 
 
 def storage_dtype(kind: Any) -> tuple[np.dtype, str]:
-    """Return the dtype of a storage's elements in NumPy and its name in PyTorch.
+    """Return NumPy's dtype of a storage's elements and the name of PyTorch's dtype.
 
     Args:
-        kind: the inert class that a pickle has in place of the storage's type.
+        kind: the inert class that stands for the storage's type.
 
     Raises:
-        DataError: it is none of PyTorch's types of storage.
+        DataError: PyTorch has no such type of storage.
     """
     name = kind.name[1] if isinstance(kind, type) and issubclass(kind, Node) else str(kind)
     if name not in _STORAGES:
@@ -143,11 +144,11 @@ def storage_from(kind: Any, content: bytes, count: int) -> Storage:
 
     Args:
         kind: as for :func:`storage_dtype`.
-        content: its bytes, little-endian.
-        count: its number of elements.
+        content: the elements' bytes, little-endian.
+        count: the number of elements.
 
     Raises:
-        DataError: it has another number of bytes.
+        DataError: ``content`` does not have the size of ``count`` elements.
     """
     dtype, name = storage_dtype(kind)
     if not isinstance(count, int) or len(content) != count * dtype.itemsize:
@@ -161,17 +162,18 @@ def storage_from(kind: Any, content: bytes, count: int) -> Storage:
 def read_legacy_stream(
     file: BinaryIO, unpickler: Callable[[BinaryIO], DescriptionUnpickler]
 ) -> tuple[Any, dict[str, Storage]]:
-    """Read what ``torch.save`` wrote before PyTorch 1.6: five pickles, then the storages.
+    """Read the format of ``torch.save`` before PyTorch 1.6: five pickles, then the storages.
 
     Args:
-        file: at its start.
-        unpickler: returns an unpickler of a file.
+        file: the file, at its start.
+        unpickler: a function that returns an unpickler of a file.
 
     Returns:
-        The description of the object, and the storages by their keys.
+        The description of the object, and the storages by key.
 
     Raises:
-        DataError: the file is of another version or machine, or is truncated.
+        DataError: the file has another version or byte order, or is damaged.
+        struct.error: the file ends before the length of a storage.
     """
     start = file.read(len(LEGACY_START))
     if start != LEGACY_START:
@@ -205,7 +207,7 @@ def legacy_reference(description: Any) -> tuple[Any, str]:
     """Return the type and the key of a storage from a persistent id.
 
     Raises:
-        DataError: it is not a reference to a storage.
+        DataError: the persistent id does not refer to a storage.
     """
     if not isinstance(description, tuple) or len(description) < 5 or description[0] != 'storage':
         raise DataError(f'found the reference {description!r:.80}, expected one to a storage')

@@ -1,8 +1,8 @@
-"""Files of ``torch.save``, read without ``torch.load``.
+"""A reader of ``torch.save`` files that does not use ``torch.load``.
 
-``torch.load(weights_only=True)`` runs the code of an archive that holds TorchScript. The reader
-here opens the archive itself, reads its pickle by :mod:`mmjrr.io.pickles`, and builds tensors over
-the bytes of its storages.
+``torch.load(weights_only=True)`` runs the code of an archive that holds TorchScript.
+:func:`read_torch` opens the archive itself, reads its pickle with :mod:`mmjrr.io.pickles`, and
+builds tensors over the bytes of its storages.
 """
 
 from __future__ import annotations
@@ -35,25 +35,26 @@ def read_torch(
     skip_unknown: bool = False,
     skipped_names: set[str] | None = None,
 ) -> Any:
-    """Read what ``torch.save`` wrote: tensors, NumPy arrays and plain values.
+    """Read tensors, NumPy arrays and plain values from a file of ``torch.save``.
 
     Both formats are read: the zip archive, and the stream of PyTorch before 1.6. Tensors that
-    share a storage share it again; they lie on the CPU and need no gradient.
+    shared a storage share it again; they are on the CPU and do not require gradients.
 
     Args:
         path: the file.
-        extra: builders of further names that its pickle may use.
-        as_torch: return tensors; False returns arrays (bfloat16 as float32) and does not import
-            PyTorch.
-        skip_unknown: return :class:`~mmjrr.io.Skipped` for objects of unknown classes, in place
-            of an error. They are not built, and nothing is executed.
-        skipped_names: a set to which names of skipped classes are added.
+        extra: builders of further names that the file's pickle may use.
+        as_torch: whether to return tensors. False returns arrays (bfloat16 as float32) and does
+            not import PyTorch.
+        skip_unknown: whether to return :class:`~mmjrr.io.Skipped` for objects of unknown classes
+            in place of an error. They are not built, and no code of the file runs.
+        skipped_names: a set to which the names of skipped classes are added.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        UnsafePickleError: it holds TorchScript or a package of code, or names a class or function
-            that is not known to be harmless.
-        DataError: it is truncated, not a file of ``torch.save``, or would take too much memory.
+        FileNotFoundError: the file does not exist.
+        UnsafePickleError: the file holds TorchScript or a package of code, or names a class or
+            function that is not known to be harmless.
+        DataError: the file is truncated, not written by ``torch.save``, or would take too much
+            memory.
     """
     path = Path(path)
     if not path.is_file():
@@ -81,7 +82,13 @@ def read_torch(
 
 
 def is_torch_file(path: str | Path) -> bool:
-    """Say whether a file begins as those of ``torch.save`` do and not as an npz file."""
+    """Tell whether ``torch.save`` wrote a file: a stream, or a zip archive with a pickle.
+
+    An npz file is a zip archive without a pickle.
+
+    Raises:
+        DataError: the file begins as a zip archive, but is damaged.
+    """
     with open(path, 'rb') as file:
         start = file.read(len(LEGACY_START))
     if start == LEGACY_START:
@@ -95,7 +102,7 @@ def is_torch_file(path: str | Path) -> bool:
 def _open_archive(
     path: Path, archive: zipfile.ZipFile, size: int, options: dict[str, Any]
 ) -> tuple[Builder, Any]:
-    """Read the pickle of a zip archive; its builder reads storages when they are asked for."""
+    """Read the pickle of a zip archive, and return a builder that reads storages on demand."""
     members = {member.filename: member for member in archive.infolist()}
     _refuse_code(members)
     pickles = [name for name in members if name.endswith('/data.pkl')]

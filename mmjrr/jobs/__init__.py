@@ -1,8 +1,8 @@
-"""Long work that survives kills: locks, the identity of a run, shards, processes, progress.
+"""Resumable jobs: locks, the identity of a run, shards, worker processes, progress.
 
-A :class:`Job` holds a work directory for one run at a time, refuses to continue what other settings
-began, and keeps finished parts as shards. Masks, inference, refinement, the synthetic set and the
-converter of Human3.6M's release are jobs.
+A :class:`Job` admits one run at a time to a work directory, refuses to continue a job that was
+begun with other settings, and stores finished parts as shards. Person masks, inference,
+refinement, the synthetic data set and the converter of Human3.6M's release are jobs.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What one process of a distributed run does for all."""
+"""A call that the main process of a distributed run makes for all processes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ Result = TypeVar('Result')
 def on_main_process(function: Callable[[], Result]) -> Result:
     """Call a function on the main process, and return its result or raise its error on all.
 
-    The other processes wait. An error does not leave them waiting, as it would at a barrier.
+    The other processes wait for the result or the error. At a barrier, an error on the main
+    process would leave them waiting forever.
     """
     from mmengine.dist import broadcast_object_list, get_world_size, is_main_process
 

@@ -1,4 +1,4 @@
-"""The identity of a run: everything that changes its result."""
+"""The identity of a run: everything that changes its result, compared with a record."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ _SHOWN = 100
 
 
 class IdentityError(DataError):
-    """What exists was made with other settings than those of this run."""
+    """An error for existing results that a run with other settings made."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A setting whose recorded value differs from the present one.
+    """A setting whose recorded value differs from its present one.
 
     Attributes:
-        name: Its name, with dots between levels.
+        name: The setting's name, with dots between levels.
         recorded: The value with which the run was begun, as text.
         present: The value of this run, as text.
     """
@@ -49,10 +49,10 @@ class Identity:
     """Everything that changes the result of a run.
 
     Args:
-        settings: What must not change while a run is continued, of any depth. Values are numbers,
-            texts, lists and dicts; anything else is represented by its text.
-        environment: What may change the last digits of results, such as versions of packages. A
-            difference is a warning.
+        settings: Settings that must stay the same when a run is continued. Values are numbers,
+            texts, lists and dicts, nested to any depth; ``str`` represents any other value.
+        environment: Properties that may change the last digits of results, such as versions of
+            packages. A difference causes a warning, not an error.
 
     Example:
         >>> begun = Identity(dict(solver=dict(lr=0.01, num_iters=100)), dict(torch='2.1.2'))
@@ -77,24 +77,24 @@ class Identity:
         return hashlib.sha256(json.dumps(self.settings, sort_keys=True).encode()).hexdigest()
 
     def differences(self, recorded: Mapping[str, Any]) -> list[Difference]:
-        """List the settings in which a record differs, in the order of this run's settings."""
+        """List the settings that a record lacks or has with another value, in this run's order."""
         return _differences(recorded, self.settings)
 
     def environment_differences(self, recorded: Mapping[str, Any]) -> list[Difference]:
-        """List the differences of the environment."""
+        """List the differences between a record's environment and this run's."""
         return _differences(recorded, self.environment)
 
     def check(self, where: str | os.PathLike[str], recorded: Any, remedy: str) -> None:
-        """Refuse what other settings made; warn where only the environment differs.
+        """Refuse a record of other settings; warn if only the environment differs.
 
         Args:
             where: The folder or file of the record, for messages.
-            recorded: What :meth:`as_dict` returned when the run was begun.
-            remedy: What a user can do, as the end of a sentence that begins with "Restore the
-                recorded settings, ".
+            recorded: The dict that :meth:`as_dict` returned when the run was begun.
+            remedy: What else the user can do. The message ends with "Restore the recorded
+                settings, " and this text.
 
         Raises:
-            IdentityError: A setting differs; the message lists each.
+            IdentityError: Settings differ; the message lists all of them.
         """
         if not isinstance(recorded, dict):
             recorded = {}
@@ -135,16 +135,17 @@ def digest_of_names(dataset: Any) -> str | None:
 def files_of(dataset: Any, config: Mapping[str, Any]) -> dict[str, str]:
     """Return the SHA-256 of every file that a data set's config names, by option.
 
-    Options that the config leaves at their defaults count too. Images are not read: the names of
-    the samples stand for them.
+    Options that the config leaves at their defaults count too. Images are not read:
+    :func:`digest_of_names` identifies them by name.
 
     Args:
-        dataset: The data set that the config built; its constructor has the defaults.
-        config: Its config.
+        dataset: The data set that the config built. The signature of its constructor has the
+            defaults.
+        config: The data set's config.
 
     Returns:
-        ``{'ann_file': '0a1b...'}``; where an option names several files, ``'mask_file[0]'`` and so
-        on.
+        Digests by option, such as ``{'ann_file': '0a1b...'}``. If an option names several files,
+        the keys are numbered: ``'mask_file[0]'``, ``'mask_file[1]'``.
     """
     options = {
         name: parameter.default
@@ -181,15 +182,15 @@ def _matching(pattern: str) -> list[Path]:
 
 
 def _plain(value: Any) -> Any:
-    """Return the value as JSON gives it back."""
+    """Return the value as it is after a round trip through JSON."""
     return json.loads(json.dumps(value, default=str))
 
 
 def _differences(recorded: Mapping[str, Any], present: Mapping[str, Any]) -> list[Difference]:
-    found = []
+    differences = []
     for name, value in present.items():
-        found += list(_compare(name, recorded.get(name, _ABSENT), value))
-    return found
+        differences += list(_compare(name, recorded.get(name, _ABSENT), value))
+    return differences
 
 
 def _compare(name: str, recorded: Any, present: Any) -> Iterator[Difference]:

@@ -20,29 +20,30 @@ from mmjrr.jobs.lock import WorkDirLock, lock_work_dir
 from mmjrr.jobs.progress import with_progress
 from mmjrr.jobs.shards import ShardFolder
 
-#: File in a job's folder that says with which settings the job was begun.
+#: File in a job's folder that records the settings with which the job was begun.
 RECORD = 'identity.json'
-#: Where the record keeps intermediate results.
+#: The record's key for intermediate results.
 _RESULTS = 'results'
 
 
 class Job:
     """A resumable job with its own folder in a work directory.
 
-    :meth:`begin` makes sure that no other run works in the directory and that nothing made with
-    other settings is continued, and removes what killed runs left half-written. In a distributed
-    run the main process alone begins and ends a job; the others use :attr:`shards`.
+    :meth:`begin` locks the directory against other runs, refuses to continue a job that was begun
+    with other settings, and removes the half-written files of killed runs. In a distributed run
+    only the main process begins and ends a job; the others use :attr:`shards`.
 
     Args:
-        work_dir: The work directory, which is locked.
-        name: Name of the job's folder in it.
-        identity: Everything that changes the result.
+        work_dir: The work directory. :meth:`begin` locks it.
+        name: Name of the job's folder in the work directory.
+        identity: The identity of this run.
         suffix: Suffix of the shards, ``'.npz'`` or ``'.json'``.
         stem: First part of the shards' names. Defaults to ``'shard'``.
-        output: The file that the shards become; None (default) if the job has no such file. Its
-            existence means that the job is finished.
-        read_output_record: Reads the identity that is recorded in ``output``.
-        remedy: What a user can do about other settings, as in :meth:`Identity.check`.
+        output: The file into which the shards are merged. The job is finished if it exists.
+            Defaults to None: the job has no such file.
+        read_output_record: A function that reads the identity recorded in ``output``. Required
+            with ``output``.
+        remedy: What a user can do if settings differ, as in :meth:`Identity.check`.
     """
 
     def __init__(
@@ -76,7 +77,7 @@ class Job:
         return self.folder / RECORD
 
     def recorded(self) -> dict[str, Any] | None:
-        """Return the identity with which the job was begun; None if it was not.
+        """Return the identity with which the job was begun; None if it was not begun.
 
         Raises:
             DataError: The record is unreadable.
@@ -90,7 +91,7 @@ class Job:
         return record
 
     def results(self) -> dict[str, Any]:
-        """Return what :meth:`record_result` recorded in this run, by name."""
+        """Return the values that :meth:`record_result` recorded for this job, by name."""
         results = (self.recorded() or {}).get(_RESULTS, {})
         return results if isinstance(results, dict) else {}
 
@@ -98,11 +99,11 @@ class Job:
         """Record an intermediate result on which the rest of the job depends.
 
         Args:
-            name: What it is.
-            value: A JSON value, such as its checksum.
+            name: The result's name.
+            value: A JSON value that identifies the result, such as its checksum.
 
         Raises:
-            IdentityError: Another value is recorded.
+            IdentityError: Another value is already recorded under this name.
         """
         results = self.results()
         if name in results:
@@ -111,14 +112,16 @@ class Job:
             self._write_record({**results, name: value})
 
     def begin(self, overwrite: bool = False) -> None:
-        """Lock the work directory, compare settings, and remove what kills left half-written.
+        """Lock the work directory, compare settings, and remove half-written files of killed runs.
 
         Args:
-            overwrite: Remove output and shards first, whatever made them.
+            overwrite: Whether to remove the output and the shards first, also those of other
+                settings.
 
         Raises:
             LockedError: Another run works in the directory.
-            IdentityError: What exists was made with other settings.
+            IdentityError: The output or the shards were made with other settings.
+            DataError: The record is unreadable, or there are shards without a record.
         """
         with self.locked():
             if overwrite:
@@ -132,9 +135,12 @@ class Job:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Lock the work directory; unlock it only after an error.
+        """Lock the work directory, and unlock it only if the block raises an error.
 
-        For what a job checks and removes before it begins.
+        The block checks and removes files before the job begins.
+
+        Raises:
+            LockedError: Another run works in the directory.
         """
         self.lock = lock_work_dir(self.work_dir)
         try:
@@ -159,21 +165,24 @@ class Job:
         overwrite: bool = False,
         redo: Callable[[dict[str, Any]], bool] | None = None,
     ) -> None:
-        """Make the missing shards, shared among the processes, and then the output of all.
+        """Make the missing shards, divided among the processes, and then the output.
 
-        Every process of a distributed run calls this. Nothing is done where the output exists.
+        Every process of a distributed run calls this method. If the output exists, it does nothing
+        after comparing settings.
 
         Args:
             count: The number of shards.
-            make: Yields the contents of the shards with the given numbers, in their order.
-            write_output: Writes the output from the shards; called on the main process.
+            make: A function of shard numbers that yields the shards' contents, in that order.
+            write_output: A function that writes the output from the shards. The main process
+                calls it.
             unit: What a shard holds, in the plural, for messages.
             overwrite: As in :meth:`begin`.
-            redo: Whether an existing shard with this content is made again. Defaults to None: none.
+            redo: A function of an existing shard's content that tells whether to make the shard
+                again. Defaults to None: keep all existing shards.
 
         Raises:
             LockedError: Another run works in the directory.
-            DataError: What exists was made with other settings, or a shard is broken.
+            DataError: The output or the shards were made with other settings, or a shard is broken.
         """
 
         def begin() -> list[int] | None:
@@ -212,7 +221,7 @@ class Job:
         self.remove_shards()
 
     def remove_shards(self) -> None:
-        """Remove the shards, then the record: a kill in between leaves no shard without one."""
+        """Remove the shards, then their record: a kill in between leaves no shard without it."""
         for key in self.shards.keys():
             self.shards.path(*key).unlink(missing_ok=True)
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -1,23 +1,25 @@
 """A lock on a work directory, held by one process at a time.
 
 The lock is a POSIX record lock (``fcntl.lockf``) on ``run.lock`` in the directory. The kernel
-releases it when the process ends, however it ends, and a forked worker that outlives its parent
-does not keep it. Creating a file exclusively (``link``, ``O_EXCL``) has neither property: whether
-the holder of such a file is dead can only be guessed, and two processes that guess at once both
-win.
+releases it whenever the process ends, also when it is killed, and a forked worker that outlives its
+parent does not keep it. Creating a file exclusively (``link``, ``O_EXCL``) has neither property: a
+second process can only guess whether the file's creator is dead, and if two processes guess at the
+same time, both take the lock.
 
-The holder also writes its host, process id and start time into the file and touches it every
-:data:`HEARTBEAT` seconds. Both serve network file systems:
+The holder also writes its host, process id and start time into the file, as a record, and touches
+the file every :data:`HEARTBEAT` seconds. The record and the touch, the heartbeat, serve network
+file systems:
 
 - NFS 4, NFS 3 with its lock service, GPFS, and Lustre mounted with ``-o flock`` pass record locks
   between hosts: two runs on two hosts exclude each other.
 - NFS mounted with ``nolock`` or ``local_lock=posix``, and Lustre with ``-o localflock``, grant
-  record locks on each host separately. There the record excludes a run on another host whose last
-  heartbeat is younger than :data:`LOST`; the file's own times are compared, so the clocks of hosts
-  do not matter. Two runs that start within the same moment on two such hosts can both pass.
-- Where the file system refuses record locks, the record alone decides, with a warning.
+  record locks on each host separately. There a run is refused while the record names another host
+  and the last heartbeat is less than :data:`LOST` seconds old. Both times in this comparison are
+  the file server's, so the hosts' clocks do not matter. Two runs that start at the same moment on
+  two such hosts can both take the lock.
+- If the file system refuses record locks, the record alone decides, and a warning says so.
 
-A run that was killed on another host can be continued elsewhere once its last heartbeat is
+A run that was killed on one host can be continued on another once its last heartbeat is
 :data:`LOST` seconds old.
 """
 
@@ -46,21 +48,26 @@ except ImportError:  # Windows: the record alone decides
 
 #: Name of the lock file in the work directory.
 LOCK_FILE = 'run.lock'
-#: Seconds between two signs of life of the holder.
+#: Seconds between two heartbeats of the holder.
 HEARTBEAT = 20.0
-#: Seconds without a sign of life after which a holder on another host counts as dead.
+#: Seconds without a heartbeat after which a holder on another host counts as dead.
 LOST = 180.0
 
 #: Errors of file systems that have no record locks.
 _UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
+#: Locks that this process holds, by lock file.
 _held: dict[Path, WorkDirLock] = {}
 
 
 class WorkDirLock:
-    """The lock on a work directory; :func:`lock_work_dir` returns the one of this process.
+    """The lock on a work directory; :func:`lock_work_dir` returns this process's lock.
 
     Args:
-        folder: The work directory; created if missing.
+        folder: The work directory; :meth:`acquire` creates it if it is missing.
+
+    Attributes:
+        path: The lock file.
+        previous: The record of a dead process from which the lock was taken over, or None.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
@@ -74,13 +81,14 @@ class WorkDirLock:
     @property
     def held(self) -> bool:
         """Whether this object holds the lock."""
-        return self._file is not None and self._pid == os.getpid()  # a fork inherits no lock
+        # A forked child inherits this object, but not the lock.
+        return self._file is not None and self._pid == os.getpid()
 
     def acquire(self) -> None:
-        """Take the lock, also that of a dead process, which is then in ``previous``.
+        """Take the lock; if its holder is dead, take it over and keep the record in ``previous``.
 
         Raises:
-            LockedError: Another run holds it.
+            LockedError: Another run holds the lock.
         """
         if self.held:
             return
@@ -108,20 +116,21 @@ class WorkDirLock:
         threading.Thread(target=self._beat, args=(file,), daemon=True).start()
 
     def release(self) -> None:
-        """Give the lock back; does nothing if it is not held."""
+        """Release the lock and remove its file; do nothing if this object does not hold it."""
         if self._file is None or not self.held:
             return
         file, self._file = self._file, None
         self._ended.set()
         _held.pop(self.path, None)
-        # Removed while held: whoever has opened it sees that the name is gone, and opens again.
+        # Remove the file while the lock is held: a process that has opened it finds that the name
+        # is gone or names another file, and opens it again (see _open_locked).
         with contextlib.suppress(OSError):
             if os.fstat(file).st_ino == os.stat(self.path).st_ino:
                 self.path.unlink()
         os.close(file)
         if self._created:
             with contextlib.suppress(OSError):
-                self.path.parent.rmdir()  # if nothing was written there
+                self.path.parent.rmdir()  # fails, as it should, if the run wrote anything there
 
     def __enter__(self) -> WorkDirLock:
         self.acquire()
@@ -131,13 +140,13 @@ class WorkDirLock:
         self.release()
 
     def _open_locked(self) -> tuple[int, bool]:
-        """Open the lock file and lock it; the second value says whether locks are supported."""
+        """Open and lock the lock file; return its descriptor and whether locks are supported."""
         while True:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
             except FileNotFoundError:
-                continue  # another run has just removed the empty directory
+                continue  # another run removed the empty directory in between
             locked = self._lock(file)
             try:
                 current = os.stat(self.path).st_ino == os.fstat(file).st_ino
@@ -145,7 +154,7 @@ class WorkDirLock:
                 current = False
             if current:
                 return file, locked
-            os.close(file)  # another run removed it between our opening and locking
+            os.close(file)  # another run removed the file between opening and locking
 
     def _lock(self, file: int) -> bool:
         if fcntl is None:
@@ -168,7 +177,7 @@ class WorkDirLock:
         return True
 
     def _check_dead(self, file: int, record: dict[str, Any], locked: bool) -> None:
-        """Refuse the lock unless the process that wrote the record is dead."""
+        """Raise LockedError unless the process that wrote the record is dead."""
         if record.get('host') == socket.gethostname():
             if not locked and _alive(record):
                 raise LockedError(self._refusal(record))
@@ -181,7 +190,7 @@ class WorkDirLock:
             )
 
     def _seconds_since_heartbeat(self, file: int) -> float:
-        """Compare times that the same file server sets, whatever this host's clock says."""
+        """Return the age of the last heartbeat by the file server's clock, not by this host's."""
         probe = self.path.with_name(f'{LOCK_FILE}.{os.getpid()}')
         probe.touch()
         try:
@@ -202,18 +211,18 @@ class WorkDirLock:
 
 
 def lock_work_dir(folder: str | os.PathLike[str]) -> WorkDirLock:
-    """Lock a work directory for this process, until :meth:`WorkDirLock.release` or its end.
+    """Lock a work directory until :meth:`WorkDirLock.release` or the end of this process.
 
-    A second call for the same directory in the same process returns the same lock, so that a run
-    that failed in an interactive session can be started again there.
+    A second call for the same directory in the same process returns the same lock. A run that
+    failed in an interactive session can therefore be started again there.
 
     Raises:
-        LockedError: Another run holds it.
+        LockedError: Another run holds the lock.
     """
     lock = WorkDirLock(folder)
-    known = _held.get(lock.path)
-    if known is not None and known.held:
-        return known
+    held_lock = _held.get(lock.path)
+    if held_lock is not None and held_lock.held:
+        return held_lock
     lock.acquire()
     return lock
 
@@ -240,7 +249,7 @@ def _text(record: dict[str, Any] | None) -> str:
 
 
 def _read(file: int) -> dict[str, Any] | None:
-    """Return the holder's record; None if there is none, or only a part of one."""
+    """Return the holder's record; None if the file is empty or the record incomplete."""
     try:
         record = json.loads(os.pread(file, 4096, 0))
     except ValueError:
@@ -255,7 +264,7 @@ def _write(file: int, record: dict[str, Any]) -> None:
 
 
 def _alive(record: dict[str, Any]) -> bool:
-    """Whether the process of a record of this host runs."""
+    """Tell whether the process that wrote a record on this host is running."""
     pid = record.get('pid')
     if not isinstance(pid, int) or pid == os.getpid():
         return False
@@ -269,9 +278,9 @@ def _alive(record: dict[str, Any]) -> bool:
 
 
 def _process_start(pid: int) -> str | None:
-    """Return when a process started, in clock ticks since boot, where the system says it."""
+    """Return a process's start time in clock ticks since boot; None where /proc lacks it."""
     try:
-        # The name, in parentheses, may hold spaces; the start time is field 22.
+        # The process's name, in parentheses, may contain spaces; the start time is field 22.
         return Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[19]
     except (OSError, IndexError):
         return None

@@ -1,4 +1,4 @@
-"""Worker processes for tasks that do not depend on one another."""
+"""A pool of worker processes for independent tasks."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from mmjrr.jobs.progress import Progress
 
 
 class TaskPool:
-    """Worker processes, or none: with one worker, tasks run in this process.
+    """A pool of worker processes; with one worker, tasks run in this process.
 
     Each task computes with one thread, so that results do not depend on the number of workers.
-    Workers end with their parent, also when it is killed.
+    Workers end when their parent ends, also if it is killed.
 
     Args:
         workers: The number of processes.
@@ -49,11 +49,13 @@ class TaskPool:
         *,
         show_progress: bool = True,
     ) -> list[Any]:
-        """Return ``function(*task)`` of each task, in order; the first error ends it.
+        """Call ``function(*task)`` for each task and return the results in the tasks' order.
+
+        The first error of a task is raised, and the remaining tasks are abandoned.
 
         Args:
             function: A function that can be pickled.
-            tasks: Its arguments, task by task.
+            tasks: The function's arguments, a tuple per task.
             unit: What a task is, in the plural, for the progress display.
             show_progress: Whether to display progress. Defaults to True.
         """
@@ -72,9 +74,9 @@ class TaskPool:
 
 
 def single_threaded(function: Callable[..., Any], *args: Any) -> Any:
-    """Call a function with one thread in PyTorch and OpenCV; restore their numbers afterwards.
+    """Call a function with one thread in PyTorch and OpenCV, then restore their thread counts.
 
-    Sums differ in their last digits with the number of threads that share them.
+    The last digits of a sum depend on the number of threads that compute it.
     """
     import cv2
     import torch
@@ -90,7 +92,7 @@ def single_threaded(function: Callable[..., Any], *args: Any) -> Any:
 
 
 def _end_with_parent() -> None:
-    """Let this process not outlive a killed parent, from which no more work comes."""
+    """Start a thread that ends this process when its parent ends."""
     parent = parent_process()
     assert parent is not None
 

@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, lines elsewhere."""
+"""A display of the progress of long work: a bar on a terminal, log lines elsewhere."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 Item = TypeVar('Item')
 
-#: Seconds until progress is displayed, and the longest interval between lines; the first interval
-#: is the former, and each doubles the one before.
+#: Seconds until progress is first displayed, and the longest interval between lines. The first
+#: interval is ``AFTER``; each further interval is twice the previous one.
 AFTER, LONGEST_INTERVAL = 5.0, 60.0
 
 
@@ -25,18 +25,20 @@ def log_line(line: str) -> None:
 
 
 class Progress:
-    """A display of how much of long work is done and how long the rest takes.
+    """A display of how much work is done and how much time the rest takes.
 
-    On a terminal it is a bar, which goes when the work ends. Elsewhere it is lines, such as
-    ``12 of 99 batches, 0:01:30 left``. Work of less than :data:`AFTER` seconds displays nothing.
+    On a terminal it is a bar, which disappears when the work ends. Elsewhere it logs lines such as
+    ``12 of 99 batches, 0:01:30 left``. Work that takes less than :data:`AFTER` seconds displays
+    nothing.
 
     Args:
-        total: How much there is to do.
-        unit: What is counted, in the plural.
-        log: What takes the lines. Defaults to the running experiment's logger.
-        start: When the work began, by ``time.monotonic()``. Defaults to the present moment.
+        total: The number of items to process.
+        unit: What an item is, in the plural.
+        log: A function that writes a line. Defaults to the running experiment's logger.
+        start: When the work began, by ``time.monotonic()``. Defaults to the time of the call.
         show: Whether to display anything. Defaults to True.
-        terminal: Whether to draw a bar on stderr. Defaults to None: if it is a terminal.
+        terminal: Whether to draw a bar on stderr. Defaults to None: draw it if stderr is a
+            terminal.
 
     Example:
         >>> with Progress(3, 'letters') as progress:
@@ -68,7 +70,7 @@ class Progress:
         self.close()
 
     def __call__(self, done: int) -> None:
-        """Display that so much is done."""
+        """Display that ``done`` of the items are processed."""
         if self._bar is not None:
             self._bar.update(self._task, completed=done)
             if done >= self.total:
@@ -104,7 +106,7 @@ class Progress:
             console=Console(stderr=True, force_terminal=True),
             transient=True,
         )
-        atexit.register(self._bar.stop)  # an error may leave it open, and the cursor hidden
+        atexit.register(self._bar.stop)  # shows the cursor again if an error skips close()
         self._bar.start()
         self._task = self._bar.add_task(self.unit, total=self.total, completed=done)
 
@@ -117,7 +119,7 @@ def with_progress(
     *,
     show: bool = True,
 ) -> Iterator[Item]:
-    """Yield the items while displaying progress."""
+    """Yield the items while displaying progress; arguments as for :class:`Progress`."""
     with Progress(total, unit, log, show=show) as progress:
         for done, item in enumerate(items, start=1):
             yield item

@@ -1,4 +1,4 @@
-"""Finished parts of a job, each a file that is there whole or not at all."""
+"""Shards: the finished parts of a job, each in a file that is written whole or not at all."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 from mmjrr.errors import DataError
 from mmjrr.io import atomic_write, read_json, read_npz
 
-#: A shard's name says its number and, where each process has one, the process.
+#: A shard's name holds its number and, if each process writes its own shards, the process's rank.
 _NAME = re.compile(r'(?P<stem>[a-z]+)_(?P<number>\d{7,})(_rank_(?P<rank>\d{3,}))?')
 
 Key = tuple[int, int | None]
@@ -23,15 +23,17 @@ Key = tuple[int, int | None]
 class ShardFolder:
     """A folder of numbered shards of one run.
 
-    A shard says the run and the number that it belongs to, so that a file that was renamed, or
-    copied from another run, is told from one that was made here. Made again, a shard has the same
-    bytes.
+    A shard contains its run, number and rank, so that :meth:`get` refuses a file that was renamed
+    or copied from another run. Writing the same content again gives the same bytes.
 
     Args:
-        folder: The folder.
-        run: What tells this run from others: its :attr:`~mmjrr.jobs.Identity.digest`.
+        folder: The folder; :meth:`put` creates it if it is missing.
+        run: The run's :attr:`~mmjrr.jobs.Identity.digest`.
         suffix: ``'.npz'`` for dicts of arrays, ``'.json'`` for dicts of JSON values.
-        stem: The first part of names. Defaults to ``'shard'``.
+        stem: The first part of the files' names, in lower case. Defaults to ``'shard'``.
+
+    Raises:
+        ValueError: ``suffix`` is neither.
     """
 
     def __init__(self, folder: str | Path, run: str, suffix: str, stem: str = 'shard') -> None:
@@ -45,14 +47,14 @@ class ShardFolder:
         return self.folder / f'{self.stem}_{number:07d}{process}{self.suffix}'
 
     def keys(self) -> list[Key]:
-        """List number and process of the shards that exist, in order."""
-        found = []
+        """List number and rank of the existing shards, in order; the rank may be None."""
+        keys = []
         for path in self.folder.glob(f'{self.stem}_*{self.suffix}'):
             name = _NAME.fullmatch(path.stem)
             if name is not None and name['stem'] == self.stem:
                 rank = None if name['rank'] is None else int(name['rank'])
-                found.append((int(name['number']), rank))
-        return sorted(found, key=lambda key: (key[0], -1 if key[1] is None else key[1]))
+                keys.append((int(name['number']), rank))
+        return sorted(keys, key=lambda key: (key[0], -1 if key[1] is None else key[1]))
 
     def missing(self, count: int) -> list[int]:
         """List which of the shards 0 to ``count`` - 1 do not exist."""
@@ -60,7 +62,13 @@ class ShardFolder:
         return [number for number in range(count) if number not in present]
 
     def put(self, number: int, content: dict[str, Any], rank: int | None = None) -> Path:
-        """Write a shard."""
+        """Write a shard and return its file.
+
+        Args:
+            number: The shard's number.
+            content: A dict of arrays or of JSON values, without the key ``'shard'``.
+            rank: The process that made it, if each process writes its own shards.
+        """
         path = self.path(number, rank)
         label = {'run': self.run, 'number': number, 'rank': rank}
         with atomic_write(path) as temporary:
@@ -75,7 +83,8 @@ class ShardFolder:
         """Read a shard.
 
         Raises:
-            DataError: It is missing, unreadable, another shard under this name, or of another run.
+            DataError: The file is missing or unreadable, or holds another shard or one of another
+                run.
         """
         path = self.path(number, rank)
         remedy = 'remove it, and give the same command again'
@@ -99,19 +108,22 @@ class ShardFolder:
         )
 
     def check(self, keys: Iterable[Key]) -> None:
-        """Compare the shards that exist with those that a run makes, by name.
+        """Check by name that exactly the shards of a run exist.
+
+        Args:
+            keys: Number and rank of each shard of the run.
 
         Raises:
-            DataError: Some are missing, or the folder holds others.
+            DataError: A shard is missing, or the folder holds a shard that is not in ``keys``.
         """
         expected, present = set(keys), set(self.keys())
-        lost = sorted(expected - present, key=str)
-        if lost:
+        missing = sorted(expected - present, key=str)
+        if missing:
             raise DataError(
-                f'{self.path(*lost[0])}: missing, as are {len(lost) - 1} more of {len(expected)} '
-                'shards; give the same command again to make them'
-                if len(lost) > 1
-                else f'{self.path(*lost[0])}: missing; give the same command again to make it'
+                f'{self.path(*missing[0])}: missing, as are {len(missing) - 1} more of '
+                f'{len(expected)} shards; give the same command again to make them'
+                if len(missing) > 1
+                else f'{self.path(*missing[0])}: missing; give the same command again to make it'
             )
         foreign = sorted(present - expected, key=str)
         if foreign:
@@ -121,10 +133,10 @@ class ShardFolder:
             )
 
     def read_all(self, keys: Iterable[Key]) -> Iterator[dict[str, Any]]:
-        """Read shards one after the other, after :meth:`check`.
+        """Check that exactly these shards exist, then yield their contents one by one.
 
         Raises:
-            DataError: As :meth:`check` and :meth:`get`.
+            DataError: As in :meth:`check` and :meth:`get`.
         """
         keys = list(keys)
         self.check(keys)
