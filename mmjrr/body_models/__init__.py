@@ -1,4 +1,4 @@
-"""From parameters to vertices: the SMPL family, and the free body that ships with the package."""
+"""Body models, which compute vertices from parameters: SMPL and the packaged free body."""
 
 from mmjrr.body_models.free_body import FREE_BODY_FILE, free_body
 from mmjrr.body_models.lazy_vertices import LazyVertices, VertexMaker

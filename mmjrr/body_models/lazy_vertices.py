@@ -1,9 +1,9 @@
-r"""Vertices that are computed on demand, and their products with vectors without computing them.
+r"""Vertices that are computed on demand, and products with all vertices that need none of them.
 
-A regressor has a few hundred vertices of nonzero weight among the body's thousands, and fitting one
-needs products of the vertices with other vectors more often than the vertices themselves. Linear
-blend skinning (Loper et al., SMPL, SIGGRAPH Asia 2015, Equations 2 to 9) computes vertex :math:`v`
-of frame :math:`n` from joints :math:`k` and blend shapes :math:`m` as
+A regressor has nonzero weights at a few hundred of the body's thousands of vertices, and fitting it
+needs products of vertices with other vectors more often than the vertices themselves. Linear blend
+skinning (Loper et al., SMPL, SIGGRAPH Asia 2015, Equations 2 to 9) computes vertex :math:`v` of
+frame :math:`n` from joints :math:`k` and blend shapes :math:`m` as
 
 .. math:: x_{nv} = \sum_k w_{kv} \left( R_{nk} \sum_m c_{nm} s_{mv} + t_{nk} \right),
     \qquad c_{n0} = 1, \quad s_{0v} = \text{template},
@@ -14,8 +14,8 @@ so products with vectors :math:`r_n` are
     = \sum_k w_{kv} \left( \sum_m s_{mv} \cdot M_{km} + T_k \right), \qquad
     M_{km} = \sum_n c_{nm} R_{nk}^T r_n, \quad T_k = \sum_n r_n \cdot t_{nk}.
 
-The *moments* :math:`M` and :math:`T` are sums over frames for 24 joints instead of thousands of
-vertices.
+The *moments* :math:`M` and :math:`T` are sums over frames, computed for 24 joints instead of
+thousands of vertices.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from mmjrr.body_models.smpl import SMPL, Articulation
 
 
 class VertexMaker:
-    """Factory of :class:`LazyVertices` of one body, in float64.
+    """A factory of :class:`LazyVertices` of one body, in float64.
 
     Args:
         body: The body; it is copied.
@@ -51,7 +51,7 @@ class VertexMaker:
                 batch size.
 
         Raises:
-            ValueError: If batch sizes differ, or there are no parameters.
+            ValueError: If the batch sizes differ, or there are no parameters.
         """
         lengths = {name: len(value) for name, value in parameters.items()}
         if len(set(lengths.values())) != 1:
@@ -72,7 +72,11 @@ class VertexMaker:
         return self._part
 
     def products_of(self, moments: Tensor) -> Tensor:  # (J, 24, 4, M) -> (J, V)
-        """Compute products with the vertices from sums of :meth:`LazyVertices.moments`."""
+        """Compute the products with all vertices from results of :meth:`LazyVertices.moments`.
+
+        Args:
+            moments: Moments of J vectors for each frame, summed over frames.
+        """
         body = self.body
         shapes = torch.cat([body.v_template.T[None], body.blend_planes]).flatten(0, 1)
         products = moments.new_zeros(len(moments), body.num_vertices)
@@ -83,7 +87,14 @@ class VertexMaker:
 
 
 class LazyVertices:
-    """Vertices (N, V, 3) of bodies in meters, computed on demand; made by :class:`VertexMaker`."""
+    """Vertices (N, V, 3) of N bodies in meters, computed on demand.
+
+    :class:`VertexMaker` makes the objects.
+
+    Args:
+        maker: The factory, which has the body.
+        parameters: Parameters of the bodies, float64, by name.
+    """
 
     def __init__(self, maker: VertexMaker, parameters: dict[str, Tensor]) -> None:
         self.maker = maker
@@ -107,7 +118,7 @@ class LazyVertices:
         return LazyVertices(self.maker, {k: v[frames] for k, v in self.parameters.items()})
 
     def goes_with(self, other: LazyVertices) -> bool:
-        """Return whether :meth:`cat` accepts both: the same maker and representations."""
+        """Tell whether :meth:`cat` accepts both: they have the same maker and parameter shapes."""
 
         def shapes(vertices: LazyVertices) -> dict[str, torch.Size]:
             return {name: value.shape[1:] for name, value in vertices.parameters.items()}
@@ -116,16 +127,16 @@ class LazyVertices:
 
     @staticmethod
     def cat(parts: Sequence[LazyVertices]) -> LazyVertices:
-        """Concatenate the frames of parts that go with each other (:meth:`goes_with`)."""
+        """Concatenate the frames of parts; :meth:`goes_with` tells which parts can be joined."""
         names = parts[0].parameters
         joined = {name: torch.cat([part.parameters[name] for part in parts]) for name in names}
         return LazyVertices(parts[0].maker, joined)
 
     def check_finite(self) -> None:
-        """Check the parameters, on which all vertices depend.
+        """Check that the parameters, and so all vertices, are finite.
 
         Raises:
-            ValueError: If a parameter is NaN or infinite; names it.
+            ValueError: If a parameter is NaN or infinite; the message names it.
         """
         for name, value in self.parameters.items():
             if not torch.isfinite(value).all():
@@ -149,9 +160,9 @@ class LazyVertices:
     def moments(self, vectors: Tensor) -> Tensor:
         """Compute the moments of vectors, which determine their products with all vertices.
 
-        Moments of different frames add up. :meth:`VertexMaker.products_of` turns them, or sums of
-        them, into ``sum_n vectors[n, j] . vertices[n, v]``. ``transl`` is left out, because it adds
-        the same product to all vertices of a frame.
+        :meth:`VertexMaker.products_of` turns moments into
+        ``sum_n vectors[n, j] . vertices[n, v]``. Moments of several batches can be added first.
+        The products leave out ``transl``, which adds the same product to all vertices of a frame.
 
         Args:
             vectors: (N, J, 3), float64.

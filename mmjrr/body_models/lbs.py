@@ -16,11 +16,11 @@ from torch.autograd.function import once_differentiable
 
 
 class KinematicTree(nn.Module):
-    """Tree of joints, each of which moves with its parent.
+    """A tree of joints, each of which moves with its parent.
 
     Args:
-        parents: Parent of each joint, with a smaller index than the joint; -1 for the root, which
-            comes first.
+        parents: Parent of each joint, whose index is smaller than the joint's. The root comes
+            first and has the parent -1.
     """
 
     parents: Tensor  # (J,), with the root as its own parent
@@ -53,18 +53,18 @@ class KinematicTree(nn.Module):
 
         Args:
             rotations: (B, J, 3, 3), relative to the parent.
-            joints: (B, J, 3), in the rest pose, in which all rotations are the identity.
+            joints: (B, J, 3), in the rest pose, where all rotations are the identity.
 
         Returns:
-            Posed joints (B, J, 3), and transforms (B, J, 3, 4) that bring points from the rest pose
-            to the pose: rotation and translation.
+            Posed joints (B, J, 3), and transforms (B, J, 3, 4), each a rotation and a translation
+            that take points from the rest pose to the pose.
         """
         offsets = joints - joints.index_select(1, self.parents)
         offsets = torch.cat([joints[:, :1], offsets[:, 1:]], 1)
         to_parent = torch.cat([rotations, offsets[..., None]], -1).transpose(0, 1)
         last_row = to_parent.new_zeros(*to_parent.shape[:2], 1, 4)
         last_row[..., 3] = 1
-        # The joint axis comes first, which makes the joints of one depth contiguous.
+        # The joint axis comes first, so that the joints of one depth are contiguous.
         to_parent = torch.cat([to_parent.index_select(0, self.order), last_row], 2)
         levels = list(to_parent.split(self.level_sizes))
         for i in range(1, len(levels)):
@@ -80,7 +80,7 @@ class KinematicTree(nn.Module):
 def skin(shaped: Tensor, transforms: Tensor, weights: Tensor, transl: Tensor) -> Tensor:
     """Transform each vertex by the weighted mean of the joints' transforms.
 
-    The result is differentiable once, with respect to all arguments but the weights.
+    Only first-order gradients are available, for all arguments except ``weights``.
 
     Args:
         shaped: (B, 3, V), vertices in the rest pose.
@@ -97,7 +97,10 @@ def skin(shaped: Tensor, transforms: Tensor, weights: Tensor, transl: Tensor) ->
 
 
 class _Skin(torch.autograd.Function):
-    """Skinning with a backward pass that avoids the intermediates autograd would keep."""
+    """Skinning.
+
+    Custom backward: it avoids the intermediates that autograd would keep.
+    """
 
     @staticmethod
     def forward(

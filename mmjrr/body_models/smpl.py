@@ -1,4 +1,4 @@
-"""SMPL, and any body in its file format.
+"""The SMPL body model, which also loads other bodies in SMPL's file format.
 
 Loper et al., "SMPL: A Skinned Multi-Person Linear Model", SIGGRAPH Asia 2015.
 """
@@ -29,7 +29,7 @@ class BodyOutput:
 
 @dataclass
 class Articulation:
-    """Posed joints, and the coefficients and transforms that determine the vertices."""
+    """Posed joints, and the blend coefficients and transforms that determine the vertices."""
 
     coefficients: Tensor  # (B or 1, C), of the blend shapes
     transforms: Tensor  # (B, 24, 3, 4), from T-pose to pose, without transl
@@ -39,11 +39,11 @@ class Articulation:
 
 @BODY_MODELS.register_module()
 class SMPL(nn.Module):
-    """SMPL body model for poses as axis-angle, matrices or 6D.
+    """SMPL body model that accepts poses as axis-angle, matrices or 6D vectors.
 
-    Vertices and joints equal those of ``smplx.SMPL``, without its extra joints: those are vertices
-    selected by SMPL's vertex order, which means nothing on the free body. Pose blend shapes that
-    are zero are skipped. Gradients are of first order.
+    Vertices and joints equal those of ``smplx.SMPL``, except that there are only the 24 joints:
+    smplx's extra joints are vertices at SMPL's indices, which are meaningless on the free body.
+    Pose blend shapes are skipped if all are zero. Only first-order gradients are available.
 
     Args:
         model_path: A ``.pkl`` or ``.npz`` file in SMPL's format, or a folder that holds
@@ -59,13 +59,14 @@ class SMPL(nn.Module):
         vertex_ids: Vertices of the whole body that :meth:`restrict_to` kept; None for all.
 
     Raises:
-        FileNotFoundError: If there is no such file; lists the names that were tried.
+        FileNotFoundError: If there is no such file; the message lists the paths that were tried.
         DataError: If the file is broken, an array is missing or has another shape, or a pickle
             names a type that is not admitted.
-        ValueError: If the gender is unknown or the file has fewer shape components.
+        ValueError: If the gender is unknown, or ``num_betas`` is less than 1 or exceeds the file's
+            shape components.
     """
 
-    #: Name of the body in joint regressors, which are made for the vertices of one body.
+    #: Name by which joint regressors refer to the body; a regressor fits one body's vertices.
     name: str = 'smpl'
 
     def __init__(
@@ -104,7 +105,7 @@ class SMPL(nn.Module):
         # (num_betas, 3, V), or (num_betas + 207, 3, V) with pose blend shapes.
         buffer('blend_planes', np.concatenate(blend_shapes, 2).transpose(2, 1, 0))
         buffer('weight_planes', data['weights'].T)  # (24, V)
-        # Joints in T-pose are linear in betas, so they do not need the vertices.
+        # Joints in T-pose are linear in betas, so they are computed without the vertices.
         regressor = data['J_regressor']
         buffer('joint_template', regressor @ data['v_template'])  # (24, 3)
         buffer('joint_shapedirs', np.einsum('jv,vck->jck', regressor, shapedirs))
@@ -126,7 +127,7 @@ class SMPL(nn.Module):
     ) -> BodyOutput:
         """Pose the body (Loper et al., Equations 2 to 10).
 
-        Arguments of batch size 1 are combined with any batch size.
+        Arguments of batch size 1 are broadcast.
 
         Args:
             betas: (B, num_betas). Default: zeros.
@@ -137,7 +138,7 @@ class SMPL(nn.Module):
             transl: (B, 3), meters. Default: zeros.
 
         Raises:
-            ValueError: If a shape is none of these, or batch sizes differ.
+            ValueError: If an argument has another shape, or batch sizes differ.
         """
         posed = self.articulate(betas, body_pose, global_orient, transl)
         return BodyOutput(
@@ -153,7 +154,7 @@ class SMPL(nn.Module):
     ) -> Articulation:
         """Pose the joints without computing vertices.
 
-        Arguments and errors are those of :meth:`forward`.
+        Arguments and errors are as in :meth:`forward`.
         """
         like = self.v_template
         betas = like.new_zeros(1, self.num_betas) if betas is None else betas
@@ -176,7 +177,7 @@ class SMPL(nn.Module):
         return Articulation(coefficients, transforms, joints, transl)
 
     def skin_vertices(self, posed: Articulation) -> Tensor:  # (B, V, 3), meters
-        """Compute the vertices of a result of :meth:`articulate`."""
+        """Compute the vertices from the result of :meth:`articulate`."""
         batch = len(posed.transforms)
         offsets = posed.coefficients @ self.blend_planes.flatten(1)
         shaped = self.v_template.T + offsets.unflatten(1, (3, -1))  # (B, 3, V)
@@ -189,13 +190,16 @@ class SMPL(nn.Module):
         return vertices.transpose(1, 2)  # a view: coordinates stay separate planes in memory
 
     def restrict_to(self, vertex_ids: Sequence[int] | Tensor) -> SMPL:
-        """Return a body with only these vertices, in this order, and all joints.
+        """Return a body with all joints but only these vertices, in this order.
 
-        Its buffer ``vertex_ids`` holds the selection. Its ``faces`` are those of the whole body and
-        do not index its vertices.
+        The returned body's buffer ``vertex_ids`` holds the selection. Its ``faces`` are those of
+        the whole body and do not index the selected vertices.
+
+        Args:
+            vertex_ids: (S,) indices of vertices of this body.
 
         Raises:
-            ValueError: If there is no index, or one is not a vertex of this body.
+            ValueError: If there are no indices, or one is not a vertex of this body.
         """
         ids = torch.as_tensor(vertex_ids, dtype=torch.long, device=self.v_template.device)
         if ids.dim() != 1 or ids.numel() == 0 or ids.min() < 0 or ids.max() >= self.num_vertices:
@@ -219,7 +223,7 @@ class SMPL(nn.Module):
         return part
 
     def _rotations(self, name: str, pose: Tensor | None, count: int) -> Tensor:
-        """Convert any representation to matrices (B, count, 3, 3)."""
+        """Convert rotations in any representation to matrices (B, count, 3, 3)."""
         if pose is None:
             eye = torch.eye(3, dtype=self.v_template.dtype, device=self.v_template.device)
             return eye.expand(1, count, 3, 3)
@@ -238,7 +242,7 @@ class SMPL(nn.Module):
 
 
 def _batch_size(**parts: Tensor) -> int:
-    """Return the batch size, which arguments of batch size 1 leave open."""
+    """Return the common batch size of the parts, of which those of size 1 are broadcast."""
     sizes = {name: part.shape[0] for name, part in parts.items()}
     distinct = sorted(set(sizes.values()) - {1})
     if len(distinct) > 1:

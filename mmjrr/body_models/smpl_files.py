@@ -1,7 +1,7 @@
-"""Files in SMPL's format: finding and reading them.
+"""Functions that find and read files in SMPL's format.
 
-Official files are pickles with chumpy objects and sparse matrices. They are read without chumpy and
-without running anything that they name.
+SMPL's official files are pickles with chumpy objects and sparse matrices. They are read without
+chumpy, and no code that they name runs.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from mmjrr.joints import SMPL_JOINTS
 
 GENDERS = ('neutral', 'male', 'female')
 NUM_JOINTS = len(SMPL_JOINTS)
-#: Entries of the rotation matrices of all joints but the root, which drive the pose blend shapes.
+#: Number of pose blend shapes: entries of the rotation matrices of all joints except the root.
 NUM_POSE_COEFFICIENTS = 9 * (NUM_JOINTS - 1)
 
 
@@ -32,7 +32,7 @@ def find_smpl_file(model_path: str | Path, gender: str = 'neutral') -> Path:
 
     Raises:
         ValueError: If the gender is unknown.
-        FileNotFoundError: If there is no such file; lists the names that were tried.
+        FileNotFoundError: If there is no such file; the message lists the paths that were tried.
     """
     if gender not in GENDERS:
         raise ValueError(f'gender: found {gender!r}, expected one of {GENDERS}')
@@ -61,11 +61,11 @@ def load_smpl_file(path: str | Path) -> dict[str, Any]:
 
     Returns:
         ``v_template`` (V, 3), ``shapedirs`` (V, 3, S), ``posedirs`` (V, 3, 207), ``weights``
-        (V, 24) and ``J_regressor`` (24, V) in float64, ``f`` (F, 3) in int64, and ``parents``, a
-        list of 24 joints that begins with -1 for the root.
+        (V, 24) and ``J_regressor`` (24, V) in float64, ``f`` (F, 3) in int64, and ``parents``, the
+        list of the 24 joints' parents, which begins with -1 for the root. Lengths are in meters.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        FileNotFoundError: If the file does not exist.
         DataError: If the file is broken, an array is missing or has another shape, or a pickle
             names a type that is not admitted.
     """

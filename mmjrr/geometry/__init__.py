@@ -1,4 +1,4 @@
-"""Rotations, cameras, weak perspective, boxes and translations.
+"""Rotations, perspective and weak-perspective cameras, camera files, boxes and translations.
 
 Convention: meters and pixels; the camera frame has x right, y down, z forward.
 """

@@ -1,9 +1,13 @@
-"""MMPose's ``cameras.pkl``: Human3.6M's cameras by subject and camera name.
+"""Reading and writing of MMPose's ``cameras.pkl``: Human3.6M's cameras by subject and camera name.
 
-An entry is a dict with the camera's axes in the world as the columns of ``R`` (3, 3), which is the
-*transpose* of a :class:`PerspectiveCamera`'s rotation; its center in the world in meters, ``T``
-(3, 1); focal length ``f`` (2, 1) and principal point ``c`` (2, 1) in pixels; radial and tangential
-distortion, ``k`` (3, 1) and ``p`` (2, 1); and the image's width ``w`` and height ``h``.
+Each entry is a dict:
+
+- ``R`` (3, 3): the camera's axes in the world as columns, which is the *transpose* of a
+  :class:`PerspectiveCamera`'s rotation;
+- ``T`` (3, 1): the camera's center in the world, in meters;
+- ``f`` and ``c`` (2, 1): focal length and principal point in pixels;
+- ``k`` (3, 1) and ``p`` (2, 1): radial and tangential distortion;
+- ``w`` and ``h``: width and height of the image in pixels.
 """
 
 from __future__ import annotations
@@ -27,7 +31,7 @@ H36M_IMAGE_SIZES: dict[str, tuple[int, int]] = {
     '58860488': (1000, 1000),
     '60457274': (1002, 1000),
 }
-#: Meters between a camera and anything it shows. A larger distance is in millimeters.
+#: Largest plausible distance in meters from a camera. A larger number is in millimeters.
 MAX_DISTANCE = 100.0
 _MAX_IMAGE_SIZE = 1 << 16  # pixels
 _SHAPES = {'R': (3, 3), 'T': (3,), 'f': (2,), 'c': (2,), 'k': (3,), 'p': (2,)}
@@ -40,12 +44,13 @@ def load_cameras(path: str | Path) -> dict[tuple[str, str], PerspectiveCamera]:
     admitted.
 
     Returns:
-        Cameras of batch size 1 in float64, keyed ``(subject, camera)``, e.g.
-        ``('S1', '54138969')``, with distortion, pose and image size.
+        Cameras of batch size 1 in float64 with distortion, pose and image size. Keys are
+        ``(subject, camera)``, such as ``('S1', '54138969')``.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        DataError: If it is truncated, names a type that is not admitted, or a field is wrong.
+        FileNotFoundError: If the file does not exist.
+        DataError: If the file is truncated, names a type that is not admitted, or has an invalid
+            field.
     """
     path = Path(path)
     content = read_pickle(path)
@@ -66,11 +71,12 @@ def camera_from_fields(where: str, fields: Mapping[str, Any]) -> PerspectiveCame
     """Make a camera from the fields ``R, T, f, c, k, p, w, h`` of ``cameras.pkl``.
 
     Args:
-        where: File and entry, the beginning of error messages.
-        fields: Arrays of any shape with the right number of values; others are ignored.
+        where: File and entry, with which error messages begin.
+        fields: The fields, arrays of any shape with the right number of values. Further fields
+            are ignored.
 
     Raises:
-        DataError: If a field is missing or wrong.
+        DataError: If a field is missing or invalid.
     """
     missing = [name for name in (*_SHAPES, 'w', 'h') if name not in fields]
     if missing:
@@ -118,7 +124,7 @@ def save_cameras(path: str | Path, cameras: Mapping[tuple[str, str], Perspective
     """Write ``cameras.pkl``: plain values and float64 arrays in MMPose's shapes.
 
     Args:
-        path: File to write, whole or not at all.
+        path: File to write; it is written whole or not at all.
         cameras: Cameras of batch size 1 with distortion, pose and image size, keyed
             ``(subject, camera)``; entries are written in this order.
 
@@ -135,11 +141,11 @@ def first_camera_difference(
     others: Mapping[tuple[str, str], PerspectiveCamera],
     parameters: Sequence[str] = CAMERA_PARAMETERS,
 ) -> tuple[tuple[str, str], str] | None:
-    """Find the first parameter in which cameras of the same key differ beyond rounding.
+    """Find the first parameter in which two cameras with the same key differ beyond rounding.
 
     Args:
         cameras: Cameras by key.
-        others: Cameras to compare with; keys that only one mapping has are ignored.
+        others: Cameras to compare with. Keys that are in only one of the mappings are ignored.
         parameters: Names of the parameters to compare. Default: all.
 
     Returns:
@@ -154,7 +160,11 @@ def first_camera_difference(
 
 
 def camera_to_fields(camera_id: str, camera: PerspectiveCamera) -> dict[str, Any]:
-    """Return the fields of a single camera as in ``cameras.pkl``.
+    """Return the entry of ``cameras.pkl`` for a single camera.
+
+    Args:
+        camera_id: The camera's name, such as ``'54138969'``.
+        camera: A camera of batch size 1 with distortion, pose and image size.
 
     Raises:
         ValueError: If the camera lacks a parameter or is a batch.

@@ -1,4 +1,4 @@
-"""Perspective cameras: intrinsics, lens distortion and, where known, the pose in the world.
+"""Perspective cameras: intrinsics and, optionally, lens distortion and the pose in the world.
 
 Convention:
     - Camera frame: x right, y down, z forward, in meters.
@@ -19,7 +19,7 @@ from torch import Tensor
 
 ArrayLike: TypeAlias = Tensor | np.ndarray | Sequence[Any]
 
-#: Factor of the tangential cross terms, the one difference between H36M's formula and OpenCV's.
+#: Factor m of the tangential cross terms, in which H36M's formula and OpenCV's differ.
 _TANGENTIAL_FACTOR = {'h36m': 1.0, 'opencv': 2.0}
 
 
@@ -50,8 +50,8 @@ class PerspectiveCamera:
         distortion_model: 'h36m' or 'opencv', which select :math:`m`. Default: 'h36m'.
         rotation: (B, 3, 3) or (3, 3), world frame to camera frame, or None if unknown.
             Default: None.
-        position: (B, 3) or (3,), center of the camera in the world, meters; given exactly when
-            ``rotation`` is. Default: None.
+        position: (B, 3) or (3,), center of the camera in the world, meters; required with
+            ``rotation``, and None without it. Default: None.
         image_size: (B, 2) or (2,), height and width in pixels, or None if unknown.
             Default: None.
 
@@ -118,11 +118,12 @@ class PerspectiveCamera:
         """Concatenate batches of cameras.
 
         Args:
-            cameras: At least one; all with the same distortion model and the same optional
-                parameters.
+            cameras: At least one batch. All must have the same distortion model and the same
+                optional parameters.
 
         Raises:
-            ValueError: If there is no camera, or only some have an optional parameter.
+            ValueError: If there are no cameras, their distortion models differ, or only some have
+                an optional parameter.
         """
         if not cameras:
             raise ValueError('cameras: found none, expected at least one')
@@ -190,17 +191,18 @@ class PerspectiveCamera:
         return height, width
 
     def to(self, *args: Any, **kwargs: Any) -> PerspectiveCamera:
-        """Return the cameras on another device or in another dtype; arguments as ``Tensor.to``."""
+        """Convert to another device or dtype; the arguments are those of ``Tensor.to``."""
         return self._map(lambda value: value.to(*args, **kwargs))
 
     def world_to_camera(
         self,
         points: Tensor,  # (B, N, 3), meters, world frame
     ) -> Tensor:  # (B, N, 3), meters, camera frame
-        """Bring points from the world frame into the camera frame.
+        """Transform points from the world frame to the camera frame.
 
         Raises:
-            ValueError: If the cameras have no pose, or shape, dtype or device do not fit them.
+            ValueError: If the cameras have no pose, or the points' shape, dtype or device do not
+                match them.
         """
         if self.rotation is None or self.position is None:
             raise ValueError('rotation: found None, expected cameras with a pose in the world')
@@ -213,11 +215,11 @@ class PerspectiveCamera:
     ) -> Tensor:  # (B, N, 2), pixels
         """Project points in the camera frame onto the image.
 
-        The result is meaningless for points at z <= 0, which is not checked here (the silhouette
-        renderers check it).
+        The result is meaningless for points at z <= 0. This method does not check z; the silhouette
+        renderers do.
 
         Raises:
-            ValueError: If shape, dtype or device do not fit the cameras.
+            ValueError: If the points' shape, dtype or device do not match the cameras.
         """
         self._check('points', points, 3)
         # A body's vertices are stored as contiguous planes of x, y and z; keep that layout.
@@ -231,13 +233,17 @@ class PerspectiveCamera:
         pixels: Tensor,  # (B, N, 2)
         iterations: int = 20,
     ) -> Tensor:  # (B, N, 2), X/Z and Y/Z
-        """Return the directions X/Z, Y/Z of the points seen at pixels: invert :meth:`project`.
+        """Invert :meth:`project` up to depth: return X/Z and Y/Z of the points seen at pixels.
 
         Distortion is removed by fixed-point iteration, which converges where distortion is small
-        relative to the radius (for Human3.6M's lenses to 1e-9 within the image).
+        relative to the radius. For Human3.6M's lenses it converges to 1e-9 within the image.
+
+        Args:
+            pixels: Pixel coordinates.
+            iterations: Number of fixed-point iterations. Default: 20.
 
         Raises:
-            ValueError: If shape, dtype or device do not fit the cameras.
+            ValueError: If the pixels' shape, dtype or device do not match the cameras.
         """
         self._check('pixels', pixels, 2)
         distorted = (pixels - self.principal_point[:, None]) / self.focal_length[:, None]
@@ -255,7 +261,7 @@ class PerspectiveCamera:
     ) -> PerspectiveCamera:
         """Return the cameras of a crop that is resized to ``size`` = (height, width) pixels.
 
-        The box may reach beyond the image. Distortion acts on normalized coordinates, so its
+        The box may extend beyond the image. Distortion acts on normalized coordinates, so its
         coefficients stay the same.
 
         Raises:
@@ -283,11 +289,17 @@ class PerspectiveCamera:
         )
 
     def resize(self, size: tuple[int, int], new_size: tuple[int, int]) -> PerspectiveCamera:
-        """Return the cameras of images resized from ``size`` to ``new_size``, (height, width)."""
+        """Return the cameras of images resized from ``size`` to ``new_size``.
+
+        Both are (height, width) in pixels.
+
+        Raises:
+            ValueError: If a size is not positive.
+        """
         return self.crop((0.0, 0.0, float(size[1]), float(size[0])), new_size)
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> PerspectiveCamera:
-        """Apply a function to every parameter."""
+        """Return cameras with a function applied to every parameter."""
 
         def mapped(value: Tensor | None) -> Tensor | None:
             return None if value is None else function(value)
@@ -326,7 +338,10 @@ class PerspectiveCamera:
 
 
 class _PerspectiveDivision(torch.autograd.Function):
-    """x / z and y / z, with a backward pass that reads memory half as often as autograd's."""
+    """Perspective division: x / z and y / z.
+
+    Custom backward: it reads memory half as often as autograd's.
+    """
 
     @staticmethod
     def forward(ctx: Any, points: Tensor) -> Tensor:  # (B, 3, N) -> (B, 2, N)

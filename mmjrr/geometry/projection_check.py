@@ -1,4 +1,4 @@
-"""Comparison of projected 3D joints with 2D joints, which reveals swapped sides.
+"""Comparison of projected 3D joints with 2D joints, which reveals swapped joint orders.
 
 Joints are in MMPose's order of Human3.6M.
 """
@@ -13,14 +13,14 @@ import torch
 from mmjrr.geometry.cameras import PerspectiveCamera
 from mmjrr.joints import H36M_JOINTS_MMPOSE, reorder_index, swap_sides
 
-#: Mean distance in pixels from which on swapped sides are looked for.
+#: Mean distance in pixels above which swapped joints are considered.
 _MIN_SWAP_ERROR = 2.0
-#: Mistakes in joint orders that are looked for: name -> index that swaps the joints back.
+#: Swaps that are considered: name -> index that swaps the joints back.
 SIDE_SWAPS: dict[str, list[int]] = {
     'left and right': [H36M_JOINTS_MMPOSE.index(swap_sides(name)) for name in H36M_JOINTS_MMPOSE],
     "the legs (as in SPIN's joint order)": reorder_index('mmpose', 'spin'),
 }
-#: Distance with joints swapped back, relative to that as annotated, below which they are swapped.
+#: Joints count as swapped if swapping them back reduces the distance below this fraction.
 _SWAP_RATIO = 0.5
 _CHUNK = 4096  # frames projected at once
 
@@ -30,10 +30,11 @@ class ProjectionErrors:
     """Distances in pixels between projected 3D joints and 2D joints.
 
     Attributes:
-        distance: (N, J), as annotated.
-        valid: (N, J) bool, joints annotated in both 2D and 3D; the other distances mean nothing.
-        swapped_distance: (N, J) for each of :data:`SIDE_SWAPS`, with the 2D joints swapped back.
-        swapped_valid: (N, J) bool for each of :data:`SIDE_SWAPS`.
+        distance: (N, J), with the joints in the annotated order.
+        valid: (N, J) bool, whether a joint is annotated in both 2D and 3D; other distances are
+            meaningless.
+        swapped_distance: by name of :data:`SIDE_SWAPS`, (N, J), with the 2D joints swapped back.
+        swapped_valid: by name of :data:`SIDE_SWAPS`, (N, J) bool, as ``valid``.
     """
 
     distance: np.ndarray
@@ -43,19 +44,19 @@ class ProjectionErrors:
 
     @property
     def mean(self) -> float:
-        """Mean over all valid joints; NaN without any."""
+        """Mean over all valid joints; NaN if there are none."""
         return _mean(self.distance, self.valid)
 
     @property
     def max(self) -> float:
-        """Maximum over all valid joints."""
+        """Maximum over all valid joints, of which there must be at least one."""
         return float(self.distance[self.valid].max())
 
     def find_swap(self) -> tuple[str, float] | None:
-        """Decide for all frames together whether sides are swapped.
+        """Decide for all frames together whether joints are swapped.
 
         Returns:
-            Name of the swap and mean distance with the joints swapped back, or None.
+            Name of the swap and mean distance in pixels with the joints swapped back, or None.
         """
         for name, distance in self.swapped_distance.items():
             swapped_back = _mean(distance, self.swapped_valid[name])
@@ -64,11 +65,11 @@ class ProjectionErrors:
         return None
 
     def mismatches(self, tolerance: float) -> dict[str | None, np.ndarray]:
-        """Find the frames whose mean distance exceeds ``tolerance`` pixels, by cause.
+        """Find the frames whose mean distance exceeds ``tolerance`` pixels, grouped by cause.
 
         Returns:
-            Indices of frames for each name in :data:`SIDE_SWAPS`, and for None where no swap
-            explains the distance.
+            Indices of frames by name of :data:`SIDE_SWAPS`. The key None has the frames whose
+            distance no swap explains.
         """
         mean = _frame_means(self.distance, self.valid)
         unexplained = self.valid.any(1) & ~(mean <= tolerance)
@@ -88,13 +89,13 @@ def projection_errors(
     keypoints_2d: np.ndarray,  # (N, J, 2), pixels
     valid: np.ndarray,  # (N, J) bool, joints annotated in both
 ) -> ProjectionErrors:
-    """Project 3D joints in float64 and measure their distance from 2D joints.
+    """Project 3D joints in float64 and measure their distances from 2D joints in pixels.
 
     Args:
-        camera: One camera, or one for each frame.
+        camera: One camera, or one for each frame; float64.
         keypoints_3d: 3D joints.
         keypoints_2d: 2D joints, in the same order.
-        valid: Which joints to compare.
+        valid: Whether to compare a joint.
     """
     points = torch.from_numpy(np.asarray(keypoints_3d, dtype=np.float64))
     chunks = [slice(start, start + _CHUNK) for start in range(0, len(points), _CHUNK)]
@@ -117,6 +118,6 @@ def _mean(distance: np.ndarray, valid: np.ndarray) -> float:
     return float(distance[valid].mean()) if valid.any() else float('nan')
 
 
-def _frame_means(distance: np.ndarray, valid: np.ndarray) -> np.ndarray:  # (N,), NaN without any
+def _frame_means(distance: np.ndarray, valid: np.ndarray) -> np.ndarray:  # (N,), NaN: none valid
     mean = np.where(valid, distance, 0).sum(1) / np.maximum(valid.sum(1), 1)
     return np.where(valid.any(1), mean, np.nan)

@@ -28,7 +28,7 @@ def axis_angle_to_matrix(axis_angle: Tensor) -> Tensor:  # (..., 3) -> (..., 3, 
     """
     squared = axis_angle.square().sum(-1)[..., None, None]
     small = squared < 1e-8
-    # torch.where needs a finite gradient in the branch that is not selected.
+    # torch.where propagates NaN gradients from the branch that is not selected.
     safe = torch.where(small, torch.ones_like(squared), squared)
     angle = safe.sqrt()
     sine = torch.where(small, 1 - squared / 6, torch.sin(angle) / angle)
@@ -39,14 +39,14 @@ def axis_angle_to_matrix(axis_angle: Tensor) -> Tensor:  # (..., 3) -> (..., 3, 
 
 
 def matrix_to_axis_angle(matrix: Tensor) -> Tensor:  # (..., 3, 3) -> (..., 3)
-    """Convert matrices to axis-angle with angles of at most pi; stable near 0 and near pi."""
+    """Convert matrices to axis-angle; the angle is at most pi, and is accurate near 0 and pi."""
     quaternion = matrix_to_quaternion(matrix)
     real, imaginary = quaternion[..., :1], quaternion[..., 1:]
     squared = imaginary.square().sum(-1, keepdim=True)
     small = squared < 1e-12
     norm = torch.where(small, torch.ones_like(squared), squared).sqrt()
     half_angle = torch.atan2(norm, real)
-    # angle / sin(angle / 2), which tends to 2 as the angle tends to 0.
+    # The factor is angle / sin(angle / 2), which tends to 2 as the angle tends to 0.
     factor = torch.where(small, 2 / real.clamp_min(0.5), 2 * half_angle / norm)
     return factor * imaginary
 
@@ -54,8 +54,8 @@ def matrix_to_axis_angle(matrix: Tensor) -> Tensor:  # (..., 3, 3) -> (..., 3)
 def matrix_to_quaternion(matrix: Tensor) -> Tensor:  # (..., 3, 3) -> (..., 4)
     """Convert matrices to unit quaternions (w, x, y, z) with w >= 0.
 
-    The largest of the four components is computed first and the others from it, which avoids
-    cancellation (Shepperd, Journal of Guidance and Control 1, 1978).
+    The largest of the four components is computed first, and the others are computed from it, which
+    avoids cancellation (Shepperd, Journal of Guidance and Control 1, 1978).
     """
     m00, m01, m02, m10, m11, m12, m20, m21, m22 = matrix.flatten(-2).unbind(-1)
     one = torch.ones_like(m00)
@@ -80,9 +80,10 @@ def matrix_to_quaternion(matrix: Tensor) -> Tensor:  # (..., 3, 3) -> (..., 4)
 
 
 def rotation_6d_to_matrix(rotation_6d: Tensor) -> Tensor:  # (..., 6) -> (..., 3, 3)
-    """Convert any 6D numbers to matrices by Gram-Schmidt on the two columns.
+    """Convert 6D vectors to matrices by Gram-Schmidt orthonormalization of the two columns.
 
-    This is Equation 15 of Zhou et al. for SPIN's layout, (m00, m01, m10, m11, m20, m21).
+    This is Equation 15 of Zhou et al. for SPIN's layout, (m00, m01, m10, m11, m20, m21). The
+    columns need not be orthonormal, but must be linearly independent.
 
     >>> rotation_6d_to_matrix(torch.tensor([2.0, 0.0, 0.0, 3.0, 0.0, 0.0]))
     tensor([[1., 0., 0.],
@@ -97,12 +98,12 @@ def rotation_6d_to_matrix(rotation_6d: Tensor) -> Tensor:  # (..., 6) -> (..., 3
 
 
 def matrix_to_rotation_6d(matrix: Tensor) -> Tensor:  # (..., 3, 3) -> (..., 6)
-    """Convert matrices to 6D in SPIN's layout, (m00, m01, m10, m11, m20, m21)."""
+    """Convert matrices to 6D vectors in SPIN's layout, (m00, m01, m10, m11, m20, m21)."""
     return matrix[..., :2].flatten(-2)
 
 
 def _cross_matrix(vector: Tensor) -> Tensor:  # (..., 3) -> (..., 3, 3)
-    """Return the matrices whose product with x is the cross product of ``vector`` and x."""
+    """Return the matrices K for which ``K @ x`` is the cross product of ``vector`` and x."""
     x, y, z = vector.unbind(-1)
     zero = torch.zeros_like(x)
     return torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=-1).unflatten(-1, (3, 3))

@@ -1,4 +1,4 @@
-"""Translation of a body from 2D joints, in closed form."""
+"""Closed-form translation of a body from the 2D images of its joints."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def fit_translation(
     weight: Tensor,  # (B, J), non-negative
     camera: PerspectiveCamera,
 ) -> Tensor:  # (B, 3), meters, camera frame
-    r"""Find the translation that brings 3D points onto their 2D images, by weighted least squares.
+    r"""Fit the translation that projects 3D points onto 2D points, by weighted least squares.
 
     With :math:`(x_j, y_j)` the normalized, undistorted image points, the perspective equations
     multiplied by the depth are linear in the translation :math:`t`; the objective is
@@ -27,16 +27,16 @@ def fit_translation(
 
     Args:
         points_3d: Points of each body.
-        points_2d: Where the points appear in the image.
+        points_2d: Images of the points.
         weight: Weight of each point.
         camera: One camera, or one for each body.
 
     Returns:
         The translations. A row is NaN if fewer than two distinct image points have positive
-        weight. A depth can be negative if the points contradict each other.
+        weight. A depth can be negative if the 2D points are inconsistent with the 3D points.
 
     Raises:
-        ValueError: If the shapes do not fit together.
+        ValueError: If the shapes are inconsistent.
 
     >>> camera = PerspectiveCamera([1000.0, 1000.0], [500.0, 500.0])
     >>> body = torch.tensor([[[0.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.5, 0.5, 0.1]]])

@@ -1,9 +1,9 @@
-"""SPIN's weak-perspective camera, and the translations it stands for.
+"""Conversions between SPIN's weak-perspective camera and translations.
 
 Convention:
-    - A weak-perspective camera is (s, tx, ty) on a square crop. It stands for the translation
-      (tx, ty, 2 f / (image_size s)) in meters, in front of a perspective camera that has the focal
-      length f in crop pixels and its principal point in the crop's center.
+    - A weak-perspective camera is (s, tx, ty) on a square crop. It represents the translation
+      (tx, ty, 2 f / (image_size s)) in meters in the frame of a perspective camera with focal
+      length f, in crop pixels, and the principal point in the crop's center.
     - The camera frame has x right, y down, z forward. SPIN's global orientations already turn the
       body into it.
 """
@@ -17,7 +17,7 @@ from mmjrr.geometry.cameras import PerspectiveCamera
 
 #: Focal length of SPIN and the models built on it, in pixels of the crop.
 SPIN_FOCAL_LENGTH = 5000.0
-#: Side of their crops, in pixels.
+#: Side of these models' crops, in pixels.
 SPIN_IMAGE_SIZE = 224.0
 
 
@@ -26,7 +26,7 @@ def weak_perspective_to_transl(
     focal_length: float = SPIN_FOCAL_LENGTH,
     image_size: float = SPIN_IMAGE_SIZE,
 ) -> Tensor:  # (B, 3), meters
-    r"""Return the translation that a weak-perspective camera stands for.
+    r"""Return the translation that a weak-perspective camera represents.
 
     .. math:: (t_x,\ t_y,\ 2 f / (\mathrm{image\_size} \cdot s))
 
@@ -79,10 +79,10 @@ def crop_weak_perspective_to_transl(
     focal_length: float = SPIN_FOCAL_LENGTH,
     image_size: float = SPIN_IMAGE_SIZE,
 ) -> Tensor:  # (B, 3), meters
-    r"""Return the translation at which real intrinsics show the body as SPIN's crop camera does.
+    r"""Return the translation at which a real camera shows the root as SPIN's crop camera does.
 
     A perspective camera cannot reproduce SPIN's nearly orthographic projection of the whole body.
-    The root is matched instead: its position in the image and the scale there, in pixels per meter.
+    This function matches the root's position in the image and the scale there, in pixels per meter.
     With :math:`(t_x, t_y, t_z)` = :func:`weak_perspective_to_transl`, root :math:`r` and box side
     :math:`b`, the crop shows the root, in full-image pixels, at
 
@@ -100,15 +100,15 @@ def crop_weak_perspective_to_transl(
 
     For a root at the model's origin and no distortion this is
     :math:`Z = 2 F / (b s)`, :math:`T_x = t_x F / F_x + Z \, (center_x - c_x) / F_x`, likewise y.
-    The global orientation is not changed, as in SPIN and in code that uses its fits, although a
-    perspective camera sees a body away from the image's center under another angle.
+    The global orientation stays the same, as in SPIN and in code that uses its fits. This is an
+    approximation: a perspective camera sees a body away from the image's center at another angle.
 
     Args:
         camera: Weak-perspective cameras on the crops.
         center: Centers of the crops' square boxes.
         box_size: Sides of the boxes, ``scale * PIXELS_PER_SCALE`` in MMPose's annotations.
         intrinsics: One camera, or one for each body.
-        root: Point to match on the body without translation, e.g. its pelvis joint. Default:
+        root: Point to match, on the body without translation, such as its pelvis joint. Default:
             None, the origin.
         focal_length: Of the crop's camera, in pixels of the crop. Default: 5000.
         image_size: Side of the crop in its own pixels. Default: 224.
@@ -137,16 +137,16 @@ def transl_to_crop_weak_perspective(
     focal_length: float = SPIN_FOCAL_LENGTH,
     image_size: float = SPIN_IMAGE_SIZE,
 ) -> Tensor:  # (B, 3): s, tx, ty
-    """Return the weak-perspective camera on a crop for a translation under real intrinsics.
+    """Return the weak-perspective camera on a crop for a translation in a real camera's frame.
 
     This inverts :func:`crop_weak_perspective_to_transl`.
 
     Args:
-        transl: Translations under the real intrinsics.
+        transl: Translations in the frame of the real camera.
         center: Centers of the crops' square boxes.
         box_size: Sides of the boxes.
         intrinsics: One camera, or one for each body.
-        root: Point to match on the body without translation. Default: None, the origin.
+        root: Point to match, on the body without translation. Default: None, the origin.
         focal_length: Of the crop's camera, in pixels of the crop. Default: 5000.
         image_size: Side of the crop in its own pixels. Default: 224.
 

@@ -1,4 +1,4 @@
-"""From initial fits to pseudo ground truth: the energy, its minimizer, and where results go."""
+"""Refinement of initial fits to pseudo ground truth: the energy, its minimizer, and the store."""
 
 from .energy import EnergyTerms, FitEnergy
 from .refiner import FitRefiner, RefinedFits

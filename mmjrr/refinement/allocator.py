@@ -13,18 +13,18 @@ _MMAP_THRESHOLD = (-3, 32 * 2**20)  # the largest value that glibc accepts
 
 @lru_cache(maxsize=1)
 def keep_freed_memory() -> bool:
-    """Let glibc keep up to a gigabyte of freed memory for the rest of the process.
+    """Make glibc keep up to 1 GiB of freed memory for the rest of the process.
 
-    For programs that own their process: the setting cannot be undone, so that the library never
-    makes it by itself. By default glibc returns larger blocks to the system, which clears each page
-    when it hands it out again. Refinement allocates and frees tensors of several megabytes in each
-    iteration, and spends a fifth of its time on that.
+    The setting cannot be undone. Only programs that own their process should call this function;
+    the library never calls it by itself. By default glibc returns large blocks to the system, which
+    clears each page before handing it out again. Refinement allocates and frees tensors of several
+    megabytes in each iteration and would spend a fifth of its time on this.
 
-    Nothing changes if ``MALLOC_TRIM_THRESHOLD_`` or ``MALLOC_MMAP_THRESHOLD_`` is set in the
-    environment, or if the C library is not glibc.
+    The function does nothing if ``MALLOC_TRIM_THRESHOLD_`` or ``MALLOC_MMAP_THRESHOLD_`` is set in
+    the environment, or if the C library is not glibc.
 
     Returns:
-        Whether the setting is made.
+        Whether glibc accepted the setting.
     """
     if {'MALLOC_TRIM_THRESHOLD_', 'MALLOC_MMAP_THRESHOLD_'} & set(os.environ):
         return False

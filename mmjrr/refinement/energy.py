@@ -1,7 +1,7 @@
-"""The energy that refinement minimizes (paper, Section 3.1 and 3.2), term by term.
+"""The terms of the energy that refinement minimizes (paper, Sections 3.1 and 3.2).
 
-Each function takes a batch and returns one value per sample, so that samples do not influence one
-another: the sum over a batch has the same gradient for a sample as the sample alone.
+Each function takes a batch and returns one value per sample, so samples do not influence one
+another: the gradient for a sample is the same in a batch as alone.
 """
 
 from __future__ import annotations
@@ -24,9 +24,16 @@ def joint_3d_energy(
     weight: Tensor,  # (B, J)
     root: int = 0,
 ) -> Tensor:  # (B,)
-    """Squared distance of root-aligned joints, summed over joints (square meters)."""
+    """Sum the weighted squared distances of root-aligned joints over joints, in square meters.
+
+    Args:
+        predicted: Joints of the fits.
+        target: Annotated joints.
+        weight: Weights of the joints. The root's weight multiplies all others.
+        root: Index of the root joint. Default: 0.
+    """
     difference = (predicted - predicted[:, root : root + 1]) - (target - target[:, root : root + 1])
-    # Without the root no joint of the sample can be aligned.
+    # Joints cannot be aligned if the sample's root is not annotated.
     weight = weight * weight[:, root : root + 1]
     return (weight * difference.square().sum(-1)).sum(1)
 
@@ -37,7 +44,10 @@ def joint_2d_energy(
     weight: Tensor,  # (B, J)
     size: float,
 ) -> Tensor:  # (B,)
-    """Squared distance of projected joints in units of the crop's side, summed over joints."""
+    """Sum the weighted squared distances of projected joints over joints.
+
+    Distances are in units of ``size``, the crop's side in pixels.
+    """
     return (weight * ((predicted - target) / size).square().sum(-1)).sum(1)
 
 
@@ -46,19 +56,21 @@ def silhouette_energy(
     mask: Tensor,  # (B, H, W)
     levels: tuple[int, ...],
 ) -> Tensor:  # (B,)
-    """Sum the mean squared differences of both images and of their averages over blocks.
+    """Sum, over levels, the mean squared difference of both images averaged over blocks.
 
-    ``levels`` holds the sides of the blocks, in pixels. Pixels right of and below the last whole
-    block of a level do not count there.
+    Args:
+        silhouette: Rendered coverage in [0, 1].
+        mask: Person masks in [0, 1].
+        levels: Side of the blocks at each level, in pixels; 1 compares the images themselves.
+            Pixels right of and below the last whole block do not count at that level.
     """
     return _SquaresOfBlocks.apply(silhouette, mask, levels)
 
 
 class _SquaresOfBlocks(torch.autograd.Function):
-    """:func:`silhouette_energy`, with its derivative by hand (first order only).
+    """:func:`silhouette_energy` with first-order gradients.
 
-    Images are megabytes that the cache has not kept: each is read and written as few times as can
-    be.
+    Custom backward: it minimizes passes over the images (memory-bound).
     """
 
     @staticmethod
@@ -98,38 +110,42 @@ def _blocks(image: Tensor, side: int) -> Tensor:  # (B, H, W) -> (B, rows, side,
 def _sums_of_blocks(image: Tensor, side: int) -> Tensor:  # (B, H, W) -> (B, rows, columns)
     if side == 1:
         return image
-    return _blocks(image, side).sum(2).sum(3)  # rows first: these are contiguous
+    return _blocks(image, side).sum(2).sum(3)  # rows first: their pixels are contiguous
 
 
 def adversarial_energy(plausibility: Tensor) -> Tensor:  # (B, K) -> (B,)
-    """LSGAN's ``(1 - D)^2``, summed over the discriminator's outputs."""
+    """Sum LSGAN's ``(1 - D)^2`` over the discriminator's K outputs."""
     return (1 - plausibility).square().sum(1)
 
 
 @dataclass
 class EnergyTerms:
-    """Values of the terms, each (B,), by name; switched-off terms are absent."""
+    """Unweighted values of the terms that are switched on, by name."""
 
-    values: dict[str, Tensor]
-    silhouette: Tensor | None = None  # (B, H, W), what was drawn for them
+    values: dict[str, Tensor]  # (B,) each
+    silhouette: Tensor | None = None  # (B, H, W), the rendering for the silhouette term
 
     def total(self, weights: Mapping[str, float]) -> Tensor:  # ()
-        """Sum the weighted terms over terms and samples."""
+        """Return the weighted sum of the terms over all samples."""
         return torch.stack(
             [weights[name] * value.sum() for name, value in self.values.items()]
         ).sum()
 
 
 class FitEnergy:
-    """Which terms there are and how they are weighted.
+    """The energy's terms that are switched on, and how they are weighted.
 
     Args:
-        terms: Term name to weight, or to a dict with any of ``scale`` (what the term's mean over
-            the first batch is scaled to at the first iteration; defaults to 1) and ``weight`` (a
-            fixed weight instead). ``None`` or ``False`` switches a term off; terms not named keep
-            ``scale=1``.
+        terms: Options by term name (:data:`TERMS`). ``dict(weight=...)`` or a number is a fixed
+            weight. ``dict(scale=...)`` chooses the weight so that the term's weighted mean over
+            the first batch equals ``scale`` at the first iteration. ``None`` or ``False`` switches
+            a term off. Terms that are not named have ``scale=1``.
         silhouette_levels: Sides in pixels of the blocks over which silhouette and mask are
             averaged before they are compared. Defaults to (1, 4).
+
+    Raises:
+        ValueError: A term or option is unknown, a weight or scale is negative or infinite, all
+            terms are switched off, or a level is not a positive integer.
 
     Example:
         >>> energy = FitEnergy(terms=dict(silhouette=None, joint_2d=dict(weight=10.0)))
@@ -144,13 +160,13 @@ class FitEnergy:
         terms: Mapping[str, dict | float | bool | None] | None = None,
         silhouette_levels: tuple[int, ...] = (1, 4),
     ) -> None:
-        given = dict(terms or {})
-        unknown = sorted(set(given) - set(TERMS))
+        options = dict(terms or {})
+        unknown = sorted(set(options) - set(TERMS))
         if unknown:
             raise ValueError(f'terms: unknown {unknown}, expected some of {list(TERMS)}')
         self.options: dict[str, dict[str, float]] = {}
         for name in TERMS:
-            option = given.get(name, {})
+            option = options.get(name, {})
             if option is None or option is False:
                 continue
             if option is True:
@@ -169,7 +185,7 @@ class FitEnergy:
                         f'terms[{name!r}]: {key}={value:g}, expected 0 or a positive number'
                     )
         if not self.options:
-            raise ValueError('terms: every term is switched off, nothing to minimise')
+            raise ValueError('terms: every term is switched off, nothing to minimize')
         if not silhouette_levels or any(
             int(side) != side or side < 1 for side in silhouette_levels
         ):
@@ -177,17 +193,21 @@ class FitEnergy:
         self.silhouette_levels = tuple(int(side) for side in silhouette_levels)
 
     def enabled(self, *names: str) -> bool:
-        """Whether any of the terms is switched on."""
+        """Tell whether any of the terms is switched on."""
         return any(name in self.options for name in names)
 
     def balance(self, first: Mapping[str, float]) -> dict[str, float]:
-        """Weights that bring each term to its scale, from its mean at the first iteration."""
+        """Return the weight of each term.
+
+        Args:
+            first: Each term's unweighted mean at the first iteration, by name.
+        """
         weights = {}
         for name, value in first.items():
             option = self.options[name]
             if 'weight' in option:
                 weights[name] = option['weight']
             else:
-                # A term that starts at zero (perfect fits) has no magnitude to scale by.
+                # The mean can be zero (perfect fits): keep the weight finite.
                 weights[name] = option.get('scale', 1.0) / max(value, 1e-8)
         return weights

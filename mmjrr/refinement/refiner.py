@@ -1,4 +1,4 @@
-"""Minimizing the energy over the parameters of a batch of fits (paper, Section 3)."""
+"""Minimization of the energy over the parameters of a batch of fits (paper, Section 3)."""
 
 from __future__ import annotations
 
@@ -36,15 +36,18 @@ if TYPE_CHECKING:
     from mmjrr.rendering.base import SilhouetteRenderer
 
 
-#: Fits that CPU threads of their own refine, at least.
+#: Smallest part of a batch, in fits, that a CPU thread refines.
 SMALLEST_PART = 8
-#: What Adam moves.
+#: Variables that Adam optimizes.
 VARIABLES = ('pose_6d', 'betas', 'transl')
 
 
 @dataclass
 class Observations:
-    """What a batch of fits is compared with; the image is the crop that the mask lives on."""
+    """Annotations and masks that a batch of fits is compared with.
+
+    The image is the crop on which the mask is defined.
+    """
 
     keypoints_3d: Tensor  # (B, J, 3), meters, camera frame
     keypoints_3d_weight: Tensor  # (B, J)
@@ -54,7 +57,7 @@ class Observations:
     mask: Tensor | None  # (B, H, W), coverage in [0, 1]
 
     def __getitem__(self, rows: slice) -> Observations:
-        """Those of a part of the batch; what is the same for all of it stays."""
+        """Select a part of the batch; fields of batch size 1 apply to all parts."""
         return Observations(
             **{
                 name: value if value is None or len(value) == 1 else value[rows]
@@ -65,36 +68,41 @@ class Observations:
 
 @dataclass
 class RefinedFits:
-    """Fits before and after, with what was measured on the way."""
+    """Fits before and after refinement, with the terms and silhouette overlaps of both."""
 
     init: dict[str, Tensor]  # global_orient (B, 3), body_pose (B, 69), betas (B, 10), transl (B, 3)
     refined: dict[str, Tensor]
-    terms_init: dict[str, Tensor]  # name -> (B,), unweighted
+    terms_init: dict[str, Tensor]  # term -> (B,), unweighted
     terms_refined: dict[str, Tensor]
     iou_init: Tensor | None  # (B,), soft intersection over union with the mask
     iou_refined: Tensor | None
-    weights: dict[str, float] = field(default_factory=dict)
+    weights: dict[str, float] = field(default_factory=dict)  # term -> weight in the energy
 
 
 class FitRefiner:
-    """Refines fits with Adam over 6D rotations, shape and translation.
+    """A minimizer of the energy: Adam over 6D rotations, shape and translation.
 
     Args:
         body: Body model.
         regressor: Joint regressor used while refining (J_spin), in the order of the keypoints.
-        renderer: Silhouette renderer on the body's faces; its image size is the crop's.
+        renderer: Silhouette renderer of the body's faces, whose image size is the crop's; None if
+            the silhouette term is off.
         energy: Terms of the energy.
-        discriminator: Judges poses and shapes; needed while an adversarial term is on.
-        num_iters: Adam steps. Defaults to 100.
+        discriminator: Discriminator of poses and shapes; required if an adversarial term is on.
+        num_iters: Number of Adam steps. Defaults to 100.
         lr: Learning rate. Defaults to 1e-2.
-        betas: Adam's moments. Defaults to (0.9, 0.999).
-        lr_mult: Factors on ``lr`` for any of ``'pose_6d'``, ``'betas'`` and ``'transl'``. Adam
-            moves a coordinate by at most about ``lr`` a step, so a shape that starts three units
-            off cannot arrive in 100 steps of 1e-2. Defaults to 1 for each.
-        init_translation: Where the translation starts. ``'3d'`` (default): the regressed joints
-            are moved onto the annotated ones, so the depth is the annotation's. ``'2d'``: onto
-            their images, as the authors do (in closed form here); the depth is then as wrong as
-            the initial shape. ``None``: as the initial fits have it.
+        betas: Adam's coefficients beta1 and beta2. Defaults to (0.9, 0.999).
+        lr_mult: Factors on ``lr`` by variable (:data:`VARIABLES`). Adam moves a coordinate by at
+            most about ``lr`` per step, so 100 steps of 1e-2 change a shape coefficient by at most
+            about one unit. Defaults to 1 for each.
+        init_translation: Initial translation. ``'3d'`` (default): the one that fits the regressed
+            joints to the annotated 3D joints, so the depth is the annotation's. ``'2d'``: the one
+            that fits their projections to the annotated 2D joints in closed form (the authors use
+            gradient steps); errors of the initial shape then become errors of depth. ``None``: the
+            initial fits' translation.
+
+    Raises:
+        ValueError: An argument is invalid, or an enabled term lacks its renderer or discriminator.
     """
 
     def __init__(
@@ -154,12 +162,14 @@ class FitRefiner:
         Args:
             init: ``global_orient`` (B, 3), ``body_pose`` (B, 69), ``betas`` (B, 10) and ``transl``
                 (B, 3), axis-angle and meters, in the camera frame.
-            observed: What to fit to.
-            weights: Weights of the terms. ``None`` balances them on this batch (in a distributed
-                run on the batches of all processes, which must then all pass ``None``).
+            observed: Annotations and masks to fit to.
+            weights: Weights of the terms. ``None`` (default) balances them on this batch, and in a
+                distributed run on the batches of all processes: then all of them must pass
+                ``None``.
 
         Raises:
-            FloatingPointError: When the energy stops being finite; names the terms.
+            FloatingPointError: If the energy is not finite at the first or last iteration; the
+                message names the term and the samples.
         """
         with torch.no_grad():
             rotations = axis_angle_to_matrix(
@@ -199,10 +209,10 @@ class FitRefiner:
     def _in_parts(
         self, start: dict[str, Tensor], observed: Observations, weights: dict[str, float]
     ) -> dict[str, Tensor]:
-        """Minimize from ``start``, on a CPU in parts of the batch at the same time.
+        """Minimize from ``start``; on a CPU, refine parts of the batch in parallel.
 
-        Most operations of an iteration are too small to be shared by threads. On a CPU the batch is
-        therefore split across PyTorch's threads, at least ``SMALLEST_PART`` fits each.
+        Most operations of an iteration are too small to be worth splitting across threads. On a CPU
+        the batch is therefore split across PyTorch's threads, at least ``SMALLEST_PART`` fits each.
         """
         if start['transl'].device.type != 'cpu':
             return self._without_host_sync(start, observed, weights)
@@ -215,7 +225,7 @@ class FitRefiner:
             with ThreadPoolExecutor(
                 parts, initializer=torch.set_num_threads, initargs=(threads // parts,)
             ) as pool:
-                found = list(
+                refined_parts = list(
                     pool.map(
                         lambda rows: self._minimize(
                             {name: value[rows] for name, value in start.items()},
@@ -227,12 +237,12 @@ class FitRefiner:
                 )
         finally:
             torch.set_num_threads(threads)
-        return {name: torch.cat([part[name] for part in found]) for name in start}
+        return {name: torch.cat([part[name] for part in refined_parts]) for name in start}
 
     def _without_host_sync(
         self, start: dict[str, Tensor], observed: Observations, weights: dict[str, float]
     ) -> dict[str, Tensor]:
-        """Queue all iterations on a GPU without a host sync; check once, at the end."""
+        """Queue all iterations on a GPU without a host sync, and check them once at the end."""
         if not self.energy.enabled('silhouette') or observed.mask is None:
             return self._minimize(start, observed, weights)
         assert self.renderer is not None
@@ -262,7 +272,11 @@ class FitRefiner:
         return {name: value.detach() for name, value in variables.items()}
 
     def silhouette(self, fits: dict[str, Tensor], camera: PerspectiveCamera) -> Tensor:
-        """Silhouettes (B, H, W) of fits in axis-angle, without gradient."""
+        """Render the silhouettes (B, H, W) of fits in axis-angle, without gradients.
+
+        Raises:
+            ValueError: There is no renderer.
+        """
         if self.renderer is None:
             raise ValueError('silhouette: there is no renderer')
         with torch.no_grad():
@@ -320,7 +334,7 @@ class FitRefiner:
             fitted = fit_translation(
                 joints, observed.keypoints_2d, observed.keypoints_2d_weight, observed.camera
             )
-            usable = fitted[:, 2] > 0  # not for NaN: no two distinct points
+            usable = fitted[:, 2] > 0  # False for NaN: fewer than two distinct points
         else:
             weight = observed.keypoints_3d_weight[..., None]
             total = weight.sum(1)
@@ -336,7 +350,7 @@ class FitRefiner:
     ) -> Tensor | None:
         if observed.mask is None or self.renderer is None:
             return None
-        if silhouette is None:  # the term is off
+        if silhouette is None:  # the silhouette term is off
             silhouette = self.silhouette(fits, observed.camera)
         return soft_iou(silhouette, observed.mask)
 
@@ -364,7 +378,7 @@ class FitRefiner:
                 )
 
     def _freeze_discriminator(self) -> list[torch.nn.Parameter]:
-        """Its weights need no gradient here; return those that did."""
+        """Switch off the gradients of the discriminator's weights; return those that had any."""
         if self.discriminator is None:
             return []
         frozen = [p for p in self.discriminator.parameters() if p.requires_grad]
@@ -379,13 +393,13 @@ class FitRefiner:
 
 
 def _means_over_processes(terms: dict[str, Tensor]) -> dict[str, float]:
-    """Means over the batch and, in a distributed run, over the processes' batches."""
+    """Average the terms over the batch and, in a distributed run, over all processes' batches."""
     means = torch.stack([value.mean() for value in terms.values()])
     all_reduce(means, op='mean')
     return dict(zip(terms, means.tolist(), strict=True))
 
 
 def soft_iou(a: Tensor, b: Tensor) -> Tensor:  # (B, H, W) twice -> (B,)
-    """Intersection over union of coverages: sum of minima over sum of maxima."""
+    """Return the intersection over union of coverages: sum of minima over sum of maxima."""
     union = torch.maximum(a, b).flatten(1).sum(1)
     return torch.minimum(a, b).flatten(1).sum(1) / union.clamp_min(1e-12)

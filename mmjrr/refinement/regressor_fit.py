@@ -1,4 +1,4 @@
-"""Fits of joint regressors to SMPL fits and annotated joints."""
+"""The fit of a joint regressor to SMPL fits and annotated joints, with its log and provenance."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mmjrr.regressors import fit_joint_regressor
 #: Fields of a SMPL fit.
 PARAMETERS = ('global_orient', 'body_pose', 'betas', 'transl')
 
-#: Bad frames to list in the log.
+#: Largest number of bad frames that the log lists.
 MAX_LISTED = 20
 
 FitBatches = Callable[[], Iterator[dict[str, np.ndarray]]]
@@ -39,14 +39,15 @@ def fit_regressor(
     """Fit a regressor from the vertices of SMPL fits to annotated joints, and save it.
 
     Args:
-        batches: Yields batches of :data:`PARAMETERS`, ``keypoints_3d`` (B, 17, 3) in meters in the
-            camera frame, and ``keypoints_3d_weight`` (B, 17); called for each pass over the frames.
+        batches: A function that is called for each pass over the frames and yields batches of
+            :data:`PARAMETERS`, ``keypoints_3d`` (B, 17, 3) in meters in the camera frame, and
+            ``keypoints_3d_weight`` (B, 17).
         body: The body model of the fits.
         path: The file to write.
         count: The number of frames.
         root: How frames are aligned: a joint's name, ``'mean'``, or None for absolute positions.
-        provenance: What else the file's provenance holds.
-        log: Takes lines about the result and the progress.
+        provenance: Further entries of the file's provenance.
+        log: A function that takes lines about the result and the progress.
     """
     fit = fit_joint_regressor(
         FittedMeshes(batches, body),
@@ -74,9 +75,9 @@ def fit_regressor(
 
 
 class FittedMeshes:
-    """The vertices and annotated joints of fits, batch by batch, in any number of passes.
+    """Re-iterable batches of the fits' vertices and the annotated joints.
 
-    Joints without weight are NaN.
+    Joints of weight zero are NaN.
     """
 
     def __init__(self, batches: FitBatches, body: Any) -> None:
@@ -90,7 +91,7 @@ class FittedMeshes:
 
 
 class FitProgress:
-    """The display of a fit's progress; each pass over the frames has its own."""
+    """A display of a regressor fit's progress, which starts anew for each pass over the frames."""
 
     def __init__(self, count: int, name: str, log: Callable[[str], None]) -> None:
         self.count, self.name, self.log = count, name, log

@@ -1,4 +1,4 @@
-"""Refined fits, batch by batch, until they become one file."""
+"""The store of refined fits: a shard per batch, and the merge of all shards."""
 
 from __future__ import annotations
 
@@ -24,9 +24,12 @@ class PseudoGTStore:
         """Store a batch.
 
         Args:
-            batch_idx: Its number.
-            arrays: Arrays with the batch as first axis, ``sample_idx`` among them.
-            rank: The process that refined it.
+            batch_idx: The batch's number.
+            arrays: Arrays by name, with the batch as first axis. ``sample_idx`` is required.
+            rank: The rank of the process that refined the batch. Default: 0.
+
+        Raises:
+            ValueError: ``sample_idx`` is missing, or the arrays differ in length.
         """
         lengths = {name: len(array) for name, array in arrays.items()}
         if 'sample_idx' not in lengths or len(set(lengths.values())) != 1:
@@ -36,7 +39,12 @@ class PseudoGTStore:
     def get(
         self, batch_idx: int, sample_idx: Sequence[int], rank: int = 0
     ) -> dict[str, np.ndarray] | None:
-        """Return the stored batch of these samples; None if it is not stored.
+        """Return a stored batch; None if it is not stored.
+
+        Args:
+            batch_idx: The batch's number.
+            sample_idx: The samples that the batch must hold, in order.
+            rank: The rank of the process that refined the batch. Default: 0.
 
         Raises:
             DataError: The shard is broken, of another run, or holds other samples.
@@ -45,10 +53,10 @@ class PseudoGTStore:
             return None
         arrays = self.shards.get(batch_idx, rank)
         self._layout(batch_idx, rank, arrays)
-        found = arrays['sample_idx'].tolist()
-        if found != list(sample_idx):
+        stored = arrays['sample_idx'].tolist()
+        if stored != list(sample_idx):
             raise DataError(
-                f'{self.shards.path(batch_idx, rank)}: sample_idx: found {found}, expected '
+                f'{self.shards.path(batch_idx, rank)}: sample_idx: found {stored}, expected '
                 f'{list(sample_idx)}; remove the shard, and resume the run'
             )
         return arrays
@@ -57,10 +65,11 @@ class PseudoGTStore:
         """Return all samples, each once, sorted by ``sample_idx``.
 
         Args:
-            expected: The samples of each batch and process of the run.
+            expected: The samples of each batch of the run, by batch number and rank.
 
         Raises:
-            DataError: A shard is missing, broken, of another run, or holds other samples.
+            DataError: A shard is missing, broken, of another run, or holds other samples; or the
+                run has no batches.
         """
         self.shards.check(expected)
         parts: list[dict[str, np.ndarray]] = []
@@ -86,7 +95,11 @@ class PseudoGTStore:
     def _layout(
         self, batch_idx: int, rank: int, part: dict[str, np.ndarray]
     ) -> dict[str, tuple[str, tuple[int, ...]]]:
-        """Return the kind and the shape of a row of each array."""
+        """Return the dtype's kind and the shape of a row, by array name.
+
+        Raises:
+            DataError: ``sample_idx`` is missing, or the arrays differ in length.
+        """
         lengths = {name: array.shape[:1] for name, array in part.items()}
         index = part.get('sample_idx')
         if index is None or index.ndim != 1 or len(set(lengths.values())) != 1:
@@ -98,6 +111,6 @@ class PseudoGTStore:
 
 
 def batches_of(arrays: dict[str, np.ndarray], size: int) -> Iterator[dict[str, np.ndarray]]:
-    """Cut arrays of one length into batches."""
+    """Yield batches of at most ``size`` rows of arrays that have the same length."""
     for start in range(0, len(next(iter(arrays.values()))), size):
         yield {name: array[start : start + size] for name, array in arrays.items()}

@@ -1,4 +1,4 @@
-"""From posed vertices to silhouettes: the renderers' interface, the contour renderer."""
+"""Silhouette renderers: their interface, the contour renderer, and PyTorch3D's."""
 
 from mmjrr.rendering.base import SilhouetteRenderer
 from mmjrr.rendering.contour.renderer import ContourSilhouette

@@ -1,4 +1,4 @@
-"""The interface of silhouette renderers, with the checks of what they draw."""
+"""The interface of silhouette renderers, with checks of faces, vertices and projections."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from torch import Tensor, nn
 
 from mmjrr.geometry import PerspectiveCamera
 
-#: Largest absolute pixel coordinate while checks are deferred: a larger one is clamped, lest it
-#: overflow an index, and fails the check.
+#: Largest absolute pixel coordinate while checks are deferred. A larger one fails the check, and is
+#: clamped so that it does not overflow an index.
 MAX_DEFERRED_COORDINATE = 1e6
 
 
 class DeferredChecks:
-    """The outcome of value checks, kept on the device until it is read.
+    """The outcome of value checks, which stays on the device until :meth:`passed` reads it.
 
     >>> checks = DeferredChecks('cpu')
     >>> checks.require(torch.tensor([1.0, 2.0]) > 0)
@@ -81,8 +81,9 @@ class SilhouetteRenderer(nn.Module, ABC):
         [0, 1) x [0, 1).
 
         Raises:
-            ValueError: shape, dtype or device do not fit; a coordinate is not finite; vertices
-                lie behind the camera or nearer than ``near`` (counted per sample).
+            ValueError: the vertices' shape, dtype or device do not match the renderer; a coordinate
+                is not finite; or vertices lie behind the camera or nearer than ``near`` (the
+                message counts them per sample).
         """
         self._check(vertices)
         return self.render(vertices, camera)
@@ -95,12 +96,17 @@ class SilhouetteRenderer(nn.Module, ABC):
     def without_host_sync(
         self, vertices: Tensor, camera: PerspectiveCamera
     ) -> Iterator[Callable[[], bool]]:
-        """Draw without making the host wait for the device, where the renderer can.
+        """Draw without host syncs, if the renderer supports it.
 
-        For loops on a GPU over bodies much like these. Inside the context, buffers are sized for
-        these bodies with some slack, and value checks are deferred. The context yields a function
-        that waits for the device and returns whether all images are valid; if not, draw them again
-        outside. A renderer that never waits draws and checks as usual.
+        Use this context for loops on a GPU over bodies similar to these. Inside the context,
+        buffers are preallocated for these bodies with some slack, and value checks are deferred.
+        The context yields a function that waits for the device and tells whether all images are
+        valid; if not, draw them again outside the context. Renderers without support for this draw
+        and check as usual.
+
+        Args:
+            vertices: (B, V, 3), meters, camera frame; example bodies.
+            camera: Cameras of batch size B or 1.
 
         >>> from mmjrr.rendering import ContourSilhouette
         >>> triangle = ContourSilhouette([[0, 1, 2]], image_size=(2, 2), compiled=False)
@@ -119,8 +125,8 @@ class SilhouetteRenderer(nn.Module, ABC):
 
     def _check(self, vertices: Tensor) -> None:
         if not isinstance(vertices, Tensor) or vertices.ndim != 3 or vertices.shape[-1] != 3:
-            found: Any = tuple(vertices.shape) if isinstance(vertices, Tensor) else type(vertices)
-            raise ValueError(f'vertices must be a tensor of shape (B, V, 3), got {found}')
+            actual: Any = tuple(vertices.shape) if isinstance(vertices, Tensor) else type(vertices)
+            raise ValueError(f'vertices must be a tensor of shape (B, V, 3), got {actual}')
         if vertices.dtype not in (torch.float32, torch.float64):
             raise ValueError(f'vertices must be float32 or float64, got {vertices.dtype}')
         if vertices.device != self.faces.device:
@@ -136,7 +142,7 @@ class SilhouetteRenderer(nn.Module, ABC):
         self._check_depths(vertices.detach()[..., 2])
 
     def _check_depths(self, depths: Tensor) -> None:  # (B, V)
-        # Comparisons with NaN are false, so that NaN fails here.
+        # Comparisons with NaN are false, so NaN fails the checks.
         if self._deferred is not None:
             self._deferred.require(depths >= self.near)
             return

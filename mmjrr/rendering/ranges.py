@@ -1,7 +1,8 @@
-"""Integer ranges expanded to their values: edges over rows, rows over pixels, faces over tiles.
+"""Expansion of integer ranges to their values, and indices of set flags, with or without host sync.
 
-The total length is known only on the device. Pass ``capacity`` to avoid a host sync and check
-``overflow`` afterwards.
+The contour renderer expands edges to rows and rows to pixels; the tiled rasterizer expands faces to
+tiles. The total length is known only on the device: pass ``capacity`` to avoid a host sync and
+check ``overflow`` afterwards.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from torch import Tensor
 class ExpandedRanges(NamedTuple):
     """Concatenated ranges; with a capacity, padded at the end.
 
-    At padding ``range_index`` is arbitrary but valid and ``value`` is zero.
+    In the padding, ``range_index`` holds arbitrary valid indices and ``value`` is zero.
     """
 
     range_index: Tensor  # (M,) int64, the range that a value belongs to
@@ -38,9 +39,9 @@ def expand_ranges(first: Tensor, last: Tensor, capacity: int | None = None) -> E
     Args:
         first: (N,) first values, integers in any dtype.
         last: (N,) last values, included; a range with ``last < first`` is empty.
-        capacity: number of pairs to return: pairs beyond it are dropped and set ``overflow``,
-            missing ones are ``padding``. Default None: as many as there are, which makes the host
-            wait for the device.
+        capacity: number of pairs to return. If there are more, the rest is dropped and
+            ``overflow`` is set; if there are fewer, ``padding`` fills the end. Default None: return
+            all pairs, which makes the host wait for the device.
 
     >>> ranges = expand_ranges(torch.tensor([5, 7, 2]), torch.tensor([6, 6, 4]))
     >>> ranges.range_index.tolist(), ranges.value.tolist()
@@ -66,15 +67,20 @@ def expand_ranges(first: Tensor, last: Tensor, capacity: int | None = None) -> E
 
 
 def nonzero_indices(flags: Tensor, capacity: int) -> NonzeroIndices:
-    """Return the indices of set flags (N,) bool in order, without a host sync."""
+    """Return the indices of set flags in order, without a host sync.
+
+    Args:
+        flags: (N,) bool.
+        capacity: number of indices to return, as in :func:`expand_ranges`.
+    """
     return _slots(flags.cumsum(0, dtype=torch.int32), capacity)
 
 
 def _slots(ends: Tensor, capacity: int) -> NonzeroIndices:
     """Return for each slot the first i with ``slot < ends[i]``; slots beyond the last are padding.
 
-    Padding cycles through all indices: adding its zeros at a single index would serialize the
-    device's atomic additions.
+    Padding cycles through all indices: if it were a single index, adding the padding's zeros there
+    would serialize the device's atomic additions.
     """
     slot = torch.arange(capacity, device=ends.device, dtype=ends.dtype)
     padding = slot >= ends[-1]

@@ -1,4 +1,4 @@
-"""Pictures: fits over images, regressors on the body."""
+"""Pictures: fits over images, and bar charts of errors by joint."""
 
 from .overlay import draw_fit
 

@@ -12,15 +12,23 @@ from mmjrr.io import atomic_write
 if TYPE_CHECKING:
     from mmjrr.evaluation.attribution import Attribution
 
-#: Colors that also differ in gray: the original regressor, corrected ones, the fitted one.
+#: Colors of the regressors' bars, in the regressors' order; they also differ in grayscale.
 COLORS = ('#4c566a', '#e08a1e', '#5aa9e6', '#8fbf6a', '#b48ead')
 
 
 def draw_attribution(attribution: Attribution, path: str | Path) -> Path:
-    """Write a picture (PNG, PDF or SVG): a group of bars per joint, a bar per regressor.
+    """Draw a bar chart with a group of bars per joint and a bar per regressor, and save it.
+
+    Args:
+        attribution: The errors to draw.
+        path: The picture to write, ending in ``.png``, ``.pdf`` or ``.svg``.
+
+    Returns:
+        The path.
 
     Raises:
         ImportError: matplotlib is not installed.
+        ValueError: The path has another suffix.
     """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg

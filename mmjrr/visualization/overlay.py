@@ -1,4 +1,4 @@
-"""A fit over its image: mask outline, silhouette of the mesh, joints."""
+"""Drawings of a fit over its image: the mesh's silhouette, the mask's outline, the joints."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ def draw_fit(
 
     Args:
         image: (H, W, 3) uint8, RGB.
-        silhouette: (H, W), coverage of the mesh in [0, 1].
-        mask: (H, W), the person mask, whose outline is drawn in white.
-        joints: (J, 2), pixels: joints of the fit, drawn as red crosses.
-        labels: (J, 2), pixels: annotated joints, drawn as green circles.
-        title: A line of text at the top.
+        silhouette: (H, W), coverage of the mesh in [0, 1], drawn in orange.
+        mask: (H, W), person mask in [0, 1]; its outline at 0.5 is drawn in white. Default: None.
+        joints: (J, 2), joints of the fit in pixels, drawn as red crosses. Joints that are not
+            finite are left out. Default: None.
+        labels: (J, 2), annotated joints, likewise, drawn as green circles. Default: None.
+        title: A line of text at the top. Default: none.
 
     Returns:
         (H, W, 3) uint8, RGB.
@@ -41,7 +42,7 @@ def draw_fit(
             (mask >= 0.5).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
         )
         cv2.drawContours(picture, outlines, -1, MASK_COLOR, 1, cv2.LINE_AA)
-    # Pixel (0, 0) covers [0, 1) x [0, 1): its center, which OpenCV calls 0, is at 0.5.
+    # Pixel (0, 0) covers [0, 1) x [0, 1), so its center is at 0.5; OpenCV puts the center at 0.
     shift = 4
     for points, color in ((labels, LABEL_COLOR), (joints, FIT_COLOR)):
         for point in np.round((_finite(points) - 0.5) * 2**shift).astype(int):

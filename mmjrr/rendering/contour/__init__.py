@@ -1,4 +1,4 @@
-"""Silhouettes with exact pixel coverage, drawn from the edges where a mesh turns away."""
+"""Silhouettes with exact pixel coverage, drawn from a mesh's contour edges."""
 
 from mmjrr.rendering.contour.renderer import ContourSilhouette
 

@@ -1,14 +1,14 @@
-"""The contour silhouette on a CPU: each image edge by edge, in loops that Numba compiles.
+"""The contour silhouette on a CPU: loops over the edges of each image, compiled by Numba.
 
-:mod:`mmjrr.rendering.contour.renderer` describes the method. An image's accumulation
-buffer stays in the processor's cache, rows are summed from their first edge to their last, and
-everything is computed in float64, whatever the dtype of the coordinates. Importing this module
-imports Numba.
+:mod:`mmjrr.rendering.contour.renderer` describes the method. An image's accumulation buffer fits
+into the processor's cache, rows are summed only between their first and last edges, and all
+computations are in float64, whatever the dtype of the coordinates. Importing this module imports
+Numba.
 
-Compiled loops are stored in ``$NUMBA_CACHE_DIR`` or else in ``mmjrr/numba`` in the user's cache
-folder (``$XDG_CACHE_HOME`` or ``~/.cache``), never in the package: pip would leave the package's
-folder behind. Where they cannot be stored or loaded, a warning says why and each process compiles
-its own.
+Compiled loops are cached in ``$NUMBA_CACHE_DIR`` or else in ``mmjrr/numba`` in the user's cache
+folder (``$XDG_CACHE_HOME`` or ``~/.cache``). They are never stored in the package, because pip
+would leave its folder behind on uninstallation. If they cannot be stored or loaded, a warning says
+why, and each process compiles its own loops.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from torch.autograd.function import once_differentiable
 
 from mmjrr.rendering.contour.topology import MeshTopology
 
-#: Extents below this many pixels count as zero: the cuts of such an edge are at its ends. Not
-#: imported from ``torch_backend``, as Numba's cache looks for changes in this file alone.
+#: Extents below this many pixels count as zero: the cuts of such an edge are at its ends. The value
+#: is not imported from ``torch_backend``, because Numba's cache notices changes in this file only.
 _TINY = 1e-20
 
 #: Seconds to wait for another process that compiles.
@@ -53,7 +53,7 @@ def draw(
         pixels: projected vertices.
         tables: the mesh's faces and edges.
         image_size: (height, width) in pixels.
-        supersampling: parts of a pixel, along each side, in which areas are clamped.
+        supersampling: k; areas are clamped separately in each of k x k parts of a pixel.
     """
     return _CompiledCoverage.apply(pixels, tables, image_size, supersampling)
 
@@ -158,7 +158,7 @@ def _choose_cache_folder() -> Path | None:
         else:
             user = os.environ.get('XDG_CACHE_HOME')
             parent = (Path(user) if user else Path.home() / '.cache') / 'mmjrr' / 'numba'
-        # A folder for each content of this file: an interrupted update leaves no mixture.
+        # One folder per content of this file, so that versions of the loops are never mixed.
         folder = parent / sha256(Path(__file__).read_bytes()).hexdigest()[:16]
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
@@ -182,7 +182,7 @@ _cache_folder = _choose_cache_folder()
 
 
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Have Numba compile a function when it is first called, with the cache in its folder."""
+    """Decorate a function that Numba compiles at its first call, with the cache in its folder."""
     _names.append(function.__name__)
     if _cache_folder is not None:
         folder_of_others = numba.config.CACHE_DIR
@@ -192,15 +192,16 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         finally:
             numba.config.CACHE_DIR = folder_of_others
         if _cache_folder in Path(dispatcher.stats.cache_path).parents:
-            return dispatcher  # else Numba fell back to another folder, which may be the package's
+            return dispatcher
+        # Numba fell back to another folder, which may be the package's: do not cache.
     return numba.njit(**_OPTIONS)(function)
 
 
 def _ready(name: str, arguments: tuple[Any, ...]) -> Callable[..., None]:
     """Return a compiled function, compiling or loading it for arguments of these types first.
 
-    Processes take turns: Numba numbers the files of a function's signatures without a lock, so that
-    two processes that compile for different dtypes would overwrite each other's.
+    Processes take turns: Numba numbers the cache files of a function's signatures without a lock,
+    so two processes that compile for different dtypes would overwrite each other's files.
     """
     types = tuple(numba.typeof(argument) for argument in arguments)
     with _compiling:
@@ -298,9 +299,9 @@ def _draw_images(
     drawn = np.zeros(corners.shape[1] + 1, np.int8)  # the last stands for a missing face
     first, last = np.empty(height, np.int64), np.empty(height, np.int64)
     for image in range(begin, end):
-        first[:], last[:] = width, -1  # columns of sums that are not zero
+        first[:], last[:] = width, -1  # range of the columns whose sums are not zero
         for layer in range(layers):
-            # Outside the loop over edges: slicing an array updates a counter shared by all threads.
+            # Slice outside the loop over edges: slicing updates a counter shared by all threads.
             corner_pixels, bounds, areas = pixels[image], weights[image, layer], sums[layer]
             _boundary(corner_pixels, corners, edges, along, against, others, layer, drawn, bounds)
             for edge in range(edges.shape[1]):
@@ -362,10 +363,10 @@ def _add_edge(pixels, edges, edge, k, weight, sums, first, last):
 
 @_compiled
 def _sum_rows(sums, first, last, k, coverage, visible):
-    """Turn sums into coverage (H, W) by cumulative sums, note where it varies, clear the sums.
+    """Turn sums into coverage (H, W) by cumulative sums, set ``visible``, and clear the sums.
 
-    It does not vary where it is clamped at one. Of two layers the larger one counts, the front if
-    they are equal.
+    ``visible`` tells where a layer determines the coverage: its sum is not clamped at one and is
+    the larger of two layers' sums. If they are equal, the front layer counts.
     """
     layers = len(sums)
     height, width = coverage.shape
@@ -415,7 +416,7 @@ def _sweep_images(pixels, edges, k, weights, visible, grad, result, begin, end):
 
 @_compiled
 def _sweep_edge(pixels, edges, edge, k, weight, visible, grad, result):
-    """Add an edge's gradient: a piece that moves sweeps its length x its normal displacement."""
+    """Add an edge's gradient: a piece that moves sweeps the area length x normal displacement."""
     height, width = visible.shape
     x, y, dx, bottom, swapped = _from_upper_end(pixels, edges[0, edge], edges[1, edge], k)
     if min(x, x + dx) >= width:

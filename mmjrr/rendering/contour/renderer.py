@@ -1,23 +1,25 @@
-"""The contour silhouette: exact pixel coverage from the edges where a mesh turns away.
+"""The contour silhouette: exact pixel coverage from the contour edges of a mesh.
 
-The number of front-facing layers over a point of the image is the winding number around it of the
-mesh's contour: the edges between front-facing and other faces, each directed as in its front face.
-A body has a few hundred of them, and thousands of faces. As in font rasterizers, each edge is cut
-at the pixel grid; the signed area between a piece and its pixel's right border is added to that
-pixel, and the piece's signed height to all pixels right of it, by one cumulative sum along the
-rows. The result is the exact integral of the number of layers over each pixel; clamped at one it
-is the silhouette.
+The contour consists of the edges between front-facing and other faces, each directed as in its
+front-facing face. The number of front-facing layers over a point of the image is the winding number
+of the contour around this point. A body has thousands of faces but only a few hundred contour
+edges.
 
-Its derivative is a boundary integral: a piece that moves sweeps the area length x normal
+As in font rasterizers, each edge is cut at the pixel grid. The signed area between a piece and its
+pixel's right border is added to that pixel, and the piece's signed height to all pixels right of
+it; one cumulative sum along the rows does the latter for all pieces. The result is the exact
+integral of the number of layers over each pixel. Clamped at one, it is the silhouette.
+
+The derivative is a boundary integral: a piece that moves sweeps the area length x normal
 displacement. The backward pass therefore needs only each piece's pixel and its share of the edge;
-moving the points where the grid cuts an edge changes nothing.
+movements of the points where the grid cuts an edge cancel.
 
-Where several layers partly overlap one pixel, their areas are added before the clamp, although
-they may lie over each other: half covered twice counts as full. That happens only where contours
-run within a pixel of each other (fingers, feet, ears). Clamping in the quarters of each pixel
-halves the error: the free body is drawn 0.07% too large instead of 0.14%.
+If several layers partly cover one pixel, their areas are added before the clamp, although they may
+overlap: a pixel half covered twice counts as full. This happens only where contours run within a
+pixel of each other (fingers, feet, ears). Clamping each quarter of a pixel separately halves the
+error: the free body is drawn 0.07% too large instead of 0.14%.
 
-Two backends draw it and agree up to rounding: compiled loops over the edges on a CPU
+Two backends draw the silhouette and agree up to rounding: compiled loops over the edges on a CPU
 (:mod:`~mmjrr.rendering.contour.numba_backend`), and PyTorch operations over all edges at once on
 any device (:mod:`~mmjrr.rendering.contour.torch_backend`).
 """
@@ -47,26 +49,27 @@ if TYPE_CHECKING:
 class ContourSilhouette(SilhouetteRenderer):
     """Exact-coverage silhouettes of triangle meshes, on a CPU or GPU.
 
-    Values are the area of each pixel that the projected mesh covers; gradients are their exact
-    derivatives with respect to vertices and camera (first order only).
+    Each value is the fraction of a pixel's area that the projected mesh covers. Gradients are the
+    exact derivatives with respect to vertices and camera (first order only).
 
-    - Closed meshes, oriented consistently (a body): the front-facing layers are drawn; which side
-      is outside does not matter.
-    - Others: front- and back-facing layers are drawn separately, and the larger of both coverages
-      counts. Faces are first oriented consistently as far as the mesh's edges allow; on surfaces
-      that cannot be oriented at all (a Moebius strip) seams may show.
+    - Closed, consistently oriented meshes, such as a body: the front-facing layers are drawn. It
+      does not matter which side is outside.
+    - Other meshes: front- and back-facing layers are drawn separately, and the larger coverage
+      counts. Faces are first oriented consistently as far as the mesh's edges allow; surfaces that
+      cannot be oriented (a Moebius strip) may show seams.
 
-    Pixels that layers partly overlap: see the module's documentation.
+    The module's documentation describes the error at pixels that several layers partly cover.
 
     Args:
         faces: (F, 3) vertex indices of a triangle mesh (array, tensor or nested lists).
         image_size: (height, width) in pixels. Default (224, 224).
         near: smallest allowed depth of a vertex, in meters. Default 0.01.
-        supersampling: k, the layers' areas are clamped in each of k x k parts of a pixel, which
-            tells parts covered by several layers from parts covered by none. Default 2.
-        compiled: whether a CPU draws by loops that Numba compiles at their first use (some
-            seconds; later processes load them from a cache). False: by PyTorch's operations, as a
-            GPU does, which takes two to three times as long. Default True.
+        supersampling: k; the layers' areas are clamped separately in each of k x k parts of a
+            pixel, which separates parts covered several times from parts not covered. Default 2.
+        compiled: whether to draw on a CPU with loops that Numba compiles. Compilation at the first
+            use takes some seconds; later processes load the loops from a cache. False draws with
+            PyTorch's operations, as on a GPU, which takes two to three times as long on a CPU.
+            Default True.
 
     Raises:
         ValueError: an argument is invalid.
@@ -121,7 +124,7 @@ class ContourSilhouette(SilhouetteRenderer):
     def without_host_sync(
         self, vertices: Tensor, camera: PerspectiveCamera
     ) -> Iterator[Callable[[], bool]]:
-        """Draw into preallocated buffers where PyTorch's operations draw."""
+        """Draw into preallocated buffers; the compiled loops, which never wait, draw as usual."""
         self._check(vertices)
         if not len(vertices) or self._draws_compiled(vertices):
             yield lambda: True
@@ -140,7 +143,7 @@ class ContourSilhouette(SilhouetteRenderer):
             self._capacity = self._deferred = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), '_tables': None}  # derived from the topology when first needed
+        return {**vars(self), '_tables': None}  # rebuilt from the topology on demand
 
     def _draws_compiled(self, coordinates: Tensor) -> bool:
         return self.compiled and coordinates.device.type == 'cpu'
@@ -156,11 +159,11 @@ def _import_numba_backend() -> ModuleType:
     """Import the backend together with Numba.
 
     Raises:
-        ImportError: Numba is missing or broken; says what to do.
+        ImportError: Numba is missing or broken; the message says what to do.
     """
     try:
         from mmjrr.rendering.contour import numba_backend
-    except Exception as error:  # a broken Numba raises other errors than ImportError, too
+    except Exception as error:  # a broken Numba does not only raise ImportError
         raise ImportError(
             'ContourSilhouette draws on a CPU with Numba, which cannot be imported '
             f'({type(error).__name__}: {error}): pip install numba (with --force-reinstall if it '

@@ -1,4 +1,4 @@
-"""The edges of a triangle mesh and the faces at each of them."""
+"""The topology of a triangle mesh: oriented faces, edges, and the faces at each edge."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 
 class MeshTopology(nn.Module):
-    """A mesh's faces, oriented consistently where possible, with its edges.
+    """A mesh's faces, oriented consistently where possible, and its edges.
 
-    The tables are buffers, so that they move between devices with the module that holds them; none
-    belongs to its state.
+    The tables are non-persistent buffers: they move between devices with the module, but are not
+    part of its state dict.
 
     Args:
         faces: (F, 3) vertex indices; faces whose corners are not distinct are dropped.
@@ -26,8 +26,8 @@ class MeshTopology(nn.Module):
 
     #: Whether at every edge as many faces run along it as against it.
     closed: bool
-    #: K entries: the sign that a whole row of ``edge_signs`` shares, or None. On a body every edge
-    #: has one face along it and one against it.
+    #: K entries: the sign that all elements of a row of ``edge_signs`` share, or None if they
+    #: differ. On a body, every edge has one face along it and one against it.
     shared_signs: list[int | None]
 
     def __init__(self, faces: Tensor) -> None:
@@ -56,9 +56,9 @@ class MeshTopology(nn.Module):
 def _oriented_consistently(faces: np.ndarray) -> np.ndarray:
     """Drop faces without three distinct corners; flip others so that neighbors agree.
 
-    Neighbors are the two faces of an edge that has two; they agree if they run along it in opposite
-    directions. Each connected part keeps the orientation of its first face; a part that cannot be
-    oriented stays as it is.
+    Two faces are neighbors if they share an edge that has no other faces. They agree if they run
+    along it in opposite directions. Each connected part keeps the orientation of its first face; a
+    part that cannot be oriented stays unchanged.
     """
     distinct = (faces != np.roll(faces, 1, axis=1)).all(1)
     faces = faces[distinct]
@@ -69,7 +69,7 @@ def _oriented_consistently(faces: np.ndarray) -> np.ndarray:
     paired = order[pairs[edge[order]]].reshape(-1, 2)
     a, b = face[paired].T
     flip = (sign[paired[:, 0]] == sign[paired[:, 1]]).astype(np.int64) * num_faces
-    # Each face has two nodes, as it is and flipped; links join the nodes that must go together.
+    # Each face has two nodes, unflipped and flipped; links join the nodes that agree.
     rows = np.concatenate([a, a + num_faces])
     columns = np.concatenate([b + flip, (b + num_faces + flip) % (2 * num_faces)])
     links = coo_matrix((np.ones(len(rows), np.int8), (rows, columns)), (2 * num_faces,) * 2)

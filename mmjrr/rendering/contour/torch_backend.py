@@ -1,4 +1,4 @@
-"""The contour silhouette in plain PyTorch, on any device: operations over all edges at once.
+"""The contour silhouette in PyTorch, on any device: operations over all edges at once.
 
 :mod:`mmjrr.rendering.contour.renderer` describes the method.
 """
@@ -38,10 +38,10 @@ def draw(
         pixels: projected vertices.
         topology: the mesh's faces and edges, on the same device.
         image_size: (height, width) in pixels.
-        supersampling: parts of a pixel, along each side, in which areas are clamped.
+        supersampling: k; areas are clamped separately in each of k x k parts of a pixel.
         capacity: sizes of the buffers. Default None: as large as needed, which makes the host wait
             for the device.
-        checks: where an exceeded capacity is recorded; required with ``capacity``.
+        checks: the checks that fail if the capacity is exceeded; required with ``capacity``.
     """
     buffers = None
     if capacity is not None:
@@ -54,8 +54,8 @@ def draw(
 class Capacity:
     """Sizes of the buffers, chosen in advance so that the host need not wait for the true counts.
 
-    Padding is an edge of weight zero, a row piece that meets no pixel and has area zero, or a pixel
-    piece of length zero.
+    Buffers are padded with edges of weight zero, row pieces that have no area and meet no pixel,
+    and pixel pieces of length zero.
     """
 
     edges: int
@@ -84,7 +84,7 @@ class Capacity:
 
 
 class _Buffers(NamedTuple):
-    """Sizes of the buffers, and where it is recorded that one of them is too small."""
+    """Sizes of the buffers, and the checks that fail if one of them is too small."""
 
     capacity: Capacity
     checks: DeferredChecks
@@ -92,14 +92,14 @@ class _Buffers(NamedTuple):
     def without_padding(
         self, values: Tensor, padding: Tensor | None, overflow: Tensor | None
     ) -> Tensor:
-        """Return the values with zeros at padding; record an overflow."""
+        """Return the values with zeros in the padding; record an overflow."""
         assert padding is not None and overflow is not None
         self.checks.require(~overflow)
         return values.masked_fill(padding, 0)
 
 
 class _Mesh(NamedTuple):
-    """What is drawn at which size, without the vertices."""
+    """A mesh without its vertices, and the size at which it is drawn."""
 
     topology: MeshTopology
     image_size: tuple[int, int]  # height, width
@@ -150,7 +150,7 @@ class _ContourCoverage(torch.autograd.Function):
         for end, amount in ((upper, at_upper), (lower, at_lower)):
             result.index_add_(0, end, amount * dy, alpha=-1)
             result.index_add_(0, end + batch_size, amount * dx)
-        # The projection's backward expects the planes of x and y apart.
+        # The projection's backward expects x and y as separate planes.
         planes = result.view(ctx.coordinates_shape).permute(2, 1, 0).contiguous()
         return planes.transpose(1, 2), None
 
@@ -170,7 +170,7 @@ class _Edges(NamedTuple):
     image: Tensor  # (N,) int64, layer * B + sample
     upper: Tensor  # (N,) int64, position of this end's x in the flat (V, 2, B) coordinates
     lower: Tensor  # (N,) int64
-    weight: Tensor  # (N,), layers to its right minus layers to its left
+    weight: Tensor  # (N,), layers right of the edge minus layers left of it
     x: Tensor  # (N,), upper end
     y: Tensor
     dx: Tensor  # (N,), from the upper to the lower end
@@ -197,12 +197,12 @@ class _PixelPieces(NamedTuple):
     pixel: Tensor  # (M,) int64, position in the flat (L * B, height, width)
     part: Tensor  # (M,) int64, position in the flat (k * k, L * B, height, width) sums over layers
     share: Tensor  # (M,), length as a fraction of the edge's
-    position: Tensor  # (M,), of its middle on the edge, 0 at the upper end, 1 at the lower
+    position: Tensor  # (M,), the piece's middle along the edge: 0 at the upper end, 1 at the lower
 
 
 def _boundary_edges(mesh: _Mesh, pixels: Tensor) -> _Edges:  # (B, V, 2)
     """Find the boundary edges of projected meshes."""
-    # Batch last, so that what is gathered lies together.
+    # The batch axis comes last, so that gathered values are contiguous.
     coordinates = (pixels * mesh.supersampling).permute(1, 2, 0).contiguous()  # (V, 2, B)
     if mesh.buffers is not None:  # an unchecked coordinate must not overflow an index
         limit = MAX_DEFERRED_COORDINATE * mesh.supersampling
@@ -215,7 +215,7 @@ def _boundary(mesh: _Mesh, coordinates: Tensor) -> _Boundary:  # (V, 2, B) conti
     topology = mesh.topology
     first, second, third = (coordinates.index_select(0, ids) for ids in topology.corners)
     second, third = second.sub_(first), third.sub_(first)
-    # Twice the signed area. Seen from its outside a face has a negative one, as y points down.
+    # Twice the signed area, which is negative for faces seen from outside, as y points down.
     area = second[:, 0] * third[:, 1] - second[:, 1] * third[:, 0]  # (F, B)
     weights = _edge_weights(topology, area < 0)  # (E, B)
     if not topology.closed:
@@ -288,9 +288,9 @@ def _accumulate(mesh: _Mesh, rows: _RowPieces, num_images: int) -> tuple[Tensor,
     """Integrate the number of layers over each part of each pixel.
 
     Returns:
-        The integrals (k * k, num_images, height, width), one image for each part of a pixel, which
-        keeps later operations on contiguous memory. Parts go row by row, the last of a row first.
-        And the pieces of edges within one part of a pixel.
+        The integrals (k * k, num_images, height, width) and the pieces of edges. The integrals are
+        one image for each part of a pixel, which keeps later operations on contiguous memory. Parts
+        are ordered by row and, within a row, from the last to the first.
     """
     size, k, buffers = mesh.image_size, mesh.supersampling, mesh.buffers
     width = size[1] * k
@@ -309,7 +309,7 @@ def _accumulate(mesh: _Mesh, rows: _RowPieces, num_images: int) -> tuple[Tensor,
     # u runs along a row piece, from 0 at its left end to 1 at its right end.
     left_of = left.index_select(0, piece)
     per_pixel_of = per_pixel.index_select(0, piece)
-    border = column.to(left.dtype).sub_(left_of)  # the pixel's left border, seen from the left end
+    border = column.to(left.dtype).sub_(left_of)  # the pixel's left border from the left end
     u_begin = (border * per_pixel_of).clamp_(0, 1)
     u_end = ((border + 1) * per_pixel_of).clamp_(0, 1)
     part = u_end - u_begin
@@ -317,7 +317,7 @@ def _accumulate(mesh: _Mesh, rows: _RowPieces, num_images: int) -> tuple[Tensor,
         part = buffers.without_padding(part, *padded)
     u_middle = u_begin.add_(u_end).mul_(0.5)
 
-    # Rows count through all images; an image has k subpixel rows a row, so that this splits both.
+    # Rows are numbered through all images, and each image has k subpixel rows per row of pixels.
     row, row_part = _split(rows.row, k)
     pixel_column, column_part = _split(column, k)
     pixel = (row * size[1]).index_select(0, piece).add_(pixel_column)
@@ -330,15 +330,15 @@ def _accumulate(mesh: _Mesh, rows: _RowPieces, num_images: int) -> tuple[Tensor,
     position = (row_part * (k * plane)).index_select(0, piece).add_(pixel)
     position = position.add_(column_part, alpha=plane)
     flat.index_add_(0, position, area.sub_(carried))
-    # After a pixel's last part comes the first part of the next pixel. Right of the image there is
-    # none: zero is added at some valid position.
+    # The first part of the next pixel follows a pixel's last part. At the image's right border no
+    # part follows: zero is added at some valid position.
     wraps = column_part == k - 1
     beside = position.add_(torch.where(wraps, (1 - k) * plane, plane))
     inside = column < width - 1
     following = (beside + wraps).clamp_(max=len(flat) - 1)
     flat.index_add_(0, following, carried.mul_(inside))
     if buffers is not None or bool((left < 0).any()):
-        beyond = (left * per_pixel).neg_().clamp_(0, 1)  # lies left of the image
+        beyond = (left * per_pixel).neg_().clamp_(0, 1)  # the fraction left of the image
         begin = row_part * (k * plane) + row * size[1]
         flat.index_add_(0, begin, beyond.mul_(rows.area))
     # Cumulative sums along the rows, in place. The sum up to each pixel's last part replaces its
@@ -401,7 +401,7 @@ def _cut_at_rows(mesh: _Mesh, edges: _Edges) -> _RowPieces:
 
 
 def _split(index: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Split subpixel rows or columns into those of pixels and the part (0 to k - 1) within."""
+    """Split subpixel rows or columns into the pixel's index and the part (0 to k - 1) within it."""
     if k == 1:
         return index, torch.zeros_like(index)
     if k & (k - 1) == 0:  # a power of two

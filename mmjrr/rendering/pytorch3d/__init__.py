@@ -1,4 +1,4 @@
-"""PyTorch3D's soft silhouettes behind the renderers' interface."""
+"""PyTorch3D's soft silhouettes behind the interface of silhouette renderers."""
 
 from mmjrr.rendering.pytorch3d.silhouette import PyTorch3DSilhouette
 

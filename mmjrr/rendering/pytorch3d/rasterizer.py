@@ -1,4 +1,4 @@
-"""PyTorch3D's rasterizer: the faces near each pixel and their distances, whole or in tiles."""
+"""PyTorch3D's rasterizer, on whole images or tiles: faces near each pixel and their distances."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from torch import Tensor
 
 from mmjrr.rendering.ranges import expand_ranges
 
-#: PyTorch3D's ``kEpsilon``: it ignores faces whose doubled area in normalized coordinates is not
-#: larger.
+#: PyTorch3D's ``kEpsilon``: it ignores faces whose doubled area in normalized coordinates does not
+#: exceed this value.
 _MIN_DOUBLED_AREA = 1e-8
 
-#: Margin in pixels around a face's box: PyTorch3D decides about pixel centers within.
+#: Margin in pixels by which a face's box is enlarged, so that rounding excludes no pixel center
+#: that PyTorch3D might assign to the face.
 _MARGIN = 1e-3
 
 
@@ -26,7 +27,17 @@ def rasterize(
     blur_radius: float,
     bin_size: int | None,
 ) -> tuple[Tensor, Tensor]:
-    """Return PyTorch3D's ``pix_to_face`` and differentiable ``dists``, both (B, H, W, K)."""
+    """Return PyTorch3D's ``pix_to_face`` and differentiable ``dists``, both (B, H, W, K).
+
+    Args:
+        points: projected vertices: x and y in pixels, depth in meters.
+        faces: vertex indices.
+        image_size: (height, width) in pixels.
+        faces_per_pixel: K.
+        blur_radius: squared distance, in PyTorch3D's normalized coordinates, up to which a face is
+            near a pixel.
+        bin_size: as in PyTorch3D's ``RasterizationSettings``.
+    """
     from pytorch3d.structures import Meshes
 
     meshes = Meshes(_normalize(points, image_size), faces.expand(len(points), -1, -1))
@@ -38,12 +49,13 @@ def rasterize(
 
 @dataclass
 class Tiles:
-    """The faces that reach each tile of a batch's images; tiles without a face are left out.
+    """The faces that reach each tile of a batch's images; tiles without faces are left out.
 
-    PyTorch3D adds 1e-8 to the doubled area of a face in normalized coordinates, which makes its
-    depth too small: by a quarter of a millimeter for a face of a pixel's size, 4 m away, in an
-    image of 224 pixels. In a tile's coordinates areas are larger and depths more exact. Where more
-    than ``faces_per_pixel`` faces are near a pixel, tiles may therefore select other faces.
+    Tiles and whole images can select different faces where more than ``faces_per_pixel`` faces are
+    near a pixel, because depths differ slightly. PyTorch3D adds 1e-8 to the doubled area of a face
+    in normalized coordinates, which makes its depth too small: by a quarter of a millimeter for a
+    face of a pixel's size, 4 m away, in an image of 224 pixels. In a tile's coordinates, areas are
+    larger and depths more exact.
     """
 
     batch_size: int
@@ -75,7 +87,8 @@ class Tiles:
         low = (corners.amin(1) - margin - 1).ceil().clamp_(min=0).flatten(0, 1)  # first pixel
         high = (corners.amax(1) + margin).floor().flatten(0, 1)  # last pixel
         high = torch.minimum(high, high.new_tensor([width - 1, height - 1]))
-        # Faces too small for PyTorch3D at the image's scale are not at a tile's: drop them here.
+        # PyTorch3D ignores faces that are too small at the image's scale. At a tile's scale it
+        # would draw them: drop them here.
         first, second = (corners[:, i] - corners[:, 0] for i in (1, 2))
         area = first[..., 0] * second[..., 1] - first[..., 1] * second[..., 0]
         dropped = (low > high).any(1) | (area.flatten().abs() <= _MIN_DOUBLED_AREA * unit**2)
@@ -106,10 +119,11 @@ class Tiles:
         blur_radius: float,
         bin_size: int | None,
     ) -> tuple[Tensor, Tensor]:
-        """Rasterize the tiles as :func:`rasterize` does images, (T, side, side, K).
+        """Rasterize the tiles; arguments and results are as in :func:`rasterize`.
 
-        ``pix_to_face`` indexes ``self.faces``. Distances are computed with PyTorch's operations,
-        whose backward pass is faster on a CPU than PyTorch3D's (a microsecond for each distance).
+        ``pix_to_face`` and ``dists`` are (T, side, side, K), and ``pix_to_face`` indexes
+        ``self.faces``. Distances are computed with PyTorch's operations, whose backward pass on a
+        CPU is faster than PyTorch3D's, which takes a microsecond for each distance.
         """
         size = (self.side, self.side)
         origin = self._origin()
@@ -151,7 +165,7 @@ class Tiles:
         )
 
     def join(self, tiles: Tensor) -> Tensor:  # (T, side, side) -> (B, H, W)
-        """Assemble the images; zero where there is no tile."""
+        """Assemble the images from tiles; pixels of missing tiles are zero."""
         (rows, columns), (height, width) = self.shape, self.image_size
         images = tiles.new_zeros(self.batch_size * rows * columns, self.side, self.side)
         images = images.index_copy(0, self.numbers, tiles)
@@ -161,9 +175,9 @@ class Tiles:
 
 
 def squared_distance(points: Tensor, triangles: Tensor) -> Tensor:  # (M, 2), (M, 3, 2) -> (M,)
-    """Compute the squared distance to the triangle's border, negative inside.
+    """Compute each point's squared distance to the border of its triangle, negative inside.
 
-    SoftRasterizer: Liu et al., ICCV 2019, Section 3.
+    The distance is that of SoftRasterizer (Liu et al., ICCV 2019, Section 3).
 
     >>> triangle = torch.tensor([[[0.0, 0], [4, 0], [0, 4]]])
     >>> squared_distance(torch.tensor([[1.0, 1.0]]), triangle)

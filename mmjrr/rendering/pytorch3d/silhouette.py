@@ -1,4 +1,4 @@
-"""PyTorch3D's soft silhouette, the renderer of the paper, behind the interface of this package."""
+"""PyTorch3D's soft silhouette, the paper's renderer, behind the interface of this package."""
 
 from __future__ import annotations
 
@@ -28,14 +28,15 @@ class PyTorch3DSilhouette(SilhouetteRenderer):
     have no gradient. PyTorch3D's documentation suggests ``faces_per_pixel=50, sigma=1e-4,
     blur_radius=9.2e-4``, which is slower.
 
-    The camera projects, with its lens distortion; PyTorch3D rasterizes the projected triangles in
-    float32, whatever the vertices' dtype.
+    The camera projects the vertices, with its lens distortion; PyTorch3D rasterizes the projected
+    triangles in float32, whatever the vertices' dtype.
 
-    On a CPU, PyTorch3D tests every face at every pixel. There the image is split into tiles, each
-    rasterized with only the faces that reach it. In the authors' setting images and gradients agree
-    up to rounding; where more than ``faces_per_pixel`` faces are near a pixel, others may be
-    blended (see :class:`~mmjrr.rendering.pytorch3d.rasterizer.Tiles`). On a GPU, PyTorch3D sorts
-    faces into bins itself.
+    On a CPU, PyTorch3D tests every face at every pixel. The image is therefore split into tiles,
+    each of which is rasterized with only the faces that reach it. In the authors' setting, images
+    and gradients with and without tiles agree up to rounding. Where more than ``faces_per_pixel``
+    faces are near a pixel, tiles may blend other faces (see
+    :class:`~mmjrr.rendering.pytorch3d.rasterizer.Tiles`). On a GPU, PyTorch3D sorts faces into bins
+    itself.
 
     Args:
         faces: (F, 3) vertex indices of a triangle mesh (array, tensor or nested lists).
@@ -101,7 +102,7 @@ class PyTorch3DSilhouette(SilhouetteRenderer):
     def _draw(
         self, vertices: Tensor, camera: PerspectiveCamera, faces_per_pixel: int, blur_radius: float
     ) -> tuple[Tensor, Tensor]:
-        """Return alpha, and whether any face is at a pixel; both (B, H, W)."""
+        """Return alpha and whether any face is near each pixel's center, both (B, H, W)."""
         points = torch.cat([self._project(vertices, camera), vertices[..., 2:]], -1).float()
         setting = faces_per_pixel, blur_radius, self.bin_size
         if self.tile_size is None or points.device.type != 'cpu':

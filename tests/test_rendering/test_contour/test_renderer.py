@@ -296,7 +296,7 @@ def test_coordinates_that_are_not_finite_raise(contour, axis):
         (torch.ones(1, 5, 3, dtype=torch.float64), 'at least the 6 that the faces name, got 5'),
         (torch.ones(1, 6, 3, device='meta'), 'vertices are on meta, the renderer on cpu'),
         (np.ones((1, 6, 3)), 'must be a tensor'),
-        (torch.ones(1, 6, 3), 'torch.float32 .* the cameras are torch.float64'),
+        (torch.ones(1, 6, 3), 'found torch.float32 .* expected torch.float64'),
     ],
 )
 def test_vertices_that_do_not_fit_are_refused(contour, vertices, message):
