@@ -1,7 +1,7 @@
 #!/usr/bin/env python
-"""Build the free body's joint regressor for Human3.6M's joints, which ships with mmjrr.
+"""Build the free body's regressor of Human3.6M's joints, which ships with mmjrr.
 
-It is constructed from the body's geometry, not learned from data::
+The regressor is constructed from the body's geometry, not learned from data::
 
     python tools/build_free_body_regressor.py [--out mmjrr/regressors/data/free_body_h36m.npz]
 """

@@ -1,4 +1,4 @@
-"""Print what a config needs, and whether each thing is found. See ``--help``."""
+"""Check that everything a config needs is in place. See ``--help``."""
 
 import sys
 

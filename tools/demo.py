@@ -1,7 +1,4 @@
-"""The main job on free data: a new joint regressor from images, masks and initial fits.
-
-See ``--help``.
-"""
+"""Learn a joint regressor from a synthetic Human3.6M. See ``--help``."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Fetch files of others that mmjrr works with. See ``--help``."""
+"""Download files that other projects publish and mmjrr uses. See ``--help``."""
 
 import sys
 

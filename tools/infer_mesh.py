@@ -1,4 +1,4 @@
-"""Run a mesh estimator over a dataset. See ``--help``."""
+"""Run a mesh estimator on a dataset. See ``--help``."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Table I of the paper: models by row, regressors by column. See ``--help``."""
+"""Print the paper's Table I for any models. See ``--help``."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Evaluate a model, or stored predictions, with any joint regressors. See ``--help``."""
+"""Evaluate a config's model with any joint regressors. See ``--help``."""
 
 import sys
 

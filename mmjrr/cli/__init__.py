@@ -1,5 +1,5 @@
-"""Commands: each module parses the arguments of one and calls the library.
+"""Commands: each module parses the arguments of one command and calls the library.
 
-A module has ``add_arguments(parser)``, ``run(args)``, which returns the exit status, and
-``main(argv)``. Nothing but the parser is imported until ``run``.
+A module defines ``add_arguments(parser)``, ``run(args)``, which returns the exit status or None
+for 0, and ``main(argv)``. Until ``run`` it imports nothing heavy, so ``--help`` is quick.
 """

@@ -1,11 +1,11 @@
-"""Print what a config needs, whether each thing is found, and what fixes the rest.
+"""Check that everything a config needs is in place, and print how to fix what is not.
 
     python tools/check_setup.py configs/refinement/contour_100it_h36m.py
     python tools/check_setup.py configs/evaluation/spin_h36m.py data/spin/model_checkpoint.pt
     python tools/check_setup.py CONFIG --data-root /mnt/h36m --gpu --json
 
-Takes any config of configs/refinement, evaluation, inference and segmentation. Each file is opened
-and checked once, as in the run itself. Exits with 0 if nothing is missing or wrong, else with 1.
+Accepts any config of configs/refinement, evaluation, inference and segmentation. Each file is
+opened and checked once, as a run does. Exits with 0 if nothing is missing or wrong, else with 1.
 """
 
 from __future__ import annotations
@@ -26,15 +26,17 @@ _COLORS = {'found': '32', 'optional': '33', 'missing': '31', 'wrong': '31'}
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the arguments."""
     parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', nargs='?', help="weights, if the run's command has them")
-    parser.add_argument('--data-root', help="folder of the data, instead of the config's")
-    parser.add_argument('--gpu', action='store_true', help='ask for a GPU too')
+    parser.add_argument(
+        'checkpoint', nargs='?', help="file of the weights, if the run's command names it"
+    )
+    parser.add_argument('--data-root', help="data folder, instead of the config's data_root")
+    parser.add_argument('--gpu', action='store_true', help='also check that PyTorch can use a GPU')
     parser.add_argument('--json', action='store_true', help='print JSON instead of a table')
     add_config_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print what is found; return 1 if something is missing or wrong."""
+    """Print the findings; return 1 if something is missing or wrong, else 0."""
     import dataclasses
     import json
     import logging

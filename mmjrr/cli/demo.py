@@ -1,15 +1,16 @@
-"""The main job on free data: a new joint regressor from images, masks and initial fits.
+"""Learn a joint regressor from images, masks and initial fits of a synthetic Human3.6M.
 
     python tools/demo.py --out work_dirs/demo
     python tools/demo.py --masks maskrcnn --out work_dirs/demo_maskrcnn
 
-Generates the synthetic H36M, fits J_spin to the initial fits, refines them, fits J_opt, and
-evaluates three simulated estimators on S9 and S11 under J_std, J_spin and J_opt. With ``--masks
-maskrcnn`` a small Mask R-CNN is trained on the set's images first, and its masks are refined
-against in place of the exact ones. Nothing here is special to the demo: it runs
-``configs/refinement/contour_100it_synthetic.py`` and
-``configs/evaluation/stored-*-like_synthetic.py``, which differ from a Human3.6M run in data only,
-and the commands of ``docs/masks.md``.
+The demo generates the synthetic H36M, fits the regressor J_spin to the initial fits, refines the
+fits, fits J_opt to the refined ones, and evaluates three simulated estimators on S9 and S11 under
+J_std, J_spin and J_opt. With ``--masks maskrcnn`` it first trains a small Mask R-CNN on the set's
+images and refines against its masks instead of the exact ones.
+
+It runs ``configs/refinement/contour_100it_synthetic.py``,
+``configs/evaluation/stored-*-like_synthetic.py`` and the commands of ``docs/masks.md``. A run on
+Human3.6M differs from it only in the data.
 """
 
 from __future__ import annotations
@@ -35,33 +36,46 @@ REGRESSORS = ('J_std', 'J_spin', 'J_opt')
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the arguments."""
-    parser.add_argument('--out', type=Path, default=Path('work_dirs/demo'), help='where to write')
-    parser.add_argument('--seed', type=int, default=0)
     parser.add_argument(
-        '--frames-per-subject', type=int, default=16, help='moments a subject, each in 4 views'
+        '--out',
+        type=Path,
+        default=Path('work_dirs/demo'),
+        help='folder to write (default: %(default)s)',
     )
-    parser.add_argument('--workers', type=int, default=2, help='processes that draw images')
+    parser.add_argument(
+        '--seed', type=int, default=0, help='seed of data and refinement (default: %(default)s)'
+    )
+    parser.add_argument(
+        '--frames-per-subject',
+        type=int,
+        default=16,
+        help='moments per subject, each seen by 4 cameras (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--workers', type=int, default=2, help='processes that draw images (default: %(default)s)'
+    )
     parser.add_argument(
         '--config',
         default=str(ROOT / 'configs/refinement/contour_100it_synthetic.py'),
-        help='refinement config, e.g. one of the ablations',
+        help='refinement config, such as one of the ablations (default: %(default)s)',
     )
     parser.add_argument(
         '--masks',
         choices=['rendered', 'maskrcnn'],
         default='rendered',
-        help='the exact masks of the rendered people, or those of a Mask R-CNN trained first '
-        '(needs requirements/segmentation.txt; ten minutes more)',
+        help='the exact masks of the rendered people, or those of a Mask R-CNN that the demo '
+        'trains first (needs requirements/segmentation.txt; takes ten minutes more) '
+        '(default: %(default)s)',
     )
     parser.add_argument(
         '--masks-config',
         default=str(ROOT / 'configs/segmentation/mask-rcnn_small_synthetic.py'),
-        help='config that trains the Mask R-CNN',
+        help='config that trains the Mask R-CNN (default: %(default)s)',
     )
 
 
 def _check_options(args: argparse.Namespace) -> None:
-    """Refuse options that would fail after the data set is made."""
+    """Refuse options that would fail only after the data set is made."""
     if args.frames_per_subject < 1:
         raise OptionError(f'--frames-per-subject {args.frames_per_subject}: expected at least 1')
     for option, path in (('--config', args.config), ('--masks-config', args.masks_config)):
@@ -74,7 +88,7 @@ def _check_options(args: argparse.Namespace) -> None:
 
         missing = [name for name in ('torchvision', 'mmcv', 'mmdet') if find_spec(name) is None]
         if missing:
-            raise OptionError(f'--masks maskrcnn: no {", ".join(missing)} here: {INSTALL}')
+            raise OptionError(f'--masks maskrcnn: {", ".join(missing)} not installed: {INSTALL}')
         model = Config.fromfile(args.masks_config).get('model', {}).get('type')
         if model != 'MaskRCNN':
             raise OptionError(
@@ -129,7 +143,13 @@ def run(args: argparse.Namespace) -> None:
 
 
 class stage:
-    """The name of what runs, printed, and the seconds that it took."""
+    """Context manager that prints the title of a stage and records its duration.
+
+    Args:
+        title: Title to print.
+        key: Name of the stage in ``seconds``.
+        seconds: Duration of each stage, written on exit.
+    """
 
     def __init__(self, title: str, key: str, seconds: dict[str, float]) -> None:
         self.title, self.key, self.seconds = title, key, seconds
@@ -143,12 +163,12 @@ class stage:
 
 
 def make_masks(args: argparse.Namespace, data: Path, folder: Path) -> tuple[str, dict[str, Any]]:
-    """Train a Mask R-CNN and make the masks of both splits with it.
+    """Train a Mask R-CNN and generate masks of both splits with it.
 
-    Results of an earlier run with the same settings are kept.
+    Results of an earlier run with the same settings are reused.
 
     Returns:
-        The file of masks for refinement, and the agreement of the masks with the true ones.
+        The file of masks for refinement, and how well the masks agree with the true ones.
     """
     from mmjrr.datasets.masks import Masks
     from mmjrr.io import sha256
@@ -192,7 +212,7 @@ def make_masks(args: argparse.Namespace, data: Path, folder: Path) -> tuple[str,
 
 
 def _run_tool(script: str, *arguments: Any) -> None:
-    """Run a command of ``tools``, as a user would."""
+    """Run a command of ``tools`` in a process of its own; exit with its status if it fails."""
     command = [sys.executable, str(ROOT / 'tools' / script), *map(str, arguments)]
     print('$ ' + shlex.join(['python', f'tools/{script}', *command[2:]]), flush=True)
     code = subprocess.run(command).returncode
@@ -201,7 +221,13 @@ def _run_tool(script: str, *arguments: Any) -> None:
 
 
 def can_resume(folder: Path, marker: Path, settings: dict[str, Any]) -> bool:
-    """Whether a folder was begun with these settings; if not, it is removed."""
+    """Return whether a folder was begun with these settings; remove it if it was not.
+
+    Args:
+        folder: The folder.
+        marker: JSON file that records the settings with which the folder was begun.
+        settings: The current settings.
+    """
     from mmjrr.io import atomic_write
 
     if marker.is_file() and json.loads(marker.read_text()) == settings:
@@ -213,7 +239,7 @@ def can_resume(folder: Path, marker: Path, settings: dict[str, Any]) -> bool:
 
 
 def refine(args: argparse.Namespace, data: Path, work_dir: Path, mask_file: str | None) -> None:
-    """Run the config's Runner; continue a killed demo of the same settings, replace any other."""
+    """Refine the fits; resume a killed demo with the same settings, and replace any other."""
     from mmengine.config import Config
     from mmengine.runner import Runner
 
@@ -237,13 +263,13 @@ def refine(args: argparse.Namespace, data: Path, work_dir: Path, mask_file: str 
             train(resume=True)
             return
         except IdentityError:
-            print('The unfinished refinement was begun with other settings; it is replaced.')
+            print('The unfinished refinement has other settings; starting anew.')
     shutil.rmtree(work_dir, ignore_errors=True)
     train(resume=False)
 
 
 def evaluate(data: Path, work_dir: Path, seed: int) -> tuple[dict[str, Any], int]:
-    """Return MPJPE and PA-MPJPE of the simulated estimators, and the number of frames."""
+    """Return MPJPE and PA-MPJPE in mm by estimator and regressor, and the number of frames."""
     from mmengine.config import Config
     from mmengine.runner import Runner
 
@@ -277,7 +303,12 @@ def evaluate(data: Path, work_dir: Path, seed: int) -> tuple[dict[str, Any], int
 
 
 def compare_with_truth(data: Path, work_dir: Path) -> tuple[dict, dict, dict]:
-    """Measure the distance of fits and regressors from the truth."""
+    """Measure how far fits and regressors are from the true bodies and the true regressor.
+
+    Returns:
+        The errors of the fits before and after refinement, the errors of the regressors in mm,
+        and the errors of the fits that the ablations report.
+    """
     from mmjrr.body_models import free_body
     from mmjrr.datasets.synthetic.truth import SyntheticTruth
     from mmjrr.io import read_npz
@@ -285,11 +316,11 @@ def compare_with_truth(data: Path, work_dir: Path) -> tuple[dict, dict, dict]:
 
     truth = SyntheticTruth(data, free_body())
     init = read_npz(data / 'fits' / 'spin_like_train.npz')
-    found = read_npz(work_dir / 'pseudo_gt.npz')
+    refined = read_npz(work_dir / 'pseudo_gt.npz')
     refinement = json.loads((work_dir / 'refinement.json').read_text())
     pseudo_gt = {
         'pve_init_mm': round(truth.vertex_error_mm(init), 2),
-        'pve_opt_mm': round(truth.vertex_error_mm(found), 2),
+        'pve_opt_mm': round(truth.vertex_error_mm(refined), 2),
         'iou_init': round(refinement['init_iou'], 4),
         'iou_opt': round(refinement['iou'], 4),
     }
@@ -302,18 +333,20 @@ def compare_with_truth(data: Path, work_dir: Path) -> tuple[dict, dict, dict]:
         )
     }
     errors['floor'] = round(truth.floor_mm(), 2)
-    real = truth.parameters('train')['pose'][:, 3:]
+    true_pose = truth.parameters('train')['pose'][:, 3:]
     ablation = {
         'feet_pve_init_mm': round(truth.vertex_error_mm(init, part='feet'), 2),
-        'feet_pve_opt_mm': round(truth.vertex_error_mm(found, part='feet'), 2),
-        'pose_distance_init_deg': round(truth.pose_distance_deg(init['pose'][:, 3:], real), 2),
-        'pose_distance_opt_deg': round(truth.pose_distance_deg(found['pose'][:, 3:], real), 2),
+        'feet_pve_opt_mm': round(truth.vertex_error_mm(refined, part='feet'), 2),
+        'pose_distance_init_deg': round(truth.pose_distance_deg(init['pose'][:, 3:], true_pose), 2),
+        'pose_distance_opt_deg': round(
+            truth.pose_distance_deg(refined['pose'][:, 3:], true_pose), 2
+        ),
     }
     return pseudo_gt, errors, ablation
 
 
 def collect_overlays(work_dir: Path, folder: Path) -> int:
-    """Copy the pictures that the visualizer wrote to one folder."""
+    """Copy the visualizer's pictures into one folder; return their number."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     pictures = sorted(work_dir.glob('*/vis_data/vis_image/refinement_*.png'))
@@ -323,7 +356,7 @@ def collect_overlays(work_dir: Path, folder: Path) -> int:
 
 
 def report(summary: dict[str, Any], out: Path, overlays: int) -> None:
-    """Print the table, and what it means."""
+    """Print the table of errors and what it means."""
     print(
         f'\nMPJPE / PA-MPJPE in mm, protocol paper, {summary["test_frames"]} frames of S9 and S11'
     )
@@ -335,15 +368,15 @@ def report(summary: dict[str, Any], out: Path, overlays: int) -> None:
         change = row['J_opt']['mpjpe'] - row['J_std']['mpjpe']
         word = 'lower' if change < 0 else 'higher'
         print(
-            f'  {estimator}: under J_opt its MPJPE is {abs(change):.1f} mm {word} than under '
-            'J_std; the estimates are the same, only the regressor differs.'
+            f'  {estimator}: MPJPE under J_opt is {abs(change):.1f} mm {word} than under J_std, '
+            'with the same estimates.'
         )
     fits, errors, masks = (summary[key] for key in ('pseudo_gt', 'regressor_error_mm', 'masks'))
     if 'iou_train' in masks:
         print(
-            "\nMask R-CNN's masks: IoU with the exact ones "
-            f'{masks["iou_test"]:.3f} on S9 and S11, which it never saw, '
-            f'{masks["iou_train"]:.3f} on the images it was trained on, which are refined.'
+            "\nMask R-CNN's masks: IoU with the exact masks "
+            f'{masks["iou_test"]:.3f} on S9 and S11 (not trained on), '
+            f'{masks["iou_train"]:.3f} on the training subjects (trained on; used for refinement).'
         )
     print(
         f'\nPseudo ground truth, {summary["frames"]} training frames: vertex error '
@@ -351,12 +384,13 @@ def report(summary: dict[str, Any], out: Path, overlays: int) -> None:
         f'{fits["iou_init"]:.3f} -> {fits["iou_opt"]:.3f}.'
     )
     print(
-        'Distance of the regressors from the true one on true meshes: '
+        'Error of the regressors on the true meshes: '
         + ', '.join(f'{name} {errors[name]:.1f} mm' for name in (*REGRESSORS, 'floor'))
-        + '\n  (floor: fitted on the true training meshes, what label noise alone leaves).'
+        + '\n  (floor: a regressor fitted to the true training meshes; its error is due to label '
+        'noise alone).'
     )
     total = sum(summary['seconds'].values())
-    print(f'\n{total:.0f} s in all: {summary["seconds"]}')
+    print(f'\nTime: {total:.0f} s: {summary["seconds"]}')
     print(f'  summary    {out / "summary.json"}')
     print(f'  overlays   {out / "overlays"} ({overlays} pictures)')
     print(f'  regressor  {out / "refinement" / "J_opt.npy"}')

@@ -1,11 +1,11 @@
-"""Fetch files of others that mmjrr works with, by name, into one folder.
+"""Download files that other projects publish and mmjrr uses, by name, into one folder.
 
-    python tools/download.py                       # which there are, and which are here
+    python tools/download.py                       # list all files, and which are in the folder
     python tools/download.py J_opt smpl_mean_params spin --into data
 
-Without --into, files go to $MMJRR_HOME (~/.cache/mmjrr); the configs look in data. The same command
-continues a broken download. Files behind registration are not downloaded; the tool prints where to
-get them.
+Without --into, files go to $MMJRR_HOME (default: ~/.cache/mmjrr). The configs look in data. To
+resume an interrupted download, run the command again. Files behind registration are not
+downloaded; the command prints where to get them.
 """
 
 from __future__ import annotations
@@ -20,12 +20,16 @@ from mmjrr.cli.options import OptionError, parse, run_command
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the arguments."""
-    parser.add_argument('names', nargs='*', metavar='NAME', help='files; without any, lists them')
-    parser.add_argument('--into', type=Path, help='folder; default: $MMJRR_HOME')
+    parser.add_argument(
+        'names', nargs='*', metavar='NAME', help='file to download; without names, list the files'
+    )
+    parser.add_argument(
+        '--into', type=Path, help='folder to write (default: $MMJRR_HOME or ~/.cache/mmjrr)'
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Fetch the files; return 1 if one could not be fetched."""
+    """Download the files; return 1 if a download fails, else 0."""
     from mmjrr.downloads import FILES, download
     from mmjrr.errors import DataError
     from mmjrr.regressors.zoo import search_folders
@@ -48,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def overview(folder: Path) -> str:
-    """Return a table of the files that can be fetched, and which exist."""
+    """Return a table of all files: which are in the folder, and which can be downloaded."""
     from mmjrr.downloads import FILES
 
     rows = [('', 'Name', 'File', '')]
@@ -60,7 +64,9 @@ def overview(folder: Path) -> str:
         '  '.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
     ]
-    note = 'fetch: fetched by its name; by hand: its name says from where'
+    note = (
+        'fetch: NAME downloads it; by hand: it needs registration, and NAME prints where to get it'
+    )
     return '\n'.join([f'In {folder}:', *lines, note])
 
 

@@ -3,9 +3,9 @@ r"""Evaluate stored predictions of any model with any joint regressors.
     python tools/eval_predictions.py results.npz --annotations data/h36m \
         --regressor J_std J_opt --protocol paper spin-p1 --body-model data/smpl --out results.json
 
-Several FILES are parts of one set of predictions; those given as NAME=FILE are sets of their own
-(one name several times: parts of that set). Formats, layouts and --fields:
-docs/evaluate_your_model.md.
+Several FILEs are parts of one set of predictions. NAME=FILE adds a file to the set of that name,
+and each set is evaluated on its own. docs/evaluate_your_model.md describes formats, layouts and
+--fields.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from mmjrr.evaluation.result import BREAKDOWNS
     from mmjrr.regressors.zoo import ZOO
 
-    parser.add_argument('files', nargs='+', metavar='FILE', help='results: FILE or NAME=FILE')
+    parser.add_argument('files', nargs='+', metavar='FILE', help='predictions: FILE or NAME=FILE')
     parser.add_argument(
         '--annotations',
         required=True,
@@ -44,43 +44,54 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs='+',
         required=True,
         metavar='J',
-        help=f'one or several of {", ".join(ZOO)}, or FILE, or NAME=FILE',
+        help=f'regressors: names ({", ".join(ZOO)}), FILE or NAME=FILE',
     )
     parser.add_argument(
         '--joint-order',
-        help="order of the rows of regressor files that do not say theirs: 'spin' or 'mmpose'",
+        help="row order of regressor files that do not state it: 'spin' or 'mmpose'",
     )
     parser.add_argument(
-        '--protocol', nargs='+', default=['paper'], help=f'some of {", ".join(PROTOCOLS)}'
+        '--protocol',
+        nargs='+',
+        default=['paper'],
+        help=f'one or more of {", ".join(PROTOCOLS)} (default: paper)',
     )
     parser.add_argument(
         '--body-model',
-        help="for stored parameters: a SMPL file or folder, or 'free_body'; default: the free "
-        'body where the regressors are for it',
+        help="body for predictions that are SMPL parameters: a SMPL file or folder, or 'free_body' "
+        '(default: the free body if the regressors are for it)',
     )
     add_reading_options(parser)
     parser.add_argument(
         '--missing',
         default='skip',
         choices=['skip', 'raise'],
-        help='frames without a prediction, or with rows of zeros or NaN: list or refuse them',
+        help='skip and list frames whose prediction is missing, all zeros or NaN, or raise an '
+        'error (default: %(default)s)',
     )
     add_frame_options(parser)
     parser.add_argument(
-        '--by', nargs='+', default=[], choices=BREAKDOWNS, help='further tables to print'
+        '--by',
+        nargs='+',
+        default=[],
+        choices=BREAKDOWNS,
+        help='print further tables, broken down by these',
     )
     parser.add_argument(
         '--out',
         type=Path,
-        help='.json or .csv for all results; of several sets, OUT.NAME.json each',
+        help='.json or .csv file to write; with several sets, one OUT.NAME.json per set',
     )
     parser.add_argument(
-        '--unmatched-out', type=Path, help='text file for the names of what did not match'
+        '--unmatched-out',
+        type=Path,
+        help='text file to write: names of frames without a prediction, and of predictions '
+        'without an annotation',
     )
 
 
 def run(args: argparse.Namespace) -> None:
-    """Evaluate each set of predictions, and write what was asked for."""
+    """Evaluate each set of predictions, print the results and write the files."""
     from mmjrr.evaluation import evaluate, load_regressors
     from mmjrr.evaluation.result import check_result_path
     from mmjrr.io import atomic_write

@@ -1,4 +1,4 @@
-"""Options that the commands of evaluation share, and what they mean."""
+"""Options that the evaluation commands share, and their conversion to library arguments."""
 
 from __future__ import annotations
 
@@ -9,61 +9,76 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mmjrr.evaluation import EvaluationResult
 
-#: Copies of constants whose modules import PyTorch: the parser does without it.
+# Copied from modules that import PyTorch, which the parser must not import.
+#: Storage orders of 6D rotations.
 ROTATIONS_6D = ('interleaved', 'columns', 'rows')
+#: Genders of SMPL's bodies.
 GENDERS = ('neutral', 'male', 'female')
 
 
 def add_reading_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say what is in a results file and which body is of which frame."""
+    """Add the options for the contents of results files, and for matching bodies to frames."""
     from mmjrr.datasets.predictions.layouts import FIELDS, LAYOUTS
 
     parser.add_argument(
-        '--layout', default='auto', choices=['auto', *(layout.name for layout in LAYOUTS)]
+        '--layout',
+        default='auto',
+        choices=['auto', *(layout.name for layout in LAYOUTS)],
+        help='layout of the results files (default: recognized from their contents)',
     )
     parser.add_argument(
         '--fields',
         nargs='+',
         default=[],
         metavar='FIELD=PATH',
-        help="where fields are, as body_pose=out.theta or 'pose=theta[3:75]'; fields: "
-        f'{", ".join(FIELDS)}',
+        help="path of a field in the files, such as body_pose=out.theta or 'pose=theta[3:75]'; "
+        f'fields: {", ".join(FIELDS)}',
     )
     parser.add_argument(
         '--name-format',
-        help="image names from frame numbers, as '{folder}_{number:06d}' ({frame} is from 0)",
+        help="pattern that makes image names from frame numbers, such as '{folder}_{number:06d}' "
+        '({frame} counts from 0)',
     )
     parser.add_argument(
         '--rotation-6d',
         choices=ROTATIONS_6D,
-        help='how 6D rotations are stored; default: told from the numbers, or from the joints',
+        help='storage order of 6D rotations (default: inferred from the values or the joints)',
     )
-    parser.add_argument('--gender', choices=GENDERS, help="in place of the files' own")
     parser.add_argument(
-        '--num-betas', type=int, metavar='N', help='use the first N betas of each body only'
+        '--gender', choices=GENDERS, help="gender of the bodies, instead of the files' own"
+    )
+    parser.add_argument(
+        '--num-betas', type=int, metavar='N', help='use only the first N betas of each body'
     )
     parser.add_argument(
         '--match',
         default='name',
         choices=['name', 'order'],
-        help='how bodies find their frames: by image name, or in the order of the annotation',
+        help='match bodies to frames by image name or by the order of the annotation (default: '
+        '%(default)s)',
     )
     parser.add_argument(
         '--person',
         default='nearest',
         metavar='WHICH',
-        help="of several in an image: 'nearest' (to the annotated joints), 'largest', or a track",
+        help="body to take if an image has several: 'nearest' to the annotated joints, 'largest', "
+        'or a track (default: %(default)s)',
     )
     parser.add_argument(
         '--metadata',
         metavar='XML',
-        help="Human3.6M's metadata.xml, for image names that have a subaction (s_09_act_02_...)",
+        help="Human3.6M's metadata.xml, needed for image names with a subaction (s_09_act_02_...)",
     )
-    parser.add_argument('--unit', default='m', choices=['m', 'mm'], help='of stored vertices')
+    parser.add_argument(
+        '--unit',
+        default='m',
+        choices=['m', 'mm'],
+        help='unit of stored vertices (default: %(default)s)',
+    )
 
 
 def reading_options(args: argparse.Namespace) -> dict[str, Any]:
-    """Return the arguments of :func:`mmjrr.evaluate` that :func:`add_reading_options` added."""
+    """Return the options of :func:`add_reading_options` as arguments of :func:`mmjrr.evaluate`."""
     return dict(
         layout=args.layout,
         fields=dict(pair(text, '--fields') for text in args.fields) or None,
@@ -79,26 +94,26 @@ def reading_options(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def add_frame_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that change which frames a protocol counts."""
+    """Add the options that change which frames a protocol evaluates."""
     parser.add_argument(
         '--subjects',
         nargs='+',
         metavar='SUBJECT',
-        help="count these in place of the protocol's (S9 and S11), or 'all'",
+        help="subjects to evaluate, or 'all' (default: the protocol's, S9 and S11)",
     )
     parser.add_argument(
         '--exclude',
         nargs='*',
         metavar='SEQUENCE',
-        help="leave these sequences out in place of the protocol's; 'known_bad' for all that are "
-        'known to be bad, nothing for none',
+        help="sequences to exclude, 'known_bad' for all with known errors, or nothing to exclude "
+        "none (default: the protocol's)",
     )
 
 
 def chosen_protocols(
     names: list[str], subjects: list[str] | None = None, exclude: list[str] | None = None
 ) -> list[str | dict[str, Any]]:
-    """Return protocols with the frames of :func:`add_frame_options`."""
+    """Return the protocols, changed as the options of :func:`add_frame_options` say."""
     changes: dict[str, Any] = {}
     if subjects is not None:
         changes['subjects'] = 'all' if subjects == ['all'] else subjects
@@ -108,7 +123,7 @@ def chosen_protocols(
 
 
 def what_was_read(result: EvaluationResult) -> str:
-    """Say which layout each file was taken for, and how many frames matched."""
+    """Describe the layout recognized in each file, and how many frames matched."""
     from mmjrr.datasets.predictions.layouts import BY_WORDS, LAYOUTS
 
     about = {layout.name: layout.about for layout in (*LAYOUTS, BY_WORDS)}
@@ -121,23 +136,27 @@ def what_was_read(result: EvaluationResult) -> str:
             ', '.join(part['file'] for part in parts) if len(parts) < 4 else f'{len(parts)} files'
         )
         bodies = sum(part['bodies'] for part in parts)
-        how = about.get(layout, 'the fields that were named')
-        lines += [f'{files}: {how}; {bodies} bodies, {kind}', *(f'  {note}' for note in notes)]
-    annotations, how = result.provenance['annotations'], result.provenance['arguments']['match']
+        described = about.get(layout, 'fields named by --fields')
+        lines += [
+            f'{files}: {described}; {bodies} bodies, {kind}', *(f'  {note}' for note in notes)
+        ]  # fmt: skip
+    annotations, match = result.provenance['annotations'], result.provenance['arguments']['match']
     lines.append(
         f'{result.frames} of {annotations["frames"]} annotated frames have a prediction '
-        f'(matched by {how})'
+        f'(matched by {match})'
     )
     if annotations['predictions_left_out']:
         lines.append(
             f'{annotations["predictions_left_out"]} predictions are of frames that the protocol '
-            'leaves out'
+            'excludes'
         )
     return '\n'.join(lines)
 
 
 def named_sets(texts: list[str]) -> dict[str, list[Path]]:
-    """Return the files, folders and patterns of each set by its name.
+    """Return the files, folders and patterns of each named set of predictions.
+
+    Files without a name form one set, named after the first file.
 
     Raises:
         FileNotFoundError: A file is missing.
@@ -163,7 +182,10 @@ def named_sets(texts: list[str]) -> dict[str, list[Path]]:
 def chosen_regressors(
     texts: list[str], joint_order: str | None = None, body_model: str | None = None
 ) -> list[dict[str, Any]]:
-    """Return arguments of :func:`load_regressors`; order and body for files without a sidecar."""
+    """Return the regressors as arguments of :func:`mmjrr.evaluation.load_regressors`.
+
+    ``joint_order`` and ``body_model`` apply to files without a ``.json`` sidecar.
+    """
     chosen: list[dict[str, Any]] = []
     for text in texts:
         entry: dict[str, Any] = {'path': text}

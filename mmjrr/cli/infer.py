@@ -1,11 +1,11 @@
-"""Run a mesh estimator over a dataset, and write its estimates in SPIN's npz layout.
+"""Run a mesh estimator on a dataset, and write its estimates in SPIN's npz layout.
 
     python tools/infer_mesh.py configs/inference/spin_h36m.py data/spin/model_checkpoint.pt
     python tools/infer_mesh.py CONFIG CHECKPOINT --out data/h36m/fits/spin_train.npz
 
-A run that was killed continues when the same command is given again, and ends in the same bytes.
-Several processes: ``torchrun --nproc_per_node 4 tools/infer_mesh.py CONFIG CHECKPOINT --launcher
-pytorch``; the result is the same for any number.
+To resume a killed run, give the same command again; it writes the same bytes. To use several
+processes, run ``torchrun --nproc_per_node 4 tools/infer_mesh.py CONFIG CHECKPOINT --launcher
+pytorch``; their number does not change the result.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the arguments."""
     parser.add_argument('config', help='config file with a model and a test_dataloader')
     parser.add_argument(
-        'checkpoint', nargs='?', help="the weights' file; 'none' where the config names it"
+        'checkpoint', nargs='?', help="file of the weights; 'none' if the config names it"
     )
     parser.add_argument('--out', help='npz file to write (default: <work-dir>/<config>.npz)')
     parser.add_argument(
         '--work-dir', help='folder for unfinished results (default: work_dirs/<config>)'
     )
-    parser.add_argument('--batch-size', type=int, help='frames at once (default: the config says)')
+    parser.add_argument('--batch-size', type=int, help="frames per batch (default: the config's)")
     parser.add_argument(
         '--skip-unreadable',
         action='store_true',
-        help='leave out, count and list frames whose image cannot be read, instead of stopping',
+        help='skip, count and list frames whose image cannot be read, instead of stopping',
     )
     parser.add_argument(
-        '--overwrite', action='store_true', help='start anew, whatever --out and --work-dir hold'
+        '--overwrite', action='store_true', help='start anew and replace earlier results'
     )
     add_config_options(parser)
     add_launcher_options(parser)
@@ -66,7 +66,7 @@ def merge_arguments(cfg: Config, args: argparse.Namespace) -> Config:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Estimate meshes, and say how many."""
+    """Estimate meshes, write the file and log a summary."""
     from mmengine.dist import is_main_process
 
     from mmjrr.cli.runtime import read_config, set_up
@@ -97,7 +97,7 @@ def _build_model(cfg: Config) -> Any:
     if cfg.get('load_from') is not None:
         load_weights(model, cfg.load_from)
     elif cfg.model.get('checkpoint') is None:
-        print_log('No checkpoint is given: the weights are random', 'current', logging.WARNING)
+        print_log('No checkpoint was given: the weights are random', 'current', logging.WARNING)
     return model.to(get_device()).eval()
 
 

@@ -15,11 +15,11 @@ COMMANDS = {
     'table1': ('table1', "print the paper's Table I for any models"),
     'refine': ('train', 'refine SMPL fits and learn a joint regressor'),
     'test': ('test', 'evaluate a model of a config'),
-    'infer': ('infer', 'run a mesh estimator over a dataset'),
+    'infer': ('infer', 'run a mesh estimator on a dataset'),
     'masks': ('masks', "generate person masks of a dataset's images"),
-    'check': ('check', 'print what a config needs, and whether each thing is found'),
-    'download': ('download', 'fetch files of others that mmjrr works with'),
-    'demo': ('demo', 'run the main job on free data'),
+    'check': ('check', 'check that everything a config needs is in place'),
+    'download': ('download', 'download files that other projects publish'),
+    'demo': ('demo', 'learn a joint regressor from synthetic data'),
 }
 
 
@@ -32,8 +32,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument('--version', action='version', version=f'mmjrr {__version__}')
-    parser.add_argument('command', choices=COMMANDS, metavar='COMMAND', help='one of those below')
-    parser.add_argument('arguments', nargs=argparse.REMAINDER, help='COMMAND --help lists them')
+    parser.add_argument(
+        'command', choices=COMMANDS, metavar='COMMAND', help='one of the commands below'
+    )
+    parser.add_argument(
+        'arguments', nargs=argparse.REMAINDER, help='arguments; COMMAND --help lists them'
+    )
     args = parser.parse_args(argv)
     module, _ = COMMANDS[args.command]
     command = import_module(f'mmjrr.cli.{module}')

@@ -1,11 +1,11 @@
-"""Person masks of a dataset's images by Mask R-CNN, in the file that refinement reads.
+"""Generate person masks of a dataset's images by Mask R-CNN, in the format refinement reads.
 
     python tools/generate_masks.py configs/segmentation/mask-rcnn_r50_fpn_h36m.py
     python tools/generate_masks.py CONFIG CHECKPOINT --out data/h36m/masks/h36m_train.json
 
-A run that was killed continues when the same command is given again, and ends in the same bytes.
-Several processes: ``torchrun --nproc_per_node 4 tools/generate_masks.py CONFIG --launcher
-pytorch``; the result is the same for any number.
+To resume a killed run, give the same command again; it writes the same bytes. To use several
+processes, run ``torchrun --nproc_per_node 4 tools/generate_masks.py CONFIG --launcher pytorch``;
+their number does not change the result.
 """
 
 from __future__ import annotations
@@ -26,27 +26,31 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the arguments."""
     parser.add_argument('config', help='config file with a model and a test_dataloader')
-    parser.add_argument('checkpoint', nargs='?', help="the weights' file (default: the config's)")
+    parser.add_argument('checkpoint', nargs='?', help="file of the weights (default: the config's)")
     parser.add_argument(
-        '--out', help='JSON file to write (default: masks/ under data_root, named as the ann_file)'
+        '--out', help='JSON file to write (default: <data_root>/masks/<name of the ann_file>.json)'
     )
     parser.add_argument(
         '--work-dir', help='folder for unfinished results (default: work_dirs/<config>)'
     )
     parser.add_argument(
-        '--batch-size', type=int, help='images at once (default: the config says; 1 without a GPU)'
+        '--batch-size',
+        type=int,
+        help="images per batch (default: the config's; 1 without a GPU)",
     )
-    parser.add_argument('--soft', action='store_true', help='keep coverage in eighths')
+    parser.add_argument(
+        '--soft', action='store_true', help='also write soft masks, in steps of one eighth'
+    )
     parser.add_argument(
         '--skip-unreadable',
         action='store_true',
-        help='leave out, count and list images that cannot be read, instead of stopping',
+        help='skip, count and list images that cannot be read, instead of stopping',
     )
     parser.add_argument(
-        '--compare', metavar='FILE', help='true masks; prints the IoU with them at the end'
+        '--compare', metavar='FILE', help='file of true masks; print the IoU with them at the end'
     )
     parser.add_argument(
-        '--overwrite', action='store_true', help='start anew, whatever --out and --work-dir hold'
+        '--overwrite', action='store_true', help='start anew and replace earlier results'
     )
     add_config_options(parser)
     add_launcher_options(parser)
@@ -68,7 +72,7 @@ def merge_arguments(cfg: Config, args: argparse.Namespace) -> Config:
         cfg.model.soft = True
     if args.batch_size is not None:
         cfg.test_dataloader.batch_size = args.batch_size
-    elif get_device() == 'cpu':  # where batches cost memory and save no time
+    elif get_device() == 'cpu':  # on a CPU, larger batches cost memory and save no time
         cfg.test_dataloader.batch_size = 1
     dataset = cfg.test_dataloader.dataset
     name = Path(dataset.get('ann_file', args.config)).stem
@@ -79,7 +83,7 @@ def merge_arguments(cfg: Config, args: argparse.Namespace) -> Config:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Generate the masks, and compare them where true masks are given."""
+    """Generate the masks, and compare them with true masks if ``--compare`` names any."""
     from mmengine.device import get_device
     from mmengine.dist import is_main_process
 
@@ -100,15 +104,15 @@ def run(args: argparse.Namespace) -> None:
     if not is_main_process():
         return
     print(
-        f'{counts["masks"]} masks are in {cfg.out}; {counts["without_person"]} images without the '
-        f'person, {counts["excluded"]} excluded'
+        f'Wrote {counts["masks"]} masks to {cfg.out}; {counts["without_person"]} images show no '
+        f'person, {counts["excluded"]} are excluded'
     )
     if args.compare is not None:
         agreement = compare_masks(Masks(cfg.out), Masks(args.compare))
         print(
-            f'IoU with {args.compare}: {agreement["iou"]:.4f} over {agreement["frames"]} frames, '
-            f'of which {agreement["lacking"]} have no mask; the worst, {agreement["worst"]}: '
-            f'{agreement["worst_iou"]:.4f}'
+            f'Mean IoU with {args.compare}: {agreement["iou"]:.4f} over {agreement["frames"]} '
+            f'frames, {agreement["lacking"]} of them without a mask; lowest: '
+            f'{agreement["worst_iou"]:.4f} at {agreement["worst"]}'
         )
 
 

@@ -1,4 +1,4 @@
-"""Options that several commands share, and how a command runs."""
+"""Options that several commands share, and the function that runs a command."""
 
 from __future__ import annotations
 
@@ -59,12 +59,16 @@ def add_picture_options(parser: argparse.ArgumentParser, unit: str) -> None:
 
     Args:
         parser: The parser.
-        unit: What pictures are counted in, in the plural.
+        unit: Unit of ``--interval``, in the plural: ``'samples'`` or ``'batches'``.
     """
     parser.add_argument('--show-dir', help='folder for pictures')
     parser.add_argument('--show', action='store_true', help='show pictures in a window')
-    parser.add_argument('--interval', type=int, default=1, help=f'{unit} between pictures')
-    parser.add_argument('--wait-time', type=float, default=1, help='seconds to show a picture')
+    parser.add_argument(
+        '--interval', type=int, default=1, help=f'{unit} from picture to picture (default: 1)'
+    )
+    parser.add_argument(
+        '--wait-time', type=float, default=1, help='seconds to show a picture (default: 1)'
+    )
 
 
 def parse(
@@ -76,10 +80,10 @@ def parse(
     """Parse the arguments of a command.
 
     Args:
-        add_arguments: Defines them.
-        description: What the command does, shown as it is.
-        argv: The arguments. Defaults to None: those of this process.
-        prog: The command's name. Defaults to None: the script's.
+        add_arguments: Function that defines the arguments.
+        description: Description of the command, shown without reformatting.
+        argv: The arguments. Defaults to None, which takes them from ``sys.argv``.
+        prog: The command's name in messages. Defaults to None, the script's name.
     """
     parser = argparse.ArgumentParser(
         prog=prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -95,7 +99,7 @@ class OptionError(ValueError):
     """An option that does not fit the config or the other options."""
 
 
-#: Errors whose messages say what to do, raised with models of any origin.
+#: Errors that a command prints as one sentence, even if the model is from another package.
 EXPECTED = (DataError, LockedError, OptionError, FileNotFoundError, FileExistsError)
 
 
@@ -104,15 +108,15 @@ def run_command(
     args: argparse.Namespace,
     errors: tuple[type[Exception], ...] = (*EXPECTED, ImportError, OSError, ValueError),
 ) -> int:
-    """Run a command; print expected errors as one sentence.
+    """Run a command, and print an expected error as one sentence.
 
     Args:
-        run: The command; returns the exit status, or None for 0.
+        run: Function of the command. It returns the exit status, or None for 0.
         args: Its arguments.
-        errors: What is expected. Other errors are shown with their traceback.
+        errors: Types of expected errors. Any other error is raised, with its traceback.
 
     Returns:
-        The exit status: 1 after an expected error, 2 after one of options.
+        The exit status: 2 after an ``OptionError``, 1 after any other expected error.
     """
     try:
         return run(args) or 0

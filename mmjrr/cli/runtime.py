@@ -1,4 +1,4 @@
-"""What commands do before they build data sets and models."""
+"""Config and process set-up of the commands that build data sets and models from a config."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def config_name(args: argparse.Namespace) -> str:
 
 
 def set_up(cfg: Config, seed: bool = True) -> Any:
-    """Do what MMEngine's Runner does before it builds anything; return the logger.
+    """Set up logging, scope, processes and seed as MMEngine's Runner does; return the logger.
 
     Args:
         cfg: The config.
-        seed: Whether to apply the config's ``randomness``. It may ask for deterministic algorithms,
-            which not all networks have.
+        seed: Whether to apply the config's ``randomness``. It can request deterministic
+            algorithms, which some networks do not support.
     """
     import torch
     from mmengine.dist import init_dist

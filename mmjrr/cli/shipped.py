@@ -1,4 +1,4 @@
-"""The configs and tools that come with the package."""
+"""Location of the configs and tools that come with the package."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
-#: Folder of ``configs`` and ``tools``: the checkout, or what a wheel carries for ``mim``.
+#: Folder that contains ``configs`` and ``tools``: the checkout, or ``.mim`` in an installed wheel.
 ROOT = _PACKAGE.parent if (_PACKAGE.parent / 'configs').is_dir() else _PACKAGE / '.mim'

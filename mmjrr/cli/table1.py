@@ -1,12 +1,13 @@
-r"""Table I of the paper: models by row, regressors by column, as text, Markdown, LaTeX and CSV.
+r"""Print the paper's Table I for any models: one row per model, one column per regressor.
 
     python tools/table1.py SPIN=spin.npz VIBE=vibe.npz MEVA=meva.npz --annotations data/h36m \
         --regressor J_std J_spin J_opt --body-model data/smpl --out table1.md table1.tex table1.csv
 
-NAME=FILE is a model and its stored predictions, as tools/eval_predictions.py takes them (a name
-several times: parts of one set); or the JSON file of an evaluation that was made before (its
-``--out``, or ``test_evaluator.out_file`` of tools/test.py). SPIN, VIBE and MEVA have the paper's
-numbers beside theirs.
+NAME=FILE names a model and its stored predictions, in any format that tools/eval_predictions.py
+reads. Several files with one name are parts of one set. FILE can also be the JSON result of an
+evaluation: ``--out`` of tools/eval_predictions.py or ``test_evaluator.out_file`` of tools/test.py.
+For SPIN, VIBE and MEVA the table shows the paper's numbers too. --out writes text, Markdown, LaTeX
+or CSV.
 """
 
 from __future__ import annotations
@@ -35,36 +36,53 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--annotations',
         help="MMPose's Human3.6M npz, or the folder with annotation_body3d/fps10/h36m_test.npz; "
-        'for stored predictions',
+        'needed for stored predictions',
     )
     parser.add_argument(
         '--regressor',
         nargs='+',
         default=['J_std', 'J_spin', 'J_opt'],
         metavar='J',
-        help='columns: names, FILE or NAME=FILE; default: those of the paper',
+        help="regressors, one a column: names, FILE or NAME=FILE (default: the paper's, J_std, "
+        'J_spin and J_opt)',
     )
     parser.add_argument(
-        '--joint-order', help="rows of regressor files that do not say: 'spin', 'mmpose'"
+        '--joint-order',
+        help="row order of regressor files that do not state it: 'spin' or 'mmpose'",
     )
     parser.add_argument(
-        '--protocol', nargs='+', default=['paper'], help=f'some of {", ".join(PROTOCOLS)}'
+        '--protocol',
+        nargs='+',
+        default=['paper'],
+        help=f'one or more of {", ".join(PROTOCOLS)} (default: paper)',
     )
     parser.add_argument('--body-model', help="a SMPL file or folder, or 'free_body'")
-    parser.add_argument('--match', default='name', choices=['name', 'order'])
-    parser.add_argument('--unit', default='m', choices=['m', 'mm'], help='of stored vertices')
+    parser.add_argument(
+        '--match',
+        default='name',
+        choices=['name', 'order'],
+        help='match bodies to frames by image name or by the order of the annotation (default: '
+        '%(default)s)',
+    )
+    parser.add_argument(
+        '--unit',
+        default='m',
+        choices=['m', 'mm'],
+        help='unit of stored vertices (default: %(default)s)',
+    )
     add_frame_options(parser)
     parser.add_argument(
         '--out',
         nargs='+',
         type=Path,
         default=[],
-        help='.txt, .md, .tex or .csv; of several protocols, OUT.PROTOCOL.md each',
+        help='.txt, .md, .tex or .csv files to write; with several protocols, one '
+        'OUT.PROTOCOL.md per protocol',
     )
 
 
 def run(args: argparse.Namespace) -> None:
-    """Evaluate what has yet to be, and print and write the tables."""
+    """Evaluate stored predictions, and print and write the tables."""
     from mmjrr.evaluation import EvaluationResult, evaluate, load_regressors
     from mmjrr.evaluation.paper_table import check_table_path, read_result, tables_of
 
@@ -72,21 +90,21 @@ def run(args: argparse.Namespace) -> None:
         check_table_path(path)
     sets = named_sets(args.files)
     results: dict[str, EvaluationResult | dict[str, Any]] = {}
-    waiting: dict[str, list[Path]] = {}
+    to_evaluate: dict[str, list[Path]] = {}
     for name, files in sets.items():
         content = read_result(files[0]) if len(files) == 1 else None
         if content is not None:
             results[name] = content
         else:
-            waiting[name] = files
-    if waiting and args.annotations is None:
-        raise ValueError(f'--annotations is needed to evaluate {", ".join(waiting)}')
+            to_evaluate[name] = files
+    if to_evaluate and args.annotations is None:
+        raise ValueError(f'--annotations is needed to evaluate {", ".join(to_evaluate)}')
     regressors = (
         load_regressors(chosen_regressors(args.regressor, args.joint_order, args.body_model))
-        if waiting
+        if to_evaluate
         else None
     )
-    for name, files in waiting.items():
+    for name, files in to_evaluate.items():
         assert regressors is not None
         result = evaluate(
             files,

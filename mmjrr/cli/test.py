@@ -1,11 +1,11 @@
-"""Evaluate a model, or stored predictions, with any joint regressors.
+"""Evaluate a config's model, or its stored predictions, with any joint regressors.
 
     python tools/test.py configs/evaluation/stored-spin_h36m.py
     python tools/test.py CONFIG CHECKPOINT --out result.json --dump predictions.pkl
     tools/dist_test.sh CONFIG CHECKPOINT 4
 
-Takes what MMPose's ``tools/test.py`` takes. The checkpoint may be left out, or be ``none``, for
-models that need none (``StoredPredictions``).
+Accepts the arguments of MMPose's ``tools/test.py``. For models without weights, such as
+``StoredPredictions``, omit the checkpoint or give ``none``.
 """
 
 from __future__ import annotations
@@ -32,11 +32,13 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the arguments."""
     parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', nargs='?', help="checkpoint; 'none' where none is needed")
+    parser.add_argument('checkpoint', nargs='?', help="file of the weights; 'none' for none")
     parser.add_argument('--work-dir', help='folder for logs and results')
     parser.add_argument('--out', help='JSON file to write the metrics to')
     parser.add_argument('--dump', help='pickle file to write the predictions to')
-    parser.add_argument('--badcase', action='store_true', help='analyze the worst predictions')
+    parser.add_argument(
+        '--badcase', action='store_true', help="enable the config's default_hooks.badcase"
+    )
     add_picture_options(parser, 'samples')
     add_config_options(parser)
     add_launcher_options(parser)
@@ -69,7 +71,7 @@ def _enable_visualization(cfg: Config, args: argparse.Namespace) -> None:
     hook = cfg.get('default_hooks', {}).get('visualization')
     if not hook:
         raise OptionError(
-            f'--show and --show-dir: {args.config} has no default_hooks.visualization to switch on'
+            f'--show and --show-dir: {args.config} has no default_hooks.visualization to enable'
         )
     hook.enable = True
     hook.interval = args.interval
@@ -81,10 +83,10 @@ def _enable_visualization(cfg: Config, args: argparse.Namespace) -> None:
 
 
 def _enable_badcase(cfg: Config, args: argparse.Namespace) -> None:
-    """Switch on MMPose's hook of that name, where the config has it."""
+    """Enable MMPose's ``BadCaseAnalysisHook``; the config must have it as ``badcase``."""
     hook = cfg.get('default_hooks', {}).get('badcase')
     if not hook:
-        raise OptionError(f'--badcase: {args.config} has no default_hooks.badcase to switch on')
+        raise OptionError(f'--badcase: {args.config} has no default_hooks.badcase to enable')
     hook.update(enable=True, show=args.show, interval=args.interval)
     if args.show:
         hook.wait_time = args.wait_time
@@ -94,7 +96,7 @@ def _enable_badcase(cfg: Config, args: argparse.Namespace) -> None:
 
 
 def _let_the_model_load(cfg: Config) -> None:
-    """Let SPIN, VIBE and MEVA load the checkpoint themselves: strictly, and running nothing."""
+    """Let SPIN, VIBE and MEVA load the checkpoint: their loader is strict and runs no code."""
     from mmjrr.models import MeshEstimator
     from mmjrr.registry import MODELS
 
@@ -104,7 +106,7 @@ def _let_the_model_load(cfg: Config) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Evaluate."""
+    """Run MMEngine's test loop on the config."""
     from mmjrr.cli.runtime import read_config
 
     cfg = merge_arguments(read_config(args), args)

@@ -4,7 +4,7 @@
     python tools/train.py CONFIG --cfg-options train_dataloader.batch_size=32
     python tools/train.py CONFIG --resume
 
-Takes what MMPose's ``tools/train.py`` takes, and any config with a training loop.
+Accepts the arguments of MMPose's ``tools/train.py``, and any config with a training loop.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=str,
         const='auto',
         metavar='CHECKPOINT',
-        help='continue: from the given checkpoint, or from the latest in the work directory',
+        help='resume from CHECKPOINT (default: the latest one in the work directory)',
     )
     parser.add_argument('--amp', action='store_true', help='train in mixed precision (GPU)')
-    parser.add_argument('--no-validate', action='store_true', help='leave validation out')
+    parser.add_argument('--no-validate', action='store_true', help='skip validation')
     parser.add_argument(
         '--auto-scale-lr',
         action='store_true',
@@ -82,7 +82,7 @@ def merge_arguments(cfg: Config, args: argparse.Namespace) -> Config:
 
 def _enable_visualization(cfg: Config, args: argparse.Namespace) -> None:
     hook = cfg.get('default_hooks', {}).get('visualization')
-    if hook:  # of a model that is trained
+    if hook:  # a config of MMPose that trains a model
         hook.update(enable=True, show=args.show, interval=args.interval, out_dir=args.show_dir)
         if args.show:
             hook.wait_time = args.wait_time
@@ -98,13 +98,13 @@ def _enable_visualization(cfg: Config, args: argparse.Namespace) -> None:
             'RefinementVisualizationHook among its custom_hooks'
         )
     if args.show:
-        raise OptionError('--show: fits are drawn into files and backends, use --show-dir')
+        raise OptionError('--show: refinement draws into files, not windows; use --show-dir')
     hooks[0].update(enable=True, interval=args.interval)
     cfg.visualizer.save_dir = args.show_dir
 
 
 def run(args: argparse.Namespace) -> None:
-    """Train."""
+    """Run MMEngine's training loop on the config."""
     from mmjrr.cli.runtime import read_config
 
     cfg = merge_arguments(read_config(args), args)

@@ -1,4 +1,4 @@
-"""What runs refinement under MMEngine's Runner: loop, sampler and hooks."""
+"""Loop, sampler and hooks of refinement under MMEngine's Runner, and safe checkpoint loading."""
 
 from .checkpoint import load_safely
 from .hooks import (

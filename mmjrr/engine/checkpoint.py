@@ -1,8 +1,9 @@
-"""Loading of MMEngine's checkpoints without running anything in them.
+"""Loading of MMEngine's checkpoints without running any code from them.
 
-MMEngine 0.10.7 reads checkpoints by ``torch.load``, which before PyTorch 2.6 runs what a file
-names, and a resumed run executes the config that its checkpoint holds. :func:`load_safely`, or
-:class:`~mmjrr.engine.SafeCheckpointHook` in a config, puts the reader of this module in its place.
+MMEngine 0.10.7 reads checkpoints by ``torch.load``, which before PyTorch 2.6 calls the functions
+that a file names. A resumed run also executes the config that its checkpoint contains.
+:func:`load_safely`, or :class:`~mmjrr.engine.SafeCheckpointHook` in a config, replaces MMEngine's
+reader by that of this module.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from mmjrr.jobs import on_main_process
 
 MapLocation = str | torch.device | Callable | dict | None
 
-#: Lists of MMEngine, as addresses by name, and the prefixes under which configs name them.
+#: Functions that return MMEngine's model lists (addresses by name), by their prefix in configs.
 _MODEL_LISTS: dict[str, Callable[[], dict[str, str]]] = {
     'torchvision': get_torchvision_models,
     'modelzoo': get_torchvision_models,
@@ -45,9 +46,10 @@ _MODEL_LISTS: dict[str, Callable[[], dict[str, str]]] = {
 
 
 def load_safely() -> None:
-    """Have MMEngine load checkpoints by :func:`load_from_local`, wherever they come from.
+    """Make MMEngine load all checkpoints by :func:`load_from_local` and :func:`load_from_remote`.
 
-    This holds for the whole process: for ``load_from``, ``resume``, and ``init_cfg`` of models.
+    The change applies to the whole process: to ``load_from``, ``resume`` and ``init_cfg`` of
+    models.
     """
     CheckpointLoader.register_scheme('', load_from_local, force=True)
     prefixes = [prefix for prefix in CheckpointLoader._schemes if prefix]
@@ -55,13 +57,13 @@ def load_safely() -> None:
 
 
 def secure_run(runner: Runner) -> None:
-    """Have a run load its checkpoints by :func:`load_safely`; call it before the run begins.
+    """Make a run load its checkpoints safely; call this before the run begins.
 
-    A run that resumes from its latest checkpoint gets it from :func:`latest_checkpoint`, after
-    :func:`repair_last_checkpoint`.
+    If the run resumes from its latest checkpoint, call :func:`repair_last_checkpoint` and take the
+    checkpoint from :func:`latest_checkpoint`.
     """
     load_safely()
-    # The Runner would look for it itself, and believe whatever the file says.
+    # The Runner itself would accept any path that the file last_checkpoint contains.
     if runner._resume and runner._load_from is None:
         on_main_process(lambda: repair_last_checkpoint(runner.work_dir))
         path = latest_checkpoint(runner.work_dir)
@@ -69,17 +71,20 @@ def secure_run(runner: Runner) -> None:
 
 
 def load_from_local(filename: str, map_location: MapLocation = None) -> dict[str, Any]:
-    """Read a checkpoint file, as MMEngine's loader does, without running anything in it.
+    """Read a checkpoint file without running any code from it.
 
     Args:
-        filename: the file; ``~`` is the home directory.
-        map_location: device to which tensors go. Functions and dicts are not followed: tensors
-            stay on the CPU.
+        filename: The file; ``~`` is the home directory.
+        map_location: Device to which tensors are moved. Functions and dicts are ignored, and the
+            tensors stay on the CPU.
+
+    Returns:
+        The checkpoint without ``meta['config']``, which MMEngine would execute.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        UnsafePickleError: it names classes or functions that are not known to be harmless.
-        DataError: it is broken, or holds no dict.
+        FileNotFoundError: The file does not exist.
+        UnsafePickleError: The file names classes or functions that are not known to be harmless.
+        DataError: The file is damaged, or contains no dict.
     """
     path = os.path.expanduser(filename)
     content = read_checkpoint(
@@ -87,7 +92,7 @@ def load_from_local(filename: str, map_location: MapLocation = None) -> dict[str
     )
     meta = content.get('meta')
     if isinstance(meta, dict):
-        meta.pop('config', None)  # MMEngine executes it, to see how many GPUs there were
+        meta.pop('config', None)  # MMEngine executes it to read the number of GPUs
     if isinstance(map_location, (str, torch.device)):
         device = torch.device(map_location)
         content = apply_to(content, torch.is_tensor, lambda tensor: tensor.to(device))
@@ -95,15 +100,15 @@ def load_from_local(filename: str, map_location: MapLocation = None) -> dict[str
 
 
 def load_from_remote(filename: str, map_location: MapLocation = None) -> dict[str, Any]:
-    """Fetch a checkpoint over https into PyTorch's folder of checkpoints, and read it from there.
+    """Download a checkpoint over https into PyTorch's checkpoint folder, and read it safely.
 
     Args:
-        filename: an https address, or a name such as ``torchvision://resnet50``.
-        map_location: as in :func:`load_from_local`.
+        filename: An https address, or a name such as ``torchvision://resnet50``.
+        map_location: As in :func:`load_from_local`.
 
     Raises:
-        DataError: the address is of another kind, or the file is not readable.
-        OSError: the file cannot be fetched.
+        DataError: The address is not an https address of a file, or the file is not readable.
+        OSError: The download fails.
     """
     url = _address(filename)
     if not url.startswith('https://'):
@@ -125,7 +130,7 @@ def load_from_remote(filename: str, map_location: MapLocation = None) -> dict[st
     if processes > 1:
         barrier()
     content = load_from_local(str(download(item, folder)), map_location)
-    if filename.startswith('mmcls://'):  # weights of a backbone alone, as MMEngine takes them
+    if filename.startswith('mmcls://'):  # MMEngine takes only the backbone's weights
         weights = content.get('state_dict', content)
         prefix = 'backbone.'
         content = {
@@ -139,7 +144,7 @@ def load_from_remote(filename: str, map_location: MapLocation = None) -> dict[st
 
 
 def _address(filename: str) -> str:
-    """Return the address that stands for a name of MMEngine's lists of models."""
+    """Return the address of a model that MMEngine lists; return any other address unchanged."""
     scheme, _, name = filename.partition('://')
     if scheme not in _MODEL_LISTS:
         return filename
@@ -147,7 +152,7 @@ def _address(filename: str) -> str:
         name = get_deprecated_model_names().get(name, name)
     try:
         addresses = _MODEL_LISTS[scheme]()
-    except (ImportError, RuntimeError) as error:  # torchvision is not there, or of another PyTorch
+    except (ImportError, RuntimeError) as error:  # torchvision is missing, or does not fit PyTorch
         raise DataError(
             f'{filename}: the list of models cannot be read ({error}); give the path of a file'
         ) from error
@@ -157,7 +162,7 @@ def _address(filename: str) -> str:
 
 
 def _history(args: tuple[Any, ...], state: Any) -> HistoryBuffer:
-    """Rebuild a ``HistoryBuffer`` from the arrays of its state."""
+    """Rebuild a ``HistoryBuffer`` from its pickled state."""
     if not isinstance(state, dict):
         raise DataError('a HistoryBuffer has no contents')
     length = state.get('max_length')
@@ -169,10 +174,14 @@ def _history(args: tuple[Any, ...], state: Any) -> HistoryBuffer:
 
 
 def _statistic(args: tuple[Any, ...], state: Any) -> Skipped:
-    """Stand for ``getattr``, by which a ``HistoryBuffer`` names its own statistics."""
-    known = args[:1] == (Skipped(MMENGINE_HISTORY),) and args[1:] in (
+    """Replace ``getattr``, by which a pickled ``HistoryBuffer`` refers to its own statistics.
+
+    Raises:
+        DataError: The file asks for any other attribute.
+    """
+    is_statistic = args[:1] == (Skipped(MMENGINE_HISTORY),) and args[1:] in (
         ('min',), ('max',), ('mean',), ('current',),
     )  # fmt: skip
-    if not known:
+    if not is_statistic:
         raise DataError(f'found an attribute {args!r:.80}, expected a statistic of a HistoryBuffer')
     return Skipped(MMENGINE_HISTORY)

@@ -19,17 +19,17 @@ NO_MASKS = (
 def check_first_sample(
     dataset: Any, body: Any, energy: FitEnergy, image_size: tuple[int, int], needs_fits: bool
 ) -> None:
-    """Check that the first sample has all that refinement needs.
+    """Check that the first sample has all fields that refinement needs.
 
     Args:
         dataset: The data set.
         body: The body model.
-        energy: The terms that are on.
+        energy: The energy, whose enabled terms determine whether a mask is needed.
         image_size: Height and width of the renderer's image.
-        needs_fits: Whether J_spin is fitted, from ``dataset.fit_sample``.
+        needs_fits: Whether J_spin is fitted, which needs ``dataset.fit_sample``.
 
     Raises:
-        ValueError: A field is missing, of another shape, or not finite.
+        ValueError: A field is missing, has another shape, or is not finite.
     """
     item = dataset[0]
     sample = item['data_samples']
@@ -73,10 +73,10 @@ def check_first_sample(
 
 
 def check_discriminator(model: Any, body: Any, energy: FitEnergy) -> None:
-    """Check that the discriminators take the body's poses and shapes.
+    """Check that the discriminators accept the body's poses and shapes, if a term needs them.
 
     Raises:
-        ValueError: They do not.
+        ValueError: The model has no discriminators, or they are for other poses or shapes.
     """
     if not energy.enabled('adv_pose', 'adv_shape'):
         return

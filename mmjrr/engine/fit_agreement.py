@@ -1,8 +1,8 @@
-"""Agreement of initial fits with annotated joints, and what explains a lack of it.
+"""Agreement of initial fits with annotated joints, and the likely reason of a disagreement.
 
-Fits in another frame of reference, of other rows, in degrees or with transposed rotations refine to
-something, and a regressor is learned from it. Their joints, however, lie far from the annotated
-ones, and trying the common mistakes tells which was made.
+Refinement does not fail on fits that are in another frame of reference, of other rows, in degrees
+or with transposed rotations, but learns a wrong regressor from them. Such fits have joints far from
+the annotated ones. Undoing each common mistake in turn shows which one explains the distance.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from mmjrr.joints import H36M_JOINTS_MMPOSE, SMPL_JOINTS
 SHARED_JOINTS = tuple(
     name for name in H36M_JOINTS_MMPOSE if name in SMPL_JOINTS and name not in ('head',)
 )
-#: Mean distance in mm between the joints of fits and the annotated ones, pelvis-aligned, above
-#: which fits are refused. SPIN's fits are at 60 to 90, MEVA's at 100 to 120, and fits in another
-#: frame of reference, or of other frames, at 250 and more.
+#: Fits are refused if their joints are more than this far (mm) from the annotated ones, as a
+#: pelvis-aligned mean. SPIN's fits are at 60 to 90, MEVA's at 100 to 120, and fits in another frame
+#: of reference, or of other frames, at 250 and more.
 REFUSED_ABOVE = 180.0
-#: The same, above which a warning is logged.
+#: A warning is logged if the same distance (mm) is larger than this.
 WARNED_ABOVE = 130.0
-#: A mistake is named if undoing it leaves at most this part of the error.
+#: A mistake explains the error if undoing it leaves at most this fraction of it.
 EXPLAINED_BELOW = 0.7
-#: Shape coefficients of bodies are of about unit variance.
+#: Largest plausible shape coefficient; over people, coefficients have about unit variance.
 MAX_BETA = 5.0
 
 
@@ -39,8 +39,8 @@ class FitAgreement:
 
     Attributes:
         group: Subject and camera.
-        frames: Number of frames looked at.
-        error_mm: Mean distance of the joints, pelvis-aligned.
+        frames: Number of frames measured.
+        error_mm: Mean distance of the fits' joints from the annotated ones, pelvis-aligned.
         zero_poses: Number of fits whose pose and shape are all zeros.
         large_betas: Number of fits with a coefficient beyond :data:`MAX_BETA`.
     """
@@ -57,9 +57,9 @@ class FitReport:
     """Agreement of initial fits with annotated joints.
 
     Attributes:
-        groups: By subject and camera.
-        reason: What explains the error of the groups above :data:`WARNED_ABOVE`, or ''.
-        explained_mm: Their error once that is undone.
+        groups: Agreement of each subject and camera.
+        reason: The mistake that explains the error of the groups above :data:`WARNED_ABOVE`, or ''.
+        explained_mm: The error of these groups with the mistake undone.
     """
 
     groups: tuple[FitAgreement, ...]
@@ -110,7 +110,7 @@ def check_fits(report: FitReport, where: str) -> list[str]:
     """
     reason = 'they may be of other frames, or in another frame of reference than the camera'
     if report.reason:
-        reason = f'{report.reason} ({report.explained_mm:.0f} mm once that is undone)'
+        reason = f'{report.reason} ({report.explained_mm:.0f} mm with that undone)'
     warnings = []
     doubtful = [one for one in report.groups if one.error_mm > WARNED_ABOVE]
     if doubtful:
@@ -118,7 +118,7 @@ def check_fits(report: FitReport, where: str) -> list[str]:
         text = (
             f'{where}: the joints of the fits of {worst.group} lie {worst.error_mm:.0f} mm from '
             f'the annotated ones (pelvis-aligned mean over {worst.frames} frames), expected at '
-            f'most {REFUSED_ABOVE:.0f}; {reason}. {len(doubtful)} of {len(report.groups)} subjects '
+            f'most {WARNED_ABOVE:.0f}; {reason}. {len(doubtful)} of {len(report.groups)} subjects '
             'and cameras are affected'
         )
         if worst.error_mm > REFUSED_ABOVE:
@@ -128,7 +128,7 @@ def check_fits(report: FitReport, where: str) -> list[str]:
     for count, text in (
         (
             sum(one.zero_poses for one in report.groups),
-            'are all zeros, which is how some tools mark that nobody was found',
+            'are all zeros, by which some tools mark frames without a person',
         ),
         (
             sum(one.large_betas for one in report.groups),
@@ -136,12 +136,12 @@ def check_fits(report: FitReport, where: str) -> list[str]:
         ),
     ):
         if count:
-            warnings.append(f'{where}: {count} of {frames} fits looked at {text}')
+            warnings.append(f'{where}: {count} of {frames} sampled fits {text}')
     return warnings
 
 
 def _explain(dataset: Any, body: Any, indices: list[int]) -> tuple[str, float]:
-    """Return the mistake that explains the error of these frames best, and what then remains."""
+    """Return the mistake that best explains the error of these frames, and the error without it."""
     samples = [dataset.fit_sample(index) for index in indices]
     pose, betas = _poses(samples)
     joints = _fit_joints(body, pose, betas)
@@ -160,9 +160,9 @@ def _explain(dataset: Any, body: Any, indices: list[int]) -> tuple[str, float]:
         pairs = [(row, i + step) for row, i in enumerate(indices) if 0 <= i + step < len(dataset)]
         if pairs:
             rows = [row for row, _ in pairs]
-            others = _annotated_joints([dataset.fit_sample(index) for _, index in pairs])
+            neighbors = _annotated_joints([dataset.fit_sample(index) for _, index in pairs])
             what = f'they are those of the frame {abs(step)} {"before" if step < 0 else "after"}'
-            errors[f'{what} in the annotation file'] = _error_mm(joints[rows], *others)
+            errors[f'{what} in the annotation file'] = _error_mm(joints[rows], *neighbors)
     reason = min(errors, key=errors.__getitem__)
     if errors[reason] > EXPLAINED_BELOW * _error_mm(joints, target, weight):
         return '', 0.0
@@ -176,7 +176,7 @@ def _poses(samples: list[dict[str, np.ndarray]]) -> tuple[np.ndarray, np.ndarray
 
 
 def _fit_joints(body: Any, pose: np.ndarray, betas: np.ndarray) -> np.ndarray:
-    """Return the shared joints (N, J, 3) of fits, in meters about the pelvis."""
+    """Return the shared joints (N, J, 3) of fits, in meters relative to the pelvis."""
     like = body.v_template
 
     def tensor(array: np.ndarray) -> torch.Tensor:
@@ -190,6 +190,7 @@ def _fit_joints(body: Any, pose: np.ndarray, betas: np.ndarray) -> np.ndarray:
 
 
 def _annotated_joints(samples: list[dict[str, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the shared annotated joints (N, J, 3), relative to the pelvis, and which are valid."""
     rows = [H36M_JOINTS_MMPOSE.index(name) for name in SHARED_JOINTS]
     joints = np.stack([s['keypoints_3d'] for s in samples]).astype(np.float64)[:, rows]
     weight = np.stack([s['keypoints_3d_weight'] for s in samples])[:, rows] > 0
@@ -206,14 +207,14 @@ def _error_mm(joints: np.ndarray, target: np.ndarray, weight: np.ndarray) -> flo
 def _best_turn(
     joints: np.ndarray, target: np.ndarray, weight: np.ndarray
 ) -> tuple[np.ndarray, str]:
-    """Turn all fits alike so that they meet the annotation best; describe the rotation."""
+    """Rotate all fits by one rotation that aligns them best; return them and what was undone."""
     from scipy.spatial.transform import Rotation
 
     used = weight & (np.linalg.norm(joints, axis=-1) > 0)
     if not used.any():
         return joints, 'nothing'
     rotation, _ = Rotation.align_vectors(target[used], joints[used])
-    vector = -rotation.as_rotvec()  # what was done to the fits is the inverse of what helps
+    vector = -rotation.as_rotvec()  # the mistake is the inverse of the rotation that undoes it
     angle = float(np.linalg.norm(vector))
     axis = vector / max(angle, 1e-12)
     named = int(np.argmax(np.abs(axis)))

@@ -1,4 +1,4 @@
-"""Samples of a dataset's frames by subject and camera, for checks before a run."""
+"""Random samples of a dataset's frames by subject and camera, for checks before a run."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import numpy as np
 
 from mmjrr.datasets.image_names import parse_image_name
 
-#: Frames of each subject and camera that are looked at.
+#: Largest number of frames drawn for each subject and camera.
 FRAMES_PER_GROUP = 16
 
 
 @dataclass(frozen=True)
 class FrameGroup:
-    """Some frames of one subject and camera.
+    """Sampled frames of one subject and camera.
 
     Attributes:
-        name: ``'S1 54138969'``.
-        indices: Their positions in the dataset, ascending.
+        name: Subject and camera, such as ``'S1 54138969'``.
+        indices: Positions of the frames in the dataset, ascending.
     """
 
     name: str
@@ -33,13 +33,15 @@ def frame_groups(
 ) -> list[FrameGroup]:
     """Draw up to :data:`FRAMES_PER_GROUP` frames of each subject and camera.
 
-    The sample depends on the seed and on the image names alone, and consumes no global random
-    state. Frames at the ends of the dataset are drawn last, since they have no neighbors.
+    The sample depends only on the seed and the image names, and uses no global random state.
+    The first two and last two frames of the dataset, which lack neighbors, are drawn only if the
+    subject and camera have no others.
 
     Args:
         dataset: A dataset with ``imgname(index)``.
         seed: Seed of the sample.
-        keep: Says of a position whether the frame may be drawn. Defaults to all.
+        keep: Predicate of a frame's position; only frames for which it is true are drawn. Defaults
+            to all.
     """
     members: dict[tuple[str, str], list[int]] = defaultdict(list)
     for index in range(len(dataset)):

@@ -1,4 +1,4 @@
-"""The checkpoint from which a run in a work directory is resumed."""
+"""Choice of the checkpoint from which a run in a work directory is resumed."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ POINTER = 'last_checkpoint'
 
 
 def repair_last_checkpoint(work_dir: str | Path) -> None:
-    """Let ``last_checkpoint`` name the newest whole checkpoint of a work directory.
+    """Make ``last_checkpoint`` name an intact checkpoint of a work directory.
 
-    Where the file is missing, empty, or names a checkpoint that is missing or truncated, the log
-    says so, and the newest whole ``iter_N.pth`` of the folder takes its place; without one the file
-    is removed, so that a run that is resumed starts at the first iteration. A file outside the work
-    directory is left to :func:`latest_checkpoint`, which refuses it.
+    If the file is missing, empty, or names a checkpoint that is missing or damaged, log a warning
+    and make it name the newest intact ``iter_N.pth`` of the folder. If there is none, remove the
+    file, so that a resumed run starts at the first iteration. If the folder was moved, update the
+    path. A path outside the work directory is left for :func:`latest_checkpoint` to refuse.
     """
     work_dir = Path(work_dir)
     pointer = work_dir / POINTER
@@ -38,7 +38,7 @@ def repair_last_checkpoint(work_dir: str | Path) -> None:
     else:
         moved = work_dir / Path(text).name
         if moved.is_file() and not moved.is_symlink() and not Path(text).exists():
-            named = moved  # the folder has another name than when the run was begun
+            named = moved  # the folder was moved or renamed after the run wrote the path
             _point(pointer, named)
         else:
             try:
@@ -58,46 +58,46 @@ def repair_last_checkpoint(work_dir: str | Path) -> None:
 
 
 def latest_checkpoint(work_dir: str | os.PathLike[str]) -> Path | None:
-    """Return the checkpoint that ``last_checkpoint`` in a work directory names; None without one.
+    """Return the checkpoint that ``last_checkpoint`` names; None if that file does not exist.
 
     Raises:
-        DataError: the file is empty, or names a file outside the work directory.
-        FileNotFoundError: the checkpoint that it names is missing.
+        DataError: The file is empty, or names a file outside the work directory.
+        FileNotFoundError: The checkpoint that it names is missing.
     """
     folder = Path(work_dir)
-    note = folder / 'last_checkpoint'
-    if not note.is_file():
+    pointer = folder / POINTER
+    if not pointer.is_file():
         return None
-    with open(note, 'rb') as file:
+    with open(pointer, 'rb') as file:
         text = file.read(4096).decode(errors='replace').strip()
     if not text or '\0' in text or '\n' in text:
         raise DataError(
-            f'{note}: found {text!r:.80}, expected the name of a checkpoint; name one yourself: '
+            f'{pointer}: found {text!r:.80}, expected the name of a checkpoint; name one yourself: '
             '--resume CHECKPOINT'
         )
     path = folder / text if '/' not in text and os.sep not in text else Path(text)
     if '..' in path.parts or not path.resolve().is_relative_to(folder.resolve()):
         raise DataError(
-            f'{note}: found {text!r:.200}, expected a file in {folder}; if you trust that file, '
+            f'{pointer}: found {text!r:.200}, expected a file in {folder}; if you trust that file, '
             f'name it yourself: --resume {text:.200}'
         )
     if not path.is_file():
         raise FileNotFoundError(
-            f'{path}: no such checkpoint, though {note} names it; name another one: '
+            f'{path}: no such checkpoint, though {pointer} names it; name another one: '
             '--resume CHECKPOINT'
         )
     return path
 
 
 def discard_after(work_dir: str | Path, iteration: int) -> None:
-    """Remove the checkpoints of later iterations, so that a run is resumed from an earlier one."""
+    """Remove the checkpoints after an iteration, so that a run resumes from an earlier one."""
     for path in Path(work_dir).glob('iter_*.pth'):
         if iteration_of(path) > iteration:
             path.unlink()
 
 
 def iteration_of(path: Path) -> int:
-    """Return N of ``iter_N.pth``; -1 of another name."""
+    """Return N of ``iter_N.pth``; -1 for any other name."""
     number = path.stem.removeprefix('iter_')
     return int(number) if number.isdigit() else -1
 
@@ -108,7 +108,7 @@ def _text(pointer: Path) -> str:
 
 
 def _fault(path: Path) -> str | None:
-    """Return what is wrong with a checkpoint; None if its bytes are whole."""
+    """Return what is wrong with a checkpoint; None if it is intact."""
     if not path.is_file():
         return f'{path}: missing'
     try:

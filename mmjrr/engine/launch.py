@@ -1,4 +1,4 @@
-"""Starting several processes where MMEngine's launchers do not reach."""
+"""Start of distributed runs on machines without a GPU."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from mmengine.config import Config
 
 
 def distribute_on_cpu(cfg: Config) -> None:
-    """Several processes without a GPU: what ``--launcher pytorch`` does on machines with GPUs.
+    """Initialize distributed processes without GPUs, as ``--launcher pytorch`` does with GPUs.
 
-    MMEngine's launchers pick a GPU for each process and fail where there is none. Call it before
-    the runner is built; it does nothing unless ``cfg.launcher`` is ``'pytorch'`` and there is no
-    GPU.
+    MMEngine's launchers select a GPU for each process and fail if there is none. Call this function
+    before the runner is built. It does nothing unless ``cfg.launcher`` is ``'pytorch'`` and there
+    is no GPU. It sets ``cfg.model_wrapper_cfg`` if the config does not.
     """
     if cfg.get('launcher') != 'pytorch' or torch.cuda.is_available():
         return

@@ -1,4 +1,4 @@
-"""The training loop of refinement: every sample once, resumable at every batch."""
+"""Training loop of refinement, which visits every sample once and can resume at any batch."""
 
 from __future__ import annotations
 
@@ -12,15 +12,18 @@ from .samplers import ResumableSampler
 
 @LOOPS.register_module()
 class RefinementLoop(BaseLoop):
-    """Goes through the training data once; an iteration is a batch.
+    """Training loop that visits every sample once; an iteration is a batch.
 
-    It differs from ``IterBasedTrainLoop`` in that the number of iterations follows from the data,
-    and that a resumed run starts at its batch without loading the earlier ones.
+    In contrast to ``IterBasedTrainLoop``, the number of iterations follows from the data, and a
+    resumed run does not load the batches that are done.
 
     Args:
         runner: The runner.
-        dataloader: A dataloader or its config. Its sampler is a ``ResumableSampler``.
-        max_batches: Stop after so many batches, for a trial. ``None`` is all.
+        dataloader: Dataloader or its config. Its sampler must be a ``ResumableSampler``.
+        max_batches: Number of batches after which to stop, for a trial. Defaults to None, all.
+
+    Raises:
+        ValueError: The sampler is of another type, or the batch size or ``max_batches`` is wrong.
     """
 
     def __init__(
@@ -46,26 +49,26 @@ class RefinementLoop(BaseLoop):
 
     @property
     def max_iters(self) -> int:
-        """Batches in all."""
+        """Number of batches of the run."""
         return self._max_iters
 
     @property
     def max_epochs(self) -> int:
-        """The data are gone through once."""
+        """Number of passes over the data, which is 1."""
         return 1
 
     @property
     def iter(self) -> int:
-        """Batches done."""
+        """Number of batches done."""
         return self._iter
 
     @property
     def epoch(self) -> int:
-        """Rounds through the data done."""
+        """Number of completed passes over the data, which is 0 during the run."""
         return self._epoch
 
     def run(self):
-        """Refine what is left, then let the hooks finish."""
+        """Process the remaining batches, call the hooks after them, and return the model."""
         runner = self.runner
         runner.call_hook('before_train')
         runner.call_hook('before_train_epoch')

@@ -1,7 +1,8 @@
-"""Agreement of masks with annotated 2D joints, and what explains a lack of it.
+"""Agreement of masks with annotated 2D joints, and the likely reason of a disagreement.
 
-Annotated joints lie inside the person. Masks that are inverted, in the wrong run-length order, of
-other frames or turned over miss them, and trying the common mistakes tells which was made.
+Annotated joints lie inside the person, so a correct mask covers them. Masks that are inverted, in
+the wrong run-length order, flipped, or of other frames miss many joints. Undoing each common
+mistake in turn shows which one explains the misses.
 """
 
 from __future__ import annotations
@@ -15,16 +16,18 @@ import numpy as np
 from mmjrr.engine.frame_groups import frame_groups
 from mmjrr.errors import DataError
 
-#: Share of annotated joints on the mask below which masks are refused. Exact masks hold nearly all
-#: joints; masks without hands, feet and head hold 12 of 17.
+#: Masks are refused if they cover less than this fraction of the annotated joints. Exact masks
+#: cover nearly all joints; masks without hands, feet and head cover 12 of 17.
 REFUSED_BELOW = 0.5
-#: The same, below which a warning is logged.
+#: A warning is logged if masks cover less than this fraction.
 WARNED_BELOW = 0.65
-#: Mistakes are looked for below this share. One that adds at least :data:`EXPLAINED_BY` to it is
-#: named, and the masks are refused: those of a neighboring frame hold many joints, too.
+#: Common mistakes are tried if masks cover less than this fraction. Masks of a neighboring frame
+#: cover many joints, so this limit is higher.
 DOUBTFUL_BELOW = 0.9
+#: A mistake explains the misses, and the masks are refused, if undoing it adds at least this much
+#: to the fraction.
 EXPLAINED_BY = 0.1
-#: Share of the image that a person covers at most.
+#: Largest plausible fraction of the image that a person covers.
 MAX_COVERAGE = 0.5
 
 
@@ -34,9 +37,9 @@ class MaskAgreement:
 
     Attributes:
         group: Subject and camera.
-        frames: Number of frames looked at.
-        share: Share of the annotated joints, of those inside the image, that lie on the mask. 0
-            where all masks cover the whole image.
+        frames: Number of frames measured.
+        share: Fraction of the annotated joints inside the image that lie on the mask. 0 if all
+            masks cover the whole image.
         empty: Number of masks without foreground.
         full: Number of masks that cover the whole image.
     """
@@ -53,9 +56,10 @@ class MaskReport:
     """Agreement of masks with annotated joints.
 
     Attributes:
-        groups: By subject and camera.
-        reason: What explains the share of the groups below :data:`DOUBTFUL_BELOW`, or ''.
-        explained_share: Their share once that is undone.
+        groups: Agreement of each subject and camera.
+        reason: The mistake that explains the misses of the groups below :data:`DOUBTFUL_BELOW`,
+            or ''.
+        explained_share: The fraction of these groups with the mistake undone.
     """
 
     groups: tuple[MaskAgreement, ...]
@@ -101,7 +105,7 @@ def check_masks(report: MaskReport, where: str) -> list[str]:
 
     Raises:
         DataError: The masks of a subject and camera are below :data:`REFUSED_BELOW`, or a mistake
-            explains their share.
+            explains their misses.
     """
     limit = DOUBTFUL_BELOW if report.reason else WARNED_BELOW
     doubtful = [one for one in report.groups if one.share < limit]
@@ -113,12 +117,12 @@ def check_masks(report: MaskReport, where: str) -> list[str]:
     elif worst.full == worst.frames:
         reason = 'all masks cover the whole image'
     elif report.reason:
-        reason = f'{report.reason} ({report.explained_share:.0%} once that is undone)'
+        reason = f'{report.reason} ({report.explained_share:.0%} with that undone)'
     else:
         reason = 'they may miss hands, feet or heads, or be of other frames or another person'
     text = (
         f'{where}: {worst.share:.0%} of the annotated joints of {worst.group} lie on the masks '
-        f'(mean over {worst.frames} frames), expected at least {REFUSED_BELOW:.0%}; {reason}. '
+        f'(mean over {worst.frames} frames), expected at least {limit:.0%}; {reason}. '
         f'{len(doubtful)} of {len(report.groups)} subjects and cameras are affected'
     )
     if report.reason or worst.share < REFUSED_BELOW:
@@ -127,7 +131,7 @@ def check_masks(report: MaskReport, where: str) -> list[str]:
 
 
 def _explain(dataset: Any, indices: list[int]) -> tuple[str, float]:
-    """Return the mistake that explains the share of these frames best, and the share without it."""
+    """Return the mistake that best explains the misses, and the share of joints without it."""
     masks = [_mask(dataset, index) for index in indices]
     joints = [_joints(dataset, index) for index in indices]
     shares = {
@@ -164,16 +168,16 @@ def _shifted(indices: list[int], step: int, dataset: Any) -> list[int]:
 
 
 def _row_major(mask: np.ndarray) -> np.ndarray:
-    """Return what a run-length code that was written along rows means."""
+    """Return the mask whose run-length code was written along rows but read along columns."""
     return np.ravel(mask, order='F').reshape(mask.shape)
 
 
-#: What undoes each mistake.
+#: Functions that undo each mistake.
 _MISTAKES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     'their run-length codes run along rows, expected along columns': _row_major,
     'they are mirrored': lambda mask: mask[:, ::-1],
     'they are upside down': lambda mask: mask[::-1],
-    'they are turned by 180°': lambda mask: mask[::-1, ::-1],
+    'they are rotated by 180°': lambda mask: mask[::-1, ::-1],
 }
 
 
@@ -192,6 +196,7 @@ def _joints(dataset: Any, index: int) -> np.ndarray:  # (J, 2) pixels, the label
 
 
 def _share(masks: list[np.ndarray], joints: list[np.ndarray]) -> float:
+    """Return the fraction of the joints inside the images that lie on the masks."""
     on_mask = inside = 0
     for mask, points in zip(masks, joints, strict=True):
         height, width = mask.shape

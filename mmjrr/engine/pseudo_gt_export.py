@@ -1,4 +1,4 @@
-"""The files of a refinement run: refined fits in SPIN's layout, and the summary."""
+"""Output files of a refinement run: refined fits in SPIN's layout, and a JSON summary."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def export_fits(path: Path, arrays: dict[str, np.ndarray], provenance: dict[str,
     """Write refined fits in SPIN's npz layout.
 
     Args:
-        path: The file.
-        arrays: What the store holds of all samples.
-        provenance: How they were made.
+        path: The npz file.
+        arrays: Arrays of all samples, as the store returns them.
+        provenance: Description of how the fits were made.
     """
     box = arrays['box']
     joints = np.concatenate(
@@ -48,15 +48,15 @@ def write_summary(
     term_weights: dict[str, float] | None,
     agreement: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Write and return the number of frames, and the means of terms and IoU.
+    """Write and return a summary: numbers of frames, and means of energy terms and IoU.
 
     Args:
         path: The JSON file.
-        arrays: What the store holds of all samples.
-        frames_expected: The number of frames in the run's batches.
-        frames_in_dataset: The number of samples of the data set.
-        term_weights: The weights of the energy's terms.
-        agreement: How initial fits and masks agree with annotated joints, by subject and camera.
+        arrays: Arrays of all samples, as the store returns them.
+        frames_expected: Number of frames in the run's batches.
+        frames_in_dataset: Number of samples of the data set.
+        term_weights: Weights of the energy's terms.
+        agreement: Agreement of initial fits and masks with annotated joints, by subject and camera.
     """
     summary: dict[str, Any] = {
         'frames': len(arrays['sample_idx']),

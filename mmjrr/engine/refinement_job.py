@@ -1,4 +1,4 @@
-"""A refinement run as a resumable job."""
+"""A refinement run as a resumable job: its identity, its start, and checks of stored batches."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ FOLDER = 'pseudo_gt'
 
 
 def refinement_job(runner: Runner, options: dict[str, Any], body: Any) -> Job:
-    """Return the job of a runner's refinement.
+    """Build the job of a runner's refinement.
 
     Args:
-        runner: The runner; its loop and data set are built.
-        options: All options of the hook that refines, and checksums of what they name.
+        runner: The runner; its loop and data set must be built.
+        options: All options of ``SMPLPseudoGTHook``, and checksums of the files that they name.
         body: The body model.
     """
     loader = runner.train_dataloader
@@ -73,22 +73,22 @@ def refinement_job(runner: Runner, options: dict[str, Any], body: Any) -> Job:
 
 
 def begin(job: Job, resume: bool, named_checkpoint: str | None) -> str | None:
-    """Begin the job before the runner loads a checkpoint; on the main process alone.
+    """Begin or resume the job before the runner loads a checkpoint; call this in the main process.
 
-    A run that is resumed takes the last checkpoint of which all earlier batches are stored. Without
-    one it starts at the first batch: stored batches are not refined again, but train the
-    discriminators again, which ends in the same result.
+    A resumed run takes the last checkpoint whose earlier batches are all stored. If there is none,
+    it starts at the first batch: stored batches are not refined again, but they train the
+    discriminators again, which gives the same result.
 
     Args:
         job: The job.
-        resume: Whether a run is resumed.
+        resume: Whether to resume the run.
         named_checkpoint: The checkpoint that the user names, if any.
 
     Returns:
         The checkpoint to load; None if there is none.
 
     Raises:
-        FileExistsError: The folder holds a run that is not resumed.
+        FileExistsError: The folder has batches of an earlier run, and ``resume`` is false.
         LockedError: Another run works in the work directory.
         DataError: The run was begun with other settings.
     """
@@ -109,8 +109,8 @@ def begin(job: Job, resume: bool, named_checkpoint: str | None) -> str | None:
     missing = None if checkpoint is None else first_missing(job, iteration_of(checkpoint))
     if checkpoint is not None and missing is not None:
         print_log(
-            f'{job.shards.path(*missing)}: missing, though {checkpoint.name} is of a later batch: '
-            'the run continues before it; stored batches are not refined again',
+            f'{job.shards.path(*missing)}: missing, though {checkpoint.name} is of a later batch; '
+            'the run resumes before that batch and does not refine stored batches again',
             logger='current',
             level=logging.WARNING,
         )
@@ -121,7 +121,7 @@ def begin(job: Job, resume: bool, named_checkpoint: str | None) -> str | None:
 
 
 def first_missing(job: Job, batches: int) -> tuple[int, int] | None:
-    """Return number and process of the first shard that is missing of so many batches."""
+    """Return batch number and process of the first missing shard of the first ``batches``."""
     present = set(job.shards.keys())
     processes = job.identity.settings['batches']['processes']
     for number in range(batches):
@@ -132,7 +132,7 @@ def first_missing(job: Job, batches: int) -> tuple[int, int] | None:
 
 
 def check_stored(job: Job, batches: int) -> None:
-    """Check that the batches before the one with which a run continues are stored.
+    """Check that the first ``batches`` batches are stored.
 
     Raises:
         DataError: A shard is missing.
@@ -141,7 +141,7 @@ def check_stored(job: Job, batches: int) -> None:
     if missing is not None:
         raise DataError(
             f'{job.shards.path(*missing)}: missing, though the checkpoint is of batch {batches}; '
-            'resume by --resume without the name of a checkpoint'
+            'resume with --resume, without naming a checkpoint'
         )
 
 

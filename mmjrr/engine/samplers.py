@@ -1,4 +1,4 @@
-"""A sampler that can start in the middle."""
+"""Sampler that can skip the samples that an earlier run processed."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from mmjrr.registry import DATA_SAMPLERS
 
 @DATA_SAMPLERS.register_module()
 class ResumableSampler(DefaultSampler):
-    """MMEngine's ``DefaultSampler`` that can leave out what an earlier run has done.
+    """MMEngine's ``DefaultSampler`` with a number of samples to skip.
 
-    The order depends on the seed alone, so a run that starts at sample ``n`` sees exactly what an
-    uninterrupted one sees from there on, without loading what comes before.
+    The order depends only on the seed. A run that skips ``n`` samples therefore sees the same
+    samples as an uninterrupted run after its first ``n``, without loading those.
 
-    Args: as ``DefaultSampler``.
+    The arguments are those of ``DefaultSampler``.
     """
 
-    #: Samples of this process to leave out at the start; set by :class:`RefinementLoop`.
+    #: Number of this process's samples to skip; set by :class:`RefinementLoop`.
     skip: int = 0
 
     def __iter__(self) -> Iterator[int]:
         return islice(super().__iter__(), self.skip, None)
 
     def order(self, rank: int) -> list[int]:
-        """Return the samples of a process, those left out included."""
+        """Return the indices of all samples of a process, including skipped ones."""
         sampler = copy.copy(self)
         sampler.rank = rank
         return list(DefaultSampler.__iter__(sampler))

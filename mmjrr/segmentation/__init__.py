@@ -1,4 +1,4 @@
-"""Person masks by Mask R-CNN: through mmdet or torchvision, which are imported only when used."""
+"""Person masks by Mask R-CNN of mmdet or torchvision, which are imported only when used."""
 
 from __future__ import annotations
 

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 def write_coco(path: str | Path, dataset: H36MFitsDataset, margin: float = 0.0) -> int:
-    """Write one person per image: mask, box, area.
+    """Write mask, box and area of one person per image as COCO annotations.
 
     Args:
         path: JSON file to write, whole or not at all; equal data give equal bytes.
-        dataset: Dataset with a ``mask_file``. Frames whose mask is missing or empty are left out.
+        dataset: Dataset with a ``mask_file``. Frames whose mask is missing or empty are skipped.
         margin: Margin of boxes around masks on each side, relative to their longer side. A detector
             finds masks only within its boxes, so a detector trained on wide boxes does not cut off
             hands where a box is inaccurate. Default: 0.
@@ -30,7 +30,7 @@ def write_coco(path: str | Path, dataset: H36MFitsDataset, margin: float = 0.0) 
 
     Raises:
         ValueError: The dataset has no masks, or the margin is negative.
-        DataError: The code of a mask is damaged.
+        DataError: The run-length code of a mask is damaged.
     """
     if dataset.masks is None:
         raise ValueError('mask_file: found None, expected a dataset with masks')
@@ -68,11 +68,11 @@ def write_coco(path: str | Path, dataset: H36MFitsDataset, margin: float = 0.0) 
 
 
 def _box(mask: np.ndarray, margin: float) -> list[float]:
-    """Return COCO's box within the image: x, y of the upper left corner, width, height."""
+    """Return COCO's box within the image: x, y of the upper left corner, width, height (pixels)."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     low = np.array([columns[0], rows[0]])
     high = np.array([columns[-1], rows[-1]]) + 1
-    wider = margin * (high - low).max()
-    low = np.maximum(low - wider, 0)
-    high = np.minimum(high + wider, mask.shape[::-1])
+    pixels = margin * (high - low).max()
+    low = np.maximum(low - pixels, 0)
+    high = np.minimum(high + pixels, mask.shape[::-1])
     return np.round([*low, *(high - low)], 2).tolist()

@@ -1,4 +1,4 @@
-"""Seeding by iteration, with which a resumed training ends the same."""
+"""Hook that seeds each iteration, so that a resumed training gives the same result."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from mmjrr.registry import HOOKS
 
 @HOOKS.register_module()
 class IterationSeedHook(Hook):
-    """Seeds Python, NumPy and PyTorch with the run's seed and the iteration, before each iteration.
+    """Hook that seeds Python, NumPy and PyTorch before each iteration.
 
-    On resume MMEngine iterates over the skipped data, which restores the random state of the
-    loader's workers, but not that of the main process, which samples proposals.
+    The seed depends on the run's seed, the process and the iteration. When a run resumes, MMEngine
+    iterates over the skipped data, which restores the random state of the loader's workers, but not
+    that of the main process, which samples proposals.
     """
 
     priority = 'VERY_HIGH'

@@ -1,4 +1,4 @@
-"""The file of masks that refinement reads, written from shards."""
+"""Writer of the mask file that refinement reads, from the shards of a mask generation."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from mmjrr.errors import DataError
 from mmjrr.io import atomic_write
 from mmjrr.jobs import ShardFolder
 
-#: What becomes of an image; a shard and the file have a dict by image name for each.
+#: Outcomes of an image. For each of them, a shard and the file contain a dict by image name.
 PARTS = ('masks', 'without_person', 'excluded')
 
 
 def write_mask_file(
     path: str | Path, shards: ShardFolder, count: int, identity: dict[str, Any]
 ) -> dict[str, int]:
-    """Write one file of all shards, with one shard in memory at a time.
+    """Merge shards into one mask file, with one shard in memory at a time.
 
-    The format is that of :class:`~mmjrr.datasets.masks.Masks`, with ``info`` last.
+    :class:`~mmjrr.datasets.masks.Masks` describes the format; ``info`` comes last.
 
     Args:
-        path: The file.
+        path: The JSON file to write.
         shards: The shards 0 to ``count`` - 1, each with a dict for each of :data:`PARTS`.
-        count: Their number.
-        identity: What the masks were made from; goes into ``info``.
+        count: Number of shards.
+        identity: Inputs and settings from which the masks were made, written into ``info``.
 
     Returns:
         The number of images in each of :data:`PARTS`.
 
     Raises:
-        DataError: A shard is missing or broken, or no image has a mask.
+        DataError: A shard is missing or damaged, or no image has a mask.
     """
     shards.check((number, None) for number in range(count))
     counts = dict.fromkeys(PARTS, 0)
@@ -58,6 +58,7 @@ def write_mask_file(
 
 
 def _entries(shards: ShardFolder, count: int, part: str) -> Iterator[tuple[str, Any]]:
+    """Yield name and entry of each image of one part, over all shards."""
     for number in range(count):
         entries = shards.get(number).get(part)
         if not isinstance(entries, dict):
@@ -75,14 +76,15 @@ def mask_entry(
     overlap: float,
     soft: bool = False,
 ) -> dict[str, Any]:
-    """Return what the file holds of one mask.
+    """Return the file's entry of one mask.
 
     Args:
-        mask: Coverage in steps of 1/255.
+        mask: Probability of the foreground, in steps of 1/255.
         score: The network's score of the person.
         box: The network's box of the person.
         overlap: The person's overlap with the annotated one, 0 to 1.
-        soft: Whether to keep coverage in eighths beside the mask cut at one half.
+        soft: Whether to add the soft mask, in steps of one eighth, to the mask thresholded at one
+            half.
     """
     entry: dict[str, Any] = {
         'size': list(mask.shape),

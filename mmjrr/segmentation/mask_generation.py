@@ -1,4 +1,4 @@
-"""Generation of masks of the annotated people in a dataset's images, as a resumable job."""
+"""Generation of masks of the annotated persons in a dataset's images, as a resumable job."""
 
 from __future__ import annotations
 
@@ -25,25 +25,27 @@ def generate_masks(
     skip_unreadable: bool = False,
     overwrite: bool = False,
 ) -> dict[str, int]:
-    """Write a file of the masks of the annotated people in a dataset's images.
+    """Generate a mask of the annotated person in each image of a dataset, and write the mask file.
 
-    A run that was killed continues where it was and ends in the same bytes, with any number of
-    processes. All processes of a distributed run call this.
+    A killed run resumes after its last stored shard. The file's bytes depend neither on
+    interruptions nor on the number of processes. In a distributed run, call this function in all
+    processes.
 
     Args:
-        dataset: The dataset, with images.
+        dataset: The dataset; its samples contain images.
         model: The network, such as :class:`~mmjrr.segmentation.MaskRCNN`.
         cfg: ``out`` (the file), ``work_dir``, ``test_dataloader`` (``dataset``, ``batch_size``,
             ``num_workers``), ``frames_per_shard`` and ``person.min_overlap``.
         skip_unreadable: Whether to count and list unreadable images instead of stopping.
-        overwrite: Whether to start anew, whatever file and work directory hold.
+        overwrite: Whether to start anew and replace an existing file and stored shards.
 
     Returns:
-        The number of images with a mask, without the person, and excluded, by name.
+        The number of images for each of ``'masks'``, ``'without_person'`` and ``'excluded'``
+        (unreadable).
 
     Raises:
         LockedError: Another run works in the work directory.
-        DataError: An image is unreadable, or what exists was made with other settings.
+        DataError: An image is unreadable, or the existing file or shards have other settings.
     """
     size = cfg.frames_per_shard
     rows = [range(start, min(start + size, len(dataset))) for start in range(0, len(dataset), size)]
@@ -90,7 +92,7 @@ def _identity(cfg: Config, dataset: Any, model: Any) -> Identity:
 
 
 def _recorded_identity(path: Path) -> Any:
-    """Return the identity in a file of masks; None where it has none."""
+    """Return the identity in a mask file; None if it has none."""
     content = read_json(path)
     info = content.get('info') if isinstance(content, dict) else None
     return info.get('identity') if isinstance(info, dict) else None
@@ -99,6 +101,7 @@ def _recorded_identity(path: Path) -> Any:
 def _make_shards(
     cfg: Config, dataset: Any, model: Any, shards: list[range], skip_unreadable: bool
 ) -> Iterator[Shard]:
+    """Yield the contents of each shard, given as a range of dataset rows."""
     size = cfg.test_dataloader.batch_size
     batches = [
         [rows[start : start + size] for start in range(0, len(rows), size)] for rows in shards
@@ -118,7 +121,7 @@ def _make_shards(
 
 
 def _segment(cfg: Config, model: Any, names: list[str], samples: list[Any], shard: Shard) -> None:
-    """Add the masks of a batch to a shard."""
+    """Segment the images of a batch, and add their entries to a shard."""
     readable = []
     for name, sample in zip(names, samples, strict=True):
         if isinstance(sample, UnreadableImage):
@@ -139,7 +142,7 @@ def _segment(cfg: Config, model: Any, names: list[str], samples: list[Any], shar
 
 
 def _entry(sample: Any, min_overlap: float, soft: bool) -> dict[str, Any] | str:
-    """Return the annotated person's mask among ``pred_instances``, or why there is none."""
+    """Return the annotated person's entry from ``pred_instances``, or why there is none."""
     instances = sample.pred_instances
     boxes, scores = instances.bboxes.cpu().numpy(), instances.scores.cpu().numpy()
     masks = instances.masks.cpu().numpy()
@@ -156,24 +159,25 @@ def _entry(sample: Any, min_overlap: float, soft: bool) -> dict[str, Any] | str:
         return 'no person was found'
     if choice.overlap < min_overlap:
         return (
-            f'of {len(boxes)} people found none overlaps the annotated one by {min_overlap}, the '
-            f'nearest by {choice.overlap:.2f}'
+            f'none of {len(boxes)} detected people overlaps the annotated person by at least '
+            f'{min_overlap}; the largest overlap is {choice.overlap:.2f}'
         )
     mask = masks[choice.instance]
     if not (mask >= 128).any():
-        return 'the mask of the person found is empty'
+        return "the detected person's mask is empty"
     return mask_entry(mask, scores[choice.instance], boxes[choice.instance], choice.overlap, soft)
 
 
 def check_settings(cfg: Config) -> None:
-    """Check the settings of :func:`generate_masks` that numbers of images depend on.
+    """Check the settings of :func:`generate_masks` before long work.
 
     Raises:
-        ValueError: ``out`` is no JSON file, or a number of images is less than 1.
+        ValueError: ``out`` does not end in ``.json``, or ``batch_size`` or ``frames_per_shard`` is
+            not a positive integer.
     """
     if not cfg.out.endswith('.json'):
         raise ValueError(f'--out: found {cfg.out!r}, expected a file ending in .json')
     numbers = dict(batch_size=cfg.test_dataloader.batch_size, frames_per_shard=cfg.frames_per_shard)
     for name, value in numbers.items():
         if not isinstance(value, int) or value < 1:
-            raise ValueError(f'{name}: found {value!r}, expected a number of images')
+            raise ValueError(f'{name}: found {value!r}, expected a positive number of images')

@@ -1,4 +1,4 @@
-"""Mask R-CNN, of mmdet or of torchvision, as one model that finds the people in images."""
+"""Mask R-CNN of mmdet or torchvision, as one model that detects the people in images."""
 
 from __future__ import annotations
 
@@ -30,9 +30,10 @@ class MaskRCNN(BaseModel):
     """Detector of people in images: boxes, scores and masks.
 
     ``test_step(dict(inputs=dict(img=images), data_samples=samples))`` takes images as (h, w, 3)
-    uint8 RGB arrays of any sizes, and gives each data sample ``pred_instances``: ``bboxes`` (N, 4)
-    x0, y0, x1, y1 pixels, ``scores`` (N,), both float32, and ``masks`` (N, h, w) uint8, from 0 to
-    255 with ``soft`` and 0 or 255 without. They are on the model's device, by falling score.
+    uint8 RGB arrays of any sizes, and adds ``pred_instances`` to each data sample: ``bboxes``
+    (N, 4) float32, x0, y0, x1, y1 in pixels; ``scores`` (N,) float32; and ``masks`` (N, h, w)
+    uint8, 0 to 255 with ``soft``, 0 or 255 without. The tensors are on the model's device, in order
+    of decreasing score.
 
     Args:
         checkpoint: File of the weights, or None for random weights.
@@ -44,19 +45,19 @@ class MaskRCNN(BaseModel):
             Default: None.
         soft: Whether masks hold probabilities instead of being thresholded at one half.
             Default: False.
-        score_thr: Lowest score of instances. Default: 0.05; the annotated person is chosen by
-            overlap.
-        max_instances: Largest number of instances of all classes in an image; those with the
+        score_thr: Lowest score of instances. Default: 0.05, which is low since the annotated person
+            is chosen by overlap.
+        max_instances: Largest number of instances of all classes per image; those with the
             highest scores are kept. Default: 30.
 
     Attributes:
-        made_by: Everything that determines the results, for the provenance of files (dict).
+        made_by: Dict of all settings that determine the results, for the provenance of files.
 
     Raises:
         ImportError: The backend is not installed.
         FileNotFoundError: There is no such checkpoint or config.
         DataError: The checkpoint is damaged, or belongs to another network.
-        ValueError: An argument is wrong.
+        ValueError: An argument is out of range, or does not fit the backend.
     """
 
     def __init__(
@@ -77,7 +78,10 @@ class MaskRCNN(BaseModel):
         if max_instances < 1:
             raise ValueError(f'max_instances: found {max_instances}, expected at least 1')
         if backend == 'torchvision' and config is not None:
-            raise ValueError('config: torchvision has none; its arguments go into options')
+            raise ValueError(
+                f'config: found {config!r}, expected None for torchvision, whose settings go into '
+                'options'
+            )
         self.backend, self.soft = backend, soft
         self.made_by = dict(
             backend=backend, config=config, checkpoint=checkpoint, options=options or {},
@@ -96,21 +100,21 @@ class MaskRCNN(BaseModel):
         self.network: nn.Module
         if backend == 'mmdet':
             config = config or 'mmdet::mask_rcnn/mask-rcnn_r50_fpn_2x_coco.py'
-            operators = ensure_mmcv_ops()  # before anything of mmdet
+            operators = ensure_mmcv_ops()  # must precede any import of mmdet
             self.made_by.update(config=config, version=_version('mmdet'), operators=operators)
             cfg = read_mmdet_config(config, soft=soft, **settings)
             self.network, self.prepare = build_mmdet(cfg)
             self.person = person_of_mmdet(cfg, content)
         else:
             self.network = build_torchvision(**settings)
-            self.person = 1  # COCO's categories are counted from 1 there
+            self.person = 1  # torchvision counts COCO's categories from 1
             self.made_by.update(version=_version('torchvision'))
         if content is not None:
             load_weights(self.network, content, str(checkpoint))
         self.eval()
 
     def train(self, mode: bool = True) -> MaskRCNN:
-        """Stay in evaluation mode; mmdet's and torchvision's own tools train."""
+        """Stay in evaluation mode; mmdet's and torchvision's own tools train these networks."""
         return super().train(False)
 
     @torch.no_grad()
@@ -120,7 +124,7 @@ class MaskRCNN(BaseModel):
         data_samples: Sequence[BaseDataElement] | None = None,
         mode: str = 'predict',
     ) -> list[BaseDataElement]:
-        """Find people in images; see the class for inputs and outputs."""
+        """Detect people in images; the class describes inputs and outputs."""
         if mode != 'predict':
             raise ValueError(f"mode: found {mode!r}, expected 'predict'")
         images = [np.asarray(image) for image in inputs['img']]
@@ -130,39 +134,42 @@ class MaskRCNN(BaseModel):
                     f'img: found {image.dtype} of shape {image.shape}, expected (h, w, 3) uint8'
                 )
         samples = list(data_samples or [BaseDataElement() for _ in images])
-        find = self._find_mmdet if self.backend == 'mmdet' else self._find_torchvision
-        for sample, found in zip(samples, find(images), strict=True):
-            sample.set_field(found, 'pred_instances')
+        detect = self._detect_mmdet if self.backend == 'mmdet' else self._detect_torchvision
+        for sample, instances in zip(samples, detect(images), strict=True):
+            sample.set_field(instances, 'pred_instances')
         return samples
 
-    def _find_mmdet(self, images: list[np.ndarray]) -> list[InstanceData]:
+    def _detect_mmdet(self, images: list[np.ndarray]) -> list[InstanceData]:
         items = [self.prepare(dict(img=image[..., ::-1], img_id=0)) for image in images]
         batch = {name: [item[name] for item in items] for name in items[0]}
         results = [sample.pred_instances for sample in self.network.test_step(batch)]
         return [
-            _instances(found.bboxes, found.scores, _in_bytes(found.masks), keep)
-            for found in results
-            for keep in [found.labels == self.person]
+            _instances(result.bboxes, result.scores, _in_bytes(result.masks), keep)
+            for result in results
+            for keep in [result.labels == self.person]
         ]
 
-    def _find_torchvision(self, images: list[np.ndarray]) -> list[InstanceData]:
+    def _detect_torchvision(self, images: list[np.ndarray]) -> list[InstanceData]:
         device = next(self.network.parameters()).device
         inputs = [
             torch.from_numpy(np.ascontiguousarray(image)).to(device).permute(2, 0, 1).float() / 255
             for image in images
         ]
-        results = []
-        for found in self.network(inputs):
-            keep = found['labels'] == self.person
-            masks = (found['masks'][keep, 0] * 255).round().to(torch.uint8)
+        detections = []
+        for result in self.network(inputs):
+            keep = result['labels'] == self.person
+            masks = (result['masks'][keep, 0] * 255).round().to(torch.uint8)
             if not self.soft:
                 masks = (masks >= 128).to(torch.uint8) * 255
             keep_all = torch.ones(len(masks), dtype=torch.bool, device=device)
-            results.append(_instances(found['boxes'][keep], found['scores'][keep], masks, keep_all))
-        return results
+            detections.append(
+                _instances(result['boxes'][keep], result['scores'][keep], masks, keep_all)
+            )
+        return detections
 
 
 def _instances(boxes: Tensor, scores: Tensor, masks: Tensor, keep: Tensor) -> InstanceData:
+    """Select instances by the boolean ``keep``, and sort them by decreasing score."""
     order = torch.argsort(scores[keep], descending=True, stable=True)
     return InstanceData(
         bboxes=boxes[keep][order].float(),
@@ -172,10 +179,12 @@ def _instances(boxes: Tensor, scores: Tensor, masks: Tensor, keep: Tensor) -> In
 
 
 def _in_bytes(masks: Tensor) -> Tensor:
+    """Convert boolean masks to 0 and 255; leave uint8 values 0 to 255 unchanged."""
     return masks.to(torch.uint8) * 255 if masks.dtype == torch.bool else masks
 
 
 def _require(package: str) -> ModuleType:
+    """Import a package; if it is missing, raise an ImportError with the command to install it."""
     try:
         return import_module(package)
     except ModuleNotFoundError as error:
@@ -195,7 +204,12 @@ def _version(package: str) -> str:
 def read_mmdet_config(
     config: str, options: dict[str, Any], soft: bool, score_thr: float, max_instances: int
 ) -> Config:
-    """Read a config of mmdet and adapt it: no downloads, and these thresholds."""
+    """Read a config of mmdet, set its thresholds, and turn off its downloads of weights.
+
+    Raises:
+        FileNotFoundError: The file does not exist.
+        DataError: The config's model is no Mask R-CNN.
+    """
     if '::' in config:
         from mmengine.hub import get_config
 
@@ -206,7 +220,7 @@ def read_mmdet_config(
         raise FileNotFoundError(f'{config}: no such config')
     cfg.merge_from_dict(options)
     if cfg.get('model', {}).get('test_cfg', {}).get('rcnn') is None:
-        raise DataError(f'{config}: expected a detector with model.test_cfg.rcnn, as Mask R-CNN')
+        raise DataError(f'{config}: expected a Mask R-CNN, with model.test_cfg.rcnn')
     cfg.model.backbone.init_cfg = None
     cfg.model.test_cfg.rcnn.update(score_thr=score_thr, max_per_img=max_instances)
     cfg.model.test_cfg.rcnn.mask_thr_binary = -1 if soft else 0.5  # negative: no threshold
@@ -214,7 +228,11 @@ def read_mmdet_config(
 
 
 def build_mmdet(cfg: Config) -> tuple[nn.Module, Any]:
-    """Build the network, and the transform of ``dict(img=(h, w, 3) uint8 BGR, img_id=0)``."""
+    """Build the network and its image transform.
+
+    Returns:
+        The network, and the transform, which takes ``dict(img=(h, w, 3) uint8 BGR, img_id=0)``.
+    """
     from mmcv.transforms import Compose
     from mmengine.registry import DefaultScope
 
@@ -230,17 +248,21 @@ def build_mmdet(cfg: Config) -> tuple[nn.Module, Any]:
 
 
 def person_of_mmdet(cfg: Config, content: dict[str, Any] | None) -> int:
-    """Return the index of the person among the network's classes."""
+    """Return the index of the class person among the network's classes.
+
+    Raises:
+        DataError: The network has no such class.
+    """
     meta = (content or {}).get('meta', {})
     classes = {**meta, **meta.get('dataset_meta', {})}
-    named = classes.get('classes') or classes.get('CLASSES')
-    if named is None:
-        named = cfg.test_dataloader.dataset.get('metainfo', {}).get('classes')
-    if named is None:  # COCO's first
+    names = classes.get('classes') or classes.get('CLASSES')
+    if names is None:
+        names = cfg.test_dataloader.dataset.get('metainfo', {}).get('classes')
+    if names is None:  # the first class of COCO
         return 0
-    if 'person' not in named:
-        raise DataError(f"classes: found {list(named)[:5]} and more, expected 'person' among them")
-    return list(named).index('person')
+    if 'person' not in names:
+        raise DataError(f"classes: found {list(names)[:5]} and more, expected 'person' among them")
+    return list(names).index('person')
 
 
 # ------------------------------------------------------------------ torchvision
@@ -264,7 +286,12 @@ def build_torchvision(options: dict[str, Any], score_thr: float, max_instances: 
 
 
 def load_weights(network: nn.Module, content: dict[str, Any], where: str) -> None:
-    """Put all weights of a checkpoint into a network.
+    """Load all weights of a checkpoint into a network; log the number of unused ones.
+
+    Args:
+        network: The network.
+        content: The checkpoint: a ``state_dict``, or a dict that contains one.
+        where: Name of the checkpoint, for messages.
 
     Raises:
         DataError: A weight is missing, has another shape, or is not finite.

@@ -1,4 +1,4 @@
-"""Shim for mmcv's operators that Mask R-CNN needs, where mmcv has no compiled operators.
+"""Shim for mmcv's operators that Mask R-CNN needs, for an mmcv without compiled operators.
 
 ``mmcv-lite`` (and any mmcv whose build was skipped) has the Python side of ``mmcv.ops`` but not the
 compiled module ``mmcv._ext`` behind it. A module of that name whose ``nms`` and ``roi_align`` call
@@ -43,8 +43,8 @@ def ensure_mmcv_ops() -> str:
     except ModuleNotFoundError as error:
         raise ImportError(f'mmcv is not installed: {INSTALL}') from error
     loaded = sys.modules.get(_NAME)
-    if isinstance(loaded, StandIn):
-        return loaded.serves
+    if isinstance(loaded, OperatorShim):
+        return loaded.origin
     if loaded is not None or importlib.util.find_spec(_NAME) is not None:
         _load_compiled(mmcv.__version__)
         return f'mmcv {mmcv.__version__}'
@@ -53,30 +53,33 @@ def ensure_mmcv_ops() -> str:
     except ModuleNotFoundError as error:
         raise ImportError(
             f'mmcv {mmcv.__version__} has no compiled operators, and torchvision, which could '
-            f'serve in their place, is not installed: {INSTALL}'
+            f'replace them, is not installed: {INSTALL}'
         ) from error
-    module = StandIn(f'torchvision {torchvision.__version__} for mmcv-lite {mmcv.__version__}')
+    module = OperatorShim(f'torchvision {torchvision.__version__} for mmcv-lite {mmcv.__version__}')
     sys.modules[_NAME] = module
     mmcv._ext = module
     print_log(
         f'mmcv {mmcv.__version__} has no compiled operators: {", ".join(sorted(_OPERATORS))} of '
-        f'torchvision {torchvision.__version__} serve in their place; others raise when called',
+        f'torchvision {torchvision.__version__} replace them; other operators raise when called',
         logger='current',
         level=logging.WARNING,
     )
-    return module.serves
+    return module.origin
 
 
-class StandIn(ModuleType):
+class OperatorShim(ModuleType):
     """Shim for the module ``mmcv._ext``; missing operators raise with their name when called.
 
     ``mmcv.ops`` looks up every operator on import, so all of them must exist.
+
+    Args:
+        origin: Versions of the operators, for the provenance of files.
     """
 
-    def __init__(self, serves: str) -> None:
+    def __init__(self, origin: str) -> None:
         super().__init__(_NAME, 'Operators of torchvision under the names of mmcv.')
         self.__spec__ = ModuleSpec(_NAME, loader=None)
-        self.serves = serves
+        self.origin = origin
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         if name.startswith('__'):
@@ -88,7 +91,7 @@ def _missing_operator(name: str) -> Callable[..., Any]:
     def operator(*args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError(
             f'mmcv operator {name!r}: mmcv is installed without compiled operators, and the '
-            f'stand-in has {", ".join(sorted(_OPERATORS))} only; install an mmcv built for '
+            f'shim has only {", ".join(sorted(_OPERATORS))}; install an mmcv built for '
             f'torch {torch.__version__}'
         )
 
@@ -111,7 +114,7 @@ def nms(
     scores: Tensor,  # (N,)
     iou_threshold: float,
     offset: int,
-) -> Tensor:  # (M,) int64, by falling score
+) -> Tensor:  # (M,) int64 indices, by decreasing score
     """Apply non-maximum suppression; with ``offset`` 1 a box's width is x1 - x0 + 1."""
     from torchvision.ops import nms
 
@@ -133,7 +136,7 @@ def roi_align_forward(
     pool_mode: int,
     aligned: bool,
 ) -> None:
-    """Average bilinear samples in each cell of each region."""
+    """Write the averages of bilinear samples in each cell of each region to ``output``."""
     from torchvision.ops import roi_align
 
     _check_mode('roi_align_forward', pool_mode)
@@ -154,7 +157,7 @@ def roi_align_backward(
     pool_mode: int,
     aligned: bool,
 ) -> None:
-    """Compute the gradient of :func:`roi_align_forward` with respect to its input."""
+    """Add the gradient of :func:`roi_align_forward` by its input to ``grad_input``."""
     import torchvision  # noqa: F401  registers the operator
 
     _check_mode('roi_align_backward', pool_mode)
@@ -167,7 +170,7 @@ def roi_align_backward(
 def _check_mode(name: str, pool_mode: int) -> None:
     if pool_mode != 1:
         raise NotImplementedError(
-            f"mmcv operator {name!r} with pool_mode='max': the stand-in has 'avg' only"
+            f"mmcv operator {name!r} with pool_mode='max': the shim has only 'avg'"
         )
 
 

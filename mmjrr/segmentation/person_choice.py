@@ -1,4 +1,4 @@
-"""Choice of the annotated person among the people that a detector found."""
+"""Choice of the annotated person among the people that a detector reports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A hook that saves the weights of a training alone."""
+"""Hook that saves only the weights of a training."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from mmjrr.registry import HOOKS
 
 @HOOKS.register_module()
 class SaveWeightsHook(Hook):
-    """Writes weights and class names to ``<work_dir>/<filename>`` after training.
+    """Hook that writes weights and class names to ``<work_dir>/<filename>`` after training.
 
-    Checkpoints of the Runner also hold the state of the optimizer and the history of logs.
+    Checkpoints of the Runner also contain the optimizer's state and the history of logs.
 
     Args:
         filename: Name of the file. Default: ``'weights.pth'``.
@@ -30,7 +30,7 @@ class SaveWeightsHook(Hook):
 
     @master_only
     def after_train(self, runner: Runner) -> None:
-        """Write the file."""
+        """Write the file in the main process."""
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         meta: dict[str, Any] = getattr(runner.train_dataloader.dataset, 'metainfo', {})
         content = {
@@ -40,4 +40,4 @@ class SaveWeightsHook(Hook):
         path = Path(runner.work_dir) / self.filename
         with atomic_write(path) as temporary:
             torch.save(content, temporary)
-        runner.logger.info(f'Weights alone: {path}')
+        runner.logger.info(f'Wrote the weights to {path}')

@@ -1,6 +1,6 @@
-"""Registration of mmdet's components, with any mmcv, on import.
+"""Registration of mmdet's components on import, with or without mmcv's compiled operators.
 
-For ``custom_imports`` of configs that train or run an mmdet model in a Runner.
+Configs that train or run an mmdet model in a Runner name this module in ``custom_imports``.
 """
 
 from __future__ import annotations

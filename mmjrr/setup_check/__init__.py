@@ -1,6 +1,7 @@
-"""Check of everything that a config needs: packages, bodies, regressors, weights, data."""
+"""Checks of everything that a config needs: packages, bodies, regressors, weights, data."""
 
-from mmjrr.setup_check import body_checks, dataset_checks, model_checks  # they register checks
+# These modules register their checks on import.
+from mmjrr.setup_check import body_checks, dataset_checks, model_checks
 from mmjrr.setup_check.config_check import check_setup, overview
 from mmjrr.setup_check.finding import Finding
 

@@ -27,8 +27,9 @@ def _smpl(part: Mapping[str, Any]) -> Iterator[Finding]:
         file = find_smpl_file(path, gender)
         data = load_smpl_file(file)
         betas = data['shapedirs'].shape[2]
-        if part.get('num_betas', 10) > betas:
-            raise DataError(f'{file}: found {betas} shape components, expected 10')
+        num_betas = part.get('num_betas', 10)
+        if num_betas > betas:
+            raise DataError(f'{file}: found {betas} shape components, expected {num_betas}')
         return f'{file.name}: {len(data["v_template"])} vertices, {betas} shape components'
 
     yield look_up('body', path, look, fix)
@@ -82,6 +83,7 @@ def _regressor(entry: Any) -> Finding:
 
 
 def _fix_of_regressor(name: str) -> str:
+    """Return the command or page that provides a regressor."""
     if name in FILES:
         return download_command(FILES[name], search_folders()[-1] / FILES[name].path)
     if name == 'J_spin':

@@ -1,4 +1,4 @@
-"""Check of all components of a config."""
+"""Check of all components of a config, and the summary of its findings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mmjrr.setup_check.model_checks import check_weights
 from mmjrr.setup_check.package_checks import check_gpu, check_packages, import_version
 from mmjrr.setup_check.registration import CHECKS, short_name
 
-#: Parts of a config that the runner and the tools build; other names are variables.
+#: Keys of a config that the Runner and the tools build; other keys are variables of the config.
 _PARTS = (
     'train_dataloader', 'val_dataloader', 'test_dataloader', 'model', 'val_evaluator',
     'test_evaluator', 'default_hooks', 'custom_hooks', 'visualizer',
@@ -23,14 +23,14 @@ _PARTS = (
 def check_setup(
     cfg: Mapping[str, Any], checkpoint: str | Path | None = None, gpu: bool = False
 ) -> Iterator[Finding]:
-    """Check everything that a config needs, yielding each finding as it is made.
+    """Check everything that a config needs, and yield each finding as soon as it is known.
 
-    A file named by several parts of the config is read once. Problems do not raise.
+    A component that occurs several times is checked once. Problems are findings, not exceptions.
 
     Args:
         cfg: The config.
-        checkpoint: Weights given on the command line. Default: None.
-        gpu: Whether a GPU is needed. Default: False.
+        checkpoint: File of the weights from the command line. Default: None.
+        gpu: Whether to check that PyTorch can use a GPU. Default: False.
     """
     yield from check_packages()
     for name in (cfg.get('custom_imports') or {}).get('imports', ()):
@@ -52,7 +52,7 @@ def check_setup(
 
 
 def _components(part: Any) -> Iterator[Mapping[str, Any]]:
-    """Yield all dicts that have a type, outermost first."""
+    """Yield all dicts with a type, each before the dicts that it contains."""
     if isinstance(part, Mapping):
         if isinstance(part.get('type'), str):
             yield part
@@ -64,7 +64,7 @@ def _components(part: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def overview(findings: Sequence[Finding]) -> str:
-    """Summarize findings: what is missing or wrong with its fix, and counts."""
+    """Summarize findings: how to fix what is missing or wrong, and a count of each state."""
     bad = [finding for finding in findings if finding.bad]
     optional = sum(finding.state == OPTIONAL for finding in findings)
     lines = []

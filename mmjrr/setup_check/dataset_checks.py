@@ -71,7 +71,7 @@ def _h36m(part: Mapping[str, Any]) -> Iterator[Finding]:
         'images',
         images,
         lambda: (
-            _images(images, dataset, cameras) + ('' if needed else '; needed for overlays alone')
+            _images(images, dataset, cameras) + ('' if needed else '; needed only for overlays')
         ),
         remedy(images, root),
         optional=not needed,
@@ -79,6 +79,7 @@ def _h36m(part: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _infer(path: Path, ann_file: Path) -> str:
+    """Return the command that makes initial fits of an annotation."""
     return (
         'python tools/infer_mesh.py configs/inference/spin_h36m.py data/spin/model_checkpoint.pt '
         f'--out {path} --cfg-options {_dataset_of(ann_file)} (docs/inference.md)'
@@ -86,6 +87,7 @@ def _infer(path: Path, ann_file: Path) -> str:
 
 
 def _segment(path: str, ann_file: Path) -> str:
+    """Return the command that makes masks of an annotation."""
     return (
         'python tools/generate_masks.py configs/segmentation/mask-rcnn_r50_fpn_h36m.py '
         f'--out {path} --cfg-options {_dataset_of(ann_file)} (docs/masks.md)'
@@ -93,7 +95,7 @@ def _segment(path: str, ann_file: Path) -> str:
 
 
 def _dataset_of(ann_file: Path) -> str:
-    """Return options that make this annotation the dataset of another config."""
+    """Return the ``--cfg-options`` that make a config use this annotation."""
     parts = ann_file.parts
     if 'annotation_body3d' not in parts:
         return f'test_dataloader.dataset.ann_file={ann_file.absolute()}'
@@ -119,7 +121,7 @@ def _keys(dataset: Any) -> set[str]:
 
 
 def _cameras(path: Path, dataset: Any, needed: Cameras) -> str:
-    """Describe a camera file, and put the cameras of the dataset into ``needed``."""
+    """Check and describe a camera file, and add the dataset's cameras to ``needed``."""
     from mmjrr.datasets.image_names import parse_image_name
     from mmjrr.datasets.projection import check_projection
     from mmjrr.engine.hooks.pseudo_gt_hook import PROJECTION_TOLERANCE
@@ -139,10 +141,11 @@ def _cameras(path: Path, dataset: Any, needed: Cameras) -> str:
     needed.update({key: cameras[key] for key in wanted})
     errors = check_projection(dataset.annotations, needed, PROJECTION_TOLERANCE)
     worst = max((error['mean_px'] for error in errors.values()), default=0.0)
-    return f'{len(cameras)} cameras; 3D joints project to {worst:.2f} px from 2D joints at most'
+    return f'{len(cameras)} cameras; projected 3D joints are at most {worst:.2f} px from 2D joints'
 
 
 def _fits(path: Path, keys: set[str] | None, cameras: Cameras, part: Mapping[str, Any]) -> str:
+    """Check and describe a file of initial fits for the frames ``keys``."""
     from mmjrr.body_models import free_body
     from mmjrr.datasets.fits import load_fits
     from mmjrr.datasets.image_names import image_key
@@ -152,18 +155,19 @@ def _fits(path: Path, keys: set[str] | None, cameras: Cameras, part: Mapping[str
         raise DataError("found neither 'transl' nor 'camera', expected one")
     valid = fits.get('valid', np.ones(len(fits['imgname']), dtype=bool))
     text = _of_frames('fits', {image_key(n) for n in fits['imgname'][valid].tolist()}, keys)
-    if keys is None or not cameras:  # no frames, or nothing to place fits by
+    if keys is None or not cameras:  # fits cannot be compared without frames and cameras
         return text
-    # The free body's skeleton serves for any SMPL pose: wrong fits are off by far more than it.
+    # The free body is accurate enough here: wrong fits are off by much more than its skeleton.
     agreement = measure_fits(_dataset(part, 'fits_file', 'camera_param_file'), free_body())
     warnings = check_fits(agreement, 'fits')
     worst = max(one.error_mm for one in agreement.groups)
-    return '; '.join([f'{text}; their joints are {worst:.0f} mm off at most', *warnings])
+    return '; '.join([f'{text}; joints are at most {worst:.0f} mm off', *warnings])
 
 
 def _masks(
     files: list[str], keys: set[str] | None, cameras: Cameras, part: Mapping[str, Any]
 ) -> str:
+    """Check and describe mask files for the frames ``keys``."""
     from mmjrr.datasets.image_names import parse_image_name
     from mmjrr.datasets.masks import Masks
     from mmjrr.datasets.transforms import is_size
@@ -191,11 +195,11 @@ def _masks(
     agreement = measure_masks(frames)
     warnings = check_masks(agreement, 'masks')
     least = min(one.share for one in agreement.groups)
-    return '; '.join([f'{text}; they hold {least:.0%} of the joints at least', *warnings])
+    return '; '.join([f'{text}; at least {least:.0%} of the joints lie on them', *warnings])
 
 
 def _dataset(part: Mapping[str, Any], *files: str) -> Any:
-    """Build the dataset of a config with its annotation and these files alone."""
+    """Build the dataset of a config with its annotation and only these files."""
     from mmjrr.datasets.h36m import H36MFitsDataset
 
     unused = {'type', 'load_mask', 'require', 'pipeline', 'fits_file', 'mask_file'} - set(files)
@@ -206,6 +210,11 @@ def _dataset(part: Mapping[str, Any], *files: str) -> Any:
 
 
 def _of_frames(what: str, available: set[str], keys: set[str] | None) -> str:
+    """Describe how many of the frames ``keys`` have a fit or mask.
+
+    Raises:
+        DataError: None of them has one.
+    """
     if keys is None:
         return f'{len(available)} {what}'
     number = len(available & keys)
@@ -215,6 +224,7 @@ def _of_frames(what: str, available: set[str], keys: set[str] | None) -> str:
 
 
 def _images(folder: Path, dataset: Any, cameras: Cameras) -> str:
+    """Check size and readability of the first, middle and last image of a dataset."""
     from mmjrr.datasets.transforms import is_size, read_image
 
     if not folder.is_dir():

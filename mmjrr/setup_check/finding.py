@@ -1,4 +1,4 @@
-"""Findings about things that a config needs."""
+"""Findings of the set-up check, and the function that makes them."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ FOUND, MISSING, WRONG, OPTIONAL = 'found', 'missing', 'wrong', 'optional'
 
 @dataclass(frozen=True)
 class Finding:
-    """Finding about one thing that a config needs.
+    """Result of the check of one item that a config needs.
 
     Attributes:
-        state: 'found', 'missing', 'wrong', or 'optional' (missing, but a run does without it).
-        kind: Kind of the thing, such as 'package', 'body', 'regressor' or 'annotation'.
-        name: Its name or path.
-        detail: What was found.
-        fix: Command or page that fixes it.
+        state: 'found', 'missing', 'wrong', or 'optional' (missing, but not needed for a run).
+        kind: Kind of the item, such as 'package', 'body', 'regressor' or 'annotation'.
+        name: Name or path of the item.
+        detail: Description of the item, or the problem.
+        fix: Command or page that fixes the problem.
     """
 
     state: str
@@ -30,26 +30,26 @@ class Finding:
 
     @property
     def bad(self) -> bool:
-        """Whether a run needs the thing and cannot use it."""
+        """Whether the item prevents a run."""
         return self.state in (MISSING, WRONG)
 
 
 def look_up(
     kind: str, name: Any, look: Callable[[], str], fix: str = '', optional: bool = False
 ) -> Finding:
-    """Make the finding of a function that describes a thing, or raises.
+    """Call a function that checks an item, and return its result or exception as a finding.
 
     Args:
-        kind: Kind of the thing.
-        name: Its name or path.
-        look: Function that returns a description.
-        fix: Command or page that provides the thing.
-        optional: Whether a run does without it.
+        kind: Kind of the item.
+        name: Name or path of the item.
+        look: Function that checks the item. It returns a description, or raises.
+        fix: Command or page that provides the item.
+        optional: Whether a run works without the item.
     """
     try:
         return Finding(FOUND, kind, str(name), look())
     except (FileNotFoundError, ModuleNotFoundError) as error:
-        # The first clause alone: the rest says where to get it, as ``fix`` does.
+        # Keep only the first clause: the rest says where to get the item, as ``fix`` does.
         text = re.split(r'\. |; ', _line(error, name))[0]
         return Finding(OPTIONAL if optional else MISSING, kind, str(name), text, fix)
     except Exception as error:  # whatever a broken file or environment raises is a finding
@@ -57,6 +57,6 @@ def look_up(
 
 
 def _line(error: Exception, name: Any) -> str:
-    """Return the message in one line, without the name, which the table shows before it."""
+    """Return the message as one line, without the item's name, which the table already shows."""
     text = ' '.join(str(error).split()).removeprefix(f'{name}: ') or type(error).__name__
     return text if len(text) < 400 else text[:400] + ' ...'

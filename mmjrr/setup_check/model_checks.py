@@ -68,12 +68,12 @@ def _mask_rcnn(part: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _mask_weights(part: Mapping[str, Any], ready: bool) -> str:
-    """Load weights into the network; without its packages, read them alone."""
+    """Load weights into the network, or only read them if the network's packages are missing."""
     from mmjrr.registry import MODELS
 
     published = next((f for f in FILES.values() if Path(part['checkpoint']).name == f.path), None)
     if not ready:
-        return f'{len(read_checkpoint(part["checkpoint"]))} entries, not tried in the network'
+        return f'{len(read_checkpoint(part["checkpoint"]))} entries, not loaded into the network'
     MODELS.build({**part, 'type': 'mmjrr.MaskRCNN'})
     if published is None or published.sha256 is None:
         return 'fit the network'
@@ -81,12 +81,12 @@ def _mask_weights(part: Mapping[str, Any], ready: bool) -> str:
     return 'fit the network' + (', as published' if same else ', differ from those published')
 
 
-#: Models whose weights are given on the command line, and their file in :data:`FILES`.
+#: Names in :data:`FILES` of the weights of models that load them from the command line.
 _WEIGHTS_OF = {'SPIN': 'spin', 'VIBE': 'vibe', 'MEVA': 'meva'}
 
 
 def check_weights(cfg: Mapping[str, Any], checkpoint: str | Path | None) -> Iterator[Finding]:
-    """Check the weights of a config's model, given on the command line or as ``load_from``."""
+    """Check the weights of a config's model, named on the command line or by ``load_from``."""
     model = cfg.get('model') or {}
     kind = short_name(str(model.get('type', '')))
     weights = checkpoint or cfg.get('load_from')
@@ -99,6 +99,7 @@ def check_weights(cfg: Mapping[str, Any], checkpoint: str | Path | None) -> Iter
 
 
 def _find(item: RemoteFile) -> Path:
+    """Return where a file exists, or where it should be."""
     folders = search_folders()
     return next(
         (f / item.path for f in folders if (f / item.path).exists()), folders[-1] / item.path
@@ -109,14 +110,14 @@ def _estimator_weights(model: Mapping[str, Any], path: Path) -> str:
     from mmjrr.models.estimators.checkpoints import load_weights
     from mmjrr.registry import MODELS
 
-    # The full name: the scope of another package may be current.
+    # Name the scope, since that of another package can be the default.
     kind = short_name(model['type'])
     settings = {k: v for k, v in model.items() if k != 'pretrained_features'}
     settings['type'] = f'mmjrr.{kind}'
     if not Path(settings.get('mean_params') or '').is_file():
         settings.pop('mean_params', None)
     load_weights(MODELS.build(settings), path)
-    return f'fit {kind}; give it on the command line'
+    return f'fit {kind}; name the file on the command line'
 
 
 def _any_weights(path: str | Path) -> str:

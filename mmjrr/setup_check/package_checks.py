@@ -25,6 +25,7 @@ def check_packages() -> Iterator[Finding]:
 
 
 def _version(line: str) -> str:
+    """Return the installed version of a requirement; raise if it is missing or does not fit."""
     from packaging.requirements import Requirement
 
     wanted = Requirement(line)

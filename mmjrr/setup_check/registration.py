@@ -1,4 +1,4 @@
-"""Registration of checks by the type of a config's component."""
+"""Registry of checks by the type of a config's component."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ CHECKS: dict[str, Callable[[Mapping[str, Any]], Iterator[Finding]]] = {}
 
 
 def register_check(name: str) -> Callable:
-    """Return a decorator that registers a check of components of a type."""
+    """Return a decorator that registers a check for components of the type ``name``."""
 
     def add(check: Callable) -> Callable:
         CHECKS[name] = check
@@ -22,5 +22,5 @@ def register_check(name: str) -> Callable:
 
 
 def short_name(name: str) -> str:
-    """Return the name of a type without its scope."""
+    """Return a type's name without its scope, such as ``SPIN`` for ``mmjrr.SPIN``."""
     return name.rsplit('.', 1)[-1]

@@ -18,12 +18,12 @@ SEGMENTATION_PACKAGES = 'pip install --no-deps -r requirements/segmentation.txt'
 
 
 def remedy(path: str | Path, root: str | Path = '', otherwise: str = PREPARE) -> str:
-    """Return the command or page that provides a file.
+    """Return the command or page that provides a missing file.
 
     Args:
         path: The file.
-        root: Folder of the dataset to which it belongs.
-        otherwise: Answer for unknown files.
+        root: Folder of the dataset to which the file belongs.
+        otherwise: Command or page for files that this module does not know.
     """
     folder = 'synthetic_h36m' if (Path(root) / 'synthetic.json').is_file() else Path(root).name
     if folder in MADE_BY:

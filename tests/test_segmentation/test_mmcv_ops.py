@@ -1,4 +1,4 @@
-"""The stand-in for mmcv's compiled operators."""
+"""The shim for mmcv's compiled operators."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 from mmjrr.segmentation import mmcv_ops
 from mmjrr.segmentation.mmcv_ops import (
     INSTALL,
-    StandIn,
+    OperatorShim,
     ensure_mmcv_ops,
     nms,
     roi_align_backward,
@@ -152,13 +152,13 @@ def test_roi_align_gradient_is_the_transpose_of_the_forward_map() -> None:
 
 
 def test_operators_that_it_lacks_raise_with_their_name_when_called() -> None:
-    stand_in = StandIn('torchvision')
+    shim = OperatorShim('torchvision')
     for name in ('deform_conv_forward', 'softnms', 'ms_deform_attn_forward'):
-        operator = getattr(stand_in, name)  # mmcv.ops looks every one up
+        operator = getattr(shim, name)  # mmcv.ops looks every one up
         with pytest.raises(NotImplementedError, match=name):
             operator(1, two=2)
     with pytest.raises(AttributeError, match='__path__'):
-        stand_in.__path__  # noqa: B018
+        shim.__path__  # noqa: B018
     empty = torch.zeros(0)
     for operator in (roi_align_forward, roi_align_backward):
         with pytest.raises(NotImplementedError, match=f'{operator.__name__}.*max'):
@@ -174,9 +174,9 @@ def test_it_is_announced_once_and_found_by_an_import(
     install_mmcv(None)
     said: list[str] = []
     monkeypatch.setattr(mmcv_ops, 'print_log', lambda message, **_: said.append(message))
-    (serves,) = {ensure_mmcv_ops() for _ in range(3)}
-    assert serves.startswith('torchvision') and serves.endswith('for mmcv-lite 2.1.0')
-    assert isinstance(import_module('mmcv._ext'), StandIn)
+    (origin,) = {ensure_mmcv_ops() for _ in range(3)}
+    assert origin.startswith('torchvision') and origin.endswith('for mmcv-lite 2.1.0')
+    assert isinstance(import_module('mmcv._ext'), OperatorShim)
     (line,) = said
     assert line.startswith('mmcv 2.1.0 has no compiled operators: nms, roi_align')
 
@@ -209,7 +209,7 @@ def test_what_is_missing_is_one_sentence_with_the_command(
 
 
 def test_mmcvs_own_functions_run_on_it() -> None:
-    """In a fresh interpreter: what serves is decided once a process."""
+    """In a fresh interpreter: the operators are chosen once per process."""
     pytest.importorskip('mmcv', reason=f'mmcv is not installed: {INSTALL}')
     code = """
 import torch

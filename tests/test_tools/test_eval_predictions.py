@@ -123,7 +123,7 @@ def test_fields_may_be_named(run, files) -> None:
         '--match',
         'name',
     )
-    assert 'mine.json: the fields that were named; 8 bodies' in named
+    assert 'mine.json: fields named by --fields; 8 bodies' in named
     assert rows_of(named) == rows_of(run(files['whole']))
 
 

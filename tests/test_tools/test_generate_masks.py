@@ -185,7 +185,7 @@ def test_people_who_are_not_the_annotated_one_are_recorded_and_counted(
     config: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / 'masks.json'
-    with pytest.raises(DataError, match='none of 14 images has a mask: of .* people found none'):
+    with pytest.raises(DataError, match='none of 14 images has a mask: none of .* detected people'):
         run(config, '--out', out, '--work-dir', tmp_path / 'work',
             '--cfg-options', 'person.min_overlap=0.999')  # fmt: skip
     assert not out.exists()
@@ -215,4 +215,4 @@ def test_a_broken_image_stops_the_run_or_is_counted(
     assert content['info']['counts'] == {'masks': FRAMES - 1, 'without_person': 0, 'excluded': 1}
     others = {n: e for n, e in json.loads(whole.read_bytes())['masks'].items() if n != name}
     assert content['masks'].keys() == others.keys()
-    assert '13 masks are in' in capsys.readouterr().out
+    assert 'Wrote 13 masks to' in capsys.readouterr().out

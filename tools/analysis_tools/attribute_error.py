@@ -1,12 +1,12 @@
-"""Say how much of a model's error is due to the joint regressor, and at which joints.
+"""Measure how much of a model's error is due to the joint regressor, and at which joints.
 
     python tools/analysis_tools/attribute_error.py results.npz --annotations data/h36m \\
         --original J_std --corrected J_opt --body-model data/smpl \\
         --out attribution.json --figure attribution.png
 
-Compares the errors of stored predictions (what tools/eval_predictions.py reads) under the regressor
-that the model was reported with, under corrected ones, and under the one that fits these very
-meshes best. The last is fitted to all subjects but one and evaluated on that one, each in turn.
+Reads the same files as tools/eval_predictions.py. Compares the errors of the predictions under the
+regressor with which the model was reported, under corrected regressors, and under regressors fitted
+to these meshes: each is fitted to all subjects but one and evaluated on that one.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        'files', nargs='+', metavar='FILE', help='results; several are parts of one'
+        'files', nargs='+', metavar='FILE', help='predictions; several files are parts of one set'
     )
     parser.add_argument(
         '--annotations',
@@ -38,21 +38,32 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="MMPose's Human3.6M npz, or the folder with annotation_body3d/fps10/h36m_test.npz",
     )
     parser.add_argument(
-        '--original', default='J_std', help='regressor that the model was reported with'
+        '--original',
+        default='J_std',
+        help='regressor with which the model was reported (default: %(default)s)',
     )
     parser.add_argument(
-        '--corrected', nargs='*', default=['J_opt'], metavar='J', help='further regressors'
+        '--corrected',
+        nargs='*',
+        default=['J_opt'],
+        metavar='J',
+        help='corrected regressors (default: J_opt)',
     )
     parser.add_argument(
-        '--joint-order', help="rows of regressor files that do not say: 'spin' or 'mmpose'"
+        '--joint-order',
+        help="row order of regressor files that do not state it: 'spin' or 'mmpose'",
     )
-    parser.add_argument('--protocol', default='paper', help=f'one of {", ".join(PROTOCOLS)}')
+    parser.add_argument(
+        '--protocol',
+        default='paper',
+        help=f'one of {", ".join(PROTOCOLS)} (default: %(default)s)',
+    )
     parser.add_argument('--body-model', help="a SMPL file or folder, or 'free_body'")
     add_reading_options(parser)
     add_frame_options(parser)
-    parser.add_argument('--title', help='what the results are of; default: the name of the file')
-    parser.add_argument('--out', type=Path, help='.json')
-    parser.add_argument('--figure', type=Path, help='.png, .pdf or .svg')
+    parser.add_argument('--title', help="title of the results (default: the file's name)")
+    parser.add_argument('--out', type=Path, help='.json file to write')
+    parser.add_argument('--figure', type=Path, help='.png, .pdf or .svg file to write')
     return parser.parse_args(argv)
 
 

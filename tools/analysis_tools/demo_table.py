@@ -1,4 +1,4 @@
-"""Several demos side by side, as Markdown.
+"""Print the summaries of several demos as Markdown tables.
 
 python tools/analysis_tools/demo_table.py work_dirs/demo_*
 """
@@ -12,20 +12,22 @@ from typing import Any
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description='Summaries of demos as a Markdown table')
+    parser = argparse.ArgumentParser(
+        description='Print the summaries of several demos as Markdown tables.'
+    )
     parser.add_argument('demos', nargs='+', type=Path, help='folders with a summary.json')
     args = parser.parse_args()
     summaries = []
     for folder in args.demos:
         path = folder / 'summary.json'
         if not path.is_file():
-            parser.error(f'{path}: no such file; did the demo end?')
+            parser.error(f'{path}: no such file; has the demo finished?')
         summaries.append((folder.name, json.loads(path.read_text())))
     print('\n'.join(fits_table(summaries) + [''] + estimators_table(summaries)))
 
 
 def fits_table(summaries: list[tuple[str, dict[str, Any]]]) -> list[str]:
-    """Pseudo ground truth and regressors."""
+    """Return the table of the errors of pseudo ground truth and regressors, line by line."""
     lines = [
         (
             '| demo | seed | PVE, mm | IoU | J_std | J_spin | J_opt | floor | J_opt / J_spin '
@@ -51,7 +53,7 @@ def fits_table(summaries: list[tuple[str, dict[str, Any]]]) -> list[str]:
 
 
 def estimators_table(summaries: list[tuple[str, dict[str, Any]]]) -> list[str]:
-    """MPJPE / PA-MPJPE of the estimators under each regressor."""
+    """Return the table of MPJPE / PA-MPJPE of each estimator and regressor, line by line."""
     lines = [
         '| demo | estimator | J_std | J_spin | J_opt |',
         '|---|---|---|---|---|',

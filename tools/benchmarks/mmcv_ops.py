@@ -1,4 +1,4 @@
-"""Do mmcv's compiled operators and their stand-in give the same?
+"""Compare the results of mmcv's compiled operators and of their shim.
 
 Run it in an environment with the compiled ones and in one with mmcv-lite, on the same images, then
 compare what they wrote:

@@ -4,9 +4,9 @@
 
 reads each subject's archives D2_Positions, D3_Positions_mono and Videos in the folder h36m_release,
 packed or unpacked, and writes annotation_body3d/fps10/h36m_{train,test}.npz,
-annotation_body3d/cameras.pkl and images/ under --out. Archives may be named as on the website
-(Poses/D2_Positions/SubjectSpecific_1.tgz), as by h36m-fetch (Poses_D2_Positions_S1.tgz), or as for
-MMPose's script (s1/D2_Positions.tgz). After an interruption the same command continues.
+annotation_body3d/cameras.pkl and images/ under --out. Archives can have the names of the website
+(Poses/D2_Positions/SubjectSpecific_1.tgz), of h36m-fetch (Poses_D2_Positions_S1.tgz) or of MMPose's
+script (s1/D2_Positions.tgz). To resume after an interruption, give the same command again.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ def main() -> None:
     parser.add_argument(
         '--unpacked',
         type=Path,
-        help='folder of unpacked archives; may be removed afterwards (default: .h36m_release '
-        'under --out)',
+        help='folder for the unpacked archives, not needed after the conversion (default: '
+        '.h36m_release under --out)',
     )
     parser.add_argument(
         '--every-image',
         action='store_true',
-        help='check the size of every image, not of one for each video',
+        help='check the size of every image, instead of one image per video',
     )
     args = parser.parse_args()
 

@@ -4,9 +4,9 @@
 
 reads h36m-fetch/processed/S*/*/annot.h5 and h36m-fetch/metadata.xml, and writes
 annotation_body3d/h36m_fetch/h36m_{train,test}.npz, annotation_body3d/cameras.pkl (unless it
-exists) and links to the images under --out. h36m-fetch keeps frames in which the person moves, and
-every 64th frame of the test subjects, so its counts differ from those of files with 10 frames per
-second.
+exists) and links to the images under --out. h36m-fetch keeps the frames in which the person moves,
+and every 64th frame of the test subjects, so its number of frames differs from that of files with
+10 frames per second.
 """
 
 from __future__ import annotations
@@ -29,10 +29,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('root', type=Path, help="h36m-fetch's folder, or its processed")
+    parser.add_argument('root', type=Path, help="h36m-fetch's folder, or its subfolder processed")
     add_arguments(parser)
     add_subjects(parser)
-    parser.add_argument('--no-images', action='store_true', help='write annotations alone')
+    parser.add_argument(
+        '--no-images', action='store_true', help='write only annotations, no links to images'
+    )
     args = parser.parse_args()
 
     from mmjrr.datasets.converters.h36m_fetch import find_h36m_fetch, read_h36m_fetch

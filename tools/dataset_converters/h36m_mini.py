@@ -19,7 +19,7 @@ def main() -> None:
     )
     parser.add_argument('source', type=Path, help="MMPose's tests/data/h36m")
     parser.add_argument('target', type=Path, help='data root to write')
-    parser.add_argument('--body-model', help='an SMPL file, with which MoSh shapes are kept')
+    parser.add_argument('--body-model', help='SMPL file; with it, the MoSh shapes are kept')
     args = parser.parse_args()
 
     from mmjrr.body_models import SMPL

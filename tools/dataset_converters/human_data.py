@@ -3,9 +3,10 @@
     python tools/dataset_converters/human_data.py h36m_mosh_train.npz --out data/h36m \\
         --body-model data/smpl
 
-writes annotation_body3d/human_data/<name>.npz, fits/human_data_<name>.npz where the file has SMPL
-parameters, and annotation_body3d/cameras.pkl, unless it exists. 3D joints are relative to the
-pelvis; the 2D joints bring them into the camera frame. --image-root links the images too.
+writes annotation_body3d/human_data/<name>.npz, fits/human_data_<name>.npz if the file has SMPL
+parameters, and annotation_body3d/cameras.pkl unless it exists. HumanData stores 3D joints relative
+to the pelvis; the converter uses the 2D joints to bring them into the camera frame. --image-root
+links the images too.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Make the synthetic H36M in MMPose's layout: images, annotations, cameras, masks, fits.
+"""Generate the synthetic H36M in MMPose's layout: images, annotations, cameras, masks, fits.
 
 python tools/dataset_converters/make_synthetic_h36m.py --out data/synthetic_h36m --seed 0
 """
@@ -20,8 +20,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     default = Settings()
-    parser.add_argument('--out', type=Path, required=True, help='folder to write; the data root')
-    parser.add_argument('--seed', type=int, default=default.seed)
+    parser.add_argument('--out', type=Path, required=True, help='data root to write')
+    parser.add_argument(
+        '--seed', type=int, default=default.seed, help='seed of the data (default: %(default)s)'
+    )
     parser.add_argument(
         '--frames-per-subject',
         type=int,
@@ -29,19 +31,27 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='moments of each subject, each seen by four cameras (default: %(default)s)',
     )
     parser.add_argument(
-        '--subjects', nargs='+', default=list(default.subjects), help='default: all of %(default)s'
+        '--subjects',
+        nargs='+',
+        default=list(default.subjects),
+        help=f'subjects to generate (default: {" ".join(default.subjects)})',
     )
     parser.add_argument(
         '--frame-step',
         type=int,
         default=default.frame_step,
-        help='raw frames (50 per second) between moments of a sequence (default: %(default)s)',
+        help='video frames (50 per second) between moments of a sequence (default: %(default)s)',
     )
-    parser.add_argument('--jpeg-quality', type=int, default=default.jpeg_quality)
+    parser.add_argument(
+        '--jpeg-quality',
+        type=int,
+        default=default.jpeg_quality,
+        help='JPEG quality of the images (default: %(default)s)',
+    )
     parser.add_argument('--no-images', action='store_true', help='write everything except images')
     parser.add_argument('--workers', type=int, default=2, help='processes (default: %(default)s)')
     parser.add_argument(
-        '--overwrite', action='store_true', help='replace a synthetic set of other settings'
+        '--overwrite', action='store_true', help='replace a synthetic set with other settings'
     )
     return parser.parse_args(argv)
 
@@ -68,7 +78,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f'error: {error}', file=sys.stderr)
         return 2
     report = json.loads((args.out / 'truth' / 'report.json').read_text())
-    print(f'wrote {args.out} in {time.perf_counter() - start:.0f} s: frames {report["frames"]}')
+    print(f'Wrote {args.out} in {time.perf_counter() - start:.0f} s: frames {report["frames"]}')
     return 0
 
 

@@ -4,11 +4,11 @@
         --metadata metadata.xml --body-model data/smpl
     python tools/dataset_converters/spin_npz.py h36m_valid_protocol1.npz --out data/h36m
 
-writes annotation_body3d/spin/<name>.npz and, where the file has SMPL parameters,
-fits/spin_<name>.npz under --out. SPIN stores 3D joints relative to the pelvis. With the cameras and
-the 2D joints of its training file they are brought into the camera frame; its validation files have
-no 2D joints and serve evaluation. --image-root links the images too. SPIN's own script extracts
-each image one video frame late (20 ms).
+writes annotation_body3d/spin/<name>.npz and, if the file has SMPL parameters,
+fits/spin_<name>.npz under --out. SPIN stores 3D joints relative to the pelvis. For its training
+file, the converter uses the cameras and the 2D joints to bring them into the camera frame. Its
+validation files have no 2D joints and serve evaluation only. --image-root links the images too.
+SPIN's own script extracts each image one video frame late (20 ms).
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
     python tools/model_converters/rewrite_checkpoint.py vibe_model_wo_3dpw.pth.tar vibe.pt
 
-Some checkpoints hold objects of their training code beside the weights, and mmjrr does not read
-files that name unknown classes. This command leaves such objects out, without running anything,
-and lists their classes. It writes the weights, unchanged, under the key that they had.
+Some checkpoints contain objects of their training code beside the weights, and mmjrr refuses files
+that name unknown classes. This command drops such objects without running any code, and lists their
+classes. It writes the weights, unchanged, under their original key.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ def rewrite(source: str | Path, target: str | Path) -> tuple[int, list[str]]:
         The number of weights, and the names of classes that were left out.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        DataError: it is broken, or holds no weights.
+        FileNotFoundError: ``source`` does not exist.
+        DataError: ``source`` is damaged, or contains no weights.
     """
     import torch
 
@@ -42,13 +42,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('source', help='checkpoint as its authors released it')
+    parser.add_argument('source', help='checkpoint, as its authors released it')
     parser.add_argument('target', help='file to write')
     args = parser.parse_args()
     count, left_out = rewrite(args.source, args.target)
-    print(f'{args.target}: {count} tensors')
+    print(f'Wrote {args.target}: {count} tensors')
     if left_out:
-        print(f'left out: {", ".join(left_out)}')
+        print(f'Left out objects of {", ".join(left_out)}')
 
 
 if __name__ == '__main__':

@@ -1,4 +1,4 @@
-"""Hooks, one a file."""
+"""Hooks of MMEngine's Runner, one per file."""
 
 from .checkpoint_hook import ResumableCheckpointHook
 from .pseudo_gt_hook import SMPLPseudoGTHook

@@ -1,4 +1,4 @@
-"""Checkpoints that survive a kill at any moment."""
+"""Hook that saves checkpoints so that a run killed at any moment can resume."""
 
 from __future__ import annotations
 
@@ -16,17 +16,20 @@ from mmjrr.registry import HOOKS
 
 @HOOKS.register_module()
 class ResumableCheckpointHook(Hook):
-    """Saves a checkpoint every ``interval`` batches, whole or not at all.
+    """Hook that saves a checkpoint every ``interval`` batches, whole or not at all.
 
-    MMEngine's ``CheckpointHook`` writes under the final name and removes older checkpoints first;
-    a kill in between leaves a truncated file. Here the checkpoint and the file ``last_checkpoint``
-    (by which ``--resume`` finds it) are each written beside and renamed, and older checkpoints go
-    last. While a training runs, its work directory is locked. Checkpoints are loaded as
-    :class:`SafeCheckpointHook` has it.
+    MMEngine's ``CheckpointHook`` removes older checkpoints first and writes under the final name,
+    so a kill during the write leaves no intact checkpoint. This hook writes the checkpoint, and the
+    file ``last_checkpoint`` by which ``--resume`` finds it, under temporary names, renames them,
+    and removes older checkpoints last. It locks the work directory while a training runs, and loads
+    checkpoints as :class:`SafeCheckpointHook` does.
 
     Args:
-        interval: Batches between checkpoints. Defaults to 10.
-        max_keep_ckpts: Checkpoints to keep. Defaults to 1.
+        interval: Number of batches from one checkpoint to the next. Defaults to 10.
+        max_keep_ckpts: Number of checkpoints to keep. Defaults to 1.
+
+    Raises:
+        ValueError: An argument is less than 1.
     """
 
     priority = 'VERY_LOW'
@@ -40,7 +43,7 @@ class ResumableCheckpointHook(Hook):
         self._lock_held: WorkDirLock | None = None
 
     def before_run(self, runner: Runner) -> None:
-        """Lock the work directory of a training; find the latest checkpoint of a resumed one."""
+        """Lock the work directory of a training, and select the checkpoint of a resumed run."""
         if isinstance(runner._train_loop, BaseLoop):
             on_main_process(lambda: self._lock(Path(runner.work_dir)))
         secure_run(runner)
@@ -52,12 +55,12 @@ class ResumableCheckpointHook(Hook):
             self._lock_held = None
 
     def _lock(self, work_dir: Path) -> None:
-        """Lock the work directory, and remove what killed runs left half-written."""
+        """Lock the work directory, and remove temporary files of killed runs."""
         self._lock_held = lock_work_dir(work_dir)
         remove_temporary_files(work_dir)
 
     def after_train_iter(self, runner: Runner, batch_idx: int, *args, **kwargs) -> None:
-        """Save when due, and after the last batch."""
+        """Save a checkpoint after every ``interval``-th batch and after the last one."""
         if self.every_n_train_iters(runner, self.interval) or batch_idx + 1 == runner.max_iters:
             self._save(runner, batch_idx + 1)
 

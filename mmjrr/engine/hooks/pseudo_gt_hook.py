@@ -1,4 +1,4 @@
-"""The hook that refines each batch and learns the regressors before and after."""
+"""Hook that refines each batch, and fits the regressors J_spin before and J_opt after."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ from mmjrr.refinement.store import batches_of
 from mmjrr.registry import BODY_MODELS, HOOKS, RENDERERS
 from mmjrr.regressors import JointRegressor
 
-#: With fewer frames than this a fitted regressor says nothing about other frames.
+#: A regressor fitted to fewer frames than this does not generalize to other frames.
 FEW_FRAMES = 100
-#: Pixels between projected 3D joints and 2D joints, in the mean of a camera. Human3.6M's own 2D
-#: joints are projections of its 3D joints; detected ones are a few pixels off, a joint order that
-#: is not what it should be tens.
+#: Largest accepted distance in pixels between projected 3D joints and 2D joints, as the mean of a
+#: camera. Human3.6M's own 2D joints are projections of its 3D joints. Detected joints are off by a
+#: few pixels, joints in a wrong order by tens.
 PROJECTION_TOLERANCE = 10.0
 #: Options of :class:`~mmjrr.refinement.FitRefiner` that the hook's ``refiner`` can set.
 REFINER_OPTIONS = ('num_iters', 'lr', 'betas', 'lr_mult', 'init_translation')
@@ -46,39 +46,45 @@ REFINER_OPTIONS = ('num_iters', 'lr', 'betas', 'lr_mult', 'init_translation')
 
 @HOOKS.register_module()
 class SMPLPseudoGTHook(Hook):
-    """Refines SMPL fits into pseudo ground truth, and learns J_spin and J_opt.
+    """Hook that refines SMPL fits into pseudo ground truth, and fits J_spin and J_opt.
 
-    - ``before_run``: the work directory is locked, and the settings are compared with those with
-      which the run was begun.
-    - ``before_train``: the first sample is checked for what the steps need; J_spin is fitted from
-      the initial fits to the annotated joints (or loaded, when a resumed run has it).
-    - ``before_train_iter``: the batch is refined, stored, and put into the batch as ``fits_init``
-      and ``fits_refined`` for the model's discriminator step. A stored batch is not refined again.
-    - ``after_train``: J_opt is fitted from all refined fits, and pseudo ground truth is exported
-      in SPIN's npz layout.
+    - ``before_run`` locks the work directory, and compares the settings with those with which the
+      run was begun.
+    - ``before_train`` checks the data, and fits J_spin, which regresses the annotated joints from
+      the initial fits. A resumed run loads J_spin if it has one.
+    - ``before_train_iter`` refines and stores the batch, and adds ``fits_init`` and
+      ``fits_refined`` to it for the model's discriminator step. It does not refine a stored batch
+      again.
+    - ``after_train`` fits J_opt to all refined fits, and exports the pseudo ground truth in SPIN's
+      npz layout.
 
-    It leaves in the work directory ``J_spin.npy`` and ``J_opt.npy`` (each with a ``.json`` of
+    The work directory then contains ``J_spin.npy`` and ``J_opt.npy`` (each with a ``.json`` of
     joint names, source and checksum), ``pseudo_gt.npz``, ``refinement.json`` (a summary), and the
     folder ``pseudo_gt`` of shards.
 
     Args:
         body_model: Config of the body model.
-        renderer: Config of the silhouette renderer, without ``faces``; ``None`` only if the
-            silhouette term is off. Defaults to ``dict(type='ContourSilhouette',
-            image_size=(224, 224))``.
-        energy: Options of :class:`mmjrr.refinement.FitEnergy`: which terms, and their weights.
+        renderer: Config of the silhouette renderer, without ``faces``. Defaults to
+            ``dict(type='ContourSilhouette', image_size=(224, 224))``.
+        energy: Options of :class:`mmjrr.refinement.FitEnergy`: the enabled terms and their weights.
         refiner: Options of :class:`mmjrr.refinement.FitRefiner`: ``num_iters``, ``lr``, ``betas``
             (Adam's moments), ``lr_mult`` and ``init_translation``.
-        regressor: The regressor used while refining. Defaults to ``None``: J_spin, fitted here.
-        init_root: How frames are aligned for the fit of J_spin: a joint's name, ``'mean'``, or
-            ``None`` for absolute positions. Defaults to ``'pelvis'``, since SPIN's translation is
-            crude.
-        root: The same for J_opt. Defaults to ``'mean'``. The refined depth is off by as much as
-            shape and distance are confused (several centimeters at five meters), so absolute
-            positions (``None``) are the worse choice where only one view is refined.
-        fit_batch_size: Frames for which vertices are computed at once for the fits. Defaults to 64.
-        check_inputs: Whether initial fits and masks are compared with the annotated joints before
-            the first batch, and refused where they cannot belong to their frames. Defaults to True.
+        regressor: Name or file of the regressor used during refinement. Defaults to ``None``, which
+            fits J_spin and uses it.
+        init_root: Alignment of frames for the fit of J_spin: a joint's name, ``'mean'`` of the
+            joints, or ``None`` for absolute positions. Defaults to ``'pelvis'``, since SPIN's
+            translation is crude.
+        root: Alignment of frames for the fit of J_opt. Defaults to ``'mean'``. In a single view,
+            body size and distance are confused, which puts the refined depth off by several
+            centimeters at five meters, so absolute positions (``None``) fit worse.
+        fit_batch_size: Number of frames per batch of vertices when fitting regressors. Defaults to
+            64.
+        check_inputs: Whether to compare initial fits and masks with the annotated joints before
+            the first batch, and to refuse those that cannot belong to their frames. Defaults to
+            True.
+
+    Raises:
+        ValueError: An option is unknown or out of range.
     """
 
     priority = 'NORMAL'
@@ -149,7 +155,7 @@ class SMPLPseudoGTHook(Hook):
         self.store = PseudoGTStore(job.shards)
 
     def before_train(self, runner: Runner) -> None:
-        """Check the data, bring in J_spin, build the refiner."""
+        """Check the data, fit or load J_spin, and build the refiner."""
         assert self.job is not None
         job, work_dir = self.job, Path(runner.work_dir)
         on_main_process(lambda: check_stored(job, runner.iter))
@@ -173,7 +179,7 @@ class SMPLPseudoGTHook(Hook):
             discriminator=model,
             **self.refiner_options,
         )
-        # Wrong options are refused before the long fit of J_spin.
+        # Refuse wrong options before the long fit of J_spin.
         make_refiner(regressor=cast(Any, None))
         if self.regressor is not None:
             spin = self._named_regressor()
@@ -187,7 +193,7 @@ class SMPLPseudoGTHook(Hook):
             runner.message_hub.update_info('mmjrr_term_weights', weights)
 
     def _check_inputs(self, runner: Runner, dataset: Any) -> dict[str, Any]:
-        """Refuse fits and masks that do not belong to their frames; return what was measured."""
+        """Refuse fits and masks that do not belong to their frames; return their agreement."""
         agreement: dict[str, Any] = {}
         warnings = []
         if hasattr(dataset, 'fit_sample') and hasattr(self.body, 'articulate'):
@@ -212,7 +218,7 @@ class SMPLPseudoGTHook(Hook):
         return regressor
 
     def _fit_spin(self, runner: Runner, job: Job, path: Path) -> None:
-        """Fit J_spin unless this run has; record its checksum, on which all batches depend."""
+        """Fit J_spin if this run has none; record its checksum, since all batches depend on it."""
         if not ('J_spin' in job.results() and path.is_file()):
             dataset = runner.train_dataloader.dataset
             runner.logger.info(f'Fitting J_spin on {len(dataset)} initial fits ...')
@@ -243,12 +249,12 @@ class SMPLPseudoGTHook(Hook):
     def before_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None
     ) -> None:
-        """Refine and store the batch, or take it from the store, for the discriminator's step."""
+        """Refine and store the batch, or load it from the store, for the discriminator's step."""
         assert data_batch is not None
         hub = runner.message_hub
         arrays = None
         if hub.get_info('mmjrr_term_weights', None) is not None:
-            # Until these are recorded, all processes refine: the weights are means over all.
+            # Without recorded weights all processes refine: the weights are means over all of them.
             sample_idx = [int(sample.sample_idx) for sample in data_batch['data_samples']]
             arrays = self.store.get(batch_idx, sample_idx, get_rank())
         if arrays is None:
@@ -276,8 +282,8 @@ class SMPLPseudoGTHook(Hook):
             names = [sample.imgname for sample in data_batch['data_samples']]
             raise type(error)(f'{error}\nbatch {batch_idx}: {names}') from error
         if weights is None:
-            # Measured once, at the first iteration of the first batch, and kept: a weight
-            # measured anew in each batch would grow as the discriminators learn.
+            # The weights come from the first iteration of the first batch and stay fixed: weights
+            # measured in each batch would grow as the discriminators learn.
             job = self.job
             assert job is not None
             on_main_process(lambda: job.record_result('term_weights', result.weights))
@@ -323,7 +329,7 @@ class SMPLPseudoGTHook(Hook):
     # ------------------------------------------------------------------ after all poses are refined
 
     def after_train(self, runner: Runner) -> None:
-        """Fit J_opt, export pseudo ground truth, say where everything is."""
+        """Fit J_opt, export the pseudo ground truth and the summary, and log their paths."""
         barrier()
         on_main_process(lambda: self._finish(runner, Path(runner.work_dir)))
 
@@ -339,8 +345,8 @@ class SMPLPseudoGTHook(Hook):
         runner.logger.info(f'Fitting J_opt on {count} refined fits of {total} ...')
         if count < FEW_FRAMES:
             runner.logger.warning(
-                f'{count} frames are too few for a regressor: J_opt will be fitted to their '
-                'poses and noise, and means nothing elsewhere'
+                f'{count} frames are too few for a regressor: J_opt overfits their poses and noise '
+                'and does not generalize'
             )
         fit_regressor(
             partial(batches_of, arrays, self.fit_batch_size),
@@ -377,7 +383,7 @@ class SMPLPseudoGTHook(Hook):
 
 
 def _arrays(samples: Any, observed: Observations, result: RefinedFits) -> dict[str, np.ndarray]:
-    """Return what is stored of a batch."""
+    """Return the arrays of a batch that are stored."""
     arrays: dict[str, np.ndarray] = {
         'sample_idx': np.array([sample.sample_idx for sample in samples]),
         'imgname': np.array([sample.imgname for sample in samples]),

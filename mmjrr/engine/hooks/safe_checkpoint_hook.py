@@ -1,4 +1,4 @@
-"""Checkpoints of strangers run nothing."""
+"""Hook that loads checkpoints from any source without running code from them."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ from mmjrr.registry import HOOKS
 
 @HOOKS.register_module()
 class SafeCheckpointHook(Hook):
-    """Has a run load its checkpoints without running anything in them.
+    """Hook that makes a run load its checkpoints without running any code from them.
 
-    That covers ``load_from``, ``resume``, ``init_cfg`` of models, and what ``last_checkpoint`` in
-    the work directory names, which must lie in that directory. ``tools/train.py`` and
-    ``tools/test.py`` add this hook. Configs for MMPose's own tools may name it::
+    It applies to ``load_from``, ``resume``, ``init_cfg`` of models, and the checkpoint that the
+    file ``last_checkpoint`` in the work directory names, which must be in that directory.
+    ``tools/train.py`` and ``tools/test.py`` add this hook. Configs for MMPose's own tools can name
+    it::
 
         custom_hooks = [dict(type='mmjrr.SafeCheckpointHook')]
 
-    Checkpoints that hold objects of unknown classes are refused;
-    ``tools/model_converters/rewrite_checkpoint.py`` takes their weights out.
+    Checkpoints that contain objects of unknown classes are refused;
+    ``tools/model_converters/rewrite_checkpoint.py`` extracts their weights.
     """
 
     priority = 'VERY_HIGH'
 
     def before_run(self, runner: Runner) -> None:
-        """Register the reader; find the latest checkpoint of a resumed run."""
+        """Register the safe reader, and select the latest checkpoint of a resumed run."""
         secure_run(runner)

@@ -1,4 +1,4 @@
-"""Metrics of a test run in a file."""
+"""Hook that saves the metrics of a test run."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from mmjrr.registry import HOOKS
 
 @HOOKS.register_module()
 class SaveMetricsHook(Hook):
-    """Writes the metrics of a test run to a JSON file.
+    """Hook that writes the metrics of a test run to a JSON file.
 
     Args:
-        path: The file.
+        path: The JSON file.
     """
 
     def __init__(self, path: str) -> None:
         self.path = path
 
     def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        """Write the file, on the main process alone."""
+        """Write the file in the main process."""
         if metrics is not None and runner.rank == 0:
             with atomic_write(self.path) as temporary:
                 temporary.write_text(json.dumps(metrics, indent=2) + '\n', encoding='utf-8')

@@ -1,4 +1,4 @@
-"""Before and after, drawn for chosen samples."""
+"""Hook that draws fits before and after refinement."""
 
 from __future__ import annotations
 
@@ -21,17 +21,20 @@ from .pseudo_gt_hook import SMPLPseudoGTHook
 
 @HOOKS.register_module()
 class RefinementVisualizationHook(Hook):
-    """Draws fits before and after refinement, side by side, through the runner's visualizer.
+    """Hook that draws fits before and after refinement side by side into the visualizer.
 
     White: outline of the mask. Orange: silhouette of the mesh. Green circles: annotated joints.
-    Red crosses: joints of the fit under the regressor used while refining.
+    Red crosses: joints of the fit under the regressor used during refinement.
 
     Args:
         samples: Indices in the dataset (``sample_idx``) or image names to draw.
         interval: Also draw the first sample of every ``interval``-th batch; 0 draws none.
             Defaults to 0.
         size: Side of each half of the picture in pixels. Defaults to 512.
-        enable: Defaults to True.
+        enable: Whether to draw. Defaults to True.
+
+    Raises:
+        ValueError: ``interval`` is negative, or ``size`` is less than 32.
     """
 
     priority = 'LOW'
@@ -54,7 +57,7 @@ class RefinementVisualizationHook(Hook):
         self.enable = enable
 
     def before_train(self, runner: Runner) -> None:
-        """Find the hook that refines."""
+        """Find the runner's ``SMPLPseudoGTHook``, whose body, regressor and renderer draw."""
         refining = [hook for hook in runner.hooks if isinstance(hook, SMPLPseudoGTHook)]
         if self.enable and not refining:
             raise ValueError('RefinementVisualizationHook: there is no SMPLPseudoGTHook to look at')
@@ -70,7 +73,7 @@ class RefinementVisualizationHook(Hook):
         data_batch: dict | None = None,
         outputs: dict | None = None,
     ) -> None:
-        """Draw the chosen samples of the batch."""
+        """Draw the selected samples of the batch."""
         if not self.enable or data_batch is None:
             return
         for index, sample in enumerate(data_batch['data_samples']):
@@ -118,7 +121,7 @@ class RefinementVisualizationHook(Hook):
         runner.visualizer.add_image(f'refinement_{name}', np.concatenate(halves, 1), step=batch_idx)
 
     def _image(self, path: str, box: Tensor) -> np.ndarray:
-        """Return the crop of the image, gray where there is no image."""
+        """Return the crop (size, size, 3) uint8 RGB of the image; gray if the file is missing."""
         import cv2
 
         image = cv2.imread(path) if Path(path).is_file() else None
@@ -126,7 +129,7 @@ class RefinementVisualizationHook(Hook):
             return np.full((self.size, self.size, 3), 96, dtype=np.uint8)
         x0, y0, x1, y1 = box.tolist()
         scale_x, scale_y = self.size / (x1 - x0), self.size / (y1 - y0)
-        # Maps pixel centers, which OpenCV counts from 0 and the camera from 0.5.
+        # The matrix maps pixel centers. The first is at 0 in OpenCV and at 0.5 in the camera.
         matrix = np.array(
             [
                 [scale_x, 0, (0.5 - x0) * scale_x - 0.5],
