@@ -198,7 +198,7 @@ def test_nothing_in_a_checkpoint_is_run(tmp_path: Path, capsys: pytest.CaptureFi
         (dict(backend='other'), "backend: found 'other'"),
         (dict(score_thr=1), 'score_thr: found 1'),
         (dict(max_instances=0), 'max_instances: found 0'),
-        (dict(backend='torchvision', config='x.py'), 'config: torchvision has none'),
+        (dict(backend='torchvision', config='x.py'), "config: found 'x.py', expected None"),
     ],
 )
 def test_wrong_arguments_are_named(arguments: dict, message: str) -> None:

@@ -44,7 +44,7 @@ def test_a_complete_set_is_found_without_its_optional_pictures(data, capsys):
         'body': 'found',
     }
     assert found['masks']['detail'] == (
-        'masks of 24 of 24 frames; they hold 100% of the joints at least'
+        'masks of 24 of 24 frames; at least 100% of the joints lie on them'
     )
 
 
