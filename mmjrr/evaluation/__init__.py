@@ -1,4 +1,4 @@
-"""MPJPE and PA-MPJPE of meshes under any joint regressor and protocol."""
+"""Evaluation of meshes: MPJPE and PA-MPJPE under any joint regressor and protocol."""
 
 from __future__ import annotations
 

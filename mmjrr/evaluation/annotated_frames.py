@@ -1,4 +1,4 @@
-"""The annotated frames that stored predictions are evaluated on."""
+"""The annotated frames on which stored predictions are evaluated."""
 
 from __future__ import annotations
 
@@ -19,29 +19,32 @@ from mmjrr.joints import reorder_index
 from .core import check_annotation, count_left_out, frame_labels, is_counted
 from .protocols import Protocol
 
-#: Where the annotation lies in a folder of MMPose's layout.
+#: Path of the annotation file in a folder of MMPose's layout.
 TEST_ANNOTATION = 'annotation_body3d/fps10/h36m_test.npz'
 
 
 class AnnotatedFrames:
-    """The annotated frames, and which of them count.
+    """The N frames of an annotated data set, and which of them the protocols count.
 
     Args:
-        annotations: a path, or a data set, as :func:`~mmjrr.evaluation.evaluate` takes them.
-        protocols: a frame counts if any of them counts it.
+        annotations: a path or a data set, as in :func:`~mmjrr.evaluation.evaluate`.
+        protocols: protocols by name. A frame counts if any of them counts it.
 
     Attributes:
         dataset: the data set.
-        path: its annotation file.
+        path: the data set's annotation file.
         names: image names of the data set's frames.
-        labels: what is known of each.
-        counted: whether each counts, (N,) bool.
-        listed: image names of all frames that the file lists.
+        labels: subject, action, sequence and camera of each frame.
+        counted: whether each frame counts, (N,) bool.
+        listed: image names of all frames in the annotation file, which can be more than N.
         absolute: whether a protocol compares absolute positions.
-        left_out: :func:`~mmjrr.datasets.image_names.frame_key` of listed frames that do not count.
+        left_out: :func:`~mmjrr.datasets.image_names.frame_key` of the listed frames that do not
+            count.
 
     Raises:
-        ValueError: no frame counts; names the subjects that there are.
+        FileNotFoundError: the annotation file does not exist.
+        DataError: the annotation file is broken.
+        ValueError: a protocol counts none of the frames; the message names their subjects.
     """
 
     def __init__(
@@ -71,20 +74,28 @@ class AnnotatedFrames:
             for parsed in map(parse_image_name, self.names)
         ]
         self.absolute = any(protocol.root is None for protocol in protocols.values())
-        count_left_out(self.labels, protocols)  # raises where none is left
+        count_left_out(self.labels, protocols)  # raises if a protocol counts no frame
         self.counted = np.array([is_counted(labels, protocols) for labels in self.labels])
         self.listed = image_names(self.path, read_npz(self.path)['imgname']).tolist()
         counted = {frame_key(self.names[row]) for row in np.flatnonzero(self.counted)}
         self.left_out = set(map(frame_key, self.listed)) - counted
 
     def sorted(self, chosen: np.ndarray) -> list[int]:  # chosen: (N,) bool
-        """Return the chosen frames by image name, the order in which the metric sums."""
+        """Sort the chosen frames by image name, the order in which the metric adds errors."""
         return sorted(np.flatnonzero(chosen).tolist(), key=lambda row: (self.names[row], row))
 
     def joints(
         self, rows: Sequence[int], joint_names: Sequence[str]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return annotated joints (n, J, 3) in meters and their weights (n, J)."""
+        """Return annotated joints (n, J, 3) in meters, camera frame, and their weights (n, J).
+
+        Args:
+            rows: n frames of the data set.
+            joint_names: names of the J joints, in the order to return.
+
+        Raises:
+            ValueError: a joint is not finite or not in meters, or a weight is negative.
+        """
         order = reorder_index(self.dataset.metainfo['joint_names'], joint_names)
         annotations = self.dataset.annotations
         row_of = {str(name): row for row, name in enumerate(annotations.imgname)}
@@ -99,7 +110,7 @@ class AnnotatedFrames:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence MMEngine's logger below warnings."""
+    """Let MMEngine's logger pass warnings and errors only."""
     logger = MMLogger.get_current_instance()
     level = logger.level
     logger.setLevel(logging.WARNING)

@@ -1,8 +1,9 @@
-"""How much of a model's error is due to the joint regressor, not to its meshes.
+"""Measurement of the part of a model's error that is due to the joint regressor, not to its meshes.
 
-A model's meshes are compared with annotated joints through a regressor. Three are compared here:
-the one that the model was reported with, corrected ones, and the one that fits this very model's
-meshes best. The last is fitted here, always to other subjects than it is evaluated on.
+A regressor computes joints from a model's meshes, which are compared with annotated joints. Errors
+are compared under three kinds of regressors: the original one, with which the model was reported;
+corrected ones; and one fitted to this model's meshes, always on other subjects than those that it
+is evaluated on.
 """
 
 from __future__ import annotations
@@ -42,17 +43,18 @@ _BATCH = 64
 
 @dataclass(frozen=True)
 class Attribution:
-    """The regressor-attributable part of an error; prints as a table and a sentence.
+    """The regressor-attributable part of an error; ``str`` returns a table and a sentence.
 
     Attributes:
-        title: what was evaluated.
+        title: name of the evaluated predictions.
         protocol: the protocol of all numbers.
-        original: name of the regressor that the model was reported with.
-        scores: over all frames and by joint, of each regressor; the fitted one is called 'fitted'.
-        frames: evaluated frames.
-        folds: for each held-out subject, the frames and subjects that were fitted to, and the
-            dual gap of the fit.
-        provenance: checksums, versions.
+        original: name of the regressor with which the model was reported.
+        scores: scores of each regressor over all frames and by joint; the fitted regressor is
+            called 'fitted'.
+        frames: number of evaluated frames.
+        folds: for each held-out subject, the subjects and the number of frames of the fit, its dual
+            gap, and its root mean square error in mm.
+        provenance: checksums and versions.
     """
 
     title: str
@@ -65,7 +67,7 @@ class Attribution:
 
     @property
     def regressors(self) -> list[str]:
-        """The original regressor first, the fitted one last."""
+        """Names of the regressors, the original one first and the fitted one last."""
         return list(dict.fromkeys(score.regressor for score in self.scores))
 
     def overall(self, regressor: str) -> Score:
@@ -73,27 +75,27 @@ class Attribution:
         return next(s for s in self.scores if (s.regressor, s.by) == (regressor, 'all'))
 
     def by_joint(self, regressor: str) -> dict[str, Score]:
-        """Return the scores by the joint's name."""
-        of_joints = (s for s in self.scores if (s.regressor, s.by) == (regressor, 'joint'))
-        return {score.group: score for score in of_joints}
+        """Return the scores of a regressor by joint name."""
+        scores = (s for s in self.scores if (s.regressor, s.by) == (regressor, 'joint'))
+        return {score.group: score for score in scores}
 
     @property
     def best(self) -> str:
-        """The regressor of least MPJPE."""
+        """Name of the regressor with the lowest MPJPE."""
         return min(self.regressors, key=lambda name: self.overall(name).mpjpe)
 
     @property
     def fraction(self) -> float:
-        """The part of the MPJPE that the best regressor removes; 0 if that is the original.
+        """Fraction of the MPJPE that the best regressor removes; 0 if the original is the best.
 
-        An upper bound of what is due to the regressor: another regressor also compensates for
-        what the model gets wrong in the same way everywhere.
+        It is an upper bound of the fraction that is due to the original regressor, because another
+        regressor also compensates for errors that the model makes in all frames alike.
         """
         original, best = self.overall(self.original).mpjpe, self.overall(self.best).mpjpe
         return (original - best) / original
 
     def sentence(self) -> str:
-        """Return the result in words."""
+        """Summarize the result in one or two sentences."""
         original, fitted = self.overall(self.original).mpjpe, self.overall(FITTED).mpjpe
         frames = min(fold['frames'] for fold in self.folds.values())
         tested = 'fitted to these meshes and tested on held-out subjects'
@@ -138,7 +140,7 @@ class Attribution:
         return f'{format_table(header, rows, caption)}\n\n{self.sentence()}'
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as JSON can hold it."""
+        """Return the result as a dict of JSON values."""
         return {
             'format': FORMAT,
             'title': self.title,
@@ -164,7 +166,7 @@ class Attribution:
         }
 
     def save(self, path: str | Path) -> Path:
-        """Write it as JSON.
+        """Write the result as JSON and return the path.
 
         Raises:
             ValueError: the path does not end in ``.json``.
@@ -195,25 +197,27 @@ def attribute_error(
     progress: Callable[[str], None] | None = None,
     **reading: Any,
 ) -> Attribution:
-    """Compare errors under the original, corrected, and the best fitting regressor.
+    """Compare errors under the original, corrected and fitted regressors.
 
     The fitted regressor minimizes the squared error of aligned joints over the frames of all
-    subjects but one (:func:`~mmjrr.regressors.fit_joint_regressor`), and is evaluated on that
-    one; each subject is held out in turn.
+    subjects but one (:func:`~mmjrr.regressors.fit_joint_regressor`), and is evaluated on the
+    subject that was held out. Each subject is held out in turn.
 
     Args:
         predictions, annotations, protocol, body_model, unit, match, person, gender, num_betas,
-            metadata, title: as :func:`~mmjrr.evaluation.evaluate` takes them; one protocol.
-        original: regressor that the model was reported with. Default 'J_std'.
+            metadata, title: as in :func:`~mmjrr.evaluation.evaluate`, but a single protocol.
+        original: the regressor with which the model was reported. Default 'J_std'.
         corrected: further regressors. Default: J_opt.
-        progress: takes a line at each step. Default None.
-        reading: ``layout``, ``fields``, ``name_format`` and ``rotation_6d``, likewise.
+        progress: a function that takes a line at each step. Default None.
+        reading: ``layout``, ``fields``, ``name_format`` and ``rotation_6d``, as in
+            :func:`~mmjrr.evaluation.evaluate`.
 
     Raises:
-        FileNotFoundError, DataError, ValueError: as :func:`~mmjrr.evaluation.evaluate`, or where
-            predictions are of a single subject.
+        FileNotFoundError, DataError, ValueError: as in :func:`~mmjrr.evaluation.evaluate`.
+        DataError: the predictions show fewer than two subjects.
+        ValueError: a regressor is called 'fitted'.
     """
-    say = progress or (lambda line: None)
+    report = progress or (lambda line: None)
     protocol = get_protocol(protocol)
     regressors = load_regressors([original, *corrected])
     original_name = next(iter(regressors))
@@ -232,13 +236,13 @@ def attribute_error(
         if num_betas is not None:
             part = part.with_num_betas(num_betas)
         part, rows, _ = match_part(part, frames, match, joints, unit, person, takes)
-        there = np.flatnonzero(rows >= 0)
-        names = [frames.names[frame] for frame in there]
-        matched.append(replace(part.select(rows[there]), imgname=names, gender=None))
+        matched_frames = np.flatnonzero(rows >= 0)
+        names = [frames.names[frame] for frame in matched_frames]
+        matched.append(replace(part.select(rows[matched_frames]), imgname=names, gender=None))
     parts = matched
     common: dict[str, Any] = dict(protocol=protocol, unit=unit, body_model=body)
 
-    say('Evaluating under the given regressors')
+    report('Evaluating under the given regressors')
     loaded = evaluate(
         parts,
         frames.dataset,
@@ -258,7 +262,7 @@ def attribute_error(
     results: list[EvaluationResult] = []
     for held_out in subjects:
         fitted_on = [subject for subject in subjects if subject != held_out]
-        say(f'Fitting on {", ".join(fitted_on)}, for {held_out}')
+        report(f'Fitting on {", ".join(fitted_on)}, for {held_out}')
         fit = fit_joint_regressor(
             _Batches(meshes, meshes.of(*fitted_on)),
             joint_names=meshes.joint_names,
@@ -289,7 +293,7 @@ def attribute_error(
 
 
 class _Meshes:
-    """Predicted meshes of counted frames, with the annotated joints."""
+    """Predicted meshes of counted frames, each matched with the annotated joints of its frame."""
 
     def __init__(
         self,
@@ -325,27 +329,30 @@ class _Meshes:
         return list(dict.fromkeys(self.subject.tolist()))
 
     def of(self, *subjects: str) -> np.ndarray:
-        """Return the matches of these subjects."""
+        """Return the indices of the matches of these subjects."""
         return np.flatnonzero(np.isin(self.subject, subjects))
 
     def subset(self, matches: np.ndarray) -> list[Predictions]:
-        """Return the predictions of some matches, under the frames' names."""
-        chosen = []
+        """Return the predictions of some matches, named by their frames."""
+        subset = []
         place = self.place[matches]
         for number, part in enumerate(self.parts):
-            of_number = place[place[:, 0] == number]
-            if not len(of_number):
+            part_place = place[place[:, 0] == number]
+            if not len(part_place):
                 continue
-            names = [self.names[frame] for frame in of_number[:, 2]]
-            of_part = replace(part, imgname=names, camera=None, frame=None)
+            names = [self.names[frame] for frame in part_place[:, 2]]
+            selected = replace(part, imgname=names, camera=None, frame=None)
             for name in ('vertices', 'global_orient', 'body_pose', 'betas', 'transl'):
                 value = getattr(part, name)
-                setattr(of_part, name, None if value is None else value[of_number[:, 1]])
-            chosen.append(of_part)
-        return chosen
+                setattr(selected, name, None if value is None else value[part_place[:, 1]])
+            subset.append(selected)
+        return subset
 
     def batch(self, matches: np.ndarray) -> tuple[torch.Tensor | LazyVertices, torch.Tensor]:
-        """Return vertices (n, V, 3) and joints (n, J, 3) in meters, NaN where one is missing."""
+        """Return vertices (n, V, 3) and annotated joints (n, J, 3) in meters.
+
+        All matches must be of the same part. Joints that are not annotated are NaN.
+        """
         part = self.parts[self.place[matches[0], 0]]
         rows = self.place[matches, 1]
         joints = self.joints[torch.from_numpy(matches)]
@@ -361,7 +368,7 @@ class _Meshes:
 
 
 class _Batches:
-    """Re-iterable batches for the solver, each of one part."""
+    """Re-iterable batches for the fit, each of a single part."""
 
     def __init__(self, meshes: _Meshes, matches: np.ndarray) -> None:
         self.meshes = meshes
@@ -375,7 +382,7 @@ class _Batches:
 
 
 def _pooled(results: Sequence[EvaluationResult]) -> list[Score]:
-    """Return the means over the frames of all results."""
+    """Average each score over the frames of all results."""
     groups: dict[tuple[str, str], list[Score]] = {}
     for result in results:
         for score in result.scores:

@@ -1,4 +1,7 @@
-"""Which predicted body is of which annotated frame, where the annotation helps to decide."""
+"""Matching of predicted bodies with annotated frames.
+
+The annotated joints decide between several persons in an image and between layouts of 6D rotations.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +20,9 @@ from .plausibility import root_aligned_error
 from .predicted_joints import PredictedJoints
 from .regressed_joints import RegressedJoints
 
-#: One way to read rotations is decided for where its error is this part of the other's, or less.
+#: A layout of 6D rotations is chosen if its error is at most this fraction of the next best one's.
 _DECIDES = 0.8
-#: The last element of a frame's identity where there is none.
+#: Stands for the identity of a name from which none can be derived.
 _NO_FRAME = (-1,)
 
 
@@ -32,24 +35,24 @@ def match_part(
     person: str | None = 'nearest',
     takes: Takes | None = None,
 ) -> tuple[Predictions, np.ndarray, list[str]]:
-    """Find the body of each annotated frame that counts.
+    """Find the predicted body of each annotated frame that counts.
 
     Args:
         part: predictions.
-        annotated: the frames.
-        match: as :func:`~mmjrr.evaluation.evaluate` takes it.
-        joints: the regressors and the body, by which bodies are compared with the annotation.
-        unit: as :func:`~mmjrr.evaluation.evaluate` takes it.
-        person: likewise.
-        takes: names of takes, as :func:`~mmjrr.datasets.predictions.match_frames` takes them.
+        annotated: the annotated frames.
+        match: as in :func:`~mmjrr.evaluation.evaluate`.
+        joints: the regressors and the body, with which bodies are compared with the annotation.
+        unit: as in :func:`~mmjrr.evaluation.evaluate`.
+        person: as in :func:`~mmjrr.evaluation.evaluate`.
+        takes: names of takes, as in :func:`~mmjrr.datasets.predictions.match_frames`.
 
     Returns:
-        The predictions, with known 6D rotations and notes on what was chosen; the row of each
-        frame, -1 where there is none; and names of predictions that belong to no frame that
-        counts.
+        The predictions, with the layout of 6D rotations decided and notes on the choices; the
+        prediction's row for each frame, -1 for frames without one; and the names of predictions
+        that belong to no frame that counts.
 
     Raises:
-        DataError: as :func:`~mmjrr.evaluation.evaluate`.
+        DataError: as in :func:`~mmjrr.evaluation.evaluate`.
     """
     names = names_of(part, annotated, match)
     part = replace(part, imgname=names)
@@ -60,11 +63,11 @@ def match_part(
 
     wanted = [annotated.names[frame] for frame in counted]
     if part.possible_rotations_6d:
-        found = match_frames(names, wanted, part.name, annotated.listed, takes)
+        candidates = match_frames(names, wanted, part.name, annotated.listed, takes)
         pairs = [
             (row, frame)
-            for rows_of_frame, frame in zip(found, counted.tolist(), strict=True)
-            for row in rows_of_frame
+            for candidate_rows, frame in zip(candidates, counted.tolist(), strict=True)
+            for row in candidate_rows
             if part.is_valid()[row]
         ]
         if pairs:
@@ -92,7 +95,16 @@ def errors_of(
     joints: RegressedJoints,
     unit: str,
 ) -> np.ndarray:  # (n,), meters
-    """Return root-aligned errors of bodies in annotated frames, under the first regressor."""
+    """Return the root-aligned errors of bodies in annotated frames, under the first regressor.
+
+    Args:
+        part: predictions.
+        rows: rows of the predictions.
+        frames: the annotated frame of each row.
+        annotated: the annotated frames.
+        joints: the regressors and the body.
+        unit: unit of the predictions' vertices and ``transl``.
+    """
     predicted = PredictedJoints(joints, unit)
     predicted.add(part, rows, np.arange(len(rows)), [annotated.names[frame] for frame in frames])
     regressed = predicted.compute(range(len(rows)))[:, 0]
@@ -102,13 +114,18 @@ def errors_of(
 
 def decide_rotations_6d(
     part: Predictions,
-    pairs: np.ndarray,  # (n, 2), rows of the predictions and frames
+    pairs: np.ndarray,  # (n, 2): row of the predictions, annotated frame
     error_of: Callable[[np.ndarray, np.ndarray, Predictions], np.ndarray],
 ) -> Predictions:
-    """Read 6D rotations in the way that brings the bodies nearer to the annotated joints.
+    """Choose the layout of 6D rotations that brings the bodies nearest to the annotated joints.
+
+    Args:
+        part: predictions whose layout is undecided.
+        pairs: predictions to compare, with their frames.
+        error_of: a function of rows, frames and predictions that returns errors (n,) in meters.
 
     Raises:
-        DataError: the ways are about as near.
+        DataError: the two best layouts have similar errors.
     """
     rows, frames = pairs.T
     errors = {}
@@ -116,20 +133,20 @@ def decide_rotations_6d(
         error = error_of(rows, frames, part.with_rotation_6d(kind))
         errors[kind] = 1000 * float(np.nanmean(error))
     (best, least), (_, next_least) = sorted(errors.items(), key=lambda item: item[1])[:2]
-    said = ', '.join(f'{error:.0f} mm as {kind}' for kind, error in errors.items())
+    distances = ', '.join(f'{error:.0f} mm as {kind}' for kind, error in errors.items())
     if least > _DECIDES * next_least:
         raise DataError(
             f'{part.name}: body_pose: 6D rotations may be {" or ".join(errors)}, and the '
-            f'annotated joints do not tell ({said}); say rotation_6d= (on the command line, '
+            f'annotated joints do not tell ({distances}); say rotation_6d= (on the command line, '
             '--rotation-6d)'
         )
-    note = f'6D rotations are read as {best} ({said} from the annotated joints)'
+    note = f'6D rotations are read as {best} ({distances} from the annotated joints)'
     chosen = part.with_rotation_6d(best)
     return replace(chosen, notes=(*part.notes, note))
 
 
 def _note_on_frame_numbers(names: Sequence[str]) -> tuple[str, ...]:
-    """Note frame numbers that count from 0."""
+    """Return a note if a frame number is 0: Human3.6M counts frames from 1."""
     first = next((name for name in names if (frame_identity(name) or _NO_FRAME)[-1] == 0), None)
     if first is None:
         return ()
@@ -141,10 +158,14 @@ def _note_on_frame_numbers(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def names_of(part: Predictions, annotated: AnnotatedFrames, match: str) -> list[str]:
-    """Return the image names of predictions: their own, or, by order, those of the annotation.
+    """Return the image name of each prediction.
+
+    With ``match='name'`` these are the predictions' own names; with ``match='order'``, those of the
+    annotation.
 
     Raises:
-        DataError: there are none, or not as many as the annotation has.
+        DataError: the predictions have no names, or another number of bodies than the annotation
+            has frames.
     """
     if match == 'name':
         if part.imgname is None:

@@ -1,4 +1,4 @@
-"""From joints of annotated frames to scores: arrays in, an :class:`EvaluationResult` out."""
+"""The core of an evaluation: joints of annotated frames in, an :class:`EvaluationResult` out."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from .protocols import FrameLabels, Protocol, frame_errors
 from .result import EvaluationResult, Score, score_frames
 
 _MM = 1000.0
-#: Joints and vertices of a person are at most this far (meters) from their mean.
+#: Largest plausible distance in meters of a person's joints and vertices from their mean.
 _MAX_EXTENT = 10.0
-#: Meters in a unit.
+#: Meters per unit.
 UNITS = {'m': 1.0, 'mm': 1e-3}
 
 
 @dataclass(frozen=True)
 class RegressedFrames:
-    """N frames under R regressors, J joints each, in meters.
+    """Regressed and annotated joints of N frames, for R regressors and J joints.
 
     Attributes:
-        joint_names: the J joints.
-        joints: regressed from the predicted meshes, (N, R, J, 3).
-        target: annotated, (N, J, 3).
-        weight: 0 for joints that are not annotated, (N, J).
-        labels: what is known of each frame.
+        joint_names: names of the J joints.
+        joints: joints regressed from the predicted meshes, (N, R, J, 3), meters.
+        target: annotated joints, (N, J, 3), meters.
+        weight: weights of the annotated joints, (N, J); 0 if a joint is not annotated.
+        labels: subject, action, sequence and camera of each frame.
     """
 
     joint_names: tuple[str, ...]
@@ -53,7 +53,7 @@ class RegressedFrames:
 def frame_labels(
     subject: str | None, action: str | None, sequence: str | None, camera: str | None
 ) -> FrameLabels:
-    """Return the labels of a frame; frames of one video share them, which saves memory."""
+    """Return the labels of a frame; the frames of a video share one dict, which saves memory."""
     return dict(subject=subject, action=action, sequence=sequence, camera=camera)
 
 
@@ -61,7 +61,7 @@ def is_counted(labels: FrameLabels, protocols: Mapping[str, Protocol]) -> bool:
     """Tell whether any of the protocols counts a frame.
 
     Raises:
-        ValueError: a protocol asks for something that is unknown of the frame.
+        ValueError: a protocol needs a label that the frame lacks.
     """
     reasons = [protocol.leaves_out(labels) for protocol in protocols.values()]
     return any(reason is None for reason in reasons)
@@ -70,16 +70,20 @@ def is_counted(labels: FrameLabels, protocols: Mapping[str, Protocol]) -> bool:
 def count_left_out(
     labels: Sequence[FrameLabels], protocols: Mapping[str, Protocol]
 ) -> dict[str, dict[str, dict[str, int]]]:
-    """Count the frames that do not count, by protocol and by what leaves them out.
+    """Count the frames that a protocol leaves out, by protocol and by reason.
+
+    Returns:
+        The number of frames by protocol name, kind (``'subject'``, ``'sequence'`` or ``'camera'``)
+        and value.
 
     Raises:
-        ValueError: a protocol counts none of the frames; names the subjects that they are of.
+        ValueError: a protocol counts none of the frames; the message names their subjects.
     """
     counts: dict[str, dict[str, dict[str, int]]] = {}
     for name, protocol in protocols.items():
         kinds: dict[str, dict[str, int]] = {}
-        for of_frame in labels:
-            reason = protocol.leaves_out(of_frame)
+        for frame in labels:
+            reason = protocol.leaves_out(frame)
             if reason is not None:
                 values = kinds.setdefault(reason[0], {})
                 values[reason[1]] = values.get(reason[1], 0) + 1
@@ -96,7 +100,7 @@ def count_left_out(
 
 def _no_frame(protocol: Protocol, labels: Sequence[FrameLabels]) -> str:
     described = [
-        f'{kind}s {sorted({str(of_frame.get(kind)) for of_frame in labels})}'
+        f'{kind}s {sorted({str(frame.get(kind)) for frame in labels})}'
         for kind in ('subject', 'camera')
     ]
     text = (
@@ -120,22 +124,25 @@ def evaluate_frames(
     title: str = '',
     body: Path | None = None,
 ) -> EvaluationResult:
-    """Score frames under each protocol and regressor, in this order.
+    """Score frames under each protocol and each regressor.
 
-    Frames that a protocol leaves out take no part in its scores and are counted. The order of the
-    frames decides the last bits of the means; callers sort by image name.
+    A protocol's scores do not include the frames that it leaves out; the result has their number.
+    The order of the frames decides the last bits of the means; callers sort by image name.
 
     Args:
         frames: the frames.
         regressors: the R regressors by name.
-        protocols: by name.
-        by: breakdowns, some of :data:`~mmjrr.evaluation.result.BREAKDOWNS`. One that a frame has
-            no label for is left out, with a warning.
+        protocols: the protocols by name.
+        by: breakdowns, some of :data:`~mmjrr.evaluation.result.BREAKDOWNS`. A breakdown for which
+            a frame has no label is left out, with a warning.
         uncounted: labels of further frames, which no protocol counts.
-        skipped: names of counted frames that have no prediction.
+        skipped: names of counted frames without a prediction.
         unmatched: names of predictions that belong to no counted frame.
-        title: what is evaluated.
-        body: file of the body, if one was used.
+        title: name of the evaluated predictions.
+        body: file of the body model, if one was used.
+
+    Returns:
+        The scores, ordered by protocol and then by regressor.
 
     Raises:
         ValueError: there are no frames, or a protocol counts none of them.
@@ -182,7 +189,7 @@ def _groups(frames: RegressedFrames, by: Sequence[str]) -> dict[str, np.ndarray]
     for kind in by:
         if kind == 'joint':
             continue
-        labels = [of_frame.get(kind) for of_frame in frames.labels]
+        labels = [frame.get(kind) for frame in frames.labels]
         if None in labels:
             print_log(
                 f'no table by {kind}: {labels.count(None)} of {len(labels)} frames have none',
@@ -200,16 +207,17 @@ def check_annotation(
     weight: np.ndarray,  # (J,)
     hint: str,
 ) -> np.ndarray:  # (J, 3)
-    """Return the annotated joints of a frame, with zeros for those that are not annotated.
+    """Check a frame's annotated joints, and return them with zeros for joints not annotated.
 
     Args:
         where: the frame and its field, for messages.
-        joints: all that are needed.
-        weight: 0 for joints that are not annotated.
-        hint: what to do where joints are in millimeters.
+        joints: the joints that are needed.
+        weight: the joints' weights; 0 if a joint is not annotated.
+        hint: what the user can do if the joints are in millimeters.
 
     Raises:
-        ValueError: an annotated joint is not finite or far from the others, or a weight negative.
+        ValueError: an annotated joint is not finite or implausibly far from the others, or a
+            weight is negative.
     """
     used = weight > 0
     if not np.isfinite(joints[used]).all() or not (weight >= 0).all():
@@ -222,10 +230,15 @@ def check_annotation(
 
 
 def check_finite(names: Sequence[str], field: str, values: np.ndarray) -> None:
-    """Check values (N, ...) of N frames, named in the message.
+    """Check that the values (N, ...) of N frames are finite.
+
+    Args:
+        names: names of the N frames, for messages.
+        field: the field that holds the values, for messages.
+        values: the values.
 
     Raises:
-        ValueError: one is NaN or infinite.
+        ValueError: a value is NaN or infinite.
     """
     finite = np.isfinite(values.reshape(len(names), -1)).all(1)
     if not finite.all():
@@ -238,10 +251,16 @@ def check_extent(
     vertices: np.ndarray,  # (N, S, 3), meters
     hint: str,
 ) -> None:
-    """Check that the vertices of N frames lie within some meters.
+    """Check that the S vertices of each of N frames are plausibly near to their mean.
+
+    Args:
+        names: names of the N frames, for messages.
+        field: the field that holds the vertices, for messages.
+        vertices: the vertices.
+        hint: what the user can do if the vertices are in millimeters.
 
     Raises:
-        ValueError: they do not, which tells millimeters.
+        ValueError: a vertex is too far away, as if the unit were millimeters.
     """
     extent = np.abs(vertices - vertices.mean(1, keepdims=True)).max((1, 2))
     worst = int(np.argmax(extent))
@@ -252,7 +271,7 @@ def check_extent(
 
 
 def needed_joints(protocols: Mapping[str, Protocol]) -> tuple[str, ...]:
-    """Return the joints that any of the protocols needs, each once."""
+    """Return the names of the joints that any of the protocols needs, each once."""
     needed = [joint for protocol in protocols.values() for joint in protocol.needed_joints]
     return tuple(dict.fromkeys(needed))
 
@@ -260,12 +279,12 @@ def needed_joints(protocols: Mapping[str, Protocol]) -> tuple[str, ...]:
 def provenance(
     regressors: Mapping[str, JointRegressor], protocols: Mapping[str, Protocol], body: Path | None
 ) -> dict[str, Any]:
-    """Describe what made the numbers, as JSON can hold it.
+    """Describe regressors, protocols, body model and versions as a dict of JSON values.
 
     Args:
-        regressors: by name.
-        protocols: by name.
-        body: file of the body, if one was used.
+        regressors: the regressors by name.
+        protocols: the protocols by name.
+        body: file of the body model, if one was used.
     """
     described = {
         'regressors': {

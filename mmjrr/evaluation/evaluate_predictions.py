@@ -1,4 +1,4 @@
-"""MPJPE and PA-MPJPE of any model's stored predictions under any regressors, in one call."""
+"""The function :func:`evaluate`: MPJPE and PA-MPJPE of any model's stored predictions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from .protocols import Protocol, get_protocols
 from .regressed_joints import RegressedJoints, RegressorLike, default_body, load_regressors
 from .result import BREAKDOWNS, EvaluationResult
 
-#: Bodies that are tried with other parameters.
+#: Number of bodies whose parameters are changed to explain implausible scores.
 _SAMPLE = 64
 
 PredictionsLike = str | Path | Predictions | Mapping[str, Any]
@@ -56,53 +56,60 @@ def evaluate(
     title: str = '',
     progress: bool = False,
 ) -> EvaluationResult:
-    """Return MPJPE and PA-MPJPE of stored predictions, to the digit as a Runner's metric.
+    """Compute MPJPE and PA-MPJPE of stored predictions.
+
+    The numbers equal those of :class:`~mmjrr.evaluation.JointRegressorMetric` to the last digit.
 
     Args:
-        predictions: a file of results of any model, several that make up one set, a
+        predictions: a results file of any model, several files that make up one set, a
             :class:`~mmjrr.evaluation.Predictions`, or arrays by name.
         annotations: MMPose's npz of Human3.6M, the folder that has it as
             ``annotation_body3d/fps10/h36m_test.npz``, or a data set.
-        regressors: what :func:`~mmjrr.evaluation.load_regressors` takes: ``'J_opt'``,
+        regressors: one or several, as in :func:`~mmjrr.evaluation.load_regressors`: ``'J_opt'``,
             ``['J_std', 'mine.npy']``, ``dict(old='a/J.npy', new='b/J.npy')``.
-        protocol: one or several, as :func:`~mmjrr.evaluation.get_protocol` takes them: names, or
-            ``dict(type='paper', subjects='all')``. A protocol says which frames count. Default
+        protocol: one or several, as in :func:`~mmjrr.evaluation.get_protocol`: names, or
+            ``dict(type='paper', subjects='all')``. A protocol decides which frames count. Default
             'paper'.
-        body_model: what turns parameters into vertices: a SMPL file or folder, ``'free_body'``,
-            a config, or the body itself. Not needed for stored vertices. Default None: the free
-            body where the regressors are for it, else ``data/smpl`` where that is.
-        layout: of the files, as :func:`~mmjrr.evaluation.read_predictions` takes it.
-        fields: where fields are that the layout does not find, likewise.
-        name_format: makes image names of frame numbers, likewise.
-        rotation_6d: how 6D rotations are stored, likewise. Where neither this nor the numbers
-            say it, columns and rows are tried against the annotated joints.
-        gender: of the body, in place of what the files say. Default None: what they say, or
-            neutral.
-        num_betas: use the first betas of each body only. Default None: as many as the files have.
-        match: 'name': a body belongs to the annotated frame of the same image name. 'order': the
-            n-th body to the n-th annotated frame; there must be as many. Default 'name'.
-        person: which of several persons in an image is evaluated: 'nearest' (to the annotated
-            joints), 'largest' (in the image), or a track's identity. None: they are refused.
+        body_model: the body model that computes vertices from parameters: a SMPL file or folder,
+            ``'free_body'``, a config, or the body itself. Stored vertices need none. Default None:
+            the free body if the regressors are for it; otherwise SMPL from ``data/smpl``, if that
+            folder exists.
+        layout: the files' layout, as in :func:`~mmjrr.evaluation.read_predictions`.
+        fields: the places of fields that the layout does not find, as in
+            :func:`~mmjrr.evaluation.read_predictions`.
+        name_format: the format that makes image names from frame numbers, as in
+            :func:`~mmjrr.evaluation.read_predictions`.
+        rotation_6d: the layout of 6D rotations, as in
+            :func:`~mmjrr.evaluation.read_predictions`. If neither this argument nor the numbers
+            determine it, the annotated joints decide between columns and rows.
+        gender: the body's gender, in place of the files'. Default None: the gender that the files
+            state, or neutral if they state none.
+        num_betas: the number of betas to use of each body. Default None: as many as the files have.
+        match: 'name' assigns a body to the annotated frame with the same image name. 'order'
+            assigns the n-th body to the n-th annotated frame; their numbers must be equal. Default
+            'name'.
+        person: the person to evaluate if an image has several: 'nearest' (to the annotated
+            joints), 'largest' (in the image), or a track's identity. None refuses such images.
             Default 'nearest'.
-        metadata: Human3.6M's ``metadata.xml``, which says the take of image names that have a
-            subaction. Default None: such a name is of the only take that is annotated.
-        missing: what to do with annotated frames without a prediction, rows of zeros or NaN
-            included: 'skip' (they are counted and listed) or 'raise'. Default 'skip'.
-        unit: of vertices and ``transl``, 'm' or 'mm'. Default 'm'.
-        by: breakdowns to make.
-        title: name of what is evaluated.
-        progress: write to stderr how far it is, and how long it will take.
+        metadata: Human3.6M's ``metadata.xml``, which determines the take of image names with a
+            subaction. Default None: such a name belongs to the only take that is annotated.
+        missing: 'skip' leaves annotated frames without a prediction out, counts and lists them;
+            'raise' raises an error. Rows of zeros or NaN are no predictions. Default 'skip'.
+        unit: unit of vertices and ``transl``, 'm' or 'mm'. Default 'm'.
+        by: breakdowns to compute.
+        title: name of the evaluated predictions.
+        progress: whether to write progress and remaining time to stderr.
 
     Returns:
-        The scores. Frames that the protocol counts and that have no prediction are its
-        ``skipped``, predictions that belong to no such frame its ``unmatched``.
+        The scores. ``skipped`` lists counted frames without a prediction, ``unmatched`` predictions
+        that belong to no counted frame.
 
     Raises:
-        FileNotFoundError: a file is not there.
-        DataError: a file is broken or cannot be understood, its gender, betas or vertices are
-            not the body's, an image has several predictions, frames have none and ``missing`` is
-            'raise', or nothing matches.
-        ValueError: an argument is wrong, or a value of a prediction is.
+        FileNotFoundError: a file does not exist.
+        DataError: a file is broken or cannot be understood; its gender, betas or vertices do not
+            fit the body; an image has several predictions; frames have none and ``missing`` is
+            'raise'; or no prediction matches a frame.
+        ValueError: an argument is invalid, or a prediction's value is.
     """
     if match not in ('name', 'order'):
         raise ValueError(f"match: found {match!r}, expected 'name' or 'order'")
@@ -125,9 +132,9 @@ def evaluate(
     joints = RegressedJoints(loaded, needed_joints(protocols), body)
     annotated = AnnotatedFrames(annotations, protocols)
 
-    part_of = np.full(len(annotated.names), -1)  # which part has the frame
+    part_of = np.full(len(annotated.names), -1)  # the part that has the frame's prediction
     unmatched: list[str] = []
-    about: list[dict[str, Any]] = []
+    descriptions: list[dict[str, Any]] = []
     predicted = PredictedJoints(joints, unit, annotated.absolute, progress)
     sample: tuple[Predictions, np.ndarray] | None = None
     for number, source in enumerate(sources):
@@ -137,7 +144,9 @@ def evaluate(
         check_vertices(part, joints.num_vertices)
         if num_betas is not None:
             part = part.with_num_betas(num_betas)
-        part, rows, unknown_names = match_part(part, annotated, match, joints, unit, person, takes)
+        part, rows, unmatched_names = match_part(
+            part, annotated, match, joints, unit, person, takes
+        )
         frames = np.flatnonzero(rows >= 0)
         if sample is None and len(frames):
             sampled = frames[np.unique(np.linspace(0, len(frames) - 1, _SAMPLE).astype(int))]
@@ -146,20 +155,25 @@ def evaluate(
         if len(twice):
             raise DataError(
                 f'{annotated.names[twice[0]]} and {len(twice) - 1} more images have predictions '
-                f'in {part.name} and in {about[part_of[twice[0]]]["file"]}'
+                f'in {part.name} and in {descriptions[part_of[twice[0]]]["file"]}'
             )
         part_of[frames] = number
-        unmatched += unknown_names
-        about.append(_describe(part, len(frames)))
+        unmatched += unmatched_names
+        descriptions.append(_describe(part, len(frames)))
         predicted.add(part, rows[frames], frames, [annotated.names[frame] for frame in frames])
     if not (part_of >= 0).any():
-        raise _nothing_matches(unmatched, annotated, about)
+        raise _nothing_matches(unmatched, annotated, descriptions)
     skipped = [annotated.names[row] for row in np.flatnonzero(annotated.counted & (part_of < 0))]
     if skipped and missing == 'raise':
         raise DataError(
             f'{len(skipped)} of {int(annotated.counted.sum())} annotated frames have no '
             f'prediction, such as {skipped[0]}'
-            + ''.join(f'; {note}' for part in about for note in part['notes'] if 'no body' in note)
+            + ''.join(
+                f'; {note}'
+                for description in descriptions
+                for note in description['notes']
+                if 'no body' in note
+            )
             + "; missing='skip' (on the command line, --missing skip) leaves them out"
         )
     order = annotated.sorted(part_of >= 0)
@@ -183,25 +197,25 @@ def evaluate(
         body=joints.body_path,
     )
     assert sample is not None
-    some, frames = sample
+    sampled_bodies, frames = sample
     notes = explain_parameters(
-        some,
+        sampled_bodies,
         lambda bodies: errors_of(bodies, np.arange(len(bodies)), frames, annotated, joints, unit),
         result.notes,
     )
-    known_out = [name for name in unmatched if frame_key(name) in annotated.left_out]
+    left_out = [name for name in unmatched if frame_key(name) in annotated.left_out]
     return replace(
         result,
         notes=notes,
         provenance={
             **result.provenance,
-            'predictions': about,
+            'predictions': descriptions,
             'annotations': {
                 'file': annotated.path.name,
                 'sha256': sha256(annotated.path),
                 'frames': int(annotated.counted.sum()),
                 'frames_left_out': len(annotated.left_out),
-                'predictions_left_out': len(known_out),
+                'predictions_left_out': len(left_out),
             },
             'arguments': {'match': match, 'unit': unit, 'body_model': str(body_model)},
         },
@@ -215,7 +229,7 @@ def read_parts(
     name_format: str | None = None,
     rotation_6d: str | None = None,
 ) -> list[Predictions]:
-    """Read all parts of a set of predictions; arguments are those of :func:`evaluate`."""
+    """Read all parts of a set of predictions; arguments and errors are as in :func:`evaluate`."""
     parts = _as_list(predictions)
     return [_read(part, layout, fields, name_format, rotation_6d) for part in parts]
 
@@ -246,11 +260,11 @@ def _read(
 def body_config(
     body_model: str | Path | dict[str, Any] | SMPL | None, regressors: Mapping[str, JointRegressor]
 ) -> dict[str, Any] | SMPL | None:
-    """Return a body or its config from what :func:`evaluate` takes.
+    """Convert the argument ``body_model`` of :func:`evaluate` to a body or a config.
 
     Args:
         body_model: the argument.
-        regressors: decide where it is None.
+        regressors: the regressors by name, whose body is the default.
     """
     if body_model is None:
         return default_body(regressors)
@@ -275,11 +289,16 @@ def _describe(part: Predictions, matched: int) -> dict[str, Any]:
 
 
 def _nothing_matches(
-    unmatched: Sequence[str], annotated: AnnotatedFrames, about: Sequence[Mapping[str, Any]]
+    unmatched: Sequence[str], annotated: AnnotatedFrames, descriptions: Sequence[Mapping[str, Any]]
 ) -> DataError:
     wanted = annotated.names[int(np.argmax(annotated.counted))]
     if not unmatched:
-        notes = [note for part in about for note in part['notes'] if 'no body' in note]
+        notes = [
+            note
+            for description in descriptions
+            for note in description['notes']
+            if 'no body' in note
+        ]
         return DataError(f'no frame has a prediction: {"; ".join(notes) or "there are no bodies"}')
     return DataError(
         f'none of {len(unmatched)} predictions is of an annotated image: predictions are named '
@@ -290,7 +309,7 @@ def _nothing_matches(
 
 
 def _shifted(unmatched: Sequence[str], annotated: AnnotatedFrames) -> str:
-    """Say how many names would match if frames were counted from another number."""
+    """Tell how many names would match if frames were counted from another number."""
     wanted = {frame_key(annotated.names[row]) for row in np.flatnonzero(annotated.counted)}
     identities = [identity for identity in map(frame_identity, unmatched) if identity is not None]
     for step in (1, -1):

@@ -1,6 +1,6 @@
-"""Joint errors as pure functions: tensors in, numbers out, in the inputs' unit.
+"""Joint errors as pure functions of predicted and annotated joints, in the inputs' unit.
 
-All work is done in float64; the result has the inputs' floating dtype.
+All computations are in float64; the results have the inputs' floating-point dtype.
 """
 
 from __future__ import annotations
@@ -20,15 +20,17 @@ def mpjpe(
     """Return the mean per-joint position error of each frame, without any alignment.
 
     Args:
-        pred: predicted joints, in any unit and frame.
-        target: annotated joints, in the same.
-        weight: of the joints; those with weight 0 may hold anything. Default: all the same.
+        pred: predicted joints, in any unit and frame of reference.
+        target: annotated joints, in the same unit and frame of reference.
+        weight: weights of the joints. The coordinates of joints with weight 0 are ignored. Default:
+            equal weights.
 
     Returns:
-        The weighted mean distance of each frame; NaN where no joint has weight.
+        The weighted mean distance of each frame; NaN for frames without a positive weight.
 
     Raises:
-        ValueError: shapes differ or are not ``(B, J, 3)``, or a value is not finite.
+        ValueError: shapes differ or are not ``(B, J, 3)``, a weight is negative or NaN, or a
+            coordinate of a joint with positive weight is not finite.
 
     >>> target = torch.zeros(1, 2, 3)
     >>> mpjpe(torch.tensor([[[3.0, 4.0, 0.0], [0.0, 0.0, 1.0]]]), target)
@@ -43,9 +45,9 @@ def mpjpe_per_joint(
     target: Array,  # (B, J, 3)
     weight: Array | None = None,  # (B, J)
 ) -> Tensor:  # (B, J)
-    """Return the distance of each joint; NaN for joints with weight 0.
+    """Return the distance of each joint, without any alignment; NaN for joints with weight 0.
 
-    Takes the arguments of :func:`mpjpe`.
+    Arguments and errors are as in :func:`mpjpe`.
 
     >>> mpjpe_per_joint(torch.tensor([[[3.0, 4.0, 0.0]]]), torch.zeros(1, 1, 3))
     tensor([[5.]])
@@ -60,6 +62,8 @@ def pa_mpjpe(
     weight: Array | None = None,  # (B, J)
 ) -> Tensor:  # (B,)
     """Return :func:`mpjpe` after :func:`procrustes_align` ("reconstruction error").
+
+    Arguments and errors are as in :func:`mpjpe`.
 
     >>> target = torch.tensor([[[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]]])
     >>> turned = target[..., [1, 2, 0]] * 3 + 7
@@ -78,6 +82,8 @@ def pa_mpjpe_per_joint(
 ) -> Tensor:  # (B, J)
     """Return :func:`mpjpe_per_joint` after :func:`procrustes_align`.
 
+    Arguments and errors are as in :func:`mpjpe`.
+
     >>> target = torch.tensor([[[0.0, 0, 0], [2, 0, 0], [0, 2, 0]]])
     >>> bool((pa_mpjpe_per_joint(5 * target + 1, target) < 1e-6).all())
     True
@@ -94,10 +100,12 @@ def procrustes_align(
 ) -> Tensor:  # (B, J, 3)
     r"""Align ``pred`` with ``target`` by a similarity transform of each frame.
 
-    Rotation (a proper one: mirror images are not undone), scale and translation minimize the
-    weighted squared distances, in closed form: S. Umeyama, "Least-squares
-    estimation of transformation parameters between two point patterns", PAMI 1991, Equations
-    40 to 43. A ``pred`` whose points coincide goes to the centroid of ``target``.
+    Rotation, scale and translation minimize the weighted squared distances, in closed form:
+    S. Umeyama, "Least-squares estimation of transformation parameters between two point patterns",
+    PAMI 1991, Equations 40 to 43. The rotation is proper, so mirror images stay mirrored. If the
+    points of ``pred`` coincide, they are moved to the centroid of ``target``.
+
+    Arguments and errors are as in :func:`mpjpe`.
 
     >>> target = torch.tensor([[[0.0, 0, 0], [1, 0, 0], [0, 1, 0]]])
     >>> procrustes_align(2 * target + 5, target).round(decimals=4).abs()
@@ -111,12 +119,12 @@ def procrustes_align(
 
 def _align(points: Tensor, goal: Tensor, share: Tensor) -> Tensor:
     """Align checked float64 points; ``share`` sums to one over the joints of a frame."""
-    weight = share[..., None].nan_to_num()  # frames without any weight have NaN shares
+    weight = share[..., None].nan_to_num()  # shares are NaN in frames without a positive weight
     center, goal_center = (weight * points).sum(1, True), (weight * goal).sum(1, True)
     offset, goal_offset = points - center, goal - goal_center
     covariance = (weight * offset).mT @ goal_offset  # (B, 3, 3)
     left, values, right = torch.linalg.svd(covariance)
-    # A rotation of determinant -1 would be a reflection: turn the weakest axis around.
+    # Determinant -1 would be a reflection: flip the axis of the smallest singular value.
     flip = torch.ones_like(values)
     flip[:, 2] = torch.where(torch.det(left @ right) < 0, -1.0, 1.0)
     rotation = (left * flip[:, None]) @ right

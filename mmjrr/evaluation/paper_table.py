@@ -1,4 +1,4 @@
-"""Table I of the paper for any models and regressors, as text, Markdown, LaTeX and CSV."""
+"""Tables like the paper's Table I for any models and regressors, in four text formats."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ class Cell:
     mpjpe: float
     pa_mpjpe: float
     frames: int
-    regressor_sha256: str = ''  # of the file; '' where that is not known
-    annotations_sha256: str = ''
+    regressor_sha256: str = ''  # of the regressor's file; '' if unknown
+    annotations_sha256: str = ''  # of the annotation file; '' if unknown
 
 
 @dataclass(frozen=True)
 class PaperTable:
-    """Models by row, regressors by column.
+    """A table of errors with models as rows and regressors as columns.
 
     Args:
         protocol: name of the protocol.
         rows: cells by model and regressor.
-        definition: the protocol. Default None: that of the same name in PROTOCOLS.
+        definition: the protocol. Default None: the protocol of this name in PROTOCOLS.
     """
 
     protocol: str
@@ -54,13 +54,13 @@ class PaperTable:
 
     @property
     def regressors(self) -> list[str]:
-        """All columns, in order of appearance."""
+        """Names of the columns, in order of appearance."""
         return list(dict.fromkeys(name for cells in self.rows.values() for name in cells))
 
     def best(self, model: str) -> tuple[set[str], set[str]]:
-        """Return the regressors of least printed MPJPE and of least printed PA-MPJPE in a row.
+        """Return the regressors with the lowest printed MPJPE and PA-MPJPE in a row.
 
-        No regressor is the best where there is only one.
+        Both sets are empty if the row has a single regressor.
         """
         cells = self.rows[model]
         if len(cells) < 2:
@@ -73,14 +73,14 @@ class PaperTable:
         return best[0], best[1]
 
     def paper(self, model: str, regressor: str) -> tuple[float, float] | None:
-        """Return the paper's numbers for a cell, where it has them."""
+        """Return the paper's MPJPE and PA-MPJPE for a cell in mm; None if it has none."""
         if self.protocol != _PAPER_PROTOCOL or self.definition not in (None, _named(self.protocol)):
             return None
         return PAPER.get(model, {}).get(regressor)
 
     @property
     def caption(self) -> str:
-        """The content of the table, with protocol and frame counts."""
+        """Caption that states units, protocol, frame counts and :attr:`notes`."""
         counts = {
             model: sorted({cell.frames for cell in cells.values()})
             for model, cells in self.rows.items()
@@ -100,7 +100,7 @@ class PaperTable:
 
     @property
     def notes(self) -> list[str]:
-        """Reasons why rows do not compare: one name for several regressors or annotations."""
+        """Reasons why rows are not comparable: different regressor files or annotations."""
         notes = []
         for name in self.regressors:
             sums = {
@@ -126,7 +126,12 @@ class PaperTable:
         )
 
     def _cells(self, mark: tuple[str, str], paper: str) -> list[list[str]]:
-        """Return the texts of the cells, the best values between the marks."""
+        """Return the texts of the cells.
+
+        Args:
+            mark: texts before and after the best values of a row.
+            paper: format of the paper's two numbers.
+        """
         lines = []
         for model, cells in self.rows.items():
             least = self.best(model)
@@ -147,13 +152,13 @@ class PaperTable:
         return lines
 
     def to_text(self) -> str:
-        """Return plain text; ``*`` stands before the best values of a row."""
+        """Return the table as plain text; ``*`` precedes the best values of a row."""
         lines = self._cells(('*', ''), ' ({:.1f} / {:.1f})')
         text = format_table(['', *self.regressors], lines, self.caption)
         return text + '\n* best of its row\n'
 
     def to_markdown(self) -> str:
-        """Return Markdown; the best values of a row are bold."""
+        """Return the table as Markdown; the best values of a row are bold."""
         head = ['', *self.regressors]
         lines = [head, ['---'] * len(head), *self._cells(('**', '**'), ' ({:.1f} / {:.1f})')]
         body = '\n'.join(
@@ -162,7 +167,7 @@ class PaperTable:
         return f'{self.caption}\n\n{body}\n'
 
     def to_latex(self) -> str:
-        """Return a LaTeX table, for the package booktabs; the best values of a row are bold."""
+        """Return the table as LaTeX with booktabs; the best values of a row are bold."""
         lines = [
             [_escape_latex(line[0]), *line[1:]]
             for line in self._cells((r'\textbf{', '}'), r' {{\small({:.1f} / {:.1f})}}')
@@ -187,7 +192,7 @@ class PaperTable:
         )
 
     def to_csv(self) -> str:
-        """Return CSV: a line for each cell, with all digits."""
+        """Return the table as CSV: a line for each cell, with all digits."""
         file = io.StringIO()
         writer = csv.writer(file, lineterminator='\n')
         writer.writerow(
@@ -204,10 +209,10 @@ class PaperTable:
         return file.getvalue()
 
     def save(self, path: str | Path) -> Path:
-        """Write it, as the suffix says: ``.txt``, ``.md``, ``.tex`` or ``.csv``.
+        """Write the table in the format of the path's suffix, and return the path.
 
         Raises:
-            ValueError: another suffix.
+            ValueError: the suffix is none of :data:`FORMATS`.
         """
         path = check_table_path(path)
         made = {'.txt': self.to_text, '.md': self.to_markdown}
@@ -218,10 +223,10 @@ class PaperTable:
 
 
 def check_table_path(path: str | Path) -> Path:
-    """Return the path, if a table can be written in its format.
+    """Check that a table can be written in the format of a path's suffix, and return the path.
 
     Raises:
-        ValueError: its suffix is none of :data:`FORMATS`.
+        ValueError: the suffix is none of :data:`FORMATS`.
     """
     path = Path(path)
     if path.suffix not in FORMATS:
@@ -230,10 +235,13 @@ def check_table_path(path: str | Path) -> Path:
 
 
 def tables_of(results: Mapping[str, EvaluationResult | Mapping[str, Any]]) -> list[PaperTable]:
-    """Make a table for each protocol from results by model, or from their ``to_dict()``.
+    """Make a table for each protocol.
+
+    Args:
+        results: results by model, or the dicts that their ``to_dict()`` returns.
 
     Raises:
-        DataError: a protocol is defined in two ways.
+        DataError: two results define a protocol differently.
     """
     rows: dict[str, dict[str, dict[str, Cell]]] = {}
     definitions: dict[str, tuple[str, Protocol]] = {}
@@ -270,8 +278,8 @@ def read_result(path: str | Path) -> dict[str, Any] | None:
     """Read a result that :meth:`EvaluationResult.save` wrote as JSON; None for other files.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        DataError: the file ends in ``.json`` and is no JSON text, or its scores are none.
+        FileNotFoundError: the file does not exist.
+        DataError: the file ends in ``.json`` but is not JSON, or its scores are invalid.
     """
     path = Path(path)
     if path.suffix != '.json':
@@ -284,7 +292,7 @@ def read_result(path: str | Path) -> dict[str, Any] | None:
         for table in tables_of({'': content}):
             table.to_text()
             table.to_csv()
-    except Exception as error:  # what lies under a name may be anything
+    except Exception as error:  # any entry of the file may have any type
         raise DataError(
             f'{path}: no result of an evaluation ({type(error).__name__}: {error})'
         ) from error
@@ -307,12 +315,12 @@ def _file_sha256(regressor: Mapping[str, Any]) -> str:
     return (regressor.get('provenance') or {}).get('file_sha256') or ''
 
 
-def _checksums(of_models: Mapping[str, str]) -> str:
-    return ', '.join(f'{model} {checksum[:8]}' for model, checksum in of_models.items() if checksum)
+def _checksums(by_model: Mapping[str, str]) -> str:
+    return ', '.join(f'{model} {checksum[:8]}' for model, checksum in by_model.items() if checksum)
 
 
 def _plain(protocol: Protocol) -> Protocol:
-    """Return a protocol without its description, which results do not have."""
+    """Return a protocol without its description, which results do not contain."""
     return replace(protocol, description='')
 
 
@@ -325,7 +333,7 @@ def _escape_markdown(text: str) -> str:
 
 
 def _latex_regressor(name: str) -> str:
-    r"""Write ``J_opt`` as :math:`J_{\mathrm{opt}}`, others as they are."""
+    r"""Return ``J_opt`` as :math:`J_{\mathrm{opt}}`, and other names as text."""
     first, _, second = name.partition('_')
     if len(first) == 1 and second.isalnum():
         return rf'${first}_{{\mathrm{{{second}}}}}$'

@@ -1,8 +1,8 @@
-"""Whether scores are plausible as a whole, and what would explain those that are not.
+"""Checks whether scores are plausible as a whole, and explanations of implausible ones.
 
-Predictions in another frame of reference, order, unit or joint order evaluate without an error.
-The checks here compare regressed with annotated joints and say in a sentence what is implausible,
-and which change would turn it into agreement. No change is applied to a score.
+Predictions in another frame of reference, order, unit or joint order raise no error, only the
+scores. The checks compare regressed with annotated joints. They return sentences that say what is
+implausible and which change of the predictions would explain it. They never change a score.
 """
 
 from __future__ import annotations
@@ -18,27 +18,30 @@ from mmjrr.joints import swap_sides
 
 from .functional import pa_mpjpe
 
-#: MPJPE above this (mm), and this many times PA-MPJPE, is implausible.
+#: MPJPE is implausible above both the first number, in mm, and the second times PA-MPJPE.
 _HIGH_MPJPE, _FAR_ABOVE_PA = 100.0, 2.5
-#: PA-MPJPE above this (mm) is implausible: mesh estimators have 30 to 70 on Human3.6M.
+#: PA-MPJPE above this, in mm, is implausible: mesh estimators have 30 to 70 on Human3.6M.
 _HIGH_PA = 80.0
-#: A change explains an error that it reduces to this part or less, and that it leaves below
-#: this (mm) or this many times PA-MPJPE.
+#: A change explains an error if it reduces it to less than the first number as a fraction, and to
+#: less than the larger of the second number, in mm, and the third times PA-MPJPE.
 _EXPLAINS, _EXPLAINED_MPJPE, _EXPLAINED_PA = 0.6, 120.0, 1.8
-#: Of changes that are as good as the best to this factor, the first, simplest is said.
+#: Changes whose errors are within this factor of the lowest are equally good; the first and
+#: simplest of them is reported.
 _AS_GOOD = 1.05
-#: A shift by frames explains less: neighboring frames are alike.
+#: A shift by frames is reported if it reduces the error below this fraction, which is closer to one
+#: because neighboring frames are alike.
 _SHIFT_EXPLAINS = 0.9
-#: A camera or subject this many times as far off as the median of the others is implausible.
+#: A camera or subject is implausible if its error exceeds the others' median by this factor.
 _FAR_OFF = 2.0
-#: Joints nearer to one another than this (mm) are no body.
+#: Predictions whose joints all lie within this, in mm, are no bodies.
 _NO_EXTENT = 1.0
-#: Frames that are looked at, and frames that each of some predictions is compared with.
+#: Number of frames that are checked; number of predictions that are compared with other frames; and
+#: number of these other frames.
 _SAMPLE, _COMPARED, _OTHERS = 2000, 128, 2048
 
 _UNEXPLAINED = 'nothing that was tried explains it'
 
-#: A change of joints (N, J, 3), relative to the root, and of what it is made.
+#: The description of a change, and the changed joints (N, J, 3) relative to the root.
 Change = tuple[str, np.ndarray]
 
 
@@ -48,10 +51,10 @@ def root_aligned_error(
     weight: np.ndarray,  # (N, J)
     joint_names: Sequence[str],
 ) -> np.ndarray:  # (N,)
-    """Return the mean distance of the joints of each frame, pelvis on pelvis, in their unit.
+    """Return the mean distance of the joints of each pelvis-aligned frame, in their unit.
 
-    Where there is no pelvis, or it is not annotated, the joints' means are aligned. NaN for frames
-    without annotated joints.
+    The joints' means are aligned if the pelvis is missing or not annotated. The distance is NaN for
+    frames without annotated joints.
     """
     return _errors(*_aligned(joints, target, weight, joint_names))
 
@@ -63,18 +66,18 @@ def check_plausibility(
     joint_names: Sequence[str],
     labels: Sequence[Mapping[str, str | None]] = (),
 ) -> tuple[str, ...]:
-    """Say what is implausible about predictions, and what would explain it.
+    """Find what is implausible about predictions, and what would explain it.
 
     Args:
-        joints: regressed from the predictions.
-        target: annotated.
-        weight: 0 for joints that are not annotated.
-        joint_names: the J joints.
-        labels: of each frame, ``'subject'``, ``'sequence'`` and ``'camera'``, as far as known.
-            Frames of a sequence and camera are in the order of time.
+        joints: joints regressed from the predictions.
+        target: annotated joints.
+        weight: the joints' weights; 0 if a joint is not annotated.
+        joint_names: names of the J joints.
+        labels: ``'subject'``, ``'sequence'`` and ``'camera'`` of each frame, as far as known.
+            Frames of a sequence and camera are in temporal order.
 
     Returns:
-        A sentence for each finding; none if scores are plausible.
+        A sentence for each finding; no sentences if the scores are plausible.
     """
     rows = np.flatnonzero((weight > 0).any(1))
     if len(rows) < 2:
@@ -111,15 +114,15 @@ def explain_parameters(
     error_of: Callable[[Predictions], np.ndarray],
     notes: Sequence[str],
 ) -> tuple[str, ...]:
-    """Look for changes of parameters that explain what no change of joints does.
+    """Look for changes of SMPL parameters that explain what no change of joints explains.
 
     Args:
-        part: predicted bodies, of which some are enough.
-        error_of: their root-aligned errors (n,), meters.
-        notes: what :func:`check_plausibility` returns.
+        part: a sample of the predicted bodies.
+        error_of: a function that returns the root-aligned errors (n,) of changed bodies in meters.
+        notes: the sentences that :func:`check_plausibility` returned.
 
     Returns:
-        The notes, completed.
+        The notes, completed by the explanation if there is one.
     """
     if part.vertices is not None or not any(note.endswith(_UNEXPLAINED) for note in notes):
         return tuple(notes)
@@ -159,7 +162,7 @@ def _changed_parameters(part: Predictions) -> Iterator[tuple[str, Predictions]]:
             yield f'with rotation_6d={kind!r}', part.with_rotation_6d(kind)
 
 
-# -- what explains it ----------------------------------------------------------------------------
+# -- explanations --------------------------------------------------------------------------------
 
 
 def _explain(
@@ -169,7 +172,7 @@ def _explain(
     joint_names: Sequence[str],
     labels: Sequence[Mapping[str, str | None]],
 ) -> str | None:
-    """Return the simplest change that turns the joints into agreement, as a sentence's end."""
+    """Return the simplest change that explains the error, as the end of a sentence, or None."""
     before = float(_errors(points, goal, share).mean())
     pa = float(pa_mpjpe(points, goal, share).mean())
     for changes in (_simple_changes, _fitted_changes):
@@ -213,8 +216,8 @@ def _simple_changes(
     power = round(float(np.log10(max(size, 1e-12))))
     if power:
         unit = {-3: 'millimeters', -2: 'centimeters', -1: 'decimeters'}.get(power, '')
-        said = f' ({unit} in place of meters)' if unit else ''
-        yield f'multiplied by {10.0**power:g}{said}', points * 10.0**power
+        remark = f' ({unit} in place of meters)' if unit else ''
+        yield f'multiplied by {10.0**power:g}{remark}', points * 10.0**power
 
 
 def _fitted_changes(
@@ -240,7 +243,7 @@ def _fitted_changes(
 
 
 def _rotation(points: np.ndarray, goal: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """Return the rotation that brings all frames' points closest to their goal (Kabsch)."""
+    """Fit the rotation that brings the points of all frames closest to their goal (Kabsch)."""
     covariance = np.einsum('nj,nja,njb->ab', share, points, goal)
     left, _, right = np.linalg.svd(covariance)
     flip = np.diag([1.0, 1.0, np.sign(np.linalg.det(left @ right)) or 1.0])
@@ -250,7 +253,7 @@ def _rotation(points: np.ndarray, goal: np.ndarray, share: np.ndarray) -> np.nda
 def _fits_others(
     points: np.ndarray, goal: np.ndarray, share: np.ndarray, pa: np.ndarray
 ) -> str | None:
-    """Say that predictions fit other frames better than their own."""
+    """Return a sentence if most predictions fit another frame better than their own, or None."""
     chosen = np.unique(np.linspace(0, len(points) - 1, _COMPARED).astype(int))
     others = np.unique(np.linspace(0, len(points) - 1, _OTHERS).astype(int))
     if len(others) < 3:
@@ -285,7 +288,7 @@ def _far_off(
     labels: Sequence[Mapping[str, str | None]],
     error: np.ndarray,
 ) -> Iterator[str]:
-    """Say which camera or subject is far off while the others are not."""
+    """Yield a sentence for each camera or subject that is far off while the others are not."""
     for kind in ('camera', 'subject'):
         names = np.array([str(label.get(kind)) for label in labels])
         groups = {name: names == name for name in sorted(set(names.tolist()))}
@@ -309,7 +312,7 @@ def _shift(
     joint_names: Sequence[str],
     labels: Sequence[Mapping[str, str | None]],
 ) -> str | None:
-    """Say that predictions fit the frames before or after their own better."""
+    """Return a sentence if predictions fit the frames before or after their own better, or None."""
     if not len(labels):
         return None
     videos: dict[tuple, list[int]] = {}
@@ -321,7 +324,7 @@ def _shift(
         return None
 
     def error(step: int) -> float:
-        """Mean error of predictions in the frames ``step`` later, over the same predictions."""
+        """Return the mean error if each prediction is compared with the frame ``step`` later."""
         own = np.concatenate([rows[2:-2] for rows in chosen])
         other = np.concatenate([np.array(rows)[2 + step : len(rows) - 2 + step] for rows in chosen])
         return float(

@@ -1,4 +1,4 @@
-"""Which body parameters are of, and which mesh vertices are of, as their files say."""
+"""Checks that predictions fit the body model in gender, betas and number of vertices."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mmjrr.datasets.predictions import Predictions
 from mmjrr.datasets.predictions.bodies import MESHES
 from mmjrr.errors import DataError
 
-#: Shape components that every file of the SMPL family has, and all that the free body has.
+#: Number of shape components that every file of the SMPL family has. The free body has no more.
 _NUM_BETAS = 10
 
 Body = dict[str, Any] | SMPL | None
@@ -25,11 +25,11 @@ Body = dict[str, Any] | SMPL | None
 def body_of(
     part: Predictions, body: Body, gender: str | None = None, num_betas: int | None = None
 ) -> Body:
-    """Return the body, of the gender and number of betas that a results file says.
+    """Return the body with the gender and number of betas of a results file.
 
     Args:
         part: the predictions.
-        body: the body, or its config; None where there is none.
+        body: the body or its config; None if there is none.
         gender: gender to use in place of the file's.
         num_betas: number of betas to use in place of the file's.
 
@@ -37,8 +37,8 @@ def body_of(
         The body itself, or its config with ``gender`` and ``num_betas``.
 
     Raises:
-        DataError: the file's gender or number of betas is not the body's; names both.
-        ValueError: an argument is wrong.
+        DataError: the gender or the number of betas does not fit the body; the message names both.
+        ValueError: ``gender`` or ``num_betas`` is invalid.
     """
     if gender is not None and gender not in GENDERS:
         raise ValueError(f'gender: found {gender!r}, expected one of {list(GENDERS)}')
@@ -59,8 +59,8 @@ def body_of(
             'on it as they are'
         )
     if isinstance(body, SMPL):
-        of_file = _gender_in_name(Path(body.path).name) or body.gender
-        _check_gender(part, wanted, of_file, str(body.path))
+        body_gender = _gender_in_name(Path(body.path).name) or body.gender
+        _check_gender(part, wanted, body_gender, str(body.path))
         _check_betas(part, count, body.num_betas, f'the body of {body.path}')
         return body
     config = dict(body)
@@ -74,10 +74,10 @@ def body_of(
 
 
 def check_vertices(part: Predictions, num_vertices: int) -> None:
-    """Check that vertices are of the mesh that the regressors are for.
+    """Check that predicted vertices are as many as the regressors have columns.
 
     Raises:
-        DataError: they are of another; says whose.
+        DataError: the number differs; the message names the body that has it, if known.
     """
     if part.vertices is None or part.vertices.shape[1] == num_vertices:
         return
@@ -106,10 +106,10 @@ def _gender_of(part: Predictions) -> str | None:
         gender for gender, valid in zip(part.gender, part.is_valid(), strict=True) if valid
     )
     if len(counts) > 1:
-        said = ' and '.join(f'{count} {gender}' for gender, count in sorted(counts.items()))
+        genders = ' and '.join(f'{count} {gender}' for gender, count in sorted(counts.items()))
         raise DataError(
-            f'{part.name}: gender: found {said} bodies, expected one gender in a file; store each '
-            "alone, or say gender='neutral' (on the command line, --gender neutral)"
+            f'{part.name}: gender: found {genders} bodies, expected one gender in a file; store '
+            "each alone, or say gender='neutral' (on the command line, --gender neutral)"
         )
     return next(iter(counts), None)
 
@@ -124,28 +124,28 @@ def _with_gender(
         if 'gender' in config:
             _check_gender(part, wanted, str(config['gender']), str(path))
         return {**config, 'gender': wanted}
-    of_file = _gender_in_name(path.name)
-    if of_file is None and wanted != 'neutral' and not is_told:
+    file_gender = _gender_in_name(path.name)
+    if file_gender is None and wanted != 'neutral' and not is_told:
         raise DataError(
             f'{part.name}: gender: found {wanted!r}; the name of {path} does not say its gender. '
             f'If it is that, say gender={wanted!r} (on the command line, --gender {wanted})'
         )
-    if of_file is not None:
-        _check_gender(part, wanted, of_file, str(path))
+    if file_gender is not None:
+        _check_gender(part, wanted, file_gender, str(path))
     return config
 
 
-def _check_gender(part: Predictions, wanted: str | None, of_body: str, body: str) -> None:
-    if wanted is not None and wanted != of_body:
+def _check_gender(part: Predictions, wanted: str | None, expected: str, body: str) -> None:
+    if wanted is not None and wanted != expected:
         raise DataError(
-            f'{part.name}: gender: found {wanted!r}, expected {of_body!r}, that of {body}; give '
-            f'the folder with files of all genders as the body model, or say gender={of_body!r} '
-            f'(on the command line, --gender {of_body})'
+            f'{part.name}: gender: found {wanted!r}, expected {expected!r}, that of {body}; give '
+            f'the folder with files of all genders as the body model, or say gender={expected!r} '
+            f'(on the command line, --gender {expected})'
         )
 
 
 def _gender_in_name(name: str) -> str | None:
-    """Return the gender that a body's file is named by.
+    """Return the gender in the name of a body's file; None if the name has none.
 
     >>> _gender_in_name('basicModel_f_lbs_10_207_0_v1.0.0.pkl'), _gender_in_name('SMPL_NEUTRAL.npz')
     ('female', 'neutral')
@@ -161,7 +161,7 @@ def _gender_in_name(name: str) -> str | None:
 
 
 def _num_available(config: Mapping[str, Any], count: int) -> int:
-    """Return how many betas the body has, or is configured to use."""
+    """Return the number of betas that the config sets or, without one, that the body has."""
     if 'num_betas' in config:
         return int(config['num_betas'])
     if count <= _NUM_BETAS or 'model_path' not in config:

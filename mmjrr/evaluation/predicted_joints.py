@@ -1,4 +1,4 @@
-"""Joints of stored predictions: meshes in pieces, SMPL parameters all in one order."""
+"""Joints of stored predictions, collected file by file, from meshes or SMPL parameters."""
 
 from __future__ import annotations
 
@@ -14,21 +14,22 @@ from mmjrr.jobs.progress import Progress
 from .core import UNITS, check_extent, check_finite
 from .regressed_joints import RegressedJoints
 
-#: Meshes that are read at once.
+#: Number of meshes that are read at once.
 _CHUNK = 256
 
 
 class PredictedJoints:
     """Joints of predictions that are added file by file.
 
-    Joints of meshes are regressed when a file is added. SMPL parameters are kept until all files
-    are there, since the order in which bodies are computed decides the last bits of their joints.
+    :meth:`add` regresses the joints of meshes at once. It only stores SMPL parameters, because the
+    order in which bodies are computed decides the last bits of their joints; :meth:`compute`
+    computes the bodies of all files in one order.
 
     Args:
         joints: the regressors and the body.
-        unit: of vertices and ``transl``, 'm' or 'mm'.
-        absolute: whether translations are needed.
-        progress: whether to write to stderr how far it is. Default False.
+        unit: unit of vertices and ``transl``, 'm' or 'mm'.
+        absolute: whether a protocol compares absolute positions, which need translations.
+        progress: whether to write progress to stderr. Default False.
     """
 
     def __init__(
@@ -50,13 +51,14 @@ class PredictedJoints:
 
         Args:
             part: the predictions.
-            rows: which of them.
-            frames: numbers of their frames.
-            names: image names of their frames, for messages.
+            rows: rows of the predictions to add.
+            frames: numbers of the rows' frames.
+            names: image names of the rows' frames, for messages.
 
         Raises:
-            ValueError: there is no body for parameters, or a value is wrong.
-            DataError: the file has no ``transl``, and absolute positions are asked for.
+            ValueError: the predictions are parameters and there is no body; the number of betas or
+                vertices does not fit; or a value is not finite or implausible.
+            DataError: the file has no ``transl``, which absolute positions need.
         """
         if part.vertices is None and not self.joints.has_body:
             raise ValueError(
@@ -72,11 +74,11 @@ class PredictedJoints:
             self._parameters.append((frames, self._checked(part, rows, names)))
 
     def compute(self, order: Sequence[int]) -> np.ndarray:  # (len(order), R, J, 3), meters
-        """Return the joints of frames that have a prediction.
+        """Return the joints of all added frames.
 
         Args:
-            order: numbers of all added frames. Joints of SMPL parameters are the same to the last
-                bit for the same order.
+            order: numbers of all added frames, in the order of the result. The same order gives the
+                same joints to the last bit.
         """
         place = np.full(max(order, default=-1) + 1, -1)
         place[list(order)] = np.arange(len(order))
@@ -113,7 +115,7 @@ class PredictedJoints:
     def _checked(
         self, part: Predictions, rows: np.ndarray, names: Sequence[str]
     ) -> dict[str, np.ndarray]:
-        """Return the parameters of some bodies, finite and as many as the body model takes."""
+        """Return the parameters of some bodies, after checking their number and values."""
         assert part.global_orient is not None and part.body_pose is not None
         assert part.betas is not None
         if part.betas.shape[1] != self.joints.num_betas:
@@ -140,7 +142,7 @@ class PredictedJoints:
     def _by_representation(
         self, place: np.ndarray
     ) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
-        """Yield places, rising, and parameters of all files whose rotations are alike."""
+        """Yield ascending places and parameters, joined over files of one rotation format."""
         groups: dict[tuple, list[tuple[np.ndarray, dict[str, np.ndarray]]]] = {}
         for frames, parameters in self._parameters:
             shapes = tuple(values.shape[1:] for values in parameters.values())

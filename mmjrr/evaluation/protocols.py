@@ -1,6 +1,6 @@
-"""Evaluation protocols by name: which joints, aligned how, of which frames.
+"""Evaluation protocols by name: the joints, their alignment, and the frames that count.
 
-Numbers compare only with the protocol's name beside them.
+Numbers are comparable only under the same protocol, so quote its name beside them.
 """
 
 from __future__ import annotations
@@ -17,30 +17,33 @@ from mmjrr.joints import H36M_JOINTS_MMPOSE, H36M_JOINTS_SPIN, reorder_index
 if TYPE_CHECKING:
     import torch
 
-#: What tells whether a protocol counts a frame, each None where unknown: ``subject`` ('S9'),
-#: ``sequence`` ('S9_Walking_1'), ``camera`` ('60457274'), and ``action``.
+#: Labels by which protocols and breakdowns select a frame, each None if unknown: ``subject``
+#: ('S9'), ``sequence`` ('S9_Walking_1'), ``camera`` ('60457274') and ``action`` ('Walking').
 FrameLabels = Mapping[str, 'str | None']
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """What is compared, over which frames. Joints are selected by name, so any order will do.
+    """A protocol: the joints that are compared, their alignment, and the frames that count.
+
+    Joints are selected by name, so protocols apply to joints in any order.
 
     Args:
-        name: the name it is quoted by.
-        joints: joints that MPJPE is taken over.
+        name: the name under which numbers are quoted.
+        joints: joints over which MPJPE is averaged.
         root: joint that is subtracted from prediction and annotation before joints are selected,
-            so it need not be among them; None compares absolute positions. Default 'pelvis'.
-        pa_joints: joints that PA-MPJPE is aligned and taken over. Default: those of MPJPE.
+            so it need not be among ``joints``; None compares absolute positions. Default 'pelvis'.
+        pa_joints: joints over which PA-MPJPE is aligned and averaged. Default: ``joints``.
         cameras: cameras whose frames count; None or 'all' for all. Default None.
         subjects: subjects whose frames count; None or 'all' for all. Default None.
         exclude_sequences: sequences whose frames do not count, with a camera
             (``'S11_Directions.54138969'``) or without; ``'known_bad'`` stands for
             :data:`~mmjrr.datasets.image_names.KNOWN_BAD_SEQUENCES`. Default: none.
-        description: where it comes from, in a sentence.
+        description: origin of the protocol, in a sentence.
 
     Raises:
-        ValueError: no joints, a joint named twice, or a name where a list is expected.
+        ValueError: there are no joints, a joint is repeated, or a field is a text where a list is
+            expected.
     """
 
     name: str
@@ -77,17 +80,17 @@ class Protocol:
                 raise ValueError(f'protocol {self.name!r} names joints twice: {twice}')
 
     def leaves_out(self, labels: FrameLabels) -> tuple[str, str] | None:
-        """Return why a frame does not count, or None if it does.
+        """Return the reason why a frame does not count, or None if it counts.
 
         Args:
-            labels: of the frame.
+            labels: the frame's labels.
 
         Returns:
-            What it is left out by and that value: ``('subject', 'S1')``,
+            Kind and value of the label that excludes the frame: ``('subject', 'S1')``,
             ``('sequence', 'S11_Directions.54138969')`` or ``('camera', '54138969')``.
 
         Raises:
-            ValueError: the protocol asks for something that is unknown of the frame.
+            ValueError: the protocol needs a label that the frame lacks.
 
         >>> get_protocol('paper').leaves_out(dict(subject='S1', sequence=None, camera=None))
         ('subject', 'S1')
@@ -115,7 +118,7 @@ class Protocol:
         return value
 
     def _is_of(self, labels: FrameLabels, excluded: str) -> bool:
-        """Tell whether a frame is of a sequence that is named with or without its camera."""
+        """Tell whether a frame belongs to a sequence, which is named with or without a camera."""
         name, _, camera = excluded.partition('.')
         sequence, subject = labels.get('sequence'), labels.get('subject')
         if sequence is None and subject is not None and name.startswith(f'{subject}_'):
@@ -127,13 +130,13 @@ class Protocol:
 
     @property
     def needed_joints(self) -> tuple[str, ...]:
-        """All joints that prediction and annotation must have, each once."""
+        """Names of all joints that prediction and annotation must have, each once."""
         root = () if self.root is None else (self.root,)
         return tuple(dict.fromkeys((*root, *self.joints, *self.pa_joints)))
 
     @property
     def summary(self) -> str:
-        """One line for a table's caption."""
+        """Description of joints, alignment and frames in one line, for a table's caption."""
         root = f'{self.root}-aligned' if self.root else 'absolute'
         views = 'all cameras' if self.cameras is None else f'camera {", ".join(self.cameras)}'
         aligned = '' if self.pa_joints == self.joints else f', PA over {len(self.pa_joints)}'
@@ -143,7 +146,7 @@ class Protocol:
         return f'{len(self.joints)} joints{aligned}, {root}{frames}, {views}'
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what defines the protocol's numbers, for a result's provenance."""
+        """Return the fields that determine the protocol's numbers, for a result's provenance."""
         described = {field.name: getattr(self, field.name) for field in fields(self)}
         del described['name'], described['description']
         return {k: list(v) if isinstance(v, tuple) else v for k, v in described.items()}
@@ -166,24 +169,25 @@ def frame_errors(
     protocol: str | Protocol,
     weight: np.ndarray | None = None,  # (N, J)
 ) -> FrameErrors:
-    """Return the errors of each frame under a protocol, including frames that do not count.
+    """Compute the errors of all frames under a protocol, including frames that do not count.
 
     Args:
         pred: predicted joints.
-        target: annotated joints, same unit and order.
+        target: annotated joints, in the same unit and order.
         joint_order: order of both: a name of :data:`mmjrr.joints.JOINT_ORDERS`, or joint names.
         protocol: a protocol or its name.
-        weight: 0 for joints that are not annotated. A frame without its root has no MPJPE.
+        weight: weights of the joints; 0 if a joint is not annotated. MPJPE is NaN for frames whose
+            root is not annotated. Default: equal weights.
 
     Raises:
-        ValueError: a joint that the protocol needs is missing, or shapes do not fit together.
+        ValueError: a joint that the protocol needs is missing, or the shapes are inconsistent.
 
     >>> pred = np.zeros((1, 17, 3))
     >>> pred[0, H36M_JOINTS_MMPOSE.index('left_ankle'), 0] = 14.0
     >>> frame_errors(pred, np.zeros((1, 17, 3)), 'mmpose', 'spin-p1').mpjpe
     array([1.])
     """
-    # Imported here, so that the protocols can be listed without PyTorch.
+    # Imported here so that protocols can be listed without importing PyTorch.
     import torch
 
     from .functional import mpjpe, mpjpe_per_joint, pa_mpjpe, pa_mpjpe_per_joint
@@ -210,15 +214,16 @@ def frame_errors(
 
 
 def get_protocol(protocol: str | dict[str, Any] | Protocol) -> Protocol:
-    """Return a protocol from its name, from its fields, or itself.
+    """Return a protocol by its name or fields; return a :class:`Protocol` unchanged.
 
     Args:
-        protocol: a name; the fields of :class:`Protocol`; or ``dict(type='paper', subjects='all')``
-            for a named protocol with other frames, whose name says the difference
-            (``'paper-subjects-all'``), so that its numbers cannot be taken for the protocol's.
+        protocol: a name; the fields of :class:`Protocol`; or a named protocol with changed fields,
+            such as ``dict(type='paper', subjects='all')``. If only frames are changed, the name
+            states the change (``'paper-subjects-all'``), so that the numbers are not mistaken for
+            those of the named protocol. Other changes need a ``name`` of their own.
 
     Raises:
-        ValueError: there is no protocol of that name, or the fields do not make one.
+        ValueError: there is no protocol of that name, or the fields are invalid.
 
     >>> get_protocol('spin-p2').cameras
     ('60457274',)
@@ -242,10 +247,10 @@ def get_protocol(protocol: str | dict[str, Any] | Protocol) -> Protocol:
 def get_protocols(
     protocols: str | dict[str, Any] | Protocol | Sequence[str | dict[str, Any] | Protocol],
 ) -> dict[str, Protocol]:
-    """Return one or several protocols by name.
+    """Return a dict of one or several protocols by name; each is as in :func:`get_protocol`.
 
     Raises:
-        ValueError: there is none, or two have the same name.
+        ValueError: there are no protocols, two have the same name, or one is invalid.
     """
     several = protocols if isinstance(protocols, (list, tuple)) else [protocols]
     defined = [get_protocol(protocol) for protocol in several]  # type: ignore[arg-type]
@@ -255,7 +260,7 @@ def get_protocols(
     return dict(zip(names, defined, strict=True))
 
 
-#: Which frames a variant may change without a name of its own, and what the name calls it.
+#: Fields that a variant may change without a name of its own, and the word for them in its name.
 _FRAME_FIELDS = {
     'subjects': 'subjects',
     'cameras': 'cameras',
@@ -264,23 +269,23 @@ _FRAME_FIELDS = {
 
 
 def _variant(type: str, name: str | None = None, **changes: Any) -> Protocol:
-    known = get_protocol(type)
-    nameless = sorted(set(changes) - set(_FRAME_FIELDS))
-    if name is None and nameless:
+    base = get_protocol(type)
+    other_fields = sorted(set(changes) - set(_FRAME_FIELDS))
+    if name is None and other_fields:
         raise ValueError(
-            f'protocol {type!r} with other {", ".join(nameless)}: found no name, expected '
+            f'protocol {type!r} with other {", ".join(other_fields)}: found no name, expected '
             'name=..., by which its numbers are quoted'
         )
-    changed = replace(known, name=name or type, **changes)
-    if name is not None or changed == known:
+    changed = replace(base, name=name or type, **changes)
+    if name is not None or changed == base:
         return changed
     parts = [type]
-    for field, called in _FRAME_FIELDS.items():
-        if getattr(changed, field) != getattr(known, field):
+    for field, word in _FRAME_FIELDS.items():
+        if getattr(changed, field) != getattr(base, field):
             value = changes[field]
-            words = [value] if isinstance(value, str) else list(value or [])
-            nothing = 'none' if field == 'exclude_sequences' else 'all'
-            parts += [called, '+'.join(map(str, words)) or nothing]
+            items = [value] if isinstance(value, str) else list(value or [])
+            no_items = 'none' if field == 'exclude_sequences' else 'all'
+            parts += [word, '+'.join(map(str, items)) or no_items]
     return replace(changed, name='-'.join(parts))
 
 
@@ -292,7 +297,7 @@ def _columns(weight: torch.Tensor | None, index: list[int]) -> torch.Tensor | No
 _SPIN_ROWS = (6, 5, 4, 1, 2, 3, 16, 15, 14, 11, 12, 13, 8, 10)
 _LSP_JOINTS = tuple(H36M_JOINTS_SPIN[row] for row in _SPIN_ROWS)
 
-#: S9 and S11, without the video that the release lacks, so that there are no images of it.
+#: S9 and S11, except for a video that is missing from the official release.
 _TEST_FRAMES: dict[str, Any] = dict(
     subjects=SPLITS['test'], exclude_sequences=('S11_Directions.54138969',)
 )

@@ -1,4 +1,4 @@
-"""From predictions to joints under several regressors, computing as few vertices as can be."""
+"""Joints of predictions under several regressors, from vertices of nonzero weight only."""
 
 from __future__ import annotations
 
@@ -16,27 +16,31 @@ from mmjrr.registry import BODY_MODELS
 from mmjrr.regressors import JointRegressor
 from mmjrr.regressors.zoo import search_folders
 
-#: One regressor: a name or path, ``JointRegressor.load``'s arguments (and ``name``), or itself.
+#: A regressor: its name or path, a dict of ``JointRegressor.load``'s arguments, or the object.
 RegressorLike = str | Path | dict[str, Any] | JointRegressor
 
-#: Body frames computed at once; a constant, so that results do not depend on batch sizes.
+#: Number of bodies that are computed at once; a constant, so that it does not change results.
 _CHUNK = 256
 
 
 def load_regressors(
     regressors: RegressorLike | Sequence[RegressorLike] | Mapping[str, RegressorLike],
 ) -> dict[str, JointRegressor]:
-    """Load regressors by the names that results are quoted under.
+    """Load regressors and return them by the names under which results are quoted.
 
     Args:
-        regressors: one or several, each a name of the zoo, a path, a
+        regressors: one or several. Each is a name of the zoo, a path, a
             :class:`~mmjrr.regressors.JointRegressor`, or a dict of the arguments of its ``load``
             (``path_or_name`` or ``path``, ``joint_order``, ``body_model``) and, optionally,
-            ``name``. The keys of a dict of these are the names.
+            ``name``. If several come in a dict, its keys are the names.
+
+    Returns:
+        The regressors by name, in the order of the argument. Loaded ones are float64.
 
     Raises:
-        ValueError: there is none, two have the same name, or one cannot be loaded.
-        FileNotFoundError: a file is not there.
+        ValueError: there are no regressors, two have the same name, or an argument is invalid.
+        DataError: a file is broken.
+        FileNotFoundError: a file does not exist.
     """
     entries: list[tuple[str | None, RegressorLike]]
     single = isinstance(regressors, (str, Path, JointRegressor))
@@ -82,18 +86,26 @@ def _load(name: str | None, entry: RegressorLike) -> tuple[str, JointRegressor]:
 
 
 class RegressedJoints:
-    """Joints of meshes or SMPL parameters under several regressors, in float64.
+    """Regression of the J joints of meshes or SMPL parameters under R regressors, in float64.
 
-    Joints of meshes do not depend, to the last bit, on the other meshes of the batch. Those of
-    SMPL parameters do: compute all frames at once, in a fixed order.
+    Joints of a mesh are the same to the last bit whatever other meshes are in the batch. The last
+    bits of joints of SMPL parameters depend on the batch: compute all frames at once, in a fixed
+    order.
 
     Args:
-        regressors: by name.
-        joint_names: joints to regress, in this order.
-        body_model: the body, or its config; needed for parameters only.
+        regressors: the R regressors by name.
+        joint_names: names of the joints to regress, in this order.
+        body_model: the body or its config; only needed for parameters.
+
+    Attributes:
+        num_vertices: number of vertices V of the regressors' mesh.
+        support: (S,) indices of the vertices of nonzero weight in any regressor.
+        num_betas: number of betas that the body takes; None without a body.
+        body_path: file of the body; None without a body.
 
     Raises:
-        ValueError: a regressor lacks a joint, or regressors and body are for different bodies.
+        ValueError: a regressor lacks a joint, or the regressors and the body are for different
+            bodies.
     """
 
     def __init__(
@@ -127,11 +139,17 @@ class RegressedJoints:
 
     @property
     def has_body(self) -> bool:
-        """Whether parameters can be turned into joints."""
+        """Whether there is a body, which :meth:`from_parameters` needs."""
         return self._body is not None
 
     def select(self, meshes: Sequence[Tensor | np.ndarray]) -> np.ndarray:
-        """Return the vertices of nonzero weight of N meshes (V, 3): (N, S, 3), float64, CPU.
+        """Select the vertices of nonzero weight of N meshes.
+
+        Args:
+            meshes: N meshes (V, 3).
+
+        Returns:
+            The vertices (N, S, 3), float64, on the CPU.
 
         Raises:
             ValueError: a mesh has another shape.
@@ -150,10 +168,10 @@ class RegressedJoints:
         return np.stack([np.asarray(mesh)[self.support] for mesh in meshes]).astype(np.float64)
 
     def from_selected(self, selected: np.ndarray) -> np.ndarray:  # (N, S, 3) -> (N, R, J, 3)
-        """Regress joints from vertices that :meth:`select` returned.
+        """Regress joints from vertices that :meth:`select` returned, in their unit.
 
-        The sparse product adds up each number on its own, in the order of the vertices: unlike
-        a dense one, it gives the same bits whatever else is in the batch.
+        A sparse product adds the terms of each joint in the order of the vertices. Unlike a dense
+        product, it gives the same bits whatever else is in the batch.
         """
         count = len(selected)
         columns = np.ascontiguousarray(selected.transpose(1, 0, 2)).reshape(-1, 3 * count)
@@ -168,8 +186,11 @@ class RegressedJoints:
         """Regress joints (N, R, J, 3) in meters from SMPL parameters.
 
         Args:
-            parameters: as :class:`mmjrr.body_models.SMPL` takes them, (N, ...) each.
-            progress: called with the frames computed so far and their number. Default None.
+            parameters: arguments of :meth:`mmjrr.body_models.SMPL.forward`, (N, ...) each.
+            progress: a function that takes the number of frames done and N. Default None.
+
+        Raises:
+            ValueError: there is no body.
         """
         if self._body is None:
             raise ValueError(
@@ -189,14 +210,15 @@ class RegressedJoints:
 
 
 def default_body(regressors: Mapping[str, JointRegressor]) -> dict[str, Any] | None:
-    """Return the config of the body that the regressors are for, if its files are where expected.
+    """Return the config of the regressors' body, if its files are in a standard folder.
 
     Args:
-        regressors: by name.
+        regressors: the regressors by name.
 
     Returns:
-        The free body's config; SMPL's, where ``data/smpl`` or ``smpl`` in a folder of downloads
-        exists; or None.
+        The free body's config if the regressors are for it. SMPL's config if they are for SMPL, or
+        do not name their body, and ``smpl`` exists in ``data`` or in a folder of downloads.
+        Otherwise None.
     """
     bodies = {_plain(regressor.body_model) for regressor in regressors.values()}
     if bodies == {'freebody'}:
@@ -230,13 +252,13 @@ def _check_body(
     declared = str(config.get('type', '')) if isinstance(config, Mapping) else ''
     kind = _plain(declared.rsplit('.', 1)[-1])
     for name, regressor in regressors.items():
-        theirs = _plain(regressor.body_model)
+        regressor_body = _plain(regressor.body_model)
         if regressor.num_vertices != body.num_vertices:
             raise ValueError(
                 f'regressor {name!r} has {regressor.num_vertices} columns, but the body model '
                 f'has {body.num_vertices} vertices'
             )
-        if kind == 'freebody' and theirs not in ('freebody', 'unnamed'):
+        if kind == 'freebody' and regressor_body not in ('freebody', 'unnamed'):
             raise ValueError(
                 f'regressor {name!r} is for the body {regressor.body_model!r}, but body_model '
                 f'is {declared!r}, whose vertices are numbered otherwise'
@@ -244,5 +266,5 @@ def _check_body(
 
 
 def _plain(body_name: str) -> str:
-    """Return a body's name without case and underscores: FreeBody is free_body."""
+    """Return a body's name in lower case without underscores, so FreeBody equals free_body."""
     return body_name.replace('_', '').lower()

@@ -1,4 +1,4 @@
-"""Results of an evaluation: scores, their tables as plain text, and files."""
+"""Results of an evaluation: scores, plain-text tables of them, and their JSON and CSV files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mmjrr.io import atomic_write
 
 from .protocols import FrameErrors, Protocol
 
-#: What results can be broken down by.
+#: Breakdowns of the scores.
 BREAKDOWNS = ('joint', 'action', 'subject', 'camera')
 
 FORMAT = 'mmjrr.evaluation/1'
@@ -24,15 +24,15 @@ FORMAT = 'mmjrr.evaluation/1'
 
 @dataclass(frozen=True)
 class Score:
-    """One cell of a table: mean errors in mm of a group of frames (or of one joint of them)."""
+    """Mean errors, in mm, of a group of frames or of one joint over all frames."""
 
     regressor: str
     protocol: str
     by: str  # 'all' or one of BREAKDOWNS
     group: str  # 'all', or the joint, action, subject or camera
-    frames: int  # frames that the means are over
-    mpjpe: float  # mm; NaN where no frame has it
-    pa_mpjpe: float  # mm
+    frames: int  # number of frames that have a PA-MPJPE
+    mpjpe: float  # mm; NaN if no frame has one
+    pa_mpjpe: float  # mm; NaN if no frame has one
 
 
 def score_frames(
@@ -42,14 +42,14 @@ def score_frames(
     groups: Mapping[str, Sequence[str]],
     by_joint: bool = True,
 ) -> list[Score]:
-    """Average errors over all frames, each group of frames, and each joint.
+    """Average errors over all frames, over each group of frames, and for each joint.
 
     Args:
-        regressor: the name to put on them.
-        protocol: what the errors are of.
-        errors: of N frames, in mm.
-        groups: for each breakdown (``'action'``, ...) the group of each frame, (N,).
-        by_joint: whether to give each joint's means.
+        regressor: the regressor's name.
+        protocol: the protocol of the errors.
+        errors: the errors of N frames, in mm.
+        groups: by breakdown (``'action'``, ...), the group of each frame, (N,).
+        by_joint: whether to average each joint's errors. Default True.
 
     >>> errors = FrameErrors(*(np.array(e) for e in ([1.0, 3.0], [1.0, 2.0], [[1.0], [3.0]],
     ...                                              [[1.0], [2.0]])))
@@ -64,19 +64,19 @@ def score_frames(
 
     scores = [score('all', 'all', errors.mpjpe, errors.pa_mpjpe)]
     if by_joint:
-        nothing = np.full(len(errors.mpjpe), np.nan)
+        undefined = np.full(len(errors.mpjpe), np.nan)
         for joint in dict.fromkeys((*protocol.joints, *protocol.pa_joints)):
             columns = [
-                found[:, names.index(joint)] if joint in names else nothing
-                for found, names in (
+                joint_errors[:, names.index(joint)] if joint in names else undefined
+                for joint_errors, names in (
                     (errors.joints, protocol.joints),
                     (errors.pa_joints, protocol.pa_joints),
                 )
             ]
             scores.append(score('joint', joint, *columns))
-    for by, of_frame in groups.items():
-        labels = np.asarray(of_frame)
-        for group in sorted(set(of_frame), key=_natural):
+    for by, frame_groups in groups.items():
+        labels = np.asarray(frame_groups)
+        for group in sorted(set(frame_groups), key=_natural):
             rows = labels == group
             scores.append(score(by, group, errors.mpjpe[rows], errors.pa_mpjpe[rows]))
     return scores
@@ -98,20 +98,20 @@ def _natural(label: str) -> tuple[str, int, str]:
 class EvaluationResult:
     """Scores of one set of predictions under any number of regressors and protocols.
 
-    Prints as its tables.
+    ``str`` returns the tables.
 
     Attributes:
-        scores: all cells.
+        scores: the scores of all regressors, protocols and breakdowns.
         protocols: the protocols by name.
-        frames: frames evaluated under any of the protocols.
-        left_out: by protocol, how many frames do not count under it: for ``'subject'``,
-            ``'sequence'`` and ``'camera'`` the number of frames by that name.
-        skipped: names of frames that had no prediction.
-        unmatched: names of predictions that belong to no annotated frame.
-        notes: what is implausible about the predictions as a whole, and what would explain it, a
-            sentence each (:mod:`mmjrr.evaluation.plausibility`).
-        title: what was evaluated.
-        provenance: regressors' checksums and cleaning, protocols, versions.
+        frames: number of frames evaluated under any of the protocols.
+        left_out: number of frames that do not count, by protocol, kind (``'subject'``,
+            ``'sequence'`` or ``'camera'``) and value.
+        skipped: names of counted frames without a prediction.
+        unmatched: names of predictions that belong to no counted frame.
+        notes: sentences about implausible predictions and what would explain them
+            (:mod:`mmjrr.evaluation.plausibility`).
+        title: name of the evaluated predictions.
+        provenance: the regressors' checksums and cleaning, the protocols, and versions.
     """
 
     scores: tuple[Score, ...]
@@ -126,12 +126,12 @@ class EvaluationResult:
 
     def metrics(self) -> dict[str, float]:
         """Return the overall scores by key, such as ``'J_opt/paper/MPJPE'``, in mm."""
-        found = {}
+        metrics = {}
         for score in self.scores:
             if score.by == 'all':
-                found[f'{score.regressor}/{score.protocol}/MPJPE'] = score.mpjpe
-                found[f'{score.regressor}/{score.protocol}/PA-MPJPE'] = score.pa_mpjpe
-        return found
+                metrics[f'{score.regressor}/{score.protocol}/MPJPE'] = score.mpjpe
+                metrics[f'{score.regressor}/{score.protocol}/PA-MPJPE'] = score.pa_mpjpe
+        return metrics
 
     def select(self, protocol: str, by: str = 'all') -> list[Score]:
         """Return the scores of a protocol and a breakdown."""
@@ -141,7 +141,7 @@ class EvaluationResult:
         return self.format()
 
     def format(self, by: Sequence[str] = BREAKDOWNS) -> str:
-        """Return the tables: overall, then each breakdown."""
+        """Return the tables of each protocol as text: overall scores, then each breakdown."""
         blocks = []
         for name, protocol in self.protocols.items():
             blocks.append(self._overall(name, protocol))
@@ -188,10 +188,10 @@ class EvaluationResult:
         total = sum(count for _, count in counts)
         return [f'Protocol {name} leaves out {total} frames: {", ".join(t for t, _ in counts)}']
 
-    # ------------------------------------------------------------------ out of here
+    # ------------------------------------------------------------------ export
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as JSON can hold it, with None for undefined means."""
+        """Return the result as a dict of JSON values, with None for undefined means."""
         return {
             'format': FORMAT,
             'title': self.title,
@@ -210,7 +210,7 @@ class EvaluationResult:
         }
 
     def to_dataframe(self) -> Any:
-        """Return the scores as a pandas ``DataFrame``, a row each.
+        """Return the scores as a pandas ``DataFrame``, one row per score.
 
         Raises:
             ImportError: pandas is not installed.
@@ -225,12 +225,13 @@ class EvaluationResult:
         return pandas.DataFrame([asdict(score) for score in self.scores])
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write ``.json``, or ``.csv`` with its provenance in ``NAME.provenance.json`` beside it.
+        """Write the result as JSON or CSV, as the suffix says, and return the path.
 
-        Each file is replaced in one step; equal results give equal bytes.
+        A CSV file has only the scores; ``NAME.provenance.json`` beside it has everything else. Each
+        file is replaced in one step, and equal results give equal bytes.
 
         Raises:
-            ValueError: another suffix.
+            ValueError: the suffix is neither ``.json`` nor ``.csv``.
         """
         path = check_result_path(path)
         if path.suffix == '.json':
@@ -248,7 +249,7 @@ class EvaluationResult:
 
 
 def check_result_path(path: str | os.PathLike[str]) -> Path:
-    """Return the path, if results can be written in its format.
+    """Check that results can be written in the format of a path's suffix, and return the path.
 
     Raises:
         ValueError: the suffix is neither ``.json`` nor ``.csv``.
@@ -260,7 +261,7 @@ def check_result_path(path: str | os.PathLike[str]) -> Path:
 
 
 def format_table(header: Sequence[str], rows: Sequence[Sequence[str]], caption: str = '') -> str:
-    """Format a plain-text table: the first column to the left, the others to the right.
+    """Format a plain-text table with the first column left-aligned and the others right-aligned.
 
     >>> print(format_table(['Regressor', 'MPJPE'], [['J_std', '60.4'], ['J_opt', '56.9']], 'SPIN'))
     SPIN

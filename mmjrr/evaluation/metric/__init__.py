@@ -1,4 +1,4 @@
-"""The metric of MMEngine configs: the metric, a sample's fields, and merging over processes."""
+"""The metric for MMEngine configs, with the lookup of sample fields and the merge of processes."""
 
 from .joint_regressor_metric import JointRegressorMetric
 from .sample_fields import DEFAULT_FIELDS

@@ -1,4 +1,4 @@
-"""The metric of MMEngine configs: MPJPE and PA-MPJPE under any number of joint regressors."""
+"""The metric for MMEngine configs: MPJPE and PA-MPJPE under any number of joint regressors."""
 
 from __future__ import annotations
 
@@ -44,56 +44,61 @@ _POSE = ('global_orient', 'body_pose', 'betas')
 class JointRegressorMetric(BaseMetric):
     """MPJPE and PA-MPJPE of meshes on Human3.6M's joints, under several regressors at once.
 
-    Takes predicted vertices or SMPL parameters, from a model of any scope::
+    The metric takes predicted vertices or SMPL parameters from a model of any scope::
 
         custom_imports = dict(imports=['mmjrr'])
         test_evaluator = dict(type='mmjrr.JointRegressorMetric', regressors=['J_std', 'J_opt'])
 
-    Fields are found where MMPose puts them (:data:`DEFAULT_FIELDS`): predictions in
-    ``pred_instances`` or, with the prefix ``pred_``, at the top level of what the model returned;
-    the annotation in ``keypoints_3d``, ``gt_instances.keypoints_3d`` or
-    ``gt_instances.lifting_target``, in the camera frame like the predictions; the image's name in
-    ``imgname``, ``img_path`` or ``target_img_path``. Keys of the result: ``'J_opt/paper/MPJPE'``,
-    in mm.
+    By default, fields are looked up where MMPose puts them (:data:`DEFAULT_FIELDS`):
 
-    A protocol says which subjects, sequences and cameras count; other frames are left out and
-    counted in the result. So any data set that holds a protocol's frames gives its number. The
-    result is the same, to the last bit, for any split into batches and processes, and a frame that
-    a distributed sampler repeats counts once.
+    - predictions in the model's output, in ``pred_instances`` or, with the prefix ``pred_``, at the
+      top level;
+    - the annotation in ``keypoints_3d``, ``gt_instances.keypoints_3d`` or
+      ``gt_instances.lifting_target``, in the camera frame like the predictions;
+    - the image's name in ``imgname``, ``img_path`` or ``target_img_path``.
+
+    Keys of the returned metrics are such as ``'J_opt/paper/MPJPE'``; values are in mm.
+
+    A protocol decides which subjects, sequences and cameras count. The metric leaves other frames
+    out and counts them in the result, so any data set that contains a protocol's frames gives the
+    same numbers. The result is the same to the last bit for any split into batches and processes. A
+    frame that a distributed sampler repeats counts once.
 
     Args:
-        regressors: what :func:`~mmjrr.evaluation.load_regressors` takes: names of the zoo, paths,
-            ``dict(path=..., joint_order=...)``, or a dict of these by the names to report.
-        protocol: one or several protocols, as :func:`~mmjrr.evaluation.get_protocol` takes them:
-            names, fields, or ``dict(type='paper', subjects='all')``. Default 'paper'.
-        body_model: config of the body that predicted SMPL parameters are of. Default None: the
-            free body, or ``data/smpl`` (or ``smpl`` in the folder of downloads), by what the
-            regressors are for. Only vertices of nonzero weight are computed.
-        fields: places that differ from :data:`DEFAULT_FIELDS`, as ``dict(vertices='verts')``; dots
-            lead into nested elements; None switches a field off. Where both are there, vertices go
-            before parameters.
+        regressors: one or several, as in :func:`~mmjrr.evaluation.load_regressors`: names of the
+            zoo, paths, ``dict(path=..., joint_order=...)``, or a dict of these whose keys are the
+            names to report.
+        protocol: one or several protocols, as in :func:`~mmjrr.evaluation.get_protocol`: names,
+            fields, or ``dict(type='paper', subjects='all')``. Default 'paper'.
+        body_model: config of the body model of predicted SMPL parameters. Default None: the body
+            that the regressors are for, which is the free body or SMPL from ``data/smpl`` (or
+            ``smpl`` in the folder of downloads). Only vertices of nonzero weight are computed.
+        fields: places that differ from :data:`DEFAULT_FIELDS`, such as ``dict(vertices='verts')``.
+            Dots lead into nested elements; None switches a field off. A sample's vertices take
+            precedence over its parameters.
         joint_order: order of the annotation's joints: 'mmpose', 'spin', or joint names. Default:
-            the names in the data set's metainfo; 'mmpose', with a warning, where it has none.
-        prediction_unit: of vertices and ``transl``, 'm' or 'mm'. Default 'm'.
-        annotation_unit: of ``keypoints_3d``, 'm' or 'mm'. Default 'm'.
-        by: breakdowns of the tables and of ``out_file``. A sample without subject, action or
-            camera is looked up by its image name; a breakdown that some sample has no value for
-            is left out, with a warning.
-        missing: what to do with samples that have no prediction: 'raise', or 'skip' (they are
-            counted and listed). Default 'raise'.
-        out_file: ``.json`` or ``.csv`` to write the result and its provenance to.
+            the names in the data set's metainfo or, if it has none, 'mmpose' with a warning.
+        prediction_unit: unit of vertices and ``transl``, 'm' or 'mm'. Default 'm'.
+        annotation_unit: unit of ``keypoints_3d``, 'm' or 'mm'. Default 'm'.
+        by: breakdowns of the tables and of ``out_file``. Subject, action and camera come from the
+            sample's fields or else from its image name. A breakdown is left out, with a warning, if
+            a sample has no value for it.
+        missing: 'raise' raises an error for samples without a prediction; 'skip' leaves them out,
+            counts and lists them. Default 'raise'.
+        out_file: file that receives the result and its provenance, ending in ``.json`` or ``.csv``.
+            Default None: no file.
         title: name of the evaluated model, for tables and files.
         collect_device: as in MMEngine, 'cpu' or 'gpu'.
-        prefix: as in MMEngine, goes before the keys.
+        prefix: as in MMEngine, a prefix of the keys.
         collect_dir: as in MMEngine.
 
     Attributes:
         result: the last :class:`~mmjrr.evaluation.EvaluationResult` (main process only).
 
     Raises:
-        ValueError: an argument, or a sample's field, is wrong or missing; says which, and of which
-            image. Or the data set lacks joints that a protocol needs.
-        FileNotFoundError: a regressor's file is not there.
+        ValueError: an argument or a sample's field is invalid or missing (the message names the
+            field and the image), or the data set lacks joints that a protocol needs.
+        FileNotFoundError: a regressor's file does not exist.
     """
 
     default_prefix = ''
@@ -133,7 +138,7 @@ class JointRegressorMetric(BaseMetric):
 
     @property
     def dataset_meta(self) -> dict | None:
-        """Metainfo of the data set. Setting it checks that it has the joints that are needed."""
+        """Metainfo of the data set; the setter checks that it names the joints that are needed."""
         return self._dataset_meta
 
     @dataset_meta.setter
@@ -142,7 +147,11 @@ class JointRegressorMetric(BaseMetric):
         self._annotation_joints = self._joints_of(metainfo)
 
     def _joints_of(self, metainfo: Mapping[str, Any]) -> tuple[str, ...]:
-        """Return the order of the annotation's joints."""
+        """Return the names of the annotation's joints, in its order.
+
+        Raises:
+            ValueError: ``joint_order`` contradicts the metainfo, or joints are missing.
+        """
         declared = joint_names_of_metainfo(metainfo)
         if declared is None:
             if self.joint_order is None:
@@ -168,10 +177,10 @@ class JointRegressorMetric(BaseMetric):
             )
         return declared
 
-    # ------------------------------------------------------------------ each batch
+    # ------------------------------------------------------------------ per batch
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Take from a batch what the errors need: joints, or parameters, and the annotation."""
+        """Store a batch's labels, annotated joints, and regressed joints or SMPL parameters."""
         if self._annotation_joints is None:
             self._annotation_joints = self._joints_of({})
         frames, evaluated = [], []
@@ -222,7 +231,7 @@ class JointRegressorMetric(BaseMetric):
         return False
 
     def _annotation(self, sample: Sample, order: list[int]) -> tuple[np.ndarray, np.ndarray]:
-        """Return the joints (J, 3) in meters that the protocols need, and their weights (J,)."""
+        """Return the needed annotated joints (J, 3) in meters, and their weights (J,)."""
         names = self._annotation_joints or ()
         joints = sample.array('keypoints_3d', (len(names), 3))
         sample.check_annotation(joints, names.index('pelvis') if 'pelvis' in names else None)
@@ -271,16 +280,17 @@ class JointRegressorMetric(BaseMetric):
             check_finite([sample.name for sample in samples], samples[0].path(name), value)
         return parameters
 
-    # ------------------------------------------------------------------ all of them
+    # ------------------------------------------------------------------ all batches
 
     def evaluate(self, size: int) -> dict[str, float]:
-        """Return the scores of everything processed, the same in every process.
+        """Return the metrics of all processed samples, the same in every process.
 
         Args:
-            size: length of the data set. Samples without a name are told from a distributed
-                sampler's padding by it.
+            size: length of the data set. If samples have no names, it tells them from the padding
+                of a distributed sampler.
         """
-        # One element a process, so that no process loses its last sample to another's shortage.
+        # Collect one element per process: collect_results zips the processes' lists, which drops
+        # the last elements of the longer ones.
         directory = {'tmpdir': self.collect_dir} if self.collect_device == 'cpu' else {}
         collected = collect_results(
             [list(self.results)], get_world_size(), self.collect_device, **directory
@@ -290,7 +300,7 @@ class JointRegressorMetric(BaseMetric):
             try:
                 metrics = self._metrics(merge(collected or [], size), size)
                 answer = [{'/'.join(filter(None, (self.prefix, k))): metrics[k] for k in metrics}]
-            except Exception as error:  # the other processes wait: they must hear of it
+            except Exception as error:  # sent to the other processes, which wait for an answer
                 answer = [error]
         broadcast_object_list(answer)
         self.results.clear()
@@ -299,7 +309,7 @@ class JointRegressorMetric(BaseMetric):
         return answer[0]
 
     def compute_metrics(self, results: list[Record]) -> dict[str, float]:
-        """Return the scores of what :meth:`process` left in ``results``, in one process."""
+        """Return the metrics of the records that :meth:`process` stored, in a single process."""
         size = sum(len(record.frames) for record in results)
         return self._metrics(merge([results], size), size)
 

@@ -1,4 +1,4 @@
-"""What every process collected, put into one order: each frame once, sorted by image name."""
+"""The merge of the frames of all processes: each frame once, sorted by image name."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from mmjrr.evaluation.protocols import FrameLabels
 
 
 class Frame(NamedTuple):
-    """A frame that was processed.
+    """A processed frame.
 
     Attributes:
-        key: what tells it from others, or None.
-        name: for messages.
-        labels: what is known of it.
+        key: image name and sample index, which identify the frame; None if it has neither.
+        name: the frame's name in messages.
+        labels: subject, action, sequence and camera.
         status: 'evaluated', 'left_out' (no protocol counts it) or 'missing' (no prediction).
     """
 
@@ -28,12 +28,12 @@ class Frame(NamedTuple):
 
 
 class Record(NamedTuple):
-    """A batch: its frames, and the arrays of those that are evaluated, a row each.
+    """The frames of a batch, and the arrays of its n evaluated frames.
 
     Attributes:
-        frames: all of the batch, in its order.
+        frames: all frames of the batch, in its order.
         arrays: ``target`` (n, J, 3), ``weight`` (n, J), and either ``joints`` (n, R, J, 3) or
-            SMPL parameters.
+            SMPL parameters (n, ...). Empty if n is 0.
     """
 
     frames: list[Frame]
@@ -42,13 +42,13 @@ class Record(NamedTuple):
 
 @dataclass
 class MergedFrames:
-    """All frames of all processes, each once.
+    """The frames of all processes, each once.
 
     Attributes:
-        frames: those that are evaluated.
-        left_out: those that no protocol counts.
-        missing: names of those without a prediction.
-        arrays: a row for each evaluated frame.
+        frames: the evaluated frames.
+        left_out: the frames that no protocol counts.
+        missing: names of the frames without a prediction.
+        arrays: arrays as in :class:`Record`, with a row for each evaluated frame.
     """
 
     frames: list[Frame] = field(default_factory=list)
@@ -63,19 +63,20 @@ class MergedFrames:
 def merge(ranks: Sequence[Sequence[Record]], size: int) -> MergedFrames:
     """Merge the records of all processes.
 
-    The order, and so each bit of a mean over it, depends neither on the batches nor on the number
-    of processes. A frame that a distributed sampler repeats counts once.
+    The order of the frames, and with it every bit of a mean over them, depends neither on the
+    batches nor on the number of processes. A frame that a distributed sampler repeats counts once.
 
     Args:
-        ranks: records of each process, in its order.
-        size: length of the data set. Frames without a key are told from a sampler's padding by it.
+        ranks: the records of each process, in their order.
+        size: length of the data set. If frames have no keys, it tells them from the padding of a
+            distributed sampler.
 
     Raises:
-        ValueError: two frames with different joints have the same key, some frames have a key and
-            others none, or batches hold different kinds of predictions.
+        ValueError: two frames with different joints have the same key, only some frames have a key,
+            or batches hold different kinds of predictions.
     """
     frames = [frame for rank in ranks for record in rank for frame in record.frames]
-    rows, count = [], 0  # row in the concatenated arrays
+    rows, count = [], 0  # each frame's row in the concatenated arrays, -1 if not evaluated
     for frame in frames:
         evaluated = frame.status == 'evaluated'
         rows.append(count if evaluated else -1)
@@ -130,7 +131,7 @@ def _unique(
 
 
 def _interleaved(counts: Sequence[int]) -> list[int]:
-    """Return indices in the data set's order: MMEngine's sampler deals samples out in turns."""
+    """Return indices in the data set's order: MMEngine's sampler deals samples out in turn."""
     starts = np.cumsum([0, *counts])
     return [
         int(starts[rank]) + turn

@@ -1,4 +1,4 @@
-"""Where a sample's predictions, annotation and names are, in MMPose's samples and in others."""
+"""The lookup of a sample's predictions, annotation and names in MMPose's and other samples."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from mmjrr.errors import DataError
 from mmjrr.evaluation.core import frame_labels
 from mmjrr.evaluation.protocols import FrameLabels
 
-#: Where each field is looked for by default, in this order. Dots lead into nested elements. SMPL
-#: parameters without the prefix ``pred_`` count as predictions in ``pred_instances`` only: at the
-#: top level, data sets keep their own fits under these names.
+#: Default places of each field, which are searched in this order. Dots lead into nested elements.
+#: SMPL parameters without the prefix ``pred_`` count as predictions only in ``pred_instances``: at
+#: the top level, data sets store their own fits under these names.
 DEFAULT_FIELDS: dict[str, tuple[str, ...]] = {
     'vertices': ('pred_vertices', 'pred_instances.vertices', 'pred_instances.pred_vertices',
                  'vertices'),
@@ -26,7 +26,7 @@ DEFAULT_FIELDS: dict[str, tuple[str, ...]] = {
     },
     'keypoints_3d': ('keypoints_3d', 'gt_instances.keypoints_3d', 'gt_instances.lifting_target',
                      'lifting_target'),
-    'keypoints_3d_weight': (),  # beside the annotation, see Sample
+    'keypoints_3d_weight': (),  # found beside the annotation, see _WEIGHT_SUFFIXES
     'imgname': ('imgname', 'img_path', 'target_img_path'),
     'sample_idx': ('sample_idx', 'id'),
     'subject': ('subject',),
@@ -34,7 +34,7 @@ DEFAULT_FIELDS: dict[str, tuple[str, ...]] = {
     'camera': ('camera',),
 }  # fmt: skip
 _PREDICTIONS = ('vertices', 'global_orient', 'body_pose', 'betas', 'transl')
-#: Beside an annotation ``X`` its weights are ``X_weight`` or, in MMPose's words, ``X_visible``.
+#: The weights of an annotation ``X`` are in ``X_weight`` or, by MMPose's naming, ``X_visible``.
 _WEIGHT_SUFFIXES = ('_weight', '_visible')
 #: Components of a rotation in each representation: axis-angle, 6D, matrix.
 _ROTATIONS = {3: (3,), 6: (6,), 9: (3, 3)}
@@ -44,10 +44,13 @@ Fields = Mapping[str, tuple[str, ...]]
 
 
 def merge_fields(named: Mapping[str, str | None] | None) -> dict[str, tuple[str, ...]]:
-    """Replace the default places of fields by those that a user names.
+    """Replace default places of fields by places that a user names.
 
     Args:
-        named: a path for each field to replace; None switches a field off.
+        named: the place of each field to replace; None switches a field off.
+
+    Returns:
+        The places of all fields by name.
 
     Raises:
         ValueError: a field is unknown.
@@ -62,14 +65,19 @@ def merge_fields(named: Mapping[str, str | None] | None) -> dict[str, tuple[str,
 class Sample:
     """A sample's fields.
 
-    Predictions are looked for in what the model returned; the annotation and the names there,
+    Predictions are looked up in the model's output; the annotation and the names in the output,
     then in the batch's data samples, then in the batch itself.
 
     Args:
         fields: places of each field, from :func:`merge_fields`.
-        prediction: what the model returned for the sample.
-        batch: the batch that it is from.
+        prediction: the model's output for the sample.
+        batch: the batch that contains the sample.
         index: the sample's position in the batch.
+
+    Attributes:
+        image: image name, or None.
+        key: image name and sample index, which identify the sample; None if it has neither.
+        name: the sample's name in messages.
     """
 
     def __init__(self, fields: Fields, prediction: Any, batch: Any, index: int) -> None:
@@ -81,14 +89,13 @@ class Sample:
             if isinstance(truth, Sequence) and index < len(truth):
                 self._sources.append(_as_mapping(truth[index]))
             self._sources.append(_BatchColumn(batch, index))
-        elif isinstance(batch, Sequence) and index < len(batch):  # pseudo-collated by hand
+        elif isinstance(batch, Sequence) and index < len(batch):  # a list of samples
             self._sources.append(_as_mapping(batch[index]))
             self._sources.append(_as_mapping(self._sources[-1].get('data_samples')))
         self._cache: dict[str, tuple[str, Any]] = {}
         self.image = self._text('imgname')
         number = self.get('sample_idx')
         number = None if number is None else int(np.asarray(number).reshape(-1)[0])
-        #: What tells this sample from others; None where nothing does.
         self.key = None
         if self.image is not None or number is not None:
             self.key = (self.image or '', number or 0)
@@ -101,14 +108,18 @@ class Sample:
         return self._locate(name)[1]
 
     def path(self, name: str) -> str:
-        """Return where the field is; where it is missing, the first place that was looked at."""
+        """Return the field's place; if the field is missing, the first place that was searched."""
         return self._locate(name)[0]
 
     def require(self, name: str, why: str = '') -> Any:
         """Return the field's value.
 
+        Args:
+            name: the field.
+            why: the reason why the field is needed, for the message.
+
         Raises:
-            ValueError: there is none; lists where it was looked for and what is there.
+            ValueError: the field is missing; the message lists its places and the sample's content.
         """
         value = self.get(name)
         if value is None:
@@ -119,18 +130,18 @@ class Sample:
         return value
 
     def places(self, *names: str) -> str:
-        """Return where fields are looked for, for messages."""
+        """Return the places where fields are looked up, for messages."""
         return ' or '.join(
             repr(path) for name in names for path in self._fields[name] or (f'{name} (off)',)
         )
 
     def describe(self) -> list[str]:
-        """Return the dotted names of all that is there, for messages."""
+        """Return the dotted names of the sample's content, for messages."""
         names = sorted({name for source in self._sources for name in _leaf_names(source)})
         return names if len(names) <= _MOST_NAMES else [*names[:_MOST_NAMES], '...']
 
     def array(self, name: str, *shapes: tuple[int, ...]) -> np.ndarray:
-        """Return the field as float64 of one of the shapes, without a batch axis of one.
+        """Return the field as float64 in one of the shapes, dropping a batch axis of length 1.
 
         Raises:
             ValueError: the field is missing, is not numeric, or has another shape.
@@ -147,7 +158,7 @@ class Sample:
         )
 
     def rotations(self, name: str, count: int) -> np.ndarray:
-        """Return a pose in any representation, as (count, 3), (count, 6) or (count, 3, 3).
+        """Return rotations in their representation, as (count, 3), (count, 6) or (count, 3, 3).
 
         Raises:
             ValueError: the field does not hold ``count`` rotations.
@@ -163,27 +174,27 @@ class Sample:
         return self.array(name, tuple(value.shape)).reshape(count, *rotation)
 
     def mesh(self) -> Tensor | np.ndarray:
-        """Return the vertices without a batch axis of one."""
+        """Return the vertices (V, 3), dropping a batch axis of length 1."""
         value = self.require('vertices')
         value = value if isinstance(value, Tensor) else np.asarray(value)
         return value[0] if value.ndim == 3 and len(value) == 1 else value
 
     def keypoint_weight(self, count: int) -> np.ndarray:  # (count,)
-        """Return the weights of the annotated joints, 1 where the sample has none."""
+        """Return the weights of the annotated joints; all are 1 if the sample has no weights."""
         if self.get('keypoints_3d_weight') is None:
             return np.ones(count)
         return self.array('keypoints_3d_weight', (count,), (count, 1)).reshape(count)
 
     def check_annotation(self, joints: np.ndarray, root: int | None) -> None:
-        """Refuse an annotation that a transform of MMPose's has changed.
+        """Refuse an annotation that does not match the image because of a transform of MMPose.
 
         Args:
             joints: the annotation, (J, 3).
-            root: row of the pelvis, if it is among them.
+            root: row of the pelvis; None if the annotation has none.
 
         Raises:
-            ValueError: the image is mirrored, but not the joints; or ``lifting_target`` holds a
-                label in place of what the data set annotates.
+            ValueError: the image is mirrored but the joints are not, or ``lifting_target`` holds an
+                encoded label in place of the data set's annotation.
         """
         where = f'{self.name}: {self.path("keypoints_3d")}'
         if self._value(self._sources, 'flip'):
@@ -201,7 +212,7 @@ class Sample:
             )
 
     def labels(self) -> FrameLabels:
-        """Return subject, action, sequence and camera, from the fields or the image's name."""
+        """Return subject, action, sequence and camera from the fields or else the image's name."""
         subject, action, camera = (self._text(name) for name in ('subject', 'action', 'camera'))
         sequence = None
         if self.image is not None:
@@ -224,9 +235,9 @@ class Sample:
                     for path in dict.fromkeys((beside, 'keypoints_3d'))
                     for suffix in _WEIGHT_SUFFIXES
                 )
-            found = ((path, self._value(sources, path)) for path in paths)
-            first = (paths[0] if paths else name, None)
-            self._cache[name] = next((hit for hit in found if hit[1] is not None), first)
+            candidates = ((path, self._value(sources, path)) for path in paths)
+            missing = (paths[0] if paths else name, None)
+            self._cache[name] = next((hit for hit in candidates if hit[1] is not None), missing)
         return self._cache[name]
 
     @staticmethod
@@ -235,7 +246,7 @@ class Sample:
         return next((value for value in values if value is not None), None)
 
     def _text(self, name: str) -> str | None:
-        """Return the field as text; a list or an array of one text counts as this text."""
+        """Return the field as text; a list or an array of a single text counts as that text."""
         value = self.get(name)
         if isinstance(value, np.ndarray):
             value = value.tolist()
@@ -252,7 +263,7 @@ class Sample:
 
 
 class _BatchColumn(Mapping):
-    """One sample of a collated batch."""
+    """A view of one sample of a collated batch as a mapping."""
 
     def __init__(self, batch: Mapping[str, Any], index: int) -> None:
         self._batch = batch
@@ -294,7 +305,7 @@ def _follow(source: Any, path: Sequence[str]) -> Any:
 
 def _leaf_names(source: Mapping[str, Any], prefix: str = '') -> Iterator[str]:
     for key in source:
-        if str(key).startswith('_'):  # MMEngine's own copies
+        if str(key).startswith('_'):  # private copies that MMEngine keeps
             continue
         nested = {} if isinstance(source, _BatchColumn) else _as_mapping(source[key])
         if nested:
