@@ -28,7 +28,7 @@ from mmjrr.registry import BODY_MODELS
 from mmjrr.regressors import fit_joint_regressor
 
 from .annotated_frames import AnnotatedFrames
-from .body_matching import match_part
+from .body_matching import check_match, match_part
 from .core import needed_joints
 from .evaluate_predictions import PredictionsLike, body_config, evaluate, read_parts
 from .predicted_body import body_of, check_vertices
@@ -215,8 +215,9 @@ def attribute_error(
     Raises:
         FileNotFoundError, DataError, ValueError: as in :func:`~mmjrr.evaluation.evaluate`.
         DataError: the predictions show fewer than two subjects.
-        ValueError: a regressor is called 'fitted'.
+        ValueError: an original or corrected regressor is called 'fitted'.
     """
+    check_match(match)
     report = progress or (lambda line: None)
     protocol = get_protocol(protocol)
     regressors = load_regressors([original, *corrected])

@@ -26,6 +26,16 @@ _DECIDES = 0.8
 _NO_FRAME = (-1,)
 
 
+def check_match(match: str) -> None:
+    """Check the argument ``match`` of :func:`~mmjrr.evaluation.evaluate`.
+
+    Raises:
+        ValueError: it is neither 'name' nor 'order'.
+    """
+    if match not in ('name', 'order'):
+        raise ValueError(f"match: found {match!r}, expected 'name' or 'order'")
+
+
 def match_part(
     part: Predictions,
     annotated: AnnotatedFrames,

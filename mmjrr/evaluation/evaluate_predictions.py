@@ -19,7 +19,7 @@ from mmjrr.io import sha256
 from mmjrr.regressors import JointRegressor
 
 from .annotated_frames import AnnotatedFrames
-from .body_matching import errors_of, match_part
+from .body_matching import check_match, errors_of, match_part
 from .core import UNITS, RegressedFrames, evaluate_frames, needed_joints
 from .plausibility import explain_parameters
 from .predicted_body import body_of, check_vertices
@@ -111,8 +111,7 @@ def evaluate(
             'raise'; or no prediction matches a frame.
         ValueError: an argument is invalid, or a prediction's value is.
     """
-    if match not in ('name', 'order'):
-        raise ValueError(f"match: found {match!r}, expected 'name' or 'order'")
+    check_match(match)
     if unit not in UNITS:
         raise ValueError(f'unit: found {unit!r}, expected one of {sorted(UNITS)}')
     if missing not in ('raise', 'skip'):

@@ -58,18 +58,20 @@ def read_cdf(
             f'{path}: found {size} bytes, expected at most {16 * largest + 10**6} for {variable}'
         )
     header, data = _read_in_process(path, variable, largest, time_limit)
-    found = header['shape']
+    actual_shape = header['shape']
     expected = '({})'.format(', '.join('N' if length is None else str(length) for length in shape))
-    if len(found) != len(shape) or any(
-        length not in (None, actual) for length, actual in zip(shape, found, strict=True)
+    if len(actual_shape) != len(shape) or any(
+        length not in (None, actual) for length, actual in zip(shape, actual_shape, strict=True)
     ):
-        raise DataError(f'{path}: {variable}: found shape {tuple(found)}, expected {expected}')
+        raise DataError(
+            f'{path}: {variable}: found shape {tuple(actual_shape)}, expected {expected}'
+        )
     if not header['values']:
         raise DataError(
-            f'{path}: {variable}: found shape {tuple(found)}, expected {expected} with at most '
-            f'{largest} values, all of them in the file'
+            f'{path}: {variable}: found shape {tuple(actual_shape)}, expected {expected} with at '
+            f'most {largest} values, all of them in the file'
         )
-    return np.frombuffer(data, dtype=np.float64).reshape(found).copy()
+    return np.frombuffer(data, dtype=np.float64).reshape(actual_shape).copy()
 
 
 def _read_in_process(

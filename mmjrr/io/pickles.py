@@ -135,8 +135,8 @@ class Builder:
         def after_state(node: Node) -> Any:
             return self._joblib_array(node, file) if node.name in _JOBLIB else node
 
-        known = _KNOWN | self.extra.keys()
-        return DescriptionUnpickler(file, known, after_state, self.skip_unknown)
+        buildable_names = _KNOWN | self.extra.keys()
+        return DescriptionUnpickler(file, buildable_names, after_state, self.skip_unknown)
 
     def build(self, description: Any) -> Any:
         """Build the value of a description.

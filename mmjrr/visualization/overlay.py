@@ -26,7 +26,8 @@ def draw_fit(
         mask: (H, W), person mask in [0, 1]; its outline at 0.5 is drawn in white. Default: None.
         joints: (J, 2), joints of the fit in pixels, drawn as red crosses. Joints that are not
             finite are left out. Default: None.
-        labels: (J, 2), annotated joints, likewise, drawn as green circles. Default: None.
+        labels: (J, 2), annotated joints in pixels, drawn as green circles. Joints that are not
+            finite are left out. Default: None.
         title: A line of text at the top. Default: none.
 
     Returns:

@@ -173,3 +173,8 @@ def test_one_subject_is_too_few(tmp_path: Path):
     world = World(tmp_path, subjects=('S9',), frames=5)
     with pytest.raises(DataError, match='at least two subjects'):
         attribute_error(world.predictions(), world.annotation, world.truth, [])
+
+
+def test_an_unknown_way_to_match_is_refused(world):
+    with pytest.raises(ValueError, match="match: found 'nome'"):
+        attribute_error(world.predictions(), world.annotation, world.truth, [], match='nome')
