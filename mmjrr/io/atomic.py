@@ -19,7 +19,9 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f'.{path.stem}.', suffix=path.suffix, dir=path.parent)
+    handle, name = tempfile.mkstemp(
+        prefix=f'.{path.stem}.tmp-', suffix=path.suffix, dir=path.parent
+    )
     os.close(handle)
     temporary = Path(name)
     try:
@@ -36,7 +38,8 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 #: The name that :func:`atomic_write` gives a temporary file: ``mkstemp`` draws eight characters.
-_TEMPORARY = re.compile(r'\.(?P<stem>.+)\.[a-z0-9_]{8}(?P<suffix>\.[^.]*)?')
+#: ``tmp-`` tells it from a user's hidden file such as ``.editor.settings``.
+_TEMPORARY = re.compile(r'\.(?P<stem>.+)\.tmp-[a-z0-9_]{8}(?P<suffix>\.[^.]*)?')
 
 
 def remove_temporary_files(

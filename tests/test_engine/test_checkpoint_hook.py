@@ -82,7 +82,7 @@ def test_a_training_locks_its_folder_and_removes_what_a_kill_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checkpoint_hook, 'secure_run', lambda runner: None)
-    leftover, other = tmp_path / '.iter_5.a1b2c3d4.pth', tmp_path / '.gitignore'
+    leftover, other = tmp_path / '.iter_5.tmp-a1b2c3d4.pth', tmp_path / '.gitignore'
     leftover.write_text('22 MB')
     other.touch()
     runner, hook = Runner(tmp_path, 9), ResumableCheckpointHook()

@@ -155,8 +155,13 @@ def test_the_work_directory_is_locked_meanwhile_and_free_afterwards(tmp_path: Pa
 
 
 def test_half_written_files_are_removed_and_others_stay(tmp_path: Path) -> None:
-    leftovers = ['squares/.shard_0000001.a1b2c3d4.npz', '.out.x_y_z_1_.npz', '.iter_3.abcdefgh.pth']
-    others = ['.gitignore', 'squares/notes.txt', '.hidden/.out.a1b2c3d4.npz', '.out.npz']
+    leftovers = [
+        'squares/.shard_0000001.tmp-a1b2c3d4.npz',
+        '.out.tmp-x_y_z_1_.npz',
+        '.iter_3.tmp-abcdefgh.pth',
+    ]
+    others = ['.gitignore', 'squares/notes.txt', '.hidden/.out.tmp-a1b2c3d4.npz', '.out.npz']
+    others += ['.editor.settings', '.editor.settings.json']
     for name in leftovers + others:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text('half')
@@ -170,7 +175,7 @@ def test_half_written_files_are_removed_and_others_stay(tmp_path: Path) -> None:
 def test_beside_an_output_elsewhere_only_its_own_leftovers_go(tmp_path: Path) -> None:
     out, work_dir = tmp_path / 'data' / 'out.npz', tmp_path / 'work'
     out.parent.mkdir()
-    own, other = (out.parent / f'.{stem}.a1b2c3d4.npz' for stem in ('out', 'another'))
+    own, other = (out.parent / f'.{stem}.tmp-a1b2c3d4.npz' for stem in ('out', 'another'))
     own.touch()
     other.touch()
     begun = Job(work_dir, 'squares', Identity({'a': 1}), '.npz', output=out)

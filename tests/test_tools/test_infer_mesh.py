@@ -319,7 +319,7 @@ def test_killed_at_any_moment_it_ends_in_the_same_bytes(
         process.kill()
         process.join()
         assert before < done() < 8
-    (shards / '.batch_0000007.a1b2c3d4.npz').write_bytes(b'half')
+    (shards / '.batch_0000007.tmp-a1b2c3d4.npz').write_bytes(b'half')
     command = [sys.executable, str(TOOL), str(root / 'tiny.py'), str(root / 'tiny.pth')]
     outputs = run_processes([*command, *places, *options, '--launcher', 'pytorch'], 2)
     assert 'of 8 batches exist already' in outputs[0]
