@@ -1,9 +1,9 @@
-"""Files of others that mmjrr works with: where they are, what they must be, and fetching them.
+"""List of the files that other projects publish and mmjrr uses, and their download.
 
-Files behind registration are not fetched: the entry says which page, which file, and where it goes.
+Files behind registration are not downloaded; their entry names the page, the file and its path.
 
-A fetched file gets its name when it is known to be the right one: it comes over https, is no larger
-than its entry allows, and has the published checksum, or is read as the weights that it must hold.
+A downloaded file gets its final name only after these checks: it comes over https, is not larger
+than its entry allows, and has the published checksum, or contains the weights that its entry lists.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ _MB = 10**6
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file that others publish.
+    """File that another project publishes.
 
     Args:
-        name: what it is called here.
-        path: where it goes, under the folder of files.
-        about: what it is.
-        url: its https address; None where it needs registration, or has no lasting address.
-        sha256: its checksum, or how it begins; None where no copy could be verified.
-        member: its name inside the archive (tar) that ``url`` gives.
-        page: the page to register at, or to get it from.
-        file: which file of the page it is.
-        weights: names of tensors that it must hold. Required where ``sha256`` is not whole.
-        largest: bytes that the server may send; more is refused.
+        name: Name by which users ask for the file.
+        path: Path of the file, relative to the folder of downloads.
+        about: Description.
+        url: https address; None if the file needs registration or has no permanent address.
+        sha256: Checksum or its first digits; None if no copy could be verified.
+        member: Name of the file inside the tar archive at ``url``.
+        page: Page for registration or manual download.
+        file: Name of the file on that page.
+        weights: Names of tensors that the file must contain. Needed unless ``sha256`` is complete.
+        largest: Largest accepted size in bytes.
     """
 
     name: str
@@ -181,19 +181,19 @@ def download(
     log: Callable[[str], None] = print,
     context: ssl.SSLContext | None = None,
 ) -> Path:
-    """Fetch a file, unless it is there, and return its path.
+    """Download a file unless it exists, and return its path.
 
-    A broken connection or a kill leaves a part, which the next call continues.
+    After a broken connection or a kill, the next call resumes the download.
 
     Args:
-        item: what to fetch.
-        folder: where to. Default: ``$MMJRR_HOME``, or ``~/.cache/mmjrr``.
-        log: takes lines on how far it is.
-        context: which certificates to trust. Default: the system's.
+        item: The file.
+        folder: Folder of downloads. Default: None, ``$MMJRR_HOME`` or ``~/.cache/mmjrr``.
+        log: Function that receives lines of progress.
+        context: TLS context with the trusted certificates. Default: None, the system's.
 
     Raises:
-        DataError: it needs registration, or what came (or what is there) is not the file.
-        OSError: it cannot be fetched or written; the sentence says why and what to do.
+        DataError: The file needs registration, or the downloaded or existing file is another.
+        OSError: The download or the write fails; the message says why and what to do.
     """
     target = (Path(folder) if folder is not None else search_folders()[0]) / item.path
     if target.exists():
@@ -201,12 +201,12 @@ def download(
             try:
                 _check(item, target, target)
             except DataError as error:
-                raise DataError(f'{error}; move it away to fetch the right one') from error
+                raise DataError(f'{error}; move it away to download the right file') from error
         return target
     if item.url is None:
         raise DataError(
-            f'{item.name} ({item.about}) is not fetched: get {item.file} from {item.page}, and put '
-            f'it at {target}'
+            f'{item.name} ({item.about}) cannot be downloaded automatically: get {item.file} from '
+            f'{item.page}, and put it at {target}'
         )
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f'.{target.name}.part')
@@ -231,7 +231,7 @@ def download(
 
 
 class _HttpsOnly(urllib.request.HTTPRedirectHandler):
-    """Follows redirects to https addresses alone."""
+    """Redirect handler that refuses addresses other than https."""
 
     def redirect_request(
         self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str
@@ -242,17 +242,17 @@ class _HttpsOnly(urllib.request.HTTPRedirectHandler):
 
 
 class _RedirectError(Exception):
-    """A redirect to an address that is not https."""
+    """Error of a redirect to an address that is not https."""
 
 
 def _fetch(
     item: RemoteFile, part: Path, log: Callable[[str], None], context: ssl.SSLContext | None
 ) -> None:
-    """Fetch ``item.url`` to ``part``, from where ``part`` ends if the server's file is the same."""
+    """Download ``item.url`` to ``part``; resume at the end of ``part`` if the file is unchanged."""
     url = str(item.url)
     if urlparse(url).scheme != 'https':
-        raise DataError(f'{url}: found another scheme than https; {_by_hand(item)}')
-    tag = part.with_suffix('.tag')  # which version of the file the part is of
+        raise DataError(f'{url}: found another scheme, expected https; {_by_hand(item)}')
+    tag = part.with_suffix('.tag')  # contains the server's version of the partial file
     start = part.stat().st_size if part.is_file() and tag.is_file() else 0
     headers = {'User-Agent': 'mmjrr', 'Accept-Encoding': 'identity'}
     if start:
@@ -262,7 +262,7 @@ def _fetch(
         answer = opener.open(urllib.request.Request(url, headers=headers), timeout=_TIMEOUT)
     except urllib.error.HTTPError as error:
         with error:
-            if start and error.code == 416:  # nothing is left, or the part is longer than the file
+            if start and error.code == 416:  # the part is as long as the file, or longer
                 _discard(part, tag)
                 _fetch(item, part, log, context)
                 return
@@ -284,27 +284,27 @@ def _fetch(
             tag.write_text(version)
         size = f'{total / _MB:.1f} MB' if total else 'of unknown size'
         log(f'{urlparse(url).netloc}: {part.name[1:-5]}, {size}' + (', continued' if start else ''))
-        found = _receive(item, answer, part, start, total, log)
-    if total is not None and found != total:
+        received = _receive(item, answer, part, start, total, log)
+    if total is not None and received != total:
         raise OSError(
-            f'{url}: the connection ended after {found} of {total} bytes; run the same command '
+            f'{url}: the connection ended after {received} of {total} bytes; run the same command '
             'again to continue'
         )
     tag.unlink(missing_ok=True)
 
 
 def _resumed_at(item: RemoteFile, answer: Any, start: int, tag: Path) -> int:
-    """Return the offset of the answer's first byte: ``start``, or 0 where it is the whole file.
+    """Return the offset of the answer's first byte: ``start``, or 0 if it is the whole file.
 
     Raises:
-        OSError: the answer is another range than the one asked for, or of another version.
+        OSError: The answer is another range than the requested one, or of another version.
     """
     encoding = answer.headers.get('Content-Encoding', 'identity')
     if encoding != 'identity':
         raise OSError(
             f'{item.url}: found Content-Encoding {encoding}, expected none; {_by_hand(item)}'
         )
-    if answer.status == 200:  # the file changed, or the server knows no ranges
+    if answer.status == 200:  # the file has changed, or the server does not support ranges
         return 0
     content_range = answer.headers.get('Content-Range', '')
     matched = re.fullmatch(r'bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)', content_range)
@@ -317,7 +317,7 @@ def _resumed_at(item: RemoteFile, answer: Any, start: int, tag: Path) -> int:
         or (matched[3] != '*' and int(matched[2]) + 1 != int(matched[3]))
         or version not in (None, tag.read_text())
     ):
-        _discard(tag)  # so that the next try starts anew
+        _discard(tag)  # without the tag, the next call starts anew
         raise OSError(
             f'{item.url}: found status {answer.status} with Content-Range {content_range!r:.80}, '
             f'expected the bytes from {start} on; run the same command again to start anew'
@@ -326,7 +326,11 @@ def _resumed_at(item: RemoteFile, answer: Any, start: int, tag: Path) -> int:
 
 
 def _announced_size(item: RemoteFile, answer: Any, start: int, part: Path, tag: Path) -> int | None:
-    """Return the size of the whole file by the answer's header; None where it says none."""
+    """Return the size of the whole file from the answer's header; None if it has none.
+
+    Raises:
+        OSError: The size is no number, or larger than the entry allows.
+    """
     length = answer.headers.get('Content-Length')
     if length is None:
         return None
@@ -350,7 +354,11 @@ def _receive(
     total: int | None,
     log: Callable[[str], None],
 ) -> int:
-    """Append the answer to ``part`` and return the part's size."""
+    """Append the answer to ``part``, and return the part's size in bytes.
+
+    Raises:
+        OSError: The connection ends early, the file is too large, or the write fails.
+    """
     progress = Progress(max(round((total or 0) / _MB), 1), 'MB', log)
     done = start
     with open(part, 'ab' if start else 'wb') as file:
@@ -369,16 +377,16 @@ def _receive(
             if done > item.largest:
                 file.truncate(0)
                 raise OSError(
-                    f'{item.url}: sends more than {item.largest} bytes, which {item.about} cannot '
-                    f'have; {_by_hand(item)}'
+                    f'{item.url}: found more than {item.largest} bytes, expected at most that for '
+                    f'{item.about}; {_by_hand(item)}'
                 )
             try:
                 file.write(block)
                 file.flush()
             except OSError as error:
                 raise OSError(
-                    f'{part}: cannot be written ({error.strerror}); make room, then run the same '
-                    'command again to continue'
+                    f'{part}: cannot be written ({error.strerror}); free disk space, then run the '
+                    'same command again to continue'
                 ) from error
             if cut is not None:
                 raise OSError(
@@ -391,7 +399,7 @@ def _receive(
 
 
 def _version(answer: Any) -> str | None:
-    """Return what tells this version of the file from others; a weak ETag does not."""
+    """Return an identifier of the file's version on the server: a strong ETag, or its date."""
     tag = answer.headers.get('ETag')
     if tag and not tag.startswith('W/'):
         return tag
@@ -399,19 +407,19 @@ def _version(answer: Any) -> str | None:
 
 
 def _refusal(item: RemoteFile, error: urllib.error.HTTPError) -> str:
-    """Say what a server's error means for the user."""
-    what = f'the server answers {error.code} {error.reason}'
+    """Describe a server's error, and what to do about it."""
+    answer = f'the server answers {error.code} {error.reason}'
     if error.code in (404, 410):
-        return f'{what}: the file is no longer at this address; {_by_hand(item)}'
+        return f'{answer}: the file is not at this address; {_by_hand(item)}'
     if error.code in (401, 403, 407):
-        return f'{what}: it does not give the file to this machine; {_by_hand(item)}'
+        return f'{answer}: it refuses the file to this machine; {_by_hand(item)}'
     if error.code == 429 or error.code >= 500:
-        return f'{what}; run the same command again later'
-    return f'{what}; {_by_hand(item)}'
+        return f'{answer}; run the same command again later'
+    return f'{answer}; {_by_hand(item)}'
 
 
 def _cause(error: Exception) -> str:
-    """Say in a few words why a connection failed, and what to do."""
+    """Describe briefly why a connection failed, and what to do about it."""
     reason = error.reason if isinstance(error, urllib.error.URLError) else error
     if isinstance(reason, ssl.SSLCertVerificationError):
         return (
@@ -431,7 +439,7 @@ def _cause(error: Exception) -> str:
 
 
 def _by_hand(item: RemoteFile) -> str:
-    """Say where to get the file by hand."""
+    """Return the instruction to get the file by hand."""
     return f'get {item.file or item.name} from {item.page or "its page"} and put it at {item.path}'
 
 
@@ -440,11 +448,11 @@ def _discard(*paths: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-# -- what came -------------------------------------------------------------------------------------
+# -- checks of the downloaded file -----------------------------------------------------------------
 
 
 def _refuse_web_page(item: RemoteFile, path: Path) -> None:
-    """Refuse a page of HTML or XML (a login, a notice) that came in place of the file."""
+    """Refuse a web page, such as a login or a notice, that the server sent instead of the file."""
     with open(path, 'rb') as file:
         start = file.read(512)
     if start.lstrip(b'\xef\xbb\xbf \t\r\n').startswith(b'<'):
@@ -455,7 +463,11 @@ def _refuse_web_page(item: RemoteFile, path: Path) -> None:
 
 
 def _extract(item: RemoteFile, archive: Path, target: Path) -> None:
-    """Write one file of a tar archive to ``target``, and nothing else of it."""
+    """Extract only the file ``item.member`` of a tar archive to ``target``.
+
+    Raises:
+        DataError: The archive is damaged, or does not have the file.
+    """
     member = str(item.member)
     try:
         with tarfile.open(archive) as tar:
@@ -477,11 +489,15 @@ def _extract(item: RemoteFile, archive: Path, target: Path) -> None:
 
 
 def _check(item: RemoteFile, path: Path, target: Path) -> None:
-    """Refuse a file that is not ``item``: by its checksum, and by the weights that it must hold."""
-    found = None if item.sha256 is None else sha256(path)
-    if found is not None and not found.startswith(str(item.sha256)):
+    """Check a file's checksum and that it contains the weights of its entry.
+
+    Raises:
+        DataError: The file is not ``item``.
+    """
+    digest = None if item.sha256 is None else sha256(path)
+    if digest is not None and not digest.startswith(str(item.sha256)):
         raise DataError(
-            f'{target}: is not {item.name} ({item.about}): sha256 {found}, expected {item.sha256}'
+            f'{target}: is not {item.name} ({item.about}): sha256 {digest}, expected {item.sha256}'
         )
     if not item.weights:
         return

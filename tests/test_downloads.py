@@ -323,7 +323,7 @@ def test_packed_content_is_refused(server: Server, tmp_path: Path) -> None:
 
 
 def test_https_alone_is_fetched(server: Server, plain_server: Server, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match='found another scheme than https'):
+    with pytest.raises(DataError, match='found another scheme, expected https'):
         fetch(item(plain_server), tmp_path)
     for target, reason in (
         (plain_server.url(), f'redirected to {plain_server.url()}, expected https'),
@@ -347,8 +347,8 @@ def test_a_certificate_of_nobody_is_refused(server: Server, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ('code', 'advice'),
     [
-        (404, r'no longer at this address; get toy\.bin from PAGE'),
-        (403, r'does not give the file to this machine; get toy\.bin from PAGE'),
+        (404, r'not at this address; get toy\.bin from PAGE'),
+        (403, r'refuses the file to this machine; get toy\.bin from PAGE'),
         (503, 'again later'),
         (418, r'get toy\.bin from PAGE'),
     ],

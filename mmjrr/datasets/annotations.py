@@ -1,4 +1,4 @@
-"""The table of an annotation file in MMPose's layout of Human3.6M: reading and writing it."""
+"""Table of an annotation file in MMPose's layout of Human3.6M: reader, checks and writer."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _NUM_JOINTS = len(H36M_JOINTS_MMPOSE)
 
 @dataclass
 class Annotations:
-    """Rows of an annotation file, joints in MMPose's order.
+    """Rows of an annotation file, with joints in MMPose's order.
 
-    Float32 values stay float32; all other numbers become float64.
+    float32 values stay float32; all other numbers become float64.
 
     Raises:
         DataError: A shape is wrong.
@@ -63,12 +63,12 @@ class Annotations:
     def load(cls, path: str | Path) -> Annotations:
         """Read and check an annotation file.
 
-        ``center`` and ``scale`` are float64, ``part`` and ``S`` float32. Joints of weight 0, which
-        may hold NaN in the file, become zero. ``part`` without weights gets weights of 1.
+        ``center`` and ``scale`` become float64, ``part`` and ``S`` float32. Joints of weight 0,
+        which can be NaN in the file, become zero. ``part`` without weights gets weights of 1.
 
         Raises:
-            FileNotFoundError: There is no such file.
-            DataError: The file is damaged, a field is missing, has a wrong shape or holds values
+            FileNotFoundError: The file does not exist.
+            DataError: The file is damaged, a field is missing, has a wrong shape or contains values
                 that are not finite, an image is listed twice, or ``S`` is in millimeters.
         """
         path = Path(path)
@@ -94,7 +94,7 @@ class Annotations:
         return table
 
     def keep(self, rows: np.ndarray) -> Annotations:  # (N,) bool, or indices
-        """Return a table of these rows alone."""
+        """Return a table of only these rows."""
         return Annotations(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
 
     @classmethod
@@ -108,8 +108,8 @@ class Annotations:
 
         Args:
             path: File to write.
-            provenance: Plain values for a JSON file of the same name beside it. Default: None,
-                no JSON file.
+            provenance: Plain values to write to a JSON file of the same name, with the extension
+                ``.json``. Default: None, no JSON file.
         """
         path = Path(path)
         arrays: dict[str, np.ndarray] = {'imgname': self.imgname}
@@ -149,7 +149,7 @@ def parse_names(path: str | Path, names: Sequence[str]) -> list[ImageName]:
 
 
 def _zero_unlabeled(points: np.ndarray) -> np.ndarray:  # (N, 17, D + 1), weight last
-    """Replace joints of weight 0 by zeros."""
+    """Replace points of weight 0 by zeros."""
     return np.where(points[..., -1:] == 0, 0, points)
 
 
@@ -172,9 +172,9 @@ def _check_shapes(path: Path, raw: Mapping[str, np.ndarray], count: int) -> None
     }
     for name, shapes in expected.items():
         if raw[name].shape not in shapes:
-            wanted = ' or '.join(map(str, shapes))
+            expected_shapes = ' or '.join(map(str, shapes))
             raise DataError(
-                f'{path}: {name}: found shape {raw[name].shape}, expected {wanted} for '
+                f'{path}: {name}: found shape {raw[name].shape}, expected {expected_shapes} for '
                 f'{count} image names and the 17 joints of H36M'
             )
         if raw[name].dtype.kind not in 'fiu':

@@ -15,10 +15,11 @@ def area_average_crop(
     """Crop and resize a mask; each pixel of the crop is the exact mean over the area it covers.
 
     Mask pixel (row 0, column 0) covers [0, 1) x [0, 1); outside the image the mask is 0. Means
-    over rectangles are separable: two small matrix products. No value exceeds the mask's maximum.
+    over rectangles are separable, so two small matrix products compute them. No value of the crop
+    exceeds the mask's maximum.
 
     Raises:
-        ValueError: The mask is not 2D, or box or size have no area.
+        ValueError: The mask is not 2D, or ``box`` or ``size`` has no area.
 
     >>> area_average_crop(np.eye(2), (0.0, 0.0, 3.0, 2.0), (1, 2))
     array([[0.5       , 0.16666667]])
@@ -36,12 +37,12 @@ def area_average_crop(
     row_weights = _cell_weights(y0, y1, size[0], rows).astype(dtype)
     column_weights = _cell_weights(x0, x1, size[1], columns).astype(dtype)
     covered: np.ndarray = mask[rows, columns].astype(dtype)
-    # Rounding of weights that add up to one can exceed the maximum.
+    # Rounding can make weights add up to slightly more than one.
     return np.minimum(row_weights @ covered @ column_weights.T, covered.max(initial=0))
 
 
 def _cell_weights(start: float, stop: float, count: int, pixels: slice) -> np.ndarray:
-    """Return (count, pixels): the fraction of each of ``count`` equal cells in each pixel."""
+    """Return the fraction (count, pixels) of each of ``count`` equal cells in each pixel."""
     edges = start + (stop - start) * np.arange(count + 1) / count
     left = np.arange(pixels.start, pixels.stop, dtype=np.float64)
     overlap = np.minimum(edges[1:, None], left + 1) - np.maximum(edges[:-1, None], left)
@@ -49,6 +50,6 @@ def _cell_weights(start: float, stop: float, count: int, pixels: slice) -> np.nd
 
 
 def _overlap(start: float, stop: float, length: int) -> slice:
-    """Return the pixels of a side of an image that an interval touches."""
+    """Return the pixels along one axis of an image that an interval overlaps."""
     first = int(np.clip(np.floor(start), 0, length))
     return slice(first, int(np.clip(np.ceil(stop), first, length)))

@@ -1,4 +1,4 @@
-"""SMPL fits by image name: read from any results file, written in SPIN's npz layout."""
+"""Files of SMPL fits by image name: reader of any results file, writer of SPIN's npz layout."""
 
 from __future__ import annotations
 
@@ -32,23 +32,34 @@ _FLAGS = ('valid_fit', 'has_smpl')
 
 
 def load_fits(path: str | Path, **reading: Any) -> dict[str, Any]:
-    """Read and check SMPL fits, from any file that holds SMPL parameters by image name.
+    """Read and check SMPL fits from any results file with SMPL parameters and image names.
 
     Args:
-        path: what :func:`~mmjrr.datasets.predictions.read_predictions` reads.
-        reading: its further arguments.
+        path: File, folder or pattern that
+            :func:`~mmjrr.datasets.predictions.read_predictions` reads.
+        reading: Further arguments of that function.
 
     Returns:
-        ``imgname`` (N,) str and float32 ``pose`` (N, 72) (axis-angle, ``global_orient`` first,
-        camera frame) and ``betas`` (N, K) always; where the file has them ``camera`` (N, 3) (weak
-        perspective on the 224 crop of ``center`` and ``scale``), ``transl`` (N, 3) meters in the
-        camera frame, ``center`` (N, 2) pixels, ``scale`` (N,), ``part`` (N, 17, 2 or 3), ``S``
-        (N, 17, 4), ``valid`` (N,) bool (from SPIN's ``valid_fit`` or ``has_smpl``, and False in
-        rows of zeros) and ``provenance`` (dict).
+        Dict of arrays. These are always present:
+
+        - ``imgname`` (N,) str
+        - ``pose`` (N, 72) float32: axis-angle, ``global_orient`` first, camera frame
+        - ``betas`` (N, K) float32
+
+        These are present if the file has them:
+
+        - ``transl`` (N, 3) float32: meters, camera frame
+        - ``camera`` (N, 3) float32: weak perspective on the 224-pixel crop of ``center`` and
+          ``scale``
+        - ``center`` (N, 2) pixels, ``scale`` (N,) box side / 200: float32
+        - ``part`` (N, 17, 2 or 3), ``S`` (N, 17, 4): float32
+        - ``valid`` (N,) bool: SPIN's ``valid_fit`` or ``has_smpl``, and False in rows of zeros
+        - ``provenance``: dict
 
     Raises:
-        FileNotFoundError: there is no such file.
-        DataError: it is truncated, a field is missing, of a wrong length or shape, or not finite.
+        FileNotFoundError: The file does not exist.
+        DataError: The file is truncated, or a field is missing, has a wrong length or shape, or is
+            not finite.
     """
     path = Path(path)
     tree = load_results(path) if path.is_file() else {}
@@ -73,7 +84,7 @@ def load_fits(path: str | Path, **reading: Any) -> dict[str, Any]:
                 fits[name] = _checked(f'{path}: {name}', value, (count, *_SHAPES[name]))
             continue
         if name in ('part', 'S') and value.shape[1:2] != (17,):
-            continue  # SPIN's own files have 24 joints there, which nobody reads from here
+            continue  # SPIN's own files have 24 joints, which no caller needs
         fits[name] = _checked(f'{path}: {name}', value, (count, *_SHAPES[name]))
     valid = bodies.is_valid() | np.isnan(fits['pose']).any(1)
     for name in _FLAGS:
@@ -121,19 +132,19 @@ def save_fits(
 ) -> None:
     """Write a fits file, whole or not at all; equal arguments give equal bytes.
 
-    The shape is written as ``betas`` and as ``shape``, since readers of SPIN's layout look for
-    either.
+    The file has the shape coefficients under the names ``betas`` and ``shape``, since readers of
+    SPIN's layout use either.
 
     Raises:
-        DataError: a length or shape is wrong, or a parameter is not finite.
+        DataError: A length or shape is wrong, or a parameter is not finite.
     """
     names = image_names(Path(path), np.asarray(imgname))
-    given = dict(
+    fields = dict(
         pose=pose, betas=betas, camera=camera, transl=transl,
         center=center, scale=scale, part=part, S=S,
     )  # fmt: skip
     arrays: dict[str, np.ndarray] = {'imgname': names}
-    for name, value in given.items():
+    for name, value in fields.items():
         if value is None:
             continue
         array = _checked(f'{path}: {name}', np.asarray(value), (len(names), *_SHAPES[name]))
@@ -148,10 +159,10 @@ def save_fits(
 
 
 def image_names(path: Path, names: np.ndarray) -> np.ndarray:  # (N,) str
-    """Image names of a file, as text.
+    """Return the image names of a file as text.
 
     Raises:
-        DataError: they are something else.
+        DataError: The names are no 1D array of strings.
     """
     names = as_text(f'{path}: imgname', names)
     if names.dtype.kind != 'U' or names.ndim != 1:
@@ -162,15 +173,19 @@ def image_names(path: Path, names: np.ndarray) -> np.ndarray:  # (N,) str
 
 
 def _checked(where: str, value: np.ndarray, shape: tuple[int | None, ...]) -> np.ndarray:
-    """Return the value as float32 of the shape, or raise an error that says what was found."""
+    """Return a value as float32 of the shape, in which None stands for any size.
+
+    Raises:
+        DataError: The value is not numeric, or has another shape.
+    """
     if value.dtype.kind not in 'fiub':
         raise DataError(f'{where}: found {value.dtype}, expected numbers')
     if value.shape == (*shape, 1):
         value = value[..., 0]
-    fits = value.ndim == len(shape) and all(
-        want in (None, have) for want, have in zip(shape, value.shape, strict=True)
+    matches = value.ndim == len(shape) and all(
+        expected in (None, size) for expected, size in zip(shape, value.shape, strict=True)
     )
-    if not fits:
-        wanted = ', '.join('*' if size is None else str(size) for size in shape)
-        raise DataError(f'{where}: found shape {value.shape}, expected ({wanted})')
+    if not matches:
+        expected_shape = ', '.join('*' if size is None else str(size) for size in shape)
+        raise DataError(f'{where}: found shape {value.shape}, expected ({expected_shape})')
     return np.ascontiguousarray(value, dtype=np.float32)

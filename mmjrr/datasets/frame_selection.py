@@ -1,4 +1,4 @@
-"""Which frames of an annotation file a dataset has."""
+"""Selection of frames by subject, action, camera and sequence."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from mmjrr.datasets.image_names import (
 
 @dataclass(frozen=True)
 class FrameSelection:
-    """A choice of frames by what their image names say.
+    """Selection of frames by the parts of their image names.
 
     Attributes:
         subjects: Subjects to keep, such as ``['S9', 'S11']``. Default: None, all.
         actions: Actions to keep, such as ``['Walking']``. Default: None, all.
         cameras: Cameras to keep, such as ``['60457274']``. Default: None, all.
         frame_step: Keep every n-th of the remaining frames of each video. Default: 1.
-        exclude_sequences: Sequences to leave out: ``'S9_Greeting'`` in all cameras,
+        exclude_sequences: Sequences to exclude: ``'S9_Greeting'`` in all cameras,
             ``'S11_Directions.54138969'`` in one. ``'known_bad'`` stands for
             :data:`~mmjrr.datasets.image_names.KNOWN_BAD_SEQUENCES`, alone or in a list. None
             excludes none. Default: ``'known_bad'``.
 
     Raises:
-        ValueError: An argument is wrong.
+        ValueError: An argument has a wrong type or is out of range.
     """
 
     subjects: Sequence[str] | None = None
@@ -55,14 +55,14 @@ class FrameSelection:
 
     @classmethod
     def from_config(cls, filter_cfg: Mapping[str, Any] | None, **arguments: Any) -> FrameSelection:
-        """Merge a ``filter_cfg`` with the arguments of the same names.
+        """Build a selection from arguments and a ``filter_cfg`` with the same names.
 
         Args:
-            filter_cfg: Values by name, which replace defaults.
+            filter_cfg: Values by name, which replace arguments that have the default value.
             arguments: A value for every name.
 
         Raises:
-            ValueError: A name is unknown, or given in both places with different values.
+            ValueError: A name is unknown, or both places set it to different values.
         """
         defaults = {f.name: f.default for f in fields(cls)}
         merged = dict(arguments)
@@ -77,17 +77,17 @@ class FrameSelection:
         return cls(**merged)
 
     def select(self, names: Sequence[ImageName]) -> tuple[np.ndarray, dict[str, int]]:  # (N,) bool
-        """Choose frames.
+        """Select frames.
 
         Returns:
-            Whether each frame is kept, and how many frames each reason removed.
+            Whether each frame is kept (N,), and the number of frames that each reason removed.
         """
         keep = np.ones(len(names), dtype=bool)
         removed: dict[str, int] = {}
 
-        def remove_unless(reason: str, wanted: np.ndarray) -> None:
-            removed[reason] = int((keep & ~wanted).sum())
-            keep[~wanted] = False
+        def remove_unless(reason: str, selected: np.ndarray) -> None:
+            removed[reason] = int((keep & ~selected).sum())
+            keep[~selected] = False
 
         if self.subjects is not None:
             remove_unless('other_subject', _isin([n.subject for n in names], self.subjects))
@@ -115,13 +115,14 @@ class FrameSelection:
         return frozenset(listed)
 
     def _every_nth(self, names: Sequence[ImageName], keep: np.ndarray) -> np.ndarray:  # (N,) bool
-        wanted = np.zeros(len(names), dtype=bool)
+        """Return every ``frame_step``-th of the kept frames of each video."""
+        selected = np.zeros(len(names), dtype=bool)
         videos: dict[tuple[str, str], list[int]] = {}
         for row in np.flatnonzero(keep).tolist():
             videos.setdefault((names[row].sequence, names[row].camera), []).append(row)
         for rows in videos.values():
-            wanted[sorted(rows, key=lambda row: names[row].frame)[:: self.frame_step]] = True
-        return wanted
+            selected[sorted(rows, key=lambda row: names[row].frame)[:: self.frame_step]] = True
+        return selected
 
 
 def _isin(values: Sequence[str], chosen: Sequence[str]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Human3.6M in MMPose's layout, with SMPL fits and masks beside it."""
+"""Dataset of Human3.6M in MMPose's layout, with SMPL fits and masks."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from mmjrr.geometry import (
 )
 from mmjrr.registry import DATASETS
 
-#: Metainfo that MMPose's transforms look for in a sample.
+#: Metainfo that MMPose's transforms read from a sample.
 _METAINFO_OF_SAMPLES = (
     'dataset_name', 'upper_body_ids', 'lower_body_ids', 'flip_pairs', 'flip_indices',
     'dataset_keypoint_weights', 'skeleton_links',
@@ -39,11 +39,12 @@ _METAINFO_OF_SAMPLES = (
 
 @DATASETS.register_module()
 class H36MFitsDataset(BaseDataset):
-    """Frames of Human3.6M: joints, camera, and, where files are given, SMPL fits and masks.
+    """Frames of Human3.6M with joints, camera, and optionally SMPL fits and masks.
 
-    Files are matched by image name, without folders and extension. Joints are in MMPose's order.
-    A sample is a dict that the pipeline transforms. It has what :class:`PackMeshInputs` packs,
-    and the keys of MMPose's transforms (an axis of one instance comes first): ``img_path``,
+    Files are matched by image name, ignoring folders and extension. Joints are in MMPose's order.
+    A sample is a dict that the pipeline transforms. It has the keys that :class:`PackMeshInputs`
+    packs, and those of MMPose's transforms, whose arrays have a first axis of length 1 for the one
+    instance: ``img_path``,
     ``bbox`` (the annotated box), ``keypoints`` (pixels of the full image), ``keypoints_visible``,
     ``keypoints_3d`` (meters, camera frame), ``keypoints_3d_visible``, ``lifting_target``,
     ``lifting_target_visible``, ``camera_param`` (MMPose's dict of one camera), and metainfo such
@@ -51,13 +52,13 @@ class H36MFitsDataset(BaseDataset):
 
     Args:
         ann_file: Annotation npz of MMPose's layout (``imgname``, ``center``, ``scale``, ``part``,
-            ``S``), like all files relative to ``data_root``.
+            ``S``). All files are relative to ``data_root``.
         data_root: Folder of the data. Default: ''.
         camera_param_file: MMPose's ``cameras.pkl``, or None. Default:
             ``'annotation_body3d/cameras.pkl'``.
-        fits_file: SMPL fits in SPIN's npz layout, or None for evaluation. Without ``transl`` in
-            it, translations follow from SPIN's weak-perspective camera, the box and the
-            intrinsics. Default: None.
+        fits_file: Results file with SMPL fits, such as an npz in SPIN's layout, or None for
+            evaluation. If it has no ``transl``, translations are computed from SPIN's
+            weak-perspective camera, the box and the intrinsics. Default: None.
         mask_file: JSON file of COCO run-length codes, or several, as a list or a glob pattern.
             Default: None.
         data_prefix: Folder of the images. Default: ``dict(img='images/')``.
@@ -65,41 +66,43 @@ class H36MFitsDataset(BaseDataset):
         actions: Actions to keep, such as ``['Walking']``. Default: None, all.
         cameras: Cameras to keep, such as ``['60457274']``. Default: None, all.
         frame_step: Keep every n-th annotated frame of each video. Default: 1.
-        exclude_sequences: Sequences to leave out, such as ``['S9_Greeting']`` (all cameras) or
+        exclude_sequences: Sequences to exclude, such as ``['S9_Greeting']`` (all cameras) or
             ``['S11_Directions.54138969']``; ``'known_bad'`` stands for
             :data:`~mmjrr.datasets.image_names.KNOWN_BAD_SEQUENCES`; None excludes none. Default:
             ``'known_bad'``.
         load_mask: Whether samples have ``mask``, the crop of the mask. Default: False.
         crop_size: Height and width of the crop. Default: (224, 224).
         bbox_padding: Factor on the side of the annotated box. Default: 1.0.
-        require: What a sample must have, of ``'fit'`` and ``'mask'``; samples without are dropped,
-            counted, logged and reported. Default: None, everything that a file is given for, and
-            nothing in test mode.
-        pipeline: Transforms (configs or callables). Default: None, :class:`PackMeshInputs` alone.
-            An empty list leaves samples as they are.
+        require: List of ``'fit'`` and ``'mask'``: samples that lack one of the listed items are
+            dropped, counted and logged. Default: None, which requires a fit if ``fits_file`` is
+            set and a mask if ``mask_file`` is, and nothing in test mode.
+        pipeline: Transforms (configs or callables). Default: None, only :class:`PackMeshInputs`.
+            An empty list leaves samples unchanged.
         metainfo: Values that replace those of :func:`~mmjrr.datasets.h36m_metainfo.h36m_metainfo`.
             Default: None.
         filter_cfg: ``subjects``, ``actions``, ``cameras``, ``frame_step`` and
             ``exclude_sequences`` as a dict. Default: None.
-        indices: Indices of the samples to keep, or how many of the first. Default: None, all.
-        serialize_data: Whether the list of samples is kept as bytes, which worker processes
-            share. Default: True.
-        test_mode: Whether the dataset is for validation or test, which must not lose samples.
+        indices: Indices of the samples to keep, or the number of first samples to keep. Default:
+            None, all.
+        serialize_data: Whether to keep the list of samples as bytes, which worker processes share.
+            Default: True.
+        test_mode: Whether the dataset is for validation or test, where no sample may be replaced.
             Default: False.
-        lazy_init: Whether files are read on first use instead of here. Default: False.
-        max_refetch: How often another sample replaces one for which the pipeline returns None.
-            Default: 0, which makes such a sample an error.
+        lazy_init: Whether to read the files on first use instead of in the constructor. Default:
+            False.
+        max_refetch: Number of other samples to try if the pipeline returns None for one. Default:
+            0, which makes such a sample an error.
 
     Attributes:
         annotations: Rows of the kept samples.
         cameras: Full-image cameras by subject and camera name.
         masks: The masks, or None without ``mask_file``.
-        report: Number of samples that were annotated, kept, and left out for each reason.
+        report: Number of samples that are annotated, kept, and dropped for each reason.
 
     Raises:
         FileNotFoundError: A file is missing.
-        DataError: A file is damaged, or the files do not fit together.
-        ValueError: An argument is wrong.
+        DataError: A file is damaged, or the files do not match.
+        ValueError: An argument is out of range, or arguments contradict each other.
     """
 
     METAINFO: dict[str, Any] = h36m_metainfo()
@@ -179,7 +182,7 @@ class H36MFitsDataset(BaseDataset):
 
     @force_full_init
     def get_data_info(self, index: int) -> dict[str, Any]:
-        """Return what is known of a sample; no image and no mask is read."""
+        """Return a sample before the pipeline, without reading its image or mask."""
         info = super().get_data_info(self._checked_index(index))
         row = info.pop('row')
         imgname = str(self.annotations.imgname[row])
@@ -215,7 +218,7 @@ class H36MFitsDataset(BaseDataset):
         """Return a sample after the pipeline.
 
         Raises:
-            ValueError: The pipeline returned None, and no other sample may replace this one.
+            ValueError: The pipeline returns None, and no other sample may replace this one.
         """
         info = self.get_data_info(index)
         name = info['imgname']
@@ -230,7 +233,7 @@ class H36MFitsDataset(BaseDataset):
 
     @force_full_init
     def imgname(self, index: int) -> str:
-        """Return the image name of a sample as the annotation has it."""
+        """Return the image name of a sample, as in the annotation file."""
         return str(self.annotations.imgname[self._row(index)])
 
     def sequences(self, seq_len: int) -> list[list[int]]:
@@ -247,12 +250,12 @@ class H36MFitsDataset(BaseDataset):
 
     @force_full_init
     def fit_sample(self, index: int) -> dict[str, np.ndarray]:
-        """Return the initial fit and the 3D joints of a sample; no image and no mask is read.
+        """Return the initial fit and the 3D joints of a sample, without reading image or mask.
 
         Returns:
-            float32 ``global_orient`` (3,), ``body_pose`` (69,), ``betas`` (10,), ``transl`` (3,),
-            ``keypoints_3d`` (17, 3), meters in the camera frame, and ``keypoints_3d_weight``
-            (17,).
+            float32 arrays: ``global_orient`` (3,), ``body_pose`` (69,), ``betas`` (K,),
+            ``transl`` (3,) and ``keypoints_3d`` (17, 3), both in meters in the camera frame, and
+            ``keypoints_3d_weight`` (17,).
 
         Raises:
             DataError: The sample has no fit.
@@ -269,14 +272,16 @@ class H36MFitsDataset(BaseDataset):
         """Measure the distance between projected 3D joints and 2D joints by subject and camera.
 
         Args:
-            tolerance: Mean distance in pixels above which to raise. Default: None, report only.
+            tolerance: Largest mean distance in pixels; a larger one raises. Default: None, only
+                measure.
 
         Returns:
             ``{'S1 54138969': {'mean_px': ..., 'max_px': ..., 'frames': ...}}``.
 
         Raises:
-            DataError: Left and right, or the legs alone (as in SPIN's order), are swapped between
-                ``S`` and ``part``, or a mean distance is above the tolerance or NaN.
+            ValueError: The dataset has no cameras.
+            DataError: All joints or only the legs (as in SPIN's order) are swapped left and right
+                between ``S`` and ``part``, or a mean distance is above the tolerance or NaN.
         """
         if not self.cameras:
             raise ValueError('camera_param_file: found None, which check_projection needs')
@@ -291,7 +296,8 @@ class H36MFitsDataset(BaseDataset):
         """Read the files and match them by image name.
 
         Returns:
-            For each kept sample the ``row`` of its values in :attr:`annotations` and beside it.
+            For each kept sample a dict of its ``row`` in :attr:`annotations` and in the tables of
+            fits and masks.
         """
         table = Annotations.load(self.ann_file)
         self.report = dict(annotated=len(table))
@@ -300,7 +306,7 @@ class H36MFitsDataset(BaseDataset):
         self.report.update(removed)
         if not keep.any():
             raise DataError(
-                f'{self.ann_file}: no sample is left of {len(table)}: {self.report}; it has '
+                f'{self.ann_file}: no sample of {len(table)} is left: {self.report}; it has '
                 f'subjects {sorted({n.subject for n in names})}, cameras '
                 f'{sorted({n.camera for n in names})}, actions {sorted({n.action for n in names})}'
             )
@@ -373,7 +379,7 @@ class H36MFitsDataset(BaseDataset):
     def _required(
         self, table: Annotations, fit_rows: np.ndarray, mask_rows: np.ndarray
     ) -> np.ndarray:  # (N,) bool
-        """Decide which samples have what they must have."""
+        """Return which samples have all that ``require`` lists, and add counts to the report."""
         keep = np.ones(len(table), dtype=bool)
         examples = {}
         for what, rows in (('fit', fit_rows), ('mask', mask_rows)):
@@ -390,8 +396,8 @@ class H36MFitsDataset(BaseDataset):
             )
         if not keep.any():
             raise DataError(
-                f'{self.ann_file}: found no sample with {list(self.require)}; the first without: '
-                f'{examples}'
+                f'{self.ann_file}: found no sample with {list(self.require)}; the first samples '
+                f'without: {examples}'
             )
         self.report.update(dropped=int((~keep).sum()), kept=int(keep.sum()))
         return keep
@@ -407,14 +413,14 @@ class H36MFitsDataset(BaseDataset):
         return PerspectiveCamera.cat(list(self.cameras.values()))[index]
 
     def _log_report(self) -> None:
-        left_out = {
+        dropped = {
             name: count
             for name, count in self.report.items()
             if count and name not in ('annotated', 'kept')
         }
         print_log(
             f'{type(self).__name__}: {self.report["kept"]} of {self.report["annotated"]} samples '
-            f'of {self.ann_file}' + (f'; left out or missing: {left_out}' if left_out else ''),
+            f'of {self.ann_file}' + (f'; dropped or missing: {dropped}' if dropped else ''),
             logger='current',
             level=logging.WARNING if self.report['dropped'] else logging.INFO,
         )
@@ -443,7 +449,7 @@ class H36MFitsDataset(BaseDataset):
         )
 
     def _add_boxes(self, info: dict[str, Any], row: int) -> None:
-        """Add the annotated square box, and ``box``, that of crops of ``crop_size``."""
+        """Add the annotated square ``bbox``, and ``box``, which has the aspect of the crop."""
         center = self.annotations.center[row]
         side = self.annotations.scale[row] * PIXELS_PER_SCALE
         height, width = self.crop_size
@@ -457,7 +463,7 @@ class H36MFitsDataset(BaseDataset):
         )
 
     def _copy_without_annotation(self, memo: dict[int, Any] | None = None) -> H36MFitsDataset:
-        """Copy everything but the list of samples; the tables, which are read only, are shared."""
+        """Copy all but the list of samples; share the tables, which are never written to."""
         shared = (self.annotations, self._fits, self._fit_rows, self._mask_rows, self.masks)
         return super()._copy_without_annotation({id(value): value for value in shared})
 
@@ -467,7 +473,7 @@ class H36MFitsDataset(BaseDataset):
 
 
 def _copied(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Copy the arrays, which transforms may change in place."""
+    """Copy the arrays, since transforms may change them in place."""
     return {
         name: value.copy() if isinstance(value, np.ndarray) else value
         for name, value in values.items()
@@ -477,6 +483,11 @@ def _copied(values: Mapping[str, Any]) -> dict[str, Any]:
 def _requirements(
     require: Sequence[str] | None, fits_file: Any, mask_file: Any, test_mode: bool
 ) -> tuple[str, ...]:
+    """Return the items that a sample must have; see ``require`` of the dataset.
+
+    Raises:
+        ValueError: ``require`` lists something else, or an item whose file is not set.
+    """
     files = dict(fit=fits_file, mask=mask_file)
     if require is None:
         return () if test_mode else tuple(what for what, file in files.items() if file is not None)

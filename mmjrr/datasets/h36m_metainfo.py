@@ -1,4 +1,4 @@
-"""Human3.6M's skeleton as MMPose's metainfo describes one: names, links, colors, sigmas."""
+"""Human3.6M's skeleton in the form of MMPose's metainfo: names, links, colors and sigmas."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from mmjrr.joints import H36M_BONES, H36M_JOINTS_MMPOSE, swap_sides
 
 #: RGB, distinguishable with any color vision: blue, vermilion, bluish green.
 _COLORS = dict(left=(0, 114, 178), right=(213, 94, 0), center=(0, 158, 115))
-#: Spread of annotations around a joint, relative to the person's size: COCO's values where COCO
-#: has the joint. The trunk takes the hip's value, neck and head that of CrowdPose.
+#: Standard deviation of annotations around a joint, relative to the person's size. Joints that
+#: COCO has take COCO's values, those of the trunk the hip's, neck and head those of CrowdPose.
 _SIGMAS = dict(
     hip=0.107, knee=0.087, ankle=0.089, shoulder=0.079, elbow=0.072, wrist=0.062,
     pelvis=0.107, spine=0.107, thorax=0.107, neck_base=0.079, head=0.079,
@@ -20,10 +20,10 @@ _LEG_JOINTS = ('hip', 'knee', 'ankle')
 
 
 def h36m_metainfo() -> dict[str, Any]:
-    """Make the metainfo of the 17 joints in MMPose's order.
+    """Build the metainfo of the 17 joints in MMPose's order.
 
     Returns:
-        The keys of MMPose's parsed metainfo, and ``joint_names`` and ``joint_order``.
+        Dict with the keys of MMPose's parsed metainfo, and ``joint_names`` and ``joint_order``.
     """
     names = H36M_JOINTS_MMPOSE
     index = {name: i for i, name in enumerate(names)}

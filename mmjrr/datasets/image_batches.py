@@ -1,4 +1,4 @@
-"""Batches of samples in which unreadable images are marked."""
+"""Loading of batches in which an error message replaces the sample of an unreadable image."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class UnreadableImage(str):
 
 
 class ReadableSamples(Dataset):
-    """Dataset that returns :class:`UnreadableImage` where reading an image raises.
+    """Dataset that returns :class:`UnreadableImage` if reading an image raises.
 
     An exception in a worker process would lose the other samples of its batch.
     """
@@ -41,7 +41,7 @@ def load_batches(
     Args:
         dataset: The dataset.
         batches: Indices of each batch.
-        num_workers: Number of reading processes. Default: 0, this process reads.
+        num_workers: Number of reading processes. Default: 0, which reads in this process.
     """
     return iter(
         DataLoader(
@@ -54,7 +54,7 @@ def load_batches(
 
 
 def refuse_unreadable(samples: Sequence[Any], skip_unreadable: bool) -> None:
-    """Raise the error of the first unreadable image unless such images are skipped.
+    """Raise the error of the first unreadable image, unless ``skip_unreadable`` is true.
 
     Raises:
         DataError: An image is unreadable.
@@ -62,6 +62,6 @@ def refuse_unreadable(samples: Sequence[Any], skip_unreadable: bool) -> None:
     for sample in samples:
         if isinstance(sample, UnreadableImage) and not skip_unreadable:
             raise DataError(
-                f'{sample}\nFinished shards are kept: repair the image, or add --skip-unreadable, '
-                'and give the same command again'
+                f'{sample}\nFinished shards are kept: repair the image or add --skip-unreadable, '
+                'then give the same command again'
             )

@@ -1,4 +1,4 @@
-"""A folder of images of people, with or without boxes around them."""
+"""Dataset of a folder of images of people, with or without boxes around them."""
 
 from __future__ import annotations
 
@@ -28,26 +28,28 @@ class ImageFolderDataset(BaseDataset):
     """All images under a folder, one person each, in natural order of their names.
 
     A sample is a dict that the pipeline transforms: ``imgname`` (relative to the folder),
-    ``img_path``, ``sample_idx``, and, where a file has one, a square ``box`` (x0, y0, x1, y1);
-    without one, ``CropPerson`` takes the whole image.
+    ``img_path``, ``sample_idx``, and, if ``boxes`` has one, a square ``box`` (x0, y0, x1, y1).
+    Without a box, ``CropPerson`` takes the whole image.
 
     Args:
-        data_root: The folder; subfolders are searched too.
-        boxes: JSON file ``{"name.jpg": [x0, y0, x1, y1]}``, pixels, or None: the whole images.
-            Names are relative to the folder, but folders and extension may differ where only one
-            image fits. The square with the box's center and longer side is taken. Default: None.
-        without_box: What to do with images that are missing from the file: 'raise', or 'skip',
-            which counts and logs them. Default: 'raise'.
-        pipeline: Transforms (configs or callables). Default: None, :class:`PackMeshInputs` alone.
-            An empty list leaves samples as they are.
+        data_root: The folder, which is searched with its subfolders.
+        boxes: JSON file ``{"name.jpg": [x0, y0, x1, y1]}`` in pixels, or None for whole images.
+            Names are relative to the folder; folders and extension can differ if the name
+            identifies one image. A box becomes the square with its center and longer side. Default:
+            None.
+        without_box: Treatment of images without a box in the file: 'raise', or 'skip', which
+            counts and logs them. Default: 'raise'.
+        pipeline: Transforms (configs or callables). Default: None, only :class:`PackMeshInputs`.
+            An empty list leaves samples unchanged.
 
     Attributes:
-        report: Number of images found and kept, and of those left out for each reason.
+        report: Number of images found, kept, and skipped for each reason.
 
     Raises:
-        FileNotFoundError: There is no such folder, no image in it, or no such file of boxes.
-        DataError: The boxes are damaged or do not fit the images.
-        ValueError: An argument is wrong.
+        FileNotFoundError: The folder or the file of boxes does not exist, or the folder has no
+            image.
+        DataError: The boxes are damaged or do not match the images.
+        ValueError: ``without_box`` is another word.
     """
 
     METAINFO: dict[str, Any] = dict(dataset_name='images')
@@ -93,7 +95,7 @@ class ImageFolderDataset(BaseDataset):
         """Return a sample after the pipeline.
 
         Raises:
-            ValueError: The pipeline returned None.
+            ValueError: The pipeline returns None.
         """
         sample = super().prepare_data(index)
         if sample is None:
@@ -103,7 +105,7 @@ class ImageFolderDataset(BaseDataset):
         return sample
 
     def imgname(self, index: int) -> str:
-        """Return the name of an image, relative to the folder, with forward slashes."""
+        """Return the path of an image relative to the folder, with forward slashes."""
         return self.get_data_info(index)['imgname']
 
     def sequences(self, seq_len: int) -> list[list[int]]:
@@ -118,6 +120,7 @@ class ImageFolderDataset(BaseDataset):
         return sample
 
     def _match_boxes(self, path: Path, without_box: str) -> None:
+        """Read the boxes, match them with the images, and drop images without a box."""
         boxes = _read_boxes(path)
         keys = Counter(map(image_key, self._names))
         short = {image_key(name): name for name in self._names}
@@ -129,8 +132,8 @@ class ImageFolderDataset(BaseDataset):
                 unknown.append(name)
             elif image != name and keys[image_key(name)] > 1:
                 raise DataError(
-                    f'{path}: {name!r} may be any of {keys[image_key(name)]} images such as '
-                    f'{image!r}: give the path relative to {self.data_root}'
+                    f'{path}: {name!r} matches {keys[image_key(name)]} images, such as {image!r}; '
+                    f'give the path relative to {self.data_root}'
                 )
             elif image in self._boxes:
                 raise DataError(f'{path}: {image!r} has more than one box')
@@ -142,14 +145,14 @@ class ImageFolderDataset(BaseDataset):
             raise DataError(
                 f'{path}: found no box for {len(without)} of {len(self._names)} images under '
                 f'{self.data_root}, such as {without[0]!r}; it has {len(unknown)} boxes for other '
-                f"images{f', such as {unknown[0]!r}' if unknown else ''}; without_box='skip' "
-                'leaves such images out'
+                f"images{f', such as {unknown[0]!r}' if unknown else ''}; without_box='skip' skips "
+                'images without a box'
             )
         self._names = [name for name in self._names if name in self._boxes]
         if without or unknown:
             print_log(
-                f'{path}: {len(without)} images without a box are left out, {len(unknown)} boxes '
-                'are of no image here',
+                f'{path}: skipped {len(without)} images without a box and {len(unknown)} boxes '
+                'without an image',
                 logger='current',
                 level=logging.WARNING,
             )
@@ -169,7 +172,7 @@ def _image_names(root: Path) -> list[str]:
 
 
 def _natural(name: str) -> list[Any]:
-    """Sorts ``frame9`` before ``frame10``; the folder first, then what is in it."""
+    """Return a sort key of a path: folder, then file, with ``frame9`` before ``frame10``."""
     folder, _, file = name.rpartition('/')
     parts = [re.split(r'(\d+)', part) for part in (folder, file)]
     return [[int(p) if p.isdecimal() else p for p in part] for part in parts] + [name]
@@ -183,6 +186,7 @@ def _read_boxes(path: Path) -> dict[str, tuple[float, ...]]:
 
 
 def _square(where: str, box: Any) -> tuple[float, ...]:
+    """Check a box and return the square with its center and longer side."""
     numbers = isinstance(box, list) and all(
         isinstance(v, (int, float)) and abs(v) < MAX_PIXEL for v in box
     )

@@ -1,4 +1,4 @@
-"""Parsing of H36M's image names, and the sequences known to be bad."""
+"""Parsers of Human3.6M's image names in their various spellings, and lists of its sequences."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ ACTION_ALIASES = {
     'WalkingTogether': 'WalkTogether',
 }
 
-#: Sequences that are excluded by default, in one camera or, without a camera's name, in all.
+#: Sequences that are excluded by default, and the reasons. Without a camera's name, a sequence is
+#: excluded in all cameras.
 KNOWN_BAD_SEQUENCES: dict[str, str] = {
     'S11_Directions.54138969': 'the video file is missing from the release',
     'S9_Greeting': '3D annotation shifted against the images',
@@ -31,11 +32,11 @@ KNOWN_BAD_SEQUENCES: dict[str, str] = {
 
 
 class ImageName(NamedTuple):
-    """The parts of ``S1/S1_Directions_1.54138969/S1_Directions_1.54138969_000001.jpg``."""
+    """Parts of ``S1/S1_Directions_1.54138969/S1_Directions_1.54138969_000001.jpg`` or alike."""
 
     subject: str  # 'S1'
-    action: str  # 'Directions', by the name that reports use
-    sequence: str  # 'S1_Directions_1', as it is written in the file name
+    action: str  # 'Directions', under the name that reports use
+    sequence: str  # 'S1_Directions_1', as written in the file name
     camera: str  # '54138969'
     frame: int  # 1
 
@@ -60,7 +61,7 @@ def parse_image_name(imgname: str) -> ImageName:
 
 
 def image_key(imgname: str) -> str:
-    """Return what identifies an image across files: its name without folders and extension.
+    """Return an image's name without folders and extension, which identifies it across files.
 
     >>> image_key('images/S1/S1_Directions_1.54138969/S1_Directions_1.54138969_000001.jpg')
     'S1_Directions_1.54138969_000001'
@@ -71,14 +72,14 @@ def image_key(imgname: str) -> str:
 
 
 def expand_sequences(sequences: str | Sequence[str] | None) -> tuple[str, ...]:
-    """Return a list of sequences with 'known_bad' replaced by those it stands for.
+    """Return a list of sequences, with ``'known_bad'`` expanded to :data:`KNOWN_BAD_SEQUENCES`.
 
     Args:
-        sequences: ``'known_bad'``, a list that may hold it beside names such as ``'S9_Greeting'``
-            (all cameras) and ``'S11_Directions.54138969'``, or None for none.
+        sequences: ``'known_bad'``, or a list of names such as ``'S9_Greeting'`` (all cameras),
+            ``'S11_Directions.54138969'`` (one camera) and ``'known_bad'``, or None for none.
 
     Raises:
-        ValueError: a single name is given in place of a list.
+        ValueError: The argument is a single name instead of a list.
 
     >>> expand_sequences(['S1_Eating', 'known_bad'])[:2]
     ('S1_Eating', 'S11_Directions.54138969')
@@ -98,7 +99,7 @@ def expand_sequences(sequences: str | Sequence[str] | None) -> tuple[str, ...]:
 
 
 def is_listed(name: ImageName, sequences: Iterable[str]) -> bool:
-    """Tell whether an image's sequence, with or without its camera, is in ``sequences``."""
+    """Return whether an image's sequence, with or without its camera, is in ``sequences``."""
     return not {name.sequence, f'{name.sequence}.{name.camera}'}.isdisjoint(sequences)
 
 
@@ -111,19 +112,19 @@ def _parse_sequence(stem: str) -> tuple[str, str, str, str] | None:
     return subject, ACTION_ALIASES.get(action, action), stem.rsplit('.', 1)[0], camera
 
 
-# -- the same frame under other names ------------------------------------------------------------
+# -- other spellings of names ----------------------------------------------------------------------
 
-#: Actions in the order of Human3.6M's numbers, from 2 on; 1 is all of them.
+#: Actions in the order of Human3.6M's action numbers, which start at 2; number 1 means all actions.
 ACTIONS = (
     'Directions', 'Discussion', 'Eating', 'Greeting', 'Phoning', 'Posing', 'Purchases', 'Sitting',
     'SittingDown', 'Smoking', 'Photo', 'Waiting', 'Walking', 'WalkDog', 'WalkTogether',
 )  # fmt: skip
-#: Cameras in the order of Human3.6M's numbers, from 1 on.
+#: Cameras in the order of Human3.6M's camera numbers, which start at 1.
 CAMERAS = ('54138969', '55011271', '58860488', '60457274')
 _CANONICAL_ACTIONS = {action.lower(): action for action in ACTIONS} | {
     alias.lower(): action for alias, action in ACTION_ALIASES.items()
 }
-#: S9_Posing 1.55011271_000001, S9/Posing 1.55011271_000001, and with '-' before the take.
+#: S9_Posing 1.55011271_000001, S9/Posing 1.55011271_000001, also with '-' or '_' before the take.
 _NAMED = re.compile(
     r'(?:^|.*/)(S\d+)[_/](?:Videos/)?([A-Za-z]+)(?:[_ -](\d+))?\.(\d+)(?:_|/(?:img_)?)(\d+)', re.I
 )
@@ -134,21 +135,21 @@ _FETCHED = re.compile(r'(?:^|.*/)(S\d+)/([A-Za-z]+)-(\d+)/imageSequence/(\d+)/(?
 
 
 class FrameIdentity(NamedTuple):
-    """Which frame of Human3.6M an image shows, whatever its name looks like."""
+    """Frame of Human3.6M that an image shows, independent of the spelling of its name."""
 
     subject: str  # 'S9'
-    action: str  # as reports name it
-    take: str | None  # '' or '1'; None where the name has a subaction in its place
-    subaction: str | None  # '1' or '2'; None where the name has the take
+    action: str  # under the name that reports use
+    take: str | None  # '' or '1'; None if the name has a subaction instead
+    subaction: str | None  # '1' or '2'; None if the name has a take
     camera: str  # '54138969'
     frame: int  # from 1
 
 
 def frame_identity(imgname: str) -> FrameIdentity | None:
-    """Return which frame a name is of; None where it has none of the known forms.
+    """Parse an image name in any known spelling; return None for other names.
 
-    The forms are those of MMPose's and SPIN's annotations and of the release's videos, numbered
-    ones (``s_09_act_02_...``), and h36m-fetch's folders. Actions go by any of their names.
+    Known are the spellings of MMPose's and SPIN's annotations, of the release's videos, numbered
+    names (``s_09_act_02_...``), and h36m-fetch's folders, with any alias of an action.
 
     >>> frame_identity('x/S9_WalkingDog 1.54138969_000006.png')[:5]
     ('S9', 'WalkDog', '1', None, '54138969')
@@ -187,7 +188,9 @@ def frame_identity(imgname: str) -> FrameIdentity | None:
 
 
 def frame_key(imgname: str) -> FrameIdentity | str:
-    """Return what identifies a frame across the spellings that say its take.
+    """Return a key that identifies a frame across all spellings with a take.
+
+    Other names have their :func:`image_key` as the key.
 
     >>> frame_key('S9_WalkingDog 1.54138969_6') == frame_key('x/S9_WalkDog_1.54138969_000006.jpg')
     True

@@ -1,4 +1,4 @@
-"""SMPL fits of a file, matched to the frames of a dataset."""
+"""Initial SMPL fits of a file, matched to the frames of a dataset."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class InitialFits:
     """Fits of any results file that has SMPL parameters by image name.
 
     Args:
-        path: The file. Without ``transl`` in it, translations follow from SPIN's weak-perspective
-            camera, the box and the intrinsics.
+        path: The file. If it has no ``transl``, translations are computed from SPIN's
+            weak-perspective camera, the box and the intrinsics.
 
     Raises:
-        FileNotFoundError: There is no such file.
+        FileNotFoundError: The file does not exist.
         DataError: The file is damaged.
     """
 
@@ -37,7 +37,7 @@ class InitialFits:
         self._fits = load_fits(path)
 
     def match(self, names: Sequence[str]) -> np.ndarray:  # (N,) int
-        """Return the row of each image's fit; -1 where it has none, or none that is valid.
+        """Return the row of each image's fit; -1 if it has no valid fit.
 
         Raises:
             DataError: The file has several fits for an image.
@@ -59,8 +59,8 @@ class InitialFits:
             ``transl`` (N, 3), meters in the camera frame.
 
         Raises:
-            DataError: The file has no translation and nothing it could follow from, or a body
-                lies behind the camera or too far from it.
+            DataError: The file has no translation and none can be computed, or a body is behind
+                the camera or too far from it.
         """
         pose, transl = self._fits['pose'][rows], self._transl(rows, annotations, cameras)
         behind = transl[:, 2] <= 0

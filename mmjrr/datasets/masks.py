@@ -1,4 +1,4 @@
-"""Files of person masks: JSON of COCO run-length codes."""
+"""Reader and writer of person masks as JSON files of COCO run-length codes."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from mmjrr.datasets.run_length import decode_levels, decode_rle, encode_rle
 from mmjrr.errors import DataError
 from mmjrr.io import atomic_write, read_json
 
-#: Largest image; a few characters of run-length code can stand for any number of pixels.
+#: Largest number of pixels of a mask, since a short run-length code can stand for any number.
 _MAX_PIXELS = 1 << 27
-#: Levels of a soft mask of eight bits.
+#: Largest number of levels of a soft mask, which has eight bits.
 _MAX_LEVELS = 255
 
 
 class Masks:
     """Masks of one or several files, kept as run-length codes in one buffer.
 
-    300,000 masks take about 200 MB. Worker processes share the buffer, since reading a mask touches
-    no Python object.
+    300,000 masks take about 200 MB. Worker processes share this memory: decoding a mask reads only
+    the buffer, and changes no reference count of a Python object in it.
 
     Args:
-        path: A file, a list of files, or a glob pattern. Each file holds ``{"info": {...},
+        path: A file, a list of files, or a glob pattern. Each file contains ``{"info": {...},
             "masks": {imgname: {"size": [h, w], "counts": code, "score": s}}, "without_person":
             {imgname: reason}}``. A soft mask has ``"levels"`` beside ``"counts"``, see
             :func:`encode_levels`.
@@ -36,10 +36,10 @@ class Masks:
     Attributes:
         sizes: (N, 2) height and width of each mask.
         scores: (N,) scores, 0 to 1.
-        without_person: Reasons by image name for images that have no mask, where known.
+        without_person: Reason by image name, for images that the file lists without a mask.
 
     Raises:
-        FileNotFoundError: There is no file.
+        FileNotFoundError: A file does not exist, or no file matches the pattern.
         DataError: A file is truncated, a field is wrong, or an image has two masks.
     """
 
@@ -59,7 +59,7 @@ class Masks:
                 if key in self._row:
                     raise DataError(f'{where}: found a second mask of the image, expected one')
                 self._row[key] = len(codes)
-                # No run-length code holds a space.
+                # A run-length code contains no space.
                 codes.append(b' '.join([_code(where, entry), *_level_codes(where, entry)]))
                 sizes.append(_size(where, entry))
                 scores.append(_score(where, entry))
@@ -86,7 +86,7 @@ class Masks:
         """Decode the mask of a row.
 
         Raises:
-            DataError: The code is damaged.
+            DataError: The run-length code is damaged.
         """
         code = self._buffer[self._offsets[row] : self._offsets[row + 1]]
         height, width = self.sizes[row].tolist()
@@ -118,7 +118,7 @@ def save_masks(
         path: File to write.
         masks: Masks by image name.
         scores: Scores by image name. Default: None, 1 for all.
-        info: Plain values about the file. Default: None.
+        info: Plain values that describe the file. Default: None.
     """
     entries = {
         name: {
@@ -163,7 +163,7 @@ def _code(where: str, entry: Any) -> bytes:
     counts = entry['counts']
     if isinstance(counts, str) and counts.isascii():
         return counts.encode('ascii')
-    if isinstance(counts, list) and len(counts) > 0:  # uncompressed, as written by some tools
+    if isinstance(counts, list) and len(counts) > 0:  # some tools write uncompressed runs
         from pycocotools import mask as coco_mask
 
         height, width = _size(where, entry)

@@ -1,4 +1,4 @@
-"""Comparison of 3D with 2D joints of annotations, by camera."""
+"""Comparison of the 3D joints of annotations with their 2D joints, by camera."""
 
 from __future__ import annotations
 
@@ -22,16 +22,17 @@ def check_projection(
 
     Args:
         annotations: The frames.
-        cameras: Cameras by subject and camera name; all that show a frame.
-        tolerance: Mean distance in pixels above which to raise. Default: None, report only.
+        cameras: Cameras by subject and camera name, including all that show a frame.
+        tolerance: Largest mean distance in pixels; a larger one raises. Default: None, only
+            measure.
         where: Beginning of error messages.
 
     Returns:
         ``{'S1 54138969': {'mean_px': ..., 'max_px': ..., 'frames': ...}}``.
 
     Raises:
-        DataError: Left and right, or the legs alone (as in SPIN's order), are swapped between
-            ``S`` and ``part``, or a mean distance is above the tolerance or NaN.
+        DataError: All joints or only the legs (as in SPIN's order) are swapped left and right
+            between ``S`` and ``part``, or a mean distance is above the tolerance or NaN.
     """
     distances = {}
     for key, rows in rows_by_camera(annotations).items():
@@ -56,7 +57,7 @@ def check_projection(
 
 
 def rows_by_camera(table: Annotations) -> dict[tuple[str, str], np.ndarray]:
-    """Return the rows of each subject and camera, in alphabetical order."""
+    """Return the rows of each (subject, camera), sorted by subject and camera."""
     rows_of: dict[tuple[str, str], list[int]] = {}
     for row, name in enumerate(map(parse_image_name, table.imgname.tolist())):
         rows_of.setdefault((name.subject, name.camera), []).append(row)

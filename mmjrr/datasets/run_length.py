@@ -1,4 +1,4 @@
-"""COCO's compressed run-length codes of binary and soft masks."""
+"""Encoder and decoder of COCO's compressed run-length codes, for binary and soft masks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LEVELS = 8
 
 
 def encode_rle(mask: np.ndarray) -> bytes:  # (h, w)
-    """Return COCO's compressed run-length code of a mask."""
+    """Encode a mask, foreground where nonzero, as COCO's compressed run-length code."""
     from pycocotools import mask as coco_mask
 
     mask = np.asarray(mask)
@@ -25,8 +25,12 @@ def encode_rle(mask: np.ndarray) -> bytes:  # (h, w)
 def decode_rle(code: bytes, size: tuple[int, int]) -> np.ndarray:  # (h, w) uint8
     """Decode COCO's compressed run-length code.
 
-    Runs go down the columns, background first. They must fill the mask exactly, which the decoder
-    of ``pycocotools`` does not check.
+    Runs go down the columns, background first. They must fill the mask exactly; ``pycocotools``
+    does not check this.
+
+    Args:
+        code: The code.
+        size: Height and width of the mask.
 
     Raises:
         DataError: The code is truncated or does not fill the mask.
@@ -44,9 +48,9 @@ def decode_rle(code: bytes, size: tuple[int, int]) -> np.ndarray:  # (h, w) uint
 
 
 def encode_levels(mask: np.ndarray) -> list[bytes]:  # (h, w) uint8, 0 to 255
-    """Encode a soft mask as eight run-length codes: where it is at least 1/16, 3/16, ..., 15/16.
+    """Encode a soft mask as eight run-length codes, one for each threshold 1/16, 3/16, ..., 15/16.
 
-    The mean of the decoded masks is the mask rounded to eighths.
+    The mean of the eight decoded masks is the soft mask rounded to eighths.
     """
     if mask.dtype != np.uint8:
         raise ValueError(f'mask: found {mask.dtype}, expected uint8, 0 to 255')
@@ -68,12 +72,16 @@ def decode_levels(
 
 
 def _runs(code: bytes, max_length: int) -> Iterator[int]:
-    """Yield run lengths up to ``max_length``.
+    """Yield the run lengths of a code.
 
-    A character holds five bits, low bits first, and a sixth that more follow. From the fourth run
-    on, a number is the difference from the run before the last.
+    Each character encodes five bits of a number, low bits first; its sixth bit says that more
+    characters of the number follow. From the fourth run on, the number is the difference from the
+    second run before it.
+
+    Raises:
+        DataError: The code is damaged, or a run is longer than ``max_length``.
     """
-    earlier: list[int] = []
+    runs: list[int] = []
     value, shift = 0, 0
     for character in code:
         bits = character - 48
@@ -87,11 +95,11 @@ def _runs(code: bytes, max_length: int) -> Iterator[int]:
             continue
         if bits & 16:
             value -= 1 << shift
-        if len(earlier) > 2:
-            value += earlier[-2]
+        if len(runs) > 2:
+            value += runs[-2]
         if not 0 <= value <= max_length:
             raise DataError(f'counts: found a run of {value} pixels, expected 0 to {max_length}')
-        earlier.append(value)
+        runs.append(value)
         yield value
         value, shift = 0, 0
     if shift:

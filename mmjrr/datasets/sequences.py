@@ -1,4 +1,4 @@
-"""Sequences of consecutive frames for models that take several at once."""
+"""Grouping of frames into sequences, for models that take several frames at once."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ def consecutive(
     frames: Sequence[int],  # (N,), numbers within the video
     seq_len: int,
 ) -> list[list[int]]:
-    """Group rows into consecutive frames of one video, in order, at most ``seq_len`` each.
+    """Group rows into sequences of at most ``seq_len`` consecutive frames of one video, in order.
 
-    The smallest distance between frames of a video is its step; a sequence ends where two frames
-    are farther apart. Each row is in one sequence; the last sequence of a video may be shorter.
+    The step of a video is the smallest distance between its frames. A sequence ends where two
+    frames are farther apart. Each row is in exactly one sequence. Sequences can be shorter than
+    ``seq_len``.
 
     Raises:
         ValueError: ``seq_len`` is below 1.

@@ -1,7 +1,7 @@
-"""Transforms of a sample: from an image file to the input of SPIN and the models built on it.
+"""Transforms of a sample, from an image file to the input of SPIN and the models built on it.
 
-A sample is a dict; :class:`~mmjrr.datasets.H36MFitsDataset` and
-:class:`~mmjrr.datasets.ImageFolderDataset` say what it holds. A pipeline ends with
+A sample is a dict, which :class:`~mmjrr.datasets.H36MFitsDataset` and
+:class:`~mmjrr.datasets.ImageFolderDataset` describe. A pipeline ends with
 :class:`PackMeshInputs`.
 """
 
@@ -21,30 +21,31 @@ from mmjrr.registry import TRANSFORMS
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # RGB
 IMAGENET_STD = (0.229, 0.224, 0.225)
-#: Rows by which an image may differ from the camera file: from camera 55011271, images of S7 and S8
-#: differ by two rows, while the camera file states 1000 rows for both.
+#: Largest difference in rows between an image and the camera file. The camera file states 1000 rows
+#: for camera 55011271 of all subjects, but images of S7 and S8 differ by two rows.
 ROWS_SLACK = 2
 
 
-def is_size(found: Sequence[int], expected: Sequence[int]) -> bool:  # (h, w) both
-    """Tell whether an image has the size in the camera file, up to :data:`ROWS_SLACK` rows."""
-    return abs(found[0] - expected[0]) <= ROWS_SLACK and found[1] == expected[1]
+def is_size(size: Sequence[int], expected: Sequence[int]) -> bool:  # (h, w) both
+    """Return whether an image has the expected size, up to :data:`ROWS_SLACK` rows."""
+    return abs(size[0] - expected[0]) <= ROWS_SLACK and size[1] == expected[1]
 
 
 def build_pipeline(pipeline: Sequence[dict | Callable]) -> list[Callable]:
-    """Build the transforms among configs of transforms and callables."""
+    """Build the transforms that are configs; keep callables unchanged."""
     return [TRANSFORMS.build(step) if isinstance(step, dict) else step for step in pipeline]
 
 
 @TRANSFORMS.register_module()
 class LoadImage:
-    """Reads ``img_path`` into ``img``: (h, w, 3) uint8, RGB, turned as its EXIF data says.
+    """Transform that reads ``img_path`` into ``img``: (h, w, 3) uint8 RGB, in EXIF orientation.
 
-    ``img_shape`` (h, w) is checked where it is known, else set.
+    If the sample has ``img_shape`` (h, w), the image's size is compared with it; otherwise
+    ``img_shape`` is set.
 
     Raises:
-        FileNotFoundError: There is no such image.
-        DataError: The image is damaged, of an unknown kind, or of another size than expected.
+        FileNotFoundError: The image does not exist.
+        DataError: The image is damaged, has an unsupported mode, or another size than expected.
     """
 
     def __call__(self, sample: dict[str, Any]) -> dict[str, Any]:
@@ -66,22 +67,23 @@ class LoadImage:
 
 @TRANSFORMS.register_module()
 class CropPerson:
-    """Crops ``img`` to the person as SPIN does: (size, size, 3) uint8.
+    """Transform that crops ``img`` to the person as SPIN does: (size, size, 3) uint8.
 
     The corners of ``box`` are rounded towards zero, pixels outside the image are black, and the
-    square is resized bilinearly, each pixel of the crop averaging the area it covers. Without a
-    ``box`` in the sample, the square around the whole image is taken and becomes its ``box``.
+    square is resized bilinearly with antialiasing. A sample without ``box`` gets the square around
+    the whole image as its ``box``.
 
     Args:
         size: Side of the crop in pixels. Default: 224.
         padding: Factor on the side of the box; the padded box replaces ``box``. Default: 1.0.
-            SPIN uses 1.2 around detected joints; Human3.6M's annotation includes it.
-        stretch_contrast: Whether the darkest value of the crop becomes 0 and the brightest 255, all
-            channels alike, before the crop is resized. SPIN's code does so in training and testing
-            (through ``scipy.misc.imresize``), VIBE's and MEVA's does not. Default: True.
+            SPIN uses 1.2 around detected joints; Human3.6M's annotation includes this factor.
+        stretch_contrast: Whether to map the crop's darkest value to 0 and its brightest to 255, in
+            the same way for all channels, before it is resized. SPIN's code does so in training and
+            testing (through ``scipy.misc.imresize``); VIBE's and MEVA's code does not. Default:
+            True.
 
     Raises:
-        ValueError: An argument is wrong.
+        ValueError: An argument is out of range.
         DataError: A box is not square, smaller than a pixel, or outside the image.
     """
 
@@ -117,16 +119,16 @@ class CropPerson:
 
 @TRANSFORMS.register_module()
 class NormalizeImage:
-    """Turns ``img``, (H, W, 3) uint8 RGB, into a float32 tensor (3, H, W).
+    """Transform that converts ``img``, (H, W, 3) uint8 RGB, to a float32 tensor (3, H, W).
 
-    Values are divided by 255, then ``mean`` is subtracted and the result divided by ``std``.
+    The tensor is (``img`` / 255 - ``mean``) / ``std``.
 
     Args:
-        mean: Value of each channel, red first. Default: ImageNet's.
-        std: Value of each channel, red first. Default: ImageNet's.
+        mean: Mean of each channel, red first. Default: ImageNet's.
+        std: Standard deviation of each channel, red first. Default: ImageNet's.
 
     Raises:
-        ValueError: An argument is wrong.
+        ValueError: An argument does not have three values, or ``std`` is not positive.
     """
 
     def __init__(
@@ -151,18 +153,25 @@ class NormalizeImage:
 
 @TRANSFORMS.register_module()
 class PackMeshInputs:
-    """Packs a sample into what models and hooks of this package take.
+    """Transform that packs a sample for the models and hooks of this package.
 
     The result is ``dict(inputs=..., data_samples=...)``. ``inputs`` has ``img`` and ``mask``
-    (float32 coverage of the crop), where the sample has them. ``data_samples`` is a
-    ``BaseDataElement``. Its metainfo: ``imgname``, ``img_path``, ``subject``, ``action``,
-    ``camera``, ``frame``, ``sample_idx``, ``box`` (x0, y0, x1, y1) and ``img_shape`` (h, w), the
-    size of the mask, else that of the camera file, which can differ from the image's by two rows.
-    Its fields, float32: ``keypoints_3d`` (17, 3) meters in the camera frame,
-    ``keypoints_3d_weight`` (17,), ``keypoints_2d`` (17, 2) pixels of the full image,
-    ``keypoints_2d_weight`` (17,); with a camera file ``focal_length`` (2,), ``principal_point``
-    (2,) and ``distortion`` (5,) of the full image; with fits ``global_orient`` (3,), ``body_pose``
-    (69,), ``betas`` (10,) and ``transl`` (3,) meters.
+    (float32 coverage of the crop) if the sample has them. ``data_samples`` is a
+    ``BaseDataElement`` with metainfo and float32 fields, each present if the sample has it.
+
+    Metainfo: ``imgname``, ``img_path``, ``subject``, ``action``, ``camera``, ``frame``,
+    ``sample_idx``, ``box`` (x0, y0, x1, y1), and ``img_shape`` (h, w). ``img_shape`` is the size of
+    the mask, or that of the camera file, which can differ from the image's by two rows.
+
+    Fields:
+
+    - of the annotation: ``keypoints_3d`` (17, 3) meters in the camera frame,
+      ``keypoints_3d_weight`` (17,), ``keypoints_2d`` (17, 2) pixels of the full image,
+      ``keypoints_2d_weight`` (17,);
+    - of the full-image camera: ``focal_length`` (2,), ``principal_point`` (2,), ``distortion``
+      (5,);
+    - of the fits: ``global_orient`` (3,), ``body_pose`` (69,), ``betas`` (K,), ``transl`` (3,)
+      meters.
     """
 
     META_KEYS = (
@@ -204,10 +213,10 @@ class PackMeshInputs:
 def read_image(path: str | Path) -> np.ndarray:  # (h, w, 3) uint8, RGB
     """Read an image file with Pillow.
 
-    Pillow refuses truncated JPEG files; OpenCV fills the missing part with gray.
+    Pillow raises on truncated JPEG files, which OpenCV fills with gray.
 
     Raises:
-        FileNotFoundError: There is no such file.
+        FileNotFoundError: The file does not exist.
         DataError: The file is truncated or does not have eight bits per channel.
     """
     from PIL import Image, ImageOps
@@ -231,7 +240,7 @@ def crop_person(
     size: int = 224,
     stretch_contrast: bool = True,
 ) -> np.ndarray:  # (size, size, 3) uint8
-    """Crop one image as SPIN does; see :class:`CropPerson`.
+    """Crop an image as SPIN does; see :class:`CropPerson`.
 
     Raises:
         ValueError: The box is not square, smaller than a pixel, or outside the image.
@@ -248,8 +257,8 @@ def crop_person(
         raise ValueError(f'box: found {(x0, y0, x1, y1)}, expected at least one pixel')
     if right <= 0 or bottom <= 0 or left >= width or top >= height:
         raise ValueError(
-            f'box: found {(x0, y0, x1, y1)}, which shows nothing of the image, {height} x {width} '
-            '(h, w)'
+            f'box: found {(x0, y0, x1, y1)}, expected a box that overlaps the image of {height} x '
+            f'{width} (h, w)'
         )
     crop = Image.fromarray(image).crop((left, top, right, bottom))  # black outside
     if stretch_contrast:
@@ -259,10 +268,10 @@ def crop_person(
 
 
 def _pixels(start: float, stop: float, size: int) -> tuple[int, int]:
-    """Return the first pixel and the end of a side of the box as whole numbers.
+    """Return first pixel and end (exclusive) of one side of the box.
 
-    They follow from the map of the side to ``size`` pixels, as in SPIN: its rounding errors move
-    some corners on a whole pixel to the preceding one.
+    The computation is SPIN's, by the map of the side to ``size`` pixels, whose rounding errors
+    move some corners that lie on a whole pixel to the pixel before.
     """
     side = PIXELS_PER_SCALE * ((stop - start) / PIXELS_PER_SCALE)
     step = 1 / (size / side)
@@ -271,6 +280,6 @@ def _pixels(start: float, stop: float, size: int) -> tuple[int, int]:
 
 
 def _stretch(darkest: int, brightest: int) -> np.ndarray:  # (256,) uint8
-    """Return the table that maps the darkest and brightest value to 0 and 255."""
+    """Return the lookup table that maps ``darkest`` to 0 and ``brightest`` to 255, linearly."""
     factor = 255.0 / max(int(brightest) - int(darkest), 1)
     return (np.clip((np.arange(256) - float(darkest)) * factor, 0, 255) + 0.5).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Models of MMEngine's Runner."""
+"""Models for MMEngine's Runner: discriminators, mesh estimators and stored predictions."""
 
 from .discriminators import FitDiscriminator, PoseDiscriminator, ShapeDiscriminator
 from .estimators import MEVA, SPIN, VIBE, MeshEstimator

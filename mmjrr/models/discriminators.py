@@ -1,6 +1,6 @@
 """Discriminators that tell refined fits from initial ones (paper, Section 3.2).
 
-They are the runner's model: the runner's optimizer is their Adam, and one training step follows
+They are the model of the refinement's Runner, which trains them by one step of its optimizer after
 each refined batch.
 """
 
@@ -17,16 +17,17 @@ from mmjrr.registry import MODELS
 
 
 class PoseDiscriminator(nn.Module):
-    """One output per joint and one for the whole pose, each in (0, 1); 1 means plausible.
+    """Discriminator of poses, with one output per joint and one for the whole pose.
 
-    A shared MLP (6 -> 32 -> 32) looks at each joint's rotation, a linear map of its own (32 -> 1)
-    judges each joint, and 24 * 32 -> 1024 -> 1024 -> 1 judges them together. It is the structure
-    that the paper takes over from HMR (Kanazawa et al., CVPR 2018, Section 3.2).
+    Outputs are in (0, 1); 1 means plausible. A shared MLP (6 -> 32 -> 32) computes features of each
+    joint's rotation, a linear layer per joint (32 -> 1) judges the joint, and an MLP (24 * 32 ->
+    1024 -> 1024 -> 1) judges all joints together. The paper adopts this structure from HMR
+    (Kanazawa et al., CVPR 2018, Section 3.2).
 
     Args:
-        num_joints: Rotations in a pose, the global orientation included. Defaults to 24.
-        hidden_channels: Width of the features of a joint. Defaults to 32.
-        pose_channels: Width of the layers that see the whole pose. Defaults to 1024.
+        num_joints: Number of rotations of a pose, including the global one. Defaults to 24.
+        hidden_channels: Width of a joint's features. Defaults to 32.
+        pose_channels: Width of the hidden layers for the whole pose. Defaults to 1024.
     """
 
     def __init__(
@@ -50,13 +51,13 @@ class PoseDiscriminator(nn.Module):
         )
 
     def forward(self, pose_6d: Tensor) -> Tensor:  # (B, num_joints, 6) -> (B, num_joints + 1)
-        """Plausibility of each joint's rotation and, last, of the whole pose."""
+        """Return the plausibility of each joint's rotation and, last, of the whole pose."""
         if pose_6d.shape[1:] != (self.num_joints, 6):
             raise ValueError(
                 f'pose_6d: expected (B, {self.num_joints}, 6), found {tuple(pose_6d.shape)}'
             )
         features = self.joint_features(pose_6d)
-        # All heads at once: the same as calling each on its joint, in one product.
+        # One product computes all heads, each on the features of its joint.
         weight = torch.cat([head.weight for head in self.joint_heads])
         bias = torch.cat([head.bias for head in self.joint_heads])
         by_joint = (features * weight).sum(-1) + bias
@@ -65,10 +66,10 @@ class PoseDiscriminator(nn.Module):
 
 
 class ShapeDiscriminator(nn.Module):
-    """One output in (0, 1) for a body shape; 1 means plausible.
+    """Discriminator of body shapes, with one output in (0, 1); 1 means plausible.
 
     Args:
-        num_betas: Shape coefficients. Defaults to 10.
+        num_betas: Number of shape coefficients. Defaults to 10.
         hidden_channels: Width of the two hidden layers. Defaults to 32.
     """
 
@@ -84,7 +85,7 @@ class ShapeDiscriminator(nn.Module):
         )
 
     def forward(self, betas: Tensor) -> Tensor:  # (B, num_betas) -> (B, 1)
-        """Plausibility of a shape."""
+        """Return the plausibility of each shape."""
         if betas.shape[1:] != (self.num_betas,):
             raise ValueError(f'betas: expected (B, {self.num_betas}), found {tuple(betas.shape)}')
         return torch.sigmoid(self.layers(betas))
@@ -95,7 +96,7 @@ class FitDiscriminator(BaseModel):
     """The pair of discriminators and its LSGAN losses (paper, Section 3.2).
 
     Args:
-        num_betas: Shape coefficients of the body model. Defaults to 10.
+        num_betas: Number of shape coefficients of the body model. Defaults to 10.
         pose: Options of :class:`PoseDiscriminator`.
         shape: Options of :class:`ShapeDiscriminator`.
         data_preprocessor: As in MMEngine. ``None`` moves the batch to the model's device.
@@ -122,15 +123,22 @@ class FitDiscriminator(BaseModel):
         fits_refined: dict[str, Tensor] | None = None,
         mode: str = 'tensor',
     ) -> dict[str, Tensor]:
-        """``mode='loss'``: the losses of one training step, initial fits being the real ones.
+        """Return the losses of one training step, with initial fits as the real examples.
 
-        ``fits_init`` and ``fits_refined`` hold ``global_orient`` (B, 3), ``body_pose`` (B, 69)
-        (axis-angle) and ``betas`` (B, 10); :class:`mmjrr.engine.SMPLPseudoGTHook` puts them into
-        the batch.
+        Args:
+            inputs: Ignored.
+            data_samples: Ignored.
+            fits_init: Axis-angle ``global_orient`` (B, 3) and ``body_pose`` (B, 69), and ``betas``
+                (B, ``num_betas``), added to the batch by :class:`mmjrr.engine.SMPLPseudoGTHook`.
+            fits_refined: The same after refinement.
+            mode: ``'loss'``, the only supported mode.
+
+        Raises:
+            ValueError: The batch has no fits, or ``mode`` is another.
         """
         if fits_init is None or fits_refined is None:
             raise ValueError(
-                'FitDiscriminator: the batch holds no fits_init and fits_refined; is '
+                'FitDiscriminator: the batch has no fits_init and fits_refined; is '
                 "dict(type='SMPLPseudoGTHook') among custom_hooks?"
             )
         if mode != 'loss':
@@ -150,5 +158,5 @@ class FitDiscriminator(BaseModel):
         return losses
 
     def judge(self, rotations: Tensor, betas: Tensor) -> tuple[Tensor, Tensor]:
-        """Plausibility of poses (B, 24, 3, 3) and shapes (B, 10): (B, 25) and (B, 1)."""
+        """Return the plausibility (B, 25) of poses (B, 24, 3, 3), and (B, 1) of shapes (B, K)."""
         return self.pose(matrix_to_rotation_6d(rotations)), self.shape(betas)

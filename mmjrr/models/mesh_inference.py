@@ -1,4 +1,4 @@
-"""Estimates of a mesh model over a data set, in SPIN's npz layout, as a resumable job."""
+"""Inference of a mesh estimator on a data set, written in SPIN's npz layout, as a resumable job."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from mmjrr.geometry import PIXELS_PER_SCALE, matrix_to_axis_angle
 from mmjrr.io import sha256, versions
 from mmjrr.jobs import Identity, Job, digest_of_names, digest_of_state, files_of
 
-#: The arrays of a shard and the number of values of a frame; NaN where a model gives none.
+#: Arrays of a shard, and their number of values per frame; NaN if the model does not estimate them.
 FIELDS = {'pose': 72, 'betas': 10, 'camera': 3, 'transl': 3, 'box': 4}
 
-#: Rows of the data set, sequence by sequence, that are read and estimated together.
+#: Rows of the data set that are estimated together, as a list of sequences.
 Batch = list[list[int]]
 
 
@@ -33,27 +33,28 @@ def infer_meshes(
     skip_unreadable: bool = False,
     overwrite: bool = False,
 ) -> dict[str, Any]:
-    """Write the estimates of a mesh model for the frames of a data set.
+    """Estimate the bodies in the frames of a data set, and write them to a file.
 
-    A run that was killed continues where it was and ends in the same bytes, with any number of
-    processes. All processes of a distributed run call this.
+    A killed run resumes after its last stored batch. The file's bytes depend neither on
+    interruptions nor on the number of processes. In a distributed run, call this function in all
+    processes.
 
     Args:
-        dataset: The data set, with images.
+        dataset: The data set; its samples contain images.
         model: The estimator.
         cfg: ``out`` (the file), ``work_dir``, ``model``, ``test_dataloader`` (``dataset``,
-            ``batch_size``, ``num_workers``), ``seq_len``, and ``load_from``, the weights' file.
+            ``batch_size``, ``num_workers``), ``seq_len``, and ``load_from`` (the weights' file).
         skip_unreadable: Whether to count and list frames with an unreadable image instead of
-            stopping. A run that is continued tries them again.
-        overwrite: Whether to start anew, whatever file and work directory hold.
+            stopping. A resumed run tries them again.
+        overwrite: Whether to start anew and replace an existing file and stored batches.
 
     Returns:
         The fits of the file, as :func:`~mmjrr.datasets.fits.load_fits` reads them.
 
     Raises:
         LockedError: Another run works in the work directory.
-        DataError: An image is unreadable, an estimate is not finite, or what exists was made with
-            other settings.
+        DataError: An image is unreadable, an estimate is not finite, or the existing file or
+            batches have other settings.
     """
     batches = make_batches(dataset, cfg.seq_len, cfg.test_dataloader.batch_size)
     job = Job(
@@ -86,16 +87,17 @@ def infer_meshes(
 
 
 def check_settings(cfg: Config) -> None:
-    """Check the settings of :func:`infer_meshes` that numbers of frames depend on.
+    """Check the settings of :func:`infer_meshes` before long work.
 
     Raises:
-        ValueError: ``out`` is no npz file, or a number of frames is less than 1.
+        ValueError: ``out`` does not end in ``.npz``, or ``seq_len`` or ``batch_size`` is not a
+            positive integer.
     """
     if not cfg.out.endswith('.npz'):
         raise ValueError(f'--out: found {cfg.out!r}, expected a file ending in .npz')
     for name, value in dict(seq_len=cfg.seq_len, batch_size=cfg.test_dataloader.batch_size).items():
         if not isinstance(value, int) or value < 1:
-            raise ValueError(f'{name}: found {value!r}, expected a number of frames')
+            raise ValueError(f'{name}: found {value!r}, expected a positive number of frames')
 
 
 def make_batches(dataset: Any, seq_len: int, batch_size: int) -> list[Batch]:
@@ -103,8 +105,8 @@ def make_batches(dataset: Any, seq_len: int, batch_size: int) -> list[Batch]:
 
     Args:
         dataset: The data set; ``sequences(seq_len)`` gives its sequences.
-        seq_len: The number of consecutive frames that the model sees together.
-        batch_size: The number of frames.
+        seq_len: Number of consecutive frames of a sequence, which the model sees together.
+        batch_size: Number of frames of a batch; a batch has at least one sequence.
     """
     if seq_len == 1:
         sequences = [[row] for row in range(len(dataset))]
@@ -117,7 +119,11 @@ def make_batches(dataset: Any, seq_len: int, batch_size: int) -> list[Batch]:
 def estimate_batch(
     model: Any, batch: Batch, samples: Sequence[Any], skip_unreadable: bool
 ) -> dict[str, np.ndarray]:
-    """Return the model's estimates of a batch: :data:`FIELDS`, ``sample_idx`` and ``error``.
+    """Estimate the bodies of a batch.
+
+    Returns:
+        Arrays with a row per frame: those of :data:`FIELDS`, ``sample_idx``, and ``error`` (the
+        message of an unreadable image, or '').
 
     Raises:
         DataError: An image is unreadable and must not be skipped, or an estimate is not finite.
@@ -145,7 +151,7 @@ def _rows(batch: Batch) -> list[int]:
 
 @torch.no_grad()
 def _predict(model: Any, items: list[Any], length: int) -> list[Any]:
-    """Return a data sample with predictions for each frame of sequences of one length."""
+    """Return the data samples with predictions of sequences that all have the same length."""
     inputs = {}
     for name in items[0]['inputs']:
         stacked = torch.stack([item['inputs'][name] for item in items])
@@ -177,10 +183,10 @@ def _fields(sample: Any) -> dict[str, np.ndarray]:
 
 
 def _write(cfg: Config, dataset: Any, job: Job, count: int) -> None:
-    """Write the file of all shards.
+    """Merge the shards into the file.
 
     Raises:
-        DataError: A shard is missing or broken, or no image is readable.
+        DataError: A shard is missing or damaged, or no image is readable.
     """
     parts = list(job.shards.read_all([(number, None) for number in range(count)]))
     arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
@@ -234,9 +240,9 @@ def _identity(cfg: Config, dataset: Any, model: Any) -> Identity:
 
 
 def summary(path: str | Path, fits: dict[str, Any]) -> str:
-    """Say how many frames a file holds, and which images were unreadable."""
+    """Describe a file: its number of frames, and the images that were unreadable."""
     excluded = fits['provenance']['excluded']
-    text = f'{len(fits["imgname"])} frames are in {path}'
+    text = f'Wrote {len(fits["imgname"])} frames to {path}'
     if excluded:
         text += f'; {len(excluded)} images were unreadable: {", ".join(excluded[:3])}'
         text += ', ...' if len(excluded) > 3 else ''

@@ -1,4 +1,4 @@
-"""A model that looks its answers up: stored estimates, evaluated like any model."""
+"""Model that looks up stored predictions, so that they are evaluated like those of any model."""
 
 from __future__ import annotations
 
@@ -22,37 +22,37 @@ from mmjrr.registry import MODELS
 
 @MODELS.register_module()
 class StoredPredictions(BaseModel):
-    """Answers with the predictions that results files hold for an image, matched by its name.
+    """Model that looks up the prediction of an image, by its name, in results files.
 
-    In predict mode data samples come back with ``pred_global_orient`` (3,), ``pred_body_pose``
-    (69,), ``pred_betas`` (K,) and, where stored, ``pred_transl`` (3,); or with ``pred_vertices``
-    (V, 3). Rotations that are stored as matrices or 6D stay so. ``tools/test.py`` evaluates a
-    file of results in this way as it does a model.
+    With it, ``tools/test.py`` evaluates stored predictions like those of any model. In predict mode
+    it adds ``pred_global_orient`` (3,), ``pred_body_pose`` (69,), ``pred_betas`` (K,) and, if
+    stored, ``pred_transl`` (3,) to the data samples; or ``pred_vertices`` (V, 3) if the files have
+    vertices. Rotations that are stored as matrices or 6D keep their representation.
 
     Args:
-        predictions: one or several files, folders or patterns, as
-            :func:`~mmjrr.datasets.predictions.read_predictions` reads them.
-        missing: what to do for images without a prediction, and with rows of zeros or NaN:
-            'raise', or 'skip' (the data sample comes back without predictions). Default 'raise'.
-        layout: as :func:`~mmjrr.datasets.predictions.read_predictions` takes it. Default 'auto'.
-        fields: likewise. Default None.
-        name_format: likewise. Default None.
-        rotation_6d: likewise. Default None.
-        person: 'largest' or a track, where images have several persons. Default None: they are
-            refused.
-        gender: gender of the body with which the metric evaluates; files that name another are
-            refused. Default 'neutral'.
-        num_betas: use the first betas of each body only. Default None: all.
-        metadata: Human3.6M's ``metadata.xml``, which says the take of image names that have a
-            subaction. Default None: such names are refused.
-        data_preprocessor: as in MMEngine.
-        init_cfg: as in MMEngine; there is nothing to initialize.
+        predictions: One or several files, folders or patterns that
+            :func:`~mmjrr.datasets.predictions.read_predictions` reads.
+        missing: Treatment of images whose prediction is missing, all zeros or NaN: 'raise', or
+            'skip', which returns the data sample without predictions. Default: 'raise'.
+        layout: As in :func:`~mmjrr.datasets.predictions.read_predictions`. Default: 'auto'.
+        fields: As in :func:`~mmjrr.datasets.predictions.read_predictions`. Default: None.
+        name_format: As in :func:`~mmjrr.datasets.predictions.read_predictions`. Default: None.
+        rotation_6d: As in :func:`~mmjrr.datasets.predictions.read_predictions`. Default: None.
+        person: 'largest' or a track, for images with several persons. Default: None, which refuses
+            several persons.
+        gender: Gender of the body with which the metric evaluates; files that state another are
+            refused. Default: 'neutral'.
+        num_betas: Number of first betas of each body to use. Default: None, all.
+        metadata: Human3.6M's ``metadata.xml``, which gives the take of image names with a
+            subaction. Default: None, which refuses such names.
+        data_preprocessor: As in MMEngine.
+        init_cfg: As in MMEngine; there is nothing to initialize.
 
     Raises:
-        FileNotFoundError: a file is not there.
-        DataError: a file is broken, an image has several predictions, or rows hold no body and
+        FileNotFoundError: A file does not exist.
+        DataError: A file is damaged, an image has several predictions, or rows have no body and
             ``missing`` is 'raise'.
-        ValueError: an argument is wrong; or, in predict mode, an image has no prediction.
+        ValueError: An argument is wrong.
     """
 
     def __init__(
@@ -74,14 +74,17 @@ class StoredPredictions(BaseModel):
         if missing not in ('raise', 'skip'):
             raise ValueError(f"missing: found {missing!r}, expected 'raise' or 'skip'")
         if person == 'nearest':
-            raise ValueError("person: found 'nearest', which mmjrr.evaluate alone can choose")
+            raise ValueError(
+                "person: found 'nearest', which only mmjrr.evaluate supports, expected 'largest' "
+                'or a track'
+            )
         self.missing = missing
         paths = [predictions] if isinstance(predictions, (str, Path)) else list(predictions)
         if not paths:
             raise ValueError('predictions: found no file, expected at least one')
         self.paths = [Path(path) for path in paths]
         self._fields: list[dict[str, np.ndarray]] = []
-        self._rows: dict[Any, tuple[int, int]] = {}  # frame -> file and row
+        self._rows: dict[Any, tuple[int, int]] = {}  # index of file and row, by frame
         takes = {} if metadata is None else takes_by_subaction(read_metadata(metadata).takes)
         for path in self.paths:
             part = read_predictions(path, layout, fields, name_format, rotation_6d)
@@ -89,7 +92,7 @@ class StoredPredictions(BaseModel):
             if num_betas is not None:
                 part = part.with_num_betas(num_betas)
             self._add(part, person, takes)
-        # DistributedDataParallel refuses a module without a parameter.
+        # DistributedDataParallel needs at least one parameter.
         self.unused = nn.Parameter(torch.zeros(()))
 
     def __len__(self) -> int:
@@ -101,11 +104,11 @@ class StoredPredictions(BaseModel):
         data_samples: Sequence[BaseDataElement] | None = None,
         mode: str = 'predict',
     ) -> list[BaseDataElement]:
-        """Return the data samples with their predictions; ``inputs`` is not used.
+        """Add the predictions to the data samples and return them; ignore ``inputs``.
 
         Raises:
-            ValueError: ``mode`` is not 'predict', a sample has no ``imgname``, or (with
-                ``missing='raise'``) there is no prediction for it.
+            ValueError: ``mode`` is not 'predict', a sample has no ``imgname``, or it has no
+                prediction and ``missing`` is 'raise'.
         """
         if mode != 'predict':
             raise ValueError(f"StoredPredictions: mode={mode!r}, expected 'predict'")
@@ -128,20 +131,26 @@ class StoredPredictions(BaseModel):
         elif self.missing == 'raise':
             raise ValueError(
                 f'{name}: no prediction in {", ".join(map(str, self.paths))} ({len(self)} images); '
-                "missing='skip', for model and metric, leaves such frames out"
+                "missing='skip', for model and metric, skips such frames"
             )
         return sample
 
     def _add(self, part: Predictions, person: str | None, takes: Mapping[tuple, str]) -> None:
+        """Add the predictions of one file.
+
+        Raises:
+            DataError: The predictions have no names, rows without a body, or images of another
+                file.
+        """
         if part.imgname is None:
-            raise DataError(f"{part.name}: lacks 'imgname', by which bodies find their frames")
+            raise DataError(f'{part.name}: imgname: missing, expected the image name of each body')
         part.require_known_rotations()
         valid = part.is_valid()
         if self.missing == 'raise' and not valid.all():
             raise DataError(
                 f'{part.name}: {int((~valid).sum())} of {len(part)} rows hold no body, the first '
                 f"is {part.imgname[int(np.argmin(valid))]}; missing='skip', for model and metric, "
-                'leaves such frames out'
+                'skips such frames'
             )
         names: dict[Any, str] = {}
         for name in part.imgname:
@@ -156,21 +165,25 @@ class StoredPredictions(BaseModel):
 
 
 def _key(part: Predictions, name: str, takes: Mapping[tuple, str]) -> FrameIdentity | str:
-    """Return what identifies an image's frame, with a take in place of a subaction."""
+    """Return the key of an image's frame, with a subaction replaced by its take.
+
+    Raises:
+        DataError: The name has a subaction, and ``takes`` does not have its take.
+    """
     identity = frame_identity(name)
     if identity is None or identity.take is not None:
         return frame_key(name)
     take = takes.get(identity[:4])
     if take is None:
         raise DataError(
-            f"{part.name}: imgname: {name!r} has a subaction; metadata='metadata.xml' of the "
-            'release says which take that is'
+            f"{part.name}: imgname: {name!r} has a subaction; set metadata to the release's "
+            'metadata.xml, which says which take that is'
         )
     return identity._replace(take=take, subaction=None)
 
 
 def _answers(part: Predictions) -> dict[str, np.ndarray]:
-    """Return the fields to set, an array with a row for each body."""
+    """Return the ``pred_`` fields of data samples, as arrays with a row for each body."""
     if part.vertices is not None:
         return {'pred_vertices': part.vertices}
     assert part.global_orient is not None and part.body_pose is not None and part.betas is not None

@@ -80,7 +80,7 @@ def test_wrong_fields_are_named(tmp_path: Path, changes: dict, message: str) -> 
 
 def test_missing_fields_are_named(tmp_path: Path) -> None:
     np.savez(tmp_path / 'f.npz', imgname=NAMES, pose=np.zeros((3, 72)))
-    with pytest.raises(DataError, match=r'no layout that is known.*imgname.*pose: float64'):
+    with pytest.raises(DataError, match=r'no known layout.*imgname.*pose: float64'):
         load_fits(tmp_path / 'f.npz')
 
 

@@ -182,7 +182,7 @@ def test_frame_steps_follow_frame_numbers_not_the_files_order(tmp_path: Path) ->
 
 
 def test_an_empty_choice_says_what_there_is(root: Path) -> None:
-    with pytest.raises(DataError, match=r"no sample is left of 12.*subjects \['S1', 'S9'\]"):
+    with pytest.raises(DataError, match=r"no sample of 12 is left.*subjects \['S1', 'S9'\]"):
         build(root, subjects=['S2'])
 
 

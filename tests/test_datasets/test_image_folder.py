@@ -73,7 +73,7 @@ def test_images_without_a_box_stop_or_are_counted(folder: Path) -> None:
 @pytest.mark.parametrize(
     ('boxes', 'said'),
     [
-        ({'frame_2': [0, 0, 9, 9]}, "'frame_2' may be any of 2 images"),
+        ({'frame_2': [0, 0, 9, 9]}, "'frame_2' matches 2 images"),
         ({'top': [0, 0, 9, 9], 'top.jpeg': [0, 0, 9, 9]}, "'top.jpeg' has more than one box"),
         ({'top': [0, 0, 9]}, r"box of 'top': found \[0, 0, 9\], expected \[x0"),
         ({'top': [9, 0, 9, 9]}, 'expected'),

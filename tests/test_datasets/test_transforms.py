@@ -143,8 +143,8 @@ def test_without_a_box_the_whole_image_is_taken_and_padding_widens_the_box() -> 
         ((0, 0, float('nan'), 50), 'expected a square'),
         ((40, 40, 0, 0), 'expected a square'),
         ((5.1, 5.1, 5.2, 5.2), 'at least one pixel'),
-        ((200, 0, 240, 40), 'shows nothing of the image, 90 x 120'),
-        ((-50, 0, -10, 40), 'shows nothing'),
+        ((200, 0, 240, 40), 'expected a box that overlaps the image of 90 x 120'),
+        ((-50, 0, -10, 40), 'expected a box that overlaps the image'),
     ],
 )
 def test_boxes_that_show_nothing_are_refused_by_name(box: tuple, said: str) -> None:

@@ -66,7 +66,7 @@ def test_arguments_go_before_the_file(folder: Path) -> None:
         ('SMPL_NEUTRAL.npz', dict(gender='male'), {}, "found 'male', expected 'neutral'"),
         ('mine.npz', dict(gender='male'), {}, "the name of .*mine.npz does not say its gender"),
         ('', dict(num_betas=16), {}, r'betas: found 16 .*expected at most 10, those of SMPL'),
-        ('', dict(num_betas=4), dict(num_betas=6), 'found 4, expected at least the num_betas=6'),
+        ('', dict(num_betas=4), dict(num_betas=6), 'found 4, expected at least num_betas=6'),
         (free_body(), dict(num_betas=8), {}, r'betas: found 8 for each body, expected 10'),
         (free_body(), dict(gender='male'), {}, 'the free body has no genders'),
     ],

@@ -84,7 +84,10 @@ def test_the_prediction_is_scored_and_not_the_ground_truth_beside_it(stored, eva
         }
     )
     assert_same(found, plain)
-    assert 'pred_pose, pred_shape are the prediction; pose, betas beside them' in notes_on(found)
+    assert (
+        'pred_pose, pred_shape are taken for the prediction; pose, betas are ignored'
+        in notes_on(found)
+    )
     truth = evaluate(stored.content(pose=stored.true_pose, betas=stored.true_betas))
     assert truth.metrics()[f'{REGRESSOR}/paper/MPJPE'] < 30
 
@@ -212,7 +215,7 @@ def test_the_annotated_one_of_several_persons_is_scored(stored, evaluate, plain,
     found = evaluate(content)
     assert_same(found, plain)
     several = len(range(0, stored.count, 3))
-    assert f'{several} frames have several persons; the one taken is nearest' in notes_on(found)
+    assert f'{several} frames have several persons; the one nearest' in notes_on(found)
     with pytest.raises(DataError, match=r"2 predictions.*person='nearest'"):
         evaluate(content, person=None)
 
@@ -311,7 +314,7 @@ def test_more_betas_than_the_body_has_are_refused_and_cut_when_asked_for(stored,
     with pytest.raises(DataError, match=r'betas: found 11 .*at most 10.*free body.*--num-betas 10'):
         evaluate(stored.content(betas=more))
     assert_same(evaluate(stored.content(betas=more), num_betas=10), plain)
-    with pytest.raises(DataError, match='betas: found 10, expected at least the num_betas=12'):
+    with pytest.raises(DataError, match='betas: found 10, expected at least num_betas=12'):
         evaluate(stored.content(), num_betas=12)
 
 

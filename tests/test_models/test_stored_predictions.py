@@ -90,7 +90,7 @@ def test_bad_files_and_arguments_are_refused(tmp_path):
     with pytest.raises(DataError, match=r'imgname: found shape \(6,\), .* each of 5 bodies'):
         StoredPredictions(tmp_path / 'v.npz')
     np.savez(tmp_path / 'w.npz', vertices=np.zeros((5, 20, 3)))
-    with pytest.raises(DataError, match="lacks 'imgname'"):
+    with pytest.raises(DataError, match='imgname: missing'):
         StoredPredictions(tmp_path / 'w.npz')
     with pytest.raises(ValueError, match='expected at least one'):
         StoredPredictions([])

@@ -91,7 +91,7 @@ def test_what_was_read_chosen_and_left_out_is_printed(run, files, tmp_path) -> N
     options = ('--gender', 'neutral', '--num-betas', '10')
     output = run(str(tmp_path / 'mine.npz'), *options)
     assert '2 of 16 rows hold no body (2 all zeros)' in output
-    assert '7 frames have several persons; the one taken is nearest' in output
+    assert '7 frames have several persons; the one nearest' in output
     assert '7 of 8 annotated frames have a prediction' in output
     assert '1 frames had no prediction' in output
     for wrong, message in (

@@ -363,7 +363,7 @@ def test_unreadable_images_stop_by_name_or_are_counted_and_tried_again(
         out = infer('--skip-unreadable')
     finally:
         image.write_bytes(content)
-    assert said[-1] == f'7 frames are in {out}; 1 images were unreadable: {name}'
+    assert said[-1] == f'Wrote 7 frames to {out}; 1 images were unreadable: {name}'
     fits = load_fits(out)
     assert fits['provenance']['excluded'] == [name]
     left = [row for row in range(8) if row != 4]

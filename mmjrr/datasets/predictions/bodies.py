@@ -1,4 +1,4 @@
-"""Predicted bodies in one form, whatever file they come from."""
+"""Predicted bodies in one form, independent of the layout of their file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mmjrr.geometry import axis_angle_to_matrix, matrix_to_axis_angle, rotation_
 
 from .layouts import ROTATIONS_6D
 
-#: Bodies whose meshes have so many vertices.
+#: Names of bodies by the number of vertices of their meshes.
 MESHES = {
     778: "one hand's (MANO)",
     5023: "a head's (FLAME)",
@@ -23,7 +23,7 @@ MESHES = {
     10475: "SMPL-X's",
     18439: "MHR's",
 }
-#: Vertices nearer to one another than this (in their unit) are no body.
+#: A mesh whose extent is smaller than this (in its unit) is no body.
 _NO_EXTENT = 1e-6
 _ARRAYS = ('vertices', 'global_orient', 'body_pose', 'betas', 'transl', 'camera', 'bbox', 'valid')
 _LISTS = ('imgname', 'gender', 'track')
@@ -31,31 +31,31 @@ _LISTS = ('imgname', 'gender', 'track')
 
 @dataclass
 class Predictions:
-    """N predicted bodies: vertices, or SMPL parameters, and where they were read. float32.
+    """N predicted bodies as vertices or SMPL parameters, and their origin. Arrays are float32.
 
-    Rotations stay in the representation that the file has: axis-angle, matrices, or 6D as
-    :mod:`mmjrr.geometry.rotations` defines it. :class:`mmjrr.body_models.SMPL` takes each;
-    :meth:`pose` returns axis-angle.
+    Rotations keep the representation of the file: axis-angle, matrices, or 6D as
+    :mod:`mmjrr.geometry.rotations` defines it. :class:`mmjrr.body_models.SMPL` accepts all of them;
+    :meth:`pose` converts to axis-angle.
 
     Attributes:
         imgname: N image names, as stored.
-        vertices: (N, V, 3).
+        vertices: (N, V, 3), in the file's unit.
         global_orient: (N, 3), (N, 3, 3) or (N, 6).
         body_pose: (N, 23, 3), (N, 23, 3, 3) or (N, 23, 6).
         betas: (N, K).
-        transl: (N, 3).
-        camera: (N, C).
+        transl: (N, 3), in the file's unit.
+        camera: (N, C), as stored.
         frame: (N,), numbers in the video, from 0.
-        gender: of each body, 'neutral', 'male' or 'female'.
-        track: identity of each person.
+        gender: 'neutral', 'male' or 'female' for each body.
+        track: Identity of each person.
         bbox: (N, 4), pixels, width and height last.
-        valid: (N,) bool; False in rows that hold no body. None: all rows do.
-        source: the file, or folder.
-        layout: name of the layout, of :data:`~mmjrr.datasets.predictions.layouts.LAYOUTS`,
-            'words' or 'fields'.
-        notes: what a reader should know, a sentence each.
-        possible_rotations_6d: of :data:`ROTATIONS_6D`, those between which the numbers alone do
-            not decide; see :meth:`with_rotation_6d`.
+        valid: (N,) bool; False in rows without a body. None if all rows have one.
+        source: The file or folder.
+        layout: Name of one of :data:`~mmjrr.datasets.predictions.layouts.LAYOUTS`, 'words' or
+            'fields'.
+        notes: Remarks on the reading of the file, a sentence each.
+        possible_rotations_6d: Members of :data:`ROTATIONS_6D` that the numbers cannot tell apart;
+            empty if the storage order is known. See :meth:`with_rotation_6d`.
     """
 
     imgname: list[str] | None = None
@@ -81,24 +81,24 @@ class Predictions:
 
     @property
     def has_parameters(self) -> bool:
-        """Whether all of ``global_orient``, ``body_pose`` and ``betas`` are there."""
+        """Whether ``global_orient``, ``body_pose`` and ``betas`` are all present."""
         return not any(x is None for x in (self.global_orient, self.body_pose, self.betas))
 
     @property
     def name(self) -> str:
-        """The file's path, for messages."""
+        """Path of the file, for messages."""
         return str(self.source or 'predictions')
 
     def is_valid(self) -> np.ndarray:  # (N,) bool
-        """Return which rows hold a body."""
+        """Return which rows have a body."""
         return np.ones(len(self), bool) if self.valid is None else self.valid
 
     def pose(self) -> np.ndarray:  # (N, 72)
         """Return all rotations as axis-angle, ``global_orient`` first.
 
         Raises:
-            ValueError: there are only vertices.
-            DataError: it is undecided how 6D rotations are stored.
+            ValueError: The predictions are vertices.
+            DataError: The storage order of 6D rotations is unknown.
         """
         if self.global_orient is None or self.body_pose is None:
             raise ValueError(f'{self.name}: found vertices and no poses')
@@ -107,29 +107,28 @@ class Predictions:
         return np.concatenate(parts, axis=1).reshape(len(self), 72)
 
     def require_known_rotations(self) -> None:
-        """Check that it is known how 6D rotations are stored.
+        """Check that the storage order of 6D rotations is known.
 
         Raises:
-            DataError: it is not.
+            DataError: The order is unknown.
         """
         if self.possible_rotations_6d:
             raise DataError(
                 f'{self.name}: body_pose: found 6D rotations that may be '
-                f'{" or ".join(self.possible_rotations_6d)} of the matrices; say '
-                'rotation_6d= (on the command line, --rotation-6d): columns (Zhou et al., one '
-                'after the other) or rows (PyTorch3D)'
+                f'{" or ".join(self.possible_rotations_6d)} of the matrices; set rotation_6d (on '
+                "the command line, --rotation-6d) to 'columns' (Zhou et al.) or 'rows' (PyTorch3D)"
             )
 
     def with_rotation_6d(self, kind: str) -> Predictions:
-        """Return the same with 6D rotations read as one of :data:`ROTATIONS_6D`.
+        """Return a copy whose 6D rotations are interpreted in a storage order.
 
         Args:
-            kind: 'interleaved' (the first two columns, row by row, as SPIN's networks give them),
-                'columns' (one after the other, Zhou et al.) or 'rows' (the first two rows, one
-                after the other, PyTorch3D).
+            kind: 'interleaved': the first two columns, row by row, as SPIN's networks output them;
+                'columns': the first column, then the second (Zhou et al.); or 'rows': the first
+                row, then the second (PyTorch3D).
 
         Raises:
-            ValueError: another word.
+            ValueError: ``kind`` is another word.
         """
         if kind not in ROTATIONS_6D:
             raise ValueError(f'rotation_6d: found {kind!r}, expected one of {list(ROTATIONS_6D)}')
@@ -141,10 +140,10 @@ class Predictions:
         return chosen
 
     def require_gender(self, gender: str) -> None:
-        """Check that bodies given by parameters are of a gender, where the file says theirs.
+        """Check that bodies stored as parameters have a gender, if the file states genders.
 
         Raises:
-            DataError: some are of another.
+            DataError: A body has another gender.
         """
         if self.gender is None or self.vertices is not None:
             return
@@ -157,22 +156,22 @@ class Predictions:
             )
 
     def with_num_betas(self, num_betas: int) -> Predictions:
-        """Return the same with the first betas of each body only.
+        """Return a copy with only the first ``num_betas`` betas of each body.
 
         Raises:
-            DataError: there are fewer.
+            DataError: There are fewer betas.
         """
         if self.betas is None:
             return self
         if self.betas.shape[1] < num_betas:
             raise DataError(
-                f'{self.name}: betas: found {self.betas.shape[1]}, expected at least the '
-                f'num_betas={num_betas} that are asked for'
+                f'{self.name}: betas: found {self.betas.shape[1]}, expected at least '
+                f'num_betas={num_betas}'
             )
         return replace(self, betas=self.betas[:, :num_betas])
 
     def select(self, rows: np.ndarray) -> Predictions:
-        """Return these rows (numbers or a mask), in this order."""
+        """Return a copy of only these rows (indices or a mask), in this order."""
         rows = np.arange(len(self))[rows]
         chosen: dict[str, Any] = {
             name: [value[row] for row in rows] if isinstance(value, list) else value[rows]
@@ -181,16 +180,16 @@ class Predictions:
         return replace(self, **chosen)
 
     def columns(self) -> dict[str, Any]:
-        """Return the fields with a value for each body, by name, those that are there."""
+        """Return the present fields that have a value for each body, by name."""
         names = (*_LISTS, 'frame', *_ARRAYS)
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
 
 def join(source: Path, parts: Sequence[Predictions]) -> Predictions:
-    """Put parts end to end. Parts without a body (only names, none valid) get rows of NaN.
+    """Concatenate parts. Rows of parts without bodies (names only) become invalid rows of NaN.
 
     Raises:
-        DataError: a field is not in all parts, or its shape differs.
+        DataError: Only some of the parts have a field, or its shapes differ.
     """
     parts = [part for part in parts if len(part)] or list(parts[:1])
     bodies = [part for part in parts if not _is_placeholder(part)]
@@ -226,11 +225,12 @@ def join(source: Path, parts: Sequence[Predictions]) -> Predictions:
 
 
 def _is_placeholder(part: Predictions) -> bool:
+    """Return whether a part has names but no bodies."""
     return part.vertices is None and part.body_pose is None
 
 
 def _filled(part: Predictions, like: Sequence[Predictions]) -> Predictions:
-    """Return the part with ``valid``, and with rows of NaN where it has no bodies."""
+    """Return a part with ``valid`` set, and with rows of NaN if it has no bodies."""
     filled = replace(part, valid=part.is_valid())
     if _is_placeholder(part) and like:
         for name, value in like[0].columns().items():
@@ -244,9 +244,9 @@ def _filled(part: Predictions, like: Sequence[Predictions]) -> Predictions:
 
 
 def mark_rows_without_body(whole: Predictions) -> Predictions:
-    """Set ``valid`` to False in rows of zeros, of NaN and without extent, and note their count.
+    """Set ``valid`` to False in rows of zeros, of NaN and without extent, and note their number.
 
-    A pose of 24 identities counts as zeros: it is what zero-filled rows become.
+    A pose of 24 identity matrices counts as zeros, since zero-filled axis-angles convert to it.
     """
     reasons: dict[str, np.ndarray] = {'nobody': ~whole.is_valid()}
     if whole.vertices is not None:
@@ -285,10 +285,12 @@ def mark_rows_without_body(whole: Predictions) -> Predictions:
 
 
 def settle_rotations_6d(whole: Predictions, rotation_6d: str | None) -> Predictions:
-    """Read 6D rotations as told, or, where their numbers show it, as they are stored.
+    """Interpret 6D rotations in the order ``rotation_6d``, or in an order inferred from the values.
 
-    Exact rotations that are interleaved are orthonormal only as such. Whether exact rotations are
-    two columns or two rows, one after the other, cannot be told from the numbers.
+    Exact rotations are orthonormal vectors only in their own order, so the values tell
+    'interleaved' from the other two. They cannot tell 'columns' from 'rows': the order then stays
+    open, in ``possible_rotations_6d``. Values that are not orthonormal in any order are taken for
+    'interleaved'.
     """
     pose = whole.body_pose
     if pose is None or pose.ndim != 3 or pose.shape[-1] != 6 or whole.global_orient is None:
@@ -309,11 +311,12 @@ def settle_rotations_6d(whole: Predictions, rotation_6d: str | None) -> Predicti
 
 
 def _off_orthonormal(pairs: np.ndarray) -> float:  # (..., 2, 3)
+    """Return the largest deviation of pairs of vectors from orthonormality."""
     return float(np.abs(pairs @ pairs.swapaxes(-1, -2) - np.eye(2)).max(initial=0))
 
 
 def _from_pairs(value: np.ndarray, kind: str) -> np.ndarray:
-    """Convert vectors one after the other (..., 6) to 6D as here (columns) or matrices (rows)."""
+    """Convert two vectors in sequence (..., 6): 'columns' to interleaved 6D, 'rows' to matrices."""
     pairs = value.reshape(*value.shape[:-1], 2, 3)
     if kind == 'columns':
         return np.ascontiguousarray(pairs.swapaxes(-1, -2)).reshape(value.shape)
@@ -330,13 +333,13 @@ def _axis_angle(rotations: np.ndarray) -> np.ndarray:  # (N, n, 3)
 
 
 def compose(root: np.ndarray, orient: np.ndarray) -> np.ndarray:
-    """Apply ``root`` after ``orient``, both (N, 1, ...) in any representation; identity is free.
+    """Return the rotations ``root`` @ ``orient``, both (N, 1, ...) in any representation.
 
     Returns:
-        ``root`` where ``orient`` is the identity (or zero) everywhere, otherwise matrices.
+        ``root`` itself if ``orient`` is the identity (or zero) in all rows, otherwise matrices.
     """
-    turned = _axis_angle(np.ascontiguousarray(orient))
-    if not np.abs(np.nan_to_num(turned)).max(initial=0) > 1e-6:
+    angles = _axis_angle(np.ascontiguousarray(orient))
+    if not np.abs(np.nan_to_num(angles)).max(initial=0) > 1e-6:
         return root
     first, second = (
         axis_angle_to_matrix(torch.from_numpy(_axis_angle(np.ascontiguousarray(x))).double())

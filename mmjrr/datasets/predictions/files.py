@@ -1,4 +1,4 @@
-"""Files of results in any format, as dicts, lists and arrays. Nothing in them is executed."""
+"""Readers of results files in any format, which run no code from the files."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from mmjrr.io import (
 )
 
 _HOW_TO_CONVERT = (
-    'If you trust it, load it where it was made, and write what counts with '
+    'If you trust the file, load it where it was made, and write the needed arrays with '
     "numpy.savez('results.npz', imgname=..., pose=..., betas=...)"
 )
 
 
-#: Extensions of files that are read where a folder is given.
+#: Extensions of the files that are read from a folder.
 SUFFIXES = ('.npz', '.npy', '.pkl', '.pickle', '.joblib', '.json', '.pt', '.pth', '.gz',
             '.obj', '.ply')  # fmt: skip
 
 
 def result_files(path: str | Path) -> list[Path] | None:
-    """Return the files of a folder or pattern in order; None for a single file.
+    """Return the sorted files of a folder or pattern; None if ``path`` is a file.
 
     Raises:
-        FileNotFoundError: there is no such file, the folder has none of :data:`SUFFIXES`, or
-            nothing matches the pattern.
+        FileNotFoundError: The file does not exist, the folder has no file with one of
+            :data:`SUFFIXES`, or no file matches the pattern.
     """
     folder = Path(path)
     if folder.is_file():
@@ -54,13 +54,16 @@ def result_files(path: str | Path) -> list[Path] | None:
 
 
 def load_results(path: str | Path) -> Any:
-    """Read a file of results: npz, npy, pickle (joblib's and MMEngine's too), JSON or PyTorch.
+    """Read a results file: npz, npy, pickle (also joblib's and MMEngine's), JSON, PyTorch, mesh.
 
-    The format is told from the content, not from the name. Tensors come back as arrays.
+    The format is recognized from the content first, then from the extension.
+
+    Returns:
+        Nested dicts and lists of arrays and plain values; tensors become arrays.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        DataError: it is broken, of another format, or asks for code to be run.
+        FileNotFoundError: The file does not exist.
+        DataError: The file is damaged, has another format, or asks to run code.
     """
     path = Path(path)
     if not path.is_file():

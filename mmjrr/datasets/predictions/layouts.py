@@ -1,16 +1,15 @@
-"""Tables of where the results files of other code bases keep which field.
+"""Layouts of results files: tables of the paths at which other code bases store each field.
 
-A layout is data: for each field a path into the nested dicts and lists of the file. The steps of a
-path are separated by dots:
+A path leads into the nested dicts and lists of a file. Dots separate its steps:
 
-- ``*`` is every element of a dict or list, ``@`` the key of the element that was reached;
+- ``*`` is every element of a dict or list, ``@`` the key of the last such element;
 - a number is an element of a list, or an integer key of a dict;
 - a list of dicts is traversed without a step;
-- ``name[3:75]`` is columns 3 to 74 of an array's last axis, ``[0:72]`` those of the file's only
-  array, ``name[0]`` one column;
-- ``a|b`` is ``a`` where the file has it, otherwise ``b``; ``a+b`` is ``a`` and ``b`` side by side.
+- ``name[3:75]`` is columns 3 to 74 of an array's last axis, ``name[0]`` one column, ``[0:72]``
+  columns 0 to 71 of a file that is one array;
+- ``a|b`` is ``a`` if the file has it, otherwise ``b``; ``a+b`` is ``a`` and ``b`` side by side.
 
-A key that itself holds dots is found too (``smpl.body_pose`` in a flat file).
+A key can contain dots itself (``smpl.body_pose`` in a flat file).
 """
 
 from __future__ import annotations
@@ -24,26 +23,26 @@ import numpy as np
 
 from mmjrr.errors import DataError
 
-#: Fields that are read, and what each holds.
+#: Names and contents of the fields that are read.
 FIELDS = {
     'imgname': 'image names',
     'vertices': '(N, V, 3)',
     'pose': '24 rotations, the global one first',
-    'root': "one rotation that is applied after the pose's own (EasyMocap's Rh)",
+    'root': "one rotation, applied after the pose's global one (EasyMocap's Rh)",
     'global_orient': 'one rotation',
     'body_pose': '23 rotations',
     'betas': '(N, K)',
     'transl': '(N, 3)',
     'camera': '(N, C)',
-    'frame': "number of the frame in its video, from 0 (for images' names)",
+    'frame': 'number of the frame in its video, from 0 (makes image names)',
     'gender': "'neutral', 'male' or 'female'",
     'track': 'identity of the person over frames',
     'bbox': '(N, 4) in the image, width and height last',
-    'lost': 'frames since the person was seen; bodies that are not 0 are left out',
+    'lost': 'frames since the person was seen; bodies other than 0 are skipped',
 }
 #: Ways to store a rotation in 6 numbers.
 ROTATIONS_6D = ('interleaved', 'columns', 'rows')
-#: Fields that say the body; naming one of them means naming all that are to be read.
+#: Fields of the body; a caller that names the path of one must name those of all.
 BODY_FIELDS = ('vertices', 'pose', 'root', 'global_orient', 'body_pose', 'betas')
 
 Keys = tuple[Any, ...]
@@ -51,14 +50,14 @@ Keys = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class Layout:
-    """One way to store results.
+    """Layout of a results file.
 
     Args:
-        name: name to ask for it by.
-        about: who writes it, as it continues 'results.npz: ...'.
-        needs: paths that must all be there for the layout to be recognized; ``path:82`` is an
-            array whose last axis has 82 columns.
-        fields: path of each of :data:`FIELDS`; those that are not in the file are skipped.
+        name: Name of the layout, as ``layout=`` takes it.
+        about: Description that continues 'results.npz: ...'.
+        needs: Paths that a file must all have to be recognized; ``path:82`` is an array whose last
+            axis has 82 columns.
+        fields: Path of each of :data:`FIELDS`; paths that a file does not have are skipped.
     """
 
     name: str
@@ -67,7 +66,7 @@ class Layout:
     fields: Mapping[str, str]
 
     def fits(self, tree: Any) -> bool:
-        """Tell whether all that is needed is there."""
+        """Return whether a file has all the paths that the layout needs."""
         return all(_is_there(tree, need) for need in self.needs)
 
 
@@ -76,7 +75,7 @@ _NAMES = (
     '|image_paths|img_names|image_names'
 )
 
-#: Layouts in the order in which they are tried.
+#: Layouts, in the order in which :func:`recognize` tries them.
 LAYOUTS = (
     Layout(
         'mmhuman3d',
@@ -241,7 +240,7 @@ LAYOUTS = (
     ),
 )
 
-#: Name of the layout that :func:`detect_by_words` finds, and how it is described.
+#: Layout of files whose fields are recognized by their names (:func:`candidates`).
 BY_WORDS = Layout('words', 'fields recognized by their names', (), {})
 
 
@@ -249,15 +248,16 @@ _VALUES = (int, float, str, bytes, type(None))
 
 
 def recognize(tree: Any) -> Layout | None:
-    """Return the first layout that fits, or None."""
+    """Return the first layout that fits a file, or None."""
     fields = _without_values(tree)
     return next((layout for layout in LAYOUTS if layout.fits(fields)), None)
 
 
 def _without_values(tree: Any) -> Any:
-    """Return a tree without the items of lists in which there are only values.
+    """Return a tree in which lists of only plain values are empty.
 
-    No path leads into such a list. Each need of each layout would go through millions of numbers.
+    No path leads into such a list, and checking the needs of each layout would otherwise traverse
+    millions of numbers.
     """
     if isinstance(tree, Mapping):
         return {key: _without_values(item) for key, item in tree.items()}
@@ -272,6 +272,7 @@ def _is_empty(tree: Any) -> bool:
 
 
 def _is_there(tree: Any, need: str) -> bool:
+    """Return whether a file has one of the ``needs`` of a layout."""
     path, _, width = need.partition(':')
     for _, value in follow(tree, path):
         return not width or (isinstance(value, np.ndarray) and value.shape[-1:] == (int(width),))
@@ -284,10 +285,10 @@ _COLUMNS = re.compile(r'(.*)\[(-?\d*)(:?)(-?\d*)\]')
 
 
 def follow(tree: Any, path: str) -> Iterator[tuple[Keys, Any]]:
-    """Yield what lies at a path, with the keys that were passed on the way.
+    """Yield the values at a path, each with the keys that its ``*`` steps passed.
 
     Raises:
-        DataError: arrays that are to be joined, or columns that are to be taken, do not fit.
+        DataError: Arrays cannot be put side by side, or an array has no such columns.
 
     >>> list(follow({'p': {'x': 1}, 'q': {'x': 2}}, '*.x'))
     [(('p',), 1), (('q',), 2)]
@@ -311,7 +312,7 @@ def follow(tree: Any, path: str) -> Iterator[tuple[Keys, Any]]:
 
 
 def alternatives(tree: Any, path: str) -> list[str]:
-    """Return those of a path's alternatives that lead anywhere.
+    """Return the alternatives of a path that the file has.
 
     >>> alternatives({'betas': 1, 'shape': 2}, 'beta|betas|shape')
     ['betas', 'shape']
@@ -330,7 +331,7 @@ def _joined(tree: Any, paths: Sequence[str]) -> Iterator[tuple[Keys, Any]]:
 
 
 def _side_by_side(paths: Sequence[str], arrays: list[np.ndarray]) -> np.ndarray:
-    """Join arrays along what follows the leading axes that they have in common."""
+    """Flatten each array behind the leading axes that all share, and concatenate them."""
     shapes = [array.shape for array in arrays]
     most = min(map(len, shapes)) - 1
     lead = 0
@@ -341,7 +342,9 @@ def _side_by_side(paths: Sequence[str], arrays: list[np.ndarray]) -> np.ndarray:
             raise ValueError('the first axes differ')
         return np.concatenate([array.reshape(*shapes[0][:lead], -1) for array in arrays], axis=-1)
     except ValueError as error:
-        raise DataError(f'{"+".join(paths)}: shapes {shapes} do not go side by side') from error
+        raise DataError(
+            f'{"+".join(paths)}: found shapes {shapes}, which cannot be put side by side'
+        ) from error
 
 
 def _columns(tree: Any, path: str) -> Iterator[tuple[Keys, Any]]:
@@ -383,7 +386,7 @@ def _walk(tree: Any, steps: Sequence[str], keys: Keys) -> Iterator[tuple[Keys, A
             for key, item in tree.items():
                 yield from _walk(item, rest, (*keys, key))
             return
-        for length in range(len(steps), 0, -1):  # a key may hold dots itself
+        for length in range(len(steps), 0, -1):  # a key can contain dots
             key = '.'.join(steps[:length])
             if key in tree:
                 yield from _walk(tree[key], steps[length:], keys)
@@ -409,7 +412,7 @@ def _holds_objects(tree: Any) -> bool:
 
 # -- fields by their names -----------------------------------------------------------------------
 
-#: Names of fields in repositories, without what says whose they are.
+#: Common names of each field, without words that say whether it is predicted or annotated.
 WORDS = {
     'vertices': ('vertices', 'verts', 'mesh', 'meshes', 'mesh_vertices'),
     'pose': (
@@ -432,7 +435,7 @@ WORDS = {
     'bbox': ('bbox', 'bboxes'),
 }  # fmt: skip
 _FIELD_OF = {word: field for field, words in WORDS.items() for word in words}
-#: Words beside a field's name that say whose it is.
+#: Words in a path that say that a field is predicted or annotated, or nothing about it.
 _PREDICTED = {'pred', 'preds', 'predicted', 'prediction', 'predictions', 'est', 'estimated',
               'estimate', 'estimates', 'hat', 'output', 'outputs', 'result', 'results'}  # fmt: skip
 _ANNOTATED = {'gt', 'gts', 'target', 'targets', 'true', 'truth', 'groundtruth', 'label', 'labels'}
@@ -445,9 +448,9 @@ class Candidate:
     """A field of a file, recognized by its name.
 
     Args:
-        field: the one of :data:`FIELDS` that it may be.
-        path: where it is.
-        rank: :data:`PREDICTED`, :data:`UNSAID` or :data:`ANNOTATED`, from words in its path.
+        field: The member of :data:`FIELDS` whose name it has.
+        path: Its path.
+        rank: :data:`PREDICTED`, :data:`UNSAID` or :data:`ANNOTATED`, by the words in its path.
     """
 
     field: str
@@ -456,7 +459,7 @@ class Candidate:
 
 
 def candidates(tree: Any) -> list[Candidate]:
-    """Return all fields of a file that are recognized by their names, in its order.
+    """Return all fields of a file that are recognized by their names, in the file's order.
 
     >>> [c.path for c in candidates({'pose': 1, 'pred': {'theta': 2}, 'other': 3})]
     ['pose', 'pred.theta']
@@ -471,7 +474,7 @@ def candidates(tree: Any) -> list[Candidate]:
 
 
 def _reduced(path: str) -> tuple[str, int]:
-    """Split a path into the name of its field and what it says about whose the field is."""
+    """Return the name of a path's field without qualifying words, and the rank that they give."""
     steps = [[word for word in re.split(r'[_\W]+', step.lower()) if word]
              for step in path.split('.')]  # fmt: skip
     words = {word for step in steps for word in step}
@@ -485,7 +488,7 @@ def _reduced(path: str) -> tuple[str, int]:
 
 
 def _paths(tree: Any, depth: int) -> Iterator[str]:
-    """Yield paths of arrays, lists of values and text; elements of collections as ``*``."""
+    """Yield the paths of arrays, lists of values and text, with ``*`` for items of collections."""
     if isinstance(tree, (list, tuple)) or _holds_objects(tree):
         for item in list(tree[:3]):
             if isinstance(item, (Mapping, list, tuple)) and depth:
@@ -504,13 +507,13 @@ def _paths(tree: Any, depth: int) -> Iterator[str]:
 
 
 def _is_collection(tree: Mapping[Any, Any]) -> bool:
-    """Tell a dict of images or persons, perhaps with some metadata, from a dict of fields."""
+    """Return whether a dict has mostly images or persons as keys, not fields."""
     named = sum(_is_name(key) and _holds_fields(item) for key, item in tree.items())
     return named > len(tree) / 2
 
 
 def _is_name(key: Any) -> bool:
-    """Tell a number or an image's or person's name from the name of a field."""
+    """Return whether a key is a number or the name of an image or person, not of a field."""
     if not isinstance(key, str):
         return True
     return any(c.isdigit() or c in './' for c in key) and _reduced(key)[0] not in _FIELD_OF
@@ -526,7 +529,7 @@ def _holds_fields(item: Any) -> bool:
 
 
 def describe(tree: Any) -> str:
-    """Describe in a line what a file holds."""
+    """Describe the contents of a file in one line."""
     text = _described(tree, 3)
     return text if len(text) < 600 else text[:600] + ' ...'
 

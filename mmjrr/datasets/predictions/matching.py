@@ -1,4 +1,4 @@
-"""Which predictions are of which annotated frame, by image names."""
+"""Matching of predictions with annotated frames by image name."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from mmjrr.datasets.image_names import FrameIdentity, frame_identity, image_key
 from mmjrr.errors import DataError
 
-#: Names of takes by subject, number of the action and subaction, as ``metadata.xml`` has them.
+#: Names of takes by (subject, number of the action, subaction), as in ``metadata.xml``.
 Takes = Mapping[tuple[str, str, str], str]
 
 
@@ -22,26 +22,25 @@ def match_frames(
 ) -> list[list[int]]:
     """Find the predictions of each annotated frame.
 
-    Folders and extension of a name do not count, unless several predictions have the same name:
-    then those are taken whose folders agree the farthest, from the name upwards. Names in another
-    spelling are compared by subject, action, take, camera and frame
-    (:func:`~mmjrr.datasets.image_names.frame_identity`). A name with a subaction is of the take
-    that ``takes`` says; without it, of the only take of the action that is annotated.
+    Names are compared without folders and extension. If several predictions have the same name,
+    those match whose folders agree the farthest, from the file upwards. Frames without a match are
+    then compared with names in other spellings, by subject, action, take, camera and frame
+    (:func:`~mmjrr.datasets.image_names.frame_identity`). A name with a subaction instead of a take
+    gets its take from ``takes``; without ``takes``, it gets the only annotated take of the action.
 
     Args:
-        names: image names of the predictions.
-        wanted: image names of the annotated frames.
-        where: the file of the predictions, for messages.
-        listed: names of all frames of the annotation, those that are not wanted included.
-            Default: ``wanted``.
-        takes: names of takes, :attr:`mmjrr.datasets.converters.metadata.Metadata.takes`.
+        names: Image names of the predictions.
+        wanted: Image names of the annotated frames to match.
+        where: The file of the predictions, for messages.
+        listed: Image names of all frames of the annotation, of which ``wanted`` is a part. Default:
+            None, ``wanted``.
+        takes: Names of takes, :attr:`mmjrr.datasets.converters.metadata.Metadata.takes`.
 
     Returns:
-        Rows of the predictions for each annotated frame, several where the file has several
-        persons.
+        Rows of the predictions of each annotated frame; several if the image shows several persons.
 
     Raises:
-        DataError: a name has a subaction, and two takes of the action are annotated.
+        DataError: A name has a subaction, and it is open which annotated take it is.
 
     >>> match_frames(['/a/x/1.jpg', '/a/y/1.jpg', 'z/2.png'], ['y/1.jpg', '2.jpg', '3.jpg'])
     [[1], [2], []]
@@ -63,10 +62,10 @@ def match_frames(
 
 
 def match_names(names: Sequence[str], wanted: Sequence[str], where: str = '') -> np.ndarray:
-    """Return the row (F,) of the one prediction of each annotated frame, -1 for none.
+    """Return the row (F,) of the only prediction of each annotated frame, -1 for none.
 
     Raises:
-        DataError: a frame has several predictions.
+        DataError: A frame has several predictions.
 
     >>> match_names(['/a/x/1.jpg', '/a/y/1.jpg', 'z/2.png'], ['y/1.jpg', '2.jpg', '3.jpg']).tolist()
     [1, 2, -1]
@@ -79,7 +78,7 @@ def match_names(names: Sequence[str], wanted: Sequence[str], where: str = '') ->
 
 
 def several_predictions(where: str, frame: str, names: Sequence[str], rows: Sequence[int]) -> str:
-    """Say that a frame has several predictions."""
+    """Return the error message for a frame with several predictions."""
     return (
         f'{where}: the image {frame} has {len(rows)} predictions, such as {names[rows[0]]!r} '
         f'(number {rows[0]}) and {names[rows[1]]!r} (number {rows[1]}); keep one, that of the '
@@ -88,6 +87,7 @@ def several_predictions(where: str, frame: str, names: Sequence[str], rows: Sequ
 
 
 def _of_best_folders(names: Sequence[str], wanted: str, rows: list[int]) -> list[int]:
+    """Return the rows whose folders agree best with those of the wanted name."""
     if len(rows) < 2:
         return rows
     scores = [_agreement(names[row], wanted) for row in rows]
@@ -95,7 +95,7 @@ def _of_best_folders(names: Sequence[str], wanted: str, rows: list[int]) -> list
 
 
 def _agreement(one: str, other: str) -> int:
-    """Count the folders that are the same, from the file upwards."""
+    """Count the equal folders of two paths, from the file upwards."""
     pairs = zip(
         *(name.replace('\\', '/').split('/')[-2::-1] for name in (one, other)), strict=False
     )
@@ -117,7 +117,7 @@ def _by_identity(
     where: str,
     takes: Takes | None,
 ) -> dict[FrameIdentity, list[int]]:
-    """Group rows by the frame that they are of, with a take in place of a subaction."""
+    """Group rows by frame, with subactions replaced by takes."""
     rows_of: dict[FrameIdentity, list[int]] = {}
     numbered: list[tuple[int, FrameIdentity]] = []
     for row in rows:
@@ -139,7 +139,9 @@ def _by_identity(
 
 
 def takes_by_subaction(takes: Takes) -> dict[tuple, str]:
-    """Return the take of each subject, action (by name), None and subaction.
+    """Return the take of each (subject, action name, None, subaction).
+
+    The keys are the first four fields of a ``FrameIdentity`` with a subaction.
 
     >>> takes_by_subaction({('S9', '2', '1'): 'Directions 1'})
     {('S9', 'Directions', None, '1'): '1'}
@@ -159,7 +161,11 @@ def _takes_of_subactions(
     where: str,
     takes: Takes | None,
 ) -> dict[tuple, str]:
-    """Return the take of each (subject, action, None, subaction) that is annotated."""
+    """Return the take of each (subject, action, None, subaction) among the names.
+
+    Raises:
+        DataError: An action has several annotated takes, or names several subactions.
+    """
     first = {identity[:4]: names[row] for row, identity in reversed(numbered)}
     if takes is not None:
         named = takes_by_subaction(takes)

@@ -1,4 +1,4 @@
-"""From the nested dicts and lists of a results file to arrays with a row for each body."""
+"""Conversion of the nested dicts and lists of a results file to arrays with a row per body."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ from .layouts import (
     recognize,
 )
 
-#: Rotations in each field that has some.
+#: Number of rotations in each field of rotations.
 _COUNTS = {'pose': 24, 'root': 1, 'global_orient': 1, 'body_pose': 23}
-#: Bodies whose poses have so many rotations, the global one included.
+#: Names of other bodies by the number of rotations of a pose, including the global one.
 _OTHER_BODIES = {22: 'SMPL-H or SMPL-X without hands', 52: 'SMPL-H', 55: 'SMPL-X', 127: 'MHR'}
-#: How far from orthonormal a matrix may be that is still taken for a rotation.
+#: Largest deviation from orthonormality of a matrix that is accepted as a rotation.
 _ORTHONORMAL = 0.02
-#: Layouts of no code base in particular, whose fields others may use for something else.
+#: Layouts with common field names, which a code base may also use for other contents.
 _GENERIC = ('mmhuman3d-results', 'mmengine', 'spin', 'plain', 'by-image')
 _GENDERS = {
     'neutral': 'neutral', 'n': 'neutral', 'male': 'male', 'm': 'male', 'female': 'female',
     'f': 'female',
 }  # fmt: skip
-#: Fields that a file may have for some of its elements only; they are then left unread.
+#: Fields that are ignored if only some elements of a file have them.
 _OPTIONAL = ('transl', 'camera', 'gender', 'track', 'bbox')
 _TEXT = ('imgname', 'gender', 'track')
 
@@ -53,19 +53,19 @@ def parse(
     fields: Mapping[str, str] | None = None,
     rotation_6d: str | None = None,
 ) -> Predictions:
-    """Turn what a file holds into predicted bodies.
+    """Convert the contents of a results file to predicted bodies.
 
     Args:
-        tree: nested dicts and lists of arrays.
-        source: the file, for messages.
-        layout: as :func:`~mmjrr.datasets.predictions.read_predictions` takes it.
-        fields: likewise.
-        rotation_6d: likewise.
+        tree: Nested dicts and lists of arrays.
+        source: The file, for messages.
+        layout: As in :func:`~mmjrr.datasets.predictions.read_predictions`.
+        fields: As in :func:`~mmjrr.datasets.predictions.read_predictions`.
+        rotation_6d: As in :func:`~mmjrr.datasets.predictions.read_predictions`.
 
     Raises:
-        DataError: the layout is unknown, a field is missing or has the wrong shape, or several
-            bodies may be the prediction.
-        ValueError: an argument is wrong.
+        DataError: The layout is unknown, a field is missing or has a wrong shape, or it is open
+            which of several bodies is the prediction.
+        ValueError: ``layout``, ``fields`` or ``rotation_6d`` has an unknown name.
     """
     source = Path(source)
     try:
@@ -75,19 +75,21 @@ def parse(
         raise error if str(source) in str(error) else DataError(f'{source}: {error}') from error
     for field, where in (fields or {}).items():
         if not leaves[field]:
-            raise DataError(f'{source}: nothing at {where!r} ({field}); it holds {describe(tree)}')
+            raise DataError(
+                f'{source}: {field}: found nothing at {where!r}; the file has {describe(tree)}'
+            )
     leaves = {field: values for field, values in leaves.items() if values}
     if not any(field in leaves for field in ('vertices', 'pose', 'body_pose')):
         raise DataError(
-            f"{source}: read as '{name}', there is neither 'vertices' nor 'pose' nor 'body_pose'; "
-            f'it holds {describe(tree)}'
+            f"{source}: found none of 'vertices', 'pose' and 'body_pose' in the layout '{name}'; "
+            f'the file has {describe(tree)}'
         )
     parts = [_rows(source, values) for values in _elements(source, leaves)]
     whole = join(source, [part for part, _ in parts])
     whole.source, whole.layout = source, name
     lost = sum(count for _, count in parts)
     if lost:
-        notes += (f'{lost} bodies are left out, which the tracker only remembered',)
+        notes += (f'{lost} bodies are skipped, since the tracker did not see them in the frame',)
     whole.notes = (*notes, *whole.notes)
     return settle_rotations_6d(mark_rows_without_body(whole), rotation_6d)
 
@@ -114,8 +116,8 @@ def _choose(tree: Any, source: Path, layout: str, named: Mapping[str, str]) -> _
     if layout != 'auto':
         if not layouts[layout].fits(tree):
             raise DataError(
-                f'is not of the layout {layout!r}, which has {list(layouts[layout].needs)}; it '
-                f'holds {describe(tree)}'
+                f'is not of the layout {layout!r}, which has {list(layouts[layout].needs)}; the '
+                f'file has {describe(tree)}'
             )
         return layout, {**_present(tree, layouts[layout]), **named}, ()
     recognized = recognize(tree)
@@ -125,8 +127,8 @@ def _choose(tree: Any, source: Path, layout: str, named: Mapping[str, str]) -> _
             return choice[0], {**choice[1], **named}, choice[2]
     if recognized is None:
         raise DataError(
-            f'of no layout that is known ({", ".join(layouts)}); it holds {describe(tree)}. Name '
-            'where the fields are, as in fields=dict(imgname=..., pose=..., betas=...); on the '
+            f'of no known layout ({", ".join(layouts)}); the file has {describe(tree)}. Name the '
+            'paths of the fields, as in fields=dict(imgname=..., pose=..., betas=...); on the '
             'command line, --fields imgname=... pose=... betas=...'
         )
     return recognized.name, {**_present(tree, recognized), **named}, ()
@@ -137,10 +139,10 @@ def _without_body(paths: Mapping[str, str]) -> dict[str, str]:
 
 
 def _present(tree: Any, layout: Layout) -> dict[str, str]:
-    """Return for each field of a layout the path that the file has, one where present are several.
+    """Return the path of each field of a layout that the file has.
 
     Raises:
-        DataError: several are the body's and differ.
+        DataError: A field of the body has several paths, whose values differ.
     """
     paths = {}
     for field, path in layout.fields.items():
@@ -154,7 +156,7 @@ def _present(tree: Any, layout: Layout) -> dict[str, str]:
 
 
 def _beside(tree: Any) -> dict[str, str]:
-    """Return names and frame numbers that are recognized by their names."""
+    """Return the paths of image names, frame numbers and genders, recognized by their names."""
     paths: dict[str, str] = {}
     for candidate in candidates(tree):
         is_names = candidate.field == 'imgname' and _holds_text(tree, candidate.path)
@@ -178,15 +180,15 @@ def _one_of(tree: Any, field: str, paths: Sequence[str]) -> str:
     """Return the first of several paths to one field.
 
     Raises:
-        DataError: they hold different values.
+        DataError: Their values differ.
     """
     first = _leaves(tree, paths[0])
     for other in paths[1:]:
         if not _equal(first, _leaves(tree, other)):
             raise DataError(
                 f'{field}: found {paths[0]!r} and {other!r}, which differ, and nothing says which '
-                f'is the prediction; name it, as in fields=dict({field}={paths[0]!r}, ...) (on '
-                f'the command line, --fields {field}={paths[0]} ..., all fields of the body)'
+                f'is the prediction; name all fields of the body, as in fields=dict({field}='
+                f'{paths[0]!r}, ...) (on the command line, --fields {field}={paths[0]} ...)'
             )
     return paths[0]
 
@@ -206,13 +208,14 @@ def _equal(one: list[Any], other: list[Any]) -> bool:
 
 
 def _by_words(tree: Any, recognized: Layout | None) -> _Choice | None:
-    """Choose fields by their names: the prediction's where the file has others beside them.
+    """Choose fields by their names, predicted ones before annotated ones.
 
     Returns:
-        None where no whole body is recognized.
+        The choice; None if no whole body is recognized.
 
     Raises:
-        DataError: only annotated bodies are in the file, or several may be the prediction.
+        DataError: The file has only annotated bodies, or it is open which of several bodies is the
+            prediction.
     """
     of_layout = {} if recognized is None else _present(tree, recognized)
     bodies = [
@@ -226,15 +229,15 @@ def _by_words(tree: Any, recognized: Layout | None) -> _Choice | None:
     rank = max(body.rank for body in meshes)
     if rank == ANNOTATED:
         raise DataError(
-            f'found {", ".join(body.path for body in meshes)}, by their names the ground truth, '
-            'and no prediction; if they are the prediction, name them with fields= (--fields)'
+            f'found only {", ".join(body.path for body in meshes)}, which by name are the ground '
+            'truth; if they are the prediction, name them with fields= (--fields)'
         )
     paths = _paths_of_rank(tree, bodies, rank, of_layout)
     notes: tuple[str, ...] = ()
     unread = [b.path for b in bodies if b.path not in paths.values() and b.rank != rank]
     if unread:
         read = ', '.join(paths.values())
-        notes = (f'{read} are the prediction; {", ".join(unread)} beside them are not read',)
+        notes = (f'{read} are taken for the prediction; {", ".join(unread)} are ignored',)
     layout_body = {field: path for field, path in of_layout.items() if field in BODY_FIELDS}
     if layout_body and all(paths.get(field) == path for field, path in layout_body.items()):
         assert recognized is not None
@@ -250,7 +253,7 @@ def _by_words(tree: Any, recognized: Layout | None) -> _Choice | None:
 def _paths_of_rank(
     tree: Any, bodies: Sequence[Candidate], rank: int, of_layout: Mapping[str, str]
 ) -> dict[str, str]:
-    """Return the path of each of the body's fields, those of the layout first."""
+    """Return a path for each field of the body, preferring the layout's paths."""
     paths: dict[str, str] = {}
     for field in BODY_FIELDS:
         of_field = [body for body in bodies if body.field == field]
@@ -266,7 +269,7 @@ def _paths_of_rank(
 
 
 def _not_of_the_body(tree: Any, rank: int, body_paths: Mapping[str, str]) -> dict[str, str]:
-    """Return names, cameras and the like, those of the prediction first."""
+    """Return the paths of fields that are not of the body, predicted ones first."""
     paths: dict[str, str] = {}
     others = [candidate for candidate in candidates(tree) if candidate.field not in BODY_FIELDS]
     for candidate in sorted(others, key=lambda candidate: -candidate.rank):
@@ -281,7 +284,7 @@ def _not_of_the_body(tree: Any, rank: int, body_paths: Mapping[str, str]) -> dic
 
 
 def _with_columns(tree: Any, paths: dict[str, str]) -> dict[str, str]:
-    """Split an array of camera, pose and betas (HMR's theta) or of pose and betas."""
+    """Split a path to camera, pose and betas (85 columns, HMR's theta) or pose and betas (82)."""
     pose = paths.get('pose')
     width = 0 if pose is None else (np.shape(_first(tree, pose)) or (0,))[-1]
     if width == 85:
@@ -298,7 +301,11 @@ def _first(tree: Any, path: str) -> Any:
 
 
 def _without_repetition(tree: Any, paths: dict[str, str]) -> dict[str, str]:
-    """Keep ``pose`` or ``global_orient`` and ``body_pose``, which must be the same rotations."""
+    """Drop ``global_orient`` and ``body_pose`` if ``pose`` has the same rotations.
+
+    Raises:
+        DataError: The rotations differ.
+    """
     poses = [np.asarray(value) for value in _leaves(tree, paths['pose'])]
     bodies = [np.asarray(value) for value in _leaves(tree, paths['body_pose'])]
     same = len(poses) == len(bodies) and all(
@@ -315,13 +322,13 @@ def _without_repetition(tree: Any, paths: dict[str, str]) -> dict[str, str]:
 
 
 def _without_first(pose: np.ndarray, count: int) -> np.ndarray:
-    """Return the numbers of all rotations but the first of each of ``count`` bodies."""
+    """Return the values of all rotations but the first, of each of ``count`` bodies, flat."""
     per_body = pose.reshape(count, 24, -1) if pose.ndim > 1 else pose.reshape(1, 24, -1)
     return per_body[:, 1:].ravel()
 
 
 def _may_be(field: str, value: Any) -> bool:
-    """Tell by its shape whether a value may be what its name says."""
+    """Return whether a value's shape is possible for the field."""
     try:
         shape = np.shape(value)
     except ValueError:
@@ -347,7 +354,7 @@ def _may_be(field: str, value: Any) -> bool:
 def _elements(
     source: Path, leaves: Mapping[str, dict[Keys, Any]]
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Yield arrays by field: of all elements at once where shapes are equal, else of each."""
+    """Yield arrays by field: stacked over all elements if shapes are equal, else per element."""
     primary = next(field for field in ('vertices', 'body_pose', 'pose') if field in leaves)
     keys = list(leaves[primary])
     rows: dict[str, list[np.ndarray]] = {}
@@ -368,7 +375,7 @@ def _elements(
 
 
 def _enclosing(leaves: dict[Keys, Any], key: Keys) -> Any:
-    """Return the value at the key, or at what encloses it (one name for several persons)."""
+    """Return the value at a key or its longest prefix, such as one name for several persons."""
     for length in range(len(key), -1, -1):
         if key[:length] in leaves:
             return leaves[key[:length]]
@@ -376,7 +383,7 @@ def _enclosing(leaves: dict[Keys, Any], key: Keys) -> Any:
 
 
 def _value(source: Path, field: str, value: Any) -> np.ndarray:
-    """Return text as str, numbers as float32 (frame numbers as int64)."""
+    """Convert a value to an array: text to str, numbers to float32, frame numbers to int64."""
     try:
         array = np.asarray(value)
         if array.dtype.hasobject:
@@ -401,10 +408,10 @@ def _value(source: Path, field: str, value: Any) -> np.ndarray:
 
 
 def _rows(source: Path, values: dict[str, np.ndarray]) -> tuple[Predictions, int]:
-    """Flatten the axes of frames, sequences and persons that precede each body's own.
+    """Flatten the axes of frames, sequences and persons into one row per body.
 
     Returns:
-        The bodies, and how many were left out because the person was not seen.
+        The bodies, and the number of bodies skipped because the tracker did not see the person.
     """
     if not all(values[f].size for f in ('vertices', 'pose', 'body_pose') if f in values):
         return _nobody(values), 0
@@ -450,7 +457,7 @@ def _rows(source: Path, values: dict[str, np.ndarray]) -> tuple[Predictions, int
 
 
 def _nobody(values: Mapping[str, np.ndarray]) -> Predictions:
-    """Return a row that says by its name that there is nobody."""
+    """Return invalid rows for elements without a body, with their names and frame numbers."""
     names = values.get('imgname', np.empty(0, np.str_)).ravel()
     count = max(1, len(names))
     frame = values.get('frame', np.empty(0, np.int64)).ravel()
@@ -462,7 +469,7 @@ def _nobody(values: Mapping[str, np.ndarray]) -> Predictions:
 
 
 def _with_root(values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Take a pose of 23 rotations beside a root rotation for the body's."""
+    """Rename root and a pose of 23 rotations to ``global_orient`` and ``body_pose``."""
     pose = values.get('pose')
     if 'root' in values and pose is not None:
         size = pose.size / max(values['root'].size, 1)
@@ -472,14 +479,15 @@ def _with_root(values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _with_genders(part: Predictions) -> Predictions:
+    """Normalize the genders; drop them, with a note, if one is unknown."""
     if part.gender is None:
         return part
     genders = [_GENDERS.get(gender.strip().lower()) for gender in part.gender]
     if None in genders:
-        strange = part.gender[genders.index(None)]
+        unknown = part.gender[genders.index(None)]
         part.gender = None
         part.notes += (
-            f"gender: found {strange!r}, expected 'neutral', 'male' or 'female'; not read",
+            f"gender: found {unknown!r}, expected 'neutral', 'male' or 'female'; ignored",
         )
     else:
         part.gender = [str(gender) for gender in genders]
@@ -487,7 +495,7 @@ def _with_genders(part: Predictions) -> Predictions:
 
 
 def _lead(source: Path, values: dict[str, np.ndarray]) -> tuple[int, ...]:
-    """Return the axes before a body's own, from the field whose own axes cannot be mistaken."""
+    """Return the sizes of the axes before each body's own axes, from vertices or pose."""
     if 'vertices' in values:
         shape = values['vertices'].shape
         if len(shape) < 2 or shape[-1] != 3:
@@ -505,25 +513,29 @@ def _lead(source: Path, values: dict[str, np.ndarray]) -> tuple[int, ...]:
 
 
 def _other_body(field: str, shape: tuple[int, ...]) -> str:
-    """Name the body whose poses have this shape."""
+    """Return a hint that names the body whose poses have this shape, or ''."""
     skipped = 24 - _COUNTS[field]
     for count, body in _OTHER_BODIES.items():
         rotations = count - skipped
         if any(shape[len(shape) - len(tail) :] == tail for tail in _tails(rotations)):
             return (
-                f'; {rotations} rotations are those of {body}, whose vertices are evaluated '
-                'where they are in the file (vertices=)'
+                f'; {rotations} rotations are those of {body}, which can be evaluated by its '
+                'vertices (vertices=)'
             )
     return ''
 
 
 def _tails(n: int) -> list[tuple[int, ...]]:
-    """Return the shapes of n rotations."""
+    """Return the possible shapes of n rotations."""
     return [(n, 3, 3), *((n, size) for size in (3, 6, 9)), *((n * size,) for size in (3, 6, 9))]
 
 
 def _rotations(source: Path, field: str, value: np.ndarray, count: int) -> np.ndarray:
-    """Return the rotations of each body, (count, n, 3), (count, n, 6) or (count, n, 3, 3)."""
+    """Return the rotations of each body, (count, n, 3), (count, n, 6) or (count, n, 3, 3).
+
+    Raises:
+        DataError: The shape is wrong, or a matrix is no rotation.
+    """
     n = _COUNTS[field]
     size = value.size / max(count * n, 1)
     if size not in (3, 6, 9):
@@ -549,7 +561,11 @@ def _rotations(source: Path, field: str, value: np.ndarray, count: int) -> np.nd
 def _per_row(
     source: Path, field: str, value: np.ndarray, axes: int, lead: tuple[int, ...]
 ) -> np.ndarray:
-    """Return the field of each body, which may be one for all, or for a sequence or image."""
+    """Return the value of a field for each body; repeat values that bodies share.
+
+    Raises:
+        DataError: The shape fits neither the bodies nor a sequence, image or file of them.
+    """
     count = int(np.prod(lead, dtype=np.int64))
     tail = value.shape[value.ndim - axes :]
     axes_of_field = value.shape[: value.ndim - axes]

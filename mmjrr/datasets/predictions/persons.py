@@ -1,4 +1,4 @@
-"""Which of several predicted persons is the annotated one."""
+"""Choice of the annotated person among several predicted persons."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from .matching import Takes, match_frames, several_predictions
 
 @dataclass(frozen=True)
 class Matches:
-    """Which body is of which frame.
+    """Bodies of the annotated frames.
 
     Attributes:
-        rows: the row of each frame's body, (F,), -1 where there is none.
-        unmatched: rows whose names are those of no frame.
-        notes: what was chosen how often, a sentence each.
+        rows: (F,), the row of each frame's body, -1 if it has none.
+        unmatched: Rows whose names match no frame.
+        notes: Descriptions of the choices, a sentence each.
     """
 
     rows: np.ndarray
@@ -28,7 +28,8 @@ class Matches:
     notes: tuple[str, ...] = ()
 
 
-#: Errors (n,) of bodies, rows of a file, in frames, rows of the annotation; both (n,).
+#: Function of rows of the file (n,) and rows of the annotation (n,) that returns the error (n,) of
+#: each body in its frame.
 ErrorOf = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
@@ -40,22 +41,22 @@ def match_bodies(
     listed: Sequence[str] | None = None,
     takes: Takes | None = None,
 ) -> Matches:
-    """Find the one body of each annotated frame.
+    """Find one body for each annotated frame.
 
-    Rows that hold no body are those of no frame, and equal bodies of one frame count once.
+    Invalid rows match no frame. Equal bodies of one frame count as one.
 
     Args:
-        part: the predictions, with image names.
-        wanted: image names of the F annotated frames.
-        person: for frames with several persons, 'nearest' (to the annotated joints) or 'largest'
-            (in the image); or a track's identity, for bodies of that track alone. Default None:
-            several persons are refused.
-        error_of: how far bodies are from the annotated joints; needed for 'nearest'.
-        listed: as :func:`~mmjrr.datasets.predictions.match_frames` takes it.
-        takes: likewise.
+        part: The predictions, with image names.
+        wanted: Image names of the F annotated frames.
+        person: Choice in frames with several persons: 'nearest' (to the annotated joints),
+            'largest' (in the image), or the identity of a track, which selects only bodies of that
+            track. Default: None, which refuses several persons.
+        error_of: Distance of bodies from the annotated joints; needed for 'nearest'.
+        listed: As in :func:`~mmjrr.datasets.predictions.match_frames`.
+        takes: As in :func:`~mmjrr.datasets.predictions.match_frames`.
 
     Raises:
-        DataError: a frame has several persons, and nothing says which to take.
+        DataError: A frame has several persons, and ``person`` does not choose among them.
     """
     assert part.imgname is not None
     valid = part.is_valid()
@@ -71,25 +72,27 @@ def match_bodies(
     notes: list[str] = []
     if person not in (None, 'nearest', 'largest'):
         others = sum(len(of_frame) for of_frame in named) - sum(map(len, matches))
-        notes.append(f'bodies of track {person} are taken; {others} others in these frames are not')
+        notes.append(f'only bodies of track {person} are taken; {others} others are ignored')
     different = {}
     for index in several:
-        rest = _without_repetition(part, matches[index])
-        if len(rest) > 1:
-            different[index] = rest
+        distinct = _without_repetition(part, matches[index])
+        if len(distinct) > 1:
+            different[index] = distinct
     if len(several) > len(different):
         notes.append(f'{len(several) - len(different)} frames have equal bodies, counted once')
     if different:
         chosen = _choose(part, wanted, different, person, error_of)
         for index, row in chosen.items():
             rows[index] = row
-        taken = 'nearest to the annotated joints' if person == 'nearest' else 'largest in the image'
-        notes.append(f'{len(different)} frames have several persons; the one taken is {taken}')
+        criterion = (
+            'nearest to the annotated joints' if person == 'nearest' else 'largest in the image'
+        )
+        notes.append(f'{len(different)} frames have several persons; the one {criterion} is taken')
     return Matches(rows, unmatched, tuple(notes))
 
 
 def first_of_equal(part: Predictions) -> np.ndarray:
-    """Return the rows without those that repeat an earlier body of the same image name."""
+    """Return all rows except those that repeat an earlier body of the same image name."""
     assert part.imgname is not None
     rows_of: dict[str, list[int]] = {}
     for row, name in enumerate(part.imgname):
@@ -101,6 +104,7 @@ def first_of_equal(part: Predictions) -> np.ndarray:
 
 
 def _without_repetition(part: Predictions, rows: Sequence[int]) -> list[int]:
+    """Return the rows with distinct bodies, the first of each."""
     columns = [value for name, value in part.columns().items() if isinstance(value, np.ndarray)]
     different: list[int] = []
     for row in rows:
@@ -119,13 +123,19 @@ def _choose(
     person: str | None,
     error_of: ErrorOf | None,
 ) -> dict[int, int]:
-    """Return the row of the chosen person in each of the frames."""
+    """Return the row of the chosen person in each frame.
+
+    Raises:
+        DataError: ``person`` does not choose, or the track has several bodies in a frame.
+    """
     assert part.imgname is not None
     first = next(iter(matches))
     if person is None or (person == 'nearest' and error_of is None):
-        said = several_predictions(part.name, wanted[first], part.imgname, matches[first])
+        problem = several_predictions(part.name, wanted[first], part.imgname, matches[first])
         options = "'largest' or a track" if error_of is None else "'nearest', 'largest' or a track"
-        raise DataError(f'{said}, or say which: person={options} (on the command line, --person)')
+        raise DataError(
+            f'{problem}, or choose one: person={options} (on the command line, --person)'
+        )
     if person in ('nearest', 'largest'):
         frames = np.array([frame for frame, rows in matches.items() for _ in rows])
         rows = np.array([row for of_frame in matches.values() for row in of_frame])
@@ -145,7 +155,11 @@ def _choose(
 
 
 def _of_track(part: Predictions, person: str) -> np.ndarray:  # (N,) bool
-    """Return which bodies are of a track."""
+    """Return which bodies belong to a track.
+
+    Raises:
+        DataError: The file has no tracks, or not this one.
+    """
     if part.track is None:
         raise DataError(
             f'{part.name}: person={person!r} is a track, but the file has none; expected '
@@ -161,7 +175,11 @@ def _of_track(part: Predictions, person: str) -> np.ndarray:  # (N,) bool
 
 
 def _sizes(part: Predictions) -> np.ndarray:  # (N,)
-    """Return the size of each person in the image, in no particular unit."""
+    """Return the relative size of each person in the image: the box's area, or 1 / depth.
+
+    Raises:
+        DataError: The file has neither boxes nor positive depths.
+    """
     if part.bbox is not None and part.bbox.shape[1] >= 4:
         return np.abs(part.bbox[:, 2] * part.bbox[:, 3])
     depth = None if part.transl is None else part.transl[:, 2]

@@ -1,4 +1,4 @@
-"""Predictions from a file, a folder or a pattern."""
+"""Reading of predictions from a file, a folder, a pattern, or objects in memory."""
 
 from __future__ import annotations
 
@@ -23,34 +23,34 @@ def read_predictions(
     rotation_6d: str | None = None,
     content: Any = None,
 ) -> Predictions:
-    """Read predictions from npz, npy, pickle (joblib's and MMEngine's too), JSON or ``.pt``.
+    """Read predictions from npz, npy, pickle (also joblib's and MMEngine's), JSON, PyTorch or mesh.
 
-    Nothing in a file is executed. Where files have no image names, one of a single image takes
-    the image's name from its own.
+    No code from a file is run. A file without image names that is named after an image or video of
+    Human3.6M takes its image names from its own name.
 
     Args:
-        path: a file, whose format is told from its content; a folder with a file for each image
-            or video; or a pattern such as ``'output/*/wham_output.pkl'``.
-        layout: a name of :data:`~mmjrr.datasets.predictions.layouts.LAYOUTS`, or 'auto':
-            whichever fits.
-        fields: where fields are that the layout does not find, as
-            ``dict(imgname='names', pose='out.theta[3:75]')``; paths as in
-            :mod:`mmjrr.datasets.predictions.layouts`. Naming one field of the body (vertices,
-            pose, global_orient, body_pose, betas) replaces all of them.
-        name_format: makes image names where a file has only frame numbers: ``{frame}`` counts
-            from 0, ``{number}`` from 1; ``{file}`` is the file's name without extension,
-            ``{folder}`` its folder's and ``{parent}`` the name of the folder above.
+        path: A file, whose format is recognized from its content; a folder with a file for each
+            image or video; or a pattern such as ``'output/*/wham_output.pkl'``.
+        layout: Name of one of :data:`~mmjrr.datasets.predictions.layouts.LAYOUTS`, or 'auto', which
+            recognizes the layout.
+        fields: Paths of fields, such as ``dict(imgname='names', pose='out.theta[3:75]')``, which
+            replace those of the layout. :mod:`mmjrr.datasets.predictions.layouts` describes paths.
+            Naming one field of the body (vertices, pose, root, global_orient, body_pose, betas)
+            replaces all of them.
+        name_format: Pattern that makes image names from frame numbers. ``{frame}`` counts from 0,
+            ``{number}`` from 1; ``{file}`` is the file's name without extension, ``{folder}`` the
+            name of its folder and ``{parent}`` that of the folder above.
             ``'{folder}_{number:06d}'`` fits VIBE's output folders.
-        rotation_6d: how 6D rotations are stored, one of
-            :data:`~mmjrr.datasets.predictions.layouts.ROTATIONS_6D`. Default None: told from the
-            numbers where they show it.
-        content: what the file holds, where it was read already.
+        rotation_6d: Storage order of 6D rotations, one of
+            :data:`~mmjrr.datasets.predictions.layouts.ROTATIONS_6D`. Default: None, inferred from
+            the values if possible.
+        content: Contents of the file, if the caller has read it.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        DataError: a file is broken, asks for code to be run, is of no known layout, or a field
-            has the wrong shape.
-        ValueError: an argument is wrong.
+        FileNotFoundError: The file does not exist, or no file matches.
+        DataError: A file is damaged, asks to run code, has no known layout, or a field has a wrong
+            shape.
+        ValueError: ``layout``, ``fields``, ``name_format`` or ``rotation_6d`` is wrong.
     """
     files = result_files(path)
     if files is None:
@@ -84,12 +84,27 @@ def predictions_from(
     name_format: str | None = None,
     rotation_6d: str | None = None,
 ) -> Predictions:
-    """Return the same for what a file would hold: nested dicts and lists of arrays."""
+    """Convert nested dicts and lists of arrays, as a file has them, to predictions.
+
+    Args:
+        tree: The nested dicts and lists.
+        source: Name of their origin, for messages and for ``name_format``.
+        layout: As in :func:`read_predictions`.
+        fields: As in :func:`read_predictions`.
+        name_format: As in :func:`read_predictions`.
+        rotation_6d: As in :func:`read_predictions`.
+
+    Raises:
+        DataError: The layout is unknown, or a field is missing or has a wrong shape.
+        ValueError: An option has an unknown value.
+    """
     whole = parse(tree, source, layout, fields, rotation_6d)
     if name_format is not None:
         return replace(whole, imgname=_formatted(whole, Path(source), name_format))
     if whole.imgname is None and whole.frame is not None:
-        note = 'it has frame numbers, no image names; name_format (--name-format) makes these'
+        note = (
+            'it has frame numbers but no image names; name_format (--name-format) makes image names'
+        )
         return replace(whole, notes=(*whole.notes, note))
     return whole
 
@@ -114,16 +129,16 @@ def _formatted(whole: Predictions, source: Path, name_format: str) -> list[str]:
         ]
     except (KeyError, IndexError, AttributeError, ValueError) as error:
         raise ValueError(
-            f'name_format: {name_format!r}: {error!r}; it may hold {{frame}}, {{number}}, '
+            f'name_format: {name_format!r}: {error!r}; expected only {{frame}}, {{number}}, '
             '{file}, {folder} and {parent}, as in {number:06d}'
         ) from error
 
 
 def _named_by_file(part: Predictions, kind: str) -> Predictions:
-    """Name bodies after their file where it has no names.
+    """Set the image names of bodies from the name of their file, if it has none.
 
-    A file that is named after an image holds the persons in it; one that is named after a video,
-    or that has frame numbers and lies in a folder named so, a body for each frame.
+    A file named after an image contains the persons in that image. A file named after a video
+    contains one body per frame; with frame numbers, the folder can be named after the video.
     """
     if part.imgname is not None or part.source is None:
         return part
@@ -137,10 +152,11 @@ def _named_by_file(part: Predictions, kind: str) -> Predictions:
     if frame_identity(f'{name}_000001') is not None:
         numbers = range(len(part)) if part.frame is None else part.frame.tolist()
         names = [f'{name}_{frame + 1:06d}' for frame in numbers]
-        note = f"image names are made of the file's name and frame numbers, such as {names[:1]}"
+        note = f"image names are made from the file's name and frame numbers, such as {names[:1]}"
         return replace(part, imgname=names, notes=(*_without_advice(part), note))
     return part
 
 
 def _without_advice(part: Predictions) -> tuple[str, ...]:
+    """Return the notes without the advice to set ``name_format``."""
     return tuple(note for note in part.notes if '--name-format' not in note)

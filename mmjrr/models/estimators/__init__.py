@@ -1,4 +1,4 @@
-"""Estimators of SMPL parameters from images, which take their authors' checkpoint files."""
+"""Estimators of SMPL parameters from images, which load their authors' checkpoint files."""
 
 from .hmr import SPIN
 from .mesh_estimator import MeshEstimator

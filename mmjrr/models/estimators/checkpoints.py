@@ -1,4 +1,4 @@
-"""Weights from the files that SPIN's, VIBE's and MEVA's authors released, name by name."""
+"""Loading of the checkpoints that the authors of SPIN, VIBE and MEVA released."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from mmjrr.io import read_checkpoint, weights_of
 
 
 def load_weights(model: nn.Module, path: str | Path) -> None:
-    """Load a checkpoint file into an estimator, strictly, without running anything in it.
+    """Load a checkpoint file into an estimator, strictly, and without running code from it.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        DataError: it is broken or no checkpoint, it names more than tensors and plain values, or
-            weights are missing, unexpected or of another shape; all are listed.
+        FileNotFoundError: The file does not exist.
+        DataError: The file is damaged or no checkpoint, it contains more than tensors and plain
+            values, or weights are missing, unexpected or of another shape; the message lists them.
     """
     content = read_checkpoint(path)
     try:
         model.load_state_dict(weights_of(content, str(path)))
     except DataError as error:
         raise DataError(f'{path}: {error}') from error
-    except RuntimeError as error:  # of models that do not check for themselves
+    except RuntimeError as error:  # raised for models that do not use translate()
         raise DataError(f'{path}: {error}') from error
 
 
@@ -34,36 +34,36 @@ def translate(
     rename: Callable[[str], str | None],
     optional: Iterable[str] = (),
 ) -> dict[str, Tensor]:
-    """Weights under our names, checked.
+    """Rename the weights of a file to the model's names, and check them.
 
     Args:
-        weights: as a file names them, perhaps with ``module.`` before each name.
-        expected: the model's own.
-        rename: gives our name, or None for what is not needed.
-        optional: names that may be missing.
+        weights: Weights by the file's names, with or without the prefix ``module.``.
+        expected: Weights by the model's names.
+        rename: Function that returns the model's name of a file's name, or None to ignore it.
+        optional: Names of the model's weights that the file may omit.
 
     Raises:
-        DataError: names all that are missing, unexpected, or of another shape.
+        DataError: Weights are missing, unexpected or of another shape; the message lists them.
     """
-    found: dict[str, Tensor] = {}
+    translated: dict[str, Tensor] = {}
     origin: dict[str, str] = {}
     unexpected = []
     for name, value in weights.items():
         plain = name.removeprefix('module.')
-        ours = plain if plain in expected else rename(plain)
-        if ours is None:
+        new_name = plain if plain in expected else rename(plain)
+        if new_name is None:
             continue
-        if ours not in expected:
+        if new_name not in expected:
             unexpected.append(name)
         else:
-            found[ours], origin[ours] = value, name
-    may_miss = set(optional)
+            translated[new_name], origin[new_name] = value, name
+    required = [name for name in expected if name not in set(optional)]
     problems = {
-        'missing': [name for name in expected if name not in found and name not in may_miss],
+        'missing': [name for name in required if name not in translated],
         'unexpected': unexpected,
         'of another shape': [
             f'{origin[name]} (found {tuple(value.shape)}, expected {tuple(expected[name].shape)})'
-            for name, value in found.items()
+            for name, value in translated.items()
             if value.shape != expected[name].shape
         ],
     }
@@ -72,4 +72,4 @@ def translate(
             'the weights do not fit the model: '
             + '; '.join(f'{kind}: {", ".join(names)}' for kind, names in problems.items() if names)
         )
-    return found
+    return translated

@@ -1,8 +1,8 @@
-"""The network of HMR as SPIN has it: ResNet-50, then a regressor that corrects itself.
+"""HMR's network in SPIN's version: ResNet-50 features and an iterative regressor.
 
-Kanazawa et al., "End-to-end Recovery of Human Shape and Pose", CVPR 2018, Section 3.2; with 6D
-rotations: Kolotouros et al., "Learning to Reconstruct 3D Human Pose and Shape via Model-fitting in
-the Loop", ICCV 2019, Section 3.2.
+Kanazawa et al., "End-to-end Recovery of Human Shape and Pose", CVPR 2018, Section 3.2. SPIN's
+version with 6D rotations: Kolotouros et al., "Learning to Reconstruct 3D Human Pose and Shape via
+Model-fitting in the Loop", ICCV 2019, Section 3.2.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ _IMAGES_AT_ONCE = 64
 
 
 class ResNet50Features(nn.Module):
-    """Image features of He et al., "Deep Residual Learning", CVPR 2016, Table 1 (50 layers).
+    """ResNet-50 without its classifier (He et al., CVPR 2016, Table 1, 50 layers).
 
-    Layers have the names that torchvision, and SPIN's file, give them.
+    Layers have the names of torchvision and of SPIN's file.
     """
 
     def __init__(self) -> None:
@@ -44,12 +44,12 @@ class ResNet50Features(nn.Module):
         self.layer4 = _stage(1024, 512, blocks=3, stride=2)
 
     def forward(self, images: Tensor) -> Tensor:  # (N, 3, H, W) -> (N, 2048)
-        """Features, averaged over the image."""
+        """Return the features of each image, averaged over its area."""
         out = relu(self.bn1(self.conv1(images)))
         out = nn.functional.max_pool2d(out, 3, stride=2, padding=1)
         out = self.layer4(self.layer3(self.layer2(self.layer1(out))))
-        # mean() adds in another order than the originals' pooling; nearly parallel columns of 6D
-        # rotations amplify that to 1e-5.
+        # mean() would add in another order than the original code's pooling. Nearly parallel
+        # columns of 6D rotations amplify that difference to 1e-5.
         return nn.functional.avg_pool2d(out, out.shape[2:]).flatten(1)
 
 
@@ -82,12 +82,12 @@ def _stage(width_in: int, width: int, blocks: int, stride: int) -> nn.Sequential
 
 
 class IterativeRegressor(nn.Module):
-    """Pose, shape and camera from features, corrected ``num_iters`` times from a first guess.
+    """Regressor of pose, shape and camera, which corrects an initial estimate ``num_iters`` times.
 
     Args:
-        mean_params: SPIN's ``smpl_mean_params.npz``, the first guess: ``pose`` (144,) in 6D,
-            ``shape`` (10,), ``cam`` (3,). Default None: the weights' file has it.
-        num_iters: corrections. Default 3.
+        mean_params: SPIN's ``smpl_mean_params.npz``, the initial estimate: ``pose`` (144,) in 6D,
+            ``shape`` (10,), ``cam`` (3,). Default: None, taken from the checkpoint.
+        num_iters: Number of corrections. Default: 3.
     """
 
     def __init__(self, mean_params: str | Path | None = None, num_iters: int = 3) -> None:
@@ -106,7 +106,7 @@ class IterativeRegressor(nn.Module):
     def forward(
         self, features: Tensor, init_pose: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """6D pose (N, 144), betas (N, 10), camera (N, 3) from features (N, 2048)."""
+        """Return 6D pose (N, 144), betas (N, 10) and camera (N, 3) from features (N, 2048)."""
         count = len(features)
         pose = self.init_pose.expand(count, -1) if init_pose is None else init_pose
         betas = self.init_shape.expand(count, -1)
@@ -120,7 +120,7 @@ class IterativeRegressor(nn.Module):
         return pose, betas, camera
 
 
-#: Names of the first guess, as regressor and file have them, and its sizes.
+#: Buffers of the initial estimate, with their name in the file and their size.
 MEAN_PARAMS = {
     'init_pose': ('pose', POSE_6D),
     'init_shape': ('shape', NUM_BETAS),
@@ -129,11 +129,15 @@ MEAN_PARAMS = {
 
 
 def load_mean_params(path: str | Path | None) -> dict[str, Tensor]:
-    """``init_pose`` (144,), ``init_shape`` (10,), ``init_cam`` (3,), float32; zero without a file.
+    """Read SPIN's mean parameters, the initial estimate of the regressor.
+
+    Returns:
+        float32 ``init_pose`` (144,), ``init_shape`` (10,) and ``init_cam`` (3,); zeros if ``path``
+        is None.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        DataError: it is broken, or an array is missing or of another shape.
+        FileNotFoundError: The file does not exist.
+        DataError: The file is damaged, or an array is missing, has another shape or is not finite.
     """
     if path is None:
         return {name: torch.zeros(size) for name, (_, size) in MEAN_PARAMS.items()}
@@ -142,7 +146,7 @@ def load_mean_params(path: str | Path | None) -> dict[str, Tensor]:
             f"{path}: no such file; SPIN's smpl_mean_params.npz comes with its data, "
             'https://github.com/nkolot/SPIN#fetch-data'
         )
-    found = {}
+    mean_params = {}
     raw = read_npz(path)
     for name, (key, size) in MEAN_PARAMS.items():
         if key not in raw or raw[key].shape != (size,):
@@ -150,17 +154,17 @@ def load_mean_params(path: str | Path | None) -> dict[str, Tensor]:
             raise DataError(f'{path}: {key}: found {shape}, expected ({size},)')
         if raw[key].dtype.kind not in 'fiu' or not np.isfinite(raw[key]).all():
             raise DataError(f'{path}: {key}: expected finite numbers, found others')
-        found[name] = torch.from_numpy(raw[key].astype(np.float32))
-    return found
+        mean_params[name] = torch.from_numpy(raw[key].astype(np.float32))
+    return mean_params
 
 
 @MODELS.register_module()
 class SPIN(MeshEstimator):
-    """SPIN (Kolotouros et al., ICCV 2019), frame by frame; takes ``model_checkpoint.pt``.
+    """SPIN (Kolotouros et al., ICCV 2019), frame by frame; loads ``model_checkpoint.pt``.
 
     Args:
-        mean_params: SPIN's ``smpl_mean_params.npz``. Default None: the checkpoint has it.
-        kwargs: as :class:`MeshEstimator` has them.
+        mean_params: SPIN's ``smpl_mean_params.npz``. Default: None, taken from the checkpoint.
+        kwargs: Arguments of :class:`MeshEstimator`.
     """
 
     def __init__(self, mean_params: str | Path | None = None, **kwargs: Any) -> None:
@@ -179,7 +183,7 @@ class SPIN(MeshEstimator):
         )
 
     def rename(self, name: str) -> str | None:
-        """Return the name here of a weight in the checkpoint; None to ignore it."""
+        """Return the model's name of a weight in the checkpoint; None to ignore it."""
         return rename_hmr(name)
 
     def optional_weights(self) -> list[str]:
@@ -188,7 +192,10 @@ class SPIN(MeshEstimator):
 
 
 def rename_hmr(name: str) -> str | None:
-    """Our name of a weight in SPIN's file, where features and regressor are one network."""
+    """Return the model's name of a weight in SPIN's file; None for SMPL's arrays.
+
+    In SPIN's file, features and regressor are one network.
+    """
     first = name.split('.')[0]
     if first == 'smpl':
         return None
@@ -198,10 +205,10 @@ def rename_hmr(name: str) -> str | None:
 
 
 def image_features(backbone: nn.Module | None, inputs: dict[str, Tensor]) -> Tensor:
-    """``features`` if they are given, else those of ``img``: (N, 2048) or (B, T, 2048).
+    """Return ``features`` of the inputs, or compute those of ``img``: (N, 2048) or (B, T, 2048).
 
     Raises:
-        ValueError: there are images only, and no backbone.
+        ValueError: The inputs have no features, and there is no backbone.
     """
     if 'features' in inputs:
         return inputs['features']
@@ -211,6 +218,6 @@ def image_features(backbone: nn.Module | None, inputs: dict[str, Tensor]) -> Ten
             "SPIN's checkpoint: expected 'features'"
         )
     images = inputs['img']
-    parts = images.flatten(0, -4).split(_IMAGES_AT_ONCE)  # a whole video would not fit into memory
+    parts = images.flatten(0, -4).split(_IMAGES_AT_ONCE)  # the features of a video need much memory
     features = torch.cat([backbone(part) for part in parts])
     return features if images.dim() == 4 else features.unflatten(0, images.shape[:2])

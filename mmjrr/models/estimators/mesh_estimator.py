@@ -1,4 +1,4 @@
-"""What SPIN, VIBE and MEVA have in common: how they sit in a Runner, and load weights."""
+"""Base class of SPIN, VIBE and MEVA: MMEngine's model interface, and loading of checkpoints."""
 
 from __future__ import annotations
 
@@ -18,20 +18,23 @@ from .checkpoints import load_weights, translate, weights_of
 
 
 class MeshEstimator(BaseModel):
-    """SMPL parameters from images, or from image features.
+    """Estimator of SMPL parameters from images or image features.
 
-    In predict mode data samples come back with ``pred_global_orient`` (3, 3) and
-    ``pred_body_pose`` (23, 3, 3), rotation matrices; ``pred_betas`` (10,); ``pred_camera`` (3,),
-    SPIN's (s, tx, ty) on the crop; and, with ``body_model``, ``pred_vertices`` (V, 3).
+    In predict mode it adds these fields to the data samples: rotation matrices
+    ``pred_global_orient`` (3, 3) and ``pred_body_pose`` (23, 3, 3); ``pred_betas`` (10,);
+    ``pred_camera`` (3,), SPIN's (s, tx, ty) on the crop; and, with ``body_model``,
+    ``pred_vertices`` (V, 3) in meters.
 
-    ``load_state_dict`` takes weights under the authors' names or our own. Unless they fit exactly
-    it refuses them, with the names of all that is missing, unexpected or of another shape. SMPL's
-    arrays in a file are not used.
+    ``load_state_dict`` accepts weights under the authors' names or the model's own, and refuses
+    weights that do not fit exactly; its message lists those that are missing, unexpected or of
+    another shape. It ignores SMPL's arrays in a checkpoint.
 
     Args:
-        checkpoint: file of weights, see :func:`load_weights`. Default None.
-        body_model: config of the body for ``pred_vertices``. Default None: parameters only.
-        data_preprocessor, init_cfg: as in MMEngine.
+        checkpoint: File of the weights, see :func:`load_weights`. Default: None.
+        body_model: Config of the body that computes ``pred_vertices``. Default: None, only
+            parameters.
+        data_preprocessor: As in MMEngine.
+        init_cfg: As in MMEngine.
     """
 
     def __init__(
@@ -47,30 +50,31 @@ class MeshEstimator(BaseModel):
         self._register_load_state_dict_pre_hook(self._take_weights)
 
     def load_checkpoint(self) -> None:
-        """Load what ``checkpoint`` named; to be called last in ``__init__``."""
+        """Load the checkpoint, if there is one; subclasses call this last in ``__init__``."""
         if self._checkpoint is not None:
             load_weights(self, self._checkpoint)
 
-    # -- to be defined by each model -------------------------------------------------------------
+    # -- defined by each model -------------------------------------------------------------------
 
     @abstractmethod
     def estimate(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Estimate the bodies of images.
 
-        Returns ``rotations`` (N, 24, 3, 3), ``betas`` (N, 10) and ``camera`` (N, 3); sequences are
-        flattened, sequence by sequence.
-
         Args:
             inputs: ``img`` (N, 3, 224, 224) or (B, T, 3, 224, 224), normalized; or ``features``
                 (N, 2048) or (B, T, 2048).
+
+        Returns:
+            ``rotations`` (N, 24, 3, 3), ``betas`` (N, 10) and ``camera`` (N, 3); B sequences of T
+            frames are flattened to N = B * T rows.
         """
 
     @abstractmethod
     def rename(self, name: str) -> str | None:
-        """Our name of a weight that a released file has, None if it is not needed."""
+        """Return the model's name of a weight in the checkpoint; None to ignore it."""
 
     def optional_weights(self) -> Iterable[str]:
-        """Weights that a file need not have, as they are known otherwise."""
+        """Return the names of weights that a checkpoint may omit."""
         return ()
 
     # -- MMEngine's interface --------------------------------------------------------------------
@@ -81,39 +85,47 @@ class MeshEstimator(BaseModel):
         data_samples: Sequence[BaseDataElement] | None = None,
         mode: str = 'tensor',
     ) -> Any:
-        """Estimates: tensors (mode 'tensor', see :meth:`estimate`), or data samples ('predict').
+        """Estimate the bodies of images.
+
+        Args:
+            inputs: As in :meth:`estimate`; lists of tensors are stacked.
+            data_samples: One per frame, for the mode 'predict'.
+            mode: 'tensor' or 'predict'. These models cannot be trained.
+
+        Returns:
+            The dict of :meth:`estimate` in the mode 'tensor', the data samples in 'predict'.
 
         Raises:
-            ValueError: of another mode (there is nothing to train with), of inputs that are not
-                images or features, or where data samples and frames differ in number.
+            ValueError: ``mode`` is another, the inputs are no images or features, or the number of
+                data samples is not that of the frames.
         """
         if mode not in ('tensor', 'predict'):
             raise ValueError(f"mode: found {mode!r}, expected 'tensor' or 'predict'")
-        found = self.estimate(_stacked(inputs))
+        estimates = self.estimate(_stacked(inputs))
         if self.body_model is not None:
-            rotations = found['rotations']
-            found['vertices'] = self.body_model(
-                global_orient=rotations[:, :1], body_pose=rotations[:, 1:], betas=found['betas']
+            rotations = estimates['rotations']
+            estimates['vertices'] = self.body_model(
+                global_orient=rotations[:, :1], body_pose=rotations[:, 1:], betas=estimates['betas']
             ).vertices
         if mode == 'tensor':
-            return found
-        count = len(found['betas'])
+            return estimates
+        count = len(estimates['betas'])
         if data_samples is None or len(data_samples) != count:
             raise ValueError(
                 f'data_samples: found {"none" if data_samples is None else len(data_samples)}, '
-                f'expected {count}, one a frame'
+                f'expected {count}, one per frame'
             )
         for number, sample in enumerate(data_samples):
-            sample.set_field(found['rotations'][number, 0], 'pred_global_orient')
-            sample.set_field(found['rotations'][number, 1:], 'pred_body_pose')
+            sample.set_field(estimates['rotations'][number, 0], 'pred_global_orient')
+            sample.set_field(estimates['rotations'][number, 1:], 'pred_body_pose')
             for name in ('betas', 'camera', 'vertices'):
-                if name in found:
-                    sample.set_field(found[name][number], f'pred_{name}')
+                if name in estimates:
+                    sample.set_field(estimates[name][number], f'pred_{name}')
         return list(data_samples)
 
     def _take_weights(self, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
-        """Before any loading, also MMEngine's own: our names, or an error."""
-        given = {
+        """Rename and check weights before they are loaded, by this module or by MMEngine."""
+        weights = {
             name[len(prefix) :]: state_dict.pop(name)
             for name in list(state_dict)
             if name.startswith(prefix)
@@ -121,18 +133,25 @@ class MeshEstimator(BaseModel):
         expected = dict(self.state_dict())
         optional = {name for name in expected if name.endswith('num_batches_tracked')}
         optional.update(self.optional_weights())
-        found = translate(weights_of(given, type(self).__name__), expected, self.rename, optional)
+        translated = translate(
+            weights_of(weights, type(self).__name__), expected, self.rename, optional
+        )
         for name, value in expected.items():
-            state_dict[prefix + name] = found.get(name, value)
+            state_dict[prefix + name] = translated.get(name, value)
 
 
 def _stacked(inputs: dict[str, Any]) -> dict[str, Tensor]:
-    known = {'img': (4, 5), 'features': (2, 3)}
-    if not isinstance(inputs, dict) or not set(inputs) & set(known):
+    """Stack lists of tensors, and check the number of dimensions.
+
+    Raises:
+        ValueError: There are no images or features, or they have another number of dimensions.
+    """
+    dims_of = {'img': (4, 5), 'features': (2, 3)}
+    if not isinstance(inputs, dict) or not set(inputs) & set(dims_of):
         found = sorted(inputs) if isinstance(inputs, dict) else type(inputs).__name__
         raise ValueError(f"inputs: found {found}, expected a dict with 'img' or 'features'")
     stacked = {}
-    for name, dims in known.items():
+    for name, dims in dims_of.items():
         if name not in inputs:
             continue
         value = inputs[name]

@@ -1,7 +1,7 @@
-"""MEVA: the coarse motion from a variational autoencoder, corrected frame by frame.
+"""MEVA, which decodes a coarse motion by an autoencoder and corrects it frame by frame.
 
 Luo, Golestaneh and Kitani, "3D Human Motion Estimation via Motion Compression and Refinement",
-ACCV 2020, Section 3, as its public code has it.
+ACCV 2020, Section 3, in the version of the authors' public code.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from mmjrr.registry import MODELS
 from .hmr import FEATURES, POSE_6D
 from .vibe import TemporalEncoder, VideoEstimator
 
-#: Frames of the motions that the autoencoder was trained on.
+#: Number of frames of the motions on which the autoencoder was trained.
 WINDOW = 90
 CODE = 512
 _HIDDEN = 512
@@ -26,24 +26,23 @@ _HIDDEN = 512
 
 @MODELS.register_module()
 class MEVA(VideoEstimator):
-    """MEVA; takes ``model_best.pth.tar``, which holds the autoencoder's weights too.
+    """MEVA; loads ``model_best.pth.tar``, which includes the autoencoder's weights.
 
-    A GRU over the frames refines SPIN's features. A second one, averaged over the frames, makes the
-    code of a motion out of them, which the autoencoder's decoder turns into poses. SPIN's regressor
-    starts from these poses, and from the mean shape and camera, and corrects them.
+    A GRU over the frames refines SPIN's features. A second GRU, averaged over the frames, encodes
+    them as the code of a motion, which the autoencoder's decoder decodes to poses. SPIN's regressor
+    starts from these poses and from the mean shape and camera, and corrects them.
 
-    Sequences of up to 90 frames are estimated at once. Longer ones are cut into windows of 90 that
-    overlap, each taking over in the middle of the overlap, as in the authors' evaluation. A single
-    frame is a sequence of length one: its code is its own, its pose the first of the motion.
+    Sequences of up to 90 frames are estimated at once. Longer ones are cut into overlapping windows
+    of 90 frames, and the estimates switch to the next window in the middle of the overlap, as in
+    the authors' evaluation. A single frame is a sequence of length one.
 
     Args:
-        vae: The authors' config of the autoencoder. ``'vae_rec_2'``, of the released
-            ``train_meva_2``, makes the pose that its decoder starts from out of the code;
-            ``'vae_rec_1'``, the older, gets it from a network beside it. Defaults to
-            ``'vae_rec_2'``.
-        overlap: Frames that windows share, an even number. Defaults to 10, as in the authors'
-            evaluation; their demo on videos has 20.
-        kwargs: As :class:`VideoEstimator` has them.
+        vae: The authors' config of the autoencoder: ``'vae_rec_2'`` (of the released
+            ``train_meva_2``), whose decoder computes its initial pose from the code, or the older
+            ``'vae_rec_1'``, which has a separate network for it. Defaults to ``'vae_rec_2'``.
+        overlap: Number of frames that consecutive windows share, even. Defaults to 10, as in the
+            authors' evaluation; their demo on videos uses 20.
+        kwargs: Arguments of :class:`VideoEstimator`.
     """
 
     def __init__(self, vae: str = 'vae_rec_2', overlap: int = 10, **kwargs: Any) -> None:
@@ -67,34 +66,34 @@ class MEVA(VideoEstimator):
         """Estimate bodies from features (B, T, 2048), sequence by sequence."""
         kept = []
         for start, first, last in windows(features.shape[1], self.overlap):
-            found = self._estimate_window(features[:, start : start + WINDOW])
-            kept.append({k: value[:, first - start : last - start] for k, value in found.items()})
+            window = self._estimate_window(features[:, start : start + WINDOW])
+            kept.append({k: value[:, first - start : last - start] for k, value in window.items()})
         return {k: torch.cat([part[k] for part in kept], dim=1).flatten(0, 1) for k in kept[0]}
 
     def _estimate_window(self, features: Tensor) -> dict[str, Tensor]:
-        """Rotations (B, T, 24, 3, 3), betas (B, T, 10) and camera (B, T, 3); T is 90 or less."""
+        """Return rotations (B, T, 24, 3, 3), betas (B, T, 10), camera (B, T, 3); T <= 90."""
         batch, length = features.shape[:2]
         features = self.feat_encoder(features)
         code = self.motion_encoder(features).mean(1)
         start = None if self.vae_init_mlp is None else self.vae_init_mlp(code)
         motion = self.vae_model(code, length, start)
         pose, betas, camera = self.regressor(features.flatten(0, 1), motion.flatten(0, 1))
-        found = dict(rotations=columns_to_matrices(pose), betas=betas, camera=camera)
-        return {name: value.unflatten(0, (batch, length)) for name, value in found.items()}
+        estimates = dict(rotations=columns_to_matrices(pose), betas=betas, camera=camera)
+        return {name: value.unflatten(0, (batch, length)) for name, value in estimates.items()}
 
     def rename(self, name: str) -> str | None:
-        """Return the name here of a weight in the checkpoint; None to ignore it."""
-        # The autoencoder's encoder serves its training alone. vae_init_mlp is in every file, and
-        # without use beside a decoder that starts itself.
+        """Return the model's name of a weight in the checkpoint; None to ignore it."""
+        # Only training uses the autoencoder's encoder. Every file has vae_init_mlp, but vae_rec_2
+        # does not use it.
         unused = ('vae_model.e_',) if self.vae_init_mlp else ('vae_model.e_', 'vae_init_mlp.')
         return None if name.startswith(unused) else super().rename(name)
 
 
 class MotionDecoder(nn.Module):
-    """The autoencoder's decoder: a GRU that is fed the code, and its own last pose.
+    """Decoder of the autoencoder: a GRU whose inputs are the code and its own last pose.
 
     Args:
-        starts_itself: Whether it makes the pose that it starts from out of the code.
+        starts_itself: Whether the decoder computes its initial pose from the code.
     """
 
     def __init__(self, starts_itself: bool) -> None:
@@ -111,11 +110,11 @@ class MotionDecoder(nn.Module):
 
         Args:
             code: (B, 512).
-            length: Frames.
-            start: (B, 144), the pose before the first. Default None: made out of the code.
+            length: Number of frames.
+            start: (B, 144), the pose before the first. Default: None, computed from the code.
 
         Returns:
-            (B, length, 144), in 6D.
+            Poses (B, length, 144) in 6D.
         """
         pose = self.init_pose_out(self.init_pose_mlp(code)) if start is None else start
         hidden = code.new_zeros(len(code), _HIDDEN)
@@ -128,9 +127,11 @@ class MotionDecoder(nn.Module):
 
 
 def windows(length: int, overlap: int) -> list[tuple[int, int, int]]:
-    """First frame of each window of 90, and first and last frame (exclusive) that it gives.
+    """Return the windows of 90 frames that cover a sequence; the last one ends at its last frame.
 
-    The last window ends where the sequence does.
+    Returns:
+        For each window its first frame, and the first and end (exclusive) of the frames whose
+        estimates are taken from it.
 
     >>> windows(60, overlap=10)
     [(0, 0, 60)]
@@ -143,9 +144,10 @@ def windows(length: int, overlap: int) -> list[tuple[int, int, int]]:
 
 
 def columns_to_matrices(pose: Tensor) -> Tensor:  # (N, 144) -> (N, 24, 3, 3)
-    """Rotations from MEVA's 6D: the first column, then the second; SPIN's has them interleaved.
+    """Convert MEVA's 6D rotations, the first column and then the second, to matrices.
 
-    Cross products are MEVA's way, and give the same float32 where columns are nearly parallel.
+    SPIN's 6D rotations interleave the columns. The cross products are those of MEVA's code, so the
+    float32 result is the same even for nearly parallel columns.
     """
     first, second = pose.unflatten(1, (24, 2, 3)).unbind(2)
     x = normalize(first, dim=-1)
@@ -154,7 +156,7 @@ def columns_to_matrices(pose: Tensor) -> Tensor:  # (N, 144) -> (N, 24, 3, 3)
 
 
 class _TwoLayers(nn.Module):
-    """Linear maps to 1024 and 512 values, the activation behind each."""
+    """Linear layers to 1024 and 512 values, each followed by the activation."""
 
     def __init__(self, in_size: int, activation: Callable[[Tensor], Tensor]) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""VIBE: SPIN's features, a GRU over the frames, SPIN's regressor.
+"""VIBE, which applies a GRU over the frames between SPIN's features and SPIN's regressor.
 
 Kocabas, Athanasiou and Black, "VIBE: Video Inference for Human Body Pose and Shape Estimation",
 CVPR 2020, Section 3.1.
@@ -30,16 +30,16 @@ from .mesh_estimator import MeshEstimator
 
 
 class TemporalEncoder(nn.Module):
-    """A GRU over frames, and a linear layer behind it.
+    """GRU over frames, followed by a linear layer.
 
     Args:
-        num_layers: of the GRU.
-        hidden_size: of the GRU, each direction.
-        out_size: of the linear layer.
-        activation: before the linear layer.
-        bidirectional: whether the GRU goes both ways.
-        linear: whether there is a linear layer; a bidirectional GRU always has one.
-        residual: whether the features are added to the result, where it is as wide.
+        num_layers: Number of layers of the GRU.
+        hidden_size: Width of the GRU, in each direction.
+        out_size: Width of the linear layer.
+        activation: Activation before the linear layer.
+        bidirectional: Whether the GRU is bidirectional.
+        linear: Whether there is a linear layer; a bidirectional GRU always has one.
+        residual: Whether to add the features to the result, if it has the same width.
     """
 
     def __init__(
@@ -53,8 +53,8 @@ class TemporalEncoder(nn.Module):
         residual: bool,
     ) -> None:
         super().__init__()
-        # Frames first, as in the original: in another order float32 rounds otherwise, and where a
-        # rotation's two columns are nearly parallel, a last digit is worth 1e-4.
+        # The frames' axis is first, as in the original code. Another order rounds differently, and
+        # nearly parallel columns of 6D rotations amplify a last digit to 1e-4.
         self.gru = nn.GRU(FEATURES, hidden_size, num_layers, bidirectional=bidirectional)
         width = hidden_size * (2 if bidirectional else 1)
         self.linear = nn.Linear(width, out_size) if linear or bidirectional else None
@@ -74,13 +74,13 @@ class TemporalEncoder(nn.Module):
 
 
 class VideoEstimator(MeshEstimator):
-    """What VIBE and MEVA share: features of SPIN's network, and sequences of one or more frames.
+    """Base class of VIBE and MEVA: SPIN's image features, and sequences of one or more frames.
 
     Args:
-        mean_params: SPIN's ``smpl_mean_params.npz``. Default None: the checkpoint has it.
-        pretrained_features: SPIN's ``model_checkpoint.pt``, for image features. Default None:
-            the model takes features only.
-        kwargs: as :class:`MeshEstimator` has them.
+        mean_params: SPIN's ``smpl_mean_params.npz``. Default: None, taken from the checkpoint.
+        pretrained_features: SPIN's ``model_checkpoint.pt``, for image features. Default: None, the
+            model accepts only features.
+        kwargs: Arguments of :class:`MeshEstimator`.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class VideoEstimator(MeshEstimator):
     def estimate(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Estimate the body of each frame."""
         features = image_features(self.backbone, inputs)
-        if features.dim() == 2:  # frames are sequences of one
+        if features.dim() == 2:  # each frame is a sequence of length one
             features = features[:, None]
         return self.estimate_sequences(features)
 
@@ -108,25 +108,33 @@ class VideoEstimator(MeshEstimator):
         raise NotImplementedError
 
     def rename(self, name: str) -> str | None:
-        """Return the name here of a weight in the checkpoint; None to ignore it."""
+        """Return the model's name of a weight in the checkpoint; None to ignore it."""
         return None if name.startswith(('smpl.', 'regressor.smpl.')) else name
 
     def optional_weights(self) -> list[str]:
         """Return the names of weights that a checkpoint may omit."""
         names = [f'regressor.{name}' for name in MEAN_PARAMS] if self.has_mean_params else []
-        if self.backbone is not None:  # loaded before, from SPIN's file
+        if self.backbone is not None:  # its weights are those of pretrained_features
             names += [f'backbone.{name}' for name in self.backbone.state_dict()]
         return names
 
 
 @MODELS.register_module()
 class VIBE(VideoEstimator):
-    """VIBE; takes ``vibe_model_wo_3dpw.pth.tar`` and ``vibe_model_w_3dpw.pth.tar``.
+    """VIBE; loads ``vibe_model_wo_3dpw.pth.tar`` or ``vibe_model_w_3dpw.pth.tar``.
+
+    The defaults are the settings of the released models, under the names of VIBE's configs.
 
     Args:
-        num_layers, hidden_size, bidirectional, add_linear, use_residual: of the GRU, as VIBE's
-            configs have them. The defaults are those of the released models.
-        kwargs: as :class:`VideoEstimator` has them.
+        num_layers: Number of layers of the GRU. Default: 2.
+        hidden_size: Width of the GRU, in each direction. Default: 1024.
+        bidirectional: Whether the GRU is bidirectional. Default: False.
+        add_linear: Whether a linear layer follows the GRU. Default: True.
+        use_residual: Whether to add the features to the result. Default: True.
+        kwargs: Arguments of :class:`VideoEstimator`.
+
+    Raises:
+        ValueError: The encoder's output does not have the width of the features.
     """
 
     def __init__(
@@ -161,16 +169,19 @@ def load_features(path: str | Path) -> ResNet50Features:
     """Load the feature network from SPIN's ``model_checkpoint.pt``.
 
     Raises:
-        FileNotFoundError, DataError: as :func:`load_weights` says.
+        FileNotFoundError: The file does not exist.
+        DataError: The file is damaged, or its weights do not fit the network.
     """
     backbone = ResNet50Features()
     weights = weights_of(read_checkpoint(path), str(path))
 
     def rename(name: str) -> str | None:
-        ours = rename_hmr(name)
-        return ours.removeprefix('backbone.') if ours and ours.startswith('backbone.') else None
+        new_name = rename_hmr(name)
+        if new_name is None or not new_name.startswith('backbone.'):
+            return None
+        return new_name.removeprefix('backbone.')
 
-    own = backbone.state_dict()
-    optional = [name for name in own if name.endswith('num_batches_tracked')]
-    backbone.load_state_dict({**own, **translate(weights, own, rename, optional)})
+    initial = backbone.state_dict()
+    optional = [name for name in initial if name.endswith('num_batches_tracked')]
+    backbone.load_state_dict({**initial, **translate(weights, initial, rename, optional)})
     return backbone

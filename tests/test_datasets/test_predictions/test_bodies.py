@@ -91,7 +91,7 @@ def test_interleaved_exact_rotations_are_recognized_and_others_are_undecided() -
     for pose in (COLUMNS, ROWS):
         found = predictions_from({'pose': pose, 'betas': BETAS}, 'mine.npz')
         assert found.possible_rotations_6d == ('columns', 'rows')
-        with pytest.raises(DataError, match='mine.npz: body_pose: .*columns or rows.*rotation_6d='):
+        with pytest.raises(DataError, match='mine.npz: body_pose: .*columns or rows.*rotation_6d'):
             found.pose()
     assert_is_the_set(predictions_from({'pose': ROWS, 'betas': BETAS}).with_rotation_6d('rows'))
     with pytest.raises(ValueError, match=r"rotation_6d: found 'zhou', expected one of"):

@@ -41,7 +41,7 @@ def test_the_person_nearest_to_the_annotation_is_chosen_and_counted() -> None:
     rows, notes = matches.rows, matches.notes
     np.testing.assert_array_equal(poses_of(part, rows), POSE)
     assert notes == (
-        '3 frames have several persons; the one taken is nearest to the annotated joints',
+        '3 frames have several persons; the one nearest to the annotated joints is taken',
     )
 
 
@@ -62,7 +62,7 @@ def test_a_track_is_chosen_where_there_are_several() -> None:
     matches = match_bodies(part, NAMES, 'a')
     rows, notes = matches.rows, matches.notes
     np.testing.assert_array_equal(poses_of(part, rows), POSE)
-    assert notes == ('bodies of track a are taken; 3 others in these frames are not',)
+    assert notes == ('only bodies of track a are taken; 3 others are ignored',)
     alone = match_bodies(part, NAMES, 'b').rows  # in every second image
     assert (alone >= 0).tolist() == [True, False] * 3
     np.testing.assert_array_equal(part.pose()[alone[::2]], OTHER_POSE[::2])
