@@ -1,4 +1,4 @@
-"""Joint regressors: linear maps from vertices to joints, with named rows."""
+"""Joint regressors: linear maps from vertices to joints, with named rows; their files and fits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of a joint regressor's weights: shape, values, order of the rows, sides; and cleaning."""
+"""Checks of a joint regressor's weights (shape, values, row order, sides), and their cleaning."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ from mmjrr.joints import JOINT_ORDERS, joint_names_of
 from mmjrr.regressors.files import RegressorFile
 from mmjrr.regressors.sides import swapped_pairs
 
-#: Vertices of the bodies whose names mmjrr knows.
+#: Number of vertices of known bodies.
 NUM_VERTICES = {'smpl': 6890, 'smplh': 6890, 'smplx': 10475, 'free_body': 6890}
 
-#: Rows whose sum is off one by more are normalized with a note: float32 files are off by less.
+#: Largest deviation of a row's sum from one that is normalized without a note, for float32 files.
 _SUM_TOLERANCE = 1e-5
 
 
 class DeclaredBody(NamedTuple):
-    """The body that a regressor's columns belong to.
+    """Body whose vertices are a regressor's columns.
 
     Attributes:
-        name: its name; ``'unnamed'`` if it is not known.
-        template: (V, 3) rest-pose vertices, meters, x towards the body's left, where passed.
-        note: what was assumed.
+        name: Name of the body; ``'unnamed'`` if it is not known.
+        template: (V, 3) rest-pose vertices, meters, x towards the body's left; None if the caller
+            passes no body.
+        note: Assumption that was made, or None.
     """
 
     name: str
@@ -38,16 +39,16 @@ def check_weight(
 ) -> None:
     """Check shape and values of a matrix of weights.
 
-    Negative weights and rows of any positive sum pass: :func:`clean_rows` is for them.
+    Negative weights and rows with any positive sum pass; :func:`clean_rows` corrects them.
 
     Args:
         weight: (J, V)
-        joint_names: name of each row.
-        body_model: name of the body.
-        where: what the matrix is, for messages.
+        joint_names: Name of each row.
+        body_model: Name of the body.
+        where: Name of the matrix, for messages.
 
     Raises:
-        ValueError: wrong shape, NaN or infinity, or a row without a positive weight.
+        ValueError: The shape is wrong, a value is NaN or infinite, or a row has no positive weight.
     """
     if weight.ndim != 2:
         raise ValueError(f'{where}: found the shape {weight.shape}, expected (J, V)')
@@ -78,10 +79,10 @@ def clean_rows(weight: np.ndarray, joint_names: Sequence[str]) -> tuple[np.ndarr
 
     Args:
         weight: (J, V), at least one positive weight in each row.
-        joint_names: name of each row.
+        joint_names: Name of each row.
 
     Returns:
-        The weights, and a sentence for each thing changed.
+        The cleaned weights, and a sentence for each kind of change.
     """
     notes = []
     negative = weight < 0
@@ -105,11 +106,11 @@ def declared_joint_names(
     """Return the names of a file's rows.
 
     Args:
-        file: the file.
-        joint_order: order that the caller declares; None to rely on the file.
+        file: The file.
+        joint_order: Order that the caller declares; None to rely on the file.
 
     Raises:
-        ValueError: nobody says, or file and caller contradict each other.
+        ValueError: Neither file nor caller states the order, or they contradict each other.
     """
     if joint_order is None:
         if file.joint_names is None:
@@ -126,14 +127,14 @@ def declared_joint_names(
 
 
 def declared_body(file: RegressorFile, body_model: Any) -> DeclaredBody:
-    """Return the body that a file's columns belong to.
+    """Return the body whose vertices are a file's columns.
 
     Args:
-        file: the file.
-        body_model: as :meth:`~mmjrr.regressors.JointRegressor.load` takes it.
+        file: The file.
+        body_model: As in :meth:`~mmjrr.regressors.JointRegressor.load`.
 
     Raises:
-        ValueError: file and caller contradict each other, or the body has another number of
+        ValueError: File and caller contradict each other, or the body has another number of
             vertices.
     """
     name, template = file.body_model, None
@@ -157,7 +158,7 @@ def declared_body(file: RegressorFile, body_model: Any) -> DeclaredBody:
     if template is not None:
         return DeclaredBody('unnamed', template)
     if file.weight.shape[1] == NUM_VERTICES['smpl']:
-        return DeclaredBody('smpl', note="took its 6890 columns for SMPL's vertices")
+        return DeclaredBody('smpl', note="assumed that its 6890 columns are SMPL's vertices")
     return DeclaredBody(
         'unnamed', note='its body is not known, so left and right could not be checked'
     )
@@ -166,16 +167,16 @@ def declared_body(file: RegressorFile, body_model: Any) -> DeclaredBody:
 def check_sides(
     weight: np.ndarray, joint_names: tuple[str, ...], body: DeclaredBody, where: str
 ) -> None:
-    """Check that no left joint lies right of its mirror image.
+    """Check that no left joint lies to the right of the corresponding right joint.
 
     Args:
         weight: (J, V) rows on the simplex.
-        joint_names: name of each row.
-        body: the body; sides of unknown bodies without a template are not checked.
-        where: what the matrix is, for messages.
+        joint_names: Name of each row.
+        body: The body; sides of unknown bodies without a template are not checked.
+        where: Name of the matrix, for messages.
 
     Raises:
-        ValueError: sides are swapped; says which order the rows fit.
+        ValueError: Sides are swapped; the message names the order that the rows fit.
     """
     swapped = swapped_pairs(weight, joint_names, body.name, body.template)
     if not swapped:
@@ -197,7 +198,7 @@ def check_sides(
 
 
 def _rows(mask: np.ndarray, joint_names: Sequence[str]) -> list[str]:
-    """Return the names of rows in which anything is marked."""
+    """Return the names of the rows in which any entry of ``mask`` is true."""
     return [joint_names[i] for i in np.nonzero(mask.any(1))[0]]
 
 

@@ -1,11 +1,11 @@
-"""Files of joint regressors: what a file, its sidecar and the zoo say of one; nothing is judged.
+"""Reader and writer of joint regressor files and their sidecars; weights are checked elsewhere.
 
-A regressor that mmjrr writes is two files: the weights, ``NAME.npy``, and their sidecar,
-``NAME.json``, with joint names, body, provenance, and the SHA-256 of the ``.npy``. The sidecar is
-written first: a run killed in between leaves no ``.npy`` without its names.
+mmjrr writes a regressor as two files: the weights, ``NAME.npy``, and their sidecar, ``NAME.json``,
+with joint names, body, provenance, and the SHA-256 of the ``.npy``. The sidecar is written first,
+so a killed run leaves no ``.npy`` without its names.
 
-Files of others are ``.npy``, ``.npz`` (a matrix, or rows, columns, values and shape of a sparse
-one), ``.pt`` or ``.pth`` (a tensor, or a dict holding one).
+Other readable files are ``.npy``, ``.npz`` (a matrix, or rows, columns, values and shape of a
+sparse one), ``.pt`` and ``.pth`` (a tensor, or a dict that contains one).
 """
 
 from __future__ import annotations
@@ -37,21 +37,22 @@ from mmjrr.regressors.zoo import ZOO, ZooEntry, find_regressor
 _SIDECAR_FORMAT = 'mmjrr.joint_regressor/1'
 _SIDECAR_FIELDS = {'joint_names': list, 'body_model': str, 'provenance': dict}
 
-#: Most rows and columns of a sparse file: more than any body has, and little enough memory.
+#: Largest accepted rows and columns of a sparse file: more than any body has, at most 8 GB.
 _MAX_SPARSE_SHAPE = (1000, 1_000_000)
 
 
 @dataclass
 class RegressorFile:
-    """A regressor as its file describes it.
+    """Contents of a regressor's file, its sidecar and its entry in the zoo.
 
     Attributes:
-        path: the file.
-        sha256: checksum of the file.
+        path: The file.
+        sha256: Checksum of the file.
         weight: (J, V) float64, as in the file.
-        joint_names: name of each row, where the file, its sidecar or the zoo say.
-        body_model: name of the body whose vertices the columns are, where sidecar or zoo say.
-        provenance: what sidecar or zoo say of its making.
+        joint_names: Name of each row; None if neither file, sidecar nor zoo state them.
+        body_model: Name of the body whose vertices are the columns; None if neither sidecar nor
+            zoo state it.
+        provenance: Description of its making, from sidecar or zoo.
     """
 
     path: Path
@@ -68,21 +69,22 @@ class RegressorFile:
 
 
 def sidecar_of(path: Path) -> Path | None:
-    """Return where the sidecar of ``path`` is, whether or not it exists; None but for ``.npy``."""
+    """Return the path of the sidecar of a ``.npy`` file, existing or not; None for other files."""
     return path.with_suffix('.json') if path.suffix == '.npy' else None
 
 
 def read_regressor(path_or_name: str | Path) -> RegressorFile:
     """Read a regressor's file, and its sidecar if it has one.
 
-    The checksum is computed once, and compared with what sidecar and zoo say of the file.
+    The checksum is computed once, and compared with those of sidecar and zoo.
 
     Args:
-        path_or_name: a file, or a name of :data:`mmjrr.regressors.ZOO`.
+        path_or_name: A file, or a name in :data:`mmjrr.regressors.ZOO`.
 
     Raises:
-        FileNotFoundError: there is no such file; for names of the zoo, says where to get it.
-        DataError: the name is unknown, or the file or its sidecar is not as it should be.
+        FileNotFoundError: The file does not exist; for names in the zoo, the message says where to
+            get it.
+        DataError: The name is unknown, or the file or its sidecar is damaged or does not match.
     """
     path = Path(path_or_name)
     entry = None
@@ -122,8 +124,8 @@ def write_regressor(
 ) -> Path:
     """Write ``NAME.npy`` and its sidecar ``NAME.json``.
 
-    Each appears whole or not at all, the sidecar first. If a run is killed in between, there is no
-    ``.npy``, or an older one whose checksum is not the sidecar's and which is refused.
+    Each is written whole or not at all, the sidecar first. A kill between the two leaves no
+    ``.npy``, or an older one, which is refused since its checksum is not the sidecar's.
 
     Returns:
         The path of the ``.npy``.
@@ -192,7 +194,7 @@ def _read_sidecar(path: Path, checksum: str) -> dict[str, Any]:
 
 
 def _read_weight(path: Path) -> tuple[np.ndarray, tuple[str, ...] | None]:
-    """Return the file's matrix in float64, and the joint names where the file holds them."""
+    """Return the file's matrix in float64, and its joint names or None."""
     names = None
     if path.suffix == '.npy':
         weight = read_npy(path)

@@ -1,4 +1,4 @@
-"""A linear map from a body's vertices to its joints, with named rows."""
+"""Joint regressor: a linear map from a body's vertices to its joints, with named rows."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ from mmjrr.regressors.checks import (
 )
 from mmjrr.regressors.files import read_regressor, write_regressor
 
-#: How far the sum of a row may be off one.
+#: Largest accepted deviation of a row's sum from one.
 _SUM_TOLERANCE = 1e-4
 
 
 class JointRegressor(nn.Module):
     """Joints as convex combinations of vertices: ``joints = weight @ vertices``.
 
-    Rows carry joint names, because files of the same shape come in different orders. The
-    weights are constants (non-persistent buffers: they move with a module's device, but do not
-    enter its checkpoints; a regressor is identified by its own file).
+    Rows have joint names, since files of the same shape come in different orders. The weights are
+    constants in non-persistent buffers: they move with a module's device, but are not part of its
+    checkpoints, since a regressor is identified by its own file.
 
     Args:
-        weight: ``(J, V)`` non-negative, rows summing to one (to 1e-4; they are normalized).
-            :meth:`load` cleans matrices that are not.
-        joint_names: name of each row, or the name of an order (``'mmpose'``, ``'spin'``).
-        body_model: name of the body whose vertices the columns are. Default ``'smpl'``.
-        provenance: how it was made; anything JSON can hold. Default empty.
-        cleaning: what loading changed, a sentence each. Default empty.
+        weight: ``(J, V)``, non-negative, rows summing to one within 1e-4, which are normalized.
+            :meth:`load` cleans other matrices.
+        joint_names: Name of each row, or the name of an order (``'mmpose'``, ``'spin'``).
+        body_model: Name of the body whose vertices are the columns. Default: ``'smpl'``.
+        provenance: Description of its making, as plain values for JSON. Default: None, empty.
+        cleaning: Changes made by loading, a sentence each. Default: empty.
 
     Raises:
-        ValueError: wrong shape, NaN or infinity, negative weights, all-zero rows, row sums off
-            one, or not one name for each row.
+        ValueError: The shape is wrong, a weight is NaN, infinite or negative, a row is all zeros or
+            does not sum to one, or there is not one name for each row.
 
     >>> regressor = JointRegressor(torch.tensor([[0.5, 0.5, 0.0]]), ['knee'], body_model='toy')
     >>> regressor(torch.tensor([[0.0, 0, 0], [2, 4, 6], [9, 9, 9]])).tolist()
@@ -109,8 +109,8 @@ class JointRegressor(nn.Module):
         """Compute joints in the vertices' frame, unit, dtype and device.
 
         Args:
-            vertices: ``(..., V, 3)``; or ``(..., S, 3)``, only those of ``self.support``
-                (as ``body.restrict_to(regressor.support)`` gives them).
+            vertices: ``(..., V, 3)``; or ``(..., S, 3)``, only those of ``self.support``, as
+                ``body.restrict_to(regressor.support)`` computes them.
 
         Returns:
             ``(..., J, 3)``, differentiable in the vertices.
@@ -129,10 +129,13 @@ class JointRegressor(nn.Module):
         return self.support_weight.to(vertices) @ vertices
 
     def reorder(self, joint_order: str | Sequence[str]) -> JointRegressor:
-        """Return the regressor with its rows in another order (by name), or fewer of them.
+        """Return a regressor with these rows, in this order.
+
+        Args:
+            joint_order: Name of an order, or joint names, all or some of this regressor's.
 
         Raises:
-            ValueError: a joint is not among the rows.
+            ValueError: A joint is not among the rows.
         """
         names = joint_names_of(joint_order)
         index = reorder_index(self.joint_names, names)
@@ -164,30 +167,30 @@ class JointRegressor(nn.Module):
     ) -> JointRegressor:
         """Read a regressor from a file, or by its name in the zoo.
 
-        Negative weights are clamped at zero and rows divided by their sums; what that changes is
-        logged and kept in ``.cleaning``. Everything else that is wrong is refused.
+        Negative weights are clamped at zero, and rows are divided by their sums; these changes are
+        logged and listed in ``.cleaning``. All other defects raise.
 
         Args:
             path_or_name: ``.npy``, ``.npz`` (one 2-D array, or this package's sparse form),
-                ``.pt``/``.pth`` (a tensor, or a dict holding one); or a name of
+                ``.pt``/``.pth`` (a tensor, or a dict that contains one); or a name in
                 :data:`mmjrr.regressors.ZOO`.
-            joint_order: the order of the file's rows: ``'mmpose'``, ``'spin'`` or joint names.
-                Required for a file that neither the zoo nor a sidecar (``NAME.json`` beside
-                ``NAME.npy``, as :meth:`save` writes) describes. It declares the order; to change
-                it, call :meth:`reorder`.
-            body_model: the body whose vertices the columns are, by its name, or the body itself
-                (with ``v_template`` or ``template``), or its template ``(V, 3)`` with x towards
-                the body's left. Sides are checked on the template; for SMPL and the free body,
-                the name is enough (:mod:`mmjrr.regressors.sides`). Default: what zoo or sidecar
-                say, else ``'smpl'`` for 6890 columns.
-            dtype: of the weights. Default float32. Cleaning is done in float64.
+            joint_order: Order of the file's rows: ``'mmpose'``, ``'spin'`` or joint names. Required
+                if neither the zoo nor a sidecar (``NAME.json`` beside ``NAME.npy``, as :meth:`save`
+                writes it) states the order. It declares the order; :meth:`reorder` changes it.
+            body_model: Body whose vertices are the columns: its name, the body itself (with
+                ``v_template`` or ``template``), or its template ``(V, 3)`` with x towards the
+                body's left. Sides are checked on the template; for SMPL and the free body, the name
+                is enough (:mod:`mmjrr.regressors.sides`). Default: None, the body of zoo or
+                sidecar, or ``'smpl'`` for 6890 columns.
+            dtype: Type of the weights. Default: float32. Cleaning is done in float64.
 
         Raises:
-            FileNotFoundError: no such file; for names of the zoo, says where to get it.
-            DataError: unknown name or file type, another checksum than sidecar or zoo say, wrong
-                shape, NaN or infinity, a row without a positive weight, left and right swapped
-                against the declared order, an order that contradicts the sidecar's or the zoo's,
-                or no order at all.
+            FileNotFoundError: The file does not exist; for names in the zoo, the message says where
+                to get it.
+            DataError: The name or file type is unknown, the checksum is not that of sidecar or zoo,
+                the shape is wrong, a weight is NaN or infinite, a row has no positive weight, left
+                and right are swapped against the declared order, the order contradicts that of
+                sidecar or zoo, or no order is known.
         """
         try:
             return cls._load(path_or_name, joint_order, body_model, dtype)
@@ -220,8 +223,7 @@ class JointRegressor(nn.Module):
     def save(self, path: str | Path) -> Path:
         """Write ``NAME.npy`` and its sidecar ``NAME.json`` (names, body, checksum, provenance).
 
-        Each appears whole or not at all, the sidecar first. Saving a regressor twice gives the same
-        bytes.
+        Each is written whole or not at all, the sidecar first. Equal regressors give equal bytes.
 
         Returns:
             The path of the ``.npy``.

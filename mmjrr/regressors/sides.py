@@ -1,11 +1,10 @@
-"""The side of the body on which a regressor's rows lie, to catch legs in the wrong order.
+"""Side of the body on which each row of a regressor lies, to detect left and right swapped.
 
 With a template, a row's side is the x coordinate of its joint in the rest pose, where x points
 towards the body's left. SMPL's template is licensed and not part of this package, so for SMPL the
-vertex numbers decide: its mesh is mirror-symmetric, and the vertices of the left half, with the
-midline, come before those of the right half. smplx's landmark table and SMPL's published part
-segmentation agree with that: all parts of left limbs lie below 3512, all parts of right limbs at or
-above it.
+vertex numbers decide: its mesh is mirror-symmetric, and the vertices of the left half and the
+midline precede those of the right half. smplx's landmark table and SMPL's published part
+segmentation agree: all vertices of left limbs are below 3512, all of right limbs at or above it.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from mmjrr.joints import swap_sides
 #: First vertex of the right half of SMPL and SMPL-H.
 SMPL_FIRST_RIGHT_VERTEX = 3512
 
-#: Joints closer to each other than this, in meters along x, are not judged.
+#: Sides of two joints are compared only if they are farther apart along x than this, in meters.
 _MIN_DISTANCE = 0.01
 
 
@@ -30,16 +29,16 @@ def swapped_pairs(
     body_model: str,
     template: np.ndarray | None = None,  # (V, 3), meters, x towards the body's left
 ) -> list[tuple[str, str]]:
-    """Return the pairs (left joint, right joint) whose rows lie the wrong way round.
+    """Return the pairs (left joint, right joint) whose rows are swapped.
 
     Args:
         weight: ``(J, V)`` rows on the simplex.
-        joint_names: name of each row; pairs are those named ``left_*`` and ``right_*``.
-        body_model: name of the body whose vertices the columns are.
-        template: (V, 3) the body's rest-pose vertices, where known.
+        joint_names: Name of each row; pairs are those named ``left_*`` and ``right_*``.
+        body_model: Name of the body whose vertices are the columns.
+        template: Rest-pose vertices (V, 3) of the body. Default: None, unknown.
 
     Returns:
-        The swapped pairs; none if the body is unknown and no template is given.
+        The swapped pairs; an empty list if the body is unknown and there is no template.
     """
     leftness = _leftness(weight, body_model, template)
     if leftness is None:
@@ -60,7 +59,11 @@ def swapped_pairs(
 def _leftness(
     weight: np.ndarray, body_model: str, template: np.ndarray | None
 ) -> np.ndarray | None:
-    """Return how far to the left each row lies (J,): meters, or left less right weight."""
+    """Return the position of each row (J,), larger to the left; None for unknown bodies.
+
+    It is in meters with a template; otherwise it is the weight on the left half minus that on the
+    right half.
+    """
     if template is None and body_model == 'free_body':
         template = _free_body_template()
     if template is not None:

@@ -1,7 +1,7 @@
-"""Names of known joint regressors: which file each is, where it comes from, and its checksum.
+"""Zoo of known joint regressors by name, with their files, origins and checksums.
 
-A regressor is identified by its checksum, not by its file's name: several files in circulation
-are called "the H36M regressor" and differ.
+A checksum identifies a regressor, not the name of its file: several different files in circulation
+are called "the H36M regressor".
 """
 
 from __future__ import annotations
@@ -12,24 +12,24 @@ from pathlib import Path
 
 from mmjrr.errors import DataError
 
-#: Environment variable naming the folder of downloaded files.
+#: Environment variable that names the folder of downloaded files.
 HOME_VARIABLE = 'MMJRR_HOME'
 
 
 @dataclass(frozen=True)
 class ZooEntry:
-    """One known regressor.
+    """Entry of a known regressor.
 
     Args:
-        name: the name it is loaded by.
-        filename: its file's name, under the folders of :func:`search_folders` or, where
-            ``packaged``, in the package itself.
-        joint_order: order of its rows, a name of :data:`mmjrr.joints.JOINT_ORDERS`.
-        body_model: the body whose vertices its columns are.
-        source: where to get the file, in words.
-        sha256: checksum of the file; None where no copy could be verified against the source.
-        packaged: True where the file ships with mmjrr.
-        provenance: what is known about how it was made.
+        name: Name by which it is loaded.
+        filename: Name of its file, in a folder of :func:`search_folders` or, if ``packaged``, in
+            the package.
+        joint_order: Order of its rows, a name in :data:`mmjrr.joints.JOINT_ORDERS`.
+        body_model: Name of the body whose vertices are its columns.
+        source: Sentence that says where to get the file.
+        sha256: Checksum of the file; None if no copy could be verified against the source.
+        packaged: Whether the file ships with mmjrr.
+        provenance: Known facts about its making.
     """
 
     name: str
@@ -42,19 +42,19 @@ class ZooEntry:
     provenance: dict[str, str] = field(default_factory=dict)
 
     def check_sha256(self, path: Path, checksum: str) -> None:
-        """Check that a file is the one this entry means.
+        """Check that a file is the one of this entry.
 
         Args:
-            path: the file.
-            checksum: its SHA-256.
+            path: The file.
+            checksum: Its SHA-256.
 
         Raises:
-            DataError: it is another file.
+            DataError: The file is another one.
         """
         if self.sha256 is not None and checksum != self.sha256:
             raise DataError(
                 f'{path} is not the regressor {self.name!r}: found the sha256 {checksum}, '
-                f'expected {self.sha256}. To load it as what it is, pass its path and joint_order='
+                f'expected {self.sha256}. To load this other file, pass its path and joint_order='
             )
 
 
@@ -66,7 +66,7 @@ def register_regressor(entry: ZooEntry, force: bool = False) -> ZooEntry:
     """Add an entry to the zoo, so that ``JointRegressor.load(entry.name)`` finds it.
 
     Raises:
-        ValueError: the name is taken, and ``force`` is False.
+        ValueError: The zoo has an entry of that name, and ``force`` is False.
     """
     if entry.name in ZOO and not force:
         raise ValueError(f'the zoo has a regressor named {entry.name!r}; force=True replaces it')
@@ -81,11 +81,11 @@ def search_folders() -> list[Path]:
 
 
 def find_regressor(name: str) -> tuple[ZooEntry, Path]:
-    """Return the zoo's entry of that name, and the path of its file, whose content is not checked.
+    """Return the zoo's entry of a name, and the path of its file, without checking the file.
 
     Raises:
-        KeyError: the zoo has no such name.
-        FileNotFoundError: the file is in none of the folders; says where to get it.
+        KeyError: The zoo has no such name.
+        FileNotFoundError: The file is in none of the folders; the message says where to get it.
     """
     if name not in ZOO:
         raise KeyError(f'the zoo has no regressor {name!r}; it has {sorted(ZOO)}')

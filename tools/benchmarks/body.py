@@ -1,9 +1,9 @@
-"""The body model, forward and backward: ours against ``smplx.lbs``.
+"""Compare the body model, forward and backward, with ``smplx.lbs``.
 
     python tools/benchmarks/body.py [--device cuda] [--batches 1 16 64 256]
 
-Both get the same rotation matrices, shapes and translations and the same gradient of the vertices.
-Two bodies: the free body, and the free body with pose blend shapes, which costs what SMPL costs.
+Both receive the same rotation matrices, shapes, translations and gradients of the vertices. The
+bodies are the free body, and the free body with pose blend shapes, which costs as much as SMPL.
 """
 
 from __future__ import annotations

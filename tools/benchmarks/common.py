@@ -1,7 +1,7 @@
-"""What the benchmarks share: rounds in turn, the machine, tables, JSON files.
+"""Timing, machine description, tables and JSON files that the benchmarks share.
 
-Two sides are timed in turn, round by round, so that what else the machine does in the meantime
-falls on both; of the rounds the median counts.
+The compared programs run alternately, round by round, so that other load on the machine affects
+them equally. The result is the median over the rounds.
 """
 
 from __future__ import annotations
@@ -29,7 +29,13 @@ ON_GPU = '_gpu'  # in the names of files
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of the rounds; ``spread`` is the distance of the outer quartiles."""
+    """Seconds of the rounds of one program.
+
+    Attributes:
+        median: Median over the rounds.
+        spread: Interquartile range.
+        all: All rounds.
+    """
 
     median: float
     spread: float
@@ -42,10 +48,10 @@ class Timing:
 def interleaved(
     sides: Mapping[str, Callable[[], Any]], rounds: int, warm_up: int = 1
 ) -> dict[str, Timing]:
-    """Run every side once a round, after ``warm_up`` rounds that do not count.
+    """Run each program once per round, after ``warm_up`` rounds that are not timed.
 
     Raises:
-        ValueError: fewer than one round, or no side.
+        ValueError: There is no program, or fewer than one round.
     """
     if rounds < 1 or not sides:
         raise ValueError(f'expected a side and at least one round, found {list(sides)}, {rounds}')
@@ -72,8 +78,7 @@ def _wait_for_gpu() -> None:
 
 
 def machine(device: str = 'cpu') -> dict[str, Any]:
-    """What a time depends on: processor, threads, versions, the GPU if it is used, and how busy it
-    is."""
+    """Describe the machine: processor, threads, load, versions, and the GPU if it is used."""
     import scipy
 
     return {
@@ -101,25 +106,25 @@ def _nothing() -> Iterator[list[str]]:
 
 
 def peak_memory() -> float:
-    """MiB that this process held at most since it runs its program.
+    """Return the peak memory of this process in MiB.
 
-    ``ru_maxrss`` would do, if it did not start with what the parent process held.
+    ``ru_maxrss`` is not usable, since it starts at the parent process's memory.
 
     Raises:
-        OSError: the system keeps no such account: it is not Linux.
+        OSError: The system is not Linux.
     """
     with open('/proc/self/status') as lines:
         return next(int(line.split()[1]) for line in lines if line.startswith('VmHWM')) / 1024
 
 
 def write_json(path: str | os.PathLike[str], content: Any) -> None:
-    """Write all or nothing."""
+    """Write a JSON file, whole or not at all."""
     with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + '\n')
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], caption: str = '') -> str:
-    """A Markdown table, first column to the left, the others to the right.
+    """Format a Markdown table, with the first column left-aligned and the others right-aligned.
 
     >>> print(table(['batch', 'ours'], [['1', '2 ms'], ['16', '30 ms']]))
     | batch |  ours |
@@ -145,7 +150,8 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], caption: str = '
 
 
 def seconds(value: float) -> str:
-    """
+    """Format a duration in milliseconds or seconds.
+
     >>> seconds(0.01234), seconds(12.34), seconds(123.4)
     ('12.3 ms', '12.3 s', '123 s')
     """
@@ -155,13 +161,13 @@ def seconds(value: float) -> str:
 
 
 class Record:
-    """What one benchmark found: tables, marks, and what was left out. Printed as it comes.
+    """Record of one benchmark: tables, targets and notes, each printed when it is added.
 
     Args:
-        name: of the benchmark and its JSON file.
-        title: of its section.
-        settings: sizes, and whatever else a repetition needs.
-        device: what it ran on; on a GPU, file and title say so.
+        name: Name of the benchmark and its JSON file.
+        title: Title of its section.
+        settings: Sizes and other settings that are needed to repeat it.
+        device: Device on which it runs; file and title of a GPU's record name the GPU.
     """
 
     def __init__(

@@ -1,12 +1,12 @@
-"""Evaluation under three regressors: ours against a loop over batches and samples.
+"""Compare the evaluation under three regressors with a plain loop over batches and samples.
 
     python tools/benchmarks/evaluation.py [--frames 2000] [--rounds 3] [--many 100000]
 
-The other side does what evaluation scripts of mesh estimators do: bodies by ``smplx.lbs`` in
+The plain loop does what evaluation scripts of mesh estimators do: bodies by ``smplx.lbs`` in
 batches of 32, each regressor as a matrix over all vertices, root alignment, and a Procrustes
-alignment by SVD for each sample. It has its arrays in memory already; ours reads its files, matches
-frames by name and makes all breakdowns. Both must find the same errors to 0.001 mm. Of many frames
-ours alone is timed, once, in a process of its own for its memory.
+alignment by SVD for each sample. Its arrays are in memory, while mmjrr reads files, matches frames
+by name and computes all breakdowns. The errors of both must agree to 0.001 mm. With ``--many``
+frames, only mmjrr is timed, once, in a process of its own, which gives its memory.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ BATCH = 32
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument('--frames', type=positive, default=2000)
-    parser.add_argument('--many', type=positive, default=100_000, help='frames for ours alone')
+    parser.add_argument('--many', type=positive, default=100_000, help='frames for mmjrr alone')
     parser.add_argument('--alone', action='store_true', help=argparse.SUPPRESS)
     parser.set_defaults(rounds=3)
     args = parse(parser)
@@ -121,7 +121,7 @@ def evaluate(
 
 
 def repeated_frames(data: Path, out: Path, count: int) -> tuple[Path, Path]:
-    """Annotation and fits of the synthetic test set, repeated under new frame numbers."""
+    """Write annotation and fits of the synthetic test set, repeated under new frame numbers."""
     sources = (
         data / 'annotation_body3d/fps10/h36m_test.npz', data / 'fits/spin_like_test.npz'
     )  # fmt: skip
@@ -138,7 +138,7 @@ def repeated_frames(data: Path, out: Path, count: int) -> tuple[Path, Path]:
         if not np.array_equal(arrays['imgname'], names):
             raise AssertionError('annotation and fits are in different orders')
         repeated = {k: v[rows] if v.shape[:1] == names.shape else v for k, v in arrays.items()}
-        # Repeated rows must differ somewhere, or a cache could pass for speed.
+        # Repeated rows differ slightly, so that a cache cannot speed up the evaluation.
         if 'pose' in repeated:
             repeated['pose'] = repeated['pose'] + 1e-3 * turn[:, None].astype(np.float32)
         repeated['imgname'] = new_names
@@ -150,7 +150,7 @@ def repeated_frames(data: Path, out: Path, count: int) -> tuple[Path, Path]:
 
 
 def three_regressors(data: Path, seed: int) -> dict[str, JointRegressor]:
-    """J_std of the data, and two whose weights are disturbed: as sparse, with other numbers."""
+    """Return J_std and two copies with perturbed weights and the same sparsity."""
     standard = JointRegressor.load(data / 'regressors/J_std.npy').reorder('mmpose')
     found = {'J_std': standard}
     for k in (1, 2):
@@ -164,7 +164,7 @@ def three_regressors(data: Path, seed: int) -> dict[str, JointRegressor]:
 def sample_by_sample(
     annotated: np.ndarray, fits: dict[str, np.ndarray], regressors: dict[str, JointRegressor]
 ) -> dict[str, float]:
-    """MPJPE and PA-MPJPE of protocol 'paper', in mm, by the keys of ``metrics()``."""
+    """Compute MPJPE and PA-MPJPE in mm, protocol 'paper', under the keys of ``metrics()``."""
     body = SmplxBody(FREE_BODY_FILE)
     errors: dict[str, list[float]] = {}
     for start in range(0, len(annotated), BATCH):
@@ -187,7 +187,7 @@ def sample_by_sample(
 
 
 def procrustes(points: np.ndarray, goal: np.ndarray) -> np.ndarray:  # (J, 3) both
-    """The similarity of the points that comes closest to the goal (Umeyama, 1991)."""
+    """Align the points with the goal by the best similarity transform (Umeyama, 1991)."""
     points_mean, goal_mean = points.mean(0), goal.mean(0)
     x, y = points - points_mean, goal - goal_mean
     u, s, vt = np.linalg.svd(x.T @ y)

@@ -1,8 +1,9 @@
-"""Every stage's time over a decade and a half of frames, as a table and a plot; and start-up.
+"""Measure how the time of each stage grows with the number of frames, and the start-up time.
 
     python tools/benchmarks/linear.py [--largest 2048] [--plot docs/images/linear_time.png]
 
-Refinement makes 5 iterations instead of 100, and its frames are a quarter of the others'.
+The numbers of frames span a factor of 32; the result is a table and a plot. Refinement runs 5
+iterations instead of 100, on a quarter of the frames of the other stages.
 """
 
 from __future__ import annotations
@@ -33,9 +34,7 @@ ITERATIONS = 5
 
 def main() -> None:
     parser = arguments(__doc__)
-    parser.add_argument(
-        '--largest', type=positive, default=2048, help='frames; a 32nd is the smallest'
-    )
+    parser.add_argument('--largest', type=positive, default=2048, help='largest number of frames')
     parser.add_argument('--plot', type=Path, help='default: linear_time.png in --out')
     parser.set_defaults(rounds=2)
     args = parse(parser)
@@ -60,7 +59,7 @@ def main() -> None:
             name, f'{sizes[0]} to {sizes[-1]}', seconds(times[sizes[0]]),
             seconds(times[sizes[-1]]), f'{growth:.1f}', f'{exponent(times):.2f}',
         ])  # fmt: skip
-        # The growth over all sizes would pass by a fixed cost alone.
+        # Over all sizes, a fixed cost would hide a growth that is faster than linear.
         power = exponent(times)
         record.mark(f'{name}: exponent of the frames', '<= 1.15', f'{power:.2f}', power <= 1.15)
     record.table(
@@ -78,7 +77,7 @@ def main() -> None:
 
 
 def _stages(args: argparse.Namespace) -> dict[str, tuple[Callable[[int], Any], int]]:
-    """Each stage as a function of frames, and which part of the frames it takes."""
+    """Return each stage as a function of the number of frames, and the fraction that it uses."""
     data = synthetic_data(args.out, args.seed)
     case = Case(args, 16, False)
     regressors = three_regressors(data, args.seed)
@@ -111,7 +110,7 @@ def _stages(args: argparse.Namespace) -> dict[str, tuple[Callable[[int], Any], i
 
 
 def _times(stage: Callable[[int], Any], sizes: list[int], rounds: int) -> dict[int, float]:
-    """Fastest of the rounds, in seconds; what is long is timed once."""
+    """Return the seconds of the fastest round at each size; slow stages run only once."""
     stage(sizes[0])
     times: dict[int, float] = {}
     for size in sizes:
@@ -126,7 +125,7 @@ def _times(stage: Callable[[int], Any], sizes: list[int], rounds: int) -> dict[i
 
 
 def exponent(times: dict[int, float]) -> float:
-    """Of the power of frames by which the time grows over the last two doublings.
+    """Return the exponent with which the time grows over the last two doublings of frames.
 
     >>> exponent({1: 5.0, 2: 6.0, 4: 12.0, 8: 24.0})
     1.0
@@ -160,7 +159,7 @@ def plot(found: dict[str, dict[int, float]], path: Path) -> None:
 
 
 def start_up(data: Path, work_dir: Path) -> float:
-    """Seconds that tools/test.py takes in all for the synthetic set's few frames."""
+    """Measure the seconds that tools/test.py takes for the few frames of the synthetic set."""
     command = [
         sys.executable, str(ROOT / 'tools/test.py'),
         str(ROOT / 'configs/evaluation/stored-spin-like_synthetic.py'),

@@ -1,15 +1,15 @@
 """Compare the results of mmcv's compiled operators and of their shim.
 
-Run it in an environment with the compiled ones and in one with mmcv-lite, on the same images, then
-compare what they wrote:
+Run it in an environment with the compiled operators and in one with mmcv-lite, on the same images,
+then compare the two files:
 
     python tools/benchmarks/mmcv_ops.py run compiled.npz IMAGE [IMAGE ...]
     python tools/benchmarks/mmcv_ops.py run stand-in.npz IMAGE [IMAGE ...]
     python tools/benchmarks/mmcv_ops.py compare compiled.npz stand-in.npz
 
-Runs the operators on random input, and mmdet's Mask R-CNN (ResNet-50, FPN) on the images: with the
-weights of ``--checkpoint``, or with random ones from a seed, whose heads are scaled up so that
-scores and boxes differ enough for suppression to have work.
+It runs the operators on random input, and mmdet's Mask R-CNN (ResNet-50, FPN) on the images, with
+the weights of ``--checkpoint`` or with random weights. Random heads are scaled up, so that scores
+and boxes of regions differ and non-maximum suppression has an effect.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def operators() -> dict[str, np.ndarray]:
-    """Each operator on random input."""
+    """Run each operator on random input."""
     import mmcv.ops
 
     rng = np.random.default_rng(0)
@@ -76,7 +76,7 @@ def operators() -> dict[str, np.ndarray]:
 def detections(
     images: list[str], config: str | None, checkpoint: str | None
 ) -> dict[str, np.ndarray]:
-    """Boxes, scores and soft masks of all classes in each image."""
+    """Return boxes, scores and soft masks of all classes in each image."""
     torch.manual_seed(0)
     model = MaskRCNN(checkpoint, config=config, soft=True, score_thr=0.05)
     if checkpoint is None:
@@ -93,7 +93,7 @@ def detections(
 
 
 def _sharpen(network: Any) -> None:
-    """Random heads say nearly the same of every region; make them say more."""
+    """Scale up random heads, whose outputs are nearly the same for all regions."""
     head = network.roi_head
     with torch.no_grad():
         for layer, factor in (

@@ -1,4 +1,4 @@
-"""The other side's silhouettes on a GPU: nvdiffrast's operations behind our interface.
+"""Silhouettes by nvdiffrast, for comparison on a GPU, behind the interface of mmjrr's renderers.
 
 Laine et al., Modular Primitives for High-Performance Differentiable Rendering, SIGGRAPH Asia 2020.
 """
@@ -19,7 +19,7 @@ FAR = 100.0
 
 
 class NvdiffrastSilhouette(SilhouetteRenderer):
-    """Values and gradients at outlines by antialiasing; the image's sides are multiples of 8.
+    """Silhouette renderer with nvdiffrast's antialiasing; image sides must be multiples of 8.
 
     Args: as :class:`mmjrr.rendering.SilhouetteRenderer`.
 
@@ -54,7 +54,7 @@ class NvdiffrastSilhouette(SilhouetteRenderer):
 
     @torch.no_grad()
     def covered(self, vertices: Tensor, camera: PerspectiveCamera) -> Tensor:
-        """Whether a face covers each pixel's center, (B, H, W) bool: the hard silhouette."""
+        """Return whether a face covers each pixel's center, (B, H, W) bool: the hard silhouette."""
         self._check(vertices)
         return self._rasterised(vertices, camera)[1][..., 3] > 0
 

@@ -1,16 +1,17 @@
-"""Refinement as the demo runs it, against a plain loop of the same energy on ``smplx``.
+"""Compare the demo's refinement with a plain loop of the same energy on ``smplx``.
 
     python tools/benchmarks/refinement.py [--batch 16] [--iterations 100] [--batches 16 64 256]
     python tools/benchmarks/refinement.py --device cuda --batch 512 --frames 20000
 
-The plain loop is what one writes at first: ``smplx.lbs``, the regressor as a matrix over all
-vertices, ``torch.optim.Adam`` as it comes. Our renderer draws its silhouettes, and both sides must
-give the same terms at the first iteration; with PyTorch3D, its renderer is timed in the loop, too.
+The plain loop is a straightforward implementation: ``smplx.lbs``, the regressor as a matrix over
+all vertices, and ``torch.optim.Adam`` with default settings. It uses mmjrr's renderer, and the
+terms of both must agree at the first iteration. If PyTorch3D is installed, the loop is also timed
+with its renderer.
 
-Measured, too: one iteration against ``smplx.lbs`` forward and backward alone, the share of the time
-that data loading takes, and speed and peak memory of each batch size, each in a process of its own.
-With ``--frames``, so many are refined by ours, batch after batch, and the time that all of
-Human3.6M's training images would take is extrapolated.
+The benchmark also measures one iteration against only ``smplx.lbs`` forward and backward, the
+fraction of the time for data loading, and speed and peak memory of each batch size, each in a
+process of its own. With ``--frames``, mmjrr refines that many frames, and the time for all training
+images of Human3.6M is extrapolated.
 """
 
 from __future__ import annotations
@@ -66,9 +67,15 @@ def main() -> None:
     parser.add_argument('--batch', type=positive, default=16)
     parser.add_argument('--iterations', type=positive, default=100)
     parser.add_argument(
-        '--batches', type=positive, nargs='*', default=[16, 64, 256], help='for speed and memory'
+        '--batches',
+        type=positive,
+        nargs='*',
+        default=[16, 64, 256],
+        help='batch sizes for speed and memory',
     )
-    parser.add_argument('--frames', type=positive, help='refine so many, and extrapolate')
+    parser.add_argument(
+        '--frames', type=positive, help='number of frames to refine for the extrapolation'
+    )
     parser.add_argument('--alone', type=positive, help=argparse.SUPPRESS)
     parser.set_defaults(rounds=2)
     args = parse(parser)
@@ -107,7 +114,7 @@ def main() -> None:
 
 
 class Case:
-    """A batch of the synthetic set, the demo's refiner for it, and the plain loop."""
+    """Batch of the synthetic set, the demo's refiner for it, and the plain loop."""
 
     def __init__(self, args: argparse.Namespace, batch: int, pose_blend_shapes: bool) -> None:
         torch.manual_seed(args.seed)
@@ -143,7 +150,7 @@ class Case:
 
 
 class PlainLoop:
-    """Adam on the energy of the paper, written down without a thought for speed."""
+    """Plain loop: Adam on the energy of the paper, without optimizations for speed."""
 
     def __init__(self, case: Case, renderer: Any, start_transl: Tensor) -> None:
         self.case, self.renderer, self.transl = case, renderer, start_transl
@@ -173,7 +180,7 @@ class PlainLoop:
         }
 
     def refine(self, iterations: int) -> dict[str, Tensor]:
-        """Returns the terms of the first iteration."""
+        """Refine, and return the terms of the first iteration."""
         case, refiner = self.case, self.case.refiner
         pose = torch.cat([case.init['global_orient'], case.init['body_pose']], 1)
         rotations = axis_angle_to_matrix(pose.unflatten(1, (-1, 3)))
@@ -222,7 +229,7 @@ def _frames_per_second(record: Record, case: Case, args: argparse.Namespace) -> 
     record.timings(f'{case.name}, {args.iterations} iterations', found)
     medians = {name: timing.median for name, timing in found.items()}
     if args.device == 'cpu' and case.name == FREE_BODY:
-        # Hours for 100 iterations: few are timed, the first apart, of one body.
+        # 100 iterations would take hours. Time one and two iterations of one body instead.
         for name, loop in loops.items():
             some = {str(n): partial(loop.refine, n) for n in (1, 2)}
             one, two = (timing.median for timing in interleaved(some, 1, warm_up=0).values())
@@ -242,7 +249,7 @@ def _mark_speed(record: Record, batch: int, body: str, fps: float) -> None:
 
 
 def _pytorch3d(record: Record, case: Case, device: str) -> dict[str, Any]:
-    """PyTorch3D's renderer in the authors' setting: as it is and, on a CPU, in tiles."""
+    """Return PyTorch3D's renderer in the authors' setting: without and, on a CPU, with tiles."""
     ways = {'smplx and PyTorch3D': dict(tile_size=None)}
     if device == 'cpu':
         ways['smplx and PyTorch3D, in tiles'] = {}
@@ -279,12 +286,12 @@ def _one_iteration(record: Record, case: Case, args: argparse.Namespace) -> list
 
 
 def _short_and_long(case: Case) -> dict[str, Callable[[], Any]]:
-    """What a batch costs besides its iterations cancels in their difference."""
+    """Return a short and a long refinement, whose difference cancels the fixed cost of a batch."""
     return {'short': lambda: case.refine(1), 'long': lambda: case.refine(1 + STEPS)}
 
 
 def _iteration(found: dict[str, Timing]) -> float:
-    """Seconds of one iteration, from :func:`_short_and_long`."""
+    """Return the seconds of one iteration from the times of :func:`_short_and_long`."""
     return (found['long'].median - found['short'].median) / STEPS
 
 
@@ -339,10 +346,14 @@ def _in_new_process(record: Record, args: argparse.Namespace, size: int) -> list
 
 
 def _alone(args: argparse.Namespace) -> tuple[float, float, float]:
-    """MB that two iterations add to the process, or on a GPU to what is allocated there; seconds of
-    an iteration; and of 100 of them."""
+    """Measure memory and time of one batch size in this process.
+
+    Returns:
+        MB that two iterations add to the process (on a GPU, to its allocated memory), seconds of
+        one iteration, and seconds of 100 iterations.
+    """
     case = Case(args, args.alone, True)
-    draw_a_triangle(ContourSilhouette, args.device)  # Numba is no batch's memory
+    draw_a_triangle(ContourSilhouette, args.device)  # loads Numba, whose memory does not count
     on_gpu = args.device != 'cpu'
     before = torch.cuda.memory_allocated(args.device) / 2**20 if on_gpu else _resident()
     case.refine(2)

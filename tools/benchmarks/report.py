@@ -1,9 +1,9 @@
-"""The tables of all benchmarks as Markdown, from their JSON files; or into docs/performance.md.
+"""Print the tables of all benchmarks as Markdown, from their JSON files, or write them to a page.
 
     python tools/benchmarks/report.py work_dirs/benchmarks
     python tools/benchmarks/report.py work_dirs/benchmarks --into docs/performance.md
 
-With ``--into``, what lies between the page's two marker lines is replaced.
+With ``--into``, the tables replace the text between the page's two marker lines.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('folder', type=Path, help='with the JSON files')
-    parser.add_argument('--into', type=Path, help='page to fill')
+    parser.add_argument('folder', type=Path, help='folder of the JSON files')
+    parser.add_argument('--into', type=Path, help='page to update')
     args = parser.parse_args()
     try:
         text = report(read_records(args.folder))
@@ -37,14 +37,14 @@ def main() -> None:
         return
     with atomic_write(args.into) as temporary:
         temporary.write_text(filled(args.into.read_text(), text, str(args.into)))
-    print(f'written: {args.into}')
+    print(f'Wrote {args.into}')
 
 
 def read_records(folder: Path) -> list[dict[str, Any]]:
-    """Those of the known benchmarks that were run, in the page's order.
+    """Read the records in a folder, in the page's order.
 
     Raises:
-        FileNotFoundError: none was run.
+        FileNotFoundError: The folder has no record.
     """
     paths = [folder / f'{name}{where}.json' for name in ORDER for where in ('', ON_GPU)]
     found = [json.loads(path.read_text()) for path in paths if path.is_file()]
@@ -75,13 +75,13 @@ def report(records: list[dict[str, Any]]) -> str:
         parts += ['', f'## {record["title"]}', '', _machine(record['machine']), '']
         for one in record['tables']:
             parts += [table(one['header'], one['rows'], one['caption']), '']
-        # A note that several cases make is said once.
+        # Several cases can add the same note.
         parts += [note + '\n' for note in dict.fromkeys(record['notes'])]
     return '\n'.join(parts).rstrip() + '\n'
 
 
 def filled(page: str, text: str, where: str) -> str:
-    """The page with the text between its markers.
+    """Replace the text between the markers of a page.
 
     >>> filled(f'a\\n{BEGIN}\\nold\\n{END}\\nb\\n', 'new\\n', 'page') == (
     ...     f'a\\n{BEGIN}\\n\\nnew\\n\\n{END}\\nb\\n'

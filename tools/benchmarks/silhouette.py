@@ -1,13 +1,13 @@
-"""Silhouettes, forward and backward: the contour renderer against PyTorch3D and nvdiffrast.
+"""Compare the contour renderer, forward and backward, with PyTorch3D and nvdiffrast.
 
     python tools/benchmarks/silhouette.py [--device cuda] [--rounds 5]
-    python tools/benchmarks/silhouette.py --full     # PyTorch3D as it is at every size: slow
+    python tools/benchmarks/silhouette.py --full     # PyTorch3D without tiles at every size: slow
 
-Bodies are the free body in random poses, shapes and views, as large as a crop shows them. Batch,
-image and mesh grow one at a time from 16 images of 224x224 and 6,890 vertices. On a CPU PyTorch3D
-draws the images of a batch one after the other, so one of them is timed: as it is, and in the tiles
-in which our backend hands it the image there. On a GPU ours is timed as others are, waiting for the
-device, which refinement does not.
+The bodies are the free body in random poses, shapes and views, at the size of a crop. Batch size,
+image size and mesh size grow one at a time from 16 images of 224x224 and 6,890 vertices. On a CPU
+PyTorch3D draws the images of a batch one by one, so only one image is timed: with PyTorch3D alone,
+and with the tiles of mmjrr's PyTorch3D backend. On a GPU each timing waits for the device, also for
+the contour renderer, although refinement does not wait.
 """
 
 from __future__ import annotations
@@ -46,7 +46,9 @@ def main() -> None:
     parser = arguments(__doc__, on_gpu_too=True)
     parser.add_argument('--supersampling', type=positive, default=2)
     parser.add_argument(
-        '--full', action='store_true', help="PyTorch3D as it is, authors' setting, at every size"
+        '--full',
+        action='store_true',
+        help="time PyTorch3D without tiles, in the authors' setting, at every size",
     )
     args = parse(parser)
     record = Record(
@@ -73,7 +75,7 @@ def main() -> None:
 
 
 def installed(record: Record, device: str) -> dict[str, Maker]:
-    """The renderers to compare with, by name; those that cannot draw here are noted."""
+    """Return the renderers to compare with, by name; note those that do not work here."""
     wanted: dict[str, dict[str, Maker]] = {'PyTorch3D': {}}
     for name, setting in SETTINGS.items():
         wanted['PyTorch3D'][name] = partial(PyTorch3DSilhouette, tile_size=None, **setting)
@@ -92,9 +94,12 @@ def installed(record: Record, device: str) -> dict[str, Maker]:
 
 
 def draw_a_triangle(maker: Maker, device: str) -> None:
-    """
+    """Check that a renderer works on a device by drawing a triangle.
+
     Raises:
-        ImportError, RuntimeError, OSError: the renderer is not there, or not made for this device.
+        ImportError: The renderer is not installed.
+        RuntimeError: The renderer does not support the device.
+        OSError: A library of the renderer is missing.
     """
     renderer = maker(torch.tensor([[0, 1, 2]]), (8, 8)).to(device)
     corners = torch.tensor([[[0.0, 0, 1], [8, 0, 1], [0, 8, 1]]], device=device)

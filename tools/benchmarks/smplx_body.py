@@ -1,4 +1,4 @@
-"""The other side's body: ``smplx.lbs`` on a file's arrays, as ``smplx.SMPL`` calls it."""
+"""Body by ``smplx.lbs``, for comparison, called on a file's arrays as ``smplx.SMPL`` does."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mmjrr.io import atomic_write, read_npz
 
 
 class SmplxBody:
-    """Vertices by ``smplx.lbs.lbs``, from rotation matrices."""
+    """Body model that computes vertices by ``smplx.lbs.lbs`` from rotation matrices."""
 
     def __init__(self, path: Path, num_betas: int = 10, device: str = 'cpu') -> None:
         data = load_smpl_file(path)
@@ -31,7 +31,7 @@ class SmplxBody:
         self.faces = data['f']
 
     def __call__(self, rotations: Tensor, betas: Tensor, transl: Tensor) -> Tensor:
-        """(B, 24, 3, 3), (B, 10), (B, 3) -> (B, V, 3)."""
+        """Return vertices (B, V, 3) of rotations (B, 24, 3, 3), betas (B, 10) and transl (B, 3)."""
         vertices, _ = lbs.lbs(
             betas,
             rotations,
@@ -47,10 +47,10 @@ class SmplxBody:
 
 
 def body_file(folder: Path, pose_blend_shapes: bool, seed: int = 0) -> Path:
-    """The free body's file, or a copy with pose blend shapes, micrometres large.
+    """Return the free body's file, or write a copy with pose blend shapes of micrometers.
 
-    The free body has none, and our side leaves them out where all are zero. SMPL has them, so the
-    copy costs what SMPL costs; they are small so that the surface, and its outline, stay smooth.
+    The free body has no pose blend shapes, and mmjrr skips their computation if all are zero. The
+    copy costs as much as SMPL. Its blend shapes are small, so that the surface stays smooth.
     """
     if not pose_blend_shapes:
         return FREE_BODY_FILE

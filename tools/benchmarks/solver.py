@@ -1,13 +1,13 @@
-"""The fit of a joint regressor: ours against SciPy's NNLS and a general QP solver, and its growth.
+"""Compare the fit of a joint regressor with SciPy's NNLS and OSQP, and measure its growth.
 
     python tools/benchmarks/solver.py [--small 50 100] [--frames 1000 5000] [--root mean]
     python tools/benchmarks/solver.py --full        # 50,000 and 300,000 frames
 
-Bodies are the free body in random poses and shapes, posed again whenever the fit goes through them;
-joints are those of the packaged free-body regressor plus 5 mm of noise. SciPy's NNLS and OSQP
-(where installed) take one row at a time without alignment; ``--rows`` rows are timed and scaled to
-17, and the residuals must be those of our rows. Each growing size runs in a process of its own, for
-its memory.
+The bodies are the free body in random poses and shapes, posed again in each pass of the fit. The
+joints are those of the packaged free-body regressor plus 5 mm of noise. SciPy's NNLS and OSQP (if
+installed) solve for one row at a time, without alignment; ``--rows`` rows are timed and scaled to
+17, and their residuals must equal those of mmjrr's rows. Each size of ``--frames`` runs in a
+process of its own, which gives its memory.
 """
 
 from __future__ import annotations
@@ -38,12 +38,14 @@ OSQP_SECONDS = 20.0
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument(
-        '--small', type=positive, nargs='*', default=[50, 100], help='beside the others'
+        '--small', type=positive, nargs='*', default=[50, 100], help='frames for the comparison'
     )
-    parser.add_argument('--rows', type=positive, default=1, help='rows to time with the others')
-    parser.add_argument('--frames', type=positive, nargs='*', default=[1000, 5000])
-    parser.add_argument('--full', action='store_true', help=f'frames {FULL}')
-    parser.add_argument('--root', default='mean', help='a joint, mean, or none')
+    parser.add_argument('--rows', type=positive, default=1, help='rows to time with NNLS and OSQP')
+    parser.add_argument(
+        '--frames', type=positive, nargs='*', default=[1000, 5000], help='frames for the growth'
+    )
+    parser.add_argument('--full', action='store_true', help=f'use {FULL} frames for the growth')
+    parser.add_argument('--root', default='mean', help="alignment: a joint, 'mean' or 'none'")
     parser.add_argument('--alone', type=int, help=argparse.SUPPRESS)
     parser.set_defaults(rounds=2)
     args = parse(parser)
@@ -93,9 +95,9 @@ def _marks(record: Record, frames: int, found: dict[str, float]) -> None:
 
 
 class Fits:
-    """Random bodies 5 m from the camera and noisy joints, batch by batch, as often as asked.
+    """Re-iterable batches of random bodies, 5 m from the camera, and noisy joints.
 
-    Parameters and joints are made once, as files would hold them; vertices when asked for.
+    Parameters and joints are computed once, as if read from files; vertices in each iteration.
     """
 
     def __init__(self, frames: int, seed: int, size: int = 32) -> None:
@@ -174,7 +176,8 @@ def _against_others(record: Record, frames: int, args: argparse.Namespace) -> li
         return sum(float(((a @ rows[j] - b[:, j]) ** 2).sum()) for j in range(args.rows))
 
     excess = residual(weight) / residual(found['nnls']) - 1
-    # NNLS meets the sum of a row by a heavy equation only, so it may be better by as much.
+    # NNLS meets the sum of a row only approximately, by a heavily weighted equation, so its
+    # residual can be slightly smaller.
     if not abs(excess) < 1e-3:
         raise AssertionError(f'{frames} frames: our residual is {excess:+.1e} off that of NNLS')
     if found.get('osqp solved'):
@@ -201,7 +204,7 @@ def _osqp_cell(times: dict[str, Any], found: dict[str, Any], scale: float) -> st
 
 
 def row_problems(batches: list[tuple[Tensor, Tensor]]) -> tuple[np.ndarray, np.ndarray]:
-    """Equations (3N, V) and right sides (3N, J), seen from the mean vertex of each frame."""
+    """Return equations (3N, V) and right sides (3N, J), relative to each frame's mean vertex."""
     vertices = np.concatenate([batch[0].double().numpy() for batch in batches])
     joints = np.concatenate([batch[1].numpy() for batch in batches])
     center = vertices.mean(1, keepdims=True)
@@ -210,7 +213,7 @@ def row_problems(batches: list[tuple[Tensor, Tensor]]) -> tuple[np.ndarray, np.n
 
 
 def row_by_nnls(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """The row's sum is one heavy equation."""
+    """Solve for one row by NNLS, with a heavily weighted equation for its sum."""
     heavy = 1e3
     return nnls(np.vstack([a, np.full((1, a.shape[1]), heavy)]), np.append(b, heavy))[0]
 
@@ -220,9 +223,9 @@ def _has_osqp() -> bool:
 
 
 def row_by_osqp(a: np.ndarray, b: np.ndarray) -> np.ndarray | None:
-    """Weights and residuals are the variables: min r'r/2 with r = a w - b, sum(w) = 1, w >= 0.
+    """Solve for one row by OSQP: min r'r/2 with r = a w - b, sum(w) = 1, w >= 0.
 
-    None where it has not arrived after OSQP_SECONDS.
+    The variables are weights w and residuals r. Return None after OSQP_SECONDS without a solution.
     """
     import osqp
 

@@ -1,10 +1,11 @@
-"""What a renderer is worth: what 100 steps of refinement reach with each, from the same fits.
+"""Compare the quality of renderers: refine the same fits by 100 steps with each.
 
     python tools/benchmarks/worth.py [--device cuda] [--frames 4] [--size 224]
 
-Bodies are the free body in random poses, shapes and views; their joints and masks (with a finer
-silhouette than that of any renderer here) are known exactly. The energy is the demo's without the
-discriminators. On a CPU PyTorch3D draws in tiles, the same pictures faster.
+The bodies are the free body in random poses, shapes and views. Their joints and masks are known
+exactly; the masks come from a finer silhouette than that of any compared renderer. The energy is
+the demo's without the discriminators. On a CPU PyTorch3D draws in tiles, which gives the same
+images faster.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from mmjrr.rendering import ContourSilhouette, SilhouetteRenderer
 def main() -> None:
     parser = arguments(__doc__, on_gpu_too=True)
     parser.add_argument('--frames', type=positive, default=4)
-    parser.add_argument('--size', type=positive, default=224, help='pixels a side')
+    parser.add_argument('--size', type=positive, default=224, help='side of the images in pixels')
     args = parse(parser)
     if args.size < 4:
         parser.error(
@@ -100,7 +101,7 @@ def refine_with_each(theirs: dict[str, Maker], args: argparse.Namespace) -> list
         fits, each = init, ''
         if renderer is not None:
             rates = dict(betas=3.0, transl=0.3)
-            # Once without a clock: what is used first is loaded first.
+            # The first step loads libraries and compiles, so it is not timed.
             FitRefiner(body, regressor, renderer, energy, num_iters=1).refine(init, observed)
             refiner = FitRefiner(body, regressor, renderer, energy, lr_mult=rates)
             start = time.perf_counter()

@@ -32,8 +32,8 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
         '--on-error',
         choices=['raise', 'exclude'],
         default='raise',
-        help='stop at a problem, or leave out what has it, counted and listed '
-        '(default: %(default)s)',
+        help='stop at a problem, or exclude, count and list the frames that have it (default: '
+        '%(default)s)',
     )
 
 
@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--cameras',
         type=Path,
-        help=f"MMPose's cameras.pkl (default: {CAMERA_FILE} under --out, where there is one)",
+        help=f"MMPose's cameras.pkl (default: {CAMERA_FILE} under --out, if it exists)",
     )
     parser.add_argument(
         '--metadata', type=Path, help="the release's metadata.xml, instead of --cameras"
@@ -63,20 +63,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--body-model',
         type=Path,
-        help='SMPL file of the fits, which determines the translation that refinement needs',
+        help='SMPL file of the fits; with it, the converter computes the translations that '
+        'refinement needs',
     )
     parser.add_argument(
         '--boxes',
         choices=['joints', 'source'],
         default='joints',
-        help="boxes around the 2D joints, as in MMPose's files, or the source's, which may cut off "
-        'hands and feet (default: %(default)s)',
+        help="boxes around the 2D joints, as in MMPose's files, or the source's boxes, which can "
+        'cut off hands and feet (default: %(default)s)',
     )
     parser.add_argument(
         '--images',
         choices=['link', 'copy'],
         default='link',
-        help='how images are put in place (default: %(default)s)',
+        help='link to the images, or copy them (default: %(default)s)',
     )
 
 
@@ -102,7 +103,7 @@ def selected_cameras(args: argparse.Namespace) -> dict[tuple[str, str], Perspect
 def make_conversion(
     args: argparse.Namespace, ann_file: str, fits_file: str, **options: Any
 ) -> Conversion:
-    """Make the conversion that the arguments describe."""
+    """Build the conversion from the arguments."""
     from mmjrr.body_models import SMPL
     from mmjrr.datasets.converters.conversion import Conversion
 
@@ -140,7 +141,7 @@ def convert_files(doc: str | None, what: str, layout: str, read: Callable[[Path]
     parser.add_argument(
         '--without-cameras',
         action='store_true',
-        help='leave 3D joints relative to the pelvis, for evaluation alone',
+        help='keep 3D joints relative to the pelvis, which is enough for evaluation',
     )
     args = parser.parse_args()
     for path in args.files:
@@ -171,12 +172,12 @@ def convert_and_report(conversion: Conversion, source: Source) -> None:
         if has_transl:
             settings.append(f'fits_file={conversion.fits_file!r}')
     if result['about_pelvis']:
-        print('3D joints are relative to the pelvis: they serve evaluation alone')
+        print('3D joints are relative to the pelvis: use them for evaluation only')
     print_config(settings)
 
 
 def report(out: Path, file: Path, result: Mapping[str, Any]) -> list[str]:
-    """Print what an annotation file holds and what was left out.
+    """Print the check of an annotation file, and the number of excluded frames by reason.
 
     Returns:
         Settings that name the file in a config.
@@ -184,7 +185,7 @@ def report(out: Path, file: Path, result: Mapping[str, Any]) -> list[str]:
     print(result['check'].table())
     print(f'{result["frames"]} frames are in {file}')
     for reason, count in result['left_out'].items():
-        print(f'left out: {count}: {reason} (listed in {file.with_suffix(".json")})')
+        print(f'excluded {count}: {reason} (listed in {file.with_suffix(".json")})')
     return [f'data_root={str(out)!r}', f'ann_file={file.relative_to(out).as_posix()!r}']
 
 

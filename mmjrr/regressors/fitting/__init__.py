@@ -1,6 +1,6 @@
-"""Fitting a joint regressor to meshes and joints.
+"""Fit of a joint regressor to meshes and joints.
 
-Modules, each resting on those before it:
+Modules, each of which uses only those before it:
 
 - ``alignment``: removing a frame's translation from its errors;
 - ``stream``: validated blocks of frames from re-iterable batches or an iterator;
@@ -8,7 +8,7 @@ Modules, each resting on those before it:
 - ``objective``: the objective and its gradient from the frames themselves, and the dual gap;
 - ``quadratic``: the objective from the normal equations;
 - ``simplex_qp``: its minimizer, with rows on the simplex;
-- ``screening``: frames whose error is out of proportion;
+- ``screening``: detection of frames with outlying errors;
 - ``fit``: the method as a whole, and :func:`fit_joint_regressor`.
 """
 

@@ -84,10 +84,10 @@ def center_joints(
 ) -> Tensor:
     """Subtract one point of each frame from its joints; missing joints become zero.
 
-    Where alignment removes the translation, any point leaves the objective as it is. The root joint
-    or the joints' mean keeps the numbers small even if joints and vertices are given in different
-    frames. Without alignment, the point must be the one that is subtracted from the vertices:
-    ``mesh_center``.
+    If alignment removes the translation, the choice of the point does not change the objective. The
+    root joint or the joints' mean keeps the numbers small even if joints and vertices are in
+    different frames of reference. Without alignment, the point must be the one that is subtracted
+    from the vertices, ``mesh_center``.
 
     Returns:
         (n, J, 3)
@@ -107,7 +107,7 @@ class WeightPattern:
     """Frames whose joint weights are ``scale * joint_weight``.
 
     Attributes:
-        key: identifies the pattern across blocks of frames.
+        key: Identifies the pattern across blocks of frames.
         joint_weight: (J,), its largest entry is one.
         frames: (n,) indices of the frames.
         scale: (n,) factor of each frame.

@@ -93,19 +93,19 @@ class JointRegressorFit:
     """Result of :func:`fit_joint_regressor`.
 
     Attributes:
-        regressor: the fitted regressor, float64.
-        dual_gap: upper bound of ``(f - min f) / f``. The denominator is at least 1e-8 of the
+        regressor: The fitted regressor, float64.
+        dual_gap: Upper bound of ``(f - min f) / f``. The denominator is at least 1e-8 of the
             joints' sum of squares.
         joint_rmse: (J,) root mean square error of each joint after alignment, meters; zero for
             the root joint.
-        rmse: the same over all joints but the root, meters.
+        rmse: The same over all joints but the root, meters.
         objective: ``f``, square meters.
-        support_sizes: number of vertices with nonzero weight, by joint name.
-        n_frames: frames used.
-        n_dropped: frames left out: root joint missing, too few joints, or bad.
-        bad_frames: what is wrong with each bad frame, by its number in the order of the batches.
-        n_iter: linear systems solved.
-        converged: whether ``dual_gap`` reached the tolerance.
+        support_sizes: Number of vertices with nonzero weight, by joint name.
+        n_frames: Frames used.
+        n_dropped: Frames left out: root joint missing, too few joints, or bad.
+        bad_frames: What is wrong with each bad frame, by its number in the order of the batches.
+        n_iter: Linear systems solved.
+        converged: Whether ``dual_gap`` reached the tolerance.
     """
 
     regressor: JointRegressor
@@ -148,29 +148,29 @@ def fit_joint_regressor(
     the same optimum, to ``tol``.
 
     Args:
-        batches: tuples ``(vertices (N, V, 3), joints (N, J, 3))``, meters, or
+        batches: Tuples ``(vertices (N, V, 3), joints (N, J, 3))``, meters, or
             ``(vertices, joints, sample_weight (N, J))``; tensors or arrays, vertices also lazy. A
             joint with a NaN coordinate or weight zero is missing from its frame.
-        joint_names: names of the joints, or of an order. Default: MMPose's 17 joints.
-        root: how each frame's translation is removed. A joint's name subtracts that joint, and
+        joint_names: Names of the joints, or of an order. Default: MMPose's 17 joints.
+        root: How each frame's translation is removed. A joint's name subtracts that joint, and
             frames without it are dropped. ``'mean'`` subtracts the weighted mean of the joints
             present, which is the best translation. None subtracts nothing, for frames whose
             translation is known. With a translation removed, adding one row to all rows changes no
             error, and only the simplex constraints limit it: compare regressors root-aligned, too.
             Default ``'pelvis'``.
-        body_model: name of the body. Default ``'smpl'``.
-        vertex_ids: vertices that may get nonzero weight. Default: all.
-        tol: relative dual gap to reach. Default 1e-6.
-        max_iter: linear systems to solve at most. Default 20000.
-        max_bytes: limit on the memory of the Gram matrices. Default 4 GiB.
+        body_model: Name of the body. Default ``'smpl'``.
+        vertex_ids: Vertices that may get nonzero weight. Default: all.
+        tol: Relative dual gap to reach. Default 1e-6.
+        max_iter: Linear systems to solve at most. Default 20000.
+        max_bytes: Limit on the memory of the Gram matrices. Default 4 GiB.
         on_bad_frame: ``'skip'`` leaves out bad frames, lists them in the result and warns;
             ``'raise'`` raises ValueError. Bad are frames with NaN or infinity among the vertices or
             infinity among the joints, and, where batches are re-iterable, frames whose error is out
             of proportion (more than 5 times the median, and more than 30 mm, under a robust fit;
             see :mod:`~mmjrr.regressors.fitting.screening`). An iterator's frames are not screened
             for that. Default ``'skip'``.
-        provenance: kept with the regressor.
-        progress: called after each 256 frames with the name of the pass ('sampling',
+        provenance: Kept with the regressor.
+        progress: Called after each 256 frames with the name of the pass ('sampling',
             'screening', 'normal equations', 'objective and gradient') and the frames read in it.
 
     Warns:
@@ -178,9 +178,9 @@ def fit_joint_regressor(
         BadFrameWarning: frames were left out; says how many, and what is wrong with the first.
 
     Raises:
-        ValueError: an argument or a batch is invalid, there are no frames, or a joint is missing
+        ValueError: An argument or a batch is invalid, there are no frames, or a joint is missing
             from all of them.
-        MemoryError: the patterns of joint weights need more than ``max_bytes``.
+        MemoryError: The patterns of joint weights need more than ``max_bytes``.
     """
     if not tol > 0:
         raise ValueError(f'tol: found {tol}, expected a positive number')

@@ -67,13 +67,13 @@ def accumulate_normal_equations(
     """Sum over all frames in one pass.
 
     Args:
-        stream: the frames.
-        max_bytes: limit on the memory of all Gram matrices.
+        stream: The frames.
+        max_bytes: Limit on the memory of all Gram matrices.
         columns: (C,) indices among the candidate vertices, the only ones to keep. None: all.
 
     Raises:
-        ValueError: there are no frames, a joint is missing from all of them, or a batch is invalid.
-        MemoryError: the weight patterns need more than ``max_bytes``.
+        ValueError: There are no frames, a joint is missing from all of them, or a batch is invalid.
+        MemoryError: The weight patterns need more than ``max_bytes``.
     """
     patterns: dict[bytes, PatternEquations] = {}
     counts = FrameCounts()

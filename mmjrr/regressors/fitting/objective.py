@@ -1,19 +1,19 @@
-"""The objective and its gradient, evaluated frame by frame at given weights.
+"""Objective and gradient at given weights, computed frame by frame, and the dual gap.
 
 With errors ``E_n = W X_n - Y_n``, coupling matrices ``P_n`` and joint weights ``u_n``
 (see :mod:`~mmjrr.regressors.fitting.alignment`),
 
     f(W) = sum_n tr(E_n^T P_n E_n),    df/dW = 2 sum_n P_n E_n X_n^T    (J, V).
 
-A pass over the frames costs little: errors need the few vertices with nonzero weight, and of lazy
-vertices the products with ``X_n`` are sums over the body's joints, so that no other vertex is
-computed. It needs no Gram matrix, and certifies the weights of any solver: ``f`` is convex, hence
-for all weights ``W*`` with rows on the simplex
+A pass over the frames is cheap: errors need only the few vertices with nonzero weight, and products
+of lazy vertices with ``X_n`` are sums over the body's joints, so no other vertex is computed. The
+pass needs no Gram matrix, and certifies the weights of any solver: since ``f`` is convex, all
+weights ``W*`` with rows on the simplex satisfy
 
     f(W) - f(W*) <= sum_j (w_j . g_j - min_v g_jv),    g = df/dW at W,
 
-the Frank-Wolfe dual gap (Jaggi, ICML 2013). Adding a number to a row of ``g`` does not change
-it, since rows of ``W`` sum to one; the gradient here is known up to such a number.
+The right side is the Frank-Wolfe dual gap (Jaggi, ICML 2013). Adding a constant to a row of ``g``
+does not change it, since rows of ``W`` sum to one; the gradient is computed up to such constants.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ _TINY = float(np.finfo(float).tiny)
 
 @dataclass
 class ObjectiveEvaluation:
-    """The objective at some weights.
+    """Objective, gradient and related sums at given weights.
 
     Attributes:
         value: ``f``, square meters.
         gradient: (J, V) ``df/dW`` over the candidate vertices, each row up to a constant.
         joint_values: (J,) part of each joint in ``f``.
         joint_scatter: ``sum_n tr(Y_n^T P_n Y_n)`` of the centered joints, the scale of ``f``.
-        counts: frames of the pass.
+        counts: Frames of the pass.
     """
 
     value: float
@@ -67,11 +67,11 @@ def evaluate_objective(stream: FrameStream, weight: FloatArray) -> ObjectiveEval
     """Evaluate the objective at ``weight`` in one pass over all frames.
 
     Args:
-        stream: the frames.
+        stream: The frames.
         weight: (J, V) rows on the simplex, over the candidate vertices.
 
     Raises:
-        ValueError: there are no frames, a joint is missing from all of them, or a batch is invalid.
+        ValueError: There are no frames, a joint is missing from all of them, or a batch is invalid.
     """
     support = torch.from_numpy(np.nonzero(weight.any(0))[0])
     support_weight = torch.from_numpy(weight)[:, support]
@@ -118,7 +118,7 @@ def relative_dual_gap(
         weight: (J, V) rows on the simplex.
         value: ``f`` at ``weight``.
         gradient: (J, V) ``df/dW`` at ``weight``, each row up to a constant.
-        joint_scatter: as in :class:`ObjectiveEvaluation`.
+        joint_scatter: As in :class:`ObjectiveEvaluation`.
     """
     row_gaps = (weight * gradient).sum(1) - gradient.min(1)  # (J,), each >= 0
     # min f >= 0, so f itself bounds the gap; the better bound where the fit is all but exact.

@@ -1,20 +1,22 @@
-"""Screening: frames whose error is out of proportion are left out of a fit.
+"""Screening of frames: those with outlying errors are excluded from a fit.
 
-Least squares follow the largest errors: one mesh in forty with absurd shape coefficients moves the
-joints of a fitted regressor by 8 cm. So before a fit, each frame's error is compared with those of
-the others:
+The largest errors dominate least squares: one mesh in forty with absurd shape coefficients moves
+the joints of a fitted regressor by 8 cm. Therefore each frame's error is compared with those of the
+other frames before a fit:
 
 1. *Robust fit.* A regressor is fitted to sampled frames by iteratively reweighted least squares.
-   A frame's weight is first ``min(1, m / r)^2``, of the size ``r`` of its mesh and the median size
-   ``m``, then ``min(1, m / 2e)^2``, of its last error ``e`` (root mean square over the joints,
-   after alignment) and the median error ``m``. Both bound what a frame adds to the objective.
-2. *Judgment.* A pass over all frames computes their errors under that regressor. Frames whose
-   error exceeds :data:`ERROR_LIMIT` times the median, and :data:`ERROR_FLOOR`, are bad.
+   The first weight of a frame is ``min(1, m / r)^2``, where ``r`` is the size of its mesh and ``m``
+   the median size. Later weights are ``min(1, m / 2e)^2``, where ``e`` is the frame's error (root
+   mean square over the joints, after alignment) and ``m`` the median error. Both bound what a frame
+   adds to the objective.
+2. *Classification.* A pass over all frames computes their errors under that regressor. Frames whose
+   error exceeds both :data:`ERROR_LIMIT` times the median and :data:`ERROR_FLOOR` are bad.
 
-The fit itself is least squares over the other frames: where no frame is bad it is the same to the
-last bit, and its dual gap certifies it. On simulated fits of the synthetic set, errors of good
-frames reach twice the median. Meshes with betas of 60 are found while they are at most two fifths
-of the frames. Errors below the limit are not found: a single wrong joint, or another frame's pose.
+The fit itself is least squares over the other frames, certified by its dual gap. Without bad frames
+it is identical to a fit without screening. On simulated fits of the synthetic set, the errors of
+good frames reach twice the median. Meshes with betas of 60 are detected if they are at most two
+fifths of the frames. Errors below the limit are not detected, such as a single wrong joint or the
+pose of another frame.
 """
 
 from __future__ import annotations
@@ -41,12 +43,12 @@ _MEDIAN_TOL = 0.02  # relative change of the median error at which reweighting s
 
 
 def find_outliers(stream: FrameStream, sample: FrameBlock, max_iter: int) -> dict[int, str]:
-    """Return the frames whose error is out of proportion, with their error in words.
+    """Return the number of each frame with an outlying error, and a description of the error.
 
     Args:
-        stream: all frames.
-        sample: some of them, evenly spaced.
-        max_iter: limit on the linear systems of each reweighted fit.
+        stream: All frames.
+        sample: Evenly spaced frames of the stream, for the robust fit.
+        max_iter: Largest number of linear systems of each reweighted fit.
     """
     weight = _robust_fit(stream, sample, max_iter)
     if weight is None:
@@ -64,7 +66,7 @@ def find_outliers(stream: FrameStream, sample: FrameBlock, max_iter: int) -> dic
 
 
 def _robust_fit(stream: FrameStream, sample: FrameBlock, max_iter: int) -> FloatArray | None:
-    """Fit to sampled frames with weights that fall with the error; None if none is usable."""
+    """Fit weights robustly to sampled frames; return None if no frame is usable."""
     step = -(-len(sample) // _ROBUST_FRAMES)
     sample = sample[::step]
     vertices = (

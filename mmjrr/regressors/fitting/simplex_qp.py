@@ -46,8 +46,8 @@ class SimplexQPResult:
 
     Attributes:
         weight: (J, V) rows on the simplex.
-        dual_gap: upper bound of ``(f - min f) / f``.
-        n_iter: systems solved.
+        dual_gap: Upper bound of ``(f - min f) / f``.
+        n_iter: Systems solved.
     """
 
     weight: FloatArray
@@ -61,9 +61,9 @@ def solve_simplex_qp(
     """Minimize ``objective`` over weights with rows on the simplex.
 
     Args:
-        objective: the function.
-        tol: relative dual gap at which to stop.
-        max_iter: systems to solve at most.
+        objective: The function.
+        tol: Relative dual gap at which to stop.
+        max_iter: Systems to solve at most.
         start: (J, V) weights to start from. None: each row on the vertex nearest to its joint.
     """
     with torch_threads(1):

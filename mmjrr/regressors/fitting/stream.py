@@ -71,7 +71,7 @@ class UsableFrames:
         joints: (n, J, 3) meters, float64, zero where missing.
         joint_weight: (n, J), zero where a joint is missing and for the root joint.
         index: (n,) number of each frame in the stream.
-        n_dropped: frames of the block that were left out.
+        n_dropped: Frames of the block that were left out.
     """
 
     vertices: Tensor | LazyVertices
@@ -89,8 +89,8 @@ class FrameCounts:
     """Counts over a pass through the frames.
 
     Attributes:
-        n_frames: usable frames.
-        n_dropped: frames left out.
+        n_frames: Usable frames.
+        n_dropped: Frames left out.
         total_weight: (J,) sum of the joint weights of the usable frames.
     """
 
@@ -109,7 +109,7 @@ class FrameCounts:
         """Check that every joint but the root has a positive weight in some frame.
 
         Raises:
-            ValueError: there are no frames, or a joint is missing from all of them.
+            ValueError: There are no frames, or a joint is missing from all of them.
         """
         if not self.n_frames:
             raise ValueError(f'no frames to fit to ({self.n_dropped} were dropped)')
@@ -127,13 +127,13 @@ class FrameStream:
     read.
 
     Args:
-        batches: as :func:`~mmjrr.regressors.fit_joint_regressor` takes them.
-        joint_names: names of the joints, or of an order. None: MMPose's 17 joints.
-        root: a joint's name, ``'mean'`` or None; see :mod:`~mmjrr.regressors.fitting.alignment`.
-        vertex_ids: candidate vertices, which may get nonzero weight. None: all.
+        batches: As :func:`~mmjrr.regressors.fit_joint_regressor` takes them.
+        joint_names: Names of the joints, or of an order. None: MMPose's 17 joints.
+        root: A joint's name, ``'mean'`` or None; see :mod:`~mmjrr.regressors.fitting.alignment`.
+        vertex_ids: Candidate vertices, which may get nonzero weight. None: all.
         on_bad_frame: ``'skip'`` leaves out frames that are not finite, and records them in
             ``bad_frames``; ``'raise'`` raises ValueError.
-        progress: called after each block with the name of the pass and the frames read in it.
+        progress: Called after each block with the name of the pass and the frames read in it.
     """
 
     def __init__(
@@ -196,7 +196,7 @@ class FrameStream:
             The sampled frames, and whether they are all frames of the stream.
 
         Raises:
-            ValueError: there are no frames, or a batch is invalid.
+            ValueError: There are no frames, or a batch is invalid.
         """
         sample = _EvenSample(max_frames)
         for block in self.blocks('sampling'):
@@ -214,10 +214,10 @@ class FrameStream:
         """Yield blocks of :data:`BLOCK_FRAMES` frames; the last one may be smaller.
 
         Args:
-            pass_name: what the pass is for, passed on to ``progress``.
+            pass_name: What the pass is for, passed on to ``progress``.
 
         Raises:
-            ValueError: a batch is invalid, or the number of frames differs from the first pass.
+            ValueError: A batch is invalid, or the number of frames differs from the first pass.
         """
         pending: list[FrameBlock] = []  # frames read but not yielded
         num_read = num_yielded = 0
@@ -370,15 +370,15 @@ def _validate_batch(
     """Check shapes and values of a batch.
 
     Args:
-        batch: as :func:`~mmjrr.regressors.fit_joint_regressor` takes it.
-        batch_index: its number, for messages.
-        first_frame: number of its first frame in the stream.
+        batch: As :func:`~mmjrr.regressors.fit_joint_regressor` takes it.
+        batch_index: Its number, for messages.
+        first_frame: Number of its first frame in the stream.
 
     Returns:
         The frames, and what is wrong with those that are not finite, by their number.
 
     Raises:
-        ValueError: the batch as a whole is invalid.
+        ValueError: The batch as a whole is invalid.
     """
     where = f'batch {batch_index}'
     if len(batch) not in (2, 3):

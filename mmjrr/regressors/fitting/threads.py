@@ -1,4 +1,4 @@
-"""PyTorch's threads while a small problem is solved."""
+"""Limit on PyTorch's threads for small matrices."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from numpy.typing import NDArray
 
 @contextmanager
 def torch_threads(count: int) -> Iterator[None]:
-    """Run the block with ``count`` PyTorch threads, then restore their number.
+    """Run a block with ``count`` PyTorch threads, then restore the former number.
 
-    The matrices of the simplex QP are so small that threads wait for each other longer than they
-    compute: up to ten times slower on a busy machine. Changing the number takes milliseconds, so a
-    whole solve is one block.
+    The matrices of the simplex QP are so small that several threads are up to ten times slower than
+    one on a busy machine. Changing the number takes milliseconds, so use one block for a whole
+    solve.
     """
-    before = torch.get_num_threads()
+    original = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(original)
 
 
 def matmul(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
