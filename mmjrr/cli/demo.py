@@ -57,7 +57,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--config',
         default=str(ROOT / 'configs/refinement/contour_100it_synthetic.py'),
-        help='refinement config, such as one of the ablations (default: %(default)s)',
+        help='refinement config, such as one of the ablations (default: '
+        'configs/refinement/contour_100it_synthetic.py)',
     )
     parser.add_argument(
         '--masks',
@@ -70,7 +71,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--masks-config',
         default=str(ROOT / 'configs/segmentation/mask-rcnn_small_synthetic.py'),
-        help='config that trains the Mask R-CNN (default: %(default)s)',
+        help='config that trains the Mask R-CNN (default: '
+        'configs/segmentation/mask-rcnn_small_synthetic.py)',
     )
 
 

@@ -131,14 +131,14 @@ def _cameras(path: Path, dataset: Any, needed: Cameras) -> str:
     if dataset is None:
         return f'{len(cameras)} cameras'
     names = [parse_image_name(dataset.imgname(index)) for index in range(len(dataset))]
-    wanted = {(name.subject, name.camera) for name in names}
-    missing = sorted(wanted - set(cameras))
+    used = {(name.subject, name.camera) for name in names}
+    missing = sorted(used - set(cameras))
     if missing:
         raise DataError(
-            f'found no camera for {len(missing)} of {len(wanted)} subjects and cameras, such as '
+            f'found no camera for {len(missing)} of {len(used)} subjects and cameras, such as '
             f'{missing[0]}'
         )
-    needed.update({key: cameras[key] for key in wanted})
+    needed.update({key: cameras[key] for key in used})
     errors = check_projection(dataset.annotations, needed, PROJECTION_TOLERANCE)
     worst = max((error['mean_px'] for error in errors.values()), default=0.0)
     return f'{len(cameras)} cameras; projected 3D joints are at most {worst:.2f} px from 2D joints'

@@ -28,13 +28,13 @@ def _version(line: str) -> str:
     """Return the installed version of a requirement; raise if it is missing or does not fit."""
     from packaging.requirements import Requirement
 
-    wanted = Requirement(line)
+    requirement = Requirement(line)
     try:
-        version = importlib.metadata.version(wanted.name)
+        version = importlib.metadata.version(requirement.name)
     except importlib.metadata.PackageNotFoundError:
         raise ModuleNotFoundError('is not installed') from None
-    if not wanted.specifier.contains(version, prereleases=True):
-        raise DataError(f'found {version}, expected {wanted.specifier}')
+    if not requirement.specifier.contains(version, prereleases=True):
+        raise DataError(f'found {version}, expected {requirement.specifier}')
     return version
 
 

@@ -44,21 +44,21 @@ class NvdiffrastSilhouette(SilhouetteRenderer):
         self.register_buffer('extent', torch.tensor([width, height]).float(), persistent=False)
 
     def render(self, vertices: Tensor, camera: PerspectiveCamera) -> Tensor:
-        clip, found = self._rasterised(vertices, camera)
-        covered = (found[..., 3:] > 0).float()
+        clip, rasterized = self._rasterized(vertices, camera)
+        covered = (rasterized[..., 3:] > 0).float()
         if self._hash is None:
             self._hash = self._dr.antialias_construct_topology_hash(self.triangles)
-        return self._dr.antialias(covered, found, clip, self.triangles, topology_hash=self._hash)[
-            ..., 0
-        ]
+        return self._dr.antialias(
+            covered, rasterized, clip, self.triangles, topology_hash=self._hash
+        )[..., 0]
 
     @torch.no_grad()
     def covered(self, vertices: Tensor, camera: PerspectiveCamera) -> Tensor:
         """Return whether a face covers each pixel's center, (B, H, W) bool: the hard silhouette."""
         self._check(vertices)
-        return self._rasterised(vertices, camera)[1][..., 3] > 0
+        return self._rasterized(vertices, camera)[1][..., 3] > 0
 
-    def _rasterised(self, vertices: Tensor, camera: PerspectiveCamera) -> tuple[Tensor, Tensor]:
+    def _rasterized(self, vertices: Tensor, camera: PerspectiveCamera) -> tuple[Tensor, Tensor]:
         plane = 2 * self._project(vertices, camera) / self.extent - 1
         depth = 2 * vertices[..., 2:] / FAR - 1
         clip = torch.cat([plane, depth, torch.ones_like(depth)], -1).contiguous()

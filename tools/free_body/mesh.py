@@ -126,8 +126,8 @@ def nearest_on_triangles(
     distance = np.linalg.norm(positions - point, axis=2)
     distance[0, projection.min(1) < 0] = np.inf  # outside the triangle
     best = distance.argmin(0)
-    every = np.arange(len(triangles))
-    return barycentric[best, every], distance[best, every]
+    triangle = np.arange(len(triangles))
+    return barycentric[best, triangle], distance[best, triangle]
 
 
 def diffuse(

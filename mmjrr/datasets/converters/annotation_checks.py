@@ -32,7 +32,7 @@ class AnnotationCheck:
         cameras: For each subject and camera ``frames``, and, where 2D and 3D joints can be
             compared, ``mean_px`` and ``max_px``.
         bones: For each subject the largest deviation of a bone's length from its median, in mm.
-        images: Number of images looked for.
+        images: Number of images whose existence was checked.
         published: Number of frames in published files, or None if unknown.
     """
 
@@ -63,13 +63,13 @@ class AnnotationCheck:
     def table(self) -> str:
         """Format the result by subject and camera."""
         lines = ['subject camera      frames  mean px   max px  bones vary by']
-        for name, found in self.cameras.items():
+        for name, measured in self.cameras.items():
             subject, camera = name.split()
-            pixels = [f'{found[key]:8.3f}' if key in found else '       -'
+            pixels = [f'{measured[key]:8.3f}' if key in measured else '       -'
                       for key in ('mean_px', 'max_px')]  # fmt: skip
             bones = f'{self.bones[subject]:.2f} mm' if subject in self.bones else '-'
             lines.append(
-                f'{subject:7s} {camera:10s} {found["frames"]:7.0f} {" ".join(pixels)}  {bones}'
+                f'{subject:7s} {camera:10s} {measured["frames"]:7.0f} {" ".join(pixels)}  {bones}'
             )
         if self.published is not None:
             lines.append(f'{len(self.bad)} frames; {self.published} are published')
@@ -103,13 +103,13 @@ def check_annotations(
             Default: 2.
         tolerance_mm: Largest deviation of a bone from its median length in the subject.
             Default: 10.
-        published: Number of frames in published files; a difference is shown and is no error.
+        published: Number of frames in published files; a difference is reported, but is no error.
             Default: None, unknown.
         on_error: 'raise', or 'exclude', which marks rows as ``bad``. Default: 'raise'.
 
     Raises:
         DataError: There is a problem and ``on_error`` is 'raise'.
-        ValueError: ``on_error`` is neither.
+        ValueError: ``on_error`` is another word.
     """
     if on_error not in ('raise', 'exclude'):
         raise ValueError(f"on_error: found {on_error!r}, expected 'raise' or 'exclude'")
@@ -266,7 +266,7 @@ def _check_images(
     every_image: bool,
     check: AnnotationCheck,
 ) -> None:
-    """Check the size of one image of each video, and of all where that one has a problem."""
+    """Check the size of one image of each video, and of all images if that one has a problem."""
     videos: dict[tuple[str, str, str], list[int]] = {}
     for row, name in enumerate(map(parse_image_name, annotations.imgname.tolist())):
         videos.setdefault((name.subject, name.camera, name.sequence), []).append(row)

@@ -1,4 +1,4 @@
-"""Joints relative to the pelvis, and fits without a translation, brought to the camera frame."""
+"""Conversion of pelvis-relative joints, and of fits without translation, to the camera frame."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _CHUNK = 4096  # rows processed at once
 
 
 def is_relative_to_pelvis(where: str, S: np.ndarray) -> bool:  # (N, 17, 4)
-    """Tell whether 3D joints are relative to the pelvis instead of in the camera frame.
+    """Return whether 3D joints are relative to the pelvis instead of in the camera frame.
 
     Raises:
-        DataError: Some are and some are not.
+        DataError: Only some frames are relative to the pelvis.
     """
     labeled = S[:, 0, 3] > 0
     at_origin = np.linalg.norm(S[labeled, 0, :3], axis=-1) < _AT_ORIGIN
@@ -49,8 +49,8 @@ def place_joints(
 ) -> np.ndarray:  # (N, 17, 4), meters in the camera frame
     """Translate joints so that their projections are nearest to the 2D joints.
 
-    The translation is unique, and exact where 2D joints are exact projections. Rows become NaN
-    where the camera is unknown or no translation in front of it is determined.
+    The translation is unique, and exact if the 2D joints are exact projections. A row becomes NaN
+    if its camera is unknown, or if its joints determine no translation in front of the camera.
     """
     placed = np.array(S, dtype=np.float64)
     row_cameras = [
@@ -86,8 +86,8 @@ def place_fits(
     """Translate fits so that the skeleton's limb joints lie on labeled ones.
 
     Returns:
-        Translations, and the mean distance that remains between limb joints: about 50 mm for a
-        fit of this person in this frame, 300 mm and more for an orientation in the world frame.
+        Translations, and the mean remaining distance between limb joints: about 0.05 m for a fit of
+        this person in this frame, 0.3 m and more for an orientation in the world frame.
     """
     skeleton_body = body.restrict_to([0])  # joints do not need the vertices
     skeleton = [SMPL_JOINTS.index(joint) for joint in LIMBS]

@@ -1,4 +1,4 @@
-"""The conversion of another layout's annotations into MMPose's layout."""
+"""Conversion of the annotations of another layout into MMPose's layout."""
 
 from __future__ import annotations
 
@@ -48,18 +48,18 @@ class Conversion:
             joints; 'source' for the source's boxes. Default: 'joints'.
         body: The SMPL body of the fits, which determines their translation. Default: None, fits
             keep the source's translation.
-        without_cameras: Whether to convert joints that are relative to the pelvis although no
-            camera determines their position; they serve evaluation alone. Default: False.
+        without_cameras: Whether to keep joints relative to the pelvis if there are no cameras that
+            determine their position; such joints serve only evaluation. Default: False.
         image_root: Folder of the source's images. Default: None, images are neither linked nor
             copied.
         images: 'link' (symbolic) or 'copy'. Default: 'link'.
-        on_error: 'raise', or 'exclude', which leaves out rows with problems, counted and listed.
-            Default: 'raise'.
+        on_error: 'raise', or 'exclude', which drops, counts and lists rows with problems. Default:
+            'raise'.
         tolerance_px: Largest mean distance in pixels of a frame's projected 3D joints from its 2D
             joints. Default: 2.
 
     Raises:
-        ValueError: An argument is wrong.
+        ValueError: An argument has an unknown value.
     """
 
     out: Path
@@ -169,7 +169,7 @@ class Conversion:
             raise DataError(
                 f'{source.path}: S: found 3D joints relative to the pelvis; to bring them into the '
                 'camera frame give intrinsics (--cameras or --metadata), or convert for evaluation '
-                'alone (--without-cameras)'
+                'only (--without-cameras)'
             )
         names = [parse_image_name(name) for name in source.imgname.tolist()]
         unknown = [(name.subject, name.camera) not in source.cameras for name in names]

@@ -168,7 +168,7 @@ def _columns(path: Path, raw: dict[str, Any], name: str, count: int) -> dict[str
 
 
 def _cameras(path: Path, cam_param: Any) -> dict[tuple[str, str], PerspectiveCamera]:
-    """Return cameras keyed as in MMPose's file; none where the file has another form.
+    """Return cameras by subject and camera name; none if ``cam_param`` has another form.
 
     MMHuman3D's converter of H36M stores MMPose's values under other names: the columns of the
     rotation are the camera's axes and the translation is its center.

@@ -1,4 +1,4 @@
-"""MMPose's four test frames of Human3.6M, converted into MMPose's own layout.
+"""Conversion of MMPose's four test frames of Human3.6M into MMPose's own layout.
 
 The source, MMPose's ``tests/data/h36m``, has ``test_h36m_body3d.npz`` (2D and 3D joints),
 ``test_h36m.npz`` (MoSh pose and shape), ``cameras.pkl``, the images, and ``BF_IUV_gt`` (rendered

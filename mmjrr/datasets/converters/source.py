@@ -1,4 +1,4 @@
-"""Annotations as a reader of another layout returns them."""
+"""Annotations of another layout, as its reader returns them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mmjrr.geometry import PerspectiveCamera
 
 @dataclass
 class Source:
-    """Annotations of one file or folder, joints in MMPose's order, otherwise unchanged."""
+    """Annotations of one file or folder, unchanged except for the joints' order, MMPose's."""
 
     path: Path
     imgname: np.ndarray  # (N,) str, MMPose's names; '' for images that are not H36M's
@@ -101,13 +101,13 @@ def numbers(
     value = raw[name]
     if value.shape == (*shape, 1):
         value = value[..., 0]
-    fits = value.ndim == len(shape) and all(
-        want in (None, have) for want, have in zip(shape, value.shape, strict=True)
+    matches = value.ndim == len(shape) and all(
+        expected in (None, size) for expected, size in zip(shape, value.shape, strict=True)
     )
-    if not fits or value.dtype.kind not in 'fiub':
-        wanted = ', '.join('*' if size is None else str(size) for size in shape)
+    if not matches or value.dtype.kind not in 'fiub':
+        expected_shape = ', '.join('*' if size is None else str(size) for size in shape)
         raise DataError(
             f'{path}: {name}: found {value.dtype} of shape {value.shape}, expected numbers of '
-            f'shape ({wanted})'
+            f'shape ({expected_shape})'
         )
     return np.asarray(value, dtype=np.float64)

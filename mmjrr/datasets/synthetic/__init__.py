@@ -1,4 +1,4 @@
-"""A synthetic H36M in MMPose's layout, for which everything is known. See :mod:`.generator`."""
+"""Synthetic H36M in MMPose's layout, with known truth. See :mod:`.generator`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""H36M's fifteen actions as movements of joint angles."""
+"""Human3.6M's fifteen actions as movements of joint angles, in degrees."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ Files in the output folder::
     fits/spin_like_train.npz                        initial fits, SPIN's layout
     fits/{spin,vibe,meva}_like_test.npz             the estimators' predictions
     regressors/J_std.npy (and its sidecar)          the biased regressor
-    truth/                                          the truth, for checks alone
+    truth/                                          the truth, only for checks
     synthetic.json                                  settings and checksums, written last
 
 ``truth/`` holds ``h36m_{train,test}.npz`` (``imgname``, ``pose``, ``betas``, ``transl``, camera
@@ -49,16 +49,16 @@ def generate(
     overwrite: bool = False,
     progress: bool = True,
 ) -> Path:
-    """Write the dataset, or do nothing where it is complete.
+    """Write the dataset, or do nothing if it is complete.
 
-    The bytes depend on the settings alone, not on the number of workers. An interrupted run
-    continues with the missing sequences.
+    The bytes depend only on the settings, not on the number of workers. An interrupted run resumes
+    with the missing sequences.
 
     Args:
         out: Folder to write to, the data root.
         settings: Settings of the dataset. Default: None, 320 training and 128 test images.
         workers: Number of processes. Default: 2.
-        overwrite: Whether to replace a dataset of other settings instead of refusing.
+        overwrite: Whether to replace a dataset with other settings instead of raising.
             Default: False.
         progress: Whether to display progress. Default: True.
 
@@ -67,7 +67,7 @@ def generate(
 
     Raises:
         LockedError: Another run writes to ``out``.
-        DataError: ``out`` holds a dataset of other settings, or other files.
+        DataError: ``out`` contains a dataset with other settings, or other files.
         ValueError: ``workers`` is below 1.
     """
     out, settings = Path(out), settings or Settings()
@@ -101,7 +101,7 @@ def generate(
 
 
 def is_complete(out: str | Path, settings: Settings) -> bool:
-    """Tell whether ``out`` has all files of these settings; their contents are not read."""
+    """Return whether ``out`` has all files for these settings, without reading their contents."""
     manifest = read_manifest(Path(out))
     return (
         manifest is not None

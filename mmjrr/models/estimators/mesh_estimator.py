@@ -148,8 +148,8 @@ def _stacked(inputs: dict[str, Any]) -> dict[str, Tensor]:
     """
     dims_of = {'img': (4, 5), 'features': (2, 3)}
     if not isinstance(inputs, dict) or not set(inputs) & set(dims_of):
-        found = sorted(inputs) if isinstance(inputs, dict) else type(inputs).__name__
-        raise ValueError(f"inputs: found {found}, expected a dict with 'img' or 'features'")
+        content = sorted(inputs) if isinstance(inputs, dict) else type(inputs).__name__
+        raise ValueError(f"inputs: found {content}, expected a dict with 'img' or 'features'")
     stacked = {}
     for name, dims in dims_of.items():
         if name not in inputs:

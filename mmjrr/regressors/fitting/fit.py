@@ -1,4 +1,4 @@
-"""Fitting a joint regressor to meshes and joints: a convex quadratic program with a certified gap.
+"""Fit of a joint regressor to meshes and joints: a convex quadratic program with a certified gap.
 
 **Objective.** Frames ``n`` have vertices ``X_n`` (V, 3), joints ``Y_n`` (J, 3) and joint weights
 ``u_n`` (J,). For a regressor ``W`` (J, V), minimize the weighted squares of the aligned errors,
@@ -8,31 +8,33 @@
 where ``T_n`` removes the frame's translation (:mod:`~mmjrr.regressors.fitting.alignment`).
 Alignment couples the rows of ``W``, so all rows are fitted together.
 
-**Certificate.** ``f`` is convex, and its gradient bounds how far ``W`` is from optimal: the dual
-gap (:mod:`~mmjrr.regressors.fitting.objective`). A fit ends when the gap, relative to ``f``, is at
-most ``tol``, whichever way ``W`` was found.
+**Certificate.** Since ``f`` is convex, its gradient bounds the distance of ``f(W)`` from the
+minimum: the dual gap (:mod:`~mmjrr.regressors.fitting.objective`). A fit ends when the gap,
+relative to ``f``, is at most ``tol``.
 
-**One pass** (batches from an iterator, or few frames). The normal equations of all V vertices are
-accumulated, V² numbers, and the quadratic program is solved with them.
+**One pass** (batches from an iterator, or few frames). Accumulate the normal equations of all V
+vertices, V² numbers, and solve the quadratic program with them.
 
 **Repeated passes** (batches that can be iterated again). The minimizer has a few hundred vertices
 with nonzero weight, so most of those V² numbers are not needed:
 
-0. *Screening.* Frames whose error is out of proportion are left out
-   (:mod:`~mmjrr.regressors.fitting.screening`).
+0. *Screening.* Exclude frames with outlying errors (:mod:`~mmjrr.regressors.fitting.screening`).
 1. *Sampling.* The objective of :data:`_SAMPLE_FRAMES` evenly spaced frames, over all vertices, is a
    model of ``f`` that fits in memory. Minimize it.
-2. *Evaluation.* A pass over all frames gives ``f``, its gradient over all vertices, and the gap.
-3. *Model step.* Add a linear function to the model, such that its value and gradient at ``W`` are
-   those of ``f``, and minimize it again. While the gap is large, this is the next ``W``: to step 2.
+2. *Evaluation.* Compute ``f``, its gradient over all vertices, and the gap in a pass over all
+   frames.
+3. *Model step.* Add a linear function to the model, so that its value and gradient at ``W`` equal
+   those of ``f``, and minimize the model again. While the gap is large, take its minimizer as the
+   next ``W`` and go to step 2.
 4. *Preselection.* Select C columns: the vertices with nonzero weight in ``W`` and in the model's
-   minimizer, and those of steepest descent in each row, of the model there and of ``f`` at ``W``.
-5. *Restricted fit.* A pass over all frames accumulates the normal equations of these columns, C²
-   numbers. Solve, and go to step 2, whose gradient finds vertices that are missing.
+   minimizer, and in each row the vertices of steepest descent of the model at its minimizer and of
+   ``f`` at ``W``.
+5. *Restricted fit.* Accumulate the normal equations of these columns, C² numbers, in a pass over
+   all frames. Solve, and go to step 2, whose gradient reveals missing vertices.
 
 **Precision.** Errors are a hundredth of the body's size, and their squares 1e-4 of the terms that
-cancel in ``f``. A gap of 1e-6 of ``f`` takes sums exact to 1e-10 of these terms: float64
-throughout.
+cancel in ``f``. A gap of 1e-6 of ``f`` needs sums exact to 1e-10 of these terms, so all sums are
+float64.
 """
 
 from __future__ import annotations
@@ -59,33 +61,35 @@ from mmjrr.regressors.fitting.simplex_qp import solve_simplex_qp
 from mmjrr.regressors.fitting.stream import FrameCounts, FrameStream
 from mmjrr.regressors.joint_regressor import JointRegressor
 
-#: Frames of the model. Their rows take less memory than a Gram matrix of SMPL's 6890 vertices.
+#: Number of frames of the model. Their rows take less memory than the Gram matrix of SMPL's 6890
+#: vertices.
 _SAMPLE_FRAMES = 512
 
-#: Relative gap of the model's minimizer, as a multiple of the gap that is left.
+#: Relative gap of the model's minimizer, as a multiple of the current gap.
 _MODEL_TOL = 1e-3
 
-#: The model is stepped along while the relative gap exceeds this, for so many passes at most.
+#: Model steps are taken while the relative gap exceeds this, ...
 _MODEL_GAP = 0.05
+#: ... but at most this number of them.
 _MODEL_STEPS = 4
 
-#: Vertices of steepest descent selected for each row, by the model's gradient and by that of ``f``.
+#: Number of vertices of steepest descent selected per row, by the gradients of the model and ``f``.
 _COLUMNS_FROM_MODEL = 48
 _COLUMNS_FROM_GRADIENT = 4
 
 #: Relative gap of restricted fits, as a multiple of ``tol``.
 _RESTRICTED_TOL = 0.3
 
-#: Evaluations of ``f`` over all frames, less one.
+#: Largest number of rounds of model steps and restricted fits.
 _MAX_ROUNDS = 20
 
 
 class ConvergenceWarning(UserWarning):
-    """A fit stopped above its tolerance."""
+    """Warning that a fit stopped above its tolerance."""
 
 
 class BadFrameWarning(UserWarning):
-    """A fit left out bad frames."""
+    """Warning that a fit excluded bad frames."""
 
 
 @dataclass(frozen=True)
@@ -101,10 +105,10 @@ class JointRegressorFit:
         rmse: The same over all joints but the root, meters.
         objective: ``f``, square meters.
         support_sizes: Number of vertices with nonzero weight, by joint name.
-        n_frames: Frames used.
-        n_dropped: Frames left out: root joint missing, too few joints, or bad.
-        bad_frames: What is wrong with each bad frame, by its number in the order of the batches.
-        n_iter: Linear systems solved.
+        n_frames: Number of frames used.
+        n_dropped: Number of frames excluded: root joint missing, too few joints, or bad.
+        bad_frames: Problem of each bad frame, by its number in the order of the batches.
+        n_iter: Number of linear systems solved.
         converged: Whether ``dual_gap`` reached the tolerance.
     """
 
@@ -135,47 +139,47 @@ def fit_joint_regressor(
     provenance: dict[str, Any] | None = None,
     progress: Callable[[str, int], None] | None = None,
 ) -> JointRegressorFit:
-    """Fit ``W`` of ``W @ vertices ~ joints`` with rows on the simplex, all rows together.
+    """Fit ``W``, with rows on the simplex, such that ``W @ vertices`` is close to ``joints``.
 
-    Memory does not grow with the frames. Re-iterable batches (a list, any iterable but an iterator)
-    are traversed several times: a fit to 512 sampled frames preselects a few hundred vertices, all
-    frames are fitted on those, and a pass over all vertices adds any that are missing until ``tol``
-    is reached. Of :class:`~mmjrr.body_models.LazyVertices`, only selected vertices are computed.
+    Memory does not grow with the number of frames. Re-iterable batches (a list, any iterable but an
+    iterator) are traversed several times: a fit to 512 sampled frames preselects a few hundred
+    vertices, all frames are fitted on those, and a pass over all vertices adds any that are missing
+    until ``tol`` is reached. For :class:`~mmjrr.body_models.LazyVertices`, only selected vertices
+    are computed.
 
-    An iterator is traversed once. The Gram matrix of all vertices, (V, V) in float64 (380 MB for
-    SMPL), is held, and one more for each further pattern of joint weights (missing joints count as
-    weight zero); with ``root`` a joint's name or None, at most one for each joint. Both ways reach
-    the same optimum, to ``tol``.
+    An iterator is traversed once. This needs one Gram matrix of all vertices, (V, V) float64
+    (380 MB for SMPL), for each pattern of joint weights (missing joints have weight zero); if
+    ``root`` is a joint's name or None, at most one for each joint. Both ways reach the same
+    optimum, to ``tol``.
 
     Args:
         batches: Tuples ``(vertices (N, V, 3), joints (N, J, 3))``, meters, or
             ``(vertices, joints, sample_weight (N, J))``; tensors or arrays, vertices also lazy. A
             joint with a NaN coordinate or weight zero is missing from its frame.
         joint_names: Names of the joints, or of an order. Default: MMPose's 17 joints.
-        root: How each frame's translation is removed. A joint's name subtracts that joint, and
-            frames without it are dropped. ``'mean'`` subtracts the weighted mean of the joints
-            present, which is the best translation. None subtracts nothing, for frames whose
-            translation is known. With a translation removed, adding one row to all rows changes no
-            error, and only the simplex constraints limit it: compare regressors root-aligned, too.
-            Default ``'pelvis'``.
-        body_model: Name of the body. Default ``'smpl'``.
-        vertex_ids: Vertices that may get nonzero weight. Default: all.
-        tol: Relative dual gap to reach. Default 1e-6.
-        max_iter: Linear systems to solve at most. Default 20000.
-        max_bytes: Limit on the memory of the Gram matrices. Default 4 GiB.
-        on_bad_frame: ``'skip'`` leaves out bad frames, lists them in the result and warns;
-            ``'raise'`` raises ValueError. Bad are frames with NaN or infinity among the vertices or
-            infinity among the joints, and, where batches are re-iterable, frames whose error is out
-            of proportion (more than 5 times the median, and more than 30 mm, under a robust fit;
-            see :mod:`~mmjrr.regressors.fitting.screening`). An iterator's frames are not screened
-            for that. Default ``'skip'``.
-        provenance: Kept with the regressor.
-        progress: Called after each 256 frames with the name of the pass ('sampling',
-            'screening', 'normal equations', 'objective and gradient') and the frames read in it.
+        root: Removal of each frame's translation. A joint's name subtracts that joint, and frames
+            without it are dropped. ``'mean'`` subtracts the weighted mean of the present joints,
+            which is the best translation. None subtracts nothing, for frames with a known
+            translation. If a translation is removed, adding the same vector to all rows changes no
+            error, so compare such regressors root-aligned too. Default: ``'pelvis'``.
+        body_model: Name of the body. Default: ``'smpl'``.
+        vertex_ids: Vertices that may get nonzero weight. Default: None, all.
+        tol: Relative dual gap to reach. Default: 1e-6.
+        max_iter: Largest number of linear systems to solve. Default: 20000.
+        max_bytes: Limit on the memory of the Gram matrices. Default: 4 GiB.
+        on_bad_frame: ``'skip'`` excludes bad frames, lists them in the result and warns;
+            ``'raise'`` raises ValueError. A frame is bad if a vertex is NaN or infinite, or a joint
+            is infinite. If batches are re-iterable, a frame is also bad if its error under a robust
+            fit is more than 5 times the median and more than 30 mm
+            (:mod:`~mmjrr.regressors.fitting.screening`). Default: ``'skip'``.
+        provenance: Description of the data, kept with the regressor. Default: None.
+        progress: Function called every 256 frames with the name of the pass ('sampling',
+            'screening', 'normal equations', 'objective and gradient') and the number of frames
+            read in it. Default: None.
 
     Warns:
-        ConvergenceWarning: ``tol`` was not reached; ``converged`` is False.
-        BadFrameWarning: frames were left out; says how many, and what is wrong with the first.
+        ConvergenceWarning: The fit does not reach ``tol``; ``converged`` is False.
+        BadFrameWarning: Frames are excluded; the message has their number and the first problem.
 
     Raises:
         ValueError: An argument or a batch is invalid, there are no frames, or a joint is missing

@@ -187,8 +187,8 @@ def _add_rows(equations: PatternEquations, rows: _DesignRows) -> None:
 def _regroup_by_joint(patterns: dict[bytes, PatternEquations]) -> dict[bytes, PatternEquations]:
     """Replace the patterns by one for each joint, with that joint's weight alone.
 
-    Bounds the number of Gram matrices by the number of joints. Exact where the objective is a sum
-    over joints of terms of their own: for a root joint and for None, not for ``'mean'``.
+    This bounds the number of Gram matrices by the number of joints. It is exact if the objective is
+    a sum of independent terms of the joints: with a root joint or None, but not with ``'mean'``.
     """
     by_joint: dict[bytes, PatternEquations] = {}
     for equations in patterns.values():
@@ -230,8 +230,8 @@ def _check_memory(patterns: dict[bytes, PatternEquations], max_bytes: int) -> No
 class GramMatrix:
     """``G = A^T A`` (V, V) in float64, of rows ``A`` that arrive in blocks.
 
-    While there are no more rows than columns, ``A`` itself is kept, which is smaller. After that
-    ``G`` is kept, whose blocks on and above the diagonal are accumulated, and mirrored when read.
+    ``A`` itself is kept as long as it is smaller, with at most as many rows as columns. Otherwise
+    ``G`` is kept: its blocks on and above the diagonal are accumulated, and mirrored when read.
     """
 
     def __init__(self, num_vertices: int, device: torch.device) -> None:
@@ -286,7 +286,7 @@ class GramMatrix:
         return result
 
     def _to_matrix(self) -> Tensor:
-        """Keep ``G`` from here on, and return it."""
+        """Replace ``A`` by ``G``, and return ``G``."""
         if self._matrix is None:
             shape = (self.num_vertices, self.num_vertices)
             self._matrix = torch.zeros(shape, dtype=torch.float64, device=self.device)

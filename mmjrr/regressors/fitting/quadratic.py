@@ -95,7 +95,8 @@ class QuadraticObjective:
     def change(self, weight: FloatArray, gradient: FloatArray, step: FloatArray) -> float:
         """Return ``f(weight + step) - f(weight)`` for a step whose rows sum to zero.
 
-        Exact for small steps, where the difference of two values is rounding.
+        The result is exact even for small steps, for which a difference of two values of ``f``
+        would be mostly rounding error.
 
         Args:
             weight: (J, V)
@@ -148,7 +149,7 @@ class QuadraticObjective:
 
 
 class _GramCache:
-    """Rows of Gram matrices, kept from when they are first read."""
+    """Cache of the rows of Gram matrices."""
 
     def __init__(self, grams: list[GramMatrix]) -> None:
         num_vertices = grams[0].num_vertices

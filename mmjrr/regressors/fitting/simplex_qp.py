@@ -1,4 +1,4 @@
-"""Minimizing a quadratic function of weights whose rows lie on the simplex: an active-set method.
+"""Active-set method that minimizes a quadratic function of weights with rows on the simplex.
 
 The problem: minimize a convex quadratic ``f(W)``, ``W`` (J, V), subject to ``W >= 0`` and
 ``W 1 = 1``. The minimizer is sparse. As in the non-negative least squares of Lawson and Hanson
@@ -29,9 +29,9 @@ from mmjrr.regressors.fitting.objective import relative_dual_gap
 from mmjrr.regressors.fitting.quadratic import IndexArray, QuadraticObjective
 from mmjrr.regressors.fitting.threads import torch_threads
 
-#: Multiple of the Hessian's mean diagonal that is added to its diagonal. A proximal term: it makes
-#: the systems well-posed where vertices are linearly dependent, as skinned vertices nearly are, and
-#: leaves the minimizer where it is, since it pulls towards the last iterate.
+#: Multiple of the Hessian's mean diagonal that is added to its diagonal. This proximal term makes
+#: the systems well-posed for linearly dependent vertices, as skinned vertices nearly are. It does
+#: not change the minimizer, since it pulls towards the last iterate.
 _PROXIMAL = 1e-11
 
 #: A vertex enters a row whose part of the dual gap exceeds this multiple of the largest part.

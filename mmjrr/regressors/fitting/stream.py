@@ -1,8 +1,8 @@
-"""The stream of frames that a regressor is fitted to.
+"""Stream of the frames to which a regressor is fitted.
 
-Batches ``(vertices, joints)`` or ``(vertices, joints, sample_weight)`` are validated and cut into
-blocks of :data:`BLOCK_FRAMES` frames, whatever their own sizes. Sums over frames are made block by
-block, so their rounding, and with it every bit of a fit, does not depend on the batch size.
+Batches ``(vertices, joints)`` or ``(vertices, joints, sample_weight)`` of any size are validated
+and cut into blocks of :data:`BLOCK_FRAMES` frames. Sums over frames are computed block by block, so
+the result of a fit does not depend on the batch size, not even in its last bit.
 
 Memory holds one batch and one block. Batches that can be iterated again are traversed several
 times (:attr:`FrameStream.is_reiterable`).
@@ -27,7 +27,7 @@ BLOCK_FRAMES = 256
 
 @dataclass
 class FrameBlock:
-    """Validated frames, not all of which need be usable.
+    """Validated frames, of which some may be unusable.
 
     Attributes:
         vertices: (n, V, 3) meters, of the type and on the device of the batch.
@@ -71,7 +71,7 @@ class UsableFrames:
         joints: (n, J, 3) meters, float64, zero where missing.
         joint_weight: (n, J), zero where a joint is missing and for the root joint.
         index: (n,) number of each frame in the stream.
-        n_dropped: Frames of the block that were left out.
+        n_dropped: Number of excluded frames of the block.
     """
 
     vertices: Tensor | LazyVertices
@@ -89,8 +89,8 @@ class FrameCounts:
     """Counts over a pass through the frames.
 
     Attributes:
-        n_frames: Usable frames.
-        n_dropped: Frames left out.
+        n_frames: Number of usable frames.
+        n_dropped: Number of excluded frames.
         total_weight: (J,) sum of the joint weights of the usable frames.
     """
 
@@ -148,7 +148,7 @@ class FrameStream:
         self.batches = batches
         self.on_bad_frame = on_bad_frame
         self.progress = progress
-        #: Frames that are left out: what is wrong, by the frame's number in the stream.
+        #: Problems of excluded frames, by the frame's number in the stream.
         self.bad_frames: dict[int, str] = {}
         self.vertex_ids = (
             None if vertex_ids is None else torch.unique(torch.as_tensor(vertex_ids).long().cpu())
@@ -214,7 +214,7 @@ class FrameStream:
         """Yield blocks of :data:`BLOCK_FRAMES` frames; the last one may be smaller.
 
         Args:
-            pass_name: What the pass is for, passed on to ``progress``.
+            pass_name: Name of the pass, passed to ``progress``.
 
         Raises:
             ValueError: A batch is invalid, or the number of frames differs from the first pass.
@@ -259,7 +259,7 @@ class FrameStream:
         return self.without_bad_frames(frames) if self.bad_frames else frames
 
     def _check_sizes(self, frames: FrameBlock, batch_index: int) -> None:
-        """Take sizes and names from the first batch; check that all others agree."""
+        """Set sizes and names from the first batch; check that other batches agree."""
         sizes = (frames.vertices.shape[1], frames.joints.shape[1])
         if not self.joint_names:
             names = _resolve_names(self._declared_names, sizes[1])

@@ -1,4 +1,4 @@
-"""The conversion of the release into MMPose's layout."""
+"""Conversion of Human3.6M's release into MMPose's layout."""
 
 from __future__ import annotations
 
@@ -49,26 +49,26 @@ _SOURCE = 'Human3.6M release'
 class ReleaseConversion:
     """Conversion of Human3.6M's release into MMPose's layout.
 
-    An interrupted conversion continues with the archives, videos and frames that are missing, and
-    gives the same bytes.
+    An interrupted conversion resumes with the missing archives, videos and frames, and gives the
+    same bytes.
 
     Args:
-        root: Folder of the release; :func:`find_source` lists what it may contain.
+        root: Folder of the release; :func:`find_source` lists the names of its files.
         out: Folder of the dataset.
         metadata: ``metadata.xml``.
         subjects: Subjects to convert.
         fps: Frames per second to keep, a divisor of 50. Default: 10.
         workers: Number of processes. Default: 2.
         unpacked: Folder of unpacked archives. Default: None, ``.h36m_release`` under ``out``.
-        on_error: 'raise', or 'exclude', which leaves out what has problems, counted and listed.
-            Known gaps of the release are left out either way. Default: 'raise'.
+        on_error: 'raise', or 'exclude', which drops, counts and lists takes and frames with
+            problems. Known gaps of the release never raise. Default: 'raise'.
         every_image: Whether to check the size of every image instead of one for each video.
             Default: False.
         tolerance_px: Largest mean distance in pixels of a frame's projected 3D joints from its 2D
             joints. Default: 2.
 
     Raises:
-        ValueError: An argument is wrong.
+        ValueError: An argument is out of range.
     """
 
     root: Path
@@ -96,7 +96,7 @@ class ReleaseConversion:
         self.left_out: dict[str, list[str]] = {}
 
     def run(self) -> dict[str, dict[str, Any]]:
-        """Convert.
+        """Convert the release and write the files.
 
         Returns:
             ``frames``, ``left_out`` (counts by reason), ``check`` and ``file`` by split.
@@ -105,7 +105,7 @@ class ReleaseConversion:
             ImportError: cdflib is not installed.
             LockedError: Another conversion writes to ``out``.
             FileNotFoundError: An archive or a subject's folder is missing.
-            DataError: A file is damaged, or files do not fit together, and ``on_error`` is 'raise'.
+            DataError: A file is damaged, or files do not match, and ``on_error`` is 'raise'.
         """
         import_cdflib()
         metadata = read_metadata(self.metadata)
@@ -125,7 +125,7 @@ class ReleaseConversion:
             folders, archives = self._unpack(pool, sources, takes)
             takes = self._with_files(takes, folders)
             joints = self._joints(pool, takes, folders)
-            if self.on_error == 'raise':  # before hours of work on videos
+            if self.on_error == 'raise':  # refuse bad joints before hours of work on videos
                 self._check_joints(joints, metadata)
             rows = self._frames(pool, joints, folders)
         del joints
@@ -140,9 +140,9 @@ class ReleaseConversion:
         return result
 
     def _remove_leftovers(self) -> None:
-        """Remove what killed conversions left half-written, apart from images.
+        """Remove temporary files of killed conversions, except those of images.
 
-        An image's temporary file has a fixed name, which the next conversion takes again.
+        An image's temporary file has a fixed name, which the next conversion overwrites.
         """
         state = self.out / _STATE
         annotations = [self._file(split).parent for split in SPLITS]
@@ -154,7 +154,7 @@ class ReleaseConversion:
         return VIDEO_FPS // self.fps
 
     def _drop(self, reason: str, items: Sequence[str]) -> None:
-        """Record what is left out, or raise."""
+        """Record excluded items, or raise if ``on_error`` is 'raise'."""
         if not items:
             return
         if self.on_error == 'raise':
@@ -373,7 +373,7 @@ def annotations_of(
     joints: np.ndarray,  # (N, 17, 3), meters
     step: int,
 ) -> Annotations:
-    """Make the rows of one take."""
+    """Build the annotations of one take; frames are ``step`` video frames apart."""
     ones = np.ones((*pixels.shape[:2], 1))
     part = np.concatenate([pixels, ones], -1)
     center, scale = boxes_of_joints(part)

@@ -1,4 +1,4 @@
-"""The release's archives and folders, by the names under which they are kept."""
+"""Names of the release's archives and folders."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _SITE_NUMBERS = dict(S1=1, S7=2, S8=3, S9=4, S11=5, S5=6, S6=7)
 
 
 def find_source(root: str | Path, subject: str, kind: str) -> Path:
-    """Find the folder of a subject's unpacked files, or else the archive.
+    """Find the folder of a subject's unpacked files, or the archive.
 
-    The names tried are those of archives unpacked as they are, of MMPose's script, of h36m-fetch
-    and of the website.
+    Known names are those of unpacked archives, of MMPose's script, of h36m-fetch and of the
+    website.
 
     Args:
         root: Folder of the release.

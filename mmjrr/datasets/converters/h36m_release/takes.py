@@ -1,4 +1,4 @@
-"""The takes of the release, named by its metadata."""
+"""Takes of the release, as its metadata names them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ALL = '1'
 
 @dataclass(frozen=True)
 class Take:
-    """One take as seen by one camera."""
+    """Take of one subject, seen by one camera."""
 
     subject: str  # 'S1'
     name: str  # 'Directions 1'
@@ -39,7 +39,7 @@ class Take:
 def takes_of(metadata: Metadata, subjects: Iterable[str]) -> list[Take]:
     """List the takes in MMPose's order: by subject, action, subaction and camera.
 
-    The action that contains all others is left out.
+    The action that contains all others is skipped.
 
     Raises:
         DataError: A name cannot be part of a file name.

@@ -1,4 +1,4 @@
-"""Frames of the release's videos, written as images."""
+"""Extraction of the frames of the release's videos as images."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from mmjrr.io import atomic_write, read_note
 VIDEO_FPS = 50
 
 #: End of error messages.
-EXCLUDE_HINT = '\n--on-error exclude leaves out what is missing'
+EXCLUDE_HINT = '\n--on-error exclude skips what is missing'
 
 
 def check_video(video: Path, frames: int) -> None:
-    """Check by its header alone that a video has a number of frames.
+    """Check by its header that a video has at least a number of frames.
 
     Raises:
         DataError: The video cannot be opened, or its header states fewer frames.
@@ -104,7 +104,7 @@ def _identity(video: Path, count: int) -> dict[str, int]:
 
 
 def _recorded_length(record: Path, video: Path, count: int) -> int | None:
-    """Return the number of frames that an earlier run with these arguments found."""
+    """Return the number of images that an earlier run with the same video and count wrote."""
     content = read_note(record)
     frames = content.get('frames')
     same = isinstance(frames, int) and _identity(video, count).items() <= content.items()
