@@ -1,8 +1,10 @@
-# make demo   set up, then run the main job on free data (SEED=, FRAMES=, OUT=; MASKS=maskrcnn
-#             trains a Mask R-CNN first and refines from its masks)
-# make test   set up, then run linters and tests
-# make fuzz   set up, then put randomly changed files before every loader (CASES=, SEED=)
-# make bench  set up, then time ours against what one would use instead (BENCH=); some minutes
+# make demo     set up, then run the main job on free data (SEED=, FRAMES=, OUT=; MASKS=maskrcnn
+#               trains a Mask R-CNN first and refines from its masks)
+# make check    set up, then run linters and quick tests: two minutes
+# make test     set up, then run linters and all tests
+# make fuzz     set up, then put randomly changed files before every loader (CASES=, SEED=)
+# make bench    set up, then time mmjrr against alternatives (BENCH=): ten minutes
+# make results  set up, then run everything whose numbers are on the pages (RESULTS=): an hour
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -14,8 +16,10 @@ BENCH ?= work_dirs/benchmarks
 # Folder with a wheel of mmcv and its compiled operators; mmcv-lite serves where none fits.
 WHEELS ?= ../shared/wheels
 CASES ?= 20000
+RESULTS ?= work_dirs/results
+CONFIGS := configs/refinement/contour_100it_synthetic
 
-.PHONY: demo test fuzz bench lint env clean
+.PHONY: demo check test fuzz bench results lint env clean
 
 demo: $(VENV)/.quickstart $(if $(filter maskrcnn,$(MASKS)),$(VENV)/.segmentation)
 	$(BIN)/python tools/demo.py --seed $(SEED) --frames-per-subject $(FRAMES) --masks $(MASKS) --out $(OUT)
@@ -25,6 +29,9 @@ test: lint
 
 fuzz: $(VENV)/.tests
 	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz.py --cases $(CASES) --seed $(SEED)
+
+check: lint
+	$(BIN)/python -m pytest -q -m 'not slow'
 
 bench: $(VENV)/.quickstart
 	$(BIN)/python tools/benchmarks/silhouette.py --out $(BENCH)
@@ -42,6 +49,23 @@ bench: $(VENV)/.quickstart
 	    $(BIN)/python tools/benchmarks/worth.py --out $(BENCH) --device cuda --frames 64; \
 	fi
 	$(BIN)/python tools/benchmarks/report.py $(BENCH)
+
+# Finished runs are kept: delete $(RESULTS) to repeat them.
+results: $(foreach seed,0 1 2 3 4,$(RESULTS)/seed_$(seed)/summary.json) \
+    $(RESULTS)/without_discriminator/summary.json $(RESULTS)/without_silhouette/summary.json \
+    $(RESULTS)/mask_rcnn/summary.json
+	$(MAKE) bench BENCH=$(RESULTS)/benchmarks
+	$(BIN)/python tools/analysis_tools/result_pages.py collect $(RESULTS)
+	$(BIN)/python tools/analysis_tools/result_pages.py write
+
+$(RESULTS)/seed_%/summary.json: | $(VENV)/.quickstart
+	$(BIN)/python tools/demo.py --seed $* --out $(@D)
+
+$(RESULTS)/without_%/summary.json: | $(VENV)/.quickstart
+	$(BIN)/python tools/demo.py --config $(CONFIGS)_wo-$*.py --out $(@D)
+
+$(RESULTS)/mask_rcnn/summary.json: | $(VENV)/.segmentation
+	$(BIN)/python tools/demo.py --masks maskrcnn --out $(@D)
 
 lint: $(VENV)/.tests
 	$(BIN)/ruff check .

@@ -1,4 +1,7 @@
-"""Packaging. Configs, tools and metafiles go into ``mmjrr/.mim``, where ``mim`` looks for them."""
+"""Packaging of configs, tools and metafiles into ``mmjrr/.mim``, where ``mim`` looks for them.
+
+The project's metadata is in pyproject.toml.
+"""
 
 from __future__ import annotations
 
@@ -6,29 +9,18 @@ import shutil
 import sys
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
 MIM_SOURCES = ('tools', 'configs', 'model-index.yml')
 
 
-def version() -> str:
-    scope: dict[str, str] = {}
-    exec((ROOT / 'mmjrr' / 'version.py').read_text(), scope)
-    return scope['__version__']
-
-
-def requirements(name: str) -> list[str]:
-    lines = (ROOT / 'requirements' / name).read_text().splitlines()
-    return [line for line in lines if line and not line.startswith(('#', '-r'))]
-
-
 class BuildWithMim(build_py):
-    """Puts what ``mim`` needs into ``mmjrr/.mim``, as MMPose does.
+    """A build step that puts configs, tools and metafiles into ``mmjrr/.mim``, as MMPose does.
 
-    An editable install links it into the source tree; a wheel gets copies, which are made in the
-    build folder and so leave the tree, and the links of an editable install of it, alone.
+    An editable install links them into the source tree. A wheel gets copies, which are made in the
+    build folder, so that the source tree and its links stay as they are.
     """
 
     def run(self) -> None:
@@ -57,26 +49,19 @@ def copy_mim(mim: Path) -> None:
             shutil.copy2(source, mim / name)
 
 
+def check_setuptools() -> None:
+    """Stop where setuptools is too old to read the project's metadata from pyproject.toml."""
+    import setuptools
+
+    if int(setuptools.__version__.split('.')[0]) < 64:
+        sys.exit(
+            f'mmjrr: found setuptools {setuptools.__version__}, expected 64 or newer; run '
+            "pip install --upgrade 'setuptools>=64', or install without --no-build-isolation"
+        )
+
+
 if __name__ == '__main__':
-    if 'develop' in sys.argv:  # pip's old way of editable installs, which builds nothing
+    check_setuptools()
+    if 'develop' in sys.argv:  # an editable install by old versions of pip, which builds nothing
         link_mim(ROOT / 'mmjrr' / '.mim')
-    setup(
-        name='mmjrr',
-        version=version(),
-        description='Correct and learn the joint regressors of SMPL-based pose evaluation',
-        long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
-        long_description_content_type='text/markdown',
-        license='Apache-2.0',
-        packages=find_packages(include=['mmjrr', 'mmjrr.*']),
-        package_data={'mmjrr.body_models': ['data/*'], 'mmjrr.regressors': ['data/*']},
-        cmdclass={'build_py': BuildWithMim},
-        entry_points={'console_scripts': ['mmjrr = mmjrr.cli.main:main']},
-        python_requires='>=3.10',
-        install_requires=requirements('runtime.txt'),
-        extras_require={'conversion': requirements('conversion.txt')},
-        classifiers=[
-            'License :: OSI Approved :: Apache Software License',
-            'Programming Language :: Python :: 3',
-            'Topic :: Scientific/Engineering :: Image Recognition',
-        ],
-    )
+    setup(cmdclass={'build_py': BuildWithMim})

@@ -1,0 +1,74 @@
+"""The numbers on the pages are those of the files under docs/results."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope='module')
+def result_pages() -> ModuleType:
+    path = ROOT / 'tools/analysis_tools/result_pages.py'
+    spec = importlib.util.spec_from_file_location('result_pages', path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_pages_hold_what_the_files_hold(result_pages: ModuleType) -> None:
+    results = result_pages.read_results()
+    pages = result_pages.pages()
+    assert ROOT / 'README.md' in pages
+    for page in pages:
+        text = page.read_text(encoding='utf-8')
+        assert result_pages.fill(text, results) == text, (
+            f'{page}: run python tools/analysis_tools/result_pages.py write'
+        )
+
+
+def test_results_carry_their_provenance(result_pages: ModuleType) -> None:
+    for kind, runs in result_pages.read_results().items():
+        for name, run in runs.items():
+            missing = {'commit', 'date', 'machine', 'versions'} - set(run)
+            assert not missing, f'docs/results/{kind}/{name}.json: found no {missing}'
+            assert 'dirty' not in run['commit'], f'docs/results/{kind}/{name}.json'
+
+
+def test_unknown_tables_and_missing_results_are_refused(result_pages: ModuleType) -> None:
+    page = '<!-- results: {} -->\n<!-- end of results -->'
+    with pytest.raises(ValueError, match="found the table 'nothing'"):
+        result_pages.fill(page.format('nothing'), result_pages.read_results())
+    with pytest.raises(ValueError, match=r'demo/seed_99\.json: no such file'):
+        result_pages.fill(page.format('regressors seed_99'), result_pages.read_results())
+
+
+def test_metafiles_state_the_same_numbers(result_pages: ModuleType) -> None:
+    runs = result_pages.read_results()['demo']
+    by_config = {run['config'].removesuffix('.py'): run for name, run in runs.items()}
+    by_config['contour_100it_synthetic'] = runs['seed_0']
+    metafile = yaml.safe_load((ROOT / 'configs/refinement/metafile.yml').read_text())
+    checked = 0
+    for model in metafile['Models']:
+        for result in model.get('Results', ()):
+            run = by_config[model['Name']]
+            assert result['Metrics'] == {
+                'PVE': round(run['pseudo_gt']['pve_opt_mm'], 1),
+                'IoU': round(run['pseudo_gt']['iou_opt'], 3),
+                'J_opt error': round(run['regressor_error_mm']['J_opt'], 1),
+            }, model['Name']
+            checked += 1
+    assert checked >= 3
+
+
+def test_readme_has_one_table_and_at_most_100_lines() -> None:
+    text = (ROOT / 'README.md').read_text(encoding='utf-8')
+    assert len(text.splitlines()) <= 100
+    assert len(re.findall(r'<!-- results: ', text)) == 1

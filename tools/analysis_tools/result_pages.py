@@ -1,0 +1,289 @@
+"""Keep the numbers of the pages in files, and write them into the pages.
+
+    python tools/analysis_tools/result_pages.py collect work_dirs/results
+    python tools/analysis_tools/result_pages.py write
+
+``collect`` takes the summaries of demos and the records of benchmarks under a folder (``make
+results`` makes them) into ``docs/results/``, each with commit, date, machine and versions.
+``write`` renders them between the markers of the pages:
+
+    <!-- results: NAME -->
+    <!-- end of results -->
+
+NAME is a key of ``TABLES``, followed by arguments of the table where it takes any.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import subprocess
+from collections.abc import Callable, Iterable, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / 'docs' / 'results'
+BLOCK = re.compile(r'(<!-- results: ([^\n]+?) -->\n)(.*?)(<!-- end of results -->)', re.DOTALL)
+REGRESSORS = ('J_std', 'J_spin', 'J_opt')
+
+Run = dict[str, Any]
+
+
+def main() -> None:
+    """Run the command."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest='command', required=True)
+    collecting = commands.add_parser('collect', help='take results into docs/results/')
+    collecting.add_argument('folder', type=Path, help='folder whose subfolders hold the results')
+    commands.add_parser('write', help='write docs/results/ into the pages')
+    args = parser.parse_args()
+    if args.command == 'collect':
+        names = collect(args.folder)
+        if not names:
+            parser.error(f'{args.folder}: found no summary.json of a demo and no benchmarks/*.json')
+        print('collected: ' + ', '.join(names))
+    else:
+        for page in write_pages(read_results()):
+            print(f'written: {page.relative_to(ROOT)}')
+
+
+# -- collecting ------------------------------------------------------------------------------
+
+
+def collect(folder: Path) -> list[str]:
+    """Copy results from work directories to ``docs/results/``, with their provenance.
+
+    Returns:
+        The names of the results.
+    """
+    provenance = {
+        'commit': _git('describe', '--always', '--dirty'),
+        'date': date.today().isoformat(),
+        'machine': f'{_processor()}, {os.cpu_count()} cores',
+    }
+    names = []
+    for path in sorted(folder.glob('*/summary.json')):
+        summary = json.loads(path.read_text())
+        _write(RESULTS / 'demo' / f'{path.parent.name}.json', {**provenance, **summary})
+        names.append(path.parent.name)
+    for path in sorted((folder / 'benchmarks').glob('*.json')):
+        record = json.loads(path.read_text())
+        if 'tables' in record:
+            kept = {key: record[key] for key in ('title', 'machine', 'tables', 'marks', 'notes')}
+            kept['versions'] = {k: v for k, v in kept['machine'].items() if k in _VERSIONS}
+            _write(RESULTS / 'benchmarks' / path.name, {**kept, **provenance})
+            names.append(path.stem)
+    return names
+
+
+_VERSIONS = ('mmjrr', 'python', 'torch', 'numpy', 'scipy', 'numba')
+
+
+def _git(*command: str) -> str:
+    done = subprocess.run(['git', *command], cwd=ROOT, capture_output=True, text=True)
+    return done.stdout.strip() or 'unknown'
+
+
+def _processor() -> str:
+    if Path('/proc/cpuinfo').is_file():
+        for line in Path('/proc/cpuinfo').read_text().splitlines():
+            if line.startswith('model name'):
+                return line.split(':', 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + '\n')
+
+
+# -- pages -----------------------------------------------------------------------------------
+
+
+def read_results() -> dict[str, dict[str, Run]]:
+    """Return the contents of ``docs/results/`` by kind (``'demo'``, ``'benchmarks'``) and name."""
+    return {
+        kind: {path.stem: json.loads(path.read_text()) for path in sorted((RESULTS / kind).glob('*'))}
+        for kind in ('demo', 'benchmarks')
+    }
+
+
+def pages() -> list[Path]:
+    """Return the pages that may hold results."""
+    found = [ROOT / 'README.md', *(ROOT / 'docs').glob('*.md'), *(ROOT / 'configs').rglob('*.md')]
+    return [page for page in sorted(found) if BLOCK.search(page.read_text(encoding='utf-8'))]
+
+
+def write_pages(results: dict[str, dict[str, Run]]) -> list[Path]:
+    """Write all results into the pages, and return the pages that changed."""
+    changed = []
+    for page in pages():
+        text = page.read_text(encoding='utf-8')
+        filled = fill(text, results)
+        if filled != text:
+            page.write_text(filled, encoding='utf-8')
+            changed.append(page)
+    return changed
+
+
+def fill(text: str, results: dict[str, dict[str, Run]]) -> str:
+    """Return a page with its results rendered between the markers.
+
+    Raises:
+        ValueError: A marker asks for an unknown table, or for a result that is not there.
+    """
+
+    def block(match: re.Match[str]) -> str:
+        name, *arguments = match[2].split()
+        if name not in TABLES:
+            raise ValueError(f'results: found the table {name!r}, expected one of {sorted(TABLES)}')
+        lines = TABLES[name](results, arguments)
+        return match[1] + '\n' + '\n'.join(lines) + '\n\n' + match[4]
+
+    return BLOCK.sub(block, text)
+
+
+def _runs(results: dict[str, dict[str, Run]], names: Iterable[str]) -> dict[str, Run]:
+    chosen: dict[str, Run] = {}
+    for name in names:
+        matching = [run for run in results['demo'] if re.fullmatch(name.replace('*', '.*'), run)]
+        if not matching:
+            raise ValueError(f'results: docs/results/demo/{name}.json: no such file')
+        chosen.update({run: results['demo'][run] for run in matching})
+    return chosen
+
+
+def _provenance(runs: Iterable[Run]) -> str:
+    lines = {
+        f'commit {run["commit"]}, {run["date"]}, {run["machine"]}, '
+        + ', '.join(f'{_TITLES[name]} {run["versions"][name]}' for name in _TITLES)
+        for run in runs
+    }
+    return '*Measured at ' + '; '.join(sorted(lines)) + '.*'
+
+
+_TITLES = {'python': 'Python', 'torch': 'PyTorch', 'numpy': 'NumPy', 'numba': 'Numba'}
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    return [
+        '| ' + ' | '.join(header) + ' |',
+        '|---' * len(header) + '|',
+        *('| ' + ' | '.join(row) + ' |' for row in rows),
+    ]
+
+
+def regressor_table(results: dict[str, dict[str, Run]], names: list[str]) -> list[str]:
+    """Vertex errors, IoU, and distances of the regressors from the true one."""
+    runs = _runs(results, names)
+    rows = []
+    for name, run in runs.items():
+        fits, errors = run['pseudo_gt'], run['regressor_error_mm']
+        rows.append(
+            [
+                name.replace('_', ' '),
+                f'{fits["pve_init_mm"]:.1f} → {fits["pve_opt_mm"]:.1f}',
+                f'{fits["iou_init"]:.3f} → {fits["iou_opt"]:.3f}',
+                *(f'{errors[key]:.1f}' for key in (*REGRESSORS, 'floor')),
+            ]
+        )
+    header = ['', 'PVE, mm', 'IoU', *REGRESSORS, 'floor']
+    return [*_table(header, rows), '', _provenance(runs.values())]
+
+
+def plausibility_table(results: dict[str, dict[str, Run]], names: list[str]) -> list[str]:
+    """Errors of the feet, and distances of poses from true ones."""
+    runs = _runs(results, names)
+    rows = []
+    for name, run in runs.items():
+        more, errors = run['ablation'], run['regressor_error_mm']
+        rows.append(
+            [
+                name.replace('_', ' '),
+                f'{more["feet_pve_init_mm"]:.1f} → {more["feet_pve_opt_mm"]:.1f}',
+                f'{more["pose_distance_init_deg"]:.2f} → {more["pose_distance_opt_deg"]:.2f}',
+                f'{errors["J_opt"] / errors["J_spin"]:.2f}',
+            ]
+        )
+    header = ['', 'PVE of the feet, mm', 'pose distance, degrees', 'J_opt / J_spin']
+    return [*_table(header, rows), '', _provenance(runs.values())]
+
+
+def estimator_table(results: dict[str, dict[str, Run]], names: list[str]) -> list[str]:
+    """MPJPE / PA-MPJPE of the simulated estimators under each regressor."""
+    runs = _runs(results, names)
+    rows = [
+        [
+            name.replace('_', ' '),
+            estimator,
+            *(f'{row[r]["mpjpe"]:.1f} / {row[r]["pa_mpjpe"]:.1f}' for r in REGRESSORS),
+        ]
+        for name, run in runs.items()
+        for estimator, row in run['table'].items()
+    ]
+    return [*_table(['', 'estimator', *REGRESSORS], rows), '', _provenance(runs.values())]
+
+
+def mask_table(results: dict[str, dict[str, Run]], names: list[str]) -> list[str]:
+    """IoU of a network's masks with the exact ones."""
+    runs = _runs(results, names)
+    rows = [
+        [name.replace('_', ' '), f'{m["iou_train"]:.3f}', f'{m["iou_test"]:.3f}']
+        for name, run in runs.items()
+        if 'iou_train' in (m := run['masks'])
+    ]
+    header = ['', 'IoU with the exact masks, training subjects', 'S9 and S11']
+    return [*_table(header, rows), '', _provenance(runs.values())]
+
+
+def benchmark_tables(results: dict[str, dict[str, Run]], names: list[str]) -> list[str]:
+    """Tables of benchmarks, each with its provenance."""
+    lines: list[str] = []
+    for name in names:
+        record = results['benchmarks'].get(name)
+        if record is None:
+            raise ValueError(f'results: docs/results/benchmarks/{name}.json: no such file')
+        lines += [_provenance([record]), '']
+        for one in record['tables']:
+            lines += [one['caption'], ''] if one['caption'] else []
+            lines += [*_table(one['header'], one['rows']), '']
+        lines += [note + '\n' for note in dict.fromkeys(record['notes'])]
+    return '\n'.join(lines).rstrip().split('\n')
+
+
+def target_table(results: dict[str, dict[str, Run]], names: list[str]) -> list[str]:
+    """Targets of the benchmarks, and what was measured."""
+    rows = [
+        [
+            *(_plain(mark[key]) for key in ('what', 'wanted', 'found')),
+            'met' if mark['met'] else '**not met**',
+        ]
+        for name in names
+        for mark in results['benchmarks'][name]['marks']
+    ]
+    return _table(['', 'target', 'measured', ''], rows)
+
+
+def _plain(text: str) -> str:
+    return text.replace('<=', '≤').replace('>=', '≥').replace('|', '/')
+
+
+TABLES: dict[str, Callable[[dict[str, dict[str, Run]], list[str]], list[str]]] = {
+    'regressors': regressor_table,
+    'plausibility': plausibility_table,
+    'estimators': estimator_table,
+    'masks': mask_table,
+    'benchmarks': benchmark_tables,
+    'targets': target_table,
+}
+
+
+if __name__ == '__main__':
+    main()
