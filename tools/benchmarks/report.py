@@ -1,9 +1,8 @@
-"""Print the tables of all benchmarks as Markdown, from their JSON files, or write them to a page.
+"""Print the tables of all benchmarks as Markdown, from their JSON files.
 
     python tools/benchmarks/report.py work_dirs/benchmarks
-    python tools/benchmarks/report.py work_dirs/benchmarks --into docs/performance.md
 
-With ``--into``, the tables replace the text between the page's two marker lines.
+``tools/analysis_tools/result_pages.py`` writes them into docs/performance.md.
 """
 
 from __future__ import annotations
@@ -15,9 +14,6 @@ from typing import Any
 
 from common import ON_GPU, table
 
-from mmjrr.io import atomic_write
-
-BEGIN, END = '<!-- tables: begin -->', '<!-- tables: end -->'
 ORDER = ('silhouette', 'worth', 'refinement', 'body', 'solver', 'evaluation', 'linear')
 
 
@@ -26,18 +22,12 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('folder', type=Path, help='folder of the JSON files')
-    parser.add_argument('--into', type=Path, help='page to update')
     args = parser.parse_args()
     try:
         text = report(read_records(args.folder))
     except FileNotFoundError as error:
         parser.error(str(error))
-    if args.into is None:
-        print(text)
-        return
-    with atomic_write(args.into) as temporary:
-        temporary.write_text(filled(args.into.read_text(), text, str(args.into)))
-    print(f'Wrote {args.into}')
+    print(text)
 
 
 def read_records(folder: Path) -> list[dict[str, Any]]:
@@ -55,11 +45,11 @@ def read_records(folder: Path) -> list[dict[str, Any]]:
 
 def report(records: list[dict[str, Any]]) -> str:
     """Markdown: the marks of all, then a section for each."""
-    parts = ['## Marks', '']
+    parts = ['## Targets', '']
     marks = [mark for record in records for mark in record['marks']]
     parts.append(
         table(
-            ['what', 'wanted', 'found', ''],
+            ['', 'target', 'measured', ''],
             [
                 [
                     _plain(m['what']),
@@ -78,20 +68,6 @@ def report(records: list[dict[str, Any]]) -> str:
         # Several cases can add the same note.
         parts += [note + '\n' for note in dict.fromkeys(record['notes'])]
     return '\n'.join(parts).rstrip() + '\n'
-
-
-def filled(page: str, text: str, where: str) -> str:
-    """Replace the text between the markers of a page.
-
-    >>> filled(f'a\\n{BEGIN}\\nold\\n{END}\\nb\\n', 'new\\n', 'page') == (
-    ...     f'a\\n{BEGIN}\\n\\nnew\\n\\n{END}\\nb\\n'
-    ... )
-    True
-    """
-    if page.count(BEGIN) != 1 or page.count(END) != 1 or page.index(BEGIN) > page.index(END):
-        raise ValueError(f'{where}: expected one line {BEGIN!r} and below it one {END!r}')
-    before, rest = page.split(BEGIN)
-    return f'{before}{BEGIN}\n\n{text}\n{END}{rest.split(END)[1]}'
 
 
 def _plain(text: str) -> str:
