@@ -46,10 +46,6 @@ def test_the_demo_writes_its_summary_overlays_and_table(tmp_path: Path) -> None:
     for name in ('SPIN-like', 'J_opt', 'summary.json', 'vertex error'):
         assert name in demo.stdout
 
-    table = run('tools/analysis_tools/demo_table.py', str(out))
-    assert table.returncode == 0, table.stderr
-    assert f'{fits["pve_init_mm"]:.1f} → {fits["pve_opt_mm"]:.1f}' in table.stdout
-
 
 def test_the_demo_refines_from_masks_of_the_network_that_it_trains(tmp_path: Path) -> None:
     for package in ('torchvision', 'mmdet', 'mmcv'):
@@ -111,9 +107,3 @@ def test_a_config_that_is_not_there_is_named_before_anything(tmp_path: Path) -> 
         assert demo.returncode == 2
         assert f'{option} no.py: no such file' in demo.stderr
     assert not (tmp_path / 'out').exists()
-
-
-def test_a_folder_without_a_summary_is_named(tmp_path: Path) -> None:
-    table = run('tools/analysis_tools/demo_table.py', str(tmp_path))
-    assert table.returncode != 0
-    assert str(tmp_path / 'summary.json') in table.stderr
