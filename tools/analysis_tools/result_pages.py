@@ -110,9 +110,13 @@ def _write(path: Path, content: dict[str, Any]) -> None:
 def read_results() -> dict[str, dict[str, Run]]:
     """Return the contents of ``docs/results/`` by kind (``'demo'``, ``'benchmarks'``) and name."""
     return {
-        kind: {path.stem: json.loads(path.read_text()) for path in sorted((RESULTS / kind).glob('*'))}
+        kind: {path.stem: json.loads(path.read_text()) for path in _files(kind)}
         for kind in ('demo', 'benchmarks')
     }
+
+
+def _files(kind: str) -> list[Path]:
+    return sorted((RESULTS / kind).glob('*.json'))
 
 
 def pages() -> list[Path]:
