@@ -151,7 +151,10 @@ def test_joints_in_two_orders_are_refused_before_anything_long(dataset, tmp_path
 
 def test_without_the_silhouette_no_mask_is_needed(dataset, tmp_path: Path) -> None:
     hook = make_hook(
-        energy=dict(terms=dict(silhouette=False)), regressor='free_body_h36m', renderer=None
+        energy=dict(terms=dict(silhouette=False)),
+        regressor='free_body_h36m',
+        renderer=None,
+        check_inputs=False,
     )
     start(hook, FakeRunner(Changed(dataset, mask(None)), tmp_path))
     assert hook.spin.joint_names[1] == 'right_hip'
