@@ -444,6 +444,7 @@ def _work(
     seconds: int,
 ) -> None:
     """Run cases in a forked process; send each number before, and its result after."""
+    torch.set_num_threads(1)  # OpenMP's threads do not survive a fork: the child would wait for them
     used = int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + memory, resource.RLIM_INFINITY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
