@@ -50,6 +50,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
+import torch
 from loaders import CASES, Case
 from malformed import damage, disfigure
 from source_loaders import SOURCES
@@ -444,7 +445,7 @@ def _work(
     seconds: int,
 ) -> None:
     """Run cases in a forked process; send each number before, and its result after."""
-    torch.set_num_threads(1)  # OpenMP's threads do not survive a fork: the child would wait for them
+    torch.set_num_threads(1)  # OpenMP's threads do not survive a fork
     used = int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + memory, resource.RLIM_INFINITY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
