@@ -23,6 +23,7 @@ from mmjrr.errors import DataError
 pytestmark = pytest.mark.skipif(sys.platform != 'linux', reason='limits are those of Linux')
 
 
+@pytest.mark.slow
 def test_two_thousand_changed_files_are_taken_or_refused() -> None:
     # CDF files are read by a process of their own, a third of a second each: make fuzz tries them.
     slow = frozenset({'joints of the release'})
@@ -40,6 +41,7 @@ def checksums(seed: int) -> list[int]:
     return [zlib.crc32((case_of(seed, number, CASES)[1] or ('', b''))[1]) for number in range(200)]
 
 
+@pytest.mark.slow
 def test_a_case_is_the_same_in_every_process() -> None:
     done = subprocess.run(
         [sys.executable, '-c', 'from test_fuzz import checksums; print(checksums(3))'],
@@ -86,6 +88,7 @@ def sleep(path: Path) -> None:
     time.sleep(100)
 
 
+@pytest.mark.slow
 def test_every_kind_of_failure_is_seen_and_the_next_cases_run() -> None:
     loads = dict(
         crash=end, memory=ask_for_memory, timeout=turn, raised=raise_it, other=refuse_without_name,

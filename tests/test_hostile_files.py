@@ -300,6 +300,7 @@ def read_all(connection: Any, folder: Path, content: bytes) -> None:
     connection.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('kind', KINDS)
 def test_a_hostile_file_is_refused_by_every_reader(kind: str, tmp_path: Path) -> None:
     content = KINDS[kind](tmp_path)

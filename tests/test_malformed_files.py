@@ -216,6 +216,7 @@ def test_a_sparse_matrix_of_any_shape_is_not_unfolded(tmp_path):
         load_smpl_file(tmp_path / 'b.pkl')
 
 
+@pytest.mark.slow
 def test_compressed_predictions_that_unpack_to_anything(tmp_path):
     path = tmp_path / 'b.pkl'
     path.write_bytes(bz2.compress(pickle.dumps(dict(pose=bytes(300_000_000)), protocol=4)))

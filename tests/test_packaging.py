@@ -74,6 +74,7 @@ def files_for_mim(source: Path) -> set[str]:
     return found
 
 
+@pytest.mark.slow
 def test_wheel_holds_modules_data_and_everything_for_mim(source: Path, tmp_path: Path) -> None:
     names = build_wheel(source, tmp_path)
     assert {f'mmjrr/.mim/{name}' for name in files_for_mim(source)} <= names
@@ -86,6 +87,7 @@ def test_wheel_holds_modules_data_and_everything_for_mim(source: Path, tmp_path:
     assert not (source / 'mmjrr' / '.mim').exists()  # copies would hide later changes
 
 
+@pytest.mark.slow
 def test_editable_install_links_and_a_later_wheel_leaves_the_links(
     source: Path, tmp_path: Path
 ) -> None:
@@ -101,6 +103,7 @@ def test_editable_install_links_and_a_later_wheel_leaves_the_links(
     assert {f'mmjrr/.mim/{name}' for name in files_for_mim(source)} <= names
 
 
+@pytest.mark.slow
 def test_wheel_of_the_source_distribution_holds_the_same(source: Path, tmp_path: Path) -> None:
     build = 'import sys; from setuptools import build_meta; build_meta.build_sdist(sys.argv[1])'
     run(sys.executable, '-c', build, str(tmp_path), cwd=source)
@@ -121,6 +124,7 @@ ContourSilhouette([[0, 1, 2]], (4, 4))(vertices, camera)
 """
 
 
+@pytest.mark.slow
 def test_uninstalling_after_drawing_leaves_nothing(source: Path, tmp_path: Path) -> None:
     """A file left behind would make ``mmjrr`` an empty namespace for the next editable install."""
     run(sys.executable, '-m', 'venv', '--without-pip', str(tmp_path / 'venv'), cwd=tmp_path)
@@ -168,6 +172,7 @@ def test_importing_is_light() -> None:
     assert not after & {'torch', 'numba', 'cv2', 'scipy'}
 
 
+@pytest.mark.slow
 def test_optional_packages_are_imported_when_used() -> None:
     packages = ('mmdet', 'mmpose', 'pytorch3d', 'numba', 'torchvision', 'h5py', 'cdflib', 'pandas')
     modules = modules_after(

@@ -79,6 +79,7 @@ with multiprocessing.get_context('fork').Pool(1, maxtasksperchild=1) as pool:
 """
 
 
+@pytest.mark.slow
 def test_registries_find_every_component_by_themselves() -> None:
     """In a process that imports no module of the package: a config's ``type`` is enough."""
     expected = registered_classes()

@@ -119,6 +119,7 @@ def test_agrees_with_the_smpl_class_of_smplx_on_the_free_body(
     np.testing.assert_array_equal(free_body().faces, reference.faces)
 
 
+@pytest.mark.slow
 def test_gradients_agree_with_finite_differences(body: SMPL) -> None:
     part = body.restrict_to([0, 7, 31])
 

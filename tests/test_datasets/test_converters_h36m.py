@@ -39,6 +39,8 @@ from mmjrr.datasets.converters.h36m_release.release_files import find_source
 from mmjrr.errors import DataError
 from mmjrr.geometry import load_cameras, save_cameras
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip('cdflib', reason='cdflib is not installed')
 TOOL = Path(__file__).resolve().parents[2] / 'tools/dataset_converters/h36m.py'
 #: Subjects' names of takes by action and subaction; the first is that of all others once more.

@@ -71,6 +71,7 @@ def test_mosh_limbs_point_as_the_3d_joints_do(real_frames: H36MFitsDataset) -> N
         assert float((pelvis - labels[0]).norm()) < 0.5
 
 
+@pytest.mark.slow
 def test_initial_silhouettes_overlap_the_masks(real_frames: H36MFitsDataset) -> None:
     body = free_body()
     renderer = ContourSilhouette(body.faces, image_size=(224, 224))

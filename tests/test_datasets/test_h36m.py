@@ -377,6 +377,7 @@ def test_the_pipeline_transforms_items(root: Path) -> None:
     assert packed['data_samples'].imgname == NAMES[2] and 'mask' in packed['inputs']
 
 
+@pytest.mark.slow
 def test_a_pipeline_that_returns_none_is_an_error_unless_others_may_replace_it(root: Path) -> None:
     def only_the_last(sample: dict) -> dict | None:
         return sample if sample['imgname'] == NAMES[-1] else None
@@ -437,6 +438,7 @@ def names_of(dataset: H36MFitsDataset) -> list[str]:
     return [dataset.imgname(i) for i in range(len(dataset))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('serialize_data', [True, False])
 def test_indices_keep_some_samples_with_their_own_values(root: Path, serialize_data: bool) -> None:
     whole = build(root)

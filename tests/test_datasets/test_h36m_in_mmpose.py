@@ -148,6 +148,7 @@ def test_datasets_are_combined(images: Path, in_mmpose: None) -> None:
     assert [path.split('_')[0] for path in paths] == ['S1'] * 4 + ['S9'] * 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('mode', ['original', 'transformed'])
 def test_mmposes_browser_shows_the_dataset(images: Path, tmp_path: Path, mode: str) -> None:
     import mmpose

@@ -28,6 +28,7 @@ def source(request, tmp_path) -> tuple[Path, bytes, Callable[[Path], Any]]:
     return path, path.read_bytes(), load
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('source', WRITERS, indirect=True)
 def test_damaged_bytes(source):
     path, whole, load = source

@@ -117,6 +117,7 @@ def test_cameras_take_turns_unless_synchronous():
         assert len(take.frames) == 4 and len(set(take.frames)) == 1
 
 
+@pytest.mark.slow
 def test_synchronous_cameras_see_the_same_joints_in_the_world(tmp_path):
     settings = Settings(
         seed=2, subjects=('S11',), frames_per_subject=1, synchronous=True, images=False
@@ -213,6 +214,7 @@ def test_report_tells_how_wrong_the_simulated_estimators_are(root):
     assert 8 < report['J_std_distance_mm'] < 35
 
 
+@pytest.mark.slow
 def test_bytes_depend_on_the_settings_and_not_on_workers_or_interruptions(
     root, tmp_path, monkeypatch
 ):
@@ -251,6 +253,7 @@ def test_a_set_of_other_settings_is_not_overwritten_unasked(root, tmp_path):
     assert (tmp_path / 'images').is_dir()
 
 
+@pytest.mark.slow
 def test_a_part_of_other_settings_is_not_continued(tmp_path, monkeypatch):
     def die(*args):
         raise KeyboardInterrupt
@@ -303,6 +306,7 @@ def test_the_projects_own_dataset_reads_it(root):
     assert 3 < sample['data_samples'].transl[2] < 8
 
 
+@pytest.mark.slow
 def test_command_line_says_what_it_wrote_and_what_is_wrong(tmp_path, capsys):
     script = Path(__file__).parents[2] / 'tools' / 'dataset_converters' / 'make_synthetic_h36m.py'
     spec = importlib.util.spec_from_file_location('make_synthetic_h36m', script)

@@ -99,6 +99,7 @@ def test_a_shift_of_all_joints_is_not_seen(truth) -> None:
     assert truth.regressor_error_mm(shifted) == pytest.approx(1000 * np.mean(distances), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_the_floor_lies_below_what_wrong_bodies_give(truth, tiny_set: Path) -> None:
     standard = JointRegressor.load(tiny_set / 'regressors' / 'J_std.npy')
     assert 0 < truth.floor_mm() < 0.5 * truth.regressor_error_mm(standard)

@@ -21,6 +21,8 @@ from mmjrr.engine import load_safely
 from mmjrr.engine.checkpoint import latest_checkpoint, load_from_local
 from mmjrr.errors import DataError
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -86,6 +86,7 @@ def test_right_fits_and_masks_pass_without_a_warning(tiny_set: Path, body: SMPL)
     assert min(one.share for one in masks.groups) > 0.95
 
 
+@pytest.mark.slow
 def test_masks_without_hands_feet_and_head_pass(tiny_set: Path, tmp_path: Path) -> None:
     def cut(masks: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         rows = dataset(tiny_set)
@@ -178,6 +179,7 @@ def test_wrong_masks_are_refused_with_the_reason(
 # ---------------------------------------------------------------------- in a run
 
 
+@pytest.mark.slow
 def test_a_run_stops_before_its_first_batch(
     tiny_set: Path, tiny_config: Path, tmp_path: Path
 ) -> None:

@@ -283,6 +283,7 @@ def assert_fitted_to(path: Path, fits: dict, joints: np.ndarray, root: str) -> N
     assert float(difference.norm(dim=-1).max()) < 1e-3
 
 
+@pytest.mark.slow
 def test_j_opt_belongs_to_the_exported_pseudo_ground_truth(run: Path, dataset) -> None:
     exported = load_fits(run / 'pseudo_gt.npz')
     assert exported['imgname'].tolist() == [dataset.imgname(i) for i in range(len(dataset))]
@@ -293,6 +294,7 @@ def test_j_opt_belongs_to_the_exported_pseudo_ground_truth(run: Path, dataset) -
         assert not np.allclose(exported['betas'][index], sample['betas'])  # refined
 
 
+@pytest.mark.slow
 def test_j_spin_belongs_to_the_initial_fits(run: Path, dataset, tiny_set: Path) -> None:
     samples = [dataset.fit_sample(index) for index in range(len(dataset))]
     stacked = {name: np.stack([sample[name] for sample in samples]) for name in samples[0]}

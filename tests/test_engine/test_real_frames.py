@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 from mmengine.config import Config
 from mmengine.runner import Runner
 
@@ -16,6 +17,7 @@ from mmjrr.engine.mask_agreement import WARNED_BELOW
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.slow
 def test_refinement_covers_the_people_without_losing_the_joints(
     shared_data: Path, tmp_path: Path
 ) -> None:

@@ -22,6 +22,8 @@ from mmjrr.errors import DataError
 from mmjrr.io import atomic
 from mmjrr.jobs import IdentityError, LockedError
 
+pytestmark = pytest.mark.slow
+
 RESULTS = (
     'J_spin.npy', 'J_spin.json', 'J_opt.npy', 'J_opt.json', 'pseudo_gt.npz', 'refinement.json',
 )  # fmt: skip

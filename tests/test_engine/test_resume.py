@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ('J_spin.npy', 'J_spin.json', 'J_opt.npy', 'J_opt.json', 'pseudo_gt.npz')
 

@@ -62,6 +62,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     return World(tmp_path_factory.mktemp('world'))
 
 
+@pytest.mark.slow
 def test_of_exact_meshes_under_a_biased_regressor_all_is_the_regressors(world):
     attribution = attribute_error(world.predictions(), world.annotation, world.biased(), [])
     assert attribution.overall('own').mpjpe > 10
@@ -72,6 +73,7 @@ def test_of_exact_meshes_under_a_biased_regressor_all_is_the_regressors(world):
     assert attribution.folds['S9']['frames'] == 80
 
 
+@pytest.mark.slow
 def test_a_fit_that_starts_from_a_few_of_the_frames_finds_the_same(tmp_path: Path, monkeypatch):
     world = World(tmp_path)
     given = world.predictions(), world.annotation, world.biased(), []
@@ -82,6 +84,7 @@ def test_a_fit_that_starts_from_a_few_of_the_frames_finds_the_same(tmp_path: Pat
     assert again.overall(FITTED).mpjpe == pytest.approx(usual.overall(FITTED).mpjpe, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_of_noisy_meshes_under_the_true_regressor_nothing_is(world):
     attribution = attribute_error(world.predictions(noise=0.1), world.annotation, world.truth, [])
     own, fitted = attribution.overall('true'), attribution.overall(FITTED)
@@ -91,6 +94,7 @@ def test_of_noisy_meshes_under_the_true_regressor_nothing_is(world):
     assert attribution.sentence().startswith('No tested regressor improves on true')
 
 
+@pytest.mark.slow
 def test_another_regressor_may_be_the_best(world):
     attribution = attribute_error(
         world.predictions(noise=0.1),
@@ -107,6 +111,7 @@ def test_another_regressor_may_be_the_best(world):
     )
 
 
+@pytest.mark.slow
 def test_a_bias_of_the_model_counts_too_so_it_is_only_a_bound(world):
     # Every mesh is wrong in the same way: the truth is a mean of its vertices. The true regressor
     # is without fault here, and yet another one does without any error.
@@ -124,6 +129,7 @@ def test_a_bias_of_the_model_counts_too_so_it_is_only_a_bound(world):
     assert f'PA-MPJPE: {pa[0]:.1f} to {pa[1]:.1f} mm' in sentence
 
 
+@pytest.mark.slow
 def test_the_fitted_scores_are_means_over_all_frames(world):
     predictions = world.predictions(noise=0.05)
     attribution = attribute_error(predictions, world.annotation, world.biased(), [])
@@ -137,6 +143,7 @@ def test_the_fitted_scores_are_means_over_all_frames(world):
     assert f'{attribution.overall("own").mpjpe:.1f}' in text and attribution.sentence() in text
 
 
+@pytest.mark.slow
 def test_it_reads_and_chooses_what_an_evaluation_does(world, tmp_path: Path):
     """A second person in every third image, first in the file; one image has nobody."""
     plain = world.predictions()
@@ -155,6 +162,7 @@ def test_it_reads_and_chooses_what_an_evaluation_does(world, tmp_path: Path):
     assert attribution.overall('true').mpjpe == pytest.approx(0, abs=1e-3)  # float32
 
 
+@pytest.mark.slow
 def test_it_is_written_and_drawn(world, tmp_path: Path):
     attribution = attribute_error(world.predictions(), world.annotation, world.biased(), [])
     saved = json.loads(attribution.save(tmp_path / 'attribution.json').read_text())

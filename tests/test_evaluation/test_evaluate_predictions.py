@@ -43,6 +43,7 @@ def result(tiny_set: Path, stored: dict, regressors: dict) -> Any:
     return mmjrr.evaluate(stored, tiny_set, regressors, PROTOCOL)
 
 
+@pytest.mark.slow
 def test_the_numbers_are_the_runners_and_the_commands_to_the_last_digit(
     tiny_set: Path, regressors: dict, result: Any, tmp_path: Path, one_thread: dict[str, str]
 ) -> None:
@@ -74,6 +75,7 @@ def test_the_numbers_are_the_runners_and_the_commands_to_the_last_digit(
     assert len(python['metrics']) == 2 * 2 * len(PROTOCOL)
 
 
+@pytest.mark.slow
 def test_frames_in_any_order_give_the_metrics_bits(tmp_path: Path) -> None:
     """More frames than are computed at once, neither file in the order of the names."""
     rng = np.random.default_rng(0)
@@ -148,6 +150,7 @@ def test_it_is_the_mean_distance_from_the_annotation(
     assert result.metrics()['true/paper/MPJPE'] == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_vertices_give_what_their_parameters_give(
     tiny_set: Path, stored: dict, regressors: dict, result: Any
 ) -> None:
@@ -168,6 +171,7 @@ def test_vertices_give_what_their_parameters_give(
         )
 
 
+@pytest.mark.slow
 def test_order_and_folders_of_names_do_not_matter_and_order_alone_must_be_asked_for(
     tiny_set: Path, stored: dict, regressors: dict, result: Any
 ) -> None:
@@ -184,6 +188,7 @@ def test_order_and_folders_of_names_do_not_matter_and_order_alone_must_be_asked_
         mmjrr.evaluate(short, tiny_set, regressors, match='order')
 
 
+@pytest.mark.slow
 def test_order_counts_from_the_whole_annotation_where_sequences_are_left_out(
     tiny_set: Path, stored: dict, regressors: dict
 ) -> None:
@@ -198,6 +203,7 @@ def test_order_counts_from_the_whole_annotation_where_sequences_are_left_out(
     assert named.provenance['annotations']['predictions_left_out'] == count
 
 
+@pytest.mark.slow
 def test_unmatched_frames_of_both_sides_are_counted_and_listed(
     tiny_set: Path, stored: dict, regressors: dict
 ) -> None:
@@ -229,6 +235,7 @@ def test_names_match_by_their_folders_where_the_files_names_are_not_enough() -> 
         match_names(['a/0001.jpg', 'b/0001.jpg'], ['c/0001.png'], 'mine')
 
 
+@pytest.mark.slow
 def test_sequences_with_names_and_matrices(
     tiny_set: Path, stored: dict, regressors: dict, result: Any
 ) -> None:
@@ -248,6 +255,7 @@ def test_sequences_with_names_and_matrices(
     assert found.metrics() == pytest.approx(result.metrics(), abs=1e-3)
 
 
+@pytest.mark.slow
 def test_parameters_need_a_body_and_annotations_a_file(
     tiny_set: Path, stored: dict, regressors: dict, tmp_path: Path, result: Any
 ) -> None:

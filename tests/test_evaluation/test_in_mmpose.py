@@ -19,6 +19,8 @@ import torch
 import mmjrr
 from mmjrr.datasets.synthetic import Settings, generate
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 TRAIN, TEST = (f'annotation_body3d/fps10/h36m_{split}.npz' for split in ('train', 'test'))

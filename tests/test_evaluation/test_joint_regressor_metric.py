@@ -245,6 +245,7 @@ def _worker(rank: int, world: int, port: int, folder: str, regressors: dict[str,
     os._exit(0)
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_same_bits_as_one(samples, regressors, tmp_path):
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))

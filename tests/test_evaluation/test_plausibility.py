@@ -142,6 +142,7 @@ def test_joints_that_are_not_annotated_take_no_part() -> None:
     np.testing.assert_allclose(error, np.linalg.norm(points - goal, axis=-1).mean(1))
 
 
+@pytest.mark.slow
 def test_it_is_said_after_an_evaluation_and_changes_no_score(tiny_set: Path) -> None:
     with np.load(tiny_set / 'fits' / 'spin_like_test.npz') as file:
         content = {name: file[name] for name in ('imgname', 'pose', 'betas')}
@@ -157,6 +158,7 @@ def test_it_is_said_after_an_evaluation_and_changes_no_score(tiny_set: Path) -> 
     assert found.metrics()[key] == pytest.approx(plain.metrics()[key], abs=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('change', 'message'),
     [

@@ -72,6 +72,7 @@ def notes_on(found: EvaluationResult) -> str:
 # -- the same bodies -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_prediction_is_scored_and_not_the_ground_truth_beside_it(stored, evaluate, plain):
     found = evaluate(
         {
@@ -92,6 +93,7 @@ def test_the_prediction_is_scored_and_not_the_ground_truth_beside_it(stored, eva
     assert truth.metrics()[f'{REGRESSOR}/paper/MPJPE'] < 30
 
 
+@pytest.mark.slow
 def test_easymocaps_files_score_as_the_same_bodies(stored, evaluate, plain, tmp_path):
     content = {
         Path(name).name: [
@@ -113,6 +115,7 @@ def test_easymocaps_files_score_as_the_same_bodies(stored, evaluate, plain, tmp_
     assert_same(evaluate(tmp_path / 'smpl'), plain)
 
 
+@pytest.mark.slow
 def test_folders_and_patterns_score_as_one_file(stored, evaluate, plain, tmp_path):
     for i, name in enumerate(stored.names):
         file = tmp_path / Path(name).with_suffix('.npz').name
@@ -123,6 +126,7 @@ def test_folders_and_patterns_score_as_one_file(stored, evaluate, plain, tmp_pat
     assert part['bodies'] == stored.count and f'{stored.count} files' in part['notes']
 
 
+@pytest.mark.slow
 def test_npy_nested_and_torch_files_score_as_one_file(stored, evaluate, plain, tmp_path):
     np.save(tmp_path / 'dict.npy', stored.content())
     assert_same(evaluate(tmp_path / 'dict.npy'), plain)
@@ -149,6 +153,7 @@ def numbered(name: str, subaction: int | None = None) -> str:
     )
 
 
+@pytest.mark.slow
 def test_other_spellings_of_the_names_score_the_same(stored, evaluate, plain):
     aliases = {'Photo': 'TakingPhoto', 'WalkDog': 'WalkingDog', 'WalkTogether': 'WalkingTogether'}
     names = stored.names
@@ -158,6 +163,7 @@ def test_other_spellings_of_the_names_score_the_same(stored, evaluate, plain):
     assert_same(evaluate(stored.content(imgname=[numbered(n) for n in stored.names])), plain)
 
 
+@pytest.mark.slow
 def test_where_two_takes_are_annotated_metadata_names_that_of_a_subaction(
     stored, tiny_set, evaluate, plain, tmp_path
 ):
@@ -205,6 +211,7 @@ def metadata_with(names: list[str]) -> str:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('first', [True, False])
 def test_the_annotated_one_of_several_persons_is_scored(stored, evaluate, plain, first):
     content = {}
@@ -227,6 +234,7 @@ def test_equal_repetitions_count_once(stored, evaluate, plain):
     assert f'{stored.count} frames have equal bodies, counted once' in notes_on(found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('kind', ['columns', 'rows'])
 def test_6d_rotations_are_decided_by_the_annotated_joints(stored, evaluate, plain, kind):
     columns = stored.matrices[..., :2].swapaxes(-1, -2)
@@ -241,6 +249,7 @@ def test_6d_rotations_are_decided_by_the_annotated_joints(stored, evaluate, plai
     assert other.metrics()[key] > 2 * plain.metrics()[key]
 
 
+@pytest.mark.slow
 def test_6d_rotations_that_the_joints_do_not_tell_apart_are_refused(stored, evaluate):
     """Turns by 180° about x, the same matrices transposed, but for a finger's breadth."""
     half = Rotation.from_euler('x', 180, degrees=True).as_matrix()
@@ -254,6 +263,7 @@ def test_6d_rotations_that_the_joints_do_not_tell_apart_are_refused(stored, eval
 # -- frames without a body -----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('value', [0, np.nan])
 def test_rows_of_zeros_or_nan_are_missing_frames(stored, evaluate, value):
     pose, betas = stored.pose.copy(), stored.betas.copy()
@@ -272,6 +282,7 @@ def test_rows_of_zeros_or_nan_are_missing_frames(stored, evaluate, value):
     assert ordered.metrics() == found.metrics()
 
 
+@pytest.mark.slow
 def test_images_with_nobody_are_missing_frames(stored, evaluate):
     content = {
         name: dict(pose=stored.pose[i : i + 1], betas=stored.betas[i : i + 1])
@@ -289,6 +300,7 @@ def test_images_with_nobody_are_missing_frames(stored, evaluate):
 # -- another body --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_gendered_parameters_are_refused_on_the_free_body_which_has_none(stored, evaluate, plain):
     content = stored.content(gender=np.array(['male'] * stored.count))
     with pytest.raises(DataError, match=r"gender: found 'male', but the free body.*--gender neu"):
@@ -309,6 +321,7 @@ def bodies(stored: Stored) -> np.ndarray:
     return body(betas, pose[:, 3:], pose[:, :3]).vertices.numpy().astype(np.float32)
 
 
+@pytest.mark.slow
 def test_more_betas_than_the_body_has_are_refused_and_cut_when_asked_for(stored, evaluate, plain):
     more = np.concatenate([stored.betas, np.ones((stored.count, 1), np.float32)], 1)
     with pytest.raises(DataError, match=r'betas: found 11 .*at most 10.*free body.*--num-betas 10'):
@@ -318,6 +331,7 @@ def test_more_betas_than_the_body_has_are_refused_and_cut_when_asked_for(stored,
         evaluate(stored.content(), num_betas=12)
 
 
+@pytest.mark.slow
 def test_fewer_betas_are_those_of_a_body_with_fewer(stored, evaluate):
     zeros = stored.betas.copy()
     zeros[:, 6:] = 0
@@ -325,6 +339,7 @@ def test_fewer_betas_are_those_of_a_body_with_fewer(stored, evaluate):
     assert few.metrics() == pytest.approx(evaluate(stored.content(betas=zeros)).metrics(), abs=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('count', 'name'), [(10475, "SMPL-X's"), (18439, "MHR's"), (778, 'MANO'), (4321, 'no known')]
 )
@@ -337,6 +352,7 @@ def test_vertices_of_other_meshes_are_named_for_what_they_are(stored, evaluate, 
 # -- frame numbers -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_frames_counted_from_0_are_said(stored, evaluate):
     def earlier(name: str) -> str:
         return f'{name[:-10]}{int(name[-10:-4]) - 1:06d}.jpg'

@@ -34,6 +34,7 @@ def test_a_variable_comes_back_as_it_was_written(path: Path) -> None:
     assert found.flags.writeable
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != 'linux', reason='limits are those of Linux')
 @pytest.mark.parametrize('at', [364, 376, 772])
 def test_a_file_that_lets_cdflib_loop_is_ended(path: Path, at: int) -> None:

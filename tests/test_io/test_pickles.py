@@ -251,6 +251,7 @@ def test_one_array_under_many_names_is_refused_where_copies_would_fill_the_memor
         read_pickle(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('module', ['gzip', 'bz2', 'lzma'])
 def test_compressed_pickles_read_and_bombs_do_not(tmp_path: Path, module: str) -> None:
     compress = __import__(module).compress

@@ -31,6 +31,7 @@ def write_pid(folder: str) -> None:
     time.sleep(60)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('workers', [1, 2])
 def test_results_come_in_order_from_one_thread_each(workers: int) -> None:
     threads = torch.get_num_threads()
@@ -44,6 +45,7 @@ def test_results_come_in_order_from_one_thread_each(workers: int) -> None:
         torch.set_num_threads(threads)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('workers', [1, 2])
 def test_the_first_error_ends_it(workers: int) -> None:
     with TaskPool(workers) as pool, pytest.raises(ValueError, match='task 1'):
@@ -55,6 +57,7 @@ def test_no_workers_are_refused() -> None:
         TaskPool(0)
 
 
+@pytest.mark.slow
 def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
     code = f"""
 import sys

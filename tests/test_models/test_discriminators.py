@@ -55,6 +55,7 @@ def test_losses_are_those_of_lsgan_with_initial_fits_as_real() -> None:
         torch.testing.assert_close(losses[f'loss_shape_{name}'], by_output.sum(1).mean())
 
 
+@pytest.mark.slow
 def test_a_step_tells_refined_from_initial_better() -> None:
     model = FitDiscriminator()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)

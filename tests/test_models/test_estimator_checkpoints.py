@@ -59,6 +59,7 @@ def test_a_file_as_released_loads_and_smpl_in_it_is_not_used(model, released, pr
     assert same_weights(SPIN(checkpoint=path), model)
 
 
+@pytest.mark.slow
 def test_mmengines_own_loading_and_checkpoints_agree(model, released, tmp_path):
     other = SPIN()
     load_checkpoint(other, str(saved(tmp_path / 'spin.pt', dict(model=released))))
@@ -77,6 +78,7 @@ def test_part_of_a_larger_model_loads_its_part_alone(model):
     assert torch.equal(other.second.weight, holder.second.weight)
 
 
+@pytest.mark.slow
 def test_a_missing_a_renamed_and_a_misshapen_weight_are_each_named(released, tmp_path):
     missing = {name: value for name, value in released.items() if name != 'layer2.0.conv2.weight'}
     renamed = {name.replace('fc2.bias', 'fc3.bias'): value for name, value in released.items()}
@@ -120,6 +122,7 @@ class Meter:
         self.values = np.ones(2)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings('ignore')
 def test_an_old_file_names_the_converter_which_makes_it_loadable(model, released, tmp_path):
     for zipped in (True, False):
@@ -133,6 +136,7 @@ def test_an_old_file_names_the_converter_which_makes_it_loadable(model, released
         assert same_weights(SPIN(checkpoint=tmp_path / 'new.pt'), model)
 
 
+@pytest.mark.slow
 def test_files_that_are_no_checkpoints_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match='nowhere'):
         SPIN(checkpoint=tmp_path / 'nowhere.pt')

@@ -179,6 +179,7 @@ def gram_schmidt(six: np.ndarray) -> np.ndarray:
     return np.column_stack([q, np.cross(q[:, 0], q[:, 1])])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('vae', ['vae_rec_2', 'vae_rec_1'])
 def test_single_frames_and_sequences_are_those_of_the_twin(
     vae: str, weights: Weights, twin: Twin, monkeypatch: pytest.MonkeyPatch

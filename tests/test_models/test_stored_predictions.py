@@ -144,6 +144,7 @@ def run(*arguments: str | Path) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_the_tool_evaluates_stored_predictions_in_one_process_and_in_two(
     config, tmp_path, run_processes
 ):

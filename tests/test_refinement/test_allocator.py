@@ -40,6 +40,7 @@ def megabytes(keep: bool, **environment: str) -> tuple[str, float, float]:
     return changed, float(held), float(left)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='the C library is not glibc')
 def test_freed_memory_stays_with_the_process() -> None:
     _, held, left = megabytes(False)
@@ -49,5 +50,6 @@ def test_freed_memory_stays_with_the_process() -> None:
     assert held > 190 and left > 150
 
 
+@pytest.mark.slow
 def test_settings_of_the_environment_stay() -> None:
     assert megabytes(True, MALLOC_TRIM_THRESHOLD_='100000')[0] == 'False'

@@ -74,6 +74,7 @@ def refiner(world: dict, terms: dict, **options) -> FitRefiner:
 WITHOUT_ADVERSARY = dict(adv_pose=False, adv_shape=False)
 
 
+@pytest.mark.slow
 def test_exact_observations_are_approached(world: dict) -> None:
     result = refiner(world, WITHOUT_ADVERSARY, num_iters=60).refine(
         world['init'], world['observed']
@@ -125,6 +126,7 @@ def test_samples_do_not_influence_one_another(world: dict) -> None:
             torch.testing.assert_close(value[0], together.refined[name][index], rtol=0, atol=2e-3)
 
 
+@pytest.mark.slow
 def test_parts_do_not_change_the_result(world: dict, monkeypatch) -> None:
     refining = refiner(world, {}, num_iters=5)
     found, threads = {}, torch.get_num_threads()

@@ -32,6 +32,7 @@ def test_a_config_that_generates_has_all_that_the_tool_reads(path: Path) -> None
     assert config is None or '::' in config or Path(config).is_file()
 
 
+@pytest.mark.slow
 def test_the_small_network_is_a_mask_rcnn_of_one_class() -> None:
     for package in ('torchvision', 'mmdet', 'mmcv'):
         pytest.importorskip(package, reason=f'{package} is not installed: {INSTALL}')

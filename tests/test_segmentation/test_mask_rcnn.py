@@ -105,6 +105,7 @@ def test_channels_are_taken_as_red_green_blue(model: MaskRCNN) -> None:
     assert channels[0] > 1 > 0 > channels[1] and channels[2] < 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('backend', ['mmdet', 'torchvision'])
 def test_weights_come_back_from_a_file_and_soft_masks_cut_are_the_binary_ones(
     backend: str, tmp_path: Path
@@ -159,6 +160,7 @@ def test_the_person_is_found_by_name_among_the_classes_of_a_checkpoint() -> None
 # ------------------------------------------------------------------ errors
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_is_not_there_broken_or_anothers_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match='none.pth.*docs/masks.md'):
         small('torchvision', str(tmp_path / 'none.pth'))

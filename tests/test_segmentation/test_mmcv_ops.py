@@ -208,6 +208,7 @@ def test_what_is_missing_is_one_sentence_with_the_command(
     assert '\n' not in str(error.value)
 
 
+@pytest.mark.slow
 def test_mmcvs_own_functions_run_on_it() -> None:
     """In a fresh interpreter: the operators are chosen once per process."""
     pytest.importorskip('mmcv', reason=f'mmcv is not installed: {INSTALL}')

@@ -16,6 +16,8 @@ from mmjrr.datasets.masks import save_masks
 from mmjrr.segmentation import MaskRCNN
 from mmjrr.segmentation.mmcv_ops import INSTALL
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = (96, 80)
 

@@ -60,7 +60,7 @@ def test_sides_that_differ_are_refused(load) -> None:
         common.check_same('x', [float('nan')], [1.0], 1e-3)
 
 
-def test_a_record_becomes_json_and_then_the_page(load, tmp_path: Path) -> None:
+def test_a_record_becomes_json_and_then_markdown(load, tmp_path: Path) -> None:
     common, report = load('common'), load('report')
     record = common.Record('body', 'Body model', {'batch': 1})
     record.table(['batch', 'ours'], [['1', '2 ms']], 'A caption.')
@@ -77,11 +77,6 @@ def test_a_record_becomes_json_and_then_the_page(load, tmp_path: Path) -> None:
     assert '## Body model' in text and 'A caption.' in text and '| 1     | 2 ms |' in text
     assert text.count('Left out: something.') == 1
     assert '≥ 4' in text and text.count('**not met**') == 1
-    page = f'# Page\n\n{report.BEGIN}\n{report.END}\n\nEnd.\n'
-    once = report.filled(page, text, 'page')
-    assert report.filled(once, text, 'page') == once and once.endswith('End.\n')
-    with pytest.raises(ValueError, match='page: expected one line'):
-        report.filled('# Page\n', text, 'page')
     with pytest.raises(FileNotFoundError, match='has none of'):
         report.read_records(tmp_path / 'empty')
 
@@ -123,6 +118,7 @@ def test_exponent_of_linear_and_square(load) -> None:
     assert exponent({8: 1.0, 16: 4.0, 32: 16.0}) == pytest.approx(2)
 
 
+@pytest.mark.slow
 def test_peak_memory_is_the_processs_own(load) -> None:
     """Not what its parent held when it was started."""
     child = 'import common; print(common.peak_memory())'
@@ -168,6 +164,7 @@ def test_outlines_that_differ_are_refused(load) -> None:
         silhouette.check_outline(ours, Other(3), vertices, camera)
 
 
+@pytest.mark.slow
 def test_what_a_renderer_is_worth_is_told_by_iou_and_vertices(load) -> None:
     worth = load('worth')
     args = argparse.Namespace(frames=1, size=48, seed=0, device='cpu')

@@ -129,6 +129,7 @@ def test_the_h36m_regressor_is_the_shipped_one() -> None:
     np.testing.assert_allclose(regressor, shipped.weight, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_picture_shows_the_body_and_its_joints(tmp_path: Path) -> None:
     cv2 = pytest.importorskip('cv2')
     module('picture').draw_picture(FREE_BODY_FILE, tmp_path / 'body.png')

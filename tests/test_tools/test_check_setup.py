@@ -31,6 +31,7 @@ def states(capsys, *arguments: object) -> tuple[int, dict[str, dict[str, str]]]:
     return code, {row['kind']: row for row in json.loads(capsys.readouterr().out)}
 
 
+@pytest.mark.slow
 def test_a_complete_set_is_found_without_its_optional_pictures(data, capsys):
     code, found = states(capsys, REFINEMENT, '--data-root', data)
     assert code == 0
@@ -56,6 +57,7 @@ REMOVED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('kind', REMOVED)
 def test_each_thing_removed_is_missing_and_says_what_mends_it(kind, data, capsys):
     (data / REMOVED[kind]).unlink()
@@ -66,6 +68,7 @@ def test_each_thing_removed_is_missing_and_says_what_mends_it(kind, data, capsys
     assert f'make_synthetic_h36m.py --out {data}' in found[kind]['fix']
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('kind', REMOVED)
 @pytest.mark.parametrize('content', [b'', b'PK\x03\x04', b'{"masks": 3}', bytes(range(256))])
 def test_each_thing_broken_is_wrong(kind, content, data, capsys):
@@ -76,6 +79,7 @@ def test_each_thing_broken_is_wrong(kind, content, data, capsys):
     assert found[kind]['detail']
 
 
+@pytest.mark.slow
 def test_the_renderers_package_is_looked_for(data, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, 'pytorch3d', None)
     monkeypatch.setitem(sys.modules, 'pytorch3d.renderer', None)
@@ -85,6 +89,7 @@ def test_the_renderers_package_is_looked_for(data, capsys, monkeypatch):
     assert 'missing   package      pytorch3d' in printed and 'INSTALL.md' in printed
 
 
+@pytest.mark.slow
 def test_fits_of_other_images_are_wrong(data, capsys):
     arrays = read_npz(data / REMOVED['fits'])
     arrays['imgname'] = np.char.replace(arrays['imgname'], '.jpg', '9.jpg')
@@ -94,6 +99,7 @@ def test_fits_of_other_images_are_wrong(data, capsys):
     assert 'none of them for the 24 frames' in found['fits']['detail']
 
 
+@pytest.mark.slow
 def test_swapped_legs_are_wrong(data, capsys):
     path = data / REMOVED['annotation']
     arrays = read_npz(path)
@@ -104,6 +110,7 @@ def test_swapped_legs_are_wrong(data, capsys):
     assert "legs (as in SPIN's joint order) are swapped" in found['cameras']['detail']
 
 
+@pytest.mark.slow
 def test_masks_of_another_size_are_wrong(data, capsys):
     path = data / REMOVED['masks']
     content = json.loads(path.read_bytes())
@@ -115,6 +122,7 @@ def test_masks_of_another_size_are_wrong(data, capsys):
     assert 'expected' in found['masks']['detail'] and 'of its camera' in found['masks']['detail']
 
 
+@pytest.mark.slow
 def test_evaluation_names_regressors_body_and_weights(data, capsys, monkeypatch, tmp_path):
     monkeypatch.setenv('MMJRR_HOME', str(tmp_path))
     monkeypatch.chdir(tmp_path)
@@ -187,6 +195,7 @@ def test_a_config_that_is_none_is_one_sentence(text, tmp_path, capsys):
     assert capsys.readouterr().err.startswith(f'error: {config}: not readable as a config')
 
 
+@pytest.mark.slow
 def test_the_command_ends_with_what_was_found(tmp_path, one_thread):
     config = tmp_path / 'config.py'
     config.write_text("model = dict(type='SMPL', model_path='nowhere')")

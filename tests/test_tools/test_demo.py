@@ -12,6 +12,8 @@ import pytest
 
 from mmjrr.segmentation.mmcv_ops import INSTALL
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -46,6 +46,7 @@ def rows_of(output: str) -> list[str]:
     return [line for line in output.splitlines() if line.startswith('free_body_h36m ')]
 
 
+@pytest.mark.slow
 def test_several_files_are_parts_and_named_ones_are_sets(run, files, tmp_path) -> None:
     whole = run(files['whole'], '--out', str(tmp_path / 'whole.json'))
     assert "spin_like_test.npz: SPIN's layout; 8 bodies, parameters" in whole
@@ -68,6 +69,7 @@ def test_several_files_are_parts_and_named_ones_are_sets(run, files, tmp_path) -
         assert saved['one']['metrics'][key] == pytest.approx(value, rel=1e-12)
 
 
+@pytest.mark.slow
 def test_folders_and_quoted_patterns_are_files(run, files, tmp_path) -> None:
     with np.load(files['whole']) as file:
         content = {name: file[name] for name in ('imgname', 'pose', 'betas')}
@@ -80,6 +82,7 @@ def test_folders_and_quoted_patterns_are_files(run, files, tmp_path) -> None:
         assert rows_of(output) == whole and '8 files' in output
 
 
+@pytest.mark.slow
 def test_what_was_read_chosen_and_left_out_is_printed(run, files, tmp_path) -> None:
     with np.load(files['whole']) as file:
         content = {name: file[name].copy() for name in ('imgname', 'pose', 'betas')}
@@ -136,6 +139,7 @@ def test_what_did_not_match_is_written_out(run, files, tmp_path) -> None:
     assert lines == [f'first\tno prediction\t{name}' for name in names]
 
 
+@pytest.mark.slow
 def test_a_regressors_order_is_said_where_its_file_does_not(run, files, tmp_path) -> None:
     regressor = JointRegressor.load('free_body_h36m')
     plain = tmp_path / 'J.npy'

@@ -22,6 +22,8 @@ from mmjrr.jobs import IdentityError
 from mmjrr.segmentation import MaskRCNN
 from mmjrr.segmentation.mmcv_ops import INSTALL
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 FRAMES = 14
 SIZE = (96, 80)

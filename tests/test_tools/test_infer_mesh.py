@@ -42,6 +42,8 @@ from mmengine.model import BaseModel
 from mmjrr.geometry import axis_angle_to_matrix
 from mmjrr.registry import MODELS
 
+pytestmark = pytest.mark.slow
+
 @MODELS.register_module()
 class TinyEstimator(BaseModel):
     def __init__(self, seconds=0.0):

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -16,6 +18,7 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_models_and_saved_results_make_one_table(tiny_set: Path, tmp_path: Path) -> None:
     fits, regressor = tiny_set / 'fits', tiny_set / 'regressors' / 'J_std.npy'
     given = ('--annotations', tiny_set, '--regressor', regressor, 'free_body_h36m')
@@ -39,6 +42,7 @@ def test_models_and_saved_results_make_one_table(tiny_set: Path, tmp_path: Path)
     assert '(60.4 / 41.3)' in (tmp_path / 'table.md').read_text()
 
 
+@pytest.mark.slow
 def test_what_is_missing_is_said_in_a_sentence(tiny_set: Path, tmp_path: Path) -> None:
     fits = tiny_set / 'fits' / 'spin_like_test.npz'
     done = run(ROOT / 'tools/table1.py', f'SPIN={fits}', '--regressor', 'free_body_h36m')
@@ -47,6 +51,7 @@ def test_what_is_missing_is_said_in_a_sentence(tiny_set: Path, tmp_path: Path) -
     )
 
 
+@pytest.mark.slow
 def test_attribution_needs_two_subjects(tiny_set: Path, tmp_path: Path) -> None:
     tool = ROOT / 'tools/analysis_tools/attribute_error.py'
     fits, regressor = tiny_set / 'fits', tiny_set / 'regressors' / 'J_std.npy'

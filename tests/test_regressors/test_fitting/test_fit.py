@@ -242,6 +242,7 @@ def preselect_too_little(monkeypatch):
     monkeypatch.setattr('mmjrr.regressors.fitting.fit._COLUMNS_FROM_MODEL', 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('root', ROOTS)
 @pytest.mark.parametrize('missing', [False, True])
 @pytest.mark.parametrize('kind', ['tensors', 'lazy', 'both'])

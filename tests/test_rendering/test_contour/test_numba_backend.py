@@ -113,6 +113,8 @@ for dtype in sys.argv[1:]:
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
 assert numba.config.CACHE_DIR == before
 from mmjrr.rendering.contour.numba_backend import _draw_images, _sweep_images
+
+pytestmark = pytest.mark.slow
 stats = _draw_images.stats, _sweep_images.stats
 print(*(sum(sum(s[i].values()) for s in stats) for i in (1, 2)))
 """

@@ -47,6 +47,7 @@ def test_free_body_is_closed_so_that_its_front_faces_suffice(body):
     assert ContourSilhouette(body.faces).closed
 
 
+@pytest.mark.slow
 def test_fifty_poses_agree_with_every_face_filled_at_sixteen_times_the_resolution(body):
     vertices = body(**random_parameters(50, seed=0)).vertices
     camera = crop_around(vertices, 224)

@@ -64,6 +64,7 @@ def test_edges_on_the_pixel_grid_cover_whole_pixels(contour):
     np.testing.assert_array_equal(alpha[0], expected)
 
 
+@pytest.mark.slow
 def test_sphere_covers_the_ellipse_it_projects_to(contour):
     """On the optical axis: a circle of radius f r / sqrt(z^2 - r^2)."""
     polar, around = np.meshgrid(
@@ -85,6 +86,7 @@ def test_sphere_covers_the_ellipse_it_projects_to(contour):
 # Compared with the compiled loops; test_numba_backend.py compares those with the PyTorch backend.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('shift', [(0.0, 0.0, 5.0), (-1.3, 0.4, 4.0), (1.2, -1.1, 4.0)])
 @pytest.mark.parametrize('supersampling', [1, 2])
 @pytest.mark.parametrize('name', MESHES)
