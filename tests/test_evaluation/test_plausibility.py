@@ -31,7 +31,8 @@ Joints = np.ndarray  # (N, 17, 3)
 def poses() -> Joints:
     """Different people facing different ways, limbs bent at random."""
     bent = SKELETON + 0.12 * RNG.normal(size=(FRAMES, 17, 3)) * (np.arange(17) > 0)[:, None]
-    turns = Rotation.from_euler('y', RNG.uniform(0, 360, FRAMES), degrees=True).as_matrix()
+    angles = RNG.uniform(0, 360, (FRAMES, 1))
+    turns = Rotation.from_euler('y', angles, degrees=True).as_matrix()
     return np.einsum('nij,nkj->nki', turns, bent) + [0, 0, 5]
 
 
