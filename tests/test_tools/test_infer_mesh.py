@@ -31,6 +31,8 @@ from mmjrr.io import sha256
 from mmjrr.jobs import IdentityError, job
 from mmjrr.models import SPIN, StoredPredictions, mesh_inference
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = ROOT / 'tools' / 'infer_mesh.py'
 
@@ -41,8 +43,6 @@ import torch
 from mmengine.model import BaseModel
 from mmjrr.geometry import axis_angle_to_matrix
 from mmjrr.registry import MODELS
-
-pytestmark = pytest.mark.slow
 
 @MODELS.register_module()
 class TinyEstimator(BaseModel):

@@ -20,6 +20,8 @@ from mmjrr.rendering import ContourSilhouette
 
 from .scenes import MESHES, drawn, image_plane, posed, small_camera
 
+pytestmark = pytest.mark.slow
+
 FAN = np.array([[0, 1, i] for i in range(2, 7)])  # five faces that run along an edge
 STRIP = np.array([[0, 1, 2], [1, 3, 2], [2, 3, 4], [3, 5, 4], [4, 5, 1], [5, 0, 1]])  # Moebius'
 CORNERS = np.random.default_rng(0).normal(size=(7, 3))
@@ -113,8 +115,6 @@ for dtype in sys.argv[1:]:
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
 assert numba.config.CACHE_DIR == before
 from mmjrr.rendering.contour.numba_backend import _draw_images, _sweep_images
-
-pytestmark = pytest.mark.slow
 stats = _draw_images.stats, _sweep_images.stats
 print(*(sum(sum(s[i].values()) for s in stats) for i in (1, 2)))
 """
