@@ -209,7 +209,7 @@ def make_masks(args: argparse.Namespace, data: Path, folder: Path) -> tuple[str,
         )  # fmt: skip
         agreement = compare_masks(Masks(out), Masks(truth))
         agreements[f'iou_{split}'] = round(agreement['iou'], 4)
-        agreements[f'lacking_{split}'] = agreement['lacking']
+        agreements[f'missing_{split}'] = agreement['missing']
     return str((folder / 'masks_train.json').resolve()), agreements
 
 

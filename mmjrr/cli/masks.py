@@ -111,7 +111,7 @@ def run(args: argparse.Namespace) -> None:
         agreement = compare_masks(Masks(cfg.out), Masks(args.compare))
         print(
             f'Mean IoU with {args.compare}: {agreement["iou"]:.4f} over {agreement["frames"]} '
-            f'frames, {agreement["lacking"]} of them without a mask; lowest: '
+            f'frames, {agreement["missing"]} of them without a mask; lowest: '
             f'{agreement["worst_iou"]:.4f} at {agreement["worst"]}'
         )
 

@@ -17,7 +17,7 @@ def compare_masks(predicted: Masks, truth: Masks) -> dict[str, Any]:
         Dict with these keys:
 
         - ``frames``: number of images with a true mask.
-        - ``lacking``: number of these images without a predicted mask.
+        - ``missing``: number of these images without a predicted mask.
         - ``iou``: mean IoU over ``frames``, in which a missing mask counts as 0.
         - ``worst``: image with the lowest IoU among those with both masks.
         - ``worst_iou``: its IoU.
@@ -34,7 +34,7 @@ def compare_masks(predicted: Masks, truth: Masks) -> dict[str, Any]:
     worst = min(ious, key=lambda key: ious[key])
     return dict(
         frames=len(truth),
-        lacking=len(truth) - len(ious),
+        missing=len(truth) - len(ious),
         iou=sum(ious.values()) / len(truth),
         worst=worst,
         worst_iou=ious[worst],

@@ -152,7 +152,7 @@ def test_millimeters_are_seen(truth: Truth) -> None:
     assert check.bad.all()
 
 
-def test_a_lacking_camera_is_seen(truth: Truth, cameras: Any) -> None:
+def test_a_missing_camera_is_seen(truth: Truth, cameras: Any) -> None:
     some = {key: value for key, value in cameras.items() if key[0] == 'S1'}
     check = found_in(annotations_of(truth), some)
     assert check.problems == {'their camera is missing from the camera file': truth.of('S9').names}

@@ -480,7 +480,7 @@ def test_an_evil_archive_is_refused(tmp_path: Path, evil: Any) -> None:
 def test_files_land_flat_and_others_are_left(tmp_path: Path) -> None:
     path = archive_of(tmp_path / 'a.tgz', ('S1', dict(type=tarfile.DIRTYPE), b''), GOOD,
                       ('S1/Videos/_ALL.mp4', {}, b'much'))  # fmt: skip
-    found = unpack(path, tmp_path / 'into', {'a.mp4', 'lacking.mp4'})
+    found = unpack(path, tmp_path / 'into', {'a.mp4', 'missing.mp4'})
     assert found['files'] == 1 and (tmp_path / 'into/a.mp4').read_bytes() == b'video'
     assert {p.name for p in (tmp_path / 'into').glob('*.mp4')} == {'a.mp4'}
 

@@ -111,14 +111,14 @@ def test_broken_levels_and_reasons_are_errors_with_file_and_field(tmp_path: Path
         Masks(path)
 
 
-def test_comparison_counts_what_is_lacking_as_zero(tmp_path: Path) -> None:
+def test_comparison_counts_what_is_missing_as_zero(tmp_path: Path) -> None:
     truth = {name: a_mask(0) for name in NAMES[:4]}
     found = {NAMES[0]: a_mask(0), NAMES[1]: a_mask(1), NAMES[5]: a_mask(0)}
     save_masks(tmp_path / 'truth.json', truth)
     save_masks(tmp_path / 'found.json', found)
     result = compare_masks(Masks(tmp_path / 'found.json'), Masks(tmp_path / 'truth.json'))
     shifted = 6 / 8  # seven rows, shifted by one
-    assert result['frames'] == 4 and result['lacking'] == 2
+    assert result['frames'] == 4 and result['missing'] == 2
     assert result['iou'] == pytest.approx((1 + shifted) / 4)
     assert result['worst'] == NAMES[1][:-4] and result['worst_iou'] == pytest.approx(shifted)
     assert mask_iou(np.zeros((2, 2)), np.zeros((2, 2))) == 1

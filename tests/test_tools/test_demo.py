@@ -83,7 +83,7 @@ test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
     assert masks['made_by'] == 'maskrcnn'
     assert 0 < masks['iou_train'] < 0.99
     assert 0 < masks['iou_test'] < 0.99
-    assert summary['frames'] == 5 * 4 - masks['lacking_train']
+    assert summary['frames'] == 5 * 4 - masks['missing_train']
     cfg = next((out / 'refinement').glob('*.py')).read_text()
     assert str(out / 'segmentation' / 'masks_train.json') in cfg
     assert f'{masks["iou_test"]:.3f} on S9 and S11' in demo.stdout
