@@ -523,6 +523,9 @@ def main() -> None:
     parser.add_argument('--out', type=Path, default=ROOT / 'work_dirs' / 'fuzz',
                         help='folder for the files of failed cases')  # fmt: skip
     args = parser.parse_args()
+    for name in ('cases', 'workers'):
+        if getattr(args, name) < 1:
+            parser.error(f'--{name} {getattr(args, name)}: expected at least 1')
     if args.case is not None:
         folder = args.out / 'again'
         print(run_case(args.seed, args.case, folder))

@@ -10,7 +10,13 @@ from mmengine.config import Config
 
 
 def read_config(args: argparse.Namespace) -> Config:
-    """Read ``args.config`` and apply ``--cfg-options``, ``--launcher`` and ``--work-dir``."""
+    """Read ``args.config`` and apply ``--cfg-options``, ``--launcher`` and ``--work-dir``.
+
+    Raises:
+        FileNotFoundError: There is no such config.
+    """
+    if not osp.isfile(args.config):
+        raise FileNotFoundError(f'{args.config}: no such file')
     cfg = Config.fromfile(args.config)
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)

@@ -19,7 +19,7 @@ from mmjrr.joints import SMPL_PARENTS
 
 
 class Ch:
-    """Stand-in that pickles like chumpy's class."""
+    """An object that pickles like chumpy's class."""
 
     def __init__(self, x: np.ndarray) -> None:
         self.x, self._dirty_vars, self._itr = x, {'x'}, None

@@ -42,10 +42,14 @@ def main() -> None:
     commands = parser.add_subparsers(dest='command', required=True)
     collecting = commands.add_parser('collect', help='take results into docs/results/')
     collecting.add_argument('folder', type=Path, help='folder whose subfolders hold the results')
+    collecting.add_argument('--commit', help='commit that made them (default: the present one)')
     commands.add_parser('write', help='write docs/results/ into the pages')
     args = parser.parse_args()
     if args.command == 'collect':
-        names = collect(args.folder)
+        commit = args.commit or _git('describe', '--always', '--dirty')
+        if commit.endswith('-dirty'):
+            parser.error(f'{ROOT}: found uncommitted changes; commit them, or pass --commit')
+        names = collect(args.folder, commit)
         if not names:
             parser.error(f'{args.folder}: found no summary.json of a demo and no benchmarks/*.json')
         print('collected: ' + ', '.join(names))
@@ -57,14 +61,18 @@ def main() -> None:
 # -- collecting ------------------------------------------------------------------------------
 
 
-def collect(folder: Path) -> list[str]:
+def collect(folder: Path, commit: str) -> list[str]:
     """Copy results from work directories to ``docs/results/``, with their provenance.
+
+    Args:
+        folder: The folder whose subfolders hold the results.
+        commit: The commit that made them.
 
     Returns:
         The names of the results.
     """
     provenance = {
-        'commit': _git('describe', '--always', '--dirty'),
+        'commit': commit,
         'date': date.today().isoformat(),
         'machine': f'{_processor()}, {os.cpu_count()} cores',
     }

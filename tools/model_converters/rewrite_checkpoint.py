@@ -45,7 +45,10 @@ def main() -> None:
     parser.add_argument('source', help='checkpoint, as its authors released it')
     parser.add_argument('target', help='file to write')
     args = parser.parse_args()
-    count, left_out = rewrite(args.source, args.target)
+    try:
+        count, left_out = rewrite(args.source, args.target)
+    except (ValueError, OSError) as error:
+        parser.exit(1, f'error: {error}\n')
     print(f'Wrote {args.target}: {count} tensors')
     if left_out:
         print(f'Left out objects of {", ".join(left_out)}')
