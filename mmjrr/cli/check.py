@@ -50,9 +50,6 @@ def run(args: argparse.Namespace) -> int:
     # Log lines of the loaders would break the table.
     MMLogger.get_current_instance().setLevel(logging.ERROR)
     warnings.simplefilter('ignore')
-    if not Path(args.config).is_file():
-        print(f'error: {args.config}: no such file', file=sys.stderr)
-        return 1
     try:
         cfg = Config.fromfile(args.config, import_custom_modules=False)
         if args.cfg_options is not None:
