@@ -24,10 +24,10 @@ import copy
 from collections.abc import Sequence
 from functools import cached_property
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from mmjrr.array_types import Array
 from mmjrr.body_models.smpl import SMPL, Articulation
 
 
@@ -43,7 +43,7 @@ class VertexMaker:
         self._part = self.body
         self._part_ids: Tensor | None = None
 
-    def __call__(self, **parameters: Tensor | np.ndarray) -> LazyVertices:
+    def __call__(self, **parameters: Tensor | Array) -> LazyVertices:
         """Return the vertices of bodies with these parameters.
 
         Args:

@@ -92,7 +92,7 @@ def skin(shaped: Tensor, transforms: Tensor, weights: Tensor, transl: Tensor) ->
         Posed vertices (B, 3, V).
     """
     rows = transforms.flatten(2).transpose(1, 2)  # (B, 12, J)
-    vertices: Tensor = _Skin.apply(shaped, rows, weights, transl)
+    vertices: Tensor = _Skin.apply(shaped, rows, weights, transl)  # type: ignore[no-untyped-call]
     return vertices
 
 

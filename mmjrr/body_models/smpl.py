@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mmjrr.array_types import Array
 from mmjrr.body_models.lbs import KinematicTree, skin
 from mmjrr.body_models.smpl_files import NUM_JOINTS, find_smpl_file, load_smpl_file
 from mmjrr.geometry import axis_angle_to_matrix, rotation_6d_to_matrix
@@ -87,10 +88,10 @@ class SMPL(nn.Module):
                 f'{self.path}'
             )
         self.num_betas = num_betas
-        self.faces: np.ndarray = data['f']  # (F, 3), int64
+        self.faces: Array = data['f']  # (F, 3), int64
         self.parents: list[int] = data['parents']
 
-        def buffer(name: str, array: np.ndarray) -> None:
+        def buffer(name: str, array: Array) -> None:
             # torch.tensor keeps a transposed array's strides, and every flatten() would copy it.
             array = np.ascontiguousarray(array)
             self.register_buffer(name, torch.tensor(array, dtype=dtype), persistent=False)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from mmjrr.array_types import Array
 from mmjrr.errors import DataError
 from mmjrr.io import check_array, read_npz, read_pickle
 from mmjrr.joints import SMPL_JOINTS
@@ -79,7 +80,7 @@ def load_smpl_file(path: str | Path) -> dict[str, Any]:
     else:
         raise DataError(f'{path}: found suffix {path.suffix!r}, expected .pkl or .npz')
 
-    def array(key: str, *shape: int | None) -> np.ndarray:
+    def array(key: str, *shape: int | None) -> Array:
         if key not in content:
             raise DataError(f'{path}: {key}: missing; found {sorted(map(str, content))}')
         return check_array(f'{path}: {key}', content[key], shape)

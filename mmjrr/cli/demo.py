@@ -304,7 +304,9 @@ def evaluate(data: Path, work_dir: Path, seed: int) -> tuple[dict[str, Any], int
     return table, frames
 
 
-def compare_with_truth(data: Path, work_dir: Path) -> tuple[dict, dict, dict]:
+def compare_with_truth(
+    data: Path, work_dir: Path
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """Measure how far fits and regressors are from the true bodies and the true regressor.
 
     Returns:

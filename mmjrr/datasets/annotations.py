@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from mmjrr.array_types import Array
 from mmjrr.datasets.fits import image_names
 from mmjrr.datasets.image_names import ImageName, image_key, parse_image_name
 from mmjrr.errors import DataError
@@ -34,11 +35,11 @@ class Annotations:
         DataError: A shape is wrong.
     """
 
-    imgname: np.ndarray  # (N,) str
-    center: np.ndarray  # (N, 2), pixels
-    scale: np.ndarray  # (N,), side of the box / 200
-    part: np.ndarray  # (N, 17, 3), pixels of the full image, and weight
-    S: np.ndarray  # (N, 17, 4), meters in the camera frame, and weight
+    imgname: Array  # (N,) str
+    center: Array  # (N, 2), pixels
+    scale: Array  # (N,), side of the box / 200
+    part: Array  # (N, 17, 3), pixels of the full image, and weight
+    S: Array  # (N, 17, 4), meters in the camera frame, and weight
 
     def __post_init__(self) -> None:
         self.imgname = np.asarray(self.imgname, dtype=np.str_)
@@ -93,7 +94,7 @@ class Annotations:
         _check_values(path, table)
         return table
 
-    def keep(self, rows: np.ndarray) -> Annotations:  # (N,) bool, or indices
+    def keep(self, rows: Array) -> Annotations:  # (N,) bool, or indices
         """Return a table of only these rows."""
         return Annotations(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
 
@@ -112,17 +113,17 @@ class Annotations:
                 ``.json``. Default: None, no JSON file.
         """
         path = Path(path)
-        arrays: dict[str, np.ndarray] = {'imgname': self.imgname}
+        arrays: dict[str, Array] = {'imgname': self.imgname}
         for name in ('center', 'scale', 'part', 'S'):
             arrays[name] = getattr(self, name).astype(np.float32)
         if provenance is not None:
             with atomic_write(path.with_suffix('.json')) as temporary:
                 temporary.write_text(json.dumps(provenance, indent=1, sort_keys=True) + '\n')
         with atomic_write(path) as temporary, open(temporary, 'wb') as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
+            np.savez(file, **arrays)
 
 
-def boxes_of_joints(part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # (N, 17, 3)
+def boxes_of_joints(part: Array) -> tuple[Array, Array]:  # (N, 17, 3)
     """Return MMPose's boxes around the labeled joints: (N, 2) centers in pixels, (N,) scales.
 
     >>> part = np.ones((1, 17, 3)) * [100, 200, 1]
@@ -148,7 +149,7 @@ def parse_names(path: str | Path, names: Sequence[str]) -> list[ImageName]:
         raise DataError(f'{path}: imgname: {error}') from error
 
 
-def _zero_unlabeled(points: np.ndarray) -> np.ndarray:  # (N, 17, D + 1), weight last
+def _zero_unlabeled(points: Array) -> Array:  # (N, 17, D + 1), weight last
     """Replace points of weight 0 by zeros."""
     return np.where(points[..., -1:] == 0, 0, points)
 
@@ -163,7 +164,7 @@ def _check_names(path: Path, names: Sequence[str]) -> None:
     parse_names(path, names)
 
 
-def _check_shapes(path: Path, raw: Mapping[str, np.ndarray], count: int) -> None:
+def _check_shapes(path: Path, raw: Mapping[str, Array], count: int) -> None:
     expected: dict[str, tuple[tuple[int, ...], ...]] = {
         'center': ((count, 2),),
         'scale': ((count,), (count, 1)),

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from mmjrr.array_types import Array
+
 
 def area_average_crop(
-    mask: np.ndarray,  # (h, w)
-    box: Sequence[float] | np.ndarray,  # x0, y0, x1, y1, pixels
+    mask: Array,  # (h, w)
+    box: Sequence[float] | Array,  # x0, y0, x1, y1, pixels
     size: tuple[int, int],  # (height, width) of the crop
-) -> np.ndarray:  # (height, width), float32 (float64 for a float64 mask)
+) -> Array:  # (height, width), float32 (float64 for a float64 mask)
     """Crop and resize a mask; each pixel of the crop is the exact mean over the area it covers.
 
     Mask pixel (row 0, column 0) covers [0, 1) x [0, 1); outside the image the mask is 0. Means
@@ -36,12 +38,12 @@ def area_average_crop(
     rows, columns = _overlap(y0, y1, mask.shape[0]), _overlap(x0, x1, mask.shape[1])
     row_weights = _cell_weights(y0, y1, size[0], rows).astype(dtype)
     column_weights = _cell_weights(x0, x1, size[1], columns).astype(dtype)
-    covered: np.ndarray = mask[rows, columns].astype(dtype)
+    covered: Array = mask[rows, columns].astype(dtype)
     # Rounding can make weights add up to slightly more than one.
     return np.minimum(row_weights @ covered @ column_weights.T, covered.max(initial=0))
 
 
-def _cell_weights(start: float, stop: float, count: int, pixels: slice) -> np.ndarray:
+def _cell_weights(start: float, stop: float, count: int, pixels: slice) -> Array:
     """Return the fraction (count, pixels) of each of ``count`` equal cells in each pixel."""
     edges = start + (stop - start) * np.arange(count + 1) / count
     left = np.arange(pixels.start, pixels.stop, dtype=np.float64)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from mmjrr.array_types import Array
 from mmjrr.errors import DataError
 from mmjrr.io import as_text, atomic_write
 
@@ -119,15 +120,15 @@ def load_fits(path: str | Path, **reading: Any) -> dict[str, Any]:
 def save_fits(
     path: str | Path,
     *,
-    imgname: Sequence[str] | np.ndarray,  # (N,)
-    pose: np.ndarray,  # (N, 72), axis-angle, global_orient first
-    betas: np.ndarray,  # (N, K)
-    camera: np.ndarray | None = None,  # (N, 3), s, tx, ty
-    transl: np.ndarray | None = None,  # (N, 3), meters, camera frame
-    center: np.ndarray | None = None,  # (N, 2), pixels
-    scale: np.ndarray | None = None,  # (N,), box side / 200
-    part: np.ndarray | None = None,  # (N, 17, 2 or 3), pixels
-    S: np.ndarray | None = None,  # (N, 17, 4), meters, camera frame
+    imgname: Sequence[str] | Array,  # (N,)
+    pose: Array,  # (N, 72), axis-angle, global_orient first
+    betas: Array,  # (N, K)
+    camera: Array | None = None,  # (N, 3), s, tx, ty
+    transl: Array | None = None,  # (N, 3), meters, camera frame
+    center: Array | None = None,  # (N, 2), pixels
+    scale: Array | None = None,  # (N,), box side / 200
+    part: Array | None = None,  # (N, 17, 2 or 3), pixels
+    S: Array | None = None,  # (N, 17, 4), meters, camera frame
     provenance: dict[str, Any] | None = None,
 ) -> None:
     """Write a fits file, whole or not at all; equal arguments give equal bytes.
@@ -143,7 +144,7 @@ def save_fits(
         pose=pose, betas=betas, camera=camera, transl=transl,
         center=center, scale=scale, part=part, S=S,
     )  # fmt: skip
-    arrays: dict[str, np.ndarray] = {'imgname': names}
+    arrays: dict[str, Array] = {'imgname': names}
     for name, value in fields.items():
         if value is None:
             continue
@@ -155,10 +156,10 @@ def save_fits(
     if provenance is not None:
         arrays['provenance'] = np.array(json.dumps(provenance, sort_keys=True))
     with atomic_write(path) as temporary, open(temporary, 'wb') as file:
-        np.savez(file, **{name: arrays[name] for name in sorted(arrays)})  # type: ignore[arg-type]
+        np.savez(file, **{name: arrays[name] for name in sorted(arrays)})
 
 
-def image_names(path: Path, names: np.ndarray) -> np.ndarray:  # (N,) str
+def image_names(path: Path, names: Array) -> Array:  # (N,) str
     """Return the image names of a file as text.
 
     Raises:
@@ -172,7 +173,7 @@ def image_names(path: Path, names: np.ndarray) -> np.ndarray:  # (N,) str
     return names
 
 
-def _checked(where: str, value: np.ndarray, shape: tuple[int | None, ...]) -> np.ndarray:
+def _checked(where: str, value: Array, shape: tuple[int | None, ...]) -> Array:
     """Return a value as float32 of the shape, in which None stands for any size.
 
     Raises:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mmjrr.array_types import Array
 from mmjrr.datasets.image_names import (
     ACTION_ALIASES,
     KNOWN_BAD_SEQUENCES,
@@ -76,7 +77,7 @@ class FrameSelection:
             merged[name] = value
         return cls(**merged)
 
-    def select(self, names: Sequence[ImageName]) -> tuple[np.ndarray, dict[str, int]]:  # (N,) bool
+    def select(self, names: Sequence[ImageName]) -> tuple[Array, dict[str, int]]:  # (N,) bool
         """Select frames.
 
         Returns:
@@ -85,7 +86,7 @@ class FrameSelection:
         keep = np.ones(len(names), dtype=bool)
         removed: dict[str, int] = {}
 
-        def remove_unless(reason: str, selected: np.ndarray) -> None:
+        def remove_unless(reason: str, selected: Array) -> None:
             removed[reason] = int((keep & ~selected).sum())
             keep[~selected] = False
 
@@ -114,7 +115,7 @@ class FrameSelection:
             listed = (listed - {'known_bad'}) | set(KNOWN_BAD_SEQUENCES)
         return frozenset(listed)
 
-    def _every_nth(self, names: Sequence[ImageName], keep: np.ndarray) -> np.ndarray:  # (N,) bool
+    def _every_nth(self, names: Sequence[ImageName], keep: Array) -> Array:  # (N,) bool
         """Return every ``frame_step``-th of the kept frames of each video."""
         selected = np.zeros(len(names), dtype=bool)
         videos: dict[tuple[str, str], list[int]] = {}
@@ -125,5 +126,5 @@ class FrameSelection:
         return selected
 
 
-def _isin(values: Sequence[str], chosen: Sequence[str]) -> np.ndarray:
+def _isin(values: Sequence[str], chosen: Sequence[str]) -> Array:
     return np.isin(np.array(values, dtype=np.str_), np.array(list(chosen), dtype=np.str_))

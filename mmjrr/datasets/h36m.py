@@ -11,6 +11,7 @@ import numpy as np
 from mmengine.dataset import BaseDataset, force_full_init
 from mmengine.logging import print_log
 
+from mmjrr.array_types import Array
 from mmjrr.datasets.annotations import Annotations, parse_names
 from mmjrr.datasets.area_crop import area_average_crop
 from mmjrr.datasets.frame_selection import FrameSelection
@@ -124,7 +125,7 @@ class H36MFitsDataset(BaseDataset):
         crop_size: tuple[int, int] = (224, 224),
         bbox_padding: float = 1.0,
         require: Sequence[str] | None = None,
-        pipeline: Sequence[dict | Callable] | None = None,
+        pipeline: Sequence[dict[str, Any] | Callable[..., Any]] | None = None,
         metainfo: Mapping[str, Any] | None = None,
         filter_cfg: dict[str, Any] | None = None,
         indices: int | Sequence[int] | None = None,
@@ -249,7 +250,7 @@ class H36MFitsDataset(BaseDataset):
         )
 
     @force_full_init
-    def fit_sample(self, index: int) -> dict[str, np.ndarray]:
+    def fit_sample(self, index: int) -> dict[str, Array]:
         """Return the initial fit and the 3D joints of a sample, without reading image or mask.
 
         Returns:
@@ -325,7 +326,7 @@ class H36MFitsDataset(BaseDataset):
         keep = self._required(table, fit_rows, mask_rows)
         table, fit_rows = table.keep(keep), fit_rows[keep]
         self._mask_rows = mask_rows[keep]
-        self._fits: dict[str, np.ndarray] = {}
+        self._fits: dict[str, Array] = {}
         has_fit = fit_rows >= 0
         self._fit_rows = np.where(has_fit, np.cumsum(has_fit) - 1, -1)
         if fits is not None:
@@ -336,9 +337,7 @@ class H36MFitsDataset(BaseDataset):
         self._log_report()
         return [dict(row=row) for row in range(len(table))]
 
-    def _load_cameras(
-        self, table: Annotations, rows_of: Mapping[tuple[str, str], np.ndarray]
-    ) -> None:
+    def _load_cameras(self, table: Annotations, rows_of: Mapping[tuple[str, str], Array]) -> None:
         self.cameras, self._intrinsics, self._camera_params = {}, {}, {}
         if self._camera_file is None:
             return
@@ -361,8 +360,8 @@ class H36MFitsDataset(BaseDataset):
     def _check_mask_sizes(
         self,
         table: Annotations,
-        rows_of: Mapping[tuple[str, str], np.ndarray],
-        mask_rows: np.ndarray,
+        rows_of: Mapping[tuple[str, str], Array],
+        mask_rows: Array,
     ) -> None:
         assert self.masks is not None
         for key, camera in self.cameras.items():
@@ -377,8 +376,8 @@ class H36MFitsDataset(BaseDataset):
                     )
 
     def _required(
-        self, table: Annotations, fit_rows: np.ndarray, mask_rows: np.ndarray
-    ) -> np.ndarray:  # (N,) bool
+        self, table: Annotations, fit_rows: Array, mask_rows: Array
+    ) -> Array:  # (N,) bool
         """Return which samples have all that ``require`` lists, and add counts to the report."""
         keep = np.ones(len(table), dtype=bool)
         examples = {}
@@ -467,7 +466,7 @@ class H36MFitsDataset(BaseDataset):
         shared = (self.annotations, self._fits, self._fit_rows, self._mask_rows, self.masks)
         return super()._copy_without_annotation({id(value): value for value in shared})
 
-    def _fit(self, row: int) -> dict[str, np.ndarray]:
+    def _fit(self, row: int) -> dict[str, Array]:
         fit_row = self._fit_rows[row]
         return {} if fit_row < 0 else {name: v[fit_row] for name, v in self._fits.items()}
 

@@ -14,7 +14,7 @@ class UnreadableImage(str):
     """Error message that replaces the sample of an unreadable image in a batch."""
 
 
-class ReadableSamples(Dataset):
+class ReadableSamples(Dataset[Any]):
     """Dataset that returns :class:`UnreadableImage` if reading an image raises.
 
     An exception in a worker process would lose the other samples of its batch.

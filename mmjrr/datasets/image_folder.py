@@ -59,7 +59,7 @@ class ImageFolderDataset(BaseDataset):
         data_root: str | Path,
         boxes: str | Path | None = None,
         without_box: str = 'raise',
-        pipeline: Sequence[dict | Callable] | None = None,
+        pipeline: Sequence[dict[str, Any] | Callable[..., Any]] | None = None,
     ) -> None:
         if without_box not in ('raise', 'skip'):
             raise ValueError(f"without_box: found {without_box!r}, expected 'raise' or 'skip'")

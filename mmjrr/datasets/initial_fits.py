@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from mmjrr.array_types import Array
 from mmjrr.datasets.annotations import Annotations
 from mmjrr.datasets.fits import load_fits
 from mmjrr.datasets.predictions import match_names
@@ -36,7 +37,7 @@ class InitialFits:
         self.path = Path(path)
         self._fits = load_fits(path)
 
-    def match(self, names: Sequence[str]) -> np.ndarray:  # (N,) int
+    def match(self, names: Sequence[str]) -> Array:  # (N,) int
         """Return the row of each image's fit; -1 if it has no valid fit.
 
         Raises:
@@ -48,10 +49,10 @@ class InitialFits:
 
     def parameters(
         self,
-        rows: np.ndarray,  # (N,) rows of this file
+        rows: Array,  # (N,) rows of this file
         annotations: Annotations,  # N rows
         cameras: PerspectiveCamera | None,  # N cameras of the full image
-    ) -> dict[str, np.ndarray]:
+    ) -> dict[str, Array]:
         """Return SMPL parameters of the fits in these rows.
 
         Returns:
@@ -80,8 +81,8 @@ class InitialFits:
         )
 
     def _transl(
-        self, rows: np.ndarray, annotations: Annotations, cameras: PerspectiveCamera | None
-    ) -> np.ndarray:  # (N, 3)
+        self, rows: Array, annotations: Annotations, cameras: PerspectiveCamera | None
+    ) -> Array:  # (N, 3)
         if 'transl' in self._fits:
             return self._fits['transl'][rows]
         if 'camera' not in self._fits:
@@ -101,5 +102,5 @@ class InitialFits:
             raise DataError(f'{self.path}: camera: {error}') from error
 
 
-def _tensor(values: np.ndarray) -> torch.Tensor:
+def _tensor(values: Array) -> torch.Tensor:
     return torch.from_numpy(np.asarray(values, dtype=np.float64))

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from mmjrr.array_types import Array
 from mmjrr.datasets.image_names import image_key
 from mmjrr.datasets.run_length import decode_levels, decode_rle, encode_rle
 from mmjrr.errors import DataError
@@ -82,7 +83,7 @@ class Masks:
         """Return the row of an image's mask, -1 if it has none."""
         return self._row.get(image_key(imgname), -1)
 
-    def decode(self, row: int) -> np.ndarray:  # (h, w) uint8, 0 or 1; soft: float32, 0 to 1
+    def decode(self, row: int) -> Array:  # (h, w) uint8, 0 or 1; soft: float32, 0 to 1
         """Decode the mask of a row.
 
         Raises:
@@ -99,7 +100,7 @@ class Masks:
             name = next(key for key, value in self._row.items() if value == row)
             raise DataError(f'{_shown(self.paths)}: mask of {name!r}: {error}') from error
 
-    def __getitem__(self, imgname: str) -> np.ndarray:
+    def __getitem__(self, imgname: str) -> Array:
         row = self.row(imgname)
         if row < 0:
             raise KeyError(imgname)
@@ -108,7 +109,7 @@ class Masks:
 
 def save_masks(
     path: str | Path,
-    masks: Mapping[str, np.ndarray],  # by image name, (h, w), foreground where nonzero
+    masks: Mapping[str, Array],  # by image name, (h, w), foreground where nonzero
     scores: Mapping[str, float] | None = None,
     info: Mapping[str, Any] | None = None,
 ) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from mmjrr.array_types import Array
 from mmjrr.datasets.annotations import Annotations
 from mmjrr.datasets.image_names import parse_image_name
 from mmjrr.errors import DataError
@@ -56,7 +57,7 @@ def check_projection(
     return distances
 
 
-def rows_by_camera(table: Annotations) -> dict[tuple[str, str], np.ndarray]:
+def rows_by_camera(table: Annotations) -> dict[tuple[str, str], Array]:
     """Return the rows of each (subject, camera), sorted by subject and camera."""
     rows_of: dict[tuple[str, str], list[int]] = {}
     for row, name in enumerate(map(parse_image_name, table.imgname.tolist())):

@@ -6,13 +6,14 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from mmjrr.array_types import Array
 from mmjrr.errors import DataError
 
 #: Number of thresholds of a soft mask.
 LEVELS = 8
 
 
-def encode_rle(mask: np.ndarray) -> bytes:  # (h, w)
+def encode_rle(mask: Array) -> bytes:  # (h, w)
     """Encode a mask, foreground where nonzero, as COCO's compressed run-length code."""
     from pycocotools import mask as coco_mask
 
@@ -22,7 +23,7 @@ def encode_rle(mask: np.ndarray) -> bytes:  # (h, w)
     return coco_mask.encode(np.asfortranarray(mask != 0, dtype=np.uint8))['counts']
 
 
-def decode_rle(code: bytes, size: tuple[int, int]) -> np.ndarray:  # (h, w) uint8
+def decode_rle(code: bytes, size: tuple[int, int]) -> Array:  # (h, w) uint8
     """Decode COCO's compressed run-length code.
 
     Runs go down the columns, background first. They must fill the mask exactly; ``pycocotools``
@@ -47,7 +48,7 @@ def decode_rle(code: bytes, size: tuple[int, int]) -> np.ndarray:  # (h, w) uint
     return np.repeat(values, runs).reshape(size[1], size[0]).T
 
 
-def encode_levels(mask: np.ndarray) -> list[bytes]:  # (h, w) uint8, 0 to 255
+def encode_levels(mask: Array) -> list[bytes]:  # (h, w) uint8, 0 to 255
     """Encode a soft mask as eight run-length codes, one for each threshold 1/16, 3/16, ..., 15/16.
 
     The mean of the eight decoded masks is the soft mask rounded to eighths.
@@ -57,9 +58,7 @@ def encode_levels(mask: np.ndarray) -> list[bytes]:  # (h, w) uint8, 0 to 255
     return [encode_rle(mask >= 255 * (2 * level + 1) / (2 * LEVELS)) for level in range(LEVELS)]
 
 
-def decode_levels(
-    codes: Sequence[bytes], size: tuple[int, int]
-) -> np.ndarray:  # (h, w) float32, 0 to 1
+def decode_levels(codes: Sequence[bytes], size: tuple[int, int]) -> Array:  # (h, w) float32, 0 to 1
     """Decode the codes of :func:`encode_levels`.
 
     Raises:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from mmengine.structures import BaseDataElement
 
+from mmjrr.array_types import Array
 from mmjrr.errors import DataError
 from mmjrr.geometry import PIXELS_PER_SCALE, padded_box, whole_image_box
 from mmjrr.registry import TRANSFORMS
@@ -31,7 +32,9 @@ def is_size(size: Sequence[int], expected: Sequence[int]) -> bool:  # (h, w) bot
     return abs(size[0] - expected[0]) <= ROWS_SLACK and size[1] == expected[1]
 
 
-def build_pipeline(pipeline: Sequence[dict | Callable]) -> list[Callable]:
+def build_pipeline(
+    pipeline: Sequence[dict[str, Any] | Callable[..., Any]],
+) -> list[Callable[..., Any]]:
     """Build the transforms that are configs; keep callables unchanged."""
     return [TRANSFORMS.build(step) if isinstance(step, dict) else step for step in pipeline]
 
@@ -210,7 +213,7 @@ class PackMeshInputs:
         return 'PackMeshInputs()'
 
 
-def read_image(path: str | Path) -> np.ndarray:  # (h, w, 3) uint8, RGB
+def read_image(path: str | Path) -> Array:  # (h, w, 3) uint8, RGB
     """Read an image file with Pillow.
 
     Pillow raises on truncated JPEG files, which OpenCV fills with gray.
@@ -235,11 +238,11 @@ def read_image(path: str | Path) -> np.ndarray:  # (h, w, 3) uint8, RGB
 
 
 def crop_person(
-    image: np.ndarray,  # (h, w, 3) uint8
+    image: Array,  # (h, w, 3) uint8
     box: Sequence[float],  # x0, y0, x1, y1, pixels, square
     size: int = 224,
     stretch_contrast: bool = True,
-) -> np.ndarray:  # (size, size, 3) uint8
+) -> Array:  # (size, size, 3) uint8
     """Crop an image as SPIN does; see :class:`CropPerson`.
 
     Raises:
@@ -279,7 +282,7 @@ def _pixels(start: float, stop: float, size: int) -> tuple[int, int]:
     return int(first), int(size * step + first)
 
 
-def _stretch(darkest: int, brightest: int) -> np.ndarray:  # (256,) uint8
+def _stretch(darkest: int, brightest: int) -> Array:  # (256,) uint8
     """Return the lookup table that maps ``darkest`` to 0 and ``brightest`` to 255, linearly."""
     factor = 255.0 / max(int(brightest) - int(darkest), 1)
     return (np.clip((np.arange(256) - float(darkest)) * factor, 0, 255) + 0.5).astype(np.uint8)

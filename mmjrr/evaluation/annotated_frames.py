@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from mmengine.logging import MMLogger
 
+from mmjrr.array_types import Array
 from mmjrr.datasets.fits import image_names
 from mmjrr.datasets.h36m import H36MFitsDataset
 from mmjrr.datasets.image_names import frame_key, parse_image_name
@@ -80,13 +81,11 @@ class AnnotatedFrames:
         counted = {frame_key(self.names[row]) for row in np.flatnonzero(self.counted)}
         self.left_out = set(map(frame_key, self.listed)) - counted
 
-    def sorted(self, chosen: np.ndarray) -> list[int]:  # chosen: (N,) bool
+    def sorted(self, chosen: Array) -> list[int]:  # chosen: (N,) bool
         """Sort the chosen frames by image name, the order in which the metric adds errors."""
         return sorted(np.flatnonzero(chosen).tolist(), key=lambda row: (self.names[row], row))
 
-    def joints(
-        self, rows: Sequence[int], joint_names: Sequence[str]
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def joints(self, rows: Sequence[int], joint_names: Sequence[str]) -> tuple[Array, Array]:
         """Return annotated joints (n, J, 3) in meters, camera frame, and their weights (n, J).
 
         Args:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from mmjrr.array_types import Array
 from mmjrr.body_models import SMPL, LazyVertices, VertexMaker
 from mmjrr.datasets.converters.metadata import read_metadata
 from mmjrr.datasets.h36m import H36MFitsDataset
@@ -184,7 +185,7 @@ def attribute_error(
     annotations: str | Path | H36MFitsDataset,
     original: RegressorLike = 'J_std',
     corrected: Sequence[RegressorLike] = ('J_opt',),
-    protocol: str | dict | Protocol = 'paper',
+    protocol: str | dict[str, Any] | Protocol = 'paper',
     *,
     body_model: str | Path | dict[str, Any] | SMPL | None = None,
     unit: str = 'm',
@@ -329,11 +330,11 @@ class _Meshes:
         """Subjects, in order of appearance."""
         return list(dict.fromkeys(self.subject.tolist()))
 
-    def of(self, *subjects: str) -> np.ndarray:
+    def of(self, *subjects: str) -> Array:
         """Return the indices of the matches of these subjects."""
         return np.flatnonzero(np.isin(self.subject, subjects))
 
-    def subset(self, matches: np.ndarray) -> list[Predictions]:
+    def subset(self, matches: Array) -> list[Predictions]:
         """Return the predictions of some matches, named by their frames."""
         subset = []
         place = self.place[matches]
@@ -349,7 +350,7 @@ class _Meshes:
             subset.append(selected)
         return subset
 
-    def batch(self, matches: np.ndarray) -> tuple[torch.Tensor | LazyVertices, torch.Tensor]:
+    def batch(self, matches: Array) -> tuple[torch.Tensor | LazyVertices, torch.Tensor]:
         """Return vertices (n, V, 3) and annotated joints (n, J, 3) in meters.
 
         All matches must be of the same part. Joints that are not annotated are NaN.
@@ -371,7 +372,7 @@ class _Meshes:
 class _Batches:
     """Re-iterable batches for the fit, each of a single part."""
 
-    def __init__(self, meshes: _Meshes, matches: np.ndarray) -> None:
+    def __init__(self, meshes: _Meshes, matches: Array) -> None:
         self.meshes = meshes
         parts = meshes.place[matches, 0]
         self.matches = [matches[parts == part] for part in np.unique(parts)]

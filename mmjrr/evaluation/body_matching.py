@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from mmjrr.array_types import Array
 from mmjrr.datasets.image_names import frame_identity
 from mmjrr.datasets.predictions import Predictions, match_bodies, match_frames
 from mmjrr.datasets.predictions.matching import Takes
@@ -44,7 +45,7 @@ def match_part(
     unit: str = 'm',
     person: str | None = 'nearest',
     takes: Takes | None = None,
-) -> tuple[Predictions, np.ndarray, list[str]]:
+) -> tuple[Predictions, Array, list[str]]:
     """Find the predicted body of each annotated frame that counts.
 
     Args:
@@ -68,7 +69,7 @@ def match_part(
     part = replace(part, imgname=names)
     counted = np.flatnonzero(annotated.counted)
 
-    def error_of(rows: np.ndarray, frames: np.ndarray, bodies: Predictions) -> np.ndarray:
+    def error_of(rows: Array, frames: Array, bodies: Predictions) -> Array:
         return errors_of(bodies, rows, frames, annotated, joints, unit)
 
     wanted = [annotated.names[frame] for frame in counted]
@@ -99,12 +100,12 @@ def match_part(
 
 def errors_of(
     part: Predictions,
-    rows: np.ndarray,  # (n,)
-    frames: np.ndarray,  # (n,)
+    rows: Array,  # (n,)
+    frames: Array,  # (n,)
     annotated: AnnotatedFrames,
     joints: RegressedJoints,
     unit: str,
-) -> np.ndarray:  # (n,), meters
+) -> Array:  # (n,), meters
     """Return the root-aligned errors of bodies in annotated frames, under the first regressor.
 
     Args:
@@ -124,8 +125,8 @@ def errors_of(
 
 def decide_rotations_6d(
     part: Predictions,
-    pairs: np.ndarray,  # (n, 2): row of the predictions, annotated frame
-    error_of: Callable[[np.ndarray, np.ndarray, Predictions], np.ndarray],
+    pairs: Array,  # (n, 2): row of the predictions, annotated frame
+    error_of: Callable[[Array, Array, Predictions], Array],
 ) -> Predictions:
     """Choose the layout of 6D rotations that brings the bodies nearest to the annotated joints.
 

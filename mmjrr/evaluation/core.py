@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from mmengine.logging import print_log
 
+from mmjrr.array_types import Array
 from mmjrr.io import sha256, versions
 from mmjrr.regressors import JointRegressor
 
@@ -40,9 +41,9 @@ class RegressedFrames:
     """
 
     joint_names: tuple[str, ...]
-    joints: np.ndarray
-    target: np.ndarray
-    weight: np.ndarray
+    joints: Array
+    target: Array
+    weight: Array
     labels: Sequence[FrameLabels]
 
     def __len__(self) -> int:
@@ -184,7 +185,7 @@ def evaluate_frames(
     )
 
 
-def _groups(frames: RegressedFrames, by: Sequence[str]) -> dict[str, np.ndarray]:
+def _groups(frames: RegressedFrames, by: Sequence[str]) -> dict[str, Array]:
     groups = {}
     for kind in by:
         if kind == 'joint':
@@ -203,10 +204,10 @@ def _groups(frames: RegressedFrames, by: Sequence[str]) -> dict[str, np.ndarray]
 
 def check_annotation(
     where: str,
-    joints: np.ndarray,  # (J, 3), meters
-    weight: np.ndarray,  # (J,)
+    joints: Array,  # (J, 3), meters
+    weight: Array,  # (J,)
     hint: str,
-) -> np.ndarray:  # (J, 3)
+) -> Array:  # (J, 3)
     """Check a frame's annotated joints, and return them with zeros for joints not annotated.
 
     Args:
@@ -229,7 +230,7 @@ def check_annotation(
     return np.where(used[:, None], joints, 0.0)
 
 
-def check_finite(names: Sequence[str], field: str, values: np.ndarray) -> None:
+def check_finite(names: Sequence[str], field: str, values: Array) -> None:
     """Check that the values (N, ...) of N frames are finite.
 
     Args:
@@ -248,7 +249,7 @@ def check_finite(names: Sequence[str], field: str, values: np.ndarray) -> None:
 def check_extent(
     names: Sequence[str],
     field: str,
-    vertices: np.ndarray,  # (N, S, 3), meters
+    vertices: Array,  # (N, S, 3), meters
     hint: str,
 ) -> None:
     """Check that the S vertices of each of N frames are plausibly near to their mean.

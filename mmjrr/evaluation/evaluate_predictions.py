@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from mmjrr.array_types import Array
 from mmjrr.body_models import SMPL
 from mmjrr.datasets.converters.metadata import read_metadata
 from mmjrr.datasets.h36m import H36MFitsDataset
@@ -38,7 +39,7 @@ def evaluate(
     predictions: PredictionsLike | Sequence[PredictionsLike],
     annotations: str | Path | H36MFitsDataset,
     regressors: RegressorLike | Sequence[RegressorLike] | Mapping[str, RegressorLike],
-    protocol: str | dict | Protocol | Sequence[str | dict | Protocol] = 'paper',
+    protocol: str | dict[str, Any] | Protocol | Sequence[str | dict[str, Any] | Protocol] = 'paper',
     *,
     body_model: str | Path | dict[str, Any] | SMPL | None = None,
     layout: str = 'auto',
@@ -135,7 +136,7 @@ def evaluate(
     unmatched: list[str] = []
     descriptions: list[dict[str, Any]] = []
     predicted = PredictedJoints(joints, unit, annotated.absolute, progress)
-    sample: tuple[Predictions, np.ndarray] | None = None
+    sample: tuple[Predictions, Array] | None = None
     for number, source in enumerate(sources):
         if number:
             part = _read(source, *reading)

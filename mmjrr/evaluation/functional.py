@@ -5,17 +5,18 @@ All computations are in float64; the results have the inputs' floating-point dty
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 
-Array = Tensor | np.ndarray
+from mmjrr.array_types import Array
+
+TensorOrArray = Tensor | Array
 
 
 def mpjpe(
-    pred: Array,  # (B, J, 3)
-    target: Array,  # (B, J, 3)
-    weight: Array | None = None,  # (B, J), non-negative
+    pred: TensorOrArray,  # (B, J, 3)
+    target: TensorOrArray,  # (B, J, 3)
+    weight: TensorOrArray | None = None,  # (B, J), non-negative
 ) -> Tensor:  # (B,)
     """Return the mean per-joint position error of each frame, without any alignment.
 
@@ -41,9 +42,9 @@ def mpjpe(
 
 
 def mpjpe_per_joint(
-    pred: Array,  # (B, J, 3)
-    target: Array,  # (B, J, 3)
-    weight: Array | None = None,  # (B, J)
+    pred: TensorOrArray,  # (B, J, 3)
+    target: TensorOrArray,  # (B, J, 3)
+    weight: TensorOrArray | None = None,  # (B, J)
 ) -> Tensor:  # (B, J)
     """Return the distance of each joint, without any alignment; NaN for joints with weight 0.
 
@@ -57,9 +58,9 @@ def mpjpe_per_joint(
 
 
 def pa_mpjpe(
-    pred: Array,  # (B, J, 3)
-    target: Array,  # (B, J, 3)
-    weight: Array | None = None,  # (B, J)
+    pred: TensorOrArray,  # (B, J, 3)
+    target: TensorOrArray,  # (B, J, 3)
+    weight: TensorOrArray | None = None,  # (B, J)
 ) -> Tensor:  # (B,)
     """Return :func:`mpjpe` after :func:`procrustes_align` ("reconstruction error").
 
@@ -76,9 +77,9 @@ def pa_mpjpe(
 
 
 def pa_mpjpe_per_joint(
-    pred: Array,  # (B, J, 3)
-    target: Array,  # (B, J, 3)
-    weight: Array | None = None,  # (B, J)
+    pred: TensorOrArray,  # (B, J, 3)
+    target: TensorOrArray,  # (B, J, 3)
+    weight: TensorOrArray | None = None,  # (B, J)
 ) -> Tensor:  # (B, J)
     """Return :func:`mpjpe_per_joint` after :func:`procrustes_align`.
 
@@ -94,9 +95,9 @@ def pa_mpjpe_per_joint(
 
 
 def procrustes_align(
-    pred: Array,  # (B, J, 3)
-    target: Array,  # (B, J, 3)
-    weight: Array | None = None,  # (B, J)
+    pred: TensorOrArray,  # (B, J, 3)
+    target: TensorOrArray,  # (B, J, 3)
+    weight: TensorOrArray | None = None,  # (B, J)
 ) -> Tensor:  # (B, J, 3)
     r"""Align ``pred`` with ``target`` by a similarity transform of each frame.
 
@@ -134,7 +135,7 @@ def _align(points: Tensor, goal: Tensor, share: Tensor) -> Tensor:
 
 
 def _checked(
-    pred: Array, target: Array, weight: Array | None
+    pred: TensorOrArray, target: TensorOrArray, weight: TensorOrArray | None
 ) -> tuple[Tensor, Tensor, Tensor, torch.dtype]:
     """Return float64 points, target, weights (B, J) that sum to one, and the result's dtype."""
     points, goal = torch.as_tensor(pred), torch.as_tensor(target)

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from mmjrr.array_types import Array
 from mmjrr.datasets.predictions import Predictions
 from mmjrr.joints import swap_sides
 
@@ -42,15 +44,15 @@ _SAMPLE, _COMPARED, _OTHERS = 2000, 128, 2048
 _UNEXPLAINED = 'nothing that was tried explains it'
 
 #: The description of a change, and the changed joints (N, J, 3) relative to the root.
-Change = tuple[str, np.ndarray]
+Change = tuple[str, Array]
 
 
 def root_aligned_error(
-    joints: np.ndarray,  # (N, J, 3)
-    target: np.ndarray,  # (N, J, 3)
-    weight: np.ndarray,  # (N, J)
+    joints: Array,  # (N, J, 3)
+    target: Array,  # (N, J, 3)
+    weight: Array,  # (N, J)
     joint_names: Sequence[str],
-) -> np.ndarray:  # (N,)
+) -> Array:  # (N,)
     """Return the mean distance of the joints of each pelvis-aligned frame, in their unit.
 
     The joints' means are aligned if the pelvis is missing or not annotated. The distance is NaN for
@@ -60,9 +62,9 @@ def root_aligned_error(
 
 
 def check_plausibility(
-    joints: np.ndarray,  # (N, J, 3), meters
-    target: np.ndarray,  # (N, J, 3), meters
-    weight: np.ndarray,  # (N, J)
+    joints: Array,  # (N, J, 3), meters
+    target: Array,  # (N, J, 3), meters
+    weight: Array,  # (N, J)
     joint_names: Sequence[str],
     labels: Sequence[Mapping[str, str | None]] = (),
 ) -> tuple[str, ...]:
@@ -111,7 +113,7 @@ def check_plausibility(
 
 def explain_parameters(
     part: Predictions,
-    error_of: Callable[[Predictions], np.ndarray],
+    error_of: Callable[[Predictions], Array],
     notes: Sequence[str],
 ) -> tuple[str, ...]:
     """Look for changes of SMPL parameters that explain what no change of joints explains.
@@ -166,9 +168,9 @@ def _changed_parameters(part: Predictions) -> Iterator[tuple[str, Predictions]]:
 
 
 def _explain(
-    points: np.ndarray,
-    goal: np.ndarray,
-    share: np.ndarray,
+    points: Array,
+    goal: Array,
+    share: Array,
     joint_names: Sequence[str],
     labels: Sequence[Mapping[str, str | None]],
 ) -> str | None:
@@ -188,9 +190,9 @@ def _explain(
 
 
 def _simple_changes(
-    points: np.ndarray,
-    goal: np.ndarray,
-    share: np.ndarray,
+    points: Array,
+    goal: Array,
+    share: Array,
     joint_names: Sequence[str],
     labels: Sequence[Mapping[str, str | None]],
 ) -> Iterator[Change]:
@@ -221,9 +223,9 @@ def _simple_changes(
 
 
 def _fitted_changes(
-    points: np.ndarray,
-    goal: np.ndarray,
-    share: np.ndarray,
+    points: Array,
+    goal: Array,
+    share: Array,
     joint_names: Sequence[str],
     labels: Sequence[Mapping[str, str | None]],
 ) -> Iterator[Change]:
@@ -242,7 +244,7 @@ def _fitted_changes(
         yield "turned by each camera's rotation (world frame in place of the camera's)", turned
 
 
-def _rotation(points: np.ndarray, goal: np.ndarray, share: np.ndarray) -> np.ndarray:
+def _rotation(points: Array, goal: Array, share: Array) -> Array:
     """Fit the rotation that brings the points of all frames closest to their goal (Kabsch)."""
     covariance = np.einsum('nj,nja,njb->ab', share, points, goal)
     left, _, right = np.linalg.svd(covariance)
@@ -250,9 +252,7 @@ def _rotation(points: np.ndarray, goal: np.ndarray, share: np.ndarray) -> np.nda
     return (left @ flip @ right).T
 
 
-def _fits_others(
-    points: np.ndarray, goal: np.ndarray, share: np.ndarray, pa: np.ndarray
-) -> str | None:
+def _fits_others(points: Array, goal: Array, share: Array, pa: Array) -> str | None:
     """Return a sentence if most predictions fit another frame better than their own, or None."""
     chosen = np.unique(np.linspace(0, len(points) - 1, _COMPARED).astype(int))
     others = np.unique(np.linspace(0, len(points) - 1, _OTHERS).astype(int))
@@ -281,12 +281,12 @@ def _fits_others(
 
 
 def _far_off(
-    points: np.ndarray,
-    goal: np.ndarray,
-    share: np.ndarray,
+    points: Array,
+    goal: Array,
+    share: Array,
     joint_names: Sequence[str],
     labels: Sequence[Mapping[str, str | None]],
-    error: np.ndarray,
+    error: Array,
 ) -> Iterator[str]:
     """Yield a sentence for each camera or subject that is far off while the others are not."""
     for kind in ('camera', 'subject'):
@@ -306,16 +306,16 @@ def _far_off(
 
 
 def _shift(
-    joints: np.ndarray,
-    target: np.ndarray,
-    weight: np.ndarray,
+    joints: Array,
+    target: Array,
+    weight: Array,
     joint_names: Sequence[str],
     labels: Sequence[Mapping[str, str | None]],
 ) -> str | None:
     """Return a sentence if predictions fit the frames before or after their own better, or None."""
     if not len(labels):
         return None
-    videos: dict[tuple, list[int]] = {}
+    videos: dict[tuple[Any, ...], list[int]] = {}
     for row, label in enumerate(labels):
         if label.get('sequence') is not None and (weight[row] > 0).all():
             videos.setdefault((label['sequence'], label.get('camera')), []).append(row)
@@ -343,7 +343,7 @@ def _shift(
     )
 
 
-def _without_extent(points: np.ndarray) -> Iterator[str]:
+def _without_extent(points: Array) -> Iterator[str]:
     flat = np.ptp(points, axis=1).max(1) < _NO_EXTENT
     if flat.any():
         yield f'{flat.sum()} of {len(points)} predictions have all joints in one point'
@@ -353,8 +353,8 @@ def _without_extent(points: np.ndarray) -> Iterator[str]:
 
 
 def _aligned(
-    joints: np.ndarray, target: np.ndarray, weight: np.ndarray, joint_names: Sequence[str]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    joints: Array, target: Array, weight: Array, joint_names: Sequence[str]
+) -> tuple[Array, Array, Array]:
     """Return joints and target relative to the root, and shares of the joints (N, J)."""
     share = weight / np.maximum(weight.sum(1, keepdims=True), 1e-300)
     root = share
@@ -371,7 +371,7 @@ def _aligned(
     return centered[0], centered[1], share
 
 
-def _errors(points: np.ndarray, goal: np.ndarray, share: np.ndarray) -> np.ndarray:
+def _errors(points: Array, goal: Array, share: Array) -> Array:
     error = (share * np.linalg.norm(points - goal, axis=-1)).sum(1)
     return np.where(share.sum(1) > 0, error, np.nan)
 

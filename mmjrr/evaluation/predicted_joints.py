@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
+from mmjrr.array_types import Array
 from mmjrr.datasets.predictions import Predictions
 from mmjrr.errors import DataError
 from mmjrr.jobs.progress import Progress
@@ -37,14 +39,14 @@ class PredictedJoints:
     ) -> None:
         self.joints, self.scale, self.absolute = joints, UNITS[unit], absolute
         self.progress = progress
-        self._regressed: list[tuple[np.ndarray, np.ndarray]] = []  # frames, joints
-        self._parameters: list[tuple[np.ndarray, dict[str, np.ndarray]]] = []  # frames, fields
+        self._regressed: list[tuple[Array, Array]] = []  # frames, joints
+        self._parameters: list[tuple[Array, dict[str, Array]]] = []  # frames, fields
 
     def add(
         self,
         part: Predictions,
-        rows: np.ndarray,  # (n,)
-        frames: np.ndarray,  # (n,)
+        rows: Array,  # (n,)
+        frames: Array,  # (n,)
         names: Sequence[str],  # n
     ) -> None:
         """Add some of the predicted bodies of a file.
@@ -73,7 +75,7 @@ class PredictedJoints:
         else:
             self._parameters.append((frames, self._checked(part, rows, names)))
 
-    def compute(self, order: Sequence[int]) -> np.ndarray:  # (len(order), R, J, 3), meters
+    def compute(self, order: Sequence[int]) -> Array:  # (len(order), R, J, 3), meters
         """Return the joints of all added frames.
 
         Args:
@@ -89,13 +91,13 @@ class PredictedJoints:
             joints[places] = self._from_parameters(parameters, len(places))
         return joints
 
-    def _from_parameters(self, parameters: dict[str, np.ndarray], count: int) -> np.ndarray:
+    def _from_parameters(self, parameters: dict[str, Array], count: int) -> Array:
         with Progress(count, 'bodies', _to_stderr, show=self.progress) as progress:
             return self.joints.from_parameters(parameters, lambda done, _: progress(done))
 
     def _from_vertices(
-        self, part: Predictions, rows: np.ndarray, names: Sequence[str]
-    ) -> np.ndarray:  # (n, R, J, 3), meters
+        self, part: Predictions, rows: Array, names: Sequence[str]
+    ) -> Array:  # (n, R, J, 3), meters
         assert part.vertices is not None
         hint = "if they are in millimeters, say unit='mm' (on the command line, --unit mm)"
         regressed = np.empty((len(rows), len(self.joints.names), len(self.joints.joint_names), 3))
@@ -112,9 +114,7 @@ class PredictedJoints:
                 progress(min(start + _CHUNK, len(rows)))
         return regressed
 
-    def _checked(
-        self, part: Predictions, rows: np.ndarray, names: Sequence[str]
-    ) -> dict[str, np.ndarray]:
+    def _checked(self, part: Predictions, rows: Array, names: Sequence[str]) -> dict[str, Array]:
         """Return the parameters of some bodies, after checking their number and values."""
         assert part.global_orient is not None and part.body_pose is not None
         assert part.betas is not None
@@ -139,11 +139,9 @@ class PredictedJoints:
             check_finite(names, name, values)
         return parameters
 
-    def _by_representation(
-        self, place: np.ndarray
-    ) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
+    def _by_representation(self, place: Array) -> Iterator[tuple[Array, dict[str, Array]]]:
         """Yield ascending places and parameters, joined over files of one rotation format."""
-        groups: dict[tuple, list[tuple[np.ndarray, dict[str, np.ndarray]]]] = {}
+        groups: dict[tuple[Any, ...], list[tuple[Array, dict[str, Array]]]] = {}
         for frames, parameters in self._parameters:
             shapes = tuple(values.shape[1:] for values in parameters.values())
             groups.setdefault(shapes, []).append((place[frames], parameters))

@@ -9,8 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from mmjrr.array_types import Array
 from mmjrr.datasets.image_names import SPLITS, expand_sequences
 from mmjrr.joints import H36M_JOINTS_MMPOSE, H36M_JOINTS_SPIN, reorder_index
 
@@ -156,18 +155,18 @@ class Protocol:
 class FrameErrors:
     """Errors of N frames in the unit of the joints; NaN where a joint is not annotated."""
 
-    mpjpe: np.ndarray  # (N,)
-    pa_mpjpe: np.ndarray  # (N,)
-    joints: np.ndarray  # (N, len(protocol.joints))
-    pa_joints: np.ndarray  # (N, len(protocol.pa_joints))
+    mpjpe: Array  # (N,)
+    pa_mpjpe: Array  # (N,)
+    joints: Array  # (N, len(protocol.joints))
+    pa_joints: Array  # (N, len(protocol.pa_joints))
 
 
 def frame_errors(
-    pred: np.ndarray,  # (N, J, 3)
-    target: np.ndarray,  # (N, J, 3)
+    pred: Array,  # (N, J, 3)
+    target: Array,  # (N, J, 3)
     joint_order: str | Sequence[str],
     protocol: str | Protocol,
-    weight: np.ndarray | None = None,  # (N, J)
+    weight: Array | None = None,  # (N, J)
 ) -> FrameErrors:
     """Compute the errors of all frames under a protocol, including frames that do not count.
 

@@ -11,6 +11,7 @@ import torch
 from scipy.sparse import csr_matrix
 from torch import Tensor, nn
 
+from mmjrr.array_types import Array
 from mmjrr.body_models import SMPL
 from mmjrr.registry import BODY_MODELS
 from mmjrr.regressors import JointRegressor
@@ -142,7 +143,7 @@ class RegressedJoints:
         """Whether there is a body, which :meth:`from_parameters` needs."""
         return self._body is not None
 
-    def select(self, meshes: Sequence[Tensor | np.ndarray]) -> np.ndarray:
+    def select(self, meshes: Sequence[Tensor | Array]) -> Array:
         """Select the vertices of nonzero weight of N meshes.
 
         Args:
@@ -167,7 +168,7 @@ class RegressedJoints:
             return torch.stack(parts).cpu().double().numpy()
         return np.stack([np.asarray(mesh)[self.support] for mesh in meshes]).astype(np.float64)
 
-    def from_selected(self, selected: np.ndarray) -> np.ndarray:  # (N, S, 3) -> (N, R, J, 3)
+    def from_selected(self, selected: Array) -> Array:  # (N, S, 3) -> (N, R, J, 3)
         """Regress joints from vertices that :meth:`select` returned, in their unit.
 
         A sparse product adds the terms of each joint in the order of the vertices. Unlike a dense
@@ -180,9 +181,9 @@ class RegressedJoints:
 
     def from_parameters(
         self,
-        parameters: Mapping[str, np.ndarray],
+        parameters: Mapping[str, Array],
         progress: Callable[[int, int], None] | None = None,
-    ) -> np.ndarray:
+    ) -> Array:
         """Regress joints (N, R, J, 3) in meters from SMPL parameters.
 
         Args:

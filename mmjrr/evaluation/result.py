@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from mmjrr.array_types import Array
 from mmjrr.io import atomic_write
 
 from .protocols import FrameErrors, Protocol
@@ -58,7 +59,7 @@ def score_frames(
     [2.0, 2.0, 1.0, 3.0]
     """
 
-    def score(by: str, group: str, mpjpe: np.ndarray, pa_mpjpe: np.ndarray) -> Score:
+    def score(by: str, group: str, mpjpe: Array, pa_mpjpe: Array) -> Score:
         frames = int((~np.isnan(pa_mpjpe)).sum())
         return Score(regressor, protocol.name, by, group, frames, _mean(mpjpe), _mean(pa_mpjpe))
 
@@ -82,7 +83,7 @@ def score_frames(
     return scores
 
 
-def _mean(values: np.ndarray) -> float:
+def _mean(values: Array) -> float:
     values = values[~np.isnan(values)]
     return float(values.mean()) if len(values) else float('nan')
 

@@ -17,7 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-ArrayLike: TypeAlias = Tensor | np.ndarray | Sequence[Any]
+from mmjrr.array_types import Array
+
+ArrayLike: TypeAlias = Tensor | Array | Sequence[Any]
 
 #: Factor m of the tangential cross terms, in which H36M's formula and OpenCV's differ.
 _TANGENTIAL_FACTOR = {'h36m': 1.0, 'opencv': 2.0}
@@ -223,7 +225,7 @@ class PerspectiveCamera:
         """
         self._check('points', points, 3)
         # A body's vertices are stored as contiguous planes of x, y and z; keep that layout.
-        plane = _PerspectiveDivision.apply(points.transpose(1, 2)).transpose(1, 2)
+        plane = _PerspectiveDivision.apply(points.transpose(1, 2)).transpose(1, 2)  # type: ignore[no-untyped-call]
         if self.distortion is not None:
             plane = self._distort(plane)
         return plane * self.focal_length[:, None] + self.principal_point[:, None]

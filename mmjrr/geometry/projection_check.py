@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from mmjrr.array_types import Array
 from mmjrr.geometry.cameras import PerspectiveCamera
 from mmjrr.joints import H36M_JOINTS_MMPOSE, reorder_index, swap_sides
 
@@ -37,10 +38,10 @@ class ProjectionErrors:
         swapped_valid: by name of :data:`SIDE_SWAPS`, (N, J) bool, as ``valid``.
     """
 
-    distance: np.ndarray
-    valid: np.ndarray
-    swapped_distance: dict[str, np.ndarray]
-    swapped_valid: dict[str, np.ndarray]
+    distance: Array
+    valid: Array
+    swapped_distance: dict[str, Array]
+    swapped_valid: dict[str, Array]
 
     @property
     def mean(self) -> float:
@@ -64,7 +65,7 @@ class ProjectionErrors:
                 return name, swapped_back
         return None
 
-    def mismatches(self, tolerance: float) -> dict[str | None, np.ndarray]:
+    def mismatches(self, tolerance: float) -> dict[str | None, Array]:
         """Find the frames whose mean distance exceeds ``tolerance`` pixels, grouped by cause.
 
         Returns:
@@ -73,7 +74,7 @@ class ProjectionErrors:
         """
         mean = _frame_means(self.distance, self.valid)
         unexplained = self.valid.any(1) & ~(mean <= tolerance)
-        causes: dict[str | None, np.ndarray] = {}
+        causes: dict[str | None, Array] = {}
         for name, distance in self.swapped_distance.items():
             swapped_back = _frame_means(distance, self.swapped_valid[name])
             swapped = unexplained & (swapped_back < _SWAP_RATIO * mean)
@@ -85,9 +86,9 @@ class ProjectionErrors:
 
 def projection_errors(
     camera: PerspectiveCamera,
-    keypoints_3d: np.ndarray,  # (N, J, 3), meters, camera frame
-    keypoints_2d: np.ndarray,  # (N, J, 2), pixels
-    valid: np.ndarray,  # (N, J) bool, joints annotated in both
+    keypoints_3d: Array,  # (N, J, 3), meters, camera frame
+    keypoints_2d: Array,  # (N, J, 2), pixels
+    valid: Array,  # (N, J) bool, joints annotated in both
 ) -> ProjectionErrors:
     """Project 3D joints in float64 and measure their distances from 2D joints in pixels.
 
@@ -114,10 +115,10 @@ def projection_errors(
     )
 
 
-def _mean(distance: np.ndarray, valid: np.ndarray) -> float:
+def _mean(distance: Array, valid: Array) -> float:
     return float(distance[valid].mean()) if valid.any() else float('nan')
 
 
-def _frame_means(distance: np.ndarray, valid: np.ndarray) -> np.ndarray:  # (N,), NaN: none valid
+def _frame_means(distance: Array, valid: Array) -> Array:  # (N,), NaN: none valid
     mean = np.where(valid, distance, 0).sum(1) / np.maximum(valid.sum(1), 1)
     return np.where(valid.any(1), mean, np.nan)

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from mmjrr.array_types import Array
 from mmjrr.errors import DataError
 from mmjrr.io.sparse import dense
 
 
-def as_text(where: str, array: np.ndarray) -> np.ndarray:
+def as_text(where: str, array: Array) -> Array:
     """Decode an array of UTF-8 bytes to text; return any other array unchanged.
 
     Args:
@@ -38,7 +39,7 @@ def check_array(
     kind: str = 'number',
     finite: bool = True,
     sizes: dict[str, int] | None = None,
-) -> np.ndarray:
+) -> Array:
     """Return a field of a file as an array, after checking its shape, type and values.
 
     Args:

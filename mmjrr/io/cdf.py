@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from mmjrr.array_types import Array
 from mmjrr.errors import DataError
 from mmjrr.io.limits import unpacked_limit
 
@@ -26,7 +27,7 @@ def read_cdf(
     shape: tuple[int | None, ...],
     largest: int,
     time_limit: int = 3,
-) -> np.ndarray:
+) -> Array:
     """Read one variable of a CDF file.
 
     A damaged or crafted file can make cdflib loop for minutes or allocate any amount of memory.

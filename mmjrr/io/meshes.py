@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mmjrr.array_types import Array
 from mmjrr.errors import DataError
 from mmjrr.io.own_errors import own_errors
 
@@ -19,7 +20,7 @@ _PLY_TYPES = {
 _PLY_ORDERS = {'binary_little_endian': '<', 'binary_big_endian': '>'}
 
 
-def read_mesh_vertices(path: str | os.PathLike[str]) -> np.ndarray:  # (V, 3)
+def read_mesh_vertices(path: str | os.PathLike[str]) -> Array:  # (V, 3)
     """Read the vertices of a mesh, in the file's order and unit, as float32.
 
     Args:
@@ -42,12 +43,12 @@ def read_mesh_vertices(path: str | os.PathLike[str]) -> np.ndarray:  # (V, 3)
         return vertices.astype(np.float32)
 
 
-def _obj_vertices(content: bytes) -> np.ndarray:
+def _obj_vertices(content: bytes) -> Array:
     rows = [line.split()[1:4] for line in content.splitlines() if line.startswith((b'v ', b'v\t'))]
     return np.array(rows, dtype=np.float64).reshape(len(rows), 3)
 
 
-def _ply_vertices(content: bytes) -> np.ndarray:
+def _ply_vertices(content: bytes) -> Array:
     header, end, data = content.partition(b'end_header')
     newline = data.find(b'\n')
     if not end or newline < 0:

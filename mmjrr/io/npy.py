@@ -61,7 +61,7 @@ def read_npy_stream(where: str, file: IO[bytes], size: int, objects: bool = Fals
     version = np.lib.format.read_magic(file)
     if version not in _HEADERS:
         raise DataError(f'{where}: found .npy version {version}, expected 1 or 2')
-    shape, fortran, dtype = _HEADERS[version](file)
+    shape, fortran, dtype = _HEADERS[version](file)  # type: ignore[no-untyped-call]
     check_shape(where, shape)
     content = size - file.tell()
     if dtype.hasobject:

@@ -84,7 +84,7 @@ class StorageReference:
 # The standard library's unpickler in Python. The one in C allocates memory according to numbers in
 # the file (a memo index of 2**31 takes 34 GB) and cannot pause for the raw arrays that joblib puts
 # between instructions.
-_Unpickler: Any = pickle._Unpickler  # type: ignore[attr-defined]
+_Unpickler: Any = pickle._Unpickler
 
 
 class DescriptionUnpickler(_Unpickler):

@@ -28,6 +28,7 @@ from typing import IO, Any, BinaryIO
 
 import numpy as np
 
+from mmjrr.array_types import Array
 from mmjrr.errors import DataError
 from mmjrr.io.compression import open_decompressed
 from mmjrr.io.limits import check_shape, check_unpacked_size, unpacked_limit
@@ -210,7 +211,7 @@ class Builder:
 
     # -- arrays ------------------------------------------------------------------------------
 
-    def _array(self, node: Node) -> np.ndarray:
+    def _array(self, node: Node) -> Array:
         """Build an array from ``numpy.core.multiarray._reconstruct`` and its state."""
         args = tuple(map(self._value, node.args))
         if not args or args[0] != Skipped(('numpy', 'ndarray')) or args[1:2] != ((0,),):
@@ -220,7 +221,7 @@ class Builder:
         shape, dtype, fortran, data = map(self._value, node.state[-4:])
         return self.array(data, dtype, shape, 'F' if fortran else 'C')
 
-    def array(self, data: Any, dtype: Any, shape: Any, order: str) -> np.ndarray:
+    def array(self, data: Any, dtype: Any, shape: Any, order: str) -> Array:
         """Build an array of ``shape`` from its bytes, or from a list if its dtype is object.
 
         Raises:
@@ -263,7 +264,7 @@ class Builder:
             raise DataError(f'a number of {kind}: found {len(content)} bytes')
         return np.frombuffer(content, dtype=kind)[0]
 
-    def _dtype(self, value: Any) -> np.dtype:
+    def _dtype(self, value: Any) -> np.dtype[Any]:
         if not isinstance(value, np.dtype):
             raise DataError(f'found {value!r:.80} in place of a dtype')
         return value
@@ -355,7 +356,7 @@ _CLASSES = {
 }  # fmt: skip
 
 
-def _build_dtype(builder: Builder, args: tuple[Any, ...], state: Any) -> np.dtype:
+def _build_dtype(builder: Builder, args: tuple[Any, ...], state: Any) -> np.dtype[Any]:
     """Build a dtype from its code and byte order, ignoring everything else in its state.
 
     The state never reaches ``numpy.dtype.__setstate__``: flags in it can make NumPy interpret
@@ -378,7 +379,7 @@ def _build_dtype(builder: Builder, args: tuple[Any, ...], state: Any) -> np.dtyp
     return np.dtype(order + name)
 
 
-def _build_dtype_class(code: str, *_: Any) -> np.dtype:
+def _build_dtype_class(code: str, *_: Any) -> np.dtype[Any]:
     return np.dtype(code)
 
 
@@ -401,7 +402,7 @@ def _sparse(kind: str) -> Callable[[Builder, tuple[Any, ...], Any], Any]:
     return build
 
 
-def _chumpy(builder: Builder, args: tuple[Any, ...], state: Any) -> np.ndarray:
+def _chumpy(builder: Builder, args: tuple[Any, ...], state: Any) -> Array:
     """Return what chumpy's ``.r`` returns: the array ``x``, or the selection ``a[idxs]``."""
     if isinstance(state, dict) and 'x' in state:
         return _plain_array(state['x'])
@@ -413,7 +414,7 @@ def _chumpy(builder: Builder, args: tuple[Any, ...], state: Any) -> np.ndarray:
     raise DataError(f'a chumpy object without an array; it holds {keys!r:.200}')
 
 
-def _plain_array(value: Any) -> np.ndarray:
+def _plain_array(value: Any) -> Array:
     if not isinstance(value, (np.ndarray, np.generic, int, float)):
         raise DataError(f'a chumpy object around a {type(value).__name__}, expected an array')
     return np.asarray(value)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from mmjrr.array_types import Array
 from mmjrr.errors import DataError
 from mmjrr.io.limits import check_unpacked_size
 
@@ -59,7 +60,7 @@ def sparse_matrix(where: str, kind: str, fields: dict[str, Any]) -> Any:
     return build((data, indices, starts), shape)
 
 
-def dense(where: str, matrix: Any) -> np.ndarray:
+def dense(where: str, matrix: Any) -> Array:
     """Convert a sparse matrix that :func:`sparse_matrix` has checked to an array.
 
     Raises:
@@ -77,7 +78,7 @@ def _matrix_shape(where: str, shape: Any) -> tuple[int, int]:
     return int(values[0]), int(values[1])
 
 
-def _indices(where: str, name: str, values: Any, count: int, limit: int) -> np.ndarray:
+def _indices(where: str, name: str, values: Any, count: int, limit: int) -> Array:
     array = np.asarray(values)
     if array.dtype.kind not in 'iu' or array.shape != (count,):
         raise DataError(

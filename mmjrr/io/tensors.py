@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
+from mmjrr.array_types import Array
 from mmjrr.errors import DataError
 from mmjrr.io.pickle_stream import DescriptionUnpickler, Node
 
@@ -46,7 +47,7 @@ class Storage:
     """
 
     dtype: str
-    data: np.ndarray
+    data: Array
     _torch: Any = field(default=None, repr=False)
 
     def to_torch(self) -> torch.Tensor:
@@ -111,7 +112,7 @@ class Tensor:
             return torch.empty(self.shape, dtype=getattr(torch, self.storage.dtype))
         return torch.as_strided(self.storage.to_torch(), self.shape, self.stride, self.offset)
 
-    def to_numpy(self) -> np.ndarray:
+    def to_numpy(self) -> Array:
         """Return a copy as an array; bfloat16 as float32."""
         data = self.storage.data
         if self.storage.dtype == 'bfloat16':
@@ -123,7 +124,7 @@ class Tensor:
         return np.array(view, order='C')
 
 
-def storage_dtype(kind: Any) -> tuple[np.dtype, str]:
+def storage_dtype(kind: Any) -> tuple[np.dtype[Any], str]:
     """Return NumPy's dtype of a storage's elements and the name of PyTorch's dtype.
 
     Args:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Result = TypeVar('Result')
 
@@ -18,7 +18,7 @@ def on_main_process(function: Callable[[], Result]) -> Result:
 
     if get_world_size() == 1:
         return function()
-    outcome: list = [None, None]
+    outcome: list[Any] = [None, None]
     if is_main_process():
         try:
             outcome[0] = function()

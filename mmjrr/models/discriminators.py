@@ -106,10 +106,10 @@ class FitDiscriminator(BaseModel):
     def __init__(
         self,
         num_betas: int = 10,
-        pose: dict | None = None,
-        shape: dict | None = None,
-        data_preprocessor: dict | None = None,
-        init_cfg: dict | None = None,
+        pose: dict[str, Any] | None = None,
+        shape: dict[str, Any] | None = None,
+        data_preprocessor: dict[str, Any] | None = None,
+        init_cfg: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.pose = PoseDiscriminator(**(pose or {}))

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from mmengine.config import Config
 
+from mmjrr.array_types import Array
 from mmjrr.datasets.fits import load_fits, save_fits
 from mmjrr.datasets.image_batches import UnreadableImage, load_batches, refuse_unreadable
 from mmjrr.errors import DataError
@@ -68,7 +69,7 @@ def infer_meshes(
         remedy='choose another --out and --work-dir, or start anew with --overwrite',
     )
 
-    def make(numbers: list[int]) -> Iterator[dict[str, np.ndarray]]:
+    def make(numbers: list[int]) -> Iterator[dict[str, Array]]:
         chosen = [batches[number] for number in numbers]
         rows = [_rows(batch) for batch in chosen]
         loaded = load_batches(dataset, rows, cfg.test_dataloader.get('num_workers', 0))
@@ -118,7 +119,7 @@ def make_batches(dataset: Any, seq_len: int, batch_size: int) -> list[Batch]:
 
 def estimate_batch(
     model: Any, batch: Batch, samples: Sequence[Any], skip_unreadable: bool
-) -> dict[str, np.ndarray]:
+) -> dict[str, Array]:
     """Estimate the bodies of a batch.
 
     Returns:
@@ -160,7 +161,7 @@ def _predict(model: Any, items: list[Any], length: int) -> list[Any]:
     return model.test_step(dict(inputs=inputs, data_samples=samples))
 
 
-def _fields(sample: Any) -> dict[str, np.ndarray]:
+def _fields(sample: Any) -> dict[str, Array]:
     """Return the estimate in a data sample, rotations as axis-angle."""
     fields = {'box': np.array(sample.box)}
     orient, body = sample.pred_global_orient, sample.pred_body_pose

@@ -12,6 +12,7 @@ from mmengine.model import BaseModel
 from mmengine.structures import BaseDataElement
 from torch import nn
 
+from mmjrr.array_types import Array
 from mmjrr.datasets.converters.metadata import read_metadata
 from mmjrr.datasets.image_names import FrameIdentity, frame_identity, frame_key
 from mmjrr.datasets.predictions import Predictions, match_bodies, read_predictions
@@ -67,8 +68,8 @@ class StoredPredictions(BaseModel):
         gender: str = 'neutral',
         num_betas: int | None = None,
         metadata: str | Path | None = None,
-        data_preprocessor: dict | nn.Module | None = None,
-        init_cfg: dict | None = None,
+        data_preprocessor: dict[str, Any] | nn.Module | None = None,
+        init_cfg: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         if missing not in ('raise', 'skip'):
@@ -83,7 +84,7 @@ class StoredPredictions(BaseModel):
         if not paths:
             raise ValueError('predictions: found no file, expected at least one')
         self.paths = [Path(path) for path in paths]
-        self._fields: list[dict[str, np.ndarray]] = []
+        self._fields: list[dict[str, Array]] = []
         self._rows: dict[Any, tuple[int, int]] = {}  # index of file and row, by frame
         takes = {} if metadata is None else takes_by_subaction(read_metadata(metadata).takes)
         for path in self.paths:
@@ -135,7 +136,9 @@ class StoredPredictions(BaseModel):
             )
         return sample
 
-    def _add(self, part: Predictions, person: str | None, takes: Mapping[tuple, str]) -> None:
+    def _add(
+        self, part: Predictions, person: str | None, takes: Mapping[tuple[Any, ...], str]
+    ) -> None:
         """Add the predictions of one file.
 
         Raises:
@@ -164,7 +167,7 @@ class StoredPredictions(BaseModel):
         self._fields.append(_answers(part))
 
 
-def _key(part: Predictions, name: str, takes: Mapping[tuple, str]) -> FrameIdentity | str:
+def _key(part: Predictions, name: str, takes: Mapping[tuple[Any, ...], str]) -> FrameIdentity | str:
     """Return the key of an image's frame, with a subaction replaced by its take.
 
     Raises:
@@ -182,7 +185,7 @@ def _key(part: Predictions, name: str, takes: Mapping[tuple, str]) -> FrameIdent
     return identity._replace(take=take, subaction=None)
 
 
-def _answers(part: Predictions) -> dict[str, np.ndarray]:
+def _answers(part: Predictions) -> dict[str, Array]:
     """Return the ``pred_`` fields of data samples, as arrays with a row for each body."""
     if part.vertices is not None:
         return {'pred_vertices': part.vertices}

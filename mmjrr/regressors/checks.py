@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import Tensor
 
+from mmjrr.array_types import Array
 from mmjrr.joints import JOINT_ORDERS, joint_names_of
 from mmjrr.regressors.files import RegressorFile
 from mmjrr.regressors.sides import swapped_pairs
@@ -30,13 +31,11 @@ class DeclaredBody(NamedTuple):
     """
 
     name: str
-    template: np.ndarray | None = None
+    template: Array | None = None
     note: str | None = None
 
 
-def check_weight(
-    weight: np.ndarray, joint_names: Sequence[str], body_model: str, where: str
-) -> None:
+def check_weight(weight: Array, joint_names: Sequence[str], body_model: str, where: str) -> None:
     """Check shape and values of a matrix of weights.
 
     Negative weights and rows with any positive sum pass; :func:`clean_rows` corrects them.
@@ -74,7 +73,7 @@ def check_weight(
         )
 
 
-def clean_rows(weight: np.ndarray, joint_names: Sequence[str]) -> tuple[np.ndarray, list[str]]:
+def clean_rows(weight: Array, joint_names: Sequence[str]) -> tuple[Array, list[str]]:
     """Clamp negative weights at zero, and divide each row by its sum.
 
     Args:
@@ -165,7 +164,7 @@ def declared_body(file: RegressorFile, body_model: Any) -> DeclaredBody:
 
 
 def check_sides(
-    weight: np.ndarray, joint_names: tuple[str, ...], body: DeclaredBody, where: str
+    weight: Array, joint_names: tuple[str, ...], body: DeclaredBody, where: str
 ) -> None:
     """Check that no left joint lies to the right of the corresponding right joint.
 
@@ -197,7 +196,7 @@ def check_sides(
     )
 
 
-def _rows(mask: np.ndarray, joint_names: Sequence[str]) -> list[str]:
+def _rows(mask: Array, joint_names: Sequence[str]) -> list[str]:
     """Return the names of the rows in which any entry of ``mask`` is true."""
     return [joint_names[i] for i in np.nonzero(mask.any(1))[0]]
 
@@ -213,7 +212,7 @@ def _unknown_order(file: RegressorFile) -> str:
     )
 
 
-def _template_of(body: Any) -> np.ndarray:
+def _template_of(body: Any) -> Array:
     for attribute in ('v_template', 'template'):
         if hasattr(body, attribute):
             body = getattr(body, attribute)

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from mmjrr.array_types import Array
 from mmjrr.errors import DataError
 from mmjrr.io import (
     atomic_write,
@@ -57,7 +58,7 @@ class RegressorFile:
 
     path: Path
     sha256: str
-    weight: np.ndarray
+    weight: Array
     joint_names: tuple[str, ...] | None = None
     body_model: str | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
@@ -116,7 +117,7 @@ def read_regressor(path_or_name: str | Path) -> RegressorFile:
 
 def write_regressor(
     path: str | Path,
-    weight: np.ndarray,
+    weight: Array,
     joint_names: Sequence[str],
     body_model: str,
     cleaning: Sequence[str],
@@ -193,7 +194,7 @@ def _read_sidecar(path: Path, checksum: str) -> dict[str, Any]:
     return described
 
 
-def _read_weight(path: Path) -> tuple[np.ndarray, tuple[str, ...] | None]:
+def _read_weight(path: Path) -> tuple[Array, tuple[str, ...] | None]:
     """Return the file's matrix in float64, and its joint names or None."""
     names = None
     if path.suffix == '.npy':
@@ -207,7 +208,7 @@ def _read_weight(path: Path) -> tuple[np.ndarray, tuple[str, ...] | None]:
     return check_array(str(path), weight, ('J', 'V'), finite=False), names
 
 
-def _read_npz(path: Path) -> tuple[np.ndarray, tuple[str, ...] | None]:
+def _read_npz(path: Path) -> tuple[Array, tuple[str, ...] | None]:
     arrays = read_npz(path)
     names = None
     if 'joint_names' in arrays:
@@ -218,7 +219,7 @@ def _read_npz(path: Path) -> tuple[np.ndarray, tuple[str, ...] | None]:
     return _only_matrix(path, arrays), names
 
 
-def _from_sparse(path: Path, arrays: dict[str, np.ndarray]) -> np.ndarray:
+def _from_sparse(path: Path, arrays: dict[str, Array]) -> Array:
     """Return the matrix with ``values`` at ``rows`` and ``columns``, zero elsewhere."""
     shape = tuple(check_array(f'{path}: shape', arrays['shape'], (2,), 'integer').tolist())
     if not all(0 < size <= most for size, most in zip(shape, _MAX_SPARSE_SHAPE, strict=True)):
@@ -240,7 +241,7 @@ def _from_sparse(path: Path, arrays: dict[str, np.ndarray]) -> np.ndarray:
     return weight
 
 
-def _read_torch(path: Path) -> np.ndarray:
+def _read_torch(path: Path) -> Array:
     content = read_torch(path, as_torch=False)
     if isinstance(content, np.ndarray):
         return content
@@ -250,7 +251,7 @@ def _read_torch(path: Path) -> np.ndarray:
     return _only_matrix(path, arrays)
 
 
-def _only_matrix(path: Path, arrays: dict[str, np.ndarray]) -> np.ndarray:
+def _only_matrix(path: Path, arrays: dict[str, Array]) -> Array:
     matrices = {key: value for key, value in arrays.items() if value.ndim == 2}
     if 'weight' in matrices:
         return matrices['weight']

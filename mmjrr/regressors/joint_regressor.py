@@ -11,6 +11,7 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from mmjrr.array_types import Array
 from mmjrr.errors import DataError
 from mmjrr.joints import JOINT_ORDERS, joint_names_of, reorder_index
 from mmjrr.regressors.checks import (
@@ -56,7 +57,7 @@ class JointRegressor(nn.Module):
 
     def __init__(
         self,
-        weight: Tensor | np.ndarray,  # (J, V)
+        weight: Tensor | Array,  # (J, V)
         joint_names: str | Sequence[str],
         body_model: str = 'smpl',
         provenance: dict[str, Any] | None = None,

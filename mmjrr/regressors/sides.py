@@ -14,6 +14,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from mmjrr.array_types import Array
 from mmjrr.joints import swap_sides
 
 #: First vertex of the right half of SMPL and SMPL-H.
@@ -24,10 +25,10 @@ _MIN_DISTANCE = 0.01
 
 
 def swapped_pairs(
-    weight: np.ndarray,  # (J, V)
+    weight: Array,  # (J, V)
     joint_names: Sequence[str],
     body_model: str,
-    template: np.ndarray | None = None,  # (V, 3), meters, x towards the body's left
+    template: Array | None = None,  # (V, 3), meters, x towards the body's left
 ) -> list[tuple[str, str]]:
     """Return the pairs (left joint, right joint) whose rows are swapped.
 
@@ -56,9 +57,7 @@ def swapped_pairs(
     ]
 
 
-def _leftness(
-    weight: np.ndarray, body_model: str, template: np.ndarray | None
-) -> np.ndarray | None:
+def _leftness(weight: Array, body_model: str, template: Array | None) -> Array | None:
     """Return the position of each row (J,), larger to the left; None for unknown bodies.
 
     It is in meters with a template; otherwise it is the weight on the left half minus that on the
@@ -75,7 +74,7 @@ def _leftness(
 
 
 @lru_cache(maxsize=1)
-def _free_body_template() -> np.ndarray:
+def _free_body_template() -> Array:
     from mmjrr.body_models import free_body
 
     return free_body().v_template.detach().cpu().numpy()

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mmjrr.array_types import Array
 from mmjrr.geometry import PerspectiveCamera
 
 #: Largest absolute pixel coordinate while checks are deferred. A larger one fails the check, and is
@@ -55,7 +56,7 @@ class SilhouetteRenderer(nn.Module, ABC):
 
     def __init__(
         self,
-        faces: Tensor | np.ndarray | Sequence[Sequence[int]],
+        faces: Tensor | Array | Sequence[Sequence[int]],
         image_size: Sequence[int] = (224, 224),
         near: float = 0.01,
     ) -> None:
@@ -173,7 +174,7 @@ class SilhouetteRenderer(nn.Module, ABC):
         return pixels
 
 
-def _checked_faces(faces: Tensor | np.ndarray | Sequence[Sequence[int]]) -> Tensor:
+def _checked_faces(faces: Tensor | Array | Sequence[Sequence[int]]) -> Tensor:
     if isinstance(faces, Tensor):
         tensor = faces.detach().clone()
     else:

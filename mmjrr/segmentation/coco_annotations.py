@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mmjrr.array_types import Array
 from mmjrr.datasets.run_length import encode_rle
 from mmjrr.io import atomic_write
 
@@ -67,7 +68,7 @@ def write_coco(path: str | Path, dataset: H36MFitsDataset, margin: float = 0.0) 
     return len(images)
 
 
-def _box(mask: np.ndarray, margin: float) -> list[float]:
+def _box(mask: Array, margin: float) -> list[float]:
     """Return COCO's box within the image: x, y of the upper left corner, width, height (pixels)."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     low = np.array([columns[0], rows[0]])

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
+from mmjrr.array_types import Array
 from mmjrr.datasets.masks import Masks
 from mmjrr.errors import DataError
 
@@ -41,7 +40,7 @@ def compare_masks(predicted: Masks, truth: Masks) -> dict[str, Any]:
     )
 
 
-def mask_iou(first: np.ndarray, second: np.ndarray, name: str = 'masks') -> float:
+def mask_iou(first: Array, second: Array, name: str = 'masks') -> float:
     """Return the intersection over union of two masks (h, w); 1 if both are empty.
 
     Args:

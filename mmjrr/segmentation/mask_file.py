@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from mmjrr.array_types import Array
 from mmjrr.datasets.run_length import encode_levels, encode_rle
 from mmjrr.errors import DataError
 from mmjrr.io import atomic_write
@@ -70,9 +69,9 @@ def _entries(shards: ShardFolder, count: int, part: str) -> Iterator[tuple[str, 
 
 
 def mask_entry(
-    mask: np.ndarray,  # (h, w) uint8, 0 to 255
+    mask: Array,  # (h, w) uint8, 0 to 255
     score: float,
-    box: np.ndarray,  # (4,): x0, y0, x1, y1, pixels
+    box: Array,  # (4,): x0, y0, x1, y1, pixels
     overlap: float,
     soft: bool = False,
 ) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from mmengine.model import BaseModel
 from mmengine.structures import BaseDataElement, InstanceData
 from torch import Tensor, nn
 
+from mmjrr.array_types import Array
 from mmjrr.errors import DataError
 from mmjrr.io import read_checkpoint
 from mmjrr.registry import MODELS
@@ -120,7 +121,7 @@ class MaskRCNN(BaseModel):
     @torch.no_grad()
     def forward(
         self,
-        inputs: dict[str, Sequence[np.ndarray]],
+        inputs: dict[str, Sequence[Array]],
         data_samples: Sequence[BaseDataElement] | None = None,
         mode: str = 'predict',
     ) -> list[BaseDataElement]:
@@ -139,7 +140,7 @@ class MaskRCNN(BaseModel):
             sample.set_field(instances, 'pred_instances')
         return samples
 
-    def _detect_mmdet(self, images: list[np.ndarray]) -> list[InstanceData]:
+    def _detect_mmdet(self, images: list[Array]) -> list[InstanceData]:
         items = [self.prepare(dict(img=image[..., ::-1], img_id=0)) for image in images]
         batch = {name: [item[name] for item in items] for name in items[0]}
         results = [sample.pred_instances for sample in self.network.test_step(batch)]
@@ -149,7 +150,7 @@ class MaskRCNN(BaseModel):
             for keep in [result.labels == self.person]
         ]
 
-    def _detect_torchvision(self, images: list[np.ndarray]) -> list[InstanceData]:
+    def _detect_torchvision(self, images: list[Array]) -> list[InstanceData]:
         device = next(self.network.parameters()).device
         inputs = [
             torch.from_numpy(np.ascontiguousarray(image)).to(device).permute(2, 0, 1).float() / 255

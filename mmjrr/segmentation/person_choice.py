@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mmjrr.array_types import Array
+
 #: Margin of the joints' box on each side, since head, hands and feet reach beyond the joints.
 _MARGIN = 0.1
 
@@ -19,11 +21,11 @@ class Choice(NamedTuple):
 
 
 def choose_person(
-    boxes: np.ndarray,  # (N, 4): x0, y0, x1, y1, pixels
-    scores: np.ndarray,  # (N,)
-    masks: np.ndarray | None = None,  # (N, h, w) uint8, 0 to 255
-    joints: np.ndarray | None = None,  # (J, 2), pixels
-    weights: np.ndarray | None = None,  # (J,): joints of weight 0 are not used
+    boxes: Array,  # (N, 4): x0, y0, x1, y1, pixels
+    scores: Array,  # (N,)
+    masks: Array | None = None,  # (N, h, w) uint8, 0 to 255
+    joints: Array | None = None,  # (J, 2), pixels
+    weights: Array | None = None,  # (J,): joints of weight 0 are not used
     box: Sequence[float] | None = None,  # x0, y0, x1, y1
 ) -> Choice | None:
     """Choose the instance that overlaps the annotated person most; ties go to the highest score.
@@ -55,11 +57,11 @@ def choose_person(
     return Choice(index, float(overlap[index]))
 
 
-def _in_boxes(boxes: np.ndarray, joints: np.ndarray) -> np.ndarray:  # (N, J) bool
+def _in_boxes(boxes: Array, joints: Array) -> Array:  # (N, J) bool
     return ((joints >= boxes[:, None, :2]) & (joints <= boxes[:, None, 2:])).all(-1)
 
 
-def _on_masks(masks: np.ndarray, joints: np.ndarray) -> np.ndarray:  # (N, J) bool
+def _on_masks(masks: Array, joints: Array) -> Array:  # (N, J) bool
     height, width = masks.shape[1:]
     columns, rows = np.floor(joints).astype(int).T
     within = (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
@@ -67,13 +69,13 @@ def _on_masks(masks: np.ndarray, joints: np.ndarray) -> np.ndarray:  # (N, J) bo
     return on & within
 
 
-def _wide_box(joints: np.ndarray) -> np.ndarray:  # (4,)
+def _wide_box(joints: Array) -> Array:  # (4,)
     low, high = joints.min(0), joints.max(0)
     margin = _MARGIN * (high - low).max()
     return np.concatenate([low - margin, high + margin])
 
 
-def _iou(boxes: np.ndarray, box: np.ndarray) -> np.ndarray:  # (N,)
+def _iou(boxes: Array, box: Array) -> Array:  # (N,)
     low, high = np.maximum(boxes[:, :2], box[:2]), np.minimum(boxes[:, 2:], box[2:])
     shared = np.clip(high - low, 0, None).prod(1)
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(1) + (box[2:] - box[:2]).prod()

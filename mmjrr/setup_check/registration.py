@@ -11,10 +11,10 @@ from mmjrr.setup_check.finding import Finding
 CHECKS: dict[str, Callable[[Mapping[str, Any]], Iterator[Finding]]] = {}
 
 
-def register_check(name: str) -> Callable:
+def register_check(name: str) -> Callable[..., Any]:
     """Return a decorator that registers a check for components of the type ``name``."""
 
-    def add(check: Callable) -> Callable:
+    def add(check: Callable[..., Any]) -> Callable[..., Any]:
         CHECKS[name] = check
         return check
 

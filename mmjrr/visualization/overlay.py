@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from mmjrr.array_types import Array
+
 MASK_COLOR = (255, 255, 255)
 BODY_COLOR = (255, 140, 0)
 LABEL_COLOR = (60, 220, 60)
@@ -11,13 +13,13 @@ FIT_COLOR = (230, 30, 90)
 
 
 def draw_fit(
-    image: np.ndarray,
-    silhouette: np.ndarray,
-    mask: np.ndarray | None = None,
-    joints: np.ndarray | None = None,
-    labels: np.ndarray | None = None,
+    image: Array,
+    silhouette: Array,
+    mask: Array | None = None,
+    joints: Array | None = None,
+    labels: Array | None = None,
     title: str = '',
-) -> np.ndarray:
+) -> Array:
     """Draw a fit over an image.
 
     Args:
@@ -69,7 +71,7 @@ def draw_fit(
     return picture
 
 
-def _finite(points: np.ndarray | None) -> np.ndarray:
+def _finite(points: Array | None) -> Array:
     if points is None:
         return np.zeros((0, 2))
     points = np.asarray(points, dtype=np.float64)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from mmjrr.array_types import Array
 from mmjrr.datasets.annotations import Annotations
 from mmjrr.datasets.image_names import image_key, parse_image_name
 from mmjrr.datasets.transforms import is_size
@@ -36,14 +37,14 @@ class AnnotationCheck:
         published: Number of frames in published files, or None if unknown.
     """
 
-    bad: np.ndarray
+    bad: Array
     problems: dict[str, list[str]] = field(default_factory=dict)
     cameras: dict[str, dict[str, float]] = field(default_factory=dict)
     bones: dict[str, float] = field(default_factory=dict)
     images: int = 0
     published: int | None = None
 
-    def note(self, problem: str, rows: np.ndarray, names: np.ndarray) -> None:
+    def note(self, problem: str, rows: Array, names: Array) -> None:
         """Record a problem of these rows (indices)."""
         if len(rows):
             self.problems.setdefault(problem, []).extend(names[rows].tolist())
@@ -142,7 +143,7 @@ def check_annotations(
 
 def exclude_bad(
     annotations: Annotations, left_out: dict[str, list[str]], *args: Any, **options: Any
-) -> tuple[np.ndarray, AnnotationCheck]:
+) -> tuple[Array, AnnotationCheck]:
     """Check annotations and remove rows with problems, until a check finds none.
 
     Args:
@@ -171,8 +172,8 @@ def exclude_bad(
 
 def millimeters_to_meters(
     where: str,
-    joints: np.ndarray,  # (N, J, 3), millimeters in the camera frame, pelvis first
-) -> np.ndarray:  # (N, J, 3), meters
+    joints: Array,  # (N, J, 3), millimeters in the camera frame, pelvis first
+) -> Array:  # (N, J, 3), meters
     """Convert joints from millimeters to meters.
 
     Args:
@@ -192,7 +193,7 @@ def millimeters_to_meters(
     return joints / 1000
 
 
-def thigh_lengths(S: np.ndarray) -> np.ndarray:  # (N, 17, 4) -> (N,)
+def thigh_lengths(S: Array) -> Array:  # (N, 17, 4) -> (N,)
     """Measure the left thighs; NaN where one of the ends is not labeled."""
     hip, knee = (H36M_JOINTS_MMPOSE.index(f'left_{joint}') for joint in ('hip', 'knee'))
     length = np.linalg.norm(S[:, hip, :3] - S[:, knee, :3], axis=-1)
@@ -211,7 +212,7 @@ def _check_meters(annotations: Annotations, check: AnnotationCheck) -> None:
 
 def _check_projection(
     annotations: Annotations,
-    rows: np.ndarray,
+    rows: Array,
     key: tuple[str, str],
     camera: PerspectiveCamera,
     tolerance: float,
@@ -234,7 +235,7 @@ def _check_projection(
 
 def _check_bones(
     annotations: Annotations,
-    rows: np.ndarray,
+    rows: Array,
     subject: str,
     tolerance: float,
     check: AnnotationCheck,

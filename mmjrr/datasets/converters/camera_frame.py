@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
+from mmjrr.array_types import Array
 from mmjrr.body_models import SMPL
 from mmjrr.datasets.image_names import parse_image_name
 from mmjrr.errors import DataError
@@ -25,7 +26,7 @@ _AT_ORIGIN = 1e-3
 _CHUNK = 4096  # rows processed at once
 
 
-def is_relative_to_pelvis(where: str, S: np.ndarray) -> bool:  # (N, 17, 4)
+def is_relative_to_pelvis(where: str, S: Array) -> bool:  # (N, 17, 4)
     """Return whether 3D joints are relative to the pelvis instead of in the camera frame.
 
     Raises:
@@ -42,11 +43,11 @@ def is_relative_to_pelvis(where: str, S: np.ndarray) -> bool:  # (N, 17, 4)
 
 
 def place_joints(
-    S: np.ndarray,  # (N, 17, 4), meters relative to the pelvis, and weight
-    part: np.ndarray,  # (N, 17, 3), pixels and weight
+    S: Array,  # (N, 17, 4), meters relative to the pelvis, and weight
+    part: Array,  # (N, 17, 3), pixels and weight
     imgname: Sequence[str],
     cameras: Mapping[tuple[str, str], PerspectiveCamera],
-) -> np.ndarray:  # (N, 17, 4), meters in the camera frame
+) -> Array:  # (N, 17, 4), meters in the camera frame
     """Translate joints so that their projections are nearest to the 2D joints.
 
     The translation is unique, and exact if the 2D joints are exact projections. A row becomes NaN
@@ -79,10 +80,10 @@ def place_joints(
 
 def place_fits(
     body: SMPL,
-    pose: np.ndarray,  # (N, 72), axis-angle, global_orient first
-    betas: np.ndarray,  # (N, K)
-    S: np.ndarray,  # (N, 17, 4), meters in the camera frame, and weight
-) -> tuple[np.ndarray, np.ndarray]:  # (N, 3), (N,), meters
+    pose: Array,  # (N, 72), axis-angle, global_orient first
+    betas: Array,  # (N, K)
+    S: Array,  # (N, 17, 4), meters in the camera frame, and weight
+) -> tuple[Array, Array]:  # (N, 3), (N,), meters
     """Translate fits so that the skeleton's limb joints lie on labeled ones.
 
     Returns:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from mmjrr.array_types import Array
 from mmjrr.body_models import SMPL
 from mmjrr.datasets.annotations import Annotations, boxes_of_joints
 from mmjrr.datasets.converters import CAMERA_FILE
@@ -123,7 +124,7 @@ class Conversion:
             )
 
     def _drop_unusable(self, source: Source) -> None:
-        def drop(reason: str, bad: np.ndarray) -> None:
+        def drop(reason: str, bad: Array) -> None:
             source.drop(reason, bad, self.on_error)
 
         drop('names not of H36M', source.imgname == '')
@@ -291,7 +292,7 @@ class Conversion:
         assert source.has_fit is not None
         rows = np.flatnonzero(source.has_fit)
 
-        def of_rows(value: np.ndarray | None) -> Any:
+        def of_rows(value: Array | None) -> Any:
             return None if value is None else value[rows]
 
         save_fits(

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from mmjrr.array_types import Array
 from mmjrr.datasets.converters.annotation_checks import millimeters_to_meters
 from mmjrr.datasets.converters.source import Source, numbers
 from mmjrr.errors import DataError
@@ -76,7 +77,7 @@ def read_h36m_fetch(
         DataError: A file is truncated, a field is missing or wrong, or a take has no name.
     """
     h5py = _h5py()
-    parts: list[dict[str, np.ndarray]] = []
+    parts: list[dict[str, Array]] = []
     unreadable: list[str] = []
     for path in with_progress(files, len(files), 'files'):
         try:
@@ -87,7 +88,9 @@ def read_h36m_fetch(
             unreadable.append(str(error))
     if not parts:
         raise DataError(f'{root}: none of {len(files)} files can be read: {unreadable[:1]}')
-    merged = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    merged: dict[str, Any] = {
+        name: np.concatenate([part[name] for part in parts]) for name in parts[0]
+    }
     source = Source(path=root, **merged)
     if unreadable:
         source.left_out['files that cannot be read'] = unreadable
@@ -96,8 +99,8 @@ def read_h36m_fetch(
 
 def _read(
     h5py: Any, path: Path, takes: Mapping[tuple[str, str, str], str], root: Path
-) -> dict[str, np.ndarray]:
-    raw: dict[str, np.ndarray] = {}
+) -> dict[str, Array]:
+    raw: dict[str, Array] = {}
     name = ''
     try:
         with h5py.File(path, 'r') as file:
@@ -141,10 +144,10 @@ def _check_shape(path: Path, name: str, shape: tuple[int, ...]) -> None:
 
 def _image_names(
     path: Path,
-    value: dict[str, np.ndarray],
+    value: dict[str, Array],
     takes: Mapping[tuple[str, str, str], str],
     root: Path,
-) -> tuple[np.ndarray, np.ndarray]:  # (N,) str in the source, (N,) str in MMPose's layout
+) -> tuple[Array, Array]:  # (N,) str in the source, (N,) str in MMPose's layout
     folder = path.parent.relative_to(root).as_posix()
     files, names = [], []
     numbered = ('subject', 'action', 'subaction', 'camera', 'frame')

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from mmjrr.array_types import Array
 from mmjrr.datasets.converters.source import Source, mmpose_image_names, numbers
 from mmjrr.errors import DataError
 from mmjrr.geometry import PIXELS_PER_SCALE, PerspectiveCamera, camera_from_fields
@@ -97,7 +98,7 @@ def read_human_data(path: str | Path) -> Source:
 _NEEDED_FIELDS = ('image_path', 'bbox_xywh', 'smpl', 'cam_param', 'has_smpl')
 
 
-def _joints(path: Path, raw: dict[str, Any], field: str, count: int) -> np.ndarray | None:
+def _joints(path: Path, raw: dict[str, Any], field: str, count: int) -> Array | None:
     """Return (N, 17, C) in MMPose's order, or None if the file has no such joints."""
     name = field if field in raw else f'{field}_original'
     if name not in raw:
@@ -237,7 +238,7 @@ def _take_fits(path: Path, raw: dict[str, Any], source: Source) -> None:
         source.transl = flat['transl']
 
 
-def _flat(path: Path, name: str, value: Any, count: int, width: int | None) -> np.ndarray:
+def _flat(path: Path, name: str, value: Any, count: int, width: int | None) -> Array:
     """Flatten an array with more axes to (N, width)."""
     try:
         value = np.asarray(value)
@@ -248,7 +249,7 @@ def _flat(path: Path, name: str, value: Any, count: int, width: int | None) -> n
     return numbers(path, {name: value}, name, (count, width))
 
 
-def _strings(path: Path, value: Any) -> np.ndarray:  # (N,) str
+def _strings(path: Path, value: Any) -> Array:  # (N,) str
     names: Iterable[Any] = value.tolist() if isinstance(value, np.ndarray) else value
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise DataError(f'{path}: image_path: found {type(value).__name__}, expected (N,) strings')

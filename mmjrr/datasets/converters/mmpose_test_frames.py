@@ -25,6 +25,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from mmjrr.array_types import Array
 from mmjrr.body_models import SMPL, free_body
 from mmjrr.datasets.converters.camera_frame import LIMBS
 from mmjrr.datasets.fits import save_fits
@@ -37,9 +38,7 @@ from mmjrr.io.paths import check_inside
 from mmjrr.joints import H36M_JOINTS_MMPOSE, SMPL_JOINTS
 
 
-def convert_test_frames(
-    source: Path, target: Path, body: SMPL | None = None
-) -> dict[str, np.ndarray]:
+def convert_test_frames(source: Path, target: Path, body: SMPL | None = None) -> dict[str, Array]:
     """Convert MMPose's test frames.
 
     Args:
@@ -98,7 +97,7 @@ def convert_test_frames(
     return fits
 
 
-def _foreground(path: Path) -> np.ndarray:  # (h, w) bool
+def _foreground(path: Path) -> Array:  # (h, w) bool
     """Read the foreground of a part map."""
     import cv2
 
@@ -112,11 +111,11 @@ def _foreground(path: Path) -> np.ndarray:  # (h, w) bool
 
 def _translation(
     body: SMPL,
-    pose: np.ndarray,  # (N, 72)
-    betas: np.ndarray,  # (N, 10)
-    annotations: dict[str, np.ndarray],
+    pose: Array,  # (N, 72)
+    betas: Array,  # (N, 10)
+    annotations: dict[str, Array],
     camera_file: Path,
-) -> np.ndarray:  # (N, 3), meters
+) -> Array:  # (N, 3), meters
     """Fit the translations that bring the skeleton's limb joints onto the 2D joints."""
     cameras = load_cameras(camera_file)
     parsed = [parse_image_name(name) for name in annotations['imgname'].tolist()]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mmjrr.array_types import Array
 from mmjrr.datasets.image_names import image_key, parse_image_name
 from mmjrr.errors import DataError
 from mmjrr.geometry import PerspectiveCamera
@@ -18,23 +19,23 @@ class Source:
     """Annotations of one file or folder, unchanged except for the joints' order, MMPose's."""
 
     path: Path
-    imgname: np.ndarray  # (N,) str, MMPose's names; '' for images that are not H36M's
-    files: np.ndarray  # (N,) str, the images' names in the source
-    part: np.ndarray  # (N, 17, 3), pixels of the full image, and weight
-    S: np.ndarray  # (N, 17, 4), meters, camera frame or relative to the pelvis; weight
-    center: np.ndarray | None = None  # (N, 2), pixels
-    scale: np.ndarray | None = None  # (N,), side of the box / 200
-    pose: np.ndarray | None = None  # (N, 72), axis-angle, global_orient first
-    betas: np.ndarray | None = None  # (N, K)
-    transl: np.ndarray | None = None  # (N, 3), meters, camera frame
-    has_fit: np.ndarray | None = None  # (N,) bool
+    imgname: Array  # (N,) str, MMPose's names; '' for images that are not H36M's
+    files: Array  # (N,) str, the images' names in the source
+    part: Array  # (N, 17, 3), pixels of the full image, and weight
+    S: Array  # (N, 17, 4), meters, camera frame or relative to the pelvis; weight
+    center: Array | None = None  # (N, 2), pixels
+    scale: Array | None = None  # (N,), side of the box / 200
+    pose: Array | None = None  # (N, 72), axis-angle, global_orient first
+    betas: Array | None = None  # (N, K)
+    transl: Array | None = None  # (N, 3), meters, camera frame
+    has_fit: Array | None = None  # (N,) bool
     cameras: Mapping[tuple[str, str], PerspectiveCamera] = field(default_factory=dict)
     left_out: dict[str, list[str]] = field(default_factory=dict)  # image names by reason
 
     def __len__(self) -> int:
         return len(self.imgname)
 
-    def drop(self, reason: str, bad: np.ndarray, on_error: str) -> None:  # (N,) bool
+    def drop(self, reason: str, bad: Array, on_error: str) -> None:  # (N,) bool
         """Remove rows and record their images, or raise.
 
         Args:
@@ -58,7 +59,7 @@ class Source:
         if not len(self):
             raise DataError(f'{self.path}: no image is left; the last: {reason}')
 
-    def keep(self, rows: np.ndarray) -> None:  # (N,) bool, or indices
+    def keep(self, rows: Array) -> None:  # (N,) bool, or indices
         """Remove all other rows."""
         for name in (f.name for f in fields(self)):
             value = getattr(self, name)
@@ -66,7 +67,7 @@ class Source:
                 setattr(self, name, value[rows])
 
 
-def mmpose_image_names(path: Path, files: np.ndarray) -> np.ndarray:  # (N,) str
+def mmpose_image_names(path: Path, files: Array) -> Array:  # (N,) str
     """Translate image names into MMPose's; names that are not H36M's become ''.
 
     >>> mmpose_image_names(Path(), np.array(['images/S9_Posing 1.55011271_000001.jpg'])).tolist()
@@ -84,9 +85,7 @@ def mmpose_image_names(path: Path, files: np.ndarray) -> np.ndarray:  # (N,) str
     return np.array(names, dtype=np.str_)
 
 
-def numbers(
-    path: Path, raw: dict[str, np.ndarray], name: str, shape: tuple[int | None, ...]
-) -> np.ndarray:
+def numbers(path: Path, raw: dict[str, Array], name: str, shape: tuple[int | None, ...]) -> Array:
     """Return a field as float64.
 
     Args:

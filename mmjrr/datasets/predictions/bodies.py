@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from mmjrr.array_types import Array
 from mmjrr.errors import DataError
 from mmjrr.geometry import axis_angle_to_matrix, matrix_to_axis_angle, rotation_6d_to_matrix
 
@@ -59,17 +60,17 @@ class Predictions:
     """
 
     imgname: list[str] | None = None
-    vertices: np.ndarray | None = None
-    global_orient: np.ndarray | None = None
-    body_pose: np.ndarray | None = None
-    betas: np.ndarray | None = None
-    transl: np.ndarray | None = None
-    camera: np.ndarray | None = None
-    frame: np.ndarray | None = None
+    vertices: Array | None = None
+    global_orient: Array | None = None
+    body_pose: Array | None = None
+    betas: Array | None = None
+    transl: Array | None = None
+    camera: Array | None = None
+    frame: Array | None = None
     gender: list[str] | None = None
     track: list[str] | None = None
-    bbox: np.ndarray | None = None
-    valid: np.ndarray | None = None
+    bbox: Array | None = None
+    valid: Array | None = None
     source: Path | None = None
     layout: str = ''
     notes: tuple[str, ...] = ()
@@ -89,11 +90,11 @@ class Predictions:
         """Path of the file, for messages."""
         return str(self.source or 'predictions')
 
-    def is_valid(self) -> np.ndarray:  # (N,) bool
+    def is_valid(self) -> Array:  # (N,) bool
         """Return which rows have a body."""
         return np.ones(len(self), bool) if self.valid is None else self.valid
 
-    def pose(self) -> np.ndarray:  # (N, 72)
+    def pose(self) -> Array:  # (N, 72)
         """Return all rotations as axis-angle, ``global_orient`` first.
 
         Raises:
@@ -170,7 +171,7 @@ class Predictions:
             )
         return replace(self, betas=self.betas[:, :num_betas])
 
-    def select(self, rows: np.ndarray) -> Predictions:
+    def select(self, rows: Array) -> Predictions:
         """Return a copy of only these rows (indices or a mask), in this order."""
         rows = np.arange(len(self))[rows]
         chosen: dict[str, Any] = {
@@ -193,7 +194,7 @@ def join(source: Path, parts: Sequence[Predictions]) -> Predictions:
     """
     parts = [part for part in parts if len(part)] or list(parts[:1])
     bodies = [part for part in parts if not _is_placeholder(part)]
-    columns: dict[str, list] = {}
+    columns: dict[str, list[Any]] = {}
     for part in bodies:
         for name, value in part.columns().items():
             columns.setdefault(name, []).append(value)
@@ -248,7 +249,7 @@ def mark_rows_without_body(whole: Predictions) -> Predictions:
 
     A pose of 24 identity matrices counts as zeros, since zero-filled axis-angles convert to it.
     """
-    reasons: dict[str, np.ndarray] = {'nobody': ~whole.is_valid()}
+    reasons: dict[str, Array] = {'nobody': ~whole.is_valid()}
     if whole.vertices is not None:
         vertices = whole.vertices[:, :: max(1, whole.vertices.shape[1] // 64)]
         reasons['NaN'] = np.isnan(vertices).all((1, 2))
@@ -310,12 +311,12 @@ def settle_rotations_6d(whole: Predictions, rotation_6d: str | None) -> Predicti
     return replace(whole, notes=(*whole.notes, note))
 
 
-def _off_orthonormal(pairs: np.ndarray) -> float:  # (..., 2, 3)
+def _off_orthonormal(pairs: Array) -> float:  # (..., 2, 3)
     """Return the largest deviation of pairs of vectors from orthonormality."""
     return float(np.abs(pairs @ pairs.swapaxes(-1, -2) - np.eye(2)).max(initial=0))
 
 
-def _from_pairs(value: np.ndarray, kind: str) -> np.ndarray:
+def _from_pairs(value: Array, kind: str) -> Array:
     """Convert two vectors in sequence (..., 6): 'columns' to interleaved 6D, 'rows' to matrices."""
     pairs = value.reshape(*value.shape[:-1], 2, 3)
     if kind == 'columns':
@@ -324,7 +325,7 @@ def _from_pairs(value: np.ndarray, kind: str) -> np.ndarray:
     return rotation_6d_to_matrix(torch.from_numpy(interleaved)).transpose(-1, -2).numpy().copy()
 
 
-def _axis_angle(rotations: np.ndarray) -> np.ndarray:  # (N, n, 3)
+def _axis_angle(rotations: Array) -> Array:  # (N, n, 3)
     value = torch.from_numpy(rotations)
     if rotations.ndim == 3 and rotations.shape[-1] == 3:
         return rotations
@@ -332,7 +333,7 @@ def _axis_angle(rotations: np.ndarray) -> np.ndarray:  # (N, n, 3)
     return matrix_to_axis_angle(matrices.double()).float().numpy()
 
 
-def compose(root: np.ndarray, orient: np.ndarray) -> np.ndarray:
+def compose(root: Array, orient: Array) -> Array:
     """Return the rotations ``root`` @ ``orient``, both (N, 1, ...) in any representation.
 
     Returns:

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from mmjrr.array_types import Array
 from mmjrr.errors import DataError
 
 #: Names and contents of the fields that are read.
@@ -330,7 +331,7 @@ def _joined(tree: Any, paths: Sequence[str]) -> Iterator[tuple[Keys, Any]]:
             yield keys, _side_by_side(paths, [np.asarray(other[keys]) for other in leaves])
 
 
-def _side_by_side(paths: Sequence[str], arrays: list[np.ndarray]) -> np.ndarray:
+def _side_by_side(paths: Sequence[str], arrays: list[Array]) -> Array:
     """Flatten each array behind the leading axes that all share, and concatenate them."""
     shapes = [array.shape for array in arrays]
     most = min(map(len, shapes)) - 1

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
+from mmjrr.array_types import Array
 from mmjrr.datasets.image_names import FrameIdentity, frame_identity, image_key
 from mmjrr.errors import DataError
 
@@ -61,7 +63,7 @@ def match_frames(
     return matches
 
 
-def match_names(names: Sequence[str], wanted: Sequence[str], where: str = '') -> np.ndarray:
+def match_names(names: Sequence[str], wanted: Sequence[str], where: str = '') -> Array:
     """Return the row (F,) of the only prediction of each annotated frame, -1 for none.
 
     Raises:
@@ -138,7 +140,7 @@ def _by_identity(
     return rows_of
 
 
-def takes_by_subaction(takes: Takes) -> dict[tuple, str]:
+def takes_by_subaction(takes: Takes) -> dict[tuple[Any, ...], str]:
     """Return the take of each (subject, action name, None, subaction).
 
     The keys are the first four fields of a ``FrameIdentity`` with a subaction.
@@ -160,7 +162,7 @@ def _takes_of_subactions(
     listed: Sequence[str],
     where: str,
     takes: Takes | None,
-) -> dict[tuple, str]:
+) -> dict[tuple[Any, ...], str]:
     """Return the take of each (subject, action, None, subaction) among the names.
 
     Raises:
@@ -175,7 +177,7 @@ def _takes_of_subactions(
         identity = frame_identity(name)
         if identity is not None and identity.take is not None:
             annotated.setdefault(identity[:2], set()).add(identity.take)
-    subactions: dict[tuple[str, str], list[tuple]] = {}
+    subactions: dict[tuple[str, str], list[tuple[Any, ...]]] = {}
     for key in first:
         subactions.setdefault(key[:2], []).append(key)
     resolved = {}

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mmjrr.array_types import Array
 from mmjrr.errors import DataError
 from mmjrr.io import as_text
 
@@ -321,7 +322,7 @@ def _without_repetition(tree: Any, paths: dict[str, str]) -> dict[str, str]:
     )
 
 
-def _without_first(pose: np.ndarray, count: int) -> np.ndarray:
+def _without_first(pose: Array, count: int) -> Array:
     """Return the values of all rotations but the first, of each of ``count`` bodies, flat."""
     per_body = pose.reshape(count, 24, -1) if pose.ndim > 1 else pose.reshape(1, 24, -1)
     return per_body[:, 1:].ravel()
@@ -351,13 +352,11 @@ def _may_be(field: str, value: Any) -> bool:
 # -- elements and values -------------------------------------------------------------------------
 
 
-def _elements(
-    source: Path, leaves: Mapping[str, dict[Keys, Any]]
-) -> Iterator[dict[str, np.ndarray]]:
+def _elements(source: Path, leaves: Mapping[str, dict[Keys, Any]]) -> Iterator[dict[str, Array]]:
     """Yield arrays by field: stacked over all elements if shapes are equal, else per element."""
     primary = next(field for field in ('vertices', 'body_pose', 'pose') if field in leaves)
     keys = list(leaves[primary])
-    rows: dict[str, list[np.ndarray]] = {}
+    rows: dict[str, list[Array]] = {}
     for field, values in leaves.items():
         of_elements = [_enclosing(values, key) for key in keys]
         if any(value is None for value in of_elements):
@@ -382,7 +381,7 @@ def _enclosing(leaves: dict[Keys, Any], key: Keys) -> Any:
     return None
 
 
-def _value(source: Path, field: str, value: Any) -> np.ndarray:
+def _value(source: Path, field: str, value: Any) -> Array:
     """Convert a value to an array: text to str, numbers to float32, frame numbers to int64."""
     try:
         array = np.asarray(value)
@@ -407,7 +406,7 @@ def _value(source: Path, field: str, value: Any) -> np.ndarray:
 # -- rows ----------------------------------------------------------------------------------------
 
 
-def _rows(source: Path, values: dict[str, np.ndarray]) -> tuple[Predictions, int]:
+def _rows(source: Path, values: dict[str, Array]) -> tuple[Predictions, int]:
     """Flatten the axes of frames, sequences and persons into one row per body.
 
     Returns:
@@ -456,7 +455,7 @@ def _rows(source: Path, values: dict[str, np.ndarray]) -> tuple[Predictions, int
     return part, count - len(part)
 
 
-def _nobody(values: Mapping[str, np.ndarray]) -> Predictions:
+def _nobody(values: Mapping[str, Array]) -> Predictions:
     """Return invalid rows for elements without a body, with their names and frame numbers."""
     names = values.get('imgname', np.empty(0, np.str_)).ravel()
     count = max(1, len(names))
@@ -468,7 +467,7 @@ def _nobody(values: Mapping[str, np.ndarray]) -> Predictions:
     )
 
 
-def _with_root(values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _with_root(values: dict[str, Array]) -> dict[str, Array]:
     """Rename root and a pose of 23 rotations to ``global_orient`` and ``body_pose``."""
     pose = values.get('pose')
     if 'root' in values and pose is not None:
@@ -494,7 +493,7 @@ def _with_genders(part: Predictions) -> Predictions:
     return part
 
 
-def _lead(source: Path, values: dict[str, np.ndarray]) -> tuple[int, ...]:
+def _lead(source: Path, values: dict[str, Array]) -> tuple[int, ...]:
     """Return the sizes of the axes before each body's own axes, from vertices or pose."""
     if 'vertices' in values:
         shape = values['vertices'].shape
@@ -530,7 +529,7 @@ def _tails(n: int) -> list[tuple[int, ...]]:
     return [(n, 3, 3), *((n, size) for size in (3, 6, 9)), *((n * size,) for size in (3, 6, 9))]
 
 
-def _rotations(source: Path, field: str, value: np.ndarray, count: int) -> np.ndarray:
+def _rotations(source: Path, field: str, value: Array, count: int) -> Array:
     """Return the rotations of each body, (count, n, 3), (count, n, 6) or (count, n, 3, 3).
 
     Raises:
@@ -558,9 +557,7 @@ def _rotations(source: Path, field: str, value: np.ndarray, count: int) -> np.nd
     return matrices
 
 
-def _per_row(
-    source: Path, field: str, value: np.ndarray, axes: int, lead: tuple[int, ...]
-) -> np.ndarray:
+def _per_row(source: Path, field: str, value: Array, axes: int, lead: tuple[int, ...]) -> Array:
     """Return the value of a field for each body; repeat values that bodies share.
 
     Raises:

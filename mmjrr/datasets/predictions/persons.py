@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mmjrr.array_types import Array
 from mmjrr.errors import DataError
 
 from .bodies import Predictions
@@ -23,14 +24,14 @@ class Matches:
         notes: Descriptions of the choices, a sentence each.
     """
 
-    rows: np.ndarray
-    unmatched: np.ndarray
+    rows: Array
+    unmatched: Array
     notes: tuple[str, ...] = ()
 
 
 #: Function of rows of the file (n,) and rows of the annotation (n,) that returns the error (n,) of
 #: each body in its frame.
-ErrorOf = Callable[[np.ndarray, np.ndarray], np.ndarray]
+ErrorOf = Callable[[Array, Array], Array]
 
 
 def match_bodies(
@@ -91,7 +92,7 @@ def match_bodies(
     return Matches(rows, unmatched, tuple(notes))
 
 
-def first_of_equal(part: Predictions) -> np.ndarray:
+def first_of_equal(part: Predictions) -> Array:
     """Return all rows except those that repeat an earlier body of the same image name."""
     assert part.imgname is not None
     rows_of: dict[str, list[int]] = {}
@@ -154,7 +155,7 @@ def _choose(
     )
 
 
-def _of_track(part: Predictions, person: str) -> np.ndarray:  # (N,) bool
+def _of_track(part: Predictions, person: str) -> Array:  # (N,) bool
     """Return which bodies belong to a track.
 
     Raises:
@@ -174,7 +175,7 @@ def _of_track(part: Predictions, person: str) -> np.ndarray:  # (N,) bool
     return tracks == person
 
 
-def _sizes(part: Predictions) -> np.ndarray:  # (N,)
+def _sizes(part: Predictions) -> Array:  # (N,)
     """Return the relative size of each person in the image: the box's area, or 1 / depth.
 
     Raises:

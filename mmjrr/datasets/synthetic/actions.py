@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mmjrr.array_types import FloatArray
 from mmjrr.datasets.synthetic.performance import Performance
 
-Array = NDArray[np.float64]
 
-
-def _bend_trunk(p: Performance, flexion: Array | float) -> None:
+def _bend_trunk(p: Performance, flexion: FloatArray | float) -> None:
     p.add({f'spine{i}.flexion': flexion / 3 for i in (1, 2, 3)})
 
 
@@ -182,7 +180,7 @@ def _waiting(p: Performance) -> None:
     })  # fmt: skip
 
 
-def _walk(p: Performance) -> Array:
+def _walk(p: Performance) -> FloatArray:
     """Walk on a circle with a gait cycle of about a second; return its phase, (T,) radians."""
     cycle = 2 * np.pi * 0.95 * p.tempo * p.times + p.phase
     stride = p.vary(1.0, 0.1)

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from mmjrr.array_types import FloatArray
 from mmjrr.datasets.synthetic.seeding import stream
 from mmjrr.geometry import H36M_IMAGE_SIZES, PerspectiveCamera
-
-Array = NDArray[np.float64]
 
 #: Direction of each of Human3.6M's cameras from the room's center, in degrees about the vertical.
 CAMERA_ANGLES: dict[str, float] = {
@@ -61,7 +59,7 @@ def _make_camera(seed: int, subject: str, camera_id: str) -> PerspectiveCamera:
     )
 
 
-def _look_at(position: Array, target: Array, roll: float) -> Array:  # (3, 3)
+def _look_at(position: FloatArray, target: FloatArray, roll: float) -> FloatArray:  # (3, 3)
     """Return the camera's x (right), y (down) and z (forward) axes in the world as columns."""
     forward = (target - position) / np.linalg.norm(target - position)
     right = np.cross(forward, [0.0, 0.0, 1.0])
@@ -72,23 +70,23 @@ def _look_at(position: Array, target: Array, roll: float) -> Array:  # (3, 3)
     return axes @ np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]])
 
 
-def axes_in_world(camera: PerspectiveCamera) -> Array:  # (3, 3)
+def axes_in_world(camera: PerspectiveCamera) -> FloatArray:  # (3, 3)
     """Return the axes of a camera as columns: the rotation from its frame to the world's."""
     assert camera.rotation is not None
     return camera.rotation[0].T.numpy()
 
 
-def position_in_world(camera: PerspectiveCamera) -> Array:  # (3,)
+def position_in_world(camera: PerspectiveCamera) -> FloatArray:  # (3,)
     """Return the center of a camera, in meters."""
     assert camera.position is not None
     return camera.position[0].numpy()
 
 
-def world_to_camera(points: Array, camera: PerspectiveCamera) -> Array:
+def world_to_camera(points: FloatArray, camera: PerspectiveCamera) -> FloatArray:
     """Bring points (..., 3), meters, from the world frame into the camera frame."""
     return (points - position_in_world(camera)) @ axes_in_world(camera)
 
 
-def project(points: Array, camera: PerspectiveCamera) -> Array:
+def project(points: FloatArray, camera: PerspectiveCamera) -> FloatArray:
     """Project (N, 3) points, meters, camera frame, to (N, 2) pixels, with lens distortion."""
     return camera.project(torch.from_numpy(np.ascontiguousarray(points))[None])[0].numpy()

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from mmjrr.array_types import Array
 from mmjrr.datasets.fits import save_fits
 from mmjrr.datasets.image_names import parse_image_name
 from mmjrr.datasets.synthetic import camera_rig
@@ -87,7 +87,7 @@ def _write_split(
     out: Path,
     settings: Settings,
     split: str,
-    arrays: dict[str, NDArray[Any]],
+    arrays: dict[str, Array],
     report: dict[str, Any],
 ) -> None:
     for folder in ('annotation_body3d/fps10', 'masks', 'fits', 'truth'):
@@ -123,7 +123,7 @@ def _write_split(
 
 
 def _standard_error(
-    out: Path, settings: Settings, parts: dict[Take, dict[str, NDArray[Any]]]
+    out: Path, settings: Settings, parts: dict[Take, dict[str, Array]]
 ) -> float | None:
     """Measure the mean distance of J_std's joints from true ones on true test meshes, in mm."""
     world = make_world(settings.seed)
@@ -139,11 +139,11 @@ def _standard_error(
     return float(np.concatenate(errors).mean()) if errors else None
 
 
-def write_npz(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
+def write_npz(path: Path, arrays: dict[str, Array]) -> None:
     """Write a compressed npz whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as temporary, open(temporary, 'wb') as file:
-        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+        np.savez_compressed(file, **arrays)
 
 
 def write_json(path: Path, content: Any) -> None:

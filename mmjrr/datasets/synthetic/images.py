@@ -6,12 +6,11 @@ fill the same outlines at several times the resolution and average.
 
 from __future__ import annotations
 
-from typing import Any
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mmjrr.array_types import Array, BoolArray, FloatArray, IndexArray
 from mmjrr.datasets.synthetic.camera_rig import (
     axes_in_world,
     position_in_world,
@@ -21,8 +20,7 @@ from mmjrr.datasets.synthetic.camera_rig import (
 from mmjrr.geometry import PerspectiveCamera
 from mmjrr.joints import SMPL_JOINTS
 
-Array = NDArray[np.float64]
-Image = NDArray[Any]  # uint8; OpenCV's annotations are no narrower
+Image = Array  # uint8; OpenCV's annotations are no narrower
 
 _SHIFT = 4  # fractional bits of OpenCV's polygon coordinates
 _SUPERSAMPLE = 8  # resolution of masks relative to the image
@@ -67,7 +65,9 @@ def draw_room(rng: np.random.Generator, camera: PerspectiveCamera) -> Image:
     return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
-def vertex_colors(rest_vertices: Array, rest_joints: Array, clothes: Array) -> Array:
+def vertex_colors(
+    rest_vertices: FloatArray, rest_joints: FloatArray, clothes: FloatArray
+) -> FloatArray:
     """Return (V, 3) BGR in [0, 1]: skin, hair, shirt or trousers by position in T-pose."""
     joints = dict(zip(SMPL_JOINTS, rest_joints, strict=True))
     skin, hair, shirt, trousers = clothes[:, ::-1]
@@ -86,10 +86,10 @@ def vertex_colors(rest_vertices: Array, rest_joints: Array, clothes: Array) -> A
 
 def draw_person(
     room: Image,
-    vertices: Array,
-    pixels: Array,
-    faces: NDArray[np.int64],
-    colors: Array,
+    vertices: FloatArray,
+    pixels: FloatArray,
+    faces: IndexArray,
+    colors: FloatArray,
     camera: PerspectiveCamera,
     rng: np.random.Generator,
 ) -> Image:
@@ -120,7 +120,7 @@ def draw_person(
     return _add_noise(image, rng)
 
 
-def exact_mask(pixels: Array, faces: NDArray[np.int64], size: tuple[int, int]) -> Image:
+def exact_mask(pixels: FloatArray, faces: IndexArray, size: tuple[int, int]) -> Image:
     """Return the person's mask, (h, w) of 0 and 1: pixels that the body covers by half or more.
 
     Polygons are filled at eight times the resolution, where the rim that OpenCV adds is a sixteenth
@@ -147,18 +147,18 @@ def exact_mask(pixels: Array, faces: NDArray[np.int64], size: tuple[int, int]) -
     return mask
 
 
-def _faces_camera(triangles: Array) -> NDArray[np.bool_]:
+def _faces_camera(triangles: FloatArray) -> BoolArray:
     """Tell which (F, 3, 2) image triangles show their outside. Image y points down."""
     first, second = triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0]
     return first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0] < 0
 
 
-def _fixed_point(pixels: Array) -> NDArray[np.int32]:
+def _fixed_point(pixels: FloatArray) -> NDArray[np.int32]:
     """Convert to OpenCV's coordinates, in which a pixel's center is a whole number."""
     return np.round((pixels - 0.5) * (1 << _SHIFT)).astype(np.int32)
 
 
-def _cast_shadow(image: Image, vertices: Array, camera: PerspectiveCamera) -> Image:
+def _cast_shadow(image: Image, vertices: FloatArray, camera: PerspectiveCamera) -> Image:
     world = vertices @ axes_in_world(camera).T + position_in_world(camera)
     middle, spread = world[:, :2].mean(0), 1.2 * world[:, :2].std(0) + 0.12
     angle = np.linspace(0, 2 * np.pi, 32, endpoint=False)

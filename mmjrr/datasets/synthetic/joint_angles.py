@@ -12,12 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from mmjrr.array_types import FloatArray
 from mmjrr.joints import SMPL_JOINTS
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -103,7 +101,7 @@ ANGLES: dict[str, JointAngle] = {
 }
 
 
-def pose_from_angles(angles: Mapping[str, Array], num_frames: int) -> Array:
+def pose_from_angles(angles: Mapping[str, FloatArray], num_frames: int) -> FloatArray:
     """Convert anatomical angles to SMPL's body pose.
 
     Args:
@@ -132,7 +130,7 @@ def pose_from_angles(angles: Mapping[str, Array], num_frames: int) -> Array:
     return pose
 
 
-def soft_limit(value: Array, low: float, high: float) -> Array:
+def soft_limit(value: FloatArray, low: float, high: float) -> FloatArray:
     """Limit values smoothly to (low, high); those in the middle 80% are unchanged.
 
     >>> soft_limit(np.array([0.0, 60.0, 500.0]), -20.0, 120.0).round(6).tolist()

@@ -5,15 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from mmjrr.array_types import FloatArray
 from mmjrr.datasets.synthetic.actions import ACTIONS
 from mmjrr.datasets.synthetic.joint_angles import pose_from_angles
 from mmjrr.datasets.synthetic.performance import Performance
 from mmjrr.datasets.synthetic.seeding import stream
-
-Array = NDArray[np.float64]
 
 #: Frames per second of H36M's videos; frame numbers in file names count at this rate, from 1.
 FRAME_RATE = 50
@@ -29,12 +27,12 @@ class Motion:
         position: (T, 2) position of the pelvis on the floor, meters.
     """
 
-    body_pose: Array
-    global_orient: Array
-    position: Array
+    body_pose: FloatArray
+    global_orient: FloatArray
+    position: FloatArray
 
 
-def sample_motion(seed: int, subject: str, action: str, times: Array) -> Motion:
+def sample_motion(seed: int, subject: str, action: str, times: FloatArray) -> Motion:
     """Sample the poses of a subject who performs an action.
 
     Args:

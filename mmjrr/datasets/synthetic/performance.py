@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mmjrr.array_types import FloatArray
 from mmjrr.datasets.synthetic.joint_angles import ANGLES, soft_limit
-
-Array = NDArray[np.float64]
 
 
 class Performance:
@@ -29,7 +27,7 @@ class Performance:
         other: The resting side.
     """
 
-    def __init__(self, rng: np.random.Generator, times: Array) -> None:
+    def __init__(self, rng: np.random.Generator, times: FloatArray) -> None:
         self.rng = rng
         self.times = times
         self.phase = rng.uniform(0, 2 * np.pi)
@@ -38,7 +36,7 @@ class Performance:
         rng.shuffle(sides)
         self.main, self.other = sides
         # A constant personal posture and a slow sway of every joint, on top of standing at ease.
-        self.angles: dict[str, Array] = {}
+        self.angles: dict[str, FloatArray] = {}
         for name, angle in ANGLES.items():
             scale = (angle.high - angle.low) / 100
             self.angles[name] = rng.normal(0, 3 * scale) + self.drift(3 * scale)
@@ -55,14 +53,14 @@ class Performance:
             [self.drift(0.05), self.drift(0.05)], 1
         )
 
-    def drift(self, amplitude: float) -> Array:
+    def drift(self, amplitude: float) -> FloatArray:
         """Draw a slow smooth curve, (T,), about N(0, amplitude): three sinusoids below 0.6 Hz."""
         hertz = self.rng.uniform(0.08, 0.6, 3)
         phase = self.rng.uniform(0, 2 * np.pi, 3)
         waves = np.sin(2 * np.pi * hertz * self.times[:, None] + phase)
         return amplitude * np.sqrt(2 / 3) * waves.sum(1)
 
-    def wave(self, low: float, high: float, hertz: float, shift: float = 0.0) -> Array:
+    def wave(self, low: float, high: float, hertz: float, shift: float = 0.0) -> FloatArray:
         """Return a periodic movement between two angles, (T,); ``shift`` is in periods."""
         turn = 2 * np.pi * (hertz * self.tempo * self.times + shift) + self.phase
         return low + (high - low) * (0.5 + 0.5 * np.sin(turn))
@@ -71,7 +69,7 @@ class Performance:
         """Draw a value that differs between performances."""
         return float(self.rng.normal(value, spread))
 
-    def add(self, angles: Mapping[str, Array | float]) -> None:
+    def add(self, angles: Mapping[str, FloatArray | float]) -> None:
         """Add to angles; ``main_`` and ``other_`` name the acting and the resting side."""
         for name, value in angles.items():
             for role, side in (('main_', self.main), ('other_', self.other)):
@@ -79,7 +77,7 @@ class Performance:
                     name = f'{side}_{name[len(role) :]}'
             self.angles[name] = self.angles[name] + value
 
-    def limited_angles(self) -> dict[str, Array]:
+    def limited_angles(self) -> dict[str, FloatArray]:
         """Return the angles within limits; the collar follows an arm raised beyond 60 degrees."""
         angles = dict(self.angles)
         for side in ('left', 'right'):

@@ -6,19 +6,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from mmjrr.array_types import FloatArray
 from mmjrr.joints import SMPL_JOINTS, SMPL_PARENTS
 
 if TYPE_CHECKING:
     from mmjrr.body_models import SMPL
 
-Array = NDArray[np.float64]
 _NUM_JOINTS = len(SMPL_JOINTS)
 
 
-def pose_body(body: SMPL, betas: Array, pose: Array) -> Array:
+def pose_body(body: SMPL, betas: FloatArray, pose: FloatArray) -> FloatArray:
     """Pose a body without translation.
 
     Args:
@@ -40,7 +39,7 @@ def pose_body(body: SMPL, betas: Array, pose: Array) -> Array:
     return out.vertices.double().numpy()
 
 
-def rest_body(body: SMPL, betas: Array) -> tuple[Array, Array]:
+def rest_body(body: SMPL, betas: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return vertices (N, V, 3) and SMPL joints (N, 24, 3) of the rest pose, meters.
 
     Args:
@@ -52,7 +51,7 @@ def rest_body(body: SMPL, betas: Array) -> tuple[Array, Array]:
     return out.vertices.double().numpy(), out.joints[:, :_NUM_JOINTS].double().numpy()
 
 
-def global_rotations(pose: Array) -> Array:
+def global_rotations(pose: FloatArray) -> FloatArray:
     """Convert axis-angle poses (N, 24, 3) to orientations (N, 24, 3, 3) in one frame."""
     local = Rotation.from_rotvec(pose.reshape(-1, 3)).as_matrix().reshape(-1, _NUM_JOINTS, 3, 3)
     bones = local.copy()
@@ -62,7 +61,7 @@ def global_rotations(pose: Array) -> Array:
     return bones
 
 
-def local_pose(bones: Array) -> Array:
+def local_pose(bones: FloatArray) -> FloatArray:
     """Convert orientations (N, 24, 3, 3) to axis-angle poses (N, 24, 3)."""
     local = bones.copy()
     for joint, parent in enumerate(SMPL_PARENTS):

@@ -16,15 +16,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from mmjrr.array_types import FloatArray
 from mmjrr.datasets.synthetic.posing import global_rotations, local_pose
 from mmjrr.datasets.synthetic.seeding import stream
 from mmjrr.geometry import SPIN_IMAGE_SIZE, PerspectiveCamera
 from mmjrr.joints import SMPL_JOINTS, SMPL_PARENTS
-
-Array = NDArray[np.float64]
 
 #: Relative size of the orientation error of each bone, by joint without side. Feet and hands are
 #: the hardest to see: in H36M's images the rotation of an ankle moves a dozen pixels.
@@ -88,11 +86,11 @@ def estimate(
     seed: int,
     estimator: str,
     sequence: str,
-    times: Array,
-    pose: Array,
-    betas: Array,
-    direction: Array,
-) -> tuple[Array, Array]:
+    times: FloatArray,
+    pose: FloatArray,
+    betas: FloatArray,
+    direction: FloatArray,
+) -> tuple[FloatArray, FloatArray]:
     """Simulate an estimator's pose and shape for one sequence in one view.
 
     Args:
@@ -134,7 +132,9 @@ def estimate(
     return local_pose(error @ bones), shape
 
 
-def mocap_fit(seed: int, subject: str, pose: Array, betas: Array) -> tuple[Array, Array]:
+def mocap_fit(
+    seed: int, subject: str, pose: FloatArray, betas: FloatArray
+) -> tuple[FloatArray, FloatArray]:
     """Simulate a body fitted to markers.
 
     Markers stand off the skin and their positions on it are assumed, so the errors of bones and
@@ -160,12 +160,12 @@ def mocap_fit(seed: int, subject: str, pose: Array, betas: Array) -> tuple[Array
 def estimate_transl(
     rng: np.random.Generator,
     model: ErrorModel,
-    pelvis: Array,
-    size_ratio: Array,
-    rest_pelvis: Array,
+    pelvis: FloatArray,
+    size_ratio: FloatArray,
+    rest_pelvis: FloatArray,
     camera: PerspectiveCamera,
-    box: Array,
-) -> Array:
+    box: FloatArray,
+) -> FloatArray:
     """Simulate an estimator's translation, with which its body covers the person's image.
 
     Args:
@@ -187,7 +187,7 @@ def estimate_transl(
     return depth[:, None] * np.column_stack([direction, np.ones(len(pelvis))]) - rest_pelvis
 
 
-def _systematic_error(seed: int, who: str, degrees: float) -> Array:
+def _systematic_error(seed: int, who: str, degrees: float) -> FloatArray:
     """Return (24, 3, 3) constant rotations of bones in their own frames, equal on both sides."""
     error = np.zeros((24, 3))
     for joint, name in enumerate(SMPL_JOINTS):
@@ -205,13 +205,15 @@ def _systematic_error(seed: int, who: str, degrees: float) -> Array:
     return Rotation.from_rotvec(error).as_matrix()
 
 
-def _drift(rng: np.random.Generator, times: Array, correlation_time: float, width: int) -> Array:
+def _drift(
+    rng: np.random.Generator, times: FloatArray, correlation_time: float, width: int
+) -> FloatArray:
     """Draw (T, width) of unit variance with correlation ``exp(-|dt| / correlation_time)``."""
     lag = np.abs(times[:, None] - times[None]) / correlation_time
     factor = np.linalg.cholesky(np.exp(-lag) + 1e-9 * np.eye(len(times)))
     return factor @ rng.normal(0, 1, (len(times), width))
 
 
-def _bone_sizes() -> Array:
+def _bone_sizes() -> FloatArray:
     parts = [name.removeprefix('left_').removeprefix('right_') for name in SMPL_JOINTS]
     return np.array([_BONE_ERROR[part] for part in parts])

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.optimize import nnls
 
+from mmjrr.array_types import FloatArray, IndexArray
 from mmjrr.datasets.synthetic.actions import ACTIONS
 from mmjrr.datasets.synthetic.motion import sample_motion
 from mmjrr.datasets.synthetic.posing import global_rotations, pose_body, rest_body
@@ -23,7 +23,6 @@ from mmjrr.regressors import JointRegressor, fit_joint_regressor
 if TYPE_CHECKING:
     from mmjrr.body_models import SMPL
 
-Array = NDArray[np.float64]
 
 #: Standard deviation of label noise, meters per axis: 5 mm in space.
 LABEL_NOISE_STD = 0.003
@@ -94,8 +93,8 @@ def make_true_regressor(seed: int, body: SMPL) -> JointRegressor:
 
 
 def _ring_weights(
-    rng: np.random.Generator, name: str, vertices: Array, joints: dict[str, Array]
-) -> tuple[NDArray[np.int64], Array]:
+    rng: np.random.Generator, name: str, vertices: FloatArray, joints: dict[str, FloatArray]
+) -> tuple[IndexArray, FloatArray]:
     side, _, part = name.rpartition('_') if name.startswith(('left_', 'right_')) else ('', '', name)
     ring = _RINGS[part]
     prefix = f'{side}_' if side else ''
@@ -133,11 +132,11 @@ def _ring_weights(
 
 def label_joints(
     regressor: JointRegressor,
-    vertices: Array,
-    rotations: Array,
+    vertices: FloatArray,
+    rotations: FloatArray,
     subject: Subject,
     rng: np.random.Generator,
-) -> Array:
+) -> FloatArray:
     """Label joints as the motion capture of this dataset does.
 
     Args:

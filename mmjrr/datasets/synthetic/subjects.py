@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mmjrr.array_types import FloatArray
 from mmjrr.datasets.image_names import SPLITS
 from mmjrr.datasets.synthetic.seeding import stream
 
@@ -31,9 +31,9 @@ class Subject:
     """
 
     name: str
-    betas: NDArray[np.float64]
-    ankle_offset: NDArray[np.float64]
-    clothes: NDArray[np.float64]
+    betas: FloatArray
+    ankle_offset: FloatArray
+    clothes: FloatArray
 
 
 def make_subject(seed: int, name: str, num_betas: int = 10) -> Subject:
@@ -58,7 +58,7 @@ def make_subject(seed: int, name: str, num_betas: int = 10) -> Subject:
     return Subject(name, betas, _ankle_offset(seed, name), clothes)
 
 
-def _ankle_offset(seed: int, name: str) -> NDArray[np.float64]:
+def _ankle_offset(seed: int, name: str) -> FloatArray:
     """Return (2, 3) meters relative to the training subjects' mean, which is the true ankle."""
     offset = _raw_ankle_offset(seed, name)
     if name in TRAIN_SUBJECTS:
@@ -66,7 +66,7 @@ def _ankle_offset(seed: int, name: str) -> NDArray[np.float64]:
     return offset
 
 
-def _raw_ankle_offset(seed: int, name: str) -> NDArray[np.float64]:
+def _raw_ankle_offset(seed: int, name: str) -> FloatArray:
     rng = stream(seed, 'ankle', name)
     shared = rng.normal(0, ANKLE_OFFSET_STD, 3)
     return np.stack([shared, shared * [-1, 1, 1]]) + rng.normal(0, 0.002, (2, 3))

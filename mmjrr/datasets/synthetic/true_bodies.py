@@ -7,8 +7,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mmjrr.array_types import FloatArray, IndexArray
 from mmjrr.datasets.synthetic.motion import FRAME_RATE, sample_motion
 from mmjrr.datasets.synthetic.posing import global_rotations, pose_body, rest_body
 from mmjrr.datasets.synthetic.seeding import stream
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from mmjrr.body_models import SMPL
 from mmjrr.datasets.synthetic.sequence_plan import Take
 
-Array = NDArray[np.float64]
-
 
 @dataclass(frozen=True)
 class World:
@@ -32,7 +30,7 @@ class World:
 
     body: SMPL
     truth: JointRegressor
-    faces: NDArray[np.int64]
+    faces: IndexArray
 
 
 @lru_cache(maxsize=1)
@@ -60,13 +58,13 @@ class TrueBodies:
     """
 
     frames: tuple[int, ...]
-    times: Array
-    pose: Array
-    betas: Array
-    rest_pelvis: Array
-    vertices: Array
-    pelvis: Array
-    labels: Array
+    times: FloatArray
+    pose: FloatArray
+    betas: FloatArray
+    rest_pelvis: FloatArray
+    vertices: FloatArray
+    pelvis: FloatArray
+    labels: FloatArray
 
 
 def make_true_bodies(
@@ -92,9 +90,9 @@ def make_true_bodies(
 
 
 def root_aligned_distances_mm(
-    joints: Array,  # (T, J, 3), meters, root first
-    expected: Array,  # (T, J, 3)
-) -> Array:  # (T, J), millimeters
+    joints: FloatArray,  # (T, J, 3), meters, root first
+    expected: FloatArray,  # (T, J, 3)
+) -> FloatArray:  # (T, J), millimeters
     """Measure distances between joints after moving the roots to the origin."""
     difference = (joints - joints[:, :1]) - (expected - expected[:, :1])
     return 1000 * np.linalg.norm(difference, axis=-1)

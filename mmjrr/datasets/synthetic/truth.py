@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mmjrr.array_types import Array
 from mmjrr.joints import H36M_JOINTS_MMPOSE, SMPL_JOINTS
 from mmjrr.regressors import JointRegressor, fit_joint_regressor
 
@@ -33,12 +34,12 @@ class SyntheticTruth:
         self.body = body
         self.regressor = JointRegressor.load(self.root / 'truth' / 'J_true.npy')
 
-    def parameters(self, split: str) -> dict[str, np.ndarray]:
+    def parameters(self, split: str) -> dict[str, Array]:
         """Read ``imgname``, ``pose``, ``betas``, ``transl`` of ``'train'`` or ``'test'``."""
         with np.load(self.root / 'truth' / f'h36m_{split}.npz', allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
 
-    def vertices(self, parameters: dict[str, np.ndarray], batch_size: int = 64) -> Iterator[Tensor]:
+    def vertices(self, parameters: dict[str, Array], batch_size: int = 64) -> Iterator[Tensor]:
         """Yield meshes (N, V, 3), meters, camera frame, batch by batch."""
         for start in range(0, len(parameters['pose']), batch_size):
             part = {
@@ -57,7 +58,7 @@ class SyntheticTruth:
             yield posed.vertices  # outside no_grad, which would leak to the caller
 
     def vertex_error_mm(
-        self, fits: dict[str, np.ndarray], split: str = 'train', part: str = 'all'
+        self, fits: dict[str, Array], split: str = 'train', part: str = 'all'
     ) -> float:
         """Measure the PVE: mean distance of vertices from the true ones, pelvis-aligned, in mm.
 
@@ -106,9 +107,7 @@ class SyntheticTruth:
         fit = fit_joint_regressor(batches(), joint_names=H36M_JOINTS_MMPOSE, root=None)
         return self.regressor_error_mm(fit.regressor)
 
-    def pose_distance_deg(
-        self, poses: np.ndarray, references: np.ndarray, neighbors: int = 1
-    ) -> float:
+    def pose_distance_deg(self, poses: Array, references: Array, neighbors: int = 1) -> float:
         """Measure how plausible poses are: their distance from real ones, in degrees.
 
         Args:

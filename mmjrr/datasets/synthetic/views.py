@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from mmjrr.array_types import Array, FloatArray
 from mmjrr.datasets.annotations import boxes_of_joints
 from mmjrr.datasets.run_length import encode_rle
 from mmjrr.datasets.synthetic import camera_rig
@@ -28,8 +28,6 @@ from mmjrr.datasets.synthetic.sequence_plan import Take
 from mmjrr.datasets.synthetic.settings import Settings
 from mmjrr.datasets.synthetic.true_bodies import TrueBodies, World, root_aligned_distances_mm
 
-Array = NDArray[np.float64]
-
 
 def make_view(
     out: Path,
@@ -39,7 +37,7 @@ def make_view(
     truth: TrueBodies,
     camera_id: str,
     camera: PerspectiveCamera,
-) -> dict[str, NDArray[Any]]:
+) -> dict[str, Array]:
     """Make the view of a sequence by one camera and write its images.
 
     Returns:
@@ -55,7 +53,7 @@ def make_view(
     pose = truth.pose.copy()
     pose[:, 0] = (to_camera * Rotation.from_rotvec(pose[:, 0])).as_rotvec()
     pelvis = camera_rig.world_to_camera(truth.pelvis, camera)
-    view: dict[str, NDArray[Any]] = {
+    view: dict[str, Array] = {
         'imgname': np.array(
             [f'{sequence.subject}/{stem}/{stem}_{frame:06d}.jpg' for frame in truth.frames]
         ),
@@ -78,13 +76,13 @@ def _estimates(
     sequence: Take,
     world: World,
     truth: TrueBodies,
-    view: dict[str, NDArray[Any]],
-    pelvis: Array,
+    view: dict[str, Array],
+    pelvis: FloatArray,
     camera: PerspectiveCamera,
-) -> dict[str, NDArray[Any]]:
+) -> dict[str, Array]:
     """Simulate each estimator: ``<name>_{pose,betas,camera}``, and ``<name>_error`` in mm."""
     names = ['spin_like'] if sequence.subject in TRAIN_SUBJECTS else list(ESTIMATORS)
-    estimates: dict[str, NDArray[Any]] = {}
+    estimates: dict[str, Array] = {}
     direction = pelvis / np.linalg.norm(pelvis, axis=1, keepdims=True)
     true_pose = view['pose'].reshape(-1, 24, 3)
     for name in names:
@@ -93,7 +91,7 @@ def _estimates(
             world.body, np.concatenate([truth.betas[None], betas])
         )
         height = np.ptp(rest_vertices[:, :, 1], axis=1)
-        box: Array = PIXELS_PER_SCALE * view['scale']
+        box: FloatArray = PIXELS_PER_SCALE * view['scale']
         transl = estimate_transl(
             stream(seed, 'camera_error', name, stem),
             ESTIMATORS[name],
@@ -124,7 +122,7 @@ def _draw(
     truth: TrueBodies,
     names: list[str],
     camera: PerspectiveCamera,
-) -> NDArray[Any]:
+) -> Array:
     """Write the images of a view and return its masks, (T,) COCO RLE strings."""
     subject = make_subject(settings.seed, names[0].split('/')[0])
     rest_vertices, rest_joints = rest_body(world.body, np.zeros((1, 10)))

@@ -11,6 +11,7 @@ from mmengine.dist import broadcast_object_list, collect_results, get_world_size
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 
+from mmjrr.array_types import Array
 from mmjrr.body_models import SMPL
 from mmjrr.evaluation.core import (
     UNITS,
@@ -106,7 +107,10 @@ class JointRegressorMetric(BaseMetric):
     def __init__(
         self,
         regressors: RegressorLike | Sequence[RegressorLike] | Mapping[str, RegressorLike],
-        protocol: str | dict | Protocol | Sequence[str | dict | Protocol] = 'paper',
+        protocol: str
+        | dict[str, Any]
+        | Protocol
+        | Sequence[str | dict[str, Any] | Protocol] = 'paper',
         body_model: dict[str, Any] | SMPL | None = None,
         fields: Mapping[str, str | None] | None = None,
         joint_order: str | Sequence[str] | None = None,
@@ -137,12 +141,12 @@ class JointRegressorMetric(BaseMetric):
         self.result: EvaluationResult | None = None
 
     @property
-    def dataset_meta(self) -> dict | None:
+    def dataset_meta(self) -> dict[str, Any] | None:
         """Metainfo of the data set; the setter checks that it names the joints that are needed."""
         return self._dataset_meta
 
     @dataset_meta.setter
-    def dataset_meta(self, metainfo: dict) -> None:
+    def dataset_meta(self, metainfo: dict[str, Any]) -> None:
         self._dataset_meta = metainfo
         self._annotation_joints = self._joints_of(metainfo)
 
@@ -179,7 +183,7 @@ class JointRegressorMetric(BaseMetric):
 
     # ------------------------------------------------------------------ per batch
 
-    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+    def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
         """Store a batch's labels, annotated joints, and regressed joints or SMPL parameters."""
         if self._annotation_joints is None:
             self._annotation_joints = self._joints_of({})
@@ -230,7 +234,7 @@ class JointRegressorMetric(BaseMetric):
             )
         return False
 
-    def _annotation(self, sample: Sample, order: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    def _annotation(self, sample: Sample, order: list[int]) -> tuple[Array, Array]:
         """Return the needed annotated joints (J, 3) in meters, and their weights (J,)."""
         names = self._annotation_joints or ()
         joints = sample.array('keypoints_3d', (len(names), 3))
@@ -240,7 +244,7 @@ class JointRegressorMetric(BaseMetric):
         where = f'{sample.name}: {sample.path("keypoints_3d")}'
         return check_annotation(where, joints, weight, _IN_MM.format('annotation')), weight
 
-    def _predictions(self, samples: list[Sample]) -> dict[str, np.ndarray]:
+    def _predictions(self, samples: list[Sample]) -> dict[str, Array]:
         with_vertices = [sample.get('vertices') is not None for sample in samples]
         if not all(with_vertices):
             if any(with_vertices):
@@ -258,7 +262,7 @@ class JointRegressorMetric(BaseMetric):
         check_extent(names, field, selected * self.scale, _IN_MM.format('prediction'))
         return {'joints': self.joints.from_selected(selected) * self.scale}
 
-    def _parameters(self, samples: list[Sample]) -> dict[str, np.ndarray]:
+    def _parameters(self, samples: list[Sample]) -> dict[str, Array]:
         if not self.joints.has_body:
             body = default_body(self.regressors)
             if body is None:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mmjrr.array_types import Array
 from mmjrr.evaluation.protocols import FrameLabels
 
 
@@ -37,7 +38,7 @@ class Record(NamedTuple):
     """
 
     frames: list[Frame]
-    arrays: dict[str, np.ndarray]
+    arrays: dict[str, Array]
 
 
 @dataclass
@@ -54,7 +55,7 @@ class MergedFrames:
     frames: list[Frame] = field(default_factory=list)
     left_out: list[Frame] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
-    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+    arrays: dict[str, Array] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.frames) + len(self.left_out) + len(self.missing)
@@ -102,7 +103,7 @@ def _unique(
     ranks: Sequence[Sequence[Record]],
     frames: list[Frame],
     rows: list[int],
-    target: np.ndarray | None,
+    target: Array | None,
     size: int,
 ) -> list[int]:
     """Return indices of the frames in their final order, each frame once."""
@@ -141,7 +142,7 @@ def _interleaved(counts: Sequence[int]) -> list[int]:
     ]
 
 
-def _concatenated(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+def _concatenated(parts: list[dict[str, Array]]) -> dict[str, Array]:
     if not parts:
         return {}
     if len({'joints' in part for part in parts}) > 1:

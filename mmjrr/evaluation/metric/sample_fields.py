@@ -9,6 +9,7 @@ import numpy as np
 from mmengine.structures import BaseDataElement
 from torch import Tensor
 
+from mmjrr.array_types import Array
 from mmjrr.datasets.image_names import parse_image_name
 from mmjrr.errors import DataError
 from mmjrr.evaluation.core import frame_labels
@@ -140,7 +141,7 @@ class Sample:
         names = sorted({name for source in self._sources for name in _leaf_names(source)})
         return names if len(names) <= _MOST_NAMES else [*names[:_MOST_NAMES], '...']
 
-    def array(self, name: str, *shapes: tuple[int, ...]) -> np.ndarray:
+    def array(self, name: str, *shapes: tuple[int, ...]) -> Array:
         """Return the field as float64 in one of the shapes, dropping a batch axis of length 1.
 
         Raises:
@@ -157,7 +158,7 @@ class Sample:
             f'expected numbers of shape {" or ".join(map(str, shapes))}'
         )
 
-    def rotations(self, name: str, count: int) -> np.ndarray:
+    def rotations(self, name: str, count: int) -> Array:
         """Return rotations in their representation, as (count, 3), (count, 6) or (count, 3, 3).
 
         Raises:
@@ -173,19 +174,19 @@ class Sample:
             )
         return self.array(name, tuple(value.shape)).reshape(count, *rotation)
 
-    def mesh(self) -> Tensor | np.ndarray:
+    def mesh(self) -> Tensor | Array:
         """Return the vertices (V, 3), dropping a batch axis of length 1."""
         value = self.require('vertices')
         value = value if isinstance(value, Tensor) else np.asarray(value)
         return value[0] if value.ndim == 3 and len(value) == 1 else value
 
-    def keypoint_weight(self, count: int) -> np.ndarray:  # (count,)
+    def keypoint_weight(self, count: int) -> Array:  # (count,)
         """Return the weights of the annotated joints; all are 1 if the sample has no weights."""
         if self.get('keypoints_3d_weight') is None:
             return np.ones(count)
         return self.array('keypoints_3d_weight', (count,), (count, 1)).reshape(count)
 
-    def check_annotation(self, joints: np.ndarray, root: int | None) -> None:
+    def check_annotation(self, joints: Array, root: int | None) -> None:
         """Refuse an annotation that does not match the image because of a transform of MMPose.
 
         Args:
@@ -262,7 +263,7 @@ class Sample:
         return None if value is None else str(value)
 
 
-class _BatchColumn(Mapping):
+class _BatchColumn(Mapping[str, Any]):
     """A view of one sample of a collated batch as a mapping."""
 
     def __init__(self, batch: Mapping[str, Any], index: int) -> None:

@@ -12,9 +12,10 @@ from mmengine.model import BaseModel
 from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
+from mmjrr.io import weights_of
 from mmjrr.registry import BODY_MODELS
 
-from .checkpoints import load_weights, translate, weights_of
+from .checkpoints import load_weights, translate
 
 
 class MeshEstimator(BaseModel):
@@ -40,9 +41,9 @@ class MeshEstimator(BaseModel):
     def __init__(
         self,
         checkpoint: str | Path | None = None,
-        body_model: dict | None = None,
-        data_preprocessor: dict | nn.Module | None = None,
-        init_cfg: dict | None = None,
+        body_model: dict[str, Any] | None = None,
+        data_preprocessor: dict[str, Any] | nn.Module | None = None,
+        init_cfg: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.body_model = None if body_model is None else BODY_MODELS.build(body_model)

@@ -28,10 +28,9 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-FloatArray: TypeAlias = NDArray[np.float64]
+from mmjrr.array_types import FloatArray, IndexArray
 
 #: How translation is removed: by the joint of this index, by the weighted mean, or not at all.
 Root: TypeAlias = int | Literal['mean'] | None
@@ -115,7 +114,7 @@ class WeightPattern:
 
     key: bytes
     joint_weight: FloatArray
-    frames: NDArray[np.int64]
+    frames: IndexArray
     scale: FloatArray
 
 

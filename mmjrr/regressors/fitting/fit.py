@@ -48,14 +48,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mmjrr.array_types import FloatArray, IndexArray
 from mmjrr.body_models import LazyVertices
-from mmjrr.regressors.fitting.alignment import FloatArray
 from mmjrr.regressors.fitting.normal_equations import (
     accumulate_normal_equations,
     accumulate_pooled_equations,
 )
 from mmjrr.regressors.fitting.objective import evaluate_objective, relative_dual_gap
-from mmjrr.regressors.fitting.quadratic import IndexArray, QuadraticObjective
+from mmjrr.regressors.fitting.quadratic import QuadraticObjective
 from mmjrr.regressors.fitting.screening import find_outliers
 from mmjrr.regressors.fitting.simplex_qp import solve_simplex_qp
 from mmjrr.regressors.fitting.stream import FrameCounts, FrameStream

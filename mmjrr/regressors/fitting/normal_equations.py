@@ -27,11 +27,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from mmjrr.array_types import FloatArray, IndexArray
 from mmjrr.regressors.fitting.alignment import (
-    FloatArray,
     Root,
     center_joints,
     group_by_pattern,
@@ -264,7 +263,7 @@ class GramMatrix:
         else:
             target._to_matrix().add_(self._mirrored(), alpha=scale)
 
-    def rows_at(self, ids: NDArray[np.int64]) -> FloatArray:
+    def rows_at(self, ids: IndexArray) -> FloatArray:
         """Return ``G[ids]`` (len(ids), V)."""
         index = torch.from_numpy(ids).to(self.device)
         if self._matrix is not None:

@@ -24,9 +24,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mmjrr.array_types import FloatArray
 from mmjrr.body_models import LazyVertices, VertexMaker
 from mmjrr.regressors.fitting.alignment import (
-    FloatArray,
     alignment_matrix,
     center_joints,
     coupling_matrix,

@@ -15,13 +15,11 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from mmjrr.regressors.fitting.alignment import FloatArray, alignment_matrix, coupling_matrix
+from mmjrr.array_types import FloatArray, IndexArray
+from mmjrr.regressors.fitting.alignment import alignment_matrix, coupling_matrix
 from mmjrr.regressors.fitting.normal_equations import GramMatrix, NormalEquations
 from mmjrr.regressors.fitting.threads import matmul, torch_threads
-
-IndexArray = NDArray[np.int64]
 
 
 class QuadraticObjective:

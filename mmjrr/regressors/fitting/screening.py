@@ -25,8 +25,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mmjrr.array_types import Array, FloatArray
 from mmjrr.body_models import LazyVertices
-from mmjrr.regressors.fitting.alignment import FloatArray, alignment_matrix, group_by_pattern
+from mmjrr.regressors.fitting.alignment import alignment_matrix, group_by_pattern
 from mmjrr.regressors.fitting.normal_equations import accumulate_pooled_equations
 from mmjrr.regressors.fitting.quadratic import QuadraticObjective
 from mmjrr.regressors.fitting.simplex_qp import solve_simplex_qp
@@ -99,7 +100,7 @@ def _falling_weight(value: Tensor, limit: float) -> Tensor:
     return (limit / value.clamp(min=limit)).square().nan_to_num(0.0)
 
 
-def _frame_errors(stream: FrameStream, weight: FloatArray) -> tuple[np.ndarray, FloatArray]:
+def _frame_errors(stream: FrameStream, weight: FloatArray) -> tuple[Array, FloatArray]:
     """Return number and root mean square aligned error, in meters, of each usable frame."""
     support = torch.from_numpy(np.nonzero(weight.any(0))[0])
     support_weight = torch.from_numpy(weight)[:, support]

@@ -22,11 +22,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from mmjrr.regressors.fitting.alignment import FloatArray
+from mmjrr.array_types import BoolArray, FloatArray, IndexArray
 from mmjrr.regressors.fitting.objective import relative_dual_gap
-from mmjrr.regressors.fitting.quadratic import IndexArray, QuadraticObjective
+from mmjrr.regressors.fitting.quadratic import QuadraticObjective
 from mmjrr.regressors.fitting.threads import torch_threads
 
 #: Multiple of the Hessian's mean diagonal that is added to its diagonal. This proximal term makes
@@ -101,7 +100,7 @@ def _solve(
 
 
 def _minimize_dropping_negatives(
-    objective: QuadraticObjective, weight: FloatArray, support: NDArray[np.bool_]
+    objective: QuadraticObjective, weight: FloatArray, support: BoolArray
 ) -> tuple[FloatArray, int]:
     """Minimize on the support; while entries are negative, drop them and minimize again.
 
@@ -120,7 +119,7 @@ def _minimize_dropping_negatives(
 
 
 def _minimize_with_ratio_test(
-    objective: QuadraticObjective, weight: FloatArray, support: NDArray[np.bool_]
+    objective: QuadraticObjective, weight: FloatArray, support: BoolArray
 ) -> tuple[FloatArray, int]:
     """Minimize on the support in steps that stop where the first entry reaches zero, and drop it.
 

@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from mmjrr.array_types import FloatArray, IndexArray
 from mmjrr.body_models import LazyVertices
 from mmjrr.joints import H36M_JOINTS_MMPOSE, joint_names_of
-from mmjrr.regressors.fitting.alignment import FloatArray, Root, resolve_root
+from mmjrr.regressors.fitting.alignment import Root, resolve_root
 
 BLOCK_FRAMES = 256
 
@@ -77,7 +77,7 @@ class UsableFrames:
     vertices: Tensor | LazyVertices
     joints: Tensor
     joint_weight: FloatArray
-    index: NDArray[np.int64]
+    index: IndexArray
     n_dropped: int
 
     def __len__(self) -> int:

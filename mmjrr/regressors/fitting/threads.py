@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
+
+from mmjrr.array_types import FloatArray
 
 
 @contextmanager
@@ -26,6 +26,6 @@ def torch_threads(count: int) -> Iterator[None]:
         torch.set_num_threads(original)
 
 
-def matmul(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+def matmul(a: FloatArray, b: FloatArray) -> FloatArray:
     """Return ``a @ b``, computed by PyTorch, since :func:`torch_threads` does not limit NumPy."""
     return (torch.from_numpy(a) @ torch.from_numpy(b)).numpy()

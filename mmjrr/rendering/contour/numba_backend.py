@@ -31,6 +31,7 @@ from filelock import FileLock
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from mmjrr.array_types import Array
 from mmjrr.rendering.contour.topology import MeshTopology
 
 #: Extents below this many pixels count as zero: the cuts of such an edge are at its ends. The value
@@ -55,17 +56,17 @@ def draw(
         image_size: (height, width) in pixels.
         supersampling: k; areas are clamped separately in each of k x k parts of a pixel.
     """
-    return _CompiledCoverage.apply(pixels, tables, image_size, supersampling)
+    return _CompiledCoverage.apply(pixels, tables, image_size, supersampling)  # type: ignore[no-untyped-call]
 
 
 class Tables(NamedTuple):
     """A mesh's faces and edges in the layout that the loops read."""
 
-    corners: np.ndarray  # (3, F) int32
-    edges: np.ndarray  # (2, E) int32
-    along: np.ndarray  # (E,) int32, a face that runs along the edge, or F
-    against: np.ndarray  # (E,) int32, a face that runs against it, or F
-    others: np.ndarray  # (N, 3) int32: edge, face and sign of further faces at an edge
+    corners: Array  # (3, F) int32
+    edges: Array  # (2, E) int32
+    along: Array  # (E,) int32, a face that runs along the edge, or F
+    against: Array  # (E,) int32, a face that runs against it, or F
+    others: Array  # (N, 3) int32: edge, face and sign of further faces at an edge
     num_layers: int
 
     @classmethod
@@ -231,12 +232,12 @@ def _stop_caching() -> None:
 
 
 @_compiled
-def _clamped(value):
+def _clamped(value: float) -> float:
     return min(max(value, 0.0), 1.0)
 
 
 @_compiled
-def _from_upper_end(pixels, start, end, k):
+def _from_upper_end(pixels: Array, start: int, end: int, k: int) -> tuple[Any, Any, Any, Any, bool]:
     """Return the upper end's x and y, dx, the lower end's y, and whether the ends were swapped.
 
     Results are in subpixels, of which a pixel has k along each side.
@@ -249,7 +250,7 @@ def _from_upper_end(pixels, start, end, k):
 
 
 @_compiled
-def _cells(low, high, size):
+def _cells(low: float, high: float, size: int) -> tuple[int, int]:
     """Return the first and last row or column within [0, size) that [low, high] reaches."""
     low, high = min(max(low, -1.0), float(size)), min(max(high, -1.0), float(size))
     first = floor(low)
@@ -259,7 +260,9 @@ def _cells(low, high, size):
 
 
 @_compiled
-def _in_row(row, x, y, dx, bottom):
+def _in_row(
+    row: int, x: float, y: float, dx: float, bottom: float
+) -> tuple[float, float, float, float, float, bool]:
     """Cut an edge at a row's borders.
 
     Returns:
@@ -274,7 +277,7 @@ def _in_row(row, x, y, dx, bottom):
 
 
 @_compiled
-def _in_pixel(column, left, per_pixel):
+def _in_pixel(column: int, left: float, per_pixel: float) -> tuple[float, float, float]:
     """Cut a row's piece at a pixel's borders.
 
     Returns:
@@ -287,8 +290,19 @@ def _in_pixel(column, left, per_pixel):
 
 @_compiled
 def _draw_images(
-    pixels, corners, edges, along, against, others, k, coverage, weights, visible, begin, end
-):
+    pixels: Array,
+    corners: Array,
+    edges: Array,
+    along: Array,
+    against: Array,
+    others: Array,
+    k: int,
+    coverage: Array,
+    weights: Array,
+    visible: Array,
+    begin: int,
+    end: int,
+) -> None:
     """Draw images begin to end - 1 and store what their gradient needs.
 
     pixels (B, 2, V), coverage (B, H, W), weights (B, L, E), visible (B, L, k H, k W); visible is
@@ -311,7 +325,17 @@ def _draw_images(
 
 
 @_compiled
-def _boundary(pixels, corners, edges, along, against, others, layer, drawn, weights):
+def _boundary(
+    pixels: Array,
+    corners: Array,
+    edges: Array,
+    along: Array,
+    against: Array,
+    others: Array,
+    layer: int,
+    drawn: Array,
+    weights: Array,
+) -> None:
     """Count the layer's faces along each edge minus those against it.
 
     Layer 0 is the front. Seen from its outside a face has a negative area, as y points down.
@@ -329,7 +353,16 @@ def _boundary(pixels, corners, edges, along, against, others, layer, drawn, weig
 
 
 @_compiled
-def _add_edge(pixels, edges, edge, k, weight, sums, first, last):
+def _add_edge(
+    pixels: Array,
+    edges: Array,
+    edge: int,
+    k: int,
+    weight: float,
+    sums: Array,
+    first: Array,
+    last: Array,
+) -> None:
     """Add a boundary edge's contribution to the sums (k H, k W) of a layer."""
     height, width = sums.shape
     x, y, dx, bottom, swapped = _from_upper_end(pixels, edges[0, edge], edges[1, edge], k)
@@ -362,7 +395,9 @@ def _add_edge(pixels, edges, edge, k, weight, sums, first, last):
 
 
 @_compiled
-def _sum_rows(sums, first, last, k, coverage, visible):
+def _sum_rows(
+    sums: Array, first: Array, last: Array, k: int, coverage: Array, visible: Array
+) -> None:
     """Turn sums into coverage (H, W) by cumulative sums, set ``visible``, and clear the sums.
 
     ``visible`` tells where a layer determines the coverage: its sum is not clamped at one and is
@@ -399,7 +434,17 @@ def _sum_rows(sums, first, last, k, coverage, visible):
 
 
 @_compiled
-def _sweep_images(pixels, edges, k, weights, visible, grad, result, begin, end):
+def _sweep_images(
+    pixels: Array,
+    edges: Array,
+    k: int,
+    weights: Array,
+    visible: Array,
+    grad: Array,
+    result: Array,
+    begin: int,
+    end: int,
+) -> None:
     """Compute the vertices' gradients (B, 2, V) of images begin to end - 1."""
     for image in range(begin, end):
         swept = result[image]
@@ -415,7 +460,16 @@ def _sweep_images(pixels, edges, k, weights, visible, grad, result, begin, end):
 
 
 @_compiled
-def _sweep_edge(pixels, edges, edge, k, weight, visible, grad, result):
+def _sweep_edge(
+    pixels: Array,
+    edges: Array,
+    edge: int,
+    k: int,
+    weight: float,
+    visible: Array,
+    grad: Array,
+    result: Array,
+) -> None:
     """Add an edge's gradient: a piece that moves sweeps the area length x normal displacement."""
     height, width = visible.shape
     x, y, dx, bottom, swapped = _from_upper_end(pixels, edges[0, edge], edges[1, edge], k)

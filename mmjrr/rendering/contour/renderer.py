@@ -31,10 +31,10 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from mmjrr.array_types import Array
 from mmjrr.geometry import PerspectiveCamera
 from mmjrr.registry import RENDERERS
 from mmjrr.rendering.base import DeferredChecks, SilhouetteRenderer
@@ -84,7 +84,7 @@ class ContourSilhouette(SilhouetteRenderer):
 
     def __init__(
         self,
-        faces: Tensor | np.ndarray | Sequence[Sequence[int]],
+        faces: Tensor | Array | Sequence[Sequence[int]],
         image_size: Sequence[int] = (224, 224),
         near: float = 0.01,
         supersampling: int = 2,

@@ -8,6 +8,8 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor, nn
 
+from mmjrr.array_types import Array
+
 
 class MeshTopology(nn.Module):
     """A mesh's faces, oriented consistently where possible, and its edges.
@@ -53,7 +55,7 @@ class MeshTopology(nn.Module):
         return 1 if self.closed else 2
 
 
-def _oriented_consistently(faces: np.ndarray) -> np.ndarray:
+def _oriented_consistently(faces: Array) -> Array:
     """Drop faces without three distinct corners; flip others so that neighbors agree.
 
     Two faces are neighbors if they share an edge that has no other faces. They agree if they run
@@ -80,7 +82,7 @@ def _oriented_consistently(faces: np.ndarray) -> np.ndarray:
     return faces
 
 
-def _edge_tables(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _edge_tables(faces: Array) -> tuple[Array, Array, Array]:
     """Return edges (2, E), the faces at each (K, E) and their signs (K, E).
 
     K is the largest number of faces at an edge.
@@ -97,8 +99,8 @@ def _edge_tables(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def _half_edges(
-    faces: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, int]:
+    faces: Array,
+) -> tuple[Array, Array, Array, Array, int]:
     """Return edges (2, E); edge, direction and face of the 3 F half-edges; and E."""
     halves = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
     edges, edge = np.unique(np.sort(halves, axis=1), axis=0, return_inverse=True)

@@ -47,7 +47,7 @@ def draw(
     if capacity is not None:
         assert checks is not None
         buffers = _Buffers(capacity, checks)
-    return _ContourCoverage.apply(pixels, _Mesh(topology, image_size, supersampling, buffers))
+    return _ContourCoverage.apply(pixels, _Mesh(topology, image_size, supersampling, buffers))  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True)

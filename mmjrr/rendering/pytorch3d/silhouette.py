@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from mmjrr.array_types import Array
 from mmjrr.geometry import PerspectiveCamera
 from mmjrr.registry import RENDERERS
 from mmjrr.rendering.base import SilhouetteRenderer
@@ -56,7 +56,7 @@ class PyTorch3DSilhouette(SilhouetteRenderer):
 
     def __init__(
         self,
-        faces: Tensor | np.ndarray | Sequence[Sequence[int]],
+        faces: Tensor | Array | Sequence[Sequence[int]],
         image_size: Sequence[int] = (224, 224),
         near: float = 0.01,
         faces_per_pixel: int = 1,

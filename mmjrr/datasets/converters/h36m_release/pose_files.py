@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from mmjrr.array_types import Array
 from mmjrr.datasets.converters.annotation_checks import millimeters_to_meters
 from mmjrr.errors import DataError
 from mmjrr.io.cdf import read_cdf
@@ -18,7 +19,7 @@ _MAX_FRAMES = 100_000
 
 def read_joints(
     pixels: Path, metric: Path, step: int
-) -> tuple[np.ndarray, np.ndarray]:  # (N, 17, 2) pixels, (N, 17, 3) meters
+) -> tuple[Array, Array]:  # (N, 17, 2) pixels, (N, 17, 3) meters
     """Read the joints of every ``step``-th frame from two CDF files, in MMPose's order.
 
     Args:
@@ -40,7 +41,7 @@ def read_joints(
     return keypoints_2d[::step, index], keypoints_3d[::step, index]
 
 
-def read_pose(path: Path, axes: int) -> np.ndarray:  # (N, 32, axes)
+def read_pose(path: Path, axes: int) -> Array:  # (N, 32, axes)
     """Read ``Pose`` of a CDF file.
 
     Raises:
@@ -58,7 +59,7 @@ def read_pose(path: Path, axes: int) -> np.ndarray:  # (N, 32, axes)
     return pose
 
 
-def joints_or_error(*task: Any) -> tuple[np.ndarray, np.ndarray] | DataError:
+def joints_or_error(*task: Any) -> tuple[Array, Array] | DataError:
     """Return the result of :func:`read_joints`, or the error that it raised."""
     try:
         return read_joints(*task)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from mmjrr.array_types import Array
 from mmjrr.datasets.annotations import Annotations, boxes_of_joints
 from mmjrr.datasets.converters import CAMERA_FILE
 from mmjrr.datasets.converters.annotation_checks import (
@@ -191,9 +192,7 @@ class ReleaseConversion:
                 'folder'
             )
 
-    def _check_joints(
-        self, joints: Mapping[Take, tuple[np.ndarray, np.ndarray]], metadata: Metadata
-    ) -> None:
+    def _check_joints(self, joints: Mapping[Take, tuple[Array, Array]], metadata: Metadata) -> None:
         for subject in self.subjects:
             parts = [
                 annotations_of(take, *take_joints, self._step)
@@ -253,7 +252,7 @@ class ReleaseConversion:
         pool: TaskPool,
         takes: Sequence[Take],
         folders: Mapping[tuple[str, str], Path],
-    ) -> dict[Take, tuple[np.ndarray, np.ndarray]]:
+    ) -> dict[Take, tuple[Array, Array]]:
         """Read (N, 17, 2) pixels and (N, 17, 3) meters of the frames to keep."""
         tasks = [
             (
@@ -276,7 +275,7 @@ class ReleaseConversion:
     def _frames(
         self,
         pool: TaskPool,
-        joints: Mapping[Take, tuple[np.ndarray, np.ndarray]],
+        joints: Mapping[Take, tuple[Array, Array]],
         folders: Mapping[tuple[str, str], Path],
     ) -> dict[Take, Annotations]:
         tasks = [
@@ -369,8 +368,8 @@ class ReleaseConversion:
 
 def annotations_of(
     take: Take,
-    pixels: np.ndarray,  # (N, 17, 2)
-    joints: np.ndarray,  # (N, 17, 3), meters
+    pixels: Array,  # (N, 17, 2)
+    joints: Array,  # (N, 17, 3), meters
     step: int,
 ) -> Annotations:
     """Build the annotations of one take; frames are ``step`` video frames apart."""

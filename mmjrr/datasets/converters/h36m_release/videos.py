@@ -7,8 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from mmjrr.array_types import Array
 from mmjrr.errors import DataError
 from mmjrr.io import atomic_write, read_note
 
@@ -111,7 +110,7 @@ def _recorded_length(record: Path, video: Path, count: int) -> int | None:
     return frames if same else None
 
 
-def _write_image(cv2: Any, path: Path, frame: np.ndarray) -> None:
+def _write_image(cv2: Any, path: Path, frame: Array) -> None:
     encoded, data = cv2.imencode('.jpg', frame)
     if not encoded:
         raise DataError(f'{path}: a frame of shape {frame.shape} cannot be written')
