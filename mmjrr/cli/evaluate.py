@@ -14,6 +14,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from mmjrr.cli.evaluation_options import (
     add_frame_options,
@@ -30,7 +31,7 @@ from mmjrr.cli.options import parse, run_command
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the arguments."""
     from mmjrr.evaluation.protocols import PROTOCOLS
-    from mmjrr.evaluation.result import BREAKDOWNS
+    from mmjrr.evaluation.result import BREAKDOWNS, ERRORS
     from mmjrr.regressors.zoo import ZOO
 
     parser.add_argument('files', nargs='+', metavar='FILE', help='predictions: FILE or NAME=FILE')
@@ -55,6 +56,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs='+',
         default=['paper'],
         help=f'one or more of {", ".join(PROTOCOLS)} (default: paper)',
+    )
+    parser.add_argument(
+        '--all-protocols',
+        action='store_true',
+        help='print one table of all protocols whose joints are annotated',
+    )
+    parser.add_argument(
+        '--errors',
+        nargs='+',
+        default=['MPJPE', 'PA-MPJPE'],
+        choices=list(ERRORS),
+        help='errors to print (default: %(default)s)',
     )
     parser.add_argument(
         '--body-model',
@@ -92,7 +105,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Evaluate each set of predictions, print the results and write the files."""
-    from mmjrr.evaluation import evaluate, load_regressors
+    from mmjrr.evaluation import evaluate, get_protocol, load_regressors
+    from mmjrr.evaluation.protocol_table import format_protocol_table, protocols_of_joints
     from mmjrr.evaluation.result import check_result_path
     from mmjrr.io import atomic_write
 
@@ -103,20 +117,27 @@ def run(args: argparse.Namespace) -> None:
     regressors = load_regressors(
         chosen_regressors(args.regressor, args.joint_order, args.body_model)
     )
+    protocols: list[Any] = list(chosen_protocols(args.protocol, args.subjects, args.exclude))
+    if args.all_protocols:
+        frames = get_protocol(chosen_protocols(['paper'], args.subjects, args.exclude)[0])
+        protocols = list(protocols_of_joints(frames_of=frames).values())
     lines: list[str] = []
     for name, files in sets.items():
         result = evaluate(
             files,
             args.annotations,
             regressors,
-            chosen_protocols(args.protocol, args.subjects, args.exclude),
+            protocols,
             body_model=args.body_model,
             **reading,
             missing=args.missing,
             title=name,
             progress=True,
         )
-        print(f'{what_was_read(result)}\n\n{result.format(args.by)}\n')
+        table = result.format(args.by, args.errors)
+        if args.all_protocols:
+            table = format_protocol_table(result, args.errors)
+        print(f'{what_was_read(result)}\n\n{table}\n')
         lines += [f'{name}\tno prediction\t{image}' for image in result.skipped]
         lines += [f'{name}\tnot annotated\t{image}' for image in result.unmatched]
         if args.out is not None:

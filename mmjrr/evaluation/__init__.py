@@ -10,13 +10,16 @@ if TYPE_CHECKING:
     from mmjrr.datasets.predictions import Predictions, predictions_from, read_predictions
     from mmjrr.evaluation.evaluate_predictions import evaluate
     from mmjrr.evaluation.functional import (
+        acceleration_error,
         mpjpe,
         mpjpe_per_joint,
+        n_mpjpe,
         pa_mpjpe,
         pa_mpjpe_per_joint,
         procrustes_align,
     )
     from mmjrr.evaluation.metric import JointRegressorMetric
+    from mmjrr.evaluation.protocol_table import format_protocol_table, protocols_of_joints
     from mmjrr.evaluation.protocols import (
         PROTOCOLS,
         FrameErrors,
@@ -37,17 +40,21 @@ __all__ = [
     'Protocol',
     'RegressedJoints',
     'Score',
+    'acceleration_error',
     'evaluate',
+    'format_protocol_table',
     'frame_errors',
     'get_protocol',
     'get_protocols',
     'load_regressors',
     'mpjpe',
     'mpjpe_per_joint',
+    'n_mpjpe',
     'pa_mpjpe',
     'pa_mpjpe_per_joint',
     'predictions_from',
     'procrustes_align',
+    'protocols_of_joints',
     'read_predictions',
     'score_frames',
 ]

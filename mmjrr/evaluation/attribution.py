@@ -268,7 +268,7 @@ def attribute_error(
         fit = fit_joint_regressor(
             _Batches(meshes, meshes.of(*fitted_on)),
             joint_names=meshes.joint_names,
-            root=protocol.root,
+            root=protocol.root if isinstance(protocol.root, str | None) else 'mean',
             body_model=next(iter(regressors.values())).body_model,
         )
         folds[held_out] = dict(

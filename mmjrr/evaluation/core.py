@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import numpy as np
 from mmengine.logging import print_log
 
 from mmjrr.array_types import Array
+from mmjrr.datasets.image_names import frame_identity
 from mmjrr.io import sha256, versions
 from mmjrr.regressors import JointRegressor
 
@@ -38,6 +41,8 @@ class RegressedFrames:
         target: annotated joints, (N, J, 3), meters.
         weight: weights of the annotated joints, (N, J); 0 if a joint is not annotated.
         labels: subject, action, sequence and camera of each frame.
+        numbers: number of each frame in its video, None where it is unknown. Default: all unknown,
+            which leaves the acceleration error undefined.
     """
 
     joint_names: tuple[str, ...]
@@ -45,6 +50,7 @@ class RegressedFrames:
     target: Array
     weight: Array
     labels: Sequence[FrameLabels]
+    numbers: Sequence[int | None] = ()
 
     def __len__(self) -> int:
         return len(self.target)
@@ -56,6 +62,51 @@ def frame_labels(
 ) -> FrameLabels:
     """Return the labels of a frame; the frames of a video share one dict, which saves memory."""
     return dict(subject=subject, action=action, sequence=sequence, camera=camera)
+
+
+def frame_numbers(names: Sequence[str]) -> list[int | None]:
+    """Return the number of each frame in its video, as its image name has it, or None."""
+    identities = [frame_identity(name) for name in names]
+    return [None if identity is None else identity.frame for identity in identities]
+
+
+def find_neighbors(
+    labels: Sequence[FrameLabels], numbers: Sequence[int | None]
+) -> Array | None:  # (N, 2)
+    """Find the frames before and after each frame of a video.
+
+    Frames are consecutive if their numbers differ by the most common difference of successive
+    frames in all videos: 5 in the frames that MMPose annotates at 10 fps.
+
+    Args:
+        labels: labels of the N frames.
+        numbers: number of each frame in its video, None where it is unknown.
+
+    Returns:
+        Rows of the frame before and the frame after, -1 if there is none; None if no frame has
+        both.
+
+    >>> video = dict(sequence='S9_Walking', camera='60457274')
+    >>> find_neighbors([video] * 4, [1, 6, 11, 21]).tolist()
+    [[-1, 1], [0, 2], [1, -1], [-1, -1]]
+    """
+    rows = {
+        (label.get('sequence'), label.get('camera'), number): row
+        for row, (label, number) in enumerate(zip(labels, numbers, strict=False))
+        if number is not None and label.get('sequence') is not None
+    }
+    places = sorted(rows, key=lambda place: (str(place[0]), str(place[1]), place[2]))
+    steps = Counter(
+        after[2] - before[2] for before, after in pairwise(places) if before[:2] == after[:2]
+    )
+    if not steps:
+        return None
+    step = max(steps, key=lambda step: (steps[step], -step))
+    neighbors = np.full((len(labels), 2), -1)
+    for (sequence, camera, number), row in rows.items():
+        for column, other in enumerate((number - step, number + step)):
+            neighbors[row, column] = rows.get((sequence, camera, other), -1)
+    return neighbors if (neighbors >= 0).all(1).any() else None
 
 
 def is_counted(labels: FrameLabels, protocols: Mapping[str, Protocol]) -> bool:
@@ -159,6 +210,11 @@ def evaluate_frames(
     for protocol in protocols.values():
         counted = [protocol.leaves_out(labels) is None for labels in frames.labels]
         rows = np.flatnonzero(counted)
+        neighbors = None
+        if len(frames.numbers):
+            neighbors = find_neighbors(
+                [frames.labels[row] for row in rows], [frames.numbers[row] for row in rows]
+            )
         for index, name in enumerate(regressors):
             errors = frame_errors(
                 frames.joints[rows, index] * _MM,
@@ -166,6 +222,7 @@ def evaluate_frames(
                 frames.joint_names,
                 protocol,
                 frames.weight[rows],
+                neighbors,
             )
             chosen = {kind: labels[rows].tolist() for kind, labels in groups.items()}
             scores += score_frames(name, protocol, errors, chosen, 'joint' in by)

@@ -21,7 +21,7 @@ from mmjrr.regressors import JointRegressor
 
 from .annotated_frames import AnnotatedFrames
 from .body_matching import check_match, errors_of, match_part
-from .core import UNITS, RegressedFrames, evaluate_frames, needed_joints
+from .core import UNITS, RegressedFrames, evaluate_frames, frame_numbers, needed_joints
 from .plausibility import explain_parameters
 from .predicted_body import body_of, check_vertices
 from .predicted_joints import PredictedJoints
@@ -184,6 +184,7 @@ def evaluate(
         target=target,
         weight=weight,
         labels=[annotated.labels[frame] for frame in order],
+        numbers=frame_numbers([annotated.names[frame] for frame in order]),
     )
     result = evaluate_frames(
         scored,

@@ -94,6 +94,67 @@ def pa_mpjpe_per_joint(
     return _where_weighted(errors, share).to(dtype)
 
 
+def n_mpjpe(
+    pred: TensorOrArray,  # (B, J, 3), root-aligned
+    target: TensorOrArray,  # (B, J, 3), root-aligned
+    weight: TensorOrArray | None = None,  # (B, J)
+) -> Tensor:  # (B,)
+    """Return the scale-normalized :func:`mpjpe`: each frame of ``pred`` is scaled about the origin.
+
+    The scale minimizes the weighted squared distances (N-MPJPE of H. Rhodin et al., "Learning
+    monocular 3D human pose estimation from multi-view images", CVPR 2018). Align the roots first. A
+    frame whose points all lie in the origin keeps them there.
+
+    Arguments and errors are as in :func:`mpjpe`.
+
+    >>> target = torch.tensor([[[0.0, 0, 0], [2, 0, 0], [0, 2, 0]]])
+    >>> n_mpjpe(3 * target, target)
+    tensor([0.])
+    """
+    points, goal, share, dtype = _checked(pred, target, weight)
+    part = share[..., None]
+    size = (part * points.square()).sum((1, 2))
+    scale = torch.where(size > 0, (part * points * goal).sum((1, 2)) / size, torch.zeros_like(size))
+    return ((scale[:, None, None] * points - goal).norm(dim=-1) * share).sum(1).to(dtype)
+
+
+def acceleration_error(
+    pred: TensorOrArray,  # (B, J, 3)
+    target: TensorOrArray,  # (B, J, 3)
+    weight: TensorOrArray | None = None,  # (B, J)
+    *,
+    neighbors: Array,  # (B, 2)
+) -> Tensor:  # (B,)
+    """Return the error of each frame's second difference, in units per squared frame step.
+
+    It is the mean distance between predicted and annotated ``x[t - 1] - 2 x[t] + x[t + 1]`` (A.
+    Kanazawa et al., "Learning 3D human dynamics from video", CVPR 2019). The square of the frame
+    rate converts it to units per squared second.
+
+    Args:
+        pred: predicted joints, usually root-aligned.
+        target: annotated joints.
+        weight: weights of the joints; a joint counts if it is annotated in all three frames.
+        neighbors: rows of the frames before and after each frame, -1 if there is none.
+
+    Returns:
+        The error of each frame; NaN for frames without both neighbors.
+
+    >>> target = torch.zeros(3, 1, 3)
+    >>> pred = torch.tensor([[[0.0, 0, 0]], [[1, 0, 0]], [[0, 0, 0]]])
+    >>> acceleration_error(pred, target, neighbors=torch.tensor([[-1, 1], [0, 2], [1, -1]]))
+    tensor([nan, 2., nan])
+    """
+    points, goal, share, dtype = _checked(pred, target, weight)
+    rows = torch.as_tensor(neighbors)
+    inside = (rows >= 0).all(1)
+    before, after = rows[:, 0].clamp(min=0), rows[:, 1].clamp(min=0)
+    difference = points - goal
+    change = (difference[before] - 2 * difference + difference[after]).norm(dim=-1)
+    part = share * (share[before] > 0) * (share[after] > 0) * inside[:, None]
+    return ((change * part).sum(1) / part.sum(1)).to(dtype)
+
+
 def procrustes_align(
     pred: TensorOrArray,  # (B, J, 3)
     target: TensorOrArray,  # (B, J, 3)

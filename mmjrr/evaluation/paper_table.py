@@ -6,7 +6,7 @@ import csv
 import io
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -320,8 +320,9 @@ def _checksums(by_model: Mapping[str, str]) -> str:
 
 
 def _plain(protocol: Protocol) -> Protocol:
-    """Return a protocol without its description, which results do not contain."""
-    return replace(protocol, description='')
+    """Return a protocol with only the fields that results contain."""
+    fields = {name: value for name, value in protocol.to_dict().items() if name != 'root'}
+    return Protocol(protocol.name, root=protocol.root, **fields)
 
 
 def _named(name: str) -> Protocol | None:

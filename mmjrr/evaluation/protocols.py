@@ -1,6 +1,11 @@
 """Evaluation protocols by name: the joints, their alignment, and the frames that count.
 
 Numbers are comparable only under the same protocol, so quote its name beside them.
+
+**Missing joints.** MPJPE of a frame is the mean over its annotated joints, weighted if the
+annotation has weights. A frame in which a joint of the root is not annotated has no MPJPE; one
+without annotated joints has no PA-MPJPE either. The score of a set is the mean over the frames that
+have one, in which each frame counts once, however many of its joints are annotated.
 """
 
 from __future__ import annotations
@@ -11,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmjrr.array_types import Array
 from mmjrr.datasets.image_names import SPLITS, expand_sequences
-from mmjrr.joints import H36M_JOINTS_MMPOSE, H36M_JOINTS_SPIN, reorder_index
+from mmjrr.joints import H36M_JOINTS_MMPOSE, H36M_JOINTS_SPIN, SMPL_JOINTS, reorder_index
 
 if TYPE_CHECKING:
     import torch
@@ -31,7 +36,8 @@ class Protocol:
         name: the name under which numbers are quoted.
         joints: joints over which MPJPE is averaged.
         root: joint that is subtracted from prediction and annotation before joints are selected,
-            so it need not be among ``joints``; None compares absolute positions. Default 'pelvis'.
+            so it need not be among ``joints``; several joints stand for their mean; None compares
+            absolute positions. Default 'pelvis'.
         pa_joints: joints over which PA-MPJPE is aligned and averaged. Default: ``joints``.
         cameras: cameras whose frames count; None or 'all' for all. Default None.
         subjects: subjects whose frames count; None or 'all' for all. Default None.
@@ -39,6 +45,11 @@ class Protocol:
             (``'S11_Directions.54138969'``) or without; ``'known_bad'`` stands for
             :data:`~mmjrr.datasets.image_names.KNOWN_BAD_SEQUENCES`. Default: none.
         description: origin of the protocol, in a sentence.
+        regressor: regressor with which the authors report; no other is wrong, but its numbers are
+            not theirs. Default: any.
+        target: what the authors compare with: ``'annotated'`` joints, or joints regressed from the
+            annotated ``'meshes'`` by the same regressor. Default 'annotated'.
+        source: repository, commit and file from which the protocol was read.
 
     Raises:
         ValueError: there are no joints, a joint is repeated, or a field is a text where a list is
@@ -47,14 +58,28 @@ class Protocol:
 
     name: str
     joints: tuple[str, ...]
-    root: str | None = 'pelvis'
+    root: str | tuple[str, ...] | None = 'pelvis'
     pa_joints: tuple[str, ...] = ()
     cameras: tuple[str, ...] | None = None
     subjects: tuple[str, ...] | None = None
     exclude_sequences: tuple[str, ...] = ()
     description: str = ''
+    regressor: str = ''
+    target: str = 'annotated'
+    source: str = ''
 
     def __post_init__(self) -> None:
+        if self.root is not None and not isinstance(self.root, str):
+            names = tuple(str(name) for name in self.root)
+            if not names:
+                raise ValueError(
+                    f'protocol {self.name!r}: root=[], expected joints, or None for no root'
+                )
+            object.__setattr__(self, 'root', names[0] if len(names) == 1 else names)
+        if self.target not in TARGETS:
+            raise ValueError(
+                f'protocol {self.name!r}: target={self.target!r}, expected one of {list(TARGETS)}'
+            )
         for field in ('cameras', 'subjects'):
             if getattr(self, field) == 'all':
                 object.__setattr__(self, field, None)
@@ -73,7 +98,7 @@ class Protocol:
             object.__setattr__(self, 'pa_joints', self.joints)
         if not self.joints:
             raise ValueError(f'protocol {self.name!r} names no joints')
-        for joints in (self.joints, self.pa_joints):
+        for joints in (self.joints, self.pa_joints, self.root_joints):
             twice = sorted({joint for joint in joints if joints.count(joint) > 1})
             if twice:
                 raise ValueError(f'protocol {self.name!r} names joints twice: {twice}')
@@ -128,26 +153,43 @@ class Protocol:
         return sequence == name and camera in ('', labels.get('camera'))
 
     @property
+    def root_joints(self) -> tuple[str, ...]:
+        """Names of the joints whose mean is subtracted; none if positions are absolute."""
+        if self.root is None:
+            return ()
+        return (self.root,) if isinstance(self.root, str) else self.root
+
+    @property
     def needed_joints(self) -> tuple[str, ...]:
         """Names of all joints that prediction and annotation must have, each once."""
-        root = () if self.root is None else (self.root,)
-        return tuple(dict.fromkeys((*root, *self.joints, *self.pa_joints)))
+        return tuple(dict.fromkeys((*self.root_joints, *self.joints, *self.pa_joints)))
+
+    @property
+    def alignment(self) -> str:
+        """Description of the alignment, such as ``'pelvis-aligned'``."""
+        if self.root is None:
+            return 'absolute'
+        if set(self.root_joints) == {'left_hip', 'right_hip'}:
+            return 'aligned at the middle of the hips'
+        if isinstance(self.root, str):
+            return f'{self.root}-aligned'
+        return f'aligned at the mean of {" and ".join(self.root)}'
 
     @property
     def summary(self) -> str:
         """Description of joints, alignment and frames in one line, for a table's caption."""
-        root = f'{self.root}-aligned' if self.root else 'absolute'
         views = 'all cameras' if self.cameras is None else f'camera {", ".join(self.cameras)}'
         aligned = '' if self.pa_joints == self.joints else f', PA over {len(self.pa_joints)}'
         frames = '' if self.subjects is None else f', {" and ".join(self.subjects)}'
         if self.exclude_sequences:
             frames += f' without {", ".join(self.exclude_sequences)}'
-        return f'{len(self.joints)} joints{aligned}, {root}{frames}, {views}'
+        return f'{len(self.joints)} joints{aligned}, {self.alignment}{frames}, {views}'
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields that determine the protocol's numbers, for a result's provenance."""
         described = {field.name: getattr(self, field.name) for field in fields(self)}
-        del described['name'], described['description']
+        for about in ('name', 'description', 'regressor', 'target', 'source'):
+            del described[about]
         return {k: list(v) if isinstance(v, tuple) else v for k, v in described.items()}
 
 
@@ -159,6 +201,8 @@ class FrameErrors:
     pa_mpjpe: Array  # (N,)
     joints: Array  # (N, len(protocol.joints))
     pa_joints: Array  # (N, len(protocol.pa_joints))
+    n_mpjpe: Array | None = None  # (N,), after scaling about the root
+    acceleration: Array | None = None  # (N,), in units per squared frame step
 
 
 def frame_errors(
@@ -167,6 +211,7 @@ def frame_errors(
     joint_order: str | Sequence[str],
     protocol: str | Protocol,
     weight: Array | None = None,  # (N, J)
+    neighbors: Array | None = None,  # (N, 2)
 ) -> FrameErrors:
     """Compute the errors of all frames under a protocol, including frames that do not count.
 
@@ -177,10 +222,13 @@ def frame_errors(
         protocol: a protocol or its name.
         weight: weights of the joints; 0 if a joint is not annotated. MPJPE is NaN for frames whose
             root is not annotated. Default: equal weights.
+        neighbors: rows of the frames before and after each frame, -1 if there is none, for the
+            acceleration error. Default: none is computed.
 
     Raises:
         ValueError: a joint that the protocol needs is missing, or the shapes are inconsistent.
 
+    >>> import numpy as np
     >>> pred = np.zeros((1, 17, 3))
     >>> pred[0, H36M_JOINTS_MMPOSE.index('left_ankle'), 0] = 14.0
     >>> frame_errors(pred, np.zeros((1, 17, 3)), 'mmpose', 'spin-p1').mpjpe
@@ -189,17 +237,25 @@ def frame_errors(
     # Imported here so that protocols can be listed without importing PyTorch.
     import torch
 
-    from .functional import mpjpe, mpjpe_per_joint, pa_mpjpe, pa_mpjpe_per_joint
+    from .functional import (
+        acceleration_error,
+        mpjpe,
+        mpjpe_per_joint,
+        n_mpjpe,
+        pa_mpjpe,
+        pa_mpjpe_per_joint,
+    )
 
     protocol = get_protocol(protocol)
     points, goal = torch.as_tensor(pred).double(), torch.as_tensor(target).double()
     present = None if weight is None else torch.as_tensor(weight).double()
     aligned, aligned_goal, aligned_weight = points, goal, present
     if protocol.root is not None:
-        root = reorder_index(joint_order, (protocol.root,))
-        aligned, aligned_goal = points - points[:, root], goal - goal[:, root]
+        root = reorder_index(joint_order, protocol.root_joints)
+        aligned = points - points[:, root].mean(1, keepdim=True)
+        aligned_goal = goal - goal[:, root].mean(1, keepdim=True)
         if present is not None:
-            aligned_weight = present * (present[:, root] > 0)
+            aligned_weight = present * (present[:, root] > 0).all(1, keepdim=True)
     index = reorder_index(joint_order, protocol.joints)
     pa_index = reorder_index(joint_order, protocol.pa_joints)
     part = (aligned[:, index], aligned_goal[:, index], _columns(aligned_weight, index))
@@ -209,6 +265,10 @@ def frame_errors(
         pa_mpjpe=pa_mpjpe(*pa_part).numpy(),
         joints=mpjpe_per_joint(*part).numpy(),
         pa_joints=pa_mpjpe_per_joint(*pa_part).numpy(),
+        n_mpjpe=n_mpjpe(*part).numpy(),
+        acceleration=(
+            None if neighbors is None else acceleration_error(*part, neighbors=neighbors).numpy()
+        ),
     )
 
 
@@ -292,14 +352,19 @@ def _columns(weight: torch.Tensor | None, index: list[int]) -> torch.Tensor | No
     return None if weight is None else weight[:, index]
 
 
+#: What authors compare predictions with.
+TARGETS = ('annotated', 'meshes')
+
 #: SPIN's ``H36M_TO_J14``: rows of its regressor, in the order of the LSP data set's joints.
 _SPIN_ROWS = (6, 5, 4, 1, 2, 3, 16, 15, 14, 11, 12, 13, 8, 10)
 _LSP_JOINTS = tuple(H36M_JOINTS_SPIN[row] for row in _SPIN_ROWS)
+_HIPS = ('right_hip', 'left_hip')
 
 #: S9 and S11, except for a video that is missing from the official release.
 _TEST_FRAMES: dict[str, Any] = dict(
     subjects=SPLITS['test'], exclude_sequences=('S11_Directions.54138969',)
 )
+_J_STD = 'J_regressor_h36m.npy'
 
 #: The protocols by name.
 PROTOCOLS: dict[str, Protocol] = {
@@ -310,12 +375,15 @@ PROTOCOLS: dict[str, Protocol] = {
             joints=H36M_JOINTS_MMPOSE,
             **_TEST_FRAMES,
             description='Hedlin et al., CRV 2022, Table I: all 17 joints, every camera',
+            source='arXiv 2205.00076',
         ),
         Protocol(
             name='spin-p1',
             joints=_LSP_JOINTS,
             **_TEST_FRAMES,
             description="SPIN's Protocol 1 (its MPJPE): 14 joints of LSP, every camera",
+            regressor=_J_STD,
+            source='nkolot/SPIN, 2476c43, eval.py',
         ),
         Protocol(
             name='spin-p2',
@@ -323,12 +391,94 @@ PROTOCOLS: dict[str, Protocol] = {
             cameras=('60457274',),
             **_TEST_FRAMES,
             description="SPIN's Protocol 2 (its PA-MPJPE): 14 joints of LSP, frontal camera",
+            regressor=_J_STD,
+            source='nkolot/SPIN, 2476c43, eval.py',
         ),
         Protocol(
             name='mmpose',
             joints=H36M_JOINTS_MMPOSE,
             **_TEST_FRAMES,
             description="MMPose's lifting configs: 17 joints, root-relative, every camera",
+            source='open-mmlab/mmpose, 759b39c, mmpose/evaluation/functional/keypoint_eval.py',
+        ),
+        Protocol(
+            name='vibe',
+            joints=_LSP_JOINTS,
+            root=_HIPS,
+            description='VIBE on 3DPW: 14 joints of LSP, middle of the hips',
+            regressor=_J_STD,
+            source='mkocabas/VIBE, 851f779, lib/core/evaluate.py',
+        ),
+        Protocol(
+            name='wham',
+            joints=_LSP_JOINTS,
+            root=_HIPS,
+            description='WHAM on 3DPW: 14 joints of LSP, middle of the hips',
+            regressor=_J_STD,
+            target='meshes',
+            source='yohanshin/WHAM, 2b54f77, lib/eval/evaluate_3dpw.py',
+        ),
+        Protocol(
+            name='bedlam',
+            joints=_LSP_JOINTS,
+            description='BEDLAM on 3DPW: 14 joints of LSP, pelvis row of the regressor',
+            regressor=_J_STD,
+            target='meshes',
+            source='pixelite1201/BEDLAM, 9ad6adf, train/core/hmr_trainer_smpl.py',
+        ),
+        Protocol(
+            name='camerahmr',
+            joints=_LSP_JOINTS,
+            description='CameraHMR on 3DPW: 14 joints of LSP, pelvis row of the regressor',
+            regressor=_J_STD,
+            target='meshes',
+            source='pixelite1201/CameraHMR, 65d11a0, core/camerahmr_trainer_smpl.py',
+        ),
+        Protocol(
+            name='multi-hmr',
+            joints=_LSP_JOINTS,
+            description='Multi-HMR on 3DPW: 14 joints of LSP, pelvis row of the regressor',
+            regressor=_J_STD,
+            target='meshes',
+            source='naver/multi-hmr, 651fb41, train.py',
+        ),
+        Protocol(
+            name='hmr2',
+            joints=_LSP_JOINTS,
+            cameras=('60457274',),
+            **_TEST_FRAMES,
+            description=(
+                "HMR2 (4D-Humans) on Human3.6M's Protocol 2: rows of its own 19 joints that are "
+                "LSP's neck and limbs and H36M's head, pelvis row of the same regressor. Its "
+                'update of the hips changes OpenPose joints, which are not compared'
+            ),
+            regressor='SMPL_to_J19.pkl',
+            source='shubham-goel/4D-Humans, 6ec7965, hmr2/configs/datasets_eval.yaml',
+        ),
+        Protocol(
+            name='tokenhmr',
+            joints=_LSP_JOINTS,
+            description='TokenHMR on 3DPW: as HMR2, on the frames of 3DPW',
+            regressor='SMPL_to_J19.pkl',
+            source='saidwivedi/TokenHMR, 198645f, tokenhmr/lib/utils/pose_utils.py',
+        ),
+        Protocol(
+            name='emdb',
+            joints=SMPL_JOINTS,
+            root=('left_hip', 'right_hip'),
+            description="WHAM on EMDB: SMPL's 24 joints, middle of the hips",
+            regressor="the body's own",
+            target='meshes',
+            source='yohanshin/WHAM, 2b54f77, lib/eval/evaluate_emdb.py',
+        ),
+        Protocol(
+            name='rich',
+            joints=SMPL_JOINTS,
+            root=('left_hip', 'right_hip'),
+            description="WHAM on RICH: SMPL's 24 joints, middle of the hips",
+            regressor="the body's own",
+            target='meshes',
+            source='yohanshin/WHAM, 2b54f77, lib/eval/evaluate_rich.py',
         ),
     )
 }

@@ -34,6 +34,21 @@ class Score:
     frames: int  # number of frames that have a PA-MPJPE
     mpjpe: float  # mm; NaN if no frame has one
     pa_mpjpe: float  # mm; NaN if no frame has one
+    n_mpjpe: float = float('nan')  # mm, after scaling about the root; NaN by joint
+    acceleration: float = float('nan')  # mm per squared frame step; NaN without consecutive frames
+    pve: float = float('nan')  # mm, of vertices; NaN without annotated meshes
+    pa_pve: float = float('nan')  # mm, of vertices; NaN without annotated meshes
+
+
+#: Errors of :class:`Score` by the names under which they are quoted, with their units.
+ERRORS = {
+    'MPJPE': ('mpjpe', 'mm'),
+    'PA-MPJPE': ('pa_mpjpe', 'mm'),
+    'N-MPJPE': ('n_mpjpe', 'mm'),
+    'ACCEL': ('acceleration', 'mm/frame²'),
+    'PVE': ('pve', 'mm'),
+    'PA-PVE': ('pa_pve', 'mm'),
+}
 
 
 def score_frames(
@@ -59,11 +74,18 @@ def score_frames(
     [2.0, 2.0, 1.0, 3.0]
     """
 
-    def score(by: str, group: str, mpjpe: Array, pa_mpjpe: Array) -> Score:
+    def score(by: str, group: str, mpjpe: Array, pa_mpjpe: Array, rows: Any = None) -> Score:
         frames = int((~np.isnan(pa_mpjpe)).sum())
-        return Score(regressor, protocol.name, by, group, frames, _mean(mpjpe), _mean(pa_mpjpe))
+        means = {
+            name: _mean(values[rows])
+            for name in ('n_mpjpe', 'acceleration')
+            if rows is not None and (values := getattr(errors, name)) is not None
+        }
+        return Score(
+            regressor, protocol.name, by, group, frames, _mean(mpjpe), _mean(pa_mpjpe), **means
+        )
 
-    scores = [score('all', 'all', errors.mpjpe, errors.pa_mpjpe)]
+    scores = [score('all', 'all', errors.mpjpe, errors.pa_mpjpe, slice(None))]
     if by_joint:
         undefined = np.full(len(errors.mpjpe), np.nan)
         for joint in dict.fromkeys((*protocol.joints, *protocol.pa_joints)):
@@ -79,7 +101,7 @@ def score_frames(
         labels = np.asarray(frame_groups)
         for group in sorted(set(frame_groups), key=_natural):
             rows = labels == group
-            scores.append(score(by, group, errors.mpjpe[rows], errors.pa_mpjpe[rows]))
+            scores.append(score(by, group, errors.mpjpe[rows], errors.pa_mpjpe[rows], rows))
     return scores
 
 
@@ -141,13 +163,25 @@ class EvaluationResult:
     def __str__(self) -> str:
         return self.format()
 
-    def format(self, by: Sequence[str] = BREAKDOWNS) -> str:
-        """Return the tables of each protocol as text: overall scores, then each breakdown."""
+    def format(
+        self, by: Sequence[str] = BREAKDOWNS, errors: Sequence[str] = ('MPJPE', 'PA-MPJPE')
+    ) -> str:
+        """Return the tables of each protocol as text: overall scores, then each breakdown.
+
+        Args:
+            by: breakdowns to show.
+            errors: errors of the overall scores to show, some of :data:`ERRORS`.
+        """
         blocks = []
         for name, protocol in self.protocols.items():
-            blocks.append(self._overall(name, protocol))
+            blocks.append(self._overall(name, protocol, errors))
             blocks += [self._breakdown(name, kind) for kind in by if self.select(name, kind)]
             blocks += self._left_out(name)
+        return '\n\n'.join([*blocks, *self.remarks()])
+
+    def remarks(self) -> list[str]:
+        """Return sentences on frames without a prediction and on what is implausible."""
+        blocks = []
         for names, what in (
             (self.skipped, 'frames had no prediction'),
             (self.unmatched, 'predictions belong to no frame that is evaluated'),
@@ -155,16 +189,18 @@ class EvaluationResult:
             if names:
                 shown = ', '.join(names[:3]) + (', ...' if len(names) > 3 else '')
                 blocks.append(f'{len(names)} {what}: {shown}')
-        blocks += [f'Implausible: {note}' for note in self.notes]
-        return '\n\n'.join(blocks)
+        return blocks + [f'Implausible: {note}' for note in self.notes]
 
-    def _overall(self, name: str, protocol: Protocol) -> str:
+    def _overall(self, name: str, protocol: Protocol, errors: Sequence[str]) -> str:
         scores = self.select(name)
         frames = max((score.frames for score in scores), default=0)
         caption = f'{self.title + ": " if self.title else ""}protocol {name} '
         caption += f'({protocol.summary}), {frames} frames'
-        rows = [[s.regressor, f'{s.mpjpe:.1f}', f'{s.pa_mpjpe:.1f}'] for s in scores]
-        return format_table(['Regressor', 'MPJPE (mm)', 'PA-MPJPE (mm)'], rows, caption)
+        rows = [
+            [score.regressor, *(format_error(score, error) for error in errors)] for score in scores
+        ]
+        header = ['Regressor', *(f'{error} ({ERRORS[error][1]})' for error in errors)]
+        return format_table(header, rows, caption)
 
     def _breakdown(self, name: str, by: str) -> str:
         scores = self.select(name, by)
@@ -280,6 +316,17 @@ def format_table(header: Sequence[str], rows: Sequence[Sequence[str]], caption: 
         cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
         lines.append('  '.join(cells).rstrip())
     return '\n'.join(lines)
+
+
+def format_error(score: Score, error: str) -> str:
+    """Return an error with one decimal, a dash if it is undefined.
+
+    Args:
+        score: the score.
+        error: one of :data:`ERRORS`.
+    """
+    value = float(getattr(score, ERRORS[error][0]))
+    return '–' if np.isnan(value) else f'{value:.1f}'
 
 
 def _number(value: Any) -> Any:

@@ -20,6 +20,7 @@ from mmjrr.evaluation.core import (
     check_extent,
     check_finite,
     evaluate_frames,
+    frame_numbers,
     is_counted,
     needed_joints,
 )
@@ -352,7 +353,8 @@ class JointRegressorMetric(BaseMetric):
         if 'joints' not in arrays and len(target):
             joints = self.joints.from_parameters(arrays)
         labels = [frame.labels for frame in merged.frames]
-        return RegressedFrames(self.joint_names, joints, target, weight, labels)
+        numbers = frame_numbers([frame.name for frame in merged.frames])
+        return RegressedFrames(self.joint_names, joints, target, weight, labels, numbers)
 
 
 def _one_of(name: str, value: str, known: Any) -> str:
