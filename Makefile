@@ -2,6 +2,7 @@
 #               trains a Mask R-CNN first and refines from its masks)
 # make check    set up, then run linters and quick tests: two minutes
 # make test     set up, then run linters and all tests
+# make docs     set up, then build the site into docs/_build/html; warnings are errors
 # make fuzz     set up, then put randomly changed files before every loader (CASES=, SEED=)
 # make bench    set up, then time mmjrr against alternatives (BENCH=): ten minutes
 # make results  set up, then run everything whose numbers are on the pages (RESULTS=): an hour
@@ -19,7 +20,7 @@ CASES ?= 20000
 RESULTS ?= work_dirs/results
 CONFIGS := configs/refinement/contour_100it_synthetic
 
-.PHONY: demo check test fuzz bench results lint env clean
+.PHONY: demo check test docs fuzz bench results lint env clean
 
 demo: $(VENV)/.quickstart $(if $(filter maskrcnn,$(MASKS)),$(VENV)/.segmentation)
 	$(BIN)/python tools/demo.py --seed $(SEED) --frames-per-subject $(FRAMES) --masks $(MASKS) --out $(OUT)
@@ -29,6 +30,10 @@ test: lint
 
 fuzz: $(VENV)/.tests
 	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz.py --cases $(CASES) --seed $(SEED)
+
+docs: $(VENV)/.docs
+	$(BIN)/sphinx-build -b html -W --keep-going -q docs docs/_build/html
+	@echo 'Open docs/_build/html/index.html'
 
 check: lint
 	$(BIN)/python -m pytest -q -m 'not slow'
@@ -86,6 +91,10 @@ $(VENV)/.quickstart: requirements/quickstart.txt setup.py
 
 $(VENV)/.tests: $(VENV)/.mmpose requirements/tests.txt
 	$(BIN)/python -m pip install -q -r requirements/tests.txt
+	touch $@
+
+$(VENV)/.docs: $(VENV)/.segmentation requirements/docs.txt
+	$(BIN)/python -m pip install -q -r requirements/docs.txt
 	touch $@
 
 $(VENV)/.mmpose: $(VENV)/.segmentation requirements/mmpose.txt
