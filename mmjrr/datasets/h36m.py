@@ -11,7 +11,7 @@ import numpy as np
 from mmengine.dataset import BaseDataset, force_full_init
 from mmengine.logging import print_log
 
-from mmjrr.array_types import Array
+from mmjrr.array_types import Array, IndexArray
 from mmjrr.datasets.annotations import Annotations, parse_names
 from mmjrr.datasets.area_crop import area_average_crop
 from mmjrr.datasets.frame_selection import FrameSelection
@@ -20,7 +20,7 @@ from mmjrr.datasets.image_names import parse_image_name
 from mmjrr.datasets.initial_fits import InitialFits
 from mmjrr.datasets.masks import Masks
 from mmjrr.datasets.projection import check_projection, rows_by_camera
-from mmjrr.datasets.sequences import consecutive
+from mmjrr.datasets.sequences import consecutive, moment_index
 from mmjrr.datasets.transforms import PackMeshInputs, build_pipeline, is_size
 from mmjrr.errors import DataError
 from mmjrr.geometry import (
@@ -36,6 +36,16 @@ _METAINFO_OF_SAMPLES = (
     'dataset_name', 'upper_body_ids', 'lower_body_ids', 'flip_pairs', 'flip_indices',
     'dataset_keypoint_weights', 'skeleton_links',
 )  # fmt: skip
+
+
+#: Attribute of the full-image camera by field of a sample.
+_CAMERA_FIELDS = dict(
+    focal_length='focal_length',
+    principal_point='principal_point',
+    distortion='distortion',
+    camera_rotation='rotation',
+    camera_position='position',
+)
 
 
 @DATASETS.register_module()
@@ -210,7 +220,7 @@ class H36MFitsDataset(BaseDataset):
         elif camera in self.cameras:
             info['img_shape'] = self.cameras[camera].image_shape()
         if camera in self.cameras:
-            info.update(_copied(self._intrinsics[camera]))
+            info.update(_copied(self._camera_fields[camera]))
             info['camera_param'] = _copied(self._camera_params[camera])
         info.update(_copied(self._fit(row)))
         return info
@@ -248,6 +258,11 @@ class H36MFitsDataset(BaseDataset):
             [name.frame for name in names],
             seq_len,
         )
+
+    @force_full_init
+    def moments(self) -> IndexArray:  # (N,)
+        """Return the number of each sample's moment (:func:`~.sequences.moment_index`)."""
+        return moment_index([parse_image_name(self.imgname(index)) for index in range(len(self))])
 
     @force_full_init
     def fit_sample(self, index: int) -> dict[str, Array]:
@@ -338,7 +353,7 @@ class H36MFitsDataset(BaseDataset):
         return [dict(row=row) for row in range(len(table))]
 
     def _load_cameras(self, table: Annotations, rows_of: Mapping[tuple[str, str], Array]) -> None:
-        self.cameras, self._intrinsics, self._camera_params = {}, {}, {}
+        self.cameras, self._camera_fields, self._camera_params = {}, {}, {}
         if self._camera_file is None:
             return
         cameras = load_cameras(self._camera_file)
@@ -351,9 +366,10 @@ class H36MFitsDataset(BaseDataset):
                     f'{sorted({c for _, c in cameras})}'
                 )
             camera = self.cameras[key] = cameras[key]
-            self._intrinsics[key] = {
-                name: getattr(camera, name)[0].numpy()
-                for name in ('focal_length', 'principal_point', 'distortion')
+            self._camera_fields[key] = {
+                field: getattr(camera, name)[0].numpy()
+                for field, name in _CAMERA_FIELDS.items()
+                if getattr(camera, name) is not None
             }
             self._camera_params[key] = camera_to_fields(key[1], camera)
 

@@ -1,10 +1,13 @@
-"""Grouping of frames into sequences, for models that take several frames at once."""
+"""Grouping of frames into sequences of one camera, and into moments seen by several cameras."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
+
+from mmjrr.array_types import IndexArray
+from mmjrr.datasets.image_names import ImageName
 
 
 def consecutive(
@@ -40,3 +43,22 @@ def consecutive(
                 for start in range(0, len(unbroken), seq_len)
             ]
     return sequences
+
+
+def moment_index(names: Sequence[ImageName]) -> IndexArray:  # (N,)
+    """Assign a number to each moment, an instant of a sequence that several cameras see.
+
+    Frames belong to one moment if their sequence and their frame number are the same, since
+    Human3.6M's cameras are synchronized. Numbers start at 0, in the order of first frames.
+
+    Returns:
+        The number of each frame's moment.
+
+    >>> from mmjrr.datasets.image_names import parse_image_name
+    >>> names = ['S1_Eating.54138969_000006', 'S1_Eating.55011271_000006', 'S1_Eating.54138969_7']
+    >>> moment_index([parse_image_name(name) for name in names]).tolist()
+    [0, 0, 1]
+    """
+    numbers: dict[tuple[str, int], int] = {}
+    moments = [numbers.setdefault((name.sequence, name.frame), len(numbers)) for name in names]
+    return np.array(moments, dtype=np.int64)

@@ -172,7 +172,8 @@ class PackMeshInputs:
       ``keypoints_3d_weight`` (17,), ``keypoints_2d`` (17, 2) pixels of the full image,
       ``keypoints_2d_weight`` (17,);
     - of the full-image camera: ``focal_length`` (2,), ``principal_point`` (2,), ``distortion``
-      (5,);
+      (5,), and its pose: ``camera_rotation`` (3, 3), from the world frame to the camera frame, and
+      ``camera_position`` (3,), meters, world frame;
     - of the fits: ``global_orient`` (3,), ``body_pose`` (69,), ``betas`` (K,), ``transl`` (3,)
       meters.
     """
@@ -189,8 +190,8 @@ class PackMeshInputs:
         keypoints_2d_weight='keypoints_visible',
     )
     FIELD_KEYS = (
-        'focal_length', 'principal_point', 'distortion', 'global_orient', 'body_pose', 'betas',
-        'transl',
+        'focal_length', 'principal_point', 'distortion', 'camera_rotation', 'camera_position',
+        'global_orient', 'body_pose', 'betas', 'transl',
     )  # fmt: skip
 
     def __call__(self, sample: dict[str, Any]) -> dict[str, Any]:

@@ -10,9 +10,10 @@ from .hooks import (
 )
 from .launch import distribute_on_cpu
 from .loops import RefinementLoop
-from .samplers import ResumableSampler
+from .samplers import MomentBatchSampler, ResumableSampler
 
 __all__ = [
+    'MomentBatchSampler',
     'RefinementLoop',
     'RefinementVisualizationHook',
     'ResumableCheckpointHook',

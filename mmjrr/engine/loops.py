@@ -7,7 +7,7 @@ from torch.utils.data import DataLoader
 
 from mmjrr.registry import LOOPS
 
-from .samplers import ResumableSampler
+from .samplers import sampler_of, skip_batches
 
 
 @LOOPS.register_module()
@@ -19,7 +19,8 @@ class RefinementLoop(BaseLoop):
 
     Args:
         runner: The runner.
-        dataloader: Dataloader or its config. Its sampler must be a ``ResumableSampler``.
+        dataloader: Dataloader or its config. Its sampler must be a ``ResumableSampler``; its batch
+            sampler may be a ``MomentBatchSampler``.
         max_batches: Number of batches after which to stop, for a trial. Defaults to None, all.
 
     Raises:
@@ -30,13 +31,7 @@ class RefinementLoop(BaseLoop):
         self, runner: Runner, dataloader: DataLoader | dict, max_batches: int | None = None
     ) -> None:
         super().__init__(runner, dataloader)
-        if not isinstance(self.dataloader.sampler, ResumableSampler):
-            raise ValueError(
-                'RefinementLoop: train_dataloader.sampler is '
-                f'{type(self.dataloader.sampler).__name__}, expected ResumableSampler'
-            )
-        if self.dataloader.batch_size is None:
-            raise ValueError('RefinementLoop: train_dataloader needs a batch_size')
+        sampler_of(self.dataloader)  # refuses other samplers
         if max_batches is not None and max_batches < 1:
             raise ValueError(f'RefinementLoop: max_batches={max_batches}, expected at least 1')
         self._max_iters = len(self.dataloader)
@@ -72,7 +67,7 @@ class RefinementLoop(BaseLoop):
         runner = self.runner
         runner.call_hook('before_train')
         runner.call_hook('before_train_epoch')
-        self.dataloader.sampler.skip = self._iter * self.dataloader.batch_size
+        skip_batches(self.dataloader, self._iter)
         batches = iter(self.dataloader) if self._iter < self._max_iters else iter(())
         for data_batch in batches:
             if self._iter >= self._max_iters or self.stop_training:

@@ -17,7 +17,7 @@ from mmjrr.engine.last_checkpoint import (
     latest_checkpoint,
     repair_last_checkpoint,
 )
-from mmjrr.engine.samplers import ResumableSampler
+from mmjrr.engine.samplers import batch_size_of, batches_of_process, sampler_of
 from mmjrr.errors import DataError
 from mmjrr.io import versions
 from mmjrr.jobs import Identity, Job, digest_of_names, digest_of_state, files_of
@@ -35,6 +35,7 @@ def refinement_job(runner: Runner, options: dict[str, Any], body: Any) -> Job:
         body: The body model.
     """
     loader = runner.train_dataloader
+    sampler = sampler_of(loader)
     cfg = runner.cfg
     data = Config(dict(dataset=cfg.train_dataloader.dataset)).to_dict()['dataset']
     identity = Identity(
@@ -50,10 +51,11 @@ def refinement_job(runner: Runner, options: dict[str, Any], body: Any) -> Job:
             images=digest_of_names(loader.dataset),
             batches=dict(
                 samples=len(loader.dataset),
-                batch_size=loader.batch_size,
+                batch_size=batch_size_of(loader),
+                batch_sampler=type(loader.batch_sampler).__name__,
                 processes=get_world_size(),
-                seed=loader.sampler.seed,
-                shuffle=loader.sampler.shuffle,
+                seed=sampler.seed,
+                shuffle=sampler.shuffle,
             ),
         ),
         dict(
@@ -147,15 +149,12 @@ def check_stored(job: Job, batches: int) -> None:
 
 def expected_samples(runner: Runner) -> dict[tuple[int, int], list[int]]:
     """Return the indices of the samples of each batch and process of a run."""
-    loader = runner.train_dataloader
-    sampler: ResumableSampler = loader.sampler
-    size = loader.batch_size
-    processes = get_world_size()
-    orders = [sampler.order(rank) for rank in range(processes)]
+    processes = range(get_world_size())
+    batches = [batches_of_process(runner.train_dataloader, rank) for rank in processes]
     return {
-        (number, rank): orders[rank][number * size : (number + 1) * size]
+        (number, rank): batches[rank][number]
         for number in range(runner.max_iters)
-        for rank in range(processes)
+        for rank in processes
     }
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 import pickle
 from pathlib import Path
@@ -105,7 +106,8 @@ def test_an_item_holds_what_the_files_say(root: Path) -> None:
         keypoints_3d=annotation['S'][5, :, :3], keypoints_3d_weight=np.ones(17),
         keypoints_2d=annotation['part'][5, :, :2], keypoints_2d_weight=np.ones(17),
         focal_length=[1150.0, 1150.0], principal_point=[512.0, 515.0],
-        distortion=[-0.2, 0.24, 0.0, 0.001, -0.002], global_orient=fits['pose'][fit_row, :3],
+        distortion=[-0.2, 0.24, 0.0, 0.001, -0.002], camera_rotation=np.eye(3),
+        camera_position=[0.0, 0.0, 0.0], global_orient=fits['pose'][fit_row, :3],
         body_pose=fits['pose'][fit_row, 3:], betas=fits['betas'][fit_row],
         transl=fits['transl'][fit_row],
     )  # fmt: skip
@@ -121,6 +123,16 @@ def test_an_item_holds_what_the_files_say(root: Path) -> None:
     assert sample.img_path == str(root / 'images' / NAMES[5])
     assert (sample.subject, sample.action) == ('S1', 'Walking')
     assert (sample.camera, sample.frame) == ('60457274', 6)
+
+
+def test_moments_are_the_frames_of_one_instant(root: Path) -> None:
+    dataset = build(root)
+    instant = [name.split('/')[-1] for name in NAMES]
+    instant = [(name.split('.')[0], name.split('_')[-1]) for name in instant]
+    moments = dataset.moments()
+    for i, j in itertools.product(range(len(NAMES)), repeat=2):
+        assert (moments[i] == moments[j]) == (instant[i] == instant[j])
+    assert sorted(set(moments.tolist())) == list(range(len(set(instant))))
 
 
 def test_the_mask_crop_keeps_the_masks_area(root: Path) -> None:

@@ -131,6 +131,13 @@ def test_synchronous_cameras_see_the_same_joints_in_the_world(tmp_path):
         world.append(joints[:, :3] @ camera['R'].T + camera['T'][:, 0])
     assert len(world) == 4
     np.testing.assert_allclose(world, world[:1] * 4, atol=1e-9)
+    dataset = H36MFitsDataset(
+        data_root=str(tmp_path / 'set'), ann_file='annotation_body3d/fps10/h36m_test.npz'
+    )
+    assert dataset.moments().tolist() == [0] * 4
+    samples = [dataset[index]['data_samples'] for index in range(4)]
+    from_samples = [s.keypoints_3d @ s.camera_rotation + s.camera_position for s in samples]
+    np.testing.assert_allclose(torch.stack(from_samples), world, atol=2e-6)
 
 
 @pytest.mark.parametrize('split', ['train', 'test'])

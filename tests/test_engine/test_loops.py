@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from torch.utils.data import DataLoader, SequentialSampler
 
-from mmjrr.engine import RefinementLoop, ResumableSampler
+from mmjrr.engine import MomentBatchSampler, RefinementLoop, ResumableSampler
 
 
 class Numbers:
@@ -127,3 +127,23 @@ def test_other_samplers_are_refused() -> None:
 def test_a_trial_of_no_batches_is_refused(max_batches: int) -> None:
     with pytest.raises(ValueError, match='max_batches'):
         make(max_batches=max_batches)
+
+
+def test_a_resumed_loop_over_moments_loads_only_the_rest() -> None:
+    def run(done: int) -> tuple[Runner, Numbers]:
+        data = Numbers(10)
+        data.moments = lambda: [index // 2 for index in range(10)]  # type: ignore[attr-defined]
+        batches = MomentBatchSampler(ResumableSampler(data, seed=1), batch_size=5)
+        runner = Runner()
+        loader = DataLoader(data, batch_sampler=batches, collate_fn=list)
+        runner.loop = RefinementLoop(runner, loader)
+        assert runner.loop.max_iters == 3
+        runner.loop._iter = done
+        runner.loop.run()
+        return runner, data
+
+    whole, _ = run(0)
+    resumed, data = run(1)
+    assert [len(batch) for batch in whole.batches()] == [4, 4, 2]
+    assert resumed.batches() == whole.batches()[1:]
+    assert data.loaded == sum(resumed.batches(), [])

@@ -79,7 +79,10 @@ class FakeRunner(SimpleNamespace):
         fields.setdefault('message_hub', MessageHub(f'test_{id(self)}'))
         super().__init__(
             train_dataloader=SimpleNamespace(
-                dataset=dataset, batch_size=4, sampler=ResumableSampler(dataset, seed=0)
+                dataset=dataset,
+                batch_size=4,
+                batch_sampler=None,
+                sampler=ResumableSampler(dataset, seed=0),
             ),
             work_dir=str(work_dir),
             cfg=Config(dict(train_dataloader=dict(dataset=dict()))),
