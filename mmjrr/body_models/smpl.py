@@ -1,13 +1,15 @@
 """The SMPL body model, which also loads other bodies in SMPL's file format.
 
-Loper et al., "SMPL: A Skinned Multi-Person Linear Model", SIGGRAPH Asia 2015.
+Loper et al., "SMPL: A Skinned Multi-Person Linear Model", SIGGRAPH Asia 2015. SMPL-H and SMPL-X, in
+:mod:`mmjrr.body_models.smplh`, derive from it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -15,9 +17,13 @@ from torch import Tensor, nn
 
 from mmjrr.array_types import Array
 from mmjrr.body_models.lbs import KinematicTree, skin
-from mmjrr.body_models.smpl_files import NUM_JOINTS, find_smpl_file, load_smpl_file
+from mmjrr.body_models.smpl_files import find_smpl_file, load_smpl_file
+from mmjrr.errors import DataError
 from mmjrr.geometry import axis_angle_to_matrix, rotation_6d_to_matrix
+from mmjrr.io import check_array, read_npy
 from mmjrr.registry import BODY_MODELS
+
+BodyT = TypeVar('BodyT', bound='SMPL')
 
 
 @dataclass
@@ -25,7 +31,7 @@ class BodyOutput:
     """Posed bodies in meters, in the frame of ``transl``."""
 
     vertices: Tensor  # (B, V, 3)
-    joints: Tensor  # (B, 24, 3)
+    joints: Tensor  # (B, K, 3), the K joints of the kinematic tree
 
 
 @dataclass
@@ -33,8 +39,8 @@ class Articulation:
     """Posed joints, and the blend coefficients and transforms that determine the vertices."""
 
     coefficients: Tensor  # (B or 1, C), of the blend shapes
-    transforms: Tensor  # (B, 24, 3, 4), from T-pose to pose, without transl
-    joints: Tensor  # (B, 24, 3), meters, posed, without transl
+    transforms: Tensor  # (B, K, 3, 4), from T-pose to pose, without transl
+    joints: Tensor  # (B, K, 3), meters, posed, without transl
     transl: Tensor  # (B or 1, 3), meters
 
 
@@ -47,12 +53,16 @@ class SMPL(nn.Module):
     Pose blend shapes are skipped if all are zero. Only first-order gradients are available.
 
     Args:
-        model_path: A ``.pkl`` or ``.npz`` file in SMPL's format, or a folder that holds
-            ``SMPL_<GENDER>.pkl`` or ``.npz``, directly or in its subfolder ``smpl``.
+        model_path: A ``.pkl`` or ``.npz`` file in SMPL's format, or a folder that holds such a file
+            under an official name, see :func:`~mmjrr.body_models.find_smpl_file`.
         gender: ``'neutral'``, ``'male'`` or ``'female'``; selects the file of a folder. Default:
             ``'neutral'``.
         num_betas: Number of shape coefficients. Default: 10.
         dtype: Type of buffers and outputs. Default: ``torch.float32``.
+        age: ``'adult'`` or ``'kid'``. A kid has one more shape coefficient, the last, which blends
+            from the adult template (0) to the infant one (1), as in smplx. Default: ``'adult'``.
+        kid_template_path: ``.npy`` file of the infant template SMIL, (V, 3) in meters; required for
+            kids.
 
     Attributes:
         v_template: (V, 3), mean shape in T-pose: meters, x left, y up, z forward.
@@ -60,15 +70,27 @@ class SMPL(nn.Module):
         vertex_ids: Vertices of the whole body that :meth:`restrict_to` kept; None for all.
 
     Raises:
-        FileNotFoundError: If there is no such file; the message lists the paths that were tried.
-        DataError: If the file is broken, an array is missing or has another shape, or a pickle
-            names a type that is not admitted.
-        ValueError: If the gender is unknown, or ``num_betas`` is less than 1 or exceeds the file's
-            shape components.
+        FileNotFoundError: If there is no such file; the message lists the names that were tried.
+        DataError: If the file is broken or of another kind of body, an array is missing or has
+            another shape, or a pickle names a type that is not admitted.
+        ValueError: If the gender is unknown, ``num_betas`` is less than 1 or exceeds the file's
+            shape components, or ``age`` does not fit ``kid_template_path``.
     """
 
     #: Name by which joint regressors refer to the body; a regressor fits one body's vertices.
     name: str = 'smpl'
+    #: Kind of the files, a key of :data:`mmjrr.body_models.smpl_files.KINDS`.
+    kind: ClassVar[str] = 'smpl'
+    #: Number of rotations in each argument, in the order of the joints.
+    ROTATIONS: ClassVar[Mapping[str, int]] = {'global_orient': 1, 'body_pose': 23}
+
+    v_template: Tensor
+    faces_tensor: Tensor
+    vertex_ids: Tensor | None
+    blend_planes: Tensor
+    weight_planes: Tensor
+    joint_template: Tensor
+    joint_shapedirs: Tensor
 
     def __init__(
         self,
@@ -76,39 +98,84 @@ class SMPL(nn.Module):
         gender: str = 'neutral',
         num_betas: int = 10,
         dtype: torch.dtype = torch.float32,
+        age: str = 'adult',
+        kid_template_path: str | Path | None = None,
     ) -> None:
         super().__init__()
-        self.path = find_smpl_file(model_path, gender)
-        self.gender = gender
-        data = load_smpl_file(self.path)
-        available = data['shapedirs'].shape[2]
-        if not 1 <= num_betas <= available:
-            raise ValueError(
-                f'num_betas: found {num_betas}, expected 1 to {available}, the shape components of '
-                f'{self.path}'
+        self._load(model_path, gender, num_betas, dtype, age, kid_template_path)
+
+    def _load(
+        self,
+        model_path: str | Path,
+        gender: str,
+        num_betas: int,
+        dtype: torch.dtype,
+        age: str,
+        kid_template_path: str | Path | None,
+        num_expression_coeffs: int = 0,
+    ) -> dict[str, Any]:
+        """Read the file, set the body, and return the file's arrays."""
+        path = find_smpl_file(model_path, gender, self.kind)
+        arrays = load_smpl_file(path, self.kind)
+        betas, expression = self._split_components(arrays['shapedirs'])
+        betas = _checked_components(betas, num_betas, 'num_betas', path)
+        if num_expression_coeffs:
+            expression = _checked_components(
+                expression, num_expression_coeffs, 'num_expression_coeffs', path
             )
-        self.num_betas = num_betas
-        self.faces: Array = data['f']  # (F, 3), int64
-        self.parents: list[int] = data['parents']
+        if age != 'adult' or kid_template_path is not None:
+            betas = _with_kid(betas, arrays['v_template'], age, kid_template_path)
+        self._set_body(path, gender, arrays, betas, expression[:, :, :num_expression_coeffs], dtype)
+        self.age = age
+        return arrays
+
+    @staticmethod
+    def _split_components(shapedirs: Array) -> tuple[Array, Array]:
+        """Return the components (V, 3, S) of shape and those of expression."""
+        return shapedirs, shapedirs[:, :, :0]
+
+    def _set_body(
+        self,
+        path: Path | None,
+        gender: str,
+        arrays: Mapping[str, Any],
+        betas: Array,  # (V, 3, num_betas)
+        expression: Array,  # (V, 3, E)
+        dtype: torch.dtype,
+    ) -> None:
+        """Set buffers and attributes.
+
+        Args:
+            path: File of the arrays; None if they come from no file.
+            gender: Gender of the body.
+            arrays: As :func:`~mmjrr.body_models.load_smpl_file` returns them.
+            betas: Shape components to use.
+            expression: Expression components to use.
+            dtype: Type of the buffers.
+        """
+        self.path, self.gender, self.age = path, gender, 'adult'
+        self.num_betas, self.num_expression_coeffs = betas.shape[2], expression.shape[2]
+        self.faces: Array = arrays['f']  # (F, 3), int64
+        self.parents: list[int] = arrays['parents']
 
         def buffer(name: str, array: Array) -> None:
             # torch.tensor keeps a transposed array's strides, and every flatten() would copy it.
             array = np.ascontiguousarray(array)
             self.register_buffer(name, torch.tensor(array, dtype=dtype), persistent=False)
 
-        shapedirs = data['shapedirs'][:, :, :num_betas]
-        buffer('v_template', data['v_template'])  # (V, 3)
+        shapedirs = np.concatenate([betas, expression], axis=2)
+        buffer('v_template', arrays['v_template'])  # (V, 3)
         blend_shapes = [shapedirs]
-        self.has_pose_blend_shapes = bool(np.any(data['posedirs']))
+        self.has_pose_blend_shapes = bool(np.any(arrays['posedirs']))
         if self.has_pose_blend_shapes:
-            blend_shapes.append(data['posedirs'])
+            blend_shapes.append(arrays['posedirs'])
         # Coordinates are stored as separate planes so that skinning reads contiguous memory:
-        # (num_betas, 3, V), or (num_betas + 207, 3, V) with pose blend shapes.
+        # (S, 3, V), or (S + 9 (K - 1), 3, V) with pose blend shapes.
         buffer('blend_planes', np.concatenate(blend_shapes, 2).transpose(2, 1, 0))
-        buffer('weight_planes', data['weights'].T)  # (24, V)
+        buffer('weight_planes', arrays['weights'].T)  # (K, V)
         # Joints in T-pose are linear in betas, so they are computed without the vertices.
-        regressor = data['J_regressor']
-        buffer('joint_template', regressor @ data['v_template'])  # (24, 3)
+        regressor = arrays['J_regressor']
+        buffer('joint_template', regressor @ arrays['v_template'])  # (K, 3)
         buffer('joint_shapedirs', np.einsum('jv,vck->jck', regressor, shapedirs))
         self.register_buffer('faces_tensor', torch.from_numpy(self.faces), persistent=False)
         self.register_buffer('vertex_ids', None, persistent=False)
@@ -158,23 +225,55 @@ class SMPL(nn.Module):
         Arguments and errors are as in :meth:`forward`.
         """
         like = self.v_template
-        betas = like.new_zeros(1, self.num_betas) if betas is None else betas
-        transl = like.new_zeros(1, 3) if transl is None else transl
-        for name, value, width in (('betas', betas, self.num_betas), ('transl', transl, 3)):
-            if value.dim() != 2 or value.shape[1] != width:
-                raise ValueError(f'{name}: found shape {tuple(value.shape)}, expected (B, {width})')
-        root = self._rotations('global_orient', global_orient, 1)
-        others = self._rotations('body_pose', body_pose, NUM_JOINTS - 1)
-        batch = _batch_size(betas=betas, body_pose=others, global_orient=root, transl=transl)
-        rotations = torch.cat([part.expand(batch, -1, -1, -1) for part in (root, others)], dim=1)
+        return self._articulate(
+            like.new_zeros(1, self.num_betas) if betas is None else betas,
+            like.new_zeros(1, 3) if transl is None else transl,
+            dict(global_orient=global_orient, body_pose=body_pose),
+        )
 
-        joints = self.joint_template + torch.einsum('jck,bk->bjc', self.joint_shapedirs, betas)
-        joints, transforms = self.tree(rotations, joints.expand(batch, -1, -1))
+    def _articulate(
+        self,
+        betas: Tensor,  # (B or 1, num_betas)
+        transl: Tensor,  # (B or 1, 3), meters
+        pose: Mapping[str, Tensor | None],
+        expression: Tensor | None = None,  # (B or 1, num_expression_coeffs)
+    ) -> Articulation:
+        """Pose the joints.
+
+        Args:
+            betas: Shape coefficients.
+            transl: Translation.
+            pose: Rotations by the names in :attr:`ROTATIONS`, in any representation.
+            expression: Expression coefficients. Default: None, the body has none.
+        """
+        like = self.v_template
+        shape = {'betas': betas} if expression is None else dict(betas=betas, expression=expression)
+        widths = dict(betas=self.num_betas, transl=3, expression=self.num_expression_coeffs)
+        for name, value in {**shape, 'transl': transl}.items():
+            if value.dim() != 2 or value.shape[1] != widths[name]:
+                raise ValueError(
+                    f'{name}: found shape {tuple(value.shape)}, expected (B, {widths[name]})'
+                )
+        rotations_of = {
+            name: self._rotations(name, pose[name], count) for name, count in self.ROTATIONS.items()
+        }
+        batch = _batch_size(**shape, **rotations_of, transl=transl)
+        rotations = torch.cat(
+            [part.expand(batch, -1, -1, -1) for part in rotations_of.values()], dim=1
+        )
         coefficients = betas
+        if expression is not None:
+            size = max(len(betas), len(expression))
+            coefficients = torch.cat([betas.expand(size, -1), expression.expand(size, -1)], dim=1)
+
+        joints = self.joint_template + torch.einsum(
+            'jck,bk->bjc', self.joint_shapedirs, coefficients
+        )
+        joints, transforms = self.tree(rotations, joints.expand(batch, -1, -1))
         if self.has_pose_blend_shapes:
             eye = torch.eye(3, dtype=like.dtype, device=like.device)
             pose_coefficients = (rotations[:, 1:] - eye).flatten(1)
-            coefficients = torch.cat([betas.expand(batch, -1), pose_coefficients], 1)
+            coefficients = torch.cat([coefficients.expand(batch, -1), pose_coefficients], 1)
         return Articulation(coefficients, transforms, joints, transl)
 
     def skin_vertices(self, posed: Articulation) -> Tensor:  # (B, V, 3), meters
@@ -190,7 +289,7 @@ class SMPL(nn.Module):
         )
         return vertices.transpose(1, 2)  # a view: coordinates stay separate planes in memory
 
-    def restrict_to(self, vertex_ids: Sequence[int] | Tensor) -> SMPL:
+    def restrict_to(self: BodyT, vertex_ids: Sequence[int] | Tensor) -> BodyT:
         """Return a body with all joints but only these vertices, in this order.
 
         The returned body's buffer ``vertex_ids`` holds the selection. Its ``faces`` are those of
@@ -209,11 +308,11 @@ class SMPL(nn.Module):
                 f'vertex_ids: found shape {tuple(ids.shape)}{limits}, expected a list of indices '
                 f'from 0 to {self.num_vertices - 1}'
             )
-        part = object.__new__(SMPL)
+        part = object.__new__(type(self))
         nn.Module.__init__(part)
-        for name in ('name', 'path', 'gender', 'num_betas', 'faces', 'parents'):
-            setattr(part, name, getattr(self, name))
-        part.has_pose_blend_shapes = self.has_pose_blend_shapes
+        for name, value in vars(self).items():
+            if not name.startswith('_') and name != 'training':
+                setattr(part, name, value)
         buffers = dict(self.named_buffers())
         for name in ('blend_planes', 'weight_planes'):
             buffers[name] = buffers[name][..., ids]
@@ -240,6 +339,41 @@ class SMPL(nn.Module):
             f'(B, {count}, 3), matrices (B, {count}, 3, 3), or 6D (B, {6 * count}) or '
             f'(B, {count}, 6)'
         )
+
+
+def _checked_components(shapedirs: Array, count: int, name: str, path: Path) -> Array:
+    """Return the first ``count`` of a file's components (V, 3, S).
+
+    Raises:
+        ValueError: ``count`` is less than 1 or exceeds the components.
+    """
+    available = shapedirs.shape[2]
+    if not 1 <= count <= available:
+        what = 'shape' if name == 'num_betas' else 'expression'
+        raise ValueError(
+            f'{name}: found {count}, expected 1 to {available}, the {what} components of {path}'
+        )
+    return shapedirs[:, :, :count]
+
+
+def _with_kid(
+    shapedirs: Array, template: Array, age: str, kid_template_path: str | Path | None
+) -> Array:
+    """Append the shape component that leads from the adult to the infant template.
+
+    The infant template is centered at the mean of its vertices, as in smplx.
+    """
+    if age not in ('adult', 'kid') or (age == 'kid') != (kid_template_path is not None):
+        raise ValueError(
+            f'age: found {age!r} with kid_template_path={kid_template_path!r}, expected age='
+            "'adult', or age='kid' with the file of the infant template"
+        )
+    assert kid_template_path is not None
+    if Path(kid_template_path).suffix != '.npy':
+        raise DataError(f'{kid_template_path}: found another suffix, expected a .npy file')
+    kid = check_array(str(kid_template_path), read_npy(kid_template_path), template.shape)
+    difference = kid - kid.mean(0) - template
+    return np.concatenate([shapedirs, difference[:, :, None]], axis=2)
 
 
 def _batch_size(**parts: Tensor) -> int:

@@ -59,9 +59,9 @@ def body_of(
             'on it as they are'
         )
     if isinstance(body, SMPL):
-        body_gender = _gender_in_name(Path(body.path).name) or body.gender
-        _check_gender(part, wanted, body_gender, str(body.path))
-        _check_betas(part, count, body.num_betas, f'the body of {body.path}')
+        path = body.path or Path(body.name)
+        _check_gender(part, wanted, _gender_in_name(path.name) or body.gender, str(path))
+        _check_betas(part, count, body.num_betas, f'the body of {path}')
         return body
     config = dict(body)
     if name == 'another body':

@@ -135,7 +135,7 @@ class RegressedJoints:
         if body_model is not None:
             body = body_model if isinstance(body_model, nn.Module) else _build_body(body_model)
             _check_body(body, body_model, regressors)
-            self.num_betas, self.body_path = int(body.num_betas), Path(body.path)
+            self.num_betas, self.body_path = int(body.num_betas), body.path
             self._body = body.restrict_to(torch.from_numpy(self.support)).cpu().double()
 
     @property

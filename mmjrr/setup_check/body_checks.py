@@ -18,21 +18,38 @@ from mmjrr.setup_check.remedies import download_command, remedy
 
 @register_check('SMPL')
 def _smpl(part: Mapping[str, Any]) -> Iterator[Finding]:
-    from mmjrr.body_models.smpl_files import find_smpl_file, load_smpl_file
+    fix = download_command(
+        FILES['smpl'],
+        Path(part.get('model_path', '')) / f'SMPL_{str(part.get("gender", "neutral")).upper()}.pkl',
+    )
+    return _of_family(part, 'smpl', fix)
+
+
+@register_check('SMPLH')
+def _smplh(part: Mapping[str, Any]) -> Iterator[Finding]:
+    return _of_family(part, 'smplh')
+
+
+@register_check('SMPLX')
+def _smplx(part: Mapping[str, Any]) -> Iterator[Finding]:
+    return _of_family(part, 'smplx')
+
+
+def _of_family(part: Mapping[str, Any], kind: str, fix: str | None = None) -> Iterator[Finding]:
+    from mmjrr.body_models.smpl_files import KINDS, find_smpl_file, load_smpl_file
 
     path, gender = part.get('model_path', ''), part.get('gender', 'neutral')
-    fix = download_command(FILES['smpl'], Path(path) / f'SMPL_{str(gender).upper()}.pkl')
 
     def look() -> str:
-        file = find_smpl_file(path, gender)
-        data = load_smpl_file(file)
+        file = find_smpl_file(path, gender, kind)
+        data = load_smpl_file(file, kind)
         betas = data['shapedirs'].shape[2]
         num_betas = part.get('num_betas', 10)
         if num_betas > betas:
             raise DataError(f'{file}: found {betas} shape components, expected {num_betas}')
         return f'{file.name}: {len(data["v_template"])} vertices, {betas} shape components'
 
-    yield look_up('body', path, look, fix)
+    yield look_up('body', path, look, fix or KINDS[kind].source)
 
 
 @register_check('FreeBody')

@@ -14,7 +14,7 @@ import scipy.sparse
 import torch
 from small_body import small_body
 
-from mmjrr.body_models import SMPL, load_smpl_file
+from mmjrr.body_models import SMPL, find_smpl_file, load_smpl_file
 from mmjrr.joints import SMPL_PARENTS
 
 
@@ -116,3 +116,29 @@ def test_other_kinds_of_files_are_refused(tmp_path: Path) -> None:
         load_smpl_file(tmp_path / 'list.pkl')
     with pytest.raises(ValueError, match=r'body\.obj: found suffix .*, expected \.pkl or \.npz'):
         load_smpl_file(tmp_path / 'body.obj')
+
+
+@pytest.mark.parametrize(
+    ('name', 'gender', 'kind'),
+    [
+        ('basicModel_neutral_lbs_10_207_0_v1.0.0.pkl', 'neutral', 'smpl'),
+        ('basicmodel_m_lbs_10_207_0_v1.0.0.pkl', 'male', 'smpl'),
+        ('basicModel_f_lbs_10_207_0_v1.1.0.pkl', 'female', 'smpl'),
+        ('smpl/models/basicModel_f_lbs_10_207_0_v1.0.0.pkl', 'female', 'smpl'),
+        ('SMPLH_female.pkl', 'female', 'smplh'),
+        ('smplh/male/model.npz', 'male', 'smplh'),
+        ('SMPLX_NEUTRAL.npz', 'neutral', 'smplx'),
+        ('models/SMPLX_NEUTRAL_2020.npz', 'neutral', 'smplx'),
+        ('smplx/neutral/model.npz', 'neutral', 'smplx'),
+    ],
+)
+def test_official_names_are_found_in_a_folder(
+    tmp_path: Path, name: str, gender: str, kind: str
+) -> None:
+    file = tmp_path / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.touch()
+    assert find_smpl_file(tmp_path, gender, kind) == file
+    others = {'neutral': 'male', 'male': 'female', 'female': 'neutral'}
+    with pytest.raises(FileNotFoundError, match=rf"'{others[gender]}'; tried .*found "):
+        find_smpl_file(tmp_path, others[gender], kind)
