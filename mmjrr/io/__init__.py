@@ -13,7 +13,7 @@ Every reader follows the same rules:
 from mmjrr.io.arrays import as_text, check_array
 from mmjrr.io.atomic import atomic_write, remove_temporary_files
 from mmjrr.io.checkpoints import WEIGHT_KEYS, read_checkpoint, weights_of
-from mmjrr.io.checksums import sha256
+from mmjrr.io.input_files import FilePath, InputFile, open_input, sha256
 from mmjrr.io.json_files import read_json, read_note
 from mmjrr.io.limits import LimitedReader, unpacked_limit
 from mmjrr.io.meshes import read_mesh_vertices
@@ -26,6 +26,8 @@ from mmjrr.io.torch_archives import is_torch_file, read_torch
 
 __all__ = [
     'WEIGHT_KEYS',
+    'FilePath',
+    'InputFile',
     'LimitedReader',
     'Skipped',
     'UnsafePickleError',
@@ -33,6 +35,7 @@ __all__ = [
     'atomic_write',
     'check_array',
     'is_torch_file',
+    'open_input',
     'read_checkpoint',
     'read_json',
     'read_mesh_vertices',

@@ -9,22 +9,24 @@ from pathlib import Path
 from typing import Any
 
 from mmjrr.errors import DataError
+from mmjrr.io.input_files import FilePath, open_input
 
 
-def read_json(path: str | os.PathLike[str]) -> Any:
+def read_json(path: FilePath) -> Any:
     """Return the content of a JSON file.
 
     Raises:
         FileNotFoundError: the file does not exist.
         DataError: the file is truncated, not JSON, or repeats a name within an object.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f'{path}: no such file')
+    with open_input(path) as file:
+        content = file.stream.read()
     try:
-        return json.loads(path.read_bytes(), object_pairs_hook=_without_repetition)
+        return json.loads(content, object_pairs_hook=_without_repetition)
     except (ValueError, RecursionError) as error:
-        raise DataError(f'{path}: not readable as JSON, truncated perhaps ({error})') from error
+        raise DataError(
+            f'{file.path}: not readable as JSON, truncated perhaps ({error})'
+        ) from error
 
 
 def read_note(path: str | os.PathLike[str]) -> dict[str, Any]:

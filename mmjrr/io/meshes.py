@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import numpy as np
 
 from mmjrr.array_types import Array
 from mmjrr.errors import DataError
+from mmjrr.io.input_files import FilePath, open_input
 from mmjrr.io.own_errors import own_errors
 
 #: NumPy's code of each number type in PLY, which has an old and a new name for each.
@@ -20,7 +18,7 @@ _PLY_TYPES = {
 _PLY_ORDERS = {'binary_little_endian': '<', 'binary_big_endian': '>'}
 
 
-def read_mesh_vertices(path: str | os.PathLike[str]) -> Array:  # (V, 3)
+def read_mesh_vertices(path: FilePath) -> Array:  # (V, 3)
     """Read the vertices of a mesh, in the file's order and unit, as float32.
 
     Args:
@@ -31,15 +29,13 @@ def read_mesh_vertices(path: str | os.PathLike[str]) -> Array:  # (V, 3)
         FileNotFoundError: the file does not exist.
         DataError: the file is truncated, unreadable, or has no vertices.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f'{path}: no such file')
-    content = path.read_bytes()
+    with open_input(path) as file:
+        content, where = file.stream.read(), str(file.path)
     is_ply = content.startswith(b'ply')
-    with own_errors(str(path), 'a .ply file' if is_ply else 'an .obj file'):
+    with own_errors(where, 'a .ply file' if is_ply else 'an .obj file'):
         vertices = _ply_vertices(content) if is_ply else _obj_vertices(content)
         if not len(vertices):
-            raise DataError(f'{path}: found no vertices')
+            raise DataError(f'{where}: found no vertices')
         return vertices.astype(np.float32)
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
-from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
 from mmjrr.errors import DataError
+from mmjrr.io.input_files import FilePath, open_input
 from mmjrr.io.limits import check_shape
 from mmjrr.io.own_errors import own_errors
 from mmjrr.io.pickles import read_pickle
@@ -21,7 +20,7 @@ _HEADERS = {
 }
 
 
-def read_npy(path: str | os.PathLike[str], objects: bool = False) -> Any:
+def read_npy(path: FilePath, objects: bool = False) -> Any:
     """Read the array of a ``.npy`` file.
 
     Args:
@@ -36,11 +35,8 @@ def read_npy(path: str | os.PathLike[str], objects: bool = False) -> Any:
         DataError: the file is truncated, not a ``.npy`` file, or holds objects although
             ``objects`` is false.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f'{path}: no such file')
-    with own_errors(str(path), 'a .npy file'), open(path, 'rb') as file:
-        return read_npy_stream(str(path), file, path.stat().st_size, objects)
+    with open_input(path) as file, own_errors(str(file.path), 'a .npy file'):
+        return read_npy_stream(str(file.path), file.stream, file.size, objects)
 
 
 def read_npy_stream(where: str, file: IO[bytes], size: int, objects: bool = False) -> Any:

@@ -23,7 +23,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import IO, Any, BinaryIO
 
 import numpy as np
@@ -31,6 +30,7 @@ import numpy as np
 from mmjrr.array_types import Array
 from mmjrr.errors import DataError
 from mmjrr.io.compression import open_decompressed
+from mmjrr.io.input_files import FilePath, InputFile, open_input
 from mmjrr.io.limits import check_shape, check_unpacked_size, unpacked_limit
 from mmjrr.io.own_errors import own_errors
 from mmjrr.io.pickle_stream import (
@@ -62,7 +62,7 @@ class Skipped:
 
 
 def read_pickle(
-    path: str | Path,
+    path: FilePath,
     file: IO[bytes] | None = None,
     extra: Mapping[GlobalName, NodeBuilder] | None = None,
     size: int | None = None,
@@ -84,12 +84,9 @@ def read_pickle(
         UnsafePickleError: the file names a class or function that is not known to be harmless.
         DataError: the file is truncated, not a pickle, or would take too much memory.
     """
-    path = Path(path)
-    if file is None:
-        if not path.is_file():
-            raise FileNotFoundError(f'{path}: no such file')
-        with own_errors(str(path), 'a pickle'), open(path, 'rb') as source:
-            return read_pickle(path, source, extra, path.stat().st_size)
+    if file is None or isinstance(path, InputFile):
+        with open_input(path) as source:
+            return read_pickle(source.path, source.stream, extra, source.size)
     with own_errors(str(path), 'a pickle'):
         data = open_decompressed(str(path), file, size)
         limit = unpacked_limit(len(data.getbuffer()) if size is None else size)

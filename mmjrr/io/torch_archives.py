@@ -10,10 +10,10 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from mmjrr.errors import DataError
+from mmjrr.io.input_files import FilePath, InputFile, open_input
 from mmjrr.io.limits import check_unpacked_size, unpacked_limit
 from mmjrr.io.own_errors import own_errors
 from mmjrr.io.pickle_stream import GlobalName, UnsafePickleError
@@ -29,7 +29,7 @@ from mmjrr.io.tensors import (
 
 
 def read_torch(
-    path: str | Path,
+    path: FilePath,
     extra: Mapping[GlobalName, NodeBuilder] | None = None,
     as_torch: bool = True,
     skip_unknown: bool = False,
@@ -56,21 +56,16 @@ def read_torch(
         DataError: the file is truncated, not written by ``torch.save``, or would take too much
             memory.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f'{path}: no such file')
     options: dict[str, Any] = dict(extra=extra, as_torch=as_torch, skip_unknown=skip_unknown)
-    with own_errors(str(path), 'a file of torch.save'), open(path, 'rb') as file:
-        size = path.stat().st_size
-        start = file.read(len(LEGACY_START))
-        file.seek(0)
+    with open_input(path) as file, own_errors(str(file.path), 'a file of torch.save'):
+        start = file.start(len(LEGACY_START))
         if start.startswith(b'PK'):
-            with zipfile.ZipFile(file) as archive:
-                builder, description = _open_archive(path, archive, size, options)
+            with zipfile.ZipFile(file.stream) as archive:
+                builder, description = _open_archive(file, archive, options)
                 value = builder.build(description)
         elif start == LEGACY_START:
-            builder = Builder(str(path), unpacked_limit(size), **options)
-            stream = io.BytesIO(file.read())
+            builder = Builder(str(file.path), unpacked_limit(file.size), **options)
+            stream = io.BytesIO(file.stream.read())
             description, storages = read_legacy_stream(stream, builder.unpickler)
             builder.storages = lambda pid: storages[legacy_reference(pid)[1]]
             value = builder.build(description)
@@ -81,26 +76,27 @@ def read_torch(
         return value
 
 
-def is_torch_file(path: str | Path) -> bool:
+def is_torch_file(path: FilePath) -> bool:
     """Tell whether ``torch.save`` wrote a file: a stream, or a zip archive with a pickle.
 
     An npz file is a zip archive without a pickle.
 
     Raises:
+        FileNotFoundError: the file does not exist.
         DataError: the file begins as a zip archive, but is damaged.
     """
-    with open(path, 'rb') as file:
-        start = file.read(len(LEGACY_START))
-    if start == LEGACY_START:
-        return True
-    if not start.startswith(b'PK'):
-        return False
-    with own_errors(str(path), 'a zip archive'), zipfile.ZipFile(path) as archive:
-        return any(name.endswith('.pkl') for name in archive.namelist())
+    with open_input(path) as file:
+        start = file.start(len(LEGACY_START))
+        if start == LEGACY_START:
+            return True
+        if not start.startswith(b'PK'):
+            return False
+        with own_errors(str(file.path), 'a zip archive'), zipfile.ZipFile(file.stream) as archive:
+            return any(name.endswith('.pkl') for name in archive.namelist())
 
 
 def _open_archive(
-    path: Path, archive: zipfile.ZipFile, size: int, options: dict[str, Any]
+    file: InputFile, archive: zipfile.ZipFile, options: dict[str, Any]
 ) -> tuple[Builder, Any]:
     """Read the pickle of a zip archive, and return a builder that reads storages on demand."""
     members = {member.filename: member for member in archive.infolist()}
@@ -111,8 +107,8 @@ def _open_archive(
             f'found the members {sorted(members)[:10]}, expected one data.pkl and its storages'
         )
     folder = pickles[0].removesuffix('data.pkl')
-    limit = unpacked_limit(size)
-    check_unpacked_size(str(path), sum(member.file_size for member in members.values()), limit)
+    limit = unpacked_limit(file.size)
+    check_unpacked_size(str(file.path), sum(member.file_size for member in members.values()), limit)
     order = members.get(f'{folder}byteorder')
     if order is not None and archive.read(order).strip() != b'little':
         raise DataError('written on a big-endian machine, which is not read')
@@ -129,7 +125,7 @@ def _open_archive(
             raise DataError(f'the storage {key!r:.40} has two types')
         return storages[key]
 
-    builder = Builder(str(path), limit, storages=storage, **options)
+    builder = Builder(str(file.path), limit, storages=storage, **options)
     return builder, builder.unpickler(io.BytesIO(archive.read(pickles[0]))).load()
 
 

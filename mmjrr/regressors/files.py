@@ -23,13 +23,14 @@ import numpy as np
 from mmjrr.array_types import Array
 from mmjrr.errors import DataError
 from mmjrr.io import (
+    InputFile,
     atomic_write,
     check_array,
+    open_input,
     read_json,
     read_npy,
     read_npz,
     read_torch,
-    sha256,
     versions,
 )
 from mmjrr.joints import JOINT_ORDERS
@@ -77,7 +78,7 @@ def sidecar_of(path: Path) -> Path | None:
 def read_regressor(path_or_name: str | Path) -> RegressorFile:
     """Read a regressor's file, and its sidecar if it has one.
 
-    The checksum is computed once, and compared with those of sidecar and zoo.
+    The file is opened once; its checksum is compared with those of sidecar and zoo.
 
     Args:
         path_or_name: A file, or a name in :data:`mmjrr.regressors.ZOO`.
@@ -99,11 +100,12 @@ def read_regressor(path_or_name: str | Path) -> RegressorFile:
                 f'{str(path_or_name)!r}: found neither a file nor a name in the zoo, which has '
                 f'{sorted(ZOO)}'
             )
-    checksum = sha256(path)
-    if entry is not None:
-        entry.check_sha256(path, checksum)
-    described = {**_from_zoo(entry), **_read_sidecar(path, checksum)}
-    weight, names = _read_weight(path)
+    with open_input(path) as file:
+        checksum = file.sha256()
+        if entry is not None:
+            entry.check_sha256(path, checksum)
+        described = {**_from_zoo(entry), **_read_sidecar(path, checksum)}
+        weight, names = _read_weight(file)
     names = described.get('joint_names', names)
     return RegressorFile(
         path,
@@ -194,22 +196,22 @@ def _read_sidecar(path: Path, checksum: str) -> dict[str, Any]:
     return described
 
 
-def _read_weight(path: Path) -> tuple[Array, tuple[str, ...] | None]:
+def _read_weight(file: InputFile) -> tuple[Array, tuple[str, ...] | None]:
     """Return the file's matrix in float64, and its joint names or None."""
-    names = None
+    names, path = None, file.path
     if path.suffix == '.npy':
-        weight = read_npy(path)
+        weight = read_npy(file)
     elif path.suffix == '.npz':
-        weight, names = _read_npz(path)
+        weight, names = _read_npz(file)
     elif path.suffix in ('.pt', '.pth'):
-        weight = _read_torch(path)
+        weight = _read_torch(file)
     else:
         raise DataError(f'{path}: found the suffix {path.suffix!r}, expected .npy, .npz, .pt, .pth')
     return check_array(str(path), weight, ('J', 'V'), finite=False), names
 
 
-def _read_npz(path: Path) -> tuple[Array, tuple[str, ...] | None]:
-    arrays = read_npz(path)
+def _read_npz(file: InputFile) -> tuple[Array, tuple[str, ...] | None]:
+    path, arrays = file.path, read_npz(file)
     names = None
     if 'joint_names' in arrays:
         where = f'{path}: joint_names'
@@ -241,8 +243,8 @@ def _from_sparse(path: Path, arrays: dict[str, Array]) -> Array:
     return weight
 
 
-def _read_torch(path: Path) -> Array:
-    content = read_torch(path, as_torch=False)
+def _read_torch(file: InputFile) -> Array:
+    path, content = file.path, read_torch(file, as_torch=False)
     if isinstance(content, np.ndarray):
         return content
     if not isinstance(content, dict):

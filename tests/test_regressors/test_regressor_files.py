@@ -13,7 +13,7 @@ from example_regressors import NAMES, TEMPLATE, WEIGHT, make, smpl_like
 from mmjrr.errors import DataError
 from mmjrr.io import atomic
 from mmjrr.joints import H36M_JOINTS_MMPOSE, H36M_JOINTS_SPIN
-from mmjrr.regressors import JointRegressor, files
+from mmjrr.regressors import JointRegressor
 
 
 def test_save_and_load_give_the_same_regressor(tmp_path):
@@ -80,21 +80,6 @@ def test_missing_sidecar_says_what_to_do(tmp_path):
     with pytest.raises(DataError, match=r'its sidecar J_spin\.json is missing; restore.*delete it'):
         JointRegressor.load(path)
     assert JointRegressor.load(path, joint_order=NAMES, body_model=TEMPLATE).num_joints == 3
-
-
-def test_a_file_is_hashed_once(tmp_path, monkeypatch):
-    path = make().save(tmp_path / 'J.npy')
-    hashed = []
-
-    def counting_sha256(path):
-        hashed.append(path)
-        return original(path)
-
-    original = files.sha256
-    monkeypatch.setattr(files, 'sha256', counting_sha256)
-    JointRegressor.load(path)
-    JointRegressor.load('free_body_h36m')
-    assert len(hashed) == 2
 
 
 def test_foreign_sidecar_is_refused(tmp_path):

@@ -8,8 +8,11 @@ from typing import Any
 
 from mmjrr.errors import DataError
 from mmjrr.io import (
+    FilePath,
+    InputFile,
     UnsafePickleError,
     is_torch_file,
+    open_input,
     read_json,
     read_mesh_vertices,
     read_npy,
@@ -53,10 +56,13 @@ def result_files(path: str | Path) -> list[Path] | None:
     return files
 
 
-def load_results(path: str | Path) -> Any:
+def load_results(path: FilePath) -> Any:
     """Read a results file: npz, npy, pickle (also joblib's and MMEngine's), JSON, PyTorch, mesh.
 
     The format is recognized from the content first, then from the extension.
+
+    Args:
+        path: The file; an open one stays open, for a checksum of the same bytes.
 
     Returns:
         Nested dicts and lists of arrays and plain values; tensors become arrays.
@@ -65,22 +71,23 @@ def load_results(path: str | Path) -> Any:
         FileNotFoundError: The file does not exist.
         DataError: The file is damaged, has another format, or asks to run code.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f'{path}: no such file')
-    with open(path, 'rb') as file:
-        start = file.read(16)
-    try:
-        if is_torch_file(path):
-            return read_torch(path, as_torch=False)
-        if start.startswith(b'PK') or path.suffix == '.npz':
-            return read_npz(path, objects=True)
-        if start.startswith(b'\x93NUMPY'):
-            return read_npy(path, objects=True)
-        if start.startswith(b'ply') or path.suffix.lower() == '.obj':
-            return {'vertices': read_mesh_vertices(path)}
-        if path.suffix == '.json' or start.lstrip()[:1] in (b'{', b'['):
-            return read_json(path)
-        return read_pickle(path)
-    except UnsafePickleError as error:
-        raise DataError(f'{error}. {_HOW_TO_CONVERT}') from error
+    with open_input(path) as file:
+        try:
+            return _load(file)
+        except UnsafePickleError as error:
+            raise DataError(f'{error}. {_HOW_TO_CONVERT}') from error
+
+
+def _load(file: InputFile) -> Any:
+    start, suffix = file.start(16), file.path.suffix
+    if is_torch_file(file):
+        return read_torch(file, as_torch=False)
+    if start.startswith(b'PK') or suffix == '.npz':
+        return read_npz(file, objects=True)
+    if start.startswith(b'\x93NUMPY'):
+        return read_npy(file, objects=True)
+    if start.startswith(b'ply') or suffix.lower() == '.obj':
+        return {'vertices': read_mesh_vertices(file)}
+    if suffix == '.json' or start.lstrip()[:1] in (b'{', b'['):
+        return read_json(file)
+    return read_pickle(file)
