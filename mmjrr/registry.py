@@ -58,6 +58,10 @@ MODELS = Registry(
 BODY_MODELS = StandaloneRegistry('body model', scope='mmjrr', locations=['mmjrr.body_models'])
 #: Silhouette renderers, e.g. ``ContourSilhouette``.
 RENDERERS = StandaloneRegistry('renderer', scope='mmjrr', locations=['mmjrr.rendering'])
+#: Terms of the energy that refinement minimizes, e.g. ``SilhouetteTerm``.
+ENERGY_TERMS = StandaloneRegistry(
+    'energy term', scope='mmjrr', locations=['mmjrr.refinement.terms']
+)
 #: Metrics, e.g. ``JointRegressorMetric``.
 METRICS = Registry(
     'metric', parent=root.METRICS, scope='mmjrr', locations=['mmjrr.evaluation.metric']

@@ -60,7 +60,7 @@ def check_first_sample(
         if value is None:
             raise ValueError(f"{where}: has no '{name}', which comes from {source}")
         _check_array(f'{where}: {name}', value, shape)
-    if energy.enabled('silhouette'):
+    if energy.requires('mask'):
         mask = (item.get('inputs') or {}).get('mask')
         if mask is None:
             raise ValueError(f'{where}: {NO_MASKS}')
@@ -78,7 +78,7 @@ def check_discriminator(model: Any, body: Any, energy: FitEnergy) -> None:
     Raises:
         ValueError: The model has no discriminators, or they are for other poses or shapes.
     """
-    if not energy.enabled('adv_pose', 'adv_shape'):
+    if not energy.requires('plausibility'):
         return
     if not hasattr(model, 'judge'):
         raise ValueError(

@@ -20,14 +20,9 @@ from mmjrr.geometry import (
     rotation_6d_to_matrix,
 )
 
-from .energy import (
-    EnergyTerms,
-    FitEnergy,
-    adversarial_energy,
-    joint_2d_energy,
-    joint_3d_energy,
-    silhouette_energy,
-)
+from .energy import EnergyTerms, FitEnergy
+from .observations import Observations
+from .terms import PosedBodies
 
 if TYPE_CHECKING:
     from mmjrr.body_models import SMPL
@@ -40,30 +35,6 @@ if TYPE_CHECKING:
 SMALLEST_PART = 8
 #: Variables that Adam optimizes.
 VARIABLES = ('pose_6d', 'betas', 'transl')
-
-
-@dataclass
-class Observations:
-    """Annotations and masks that a batch of fits is compared with.
-
-    The image is the crop on which the mask is defined.
-    """
-
-    keypoints_3d: Tensor  # (B, J, 3), meters, camera frame
-    keypoints_3d_weight: Tensor  # (B, J)
-    keypoints_2d: Tensor  # (B, J, 2), pixels of the crop
-    keypoints_2d_weight: Tensor  # (B, J)
-    camera: PerspectiveCamera  # of the crop
-    mask: Tensor | None  # (B, H, W), coverage in [0, 1]
-
-    def __getitem__(self, rows: slice) -> Observations:
-        """Select a part of the batch; fields of batch size 1 apply to all parts."""
-        return Observations(
-            **{
-                name: value if value is None or len(value) == 1 else value[rows]
-                for name, value in vars(self).items()
-            }
-        )
 
 
 @dataclass
@@ -120,19 +91,13 @@ class FitRefiner:
     ) -> None:
         if num_iters < 1:
             raise ValueError(f'num_iters: found {num_iters}, expected at least 1')
-        if energy.enabled('silhouette') and renderer is None:
-            raise ValueError("the term 'silhouette' is on, but there is no renderer")
-        if (
-            energy.enabled('silhouette')
-            and renderer is not None
-            and max(energy.silhouette_levels) > min(renderer.image_size)
-        ):
-            raise ValueError(
-                f'silhouette_levels: found {energy.silhouette_levels}, expected blocks within '
-                f'the image of {renderer.image_size}'
-            )
-        if energy.enabled('adv_pose', 'adv_shape') and discriminator is None:
-            raise ValueError("an 'adv' term is on, but there is no discriminator")
+        for quantity, source in (('silhouette', renderer), ('plausibility', discriminator)):
+            names = energy.requires(quantity)
+            if names and source is None:
+                missing = 'renderer' if quantity == 'silhouette' else 'discriminator'
+                raise ValueError(f'terms {names} are on, but there is no {missing}')
+        if renderer is not None:
+            energy.check_image_size(renderer.image_size)
         self.body = body
         self.regressor = regressor
         self.renderer = renderer
@@ -181,6 +146,8 @@ class FitRefiner:
             start = dict(
                 pose_6d=matrix_to_rotation_6d(rotations), betas=init['betas'].clone(), transl=transl
             )
+            if weights is None:
+                self.energy.check_batch(observed)
             first = self._evaluate(start, observed)
             terms_init = first.values
             self._check_finite(terms_init, 'first')
@@ -212,12 +179,15 @@ class FitRefiner:
         """Minimize from ``start``; on a CPU, refine parts of the batch in parallel.
 
         Most operations of an iteration are too small to be worth splitting across threads. On a CPU
-        the batch is therefore split across PyTorch's threads, at least ``SMALLEST_PART`` fits each.
+        the batch is therefore split across PyTorch's threads, at least ``SMALLEST_PART`` fits each,
+        unless a term couples frames.
         """
         if start['transl'].device.type != 'cpu':
             return self._without_host_sync(start, observed, weights)
         count, threads = len(start['transl']), torch.get_num_threads()
         parts = min(threads, max(count // SMALLEST_PART, 1))
+        if self.energy.couples_frames:
+            parts = 1
         if parts == 1:
             return self._minimize(start, observed, weights)
         cuts = [slice(count * i // parts, count * (i + 1) // parts) for i in range(parts)]
@@ -243,7 +213,7 @@ class FitRefiner:
         self, start: dict[str, Tensor], observed: Observations, weights: dict[str, float]
     ) -> dict[str, Tensor]:
         """Queue all iterations on a GPU without a host sync, and check them once at the end."""
-        if not self.energy.enabled('silhouette') or observed.mask is None:
+        if not self.energy.requires('silhouette') or observed.mask is None:
             return self._minimize(start, observed, weights)
         assert self.renderer is not None
         with torch.no_grad():
@@ -283,38 +253,20 @@ class FitRefiner:
             return self.renderer(self.body(**fits).vertices, camera)
 
     def _evaluate(self, variables: dict[str, Tensor], observed: Observations) -> EnergyTerms:
-        energy = self.energy
         rotations = rotation_6d_to_matrix(variables['pose_6d'])
-        vertices = self._vertices(variables, rotations)
-        values: dict[str, Tensor] = {}
-        silhouette = None
-        if energy.enabled('joint_3d', 'joint_2d'):
-            joints = self.regressor(vertices)
-            if energy.enabled('joint_3d'):
-                values['joint_3d'] = joint_3d_energy(
-                    joints, observed.keypoints_3d, observed.keypoints_3d_weight
-                )
-            if energy.enabled('joint_2d'):
-                values['joint_2d'] = joint_2d_energy(
-                    observed.camera.project(joints),
-                    observed.keypoints_2d,
-                    observed.keypoints_2d_weight,
-                    self._crop_side(),
-                )
-        if energy.enabled('silhouette') and observed.mask is not None:
-            assert self.renderer is not None
-            silhouette = self.renderer(vertices, observed.camera)
-            values['silhouette'] = silhouette_energy(
-                silhouette, observed.mask, energy.silhouette_levels
-            )
-        if energy.enabled('adv_pose', 'adv_shape'):
-            assert self.discriminator is not None
-            pose, shape = self.discriminator.judge(rotations, variables['betas'])
-            if energy.enabled('adv_pose'):
-                values['adv_pose'] = adversarial_energy(pose)
-            if energy.enabled('adv_shape'):
-                values['adv_shape'] = adversarial_energy(shape)
-        return EnergyTerms(values, silhouette)
+        bodies = PosedBodies(
+            rotations=rotations,
+            betas=variables['betas'],
+            transl=variables['transl'],
+            vertices=self._vertices(variables, rotations),
+            camera=observed.camera,
+            image_size=(224, 224) if self.renderer is None else self.renderer.image_size,
+            regressor=self.regressor,
+            renderer=self.renderer,
+            discriminator=self.discriminator,
+        )
+        terms: EnergyTerms = self.energy(bodies, observed)
+        return terms
 
     def _vertices(self, variables: Mapping[str, Tensor], rotations: Tensor) -> Tensor:  # (B, V, 3)
         return self.body(
@@ -353,9 +305,6 @@ class FitRefiner:
         if silhouette is None:  # the silhouette term is off
             silhouette = self.silhouette(fits, observed.camera)
         return soft_iou(silhouette, observed.mask)
-
-    def _crop_side(self) -> float:
-        return float(max(self.renderer.image_size)) if self.renderer is not None else 224.0
 
     @staticmethod
     def _as_axis_angle(variables: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
 from mmengine.logging import MessageHub
 from mmengine.runner import Runner
 
@@ -97,6 +98,22 @@ def start(hook: SMPLPseudoGTHook, runner: FakeRunner) -> None:
         hook.before_train(runner)
     finally:
         hook.after_run(runner)
+
+
+def test_terms_that_couple_frames_get_the_videos_and_their_frames(
+    dataset: H36MFitsDataset,
+) -> None:
+    hook = make_hook(energy=dict(terms=dict(smoothness=True)))
+    rows = list(range(0, len(dataset), 3))
+    _, observed = hook._unpack(pseudo_collate([dataset[row] for row in rows]))
+    assert observed.video is not None and observed.frame is not None
+    names = [Path(dataset.imgname(row)).stem.rpartition('_') for row in rows]
+    assert observed.frame.tolist() == [int(frame) for _, _, frame in names]
+    videos = {
+        video: number for (video, _, _), number in zip(names, observed.video.tolist(), strict=True)
+    }
+    assert observed.video.tolist() == [videos[video] for video, _, _ in names]
+    assert len(set(videos.values())) == len(videos) > 1
 
 
 def made(work_dir: Path) -> list[str]:

@@ -1,122 +1,18 @@
-"""Each term against a slow twin that loops over samples, joints and pixels, in float64."""
+"""Composition of the energy: which terms are on, their weights, and terms of users."""
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 import torch
-from torch import Tensor
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
 
-from mmjrr.refinement.energy import (
-    TERMS,
-    EnergyTerms,
-    FitEnergy,
-    adversarial_energy,
-    joint_2d_energy,
-    joint_3d_energy,
-    silhouette_energy,
-)
-
-
-def slow_joint_3d(predicted: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    values = []
-    for p, t, w in zip(predicted, target, weight, strict=True):
-        value = p.new_zeros(())
-        for joint in range(len(p)):
-            for axis in range(3):
-                error = (p[joint, axis] - p[0, axis]) - (t[joint, axis] - t[0, axis])
-                value = value + w[0] * w[joint] * error**2
-        values.append(value)
-    return torch.stack(values)
-
-
-def slow_joint_2d(predicted: Tensor, target: Tensor, weight: Tensor, size: float) -> Tensor:
-    return torch.stack(
-        [
-            sum(
-                w[j] * (((p[j, 0] - t[j, 0]) / size) ** 2 + ((p[j, 1] - t[j, 1]) / size) ** 2)
-                for j in range(len(p))
-            )
-            for p, t, w in zip(predicted, target, weight, strict=True)
-        ]
-    )
-
-
-def slow_silhouette(predicted: Tensor, target: Tensor, levels: tuple[int, ...]) -> Tensor:
-    values = []
-    for p, t in zip(predicted, target, strict=True):
-        value = p.new_zeros(())
-        for side in levels:
-            rows, columns = p.shape[0] // side, p.shape[1] // side
-            for r in range(rows):
-                for c in range(columns):
-                    block = (slice(r * side, (r + 1) * side), slice(c * side, (c + 1) * side))
-                    value = value + (p[block].mean() - t[block].mean()) ** 2 / (rows * columns)
-        values.append(value)
-    return torch.stack(values)
-
-
-def assert_same_values_and_gradients(fast, slow, variable: Tensor) -> None:
-    for weight in (torch.ones(len(variable)), torch.rand(len(variable))):
-        results = []
-        for function in (fast, slow):
-            x = variable.clone().requires_grad_()
-            value = function(x)
-            (weight.to(value) * value).sum().backward()
-            results.append((value.detach(), x.grad))
-        torch.testing.assert_close(results[0][0], results[1][0], rtol=1e-12, atol=1e-14)
-        torch.testing.assert_close(results[0][1], results[1][1], rtol=1e-12, atol=1e-14)
-
-
-@pytest.mark.parametrize('shape', [(1, 3), (4, 17)])
-def test_joint_terms_agree_with_their_twins(shape: tuple[int, int]) -> None:
-    batch, joints = shape
-    x, y = torch.rand(2, batch, joints, 3, dtype=torch.float64)
-    weight = (torch.rand(batch, joints, dtype=torch.float64) > 0.3).double()
-    weight[:, 0] = 1
-    assert_same_values_and_gradients(
-        lambda p: joint_3d_energy(p, y, weight), lambda p: slow_joint_3d(p, y, weight), x
-    )
-    x, y = 224 * torch.rand(2, batch, joints, 2, dtype=torch.float64)
-    assert_same_values_and_gradients(
-        lambda p: joint_2d_energy(p, y, weight, 224.0),
-        lambda p: slow_joint_2d(p, y, weight, 224.0),
-        x,
-    )
-
-
-@pytest.mark.parametrize('levels', [(1,), (1, 4), (2, 8), (5,)])
-def test_silhouette_term_agrees_with_its_twin(levels: tuple[int, ...]) -> None:
-    x, y = torch.rand(2, 3, 16, 24, dtype=torch.float64)
-    assert_same_values_and_gradients(
-        lambda p: silhouette_energy(p, y, levels),
-        lambda p: slow_silhouette(p, y, levels),
-        x,
-    )
-
-
-def test_silhouette_term_takes_one_mask_for_all_and_gives_it_its_gradient() -> None:
-    x = torch.rand(3, 9, 14, dtype=torch.float64)
-    mask = torch.rand(1, 9, 14, dtype=torch.float64)
-    assert_same_values_and_gradients(
-        lambda m: silhouette_energy(x, m, [4, 1, 4]),
-        lambda m: slow_silhouette(x, m.expand(3, -1, -1), (4, 1, 4)),
-        mask,
-    )
-    assert silhouette_energy(x[:0], mask, (1, 4)).shape == (0,)
-
-
-def test_joint_3d_does_not_see_a_common_shift_and_ignores_samples_without_root() -> None:
-    x = torch.rand(2, 17, 3, dtype=torch.float64)
-    weight = torch.ones(2, 17, dtype=torch.float64)
-    weight[1, 0] = 0
-    shifted = x + torch.tensor([0.3, -0.2, 5.0])
-    assert joint_3d_energy(shifted, x, weight).abs().max() < 1e-24
-    assert joint_3d_energy(torch.rand_like(x), x, weight)[1] == 0
-
-
-def test_adversarial_term_is_lsgan_summed_over_outputs() -> None:
-    value = adversarial_energy(torch.tensor([[1.0, 0.5, 0.0]]))
-    assert value.tolist() == [0.0 + 0.25 + 1.0]
+from mmjrr.refinement import EnergyTerm, FitEnergy
+from mmjrr.refinement.energy import TERMS, EnergyTerms
+from mmjrr.registry import ENERGY_TERMS
 
 
 def test_balanced_terms_start_at_their_scale() -> None:
@@ -133,18 +29,107 @@ def test_balanced_terms_start_at_their_scale() -> None:
     torch.testing.assert_close(total, expected)
 
 
+def test_priors_that_can_be_zero_have_a_fixed_weight_unless_a_scale_is_given() -> None:
+    energy = FitEnergy(
+        terms=dict(joint_limits=True, smoothness=dict(scale=2.0), adv_pose=dict(weight=0))
+    )
+    assert list(energy.terms) == [*TERMS, 'joint_limits', 'smoothness']
+    weights = energy.balance(dict(joint_limits=0.0, smoothness=0.5, adv_pose=3.0))
+    assert weights == dict(joint_limits=10.0, smoothness=4.0, adv_pose=0.0)
+
+
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
         (dict(terms=dict(silouette=True)), "unknown .'silouette'."),
+        (dict(terms=dict(contact=dict(scale=1.0))), "unknown .'contact'.*dict.type="),
+        (dict(terms=dict(contact=dict(type='Contact'))), "terms.'contact'.: Contact is not in"),
         (dict(terms=dict(joint_3d=dict(scale=1, weight=2))), "terms.'joint_3d'."),
-        (dict(terms=dict(silhouette=-3)), "terms.'silhouette'.: weight=-3"),
-        (dict(terms=dict(adv_pose=dict(scale=float('nan')))), "terms.'adv_pose'.: scale=nan"),
+        (dict(terms=dict(joint_3d=dict(breadth=2))), "terms.'joint_3d'.: .*'breadth'"),
+        (dict(terms=dict(silhouette=-3)), "terms.'silhouette'.: .*weight=-3"),
+        (dict(terms=dict(adv_pose=dict(scale=float('nan')))), "terms.'adv_pose'.: .*scale=nan"),
         (dict(terms=dict.fromkeys(TERMS, False)), 'every term is switched off'),
-        (dict(silhouette_levels=()), 'silhouette_levels'),
-        (dict(silhouette_levels=(0,)), 'silhouette_levels'),
+        (dict(terms={'a-b': dict(type='Joint3DTerm')}), "terms.'a-b'.: expected a name"),
+        (dict(silhouette_levels=()), 'levels'),
+        (dict(silhouette_levels=(0,)), 'levels'),
+        (
+            dict(terms=dict(silhouette=dict(levels=(1,))), silhouette_levels=(1, 4)),
+            'expected one of both',
+        ),
+        (dict(terms=dict(smoothness=dict(max_gap=0))), 'max_gap: found 0'),
+        (dict(terms=dict(joint_limits=dict(limits=dict(knee=None, tail=1)))), "unknown .'tail'."),
+        (
+            dict(terms=dict(joint_limits=dict(limits=dict(neck=((0, 1), (1, 0), (0, 1)))))),
+            'limits: neck: found',
+        ),
     ],
 )
 def test_wrong_options_are_refused_by_name(options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         FitEnergy(**options)
+
+
+@pytest.mark.parametrize('scope', ['mmpose', 'mmengine', None])
+def test_terms_are_built_from_any_scope(scope: str | None) -> None:
+    with DefaultScope.overwrite_default_scope(scope):
+        term = ENERGY_TERMS.build(dict(type='mmjrr.SilhouetteTerm', levels=(2,), weight=3.0))
+        energy = FitEnergy(terms=dict(joint_limits=1.0))
+    assert (term.levels, term.weight) == ((2,), 3.0)
+    assert energy.enabled('joint_limits')
+
+
+USERS_FILE = '''
+from mmjrr.refinement import EnergyTerm
+from mmjrr.registry import ENERGY_TERMS
+
+
+@ENERGY_TERMS.register_module()
+class HandsTogether(EnergyTerm):
+    """Squared distance of both wrists beyond ``distance``."""
+
+    def __init__(self, distance=0.0, **options):
+        super().__init__(**options)
+        self.distance = distance
+
+    def forward(self, bodies, observed):
+        apart = (bodies.joints[:, 13] - bodies.joints[:, 16]).norm(dim=1)
+        return (apart - self.distance).clamp_min(0).square()
+'''
+USERS_CONFIG = """
+custom_imports = dict(imports=['hands_together'])
+energy = dict(
+    terms=dict(
+        joint_3d=False,
+        silhouette=False,
+        adv_pose=False,
+        adv_shape=False,
+        hands=dict(type='HandsTogether', distance=0.1, weight=5.0),
+    )
+)
+"""
+
+
+def test_a_user_adds_a_term_in_a_file_and_a_config_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / 'hands_together.py').write_text(USERS_FILE)
+    (tmp_path / 'config.py').write_text(USERS_CONFIG)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    try:
+        energy = FitEnergy(**Config.fromfile(tmp_path / 'config.py').energy)
+    finally:
+        ENERGY_TERMS._module_dict.pop('HandsTogether', None)
+        sys.modules.pop('hands_together', None)
+    assert list(energy.terms) == ['joint_2d', 'hands']
+    term = energy.terms['hands']
+    assert isinstance(term, EnergyTerm)
+    assert (term.name, term.weight, term.distance) == ('hands', 5.0, 0.1)
+
+
+def test_a_class_that_is_no_term_is_refused() -> None:
+    class NoTerm:
+        def __init__(self, name: str) -> None:
+            pass
+
+    with pytest.raises(ValueError, match="terms.'other'.: .*is no energy term"):
+        FitEnergy(terms=dict(other=dict(type=NoTerm)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 
 import pytest
 import torch
@@ -15,8 +16,8 @@ from mmjrr.geometry import (
     rotation_6d_to_matrix,
 )
 from mmjrr.models.discriminators import FitDiscriminator
-from mmjrr.refinement import FitEnergy, FitRefiner
-from mmjrr.refinement.refiner import Observations, soft_iou
+from mmjrr.refinement import EnergyTerm, FitEnergy, FitRefiner, Observations
+from mmjrr.refinement.refiner import soft_iou
 from mmjrr.regressors import JointRegressor
 from mmjrr.rendering import ContourSilhouette
 from mmjrr.rendering.base import DeferredChecks
@@ -183,7 +184,7 @@ def test_without_host_sync_the_result_is_the_same(world: dict, monkeypatch) -> N
 
 
 def to_meta(tensors: dict) -> dict:
-    return {name: value.to('meta') for name, value in tensors.items()}
+    return {name: None if v is None else v.to('meta') for name, v in tensors.items()}
 
 
 def test_iterations_ask_for_no_value(world: dict, monkeypatch) -> None:
@@ -298,12 +299,67 @@ def test_wrong_options_are_refused(world: dict) -> None:
         with pytest.raises(ValueError, match=message):
             refiner(world, {}, **options)
     blocks = FitEnergy(terms=WITHOUT_ADVERSARY, silhouette_levels=(1, 97))
-    with pytest.raises(ValueError, match=r'silhouette_levels: found \(1, 97\)'):
+    with pytest.raises(ValueError, match=r'silhouette: levels: found \(1, 97\)'):
         FitRefiner(world['body'], world['regressor'], world['renderer'], blocks)
     with pytest.raises(ValueError, match='no discriminator'):
         FitRefiner(world['body'], world['regressor'], world['renderer'], FitEnergy())
     with pytest.raises(ValueError, match='no renderer'):
         FitRefiner(world['body'], world['regressor'], None, FitEnergy(terms=WITHOUT_ADVERSARY))
+
+
+def in_time(observed: Observations) -> Observations:
+    times = dict(video=torch.zeros(3, dtype=torch.int64), frame=torch.tensor([11, 1, 6]))
+    return dataclasses.replace(observed, **times)
+
+
+def test_a_term_that_couples_frames_sees_the_whole_batch(world: dict, monkeypatch) -> None:
+    monkeypatch.setattr('mmjrr.refinement.refiner.SMALLEST_PART', 1)
+    refining = refiner(world, dict(smoothness=True), num_iters=2)
+    seen, threads = [], torch.get_num_threads()
+    minimize = refining._minimize
+
+    def counted(start: dict, *arguments):
+        seen.append(len(start['transl']))
+        return minimize(start, *arguments)
+
+    monkeypatch.setattr(refining, '_minimize', counted)
+    try:
+        torch.set_num_threads(2)
+        result = refining.refine(world['init'], in_time(world['observed']))
+    finally:
+        torch.set_num_threads(threads)
+    assert seen == [3]
+    assert (result.terms_init['smoothness'] > 0).tolist() == [False, False, True]
+    assert result.weights['smoothness'] == 10.0
+
+
+def test_a_first_batch_without_neighbors_in_time_is_refused(world: dict) -> None:
+    observed = in_time(world['observed'])
+    apart = refiner(world, dict(smoothness=dict(max_gap=4)))
+    with pytest.raises(ValueError, match='smoothness: no frame of the first batch.*shuffle=False'):
+        apart.refine(world['init'], observed)
+    with pytest.raises(ValueError, match='no video and frame number'):
+        apart.refine(world['init'], world['observed'])
+
+
+def test_terms_see_the_posed_bodies_and_their_gradients_arrive(world: dict) -> None:
+    class Near(EnergyTerm):
+        """Squared distance from the camera beyond 4 m."""
+
+        def forward(self, bodies, observed):
+            assert bodies.rotations.shape == (3, 24, 3, 3)
+            assert bodies.vertices.shape[2] == 3
+            assert bodies.image_size == SIZE
+            assert bodies.camera is observed.camera
+            return (bodies.transl[:, 2] - 4).clamp_min(0).square()
+
+    off = dict.fromkeys(('joint_3d', 'joint_2d', 'silhouette', 'adv_pose', 'adv_shape'), False)
+    refining = refiner(world, off | dict(near=dict(type=Near, weight=1.0)), num_iters=10)
+    result = refining.refine(world['init'], world['observed'])
+    assert (result.terms_refined['near'] < result.terms_init['near']).all()
+    moved = result.refined['transl'] - result.init['transl']
+    torch.testing.assert_close(moved[:, 2], torch.full((3,), -0.1), rtol=0.1, atol=0)
+    assert not moved[:, :2].any()
 
 
 def test_soft_iou_of_boxes() -> None:

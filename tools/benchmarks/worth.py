@@ -19,8 +19,8 @@ from silhouette import SETTINGS, Maker, crop_around, installed
 from torch import Tensor
 
 from mmjrr.body_models import free_body
-from mmjrr.refinement import FitEnergy, FitRefiner
-from mmjrr.refinement.refiner import Observations, soft_iou
+from mmjrr.refinement import FitEnergy, FitRefiner, Observations
+from mmjrr.refinement.refiner import soft_iou
 from mmjrr.regressors import JointRegressor
 from mmjrr.rendering import ContourSilhouette, SilhouetteRenderer
 

@@ -18,6 +18,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor
 
+from mmjrr.datasets.image_names import parse_image_name
 from mmjrr.engine.first_sample import NO_MASKS, check_discriminator, check_first_sample
 from mmjrr.engine.fit_agreement import check_fits, measure_fits
 from mmjrr.engine.mask_agreement import check_masks, measure_masks
@@ -27,8 +28,14 @@ from mmjrr.geometry import PerspectiveCamera
 from mmjrr.io import sha256, versions
 from mmjrr.jobs import Job, on_main_process
 from mmjrr.joints import H36M_JOINTS_MMPOSE
-from mmjrr.refinement import FitEnergy, FitRefiner, PseudoGTStore, RefinedFits, fit_regressor
-from mmjrr.refinement.refiner import Observations
+from mmjrr.refinement import (
+    FitEnergy,
+    FitRefiner,
+    Observations,
+    PseudoGTStore,
+    RefinedFits,
+    fit_regressor,
+)
 from mmjrr.refinement.regressor_fit import PARAMETERS
 from mmjrr.refinement.store import batches_of
 from mmjrr.registry import BODY_MODELS, HOOKS, RENDERERS
@@ -161,6 +168,7 @@ class SMPLPseudoGTHook(Hook):
         on_main_process(lambda: check_stored(job, runner.iter))
         self.body.to(self.device)
         self.renderer.to(self.device)
+        self.energy.to(self.device)
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         check_discriminator(model, self.body, self.energy)
         dataset = runner.train_dataloader.dataset
@@ -314,7 +322,7 @@ class SMPLPseudoGTHook(Hook):
         mask = inputs.get('mask')
         if isinstance(mask, (list, tuple)):
             mask = torch.stack([torch.as_tensor(m) for m in mask])
-        if mask is None and self.energy.enabled('silhouette'):
+        if mask is None and self.energy.requires('mask'):
             raise ValueError(NO_MASKS)
         observed = Observations(
             keypoints_3d=stacked('keypoints_3d'),
@@ -323,8 +331,19 @@ class SMPLPseudoGTHook(Hook):
             keypoints_2d_weight=stacked('keypoints_2d_weight'),
             camera=camera,
             mask=None if mask is None else mask.to(self.device),
+            **(self._times(samples) if self.energy.couples_frames else {}),
         )
         return {name: stacked(name) for name in PARAMETERS}, observed
+
+    def _times(self, samples: Any) -> dict[str, Tensor]:
+        """Return a number for each frame's video, and the frame's number in it."""
+        names = [parse_image_name(sample.imgname) for sample in samples]
+        videos = [(name.sequence, name.camera) for name in names]
+        number = {video: index for index, video in enumerate(videos)}
+        return dict(
+            video=torch.tensor([number[video] for video in videos], device=self.device),
+            frame=torch.tensor([name.frame for name in names], device=self.device),
+        )
 
     # ------------------------------------------------------------------ after all poses are refined
 

@@ -1,0 +1,35 @@
+"""What a batch of fits is compared with: annotated joints, cameras and masks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from mmjrr.geometry import PerspectiveCamera
+
+
+@dataclass
+class Observations:
+    """Annotations and masks that a batch of fits is compared with.
+
+    The image is the crop on which the mask is defined.
+    """
+
+    keypoints_3d: Tensor  # (B, J, 3), meters, camera frame
+    keypoints_3d_weight: Tensor  # (B, J)
+    keypoints_2d: Tensor  # (B, J, 2), pixels of the crop
+    keypoints_2d_weight: Tensor  # (B, J)
+    camera: PerspectiveCamera  # of the crop
+    mask: Tensor | None  # (B, H, W), coverage in [0, 1]
+    video: Tensor | None = None  # (B,) int64, equal for frames of one video
+    frame: Tensor | None = None  # (B,) int64, number of the frame in its video
+
+    def __getitem__(self, rows: slice) -> Observations:
+        """Select a part of the batch; fields of batch size 1 apply to all parts."""
+        return Observations(
+            **{
+                name: value if value is None or len(value) == 1 else value[rows]
+                for name, value in vars(self).items()
+            }
+        )

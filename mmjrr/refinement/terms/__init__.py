@@ -1,0 +1,34 @@
+"""Terms of the energy that refinement minimizes (paper, Sections 3.1 and 3.2).
+
+A term is a class of the registry ``ENERGY_TERMS`` that derives from :class:`EnergyTerm`. It is
+called with :class:`PosedBodies` and :class:`~mmjrr.refinement.observations.Observations`, both with
+one row per frame, and returns one unweighted value per frame. Variables that frames share (a
+moment's pose, a subject's shape, a camera's correction) are expanded to frames before a term sees
+them; their gradients add up on the way back. The functions beside the classes hold the formulas,
+which the losses of :mod:`mmjrr.models` share.
+"""
+
+from .adversarial import PoseAdversarialTerm, ShapeAdversarialTerm, adversarial_energy
+from .base import EnergyTerm, PosedBodies
+from .joint_limits import JointLimitsTerm, joint_limits_energy
+from .joints import Joint2DTerm, Joint3DTerm, joint_2d_energy, joint_3d_energy
+from .silhouette import SilhouetteTerm, silhouette_energy
+from .smoothness import SmoothnessTerm, smoothness_energy
+
+__all__ = [
+    'EnergyTerm',
+    'Joint2DTerm',
+    'Joint3DTerm',
+    'JointLimitsTerm',
+    'PoseAdversarialTerm',
+    'PosedBodies',
+    'ShapeAdversarialTerm',
+    'SilhouetteTerm',
+    'SmoothnessTerm',
+    'adversarial_energy',
+    'joint_2d_energy',
+    'joint_3d_energy',
+    'joint_limits_energy',
+    'silhouette_energy',
+    'smoothness_energy',
+]

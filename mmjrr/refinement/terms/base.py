@@ -1,0 +1,175 @@
+"""The interface of energy terms, and the posed bodies that they are called with.
+
+Decisions:
+
+- Everything in :class:`PosedBodies` has one row per frame and is in that frame's camera frame. A
+  term does not know which variables frames share.
+- The camera of a term is ``bodies.camera``, which refinement may correct; the annotation's is
+  ``observed.camera``.
+- Joints, silhouette and the discriminators' outputs are computed when a term first asks for them,
+  once per iteration.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, ClassVar
+
+from torch import Tensor, nn
+
+from mmjrr.geometry import PerspectiveCamera
+
+if TYPE_CHECKING:
+    from mmjrr.models.discriminators import FitDiscriminator
+    from mmjrr.refinement.observations import Observations
+    from mmjrr.regressors import JointRegressor
+    from mmjrr.rendering.base import SilhouetteRenderer
+
+
+class PosedBodies:
+    """Bodies of a batch of frames at one iteration, with joints and silhouettes on demand.
+
+    Args:
+        rotations: (B, 24, 3, 3), the global orientation first; body to camera frame.
+        betas: (B, K), shape coefficients.
+        transl: (B, 3), meters, camera frame.
+        vertices: (B, V, 3), meters, camera frame.
+        camera: Cameras of the crops.
+        image_size: Height and width of the crops in pixels.
+        regressor: Joint regressor of ``joints``.
+        renderer: Renderer of ``silhouette``, or None.
+        discriminator: Model of ``plausibility``, or None.
+    """
+
+    def __init__(
+        self,
+        rotations: Tensor,
+        betas: Tensor,
+        transl: Tensor,
+        vertices: Tensor,
+        camera: PerspectiveCamera,
+        image_size: tuple[int, int],
+        regressor: JointRegressor | None = None,
+        renderer: SilhouetteRenderer | None = None,
+        discriminator: FitDiscriminator | None = None,
+    ) -> None:
+        self.rotations = rotations
+        self.betas = betas
+        self.transl = transl
+        self.vertices = vertices
+        self.camera = camera
+        self.image_size = image_size
+        self._regressor = regressor
+        self._renderer = renderer
+        self._discriminator = discriminator
+        # Not functools.cached_property: before Python 3.12 its lock would serialize the threads
+        # that refine parts of a batch.
+        self._joints: Tensor | None = None
+        self._silhouette: Tensor | None = None
+        self._plausibility: tuple[Tensor, Tensor] | None = None
+
+    @property
+    def joints(self) -> Tensor:  # (B, J, 3), meters, camera frame
+        """Regressed joints, in the order of the annotated ones."""
+        if self._joints is None:
+            if self._regressor is None:
+                raise ValueError('joints: there is no regressor')
+            self._joints = self._regressor(self.vertices)
+        return self._joints
+
+    @property
+    def silhouette(self) -> Tensor:  # (B, H, W), coverage in [0, 1]
+        """Rendered silhouettes."""
+        if self._silhouette is None:
+            if self._renderer is None:
+                raise ValueError('silhouette: there is no renderer')
+            self._silhouette = self._renderer(self.vertices, self.camera)
+        return self._silhouette
+
+    @property
+    def rendered(self) -> Tensor | None:  # (B, H, W)
+        """Silhouettes if a term has asked for them, else None."""
+        return self._silhouette
+
+    @property
+    def plausibility(self) -> tuple[Tensor, Tensor]:  # (B, 25) and (B, 1), in (0, 1)
+        """Outputs of the discriminators for poses and shapes."""
+        if self._plausibility is None:
+            if self._discriminator is None:
+                raise ValueError('plausibility: there is no discriminator')
+            self._plausibility = self._discriminator.judge(self.rotations, self.betas)
+        return self._plausibility
+
+
+class EnergyTerm(nn.Module, ABC):
+    """A term of the energy; a subclass implements :meth:`forward`.
+
+    Parts of a batch are evaluated in several threads at once, so :meth:`forward` must not change
+    the term.
+
+    Args:
+        name: Name in configs, logs and result files. Defaults to the class's name.
+        weight: Fixed weight. Defaults to None, which balances the term (or to the class's
+            ``default_weight`` if neither ``weight`` nor ``scale`` is given).
+        scale: Weighted mean over the first batch at the first iteration, by which a balanced term's
+            weight is chosen. Defaults to 1.
+
+    Attributes:
+        requires: What the term needs: ``'silhouette'`` (a renderer), ``'mask'``, ``'plausibility'``
+            (a discriminator).
+        couples_frames: Whether a frame's value depends on other frames of the batch. Such a batch
+            is not split.
+        default_weight: Weight if none is configured; None balances. A term that can be zero on the
+            first batch cannot be balanced and needs a weight.
+
+    Raises:
+        ValueError: A weight or scale is negative or not finite, or both are given.
+
+    Example:
+        >>> import torch
+        >>> class SmallShapes(EnergyTerm):
+        ...     def forward(self, bodies, observed):
+        ...         return bodies.betas.square().sum(1)
+        >>> SmallShapes(weight=0.1).weight
+        0.1
+    """
+
+    requires: ClassVar[tuple[str, ...]] = ()
+    couples_frames: ClassVar[bool] = False
+    default_weight: ClassVar[float | None] = None
+
+    def __init__(
+        self, name: str | None = None, weight: float | None = None, scale: float | None = None
+    ) -> None:
+        super().__init__()
+        if weight is not None and scale is not None:
+            raise ValueError(
+                f"expected one of 'scale' and 'weight', found scale={scale} and weight={weight}"
+            )
+        for key, value in (('weight', weight), ('scale', scale)):
+            if value is not None and not 0 <= value < float('inf'):
+                raise ValueError(f'{key}={value:g}, expected 0 or a positive number')
+        if weight is None and scale is None:
+            weight = self.default_weight
+        self.name = name or type(self).__name__
+        self.weight = None if weight is None else float(weight)
+        self.scale = 1.0 if scale is None else float(scale)
+
+    @abstractmethod
+    def forward(
+        self,
+        bodies: PosedBodies,  # B frames
+        observed: Observations,  # the same
+    ) -> Tensor:  # (B,)
+        """Return the unweighted value of each frame."""
+
+    def check_image_size(self, image_size: tuple[int, int]) -> None:
+        """Refuse options that do not fit images of this (height, width), with a ValueError."""
+
+    def check_batch(self, observed: Observations) -> None:
+        """Refuse a first batch on which the term has no effect, with a ValueError."""
+
+    def extra_repr(self) -> str:
+        """Return the settings that PyTorch prints."""
+        chosen = f'scale={self.scale:g}' if self.weight is None else f'weight={self.weight:g}'
+        return f'name={self.name!r}, {chosen}'
