@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         procrustes_align,
     )
     from mmjrr.evaluation.metric import JointRegressorMetric
+    from mmjrr.evaluation.metric.torch_metric import JointRegressorTorchMetric
     from mmjrr.evaluation.protocol_table import format_protocol_table, protocols_of_joints
     from mmjrr.evaluation.protocols import (
         PROTOCOLS,
@@ -36,6 +37,7 @@ __all__ = [
     'EvaluationResult',
     'FrameErrors',
     'JointRegressorMetric',
+    'JointRegressorTorchMetric',
     'Predictions',
     'Protocol',
     'RegressedJoints',

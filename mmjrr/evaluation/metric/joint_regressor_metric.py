@@ -326,14 +326,15 @@ class JointRegressorMetric(BaseMetric):
                 logger='current',
                 level=logging.WARNING,
             )
-        self.result = self._evaluated(merged)
+        self.result = self.evaluated(merged)
         print_log(f'\n{self.result.format(self.by)}\n', logger='current')
         if self.out_file is not None:
             self.result.save(self.out_file)
             print_log(f'Wrote {self.out_file}', logger='current')
         return self.result.metrics()
 
-    def _evaluated(self, merged: MergedFrames) -> EvaluationResult:
+    def evaluated(self, merged: MergedFrames) -> EvaluationResult:
+        """Score merged frames."""
         return evaluate_frames(
             self._regressed(merged),
             self.regressors,

@@ -1,0 +1,195 @@
+"""The metric for training loops without MMEngine's Runner, as a ``torchmetrics.Metric``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmjrr.array_types import Array
+
+from .joint_regressor_metric import JointRegressorMetric
+from .merging import Frame, Record, merge
+from .sample_fields import Sample
+
+try:
+    from torchmetrics import Metric
+except ImportError as error:
+    raise ImportError(
+        'JointRegressorTorchMetric needs torchmetrics: pip install torchmetrics'
+    ) from error
+
+if TYPE_CHECKING:
+    from mmjrr.evaluation.result import EvaluationResult
+
+#: Bytes of an image name's end that identify the frame.
+_NAME_BYTES = 160
+_STATUSES = ('evaluated', 'left_out', 'missing')
+
+
+class JointRegressorTorchMetric(Metric):
+    """MPJPE and PA-MPJPE of meshes under several joint regressors, as a ``torchmetrics.Metric``.
+
+    It gives the numbers of :class:`~mmjrr.evaluation.JointRegressorMetric` in loops of plain
+    PyTorch, and in Lightning::
+
+        metric = JointRegressorTorchMetric(regressors=['J_std', 'J_opt'])
+        for batch in loader:
+            metric.update(model(batch['image']), batch['keypoints_3d'], batch['imgname'])
+        metric.compute()  # {'J_std/paper/MPJPE': tensor(...), ...}, in mm
+
+    Processes are synchronized as torchmetrics does it. A frame that a distributed sampler repeats
+    counts once.
+
+    Args:
+        regressors: one or several, as in :func:`~mmjrr.evaluation.load_regressors`.
+        protocol: one or several protocols, as in :func:`~mmjrr.evaluation.get_protocol`. Default
+            'paper'.
+        body_model: config of the body model of predicted SMPL parameters. Default None: the body
+            that the regressors are for.
+        joint_order: order of the annotation's joints: 'mmpose', 'spin', or joint names. Default
+            'mmpose'.
+        prediction_unit: unit of vertices and ``transl``, 'm' or 'mm'. Default 'm'.
+        annotation_unit: unit of the annotated joints, 'm' or 'mm'. Default 'm'.
+        **kwargs: arguments of ``torchmetrics.Metric``, such as ``dist_sync_on_step``.
+
+    Attributes:
+        result: the :class:`~mmjrr.evaluation.EvaluationResult` of the last :meth:`compute`, with
+            tables by joint, subject, action and camera.
+
+    Raises:
+        ImportError: torchmetrics is not installed.
+        ValueError: an argument or a batch is invalid.
+    """
+
+    is_differentiable = False
+    higher_is_better = False
+    full_state_update = False
+
+    def __init__(
+        self,
+        regressors: Any,
+        protocol: Any = 'paper',
+        body_model: dict[str, Any] | None = None,
+        joint_order: str | Sequence[str] = 'mmpose',
+        prediction_unit: str = 'm',
+        annotation_unit: str = 'm',
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self._frames = JointRegressorMetric(
+            regressors,
+            protocol,
+            body_model,
+            joint_order=joint_order,
+            prediction_unit=prediction_unit,
+            annotation_unit=annotation_unit,
+        )
+        self.result: EvaluationResult | None = None
+        for name in ('names', 'statuses', 'joints', 'target', 'weight'):
+            self.add_state(name, default=[], dist_reduce_fx='cat')
+
+    def update(
+        self,
+        prediction: Tensor | Mapping[str, Tensor],
+        keypoints_3d: Tensor,
+        imgname: Sequence[str],
+        keypoints_3d_weight: Tensor | None = None,
+    ) -> None:
+        """Add a batch of B frames.
+
+        Args:
+            prediction: vertices (B, V, 3) in the camera frame; or SMPL parameters by name:
+                ``global_orient``, ``body_pose`` and ``betas``, (B, ...) each, with rotations as
+                axis-angle, 6D or matrices.
+            keypoints_3d: annotated joints (B, J, 3) in the camera frame.
+            imgname: the B image names, which tell subject, action and camera.
+            keypoints_3d_weight: weights of the annotated joints (B, J). Default None: all 1.
+
+        Raises:
+            ValueError: the sizes differ, or a value is invalid (the message names the image).
+        """
+        fields = {'pred_vertices': prediction} if isinstance(prediction, Tensor) else {
+            f'pred_{name}': value for name, value in prediction.items()
+        }  # fmt: skip
+        columns: dict[str, Any] = {**fields, 'keypoints_3d': keypoints_3d}
+        if keypoints_3d_weight is not None:
+            columns['keypoints_3d_weight'] = keypoints_3d_weight
+        count = len(imgname)
+        for name, column in columns.items():
+            if len(column) != count:
+                raise ValueError(f'{name}: found {len(column)} rows for {count} image names')
+        self._frames.process(
+            None,
+            [
+                dict(imgname=name, **{field: column[row] for field, column in columns.items()})
+                for row, name in enumerate(imgname)
+            ],
+        )
+        self._store(self._frames.results.pop())
+
+    def _store(self, record: Record) -> None:
+        shape = (len(self._frames.regressors), len(self._frames.joint_names), 3)
+        arrays = dict(record.arrays) or {
+            'target': np.empty((0, *shape[1:])),
+            'weight': np.empty((0, shape[1])),
+            'joints': np.empty((0, *shape)),
+        }
+        target, weight = arrays.pop('target'), arrays.pop('weight')
+        joints = arrays.get('joints')
+        if joints is None:
+            joints = self._frames.joints.from_parameters(arrays)
+        statuses = np.array([_STATUSES.index(frame.status) for frame in record.frames], np.uint8)
+        for name, values in (
+            ('names', _encoded([frame.name for frame in record.frames])),
+            ('statuses', statuses),
+            ('joints', joints),
+            ('target', target),
+            ('weight', weight),
+        ):
+            getattr(self, name).append(
+                torch.from_numpy(np.ascontiguousarray(values)).to(self.device)
+            )
+
+    def compute(self) -> dict[str, Tensor]:
+        """Compute the metrics of all frames by key, such as ``'J_opt/paper/MPJPE'``, in mm.
+
+        Raises:
+            ValueError: no frame counts.
+        """
+        columns = {
+            name: _column(getattr(self, name))
+            for name in ('names', 'statuses', 'joints', 'target', 'weight')
+        }
+        frames = []
+        for encoded, status in zip(columns.pop('names'), columns.pop('statuses'), strict=True):
+            sample = Sample(self._frames.fields, dict(imgname=_decoded(encoded)), None, 0)
+            frames.append(Frame(sample.key, sample.name, sample.labels(), _STATUSES[status]))
+        merged = merge([[Record(frames, columns)]], len(frames))
+        self.result = self._frames.evaluated(merged)
+        return {name: torch.tensor(value) for name, value in self.result.metrics().items()}
+
+
+def _encoded(names: Sequence[str]) -> Array:  # (N, _NAME_BYTES), uint8
+    """Encode the ends of names as rows of bytes, since torchmetrics gathers tensors only."""
+    rows = np.zeros((len(names), _NAME_BYTES), np.uint8)
+    for row, name in zip(rows, names, strict=True):
+        end = np.frombuffer(name.encode()[-_NAME_BYTES:], np.uint8)
+        row[: len(end)] = end
+    return rows
+
+
+def _decoded(row: Array) -> str:
+    return row.tobytes().rstrip(b'\0').decode(errors='replace')
+
+
+def _column(parts: Tensor | list[Tensor]) -> Array:
+    """Return a state as one array: a list of batches or, after a synchronization, a tensor."""
+    if not isinstance(parts, Tensor):
+        if not parts:
+            raise ValueError('JointRegressorTorchMetric: compute() without a frame: call update()')
+        parts = torch.cat(parts)
+    return parts.cpu().numpy()
