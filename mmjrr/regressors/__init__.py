@@ -10,21 +10,29 @@ if TYPE_CHECKING:
     from mmjrr.regressors.fitting import (
         BadFrameWarning,
         ConvergenceWarning,
+        GroupedBatch,
         JointRegressorFit,
+        LabelOffsetsFit,
         fit_joint_regressor,
+        fit_label_offsets,
     )
     from mmjrr.regressors.joint_regressor import JointRegressor
+    from mmjrr.regressors.label_offsets import LabelOffsets
     from mmjrr.regressors.zoo import ZOO, ZooEntry, find_regressor, register_regressor
 
 __all__ = [
     'ZOO',
     'BadFrameWarning',
     'ConvergenceWarning',
+    'GroupedBatch',
     'JointRegressor',
     'JointRegressorFit',
+    'LabelOffsets',
+    'LabelOffsetsFit',
     'ZooEntry',
     'find_regressor',
     'fit_joint_regressor',
+    'fit_label_offsets',
     'register_regressor',
 ]
 

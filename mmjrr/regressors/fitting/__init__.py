@@ -9,7 +9,10 @@ Modules, each of which uses only those before it:
 - ``quadratic``: the objective from the normal equations;
 - ``simplex_qp``: its minimizer, with rows on the simplex;
 - ``screening``: detection of frames with outlying errors;
-- ``fit``: the method as a whole, and :func:`fit_joint_regressor`.
+- ``fit``: the method as a whole, and :func:`fit_joint_regressor`;
+- ``offset_equations``: sums over frames for label offsets of subjects and joints;
+- ``jackknife``: covariance of these offsets, and tests;
+- ``label_offsets``: :func:`fit_label_offsets`, which fits a regressor and offsets together.
 """
 
 from __future__ import annotations
@@ -25,7 +28,20 @@ if TYPE_CHECKING:
         JointRegressorFit,
         fit_joint_regressor,
     )
+    from mmjrr.regressors.fitting.label_offsets import (
+        GroupedBatch,
+        LabelOffsetsFit,
+        fit_label_offsets,
+    )
 
-__all__ = ['BadFrameWarning', 'ConvergenceWarning', 'JointRegressorFit', 'fit_joint_regressor']
+__all__ = [
+    'BadFrameWarning',
+    'ConvergenceWarning',
+    'GroupedBatch',
+    'JointRegressorFit',
+    'LabelOffsetsFit',
+    'fit_joint_regressor',
+    'fit_label_offsets',
+]
 
 __getattr__, __dir__ = lazy_names(__name__)

@@ -22,7 +22,7 @@ the centered frames times ``sqrt(s_n)``, so that ``G = A^T A`` with ``A = vertex
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +32,7 @@ from torch import Tensor
 from mmjrr.array_types import FloatArray, IndexArray
 from mmjrr.regressors.fitting.alignment import (
     Root,
+    WeightPattern,
     center_joints,
     group_by_pattern,
 )
@@ -61,7 +62,11 @@ class PatternEquations:
 
 
 def accumulate_normal_equations(
-    stream: FrameStream, max_bytes: int, columns: Tensor | None = None
+    stream: FrameStream,
+    max_bytes: int,
+    columns: Tensor | None = None,
+    visit: Callable[[UsableFrames, DesignRows], None] | None = None,
+    require_all_joints: bool = True,
 ) -> NormalEquations:
     """Sum over all frames in one pass.
 
@@ -69,9 +74,12 @@ def accumulate_normal_equations(
         stream: The frames.
         max_bytes: Limit on the memory of all Gram matrices.
         columns: (C,) indices among the candidate vertices, the only ones to keep. None: all.
+        visit: Function called with the frames of each block and their rows, for further sums.
+        require_all_joints: Whether every joint must be present in some frame.
 
     Raises:
-        ValueError: There are no frames, a joint is missing from all of them, or a batch is invalid.
+        ValueError: There are no frames or a joint is missing from all of them, although
+            ``require_all_joints`` is set; or a batch is invalid.
         MemoryError: The weight patterns need more than ``max_bytes``.
     """
     patterns: dict[bytes, PatternEquations] = {}
@@ -80,14 +88,17 @@ def accumulate_normal_equations(
     for frames in stream.usable_blocks('normal equations'):
         counts.add(frames)
         for rows in _design_rows(stream, frames, columns):
-            if rows.key not in patterns:
-                patterns[rows.key] = _empty_equations(rows)
-            _add_rows(patterns[rows.key], rows)
+            if rows.pattern.key not in patterns:
+                patterns[rows.pattern.key] = _empty_equations(rows)
+            _add_rows(patterns[rows.pattern.key], rows)
+            if visit is not None:
+                visit(frames, rows)
         if stream.root != 'mean' and (per_joint or len(patterns) > len(stream.joint_names)):
             patterns = _regroup_by_joint(patterns)
             per_joint = True
         _check_memory(patterns, max_bytes)
-    counts.require_all_joints(stream.joint_names, stream.root)
+    if require_all_joints:
+        counts.require_all_joints(stream.joint_names, stream.root)
     return NormalEquations(stream.root, list(patterns.values()), counts)
 
 
@@ -111,7 +122,9 @@ def accumulate_pooled_equations(stream: FrameStream) -> NormalEquations | None:
             gram = gram or GramMatrix(rows.vertex_rows.shape[1], rows.vertex_rows.device)
             gram.add_rows(rows.vertex_rows)
             num_rows += len(rows.vertex_rows)
-            mean_weight = mean_weight + len(rows.vertex_rows) * torch.from_numpy(rows.joint_weight)
+            mean_weight = mean_weight + len(rows.vertex_rows) * torch.from_numpy(
+                rows.pattern.joint_weight
+            )
             cross = cross + rows.joint_rows.T @ rows.vertex_rows
             joint_gram = joint_gram + rows.joint_rows.T @ rows.joint_rows
     if gram is None:
@@ -131,18 +144,17 @@ def accumulate_pooled_equations(stream: FrameStream) -> NormalEquations | None:
 
 
 @dataclass
-class _DesignRows:
+class DesignRows:
     """Centered frames of one weight pattern, a row for each coordinate of a frame."""
 
-    key: bytes
-    joint_weight: FloatArray  # (J,)
+    pattern: WeightPattern  # of n frames
     vertex_rows: Tensor  # (3n, V), float64
     joint_rows: Tensor  # (3n, J), float64
 
 
 def _design_rows(
     stream: FrameStream, frames: UsableFrames, columns: Tensor | None = None
-) -> Iterator[_DesignRows]:
+) -> Iterator[DesignRows]:
     """Center and scale the frames of a block, and yield them by weight pattern."""
     if not len(frames):
         return
@@ -162,22 +174,20 @@ def _design_rows(
             root_scale = torch.from_numpy(np.sqrt(pattern.scale)).to(vertices.device)
             vertex_rows = vertex_rows * root_scale[:, None, None]
             joint_rows = joint_rows * root_scale[:, None, None]
-        yield _DesignRows(
-            pattern.key, pattern.joint_weight, vertex_rows.flatten(0, 1), joint_rows.flatten(0, 1)
-        )
+        yield DesignRows(pattern, vertex_rows.flatten(0, 1), joint_rows.flatten(0, 1))
 
 
-def _empty_equations(rows: _DesignRows) -> PatternEquations:
+def _empty_equations(rows: DesignRows) -> PatternEquations:
     num_vertices, num_joints = rows.vertex_rows.shape[1], rows.joint_rows.shape[1]
     return PatternEquations(
-        rows.joint_weight,
+        rows.pattern.joint_weight,
         GramMatrix(num_vertices, rows.vertex_rows.device),
         rows.joint_rows.new_zeros(num_joints, num_vertices),
         rows.joint_rows.new_zeros(num_joints, num_joints),
     )
 
 
-def _add_rows(equations: PatternEquations, rows: _DesignRows) -> None:
+def _add_rows(equations: PatternEquations, rows: DesignRows) -> None:
     equations.gram.add_rows(rows.vertex_rows)
     equations.cross.addmm_(rows.joint_rows.T, rows.vertex_rows)
     equations.joint_gram.addmm_(rows.joint_rows.T, rows.joint_rows)

@@ -11,7 +11,7 @@ times (:attr:`FrameStream.is_reiterable`).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -34,19 +34,26 @@ class FrameBlock:
         joints: (n, J, 3) meters, NaN where missing.
         joint_weight: (n, J) float64, zero where a joint is missing and for bad frames.
         index: (n,) number of each frame in the stream.
+        attributes: Further arrays with a row for each frame, by name; subclasses of
+            :class:`FrameStream` add them.
     """
 
     vertices: Tensor | LazyVertices
     joints: Tensor
     joint_weight: Tensor
     index: Tensor
+    attributes: dict[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.vertices)
 
     def __getitem__(self, index: slice | Tensor) -> FrameBlock:
         return FrameBlock(
-            self.vertices[index], self.joints[index], self.joint_weight[index], self.index[index]
+            self.vertices[index],
+            self.joints[index],
+            self.joint_weight[index],
+            self.index[index],
+            {name: value[index] for name, value in self.attributes.items()},
         )
 
     @staticmethod
@@ -59,6 +66,10 @@ class FrameBlock:
             torch.cat([block.joints for block in blocks]),
             torch.cat([block.joint_weight for block in blocks]),
             torch.cat([block.index for block in blocks]),
+            {
+                name: torch.cat([block.attributes[name] for block in blocks])
+                for name in blocks[0].attributes
+            },
         )
 
 
@@ -72,6 +83,7 @@ class UsableFrames:
         joint_weight: (n, J), zero where a joint is missing and for the root joint.
         index: (n,) number of each frame in the stream.
         n_dropped: Number of excluded frames of the block.
+        attributes: Further arrays with a row for each frame, by name.
     """
 
     vertices: Tensor | LazyVertices
@@ -79,6 +91,7 @@ class UsableFrames:
     joint_weight: FloatArray
     index: IndexArray
     n_dropped: int
+    attributes: dict[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.joint_weight)
@@ -187,7 +200,7 @@ class FrameStream:
         if not is_bad.any():
             return block
         weight = torch.where(is_bad[:, None], 0.0, block.joint_weight)
-        return FrameBlock(block.vertices, block.joints, weight, block.index)
+        return replace(block, joint_weight=weight)
 
     def sample(self, max_frames: int) -> tuple[FrameBlock, bool]:
         """Read all frames and keep at most ``max_frames`` of them, evenly spaced.
@@ -300,6 +313,7 @@ class FrameStream:
             weight.numpy(),
             block.index[keep].numpy(),
             int((~keep).sum()),
+            {name: value[keep.to(value.device)] for name, value in block.attributes.items()},
         )
 
     def select_vertices(

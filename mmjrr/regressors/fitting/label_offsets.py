@@ -1,0 +1,436 @@
+"""Fit of a regressor together with label offsets of each subject and joint.
+
+The problem (:mod:`~mmjrr.regressors.fitting.offset_equations`) is convex. The offsets are
+eliminated exactly, so that the quadratic program is of the same kind as without offsets:
+
+1. Fit a regressor without offsets, which also excludes bad frames.
+2. Select columns: its vertices with nonzero weight, and in each row those of steepest descent.
+3. Accumulate the sums of these columns in a pass over all frames, minimize over the weights with
+   the offsets eliminated, and compute the best offsets.
+4. Evaluate objective and gradient over all vertices in another pass. Since the offsets are the
+   best ones for these weights, the dual gap of the weights bounds the distance from the joint
+   minimum. While it exceeds ``tol``, add the vertices of steepest descent and go to step 3.
+5. Repeat step 3 without each of a number of groups of sequences, which gives the covariance of the
+   offsets (:mod:`~mmjrr.regressors.fitting.jackknife`). Each repetition reads the frames of one
+   group only, whose sums are subtracted from those of all.
+6. Test each offset, and fit the regressor anew to labels from which the significant offsets are
+   subtracted.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmjrr.array_types import BoolArray, FloatArray, IndexArray
+from mmjrr.body_models import LazyVertices
+from mmjrr.joints import H36M_JOINTS_MMPOSE, joint_names_of
+from mmjrr.regressors.fitting.fit import (
+    BadFrameWarning,
+    ConvergenceWarning,
+    JointRegressorFit,
+    fit_joint_regressor,
+)
+from mmjrr.regressors.fitting.jackknife import JackknifeCovariance, deal_sequences
+from mmjrr.regressors.fitting.normal_equations import NormalEquations, PatternEquations
+from mmjrr.regressors.fitting.objective import evaluate_objective, relative_dual_gap
+from mmjrr.regressors.fitting.offset_equations import (
+    GroupedStream,
+    OffsetEquations,
+    accumulate_offset_equations,
+)
+from mmjrr.regressors.fitting.quadratic import QuadraticObjective
+from mmjrr.regressors.fitting.simplex_qp import solve_simplex_qp
+from mmjrr.regressors.label_offsets import LabelOffsets, part_index_of
+
+#: Number of vertices of steepest descent selected per row, first and in later rounds.
+_FIRST_COLUMNS = 48
+_FURTHER_COLUMNS = 8
+
+#: Relative gap of restricted fits, as a multiple of ``tol``.
+_RESTRICTED_TOL = 0.3
+
+#: Largest number of rounds of steps 3 and 4.
+_MAX_ROUNDS = 20
+
+
+@dataclass(frozen=True)
+class GroupedBatch:
+    """Frames with their subjects and sequences.
+
+    Attributes:
+        vertices: (N, V, 3) meters, also lazy.
+        joints: (N, J, 3) labels, meters, in the same frame; NaN where missing.
+        rotations: (N, K, 3, 3) rotations of the body's joints from the rest pose to that frame
+            (:func:`mmjrr.regressors.label_offsets.part_rotations`).
+        subjects: N names.
+        sequences: N names. Errors of frames of one subject and sequence may be correlated, so
+            views of the same moments belong to one sequence.
+        sample_weight: (N, J) joint weights. Default: None, ones.
+    """
+
+    vertices: Tensor | LazyVertices
+    joints: Tensor
+    rotations: Tensor
+    subjects: Sequence[str]
+    sequences: Sequence[str]
+    sample_weight: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class LabelOffsetsFit:
+    """Result of :func:`fit_label_offsets`. S subjects are sorted by name.
+
+    Attributes:
+        fit: Regressor fit to labels from which the significant offsets are subtracted.
+        fit_without_offsets: Regressor fit to the labels as they are.
+        offsets: Significant offsets; zero where not significant.
+        estimates: (S, J, 3) offsets fitted together with a regressor, meters, in the frame of the
+            carrying part; zero means over subjects.
+        covariance: (S, J, 3, 3) of ``estimates``, square meters, with errors clustered by sequence.
+        pvalues: (S, J) of the hypothesis that an offset is zero; NaN where it cannot be tested.
+        adjusted_pvalues: (S, J) after Holm's correction over all tests.
+        significant: (S, J) whether the adjusted p-value is at most ``alpha`` and the offset at
+            least ``min_offset``.
+        n_frames: (S,) number of frames of each subject.
+        n_sequences: (S,) number of sequences of each subject.
+        rmse: Root mean square error of the joint fit, meters, over all joints but the root.
+        dual_gap: Upper bound of ``(f - min f) / f`` of the joint fit.
+        n_iter: Number of linear systems solved in the joint fit.
+        converged: Whether ``dual_gap`` reached the tolerance.
+    """
+
+    fit: JointRegressorFit
+    fit_without_offsets: JointRegressorFit
+    offsets: LabelOffsets
+    estimates: FloatArray
+    covariance: FloatArray = field(repr=False)
+    pvalues: FloatArray = field(repr=False)
+    adjusted_pvalues: FloatArray = field(repr=False)
+    significant: BoolArray
+    n_frames: IndexArray
+    n_sequences: IndexArray
+    rmse: float
+    dual_gap: float
+    n_iter: int
+    converged: bool
+
+    @property
+    def standard_error(self) -> FloatArray:
+        """Standard errors (S, J, 3) of ``estimates``, meters."""
+        return np.sqrt(np.diagonal(self.covariance, axis1=-2, axis2=-1))
+
+
+def fit_label_offsets(
+    batches: Iterable[GroupedBatch],
+    joint_names: str | Sequence[str] | None = None,
+    root: str | None = 'pelvis',
+    *,
+    alpha: float = 0.01,
+    min_offset: float = 0.005,
+    parts: Mapping[str, str] | None = None,
+    body_model: str = 'smpl',
+    vertex_ids: Tensor | Sequence[int] | None = None,
+    tol: float = 1e-6,
+    max_iter: int = 20000,
+    max_bytes: int = 4 * 2**30,
+    on_bad_frame: str = 'skip',
+    provenance: dict[str, Any] | None = None,
+    progress: Callable[[str, int], None] | None = None,
+) -> LabelOffsetsFit:
+    """Fit regressor and label offsets together, and test which offsets are significant.
+
+    Memory does not grow with the number of frames, only with that of sequences (about 10 kB each).
+
+    Args:
+        batches: Frames; they are traversed several times, so an iterator is not accepted.
+        joint_names: Names of the joints, or of an order. Default: MMPose's 17 joints.
+        root: Removal of each frame's translation: the name of a joint, which then has no offsets,
+            or None for frames with a known translation. ``'mean'`` is not supported: it would
+            spread each offset over all joints. Default: ``'pelvis'``.
+        alpha: Significance level of the tests, after Holm's correction. Default: 0.01.
+        min_offset: Length below which offsets are not significant, meters. Default: 0.005.
+        parts: Name of the SMPL joint whose rotation turns the part that carries a joint, by joint
+            name. Default: :data:`mmjrr.regressors.label_offsets.CARRYING_PARTS`.
+        body_model: Name of the body. Default: ``'smpl'``.
+        vertex_ids: Vertices that may get nonzero weight. Default: None, all.
+        tol: Relative dual gap to reach. Default: 1e-6.
+        max_iter: Largest number of linear systems to solve. Default: 20000.
+        max_bytes: Limit on the memory of the Gram matrices. Default: 4 GiB.
+        on_bad_frame: ``'skip'`` or ``'raise'``, as in
+            :func:`~mmjrr.regressors.fit_joint_regressor`. Default: ``'skip'``.
+        provenance: Description of the data, kept with the regressors. Default: None.
+        progress: Function called with the name of a pass and the number of frames read in it.
+            Default: None.
+
+    Warns:
+        ConvergenceWarning: The fit does not reach ``tol``; ``converged`` is False.
+        BadFrameWarning: Frames are excluded.
+
+    Raises:
+        ValueError: An argument or a batch is invalid, there are no frames, a joint is missing from
+            all of them, or there are fewer than two subjects.
+        MemoryError: The patterns of joint weights need more than ``max_bytes``.
+    """
+    if isinstance(batches, Iterator):
+        raise ValueError('batches: found an iterator, expected an iterable such as a list')
+    if root == 'mean':
+        raise ValueError("root: found 'mean', expected the name of a joint or None")
+    if not 0 < alpha < 1:
+        raise ValueError(f'alpha: found {alpha}, expected a number between 0 and 1')
+    if not min_offset >= 0:
+        raise ValueError(f'min_offset: found {min_offset}, expected at least 0')
+    names = joint_names_of(H36M_JOINTS_MMPOSE if joint_names is None else joint_names)
+    frames = _GroupedFrames(batches, part_index_of(names, parts))
+    options: dict[str, Any] = dict(
+        body_model=body_model, vertex_ids=vertex_ids, tol=tol, max_iter=max_iter,
+        max_bytes=max_bytes, on_bad_frame=on_bad_frame, provenance=provenance, progress=progress,
+    )  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', BadFrameWarning)  # the last fit warns
+        without = fit_joint_regressor(_WithoutGroups(frames), names, root, **options)
+    if len(frames.subjects) < 2:
+        raise ValueError(f'subjects: found {frames.subjects}, expected at least two')
+
+    stream = GroupedStream(frames, names, root, vertex_ids, 'skip', progress)
+    stream.bad_frames = dict(without.bad_frames)
+    joint = _fit_jointly(stream, frames, without, tol, max_iter, max_bytes)
+    covariance = _jackknife(stream, frames, joint, tol, max_iter, max_bytes)
+    pvalues = covariance.pvalues(joint.offsets)
+    adjusted = holm(pvalues)
+    significant = (adjusted <= alpha) & (np.linalg.norm(joint.offsets, axis=-1) >= min_offset)
+    converged = bool(joint.dual_gap <= tol)
+    if not converged:
+        warnings.warn(
+            f'fit_label_offsets stopped after {joint.n_iter} iterations at a relative dual gap of '
+            f'{joint.dual_gap:.2e}, above tol={tol:.2e}',
+            ConvergenceWarning,
+            stacklevel=2,
+        )
+
+    order = np.argsort(frames.subjects, kind='stable')  # numbers follow first appearance
+    kept = np.where(significant[..., None], joint.offsets, 0.0)
+    offsets = LabelOffsets([frames.subjects[i] for i in order], names, kept[order], parts)
+    fit = fit_joint_regressor(
+        _WithoutGroups(frames, kept if significant.any() else None), names, root, **options
+    )
+    return LabelOffsetsFit(
+        fit=fit,
+        fit_without_offsets=without,
+        offsets=offsets,
+        estimates=joint.offsets[order],
+        covariance=covariance.covariance[order],
+        pvalues=pvalues[order],
+        adjusted_pvalues=adjusted[order],
+        significant=significant[order],
+        n_frames=np.array(frames.n_frames)[order],
+        n_sequences=np.bincount(frames.subject_of_sequence)[order],
+        rmse=joint.rmse,
+        dual_gap=joint.dual_gap,
+        n_iter=joint.n_iter,
+        converged=converged,
+    )
+
+
+def holm(pvalues: FloatArray) -> FloatArray:
+    """Adjust p-values for multiple tests (Holm, Scandinavian Journal of Statistics 1979).
+
+    Args:
+        pvalues: Any shape; NaN is no test.
+
+    Returns:
+        Adjusted p-values of the same shape: rejecting those at most ``alpha`` has a probability of
+        at most ``alpha`` of any false rejection. NaN stays.
+
+    >>> holm(np.array([0.01, 0.04, 0.03])).tolist()
+    [0.03, 0.06, 0.06]
+    """
+    flat = pvalues.ravel()
+    tested = np.nonzero(~np.isnan(flat))[0]
+    order = tested[np.argsort(flat[tested], kind='stable')]
+    steps = flat[order] * np.arange(len(order), 0, -1)
+    adjusted = np.full(flat.shape, np.nan)
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    return adjusted.reshape(pvalues.shape)
+
+
+@dataclass
+class _JointFit:
+    """Weights (J, C) over ``columns``, offsets (S, J, 3), and the sums that they minimize."""
+
+    weight: FloatArray
+    offsets: FloatArray
+    columns: IndexArray
+    equations: OffsetEquations
+    rmse: float
+    dual_gap: float
+    n_iter: int
+
+
+def _fit_jointly(
+    stream: GroupedStream,
+    frames: _GroupedFrames,
+    without: JointRegressorFit,
+    tol: float,
+    max_iter: int,
+    max_bytes: int,
+) -> _JointFit:
+    """Minimize over weights and offsets; see steps 2 to 4 above."""
+    weight = without.regressor.weight.cpu().numpy().astype(np.float64)
+    if stream.vertex_ids is not None:
+        weight = weight[:, stream.vertex_ids.numpy()]
+    full = evaluate_objective(stream, weight)
+    columns = np.nonzero(weight.any(0))[0]
+    count, n_iter = _FIRST_COLUMNS, 0
+    for _ in range(_MAX_ROUNDS):
+        steepest = np.argsort(full.gradient, axis=1, kind='stable')[:, :count]
+        columns = np.union1d(columns, steepest)
+        stream.offsets = None
+        equations = accumulate_offset_equations(
+            stream, len(frames.subjects), max_bytes, torch.from_numpy(columns)
+        )
+        restricted, iterations = _minimize(
+            equations.reduced(), weight[:, columns], _RESTRICTED_TOL * tol, max_iter - n_iter
+        )
+        n_iter += iterations
+        stream.offsets = offsets = equations.best_offsets(restricted)
+        weight = np.zeros_like(weight)
+        weight[:, columns] = restricted
+        full = evaluate_objective(stream, weight)
+        dual_gap = relative_dual_gap(weight, full.value, full.gradient, full.joint_scatter)
+        if dual_gap <= tol or n_iter >= max_iter:
+            break
+        count = _FURTHER_COLUMNS
+    rmse = float(np.sqrt(full.value / full.counts.total_weight.sum()))
+    return _JointFit(restricted, offsets, columns, equations, rmse, dual_gap, n_iter)
+
+
+def _jackknife(
+    stream: GroupedStream,
+    frames: _GroupedFrames,
+    joint: _JointFit,
+    tol: float,
+    max_iter: int,
+    max_bytes: int,
+) -> JackknifeCovariance:
+    """Fit the offsets again without each group of sequences; see step 5 above."""
+    stream.offsets = None
+    subject = frames.subject_of_sequence
+    group = deal_sequences(subject, frames.sequence_order)
+    replicates = []
+    for k in range(int(group.max()) + 1):
+        stream.selected_sequences = group == k
+        part = accumulate_offset_equations(
+            stream, len(frames.subjects), max_bytes, torch.from_numpy(joint.columns), False
+        )
+        rest = joint.equations.without(part)
+        weight, _ = _minimize(rest.reduced(), joint.weight, _RESTRICTED_TOL * tol, max_iter)
+        replicates.append(rest.best_offsets(weight))
+    stream.selected_sequences = None
+    n_groups = [len(np.unique(group[subject == s])) for s in range(len(frames.subjects))]
+    return JackknifeCovariance.of_replicates(np.array(replicates), np.array(n_groups))
+
+
+def _minimize(
+    equations: NormalEquations, start: FloatArray, tol: float, max_iter: int
+) -> tuple[FloatArray, int]:
+    """Minimize the reduced objective over weights (J, C); without a root, row by row."""
+    if equations.root is not None:
+        result = solve_simplex_qp(QuadraticObjective(equations), tol, max_iter, start)
+        return result.weight, result.n_iter
+    weight, n_iter = start.copy(), 0
+    for pattern in equations.patterns:
+        (joint,) = np.nonzero(pattern.joint_weight)[0]
+        row = PatternEquations(
+            np.ones(1),
+            pattern.gram,
+            pattern.cross[[joint]],
+            pattern.joint_gram[[joint]][:, [joint]],
+        )
+        objective = QuadraticObjective(NormalEquations(None, [row], equations.counts))
+        result = solve_simplex_qp(objective, tol, max_iter - n_iter, start[[joint]])
+        weight[joint] = result.weight[0]
+        n_iter += result.n_iter
+    return weight, n_iter
+
+
+class _GroupedFrames:
+    """Batches with numbered subjects and sequences, in order of first appearance."""
+
+    def __init__(self, batches: Iterable[GroupedBatch], part_index: Sequence[int]) -> None:
+        self.batches = batches
+        self.part_index = torch.tensor(part_index)
+        self.subjects: list[str] = []
+        self.n_frames: list[int] = []
+        self._subject_number: dict[str, int] = {}
+        self._sequence_number: dict[tuple[str, str], int] = {}
+        self._is_counted = False
+
+    @property
+    def subject_of_sequence(self) -> IndexArray:
+        """Number of the subject of each sequence."""
+        return np.array([self._subject_number[subject] for subject, _ in self._sequence_number])
+
+    @property
+    def sequence_order(self) -> IndexArray:
+        """Numbers of the sequences, sorted by name."""
+        names = list(self._sequence_number)
+        return np.array(sorted(range(len(names)), key=names.__getitem__))
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        """Yield batches as :class:`GroupedStream` takes them."""
+        for number, batch in enumerate(self.batches):
+            count = len(batch.vertices)
+            rotations = torch.as_tensor(batch.rotations).detach()
+            lengths = (len(rotations), len(batch.subjects), len(batch.sequences))
+            if set(lengths) != {count} or rotations.ndim != 4:
+                raise ValueError(
+                    f'batch {number}: found {count} vertices, rotations '
+                    f'{tuple(rotations.shape)}, {lengths[1]} subjects and {lengths[2]} sequences, '
+                    'expected one length, and rotations (N, K, 3, 3)'
+                )
+            joints = torch.as_tensor(batch.joints).detach()
+            weight = torch.ones(joints.shape[:2], dtype=torch.float64)
+            if batch.sample_weight is not None:
+                weight = torch.as_tensor(batch.sample_weight).detach().cpu().double()
+            subject = [self._number_subject(str(name)) for name in batch.subjects]
+            keys = zip(map(str, batch.subjects), map(str, batch.sequences), strict=True)
+            sequence = [
+                self._sequence_number.setdefault(k, len(self._sequence_number)) for k in keys
+            ]
+            if not self._is_counted:
+                for index in subject:
+                    self.n_frames[index] += 1
+            yield (
+                batch.vertices, joints, weight, rotations[:, self.part_index].cpu().double(),
+                torch.tensor(subject), torch.tensor(sequence),
+            )  # fmt: skip
+        self._is_counted = True
+
+    def _number_subject(self, name: str) -> int:
+        if name not in self._subject_number:
+            self._subject_number[name] = len(self.subjects)
+            self.subjects.append(name)
+            self.n_frames.append(0)
+        return self._subject_number[name]
+
+
+class _WithoutGroups:
+    """The same batches as :func:`fit_joint_regressor` takes them, less given offsets."""
+
+    def __init__(self, frames: _GroupedFrames, offsets: FloatArray | None = None) -> None:
+        self.frames = frames
+        self.offsets = None if offsets is None else torch.from_numpy(offsets)
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        for vertices, joints, weight, rotations, subject, _ in self.frames:
+            if self.offsets is not None:
+                shift = (rotations @ self.offsets[subject][..., None])[..., 0]
+                joints = joints.double() - shift.to(joints.device)
+            yield vertices, joints, weight
