@@ -1,14 +1,15 @@
-"""Minimization of the energy over the parameters of a batch of fits (paper, Section 3)."""
+"""Minimization of the energy over the variables of fits (paper, Section 3)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from math import cos, pi
+from typing import TYPE_CHECKING, Any
 
 import torch
-from mmengine.dist import all_reduce
 from torch import Tensor
 
 from mmjrr.geometry import (
@@ -16,13 +17,21 @@ from mmjrr.geometry import (
     axis_angle_to_matrix,
     fit_translation,
     matrix_to_axis_angle,
-    matrix_to_rotation_6d,
-    rotation_6d_to_matrix,
 )
 
 from .energy import EnergyTerms, FitEnergy
 from .observations import Observations
 from .terms import PosedBodies
+from .variables import (
+    VARIABLES,
+    FitVariables,
+    FrameBodies,
+    FrameGroups,
+    Selection,
+    Sharing,
+    Values,
+    prior_energy,
+)
 
 if TYPE_CHECKING:
     from mmjrr.body_models import SMPL
@@ -33,8 +42,11 @@ if TYPE_CHECKING:
 
 #: Smallest part of a batch, in fits, that a CPU thread refines.
 SMALLEST_PART = 8
-#: Variables that Adam optimizes.
-VARIABLES = ('pose_6d', 'betas', 'transl')
+#: Factors on the learning rate of variables that are not in radians, meters or shape units: 0.3
+#: pixels of a Human3.6M camera per step of 1e-2, and 2 mm.
+LR_MULT = dict(principal_point=0.026, outline_offset=0.2)
+#: Standard deviations of the priors: 10 pixels of a Human3.6M camera, and 2 cm.
+PRIOR = dict(principal_point=0.0087, outline_offset=0.02)
 
 
 @dataclass
@@ -48,6 +60,16 @@ class RefinedFits:
     iou_init: Tensor | None  # (B,), soft intersection over union with the mask
     iou_refined: Tensor | None
     weights: dict[str, float] = field(default_factory=dict)  # term -> weight in the energy
+    values: Values = field(default_factory=dict)  # refined variables, one row for each group
+
+
+@dataclass
+class _Evaluation:
+    """Frames evaluated at some values of the variables."""
+
+    terms: dict[str, Tensor]  # term -> (B,), unweighted
+    iou: Tensor | None  # (B,)
+    fits: dict[str, Tensor]  # axis-angle, in the frames' cameras
 
 
 class FitRefiner:
@@ -63,14 +85,24 @@ class FitRefiner:
         num_iters: Number of Adam steps. Defaults to 100.
         lr: Learning rate. Defaults to 1e-2.
         betas: Adam's coefficients beta1 and beta2. Defaults to (0.9, 0.999).
-        lr_mult: Factors on ``lr`` by variable (:data:`VARIABLES`). Adam moves a coordinate by at
-            most about ``lr`` per step, so 100 steps of 1e-2 change a shape coefficient by at most
-            about one unit. Defaults to 1 for each.
+        lr_mult: Factors on ``lr`` by variable (:data:`~.variables.VARIABLES`). Adam moves a
+            coordinate by at most about ``lr`` per step, so 100 steps of 1e-2 change a shape
+            coefficient by at most about one unit. Defaults to :data:`LR_MULT`, and 1 for variables
+            that are not listed.
+        eta_min_ratio: Ratio of the last to the first learning rate, between which it follows a
+            cosine. Defaults to 1, a constant rate.
         init_translation: Initial translation. ``'3d'`` (default): the one that fits the regressed
             joints to the annotated 3D joints, so the depth is the annotation's. ``'2d'``: the one
             that fits their projections to the annotated 2D joints in closed form (the authors use
             gradient steps); errors of the initial shape then become errors of depth. ``None``: the
             initial fits' translation.
+        share: Level of each variable, as in :class:`~.variables.Sharing`. Defaults to None: each
+            frame has its own.
+        prior: Standard deviations of variables around zero. Their squares in these units are
+            added to the energy, which sums over frames. Defaults to :data:`PRIOR`; no other
+            variable can have one.
+        chunk_size: Largest number of frames whose bodies are computed at once when frames are
+            refined jointly. Defaults to 64.
 
     Raises:
         ValueError: An argument is invalid, or an enabled term lacks its renderer or discriminator.
@@ -87,10 +119,17 @@ class FitRefiner:
         lr: float = 1e-2,
         betas: tuple[float, float] = (0.9, 0.999),
         lr_mult: Mapping[str, float] | None = None,
+        eta_min_ratio: float = 1.0,
         init_translation: str | None = '3d',
+        share: Mapping[str, str] | None = None,
+        prior: Mapping[str, float] | None = None,
+        chunk_size: int = 64,
     ) -> None:
-        if num_iters < 1:
-            raise ValueError(f'num_iters: found {num_iters}, expected at least 1')
+        for name, count in (('num_iters', num_iters), ('chunk_size', chunk_size)):
+            if count < 1:
+                raise ValueError(f'{name}: found {count}, expected at least 1')
+        if not 0 <= eta_min_ratio <= 1:
+            raise ValueError(f'eta_min_ratio: found {eta_min_ratio}, expected 0 to 1')
         for quantity, source in (('silhouette', renderer), ('plausibility', discriminator)):
             names = energy.requires(quantity)
             if names and source is None:
@@ -98,6 +137,16 @@ class FitRefiner:
                 raise ValueError(f'terms {names} are on, but there is no {missing}')
         if renderer is not None:
             energy.check_image_size(renderer.image_size)
+        if init_translation not in ('3d', '2d', None):
+            raise ValueError(
+                f"init_translation: found {init_translation!r}, expected '3d', '2d' or None"
+            )
+        for option, factors, known in (
+            ('lr_mult', lr_mult, VARIABLES), ('prior', prior, PRIOR),
+        ):  # fmt: skip
+            unknown = sorted(set(factors or {}) - set(known))
+            if unknown:
+                raise ValueError(f'{option}: unknown {unknown}, expected some of {list(known)}')
         self.body = body
         self.regressor = regressor
         self.renderer = renderer
@@ -106,185 +155,151 @@ class FitRefiner:
         self.num_iters = num_iters
         self.lr = lr
         self.betas = betas
-        self.lr_mult = dict(lr_mult or {})
-        unknown = sorted(set(self.lr_mult) - set(VARIABLES))
-        if unknown:
-            raise ValueError(f'lr_mult: unknown {unknown}, expected some of {list(VARIABLES)}')
-        if init_translation not in ('3d', '2d', None):
-            raise ValueError(
-                f"init_translation: found {init_translation!r}, expected '3d', '2d' or None"
-            )
+        self.lr_mult = {**LR_MULT, **(lr_mult or {})}
+        self.eta_min_ratio = eta_min_ratio
         self.init_translation = init_translation
+        self.sharing = sharing_of(share)
+        self.prior = {**PRIOR, **(prior or {})}
+        self.chunk_size = chunk_size
 
     def refine(
         self,
-        init: dict[str, Tensor],
+        init: Mapping[str, Tensor],
         observed: Observations,
-        weights: dict[str, float] | None = None,
+        weights: Mapping[str, float] | None = None,
+        groups: FrameGroups | None = None,
     ) -> RefinedFits:
-        """Refine a batch.
+        """Refine a batch, whose moments do not influence one another.
 
         Args:
             init: ``global_orient`` (B, 3), ``body_pose`` (B, 69), ``betas`` (B, 10) and ``transl``
-                (B, 3), axis-angle and meters, in the camera frame.
+                (B, 3), axis-angle and meters, in the camera frame. Optionally the fixed corrections
+                ``principal_point`` (B, 2) and ``outline_offset`` (B, 1).
             observed: Annotations and masks to fit to.
-            weights: Weights of the terms. ``None`` (default) balances them on this batch, and in a
-                distributed run on the batches of all processes: then all of them must pass
-                ``None``.
+            weights: Weights of the terms. ``None`` (default) balances them on this batch.
+            groups: Moment, subject and camera of each frame; required if frames share a variable.
 
         Raises:
             FloatingPointError: If the energy is not finite at the first or last iteration; the
                 message names the term and the samples.
+            ValueError: Frames of different moments share a variable: use :meth:`refine_jointly`.
         """
-        with torch.no_grad():
-            rotations = axis_angle_to_matrix(
-                torch.cat([init['global_orient'], init['body_pose']], 1).unflatten(1, (-1, 3))
+        if self.sharing.couples_moments:
+            raise ValueError(
+                f'refine: {self.sharing} couples the frames of a subject or camera; refine all of '
+                'them with refine_jointly'
             )
-            transl = init['transl']
-            if self.init_translation is not None:
-                transl = self._fitted_translation(rotations, init['betas'], transl, observed)
-            start = dict(
-                pose_6d=matrix_to_rotation_6d(rotations), betas=init['betas'].clone(), transl=transl
-            )
-            if weights is None:
-                self.energy.check_batch(observed)
-            first = self._evaluate(start, observed)
-            terms_init = first.values
-            self._check_finite(terms_init, 'first')
+        variables = self._variables(init, groups)
+        everything = variables.all_frames()
         if weights is None:
-            weights = self.energy.balance(_means_over_processes(terms_init))
-        frozen = self._freeze_discriminator()
-        try:
-            refined = self._in_parts(start, observed, weights)
-        finally:
-            self._unfreeze_discriminator(frozen)
-        before = {**{k: init[k] for k in ('global_orient', 'body_pose', 'betas')}, 'transl': transl}
-        after = self._as_axis_angle(refined)
+            self.energy.check_batch(observed)
         with torch.no_grad():
-            last = self._evaluate(refined, observed)
-            self._check_finite(last.values, 'last')
-        return RefinedFits(
-            init=before,
-            refined=after,
-            terms_init=terms_init,
-            terms_refined=last.values,
-            iou_init=self._iou(first.silhouette, before, observed),
-            iou_refined=self._iou(last.silhouette, after, observed),
-            weights=weights,
-        )
-
-    def _in_parts(
-        self, start: dict[str, Tensor], observed: Observations, weights: dict[str, float]
-    ) -> dict[str, Tensor]:
-        """Minimize from ``start``; on a CPU, refine parts of the batch in parallel.
-
-        Most operations of an iteration are too small to be worth splitting across threads. On a CPU
-        the batch is therefore split across PyTorch's threads, at least ``SMALLEST_PART`` fits each,
-        unless a term couples frames.
-        """
-        if start['transl'].device.type != 'cpu':
-            return self._without_host_sync(start, observed, weights)
-        count, threads = len(start['transl']), torch.get_num_threads()
-        parts = min(threads, max(count // SMALLEST_PART, 1))
-        if self.energy.couples_frames:
-            parts = 1
-        if parts == 1:
-            return self._minimize(start, observed, weights)
-        cuts = [slice(count * i // parts, count * (i + 1) // parts) for i in range(parts)]
-        try:
-            with ThreadPoolExecutor(
-                parts, initializer=torch.set_num_threads, initargs=(threads // parts,)
-            ) as pool:
-                refined_parts = list(
-                    pool.map(
-                        lambda rows: self._minimize(
-                            {name: value[rows] for name, value in start.items()},
-                            observed[rows],
-                            weights,
-                        ),
-                        cuts,
-                    )
-                )
-        finally:
-            torch.set_num_threads(threads)
-        return {name: torch.cat([part[name] for part in refined_parts]) for name in start}
-
-    def _without_host_sync(
-        self, start: dict[str, Tensor], observed: Observations, weights: dict[str, float]
-    ) -> dict[str, Tensor]:
-        """Queue all iterations on a GPU without a host sync, and check them once at the end."""
-        if not self.energy.requires('silhouette') or observed.mask is None:
-            return self._minimize(start, observed, weights)
-        assert self.renderer is not None
+            start, before = self._start(variables, init, observed)
+            first = self._evaluate(variables, start, everything, observed)
+        self._check_finite(first.terms, 'first')
+        if weights is None:
+            weights = self.energy.balance(_means(first.terms))
+        with self._frozen_discriminator():
+            values = self._in_parts(variables, start, observed, weights)
         with torch.no_grad():
-            vertices = self._vertices(start, rotation_6d_to_matrix(start['pose_6d']))
-        with self.renderer.without_host_sync(vertices, observed.camera) as all_valid:
-            refined = self._minimize(start, observed, weights)
-        return refined if all_valid() else self._minimize(start, observed, weights)
+            last = self._evaluate(variables, values, everything, observed)
+        self._check_finite(last.terms, 'last')
+        return self._result(before, first, last, weights, values)
 
-    def _minimize(
-        self, start: dict[str, Tensor], observed: Observations, weights: dict[str, float]
-    ) -> dict[str, Tensor]:
-        variables = {name: value.clone().requires_grad_() for name, value in start.items()}
-        optimizer = torch.optim.Adam(
-            [
-                dict(params=[value], lr=self.lr * self.lr_mult.get(name, 1.0))
-                for name, value in variables.items()
-            ],
-            betas=self.betas,
-            foreach=True,
-        )
-        for _ in range(self.num_iters):
-            terms = self._evaluate(variables, observed)
-            optimizer.zero_grad(set_to_none=True)
-            terms.total(weights).backward()
-            optimizer.step()
-        return {name: value.detach() for name, value in variables.items()}
+    def refine_jointly(
+        self,
+        init: Mapping[str, Tensor],
+        observed: Observations,
+        weights: Mapping[str, float],
+        groups: FrameGroups | None = None,
+        start: Values | None = None,
+        on_step: Callable[[int], Any] = lambda step: None,
+    ) -> RefinedFits:
+        """Refine many frames as one problem, whose gradients are accumulated over chunks.
 
-    def silhouette(self, fits: dict[str, Tensor], camera: PerspectiveCamera) -> Tensor:
-        """Render the silhouettes (B, H, W) of fits in axis-angle, without gradients.
+        Args:
+            init: As in :meth:`refine`.
+            observed: As in :meth:`refine`. Frames of a moment must be neighbors.
+            weights: Weights of the terms.
+            groups: Moment, subject and camera of each frame.
+            start: Values of an earlier :class:`RefinedFits` of the same frames to start from.
+                Defaults to None, which starts from ``init``.
+            on_step: A function that is called with the number of finished Adam steps.
 
         Raises:
-            ValueError: There is no renderer.
+            FloatingPointError: As in :meth:`refine`.
         """
-        if self.renderer is None:
-            raise ValueError('silhouette: there is no renderer')
-        with torch.no_grad():
-            return self.renderer(self.body(**fits).vertices, camera)
+        variables = self._variables(init, groups)
+        chunks = self._chunks(variables, observed)
+        with self._pool(len(chunks), observed) as pool, self._frozen_discriminator():
+            with torch.no_grad():
+                initial, before = self._start(variables, init, observed)
+            values = initial if start is None else start
+            first = self._evaluate_chunks(variables, values, chunks, pool)
+            self._check_finite(first.terms, 'first')
+            values = self._minimize_jointly(variables, values, chunks, weights, pool, on_step)
+            last = self._evaluate_chunks(variables, values, chunks, pool)
+            self._check_finite(last.terms, 'last')
+        return self._result(before, first, last, weights, values)
 
-    def _evaluate(self, variables: dict[str, Tensor], observed: Observations) -> EnergyTerms:
-        rotations = rotation_6d_to_matrix(variables['pose_6d'])
-        bodies = PosedBodies(
-            rotations=rotations,
-            betas=variables['betas'],
-            transl=variables['transl'],
-            vertices=self._vertices(variables, rotations),
-            camera=observed.camera,
-            image_size=(224, 224) if self.renderer is None else self.renderer.image_size,
-            regressor=self.regressor,
-            renderer=self.renderer,
-            discriminator=self.discriminator,
+    def balanced_weights(
+        self,
+        init: Mapping[str, Tensor],
+        observed: Observations,
+        groups: FrameGroups | None = None,
+    ) -> dict[str, float]:
+        """Return weights that balance the terms on these frames, at the start of refinement.
+
+        Arguments are those of :meth:`refine_jointly`.
+
+        Raises:
+            FloatingPointError: A term is not finite.
+        """
+        self.energy.check_batch(observed)
+        variables = self._variables(init, groups)
+        chunks = self._chunks(variables, observed)
+        with self._pool(len(chunks), observed) as pool, self._frozen_discriminator():
+            with torch.no_grad():
+                start, _ = self._start(variables, init, observed)
+            first = self._evaluate_chunks(variables, start, chunks, pool)
+        self._check_finite(first.terms, 'first')
+        return self.energy.balance(_means(first.terms))
+
+    # ------------------------------------------------------------------ start
+
+    def _variables(self, init: Mapping[str, Tensor], groups: FrameGroups | None) -> FitVariables:
+        given = [name for name in ('principal_point', 'outline_offset') if name in init]
+        return FitVariables(self.body, self.sharing, groups, len(init['betas']), given)
+
+    def _start(
+        self, variables: FitVariables, init: Mapping[str, Tensor], observed: Observations
+    ) -> tuple[Values, dict[str, Tensor]]:
+        """Return the variables' initial values, and the initial fits of the frames."""
+        rotations = axis_angle_to_matrix(
+            torch.cat([init['global_orient'], init['body_pose']], 1).unflatten(1, (-1, 3))
         )
-        terms: EnergyTerms = self.energy(bodies, observed)
-        return terms
-
-    def _vertices(self, variables: Mapping[str, Tensor], rotations: Tensor) -> Tensor:  # (B, V, 3)
-        return self.body(
-            global_orient=rotations[:, :1],
-            body_pose=rotations[:, 1:],
-            betas=variables['betas'],
-            transl=variables['transl'],
-        ).vertices
+        values = variables.initial(rotations, init, observed.camera)
+        transl = init['transl']
+        if self.init_translation is not None:
+            parts = []
+            for frames in variables.chunks(self.chunk_size):
+                selection = variables.select(frames)
+                part = observed[frames]
+                bodies = variables.at_frames(selection.take(values), selection, part.camera)
+                parts.append(self._fitted_translation(bodies, transl[frames], part))
+            transl = torch.cat(parts)
+        before = {name: init[name] for name in ('global_orient', 'body_pose', 'betas')}
+        before['transl'] = transl
+        return variables.place(values, transl, observed.camera), before
 
     def _fitted_translation(
-        self, rotations: Tensor, betas: Tensor, transl: Tensor, observed: Observations
+        self, bodies: FrameBodies, transl: Tensor, observed: Observations
     ) -> Tensor:  # (B, 3)
         """Fit the translation that brings the regressed joints onto the annotated ones."""
-        untranslated = dict(betas=betas, transl=torch.zeros_like(transl))
-        joints = self.regressor(self._vertices(untranslated, rotations))
+        joints = self.regressor(bodies.vertices) - bodies.transl[:, None]
         if self.init_translation == '2d':
             fitted = fit_translation(
-                joints, observed.keypoints_2d, observed.keypoints_2d_weight, observed.camera
+                joints, observed.keypoints_2d, observed.keypoints_2d_weight, bodies.camera
             )
             usable = fitted[:, 2] > 0  # False for NaN: fewer than two distinct points
         else:
@@ -297,27 +312,252 @@ class FitRefiner:
             usable = (total[:, 0] > 0) & (fitted[:, 2] > 0)
         return torch.where(usable[:, None], fitted, transl)
 
-    def _iou(
-        self, silhouette: Tensor | None, fits: dict[str, Tensor], observed: Observations
-    ) -> Tensor | None:
-        if observed.mask is None or self.renderer is None:
-            return None
-        if silhouette is None:  # the silhouette term is off
-            silhouette = self.silhouette(fits, observed.camera)
-        return soft_iou(silhouette, observed.mask)
+    # ------------------------------------------------------------------ each moment by itself
 
-    @staticmethod
-    def _as_axis_angle(variables: dict[str, Tensor]) -> dict[str, Tensor]:
-        pose = matrix_to_axis_angle(rotation_6d_to_matrix(variables['pose_6d']))
-        return dict(
-            global_orient=pose[:, 0],
-            body_pose=pose[:, 1:].flatten(1),
-            betas=variables['betas'],
-            transl=variables['transl'],
+    def _in_parts(
+        self,
+        variables: FitVariables,
+        start: Values,
+        observed: Observations,
+        weights: Mapping[str, float],
+    ) -> Values:
+        """Minimize from ``start``; on a CPU, refine parts of the batch in parallel.
+
+        Most operations of an iteration are too small to be worth splitting across threads. On a CPU
+        the batch is therefore split across PyTorch's threads, at least ``SMALLEST_PART`` fits each,
+        unless a term couples frames.
+        """
+        everything = variables.all_frames()
+        count, threads = variables.count, torch.get_num_threads()
+        if observed.keypoints_3d.device.type != 'cpu':
+            return self._without_host_sync(variables, start, everything, observed, weights)
+        parts = min(threads, max(count // SMALLEST_PART, 1))
+        if parts == 1 or self.energy.couples_frames:
+            return self._minimize(variables, start, everything, observed, weights)
+        selections = [variables.select(part) for part in variables.chunks(-(-count // parts))]
+        with self._pool(len(selections), observed) as pool:
+            refined_parts = pool.map(
+                lambda selection: self._minimize(
+                    variables,
+                    selection.take(start),
+                    selection,
+                    observed[selection.frames],
+                    weights,
+                ),
+                selections,
+            )
+            refined = {name: torch.zeros_like(value) for name, value in start.items()}
+            for selection, part in zip(selections, refined_parts, strict=True):
+                selection.add(refined, part)
+        return refined
+
+    def _without_host_sync(
+        self,
+        variables: FitVariables,
+        start: Values,
+        selection: Selection,
+        observed: Observations,
+        weights: Mapping[str, float],
+    ) -> Values:
+        """Queue all iterations on a GPU without a host sync, and check them once at the end."""
+        arguments = variables, start, selection, observed, weights
+        if not self.energy.requires('silhouette') or observed.mask is None:
+            return self._minimize(*arguments)
+        assert self.renderer is not None
+        with torch.no_grad():
+            bodies = variables.at_frames(start, selection, observed.camera)
+        with self.renderer.without_host_sync(bodies.outline, bodies.camera) as all_valid:
+            refined = self._minimize(*arguments)
+        return refined if all_valid() else self._minimize(*arguments)
+
+    def _minimize(
+        self,
+        variables: FitVariables,
+        start: Values,  # the rows that the selection takes
+        selection: Selection,
+        observed: Observations,  # of the selected frames
+        weights: Mapping[str, float],
+    ) -> Values:
+        leaves = _leaves(start, variables)
+        optimizer = self._optimizer(leaves, variables)
+        for step in range(self.num_iters):
+            self._set_learning_rate(optimizer, step)
+            bodies = self._bodies(variables, leaves, selection, observed)
+            optimizer.zero_grad(set_to_none=True)
+            terms: EnergyTerms = self.energy(bodies, observed)
+            terms.total(weights).backward()
+            optimizer.step()
+        return {name: value.detach() for name, value in leaves.items()}
+
+    # ------------------------------------------------------------------ all moments together
+
+    def _chunks(
+        self, variables: FitVariables, observed: Observations
+    ) -> list[tuple[Selection, Observations]]:
+        """Cut the frames into chunks whose bodies fit into memory."""
+        ranges = variables.chunks(self.chunk_size)
+        if self.energy.couples_frames:
+            ranges = [slice(0, variables.count)]
+        return [(variables.select(frames), observed[frames]) for frames in ranges]
+
+    def _minimize_jointly(
+        self,
+        variables: FitVariables,
+        start: Values,
+        chunks: list[tuple[Selection, Observations]],
+        weights: Mapping[str, float],
+        pool: Executor,
+        on_step: Callable[[int], Any],
+    ) -> Values:
+        """Minimize with the gradients of all chunks, added in their order."""
+        leaves = _leaves(start, variables)
+        optimizer = self._optimizer(leaves, variables)
+        free = variables.free
+
+        def gradients(chunk: tuple[Selection, Observations]) -> Values:
+            selection, observed = chunk
+            part = _leaves(selection.take(leaves), variables)
+            bodies = self._bodies(variables, part, selection, observed)
+            terms: EnergyTerms = self.energy(bodies, observed)
+            found = torch.autograd.grad(
+                terms.total(weights), [part[name] for name in free], allow_unused=True
+            )
+            return {
+                name: torch.zeros_like(part[name]) if grad is None else grad
+                for name, grad in zip(free, found, strict=True)
+            }
+
+        for step in range(self.num_iters):
+            self._set_learning_rate(optimizer, step)
+            optimizer.zero_grad(set_to_none=True)
+            total = {name: torch.zeros_like(leaves[name]) for name in free}
+            for (selection, _), part in zip(chunks, pool.map(gradients, chunks), strict=True):
+                selection.add(total, part)
+            for name in free:
+                leaves[name].grad = total[name]
+            prior = prior_energy({name: leaves[name] for name in free}, self.prior)
+            if prior.requires_grad:
+                prior.backward()
+            optimizer.step()
+            on_step(step + 1)
+        return {name: value.detach() for name, value in leaves.items()}
+
+    def _evaluate_chunks(
+        self,
+        variables: FitVariables,
+        values: Values,
+        chunks: list[tuple[Selection, Observations]],
+        pool: Executor,
+    ) -> _Evaluation:
+        def evaluate(chunk: tuple[Selection, Observations]) -> _Evaluation:
+            selection, observed = chunk
+            with torch.no_grad():
+                return self._evaluate(variables, selection.take(values), selection, observed)
+
+        parts = list(pool.map(evaluate, chunks))
+        ious = [part.iou for part in parts if part.iou is not None]
+        return _Evaluation(
+            terms={n: torch.cat([part.terms[n] for part in parts]) for n in parts[0].terms},
+            iou=torch.cat(ious) if ious else None,
+            fits={n: torch.cat([part.fits[n] for part in parts]) for n in parts[0].fits},
         )
 
+    # ------------------------------------------------------------------ shared
+
+    def _bodies(
+        self,
+        variables: FitVariables,
+        values: Values,  # the rows that the selection takes
+        selection: Selection,
+        observed: Observations,
+    ) -> PosedBodies:
+        bodies = variables.at_frames(values, selection, observed.camera)
+        return PosedBodies(
+            rotations=bodies.rotations,
+            betas=bodies.betas,
+            transl=bodies.transl,
+            vertices=bodies.vertices,
+            camera=bodies.camera,
+            image_size=(224, 224) if self.renderer is None else self.renderer.image_size,
+            regressor=self.regressor,
+            renderer=self.renderer,
+            discriminator=self.discriminator,
+            outline=bodies.outline,
+        )
+
+    def _evaluate(
+        self, variables: FitVariables, values: Values, selection: Selection, observed: Observations
+    ) -> _Evaluation:
+        bodies = self._bodies(variables, values, selection, observed)
+        terms: EnergyTerms = self.energy(bodies, observed)
+        mask = observed.mask
+        iou = None
+        if mask is not None and self.renderer is not None:
+            iou = soft_iou(bodies.silhouette, mask)
+        pose = matrix_to_axis_angle(bodies.rotations)
+        return _Evaluation(
+            terms=terms.values,
+            iou=iou,
+            fits=dict(
+                global_orient=pose[:, 0],
+                body_pose=pose[:, 1:].flatten(1),
+                betas=bodies.betas,
+                transl=bodies.transl,
+            ),
+        )
+
+    def _optimizer(self, leaves: Values, variables: FitVariables) -> torch.optim.Adam:
+        return torch.optim.Adam(
+            [
+                dict(params=[leaves[name]], lr=self.lr * self.lr_mult.get(name, 1.0))
+                for name in variables.free
+            ],
+            betas=self.betas,
+            foreach=True,
+        )
+
+    def _set_learning_rate(self, optimizer: torch.optim.Adam, step: int) -> None:
+        """Set the learning rates of a step, which fall along half a cosine."""
+        if self.eta_min_ratio == 1:
+            return
+        lowest = self.eta_min_ratio
+        ratio = lowest + (1 - lowest) * (1 + cos(pi * step / self.num_iters)) / 2
+        for group in optimizer.param_groups:
+            group.setdefault('initial_lr', group['lr'])
+            group['lr'] = group['initial_lr'] * ratio
+
     @staticmethod
-    def _check_finite(terms: dict[str, Tensor], when: str) -> None:
+    def _result(
+        before: dict[str, Tensor],
+        first: _Evaluation,
+        last: _Evaluation,
+        weights: Mapping[str, float],
+        values: Values,
+    ) -> RefinedFits:
+        return RefinedFits(
+            init=before,
+            refined=last.fits,
+            terms_init=first.terms,
+            terms_refined=last.terms,
+            iou_init=first.iou,
+            iou_refined=last.iou,
+            weights=dict(weights),
+            values=values,
+        )
+
+    def silhouette(self, fits: Mapping[str, Tensor], camera: PerspectiveCamera) -> Tensor:
+        """Render the silhouettes (B, H, W) of fits in axis-angle, without gradients.
+
+        Raises:
+            ValueError: There is no renderer.
+        """
+        if self.renderer is None:
+            raise ValueError('silhouette: there is no renderer')
+        with torch.no_grad():
+            return self.renderer(self.body(**fits).vertices, camera)
+
+    @staticmethod
+    def _check_finite(terms: Mapping[str, Tensor], when: str) -> None:
         for name, value in terms.items():
             bad = torch.nonzero(~torch.isfinite(value)).flatten().tolist()
             if bad:
@@ -326,26 +566,60 @@ class FitRefiner:
                     f'samples {bad} of the batch'
                 )
 
-    def _freeze_discriminator(self) -> list[torch.nn.Parameter]:
-        """Switch off the gradients of the discriminator's weights; return those that had any."""
-        if self.discriminator is None:
-            return []
-        frozen = [p for p in self.discriminator.parameters() if p.requires_grad]
+    @contextmanager
+    def _frozen_discriminator(self) -> Iterator[None]:
+        """Switch off the gradients of the discriminator's weights inside the block."""
+        parameters = [] if self.discriminator is None else self.discriminator.parameters()
+        frozen = [parameter for parameter in parameters if parameter.requires_grad]
         for parameter in frozen:
             parameter.requires_grad_(False)
-        return frozen
+        try:
+            yield
+        finally:
+            for parameter in frozen:
+                parameter.requires_grad_(True)
 
-    @staticmethod
-    def _unfreeze_discriminator(frozen: list[torch.nn.Parameter]) -> None:
-        for parameter in frozen:
-            parameter.requires_grad_(True)
+    @contextmanager
+    def _pool(self, tasks: int, observed: Observations) -> Iterator[Executor]:
+        """Start as many threads as PyTorch uses, each of which computes alone; one on a GPU."""
+        threads = torch.get_num_threads()
+        on_cpu = observed.keypoints_3d.device.type == 'cpu'
+        workers = min(threads, tasks) if on_cpu else 1
+        try:
+            with ThreadPoolExecutor(
+                workers,
+                initializer=torch.set_num_threads,
+                initargs=(max(threads // workers, 1),),
+            ) as pool:
+                yield pool
+        finally:
+            torch.set_num_threads(threads)
 
 
-def _means_over_processes(terms: dict[str, Tensor]) -> dict[str, float]:
-    """Average the terms over the batch and, in a distributed run, over all processes' batches."""
-    means = torch.stack([value.mean() for value in terms.values()])
-    all_reduce(means, op='mean')
-    return dict(zip(terms, means.tolist(), strict=True))
+def sharing_of(share: Mapping[str, str] | None) -> Sharing:
+    """Build a :class:`~.variables.Sharing` from a config's dict.
+
+    Raises:
+        ValueError: A name or level is unknown.
+    """
+    unknown = sorted(set(share or {}) - set(Sharing.__dataclass_fields__))
+    if unknown:
+        raise ValueError(
+            f'share: unknown {unknown}, expected some of {list(Sharing.__dataclass_fields__)}'
+        )
+    return Sharing(**(share or {}))
+
+
+def _leaves(values: Mapping[str, Tensor], variables: FitVariables) -> Values:
+    """Copy values; gradients of the free ones are computed."""
+    return {
+        name: value.detach().clone().requires_grad_(name in variables.free)
+        for name, value in values.items()
+    }
+
+
+def _means(terms: Mapping[str, Tensor]) -> dict[str, float]:
+    return {name: float(value.mean()) for name, value in terms.items()}
 
 
 def soft_iou(a: Tensor, b: Tensor) -> Tensor:  # (B, H, W) twice -> (B,)

@@ -13,11 +13,11 @@ from mmjrr.geometry import (
     PerspectiveCamera,
     axis_angle_to_matrix,
     matrix_to_rotation_6d,
-    rotation_6d_to_matrix,
 )
 from mmjrr.models.discriminators import FitDiscriminator
 from mmjrr.refinement import EnergyTerm, FitEnergy, FitRefiner, Observations
 from mmjrr.refinement.refiner import soft_iou
+from mmjrr.refinement.variables import FitVariables
 from mmjrr.regressors import JointRegressor
 from mmjrr.rendering import ContourSilhouette
 from mmjrr.rendering.base import DeferredChecks
@@ -162,7 +162,9 @@ WEIGHTS = dict(joint_3d=1.0, joint_2d=1.0, silhouette=10.0, adv_pose=0.1, adv_sh
 def test_without_host_sync_the_result_is_the_same(world: dict, monkeypatch) -> None:
     monkeypatch.setattr(world['renderer'], 'compiled', False)  # as on a GPU
     refining = refiner(world, {}, num_iters=5)
-    arguments = start_of(world), world['observed'], WEIGHTS
+    variables = refining._variables(world['init'], None)
+    everything = variables.all_frames()
+    arguments = variables, start_of(world), everything, world['observed'], WEIGHTS
     expected = refining._minimize(*arguments)
     calls: list[bool] = []
     minimize = refining._minimize
@@ -196,7 +198,9 @@ def test_iterations_ask_for_no_value(world: dict, monkeypatch) -> None:
     )
     refining = refiner(world, {}, num_iters=3)
     start, seen = start_of(world), world['observed']
-    vertices = refining._vertices(start, rotation_6d_to_matrix(start['pose_6d']))
+    variables = refining._variables(world['init'], None)
+    everything = variables.all_frames()
+    vertices = variables.at_frames(start, everything, seen.camera).vertices
     with world['renderer'].without_host_sync(vertices, seen.camera):
         renderer = copy.deepcopy(world['renderer']).to('meta')
     renderer._deferred = DeferredChecks('meta')
@@ -214,13 +218,15 @@ def test_iterations_ask_for_no_value(world: dict, monkeypatch) -> None:
     )
     tensors = {name: value for name, value in vars(seen).items() if name != 'camera'}
     observed = Observations(camera=camera, **to_meta(tensors))
-    found = on_meta._minimize(to_meta(start), observed, WEIGHTS)
+    variables = FitVariables(on_meta.body, on_meta.sharing, None, 3)
+    arguments = variables, to_meta(start), everything, observed, WEIGHTS
+    found = on_meta._minimize(*arguments)
     assert {name: value.shape for name, value in found.items()} == {
         name: value.shape for name, value in start.items()
     }
     renderer._capacity = renderer._deferred = None
     with pytest.raises((RuntimeError, NotImplementedError)):
-        on_meta._minimize(to_meta(start), observed, WEIGHTS)
+        on_meta._minimize(*arguments)
 
 
 def test_an_error_in_a_part_arrives(world: dict, monkeypatch) -> None:
@@ -228,10 +234,10 @@ def test_an_error_in_a_part_arrives(world: dict, monkeypatch) -> None:
     monkeypatch.setattr('mmjrr.refinement.refiner.SMALLEST_PART', 1)
     minimize = refining._minimize
 
-    def fails(start: dict, observed: Observations, weights: dict) -> dict:
-        if len(start['transl']) == 1:  # the first part
+    def fails(variables: FitVariables, start: dict, *arguments) -> dict:
+        if len(start['transl']) == 1:  # the second part
             raise ValueError('projected vertices are not finite')
-        return minimize(start, observed, weights)
+        return minimize(variables, start, *arguments)
 
     monkeypatch.setattr(refining, '_minimize', fails)
     try:
@@ -318,9 +324,9 @@ def test_a_term_that_couples_frames_sees_the_whole_batch(world: dict, monkeypatc
     seen, threads = [], torch.get_num_threads()
     minimize = refining._minimize
 
-    def counted(start: dict, *arguments):
+    def counted(variables: FitVariables, start: dict, *arguments):
         seen.append(len(start['transl']))
-        return minimize(start, *arguments)
+        return minimize(variables, start, *arguments)
 
     monkeypatch.setattr(refining, '_minimize', counted)
     try:

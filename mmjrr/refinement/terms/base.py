@@ -39,6 +39,8 @@ class PosedBodies:
         regressor: Joint regressor of ``joints``.
         renderer: Renderer of ``silhouette``, or None.
         discriminator: Model of ``plausibility``, or None.
+        outline: (B, V, 3), vertices of what the silhouette is drawn from, such as the clothed body.
+            Defaults to None, ``vertices``.
     """
 
     def __init__(
@@ -52,11 +54,13 @@ class PosedBodies:
         regressor: JointRegressor | None = None,
         renderer: SilhouetteRenderer | None = None,
         discriminator: FitDiscriminator | None = None,
+        outline: Tensor | None = None,
     ) -> None:
         self.rotations = rotations
         self.betas = betas
         self.transl = transl
         self.vertices = vertices
+        self.outline = vertices if outline is None else outline
         self.camera = camera
         self.image_size = image_size
         self._regressor = regressor
@@ -83,7 +87,7 @@ class PosedBodies:
         if self._silhouette is None:
             if self._renderer is None:
                 raise ValueError('silhouette: there is no renderer')
-            self._silhouette = self._renderer(self.vertices, self.camera)
+            self._silhouette = self._renderer(self.outline, self.camera)
         return self._silhouette
 
     @property
