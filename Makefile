@@ -4,6 +4,7 @@
 # make test     set up, then run linters and all tests
 # make docs     set up, then build the site into docs/_build/html; warnings are errors
 # make fuzz     set up, then put randomly changed files before every loader (CASES=, SEED=)
+# make kills    set up, then kill jobs at each write and at random, and resume them (KILLS=, SEED=)
 # make bench    set up, then time mmjrr against alternatives (BENCH=): ten minutes
 # make results  set up, then run everything whose numbers are on the pages (RESULTS=): an hour
 PYTHON ?= python3
@@ -17,10 +18,11 @@ BENCH ?= work_dirs/benchmarks
 # Folder with a wheel of mmcv and its compiled operators; mmcv-lite serves where none fits.
 WHEELS ?= ../shared/wheels
 CASES ?= 20000
+KILLS ?= 100
 RESULTS ?= work_dirs/results
 CONFIGS := configs/refinement/contour_100it_synthetic
 
-.PHONY: demo check test docs fuzz bench results lint env clean
+.PHONY: demo check test docs fuzz kills bench results lint env clean
 
 demo: $(VENV)/.quickstart $(if $(filter maskrcnn,$(MASKS)),$(VENV)/.segmentation)
 	$(BIN)/python tools/demo.py --seed $(SEED) --frames-per-subject $(FRAMES) --masks $(MASKS) --out $(OUT)
@@ -34,6 +36,9 @@ fuzz: $(VENV)/.tests
 docs: $(VENV)/.docs
 	$(BIN)/sphinx-build -b html -W --keep-going -q docs docs/_build/html
 	@echo 'Open docs/_build/html/index.html'
+
+kills: $(VENV)/.tests
+	OMP_NUM_THREADS=1 $(BIN)/python tests/kills.py --random $(KILLS) --seed $(SEED)
 
 check: lint
 	$(BIN)/python -m pytest -q -m 'not slow'

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 import torch
 from mmengine.config import Config
@@ -31,7 +34,7 @@ def test_a_wrapper_of_the_config_is_kept(started: list[str]) -> None:
     assert cfg.model_wrapper_cfg == dict(type='Mine')
 
 
-@pytest.mark.parametrize('launcher', ['none', 'slurm', None])
+@pytest.mark.parametrize('launcher', ['none', 'mpi', None])
 def test_other_launchers_are_left_alone(started: list[str], launcher: str | None) -> None:
     cfg = Config({} if launcher is None else dict(launcher=launcher))
     distribute_on_cpu(cfg)
@@ -43,3 +46,31 @@ def test_with_a_gpu_nothing_is_done(started: list[str], monkeypatch: pytest.Monk
     cfg = Config(dict(launcher='pytorch'))
     distribute_on_cpu(cfg)
     assert not started and 'model_wrapper_cfg' not in cfg
+
+
+def test_slurms_processes_meet_on_the_first_node(
+    started: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    scontrol = tmp_path / 'scontrol'
+    scontrol.write_text('#!/bin/sh\n[ "$*" = "show hostnames a[7-8]" ] && printf "a7\\na8\\n"\n')
+    scontrol.chmod(0o755)
+    monkeypatch.setenv('PATH', f'{tmp_path}{os.pathsep}{os.environ["PATH"]}')
+    for name in ('MASTER_ADDR', 'MASTER_PORT', 'RANK', 'WORLD_SIZE', 'LOCAL_RANK'):
+        monkeypatch.setenv(name, '')  # restored after the test
+        monkeypatch.delenv(name)
+    for name, value in dict(PROCID='3', NTASKS='4', LOCALID='1', NODELIST='a[7-8]').items():
+        monkeypatch.setenv(f'SLURM_{name}', value)
+    distribute_on_cpu(Config(dict(launcher='slurm')))
+    assert started == ['gloo']
+    assert (os.environ['MASTER_ADDR'], os.environ['MASTER_PORT']) == ('a7', '29500')
+    assert (os.environ['RANK'], os.environ['LOCAL_RANK']) == ('3', '1')
+    assert os.environ['WORLD_SIZE'] == '4'
+
+
+def test_without_srun_the_variable_is_named(
+    started: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv('SLURM_PROCID', raising=False)
+    with pytest.raises(RuntimeError, match=r"'SLURM_PROCID' is not set; start the command with sr"):
+        distribute_on_cpu(Config(dict(launcher='slurm')))
+    assert not started

@@ -8,10 +8,10 @@ import signal
 import time
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
+from small_jobs import SIZE, masks_config, pictures
 
 from mmjrr.cli import masks
 from mmjrr.cli.options import parse
@@ -19,63 +19,24 @@ from mmjrr.datasets import H36MFitsDataset
 from mmjrr.datasets.masks import Masks, save_masks
 from mmjrr.errors import DataError
 from mmjrr.jobs import IdentityError
-from mmjrr.segmentation import MaskRCNN
 from mmjrr.segmentation.mmcv_ops import INSTALL
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
 FRAMES = 14
-SIZE = (96, 80)
-OPTIONS = dict(num_classes=2, min_size=64, max_size=64, rpn_post_nms_top_n_test=10)
 
 
 @pytest.fixture(scope='module')
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Small pictures of bright rectangles on dark ground, annotated in H36M's layout."""
-    root = tmp_path_factory.mktemp('data')
-    rng = np.random.default_rng(0)
-    names, joints = [], rng.uniform((30, 20), (50, 70), (FRAMES, 17, 2))
-    for frame in range(FRAMES):
-        names.append(f'S1/S1_Walking.54138969/S1_Walking.54138969_{frame + 1:06d}.png')
-        picture = np.full((*SIZE, 3), 60, np.uint8)
-        picture[20:70, 30:50] = rng.integers(100, 256, 3)
-        path = root / 'images' / names[-1]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(path), picture)
-    (root / 'annotation_body3d').mkdir()
-    np.savez(
-        root / 'annotation_body3d' / 'h36m_train.npz',
-        imgname=np.array(names),
-        center=joints.mean(1),
-        scale=np.full(FRAMES, 0.3),
-        part=np.concatenate([joints, np.ones((FRAMES, 17, 1))], 2),
-        S=np.ones((FRAMES, 17, 4)),
-    )
-    return root
+    return pictures(tmp_path_factory.mktemp('data'), FRAMES)
 
 
 @pytest.fixture(scope='module')
 def config(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip('torchvision', reason=f'torchvision is not installed: {INSTALL}')
-    folder = tmp_path_factory.mktemp('config')
-    torch.manual_seed(1)
-    model = MaskRCNN(None, backend='torchvision', options=OPTIONS)
-    torch.save(model.network.state_dict(), folder / 'weights.pth')
-    base = ROOT / 'configs' / 'segmentation' / 'mask-rcnn_r50_fpn-torchvision_h36m.py'
-    path = folder / 'tiny.py'
-    path.write_text(
-        f"""
-_base_ = [{str(base)!r}]
-model = dict(
-    checkpoint={str(folder / 'weights.pth')!r}, max_instances=3, options=dict({OPTIONS!r}))
-test_dataloader = dict(num_workers=0, dataset=dict(
-    data_root={str(data)!r}, ann_file='annotation_body3d/h36m_train.npz', camera_param_file=None))
-person = dict(min_overlap=0.0)
-frames_per_shard = 2
-"""
-    )
-    return path
+    return masks_config(data, tmp_path_factory.mktemp('config'))
 
 
 def run(*arguments: object) -> None:

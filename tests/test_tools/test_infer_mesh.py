@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 import random
 import sys
 import time
@@ -19,6 +18,7 @@ from mmengine.logging import MMLogger
 from mmengine.structures import BaseDataElement
 from PIL import Image
 from scipy.spatial.transform import Rotation
+from small_jobs import NAMES, inference_files
 
 from mmjrr.cli import infer as infer_command
 from mmjrr.cli.options import parse
@@ -36,41 +36,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = ROOT / 'tools' / 'infer_mesh.py'
 
-#: An estimator that sees only the mean color; of sequences, that of all their frames.
-TINY_MODEL = """
-import time
-import torch
-from mmengine.model import BaseModel
-from mmjrr.geometry import axis_angle_to_matrix
-from mmjrr.registry import MODELS
-
-@MODELS.register_module()
-class TinyEstimator(BaseModel):
-    def __init__(self, seconds=0.0):
-        super().__init__()
-        self.layer = torch.nn.Linear(3, 85)
-        self.seconds = seconds
-
-    def forward(self, inputs, data_samples, mode):
-        time.sleep(self.seconds)
-        image = inputs['img']
-        assert image.dtype == torch.float32 and image.shape[-3:] == (3, 224, 224)
-        color = image.mean((-1, -2))
-        if image.ndim == 5:
-            color = color.mean(1, keepdim=True).expand(color.shape).flatten(0, 1)
-        for sample, found in zip(data_samples, self.layer(color), strict=True):
-            matrices = axis_angle_to_matrix(found[:72].view(24, 3))
-            sample.set_field(matrices[0], 'pred_global_orient')
-            sample.set_field(matrices[1:], 'pred_body_pose')
-            sample.set_field(found[72:82], 'pred_betas')
-            sample.set_field(found[82:].abs() + 0.5, 'pred_camera')
-        return data_samples
-"""
 FIELDS = ('imgname', 'center', 'scale', 'pose', 'betas', 'shape', 'camera', 'provenance')
-
-
-VIDEOS = ('S9_Walking_1.54138969', 'S9_Eating.60457274')
-NAMES = [f'S9/{video}/{video}_{frame:06d}.jpg' for video in VIDEOS for frame in (1, 6, 11, 16)]
 
 
 def to_tensor(crop: np.ndarray) -> torch.Tensor:
@@ -78,50 +44,12 @@ def to_tensor(crop: np.ndarray) -> torch.Tensor:
     return torch.tensor(values.transpose(2, 0, 1), dtype=torch.float32)
 
 
-def make_h36m(root: Path) -> None:
-    """Eight frames in MMPose's layout: blurred noise, a camera, boxes within the image."""
-    rng = np.random.default_rng(0)
-    for name in NAMES:
-        (root / 'images' / name).parent.mkdir(parents=True, exist_ok=True)
-        coarse = rng.uniform(0, 255, (6, 5, 3)).astype(np.uint8)
-        Image.fromarray(coarse).resize((100, 120)).save(root / 'images' / name)
-    folder = root / 'annotation_body3d/fps10'
-    folder.mkdir(parents=True)
-    joints = np.concatenate([rng.normal([0, 0, 5], 0.1, (8, 17, 3)), np.ones((8, 17, 1))], 2)
-    np.savez(
-        folder / 'h36m_test.npz', imgname=np.array(NAMES), center=rng.uniform(45, 55, (8, 2)),
-        scale=rng.uniform(0.3, 0.4, 8), part=np.ones((8, 17, 3)), S=joints,
-    )  # fmt: skip
-    camera = dict(
-        R=np.eye(3), T=np.zeros((3, 1)), c=np.array([[50.0], [60.0]]),
-        f=np.array([[114.0], [114.0]]), k=np.zeros((3, 1)), p=np.zeros((2, 1)), w=100, h=120,
-    )  # fmt: skip
-    cameras = {('S9', camera_id): camera for camera_id in ('54138969', '60457274')}
-    (root / 'annotation_body3d/cameras.pkl').write_bytes(pickle.dumps(cameras))
-
-
 @pytest.fixture(scope='module')
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Images in MMPose's layout, the estimator, its weights and a config."""
     folder = tmp_path_factory.mktemp('infer')
-    make_h36m(folder / 'data')
-    (folder / 'tiny_estimator.py').write_text(TINY_MODEL)
     sys.path.insert(0, str(folder))
-    torch.manual_seed(1)
-    layer = torch.nn.Linear(3, 85)
-    weights = {f'layer.{name}': value for name, value in layer.state_dict().items()}
-    torch.save(dict(state_dict=weights), folder / 'tiny.pth')
-    (folder / 'tiny.py').write_text(
-        f"""
-_base_ = [{str(ROOT / 'configs/_base_/default_runtime.py')!r},
-          {str(ROOT / 'configs/_base_/h36m_images.py')!r}]
-custom_imports = dict(imports=['mmjrr', 'tiny_estimator'])
-model = dict(type='TinyEstimator')
-test_dataloader = dict(
-    batch_size=3, num_workers=0, dataset=dict(data_root={str(folder / 'data')!r})
-)
-"""
-    )
+    inference_files(folder)
     return folder
 
 

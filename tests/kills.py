@@ -1,0 +1,379 @@
+"""Kills of resumable jobs at every write and at random, each followed by a resumed run.
+
+    python tests/kills.py                                # each write, and 100 cases at random
+    python tests/kills.py --random 20 --seed 7 --job masks
+    python tests/kills.py --job refinement --case 31     # one case again; its files are kept
+
+Each job (refinement, person masks, inference) runs once undisturbed; its calls of ``os.fsync``,
+``os.replace`` and ``os.unlink`` are counted. Then it runs again, and is killed (SIGKILL) just
+before or just after one of these calls, or one to three times at random moments. Each time, the
+same command resumes it. A case passes if the results are those of the undisturbed run to the byte,
+and no temporary file and no unfinished shard is left.
+
+Runs are forks of this process, which has imported what they need; patches of ``os`` exist only in
+them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import logging
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mmengine.config.config
+import torch
+from small_jobs import inference_files, masks_config, pictures, refinement_config, synthetic_set
+
+from mmjrr.cli import infer, masks, train
+from mmjrr.cli.options import parse
+
+ROOT = Path(__file__).resolve().parents[1]
+#: Calls that change which files there are or what they hold after a loss of power.
+CALLS = ('fsync', 'replace', 'unlink')
+#: Seconds by the clock after which a run counts as hanging.
+LIMIT = 600.0
+
+
+@dataclass(frozen=True)
+class ResumableJob:
+    """A command that is given again to resume it.
+
+    Attributes:
+        run: runs the command in a work directory, in this process.
+        results: the names of the files in the work directory that it makes.
+        shards: the folder of shards; it must be in the end as it is without kills.
+    """
+
+    run: Callable[[Path], None]
+    results: tuple[str, ...]
+    shards: str
+
+
+@dataclass(frozen=True)
+class Case:
+    """Where a job is killed: at a call, or at moments in seconds after each start."""
+
+    call: int | None = None
+    after: bool = False
+    moments: tuple[float, ...] = ()
+
+    def __str__(self) -> str:
+        if self.call is None:
+            return 'at ' + ', '.join(f'{moment:.2f} s' for moment in self.moments)
+        return f'{"after" if self.after else "before"} call {self.call}'
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a case.
+
+    Attributes:
+        kills: how many runs were killed while they ran.
+        problem: what differs from the undisturbed run; empty if nothing does.
+    """
+
+    kills: int
+    problem: str = ''
+
+
+def make_jobs(folder: Path) -> dict[str, ResumableJob]:
+    """Write the inputs of the jobs to a folder, and return the jobs by name."""
+    folders = {name: folder / name for name in ('refinement', 'masks', 'inference')}
+    for path in folders.values():
+        path.mkdir(parents=True)
+    refined = refinement_config(
+        synthetic_set(folders['refinement'] / 'data'), folders['refinement']
+    )
+    segmented = masks_config(pictures(folders['masks'] / 'data', 8), folders['masks'])
+    sys.path.insert(0, str(folders['inference']))
+    inferred = inference_files(folders['inference'])
+
+    def refine(work_dir: Path) -> None:
+        command = [str(refined), '--work-dir', str(work_dir), '--resume']
+        train.run(parse(train.add_arguments, None, command))
+
+    def segment(work_dir: Path) -> None:
+        command = [str(segmented), '--batch-size', '2', '--out', str(work_dir / 'masks.json')]
+        masks.run(parse(masks.add_arguments, None, [*command, '--work-dir', str(work_dir)]))
+
+    def estimate(work_dir: Path) -> None:
+        command = [str(inferred), str(inferred.with_suffix('.pth')), '--batch-size', '2']
+        command += ['--out', str(work_dir / 'fits.npz'), '--work-dir', str(work_dir)]
+        infer.run(parse(infer.add_arguments, None, command))
+
+    regressors = [f'{name}.{kind}' for name in ('J_spin', 'J_opt') for kind in ('npy', 'json')]
+    refined_files = (*regressors, 'pseudo_gt.npz', 'refinement.json')
+    return {
+        'refinement': ResumableJob(refine, refined_files, 'pseudo_gt'),
+        'masks': ResumableJob(segment, ('masks.json',), 'masks'),
+        'inference': ResumableJob(estimate, ('fits.npz',), 'inference'),
+    }
+
+
+# -- one run ---------------------------------------------------------------------------------------
+
+
+def fork(job: ResumableJob, work_dir: Path, watch: Callable[[], Any] = lambda: None) -> int:
+    """Start a job in a fork of this process, and return its process id.
+
+    Args:
+        job: the job.
+        work_dir: its work directory. What it prints is added to ``work_dir.log``.
+        watch: called in the fork, before the job.
+    """
+    child = os.fork()
+    if child:
+        return child
+    code = 1
+    log = os.open(f'{work_dir}.log', os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    try:
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        torch.set_num_threads(1)
+        watch()
+        # Formatting the config for the log takes longer than the rest of a run.
+        mmengine.config.config.FormatCode = lambda text, **_: (text, True)
+        job.run(work_dir)
+        Path(f'{work_dir}.modules').write_text('\n'.join(sys.modules))
+        code = 0
+    except BaseException:
+        os.write(log, traceback.format_exc().encode())
+    finally:
+        logging.shutdown()
+        os._exit(code)
+
+
+def end_of(child: int) -> int:
+    """Wait for a forked process, and return its exit code; negative if a signal ended it."""
+    deadline = time.monotonic() + LIMIT
+    while True:
+        pid, status = os.waitpid(child, os.WNOHANG)
+        if pid:
+            return os.waitstatus_to_exitcode(status)
+        if time.monotonic() > deadline:
+            os.kill(child, signal.SIGKILL)
+        time.sleep(0.005)
+
+
+def on_calls(work_dir: Path, act: Callable[[int, str, bool], None]) -> None:
+    """Call ``act(number, name, after)`` before and after :data:`CALLS` on a work directory's files.
+
+    The calls of this process are numbered from 0.
+    """
+    count = 0
+
+    def wrap(name: str) -> None:
+        original = getattr(os, name)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            nonlocal count
+            if not _is_inside(work_dir, args[-1]):
+                return original(*args, **kwargs)
+            number, count = count, count + 1
+            act(number, name, False)
+            try:
+                return original(*args, **kwargs)
+            finally:
+                act(number, name, True)
+
+        setattr(os, name, call)
+
+    for name in CALLS:
+        wrap(name)
+
+
+def _is_inside(folder: Path, file: Any) -> bool:
+    """Tell whether a file, named or open, is in a folder; a relative name counts as inside."""
+    path = os.readlink(f'/proc/self/fd/{file}') if isinstance(file, int) else os.fspath(file)
+    return not os.path.isabs(path) or Path(path).is_relative_to(folder)
+
+
+def record_calls(work_dir: Path, folder: Path) -> None:
+    """Write the name of each call of this process to a file, a line each."""
+    file = os.open(folder / 'calls.txt', os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+    def act(number: int, name: str, after: bool) -> None:
+        if not after:
+            os.write(file, f'{name}\n'.encode())
+
+    on_calls(work_dir, act)
+
+
+def die_at(work_dir: Path, call: int, after: bool) -> None:
+    """Kill this process at one of its calls."""
+
+    def act(number: int, name: str, is_after: bool) -> None:
+        if (number, is_after) == (call, after):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    on_calls(work_dir, act)
+
+
+# -- cases -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Reference:
+    """An undisturbed run of a job.
+
+    Attributes:
+        work_dir: its work directory.
+        calls: the names of its calls.
+        seconds: how long a second one took.
+    """
+
+    work_dir: Path
+    calls: tuple[str, ...]
+    seconds: float
+
+
+def undisturbed(job: ResumableJob, folder: Path) -> Reference:
+    """Run a job once, in a fork, whose calls are recorded; import here what it imported.
+
+    Raises:
+        RuntimeError: the run fails.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    work_dir = folder / 'undisturbed'
+    if end_of(fork(job, work_dir, lambda: record_calls(work_dir, folder))):
+        raise RuntimeError(f'{work_dir}.log: the undisturbed run failed')
+    for name in Path(f'{work_dir}.modules').read_text().split():
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+    start = time.monotonic()
+    again = folder / 'undisturbed_again'
+    if end_of(fork(job, again)) or difference(job, again, work_dir):
+        raise RuntimeError(f'{again}: differs from {work_dir} without a kill')
+    seconds = time.monotonic() - start
+    return Reference(work_dir, tuple((folder / 'calls.txt').read_text().split()), seconds)
+
+
+def cases_of(reference: Reference, at_random: int, seed: int) -> list[Case]:
+    """Return a case for each side of each call, and cases of kills at random moments."""
+    cases = [Case(call, after) for call in range(len(reference.calls)) for after in (False, True)]
+    for number in range(at_random):
+        rng = random.Random(f'{seed} {number}')
+        kills = rng.choice((1, 1, 2, 3))
+        cases.append(Case(moments=tuple(rng.uniform(0, reference.seconds) for _ in range(kills))))
+    return cases
+
+
+def run_case(job: ResumableJob, case: Case, reference: Reference, work_dir: Path) -> Outcome:
+    """Run a job with the kills of a case, resume it to its end, and compare."""
+    kills = 0
+    if case.call is not None:
+        call, after = case.call, case.after
+        code = end_of(fork(job, work_dir, lambda: die_at(work_dir, call, after)))
+        kills += code == -signal.SIGKILL
+        if code not in (0, -signal.SIGKILL):
+            return Outcome(kills, f'the first run ended with {code}')
+    for moment in case.moments:
+        child = fork(job, work_dir)
+        time.sleep(moment)
+        os.kill(child, signal.SIGKILL)
+        code = end_of(child)
+        kills += code == -signal.SIGKILL
+        if code not in (0, -signal.SIGKILL):
+            return Outcome(kills, f'a run ended with {code} before it was killed')
+    code = end_of(fork(job, work_dir))
+    if code:
+        return Outcome(kills, f'the resumed run ended with {code}')
+    return Outcome(kills, difference(job, work_dir, reference.work_dir))
+
+
+def difference(job: ResumableJob, found: Path, expected: Path) -> str:
+    """Describe how the files of a run differ from those of another; empty if they do not."""
+    for name in job.results:
+        if not (found / name).is_file():
+            return f'{name} is missing'
+        if (found / name).read_bytes() != (expected / name).read_bytes():
+            return f'{name} differs'
+    hidden = [path.name for path in found.rglob('.*') if path.is_file()]
+    if hidden:
+        return f'temporary files are left: {hidden}'
+    folders = [
+        sorted(path.name for path in (run / job.shards).rglob('*')) for run in (found, expected)
+    ]
+    if folders[0] != folders[1]:
+        return f'{job.shards} holds {folders[0]}, expected {folders[1]}'
+    return ''
+
+
+def run_cases(
+    job: ResumableJob, cases: Sequence[tuple[int, Case]], reference: Reference, folder: Path
+) -> Iterator[tuple[int, Case, Outcome]]:
+    """Run cases one after another; the files of those that fail are kept in the folder."""
+    for number, case in cases:
+        work_dir = folder / f'case_{number}'
+        outcome = run_case(job, case, reference, work_dir)
+        yield number, case, outcome
+        if not outcome.problem:
+            shutil.rmtree(work_dir, ignore_errors=True)
+            for suffix in ('log', 'modules'):
+                Path(f'{work_dir}.{suffix}').unlink(missing_ok=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--job', choices=('refinement', 'masks', 'inference'), help='default: all')
+    parser.add_argument('--random', type=int, default=100, help='cases at random, over all jobs')
+    parser.add_argument('--seed', type=int, default=0, help='of the random moments')
+    parser.add_argument('--case', type=int, help='run this case of --job alone')
+    parser.add_argument('--out', type=Path, default=ROOT / 'work_dirs' / 'kills',
+                        help='folder for the files of failed cases')  # fmt: skip
+    args = parser.parse_args()
+    if args.random < 0:
+        parser.error(f'--random {args.random}: expected at least 0')
+    if args.case is not None and args.job is None:
+        parser.error('--case: needs --job')
+    args.out.mkdir(parents=True, exist_ok=True)
+    failed = 0
+    with contextlib.ExitStack() as stack:
+        inputs = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix='mmjrr_kills_')))
+        jobs = make_jobs(inputs)
+        chosen = [args.job] if args.job else list(jobs)
+        for index, name in enumerate(chosen):
+            folder = Path(tempfile.mkdtemp(prefix=f'{name}_', dir=args.out))
+            reference = undisturbed(jobs[name], folder)
+            share = len(range(index, args.random, len(chosen)))
+            numbered = list(enumerate(cases_of(reference, share, args.seed)))
+            if args.case is not None:
+                numbered = [numbered[args.case]]
+            calls = {call: reference.calls.count(call) for call in CALLS}
+            print(f'{name}: {calls}, {reference.seconds:.1f} s undisturbed', flush=True)
+            counts = {'writes': [0, 0], 'random': [0, 0]}  # kills, cases with identical results
+            for number, case, outcome in run_cases(jobs[name], numbered, reference, folder):
+                kind = counts['random' if case.call is None else 'writes']
+                kind[0] += outcome.kills
+                kind[1] += not outcome.problem
+                if outcome.problem:
+                    failed += 1
+                    print(f'{name}: case {number}, killed {case}: {outcome.problem}', flush=True)
+            for kind_name, (kills, identical) in counts.items():
+                total = sum((case.call is None) == (kind_name == 'random') for _, case in numbered)
+                print(f'{name}, {kind_name}: {total} cases, {kills} kills, {identical} with '
+                      'identical results', flush=True)  # fmt: skip
+            if not failed:
+                shutil.rmtree(folder)
+    if failed:
+        print(f'{failed} cases failed; their files are in {args.out}')
+        sys.exit(1)
+
+
+if __name__ == '__main__':
+    main()
