@@ -11,13 +11,15 @@ from typing import Any
 import numpy as np
 
 from mmjrr.body_models import SMPL
+from mmjrr.body_models.known_meshes import KNOWN_MESHES
 from mmjrr.body_models.smpl_files import GENDERS, find_smpl_file, load_smpl_file
 from mmjrr.datasets.predictions import Predictions
-from mmjrr.datasets.predictions.bodies import MESHES
 from mmjrr.errors import DataError
 
 #: Number of shape components that every file of the SMPL family has. The free body has no more.
 _NUM_BETAS = 10
+
+_OWNERS = {mesh.num_vertices: mesh.owner for mesh in KNOWN_MESHES}
 
 Body = dict[str, Any] | SMPL | None
 
@@ -90,8 +92,8 @@ def check_vertices(part: Predictions, num_vertices: int) -> None:
     }.get(count, "carry them to that mesh, or evaluate with a regressor for the model's own")
     raise DataError(
         f'{part.name}: vertices: found {count} for each body, '
-        f'{MESHES.get(count, "the number of no known body")}, expected {num_vertices}, '
-        f'{MESHES.get(num_vertices, "the columns of the regressors")}, as many as the regressors '
+        f'{_OWNERS.get(count, "the number of no known body")}, expected {num_vertices}, '
+        f'{_OWNERS.get(num_vertices, "the columns of the regressors")}, as many as the regressors '
         f'have columns; {advice}'
     )
 

@@ -16,7 +16,7 @@ from mmjrr.io.checkpoints import WEIGHT_KEYS, read_checkpoint, weights_of
 from mmjrr.io.input_files import FilePath, InputFile, open_input, sha256
 from mmjrr.io.json_files import read_json, read_note
 from mmjrr.io.limits import LimitedReader, unpacked_limit
-from mmjrr.io.meshes import read_mesh_vertices
+from mmjrr.io.meshes import read_mesh_faces, read_mesh_vertices
 from mmjrr.io.npy import read_npy
 from mmjrr.io.npz import read_npz
 from mmjrr.io.pickle_stream import UnsafePickleError
@@ -38,6 +38,7 @@ __all__ = [
     'open_input',
     'read_checkpoint',
     'read_json',
+    'read_mesh_faces',
     'read_mesh_vertices',
     'read_note',
     'read_npy',

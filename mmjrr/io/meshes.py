@@ -1,4 +1,4 @@
-"""A reader of the vertices in ``.obj`` and ``.ply`` files."""
+"""Readers of vertices and triangles in ``.obj`` and ``.ply`` files."""
 
 from __future__ import annotations
 
@@ -37,6 +37,95 @@ def read_mesh_vertices(path: FilePath) -> Array:  # (V, 3)
         if not len(vertices):
             raise DataError(f'{where}: found no vertices')
         return vertices.astype(np.float32)
+
+
+def read_mesh_faces(path: FilePath) -> Array:  # (F, 3)
+    """Read the faces of a mesh as triangles of vertex indices from 0, int64.
+
+    Args:
+        path: as in :func:`read_mesh_vertices`. Polygons of an ``.obj`` file are cut into triangles;
+            a binary ``.ply`` file must hold triangles only.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        DataError: the file is truncated, unreadable, or has no faces, or a face has an index
+            outside the vertices.
+    """
+    with open_input(path) as file:
+        content, where = file.stream.read(), str(file.path)
+    is_ply = content.startswith(b'ply')
+    with own_errors(where, 'a .ply file' if is_ply else 'an .obj file'):
+        count = len(_ply_vertices(content) if is_ply else _obj_vertices(content))
+        polygons = _ply_faces(content) if is_ply else _obj_faces(content, count)
+        faces = _triangles(polygons)
+        if not len(faces):
+            raise DataError(f'{where}: found no faces')
+        if faces.min() < 0 or faces.max() >= count:
+            raise DataError(
+                f'{where}: found faces of the vertices {faces.min()} to {faces.max()}, expected 0 '
+                f'to {count - 1}'
+            )
+        return faces
+
+
+def _triangles(polygons: Array | list[list[int]]) -> Array:
+    """Cut polygons into triangles at their first corner."""
+    if isinstance(polygons, np.ndarray):
+        return polygons
+    corners = [
+        (polygon[0], polygon[i], polygon[i + 1])
+        for polygon in polygons
+        for i in range(1, len(polygon) - 1)
+    ]
+    return np.array(corners, dtype=np.int64).reshape(len(corners), 3)
+
+
+def _obj_faces(content: bytes, num_vertices: int) -> list[list[int]]:
+    """Return the polygons; negative indices count back from the last vertex."""
+    polygons = []
+    for line in content.splitlines():
+        if line.startswith((b'f ', b'f\t')):
+            numbers = [int(word.split(b'/')[0]) for word in line.split()[1:]]
+            polygons.append([n - 1 if n > 0 else num_vertices + n for n in numbers])
+    return polygons
+
+
+def _ply_faces(content: bytes) -> Array | list[list[int]]:
+    header, _, data = content.partition(b'end_header')
+    data = data[data.find(b'\n') + 1 :]
+    kind, vertex_size, counts = '', 0, {'vertex': 0, 'face': 0}
+    lists: list[tuple[str, str]] = []
+    element = ''
+    for line in header.decode('ascii').splitlines():
+        words = line.split()
+        if words[:1] == ['format']:
+            kind = words[1]
+        elif words[:1] == ['element']:
+            element = words[1]
+            if element in counts:
+                counts[element] = int(words[2])
+        elif words[:1] == ['property'] and element == 'vertex':
+            vertex_size += np.dtype(_PLY_TYPES[words[1]]).itemsize
+        elif words[:1] == ['property'] and element == 'face':
+            if words[1] != 'list' or lists:
+                raise DataError(
+                    f'found the face property {words[-1]!r}, expected a list of indices'
+                )
+            lists.append((_PLY_TYPES[words[2]], _PLY_TYPES[words[3]]))
+    if not lists:
+        raise DataError('found no faces')
+    if kind == 'ascii':
+        lines = data.splitlines()[counts['vertex'] : counts['vertex'] + counts['face']]
+        return [[int(word) for word in line.split()[1:]] for line in lines]
+    order = _PLY_ORDERS[kind]
+    dtype = np.dtype([('count', order + lists[0][0]), ('corners', order + lists[0][1], (3,))])
+    start = counts['vertex'] * vertex_size
+    if start + counts['face'] * dtype.itemsize > len(data):
+        raise DataError(f'found {len(data)} bytes, expected {counts["face"]} triangles')
+    table = np.frombuffer(data, dtype, counts['face'], start)
+    if (table['count'] != 3).any():
+        raise DataError('found faces of other than 3 corners, expected triangles')
+    return table['corners'].astype(np.int64)
 
 
 def _obj_vertices(content: bytes) -> Array:

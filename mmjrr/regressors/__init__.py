@@ -17,7 +17,11 @@ if TYPE_CHECKING:
         fit_label_offsets,
     )
     from mmjrr.regressors.joint_regressor import JointRegressor
+    from mmjrr.regressors.known_mappings import find_mapping
     from mmjrr.regressors.label_offsets import LabelOffsets
+    from mmjrr.regressors.mapping_error import MappingError, mapping_error
+    from mmjrr.regressors.mesh_mapping import MeshMapping
+    from mmjrr.regressors.mesh_matching import Template, match_meshes
     from mmjrr.regressors.zoo import ZOO, ZooEntry, find_regressor, register_regressor
 
 __all__ = [
@@ -29,10 +33,16 @@ __all__ = [
     'JointRegressorFit',
     'LabelOffsets',
     'LabelOffsetsFit',
+    'MappingError',
+    'MeshMapping',
+    'Template',
     'ZooEntry',
+    'find_mapping',
     'find_regressor',
     'fit_joint_regressor',
     'fit_label_offsets',
+    'mapping_error',
+    'match_meshes',
     'register_regressor',
 ]
 

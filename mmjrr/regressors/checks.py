@@ -9,12 +9,10 @@ import numpy as np
 from torch import Tensor
 
 from mmjrr.array_types import Array
+from mmjrr.body_models.known_meshes import NUM_VERTICES
 from mmjrr.joints import JOINT_ORDERS, joint_names_of
 from mmjrr.regressors.files import RegressorFile
 from mmjrr.regressors.sides import swapped_pairs
-
-#: Number of vertices of known bodies.
-NUM_VERTICES = {'smpl': 6890, 'smplh': 6890, 'smplx': 10475, 'free_body': 6890}
 
 #: Largest deviation of a row's sum from one that is normalized without a note, for float32 files.
 _SUM_TOLERANCE = 1e-5

@@ -12,6 +12,7 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from mmjrr.array_types import Array
+from mmjrr.body_models.known_meshes import same_mesh
 from mmjrr.errors import DataError
 from mmjrr.joints import JOINT_ORDERS, joint_names_of, reorder_index
 from mmjrr.regressors.checks import (
@@ -22,6 +23,9 @@ from mmjrr.regressors.checks import (
     declared_joint_names,
 )
 from mmjrr.regressors.files import read_regressor, write_regressor
+from mmjrr.regressors.known_mappings import find_mapping
+from mmjrr.regressors.mesh_mapping import MeshMapping
+from mmjrr.regressors.zoo import ZOO
 
 #: Largest accepted deviation of a row's sum from one.
 _SUM_TOLERANCE = 1e-4
@@ -144,6 +148,47 @@ class JointRegressor(nn.Module):
             self.weight[index], names, self.body_model, self.provenance, self.cleaning
         )
 
+    def to_mesh(self, mapping: MeshMapping, error: dict[str, Any] | None = None) -> JointRegressor:
+        """Return the regressor of the same joints from the vertices of another mesh.
+
+        Args:
+            mapping: Mapping that computes the vertices of this regressor's mesh, its target, from
+                those of the other mesh, its source: ``smplx2smpl`` for a regressor that is to take
+                SMPL-X's vertices.
+            error: Measured error that the mapping adds, for the provenance, as
+                :meth:`mmjrr.regressors.MappingError.as_dict` returns it. Default: None, not
+                measured.
+
+        Raises:
+            ValueError: The mapping computes the vertices of another mesh.
+        """
+        if mapping.num_target_vertices != self.num_vertices or not (
+            mapping.target == 'unnamed'
+            or self.body_model == 'unnamed'
+            or same_mesh(mapping.target, self.body_model)
+        ):
+            reverse = ' (it is the reverse one)' if mapping.source == self.body_model else ''
+            raise ValueError(
+                f'mapping: found one that computes {mapping.num_target_vertices} vertices of '
+                f'{mapping.target!r}{reverse}, expected the {self.num_vertices} of '
+                f'{self.body_model!r}, the mesh of the regressor'
+            )
+        weight = self.weight.cpu().double().numpy()
+        carried, notes = clean_rows((mapping.matrix.T @ weight.T).T, self.joint_names)
+        description = {
+            'from': self.body_model,
+            'to': mapping.source,
+            'mapping': mapping.provenance,
+            'error_mm': error or 'not measured',
+        }
+        return JointRegressor(
+            torch.from_numpy(carried).to(self.weight),
+            self.joint_names,
+            mapping.source,
+            {**self.provenance, 'carried': [*self.provenance.get('carried', []), description]},
+            [*self.cleaning, *notes],
+        )
+
     def extra_repr(self) -> str:
         """Describe sizes, body and order of the rows."""
         order = next((k for k, v in JOINT_ORDERS.items() if v == self.joint_names), None)
@@ -204,6 +249,10 @@ class JointRegressor(nn.Module):
     def _load(
         cls, path_or_name: str | Path, joint_order: Any, body_model: Any, dtype: torch.dtype
     ) -> JointRegressor:
+        entry = ZOO.get(path_or_name) if isinstance(path_or_name, str) else None
+        if entry is not None and entry.carried_from is not None:
+            mapping = find_mapping(entry.body_model, ZOO[entry.carried_from].body_model)
+            return cls.load(entry.carried_from, joint_order, None, dtype).to_mesh(mapping)
         file = read_regressor(path_or_name)
         names = declared_joint_names(file, joint_order)
         body = declared_body(file, body_model)

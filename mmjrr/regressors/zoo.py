@@ -1,4 +1,4 @@
-"""Zoo of known joint regressors by name, with their files, origins and checksums.
+"""Zoo of known joint regressors and mappings between meshes: files, origins and checksums.
 
 A checksum identifies a regressor, not the name of its file: several different files in circulation
 are called "the H36M regressor".
@@ -29,6 +29,9 @@ class ZooEntry:
         source: Sentence that says where to get the file.
         sha256: Checksum of the file; None if no copy could be verified against the source.
         packaged: Whether the file ships with mmjrr.
+        carried_from: Name of the entry that is carried to this entry's body by the mapping of
+            :func:`mmjrr.regressors.known_mappings.find_mapping`, whose file ``filename`` is.
+            Default: None, ``filename`` is the regressor's.
         provenance: Known facts about its making.
     """
 
@@ -39,6 +42,7 @@ class ZooEntry:
     source: str
     sha256: str | None = None
     packaged: bool = False
+    carried_from: str | None = None
     provenance: dict[str, str] = field(default_factory=dict)
 
     def check_sha256(self, path: Path, checksum: str) -> None:
@@ -178,3 +182,66 @@ register_regressor(
         },
     )
 )
+
+
+@dataclass(frozen=True)
+class KnownMapping:
+    """A mapping between meshes that others publish, or that ships with the package.
+
+    Args:
+        source: Mesh whose vertices it takes.
+        target: Mesh whose vertices it computes.
+        filename: Name of its file.
+        origin: Where to get the file.
+        faces_filename: Name of the file with the source mesh's triangles; None if not needed.
+        packaged: Whether the file ships with mmjrr.
+    """
+
+    source: str
+    target: str
+    filename: str
+    origin: str
+    faces_filename: str | None = None
+    packaged: bool = False
+
+
+#: The known mappings.
+KNOWN_MAPPINGS = (
+    KnownMapping(
+        'smplx',
+        'smpl',
+        'smplx2smpl_deftrafo_setup.pkl',
+        'the transfer data of https://smpl-x.is.tue.mpg.de (registration)',
+    ),
+    KnownMapping(
+        'mhr',
+        'smpl',
+        'mhr2smpl_mapping.npz',
+        'tools/mhr_smpl_conversion/assets of https://github.com/facebookresearch/MHR',
+        faces_filename='mhr_face_mask.ply',
+    ),
+)
+
+
+def _register_carried(base: str, mapping: KnownMapping, name: str) -> None:
+    """Add the entry of a regressor that is carried by a known mapping."""
+    also = '' if mapping.faces_filename is None else f', with {mapping.faces_filename} beside it'
+    register_regressor(
+        ZooEntry(
+            name=name,
+            filename=mapping.filename,
+            joint_order=ZOO[base].joint_order,
+            body_model=mapping.source,
+            source=f'{base}, carried by {mapping.filename}{also}: {mapping.origin}.',
+            packaged=mapping.packaged,
+            carried_from=base,
+        )
+    )
+
+
+for _mapping in KNOWN_MAPPINGS:
+    if _mapping.target == 'smpl':
+        for _base in ('J_std', 'J_opt'):
+            _register_carried(_base, _mapping, f'{_base}_{_mapping.source}')
+    else:
+        _register_carried('free_body_h36m', _mapping, f'{_mapping.source}_h36m')

@@ -16,14 +16,6 @@ from mmjrr.geometry import axis_angle_to_matrix, matrix_to_axis_angle, rotation_
 
 from .layouts import ROTATIONS_6D
 
-#: Names of bodies by the number of vertices of their meshes.
-MESHES = {
-    778: "one hand's (MANO)",
-    5023: "a head's (FLAME)",
-    6890: "SMPL's (and SMPL-H's)",
-    10475: "SMPL-X's",
-    18439: "MHR's",
-}
 #: A mesh whose extent is smaller than this (in its unit) is no body.
 _NO_EXTENT = 1e-6
 _ARRAYS = ('vertices', 'global_orient', 'body_pose', 'betas', 'transl', 'camera', 'bbox', 'valid')

@@ -1,0 +1,52 @@
+"""Loading of the mappings between the meshes of known bodies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mmjrr.body_models.known_meshes import same_mesh
+from mmjrr.errors import DataError
+from mmjrr.regressors.mesh_mapping import MeshMapping
+from mmjrr.regressors.zoo import KNOWN_MAPPINGS, KnownMapping, search_folders
+
+
+def find_mapping(source: str, target: str) -> MeshMapping:
+    """Load the known mapping between two meshes.
+
+    Args:
+        source: Name of the mesh whose vertices it takes.
+        target: Name of the mesh whose vertices it computes.
+
+    Raises:
+        DataError: No such mapping is known, or its file is damaged.
+        FileNotFoundError: A file is in none of the folders; the message says where to get it.
+    """
+    known = next(
+        (
+            mapping
+            for mapping in KNOWN_MAPPINGS
+            if same_mesh(mapping.source, source) and same_mesh(mapping.target, target)
+        ),
+        None,
+    )
+    if known is None:
+        pairs = ', '.join(f'{mapping.source} to {mapping.target}' for mapping in KNOWN_MAPPINGS)
+        raise DataError(
+            f'mapping: found none from the mesh {source!r} to {target!r}, known are {pairs}; pass '
+            'its file (on the command line, --mapping), or compute one with mmjrr transfer'
+        )
+    path = _find(known, known.filename)
+    faces = None if known.faces_filename is None else _find(known, known.faces_filename)
+    return MeshMapping.load(path, faces, known.source, known.target)
+
+
+def _find(known: KnownMapping, filename: str) -> Path:
+    folders = [Path(__file__).parent / 'data'] if known.packaged else search_folders()
+    for folder in folders:
+        if (folder / filename).is_file():
+            return folder / filename
+    where = ' or '.join(str(folder.absolute()) for folder in folders)
+    raise FileNotFoundError(
+        f'mapping from {known.source!r} to {known.target!r}: no file {filename!r} in {where}. '
+        f'Where to get it: {known.origin}. Where to put it: {folders[0] / filename}'
+    )
