@@ -217,7 +217,7 @@ def test_numbers_that_are_no_mapping_are_refused(
 
 def test_other_files_are_named(tmp_path: Path) -> None:
     np.savez(tmp_path / 'other.npz', pose=np.zeros(3), shape=np.zeros(3))
-    with pytest.raises(DataError, match=r"other\.npz: found \['pose', 'shape'\], expected a mapp"):
+    with pytest.raises(DataError, match=r"other\.npz: found \['pose', 'shape'\], expected a map"):
         MeshMapping.load(tmp_path / 'other.npz')
     with pytest.raises(ValueError, match="'smplx' has 10475 vertices"):
         MeshMapping(np.eye(3), source='smplx')
