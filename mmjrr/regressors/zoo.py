@@ -217,7 +217,8 @@ KNOWN_MAPPINGS = (
         'mhr',
         'smpl',
         'mhr2smpl_mapping.npz',
-        'tools/mhr_smpl_conversion/assets of https://github.com/facebookresearch/MHR',
+        'tools/mhr_smpl_conversion/assets of https://github.com/facebookresearch/MHR, with '
+        'mhr_face_mask.ply beside it',
         faces_filename='mhr_face_mask.ply',
     ),
 )
@@ -225,14 +226,13 @@ KNOWN_MAPPINGS = (
 
 def _register_carried(base: str, mapping: KnownMapping, name: str) -> None:
     """Add the entry of a regressor that is carried by a known mapping."""
-    also = '' if mapping.faces_filename is None else f', with {mapping.faces_filename} beside it'
     register_regressor(
         ZooEntry(
             name=name,
             filename=mapping.filename,
             joint_order=ZOO[base].joint_order,
             body_model=mapping.source,
-            source=f'{base}, carried by {mapping.filename}{also}: {mapping.origin}.',
+            source=f'{mapping.origin}.',
             packaged=mapping.packaged,
             carried_from=base,
         )
