@@ -47,7 +47,7 @@ def test_help_imports_nothing_heavy() -> None:
         [sys.executable, '-c', HELP, *COMMANDS], capture_output=True, text=True, check=True
     )
     assert done.stdout.splitlines()[-1] == 'HEAVY []'
-    assert done.stdout.count('usage:') == len(COMMANDS) == 9
+    assert done.stdout.count('usage:') == len(COMMANDS)
 
 
 def test_settings_of_the_config_are_read_as_mmengine_reads_them(monkeypatch) -> None:
