@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmjrr.cli.evaluation_options import (
     add_frame_options,
@@ -26,6 +26,11 @@ from mmjrr.cli.evaluation_options import (
     what_was_read,
 )
 from mmjrr.cli.options import parse, run_command
+from mmjrr.cli.report import add_gallery_options, gallery_options
+
+if TYPE_CHECKING:
+    from mmjrr.evaluation import EvaluationResult
+    from mmjrr.regressors import JointRegressor
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -96,6 +101,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='.json or .csv file to write; with several sets, one OUT.NAME.json per set',
     )
     parser.add_argument(
+        '--report',
+        type=Path,
+        metavar='HTML',
+        help='page to write: tables, charts and the worst frames with their bodies, for a browser',
+    )
+    add_gallery_options(parser)
+    parser.add_argument(
         '--unmatched-out',
         type=Path,
         help='text file to write: names of frames without a prediction, and of predictions '
@@ -113,6 +125,7 @@ def run(args: argparse.Namespace) -> None:
     sets = named_sets(args.files)
     if args.out is not None:
         check_result_path(args.out)
+    page = None if args.report is None else EvaluationReport(args)
     reading = reading_options(args)
     regressors = load_regressors(
         chosen_regressors(args.regressor, args.joint_order, args.body_model)
@@ -123,17 +136,19 @@ def run(args: argparse.Namespace) -> None:
         protocols = list(protocols_of_joints(frames_of=frames).values())
     lines: list[str] = []
     for name, files in sets.items():
-        result = evaluate(
-            files,
-            args.annotations,
-            regressors,
-            protocols,
-            body_model=args.body_model,
-            **reading,
-            missing=args.missing,
-            title=name,
-            progress=True,
-        )
+        options: dict[str, Any] = dict(reading, missing=args.missing, progress=True)
+        if page is None:
+            result = evaluate(
+                files,
+                args.annotations,
+                regressors,
+                protocols,
+                body_model=args.body_model,
+                title=name,
+                **options,
+            )
+        else:
+            result = page.evaluate(name, files, regressors, protocols, options)
         table = result.format(args.by, args.errors)
         if args.all_protocols:
             table = format_protocol_table(result, args.errors)
@@ -145,10 +160,63 @@ def run(args: argparse.Namespace) -> None:
             if len(sets) > 1:
                 out = out.with_name(f'{out.stem}.{name}{out.suffix}')
             print(f'Wrote {result.save(out)}')
+    if page is not None:
+        page.write(args.report)
     if args.unmatched_out is not None:
         with atomic_write(args.unmatched_out) as temporary:
             temporary.write_text(''.join(f'{line}\n' for line in lines), encoding='utf-8')
         print(f'Wrote {args.unmatched_out} ({len(lines)} names)')
+
+
+class EvaluationReport:
+    """The report of all sets of predictions, to which each evaluation adds its part.
+
+    Args:
+        args: The command's arguments.
+
+    Raises:
+        ValueError: The path has another suffix than ``.html``.
+    """
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        from mmjrr.visualization.report import Report, check_report_path
+
+        check_report_path(args.report)
+        self.args = args
+        self.options = gallery_options(args)
+        self.report = Report(
+            title='Evaluation of ' + ', '.join(named_sets(args.files)),
+            summary='Stored predictions, evaluated under each joint regressor.',
+        )
+
+    def evaluate(
+        self,
+        name: str,
+        files: Sequence[Path],
+        regressors: Mapping[str, JointRegressor],
+        protocols: Sequence[Any],
+        options: dict[str, Any],
+    ) -> EvaluationResult:
+        """Evaluate a set of predictions and add it to the report."""
+        from mmjrr.visualization.report import PredictionSet, add_predictions
+
+        self.report.regressors = dict(regressors)
+        return add_predictions(
+            self.report,
+            PredictionSet(name, list(files), Path(self.args.annotations), options),
+            regressors,
+            list(protocols),
+            self.args.body_model,
+            self.options,
+            self.options.frames // len(named_sets(self.args.files)),
+        )
+
+    def write(self, path: Path) -> None:
+        """Write the page and print its path."""
+        from mmjrr.visualization.report import write_report
+
+        self.report.frames.sort(key=lambda frame: -frame.worst)
+        print(f'Wrote {write_report(self.report, path)}; open it in a browser.')
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:

@@ -13,6 +13,7 @@ from mmjrr.version import __version__
 COMMANDS = {
     'evaluate': ('evaluate', 'evaluate stored predictions with any joint regressors'),
     'table1': ('table1', "print the paper's Table I for any models"),
+    'report': ('report', 'write a report as one HTML file'),
     'refine': ('train', 'refine SMPL fits and learn a joint regressor'),
     'test': ('test', 'evaluate a model of a config'),
     'infer': ('infer', 'run a mesh estimator on a dataset'),

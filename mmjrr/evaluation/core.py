@@ -43,6 +43,7 @@ class RegressedFrames:
         labels: subject, action, sequence and camera of each frame.
         numbers: number of each frame in its video, None where it is unknown. Default: all unknown,
             which leaves the acceleration error undefined.
+        imgname: image name of each frame; empty if unknown.
     """
 
     joint_names: tuple[str, ...]
@@ -51,6 +52,7 @@ class RegressedFrames:
     weight: Array
     labels: Sequence[FrameLabels]
     numbers: Sequence[int | None] = ()
+    imgname: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.target)

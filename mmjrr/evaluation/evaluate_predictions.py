@@ -56,6 +56,7 @@ def evaluate(
     by: Sequence[str] = BREAKDOWNS,
     title: str = '',
     progress: bool = False,
+    keep_joints: bool = False,
 ) -> EvaluationResult:
     """Compute MPJPE and PA-MPJPE of stored predictions.
 
@@ -100,6 +101,7 @@ def evaluate(
         by: breakdowns to compute.
         title: name of the evaluated predictions.
         progress: whether to write progress and remaining time to stderr.
+        keep_joints: whether the result keeps the joints of all frames as ``regressed``.
 
     Returns:
         The scores. ``skipped`` lists counted frames without a prediction, ``unmatched`` predictions
@@ -185,6 +187,7 @@ def evaluate(
         weight=weight,
         labels=[annotated.labels[frame] for frame in order],
         numbers=frame_numbers([annotated.names[frame] for frame in order]),
+        imgname=[annotated.names[frame] for frame in order],
     )
     result = evaluate_frames(
         scored,
@@ -208,6 +211,7 @@ def evaluate(
     return replace(
         result,
         notes=notes,
+        regressed=scored if keep_joints else None,
         provenance={
             **result.provenance,
             'predictions': descriptions,

@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from mmjrr.array_types import Array
 from mmjrr.io import atomic_write
 
 from .protocols import FrameErrors, Protocol
+
+if TYPE_CHECKING:
+    from .core import RegressedFrames
 
 #: Breakdowns of the scores.
 BREAKDOWNS = ('joint', 'action', 'subject', 'camera')
@@ -135,6 +138,7 @@ class EvaluationResult:
             (:mod:`mmjrr.evaluation.plausibility`).
         title: name of the evaluated predictions.
         provenance: the regressors' checksums and cleaning, the protocols, and versions.
+        regressed: the joints of all frames, if they were to be kept; no file has them.
     """
 
     scores: tuple[Score, ...]
@@ -146,6 +150,7 @@ class EvaluationResult:
     notes: tuple[str, ...] = ()
     title: str = ''
     provenance: dict[str, Any] = field(default_factory=dict)
+    regressed: RegressedFrames | None = field(default=None, repr=False, compare=False)
 
     def metrics(self) -> dict[str, float]:
         """Return the overall scores by key, such as ``'J_opt/paper/MPJPE'``, in mm."""

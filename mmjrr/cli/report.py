@@ -1,0 +1,137 @@
+r"""Write a report: tables, charts, regressors and frames in one HTML file.
+
+    mmjrr report work_dirs/demo
+    mmjrr report work_dirs/contour_100it_h36m --no-photos --out report.html
+    mmjrr report results.json
+
+The file opens from disk, without a network. SOURCE is the demo's folder, the work directory of a
+refinement, or a JSON file that "mmjrr evaluate --out" wrote. "mmjrr evaluate --report" makes a
+report with the frames of stored predictions. docs/report.md describes the page, docs/sharing.md
+what of it may be shared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mmjrr.cli.options import OptionError, parse, run_command
+
+if TYPE_CHECKING:
+    from mmjrr.visualization.report import GalleryOptions
+
+#: Largest number of frames: the page holds all of them, and a browser must stay quick.
+_MOST_FRAMES = 2000
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define the arguments."""
+    parser.add_argument(
+        'source',
+        type=Path,
+        metavar='SOURCE',
+        help='work directory of the demo or of a refinement, or a JSON file of results',
+    )
+    parser.add_argument(
+        '--out', type=Path, help='file to write (default: report.html in or beside SOURCE)'
+    )
+    parser.add_argument(
+        '--data-root', type=Path, help='folder of the data set, if it is not where the run had it'
+    )
+    parser.add_argument(
+        '--body-model',
+        help="SMPL file or folder, or 'free_body' (default: the body of the refinement)",
+    )
+    add_gallery_options(parser)
+
+
+def add_gallery_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that choose what a report shows of frames."""
+    parser.add_argument(
+        '--frames',
+        type=int,
+        default=200,
+        metavar='N',
+        help='largest number of frames in the report, the worst ones (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--no-photos', action='store_true', help='leave photographs out of the report'
+    )
+    parser.add_argument(
+        '--images', type=Path, help="folder of the photographs (default: the data set's images)"
+    )
+    parser.add_argument(
+        '--masks', type=Path, help="file of person masks (default: the refinement's, if any)"
+    )
+    parser.add_argument(
+        '--cameras',
+        type=Path,
+        help="MMPose's cameras.pkl (default: the file beside the annotation)",
+    )
+
+
+def gallery_options(args: argparse.Namespace) -> GalleryOptions:
+    """Return the options of :func:`add_gallery_options`, after checking them.
+
+    Raises:
+        OptionError: The number of frames is out of range.
+        FileNotFoundError: A file or folder does not exist.
+    """
+    from mmjrr.visualization.report import GalleryOptions
+
+    if not 0 <= args.frames <= _MOST_FRAMES:
+        raise OptionError(f'--frames {args.frames}: expected 0 to {_MOST_FRAMES}')
+    for option in ('images', 'masks', 'cameras'):
+        path = getattr(args, option)
+        if path is not None and not path.exists():
+            raise FileNotFoundError(f'--{option} {path}: no such file or folder')
+    return GalleryOptions(
+        frames=args.frames,
+        images=args.images,
+        masks=args.masks,
+        cameras=args.cameras,
+        photos=not args.no_photos,
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Make the report and write it."""
+    from mmjrr.visualization.report import (
+        check_report_path,
+        report_results_file,
+        report_work_dir,
+        write_report,
+    )
+
+    source: Path = args.source
+    if not source.exists():
+        raise FileNotFoundError(f'{source}: no such file or folder')
+    default = source / 'report.html' if source.is_dir() else source.with_suffix('.html')
+    out = check_report_path(args.out or default)
+    options = gallery_options(args)
+    if source.is_dir():
+        body = None
+        if args.body_model == 'free_body':
+            body = dict(type='FreeBody')
+        elif args.body_model is not None:
+            body = dict(type='SMPL', model_path=args.body_model)
+        report = report_work_dir(source, options, args.data_root, body)
+    else:
+        report = report_results_file(source)
+    write_report(report, out)
+    for note in report.notes:
+        print(f'  note: {note}')
+    size = out.stat().st_size / 1e6
+    print(f'Wrote {out} ({len(report.frames)} frames, {size:.1f} MB); open it in a browser.')
+
+
+def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
+    """Run the command; return its exit status."""
+    return run_command(run, parse(add_arguments, __doc__, argv, prog))
+
+
+if __name__ == '__main__':
+    sys.exit(main())

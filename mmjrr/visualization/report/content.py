@@ -1,0 +1,231 @@
+"""What a report shows, as plain data that is independent of its sources and of HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmjrr.errors import DataError
+from mmjrr.evaluation.result import FORMAT, Score
+from mmjrr.regressors import JointRegressor
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+
+@dataclass
+class Evaluation:
+    """Scores of one set of bodies under several regressors and protocols.
+
+    Attributes:
+        title: Name of the bodies, such as a model's name.
+        frames: Number of evaluated frames.
+        scores: The scores.
+        protocols: Summary of each protocol by name.
+        errors: MPJPE of each frame in mm by protocol and regressor, (N,); empty if unknown.
+        notes: Sentences about implausible predictions and frames that are left out.
+        provenance: Checksums, versions and settings.
+        explanation: A sentence that says what the bodies are.
+        is_training: Whether the frames are those to which a regressor was fitted.
+    """
+
+    title: str
+    frames: int
+    scores: list[Score]
+    protocols: dict[str, str]
+    errors: dict[tuple[str, str], FloatArray] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    provenance: dict[str, Any] = field(default_factory=dict)
+    explanation: str = ''
+    is_training: bool = False
+
+    @property
+    def regressors(self) -> list[str]:
+        """Names of the regressors, in the order of the scores."""
+        return list(dict.fromkeys(score.regressor for score in self.scores))
+
+    @classmethod
+    def from_dict(cls, where: str, content: Any) -> Evaluation:
+        """Read the content of a result's JSON file.
+
+        Args:
+            where: The file, for messages.
+            content: The file's content.
+
+        Raises:
+            DataError: The content is not a result of :mod:`mmjrr.evaluation`.
+        """
+        if not isinstance(content, Mapping) or content.get('format') != FORMAT:
+            found = (
+                content.get('format') if isinstance(content, Mapping) else type(content).__name__
+            )
+            raise DataError(
+                f'{where}: format: found {found!r}, expected {FORMAT!r}; a report is made from '
+                'what "mmjrr evaluate --out results.json" writes'
+            )
+        try:
+            scores = [Score(**_checked(where, entry)) for entry in content['scores']]
+            provenance = dict(content['provenance'])
+            protocols = {
+                str(name): _summary(fields) for name, fields in provenance['protocols'].items()
+            }
+            evaluation = cls(
+                title=str(content['title']),
+                frames=int(content['frames']),
+                scores=scores,
+                protocols=protocols,
+                provenance=provenance,
+                notes=[f'Implausible: {note}' for note in content.get('notes', [])],
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DataError(
+                f'{where}: found a result that lacks or garbles a field ({error}), expected one '
+                'that "mmjrr evaluate --out results.json" wrote'
+            ) from error
+        evaluation.notes += left_out_notes(
+            content.get('left_out', {}), len(content.get('skipped', ()))
+        )
+        return evaluation
+
+
+def left_out_notes(
+    left_out: Mapping[str, Mapping[str, Mapping[str, int]]], skipped: int
+) -> list[str]:
+    """Return sentences about frames that do not count.
+
+    Args:
+        left_out: Number of frames that a protocol leaves out, by protocol, kind and value.
+        skipped: Number of counted frames that have no prediction.
+    """
+    notes = []
+    for protocol, kinds in left_out.items():
+        counts = [
+            f'{count} of {kind} {value}'
+            for kind, values in kinds.items()
+            for value, count in values.items()
+        ]
+        if counts:
+            notes.append(f'Protocol {protocol} leaves frames out: {", ".join(counts)}.')
+    if skipped:
+        notes.append(f'{skipped} frames have no prediction and are not in the scores.')
+    return notes
+
+
+def _checked(where: str, entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a score, with NaN for undefined means."""
+    texts = ('regressor', 'protocol', 'by', 'group')
+    values: dict[str, Any] = {name: str(entry[name]) for name in texts}
+    values['frames'] = int(entry['frames'])
+    for name in ('mpjpe', 'pa_mpjpe'):
+        values[name] = float('nan') if entry[name] is None else float(entry[name])
+    return values
+
+
+def _summary(fields: Mapping[str, Any]) -> str:
+    joints = len(fields['joints'])
+    root = f'aligned at the {fields["root"]}' if fields.get('root') else 'absolute positions'
+    cameras = fields.get('cameras')
+    views = f'camera {", ".join(map(str, cameras))}' if cameras else 'all cameras'
+    subjects = fields.get('subjects')
+    return (
+        f'{joints} joints, {root}'
+        + (f', {" and ".join(map(str, subjects))}' if subjects else '')
+        + f', {views}'
+    )
+
+
+@dataclass
+class Refinement:
+    """How a refinement went.
+
+    Attributes:
+        summary: Content of ``refinement.json``; empty if the run has not finished.
+        curves: Logged values by name: steps (T,) and values (T,).
+        iou: IoU of each frame's silhouette and mask after the refinement, (N,).
+        init_iou: The same before the refinement.
+        energies: Mean of each term before and after, by the term's name.
+    """
+
+    summary: dict[str, Any] = field(default_factory=dict)
+    curves: dict[str, tuple[FloatArray, FloatArray]] = field(default_factory=dict)
+    iou: FloatArray | None = None
+    init_iou: FloatArray | None = None
+    energies: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+
+@dataclass
+class Frame:
+    """One frame of the gallery. Everything is in pixels of the crop or meters of the camera frame.
+
+    Attributes:
+        source: Name of the bodies that it belongs to.
+        imgname: The image's name.
+        labels: Subject, action, camera and frame number, as far as known.
+        size: Side of the square crop in pixels.
+        camera: Focal length, principal point and distortion (k1, k2, k3, p1, p2) in crop pixels.
+        photo: The crop as WebP; None without a photograph.
+        mask: Outlines of the mask, (K, 2) pixels each.
+        meshes: Posed vertices (V, 3) by name, such as ``'initial'`` and ``'refined'``.
+        joints: Joints (J, 3) by name: ``'label'`` and the regressors. NaN where not annotated.
+        points: The same joints in the picture, (J, 2); labels are the annotated pixels.
+        joint_names: Names of the J joints.
+        iou: IoU of each mesh's silhouette and the mask, by the mesh's name.
+        mpjpe: MPJPE in mm by regressor; of the last mesh.
+        init_mpjpe: MPJPE in mm of the first of two meshes by regressor; empty with one mesh.
+    """
+
+    source: str
+    imgname: str
+    labels: dict[str, str]
+    size: int
+    camera: tuple[float, ...]
+    photo: bytes | None
+    mask: list[FloatArray]
+    meshes: dict[str, FloatArray]
+    joints: dict[str, FloatArray]
+    points: dict[str, FloatArray]
+    joint_names: tuple[str, ...]
+    iou: dict[str, float] = field(default_factory=dict)
+    mpjpe: dict[str, float] = field(default_factory=dict)
+    init_mpjpe: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def worst(self) -> float:
+        """MPJPE in mm under the last regressor, by which frames are ordered; 0 if unknown."""
+        values = [value for value in self.mpjpe.values() if np.isfinite(value)]
+        return values[-1] if values else 0.0
+
+
+@dataclass
+class Report:
+    """Everything that a report shows.
+
+    Attributes:
+        title: The page's title.
+        summary: A sentence or two on where the numbers come from.
+        evaluations: The tables.
+        refinement: How the refinement went; None if there was none.
+        regressors: The regressors by name.
+        body_picture: Posed vertices (V, 3) of a body on which weights are drawn, camera frame.
+        faces: Triangles (F, 3) of the meshes; None if the body is unknown.
+        label_consistency: How consistent labels are across subjects; None if unknown.
+        frames: The gallery, worst first.
+        provenance: Where everything comes from, by heading.
+        notes: Sentences about what is missing and why.
+    """
+
+    title: str
+    summary: str = ''
+    evaluations: list[Evaluation] = field(default_factory=list)
+    refinement: Refinement | None = None
+    regressors: dict[str, JointRegressor] = field(default_factory=dict)
+    body_picture: FloatArray | None = None
+    faces: IntArray | None = None
+    label_consistency: dict[str, Any] | None = None
+    frames: list[Frame] = field(default_factory=list)
+    provenance: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)

@@ -1,0 +1,328 @@
+"""Reports of stored predictions, which are evaluated, and of results files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mmjrr.body_models import SMPL
+from mmjrr.datasets.predictions import Predictions
+from mmjrr.evaluation import EvaluationResult, evaluate, get_protocols, load_regressors
+from mmjrr.evaluation.annotated_frames import AnnotatedFrames
+from mmjrr.evaluation.body_matching import match_part
+from mmjrr.evaluation.core import UNITS, needed_joints
+from mmjrr.evaluation.evaluate_predictions import body_config, read_parts
+from mmjrr.evaluation.predicted_body import body_of
+from mmjrr.evaluation.protocols import Protocol, frame_errors
+from mmjrr.evaluation.regressed_joints import RegressedJoints
+from mmjrr.io import read_json
+from mmjrr.registry import BODY_MODELS
+from mmjrr.regressors import JointRegressor
+
+from .content import Evaluation, Frame, Report, left_out_notes
+from .gallery import FrameData, FrameMaker
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+
+@dataclass
+class GalleryOptions:
+    """Choice of the frames that a report shows.
+
+    Args:
+        frames: Largest number of frames of all sources together.
+        images: Folder of the photographs; None for the data set's.
+        masks: File of the masks; None for none.
+        cameras: MMPose's ``cameras.pkl``; None for the data set's.
+        photos: Whether to show photographs.
+    """
+
+    frames: int = 200
+    images: Path | None = None
+    masks: Path | None = None
+    cameras: Path | None = None
+    photos: bool = True
+
+
+@dataclass
+class PredictionSet:
+    """Stored predictions to evaluate and to show.
+
+    Args:
+        title: Name of the predictions.
+        files: Results files that make up one set.
+        annotations: Annotation npz, or the data set's folder.
+        reading: Further arguments of :func:`mmjrr.evaluate`: ``layout``, ``fields``, ``match``, ...
+        explanation: A sentence that says what they are.
+    """
+
+    title: str
+    files: Sequence[str | Path]
+    annotations: Path
+    reading: dict[str, Any] = field(default_factory=dict)
+    explanation: str = ''
+
+
+_NO_BODIES = (
+    'A file of results holds no bodies: "mmjrr evaluate ... --report report.html" adds the '
+    'histogram of errors and the frames with their bodies.'
+)
+
+
+def report_results_file(path: Path) -> Report:
+    """Make a report of a JSON file of :func:`mmjrr.evaluate`'s result, without frames.
+
+    Args:
+        path: What ``mmjrr evaluate --out`` wrote.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        DataError: The file is broken or no such result.
+    """
+    evaluation = Evaluation.from_dict(str(path), read_json(path))
+    return Report(
+        title=f'Evaluation of {evaluation.title or path.stem}',
+        summary='Made from a file of results, which holds scores but neither bodies nor frames.',
+        evaluations=[evaluation],
+        provenance={path.name: evaluation.provenance},
+        notes=[_NO_BODIES],
+    )
+
+
+def report_predictions(
+    sets: Sequence[PredictionSet],
+    regressors: Any,
+    protocol: Any = 'paper',
+    body_model: Any = None,
+    options: GalleryOptions | None = None,
+    title: str = '',
+) -> Report:
+    """Evaluate stored predictions and make a report with their worst frames.
+
+    Args:
+        sets: The predictions.
+        regressors: As in :func:`mmjrr.evaluate`.
+        protocol: As in :func:`mmjrr.evaluate`; frames are ordered by the first.
+        body_model: As in :func:`mmjrr.evaluate`.
+        options: Choice of the frames. Default: 200 frames with photographs.
+        title: The page's title. Default: the sets' names.
+
+    Raises:
+        FileNotFoundError: A file does not exist.
+        DataError: A file is broken, or no prediction matches a frame.
+        ValueError: An argument is invalid.
+    """
+    options = options or GalleryOptions()
+    loaded = load_regressors(regressors)
+    report = Report(
+        title=title or 'Evaluation of ' + ', '.join(item.title for item in sets),
+        summary='Stored predictions, evaluated under each joint regressor.',
+        regressors=loaded,
+    )
+    for number, item in enumerate(sets):
+        share = (number + 1) * options.frames // len(sets) - number * options.frames // len(sets)
+        add_predictions(report, item, loaded, protocol, body_model, options, share)
+    report.frames.sort(key=lambda frame: -frame.worst)
+    return report
+
+
+def add_predictions(
+    report: Report,
+    item: PredictionSet,
+    regressors: Mapping[str, JointRegressor],
+    protocol: Any,
+    body_model: Any,
+    options: GalleryOptions,
+    count: int,
+) -> EvaluationResult:
+    """Add a set's tables and its worst frames to a report; return the result.
+
+    Args:
+        report: The report.
+        item: The predictions.
+        regressors: The regressors by name.
+        protocol: As in :func:`mmjrr.evaluate`.
+        body_model: As in :func:`mmjrr.evaluate`.
+        options: Choice of the frames.
+        count: Number of frames to show.
+    """
+    protocols = get_protocols(protocol)
+    reading = dict(item.reading)
+    read = {
+        name: reading.pop(name)
+        for name in ('layout', 'fields', 'name_format', 'rotation_6d')
+        if name in reading
+    }
+    parts = read_parts([str(path) for path in item.files], **read)
+    result = evaluate(
+        parts,
+        item.annotations,
+        regressors,
+        list(protocols.values()),
+        body_model=body_model,
+        **reading,
+        title=item.title,
+        keep_joints=True,
+    )
+    evaluation = _evaluation(result, protocols)
+    evaluation.explanation = item.explanation
+    report.evaluations.append(evaluation)
+    report.provenance[f'Evaluation of {item.title}'] = result.provenance
+    if count > 0:
+        frames, faces = _worst_frames(
+            item,
+            parts,
+            result,
+            evaluation,
+            regressors,
+            protocols,
+            body_model,
+            options,
+            count,
+            report,
+        )
+        report.frames += frames
+        if report.faces is None:
+            report.faces = faces
+        if report.body_picture is None and frames:
+            report.body_picture = list(frames[-1].meshes.values())[-1]
+    return result
+
+
+def _evaluation(result: EvaluationResult, protocols: Mapping[str, Protocol]) -> Evaluation:
+    regressed = result.regressed
+    assert regressed is not None
+    evaluation = Evaluation(
+        title=result.title,
+        frames=result.frames,
+        scores=list(result.scores),
+        protocols={name: protocol.summary for name, protocol in protocols.items()},
+        notes=[f'Implausible: {note}' for note in result.notes]
+        + left_out_notes(result.left_out, len(result.skipped)),
+        provenance=result.provenance,
+    )
+    for name, protocol in protocols.items():
+        rows = [
+            row for row, labels in enumerate(regressed.labels) if not protocol.leaves_out(labels)
+        ]
+        for index, regressor in enumerate(dict.fromkeys(s.regressor for s in result.scores)):
+            errors = np.full(len(regressed), np.nan)
+            errors[rows] = frame_errors(
+                regressed.joints[rows, index] * 1000.0,
+                regressed.target[rows] * 1000.0,
+                regressed.joint_names,
+                protocol,
+                regressed.weight[rows],
+            ).mpjpe
+            evaluation.errors[name, regressor] = errors
+    return evaluation
+
+
+def _worst_frames(
+    item: PredictionSet,
+    parts: Sequence[Predictions],
+    result: EvaluationResult,
+    evaluation: Evaluation,
+    regressors: Mapping[str, JointRegressor],
+    protocols: Mapping[str, Protocol],
+    body_model: Any,
+    options: GalleryOptions,
+    count: int,
+    report: Report,
+) -> tuple[list[Frame], IntArray | None]:
+    """Return the frames with the largest errors under the last regressor, and the mesh's faces."""
+    regressed = result.regressed
+    assert regressed is not None
+    protocol = next(iter(protocols))
+    errors = {name: evaluation.errors[protocol, name] for name in regressors}
+    order = worst_first(list(errors.values())[-1])[:count]
+    wanted = {regressed.imgname[row]: row for row in order}
+    annotated = AnnotatedFrames(item.annotations, protocols)
+    config = body_config(body_model, regressors)
+    body = body_of(parts[0], config, item.reading.get('gender'), item.reading.get('num_betas'))
+    joints = RegressedJoints(regressors, needed_joints(protocols), body)
+    model = _built(body)
+    faces = None if model is None else np.asarray(model.faces)
+    data = FrameData.load(
+        annotated.path, options.cameras, options.images, options.masks, options.photos
+    )
+    report.notes += [note for note in data.notes if note not in report.notes]
+    maker = FrameMaker(data, regressors, faces)
+    matching = {name: item.reading[name] for name in ('unit', 'person') if name in item.reading}
+    frames = []
+    hidden = 0
+    for part in parts:
+        if item.reading.get('num_betas') is not None:
+            part = part.with_num_betas(item.reading['num_betas'])
+        part, rows, _ = match_part(
+            part, annotated, item.reading.get('match', 'name'), joints, **matching
+        )
+        chosen = [
+            (name, rows[frame])
+            for frame, name in enumerate(annotated.names)
+            if rows[frame] >= 0 and name in wanted
+        ]
+        vertices = posed(
+            part.select(np.array([row for _, row in chosen], dtype=np.int64)),
+            model,
+            UNITS[item.reading.get('unit', 'm')],
+        )
+        for (name, _), mesh in zip(chosen, vertices, strict=True):
+            row = wanted[name]
+            frame = maker.make(
+                item.title,
+                name,
+                {'estimate': mesh},
+                {regressor: float(values[row]) for regressor, values in errors.items()},
+                place=True,
+            )
+            hidden += frame is None
+            frames += [] if frame is None else [frame]
+    if hidden:
+        report.notes.append(f'{hidden} frames of {item.title} have a body behind the camera.')
+    frames.sort(key=lambda frame: -frame.worst)
+    return frames, faces
+
+
+def worst_first(errors: FloatArray) -> list[int]:
+    """Return the rows of finite errors, the largest first; ties in the order of rows."""
+    rows = np.flatnonzero(np.isfinite(errors))
+    ordered: list[int] = rows[np.argsort(-errors[rows], kind='stable')].tolist()
+    return ordered
+
+
+def _built(body: dict[str, Any] | SMPL | None) -> SMPL | None:
+    if body is None or isinstance(body, SMPL):
+        return body
+    built: SMPL = BODY_MODELS.build(dict(body))
+    return built
+
+
+def posed(part: Predictions, body: SMPL | None, scale: float = 1.0) -> list[FloatArray]:
+    """Return the vertices (V, 3) of each predicted body, float64, without its translation.
+
+    Args:
+        part: The predictions.
+        body: The body of predicted parameters; not needed for vertices.
+        scale: Meters per unit of stored vertices. Default: 1.
+    """
+    if not len(part):
+        return []
+    if part.vertices is not None:
+        return [np.asarray(mesh, dtype=np.float64) * scale for mesh in part.vertices]
+    assert body is not None and part.global_orient is not None
+    assert part.body_pose is not None and part.betas is not None
+    with torch.no_grad():
+        output = body(
+            global_orient=torch.from_numpy(part.global_orient[:, None]).to(body.v_template),
+            body_pose=torch.from_numpy(part.body_pose).to(body.v_template),
+            betas=torch.from_numpy(part.betas).to(body.v_template),
+        )
+    return list(output.vertices.double().numpy())

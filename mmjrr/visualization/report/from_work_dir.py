@@ -1,0 +1,433 @@
+"""Reports of a work directory: of a refinement, or of the demo."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mmjrr.body_models import SMPL
+from mmjrr.datasets.fits import load_fits
+from mmjrr.datasets.image_names import image_key
+from mmjrr.errors import DataError
+from mmjrr.evaluation.protocols import frame_errors, get_protocol
+from mmjrr.evaluation.result import score_frames
+from mmjrr.io import read_json, read_npz
+from mmjrr.joints import H36M_JOINTS_MMPOSE
+from mmjrr.registry import BODY_MODELS
+from mmjrr.regressors import JointRegressor
+
+from .content import Evaluation, Refinement, Report
+from .from_evaluation import GalleryOptions, PredictionSet, add_predictions, worst_first
+from .gallery import FrameData, FrameMaker, labels_of
+
+FloatArray = NDArray[np.float64]
+
+#: Names of regressors' files, in the order of the tables.
+_REGRESSORS = ('J_std', 'J_spin', 'J_opt')
+_PARAMETERS = ('global_orient', 'body_pose', 'betas', 'transl')
+#: Frames are posed in batches of this size.
+_CHUNK = 64
+_SIMULATED = {
+    'spin': 'A simulated estimator that errs as SPIN does: mean shapes and uncertain feet.',
+    'vibe': 'A simulated estimator with smooth errors over time, like VIBE.',
+    'meva': 'A simulated estimator with larger errors, like MEVA in single-frame mode.',
+}
+_NAMES = {'spin': 'SPIN-like', 'vibe': 'VIBE-like', 'meva': 'MEVA-like'}
+
+
+def report_work_dir(
+    folder: Path,
+    options: GalleryOptions | None = None,
+    data_root: Path | None = None,
+    body_model: dict[str, Any] | None = None,
+) -> Report:
+    """Make a report of the demo's folder, or of a refinement's work directory.
+
+    Unfinished refinements are reported as far as they are.
+
+    Args:
+        folder: The demo's ``--out``, or the refinement's ``--work-dir``.
+        options: Choice of the frames. Default: 200 frames with photographs.
+        data_root: Folder of the data set, if it has moved. Default: the refinement's own record.
+        body_model: Config of the body. Default: the refinement's own record.
+
+    Raises:
+        FileNotFoundError: The folder does not exist.
+        DataError: The folder is neither, or a file in it is broken.
+    """
+    options = options or GalleryOptions()
+    if not folder.is_dir():
+        raise FileNotFoundError(f'{folder}: no such folder')
+    is_demo = (folder / 'refinement').is_dir() and (folder / 'data').is_dir()
+    work_dir = folder / 'refinement' if is_demo else folder
+    record = _record(work_dir)
+    if is_demo and data_root is None:
+        data_root = folder / 'data'
+    body = _body(body_model or record['refinement'].get('body_model') or {}, work_dir)
+    dataset = _Dataset(record.get('data') or {}, data_root, work_dir)
+    report = Report(
+        title='Joint regressors learned from a synthetic Human3.6M'
+        if is_demo
+        else f'Refinement in {work_dir.resolve().name}',
+        summary=_DEMO_SUMMARY if is_demo else _REFINEMENT_SUMMARY,
+        faces=np.asarray(body.faces),
+    )
+    report.regressors = _regressors(work_dir, dataset.root, report.notes)
+    tests = _tests(dataset.root) if is_demo and report.regressors else []
+    share = options.frames // (1 + len(tests))
+    for name, file in tests:
+        item = PredictionSet(_NAMES[name], [file], dataset.root, explanation=_SIMULATED[name])
+        test_options = GalleryOptions(
+            frames=share,
+            masks=options.masks or _existing(dataset.root / 'masks' / 'h36m_test.json'),
+            images=options.images,
+            cameras=options.cameras,
+            photos=options.photos,
+        )
+        add_predictions(report, item, report.regressors, 'paper', body, test_options, share)
+    _add_refinement(
+        report, work_dir, record, body, dataset, options, options.frames - share * len(tests)
+    )
+    report.frames.sort(key=lambda frame: -frame.worst)
+    report.label_consistency = _label_consistency(folder, work_dir)
+    summary = _existing(folder / 'summary.json')
+    if summary is not None:
+        report.provenance = {'Demo': _without_table(read_json(summary)), **report.provenance}
+    return report
+
+
+_DEMO_SUMMARY = (
+    'Synthetic people with known bodies are seen by four cameras. A regressor is learned from '
+    'bodies that were refined to fit images, masks and labels of the training subjects; it is '
+    'tested with simulated estimators on the subjects S9 and S11, which it has never seen.'
+)
+_REFINEMENT_SUMMARY = (
+    'Bodies of the training frames, refined to fit masks and labels, and the regressors fitted to '
+    'them.'
+)
+
+
+def _record(work_dir: Path) -> dict[str, Any]:
+    """Read the settings with which a refinement was begun."""
+    path = work_dir / 'pseudo_gt' / 'identity.json'
+    if not path.is_file():
+        raise DataError(
+            f'{work_dir}: found no pseudo_gt/identity.json, expected the --work-dir of "mmjrr '
+            'refine", the --out folder of the demo, or a JSON file that "mmjrr evaluate --out" '
+            'wrote'
+        )
+    record = read_json(path)
+    if not isinstance(record, dict) or not isinstance(record.get('refinement'), dict):
+        raise DataError(
+            f'{path}: found no settings of a refinement; another version of mmjrr may have '
+            'written it'
+        )
+    return record
+
+
+def _body(config: Any, work_dir: Path) -> SMPL:
+    """Build the body; a record may be a stranger's, so only registered classes are built."""
+    where = f'{work_dir / "pseudo_gt" / "identity.json"}: body_model'
+    name = str(config.get('type', '')) if isinstance(config, Mapping) else ''
+    if name.removeprefix('mmjrr.') not in ('SMPL', 'FreeBody'):
+        raise DataError(
+            f"{where}: found type {name!r}, expected 'SMPL' or 'FreeBody'; --body-model names the "
+            'body'
+        )
+    body: SMPL = BODY_MODELS.build(dict(config))
+    return body
+
+
+class _Dataset:
+    """Files of the data set on which a refinement ran."""
+
+    def __init__(self, config: Mapping[str, Any], data_root: Path | None, work_dir: Path) -> None:
+        self.root = data_root or Path(str(config.get('data_root') or ''))
+        if not self.root.is_absolute() and not self.root.is_dir():
+            # Paths in configs are relative to the folder in which the run was started.
+            self.root = next(
+                (
+                    parent / self.root
+                    for parent in work_dir.resolve().parents
+                    if (parent / self.root).is_dir()
+                ),
+                self.root,
+            )
+        self.annotation = self.root / str(
+            config.get('ann_file') or 'annotation_body3d/fps10/h36m_train.npz'
+        )
+        prefix = config.get('data_prefix')
+        self.images = self.root / str((prefix or {}).get('img', 'images/'))
+        cameras = config.get('camera_param_file')
+        self.cameras = _existing(self.root / str(cameras or 'annotation_body3d/cameras.pkl'))
+        masks = config.get('mask_file')
+        files = [masks] if isinstance(masks, str) else list(masks or [])
+        self.masks = [path for name in files if (path := _existing(self.root / name))]
+        self.fits = config.get('fits_file') and self.root / str(config['fits_file'])
+
+
+def _existing(path: Path) -> Path | None:
+    return path if path.is_file() else None
+
+
+def _regressors(work_dir: Path, data_root: Path, notes: list[str]) -> dict[str, JointRegressor]:
+    candidates = {
+        'J_std': data_root / 'regressors' / 'J_std.npy',
+        'J_spin': work_dir / 'J_spin.npy',
+        'J_opt': work_dir / 'J_opt.npy',
+    }
+    found = {
+        name: JointRegressor.load(candidates[name], dtype=torch.float64)
+        for name in _REGRESSORS
+        if candidates[name].is_file()
+    }
+    for name in _REGRESSORS:
+        if name not in found and name != 'J_std':
+            notes.append(f'{name} is not in the work directory.')
+    return found
+
+
+def _tests(root: Path) -> list[tuple[str, Path]]:
+    files = {name: root / 'fits' / f'{name}_like_test.npz' for name in _NAMES}
+    return [(name, path) for name, path in files.items() if path.is_file()]
+
+
+def _add_refinement(
+    report: Report,
+    work_dir: Path,
+    record: Mapping[str, Any],
+    body: SMPL,
+    dataset: _Dataset,
+    options: GalleryOptions,
+    count: int,
+) -> None:
+    """Add curves, agreement and training frames of the refinement."""
+    fits = _stored_fits(work_dir)
+    refinement = Refinement(curves=_curves(work_dir))
+    summary = _existing(work_dir / 'refinement.json')
+    if summary is None:
+        report.notes.append('The refinement has not finished: this is its state so far.')
+    else:
+        content = read_json(summary)
+        refinement.summary = content if isinstance(content, dict) else {}
+    for name in fits:
+        before = fits.get(f'init_{name}')
+        if name.startswith('energy_') and before is not None:
+            refinement.energies[name.removeprefix('energy_')] = (
+                float(before.astype(np.float64).mean()),
+                float(fits[name].astype(np.float64).mean()),
+            )
+    if 'iou' in fits and 'init_iou' in fits:
+        refinement.iou = fits['iou'].astype(np.float64)
+        refinement.init_iou = fits['init_iou'].astype(np.float64)
+    report.refinement = refinement
+    report.provenance['Refinement'] = {
+        name: value for name, value in record.items() if name not in ('images',)
+    }
+    for name, regressor in report.regressors.items():
+        report.provenance[name] = regressor.provenance
+    if not fits or not report.regressors:
+        return
+    if not dataset.annotation.is_file():
+        report.notes.append(
+            f'The data set is not at {dataset.root}: training frames are not shown (--data-root '
+            'names its folder).'
+        )
+        return
+    _add_training_frames(report, fits, body, dataset, options, count)
+
+
+def _stored_fits(work_dir: Path) -> dict[str, NDArray[Any]]:
+    """Read the refined fits, and the initial ones where shards have them, ordered by image name.
+
+    Raises:
+        DataError: A file is broken.
+    """
+    shards = sorted((work_dir / 'pseudo_gt').rglob('batch_*.npz'))
+    parts = [read_npz(path) for path in shards]
+    parts = [part for part in parts if {'imgname', *_PARAMETERS} <= set(part)]
+    if parts:
+        names = set.intersection(*(set(part) for part in parts))
+        counts = len(parts[0]['imgname'])
+        names = {n for n in names if parts[0][n].ndim and len(parts[0][n]) == counts}
+        merged = {name: np.concatenate([part[name] for part in parts]) for name in sorted(names)}
+        # Later rounds replace earlier ones, and samplers may repeat frames.
+        keys = merged['imgname'][::-1]
+        _, first = np.unique(keys, return_index=True)
+        rows = len(keys) - 1 - first
+        return {name: values[rows] for name, values in merged.items()}
+    path = work_dir / 'pseudo_gt.npz'
+    if not path.is_file():
+        return {}
+    fits = load_fits(path)
+    arrays = {name: np.asarray(fits[name]) for name in ('imgname', *_PARAMETERS) if name in fits}
+    return arrays if len(arrays) == 5 else {}
+
+
+def _add_training_frames(
+    report: Report,
+    fits: dict[str, NDArray[Any]],
+    body: SMPL,
+    dataset: _Dataset,
+    options: GalleryOptions,
+    count: int,
+) -> None:
+    data = FrameData.load(
+        dataset.annotation,
+        options.cameras or dataset.cameras,
+        options.images or dataset.images,
+        options.masks or dataset.masks or None,
+        options.photos,
+    )
+    report.notes += [note for note in data.notes if note not in report.notes]
+    key_of = {image_key(name): name for name in data.row_of}
+    names = [key_of.get(image_key(str(name))) for name in fits['imgname']]
+    kept = [row for row, name in enumerate(names) if name is not None]
+    if not kept:
+        report.notes.append(f'None of the refined frames is in {dataset.annotation.name}.')
+        return
+    fits = {name: values[kept] for name, values in fits.items()}
+    imgname = [str(names[row]) for row in kept]
+    rows = [data.row_of[name] for name in imgname]
+    target = data.annotations.S[rows].astype(np.float64)
+    weights = {
+        name: regressor.reorder(H36M_JOINTS_MMPOSE).weight.double().numpy()
+        for name, regressor in report.regressors.items()
+    }
+    has_init = all(f'init_{name}' in fits for name in _PARAMETERS)
+    states = {'initial': 'init_', 'refined': ''} if has_init else {'refined': ''}
+    protocol = get_protocol(
+        dict(type='paper', subjects='all', exclude_sequences=None, name='paper-training')
+    )
+    errors: dict[tuple[str, str], FloatArray] = {}
+    labels = [labels_of(name) for name in imgname]
+    for state, prefix in states.items():
+        joints = _joints(fits, prefix, body, weights)
+        scores = []
+        for regressor, regressed in joints.items():
+            frame = frame_errors(
+                regressed * 1000, target[..., :3] * 1000, 'mmpose', protocol, target[..., 3]
+            )
+            errors[state, regressor] = frame.mpjpe
+            groups = {
+                kind: [label.get(kind, '?') for label in labels]
+                for kind in ('action', 'subject', 'camera')
+            }
+            scores += score_frames(regressor, protocol, frame, groups)
+        report.evaluations.append(
+            Evaluation(
+                title=f'Training frames, {state} fits',
+                frames=len(imgname),
+                scores=scores,
+                protocols={protocol.name: protocol.summary},
+                errors={(protocol.name, name): errors[state, name] for name in report.regressors},
+                explanation=_EXPLANATIONS[state],
+                is_training=True,
+            )
+        )
+    last = list(report.regressors)[-1]
+    order = worst_first(errors['refined', last])[: max(count, 0)]
+    maker = FrameMaker(data, report.regressors, np.asarray(body.faces))
+    meshes = {
+        state: _vertices({n: v[order] for n, v in fits.items()}, prefix, body)
+        for state, prefix in states.items()
+    }
+    hidden = 0
+    for number, row in enumerate(order):
+        made = maker.make(
+            'Training frames',
+            imgname[row],
+            {state: vertices[number] for state, vertices in meshes.items()},
+            {name: float(errors['refined', name][row]) for name in report.regressors},
+            {name: float(errors['initial', name][row]) for name in report.regressors}
+            if has_init
+            else None,
+        )
+        hidden += made is None
+        report.frames += [] if made is None else [made]
+    if hidden:
+        report.notes.append(f'{hidden} training frames have a body behind the camera.')
+    if order:
+        report.body_picture = meshes['refined'][-1]
+
+
+_EXPLANATIONS = {
+    'initial': 'The fits that the refinement started from. J_spin is fitted to exactly these '
+    'frames, so its numbers here say how well it fits, not how well it generalizes.',
+    'refined': 'The refined fits. J_opt is fitted to exactly these frames, so its numbers here say '
+    'how well it fits, not how well it generalizes.',
+}
+
+
+def _vertices(fits: Mapping[str, NDArray[Any]], prefix: str, body: SMPL) -> FloatArray:
+    parts = []
+    count = len(fits['imgname'])
+    with torch.no_grad():
+        for start in range(0, count, _CHUNK):
+            parameters = {
+                name: torch.from_numpy(
+                    np.asarray(fits[f'{prefix}{name}'][start : start + _CHUNK])
+                ).to(body.v_template)
+                for name in _PARAMETERS
+            }
+            parts.append(body(**parameters).vertices.double().numpy())
+    vertices: FloatArray = np.concatenate(parts) if parts else np.zeros((0, body.num_vertices, 3))
+    return vertices
+
+
+def _joints(
+    fits: Mapping[str, NDArray[Any]],
+    prefix: str,
+    body: SMPL,
+    weights: Mapping[str, FloatArray],
+) -> dict[str, FloatArray]:
+    """Return the joints (N, 17, 3) of all fits under each regressor."""
+    used = np.flatnonzero(np.any([weight.any(0) for weight in weights.values()], axis=0))
+    part = body.restrict_to(torch.from_numpy(used))
+    vertices = _vertices(fits, prefix, part)
+    return {name: weight[:, used] @ vertices for name, weight in weights.items()}
+
+
+def _curves(work_dir: Path) -> dict[str, tuple[FloatArray, FloatArray]]:
+    """Read what MMEngine logged: energies, IoU and losses by step; of a resumed run, all parts."""
+    values: dict[str, dict[int, float]] = {}
+    for path in sorted(work_dir.glob('*/vis_data/scalars.json')):
+        for line in path.read_text(encoding='utf-8', errors='replace').splitlines():
+            try:
+                entry = json.loads(line)
+                step = int(entry['step'])
+            except (ValueError, TypeError, KeyError):
+                continue  # a killed run can leave half a line
+            for name, value in entry.items():
+                if isinstance(value, (int, float)) and np.isfinite(value):
+                    values.setdefault(str(name), {})[step] = float(value)
+    return {
+        name: (
+            np.array(sorted(points), dtype=np.float64),
+            np.array([points[s] for s in sorted(points)]),
+        )
+        for name, points in values.items()
+        if len(points) > 1
+    }
+
+
+def _label_consistency(*folders: Path) -> dict[str, Any] | None:
+    for folder in folders:
+        path = folder / 'label_consistency.json'
+        if path.is_file():
+            content = read_json(path)
+            if isinstance(content, dict):
+                return content
+    return None
+
+
+def _without_table(summary: Any) -> Any:
+    if isinstance(summary, dict):
+        return {name: value for name, value in summary.items() if name != 'table'}
+    return summary

@@ -1,0 +1,281 @@
+"""Frames of the gallery: meshes, joints and labels of a frame, in the pixels of its crop."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mmjrr.datasets.annotations import Annotations
+from mmjrr.datasets.image_names import parse_image_name
+from mmjrr.datasets.masks import Masks
+from mmjrr.errors import DataError
+from mmjrr.geometry import PerspectiveCamera, load_cameras
+from mmjrr.geometry.translation import fit_translation
+from mmjrr.joints import H36M_JOINTS_MMPOSE
+from mmjrr.regressors import JointRegressor
+
+from .content import Frame
+from .pictures import CROP_SIZE, MaskAgreement, box_around, crop_photo, encode_photo, outlines
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+#: Camera of pictures whose own is unknown: Human3.6M's focal length, roughly.
+_UNKNOWN_CAMERA = ([1145.0, 1145.0], [512.0, 512.0])
+#: Depth in meters at which a body is drawn whose camera is unknown.
+_UNKNOWN_DEPTH = 5.0
+
+
+@dataclass
+class FrameData:
+    """Labels, cameras, photographs and masks of frames, by image name.
+
+    Attributes:
+        annotations: Rows of the annotation file.
+        cameras: Cameras by subject and name; empty if unknown.
+        images: Folder of the photographs; None leaves them out.
+        masks: The masks; None if there are none.
+        notes: Sentences about what is missing.
+    """
+
+    annotations: Annotations
+    cameras: Mapping[tuple[str, str], PerspectiveCamera]
+    images: Path | None
+    masks: Masks | None
+    notes: list[str]
+
+    def __post_init__(self) -> None:
+        self.row_of = {str(name): row for row, name in enumerate(self.annotations.imgname)}
+
+    @classmethod
+    def load(
+        cls,
+        annotation: Path,
+        cameras: Path | None = None,
+        images: Path | None = None,
+        masks: Path | Sequence[Path] | None = None,
+        photos: bool = True,
+    ) -> FrameData:
+        """Read annotations, and what there is of cameras and masks.
+
+        Args:
+            annotation: npz file of MMPose's layout.
+            cameras: MMPose's ``cameras.pkl``. Default: the file of that name in the annotation's
+                folder or the one above, if it exists.
+            images: Folder of the photographs. Default: ``images`` in the data set's folder.
+            masks: Files of masks. Default: none.
+            photos: Whether to show photographs. Default: True.
+
+        Raises:
+            FileNotFoundError: A file that is named does not exist.
+            DataError: A file is broken.
+        """
+        notes = []
+        if cameras is None:
+            candidates = [folder / 'cameras.pkl' for folder in list(annotation.parents)[:2]]
+            cameras = next((path for path in candidates if path.is_file()), None)
+        if cameras is None:
+            notes.append(
+                'There is no cameras.pkl beside the annotation: bodies are drawn by a virtual '
+                'camera and without photographs (--cameras names the file).'
+            )
+        loaded = {} if cameras is None else load_cameras(cameras)
+        if images is None:
+            images = annotation.parents[min(2, len(annotation.parents) - 1)] / 'images'
+            if not images.is_dir():
+                notes.append(
+                    f'There is no folder {images.name} beside the annotation: frames have no '
+                    'photographs (--images names the folder).'
+                )
+        return cls(
+            Annotations.load(annotation),
+            loaded,
+            images if photos else None,
+            None if masks is None else Masks([str(path) for path in _listed(masks)]),
+            notes,
+        )
+
+    def camera(self, labels: Mapping[str, str]) -> PerspectiveCamera | None:
+        """Return the camera of a frame; None if it is unknown."""
+        return self.cameras.get((labels.get('subject', ''), labels.get('camera', '')))
+
+
+def _listed(paths: Path | Sequence[Path]) -> list[Path]:
+    return [paths] if isinstance(paths, Path) else list(paths)
+
+
+def labels_of(imgname: str) -> dict[str, str]:
+    """Return subject, action, camera and frame number of an image's name, as far as it tells."""
+    try:
+        name = parse_image_name(imgname)
+    except DataError:
+        return {}
+    labels = dict(subject=name.subject, action=name.action, camera=name.camera)
+    return {**labels, 'frame': str(name.frame)}
+
+
+class FrameMaker:
+    """Maker of the gallery's frames from posed meshes.
+
+    Args:
+        data: Labels, cameras, photographs and masks.
+        regressors: The regressors by name.
+        faces: (F, 3), triangles of the meshes; None if unknown, which leaves the IoU out.
+    """
+
+    def __init__(
+        self,
+        data: FrameData,
+        regressors: Mapping[str, JointRegressor],
+        faces: IntArray | None,
+    ) -> None:
+        self.data = data
+        self.regressors = {
+            name: regressor.reorder(H36M_JOINTS_MMPOSE).weight.double().cpu().numpy()
+            for name, regressor in regressors.items()
+        }
+        self._agreement = None
+        if faces is not None and data.masks is not None:
+            self._agreement = MaskAgreement(faces)
+
+    def make(
+        self,
+        source: str,
+        imgname: str,
+        meshes: Mapping[str, FloatArray],
+        mpjpe: Mapping[str, float],
+        init_mpjpe: Mapping[str, float] | None = None,
+        place: bool = False,
+    ) -> Frame | None:
+        """Make a frame.
+
+        Args:
+            source: Name of the bodies.
+            imgname: Name of the image, as in the annotation.
+            meshes: Posed vertices (V, 3) by name, meters, axes of the camera frame.
+            mpjpe: MPJPE in mm by regressor of the last mesh.
+            init_mpjpe: MPJPE in mm by regressor of the first of two meshes. Default: none.
+            place: Whether meshes have no translation: they are placed where the joints of the last
+                regressor fit the 2D labels best. Default: False.
+
+        Returns:
+            The frame; None if a mesh is not in front of the camera.
+
+        Raises:
+            DataError: The image is not annotated.
+        """
+        row = self.data.row_of.get(imgname)
+        if row is None:
+            raise DataError(f'{imgname}: not in the annotation')
+        labels = labels_of(imgname)
+        target = self.data.annotations.S[row].astype(np.float64)  # (17, 4)
+        pixels = self.data.annotations.part[row].astype(np.float64)  # (17, 3)
+        label = np.where(target[:, 3:] > 0, target[:, :3], np.nan)
+        camera = self.data.camera(labels)
+        known = camera is not None
+        if camera is None:
+            camera = PerspectiveCamera(*_UNKNOWN_CAMERA)
+            label = label - np.nanmean(label, axis=0) + [0.0, 0.0, _UNKNOWN_DEPTH]
+        camera = camera.to(torch.float64)
+        if known:
+            label_points = np.where(pixels[:, 2:] > 0, pixels[:, :2], np.nan)
+        else:
+            label_points = self._project(camera, label)
+        placed = {
+            name: self._placed(vertices, label, label_points, camera)
+            if place or not known
+            else np.asarray(vertices, dtype=np.float64)
+            for name, vertices in meshes.items()
+        }
+        if not all(np.isfinite(v).all() and (v[:, 2] > 0.05).all() for v in placed.values()):
+            return None
+        box = box_around([label_points, *(self._project(camera, v) for v in placed.values())])
+        joints = {'label': label}
+        last = list(placed.values())[-1]
+        joints |= {name: weight @ last for name, weight in self.regressors.items()}
+        cropped = camera.crop(box, (CROP_SIZE, CROP_SIZE))
+        points = {name: self._project(cropped, value) for name, value in joints.items()}
+        side = box[2] - box[0]
+        points['label'] = (label_points - np.array(box[:2])) * CROP_SIZE / side
+        photo = None
+        if known and self.data.images is not None:
+            photo = crop_photo(self.data.images / imgname, box)
+        mask, iou = self._mask(imgname, box, placed, camera) if known else ([], {})
+        return Frame(
+            source=source,
+            imgname=imgname,
+            labels=labels,
+            size=CROP_SIZE,
+            camera=_fields_of(cropped),
+            photo=None if photo is None else encode_photo(photo),
+            mask=mask,
+            meshes=placed,
+            joints=joints,
+            points=points,
+            joint_names=H36M_JOINTS_MMPOSE,
+            iou=iou,
+            mpjpe=dict(mpjpe),
+            init_mpjpe=dict(init_mpjpe or {}),
+        )
+
+    def _mask(
+        self,
+        imgname: str,
+        box: tuple[float, float, float, float],
+        meshes: Mapping[str, FloatArray],
+        camera: PerspectiveCamera,
+    ) -> tuple[list[FloatArray], dict[str, float]]:
+        masks = self.data.masks
+        if masks is None or imgname not in masks:
+            return [], {}
+        from mmjrr.datasets.area_crop import area_average_crop
+
+        mask = masks[imgname]
+        shapes = outlines(area_average_crop(mask, box, (CROP_SIZE, CROP_SIZE)))
+        agreement = self._agreement
+        if agreement is None:
+            return shapes, {}
+        return shapes, {
+            name: agreement.iou(vertices, camera, mask, box) for name, vertices in meshes.items()
+        }
+
+    def _placed(
+        self,
+        vertices: FloatArray,
+        label: FloatArray,
+        label_points: FloatArray,
+        camera: PerspectiveCamera,
+    ) -> FloatArray:
+        vertices = np.asarray(vertices, dtype=np.float64)
+        weight = list(self.regressors.values())[-1]
+        joints = weight @ vertices
+        transl = fit_translation(
+            torch.from_numpy(joints)[None],
+            torch.from_numpy(label_points)[None],
+            torch.from_numpy(np.isfinite(label_points).all(1).astype(np.float64))[None],
+            camera,
+        )[0].numpy()
+        if not np.isfinite(transl).all() or transl[2] <= 0.5:
+            transl = np.nanmean(label, axis=0) - joints.mean(0)
+        placed: FloatArray = vertices + transl
+        return placed
+
+    @staticmethod
+    def _project(camera: PerspectiveCamera, points: FloatArray) -> FloatArray:
+        pixels: FloatArray = camera.project(torch.from_numpy(np.asarray(points))[None])[0].numpy()
+        return pixels
+
+
+def _fields_of(camera: PerspectiveCamera) -> tuple[float, ...]:
+    distortion: Any = np.zeros(5) if camera.distortion is None else camera.distortion[0].tolist()
+    return (
+        *camera.focal_length[0].tolist(),
+        *camera.principal_point[0].tolist(),
+        *(float(value) for value in distortion),
+    )

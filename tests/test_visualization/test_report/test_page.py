@@ -1,0 +1,143 @@
+"""The page as a file: whole, self-contained, small, escaped, the same every time."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from report_example import HOSTILE, example_report
+
+from mmjrr.errors import DataError
+from mmjrr.io import sha256
+from mmjrr.visualization.report import report_results_file, write_report
+from mmjrr.visualization.report.page import render
+
+VENDOR = Path(__file__).parents[3] / 'mmjrr/visualization/report/vendor/three'
+
+
+class Elements(HTMLParser):
+    """Counts elements, collects URLs and the text of scripts."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.urls: list[str] = []
+        self.handlers: list[str] = []
+        self.ids: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        for name, value in attrs:
+            if name in ('src', 'href'):
+                self.urls.append(value or '')
+            if name.startswith('on'):
+                self.handlers.append(name)
+            if name == 'id':
+                self.ids.append(value or '')
+
+
+@pytest.fixture(scope='module')
+def page() -> str:
+    return render(example_report())
+
+
+def test_the_page_loads_nothing_from_elsewhere(page: str) -> None:
+    elements = Elements(page)
+    assert elements.urls and all(url.startswith(('#', 'data:')) for url in elements.urls)
+    assert "default-src 'none'" in page
+
+
+def test_hostile_names_stay_text(page: str) -> None:
+    elements = Elements(page)
+    assert elements.tags.count('script') == 4 and not elements.handlers
+    # The only pictures are those of the regressors' weights.
+    assert elements.tags.count('img') == 3
+    assert page.count('</script>') == 4
+    assert '49' not in re.sub(r'[^<>]*base64[^<>]*', '', page.split('<p class="lead">')[1][:40])
+    data = page.split('id="gallery-data">')[1].split('</script>')[0]
+    names = [frame['name'] for frame in json.loads(data)['frames']]
+    assert names[0] == f'S9/{HOSTILE[1]}_13.jpg'
+    assert '<' not in data and '\u2028' not in data
+
+
+def test_links_lead_to_sections_that_exist(page: str) -> None:
+    elements = Elements(page)
+    assert len(elements.ids) == len(set(elements.ids))
+    targets = [url[1:] for url in elements.urls if url.startswith('#')]
+    assert len(targets) == 7 and set(targets) <= set(elements.ids)
+
+
+def test_equal_reports_give_equal_bytes(page: str) -> None:
+    assert render(example_report()) == page
+
+
+def test_only_posed_vertices_are_stored_and_the_worst_ten_whole(page: str) -> None:
+    data = json.loads(page.split('id="gallery-data">')[1].split('</script>')[0])
+    kinds = [next(iter(frame['meshes'].values()))['kind'] for frame in data['frames']]
+    assert kinds == ['whole'] * 10 + ['coarse'] * 4
+    assert set(data['frames'][0]) == {
+        'source', 'name', 'labels', 'size', 'camera', 'photo', 'mask', 'meshes', 'joints',
+        'points', 'iou', 'mpjpe', 'init',
+    }  # fmt: skip
+
+
+def test_an_empty_report_is_a_page_too(tmp_path: Path) -> None:
+    report = example_report()
+    report.frames, report.evaluations, report.refinement = [], [], None
+    report.label_consistency = report.body_picture = None
+    path = write_report(report, tmp_path / 'r.html')
+    assert Elements(path.read_text()).tags.count('script') == 1
+    assert path.stat().st_size < 60_000
+
+
+def test_another_suffix_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r'expected a path ending in \.html'):
+        write_report(example_report(1), tmp_path / 'report.pdf')
+
+
+def test_vendored_scripts_are_the_files_of_the_package() -> None:
+    table = (VENDOR / 'README.md').read_text()
+    for name in ('three.module.min.js', 'OrbitControls.js'):
+        assert sha256(VENDOR / name) in table
+
+
+def result_file(path: Path, **changes: object) -> Path:
+    score = dict(regressor='J_opt', protocol='paper', by='all', group='all', frames=3,
+                 mpjpe=51.25, pa_mpjpe=None)  # fmt: skip
+    protocol = dict(joints=['head'], root='pelvis', cameras=None, subjects=['S9'])
+    content = dict(
+        format='mmjrr.evaluation/1', title='mine', frames=3, scores=[score], skipped=['a'],
+        left_out={'paper': {'subject': {'S1': 4}}}, notes=['odd'],
+        provenance={'protocols': {'paper': protocol}},
+    )  # fmt: skip
+    path.write_text(json.dumps({**content, **changes}))
+    return path
+
+
+def test_a_results_file_becomes_a_page_with_its_numbers(tmp_path: Path) -> None:
+    report = report_results_file(result_file(tmp_path / 'r.json'))
+    page = render(report)
+    assert '51.2' in page and 'mine' in page and 'Implausible: odd' in page
+    assert '4 of subject S1' in page and '1 frames have no prediction' in page
+    assert np.isnan(report.evaluations[0].scores[0].pa_mpjpe)
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        (dict(format='other'), "found 'other', expected 'mmjrr.evaluation/1'"),
+        (dict(scores=[{'regressor': 'J'}]), 'lacks or garbles a field'),
+        (dict(provenance={}), 'lacks or garbles a field'),
+        (dict(scores=3), 'lacks or garbles a field'),
+    ],
+)
+def test_a_broken_results_file_is_named(tmp_path: Path, changes: dict, message: str) -> None:
+    path = result_file(tmp_path / 'r.json', **changes)
+    with pytest.raises(DataError, match=message) as error:
+        report_results_file(path)
+    assert str(path) in str(error.value)
