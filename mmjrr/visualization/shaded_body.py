@@ -8,10 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mmjrr.array_types import BoolArray, FloatArray, IndexArray
 from mmjrr.geometry import PerspectiveCamera
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 #: Color of a body without other colors: RGB in [0, 1].
 BODY_COLOR = (0.62, 0.70, 0.82)
@@ -55,7 +53,7 @@ class ShadedBody:
 
 def shade_body(
     vertices: FloatArray,  # (V, 3), meters, camera frame
-    faces: IntArray,  # (F, 3)
+    faces: IndexArray,  # (F, 3)
     camera: PerspectiveCamera,  # of batch size 1
     size: tuple[int, int],  # height and width in pixels
     color: tuple[float, float, float] | FloatArray = BODY_COLOR,
@@ -119,7 +117,7 @@ def shade_body(
     return ShadedBody(averaged(picture), averaged(covered.astype(np.float64))[..., 0], nearest)
 
 
-def vertex_normals(vertices: FloatArray, faces: IntArray) -> FloatArray:
+def vertex_normals(vertices: FloatArray, faces: IndexArray) -> FloatArray:
     """Return the unit normal (V, 3) of each vertex: the area-weighted mean of its faces' normals.
 
     Args:
@@ -143,9 +141,9 @@ def vertex_normals(vertices: FloatArray, faces: IntArray) -> FloatArray:
 def _rasterize(
     pixels: FloatArray,  # (V, 2)
     depths: FloatArray,  # (V,)
-    faces: IntArray,  # (F, 3)
+    faces: IndexArray,  # (F, 3)
     size: tuple[int, int],
-) -> tuple[IntArray, FloatArray, FloatArray]:
+) -> tuple[IndexArray, FloatArray, FloatArray]:
     """Return face (H, W), corner weights (H, W, 3) and depth (H, W) of the nearest surface.
 
     The face is -1 and the depth infinite where there is none. Every triangle is tested against the
@@ -191,7 +189,7 @@ def _rasterize(
     )
 
 
-def _inside(point: FloatArray, corners: FloatArray) -> tuple[NDArray[np.bool_], FloatArray]:
+def _inside(point: FloatArray, corners: FloatArray) -> tuple[BoolArray, FloatArray]:
     """Return whether points lie in their triangles, and their barycentric coordinates."""
     a, b, c = corners[:, 0], corners[:, 1], corners[:, 2]
     area = _cross(b - a, c - a)
@@ -207,7 +205,7 @@ def _inside(point: FloatArray, corners: FloatArray) -> tuple[NDArray[np.bool_], 
             )
             / area[:, None]
         )
-    inside: NDArray[np.bool_] = (area != 0) & (bary >= 0).all(1)
+    inside: BoolArray = (area != 0) & (bary >= 0).all(1)
     return inside, bary
 
 

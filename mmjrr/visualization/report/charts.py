@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
+from mmjrr.array_types import FloatArray
 
 #: Size of a chart in its own units; a phone shows them as pixels.
 WIDTH, HEIGHT = 340, 210

@@ -7,14 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mmjrr.array_types import FloatArray, IndexArray
 from mmjrr.errors import DataError
-from mmjrr.evaluation.result import FORMAT, Score
+from mmjrr.evaluation.result import ERRORS, FORMAT, Score
 from mmjrr.regressors import JointRegressor
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 
 @dataclass
@@ -120,8 +117,10 @@ def _checked(where: str, entry: Mapping[str, Any]) -> dict[str, Any]:
     texts = ('regressor', 'protocol', 'by', 'group')
     values: dict[str, Any] = {name: str(entry[name]) for name in texts}
     values['frames'] = int(entry['frames'])
-    for name in ('mpjpe', 'pa_mpjpe'):
-        values[name] = float('nan') if entry[name] is None else float(entry[name])
+    for name, _ in ERRORS.values():
+        required = name in ('mpjpe', 'pa_mpjpe')
+        value = entry[name] if required else entry.get(name)
+        values[name] = float('nan') if value is None else float(value)
     return values
 
 
@@ -224,7 +223,7 @@ class Report:
     refinement: Refinement | None = None
     regressors: dict[str, JointRegressor] = field(default_factory=dict)
     body_picture: FloatArray | None = None
-    faces: IntArray | None = None
+    faces: IndexArray | None = None
     label_consistency: dict[str, Any] | None = None
     frames: list[Frame] = field(default_factory=list)
     provenance: dict[str, Any] = field(default_factory=dict)

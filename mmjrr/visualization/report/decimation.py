@@ -12,10 +12,9 @@ import zlib
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
+from mmjrr.array_types import FloatArray, IndexArray
+
 #: Penalty on collapses that pull a boundary of an open mesh inwards, relative to the faces' planes.
 _BOUNDARY_WEIGHT = 10.0
 
@@ -29,11 +28,11 @@ class CoarseMesh:
         faces: (f, 3) indices into ``vertex_ids``.
     """
 
-    vertex_ids: IntArray
-    faces: IntArray
+    vertex_ids: IndexArray
+    faces: IndexArray
 
 
-def decimate(vertices: FloatArray, faces: IntArray, num_vertices: int) -> CoarseMesh:
+def decimate(vertices: FloatArray, faces: IndexArray, num_vertices: int) -> CoarseMesh:
     """Choose vertices and triangles that keep the shape of a mesh.
 
     Edges are collapsed onto one of their ends in the order of the quadric error (Garland and
@@ -56,7 +55,7 @@ def decimate(vertices: FloatArray, faces: IntArray, num_vertices: int) -> Coarse
     return _ordered(triangles)
 
 
-def whole_mesh(faces: IntArray) -> CoarseMesh:
+def whole_mesh(faces: IndexArray) -> CoarseMesh:
     """Return all vertices and triangles in the order that is stored compactly."""
     return _ordered([tuple(face) for face in np.asarray(faces).tolist()])
 
@@ -84,7 +83,7 @@ def encode(vertices: FloatArray, step: float) -> tuple[list[float], str]:
     return steps[0].tolist(), text
 
 
-def encode_faces(faces: IntArray) -> str:
+def encode_faces(faces: IndexArray) -> str:
     """Encode triangles as base64 text of zlib's compression of uint16 indices, bytes in planes."""
     indices = np.asarray(faces).astype('<u2').reshape(-1).view(np.uint8).reshape(-1, 2).T
     return base64.b64encode(zlib.compress(np.ascontiguousarray(indices).tobytes(), 9)).decode()

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from mmjrr.array_types import FloatArray, IndexArray
 from mmjrr.body_models import SMPL
 from mmjrr.datasets.predictions import Predictions
 from mmjrr.evaluation import EvaluationResult, evaluate, get_protocols, load_regressors
@@ -27,9 +27,6 @@ from mmjrr.regressors import JointRegressor
 
 from .content import Evaluation, Frame, Report, left_out_notes
 from .gallery import FrameData, FrameMaker
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 
 @dataclass
@@ -236,7 +233,7 @@ def _worst_frames(
     options: GalleryOptions,
     count: int,
     report: Report,
-) -> tuple[list[Frame], IntArray | None]:
+) -> tuple[list[Frame], IndexArray | None]:
     """Return the frames with the largest errors under the last regressor, and the mesh's faces."""
     regressed = result.regressed
     assert regressed is not None

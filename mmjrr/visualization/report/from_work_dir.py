@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from mmjrr.array_types import Array, FloatArray
 from mmjrr.body_models import SMPL
 from mmjrr.datasets.fits import load_fits
 from mmjrr.datasets.image_names import image_key
@@ -25,8 +25,6 @@ from mmjrr.regressors import JointRegressor
 from .content import Evaluation, Refinement, Report
 from .from_evaluation import GalleryOptions, PredictionSet, add_predictions, worst_first
 from .gallery import FrameData, FrameMaker, labels_of
-
-FloatArray = NDArray[np.float64]
 
 #: Names of regressors' files, in the order of the tables.
 _REGRESSORS = ('J_std', 'J_spin', 'J_opt')
@@ -243,7 +241,7 @@ def _add_refinement(
     _add_training_frames(report, fits, body, dataset, options, count)
 
 
-def _stored_fits(work_dir: Path) -> dict[str, NDArray[Any]]:
+def _stored_fits(work_dir: Path) -> dict[str, Array]:
     """Read the refined fits, and the initial ones where shards have them, ordered by image name.
 
     Raises:
@@ -272,7 +270,7 @@ def _stored_fits(work_dir: Path) -> dict[str, NDArray[Any]]:
 
 def _add_training_frames(
     report: Report,
-    fits: dict[str, NDArray[Any]],
+    fits: dict[str, Array],
     body: SMPL,
     dataset: _Dataset,
     options: GalleryOptions,
@@ -365,7 +363,7 @@ _EXPLANATIONS = {
 }
 
 
-def _vertices(fits: Mapping[str, NDArray[Any]], prefix: str, body: SMPL) -> FloatArray:
+def _vertices(fits: Mapping[str, Array], prefix: str, body: SMPL) -> FloatArray:
     parts = []
     count = len(fits['imgname'])
     with torch.no_grad():
@@ -382,7 +380,7 @@ def _vertices(fits: Mapping[str, NDArray[Any]], prefix: str, body: SMPL) -> Floa
 
 
 def _joints(
-    fits: Mapping[str, NDArray[Any]],
+    fits: Mapping[str, Array],
     prefix: str,
     body: SMPL,
     weights: Mapping[str, FloatArray],

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from mmjrr.array_types import FloatArray, IndexArray
 from mmjrr.datasets.annotations import Annotations
 from mmjrr.datasets.image_names import parse_image_name
 from mmjrr.datasets.masks import Masks
@@ -22,9 +22,6 @@ from mmjrr.regressors import JointRegressor
 
 from .content import Frame
 from .pictures import CROP_SIZE, MaskAgreement, box_around, crop_photo, encode_photo, outlines
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 #: Camera of pictures whose own is unknown: Human3.6M's focal length, roughly.
 _UNKNOWN_CAMERA = ([1145.0, 1145.0], [512.0, 512.0])
@@ -133,7 +130,7 @@ class FrameMaker:
         self,
         data: FrameData,
         regressors: Mapping[str, JointRegressor],
-        faces: IntArray | None,
+        faces: IndexArray | None,
     ) -> None:
         self.data = data
         self.regressors = {

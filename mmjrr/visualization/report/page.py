@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mmjrr.array_types import FloatArray
 from mmjrr.errors import DataError
-from mmjrr.evaluation.result import BREAKDOWNS, Score
+from mmjrr.evaluation.result import BREAKDOWNS, ERRORS, Score
 from mmjrr.io import atomic_write, versions
 from mmjrr.joints import H36M_BONES, H36M_JOINTS_MMPOSE
 
@@ -174,6 +174,7 @@ def _shown_evaluation(item: Evaluation, styles: Mapping[str, int]) -> dict[str, 
                 'name': protocol,
                 'summary': summary,
                 'overall': [score for score in scores if score.by == 'all'],
+                'others': _other_errors([score for score in scores if score.by == 'all']),
                 'breakdowns': {
                     by: _breakdown([score for score in scores if score.by == by])
                     for by in BREAKDOWNS
@@ -189,6 +190,16 @@ def _shown_evaluation(item: Evaluation, styles: Mapping[str, int]) -> dict[str, 
             }
         )
     return {'item': item, 'protocols': shown, 'regressors': item.regressors}
+
+
+def _other_errors(scores: Sequence[Score]) -> list[tuple[str, str, list[float]]]:
+    """Return name, unit and the regressors' values of the errors beside MPJPE and PA-MPJPE."""
+    rows = [
+        (name, unit, [float(getattr(score, attribute)) for score in scores])
+        for name, (attribute, unit) in ERRORS.items()
+        if attribute not in ('mpjpe', 'pa_mpjpe')
+    ]
+    return [row for row in rows if np.isfinite(row[2]).any()]
 
 
 def _breakdown(scores: Sequence[Score]) -> dict[str, Any]:
@@ -360,7 +371,7 @@ def _gallery(report: Report) -> dict[str, Any]:
     }
 
 
-def _template(report: Report) -> NDArray[np.float64]:
+def _template(report: Report) -> FloatArray:
     """Return the pose from which the coarse mesh is chosen: the one that spreads the most."""
     meshes = [list(frame.meshes.values())[-1] for frame in report.frames]
     spread = [float(np.prod(np.ptp(mesh, axis=0))) for mesh in meshes]
@@ -403,7 +414,7 @@ def _packed_frame(frame: Frame, mesh: CoarseMesh | None, is_whole: bool) -> dict
     }
 
 
-def _rounded(points: NDArray[np.float64], digits: int) -> list[list[float] | None]:
+def _rounded(points: FloatArray, digits: int) -> list[list[float] | None]:
     return [
         [round(float(value), digits) for value in point] if np.isfinite(point).all() else None
         for point in points

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mmjrr.array_types import FloatArray, IndexArray
 from mmjrr.datasets.area_crop import area_average_crop
 from mmjrr.geometry import PerspectiveCamera
 
-FloatArray = NDArray[np.float64]
 Box = tuple[float, float, float, float]
 
 #: Side of a frame's crop in pixels.
@@ -112,7 +112,7 @@ class MaskAgreement:
         faces: (F, 3), triangles of the meshes.
     """
 
-    def __init__(self, faces: NDArray[np.int64]) -> None:
+    def __init__(self, faces: IndexArray) -> None:
         from mmjrr.rendering import ContourSilhouette
 
         self._renderer = ContourSilhouette(faces, image_size=(_IOU_SIZE, _IOU_SIZE))

@@ -7,15 +7,13 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from mmjrr.array_types import FloatArray, IndexArray
 from mmjrr.geometry import PerspectiveCamera
 from mmjrr.joints import H36M_JOINTS_MMPOSE
 from mmjrr.regressors import JointRegressor
 from mmjrr.visualization.shaded_body import shade_body
 
 from .pictures import encode_photo
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 #: Height and width of a picture in pixels.
 SIZE = (460, 380)
@@ -40,7 +38,7 @@ def upright(vertices: FloatArray) -> FloatArray:
 def draw_weights(
     weight: FloatArray,  # (J, V)
     vertices: FloatArray,  # (V, 3), meters, camera frame
-    faces: IntArray,
+    faces: IndexArray,
     turn: float = 0.0,
 ) -> NDArray[np.uint8]:
     """Draw a body with a disk on every vertex of nonzero weight, as large as its weight.
@@ -105,7 +103,7 @@ def draw_weights(
 
 
 def weights_pictures(
-    regressors: Mapping[str, JointRegressor], vertices: FloatArray, faces: IntArray
+    regressors: Mapping[str, JointRegressor], vertices: FloatArray, faces: IndexArray
 ) -> dict[str, bytes]:
     """Return a WebP for each regressor: its weights seen from the camera and from behind."""
     pictures = {}
