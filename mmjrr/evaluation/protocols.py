@@ -229,7 +229,6 @@ def frame_errors(
         ValueError: a joint that the protocol needs is missing, or the shapes are inconsistent.
 
     >>> import numpy as np
-    >>> import numpy as np
     >>> pred = np.zeros((1, 17, 3))
     >>> pred[0, H36M_JOINTS_MMPOSE.index('left_ankle'), 0] = 14.0
     >>> frame_errors(pred, np.zeros((1, 17, 3)), 'mmpose', 'spin-p1').mpjpe

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -216,7 +217,9 @@ def read_mmdet_config(
 
         cfg = get_config(config)
     elif Path(config).is_file():
-        cfg = Config.fromfile(config)
+        with warnings.catch_warnings():  # MMEngine looks up base configs of other packages by it
+            warnings.filterwarnings('ignore', 'pkg_resources is deprecated', UserWarning)
+            cfg = Config.fromfile(config)
     else:
         raise FileNotFoundError(f'{config}: no such config')
     cfg.merge_from_dict(options)

@@ -29,16 +29,14 @@ time.sleep(60)
 @contextmanager
 def another_run(folder: Path) -> Iterator[subprocess.Popen]:
     """A process that holds the lock."""
-    process = subprocess.Popen(
-        [sys.executable, '-c', HOLDER, str(folder)], stdout=subprocess.PIPE, text=True
-    )
-    try:
-        assert process.stdout is not None
-        assert process.stdout.readline() == 'locked\n'
-        yield process
-    finally:
-        process.kill()
-        process.wait()
+    command = [sys.executable, '-c', HOLDER, str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == 'locked\n'
+            yield process
+        finally:
+            process.kill()
 
 
 def test_a_second_run_is_refused_with_host_process_and_start_time(tmp_path: Path) -> None:

@@ -23,8 +23,7 @@ SMALL = {
     ),
     'torchvision': dict(
         options=dict(
-            num_classes=2, min_size=64, max_size=64, trainable_backbone_layers=5,
-            rpn_post_nms_top_n_test=20,
+            num_classes=2, min_size=64, max_size=64, rpn_post_nms_top_n_test=20,
         ),
         max_instances=6,
     ),

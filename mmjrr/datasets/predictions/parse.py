@@ -547,7 +547,8 @@ def _rotations(source: Path, field: str, value: Array, count: int) -> Array:
     matrices = value.reshape(count, n, 3, 3)
     empty = np.isnan(matrices).all((1, 2, 3)) | ~matrices.any((1, 2, 3))
     off = np.abs(matrices @ matrices.swapaxes(-1, -2) - np.eye(3, dtype=np.float32)).max((1, 2, 3))
-    off = np.maximum(off, np.where(np.linalg.det(matrices).min(1) > 0, 0, 1))
+    with np.errstate(invalid='ignore'):  # NaN marks bodies that are not there
+        off = np.maximum(off, np.where(np.linalg.det(matrices).min(1) > 0, 0, 1))
     wrong = ~(off < _ORTHONORMAL) & ~empty
     if wrong.any():
         raise DataError(

@@ -69,7 +69,8 @@ def limits_of_joints(
         ValueError: A joint is unknown, or its limits are not three pairs (low, high).
 
     >>> low, high = limits_of_joints(dict(left_elbow=((-90, 80), (-150, 0), (-20, 20))))
-    >>> torch.rad2deg(torch.stack([low[18], high[18]])).round().tolist()  # the right elbow
+    >>> right_elbow = torch.rad2deg(torch.stack([low[18], high[18]])).round()
+    >>> (right_elbow + 0).tolist()  # without the sign of zero
     [[-90.0, 0.0, -20.0], [80.0, 150.0, 20.0]]
     """
     unknown = sorted(set(limits) - set(SMPL_JOINTS[1:]))
