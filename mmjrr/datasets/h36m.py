@@ -81,7 +81,9 @@ class H36MFitsDataset(BaseDataset):
             ``['S11_Directions.54138969']``; ``'known_bad'`` stands for
             :data:`~mmjrr.datasets.image_names.KNOWN_BAD_SEQUENCES`; None excludes none. Default:
             ``'known_bad'``.
-        load_mask: Whether samples have ``mask``, the crop of the mask. Default: False.
+        load_mask: Whether samples have ``mask``, the crop of the mask, ``mask_box``, the detector's
+            box in pixels of the full image (NaN if unknown), and, if the files have them,
+            ``mask_cells``, a mask head's probabilities in the cells of the box. Default: False.
         crop_size: Height and width of the crop. Default: (224, 224).
         bbox_padding: Factor on the side of the annotated box. Default: 1.0.
         require: List of ``'fit'`` and ``'mask'``: samples that lack one of the listed items are
@@ -235,7 +237,11 @@ class H36MFitsDataset(BaseDataset):
         name = info['imgname']
         if self.load_mask:
             assert self.masks is not None
-            mask = self.masks.decode(int(self._mask_rows[self._row(index)]))
+            mask_row = int(self._mask_rows[self._row(index)])
+            mask = self.masks.decode(mask_row)
+            info['mask_box'] = self.masks.boxes[mask_row].copy()
+            if self.masks.has_cells:
+                info['mask_cells'] = self.masks.cells(mask_row)
             info['mask'] = area_average_crop(mask, info['box'], self.crop_size)
         sample = self.pipeline(info)
         if sample is None and (self.test_mode or self.max_refetch == 0):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import glob
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ import numpy as np
 
 from mmjrr.array_types import Array
 from mmjrr.datasets.image_names import image_key
-from mmjrr.datasets.run_length import decode_levels, decode_rle, encode_rle
+from mmjrr.datasets.run_length import decode_levels, decode_rle, encode_levels, encode_rle
 from mmjrr.errors import DataError
 from mmjrr.io import atomic_write, read_json
 
@@ -20,6 +22,8 @@ from mmjrr.io import atomic_write, read_json
 _MAX_PIXELS = 1 << 27
 #: Largest number of levels of a soft mask, which has eight bits.
 _MAX_LEVELS = 255
+#: Largest number of cells of a mask head: 128 x 128.
+_MAX_CELLS = 1 << 14
 
 
 class Masks:
@@ -32,11 +36,15 @@ class Masks:
         path: A file, a list of files, or a glob pattern. Each file contains ``{"info": {...},
             "masks": {imgname: {"size": [h, w], "counts": code, "score": s}}, "without_person":
             {imgname: reason}}``. A soft mask has ``"levels"`` beside ``"counts"``, see
-            :func:`encode_levels`.
+            :func:`encode_levels`. Optional are ``"box": [x0, y0, x1, y1]``, the detector's box in
+            pixels, and ``"cells"``, a mask head's N x N probabilities in the cells of the box:
+            bytes 0 to 255, top row first, in base64.
 
     Attributes:
         sizes: (N, 2) height and width of each mask.
         scores: (N,) scores, 0 to 1.
+        boxes: (N, 4) boxes, NaN where the file has none.
+        has_cells: Whether there are masks and each has as many cells.
         without_person: Reason by image name, for images that the file lists without a mask.
 
     Raises:
@@ -49,6 +57,8 @@ class Masks:
         codes: list[bytes] = []
         sizes: list[tuple[int, int]] = []
         scores: list[float] = []
+        boxes: list[list[float]] = []
+        cells: list[bytes] = []
         self._row: dict[str, int] = {}
         self.without_person: dict[str, str] = {}
         for file in self.paths:
@@ -64,8 +74,13 @@ class Masks:
                 codes.append(b' '.join([_code(where, entry), *_level_codes(where, entry)]))
                 sizes.append(_size(where, entry))
                 scores.append(_score(where, entry))
+                boxes.append(_box(where, entry))
+                cells.append(_cells(where, entry))
         self.sizes = np.array(sizes, dtype=np.int32).reshape(-1, 2)  # (N, 2): h, w
         self.scores = np.array(scores, dtype=np.float32)
+        self.boxes = np.array(boxes, dtype=np.float32).reshape(-1, 4)
+        self.has_cells = bool(cells) and len(cells[0]) > 0 and len(set(map(len, cells))) == 1
+        self._cells = b''.join(cells) if self.has_cells else b''
         self._offsets = np.cumsum([0, *map(len, codes)])
         self._buffer = b''.join(codes)
 
@@ -100,6 +115,18 @@ class Masks:
             name = next(key for key, value in self._row.items() if value == row)
             raise DataError(f'{_shown(self.paths)}: mask of {name!r}: {error}') from error
 
+    def cells(self, row: int) -> Array:  # (N, N) float32, 0 to 1
+        """Return the mask head's probabilities in the cells of a row's box.
+
+        Raises:
+            ValueError: The files have no cells, or not all masks have as many.
+        """
+        if not self.has_cells:
+            raise ValueError(f'{_shown(self.paths)}: cells: found none, or not as many everywhere')
+        count = len(self._cells) // len(self)
+        values = np.frombuffer(self._cells, np.uint8, count, row * count)
+        return values.reshape(math.isqrt(count), -1).astype(np.float32) / 255
+
     def __getitem__(self, imgname: str) -> Array:
         row = self.row(imgname)
         if row < 0:
@@ -109,26 +136,41 @@ class Masks:
 
 def save_masks(
     path: str | Path,
-    masks: Mapping[str, Array],  # by image name, (h, w), foreground where nonzero
+    masks: Mapping[str, Array],  # by image name, (h, w)
     scores: Mapping[str, float] | None = None,
     info: Mapping[str, Any] | None = None,
+    boxes: Mapping[str, Sequence[float]] | None = None,
+    cells: Mapping[str, Array] | None = None,  # by image name, (N, N), 0 to 1
+    soft: bool = False,
 ) -> None:
     """Write a file of masks, whole or not at all; equal arguments give equal bytes.
 
     Args:
         path: File to write.
-        masks: Masks by image name.
+        masks: Masks by image name: foreground where nonzero, or, if ``soft``, values in [0, 1].
         scores: Scores by image name. Default: None, 1 for all.
         info: Plain values that describe the file. Default: None.
+        boxes: Boxes (x0, y0, x1, y1) in pixels by image name. Default: None.
+        cells: A mask head's probabilities in the cells of the boxes, by image name. Default: None.
+        soft: Whether to store soft masks, in steps of one eighth, beside the masks thresholded at
+            one half. Default: False.
     """
-    entries = {
+    entries: dict[str, dict[str, Any]] = {
         name: {
             'size': list(np.shape(mask)),
-            'counts': encode_rle(mask).decode('ascii'),
+            'counts': encode_rle(mask >= 0.5 if soft else mask).decode('ascii'),
             'score': float((scores or {}).get(name, 1.0)),
         }
         for name, mask in masks.items()
     }
+    for name, entry in entries.items():
+        if soft:
+            levels = encode_levels((255 * masks[name]).round().astype(np.uint8))
+            entry['levels'] = [code.decode('ascii') for code in levels]
+        if boxes is not None:
+            entry['box'] = [round(float(value), 2) for value in boxes[name]]
+        if cells is not None:
+            entry['cells'] = encode_cells(cells[name])
     content = {'info': dict(info or {}), 'masks': entries}
     with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(content, sort_keys=True) + '\n')
@@ -178,6 +220,36 @@ def _code(where: str, entry: Any) -> bytes:
             'counts'
         ]
     raise DataError(f'{where}: counts: found {counts!r:.80}, expected a run-length code')
+
+
+def encode_cells(cells: Array) -> str:  # (N, N), 0 to 1
+    """Encode a mask head's probabilities as base64 of bytes, in steps of 1/255."""
+    return base64.b64encode((255 * cells).round().astype(np.uint8).tobytes()).decode('ascii')
+
+
+def _cells(where: str, entry: dict[str, Any]) -> bytes:
+    code = entry.get('cells', '')
+    try:
+        values = base64.b64decode(code, validate=True) if isinstance(code, str) else None
+    except ValueError:
+        values = None
+    if values is None or math.isqrt(len(values)) ** 2 != len(values) or len(values) > _MAX_CELLS:
+        raise DataError(f'{where}: cells: found {code!r:.80}, expected N x N bytes in base64')
+    return values
+
+
+def _box(where: str, entry: dict[str, Any]) -> list[float]:
+    box = entry.get('box')
+    if box is None:
+        return [math.nan] * 4
+    numbers = isinstance(box, list) and len(box) == 4 and all(_is_number(v) for v in box)
+    if not numbers or not (box[2] > box[0] and box[3] > box[1]):
+        raise DataError(f'{where}: box: found {box!r:.80}, expected [x0, y0, x1, y1], x1 > x0')
+    return [float(value) for value in box]
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) < 1e9  # False for NaN
 
 
 def _size(where: str, entry: dict[str, Any]) -> tuple[int, int]:

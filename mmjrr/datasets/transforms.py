@@ -158,8 +158,9 @@ class NormalizeImage:
 class PackMeshInputs:
     """Transform that packs a sample for the models and hooks of this package.
 
-    The result is ``dict(inputs=..., data_samples=...)``. ``inputs`` has ``img`` and ``mask``
-    (float32 coverage of the crop) if the sample has them. ``data_samples`` is a
+    The result is ``dict(inputs=..., data_samples=...)``. ``inputs`` has those of
+    ``img``, ``mask`` (float32 coverage of the crop), ``mask_box`` (4,) in pixels of the full image
+    and ``mask_cells`` (N, N) that the sample has. ``data_samples`` is a
     ``BaseDataElement`` with metainfo and float32 fields, each present if the sample has it.
 
     Metainfo: ``imgname``, ``img_path``, ``subject``, ``action``, ``camera``, ``frame``,
@@ -203,9 +204,10 @@ class PackMeshInputs:
         fields |= {key: sample[key] for key in self.FIELD_KEYS if key in sample}
         for name, value in fields.items():
             packed.set_field(torch.from_numpy(np.array(value, dtype=np.float32)), name)
-        inputs = {}
-        if 'mask' in sample:
-            inputs['mask'] = torch.from_numpy(sample['mask'])
+        inputs: dict[str, Any] = {}
+        for key in ('mask', 'mask_box', 'mask_cells'):
+            if key in sample:
+                inputs[key] = torch.from_numpy(sample[key])
         if 'img' in sample:
             inputs['img'] = sample['img']
         return dict(inputs=inputs, data_samples=packed)

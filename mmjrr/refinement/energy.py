@@ -127,6 +127,13 @@ class FitEnergy(nn.Module):
         }
         return EnergyTerms(values, bodies.rendered)
 
+    def prepare(self, observed: Observations) -> Observations:
+        """Return observations with what the terms compute from them once per batch."""
+        for term in self.terms.values():
+            if observed.mask is not None or 'mask' not in term.requires:
+                observed = term.prepare(observed)
+        return observed
+
     def check_image_size(self, image_size: tuple[int, int]) -> None:
         """Refuse terms whose options do not fit images of this (height, width)."""
         for term in self.terms.values():

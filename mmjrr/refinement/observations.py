@@ -24,6 +24,9 @@ class Observations:
     mask: Tensor | None  # (B, H, W), coverage in [0, 1]
     video: Tensor | None = None  # (B,) int64, equal for frames of one video
     frame: Tensor | None = None  # (B,) int64, number of the frame in its video
+    mask_box: Tensor | None = None  # (B, 4): x0, y0, x1, y1 in pixels of the crop; NaN: unknown
+    mask_cells: Tensor | None = None  # (B, N, N), a mask head's probabilities in cells of the box
+    mask_weight: Tensor | None = None  # (B, H, W), 0 where the mask is not believed
 
     def __getitem__(self, rows: slice) -> Observations:
         """Select a part of the batch; fields of batch size 1 apply to all parts."""

@@ -189,6 +189,7 @@ class FitRefiner:
                 f'refine: {self.sharing} couples the frames of a subject or camera; refine all of '
                 'them with refine_jointly'
             )
+        observed = self.energy.prepare(observed)
         variables = self._variables(init, groups)
         everything = variables.all_frames()
         if weights is None:
@@ -229,6 +230,7 @@ class FitRefiner:
         Raises:
             FloatingPointError: As in :meth:`refine`.
         """
+        observed = self.energy.prepare(observed)
         variables = self._variables(init, groups)
         chunks = self._chunks(variables, observed)
         with self._pool(len(chunks), observed) as pool, self._frozen_discriminator():
@@ -256,6 +258,7 @@ class FitRefiner:
             FloatingPointError: A term is not finite.
         """
         self.energy.check_batch(observed)
+        observed = self.energy.prepare(observed)
         variables = self._variables(init, groups)
         chunks = self._chunks(variables, observed)
         with self._pool(len(chunks), observed) as pool, self._frozen_discriminator():

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from mmjrr.array_types import Array
+from mmjrr.datasets.masks import encode_cells
 from mmjrr.datasets.run_length import encode_levels, encode_rle
 from mmjrr.errors import DataError
 from mmjrr.io import atomic_write
 from mmjrr.jobs import ShardFolder
+from mmjrr.segmentation.mask_cells import cells_of_pasted_mask
 
 #: Outcomes of an image. For each of them, a shard and the file contain a dict by image name.
 PARTS = ('masks', 'without_person', 'excluded')
@@ -82,8 +84,8 @@ def mask_entry(
         score: The network's score of the person.
         box: The network's box of the person.
         overlap: The person's overlap with the annotated one, 0 to 1.
-        soft: Whether to add the soft mask, in steps of one eighth, to the mask thresholded at one
-            half.
+        soft: Whether to add to the mask thresholded at one half the soft mask, in steps of one
+            eighth, and the network's probabilities in the 28 x 28 cells of the box.
     """
     entry: dict[str, Any] = {
         'size': list(mask.shape),
@@ -94,4 +96,5 @@ def mask_entry(
     }
     if soft:
         entry['levels'] = [code.decode('ascii') for code in encode_levels(mask)]
+        entry['cells'] = encode_cells(cells_of_pasted_mask(mask / 255, box))
     return entry

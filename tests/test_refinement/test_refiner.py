@@ -373,3 +373,14 @@ def test_soft_iou_of_boxes() -> None:
     a[0, :, :6] = 1
     b[0, :, 4:] = 1
     assert float(soft_iou(a, b)) == pytest.approx(2 / 10)
+
+
+def test_what_terms_compute_once_per_batch_is_there_in_each_way_to_refine(world: dict) -> None:
+    terms = dict(silhouette=dict(mask_cells=8, gate=True), **WITHOUT_ADVERSARY)
+    refining = refiner(world, terms, num_iters=1)
+    result = refining.refine(world['init'], world['observed'])
+    weights = refining.balanced_weights(world['init'], world['observed'])
+    jointly = refining.refine_jointly(world['init'], world['observed'], weights)
+    for value in (result.terms_init['silhouette'], jointly.terms_init['silhouette']):
+        assert value.shape == (3,)
+        assert (value > 0).all()

@@ -319,9 +319,14 @@ class SMPLPseudoGTHook(Hook):
             [width / (box[:, 2] - box[:, 0]), height / (box[:, 3] - box[:, 1])], dim=1
         )
         inputs = data_batch.get('inputs') or {}
-        mask = inputs.get('mask')
-        if isinstance(mask, (list, tuple)):
-            mask = torch.stack([torch.as_tensor(m) for m in mask])
+        mask, mask_box, mask_cells = (
+            None
+            if inputs.get(name) is None
+            else torch.stack([torch.as_tensor(value) for value in inputs[name]]).to(self.device)
+            for name in ('mask', 'mask_box', 'mask_cells')
+        )
+        if mask_box is not None:
+            mask_box = (mask_box - box[:, [0, 1, 0, 1]]) * scale[:, [0, 1, 0, 1]]
         if mask is None and self.energy.requires('mask'):
             raise ValueError(NO_MASKS)
         observed = Observations(
@@ -330,7 +335,9 @@ class SMPLPseudoGTHook(Hook):
             keypoints_2d=(stacked('keypoints_2d') - box[:, None, :2]) * scale[:, None],
             keypoints_2d_weight=stacked('keypoints_2d_weight'),
             camera=camera,
-            mask=None if mask is None else mask.to(self.device),
+            mask=mask,
+            mask_box=mask_box,
+            mask_cells=mask_cells,
             **(self._times(samples) if self.energy.couples_frames else {}),
         )
         return {name: stacked(name) for name in PARAMETERS}, observed

@@ -12,7 +12,7 @@ from .adversarial import PoseAdversarialTerm, ShapeAdversarialTerm, adversarial_
 from .base import EnergyTerm, PosedBodies
 from .joint_limits import JointLimitsTerm, joint_limits_energy
 from .joints import Joint2DTerm, Joint3DTerm, joint_2d_energy, joint_3d_energy
-from .silhouette import SilhouetteTerm, silhouette_energy
+from .silhouette import SilhouetteTerm, gate_weight, mask_cells_energy, silhouette_energy
 from .smoothness import SmoothnessTerm, smoothness_energy
 
 __all__ = [
@@ -26,9 +26,11 @@ __all__ = [
     'SilhouetteTerm',
     'SmoothnessTerm',
     'adversarial_energy',
+    'gate_weight',
     'joint_2d_energy',
     'joint_3d_energy',
     'joint_limits_energy',
+    'mask_cells_energy',
     'silhouette_energy',
     'smoothness_energy',
 ]

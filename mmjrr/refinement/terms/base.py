@@ -167,6 +167,10 @@ class EnergyTerm(nn.Module, ABC):
     ) -> Tensor:  # (B,)
         """Return the unweighted value of each frame."""
 
+    def prepare(self, observed: Observations) -> Observations:
+        """Return observations with what the term computes from them once per batch."""
+        return observed
+
     def check_image_size(self, image_size: tuple[int, int]) -> None:
         """Refuse options that do not fit images of this (height, width), with a ValueError."""
 

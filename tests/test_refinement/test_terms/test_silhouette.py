@@ -1,0 +1,171 @@
+"""Silhouettes in the cells of a mask head, and discs around joints that masks miss."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from mmjrr.datasets.area_crop import area_average_crop
+from mmjrr.geometry import PerspectiveCamera
+from mmjrr.joints import H36M_JOINTS_MMPOSE
+from mmjrr.refinement import FitEnergy, Observations, PosedBodies
+from mmjrr.refinement.terms import (
+    SilhouetteTerm,
+    gate_weight,
+    mask_cells_energy,
+    silhouette_energy,
+)
+
+BOXES = torch.tensor(
+    [[2.3, 1.2, 13.9, 11.1], [-3.0, 2.0, 9.0, 18.5], [0.0, 0.0, 16.0, 12.0]], dtype=torch.float64
+)
+
+
+def slow_mask_cells(silhouette: Tensor, cells: Tensor, box: Tensor, weight: Tensor) -> Tensor:
+    """Loop over cells and pixels, whose overlaps are products of intervals."""
+    height, width = silhouette.shape[1:]
+    values = []
+    for s, m, (x0, y0, x1, y1), w in zip(silhouette, cells, box.tolist(), weight, strict=True):
+        n = len(m)
+        tall, wide = (y1 - y0) / n, (x1 - x0) / n
+        value, covered = s.new_zeros(()), torch.zeros(height, width, dtype=s.dtype)
+        for i in range(n):
+            for j in range(n):
+                mean, mean_weight = s.new_zeros(()), s.new_zeros(())
+                for r in range(height):
+                    for c in range(width):
+                        high = min(y0 + (i + 1) * tall, r + 1) - max(y0 + i * tall, r)
+                        broad = min(x0 + (j + 1) * wide, c + 1) - max(x0 + j * wide, c)
+                        overlap = max(high, 0) * max(broad, 0)
+                        covered[r, c] += overlap
+                        mean = mean + s[r, c] * overlap / (tall * wide)
+                        mean_weight = mean_weight + w[r, c] * overlap / (tall * wide)
+                value = value + tall * wide * mean_weight * (mean - m[i, j]) ** 2
+        values.append((value + ((1 - covered) * w * s**2).sum()) / (height * width))
+    return torch.stack(values)
+
+
+@pytest.mark.parametrize('weighted', [False, True])
+def test_mask_cells_agree_with_their_reference(weighted: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    silhouette = torch.rand(3, 12, 16, dtype=torch.float64, generator=generator)
+    cells = torch.rand(3, 3, 3, dtype=torch.float64, generator=generator)
+    weight = (torch.rand(3, 12, 16, generator=generator) < 0.7).double()
+    results = []
+    for slow in (False, True):
+        x = silhouette.clone().requires_grad_()
+        if slow:
+            value = slow_mask_cells(
+                x, cells, BOXES, weight if weighted else torch.ones_like(weight)
+            )
+        else:
+            value = mask_cells_energy(x, cells, BOXES, weight if weighted else None)
+        (value * torch.tensor([1.0, 2.0, 3.0])).sum().backward()
+        results.append((value.detach(), x.grad))
+    for fast, reference in zip(*results, strict=True):
+        torch.testing.assert_close(fast, reference, rtol=1e-10, atol=1e-14)
+    x = silhouette.requires_grad_()
+    assert torch.autograd.gradcheck(lambda s: mask_cells_energy(s, cells, BOXES, weight), x)
+
+
+def test_cells_that_are_pixels_give_the_energy_of_pixels() -> None:
+    silhouette, mask = torch.rand(2, 4, 10, 10, dtype=torch.float64)
+    box = torch.tensor([[0.0, 0.0, 10.0, 10.0]], dtype=torch.float64).expand(4, -1)
+    torch.testing.assert_close(
+        mask_cells_energy(silhouette, mask, box), silhouette_energy(silhouette, mask, (1,))
+    )
+
+
+def observations(mask: Tensor, joints: Tensor | None = None, **fields: Tensor) -> Observations:
+    count = len(mask)
+    joints = torch.full((count, 17, 2), 5.0) if joints is None else joints
+    camera = PerspectiveCamera(torch.ones(count, 2), torch.ones(count, 2))
+    zeros = torch.zeros(count, 17, 3)
+    return Observations(zeros, zeros[..., 0], joints, torch.ones(count, 17), camera, mask, **fields)
+
+
+def bodies(silhouette: Tensor) -> PosedBodies:
+    posed = PosedBodies.__new__(PosedBodies)
+    posed._silhouette = silhouette
+    return posed
+
+
+def test_cells_come_from_the_file_or_are_means_of_the_mask() -> None:
+    mask = (torch.rand(2, 32, 32, generator=torch.Generator().manual_seed(0)) < 0.5).float()
+    term = SilhouetteTerm(mask_cells=4)
+    boxes = torch.tensor([[3.0, 4, 27, 30], [torch.nan] * 4])
+    prepared = term.prepare(observations(mask, mask_box=boxes))
+    assert prepared.mask_box is not None and prepared.mask_cells is not None
+    ys, xs = torch.nonzero(mask[1] > 0.5, as_tuple=True)
+    tight = [int(xs.min()), int(ys.min()), int(xs.max()) + 1, int(ys.max()) + 1]
+    assert prepared.mask_box.tolist() == [[3, 4, 27, 30], tight]
+    for row, box in enumerate(prepared.mask_box.tolist()):
+        expected = area_average_crop(mask[row].numpy(), box, (4, 4))
+        np.testing.assert_allclose(prepared.mask_cells[row], expected, atol=1e-6)
+    stored = torch.rand(2, 4, 4)
+    prepared = term.prepare(observations(mask, mask_box=boxes, mask_cells=stored))
+    assert prepared.mask_cells is stored
+    other = SilhouetteTerm(mask_cells=8).prepare(
+        observations(mask, mask_box=boxes, mask_cells=stored)
+    )
+    assert other.mask_cells is not None and other.mask_cells.shape == (2, 8, 8)
+    empty = term.prepare(observations(torch.zeros(1, 32, 32)))
+    assert empty.mask_box is not None and empty.mask_box.tolist() == [[0, 0, 32, 32]]
+    value = term(bodies(mask), term.prepare(observations(mask)))
+    assert value.shape == (2,)
+    with pytest.raises(ValueError, match='lack what prepare'):
+        term(bodies(mask), observations(mask))
+
+
+def test_a_disc_is_left_out_around_a_joint_that_is_not_on_the_mask() -> None:
+    mask = torch.zeros(3, 40, 40)
+    mask[:, 5:20, 10:30] = 1
+    joints = torch.tensor([[20.0, 12.0]]).expand(3, 17, 2).clone()
+    wrist = H36M_JOINTS_MMPOSE.index('left_wrist')
+    joints[0, wrist] = torch.tensor([30.0, 30.5])  # off the mask
+    joints[1, wrist] = torch.tensor([60.0, 30.5])  # outside the crop
+    joints[2, wrist] = torch.tensor([30.0, 30.5])  # off the mask, but not annotated
+    weight = torch.ones(3, 17)
+    weight[2, wrist] = 0
+    gate = gate_weight(mask, joints, weight, {wrist: 0.1, 3: 0.2})
+    for row in range(40):
+        for column in range(40):
+            within = (column + 0.5 - 30) ** 2 + (row + 0.5 - 30.5) ** 2 <= 4.0**2
+            assert gate[0, row, column] == (0 if within else 1)
+    assert gate[1:].all()
+
+
+def test_with_a_gate_silhouettes_in_the_disc_do_not_count() -> None:
+    mask = torch.zeros(1, 40, 40)
+    mask[:, 5:20, 10:30] = 1
+    joints = torch.full((1, 17, 2), 15.0)
+    joints[0, H36M_JOINTS_MMPOSE.index('right_ankle')] = torch.tensor([20.0, 30.0])
+    silhouette = mask.clone()
+    silhouette[:, 27:33, 18:22] = 1  # the foot that the mask misses
+    observed = observations(mask, joints)
+    for options in (dict(levels=(1, 4)), dict(mask_cells=28)):
+        believing, gated = (SilhouetteTerm(gate=gate, **options) for gate in (False, True))
+        before = believing(bodies(silhouette), believing.prepare(observed))
+        after = gated(bodies(silhouette), gated.prepare(observed))
+        assert float(before) > 0.01
+        assert float(after) < (1e-9 if 'levels' in options else 0.1 * float(before))
+    wider = gated.prepare(dataclasses.replace(observed, mask_weight=torch.zeros_like(mask)))
+    assert wider.mask_weight is not None and not wider.mask_weight.any()
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(mask_cells=0), 'mask_cells: found 0'),
+        (dict(mask_cells=2.5), 'mask_cells: found 2.5'),
+        (dict(gate=dict(left_foot=0.1)), "gate: unknown .'left_foot'."),
+        (dict(gate=dict(left_ankle=-0.1)), 'expected positive radii'),
+    ],
+)
+def test_wrong_options_of_the_silhouette_are_refused(options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        FitEnergy(terms=dict(silhouette=options))
