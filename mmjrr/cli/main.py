@@ -12,6 +12,7 @@ from mmjrr.version import __version__
 #: Names of commands, their modules, and what they do.
 COMMANDS = {
     'evaluate': ('evaluate', 'evaluate stored predictions with any joint regressors'),
+    'fit-regressor': ('fit_regressor', 'fit a regressor to any meshes and any 3D joints'),
     'table1': ('table1', "print the paper's Table I for any models"),
     'report': ('report', 'write a report as one HTML file'),
     'refine': ('train', 'refine SMPL fits and learn a joint regressor'),
@@ -30,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog='mmjrr',
         description='Correct and learn the joint regressors of SMPL-based pose evaluation.',
-        epilog='\n'.join(f'  {name:<10} {about}' for name, (_, about) in COMMANDS.items()),
+        epilog='\n'.join(f'  {name:<13} {about}' for name, (_, about) in COMMANDS.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument('--version', action='version', version=f'mmjrr {__version__}')

@@ -110,7 +110,7 @@ class PredictedJoints:
                     raise ValueError(f'{part.name}: vertices: {error}') from error
                 check_finite(names[chunk], 'vertices', selected)
                 check_extent(names[chunk], 'vertices', selected * self.scale, hint)
-                regressed[chunk] = self.joints.from_selected(selected) * self.scale
+                regressed[chunk] = self.joints.from_selected(selected, self.scale)
                 progress(min(start + _CHUNK, len(rows)))
         return regressed
 

@@ -122,12 +122,17 @@ class RegressedJoints:
             if missing:
                 raise ValueError(f'regressor {name!r} lacks the joints {missing}')
         self.num_vertices = _common_vertices(regressors)
-        rows = [
-            regressor.reorder(self.joint_names).weight.cpu().double().numpy()
-            for regressor in regressors.values()
-        ]
-        weight = np.concatenate(rows)  # (R * J, V)
-        self.support = np.flatnonzero(weight.any(0))  # (S,) vertices of nonzero weight in any row
+        ordered = [regressor.reorder(self.joint_names).cpu() for regressor in regressors.values()]
+        weight = np.concatenate([regressor.weight.double().numpy() for regressor in ordered])
+        # (S,) vertices of nonzero weight in any row of (R * J, V), and those that normals need
+        self.support = np.unique(np.concatenate([regressor.support for regressor in ordered]))
+        self._normals = {
+            index: (regressor.normals.double(), torch.from_numpy(rows[:, self.support]))
+            for index, (regressor, rows) in enumerate(
+                zip(ordered, np.split(weight, len(ordered)), strict=True)
+            )
+            if regressor.normals is not None
+        }
         self._weight = csr_matrix(weight[:, self.support])
         self._body: nn.Module | None = None
         self.num_betas: int | None = None
@@ -168,16 +173,27 @@ class RegressedJoints:
             return torch.stack(parts).cpu().double().numpy()
         return np.stack([np.asarray(mesh)[self.support] for mesh in meshes]).astype(np.float64)
 
-    def from_selected(self, selected: Array) -> Array:  # (N, S, 3) -> (N, R, J, 3)
-        """Regress joints from vertices that :meth:`select` returned, in their unit.
+    def from_selected(
+        self, selected: Array, scale: float = 1.0
+    ) -> Array:  # (N, S, 3) -> (N, R, J, 3)
+        """Regress joints in meters from vertices that :meth:`select` returned.
 
         A sparse product adds the terms of each joint in the order of the vertices. Unlike a dense
         product, it gives the same bits whatever else is in the batch.
+
+        Args:
+            selected: the vertices.
+            scale: meters per unit of the vertices.
         """
         count = len(selected)
         columns = np.ascontiguousarray(selected.transpose(1, 0, 2)).reshape(-1, 3 * count)
-        joints = (self._weight @ columns).reshape(len(self.names), -1, count, 3)
-        return joints.transpose(2, 0, 1, 3)
+        joints = scale * (self._weight @ columns).reshape(len(self.names), -1, count, 3)
+        joints = joints.transpose(2, 0, 1, 3)
+        for index, (normals, weight) in self._normals.items():
+            support = torch.from_numpy(self.support)
+            for frame, vertices in enumerate(torch.from_numpy(scale * selected)):
+                joints[frame, index] += normals(vertices, weight, support).numpy()
+        return joints
 
     def from_parameters(
         self,

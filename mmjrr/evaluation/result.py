@@ -185,7 +185,7 @@ class EvaluationResult:
         return '\n\n'.join([*blocks, *self.remarks()])
 
     def remarks(self) -> list[str]:
-        """Return sentences on frames without a prediction and on what is implausible."""
+        """Return sentences on missing predictions, on regressors, and on what is implausible."""
         blocks = []
         for names, what in (
             (self.skipped, 'frames had no prediction'),
@@ -194,6 +194,9 @@ class EvaluationResult:
             if names:
                 shown = ', '.join(names[:3]) + (', ...' if len(names) > 3 else '')
                 blocks.append(f'{len(names)} {what}: {shown}')
+        for name, about in self.provenance.get('regressors', {}).items():
+            footnote = about.get('provenance', {}).get('footnote')
+            blocks += [f'{name}: {footnote}.'] if footnote else []
         return blocks + [f'Implausible: {note}' for note in self.notes]
 
     def _overall(self, name: str, protocol: Protocol, errors: Sequence[str]) -> str:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         fit_joint_regressor,
         fit_label_offsets,
     )
+    from mmjrr.regressors.fitting.cross_validation import RegressorReport, fit_and_validate
     from mmjrr.regressors.joint_regressor import JointRegressor
     from mmjrr.regressors.known_mappings import find_mapping
     from mmjrr.regressors.label_offsets import LabelOffsets
@@ -35,10 +36,12 @@ __all__ = [
     'LabelOffsetsFit',
     'MappingError',
     'MeshMapping',
+    'RegressorReport',
     'Template',
     'ZooEntry',
     'find_mapping',
     'find_regressor',
+    'fit_and_validate',
     'fit_joint_regressor',
     'fit_label_offsets',
     'mapping_error',

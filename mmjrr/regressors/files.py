@@ -37,7 +37,13 @@ from mmjrr.joints import JOINT_ORDERS
 from mmjrr.regressors.zoo import ZOO, ZooEntry, find_regressor
 
 _SIDECAR_FORMAT = 'mmjrr.joint_regressor/1'
-_SIDECAR_FIELDS = {'joint_names': list, 'body_model': str, 'provenance': dict}
+_SIDECAR_FIELDS = {
+    'joint_names': list,
+    'body_model': str,
+    'provenance': dict,
+    'normal_offsets': list,
+    'normal_faces': list,
+}
 
 #: Largest accepted rows and columns of a sparse file: more than any body has, at most 8 GB.
 _MAX_SPARSE_SHAPE = (1000, 1_000_000)
@@ -55,6 +61,8 @@ class RegressorFile:
         body_model: Name of the body whose vertices are the columns; None if neither sidecar nor
             zoo state it.
         provenance: Description of its making, from sidecar or zoo.
+        normal_offsets: (J,), meters off the surface; None if the sidecar states none.
+        normal_faces: (F, 3), faces for the normals of these points.
     """
 
     path: Path
@@ -63,6 +71,8 @@ class RegressorFile:
     joint_names: tuple[str, ...] | None = None
     body_model: str | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
+    normal_offsets: Array | None = None
+    normal_faces: Array | None = None
 
     @property
     def sidecar(self) -> Path | None:
@@ -114,6 +124,23 @@ def read_regressor(path_or_name: str | Path) -> RegressorFile:
         None if names is None else tuple(names),
         described.get('body_model'),
         described.get('provenance', {}),
+        *_normals(path, described),
+    )
+
+
+def _normals(path: Path, described: dict[str, Any]) -> tuple[Array | None, Array | None]:
+    """Return offsets along the normals and the faces that they need, as the sidecar has them."""
+    if 'normal_offsets' not in described:
+        return None, None
+    where = sidecar_of(path) or path
+    try:
+        offsets = np.array(described['normal_offsets'])
+        faces = np.array(described.get('normal_faces'))
+    except ValueError as error:
+        raise DataError(f'{where}: normal_offsets, normal_faces: {error}') from error
+    return (
+        check_array(f'{where}: normal_offsets', offsets, ('J',)).astype(np.float64),
+        check_array(f'{where}: normal_faces', faces, ('F', 3), 'integer').astype(np.int64),
     )
 
 
@@ -124,10 +151,12 @@ def write_regressor(
     body_model: str,
     cleaning: Sequence[str],
     provenance: dict[str, Any],
+    normals: tuple[Array, Array] | None = None,
 ) -> Path:
     """Write ``NAME.npy`` and its sidecar ``NAME.json``.
 
-    Each is written whole or not at all, the sidecar first. A kill between the two leaves no
+    ``normals`` holds the points' offsets along the surface normals and the faces for the normals.
+    Each file is written whole or not at all, the sidecar first. A kill between the two leaves no
     ``.npy``, or an older one, which is refused since its checksum is not the sidecar's.
 
     Returns:
@@ -152,6 +181,9 @@ def write_regressor(
         'provenance': provenance,
         'versions': versions(),
     }
+    if normals is not None:
+        description['normal_offsets'] = normals[0].tolist()
+        description['normal_faces'] = normals[1].tolist()
     with atomic_write(sidecar) as temporary:
         temporary.write_text(json.dumps(description, indent=2) + '\n', encoding='utf-8')
     with atomic_write(path) as temporary:

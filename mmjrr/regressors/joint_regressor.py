@@ -25,6 +25,7 @@ from mmjrr.regressors.checks import (
 from mmjrr.regressors.files import read_regressor, write_regressor
 from mmjrr.regressors.known_mappings import find_mapping
 from mmjrr.regressors.mesh_mapping import MeshMapping
+from mmjrr.regressors.normals import NormalOffsets
 from mmjrr.regressors.zoo import ZOO
 
 #: Largest accepted deviation of a row's sum from one.
@@ -45,6 +46,10 @@ class JointRegressor(nn.Module):
         body_model: Name of the body whose vertices are the columns. Default: ``'smpl'``.
         provenance: Description of its making, as plain values for JSON. Default: None, empty.
         cleaning: Changes made by loading, a sentence each. Default: empty.
+        normal_offsets: ``(J,)``, meters by which each point lies off the surface, along its normal
+            (:mod:`mmjrr.regressors.normals`): markers on the skin. Vertices must be in meters.
+            Default: None, no offsets.
+        faces: ``(F, 3)``, the mesh's faces, from which normals are computed; needed for offsets.
 
     Raises:
         ValueError: The shape is wrong, a weight is NaN, infinite or negative, a row is all zeros or
@@ -66,6 +71,8 @@ class JointRegressor(nn.Module):
         body_model: str = 'smpl',
         provenance: dict[str, Any] | None = None,
         cleaning: Sequence[str] = (),
+        normal_offsets: Tensor | Array | None = None,
+        faces: Tensor | Array | None = None,
     ) -> None:
         super().__init__()
         self.joint_names = joint_names_of(joint_names)
@@ -89,7 +96,15 @@ class JointRegressor(nn.Module):
             )
         weight = weight / weight.double().sum(1, keepdim=True).to(weight.dtype)
 
-        support = torch.nonzero(weight.any(0))[:, 0]  # sorted
+        self.normals: NormalOffsets | None = None
+        if normal_offsets is not None and torch.as_tensor(normal_offsets).any():
+            if faces is None:
+                raise ValueError('faces: found none, expected those of the mesh, for normals')
+            self.normals = NormalOffsets(normal_offsets, weight, faces)
+        has_weight = weight.any(0)
+        if self.normals is not None:
+            has_weight[self.normals.vertex_ids] = True
+        support = torch.nonzero(has_weight)[:, 0]  # sorted
         self.register_buffer('weight', weight, persistent=False)
         self.register_buffer('support', support, persistent=False)
         self.register_buffer('support_weight', weight[:, support], persistent=False)
@@ -131,7 +146,15 @@ class JointRegressor(nn.Module):
             )
         if count == self.num_vertices and count != len(self.support):
             vertices = vertices.index_select(-2, self.support.to(vertices.device))
-        return self.support_weight.to(vertices) @ vertices
+        points = self.support_weight.to(vertices) @ vertices
+        if self.normals is not None:
+            points = points + self.normals(vertices, self.support_weight, self.support)
+        return points
+
+    @property
+    def normal_offsets(self) -> Tensor | None:
+        """Meters (J,) by which each point lies off the surface; None if all lie on or within it."""
+        return None if self.normals is None else self.normals.offsets
 
     def reorder(self, joint_order: str | Sequence[str]) -> JointRegressor:
         """Return a regressor with these rows, in this order.
@@ -145,7 +168,13 @@ class JointRegressor(nn.Module):
         names = joint_names_of(joint_order)
         index = reorder_index(self.joint_names, names)
         return JointRegressor(
-            self.weight[index], names, self.body_model, self.provenance, self.cleaning
+            self.weight[index],
+            names,
+            self.body_model,
+            self.provenance,
+            self.cleaning,
+            None if self.normals is None else self.normals.offsets[index],
+            None if self.normals is None else self.normals.faces,
         )
 
     def to_mesh(self, mapping: MeshMapping, error: dict[str, Any] | None = None) -> JointRegressor:
@@ -160,8 +189,13 @@ class JointRegressor(nn.Module):
                 measured.
 
         Raises:
-            ValueError: The mapping computes the vertices of another mesh.
+            ValueError: The mapping computes the vertices of another mesh, or the regressor has
+                points off the surface.
         """
+        if self.normals is not None:
+            raise ValueError(
+                'normal_offsets: found points off the surface; a mapping does not carry normals'
+            )
         if mapping.num_target_vertices != self.num_vertices or not (
             mapping.target == 'unnamed'
             or self.body_model == 'unnamed'
@@ -266,7 +300,15 @@ class JointRegressor(nn.Module):
             print_log(f'{file.path.name}: {note}', logger='current')
         provenance = {'file': file.path.name, **file.provenance, 'file_sha256': file.sha256}
         try:
-            return cls(torch.from_numpy(weight).to(dtype), names, body.name, provenance, notes)
+            return cls(
+                torch.from_numpy(weight).to(dtype),
+                names,
+                body.name,
+                provenance,
+                notes,
+                file.normal_offsets,
+                file.normal_faces,
+            )
         except ValueError as error:
             raise ValueError(f'{where}: {error}') from error
 
@@ -288,4 +330,7 @@ class JointRegressor(nn.Module):
             self.body_model,
             self.cleaning,
             self.provenance,
+            None
+            if self.normals is None
+            else (self.normals.offsets.cpu().numpy(), self.normals.faces.cpu().numpy()),
         )

@@ -143,7 +143,17 @@ register_regressor(
                 'to 0.98-2.15; clamped at zero and each row divided by its sum, as loaded here'
             ),
             'training_data': (
-                "the authors' public training script draws its batches from the validation split"
+                "the authors' public training script draws its batches from the validation "
+                'subjects; whether the released file was made so is unknown'
+            ),
+            'support': (
+                "its weights lie on J_std's support, since the authors' ReLU has no gradient at "
+                'zero'
+            ),
+            'footnote': (
+                "the released file is J_std reweighted: its weights lie on J_std's support. The "
+                'public training script draws its batches from the validation subjects; whether '
+                'the file was made so is unknown'
             ),
             'sparsity': (
                 'the sparsity mask of the public training script is a no-op: both its branches '

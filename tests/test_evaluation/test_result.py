@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from mmjrr.evaluation import EvaluationResult, FrameErrors, Protocol, Score, score_frames
+from mmjrr.regressors.zoo import ZOO
 
 TOY = Protocol('toy', joints=('head', 'left_hip'), root=None)
 
@@ -70,3 +72,10 @@ def test_csv_reads_back_exactly_with_its_provenance_beside_it(result, tmp_path):
 def test_other_suffixes_are_refused(result, tmp_path):
     with pytest.raises(ValueError, match='ending in .json or .csv'):
         result.save(tmp_path / 'r.txt')
+
+
+def test_tables_say_what_the_released_j_opt_is(result):
+    about = {'provenance': ZOO['J_opt'].provenance}
+    told = replace(result, provenance={'regressors': {'J_opt': about, 'J_std': {}}})
+    assert "J_opt: the released file is J_std reweighted: its weights lie on J_std's" in str(told)
+    assert str(told).count('reweighted') == 1

@@ -85,7 +85,7 @@ def test_released_j_opt_loads_cleaned_with_rows_summing_to_one(released):
     expected = raw.clamp(min=0) / raw.clamp(min=0).sum(1, keepdim=True)
     torch.testing.assert_close(regressor.weight, expected)
     assert len(regressor.cleaning) == 2
-    assert 'validation split' in regressor.provenance['training_data']
+    assert 'validation subjects' in regressor.provenance['training_data']
 
 
 def test_released_j_opt_under_mmposes_order_is_refused(released):

@@ -261,7 +261,7 @@ class JointRegressorMetric(BaseMetric):
             raise ValueError(f'{samples[0].name} and its batch: {field}: {error}') from error
         check_finite(names, field, selected)
         check_extent(names, field, selected * self.scale, _IN_MM.format('prediction'))
-        return {'joints': self.joints.from_selected(selected) * self.scale}
+        return {'joints': self.joints.from_selected(selected, self.scale)}
 
     def _parameters(self, samples: list[Sample]) -> dict[str, Array]:
         if not self.joints.has_body:

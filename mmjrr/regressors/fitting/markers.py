@@ -1,0 +1,159 @@
+"""Fit of points off the surface: weights on the simplex, and an offset along the normal.
+
+A marker's position is ``W x + d n`` (:mod:`mmjrr.regressors.normals`). For fixed ``d`` and ``n``
+the weights are those of :func:`~mmjrr.regressors.fit_joint_regressor`, fitted to ``y - d n``. For
+fixed ``W`` the offsets minimize a quadratic function: with the coupling matrix ``P`` of a frame
+(:mod:`mmjrr.regressors.fitting.alignment`), its normals ``N`` (J, 3), its errors ``E = y - W x``,
+and sums over the frames, they solve
+
+    sum (P * N N^T) d = sum (P * N E^T) 1,
+
+where ``*`` multiplies entry by entry. Both steps are repeated until no offset changes by more than
+:data:`TOLERANCE`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmjrr.array_types import Array, FloatArray
+from mmjrr.body_models import LazyVertices
+from mmjrr.regressors.fitting.alignment import coupling_matrix, resolve_root
+from mmjrr.regressors.fitting.fit import JointRegressorFit, fit_joint_regressor
+from mmjrr.regressors.joint_regressor import JointRegressor
+from mmjrr.regressors.normals import NormalOffsets
+
+#: Largest change of an offset, in meters, at which the rounds end, and their largest number.
+TOLERANCE = 1e-4
+MAX_ROUNDS = 12
+
+#: First offset, in meters, of every point: normals are computed for points with an offset only.
+_FIRST = 1e-6
+
+Batch = Sequence[Any]
+
+
+def fit_markers(
+    batches: Iterable[Batch],
+    joint_names: Sequence[str],
+    faces: Array,
+    markers: Sequence[str],
+    root: str | None = None,
+    **options: Any,
+) -> JointRegressorFit:
+    """Fit a regressor of which some points lie off the surface, along its normal.
+
+    Args:
+        batches: Re-iterable batches, as in :func:`~mmjrr.regressors.fit_joint_regressor`.
+        joint_names: Names of the points.
+        faces: (F, 3), the mesh's faces, counterclockwise seen from outside.
+        markers: Names of the points that have an offset.
+        root: As in :func:`~mmjrr.regressors.fit_joint_regressor`.
+        options: Further arguments of :func:`~mmjrr.regressors.fit_joint_regressor`.
+
+    Returns:
+        The fit of the last round, whose regressor has the offsets.
+
+    Raises:
+        ValueError: A marker is not among the points, or as in
+            :func:`~mmjrr.regressors.fit_joint_regressor`.
+    """
+    unknown = [name for name in markers if name not in joint_names]
+    if unknown:
+        raise ValueError(f'markers: found {unknown}, expected some of {list(joint_names)}')
+    is_marker = np.array([name in markers for name in joint_names])
+    triangles = torch.as_tensor(faces).long()
+    offsets = np.zeros(len(joint_names))
+    shifted: Iterable[Batch] = batches
+    for _ in range(MAX_ROUNDS):
+        fit = fit_joint_regressor(shifted, joint_names, root, **options)
+        weight = fit.regressor.weight.double()
+        normals = NormalOffsets(np.where(is_marker, _FIRST, 0.0), weight, triangles)
+        previous = offsets
+        offsets = _fit_offsets(batches, weight, normals, is_marker, joint_names, root)
+        shifted = _Shifted(batches, weight, normals, offsets)
+        if np.abs(offsets - previous).max() <= TOLERANCE:
+            break
+    fitted = fit.regressor
+    return JointRegressorFit(
+        **{
+            **{name: getattr(fit, name) for name in fit.__dataclass_fields__},
+            'regressor': JointRegressor(
+                fitted.weight,
+                fitted.joint_names,
+                fitted.body_model,
+                fitted.provenance,
+                normal_offsets=offsets,
+                faces=triangles,
+            ),
+        }
+    )
+
+
+def _fit_offsets(
+    batches: Iterable[Batch],
+    weight: Tensor,
+    normals: NormalOffsets,
+    is_marker: Array,
+    joint_names: Sequence[str],
+    root: str | None,
+) -> FloatArray:
+    """Return the offsets (J,) that minimize the aligned squared errors for fixed weights."""
+    count = len(joint_names)
+    matrix, vector = np.zeros((count, count)), np.zeros(count)
+    index = resolve_root(root, list(joint_names))
+    for batch in batches:
+        points, directions = _points(batch[0], weight, normals)
+        joints = torch.as_tensor(batch[1]).double()
+        present = ~torch.isnan(joints).any(-1)
+        share = present.double().numpy()
+        if len(batch) > 2:
+            share = share * np.asarray(batch[2])
+        error = torch.where(present[..., None], joints - points, 0.0).numpy()
+        direction = (directions * present[..., None]).numpy()
+        for frame in range(len(share)):
+            if not share[frame].any() or (isinstance(index, int) and not share[frame, index]):
+                continue
+            coupling = coupling_matrix(share[frame], index)
+            matrix += coupling * (direction[frame] @ direction[frame].T)
+            vector += (coupling * (direction[frame] @ error[frame].T)).sum(1)
+    offsets = np.zeros(count)
+    rows = np.flatnonzero(is_marker & (np.diag(matrix) > 0))
+    offsets[rows] = np.linalg.lstsq(matrix[np.ix_(rows, rows)], vector[rows], rcond=None)[0]
+    return offsets
+
+
+def _points(
+    vertices: Tensor | LazyVertices, weight: Tensor, normals: NormalOffsets
+) -> tuple[Tensor, Tensor]:
+    """Return the points on the surface and their normals, (n, J, 3) each."""
+    has_weight = weight.any(0)
+    has_weight[normals.vertex_ids] = True
+    support = torch.nonzero(has_weight)[:, 0]
+    if isinstance(vertices, LazyVertices):
+        selected = vertices.of(support).cpu()
+    else:
+        selected = torch.as_tensor(vertices)[:, support].double().cpu()
+    part = weight[:, support]
+    return part @ selected, normals.directions(selected, part, support)
+
+
+class _Shifted:
+    """Batches whose joints are moved back to the surface."""
+
+    def __init__(
+        self, batches: Iterable[Batch], weight: Tensor, normals: NormalOffsets, offsets: FloatArray
+    ) -> None:
+        self.batches, self.weight, self.normals = batches, weight, normals
+        self.offsets = torch.from_numpy(offsets)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for vertices, joints, *rest in self.batches:
+            _, directions = _points(vertices, self.weight, self.normals)
+            shift = self.offsets[:, None] * directions
+            yield (vertices, torch.as_tensor(joints).double() - shift, *rest)
