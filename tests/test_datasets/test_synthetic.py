@@ -20,8 +20,10 @@ from mmjrr.datasets.synthetic.actions import ACTIONS
 from mmjrr.datasets.synthetic.camera_rig import CAMERA_IDS
 from mmjrr.datasets.synthetic.dataset_files import MANIFEST
 from mmjrr.datasets.synthetic.sequence_plan import plan_sequences
+from mmjrr.datasets.synthetic.subjects import make_subject
 from mmjrr.geometry import PerspectiveCamera, crop_weak_perspective_to_transl
 from mmjrr.jobs import IdentityError
+from mmjrr.joints import H36M_JOINTS_MMPOSE
 from mmjrr.regressors import JointRegressor
 
 SETTINGS = Settings(seed=5, subjects=('S1', 'S9'), frames_per_subject=2)
@@ -272,6 +274,23 @@ def test_a_part_of_other_settings_is_not_continued(tmp_path, monkeypatch):
     with pytest.raises(IdentityError, match='settings.jpeg_quality: recorded 80, present 50'):
         generate(tmp_path, other, workers=1, progress=False)
     assert not (tmp_path / 'run.lock').exists()
+
+
+@pytest.mark.slow
+def test_without_ankle_offsets_only_the_labels_of_the_ankles_differ(root, tmp_path):
+    settings = replace(SETTINGS, ankle_offsets=False, images=False)
+    other = generate(tmp_path / 'other', settings, progress=False)
+    assert 'ankle_offsets' not in json.loads((root / 'synthetic.json').read_text())['settings']
+    assert not json.loads((other / 'synthetic.json').read_text())['settings']['ankle_offsets']
+    ankles = [H36M_JOINTS_MMPOSE.index(f'{side}_ankle') for side in ('left', 'right')]
+    others = [j for j in range(17) if j not in ankles]
+    for split, name in (('train', 'S1'), ('test', 'S9')):
+        path = f'annotation_body3d/fps10/h36m_{split}.npz'
+        with_offsets, without = (np.load(folder / path)['S'] for folder in (root, other))
+        np.testing.assert_array_equal(with_offsets[:, others], without[:, others])
+        moved = np.linalg.norm((with_offsets - without)[:, ankles, :3], axis=-1)
+        expected = np.linalg.norm(make_subject(SETTINGS.seed, name).ankle_offset, axis=-1)
+        np.testing.assert_allclose(moved, np.broadcast_to(expected, moved.shape), rtol=1e-4)
 
 
 def test_bad_settings_are_refused():

@@ -48,6 +48,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         default=default.jpeg_quality,
         help='JPEG quality of the images (default: %(default)s)',
     )
+    parser.add_argument(
+        '--no-ankle-offsets',
+        action='store_true',
+        help='label the ankles of all subjects at the same place',
+    )
     parser.add_argument('--no-images', action='store_true', help='write everything except images')
     parser.add_argument('--workers', type=int, default=2, help='processes (default: %(default)s)')
     parser.add_argument(
@@ -67,6 +72,7 @@ def main(argv: list[str] | None = None) -> int:
             subjects=tuple(args.subjects),
             frames_per_subject=args.frames_per_subject,
             frame_step=args.frame_step,
+            ankle_offsets=not args.no_ankle_offsets,
             images=not args.no_images,
             jpeg_quality=args.jpeg_quality,
         )

@@ -148,7 +148,7 @@ def _write_regressors(out: Path, settings: Settings) -> None:
     (out / 'truth').mkdir(exist_ok=True)
     (out / 'regressors').mkdir(exist_ok=True)
     world.truth.save(out / 'truth' / 'J_true.npy')
-    fit_standard_regressor(settings.seed, world.body, world.truth).save(
+    fit_standard_regressor(settings.seed, world.body, world.truth, settings.ankle_offsets).save(
         out / 'regressors' / 'J_std.npy'
     )
 
@@ -159,6 +159,6 @@ def _write_sequence(out: Path, settings: Settings, sequence: Take) -> dict[str, 
     cameras = camera_rig.make_cameras(settings.seed, sequence.subject)
     views: list[dict[str, Any]] = []
     for frames, (camera_id, camera) in zip(sequence.frames, cameras.items(), strict=True):
-        truth = make_true_bodies(world, settings.seed, sequence, frames)
+        truth = make_true_bodies(world, settings.seed, sequence, frames, settings.ankle_offsets)
         views.append(make_view(out, settings, sequence, world, truth, camera_id, camera))
     return {key: np.concatenate([view[key] for view in views]) for key in views[0]}

@@ -23,6 +23,8 @@ class Settings:
         frame_step: Raw frames (50 per second) between neighboring moments of a sequence.
         synchronous: Whether the cameras show the same moments, as H36M's do. Otherwise they take
             turns, which gives four times as many poses for the same number of images.
+        ankle_offsets: Whether the labels of the ankles are off by another vector for each subject,
+            as in the paper's Figure 8.
         images: Whether to draw images; all other files are the same without them.
         jpeg_quality: 1 to 100.
 
@@ -35,6 +37,7 @@ class Settings:
     frames_per_subject: int = 16
     frame_step: int = 50
     synchronous: bool = False
+    ankle_offsets: bool = True
     images: bool = True
     jpeg_quality: int = 80
     format: int = field(default=FORMAT, init=False)
@@ -54,5 +57,11 @@ class Settings:
 
 
 def settings_as_json(settings: Settings) -> dict[str, Any]:
-    """Return the settings as plain values, with lists for tuples."""
-    return json.loads(json.dumps(asdict(settings)))
+    """Return the settings as plain values, with lists for tuples.
+
+    ``ankle_offsets`` is left out where it is True, as in sets of versions without this setting.
+    """
+    values: dict[str, Any] = json.loads(json.dumps(asdict(settings)))
+    if settings.ankle_offsets:
+        del values['ankle_offsets']
+    return values

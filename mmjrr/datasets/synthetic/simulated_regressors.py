@@ -156,7 +156,9 @@ def label_joints(
     return joints + rng.normal(0, LABEL_NOISE_STD, joints.shape)
 
 
-def fit_standard_regressor(seed: int, body: SMPL, truth: JointRegressor) -> JointRegressor:
+def fit_standard_regressor(
+    seed: int, body: SMPL, truth: JointRegressor, ankle_offsets: bool = True
+) -> JointRegressor:
     """Fit J_std to fits of motion-capture markers and the labels, without any image.
 
     The fits come from :func:`~mmjrr.datasets.synthetic.simulated_fits.mocap_fit` and share the same
@@ -164,7 +166,7 @@ def fit_standard_regressor(seed: int, body: SMPL, truth: JointRegressor) -> Join
     dataset.
     """
     fit = fit_joint_regressor(
-        _mocap_batches(seed, body, truth),
+        _mocap_batches(seed, body, truth, ankle_offsets),
         joint_names=H36M_JOINTS_MMPOSE,
         root='pelvis',
         body_model='free_body',
@@ -177,10 +179,10 @@ def fit_standard_regressor(seed: int, body: SMPL, truth: JointRegressor) -> Join
 
 
 def _mocap_batches(
-    seed: int, body: SMPL, truth: JointRegressor
+    seed: int, body: SMPL, truth: JointRegressor, ankle_offsets: bool
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     for name in TRAIN_SUBJECTS:
-        subject = make_subject(seed, name)
+        subject = make_subject(seed, name, ankle_offsets=ankle_offsets)
         poses, joints = [], []
         for action in ACTIONS:
             rng = stream(seed, 'mocap', name, action)

@@ -36,13 +36,15 @@ class Subject:
     clothes: FloatArray
 
 
-def make_subject(seed: int, name: str, num_betas: int = 10) -> Subject:
+def make_subject(seed: int, name: str, num_betas: int = 10, ankle_offsets: bool = True) -> Subject:
     """Draw a subject from the population that the body model describes.
 
     Args:
         seed: Seed of the dataset.
         name: One of :data:`SUBJECTS`.
         num_betas: Number of shape components. Default: 10.
+        ankle_offsets: Whether the ankles' labels are off; if not, the offsets are zero.
+            Default: True.
 
     Raises:
         ValueError: The name is not H36M's.
@@ -55,7 +57,8 @@ def make_subject(seed: int, name: str, num_betas: int = 10) -> Subject:
     skin = tone * np.array([0.93, 0.74, 0.62])
     clothes = np.stack([skin, rng.uniform(0.05, 0.4) * np.array([1.0, 0.8, 0.6]),
                         rng.uniform(0.1, 0.9, 3), rng.uniform(0.08, 0.5, 3)])  # fmt: skip
-    return Subject(name, betas, _ankle_offset(seed, name), clothes)
+    offset = _ankle_offset(seed, name) if ankle_offsets else np.zeros((2, 3))
+    return Subject(name, betas, offset, clothes)
 
 
 def _ankle_offset(seed: int, name: str) -> FloatArray:

@@ -68,10 +68,10 @@ class TrueBodies:
 
 
 def make_true_bodies(
-    world: World, seed: int, sequence: Take, frames: tuple[int, ...]
+    world: World, seed: int, sequence: Take, frames: tuple[int, ...], ankle_offsets: bool = True
 ) -> TrueBodies:
     """Pose the subject of a sequence in the world and label its joints."""
-    subject = make_subject(seed, sequence.subject)
+    subject = make_subject(seed, sequence.subject, ankle_offsets=ankle_offsets)
     times = (np.array(frames) - 1) / FRAME_RATE
     motion = sample_motion(seed, sequence.subject, sequence.action, times)
     pose = np.concatenate([motion.global_orient[:, None], motion.body_pose], 1)

@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     )
     from mmjrr.regressors.fitting.label_offsets import (
         GroupedBatch,
+        LabelOffsetsEstimate,
         LabelOffsetsFit,
+        estimate_label_offsets,
         fit_label_offsets,
     )
 
@@ -39,7 +41,9 @@ __all__ = [
     'ConvergenceWarning',
     'GroupedBatch',
     'JointRegressorFit',
+    'LabelOffsetsEstimate',
     'LabelOffsetsFit',
+    'estimate_label_offsets',
     'fit_joint_regressor',
     'fit_label_offsets',
 ]

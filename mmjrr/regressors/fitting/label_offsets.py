@@ -47,6 +47,7 @@ from mmjrr.regressors.fitting.offset_equations import (
 )
 from mmjrr.regressors.fitting.quadratic import QuadraticObjective
 from mmjrr.regressors.fitting.simplex_qp import solve_simplex_qp
+from mmjrr.regressors.joint_regressor import JointRegressor
 from mmjrr.regressors.label_offsets import LabelOffsets, part_index_of
 
 #: Number of vertices of steepest descent selected per row, first and in later rounds.
@@ -84,15 +85,12 @@ class GroupedBatch:
 
 
 @dataclass(frozen=True)
-class LabelOffsetsFit:
-    """Result of :func:`fit_label_offsets`. S subjects are sorted by name.
+class LabelOffsetsEstimate:
+    """Estimated label offsets and their tests. S subjects are sorted by name.
 
     Attributes:
-        fit: Regressor fit to labels from which the significant offsets are subtracted.
-        fit_without_offsets: Regressor fit to the labels as they are.
         offsets: Significant offsets; zero where not significant.
-        estimates: (S, J, 3) offsets fitted together with a regressor, meters, in the frame of the
-            carrying part; zero means over subjects.
+        estimates: (S, J, 3) all offsets, meters, in the frame of the carrying part.
         covariance: (S, J, 3, 3) of ``estimates``, square meters, with errors clustered by sequence.
         pvalues: (S, J) of the hypothesis that an offset is zero; NaN where it cannot be tested.
         adjusted_pvalues: (S, J) after Holm's correction over all tests.
@@ -100,14 +98,8 @@ class LabelOffsetsFit:
             least ``min_offset``.
         n_frames: (S,) number of frames of each subject.
         n_sequences: (S,) number of sequences of each subject.
-        rmse: Root mean square error of the joint fit, meters, over all joints but the root.
-        dual_gap: Upper bound of ``(f - min f) / f`` of the joint fit.
-        n_iter: Number of linear systems solved in the joint fit.
-        converged: Whether ``dual_gap`` reached the tolerance.
     """
 
-    fit: JointRegressorFit
-    fit_without_offsets: JointRegressorFit
     offsets: LabelOffsets
     estimates: FloatArray
     covariance: FloatArray = field(repr=False)
@@ -116,15 +108,32 @@ class LabelOffsetsFit:
     significant: BoolArray
     n_frames: IndexArray
     n_sequences: IndexArray
-    rmse: float
-    dual_gap: float
-    n_iter: int
-    converged: bool
 
     @property
     def standard_error(self) -> FloatArray:
         """Standard errors (S, J, 3) of ``estimates``, meters."""
         return np.sqrt(np.diagonal(self.covariance, axis1=-2, axis2=-1))
+
+
+@dataclass(frozen=True)
+class LabelOffsetsFit(LabelOffsetsEstimate):
+    """Result of :func:`fit_label_offsets`: offsets whose means over subjects are zero, and fits.
+
+    Attributes:
+        fit: Regressor fit to labels from which the significant offsets are subtracted.
+        fit_without_offsets: Regressor fit to the labels as they are.
+        rmse: Root mean square error of the joint fit, meters, over all joints but the root.
+        dual_gap: Upper bound of ``(f - min f) / f`` of the joint fit.
+        n_iter: Number of linear systems solved in the joint fit.
+        converged: Whether ``dual_gap`` reached the tolerance.
+    """
+
+    fit: JointRegressorFit
+    fit_without_offsets: JointRegressorFit
+    rmse: float
+    dual_gap: float
+    n_iter: int
+    converged: bool
 
 
 def fit_label_offsets(
@@ -182,10 +191,7 @@ def fit_label_offsets(
         raise ValueError('batches: found an iterator, expected an iterable such as a list')
     if root == 'mean':
         raise ValueError("root: found 'mean', expected the name of a joint or None")
-    if not 0 < alpha < 1:
-        raise ValueError(f'alpha: found {alpha}, expected a number between 0 and 1')
-    if not min_offset >= 0:
-        raise ValueError(f'min_offset: found {min_offset}, expected at least 0')
+    _check_test(alpha, min_offset)
     names = joint_names_of(H36M_JOINTS_MMPOSE if joint_names is None else joint_names)
     frames = _GroupedFrames(batches, part_index_of(names, parts))
     options: dict[str, Any] = dict(
@@ -202,9 +208,7 @@ def fit_label_offsets(
     stream.bad_frames = dict(without.bad_frames)
     joint = _fit_jointly(stream, frames, without, tol, max_iter, max_bytes)
     covariance = _jackknife(stream, frames, joint, tol, max_iter, max_bytes)
-    pvalues = covariance.pvalues(joint.offsets)
-    adjusted = holm(pvalues)
-    significant = (adjusted <= alpha) & (np.linalg.norm(joint.offsets, axis=-1) >= min_offset)
+    tested = _test(frames, joint.offsets, covariance, names, parts, alpha, min_offset)
     converged = bool(joint.dual_gap <= tol)
     if not converged:
         warnings.warn(
@@ -213,29 +217,126 @@ def fit_label_offsets(
             ConvergenceWarning,
             stacklevel=2,
         )
-
-    order = np.argsort(frames.subjects, kind='stable')  # numbers follow first appearance
-    kept = np.where(significant[..., None], joint.offsets, 0.0)
-    offsets = LabelOffsets([frames.subjects[i] for i in order], names, kept[order], parts)
-    fit = fit_joint_regressor(
-        _WithoutGroups(frames, kept if significant.any() else None), names, root, **options
-    )
+    fit = fit_joint_regressor(_WithoutGroups(frames, tested.offsets), names, root, **options)
     return LabelOffsetsFit(
+        **vars(tested),
         fit=fit,
         fit_without_offsets=without,
-        offsets=offsets,
-        estimates=joint.offsets[order],
+        rmse=joint.rmse,
+        dual_gap=joint.dual_gap,
+        n_iter=joint.n_iter,
+        converged=converged,
+    )
+
+
+def estimate_label_offsets(
+    batches: Iterable[GroupedBatch],
+    regressor: JointRegressor,
+    root: str | None = 'pelvis',
+    *,
+    alpha: float = 0.01,
+    min_offset: float = 0.005,
+    parts: Mapping[str, str] | None = None,
+) -> LabelOffsetsEstimate:
+    """Estimate label offsets from a regressor that stays as it is, and test which are significant.
+
+    An offset is the mean of the labels' differences from the regressed joints, in the frame of the
+    carrying part. It contains what the regressor gets wrong for all subjects, so the means over
+    subjects are not zero. Frames with values that are not finite are left out.
+
+    Args:
+        batches: Frames, traversed once. The joints are the regressor's, in its order.
+        regressor: The regressor.
+        root: Name of the joint that is subtracted from each frame, and has no offsets; or None.
+            Default: ``'pelvis'``.
+        alpha: Significance level of the tests, after Holm's correction. Default: 0.01.
+        min_offset: Length below which offsets are not significant, meters. Default: 0.005.
+        parts: As in :func:`fit_label_offsets`.
+
+    Raises:
+        ValueError: An argument or a batch is invalid, or there are no frames.
+    """
+    _check_test(alpha, min_offset)
+    names = regressor.joint_names
+    if root is not None and root not in names:
+        raise ValueError(f'root: found {root!r}, expected None or one of {list(names)}')
+    frames = _GroupedFrames(batches, part_index_of(names, parts))
+    weight = regressor.weight.double().cpu()
+    support = torch.nonzero(weight.any(0))[:, 0]
+    total_weight = torch.zeros(0, len(names), dtype=torch.float64)
+    total = torch.zeros(0, len(names), 3, dtype=torch.float64)
+    for vertices, joints, joint_weight, rotations, _, sequence in frames:
+        if isinstance(vertices, LazyVertices):
+            selected = vertices.of(support)
+        else:
+            selected = torch.as_tensor(vertices).detach()[:, support]
+        regressed = weight[:, support] @ selected.double().cpu()
+        difference = joints.double().cpu() - regressed
+        if root is not None:
+            difference = difference - difference[:, [names.index(root)]]
+        inner = (rotations.transpose(-1, -2) @ difference[..., None])[..., 0]
+        used = torch.where(torch.isfinite(inner).all(-1), joint_weight, 0.0)
+        missing = len(frames.subject_of_sequence) - len(total)
+        total_weight = torch.cat([total_weight, total_weight.new_zeros(missing, len(names))])
+        total = torch.cat([total, total.new_zeros(missing, len(names), 3)])
+        total_weight.index_add_(0, sequence, used)
+        total.index_add_(0, sequence, used[..., None] * inner.nan_to_num(0.0, 0.0, 0.0))
+    if not total_weight.any():
+        raise ValueError('no frames to estimate offsets from')
+
+    subject = frames.subject_of_sequence
+    group = deal_sequences(subject, frames.sequence_order)
+
+    def means(keep: BoolArray) -> FloatArray:
+        by_subject = [keep & (subject == s) for s in range(len(frames.subjects))]
+        weights = np.stack([total_weight.numpy()[rows].sum(0) for rows in by_subject])
+        sums = np.stack([total.numpy()[rows].sum(0) for rows in by_subject])
+        return sums / np.where(weights > 0, weights, 1.0)[..., None]
+
+    replicates = np.stack([means(group != k) for k in range(int(group.max()) + 1)])
+    covariance = JackknifeCovariance.of_replicates(replicates, _groups_of(frames, group))
+    estimates = means(np.ones(len(subject), dtype=bool))
+    return _test(frames, estimates, covariance, names, parts, alpha, min_offset)
+
+
+def _check_test(alpha: float, min_offset: float) -> None:
+    if not 0 < alpha < 1:
+        raise ValueError(f'alpha: found {alpha}, expected a number between 0 and 1')
+    if not min_offset >= 0:
+        raise ValueError(f'min_offset: found {min_offset}, expected at least 0')
+
+
+def _test(
+    frames: _GroupedFrames,
+    estimates: FloatArray,
+    covariance: JackknifeCovariance,
+    joint_names: Sequence[str],
+    parts: Mapping[str, str] | None,
+    alpha: float,
+    min_offset: float,
+) -> LabelOffsetsEstimate:
+    """Test offsets, whose rows follow ``frames.subjects``, and sort the subjects by name."""
+    order = np.argsort(frames.subjects, kind='stable')
+    pvalues = covariance.pvalues(estimates)
+    adjusted = holm(pvalues)
+    significant = (adjusted <= alpha) & (np.linalg.norm(estimates, axis=-1) >= min_offset)
+    kept = np.where(significant[..., None], estimates, 0.0)[order]
+    return LabelOffsetsEstimate(
+        offsets=LabelOffsets([frames.subjects[i] for i in order], joint_names, kept, parts),
+        estimates=estimates[order],
         covariance=covariance.covariance[order],
         pvalues=pvalues[order],
         adjusted_pvalues=adjusted[order],
         significant=significant[order],
         n_frames=np.array(frames.n_frames)[order],
         n_sequences=np.bincount(frames.subject_of_sequence)[order],
-        rmse=joint.rmse,
-        dual_gap=joint.dual_gap,
-        n_iter=joint.n_iter,
-        converged=converged,
     )
+
+
+def _groups_of(frames: _GroupedFrames, group: IndexArray) -> IndexArray:
+    """Return the number of groups (S,) that contain sequences of each subject."""
+    subject = frames.subject_of_sequence
+    return np.array([len(np.unique(group[subject == s])) for s in range(len(frames.subjects))])
 
 
 def holm(pvalues: FloatArray) -> FloatArray:
@@ -333,8 +434,7 @@ def _jackknife(
         weight, _ = _minimize(rest.reduced(), joint.weight, _RESTRICTED_TOL * tol, max_iter)
         replicates.append(rest.best_offsets(weight))
     stream.selected_sequences = None
-    n_groups = [len(np.unique(group[subject == s])) for s in range(len(frames.subjects))]
-    return JackknifeCovariance.of_replicates(np.array(replicates), np.array(n_groups))
+    return JackknifeCovariance.of_replicates(np.array(replicates), _groups_of(frames, group))
 
 
 def _minimize(
@@ -424,13 +524,14 @@ class _GroupedFrames:
 class _WithoutGroups:
     """The same batches as :func:`fit_joint_regressor` takes them, less given offsets."""
 
-    def __init__(self, frames: _GroupedFrames, offsets: FloatArray | None = None) -> None:
+    def __init__(self, frames: _GroupedFrames, offsets: LabelOffsets | None = None) -> None:
         self.frames = frames
-        self.offsets = None if offsets is None else torch.from_numpy(offsets)
+        self.offsets = offsets if offsets is not None and offsets.values.any() else None
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
         for vertices, joints, weight, rotations, subject, _ in self.frames:
             if self.offsets is not None:
-                shift = (rotations @ self.offsets[subject][..., None])[..., 0]
+                index = self.offsets.index_of([self.frames.subjects[s] for s in subject])
+                shift = (rotations @ self.offsets.values[index][..., None])[..., 0]
                 joints = joints.double() - shift.to(joints.device)
             yield vertices, joints, weight

@@ -11,8 +11,14 @@ from scipy.optimize import minimize
 from scipy.spatial.transform import Rotation
 
 from mmjrr.joints import SMPL_JOINTS
+from mmjrr.regressors import JointRegressor
 from mmjrr.regressors.fitting.jackknife import JackknifeCovariance, deal_sequences
-from mmjrr.regressors.fitting.label_offsets import GroupedBatch, fit_label_offsets, holm
+from mmjrr.regressors.fitting.label_offsets import (
+    GroupedBatch,
+    estimate_label_offsets,
+    fit_label_offsets,
+    holm,
+)
 from mmjrr.regressors.label_offsets import CARRYING_PARTS, part_index_of
 
 PARTS = [SMPL_JOINTS.index(CARRYING_PARTS[name]) for name in NAMES]
@@ -342,3 +348,36 @@ def test_holm_is_the_step_down_procedure():
 def test_part_index_names_the_segment_that_carries_a_joint():
     expected = [SMPL_JOINTS.index(name) for name in ('pelvis', 'left_knee', 'right_shoulder')]
     assert list(part_index_of(['left_hip', 'left_ankle', 'right_elbow'])) == expected
+
+
+@pytest.mark.parametrize('root', [None, 'pelvis'])
+def test_offsets_from_a_fixed_regressor_are_mean_differences_in_the_parts_frame(root):
+    frames = Frames(offset=0.02, subjects=2, sequences=6)
+    frames.joints[3, 1] = np.nan
+    regressor = JointRegressor(torch.from_numpy(frames.true), NAMES, 'toy')
+    result = estimate_label_offsets(frames.batches(), regressor, root)
+    difference = frames.joints - frames.true @ frames.vertices
+    if root is not None:
+        difference = difference - difference[:, [NAMES.index(root)]]
+    inner = np.einsum('njab,nja->njb', frames.rotations[:, PARTS], difference)
+
+    def means(keep):
+        return np.stack([np.nanmean(inner[keep & (frames.subject == s)], 0) for s in range(2)])
+
+    np.testing.assert_allclose(result.estimates, means(np.ones(len(inner), bool)), atol=1e-12)
+    replicates = np.stack([means(frames.sequence != q) for q in range(6)])
+    deviation = replicates - replicates.mean(0)
+    expected = 5 / 6 * np.einsum('ksja,ksjb->sjab', deviation, deviation)
+    np.testing.assert_allclose(result.covariance, expected, rtol=1e-8, atol=1e-18)
+    assert result.significant.any()
+    again = estimate_label_offsets(iter(frames.batches(size=100)), regressor, root)
+    np.testing.assert_allclose(again.estimates, result.estimates, atol=1e-14)
+
+
+def test_fixed_regressors_need_their_own_root_and_some_frames():
+    frames = Frames()
+    regressor = JointRegressor(torch.from_numpy(frames.true), NAMES, 'toy')
+    with pytest.raises(ValueError, match="root: found 'mean'"):
+        estimate_label_offsets(frames.batches(), regressor, 'mean')
+    with pytest.raises(ValueError, match='no frames'):
+        estimate_label_offsets([], regressor)
