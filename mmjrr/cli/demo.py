@@ -75,6 +75,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'configs/segmentation/mask-rcnn_small_synthetic.py)',
     )
 
+    parser.add_argument(
+        '--report',
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help='write report.html: tables, charts and frames for a browser (default: yes)',
+    )
+
 
 def _check_options(args: argparse.Namespace) -> None:
     """Refuse options that would fail only after the data set is made."""
@@ -141,7 +148,17 @@ def run(args: argparse.Namespace) -> None:
     with atomic_write(args.out / 'summary.json') as temporary:
         temporary.write_text(json.dumps(summary, indent=2) + '\n')
     overlays = collect_overlays(work_dir, args.out / 'overlays')
+    if args.report:
+        write_page(args.out)
     report(summary, args.out, overlays)
+
+
+def write_page(out: Path) -> None:
+    """Write ``report.html``: tables, charts and frames for a browser."""
+    from mmjrr.visualization.report import report_work_dir, write_report
+
+    print('\nWriting the report ...', flush=True)
+    write_report(report_work_dir(out), out / 'report.html')
 
 
 class stage:
@@ -395,6 +412,8 @@ def report(summary: dict[str, Any], out: Path, overlays: int) -> None:
     )
     total = sum(summary['seconds'].values())
     print(f'\nTime: {total:.0f} s: {summary["seconds"]}')
+    if (out / 'report.html').is_file():
+        print(f'  report     {out / "report.html"} (open it in a browser)')
     print(f'  summary    {out / "summary.json"}')
     print(f'  overlays   {out / "overlays"} ({overlays} pictures)')
     print(f'  regressor  {out / "refinement" / "J_opt.npy"}')

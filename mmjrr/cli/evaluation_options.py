@@ -16,8 +16,8 @@ ROTATIONS_6D = ('interleaved', 'columns', 'rows')
 GENDERS = ('neutral', 'male', 'female')
 
 
-def add_reading_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options for the contents of results files, and for matching bodies to frames."""
+def add_file_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options for the contents of results files."""
     from mmjrr.datasets.predictions.layouts import FIELDS, LAYOUTS
 
     parser.add_argument(
@@ -51,6 +51,17 @@ def add_reading_options(parser: argparse.ArgumentParser) -> None:
         '--num-betas', type=int, metavar='N', help='use only the first N betas of each body'
     )
     parser.add_argument(
+        '--unit',
+        default='m',
+        choices=['m', 'mm'],
+        help='unit of stored vertices (default: %(default)s)',
+    )
+
+
+def add_reading_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options for the contents of results files, and for matching bodies to frames."""
+    add_file_options(parser)
+    parser.add_argument(
         '--match',
         default='name',
         choices=['name', 'order'],
@@ -68,12 +79,6 @@ def add_reading_options(parser: argparse.ArgumentParser) -> None:
         '--metadata',
         metavar='XML',
         help="Human3.6M's metadata.xml, needed for image names with a subaction (s_09_act_02_...)",
-    )
-    parser.add_argument(
-        '--unit',
-        default='m',
-        choices=['m', 'mm'],
-        help='unit of stored vertices (default: %(default)s)',
     )
 
 

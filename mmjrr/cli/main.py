@@ -15,6 +15,7 @@ COMMANDS = {
     'fit-regressor': ('fit_regressor', 'fit a regressor to any meshes and any 3D joints'),
     'table1': ('table1', "print the paper's Table I for any models"),
     'report': ('report', 'write a report as one HTML file'),
+    'export-meshes': ('export_meshes', 'write the bodies of any results file as meshes'),
     'refine': ('train', 'refine SMPL fits and learn a joint regressor'),
     'test': ('test', 'evaluate a model of a config'),
     'infer': ('infer', 'run a mesh estimator on a dataset'),
@@ -31,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog='mmjrr',
         description='Correct and learn the joint regressors of SMPL-based pose evaluation.',
-        epilog='\n'.join(f'  {name:<13} {about}' for name, (_, about) in COMMANDS.items()),
+        epilog='\n'.join(f'  {name:<14} {about}' for name, (_, about) in COMMANDS.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument('--version', action='version', version=f'mmjrr {__version__}')

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from mmjrr.array_types import FloatArray, IndexArray
 from mmjrr.body_models import SMPL
@@ -24,6 +23,7 @@ from mmjrr.evaluation.regressed_joints import RegressedJoints
 from mmjrr.io import read_json
 from mmjrr.registry import BODY_MODELS
 from mmjrr.regressors import JointRegressor
+from mmjrr.visualization.bodies import posed_bodies
 
 from .content import Evaluation, Frame, Report, left_out_notes
 from .gallery import FrameData, FrameMaker
@@ -266,7 +266,7 @@ def _worst_frames(
             for frame, name in enumerate(annotated.names)
             if rows[frame] >= 0 and name in wanted
         ]
-        vertices = posed(
+        vertices = posed_bodies(
             part.select(np.array([row for _, row in chosen], dtype=np.int64)),
             model,
             UNITS[item.reading.get('unit', 'm')],
@@ -300,26 +300,3 @@ def _built(body: dict[str, Any] | SMPL | None) -> SMPL | None:
         return body
     built: SMPL = BODY_MODELS.build(dict(body))
     return built
-
-
-def posed(part: Predictions, body: SMPL | None, scale: float = 1.0) -> list[FloatArray]:
-    """Return the vertices (V, 3) of each predicted body, float64, without its translation.
-
-    Args:
-        part: The predictions.
-        body: The body of predicted parameters; not needed for vertices.
-        scale: Meters per unit of stored vertices. Default: 1.
-    """
-    if not len(part):
-        return []
-    if part.vertices is not None:
-        return [np.asarray(mesh, dtype=np.float64) * scale for mesh in part.vertices]
-    assert body is not None and part.global_orient is not None
-    assert part.body_pose is not None and part.betas is not None
-    with torch.no_grad():
-        output = body(
-            global_orient=torch.from_numpy(part.global_orient[:, None]).to(body.v_template),
-            body_pose=torch.from_numpy(part.body_pose).to(body.v_template),
-            betas=torch.from_numpy(part.betas).to(body.v_template),
-        )
-    return list(output.vertices.double().numpy())

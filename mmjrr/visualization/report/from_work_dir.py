@@ -14,13 +14,13 @@ from mmjrr.array_types import Array, FloatArray
 from mmjrr.body_models import SMPL
 from mmjrr.datasets.fits import load_fits
 from mmjrr.datasets.image_names import image_key
-from mmjrr.errors import DataError
 from mmjrr.evaluation.protocols import frame_errors, get_protocol
 from mmjrr.evaluation.result import score_frames
 from mmjrr.io import read_json, read_npz
 from mmjrr.joints import H36M_JOINTS_MMPOSE
 from mmjrr.registry import BODY_MODELS
 from mmjrr.regressors import JointRegressor
+from mmjrr.visualization.bodies import body_of_work_dir, read_record
 
 from .content import Evaluation, Refinement, Report
 from .from_evaluation import GalleryOptions, PredictionSet, add_predictions, worst_first
@@ -64,10 +64,10 @@ def report_work_dir(
         raise FileNotFoundError(f'{folder}: no such folder')
     is_demo = (folder / 'refinement').is_dir() and (folder / 'data').is_dir()
     work_dir = folder / 'refinement' if is_demo else folder
-    record = _record(work_dir)
+    record = read_record(work_dir)
     if is_demo and data_root is None:
         data_root = folder / 'data'
-    body = _body(body_model or record['refinement'].get('body_model') or {}, work_dir)
+    body: SMPL = BODY_MODELS.build(dict(body_model or body_of_work_dir(work_dir)))
     dataset = _Dataset(record.get('data') or {}, data_root, work_dir)
     report = Report(
         title='Joint regressors learned from a synthetic Human3.6M'
@@ -109,37 +109,6 @@ _REFINEMENT_SUMMARY = (
     'Bodies of the training frames, refined to fit masks and labels, and the regressors fitted to '
     'them.'
 )
-
-
-def _record(work_dir: Path) -> dict[str, Any]:
-    """Read the settings with which a refinement was begun."""
-    path = work_dir / 'pseudo_gt' / 'identity.json'
-    if not path.is_file():
-        raise DataError(
-            f'{work_dir}: found no pseudo_gt/identity.json, expected the --work-dir of "mmjrr '
-            'refine", the --out folder of the demo, or a JSON file that "mmjrr evaluate --out" '
-            'wrote'
-        )
-    record = read_json(path)
-    if not isinstance(record, dict) or not isinstance(record.get('refinement'), dict):
-        raise DataError(
-            f'{path}: found no settings of a refinement; another version of mmjrr may have '
-            'written it'
-        )
-    return record
-
-
-def _body(config: Any, work_dir: Path) -> SMPL:
-    """Build the body; a record may be a stranger's, so only registered classes are built."""
-    where = f'{work_dir / "pseudo_gt" / "identity.json"}: body_model'
-    name = str(config.get('type', '')) if isinstance(config, Mapping) else ''
-    if name.removeprefix('mmjrr.') not in ('SMPL', 'FreeBody'):
-        raise DataError(
-            f"{where}: found type {name!r}, expected 'SMPL' or 'FreeBody'; --body-model names the "
-            'body'
-        )
-    body: SMPL = BODY_MODELS.build(dict(config))
-    return body
 
 
 class _Dataset:

@@ -85,7 +85,7 @@ def test_columns_sort_up_and_down_and_say_so(page) -> None:
     head = table.locator('th', has_text='J_std')
 
     def column() -> list[float]:
-        cells = table.locator('tbody tr td:nth-child(3)')
+        cells = table.locator('tbody tr td:nth-child(2)')
         return [float(cells.nth(row).get_attribute('data-value')) for row in range(3)]
 
     button.click()

@@ -1,0 +1,135 @@
+"""Reports of work directories: finished, unfinished, moved, broken, none."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from mmjrr.body_models import free_body
+from mmjrr.datasets.predictions import read_predictions
+from mmjrr.errors import DataError
+from mmjrr.evaluation import mpjpe
+from mmjrr.io import read_npz
+from mmjrr.regressors import JointRegressor
+from mmjrr.visualization.bodies import posed_bodies
+from mmjrr.visualization.report import GalleryOptions, Report, report_work_dir
+from mmjrr.visualization.report.page import render
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope='module')
+def work_dir(tiny_config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    cfg = Config.fromfile(str(tiny_config))
+    cfg.work_dir = str(tmp_path_factory.mktemp('work_dir'))
+    cfg.experiment_name = cfg.visualizer.name = 'report_work_dir'
+    cfg.default_hooks.logger.interval = 1
+    Runner.from_cfg(cfg).train()
+    return Path(cfg.work_dir)
+
+
+@pytest.fixture(scope='module')
+def report(work_dir: Path) -> Report:
+    return report_work_dir(work_dir, GalleryOptions(frames=6))
+
+
+def test_errors_of_the_training_frames_are_those_of_the_exported_fits(
+    report: Report, work_dir: Path
+) -> None:
+    refined = next(e for e in report.evaluations if e.title == 'Training frames, refined fits')
+    fits = read_npz(work_dir / 'pseudo_gt.npz')
+    vertices = np.stack(
+        posed_bodies(read_predictions(work_dir / 'pseudo_gt.npz'), free_body(), translate=True)
+    )
+    weight = JointRegressor.load(work_dir / 'J_opt.npy').reorder('mmpose').weight.double().numpy()
+    joints, labels = weight @ vertices, fits['S'][..., :3].astype(float)
+    expected = mpjpe(
+        torch.from_numpy(1000 * (joints - joints[:, :1])),
+        torch.from_numpy(1000 * (labels - labels[:, :1])),
+    ).mean()
+    score = next(s for s in refined.scores if (s.by, s.regressor) == ('all', 'J_opt'))
+    assert score.mpjpe == pytest.approx(float(expected), abs=0.01)
+    assert refined.is_training and score.frames == len(fits['imgname']) == 24
+
+
+def test_frames_are_the_worst_with_both_meshes_masks_and_the_stored_overlap(
+    report: Report, work_dir: Path
+) -> None:
+    assert len(report.frames) == 6
+    worst = [frame.worst for frame in report.frames]
+    assert worst == sorted(worst, reverse=True)
+    everything = report.evaluations[-1].errors
+    assert worst[0] == pytest.approx(max(everything['paper-training', 'J_opt']))
+    frame = report.frames[0]
+    assert set(frame.meshes) == {'initial', 'refined'} and frame.mask and frame.photo is None
+    shards = [read_npz(p) for p in sorted((work_dir / 'pseudo_gt').rglob('batch_*.npz'))]
+    stored = dict(
+        pair for shard in shards for pair in zip(shard['imgname'], shard['iou'], strict=True)
+    )
+    # The stored overlap is measured at 64 pixels and in another crop.
+    assert frame.iou['refined'] == pytest.approx(stored[frame.imgname], abs=0.06)
+    label = frame.points['label']
+    assert np.isfinite(label).all() and (label > 0).all() and (label < frame.size).all()
+
+
+def test_curves_energies_and_regressors_are_there_and_the_page_renders(report: Report) -> None:
+    assert report.refinement is not None and {'iou_opt', 'iou_init'} <= set(
+        report.refinement.curves
+    )
+    assert {'joint_2d', 'silhouette'} <= set(report.refinement.energies)
+    assert list(report.regressors) == ['J_std', 'J_spin', 'J_opt'] and report.notes == [
+        note for note in report.notes if 'photographs' in note
+    ]
+    page = render(report)
+    assert 'Refinement' in page and 'Agreement of silhouettes with masks' in page
+
+
+def copied(work_dir: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(work_dir, tmp_path / 'copy'))
+
+
+def test_an_unfinished_run_is_reported_as_far_as_it_is(work_dir: Path, tmp_path: Path) -> None:
+    unfinished = copied(work_dir, tmp_path)
+    for name in ('J_opt.npy', 'J_opt.json', 'pseudo_gt.npz', 'refinement.json'):
+        (unfinished / name).unlink()
+    sorted((unfinished / 'pseudo_gt').rglob('batch_*.npz'))[-1].unlink()
+    scalars = next(unfinished.glob('*/vis_data/scalars.json'))
+    scalars.write_text(scalars.read_text()[:-20])  # a killed run leaves half a line
+    report = report_work_dir(unfinished, GalleryOptions(frames=2))
+    assert report.evaluations[-1].frames == 20 and list(report.regressors) == ['J_std', 'J_spin']
+    assert any('has not finished' in note for note in report.notes)
+    render(report)
+
+
+def test_without_its_data_set_the_rest_is_reported(work_dir: Path, tmp_path: Path) -> None:
+    moved = copied(work_dir, tmp_path)
+    record = moved / 'pseudo_gt' / 'identity.json'
+    content = json.loads(record.read_text())
+    content['data']['data_root'] = str(tmp_path / 'nowhere')
+    record.write_text(json.dumps(content))
+    report = report_work_dir(moved, GalleryOptions(frames=2))
+    assert report.frames == [] and any('--data-root' in note for note in report.notes)
+    render(report)
+
+
+def test_photographs_are_left_out_on_demand(work_dir: Path) -> None:
+    report = report_work_dir(work_dir, GalleryOptions(frames=2, photos=False))
+    assert all(frame.photo is None for frame in report.frames)
+
+
+def test_other_folders_are_refused_in_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match='found no pseudo_gt/identity.json, expected'):
+        report_work_dir(tmp_path)
+    with pytest.raises(FileNotFoundError, match='no such folder'):
+        report_work_dir(tmp_path / 'none')
+    (tmp_path / 'pseudo_gt').mkdir()
+    (tmp_path / 'pseudo_gt' / 'identity.json').write_text('[1]')
+    with pytest.raises(DataError, match='found no settings of a refinement'):
+        report_work_dir(tmp_path)
