@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from mmengine import registry as root
 from mmengine.registry import DefaultScope, Registry
@@ -29,6 +30,22 @@ class StandaloneRegistry(Registry):
             yield self if child is None else child
 
 
+class ModelRegistry(Registry):
+    """The registry of models, in which bodies and renderers are found by their names as well."""
+
+    def get(self, key: str) -> Any:
+        """Return the class or function of a name, with or without scope."""
+        scope, name = self.split_scope_key(key)
+        if scope in (None, self.scope):
+            self.import_from_location()
+            if name not in self.module_dict:
+                for registry in (BODY_MODELS, RENDERERS):
+                    registry.import_from_location()
+                    if name in registry.module_dict:
+                        return registry.module_dict[name]
+        return super().get(key)
+
+
 #: Data sets, e.g. ``H36MFitsDataset``.
 DATASETS = Registry(
     'dataset',
@@ -47,12 +64,12 @@ TRANSFORMS = Registry(
     scope='mmjrr',
     locations=['mmjrr.datasets.transforms'],
 )
-#: Networks and losses, e.g. ``FitDiscriminator``.
-MODELS = Registry(
+#: Networks, losses and joint regressors, e.g. ``FitDiscriminator``; bodies and renderers.
+MODELS = ModelRegistry(
     'model',
     parent=root.MODELS,
     scope='mmjrr',
-    locations=['mmjrr.models', 'mmjrr.segmentation.mask_rcnn'],
+    locations=['mmjrr.models', 'mmjrr.regressors.registered', 'mmjrr.segmentation.mask_rcnn'],
 )
 #: Body models, e.g. ``SMPL``, ``FreeBody``. MMEngine has no registry to be a child of.
 BODY_MODELS = StandaloneRegistry('body model', scope='mmjrr', locations=['mmjrr.body_models'])

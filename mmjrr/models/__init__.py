@@ -1,7 +1,8 @@
-"""Models for MMEngine's Runner: discriminators, mesh estimators and stored predictions."""
+"""Models for MMEngine's Runner: discriminators, losses, mesh estimators, stored predictions."""
 
 from .discriminators import FitDiscriminator, PoseDiscriminator, ShapeDiscriminator
 from .estimators import MEVA, SPIN, VIBE, MeshEstimator
+from .losses import JointRegressorLoss, LSGANLoss, SilhouetteLoss
 from .stored_predictions import StoredPredictions
 
 __all__ = [
@@ -9,8 +10,11 @@ __all__ = [
     'SPIN',
     'VIBE',
     'FitDiscriminator',
+    'JointRegressorLoss',
+    'LSGANLoss',
     'MeshEstimator',
     'PoseDiscriminator',
     'ShapeDiscriminator',
+    'SilhouetteLoss',
     'StoredPredictions',
 ]

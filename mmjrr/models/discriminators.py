@@ -13,9 +13,11 @@ from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from mmjrr.geometry import axis_angle_to_matrix, matrix_to_rotation_6d
+from mmjrr.refinement.terms import adversarial_energy
 from mmjrr.registry import MODELS
 
 
+@MODELS.register_module()
 class PoseDiscriminator(nn.Module):
     """Discriminator of poses, with one output per joint and one for the whole pose.
 
@@ -65,6 +67,7 @@ class PoseDiscriminator(nn.Module):
         return torch.sigmoid(torch.cat([by_joint, whole], dim=1))
 
 
+@MODELS.register_module()
 class ShapeDiscriminator(nn.Module):
     """Discriminator of body shapes, with one output in (0, 1); 1 means plausible.
 
@@ -153,8 +156,8 @@ class FitDiscriminator(BaseModel):
                 ),
                 fits['betas'],
             )
-            losses[f'loss_pose_{name}'] = (pose - target).square().sum(1).mean()
-            losses[f'loss_shape_{name}'] = (shape - target).square().sum(1).mean()
+            losses[f'loss_pose_{name}'] = adversarial_energy(pose, target).mean()
+            losses[f'loss_shape_{name}'] = adversarial_energy(shape, target).mean()
         return losses
 
     def judge(self, rotations: Tensor, betas: Tensor) -> tuple[Tensor, Tensor]:

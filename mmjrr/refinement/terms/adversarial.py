@@ -13,9 +13,12 @@ if TYPE_CHECKING:
     from mmjrr.refinement.observations import Observations
 
 
-def adversarial_energy(plausibility: Tensor) -> Tensor:  # (B, K) -> (B,)
-    """Sum LSGAN's ``(1 - D)^2`` over the discriminator's K outputs."""
-    return (1 - plausibility).square().sum(1)
+def adversarial_energy(
+    plausibility: Tensor,  # (B, K), outputs of a discriminator
+    target: float = 1.0,
+) -> Tensor:  # (B,)
+    """Sum LSGAN's ``(target - D)^2`` over the discriminator's K outputs."""
+    return (target - plausibility).square().sum(1)
 
 
 @ENERGY_TERMS.register_module()

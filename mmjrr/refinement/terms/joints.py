@@ -17,7 +17,7 @@ def joint_3d_energy(
     predicted: Tensor,  # (B, J, 3), meters
     target: Tensor,  # (B, J, 3), meters
     weight: Tensor,  # (B, J)
-    root: int | None = 0,
+    root: int | tuple[int, ...] | None = 0,
 ) -> Tensor:  # (B,)
     """Sum the weighted squared distances of root-aligned joints over joints, in square meters.
 
@@ -25,8 +25,14 @@ def joint_3d_energy(
         predicted: Joints of the fits.
         target: Annotated joints.
         weight: Weights of the joints. The root's weight multiplies all others.
-        root: Index of the root joint, or None for absolute positions. Default: 0.
+        root: Index of the root joint, or None for absolute positions. With several indices, the
+            weighted mean of these joints is aligned. Default: 0.
     """
+    if isinstance(root, tuple):
+        share = weight[:, root] / weight[:, root].sum(1, keepdim=True).clamp_min(1e-12)
+        center = (share[..., None] * (predicted - target)[:, root]).sum(1, keepdim=True)
+        usable = (share > 0).any(1, keepdim=True)
+        return (weight * usable * (predicted - target - center).square().sum(-1)).sum(1)
     if root is None:
         return (weight * (predicted - target).square().sum(-1)).sum(1)
     difference = (predicted - predicted[:, root : root + 1]) - (target - target[:, root : root + 1])
