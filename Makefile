@@ -34,7 +34,7 @@ fuzz: $(VENV)/.tests
 	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz.py --cases $(CASES) --seed $(SEED)
 
 docs: $(VENV)/.docs
-	$(BIN)/sphinx-build -b html -W --keep-going -q docs docs/_build/html
+	$(BIN)/sphinx-build -b html -E -W --keep-going -q docs docs/_build/html
 	@echo 'Open docs/_build/html/index.html'
 
 kills: $(VENV)/.tests

@@ -8,8 +8,10 @@ from __future__ import annotations
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
-from setuptools import setup
+import setuptools
+from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
@@ -25,7 +27,7 @@ class BuildWithMim(build_py):
 
     def run(self) -> None:
         super().run()
-        if self.editable_mode:
+        if getattr(self, 'editable_mode', False):
             link_mim(ROOT / 'mmjrr' / '.mim')
         else:
             copy_mim(Path(self.build_lib) / 'mmjrr' / '.mim')
@@ -49,19 +51,50 @@ def copy_mim(mim: Path) -> None:
             shutil.copy2(source, mim / name)
 
 
-def check_setuptools() -> None:
-    """Stop where setuptools is too old to read the project's metadata from pyproject.toml."""
-    import setuptools
+def metadata_of_pyproject() -> dict[str, Any]:
+    """Return pyproject.toml's metadata as arguments, for setuptools older than 64.
 
-    if int(setuptools.__version__.split('.')[0]) < 64:
-        sys.exit(
-            f'mmjrr: found setuptools {setuptools.__version__}, expected 64 or newer; run '
-            "pip install --upgrade 'setuptools>=64', or install without --no-build-isolation"
-        )
+    Such a setuptools does not read that table; openmim requires one. It serves an install with
+    ``--no-build-isolation``; otherwise pip takes a current setuptools.
+    """
+    try:
+        import tomllib
+    except ImportError:  # Python 3.10
+        from pip._vendor import tomli as tomllib
+    document = tomllib.loads((ROOT / 'pyproject.toml').read_text(encoding='utf-8'))
+    project, tool = document['project'], document['tool']['setuptools']
+
+    def lines(files: list[str]) -> list[str]:
+        texts = [(ROOT / file).read_text(encoding='utf-8') for file in files]
+        every = [line.split('#')[0].strip() for text in texts for line in text.splitlines()]
+        return [line for line in every if line]
+
+    version: dict[str, str] = {}
+    exec((ROOT / 'mmjrr' / 'version.py').read_text(encoding='utf-8'), version)
+    dynamic = tool['dynamic']
+    return dict(
+        name=project['name'],
+        version=version['__version__'],
+        description=project['description'],
+        license=project['license']['text'],
+        author=project['authors'][0]['name'],
+        keywords=project['keywords'],
+        classifiers=project['classifiers'],
+        python_requires=project['requires-python'],
+        packages=find_packages(str(ROOT), include=tool['packages']['find']['include']),
+        package_data=tool['package-data'],
+        install_requires=lines(dynamic['dependencies']['file']),
+        extras_require={
+            name: lines(extra['file']) for name, extra in dynamic['optional-dependencies'].items()
+        },
+        entry_points={
+            'console_scripts': [f'{name} = {call}' for name, call in project['scripts'].items()]
+        },
+    )
 
 
 if __name__ == '__main__':
-    check_setuptools()
+    old = int(setuptools.__version__.split('.')[0]) < 64
     if 'develop' in sys.argv:  # an editable install by old versions of pip, which builds nothing
         link_mim(ROOT / 'mmjrr' / '.mim')
-    setup(cmdclass={'build_py': BuildWithMim})
+    setup(cmdclass={'build_py': BuildWithMim}, **(metadata_of_pyproject() if old else {}))

@@ -11,7 +11,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from mmengine import registry as root
+from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.registry import DefaultScope, Registry
+
+# MMEngine's get_config('mmjrr::refinement/contour_100it_h36m.py') takes packages in this list only.
+MODULE2PACKAGE.setdefault('mmjrr', 'mmjrr')
 
 
 class StandaloneRegistry(Registry):

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from mmjrr.cli.options import add_config_options, parse
+from mmjrr.cli.shipped import config_file
 
 if TYPE_CHECKING:
     from mmjrr.setup_check import Finding
@@ -25,7 +26,7 @@ _COLORS = {'found': '32', 'optional': '33', 'missing': '31', 'wrong': '31'}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the arguments."""
-    parser.add_argument('config', help='config file')
+    parser.add_argument('config', type=config_file, help='config file')
     parser.add_argument(
         'checkpoint', nargs='?', help="file of the weights, if the run's command names it"
     )

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from mmjrr.cli.options import EXPECTED, OptionError, parse, run_command
-from mmjrr.cli.shipped import ROOT
+from mmjrr.cli.shipped import ROOT, config_file, no_such_config
 
 ESTIMATORS = {'SPIN-like': 'spin', 'VIBE-like': 'vibe', 'MEVA-like': 'meva'}
 REGRESSORS = ('J_std', 'J_spin', 'J_opt')
@@ -57,6 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--config',
         default=str(ROOT / 'configs/refinement/contour_100it_synthetic.py'),
+        type=config_file,
         help='refinement config, such as one of the ablations (default: '
         'configs/refinement/contour_100it_synthetic.py)',
     )
@@ -71,6 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--masks-config',
         default=str(ROOT / 'configs/segmentation/mask-rcnn_small_synthetic.py'),
+        type=config_file,
         help='config that trains the Mask R-CNN (default: '
         'configs/segmentation/mask-rcnn_small_synthetic.py)',
     )
@@ -89,7 +91,7 @@ def _check_options(args: argparse.Namespace) -> None:
         raise OptionError(f'--frames-per-subject {args.frames_per_subject}: expected at least 1')
     for option, path in (('--config', args.config), ('--masks-config', args.masks_config)):
         if not Path(path).is_file():
-            raise OptionError(f'{option} {path}: no such file')
+            raise OptionError(f'{option} {no_such_config(path)}')
     if args.masks == 'maskrcnn':
         from mmengine.config import Config
 

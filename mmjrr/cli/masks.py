@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmjrr.cli.options import add_config_options, add_launcher_options, parse, run_command
+from mmjrr.cli.shipped import config_file
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the arguments."""
-    parser.add_argument('config', help='config file with a model and a test_dataloader')
+    parser.add_argument(
+        'config', type=config_file, help='config file with a model and a test_dataloader'
+    )
     parser.add_argument('checkpoint', nargs='?', help="file of the weights (default: the config's)")
     parser.add_argument(
         '--out', help='JSON file to write (default: <data_root>/masks/<name of the ann_file>.json)'

@@ -8,6 +8,8 @@ from typing import Any
 
 from mmengine.config import Config
 
+from mmjrr.cli.shipped import no_such_config
+
 
 def read_config(args: argparse.Namespace) -> Config:
     """Read ``args.config`` and apply ``--cfg-options``, ``--launcher`` and ``--work-dir``.
@@ -16,7 +18,7 @@ def read_config(args: argparse.Namespace) -> Config:
         FileNotFoundError: There is no such config.
     """
     if not osp.isfile(args.config):
-        raise FileNotFoundError(f'{args.config}: no such file')
+        raise FileNotFoundError(no_such_config(args.config))
     cfg = Config.fromfile(args.config)
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)

@@ -23,6 +23,7 @@ from mmjrr.cli.options import (
     parse,
     run_command,
 )
+from mmjrr.cli.shipped import config_file
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the arguments."""
-    parser.add_argument('config', help='config file')
+    parser.add_argument('config', type=config_file, help='config file')
     parser.add_argument('--work-dir', help='folder for logs, checkpoints and results')
     parser.add_argument(
         '--resume',
