@@ -20,6 +20,7 @@ COMMANDS = {
     'test': ('test', 'evaluate a model of a config'),
     'infer': ('infer', 'run a mesh estimator on a dataset'),
     'masks': ('masks', "generate person masks of a dataset's images"),
+    'simulate-masks': ('simulate_masks', 'write masks with the errors of a network'),
     'transfer': ('transfer', 'carry a joint regressor to another mesh'),
     'check': ('check', 'check that everything a config needs is in place'),
     'download': ('download', 'download files that other projects publish'),
