@@ -45,6 +45,14 @@ def add_file_options(parser: argparse.ArgumentParser) -> None:
         help='storage order of 6D rotations (default: inferred from the values or the joints)',
     )
     parser.add_argument(
+        '--frame-step',
+        type=int,
+        default=1,
+        metavar='N',
+        help='video frames from one frame number in the files to the next, if the model saw only '
+        'every Nth frame (default: %(default)s)',
+    )
+    parser.add_argument(
         '--gender', choices=GENDERS, help="gender of the bodies, instead of the files' own"
     )
     parser.add_argument(
@@ -89,6 +97,7 @@ def reading_options(args: argparse.Namespace) -> dict[str, Any]:
         fields=dict(pair(text, '--fields') for text in args.fields) or None,
         name_format=args.name_format,
         rotation_6d=args.rotation_6d,
+        frame_step=args.frame_step,
         gender=args.gender,
         num_betas=args.num_betas,
         match=args.match,

@@ -46,6 +46,7 @@ def evaluate(
     fields: Mapping[str, str] | None = None,
     name_format: str | None = None,
     rotation_6d: str | None = None,
+    frame_step: int = 1,
     gender: str | None = None,
     num_betas: int | None = None,
     match: str = 'name',
@@ -84,6 +85,8 @@ def evaluate(
         rotation_6d: the layout of 6D rotations, as in
             :func:`~mmjrr.evaluation.read_predictions`. If neither this argument nor the numbers
             determine it, the annotated joints decide between columns and rows.
+        frame_step: number of video frames between those that the files number consecutively, as in
+            :func:`~mmjrr.evaluation.read_predictions`.
         gender: the body's gender, in place of the files'. Default None: the gender that the files
             state, or neutral if they state none.
         num_betas: the number of betas to use of each body. Default None: as many as the files have.
@@ -128,7 +131,7 @@ def evaluate(
     protocols = get_protocols(protocol)
     loaded = load_regressors(regressors)
     takes = None if metadata is None else read_metadata(metadata).takes
-    reading = (layout, fields, name_format, rotation_6d)
+    reading = (layout, fields, name_format, rotation_6d, frame_step)
     part = _read(sources[0], *reading)
     body = body_of(part, body_config(body_model, loaded), gender, num_betas)
     joints = RegressedJoints(loaded, needed_joints(protocols), body)
@@ -233,10 +236,11 @@ def read_parts(
     fields: Mapping[str, str] | None = None,
     name_format: str | None = None,
     rotation_6d: str | None = None,
+    frame_step: int = 1,
 ) -> list[Predictions]:
     """Read all parts of a set of predictions; arguments and errors are as in :func:`evaluate`."""
     parts = _as_list(predictions)
-    return [_read(part, layout, fields, name_format, rotation_6d) for part in parts]
+    return [_read(part, layout, fields, name_format, rotation_6d, frame_step) for part in parts]
 
 
 def _as_list(predictions: Any) -> list[Any]:
@@ -254,12 +258,17 @@ def _read(
     fields: Mapping[str, str] | None,
     name_format: str | None,
     rotation_6d: str | None,
+    frame_step: int,
 ) -> Predictions:
     if isinstance(source, Predictions):
         return source
     if isinstance(source, (str, Path)):
-        return read_predictions(source, layout, fields, name_format, rotation_6d)
-    return predictions_from(source, 'predictions', layout, fields, name_format, rotation_6d)
+        return read_predictions(
+            source, layout, fields, name_format, rotation_6d, frame_step=frame_step
+        )
+    return predictions_from(
+        source, 'predictions', layout, fields, name_format, rotation_6d, frame_step
+    )
 
 
 def body_config(

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from mmengine.structures import BaseDataElement
 from torch import nn
@@ -39,6 +40,7 @@ class StoredPredictions(BaseModel):
         fields: As in :func:`~mmjrr.datasets.predictions.read_predictions`. Default: None.
         name_format: As in :func:`~mmjrr.datasets.predictions.read_predictions`. Default: None.
         rotation_6d: As in :func:`~mmjrr.datasets.predictions.read_predictions`. Default: None.
+        frame_step: As in :func:`~mmjrr.datasets.predictions.read_predictions`. Default: 1.
         person: 'largest' or a track, for images with several persons. Default: None, which refuses
             several persons.
         gender: Gender of the body with which the metric evaluates; files that state another are
@@ -64,6 +66,7 @@ class StoredPredictions(BaseModel):
         fields: Mapping[str, str] | None = None,
         name_format: str | None = None,
         rotation_6d: str | None = None,
+        frame_step: int = 1,
         person: str | None = None,
         gender: str = 'neutral',
         num_betas: int | None = None,
@@ -88,7 +91,9 @@ class StoredPredictions(BaseModel):
         self._rows: dict[Any, tuple[int, int]] = {}  # index of file and row, by frame
         takes = {} if metadata is None else takes_by_subaction(read_metadata(metadata).takes)
         for path in self.paths:
-            part = read_predictions(path, layout, fields, name_format, rotation_6d)
+            part = read_predictions(
+                path, layout, fields, name_format, rotation_6d, frame_step=frame_step
+            )
             part.require_gender(gender)
             if num_betas is not None:
                 part = part.with_num_betas(num_betas)
@@ -158,7 +163,10 @@ class StoredPredictions(BaseModel):
         names: dict[Any, str] = {}
         for name in part.imgname:
             names.setdefault(_key(part, name, takes), name)
-        rows = match_bodies(part, list(names.values()), person).rows.tolist()
+        matches = match_bodies(part, list(names.values()), person)
+        for note in matches.notes:
+            print_log(f'{part.name}: {note}', logger='current')
+        rows = matches.rows.tolist()
         for (key, name), row in zip(names.items(), rows, strict=True):
             place = (len(self._fields), row)
             if row >= 0 and self._rows.setdefault(key, place) != place:

@@ -28,7 +28,7 @@ _HOW_TO_CONVERT = (
 
 
 #: Extensions of the files that are read from a folder.
-SUFFIXES = ('.npz', '.npy', '.pkl', '.pickle', '.joblib', '.json', '.pt', '.pth', '.gz',
+SUFFIXES = ('.npz', '.npy', '.pkl', '.pickle', '.pk', '.joblib', '.json', '.pt', '.pth', '.gz',
             '.obj', '.ply')  # fmt: skip
 
 

@@ -7,6 +7,7 @@ A path leads into the nested dicts and lists of a file. Dots separate its steps:
 - a list of dicts is traversed without a step;
 - ``name[3:75]`` is columns 3 to 74 of an array's last axis, ``name[0]`` one column, ``[0:72]``
   columns 0 to 71 of a file that is one array;
+- ``names{rows}`` is the elements of ``names`` at the numbers in ``rows``;
 - ``a|b`` is ``a`` if the file has it, otherwise ``b``; ``a+b`` is ``a`` and ``b`` side by side.
 
 A key can contain dots itself (``smpl.body_pose`` in a flat file).
@@ -57,14 +58,16 @@ class Layout:
         name: Name of the layout, as ``layout=`` takes it.
         about: Description that continues 'results.npz: ...'.
         needs: Paths that a file must all have to be recognized; ``path:82`` is an array whose last
-            axis has 82 columns.
+            axis has 82 columns, ``path:mesh`` one of vertices (N, V, 3).
         fields: Path of each of :data:`FIELDS`; paths that a file does not have are skipped.
+        source: Repository, commit and file whose writer was read; '' if many write this layout.
     """
 
     name: str
     about: str
     needs: tuple[str, ...]
     fields: Mapping[str, str]
+    source: str = ''
 
     def fits(self, tree: Any) -> bool:
         """Return whether a file has all the paths that the layout needs."""
@@ -126,6 +129,130 @@ LAYOUTS = (
             'camera': '*.pred_cam',
             'bbox': '*.bboxes',
         },
+        'mkocabas/VIBE, 851f779, demo.py; yohanshin/WHAM, 2b54f77, demo.py; '
+        'mkocabas/PARE, f848b2f, pare/core/tester.py; HongwenZhang/PyMAF, c866830, demo.py',
+    ),
+    Layout(
+        'tram',
+        "TRAM's tracks (hps_track_0.npy)",
+        ('pred_rotmat', 'pred_shape', 'pred_trans', 'frame'),
+        {
+            'frame': 'frame',
+            'pose': 'pred_rotmat',
+            'betas': 'pred_shape',
+            'transl': 'pred_trans',
+            'camera': 'pred_cam',
+        },
+        'yufu-wang/tram, 4861c11, lib/models/hmr_vimo.py',
+    ),
+    Layout(
+        'gvhmr',
+        "GVHMR's hmr4d_results.pt, bodies in the camera's frame",
+        ('smpl_params_incam.global_orient', 'smpl_params_incam.body_pose'),
+        {
+            'global_orient': 'smpl_params_incam.global_orient',
+            'body_pose': 'smpl_params_incam.body_pose',
+            'betas': 'smpl_params_incam.betas',
+            'transl': 'smpl_params_incam.transl',
+        },
+        'zju3dv/GVHMR, 44fbc19, hmr4d/model/gvhmr/gvhmr_pl_demo.py',
+    ),
+    Layout(
+        'prompthmr',
+        "PromptHMR's results.pkl, bodies in the camera's frame",
+        ('people.*.smplx_cam.rotmat', 'people.*.frames'),
+        {
+            'frame': 'people.*.frames',
+            'track': 'people.*.@',
+            'pose': 'people.*.smplx_cam.rotmat',
+            'betas': 'people.*.smplx_cam.shape',
+            'transl': 'people.*.smplx_cam.trans',
+        },
+        'yufu-wang/PromptHMR, ea85d0a, pipeline/phmr_vid.py',
+    ),
+    Layout(
+        'cliff',
+        "CLIFF's npz: a row for each detection, names for each image",
+        ('pose', 'shape', 'global_t', 'detection_all', 'imgname'),
+        {
+            'imgname': 'imgname{detection_all[0]}',
+            'pose': 'pose',
+            'betas': 'shape',
+            'transl': 'global_t',
+        },
+        'haofanwang/CLIFF, f38cad8, demo.py; huawei-noah/noah-research, aa0f80c, CLIFF/demo.py',
+    ),
+    Layout(
+        'romp',
+        "ROMP's or BEV's npz of an image",
+        ('results.smpl_thetas', 'results.smpl_betas'),
+        {
+            'pose': 'results.smpl_thetas',
+            'betas': 'results.smpl_betas',
+            'transl': 'results.cam_trans',
+            'track': 'results.track_ids',
+        },
+        'Arthur151/ROMP, a8558ae, simple_romp/romp/utils.py',
+    ),
+    Layout(
+        'romp-video',
+        "ROMP's or BEV's video_results.npz",
+        ('results.*.smpl_thetas', 'results.*.smpl_betas'),
+        {
+            'imgname': 'results.*.@',
+            'pose': 'results.*.smpl_thetas',
+            'betas': 'results.*.smpl_betas',
+            'transl': 'results.*.cam_trans',
+            'track': 'results.*.track_ids',
+        },
+        'Arthur151/ROMP, a8558ae, simple_romp/romp/utils.py',
+    ),
+    Layout(
+        'pare-image',
+        "PARE's pkl of an image",
+        ('pred_pose', 'pred_shape', 'smpl_vertices'),
+        {'pose': 'pred_pose', 'betas': 'pred_shape', 'camera': 'orig_cam'},
+        'mkocabas/PARE, f848b2f, pare/core/tester.py',
+    ),
+    Layout(
+        'hybrik',
+        "HybrIK's res.pk",
+        ('pred_thetas', 'pred_betas', 'img_path'),
+        {
+            'imgname': 'img_path',
+            'pose': 'pred_thetas',
+            'betas': 'pred_betas',
+            'transl': 'transl',
+            'camera': 'pred_camera',
+        },
+        'Jeff-sjtu/HybrIK, 9b8681d, scripts/demo_video.py',
+    ),
+    Layout(
+        'sam-3d-body',
+        "SAM 3D Body's persons in an image, as its estimator returns them",
+        ('pred_vertices', 'pred_cam_t'),
+        {'imgname': _NAMES, 'vertices': 'pred_vertices', 'transl': 'pred_cam_t'},
+        'facebookresearch/sam-3d-body, b5c765a, sam_3d_body/sam_3d_body_estimator.py',
+    ),
+    Layout(
+        'multi-hmr',
+        "Multi-HMR's persons in an image, as its model returns them",
+        ('v3d', 'rotvec'),
+        {'imgname': _NAMES, 'vertices': 'v3d'},
+        'naver/multi-hmr, 651fb41, model.py',
+    ),
+    Layout(
+        'bedlam',
+        "BEDLAM's npz, bodies in the camera's frame",
+        ('pose_cam', 'shape', 'trans_cam', 'imgname'),
+        {
+            'imgname': 'imgname',
+            'pose': 'pose_cam',
+            'betas': 'shape',
+            'transl': 'trans_cam',
+            'gender': 'gender',
+        },
+        'pixelite1201/BEDLAM, 9ad6adf, data_processing/df_full_body.py',
     ),
     Layout(
         '4d-humans',
@@ -142,6 +269,7 @@ LAYOUTS = (
             'lost': '*.tracked_time.*',
             'frame': '*.time',
         },
+        'brjathu/PHALP, 96f7e6c, phalp/trackers/PHALP.py',
     ),
     Layout(
         'easymocap',
@@ -225,6 +353,13 @@ LAYOUTS = (
         {'pose': '[0:72]', 'betas': '[72:82]'},
     ),
     Layout(
+        'mesh-array',
+        'an array of meshes',
+        (':mesh',),
+        {'vertices': ''},
+        'naver/multi-hmr, 651fb41, demo.py',
+    ),
+    Layout(
         'by-image',
         'a dict by image name',
         ('*.vertices|*.verts|*.pose|*.body_pose',),
@@ -244,6 +379,9 @@ LAYOUTS = (
 #: Layout of files whose fields are recognized by their names (:func:`candidates`).
 BY_WORDS = Layout('words', 'fields recognized by their names', (), {})
 
+
+#: Number of points in an array (N, n, 3) above which they are vertices, not joints.
+_MAX_JOINTS = 200
 
 _VALUES = (int, float, str, bytes, type(None))
 
@@ -276,6 +414,13 @@ def _is_there(tree: Any, need: str) -> bool:
     """Return whether a file has one of the ``needs`` of a layout."""
     path, _, width = need.partition(':')
     for _, value in follow(tree, path):
+        if width == 'mesh':
+            return (
+                isinstance(value, np.ndarray)
+                and value.ndim == 3
+                and value.shape[-1] == 3
+                and value.shape[-2] > _MAX_JOINTS
+            )
         return not width or (isinstance(value, np.ndarray) and value.shape[-1:] == (int(width),))
     return False
 
@@ -283,6 +428,7 @@ def _is_there(tree: Any, need: str) -> bool:
 # -- paths ---------------------------------------------------------------------------------------
 
 _COLUMNS = re.compile(r'(.*)\[(-?\d*)(:?)(-?\d*)\]')
+_ROWS = re.compile(r'([^{}]+)\{([^{}]+)\}')
 
 
 def follow(tree: Any, path: str) -> Iterator[tuple[Keys, Any]]:
@@ -349,6 +495,10 @@ def _side_by_side(paths: Sequence[str], arrays: list[Array]) -> Array:
 
 
 def _columns(tree: Any, path: str) -> Iterator[tuple[Keys, Any]]:
+    rows = _ROWS.fullmatch(path)
+    if rows is not None:
+        yield from _rows(tree, path, *rows.groups())
+        return
     match = _COLUMNS.fullmatch(path)
     if match is None:
         yield from _walk(tree, path.split('.') if path else [], ())
@@ -371,6 +521,21 @@ def _columns(tree: Any, path: str) -> Iterator[tuple[Keys, Any]]:
             raise DataError(f'{path}: found shape {array.shape}, whose last axis has {width}')
         else:
             yield keys, array[..., int(first)]
+
+
+def _rows(tree: Any, path: str, items: str, numbers: str) -> Iterator[tuple[Keys, Any]]:
+    """Yield the elements of ``items`` at the row numbers in ``numbers``."""
+    rows_at = dict(_columns(tree, numbers))
+    for keys, value in _columns(tree, items):
+        if keys not in rows_at:
+            continue
+        rows = np.asarray(rows_at[keys])
+        index = rows.astype(np.int64) if rows.dtype.kind in 'fiu' else np.full(1, -1)
+        if index.ndim != 1 or (index < 0).any() or (index >= len(value)).any():
+            raise DataError(
+                f'{path}: found {rows.dtype} {rows.shape}, expected numbers below {len(value)}'
+            )
+        yield keys, np.asarray(value)[index]
 
 
 def _walk(tree: Any, steps: Sequence[str], keys: Keys) -> Iterator[tuple[Keys, Any]]:

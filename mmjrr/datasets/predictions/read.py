@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ def read_predictions(
     name_format: str | None = None,
     rotation_6d: str | None = None,
     content: Any = None,
+    frame_step: int = 1,
 ) -> Predictions:
     """Read predictions from npz, npy, pickle (also joblib's and MMEngine's), JSON, PyTorch or mesh.
 
@@ -45,6 +47,8 @@ def read_predictions(
             :data:`~mmjrr.datasets.predictions.layouts.ROTATIONS_6D`. Default: None, inferred from
             the values if possible.
         content: Contents of the file, if the caller has read it.
+        frame_step: Number of video frames from one frame of the file to the next, if the model saw
+            only every ``frame_step``-th frame and numbers these consecutively. Default: 1.
 
     Raises:
         FileNotFoundError: The file does not exist, or no file matches.
@@ -55,14 +59,14 @@ def read_predictions(
     files = result_files(path)
     if files is None:
         tree = load_results(path) if content is None else content
-        part = predictions_from(tree, path, layout, fields, name_format, rotation_6d)
-        return _named_by_file(part, 'image')
+        part = predictions_from(tree, path, layout, fields, name_format, rotation_6d, frame_step)
+        return _named_by_file(part, 'image', frame_step)
     root = Path(path)
     parts = []
     for file in files:
         tree = load_results(file)
-        part = predictions_from(tree, file, layout, fields, name_format, rotation_6d)
-        part = _named_by_file(part, 'image or video')
+        part = predictions_from(tree, file, layout, fields, name_format, rotation_6d, frame_step)
+        part = _named_by_file(part, 'image or video', frame_step)
         if part.imgname is None and part.frame is None:
             raise DataError(
                 f'{file}: found {len(part)} bodies without image names or frame numbers, '
@@ -83,6 +87,7 @@ def predictions_from(
     fields: Mapping[str, str] | None = None,
     name_format: str | None = None,
     rotation_6d: str | None = None,
+    frame_step: int = 1,
 ) -> Predictions:
     """Convert nested dicts and lists of arrays, as a file has them, to predictions.
 
@@ -93,12 +98,17 @@ def predictions_from(
         fields: As in :func:`read_predictions`.
         name_format: As in :func:`read_predictions`.
         rotation_6d: As in :func:`read_predictions`.
+        frame_step: As in :func:`read_predictions`.
 
     Raises:
         DataError: The layout is unknown, or a field is missing or has a wrong shape.
         ValueError: An option has an unknown value.
     """
+    if frame_step < 1:
+        raise ValueError(f'frame_step: found {frame_step}, expected at least 1')
     whole = parse(tree, source, layout, fields, rotation_6d)
+    if whole.frame is not None:
+        whole = replace(whole, frame=frame_step * whole.frame)
     if name_format is not None:
         return replace(whole, imgname=_formatted(whole, Path(source), name_format))
     if whole.imgname is None and whole.frame is not None:
@@ -134,23 +144,35 @@ def _formatted(whole: Predictions, source: Path, name_format: str) -> list[str]:
         ) from error
 
 
-def _named_by_file(part: Predictions, kind: str) -> Predictions:
+#: A person's number after the image's name, as in 4D-Humans' meshes.
+_PERSON = re.compile(r'(.*\d{3,})_\d{1,2}')
+
+
+def _named_by_file(part: Predictions, kind: str, frame_step: int) -> Predictions:
     """Set the image names of bodies from the name of their file, if it has none.
 
-    A file named after an image contains the persons in that image. A file named after a video
+    A file named after an image, perhaps with the number of a person, contains persons in that
+    image. A file named after a video
     contains one body per frame; with frame numbers, the folder can be named after the video.
     """
     if part.imgname is not None or part.source is None:
         return part
     file = part.source
     name = file.with_suffix('').as_posix()
+    of_person = _PERSON.fullmatch(name)
+    if of_person is not None and frame_identity(of_person[1]) is not None:
+        name = of_person[1]
     if frame_identity(name) is not None or (kind != 'image' and len(part) == 1):
         return replace(part, imgname=[name] * len(part), notes=_without_advice(part))
     folder = file.parent.as_posix()
     if part.frame is not None and frame_identity(f'{folder}_000001') is not None:
         name = folder
     if frame_identity(f'{name}_000001') is not None:
-        numbers = range(len(part)) if part.frame is None else part.frame.tolist()
+        numbers = (
+            [frame_step * row for row in range(len(part))]
+            if part.frame is None
+            else part.frame.tolist()
+        )
         names = [f'{name}_{frame + 1:06d}' for frame in numbers]
         note = f"image names are made from the file's name and frame numbers, such as {names[:1]}"
         return replace(part, imgname=names, notes=(*_without_advice(part), note))
