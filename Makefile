@@ -86,7 +86,7 @@ lint: $(VENV)/.tests
 env: $(VENV)/.tests
 
 $(VENV)/.quickstart: requirements/quickstart.txt setup.py
-	$(PYTHON) -c 'import sys; sys.exit(None if (3, 10) <= sys.version_info[:2] <= (3, 12) else "mmjrr: Python %d.%d found, 3.10 to 3.12 needed; try make PYTHON=python3.11" % sys.version_info[:2])'
+	$(PYTHON) -c 'import sys; sys.exit(None if (3, 10) <= sys.version_info[:2] <= (3, 13) else "mmjrr: Python %d.%d found, 3.10 to 3.13 needed; try make PYTHON=python3.11" % sys.version_info[:2])'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --upgrade "pip<26" "setuptools<81" wheel
 	$(BIN)/python -m pip install -q -r requirements/quickstart.txt

@@ -14,6 +14,10 @@ from mmengine import registry as root
 from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.registry import DefaultScope, Registry
 
+from mmjrr.package_versions import check_package_versions
+
+check_package_versions()
+
 # MMEngine's get_config('mmjrr::refinement/contour_100it_h36m.py') takes packages in this list only.
 MODULE2PACKAGE.setdefault('mmjrr', 'mmjrr')
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from mmjrr.errors import DataError, LockedError
+from mmjrr.package_versions import check_package_versions
 
 #: How MMEngine starts the processes of a distributed run.
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
@@ -84,12 +85,20 @@ def parse(
         description: Description of the command, shown without reformatting.
         argv: The arguments. Defaults to None, which takes them from ``sys.argv``.
         prog: The command's name in messages. Defaults to None, the script's name.
+
+    Raises:
+        SystemExit: The arguments are wrong, or the installed PyTorch and NumPy do not work
+            together.
     """
     parser = argparse.ArgumentParser(
         prog=prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_arguments(parser)
     args = parser.parse_args(argv)
+    try:
+        check_package_versions()
+    except ImportError as error:
+        parser.exit(1, f'error: {error}\n')
     if hasattr(args, 'local_rank'):
         os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     return args

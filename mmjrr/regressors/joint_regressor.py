@@ -15,6 +15,7 @@ from mmjrr.array_types import Array
 from mmjrr.body_models.known_meshes import same_mesh
 from mmjrr.errors import DataError
 from mmjrr.joints import JOINT_ORDERS, joint_names_of, reorder_index
+from mmjrr.package_versions import check_package_versions
 from mmjrr.regressors.checks import (
     check_sides,
     check_weight,
@@ -27,6 +28,8 @@ from mmjrr.regressors.known_mappings import find_mapping
 from mmjrr.regressors.mesh_mapping import MeshMapping
 from mmjrr.regressors.normals import NormalOffsets
 from mmjrr.regressors.zoo import ZOO
+
+check_package_versions()
 
 #: Largest accepted deviation of a row's sum from one.
 _SUM_TOLERANCE = 1e-4
