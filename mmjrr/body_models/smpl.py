@@ -6,46 +6,25 @@ Loper et al., "SMPL: A Skinned Multi-Person Linear Model", SIGGRAPH Asia 2015. S
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmjrr.array_types import Array
-from mmjrr.body_models.lbs import KinematicTree, skin
+from mmjrr.body_models.lbs import KinematicTree
+from mmjrr.body_models.skinned_body import Articulation, BodyOutput, SkinnedBody, batch_size
 from mmjrr.body_models.smpl_files import find_smpl_file, load_smpl_file
 from mmjrr.errors import DataError
-from mmjrr.geometry import axis_angle_to_matrix, rotation_6d_to_matrix
 from mmjrr.io import check_array, read_npy
 from mmjrr.registry import BODY_MODELS
 
-BodyT = TypeVar('BodyT', bound='SMPL')
-
-
-@dataclass
-class BodyOutput:
-    """Posed bodies in meters, in the frame of ``transl``."""
-
-    vertices: Tensor  # (B, V, 3)
-    joints: Tensor  # (B, K, 3), the K joints of the kinematic tree
-
-
-@dataclass
-class Articulation:
-    """Posed joints, and the blend coefficients and transforms that determine the vertices."""
-
-    coefficients: Tensor  # (B or 1, C), of the blend shapes
-    transforms: Tensor  # (B, K, 3, 4), from T-pose to pose, without transl
-    joints: Tensor  # (B, K, 3), meters, posed, without transl
-    transl: Tensor  # (B or 1, 3), meters
-
 
 @BODY_MODELS.register_module()
-class SMPL(nn.Module):
+class SMPL(SkinnedBody):
     """SMPL body model that accepts poses as axis-angle, matrices or 6D vectors.
 
     Vertices and joints equal those of ``smplx.SMPL``, except that there are only the 24 joints:
@@ -84,11 +63,6 @@ class SMPL(nn.Module):
     #: Number of rotations in each argument, in the order of the joints.
     ROTATIONS: ClassVar[Mapping[str, int]] = {'global_orient': 1, 'body_pose': 23}
 
-    v_template: Tensor
-    faces_tensor: Tensor
-    vertex_ids: Tensor | None
-    blend_planes: Tensor
-    weight_planes: Tensor
     joint_template: Tensor
     joint_shapedirs: Tensor
 
@@ -181,11 +155,6 @@ class SMPL(nn.Module):
         self.register_buffer('vertex_ids', None, persistent=False)
         self.tree = KinematicTree(self.parents)
 
-    @property
-    def num_vertices(self) -> int:
-        """Number of vertices that :meth:`forward` returns."""
-        return int(self.v_template.shape[0])
-
     def forward(
         self,
         betas: Tensor | None = None,
@@ -257,7 +226,7 @@ class SMPL(nn.Module):
         rotations_of = {
             name: self._rotations(name, pose[name], count) for name, count in self.ROTATIONS.items()
         }
-        batch = _batch_size(**shape, **rotations_of, transl=transl)
+        batch = batch_size(**shape, **rotations_of, transl=transl)
         rotations = torch.cat(
             [part.expand(batch, -1, -1, -1) for part in rotations_of.values()], dim=1
         )
@@ -275,70 +244,6 @@ class SMPL(nn.Module):
             pose_coefficients = (rotations[:, 1:] - eye).flatten(1)
             coefficients = torch.cat([coefficients.expand(batch, -1), pose_coefficients], 1)
         return Articulation(coefficients, transforms, joints, transl)
-
-    def skin_vertices(self, posed: Articulation) -> Tensor:  # (B, V, 3), meters
-        """Compute the vertices from the result of :meth:`articulate`."""
-        batch = len(posed.transforms)
-        offsets = posed.coefficients @ self.blend_planes.flatten(1)
-        shaped = self.v_template.T + offsets.unflatten(1, (3, -1))  # (B, 3, V)
-        vertices = skin(
-            shaped.expand(batch, -1, -1),
-            posed.transforms,
-            self.weight_planes,
-            posed.transl.expand(batch, -1),
-        )
-        return vertices.transpose(1, 2)  # a view: coordinates stay separate planes in memory
-
-    def restrict_to(self: BodyT, vertex_ids: Sequence[int] | Tensor) -> BodyT:
-        """Return a body with all joints but only these vertices, in this order.
-
-        The returned body's buffer ``vertex_ids`` holds the selection. Its ``faces`` are those of
-        the whole body and do not index the selected vertices.
-
-        Args:
-            vertex_ids: (S,) indices of vertices of this body.
-
-        Raises:
-            ValueError: If there are no indices, or one is not a vertex of this body.
-        """
-        ids = torch.as_tensor(vertex_ids, dtype=torch.long, device=self.v_template.device)
-        if ids.dim() != 1 or ids.numel() == 0 or ids.min() < 0 or ids.max() >= self.num_vertices:
-            limits = f' with {ids.min()} to {ids.max()}' if ids.numel() else ''
-            raise ValueError(
-                f'vertex_ids: found shape {tuple(ids.shape)}{limits}, expected a list of indices '
-                f'from 0 to {self.num_vertices - 1}'
-            )
-        part = object.__new__(type(self))
-        nn.Module.__init__(part)
-        for name, value in vars(self).items():
-            if not name.startswith('_') and name != 'training':
-                setattr(part, name, value)
-        buffers = dict(self.named_buffers())
-        for name in ('blend_planes', 'weight_planes'):
-            buffers[name] = buffers[name][..., ids]
-        buffers.update(v_template=self.v_template[ids], vertex_ids=ids)
-        for name in self._buffers:
-            part.register_buffer(name, buffers.get(name), persistent=False)
-        part.tree = KinematicTree(self.parents).to(ids.device)
-        return part
-
-    def _rotations(self, name: str, pose: Tensor | None, count: int) -> Tensor:
-        """Convert rotations in any representation to matrices (B, count, 3, 3)."""
-        if pose is None:
-            eye = torch.eye(3, dtype=self.v_template.dtype, device=self.v_template.device)
-            return eye.expand(1, count, 3, 3)
-        shape = tuple(pose.shape[1:])
-        if shape == (count, 3, 3) or (count == 1 and shape == (3, 3)):
-            return pose.reshape(-1, count, 3, 3)
-        if shape in ((count * 3,), (count, 3)):
-            return axis_angle_to_matrix(pose.reshape(-1, count, 3))
-        if shape in ((count * 6,), (count, 6)):
-            return rotation_6d_to_matrix(pose.reshape(-1, count, 6))
-        raise ValueError(
-            f'{name}: found shape {tuple(pose.shape)}, expected axis-angle (B, {3 * count}) or '
-            f'(B, {count}, 3), matrices (B, {count}, 3, 3), or 6D (B, {6 * count}) or '
-            f'(B, {count}, 6)'
-        )
 
 
 def _checked_components(shapedirs: Array, count: int, name: str, path: Path) -> Array:
@@ -374,12 +279,3 @@ def _with_kid(
     kid = check_array(str(kid_template_path), read_npy(kid_template_path), template.shape)
     difference = kid - kid.mean(0) - template
     return np.concatenate([shapedirs, difference[:, :, None]], axis=2)
-
-
-def _batch_size(**parts: Tensor) -> int:
-    """Return the common batch size of the parts, of which those of size 1 are broadcast."""
-    sizes = {name: part.shape[0] for name, part in parts.items()}
-    distinct = sorted(set(sizes.values()) - {1})
-    if len(distinct) > 1:
-        raise ValueError(f'batch sizes: found {sizes}, expected equal sizes or 1')
-    return distinct[0] if distinct else 1

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from mmjrr.array_types import Array
-from mmjrr.body_models.smpl import SMPL, Articulation, BodyOutput
+from mmjrr.body_models.skinned_body import Articulation, BodyOutput
+from mmjrr.body_models.smpl import SMPL
 from mmjrr.body_models.smpl_files import NUM_HAND_JOINTS
 from mmjrr.errors import DataError
 from mmjrr.registry import BODY_MODELS

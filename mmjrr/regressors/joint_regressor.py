@@ -188,8 +188,8 @@ class JointRegressor(nn.Module):
                 those of the other mesh, its source: ``smplx2smpl`` for a regressor that is to take
                 SMPL-X's vertices.
             error: Measured error that the mapping adds, for the provenance, as
-                :meth:`mmjrr.regressors.MappingError.as_dict` returns it. Default: None, not
-                measured.
+                :meth:`mmjrr.regressors.MappingError.as_dict` returns it. Default: None, that of the
+                mapping's provenance, if it states one.
 
         Raises:
             ValueError: The mapping computes the vertices of another mesh, or the regressor has
@@ -216,7 +216,7 @@ class JointRegressor(nn.Module):
             'from': self.body_model,
             'to': mapping.source,
             'mapping': mapping.provenance,
-            'error_mm': error or 'not measured',
+            'error_mm': error or mapping.provenance.get('error_mm', 'not measured'),
         }
         return JointRegressor(
             torch.from_numpy(carried).to(self.weight),

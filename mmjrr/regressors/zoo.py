@@ -231,6 +231,13 @@ KNOWN_MAPPINGS = (
         'mhr_face_mask.ply beside it',
         faces_filename='mhr_face_mask.ply',
     ),
+    KnownMapping(
+        'anny',
+        'free_body',
+        'anny2free_body.npz',
+        'it ships with mmjrr; tools/build_anny_mapping.py rebuilds it',
+        packaged=True,
+    ),
 )
 
 

@@ -99,18 +99,6 @@ def test_rotations_about_axes_agree_with_scipy() -> None:
         np.testing.assert_allclose(rotation_about(axis, angle), expected, atol=1e-15)
 
 
-def test_the_rotation_between_directions_is_the_smallest() -> None:
-    rotation_between = module('rotations').rotation_between
-    rng = np.random.default_rng(0)
-    for source, target in rng.normal(size=(20, 2, 3)):
-        rotation = rotation_between(source, target)
-        unit = target / np.linalg.norm(target)
-        np.testing.assert_allclose(rotation @ source / np.linalg.norm(source), unit, atol=1e-12)
-        cosine = source @ unit / np.linalg.norm(source)
-        assert Rotation.from_matrix(rotation).magnitude() == pytest.approx(np.arccos(cosine))
-    np.testing.assert_array_equal(rotation_between(source, 2 * source), np.eye(3))
-
-
 def test_the_joint_regressor_finds_joints_that_are_means_of_vertices() -> None:
     rng = np.random.default_rng(0)
     vertices = rng.normal(size=(40, 30, 3))

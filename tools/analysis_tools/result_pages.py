@@ -88,6 +88,9 @@ def collect(folder: Path, commit: str) -> list[str]:
             kept['versions'] = {k: v for k, v in kept['machine'].items() if k in _VERSIONS}
             _write(RESULTS / 'benchmarks' / path.name, {**kept, **provenance})
             names.append(path.stem)
+    for path in sorted((folder / 'mappings').glob('*.json')):
+        _write(RESULTS / 'mappings' / path.name, {**json.loads(path.read_text()), **provenance})
+        names.append(path.stem)
     return names
 
 
@@ -116,10 +119,10 @@ def _write(path: Path, content: dict[str, Any]) -> None:
 
 
 def read_results() -> dict[str, dict[str, Run]]:
-    """Return the contents of ``docs/results/`` by kind (``'demo'``, ``'benchmarks'``) and name."""
+    """Return the contents of ``docs/results/`` by kind (``'demo'`` and so on) and name."""
     return {
         kind: {path.stem: json.loads(path.read_text()) for path in _files(kind)}
-        for kind in ('demo', 'benchmarks')
+        for kind in ('demo', 'benchmarks', 'mappings')
     }
 
 
@@ -255,6 +258,18 @@ def mask_table(results: dict[str, dict[str, Run]], names: list[str]) -> list[str
     return [*_table(header, rows), '', _provenance(runs.values())]
 
 
+def mapping_table(results: dict[str, dict[str, Run]], names: list[str]) -> list[str]:
+    """Errors that mappings between meshes add to the joints of a regressor."""
+    rows = []
+    for name in names:
+        for bodies, error in results['mappings'][name]['errors_mm'].items():
+            numbers = (f'{error[key]:.2f}' for key in ('mean', 'aligned', 'largest'))
+            rows.append([bodies, str(error['bodies']), *numbers])
+    header = ['', 'bodies', 'mean, mm', 'pelvis-aligned, mm', 'largest, mm']
+    runs = [results['mappings'][name] for name in names]
+    return [*_table(header, rows), '', _provenance(runs)]
+
+
 def benchmark_tables(results: dict[str, dict[str, Run]], names: list[str]) -> list[str]:
     """Tables of benchmarks, each with its provenance."""
     lines: list[str] = []
@@ -293,6 +308,7 @@ TABLES: dict[str, Callable[[dict[str, dict[str, Run]], list[str]], list[str]]] =
     'estimators': estimator_table,
     'masks': mask_table,
     'benchmarks': benchmark_tables,
+    'mappings': mapping_table,
     'targets': target_table,
 }
 

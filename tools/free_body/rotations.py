@@ -1,4 +1,4 @@
-"""Rotation matrices about axes and between directions."""
+"""Rotation matrices about axes."""
 
 from __future__ import annotations
 
@@ -10,14 +10,3 @@ def rotation_about(axis: np.ndarray, angle: float) -> np.ndarray:  # (3, 3)
     x, y, z = axis
     cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
     return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
-
-
-def rotation_between(source: np.ndarray, target: np.ndarray) -> np.ndarray:  # (3, 3)
-    """Return the smallest rotation that turns one direction into another."""
-    source = source / np.linalg.norm(source)
-    target = target / np.linalg.norm(target)
-    axis = np.cross(source, target)
-    sine = np.linalg.norm(axis)
-    if sine < 1e-12:
-        return np.eye(3)
-    return rotation_about(axis / sine, np.arctan2(sine, source @ target))

@@ -40,7 +40,7 @@ def sample_adults(count: int, seed: int) -> RiggedHumans:
             phenotypes='all',
             phenotype_blendshapes='original',
         )
-    phenotypes = _sample_phenotypes(count, seed)
+    phenotypes = sample_phenotypes(count, seed)
     vertices, heads = [], []
     with torch.no_grad():
         for start in range(0, count, _BATCH):
@@ -72,7 +72,7 @@ def sample_adults(count: int, seed: int) -> RiggedHumans:
     return humans
 
 
-def _sample_phenotypes(count: int, seed: int) -> dict[str, np.ndarray]:  # (count,) in [0, 1] each
+def sample_phenotypes(count: int, seed: int) -> dict[str, np.ndarray]:  # (count,) in [0, 1] each
     rng = np.random.default_rng(seed)
 
     def normal(mean: float, std: float) -> np.ndarray:

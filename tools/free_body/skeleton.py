@@ -5,47 +5,11 @@ from __future__ import annotations
 import numpy as np
 from scipy.optimize import nnls
 
+from mmjrr.body_models.anny_rig import SIDE_BONES, joint_matrix
 from mmjrr.joints import SMPL_JOINTS
 
 from .mesh import diffuse
 
-# Joints as weighted means of bone heads, {bone: weight}, where '?' stands for the side. MakeHuman's
-# hips lie further apart than the heads of the femurs, and its spine is divided differently.
-_CENTRAL_JOINTS: dict[str, dict[str, float]] = {
-    'pelvis': {'spine05': 0.5, 'spine04': 0.5},
-    'spine1': {'spine03': 0.5, 'spine02': 0.5},
-    'spine2': {'spine02': 0.3, 'spine01': 0.7},
-    'spine3': {'spine01': 1.0},
-    'neck': {'neck01': 0.5, 'neck02': 0.5},
-    'head': {'head': 1.0},
-}
-_SIDE_JOINTS: dict[str, dict[str, float]] = {
-    'hip': {'upperleg01.?': 0.8, 'pelvis.?': 0.2},
-    'knee': {'lowerleg01.?': 1.0},
-    'ankle': {'foot.?': 1.0},
-    'foot': {'toe2-1.?': 0.5, 'toe3-1.?': 0.5},
-    'collar': {'clavicle.?': 0.5, 'shoulder01.?': 0.5},
-    'shoulder': {'upperarm01.?': 1.0},
-    'elbow': {'lowerarm01.?': 1.0},
-    'wrist': {'wrist.?': 1.0},
-    'hand': {'finger3-1.?': 1.0},
-}
-# Joint that takes over a bone's weights, by the beginning of the bone's name; the first match
-# counts. The thumb stays with the palm.
-_SIDE_BONES = [
-    ('upperleg', 'hip'),
-    ('lowerleg', 'knee'),
-    ('foot', 'ankle'),
-    ('toe', 'foot'),
-    ('clavicle', 'collar'),
-    ('shoulder', 'collar'),
-    ('upperarm', 'shoulder'),
-    ('lowerarm', 'elbow'),
-    ('wrist', 'wrist'),
-    ('metacarpal', 'wrist'),
-    ('finger1', 'wrist'),
-    ('finger', 'hand'),
-]
 _TRUNK_BONES = ('root', 'pelvis', 'spine', 'breast')
 # The trunk's weights are divided by height. From the pelvis upwards: the joint that begins there,
 # and half the height of the transition in meters.
@@ -60,13 +24,7 @@ _WEIGHT_STEPS = 4096  # weights are multiples of 1/4096, so that float32 rows su
 
 def joint_positions(bones: list[str], heads: np.ndarray) -> np.ndarray:  # (N, 24, 3)
     """Compute SMPL's joints from the heads of the bones (N, B, 3)."""
-    positions = np.zeros((len(heads), len(SMPL_JOINTS), 3))
-    for j, joint in enumerate(SMPL_JOINTS):
-        side, _, part = joint.partition('_')
-        recipe = _SIDE_JOINTS[part] if part else _CENTRAL_JOINTS[joint]
-        for bone, weight in recipe.items():
-            positions[:, j] += weight * heads[:, bones.index(bone.replace('?', side[0].upper()))]
-    return positions
+    return joint_matrix(bones).numpy() @ heads
 
 
 def skinning_weights(
@@ -83,7 +41,7 @@ def skinning_weights(
     weights = np.zeros((len(bone_weights), len(SMPL_JOINTS)))
     trunk = np.zeros(len(bone_weights))
     for b, bone in enumerate(bones):
-        part = next((part for start, part in _SIDE_BONES if bone.startswith(start)), None)
+        part = next((part for start, part in SIDE_BONES if bone.startswith(start)), None)
         if part is not None:
             side = {'L': 'left', 'R': 'right'}[bone[-1]]
             weights[:, SMPL_JOINTS.index(f'{side}_{part}')] += bone_weights[:, b]

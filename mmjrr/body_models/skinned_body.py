@@ -1,0 +1,143 @@
+"""What all bodies share: vertices from blend shapes and linear blend skinning."""
+
+from __future__ import annotations
+
+import copy
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from mmjrr.array_types import Array
+from mmjrr.body_models.lbs import skin
+from mmjrr.geometry import axis_angle_to_matrix, rotation_6d_to_matrix
+
+BodyT = TypeVar('BodyT', bound='SkinnedBody')
+
+
+@dataclass
+class BodyOutput:
+    """Posed bodies in meters, in the frame of ``transl``."""
+
+    vertices: Tensor  # (B, V, 3)
+    joints: Tensor  # (B, K, 3), the K joints of the kinematic tree
+
+
+@dataclass
+class Articulation:
+    """Posed joints, and the blend coefficients and transforms that determine the vertices."""
+
+    coefficients: Tensor  # (B or 1, C), of the blend shapes
+    transforms: Tensor  # (B, K, 3, 4), from the rest pose to the pose, without transl
+    joints: Tensor  # (B, J, 3), meters, posed, without transl
+    transl: Tensor  # (B or 1, 3), meters
+
+
+class SkinnedBody(nn.Module):
+    """Body whose vertices are blend shapes in a rest pose, moved by the transforms of K bones.
+
+    Attributes:
+        v_template: (V, 3), meters: the vertices in the rest pose, before blend shapes.
+        faces: (F, 3) int64, NumPy; ``faces_tensor`` is the same as a buffer.
+        blend_planes: (C, 3, V), blend shapes.
+        weight_planes: (K, V), skinning weights.
+        vertex_ids: Vertices of the whole body that :meth:`restrict_to` kept; None for all.
+        num_betas: Number of shape coefficients.
+    """
+
+    #: Name by which joint regressors refer to the body; a regressor fits one body's vertices.
+    name: str
+
+    v_template: Tensor
+    faces: Array
+    faces_tensor: Tensor
+    vertex_ids: Tensor | None
+    blend_planes: Tensor
+    weight_planes: Tensor
+    num_betas: int
+
+    @property
+    def num_vertices(self) -> int:
+        """Number of vertices that :meth:`forward` returns."""
+        return int(self.v_template.shape[0])
+
+    @abstractmethod
+    def articulate(self, *args: Any, **kwargs: Any) -> Articulation:
+        """Pose the joints without computing vertices."""
+
+    def skin_vertices(self, posed: Articulation) -> Tensor:  # (B, V, 3), meters
+        """Compute the vertices from the result of :meth:`articulate`."""
+        batch = len(posed.transforms)
+        offsets = posed.coefficients @ self.blend_planes.flatten(1)
+        shaped = self.v_template.T + offsets.unflatten(1, (3, -1))  # (B, 3, V)
+        vertices = skin(
+            shaped.expand(batch, -1, -1),
+            posed.transforms,
+            self.weight_planes,
+            posed.transl.expand(batch, -1),
+        )
+        return vertices.transpose(1, 2)  # a view: coordinates stay separate planes in memory
+
+    def restrict_to(self: BodyT, vertex_ids: Sequence[int] | Tensor) -> BodyT:
+        """Return a body with all joints but only these vertices, in this order.
+
+        The returned body's buffer ``vertex_ids`` holds the selection. Its ``faces`` are those of
+        the whole body and do not index the selected vertices.
+
+        Args:
+            vertex_ids: (S,) indices of vertices of this body.
+
+        Raises:
+            ValueError: If there are no indices, or one is not a vertex of this body.
+        """
+        ids = torch.as_tensor(vertex_ids, dtype=torch.long, device=self.v_template.device)
+        if ids.dim() != 1 or ids.numel() == 0 or ids.min() < 0 or ids.max() >= self.num_vertices:
+            limits = f' with {ids.min()} to {ids.max()}' if ids.numel() else ''
+            raise ValueError(
+                f'vertex_ids: found shape {tuple(ids.shape)}{limits}, expected a list of indices '
+                f'from 0 to {self.num_vertices - 1}'
+            )
+        part = object.__new__(type(self))
+        nn.Module.__init__(part)
+        for name, value in vars(self).items():
+            if not name.startswith('_') and name != 'training':
+                setattr(part, name, value)
+        buffers = dict(self.named_buffers())
+        for name in ('blend_planes', 'weight_planes'):
+            buffers[name] = buffers[name][..., ids]
+        buffers.update(v_template=self.v_template[ids], vertex_ids=ids)
+        for name in self._buffers:
+            part.register_buffer(name, buffers.get(name), persistent=False)
+        for name, module in self.named_children():
+            setattr(part, name, copy.deepcopy(module))
+        return part
+
+    def _rotations(self, name: str, pose: Tensor | None, count: int) -> Tensor:
+        """Convert rotations in any representation to matrices (B, count, 3, 3)."""
+        if pose is None:
+            eye = torch.eye(3, dtype=self.v_template.dtype, device=self.v_template.device)
+            return eye.expand(1, count, 3, 3)
+        shape = tuple(pose.shape[1:])
+        if shape == (count, 3, 3) or (count == 1 and shape == (3, 3)):
+            return pose.reshape(-1, count, 3, 3)
+        if shape in ((count * 3,), (count, 3)):
+            return axis_angle_to_matrix(pose.reshape(-1, count, 3))
+        if shape in ((count * 6,), (count, 6)):
+            return rotation_6d_to_matrix(pose.reshape(-1, count, 6))
+        raise ValueError(
+            f'{name}: found shape {tuple(pose.shape)}, expected axis-angle (B, {3 * count}) or '
+            f'(B, {count}, 3), matrices (B, {count}, 3, 3), or 6D (B, {6 * count}) or '
+            f'(B, {count}, 6)'
+        )
+
+
+def batch_size(**parts: Tensor) -> int:
+    """Return the common batch size of the parts, of which those of size 1 are broadcast."""
+    sizes = {name: part.shape[0] for name, part in parts.items()}
+    distinct = sorted(set(sizes.values()) - {1})
+    if len(distinct) > 1:
+        raise ValueError(f'batch sizes: found {sizes}, expected equal sizes or 1')
+    return distinct[0] if distinct else 1
