@@ -17,7 +17,12 @@ NO_MASKS = (
 
 
 def check_first_sample(
-    dataset: Any, body: Any, energy: FitEnergy, image_size: tuple[int, int], needs_fits: bool
+    dataset: Any,
+    body: Any,
+    energy: FitEnergy,
+    image_size: tuple[int, int],
+    needs_fits: bool,
+    needs_camera_pose: bool = False,
 ) -> None:
     """Check that the first sample has all fields that refinement needs.
 
@@ -27,6 +32,7 @@ def check_first_sample(
         energy: The energy, whose enabled terms determine whether a mask is needed.
         image_size: Height and width of the renderer's image.
         needs_fits: Whether J_spin is fitted, which needs ``dataset.fit_sample``.
+        needs_camera_pose: Whether bodies are in the world's frame. Defaults to False.
 
     Raises:
         ValueError: A field is missing, has another shape, or is not finite.
@@ -55,6 +61,8 @@ def check_first_sample(
         'transl': ((3,), fits),
         'box': ((4,), 'the annotation'),
     }
+    if needs_camera_pose:
+        needed |= {'camera_rotation': ((3, 3), camera), 'camera_position': ((3,), camera)}
     for name, (shape, source) in needed.items():
         value = sample.get(name)
         if value is None:

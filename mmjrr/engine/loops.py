@@ -27,6 +27,10 @@ class RefinementLoop(BaseLoop):
         ValueError: The sampler is of another type, or the batch size or ``max_batches`` is wrong.
     """
 
+    #: Whether the runner's model takes a step after each batch. ``SMPLPseudoGTHook`` clears it if
+    #: no term needs the discriminators.
+    trains_model: bool = True
+
     def __init__(
         self, runner: Runner, dataloader: DataLoader | dict, max_batches: int | None = None
     ) -> None:
@@ -74,7 +78,9 @@ class RefinementLoop(BaseLoop):
                 break
             runner.model.train()
             runner.call_hook('before_train_iter', batch_idx=self._iter, data_batch=data_batch)
-            outputs = runner.model.train_step(data_batch, optim_wrapper=runner.optim_wrapper)
+            outputs = {}
+            if self.trains_model:
+                outputs = runner.model.train_step(data_batch, optim_wrapper=runner.optim_wrapper)
             runner.call_hook(
                 'after_train_iter', batch_idx=self._iter, data_batch=data_batch, outputs=outputs
             )

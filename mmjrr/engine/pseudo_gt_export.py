@@ -47,6 +47,7 @@ def write_summary(
     frames_in_dataset: int,
     term_weights: dict[str, float] | None,
     agreement: dict[str, Any] | None = None,
+    calibration: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Write and return a summary: numbers of frames, and means of energy terms and IoU.
 
@@ -56,6 +57,7 @@ def write_summary(
         frames_expected: Number of frames in the run's batches.
         frames_in_dataset: Number of samples of the data set.
         term_weights: Weights of the energy's terms.
+        calibration: Rounds and corrections of the calibration.
         agreement: Agreement of initial fits and masks with annotated joints, by subject and camera.
     """
     summary: dict[str, Any] = {
@@ -67,6 +69,8 @@ def write_summary(
         if name.startswith(('energy_', 'init_energy_')) or name in ('iou', 'init_iou'):
             summary[name] = float(array.astype(np.float64).mean())
     summary['term_weights'] = term_weights
+    if calibration:
+        summary['calibration'] = calibration
     if agreement:
         summary['input_agreement'] = agreement
     with atomic_write(path) as temporary:

@@ -128,6 +128,19 @@ def sampler_of(loader: DataLoader) -> ResumableSampler:
     return sampler
 
 
+def check_moments(loader: DataLoader) -> None:
+    """Check that the views of a moment are in one batch.
+
+    Raises:
+        ValueError: They may be in different batches.
+    """
+    if not isinstance(loader.batch_sampler, MomentBatchSampler):
+        raise ValueError(
+            "share: pose='moment' needs all views of a moment in one batch: set "
+            "train_dataloader=dict(batch_sampler=dict(type='MomentBatchSampler'))"
+        )
+
+
 def batch_size_of(loader: DataLoader) -> int:
     """Return the largest number of frames in a batch."""
     batch_sampler = loader.batch_sampler

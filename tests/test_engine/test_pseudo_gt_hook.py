@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.dataset import pseudo_collate
 from mmengine.logging import MessageHub
 from mmengine.runner import Runner
 
@@ -23,12 +22,14 @@ from mmjrr.body_models import free_body
 from mmjrr.datasets import H36MFitsDataset
 from mmjrr.datasets.fits import load_fits
 from mmjrr.engine import ResumableSampler, SMPLPseudoGTHook
+from mmjrr.engine.refinement_frames import RefinementFrames
 from mmjrr.joints import reorder_index
 from mmjrr.models.discriminators import FitDiscriminator
 from mmjrr.refinement import regressor_fit
 from mmjrr.regressors import JointRegressor, fit_joint_regressor
 
 SIZE = (64, 64)
+NO_ADVERSARY = dict(terms=dict(adv_pose=False, adv_shape=False))
 
 
 def make_hook(**options: Any) -> SMPLPseudoGTHook:
@@ -103,9 +104,10 @@ def start(hook: SMPLPseudoGTHook, runner: FakeRunner) -> None:
 def test_terms_that_couple_frames_get_the_videos_and_their_frames(
     dataset: H36MFitsDataset,
 ) -> None:
-    hook = make_hook(energy=dict(terms=dict(smoothness=True)))
     rows = list(range(0, len(dataset), 3))
-    _, observed = hook._unpack(pseudo_collate([dataset[row] for row in rows]))
+    observed = RefinementFrames.of_dataset(
+        dataset, rows, image_size=SIZE, device=torch.device('cpu')
+    ).observed
     assert observed.video is not None and observed.frame is not None
     names = [Path(dataset.imgname(row)).stem.rpartition('_') for row in rows]
     assert observed.frame.tolist() == [int(frame) for _, _, frame in names]
@@ -177,7 +179,7 @@ def test_without_the_silhouette_no_mask_is_needed(dataset, tmp_path: Path) -> No
         check_inputs=False,
     )
     start(hook, FakeRunner(Changed(dataset, mask(None)), tmp_path))
-    assert hook.spin.joint_names[1] == 'right_hip'
+    assert hook.joint_regressor.joint_names[1] == 'right_hip'
 
 
 def test_a_data_set_without_fits_is_refused(tmp_path: Path, dataset) -> None:
@@ -218,6 +220,10 @@ def test_the_folder_of_another_run_is_refused(dataset, tmp_path: Path) -> None:
         (dict(energy=dict(levels=(1, 2))), 'levels'),
         (dict(body_model=dict(type='Skeleton')), 'Skeleton'),
         (dict(refiner=dict(steps=3)), r"refiner: unknown \['steps'\]"),
+        (dict(refiner=dict(share=dict(betas='subject'))), 'add calibration=dict'),
+        (dict(calibration=dict(rounds=2)), "'adv_pose', 'adv_shape'.* need discriminators"),
+        (dict(energy=NO_ADVERSARY, calibration=dict(rounds=0)), 'rounds: found 0'),
+        (dict(energy=NO_ADVERSARY, calibration=dict(refiner=dict(x=1))), r"unknown \['x'\]"),
         (dict(init_root='hip'), "init_root: found 'hip'"),
         (dict(root='hip'), "root: found 'hip'"),  # needed after days only
     ],
@@ -322,15 +328,15 @@ def test_j_spin_belongs_to_the_initial_fits(run: Path, dataset, tiny_set: Path) 
     assert_fitted_to(run / 'J_spin.npy', stacked, stacked['keypoints_3d'], 'pelvis')
 
 
-def test_terms_are_balanced_on_the_first_batch_and_then_kept(run: Path) -> None:
+def test_terms_are_balanced_on_a_set_of_frames_and_then_kept(run: Path) -> None:
+    """The set is all of these few frames."""
     weights = json.loads((run / 'refinement.json').read_text())['term_weights']
     assert set(weights) == {'joint_3d', 'joint_2d', 'silhouette', 'adv_pose', 'adv_shape'}
     shards = [np.load(path) for path in sorted((run / 'pseudo_gt').glob('batch_*.npz'))]
     assert len(shards) == 6
-    for name, weight in weights.items():
-        starts = [weight * float(shard[f'init_energy_{name}'].mean()) for shard in shards]
-        assert starts[0] == pytest.approx(1.0, rel=1e-4)
-        assert max(abs(start - 1) for start in starts[1:]) > 1e-3  # not measured anew
+    for name in ('joint_3d', 'joint_2d', 'silhouette'):  # the discriminators learn
+        starts = np.concatenate([shard[f'init_energy_{name}'] for shard in shards])
+        assert weights[name] * float(starts.mean()) == pytest.approx(1.0, rel=1e-4)
 
 
 def test_the_log_has_no_complaints_and_tells_where_results_are(run: Path) -> None:

@@ -29,7 +29,7 @@ class Refining(SMPLPseudoGTHook):
         self.device = torch.device('cpu')
         self.body = free_body().requires_grad_(False)
         self.renderer = ContourSilhouette(self.body.faces, image_size=(CROP, CROP))
-        self.spin = JointRegressor.load(tiny_set / 'truth' / 'J_true.npy')
+        self.joint_regressor = JointRegressor.load(tiny_set / 'truth' / 'J_true.npy')
 
 
 class Pictures:

@@ -46,6 +46,7 @@ from smplx_body import SmplxBody, body_file
 from torch import Tensor
 
 from mmjrr.body_models import SMPL
+from mmjrr.engine.refinement_frames import RefinementFrames
 from mmjrr.geometry import axis_angle_to_matrix, matrix_to_rotation_6d, rotation_6d_to_matrix
 from mmjrr.refinement import FitRefiner
 from mmjrr.refinement.allocator import keep_freed_memory
@@ -127,7 +128,10 @@ class Case:
         hook: Any = HOOKS.build(config.custom_hooks[0])
         hook.device = torch.device(args.device)
         items = [self.dataset[i % len(self.dataset)] for i in range(batch)]
-        self.init, self.observed = hook._unpack(pseudo_collate(items))
+        frames = RefinementFrames.of_batch(
+            pseudo_collate(items), hook.renderer.image_size, hook.device
+        )
+        self.init, self.observed = frames.init, frames.observed
         path = body_file(args.out, pose_blend_shapes, args.seed)
         body = SMPL(path)
         body.name = 'free_body'

@@ -1,9 +1,10 @@
-"""Hook that refines each batch, and fits the regressors J_spin before and J_opt after."""
+"""Hook that calibrates, refines each batch, and fits the regressors J_spin and J_opt."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -14,28 +15,34 @@ import torch
 from mmengine.device import get_device
 from mmengine.dist import barrier, get_rank
 from mmengine.hooks import Hook
+from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
-from torch import Tensor
 
-from mmjrr.datasets.image_names import parse_image_name
-from mmjrr.engine.first_sample import NO_MASKS, check_discriminator, check_first_sample
+from mmjrr.array_types import Array
+from mmjrr.engine.calibration import (
+    FOLDER,
+    Calibration,
+    CalibrationOptions,
+    Calibrator,
+    sharing_after,
+)
+from mmjrr.engine.first_sample import check_discriminator, check_first_sample
 from mmjrr.engine.fit_agreement import check_fits, measure_fits
 from mmjrr.engine.mask_agreement import check_masks, measure_masks
 from mmjrr.engine.pseudo_gt_export import export_fits, write_summary
+from mmjrr.engine.refinement_frames import (
+    RefinementFrames,
+    choose_frames,
+    choose_moments,
+)
 from mmjrr.engine.refinement_job import begin, check_stored, expected_samples, refinement_job
-from mmjrr.geometry import PerspectiveCamera
+from mmjrr.engine.samplers import check_moments, sampler_of
 from mmjrr.io import sha256, versions
 from mmjrr.jobs import Job, on_main_process
 from mmjrr.joints import H36M_JOINTS_MMPOSE
-from mmjrr.refinement import (
-    FitEnergy,
-    FitRefiner,
-    Observations,
-    PseudoGTStore,
-    RefinedFits,
-    fit_regressor,
-)
+from mmjrr.refinement import FitEnergy, FitRefiner, PseudoGTStore, fit_regressor
+from mmjrr.refinement.refiner import sharing_of
 from mmjrr.refinement.regressor_fit import PARAMETERS
 from mmjrr.refinement.store import batches_of
 from mmjrr.registry import BODY_MODELS, HOOKS, RENDERERS
@@ -48,7 +55,12 @@ FEW_FRAMES = 100
 #: few pixels, joints in a wrong order by tens.
 PROJECTION_TOLERANCE = 10.0
 #: Options of :class:`~mmjrr.refinement.FitRefiner` that the hook's ``refiner`` can set.
-REFINER_OPTIONS = ('num_iters', 'lr', 'betas', 'lr_mult', 'init_translation')
+REFINER_OPTIONS = (
+    'num_iters', 'lr', 'betas', 'lr_mult', 'eta_min_ratio', 'init_translation', 'share', 'prior',
+    'chunk_size',
+)  # fmt: skip
+#: Number of frames on which the terms are balanced without a calibration.
+BALANCE_FRAMES = 64
 
 
 @HOOKS.register_module()
@@ -57,11 +69,15 @@ class SMPLPseudoGTHook(Hook):
 
     - ``before_run`` locks the work directory, and compares the settings with those with which the
       run was begun.
-    - ``before_train`` checks the data, and fits J_spin, which regresses the annotated joints from
-      the initial fits. A resumed run loads J_spin if it has one.
+    - ``before_train`` checks the data, fits J_spin, which regresses the annotated joints from the
+      initial fits, and balances the terms on a seeded set of frames. With ``calibration``, it then
+      refines a part of the moments in rounds, as one problem; the regressor of a round is the next
+      one's. A resumed run loads what it has of these.
     - ``before_train_iter`` refines and stores the batch, and adds ``fits_init`` and
       ``fits_refined`` to it for the model's discriminator step. It does not refine a stored batch
       again.
+      With a calibration, the regressor and what moments share are those of the calibration, whose
+      refined fits are taken as they are if it has all moments.
     - ``after_train`` fits J_opt to all refined fits, and exports the pseudo ground truth in SPIN's
       npz layout.
 
@@ -75,15 +91,21 @@ class SMPLPseudoGTHook(Hook):
             ``dict(type='ContourSilhouette', image_size=(224, 224))``.
         energy: Options of :class:`mmjrr.refinement.FitEnergy`: the enabled terms and their weights.
         refiner: Options of :class:`mmjrr.refinement.FitRefiner`: ``num_iters``, ``lr``, ``betas``
-            (Adam's moments), ``lr_mult`` and ``init_translation``.
+            (Adam's moments), ``lr_mult``, ``eta_min_ratio``, ``init_translation``, ``share``,
+            ``prior`` and ``chunk_size``. ``share=dict(pose='moment', betas='subject')`` gives the
+            views of a moment one pose and a subject one shape.
         regressor: Name or file of the regressor used during refinement. Defaults to ``None``, which
             fits J_spin and uses it.
+        calibration: Options of :class:`~mmjrr.engine.calibration.CalibrationOptions`: ``rounds``,
+            ``moments`` and ``refiner``. Required if frames of different moments share a variable.
+            Defaults to None, no calibration.
         init_root: Alignment of frames for the fit of J_spin: a joint's name, ``'mean'`` of the
             joints, or ``None`` for absolute positions. Defaults to ``'pelvis'``, since SPIN's
             translation is crude.
         root: Alignment of frames for the fit of J_opt. Defaults to ``'mean'``. In a single view,
             body size and distance are confused, which puts the refined depth off by several
-            centimeters at five meters, so absolute positions (``None``) fit worse.
+            centimeters at five meters, so absolute positions (``None``) fit worse. With several
+            views they fit best. The rounds of a calibration align frames in the same way.
         fit_batch_size: Number of frames per batch of vertices when fitting regressors. Defaults to
             64.
         check_inputs: Whether to compare initial fits and masks with the annotated joints before
@@ -103,6 +125,7 @@ class SMPLPseudoGTHook(Hook):
         energy: dict | None = None,
         refiner: dict | None = None,
         regressor: str | None = None,
+        calibration: dict | None = None,
         init_root: str | None = 'pelvis',
         root: str | None = 'mean',
         fit_batch_size: int = 64,
@@ -120,6 +143,8 @@ class SMPLPseudoGTHook(Hook):
         if unknown:
             raise ValueError(f'refiner: unknown {unknown}, expected some of {REFINER_OPTIONS}')
         self.energy = FitEnergy(**(energy or {}))
+        self.sharing = sharing_of((refiner or {}).get('share'))
+        self.calibration_options = self._calibration_options(calibration)
         self.body = BODY_MODELS.build(body_model)
         self.body.requires_grad_(False)
         renderer = dict(renderer or dict(type='ContourSilhouette', image_size=(224, 224)))
@@ -130,6 +155,7 @@ class SMPLPseudoGTHook(Hook):
         self.root = root
         self.fit_batch_size = fit_batch_size
         self.check_inputs = check_inputs
+        self.calibration: Calibration | None = None
         self.agreement: dict[str, Any] = {}
         self.options = dict(
             body_model=body_model,
@@ -137,15 +163,43 @@ class SMPLPseudoGTHook(Hook):
             energy=energy,
             refiner=refiner,
             regressor=regressor,
+            calibration=calibration,
             init_root=init_root,
             root=root,
             fit_batch_size=fit_batch_size,
         )
         self.device = torch.device(get_device())
         self.refiner: FitRefiner
-        self.spin: JointRegressor
+        self.joint_regressor: JointRegressor  # used while refining
         self.store: PseudoGTStore
         self.job: Job | None = None
+
+    def _calibration_options(self, options: dict | None) -> CalibrationOptions | None:
+        """Check options that depend on one another.
+
+        Raises:
+            ValueError: They contradict each other.
+        """
+        if options is None:
+            if self.sharing.couples_moments:
+                raise ValueError(
+                    f'refiner: share: found {vars(self.sharing)}, which moments of different '
+                    'batches share: add calibration=dict(rounds=...), which determines it'
+                )
+            return None
+        adversarial = self.energy.requires('plausibility')
+        if adversarial:
+            raise ValueError(
+                f'calibration: the terms {adversarial} need discriminators, which are trained '
+                'later, batch by batch: switch these terms off'
+            )
+        chosen = CalibrationOptions(**options)
+        unknown = sorted(set(chosen.refiner or {}) - set(REFINER_OPTIONS))
+        if unknown:
+            raise ValueError(
+                f'calibration: refiner: unknown {unknown}, expected some of {REFINER_OPTIONS}'
+            )
+        return chosen
 
     # ------------------------------------------------------------------ before any refinement
 
@@ -159,6 +213,8 @@ class SMPLPseudoGTHook(Hook):
         self.job = job = refinement_job(runner, options, self.body)
         resume, named = runner._resume, runner.cfg.get('load_from')
         runner._load_from = on_main_process(lambda: begin(job, resume, named))
+        if not resume and get_rank() == 0:
+            shutil.rmtree(job.work_dir / FOLDER, ignore_errors=True)
         self.store = PseudoGTStore(job.shards)
 
     def before_train(self, runner: Runner) -> None:
@@ -173,32 +229,117 @@ class SMPLPseudoGTHook(Hook):
         check_discriminator(model, self.body, self.energy)
         dataset = runner.train_dataloader.dataset
         check_first_sample(
-            dataset, self.body, self.energy, self.renderer.image_size, self.regressor is None
+            dataset,
+            self.body,
+            self.energy,
+            self.renderer.image_size,
+            needs_fits=self.regressor is None,
+            needs_camera_pose=self.sharing.pose == 'moment',
         )
         if hasattr(dataset, 'check_projection'):
             dataset.check_projection(tolerance=PROJECTION_TOLERANCE)
         if self.check_inputs:
             self.agreement = on_main_process(lambda: self._check_inputs(runner, dataset))
-        make_refiner = partial(
-            FitRefiner,
-            body=self.body,
-            renderer=self.renderer,
-            energy=self.energy,
-            discriminator=model,
-            **self.refiner_options,
-        )
-        # Refuse wrong options before the long fit of J_spin.
-        make_refiner(regressor=cast(Any, None))
+        # Refuse wrong options and data before the long fit of J_spin.
+        make_refiner = partial(self._make_refiner, model)
+        make_refiner(None)
+        if self.sharing.pose == 'moment':
+            check_moments(runner.train_dataloader)
+        first_frames: list[RefinementFrames] = []  # on the main process
+        on_main_process(lambda: first_frames.append(self._first_frames(runner, dataset)))
+        if runner._train_loop is not None:
+            runner._train_loop.trains_model = bool(self.energy.requires('plausibility'))
         if self.regressor is not None:
             spin = self._named_regressor()
         else:
             on_main_process(lambda: self._fit_spin(runner, job, work_dir / 'J_spin.npy'))
             spin = JointRegressor.load(work_dir / 'J_spin.npy').reorder(H36M_JOINTS_MMPOSE)
-        self.spin = spin.to(self.device)
-        self.refiner = make_refiner(regressor=self.spin)
-        weights = on_main_process(lambda: job.results().get('term_weights'))
-        if weights is not None:
-            runner.message_hub.update_info('mmjrr_term_weights', weights)
+        share = vars(self.sharing)
+        weights = on_main_process(lambda: self._balance(make_refiner(spin), first_frames[0], job))
+        runner.message_hub.update_info('mmjrr_term_weights', weights)
+        if self.calibration_options is not None:
+            self.calibration = on_main_process(
+                lambda: self._calibrate(runner, job, make_refiner, first_frames[0], spin, weights)
+            )
+            spin, share = self.calibration.regressor, sharing_after(self.sharing)
+        self.joint_regressor = spin.to(self.device)
+        self.refiner = make_refiner(self.joint_regressor, share=share)
+
+    def _make_refiner(
+        self, discriminator: Any, regressor: JointRegressor | None, **options: Any
+    ) -> FitRefiner:
+        return FitRefiner(
+            self.body,
+            cast(Any, None if regressor is None else regressor.to(self.device)),
+            self.renderer,
+            self.energy,
+            discriminator,
+            **{**self.refiner_options, **options},
+        )
+
+    def _first_frames(self, runner: Runner, dataset: Any) -> RefinementFrames:
+        """Read the frames of the calibration or, without one, those that balance the terms."""
+        seed = sampler_of(runner.train_dataloader).seed
+        if self.calibration_options is not None:
+            indices = choose_moments(dataset, self.calibration_options.moments, seed)
+        elif self.energy.couples_frames:  # which needs neighbors in time
+            indices = list(range(min(len(dataset), BALANCE_FRAMES)))
+        else:
+            indices = choose_frames(dataset, BALANCE_FRAMES, seed, self.sharing.pose == 'moment')
+        frames = RefinementFrames.of_dataset(
+            dataset,
+            indices,
+            image_size=self.renderer.image_size,
+            device=self.device,
+            needs_masks=bool(self.energy.requires('mask')),
+        )
+        if self.sharing.pose == 'moment':
+            frames.check_views()
+        return frames
+
+    def _balance(self, refiner: FitRefiner, frames: RefinementFrames, job: Job) -> dict[str, float]:
+        """Return the terms' weights, which are measured once and hold for the whole run.
+
+        Weights measured in each batch would grow as the discriminators learn.
+        """
+        weights = job.results().get('term_weights')
+        if weights is None:
+            try:
+                weights = refiner.balanced_weights(frames.init, frames.observed, frames.groups)
+            except (FloatingPointError, ValueError) as error:
+                names = [sample.imgname for sample in frames.samples]
+                raise type(error)(f'{error}\nframes: {names}') from error
+            job.record_result('term_weights', weights)
+        shown = {name: float(f'{value:.4g}') for name, value in weights.items()}
+        print_log(f'Weights of the terms: {shown}', logger='current')
+        return weights
+
+    def _calibrate(
+        self,
+        runner: Runner,
+        job: Job,
+        make_refiner: Callable[..., FitRefiner],
+        frames: RefinementFrames,
+        regressor: JointRegressor,
+        weights: dict[str, float],
+    ) -> Calibration:
+        options = self.calibration_options
+        assert options is not None
+        calibrator = Calibrator(
+            frames,
+            partial(make_refiner, **(options.refiner or {})),
+            weights,
+            job.work_dir,
+            job.identity.digest,
+            rounds=options.rounds,
+            complete=len(frames.samples) == len(runner.train_dataloader.dataset),
+            root=self.root,
+            fit_batch_size=self.fit_batch_size,
+            provenance=_run_of(runner),
+            log=runner.logger.info,
+            warn=runner.logger.warning,
+        )
+        return calibrator.run(regressor)
 
     def _check_inputs(self, runner: Runner, dataset: Any) -> dict[str, Any]:
         """Refuse fits and masks that do not belong to their frames; return their agreement."""
@@ -241,7 +382,7 @@ class SMPLPseudoGTHook(Hook):
             )
         job.record_result('J_spin', _weights_digest(JointRegressor.load(path)))
 
-    def _initial_fits(self, dataset: Any) -> Iterator[dict[str, np.ndarray]]:
+    def _initial_fits(self, dataset: Any) -> Iterator[dict[str, Array]]:
         for start in range(0, len(dataset), self.fit_batch_size):
             samples = [
                 dataset.fit_sample(index)
@@ -260,11 +401,8 @@ class SMPLPseudoGTHook(Hook):
         """Refine and store the batch, or load it from the store, for the discriminator's step."""
         assert data_batch is not None
         hub = runner.message_hub
-        arrays = None
-        if hub.get_info('mmjrr_term_weights', None) is not None:
-            # Without recorded weights all processes refine: the weights are means over all of them.
-            sample_idx = [int(sample.sample_idx) for sample in data_batch['data_samples']]
-            arrays = self.store.get(batch_idx, sample_idx, get_rank())
+        sample_idx = [int(sample.sample_idx) for sample in data_batch['data_samples']]
+        arrays = self.store.get(batch_idx, sample_idx, get_rank())
         if arrays is None:
             arrays = self._refine(runner, batch_idx, data_batch)
         for name in ('init', 'refined'):
@@ -280,77 +418,30 @@ class SMPLPseudoGTHook(Hook):
             hub.update_scalar('train/iou_init', float(arrays['init_iou'].mean()))
             hub.update_scalar('train/iou_opt', float(arrays['iou'].mean()))
 
-    def _refine(self, runner: Runner, batch_idx: int, data_batch: dict) -> dict[str, np.ndarray]:
-        init, observed = self._unpack(data_batch)
-        hub = runner.message_hub
-        weights = hub.get_info('mmjrr_term_weights', None)
-        try:
-            result = self.refiner.refine(init, observed, weights=weights)
-        except (FloatingPointError, ValueError) as error:
-            names = [sample.imgname for sample in data_batch['data_samples']]
-            raise type(error)(f'{error}\nbatch {batch_idx}: {names}') from error
-        if weights is None:
-            # The weights come from the first iteration of the first batch and stay fixed: weights
-            # measured in each batch would grow as the discriminators learn.
-            job = self.job
-            assert job is not None
-            on_main_process(lambda: job.record_result('term_weights', result.weights))
-            hub.update_info('mmjrr_term_weights', result.weights)
-            shown = {name: float(f'{value:.4g}') for name, value in result.weights.items()}
-            runner.logger.info(f'Weights of the terms: {shown}')
-        arrays = _arrays(data_batch['data_samples'], observed, result)
+    def _refine(self, runner: Runner, batch_idx: int, data_batch: dict) -> dict[str, Array]:
+        calibration = self.calibration
+        frames = RefinementFrames.of_batch(
+            data_batch,
+            self.renderer.image_size,
+            self.device,
+            needs_masks=bool(self.energy.requires('mask')),
+        )
+        sample_idx = [int(sample.sample_idx) for sample in frames.samples]
+        if calibration is not None and calibration.has(sample_idx):
+            arrays = calibration.rows_of(sample_idx)
+        else:
+            init = frames.init if calibration is None else calibration.apply(frames)
+            weights = runner.message_hub.get_info('mmjrr_term_weights')
+            try:
+                if batch_idx == 0:
+                    self.energy.check_batch(frames.observed)
+                result = self.refiner.refine(init, frames.observed, weights, frames.groups)
+            except (FloatingPointError, ValueError) as error:
+                names = [sample.imgname for sample in frames.samples]
+                raise type(error)(f'{error}\nbatch {batch_idx}: {names}') from error
+            arrays = frames.arrays(result)
         self.store.put(batch_idx, arrays, get_rank())
         return arrays
-
-    def _unpack(self, data_batch: dict) -> tuple[dict[str, Tensor], Observations]:
-        samples = data_batch['data_samples']
-
-        def stacked(name: str) -> Tensor:
-            return torch.stack([getattr(sample, name) for sample in samples]).to(self.device)
-
-        box = torch.tensor(
-            np.stack([np.asarray(sample.box, dtype=np.float32) for sample in samples])
-        ).to(self.device)
-        camera = PerspectiveCamera(
-            stacked('focal_length'), stacked('principal_point'), stacked('distortion')
-        ).crop(box, self.renderer.image_size)
-        height, width = self.renderer.image_size
-        scale = torch.stack(
-            [width / (box[:, 2] - box[:, 0]), height / (box[:, 3] - box[:, 1])], dim=1
-        )
-        inputs = data_batch.get('inputs') or {}
-        mask, mask_box, mask_cells = (
-            None
-            if inputs.get(name) is None
-            else torch.stack([torch.as_tensor(value) for value in inputs[name]]).to(self.device)
-            for name in ('mask', 'mask_box', 'mask_cells')
-        )
-        if mask_box is not None:
-            mask_box = (mask_box - box[:, [0, 1, 0, 1]]) * scale[:, [0, 1, 0, 1]]
-        if mask is None and self.energy.requires('mask'):
-            raise ValueError(NO_MASKS)
-        observed = Observations(
-            keypoints_3d=stacked('keypoints_3d'),
-            keypoints_3d_weight=stacked('keypoints_3d_weight'),
-            keypoints_2d=(stacked('keypoints_2d') - box[:, None, :2]) * scale[:, None],
-            keypoints_2d_weight=stacked('keypoints_2d_weight'),
-            camera=camera,
-            mask=mask,
-            mask_box=mask_box,
-            mask_cells=mask_cells,
-            **(self._times(samples) if self.energy.couples_frames else {}),
-        )
-        return {name: stacked(name) for name in PARAMETERS}, observed
-
-    def _times(self, samples: Any) -> dict[str, Tensor]:
-        """Return a number for each frame's video, and the frame's number in it."""
-        names = [parse_image_name(sample.imgname) for sample in samples]
-        videos = [(name.sequence, name.camera) for name in names]
-        number = {video: index for index, video in enumerate(videos)}
-        return dict(
-            video=torch.tensor([number[video] for video in videos], device=self.device),
-            frame=torch.tensor([name.frame for name in names], device=self.device),
-        )
 
     # ------------------------------------------------------------------ after all poses are refined
 
@@ -396,6 +487,7 @@ class SMPLPseudoGTHook(Hook):
             frames_in_dataset=total,
             term_weights=runner.message_hub.get_info('mmjrr_term_weights', None),
             agreement=self.agreement,
+            calibration=None if self.calibration is None else self.calibration.summary,
         )
         runner.logger.info(
             f'Refined {summary["frames"]} of {summary["frames_expected"]} frames.\n'
@@ -406,28 +498,6 @@ class SMPLPseudoGTHook(Hook):
             "  test_evaluator = dict(type='mmjrr.JointRegressorMetric', "
             f"regressors=['{work_dir / 'J_opt.npy'}'], protocol='paper')"
         )
-
-
-def _arrays(samples: Any, observed: Observations, result: RefinedFits) -> dict[str, np.ndarray]:
-    """Return the arrays of a batch that are stored."""
-    arrays: dict[str, np.ndarray] = {
-        'sample_idx': np.array([sample.sample_idx for sample in samples]),
-        'imgname': np.array([sample.imgname for sample in samples]),
-        'keypoints_3d': observed.keypoints_3d.cpu().numpy(),
-        'keypoints_3d_weight': observed.keypoints_3d_weight.cpu().numpy(),
-        'keypoints_2d': np.stack([sample.keypoints_2d.numpy() for sample in samples]),
-        'box': np.stack([np.asarray(sample.box, dtype=np.float32) for sample in samples]),
-    }
-    for name in PARAMETERS:
-        arrays[name] = result.refined[name].cpu().numpy()
-        arrays[f'init_{name}'] = result.init[name].cpu().numpy()
-    for name, value in result.terms_refined.items():
-        arrays[f'energy_{name}'] = value.cpu().numpy()
-        arrays[f'init_energy_{name}'] = result.terms_init[name].cpu().numpy()
-    if result.iou_refined is not None and result.iou_init is not None:
-        arrays['iou'] = result.iou_refined.cpu().numpy()
-        arrays['init_iou'] = result.iou_init.cpu().numpy()
-    return arrays
 
 
 def _run_of(runner: Runner) -> dict[str, Any]:

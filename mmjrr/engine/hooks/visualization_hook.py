@@ -106,7 +106,7 @@ class RefinementVisualizationHook(Hook):
             with torch.no_grad():
                 vertices = self.refining.body(**fits).vertices
                 alpha = self.renderer(vertices, camera)[0]
-                joints = camera.project(self.refining.spin(vertices))[0]
+                joints = camera.project(self.refining.joint_regressor(vertices))[0]
             halves.append(
                 draw_fit(
                     image,

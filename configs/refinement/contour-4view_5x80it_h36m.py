@@ -1,0 +1,27 @@
+# Refinement of Human3.6M's four synchronized views: the views of a moment share pose and place, and
+# a subject has one shape. Five rounds of 80 Adam steps on 400 moments calibrate regressor and
+# shapes; then all frames are refined once. No discriminators.
+_base_ = ['./contour_100it_h36m.py']
+
+train_dataloader = dict(batch_sampler=dict(type='MomentBatchSampler'))
+custom_hooks = _base_.custom_hooks
+custom_hooks[0].update(
+    energy=dict(
+        terms=dict(
+            joint_3d=dict(scale=1.0, root=None),
+            joint_2d=dict(scale=1.0),
+            silhouette=dict(scale=10.0),
+            adv_pose=False,
+            adv_shape=False,
+        ),
+    ),
+    refiner=dict(
+        num_iters=80,
+        lr=1e-2,
+        lr_mult=dict(betas=3.0, transl=0.3),
+        eta_min_ratio=0.05,
+        share=dict(pose='moment', betas='subject'),
+    ),
+    calibration=dict(rounds=5, moments=400),
+    root=None,
+)

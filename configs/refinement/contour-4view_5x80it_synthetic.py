@@ -1,0 +1,14 @@
+# The refinement of contour-4view_5x80it_h36m.py on the free body and the synthetic set with
+# synchronous cameras. The calibration has all moments, so its fits are the result.
+_base_ = ['./contour-4view_5x80it_h36m.py']
+
+data_root = 'data/synthetic_h36m/'
+train_dataloader = dict(
+    batch_size=16,  # of 320 frames
+    num_workers=0,
+    dataset=dict(data_root=data_root, fits_file='fits/spin_like_train.npz'),
+)
+custom_hooks = _base_.custom_hooks
+custom_hooks[0].body_model = dict(type='FreeBody')
+custom_hooks[0].calibration.moments = None
+custom_hooks[1].interval = 5

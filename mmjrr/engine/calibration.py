@@ -1,0 +1,310 @@
+"""Calibration: rounds of joint refinement and regressor fits on a part of the moments.
+
+A round refines all chosen moments as one problem, then fits a regressor to the result, which the
+next round uses. The last regressor, the subjects' shapes and the corrections of cameras and
+outlines then hold for the refinement of all frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmjrr.array_types import Array
+from mmjrr.engine.refinement_frames import RefinementFrames
+from mmjrr.io import sha256
+from mmjrr.jobs import Progress, ShardFolder
+from mmjrr.joints import H36M_JOINTS_MMPOSE
+from mmjrr.refinement import FitRefiner, RefinedFits, fit_regressor
+from mmjrr.refinement.store import batches_of
+from mmjrr.refinement.variables import Sharing
+from mmjrr.regressors import JointRegressor
+
+#: Folder of the rounds in the work directory.
+FOLDER = 'calibration'
+#: Relative increase of the silhouette term from one round to the next that counts as drift.
+DRIFT = 0.02
+_VALUE = 'value_'  # prefix of the variables' values in a round's arrays
+
+
+@dataclass(frozen=True)
+class CalibrationOptions:
+    """Options of ``calibration`` in :class:`~mmjrr.engine.SMPLPseudoGTHook`.
+
+    Attributes:
+        rounds: Number of rounds.
+        moments: Number of moments, the same of each subject, spread over poses. None: all of the
+            data set, whose refined fits are then the result.
+        refiner: Options of :class:`~mmjrr.refinement.FitRefiner` that differ from the hook's
+            ``refiner``, such as ``num_iters`` of a round.
+
+    Raises:
+        ValueError: A number is below 1.
+    """
+
+    rounds: int = 3
+    moments: int | None = None
+    refiner: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ('rounds', 'moments'):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f'calibration: {name}: found {value}, expected at least 1')
+
+
+@dataclass
+class Calibration:
+    """The result of calibration.
+
+    Attributes:
+        arrays: Refined fits of the calibration's frames, as the store of refined fits has them.
+        regressor: Joint regressor for all frames.
+        betas: Shape of each subject; empty unless ``share=dict(betas='subject')``.
+        principal_point: Correction of each camera of a subject, in units of the focal length.
+        outline_offset: Offset of each subject's outline, meters.
+        summary: JSON values that describe the rounds and the corrections.
+        complete: Whether the arrays have all frames of the data set.
+    """
+
+    arrays: dict[str, Array]
+    regressor: JointRegressor
+    betas: dict[str, Tensor]
+    principal_point: dict[str, Tensor]
+    outline_offset: dict[str, Tensor]
+    summary: dict[str, Any]
+    complete: bool
+
+    def apply(self, frames: RefinementFrames) -> dict[str, Tensor]:
+        """Return the initial fits of frames, with their subjects' shapes and the corrections."""
+        init = dict(frames.init)
+        for name, found, keys, numbers in (
+            ('betas', self.betas, frames.subjects, frames.groups.subject),
+            ('principal_point', self.principal_point, frames.cameras, frames.groups.camera),
+            ('outline_offset', self.outline_offset, frames.subjects, frames.groups.subject),
+        ):
+            if found:
+                missing = sorted(set(keys) - set(found))
+                if missing:
+                    raise ValueError(
+                        f'calibration: moments: none shows {missing}; choose more moments'
+                    )
+                values = torch.stack([found[key] for key in keys])
+                init[name] = values.to(numbers.device)[numbers]
+        return init
+
+    def has(self, sample_idx: list[int]) -> bool:
+        """Return whether the calibration refined all of its data set, these samples included."""
+        return self.complete and set(sample_idx) <= set(self.arrays['sample_idx'].tolist())
+
+    def rows_of(self, sample_idx: list[int]) -> dict[str, Array]:
+        """Return the refined fits of samples."""
+        place = {index: row for row, index in enumerate(self.arrays['sample_idx'].tolist())}
+        rows = [place[index] for index in sample_idx]
+        return {name: array[rows] for name, array in self.arrays.items()}
+
+
+def sharing_after(sharing: Sharing) -> dict[str, str]:
+    """Return ``share`` for the refinement of all frames: what moments share is fixed."""
+    coupled = ('subject', 'camera')
+    return {name: 'fixed' if level in coupled else level for name, level in vars(sharing).items()}
+
+
+class Calibrator:
+    """Rounds of refinement and regressor fits, each stored when it is finished.
+
+    Args:
+        frames: The calibration's frames, those of a moment next to each other.
+        make_refiner: A function of a regressor that returns the refiner.
+        weights: Weights of the terms.
+        work_dir: The work directory.
+        run: The run's :attr:`~mmjrr.jobs.Identity.digest`.
+        rounds: Number of rounds.
+        complete: Whether these are all frames of the data set.
+        root: Alignment of frames for the regressor fits.
+        fit_batch_size: Number of frames per batch of vertices in regressor fits.
+        provenance: Entries of the regressors' provenance.
+        log: A function that takes lines about progress and results.
+        warn: A function that takes warnings.
+    """
+
+    def __init__(
+        self,
+        frames: RefinementFrames,
+        make_refiner: Callable[[JointRegressor], FitRefiner],
+        weights: Mapping[str, float],
+        work_dir: Path,
+        run: str,
+        *,
+        rounds: int,
+        complete: bool,
+        root: str | None,
+        fit_batch_size: int,
+        provenance: Mapping[str, Any],
+        log: Callable[[str], None],
+        warn: Callable[[str], None],
+    ) -> None:
+        self.frames, self.make_refiner, self.weights = frames, make_refiner, weights
+        self.folder = work_dir / FOLDER
+        self.shards = ShardFolder(self.folder, run, '.npz', 'round')
+        self.rounds, self.complete = rounds, complete
+        self.root, self.fit_batch_size = root, fit_batch_size
+        self.provenance, self.log, self.warn = dict(provenance), log, warn
+
+    def run(self, regressor: JointRegressor) -> Calibration:
+        """Refine in rounds, beginning with a regressor; continue after the last stored round.
+
+        A run that drifts is stopped: if a round's silhouettes are worse than the last round's while
+        its joints are better, the joints were moved to the regressor's errors, and the result is
+        the last round's.
+        """
+        summaries: list[dict[str, float]] = []
+        previous: dict[str, Array] | None = None
+        for number in range(self.rounds):
+            arrays = self._round(number, regressor, previous)
+            summary = _means(arrays)
+            fitted = self._fit(number, arrays)
+            self._report(number, summary)
+            if previous is not None and _drifts(summaries[-1], summary):
+                self.warn(
+                    f'calibration: round {number + 1} drifts: silhouettes are worse and joints '
+                    f'better than after round {number}, whose fits and regressor are used'
+                )
+                break
+            summaries.append(summary)
+            previous, regressor = arrays, fitted
+        assert previous is not None
+        return self._result(previous, regressor, summaries)
+
+    def _round(
+        self, number: int, regressor: JointRegressor, previous: dict[str, Array] | None
+    ) -> dict[str, Array]:
+        """Refine with a regressor from the last round's values, or read the stored round."""
+        if self.shards.path(number).is_file():
+            return self.shards.get(number)
+        refiner = self.make_refiner(regressor)
+        device = self.frames.init['betas'].device
+        start = None
+        if previous is not None:
+            start = {
+                name.removeprefix(_VALUE): torch.from_numpy(value).to(device)
+                for name, value in previous.items()
+                if name.startswith(_VALUE)
+            }
+        unit = f'steps (calibration, round {number + 1} of {self.rounds})'
+        with Progress(refiner.num_iters, unit, self.log) as progress:
+            result = refiner.refine_jointly(
+                self.frames.init,
+                self.frames.observed,
+                self.weights,
+                self.frames.groups,
+                start,
+                progress,
+            )
+        arrays = self._arrays(result, previous)
+        self.shards.put(number, arrays)
+        return arrays
+
+    def _arrays(self, result: RefinedFits, previous: dict[str, Array] | None) -> dict[str, Array]:
+        arrays = self.frames.arrays(result)
+        if previous is not None:  # terms and overlaps before the first round
+            arrays |= {name: value for name, value in previous.items() if name.startswith('init_')}
+        arrays |= {f'{_VALUE}{name}': v.cpu().numpy() for name, v in result.values.items()}
+        return arrays
+
+    def _fit(self, number: int, arrays: dict[str, Array]) -> JointRegressor:
+        """Fit the regressor of a round, or load it if it was fitted to the stored round."""
+        path = self.folder / f'J_round_{number + 1}.npy'
+        fits = sha256(self.shards.path(number))
+        if path.is_file() and path.with_suffix('.json').is_file():
+            regressor = JointRegressor.load(path)
+            if regressor.provenance.get('fits_sha256') == fits:
+                return regressor.reorder(H36M_JOINTS_MMPOSE)
+        of_frames = {n: v for n, v in arrays.items() if not n.startswith(_VALUE)}
+        body = self.make_refiner(None).body  # type: ignore[arg-type]
+        fit_regressor(
+            partial(batches_of, of_frames, self.fit_batch_size),
+            body,
+            path,
+            count=len(arrays['sample_idx']),
+            root=self.root,
+            provenance=dict(
+                source=f'refined fits, round {number + 1}', fits_sha256=fits, **self.provenance
+            ),
+            log=self.log,
+        )
+        return JointRegressor.load(path).reorder(H36M_JOINTS_MMPOSE)
+
+    def _report(self, number: int, summary: Mapping[str, float]) -> None:
+        shown = ', '.join(f'{name} {value:.4g}' for name, value in summary.items())
+        self.log(f'Calibration, round {number + 1} of {self.rounds}: {shown}')
+
+    def _result(
+        self,
+        arrays: dict[str, Array],
+        regressor: JointRegressor,
+        summaries: list[dict[str, float]],
+    ) -> Calibration:
+        sharing = self.make_refiner(regressor).sharing
+        frames = self.frames
+
+        def by_name(variable: str, level: str, names: list[str]) -> dict[str, Tensor]:
+            if sharing.level(variable) != level:
+                return {}
+            values = torch.from_numpy(arrays[f'{_VALUE}{variable}'])
+            return dict(zip(names, values, strict=True))
+
+        principal_point = by_name('principal_point', 'camera', frames.cameras)
+        outline_offset = by_name('outline_offset', 'subject', frames.subjects)
+        summary: dict[str, Any] = dict(
+            frames=len(frames.samples), moments=int(frames.groups.moment.max()) + 1,
+            rounds=summaries,
+        )  # fmt: skip
+        if principal_point:
+            focal = {
+                frames.cameras[camera]: sample.focal_length
+                for camera, sample in zip(
+                    frames.groups.camera.tolist(), frames.samples, strict=True
+                )
+            }
+            summary['principal_point_px'] = {
+                name: [round(v, 2) for v in (value * focal[name]).tolist()]
+                for name, value in principal_point.items()
+            }
+        if outline_offset:
+            summary['outline_offset_mm'] = {
+                name: round(1000 * float(value), 2) for name, value in outline_offset.items()
+            }
+        return Calibration(
+            arrays={n: v for n, v in arrays.items() if not n.startswith(_VALUE)},
+            regressor=regressor,
+            betas=by_name('betas', 'subject', frames.subjects),
+            principal_point=principal_point,
+            outline_offset=outline_offset,
+            summary=summary,
+            complete=self.complete,
+        )
+
+
+def _means(arrays: Mapping[str, Array]) -> dict[str, float]:
+    """Return the mean of each term and of the overlap after refinement."""
+    return {
+        name.removeprefix('energy_'): float(array.mean(dtype=np.float64))
+        for name, array in arrays.items()
+        if name.startswith('energy_') or name == 'iou'
+    }
+
+
+def _drifts(before: Mapping[str, float], after: Mapping[str, float]) -> bool:
+    """Return whether silhouettes became worse while joints became better."""
+    if not {'silhouette', 'joint_3d'} <= set(after):
+        return False
+    worse = after['silhouette'] > (1 + DRIFT) * before['silhouette']
+    return worse and after['joint_3d'] < before['joint_3d']

@@ -1,0 +1,281 @@
+"""Calibration: which moments it takes, its rounds, and what becomes of them."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from mmjrr.datasets import H36MFitsDataset
+from mmjrr.datasets.fits import load_fits
+from mmjrr.datasets.synthetic import Settings, generate
+from mmjrr.engine.calibration import Calibrator, sharing_after
+from mmjrr.engine.refinement_frames import (
+    RefinementFrames,
+    choose_frames,
+    choose_moments,
+    spread_rows,
+)
+from mmjrr.errors import DataError
+from mmjrr.refinement import FitRefiner
+from mmjrr.refinement.variables import Sharing
+from mmjrr.regressors import JointRegressor
+
+ROOT = Path(__file__).resolve().parents[2]
+numbers = itertools.count()
+
+
+@pytest.fixture(scope='module')
+def views(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two subjects, two moments each, four views; S5's second moment lacks a camera's mask."""
+    folder = tmp_path_factory.mktemp('views')
+    settings = Settings(
+        seed=3, subjects=('S1', 'S5'), frames_per_subject=2, synchronous=True, images=False
+    )
+    generate(folder, settings, workers=1, progress=False)
+    path = folder / 'masks' / 'h36m_train.json'
+    masks = json.loads(path.read_text())
+    del masks['masks'][sorted(masks['masks'])[-1]]
+    path.write_text(json.dumps(masks))
+    return folder
+
+
+@pytest.fixture(scope='module')
+def dataset(views: Path) -> H36MFitsDataset:
+    return H36MFitsDataset(
+        data_root=str(views),
+        fits_file='fits/spin_like_train.npz',
+        mask_file='masks/h36m_train.json',
+        load_mask=True,
+        crop_size=(64, 64),
+    )
+
+
+def frames_of(dataset: H36MFitsDataset, indices: list[int]) -> RefinementFrames:
+    return RefinementFrames.of_dataset(
+        dataset, indices, image_size=(64, 64), device=torch.device('cpu')
+    )
+
+
+# -- frames ----------------------------------------------------------------------------------------
+
+
+def test_frames_know_their_moments_subjects_and_cameras(dataset: H36MFitsDataset) -> None:
+    frames = frames_of(dataset, choose_moments(dataset, None, seed=0))
+    assert torch.bincount(frames.groups.moment).tolist().count(4) == 3
+    assert sorted(torch.bincount(frames.groups.moment).tolist()) == [3, 4, 4, 4]
+    assert frames.subjects == ['S1', 'S5'] and len(frames.cameras) == 8
+    for row, sample in enumerate(frames.samples):
+        assert frames.subjects[frames.groups.subject[row]] == sample.subject
+        camera = frames.cameras[frames.groups.camera[row]]
+        assert camera == f'{sample.subject} {sample.camera}'
+    frames.check_views()
+
+
+def test_views_of_different_instants_are_refused(dataset: H36MFitsDataset) -> None:
+    frames = frames_of(dataset, choose_moments(dataset, None, seed=0))
+    frames.observed.keypoints_3d[2, :, 0] += 0.2
+    with pytest.raises(DataError, match=r'\d+ mm, in the world, from the mean of the cameras'):
+        frames.check_views()
+
+
+class Poses:
+    """A data set of 40 moments of S1 and 3 of S5, two views each, with poses in clusters."""
+
+    def __init__(self) -> None:
+        random = np.random.default_rng(0)
+        self.poses = 0.01 * random.normal(size=(43, 69))
+        self.poses[[7, 19]] += 3.0  # two rare poses of S1
+
+    def __len__(self) -> int:
+        return 86
+
+    def moments(self) -> np.ndarray:
+        return np.arange(86) % 43
+
+    def imgname(self, index: int) -> str:
+        moment = index % 43
+        subject = 'S1' if moment < 40 else 'S5'
+        return f'{subject}_Eating.{54138969 + index // 43}_{moment:06d}.jpg'
+
+    def fit_sample(self, index: int) -> dict[str, Any]:
+        return dict(body_pose=self.poses[index % 43])
+
+
+def test_moments_are_spread_over_poses_and_subjects() -> None:
+    data = Poses()
+    chosen = choose_moments(data, 8, seed=1)
+    assert chosen == choose_moments(data, 8, seed=1) != choose_moments(data, 8, seed=2)
+    moments = [index % 43 for index in chosen]
+    assert moments[::2] == moments[1::2] and len(set(moments)) == 8  # both views of eight moments
+    assert {40, 41, 42} <= set(moments)  # S5 has only three; S1 has the others
+    assert {7, 19} & set(moments)
+    assert sorted(choose_moments(data, None, seed=1)) == list(range(86))
+    assert sorted(choose_moments(data, 100, seed=1)) == list(range(86))
+
+
+def test_rows_are_drawn_once_each_even_if_equal() -> None:
+    points = np.zeros((5, 2))
+    rows = spread_rows(points, 9, np.random.default_rng(0))
+    assert sorted(rows) == list(range(5))
+
+
+@pytest.mark.parametrize('by_moment', [False, True])
+def test_random_frames_come_with_their_moments(by_moment: bool) -> None:
+    data = Poses()
+    chosen = choose_frames(data, 7, 3, by_moment)
+    assert chosen == choose_frames(data, 7, 3, by_moment)
+    assert len(chosen) == (8 if by_moment else 7) == len(set(chosen))
+    if by_moment:
+        assert {index % 43 for index in chosen} == {(index + 43) % 43 for index in chosen}
+    assert sorted(choose_frames(data, 500, 3, by_moment)) == list(range(86))
+
+
+def test_what_moments_share_is_fixed_after_calibration() -> None:
+    after = sharing_after(Sharing('moment', 'subject', 'camera', 'subject'))
+    assert after == dict(
+        pose='moment', betas='fixed', principal_point='fixed', outline_offset='fixed'
+    )
+    assert sharing_after(Sharing('frame', 'moment'))['betas'] == 'moment'
+
+
+# -- rounds ----------------------------------------------------------------------------------------
+
+
+def config_of(views: Path, work_dir: Path, **changes: Any) -> Config:
+    cfg = Config.fromfile(str(ROOT / 'configs/refinement/contour-4view_5x80it_synthetic.py'))
+    cfg.merge_from_dict(
+        {
+            'work_dir': str(work_dir),
+            'train_dataloader.dataset.data_root': str(views),
+            'train_dataloader.dataset.crop_size': (64, 64),
+            'train_dataloader.batch_size': 8,
+            'log_level': 'WARNING',
+        }
+    )
+    hook = cfg.custom_hooks[0]
+    hook.renderer = dict(type='ContourSilhouette', image_size=(64, 64))
+    hook.refiner.num_iters = 2
+    hook.calibration.rounds = 2
+    hook.calibration.update(changes.pop('calibration', {}))
+    hook.refiner.share.update(changes.pop('share', {}))
+    hook.check_inputs = False
+    cfg.custom_hooks = [hook]
+    cfg.merge_from_dict(changes)
+    cfg.experiment_name = cfg.visualizer.name = f'calibration_{next(numbers)}'
+    return cfg
+
+
+RESULTS = ('J_spin.npy', 'J_opt.npy', 'pseudo_gt.npz', 'refinement.json')
+
+
+@pytest.fixture(scope='module')
+def whole(views: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    work_dir = tmp_path_factory.mktemp('whole')
+    Runner.from_cfg(config_of(views, work_dir)).train()
+    return work_dir
+
+
+@pytest.mark.slow
+def test_all_moments_are_exported_as_calibrated(whole: Path) -> None:
+    fits, second = (
+        load_fits(whole / 'pseudo_gt.npz'),
+        np.load(whole / 'calibration' / 'round_0000001.npz'),
+    )
+    order = np.argsort(second['sample_idx'])
+    np.testing.assert_array_equal(fits['betas'], second['betas'][order])
+    np.testing.assert_array_equal(fits['pose'][:, 3:], second['body_pose'][order])
+    subjects = np.array([name.split('/')[0] for name in fits['imgname'].tolist()])
+    for subject in ('S1', 'S5'):
+        assert len(np.unique(fits['betas'][subjects == subject], axis=0)) == 1
+    summary = json.loads((whole / 'refinement.json').read_text())
+    assert (summary['frames'], summary['calibration']['moments']) == (15, 4)
+    assert len(summary['calibration']['rounds']) == 2
+    first, last = summary['calibration']['rounds']
+    assert last['joint_3d'] < first['joint_3d']
+    # J_opt is the last round's regressor, since it is fitted to the same fits.
+    last_round = JointRegressor.load(whole / 'calibration' / 'J_round_2.npy')
+    torch.testing.assert_close(
+        JointRegressor.load(whole / 'J_opt.npy').weight, last_round.weight, atol=1e-4, rtol=0
+    )
+
+
+class Kill(BaseException):
+    """The end of a process."""
+
+
+@pytest.mark.slow
+def test_a_run_killed_in_its_second_round_ends_in_the_same_bytes(
+    views: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refine, calls = FitRefiner.refine_jointly, []
+
+    def stop(self: FitRefiner, *arguments: Any) -> Any:
+        calls.append(len(calls))
+        if len(calls) == 2:
+            raise Kill
+        return refine(self, *arguments)
+
+    monkeypatch.setattr(FitRefiner, 'refine_jointly', stop)
+    runner = Runner.from_cfg(config_of(views, tmp_path))
+    with pytest.raises(Kill):
+        runner.train()
+    runner.hooks[-1].after_run(runner)
+    for hook in runner.hooks:
+        hook.after_run(runner)
+    Runner.from_cfg(config_of(views, tmp_path, resume=True)).train()
+    assert len(calls) == 3  # the first round is read from its file
+    for name in RESULTS:
+        assert (tmp_path / name).read_bytes() == (whole / name).read_bytes(), name
+
+
+@pytest.mark.slow
+def test_other_moments_take_the_shapes_and_corrections_of_the_calibration(
+    views: Path, tmp_path: Path
+) -> None:
+    share = dict(principal_point='camera', outline_offset='subject')
+    cfg = config_of(views, tmp_path, share=share, calibration=dict(moments=2))
+    Runner.from_cfg(cfg).train()
+    fits = load_fits(tmp_path / 'pseudo_gt.npz')
+    stored = np.load(tmp_path / 'calibration' / 'round_0000001.npz')
+    assert len(stored['imgname']) == 8 or len(stored['imgname']) == 7
+    for subject, betas in zip(('S1', 'S5'), stored['value_betas'], strict=True):
+        rows = [name.startswith(subject) for name in fits['imgname'].tolist()]
+        np.testing.assert_allclose(
+            fits['betas'][rows], np.broadcast_to(betas, fits['betas'][rows].shape), atol=1e-6
+        )
+    summary = json.loads((tmp_path / 'refinement.json').read_text())['calibration']
+    assert len(summary['principal_point_px']) == 8
+    assert set(summary['outline_offset_mm']) == {'S1', 'S5'}
+
+
+def test_a_run_that_drifts_stops_at_the_round_before(
+    dataset: H36MFitsDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Joints become better in every round, silhouettes worse from the third on."""
+    terms = [(0.9, 1.0), (0.8, 0.9), (0.7, 0.95), (0.6, 0.9)]
+    warnings: list[str] = []
+    calibrator = Calibrator(
+        frames_of(dataset, [0]), lambda regressor: None, {}, tmp_path, 'run', rounds=4,
+        complete=True, root=None, fit_batch_size=8, provenance={}, log=lambda line: None,
+        warn=warnings.append,
+    )  # fmt: skip
+
+    def play(number: int, regressor: Any, previous: Any) -> dict[str, np.ndarray]:
+        joint_3d, silhouette = terms[number]
+        return dict(energy_joint_3d=np.array([joint_3d]), energy_silhouette=np.array([silhouette]))
+
+    monkeypatch.setattr(calibrator, '_round', play)
+    monkeypatch.setattr(calibrator, '_fit', lambda number, arrays: f'J{number}')
+    monkeypatch.setattr(calibrator, '_result', lambda *arguments: arguments)
+    arrays, regressor, summaries = calibrator.run('J_spin')  # type: ignore[misc, arg-type]
+    assert (regressor, len(summaries)) == ('J1', 2)
+    assert float(arrays['energy_joint_3d'][0]) == 0.8
+    assert warnings and 'round 3 drifts' in warnings[0]
