@@ -61,21 +61,29 @@ bench: $(VENV)/.quickstart
 	$(BIN)/python tools/benchmarks/report.py $(BENCH)
 
 # Finished runs are kept: delete $(RESULTS) to repeat them.
-results: $(foreach seed,0 1 2 3 4,$(RESULTS)/seed_$(seed)/summary.json) \
+results: $(foreach seed,0 1 2 3 4,$(RESULTS)/four_views_$(seed)/summary.json) \
+    $(foreach seed,0 1 2 3 4,$(RESULTS)/seed_$(seed)/summary.json) \
+    $(RESULTS)/four_views_mask_rcnn/summary.json \
     $(RESULTS)/without_discriminator/summary.json $(RESULTS)/without_silhouette/summary.json \
     $(RESULTS)/mask_rcnn/summary.json
 	$(MAKE) bench BENCH=$(RESULTS)/benchmarks
 	$(BIN)/python tools/analysis_tools/result_pages.py collect $(RESULTS)
 	$(BIN)/python tools/analysis_tools/result_pages.py write
 
-$(RESULTS)/seed_%/summary.json: | $(VENV)/.quickstart
+$(RESULTS)/four_views_mask_rcnn/summary.json: | $(VENV)/.segmentation
+	$(BIN)/python tools/demo.py --masks maskrcnn --out $(@D)
+
+$(RESULTS)/four_views_%/summary.json: | $(VENV)/.quickstart
 	$(BIN)/python tools/demo.py --seed $* --out $(@D)
+
+$(RESULTS)/seed_%/summary.json: | $(VENV)/.quickstart
+	$(BIN)/python tools/demo.py --config $(CONFIGS).py --seed $* --out $(@D)
 
 $(RESULTS)/without_%/summary.json: | $(VENV)/.quickstart
 	$(BIN)/python tools/demo.py --config $(CONFIGS)_wo-$*.py --out $(@D)
 
 $(RESULTS)/mask_rcnn/summary.json: | $(VENV)/.segmentation
-	$(BIN)/python tools/demo.py --masks maskrcnn --out $(@D)
+	$(BIN)/python tools/demo.py --config $(CONFIGS).py --masks maskrcnn --out $(@D)
 
 lint: $(VENV)/.tests
 	$(BIN)/ruff check .

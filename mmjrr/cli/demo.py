@@ -4,11 +4,12 @@
     python tools/demo.py --masks maskrcnn --out work_dirs/demo_maskrcnn
 
 The demo generates the synthetic H36M, fits the regressor J_spin to the initial fits, refines the
-fits, fits J_opt to the refined ones, and evaluates three simulated estimators on S9 and S11 under
-J_std, J_spin and J_opt. With ``--masks maskrcnn`` it first trains a small Mask R-CNN on the set's
-images and refines against its masks instead of the exact ones.
+fits of four synchronized views in rounds, fits J_opt to the refined ones, and evaluates three
+simulated estimators on S9 and S11 under J_std, J_spin and J_opt. With ``--masks maskrcnn`` it first
+trains a small Mask R-CNN on the set's images and refines against its masks instead of the exact
+ones. With ``--config contour_100it_synthetic`` it refines each image by itself, as the paper does.
 
-It runs ``configs/refinement/contour_100it_synthetic.py``,
+It runs ``configs/refinement/contour-4view_5x80it_synthetic.py``,
 ``configs/evaluation/stored-*-like_synthetic.py`` and the commands of ``docs/masks.md``. A run on
 Human3.6M differs from it only in the data.
 """
@@ -56,10 +57,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         '--config',
-        default=str(ROOT / 'configs/refinement/contour_100it_synthetic.py'),
+        default=str(ROOT / 'configs/refinement/contour-4view_5x80it_synthetic.py'),
         type=config_file,
         help='refinement config, such as one of the ablations (default: '
-        'configs/refinement/contour_100it_synthetic.py)',
+        'configs/refinement/contour-4view_5x80it_synthetic.py)',
+    )
+    parser.add_argument(
+        '--cameras',
+        choices=['synchronous', 'in-turns'],
+        help='whether the four cameras of the set show the same moments, or take turns, which '
+        'gives four times as many poses for the same number of images (default: what the '
+        'refinement config needs)',
     )
     parser.add_argument(
         '--masks',
@@ -83,6 +91,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=True,
         help='write report.html: tables, charts and frames for a browser (default: yes)',
     )
+
+
+def _is_synchronous(args: argparse.Namespace) -> bool:
+    """Return whether the cameras show the same moments.
+
+    Raises:
+        OptionError: The refinement config needs them to, and they shall not.
+    """
+    from mmengine.config import Config
+
+    hooks = Config.fromfile(args.config).get('custom_hooks', [])
+    shares_views = any(
+        ((hook.get('refiner') or {}).get('share') or {}).get('pose') == 'moment' for hook in hooks
+    )
+    if shares_views and args.cameras == 'in-turns':
+        raise OptionError(
+            f'--cameras in-turns: found with --config {args.config}, whose views share a pose; '
+            'expected synchronous'
+        )
+    return shares_views or args.cameras == 'synchronous'
 
 
 def _check_options(args: argparse.Namespace) -> None:
@@ -114,14 +142,18 @@ def run(args: argparse.Namespace) -> None:
     from mmjrr.refinement.allocator import keep_freed_memory
 
     _check_options(args)
+    synchronous = _is_synchronous(args)
     keep_freed_memory()
     seconds: dict[str, float] = {}
     data, work_dir = args.out / 'data', args.out / 'refinement'
 
     with stage('Synthetic Human3.6M', 'data', seconds):
-        generate(
-            data, Settings(seed=args.seed, frames_per_subject=args.frames_per_subject), args.workers
+        settings = Settings(
+            seed=args.seed,
+            frames_per_subject=args.frames_per_subject,
+            synchronous=synchronous,
         )
+        generate(data, settings, args.workers)
     mask_file: str | None = None
     agreement: dict[str, Any] = {}
     if args.masks == 'maskrcnn':
@@ -141,6 +173,7 @@ def run(args: argparse.Namespace) -> None:
         'regressor_error_mm': regressor_error,
         'ablation': ablation,
         'seed': args.seed,
+        'cameras': 'synchronous' if synchronous else 'in turns',
         'frames': len(read_npz(work_dir / 'pseudo_gt.npz')['imgname']),
         'test_frames': test_frames,
         'seconds': {name: round(value, 1) for name, value in seconds.items()},

@@ -44,6 +44,9 @@ def test_the_demo_writes_its_summary_overlays_and_table(tmp_path: Path) -> None:
     assert summary['frames'] == 5 * 4
     assert summary['test_frames'] == 2 * 4
     assert set(summary['seconds']) == {'data', 'refinement', 'evaluation', 'truth'}
+    assert (summary['cameras'], summary['config']) == (
+        'synchronous', 'contour-4view_5x80it_synthetic.py',
+    )  # fmt: skip
     assert list((out / 'overlays').glob('*.png'))
     for name in ('SPIN-like', 'J_opt', 'summary.json', 'vertex error'):
         assert name in demo.stdout
@@ -113,4 +116,11 @@ def test_a_config_that_is_not_there_is_named_before_anything(tmp_path: Path) -> 
         demo = run('tools/demo.py', '--out', str(tmp_path / 'out'), option, 'no.py')
         assert demo.returncode == 2
         assert f'{option} no.py: no such file' in demo.stderr
+    assert not (tmp_path / 'out').exists()
+
+
+def test_views_that_share_a_pose_cannot_take_turns(tmp_path: Path) -> None:
+    demo = run('tools/demo.py', '--out', str(tmp_path / 'out'), '--cameras', 'in-turns')
+    assert demo.returncode == 2
+    assert 'whose views share a pose; expected synchronous' in demo.stderr
     assert not (tmp_path / 'out').exists()
