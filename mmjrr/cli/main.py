@@ -14,6 +14,10 @@ COMMANDS = {
     'evaluate': ('evaluate', 'evaluate stored predictions with any joint regressors'),
     'fit-regressor': ('fit_regressor', 'fit a regressor to any meshes and any 3D joints'),
     'table1': ('table1', "print the paper's Table I for any models"),
+    'label-consistency': (
+        'label_consistency',
+        "tell whether subjects' joints are labeled at the same places",
+    ),
     'report': ('report', 'write a report as one HTML file'),
     'export-meshes': ('export_meshes', 'write the bodies of any results file as meshes'),
     'refine': ('train', 'refine SMPL fits and learn a joint regressor'),
@@ -33,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog='mmjrr',
         description='Correct and learn the joint regressors of SMPL-based pose evaluation.',
-        epilog='\n'.join(f'  {name:<14} {about}' for name, (_, about) in COMMANDS.items()),
+        epilog='\n'.join(f'  {name:<18} {about}' for name, (_, about) in COMMANDS.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument('--version', action='version', version=f'mmjrr {__version__}')

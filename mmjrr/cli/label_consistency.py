@@ -1,0 +1,113 @@
+r"""Tell whether subjects' joints are labeled at the same places, from refined fits.
+
+    mmjrr label-consistency work_dirs/refinement --body-model data/smpl \
+        --out label_consistency.json --figure label_consistency.png --regressor-out J_consistent.npy
+
+Reads the fits that a refinement exported (pseudo_gt.npz, or its work directory) and fits a
+regressor together with an offset of each subject and joint, in the frame of the body part that
+carries the joint. Prints the offsets, and which are significantly different from zero. With
+--test-fits and --predictions, also measures what part of a model's MPJPE is due to the offsets of
+the test subjects.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mmjrr.cli.options import parse, run_command
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define the arguments."""
+    parser.add_argument('fits', type=Path, help='work directory of a refinement, or pseudo_gt.npz')
+    parser.add_argument('--body-model', required=True, help="a SMPL file or folder, or 'free_body'")
+    parser.add_argument(
+        '--root',
+        help="joint that is subtracted from each frame, or 'none' for bodies refined from several "
+        'views (default: as J_opt beside the fits, or pelvis)',
+    )
+    parser.add_argument(
+        '--alpha', type=float, default=0.01, help='significance level (default: %(default)s)'
+    )
+    parser.add_argument(
+        '--min-offset',
+        type=float,
+        default=5.0,
+        metavar='MM',
+        help='length below which offsets are not significant, mm (default: %(default)s)',
+    )
+    parser.add_argument('--out', type=Path, help='.json file to write')
+    parser.add_argument('--figure', type=Path, help='.png, .pdf or .svg file to write')
+    parser.add_argument(
+        '--regressor-out', type=Path, help='.npy file for the regressor fitted with the offsets'
+    )
+    parser.add_argument('--offsets-out', type=Path, help='.npz file for the significant offsets')
+    group = parser.add_argument_group('effect on a model')
+    group.add_argument('--test-fits', type=Path, help='refined fits of the test subjects')
+    group.add_argument('--predictions', nargs='+', help="files of the model's predictions")
+    group.add_argument(
+        '--regressor', help='regressor for the effect (default: the one fitted with the offsets)'
+    )
+    group.add_argument('--joint-order', help="row order of a regressor file: 'spin' or 'mmpose'")
+    group.add_argument('--protocol', default='paper', help='protocol (default: %(default)s)')
+
+
+def run(args: argparse.Namespace) -> None:
+    """Fit the offsets; print and write the results."""
+    from dataclasses import replace
+
+    from mmjrr.evaluation.evaluate_predictions import body_config
+    from mmjrr.evaluation.label_consistency import LabeledFits, label_consistency, offset_effect
+    from mmjrr.registry import BODY_MODELS
+    from mmjrr.visualization.label_consistency_figure import draw_label_offsets
+
+    for path, suffixes in (
+        (args.out, ('.json',)), (args.figure, ('.png', '.pdf', '.svg')),
+        (args.regressor_out, ('.npy',)), (args.offsets_out, ('.npz',)),
+    ):  # fmt: skip
+        if path is not None and path.suffix not in suffixes:
+            raise ValueError(f'{path}: expected a path ending in {" or ".join(suffixes)}')
+    if (args.test_fits is None) != (args.predictions is None):
+        raise ValueError('--test-fits and --predictions belong together')
+    config = body_config(args.body_model, {})
+    assert isinstance(config, dict)
+    body = BODY_MODELS.build(dict(config))
+    fits = LabeledFits(args.fits, body)
+    test_fits = None if args.test_fits is None else LabeledFits(args.test_fits, body)
+    root = fits.default_root() if args.root is None else args.root
+    root = None if root == 'none' else root
+    options: dict[str, Any] = dict(root=root, alpha=args.alpha, min_offset=args.min_offset / 1000)
+    result = label_consistency(fits, **options)
+    if test_fits is not None:
+        from mmjrr.cli.evaluation_options import chosen_regressors
+
+        regressors: list[Any] = [result.result.fit.regressor]
+        if args.regressor is not None:
+            regressors = chosen_regressors([args.regressor], args.joint_order, args.body_model)
+        effect = offset_effect(
+            test_fits, args.predictions, regressors[0], args.protocol, **options,
+            title=Path(args.predictions[0]).stem,
+        )  # fmt: skip
+        result = replace(result, effect=effect)
+    print(result)
+    if args.out is not None:
+        print(f'Wrote {result.save(args.out)}')
+    if args.figure is not None:
+        print(f'Wrote {draw_label_offsets(fits, result.result, args.figure)}')
+    if args.regressor_out is not None:
+        print(f'Wrote {result.result.fit.regressor.save(args.regressor_out)}')
+    if args.offsets_out is not None:
+        print(f'Wrote {result.result.offsets.save(args.offsets_out)}')
+
+
+def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
+    """Run the command; return its exit status."""
+    return run_command(run, parse(add_arguments, __doc__, argv, prog))
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,402 @@
+"""Whether subjects' joints are labeled at the same places, and what that adds to a model's error.
+
+Refined fits and annotated joints of several subjects give a regressor together with an offset of
+each subject and joint (:func:`~mmjrr.regressors.fit_label_offsets`). On the test subjects, the
+regressor is fixed, and the part of a model's MPJPE that is due to their offsets is measured by
+moving the labels. No regressor is fitted to the test subjects.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from mmjrr.array_types import Array
+from mmjrr.body_models import SMPL, VertexMaker
+from mmjrr.datasets.fits import load_fits
+from mmjrr.datasets.image_names import parse_image_name
+from mmjrr.errors import DataError
+from mmjrr.io import atomic_write, read_json, sha256, versions
+from mmjrr.joints import H36M_JOINTS_MMPOSE
+from mmjrr.regressors import (
+    GroupedBatch,
+    LabelOffsetsEstimate,
+    LabelOffsetsFit,
+    estimate_label_offsets,
+    fit_label_offsets,
+)
+from mmjrr.regressors.label_offsets import part_rotations
+
+from .evaluate_predictions import PredictionsLike, evaluate
+from .protocols import Protocol
+from .regressed_joints import RegressorLike, load_regressors
+from .result import format_table
+
+FORMAT = 'mmjrr.label_consistency/1'
+_BATCH = 64
+_MM = 1000.0
+
+
+class LabeledFits:
+    """Refined fits with annotated joints, as batches for the fit of label offsets.
+
+    Args:
+        path: A file that a refinement exported (``pseudo_gt.npz``), or the work directory that has
+            it.
+        body: The body model of the fits.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        DataError: The file is broken, or lacks ``transl`` or the annotated joints ``S``.
+    """
+
+    def __init__(self, path: str | Path, body: SMPL) -> None:
+        path = Path(path)
+        self.path = path / 'pseudo_gt.npz' if path.is_dir() else path
+        if not self.path.is_file():
+            raise FileNotFoundError(f'{self.path}: no such file; run the refinement first')
+        fits = load_fits(self.path)
+        for name in ('transl', 'S'):
+            if name not in fits:
+                raise DataError(f'{self.path}: found no {name!r}, expected a file of refined fits')
+        valid = fits.get('valid', np.ones(len(fits['imgname']), dtype=bool))
+        names = ('pose', 'betas', 'transl', 'S', 'center', 'scale', 'part')
+        self.fits = {name: fits[name][valid] for name in names if name in fits}
+        self.names: list[str] = fits['imgname'][valid].tolist()
+        parsed = [parse_image_name(name) for name in self.names]
+        self.subjects = [name.subject for name in parsed]
+        self.sequences = [name.sequence for name in parsed]
+        self.provenance: dict[str, Any] = fits.get('provenance', {})
+        self.body = body
+        self._vertices = VertexMaker(body)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def default_root(self) -> str | None:
+        """Return how J_opt beside the file was aligned if that is a joint or None, else pelvis."""
+        sidecar = self.path.with_name('J_opt.json')
+        if sidecar.is_file():
+            root = read_json(sidecar).get('provenance', {}).get('root', 'pelvis')
+            if root is None or root in H36M_JOINTS_MMPOSE:
+                return root
+        return 'pelvis'
+
+    def parameters(self, rows: slice | Array) -> dict[str, torch.Tensor]:
+        """Return the body's parameters of some rows, float64."""
+        pose = torch.from_numpy(self.fits['pose'][rows]).double()
+        return dict(
+            global_orient=pose[:, :3],
+            body_pose=pose[:, 3:],
+            betas=torch.from_numpy(self.fits['betas'][rows]).double(),
+            transl=torch.from_numpy(self.fits['transl'][rows]).double(),
+        )
+
+    def rotations(self, rows: slice | Array) -> torch.Tensor:  # (n, 24, 3, 3)
+        """Return the rotations of SMPL's joints from the rest pose to the camera frame."""
+        values = self.parameters(rows)
+        return part_rotations(
+            self._vertices.body,
+            global_orient=values['global_orient'],
+            body_pose=values['body_pose'],
+        )
+
+    def save_labels(self, path: Path, estimate: LabelOffsetsEstimate | None = None) -> None:
+        """Write an annotation file of these frames, with significant offsets subtracted if given.
+
+        Raises:
+            DataError: The fits lack boxes or 2D joints.
+        """
+        labels = self.fits['S'].astype(np.float64)
+        if estimate is not None:
+            index = estimate.offsets.index_of(self.subjects)
+            for start in range(0, len(self), _BATCH):
+                rows = slice(start, start + _BATCH)
+                shift = estimate.offsets.displacements(self.rotations(rows), index[rows])
+                labels[rows, :, :3] -= shift.numpy()
+        missing = [name for name in ('center', 'scale', 'part') if name not in self.fits]
+        if missing:
+            raise DataError(f'{self.path}: found no {missing}, expected a file of refined fits')
+        boxes = {name: self.fits[name] for name in ('center', 'scale', 'part')}
+        np.savez(path, imgname=np.array(self.names), S=labels, **boxes)
+
+    def __iter__(self) -> Iterator[GroupedBatch]:
+        for start in range(0, len(self), _BATCH):
+            rows = slice(start, start + _BATCH)
+            labels = torch.from_numpy(self.fits['S'][rows]).double()
+            joints = torch.where(labels[..., 3:] > 0, labels[..., :3], torch.nan)
+            yield GroupedBatch(
+                self._vertices(**self.parameters(rows)),
+                joints,
+                self.rotations(rows),
+                self.subjects[rows],
+                self.sequences[rows],
+            )
+
+
+@dataclass(frozen=True)
+class OffsetEffect:
+    """The part of a model's MPJPE that is due to the test subjects' label offsets.
+
+    Attributes:
+        title: Name of the predictions.
+        protocol: Name of the protocol.
+        regressor: Name of the regressor.
+        mpjpe: MPJPE in mm of the labels as they are, by subject and for 'all'.
+        mpjpe_moved: MPJPE in mm of labels from which significant offsets are subtracted.
+        estimate: The offsets of the test subjects under the regressor.
+        frames: Number of evaluated frames.
+    """
+
+    title: str
+    protocol: str
+    regressor: str
+    mpjpe: dict[str, float]
+    mpjpe_moved: dict[str, float]
+    estimate: LabelOffsetsEstimate
+    frames: int
+
+    def __str__(self) -> str:
+        rows = [
+            [group, f'{before:.1f}', f'{self.mpjpe_moved[group]:.1f}',
+             f'{before - self.mpjpe_moved[group]:+.1f}']
+            for group, before in self.mpjpe.items()
+        ]  # fmt: skip
+        caption = (
+            f'{self.title}: MPJPE (mm) under {self.regressor}, protocol {self.protocol}, '
+            f'{self.frames} frames'
+        )
+        header = ['Subject', 'labels', 'labels less offsets', 'due to offsets']
+        return f'{format_table(header, rows, caption)}\n\n{table_of_offsets(self.estimate)}'
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result as a dict of JSON values."""
+        return {
+            'title': self.title,
+            'protocol': self.protocol,
+            'regressor': self.regressor,
+            'frames': self.frames,
+            'mpjpe_mm': self.mpjpe,
+            'mpjpe_without_offsets_mm': self.mpjpe_moved,
+            'offsets': _offsets_dict(self.estimate),
+        }
+
+
+@dataclass(frozen=True)
+class LabelConsistency:
+    """Label offsets of the training subjects; ``str`` returns a table and a sentence.
+
+    Attributes:
+        result: Offsets, tests, and the regressor fits with and without offsets.
+        root: How frames were aligned.
+        alpha: Significance level.
+        min_offset: Smallest significant offset, meters.
+        effect: Effect of the test subjects' offsets on a model's error, if it was measured.
+        provenance: Checksums and versions.
+    """
+
+    result: LabelOffsetsFit
+    root: str | None
+    alpha: float
+    min_offset: float
+    effect: OffsetEffect | None = None
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def sentence(self) -> str:
+        """Summarize which joints are labeled differently."""
+        flagged = self.result.significant
+        names = self.result.offsets.joint_names
+        joints = [name for j, name in enumerate(names) if flagged[:, j].any()]
+        condition = (
+            f"at {100 * self.alpha:g} % after Holm's correction over "
+            f'{int((~np.isnan(self.result.pvalues)).sum())} tests, and above '
+            f'{_MM * self.min_offset:g} mm'
+        )
+        if not joints:
+            return f'No offset of a subject and joint is significant ({condition}).'
+        before, after = (
+            _MM * fit.rmse for fit in (self.result.fit_without_offsets, self.result.fit)
+        )
+        return (
+            f'{int(flagged.sum())} offsets are significant ({condition}), at {", ".join(joints)}. '
+            f'Without them, residuals fall from {before:.2f} to {after:.2f} mm.'
+        )
+
+    def __str__(self) -> str:
+        blocks = [table_of_offsets(self.result), self.sentence()]
+        return '\n\n'.join([*blocks, *([str(self.effect)] if self.effect is not None else [])])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result as a dict of JSON values."""
+        return {
+            'format': FORMAT,
+            'unit': 'mm',
+            'root': self.root,
+            'alpha': self.alpha,
+            'min_offset_mm': _MM * self.min_offset,
+            'residual_rms_mm': {
+                'without_offsets': _MM * self.result.fit_without_offsets.rmse,
+                'with_significant_offsets': _MM * self.result.fit.rmse,
+                'with_all_offsets': _MM * self.result.rmse,
+            },
+            'sentence': self.sentence(),
+            'offsets': _offsets_dict(self.result),
+            'effect': None if self.effect is None else self.effect.to_dict(),
+            'provenance': self.provenance,
+        }
+
+    def save(self, path: str | Path) -> Path:
+        """Write the result as JSON and return the path.
+
+        Raises:
+            ValueError: The path does not end in ``.json``.
+        """
+        path = Path(path)
+        if path.suffix != '.json':
+            raise ValueError(f'{path}: expected a path ending in .json')
+        with atomic_write(path) as temporary:
+            temporary.write_text(json.dumps(self.to_dict(), indent=2) + '\n', encoding='utf-8')
+        return path
+
+
+def label_consistency(
+    fits: LabeledFits,
+    *,
+    root: str | None = 'pelvis',
+    alpha: float = 0.01,
+    min_offset: float = 0.005,
+    progress: Callable[[str, int], None] | None = None,
+) -> LabelConsistency:
+    """Fit a regressor and label offsets to refined fits, and test the offsets.
+
+    Args:
+        fits: The refined fits of at least two subjects.
+        root: Joint that is subtracted from each frame, and has no offsets; None for bodies whose
+            translation is known, as from several views. Default: ``'pelvis'``.
+        alpha: Significance level after Holm's correction. Default: 0.01.
+        min_offset: Length below which offsets are not significant, meters. Default: 0.005.
+        progress: Function called with the name of a pass and the number of frames read in it.
+
+    Raises:
+        ValueError: An argument is invalid, or the fits are of fewer than two subjects.
+    """
+    source = dict(file=fits.path.name, sha256=sha256(fits.path))
+    result = fit_label_offsets(
+        fits,
+        H36M_JOINTS_MMPOSE,
+        root,
+        alpha=alpha,
+        min_offset=min_offset,
+        body_model=fits.body.name,
+        provenance=dict(fits=source, versions=versions()),
+        progress=progress,
+    )
+    return LabelConsistency(
+        result, root, alpha, min_offset, provenance=dict(fits=source, versions=versions())
+    )
+
+
+def offset_effect(
+    fits: LabeledFits,
+    predictions: PredictionsLike | Sequence[PredictionsLike],
+    regressor: RegressorLike,
+    protocol: str | dict[str, Any] | Protocol = 'paper',
+    *,
+    root: str | None = 'pelvis',
+    alpha: float = 0.01,
+    min_offset: float = 0.005,
+    title: str = '',
+    **reading: Any,
+) -> OffsetEffect:
+    """Measure the part of a model's MPJPE that is due to the test subjects' label offsets.
+
+    The offsets are those of the labels from the joints that the regressor computes from bodies
+    refined on the test subjects, in the frames of the bodies' parts. They are subtracted from the
+    labels that the predictions are compared with. This is a report: a regressor fitted to these
+    bodies would have seen the test subjects.
+
+    Args:
+        fits: Refined fits of the test subjects.
+        predictions: The model's predictions, as :func:`~mmjrr.evaluation.evaluate` takes them.
+        regressor: The regressor, fitted to other subjects.
+        protocol: One protocol, as in :func:`~mmjrr.evaluation.evaluate`. Default ``'paper'``.
+        root: As in :func:`label_consistency`.
+        alpha: Significance level after Holm's correction. Default: 0.01.
+        min_offset: Length below which offsets are not significant, meters. Default: 0.005.
+        title: Name of the predictions.
+        reading: Further arguments of :func:`~mmjrr.evaluation.evaluate`.
+
+    Raises:
+        FileNotFoundError, DataError, ValueError: As :func:`~mmjrr.evaluation.evaluate` raises them.
+        DataError: No prediction is of a frame of the fits.
+    """
+    ((name, loaded),) = load_regressors([regressor]).items()
+    loaded = loaded.reorder(H36M_JOINTS_MMPOSE)
+    estimate = estimate_label_offsets(fits, loaded, root, alpha=alpha, min_offset=min_offset)
+    with tempfile.TemporaryDirectory() as folder:
+        annotations = [Path(folder) / name for name in ('labels.npz', 'moved.npz')]
+        fits.save_labels(annotations[0])
+        fits.save_labels(annotations[1], estimate)
+        scores = [
+            evaluate(
+                predictions, path, {name: loaded}, protocol, body_model=fits.body, by=['subject'],
+                title=title, **reading,
+            )
+            for path in annotations
+        ]  # fmt: skip
+    before, after = ({score.group: score.mpjpe for score in result.scores} for result in scores)
+    return OffsetEffect(
+        title or 'predictions', next(iter(scores[0].protocols)), name, before, after, estimate,
+        scores[0].frames,
+    )  # fmt: skip
+
+
+def table_of_offsets(estimate: LabelOffsetsEstimate) -> str:
+    """Return a table of offsets by joint and subject, significant ones with a star."""
+    subjects, names = estimate.offsets.subjects, estimate.offsets.joint_names
+    length = _MM * np.linalg.norm(estimate.estimates, axis=-1)
+    trace = np.trace(estimate.covariance, axis1=-2, axis2=-1)
+    error = _MM * np.sqrt(trace / 3)
+    rows = [
+        [name, *(
+            f'{length[s, j]:.1f} ({error[s, j]:.1f}){"*" if estimate.significant[s, j] else " "}'
+            for s in range(len(subjects))
+        )]
+        for j, name in enumerate(names)
+    ]  # fmt: skip
+    rows.append(['sequences', *(f'{count} ' for count in estimate.n_sequences)])
+    rows.append(['frames', *(f'{count} ' for count in estimate.n_frames)])
+    caption = 'Label offsets: length (standard error of a coordinate), mm; * significant'
+    return format_table(['Joint', *subjects], rows, caption)
+
+
+def _offsets_dict(estimate: LabelOffsetsEstimate) -> dict[str, Any]:
+    """Return offsets and tests by subject and joint as JSON values."""
+
+    def number(value: Any) -> float | None:
+        return float(value) if np.isfinite(value) else None
+
+    return {
+        subject: {
+            'frames': int(estimate.n_frames[s]),
+            'sequences': int(estimate.n_sequences[s]),
+            'joints': {
+                joint: {
+                    'offset_mm': (_MM * estimate.estimates[s, j]).tolist(),
+                    'standard_error_mm': (_MM * estimate.standard_error[s, j]).tolist(),
+                    'pvalue': number(estimate.pvalues[s, j]),
+                    'adjusted_pvalue': number(estimate.adjusted_pvalues[s, j]),
+                    'significant': bool(estimate.significant[s, j]),
+                }
+                for j, joint in enumerate(estimate.offsets.joint_names)
+            },
+        }
+        for s, subject in enumerate(estimate.offsets.subjects)
+    }

@@ -1,0 +1,8 @@
+"""Tell whether subjects' joints are labeled at the same places. See ``--help``."""
+
+import sys
+
+from mmjrr.cli.label_consistency import main
+
+if __name__ == '__main__':
+    sys.exit(main())
