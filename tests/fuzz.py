@@ -24,6 +24,7 @@ import argparse
 import bz2
 import contextlib
 import faulthandler
+import gc
 import io
 import json
 import logging
@@ -446,6 +447,7 @@ def _work(
 ) -> None:
     """Run cases in a forked process; send each number before, and its result after."""
     torch.set_num_threads(1)  # OpenMP's threads do not survive a fork
+    gc.freeze()  # MMEngine's data sets collect garbage, which would visit all imported modules
     used = int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + memory, resource.RLIM_INFINITY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

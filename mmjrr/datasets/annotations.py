@@ -17,6 +17,7 @@ from mmjrr.datasets.image_names import ImageName, image_key, parse_image_name
 from mmjrr.errors import DataError
 from mmjrr.geometry import MAX_DISTANCE, MAX_PIXEL, PIXELS_PER_SCALE
 from mmjrr.io import atomic_write, read_npz
+from mmjrr.io.mapped import is_mapped, pieces, working_array
 from mmjrr.io.paths import check_inside
 from mmjrr.joints import H36M_JOINTS_MMPOSE
 
@@ -61,11 +62,15 @@ class Annotations:
         return len(self.imgname)
 
     @classmethod
-    def load(cls, path: str | Path) -> Annotations:
+    def load(cls, path: str | Path, mapped: bool = False) -> Annotations:
         """Read and check an annotation file.
 
         ``center`` and ``scale`` become float64, ``part`` and ``S`` float32. Joints of weight 0,
         which can be NaN in the file, become zero. ``part`` without weights gets weights of 1.
+
+        Args:
+            path: The file.
+            mapped: Whether large arrays stay in files (:mod:`mmjrr.io.mapped`).
 
         Raises:
             FileNotFoundError: The file does not exist.
@@ -73,23 +78,19 @@ class Annotations:
                 that are not finite, an image is listed twice, or ``S`` is in millimeters.
         """
         path = Path(path)
-        raw = read_npz(path)
+        raw = read_npz(path, mapped=mapped)
         missing = [name for name in (f.name for f in fields(cls)) if name not in raw]
         if missing:
             raise DataError(f'{path}: {missing} missing, found {sorted(raw)}')
         names = image_names(path, raw['imgname'])
-        check_inside(f'{path}: imgname', names.tolist())
         _check_shapes(path, raw, len(names))
-        _check_names(path, names.tolist())
-        part, joints = raw['part'], raw['S']
-        if part.shape[-1] == 2:
-            part = np.concatenate([part, np.ones((*part.shape[:2], 1), part.dtype)], -1)
+        _check_names(path, names)
         table = cls(
             imgname=names,
             center=raw['center'].astype(np.float64),
             scale=raw['scale'].astype(np.float64).reshape(-1),
-            part=_zero_unlabeled(part).astype(np.float32),
-            S=_zero_unlabeled(joints).astype(np.float32),
+            part=_labeled(raw['part'], 3),
+            S=_labeled(raw['S'], 4),
         )
         _check_values(path, table)
         return table
@@ -149,19 +150,35 @@ def parse_names(path: str | Path, names: Sequence[str]) -> list[ImageName]:
         raise DataError(f'{path}: imgname: {error}') from error
 
 
-def _zero_unlabeled(points: Array) -> Array:  # (N, 17, D + 1), weight last
-    """Replace points of weight 0 by zeros."""
-    return np.where(points[..., -1:] == 0, 0, points)
+def _labeled(points: Array, columns: int) -> Array:  # (N, 17, columns), float32, weight last
+    """Return points of weight 0 as zeros; points without weights get weights of 1."""
+    shape = (*points.shape[:2], columns)
+    mapped = is_mapped(points)
+    labeled = working_array(shape, np.float32) if mapped else np.empty(shape, np.float32)
+    for piece in pieces(points, labeled):
+        part = points[piece]
+        if part.shape[-1] < columns:
+            part = np.concatenate([part, np.ones((*part.shape[:2], 1), part.dtype)], -1)
+        labeled[piece] = np.where(part[..., -1:] == 0, 0, part)
+    return labeled
 
 
-def _check_names(path: Path, names: Sequence[str]) -> None:
-    repeated = [name for name, n in Counter(map(image_key, names)).items() if n > 1]
+def _check_names(path: Path, names: Array) -> None:  # (N,) str
+    hashes = np.empty(len(names), np.int64)
+    for piece in pieces(names):
+        texts = names[piece].tolist()
+        check_inside(f'{path}: imgname', texts)
+        hashes[piece] = [hash(image_key(name)) for name in texts]
+        parse_names(path, texts)
+    if len(np.unique(hashes)) == len(names):
+        return
+    keys = Counter(map(image_key, names.tolist()))
+    repeated = [name for name, count in keys.items() if count > 1]
     if repeated:
         raise DataError(
             f'{path}: imgname: found {len(repeated)} images listed more than once, such as '
             f'{repeated[0]!r}, expected each once'
         )
-    parse_names(path, names)
 
 
 def _check_shapes(path: Path, raw: Mapping[str, Array], count: int) -> None:
@@ -184,7 +201,10 @@ def _check_shapes(path: Path, raw: Mapping[str, Array], count: int) -> None:
 
 def _check_values(path: Path, table: Annotations) -> None:
     for name in ('center', 'scale', 'part', 'S'):
-        finite = np.isfinite(getattr(table, name).reshape(len(table), -1)).all(1)
+        value = getattr(table, name)
+        finite = np.ones(len(table), bool)
+        for piece in pieces(value):
+            finite[piece] = np.isfinite(value[piece].reshape(len(value[piece]), -1)).all(1)
         if not finite.all():
             raise DataError(
                 f'{path}: {name}: {int((~finite).sum())} of {len(table)} rows are not finite, '

@@ -11,11 +11,13 @@ import numpy as np
 from mmengine.logging import MMLogger
 
 from mmjrr.array_types import Array
+from mmjrr.datasets.annotations import Annotations
 from mmjrr.datasets.fits import image_names
 from mmjrr.datasets.h36m import H36MFitsDataset
 from mmjrr.datasets.image_names import frame_key, parse_image_name
 from mmjrr.io import read_npz
-from mmjrr.joints import reorder_index
+from mmjrr.io.mapped import as_list, pieces, release, working_array
+from mmjrr.joints import H36M_JOINTS_MMPOSE, reorder_index
 
 from .core import check_annotation, count_left_out, frame_labels, is_counted
 from .protocols import Protocol
@@ -32,7 +34,6 @@ class AnnotatedFrames:
         protocols: protocols by name. A frame counts if any of them counts it.
 
     Attributes:
-        dataset: the data set.
         path: the data set's annotation file.
         names: image names of the data set's frames.
         labels: subject, action, sequence and camera of each frame.
@@ -51,25 +52,28 @@ class AnnotatedFrames:
     def __init__(
         self, annotations: str | Path | H36MFitsDataset, protocols: Mapping[str, Protocol]
     ) -> None:
+        self._dataset: H36MFitsDataset | None = None
         if isinstance(annotations, H36MFitsDataset):
-            self.dataset, self.path = annotations, Path(annotations.ann_file)
+            self._dataset, self.path = annotations, Path(annotations.ann_file)
+            self.names = [annotations.imgname(row) for row in range(len(annotations))]
+            self._joints = annotations.annotations.S
+            self._joint_names = tuple(annotations.metainfo['joint_names'])
+            row_of = {str(name): row for row, name in enumerate(annotations.annotations.imgname)}
+            self._row_of = np.array([row_of[name] for name in self.names])
+            self.listed = image_names(self.path, read_npz(self.path)['imgname']).tolist()
         elif isinstance(annotations, (str, Path)):
             self.path = Path(annotations)
             if self.path.is_dir():
                 self.path = self.path / TEST_ANNOTATION
-            with _quiet():
-                self.dataset = H36MFitsDataset(
-                    ann_file=str(self.path),
-                    camera_param_file=None,
-                    exclude_sequences=None,
-                    test_mode=True,
-                )
+            table = Annotations.load(self.path, mapped=True)
+            self.names = self.listed = as_list(table.imgname)
+            self._joint_names = H36M_JOINTS_MMPOSE
+            self._joints, self._row_of = table.S, np.arange(len(table))
         else:
             raise ValueError(
                 f'annotations: found {type(annotations).__name__}, expected a path or a '
                 'H36MFitsDataset'
             )
-        self.names = [self.dataset.imgname(row) for row in range(len(self.dataset))]
         self.labels = [
             frame_labels(parsed.subject, parsed.action, parsed.sequence, parsed.camera)
             for parsed in map(parse_image_name, self.names)
@@ -77,9 +81,8 @@ class AnnotatedFrames:
         self.absolute = any(protocol.root is None for protocol in protocols.values())
         count_left_out(self.labels, protocols)  # raises if a protocol counts no frame
         self.counted = np.array([is_counted(labels, protocols) for labels in self.labels])
-        self.listed = image_names(self.path, read_npz(self.path)['imgname']).tolist()
-        counted = {frame_key(self.names[row]) for row in np.flatnonzero(self.counted)}
-        self.left_out = set(map(frame_key, self.listed)) - counted
+        counted = {self.names[row] for row in np.flatnonzero(self.counted)}
+        self.left_out = {frame_key(name) for name in self.listed if name not in counted}
 
     def sorted(self, chosen: Array) -> list[int]:  # chosen: (N,) bool
         """Sort the chosen frames by image name, the order in which the metric adds errors."""
@@ -95,16 +98,35 @@ class AnnotatedFrames:
         Raises:
             ValueError: a joint is not finite or not in meters, or a weight is negative.
         """
-        order = reorder_index(self.dataset.metainfo['joint_names'], joint_names)
-        annotations = self.dataset.annotations
-        row_of = {str(name): row for row, name in enumerate(annotations.imgname)}
-        points = annotations.S[[row_of[self.names[row]] for row in rows]][:, order]
-        joints, weight = points[..., :3].astype(np.float64), points[..., 3].astype(np.float64)
-        checked = [
-            check_annotation(f'{self.names[row]}: S', points, weights, 'expected meters')
-            for row, points, weights in zip(rows, joints, weight, strict=True)
-        ]
-        return np.stack(checked), weight
+        order = reorder_index(self._joint_names, joint_names)
+        indices = np.asarray(rows, dtype=np.int64)
+        joints = working_array((len(rows), len(order), 3))
+        weight = working_array((len(rows), len(order)))
+        for piece in pieces(joints, weight):
+            points = self._joints[self._row_of[indices[piece]]][:, order].astype(np.float64)
+            release(self._joints)
+            weight[piece] = points[..., 3]
+            for place, row in enumerate(indices[piece].tolist()):
+                joints[piece.start + place] = check_annotation(
+                    f'{self.names[row]}: S',
+                    points[place, :, :3],
+                    points[place, :, 3],
+                    'expected meters',
+                )
+        return joints, weight
+
+    @property
+    def dataset(self) -> H36MFitsDataset:
+        """The data set; built on first use if the annotations were given as a path."""
+        if self._dataset is None:
+            with _quiet():
+                self._dataset = H36MFitsDataset(
+                    ann_file=str(self.path),
+                    camera_param_file=None,
+                    exclude_sequences=None,
+                    test_mode=True,
+                )
+        return self._dataset
 
 
 @contextlib.contextmanager

@@ -18,15 +18,18 @@ from mmengine.logging import print_log
 from mmjrr.array_types import Array
 from mmjrr.datasets.image_names import frame_identity
 from mmjrr.io import sha256, versions
+from mmjrr.io.mapped import release, working_array
 from mmjrr.regressors import JointRegressor
 
 from .plausibility import check_plausibility
-from .protocols import FrameLabels, Protocol, frame_errors
+from .protocols import FrameErrors, FrameLabels, Protocol, frame_errors
 from .result import EvaluationResult, Score, score_frames
 
 _MM = 1000.0
 #: Largest plausible distance in meters of a person's joints and vertices from their mean.
 _MAX_EXTENT = 10.0
+#: Number of frames whose errors are computed at once.
+_PIECE = 2048
 #: Meters per unit.
 UNITS = {'m': 1.0, 'mm': 1e-3}
 
@@ -218,19 +221,13 @@ def evaluate_frames(
                 [frames.labels[row] for row in rows], [frames.numbers[row] for row in rows]
             )
         for index, name in enumerate(regressors):
-            errors = frame_errors(
-                frames.joints[rows, index] * _MM,
-                frames.target[rows] * _MM,
-                frames.joint_names,
-                protocol,
-                frames.weight[rows],
-                neighbors,
-            )
-            chosen = {kind: labels[rows].tolist() for kind, labels in groups.items()}
+            errors = _errors_by_pieces(frames, index, rows, protocol, neighbors)
+            chosen = {kind: labels[rows] for kind, labels in groups.items()}
             scores += score_frames(name, protocol, errors, chosen, 'joint' in by)
     notes = check_plausibility(
         frames.joints[:, 0], frames.target, frames.weight, frames.joint_names, frames.labels
     )
+    release(frames.joints, frames.target, frames.weight)
     return EvaluationResult(
         scores=tuple(scores),
         notes=notes,
@@ -242,6 +239,46 @@ def evaluate_frames(
         title=title,
         provenance=provenance(regressors, protocols, body),
     )
+
+
+def _errors_by_pieces(
+    frames: RegressedFrames, index: int, rows: Array, protocol: Protocol, neighbors: Array | None
+) -> FrameErrors:
+    """Return the errors of the frames ``rows`` under a regressor, computed piece by piece."""
+    joints = [
+        # Joints come first, so that the errors of one are beside one another.
+        working_array((len(names), len(rows)))
+        for names in (protocol.joints, protocol.pa_joints)
+    ]
+    columns: dict[str, Array] = {}
+    for start in range(0, len(rows), _PIECE):
+        piece = slice(start, min(start + _PIECE, len(rows)))
+        needed = own = np.arange(piece.start, piece.stop)
+        near = None
+        if neighbors is not None:
+            near_rows = neighbors[piece]
+            needed = np.union1d(own, near_rows[near_rows >= 0])
+            near = np.full((len(needed), 2), -1)
+            near[np.searchsorted(needed, own)] = np.where(
+                near_rows >= 0, np.searchsorted(needed, near_rows), -1
+            )
+        own = np.searchsorted(needed, own)
+        chosen = rows[needed]
+        errors = frame_errors(
+            frames.joints[chosen, index] * _MM,
+            frames.target[chosen] * _MM,
+            frames.joint_names,
+            protocol,
+            frames.weight[chosen],
+            near,
+        )
+        for name in ('mpjpe', 'pa_mpjpe', 'n_mpjpe', 'acceleration'):
+            values = getattr(errors, name)
+            if values is not None:
+                columns.setdefault(name, np.empty(len(rows)))[piece] = values[own]
+        joints[0][:, piece], joints[1][:, piece] = errors.joints[own].T, errors.pa_joints[own].T
+        release(frames.joints, frames.target, frames.weight, *joints)
+    return FrameErrors(joints=joints[0].T, pa_joints=joints[1].T, **columns)
 
 
 def _groups(frames: RegressedFrames, by: Sequence[str]) -> dict[str, Array]:
@@ -257,7 +294,7 @@ def _groups(frames: RegressedFrames, by: Sequence[str]) -> dict[str, Array]:
                 level=logging.WARNING,
             )
         else:
-            groups[kind] = np.array(labels)
+            groups[kind] = np.array(labels, dtype=object)  # the frames share their labels
     return groups
 
 

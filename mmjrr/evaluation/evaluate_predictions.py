@@ -264,7 +264,7 @@ def _read(
         return source
     if isinstance(source, (str, Path)):
         return read_predictions(
-            source, layout, fields, name_format, rotation_6d, frame_step=frame_step
+            source, layout, fields, name_format, rotation_6d, frame_step=frame_step, mapped=True
         )
     return predictions_from(
         source, 'predictions', layout, fields, name_format, rotation_6d, frame_step

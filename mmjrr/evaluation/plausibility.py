@@ -16,6 +16,7 @@ from scipy.spatial.transform import Rotation
 
 from mmjrr.array_types import Array
 from mmjrr.datasets.predictions import Predictions
+from mmjrr.io.mapped import pieces, take
 from mmjrr.joints import swap_sides
 
 from .functional import pa_mpjpe
@@ -81,13 +82,13 @@ def check_plausibility(
     Returns:
         A sentence for each finding; no sentences if the scores are plausible.
     """
-    rows = np.flatnonzero((weight > 0).any(1))
+    rows = np.flatnonzero(_annotated(weight).any(1))
     if len(rows) < 2:
         return ()
     rows = rows[np.unique(np.linspace(0, len(rows) - 1, _SAMPLE).astype(int))]
     chosen = [labels[row] for row in rows] if len(labels) else [{}] * len(rows)
     points, goal, share = _aligned(
-        1000 * joints[rows], 1000 * target[rows], weight[rows], joint_names
+        1000 * take(joints, rows), 1000 * take(target, rows), take(weight, rows), joint_names
     )
     error = _errors(points, goal, share)
     pa = pa_mpjpe(points, goal, share).numpy()
@@ -316,8 +317,9 @@ def _shift(
     if not len(labels):
         return None
     videos: dict[tuple[Any, ...], list[int]] = {}
+    complete = _annotated(weight).all(1).tolist()
     for row, label in enumerate(labels):
-        if label.get('sequence') is not None and (weight[row] > 0).all():
+        if label.get('sequence') is not None and complete[row]:
             videos.setdefault((label['sequence'], label.get('camera')), []).append(row)
     chosen = [rows[:200] for rows in videos.values() if len(rows) > 4][:40]
     if not chosen:
@@ -328,7 +330,9 @@ def _shift(
         own = np.concatenate([rows[2:-2] for rows in chosen])
         other = np.concatenate([np.array(rows)[2 + step : len(rows) - 2 + step] for rows in chosen])
         return float(
-            root_aligned_error(joints[own], target[other], weight[other], joint_names).mean()
+            root_aligned_error(
+                take(joints, own), take(target, other), take(weight, other), joint_names
+            ).mean()
         )
 
     errors = {step: 1000 * error(step) for step in (0, -2, -1, 1, 2)}
@@ -350,6 +354,14 @@ def _without_extent(points: Array) -> Iterator[str]:
 
 
 # -- arrays --------------------------------------------------------------------------------------
+
+
+def _annotated(weight: Array) -> Array:  # (N, J) bool
+    """Return which joints are annotated."""
+    annotated = np.empty(weight.shape, bool)
+    for piece in pieces(weight):
+        annotated[piece] = weight[piece] > 0
+    return annotated
 
 
 def _aligned(

@@ -11,6 +11,7 @@ import numpy as np
 from mmjrr.array_types import Array
 from mmjrr.datasets.predictions import Predictions
 from mmjrr.errors import DataError
+from mmjrr.io.mapped import pieces, release, working_array
 from mmjrr.jobs.progress import Progress
 
 from .core import UNITS, check_extent, check_finite
@@ -18,6 +19,9 @@ from .regressed_joints import RegressedJoints
 
 #: Number of meshes that are read at once.
 _CHUNK = 256
+#: Number of bodies whose parameters are gathered at once: a multiple of the number that
+#: :meth:`RegressedJoints.from_parameters` computes at once, so that it does not change results.
+_BODIES = 4096
 
 
 class PredictedJoints:
@@ -40,7 +44,8 @@ class PredictedJoints:
         self.joints, self.scale, self.absolute = joints, UNITS[unit], absolute
         self.progress = progress
         self._regressed: list[tuple[Array, Array]] = []  # frames, joints
-        self._parameters: list[tuple[Array, dict[str, Array]]] = []  # frames, fields
+        #: Frames, rows of the parameters, and the parameters by name.
+        self._parameters: list[tuple[Array, Array, dict[str, Array]]] = []
 
     def add(
         self,
@@ -73,7 +78,7 @@ class PredictedJoints:
         if part.vertices is not None:
             self._regressed.append((frames, self._from_vertices(part, rows, names)))
         else:
-            self._parameters.append((frames, self._checked(part, rows, names)))
+            self._parameters.append((frames, rows, self._checked(part, rows, names)))
 
     def compute(self, order: Sequence[int]) -> Array:  # (len(order), R, J, 3), meters
         """Return the joints of all added frames.
@@ -84,23 +89,31 @@ class PredictedJoints:
         """
         place = np.full(max(order, default=-1) + 1, -1)
         place[list(order)] = np.arange(len(order))
-        joints = np.empty((len(order), len(self.joints.names), len(self.joints.joint_names), 3))
+        joints = self._array(len(order))
         for frames, regressed in self._regressed:
-            joints[place[frames]] = regressed
-        for places, parameters in self._by_representation(place):
-            joints[places] = self._from_parameters(parameters, len(places))
+            for piece in pieces(regressed):
+                joints[place[frames[piece]]] = regressed[piece]
+                release(joints)
+        for places, members, rows in self._by_representation(place):
+            with Progress(len(places), 'bodies', _to_stderr, show=self.progress) as progress:
+                for start in range(0, len(places), _BODIES):
+                    chunk = slice(start, start + _BODIES)
+                    parameters = self._gathered(members[chunk], rows[chunk])
+                    joints[places[chunk]] = self.joints.from_parameters(parameters)
+                    release(joints)
+                    progress(min(start + _BODIES, len(places)))
         return joints
 
-    def _from_parameters(self, parameters: dict[str, Array], count: int) -> Array:
-        with Progress(count, 'bodies', _to_stderr, show=self.progress) as progress:
-            return self.joints.from_parameters(parameters, lambda done, _: progress(done))
+    def _array(self, count: int) -> Array:
+        shape = (count, len(self.joints.names), len(self.joints.joint_names), 3)
+        return working_array(shape)
 
     def _from_vertices(
         self, part: Predictions, rows: Array, names: Sequence[str]
     ) -> Array:  # (n, R, J, 3), meters
         assert part.vertices is not None
         hint = "if they are in millimeters, say unit='mm' (on the command line, --unit mm)"
-        regressed = np.empty((len(rows), len(self.joints.names), len(self.joints.joint_names), 3))
+        regressed = self._array(len(rows))
         with Progress(len(rows), 'meshes', _to_stderr, show=self.progress) as progress:
             for start in range(0, len(rows), _CHUNK):
                 chunk = slice(start, start + _CHUNK)
@@ -111,11 +124,12 @@ class PredictedJoints:
                 check_finite(names[chunk], 'vertices', selected)
                 check_extent(names[chunk], 'vertices', selected * self.scale, hint)
                 regressed[chunk] = self.joints.from_selected(selected, self.scale)
+                release(part.vertices, regressed)
                 progress(min(start + _CHUNK, len(rows)))
         return regressed
 
     def _checked(self, part: Predictions, rows: Array, names: Sequence[str]) -> dict[str, Array]:
-        """Return the parameters of some bodies, after checking their number and values."""
+        """Return the parameters of all bodies, after checking those of some."""
         assert part.global_orient is not None and part.body_pose is not None
         assert part.betas is not None
         if part.betas.shape[1] != self.joints.num_betas:
@@ -124,9 +138,9 @@ class PredictedJoints:
                 f'{self.joints.num_betas} of the body model'
             )
         parameters = {
-            'global_orient': part.global_orient[rows][:, None],
-            'body_pose': part.body_pose[rows],
-            'betas': part.betas[rows],
+            'global_orient': part.global_orient,
+            'body_pose': part.body_pose,
+            'betas': part.betas,
         }
         if self.absolute:
             if part.transl is None:
@@ -134,27 +148,46 @@ class PredictedJoints:
                     f'{part.name}: has no transl, and a protocol without a root compares '
                     'absolute positions'
                 )
-            parameters['transl'] = part.transl[rows].astype(np.float64) * self.scale
+            parameters['transl'] = part.transl
         for name, values in parameters.items():
-            check_finite(names, name, values)
+            for start in range(0, len(rows), _BODIES):
+                chunk = slice(start, start + _BODIES)
+                check_finite(names[chunk], name, values[rows[chunk]])
+                release(values)
         return parameters
 
-    def _by_representation(self, place: Array) -> Iterator[tuple[Array, dict[str, Array]]]:
-        """Yield ascending places and parameters, joined over files of one rotation format."""
-        groups: dict[tuple[Any, ...], list[tuple[Array, dict[str, Array]]]] = {}
-        for frames, parameters in self._parameters:
+    def _gathered(self, members: Array, rows: Array) -> dict[str, Array]:
+        """Return the parameters of rows of the added files, as the body takes them."""
+        parameters: dict[str, Array] = {}
+        for member in np.unique(members):
+            chosen = members == member
+            for name, values in self._parameters[member][2].items():
+                if name not in parameters:
+                    dtype = np.float64 if name == 'transl' else values.dtype
+                    parameters[name] = np.empty((len(rows), *values.shape[1:]), dtype)
+                parameters[name][chosen] = values[rows[chosen]]
+                release(values)
+        parameters['global_orient'] = parameters['global_orient'][:, None]
+        if 'transl' in parameters:
+            parameters['transl'] *= self.scale
+        return parameters
+
+    def _by_representation(self, place: Array) -> Iterator[tuple[Array, Array, Array]]:
+        """Yield ascending places, and which row of which file belongs there.
+
+        Files of one rotation format are joined.
+        """
+        groups: dict[tuple[Any, ...], list[int]] = {}
+        for number, (_, _, parameters) in enumerate(self._parameters):
             shapes = tuple(values.shape[1:] for values in parameters.values())
-            groups.setdefault(shapes, []).append((place[frames], parameters))
-        for members in groups.values():
-            places = np.concatenate([places for places, _ in members])
+            groups.setdefault(shapes, []).append(number)
+        for numbers in groups.values():
+            parts = [self._parameters[number] for number in numbers]
+            places = np.concatenate([place[frames] for frames, _, _ in parts])
+            members = np.repeat(numbers, [len(rows) for _, rows, _ in parts])
+            rows = np.concatenate([rows for _, rows, _ in parts])
             order = np.argsort(places)
-            yield (
-                places[order],
-                {
-                    name: np.concatenate([parameters[name] for _, parameters in members])[order]
-                    for name in members[0][1]
-                },
-            )
+            yield places[order], members[order], rows[order]
 
 
 def _to_stderr(line: str) -> None:

@@ -58,7 +58,7 @@ def score_frames(
     regressor: str,
     protocol: Protocol,
     errors: FrameErrors,
-    groups: Mapping[str, Sequence[str]],
+    groups: Mapping[str, Sequence[str] | Array],
     by_joint: bool = True,
 ) -> list[Score]:
     """Average errors over all frames, over each group of frames, and for each joint.
@@ -101,8 +101,8 @@ def score_frames(
             ]
             scores.append(score('joint', joint, *columns))
     for by, frame_groups in groups.items():
-        labels = np.asarray(frame_groups)
-        for group in sorted(set(frame_groups), key=_natural):
+        labels = np.asarray(frame_groups, dtype=object)
+        for group in sorted(set(labels.tolist()), key=_natural):
             rows = labels == group
             scores.append(score(by, group, errors.mpjpe[rows], errors.pa_mpjpe[rows], rows))
     return scores

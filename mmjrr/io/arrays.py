@@ -9,6 +9,7 @@ import numpy as np
 
 from mmjrr.array_types import Array
 from mmjrr.errors import DataError
+from mmjrr.io.mapped import pieces
 from mmjrr.io.sparse import dense
 
 
@@ -25,8 +26,10 @@ def as_text(where: str, array: Array) -> Array:
     try:
         if array.dtype.kind == 'S':
             array = np.char.decode(array, 'utf-8')
-        if array.dtype.kind == 'U':
-            ''.join(array.ravel().tolist()).encode()  # raises for lone surrogates
+        if array.dtype.kind == 'U' and array.size:
+            flat = array.ravel()
+            for piece in pieces(flat):
+                ''.join(flat[piece].tolist()).encode()  # raises for lone surrogates
     except ValueError as error:
         raise DataError(f'{where}: not text ({error})') from error
     return array

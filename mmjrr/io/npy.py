@@ -10,6 +10,7 @@ import numpy as np
 from mmjrr.errors import DataError
 from mmjrr.io.input_files import FilePath, open_input
 from mmjrr.io.limits import check_shape
+from mmjrr.io.mapped import MAPPED_FROM, map_array
 from mmjrr.io.own_errors import own_errors
 from mmjrr.io.pickles import read_pickle
 
@@ -20,7 +21,7 @@ _HEADERS = {
 }
 
 
-def read_npy(path: FilePath, objects: bool = False) -> Any:
+def read_npy(path: FilePath, objects: bool = False, mapped: bool = False) -> Any:
     """Read the array of a ``.npy`` file.
 
     Args:
@@ -28,6 +29,7 @@ def read_npy(path: FilePath, objects: bool = False) -> Any:
         objects: whether to read Python objects, with :func:`~mmjrr.io.read_pickle`, or to refuse
             them. A single object, which ``numpy.save`` wraps in an array without axes, is
             returned without its array.
+        mapped: whether a large array stays in the file (:mod:`mmjrr.io.mapped`).
 
     Raises:
         FileNotFoundError: the file does not exist.
@@ -36,10 +38,17 @@ def read_npy(path: FilePath, objects: bool = False) -> Any:
             ``objects`` is false.
     """
     with open_input(path) as file, own_errors(str(file.path), 'a .npy file'):
-        return read_npy_stream(str(file.path), file.stream, file.size, objects)
+        place = (file.stream, 0) if mapped else None
+        return read_npy_stream(str(file.path), file.stream, file.size, objects, place)
 
 
-def read_npy_stream(where: str, file: IO[bytes], size: int, objects: bool = False) -> Any:
+def read_npy_stream(
+    where: str,
+    file: IO[bytes],
+    size: int,
+    objects: bool = False,
+    place: tuple[IO[bytes], int] | None = None,
+) -> Any:
     """Read an array from a stream that holds one ``.npy`` file of ``size`` bytes.
 
     The header is checked against ``size`` before memory is allocated.
@@ -49,6 +58,8 @@ def read_npy_stream(where: str, file: IO[bytes], size: int, objects: bool = Fals
         file: the stream, at its start.
         size: the stream's length in bytes.
         objects: as in :func:`read_npy`.
+        place: an open file that holds the stream's bytes, and where it begins in it. A large array
+            of numbers or text stays there. Default: None, all arrays are read.
 
     Raises:
         UnsafePickleError: as in :func:`read_npy`.
@@ -74,6 +85,8 @@ def read_npy_stream(where: str, file: IO[bytes], size: int, objects: bool = Fals
             f'{where}: not readable, truncated perhaps: found {content} bytes, expected '
             f'{count * dtype.itemsize} for {dtype} of shape {shape}'
         )
+    if place is not None and content >= MAPPED_FROM and dtype.kind in 'fiuUS':
+        return map_array(place[0], place[1] + file.tell(), dtype, shape, fortran)
     data = bytearray(content)
     view = memoryview(data)
     filled = 0

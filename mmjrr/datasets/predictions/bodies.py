@@ -13,6 +13,7 @@ import torch
 from mmjrr.array_types import Array
 from mmjrr.errors import DataError
 from mmjrr.geometry import axis_angle_to_matrix, matrix_to_axis_angle, rotation_6d_to_matrix
+from mmjrr.io.mapped import pieces
 
 from .layouts import ROTATIONS_6D
 
@@ -242,19 +243,14 @@ def mark_rows_without_body(whole: Predictions) -> Predictions:
     A pose of 24 identity matrices counts as zeros, since zero-filled axis-angles convert to it.
     """
     reasons: dict[str, Array] = {'nobody': ~whole.is_valid()}
-    if whole.vertices is not None:
-        vertices = whole.vertices[:, :: max(1, whole.vertices.shape[1] // 64)]
-        reasons['NaN'] = np.isnan(vertices).all((1, 2))
-        with np.errstate(invalid='ignore'):
-            reasons['no extent'] = np.ptp(vertices, axis=1).max(1) < _NO_EXTENT
-    elif whole.global_orient is not None and whole.body_pose is not None:
-        pose = np.concatenate(
-            [value.reshape(len(whole), -1) for value in (whole.global_orient, whole.body_pose)], 1
-        )
-        reasons['NaN'] = np.isnan(pose).all(1)
-        reasons['zeros'] = ~pose.any(1)
-        if whole.body_pose.ndim == 4:
-            reasons['zeros'] |= (pose == np.tile(np.eye(3).ravel(), 24)).all(1)
+    arrays = [whole.vertices]
+    if whole.vertices is None:
+        arrays = [whole.global_orient, whole.body_pose]
+    present = [array for array in arrays if array is not None]
+    if len(present) == len(arrays):
+        for piece in pieces(*present):
+            for reason, rows in _without_body(*(array[piece] for array in present)).items():
+                reasons.setdefault(reason, np.zeros(len(whole), bool))[piece] = rows
     counts: dict[str, int] = {}
     absent = np.zeros(len(whole), bool)
     for reason, rows in reasons.items():
@@ -272,6 +268,23 @@ def mark_rows_without_body(whole: Predictions) -> Predictions:
         f'first is {whole.imgname[first] if whole.imgname else f"row {first}"}'
     )
     return replace(whole, valid=~absent, notes=(*whole.notes, note))
+
+
+def _without_body(*arrays: Array) -> dict[str, Array]:
+    """Return, by reason, which bodies are none: of vertices, or of root and pose."""
+    reasons = {}
+    if len(arrays) == 1:
+        vertices = arrays[0][:, :: max(1, arrays[0].shape[1] // 64)]
+        reasons['NaN'] = np.isnan(vertices).all((1, 2))
+        with np.errstate(invalid='ignore'):
+            reasons['no extent'] = np.ptp(vertices, axis=1).max(1) < _NO_EXTENT
+        return reasons
+    pose = np.concatenate([value.reshape(len(value), -1) for value in arrays], 1)
+    reasons['NaN'] = np.isnan(pose).all(1)
+    reasons['zeros'] = ~pose.any(1)
+    if arrays[1].ndim == 4:
+        reasons['zeros'] |= (pose == np.tile(np.eye(3).ravel(), 24)).all(1)
+    return reasons
 
 
 # -- rotations -----------------------------------------------------------------------------------
@@ -292,7 +305,7 @@ def settle_rotations_6d(whole: Predictions, rotation_6d: str | None) -> Predicti
         return whole
     if rotation_6d is not None:
         return whole.with_rotation_6d(rotation_6d)
-    sample = pose[whole.is_valid()][:1000].astype(np.float64)
+    sample = pose[np.flatnonzero(whole.is_valid())[:1000]].astype(np.float64)
     interleaved = _off_orthonormal(sample.reshape(*sample.shape[:-1], 3, 2).swapaxes(-1, -2))
     in_sequence = _off_orthonormal(sample.reshape(*sample.shape[:-1], 2, 3))
     if interleaved < 1e-3:

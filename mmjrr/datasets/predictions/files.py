@@ -56,13 +56,15 @@ def result_files(path: str | Path) -> list[Path] | None:
     return files
 
 
-def load_results(path: FilePath) -> Any:
+def load_results(path: FilePath, mapped: bool = False) -> Any:
     """Read a results file: npz, npy, pickle (also joblib's and MMEngine's), JSON, PyTorch, mesh.
 
     The format is recognized from the content first, then from the extension.
 
     Args:
         path: The file; an open one stays open, for a checksum of the same bytes.
+        mapped: Whether large arrays of npz and npy files stay in their file
+            (:mod:`mmjrr.io.mapped`).
 
     Returns:
         Nested dicts and lists of arrays and plain values; tensors become arrays.
@@ -73,19 +75,19 @@ def load_results(path: FilePath) -> Any:
     """
     with open_input(path) as file:
         try:
-            return _load(file)
+            return _load(file, mapped)
         except UnsafePickleError as error:
             raise DataError(f'{error}. {_HOW_TO_CONVERT}') from error
 
 
-def _load(file: InputFile) -> Any:
+def _load(file: InputFile, mapped: bool) -> Any:
     start, suffix = file.start(16), file.path.suffix
     if is_torch_file(file):
         return read_torch(file, as_torch=False)
     if start.startswith(b'PK') or suffix == '.npz':
-        return read_npz(file, objects=True)
+        return read_npz(file, objects=True, mapped=mapped)
     if start.startswith(b'\x93NUMPY'):
-        return read_npy(file, objects=True)
+        return read_npy(file, objects=True, mapped=mapped)
     if start.startswith(b'ply') or suffix.lower() == '.obj':
         return {'vertices': read_mesh_vertices(file)}
     if suffix == '.json' or start.lstrip()[:1] in (b'{', b'['):

@@ -11,6 +11,7 @@ import numpy as np
 from mmjrr.array_types import Array
 from mmjrr.errors import DataError
 from mmjrr.io import as_text
+from mmjrr.io.mapped import as_list, converted, pieces
 
 from .bodies import Predictions, compose, join, mark_rows_without_body, settle_rotations_6d
 from .layouts import (
@@ -400,7 +401,7 @@ def _value(source: Path, field: str, value: Any) -> Array:
         raise DataError(f'{source}: {field}: found {array.dtype} {array.shape}, expected {wanted}')
     if field in _TEXT:
         return array.astype(np.str_, copy=False)
-    return array.astype(np.int64 if field in ('frame', 'lost') else np.float32, copy=False)
+    return converted(array, np.int64 if field in ('frame', 'lost') else np.float32)
 
 
 # -- rows ----------------------------------------------------------------------------------------
@@ -443,7 +444,7 @@ def _rows(source: Path, values: dict[str, Array]) -> tuple[Predictions, int]:
         raise DataError(f'{source}: transl: found shape {values["transl"].shape}, expected (N, 3)')
     for field in _TEXT:
         if getattr(part, field) is not None:
-            setattr(part, field, list(map(str, getattr(part, field))))
+            setattr(part, field, as_list(getattr(part, field)))
     part = _with_genders(part)
     if part.vertices is None and not part.has_parameters:
         missing = [n for n in ('global_orient', 'betas') if getattr(part, n) is None]
@@ -545,17 +546,23 @@ def _rotations(source: Path, field: str, value: Array, count: int) -> Array:
     if size != 9:
         return value.reshape(count, n, int(size))
     matrices = value.reshape(count, n, 3, 3)
+    for piece in pieces(matrices):
+        wrong = _is_no_rotation(matrices[piece])
+        if wrong.any():
+            raise DataError(
+                f'{source}: {field}: body {piece.start + int(np.argmax(wrong))} of {count} has a '
+                'matrix that is no rotation'
+            )
+    return matrices
+
+
+def _is_no_rotation(matrices: Array) -> Array:  # (N, n, 3, 3) -> (N,)
+    """Return which bodies have a matrix that is no rotation; NaN and zeros do not count."""
     empty = np.isnan(matrices).all((1, 2, 3)) | ~matrices.any((1, 2, 3))
     off = np.abs(matrices @ matrices.swapaxes(-1, -2) - np.eye(3, dtype=np.float32)).max((1, 2, 3))
     with np.errstate(invalid='ignore'):  # NaN marks bodies that are not there
         off = np.maximum(off, np.where(np.linalg.det(matrices).min(1) > 0, 0, 1))
-    wrong = ~(off < _ORTHONORMAL) & ~empty
-    if wrong.any():
-        raise DataError(
-            f'{source}: {field}: body {int(np.argmax(wrong))} of {count} has a matrix that is no '
-            'rotation'
-        )
-    return matrices
+    return ~(off < _ORTHONORMAL) & ~empty
 
 
 def _per_row(source: Path, field: str, value: Array, axes: int, lead: tuple[int, ...]) -> Array:

@@ -24,6 +24,7 @@ def read_predictions(
     rotation_6d: str | None = None,
     content: Any = None,
     frame_step: int = 1,
+    mapped: bool = False,
 ) -> Predictions:
     """Read predictions from npz, npy, pickle (also joblib's and MMEngine's), JSON, PyTorch or mesh.
 
@@ -49,6 +50,8 @@ def read_predictions(
         content: Contents of the file, if the caller has read it.
         frame_step: Number of video frames from one frame of the file to the next, if the model saw
             only every ``frame_step``-th frame and numbers these consecutively. Default: 1.
+        mapped: Whether large arrays of npz and npy files stay in their file
+            (:mod:`mmjrr.io.mapped`).
 
     Raises:
         FileNotFoundError: The file does not exist, or no file matches.
@@ -58,13 +61,13 @@ def read_predictions(
     """
     files = result_files(path)
     if files is None:
-        tree = load_results(path) if content is None else content
+        tree = load_results(path, mapped) if content is None else content
         part = predictions_from(tree, path, layout, fields, name_format, rotation_6d, frame_step)
         return _named_by_file(part, 'image', frame_step)
     root = Path(path)
     parts = []
     for file in files:
-        tree = load_results(file)
+        tree = load_results(file, mapped)
         part = predictions_from(tree, file, layout, fields, name_format, rotation_6d, frame_step)
         part = _named_by_file(part, 'image or video', frame_step)
         if part.imgname is None and part.frame is None:

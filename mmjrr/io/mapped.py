@@ -1,0 +1,129 @@
+"""Arrays that stay in files: large arrays of results files, and large working arrays.
+
+Pages of a mapped array count as memory of this process once they are read or written.
+:func:`release` gives them back, so that work on one piece after another needs the memory of a
+piece.
+"""
+
+from __future__ import annotations
+
+import math
+import mmap
+import tempfile
+from collections.abc import Iterator, Sequence
+from typing import IO, Any
+
+import numpy as np
+
+from mmjrr.array_types import Array
+
+#: Bytes from which on an array stays in its file, or a working array is put into one.
+MAPPED_FROM = 16 << 20
+#: Bytes of a piece of :func:`pieces`.
+PIECE = 16 << 20
+#: Rows of a piece of :func:`take`.
+_TAKEN = 256
+
+
+def map_array(
+    file: IO[bytes], offset: int, dtype: np.dtype[Any], shape: Sequence[int], fortran: bool = False
+) -> Array:
+    """Map an array of an open file, which may be closed afterwards.
+
+    Args:
+        file: the file.
+        offset: the place of the array's first byte.
+        dtype: the array's dtype.
+        shape: the array's shape.
+        fortran: whether the array is stored in Fortran's order.
+
+    Returns:
+        The array, read-only. If another process shortens the file, reading it ends this process.
+    """
+    order = 'F' if fortran else 'C'
+    return np.memmap(file, dtype, 'r', offset, tuple(shape), order)  # type: ignore[call-overload]
+
+
+def working_array(shape: Sequence[int], dtype: Any = np.float64) -> Array:
+    """Return an array of zeros; a large one is in a file that ends with the array.
+
+    The file is in Python's folder of temporary files, which ``TMPDIR`` names.
+    """
+    dtype = np.dtype(dtype)
+    if math.prod(shape) * dtype.itemsize < MAPPED_FROM:
+        return np.zeros(tuple(shape), dtype)
+    with tempfile.TemporaryFile(prefix='mmjrr_') as file:
+        return np.memmap(file, dtype, 'w+', 0, tuple(shape))
+
+
+def release(*arrays: Array | None) -> None:
+    """Give the memory of mapped arrays back; their values stay in their files.
+
+    Other arrays stay as they are.
+    """
+    for array in arrays:
+        base: Any = array
+        while isinstance(base, np.ndarray):
+            base = base.base
+        if isinstance(base, mmap.mmap) and hasattr(mmap, 'MADV_DONTNEED'):
+            base.madvise(mmap.MADV_DONTNEED)
+
+
+def is_mapped(array: Array) -> bool:
+    """Return whether an array, or the array that it shows a part of, is in a file."""
+    base: Any = array
+    while isinstance(base, np.ndarray):
+        base = base.base
+    return isinstance(base, mmap.mmap)
+
+
+def pieces(*arrays: Array, multiple: int = 1) -> Iterator[slice]:
+    """Yield slices of the first axis of arrays of one length; release the arrays after each.
+
+    Args:
+        arrays: the arrays.
+        multiple: a number of which each slice's length is a multiple, but for the last.
+
+    >>> list(pieces(np.zeros(5)))
+    [slice(0, 5, None)]
+    """
+    count = len(arrays[0])
+    bytes_of_row = sum(array.nbytes for array in arrays) // max(count, 1)
+    step = max(PIECE // max(bytes_of_row, 1), 1)
+    step = -(-step // multiple) * multiple
+    for start in range(0, count, step):
+        yield slice(start, min(start + step, count))
+        release(*arrays)
+
+
+def converted(array: Array, dtype: Any) -> Array:
+    """Return an array with another dtype; a mapped array piece by piece, into a working array."""
+    if array.dtype == dtype or not is_mapped(array):
+        return array.astype(dtype, copy=False)
+    result = working_array(array.shape, dtype)
+    for piece in pieces(array, result):
+        result[piece] = array[piece]
+    return result
+
+
+def as_list(array: Array) -> list[Any]:
+    """Return an array as a list; a mapped array piece by piece."""
+    items: list[Any] = []
+    for piece in pieces(array):
+        items += array[piece].tolist()
+    return items
+
+
+def take(array: Array, rows: Array) -> Array:
+    """Return rows of an array; those of a mapped array piece by piece.
+
+    The system reads ahead, so that scattered rows take the memory of all rows around them.
+    """
+    if not is_mapped(array):
+        return array[rows]
+    taken = np.empty((len(rows), *array.shape[1:]), array.dtype)
+    for start in range(0, len(rows), _TAKEN):
+        piece = slice(start, start + _TAKEN)
+        taken[piece] = array[rows[piece]]
+        release(array)
+    return taken
