@@ -165,6 +165,7 @@ def run(args: argparse.Namespace) -> None:
         table, test_frames = evaluate(data, work_dir, args.seed)
     with stage('Comparison with the truth', 'truth', seconds):
         pseudo_gt, regressor_error, ablation = compare_with_truth(data, work_dir)
+        rounds = compare_rounds(data, work_dir)
 
     summary = {
         'table': table,
@@ -172,6 +173,7 @@ def run(args: argparse.Namespace) -> None:
         'masks': {'made_by': args.masks, **agreement},
         'regressor_error_mm': regressor_error,
         'ablation': ablation,
+        'rounds': rounds,
         'seed': args.seed,
         'cameras': 'synchronous' if synchronous else 'in turns',
         'frames': len(read_npz(work_dir / 'pseudo_gt.npz')['imgname']),
@@ -401,6 +403,37 @@ def compare_with_truth(
     return pseudo_gt, errors, ablation
 
 
+def compare_rounds(data: Path, work_dir: Path) -> list[dict[str, float]]:
+    """Measure fits and regressor after each round of a calibration; [] without a calibration.
+
+    Returns:
+        For each round the vertex error of the fits and the error of the regressor fitted to them,
+        in mm, and the overlap with the masks.
+    """
+    import numpy as np
+
+    from mmjrr.body_models import free_body
+    from mmjrr.datasets.synthetic.truth import SyntheticTruth
+    from mmjrr.io import read_npz
+    from mmjrr.regressors import JointRegressor
+
+    rounds = []
+    truth = SyntheticTruth(data, free_body())
+    folder = work_dir / 'calibration'
+    for number, path in enumerate(sorted(folder.glob('round_*.npz')), start=1):
+        fits = read_npz(path)
+        fits['pose'] = np.concatenate([fits['global_orient'], fits['body_pose']], axis=1)
+        regressor = JointRegressor.load(folder / f'J_round_{number}.npy')
+        rounds.append(
+            {
+                'pve_mm': round(truth.vertex_error_mm(fits), 2),
+                'regressor_error_mm': round(truth.regressor_error_mm(regressor), 2),
+                'iou': round(float(fits['iou'].mean()), 4),
+            }
+        )
+    return rounds
+
+
 def collect_overlays(work_dir: Path, folder: Path) -> int:
     """Copy the visualizer's pictures into one folder; return their number."""
     shutil.rmtree(folder, ignore_errors=True)
@@ -439,6 +472,11 @@ def report(summary: dict[str, Any], out: Path, overlays: int) -> None:
         f'{fits["pve_init_mm"]:.1f} -> {fits["pve_opt_mm"]:.1f} mm, IoU with the masks '
         f'{fits["iou_init"]:.3f} -> {fits["iou_opt"]:.3f}.'
     )
+    for number, one in enumerate(summary['rounds'], start=1):
+        print(
+            f'  round {number}: vertex error {one["pve_mm"]:.1f} mm, IoU {one["iou"]:.3f}, error '
+            f'of its regressor {one["regressor_error_mm"]:.1f} mm'
+        )
     print(
         'Error of the regressors on the true meshes: '
         + ', '.join(f'{name} {errors[name]:.1f} mm' for name in (*REGRESSORS, 'floor'))

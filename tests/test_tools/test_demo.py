@@ -40,6 +40,8 @@ def test_the_demo_writes_its_summary_overlays_and_table(tmp_path: Path) -> None:
     assert fits['pve_opt_mm'] < fits['pve_init_mm']
     assert fits['iou_opt'] > fits['iou_init']
     assert set(summary['regressor_error_mm']) == {'J_std', 'J_spin', 'J_opt', 'floor'}
+    assert len(summary['rounds']) == 5
+    assert summary['rounds'][-1]['pve_mm'] == fits['pve_opt_mm']
     assert summary['seed'] == 5
     assert summary['frames'] == 5 * 4
     assert summary['test_frames'] == 2 * 4

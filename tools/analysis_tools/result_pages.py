@@ -213,6 +213,23 @@ def regressor_table(results: dict[str, dict[str, Run]], names: list[str]) -> lis
     return [*_table(header, rows), '', _provenance(runs.values())]
 
 
+def round_table(results: dict[str, dict[str, Run]], names: list[str]) -> list[str]:
+    """Vertex error and error of the regressor after each round of the calibration."""
+    runs = _runs(results, names)
+    count = max(len(run['rounds']) for run in runs.values())
+    rows = [
+        [
+            name.replace('_', ' '),
+            *(f'{one["pve_mm"]:.1f} / {one["regressor_error_mm"]:.1f}' for one in run['rounds']),
+            *[''] * (count - len(run['rounds'])),
+            f'{run["regressor_error_mm"]["floor"]:.1f}',
+        ]
+        for name, run in runs.items()
+    ]
+    header = ['', *(f'round {number}' for number in range(1, count + 1)), 'floor']
+    return [*_table(header, rows), '', _provenance(runs.values())]
+
+
 def plausibility_table(results: dict[str, dict[str, Run]], names: list[str]) -> list[str]:
     """Errors of the feet, and distances of poses from true ones."""
     runs = _runs(results, names)
@@ -304,6 +321,7 @@ def _plain(text: str) -> str:
 
 TABLES: dict[str, Callable[[dict[str, dict[str, Run]], list[str]], list[str]]] = {
     'regressors': regressor_table,
+    'rounds': round_table,
     'plausibility': plausibility_table,
     'estimators': estimator_table,
     'masks': mask_table,

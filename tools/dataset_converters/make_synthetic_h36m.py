@@ -43,6 +43,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='video frames (50 per second) between moments of a sequence (default: %(default)s)',
     )
     parser.add_argument(
+        '--synchronous',
+        action='store_true',
+        help='have all cameras show the same moments, as Human3.6M does, instead of in turns; '
+        'configs with "4view" in their names need it',
+    )
+    parser.add_argument(
         '--jpeg-quality',
         type=int,
         default=default.jpeg_quality,
@@ -72,6 +78,7 @@ def main(argv: list[str] | None = None) -> int:
             subjects=tuple(args.subjects),
             frames_per_subject=args.frames_per_subject,
             frame_step=args.frame_step,
+            synchronous=args.synchronous,
             ankle_offsets=not args.no_ankle_offsets,
             images=not args.no_images,
             jpeg_quality=args.jpeg_quality,
