@@ -54,6 +54,8 @@ autodoc_default_options = {'members': True, 'show-inheritance': True}
 autodoc_member_order = 'bysource'
 autodoc_preserve_defaults = True
 napoleon_numpy_docstring = False
+# Members show their types themselves.
+napoleon_attr_annotations = False
 napoleon_custom_sections = [('Shapes', 'notes_style')]
 #: Longer signatures have one parameter a line.
 python_maximum_signature_line_length = 88
