@@ -81,6 +81,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_reading_options(parser)
     parser.add_argument(
+        '--mapping',
+        metavar='FILE',
+        help="mapping to the regressors' mesh, if the predictions are of another one (default: a "
+        'known mapping, found by the number of vertices)',
+    )
+    parser.add_argument(
+        '--faces',
+        metavar='FILE',
+        help="triangles of the predictions' mesh, for a mapping by barycentric coordinates",
+    )
+    parser.add_argument(
         '--missing',
         default='skip',
         choices=['skip', 'raise'],
@@ -136,7 +147,13 @@ def run(args: argparse.Namespace) -> None:
         protocols = list(protocols_of_joints(frames_of=frames).values())
     lines: list[str] = []
     for name, files in sets.items():
-        options: dict[str, Any] = dict(reading, missing=args.missing, progress=True)
+        options: dict[str, Any] = dict(
+            reading,
+            mapping=args.mapping,
+            faces=args.faces,
+            missing=args.missing,
+            progress=True,
+        )
         if page is None:
             result = evaluate(
                 files,

@@ -61,7 +61,7 @@ def add_file_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--unit',
         default='m',
-        choices=['m', 'mm'],
+        choices=['m', 'cm', 'mm'],
         help='unit of stored vertices (default: %(default)s)',
     )
 

@@ -21,6 +21,7 @@ from mmjrr.regressors import JointRegressor
 
 from .annotated_frames import AnnotatedFrames
 from .body_matching import check_match, errors_of, match_part
+from .carried_regressors import MappingLike, carry_regressors
 from .core import UNITS, RegressedFrames, evaluate_frames, frame_numbers, needed_joints
 from .plausibility import explain_parameters
 from .predicted_body import body_of, check_vertices
@@ -52,6 +53,8 @@ def evaluate(
     match: str = 'name',
     person: str | None = 'nearest',
     metadata: str | Path | None = None,
+    mapping: MappingLike | None = None,
+    faces: str | Path | Array | None = None,
     missing: str = 'skip',
     unit: str = 'm',
     by: Sequence[str] = BREAKDOWNS,
@@ -74,9 +77,9 @@ def evaluate(
             ``dict(type='paper', subjects='all')``. A protocol decides which frames count. Default
             'paper'.
         body_model: the body model that computes vertices from parameters: a SMPL file or folder,
-            ``'free_body'``, a config, or the body itself. Stored vertices need none. Default None:
-            the free body if the regressors are for it; otherwise SMPL from ``data/smpl``, if that
-            folder exists.
+            ``'free_body'``, ``'anny'``, a config, or the body itself. Stored vertices need none.
+            Default None: the free body if the regressors are for it; otherwise SMPL from
+            ``data/smpl``, if that folder exists.
         layout: the files' layout, as in :func:`~mmjrr.evaluation.read_predictions`.
         fields: the places of fields that the layout does not find, as in
             :func:`~mmjrr.evaluation.read_predictions`.
@@ -98,9 +101,14 @@ def evaluate(
             Default 'nearest'.
         metadata: Human3.6M's ``metadata.xml``, which determines the take of image names with a
             subaction. Default None: such a name belongs to the only take that is annotated.
+        mapping: the mapping that computes the vertices of the regressors' mesh from those of the
+            predictions', or its file, as for :meth:`mmjrr.regressors.MeshMapping.load`. Only
+            needed if the meshes differ. Default None: a known mapping, found by the number of
+            vertices.
+        faces: triangles of the predictions' mesh, which a mapping by barycentric coordinates needs.
         missing: 'skip' leaves annotated frames without a prediction out, counts and lists them;
             'raise' raises an error. Rows of zeros or NaN are no predictions. Default 'skip'.
-        unit: unit of vertices and ``transl``, 'm' or 'mm'. Default 'm'.
+        unit: unit of vertices and ``transl``, 'm', 'cm' or 'mm'. Default 'm'.
         by: breakdowns to compute.
         title: name of the evaluated predictions.
         progress: whether to write progress and remaining time to stderr.
@@ -134,6 +142,10 @@ def evaluate(
     reading = (layout, fields, name_format, rotation_6d, frame_step)
     part = _read(sources[0], *reading)
     body = body_of(part, body_config(body_model, loaded), gender, num_betas)
+    carried = carry_regressors(loaded, part, body, mapping, faces)
+    if part.vertices is not None and carried != loaded:
+        body = None  # the default body is that of the regressors' own mesh
+    loaded = carried
     joints = RegressedJoints(loaded, needed_joints(protocols), body)
     annotated = AnnotatedFrames(annotations, protocols)
 
@@ -282,8 +294,8 @@ def body_config(
     """
     if body_model is None:
         return default_body(regressors)
-    if body_model == 'free_body':
-        return dict(type='FreeBody')
+    if body_model in ('free_body', 'anny'):
+        return dict(type='FreeBody' if body_model == 'free_body' else 'AnnyBody')
     if isinstance(body_model, (str, Path)):
         return dict(type='SMPL', model_path=str(body_model))
     return body_model

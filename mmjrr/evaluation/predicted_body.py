@@ -85,11 +85,15 @@ def check_vertices(part: Predictions, num_vertices: int) -> None:
         return
     count = part.vertices.shape[1]
     advice = {
-        10475: "multiply them by the 6890 × 10475 matrix of SMPL-X's transfer data (smplx2smpl) "
-        'and store the products',
-        18439: "carry them to SMPL's mesh by the triangles and barycentric coordinates that MHR's "
-        'repository has, and store the result',
-    }.get(count, "carry them to that mesh, or evaluate with a regressor for the model's own")
+        10475: "the mapping smplx2smpl of SMPL-X's transfer data carries the regressors to them "
+        '(mapping=, on the command line --mapping)',
+        18439: "the mapping mhr2smpl of MHR's repository carries the regressors to them (mapping= "
+        'and faces=, on the command line --mapping and --faces)',
+    }.get(
+        count,
+        'give the mapping from that mesh (mapping=, on the command line --mapping), or a regressor '
+        'for it',
+    )
     raise DataError(
         f'{part.name}: vertices: found {count} for each body, '
         f'{_OWNERS.get(count, "the number of no known body")}, expected {num_vertices}, '

@@ -112,7 +112,10 @@ class PredictedJoints:
         self, part: Predictions, rows: Array, names: Sequence[str]
     ) -> Array:  # (n, R, J, 3), meters
         assert part.vertices is not None
-        hint = "if they are in millimeters, say unit='mm' (on the command line, --unit mm)"
+        hint = (
+            "if they are in millimeters, say unit='mm' (on the command line, --unit mm); in "
+            "centimeters, as MHR's in places, unit='cm'"
+        )
         regressed = self._array(len(rows))
         with Progress(len(rows), 'meshes', _to_stderr, show=self.progress) as progress:
             for start in range(0, len(rows), _CHUNK):

@@ -15,6 +15,7 @@ import numpy as np
 from mmjrr.array_types import Array
 from mmjrr.io import atomic_write
 
+from .carried_regressors import carried_remarks
 from .protocols import FrameErrors, Protocol
 
 if TYPE_CHECKING:
@@ -197,6 +198,7 @@ class EvaluationResult:
         for name, about in self.provenance.get('regressors', {}).items():
             footnote = about.get('provenance', {}).get('footnote')
             blocks += [f'{name}: {footnote}.'] if footnote else []
+            blocks += carried_remarks(name, about.get('provenance', {}))
         return blocks + [f'Implausible: {note}' for note in self.notes]
 
     def _overall(self, name: str, protocol: Protocol, errors: Sequence[str]) -> str:

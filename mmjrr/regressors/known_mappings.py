@@ -21,14 +21,7 @@ def find_mapping(source: str, target: str) -> MeshMapping:
         DataError: No such mapping is known, or its file is damaged.
         FileNotFoundError: A file is in none of the folders; the message says where to get it.
     """
-    known = next(
-        (
-            mapping
-            for mapping in KNOWN_MAPPINGS
-            if same_mesh(mapping.source, source) and same_mesh(mapping.target, target)
-        ),
-        None,
-    )
+    known = _known(source, target)
     if known is None:
         pairs = ', '.join(f'{mapping.source} to {mapping.target}' for mapping in KNOWN_MAPPINGS)
         raise DataError(
@@ -38,6 +31,22 @@ def find_mapping(source: str, target: str) -> MeshMapping:
     path = _find(known, known.filename)
     faces = None if known.faces_filename is None else _find(known, known.faces_filename)
     return MeshMapping.load(path, faces, known.source, known.target)
+
+
+def is_known_mapping(source: str, target: str) -> bool:
+    """Tell whether :func:`find_mapping` knows a mapping between two meshes."""
+    return _known(source, target) is not None
+
+
+def _known(source: str, target: str) -> KnownMapping | None:
+    return next(
+        (
+            mapping
+            for mapping in KNOWN_MAPPINGS
+            if same_mesh(mapping.source, source) and same_mesh(mapping.target, target)
+        ),
+        None,
+    )
 
 
 def _find(known: KnownMapping, filename: str) -> Path:

@@ -1,0 +1,113 @@
+"""Regressors for the mesh of predictions that is not the regressors' own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmjrr.array_types import Array
+from mmjrr.body_models import SMPL
+from mmjrr.body_models.known_meshes import NUM_VERTICES, mesh_of_size, same_mesh
+from mmjrr.datasets.predictions import Predictions
+from mmjrr.regressors import JointRegressor, MeshMapping, find_mapping
+from mmjrr.regressors.known_mappings import is_known_mapping
+
+MappingLike = str | Path | MeshMapping
+
+#: Meshes of the bodies that configs name, other than those for which regressors come.
+_MESH_OF_TYPE = {'SMPLX': 'smplx', 'AnnyBody': 'anny'}
+
+
+def carry_regressors(
+    regressors: Mapping[str, JointRegressor],
+    part: Predictions,
+    body: dict[str, Any] | SMPL | None = None,
+    mapping: MappingLike | None = None,
+    faces: str | Path | Array | None = None,
+) -> dict[str, JointRegressor]:
+    """Carry regressors to the mesh of predictions, which is recognized by its number of vertices.
+
+    Args:
+        regressors: The regressors by name.
+        part: The predictions.
+        body: The body of predicted parameters, or its config.
+        mapping: Mapping that computes the regressors' mesh from that of the predictions, or its
+            file. Default: None, the known one of the two meshes, see
+            :func:`mmjrr.regressors.find_mapping`.
+        faces: Triangles of the predictions' mesh, as for
+            :meth:`mmjrr.regressors.MeshMapping.load`.
+
+    Returns:
+        The regressors; those that are for the mesh already, or that no known mapping carries to
+        it, are unchanged.
+
+    Raises:
+        FileNotFoundError: A file does not exist; for a known mapping the message says where to get
+            it.
+        DataError: A file is damaged or is no mapping.
+        ValueError: The mapping is not between the two meshes.
+    """
+    name, count = _mesh_of(part, body)
+    if count is None:
+        return dict(regressors)
+    loaded: MeshMapping | None = None
+    if isinstance(mapping, MeshMapping):
+        loaded = mapping
+    elif mapping is not None:
+        loaded = MeshMapping.load(mapping, faces)
+    carried = {}
+    for key, regressor in regressors.items():
+        if regressor.num_vertices == count:
+            carried[key] = regressor
+        elif loaded is not None:
+            carried[key] = regressor.to_mesh(loaded)
+        elif name is not None and is_known_mapping(name, regressor.body_model):
+            carried[key] = regressor.to_mesh(find_mapping(name, regressor.body_model))
+        else:
+            carried[key] = regressor
+    return carried
+
+
+def carried_remarks(name: str, provenance: Mapping[str, Any]) -> list[str]:
+    """Describe how a regressor was carried between meshes, and the error that this adds.
+
+    Args:
+        name: Name of the regressor.
+        provenance: Its provenance.
+    """
+    remarks = []
+    for step in provenance.get('carried', ()):
+        mapping = step.get('mapping', {})
+        by = mapping.get('file') or mapping.get('made_by', 'a mapping')
+        remarks.append(
+            f'{name}: carried from the mesh {step.get("from")!r} to {step.get("to")!r} by {by}; '
+            f'the error that this adds to a joint {_error(step.get("error_mm"))}.'
+        )
+    return remarks
+
+
+def _error(error: Any) -> str:
+    if not isinstance(error, Mapping):
+        return 'is not measured'
+    if 'mean' in error:
+        return f'is {error["mean"]:.2f} mm in the mean (measured on {error["bodies"]} bodies)'
+    rows = [f'{row["mean"]:.2f} mm ({name})' for name, row in error.items()]
+    return f'is, in the mean, {", ".join(rows)}'
+
+
+def _mesh_of(
+    part: Predictions, body: dict[str, Any] | SMPL | None
+) -> tuple[str | None, int | None]:
+    """Return the name of the predictions' mesh, if it is known, and its number of vertices."""
+    if part.vertices is not None:
+        count = int(part.vertices.shape[1])
+        mesh = mesh_of_size(count)
+        return (mesh.name if mesh is not None and mesh.is_body else None), count
+    if isinstance(body, Mapping):
+        name = _MESH_OF_TYPE.get(str(body.get('type', '')).rsplit('.', 1)[-1])
+        return name, None if name is None else NUM_VERTICES[name]
+    if body is not None:
+        named = any(same_mesh(body.name, name) for name in _MESH_OF_TYPE.values())
+        return (body.name if named else None), body.num_vertices
+    return None, None

@@ -1,0 +1,143 @@
+"""Vertices of other meshes, recognized by their number, score as the same bodies do."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.sparse
+import torch
+from scipy.sparse.linalg import spsolve
+
+import mmjrr
+from mmjrr.body_models import free_body
+from mmjrr.cli.evaluate import main
+from mmjrr.errors import DataError
+from mmjrr.evaluation import EvaluationResult
+from mmjrr.evaluation.carried_regressors import carried_remarks
+from mmjrr.regressors import MeshMapping, find_mapping
+
+pytestmark = pytest.mark.slow
+REGRESSOR = 'free_body_h36m'
+SMPL, SMPLX, MHR = 6890, 10475, 18439
+
+
+@pytest.fixture(scope='module')
+def bodies(tiny_set: Path) -> tuple[list[str], np.ndarray]:
+    """Image names and vertices of the simulated estimator."""
+    with np.load(tiny_set / 'fits' / 'spin_like_test.npz') as file:
+        names, pose, betas = file['imgname'].tolist(), file['pose'], file['betas']
+    out = free_body()(
+        betas=torch.from_numpy(betas),
+        body_pose=torch.from_numpy(pose[:, 3:]),
+        global_orient=torch.from_numpy(pose[:, :3]),
+    )
+    return names, out.vertices.numpy().astype(np.float64)
+
+
+@pytest.fixture(scope='module')
+def plain(tiny_set: Path, bodies: Any) -> EvaluationResult:
+    names, vertices = bodies
+    return mmjrr.evaluate({'imgname': names, 'vertices': vertices}, tiny_set, REGRESSOR)
+
+
+def assert_same(found: EvaluationResult, plain: EvaluationResult) -> None:
+    assert found.frames == plain.frames
+    for key, value in plain.metrics().items():
+        assert found.metrics()[key] == pytest.approx(value, abs=1e-3)  # mm
+
+
+def carried_to(mapping: scipy.sparse.csr_matrix, vertices: np.ndarray) -> np.ndarray:
+    """Return vertices of the other mesh that the mapping takes to these."""
+    product = (mapping @ mapping.T).tocsc()
+    columns = vertices.transpose(1, 0, 2).reshape(SMPL, -1)
+    solved = mapping.T @ spsolve(product, columns)
+    return solved.reshape(mapping.shape[1], len(vertices), 3).transpose(1, 0, 2)
+
+
+def test_smplx_sized_vertices_score_by_a_transfer_matrix(
+    tiny_set: Path, tmp_path: Path, bodies: Any, plain: EvaluationResult
+) -> None:
+    names, vertices = bodies
+    rows = np.random.default_rng(0).permutation(SMPLX)[:SMPL]
+    matrix = scipy.sparse.csr_matrix((np.ones(SMPL), (np.arange(SMPL), rows)), (SMPL, SMPLX))
+    path = MeshMapping(matrix, 'smplx', 'free_body').save(tmp_path / 'm.npz')
+    others = np.random.default_rng(1).normal(size=(len(names), SMPLX, 3))
+    others[:, rows] = vertices
+    found = mmjrr.evaluate(
+        {'imgname': names, 'vertices': others}, tiny_set, REGRESSOR, mapping=path
+    )
+    assert_same(found, plain)
+    remark = "carried from the mesh 'free_body' to 'smplx' by m.npz; the error that this adds"
+    assert remark in found.format() and 'is not measured' in found.format()
+
+
+def test_mhr_sized_vertices_in_centimeters_score_by_barycentric_coordinates(
+    tiny_set: Path, tmp_path: Path, bodies: Any, plain: EvaluationResult,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    names, vertices = bodies
+    rng = np.random.default_rng(2)
+    rows = rng.permutation(MHR)[:SMPL]
+    faces = np.stack([rows, np.roll(rows, 1), np.roll(rows, 2)], 1)
+    faces = np.concatenate([faces, [[0, 1, MHR - 1]]])
+    coordinates = np.tile([1.0, 0, 0], (SMPL, 1))
+    np.savez(tmp_path / 'm.npz', triangle_ids=np.arange(SMPL), baryc_coords=coordinates)
+    np.save(tmp_path / 'faces.npy', faces)
+    mapping = MeshMapping.load(tmp_path / 'm.npz', faces, 'mhr', 'free_body')
+    mapping.save(tmp_path / 'named.npz')
+    others = rng.normal(size=(len(names), MHR, 3))
+    others[:, rows] = vertices
+    np.savez(tmp_path / 'results.npz', imgname=names, vertices=(100 * others).astype(np.float32))
+    arguments = [str(tmp_path / 'results.npz'), '--annotations', str(tiny_set)]
+    arguments += ['--regressor', REGRESSOR, '--mapping', str(tmp_path / 'named.npz')]
+    assert main(arguments) == 1
+    assert "unit='cm'" in capsys.readouterr().err
+    out = tmp_path / 'out.json'
+    assert main([*arguments, '--unit', 'cm', '--out', str(out)]) == 0
+    assert "to 'mhr' by named.npz" in capsys.readouterr().out
+    metrics = json.loads(out.read_text())['metrics']
+    for key, value in plain.metrics().items():
+        assert metrics[key] == pytest.approx(value, abs=1e-2)
+
+
+def test_anny_sized_vertices_score_by_the_shipped_mapping(
+    tiny_set: Path, bodies: Any, plain: EvaluationResult
+) -> None:
+    names, vertices = bodies
+    others = carried_to(find_mapping('anny', 'free_body').matrix, vertices)
+    found = mmjrr.evaluate({'imgname': names, 'vertices': others}, tiny_set, REGRESSOR)
+    assert_same(found, plain)
+    assert 'there and back, free body' in found.format()
+    assert found.to_dict()['provenance']['regressors'][REGRESSOR]['provenance']['carried']
+
+
+def test_annys_parameters_score_by_one_command(tiny_set: Path, bodies: Any) -> None:
+    pytest.importorskip('anny', reason='anny is optional: pip install anny==0.6.2')
+    with np.load(tiny_set / 'fits' / 'spin_like_test.npz') as file:
+        content = {'imgname': file['imgname'], 'pose': file['pose']}
+    phenotypes = np.full((len(content['pose']), 11), 0.5, np.float32)
+    found = mmjrr.evaluate(
+        {**content, 'betas': phenotypes}, tiny_set, REGRESSOR, body_model='anny', num_betas=11
+    )
+    values = found.metrics()
+    assert all(np.isfinite(value) and value < 200 for value in values.values())
+
+
+def test_a_mesh_without_a_mapping_is_named(tiny_set: Path, bodies: Any) -> None:
+    names, _ = bodies
+    others = np.zeros((len(names), SMPLX, 3)) + np.random.default_rng(0).normal(size=(SMPLX, 3))
+    with pytest.raises(DataError, match=r"found 10475 .*SMPL-X's.*--mapping"):
+        mmjrr.evaluate({'imgname': names, 'vertices': others}, tiny_set, REGRESSOR)
+
+
+def test_remarks_state_the_measured_error() -> None:
+    step = {'from': 'a', 'to': 'b', 'mapping': {'made_by': 'hand'}}
+    error = {'mean': 0.5, 'aligned': 0.4, 'bodies': 7}
+    (remark,) = carried_remarks('J', {'carried': [{**step, 'error_mm': error}]})
+    assert "'a' to 'b' by hand" in remark and '0.50 mm in the mean (measured on 7' in remark
+    (remark,) = carried_remarks('J', {'carried': [{**step, 'error_mm': {'walks': error}}]})
+    assert '0.50 mm (walks)' in remark
