@@ -641,7 +641,7 @@ def test_absolute_protocols_need_and_use_the_translation(samples, regressors):
         (dict(by='joint'), 'expected a list'),
         (dict(fields=dict(verts='x')), r"fields: unknown \['verts'\]"),
         (dict(missing='ignore'), "missing: found 'ignore'"),
-        (dict(annotation_unit='cm'), "annotation_unit: found 'cm'"),
+        (dict(annotation_unit='inch'), "annotation_unit: found 'inch'"),
         (dict(out_file='result.txt'), 'ending in .json or .csv'),
     ],
 )
