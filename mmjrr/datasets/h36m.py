@@ -242,6 +242,11 @@ class H36MFitsDataset(BaseDataset):
             info['mask_box'] = self.masks.boxes[mask_row].copy()
             if self.masks.has_cells:
                 info['mask_cells'] = self.masks.cells(mask_row)
+            rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
+            if len(rows):
+                info['mask_extent'] = np.array(
+                    [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], np.float32
+                )
             info['mask'] = area_average_crop(mask, info['box'], self.crop_size)
         sample = self.pipeline(info)
         if sample is None and (self.test_mode or self.max_refetch == 0):

@@ -17,7 +17,7 @@ from mmengine.structures import BaseDataElement
 
 from mmjrr.array_types import Array
 from mmjrr.errors import DataError
-from mmjrr.geometry import PIXELS_PER_SCALE, padded_box, whole_image_box
+from mmjrr.geometry import PIXELS_PER_SCALE, padded_box, square_box, whole_image_box
 from mmjrr.registry import TRANSFORMS
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # RGB
@@ -84,15 +84,25 @@ class CropPerson:
             the same way for all channels, before it is resized. SPIN's code does so in training and
             testing (through ``scipy.misc.imresize``); VIBE's and MEVA's code does not. Default:
             True.
+        around: ``'box'``, the annotation's box, or ``'mask'``, the smallest square at the center
+            of ``mask_extent``, which the paper's authors crop to with a padding of 1. Default:
+            ``'box'``.
 
     Raises:
         ValueError: An argument is out of range.
-        DataError: A box is not square, smaller than a pixel, or outside the image.
+        DataError: A box is not square, smaller than a pixel, or outside the image, or a sample has
+            no mask.
     """
 
     def __init__(
-        self, size: int = 224, padding: float = 1.0, stretch_contrast: bool = True
+        self,
+        size: int = 224,
+        padding: float = 1.0,
+        stretch_contrast: bool = True,
+        around: str = 'box',
     ) -> None:
+        if around not in ('box', 'mask'):
+            raise ValueError(f"around: found {around!r}, expected 'box' or 'mask'")
         if size < 1:
             raise ValueError(f'size: found {size}, expected at least 1')
         if not padding > 0:
@@ -100,10 +110,13 @@ class CropPerson:
         self.size = size
         self.padding = padding
         self.stretch_contrast = stretch_contrast
+        self.around = around
 
     def __call__(self, sample: dict[str, Any]) -> dict[str, Any]:
         """Replace ``img`` of a sample by the crop."""
         image, box = sample['img'], sample.get('box')
+        if self.around == 'mask':
+            box = _square_around(sample)
         if box is None:
             box = whole_image_box(*image.shape[:2])
         box = sample['box'] = padded_box(box, self.padding)
@@ -116,8 +129,20 @@ class CropPerson:
     def __repr__(self) -> str:
         return (
             f'CropPerson(size={self.size}, padding={self.padding}, '
-            f'stretch_contrast={self.stretch_contrast})'
+            f'stretch_contrast={self.stretch_contrast}, around={self.around!r})'
         )
+
+
+def _square_around(sample: dict[str, Any]) -> tuple[float, float, float, float]:
+    """Return the smallest square around the mask that has the center of its extent."""
+    extent = sample.get('mask_extent')
+    if extent is None:
+        raise DataError(
+            f"{sample.get('imgname')}: has no mask; around='mask' needs mask_file= and "
+            'load_mask=True of the dataset'
+        )
+    x0, y0, x1, y1 = (float(value) for value in extent)
+    return square_box(((x0 + x1) / 2, (y0 + y1) / 2), max(x1 - x0, y1 - y0))
 
 
 @TRANSFORMS.register_module()

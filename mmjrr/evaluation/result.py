@@ -15,7 +15,7 @@ import numpy as np
 from mmjrr.array_types import Array
 from mmjrr.io import atomic_write
 
-from .carried_regressors import carried_remarks
+from .carried_remarks import carried_remarks
 from .protocols import FrameErrors, Protocol
 
 if TYPE_CHECKING:

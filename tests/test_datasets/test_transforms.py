@@ -235,3 +235,20 @@ def test_frames_of_one_video_make_sequences(tiny_set: Path) -> None:
         assert len(rows) <= 2 and frames == sorted(frames)
     with pytest.raises(ValueError, match='seq_len: found 0'):
         dataset.sequences(0)
+
+
+def test_a_crop_around_the_mask_is_its_square_without_margin() -> None:
+    image = photograph()
+    extent = np.array([30, 10, 50, 70], np.float32)  # 20 wide, 60 high
+    crop = CropPerson(size=60, stretch_contrast=False, around='mask')
+    sample = crop(sample_of(image, mask_extent=extent, box=(0.0, 0.0, 90.0, 90.0)))
+    assert tuple(sample['box']) == (10.0, 10.0, 70.0, 70.0)
+    expected = crop_person(image, (10.0, 10.0, 70.0, 70.0), 60, stretch_contrast=False)
+    np.testing.assert_array_equal(sample['img'], expected)
+
+
+def test_a_crop_around_the_mask_needs_one() -> None:
+    with pytest.raises(DataError, match=r'a/b\.png: has no mask; .*mask_file='):
+        CropPerson(around='mask')(sample_of(photograph(), box=(0.0, 0.0, 90.0, 90.0)))
+    with pytest.raises(ValueError, match="around: found 'person'"):
+        CropPerson(around='person')

@@ -17,7 +17,7 @@ from mmjrr.body_models import free_body
 from mmjrr.cli.evaluate import main
 from mmjrr.errors import DataError
 from mmjrr.evaluation import EvaluationResult
-from mmjrr.evaluation.carried_regressors import carried_remarks
+from mmjrr.evaluation.carried_remarks import carried_remarks
 from mmjrr.regressors import MeshMapping, find_mapping
 
 pytestmark = pytest.mark.slow

@@ -52,11 +52,49 @@ def same_weights(model: SPIN, other: SPIN) -> bool:
     return all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
-@pytest.mark.parametrize('prefix', ['', 'module.'])
+@pytest.mark.parametrize('prefix', ['', 'module.', 'model.', 'model.module.', 'hmr.'])
 def test_a_file_as_released_loads_and_smpl_in_it_is_not_used(model, released, prefix, tmp_path):
     weights = {prefix + name: value for name, value in released.items()}
     path = saved(tmp_path / 'spin.pt', dict(model=weights, optimizer=dict(state={}), epoch=3))
     assert same_weights(SPIN(checkpoint=path), model)
+
+
+def test_vibes_file_as_released_loads_with_the_mean_parameters_in_it(
+    model: SPIN, released: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    """Its writer keeps a NumPy scalar beside the weights, and its demo keeps SPIN's network."""
+    torch.manual_seed(2)
+    vibe = VIBE()
+    for name in ('init_pose', 'init_shape', 'init_cam'):
+        vibe.regressor.get_buffer(name).uniform_()
+    weights = {name: value for name, value in vibe.state_dict().items()}
+    of_spin = {f'hmr.{name}': value for name, value in released.items()}
+    for prefix in ('', 'module.'):
+        content = dict(
+            epoch=np.int64(30),
+            gen_state_dict={prefix + name: value for name, value in (weights | of_spin).items()},
+            performance=np.float64(56.5),
+        )
+        loaded = VIBE(checkpoint=saved(tmp_path / 'vibe.pth.tar', content))
+        for name, value in vibe.state_dict().items():
+            assert torch.equal(loaded.state_dict()[name], value), name
+        features = saved(tmp_path / 'spin.pt', dict(model=released))
+        with_features = VIBE(checkpoint=tmp_path / 'vibe.pth.tar', pretrained_features=features)
+        assert with_features.backbone is not None
+        ours, theirs = with_features.backbone.state_dict(), model.backbone.state_dict()
+        assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_a_file_of_lightning_loads(
+    model: SPIN, released: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    content = {
+        'state_dict': {f'model.{name}': value for name, value in released.items()},
+        'pytorch-lightning_version': '1.1.8',
+        'callbacks': {},
+        'hyper_parameters': {'lr': 1e-4},
+    }
+    assert same_weights(SPIN(checkpoint=saved(tmp_path / 'epoch=1.ckpt', content)), model)
 
 
 @pytest.mark.slow

@@ -28,6 +28,21 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
         raise DataError(f'{path}: {error}') from error
 
 
+#: Prefixes that wrappers of models give to all names: ``DataParallel``, and modules of Lightning.
+WRAPPER_PREFIXES = ('module.', 'model.')
+
+
+def without_wrappers(name: str) -> str:
+    """Return a weight's name without the prefixes of wrappers.
+
+    >>> without_wrappers('model.module.fc1.bias')
+    'fc1.bias'
+    """
+    while name.startswith(WRAPPER_PREFIXES):
+        name = name.split('.', 1)[1]
+    return name
+
+
 def translate(
     weights: Mapping[str, Tensor],
     expected: Mapping[str, Tensor],
@@ -37,7 +52,8 @@ def translate(
     """Rename the weights of a file to the model's names, and check them.
 
     Args:
-        weights: Weights by the file's names, with or without the prefix ``module.``.
+        weights: Weights by the file's names, with or without the prefixes of
+            :data:`WRAPPER_PREFIXES`.
         expected: Weights by the model's names.
         rename: Function that returns the model's name of a file's name, or None to ignore it.
         optional: Names of the model's weights that the file may omit.
@@ -49,7 +65,7 @@ def translate(
     origin: dict[str, str] = {}
     unexpected = []
     for name, value in weights.items():
-        plain = name.removeprefix('module.')
+        plain = without_wrappers(name)
         new_name = plain if plain in expected else rename(plain)
         if new_name is None:
             continue

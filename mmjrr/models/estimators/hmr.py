@@ -194,8 +194,9 @@ class SPIN(MeshEstimator):
 def rename_hmr(name: str) -> str | None:
     """Return the model's name of a weight in SPIN's file; None for SMPL's arrays.
 
-    In SPIN's file, features and regressor are one network.
+    In SPIN's file, features and regressor are one network; VIBE's and MEVA's code names it ``hmr``.
     """
+    name = name.removeprefix('hmr.')
     first = name.split('.')[0]
     if first == 'smpl':
         return None

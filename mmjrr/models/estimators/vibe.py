@@ -109,6 +109,10 @@ class VideoEstimator(MeshEstimator):
 
     def rename(self, name: str) -> str | None:
         """Return the model's name of a weight in the checkpoint; None to ignore it."""
+        if name.startswith('hmr.'):  # SPIN's network, of which the features alone are used
+            new_name = rename_hmr(name)
+            is_used = self.backbone is not None and (new_name or '').startswith('backbone.')
+            return new_name if is_used else None
         return None if name.startswith(('smpl.', 'regressor.smpl.')) else name
 
     def optional_weights(self) -> list[str]:
