@@ -22,6 +22,7 @@ from mmjrr.cli.evaluation_options import (
     chosen_protocols,
     chosen_regressors,
     named_sets,
+    pair,
     reading_options,
     what_was_read,
 )
@@ -42,8 +43,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('files', nargs='+', metavar='FILE', help='predictions: FILE or NAME=FILE')
     parser.add_argument(
         '--annotations',
-        required=True,
         help="MMPose's Human3.6M npz, or the folder with annotation_body3d/fps10/h36m_test.npz",
+    )
+    parser.add_argument(
+        '--annotated-meshes',
+        nargs='+',
+        metavar='FILE',
+        help='annotated bodies in any layout, not --annotations: joints regressed from them '
+        'are the target, and vertices are compared',
+    )
+    parser.add_argument(
+        '--annotated-fields',
+        nargs='+',
+        default=[],
+        metavar='FIELD=PATH',
+        help='path of a field in the files of --annotated-meshes, as in --fields',
     )
     parser.add_argument(
         '--regressor',
@@ -129,10 +143,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Evaluate each set of predictions, print the results and write the files."""
     from mmjrr.evaluation import evaluate, get_protocol, load_regressors
-    from mmjrr.evaluation.protocol_table import format_protocol_table, protocols_of_joints
+    from mmjrr.evaluation.protocol_table import protocols_of_joints
     from mmjrr.evaluation.result import check_result_path
     from mmjrr.io import atomic_write
 
+    if (args.annotations is None) == (args.annotated_meshes is None):
+        raise ValueError('expected one of --annotations and --annotated-meshes')
+    if args.annotated_meshes is not None and args.report is not None:
+        raise ValueError('--report: needs --annotations')
     sets = named_sets(args.files)
     if args.out is not None:
         check_result_path(args.out)
@@ -154,7 +172,9 @@ def run(args: argparse.Namespace) -> None:
             missing=args.missing,
             progress=True,
         )
-        if page is None:
+        if args.annotated_meshes is not None:
+            result = _evaluate_meshes(args, name, files, regressors, reading)
+        elif page is None:
             result = evaluate(
                 files,
                 args.annotations,
@@ -166,10 +186,9 @@ def run(args: argparse.Namespace) -> None:
             )
         else:
             result = page.evaluate(name, files, regressors, protocols, options)
-        table = result.format(args.by, args.errors)
-        if args.all_protocols:
-            table = format_protocol_table(result, args.errors)
-        print(f'{what_was_read(result)}\n\n{table}\n')
+        if args.annotated_meshes is None:
+            print(f'{what_was_read(result)}\n')
+        print(f'{_table(result, args)}\n')
         lines += [f'{name}\tno prediction\t{image}' for image in result.skipped]
         lines += [f'{name}\tnot annotated\t{image}' for image in result.unmatched]
         if args.out is not None:
@@ -183,6 +202,37 @@ def run(args: argparse.Namespace) -> None:
         with atomic_write(args.unmatched_out) as temporary:
             temporary.write_text(''.join(f'{line}\n' for line in lines), encoding='utf-8')
         print(f'Wrote {args.unmatched_out} ({len(lines)} names)')
+
+
+def _evaluate_meshes(
+    args: argparse.Namespace,
+    name: str,
+    files: list[Path],
+    regressors: Mapping[str, JointRegressor],
+    reading: Mapping[str, Any],
+) -> EvaluationResult:
+    from mmjrr.evaluation import evaluate_meshes
+
+    options = {key: value for key, value in reading.items() if key not in ('match', 'metadata')}
+    return evaluate_meshes(
+        files,
+        args.annotated_meshes,
+        regressors,
+        None if args.all_protocols else chosen_protocols(args.protocol),
+        body_model=args.body_model,
+        annotated_fields=dict(pair(text) for text in args.annotated_fields) or None,
+        by=args.by,
+        title=name,
+        **options,
+    )
+
+
+def _table(result: EvaluationResult, args: argparse.Namespace) -> str:
+    from mmjrr.evaluation.protocol_table import format_protocol_table
+
+    if args.all_protocols:
+        return format_protocol_table(result, args.errors)
+    return result.format(args.by, args.errors)
 
 
 class EvaluationReport:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         pa_mpjpe_per_joint,
         procrustes_align,
     )
+    from mmjrr.evaluation.mesh_evaluation import evaluate_meshes
     from mmjrr.evaluation.metric import JointRegressorMetric
     from mmjrr.evaluation.metric.torch_metric import JointRegressorTorchMetric
     from mmjrr.evaluation.protocol_table import format_protocol_table, protocols_of_joints
@@ -44,6 +45,7 @@ __all__ = [
     'Score',
     'acceleration_error',
     'evaluate',
+    'evaluate_meshes',
     'format_protocol_table',
     'frame_errors',
     'get_protocol',

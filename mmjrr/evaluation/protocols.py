@@ -203,6 +203,8 @@ class FrameErrors:
     pa_joints: Array  # (N, len(protocol.pa_joints))
     n_mpjpe: Array | None = None  # (N,), after scaling about the root
     acceleration: Array | None = None  # (N,), in units per squared frame step
+    pve: Array | None = None  # (N,), of vertices, aligned as the joints
+    pa_pve: Array | None = None  # (N,), of vertices, after a similarity transform
 
 
 def frame_errors(

@@ -82,7 +82,7 @@ def score_frames(
         frames = int((~np.isnan(pa_mpjpe)).sum())
         means = {
             name: _mean(values[rows])
-            for name in ('n_mpjpe', 'acceleration')
+            for name in ('n_mpjpe', 'acceleration', 'pve', 'pa_pve')
             if rows is not None and (values := getattr(errors, name)) is not None
         }
         return Score(

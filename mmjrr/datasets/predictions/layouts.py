@@ -242,6 +242,18 @@ LAYOUTS = (
         'naver/multi-hmr, 651fb41, model.py',
     ),
     Layout(
+        'neuralannot',
+        "NeuralAnnot's JSON: bodies by annotation",
+        ('*.smpl_param.pose', '*.smpl_param.shape', '*.cam_param'),
+        {
+            'imgname': '*.@',
+            'pose': '*.smpl_param.pose',
+            'betas': '*.smpl_param.shape',
+            'transl': '*.smpl_param.trans',
+        },
+        'mks0601/NeuralAnnot_RELEASE, 7117815, MPII/demo_smpl.py',
+    ),
+    Layout(
         'bedlam',
         "BEDLAM's npz, bodies in the camera's frame",
         ('pose_cam', 'shape', 'trans_cam', 'imgname'),

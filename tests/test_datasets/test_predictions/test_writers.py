@@ -6,6 +6,7 @@ file that the reader's table names. No file of these models was at hand.
 
 from __future__ import annotations
 
+import json
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -168,10 +169,17 @@ def bedlam(folder: Path) -> None:
 
 def neuralannot(folder: Path) -> None:
     bodies = {
-        name: {'pose': POSE[row].tolist(), 'shape': BETAS[row].tolist(), 'trans': [0.0, 0.0, 5.0]}
+        name: {
+            'smpl_param': {
+                'pose': POSE[row].tolist(),
+                'shape': BETAS[row].tolist(),
+                'trans': [0.0, 0.0, 5.0],
+            },
+            'cam_param': {'focal': [1000.0, 1000.0], 'princpt': [500.0, 500.0]},
+        }
         for row, name in enumerate(NAMES)
     }
-    dump(folder / 'SMPL_NeuralAnnot.pkl', bodies)
+    (folder / 'MPII_SMPL_NeuralAnnot.json').write_text(json.dumps(bodies))
 
 
 PARAMETERS = {
@@ -185,7 +193,7 @@ PARAMETERS = {
     pare_image: 'pare-image',
     hybrik: 'hybrik',
     bedlam: 'bedlam',
-    neuralannot: 'by-image',
+    neuralannot: 'neuralannot',
 }
 
 

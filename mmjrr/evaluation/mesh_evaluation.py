@@ -1,0 +1,314 @@
+"""Evaluation against annotated meshes, as on 3DPW, EMDB, RICH and BEDLAM.
+
+The annotation is itself bodies. Both meshes go through the same regressor, so predicted and target
+joints share whatever is wrong with it. Vertices are compared too: PVE after the alignment of the
+protocol, PA-PVE after a similarity transform of each frame.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmjrr.array_types import Array, FloatArray, IndexArray
+from mmjrr.body_models import SMPL
+from mmjrr.body_models.smpl_files import load_smpl_file
+from mmjrr.datasets.image_names import frame_identity, image_key
+from mmjrr.datasets.joint_files import parse_labels
+from mmjrr.datasets.predictions import Predictions, match_bodies
+from mmjrr.datasets.predictions.bodies import join
+from mmjrr.errors import DataError
+from mmjrr.joints import SMPL_JOINTS
+from mmjrr.registry import BODY_MODELS
+from mmjrr.regressors import JointRegressor
+from mmjrr.regressors.checks import clean_rows
+
+from .core import UNITS, find_neighbors, frame_labels, provenance
+from .evaluate_predictions import PredictionsLike, body_config, read_parts
+from .functional import mpjpe, pa_mpjpe
+from .plausibility import root_aligned_error
+from .predicted_body import body_of
+from .protocols import PROTOCOLS, FrameErrors, FrameLabels, Protocol, frame_errors, get_protocols
+from .regressed_joints import RegressorLike, load_regressors
+from .result import EvaluationResult, Score, score_frames
+
+#: Name of the body's own 24 joints among the regressors.
+BODY_JOINTS = 'body'
+_CHUNK = 64
+_MM = 1000.0
+
+
+def evaluate_meshes(
+    predictions: PredictionsLike | Sequence[PredictionsLike],
+    annotated: PredictionsLike | Sequence[PredictionsLike],
+    regressors: RegressorLike | Sequence[RegressorLike] | Mapping[str, RegressorLike],
+    protocol: str | dict[str, Any] | Protocol | Sequence[Any] | None = None,
+    *,
+    body_model: str | Path | dict[str, Any] | SMPL | None = None,
+    annotated_fields: Mapping[str, str] | None = None,
+    person: str | None = 'nearest',
+    gender: str | None = None,
+    num_betas: int | None = None,
+    unit: str = 'm',
+    by: Sequence[str] = (),
+    title: str = '',
+    **reading: Any,
+) -> EvaluationResult:
+    """Compute MPJPE, PA-MPJPE, N-MPJPE, acceleration error, PVE and PA-PVE against meshes.
+
+    Args:
+        predictions: the predicted bodies, as in :func:`~mmjrr.evaluation.evaluate`.
+        annotated: the annotated bodies, in any layout of results files.
+        regressors: one or several, as in :func:`~mmjrr.evaluation.load_regressors`. If there is a
+            body, its own 24 joints are added under the name ``'body'``.
+        protocol: one or several, as in :func:`~mmjrr.evaluation.get_protocol`. A regressor without
+            the joints of a protocol has no score under it. Default: all, on all frames.
+        body_model: body of parameters, as in :func:`~mmjrr.evaluation.evaluate`.
+        annotated_fields: paths of fields in the annotated files, as ``fields`` for predictions.
+        person: the person to evaluate if an image has several, as in
+            :func:`~mmjrr.evaluation.evaluate`.
+        gender: gender of the predicted bodies, in place of the files'.
+        num_betas: number of betas of the predicted bodies to use.
+        unit: unit of vertices, 'm' or 'mm'.
+        by: breakdowns to compute, some of 'joint', 'action', 'subject', 'camera'.
+        title: name of the evaluated predictions.
+        reading: ``layout``, ``fields``, ``name_format``, ``rotation_6d`` and ``frame_step`` of the
+            predictions, as in :func:`~mmjrr.evaluation.evaluate`.
+
+    Raises:
+        DataError: a file is broken, or no prediction is of an annotated image.
+        ValueError: an argument is invalid, or no regressor has the joints of any protocol.
+    """
+    loaded = load_regressors(regressors)
+    config = body_config(body_model, loaded)
+    parts = read_parts(predictions, **reading)
+    predicted = join(parts[0].source or Path('predictions'), parts)
+    references = read_parts(annotated, fields=annotated_fields)
+    target = join(references[0].source or Path('annotated'), references)
+    for bodies in (predicted, target):
+        if bodies.imgname is None:
+            raise DataError(
+                f'{bodies.name}: imgname: missing, expected the image name of each body'
+            )
+    meshes = _Meshes(predicted, config, gender, num_betas, UNITS[unit])
+    reference = _Meshes(target, config, None, None, UNITS[unit])
+    own_joints = None if meshes.body is None else body_joints(meshes.body)
+    if own_joints is not None:
+        loaded[BODY_JOINTS] = own_joints
+    protocols = _protocols(protocol)
+    assert target.imgname is not None and predicted.imgname is not None
+    first = next(iter(loaded.values()))
+
+    def error_of(rows: Array, frames: Array) -> Array:
+        pairs = (_joints(source, rows_, first) for source, rows_ in
+                 ((meshes, rows), (reference, frames)))  # fmt: skip
+        points, goal = pairs
+        return root_aligned_error(points, goal, np.ones(points.shape[:2]), first.joint_names)
+
+    matches = match_bodies(predicted, target.imgname, person, error_of)
+    frames = np.flatnonzero((matches.rows >= 0) & target.is_valid())
+    if not len(frames):
+        raise DataError(
+            f'{predicted.name}: none of its {len(predicted)} bodies is of an annotated image; they '
+            f'are named like {predicted.imgname[0]!r}, annotated images like {target.imgname[0]!r}'
+        )
+    names = [target.imgname[frame] for frame in frames]
+    order = np.array(sorted(range(len(names)), key=lambda row: (names[row], row)))
+    frames, names = frames[order], [names[row] for row in order]
+    labels = [_labels(name) for name in names]
+    comparison = _Comparison(meshes, reference, matches.rows[frames], frames, loaded, protocols)
+    numbers = [_number(name) for name in names]
+    scores: list[Score] = []
+    for name, one in protocols.items():
+        counted = [one.leaves_out(label) is None for label in labels]
+        rows = np.flatnonzero(counted)
+        groups = {
+            kind: [str(labels[row].get(kind)) for row in rows] for kind in by if kind != 'joint'
+        }
+        neighbors = find_neighbors([labels[row] for row in rows], [numbers[row] for row in rows])
+        for regressor in loaded:
+            if (regressor, name) in comparison.pve:
+                errors = comparison.errors(regressor, one, rows, neighbors)
+                scores += score_frames(regressor, one, errors, groups, 'joint' in by)
+    if not scores:
+        raise ValueError(
+            f'none of the regressors {list(loaded)} has the joints of {", ".join(protocols)}'
+        )
+    unmatched = [predicted.imgname[row] for row in matches.unmatched]
+    skipped = [name for name, row in zip(target.imgname, matches.rows, strict=True) if row < 0]
+    about = provenance(loaded, protocols, None if meshes.body is None else meshes.body.path)
+    return EvaluationResult(
+        scores=tuple(scores),
+        protocols={name: one for name, one in protocols.items()
+                   if any(score.protocol == name for score in scores)},
+        frames=len(frames),
+        skipped=tuple(sorted(skipped)),
+        unmatched=tuple(unmatched),
+        notes=(),
+        title=title,
+        provenance={
+            **about,
+            'target': 'joints regressed from annotated meshes by the same regressor',
+            'notes': [*predicted.notes, *matches.notes],
+        },
+    )  # fmt: skip
+
+
+def body_joints(body: SMPL) -> JointRegressor | None:
+    """Return the regressor of a body's own joints, as its file has it.
+
+    Returns:
+        The regressor; None if the body comes from no file or has other joints than SMPL's 24.
+    """
+    if body.path is None:
+        return None
+    matrix = load_smpl_file(body.path, body.kind)['J_regressor']
+    if len(matrix) != len(SMPL_JOINTS):
+        return None
+    weight, notes = clean_rows(matrix, SMPL_JOINTS)
+    provenance = {'made_by': f'J_regressor of {body.path.name}'}
+    return JointRegressor(torch.from_numpy(weight), SMPL_JOINTS, body.name, provenance, notes)
+
+
+def _protocols(protocol: Any) -> dict[str, Protocol]:
+    if protocol is not None:
+        return get_protocols(protocol)
+    return {
+        name: replace(one, subjects=None, cameras=None, exclude_sequences=())
+        for name, one in PROTOCOLS.items()
+    }
+
+
+def _labels(imgname: str) -> FrameLabels:
+    identity = frame_identity(imgname)
+    if identity is None:
+        person, sequence = parse_labels(imgname)
+        return frame_labels(person, None, sequence, None)
+    sequence = '_'.join(filter(None, (identity.subject, identity.action, identity.take)))
+    return frame_labels(identity.subject, identity.action, sequence, identity.camera)
+
+
+def _number(imgname: str) -> int | None:
+    digits = re.search(r'(\d{1,9})$', image_key(imgname))
+    return None if digits is None else int(digits[1])
+
+
+class _Meshes:
+    """Vertices of bodies in meters, from vertices or parameters."""
+
+    def __init__(
+        self,
+        part: Predictions,
+        config: Any,
+        gender: str | None,
+        num_betas: int | None,
+        scale: float,
+    ) -> None:
+        part.require_known_rotations()
+        self.scale = scale
+        chosen = body_of(part, config, gender, num_betas)
+        self.part = part if num_betas is None else part.with_num_betas(num_betas)
+        body = BODY_MODELS.build(dict(chosen)) if isinstance(chosen, dict) else chosen
+        self.body: SMPL | None = None if body is None else body.cpu().double()
+        if part.vertices is None and self.body is None:
+            raise ValueError(
+                f'{part.name}: has parameters and no vertices: '
+                "body_model='path/to/SMPL_NEUTRAL.pkl' (on the command line, --body-model) names "
+                'their body'
+            )
+
+    def vertices(self, rows: Array) -> Tensor:  # (n, V, 3), float64
+        """Return some meshes."""
+        part = self.part
+        if part.vertices is not None:
+            return self.scale * torch.from_numpy(part.vertices[rows]).double()
+        assert self.body is not None
+        parameters = {
+            name: torch.from_numpy(getattr(part, name)[rows]).double()
+            for name in ('global_orient', 'body_pose', 'betas')
+        }
+        parameters['global_orient'] = parameters['global_orient'][:, None]
+        with torch.no_grad():
+            return self.body(**parameters).vertices
+
+
+def _joints(meshes: _Meshes, rows: Array, regressor: JointRegressor) -> FloatArray:
+    chunks = [
+        regressor(meshes.vertices(rows[start : start + _CHUNK])).numpy()
+        for start in range(0, len(rows), _CHUNK)
+    ]
+    return np.concatenate(chunks)
+
+
+class _Comparison:
+    """Joints of all regressors, and errors of the vertices, of N pairs of meshes."""
+
+    def __init__(
+        self,
+        meshes: _Meshes,
+        reference: _Meshes,
+        rows: Array,
+        frames: IndexArray,
+        regressors: Mapping[str, JointRegressor],
+        protocols: Mapping[str, Protocol],
+    ) -> None:
+        self.regressors = regressors
+        joints: dict[str, list[FloatArray]] = {name: [] for name in regressors}
+        goals: dict[str, list[FloatArray]] = {name: [] for name in regressors}
+        pve: dict[tuple[str, str], list[FloatArray]] = {}
+        pa_pve: list[FloatArray] = []
+        for chunk in _chunks(len(rows)):
+            points, goal = meshes.vertices(rows[chunk]), reference.vertices(frames[chunk])
+            for where, vertices in ((meshes, points), (reference, goal)):
+                finite = torch.isfinite(vertices).all(-1).all(-1)
+                if not finite.all():
+                    raise ValueError(f'{where.part.name}: found NaN or infinity in a body')
+            pa_pve.append(pa_mpjpe(points, goal).numpy())
+            for name, regressor in regressors.items():
+                regressed, regressed_goal = regressor(points), regressor(goal)
+                joints[name].append(regressed.numpy())
+                goals[name].append(regressed_goal.numpy())
+                for key, protocol in protocols.items():
+                    if not set(regressor.joint_names).issuperset(protocol.needed_joints):
+                        continue
+                    root = [regressor.joint_names.index(joint) for joint in protocol.root_joints]
+                    center, goal_center = 0.0, 0.0
+                    if root:
+                        center = regressed[:, root].mean(1, keepdim=True)
+                        goal_center = regressed_goal[:, root].mean(1, keepdim=True)
+                    error = mpjpe(points - center, goal - goal_center).numpy()
+                    pve.setdefault((name, key), []).append(error)
+        self.joints = {name: np.concatenate(values) for name, values in joints.items()}
+        self.goals = {name: np.concatenate(values) for name, values in goals.items()}
+        self.pve = {key: np.concatenate(values) for key, values in pve.items()}
+        self.pa_pve = np.concatenate(pa_pve)
+
+    def errors(
+        self, name: str, protocol: Protocol, rows: IndexArray, neighbors: Array | None
+    ) -> FrameErrors:
+        """Return the errors of some frames, in mm."""
+        errors = frame_errors(
+            _MM * self.joints[name][rows],
+            _MM * self.goals[name][rows],
+            self.regressors[name].joint_names,
+            protocol,
+            None,
+            neighbors,
+        )
+        return replace(
+            errors,
+            pve=_MM * self.pve[name, protocol.name][rows],
+            pa_pve=_MM * self.pa_pve[rows],
+        )
+
+
+def _chunks(count: int) -> Iterator[slice]:
+    for start in range(0, count, _CHUNK):
+        yield slice(start, start + _CHUNK)
