@@ -34,10 +34,39 @@ H36M_JOINTS_RELEASE: tuple[str, ...] = (
     'right_thumb_end', 'right_hand', 'right_hand_end',
 )  # fmt: skip
 
+#: LSP's 14 joints, in the words of Human3.6M: LSP's neck is the thorax, its head top the head. It
+#: is the order of SPIN's ``H36M_TO_J14``.
+LSP_JOINTS: tuple[str, ...] = (
+    'right_ankle', 'right_knee', 'right_hip', 'left_hip', 'left_knee', 'left_ankle',
+    'right_wrist', 'right_elbow', 'right_shoulder', 'left_shoulder', 'left_elbow', 'left_wrist',
+    'thorax', 'head',
+)  # fmt: skip
+
+#: Rows of ``SMPL_to_J19.pkl``, HMR2's regressor: limbs, neck and top of the head of LSP, pelvis and
+#: thorax of MPII, spine, jaw and head of Human3.6M (SPIN's ``constants.py``, from index 25 on).
+J19_JOINTS: tuple[str, ...] = (
+    *LSP_JOINTS[:13], 'head_top', 'pelvis', 'thorax_mpii', 'spine', 'neck_base', 'head',
+)  # fmt: skip
+
+#: Names of SMPL's 24 joints, and the parent of each in its kinematic tree.
+SMPL_JOINTS: tuple[str, ...] = (
+    'pelvis', 'left_hip', 'right_hip', 'spine1', 'left_knee', 'right_knee', 'spine2',
+    'left_ankle', 'right_ankle', 'spine3', 'left_foot', 'right_foot', 'neck', 'left_collar',
+    'right_collar', 'head', 'left_shoulder', 'right_shoulder', 'left_elbow', 'right_elbow',
+    'left_wrist', 'right_wrist', 'left_hand', 'right_hand',
+)  # fmt: skip
+SMPL_PARENTS: tuple[int, ...] = (
+    -1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21,
+)  # fmt: skip
+
 #: Joint orders by name.
 JOINT_ORDERS: dict[str, tuple[str, ...]] = {
     'mmpose': H36M_JOINTS_MMPOSE,
     'spin': H36M_JOINTS_SPIN,
+    'lsp': LSP_JOINTS,
+    'j19': J19_JOINTS,
+    'smpl': SMPL_JOINTS,
+    'h36m-release': H36M_JOINTS_RELEASE,
 }
 
 #: Joints that MMPose's metainfo of H36M names otherwise. Elsewhere these names mean other joints
@@ -51,17 +80,6 @@ H36M_BONES: tuple[tuple[str, str], ...] = (
     ('spine', 'pelvis'), ('thorax', 'spine'), ('neck_base', 'thorax'), ('head', 'neck_base'),
     ('left_shoulder', 'thorax'), ('left_elbow', 'left_shoulder'), ('left_wrist', 'left_elbow'),
     ('right_shoulder', 'thorax'), ('right_elbow', 'right_shoulder'), ('right_wrist', 'right_elbow'),
-)  # fmt: skip
-
-#: Names of SMPL's 24 joints, and the parent of each in its kinematic tree.
-SMPL_JOINTS: tuple[str, ...] = (
-    'pelvis', 'left_hip', 'right_hip', 'spine1', 'left_knee', 'right_knee', 'spine2',
-    'left_ankle', 'right_ankle', 'spine3', 'left_foot', 'right_foot', 'neck', 'left_collar',
-    'right_collar', 'head', 'left_shoulder', 'right_shoulder', 'left_elbow', 'right_elbow',
-    'left_wrist', 'right_wrist', 'left_hand', 'right_hand',
-)  # fmt: skip
-SMPL_PARENTS: tuple[int, ...] = (
-    -1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21,
 )  # fmt: skip
 
 

@@ -66,7 +66,7 @@ def test_bad_orders_are_refused(order, message):
 
 def test_mirroring_h36m_swaps_the_legs_of_the_orders():
     assert tuple(map(swap_sides, H36M_JOINTS_MMPOSE[:7])) == H36M_JOINTS_SPIN[:7]
-    assert sorted(JOINT_ORDERS) == ['mmpose', 'spin']
+    assert sorted(JOINT_ORDERS) == ['h36m-release', 'j19', 'lsp', 'mmpose', 'smpl', 'spin']
 
 
 def test_bones_form_a_tree_rooted_at_the_pelvis():

@@ -13,6 +13,7 @@ from mmjrr.version import __version__
 COMMANDS = {
     'evaluate': ('evaluate', 'evaluate stored predictions with any joint regressors'),
     'fit-regressor': ('fit_regressor', 'fit a regressor to any meshes and any 3D joints'),
+    'inspect': ('inspect', "describe a joint regressor's file, and compare it with others"),
     'table1': ('table1', "print the paper's Table I for any models"),
     'label-consistency': (
         'label_consistency',

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmjrr.array_types import Array
 from mmjrr.datasets.image_names import SPLITS, expand_sequences
-from mmjrr.joints import H36M_JOINTS_MMPOSE, H36M_JOINTS_SPIN, SMPL_JOINTS, reorder_index
+from mmjrr.joints import H36M_JOINTS_MMPOSE, LSP_JOINTS, SMPL_JOINTS, reorder_index
 
 if TYPE_CHECKING:
     import torch
@@ -357,9 +357,6 @@ def _columns(weight: torch.Tensor | None, index: list[int]) -> torch.Tensor | No
 #: What authors compare predictions with.
 TARGETS = ('annotated', 'meshes')
 
-#: SPIN's ``H36M_TO_J14``: rows of its regressor, in the order of the LSP data set's joints.
-_SPIN_ROWS = (6, 5, 4, 1, 2, 3, 16, 15, 14, 11, 12, 13, 8, 10)
-_LSP_JOINTS = tuple(H36M_JOINTS_SPIN[row] for row in _SPIN_ROWS)
 _HIPS = ('right_hip', 'left_hip')
 
 #: S9 and S11, except for a video that is missing from the official release.
@@ -381,7 +378,7 @@ PROTOCOLS: dict[str, Protocol] = {
         ),
         Protocol(
             name='spin-p1',
-            joints=_LSP_JOINTS,
+            joints=LSP_JOINTS,
             **_TEST_FRAMES,
             description="SPIN's Protocol 1 (its MPJPE): 14 joints of LSP, every camera",
             regressor=_J_STD,
@@ -389,7 +386,7 @@ PROTOCOLS: dict[str, Protocol] = {
         ),
         Protocol(
             name='spin-p2',
-            joints=_LSP_JOINTS,
+            joints=LSP_JOINTS,
             cameras=('60457274',),
             **_TEST_FRAMES,
             description="SPIN's Protocol 2 (its PA-MPJPE): 14 joints of LSP, frontal camera",
@@ -405,7 +402,7 @@ PROTOCOLS: dict[str, Protocol] = {
         ),
         Protocol(
             name='vibe',
-            joints=_LSP_JOINTS,
+            joints=LSP_JOINTS,
             root=_HIPS,
             description='VIBE on 3DPW: 14 joints of LSP, middle of the hips',
             regressor=_J_STD,
@@ -413,7 +410,7 @@ PROTOCOLS: dict[str, Protocol] = {
         ),
         Protocol(
             name='wham',
-            joints=_LSP_JOINTS,
+            joints=LSP_JOINTS,
             root=_HIPS,
             description='WHAM on 3DPW: 14 joints of LSP, middle of the hips',
             regressor=_J_STD,
@@ -422,7 +419,7 @@ PROTOCOLS: dict[str, Protocol] = {
         ),
         Protocol(
             name='bedlam',
-            joints=_LSP_JOINTS,
+            joints=LSP_JOINTS,
             description='BEDLAM on 3DPW: 14 joints of LSP, pelvis row of the regressor',
             regressor=_J_STD,
             target='meshes',
@@ -430,7 +427,7 @@ PROTOCOLS: dict[str, Protocol] = {
         ),
         Protocol(
             name='camerahmr',
-            joints=_LSP_JOINTS,
+            joints=LSP_JOINTS,
             description='CameraHMR on 3DPW: 14 joints of LSP, pelvis row of the regressor',
             regressor=_J_STD,
             target='meshes',
@@ -438,7 +435,7 @@ PROTOCOLS: dict[str, Protocol] = {
         ),
         Protocol(
             name='multi-hmr',
-            joints=_LSP_JOINTS,
+            joints=LSP_JOINTS,
             description='Multi-HMR on 3DPW: 14 joints of LSP, pelvis row of the regressor',
             regressor=_J_STD,
             target='meshes',
@@ -446,7 +443,7 @@ PROTOCOLS: dict[str, Protocol] = {
         ),
         Protocol(
             name='hmr2',
-            joints=_LSP_JOINTS,
+            joints=LSP_JOINTS,
             cameras=('60457274',),
             **_TEST_FRAMES,
             description=(
@@ -459,7 +456,7 @@ PROTOCOLS: dict[str, Protocol] = {
         ),
         Protocol(
             name='tokenhmr',
-            joints=_LSP_JOINTS,
+            joints=LSP_JOINTS,
             description='TokenHMR on 3DPW: as HMR2, on the frames of 3DPW',
             regressor='SMPL_to_J19.pkl',
             source='saidwivedi/TokenHMR, 198645f, tokenhmr/lib/utils/pose_utils.py',

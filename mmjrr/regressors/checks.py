@@ -12,6 +12,7 @@ from mmjrr.array_types import Array
 from mmjrr.body_models.known_meshes import NUM_VERTICES
 from mmjrr.joints import JOINT_ORDERS, joint_names_of
 from mmjrr.regressors.files import RegressorFile
+from mmjrr.regressors.limbs import exchanged_joints
 from mmjrr.regressors.sides import swapped_pairs
 
 #: Largest deviation of a row's sum from one that is normalized without a note, for float32 files.
@@ -192,6 +193,29 @@ def check_sides(
         f'{where}: left and right are swapped against the declared {declared}: on the body '
         f'{body.name!r}, {pairs}.{hint}'
     )
+
+
+def check_limbs(
+    weight: Array, joint_names: tuple[str, ...], body: DeclaredBody, where: str
+) -> None:
+    """Check that no joint of a limb lies beyond the one that comes after it.
+
+    Args:
+        weight: (J, V) rows on the simplex.
+        joint_names: Name of each row.
+        body: The body; limbs of unknown bodies without a template are not checked.
+        where: Name of the matrix, for messages.
+
+    Raises:
+        ValueError: Joints are exchanged along a limb.
+    """
+    exchanged = exchanged_joints(weight, joint_names, body.name, body.template)
+    if exchanged:
+        pairs = '; '.join(f'{near} lies beyond {far}' for near, far in exchanged)
+        raise ValueError(
+            f'{where}: rows are exchanged along the limbs: on the body {body.name!r}, {pairs}; '
+            'declare the order that the rows have with joint_order='
+        )
 
 
 def _rows(mask: Array, joint_names: Sequence[str]) -> list[str]:

@@ -4,8 +4,9 @@ mmjrr writes a regressor as two files: the weights, ``NAME.npy``, and their side
 with joint names, body, provenance, and the SHA-256 of the ``.npy``. The sidecar is written first,
 so a killed run leaves no ``.npy`` without its names.
 
-Other readable files are ``.npy``, ``.npz`` (a matrix, or rows, columns, values and shape of a
-sparse one), ``.pt`` and ``.pth`` (a tensor, or a dict that contains one).
+Other readable files are ``.npy``, ``.npz`` (a matrix; rows, columns, values and shape of a sparse
+one; or what ``scipy.sparse.save_npz`` writes), ``.pkl`` (an array or a sparse matrix, or a dict
+that contains one), ``.pt`` and ``.pth`` (a tensor, or a dict that contains one).
 """
 
 from __future__ import annotations
@@ -30,9 +31,11 @@ from mmjrr.io import (
     read_json,
     read_npy,
     read_npz,
+    read_pickle,
     read_torch,
     versions,
 )
+from mmjrr.io.sparse import dense, sparse_matrix
 from mmjrr.joints import JOINT_ORDERS
 from mmjrr.regressors.zoo import ZOO, ZooEntry, find_regressor
 
@@ -237,8 +240,12 @@ def _read_weight(file: InputFile) -> tuple[Array, tuple[str, ...] | None]:
         weight, names = _read_npz(file)
     elif path.suffix in ('.pt', '.pth'):
         weight = _read_torch(file)
+    elif path.suffix in ('.pkl', '.pickle'):
+        weight = _matrix_in(path, read_pickle(path))
     else:
-        raise DataError(f'{path}: found the suffix {path.suffix!r}, expected .npy, .npz, .pt, .pth')
+        raise DataError(
+            f'{path}: found the suffix {path.suffix!r}, expected .npy, .npz, .pkl, .pt, .pth'
+        )
     return check_array(str(path), weight, ('J', 'V'), finite=False), names
 
 
@@ -250,7 +257,20 @@ def _read_npz(file: InputFile) -> tuple[Array, tuple[str, ...] | None]:
         names = tuple(check_array(where, arrays['joint_names'], ('J',), 'text').tolist())
     if {'rows', 'columns', 'values', 'shape'} <= set(arrays):
         return _from_sparse(path, arrays), names
+    if 'data' in arrays and 'shape' in arrays and ({'indptr', 'row'} & set(arrays)):
+        return _from_scipy(path, arrays), names
     return _only_matrix(path, arrays), names
+
+
+def _from_scipy(path: Path, arrays: dict[str, Array]) -> Array:
+    """Return the matrix that ``scipy.sparse.save_npz`` wrote."""
+    kind = arrays.get('format', np.array('csr')).item()
+    kind = kind.decode('ascii', 'replace') if isinstance(kind, bytes) else str(kind)
+    if kind not in ('csr', 'csc', 'coo'):
+        raise DataError(f'{path}: format: found {kind!r:.40}, expected csr, csc or coo')
+    fields: dict[str, Any] = {name: value for name, value in arrays.items() if name != 'format'}
+    fields['shape'] = tuple(np.ravel(arrays['shape']).tolist())
+    return dense(str(path), sparse_matrix(f'{path}:', kind, fields))
 
 
 def _from_sparse(path: Path, arrays: dict[str, Array]) -> Array:
@@ -276,19 +296,30 @@ def _from_sparse(path: Path, arrays: dict[str, Array]) -> Array:
 
 
 def _read_torch(file: InputFile) -> Array:
-    path, content = file.path, read_torch(file, as_torch=False)
+    return _matrix_in(file.path, read_torch(file, as_torch=False))
+
+
+def _matrix_in(path: Path, content: Any) -> Array:
+    """Return the only matrix in what a file holds: an array, a sparse matrix, or a dict."""
     if isinstance(content, np.ndarray):
         return content
+    if hasattr(content, 'toarray'):
+        return dense(str(path), content)
     if not isinstance(content, dict):
-        raise DataError(f'{path}: found {type(content).__name__}, expected a tensor or a dict')
-    arrays = {str(key): value for key, value in content.items() if isinstance(value, np.ndarray)}
+        raise DataError(f'{path}: found {type(content).__name__}, expected a matrix or a dict')
+    arrays = {
+        str(key): dense(f'{path}: {key}', value) if hasattr(value, 'toarray') else value
+        for key, value in content.items()
+        if isinstance(value, np.ndarray) or hasattr(value, 'toarray')
+    }
     return _only_matrix(path, arrays)
 
 
 def _only_matrix(path: Path, arrays: dict[str, Array]) -> Array:
     matrices = {key: value for key, value in arrays.items() if value.ndim == 2}
-    if 'weight' in matrices:
-        return matrices['weight']
+    for name in ('weight', 'J_regressor'):
+        if name in matrices:
+            return matrices[name]
     if len(matrices) != 1:
         raise DataError(
             f'{path}: found {len(matrices)} matrices among {sorted(arrays)!s:.200}, expected one, '

@@ -17,6 +17,7 @@ from mmjrr.errors import DataError
 from mmjrr.joints import JOINT_ORDERS, joint_names_of, reorder_index
 from mmjrr.package_versions import check_package_versions
 from mmjrr.regressors.checks import (
+    check_limbs,
     check_sides,
     check_weight,
     clean_rows,
@@ -297,6 +298,7 @@ class JointRegressor(nn.Module):
         check_weight(file.weight, names, body.name, where)
         weight, notes = clean_rows(file.weight, names)
         check_sides(weight, names, body, where)
+        check_limbs(weight, names, body, where)
         if body.note is not None:
             notes.append(body.note)
         for note in notes:

@@ -63,14 +63,19 @@ def _leftness(weight: Array, body_model: str, template: Array | None) -> Array |
     It is in meters with a template; otherwise it is the weight on the left half minus that on the
     right half.
     """
-    if template is None and body_model == 'free_body':
-        template = _free_body_template()
+    if template is None:
+        template = known_template(body_model)
     if template is not None:
         return weight @ template[:, 0]
     if body_model in ('smpl', 'smplh'):
         left, right = np.split(weight, [SMPL_FIRST_RIGHT_VERTEX], axis=1)
         return left.sum(1) - right.sum(1)
     return None
+
+
+def known_template(body_model: str) -> Array | None:
+    """Return the rest-pose vertices of a body that ships with the package; None for others."""
+    return _free_body_template() if body_model == 'free_body' else None
 
 
 @lru_cache(maxsize=1)

@@ -1,0 +1,159 @@
+"""Descriptions of regressors' files, and joints exchanged along the limbs."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+import scipy.sparse
+import torch
+
+from mmjrr.cli.main import main
+from mmjrr.errors import DataError
+from mmjrr.joints import H36M_JOINTS_MMPOSE, JOINT_ORDERS, reorder_index
+from mmjrr.regressors import JointRegressor
+from mmjrr.regressors.inspection import format_inspection, inspect_regressor
+
+
+@pytest.fixture(scope='module')
+def weight() -> np.ndarray:
+    return JointRegressor.load('free_body_h36m', dtype=torch.float64).weight.numpy()
+
+
+def save_npy(path, weight):
+    np.save(path.with_suffix('.npy'), weight)
+    return path.with_suffix('.npy')
+
+
+def save_pickled_sparse(path, weight):
+    path = path.with_suffix('.pkl')
+    path.write_bytes(pickle.dumps(scipy.sparse.csc_matrix(weight)))
+    return path
+
+
+def save_pickled_dict(path, weight):
+    path = path.with_suffix('.pkl')
+    path.write_bytes(pickle.dumps({'J_regressor': weight, 'v_template': np.zeros((10, 3))}))
+    return path
+
+
+def save_sparse_npz(path, weight):
+    scipy.sparse.save_npz(path.with_suffix('.npz'), scipy.sparse.csr_matrix(weight))
+    return path.with_suffix('.npz')
+
+
+def save_torch(path, weight):
+    torch.save(torch.from_numpy(weight), path.with_suffix('.pt'))
+    return path.with_suffix('.pt')
+
+
+def save_transposed(path, weight):
+    return save_npy(path, np.ascontiguousarray(weight.T))
+
+
+WRITERS = [
+    save_npy, save_pickled_sparse, save_pickled_dict, save_sparse_npz, save_torch, save_transposed,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize('save', WRITERS)
+def test_every_format_holds_the_same_matrix_and_order(save, weight, tmp_path):
+    found = inspect_regressor(save(tmp_path / 'J', weight), body_model='free_body')
+    np.testing.assert_array_equal(found.weight, weight)
+    assert found.transposed == (save is save_transposed)
+    assert found.orders['mmpose'] == () and found.orders['spin'] != ()
+    assert found.joint_names == H36M_JOINTS_MMPOSE
+    assert found.comparisons[0].name == 'free_body_h36m'
+    assert found.comparisons[0].mean < 1e-9
+
+
+@pytest.mark.parametrize('save', WRITERS[:-1])
+def test_every_format_is_loaded_as_a_regressor(save, weight, tmp_path):
+    loaded = JointRegressor.load(
+        save(tmp_path / 'J', weight), 'mmpose', 'free_body', dtype=torch.float64
+    )
+    np.testing.assert_allclose(loaded.weight.numpy(), weight, atol=1e-12)
+
+
+@pytest.mark.parametrize(('order', 'count'), [('lsp', 14), ('j19', 19), ('smpl', 24)])
+def test_rows_of_other_orders_are_recognized(order, count, weight, tmp_path):
+    names = JOINT_ORDERS[order]
+    known = [name if name in H36M_JOINTS_MMPOSE else 'head' for name in names]
+    rows = weight[[H36M_JOINTS_MMPOSE.index(name) for name in known]]
+    found = inspect_regressor(save_npy(tmp_path / 'J', rows), body_model='free_body')
+    assert len(found.weight) == count and order in found.orders
+    assert found.orders[order] == ()
+
+
+def test_what_is_wrong_is_described_and_not_raised(weight, tmp_path):
+    broken = 2 * weight
+    broken[3, 5], broken[4, 7] = -0.5, np.nan
+    found = inspect_regressor(save_npy(tmp_path / 'J', broken), 'mmpose', 'free_body')
+    assert (found.negatives, found.not_finite) == (1, 1)
+    assert found.comparisons == ()
+    text = format_inspection(found)
+    assert '1 negative weights, 1 NaN or infinite' in text
+
+
+def test_the_distance_of_two_files_is_that_of_their_joints_on_the_body(weight, tmp_path):
+    moved = weight.copy()
+    moved[2] = 0.9 * weight[2] + 0.1 * weight[10]
+    from mmjrr.body_models import free_body
+
+    template = free_body().v_template.double().numpy()
+    expected = np.linalg.norm(0.1 * (weight[10] - weight[2]) @ template)
+    other = save_npy(tmp_path / 'other', moved)
+    found = inspect_regressor('free_body_h36m', others=[other])
+    comparison = next(c for c in found.comparisons if c.name == str(other))
+    assert comparison.distance['right_knee'] == pytest.approx(expected)
+    assert comparison.distance['left_knee'] == 0 and comparison.unit == 'm'
+
+
+@pytest.mark.parametrize(
+    ('one', 'other'),
+    [
+        ('left_hip', 'left_ankle'), ('right_knee', 'right_ankle'), ('left_hip', 'left_knee'),
+        ('left_shoulder', 'left_wrist'), ('right_elbow', 'right_wrist'), ('pelvis', 'head'),
+    ],
+)  # fmt: skip
+def test_joints_exchanged_along_a_limb_are_refused_at_load(one, other, weight, tmp_path):
+    names = list(H36M_JOINTS_MMPOSE)
+    a, b = names.index(one), names.index(other)
+    rows = np.arange(17)
+    rows[[a, b]] = rows[[b, a]]
+    path = save_npy(tmp_path / 'J', weight[rows])
+    with pytest.raises(DataError, match=f'{one} lies beyond {other}'):
+        JointRegressor.load(path, 'mmpose', 'free_body')
+    assert any(
+        f'{one} lies beyond {other}' in problem
+        for problem in inspect_regressor(path, body_model='free_body').orders['mmpose']
+    )
+
+
+def test_hip_and_ankle_exchanged_on_smpl_are_refused_by_vertex_numbers(shared_data, tmp_path):
+    released = JointRegressor.load(
+        shared_data / 'retrained_J_Regressor.pt', 'spin', dtype=torch.float64
+    )
+    names = list(released.joint_names)
+    for one, other in (('left_hip', 'left_ankle'), ('right_shoulder', 'right_wrist')):
+        changed = list(names)
+        a, b = names.index(one), names.index(other)
+        changed[a], changed[b] = other, one
+        rows = released.weight.numpy()[reorder_index(changed, names)]
+        path = save_npy(tmp_path / 'J', rows)
+        with pytest.raises(DataError, match=f'{one} lies beyond {other}'):
+            JointRegressor.load(path, 'spin')
+
+
+def test_the_command_prints_and_draws(weight, tmp_path, capsys):
+    path = save_npy(tmp_path / 'J', weight)
+    picture = tmp_path / 'J.png'
+    assert main(['inspect', str(path), '--body-model', 'free_body', '--picture', str(picture)]) == 0
+    text = capsys.readouterr().out
+    assert "order 'mmpose': fits" in text and 'free_body_h36m: 0.0 mm away' in text
+    assert picture.stat().st_size > 10000
+    assert main(['inspect', str(tmp_path / 'no.npy')]) == 1
+    assert 'no such file' in capsys.readouterr().err
+    assert main(['inspect', str(path), '--picture', str(picture), '--joint-order', 'lsp']) == 1
+    assert 'found 17 rows, expected 14' in capsys.readouterr().err
