@@ -4,7 +4,8 @@
     python tools/train.py CONFIG --cfg-options train_dataloader.batch_size=32
     python tools/train.py CONFIG --resume
 
-Accepts the arguments of MMPose's ``tools/train.py``, and any config with a training loop.
+Accepts the arguments of MMPose's ``tools/train.py``, and any config with a training loop. The exit
+status is 3 if a refinement wrote its results but left out bad frames, which the summary lists.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ from mmjrr.cli.shipped import config_file
 
 if TYPE_CHECKING:
     from mmengine.config import Config
+
+#: Exit status of a refinement that wrote its results but left frames out.
+INCOMPLETE = 3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -104,8 +108,8 @@ def _enable_visualization(cfg: Config, args: argparse.Namespace) -> None:
     cfg.visualizer.save_dir = args.show_dir
 
 
-def run(args: argparse.Namespace) -> None:
-    """Run MMEngine's training loop on the config."""
+def run(args: argparse.Namespace) -> int:
+    """Run MMEngine's training loop on the config, and return the exit status."""
     from mmjrr.cli.runtime import read_config
 
     cfg = merge_arguments(read_config(args), args)
@@ -120,6 +124,8 @@ def run(args: argparse.Namespace) -> None:
     runner = Runner.from_cfg(cfg)
     runner.register_hook(SafeCheckpointHook())
     runner.train()
+    frames = runner.message_hub.get_info('mmjrr_frames', None)
+    return 0 if frames is None or frames['frames'] == frames['frames_expected'] else INCOMPLETE
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:

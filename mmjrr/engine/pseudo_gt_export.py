@@ -46,6 +46,7 @@ def write_summary(
     frames_expected: int,
     frames_in_dataset: int,
     term_weights: dict[str, float] | None,
+    left_out: dict[str, str],
     agreement: dict[str, Any] | None = None,
     calibration: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
@@ -57,6 +58,7 @@ def write_summary(
         frames_expected: Number of frames in the run's batches.
         frames_in_dataset: Number of samples of the data set.
         term_weights: Weights of the energy's terms.
+        left_out: Why each frame that is not refined is left out, by image name.
         calibration: Rounds and corrections of the calibration.
         agreement: Agreement of initial fits and masks with annotated joints, by subject and camera.
     """
@@ -64,6 +66,7 @@ def write_summary(
         'frames': len(arrays['sample_idx']),
         'frames_expected': frames_expected,
         'frames_in_dataset': frames_in_dataset,
+        'frames_left_out': left_out,
     }
     for name, array in arrays.items():
         if name.startswith(('energy_', 'init_energy_')) or name in ('iou', 'init_iou'):

@@ -157,10 +157,10 @@ class RefinementFrames:
                 "several views, use share=dict(pose='frame')"
             )
 
-    def arrays(self, result: RefinedFits) -> dict[str, Array]:
-        """Return the arrays of refined frames that are stored."""
+    def annotations(self) -> dict[str, Array]:
+        """Return the arrays that are stored of all frames, refined or not."""
         observed = self.observed
-        arrays: dict[str, Array] = {
+        return {
             'sample_idx': np.array([sample.sample_idx for sample in self.samples]),
             'imgname': np.array([sample.imgname for sample in self.samples]),
             'keypoints_3d': observed.keypoints_3d.cpu().numpy(),
@@ -168,6 +168,10 @@ class RefinementFrames:
             'keypoints_2d': np.stack([sample.keypoints_2d.numpy() for sample in self.samples]),
             'box': np.stack([np.asarray(sample.box, dtype=np.float32) for sample in self.samples]),
         }
+
+    def arrays(self, result: RefinedFits) -> dict[str, Array]:
+        """Return the arrays of refined frames that are stored."""
+        arrays = self.annotations()
         for name in PARAMETERS:
             arrays[name] = result.refined[name].cpu().numpy()
             arrays[f'init_{name}'] = result.init[name].cpu().numpy()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -20,6 +21,15 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from mmjrr.array_types import Array
+from mmjrr.engine.bad_frames import (
+    ERRORS,
+    ON_BAD_FRAME,
+    find_bad_frames,
+    listed,
+    part_of_batch,
+    split_left_out,
+    with_left_out,
+)
 from mmjrr.engine.calibration import (
     FOLDER,
     Calibration,
@@ -111,6 +121,10 @@ class SMPLPseudoGTHook(Hook):
         check_inputs: Whether to compare initial fits and masks with the annotated joints before
             the first batch, and to refuse those that cannot belong to their frames. Defaults to
             True.
+        on_bad_frame: What becomes of a frame that cannot be refined, such as a fit behind the
+            camera or a value that is not finite: ``'skip'`` leaves it out, counts and lists it;
+            ``'raise'`` ends the run. Defaults to ``'skip'``. A batch without any other frame ends
+            the run.
 
     Raises:
         ValueError: An option is unknown or out of range.
@@ -130,7 +144,12 @@ class SMPLPseudoGTHook(Hook):
         root: str | None = 'mean',
         fit_batch_size: int = 64,
         check_inputs: bool = True,
+        on_bad_frame: str = 'skip',
     ) -> None:
+        if on_bad_frame not in ON_BAD_FRAME:
+            raise ValueError(
+                f'on_bad_frame: found {on_bad_frame!r}, expected one of {ON_BAD_FRAME}'
+            )
         if fit_batch_size < 1:
             raise ValueError(f'fit_batch_size: found {fit_batch_size}, expected at least 1')
         for name, value in (('init_root', init_root), ('root', root)):
@@ -155,6 +174,7 @@ class SMPLPseudoGTHook(Hook):
         self.root = root
         self.fit_batch_size = fit_batch_size
         self.check_inputs = check_inputs
+        self.on_bad_frame = on_bad_frame
         self.calibration: Calibration | None = None
         self.agreement: dict[str, Any] = {}
         self.options = dict(
@@ -167,6 +187,7 @@ class SMPLPseudoGTHook(Hook):
             init_root=init_root,
             root=root,
             fit_batch_size=fit_batch_size,
+            on_bad_frame=on_bad_frame,
         )
         self.device = torch.device(get_device())
         self.refiner: FitRefiner
@@ -255,7 +276,9 @@ class SMPLPseudoGTHook(Hook):
             on_main_process(lambda: self._fit_spin(runner, job, work_dir / 'J_spin.npy'))
             spin = JointRegressor.load(work_dir / 'J_spin.npy').reorder(H36M_JOINTS_MMPOSE)
         share = vars(self.sharing)
-        weights = on_main_process(lambda: self._balance(make_refiner(spin), first_frames[0], job))
+        weights = on_main_process(
+            lambda: self._balance(make_refiner(spin), first_frames, dataset, job)
+        )
         runner.message_hub.update_info('mmjrr_term_weights', weights)
         if self.calibration_options is not None:
             self.calibration = on_main_process(
@@ -286,29 +309,61 @@ class SMPLPseudoGTHook(Hook):
             indices = list(range(min(len(dataset), BALANCE_FRAMES)))
         else:
             indices = choose_frames(dataset, BALANCE_FRAMES, seed, self.sharing.pose == 'moment')
-        frames = RefinementFrames.of_dataset(
-            dataset,
-            indices,
-            image_size=self.renderer.image_size,
-            device=self.device,
-            needs_masks=bool(self.energy.requires('mask')),
-        )
+        frames = RefinementFrames.of_dataset(dataset, indices, **self._frame_options())
         if self.sharing.pose == 'moment':
             frames.check_views()
         return frames
 
-    def _balance(self, refiner: FitRefiner, frames: RefinementFrames, job: Job) -> dict[str, float]:
+    def _frame_options(self) -> dict[str, Any]:
+        """Return the options of :meth:`RefinementFrames.of_batch`."""
+        return dict(
+            image_size=self.renderer.image_size,
+            device=self.device,
+            needs_masks=bool(self.energy.requires('mask')),
+        )
+
+    def _balance(
+        self, refiner: FitRefiner, first_frames: list[RefinementFrames], dataset: Any, job: Job
+    ) -> dict[str, float]:
         """Return the terms' weights, which are measured once and hold for the whole run.
 
-        Weights measured in each batch would grow as the discriminators learn.
+        Weights measured in each batch would grow as the discriminators learn. Bad frames are taken
+        out of the one element of ``first_frames``, with which a calibration goes on.
         """
-        weights = job.results().get('term_weights')
+
+        def frames_of(indices: list[int]) -> RefinementFrames:
+            return RefinementFrames.of_dataset(dataset, indices, **self._frame_options())
+
+        def balanced(frames: RefinementFrames) -> dict[str, float]:
+            return refiner.balanced_weights(frames.init, frames.observed, frames.groups)
+
+        results, indices = job.results(), [int(s.sample_idx) for s in first_frames[0].samples]
+        weights, left_out = results.get('term_weights'), results.get('left_out_of_first_frames', [])
         if weights is None:
             try:
-                weights = refiner.balanced_weights(frames.init, frames.observed, frames.groups)
-            except (FloatingPointError, ValueError) as error:
-                names = [sample.imgname for sample in frames.samples]
-                raise type(error)(f'{error}\nframes: {names}') from error
+                weights = balanced(first_frames[0])
+            except ERRORS as error:
+                names = [sample.imgname for sample in first_frames[0].samples]
+                errors: dict[int, str] = {}
+                if self.on_bad_frame == 'skip':
+                    errors = find_bad_frames(
+                        lambda row: balanced(frames_of([indices[row]])), len(indices)
+                    )
+                if len(errors) in (0, len(indices)):
+                    raise type(error)(f'{error}\nframes: {names}') from error
+                reasons = {names[row]: reason for row, reason in errors.items()}
+                print_log(
+                    f'Balance of the terms: {listed(reasons)}',
+                    logger='current',
+                    level=logging.WARNING,
+                )
+                left_out = [indices[row] for row in errors]
+                job.record_result('left_out_of_first_frames', left_out)
+        if left_out:
+            first_frames[0] = frames_of([index for index in indices if index not in set(left_out)])
+            weights = weights or balanced(first_frames[0])
+        assert weights is not None
+        if 'term_weights' not in results:
             job.record_result('term_weights', weights)
         shown = {name: float(f'{value:.4g}') for name, value in weights.items()}
         print_log(f'Weights of the terms: {shown}', logger='current')
@@ -402,9 +457,10 @@ class SMPLPseudoGTHook(Hook):
         assert data_batch is not None
         hub = runner.message_hub
         sample_idx = [int(sample.sample_idx) for sample in data_batch['data_samples']]
-        arrays = self.store.get(batch_idx, sample_idx, get_rank())
-        if arrays is None:
-            arrays = self._refine(runner, batch_idx, data_batch)
+        stored = self.store.get(batch_idx, sample_idx, get_rank())
+        if stored is None:
+            stored = self._refine(runner, batch_idx, data_batch)
+        arrays, _ = split_left_out(stored)
         for name in ('init', 'refined'):
             prefix = 'init_' if name == 'init' else ''
             data_batch[f'fits_{name}'] = {
@@ -419,29 +475,48 @@ class SMPLPseudoGTHook(Hook):
             hub.update_scalar('train/iou_opt', float(arrays['iou'].mean()))
 
     def _refine(self, runner: Runner, batch_idx: int, data_batch: dict) -> dict[str, Array]:
-        calibration = self.calibration
-        frames = RefinementFrames.of_batch(
-            data_batch,
-            self.renderer.image_size,
-            self.device,
-            needs_masks=bool(self.energy.requires('mask')),
-        )
+        frames = RefinementFrames.of_batch(data_batch, **self._frame_options())
         sample_idx = [int(sample.sample_idx) for sample in frames.samples]
-        if calibration is not None and calibration.has(sample_idx):
-            arrays = calibration.rows_of(sample_idx)
+        errors: dict[int, str] = {}
+        if self.calibration is not None and self.calibration.has(sample_idx):
+            arrays = self.calibration.rows_of(sample_idx)
         else:
-            init = frames.init if calibration is None else calibration.apply(frames)
+            if batch_idx == 0:
+                self.energy.check_batch(frames.observed)
             weights = runner.message_hub.get_info('mmjrr_term_weights')
-            try:
-                if batch_idx == 0:
-                    self.energy.check_batch(frames.observed)
-                result = self.refiner.refine(init, frames.observed, weights, frames.groups)
-            except (FloatingPointError, ValueError) as error:
-                names = [sample.imgname for sample in frames.samples]
-                raise type(error)(f'{error}\nbatch {batch_idx}: {names}') from error
-            arrays = frames.arrays(result)
+            arrays, errors = self._refine_good_frames(data_batch, frames, batch_idx, weights)
+        if errors:
+            reasons = {frames.samples[row].imgname: reason for row, reason in errors.items()}
+            runner.logger.warning(f'Batch {batch_idx}: {listed(reasons)}')
+        arrays = with_left_out(arrays, frames.annotations(), errors)
         self.store.put(batch_idx, arrays, get_rank())
         return arrays
+
+    def _refine_good_frames(
+        self, data_batch: dict, frames: RefinementFrames, batch_idx: int, weights: dict[str, float]
+    ) -> tuple[dict[str, Array], dict[int, str]]:
+        """Return the arrays of the frames that can be refined, and the errors of the others."""
+
+        def refined(part: RefinementFrames) -> dict[str, Array]:
+            init = part.init if self.calibration is None else self.calibration.apply(part)
+            return part.arrays(self.refiner.refine(init, part.observed, weights, part.groups))
+
+        def part_of(rows: list[int]) -> RefinementFrames:
+            return RefinementFrames.of_batch(
+                part_of_batch(data_batch, rows), **self._frame_options()
+            )
+
+        count = len(frames.samples)
+        try:
+            return refined(frames), {}
+        except ERRORS as error:
+            errors: dict[int, str] = {}
+            if self.on_bad_frame == 'skip':
+                errors = find_bad_frames(lambda row: refined(part_of([row])), count)
+            if len(errors) in (0, count):
+                names = [sample.imgname for sample in frames.samples]
+                raise type(error)(f'{error}\nbatch {batch_idx}: {names}') from error
+        return refined(part_of([row for row in range(count) if row not in errors])), errors
 
     # ------------------------------------------------------------------ after all poses are refined
 
@@ -457,7 +532,9 @@ class SMPLPseudoGTHook(Hook):
 
     def _finish(self, runner: Runner, work_dir: Path) -> None:
         expected = expected_samples(runner)
-        arrays = self.store.load(expected)
+        arrays, left_out = split_left_out(self.store.load(expected))
+        if left_out:
+            runner.logger.warning(listed(left_out))
         count, total = len(arrays['sample_idx']), len(runner.train_dataloader.dataset)
         runner.logger.info(f'Fitting J_opt on {count} refined fits of {total} ...')
         if count < FEW_FRAMES:
@@ -486,8 +563,12 @@ class SMPLPseudoGTHook(Hook):
             frames_expected=len({index for batch in expected.values() for index in batch}),
             frames_in_dataset=total,
             term_weights=runner.message_hub.get_info('mmjrr_term_weights', None),
+            left_out=left_out,
             agreement=self.agreement,
             calibration=None if self.calibration is None else self.calibration.summary,
+        )
+        runner.message_hub.update_info(
+            'mmjrr_frames', {name: summary[name] for name in ('frames', 'frames_expected')}
         )
         runner.logger.info(
             f'Refined {summary["frames"]} of {summary["frames_expected"]} frames.\n'

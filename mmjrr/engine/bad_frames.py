@@ -1,0 +1,81 @@
+"""Frames that cannot be refined: found one by one, left out, and listed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mmjrr.array_types import Array
+
+#: What becomes of a frame that cannot be refined.
+ON_BAD_FRAME = ('skip', 'raise')
+#: Name of the stored array that holds, for each frame, why it is left out; '' if it is refined.
+LEFT_OUT = 'left_out'
+#: Errors by which a refinement ends if a fit or annotation is impossible.
+ERRORS = (FloatingPointError, ValueError)
+#: Largest number of frames that the log lists.
+_MAX_LISTED = 20
+
+
+def find_bad_frames(attempt: Callable[[int], Any], count: int) -> dict[int, str]:
+    """Try frames one by one, and return the error of each that fails.
+
+    Args:
+        attempt: A function of a frame's position that raises one of :data:`ERRORS` if the frame
+            cannot be refined by itself.
+        count: Number of frames.
+    """
+    errors: dict[int, str] = {}
+    for row in range(count):
+        try:
+            attempt(row)
+        except ERRORS as error:
+            errors[row] = str(error).splitlines()[0]
+    return errors
+
+
+def part_of_batch(batch: Mapping[str, Any], rows: Sequence[int]) -> dict[str, Any]:
+    """Return a collated batch of only these frames."""
+    inputs = batch.get('inputs') or {}
+    return {
+        'inputs': {name: [values[row] for row in rows] for name, values in inputs.items()},
+        'data_samples': [batch['data_samples'][row] for row in rows],
+    }
+
+
+def with_left_out(
+    refined: Mapping[str, Array], annotations: Mapping[str, Array], errors: Mapping[int, str]
+) -> dict[str, Array]:
+    """Return the arrays of a batch: those of its refined frames, with NaN for the others.
+
+    Args:
+        refined: Arrays of the frames that are refined, in order.
+        annotations: Arrays that all frames of the batch have.
+        errors: Why each of the other frames is left out, by position.
+    """
+    count = len(annotations['sample_idx'])
+    reasons = np.array([errors.get(row, '') for row in range(count)], dtype=np.str_)
+    arrays = dict(annotations)
+    for name, values in refined.items():
+        if name not in arrays:
+            arrays[name] = np.full((count, *values.shape[1:]), np.nan, values.dtype)
+            arrays[name][reasons == ''] = values
+    return {**arrays, LEFT_OUT: reasons}
+
+
+def split_left_out(arrays: Mapping[str, Array]) -> tuple[dict[str, Array], dict[str, str]]:
+    """Return the arrays of refined frames, and by image name why the others are left out."""
+    refined = arrays[LEFT_OUT] == ''
+    left_out = zip(
+        arrays['imgname'][~refined].tolist(), arrays[LEFT_OUT][~refined].tolist(), strict=True
+    )
+    return {n: array[refined] for n, array in arrays.items() if n != LEFT_OUT}, dict(left_out)
+
+
+def listed(left_out: Mapping[str, str]) -> str:
+    """Describe frames that are left out, a line each."""
+    lines = [f'{name}: {reason}' for name, reason in left_out.items()]
+    more = [f'and {len(lines) - _MAX_LISTED} more'] if len(lines) > _MAX_LISTED else []
+    return '\n  '.join([f'{len(lines)} bad frames are left out:', *lines[:_MAX_LISTED], *more])

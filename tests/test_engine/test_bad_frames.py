@@ -1,0 +1,119 @@
+"""Frames that cannot be refined are left out, counted and listed, and stop no run."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mmjrr.cli.train import INCOMPLETE
+from mmjrr.engine.bad_frames import find_bad_frames, listed, split_left_out, with_left_out
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_frames_are_tried_one_by_one_and_their_errors_returned() -> None:
+    def attempt(row: int) -> None:
+        if row % 2:
+            raise (ValueError if row == 1 else FloatingPointError)(f'row {row}\nmore')
+
+    assert find_bad_frames(attempt, 4) == {1: 'row 1', 3: 'row 3'}
+
+    def fails(row: int) -> None:
+        raise RuntimeError('out of memory')
+
+    with pytest.raises(RuntimeError, match='out of memory'):  # which no frame is to blame for
+        find_bad_frames(fails, 2)
+
+
+def test_stored_arrays_name_the_bad_frames_and_give_the_others_back() -> None:
+    annotations = {'sample_idx': np.array([4, 7, 5]), 'imgname': np.array(['a', 'b', 'c'])}
+    refined = {'sample_idx': np.array([4, 5]), 'betas': np.array([[1.0, 2], [3, 4]], np.float32)}
+    stored = with_left_out(refined, annotations, {1: 'behind the camera'})
+    assert stored['sample_idx'].tolist() == [4, 7, 5]
+    assert np.isnan(stored['betas'][1]).all() and stored['betas'].dtype == np.float32
+    good, left_out = split_left_out(stored)
+    assert left_out == {'b': 'behind the camera'}
+    assert good['sample_idx'].tolist() == [4, 5] and good['betas'].tolist() == [[1, 2], [3, 4]]
+    everything, nothing = split_left_out(with_left_out(stored, annotations, {}))
+    assert nothing == {} and len(everything['sample_idx']) == 3
+
+
+def test_a_long_list_is_cut() -> None:
+    text = listed({f'image {row}': 'reason' for row in range(25)})
+    assert text.startswith('25 bad frames are left out:\n  image 0: reason\n')
+    assert text.endswith('image 19: reason\n  and 5 more')
+
+
+# -- a run -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope='module')
+def giant(tiny_set: Path, tiny_config: Path, tmp_path_factory: pytest.TempPathFactory):
+    """A config whose data has a fit with betas of 3000, and the image's name."""
+    folder = tmp_path_factory.mktemp('giant')
+    shutil.copytree(tiny_set, folder / 'data')
+    path = folder / 'data/fits/spin_like_train.npz'
+    with np.load(path) as file:
+        arrays = dict(file)
+    for name in ('betas', 'shape'):
+        if name in arrays:
+            arrays[name][5] = 3000
+    np.savez(path, **arrays)
+    config = folder / 'giant.py'
+    config.write_text(
+        tiny_config.read_text().replace(repr(str(tiny_set)), repr(str(folder / 'data')))
+    )
+    return config, str(arrays['imgname'][5])
+
+
+def train(config: Path, work_dir: Path, env: dict[str, str], *arguments: str):
+    command = [sys.executable, str(ROOT / 'tools/train.py'), str(config), '--work-dir',
+               str(work_dir), *arguments]  # fmt: skip
+    options = ['--cfg-options', 'custom_hooks.0.check_inputs=False']
+    return subprocess.run([*command, *options], env=env, capture_output=True, text=True)
+
+
+@pytest.mark.slow
+def test_a_fit_behind_the_camera_is_left_out_and_a_resumed_run_leaves_it_out_again(
+    giant, tmp_path: Path, one_thread: dict[str, str]
+) -> None:
+    config, name = giant
+    done = train(config, tmp_path / 'run', one_thread)
+    assert done.returncode == INCOMPLETE, done.stderr[-3000:]
+    summary = json.loads((tmp_path / 'run/refinement.json').read_text())
+    assert (summary['frames'], summary['frames_expected']) == (23, 24)
+    assert list(summary['frames_left_out']) == [name]
+    assert 'behind the camera' in summary['frames_left_out'][name]
+    assert f'1 bad frames are left out:\n  {name}: ' in done.stderr + done.stdout
+    with np.load(tmp_path / 'run/pseudo_gt.npz') as file:
+        assert name not in file['imgname'] and len(file['imgname']) == 23
+    results = {
+        file: (tmp_path / 'run' / file).read_bytes() for file in ('J_opt.npy', 'pseudo_gt.npz')
+    }
+    (tmp_path / 'run/J_opt.npy').unlink()
+    for shard in sorted((tmp_path / 'run/pseudo_gt').rglob('batch_*.npz'))[1:4]:
+        shard.unlink()
+    assert train(config, tmp_path / 'run', one_thread, '--resume').returncode == INCOMPLETE
+    assert results == {file: (tmp_path / 'run' / file).read_bytes() for file in results}
+
+
+@pytest.mark.slow
+def test_on_demand_a_bad_frame_ends_the_run_with_its_name(
+    giant, tmp_path: Path, one_thread: dict[str, str]
+) -> None:
+    config, name = giant
+    config = shutil.copy(config, tmp_path / 'raise.py')
+    text = Path(config).read_text()
+    Path(config).write_text(
+        text.replace("type='SMPLPseudoGTHook',", "type='SMPLPseudoGTHook', on_bad_frame='raise',")
+    )
+    done = train(Path(config), tmp_path / 'run', one_thread)
+    assert done.returncode == 1, done.stderr[-2000:]
+    assert 'behind the camera' in done.stderr and name in done.stderr
+    assert not (tmp_path / 'run/J_opt.npy').exists()
