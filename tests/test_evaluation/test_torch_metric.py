@@ -98,7 +98,7 @@ def test_forward_returns_a_batch_and_keeps_all() -> None:
     metric.compute()
     assert metric.result.metrics() == reference(data, ALL_SUBJECTS)
     metric.reset()
-    with pytest.raises(ValueError, match='call update'):
+    with pytest.warns(UserWarning, match='before'), pytest.raises(ValueError, match='call update'):
         metric.compute()
 
 
