@@ -1,6 +1,6 @@
 """Draw Human3.6M's 17 joints on the free body, with their numbers in both orders.
 
-    python tools/analysis_tools/draw_skeleton.py docs/images/joint_orders.png
+python tools/analysis_tools/draw_skeleton.py docs/images/joint_orders.png
 """
 
 from __future__ import annotations
