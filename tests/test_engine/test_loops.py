@@ -147,3 +147,13 @@ def test_a_resumed_loop_over_moments_loads_only_the_rest() -> None:
     assert [len(batch) for batch in whole.batches()] == [4, 4, 2]
     assert resumed.batches() == whole.batches()[1:]
     assert data.loaded == sum(resumed.batches(), [])
+
+
+def test_a_model_that_no_term_needs_takes_no_step() -> None:
+    runner, loop, _ = make()
+    loop.trains_model = False
+    runner.model.train_step = None  # type: ignore[assignment]
+    loop.run()
+    assert sorted(sum(runner.batches(), [])) == list(range(10))
+    after = [call for call in runner.calls if call[0] == 'after_train_iter']
+    assert [outputs for _, _, _, outputs in after] == [{}] * 3
