@@ -24,6 +24,7 @@ from mmjrr.regressors import JointRegressor
 from .plausibility import check_plausibility
 from .protocols import FrameErrors, FrameLabels, Protocol, frame_errors
 from .result import EvaluationResult, Score, score_frames
+from .uncertainty import INTERVAL_ERRORS, ErrorInterval, error_intervals
 
 _MM = 1000.0
 #: Largest plausible distance in meters of a person's joints and vertices from their mean.
@@ -212,6 +213,7 @@ def evaluate_frames(
         )
     groups = _groups(frames, by)
     scores: list[Score] = []
+    intervals: list[ErrorInterval] = []
     for protocol in protocols.values():
         counted = [protocol.leaves_out(labels) is None for labels in frames.labels]
         rows = np.flatnonzero(counted)
@@ -220,16 +222,22 @@ def evaluate_frames(
             neighbors = find_neighbors(
                 [frames.labels[row] for row in rows], [frames.numbers[row] for row in rows]
             )
+        of_regressors: dict[str, dict[str, Array]] = {}
         for index, name in enumerate(regressors):
             errors = _errors_by_pieces(frames, index, rows, protocol, neighbors)
             chosen = {kind: labels[rows] for kind, labels in groups.items()}
             scores += score_frames(name, protocol, errors, chosen, 'joint' in by)
+            of_regressors[name] = {kind: getattr(errors, kind) for kind in INTERVAL_ERRORS}
+        intervals += error_intervals(
+            protocol.name, of_regressors, [frames.labels[row] for row in rows]
+        )
     notes = check_plausibility(
         frames.joints[:, 0], frames.target, frames.weight, frames.joint_names, frames.labels
     )
     release(frames.joints, frames.target, frames.weight)
     return EvaluationResult(
         scores=tuple(scores),
+        intervals=tuple(intervals),
         notes=notes,
         protocols=protocols,
         frames=len(frames),

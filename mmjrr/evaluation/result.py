@@ -17,6 +17,7 @@ from mmjrr.io import atomic_write
 
 from .carried_remarks import carried_remarks
 from .protocols import FrameErrors, Protocol
+from .uncertainty import ErrorInterval
 
 if TYPE_CHECKING:
     from .core import RegressedFrames
@@ -53,6 +54,9 @@ ERRORS = {
     'PVE': ('pve', 'mm'),
     'PA-PVE': ('pa_pve', 'mm'),
 }
+
+
+_QUOTED = {attribute: quoted for quoted, (attribute, _) in ERRORS.items()}
 
 
 def score_frames(
@@ -138,6 +142,8 @@ class EvaluationResult:
         notes: sentences about implausible predictions and what would explain them
             (:mod:`mmjrr.evaluation.plausibility`).
         title: name of the evaluated predictions.
+        intervals: bootstrap intervals of MPJPE and PA-MPJPE, and of their differences from those
+            under the first regressor (:mod:`mmjrr.evaluation.uncertainty`).
         provenance: the regressors' checksums and cleaning, the protocols, and versions.
         regressed: the joints of all frames, if they were to be kept; no file has them.
     """
@@ -152,6 +158,7 @@ class EvaluationResult:
     title: str = ''
     provenance: dict[str, Any] = field(default_factory=dict)
     regressed: RegressedFrames | None = field(default=None, repr=False, compare=False)
+    intervals: tuple[ErrorInterval, ...] = ()
 
     def metrics(self) -> dict[str, float]:
         """Return the overall scores by key, such as ``'J_opt/paper/MPJPE'``, in mm."""
@@ -181,6 +188,7 @@ class EvaluationResult:
         blocks = []
         for name, protocol in self.protocols.items():
             blocks.append(self._overall(name, protocol, errors))
+            blocks += self._intervals(name)
             blocks += [self._breakdown(name, kind) for kind in by if self.select(name, kind)]
             blocks += self._left_out(name)
         return '\n\n'.join([*blocks, *self.remarks()])
@@ -211,6 +219,27 @@ class EvaluationResult:
         ]
         header = ['Regressor', *(f'{error} ({ERRORS[error][1]})' for error in errors)]
         return format_table(header, rows, caption)
+
+    def _intervals(self, name: str) -> list[str]:
+        of_protocol = [interval for interval in self.intervals if interval.protocol == name]
+        if not of_protocol:
+            return []
+        first = of_protocol[0]
+        kinds = list(dict.fromkeys(interval.error for interval in of_protocol))
+        rows: dict[str, list[str]] = {}
+        for interval in of_protocol:
+            label, digits = interval.regressor, '.1f'
+            if interval.reference is not None:
+                label, digits = f'{label} - {interval.reference}', '+.2f'
+            ends = f'[{interval.low:{digits}}, {interval.high:{digits}}]'
+            row = rows.setdefault(label, ['–'] * len(kinds))
+            row[kinds.index(interval.error)] = f'{interval.value:{digits}} {ends}'
+        caption = (
+            f'{100 * first.confidence_level:g} % intervals, protocol {name}: bootstrap of '
+            f'{first.sequences} sequences within {first.subjects} subjects'
+        )
+        header = ['Regressor', *(f'{_QUOTED[kind]} (mm)' for kind in kinds)]
+        return [format_table(header, [[label, *row] for label, row in rows.items()], caption)]
 
     def _breakdown(self, name: str, by: str) -> str:
         scores = self.select(name, by)
@@ -253,6 +282,7 @@ class EvaluationResult:
                 {key: _number(value) for key, value in asdict(score).items()}
                 for score in self.scores
             ],
+            'intervals': [asdict(interval) for interval in self.intervals],
             'provenance': self.provenance,
         }
 
