@@ -1,5 +1,5 @@
 # Refinement of each image by itself, but for the shape, which a subject has in common: five rounds
-# of 80 Adam steps on the frames of 400 moments; then all frames are refined once. No discriminators.
+# of 80 Adam steps on the frames of 400 moments, then all frames once. No discriminators.
 # For data with one camera; with several, contour-4view_5x80it_h36m.py is far better.
 _base_ = ['./contour-4view_5x80it_h36m.py']
 
