@@ -111,15 +111,28 @@ VISUALIZERS = Registry(
 
 # MMEngine looks components up in the registries of the default scope first, and warns where there
 # is none. Nothing is registered in these here; what MMEngine has is found through their parents.
-EVALUATOR = Registry('evaluator', parent=root.EVALUATOR, scope='mmjrr')
-FUNCTIONS = Registry('function', parent=root.FUNCTIONS, scope='mmjrr')
-LOG_PROCESSORS = Registry('log_processor', parent=root.LOG_PROCESSORS, scope='mmjrr')
-MODEL_WRAPPERS = Registry('model_wrapper', parent=root.MODEL_WRAPPERS, scope='mmjrr')
-OPTIM_WRAPPERS = Registry('optim_wrapper', parent=root.OPTIM_WRAPPERS, scope='mmjrr')
-OPTIM_WRAPPER_CONSTRUCTORS = Registry(
-    'optimizer wrapper constructor', parent=root.OPTIM_WRAPPER_CONSTRUCTORS, scope='mmjrr'
+# Without a location MMEngine would look for mmjrr.utils, and warn.
+_NOWHERE = ['mmjrr.registry']
+EVALUATOR = Registry('evaluator', parent=root.EVALUATOR, scope='mmjrr', locations=_NOWHERE)
+FUNCTIONS = Registry('function', parent=root.FUNCTIONS, scope='mmjrr', locations=_NOWHERE)
+LOG_PROCESSORS = Registry(
+    'log_processor', parent=root.LOG_PROCESSORS, scope='mmjrr', locations=_NOWHERE
 )
-OPTIMIZERS = Registry('optimizer', parent=root.OPTIMIZERS, scope='mmjrr')
-PARAM_SCHEDULERS = Registry('parameter scheduler', parent=root.PARAM_SCHEDULERS, scope='mmjrr')
-RUNNERS = Registry('runner', parent=root.RUNNERS, scope='mmjrr')
-VISBACKENDS = Registry('vis_backend', parent=root.VISBACKENDS, scope='mmjrr')
+MODEL_WRAPPERS = Registry(
+    'model_wrapper', parent=root.MODEL_WRAPPERS, scope='mmjrr', locations=_NOWHERE
+)
+OPTIM_WRAPPERS = Registry(
+    'optim_wrapper', parent=root.OPTIM_WRAPPERS, scope='mmjrr', locations=_NOWHERE
+)
+OPTIM_WRAPPER_CONSTRUCTORS = Registry(
+    'optimizer wrapper constructor',
+    parent=root.OPTIM_WRAPPER_CONSTRUCTORS,
+    scope='mmjrr',
+    locations=_NOWHERE,
+)
+OPTIMIZERS = Registry('optimizer', parent=root.OPTIMIZERS, scope='mmjrr', locations=_NOWHERE)
+PARAM_SCHEDULERS = Registry(
+    'parameter scheduler', parent=root.PARAM_SCHEDULERS, scope='mmjrr', locations=_NOWHERE
+)
+RUNNERS = Registry('runner', parent=root.RUNNERS, scope='mmjrr', locations=_NOWHERE)
+VISBACKENDS = Registry('vis_backend', parent=root.VISBACKENDS, scope='mmjrr', locations=_NOWHERE)

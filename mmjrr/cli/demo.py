@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shlex
 import shutil
 import subprocess
@@ -137,13 +138,26 @@ def _check_options(args: argparse.Namespace) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the demo."""
+    from mmengine.logging import MMLogger
+
+    from mmjrr.cli.console import write_plainly
     from mmjrr.datasets.synthetic import Settings, generate
     from mmjrr.io import atomic_write, read_npz, versions
     from mmjrr.refinement.allocator import keep_freed_memory
+    from mmjrr.rendering.contour.numba_backend import is_compiled
 
     _check_options(args)
     synchronous = _is_synchronous(args)
     keep_freed_memory()
+    write_plainly(MMLogger.get_current_instance())
+    print(
+        f'Learning a joint regressor from {20 * args.frames_per_subject} images of synthetic '
+        'people, whose truth is known.\n'
+        f'Everything goes to {args.out}, logs to {args.out / "refinement"}.\n'
+        'An interrupted demo continues when it is started again.'
+    )
+    if not is_compiled():
+        print('Loops are compiled when they are first used: half a minute, once on this machine.')
     seconds: dict[str, float] = {}
     data, work_dir = args.out / 'data', args.out / 'refinement'
 
@@ -297,8 +311,8 @@ def can_resume(folder: Path, marker: Path, settings: dict[str, Any]) -> bool:
 def refine(args: argparse.Namespace, data: Path, work_dir: Path, mask_file: str | None) -> None:
     """Refine the fits; resume a killed demo with the same settings, and replace any other."""
     from mmengine.config import Config
-    from mmengine.runner import Runner
 
+    from mmjrr.cli.console import build_runner
     from mmjrr.jobs import IdentityError
 
     cfg = Config.fromfile(args.config)
@@ -312,7 +326,7 @@ def refine(args: argparse.Namespace, data: Path, work_dir: Path, mask_file: str 
     def train(resume: bool) -> None:
         cfg.resume = resume
         cfg.experiment_name = cfg.visualizer.name = f'demo_refinement_{time.time_ns()}'
-        Runner.from_cfg(cfg).train()
+        build_runner(cfg).train()
 
     if (work_dir / 'pseudo_gt').is_dir() and not (work_dir / 'refinement.json').is_file():
         try:
@@ -327,7 +341,8 @@ def refine(args: argparse.Namespace, data: Path, work_dir: Path, mask_file: str 
 def evaluate(data: Path, work_dir: Path, seed: int) -> tuple[dict[str, Any], int]:
     """Return MPJPE and PA-MPJPE in mm by estimator and regressor, and the number of frames."""
     from mmengine.config import Config
-    from mmengine.runner import Runner
+
+    from mmjrr.cli.console import build_runner
 
     table: dict[str, Any] = {}
     frames = 0
@@ -345,7 +360,7 @@ def evaluate(data: Path, work_dir: Path, seed: int) -> tuple[dict[str, Any], int
         cfg.randomness.seed = seed
         cfg.log_level = 'WARNING'
         cfg.experiment_name = cfg.visualizer.name = f'demo_{name}_{time.time_ns()}'
-        runner = Runner.from_cfg(cfg)
+        runner = build_runner(cfg)
         metrics = runner.test()
         frames = len(runner.test_dataloader.dataset)
         table[title] = {
@@ -489,12 +504,40 @@ def report(summary: dict[str, Any], out: Path, overlays: int) -> None:
         print(f'  report     {out / "report.html"} (open it in a browser)')
     print(f'  summary    {out / "summary.json"}')
     print(f'  overlays   {out / "overlays"} ({overlays} pictures)')
-    print(f'  regressor  {out / "refinement" / "J_opt.npy"}')
+    regressor = out / 'refinement' / 'J_opt.npy'
+    print(f'  regressor  {regressor}')
+    command = shlex.join([_command(), 'evaluate', str(out / 'data/fits/spin_like_test.npz')])
+    print(
+        '\nNext:\n'
+        f'  {command} \\\n'
+        f'      --annotations {out / "data"} --regressor J_opt={regressor}\n'
+        '      # score a file of results with the new regressor; take your own for the first one\n'
+        f'  {_command()} demo --config contour_100it_synthetic --out {out}_paper\n'
+        "      # the paper's setting: each image by itself\n"
+        f'  {_command()} check contour-4view_5x80it_h36m\n'
+        '      # what the same run on Human3.6M needs'
+    )
+
+
+def _command() -> str:
+    """Return the command ``mmjrr`` of this environment, as a user types it."""
+    path = Path(sys.executable).with_name('mmjrr')
+    if shutil.which('mmjrr') == str(path) or not path.is_file():
+        return 'mmjrr'
+    return os.path.relpath(path)
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     """Run the command; return its exit status."""
-    return run_command(run, parse(add_arguments, __doc__, argv, prog), EXPECTED)
+    args = parse(add_arguments, __doc__, argv, prog)
+    try:
+        return run_command(run, args, EXPECTED)
+    except KeyboardInterrupt:
+        print(
+            '\nInterrupted. The same command continues where it stopped; '
+            f'delete {args.out} to start anew.'
+        )
+        return 130
 
 
 if __name__ == '__main__':

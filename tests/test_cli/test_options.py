@@ -39,7 +39,7 @@ print('HEAVY', sorted({'torch', 'numba', 'cv2', 'scipy', 'mmengine'} & set(sys.m
 COMMANDS = [
     module.name
     for module in pkgutil.iter_modules(cli.__path__)
-    if module.name not in ('evaluation_options', 'main', 'options', 'runtime', 'shipped')
+    if module.name not in ('console', 'evaluation_options', 'main', 'options', 'runtime', 'shipped')
 ]
 
 

@@ -219,6 +219,11 @@ def _ready(name: str, arguments: tuple[Any, ...]) -> Callable[..., None]:
     return globals()[name]
 
 
+def is_compiled() -> bool:
+    """Return whether compiled loops of this version are stored on this machine."""
+    return _cache_folder is not None and any(_cache_folder.rglob('*.nbc'))
+
+
 def _stop_caching() -> None:
     """Replace all compiled functions by ones that use no cache."""
     global _cache_folder
