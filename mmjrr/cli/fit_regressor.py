@@ -177,6 +177,12 @@ def format_report(report: RegressorReport, not_validated: Sequence[str] = ()) ->
         f'{report.fit.n_frames} frames, {report.fit.n_dropped} dropped; relative gap '
         f'{report.fit.dual_gap:.1e}' + ('' if report.fit.converged else ', above the tolerance'),
     ]
+    if report.held_out and max(held.error for held in report.held_out.values()) < 1e-3:
+        lines.append(
+            'The joints are a linear function of the meshes, also of those held out: they were '
+            'probably regressed from them, not measured. Scores against such joints flatter this '
+            'regressor'
+        )
     for held in report.held_out.values():
         lines.append(f'New {held.by}: {len(held.folds)} fits, each tested on what it did not see')
     lines += [f'Not cross-validated {why}' for why in (*report.not_validated, *not_validated)]

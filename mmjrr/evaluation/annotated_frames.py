@@ -19,9 +19,12 @@ from mmjrr.io import read_npz
 from mmjrr.io.mapped import as_list, pieces, release, working_array
 from mmjrr.joints import H36M_JOINTS_MMPOSE, reorder_index
 
+from .annotation_plausibility import check_annotated_joints
 from .core import check_annotation, count_left_out, frame_labels, is_counted
 from .protocols import Protocol
 
+#: Number of frames whose annotation is checked.
+_SAMPLE = 200
 #: Path of the annotation file in a folder of MMPose's layout.
 TEST_ANNOTATION = 'annotation_body3d/fps10/h36m_test.npz'
 
@@ -57,6 +60,7 @@ class AnnotatedFrames:
             self._dataset, self.path = annotations, Path(annotations.ann_file)
             self.names = [annotations.imgname(row) for row in range(len(annotations))]
             self._joints = annotations.annotations.S
+            self._part = annotations.annotations.part
             self._joint_names = tuple(annotations.metainfo['joint_names'])
             row_of = {str(name): row for row, name in enumerate(annotations.annotations.imgname)}
             self._row_of = np.array([row_of[name] for name in self.names])
@@ -69,6 +73,7 @@ class AnnotatedFrames:
             self.names = self.listed = as_list(table.imgname)
             self._joint_names = H36M_JOINTS_MMPOSE
             self._joints, self._row_of = table.S, np.arange(len(table))
+            self._part = table.part
         else:
             raise ValueError(
                 f'annotations: found {type(annotations).__name__}, expected a path or a '
@@ -87,6 +92,48 @@ class AnnotatedFrames:
     def sorted(self, chosen: Array) -> list[int]:  # chosen: (N,) bool
         """Sort the chosen frames by image name, the order in which the metric adds errors."""
         return sorted(np.flatnonzero(chosen).tolist(), key=lambda row: (self.names[row], row))
+
+    def check(self) -> tuple[str, ...]:
+        """Check a sample of the counted frames; return a sentence for each implausible finding.
+
+        Raises:
+            DataError: the joints are in another order.
+        """
+        rows = self.sample()
+        joints, weight = self.joints(rows, self._joint_names)
+        part = np.asarray(self._part[self._row_of[rows]], dtype=np.float64)
+        has_2d = (part[..., 2] > 0)[..., None]
+        keypoints_2d = np.where(has_2d, part[..., :2], np.nan)
+        return check_annotated_joints(
+            str(self.path), joints, weight, self._joint_names, keypoints_2d
+        )
+
+    def sample(self) -> list[int]:
+        """Return evenly spaced counted frames, at most :data:`_SAMPLE`."""
+        counted = np.flatnonzero(self.counted)
+        return counted[np.unique(np.linspace(0, len(counted) - 1, _SAMPLE).astype(int))].tolist()
+
+    def bodies(self, rows: Sequence[int]) -> dict[str, Array] | None:
+        """Return the annotated bodies of some frames, as SPIN's files have them beside the joints.
+
+        Returns:
+            ``global_orient`` (n, 1, 3), ``body_pose`` (n, 23, 3) and ``betas`` (n, K); None if the
+            file has none.
+        """
+        arrays = read_npz(
+            self.path, select=lambda name: name in ('pose', 'shape', 'betas'), mapped=True
+        )
+        pose, betas = arrays.get('pose'), arrays.get('shape', arrays.get('betas'))
+        count = len(self.listed)
+        if pose is None or betas is None or pose.shape != (count, 72) or len(betas) != count:
+            return None
+        index = self._row_of[list(rows)]
+        chosen = np.asarray(pose[index], np.float64).reshape(-1, 24, 3)
+        return {
+            'global_orient': chosen[:, :1],
+            'body_pose': chosen[:, 1:],
+            'betas': np.asarray(betas[index], np.float64),
+        }
 
     def joints(self, rows: Sequence[int], joint_names: Sequence[str]) -> tuple[Array, Array]:
         """Return annotated joints (n, J, 3) in meters, camera frame, and their weights (n, J).

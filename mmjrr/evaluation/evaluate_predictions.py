@@ -20,6 +20,7 @@ from mmjrr.io import sha256
 from mmjrr.regressors import JointRegressor
 
 from .annotated_frames import AnnotatedFrames
+from .annotation_plausibility import regressed_by
 from .body_matching import check_match, errors_of, match_part
 from .carried_regressors import MappingLike, carry_regressors
 from .core import UNITS, RegressedFrames, evaluate_frames, frame_numbers, needed_joints
@@ -148,6 +149,7 @@ def evaluate(
     loaded = carried
     joints = RegressedJoints(loaded, needed_joints(protocols), body)
     annotated = AnnotatedFrames(annotations, protocols)
+    annotation_notes = annotated.check()
 
     part_of = np.full(len(annotated.names), -1)  # the part that has the frame's prediction
     unmatched: list[str] = []
@@ -225,10 +227,11 @@ def evaluate(
     left_out = [name for name in unmatched if frame_key(name) in annotated.left_out]
     return replace(
         result,
-        notes=notes,
+        notes=(*notes, *annotation_notes),
         regressed=scored if keep_joints else None,
         provenance={
             **result.provenance,
+            **_regressed_target(annotated, joints),
             'predictions': descriptions,
             'annotations': {
                 'file': annotated.path.name,
@@ -240,6 +243,23 @@ def evaluate(
             'arguments': {'match': match, 'unit': unit, 'body_model': str(body_model)},
         },
     )
+
+
+def _regressed_target(annotated: AnnotatedFrames, joints: RegressedJoints) -> dict[str, str]:
+    """Return a sentence if a regressor computes the annotated joints from the annotated bodies."""
+    rows = annotated.sample()[::4]
+    bodies = annotated.bodies(rows) if joints.has_body else None
+    if bodies is None or bodies['betas'].shape[1] != joints.num_betas:
+        return {}
+    target, weight = annotated.joints(rows, joints.joint_names)
+    names = regressed_by(target, weight, joints.from_parameters(bodies), joints.names)
+    if not names:
+        return {}
+    listed = ' and '.join(f'{name} ({error:.1f} mm)' for name, error in names.items())
+    return {
+        'target': f'the annotated joints are those that {listed} regresses from the annotated '
+        'bodies, so scores under it are flattered'
+    }
 
 
 def read_parts(

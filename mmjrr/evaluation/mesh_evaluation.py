@@ -155,7 +155,8 @@ def evaluate_meshes(
         title=title,
         provenance={
             **about,
-            'target': 'joints regressed from annotated meshes by the same regressor',
+            'target': 'joints regressed from annotated meshes by the same regressor, so its own '
+            'error does not show',
             'notes': [*predicted.notes, *matches.notes],
         },
     )  # fmt: skip

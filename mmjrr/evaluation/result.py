@@ -207,6 +207,8 @@ class EvaluationResult:
             footnote = about.get('provenance', {}).get('footnote')
             blocks += [f'{name}: {footnote}.'] if footnote else []
             blocks += carried_remarks(name, about.get('provenance', {}))
+        target = self.provenance.get('target')
+        blocks += [f'Target: {target}.'] if target else []
         return blocks + [f'Implausible: {note}' for note in self.notes]
 
     def _overall(self, name: str, protocol: Protocol, errors: Sequence[str]) -> str:

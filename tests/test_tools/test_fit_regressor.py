@@ -54,7 +54,9 @@ def test_two_files_become_a_regressor_a_report_and_a_picture(tmp_path, capsys):
     assert report['missing'] == {'hip': 0, 'knee': 12, 'toe': 0}
     assert len(report['folds']['person']) == 3 and len(report['folds']['sequence']) == 5
     assert (tmp_path / 'out' / 'skeleton.png').stat().st_size > 10000
-    assert 'New person' in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert 'New person' in printed
+    assert 'probably regressed from them, not measured' in printed
 
 
 def test_markers_need_faces_and_get_offsets(tmp_path, capsys):
