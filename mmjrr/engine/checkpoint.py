@@ -33,7 +33,7 @@ from mmjrr.io import Skipped
 from mmjrr.io.checkpoints import GETATTR, MMENGINE_HISTORY, read_checkpoint
 from mmjrr.jobs import on_main_process
 
-MapLocation = str | torch.device | Callable | dict | None
+MapLocation = str | torch.device | Callable[..., Any] | dict[str, Any] | None
 
 #: Functions that return MMEngine's model lists (addresses by name), by their prefix in configs.
 _MODEL_LISTS: dict[str, Callable[[], dict[str, str]]] = {

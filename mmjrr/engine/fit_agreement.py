@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from mmjrr.array_types import Array
 from mmjrr.engine.frame_groups import frame_groups
 from mmjrr.errors import DataError
 from mmjrr.joints import H36M_JOINTS_MMPOSE, SMPL_JOINTS
@@ -169,17 +170,17 @@ def _explain(dataset: Any, body: Any, indices: list[int]) -> tuple[str, float]:
     return reason, errors[reason]
 
 
-def _poses(samples: list[dict[str, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+def _poses(samples: list[dict[str, Array]]) -> tuple[Array, Array]:
     """Return poses (N, 72) and shapes (N, K) of fits."""
     poses = [np.concatenate([s['global_orient'], s['body_pose']]) for s in samples]
     return np.stack(poses).astype(np.float64), np.stack([s['betas'] for s in samples])
 
 
-def _fit_joints(body: Any, pose: np.ndarray, betas: np.ndarray) -> np.ndarray:
+def _fit_joints(body: Any, pose: Array, betas: Array) -> Array:
     """Return the shared joints (N, J, 3) of fits, in meters relative to the pelvis."""
     like = body.v_template
 
-    def tensor(array: np.ndarray) -> torch.Tensor:
+    def tensor(array: Array) -> torch.Tensor:
         return torch.as_tensor(array, dtype=like.dtype, device=like.device)
 
     with torch.no_grad():
@@ -189,7 +190,7 @@ def _fit_joints(body: Any, pose: np.ndarray, betas: np.ndarray) -> np.ndarray:
     return joints - joints[:, SHARED_JOINTS.index('pelvis'), None]
 
 
-def _annotated_joints(samples: list[dict[str, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+def _annotated_joints(samples: list[dict[str, Array]]) -> tuple[Array, Array]:
     """Return the shared annotated joints (N, J, 3), relative to the pelvis, and which are valid."""
     rows = [H36M_JOINTS_MMPOSE.index(name) for name in SHARED_JOINTS]
     joints = np.stack([s['keypoints_3d'] for s in samples]).astype(np.float64)[:, rows]
@@ -199,14 +200,12 @@ def _annotated_joints(samples: list[dict[str, np.ndarray]]) -> tuple[np.ndarray,
     return joints - joints[:, pelvis, None], weight
 
 
-def _error_mm(joints: np.ndarray, target: np.ndarray, weight: np.ndarray) -> float:
+def _error_mm(joints: Array, target: Array, weight: Array) -> float:
     distances = 1000 * np.linalg.norm(joints - target, axis=-1)
     return float(distances[weight].mean()) if weight.any() else 0.0
 
 
-def _best_turn(
-    joints: np.ndarray, target: np.ndarray, weight: np.ndarray
-) -> tuple[np.ndarray, str]:
+def _best_turn(joints: Array, target: Array, weight: Array) -> tuple[Array, str]:
     """Rotate all fits by one rotation that aligns them best; return them and what was undone."""
     from scipy.spatial.transform import Rotation
 

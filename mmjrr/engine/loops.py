@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from mmengine.runner import BaseLoop, Runner
+from torch.nn import Module
 from torch.utils.data import DataLoader
 
 from mmjrr.registry import LOOPS
@@ -32,7 +35,10 @@ class RefinementLoop(BaseLoop):
     trains_model: bool = True
 
     def __init__(
-        self, runner: Runner, dataloader: DataLoader | dict, max_batches: int | None = None
+        self,
+        runner: Runner,
+        dataloader: DataLoader[Any] | dict[str, Any],
+        max_batches: int | None = None,
     ) -> None:
         super().__init__(runner, dataloader)
         sampler_of(self.dataloader)  # refuses other samplers
@@ -66,7 +72,7 @@ class RefinementLoop(BaseLoop):
         """Number of completed passes over the data, which is 0 during the run."""
         return self._epoch
 
-    def run(self):
+    def run(self) -> Module:
         """Process the remaining batches, call the hooks after them, and return the model."""
         runner = self.runner
         runner.call_hook('before_train')

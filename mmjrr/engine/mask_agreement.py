@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from mmjrr.array_types import Array
 from mmjrr.engine.frame_groups import frame_groups
 from mmjrr.errors import DataError
 
@@ -167,13 +168,13 @@ def _shifted(indices: list[int], step: int, dataset: Any) -> list[int]:
     return [index + step if 0 <= index + step < len(dataset) else index for index in indices]
 
 
-def _row_major(mask: np.ndarray) -> np.ndarray:
+def _row_major(mask: Array) -> Array:
     """Return the mask whose run-length code was written along rows but read along columns."""
     return np.ravel(mask, order='F').reshape(mask.shape)
 
 
 #: Functions that undo each mistake.
-_MISTAKES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+_MISTAKES: dict[str, Callable[[Array], Array]] = {
     'their run-length codes run along rows, expected along columns': _row_major,
     'they are mirrored': lambda mask: mask[:, ::-1],
     'they are upside down': lambda mask: mask[::-1],
@@ -181,7 +182,7 @@ _MISTAKES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
-def _mask(dataset: Any, index: int) -> np.ndarray:  # (h, w) bool
+def _mask(dataset: Any, index: int) -> Array:  # (h, w) bool
     return np.asarray(dataset.masks.decode(_row(dataset, index))) > 0.5
 
 
@@ -189,13 +190,13 @@ def _row(dataset: Any, index: int) -> int:
     return dataset.masks.row(dataset.imgname(index))
 
 
-def _joints(dataset: Any, index: int) -> np.ndarray:  # (J, 2) pixels, the labeled ones
+def _joints(dataset: Any, index: int) -> Array:  # (J, 2) pixels, the labeled ones
     info = dataset.get_data_info(index)
     points = np.asarray(info['keypoints'], dtype=np.float64)[0]
     return points[np.asarray(info['keypoints_visible'])[0] > 0]
 
 
-def _share(masks: list[np.ndarray], joints: list[np.ndarray]) -> float:
+def _share(masks: list[Array], joints: list[Array]) -> float:
     """Return the fraction of the joints inside the images that lie on the masks."""
     on_mask = inside = 0
     for mask, points in zip(masks, joints, strict=True):

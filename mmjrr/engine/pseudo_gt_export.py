@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from mmjrr.array_types import Array
 from mmjrr.datasets.fits import save_fits
 from mmjrr.geometry import PIXELS_PER_SCALE
 from mmjrr.io import atomic_write
 
 
-def export_fits(path: Path, arrays: dict[str, np.ndarray], provenance: dict[str, Any]) -> None:
+def export_fits(path: Path, arrays: dict[str, Array], provenance: dict[str, Any]) -> None:
     """Write refined fits in SPIN's npz layout.
 
     Args:
@@ -41,7 +42,7 @@ def export_fits(path: Path, arrays: dict[str, np.ndarray], provenance: dict[str,
 
 def write_summary(
     path: Path,
-    arrays: dict[str, np.ndarray],
+    arrays: dict[str, Array],
     *,
     frames_expected: int,
     frames_in_dataset: int,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from itertools import islice
+from typing import Any
 
 import numpy as np
 from mmengine.dataset import DefaultSampler
@@ -108,7 +109,7 @@ class MomentBatchSampler:
         return batches
 
 
-def sampler_of(loader: DataLoader) -> ResumableSampler:
+def sampler_of(loader: DataLoader[Any]) -> ResumableSampler:
     """Return the sampler of a data loader of refinement.
 
     Raises:
@@ -128,7 +129,7 @@ def sampler_of(loader: DataLoader) -> ResumableSampler:
     return sampler
 
 
-def check_moments(loader: DataLoader) -> None:
+def check_moments(loader: DataLoader[Any]) -> None:
     """Check that the views of a moment are in one batch.
 
     Raises:
@@ -141,7 +142,7 @@ def check_moments(loader: DataLoader) -> None:
         )
 
 
-def batch_size_of(loader: DataLoader) -> int:
+def batch_size_of(loader: DataLoader[Any]) -> int:
     """Return the largest number of frames in a batch."""
     batch_sampler = loader.batch_sampler
     if isinstance(batch_sampler, MomentBatchSampler):
@@ -150,7 +151,7 @@ def batch_size_of(loader: DataLoader) -> int:
     return loader.batch_size
 
 
-def batches_of_process(loader: DataLoader, rank: int) -> list[list[int]]:
+def batches_of_process(loader: DataLoader[Any], rank: int) -> list[list[int]]:
     """Return the indices of the samples of each batch of a process, including skipped ones."""
     if isinstance(loader.batch_sampler, MomentBatchSampler):
         return loader.batch_sampler.batches(rank)
@@ -158,7 +159,7 @@ def batches_of_process(loader: DataLoader, rank: int) -> list[list[int]]:
     return [order[start : start + size] for start in range(0, len(order), size)]
 
 
-def skip_batches(loader: DataLoader, count: int) -> None:
+def skip_batches(loader: DataLoader[Any], count: int) -> None:
     """Have the loader start after its first ``count`` batches, without loading them."""
     if isinstance(loader.batch_sampler, MomentBatchSampler):
         loader.batch_sampler.skip = count

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mmjrr.array_types import Array
 from mmjrr.body_models import LazyVertices, VertexMaker
 from mmjrr.io import versions
 from mmjrr.jobs import Progress
@@ -23,7 +24,7 @@ PARAMETERS = ('global_orient', 'body_pose', 'betas', 'transl')
 #: Largest number of bad frames that the log lists.
 MAX_LISTED = 20
 
-FitBatches = Callable[[], Iterator[dict[str, np.ndarray]]]
+FitBatches = Callable[[], Iterator[dict[str, Array]]]
 
 
 def fit_regressor(

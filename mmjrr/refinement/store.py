@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from mmjrr.array_types import Array
 from mmjrr.errors import DataError
 from mmjrr.jobs import ShardFolder
 
@@ -20,7 +21,7 @@ class PseudoGTStore:
     def __init__(self, shards: ShardFolder) -> None:
         self.shards = shards
 
-    def put(self, batch_idx: int, arrays: dict[str, np.ndarray], rank: int = 0) -> None:
+    def put(self, batch_idx: int, arrays: dict[str, Array], rank: int = 0) -> None:
         """Store a batch.
 
         Args:
@@ -38,7 +39,7 @@ class PseudoGTStore:
 
     def get(
         self, batch_idx: int, sample_idx: Sequence[int], rank: int = 0
-    ) -> dict[str, np.ndarray] | None:
+    ) -> dict[str, Array] | None:
         """Return a stored batch; None if it is not stored.
 
         Args:
@@ -61,7 +62,7 @@ class PseudoGTStore:
             )
         return arrays
 
-    def load(self, expected: Mapping[tuple[int, int], Sequence[int]]) -> dict[str, np.ndarray]:
+    def load(self, expected: Mapping[tuple[int, int], Sequence[int]]) -> dict[str, Array]:
         """Return all samples, each once, sorted by ``sample_idx``.
 
         Args:
@@ -72,7 +73,7 @@ class PseudoGTStore:
                 run has no batches.
         """
         self.shards.check(expected)
-        parts: list[dict[str, np.ndarray]] = []
+        parts: list[dict[str, Array]] = []
         first_layout = None
         for (batch_idx, rank), sample_idx in expected.items():
             part = self.get(batch_idx, sample_idx, rank)
@@ -93,7 +94,7 @@ class PseudoGTStore:
         return {name: array[first] for name, array in merged.items()}
 
     def _layout(
-        self, batch_idx: int, rank: int, part: dict[str, np.ndarray]
+        self, batch_idx: int, rank: int, part: dict[str, Array]
     ) -> dict[str, tuple[str, tuple[int, ...]]]:
         """Return the dtype's kind and the shape of a row, by array name.
 
@@ -110,7 +111,7 @@ class PseudoGTStore:
         return {name: (array.dtype.kind, array.shape[1:]) for name, array in part.items()}
 
 
-def batches_of(arrays: dict[str, np.ndarray], size: int) -> Iterator[dict[str, np.ndarray]]:
+def batches_of(arrays: dict[str, Array], size: int) -> Iterator[dict[str, Array]]:
     """Yield batches of at most ``size`` rows of arrays that have the same length."""
     for start in range(0, len(next(iter(arrays.values()))), size):
         yield {name: array[start : start + size] for name, array in arrays.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
@@ -59,7 +60,7 @@ class ResumableCheckpointHook(Hook):
         self._lock_held = lock_work_dir(work_dir)
         remove_temporary_files(work_dir)
 
-    def after_train_iter(self, runner: Runner, batch_idx: int, *args, **kwargs) -> None:
+    def after_train_iter(self, runner: Runner, batch_idx: int, *args: Any, **kwargs: Any) -> None:
         """Save a checkpoint after every ``interval``-th batch and after the last one."""
         if self.every_n_train_iters(runner, self.interval) or batch_idx + 1 == runner.max_iters:
             self._save(runner, batch_idx + 1)

@@ -134,12 +134,12 @@ class SMPLPseudoGTHook(Hook):
 
     def __init__(
         self,
-        body_model: dict,
-        renderer: dict | None = None,
-        energy: dict | None = None,
-        refiner: dict | None = None,
+        body_model: dict[str, Any],
+        renderer: dict[str, Any] | None = None,
+        energy: dict[str, Any] | None = None,
+        refiner: dict[str, Any] | None = None,
         regressor: str | None = None,
-        calibration: dict | None = None,
+        calibration: dict[str, Any] | None = None,
         init_root: str | None = 'pelvis',
         root: str | None = 'mean',
         fit_batch_size: int = 64,
@@ -195,7 +195,7 @@ class SMPLPseudoGTHook(Hook):
         self.store: PseudoGTStore
         self.job: Job | None = None
 
-    def _calibration_options(self, options: dict | None) -> CalibrationOptions | None:
+    def _calibration_options(self, options: dict[str, Any] | None) -> CalibrationOptions | None:
         """Check options that depend on one another.
 
         Raises:
@@ -451,7 +451,7 @@ class SMPLPseudoGTHook(Hook):
     # ------------------------------------------------------------------ refinement
 
     def before_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: dict | None = None
+        self, runner: Runner, batch_idx: int, data_batch: dict[str, Any] | None = None
     ) -> None:
         """Refine and store the batch, or load it from the store, for the discriminator's step."""
         assert data_batch is not None
@@ -474,7 +474,9 @@ class SMPLPseudoGTHook(Hook):
             hub.update_scalar('train/iou_init', float(arrays['init_iou'].mean()))
             hub.update_scalar('train/iou_opt', float(arrays['iou'].mean()))
 
-    def _refine(self, runner: Runner, batch_idx: int, data_batch: dict) -> dict[str, Array]:
+    def _refine(
+        self, runner: Runner, batch_idx: int, data_batch: dict[str, Any]
+    ) -> dict[str, Array]:
         frames = RefinementFrames.of_batch(data_batch, **self._frame_options())
         sample_idx = [int(sample.sample_idx) for sample in frames.samples]
         errors: dict[int, str] = {}
@@ -493,7 +495,11 @@ class SMPLPseudoGTHook(Hook):
         return arrays
 
     def _refine_good_frames(
-        self, data_batch: dict, frames: RefinementFrames, batch_idx: int, weights: dict[str, float]
+        self,
+        data_batch: dict[str, Any],
+        frames: RefinementFrames,
+        batch_idx: int,
+        weights: dict[str, float],
     ) -> tuple[dict[str, Array], dict[int, str]]:
         """Return the arrays of the frames that can be refined, and the errors of the others."""
 

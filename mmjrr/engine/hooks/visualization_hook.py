@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import Tensor
 
+from mmjrr.array_types import Array
 from mmjrr.geometry import PerspectiveCamera
 from mmjrr.registry import HOOKS
 from mmjrr.visualization import draw_fit
@@ -70,8 +72,8 @@ class RefinementVisualizationHook(Hook):
         self,
         runner: Runner,
         batch_idx: int,
-        data_batch: dict | None = None,
-        outputs: dict | None = None,
+        data_batch: dict[str, Any] | None = None,
+        outputs: dict[str, Any] | None = None,
     ) -> None:
         """Draw the selected samples of the batch."""
         if not self.enable or data_batch is None:
@@ -81,7 +83,7 @@ class RefinementVisualizationHook(Hook):
             if due or sample.sample_idx in self.samples or sample.imgname in self.samples:
                 self._draw(runner, batch_idx, data_batch, index)
 
-    def _draw(self, runner: Runner, batch_idx: int, data_batch: dict, index: int) -> None:
+    def _draw(self, runner: Runner, batch_idx: int, data_batch: dict[str, Any], index: int) -> None:
         sample = data_batch['data_samples'][index]
         box = torch.as_tensor(np.asarray(sample.box, dtype=np.float32))[None]
         size = (self.size, self.size)
@@ -120,7 +122,7 @@ class RefinementVisualizationHook(Hook):
         name = sample.imgname.rsplit('/', 1)[-1].rsplit('.', 1)[0]
         runner.visualizer.add_image(f'refinement_{name}', np.concatenate(halves, 1), step=batch_idx)
 
-    def _image(self, path: str, box: Tensor) -> np.ndarray:
+    def _image(self, path: str, box: Tensor) -> Array:
         """Return the crop (size, size, 3) uint8 RGB of the image; gray if the file is missing."""
         import cv2
 
@@ -139,7 +141,7 @@ class RefinementVisualizationHook(Hook):
         crop = cv2.warpAffine(image, matrix, (self.size, self.size), flags=cv2.INTER_LINEAR)
         return cv2.cvtColor(crop, cv2.COLOR_BGR2RGB)
 
-    def _enlarged(self, mask: Tensor) -> np.ndarray:
+    def _enlarged(self, mask: Tensor) -> Array:
         return torch.nn.functional.interpolate(
             mask[None, None].float(), (self.size, self.size), mode='bilinear', align_corners=False
         )[0, 0].numpy()

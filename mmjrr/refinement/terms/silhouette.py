@@ -37,7 +37,7 @@ def silhouette_energy(
         levels: Side of the blocks at each level, in pixels; 1 compares the images themselves.
             Pixels right of and below the last whole block do not count at that level.
     """
-    return _SquaresOfBlocks.apply(silhouette, mask, levels)
+    return _SquaresOfBlocks.apply(silhouette, mask, levels)  # type: ignore[no-untyped-call]
 
 
 class _SquaresOfBlocks(torch.autograd.Function):
@@ -55,7 +55,7 @@ class _SquaresOfBlocks(torch.autograd.Function):
         ]
         ctx.levels = levels
         ctx.save_for_backward(difference, *sums)
-        return sum(  # type: ignore[return-value]
+        return sum(
             scale * torch.linalg.vector_norm(s, dim=(1, 2)).square()
             for scale, s in zip(ctx.scales, sums, strict=True)
         )
