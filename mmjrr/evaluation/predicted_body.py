@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,20 @@ import numpy as np
 
 from mmjrr.body_models import SMPL
 from mmjrr.body_models.known_meshes import KNOWN_MESHES
-from mmjrr.body_models.smpl_files import GENDERS, find_smpl_file, load_smpl_file
+from mmjrr.body_models.smpl_files import GENDERS, KINDS, find_smpl_file, load_smpl_file
 from mmjrr.datasets.predictions import Predictions
 from mmjrr.errors import DataError
+from mmjrr.regressors.zoo import search_folders
 
+#: Number of angles of a hand's 15 rotations.
+_NUM_HAND_ANGLES = 45
 #: Number of shape components that every file of the SMPL family has. The free body has no more.
 _NUM_BETAS = 10
 
+#: Titles of the bodies of the SMPL family.
+_FAMILY = tuple(kind.title for kind in KINDS.values())
+#: SMPL-X's large files have so many components, of which these are of shape.
+_NUM_SMPLX_COMPONENTS, _NUM_SMPLX_BETAS = 400, 300
 _OWNERS = {mesh.num_vertices: mesh.owner for mesh in KNOWN_MESHES}
 
 Body = dict[str, Any] | SMPL | None
@@ -46,7 +53,10 @@ def body_of(
         raise ValueError(f'gender: found {gender!r}, expected one of {list(GENDERS)}')
     if num_betas is not None and num_betas < 1:
         raise ValueError(f'num_betas: found {num_betas}, expected at least 1')
-    if body is None or part.vertices is not None or part.betas is None:
+    if part.vertices is not None or part.betas is None:
+        return body
+    body = _of_kind(part, body, gender)
+    if body is None:
         return body
     wanted = gender or _gender_of(part)
     if num_betas is not None:
@@ -68,7 +78,7 @@ def body_of(
     config = dict(body)
     if name == 'another body':
         return config
-    if name == 'SMPL':
+    if name in _FAMILY:
         config = _with_gender(part, config, wanted, is_told=gender is not None)
     available = _num_available(config, count)
     _check_betas(part, count, available, name, at_most='num_betas' not in body)
@@ -99,6 +109,75 @@ def check_vertices(part: Predictions, num_vertices: int) -> None:
         f'{_OWNERS.get(count, "the number of no known body")}, expected {num_vertices}, '
         f'{_OWNERS.get(num_vertices, "the columns of the regressors")}, as many as the regressors '
         f'have columns; {advice}'
+    )
+
+
+# -- kind --------------------------------------------------------------------------------------
+
+
+def _of_kind(part: Predictions, body: Body, gender: str | None) -> Body:
+    """Return the body, or in place of SMPL the body of SMPL-H or SMPL-X that the file is of.
+
+    Raises:
+        DataError: The parameters are SMPL-H's or SMPL-X's, and the body is another one, or there
+            is no file of theirs.
+    """
+    kinds = part.body_kinds
+    if 'smpl' in kinds:
+        return body
+    titles = ' or '.join(KINDS[kind].title for kind in kinds)
+    if isinstance(body, SMPL):
+        if body.kind in kinds:
+            return body
+        raise DataError(
+            f'{part.name}: body_pose: found 21 rotations, those of {titles}, expected those of '
+            f'{KINDS[body.kind].title}'
+        )
+    config = dict(body or {})
+    component = str(config.get('type', 'SMPL')).rsplit('.', 1)[-1]
+    if component == 'SMPL':
+        kind, path = _find_kind(part, config.get('model_path'), kinds, gender)
+        config.update(type=KINDS[kind].component, model_path=str(path))
+    elif component not in [KINDS[kind].component for kind in kinds]:
+        raise DataError(
+            f'{part.name}: body_pose: found 21 rotations, those of {titles}, but the body is '
+            f'{component}; give a file or folder of {titles} as the body model'
+        )
+    hand = part.left_hand_pose
+    is_pca = hand is not None and hand.ndim == 2 and hand.shape[1] < _NUM_HAND_ANGLES
+    config.setdefault('use_pca', is_pca)
+    if is_pca and hand is not None:
+        config.setdefault('num_pca_comps', int(hand.shape[1]))
+    if part.expression is not None:
+        config.setdefault('num_expression_coeffs', int(part.expression.shape[1]))
+    return config
+
+
+def _find_kind(
+    part: Predictions, model_path: Any, kinds: Sequence[str], gender: str | None
+) -> tuple[str, Path]:
+    """Return the kind of the body and its file or folder."""
+    wanted = gender or _gender_of(part) or 'neutral'
+    if model_path is not None and not Path(model_path).is_dir():
+        for kind in kinds:
+            if KINDS[kind].stem.lower() in re.split(r'[\W_]+', Path(model_path).name.lower()):
+                return kind, Path(model_path)
+        return kinds[0], Path(model_path)
+    folders = search_folders()
+    if model_path is not None:
+        folders = [Path(model_path), Path(model_path).parent, *folders]
+    for folder in folders:
+        for kind in kinds:
+            try:
+                find_smpl_file(folder, wanted, kind)
+            except FileNotFoundError:
+                continue
+            return kind, folder
+    titles = ' or '.join(KINDS[kind].title for kind in kinds)
+    raise DataError(
+        f'{part.name}: has parameters of {titles} (21 rotations of the body), and no file of it is '
+        f'in {[str(folder) for folder in folders]}; give its file or folder as the body model (on '
+        f'the command line, --body-model). {KINDS[kinds[0]].source}'
     )
 
 
@@ -172,8 +251,13 @@ def _num_available(config: Mapping[str, Any], count: int) -> int:
         return int(config['num_betas'])
     if count <= _NUM_BETAS or 'model_path' not in config:
         return _NUM_BETAS
-    path = find_smpl_file(config['model_path'], config.get('gender', 'neutral'))
-    return int(np.shape(load_smpl_file(path)['shapedirs'])[2])
+    component = str(config['type']).rsplit('.', 1)[-1]
+    kind = next(kind for kind, about in KINDS.items() if about.component == component)
+    path = find_smpl_file(config['model_path'], config.get('gender', 'neutral'), kind)
+    available = int(np.shape(load_smpl_file(path, kind)['shapedirs'])[2])
+    if kind == 'smplx':  # the file's components of expression do not count
+        return _NUM_BETAS if available < _NUM_SMPLX_COMPONENTS else _NUM_SMPLX_BETAS
+    return available
 
 
 def _check_betas(
@@ -190,6 +274,7 @@ def _check_betas(
 
 def _name_of(body: Mapping[str, Any] | SMPL) -> str:
     if isinstance(body, SMPL):
-        return 'the free body' if body.name == 'free_body' else 'SMPL'
+        return 'the free body' if body.name == 'free_body' else KINDS[body.kind].title
     kind = str(body.get('type', '')).rsplit('.', 1)[-1]
-    return {'FreeBody': 'the free body', 'SMPL': 'SMPL'}.get(kind, 'another body')
+    titles = {about.component: about.title for about in KINDS.values()}
+    return {'FreeBody': 'the free body', **titles}.get(kind, 'another body')

@@ -145,6 +145,9 @@ class PredictedJoints:
             'body_pose': part.body_pose,
             'betas': part.betas,
         }
+        for name in self.joints.further_arguments:
+            if getattr(part, name) is not None:
+                parameters[name] = getattr(part, name)[rows]
         if self.absolute:
             if part.transl is None:
                 raise DataError(

@@ -103,6 +103,7 @@ class RegressedJoints:
         support: (S,) indices of the vertices of nonzero weight in any regressor.
         num_betas: number of betas that the body takes; None without a body.
         body_path: file of the body; None without a body.
+        further_arguments: arguments of the body beside those of SMPL, such as ``'jaw_pose'``.
 
     Raises:
         ValueError: a regressor lacks a joint, or the regressors and the body are for different
@@ -135,12 +136,17 @@ class RegressedJoints:
         }
         self._weight = csr_matrix(weight[:, self.support])
         self._body: nn.Module | None = None
+        self.further_arguments: tuple[str, ...] = ()
         self.num_betas: int | None = None
         self.body_path: Path | None = None
         if body_model is not None:
             body = body_model if isinstance(body_model, nn.Module) else _build_body(body_model)
             _check_body(body, body_model, regressors)
             self.num_betas, self.body_path = int(body.num_betas), body.path
+            rotations = tuple(getattr(body, 'ROTATIONS', ()))
+            self.further_arguments = rotations[2:]
+            if getattr(body, 'num_expression_coeffs', 0):
+                self.further_arguments += ('expression',)
             self._body = body.restrict_to(torch.from_numpy(self.support)).cpu().double()
 
     @property

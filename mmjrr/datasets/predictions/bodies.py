@@ -15,11 +15,16 @@ from mmjrr.errors import DataError
 from mmjrr.geometry import axis_angle_to_matrix, matrix_to_axis_angle, rotation_6d_to_matrix
 from mmjrr.io.mapped import pieces
 
-from .layouts import ROTATIONS_6D
+from .layouts import HANDS_AND_FACE, ROTATIONS_6D
 
+#: Number of rotations of SMPL-H's and SMPL-X's bodies, whose hands have rotations of their own.
+_NUM_BODY_ROTATIONS_WITH_HANDS = 21
 #: A mesh whose extent is smaller than this (in its unit) is no body.
 _NO_EXTENT = 1e-6
-_ARRAYS = ('vertices', 'global_orient', 'body_pose', 'betas', 'transl', 'camera', 'bbox', 'valid')
+_ARRAYS = (
+    'vertices', 'global_orient', 'body_pose', 'betas', 'transl', 'camera', 'bbox', 'valid',
+    *HANDS_AND_FACE,
+)  # fmt: skip
 _LISTS = ('imgname', 'gender', 'track')
 
 
@@ -35,10 +40,15 @@ class Predictions:
         imgname: N image names, as stored.
         vertices: (N, V, 3), in the file's unit.
         global_orient: (N, 3), (N, 3, 3) or (N, 6).
-        body_pose: (N, 23, 3), (N, 23, 3, 3) or (N, 23, 6).
+        body_pose: (N, 23, 3), (N, 23, 3, 3) or (N, 23, 6); 21 rotations of SMPL-H and SMPL-X.
         betas: (N, K).
         transl: (N, 3), in the file's unit.
         camera: (N, C), as stored.
+        left_hand_pose: 15 rotations (N, 45), (N, 90) or (N, 15, 3, 3), or principal components
+            (N, C); ``right_hand_pose`` is the same for the right hand.
+        jaw_pose: One rotation, (N, 3), (N, 6) or (N, 1, 3, 3); ``leye_pose`` and ``reye_pose`` are
+            those of the eyes.
+        expression: (N, E).
         frame: (N,), numbers in the video, from 0.
         gender: 'neutral', 'male' or 'female' for each body.
         track: Identity of each person.
@@ -59,6 +69,12 @@ class Predictions:
     betas: Array | None = None
     transl: Array | None = None
     camera: Array | None = None
+    left_hand_pose: Array | None = None
+    right_hand_pose: Array | None = None
+    jaw_pose: Array | None = None
+    leye_pose: Array | None = None
+    reye_pose: Array | None = None
+    expression: Array | None = None
     frame: Array | None = None
     gender: list[str] | None = None
     track: list[str] | None = None
@@ -79,6 +95,18 @@ class Predictions:
         return not any(x is None for x in (self.global_orient, self.body_pose, self.betas))
 
     @property
+    def body_kinds(self) -> tuple[str, ...]:
+        """Kinds of bodies of the SMPL family whose parameters these may be; () for vertices."""
+        if self.body_pose is None:
+            return ()
+        if self.body_pose.shape[1] != _NUM_BODY_ROTATIONS_WITH_HANDS:
+            return ('smpl',)
+        face = (self.jaw_pose, self.leye_pose, self.reye_pose, self.expression)
+        if any(value is not None for value in face):
+            return ('smplx',)
+        return ('smplh',) if self.left_hand_pose is not None else ('smplx', 'smplh')
+
+    @property
     def name(self) -> str:
         """Path of the file, for messages."""
         return str(self.source or 'predictions')
@@ -96,6 +124,11 @@ class Predictions:
         """
         if self.global_orient is None or self.body_pose is None:
             raise ValueError(f'{self.name}: found vertices and no poses')
+        if 'smpl' not in self.body_kinds:
+            raise DataError(
+                f'{self.name}: body_pose: found {self.body_pose.shape[1]} rotations, those of '
+                "SMPL-H or SMPL-X, expected SMPL's 23"
+            )
         self.require_known_rotations()
         parts = [_axis_angle(self.global_orient[:, None]), _axis_angle(self.body_pose)]
         return np.concatenate(parts, axis=1).reshape(len(self), 72)
@@ -283,7 +316,7 @@ def _without_body(*arrays: Array) -> dict[str, Array]:
     reasons['NaN'] = np.isnan(pose).all(1)
     reasons['zeros'] = ~pose.any(1)
     if arrays[1].ndim == 4:
-        reasons['zeros'] |= (pose == np.tile(np.eye(3).ravel(), 24)).all(1)
+        reasons['zeros'] |= (pose == np.tile(np.eye(3).ravel(), pose.shape[1] // 9)).all(1)
     return reasons
 
 

@@ -29,10 +29,10 @@ from mmjrr.errors import DataError
 FIELDS = {
     'imgname': 'image names',
     'vertices': '(N, V, 3)',
-    'pose': '24 rotations, the global one first',
+    'pose': '24 rotations, the global one first; 52 of SMPL-H, 55 of SMPL-X',
     'root': "one rotation, applied after the pose's global one (EasyMocap's Rh)",
     'global_orient': 'one rotation',
-    'body_pose': '23 rotations',
+    'body_pose': '23 rotations; 21 of SMPL-H and SMPL-X',
     'betas': '(N, K)',
     'transl': '(N, 3)',
     'camera': '(N, C)',
@@ -42,6 +42,15 @@ FIELDS = {
     'bbox': '(N, 4) in the image, width and height last',
     'lost': 'frames since the person was seen; bodies other than 0 are skipped',
 }
+#: Further fields of SMPL-H and SMPL-X, which are read from beside ``body_pose`` under these names.
+HANDS_AND_FACE = (
+    'left_hand_pose',
+    'right_hand_pose',
+    'jaw_pose',
+    'leye_pose',
+    'reye_pose',
+    'expression',
+)
 #: Ways to store a rotation in 6 numbers.
 ROTATIONS_6D = ('interleaved', 'columns', 'rows')
 #: Fields of the body; a caller that names the path of one must name those of all.

@@ -19,6 +19,7 @@ from .layouts import (
     BODY_FIELDS,
     BY_WORDS,
     FIELDS,
+    HANDS_AND_FACE,
     LAYOUTS,
     UNSAID,
     Candidate,
@@ -33,8 +34,19 @@ from .layouts import (
 
 #: Number of rotations in each field of rotations.
 _COUNTS = {'pose': 24, 'root': 1, 'global_orient': 1, 'body_pose': 23}
+#: Fields of all rotations of SMPL-H and SMPL-X in one array, with the number of each.
+_WHOLE_POSES = {
+    52: {'body_pose': 21, 'left_hand_pose': 15, 'right_hand_pose': 15},
+    55: {'body_pose': 21, 'jaw_pose': 1, 'leye_pose': 1, 'reye_pose': 1, 'left_hand_pose': 15,
+         'right_hand_pose': 15},
+}  # fmt: skip
+#: Numbers of rotations of SMPL-H and SMPL-X that fields may have, too.
+_OTHER_COUNTS = {'pose': (22, *_WHOLE_POSES), 'body_pose': (21,)}
+#: Number of rotations of each of the hands' and the face's poses.
+_PART_COUNTS = {'left_hand_pose': 15, 'right_hand_pose': 15, 'jaw_pose': 1, 'leye_pose': 1,
+                'reye_pose': 1}  # fmt: skip
 #: Names of other bodies by the number of rotations of a pose, including the global one.
-_OTHER_BODIES = {22: 'SMPL-H or SMPL-X without hands', 52: 'SMPL-H', 55: 'SMPL-X', 127: 'MHR'}
+_OTHER_BODIES = {127: 'MHR'}
 #: Largest deviation from orthonormality of a matrix that is accepted as a rotation.
 _ORTHONORMAL = 0.02
 #: Layouts with common field names, which a code base may also use for other contents.
@@ -44,7 +56,7 @@ _GENDERS = {
     'f': 'female',
 }  # fmt: skip
 #: Fields that are ignored if only some elements of a file have them.
-_OPTIONAL = ('transl', 'camera', 'gender', 'track', 'bbox')
+_OPTIONAL = ('transl', 'camera', 'gender', 'track', 'bbox', *HANDS_AND_FACE)
 _TEXT = ('imgname', 'gender', 'track')
 
 
@@ -72,6 +84,7 @@ def parse(
     source = Path(source)
     try:
         name, paths, notes = _choose(tree, source, layout, fields or {})
+        paths = {**_beside_body_pose(tree, paths), **paths}
         leaves = {field: dict(follow(tree, where)) for field, where in paths.items()}
     except DataError as error:
         raise error if str(source) in str(error) else DataError(f'{source}: {error}') from error
@@ -97,6 +110,16 @@ def parse(
 
 
 # -- which fields --------------------------------------------------------------------------------
+
+
+def _beside_body_pose(tree: Any, paths: Mapping[str, str]) -> dict[str, str]:
+    """Return the paths of hands and face, which are named as ``body_pose`` is."""
+    path = paths.get('body_pose', '')
+    if 'body_pose' not in path:
+        return {}
+    beside = {field: path.replace('body_pose', field) for field in HANDS_AND_FACE}
+    return {field: where for field, where in beside.items() if next(follow(tree, where), None)}
+
 
 _Choice = tuple[str, dict[str, str], tuple[str, ...]]
 
@@ -347,6 +370,7 @@ def _may_be(field: str, value: Any) -> bool:
         return True
     skipped = 24 - _COUNTS[field]
     rotations = [24 - skipped, *(count - skipped for count in _OTHER_BODIES)]
+    rotations += _OTHER_COUNTS.get(field, ())
     return any(shape[len(shape) - len(tail) :] == tail for n in rotations for tail in _tails(n))
 
 
@@ -426,6 +450,7 @@ def _rows(source: Path, values: dict[str, Array]) -> tuple[Predictions, int]:
     }
     if 'pose' in rotations:
         part.global_orient, part.body_pose = rotations['pose'][:, 0], rotations['pose'][:, 1:]
+        _split_whole_pose(part)
         if 'root' in rotations:
             part.global_orient = compose(rotations['root'], rotations['pose'][:, :1])[:, 0]
     if 'global_orient' in rotations:
@@ -440,6 +465,9 @@ def _rows(source: Path, values: dict[str, Array]) -> tuple[Predictions, int]:
     for field, axes in per_body:
         if field in values:
             setattr(part, field, _per_row(source, field, values[field], axes, lead))
+    for field in HANDS_AND_FACE:
+        if field in values:
+            setattr(part, field, _part_pose(source, field, values[field], count))
     if part.transl is not None and part.transl.shape[1:] != (3,):
         raise DataError(f'{source}: transl: found shape {values["transl"].shape}, expected (N, 3)')
     for field in _TEXT:
@@ -454,6 +482,30 @@ def _rows(source: Path, values: dict[str, Array]) -> tuple[Predictions, int]:
     if 'lost' in values:
         part = part.select(_per_row(source, 'lost', values['lost'], 0, lead) == 0)
     return part, count - len(part)
+
+
+def _split_whole_pose(part: Predictions) -> None:
+    """Split all rotations of SMPL-H or SMPL-X but the first, in ``body_pose``, into fields."""
+    assert part.body_pose is not None
+    fields = _WHOLE_POSES.get(part.body_pose.shape[1] + 1, {})
+    whole, start = part.body_pose, 0
+    for field, number in fields.items():
+        piece = whole[:, start : start + number]
+        start += number
+        if field != 'body_pose' and piece.ndim == 3:
+            piece = piece.reshape(len(piece), -1)
+        setattr(part, field, np.ascontiguousarray(piece))
+
+
+def _part_pose(source: Path, field: str, value: Array, count: int) -> Array:
+    """Return the rotations of a hand or of the face, or the expression, of each body."""
+    if value.size % count:
+        raise DataError(f'{source}: {field}: found shape {value.shape} for {count} bodies')
+    flat = value.reshape(count, -1)
+    number = _PART_COUNTS.get(field)
+    if number is not None and flat.shape[1] == 9 * number:
+        return flat.reshape(count, number, 3, 3)
+    return flat
 
 
 def _nobody(values: Mapping[str, Array]) -> Predictions:
@@ -503,9 +555,10 @@ def _lead(source: Path, values: dict[str, Array]) -> tuple[int, ...]:
         return shape[:-2]
     field = 'body_pose' if 'body_pose' in values else 'pose'
     shape, n = values[field].shape, _COUNTS[field]
-    for tail in _tails(n):
-        if shape[len(shape) - len(tail) :] == tail:
-            return shape[: len(shape) - len(tail)]
+    for number in (n, *_OTHER_COUNTS.get(field, ())):
+        for tail in _tails(number):
+            if shape[len(shape) - len(tail) :] == tail:
+                return shape[: len(shape) - len(tail)]
     raise DataError(
         f'{source}: {field}: found shape {shape}, expected {n} rotations: axis-angle (N, {3 * n}) '
         f'or (N, {n}, 3), matrices (N, {n}, 3, 3), or 6D (N, {n}, 6){_other_body(field, shape)}'
@@ -538,6 +591,9 @@ def _rotations(source: Path, field: str, value: Array, count: int) -> Array:
     """
     n = _COUNTS[field]
     size = value.size / max(count * n, 1)
+    for other in _OTHER_COUNTS.get(field, ()):
+        if size not in (3, 6, 9):
+            n, size = other, value.size / max(count * other, 1)
     if size not in (3, 6, 9):
         raise DataError(
             f'{source}: {field}: found shape {value.shape} for {count} bodies, expected {n} '

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from mmjrr.datasets.predictions import predictions_from
 from mmjrr.datasets.predictions.layouts import FIELDS, LAYOUTS, follow, recognize
@@ -200,16 +201,52 @@ def test_a_bare_array_of_82_or_85_columns_is_pose_and_betas() -> None:
 
 
 @pytest.mark.parametrize(
-    ('field', 'rotations', 'body'),
-    [('pose', 52, 'SMPL-H'), ('pose', 55, 'SMPL-X'), ('body_pose', 21, 'SMPL-X'),
-     ('pose', 22, 'without hands')],
-)  # fmt: skip
-def test_poses_of_other_bodies_are_named_for_what_they_are(
-    field: str, rotations: int, body: str
+    ('rotations', 'kinds', 'widths'),
+    [
+        (52, ('smplh',), {'left_hand_pose': 45, 'right_hand_pose': 45}),
+        (55, ('smplx',), {'jaw_pose': 3, 'leye_pose': 3, 'reye_pose': 3, 'left_hand_pose': 45}),
+        (22, ('smplx', 'smplh'), {}),
+    ],
+)
+@pytest.mark.parametrize('size', [3, 9])
+def test_poses_of_smplh_and_smplx_are_split_into_their_parts(
+    rotations: int, kinds: tuple[str, ...], widths: dict[str, int], size: int
 ) -> None:
-    tree = {field: np.full((COUNT, 3 * rotations), 0.1), 'betas': BETAS}
-    with pytest.raises(DataError, match=rf'{field}: .*{rotations} rotations are .*{body}'):
-        predictions_from(tree)
+    pose = np.arange(COUNT * 3 * rotations, dtype=np.float32).reshape(COUNT, -1) / 1000
+    value = pose
+    if size == 9:
+        matrices = Rotation.from_rotvec(pose.reshape(-1, 3)).as_matrix()
+        value = matrices.reshape(COUNT, rotations, 3, 3).astype(np.float32)
+    found = predictions_from({'pose': value, 'betas': BETAS})
+    assert found.body_kinds == kinds
+    assert found.body_pose is not None and found.body_pose.shape[1] == 21
+    for name, width in widths.items():
+        assert getattr(found, name).reshape(COUNT, -1).shape == (COUNT, width * size // 3)
+    if size == 3 and rotations > 22:  # the right hand is last in both
+        assert found.right_hand_pose is not None
+        np.testing.assert_array_equal(found.right_hand_pose, pose[:, -45:])
+        np.testing.assert_array_equal(found.body_pose.reshape(COUNT, -1), pose[:, 3:66])
+    if size == 3 and rotations == 55:
+        assert found.jaw_pose is not None
+        np.testing.assert_array_equal(found.jaw_pose, pose[:, 66:69])
+
+
+def test_hands_and_face_are_read_from_beside_the_body() -> None:
+    tree = {
+        'smplx': {
+            'body_pose': np.full((COUNT, 63), 0.1, np.float32),
+            'global_orient': np.zeros((COUNT, 3), np.float32),
+            'betas': BETAS,
+            'left_hand_pose': np.full((COUNT, 15, 3), 0.2, np.float32),
+            'expression': np.full((COUNT, 10), 0.3, np.float32),
+        }
+    }
+    found = predictions_from(tree)
+    assert found.body_kinds == ('smplx',)
+    assert found.left_hand_pose is not None and found.left_hand_pose.shape == (COUNT, 45)
+    assert found.expression is not None and found.select(np.array([1])).expression is not None
+    with pytest.raises(DataError, match=r"body_pose: found 21 rotations.*SMPL's 23"):
+        found.pose()
 
 
 class CountedList(list):

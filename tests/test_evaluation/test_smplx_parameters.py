@@ -1,0 +1,119 @@
+"""Parameters of SMPL-H and SMPL-X score as the vertices that smplx computes from them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.sparse
+import torch
+
+import mmjrr
+from mmjrr.body_models import SMPLH, SMPLX
+from mmjrr.errors import DataError
+from mmjrr.joints import H36M_JOINTS_MMPOSE, SMPL_PARENTS
+from mmjrr.regressors import JointRegressor, MeshMapping
+
+pytestmark = pytest.mark.slow
+_HAND = [-1, 0, 1, -1, 3, 4, -1, 6, 7, -1, 9, 10, -1, 12, 13]
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random bodies of both kinds, without pose blend shapes, in one folder."""
+    root = tmp_path_factory.mktemp('bodies')
+    rng = np.random.default_rng(0)
+    for kind, count, components in (('smplh', 6890, 16), ('smplx', 10475, 20)):
+        parents = [*SMPL_PARENTS[:22], *([15] * 3 if kind == 'smplx' else [])]
+        for wrist in (20, 21):
+            first = len(parents)
+            parents += [wrist if parent < 0 else first + parent for parent in _HAND]
+        joints = len(parents)
+        weights = scipy.sparse.random(count, joints, 0.1, random_state=rng).toarray() + 1e-3
+        regressor = scipy.sparse.random(joints, count, 14 / count, random_state=rng).toarray()
+        np.savez_compressed(
+            root / f'{kind.upper()}_MALE.npz',
+            v_template=rng.normal(size=(count, 3)) * [0.3, 0.6, 0.1],
+            shapedirs=0.03 * rng.standard_normal((count, 3, components), np.float32),
+            posedirs=np.zeros((count, 3, 9 * (joints - 1)), np.float32),
+            weights=weights / weights.sum(1, keepdims=True),
+            J_regressor=regressor / regressor.sum(1, keepdims=True),
+            kintree_table=np.array([[0, *parents[1:]], range(joints)]),
+            f=np.array([[0, 1, 2]]),
+            hands_componentsl=rng.normal(size=(45, 45)) * 0.1,
+            hands_componentsr=rng.normal(size=(45, 45)) * 0.1,
+            hands_meanl=rng.normal(size=45) * 0.2,
+            hands_meanr=rng.normal(size=45) * 0.2,
+        )
+    return root
+
+
+def regressor() -> JointRegressor:
+    weight = np.zeros((17, 6890))
+    for row, name in enumerate(H36M_JOINTS_MMPOSE):
+        weight[row, 4000 + row if name.startswith('right_') else row] = 1
+    return JointRegressor(weight, H36M_JOINTS_MMPOSE, 'smpl')
+
+
+def parameters(tiny_set: Path, **shapes: int) -> dict[str, Any]:
+    with np.load(tiny_set / 'fits' / 'spin_like_test.npz') as file:
+        names = file['imgname'].tolist()
+    rng = np.random.default_rng(1)
+    shapes = dict(global_orient=3, body_pose=63, **shapes)
+    values = {
+        name: (0.3 * rng.normal(size=(len(names), size))).astype(np.float32)
+        for name, size in shapes.items()
+    }
+    return {'imgname': names, **values}
+
+
+def posed(body: Any, content: dict[str, Any]) -> np.ndarray:
+    values = {k: torch.from_numpy(v).double() for k, v in content.items() if k != 'imgname'}
+    with torch.no_grad():
+        return body.double()(**values).vertices.contiguous().numpy()
+
+
+@pytest.mark.parametrize('num_betas', [10, 16])
+def test_parameters_of_smplh_score_as_their_vertices(
+    tiny_set: Path, folder: Path, num_betas: int
+) -> None:
+    content = parameters(tiny_set, betas=num_betas, left_hand_pose=45, right_hand_pose=45)
+    body = SMPLH(folder, 'male', num_betas=num_betas, use_pca=False)
+    expected = mmjrr.evaluate(
+        {'imgname': content['imgname'], 'vertices': posed(body, content)}, tiny_set, regressor()
+    )
+    genders = np.array(['male'] * len(content['imgname']))
+    found = mmjrr.evaluate({**content, 'gender': genders}, tiny_set, regressor(), body_model=folder)
+    assert found.metrics() == pytest.approx(expected.metrics(), abs=1e-2)
+    with pytest.raises(DataError, match='SMPL-H.*SMPLH_NEUTRAL|no file of it is in'):
+        mmjrr.evaluate(content, tiny_set, regressor(), body_model=folder)
+
+
+def test_parameters_of_smplx_score_by_a_mapping(
+    tiny_set: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = parameters(tiny_set, betas=10, expression=10, jaw_pose=3, left_hand_pose=12)
+    rows = np.random.default_rng(2).permutation(10475)[:6890]
+    matrix = scipy.sparse.csr_matrix((np.ones(6890), (np.arange(6890), rows)), (6890, 10475))
+    path = MeshMapping(matrix).save(tmp_path / 'smplx2smpl.npz')
+    body = SMPLX(folder, 'male', num_pca_comps=12)
+    expected = mmjrr.evaluate(
+        {'imgname': content['imgname'], 'vertices': posed(body, content)[:, rows]},
+        tiny_set,
+        regressor(),
+    )
+    file = folder / 'SMPLX_MALE.npz'
+    found = mmjrr.evaluate(content, tiny_set, regressor(), body_model=file, mapping=path)
+    assert found.metrics() == pytest.approx(expected.metrics(), abs=1e-2)
+    assert "to 'smplx' by smplx2smpl.npz" in found.format()
+
+
+def test_a_body_of_another_kind_is_refused(tiny_set: Path, folder: Path) -> None:
+    content = parameters(tiny_set, betas=10, jaw_pose=3)
+    with pytest.raises(DataError, match='21 rotations, those of SMPL-X, but the body is FreeBody'):
+        mmjrr.evaluate(content, tiny_set, regressor(), body_model='free_body')
+    body = SMPLH(folder, 'male')
+    with pytest.raises(DataError, match='those of SMPL-X, expected those of SMPL-H'):
+        mmjrr.evaluate(content, tiny_set, regressor(), body_model=body)
