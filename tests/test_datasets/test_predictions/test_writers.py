@@ -327,11 +327,19 @@ def smplx_smpler_x(path: Path) -> None:
         )  # fmt: skip
 
 
-@pytest.mark.parametrize('write', [smplx_gvhmr, smplx_prompthmr, smplx_smpler_x])
-def test_parameters_of_smplx_are_named_for_what_they_are(write, tmp_path):
+@pytest.mark.parametrize(
+    ('write', 'count', 'kinds'),
+    [
+        (smplx_gvhmr, COUNT, ('smplx', 'smplh')),
+        (smplx_prompthmr, COUNT, ('smplx',)),
+        (smplx_smpler_x, 1, ('smplx',)),
+    ],
+)
+def test_parameters_of_smplx_are_known_for_what_they_are(write, count, kinds, tmp_path):
     write(tmp_path / 'results')
-    with pytest.raises(DataError, match=r'are those of .*SMPL-X.*, which can be evaluated by its'):
-        read_predictions(tmp_path / 'results')
+    found = read_predictions(tmp_path / 'results')
+    assert found.body_kinds == kinds and len(found) == count
+    assert found.body_pose.shape[:2] == (count, 21)
 
 
 def test_rows_beyond_the_names_are_refused(tmp_path):
