@@ -10,5 +10,6 @@ train_dataloader = dict(
 )
 custom_hooks = _base_.custom_hooks
 custom_hooks[0].body_model = dict(type='FreeBody')
+custom_hooks[0].refiner.chunk_size = 40  # 8 chunks, which 2, 4 or 8 cores share evenly
 custom_hooks[0].calibration.moments = None
 custom_hooks[1].interval = 5

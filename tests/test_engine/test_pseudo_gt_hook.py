@@ -22,6 +22,7 @@ from mmjrr.body_models import free_body
 from mmjrr.datasets import H36MFitsDataset
 from mmjrr.datasets.fits import load_fits
 from mmjrr.engine import ResumableSampler, SMPLPseudoGTHook
+from mmjrr.engine.first_regressor import initial_fits
 from mmjrr.engine.refinement_frames import RefinementFrames
 from mmjrr.joints import reorder_index
 from mmjrr.models.discriminators import FitDiscriminator
@@ -261,7 +262,7 @@ def test_short_fits_are_silent() -> None:
 
 def test_meshes_can_be_gone_through_again_and_leave_joints_without_weight_out(dataset) -> None:
     hook = make_hook()
-    (batch,) = hook._initial_fits(dataset)
+    (batch,) = initial_fits(dataset, 64)
     batch['keypoints_3d_weight'][3, 5] = 0
     meshes = regressor_fit.FittedMeshes(lambda: iter([batch]), hook.body)
     for _ in range(2):

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
 from mmengine.device import get_device
 from mmengine.dist import barrier, get_rank
@@ -36,6 +34,11 @@ from mmjrr.engine.calibration import (
     CalibrationOptions,
     Calibrator,
     sharing_after,
+)
+from mmjrr.engine.first_regressor import (
+    fit_first_regressor,
+    load_named_regressor,
+    weights_digest,
 )
 from mmjrr.engine.first_sample import check_discriminator, check_first_sample
 from mmjrr.engine.fit_agreement import check_fits, measure_fits
@@ -230,7 +233,9 @@ class SMPLPseudoGTHook(Hook):
             return  # a test or validation run
         options = dict(self.options)
         if self.regressor is not None:
-            options['regressor_weights'] = _weights_digest(self._named_regressor())
+            options['regressor_weights'] = weights_digest(
+                load_named_regressor(self.regressor, self.body)
+            )
         self.job = job = refinement_job(runner, options, self.body)
         resume, named = runner._resume, runner.cfg.get('load_from')
         runner._load_from = on_main_process(lambda: begin(job, resume, named))
@@ -271,10 +276,22 @@ class SMPLPseudoGTHook(Hook):
         if runner._train_loop is not None:
             runner._train_loop.trains_model = bool(self.energy.requires('plausibility'))
         if self.regressor is not None:
-            spin = self._named_regressor()
+            spin = load_named_regressor(self.regressor, self.body)
         else:
-            on_main_process(lambda: self._fit_spin(runner, job, work_dir / 'J_spin.npy'))
-            spin = JointRegressor.load(work_dir / 'J_spin.npy').reorder(H36M_JOINTS_MMPOSE)
+            path = work_dir / 'J_spin.npy'
+            fit = partial(
+                fit_first_regressor,
+                job,
+                dataset,
+                self.body,
+                path,
+                root=self.init_root,
+                batch_size=self.fit_batch_size,
+                provenance=_run_of(runner),
+                log=runner.logger.info,
+            )
+            on_main_process(fit)
+            spin = JointRegressor.load(path).reorder(H36M_JOINTS_MMPOSE)
         share = vars(self.sharing)
         weights = on_main_process(
             lambda: self._balance(make_refiner(spin), first_frames, dataset, job)
@@ -411,42 +428,6 @@ class SMPLPseudoGTHook(Hook):
         for warning in warnings:
             runner.logger.warning(warning)
         return agreement
-
-    def _named_regressor(self) -> JointRegressor:
-        regressor = JointRegressor.load(str(self.regressor)).reorder(H36M_JOINTS_MMPOSE)
-        if regressor.body_model not in (self.body.name, 'unnamed'):
-            raise ValueError(
-                f'regressor {self.regressor!r} is for the body {regressor.body_model!r}, but '
-                f'body_model is {self.body.name!r}'
-            )
-        return regressor
-
-    def _fit_spin(self, runner: Runner, job: Job, path: Path) -> None:
-        """Fit J_spin if this run has none; record its checksum, since all batches depend on it."""
-        if not ('J_spin' in job.results() and path.is_file()):
-            dataset = runner.train_dataloader.dataset
-            runner.logger.info(f'Fitting J_spin on {len(dataset)} initial fits ...')
-            fit_regressor(
-                partial(self._initial_fits, dataset),
-                self.body,
-                path,
-                count=len(dataset),
-                root=self.init_root,
-                provenance=dict(source='initial fits', **_run_of(runner)),
-                log=runner.logger.info,
-            )
-        job.record_result('J_spin', _weights_digest(JointRegressor.load(path)))
-
-    def _initial_fits(self, dataset: Any) -> Iterator[dict[str, Array]]:
-        for start in range(0, len(dataset), self.fit_batch_size):
-            samples = [
-                dataset.fit_sample(index)
-                for index in range(start, min(start + self.fit_batch_size, len(dataset)))
-            ]
-            yield {
-                name: np.stack([np.asarray(sample[name]) for sample in samples])
-                for name in (*PARAMETERS, 'keypoints_3d', 'keypoints_3d_weight')
-            }
 
     # ------------------------------------------------------------------ refinement
 
@@ -589,9 +570,3 @@ class SMPLPseudoGTHook(Hook):
 
 def _run_of(runner: Runner) -> dict[str, Any]:
     return dict(seed=runner.seed, config=str(runner.cfg.filename or ''))
-
-
-def _weights_digest(regressor: JointRegressor) -> str:
-    digest = hashlib.sha256(regressor.weight.detach().cpu().contiguous().numpy().tobytes())
-    digest.update(' '.join(regressor.joint_names).encode())
-    return digest.hexdigest()
