@@ -69,6 +69,7 @@ PAGES_FROM_THE_REPOSITORY = {
     'configs_inference': 'configs/inference/README.md',
     'configs_refinement': 'configs/refinement/README.md',
     'configs_segmentation': 'configs/segmentation/README.md',
+    'configs_training': 'configs/training/README.md',
 }
 
 

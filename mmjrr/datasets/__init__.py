@@ -12,9 +12,16 @@ from mmjrr.lazy_names import lazy_names
 if TYPE_CHECKING:
     from mmjrr.datasets.h36m import H36MFitsDataset
     from mmjrr.datasets.image_folder import ImageFolderDataset
-    from mmjrr.datasets.transforms import CropPerson, LoadImage, NormalizeImage, PackMeshInputs
+    from mmjrr.datasets.transforms import (
+        CacheImage,
+        CropPerson,
+        LoadImage,
+        NormalizeImage,
+        PackMeshInputs,
+    )
 
 __all__ = [
+    'CacheImage',
     'CropPerson',
     'H36MFitsDataset',
     'ImageFolderDataset',

@@ -2,7 +2,7 @@
 
 from .discriminators import FitDiscriminator, PoseDiscriminator, ShapeDiscriminator
 from .estimators import MEVA, SPIN, VIBE, MeshEstimator
-from .losses import JointRegressorLoss, LSGANLoss, SilhouetteLoss
+from .losses import JointRegressorLoss, LSGANLoss, MeshLoss, SilhouetteLoss
 from .stored_predictions import StoredPredictions
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     'JointRegressorLoss',
     'LSGANLoss',
     'MeshEstimator',
+    'MeshLoss',
     'PoseDiscriminator',
     'ShapeDiscriminator',
     'SilhouetteLoss',

@@ -11,6 +11,7 @@ from PIL import Image
 
 from mmjrr.datasets import H36MFitsDataset
 from mmjrr.datasets.transforms import (
+    CacheImage,
     CropPerson,
     LoadImage,
     NormalizeImage,
@@ -252,3 +253,24 @@ def test_a_crop_around_the_mask_needs_one() -> None:
         CropPerson(around='mask')(sample_of(photograph(), box=(0.0, 0.0, 90.0, 90.0)))
     with pytest.raises(ValueError, match="around: found 'person'"):
         CropPerson(around='person')
+
+
+def test_cached_images_are_read_once_and_are_not_shared(tmp_path: Path) -> None:
+    calls = []
+
+    def read(sample: dict) -> dict:
+        calls.append(sample['img_path'])
+        return {**sample, 'img': np.zeros((2, 2, 3), np.uint8), 'box': np.arange(4.0) + 1}
+
+    cache = CacheImage([read], max_images=1)
+    for path in ('a', 'a', 'b', 'b', 'a'):
+        sample = cache(dict(img_path=path, box=np.arange(4.0), keypoints=path))
+        assert sample['box'].tolist() == [1, 2, 3, 4]
+        assert not sample['img'].any()
+        assert sample['keypoints'] == path
+        sample['img'] += 1
+    assert calls == ['a', 'b', 'b']
+    cache(dict(img_path='a', box=np.arange(4.0) * 2))
+    assert calls[-1] == 'a' and len(calls) == 4
+    with pytest.raises(ValueError, match='max_images: found -1'):
+        CacheImage([], max_images=-1)

@@ -13,9 +13,16 @@ from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
 from mmjrr.io import weights_of
+from mmjrr.models.losses import MeshLoss
 from mmjrr.registry import BODY_MODELS
 
 from .checkpoints import load_weights, translate
+
+#: Fields of data samples that losses compare with.
+_TARGETS = (
+    'global_orient', 'body_pose', 'betas', 'keypoints_3d', 'keypoints_3d_weight', 'keypoints_2d',
+    'keypoints_2d_weight',
+)  # fmt: skip
 
 
 class MeshEstimator(BaseModel):
@@ -34,6 +41,8 @@ class MeshEstimator(BaseModel):
         checkpoint: File of the weights, see :func:`load_weights`. Default: None.
         body_model: Config of the body that computes ``pred_vertices``. Default: None, only
             parameters.
+        loss: Arguments of :class:`~mmjrr.models.losses.MeshLoss`, with which the model is trained.
+            Default: None, the model cannot be trained.
         data_preprocessor: As in MMEngine.
         init_cfg: As in MMEngine.
     """
@@ -42,11 +51,17 @@ class MeshEstimator(BaseModel):
         self,
         checkpoint: str | Path | None = None,
         body_model: dict[str, Any] | None = None,
+        loss: dict[str, Any] | None = None,
         data_preprocessor: dict[str, Any] | nn.Module | None = None,
         init_cfg: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.body_model = None if body_model is None else BODY_MODELS.build(body_model)
+        if self.body_model is not None:
+            self.body_model.requires_grad_(False)
+        self.mesh_loss = None if loss is None else MeshLoss(**loss)
+        if self.mesh_loss is not None and self.mesh_loss.needs_vertices and body_model is None:
+            raise ValueError('body_model: found None, expected the body that joints belong to')
         self._checkpoint = checkpoint
         self._register_load_state_dict_pre_hook(self._take_weights)
 
@@ -91,17 +106,25 @@ class MeshEstimator(BaseModel):
         Args:
             inputs: As in :meth:`estimate`; lists of tensors are stacked.
             data_samples: One per frame, for the mode 'predict'.
-            mode: 'tensor' or 'predict'. These models cannot be trained.
+            mode: 'tensor', 'predict', or, for a model with ``loss``, 'loss'. Data samples then have
+                the fits and annotated joints of each frame (see
+                :class:`~mmjrr.datasets.PackMeshInputs`), and ``inputs`` masks for a loss of
+                silhouettes. Masks are crops of the dataset's box, so ``CropPerson`` must keep it.
 
         Returns:
-            The dict of :meth:`estimate` in the mode 'tensor', the data samples in 'predict'.
+            The dict of :meth:`estimate` in the mode 'tensor', the data samples in 'predict', losses
+            by name in 'loss'.
 
         Raises:
             ValueError: ``mode`` is another, the inputs are no images or features, or the number of
                 data samples is not that of the frames.
         """
-        if mode not in ('tensor', 'predict'):
-            raise ValueError(f"mode: found {mode!r}, expected 'tensor' or 'predict'")
+        if mode not in ('tensor', 'predict', 'loss'):
+            raise ValueError(f"mode: found {mode!r}, expected 'tensor', 'predict' or 'loss'")
+        if mode == 'loss' and self.mesh_loss is None:
+            raise ValueError(
+                f"mode: found 'loss', but {type(self).__name__} was built without loss=dict(...)"
+            )
         estimates = self.estimate(_stacked(inputs))
         if self.body_model is not None:
             rotations = estimates['rotations']
@@ -116,6 +139,12 @@ class MeshEstimator(BaseModel):
                 f'data_samples: found {"none" if data_samples is None else len(data_samples)}, '
                 f'expected {count}, one per frame'
             )
+        if mode == 'loss':
+            assert self.mesh_loss is not None
+            targets = self._targets(inputs, data_samples, self.mesh_loss.image_size)
+            faces = None if self.body_model is None else self.body_model.faces
+            losses: dict[str, Tensor] = self.mesh_loss(estimates, targets, faces)
+            return losses
         for number, sample in enumerate(data_samples):
             sample.set_field(estimates['rotations'][number, 0], 'pred_global_orient')
             sample.set_field(estimates['rotations'][number, 1:], 'pred_body_pose')
@@ -123,6 +152,29 @@ class MeshEstimator(BaseModel):
                 if name in estimates:
                     sample.set_field(estimates[name][number], f'pred_{name}')
         return list(data_samples)
+
+    def _targets(
+        self, inputs: dict[str, Any], data_samples: Sequence[BaseDataElement], image_size: int
+    ) -> dict[str, Tensor]:
+        """Stack what the losses compare with, in pixels of the crop."""
+        device = next(self.parameters()).device
+        targets = {
+            name: torch.stack([getattr(sample, name) for sample in data_samples]).to(device)
+            for name in _TARGETS
+            if name in data_samples[0]
+        }
+        for name in ('mask', 'mask_box', 'mask_cells'):
+            if name in inputs:
+                targets[name] = torch.stack(list(inputs[name])).to(device)
+        boxes = [torch.as_tensor(sample.box, dtype=torch.float32) for sample in data_samples]
+        box = torch.stack(boxes).to(device)
+        scale = image_size / (box[:, 2:] - box[:, :2])
+        if 'keypoints_2d' in targets:
+            corner = box[:, None, :2]
+            targets['keypoints_2d'] = (targets['keypoints_2d'] - corner) * scale[:, None]
+        if 'mask_box' in targets:
+            targets['mask_box'] = (targets['mask_box'] - box[:, [0, 1, 0, 1]]) * scale.repeat(1, 2)
+        return targets
 
     def _take_weights(self, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
         """Rename and check weights before they are loaded, by this module or by MMEngine."""

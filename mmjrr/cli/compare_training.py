@@ -1,0 +1,217 @@
+"""Train an estimator on initial and on refined fits, each with three regressors in its joint loss.
+
+    python tools/analysis_tools/compare_training.py data/synthetic_h36m \
+        work_dirs/contour_100it_synthetic --out docs/results/training.json
+
+Six cells: fits (initial, refined) x regressor of the joint losses (J_std, J_spin, J_opt), each with
+several seeds. The second argument is the work directory of a refinement of the same set, with
+``pseudo_gt.npz``, ``J_spin.npy`` and ``J_opt.npy``. The test error is the distance of vertices from
+the true ones (PVE), and MPJPE and PA-MPJPE under each regressor and under the true one. A killed
+run continues with the trainings that are missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os.path as osp
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mmjrr.cli.options import parse, run_command
+from mmjrr.cli.shipped import ROOT
+
+FITS = ('initial', 'refined')
+REGRESSORS = ('J_std', 'J_spin', 'J_opt')
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define the arguments."""
+    parser.add_argument('data_root', type=Path, help='folder of the synthetic set, with images')
+    parser.add_argument('refinement', type=Path, help='work directory of its refinement')
+    parser.add_argument(
+        '--config',
+        type=Path,
+        default=ROOT / 'configs/training/spin-small_synthetic.py',
+        help="config of the training (default: the package's spin-small_synthetic.py)",
+    )
+    parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
+    parser.add_argument('--iterations', type=int, help="iterations (default: the config's)")
+    parser.add_argument('--jobs', type=int, default=2, help='processes (default: %(default)s)')
+    parser.add_argument(
+        '--work-dir',
+        type=Path,
+        default=Path('work_dirs/compare_training'),
+        help='folder of the trainings (default: %(default)s)',
+    )
+    parser.add_argument('--out', type=Path, required=True, help='JSON file to write')
+
+
+def run(args: argparse.Namespace) -> None:
+    """Train all cells, write the results, and print them."""
+    from mmjrr.io import atomic_write, sha256, versions
+    from mmjrr.jobs import TaskPool
+
+    files = {
+        'config': args.config,
+        'initial': args.data_root / 'fits/spin_like_train.npz',
+        'refined': args.refinement / 'pseudo_gt.npz',
+        'J_std': args.data_root / 'regressors/J_std.npy',
+        'J_spin': args.refinement / 'J_spin.npy',
+        'J_opt': args.refinement / 'J_opt.npy',
+        'J_true': args.data_root / 'truth/J_true.npy',
+    }
+    missing = [str(path) for path in files.values() if not path.is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f'{missing[0]}: no such file; the first argument is a synthetic set, the second the '
+            'work directory of its refinement'
+        )
+    if args.iterations is not None and args.iterations < 1:
+        raise ValueError(f'--iterations: found {args.iterations}, expected at least 1')
+    settings = {
+        'iterations': args.iterations,
+        'sha256': {name: sha256(path) for name, path in files.items()},
+        'versions': versions(),
+    }
+    paths = {name: osp.abspath(path) for name, path in files.items()}
+    cells = [(f, r, seed) for f in FITS for r in REGRESSORS for seed in args.seeds]
+    tasks = [
+        (
+            paths,
+            osp.abspath(args.data_root),
+            osp.abspath(args.work_dir / f'{fits}_{regressor}_{seed}'),
+            (fits, regressor, seed),
+            settings,
+        )
+        for fits, regressor, seed in cells
+    ]
+    with TaskPool(args.jobs) as pool:
+        results = pool.run(train_or_read, tasks, 'trainings')
+    runs = [
+        dict(fits=fits, regressor=regressor, seed=seed, metrics=metrics)
+        for (fits, regressor, seed), metrics in zip(cells, results, strict=True)
+    ]
+    with atomic_write(args.out) as temporary:
+        temporary.write_text(json.dumps(dict(settings, runs=runs), indent=1) + '\n')
+    print(table(runs))
+
+
+def train_or_read(
+    paths: dict[str, str],
+    data_root: str,
+    work_dir: str,
+    cell: tuple[str, str, int],
+    settings: dict[str, Any],
+) -> dict[str, float]:
+    """Return the test errors of one training, from its file if it was finished before."""
+    from mmjrr.io import atomic_write, read_json
+
+    path = Path(work_dir) / 'test_errors.json'
+    record = dict(settings, cell=list(cell))
+    if path.is_file():
+        done = read_json(path)
+        if done.get('settings') == record:
+            metrics: dict[str, float] = done['metrics']
+            return metrics
+    metrics = train(paths, data_root, work_dir, cell, settings['iterations'])
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(dict(settings=record, metrics=metrics), indent=1) + '\n')
+    return metrics
+
+
+def train(
+    paths: dict[str, str],
+    data_root: str,
+    work_dir: str,
+    cell: tuple[str, str, int],
+    iterations: int | None,
+) -> dict[str, float]:
+    """Train one cell, and return its test errors in mm.
+
+    Args:
+        paths: Files by name.
+        data_root: Folder of the synthetic set.
+        work_dir: Folder for the checkpoint and the log.
+        cell: Fits, regressor and seed.
+        iterations: Number of iterations. ``None``: the config's.
+    """
+    from mmengine.config import Config
+    from mmengine.runner import Runner
+
+    fits, regressor, seed = cell
+    cfg = Config.fromfile(paths['config'])
+    for loader in (cfg.train_dataloader, cfg.val_dataloader):
+        loader.dataset.data_root = data_root
+    cfg.train_dataloader.dataset.fits_file = paths[fits]
+    for name in ('joint_3d', 'joint_2d'):
+        cfg.model.loss[name].regressor = paths[regressor]
+    cfg.val_evaluator.regressors = {name: paths[name] for name in (*REGRESSORS, 'J_true')}
+    if iterations is not None:
+        cfg.train_cfg.max_iters = iterations
+        cfg.param_scheduler[0].T_max = iterations
+    cfg.train_cfg.val_interval = cfg.train_cfg.max_iters + 1  # tested once, below
+    cfg.randomness = dict(seed=seed, deterministic=True)
+    cfg.work_dir = work_dir
+    cfg.experiment_name = cfg.visualizer.name = '_'.join(map(str, cell))
+    cfg.visualizer.vis_backends = None
+    cfg.log_level = 'WARNING'
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    metrics: dict[str, float] = {k: float(v) for k, v in runner.val().items()}
+    metrics['PVE'] = vertex_error(runner, data_root)
+    return metrics
+
+
+def vertex_error(runner: Any, data_root: str) -> float:
+    """Return the mean distance of the test set's predicted vertices from the true ones, in mm."""
+    import numpy as np
+    import torch
+
+    from mmjrr.datasets.synthetic.truth import SyntheticTruth
+    from mmjrr.geometry import matrix_to_axis_angle
+
+    rows: dict[str, list[Any]] = dict(imgname=[], pose=[], betas=[])
+    runner.model.eval()
+    for batch in runner.val_dataloader:
+        with torch.no_grad():
+            samples = runner.model.val_step(batch)
+        for sample in samples:
+            rotations = torch.cat([sample.pred_global_orient[None], sample.pred_body_pose])
+            rows['imgname'].append(sample.imgname)
+            rows['pose'].append(matrix_to_axis_angle(rotations).flatten().cpu().numpy())
+            rows['betas'].append(sample.pred_betas.cpu().numpy())
+    truth = SyntheticTruth(data_root, runner.model.body_model)
+    return truth.vertex_error_mm({k: np.stack(v) for k, v in rows.items()}, 'test')
+
+
+def table(runs: Sequence[dict[str, Any]]) -> str:
+    """Return a Markdown table: means over seeds, and standard deviations beside them."""
+    from statistics import mean, stdev
+
+    names = [name for name in runs[0]['metrics'] if name != 'PVE' and 'PA-' not in name]
+    lines = [
+        f'| Fits | Regressor of the loss | PVE | {" | ".join(names)} |',
+        '|---' * (3 + len(names)) + '|',
+    ]
+    for fits in FITS:
+        for regressor in REGRESSORS:
+            chosen = [r for r in runs if (r['fits'], r['regressor']) == (fits, regressor)]
+            columns = []
+            for name in ('PVE', *names):
+                values = [run['metrics'][name] for run in chosen]
+                spread = f' ± {stdev(values):.1f}' if len(values) > 1 else ''
+                columns.append(f'{mean(values):.1f}{spread}')
+            lines.append(f'| {fits} | {regressor} | {" | ".join(columns)} |')
+    return '\n'.join(lines)
+
+
+def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
+    """Run the command; return its exit status."""
+    return run_command(run, parse(add_arguments, __doc__, argv, prog))
+
+
+if __name__ == '__main__':
+    sys.exit(main())
