@@ -7,6 +7,7 @@ A path leads into the nested dicts and lists of a file. Dots separate its steps:
 - a list of dicts is traversed without a step;
 - ``name[3:75]`` is columns 3 to 74 of an array's last axis, ``name[0]`` one column, ``[0:72]``
   columns 0 to 71 of a file that is one array;
+- ``array#`` is the numbers of an array's rows, from 0;
 - ``names{rows}`` is the elements of ``names`` at the numbers in ``rows``;
 - ``a|b`` is ``a`` if the file has it, otherwise ``b``; ``a+b`` is ``a`` and ``b`` side by side.
 
@@ -40,6 +41,8 @@ FIELDS = {
     'gender': "'neutral', 'male' or 'female'",
     'track': 'identity of the person over frames',
     'bbox': '(N, 4) in the image, width and height last',
+    'extrinsics': '(N, 4, 4) or (N, 3, 3), world to camera; turns the root rotation',
+    'valid': 'whether a frame shows the person',
     'lost': 'frames since the person was seen; bodies other than 0 are skipped',
 }
 #: Further fields of SMPL-H and SMPL-X, which are read from beside ``body_pose`` under these names.
@@ -70,6 +73,8 @@ class Layout:
             axis has 82 columns, ``path:mesh`` one of vertices (N, V, 3).
         fields: Path of each of :data:`FIELDS`; paths that a file does not have are skipped.
         source: Repository, commit and file whose writer was read; '' if many write this layout.
+        name_format: Pattern that makes image names from frame numbers, as in
+            :func:`~mmjrr.datasets.predictions.read_predictions`; '' if the file has names.
     """
 
     name: str
@@ -77,6 +82,7 @@ class Layout:
     needs: tuple[str, ...]
     fields: Mapping[str, str]
     source: str = ''
+    name_format: str = ''
 
     def fits(self, tree: Any) -> bool:
         """Return whether a file has all the paths that the layout needs."""
@@ -249,6 +255,37 @@ LAYOUTS = (
         ('v3d', 'rotvec'),
         {'imgname': _NAMES, 'vertices': 'v3d'},
         'naver/multi-hmr, 651fb41, model.py',
+    ),
+    Layout(
+        '3dpw',
+        "3DPW's sequence file, turned into the camera's frame",
+        ('poses', 'betas', 'cam_poses', 'campose_valid', 'sequence'),
+        {
+            'frame': 'cam_poses#',
+            'pose': 'poses.*',
+            'betas': 'betas.*[:10]',
+            'gender': 'genders.*',
+            'extrinsics': 'cam_poses',
+            'valid': 'campose_valid.*',
+        },
+        'nkolot/SPIN, 2476c43, datasets/preprocess/pw3d.py',
+        '{file}/image_{frame:05d}',
+    ),
+    Layout(
+        'emdb',
+        "EMDB's sequence file, turned into the camera's frame",
+        ('smpl.poses_root', 'smpl.poses_body', 'smpl.betas', 'camera.extrinsics'),
+        {
+            'frame': 'smpl.poses_root#',
+            'global_orient': 'smpl.poses_root',
+            'body_pose': 'smpl.poses_body',
+            'betas': 'smpl.betas',
+            'gender': 'gender',
+            'extrinsics': 'camera.extrinsics',
+            'valid': 'good_frames_mask',
+        },
+        'eth-ait/emdb, 9a4eab6, dataset.md',
+        '{parent}/{folder}/images/{frame:05d}',
     ),
     Layout(
         'neuralannot',
@@ -516,6 +553,10 @@ def _side_by_side(paths: Sequence[str], arrays: list[Array]) -> Array:
 
 
 def _columns(tree: Any, path: str) -> Iterator[tuple[Keys, Any]]:
+    if path.endswith('#'):
+        for keys, value in _columns(tree, path[:-1]):
+            yield keys, np.arange(len(value))
+        return
     rows = _ROWS.fullmatch(path)
     if rows is not None:
         yield from _rows(tree, path, *rows.groups())

@@ -479,6 +479,12 @@ def _rows(source: Path, values: dict[str, Array]) -> tuple[Predictions, int]:
         raise DataError(f'{source}: has body_pose, but no {" and no ".join(missing)}')
     if not part.has_parameters:
         part.global_orient = part.body_pose = part.betas = None
+    if 'extrinsics' in values and part.global_orient is not None:
+        turn = _per_row(source, 'extrinsics', values['extrinsics'], 2, lead)[:, :3, :3]
+        part.global_orient = compose(turn[:, None], part.global_orient[:, None])[:, 0]
+        part.transl = None  # of the world
+    if 'valid' in values:
+        part.valid = _per_row(source, 'valid', values['valid'], 0, lead) > 0
     if 'lost' in values:
         part = part.select(_per_row(source, 'lost', values['lost'], 0, lead) == 0)
     return part, count - len(part)
@@ -633,7 +639,7 @@ def _per_row(source: Path, field: str, value: Array, axes: int, lead: tuple[int,
     number = int(np.prod(axes_of_field, dtype=np.int64))
     if number == count:
         return value.reshape(count, *tail)
-    shared = ('betas', 'camera', 'imgname', 'gender', 'track', 'frame')
+    shared = ('betas', 'extrinsics', 'camera', 'imgname', 'gender', 'track', 'frame')
     if axes_of_field in ((1,), (1, 1)) and len(lead) == 1:
         axes_of_field = ()
     if field in shared and axes_of_field == lead[: len(axes_of_field)]:

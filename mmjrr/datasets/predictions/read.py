@@ -13,6 +13,7 @@ from mmjrr.errors import DataError
 
 from .bodies import Predictions, join
 from .files import load_results, result_files
+from .layouts import LAYOUTS
 from .parse import parse
 
 
@@ -112,6 +113,9 @@ def predictions_from(
     whole = parse(tree, source, layout, fields, rotation_6d)
     if whole.frame is not None:
         whole = replace(whole, frame=frame_step * whole.frame)
+    if name_format is None and whole.imgname is None:
+        formats = {layout.name: layout.name_format for layout in LAYOUTS}
+        name_format = formats.get(whole.layout) or None
     if name_format is not None:
         return replace(whole, imgname=_formatted(whole, Path(source), name_format))
     if whole.imgname is None and whole.frame is not None:

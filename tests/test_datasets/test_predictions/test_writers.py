@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.transform import Rotation
 
 from mmjrr.datasets.predictions import Predictions, match_bodies, read_predictions
 from mmjrr.datasets.predictions.layouts import LAYOUTS
@@ -231,6 +232,89 @@ def test_bev_has_eleven_betas(tmp_path):
     np.savez(path, results=romp_outputs(0, num_betas=11))  # type: ignore[arg-type]
     found = read_predictions(path)
     assert found.betas is not None and found.betas.shape == (1, 11)
+
+
+TURNS = Rotation.random(COUNT, random_state=5).as_matrix()
+
+
+def in_the_world() -> np.ndarray:
+    """Poses whose root, turned by the extrinsics, is that of the set."""
+    root = np.linalg.inv(TURNS) @ MATRICES[:, 0]
+    pose = POSE.copy()
+    pose[:, :3] = Rotation.from_matrix(root).as_rotvec()
+    return pose
+
+
+def extrinsics() -> np.ndarray:
+    matrices = np.tile(np.eye(4), (COUNT, 1, 1))
+    matrices[:, :3, :3], matrices[:, :3, 3] = TURNS, TRANSL
+    return matrices
+
+
+def test_sequence_files_of_3dpw_are_turned_into_the_camera(tmp_path):
+    valid = np.ones(COUNT, np.int64)
+    valid[2] = 0
+    dump(
+        tmp_path / 'downtown_run_00.pkl',
+        {
+            'poses': [in_the_world(), in_the_world()[::-1]],
+            'betas': [np.pad(BETAS[0], (0, 290)), np.pad(BETAS[1], (0, 290))],
+            'trans': [TRANSL, TRANSL],
+            'genders': ['m', 'm'],
+            'cam_poses': extrinsics(),
+            'campose_valid': [valid, valid],
+            'cam_intrinsics': np.eye(3),
+            'img_frame_ids': 2 * np.arange(COUNT),
+            'sequence': 'downtown_run_00',
+        },
+    )
+    found = read_predictions(tmp_path / 'downtown_run_00.pkl')
+    assert found.layout == '3dpw' and len(found) == 2 * COUNT
+    assert found.is_valid().tolist() == 2 * [True, True, False, True, True, True]
+    assert found.imgname is not None and found.betas is not None
+    assert found.imgname[1] == 'downtown_run_00/image_00001'
+    assert found.imgname[COUNT] == 'downtown_run_00/image_00000'
+    matrices = Rotation.from_rotvec(found.pose()[:COUNT, :3]).as_matrix()
+    np.testing.assert_allclose(matrices, MATRICES[:, 0], atol=1e-5)
+    np.testing.assert_array_equal(found.betas, np.repeat(BETAS[:2], COUNT, axis=0))
+    assert found.gender == 2 * COUNT * ['male'] and found.transl is None
+
+
+def test_sequence_files_of_emdb_are_turned_into_the_camera(tmp_path):
+    mask = np.ones(COUNT, bool)
+    mask[4] = False
+    pose = in_the_world()
+    path = tmp_path / 'P0' / '09_outdoor_walk' / 'P0_09_outdoor_walk_data.pkl'
+    dump(
+        path,
+        {
+            'gender': 'female',
+            'name': 'P0_09_outdoor_walk',
+            'n_frames': COUNT,
+            'good_frames_mask': mask,
+            'camera': {
+                'intrinsics': np.eye(3),
+                'extrinsics': extrinsics(),
+                'width': 1,
+                'height': 1,
+            },
+            'smpl': {
+                'poses_root': pose[:, :3],
+                'poses_body': pose[:, 3:],
+                'trans': TRANSL,
+                'betas': BETAS[0],
+            },
+            'kp2d': np.zeros((COUNT, 24, 2)),
+        },
+    )
+    found = read_predictions(path)
+    assert found.layout == 'emdb'
+    assert found.is_valid().tolist() == mask.tolist()
+    assert found.imgname is not None
+    assert found.imgname[3] == 'P0/09_outdoor_walk/images/00003'
+    matrices = Rotation.from_rotvec(found.pose().reshape(-1, 3)).as_matrix()
+    np.testing.assert_allclose(matrices, MATRICES.reshape(-1, 3, 3), atol=1e-5)
+    assert found.gender == COUNT * ['female']
 
 
 def hmr2_obj(folder: Path) -> None:
