@@ -46,6 +46,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--regressor-out', type=Path, help='.npy file for the regressor fitted with the offsets'
     )
     parser.add_argument('--offsets-out', type=Path, help='.npz file for the significant offsets')
+    parser.add_argument(
+        '--bootstrap',
+        type=int,
+        default=0,
+        metavar='N',
+        help='also fit regressors to N draws of the subjects with replacement, and tell how far '
+        'their joints are apart (default: 0)',
+    )
     group = parser.add_argument_group('effect on a model')
     group.add_argument('--test-fits', type=Path, help='refined fits of the test subjects')
     group.add_argument('--predictions', nargs='+', help="files of the model's predictions")
@@ -63,6 +71,7 @@ def run(args: argparse.Namespace) -> None:
     from mmjrr.evaluation.evaluate_predictions import body_config
     from mmjrr.evaluation.label_consistency import LabeledFits, label_consistency, offset_effect
     from mmjrr.registry import BODY_MODELS
+    from mmjrr.regressors.fitting.subject_bootstrap import bootstrap_over_subjects
     from mmjrr.visualization.label_consistency_figure import draw_label_offsets
 
     for path, suffixes in (
@@ -82,6 +91,12 @@ def run(args: argparse.Namespace) -> None:
     root = None if root == 'none' else root
     options: dict[str, Any] = dict(root=root, alpha=args.alpha, min_offset=args.min_offset / 1000)
     result = label_consistency(fits, **options)
+    if args.bootstrap > 0:
+        bootstrap = bootstrap_over_subjects(
+            fits, result.result.fit_without_offsets.regressor, body.v_template, root,
+            n_resamples=args.bootstrap,
+        )  # fmt: skip
+        result = replace(result, bootstrap=bootstrap)
     if test_fits is not None:
         from mmjrr.cli.evaluation_options import chosen_regressors
 

@@ -26,7 +26,9 @@ class InitialFits:
 
     Args:
         path: The file. If it has no ``transl``, translations are computed from SPIN's
-            weak-perspective camera, the box and the intrinsics.
+            weak-perspective camera, the box and the intrinsics. If it has no such camera either,
+            they are the annotated pelvis, which is within the length of a trunk of the right one;
+            refinement fits the translation to the joints before the first step.
 
     Raises:
         FileNotFoundError: The file does not exist.
@@ -86,7 +88,7 @@ class InitialFits:
         if 'transl' in self._fits:
             return self._fits['transl'][rows]
         if 'camera' not in self._fits:
-            raise DataError(f"{self.path}: found neither 'transl' nor 'camera', expected one")
+            return self._annotated_pelvis(annotations)
         if cameras is None:
             raise DataError(f"{self.path}: found no 'transl'; set camera_param_file")
         center = self._fits['center'][rows] if 'center' in self._fits else annotations.center
@@ -100,6 +102,16 @@ class InitialFits:
             ).numpy()
         except ValueError as error:
             raise DataError(f'{self.path}: camera: {error}') from error
+
+    def _annotated_pelvis(self, annotations: Annotations) -> Array:  # (N, 3)
+        pelvis = annotations.S[:, 0]
+        missing = pelvis[:, 3] <= 0
+        if missing.any():
+            raise DataError(
+                f"{self.path}: found neither 'transl' nor 'camera', expected one, since the pelvis "
+                f'of {annotations.imgname[np.argmax(missing)]} is not annotated in 3D'
+            )
+        return pelvis[:, :3]
 
 
 def _tensor(values: Array) -> torch.Tensor:

@@ -32,6 +32,7 @@ from mmjrr.regressors import (
     estimate_label_offsets,
     fit_label_offsets,
 )
+from mmjrr.regressors.fitting.subject_bootstrap import SubjectBootstrap
 from mmjrr.regressors.label_offsets import part_rotations
 
 from .evaluate_predictions import PredictionsLike, evaluate
@@ -199,6 +200,7 @@ class LabelConsistency:
         alpha: Significance level.
         min_offset: Smallest significant offset, meters.
         effect: Effect of the test subjects' offsets on a model's error, if it was measured.
+        bootstrap: Joints of regressors fitted to drawn subjects, without offsets, if computed.
         provenance: Checksums and versions.
     """
 
@@ -207,6 +209,7 @@ class LabelConsistency:
     alpha: float
     min_offset: float
     effect: OffsetEffect | None = None
+    bootstrap: SubjectBootstrap | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
 
     def sentence(self) -> str:
@@ -231,6 +234,8 @@ class LabelConsistency:
 
     def __str__(self) -> str:
         blocks = [table_of_offsets(self.result), self.sentence()]
+        if self.bootstrap is not None:
+            blocks.append(table_of_joints(self.bootstrap))
         return '\n\n'.join([*blocks, *([str(self.effect)] if self.effect is not None else [])])
 
     def to_dict(self) -> dict[str, Any]:
@@ -248,6 +253,7 @@ class LabelConsistency:
             },
             'sentence': self.sentence(),
             'offsets': _offsets_dict(self.result),
+            'joints_within_mm': None if self.bootstrap is None else _radii(self.bootstrap),
             'effect': None if self.effect is None else self.effect.to_dict(),
             'provenance': self.provenance,
         }
@@ -356,6 +362,21 @@ def offset_effect(
         title or 'predictions', next(iter(scores[0].protocols)), name, before, after, estimate,
         scores[0].frames,
     )  # fmt: skip
+
+
+def table_of_joints(bootstrap: SubjectBootstrap) -> str:
+    """Return a table of how far joints move when subjects are drawn with replacement."""
+    rows = [[name, f'{radius:.1f}'] for name, radius in _radii(bootstrap).items()]
+    caption = (
+        "The regressor's joints on the template: 95 % of regressors fitted to "
+        f'{bootstrap.n_subjects} subjects drawn with replacement are within'
+    )
+    return format_table(['Joint', 'mm'], rows, caption)
+
+
+def _radii(bootstrap: SubjectBootstrap) -> dict[str, float]:
+    radii = _MM * bootstrap.radius()
+    return dict(zip(bootstrap.joint_names, radii.tolist(), strict=True))
 
 
 def table_of_offsets(estimate: LabelOffsetsEstimate) -> str:

@@ -151,12 +151,12 @@ def _fits(path: Path, keys: set[str] | None, cameras: Cameras, part: Mapping[str
     from mmjrr.datasets.image_names import image_key
 
     fits = load_fits(path)
-    if 'transl' not in fits and 'camera' not in fits:
-        raise DataError("found neither 'transl' nor 'camera', expected one")
     valid = fits.get('valid', np.ones(len(fits['imgname']), dtype=bool))
     text = _of_frames('fits', {image_key(n) for n in fits['imgname'][valid].tolist()}, keys)
     if keys is None or not cameras:  # fits cannot be compared without frames and cameras
         return text
+    if 'transl' not in fits and 'camera' not in fits:
+        return f'{text}; without translation, which is fitted to the joints'
     # The free body is accurate enough here: wrong fits are off by much more than its skeleton.
     agreement = measure_fits(_dataset(part, 'fits_file', 'camera_param_file'), free_body())
     warnings = check_fits(agreement, 'fits')

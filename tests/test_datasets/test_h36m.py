@@ -307,12 +307,25 @@ def test_broken_annotations_are_named(tmp_path: Path, field: str, value: Any, me
         ('imgname', np.array([NAMES[0]] * 12), 'has 12 predictions'),
         ('transl', np.array([[0, 0, -5.0]] * 12), 'transl: .*behind the camera'),
         ('transl', np.array([[0, 0, 5000.0]] * 12), 'transl: found 5000, expected meters'),
-        ('transl', None, "found neither 'transl' nor 'camera'"),
     ],
 )
 def test_broken_fits_are_named(tmp_path: Path, field: str, value: Any, message: str) -> None:
     with pytest.raises(DataError, match=rf'x_train\.npz: .*{message}'):
         build(write(tmp_path, dict(fits={field: value})))
+
+
+def test_fits_without_any_translation_start_at_the_annotated_pelvis(tmp_path: Path) -> None:
+    root = write(tmp_path, dict(fits=dict(transl=None)))
+    data = build(root)
+    for row in range(len(data)):
+        sample = data[row]['data_samples']
+        torch.testing.assert_close(sample.transl, sample.keypoints_3d[0])
+    path = root / 'annotation_body3d/fps10/h36m_train.npz'
+    content = dict(np.load(path))
+    content['S'][3, 0, 3] = 0
+    np.savez(path, **content)
+    with pytest.raises(DataError, match=r"found neither 'transl' nor 'camera', .* pelvis of S"):
+        build(root)
 
 
 def test_weak_perspective_cameras_without_scale_are_named(tmp_path: Path) -> None:

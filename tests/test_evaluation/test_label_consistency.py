@@ -74,7 +74,7 @@ def test_the_command_finds_planted_offsets_and_their_part_of_an_error(
         'label-consistency', str(tmp_path), '--body-model', 'free_body', '--root', 'none',
         '--out', str(out['c.json']), '--figure', str(out['c.png']),
         '--regressor-out', str(out['J.npy']), '--offsets-out', str(out['offsets.npz']),
-        '--test-fits', str(test), '--predictions', str(test),
+        '--bootstrap', '3', '--test-fits', str(test), '--predictions', str(test),
     ])  # fmt: skip
     assert status == 0
     printed = capsys.readouterr().out
@@ -95,6 +95,9 @@ def test_the_command_finds_planted_offsets_and_their_part_of_an_error(
     assert JointRegressor.load(out['J.npy']).joint_names == H36M_JOINTS_MMPOSE
     assert out['c.png'].stat().st_size > 10000
     assert 'left_ankle' in printed and 'labels less offsets' in printed
+
+    assert set(content['joints_within_mm']) == set(H36M_JOINTS_MMPOSE)
+    assert all(0 < radius < 300 for radius in content['joints_within_mm'].values())
 
     # The predictions are the bodies themselves: their error at S9's ankle is the offset.
     effect = content['effect']

@@ -12,7 +12,8 @@ Modules, each of which uses only those before it:
 - ``fit``: the method as a whole, and :func:`fit_joint_regressor`;
 - ``offset_equations``: sums over frames for label offsets of subjects and joints;
 - ``jackknife``: covariance of these offsets, and tests;
-- ``label_offsets``: :func:`fit_label_offsets`, which fits a regressor and offsets together.
+- ``label_offsets``: :func:`fit_label_offsets`, which fits a regressor and offsets together;
+- ``subject_bootstrap``: joints of regressors that are fitted to drawn subjects.
 """
 
 from __future__ import annotations

@@ -193,14 +193,14 @@ def fit_label_offsets(
         raise ValueError("root: found 'mean', expected the name of a joint or None")
     _check_test(alpha, min_offset)
     names = joint_names_of(H36M_JOINTS_MMPOSE if joint_names is None else joint_names)
-    frames = _GroupedFrames(batches, part_index_of(names, parts))
+    frames = GroupedFrames(batches, part_index_of(names, parts))
     options: dict[str, Any] = dict(
         body_model=body_model, vertex_ids=vertex_ids, tol=tol, max_iter=max_iter,
         max_bytes=max_bytes, on_bad_frame=on_bad_frame, provenance=provenance, progress=progress,
     )  # fmt: skip
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', BadFrameWarning)  # the last fit warns
-        without = fit_joint_regressor(_WithoutGroups(frames), names, root, **options)
+        without = fit_joint_regressor(WithoutGroups(frames), names, root, **options)
     if len(frames.subjects) < 2:
         raise ValueError(f'subjects: found {frames.subjects}, expected at least two')
 
@@ -217,7 +217,7 @@ def fit_label_offsets(
             ConvergenceWarning,
             stacklevel=2,
         )
-    fit = fit_joint_regressor(_WithoutGroups(frames, tested.offsets), names, root, **options)
+    fit = fit_joint_regressor(WithoutGroups(frames, tested.offsets), names, root, **options)
     return LabelOffsetsFit(
         **vars(tested),
         fit=fit,
@@ -260,7 +260,7 @@ def estimate_label_offsets(
     names = regressor.joint_names
     if root is not None and root not in names:
         raise ValueError(f'root: found {root!r}, expected None or one of {list(names)}')
-    frames = _GroupedFrames(batches, part_index_of(names, parts))
+    frames = GroupedFrames(batches, part_index_of(names, parts))
     weight = regressor.weight.double().cpu()
     support = torch.nonzero(weight.any(0))[:, 0]
     total_weight = torch.zeros(0, len(names), dtype=torch.float64)
@@ -307,7 +307,7 @@ def _check_test(alpha: float, min_offset: float) -> None:
 
 
 def _test(
-    frames: _GroupedFrames,
+    frames: GroupedFrames,
     estimates: FloatArray,
     covariance: JackknifeCovariance,
     joint_names: Sequence[str],
@@ -333,7 +333,7 @@ def _test(
     )
 
 
-def _groups_of(frames: _GroupedFrames, group: IndexArray) -> IndexArray:
+def _groups_of(frames: GroupedFrames, group: IndexArray) -> IndexArray:
     """Return the number of groups (S,) that contain sequences of each subject."""
     subject = frames.subject_of_sequence
     return np.array([len(np.unique(group[subject == s])) for s in range(len(frames.subjects))])
@@ -376,7 +376,7 @@ class _JointFit:
 
 def _fit_jointly(
     stream: GroupedStream,
-    frames: _GroupedFrames,
+    frames: GroupedFrames,
     without: JointRegressorFit,
     tol: float,
     max_iter: int,
@@ -414,7 +414,7 @@ def _fit_jointly(
 
 def _jackknife(
     stream: GroupedStream,
-    frames: _GroupedFrames,
+    frames: GroupedFrames,
     joint: _JointFit,
     tol: float,
     max_iter: int,
@@ -460,7 +460,7 @@ def _minimize(
     return weight, n_iter
 
 
-class _GroupedFrames:
+class GroupedFrames:
     """Batches with numbered subjects and sequences, in order of first appearance."""
 
     def __init__(self, batches: Iterable[GroupedBatch], part_index: Sequence[int]) -> None:
@@ -521,10 +521,10 @@ class _GroupedFrames:
         return self._subject_number[name]
 
 
-class _WithoutGroups:
+class WithoutGroups:
     """The same batches as :func:`fit_joint_regressor` takes them, less given offsets."""
 
-    def __init__(self, frames: _GroupedFrames, offsets: LabelOffsets | None = None) -> None:
+    def __init__(self, frames: GroupedFrames, offsets: LabelOffsets | None = None) -> None:
         self.frames = frames
         self.offsets = offsets if offsets is not None and offsets.values.any() else None
 

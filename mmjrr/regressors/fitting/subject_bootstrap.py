@@ -1,0 +1,152 @@
+"""Bootstrap over subjects of the joints of a fitted regressor.
+
+A regressor is fitted to few subjects, and other subjects would give another one. Subjects are drawn
+with replacement, and the regressor is fitted to those drawn, a subject drawn twice counting twice
+(Efron and Tibshirani, An Introduction to the Bootstrap, 1993). The sums of each subject are
+accumulated once; no fit reads the frames again. Vertices are those with nonzero weight in the fit
+to all subjects or to all but one, and of steepest descent there.
+
+With S subjects there are few different draws (126 for five), and intervals over so few subjects are
+rough: they tell the size of the uncertainty, not its tails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from mmjrr.array_types import FloatArray, IndexArray
+from mmjrr.regressors.fitting.label_offsets import GroupedBatch, GroupedFrames
+from mmjrr.regressors.fitting.normal_equations import (
+    NormalEquations,
+    accumulate_normal_equations,
+)
+from mmjrr.regressors.fitting.objective import evaluate_objective
+from mmjrr.regressors.fitting.offset_equations import GroupedStream
+from mmjrr.regressors.fitting.quadratic import QuadraticObjective
+from mmjrr.regressors.fitting.simplex_qp import solve_simplex_qp
+from mmjrr.regressors.joint_regressor import JointRegressor
+
+#: Number of vertices of steepest descent selected per row.
+_COLUMNS = 24
+
+
+@dataclass(frozen=True)
+class SubjectBootstrap:
+    """Joints of regressors fitted to drawn subjects, on one mesh.
+
+    Attributes:
+        joint_names: Names of the J joints.
+        joints: (J, 3) joints of the regressor fitted to all subjects, meters.
+        replicates: (B, J, 3) joints of the regressors fitted to drawn subjects.
+        n_subjects: Number of subjects.
+    """
+
+    joint_names: tuple[str, ...]
+    joints: FloatArray
+    replicates: FloatArray
+    n_subjects: int
+
+    def interval(self, confidence_level: float = 0.95) -> FloatArray:
+        """Return the percentile intervals (J, 3, 2) of the coordinates, meters."""
+        tail = 50 * (1 - confidence_level)
+        ends = np.percentile(self.replicates, [tail, 100 - tail], axis=0)
+        return np.moveaxis(ends, 0, -1)
+
+    def radius(self, confidence_level: float = 0.95) -> FloatArray:
+        """Return the distance (J,) that this share of the replicates stays within, meters."""
+        distance = np.linalg.norm(self.replicates - self.joints, axis=-1)
+        radii: FloatArray = np.percentile(distance, 100 * confidence_level, axis=0)
+        return radii
+
+
+def bootstrap_over_subjects(
+    batches: Iterable[GroupedBatch],
+    regressor: JointRegressor,
+    mesh: torch.Tensor,  # (V, 3), meters
+    root: str | None = 'pelvis',
+    *,
+    n_resamples: int = 199,
+    random_state: int = 0,
+    tol: float = 1e-4,
+    max_iter: int = 20000,
+    max_bytes: int = 4 * 2**30,
+) -> SubjectBootstrap:
+    """Bootstrap the joints of a regressor over the subjects that it is fitted to.
+
+    Args:
+        batches: The frames of the fit; the part rotations are not used. They are traversed several
+            times.
+        regressor: The regressor fitted to all of them.
+        mesh: Vertices on which joints are compared, such as the body's template.
+        root: How frames are aligned, as in :func:`~mmjrr.regressors.fit_joint_regressor`. With an
+            alignment, joints are compared relative to their mean.
+        n_resamples: Number of draws. Default: 199.
+        random_state: Seed. Default: 0.
+        tol: Relative dual gap of the fits to drawn subjects. Default: 1e-4.
+        max_iter: Largest number of linear systems of each fit. Default: 20000.
+        max_bytes: Limit on the memory of each subject's Gram matrices. Default: 4 GiB.
+
+    Raises:
+        ValueError: There are fewer than two subjects, or a batch is invalid.
+    """
+    names = regressor.joint_names
+    frames = GroupedFrames(batches, [0] * len(names))
+    stream = GroupedStream(frames, names, root)
+    start = regressor.weight.double().cpu().numpy()
+    full = evaluate_objective(stream, start)  # numbers the subjects
+    n_subjects = len(frames.subjects)
+    if n_subjects < 2:
+        raise ValueError(f'subjects: found {frames.subjects}, expected at least two')
+    subject = frames.subject_of_sequence
+    chosen = [np.nonzero(start.any(0))[0], _steepest(full.gradient)]
+    for s in range(n_subjects):  # gradients of the other subjects' frames
+        stream.selected_sequences = subject != s
+        chosen.append(_steepest(evaluate_objective(stream, start).gradient))
+    columns = np.unique(np.concatenate(chosen))
+    parts = []
+    for s in range(n_subjects):
+        stream.selected_sequences = subject == s
+        parts.append(
+            accumulate_normal_equations(
+                stream, max_bytes, torch.from_numpy(columns), require_all_joints=False
+            )
+        )
+    order = np.argsort(frames.subjects, kind='stable')  # draws do not depend on the frames' order
+    rng = np.random.default_rng(random_state)
+    draws = rng.multinomial(n_subjects, np.full(n_subjects, 1 / n_subjects), n_resamples)
+    points = mesh.double().cpu().numpy()
+
+    def joints_of(weight: FloatArray) -> FloatArray:
+        joints: FloatArray = weight @ points
+        return joints if root is None else joints - joints.mean(0)
+
+    known: dict[bytes, FloatArray] = {}
+    for counts in draws:
+        if counts.tobytes() not in known:
+            drawn = _drawn([parts[i] for i in order], counts)
+            weight = np.zeros_like(start)
+            weight[:, columns] = solve_simplex_qp(
+                QuadraticObjective(drawn), tol, max_iter, start[:, columns]
+            ).weight
+            known[counts.tobytes()] = joints_of(weight)
+    replicates = np.stack([known[counts.tobytes()] for counts in draws])
+    return SubjectBootstrap(names, joints_of(start), replicates, n_subjects)
+
+
+def _steepest(gradient: FloatArray) -> IndexArray:
+    return np.unique(np.argsort(gradient, axis=1, kind='stable')[:, :_COLUMNS])
+
+
+def _drawn(parts: Sequence[NormalEquations], counts: IndexArray) -> NormalEquations:
+    """Return the sums of subjects that are drawn some number of times; sums are not copied."""
+    patterns = [
+        replace(pattern, joint_weight=int(count) * pattern.joint_weight)
+        for part, count in zip(parts, counts, strict=True)
+        for pattern in part.patterns
+        if count
+    ]
+    return NormalEquations(parts[0].root, patterns, parts[0].counts)

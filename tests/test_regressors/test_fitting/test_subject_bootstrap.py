@@ -1,0 +1,86 @@
+"""Bootstrap over subjects, against fits to frames that are repeated."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from dense_reference import NAMES, random_frames
+
+from mmjrr.regressors import GroupedBatch, fit_joint_regressor
+from mmjrr.regressors.fitting.subject_bootstrap import bootstrap_over_subjects
+
+SUBJECTS = 4
+FRAMES = 30
+
+
+def example(seed=0, noise=0.03, equal=False):
+    vertices, joints, _ = random_frames(frames=SUBJECTS * FRAMES, noise=noise, seed=seed)
+    if equal:
+        vertices, joints = (np.tile(a[:FRAMES], (SUBJECTS, 1, 1)) for a in (vertices, joints))
+    subject = np.repeat(np.arange(SUBJECTS), FRAMES)
+    batches = [
+        GroupedBatch(
+            torch.from_numpy(vertices[rows]),
+            torch.from_numpy(joints[rows]),
+            torch.eye(3).expand(len(rows), 24, 3, 3),
+            [f'S{s}' for s in subject[rows]],
+            [f'S{s}' for s in subject[rows]],
+        )
+        for rows in np.array_split(np.arange(len(joints)), 7)
+    ]
+    return vertices, joints, subject, batches
+
+
+def fit(vertices, joints, root, tol=1e-9):
+    batch = (torch.from_numpy(vertices), torch.from_numpy(joints))
+    return fit_joint_regressor(iter([batch]), NAMES, root, body_model='toy', tol=tol).regressor
+
+
+@pytest.mark.parametrize('root', [None, 'pelvis', 'mean'])
+def test_replicates_are_fits_to_the_frames_of_drawn_subjects(root):
+    vertices, joints, subject, batches = example()
+    regressor = fit(vertices, joints, root)
+    mesh = torch.from_numpy(np.random.default_rng(9).normal(0, 0.3, (10, 3)))
+    result = bootstrap_over_subjects(batches, regressor, mesh, root, n_resamples=6, tol=1e-9)
+    draws = np.random.default_rng(0).multinomial(SUBJECTS, np.full(SUBJECTS, 1 / SUBJECTS), 6)
+    for counts, replicate in zip(draws, result.replicates, strict=True):
+        rows = np.concatenate(
+            [np.tile(np.nonzero(subject == s)[0], count) for s, count in enumerate(counts)]
+        )
+        expected = (fit(vertices[rows], joints[rows], root).weight @ mesh).numpy()
+        if root is not None:
+            expected = expected - expected.mean(0)
+        np.testing.assert_allclose(replicate, expected, atol=2e-5)
+
+
+def test_equal_subjects_have_intervals_without_width():
+    vertices, joints, _, batches = example(equal=True)
+    mesh = torch.from_numpy(vertices[0])
+    result = bootstrap_over_subjects(batches, fit(vertices, joints, None), mesh, None, tol=1e-9)
+    assert result.n_subjects == SUBJECTS
+    assert result.radius().max() < 1e-5
+    assert np.ptp(result.interval(), axis=-1).max() < 1e-5
+
+
+def test_intervals_grow_with_the_noise_and_hold_the_joints():
+    widths = []
+    for noise in (0.01, 0.03):
+        vertices, joints, _, batches = example(noise=noise)
+        mesh = torch.from_numpy(vertices[0])
+        result = bootstrap_over_subjects(batches, fit(vertices, joints, None), mesh, None)
+        interval = result.interval()
+        inside = (interval[..., 0] <= result.joints) & (result.joints <= interval[..., 1])
+        assert inside.mean() > 0.8
+        widths.append(np.ptp(interval, axis=-1).mean())
+    assert widths[1] > 2 * widths[0] > 0
+
+
+def test_one_subject_is_too_few():
+    vertices, joints, _, batches = example()
+    one = [
+        GroupedBatch(b.vertices, b.joints, b.rotations, ['S1'] * len(b.subjects), b.sequences)
+        for b in batches
+    ]
+    with pytest.raises(ValueError, match='expected at least two'):
+        bootstrap_over_subjects(one, fit(vertices, joints, None), torch.zeros(10, 3), None)
