@@ -74,6 +74,8 @@ REFINER_OPTIONS = (
 )  # fmt: skip
 #: Number of frames on which the terms are balanced without a calibration.
 BALANCE_FRAMES = 64
+#: Largest number of frames of a calibration, whose masks are in memory: 4 GB of 224x224 crops.
+MAX_CALIBRATION_FRAMES = 20_000
 
 
 @HOOKS.register_module()
@@ -321,7 +323,13 @@ class SMPLPseudoGTHook(Hook):
         """Read the frames of the calibration or, without one, those that balance the terms."""
         seed = sampler_of(runner.train_dataloader).seed
         if self.calibration_options is not None:
-            indices = choose_moments(dataset, self.calibration_options.moments, seed)
+            moments = self.calibration_options.moments
+            indices = choose_moments(dataset, moments, seed)
+            if len(indices) > MAX_CALIBRATION_FRAMES:
+                raise ValueError(
+                    f'calibration: moments: found {moments}, which are {len(indices)} frames; '
+                    f'expected at most {MAX_CALIBRATION_FRAMES} frames, such as moments=400'
+                )
         elif self.energy.couples_frames:  # which needs neighbors in time
             indices = list(range(min(len(dataset), BALANCE_FRAMES)))
         else:
