@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -237,12 +238,11 @@ def check_arguments(registry, cfg, **given) -> None:
 
 def test_ablations_differ_from_their_base_in_their_terms_alone() -> None:
     folder = ROOT / 'configs' / 'refinement'
-    base = Config.fromfile(str(folder / 'contour_100it_synthetic.py'))
-    for name, terms in (
-        ('wo-discriminator', ('adv_pose', 'adv_shape')),
-        ('wo-silhouette', ('silhouette',)),
-    ):
-        cfg = Config.fromfile(str(folder / f'contour_100it_synthetic_{name}.py'))
+    ablations = {'wo-discriminator': ('adv_pose', 'adv_shape'), 'wo-silhouette': ('silhouette',)}
+    for data, name in product(('synthetic', 'h36m', 'h36m-mini'), ablations):
+        terms = ablations[name]
+        base = Config.fromfile(str(folder / f'contour_100it_{data}.py'))
+        cfg = Config.fromfile(str(folder / f'contour_100it_{data}_{name}.py'))
         for term in terms:
             assert cfg.custom_hooks[0].energy.terms[term] is False
             cfg.custom_hooks[0].energy.terms[term] = base.custom_hooks[0].energy.terms[term]

@@ -104,7 +104,7 @@ def _read(args: argparse.Namespace) -> tuple[Predictions, SMPL]:
     from mmjrr.datasets.predictions import read_predictions
     from mmjrr.evaluation.predicted_body import body_of
     from mmjrr.registry import BODY_MODELS
-    from mmjrr.visualization.bodies import body_of_work_dir
+    from mmjrr.visualization.work_dir import body_of_work_dir
 
     source: Path = args.source
     config: Any = None

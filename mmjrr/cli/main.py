@@ -21,6 +21,7 @@ COMMANDS = {
     ),
     'report': ('report', 'write a report as one HTML file'),
     'export-meshes': ('export_meshes', 'write the bodies of any results file as meshes'),
+    'figures': ('figures', "draw the paper's figures from a refinement"),
     'refine': ('train', 'refine SMPL fits and learn a joint regressor'),
     'test': ('test', 'evaluate a model of a config'),
     'infer': ('infer', 'run a mesh estimator on a dataset'),

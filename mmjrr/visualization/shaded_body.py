@@ -12,10 +12,10 @@ from mmjrr.array_types import BoolArray, FloatArray, IndexArray
 from mmjrr.geometry import PerspectiveCamera
 
 #: Color of a body without other colors: RGB in [0, 1].
-BODY_COLOR = (0.62, 0.70, 0.82)
+BODY_COLOR = (0.70, 0.78, 0.90)
 #: Direction towards the main light and towards the fill light, in the camera frame (y down).
 _LIGHTS = (((-0.4, -0.7, -0.8), 0.72), ((0.9, -0.1, -0.5), 0.22))
-_AMBIENT = 0.20
+_AMBIENT = 0.24
 #: Triangles of at most this many pixels in total are expanded at once.
 _CHUNK = 4_000_000
 

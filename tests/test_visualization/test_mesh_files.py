@@ -14,8 +14,8 @@ from mmjrr.cli import export_meshes
 from mmjrr.cli.options import OptionError, parse
 from mmjrr.errors import DataError
 from mmjrr.io.meshes import read_mesh_vertices
-from mmjrr.visualization.bodies import body_of_work_dir
 from mmjrr.visualization.mesh_files import FORMATS, file_names, write_mesh
+from mmjrr.visualization.work_dir import body_of_work_dir
 
 trimesh = pytest.importorskip('trimesh', reason='trimesh is not installed: pip install trimesh')
 

@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from mmjrr.array_types import FloatArray, IndexArray
 from mmjrr.errors import DataError
 from mmjrr.evaluation.result import ERRORS, FORMAT, Score
 from mmjrr.regressors import JointRegressor
+from mmjrr.visualization.frames import Frame
 
 
 @dataclass
@@ -154,49 +153,6 @@ class Refinement:
     iou: FloatArray | None = None
     init_iou: FloatArray | None = None
     energies: dict[str, tuple[float, float]] = field(default_factory=dict)
-
-
-@dataclass
-class Frame:
-    """One frame of the gallery. Everything is in pixels of the crop or meters of the camera frame.
-
-    Attributes:
-        source: Name of the bodies that it belongs to.
-        imgname: The image's name.
-        labels: Subject, action, camera and frame number, as far as known.
-        size: Side of the square crop in pixels.
-        camera: Focal length, principal point and distortion (k1, k2, k3, p1, p2) in crop pixels.
-        photo: The crop as WebP; None without a photograph.
-        mask: Outlines of the mask, (K, 2) pixels each.
-        meshes: Posed vertices (V, 3) by name, such as ``'initial'`` and ``'refined'``.
-        joints: Joints (J, 3) by name: ``'label'`` and the regressors. NaN where not annotated.
-        points: The same joints in the picture, (J, 2); labels are the annotated pixels.
-        joint_names: Names of the J joints.
-        iou: IoU of each mesh's silhouette and the mask, by the mesh's name.
-        mpjpe: MPJPE in mm by regressor; of the last mesh.
-        init_mpjpe: MPJPE in mm of the first of two meshes by regressor; empty with one mesh.
-    """
-
-    source: str
-    imgname: str
-    labels: dict[str, str]
-    size: int
-    camera: tuple[float, ...]
-    photo: bytes | None
-    mask: list[FloatArray]
-    meshes: dict[str, FloatArray]
-    joints: dict[str, FloatArray]
-    points: dict[str, FloatArray]
-    joint_names: tuple[str, ...]
-    iou: dict[str, float] = field(default_factory=dict)
-    mpjpe: dict[str, float] = field(default_factory=dict)
-    init_mpjpe: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def worst(self) -> float:
-        """MPJPE in mm under the last regressor, by which frames are ordered; 0 if unknown."""
-        values = [value for value in self.mpjpe.values() if np.isfinite(value)]
-        return values[-1] if values else 0.0
 
 
 @dataclass

@@ -24,9 +24,9 @@ from mmjrr.io import read_json
 from mmjrr.registry import BODY_MODELS
 from mmjrr.regressors import JointRegressor
 from mmjrr.visualization.bodies import posed_bodies
+from mmjrr.visualization.frames import Frame, FrameData, FrameMaker
 
-from .content import Evaluation, Frame, Report, left_out_notes
-from .gallery import FrameData, FrameMaker
+from .content import Evaluation, Report, left_out_notes
 
 
 @dataclass

@@ -8,29 +8,31 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from mmjrr.array_types import Array, FloatArray
 from mmjrr.body_models import SMPL
-from mmjrr.datasets.fits import load_fits
 from mmjrr.datasets.image_names import image_key
 from mmjrr.evaluation.protocols import frame_errors, get_protocol
 from mmjrr.evaluation.result import score_frames
-from mmjrr.io import read_json, read_npz
+from mmjrr.io import read_json
 from mmjrr.joints import H36M_JOINTS_MMPOSE
 from mmjrr.registry import BODY_MODELS
-from mmjrr.regressors import JointRegressor
-from mmjrr.visualization.bodies import body_of_work_dir, read_record
+from mmjrr.visualization.frames import FrameData, FrameMaker, labels_of
+from mmjrr.visualization.work_dir import (
+    PARAMETERS,
+    DatasetFiles,
+    body_of_work_dir,
+    existing_file,
+    fitted_vertices,
+    load_regressors,
+    read_record,
+    regressed_joints,
+    stored_fits,
+)
 
 from .content import Evaluation, Refinement, Report
 from .from_evaluation import GalleryOptions, PredictionSet, add_predictions, worst_first
-from .gallery import FrameData, FrameMaker, labels_of
 
-#: Names of regressors' files, in the order of the tables.
-_REGRESSORS = ('J_std', 'J_spin', 'J_opt')
-_PARAMETERS = ('global_orient', 'body_pose', 'betas', 'transl')
-#: Frames are posed in batches of this size.
-_CHUNK = 64
 _SIMULATED = {
     'spin': 'A simulated estimator that errs as SPIN does: mean shapes and uncertain feet.',
     'vibe': 'A simulated estimator with smooth errors over time, like VIBE.',
@@ -68,7 +70,7 @@ def report_work_dir(
     if is_demo and data_root is None:
         data_root = folder / 'data'
     body: SMPL = BODY_MODELS.build(dict(body_model or body_of_work_dir(work_dir)))
-    dataset = _Dataset(record.get('data') or {}, data_root, work_dir)
+    dataset = DatasetFiles(record.get('data') or {}, data_root, work_dir)
     report = Report(
         title='Joint regressors learned from a synthetic Human3.6M'
         if is_demo
@@ -76,14 +78,14 @@ def report_work_dir(
         summary=_DEMO_SUMMARY if is_demo else _REFINEMENT_SUMMARY,
         faces=np.asarray(body.faces),
     )
-    report.regressors = _regressors(work_dir, dataset.root, report.notes)
+    report.regressors = load_regressors(work_dir, dataset.root, body.name, report.notes)
     tests = _tests(dataset.root) if is_demo and report.regressors else []
     share = options.frames // (1 + len(tests))
     for name, file in tests:
         item = PredictionSet(_NAMES[name], [file], dataset.root, explanation=_SIMULATED[name])
         test_options = GalleryOptions(
             frames=share,
-            masks=options.masks or _existing(dataset.root / 'masks' / 'h36m_test.json'),
+            masks=options.masks or existing_file(dataset.root / 'masks' / 'h36m_test.json'),
             images=options.images,
             cameras=options.cameras,
             photos=options.photos,
@@ -94,7 +96,7 @@ def report_work_dir(
     )
     report.frames.sort(key=lambda frame: -frame.worst)
     report.label_consistency = _label_consistency(folder, work_dir)
-    summary = _existing(folder / 'summary.json')
+    summary = existing_file(folder / 'summary.json')
     if summary is not None:
         report.provenance = {'Demo': _without_table(read_json(summary)), **report.provenance}
     return report
@@ -111,55 +113,6 @@ _REFINEMENT_SUMMARY = (
 )
 
 
-class _Dataset:
-    """Files of the data set on which a refinement ran."""
-
-    def __init__(self, config: Mapping[str, Any], data_root: Path | None, work_dir: Path) -> None:
-        self.root = data_root or Path(str(config.get('data_root') or ''))
-        if not self.root.is_absolute() and not self.root.is_dir():
-            # Paths in configs are relative to the folder in which the run was started.
-            self.root = next(
-                (
-                    parent / self.root
-                    for parent in work_dir.resolve().parents
-                    if (parent / self.root).is_dir()
-                ),
-                self.root,
-            )
-        self.annotation = self.root / str(
-            config.get('ann_file') or 'annotation_body3d/fps10/h36m_train.npz'
-        )
-        prefix = config.get('data_prefix')
-        self.images = self.root / str((prefix or {}).get('img', 'images/'))
-        cameras = config.get('camera_param_file')
-        self.cameras = _existing(self.root / str(cameras or 'annotation_body3d/cameras.pkl'))
-        masks = config.get('mask_file')
-        files = [masks] if isinstance(masks, str) else list(masks or [])
-        self.masks = [path for name in files if (path := _existing(self.root / name))]
-        self.fits = config.get('fits_file') and self.root / str(config['fits_file'])
-
-
-def _existing(path: Path) -> Path | None:
-    return path if path.is_file() else None
-
-
-def _regressors(work_dir: Path, data_root: Path, notes: list[str]) -> dict[str, JointRegressor]:
-    candidates = {
-        'J_std': data_root / 'regressors' / 'J_std.npy',
-        'J_spin': work_dir / 'J_spin.npy',
-        'J_opt': work_dir / 'J_opt.npy',
-    }
-    found = {
-        name: JointRegressor.load(candidates[name], dtype=torch.float64)
-        for name in _REGRESSORS
-        if candidates[name].is_file()
-    }
-    for name in _REGRESSORS:
-        if name not in found and name != 'J_std':
-            notes.append(f'{name} is not in the work directory.')
-    return found
-
-
 def _tests(root: Path) -> list[tuple[str, Path]]:
     files = {name: root / 'fits' / f'{name}_like_test.npz' for name in _NAMES}
     return [(name, path) for name, path in files.items() if path.is_file()]
@@ -170,14 +123,14 @@ def _add_refinement(
     work_dir: Path,
     record: Mapping[str, Any],
     body: SMPL,
-    dataset: _Dataset,
+    dataset: DatasetFiles,
     options: GalleryOptions,
     count: int,
 ) -> None:
     """Add curves, agreement and training frames of the refinement."""
-    fits = _stored_fits(work_dir)
+    fits = stored_fits(work_dir)
     refinement = Refinement(curves=_curves(work_dir))
-    summary = _existing(work_dir / 'refinement.json')
+    summary = existing_file(work_dir / 'refinement.json')
     if summary is None:
         report.notes.append('The refinement has not finished: this is its state so far.')
     else:
@@ -210,38 +163,11 @@ def _add_refinement(
     _add_training_frames(report, fits, body, dataset, options, count)
 
 
-def _stored_fits(work_dir: Path) -> dict[str, Array]:
-    """Read the refined fits, and the initial ones where shards have them, ordered by image name.
-
-    Raises:
-        DataError: A file is broken.
-    """
-    shards = sorted((work_dir / 'pseudo_gt').rglob('batch_*.npz'))
-    parts = [read_npz(path) for path in shards]
-    parts = [part for part in parts if {'imgname', *_PARAMETERS} <= set(part)]
-    if parts:
-        names = set.intersection(*(set(part) for part in parts))
-        counts = len(parts[0]['imgname'])
-        names = {n for n in names if parts[0][n].ndim and len(parts[0][n]) == counts}
-        merged = {name: np.concatenate([part[name] for part in parts]) for name in sorted(names)}
-        # Later rounds replace earlier ones, and samplers may repeat frames.
-        keys = merged['imgname'][::-1]
-        _, first = np.unique(keys, return_index=True)
-        rows = len(keys) - 1 - first
-        return {name: values[rows] for name, values in merged.items()}
-    path = work_dir / 'pseudo_gt.npz'
-    if not path.is_file():
-        return {}
-    fits = load_fits(path)
-    arrays = {name: np.asarray(fits[name]) for name in ('imgname', *_PARAMETERS) if name in fits}
-    return arrays if len(arrays) == 5 else {}
-
-
 def _add_training_frames(
     report: Report,
     fits: dict[str, Array],
     body: SMPL,
-    dataset: _Dataset,
+    dataset: DatasetFiles,
     options: GalleryOptions,
     count: int,
 ) -> None:
@@ -267,7 +193,7 @@ def _add_training_frames(
         name: regressor.reorder(H36M_JOINTS_MMPOSE).weight.double().numpy()
         for name, regressor in report.regressors.items()
     }
-    has_init = all(f'init_{name}' in fits for name in _PARAMETERS)
+    has_init = all(f'init_{name}' in fits for name in PARAMETERS)
     states = {'initial': 'init_', 'refined': ''} if has_init else {'refined': ''}
     protocol = get_protocol(
         dict(type='paper', subjects='all', exclude_sequences=None, name='paper-training')
@@ -275,7 +201,7 @@ def _add_training_frames(
     errors: dict[tuple[str, str], FloatArray] = {}
     labels = [labels_of(name) for name in imgname]
     for state, prefix in states.items():
-        joints = _joints(fits, prefix, body, weights)
+        joints = regressed_joints(fits, prefix, body, weights)
         scores = []
         for regressor, regressed in joints.items():
             frame = frame_errors(
@@ -302,7 +228,7 @@ def _add_training_frames(
     order = worst_first(errors['refined', last])[: max(count, 0)]
     maker = FrameMaker(data, report.regressors, np.asarray(body.faces))
     meshes = {
-        state: _vertices({n: v[order] for n, v in fits.items()}, prefix, body)
+        state: fitted_vertices({n: v[order] for n, v in fits.items()}, prefix, body)
         for state, prefix in states.items()
     }
     hidden = 0
@@ -330,35 +256,6 @@ _EXPLANATIONS = {
     'refined': 'The refined fits. J_opt is fitted to exactly these frames, so its numbers here say '
     'how well it fits, not how well it generalizes.',
 }
-
-
-def _vertices(fits: Mapping[str, Array], prefix: str, body: SMPL) -> FloatArray:
-    parts = []
-    count = len(fits['imgname'])
-    with torch.no_grad():
-        for start in range(0, count, _CHUNK):
-            parameters = {
-                name: torch.from_numpy(
-                    np.asarray(fits[f'{prefix}{name}'][start : start + _CHUNK])
-                ).to(body.v_template)
-                for name in _PARAMETERS
-            }
-            parts.append(body(**parameters).vertices.double().numpy())
-    vertices: FloatArray = np.concatenate(parts) if parts else np.zeros((0, body.num_vertices, 3))
-    return vertices
-
-
-def _joints(
-    fits: Mapping[str, Array],
-    prefix: str,
-    body: SMPL,
-    weights: Mapping[str, FloatArray],
-) -> dict[str, FloatArray]:
-    """Return the joints (N, 17, 3) of all fits under each regressor."""
-    used = np.flatnonzero(np.any([weight.any(0) for weight in weights.values()], axis=0))
-    part = body.restrict_to(torch.from_numpy(used))
-    vertices = _vertices(fits, prefix, part)
-    return {name: weight[:, used] @ vertices for name, weight in weights.items()}
 
 
 def _curves(work_dir: Path) -> dict[str, tuple[FloatArray, FloatArray]]:

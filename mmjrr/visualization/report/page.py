@@ -18,9 +18,11 @@ from mmjrr.errors import DataError
 from mmjrr.evaluation.result import BREAKDOWNS, ERRORS, Score
 from mmjrr.io import atomic_write, versions
 from mmjrr.joints import H36M_BONES, H36M_JOINTS_MMPOSE
+from mmjrr.visualization.crops import encode_photo
+from mmjrr.visualization.frames import Frame
 
 from .charts import Chart, histogram, line_chart
-from .content import Evaluation, Frame, Refinement, Report
+from .content import Evaluation, Refinement, Report
 from .decimation import CoarseMesh, decimate, encode, encode_faces, whole_mesh
 from .weights_picture import joint_table, weights_pictures
 
@@ -393,7 +395,7 @@ def _packed_frame(frame: Frame, mesh: CoarseMesh | None, is_whole: bool) -> dict
             }
     photo = None
     if frame.photo is not None:
-        photo = 'data:image/webp;base64,' + base64.b64encode(frame.photo).decode()
+        photo = 'data:image/webp;base64,' + base64.b64encode(encode_photo(frame.photo)).decode()
     return {
         'source': frame.source,
         'name': frame.imgname,

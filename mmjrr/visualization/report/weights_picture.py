@@ -11,9 +11,8 @@ from mmjrr.array_types import FloatArray, IndexArray
 from mmjrr.geometry import PerspectiveCamera
 from mmjrr.joints import H36M_JOINTS_MMPOSE
 from mmjrr.regressors import JointRegressor
+from mmjrr.visualization.crops import encode_photo
 from mmjrr.visualization.shaded_body import shade_body
-
-from .pictures import encode_photo
 
 #: Height and width of a picture in pixels.
 SIZE = (460, 380)

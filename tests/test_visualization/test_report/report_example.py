@@ -8,8 +8,8 @@ import torch
 from mmjrr.evaluation.result import Score
 from mmjrr.joints import H36M_JOINTS_MMPOSE
 from mmjrr.regressors import JointRegressor
-from mmjrr.visualization.report.content import Evaluation, Frame, Refinement, Report
-from mmjrr.visualization.report.pictures import encode_photo
+from mmjrr.visualization.frames import Frame
+from mmjrr.visualization.report.content import Evaluation, Refinement, Report
 
 #: Each sets window.hacked if the page runs or parses it.
 HOSTILE = (
@@ -84,7 +84,8 @@ def example_report(count: int = 14) -> Report:
                 else {},
                 size=SIZE,
                 camera=(200.0, 200.0, SIZE / 2, SIZE / 2, 0, 0, 0, 0, 0),
-                photo=encode_photo(photo),
+                box=(0.0, 0.0, SIZE, SIZE),
+                photo=photo,
                 mask=[np.array([[20.0, 20], [100, 20], [100, 100]])],
                 meshes={'initial': mesh * [1.1, 1, 1], 'refined': mesh} if number % 2 else
                 {'estimate': mesh},

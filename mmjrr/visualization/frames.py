@@ -1,14 +1,15 @@
-"""Frames of the gallery: meshes, joints and labels of a frame, in the pixels of its crop."""
+"""Frames to show: meshes, joints and labels of a frame, in the pixels of its crop."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from mmjrr.array_types import FloatArray, IndexArray
 from mmjrr.datasets.annotations import Annotations
@@ -20,13 +21,57 @@ from mmjrr.geometry.translation import fit_translation
 from mmjrr.joints import H36M_JOINTS_MMPOSE
 from mmjrr.regressors import JointRegressor
 
-from .content import Frame
-from .pictures import CROP_SIZE, MaskAgreement, box_around, crop_photo, encode_photo, outlines
+from .crops import CROP_SIZE, MaskAgreement, box_around, crop_photo, outlines
 
 #: Camera of pictures whose own is unknown: Human3.6M's focal length, roughly.
 _UNKNOWN_CAMERA = ([1145.0, 1145.0], [512.0, 512.0])
 #: Depth in meters at which a body is drawn whose camera is unknown.
 _UNKNOWN_DEPTH = 5.0
+
+
+@dataclass
+class Frame:
+    """One frame to show. Everything is in pixels of the crop or meters of the camera frame.
+
+    Attributes:
+        source: Name of the bodies that it belongs to.
+        imgname: The image's name.
+        labels: Subject, action, camera and frame number, as far as known.
+        size: Side of the square crop in pixels.
+        box: The crop's corners x0, y0, x1, y1 in pixels of the full image.
+        camera: Focal length, principal point and distortion (k1, k2, k3, p1, p2) in crop pixels.
+        photo: The crop (size, size, 3), RGB; None without a photograph.
+        mask: Outlines of the mask, (K, 2) pixels each.
+        meshes: Posed vertices (V, 3) by name, such as ``'initial'`` and ``'refined'``.
+        joints: Joints (J, 3) by name: ``'label'`` and the regressors. NaN where not annotated.
+        points: The same joints in the picture, (J, 2); labels are the annotated pixels.
+        joint_names: Names of the J joints.
+        iou: IoU of each mesh's silhouette and the mask, by the mesh's name.
+        mpjpe: MPJPE in mm by regressor; of the last mesh.
+        init_mpjpe: MPJPE in mm of the first of two meshes by regressor; empty with one mesh.
+    """
+
+    source: str
+    imgname: str
+    labels: dict[str, str]
+    size: int
+    box: tuple[float, float, float, float]
+    camera: tuple[float, ...]
+    photo: NDArray[np.uint8] | None
+    mask: list[FloatArray]
+    meshes: dict[str, FloatArray]
+    joints: dict[str, FloatArray]
+    points: dict[str, FloatArray]
+    joint_names: tuple[str, ...]
+    iou: dict[str, float] = field(default_factory=dict)
+    mpjpe: dict[str, float] = field(default_factory=dict)
+    init_mpjpe: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def worst(self) -> float:
+        """MPJPE in mm under the last regressor, by which frames are ordered; 0 if unknown."""
+        values = [value for value in self.mpjpe.values() if np.isfinite(value)]
+        return values[-1] if values else 0.0
 
 
 @dataclass
@@ -118,12 +163,13 @@ def labels_of(imgname: str) -> dict[str, str]:
 
 
 class FrameMaker:
-    """Maker of the gallery's frames from posed meshes.
+    """Maker of frames from posed meshes.
 
     Args:
         data: Labels, cameras, photographs and masks.
         regressors: The regressors by name.
         faces: (F, 3), triangles of the meshes; None if unknown, which leaves the IoU out.
+        size: Side of the crops in pixels. Default: 320.
     """
 
     def __init__(
@@ -131,8 +177,10 @@ class FrameMaker:
         data: FrameData,
         regressors: Mapping[str, JointRegressor],
         faces: IndexArray | None,
+        size: int = CROP_SIZE,
     ) -> None:
         self.data = data
+        self.size = size
         self.regressors = {
             name: regressor.reorder(H36M_JOINTS_MMPOSE).weight.double().cpu().numpy()
             for name, regressor in regressors.items()
@@ -196,21 +244,22 @@ class FrameMaker:
         joints = {'label': label}
         last = list(placed.values())[-1]
         joints |= {name: weight @ last for name, weight in self.regressors.items()}
-        cropped = camera.crop(box, (CROP_SIZE, CROP_SIZE))
+        cropped = camera.crop(box, (self.size, self.size))
         points = {name: self._project(cropped, value) for name, value in joints.items()}
         side = box[2] - box[0]
-        points['label'] = (label_points - np.array(box[:2])) * CROP_SIZE / side
+        points['label'] = (label_points - np.array(box[:2])) * self.size / side
         photo = None
         if known and self.data.images is not None:
-            photo = crop_photo(self.data.images / imgname, box)
+            photo = crop_photo(self.data.images / imgname, box, self.size)
         mask, iou = self._mask(imgname, box, placed, camera) if known else ([], {})
         return Frame(
             source=source,
             imgname=imgname,
             labels=labels,
-            size=CROP_SIZE,
+            size=self.size,
+            box=box,
             camera=_fields_of(cropped),
-            photo=None if photo is None else encode_photo(photo),
+            photo=photo,
             mask=mask,
             meshes=placed,
             joints=joints,
@@ -234,7 +283,7 @@ class FrameMaker:
         from mmjrr.datasets.area_crop import area_average_crop
 
         mask = masks[imgname]
-        shapes = outlines(area_average_crop(mask, box, (CROP_SIZE, CROP_SIZE)))
+        shapes = outlines(area_average_crop(mask, box, (self.size, self.size)))
         agreement = self._agreement
         if agreement is None:
             return shapes, {}

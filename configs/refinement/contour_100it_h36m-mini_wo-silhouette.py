@@ -1,0 +1,5 @@
+# Ablation of the paper (Section 4.3) on the four real frames, all else equal.
+_base_ = ['./contour_100it_h36m-mini.py']
+
+custom_hooks = _base_.custom_hooks
+custom_hooks[0].energy.terms.silhouette = False

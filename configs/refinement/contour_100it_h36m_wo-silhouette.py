@@ -1,0 +1,6 @@
+# Ablation of the paper (Section 4.3) on Human3.6M: refinement without the silhouette term,
+# all else equal.
+_base_ = ['./contour_100it_h36m.py']
+
+custom_hooks = _base_.custom_hooks
+custom_hooks[0].energy.terms.silhouette = False

@@ -1,0 +1,179 @@
+r"""Draw the pictures of the documentation from the demo's folder and the recorded results.
+
+    python tools/analysis_tools/doc_pictures.py work_dirs/demo \
+        --without-discriminator work_dirs/contour_100it_synthetic_wo-discriminator \
+        --without-silhouette work_dirs/contour_100it_synthetic_wo-silhouette
+
+It writes, in docs/images: joints.jpg (the same body under two regressors), pipeline.jpg (the steps
+of the method), floor.png (errors of the regressors and the floor, from docs/results/demo), and
+figure_1.jpg to figure_8.jpg. The data must be synthetic: Human3.6M's license forbids to publish its
+photographs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mmjrr.cli.options import OptionError, parse, run_command
+
+ROOT = Path(__file__).resolve().parents[2]
+#: Colors of the regressors, as in reports.
+COLORS = {'J_std': '#b8480a', 'J_spin': '#1f78b4', 'J_opt': '#7b3fa0', 'floor': '#4a5568'}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define the arguments."""
+    parser.add_argument('demo', type=Path, help="the demo's folder")
+    parser.add_argument('--without-discriminator', type=Path, metavar='DIR')
+    parser.add_argument('--without-silhouette', type=Path, metavar='DIR')
+    parser.add_argument('--out', type=Path, default=ROOT / 'docs' / 'images')
+    parser.add_argument('--results', type=Path, default=ROOT / 'docs' / 'results' / 'demo')
+
+
+def run(args: argparse.Namespace) -> None:
+    """Draw all pictures."""
+    from mmjrr.io import read_json
+    from mmjrr.visualization.paper_figures import FigureSource, draw_figures
+
+    if not (args.demo / 'data' / 'synthetic.json').is_file():
+        raise OptionError(f"{args.demo}: found no data/synthetic.json, expected the demo's folder")
+    pictures = draw_figures(
+        args.demo / 'refinement',
+        args.out,
+        without_discriminator=args.without_discriminator,
+        without_silhouette=args.without_silhouette,
+    )
+    shutil.copyfile(pictures[1], args.out / 'joints.jpg')
+    source = FigureSource(args.demo / 'refinement')
+    scores = read_json(args.demo / 'summary.json')['table']
+    draw_pipeline(source, scores, args.out / 'pipeline.jpg')
+    draw_floor(args.results, args.out / 'floor.png')
+    for path in sorted([*args.out.glob('*.png'), *args.out.glob('*.jpg')]):
+        print(path)
+
+
+def _figure(width: float, height: float) -> Any:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height))
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def draw_pipeline(source: Any, scores: dict[str, Any], path: Path) -> None:
+    """Draw the steps of the method with pictures of one frame."""
+    import numpy as np
+
+    from mmjrr.visualization.panels import save_figure
+    from mmjrr.visualization.paper_figures import over_photo, photo_of
+    from mmjrr.visualization.report.weights_picture import draw_weights
+
+    faces = np.asarray(source.body.faces)
+    (name,) = source.quantile(source.gain, 0.5)
+    frame = source.frame(name)
+    last = list(source.regressors)[-1]
+    weights = draw_weights(source.maker.regressors[last], frame.meshes['refined'], faces)
+    margin = (weights.shape[0] - weights.shape[1]) // 2
+    weights = np.pad(weights, ((0, 0), (margin, margin), (0, 0)), constant_values=255)
+    outlined = photo_of(frame).copy()
+    import cv2
+
+    shapes = [np.rint((shape - 0.5) * 16).astype(np.int32) for shape in frame.mask]
+    cv2.polylines(outlined, shapes, True, (255, 255, 255), 3, cv2.LINE_AA, 4)
+    for x, y in frame.points['label']:
+        cv2.circle(outlined, (round(x), round(y)), 8, (20, 20, 20), -1, cv2.LINE_AA)
+        cv2.circle(outlined, (round(x), round(y)), 6, (25, 230, 140), -1, cv2.LINE_AA)
+    steps = [
+        (outlined, 'Image, mask, labels', 'of the training subjects'),
+        (
+            over_photo(frame, 'initial', faces),
+            'Initial fit',
+            'of an estimator;\nJ_spin is fitted to these',
+        ),
+        (
+            over_photo(frame, 'refined', faces),
+            'Refined fit',
+            'joints on the labels,\nsilhouette on the mask',
+        ),
+        (weights, 'J_opt', 'weights of vertices, fitted to\nrefined bodies and labels'),
+        (None, 'Evaluation', 'estimates of other subjects\nunder each regressor'),
+    ]
+    figure = _figure(13, 3.5)
+    for number, (picture, title, text) in enumerate(steps):
+        axis = figure.add_axes((0.008 + 0.2 * number, 0.16, 0.165, 0.72))
+        if picture is None:
+            _draw_scores(axis, scores)
+        else:
+            axis.imshow(picture)
+            axis.set_xticks([])
+            axis.set_yticks([])
+        for side in axis.spines.values():
+            side.set_color('#9aa3ad')
+        axis.set_title(title, fontsize=12, fontweight='bold')
+        place = -0.05 if picture is not None else -0.16
+        axis.text(0.5, place, text, transform=axis.transAxes, ha='center', va='top', fontsize=9.5)
+        if number:
+            figure.text(0.2 * number - 0.013, 0.52, '➜', fontsize=22, ha='center', va='center')
+    save_figure(figure, path)
+
+
+def _draw_scores(axis: Any, scores: dict[str, Any]) -> None:
+    """Draw the MPJPE of the simulated estimators under each regressor."""
+    for row, (name, table) in enumerate(scores.items()):
+        for number, (regressor, errors) in enumerate(table.items()):
+            y = row + 0.26 * (number - 1)
+            axis.barh(y, errors['mpjpe'], height=0.24, color=COLORS[regressor])
+            axis.text(errors['mpjpe'] - 1, y, regressor, ha='right', va='center', fontsize=6.5,
+                      color='white')  # fmt: skip
+        axis.text(1, row - 0.5, name, fontsize=8, va='center')
+    axis.set_yticks([])
+    axis.set_ylim(len(scores) - 0.5, -0.75)
+    axis.tick_params(labelsize=7)
+    axis.set_xlabel('MPJPE, mm', fontsize=7.5, labelpad=1)
+
+
+def draw_floor(results: Path, path: Path) -> None:
+    """Draw how far each regressor is from the true one, for each seed of the demo."""
+    from mmjrr.io import read_json
+    from mmjrr.visualization.panels import save_figure
+
+    runs = [(file.stem, read_json(file)) for file in sorted(results.glob('seed_*.json'))]
+    if not runs:
+        raise FileNotFoundError(f'{results}: found no seed_*.json')
+    figure = _figure(8, 3.4)
+    axes = figure.add_axes((0.09, 0.2, 0.88, 0.62))
+    names = list(COLORS)
+    for row, name in enumerate(names):
+        errors = [content['regressor_error_mm'][name] for _, content in runs]
+        mean = sum(errors) / len(errors)
+        axes.barh(row, mean, height=0.6, color=COLORS[name], alpha=0.35)
+        axes.scatter(errors, [row] * len(errors), color=COLORS[name], s=28, zorder=3)
+        axes.text(max(errors) + 0.6, row, f'{mean:.1f} mm', va='center', fontsize=10)
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    axes.set_xlabel(
+        'distance of the joints from those of the true regressor, on true test meshes, mm'
+    )
+    axes.spines[['top', 'right']].set_visible(False)
+    axes.set_xlim(0, axes.get_xlim()[1] * 1.06)
+    axes.set_title(
+        f'Regressors on the synthetic set, {len(runs)} seeds (dots) and their mean. Floor: fitted '
+        'to the true bodies\nand the noisy labels, so that only the noise of the labels is left.',
+        loc='left', fontsize=10,
+    )  # fmt: skip
+    save_figure(figure, path)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit status."""
+    return run_command(run, parse(add_arguments, __doc__, argv))
+
+
+if __name__ == '__main__':
+    sys.exit(main())
