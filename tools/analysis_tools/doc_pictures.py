@@ -4,8 +4,7 @@ r"""Draw the pictures of the documentation from the demo's folder and the record
         --without-discriminator work_dirs/contour_100it_synthetic_wo-discriminator \
         --without-silhouette work_dirs/contour_100it_synthetic_wo-silhouette
 
-It writes, in docs/images: joints.jpg (the same body under two regressors), pipeline.jpg (the steps
-of the method), floor.png (errors of the regressors and the floor, from docs/results/demo), and
+It writes, in docs/images: pipeline.jpg (the steps of the method), floor.png (errors of the regressors and the floor, from docs/results/demo), and
 figure_1.jpg to figure_8.jpg. The data must be synthetic: Human3.6M's license forbids to publish its
 photographs.
 """
@@ -13,7 +12,6 @@ photographs.
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,13 +40,12 @@ def run(args: argparse.Namespace) -> None:
 
     if not (args.demo / 'data' / 'synthetic.json').is_file():
         raise OptionError(f"{args.demo}: found no data/synthetic.json, expected the demo's folder")
-    pictures = draw_figures(
+    draw_figures(
         args.demo / 'refinement',
         args.out,
         without_discriminator=args.without_discriminator,
         without_silhouette=args.without_silhouette,
     )
-    shutil.copyfile(pictures[1], args.out / 'joints.jpg')
     source = FigureSource(args.demo / 'refinement')
     scores = read_json(args.demo / 'summary.json')['table']
     draw_pipeline(source, scores, args.out / 'pipeline.jpg')

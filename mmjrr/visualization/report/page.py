@@ -31,6 +31,8 @@ COARSE_VERTICES = 1500
 WHOLE_FRAMES = 10
 #: Resolution of stored vertices in meters.
 _COARSE_STEP, _WHOLE_STEP = 1e-3, 5e-4
+#: Format of label-consistency files, as mmjrr.evaluation.label_consistency writes them.
+LABEL_CONSISTENCY = 'mmjrr.label_consistency/1'
 #: Names of regressors with a style of their own; others take the next free number.
 _STYLES = {'J_std': 0, 'J_spin': 1, 'J_opt': 2}
 _NUM_STYLES = 6
@@ -294,49 +296,49 @@ def _weights(report: Report) -> dict[str, Any] | None:
     }
 
 
-def _consistency(content: Mapping[str, Any] | None) -> list[tuple[str, list[str], list[list[str]]]]:
-    """Return the tables of a label-consistency file: title, header and cells of each.
+def _consistency(content: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return the sentence of a label-consistency file, and lengths of offsets by joint and subject.
 
-    Lists of flat dicts become tables; flat values one table of their own. What has another form is
-    shown as JSON.
+    Raises:
+        DataError: The content is no such file's.
     """
     if content is None:
-        return []
-    tables: list[tuple[str, list[str], list[list[str]]]] = []
-    plain = [[name.replace('_', ' '), _cell(value)] for name, value in content.items()
-             if not isinstance(value, (dict, list))]  # fmt: skip
-    if plain:
-        tables.append(('Summary', ['Entry', 'Value'], plain))
-    for name, value in content.items():
-        title = name.replace('_', ' ')
-        if isinstance(value, dict) and value:
-            inner = list(value.values())
-            if all(isinstance(entry, dict) for entry in inner):
-                columns = list(dict.fromkeys(key for entry in inner for key in entry))
-                rows = [
-                    [key, *(_cell(entry.get(c, '')) for c in columns)]
-                    for key, entry in value.items()
-                ]
-                tables.append((title, ['Entry', *(c.replace('_', ' ') for c in columns)], rows))
-            else:
-                tables.append(
-                    (title, ['Entry', 'Value'], [[str(k), _cell(v)] for k, v in value.items()])
-                )
-        elif isinstance(value, list) and value and all(isinstance(entry, dict) for entry in value):
-            columns = list(dict.fromkeys(key for entry in value for key in entry))
-            rows = [[_cell(entry.get(c, '')) for c in columns] for entry in value]
-            tables.append((title, [c.replace('_', ' ') for c in columns], rows))
-    return tables
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, bool) or value is None:
-        return {True: 'yes', False: 'no', None: '–'}[value]
-    if isinstance(value, float):
-        return f'{value:.4g}'
-    if isinstance(value, (dict, list)):
-        return json.dumps(value, ensure_ascii=False)
-    return str(value)
+        return None
+    if content.get('format') != LABEL_CONSISTENCY:
+        raise DataError(
+            f'label_consistency.json: format: found {content.get("format")!r}, expected '
+            f'{LABEL_CONSISTENCY!r}; "mmjrr label-consistency --out" writes it'
+        )
+    try:
+        offsets = {str(subject): entry['joints'] for subject, entry in content['offsets'].items()}
+        joints = list(dict.fromkeys(joint for entry in offsets.values() for joint in entry))
+        rows = [
+            (
+                joint.replace('_', ' '),
+                [
+                    (float(np.linalg.norm(entry[joint]['offset_mm'])), entry[joint]['significant'])
+                    for entry in offsets.values()
+                ],
+            )
+            for joint in joints
+        ]
+        largest = max((length for _, row in rows for length, _ in row if np.isfinite(length)))
+        residuals = {
+            name.replace('_', ' '): float(value)
+            for name, value in content['residual_rms_mm'].items()
+        }
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(
+            f'label_consistency.json: a field is missing or garbled ({error}); "mmjrr '
+            'label-consistency --out" writes the file'
+        ) from error
+    return {
+        'sentence': str(content.get('sentence', '')),
+        'subjects': list(offsets),
+        'rows': rows,
+        'largest': largest or 1.0,
+        'residuals': residuals,
+    }
 
 
 # ---------------------------------------------------------------------- gallery

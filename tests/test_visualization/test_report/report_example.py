@@ -128,7 +128,16 @@ def example_report(count: int = 14) -> Report:
         regressors=loaded,
         body_picture=vertices,
         faces=faces,
-        label_consistency={HOSTILE[0]: {'S1': {HOSTILE[1]: 3.25}}, 'list': [{'a': HOSTILE[2]}]},
+        label_consistency={
+            'format': 'mmjrr.label_consistency/1',
+            'sentence': HOSTILE[0],
+            'residual_rms_mm': {HOSTILE[1]: 2.5},
+            'offsets': {
+                HOSTILE[2]: {
+                    'joints': {HOSTILE[3]: {'offset_mm': [3.0, 4.0, 0.0], 'significant': True}}
+                }
+            },
+        },
         frames=frames,
         provenance={HOSTILE[0]: {'a': HOSTILE[0]}},
         notes=[HOSTILE[0]],

@@ -106,6 +106,15 @@ def test_vendored_scripts_are_the_files_of_the_package() -> None:
         assert sha256(VENDOR / name) in table
 
 
+def test_label_offsets_are_shown_by_length_and_a_broken_file_is_named(page: str) -> None:
+    assert '<span>5.0 <b title="significant">●</b></span>' in page
+    for content in ({'format': 'other'}, {'format': 'mmjrr.label_consistency/1', 'offsets': 3}):
+        report = example_report(1)
+        report.label_consistency = content
+        with pytest.raises(DataError, match=r'label_consistency\.json'):
+            render(report)
+
+
 def result_file(path: Path, **changes: object) -> Path:
     score = dict(regressor='J_opt', protocol='paper', by='all', group='all', frames=3,
                  mpjpe=51.25, pa_mpjpe=None)  # fmt: skip
