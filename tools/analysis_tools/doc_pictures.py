@@ -4,9 +4,9 @@ r"""Draw the pictures of the documentation from the demo's folder and the record
         --without-discriminator work_dirs/contour_100it_synthetic_wo-discriminator \
         --without-silhouette work_dirs/contour_100it_synthetic_wo-silhouette
 
-It writes, in docs/images: pipeline.jpg (the steps of the method), floor.png (errors of the regressors and the floor, from docs/results/demo), and
-figure_1.jpg to figure_8.jpg. The data must be synthetic: Human3.6M's license forbids to publish its
-photographs.
+It writes, in docs/images: pipeline.jpg (the steps of the method), floor.png (errors of the
+regressors and the floor, from docs/results/demo), and figure_1.jpg to figure_8.jpg. The data must
+be synthetic: Human3.6M's license forbids to publish its photographs.
 """
 
 from __future__ import annotations
