@@ -12,6 +12,7 @@ import numpy as np
 from mmjrr.array_types import Array
 from mmjrr.errors import DataError
 from mmjrr.io import as_text, atomic_write
+from mmjrr.io.mapped import all_finite, save_npz
 
 from .predictions import read_predictions
 from .predictions.files import load_results
@@ -149,14 +150,14 @@ def save_fits(
         if value is None:
             continue
         array = _checked(f'{path}: {name}', np.asarray(value), (len(names), *_SHAPES[name]))
-        if name not in ('part', 'S') and not np.isfinite(array).all():
+        if name not in ('part', 'S') and not all_finite(array):
             raise DataError(f'{path}: {name}: found values that are not finite')
         arrays[name] = array
     arrays['shape'] = arrays['betas']
     if provenance is not None:
         arrays['provenance'] = np.array(json.dumps(provenance, sort_keys=True))
     with atomic_write(path) as temporary, open(temporary, 'wb') as file:
-        np.savez(file, **{name: arrays[name] for name in sorted(arrays)})
+        save_npz(file, {name: arrays[name] for name in sorted(arrays)})
 
 
 def image_names(path: Path, names: Array) -> Array:  # (N,) str

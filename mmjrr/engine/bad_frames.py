@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from mmjrr.array_types import Array
+from mmjrr.io.mapped import take
 
 #: What becomes of a frame that cannot be refined.
 ON_BAD_FRAME = ('skip', 'raise')
@@ -68,10 +69,16 @@ def with_left_out(
 def split_left_out(arrays: Mapping[str, Array]) -> tuple[dict[str, Array], dict[str, str]]:
     """Return the arrays of refined frames, and by image name why the others are left out."""
     refined = arrays[LEFT_OUT] == ''
+    if refined.all():
+        return {name: array for name, array in arrays.items() if name != LEFT_OUT}, {}
     left_out = zip(
         arrays['imgname'][~refined].tolist(), arrays[LEFT_OUT][~refined].tolist(), strict=True
     )
-    return {n: array[refined] for n, array in arrays.items() if n != LEFT_OUT}, dict(left_out)
+    rows = np.flatnonzero(refined)
+    return (
+        {name: take(array, rows) for name, array in arrays.items() if name != LEFT_OUT},
+        dict(left_out),
+    )
 
 
 def listed(left_out: Mapping[str, str]) -> str:

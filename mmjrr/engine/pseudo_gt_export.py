@@ -12,6 +12,7 @@ from mmjrr.array_types import Array
 from mmjrr.datasets.fits import save_fits
 from mmjrr.geometry import PIXELS_PER_SCALE
 from mmjrr.io import atomic_write
+from mmjrr.io.mapped import joined
 
 
 def export_fits(path: Path, arrays: dict[str, Array], provenance: dict[str, Any]) -> None:
@@ -23,13 +24,11 @@ def export_fits(path: Path, arrays: dict[str, Array], provenance: dict[str, Any]
         provenance: Description of how the fits were made.
     """
     box = arrays['box']
-    joints = np.concatenate(
-        [arrays['keypoints_3d'], arrays['keypoints_3d_weight'][..., None]], axis=-1
-    )
+    joints = joined([arrays['keypoints_3d'], arrays['keypoints_3d_weight'][..., None]], np.float32)
     save_fits(
         path,
         imgname=arrays['imgname'],
-        pose=np.concatenate([arrays['global_orient'], arrays['body_pose']], axis=1),
+        pose=joined([arrays['global_orient'], arrays['body_pose']], np.float32),
         betas=arrays['betas'],
         transl=arrays['transl'],
         center=(box[:, :2] + box[:, 2:]) / 2,

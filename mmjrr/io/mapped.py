@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 import mmap
 import tempfile
-from collections.abc import Iterator, Sequence
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, Any
 
 import numpy as np
@@ -106,6 +107,20 @@ def converted(array: Array, dtype: Any) -> Array:
     return result
 
 
+def joined(parts: Sequence[Array], dtype: Any) -> Array:
+    """Concatenate arrays along the last axis, piece by piece, into a working array."""
+    width = sum(part.shape[-1] for part in parts)
+    result = working_array((*parts[0].shape[:-1], width), dtype)
+    for piece in pieces(*parts, result):
+        result[piece] = np.concatenate([part[piece] for part in parts], axis=-1)
+    return result
+
+
+def all_finite(array: Array) -> bool:
+    """Return whether all values are finite, piece by piece."""
+    return all(bool(np.isfinite(array[piece]).all()) for piece in pieces(array))
+
+
 def as_list(array: Array) -> list[Any]:
     """Return an array as a list; a mapped array piece by piece."""
     items: list[Any] = []
@@ -121,9 +136,23 @@ def take(array: Array, rows: Array) -> Array:
     """
     if not is_mapped(array):
         return array[rows]
-    taken = np.empty((len(rows), *array.shape[1:]), array.dtype)
+    taken = working_array((len(rows), *array.shape[1:]), array.dtype)
     for start in range(0, len(rows), _TAKEN):
         piece = slice(start, start + _TAKEN)
         taken[piece] = array[rows[piece]]
-        release(array)
+        release(array, taken)
     return taken
+
+
+def save_npz(file: IO[bytes], arrays: Mapping[str, Array]) -> None:
+    """Write the same bytes as ``numpy.savez``, with the memory of a piece of a mapped array."""
+    with zipfile.ZipFile(file, 'w', zipfile.ZIP_STORED) as archive:
+        for name, array in arrays.items():
+            with archive.open(f'{name}.npy', 'w', force_zip64=True) as member:
+                if not (is_mapped(array) and array.flags.c_contiguous):
+                    np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
+                    continue
+                header = np.lib.format.header_data_from_array_1_0(array)
+                np.lib.format.write_array_header_1_0(member, header)
+                for piece in pieces(array):
+                    member.write(array[piece].tobytes())

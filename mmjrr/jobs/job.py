@@ -246,7 +246,9 @@ class Job:
             )
 
     def _remove_leftovers(self) -> None:
-        removed = remove_temporary_files(self.folder) + remove_temporary_files(self.work_dir)
+        removed = remove_temporary_files(self.work_dir)
+        for folder in self.shards.folders():
+            removed += remove_temporary_files(folder)
         if self.output is not None:
             removed += remove_temporary_files(self.output.parent, self.output)
         if removed:

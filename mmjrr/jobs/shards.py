@@ -17,6 +17,10 @@ from mmjrr.io import atomic_write, read_json, read_npz
 #: A shard's name holds its number and, if each process writes its own shards, the process's rank.
 _NAME = re.compile(r'(?P<stem>[a-z]+)_(?P<number>\d{7,})(_rank_(?P<rank>\d{3,}))?')
 
+#: Shards of one process that a folder holds at most: the first stay in the job's folder, the others
+#: are in folders such as ``from_0001000``. Some file systems are slow in folders of 100,000 files.
+PER_FOLDER = 1000
+
 Key = tuple[int, int | None]
 
 
@@ -44,16 +48,25 @@ class ShardFolder:
     def path(self, number: int, rank: int | None = None) -> Path:
         """Return the file of a shard."""
         process = '' if rank is None else f'_rank_{rank:03d}'
-        return self.folder / f'{self.stem}_{number:07d}{process}{self.suffix}'
+        first = number - number % PER_FOLDER
+        folder = self.folder / f'from_{first:07d}' if first else self.folder
+        return folder / f'{self.stem}_{number:07d}{process}{self.suffix}'
+
+    def folders(self) -> list[Path]:
+        """List the existing folders that hold shards."""
+        return [self.folder, *sorted(self.folder.glob('from_*'))]
 
     def keys(self) -> list[Key]:
         """List number and rank of the existing shards, in order; the rank may be None."""
         keys = []
-        for path in self.folder.glob(f'{self.stem}_*{self.suffix}'):
+        pattern = f'{self.stem}_*{self.suffix}'
+        for path in (path for folder in self.folders() for path in folder.glob(pattern)):
             name = _NAME.fullmatch(path.stem)
             if name is not None and name['stem'] == self.stem:
                 rank = None if name['rank'] is None else int(name['rank'])
-                keys.append((int(name['number']), rank))
+                key = (int(name['number']), rank)
+                if path == self.path(*key):
+                    keys.append(key)
         return sorted(keys, key=lambda key: (key[0], -1 if key[1] is None else key[1]))
 
     def missing(self, count: int) -> list[int]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from mmjrr.array_types import Array
 from mmjrr.errors import DataError
+from mmjrr.io.mapped import converted, release, working_array
 from mmjrr.jobs import ShardFolder
 
 
@@ -65,6 +66,8 @@ class PseudoGTStore:
     def load(self, expected: Mapping[tuple[int, int], Sequence[int]]) -> dict[str, Array]:
         """Return all samples, each once, sorted by ``sample_idx``.
 
+        Shards are read one after another; large arrays are in files (:mod:`mmjrr.io.mapped`).
+
         Args:
             expected: The samples of each batch of the run, by batch number and rank.
 
@@ -73,7 +76,12 @@ class PseudoGTStore:
                 run has no batches.
         """
         self.shards.check(expected)
-        parts: list[dict[str, Array]] = []
+        if not expected:
+            raise DataError(f'{self.shards.folder}: the run has no batches')
+        # With several processes the sampler repeats samples to fill the last batches.
+        order = np.unique(np.concatenate([np.asarray(batch) for batch in expected.values()]))
+        is_filled = np.zeros(len(order), bool)
+        merged: dict[str, Array] = {}
         first_layout = None
         for (batch_idx, rank), sample_idx in expected.items():
             part = self.get(batch_idx, sample_idx, rank)
@@ -85,13 +93,19 @@ class PseudoGTStore:
                     f'{self.shards.path(batch_idx, rank)}: found {layout}, expected the layout of '
                     f'the first shard: {first_layout}'
                 )
-            parts.append(part)
-        if not parts:
-            raise DataError(f'{self.shards.folder}: the run has no batches')
-        merged = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        # With several processes the sampler repeats samples to fill the last batches.
-        _, first = np.unique(merged['sample_idx'], return_index=True)
-        return {name: array[first] for name, array in merged.items()}
+            rows, places = np.unique(np.searchsorted(order, sample_idx), return_index=True)
+            rows, places = rows[~is_filled[rows]], places[~is_filled[rows]]
+            is_filled[rows] = True
+            for name, values in part.items():
+                array = merged.get(name)
+                if array is None:
+                    array = working_array((len(order), *values.shape[1:]), values.dtype)
+                elif array.dtype.itemsize < values.dtype.itemsize:  # longer texts
+                    array = converted(array, values.dtype)
+                array[rows] = values[places]
+                release(array)
+                merged[name] = array
+        return merged
 
     def _layout(
         self, batch_idx: int, rank: int, part: dict[str, Array]
@@ -111,7 +125,11 @@ class PseudoGTStore:
         return {name: (array.dtype.kind, array.shape[1:]) for name, array in part.items()}
 
 
-def batches_of(arrays: dict[str, Array], size: int) -> Iterator[dict[str, Array]]:
-    """Yield batches of at most ``size`` rows of arrays that have the same length."""
+def batches_of(arrays: dict[str, np.ndarray], size: int) -> Iterator[dict[str, np.ndarray]]:
+    """Yield batches of at most ``size`` rows of arrays that have the same length.
+
+    The memory of arrays in files is given back after each batch.
+    """
     for start in range(0, len(next(iter(arrays.values()))), size):
         yield {name: array[start : start + size] for name, array in arrays.items()}
+        release(*arrays.values())

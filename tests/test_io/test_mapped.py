@@ -13,7 +13,18 @@ import pytest
 
 from mmjrr.errors import DataError
 from mmjrr.io import mapped, read_npy, read_npz
-from mmjrr.io.mapped import as_list, converted, is_mapped, pieces, release, working_array
+from mmjrr.io.mapped import (
+    all_finite,
+    as_list,
+    converted,
+    is_mapped,
+    joined,
+    pieces,
+    release,
+    save_npz,
+    take,
+    working_array,
+)
 
 
 @pytest.fixture
@@ -112,6 +123,29 @@ def test_pieces_cover_all_rows_once_and_convert_them() -> None:
     assert single.dtype == np.float32 and is_mapped(single)
     np.testing.assert_array_equal(single, ARRAYS['fortran'])
     assert as_list(array) == ARRAYS['fortran'].tolist()
+
+
+@pytest.mark.usefixtures('small')
+def test_pieces_are_written_with_the_bytes_of_savez(tmp_path: Path) -> None:
+    np.savez(tmp_path / 'numpy.npz', **ARRAYS)
+    stays = read_npz(tmp_path / 'numpy.npz', mapped=True)
+    assert is_mapped(stays['float32']) and is_mapped(stays['fortran'])
+    with open(tmp_path / 'pieces.npz', 'wb') as file:
+        save_npz(file, stays)
+    assert (tmp_path / 'pieces.npz').read_bytes() == (tmp_path / 'numpy.npz').read_bytes()
+
+
+@pytest.mark.usefixtures('small')
+def test_rows_and_columns_of_mapped_arrays_are_those_of_numpy() -> None:
+    array = working_array((700, 6))
+    array[:] = np.arange(4200.0).reshape(700, 6)
+    rows = np.array([600, 3, 3, *range(500)])
+    np.testing.assert_array_equal(take(array, rows), np.array(array)[rows])
+    both = joined([array, array[:, :2]], np.float32)
+    np.testing.assert_array_equal(both, np.concatenate([array, array[:, :2]], 1))
+    assert both.dtype == np.float32 and all_finite(array)
+    array[699, 5] = np.inf
+    assert not all_finite(array)
 
 
 def test_work_on_pieces_of_a_large_file_takes_the_memory_of_a_piece(tmp_path: Path) -> None:

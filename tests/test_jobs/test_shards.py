@@ -104,3 +104,19 @@ def test_a_file_that_is_no_shard_is_of_another_run(tmp_path: Path) -> None:
     shards.path(0).write_text('[1, 2]')
     with pytest.raises(DataError, match='not a readable shard'):
         shards.get(0)
+
+
+def test_no_folder_holds_more_than_a_thousand_shards_of_a_process(tmp_path: Path) -> None:
+    shards = ShardFolder(tmp_path / 'shards', 'run', '.json', 'batch')
+    numbers = [0, 999, 1000, 1001, 12_345, 9_999_999]
+    for number in numbers:
+        shards.put(number, {'content': number}, rank=1)
+    assert [number for number, _ in shards.keys()] == numbers
+    assert shards.get(12_345, 1) == {'content': 12_345}
+    assert shards.path(12_345, 1).relative_to(tmp_path) == Path(
+        'shards/from_0012000/batch_0012345_rank_001.json'
+    )
+    assert len({shards.path(number).parent for number in range(156_000)}) == 156
+    # A shard in a folder where it does not belong is none.
+    shards.path(1000, 1).rename(tmp_path / 'shards/batch_0001000_rank_001.json')
+    assert (1000, 1) not in shards.keys()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -95,3 +97,32 @@ def test_wrong_use_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match='one length'):
         make_store(tmp_path).put(0, dict(sample_idx=np.arange(3), betas=np.zeros((2, 10))))
     assert not list(tmp_path.iterdir())
+
+
+def test_all_shards_are_merged_in_the_memory_of_a_piece(tmp_path: Path) -> None:
+    """A hundred megabytes of shards, in a process of its own."""
+    program = f"""
+import numpy as np
+from mmjrr.jobs import ShardFolder
+from mmjrr.refinement.store import PseudoGTStore, batches_of
+def peak():
+    with open('/proc/self/status') as lines:
+        return next(int(line.split()[1]) for line in lines if line.startswith('VmHWM')) // 1024
+store = PseudoGTStore(ShardFolder({str(tmp_path)!r}, 'run', '.npz', 'batch'))
+expected = {{}}
+for number in range(100):
+    rows = np.arange(250) * 100 + number
+    values = np.repeat(rows[:, None], 1000, 1).astype(np.float32)
+    store.put(number, dict(sample_idx=rows, pose=values))
+    expected[number, 0] = rows.tolist()
+before = peak()
+merged = store.load(expected)
+sums = [float(batch['pose'].sum(dtype=np.float64)) for batch in batches_of(merged, 250)]
+assert merged['sample_idx'].tolist() == list(range(25_000))
+assert sum(sums) == 1000 * 25_000 * 24_999 / 2
+print(peak() - before)
+"""
+    done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert sum(path.stat().st_size for path in tmp_path.rglob('batch_*')) > 95 << 20
+    assert int(done.stdout) < 40
