@@ -48,6 +48,8 @@ def test_unknown_tables_and_missing_results_are_refused(result_pages: ModuleType
         result_pages.fill(page.format('nothing'), result_pages.read_results())
     with pytest.raises(ValueError, match=r'demo/seed_99\.json: no such file'):
         result_pages.fill(page.format('regressors seed_99'), result_pages.read_results())
+    optional = page.format('regressors seed_99').replace('results:', 'results?:')
+    assert 'Not measured' in result_pages.fill(optional, result_pages.read_results())
 
 
 def test_metafiles_state_the_same_numbers(result_pages: ModuleType) -> None:

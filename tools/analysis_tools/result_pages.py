@@ -10,7 +10,8 @@ results`` makes them) into ``docs/results/``, each with commit, date, machine an
     <!-- results: NAME -->
     <!-- end of results -->
 
-NAME is a key of ``TABLES``, followed by arguments of the table where it takes any.
+NAME is a key of ``TABLES``, followed by arguments of the table where it takes any. ``results?:``
+marks a table of results that need not be there; the page then says that they are not measured.
 """
 
 from __future__ import annotations
@@ -28,10 +29,15 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / 'docs' / 'results'
-BLOCK = re.compile(r'(<!-- results: ([^\n]+?) -->\n)(.*?)(<!-- end of results -->)', re.DOTALL)
+BLOCK = re.compile(r'(<!-- results(\??): ([^\n]+?) -->\n)(.*?)(<!-- end of results -->)', re.DOTALL)
+NOT_MEASURED = 'Not measured; `make results` measures it.'
 REGRESSORS = ('J_std', 'J_spin', 'J_opt')
 
 Run = dict[str, Any]
+
+
+class MissingResultError(ValueError):
+    """An error for a table of results that were not collected."""
 
 
 def main() -> None:
@@ -156,11 +162,17 @@ def fill(text: str, results: dict[str, dict[str, Run]]) -> str:
     """
 
     def block(match: re.Match[str]) -> str:
-        name, *arguments = match[2].split()
+        optional = bool(match[2])
+        name, *arguments = match[3].split()
         if name not in TABLES:
             raise ValueError(f'results: found the table {name!r}, expected one of {sorted(TABLES)}')
-        lines = TABLES[name](results, arguments)
-        return match[1] + '\n' + '\n'.join(lines) + '\n\n' + match[4]
+        try:
+            lines = TABLES[name](results, arguments)
+        except MissingResultError:
+            if not optional:
+                raise
+            lines = [NOT_MEASURED]
+        return match[1] + '\n' + '\n'.join(lines) + '\n\n' + match[5]
 
     return BLOCK.sub(block, text)
 
@@ -170,7 +182,7 @@ def _runs(results: dict[str, dict[str, Run]], names: Iterable[str]) -> dict[str,
     for name in names:
         matching = [run for run in results['demo'] if re.fullmatch(name.replace('*', '.*'), run)]
         if not matching:
-            raise ValueError(f'results: docs/results/demo/{name}.json: no such file')
+            raise MissingResultError(f'results: docs/results/demo/{name}.json: no such file')
         chosen.update({run: results['demo'][run] for run in matching})
     return chosen
 
