@@ -271,7 +271,7 @@ def test_the_command_says_where_all_is(release: Path, converted: Path, tmp_path:
     assert code == 0 and '12 frames are in' in said and 'S9      60457274' in said
     assert "ann_file='annotation_body3d/fps10/h36m_test.npz'" in said
     code, said = command(release, '--out', tmp_path, '--workers', '1')
-    assert code == 2 and said.startswith('error: ') and 'no D2_Positions of S5' in said
+    assert code == 1 and said.startswith('error: ') and 'no D2_Positions of S5' in said
 
 
 # ---------------------------------------------------------------------- bad input

@@ -7,17 +7,9 @@ from __future__ import annotations
 
 import argparse
 
-import matplotlib
-
-matplotlib.use('Agg')
-import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.collections import PolyCollection
 
-from mmjrr.body_models import free_body
-from mmjrr.io import atomic_write
 from mmjrr.joints import H36M_BONES, H36M_JOINTS_MMPOSE, H36M_JOINTS_SPIN
-from mmjrr.regressors import JointRegressor
 
 SIDES = {'left': '#0072b2', 'right': '#d55e00'}
 MIDDLE = '#333333'
@@ -27,6 +19,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('out', help='picture to write')
     args = parser.parse_args()
+
+    import matplotlib
+
+    matplotlib.use('Agg')
+    import matplotlib.pyplot as plt
+    from matplotlib.collections import PolyCollection
+
+    from mmjrr.body_models import free_body
+    from mmjrr.io import atomic_write
+    from mmjrr.regressors import JointRegressor
+
     body = free_body()
     vertices = body().vertices[0]
     joints = JointRegressor.load('free_body_h36m')(vertices)[:, :2].detach().numpy()
