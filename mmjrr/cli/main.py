@@ -29,6 +29,10 @@ COMMANDS = {
     'simulate-masks': ('simulate_masks', 'write masks with the errors of a network'),
     'transfer': ('transfer', 'carry a joint regressor to another mesh'),
     'convert': ('convert', "convert Human3.6M of any layout into MMPose's layout"),
+    'compare-training': (
+        'compare_training',
+        'train an estimator on initial and refined fits, with three regressors',
+    ),
     'check': ('check', 'check that everything a config needs is in place'),
     'download': ('download', 'download files that other projects publish'),
     'demo': ('demo', 'learn a joint regressor from synthetic data'),
