@@ -125,7 +125,7 @@ class PseudoGTStore:
         return {name: (array.dtype.kind, array.shape[1:]) for name, array in part.items()}
 
 
-def batches_of(arrays: dict[str, np.ndarray], size: int) -> Iterator[dict[str, np.ndarray]]:
+def batches_of(arrays: dict[str, Array], size: int) -> Iterator[dict[str, Array]]:
     """Yield batches of at most ``size`` rows of arrays that have the same length.
 
     The memory of arrays in files is given back after each batch.
