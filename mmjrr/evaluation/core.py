@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +70,7 @@ def frame_labels(
 
 def frame_numbers(names: Sequence[str]) -> list[int | None]:
     """Return the number of each frame in its video, as its image name has it, or None."""
-    identities = [frame_identity(name) for name in names]
-    return [None if identity is None else identity.frame for identity in identities]
+    return [None if identity is None else identity.frame for identity in map(frame_identity, names)]
 
 
 def find_neighbors(
@@ -96,22 +93,29 @@ def find_neighbors(
     >>> find_neighbors([video] * 4, [1, 6, 11, 21]).tolist()
     [[-1, 1], [0, 2], [1, -1], [-1, -1]]
     """
-    rows = {
-        (label.get('sequence'), label.get('camera'), number): row
-        for row, (label, number) in enumerate(zip(labels, numbers, strict=False))
-        if number is not None and label.get('sequence') is not None
-    }
-    places = sorted(rows, key=lambda place: (str(place[0]), str(place[1]), place[2]))
-    steps = Counter(
-        after[2] - before[2] for before, after in pairwise(places) if before[:2] == after[:2]
-    )
-    if not steps:
+    videos: dict[tuple[str | None, str | None], int] = {}
+    video, number = np.full(len(labels), -1), np.zeros(len(labels), np.int64)
+    for row, (label, value) in enumerate(zip(labels, numbers, strict=False)):
+        if value is not None and label.get('sequence') is not None:
+            place = label.get('sequence'), label.get('camera')
+            video[row] = videos.setdefault(place, len(videos))
+            number[row] = value
+    rows = np.flatnonzero(video >= 0)
+    rows = rows[np.lexsort((number[rows], video[rows]))]
+    # Of rows with the same frame, the last counts.
+    again = (np.diff(video[rows]) == 0) & (np.diff(number[rows]) == 0)
+    rows = rows[~np.append(again, False)] if len(rows) else rows
+    steps, counts = np.unique(np.diff(number[rows])[np.diff(video[rows]) == 0], return_counts=True)
+    if not len(steps):
         return None
-    step = max(steps, key=lambda step: (steps[step], -step))
+    step = int(steps[np.argmax(counts)])
+    first = int(number[rows].min()) - step
+    span = int(number[rows].max()) + step - first + 1
+    keys = video[rows] * span + number[rows] - first  # ascending
     neighbors = np.full((len(labels), 2), -1)
-    for (sequence, camera, number), row in rows.items():
-        for column, other in enumerate((number - step, number + step)):
-            neighbors[row, column] = rows.get((sequence, camera, other), -1)
+    for column, wanted in enumerate((keys - step, keys + step)):
+        places = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+        neighbors[rows, column] = np.where(keys[places] == wanted, rows[places], -1)
     return neighbors if (neighbors >= 0).all(1).any() else None
 
 

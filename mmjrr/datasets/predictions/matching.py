@@ -47,14 +47,21 @@ def match_frames(
     >>> match_frames(['/a/x/1.jpg', '/a/y/1.jpg', 'z/2.png'], ['y/1.jpg', '2.jpg', '3.jpg'])
     [[1], [2], []]
     """
-    rows: dict[str, list[int]] = {}
+    first: dict[str, int] = {}
+    several: dict[str, list[int]] = {}  # few names repeat, and a list takes more than a number
     for row, name in enumerate(names):
-        rows.setdefault(image_key(name), []).append(row)
-    matches = [_of_best_folders(names, name, rows.get(image_key(name), [])) for name in wanted]
+        key = image_key(name)
+        if first.setdefault(key, row) != row:
+            several.setdefault(key, [first[key]]).append(row)
+
+    def rows_of(key: str) -> list[int]:
+        return several.get(key) or ([first[key]] if key in first else [])
+
+    matches = [_of_best_folders(names, name, rows_of(image_key(name))) for name in wanted]
     missing = [index for index, of_frame in enumerate(matches) if not of_frame]
     if missing:
         taken = {image_key(name) for name in wanted}
-        left = [row for key, of_key in rows.items() if key not in taken for row in of_key]
+        left = [row for key in first if key not in taken for row in rows_of(key)]
         by_identity = _by_identity(names, left, listed or wanted, where, takes)
         for index in missing if by_identity else ():
             identity = frame_identity(wanted[index])
