@@ -62,7 +62,7 @@ val_evaluator = dict(
     protocol=['paper'],
     body_model=dict(type='FreeBody'),
 )
-iterations = 1000
+iterations = 800
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=iterations, val_interval=iterations)
 val_cfg = dict()
 optim_wrapper = dict(optimizer=dict(type='Adam', lr=5e-4))
