@@ -32,6 +32,9 @@ from mmjrr.regressors.normals import NormalOffsets
 TOLERANCE = 1e-4
 MAX_ROUNDS = 12
 
+#: Relative dual gap of the fits while offsets still change.
+_ROUND_TOL = 1e-3
+
 #: First offset, in meters, of every point: normals are computed for points with an offset only.
 _FIRST = 1e-6
 
@@ -44,6 +47,7 @@ def fit_markers(
     faces: Array,
     markers: Sequence[str],
     root: str | None = None,
+    tol: float = 1e-6,
     **options: Any,
 ) -> JointRegressorFit:
     """Fit a regressor of which some points lie off the surface, along its normal.
@@ -54,10 +58,11 @@ def fit_markers(
         faces: (F, 3), the mesh's faces, counterclockwise seen from outside.
         markers: Names of the points that have an offset.
         root: As in :func:`~mmjrr.regressors.fit_joint_regressor`.
+        tol: Relative dual gap of the last fit.
         options: Further arguments of :func:`~mmjrr.regressors.fit_joint_regressor`.
 
     Returns:
-        The fit of the last round, whose regressor has the offsets.
+        The last fit, whose regressor has the offsets.
 
     Raises:
         ValueError: A marker is not among the points, or as in
@@ -71,7 +76,7 @@ def fit_markers(
     offsets = np.zeros(len(joint_names))
     shifted: Iterable[Batch] = batches
     for _ in range(MAX_ROUNDS):
-        fit = fit_joint_regressor(shifted, joint_names, root, **options)
+        fit = fit_joint_regressor(shifted, joint_names, root, tol=max(tol, _ROUND_TOL), **options)
         weight = fit.regressor.weight.double()
         normals = NormalOffsets(np.where(is_marker, _FIRST, 0.0), weight, triangles)
         previous = offsets
@@ -79,6 +84,7 @@ def fit_markers(
         shifted = _Shifted(batches, weight, normals, offsets)
         if np.abs(offsets - previous).max() <= TOLERANCE:
             break
+    fit = fit_joint_regressor(shifted, joint_names, root, tol=tol, **options)
     fitted = fit.regressor
     return JointRegressorFit(
         **{
