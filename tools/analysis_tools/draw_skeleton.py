@@ -18,7 +18,26 @@ MIDDLE = '#333333'
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('out', help='picture to write')
-    args = parser.parse_args()
+    draw(parser.parse_args().out)
+
+
+def draw(out: str) -> None:
+    """Draw the picture."""
+
+    SIDES = {'left': '#0072b2', 'right': '#d55e00'}
+
+
+MIDDLE = '#333333'
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('out', help='picture to write')
+    draw(parser.parse_args().out)
+
+
+def draw(out: str) -> None:
+    """Draw the picture."""
 
     import matplotlib
 
@@ -72,7 +91,7 @@ def main() -> None:
     axes.set_aspect('equal')
     axes.autoscale_view()
     axes.set_axis_off()
-    with atomic_write(args.out) as temporary:
+    with atomic_write(out) as temporary:
         figure.savefig(temporary, dpi=100, format='png', metadata={'Software': None})
 
 
