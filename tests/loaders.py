@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from scipy.sparse import csr_matrix
 
 from mmjrr.body_models import load_smpl_file
 from mmjrr.datasets import H36MFitsDataset
@@ -30,13 +31,13 @@ from mmjrr.datasets.run_length import encode_rle
 from mmjrr.datasets.transforms import read_image
 from mmjrr.evaluation.paper_table import read_result, tables_of
 from mmjrr.geometry import load_cameras
-from mmjrr.io import read_checkpoint, weights_of
+from mmjrr.io import read_checkpoint, read_mesh_faces, weights_of
 from mmjrr.jobs import Identity, ShardFolder
 from mmjrr.joints import H36M_JOINTS_MMPOSE
 from mmjrr.models.estimators.hmr import load_mean_params
 from mmjrr.models.stored_predictions import StoredPredictions
 from mmjrr.refinement.store import PseudoGTStore
-from mmjrr.regressors import JointRegressor
+from mmjrr.regressors import JointRegressor, MeshMapping
 from mmjrr.segmentation import write_mask_file
 from mmjrr.segmentation.mask_generation import _recorded_identity
 
@@ -325,6 +326,15 @@ def picture_png(_: Any = None) -> bytes:
 
 Case = tuple[str, Callable[[], Any], Callable[[Any], bytes], Callable[[Path], Any]]
 
+
+def barycentric() -> dict[str, Any]:
+    return dict(
+        triangle_ids=np.array([0, 1, 1]),
+        baryc_coords=np.full((3, 3), 1 / 3),
+        faces=np.array([[0, 1, 2], [1, 2, 3]]),
+    )
+
+
 #: By loader and kind of file: its name, what it holds, how that is written and read.
 CASES: dict[str, Case] = {
     'annotation': ('a.npz', annotation, npz, lambda p: read_dataset(p, ann_file=p.name)),
@@ -350,6 +360,23 @@ CASES: dict[str, Case] = {
     'regressor, pt': ('J.pt', lambda: torch.from_numpy(matrix()), torch_file, load_regressor),
     'regressor, dict': ('J.pt', lambda: dict(weight=matrix()), saved_tensors, load_regressor),
     'sidecar': ('J.json', sidecar, as_json, load_regressor_beside),
+    'mapping, pickle': (
+        'm.pkl', lambda: {'matrix': csr_matrix(np.eye(4))}, pickled, MeshMapping.load
+    ),
+    'mapping, barycentric': ('m.npz', barycentric, npz, MeshMapping.load),
+    'mapping, rows and columns': (
+        'm.npz',
+        lambda: dict(rows=np.arange(4), columns=np.arange(4), values=np.ones(4),
+                     shape=np.array([4, 4])),
+        npz,
+        MeshMapping.load,
+    ),
+    'faces, obj': (
+        'm.obj',
+        lambda: 'v 0 0 0\nv 1 0 0\nv 0 1 0\nv 0 0 1\nf 1 2 3\nf 2/1 3/1 4/1\n',
+        str.encode,
+        read_mesh_faces,
+    ),
     'stored predictions': ('p.npz', predictions, npz, StoredPredictions),
     'stored vertices': (
         'p.npz',

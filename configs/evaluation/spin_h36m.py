@@ -1,7 +1,7 @@
 # Run SPIN on the images of S9 and S11. Its model_checkpoint.pt is given on the command line.
 _base_ = ['../_base_/default_runtime.py', '../_base_/h36m_evaluation.py']
 
-model = dict(type='SPIN', mean_params='data/spin/smpl_mean_params.npz')
+model = dict(type='SPIN')
 test_dataloader = dict(
     batch_size=64,
     dataset=dict(

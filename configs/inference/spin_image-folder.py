@@ -1,4 +1,4 @@
 # SPIN on a folder of images.
 _base_ = ['../_base_/default_runtime.py', '../_base_/image_folder.py']
 
-model = dict(type='SPIN', mean_params='data/spin/smpl_mean_params.npz')
+model = dict(type='SPIN')

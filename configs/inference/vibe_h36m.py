@@ -3,7 +3,6 @@ _base_ = ['../_base_/default_runtime.py', '../_base_/h36m_images.py']
 
 model = dict(
     type='VIBE',
-    mean_params='data/spin/smpl_mean_params.npz',
     pretrained_features='data/spin/model_checkpoint.pt',
 )
 # VIBE's own code does not stretch the contrast.

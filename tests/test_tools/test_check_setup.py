@@ -131,7 +131,7 @@ def test_evaluation_names_regressors_body_and_weights(data, capsys, monkeypatch,
     rows = json.loads(capsys.readouterr().out)
     missing = {row['name']: row['fix'] for row in rows if row['state'] == 'missing'}
     assert set(missing) == {
-        'J_std', 'J_spin', 'J_opt', 'data/smpl', 'data/spin/smpl_mean_params.npz',
+        'J_std', 'J_spin', 'J_opt', 'data/smpl',
         'data/spin/model_checkpoint.pt', 'data/vibe/vibe_model_wo_3dpw.pth.tar',
         str(data / 'images'),
     }  # fmt: skip
