@@ -18,26 +18,7 @@ MIDDLE = '#333333'
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('out', help='picture to write')
-    draw(parser.parse_args().out)
-
-
-def draw(out: str) -> None:
-    """Draw the picture."""
-
-    SIDES = {'left': '#0072b2', 'right': '#d55e00'}
-
-
-MIDDLE = '#333333'
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('out', help='picture to write')
-    draw(parser.parse_args().out)
-
-
-def draw(out: str) -> None:
-    """Draw the picture."""
+    args = parser.parse_args()
 
     import matplotlib
 
@@ -91,7 +72,7 @@ def draw(out: str) -> None:
     axes.set_aspect('equal')
     axes.autoscale_view()
     axes.set_axis_off()
-    with atomic_write(out) as temporary:
+    with atomic_write(args.out) as temporary:
         figure.savefig(temporary, dpi=100, format='png', metadata={'Software': None})
 
 
