@@ -129,12 +129,19 @@ class RefinementFrames:
         return cls.of_batch(pseudo_collate([dataset[index] for index in indices]), **options)
 
     def check_views(self) -> None:
-        """Check that the cameras of a moment annotate the same joints in the world.
+        """Check that moments have several views, which annotate the same joints in the world.
 
         Raises:
-            DataError: They do not, as if the views were of different instants, or the cameras'
-                poses in another convention.
+            DataError: No moment has more than one view; or its views do not agree, as if they were
+                of different instants, or the cameras' poses in another convention.
         """
+        if int(torch.bincount(self.groups.moment).max()) < 2:
+            raise DataError(
+                f'{self.samples[0].imgname}: found one view of this moment, and of all '
+                f"{len(self.samples)} that were looked at; with share=dict(pose='moment'), "
+                'expected several cameras that show the same frame numbers. The synthetic set has '
+                "them if it is made with --synchronous; for one camera, use pose='frame'"
+            )
         camera = self.observed.camera
         if camera.rotation is None or camera.position is None:
             return

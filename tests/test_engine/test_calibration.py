@@ -86,6 +86,12 @@ def test_views_of_different_instants_are_refused(dataset: H36MFitsDataset) -> No
         frames.check_views()
 
 
+def test_moments_of_one_view_each_are_refused(dataset: H36MFitsDataset) -> None:
+    first = [index for index in range(15) if dataset.imgname(index).count('.54138969')]
+    with pytest.raises(DataError, match='found one view of this moment, and of all 4'):
+        frames_of(dataset, first).check_views()
+
+
 class Poses:
     """A data set of 40 moments of S1 and 3 of S5, two views each, with poses in clusters."""
 
