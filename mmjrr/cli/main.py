@@ -24,6 +24,7 @@ COMMANDS = {
     'figures': ('figures', "draw the paper's figures from a refinement"),
     'refine': ('train', 'refine SMPL fits and learn a joint regressor'),
     'test': ('test', 'evaluate a model of a config'),
+    'initial-fits': ('initial_fits', 'fit bodies to annotated 3D joints, as initial fits'),
     'infer': ('infer', 'run a mesh estimator on a dataset'),
     'masks': ('masks', "generate person masks of a dataset's images"),
     'simulate-masks': ('simulate_masks', 'write masks with the errors of a network'),

@@ -1,0 +1,100 @@
+r"""Fit bodies to annotated 3D joints, as initial fits where no estimator's results exist.
+
+    mmjrr initial-fits data/h36m/annotation_body3d/fps10/h36m_train.npz \
+        --regressor J_std --body-model data/smpl --out data/h36m/fits/from_joints_train.npz
+
+Reads an annotation file in MMPose's layout (imgname, center, scale, part, S) and writes a fits file
+in SPIN's layout, with a translation. Poses are kept within joint limits; the best of several starts
+is kept for each frame.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmjrr.cli.options import parse, run_command
+
+_BATCH = 64
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define the arguments."""
+    parser.add_argument('annotations', type=Path, help="an annotation npz in MMPose's layout")
+    parser.add_argument('--regressor', required=True, help='a regressor: a name, or a file')
+    parser.add_argument(
+        '--joint-order', help='row order of a regressor file that does not state it'
+    )
+    parser.add_argument('--body-model', required=True, help="a SMPL file or folder, or 'free_body'")
+    parser.add_argument('--out', type=Path, required=True, help='.npz file to write')
+    parser.add_argument(
+        '--starts', type=int, default=3, help='starts of each frame (default: %(default)s)'
+    )
+    parser.add_argument(
+        '--iters', type=int, default=150, help='Adam steps from each start (default: %(default)s)'
+    )
+    parser.add_argument('--seed', type=int, default=0, help='seed of the starts (default: 0)')
+
+
+def run(args: argparse.Namespace) -> None:
+    """Fit all frames; print the error and write the file."""
+    import numpy as np
+    import torch
+
+    from mmjrr.cli.evaluation_options import chosen_regressors
+    from mmjrr.datasets.annotations import Annotations
+    from mmjrr.datasets.fits import save_fits
+    from mmjrr.evaluation import load_regressors
+    from mmjrr.evaluation.evaluate_predictions import body_config
+    from mmjrr.io import sha256, versions
+    from mmjrr.joints import H36M_JOINTS_MMPOSE
+    from mmjrr.refinement.inverse_kinematics import fit_to_joints
+    from mmjrr.registry import BODY_MODELS
+
+    if args.out.suffix != '.npz':
+        raise ValueError(f'{args.out}: expected a path ending in .npz')
+    table = Annotations.load(args.annotations)
+    config = body_config(args.body_model, {})
+    assert isinstance(config, dict)
+    body = BODY_MODELS.build(dict(config))
+    chosen = chosen_regressors([args.regressor], args.joint_order, args.body_model)
+    ((name, regressor),) = load_regressors(chosen).items()
+    regressor = regressor.reorder(H36M_JOINTS_MMPOSE)
+    parts = []
+    for start in range(0, len(table), _BATCH):
+        labels = torch.from_numpy(np.asarray(table.S[start : start + _BATCH], dtype=np.float32))
+        parts.append(
+            fit_to_joints(
+                body, regressor, labels[..., :3], labels[..., 3],
+                num_iters=args.iters, num_starts=args.starts, seed=args.seed,
+            )
+        )  # fmt: skip
+        print(f'{min(start + _BATCH, len(table))} of {len(table)} frames', file=sys.stderr)
+    fits = {key: torch.cat([part[key] for part in parts]).numpy() for key in parts[0]}
+    error = 1000 * float(np.sqrt(np.square(fits['error']).mean()))
+    source = dict(file=args.annotations.name, sha256=sha256(args.annotations))
+    save_fits(
+        args.out,
+        imgname=table.imgname,
+        pose=np.concatenate([fits['global_orient'], fits['body_pose']], 1),
+        betas=fits['betas'],
+        transl=fits['transl'],
+        center=table.center,
+        scale=table.scale,
+        provenance=dict(
+            made_by='mmjrr initial-fits', annotations=source, regressor=name,
+            starts=args.starts, iters=args.iters, seed=args.seed, versions=versions(),
+        ),
+    )  # fmt: skip
+    print(f'{len(table)} frames, joints {error:.1f} mm rms\nWrote {args.out}')
+
+
+def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
+    """Run the command; return its exit status."""
+    return run_command(run, parse(add_arguments, __doc__, argv, prog))
+
+
+if __name__ == '__main__':
+    sys.exit(main())
