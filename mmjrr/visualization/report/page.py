@@ -222,7 +222,7 @@ def _breakdown(scores: Sequence[Score]) -> dict[str, Any]:
 
 def _shown_refinement(refinement: Refinement) -> dict[str, Any]:
     curves = refinement.curves
-    charts: list[Chart | None] = []
+    charts: list[Chart | None] = _round_charts(refinement.summary)
     iou = {
         title: curves[name]
         for name, title in (('iou_init', 'before'), ('iou_opt', 'after'))
@@ -270,6 +270,38 @@ def _shown_refinement(refinement: Refinement) -> dict[str, Any]:
             if isinstance(value, (int, float)) and 'energy' not in name
         },
     }
+
+
+def _round_charts(summary: Mapping[str, Any]) -> list[Chart | None]:
+    """Draw IoU and energies by round of a calibration, if the summary has several rounds."""
+    calibration = summary.get('calibration')
+    rounds = calibration.get('rounds') if isinstance(calibration, Mapping) else None
+    if not isinstance(rounds, list) or not all(isinstance(entry, Mapping) for entry in rounds):
+        return []
+    names = sorted({str(name) for entry in rounds for name in entry})
+    steps = np.arange(1.0, len(rounds) + 1)
+    values = {
+        name: np.array(
+            [
+                float(entry[name]) if isinstance(entry.get(name), (int, float)) else np.nan
+                for entry in rounds
+            ]
+        )
+        for name in names
+    }
+    energies = {
+        name.replace('_', ' '): (steps, 100 * curve / curve[0])
+        for name, curve in values.items()
+        if name != 'iou' and curve[0] > 0
+    }
+    iou = {'IoU': (steps, values['iou'])} if 'iou' in values else {}
+    return [
+        line_chart(
+            'Energies by round', energies, 'round', '% of round 1', y_from_zero=True,
+            note='The regressor of a round is fitted to the bodies of the round before.',
+        ),
+        line_chart('Agreement of silhouettes with masks by round', iou, 'round', 'IoU'),
+    ]  # fmt: skip
 
 
 def _weights(report: Report) -> dict[str, Any] | None:

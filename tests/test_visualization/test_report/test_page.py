@@ -14,7 +14,7 @@ from report_example import HOSTILE, example_report
 from mmjrr.errors import DataError
 from mmjrr.io import sha256
 from mmjrr.visualization.report import report_results_file, write_report
-from mmjrr.visualization.report.page import render
+from mmjrr.visualization.report.page import _round_charts, render
 
 VENDOR = Path(__file__).parents[3] / 'mmjrr/visualization/report/vendor/three'
 
@@ -113,6 +113,15 @@ def test_label_offsets_are_shown_by_length_and_a_broken_file_is_named(page: str)
         report.label_consistency = content
         with pytest.raises(DataError, match=r'label_consistency\.json'):
             render(report)
+
+
+def test_rounds_of_a_calibration_are_drawn_relative_to_the_first() -> None:
+    rounds = [{'joint_3d': 0.008, 'iou': 0.95}, {'joint_3d': 0.002, 'iou': 0.98}]
+    energies, iou = _round_charts({'calibration': {'rounds': rounds}})
+    assert energies is not None and energies.rows == [['joint 3d', '100', '25', '25', '100']]
+    assert iou is not None and iou.rows == [['IoU', '0.95', '0.98', '0.95', '0.98']]
+    for summary in ({}, {'calibration': 3}, {'calibration': {'rounds': [1]}}):
+        assert _round_charts(summary) == []
 
 
 def result_file(path: Path, **changes: object) -> Path:
