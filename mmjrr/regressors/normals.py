@@ -79,17 +79,25 @@ class NormalOffsets(nn.Module):
             vertex_ids: Number of each vertex in the whole mesh, sorted.
         """
         faces = torch.searchsorted(vertex_ids.to(vertices.device), self.faces.to(vertices.device))
-        corners = [vertices.index_select(-2, faces[:, k]) for k in range(3)]
-        face_normals = torch.linalg.cross(corners[1] - corners[0], corners[2] - corners[0])
-        normals = torch.zeros_like(vertices)
-        for k in range(3):
-            normals = normals.index_add(-2, faces[:, k], face_normals)
-        return _unit(weight.to(vertices) @ _unit(normals))
+        return _unit(weight.to(vertices) @ vertex_normals(vertices, faces))
 
     def forward(self, vertices: Tensor, weight: Tensor, vertex_ids: Tensor) -> Tensor:
         """Compute the displacement ``d n`` of each point, (..., J, 3); see :meth:`directions`."""
         normals = self.directions(vertices, weight, vertex_ids)
         return self.offsets.to(vertices)[:, None] * normals
+
+
+def vertex_normals(
+    vertices: Tensor,  # (..., V, 3)
+    faces: Tensor,  # (F, 3)
+) -> Tensor:  # (..., V, 3)
+    """Compute the unit normal of each vertex, the sum of the area-weighted normals of its faces."""
+    corners = [vertices.index_select(-2, faces[:, k]) for k in range(3)]
+    face_normals = torch.linalg.cross(corners[1] - corners[0], corners[2] - corners[0])
+    normals = torch.zeros_like(vertices)
+    for k in range(3):
+        normals = normals.index_add(-2, faces[:, k], face_normals)
+    return _unit(normals)
 
 
 def _unit(vectors: Tensor) -> Tensor:

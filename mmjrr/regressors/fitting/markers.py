@@ -26,7 +26,7 @@ from mmjrr.body_models import LazyVertices
 from mmjrr.regressors.fitting.alignment import coupling_matrix, resolve_root
 from mmjrr.regressors.fitting.fit import JointRegressorFit, fit_joint_regressor
 from mmjrr.regressors.joint_regressor import JointRegressor
-from mmjrr.regressors.normals import NormalOffsets
+from mmjrr.regressors.normals import NormalOffsets, vertex_normals
 
 #: Largest change of an offset, in meters, at which the rounds end, and their largest number.
 TOLERANCE = 1e-4
@@ -75,6 +75,10 @@ def fit_markers(
     triangles = torch.as_tensor(faces).long()
     offsets = np.zeros(len(joint_names))
     shifted: Iterable[Batch] = batches
+    if root is None:  # meshes and points are in one frame of reference
+        weight, offsets = _nearest_vertices(batches, is_marker, triangles)
+        normals = NormalOffsets(np.where(is_marker, _FIRST, 0.0), weight, triangles)
+        shifted = _Shifted(batches, weight, normals, offsets)
     for _ in range(MAX_ROUNDS):
         fit = fit_joint_regressor(shifted, joint_names, root, tol=max(tol, _ROUND_TOL), **options)
         weight = fit.regressor.weight.double()
@@ -99,6 +103,41 @@ def fit_markers(
             ),
         }
     )
+
+
+def _nearest_vertices(
+    batches: Iterable[Batch], is_marker: Array, faces: Tensor
+) -> tuple[Tensor, FloatArray]:
+    """Find the vertex of each point, and its offset, with which they stay closest over all frames.
+
+    For a vertex ``x`` with normal ``n`` the best offset is the mean of ``n (y - x)``, and the mean
+    square distance is that of ``y - x`` less the squared offset.
+
+    Returns:
+        Weights (J, V) of one vertex per point, and offsets (J,), zero for points without one.
+    """
+    squares = products = counts = torch.zeros(())
+    for batch in batches:
+        vertices = batch[0]
+        meshes = vertices.of() if isinstance(vertices, LazyVertices) else torch.as_tensor(vertices)
+        meshes = meshes.double().cpu()
+        normals = vertex_normals(meshes, faces)
+        joints = torch.as_tensor(batch[1]).double()
+        present = ~torch.isnan(joints).any(-1)
+        difference = [
+            torch.where(present[:, j, None, None], joints[:, j, None] - meshes, 0.0)
+            for j in range(joints.shape[1])
+        ]
+        squares = squares + torch.stack([(d * d).sum((0, 2)) for d in difference])
+        products = products + torch.stack([(d * normals).sum((0, 2)) for d in difference])
+        counts = counts + present.sum(0)
+    counts = counts.clamp(min=1)[:, None]
+    means = products / counts * torch.from_numpy(is_marker)[:, None]
+    nearest = (squares / counts - means.square()).argmin(1)
+    rows = torch.arange(len(nearest))
+    weight = torch.zeros_like(means)
+    weight[rows, nearest] = 1.0
+    return weight, means[rows, nearest].numpy()
 
 
 def _fit_offsets(

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from meshes_in_motion import moving_sphere, true_weights
 
 from mmjrr.body_models import VertexMaker, free_body
@@ -160,3 +161,30 @@ def test_human36ms_joints_reach_the_floor_without_their_names(tmp_path):
     )
     named = JointRegressor(report.regressor.weight.float(), H36M_JOINTS_MMPOSE, 'free_body')
     assert truth.regressor_error_mm(named) == pytest.approx(truth.floor_mm(), abs=0.02)
+
+
+def _people(count: int) -> tuple[VertexMaker, dict[str, np.ndarray], list[str]]:
+    """Posed bodies of five people, with a label of the person in each frame."""
+    rng = np.random.default_rng(0)
+    person = np.arange(count) % 5
+    parameters = {
+        'global_orient': rng.normal(size=(count, 3)),
+        'body_pose': 0.25 * rng.normal(size=(count, 69)),
+        'betas': rng.normal(size=(5, 10))[person],
+        'transl': rng.normal(size=(count, 3)),
+    }
+    return VertexMaker(free_body()), parameters, [f'person_{index}' for index in person]
+
+
+@pytest.mark.slow
+def test_a_skeleton_of_24_joints_reaches_the_labels_noise_on_new_people():
+    make, parameters, person = _people(300)
+    tensors = {name: torch.from_numpy(value) for name, value in parameters.items()}
+    with torch.no_grad():
+        joints = free_body(dtype=torch.float64)(**tensors).joints.numpy()
+    joints += 0.005 * np.random.default_rng(1).normal(size=joints.shape)
+    names = [f'joint {index}' for index in range(24)]
+    report = fit_and_validate(
+        make(**parameters), joints, names, groups=dict(person=person), root=None, max_folds=2
+    )
+    assert report.held_out['person'].error < 1.15 * CHI * 0.005
