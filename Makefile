@@ -50,6 +50,7 @@ bench: $(VENV)/.quickstart
 	$(BIN)/python tools/benchmarks/worth.py --out $(BENCH)
 	$(BIN)/python tools/benchmarks/solver.py --out $(BENCH) --small 50
 	$(BIN)/python tools/benchmarks/evaluation.py --out $(BENCH)
+	$(BIN)/python tools/benchmarks/memory.py --out $(BENCH)
 	$(BIN)/python tools/benchmarks/linear.py --out $(BENCH)
 	if $(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then \
 	    $(BIN)/python tools/benchmarks/silhouette.py --out $(BENCH) --device cuda && \

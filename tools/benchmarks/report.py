@@ -14,7 +14,7 @@ from typing import Any
 
 from common import ON_GPU, table
 
-ORDER = ('silhouette', 'worth', 'refinement', 'body', 'solver', 'evaluation', 'linear')
+ORDER = ('silhouette', 'worth', 'refinement', 'body', 'solver', 'evaluation', 'memory', 'linear')
 
 
 def main() -> None:
