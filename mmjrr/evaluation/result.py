@@ -14,6 +14,7 @@ import numpy as np
 
 from mmjrr.array_types import Array
 from mmjrr.io import atomic_write
+from mmjrr.io.mapped import release
 
 from .carried_remarks import carried_remarks
 from .protocols import FrameErrors, Protocol
@@ -105,6 +106,7 @@ def score_frames(
                 )
             ]
             scores.append(score('joint', joint, *columns))
+            release(errors.joints, errors.pa_joints)
     for by, frame_groups in groups.items():
         labels = np.asarray(frame_groups, dtype=object)
         for group in sorted(set(labels.tolist()), key=_natural):
