@@ -43,9 +43,9 @@ def test_growing_moves_the_outline_by_pixels_of_the_crop(pixels: int) -> None:
     mask, joints = a_leg()
     box = BOX / 2  # the crop enlarges the image twice, so a pixel of it is half one of the image
     grown = with_errors(mask, joints, box, MaskErrors(grow=pixels), np.random.default_rng(0))
-    assert grown[120].sum() == mask[120].sum() + pixels
+    assert grown[120].sum() == int(mask[120].sum()) + pixels
     twice = with_errors(mask, joints, BOX, MaskErrors(grow=pixels), np.random.default_rng(0))
-    assert twice[120].sum() == mask[120].sum() + 2 * pixels
+    assert twice[120].sum() == int(mask[120].sum()) + 2 * pixels
 
 
 def test_the_command_writes_masks_of_a_mask_head(

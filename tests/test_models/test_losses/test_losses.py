@@ -72,7 +72,7 @@ def test_frames_without_annotated_joints_do_not_count_and_have_no_gradient(root)
     value = loss(vertices, bodies(2).flip(0), weight)
     value.backward()
     assert vertices.grad is not None
-    assert float(value) == pytest.approx(float(loss(vertices[:1], bodies(2)[1:])) / 2)
+    assert value.item() == pytest.approx(loss(vertices[:1], bodies(2)[1:]).item() / 2)
     assert vertices.grad.isfinite().all() and not vertices.grad[1].any()
 
 
