@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.registry import init_default_scope
 
 import mmjrr  # noqa: F401
@@ -196,7 +196,9 @@ def test_config_loads_and_its_components_build(path: Path) -> None:
     for hook in cfg.default_hooks.values():
         if hook is not None:
             HOOKS.build(hook)
-    if 'train_dataloader' in cfg:
+    if path.parent.name == 'training':
+        check_training(cfg)
+    elif 'train_dataloader' in cfg:
         check_refinement(cfg)
     else:
         check_evaluation(cfg)
@@ -220,12 +222,22 @@ def check_refinement(cfg: Config) -> None:
         HOOKS.build(hook)
 
 
+def check_training(cfg: Config) -> None:
+    for loader in (cfg.train_dataloader, cfg.val_dataloader):
+        check_arguments(DATASETS, loader.dataset)
+    check_arguments(MODELS, cfg.model)
+    check_metric(cfg.val_evaluator)
+
+
 def check_evaluation(cfg: Config) -> None:
     check_arguments(DATASETS, cfg.test_dataloader.dataset)
     check_arguments(MODELS, cfg.model)
     if 'test_evaluator' not in cfg:  # inference
         return
-    evaluator = cfg.test_evaluator
+    check_metric(cfg.test_evaluator)
+
+
+def check_metric(evaluator: ConfigDict) -> None:
     evaluator.regressors, evaluator.body_model = ['free_body_h36m'], dict(type='FreeBody')
     METRICS.build(evaluator)
 
@@ -306,7 +318,9 @@ def test_relative_links_lead_somewhere(page: Path) -> None:
 @pytest.mark.parametrize('page', PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_files_of_the_project_that_pages_name_exist(page: Path) -> None:
     text = page.read_text(encoding='utf-8')
-    named = set(re.findall(r'\b(?:configs|tools|mmjrr|docs|requirements)/[\w./-]+\.\w+', text))
+    named = set(
+        re.findall(r'(?<![\w/])(?:configs|tools|mmjrr|docs|requirements)/[\w./-]+\.\w+', text)
+    )
     assert not sorted(name for name in named if not (ROOT / name).exists())
 
 
