@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> None:
         print(f'{name:16} {size:8}  {sizes[name]}')
     print(
         'The error that the mapping adds is not measured: that needs bodies of both kinds in the '
-        'same poses (mmjrr.regressors.mapping_error; docs/bodies.md).'
+        'same poses (mmjrr.regressors.mapping_accuracy; docs/bodies.md).'
     )
     if args.mapping_out is not None:
         print(f'Wrote {mapping.save(args.mapping_out)}')

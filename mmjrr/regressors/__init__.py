@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mmjrr.regressors.joint_regressor import JointRegressor
     from mmjrr.regressors.known_mappings import find_mapping
     from mmjrr.regressors.label_offsets import LabelOffsets
-    from mmjrr.regressors.mapping_error import MappingError, mapping_error
+    from mmjrr.regressors.mapping_accuracy import MappingError, mapping_error
     from mmjrr.regressors.mesh_mapping import MeshMapping
     from mmjrr.regressors.mesh_matching import Template, match_meshes
     from mmjrr.regressors.zoo import ZOO, ZooEntry, find_regressor, register_regressor

@@ -190,5 +190,5 @@ def test_the_same_command_gives_the_same_bytes(converted: tuple[Path, dict[str, 
 def test_what_the_user_can_mend_is_one_sentence(
     tmp_path: Path, tool: str, arguments: list[str], sentence: str
 ) -> None:
-    said = command(tool, *arguments, '--out', tmp_path / 'out', code=2)
+    said = command(tool, *arguments, '--out', tmp_path / 'out', code=1)
     assert sentence in said and said.startswith('error: ') and not (tmp_path / 'out').exists()

@@ -338,5 +338,5 @@ def test_a_second_run_at_once_is_refused(config: Config, tmp_path: Path) -> None
                 run(config, tmp_path, resume=resume)
     finally:
         other.kill()
-        other.wait()
+        other.communicate()  # closes the pipe
     assert not (tmp_path / 'pseudo_gt').exists()

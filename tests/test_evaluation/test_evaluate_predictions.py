@@ -119,7 +119,7 @@ def test_frames_in_any_order_give_the_metrics_bits(tmp_path: Path) -> None:
     ]
     found = mmjrr.evaluate(halves, tmp_path / 'annotation.npz', 'free_body_h36m')
     assert metric.result is not None
-    assert found.scores == metric.result.scores
+    assert repr(found.scores) == repr(metric.result.scores)
 
 
 def test_vertices_and_parameters_may_be_parts_of_one_set(
@@ -177,12 +177,13 @@ def test_order_and_folders_of_names_do_not_matter_and_order_alone_must_be_asked_
 ) -> None:
     turned = {name: values[::-1] for name, values in stored.items()}
     turned['imgname'] = np.array([f'/data/crops/{Path(n).stem}.png' for n in turned['imgname']])
-    assert mmjrr.evaluate(turned, tiny_set, regressors, PROTOCOL).scores == result.scores
+    again = mmjrr.evaluate(turned, tiny_set, regressors, PROTOCOL)
+    assert repr(again.scores) == repr(result.scores)  # NaN does not equal itself
     nameless = {'pose': stored['pose'], 'betas': stored['betas']}
     with pytest.raises(DataError, match=r"no image names.*match='order'"):
         mmjrr.evaluate(nameless, tiny_set, regressors)
     found = mmjrr.evaluate(nameless, tiny_set, regressors, PROTOCOL, match='order')
-    assert found.scores == result.scores
+    assert repr(found.scores) == repr(result.scores)
     short = {name: values[1:] for name, values in nameless.items()}
     with pytest.raises(DataError, match=r'7 bodies for 8 frames'):
         mmjrr.evaluate(short, tiny_set, regressors, match='order')
@@ -197,7 +198,7 @@ def test_order_counts_from_the_whole_annotation_where_sequences_are_left_out(
     named = mmjrr.evaluate(stored, tiny_set, regressors, protocol)
     nameless = {'pose': stored['pose'], 'betas': stored['betas']}
     ordered = mmjrr.evaluate(nameless, tiny_set, regressors, protocol, match='order')
-    assert ordered.scores == named.scores
+    assert repr(ordered.scores) == repr(named.scores)
     count = sum(Path(name).parent.name == camera for name in stored['imgname'])
     assert (named.frames, len(named.unmatched)) == (8 - count, count)
     assert named.provenance['annotations']['predictions_left_out'] == count
@@ -282,7 +283,7 @@ def test_parameters_need_a_body_and_annotations_a_file(
     found = mmjrr.evaluate(
         predictions_from(stored), data_set, regressors, PROTOCOL, body_model='free_body'
     )
-    assert found.scores == result.scores
+    assert repr(found.scores) == repr(result.scores)
 
 
 def test_the_configs_data_leave_out_what_has_no_images_and_no_protocol_counts() -> None:

@@ -52,7 +52,8 @@ def test_several_files_are_parts_and_named_ones_are_sets(run, files, tmp_path) -
     assert "spin_like_test.npz: SPIN's layout; 8 bodies, parameters" in whole
     assert '8 of 8 annotated frames have a prediction (matched by name)' in whole
     parts = run(files['first'], files['second'])
-    assert rows_of(parts) == rows_of(whole) and len(rows_of(whole)) == 1
+    # The means, and the table of intervals.
+    assert rows_of(parts) == rows_of(whole) and len(rows_of(whole)) == 2
     assert "first.npz, second.npz: SPIN's layout; 8 bodies" in parts
     sets = run(
         f'one={files["first"]}', f'two={files["second"]}', f'one={files["second"]}',

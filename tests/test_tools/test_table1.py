@@ -33,7 +33,7 @@ def test_models_and_saved_results_make_one_table(tiny_set: Path, tmp_path: Path)
         '--out', tmp_path / 'table.csv', tmp_path / 'table.md',
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    rows = list(csv.DictReader((tmp_path / 'table.csv').open()))
+    rows = list(csv.DictReader((tmp_path / 'table.csv').read_text().splitlines()))
     assert [(row['model'], row['regressor']) for row in rows] == [
         (model, name) for model in ('SPIN', 'MEVA') for name in ('J_std', 'free_body_h36m')
     ]
