@@ -285,7 +285,7 @@ def _matrix_of(path: Path, content: Any, faces: str | Path | Array | None) -> cs
 
 def _checked_sparse(where: str, kind: str, fields: dict[str, Any]) -> csr_matrix:
     shape = np.asarray(fields['shape'])
-    if shape.shape == (2,) and (shape > _MAX_VERTICES).any():
+    if shape.shape == (2,) and shape.dtype.kind in 'iuf' and (shape > _MAX_VERTICES).any():
         raise DataError(f'{where}: shape: found {shape.tolist()}, expected at most {_MAX_VERTICES}')
     return csr_matrix(sparse_matrix(where, kind, fields))
 
@@ -306,8 +306,11 @@ def _from_barycentric(
     weights = check_array(
         f'{path}: baryc_coords', content['baryc_coords'], ('target', 3), sizes=sizes
     )
-    if faces is None:
-        faces = content.get('faces')
+    where = 'faces'
+    if isinstance(faces, (str, Path)):
+        where = f'{faces}: faces'
+    elif faces is None:
+        faces, where = content.get('faces'), f'{path}: faces'
     if faces is None:
         raise DataError(
             f'{path}: triangle_ids are numbers of triangles of the source mesh, which the file '
@@ -315,14 +318,14 @@ def _from_barycentric(
             '.ply beside the file'
         )
     triangles = read_faces(faces) if isinstance(faces, (str, Path)) else faces
-    triangles = check_array('faces', triangles, ('F', 3), 'integer')
+    triangles = check_array(where, triangles, ('F', 3), 'integer')
     if len(ids) and (ids.min() < 0 or ids.max() >= len(triangles)):
         raise DataError(
             f'{path}: triangle_ids: found {ids.min()} to {ids.max()}, expected 0 to '
             f'{len(triangles) - 1}, the triangles of faces'
         )
     if triangles.min() < 0 or triangles.max() >= _MAX_VERTICES:
-        raise DataError(f'faces: found vertices {triangles.min()} to {triangles.max()}')
+        raise DataError(f'{where}: found vertices {triangles.min()} to {triangles.max()}')
     count = _num_vertices(triangles)
     rows = np.repeat(np.arange(len(ids)), 3)
     return csr_matrix((weights.ravel(), (rows, triangles[ids].ravel())), shape=(len(ids), count))
