@@ -220,7 +220,7 @@ def _check_kind(path: Path, content: Mapping[str, Any], kind: str) -> None:
         DataError: It is of another known kind; the message names it.
     """
     expected = f'{KINDS[kind].title} ({KINDS[kind].num_joints} joints)'
-    tree = np.shape(content['kintree_table']) if 'kintree_table' in content else ()
+    tree: tuple[int, ...] = getattr(content.get('kintree_table'), 'shape', ())  # none of a list
     num_joints = tree[1] if len(tree) == 2 else None
     if num_joints == KINDS[kind].num_joints:
         return
