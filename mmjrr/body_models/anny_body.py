@@ -130,8 +130,7 @@ class AnnyBody(SkinnedBody):
         Raises:
             ValueError: If an argument has another shape, or batch sizes differ.
         """
-        posed = self.articulate(betas, body_pose, global_orient, transl)
-        return BodyOutput(self.skin_vertices(posed), posed.joints + posed.transl[:, None])
+        return self.output(self.articulate(betas, body_pose, global_orient, transl))
 
     def articulate(
         self,

@@ -81,6 +81,10 @@ class SkinnedBody(nn.Module):
         )
         return vertices.transpose(1, 2)  # a view: coordinates stay separate planes in memory
 
+    def output(self, posed: Articulation) -> BodyOutput:
+        """Compute vertices and joints from the result of :meth:`articulate`."""
+        return BodyOutput(self.skin_vertices(posed), posed.joints + posed.transl[:, None])
+
     def restrict_to(self: BodyT, vertex_ids: Sequence[int] | Tensor) -> BodyT:
         """Return a body with all joints but only these vertices, in this order.
 

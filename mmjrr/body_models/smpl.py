@@ -177,10 +177,7 @@ class SMPL(SkinnedBody):
         Raises:
             ValueError: If an argument has another shape, or batch sizes differ.
         """
-        posed = self.articulate(betas, body_pose, global_orient, transl)
-        return BodyOutput(
-            vertices=self.skin_vertices(posed), joints=posed.joints + posed.transl[:, None]
-        )
+        return self.output(self.articulate(betas, body_pose, global_orient, transl))
 
     def articulate(
         self,

@@ -148,7 +148,7 @@ class SMPLH(SMPL):
         posed = self.articulate(
             betas, body_pose, global_orient, transl, left_hand_pose, right_hand_pose
         )
-        return BodyOutput(self.skin_vertices(posed), posed.joints + posed.transl[:, None])
+        return self.output(posed)
 
     def articulate(
         self,
@@ -297,7 +297,7 @@ class SMPLX(SMPLH):
             betas, body_pose, global_orient, transl, left_hand_pose, right_hand_pose,
             expression, jaw_pose, leye_pose, reye_pose,
         )  # fmt: skip
-        return BodyOutput(self.skin_vertices(posed), posed.joints + posed.transl[:, None])
+        return self.output(posed)
 
     def articulate(
         self,

@@ -142,7 +142,7 @@ def run(args: argparse.Namespace) -> None:
 
     from mmjrr.cli.console import write_plainly
     from mmjrr.datasets.synthetic import Settings, generate
-    from mmjrr.io import atomic_write, read_npz, versions
+    from mmjrr.io import read_npz, versions, write_json
     from mmjrr.refinement.allocator import keep_freed_memory
     from mmjrr.rendering.contour.numba_backend import is_compiled
 
@@ -196,8 +196,7 @@ def run(args: argparse.Namespace) -> None:
         'config': Path(args.config).name,
         'versions': versions(),
     }
-    with atomic_write(args.out / 'summary.json') as temporary:
-        temporary.write_text(json.dumps(summary, indent=2) + '\n')
+    write_json(args.out / 'summary.json', summary)
     overlays = collect_overlays(work_dir, args.out / 'overlays')
     if args.report:
         write_page(args.out)

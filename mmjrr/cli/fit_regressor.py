@@ -14,7 +14,6 @@ joint, the support and the gap, and OUT.png shows the support on the body.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -84,7 +83,7 @@ def run(args: argparse.Namespace) -> None:
     from mmjrr.datasets.joint_files import read_joints
     from mmjrr.datasets.predictions import read_predictions
     from mmjrr.errors import DataError
-    from mmjrr.io import atomic_write, check_array, read_npy, read_npz, sha256, versions
+    from mmjrr.io import check_array, read_npy, read_npz, sha256, versions, write_json
     from mmjrr.regressors.fitting.cross_validation import fit_and_validate
 
     if args.out.suffix != '.npy':
@@ -138,8 +137,7 @@ def run(args: argparse.Namespace) -> None:
     print(format_report(report, no_labels))
     saved = report.regressor.save(args.out)
     written = [saved, saved.with_suffix('.report.json')]
-    with atomic_write(written[1]) as temporary:
-        temporary.write_text(json.dumps(report.to_dict(), indent=2) + '\n', encoding='utf-8')
+    write_json(written[1], report.to_dict())
     if not args.no_picture:
         from mmjrr.visualization.support_figure import draw_support
 

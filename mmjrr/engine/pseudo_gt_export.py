@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 from mmjrr.array_types import Array
 from mmjrr.datasets.fits import save_fits
 from mmjrr.geometry import PIXELS_PER_SCALE
-from mmjrr.io import atomic_write
+from mmjrr.io import write_json
 from mmjrr.io.mapped import joined
 
 
@@ -76,6 +75,5 @@ def write_summary(
         summary['calibration'] = calibration
     if agreement:
         summary['input_agreement'] = agreement
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(summary, indent=2) + '\n')
+    write_json(path, summary)
     return summary

@@ -8,7 +8,6 @@ is evaluated on.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,7 +22,7 @@ from mmjrr.datasets.converters.metadata import read_metadata
 from mmjrr.datasets.h36m import H36MFitsDataset
 from mmjrr.datasets.predictions import Predictions, match_names
 from mmjrr.errors import DataError
-from mmjrr.io import atomic_write
+from mmjrr.io import write_json
 from mmjrr.joints import joint_names_of
 from mmjrr.registry import BODY_MODELS
 from mmjrr.regressors import fit_joint_regressor
@@ -175,8 +174,7 @@ class Attribution:
         path = Path(path)
         if path.suffix != '.json':
             raise ValueError(f'{path}: expected a path ending in .json')
-        with atomic_write(path) as temporary:
-            temporary.write_text(json.dumps(self.to_dict(), indent=2) + '\n', encoding='utf-8')
+        write_json(path, self.to_dict())
         return path
 
 

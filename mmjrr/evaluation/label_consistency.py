@@ -8,7 +8,6 @@ moving the labels. No regressor is fitted to the test subjects.
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +22,7 @@ from mmjrr.body_models import SMPL, VertexMaker
 from mmjrr.datasets.fits import load_fits
 from mmjrr.datasets.image_names import parse_image_name
 from mmjrr.errors import DataError
-from mmjrr.io import atomic_write, read_json, sha256, versions
+from mmjrr.io import read_json, sha256, versions, write_json
 from mmjrr.joints import H36M_JOINTS_MMPOSE
 from mmjrr.regressors import (
     GroupedBatch,
@@ -267,8 +266,7 @@ class LabelConsistency:
         path = Path(path)
         if path.suffix != '.json':
             raise ValueError(f'{path}: expected a path ending in .json')
-        with atomic_write(path) as temporary:
-            temporary.write_text(json.dumps(self.to_dict(), indent=2) + '\n', encoding='utf-8')
+        write_json(path, self.to_dict())
         return path
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmjrr.array_types import Array
-from mmjrr.io import atomic_write
+from mmjrr.io import atomic_write, write_json
 from mmjrr.io.mapped import release
 
 from .carried_remarks import carried_remarks
@@ -316,7 +315,7 @@ class EvaluationResult:
         """
         path = check_result_path(path)
         if path.suffix == '.json':
-            _write_json(path, self.to_dict())
+            write_json(path, self.to_dict())
             return path
         with atomic_write(path) as temporary, open(temporary, 'w', newline='') as file:
             writer = csv.writer(file, lineterminator='\n')
@@ -325,7 +324,7 @@ class EvaluationResult:
             writer.writerows([getattr(score, name) for name in names] for score in self.scores)
         about = self.to_dict()
         del about['scores']
-        _write_json(path.with_suffix('.provenance.json'), about)
+        write_json(path.with_suffix('.provenance.json'), about)
         return path
 
 
@@ -375,8 +374,3 @@ def format_error(score: Score, error: str) -> str:
 
 def _number(value: Any) -> Any:
     return None if isinstance(value, float) and not np.isfinite(value) else value
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + '\n', encoding='utf-8')

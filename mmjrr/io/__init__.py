@@ -14,7 +14,7 @@ from mmjrr.io.arrays import as_text, check_array
 from mmjrr.io.atomic import atomic_write, remove_temporary_files
 from mmjrr.io.checkpoints import WEIGHT_KEYS, read_checkpoint, weights_of
 from mmjrr.io.input_files import FilePath, InputFile, open_input, sha256
-from mmjrr.io.json_files import read_json, read_note
+from mmjrr.io.json_files import read_json, read_note, write_json
 from mmjrr.io.limits import LimitedReader, unpacked_limit
 from mmjrr.io.meshes import read_mesh_faces, read_mesh_vertices
 from mmjrr.io.npy import read_npy
@@ -50,4 +50,5 @@ __all__ = [
     'unpacked_limit',
     'versions',
     'weights_of',
+    'write_json',
 ]

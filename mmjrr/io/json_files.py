@@ -1,4 +1,4 @@
-"""Readers of JSON files: strict for input, lenient for records of earlier runs."""
+"""JSON files: strict reading of input, lenient reading of earlier runs' records, writing."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mmjrr.errors import DataError
+from mmjrr.io.atomic import atomic_write
 from mmjrr.io.input_files import FilePath, open_input
 
 
@@ -27,6 +28,12 @@ def read_json(path: FilePath) -> Any:
         raise DataError(
             f'{file.path}: not readable as JSON, truncated perhaps ({error})'
         ) from error
+
+
+def write_json(path: str | os.PathLike[str], content: Any) -> None:
+    """Write JSON, indented by two spaces, and replace an existing file in one step."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + '\n', encoding='utf-8')
 
 
 def read_note(path: str | os.PathLike[str]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 from collections.abc import Callable, Iterable, Iterator
@@ -13,7 +12,7 @@ from typing import Any
 from mmengine.logging import print_log
 
 from mmjrr.errors import DataError
-from mmjrr.io import atomic_write, read_json, remove_temporary_files
+from mmjrr.io import read_json, remove_temporary_files, write_json
 from mmjrr.jobs.distributed import on_main_process
 from mmjrr.jobs.identity import Identity
 from mmjrr.jobs.lock import WorkDirLock, lock_work_dir
@@ -228,8 +227,7 @@ class Job:
 
     def _write_record(self, results: dict[str, Any]) -> None:
         record = {**self.identity.as_dict(), **({_RESULTS: results} if results else {})}
-        with atomic_write(self.record_file) as temporary:
-            temporary.write_text(json.dumps(record, indent=2) + '\n')
+        write_json(self.record_file, record)
 
     def _check(self) -> None:
         if self.finished:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +33,7 @@ from mmjrr.io import (
     read_pickle,
     read_torch,
     versions,
+    write_json,
 )
 from mmjrr.io.sparse import dense, sparse_matrix
 from mmjrr.joints import JOINT_ORDERS
@@ -187,8 +187,7 @@ def write_regressor(
     if normals is not None:
         description['normal_offsets'] = normals[0].tolist()
         description['normal_faces'] = normals[1].tolist()
-    with atomic_write(sidecar) as temporary:
-        temporary.write_text(json.dumps(description, indent=2) + '\n', encoding='utf-8')
+    write_json(sidecar, description)
     with atomic_write(path) as temporary:
         temporary.write_bytes(buffer.getbuffer())
     return path

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from mmjrr.datasets.image_names import image_key
 from mmjrr.errors import DataError
 from mmjrr.evaluation.protocols import frame_errors
 from mmjrr.geometry import PerspectiveCamera
-from mmjrr.io import atomic_write, versions
+from mmjrr.io import versions, write_json
 from mmjrr.joints import H36M_JOINTS_MMPOSE
 from mmjrr.registry import BODY_MODELS
 
@@ -203,9 +202,8 @@ def draw_figures(
             'frames': [name for name, _ in rows],
             'chosen': 'by name' if wanted and number != 8 else rule,
         }
-    with atomic_write(out / 'figures.json') as temporary:
-        content = {'figures': shown, 'run': work_dir.name, 'versions': versions()}
-        temporary.write_text(json.dumps(content, indent=2) + '\n', encoding='utf-8')
+    content = {'figures': shown, 'run': work_dir.name, 'versions': versions()}
+    write_json(out / 'figures.json', content)
     return pictures
 
 

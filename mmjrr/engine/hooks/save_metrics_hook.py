@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from mmjrr.io import atomic_write
+from mmjrr.io import write_json
 from mmjrr.registry import HOOKS
 
 
@@ -25,5 +23,4 @@ class SaveMetricsHook(Hook):
     def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Write the file in the main process."""
         if metrics is not None and runner.rank == 0:
-            with atomic_write(self.path) as temporary:
-                temporary.write_text(json.dumps(metrics, indent=2) + '\n', encoding='utf-8')
+            write_json(self.path, metrics)
