@@ -1,6 +1,6 @@
 # make demo     set up, then run the main job on free data (SEED=, FRAMES=, OUT=; MASKS=maskrcnn
 #               trains a Mask R-CNN first and refines from its masks)
-# make check    set up, then run linters and quick tests: two minutes
+# make check    set up, then run linters and quick tests: three minutes
 # make test     set up, then run linters and all tests
 # make docs     set up, then build the site into docs/_build/html; warnings are errors
 # make fuzz     set up, then put randomly changed files before every loader (CASES=, SEED=)
