@@ -15,7 +15,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from mmjrr.cli.options import add_config_options, parse
+from mmjrr.cli.config_options import add_config_options
+from mmjrr.cli.options import parse
 from mmjrr.cli.shipped import config_file
 
 if TYPE_CHECKING:

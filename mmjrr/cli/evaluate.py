@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmjrr.cli.evaluation_options import (
+    add_annotations,
     add_frame_options,
+    add_protocols,
     add_reading_options,
     chosen_protocols,
     chosen_regressors,
@@ -26,7 +28,7 @@ from mmjrr.cli.evaluation_options import (
     reading_options,
     what_was_read,
 )
-from mmjrr.cli.options import parse, run_command
+from mmjrr.cli.options import add_body_model, add_joint_order, parse, run_command
 from mmjrr.cli.report import add_gallery_options, gallery_options
 
 if TYPE_CHECKING:
@@ -36,15 +38,11 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the arguments."""
-    from mmjrr.evaluation.protocols import PROTOCOLS
     from mmjrr.evaluation.result import BREAKDOWNS, ERRORS
     from mmjrr.regressors.zoo import ZOO
 
     parser.add_argument('files', nargs='+', metavar='FILE', help='predictions: FILE or NAME=FILE')
-    parser.add_argument(
-        '--annotations',
-        help="MMPose's Human3.6M npz, or the folder with annotation_body3d/fps10/h36m_test.npz",
-    )
+    add_annotations(parser)
     parser.add_argument(
         '--annotated-meshes',
         nargs='+',
@@ -66,16 +64,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='J',
         help=f'regressors: names ({", ".join(ZOO)}), FILE or NAME=FILE',
     )
-    parser.add_argument(
-        '--joint-order',
-        help="row order of regressor files that do not state it: 'spin' or 'mmpose'",
-    )
-    parser.add_argument(
-        '--protocol',
-        nargs='+',
-        default=['paper'],
-        help=f'one or more of {", ".join(PROTOCOLS)} (default: paper)',
-    )
+    add_joint_order(parser)
+    add_protocols(parser)
     parser.add_argument(
         '--all-protocols',
         action='store_true',
@@ -88,10 +78,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=list(ERRORS),
         help='errors to print (default: %(default)s)',
     )
-    parser.add_argument(
-        '--body-model',
-        help="body for predictions that are SMPL parameters: a SMPL file or folder, or 'free_body' "
-        '(default: the free body if the regressors are for it)',
+    add_body_model(
+        parser, ', for predictions that are parameters (default: the body of the regressors)'
     )
     add_reading_options(parser)
     parser.add_argument(

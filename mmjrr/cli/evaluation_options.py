@@ -16,9 +16,36 @@ ROTATIONS_6D = ('interleaved', 'columns', 'rows')
 GENDERS = ('neutral', 'male', 'female')
 
 
+def add_annotations(
+    parser: argparse.ArgumentParser, note: str = '', required: bool = False
+) -> None:
+    """Add ``--annotations``.
+
+    Args:
+        parser: The parser.
+        note: What to add to the help.
+        required: Whether the option is required.
+    """
+    help_text = "MMPose's Human3.6M npz, or the folder with annotation_body3d/fps10/h36m_test.npz"
+    parser.add_argument('--annotations', required=required, help=f'{help_text}{note}')
+
+
+def add_protocols(parser: argparse.ArgumentParser) -> None:
+    """Add ``--protocol``, which takes several."""
+    from mmjrr.evaluation.protocols import PROTOCOLS
+
+    parser.add_argument(
+        '--protocol',
+        nargs='+',
+        default=['paper'],
+        help=f'one or more of {", ".join(PROTOCOLS)} (default: paper)',
+    )
+
+
 def add_file_options(parser: argparse.ArgumentParser) -> None:
     """Add the options for the contents of results files."""
     from mmjrr.datasets.predictions.layouts import FIELDS, LAYOUTS
+    from mmjrr.datasets.units import METERS
 
     parser.add_argument(
         '--layout',
@@ -61,8 +88,19 @@ def add_file_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--unit',
         default='m',
-        choices=['m', 'cm', 'mm'],
-        help='unit of stored vertices (default: %(default)s)',
+        choices=METERS,
+        help='unit of stored vertices and transl (default: %(default)s)',
+    )
+
+
+def file_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the options of :func:`add_file_options` that :func:`read_predictions` takes."""
+    return dict(
+        layout=args.layout,
+        fields=dict(pair(text, '--fields') for text in args.fields) or None,
+        name_format=args.name_format,
+        rotation_6d=args.rotation_6d,
+        frame_step=args.frame_step,
     )
 
 
@@ -93,11 +131,7 @@ def add_reading_options(parser: argparse.ArgumentParser) -> None:
 def reading_options(args: argparse.Namespace) -> dict[str, Any]:
     """Return the options of :func:`add_reading_options` as arguments of :func:`mmjrr.evaluate`."""
     return dict(
-        layout=args.layout,
-        fields=dict(pair(text, '--fields') for text in args.fields) or None,
-        name_format=args.name_format,
-        rotation_6d=args.rotation_6d,
-        frame_step=args.frame_step,
+        file_options(args),
         gender=args.gender,
         num_betas=args.num_betas,
         match=args.match,

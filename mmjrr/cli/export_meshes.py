@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmjrr.cli.evaluation_options import add_file_options, pair
-from mmjrr.cli.options import OptionError, parse, run_command
+from mmjrr.cli.evaluation_options import add_file_options, file_options
+from mmjrr.cli.options import OptionError, add_body_model, parse, run_command
 
 if TYPE_CHECKING:
     from mmjrr.body_models import SMPL
@@ -36,10 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--format', default='glb', choices=FORMATS, help='format of the files (default: glb)'
     )
-    parser.add_argument(
-        '--body-model',
-        help="SMPL file or folder, or 'free_body' (default: the free body if SOURCE names it)",
-    )
+    add_body_model(parser, ' (default: the free body if SOURCE names it)')
     parser.add_argument(
         '--images',
         nargs='+',
@@ -60,6 +57,7 @@ def run(args: argparse.Namespace) -> None:
     """Pose the bodies and write their meshes."""
     import numpy as np
 
+    from mmjrr.datasets.units import METERS
     from mmjrr.visualization.bodies import posed_bodies
     from mmjrr.visualization.mesh_files import file_names, write_mesh
 
@@ -79,7 +77,7 @@ def run(args: argparse.Namespace) -> None:
             f'--max-meshes {args.max_meshes}: {len(rows)} bodies would be written; choose some '
             'with --images, or raise it'
         )
-    scale = {'m': 1.0, 'mm': 1e-3}[args.unit]
+    scale = METERS[args.unit]
     faces = np.asarray(body.faces)
     for name, row in zip(file_names(names[row] for row in rows), rows, strict=True):
         (vertices,) = posed_bodies(part.select(np.array([row])), body, scale, translate=True)
@@ -122,13 +120,7 @@ def _read(args: argparse.Namespace) -> tuple[Predictions, SMPL]:
             '--body-model: found none; triangles and posed vertices come from a body: '
             "a SMPL file or folder, or 'free_body'"
         )
-    part = read_predictions(
-        source,
-        args.layout,
-        dict(pair(text, '--fields') for text in args.fields) or None,
-        args.name_format,
-        args.rotation_6d,
-    )
+    part = read_predictions(source, **file_options(args))
     if args.num_betas is not None:
         part = part.with_num_betas(args.num_betas)
     fitting: Any = body_of(part, config, args.gender, args.num_betas)

@@ -19,8 +19,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmjrr.cli.evaluation_options import GENDERS, pair
-from mmjrr.cli.options import parse, run_command
+from mmjrr.cli.evaluation_options import add_file_options, file_options
+from mmjrr.cli.options import add_body_model, parse, run_command
 
 if TYPE_CHECKING:
     from mmjrr.regressors.fitting.cross_validation import RegressorReport
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the arguments."""
+    from mmjrr.datasets.units import METERS
+
     parser.add_argument('meshes', help='file, folder or pattern with vertices or parameters')
     parser.add_argument('--joints', required=True, help='file with the 3D joints')
     parser.add_argument('--out', required=True, type=Path, help='regressor to write, .npy')
@@ -38,10 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='NAME',
         help="names of the joints, or a text file with one per line (default: the file's)",
     )
-    parser.add_argument(
-        '--joints-unit', default='m', choices=['m', 'cm', 'mm'], help='unit of the joints'
-    )
-    parser.add_argument('--unit', default='m', choices=['m', 'mm'], help='unit of the meshes')
+    parser.add_argument('--joints-unit', default='m', choices=METERS, help='unit of the joints')
     parser.add_argument(
         '--person-field', metavar='PATH', help="path of the persons' labels in the joints' file"
     )
@@ -61,21 +60,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="removal of translation: 'mean' (the best), 'none' if meshes and joints are in one "
         "frame, or a joint's name (default: %(default)s)",
     )
-    parser.add_argument('--body-model', help="SMPL file or folder, or 'free_body', for parameters")
+    add_body_model(parser, ', for parameters')
     parser.add_argument('--body-name', help='name of the mesh, kept with the regressor')
     parser.add_argument(
         '--faces', type=Path, help='.npy or .npz with the faces (F, 3), for markers'
     )
-    parser.add_argument('--layout', default='auto', help='layout of the meshes, as in evaluate')
-    parser.add_argument(
-        '--fields', nargs='+', default=[], metavar='FIELD=PATH', help='as in mmjrr evaluate'
-    )
-    parser.add_argument(
-        '--gender', choices=GENDERS, help="gender of the bodies, not the files' own"
-    )
-    parser.add_argument('--num-betas', type=int, metavar='N', help='use only the first N betas')
     parser.add_argument('--folds', type=int, default=5, help='largest number of folds')
     parser.add_argument('--no-picture', action='store_true', help='write no picture')
+    add_file_options(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -95,8 +87,7 @@ def run(args: argparse.Namespace) -> None:
         args.joints, args.joints_field, names, args.joints_unit, args.person_field,
         args.sequence_field,
     )  # fmt: skip
-    fields = dict(pair(text, '--fields') for text in args.fields) or None
-    meshes = read_predictions(args.meshes, args.layout, fields)
+    meshes = read_predictions(args.meshes, **file_options(args))
     rows, kept = _matched(meshes, frames)
     if len(kept) < 2:
         raise DataError(f'{args.meshes}: {len(kept)} frames of {args.joints} have a mesh')
@@ -212,11 +203,12 @@ def _vertices(args: argparse.Namespace, meshes: Any) -> tuple[Any, Any, Any]:
     import torch
 
     from mmjrr.body_models import VertexMaker
+    from mmjrr.datasets.units import METERS
     from mmjrr.evaluation.evaluate_predictions import body_config
     from mmjrr.evaluation.predicted_body import body_of
     from mmjrr.registry import BODY_MODELS
 
-    scale = {'m': 1.0, 'mm': 0.001}[args.unit]
+    scale = METERS[args.unit]
     body = None
     if args.body_model is not None:
         config = body_of(meshes, body_config(args.body_model, {}), args.gender, args.num_betas)

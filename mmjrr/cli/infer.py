@@ -17,8 +17,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from mmjrr.cli.options import add_config_options, add_launcher_options, parse, run_command
-from mmjrr.cli.shipped import config_file
+from mmjrr.cli.config_options import add_dataset_options
+from mmjrr.cli.options import parse, run_command
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -26,27 +26,11 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the arguments."""
-    parser.add_argument(
-        'config', type=config_file, help='config file with a model and a test_dataloader'
+    add_dataset_options(
+        parser,
+        checkpoint="file of the weights; 'none' if the config names it",
+        out='npz file to write (default: <work-dir>/<config>.npz)',
     )
-    parser.add_argument(
-        'checkpoint', nargs='?', help="file of the weights; 'none' if the config names it"
-    )
-    parser.add_argument('--out', help='npz file to write (default: <work-dir>/<config>.npz)')
-    parser.add_argument(
-        '--work-dir', help='folder for unfinished results (default: work_dirs/<config>)'
-    )
-    parser.add_argument('--batch-size', type=int, help="frames per batch (default: the config's)")
-    parser.add_argument(
-        '--skip-unreadable',
-        action='store_true',
-        help='skip, count and list frames whose image cannot be read, instead of stopping',
-    )
-    parser.add_argument(
-        '--overwrite', action='store_true', help='start anew and replace earlier results'
-    )
-    add_config_options(parser)
-    add_launcher_options(parser)
 
 
 def merge_arguments(cfg: Config, args: argparse.Namespace) -> Config:

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmjrr.cli.options import parse, run_command
+from mmjrr.cli.options import add_body_model, add_joint_order, parse, run_command
 
 _BATCH = 64
 
@@ -24,10 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the arguments."""
     parser.add_argument('annotations', type=Path, help="an annotation npz in MMPose's layout")
     parser.add_argument('--regressor', required=True, help='a regressor: a name, or a file')
-    parser.add_argument(
-        '--joint-order', help='row order of a regressor file that does not state it'
-    )
-    parser.add_argument('--body-model', required=True, help="a SMPL file or folder, or 'free_body'")
+    add_joint_order(parser)
+    add_body_model(parser, required=True)
     parser.add_argument('--out', type=Path, required=True, help='.npz file to write')
     parser.add_argument(
         '--starts', type=int, default=3, help='starts of each frame (default: %(default)s)'

@@ -16,17 +16,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmjrr.cli.options import parse, run_command
+from mmjrr.cli.options import add_body_model, add_joint_order, parse, run_command
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the arguments."""
     parser.add_argument('file', help='file, or a name of the zoo')
     parser.add_argument('others', nargs='*', help='files or names to compare with')
-    parser.add_argument(
-        '--joint-order', help="order of the rows of a file that does not state it, such as 'spin'"
-    )
-    parser.add_argument('--body-model', help="SMPL file or folder, or 'free_body'")
+    add_joint_order(parser)
+    add_body_model(parser)
     parser.add_argument('--picture', type=Path, help='picture to write: .png, .pdf or .svg')
 
 

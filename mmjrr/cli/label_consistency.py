@@ -18,13 +18,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmjrr.cli.options import parse, run_command
+from mmjrr.cli.options import add_body_model, add_joint_order, parse, run_command
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the arguments."""
     parser.add_argument('fits', type=Path, help='work directory of a refinement, or pseudo_gt.npz')
-    parser.add_argument('--body-model', required=True, help="a SMPL file or folder, or 'free_body'")
+    add_body_model(parser, required=True)
     parser.add_argument(
         '--root',
         help="joint that is subtracted from each frame, or 'none' for bodies refined from several "
@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         '--regressor', help='regressor for the effect (default: the one fitted with the offsets)'
     )
-    group.add_argument('--joint-order', help="row order of a regressor file: 'spin' or 'mmpose'")
+    add_joint_order(group)
     group.add_argument('--protocol', default='paper', help='protocol (default: %(default)s)')
 
 

@@ -17,8 +17,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmjrr.cli.options import add_config_options, add_launcher_options, parse, run_command
-from mmjrr.cli.shipped import config_file
+from mmjrr.cli.config_options import add_dataset_options
+from mmjrr.cli.options import parse, run_command
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -26,37 +26,18 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the arguments."""
-    parser.add_argument(
-        'config', type=config_file, help='config file with a model and a test_dataloader'
-    )
-    parser.add_argument('checkpoint', nargs='?', help="file of the weights (default: the config's)")
-    parser.add_argument(
-        '--out', help='JSON file to write (default: <data_root>/masks/<name of the ann_file>.json)'
-    )
-    parser.add_argument(
-        '--work-dir', help='folder for unfinished results (default: work_dirs/<config>)'
-    )
-    parser.add_argument(
-        '--batch-size',
-        type=int,
-        help="images per batch (default: the config's; 1 without a GPU)",
+    add_dataset_options(
+        parser,
+        checkpoint="file of the weights (default: the config's)",
+        out='JSON file to write (default: <data_root>/masks/<name of the ann_file>.json)',
+        batch_size="the config's; 1 without a GPU",
     )
     parser.add_argument(
         '--soft', action='store_true', help='also write soft masks, in steps of one eighth'
     )
     parser.add_argument(
-        '--skip-unreadable',
-        action='store_true',
-        help='skip, count and list images that cannot be read, instead of stopping',
-    )
-    parser.add_argument(
         '--compare', metavar='FILE', help='file of true masks; print the IoU with them at the end'
     )
-    parser.add_argument(
-        '--overwrite', action='store_true', help='start anew and replace earlier results'
-    )
-    add_config_options(parser)
-    add_launcher_options(parser)
 
 
 def merge_arguments(cfg: Config, args: argparse.Namespace) -> Config:

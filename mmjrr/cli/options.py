@@ -6,69 +6,34 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from mmjrr.errors import DataError, LockedError
 from mmjrr.package_versions import check_package_versions
 
-#: How MMEngine starts the processes of a distributed run.
-LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 
-
-class ConfigOptions(argparse.Action):
-    """MMEngine's ``DictAction``, imported only when the option is given."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: Any,
-        option_string: str | None = None,
-    ) -> None:
-        """Add KEY=VALUE pairs to the namespace."""
-        from mmengine.config import DictAction
-
-        action = DictAction(self.option_strings, self.dest, nargs='+')
-        action(parser, namespace, values, option_string)
-
-
-def add_config_options(parser: argparse.ArgumentParser) -> None:
-    """Add ``--cfg-options``."""
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=ConfigOptions,
-        metavar='KEY=VALUE',
-        help='override settings of the config; lists as key="[a,b]" or key=a,b',
-    )
-
-
-def add_launcher_options(parser: argparse.ArgumentParser) -> None:
-    """Add ``--launcher`` and the rank that launchers pass."""
-    parser.add_argument(
-        '--launcher',
-        choices=LAUNCHERS,
-        default='none',
-        help='how the processes of a distributed run are started',
-    )
-    # torch.distributed.launch passes it as --local-rank, older versions as --local_rank.
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
-
-
-def add_picture_options(parser: argparse.ArgumentParser, unit: str) -> None:
-    """Add MMPose's options for pictures of a run.
+def add_body_model(
+    parser: argparse._ActionsContainer, note: str = '', required: bool = False
+) -> None:
+    """Add ``--body-model``.
 
     Args:
-        parser: The parser.
-        unit: Unit of ``--interval``, in the plural: ``'samples'`` or ``'batches'``.
+        parser: The parser, or a group of its arguments.
+        note: What to add to the help, such as the default.
+        required: Whether the option is required.
     """
-    parser.add_argument('--show-dir', help='folder for pictures')
-    parser.add_argument('--show', action='store_true', help='show pictures in a window')
+    help_text = f"SMPL file or folder, or 'free_body'{note}"
+    parser.add_argument('--body-model', required=required, help=help_text)
+
+
+def add_joint_order(parser: argparse._ActionsContainer) -> None:
+    """Add ``--joint-order``, of regressor files.
+
+    Args:
+        parser: The parser, or a group of its arguments.
+    """
     parser.add_argument(
-        '--interval', type=int, default=1, help=f'{unit} from picture to picture (default: 1)'
-    )
-    parser.add_argument(
-        '--wait-time', type=float, default=1, help='seconds to show a picture (default: 1)'
+        '--joint-order',
+        help="row order of regressor files that do not state it: 'spin' or 'mmpose'",
     )
 
 

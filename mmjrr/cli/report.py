@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmjrr.cli.options import OptionError, parse, run_command
+from mmjrr.cli.options import OptionError, add_body_model, parse, run_command
 
 if TYPE_CHECKING:
     from mmjrr.visualization.report import GalleryOptions
@@ -41,10 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--data-root', type=Path, help='folder of the data set, if it is not where the run had it'
     )
-    parser.add_argument(
-        '--body-model',
-        help="SMPL file or folder, or 'free_body' (default: the body of the refinement)",
-    )
+    add_body_model(parser, ' (default: the body of the refinement)')
     add_gallery_options(parser)
 
 

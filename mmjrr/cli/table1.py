@@ -19,25 +19,23 @@ from pathlib import Path
 from typing import Any
 
 from mmjrr.cli.evaluation_options import (
+    add_annotations,
     add_frame_options,
+    add_protocols,
+    add_reading_options,
     chosen_protocols,
     chosen_regressors,
     named_sets,
+    reading_options,
     what_was_read,
 )
-from mmjrr.cli.options import parse, run_command
+from mmjrr.cli.options import add_body_model, add_joint_order, parse, run_command
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the arguments."""
-    from mmjrr.evaluation.protocols import PROTOCOLS
-
     parser.add_argument('files', nargs='+', metavar='NAME=FILE', help='a row of the table')
-    parser.add_argument(
-        '--annotations',
-        help="MMPose's Human3.6M npz, or the folder with annotation_body3d/fps10/h36m_test.npz; "
-        'needed for stored predictions',
-    )
+    add_annotations(parser, '; needed for stored predictions')
     parser.add_argument(
         '--regressor',
         nargs='+',
@@ -46,30 +44,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="regressors, one a column: names, FILE or NAME=FILE (default: the paper's, J_std, "
         'J_spin and J_opt)',
     )
-    parser.add_argument(
-        '--joint-order',
-        help="row order of regressor files that do not state it: 'spin' or 'mmpose'",
-    )
-    parser.add_argument(
-        '--protocol',
-        nargs='+',
-        default=['paper'],
-        help=f'one or more of {", ".join(PROTOCOLS)} (default: paper)',
-    )
-    parser.add_argument('--body-model', help="a SMPL file or folder, or 'free_body'")
-    parser.add_argument(
-        '--match',
-        default='name',
-        choices=['name', 'order'],
-        help='match bodies to frames by image name or by the order of the annotation (default: '
-        '%(default)s)',
-    )
-    parser.add_argument(
-        '--unit',
-        default='m',
-        choices=['m', 'mm'],
-        help='unit of stored vertices (default: %(default)s)',
-    )
+    add_joint_order(parser)
+    add_protocols(parser)
+    add_body_model(parser)
+    add_reading_options(parser)
     add_frame_options(parser)
     parser.add_argument(
         '--out',
@@ -88,6 +66,7 @@ def run(args: argparse.Namespace) -> None:
 
     for path in args.out:
         check_table_path(path)
+    reading = reading_options(args)
     sets = named_sets(args.files)
     results: dict[str, EvaluationResult | dict[str, Any]] = {}
     to_evaluate: dict[str, list[Path]] = {}
@@ -112,8 +91,7 @@ def run(args: argparse.Namespace) -> None:
             regressors,
             chosen_protocols(args.protocol, args.subjects, args.exclude),
             body_model=args.body_model,
-            match=args.match,
-            unit=args.unit,
+            **reading,
             by=[],
             title=name,
             progress=True,

@@ -15,16 +15,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mmjrr.cli.options import (
-    EXPECTED,
-    OptionError,
-    add_config_options,
-    add_launcher_options,
-    add_picture_options,
-    parse,
-    run_command,
-)
-from mmjrr.cli.shipped import config_file
+from mmjrr.cli.config_options import add_picture_options, add_run_options, enable_pictures
+from mmjrr.cli.options import EXPECTED, OptionError, parse, run_command
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -32,17 +24,13 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the arguments."""
-    parser.add_argument('config', type=config_file, help='config file')
-    parser.add_argument('checkpoint', nargs='?', help="file of the weights; 'none' for none")
-    parser.add_argument('--work-dir', help='folder for logs and results')
+    add_run_options(parser, 'logs and results', "file of the weights; 'none' for none")
     parser.add_argument('--out', help='JSON file to write the metrics to')
     parser.add_argument('--dump', help='pickle file to write the predictions to')
     parser.add_argument(
         '--badcase', action='store_true', help="enable the config's default_hooks.badcase"
     )
     add_picture_options(parser, 'samples')
-    add_config_options(parser)
-    add_launcher_options(parser)
 
 
 def merge_arguments(cfg: Config, args: argparse.Namespace) -> Config:
@@ -74,13 +62,7 @@ def _enable_visualization(cfg: Config, args: argparse.Namespace) -> None:
         raise OptionError(
             f'--show and --show-dir: {args.config} has no default_hooks.visualization to enable'
         )
-    hook.enable = True
-    hook.interval = args.interval
-    hook.show = args.show and not args.badcase
-    if args.show:
-        hook.wait_time = args.wait_time
-    if args.show_dir is not None:
-        hook.out_dir = args.show_dir
+    enable_pictures(hook, args, args.show and not args.badcase)
 
 
 def _enable_badcase(cfg: Config, args: argparse.Namespace) -> None:

@@ -15,16 +15,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mmjrr.cli.options import (
-    EXPECTED,
-    OptionError,
-    add_config_options,
-    add_launcher_options,
-    add_picture_options,
-    parse,
-    run_command,
-)
-from mmjrr.cli.shipped import config_file
+from mmjrr.cli.config_options import add_picture_options, add_run_options, enable_pictures
+from mmjrr.cli.options import EXPECTED, OptionError, parse, run_command
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -35,8 +27,7 @@ INCOMPLETE = 3
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the arguments."""
-    parser.add_argument('config', type=config_file, help='config file')
-    parser.add_argument('--work-dir', help='folder for logs, checkpoints and results')
+    add_run_options(parser, 'logs, checkpoints and results')
     parser.add_argument(
         '--resume',
         nargs='?',
@@ -53,8 +44,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="scale the learning rate with the batch size; needs the config's auto_scale_lr",
     )
     add_picture_options(parser, 'batches')
-    add_config_options(parser)
-    add_launcher_options(parser)
 
 
 def merge_arguments(cfg: Config, args: argparse.Namespace) -> Config:
@@ -88,9 +77,7 @@ def merge_arguments(cfg: Config, args: argparse.Namespace) -> Config:
 def _enable_visualization(cfg: Config, args: argparse.Namespace) -> None:
     hook = cfg.get('default_hooks', {}).get('visualization')
     if hook:  # a config of MMPose that trains a model
-        hook.update(enable=True, show=args.show, interval=args.interval, out_dir=args.show_dir)
-        if args.show:
-            hook.wait_time = args.wait_time
+        enable_pictures(hook, args, args.show)
         return
     hooks = [
         hook

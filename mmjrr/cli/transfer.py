@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmjrr.cli.options import parse, run_command
+from mmjrr.cli.options import add_joint_order, parse, run_command
 
 if TYPE_CHECKING:
     from mmjrr.regressors import JointRegressor, MeshMapping
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the arguments."""
     parser.add_argument('regressor', help='regressor: a name of the zoo or a file')
-    parser.add_argument('--joint-order', help="row order of a file that does not state it: 'spin'")
+    add_joint_order(parser)
     parser.add_argument('--mapping', metavar='FILE', help='mapping: .pkl, .npz or .npy')
     parser.add_argument(
         '--faces',

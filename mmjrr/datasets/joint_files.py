@@ -14,11 +14,9 @@ from mmjrr.array_types import Array, FloatArray
 from mmjrr.datasets.image_names import frame_identity, image_key
 from mmjrr.datasets.predictions.files import load_results
 from mmjrr.datasets.predictions.layouts import describe, follow
+from mmjrr.datasets.units import METERS
 from mmjrr.errors import DataError
 from mmjrr.io import check_array
-
-#: Meters per unit.
-UNITS = {'m': 1.0, 'cm': 0.01, 'mm': 0.001}
 
 #: Fields in which files keep joints, names of joints and image names, in the order of preference.
 _JOINTS = ('joints', 'joints_3d', 'keypoints_3d', 'markers', 'S', 'part3d', 'j3d', 'kp3d')
@@ -80,8 +78,8 @@ def read_joints(
         DataError: The file is damaged, a field is missing, or its shape is wrong.
         ValueError: ``unit`` is unknown.
     """
-    if unit not in UNITS:
-        raise ValueError(f'unit: found {unit!r}, expected one of {list(UNITS)}')
+    if unit not in METERS:
+        raise ValueError(f'unit: found {unit!r}, expected one of {list(METERS)}')
     tree = load_results(path)
     if isinstance(tree, np.ndarray):
         tree = {'joints': tree}
@@ -94,7 +92,7 @@ def read_joints(
     missing = ~np.isfinite(values[..., :3]).all(-1)
     if values.shape[2] == 4:
         missing |= ~(values[..., 3] > 0)
-    joints = UNITS[unit] * np.where(missing[..., None], np.nan, values[..., :3])
+    joints = METERS[unit] * np.where(missing[..., None], np.nan, values[..., :3])
     names = joint_names
     if names is None:
         names = _texts(path, 'joint names', _at(path, tree, None, _NAMES))

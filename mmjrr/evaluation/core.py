@@ -29,8 +29,6 @@ _MM = 1000.0
 _MAX_EXTENT = 10.0
 #: Number of frames whose errors are computed at once.
 _PIECE = 2048
-#: Meters per unit.
-UNITS = {'m': 1.0, 'cm': 1e-2, 'mm': 1e-3}
 
 
 @dataclass(frozen=True)

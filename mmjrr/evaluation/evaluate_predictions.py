@@ -15,6 +15,7 @@ from mmjrr.datasets.converters.metadata import read_metadata
 from mmjrr.datasets.h36m import H36MFitsDataset
 from mmjrr.datasets.image_names import frame_identity, frame_key
 from mmjrr.datasets.predictions import Predictions, predictions_from, read_predictions
+from mmjrr.datasets.units import METERS
 from mmjrr.errors import DataError
 from mmjrr.io import sha256
 from mmjrr.regressors import JointRegressor
@@ -23,7 +24,7 @@ from .annotated_frames import AnnotatedFrames
 from .annotation_plausibility import regressed_by
 from .body_matching import check_match, errors_of, match_part
 from .carried_regressors import MappingLike, carry_regressors
-from .core import UNITS, RegressedFrames, evaluate_frames, frame_numbers, needed_joints
+from .core import RegressedFrames, evaluate_frames, frame_numbers, needed_joints
 from .plausibility import explain_parameters
 from .predicted_body import body_of, check_vertices
 from .predicted_joints import PredictedJoints
@@ -127,8 +128,8 @@ def evaluate(
         ValueError: an argument is invalid, or a prediction's value is.
     """
     check_match(match)
-    if unit not in UNITS:
-        raise ValueError(f'unit: found {unit!r}, expected one of {sorted(UNITS)}')
+    if unit not in METERS:
+        raise ValueError(f'unit: found {unit!r}, expected one of {sorted(METERS)}')
     if missing not in ('raise', 'skip'):
         raise ValueError(f"missing: found {missing!r}, expected 'raise' or 'skip'")
     unknown = sorted(set(by) - set(BREAKDOWNS))

@@ -24,13 +24,14 @@ from mmjrr.datasets.image_names import frame_identity, image_key
 from mmjrr.datasets.joint_files import parse_labels
 from mmjrr.datasets.predictions import Predictions, match_bodies
 from mmjrr.datasets.predictions.bodies import join
+from mmjrr.datasets.units import METERS
 from mmjrr.errors import DataError
 from mmjrr.joints import SMPL_JOINTS
 from mmjrr.registry import BODY_MODELS
 from mmjrr.regressors import JointRegressor
 from mmjrr.regressors.checks import clean_rows
 
-from .core import UNITS, find_neighbors, frame_labels, provenance
+from .core import find_neighbors, frame_labels, provenance
 from .evaluate_predictions import PredictionsLike, body_config, read_parts
 from .functional import mpjpe, pa_mpjpe
 from .plausibility import root_aligned_error
@@ -97,8 +98,8 @@ def evaluate_meshes(
             raise DataError(
                 f'{bodies.name}: imgname: missing, expected the image name of each body'
             )
-    meshes = _Meshes(predicted, config, gender, num_betas, UNITS[unit])
-    reference = _Meshes(target, config, None, None, UNITS[unit])
+    meshes = _Meshes(predicted, config, gender, num_betas, METERS[unit])
+    reference = _Meshes(target, config, None, None, METERS[unit])
     own_joints = None if meshes.body is None else body_joints(meshes.body)
     if own_joints is not None:
         loaded[BODY_JOINTS] = own_joints

@@ -10,11 +10,12 @@ import numpy as np
 
 from mmjrr.array_types import Array
 from mmjrr.datasets.predictions import Predictions
+from mmjrr.datasets.units import METERS
 from mmjrr.errors import DataError
 from mmjrr.io.mapped import pieces, release, working_array
 from mmjrr.jobs.progress import Progress
 
-from .core import UNITS, check_extent, check_finite
+from .core import check_extent, check_finite
 from .regressed_joints import RegressedJoints
 
 #: Number of meshes that are read at once.
@@ -41,7 +42,7 @@ class PredictedJoints:
     def __init__(
         self, joints: RegressedJoints, unit: str, absolute: bool = False, progress: bool = False
     ) -> None:
-        self.joints, self.scale, self.absolute = joints, UNITS[unit], absolute
+        self.joints, self.scale, self.absolute = joints, METERS[unit], absolute
         self.progress = progress
         self._regressed: list[tuple[Array, Array]] = []  # frames, joints
         #: Frames, rows of the parameters, and the parameters by name.

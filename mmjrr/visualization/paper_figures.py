@@ -17,13 +17,13 @@ from mmjrr.evaluation.protocols import frame_errors
 from mmjrr.geometry import PerspectiveCamera
 from mmjrr.io import versions, write_json
 from mmjrr.joints import H36M_JOINTS_MMPOSE
+from mmjrr.refinement.regressor_fit import PARAMETERS
 from mmjrr.registry import BODY_MODELS
 
 from .frames import Frame, FrameData, FrameMaker, labels_of
 from .panels import Panel, save_panels
 from .shaded_body import BODY_COLOR, ShadedBody, shade_body
 from .work_dir import (
-    PARAMETERS,
     DatasetFiles,
     body_of_work_dir,
     fitted_vertices,

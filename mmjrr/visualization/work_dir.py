@@ -18,13 +18,12 @@ from mmjrr.body_models import SMPL
 from mmjrr.datasets.fits import load_fits
 from mmjrr.errors import DataError
 from mmjrr.io import read_json, read_npz
+from mmjrr.refinement.regressor_fit import PARAMETERS
 from mmjrr.registry import BODY_MODELS
 from mmjrr.regressors import JointRegressor
 
 #: Names of regressors' files, in the order of the tables.
 REGRESSORS = ('J_std', 'J_spin', 'J_opt')
-#: Parameters of a fit.
-PARAMETERS = ('global_orient', 'body_pose', 'betas', 'transl')
 #: Frames are posed in batches of this size.
 _CHUNK = 64
 

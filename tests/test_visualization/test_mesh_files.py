@@ -83,6 +83,19 @@ def test_the_command_writes_the_posed_bodies_of_a_results_file(
     assert np.allclose(vertices, expected * torch.tensor([1, -1, -1]), atol=1e-5)
 
 
+def test_vertices_in_centimeters_are_written_in_meters(tmp_path: Path) -> None:
+    vertices = free_body().v_template.numpy()
+    np.savez(tmp_path / 'results.npz', vertices=100 * vertices[None])
+    out = tmp_path / 'meshes'
+    run(
+        str(tmp_path / 'results.npz'), '--body-model', 'free_body', '--unit', 'cm',
+        '--out', str(out),
+    )  # fmt: skip
+    (path,) = out.iterdir()
+    written = trimesh.load(path, process=False, force='mesh').vertices
+    assert np.allclose(written, vertices * [1, -1, -1], atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ('options', 'message'),
     [

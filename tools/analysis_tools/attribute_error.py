@@ -16,12 +16,14 @@ import sys
 from pathlib import Path
 
 from mmjrr.cli.evaluation_options import (
+    add_annotations,
     add_frame_options,
     add_reading_options,
     chosen_protocols,
     chosen_regressors,
     reading_options,
 )
+from mmjrr.cli.options import add_body_model, add_joint_order
 from mmjrr.evaluation.protocols import PROTOCOLS
 
 
@@ -32,11 +34,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         'files', nargs='+', metavar='FILE', help='predictions; several files are parts of one set'
     )
-    parser.add_argument(
-        '--annotations',
-        required=True,
-        help="MMPose's Human3.6M npz, or the folder with annotation_body3d/fps10/h36m_test.npz",
-    )
+    add_annotations(parser, required=True)
     parser.add_argument(
         '--original',
         default='J_std',
@@ -49,16 +47,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar='J',
         help='corrected regressors (default: J_opt)',
     )
-    parser.add_argument(
-        '--joint-order',
-        help="row order of regressor files that do not state it: 'spin' or 'mmpose'",
-    )
+    add_joint_order(parser)
     parser.add_argument(
         '--protocol',
         default='paper',
         help=f'one of {", ".join(PROTOCOLS)} (default: %(default)s)',
     )
-    parser.add_argument('--body-model', help="a SMPL file or folder, or 'free_body'")
+    add_body_model(parser)
     add_reading_options(parser)
     add_frame_options(parser)
     parser.add_argument('--title', help="title of the results (default: the file's name)")

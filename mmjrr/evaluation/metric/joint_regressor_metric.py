@@ -13,8 +13,8 @@ from mmengine.logging import print_log
 
 from mmjrr.array_types import Array
 from mmjrr.body_models import SMPL
+from mmjrr.datasets.units import METERS
 from mmjrr.evaluation.core import (
-    UNITS,
     RegressedFrames,
     check_annotation,
     check_extent,
@@ -130,8 +130,8 @@ class JointRegressorMetric(BaseMetric):
         self.by = _each_one_of('by', by, BREAKDOWNS)
         self.missing = _one_of('missing', missing, ('raise', 'skip'))
         self.fields = merge_fields(fields)
-        self.scale = UNITS[_one_of('prediction_unit', prediction_unit, UNITS)]
-        self.annotation_scale = UNITS[_one_of('annotation_unit', annotation_unit, UNITS)]
+        self.scale = METERS[_one_of('prediction_unit', prediction_unit, METERS)]
+        self.annotation_scale = METERS[_one_of('annotation_unit', annotation_unit, METERS)]
         self.joint_order = None if joint_order is None else joint_names_of(joint_order)
         self.out_file = None if out_file is None else check_result_path(out_file)
         self.title = title

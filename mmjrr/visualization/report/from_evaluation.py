@@ -12,10 +12,11 @@ import numpy as np
 from mmjrr.array_types import FloatArray, IndexArray
 from mmjrr.body_models import SMPL
 from mmjrr.datasets.predictions import Predictions
+from mmjrr.datasets.units import METERS
 from mmjrr.evaluation import EvaluationResult, evaluate, get_protocols, load_regressors
 from mmjrr.evaluation.annotated_frames import AnnotatedFrames
 from mmjrr.evaluation.body_matching import match_part
-from mmjrr.evaluation.core import UNITS, needed_joints
+from mmjrr.evaluation.core import needed_joints
 from mmjrr.evaluation.evaluate_predictions import body_config, read_parts
 from mmjrr.evaluation.predicted_body import body_of
 from mmjrr.evaluation.protocols import Protocol, frame_errors
@@ -269,7 +270,7 @@ def _worst_frames(
         vertices = posed_bodies(
             part.select(np.array([row for _, row in chosen], dtype=np.int64)),
             model,
-            UNITS[item.reading.get('unit', 'm')],
+            METERS[item.reading.get('unit', 'm')],
         )
         for (name, _), mesh in zip(chosen, vertices, strict=True):
             row = wanted[name]

@@ -16,10 +16,10 @@ from mmjrr.evaluation.protocols import frame_errors, get_protocol
 from mmjrr.evaluation.result import score_frames
 from mmjrr.io import read_json
 from mmjrr.joints import H36M_JOINTS_MMPOSE
+from mmjrr.refinement.regressor_fit import PARAMETERS
 from mmjrr.registry import BODY_MODELS
 from mmjrr.visualization.frames import FrameData, FrameMaker, labels_of
 from mmjrr.visualization.work_dir import (
-    PARAMETERS,
     DatasetFiles,
     body_of_work_dir,
     existing_file,
