@@ -148,7 +148,7 @@ class PredictedJoints:
         }
         for name in self.joints.further_arguments:
             if getattr(part, name) is not None:
-                parameters[name] = getattr(part, name)[rows]
+                parameters[name] = getattr(part, name)
         if self.absolute:
             if part.transl is None:
                 raise DataError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -117,3 +118,114 @@ def test_a_body_of_another_kind_is_refused(tiny_set: Path, folder: Path) -> None
     body = SMPLH(folder, 'male')
     with pytest.raises(DataError, match='those of SMPL-X, expected those of SMPL-H'):
         mmjrr.evaluate(content, tiny_set, regressor(), body_model=body)
+
+
+@pytest.fixture(scope='module')
+def mapping(tmp_path_factory: pytest.TempPathFactory) -> tuple[np.ndarray, Path]:
+    """The vertices of SMPL-X that stand for SMPL's, and a mapping's file that says so."""
+    rows = np.random.default_rng(2).permutation(10475)[:6890]
+    matrix = scipy.sparse.csr_matrix((np.ones(6890), (np.arange(6890), rows)), (6890, 10475))
+    path = tmp_path_factory.mktemp('mapping') / 'smplx2smpl.npz'
+    return rows, MeshMapping(matrix).save(path)
+
+
+def video_of(name: str) -> tuple[str, int]:
+    video, _, number = Path(name).stem.rpartition('_')
+    return video, int(number)
+
+
+def rows_by_video(names: list[str]) -> dict[str, tuple[list[int], list[int]]]:
+    """Rows and frame numbers, from 1, of each video."""
+    videos: dict[str, tuple[list[int], list[int]]] = {}
+    for row, name in enumerate(names):
+        video, number = video_of(name)
+        videos.setdefault(video, ([], []))[0].append(row)
+        videos[video][1].append(number)
+    return videos
+
+
+def write_gvhmr(folder: Path, content: dict[str, Any]) -> str:
+    """One file a video, with a body for each frame from the first."""
+    for video, (rows, numbers) in rows_by_video(content['imgname']).items():
+        body = {}
+        for name in ('global_orient', 'body_pose', 'betas', 'transl'):
+            values = np.ones((max(numbers), content[name].shape[1]), np.float32)
+            values[np.array(numbers) - 1] = content[name][rows]
+            body[name] = torch.from_numpy(values)
+        (folder / video).mkdir()
+        file = folder / video / 'hmr4d_results.pt'
+        torch.save({'smpl_params_incam': body, 'smpl_params_global': body}, file)
+    return f'{folder}/*/hmr4d_results.pt'
+
+
+def write_smpler_x(folder: Path, content: dict[str, Any]) -> str:
+    """One file a person, beside the pictures and descriptions that the repository writes too."""
+    for row, name in enumerate(content['imgname']):
+        video, number = video_of(name)
+        (folder / video / 'smplx').mkdir(parents=True, exist_ok=True)
+        (folder / video / 'meta').mkdir(parents=True, exist_ok=True)
+        (folder / video / 'meta' / f'{number:05}_0.json').write_text('{"bbox_id": 0}')
+        fields = {key: value[row].reshape(-1, 3) for key, value in content.items()
+                  if key not in ('imgname', 'betas', 'expression')}  # fmt: skip
+        fields |= {'leye_pose': np.zeros((1, 3)), 'reye_pose': np.zeros((1, 3))}
+        fields |= {key: content[key][[row]] for key in ('betas', 'expression')}
+        np.savez(folder / video / 'smplx' / f'{number:05}_0.npz', **fields)
+    return f'{folder}/*/smplx/*.npz'
+
+
+def write_prompthmr(folder: Path, content: dict[str, Any]) -> str:
+    """One file a video, in which the matrices of the hands are zeros."""
+    for video, (rows, numbers) in rows_by_video(content['imgname']).items():
+        pose = np.concatenate([content['global_orient'], content['body_pose']], 1)[rows]
+        camera = {
+            'rotmat': np.zeros((len(rows), 55, 3, 3), np.float32),
+            'pose': np.concatenate([pose, np.zeros((len(rows), 9), np.float32)], 1),
+            'shape': content['betas'][rows],
+            'trans': content['transl'][rows],
+        }
+        (folder / video).mkdir()
+        person = {'frames': np.array(numbers) - 1, 'smplx_cam': camera}
+        (folder / video / 'results.pkl').write_bytes(pickle.dumps({'people': {1: person}}))
+    return f'{folder}/*/results.pkl'
+
+
+BODY = dict(betas=10, transl=3)
+WHOLE = dict(BODY, expression=10, jaw_pose=3, left_hand_pose=45, right_hand_pose=45)
+
+
+@pytest.mark.parametrize(
+    ('write', 'fields'),
+    [(write_gvhmr, BODY), (write_smpler_x, WHOLE), (write_prompthmr, BODY)],
+    ids=['gvhmr', 'smpler-x', 'prompthmr'],
+)
+def test_files_of_smplx_parameters_score_as_their_vertices(
+    write: Any, fields: dict[str, int], tiny_set: Path, folder: Path, tmp_path: Path,
+    mapping: tuple[np.ndarray, Path],
+) -> None:  # fmt: skip
+    content = parameters(tiny_set, **fields)
+    rows, path = mapping
+    body = SMPLX(folder, 'male', use_pca=False)
+    vertices = posed(body, content)[:, rows]
+    expected = mmjrr.evaluate(
+        {'imgname': content['imgname'], 'vertices': vertices}, tiny_set, regressor()
+    )
+    order = np.random.default_rng(5).permutation(len(vertices))
+    shuffled = {
+        key: [value[row] for row in order] if isinstance(value, list) else value[order]
+        for key, value in content.items()
+    }
+    pattern = write(tmp_path, shuffled)
+    found = mmjrr.evaluate(
+        pattern, tiny_set, regressor(), body_model=folder / 'SMPLX_MALE.npz', mapping=path
+    )
+    assert found.frames == expected.frames and not found.skipped
+    assert found.metrics() == pytest.approx(expected.metrics(), abs=1e-2)
+    assert 'the error that this adds' in found.format()
+
+
+def test_files_of_smplx_parameters_are_not_evaluated_with_smplh(
+    tiny_set: Path, folder: Path, tmp_path: Path
+) -> None:
+    pattern = write_gvhmr(tmp_path, parameters(tiny_set, **BODY))
+    with pytest.raises(DataError, match='parameters of SMPL-X .* no file of it is in'):
+        mmjrr.evaluate(pattern, tiny_set, regressor(), body_model=folder, gender='neutral')

@@ -57,6 +57,7 @@ class Predictions:
         source: The file or folder.
         layout: Name of one of :data:`~mmjrr.datasets.predictions.layouts.LAYOUTS`, 'words' or
             'fields'.
+        body: Kind of the body of poses with 21 rotations ('smplx'), if the layout says it.
         notes: Remarks on the reading of the file, a sentence each.
         possible_rotations_6d: Members of :data:`ROTATIONS_6D` that the numbers cannot tell apart;
             empty if the storage order is known. See :meth:`with_rotation_6d`.
@@ -82,6 +83,7 @@ class Predictions:
     valid: Array | None = None
     source: Path | None = None
     layout: str = ''
+    body: str = ''
     notes: tuple[str, ...] = ()
     possible_rotations_6d: tuple[str, ...] = field(default=(), repr=False)
 
@@ -101,6 +103,8 @@ class Predictions:
             return ()
         if self.body_pose.shape[1] != _NUM_BODY_ROTATIONS_WITH_HANDS:
             return ('smpl',)
+        if self.body:
+            return (self.body,)
         face = (self.jaw_pose, self.leye_pose, self.reye_pose, self.expression)
         if any(value is not None for value in face):
             return ('smplx',)
@@ -248,6 +252,9 @@ def join(source: Path, parts: Sequence[Predictions]) -> Predictions:
             )
             setattr(whole, name, joined)
         whole.notes = tuple(dict.fromkeys(note for part in parts for note in part.notes))
+        whole.body = next((part.body for part in bodies if part.body), '')
+        possible = (kind for part in bodies for kind in part.possible_rotations_6d)
+        whole.possible_rotations_6d = tuple(dict.fromkeys(possible))
     return whole
 
 

@@ -75,6 +75,10 @@ class Layout:
         source: Repository, commit and file whose writer was read; '' if many write this layout.
         name_format: Pattern that makes image names from frame numbers, as in
             :func:`~mmjrr.datasets.predictions.read_predictions`; '' if the file has names.
+        body: Kind of the body of poses with 21 rotations ('smplx'), which the fields alone do not
+            tell from SMPL-H's; '' if the layout does not say it.
+        half_turn: Axis ('x') about which the writer turns vertices by 180 degrees; the reader turns
+            them back. Such a layout is never recognized, only named.
     """
 
     name: str
@@ -83,6 +87,8 @@ class Layout:
     fields: Mapping[str, str]
     source: str = ''
     name_format: str = ''
+    body: str = ''
+    half_turn: str = ''
 
     def fits(self, tree: Any) -> bool:
         """Return whether a file has all the paths that the layout needs."""
@@ -165,25 +171,50 @@ LAYOUTS = (
         "GVHMR's hmr4d_results.pt, bodies in the camera's frame",
         ('smpl_params_incam.global_orient', 'smpl_params_incam.body_pose'),
         {
+            'frame': 'smpl_params_incam.global_orient#',
             'global_orient': 'smpl_params_incam.global_orient',
             'body_pose': 'smpl_params_incam.body_pose',
             'betas': 'smpl_params_incam.betas',
             'transl': 'smpl_params_incam.transl',
         },
         'zju3dv/GVHMR, 44fbc19, hmr4d/model/gvhmr/gvhmr_pl_demo.py',
+        body='smplx',
     ),
     Layout(
         'prompthmr',
         "PromptHMR's results.pkl, bodies in the camera's frame",
-        ('people.*.smplx_cam.rotmat', 'people.*.frames'),
+        ('people.*.smplx_cam.pose', 'people.*.frames'),
         {
             'frame': 'people.*.frames',
             'track': 'people.*.@',
-            'pose': 'people.*.smplx_cam.rotmat',
+            'pose': 'people.*.smplx_cam.pose[0:66]',
             'betas': 'people.*.smplx_cam.shape',
             'transl': 'people.*.smplx_cam.trans',
         },
         'yufu-wang/PromptHMR, ea85d0a, pipeline/phmr_vid.py',
+        body='smplx',
+    ),
+    Layout(
+        'smpler-x',
+        "SMPLer-X's npz of a person",
+        (
+            'global_orient',
+            'body_pose',
+            'left_hand_pose',
+            'jaw_pose',
+            'leye_pose',
+            'expression',
+            'betas',
+            'transl',
+        ),
+        {
+            'global_orient': 'global_orient',
+            'body_pose': 'body_pose',
+            'betas': 'betas',
+            'transl': 'transl',
+        },
+        'caizhongang/SMPLer-X, 07f7a37, main/inference.py',
+        body='smplx',
     ),
     Layout(
         'cliff',
@@ -300,6 +331,20 @@ LAYOUTS = (
         'mks0601/NeuralAnnot_RELEASE, 7117815, MPII/demo_smpl.py',
     ),
     Layout(
+        'neuralannot-smplx',
+        "NeuralAnnot's JSON of SMPL-X: bodies by annotation",
+        ('*.smplx_param.root_pose', '*.smplx_param.body_pose', '*.cam_param'),
+        {
+            'imgname': '*.@',
+            'global_orient': '*.smplx_param.root_pose',
+            'body_pose': '*.smplx_param.body_pose',
+            'betas': '*.smplx_param.shape',
+            'transl': '*.smplx_param.trans',
+        },
+        'mks0601/NeuralAnnot_RELEASE, e747c2d, MPII/demo_smplx.py',
+        body='smplx',
+    ),
+    Layout(
         'bedlam',
         "BEDLAM's npz, bodies in the camera's frame",
         ('pose_cam', 'shape', 'trans_cam', 'imgname'),
@@ -311,6 +356,7 @@ LAYOUTS = (
             'gender': 'gender',
         },
         'pixelite1201/BEDLAM, 9ad6adf, data_processing/df_full_body.py',
+        body='smplx',
     ),
     Layout(
         '4d-humans',
@@ -399,6 +445,14 @@ LAYOUTS = (
         },
     ),
     Layout(
+        'hmr2',
+        "meshes of 4D-Humans' demo, turned back by 180 degrees about x",
+        ('vertices',),
+        {'vertices': 'vertices'},
+        'shubham-goel/4D-Humans, 6ec7965, demo.py',
+        half_turn='x',
+    ),
+    Layout(
         'theta-85',
         'an array with camera (3), pose (72) and betas (10)',
         (':85',),
@@ -447,7 +501,7 @@ _VALUES = (int, float, str, bytes, type(None))
 def recognize(tree: Any) -> Layout | None:
     """Return the first layout that fits a file, or None."""
     fields = _without_values(tree)
-    return next((layout for layout in LAYOUTS if layout.fits(fields)), None)
+    return next((one for one in LAYOUTS if not one.half_turn and one.fits(fields)), None)
 
 
 def _without_values(tree: Any) -> Any:

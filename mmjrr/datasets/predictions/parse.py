@@ -102,11 +102,37 @@ def parse(
     parts = [_rows(source, values) for values in _elements(source, leaves)]
     whole = join(source, [part for part, _ in parts])
     whole.source, whole.layout = source, name
+    about = next((item for item in LAYOUTS if item.name == name), BY_WORDS)
+    whole.body = about.body
+    if whole.vertices is not None:
+        notes += _check_side_of_camera(whole, about)
     lost = sum(count for _, count in parts)
     if lost:
         notes += (f'{lost} bodies are skipped, since the tracker did not see them in the frame',)
     whole.notes = (*notes, *whole.notes)
     return settle_rotations_6d(mark_rows_without_body(whole), rotation_6d)
+
+
+#: Factors of the coordinates in a turn by 180 degrees about an axis.
+_HALF_TURNS = {'x': np.array([1, -1, -1], np.float32)}
+
+
+def _check_side_of_camera(whole: Predictions, layout: Layout) -> tuple[str, ...]:
+    """Turn vertices back if the layout says how; note vertices that are all behind the camera."""
+    vertices = whole.vertices
+    assert vertices is not None
+    if layout.half_turn:
+        whole.vertices = vertices * _HALF_TURNS[layout.half_turn]
+        return (f'vertices are turned back by 180 degrees about {layout.half_turn}',)
+    with np.errstate(invalid='ignore'):  # NaN marks bodies that are not there
+        behind = all((vertices[piece][..., 2] < 0).all() for piece in pieces(vertices))
+    if not vertices.size or not behind:
+        return ()
+    note = (
+        "all vertices are behind the camera (z < 0), as in meshes that 4D-Humans' demo.py turns by "
+        "180 degrees about x; layout='hmr2' (--layout hmr2) turns them back"
+    )
+    return (note,)
 
 
 # -- which fields --------------------------------------------------------------------------------

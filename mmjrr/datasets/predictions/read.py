@@ -159,18 +159,20 @@ def _named_by_file(part: Predictions, kind: str, frame_step: int) -> Predictions
     """Set the image names of bodies from the name of their file, if it has none.
 
     A file named after an image, perhaps with the number of a person, contains persons in that
-    image. A file named after a video
-    contains one body per frame; with frame numbers, the folder can be named after the video.
+    image; a folder may lie between it and the video's (``VIDEO/smplx/00001_0.npz``). A file named
+    after a video contains one body per frame; with frame numbers, the folder can be named after
+    the video.
     """
     if part.imgname is not None or part.source is None:
         return part
     file = part.source
     name = file.with_suffix('').as_posix()
-    of_person = _PERSON.fullmatch(name)
-    if of_person is not None and frame_identity(of_person[1]) is not None:
-        name = of_person[1]
-    if frame_identity(name) is not None or (kind != 'image' and len(part) == 1):
-        return replace(part, imgname=[name] * len(part), notes=_without_advice(part))
+    for image in (name, (file.parent.parent / file.stem).as_posix()):
+        of_person = _PERSON.fullmatch(image)
+        if of_person is not None and frame_identity(of_person[1]) is not None:
+            image = of_person[1]
+        if frame_identity(image) is not None:
+            return replace(part, imgname=[image] * len(part), notes=_without_advice(part))
     folder = file.parent.as_posix()
     if part.frame is not None and frame_identity(f'{folder}_000001') is not None:
         name = folder
@@ -183,6 +185,8 @@ def _named_by_file(part: Predictions, kind: str, frame_step: int) -> Predictions
         names = [f'{name}_{frame + 1:06d}' for frame in numbers]
         note = f"image names are made from the file's name and frame numbers, such as {names[:1]}"
         return replace(part, imgname=names, notes=(*_without_advice(part), note))
+    if kind != 'image' and len(part) == 1:
+        return replace(part, imgname=[file.with_suffix('').as_posix()])
     return part
 
 

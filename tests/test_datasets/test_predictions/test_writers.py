@@ -381,49 +381,152 @@ def test_vertices_come_out_as_the_same_meshes(write, tmp_path):
     np.testing.assert_allclose(vertices, MESHES, atol=1e-6)
 
 
-def smplx_gvhmr(path: Path) -> None:
+HANDS = (0.1 * np.random.default_rng(3).normal(size=(2, COUNT, 45))).astype(np.float32)
+EXPRESSION = np.random.default_rng(4).normal(size=(COUNT, 10)).astype(np.float32)
+
+
+def smplx_gvhmr(folder: Path) -> Path:
     body = dict(
-        global_orient=torch.zeros(COUNT, 3), body_pose=torch.zeros(COUNT, 63),
-        betas=torch.zeros(COUNT, 10), transl=torch.zeros(COUNT, 3),
+        global_orient=POSE[:, :3], body_pose=POSE[:, 3:66], betas=BETAS, transl=TRANSL
     )  # fmt: skip
-    torch.save({'smpl_params_global': body, 'smpl_params_incam': body, 'K_fullimg': None}, path)
+    body = {name: torch.from_numpy(value.copy()) for name, value in body.items()}
+    world = {**body, 'global_orient': body['global_orient'].flip(0)}
+    outputs = {'pred_smpl_params_incam': {name: value[None] for name, value in body.items()}}
+    (folder / VIDEO).mkdir()
+    torch.save(
+        {
+            'smpl_params_global': world,
+            'smpl_params_incam': body,
+            'K_fullimg': torch.eye(3).repeat(COUNT, 1, 1),
+            'net_outputs': outputs,
+        },
+        folder / VIDEO / 'hmr4d_results.pt',
+    )
+    return folder / VIDEO / 'hmr4d_results.pt'
 
 
-def smplx_prompthmr(path: Path) -> None:
+def smplx_prompthmr(folder: Path) -> Path:
+    """As the pipeline leaves a person: the matrices of the hands are zeros."""
+    pose = np.concatenate([POSE[:, :66], np.zeros((COUNT, 9), np.float32)], 1)
+    matrices = Rotation.from_rotvec(pose.reshape(-1, 3)).as_matrix().reshape(COUNT, 25, 3, 3)
     person = {
         'frames': np.arange(COUNT),
         'track_id': 1,
+        'bboxes': np.ones((COUNT, 4)),
+        'smplx_pose': torch.zeros(COUNT, 55, 3, 3),
+        'smplx_betas': torch.zeros(COUNT, 10),
         'smplx_cam': {
-            'rotmat': np.tile(np.eye(3, dtype=np.float32), (COUNT, 55, 1, 1)),
-            'pose': np.zeros((COUNT, 75)),
-            'shape': np.zeros((COUNT, 10)),
-            'trans': np.zeros((COUNT, 3)),
+            'rotmat': np.concatenate([matrices, np.zeros((COUNT, 30, 3, 3))], 1).astype('f4'),
+            'pose': pose,
+            'shape': BETAS,
+            'trans': TRANSL,
+            'contact': np.zeros((COUNT, 6), bool),
         },
     }
-    dump(path, {'people': {1: person}, 'camera': {}})
+    path = folder / VIDEO / 'results.pkl'
+    dump(path, {'people': {1: person}, 'camera': {'img_focal': np.array(1000.0)}})
+    return path
 
 
-def smplx_smpler_x(path: Path) -> None:
-    with open(path, 'wb') as file:
+def smplx_smpler_x(folder: Path) -> Path:
+    parameters = folder / VIDEO / 'smplx'
+    parameters.mkdir(parents=True)
+    for row in range(COUNT):
         np.savez(
-            file, global_orient=np.zeros((1, 3)), body_pose=np.zeros((21, 3)),
-            left_hand_pose=np.zeros((15, 3)), jaw_pose=np.zeros((1, 3)), betas=np.zeros((1, 10)),
-        )  # fmt: skip
+            parameters / f'{row + 1:05}_0.npz',
+            global_orient=POSE[row, :3].reshape(-1, 3),
+            body_pose=POSE[row, 3:66].reshape(-1, 3),
+            left_hand_pose=HANDS[0, row].reshape(-1, 3),
+            right_hand_pose=HANDS[1, row].reshape(-1, 3),
+            jaw_pose=np.zeros((1, 3), np.float32),
+            leye_pose=np.zeros((1, 3)),
+            reye_pose=np.zeros((1, 3)),
+            betas=BETAS[row].reshape(-1, 10),
+            expression=EXPRESSION[row].reshape(-1, 10),
+            transl=TRANSL[row].reshape(-1, 3),
+        )
+    return parameters
 
 
-@pytest.mark.parametrize(
-    ('write', 'count', 'kinds'),
-    [
-        (smplx_gvhmr, COUNT, ('smplx', 'smplh')),
-        (smplx_prompthmr, COUNT, ('smplx',)),
-        (smplx_smpler_x, 1, ('smplx',)),
-    ],
-)
-def test_parameters_of_smplx_are_known_for_what_they_are(write, count, kinds, tmp_path):
-    write(tmp_path / 'results')
-    found = read_predictions(tmp_path / 'results')
-    assert found.body_kinds == kinds and len(found) == count
-    assert found.body_pose.shape[:2] == (count, 21)
+def smplx_neuralannot(folder: Path) -> Path:
+    bodies = {
+        name: {
+            'smplx_param': {
+                'root_pose': POSE[row, :3].tolist(),
+                'body_pose': POSE[row, 3:66].tolist(),
+                'shape': BETAS[row].tolist(),
+                'trans': [0.0, 0.0, 5.0],
+            },
+            'cam_param': {'focal': [1000.0, 1000.0], 'princpt': [500.0, 500.0]},
+        }
+        for row, name in enumerate(NAMES)
+    }
+    path = folder / 'MPII_train_SMPLX_NeuralAnnot.json'
+    path.write_text(json.dumps(bodies))
+    return path
+
+
+SMPLX = {
+    smplx_gvhmr: 'gvhmr',
+    smplx_prompthmr: 'prompthmr',
+    smplx_smpler_x: 'smpler-x',
+    smplx_neuralannot: 'neuralannot-smplx',
+}
+
+
+@pytest.mark.parametrize('write', SMPLX, ids=lambda write: write.__name__)
+def test_parameters_of_smplx_come_out_as_the_same_bodies(write, tmp_path):
+    found = in_the_order_of_names(read_predictions(write(tmp_path)))
+    assert found.layout == SMPLX[write]
+    assert found.body_kinds == ('smplx',) and len(found) == COUNT
+    np.testing.assert_array_equal(found.global_orient, POSE[:, :3])
+    np.testing.assert_array_equal(found.body_pose, POSE[:, 3:66].reshape(COUNT, 21, 3))
+    np.testing.assert_array_equal(found.betas, BETAS)
+    if write is smplx_smpler_x:
+        np.testing.assert_array_equal(found.left_hand_pose, HANDS[0])
+        np.testing.assert_array_equal(found.right_hand_pose, HANDS[1])
+        np.testing.assert_array_equal(found.expression, EXPRESSION)
+    else:
+        assert found.left_hand_pose is None and found.expression is None
+
+
+def test_smpler_xs_meshes_are_named_by_their_video(tmp_path):
+    (tmp_path / VIDEO / 'mesh').mkdir(parents=True)
+    for row in range(COUNT):
+        lines = [f'v {x:.8f} {y:.8f} {z:.8f}' for x, y, z in MESHES[row]]
+        path = tmp_path / VIDEO / 'mesh' / f'{row + 1:05}_0.obj'
+        path.write_text('\n'.join([*lines, 'f 1 2 3']) + '\n')
+    found = in_the_order_of_names(read_predictions(tmp_path))
+    np.testing.assert_allclose(found.vertices, MESHES, atol=1e-6)
+
+
+def hmr2_turned_obj(folder: Path) -> np.ndarray:
+    """Meshes as 4D-Humans' renderer exports them: moved, then turned by 180 degrees about x."""
+    turn = np.diag([1.0, -1.0, -1.0])
+    seen = MESHES + np.array([0.1, -0.2, 20.0], np.float32)
+    for row, name in enumerate(NAMES):
+        lines = [f'v {x:.8f} {y:.8f} {z:.8f} 0.65 0.74 0.86' for x, y, z in seen[row] @ turn]
+        (folder / f'{Path(name).stem}_0.obj').write_text('\n'.join([*lines, 'f 1 2 3']) + '\n')
+    return seen
+
+
+def test_meshes_behind_the_camera_are_said_and_turned_back_when_asked(tmp_path):
+    seen = hmr2_turned_obj(tmp_path)
+    turned = in_the_order_of_names(read_predictions(tmp_path))
+    assert any('behind the camera (z < 0)' in note for note in turned.notes)
+    np.testing.assert_allclose(turned.vertices, seen * [1, -1, -1], atol=1e-6)
+    found = in_the_order_of_names(read_predictions(tmp_path, layout='hmr2'))
+    np.testing.assert_allclose(found.vertices, seen, atol=1e-6)
+    assert any('turned back by 180 degrees about x' in note for note in found.notes)
+
+
+def test_columns_and_rows_stay_undecided_in_a_folder_of_files(tmp_path):
+    for row, name in enumerate(NAMES):
+        pairs = MATRICES[row, :, :, :2].swapaxes(-1, -2).reshape(24, 6)
+        np.savez(tmp_path / f'{Path(name).stem}.npz', pose=pairs[None], betas=BETAS[[row]])
+    found = read_predictions(tmp_path)
+    assert found.possible_rotations_6d == ('columns', 'rows')
+    assert_is_the_set(in_the_order_of_names(found.with_rotation_6d('columns')))
 
 
 def test_rows_beyond_the_names_are_refused(tmp_path):
