@@ -7,6 +7,7 @@ import importlib
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
 
@@ -171,3 +172,59 @@ def test_what_a_renderer_is_worth_is_told_by_iou_and_vertices(load) -> None:
     before, after = worth.refine_with_each({}, args)
     assert after[0] == 'ours' and after[3]
     assert float(after[1]) > float(before[1]) and float(after[2]) < float(before[2])
+
+
+def test_a_drawing_without_host_sync_leaves_the_renderer_as_it_was(load) -> None:
+    silhouette = load('silhouette')
+    vertices, faces, camera = silhouette.random_bodies(1, 48, 0)
+    renderer = silhouette.ContourSilhouette(faces, (48, 48), compiled=False)
+    capacities = []
+    render = renderer.render
+    renderer.render = lambda *drawn: capacities.append(renderer._capacity) or render(*drawn)
+    silhouette.queued_step(renderer, vertices, camera, 0)()
+    assert len(capacities) == 2 and None not in capacities
+    assert renderer._capacity is None and renderer._deferred is None
+
+
+def test_a_value_outside_its_limit_is_named(load, tmp_path: Path) -> None:
+    agreement = load('gpu').Agreement()
+    exact = torch.tensor([3.0, 4.0], dtype=torch.float64)
+    agreement.add('vertices', exact + torch.tensor([0.0, 0.5]), exact, 1e-2)
+    agreement.add('joints', exact.float(), exact, 1e-6)
+    record = load('common').Record('device', 'Every path', {})
+    agreement.write(record, 'Here')
+    assert record.content['tables'][0]['rows'][0] == ['vertices', 'float64', '1.0e-01', '1e-02']
+    mark = record.content['marks'][0]
+    assert mark['found'] == '1 of 2; not vertices, float64' and not mark['met']
+
+
+def test_after_a_section_that_fails_the_next_one_runs(load, tmp_path: Path, monkeypatch) -> None:
+    gpu = load('gpu')
+
+    def fails(record, args) -> None:
+        raise RuntimeError('no kernel image\nis available')
+
+    sections = {'first': fails, 'second': lambda record, args: record.note('done')}
+    monkeypatch.setattr(gpu, 'SECTIONS', sections)
+    args = argparse.Namespace(
+        sections=['first', 'second'], minutes=6, began=time.time(), device='cpu', out=tmp_path
+    )
+    record = gpu.Record('device', 'Every path', {})
+    record.content['sections'] = {}
+    gpu.run_sections(record, args)
+    content = json.loads((tmp_path / 'device.json').read_text())
+    assert content['notes'] == ['Failed: first. RuntimeError: no kernel image', 'done']
+    assert list(content['sections']) == ['first', 'second']
+    args.minutes = 0
+    gpu.run_sections(record, args)
+    assert record.content['notes'][2:] == [
+        'Left out: first, no time.', 'Left out: second, no time.'
+    ]  # fmt: skip
+
+
+def test_a_folder_without_wheels_is_refused(tmp_path: Path) -> None:
+    done = subprocess.run(
+        ['bash', str(FOLDER / 'gpu.sh'), '--wheels', str(tmp_path)], capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert done.stderr == f'{tmp_path}: found no wheel, expected a folder of wheels\n'

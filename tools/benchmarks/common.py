@@ -264,12 +264,13 @@ def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
     return args
 
 
-def synthetic_data(out: Path, seed: int = 0) -> Path:
+def synthetic_data(out: Path, seed: int = 0, frames_per_subject: int = 4, workers: int = 2) -> Path:
     """A small synthetic Human3.6M without pictures, made once and kept."""
     from mmjrr.datasets.synthetic import Settings, generate
 
-    folder = out / 'data'
-    generate(folder, Settings(seed=seed, frames_per_subject=4, images=False), 2)
+    folder = out / ('data' if frames_per_subject == 4 else f'data_{frames_per_subject}')
+    settings = Settings(seed=seed, frames_per_subject=frames_per_subject, images=False)
+    generate(folder, settings, workers, progress=False)
     return folder
 
 

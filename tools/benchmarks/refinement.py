@@ -117,17 +117,24 @@ def main() -> None:
 class Case:
     """Batch of the synthetic set, the demo's refiner for it, and the plain loop."""
 
-    def __init__(self, args: argparse.Namespace, batch: int, pose_blend_shapes: bool) -> None:
+    def __init__(
+        self,
+        args: argparse.Namespace,
+        batch: int,
+        pose_blend_shapes: bool,
+        data: Path | None = None,  # default: a small synthetic set
+    ) -> None:
         torch.manual_seed(args.seed)
         self.name = POSE_BLEND_SHAPES if pose_blend_shapes else FREE_BODY
         self.batch = batch
-        data = synthetic_data(args.out, args.seed)
+        data = data or synthetic_data(args.out, args.seed)
         config = Config.fromfile(str(CONFIG))
         config.train_dataloader.dataset.data_root = str(data)
         self.dataset = DATASETS.build(config.train_dataloader.dataset)
         hook: Any = HOOKS.build(config.custom_hooks[0])
         hook.device = torch.device(args.device)
-        items = [self.dataset[i % len(self.dataset)] for i in range(batch)]
+        items = [self.dataset[i] for i in range(min(batch, len(self.dataset)))]
+        items = [items[i % len(items)] for i in range(batch)]
         frames = RefinementFrames.of_batch(
             pseudo_collate(items), hook.renderer.image_size, hook.device
         )
@@ -268,20 +275,10 @@ def _pytorch3d(record: Record, case: Case, device: str) -> dict[str, Any]:
 
 
 def _one_iteration(record: Record, case: Case, args: argparse.Namespace) -> list[str]:
-    pose = torch.cat([case.init['global_orient'], case.init['body_pose']], 1).unflatten(1, (-1, 3))
-    inputs = [
-        value.clone().requires_grad_()
-        for value in (axis_angle_to_matrix(pose), case.init['betas'], case.init['transl'])
-    ]
-    upstream = inputs[0].new_ones(case.batch, len(case.smplx.v_template), 3)
-
-    def body_alone() -> None:
-        for _ in range(STEPS):
-            torch.autograd.grad(case.smplx(*inputs), inputs, upstream)
-
-    found = interleaved(_short_and_long(case) | {'smplx.lbs': body_alone}, 3 * args.rounds)
+    sides = short_and_long(case) | {'smplx.lbs': smplx_forward_and_backward(case, STEPS)}
+    found = interleaved(sides, 3 * args.rounds)
     record.timings(f'{case.name}, {STEPS} iterations', found)
-    ours, theirs = _iteration(found), found['smplx.lbs'].median / STEPS
+    ours, theirs = iteration_seconds(found), found['smplx.lbs'].median / STEPS
     record.mark(
         f'one iteration / smplx.lbs, {case.name}', '<= 1.8', f'{ours / theirs:.2f}',
         ours <= 1.8 * theirs,
@@ -289,13 +286,28 @@ def _one_iteration(record: Record, case: Case, args: argparse.Namespace) -> list
     return [case.name, seconds(ours), seconds(theirs), f'{ours / theirs:.2f}']
 
 
-def _short_and_long(case: Case) -> dict[str, Callable[[], Any]]:
+def smplx_forward_and_backward(case: Case, times: int = 1) -> Callable[[], None]:
+    pose = torch.cat([case.init['global_orient'], case.init['body_pose']], 1).unflatten(1, (-1, 3))
+    inputs = [
+        value.clone().requires_grad_()
+        for value in (axis_angle_to_matrix(pose), case.init['betas'], case.init['transl'])
+    ]
+    upstream = inputs[0].new_ones(case.batch, len(case.smplx.v_template), 3)
+
+    def run() -> None:
+        for _ in range(times):
+            torch.autograd.grad(case.smplx(*inputs), inputs, upstream)
+
+    return run
+
+
+def short_and_long(case: Case) -> dict[str, Callable[[], Any]]:
     """Return a short and a long refinement, whose difference cancels the fixed cost of a batch."""
     return {'short': lambda: case.refine(1), 'long': lambda: case.refine(1 + STEPS)}
 
 
-def _iteration(found: dict[str, Timing]) -> float:
-    """Return the seconds of one iteration from the times of :func:`_short_and_long`."""
+def iteration_seconds(found: dict[str, Timing]) -> float:
+    """Return the seconds of one iteration from the times of :func:`short_and_long`."""
     return (found['long'].median - found['short'].median) / STEPS
 
 
@@ -362,8 +374,8 @@ def _alone(args: argparse.Namespace) -> tuple[float, float, float]:
     before = torch.cuda.memory_allocated(args.device) / 2**20 if on_gpu else _resident()
     case.refine(2)
     peak = torch.cuda.max_memory_allocated(args.device) / 2**20 if on_gpu else peak_memory()
-    found = interleaved(_short_and_long(case), args.rounds)
-    iteration = _iteration(found)
+    found = interleaved(short_and_long(case), args.rounds)
+    iteration = iteration_seconds(found)
     return peak - before, iteration, found['short'].median + 99 * iteration
 
 

@@ -14,7 +14,10 @@ from typing import Any
 
 from common import ON_GPU, table
 
-ORDER = ('silhouette', 'worth', 'refinement', 'body', 'solver', 'evaluation', 'memory', 'linear')
+ORDER = (
+    'device', 'silhouette', 'worth', 'refinement', 'body', 'solver', 'evaluation', 'memory',
+    'linear',
+)  # fmt: skip
 
 
 def main() -> None:

@@ -100,10 +100,10 @@ class Fits:
     Parameters and joints are computed once, as if read from files; vertices in each iteration.
     """
 
-    def __init__(self, frames: int, seed: int, size: int = 32) -> None:
+    def __init__(self, frames: int, seed: int, size: int = 32, device: str = 'cpu') -> None:
         self.size = size
-        self.maker = VertexMaker(free_body())
-        self.truth = JointRegressor.load('free_body_h36m')
+        self.maker = VertexMaker(free_body().to(device))
+        self.truth = JointRegressor.load('free_body_h36m').to(device)
         generator = torch.Generator().manual_seed(seed)
         self.parameters = dict(
             betas=torch.randn(frames, 10, generator=generator),
@@ -111,9 +111,10 @@ class Fits:
             global_orient=torch.randn(frames, 3, generator=generator),
             transl=torch.tensor([[0.0, 0.0, 5.0]]).expand(frames, 3),
         )
+        self.parameters = {name: value.to(device) for name, value in self.parameters.items()}
         joints = torch.cat([self.truth(v.of(self.truth.support)) for v in self.bodies()])
         noise = torch.randn(joints.shape, generator=generator, dtype=joints.dtype)
-        self.joints = joints + 0.005 * noise
+        self.joints = joints + 0.005 * noise.to(device)
 
     def bodies(self) -> Iterator[LazyVertices]:
         for start in range(0, len(self.parameters['betas']), self.size):
