@@ -10,9 +10,10 @@ from .hooks import (
 )
 from .launch import distribute_on_cpu
 from .loops import RefinementLoop
-from .samplers import MomentBatchSampler, ResumableSampler
+from .samplers import FrameBatchSampler, MomentBatchSampler, ResumableSampler
 
 __all__ = [
+    'FrameBatchSampler',
     'MomentBatchSampler',
     'RefinementLoop',
     'RefinementVisualizationHook',

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
+from torch import nn
 
 from mmjrr.array_types import Array
 from mmjrr.io.mapped import take
@@ -35,6 +37,21 @@ def find_bad_frames(attempt: Callable[[int], Any], count: int) -> dict[int, str]
         except ERRORS as error:
             errors[row] = str(error).splitlines()[0]
     return errors
+
+
+def check_finite_weights(model: nn.Module | None) -> None:
+    """Check that not the discriminators are to blame for a batch of only bad frames.
+
+    Raises:
+        FloatingPointError: A weight is not finite.
+    """
+    parameters = [] if model is None else model.named_parameters()
+    for name, value in parameters:
+        if not bool(torch.isfinite(value).all()):
+            raise FloatingPointError(
+                f'discriminators: {name}: found NaN or infinity; no frame can be refined with '
+                'them: lower optim_wrapper.optimizer.lr, and start anew'
+            )
 
 
 def part_of_batch(batch: Mapping[str, Any], rows: Sequence[int]) -> dict[str, Any]:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.dist import barrier, get_dist_info
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader, Runner
 from mmengine.runner.checkpoint import (
@@ -124,11 +123,7 @@ def load_from_remote(filename: str, map_location: MapLocation = None) -> dict[st
         name, name, 'a checkpoint', url, sha256=digits[1] if digits else None, page=url, file=name
     )
     folder = Path(torch.hub.get_dir()) / 'checkpoints'
-    rank, processes = get_dist_info()
-    if rank == 0:
-        download(item, folder)
-    if processes > 1:
-        barrier()
+    on_main_process(lambda: download(item, folder))
     content = load_from_local(str(download(item, folder)), map_location)
     if filename.startswith('mmcls://'):  # MMEngine takes only the backbone's weights
         weights = content.get('state_dict', content)

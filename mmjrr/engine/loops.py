@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from mmengine.dist import get_rank
 from mmengine.runner import BaseLoop, Runner
 from torch.nn import Module
 from torch.utils.data import DataLoader
 
 from mmjrr.registry import LOOPS
 
-from .samplers import sampler_of, skip_batches
+from .samplers import batch_sampler_of, batches_of_process, skip_batches
 
 
 @LOOPS.register_module()
@@ -22,16 +23,17 @@ class RefinementLoop(BaseLoop):
 
     Args:
         runner: The runner.
-        dataloader: Dataloader or its config. Its sampler must be a ``ResumableSampler``; its batch
-            sampler may be a ``MomentBatchSampler``.
+        dataloader: Dataloader or its config. Its sampler must be a ``ResumableSampler``, its batch
+            sampler a ``FrameBatchSampler``, which a config need not name, or a
+            ``MomentBatchSampler``. Its ``batch_size`` is that of all processes together.
         max_batches: Number of batches after which to stop, for a trial. Defaults to None, all.
 
     Raises:
-        ValueError: The sampler is of another type, or the batch size or ``max_batches`` is wrong.
+        ValueError: A sampler is of another type, or the batch size or ``max_batches`` is wrong.
     """
 
-    #: Whether the runner's model takes a step after each batch. ``SMPLPseudoGTHook`` clears it if
-    #: no term needs the discriminators.
+    #: Whether the runner's model takes a step after the batch. ``SMPLPseudoGTHook`` clears it if no
+    #: term needs the discriminators, or no frame of the batch could be refined.
     trains_model: bool = True
 
     def __init__(
@@ -40,8 +42,10 @@ class RefinementLoop(BaseLoop):
         dataloader: DataLoader[Any] | dict[str, Any],
         max_batches: int | None = None,
     ) -> None:
+        if isinstance(dataloader, dict):
+            dataloader = {'batch_sampler': dict(type='mmjrr.FrameBatchSampler'), **dataloader}
         super().__init__(runner, dataloader)
-        sampler_of(self.dataloader)  # refuses other samplers
+        batch_sampler_of(self.dataloader)  # refuses other samplers
         if max_batches is not None and max_batches < 1:
             raise ValueError(f'RefinementLoop: max_batches={max_batches}, expected at least 1')
         self._max_iters = len(self.dataloader)
@@ -78,10 +82,11 @@ class RefinementLoop(BaseLoop):
         runner.call_hook('before_train')
         runner.call_hook('before_train_epoch')
         skip_batches(self.dataloader, self._iter)
-        batches = iter(self.dataloader) if self._iter < self._max_iters else iter(())
-        for data_batch in batches:
-            if self._iter >= self._max_iters or self.stop_training:
-                break
+        parts = batches_of_process(self.dataloader, get_rank())[: self._max_iters]
+        batches = iter(self.dataloader) if any(parts[self._iter :]) else iter(())
+        while self._iter < self._max_iters and not self.stop_training:
+            # A process whose part of a batch is empty calls the hooks like the others.
+            data_batch = next(batches) if parts[self._iter] else {'inputs': {}, 'data_samples': []}
             runner.model.train()
             runner.call_hook('before_train_iter', batch_idx=self._iter, data_batch=data_batch)
             outputs = {}

@@ -190,6 +190,22 @@ class RefinementFrames:
             arrays['init_iou'] = result.iou_init.cpu().numpy()
         return arrays
 
+    def arrays_of_bad_frames(self, terms: Sequence[str], overlap: bool) -> dict[str, Array]:
+        """Return the arrays that are stored if none of the frames can be refined, with NaN.
+
+        Args:
+            terms: Names of the energy's terms.
+            overlap: Whether silhouettes are compared with masks.
+        """
+        arrays = self.annotations()
+        for name in PARAMETERS:
+            shape = tuple(self.init[name].shape)
+            arrays[name] = arrays[f'init_{name}'] = np.full(shape, np.nan, np.float32)
+        columns = [f'energy_{name}' for name in terms] + (['iou'] if overlap else [])
+        for name in columns:
+            arrays[name] = arrays[f'init_{name}'] = np.full(len(self.samples), np.nan, np.float32)
+        return arrays
+
 
 def choose_frames(dataset: Any, count: int, seed: int, by_moment: bool) -> list[int]:
     """Draw about ``count`` frames at random.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from mmjrr.engine.last_checkpoint import (
     latest_checkpoint,
     repair_last_checkpoint,
 )
-from mmjrr.engine.samplers import batch_size_of, batches_of_process, sampler_of
+from mmjrr.engine.samplers import batch_sampler_of, batches_of_process
 from mmjrr.errors import DataError
 from mmjrr.io import versions
 from mmjrr.jobs import Identity, Job, digest_of_names, digest_of_state, files_of
@@ -35,7 +36,7 @@ def refinement_job(runner: Runner, options: dict[str, Any], body: Any) -> Job:
         body: The body model.
     """
     loader = runner.train_dataloader
-    sampler = sampler_of(loader)
+    batches = batch_sampler_of(loader)
     cfg = runner.cfg
     data = Config(dict(dataset=cfg.train_dataloader.dataset)).to_dict()['dataset']
     identity = Identity(
@@ -51,11 +52,11 @@ def refinement_job(runner: Runner, options: dict[str, Any], body: Any) -> Job:
             images=digest_of_names(loader.dataset),
             batches=dict(
                 samples=len(loader.dataset),
-                batch_size=batch_size_of(loader),
-                batch_sampler=type(loader.batch_sampler).__name__,
+                batch_size=batches.batch_size,
+                batch_sampler=type(batches).__name__,
                 processes=get_world_size(),
-                seed=sampler.seed,
-                shuffle=sampler.shuffle,
+                seed=batches.sampler.seed,
+                shuffle=batches.sampler.shuffle,
             ),
         ),
         dict(
@@ -74,7 +75,9 @@ def refinement_job(runner: Runner, options: dict[str, Any], body: Any) -> Job:
     )
 
 
-def begin(job: Job, resume: bool, named_checkpoint: str | None) -> str | None:
+def begin(
+    job: Job, resume: bool, named_checkpoint: str | None, expected: Iterable[tuple[int, int]]
+) -> str | None:
     """Begin or resume the job before the runner loads a checkpoint; call this in the main process.
 
     A resumed run takes the last checkpoint whose earlier batches are all stored. If there is none,
@@ -85,6 +88,7 @@ def begin(job: Job, resume: bool, named_checkpoint: str | None) -> str | None:
         job: The job.
         resume: Whether to resume the run.
         named_checkpoint: The checkpoint that the user names, if any.
+        expected: Batch number and process of all shards of the run.
 
     Returns:
         The checkpoint to load; None if there is none.
@@ -108,7 +112,7 @@ def begin(job: Job, resume: bool, named_checkpoint: str | None) -> str | None:
         return named_checkpoint
     repair_last_checkpoint(job.work_dir)
     checkpoint = latest_checkpoint(job.work_dir)
-    missing = None if checkpoint is None else first_missing(job, iteration_of(checkpoint))
+    missing = None if checkpoint is None else first_missing(job, iteration_of(checkpoint), expected)
     if checkpoint is not None and missing is not None:
         print_log(
             f'{job.shards.path(*missing)}: missing, though {checkpoint.name} is of a later batch; '
@@ -122,24 +126,21 @@ def begin(job: Job, resume: bool, named_checkpoint: str | None) -> str | None:
     return None if checkpoint is None else str(checkpoint)
 
 
-def first_missing(job: Job, batches: int) -> tuple[int, int] | None:
+def first_missing(
+    job: Job, batches: int, expected: Iterable[tuple[int, int]]
+) -> tuple[int, int] | None:
     """Return batch number and process of the first missing shard of the first ``batches``."""
     present = set(job.shards.keys())
-    processes = job.identity.settings['batches']['processes']
-    for number in range(batches):
-        for rank in range(processes):
-            if (number, rank) not in present:
-                return number, rank
-    return None
+    return min((key for key in expected if key[0] < batches and key not in present), default=None)
 
 
-def check_stored(job: Job, batches: int) -> None:
+def check_stored(job: Job, batches: int, expected: Iterable[tuple[int, int]]) -> None:
     """Check that the first ``batches`` batches are stored.
 
     Raises:
         DataError: A shard is missing.
     """
-    missing = first_missing(job, batches)
+    missing = first_missing(job, batches, expected)
     if missing is not None:
         raise DataError(
             f'{job.shards.path(*missing)}: missing, though the checkpoint is of batch {batches}; '
@@ -148,13 +149,17 @@ def check_stored(job: Job, batches: int) -> None:
 
 
 def expected_samples(runner: Runner) -> dict[tuple[int, int], list[int]]:
-    """Return the indices of the samples of each batch and process of a run."""
+    """Return the indices of the samples of each batch and process of a run.
+
+    A process whose part of a batch is empty is left out.
+    """
     processes = range(get_world_size())
     batches = [batches_of_process(runner.train_dataloader, rank) for rank in processes]
     return {
         (number, rank): batches[rank][number]
         for number in range(runner.max_iters)
         for rank in processes
+        if batches[rank][number]
     }
 
 

@@ -13,7 +13,7 @@ from mmjrr.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from mmjrr.errors import LockedError
-    from mmjrr.jobs.distributed import on_main_process
+    from mmjrr.jobs.distributed import on_all_processes, on_main_process, wait_for_all
     from mmjrr.jobs.identity import (
         Difference,
         Identity,
@@ -42,7 +42,9 @@ __all__ = [
     'digest_of_state',
     'files_of',
     'lock_work_dir',
+    'on_all_processes',
     'on_main_process',
+    'wait_for_all',
     'with_progress',
 ]
 

@@ -13,7 +13,7 @@ from mmengine.logging import print_log
 
 from mmjrr.errors import DataError
 from mmjrr.io import read_json, remove_temporary_files, write_json
-from mmjrr.jobs.distributed import on_main_process
+from mmjrr.jobs.distributed import on_main_process, wait_for_all
 from mmjrr.jobs.identity import Identity
 from mmjrr.jobs.lock import WorkDirLock, lock_work_dir
 from mmjrr.jobs.progress import with_progress
@@ -208,7 +208,7 @@ class Job:
             own = missing[rank::processes]
             for number, content in zip(own, with_progress(make(own), len(own), unit), strict=True):
                 self.shards.put(number, content)
-            _wait_for_all()
+            wait_for_all()
             on_main_process(finish)
         finally:
             self.end()
@@ -257,12 +257,6 @@ def _rank_and_processes() -> tuple[int, int]:
     from mmengine.dist import get_dist_info
 
     return get_dist_info()
-
-
-def _wait_for_all() -> None:
-    from mmengine.dist import barrier
-
-    barrier()
 
 
 def _log(text: str) -> None:

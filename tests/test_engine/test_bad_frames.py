@@ -10,9 +10,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from mmjrr.cli.train import INCOMPLETE
-from mmjrr.engine.bad_frames import find_bad_frames, listed, split_left_out, with_left_out
+from mmjrr.engine.bad_frames import (
+    check_finite_weights,
+    find_bad_frames,
+    listed,
+    split_left_out,
+    with_left_out,
+)
+from mmjrr.io import read_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -72,11 +80,11 @@ def giant(tiny_set: Path, tiny_config: Path, tmp_path_factory: pytest.TempPathFa
     return config, str(arrays['imgname'][5])
 
 
-def train(config: Path, work_dir: Path, env: dict[str, str], *arguments: str):
+def train(config: Path, work_dir: Path, env: dict[str, str], *arguments: str, options: str = ''):
     command = [sys.executable, str(ROOT / 'tools/train.py'), str(config), '--work-dir',
                str(work_dir), *arguments]  # fmt: skip
-    options = ['--cfg-options', 'custom_hooks.0.check_inputs=False']
-    return subprocess.run([*command, *options], env=env, capture_output=True, text=True)
+    command += ['--cfg-options', 'custom_hooks.0.check_inputs=False', *options.split()]
+    return subprocess.run(command, env=env, capture_output=True, text=True)
 
 
 @pytest.mark.slow
@@ -101,6 +109,34 @@ def test_a_fit_behind_the_camera_is_left_out_and_a_resumed_run_leaves_it_out_aga
         shard.unlink()
     assert train(config, tmp_path / 'run', one_thread, '--resume').returncode == INCOMPLETE
     assert results == {file: (tmp_path / 'run' / file).read_bytes() for file in results}
+
+
+@pytest.mark.slow
+def test_a_batch_of_only_bad_frames_ends_no_run(
+    giant, tmp_path: Path, one_thread: dict[str, str]
+) -> None:
+    config, name = giant
+    options = 'train_dataloader.batch_size=1 custom_hooks.0.refiner.num_iters=1'
+    done = train(config, tmp_path / 'run', one_thread, options=options)
+    assert done.returncode == INCOMPLETE, done.stderr[-3000:]
+    summary = json.loads((tmp_path / 'run/refinement.json').read_text())
+    assert (summary['frames'], summary['frames_expected']) == (23, 24)
+    assert list(summary['frames_left_out']) == [name]
+    assert np.isfinite([value for key, value in summary.items() if 'energy_' in key]).all()
+    checkpoint = read_checkpoint(tmp_path / 'run/iter_24.pth')
+    assert all(torch.isfinite(value).all() for value in checkpoint['state_dict'].values())
+    steps = {int(state['step']) for state in checkpoint['optimizer']['state'].values()}
+    assert steps == {23}  # the discriminators took no step after the batch without frames
+
+
+def test_discriminators_that_are_not_finite_are_not_blamed_on_the_frames() -> None:
+    model = torch.nn.Linear(2, 1)
+    check_finite_weights(model)
+    check_finite_weights(None)
+    with torch.no_grad():
+        model.bias[0] = float('nan')
+    with pytest.raises(FloatingPointError, match='discriminators: bias: found NaN or infinity'):
+        check_finite_weights(model)
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from torch.utils.data import DataLoader, SequentialSampler
 
-from mmjrr.engine import MomentBatchSampler, RefinementLoop, ResumableSampler
+from mmjrr.engine import FrameBatchSampler, MomentBatchSampler, RefinementLoop, ResumableSampler
 
 
 class Numbers:
@@ -55,7 +55,8 @@ class Runner:
 def make(count: int = 10, batch_size: int = 4, **options) -> tuple[Runner, RefinementLoop, Numbers]:
     data = Numbers(count)
     sampler = ResumableSampler(data, shuffle=True, seed=1)
-    loader = DataLoader(data, batch_size=batch_size, sampler=sampler, collate_fn=list)
+    batches = FrameBatchSampler(sampler, batch_size)
+    loader = DataLoader(data, batch_sampler=batches, collate_fn=list)
     runner = Runner()
     runner.loop = RefinementLoop(runner, loader, **options)
     return runner, runner.loop, data
@@ -119,8 +120,30 @@ def test_other_samplers_are_refused() -> None:
     loader = DataLoader(data, sampler=SequentialSampler(data))
     with pytest.raises(ValueError, match='SequentialSampler, expected ResumableSampler'):
         RefinementLoop(Runner(), loader)
-    with pytest.raises(ValueError, match='batch_size'):
-        RefinementLoop(Runner(), DataLoader(data, batch_size=None, sampler=ResumableSampler(data)))
+    for batch_size in (2, None):
+        with pytest.raises(ValueError, match='expected FrameBatchSampler or MomentBatchSampler'):
+            RefinementLoop(
+                Runner(), DataLoader(data, batch_size=batch_size, sampler=ResumableSampler(data))
+            )
+
+
+def test_a_process_without_a_part_of_the_last_batch_calls_the_hooks_with_an_empty_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen = []
+    for rank in range(3):
+        monkeypatch.setattr('mmengine.dataset.sampler.get_dist_info', lambda rank=rank: (rank, 3))
+        monkeypatch.setattr('mmjrr.engine.loops.get_rank', lambda rank=rank: rank)
+        runner, loop, _ = make(count=10, batch_size=4)
+        loop.trains_model = False
+        loop.run()
+        assert loop.max_iters == loop.iter == 3
+        seen.append(runner.batches())
+    assert {'inputs': {}, 'data_samples': []} in [batches[-1] for batches in seen]
+    frames = [
+        frame for batches in seen for batch in batches if type(batch) is list for frame in batch
+    ]
+    assert sorted(frames) == list(range(10))
 
 
 @pytest.mark.parametrize('max_batches', [0, -1])

@@ -21,7 +21,7 @@ from mmengine.runner import Runner
 from mmjrr.body_models import free_body
 from mmjrr.datasets import H36MFitsDataset
 from mmjrr.datasets.fits import load_fits
-from mmjrr.engine import ResumableSampler, SMPLPseudoGTHook
+from mmjrr.engine import FrameBatchSampler, ResumableSampler, SMPLPseudoGTHook
 from mmjrr.engine.first_regressor import initial_fits
 from mmjrr.engine.refinement_frames import RefinementFrames
 from mmjrr.joints import reorder_index
@@ -77,15 +77,15 @@ class FakeRunner(SimpleNamespace):
     def __init__(self, dataset: Any, work_dir: Path, **fields: Any) -> None:
         fields = {
             'model': FitDiscriminator(), 'iter': 0, 'seed': 0, '_resume': False,
-            '_load_from': None, '_train_loop': None, **fields,
+            '_load_from': None, '_train_loop': None, 'max_iters': len(dataset) // 4, **fields,
         }  # fmt: skip
         fields.setdefault('message_hub', MessageHub(f'test_{id(self)}'))
+        batches = FrameBatchSampler(ResumableSampler(dataset, seed=0), 4)
         super().__init__(
             train_dataloader=SimpleNamespace(
                 dataset=dataset,
-                batch_size=4,
-                batch_sampler=None,
-                sampler=ResumableSampler(dataset, seed=0),
+                batch_sampler=batches,
+                sampler=batches.sampler,
             ),
             work_dir=str(work_dir),
             cfg=Config(dict(train_dataloader=dict(dataset=dict()))),

@@ -1,41 +1,67 @@
-"""The sampler that starts in the middle."""
+"""Batches of refinement: a fixed order, shared by processes, that can start in the middle."""
 
 from __future__ import annotations
 
 import pytest
+from mmengine.dataset import DefaultSampler
 
-from mmjrr.engine import MomentBatchSampler, ResumableSampler
+from mmjrr.engine import FrameBatchSampler, MomentBatchSampler, ResumableSampler
 from mmjrr.registry import DATA_SAMPLERS
 
 
-def make(count: int = 10, **options) -> ResumableSampler:
-    config = dict(type='ResumableSampler', dataset=range(count), seed=4, **options)
-    return DATA_SAMPLERS.build(config)
+def make(count: int = 10, batch_size: int = 4, **options) -> FrameBatchSampler:
+    sampler = DATA_SAMPLERS.build(
+        dict(type='ResumableSampler', dataset=range(count), seed=4, **options)
+    )
+    config = dict(type='FrameBatchSampler')
+    return DATA_SAMPLERS.build(config, default_args=dict(sampler=sampler, batch_size=batch_size))
 
 
-@pytest.mark.parametrize('skip', [0, 1, 7, 10, 12])
+def as_process(rank: int, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr('mmengine.dataset.sampler.get_dist_info', lambda: (rank, count))
+
+
+@pytest.mark.parametrize('skip', [0, 1, 3, 5])
 def test_a_resumed_order_is_the_rest_of_the_whole_one(skip: int) -> None:
     whole = list(make())
-    assert sorted(whole) == list(range(10)) != whole
+    assert [len(batch) for batch in whole] == [4, 4, 2]
+    assert sorted(sum(whole, [])) == list(range(10)) != sum(whole, [])
     resumed = make()
     resumed.skip = skip
     assert list(resumed) == whole[skip:]
 
 
-def test_without_shuffling_the_order_is_the_data_sets() -> None:
-    assert list(make(shuffle=False)) == list(range(10))
+def test_the_order_is_that_of_mmengines_sampler() -> None:
+    assert sum(make(), []) == list(DefaultSampler(range(10), seed=4))
+    assert sum(make(shuffle=False), []) == list(range(10))
 
 
-def test_processes_share_the_samples_and_skip_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    shares = []
-    for rank in range(2):
-        monkeypatch.setattr('mmengine.dataset.sampler.get_dist_info', lambda rank=rank: (rank, 2))
-        sampler = make()
-        share = list(sampler)
+@pytest.mark.parametrize('processes', [2, 3, 4])
+@pytest.mark.parametrize('count', [8, 9, 10, 13])
+def test_processes_share_each_batch_in_the_order_of_a_single_process(
+    processes: int, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = make(count).batches(0)
+    parts = []
+    for rank in range(processes):
+        as_process(rank, processes, monkeypatch)
+        sampler = make(count)
+        assert len(sampler) == len(whole)
+        parts.append(sampler.batches(rank))
+        assert list(sampler) == [part for part in parts[-1] if part]
         sampler.skip = 2
-        assert list(sampler) == share[2:]
-        shares += share
-    assert sorted(shares) == list(range(10))
+        assert list(sampler) == [part for part in parts[-1][2:] if part]
+    for number, batch in enumerate(whole):
+        shares = [of_process[number] for of_process in parts]
+        assert sum(shares, []) == batch
+        assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+def test_wrong_batches_are_refused() -> None:
+    with pytest.raises(ValueError, match='batch_size: found 0'):
+        make(batch_size=0)
+    with pytest.raises(ValueError, match='FrameBatchSampler: drop_last'):
+        FrameBatchSampler(ResumableSampler(range(3)), 4, drop_last=True)
 
 
 class Views:
@@ -80,15 +106,14 @@ def test_batches_by_moment_depend_on_the_seed_and_resume() -> None:
     assert by_moment(shuffle=False).batches(0)[0] == [0, 3, 7, 14]
 
 
-def test_processes_take_batches_of_moments_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole, shares = list(by_moment()), []
+def test_processes_share_the_moments_of_each_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, parts = by_moment().batches(0), []
     for rank in range(2):
-        monkeypatch.setattr('mmengine.dataset.sampler.get_dist_info', lambda rank=rank: (rank, 2))
-        sampler = by_moment()
-        assert sampler.batches(rank) == list(sampler)
-        assert len(list(sampler)) == len(sampler) == -(-len(whole) // 2)
-        shares += list(sampler)
-    assert all(batch in shares for batch in whole)
+        as_process(rank, 2, monkeypatch)
+        parts.append(by_moment().batches(rank))
+    for batch, one, two in zip(whole, *parts, strict=True):
+        assert one + two == batch
+        assert {MOMENTS[frame] for frame in one}.isdisjoint(MOMENTS[frame] for frame in two)
 
 
 def test_batches_that_cannot_hold_a_moment_are_refused() -> None:

@@ -46,7 +46,7 @@ class Pictures:
 
 @pytest.fixture(scope='module')
 def batch(tiny_set: Path) -> dict[str, Any]:
-    """The first four samples; ``fits_refined`` is the truth, ``fits_init`` 40 cm to its right."""
+    """The first four samples; refined fits are the truth, initial ones are 40 cm to its right."""
     dataset = H36MFitsDataset(
         data_root=str(tiny_set),
         fits_file='fits/spin_like_train.npz',
@@ -65,7 +65,10 @@ def batch(tiny_set: Path) -> dict[str, Any]:
         transl=true['transl'],
     )
     moved = true['transl'] + torch.tensor([0.4, 0.0, 0.0])
-    return {**batch, 'fits_refined': fits, 'fits_init': {**fits, 'transl': moved}}
+    before = {**fits, 'transl': moved}
+    arrays = {name: value.numpy() for name, value in fits.items()}
+    arrays |= {f'init_{name}': value.numpy() for name, value in before.items()}
+    return {**batch, 'stored': {**arrays, 'left_out': np.array(['', '', '', ''])}}
 
 
 @pytest.fixture
@@ -76,6 +79,8 @@ def runner(tiny_set: Path) -> SimpleNamespace:
 def draw(runner: Any, batch: dict, steps: int = 1, **options: Any) -> dict[str, np.ndarray]:
     hook = RefinementVisualizationHook(size=SIZE, **options)
     hook.before_train(runner)
+    if runner.hooks:
+        runner.hooks[0].stored = batch['stored']
     for step in range(steps):
         hook.after_train_iter(runner, step, batch)
     return runner.visualizer.drawn
@@ -100,6 +105,14 @@ def test_the_first_sample_of_every_nth_batch_is_drawn(runner, batch) -> None:
 @pytest.mark.parametrize('options', [dict(), dict(samples=[0], interval=1, enable=False)])
 def test_nothing_is_drawn_unless_asked_for(runner, batch, options: dict) -> None:
     assert not draw(runner, batch, steps=2, **options)
+
+
+def test_a_frame_that_is_left_out_is_not_drawn(runner, batch) -> None:
+    left_out = np.array(['', 'behind the camera', '', ''])
+    changed = {**batch, 'stored': {**batch['stored'], 'left_out': left_out}}
+    samples = batch['data_samples']
+    drawn = draw(runner, changed, samples=[samples[1].sample_idx, samples[2].sample_idx])
+    assert set(drawn) == {picture_name(samples[2])}
 
 
 def test_the_mesh_lies_on_the_mask_where_the_fit_is_right(runner, batch) -> None:

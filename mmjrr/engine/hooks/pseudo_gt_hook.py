@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import torch
 from mmengine.device import get_device
-from mmengine.dist import barrier, get_rank
+from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
@@ -22,6 +22,7 @@ from mmjrr.array_types import Array
 from mmjrr.engine.bad_frames import (
     ERRORS,
     ON_BAD_FRAME,
+    check_finite_weights,
     find_bad_frames,
     listed,
     part_of_batch,
@@ -35,6 +36,7 @@ from mmjrr.engine.calibration import (
     Calibrator,
     sharing_after,
 )
+from mmjrr.engine.discriminator_batch import fits_of_all_processes
 from mmjrr.engine.first_regressor import (
     fit_first_regressor,
     load_named_regressor,
@@ -51,12 +53,12 @@ from mmjrr.engine.refinement_frames import (
 )
 from mmjrr.engine.refinement_job import begin, check_stored, expected_samples, refinement_job
 from mmjrr.engine.samplers import check_moments, sampler_of
+from mmjrr.errors import DataError
 from mmjrr.io import sha256, versions
-from mmjrr.jobs import Job, on_main_process
+from mmjrr.jobs import Job, on_main_process, wait_for_all
 from mmjrr.joints import H36M_JOINTS_MMPOSE
 from mmjrr.refinement import FitEnergy, FitRefiner, PseudoGTStore, fit_regressor
 from mmjrr.refinement.refiner import sharing_of
-from mmjrr.refinement.regressor_fit import PARAMETERS
 from mmjrr.refinement.store import batches_of
 from mmjrr.registry import BODY_MODELS, HOOKS, RENDERERS
 from mmjrr.regressors import JointRegressor
@@ -88,9 +90,9 @@ class SMPLPseudoGTHook(Hook):
       initial fits, and balances the terms on a seeded set of frames. With ``calibration``, it then
       refines a part of the moments in rounds, as one problem; the regressor of a round is the next
       one's. A resumed run loads what it has of these.
-    - ``before_train_iter`` refines and stores the batch, and adds ``fits_init`` and
-      ``fits_refined`` to it for the model's discriminator step. It does not refine a stored batch
-      again.
+    - ``before_train_iter`` refines and stores this process's part of the batch. It adds those of
+      all processes as ``fits_init`` and ``fits_refined`` for the model's discriminator step. It
+      does not refine a stored batch again.
       With a calibration, the regressor and what moments share are those of the calibration, whose
       refined fits are taken as they are if it has all moments.
     - ``after_train`` fits J_opt to all refined fits, and exports the pseudo ground truth in SPIN's
@@ -128,8 +130,8 @@ class SMPLPseudoGTHook(Hook):
             True.
         on_bad_frame: What becomes of a frame that cannot be refined, such as a fit behind the
             camera or a value that is not finite: ``'skip'`` leaves it out, counts and lists it;
-            ``'raise'`` ends the run. Defaults to ``'skip'``. A batch without any other frame ends
-            the run.
+            ``'raise'`` ends the run. Defaults to ``'skip'``. A run without any other frame ends
+            with an error after the last batch.
 
     Raises:
         ValueError: An option is unknown or out of range.
@@ -198,6 +200,9 @@ class SMPLPseudoGTHook(Hook):
         self.refiner: FitRefiner
         self.joint_regressor: JointRegressor  # used while refining
         self.store: PseudoGTStore
+        #: Stored arrays of this process's part of the last batch, with the frames left out.
+        self.stored: dict[str, Array] = {}
+        self.trains_discriminators = True
         self.job: Job | None = None
 
     def _calibration_options(self, options: dict[str, Any] | None) -> CalibrationOptions | None:
@@ -240,7 +245,8 @@ class SMPLPseudoGTHook(Hook):
             )
         self.job = job = refinement_job(runner, options, self.body)
         resume, named = runner._resume, runner.cfg.get('load_from')
-        runner._load_from = on_main_process(lambda: begin(job, resume, named))
+        expected = expected_samples(runner)
+        runner._load_from = on_main_process(lambda: begin(job, resume, named, expected))
         if not resume and get_rank() == 0:
             shutil.rmtree(job.work_dir / FOLDER, ignore_errors=True)
         self.store = PseudoGTStore(job.shards)
@@ -249,7 +255,8 @@ class SMPLPseudoGTHook(Hook):
         """Check the data, fit or load J_spin, and build the refiner."""
         assert self.job is not None
         job, work_dir = self.job, Path(runner.work_dir)
-        on_main_process(lambda: check_stored(job, runner.iter))
+        expected = expected_samples(runner)
+        on_main_process(lambda: check_stored(job, runner.iter, expected))
         self.body.to(self.device)
         self.renderer.to(self.device)
         self.energy.to(self.device)
@@ -275,8 +282,9 @@ class SMPLPseudoGTHook(Hook):
             check_moments(runner.train_dataloader)
         first_frames: list[RefinementFrames] = []  # on the main process
         on_main_process(lambda: first_frames.append(self._first_frames(runner, dataset)))
+        self.trains_discriminators = bool(self.energy.requires('plausibility'))
         if runner._train_loop is not None:
-            runner._train_loop.trains_model = bool(self.energy.requires('plausibility'))
+            runner._train_loop.trains_model = self.trains_discriminators
         if self.regressor is not None:
             spin = load_named_regressor(self.regressor, self.body)
         else:
@@ -444,24 +452,24 @@ class SMPLPseudoGTHook(Hook):
     ) -> None:
         """Refine and store the batch, or load it from the store, for the discriminator's step."""
         assert data_batch is not None
-        hub = runner.message_hub
+        arrays: dict[str, Array] = {}
+        self.stored = {}
+        if data_batch['data_samples']:
+            self.stored = self._stored_or_refined(runner, batch_idx, data_batch)
+            arrays, _ = split_left_out(self.stored)
+            _log_means(runner, arrays)
+        if not self.trains_discriminators:
+            return
+        fits = fits_of_all_processes(arrays, self.device)
+        data_batch.update(fits)
+        runner._train_loop.trains_model = bool(fits)
+
+    def _stored_or_refined(
+        self, runner: Runner, batch_idx: int, data_batch: dict[str, Any]
+    ) -> dict[str, Array]:
         sample_idx = [int(sample.sample_idx) for sample in data_batch['data_samples']]
         stored = self.store.get(batch_idx, sample_idx, get_rank())
-        if stored is None:
-            stored = self._refine(runner, batch_idx, data_batch)
-        arrays, _ = split_left_out(stored)
-        for name in ('init', 'refined'):
-            prefix = 'init_' if name == 'init' else ''
-            data_batch[f'fits_{name}'] = {
-                parameter: torch.from_numpy(arrays[f'{prefix}{parameter}']).to(self.device)
-                for parameter in PARAMETERS
-            }
-        for name, value in arrays.items():
-            if name.startswith('energy_'):
-                hub.update_scalar(f'train/{name}', float(value.mean()))
-        if 'iou' in arrays:
-            hub.update_scalar('train/iou_init', float(arrays['init_iou'].mean()))
-            hub.update_scalar('train/iou_opt', float(arrays['iou'].mean()))
+        return self._refine(runner, batch_idx, data_batch) if stored is None else stored
 
     def _refine(
         self, runner: Runner, batch_idx: int, data_batch: dict[str, Any]
@@ -508,16 +516,26 @@ class SMPLPseudoGTHook(Hook):
             errors: dict[int, str] = {}
             if self.on_bad_frame == 'skip':
                 errors = find_bad_frames(lambda row: refined(part_of([row])), count)
-            if len(errors) in (0, count):
+            if not errors:
                 names = [sample.imgname for sample in frames.samples]
                 raise type(error)(f'{error}\nbatch {batch_idx}: {names}') from error
+        if len(errors) == count:
+            check_finite_weights(self.refiner.discriminator)
+            return frames.arrays_of_bad_frames(*self._stored_terms(frames)), errors
         return refined(part_of([row for row in range(count) if row not in errors])), errors
+
+    def _stored_terms(self, frames: RefinementFrames) -> tuple[list[str], bool]:
+        """Return the names of the energy's terms, and whether overlaps with masks are stored."""
+        has_masks = frames.observed.mask is not None
+        terms = self.energy.terms.items()
+        names = [name for name, term in terms if has_masks or 'mask' not in term.requires]
+        return names, has_masks
 
     # ------------------------------------------------------------------ after all poses are refined
 
     def after_train(self, runner: Runner) -> None:
         """Fit J_opt, export the pseudo ground truth and the summary, and log their paths."""
-        barrier()
+        wait_for_all()
         on_main_process(lambda: self._finish(runner, Path(runner.work_dir)))
 
     def after_run(self, runner: Runner) -> None:
@@ -530,6 +548,8 @@ class SMPLPseudoGTHook(Hook):
         arrays, left_out = split_left_out(self.store.load(expected))
         if left_out:
             runner.logger.warning(listed(left_out))
+        if not len(arrays['sample_idx']):
+            raise DataError(f'refinement: no frame could be refined; {listed(left_out)}')
         count, total = len(arrays['sample_idx']), len(runner.train_dataloader.dataset)
         runner.logger.info(f'Fitting J_opt on {count} refined fits of {total} ...')
         if count < FEW_FRAMES:
@@ -574,6 +594,17 @@ class SMPLPseudoGTHook(Hook):
             "  test_evaluator = dict(type='mmjrr.JointRegressorMetric', "
             f"regressors=['{work_dir / 'J_opt.npy'}'], protocol='paper')"
         )
+
+
+def _log_means(runner: Runner, arrays: dict[str, Array]) -> None:
+    """Log the means of the terms and overlaps of a batch's refined frames."""
+    hub = runner.message_hub
+    for name, value in arrays.items():
+        if name.startswith('energy_') and len(value):
+            hub.update_scalar(f'train/{name}', float(value.mean()))
+    if len(arrays.get('iou', ())):
+        hub.update_scalar('train/iou_init', float(arrays['init_iou'].mean()))
+        hub.update_scalar('train/iou_opt', float(arrays['iou'].mean()))
 
 
 def _run_of(runner: Runner) -> dict[str, Any]:

@@ -14,7 +14,9 @@ from mmengine.runner import Runner
 from torch import Tensor
 
 from mmjrr.array_types import Array
+from mmjrr.engine.bad_frames import LEFT_OUT
 from mmjrr.geometry import PerspectiveCamera
+from mmjrr.refinement.regressor_fit import PARAMETERS
 from mmjrr.registry import HOOKS
 from mmjrr.visualization import draw_fit
 
@@ -78,7 +80,10 @@ class RefinementVisualizationHook(Hook):
         """Draw the selected samples of the batch."""
         if not self.enable or data_batch is None:
             return
+        left_out = self.refining.stored.get(LEFT_OUT)
         for index, sample in enumerate(data_batch['data_samples']):
+            if left_out is not None and left_out[index]:
+                continue
             due = self.interval and batch_idx % self.interval == 0 and index == 0
             if due or sample.sample_idx in self.samples or sample.imgname in self.samples:
                 self._draw(runner, batch_idx, data_batch, index)
@@ -101,10 +106,12 @@ class RefinementVisualizationHook(Hook):
         labels = (sample.keypoints_2d - box[:, :2]) * self.size / (box[:, 2:] - box[:, :2])
         halves = []
         for title in ('init', 'refined'):
+            prefix = 'init_' if title == 'init' else ''
             fits = {
-                name: value[index : index + 1]
-                for name, value in data_batch[f'fits_{title}'].items()
+                name: torch.from_numpy(self.refining.stored[f'{prefix}{name}'][index : index + 1])
+                for name in PARAMETERS
             }
+            fits = {name: value.to(device) for name, value in fits.items()}
             with torch.no_grad():
                 vertices = self.refining.body(**fits).vertices
                 alpha = self.renderer(vertices, camera)[0]
