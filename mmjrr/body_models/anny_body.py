@@ -20,7 +20,7 @@ from mmjrr.body_models.anny_rig import (
     joint_of_bone,
     t_pose_rotations,
 )
-from mmjrr.body_models.skinned_body import Articulation, BodyOutput, SkinnedBody, batch_size
+from mmjrr.body_models.skinned_body import Articulation, SkinnedBody, batch_size, check_width
 from mmjrr.joints import SMPL_JOINTS, SMPL_PARENTS
 from mmjrr.registry import BODY_MODELS
 
@@ -106,32 +106,6 @@ class AnnyBody(SkinnedBody):
         self.register_buffer('faces_tensor', torch.from_numpy(self.faces), persistent=False)
         self.register_buffer('vertex_ids', None, persistent=False)
 
-    def forward(
-        self,
-        betas: Tensor | None = None,
-        body_pose: Tensor | None = None,
-        global_orient: Tensor | None = None,
-        transl: Tensor | None = None,
-    ) -> BodyOutput:
-        """Pose the body.
-
-        Arguments of batch size 1 are broadcast.
-
-        Args:
-            betas: (B, 11), phenotypes. Default: an average adult.
-            body_pose: SMPL's 23 rotations, in any representation that
-                :meth:`mmjrr.body_models.SMPL.forward` accepts. Default: the T-pose.
-            global_orient: One rotation, about the pelvis. Default: no rotation.
-            transl: (B, 3), meters. Default: zeros.
-
-        Returns:
-            Vertices, and the positions of SMPL's 24 joints by the bones' heads.
-
-        Raises:
-            ValueError: If an argument has another shape, or batch sizes differ.
-        """
-        return self.output(self.articulate(betas, body_pose, global_orient, transl))
-
     def articulate(
         self,
         betas: Tensor | None = None,
@@ -139,16 +113,25 @@ class AnnyBody(SkinnedBody):
         global_orient: Tensor | None = None,
         transl: Tensor | None = None,
     ) -> Articulation:
-        """Pose the joints without computing vertices.
+        """Pose the joints, which are SMPL's 24 by the bones' heads, without computing vertices.
 
-        Arguments and errors are as in :meth:`forward`.
+        Arguments of batch size 1 are broadcast.
+
+        Args:
+            betas: (B, 11), phenotypes. Default: an average adult.
+            body_pose: SMPL's 23 rotations, in any representation that
+                :meth:`mmjrr.body_models.SMPL.articulate` accepts. Default: the T-pose.
+            global_orient: One rotation, about the pelvis. Default: no rotation.
+            transl: (B, 3), meters. Default: zeros.
+
+        Raises:
+            ValueError: If an argument has another shape, or batch sizes differ.
         """
         like = self.v_template
         betas = self.mean_phenotypes if betas is None else betas
         transl = like.new_zeros(1, 3) if transl is None else transl
-        for name, value, width in (('betas', betas, self.num_betas), ('transl', transl, 3)):
-            if value.dim() != 2 or value.shape[1] != width:
-                raise ValueError(f'{name}: found shape {tuple(value.shape)}, expected (B, {width})')
+        check_width('betas', betas, self.num_betas)
+        check_width('transl', transl, 3)
         root = self._rotations('global_orient', global_orient, 1)
         others = self._rotations('body_pose', body_pose, len(SMPL_JOINTS) - 1)
         batch = batch_size(betas=betas, body_pose=others, global_orient=root, transl=transl)

@@ -47,7 +47,7 @@ class VertexMaker:
         """Return the vertices of bodies with these parameters.
 
         Args:
-            **parameters: Arguments of :meth:`mmjrr.body_models.SMPL.forward`, all of the same
+            **parameters: Arguments of :meth:`mmjrr.body_models.SMPL.articulate`, all of the same
                 batch size.
 
         Raises:

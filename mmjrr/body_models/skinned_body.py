@@ -68,6 +68,10 @@ class SkinnedBody(nn.Module):
     def articulate(self, *args: Any, **kwargs: Any) -> Articulation:
         """Pose the joints without computing vertices."""
 
+    def forward(self, *args: Any, **kwargs: Any) -> BodyOutput:
+        """Pose the body. Arguments and errors are as in :meth:`articulate`."""
+        return self.output(self.articulate(*args, **kwargs))
+
     def skin_vertices(self, posed: Articulation) -> Tensor:  # (B, V, 3), meters
         """Compute the vertices from the result of :meth:`articulate`."""
         batch = len(posed.transforms)
@@ -136,6 +140,16 @@ class SkinnedBody(nn.Module):
             f'(B, {count}, 3), matrices (B, {count}, 3, 3), or 6D (B, {6 * count}) or '
             f'(B, {count}, 6)'
         )
+
+
+def check_width(name: str, value: Tensor, width: int) -> None:
+    """Check that a parameter has shape (B, width).
+
+    Raises:
+        ValueError: It has another shape.
+    """
+    if value.dim() != 2 or value.shape[1] != width:
+        raise ValueError(f'{name}: found shape {tuple(value.shape)}, expected (B, {width})')
 
 
 def batch_size(**parts: Tensor) -> int:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mmjrr.array_types import Array
 from mmjrr.body_models.lbs import KinematicTree
-from mmjrr.body_models.skinned_body import Articulation, BodyOutput, SkinnedBody, batch_size
+from mmjrr.body_models.skinned_body import Articulation, SkinnedBody, batch_size, check_width
 from mmjrr.body_models.smpl_files import find_smpl_file, load_smpl_file
 from mmjrr.errors import DataError
 from mmjrr.io import check_array, read_npy
@@ -155,14 +155,14 @@ class SMPL(SkinnedBody):
         self.register_buffer('vertex_ids', None, persistent=False)
         self.tree = KinematicTree(self.parents)
 
-    def forward(
+    def articulate(
         self,
         betas: Tensor | None = None,
         body_pose: Tensor | None = None,
         global_orient: Tensor | None = None,
         transl: Tensor | None = None,
-    ) -> BodyOutput:
-        """Pose the body (Loper et al., Equations 2 to 10).
+    ) -> Articulation:
+        """Pose the joints without computing vertices (Loper et al., Equations 2 to 10).
 
         Arguments of batch size 1 are broadcast.
 
@@ -177,49 +177,34 @@ class SMPL(SkinnedBody):
         Raises:
             ValueError: If an argument has another shape, or batch sizes differ.
         """
-        return self.output(self.articulate(betas, body_pose, global_orient, transl))
-
-    def articulate(
-        self,
-        betas: Tensor | None = None,
-        body_pose: Tensor | None = None,
-        global_orient: Tensor | None = None,
-        transl: Tensor | None = None,
-    ) -> Articulation:
-        """Pose the joints without computing vertices.
-
-        Arguments and errors are as in :meth:`forward`.
-        """
-        like = self.v_template
-        return self._articulate(
-            like.new_zeros(1, self.num_betas) if betas is None else betas,
-            like.new_zeros(1, 3) if transl is None else transl,
-            dict(global_orient=global_orient, body_pose=body_pose),
-        )
+        pose = dict(global_orient=global_orient, body_pose=body_pose)
+        return self._articulate(betas, transl, pose)
 
     def _articulate(
         self,
-        betas: Tensor,  # (B or 1, num_betas)
-        transl: Tensor,  # (B or 1, 3), meters
+        betas: Tensor | None,  # (B or 1, num_betas)
+        transl: Tensor | None,  # (B or 1, 3), meters
         pose: Mapping[str, Tensor | None],
         expression: Tensor | None = None,  # (B or 1, num_expression_coeffs)
     ) -> Articulation:
         """Pose the joints.
 
         Args:
-            betas: Shape coefficients.
-            transl: Translation.
+            betas: Shape coefficients; None for zeros.
+            transl: Translation; None for zeros.
             pose: Rotations by the names in :attr:`ROTATIONS`, in any representation.
-            expression: Expression coefficients. Default: None, the body has none.
+            expression: Expression coefficients. Default: None, for zeros.
         """
         like = self.v_template
-        shape = {'betas': betas} if expression is None else dict(betas=betas, expression=expression)
-        widths = dict(betas=self.num_betas, transl=3, expression=self.num_expression_coeffs)
-        for name, value in {**shape, 'transl': transl}.items():
-            if value.dim() != 2 or value.shape[1] != widths[name]:
-                raise ValueError(
-                    f'{name}: found shape {tuple(value.shape)}, expected (B, {widths[name]})'
-                )
+        shape = {'betas': like.new_zeros(1, self.num_betas) if betas is None else betas}
+        transl = like.new_zeros(1, 3) if transl is None else transl
+        check_width('betas', shape['betas'], self.num_betas)
+        if self.num_expression_coeffs:
+            if expression is None:
+                expression = like.new_zeros(1, self.num_expression_coeffs)
+            check_width('expression', expression, self.num_expression_coeffs)
+            shape['expression'] = expression
+        check_width('transl', transl, 3)
         rotations_of = {
             name: self._rotations(name, pose[name], count) for name, count in self.ROTATIONS.items()
         }
@@ -227,10 +212,8 @@ class SMPL(SkinnedBody):
         rotations = torch.cat(
             [part.expand(batch, -1, -1, -1) for part in rotations_of.values()], dim=1
         )
-        coefficients = betas
-        if expression is not None:
-            size = max(len(betas), len(expression))
-            coefficients = torch.cat([betas.expand(size, -1), expression.expand(size, -1)], dim=1)
+        size = max(len(part) for part in shape.values())
+        coefficients = torch.cat([part.expand(size, -1) for part in shape.values()], dim=1)
 
         joints = self.joint_template + torch.einsum(
             'jck,bk->bjc', self.joint_shapedirs, coefficients

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from mmjrr.array_types import Array
-from mmjrr.body_models.skinned_body import Articulation, BodyOutput
+from mmjrr.body_models.skinned_body import Articulation
 from mmjrr.body_models.smpl import SMPL
 from mmjrr.body_models.smpl_files import NUM_HAND_JOINTS
 from mmjrr.errors import DataError
@@ -119,7 +119,7 @@ class SMPLH(SMPL):
             )
             self.register_buffer(f'{side}_hand_components', components, persistent=False)
 
-    def forward(
+    def articulate(
         self,
         betas: Tensor | None = None,
         body_pose: Tensor | None = None,
@@ -127,11 +127,11 @@ class SMPLH(SMPL):
         transl: Tensor | None = None,
         left_hand_pose: Tensor | None = None,
         right_hand_pose: Tensor | None = None,
-    ) -> BodyOutput:
-        """Pose the body.
+    ) -> Articulation:
+        """Pose the joints without computing vertices.
 
         Arguments of batch size 1 are broadcast. Rotations may be axis-angle, matrices or 6D in the
-        shapes that :meth:`SMPL.forward` accepts.
+        shapes that :meth:`SMPL.articulate` accepts.
 
         Args:
             betas: (B, num_betas). Default: zeros.
@@ -145,28 +145,9 @@ class SMPLH(SMPL):
         Raises:
             ValueError: If an argument has another shape, or batch sizes differ.
         """
-        posed = self.articulate(
-            betas, body_pose, global_orient, transl, left_hand_pose, right_hand_pose
-        )
-        return self.output(posed)
-
-    def articulate(
-        self,
-        betas: Tensor | None = None,
-        body_pose: Tensor | None = None,
-        global_orient: Tensor | None = None,
-        transl: Tensor | None = None,
-        left_hand_pose: Tensor | None = None,
-        right_hand_pose: Tensor | None = None,
-    ) -> Articulation:
-        """Pose the joints without computing vertices.
-
-        Arguments and errors are as in :meth:`forward`.
-        """
-        like = self.v_template
         return self._articulate(
-            like.new_zeros(1, self.num_betas) if betas is None else betas,
-            like.new_zeros(1, 3) if transl is None else transl,
+            betas,
+            transl,
             dict(
                 global_orient=global_orient,
                 body_pose=body_pose,
@@ -260,45 +241,6 @@ class SMPLX(SMPLH):
         end = _NUM_BETAS + _NUM_EXPRESSION
         return shapedirs[:, :, :_NUM_BETAS], shapedirs[:, :, _NUM_BETAS:end]
 
-    def forward(
-        self,
-        betas: Tensor | None = None,
-        body_pose: Tensor | None = None,
-        global_orient: Tensor | None = None,
-        transl: Tensor | None = None,
-        left_hand_pose: Tensor | None = None,
-        right_hand_pose: Tensor | None = None,
-        expression: Tensor | None = None,
-        jaw_pose: Tensor | None = None,
-        leye_pose: Tensor | None = None,
-        reye_pose: Tensor | None = None,
-    ) -> BodyOutput:
-        """Pose the body.
-
-        Arguments of batch size 1 are broadcast. Rotations may be axis-angle, matrices or 6D in the
-        shapes that :meth:`SMPL.forward` accepts.
-
-        Args:
-            betas: As in :meth:`SMPLH.forward`.
-            body_pose: As in :meth:`SMPLH.forward`.
-            global_orient: As in :meth:`SMPLH.forward`.
-            transl: As in :meth:`SMPLH.forward`.
-            left_hand_pose: As in :meth:`SMPLH.forward`.
-            right_hand_pose: As in :meth:`SMPLH.forward`.
-            expression: (B, num_expression_coeffs). Default: zeros.
-            jaw_pose: One rotation. Default: no rotation.
-            leye_pose: One rotation, of the left eye. Default: no rotation.
-            reye_pose: One rotation, of the right eye. Default: no rotation.
-
-        Raises:
-            ValueError: If an argument has another shape, or batch sizes differ.
-        """
-        posed = self.articulate(
-            betas, body_pose, global_orient, transl, left_hand_pose, right_hand_pose,
-            expression, jaw_pose, leye_pose, reye_pose,
-        )  # fmt: skip
-        return self.output(posed)
-
     def articulate(
         self,
         betas: Tensor | None = None,
@@ -314,14 +256,26 @@ class SMPLX(SMPLH):
     ) -> Articulation:
         """Pose the joints without computing vertices.
 
-        Arguments and errors are as in :meth:`forward`.
+        The first six arguments are as in :meth:`SMPLH.articulate`.
+
+        Args:
+            betas: Shape coefficients.
+            body_pose: 21 rotations.
+            global_orient: One rotation.
+            transl: Translation.
+            left_hand_pose: 15 rotations or principal components.
+            right_hand_pose: The same for the right hand.
+            expression: (B, num_expression_coeffs). Default: zeros.
+            jaw_pose: One rotation. Default: no rotation.
+            leye_pose: One rotation, of the left eye. Default: no rotation.
+            reye_pose: One rotation, of the right eye. Default: no rotation.
+
+        Raises:
+            ValueError: If an argument has another shape, or batch sizes differ.
         """
-        like = self.v_template
-        if expression is None:
-            expression = like.new_zeros(1, self.num_expression_coeffs)
         return self._articulate(
-            like.new_zeros(1, self.num_betas) if betas is None else betas,
-            like.new_zeros(1, 3) if transl is None else transl,
+            betas,
+            transl,
             dict(
                 global_orient=global_orient,
                 body_pose=body_pose,

@@ -209,7 +209,7 @@ class RegressedJoints:
         """Regress joints (N, R, J, 3) in meters from SMPL parameters.
 
         Args:
-            parameters: arguments of :meth:`mmjrr.body_models.SMPL.forward`, (N, ...) each.
+            parameters: arguments of :meth:`mmjrr.body_models.SMPL.articulate`, (N, ...) each.
             progress: a function that takes the number of frames done and N. Default None.
 
         Raises:
