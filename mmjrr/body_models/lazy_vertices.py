@@ -117,8 +117,8 @@ class LazyVertices:
         """Select frames."""
         return LazyVertices(self.maker, {k: v[frames] for k, v in self.parameters.items()})
 
-    def goes_with(self, other: LazyVertices) -> bool:
-        """Tell whether :meth:`cat` accepts both: they have the same maker and parameter shapes."""
+    def is_compatible_with(self, other: LazyVertices) -> bool:
+        """Tell whether :meth:`cat` joins both: maker and shapes of parameters are the same."""
 
         def shapes(vertices: LazyVertices) -> dict[str, torch.Size]:
             return {name: value.shape[1:] for name, value in vertices.parameters.items()}
@@ -127,7 +127,7 @@ class LazyVertices:
 
     @staticmethod
     def cat(parts: Sequence[LazyVertices]) -> LazyVertices:
-        """Concatenate the frames of parts; :meth:`goes_with` tells which parts can be joined."""
+        """Concatenate the frames of parts, which :meth:`is_compatible_with` one another."""
         names = parts[0].parameters
         joined = {name: torch.cat([part.parameters[name] for part in parts]) for name in names}
         return LazyVertices(parts[0].maker, joined)

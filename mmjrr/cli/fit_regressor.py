@@ -76,10 +76,10 @@ def run(args: argparse.Namespace) -> None:
     from mmjrr.datasets.predictions import read_predictions
     from mmjrr.errors import DataError
     from mmjrr.io import check_array, read_npy, read_npz, sha256, versions, write_json
+    from mmjrr.io.paths import check_suffix
     from mmjrr.regressors.fitting.cross_validation import fit_and_validate
 
-    if args.out.suffix != '.npy':
-        raise ValueError(f'--out {args.out}: expected a path ending in .npy')
+    check_suffix(args.out, '.npy', option='--out')
     names = args.joint_names
     if names and len(names) == 1 and Path(names[0]).is_file():
         names = Path(names[0]).read_text(encoding='utf-8').split()

@@ -47,12 +47,12 @@ def run(args: argparse.Namespace) -> None:
     from mmjrr.evaluation import load_regressors
     from mmjrr.evaluation.evaluate_predictions import body_config
     from mmjrr.io import sha256, versions
+    from mmjrr.io.paths import check_suffix
     from mmjrr.joints import H36M_JOINTS_MMPOSE
     from mmjrr.refinement.inverse_kinematics import fit_to_joints
     from mmjrr.registry import BODY_MODELS
 
-    if args.out.suffix != '.npz':
-        raise ValueError(f'{args.out}: expected a path ending in .npz')
+    check_suffix(args.out, '.npz', option='--out')
     table = Annotations.load(args.annotations)
     config = body_config(args.body_model, {})
     assert isinstance(config, dict)

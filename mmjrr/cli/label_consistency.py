@@ -70,16 +70,18 @@ def run(args: argparse.Namespace) -> None:
 
     from mmjrr.evaluation.evaluate_predictions import body_config
     from mmjrr.evaluation.label_consistency import LabeledFits, label_consistency, offset_effect
+    from mmjrr.io.paths import check_suffix
     from mmjrr.registry import BODY_MODELS
     from mmjrr.regressors.fitting.subject_bootstrap import bootstrap_over_subjects
     from mmjrr.visualization.label_consistency_figure import draw_label_offsets
+    from mmjrr.visualization.matplotlib_figure import CHART_SUFFIXES
 
     for path, suffixes in (
-        (args.out, ('.json',)), (args.figure, ('.png', '.pdf', '.svg')),
+        (args.out, ('.json',)), (args.figure, CHART_SUFFIXES),
         (args.regressor_out, ('.npy',)), (args.offsets_out, ('.npz',)),
     ):  # fmt: skip
-        if path is not None and path.suffix not in suffixes:
-            raise ValueError(f'{path}: expected a path ending in {" or ".join(suffixes)}')
+        if path is not None:
+            check_suffix(path, *suffixes)
     if (args.test_fits is None) != (args.predictions is None):
         raise ValueError('--test-fits and --predictions belong together')
     config = body_config(args.body_model, {})

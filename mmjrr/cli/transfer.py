@@ -55,10 +55,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Carry the regressor, print what came out, and write the files."""
+    from mmjrr.io.paths import check_suffix
     from mmjrr.regressors import JointRegressor
 
-    if args.out.suffix != '.npy':
-        raise ValueError(f'--out: found {args.out}, expected a path ending in .npy')
+    check_suffix(args.out, '.npy', option='--out')
     regressor = JointRegressor.load(args.regressor, joint_order=args.joint_order)
     mapping = _mapping(args, regressor)
     carried = regressor.to_mesh(mapping)

@@ -23,6 +23,7 @@ from mmjrr.datasets.h36m import H36MFitsDataset
 from mmjrr.datasets.predictions import Predictions, match_names
 from mmjrr.errors import DataError
 from mmjrr.io import write_json
+from mmjrr.io.paths import check_suffix
 from mmjrr.joints import joint_names_of
 from mmjrr.registry import BODY_MODELS
 from mmjrr.regressors import fit_joint_regressor
@@ -171,9 +172,7 @@ class Attribution:
         Raises:
             ValueError: the path does not end in ``.json``.
         """
-        path = Path(path)
-        if path.suffix != '.json':
-            raise ValueError(f'{path}: expected a path ending in .json')
+        path = check_suffix(path, '.json')
         write_json(path, self.to_dict())
         return path
 

@@ -23,6 +23,7 @@ from mmjrr.datasets.fits import load_fits
 from mmjrr.datasets.image_names import parse_image_name
 from mmjrr.errors import DataError
 from mmjrr.io import read_json, sha256, versions, write_json
+from mmjrr.io.paths import check_suffix
 from mmjrr.joints import H36M_JOINTS_MMPOSE
 from mmjrr.regressors import (
     GroupedBatch,
@@ -263,9 +264,7 @@ class LabelConsistency:
         Raises:
             ValueError: The path does not end in ``.json``.
         """
-        path = Path(path)
-        if path.suffix != '.json':
-            raise ValueError(f'{path}: expected a path ending in .json')
+        path = check_suffix(path, '.json')
         write_json(path, self.to_dict())
         return path
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from mmjrr.errors import DataError
 from mmjrr.io import atomic_write, read_json
+from mmjrr.io.paths import check_suffix
 
 from .protocols import PROTOCOLS, Protocol, get_protocol
 from .result import EvaluationResult, format_table
@@ -228,10 +229,7 @@ def check_table_path(path: str | Path) -> Path:
     Raises:
         ValueError: the suffix is none of :data:`FORMATS`.
     """
-    path = Path(path)
-    if path.suffix not in FORMATS:
-        raise ValueError(f'{path}: expected a path ending in {", ".join(FORMATS)}')
-    return path
+    return check_suffix(path, *FORMATS)
 
 
 def tables_of(results: Mapping[str, EvaluationResult | Mapping[str, Any]]) -> list[PaperTable]:

@@ -14,6 +14,7 @@ import numpy as np
 from mmjrr.array_types import Array
 from mmjrr.io import atomic_write, write_json
 from mmjrr.io.mapped import release
+from mmjrr.io.paths import check_suffix
 
 from .carried_remarks import carried_remarks
 from .protocols import FrameErrors, Protocol
@@ -334,10 +335,7 @@ def check_result_path(path: str | os.PathLike[str]) -> Path:
     Raises:
         ValueError: the suffix is neither ``.json`` nor ``.csv``.
     """
-    path = Path(path)
-    if path.suffix not in ('.json', '.csv'):
-        raise ValueError(f'{path}: expected a path ending in .json or .csv')
-    return path
+    return check_suffix(path, '.json', '.csv')
 
 
 def format_table(header: Sequence[str], rows: Sequence[Sequence[str]], caption: str = '') -> str:

@@ -1,9 +1,11 @@
-"""Checks of file names that come from other files, such as an annotation file's image names."""
+"""Checks of paths: suffixes of files to write, and file names that come from other files."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from os import PathLike
+from pathlib import Path
 
 from mmjrr.errors import DataError
 
@@ -42,3 +44,23 @@ def check_inside(where: str, names: Iterable[str]) -> None:
                 f'{where}: row {row}: found {name!r:.200}, expected a path inside the folder of '
                 'images: relative, without ..'
             )
+
+
+def check_suffix(path: str | PathLike[str], *suffixes: str, option: str = '') -> Path:
+    """Return the path of a file to write, after checking how it ends.
+
+    Args:
+        path: The path.
+        suffixes: The suffixes that are allowed, in lower case.
+        option: Option that names the path, for the message.
+
+    Raises:
+        ValueError: The path has another suffix.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in suffixes:
+        *others, last = suffixes
+        expected = f'{", ".join(others)} or {last}' if others else last
+        where = f'{option}: {path}' if option else str(path)
+        raise ValueError(f'{where}: expected a path ending in {expected}')
+    return path

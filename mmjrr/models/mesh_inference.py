@@ -17,6 +17,7 @@ from mmjrr.datasets.image_batches import UnreadableImage, load_batches, refuse_u
 from mmjrr.errors import DataError
 from mmjrr.geometry import PIXELS_PER_SCALE, matrix_to_axis_angle
 from mmjrr.io import sha256, versions
+from mmjrr.io.paths import check_suffix
 from mmjrr.jobs import Identity, Job, digest_of_names, digest_of_state, files_of
 
 #: Arrays of a shard, and their number of values per frame; NaN if the model does not estimate them.
@@ -94,8 +95,7 @@ def check_settings(cfg: Config) -> None:
         ValueError: ``out`` does not end in ``.npz``, or ``seq_len`` or ``batch_size`` is not a
             positive integer.
     """
-    if not cfg.out.endswith('.npz'):
-        raise ValueError(f'--out: found {cfg.out!r}, expected a file ending in .npz')
+    check_suffix(cfg.out, '.npz', option='--out')
     for name, value in dict(seq_len=cfg.seq_len, batch_size=cfg.test_dataloader.batch_size).items():
         if not isinstance(value, int) or value < 1:
             raise ValueError(f'{name}: found {value!r}, expected a positive number of frames')

@@ -23,6 +23,7 @@ from mmjrr.io import (
     read_npz,
     read_pickle,
 )
+from mmjrr.io.paths import check_suffix
 from mmjrr.io.sparse import sparse_matrix
 
 #: Largest accepted sum of a row's absolute weights; transfer data that is sound stays near one.
@@ -182,9 +183,7 @@ class MeshMapping:
         Raises:
             ValueError: ``path`` does not end in ``.npz``.
         """
-        path = Path(path)
-        if path.suffix != '.npz':
-            raise ValueError(f'{path}: expected a path ending in .npz')
+        path = check_suffix(path, '.npz')
         matrix = self.matrix.tocoo()
         description = json.dumps(
             {'source': self.source, 'target': self.target, 'provenance': self.provenance}

@@ -10,6 +10,7 @@ from mmengine.config import Config
 
 from mmjrr.datasets.image_batches import UnreadableImage, load_batches, refuse_unreadable
 from mmjrr.io import read_json, sha256, versions
+from mmjrr.io.paths import check_suffix
 from mmjrr.jobs import Identity, Job, digest_of_names, digest_of_state, files_of
 from mmjrr.segmentation.mask_file import PARTS, mask_entry, write_mask_file
 from mmjrr.segmentation.person_choice import choose_person
@@ -175,8 +176,7 @@ def check_settings(cfg: Config) -> None:
         ValueError: ``out`` does not end in ``.json``, or ``batch_size`` or ``frames_per_shard`` is
             not a positive integer.
     """
-    if not cfg.out.endswith('.json'):
-        raise ValueError(f'--out: found {cfg.out!r}, expected a file ending in .json')
+    check_suffix(cfg.out, '.json', option='--out')
     numbers = dict(batch_size=cfg.test_dataloader.batch_size, frames_per_shard=cfg.frames_per_shard)
     for name, value in numbers.items():
         if not isinstance(value, int) or value < 1:

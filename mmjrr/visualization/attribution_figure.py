@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mmjrr.io import atomic_write
+from mmjrr.io.paths import check_suffix
+from mmjrr.visualization.matplotlib_figure import CHART_SUFFIXES, new_figure, save_figure
 
 if TYPE_CHECKING:
     from mmjrr.evaluation.attribution import Attribution
@@ -30,17 +31,11 @@ def draw_attribution(attribution: Attribution, path: str | Path) -> Path:
         ImportError: matplotlib is not installed.
         ValueError: The path has another suffix.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError('drawing needs matplotlib: pip install matplotlib') from error
-
+    path = check_suffix(path, *CHART_SUFFIXES)
     names = attribution.regressors
     errors = {name: attribution.by_joint(name) for name in names}
     joints = [joint for joint in errors[attribution.original] if joint != attribution.protocol.root]
-    figure = Figure(figsize=(11, 4.5), layout='constrained')
-    FigureCanvasAgg(figure)
+    figure = new_figure(11, 4.5)
     axes = figure.add_subplot()
     width = 0.8 / len(names)
     for number, name in enumerate(names):
@@ -67,10 +62,4 @@ def draw_attribution(attribution: Attribution, path: str | Path) -> Path:
     axes.legend(title='MPJPE / PA-MPJPE', frameon=False, loc='upper left', ncols=len(names))
     low, high = axes.get_ylim()
     axes.set_ylim(low, 1.18 * high)  # space for the legend
-    path = Path(path)
-    kind = path.suffix[1:]
-    if kind not in ('png', 'pdf', 'svg'):
-        raise ValueError(f'{path}: expected a path ending in .png, .pdf or .svg')
-    with atomic_write(path) as temporary:
-        figure.savefig(temporary, format=kind, dpi=110, metadata=None)
-    return path
+    return save_figure(figure, path)

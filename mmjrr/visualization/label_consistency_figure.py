@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from mmjrr.array_types import FloatArray
-from mmjrr.io import atomic_write
+from mmjrr.io.paths import check_suffix
+from mmjrr.visualization.matplotlib_figure import CHART_SUFFIXES, new_figure, save_figure
 
 if TYPE_CHECKING:
     from mmjrr.evaluation.label_consistency import LabeledFits
@@ -39,19 +40,9 @@ def draw_label_offsets(fits: LabeledFits, result: LabelOffsetsFit, path: str | P
         ImportError: matplotlib is not installed.
         ValueError: The path has another suffix.
     """
-    path = Path(path)
-    kind = path.suffix[1:]
-    if kind not in ('png', 'pdf', 'svg'):
-        raise ValueError(f'{path}: expected a path ending in .png, .pdf or .svg')
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError('drawing needs matplotlib: pip install matplotlib') from error
-
+    path = check_suffix(path, *CHART_SUFFIXES)
     subjects = result.offsets.subjects
-    figure = Figure(figsize=(2.2 * len(subjects), 8.2), layout='constrained')
-    FigureCanvasAgg(figure)
+    figure = new_figure(2.2 * len(subjects), 8.2)
     axes = figure.subplots(len(_VIEWS), len(subjects), squeeze=False)
     for column, subject in enumerate(subjects):
         vertices = _rest_vertices(fits, subject)
@@ -63,9 +54,7 @@ def draw_label_offsets(fits: LabeledFits, result: LabelOffsetsFit, path: str | P
         axes[0, column].set_title(subject, loc='left')
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc='outside lower center', ncols=3, frameon=False, fontsize=9)
-    with atomic_write(path) as temporary:
-        figure.savefig(temporary, format=kind, dpi=110, metadata=None)
-    return path
+    return save_figure(figure, path)
 
 
 def _rest_vertices(fits: LabeledFits, subject: str) -> FloatArray:  # (V, 3)

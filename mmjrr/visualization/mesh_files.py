@@ -10,6 +10,7 @@ import numpy as np
 
 from mmjrr.array_types import FloatArray, IndexArray
 from mmjrr.io import atomic_write
+from mmjrr.io.paths import check_suffix
 
 #: Formats by suffix.
 FORMATS = ('glb', 'ply', 'obj')
@@ -36,10 +37,8 @@ def write_mesh(vertices: FloatArray, faces: IndexArray, path: str | Path) -> Pat
         ImportError: trimesh is not installed.
         ValueError: The suffix is another one.
     """
-    path = Path(path)
+    path = check_suffix(path, *(f'.{name}' for name in FORMATS))
     kind = path.suffix.lower().removeprefix('.')
-    if kind not in FORMATS:
-        raise ValueError(f'{path}: expected a path ending in .glb, .ply or .obj')
     try:
         import trimesh
     except ImportError as error:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mmjrr.array_types import Array, FloatArray
-from mmjrr.io import atomic_write
+from mmjrr.visualization.matplotlib_figure import new_figure, save_figure
 
 #: Pixels (N, 2), name in the legend, matplotlib's marker, and color.
 Points = tuple[FloatArray, str, str, str]
@@ -49,17 +49,8 @@ def save_panels(path: Path, rows: Sequence[Sequence[Panel]]) -> None:
     Raises:
         ImportError: matplotlib is not installed.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError('figures need matplotlib: pip install matplotlib') from error
-
     columns = max(len(row) for row in rows)
-    figure = Figure(
-        figsize=(_INCHES * columns, (_INCHES + 0.28) * len(rows) + 0.35), layout='constrained'
-    )
-    FigureCanvasAgg(figure)
+    figure = new_figure(_INCHES * columns, (_INCHES + 0.28) * len(rows) + 0.35)
     axes = figure.subplots(len(rows), columns, squeeze=False)
     handles: dict[str, Any] = {}
     for row, line in zip(rows, axes, strict=True):
@@ -72,16 +63,7 @@ def save_panels(path: Path, rows: Sequence[Sequence[Panel]]) -> None:
             list(handles.values()), list(handles), loc='outside lower center',
             ncols=len(handles), frameon=False, fontsize=9,
         )  # fmt: skip
-    with atomic_write(path) as temporary:
-        save_figure(figure, temporary)
-
-
-def save_figure(figure: Any, path: Path) -> None:
-    """Save matplotlib's figure without the date and version that it would add."""
-    if path.suffix == '.jpg':
-        figure.savefig(path, format='jpg', dpi=_DPI, pil_kwargs={'quality': 88})
-    else:
-        figure.savefig(path, format='png', dpi=_DPI, metadata={'Software': None})
+    save_figure(figure, path, _DPI, ('.jpg', '.png'))
 
 
 def _draw(panel: Panel, axis: Any, handles: dict[str, Any]) -> None:

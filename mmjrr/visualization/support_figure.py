@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from mmjrr.array_types import Array
-from mmjrr.io import atomic_write
+from mmjrr.io.paths import check_suffix
 from mmjrr.regressors import JointRegressor
+from mmjrr.visualization.matplotlib_figure import CHART_SUFFIXES, new_figure, save_figure
 
 #: Colors of rows, repeated; crosses of other regressors.
 _COLORS = 'tab20'
@@ -38,19 +39,10 @@ def draw_support(
         ImportError: matplotlib is not installed.
         ValueError: The path has another suffix.
     """
-    try:
-        from matplotlib import colormaps
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError('drawing needs matplotlib: pip install matplotlib') from error
+    path = check_suffix(path, *CHART_SUFFIXES)
+    figure = new_figure(13, 8)
+    from matplotlib import colormaps
 
-    path = Path(path)
-    kind = path.suffix[1:]
-    if kind not in ('png', 'pdf', 'svg'):
-        raise ValueError(f'{path}: expected a path ending in .png, .pdf or .svg')
-    figure = Figure(figsize=(13, 8), layout='constrained')
-    FigureCanvasAgg(figure)
     name, first = next(iter(regressors.items()))
     weight = first.weight.cpu().double().numpy()
     colors = [colormaps[_COLORS](row % 20) for row in range(first.num_joints)]
@@ -89,9 +81,7 @@ def draw_support(
     figure.suptitle(
         f'{name}: vertices with weight, {sizes[0]} to {sizes[-1]} per row', x=0.01, ha='left'
     )
-    with atomic_write(path) as temporary:
-        figure.savefig(temporary, format=kind, dpi=110, metadata=None)
-    return path
+    return save_figure(figure, path)
 
 
 def _rest_joints(regressor: JointRegressor, template: Array) -> Array:

@@ -115,8 +115,8 @@ def test_all_representations_of_rotations_are_accepted(body: SMPL) -> None:
     lazy = [maker(**{**given, **change}) for change in ({}, matrices, rotations_6d)]
     for vertices in lazy:
         torch.testing.assert_close(vertices.of(), expected, rtol=0, atol=1e-12)
-    assert lazy[0].goes_with(lazy[0][:1]) and not lazy[0].goes_with(lazy[1])
-    assert not lazy[0].goes_with(VertexMaker(body)(**given))
+    assert lazy[0].is_compatible_with(lazy[0][:1]) and not lazy[0].is_compatible_with(lazy[1])
+    assert not lazy[0].is_compatible_with(VertexMaker(body)(**given))
 
 
 def test_bad_parameters_are_named(body: SMPL) -> None:

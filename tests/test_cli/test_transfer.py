@@ -56,7 +56,7 @@ def test_templates_in_the_same_pose_give_the_mapping(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        (['--out', 'J.txt'], '--out: found J.txt, expected a path ending in .npy'),
+        (['--out', 'J.txt'], '--out: J.txt: expected a path ending in .npy'),
         (['--out', 'J.npy'], 'found no --mapping, --to or --template'),
         (['--out', 'J.npy', '--template', 'a.obj'], '--own-template: missing'),
         (['--out', 'J.npy', '--to', 'smplx'], "none from the mesh 'smplx' to 'free_body'"),

@@ -149,7 +149,7 @@ def test_moved_labels_are_the_labels_less_the_turned_offsets(tmp_path: Path) -> 
     ('arguments', 'message'),
     [
         (['--out', 'x.txt'], 'expected a path ending in .json'),
-        (['--figure', 'x.jpg'], 'expected a path ending in .png or .pdf or .svg'),
+        (['--figure', 'x.jpg'], 'expected a path ending in .png, .pdf or .svg'),
         (['--predictions', 'x.npz'], '--test-fits and --predictions belong together'),
         (['--root', 'nose'], 'no such file'),
     ],

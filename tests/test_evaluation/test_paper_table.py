@@ -148,6 +148,6 @@ def test_other_files_are_no_results(tmp_path: Path):
 
 
 def test_an_unknown_format_is_refused(table, tmp_path: Path):
-    with pytest.raises(ValueError, match=r'\.txt, \.md, \.tex, \.csv'):
+    with pytest.raises(ValueError, match=r'\.txt, \.md, \.tex or \.csv'):
         table.save(tmp_path / 'table.xlsx')
     assert not list(tmp_path.iterdir())

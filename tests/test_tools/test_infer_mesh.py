@@ -382,7 +382,7 @@ test_dataloader = dict(num_workers=0, dataset=dict(data_root={str(tmp_path / 'pe
     [
         (('--batch-size', '0'), 'batch_size: found 0'),
         (('--cfg-options', 'seq_len=0'), 'seq_len: found 0'),
-        (('--out', 'results.pkl'), "--out: found 'results.pkl', expected a file ending in .npz"),
+        (('--out', 'results.pkl'), '--out: results.pkl: expected a path ending in .npz'),
     ],
 )
 def test_wrong_arguments_are_named(infer, arguments: tuple[str, ...], said: str) -> None:

@@ -72,11 +72,13 @@ def main(argv: list[str] | None = None) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from mmjrr.evaluation.attribution import attribute_error
+    from mmjrr.io.paths import check_suffix
     from mmjrr.visualization.attribution_figure import draw_attribution
+    from mmjrr.visualization.matplotlib_figure import CHART_SUFFIXES
 
-    for path, suffixes in ((args.out, ('.json',)), (args.figure, ('.png', '.pdf', '.svg'))):
-        if path is not None and path.suffix not in suffixes:
-            raise ValueError(f'{path}: expected a path ending in {" or ".join(suffixes)}')
+    for path, suffixes in ((args.out, ('.json',)), (args.figure, CHART_SUFFIXES)):
+        if path is not None:
+            check_suffix(path, *suffixes)
     original, *corrected = chosen_regressors(
         [args.original, *args.corrected], args.joint_order, args.body_model
     )

@@ -54,20 +54,11 @@ def run(args: argparse.Namespace) -> None:
         print(path)
 
 
-def _figure(width: float, height: float) -> Any:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height))
-    FigureCanvasAgg(figure)
-    return figure
-
-
 def draw_pipeline(source: Any, scores: dict[str, Any], path: Path) -> None:
     """Draw the steps of the method with pictures of one frame."""
     import numpy as np
 
-    from mmjrr.visualization.panels import save_figure
+    from mmjrr.visualization.matplotlib_figure import new_figure, save_figure
     from mmjrr.visualization.paper_figures import over_photo, photo_of
     from mmjrr.visualization.report.weights_picture import draw_weights
 
@@ -101,7 +92,7 @@ def draw_pipeline(source: Any, scores: dict[str, Any], path: Path) -> None:
         (weights, 'J_opt', 'weights of vertices, fitted to\nrefined bodies and labels'),
         (None, 'Evaluation', 'estimates of other subjects\nunder each regressor'),
     ]
-    figure = _figure(13, 3.5)
+    figure = new_figure(13, 3.5, layout=None)
     for number, (picture, title, text) in enumerate(steps):
         axis = figure.add_axes((0.008 + 0.2 * number, 0.16, 0.165, 0.72))
         if picture is None:
@@ -117,7 +108,7 @@ def draw_pipeline(source: Any, scores: dict[str, Any], path: Path) -> None:
         axis.text(0.5, place, text, transform=axis.transAxes, ha='center', va='top', fontsize=9.5)
         if number:
             figure.text(0.2 * number - 0.013, 0.52, '➜', fontsize=22, ha='center', va='center')
-    save_figure(figure, path)
+    save_figure(figure, path, dpi=130)
 
 
 def _draw_scores(axis: Any, scores: dict[str, Any]) -> None:
@@ -138,12 +129,12 @@ def _draw_scores(axis: Any, scores: dict[str, Any]) -> None:
 def draw_floor(results: Path, path: Path) -> None:
     """Draw how far each regressor is from the true one, for each seed of the demo."""
     from mmjrr.io import read_json
-    from mmjrr.visualization.panels import save_figure
+    from mmjrr.visualization.matplotlib_figure import new_figure, save_figure
 
     runs = [(file.stem, read_json(file)) for file in sorted(results.glob('seed_*.json'))]
     if not runs:
         raise FileNotFoundError(f'{results}: found no seed_*.json')
-    figure = _figure(8, 3.4)
+    figure = new_figure(8, 3.4, layout=None)
     axes = figure.add_axes((0.09, 0.2, 0.88, 0.62))
     names = list(COLORS)
     for row, name in enumerate(names):
@@ -164,7 +155,7 @@ def draw_floor(results: Path, path: Path) -> None:
         'to the true bodies\nand the noisy labels, so that only the noise of the labels is left.',
         loc='left', fontsize=10,
     )  # fmt: skip
-    save_figure(figure, path)
+    save_figure(figure, path, dpi=130)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

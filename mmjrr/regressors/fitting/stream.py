@@ -370,7 +370,7 @@ class _EvenSample:
 def _concatenate_vertices(parts: Sequence[Tensor | LazyVertices]) -> Tensor | LazyVertices:
     """Join vertices; the result is lazy if all parts are lazy and compatible."""
     lazy = [part for part in parts if isinstance(part, LazyVertices)]
-    if len(lazy) == len(parts) and all(part.goes_with(lazy[0]) for part in lazy):
+    if len(lazy) == len(parts) and all(part.is_compatible_with(lazy[0]) for part in lazy):
         return LazyVertices.cat(lazy)
     return torch.cat([part.of() if isinstance(part, LazyVertices) else part for part in parts])
 

@@ -17,6 +17,7 @@ from mmjrr.array_types import FloatArray
 from mmjrr.errors import DataError
 from mmjrr.evaluation.result import BREAKDOWNS, ERRORS, Score
 from mmjrr.io import atomic_write, versions
+from mmjrr.io.paths import check_suffix
 from mmjrr.joints import H36M_BONES, H36M_JOINTS_MMPOSE
 from mmjrr.visualization.crops import encode_photo
 from mmjrr.visualization.frames import Frame
@@ -67,10 +68,7 @@ def check_report_path(path: str | Path) -> Path:
     Raises:
         ValueError: The path does not end in ``.html``.
     """
-    path = Path(path)
-    if path.suffix.lower() not in ('.html', '.htm'):
-        raise ValueError(f'{path}: expected a path ending in .html')
-    return path
+    return check_suffix(path, '.html', '.htm')
 
 
 def render(report: Report) -> str:
