@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         engine,
         evaluation,
         geometry,
+        inference,
         models,
         refinement,
         registry,
@@ -31,8 +32,10 @@ if TYPE_CHECKING:
         visualization,
     )
     from mmjrr.evaluation import evaluate
+    from mmjrr.inference import MeshInferencer
 
 __all__ = [
+    'MeshInferencer',
     '__version__',
     'body_models',
     'datasets',
@@ -40,6 +43,7 @@ __all__ = [
     'evaluate',
     'evaluation',
     'geometry',
+    'inference',
     'models',
     'refinement',
     'registry',

@@ -108,6 +108,13 @@ LOOPS = Registry('loop', parent=root.LOOPS, scope='mmjrr', locations=['mmjrr.eng
 VISUALIZERS = Registry(
     'visualizer', parent=root.VISUALIZERS, scope='mmjrr', locations=['mmjrr.visualization']
 )
+#: Inferencers, e.g. ``MeshInferencer``.
+INFERENCERS = Registry(
+    'inferencer',
+    parent=root.INFERENCERS,
+    scope='mmjrr',
+    locations=['mmjrr.inference.mesh_inferencer'],
+)
 
 # MMEngine looks components up in the registries of the default scope first, and warns where there
 # is none. Nothing is registered in these here; what MMEngine has is found through their parents.

@@ -51,15 +51,21 @@ def add_launcher_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 
 
-def add_run_options(parser: argparse.ArgumentParser, results: str, checkpoint: str = '') -> None:
+def add_run_options(
+    parser: argparse.ArgumentParser,
+    results: str,
+    checkpoint: str = '',
+    config: str = 'config file',
+) -> None:
     """Add the config, ``--work-dir``, ``--cfg-options`` and the launcher's options.
 
     Args:
         parser: The parser.
         results: What is written into the work directory.
         checkpoint: Help of the argument ``checkpoint``. Default: the command has no such argument.
+        config: Help of the argument ``config``. Default: ``'config file'``.
     """
-    parser.add_argument('config', type=config_file, help='config file')
+    parser.add_argument('config', type=config_file, help=config)
     if checkpoint:
         parser.add_argument('checkpoint', nargs='?', help=checkpoint)
     parser.add_argument('--work-dir', help=f'folder for {results} (default: work_dirs/<config>)')
@@ -68,7 +74,11 @@ def add_run_options(parser: argparse.ArgumentParser, results: str, checkpoint: s
 
 
 def add_dataset_options(
-    parser: argparse.ArgumentParser, checkpoint: str, out: str, batch_size: str = "the config's"
+    parser: argparse.ArgumentParser,
+    checkpoint: str,
+    out: str,
+    batch_size: str = "the config's",
+    config: str = 'config file',
 ) -> None:
     """Add the options of a resumable job over the images of the config's ``test_dataloader``.
 
@@ -77,8 +87,9 @@ def add_dataset_options(
         checkpoint: Help of the argument ``checkpoint``.
         out: Help of ``--out``.
         batch_size: The default of ``--batch-size``, in words.
+        config: As in :func:`add_run_options`.
     """
-    add_run_options(parser, 'unfinished results', checkpoint)
+    add_run_options(parser, 'unfinished results', checkpoint, config)
     parser.add_argument('--out', help=out)
     parser.add_argument(
         '--batch-size',

@@ -1,11 +1,12 @@
-"""Run a mesh estimator on a dataset, and write its estimates in SPIN's npz layout.
+"""Run a mesh estimator on a dataset or images, and write its estimates in SPIN's npz layout.
 
     python tools/infer_mesh.py configs/inference/spin_h36m.py data/spin/model_checkpoint.pt
     python tools/infer_mesh.py CONFIG CHECKPOINT --out data/h36m/fits/spin_train.npz
+    python tools/infer_mesh.py FOLDER_OR_IMAGE_OR_VIDEO --model spin --out-dir OUT
 
-To resume a killed run, give the same command again; it writes the same bytes. To use several
-processes, run ``torchrun --nproc_per_node 4 tools/infer_mesh.py CONFIG CHECKPOINT --launcher
-pytorch``; their number does not change the result.
+With a config: to resume a killed run, give the same command again; it writes the same bytes. To use
+several processes, run ``torchrun --nproc_per_node 4 tools/infer_mesh.py CONFIG CHECKPOINT
+--launcher pytorch``; their number does not change the result.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from mmjrr.cli.config_options import add_dataset_options
+from mmjrr.cli.infer_images import add_image_options, check_options, run_images
 from mmjrr.cli.options import parse, run_command
 
 if TYPE_CHECKING:
@@ -30,7 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser,
         checkpoint="file of the weights; 'none' if the config names it",
         out='npz file to write (default: <work-dir>/<config>.npz)',
+        config='config file with a model and a test_dataloader; with --model, the INPUT: an image, '
+        'a folder of images, or a video',
     )
+    add_image_options(parser)
 
 
 def merge_arguments(cfg: Config, args: argparse.Namespace) -> Config:
@@ -54,6 +59,10 @@ def merge_arguments(cfg: Config, args: argparse.Namespace) -> Config:
 
 def run(args: argparse.Namespace) -> None:
     """Estimate meshes, write the file and log a summary."""
+    check_options(args)
+    if args.model is not None:
+        run_images(args)
+        return
     from mmengine.dist import is_main_process
 
     from mmjrr.cli.runtime import read_config, set_up

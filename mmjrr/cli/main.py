@@ -25,7 +25,7 @@ COMMANDS = {
     'refine': ('train', 'refine SMPL fits and learn a joint regressor'),
     'test': ('test', 'evaluate a model of a config'),
     'initial-fits': ('initial_fits', 'fit bodies to annotated 3D joints, as initial fits'),
-    'infer': ('infer', 'run a mesh estimator on a dataset'),
+    'infer': ('infer', 'run a mesh estimator on a dataset, images or a video'),
     'masks': ('masks', "generate person masks of a dataset's images"),
     'simulate-masks': ('simulate_masks', 'write masks with the errors of a network'),
     'transfer': ('transfer', 'carry a joint regressor to another mesh'),

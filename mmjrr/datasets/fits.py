@@ -27,6 +27,7 @@ _SHAPES: dict[str, tuple[int | None, ...]] = {
     'transl': (3,),
     'center': (2,),
     'scale': (),
+    'bbox_xywh': (4,),
     'part': (17, None),
     'S': (17, 4),
 }
@@ -130,6 +131,7 @@ def save_fits(
     scale: Array | None = None,  # (N,), box side / 200
     part: Array | None = None,  # (N, 17, 2 or 3), pixels
     S: Array | None = None,  # (N, 17, 4), meters, camera frame
+    bbox_xywh: Array | None = None,  # (N, 4), corner, width and height in pixels
     provenance: dict[str, Any] | None = None,
 ) -> None:
     """Write a fits file, whole or not at all; equal arguments give equal bytes.
@@ -143,7 +145,7 @@ def save_fits(
     names = image_names(Path(path), np.asarray(imgname))
     fields = dict(
         pose=pose, betas=betas, camera=camera, transl=transl,
-        center=center, scale=scale, part=part, S=S,
+        center=center, scale=scale, part=part, S=S, bbox_xywh=bbox_xywh,
     )  # fmt: skip
     arrays: dict[str, Array] = {'imgname': names}
     for name, value in fields.items():

@@ -75,7 +75,7 @@ class ImageFolderDataset(BaseDataset):
 
     def load_data_list(self) -> list[dict[str, Any]]:
         """List the images and match them with their boxes."""
-        self._names = _image_names(Path(self.data_root))
+        self._names = list_images(Path(self.data_root))
         self.report = dict(found=len(self._names))
         if self._boxes_file is not None:
             self._match_boxes(self._boxes_file, self._without_box)
@@ -158,7 +158,12 @@ class ImageFolderDataset(BaseDataset):
             )
 
 
-def _image_names(root: Path) -> list[str]:
+def list_images(root: Path) -> list[str]:
+    """Return the names of all images under a folder, relative to it, in natural order.
+
+    Raises:
+        FileNotFoundError: There is no such folder, or no image in it.
+    """
     if not root.is_dir():
         raise FileNotFoundError(f'{root}: no such folder')
     names = [

@@ -141,7 +141,7 @@ def estimate_batch(
         chosen = _rows(alike)
         predicted = _predict(model, [samples[position[row]] for row in chosen], length)
         for sample, row in zip(predicted, chosen, strict=True):
-            for name, value in _fields(sample).items():
+            for name, value in estimate_of(sample).items():
                 arrays[name][position[row]] = value
     return dict(arrays, sample_idx=np.array(rows), error=np.array(errors, dtype=np.str_))
 
@@ -161,8 +161,14 @@ def _predict(model: Any, items: list[Any], length: int) -> list[Any]:
     return model.test_step(dict(inputs=inputs, data_samples=samples))
 
 
-def _fields(sample: Any) -> dict[str, Array]:
-    """Return the estimate in a data sample, rotations as axis-angle."""
+def estimate_of(sample: Any) -> dict[str, Array]:
+    """Return the estimate in a data sample: those of :data:`FIELDS` that it has.
+
+    Rotations are axis-angle.
+
+    Raises:
+        DataError: A value has another shape, or is not finite.
+    """
     fields = {'box': np.array(sample.box)}
     orient, body = sample.pred_global_orient, sample.pred_body_pose
     if orient.shape[-2:] == (3, 3):

@@ -426,6 +426,7 @@ LAYOUTS = (
             'betas': 'betas|shape',
             'transl': 'transl',
             'camera': 'camera',
+            'bbox': 'bbox_xywh',
             'gender': 'gender',
         },
     ),

@@ -1,0 +1,106 @@
+"""Options and run of ``mmjrr infer INPUT --model NAME``: images, folders and videos."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from mmjrr.cli.options import OptionError
+
+#: Options that go with ``--model`` only, and their names as arguments of the inferencer.
+_CONSTRUCTION = ('weights', 'device', 'body_model', 'det_model', 'det_weights', 'det_cat_ids')
+_CALL = (
+    'bbox_thr', 'nms_thr', 'bbox_padding', 'show', 'draw_bbox', 'out_dir', 'vis_out_dir',
+    'pred_out_dir',
+)  # fmt: skip
+
+
+def add_image_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of inference on images, which have the names of MMPose's."""
+    group = parser.add_argument_group('images, folders and videos')
+    group.add_argument(
+        '--model', help="estimator: 'spin', 'vibe', 'meva', or a config; INPUT is then no config"
+    )
+    group.add_argument('--weights', help='file of its weights (default: the downloaded file)')
+    group.add_argument('--device', help="device of the models, such as 'cpu' (default: a GPU)")
+    group.add_argument(
+        '--body-model',
+        help="body of the pictures: a SMPL file or folder, or 'free_body' (default: the SMPL file "
+        'in the folder of downloads)',
+    )
+    group.add_argument(
+        '--det-model',
+        help="mmdet's detector, by name or config, or 'whole_image' (default: Mask R-CNN)",
+    )
+    group.add_argument('--det-weights', help='file of its weights (default: the downloaded file)')
+    group.add_argument(
+        '--det-cat-ids', type=int, nargs='+', metavar='ID', help='classes to keep (default: person)'
+    )
+    group.add_argument(
+        '--boxes',
+        metavar='FILE',
+        help='boxes instead of a detector: JSON with [x0, y0, x1, y1], or a list of them, by image',
+    )
+    group.add_argument('--bbox-thr', type=float, help="detections' scores are above (default: 0.3)")
+    group.add_argument('--nms-thr', type=float, help='IoU of distinct persons (default: 0.3)')
+    group.add_argument(
+        '--bbox-padding', type=float, help="factor on a box's longer side (default: 1.2)"
+    )
+    group.add_argument(
+        '--out-dir', help='folder to write: predictions/ and, with a body, visualizations/'
+    )
+    group.add_argument('--pred-out-dir', help='folder of predictions (default: in --out-dir)')
+    group.add_argument('--vis-out-dir', help='folder of pictures (default: in --out-dir)')
+    group.add_argument('--show', action='store_true', help='show pictures in a window')
+    group.add_argument('--draw-bbox', action='store_true', help='draw boxes into the pictures')
+
+
+def check_options(args: argparse.Namespace) -> None:
+    """Check that options of images, and those of datasets, are not mixed.
+
+    Raises:
+        OptionError: They are, or nothing would be written.
+    """
+    with_model = args.model is not None
+    names = (
+        ('checkpoint', 'out', 'work_dir', 'overwrite', 'cfg_options')
+        if with_model
+        else (*_CONSTRUCTION, *_CALL, 'boxes')
+    )
+    for name in names:
+        if getattr(args, name) not in (None, False):
+            option = 'CHECKPOINT' if name == 'checkpoint' else f'--{name.replace("_", "-")}'
+            kind = 'images: use --weights and --out-dir' if with_model else 'a config: give --model'
+            raise OptionError(f'{option} does not go with {kind}')
+    if with_model and args.launcher != 'none':
+        raise OptionError('--launcher goes with a config; images are estimated by one process')
+    if with_model and not (args.out_dir or args.pred_out_dir or args.vis_out_dir or args.show):
+        raise OptionError('nothing would be written: give --out-dir, or --show')
+
+
+def run_images(args: argparse.Namespace) -> None:
+    """Estimate the bodies in images, and say what was written."""
+    from mmjrr.inference import MeshInferencer
+    from mmjrr.inference.input_images import InputImages
+    from mmjrr.io import read_json
+
+    options: dict[str, Any] = {
+        name: getattr(args, name) for name in _CALL if getattr(args, name) not in (None, False)
+    }
+    if args.boxes is not None:
+        options['bboxes'] = read_json(args.boxes)
+    if args.skip_unreadable:
+        options['skip_unreadable'] = True
+    name = InputImages(args.config).name  # refuses a wrong input before models are loaded
+    inferencer = MeshInferencer(
+        args.model, **{name: getattr(args, name) for name in _CONSTRUCTION}, show_progress=True
+    )
+    images = persons = 0
+    for result in inferencer(args.config, batch_size=args.batch_size or 1, **options):
+        images += 1
+        persons += len(result['predictions'][0])
+    out = options.get('pred_out_dir') or (options.get('out_dir') and f'{args.out_dir}/predictions')
+    print(f'Found {persons} persons in {images} images')
+    if out and persons:
+        print(f'Wrote {Path(out) / name}.npz')

@@ -1,0 +1,46 @@
+"""Videos, which OpenCV writes and reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from random_pictures import pictures
+
+from mmjrr.errors import DataError
+from mmjrr.inference.video import VideoReader, VideoWriter
+
+
+def test_frames_are_rgb_and_in_order(video: Path) -> None:
+    frames = list(VideoReader(video))
+    assert len(frames) == 5 and VideoReader(video).fps == 10
+    for frame, written in zip(frames, pictures(5, seed=1), strict=True):
+        error = np.abs(frame.astype(int) - written[..., ::-1])
+        assert error.mean() < 6  # lossy
+        assert np.abs(frame.astype(int) - written).mean() > 2 * error.mean()
+
+
+@pytest.mark.parametrize('size', [(72, 60), (71, 61)])
+def test_what_is_written_is_read(tmp_path: Path, size: tuple[int, int]) -> None:
+    writer = VideoWriter(tmp_path / 'a.mp4', 12.5)
+    for picture in pictures(3, size):
+        writer.add(picture)
+    writer.close()
+    reader = VideoReader(tmp_path / 'a.mp4')
+    frames = list(reader)
+    assert reader.fps == 12.5 and len(frames) == 3
+    # MPEG-4 halves the resolution of colors, so an odd size can lose a row or column.
+    assert all(abs(a - b) <= 1 for a, b in zip(frames[0].shape[:2], size, strict=True))
+    h, w = (min(a, b) for a, b in zip(frames[0].shape[:2], size, strict=True))
+    assert np.abs(frames[1][:h, :w].astype(int) - pictures(3, size)[1][:h, :w]).mean() < 6
+
+
+def test_a_cut_video_is_refused_or_noticed(
+    video: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(FileNotFoundError, match='no such video'):
+        VideoReader(tmp_path / 'none.mp4')
+    (tmp_path / 'text.mp4').write_text('no video')
+    with pytest.raises(DataError, match='not a readable video'):
+        VideoReader(tmp_path / 'text.mp4')
