@@ -16,10 +16,16 @@ import logging
 import os.path as osp
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmjrr.cli.config_options import add_dataset_options
-from mmjrr.cli.infer_images import add_image_options, check_options, run_images
+from mmjrr.cli.image_options import (
+    CALL_OPTIONS,
+    CONSTRUCTOR_OPTIONS,
+    add_image_options,
+    check_options,
+)
 from mmjrr.cli.options import parse, run_command
 
 if TYPE_CHECKING:
@@ -61,7 +67,7 @@ def run(args: argparse.Namespace) -> None:
     """Estimate meshes, write the file and log a summary."""
     check_options(args)
     if args.model is not None:
-        run_images(args)
+        _run_on_images(args)
         return
     from mmengine.dist import is_main_process
 
@@ -80,6 +86,37 @@ def run(args: argparse.Namespace) -> None:
     )
     if is_main_process():
         logger.info(summary(cfg.out, fits))
+
+
+def _run_on_images(args: argparse.Namespace) -> None:
+    """Estimate the bodies in images, and say what was written."""
+    from mmjrr.inference import MeshInferencer
+    from mmjrr.inference.input_images import InputImages
+    from mmjrr.io import read_json
+
+    options: dict[str, Any] = {
+        name: getattr(args, name)
+        for name in CALL_OPTIONS
+        if getattr(args, name) not in (None, False)
+    }
+    if args.boxes is not None:
+        options['bboxes'] = read_json(args.boxes)
+    if args.skip_unreadable:
+        options['skip_unreadable'] = True
+    name = InputImages(args.config).name  # refuses a wrong input before models are loaded
+    inferencer = MeshInferencer(
+        args.model,
+        **{name: getattr(args, name) for name in CONSTRUCTOR_OPTIONS},
+        show_progress=True,
+    )
+    images = persons = 0
+    for result in inferencer(args.config, batch_size=args.batch_size or 1, **options):
+        images += 1
+        persons += len(result['predictions'][0])
+    out = options.get('pred_out_dir') or (options.get('out_dir') and f'{args.out_dir}/predictions')
+    print(f'Found {persons} persons in {images} images')
+    if out and persons:
+        print(f'Wrote {Path(out) / name}.npz')
 
 
 def _build_model(cfg: Config) -> Any:

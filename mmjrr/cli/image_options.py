@@ -1,16 +1,14 @@
-"""Options and run of ``mmjrr infer INPUT --model NAME``: images, folders and videos."""
+"""Options of ``mmjrr infer INPUT --model NAME``, which estimates bodies in images and videos."""
 
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
-from typing import Any
 
 from mmjrr.cli.options import OptionError
 
-#: Options that go with ``--model`` only, and their names as arguments of the inferencer.
-_CONSTRUCTION = ('weights', 'device', 'body_model', 'det_model', 'det_weights', 'det_cat_ids')
-_CALL = (
+#: Options that go with ``--model`` only: arguments of the inferencer, and of its call.
+CONSTRUCTOR_OPTIONS = ('weights', 'device', 'body_model', 'det_model', 'det_weights', 'det_cat_ids')
+CALL_OPTIONS = (
     'bbox_thr', 'nms_thr', 'bbox_padding', 'show', 'draw_bbox', 'out_dir', 'vis_out_dir',
     'pred_out_dir',
 )  # fmt: skip
@@ -66,7 +64,7 @@ def check_options(args: argparse.Namespace) -> None:
     names = (
         ('checkpoint', 'out', 'work_dir', 'overwrite', 'cfg_options')
         if with_model
-        else (*_CONSTRUCTION, *_CALL, 'boxes')
+        else (*CONSTRUCTOR_OPTIONS, *CALL_OPTIONS, 'boxes')
     )
     for name in names:
         if getattr(args, name) not in (None, False):
@@ -77,30 +75,3 @@ def check_options(args: argparse.Namespace) -> None:
         raise OptionError('--launcher goes with a config; images are estimated by one process')
     if with_model and not (args.out_dir or args.pred_out_dir or args.vis_out_dir or args.show):
         raise OptionError('nothing would be written: give --out-dir, or --show')
-
-
-def run_images(args: argparse.Namespace) -> None:
-    """Estimate the bodies in images, and say what was written."""
-    from mmjrr.inference import MeshInferencer
-    from mmjrr.inference.input_images import InputImages
-    from mmjrr.io import read_json
-
-    options: dict[str, Any] = {
-        name: getattr(args, name) for name in _CALL if getattr(args, name) not in (None, False)
-    }
-    if args.boxes is not None:
-        options['bboxes'] = read_json(args.boxes)
-    if args.skip_unreadable:
-        options['skip_unreadable'] = True
-    name = InputImages(args.config).name  # refuses a wrong input before models are loaded
-    inferencer = MeshInferencer(
-        args.model, **{name: getattr(args, name) for name in _CONSTRUCTION}, show_progress=True
-    )
-    images = persons = 0
-    for result in inferencer(args.config, batch_size=args.batch_size or 1, **options):
-        images += 1
-        persons += len(result['predictions'][0])
-    out = options.get('pred_out_dir') or (options.get('out_dir') and f'{args.out_dir}/predictions')
-    print(f'Found {persons} persons in {images} images')
-    if out and persons:
-        print(f'Wrote {Path(out) / name}.npz')
