@@ -104,19 +104,16 @@ def _run_on_images(args: argparse.Namespace) -> None:
     if args.skip_unreadable:
         options['skip_unreadable'] = True
     name = InputImages(args.config).name  # refuses a wrong input before models are loaded
-    inferencer = MeshInferencer(
-        args.model,
-        **{name: getattr(args, name) for name in CONSTRUCTOR_OPTIONS},
-        show_progress=True,
-    )
+    constructor = {option: getattr(args, option) for option in CONSTRUCTOR_OPTIONS}
+    inferencer = MeshInferencer(args.model, **constructor, show_progress=True)
     images = persons = 0
     for result in inferencer(args.config, batch_size=args.batch_size or 1, **options):
         images += 1
         persons += len(result['predictions'][0])
-    out = options.get('pred_out_dir') or (options.get('out_dir') and f'{args.out_dir}/predictions')
     print(f'Found {persons} persons in {images} images')
-    if out and persons:
-        print(f'Wrote {Path(out) / name}.npz')
+    folder = args.pred_out_dir or (args.out_dir and f'{args.out_dir}/predictions')
+    if folder and persons:
+        print(f'Wrote {Path(folder) / name}.npz')
 
 
 def _build_model(cfg: Config) -> Any:
