@@ -59,6 +59,11 @@ SMPL_PARENTS: tuple[int, ...] = (
     -1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21,
 )  # fmt: skip
 
+#: Joints of the 17 on the trunk, which give the orientation of a body.
+TRUNK_JOINTS: tuple[str, ...] = (
+    'pelvis', 'left_hip', 'right_hip', 'spine', 'thorax', 'left_shoulder', 'right_shoulder',
+)  # fmt: skip
+
 #: Joint orders by name.
 JOINT_ORDERS: dict[str, tuple[str, ...]] = {
     'mmpose': H36M_JOINTS_MMPOSE,

@@ -1,11 +1,12 @@
-r"""Fit bodies to annotated 3D joints, as initial fits where no estimator's results exist.
+r"""Fit bodies to 3D joints, as initial fits where no estimator's results exist.
 
     mmjrr initial-fits data/h36m/annotation_body3d/fps10/h36m_train.npz \
         --regressor J_std --body-model data/smpl --out data/h36m/fits/from_joints_train.npz
 
 Reads an annotation file in MMPose's layout (imgname, center, scale, part, S) and writes a fits file
 in SPIN's layout, with a translation. Poses are kept within joint limits; the best of several starts
-is kept for each frame.
+is kept for each frame. With --cameras, joints that are annotated in 2D only are triangulated from
+the views of each moment; frames with fewer than three joints of the trunk are left out.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ from pathlib import Path
 
 from mmjrr.cli.options import add_body_model, add_joint_order, parse, run_command
 
-_BATCH = 64
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the arguments."""
     parser.add_argument('annotations', type=Path, help="an annotation npz in MMPose's layout")
+    parser.add_argument(
+        '--cameras', type=Path, help="MMPose's cameras.pkl, to triangulate joints without 3D labels"
+    )
     parser.add_argument('--regressor', required=True, help='a regressor: a name, or a file')
     add_joint_order(parser)
     add_body_model(parser, required=True)
@@ -39,21 +41,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Fit all frames; print the error and write the file."""
     import numpy as np
-    import torch
 
     from mmjrr.cli.evaluation_options import chosen_regressors
     from mmjrr.datasets.annotations import Annotations
     from mmjrr.datasets.fits import save_fits
+    from mmjrr.datasets.triangulated_joints import labeled_trunk_joints, triangulated_joints
+    from mmjrr.engine.fits_from_joints import FRAMES_PER_SHARD, fit_rows
+    from mmjrr.errors import DataError
     from mmjrr.evaluation import load_regressors
     from mmjrr.evaluation.evaluate_predictions import body_config
+    from mmjrr.geometry import load_cameras
     from mmjrr.io import sha256, versions
     from mmjrr.io.paths import check_suffix
     from mmjrr.joints import H36M_JOINTS_MMPOSE
-    from mmjrr.refinement.inverse_kinematics import fit_to_joints
+    from mmjrr.refinement.inverse_kinematics import MIN_TRUNK_JOINTS
     from mmjrr.registry import BODY_MODELS
 
     check_suffix(args.out, '.npz', option='--out')
     table = Annotations.load(args.annotations)
+    if args.cameras is not None:
+        table = triangulated_joints(table, load_cameras(args.cameras))
+        trunk = labeled_trunk_joints(table) >= MIN_TRUNK_JOINTS
+        print(f'{int(trunk.sum())} of {len(table)} frames have joints of the trunk in 3D')
+        if not trunk.any():
+            raise DataError(
+                f'{args.annotations}: found no moment whose views agree on the trunk; check that '
+                f'{args.cameras} has the poses of these cameras'
+            )
+        table = table.keep(trunk)
     config = body_config(args.body_model, {})
     assert isinstance(config, dict)
     body = BODY_MODELS.build(dict(config))
@@ -61,16 +76,16 @@ def run(args: argparse.Namespace) -> None:
     ((name, regressor),) = load_regressors(chosen).items()
     regressor = regressor.reorder(H36M_JOINTS_MMPOSE)
     parts = []
-    for start in range(0, len(table), _BATCH):
-        labels = torch.from_numpy(np.asarray(table.S[start : start + _BATCH], dtype=np.float32))
+    for start in range(0, len(table), FRAMES_PER_SHARD):
+        stop = min(start + FRAMES_PER_SHARD, len(table))
         parts.append(
-            fit_to_joints(
-                body, regressor, labels[..., :3], labels[..., 3],
+            fit_rows(
+                body, regressor, table.S[start:stop],
                 num_iters=args.iters, num_starts=args.starts, seed=args.seed,
             )
         )  # fmt: skip
-        print(f'{min(start + _BATCH, len(table))} of {len(table)} frames', file=sys.stderr)
-    fits = {key: torch.cat([part[key] for part in parts]).numpy() for key in parts[0]}
+        print(f'{stop} of {len(table)} frames', file=sys.stderr)
+    fits = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
     error = 1000 * float(np.sqrt(np.square(fits['error']).mean()))
     source = dict(file=args.annotations.name, sha256=sha256(args.annotations))
     save_fits(

@@ -22,6 +22,7 @@ from mmjrr.datasets.masks import Masks
 from mmjrr.datasets.projection import check_projection, rows_by_camera
 from mmjrr.datasets.sequences import consecutive, moment_index
 from mmjrr.datasets.transforms import PackMeshInputs, build_pipeline, is_size
+from mmjrr.datasets.triangulated_joints import labeled_trunk_joints, triangulated_joints
 from mmjrr.errors import DataError
 from mmjrr.geometry import (
     PIXELS_PER_SCALE,
@@ -38,6 +39,8 @@ _METAINFO_OF_SAMPLES = (
 )  # fmt: skip
 
 
+#: Smallest number of the trunk's joints in 3D of a sample, which give its orientation.
+_MIN_TRUNK_JOINTS = 3
 #: Attribute of the full-image camera by field of a sample.
 _CAMERA_FIELDS = dict(
     focal_length='focal_length',
@@ -67,9 +70,13 @@ class H36MFitsDataset(BaseDataset):
         data_root: Folder of the data. Default: ''.
         camera_param_file: MMPose's ``cameras.pkl``, or None. Default:
             ``'annotation_body3d/cameras.pkl'``.
-        fits_file: Results file with SMPL fits, such as an npz in SPIN's layout, or None for
-            evaluation. If it has no ``transl``, translations are computed from SPIN's
-            weak-perspective camera, the box and the intrinsics. Default: None.
+        fits_file: Results file with SMPL fits of any layout that evaluation reads, such as an npz
+            in SPIN's layout, or None: evaluation needs none, and refinement makes them from the 3D
+            joints. If it has no ``transl``, translations are computed from SPIN's weak-perspective
+            camera, the box and the intrinsics. Default: None.
+        fits_reading: Arguments of :func:`~mmjrr.datasets.predictions.read_predictions` for
+            ``fits_file``, such as ``dict(name_format='S1_Walking.60457274_{number:06d}')`` for
+            results that number the frames of a video. Default: None.
         mask_file: JSON file of COCO run-length codes, or several, as a list or a glob pattern.
             Default: None.
         data_prefix: Folder of the images. Default: ``dict(img='images/')``.
@@ -86,6 +93,10 @@ class H36MFitsDataset(BaseDataset):
             ``mask_cells``, a mask head's probabilities in the cells of the box. Default: False.
         crop_size: Height and width of the crop. Default: (224, 224).
         bbox_padding: Factor on the side of the annotated box. Default: 1.0.
+        triangulate: Whether joints without a 3D label are triangulated from the 2D joints of the
+            kept cameras (:func:`~mmjrr.datasets.triangulated_joints.triangulated_joints`). Samples
+            with fewer than three joints of the trunk in 3D are then dropped, counted and logged.
+            Default: False.
         require: List of ``'fit'`` and ``'mask'``: samples that lack one of the listed items are
             dropped, counted and logged. Default: None, which requires a fit if ``fits_file`` is
             set and a mask if ``mask_file`` is, and nothing in test mode.
@@ -126,6 +137,7 @@ class H36MFitsDataset(BaseDataset):
         data_root: str = '',
         camera_param_file: str | None = 'annotation_body3d/cameras.pkl',
         fits_file: str | None = None,
+        fits_reading: Mapping[str, Any] | None = None,
         mask_file: str | Sequence[str] | None = None,
         data_prefix: dict[str, str] | None = None,
         subjects: Sequence[str] | None = None,
@@ -136,6 +148,7 @@ class H36MFitsDataset(BaseDataset):
         load_mask: bool = False,
         crop_size: tuple[int, int] = (224, 224),
         bbox_padding: float = 1.0,
+        triangulate: bool = False,
         require: Sequence[str] | None = None,
         pipeline: Sequence[dict[str, Any] | Callable[..., Any]] | None = None,
         metainfo: Mapping[str, Any] | None = None,
@@ -150,6 +163,8 @@ class H36MFitsDataset(BaseDataset):
             raise ValueError(f'crop_size: found {crop_size}, expected a positive (height, width)')
         if not bbox_padding > 0:
             raise ValueError(f'bbox_padding: found {bbox_padding}, expected a positive factor')
+        if triangulate and camera_param_file is None:
+            raise ValueError('camera_param_file: found None, which triangulate needs')
         if load_mask and mask_file is None:
             raise ValueError('mask_file: found None, but load_mask is set')
         self.selection = FrameSelection.from_config(
@@ -163,10 +178,12 @@ class H36MFitsDataset(BaseDataset):
         self.crop_size = int(crop_size[0]), int(crop_size[1])
         self.bbox_padding = bbox_padding
         self.load_mask = load_mask
+        self.triangulate = triangulate
         self.require = _requirements(require, fits_file, mask_file, test_mode)
         root = Path(data_root)
         self._camera_file = None if camera_param_file is None else root / camera_param_file
         self._fits_file = None if fits_file is None else root / fits_file
+        self._fits_reading = dict(fits_reading or {})
         if isinstance(mask_file, str):
             mask_file = [mask_file]
         self._mask_files = None if mask_file is None else [str(root / file) for file in mask_file]
@@ -294,6 +311,33 @@ class H36MFitsDataset(BaseDataset):
         joints = self.annotations.S[row]
         return {**fit, 'keypoints_3d': joints[:, :3], 'keypoints_3d_weight': joints[:, 3]}
 
+    @property
+    def has_fits(self) -> bool:
+        """Whether the samples have initial fits."""
+        self.full_init()
+        return bool((self._fit_rows >= 0).any())
+
+    @force_full_init
+    def labeled_joints(self, indices: Sequence[int]) -> Array:  # (N, 17, 4)
+        """Return the 3D joints of samples, meters in the camera frame, and their weights."""
+        joints: Array = self.annotations.S[[self._row(index) for index in indices]]
+        return joints
+
+    @force_full_init
+    def read_fits(self, path: str | Path) -> None:
+        """Read initial fits of all samples, as from ``fits_file``.
+
+        Raises:
+            FileNotFoundError: The file does not exist.
+            DataError: The file is damaged, or has no fit of a sample.
+        """
+        fits = InitialFits(path)
+        rows = fits.match(self.annotations.imgname.tolist())
+        if (rows < 0).any():
+            first = self.annotations.imgname[np.argmax(rows < 0)]
+            raise DataError(f'{path}: found no fit of {first} and {(rows < 0).sum() - 1} more')
+        self._set_fits(fits, rows)
+
     @force_full_init
     def check_projection(self, tolerance: float | None = None) -> dict[str, dict[str, float]]:
         """Measure the distance between projected 3D joints and 2D joints by subject and camera.
@@ -340,10 +384,12 @@ class H36MFitsDataset(BaseDataset):
         table = table.keep(keep)
         rows_of = rows_by_camera(table)
         self._load_cameras(table, rows_of)
+        if self.triangulate:
+            table = triangulated_joints(table, self.cameras)
         fit_rows = mask_rows = np.full(len(table), -1)
         fits = None
         if self._fits_file is not None:
-            fits = InitialFits(self._fits_file)
+            fits = InitialFits(self._fits_file, **self._fits_reading)
             fit_rows = fits.match(table.imgname.tolist())
         if self._mask_files is not None:
             self.masks = Masks(self._mask_files)
@@ -352,16 +398,20 @@ class H36MFitsDataset(BaseDataset):
         keep = self._required(table, fit_rows, mask_rows)
         table, fit_rows = table.keep(keep), fit_rows[keep]
         self._mask_rows = mask_rows[keep]
+        self.annotations = table
+        self._set_fits(fits, fit_rows)
+        self._image_root = Path(self.data_prefix.get('img', ''))
+        self._log_report()
+        return [dict(row=row) for row in range(len(table))]
+
+    def _set_fits(self, fits: InitialFits | None, fit_rows: Array) -> None:  # (N,)
+        """Set the fits of the kept samples; rows of -1 have none."""
         self._fits: dict[str, Array] = {}
         has_fit = fit_rows >= 0
         self._fit_rows = np.where(has_fit, np.cumsum(has_fit) - 1, -1)
         if fits is not None:
-            fitted = table.keep(has_fit)
+            fitted = self.annotations.keep(has_fit)
             self._fits = fits.parameters(fit_rows[has_fit], fitted, self._camera_batch(fitted))
-        self.annotations = table
-        self._image_root = Path(self.data_prefix.get('img', ''))
-        self._log_report()
-        return [dict(row=row) for row in range(len(table))]
 
     def _load_cameras(self, table: Annotations, rows_of: Mapping[tuple[str, str], Array]) -> None:
         self.cameras, self._camera_fields, self._camera_params = {}, {}, {}
@@ -415,6 +465,12 @@ class H36MFitsDataset(BaseDataset):
                 keep &= ~missing
                 if missing.any():
                     examples[what] = str(table.imgname[np.argmax(missing)])
+        if self.triangulate:
+            missing = labeled_trunk_joints(table) < _MIN_TRUNK_JOINTS
+            self.report['without_joints'] = int(missing.sum())
+            keep &= ~missing
+            if missing.any():
+                examples['joints'] = str(table.imgname[np.argmax(missing)])
         without_mask = int((mask_rows[keep] < 0).sum())
         if self.load_mask and without_mask:
             raise ValueError(
@@ -422,7 +478,7 @@ class H36MFitsDataset(BaseDataset):
             )
         if not keep.any():
             raise DataError(
-                f'{self.ann_file}: found no sample with {list(self.require)}; the first samples '
+                f'{self.ann_file}: found no sample with all that is required; the first samples '
                 f'without: {examples}'
             )
         self.report.update(dropped=int((~keep).sum()), kept=int(keep.sum()))

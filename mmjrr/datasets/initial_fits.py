@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +21,9 @@ from mmjrr.geometry import (
     crop_weak_perspective_to_transl,
 )
 
+#: Side of a person's box, meters, where nothing else tells the distance.
+_BOX_METERS = 2.0
+
 
 class InitialFits:
     """Fits of any results file that has SMPL parameters by image name.
@@ -27,17 +31,20 @@ class InitialFits:
     Args:
         path: The file. If it has no ``transl``, translations are computed from SPIN's
             weak-perspective camera, the box and the intrinsics. If it has no such camera either,
-            they are the annotated pelvis, which is within the length of a trunk of the right one;
-            refinement fits the translation to the joints before the first step.
+            they are the annotated pelvis or, without one, the mean of the annotated 3D joints or,
+            without any, the center of the box at the depth at which its side is 2 m. Refinement
+            fits the translation to the joints before the first step.
+        reading: Further arguments of :func:`~mmjrr.datasets.predictions.read_predictions`, such as
+            ``name_format``.
 
     Raises:
         FileNotFoundError: The file does not exist.
         DataError: The file is damaged.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, **reading: Any) -> None:
         self.path = Path(path)
-        self._fits = load_fits(path)
+        self._fits = load_fits(path, **reading)
 
     def match(self, names: Sequence[str]) -> Array:  # (N,) int
         """Return the row of each image's fit; -1 if it has no valid fit.
@@ -62,8 +69,8 @@ class InitialFits:
             ``transl`` (N, 3), meters in the camera frame.
 
         Raises:
-            DataError: The file has no translation and none can be computed, or a body is behind
-                the camera or too far from it.
+            DataError: The file has no translation, and there is no camera file from which it could
+                be computed; or a body is behind the camera or too far from it.
         """
         pose, transl = self._fits['pose'][rows], self._transl(rows, annotations, cameras)
         behind = transl[:, 2] <= 0
@@ -88,9 +95,9 @@ class InitialFits:
         if 'transl' in self._fits:
             return self._fits['transl'][rows]
         if 'camera' not in self._fits:
-            return self._annotated_pelvis(annotations)
+            return self._place_of_joints(annotations, cameras)
         if cameras is None:
-            raise DataError(f"{self.path}: found no 'transl'; set camera_param_file")
+            raise self._no_camera_file()
         center = self._fits['center'][rows] if 'center' in self._fits else annotations.center
         scale = self._fits['scale'][rows] if 'scale' in self._fits else annotations.scale
         try:
@@ -103,15 +110,29 @@ class InitialFits:
         except ValueError as error:
             raise DataError(f'{self.path}: camera: {error}') from error
 
-    def _annotated_pelvis(self, annotations: Annotations) -> Array:  # (N, 3)
-        pelvis = annotations.S[:, 0]
-        missing = pelvis[:, 3] <= 0
-        if missing.any():
-            raise DataError(
-                f"{self.path}: found neither 'transl' nor 'camera', expected one, since the pelvis "
-                f'of {annotations.imgname[np.argmax(missing)]} is not annotated in 3D'
-            )
-        return pelvis[:, :3]
+    def _place_of_joints(
+        self, annotations: Annotations, cameras: PerspectiveCamera | None
+    ) -> Array:  # (N, 3)
+        """Return pelvises, means of the labeled 3D joints, or places on the axes of the boxes."""
+        labeled = annotations.S[..., 3:] > 0
+        labeled[:, 1:] &= ~labeled[:, :1]
+        count = labeled.sum(1)
+        transl = np.where(labeled, annotations.S[..., :3], 0).sum(1) / np.maximum(count, 1)
+        unlabeled = count[:, 0] == 0
+        if not unlabeled.any():
+            return transl
+        if cameras is None:
+            raise self._no_camera_file()
+        camera = cameras[torch.from_numpy(np.flatnonzero(unlabeled))]
+        center = _tensor(annotations.center[unlabeled])[:, None]
+        plane = camera.unproject(center.to(camera.dtype))[:, 0].numpy()
+        side = PIXELS_PER_SCALE * annotations.scale[unlabeled]
+        depth = _BOX_METERS * camera.focal_length.mean(1).numpy() / side
+        transl[unlabeled] = np.concatenate([plane, np.ones_like(plane[:, :1])], 1) * depth[:, None]
+        return transl
+
+    def _no_camera_file(self) -> DataError:
+        return DataError(f"{self.path}: found no 'transl'; set camera_param_file")
 
 
 def _tensor(values: Array) -> torch.Tensor:

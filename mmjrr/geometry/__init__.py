@@ -29,6 +29,7 @@ from mmjrr.geometry.rotations import (
     rotation_6d_to_matrix,
 )
 from mmjrr.geometry.translation import fit_translation
+from mmjrr.geometry.triangulation import TriangulatedPoints, triangulate
 from mmjrr.geometry.weak_perspective import (
     SPIN_FOCAL_LENGTH,
     SPIN_IMAGE_SIZE,
@@ -49,6 +50,7 @@ __all__ = [
     'SPIN_IMAGE_SIZE',
     'PerspectiveCamera',
     'ProjectionErrors',
+    'TriangulatedPoints',
     'axis_angle_to_matrix',
     'camera_from_fields',
     'camera_to_fields',
@@ -66,6 +68,7 @@ __all__ = [
     'square_box',
     'transl_to_crop_weak_perspective',
     'transl_to_weak_perspective',
+    'triangulate',
     'weak_perspective_to_transl',
     'whole_image_box',
 ]

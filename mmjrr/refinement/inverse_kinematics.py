@@ -19,6 +19,7 @@ from mmjrr.geometry import (
     matrix_to_rotation_6d,
     rotation_6d_to_matrix,
 )
+from mmjrr.joints import TRUNK_JOINTS
 from mmjrr.refinement.terms.joint_limits import (
     JOINT_LIMITS,
     joint_limits_energy,
@@ -26,11 +27,8 @@ from mmjrr.refinement.terms.joint_limits import (
 )
 from mmjrr.regressors import JointRegressor
 
-#: Joints whose places on the trunk give the first global orientation.
-TRUNK = (
-    'pelvis', 'left_hip', 'right_hip', 'spine', 'thorax', 'left_shoulder', 'right_shoulder',
-)  # fmt: skip
-
+#: Number of labeled joints of the trunk that a start needs.
+MIN_TRUNK_JOINTS = 3
 #: Weights of the squares of joint errors in units of 1 cm, of angles beyond the limits and of all
 #: angles (radians), and of betas.
 _JOINTS, _LIMITS, _POSE, _BETAS = 1.0, 10.0, 0.02, 0.02
@@ -80,8 +78,8 @@ def fit_to_joints(
     weight = torch.ones(joints.shape[:2]) if weight is None else weight
     weight = weight.to(like)
     joints = torch.where(weight[..., None] > 0, joints.to(like), 0.0)
-    trunk = torch.tensor([regressor.joint_names.index(n) for n in TRUNK])
-    if ((weight[:, trunk] > 0).sum(1) < 3).any():
+    trunk = torch.tensor([regressor.joint_names.index(n) for n in TRUNK_JOINTS])
+    if ((weight[:, trunk] > 0).sum(1) < MIN_TRUNK_JOINTS).any():
         raise ValueError('weight: found a frame with fewer than three joints of the trunk')
     body = body.restrict_to(regressor.support)
     limits = tuple(bound.to(like) for bound in limits_of_joints(JOINT_LIMITS))

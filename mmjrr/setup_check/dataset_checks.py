@@ -36,7 +36,10 @@ def _h36m(part: Mapping[str, Any]) -> Iterator[Finding]:
 
     def annotations() -> str:
         nonlocal dataset
-        checked_below = ('camera_param_file', 'fits_file', 'mask_file', 'load_mask', 'require')
+        checked_below = (
+            'camera_param_file', 'fits_file', 'fits_reading', 'mask_file', 'load_mask', 'require',
+            'triangulate',
+        )  # fmt: skip
         settings = {
             name: value
             for name, value in part.items()
@@ -150,7 +153,7 @@ def _fits(path: Path, keys: set[str] | None, cameras: Cameras, part: Mapping[str
     from mmjrr.datasets.fits import load_fits
     from mmjrr.datasets.image_names import image_key
 
-    fits = load_fits(path)
+    fits = load_fits(path, **(part.get('fits_reading') or {}))
     valid = fits.get('valid', np.ones(len(fits['imgname']), dtype=bool))
     text = _of_frames('fits', {image_key(n) for n in fits['imgname'][valid].tolist()}, keys)
     if keys is None or not cameras:  # fits cannot be compared without frames and cameras
@@ -205,7 +208,7 @@ def _dataset(part: Mapping[str, Any], *files: str) -> Any:
     unused = {'type', 'load_mask', 'require', 'pipeline', 'fits_file', 'mask_file'} - set(files)
     options = {name: value for name, value in part.items() if name not in unused}
     if 'camera_param_file' not in files:
-        options['camera_param_file'] = None
+        options.update(camera_param_file=None, triangulate=False)
     return H36MFitsDataset(**options)
 
 

@@ -324,8 +324,45 @@ def test_fits_without_any_translation_start_at_the_annotated_pelvis(tmp_path: Pa
     content = dict(np.load(path))
     content['S'][3, 0, 3] = 0
     np.savez(path, **content)
-    with pytest.raises(DataError, match=r"found neither 'transl' nor 'camera', .* pelvis of S"):
-        build(root)
+    mean = content['S'][3, 1:, :3].mean(0)
+    np.testing.assert_allclose(build(root).fit_sample(3)['transl'], mean, rtol=1e-5)
+
+
+def test_fits_without_any_translation_or_3d_joints_start_on_the_axis_of_the_box(
+    tmp_path: Path,
+) -> None:
+    root = write(tmp_path, dict(fits=dict(transl=None)))
+    path = root / 'annotation_body3d/fps10/h36m_train.npz'
+    content = dict(np.load(path))
+    content['S'][:, :, 3] = 0
+    np.savez(path, **content)
+    data = build(root)
+    for row, name in enumerate(NAMES):
+        lens, transl = camera_of(name), data.fit_sample(row)['transl'].astype(np.float64)
+        np.testing.assert_allclose(
+            project(transl[None], lens)[0], content['center'][row], atol=1e-3
+        )
+        side_in_pixels = 2.0 * lens['f'].mean() / transl[2]  # of two meters at this depth
+        assert side_in_pixels == pytest.approx(200 * content['scale'][row], rel=1e-5)
+    with pytest.raises(DataError, match="found no 'transl'; set camera_param_file"):
+        build(root, camera_param_file=None, mask_file=None, load_mask=False).full_init()
+
+
+def test_results_that_number_the_frames_of_a_video_can_be_the_fits(tmp_path: Path) -> None:
+    """WHAM's and VIBE's layout: persons, their frames, poses and shapes, no image names."""
+    root = write(tmp_path)
+    fits = arrays()['fits']
+    person = dict(frame_ids=np.arange(4), pose=fits['pose'][:4], betas=fits['betas'][:4])
+    (root / 'fits/video.pkl').write_bytes(pickle.dumps({0: person}))
+    video = SEQUENCES[0]
+    data = build(
+        root, fits_file='fits/video.pkl', frame_step=5,
+        fits_reading=dict(name_format=video + '_{number:06d}'),
+    )  # fmt: skip
+    assert [data.imgname(i) for i in range(len(data))] == NAMES[:1]  # frames 1 to 4 of the video
+    np.testing.assert_allclose(
+        data.fit_sample(0)['body_pose'], fits['pose'][0, 3:].astype(np.float32)
+    )
 
 
 def test_weak_perspective_cameras_without_scale_are_named(tmp_path: Path) -> None:

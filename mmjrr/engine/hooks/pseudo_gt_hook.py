@@ -44,6 +44,8 @@ from mmjrr.engine.first_regressor import (
 )
 from mmjrr.engine.first_sample import check_discriminator, check_first_sample
 from mmjrr.engine.fit_agreement import check_fits, measure_fits
+from mmjrr.engine.fits_from_joints import FOLDER as FITS_FOLDER
+from mmjrr.engine.fits_from_joints import FitsFromJoints, make_initial_fits
 from mmjrr.engine.mask_agreement import check_masks, measure_masks
 from mmjrr.engine.pseudo_gt_export import export_fits, write_summary
 from mmjrr.engine.refinement_frames import (
@@ -86,10 +88,11 @@ class SMPLPseudoGTHook(Hook):
 
     - ``before_run`` locks the work directory, and compares the settings with those with which the
       run was begun.
-    - ``before_train`` checks the data, fits J_spin, which regresses the annotated joints from the
-      initial fits, and balances the terms on a seeded set of frames. With ``calibration``, it then
-      refines a part of the moments in rounds, as one problem; the regressor of a round is the next
-      one's. A resumed run loads what it has of these.
+    - ``before_train`` fits bodies to the 3D joints if the data set has no ``fits_file``, and writes
+      them to ``initial_fits.npz``. It checks the data, fits J_spin, which regresses the annotated
+      joints from the initial fits, and balances the terms on a seeded set of frames. With
+      ``calibration``, it then refines a part of the moments in rounds, as one problem; the
+      regressor of a round is the next one's. A resumed run loads what it has of these.
     - ``before_train_iter`` refines and stores this process's part of the batch. It adds those of
       all processes as ``fits_init`` and ``fits_refined`` for the model's discriminator step. It
       does not refine a stored batch again.
@@ -116,6 +119,9 @@ class SMPLPseudoGTHook(Hook):
         calibration: Options of :class:`~mmjrr.engine.calibration.CalibrationOptions`: ``rounds``,
             ``moments`` and ``refiner``. Required if frames of different moments share a variable.
             Defaults to None, no calibration.
+        initial_fits: Options of :class:`~mmjrr.engine.fits_from_joints.FitsFromJoints` for a data
+            set without ``fits_file``: ``regressor``, ``num_iters`` and ``num_starts``. Defaults to
+            None, their defaults.
         init_root: Alignment of frames for the fit of J_spin: a joint's name, ``'mean'`` of the
             joints, or ``None`` for absolute positions. Defaults to ``'pelvis'``, since SPIN's
             translation is crude.
@@ -147,6 +153,7 @@ class SMPLPseudoGTHook(Hook):
         refiner: dict[str, Any] | None = None,
         regressor: str | None = None,
         calibration: dict[str, Any] | None = None,
+        initial_fits: dict[str, Any] | None = None,
         init_root: str | None = 'pelvis',
         root: str | None = 'mean',
         fit_batch_size: int = 64,
@@ -171,6 +178,7 @@ class SMPLPseudoGTHook(Hook):
         self.energy = FitEnergy(**(energy or {}))
         self.sharing = sharing_of((refiner or {}).get('share'))
         self.calibration_options = self._calibration_options(calibration)
+        self.fits_from_joints = FitsFromJoints(**(initial_fits or {}))
         self.body = BODY_MODELS.build(body_model)
         self.body.requires_grad_(False)
         renderer = dict(renderer or dict(type='ContourSilhouette', image_size=(224, 224)))
@@ -191,6 +199,7 @@ class SMPLPseudoGTHook(Hook):
             refiner=refiner,
             regressor=regressor,
             calibration=calibration,
+            initial_fits=initial_fits,
             init_root=init_root,
             root=root,
             fit_batch_size=fit_batch_size,
@@ -243,12 +252,17 @@ class SMPLPseudoGTHook(Hook):
             options['regressor_weights'] = weights_digest(
                 load_named_regressor(self.regressor, self.body)
             )
+        if self.fits_from_joints.regressor is not None:
+            options['initial_fits_weights'] = weights_digest(
+                load_named_regressor(self.fits_from_joints.regressor, self.body)
+            )
         self.job = job = refinement_job(runner, options, self.body)
         resume, named = runner._resume, runner.cfg.get('load_from')
         expected = expected_samples(runner)
         runner._load_from = on_main_process(lambda: begin(job, resume, named, expected))
         if not resume and get_rank() == 0:
-            shutil.rmtree(job.work_dir / FOLDER, ignore_errors=True)
+            for folder in (FOLDER, FITS_FOLDER):
+                shutil.rmtree(job.work_dir / folder, ignore_errors=True)
         self.store = PseudoGTStore(job.shards)
 
     def before_train(self, runner: Runner) -> None:
@@ -263,6 +277,16 @@ class SMPLPseudoGTHook(Hook):
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         check_discriminator(model, self.body, self.energy)
         dataset = runner.train_dataloader.dataset
+        if not getattr(dataset, 'has_fits', True):
+            ik_regressor = self.fits_from_joints.load_regressor(self.regressor, self.body)
+            make_initial_fits(
+                job,
+                dataset,
+                self.body,
+                ik_regressor.to(self.device),
+                self.fits_from_joints,
+                seed=sampler_of(runner.train_dataloader).seed,
+            )
         check_first_sample(
             dataset,
             self.body,

@@ -1,0 +1,222 @@
+"""Triangulation of points from their images in calibrated views, some of which may be wrong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+
+import torch
+from torch import Tensor
+
+from mmjrr.geometry.cameras import PerspectiveCamera
+
+#: Number of solutions of the linear system; equations are scaled by the depths of the last one.
+_ITERATIONS = 4
+
+
+@dataclass(frozen=True)
+class TriangulatedPoints:
+    """Points of groups of views, in the world.
+
+    Attributes:
+        points: (G, J, 3), meters; NaN where fewer than two views agree.
+        used: (B, J), whether a view's image agrees with its group's point.
+        error: (B, J), pixels between a view's image and its group's point; NaN where either is
+            missing.
+    """
+
+    points: Tensor
+    used: Tensor
+    error: Tensor
+
+
+def triangulate(
+    points_2d: Tensor,  # (B, J, 2), pixels
+    weight: Tensor,  # (B, J), non-negative
+    camera: PerspectiveCamera,  # B cameras
+    group: Tensor,  # (B,) int, from 0
+    tolerance: float = 30.0,
+) -> TriangulatedPoints:
+    r"""Triangulate points from the views of each group, leaving out views that disagree.
+
+    With a view's rotation :math:`r` and translation :math:`t`, and the undistorted image
+    :math:`(x, y)`, a point :math:`X` meets
+
+    .. math:: (r_1 - x r_3) X = x t_3 - t_1, \qquad (r_2 - y r_3) X = y t_3 - t_2,
+
+    here times the view's focal length and weight, over the point's depth of the last iteration, so
+    that residuals are pixels (the iterative linear least squares of Hartley and Sturm,
+    "Triangulation", CVIU 1997, section 5.2).
+
+    A detector's mistake moves an image by tens of pixels, so each pair of views makes a point; the
+    point with the most views within ``tolerance``, and among those the least error, decides which
+    views are used. The result is triangulated from these.
+
+    Args:
+        points_2d: Images of the points. Those of weight 0 may be NaN.
+        weight: Weight of each image, such as a detector's score.
+        camera: Camera of each row, with its pose in the world.
+        group: Group of each row, such as its moment. Rows of a group are different views.
+        tolerance: Largest distance in pixels between an image and the projected point. Default: 30.
+
+    Raises:
+        ValueError: A shape is wrong, the cameras have no pose, or ``tolerance`` is not positive.
+
+    >>> eye = torch.eye(3).expand(2, 3, 3)
+    >>> camera = PerspectiveCamera(
+    ...     torch.full((2, 2), 1000.0), torch.full((2, 2), 500.0), rotation=eye,
+    ...     position=torch.tensor([[0.0, 0, 0], [1, 0, 0]]))
+    >>> pixels = torch.tensor([[[500.0, 500.0]], [[300.0, 500.0]]])  # 200 px of parallax at 5 m
+    >>> triangulate(pixels, torch.ones(2, 1), camera, torch.zeros(2, dtype=torch.long)).points
+    tensor([[[0., 0., 5.]]])
+    """
+    rows, joints = points_2d.shape[:2]
+    for name, value, expected in (
+        ('points_2d', points_2d, (rows, joints, 2)),
+        ('weight', weight, (rows, joints)),
+        ('group', group, (rows,)),
+    ):
+        if value.shape != expected:
+            raise ValueError(f'{name}: found shape {tuple(value.shape)}, expected {expected}')
+    if camera.rotation is None or len(camera) != rows:
+        raise ValueError(f'camera: found {camera!r}, expected {rows} cameras with a pose')
+    if not tolerance > 0:
+        raise ValueError(f'tolerance: found {tolerance}, expected a positive number of pixels')
+    views = _Views.of(points_2d, weight, camera)
+    index, present = _padded(group)  # (G, V)
+    best = _Candidate.none(len(index), index.shape[1], joints, points_2d)
+    for pair in combinations(range(index.shape[1]), 2):
+        chosen = torch.zeros_like(present)
+        chosen[:, list(pair)] = present[:, list(pair)]
+        best = best.better_of(_candidate(views, index, chosen, present, tolerance))
+    points = _solve(views, index, best.agrees)
+    error, depth = views.errors(points[:, None].expand(*index.shape, joints, 3), index)
+    agrees = best.agrees & (error <= tolerance) & (depth > 0)
+    found = agrees.sum(1) >= 2
+    agrees &= found[:, None]
+    of_rows = _rows_of_padded(index, present, rows)
+    error = torch.where(found[:, None] & (views.weight[index] > 0), error, torch.nan)
+    return TriangulatedPoints(
+        points=torch.where(found[..., None], points, torch.nan),
+        used=agrees.flatten(0, 1)[of_rows],
+        error=error.flatten(0, 1)[of_rows],
+    )
+
+
+@dataclass(frozen=True)
+class _Views:
+    """Images in normalized coordinates, and the cameras of B rows."""
+
+    plane: Tensor  # (B, J, 2)
+    weight: Tensor  # (B, J)
+    rotation: Tensor  # (B, 3, 3)
+    shift: Tensor  # (B, 3), the t of R X + t
+    camera: PerspectiveCamera
+    pixels: Tensor  # (B, J, 2)
+
+    @classmethod
+    def of(cls, points_2d: Tensor, weight: Tensor, camera: PerspectiveCamera) -> _Views:
+        assert camera.rotation is not None and camera.position is not None
+        valid = (weight > 0) & torch.isfinite(points_2d).all(-1)
+        pixels = torch.where(valid[..., None], points_2d, camera.principal_point[:, None])
+        return cls(
+            camera.unproject(pixels),
+            torch.where(valid, weight, 0.0).to(pixels),
+            camera.rotation,
+            -(camera.rotation @ camera.position[..., None])[..., 0],
+            camera,
+            pixels,
+        )
+
+    def errors(self, points: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Return pixel errors (G, V, J) and depths (G, V, J) of points (G, V, J, 3)."""
+        flat = index.flatten()
+        local = points.flatten(0, 1) @ self.rotation[flat].transpose(1, 2)
+        local = local + self.shift[flat][:, None]
+        depth = local[..., 2]
+        safe = torch.cat([local[..., :2], depth.clamp_min(1e-6)[..., None]], -1)
+        distance = (self.camera[flat].project(safe) - self.pixels[flat]).norm(dim=-1)
+        return distance.unflatten(0, index.shape), depth.unflatten(0, index.shape)
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """For each group and joint, which views agree, their number, and their mean error."""
+
+    agrees: Tensor  # (G, V, J)
+    count: Tensor  # (G, J)
+    error: Tensor  # (G, J)
+
+    @classmethod
+    def none(cls, groups: int, views: int, joints: int, like: Tensor) -> _Candidate:
+        agrees = torch.zeros(groups, views, joints, dtype=torch.bool, device=like.device)
+        return cls(agrees, agrees.sum(1), like.new_full((groups, joints), torch.inf))
+
+    def better_of(self, other: _Candidate) -> _Candidate:
+        more = other.count > self.count
+        better = more | ((other.count == self.count) & (other.error < self.error))
+        return _Candidate(
+            torch.where(better[:, None], other.agrees, self.agrees),
+            torch.where(better, other.count, self.count),
+            torch.where(better, other.error, self.error),
+        )
+
+
+def _candidate(
+    views: _Views, index: Tensor, chosen: Tensor, present: Tensor, tolerance: float
+) -> _Candidate:
+    """Triangulate from the chosen views (G, V); return the views with which the points agree."""
+    labeled = views.weight[index] > 0
+    solvable = (chosen[..., None] & labeled).sum(1) >= 2  # (G, J)
+    points = _solve(views, index, chosen[..., None] & labeled)
+    error, depth = views.errors(points[:, None].expand(*index.shape, -1, 3), index)
+    agrees = present[..., None] & labeled & (error <= tolerance) & (depth > 0)
+    agrees &= solvable[:, None]
+    count = agrees.sum(1)
+    mean = torch.where(agrees, error, 0.0).sum(1) / count.clamp_min(1)
+    return _Candidate(agrees, torch.where(count >= 2, count, 0), mean)
+
+
+def _solve(views: _Views, index: Tensor, used: Tensor) -> Tensor:  # (G, V), (G, V, J) -> (G, J, 3)
+    """Solve the weighted linear equations of the used images; meaningless where under two are."""
+    rotation = views.rotation[index][:, :, None]  # (G, V, 1, 3, 3)
+    shift = views.shift[index][:, :, None]  # (G, V, 1, 3)
+    plane = views.plane[index]  # (G, V, J, 2)
+    left = rotation[..., :2, :] - plane[..., None] * rotation[..., 2:, :]  # (G, V, J, 2, 3)
+    right = plane * shift[..., 2:] - shift[..., :2]  # (G, V, J, 2)
+    weight = torch.where(used, views.weight[index], 0.0)
+    scale = weight.sqrt()[..., None] * views.camera.focal_length[index][:, :, None]
+    enough = (used.sum(1) >= 2)[..., None, None]  # (G, J, 1, 1)
+    depth = torch.ones_like(weight)
+    points = plane.new_zeros(*used[:, 0].shape, 3)
+    for _ in range(_ITERATIONS):
+        a = left * (scale / depth[..., None])[..., None]
+        b = right * scale / depth[..., None]
+        gram = torch.einsum('gvjkx,gvjky->gjxy', a, a)
+        # A unit matrix keeps undetermined systems solvable; their result is not used.
+        gram = torch.where(enough, gram, torch.eye(3).to(gram))
+        points = torch.linalg.solve(gram, torch.einsum('gvjkx,gvjk->gjx', a, b))
+        local = torch.einsum('gvx,gjx->gvj', rotation[:, :, 0, 2], points) + shift[..., 2]
+        depth = local.clamp_min(1e-2)
+    return points
+
+
+def _padded(group: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the rows of each group, padded by any row, and which are not padding: (G, V)."""
+    order = torch.argsort(group, stable=True)
+    count = torch.bincount(group)
+    first = torch.cumsum(count, 0) - count
+    place = torch.arange(len(group), device=group.device) - first[group[order]]
+    index = group.new_zeros(len(count), max(2, int(count.max())))
+    present = torch.zeros_like(index, dtype=torch.bool)
+    index[group[order], place] = order
+    present[group[order], place] = True
+    return index, present
+
+
+def _rows_of_padded(index: Tensor, present: Tensor, rows: int) -> Tensor:  # (B,)
+    """Return for each row its place in the flattened (G, V)."""
+    places = torch.empty(rows, dtype=torch.long, device=index.device)
+    flat = torch.arange(index.numel(), device=index.device).view_as(index)
+    places[index[present]] = flat[present]
+    return places

@@ -1,0 +1,100 @@
+"""Joints triangulated from the views of the synthetic set, compared with its 3D labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mmjrr.cli.main import main
+from mmjrr.datasets import H36MFitsDataset
+from mmjrr.datasets.annotations import Annotations
+from mmjrr.datasets.fits import load_fits
+from mmjrr.datasets.synthetic import Settings, generate
+from mmjrr.datasets.triangulated_joints import labeled_trunk_joints, triangulated_joints
+from mmjrr.errors import DataError
+from mmjrr.geometry import load_cameras
+from mmjrr.joints import H36M_JOINTS_MMPOSE
+
+ANN = 'annotation_body3d/fps10/h36m_train.npz'
+
+
+@pytest.fixture(scope='module')
+def views(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two moments of one subject, seen by four cameras, with 2D joints only."""
+    folder = tmp_path_factory.mktemp('views')
+    settings = Settings(
+        seed=3, subjects=('S1',), frames_per_subject=2, synchronous=True, images=False
+    )
+    generate(folder, settings, workers=1, progress=False)
+    table = Annotations.load(folder / ANN)
+    table.save(folder / 'labeled.npz')
+    table.S[:] = 0
+    table.save(folder / ANN)
+    return folder
+
+
+def test_triangulated_joints_are_the_labels(views: Path) -> None:
+    labels, table = Annotations.load(views / 'labeled.npz'), Annotations.load(views / ANN)
+    found = triangulated_joints(table, load_cameras(views / 'annotation_body3d/cameras.pkl'))
+    # The set's 2D joints are projections of its 3D joints, both in single precision.
+    np.testing.assert_allclose(found.S[..., :3], labels.S[..., :3], atol=1e-4)
+    np.testing.assert_array_equal(found.S[..., 3], 1)
+    np.testing.assert_array_equal(found.part, labels.part)
+
+
+def test_labels_stay_and_contradicting_2d_joints_lose_their_weight(views: Path) -> None:
+    labels, table = Annotations.load(views / 'labeled.npz'), Annotations.load(views / ANN)
+    table.S[:, 0] = labels.S[:, 0] + 0.5
+    table.part[0, 5, :2] += 100
+    table.part[2, 6, 2] = 0.5
+    found = triangulated_joints(table, load_cameras(views / 'annotation_body3d/cameras.pkl'))
+    np.testing.assert_array_equal(found.S[:, 0], table.S[:, 0])
+    np.testing.assert_allclose(found.S[0, 5, :3], labels.S[0, 5, :3], atol=1e-4)
+    assert found.part[0, 5, 2] == 0 and table.part[0, 5, 2] == 1
+    assert (found.part[:, [0, 1, 2]] == table.part[:, [0, 1, 2]]).all()
+    assert found.S[..., 3].min() == pytest.approx((0.5 + 3) / 4)
+
+
+def test_the_data_set_triangulates_from_the_kept_cameras_only(views: Path) -> None:
+    labels = Annotations.load(views / 'labeled.npz')
+    whole = H36MFitsDataset(data_root=str(views), triangulate=True)
+    ids = sorted({name.split('.')[1][:8] for name in labels.imgname.tolist()})
+    two = H36MFitsDataset(data_root=str(views), triangulate=True, cameras=ids[:2])
+    assert (len(whole), len(two)) == (8, 4) and not whole.has_fits
+    np.testing.assert_allclose(two.labeled_joints(range(4))[..., 3], 1)
+    with pytest.raises(DataError, match='no sample with all that is required'):
+        H36MFitsDataset(data_root=str(views), triangulate=True, cameras=ids[:1])
+    with pytest.raises(ValueError, match='camera_param_file: found None'):
+        H36MFitsDataset(data_root=str(views), triangulate=True, camera_param_file=None)
+
+
+def test_moments_without_a_trunk_are_dropped_and_counted(views: Path) -> None:
+    table = Annotations.load(views / ANN)
+    trunk = [H36M_JOINTS_MMPOSE.index(n) for n in ('pelvis', 'left_hip', 'right_hip', 'spine',
+                                                    'thorax')]  # fmt: skip
+    video = table.imgname[0].split('/')[1].split('.')[0]
+    first = np.array([video in name for name in table.imgname.tolist()])
+    table.part[np.ix_(first, trunk)] = 0
+    table.save(views / 'trunkless.npz')
+    found = H36MFitsDataset(data_root=str(views), ann_file='trunkless.npz', triangulate=True)
+    assert found.report['without_joints'] == 4 and len(found) == 4
+    assert (labeled_trunk_joints(found.annotations) == 7).all()
+
+
+def test_the_command_fits_bodies_to_triangulated_joints(
+    views: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [
+        'initial-fits', str(views / ANN), '--regressor', 'free_body_h36m', '--body-model',
+        'free_body', '--iters', '30', '--starts', '1', '--out', str(tmp_path / 'f.npz'),
+    ]  # fmt: skip
+    cameras = str(views / 'annotation_body3d/cameras.pkl')
+    assert main([*arguments, '--cameras', cameras]) == 0
+    assert '8 of 8 frames have joints of the trunk in 3D' in capsys.readouterr().out
+    fits, labels = load_fits(tmp_path / 'f.npz'), Annotations.load(views / 'labeled.npz')
+    assert fits['imgname'].tolist() == labels.imgname.tolist()
+    # A body's origin is within a hand's breadth of its pelvis.
+    assert np.linalg.norm(fits['transl'] - labels.S[:, 0, :3], axis=1).max() < 0.4
+    assert main(arguments) == 1  # without cameras there are no 3D joints
