@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmengine.dist import barrier, get_dist_info
+from mmengine.dist import get_dist_info
 from mmengine.logging import print_log
 
 from mmjrr.array_types import Array
@@ -19,7 +19,7 @@ from mmjrr.datasets.fits import save_fits
 from mmjrr.engine.first_regressor import load_named_regressor, weights_digest
 from mmjrr.errors import DataError
 from mmjrr.io import sha256, versions
-from mmjrr.jobs import Job, ShardFolder, on_main_process
+from mmjrr.jobs import Job, ShardFolder, on_main_process, wait_for_all
 from mmjrr.jobs.progress import with_progress
 from mmjrr.joints import H36M_JOINTS_MMPOSE, TRUNK_JOINTS
 from mmjrr.refinement.inverse_kinematics import MIN_TRUNK_JOINTS, fit_to_joints
@@ -122,7 +122,7 @@ def make_initial_fits(
         unit = f'parts of {FRAMES_PER_SHARD} frames (initial fits)'
         for number, content in zip(own, with_progress(parts(), len(own), unit), strict=True):
             shards.put(number, dict(content))
-        barrier()
+        wait_for_all()
         on_main_process(lambda: _merge(job, dataset, shards, count, path, regressor, options, seed))
     dataset.read_fits(path)
 
