@@ -47,7 +47,7 @@ bench: $(VENV)/.quickstart
 	$(BIN)/python tools/benchmarks/silhouette.py --out $(BENCH)
 	$(BIN)/python tools/benchmarks/body.py --out $(BENCH)
 	$(BIN)/python tools/benchmarks/refinement.py --out $(BENCH) --batches 16 64
-	$(BIN)/python tools/benchmarks/worth.py --out $(BENCH)
+	$(BIN)/python tools/benchmarks/gradient_quality.py --out $(BENCH)
 	$(BIN)/python tools/benchmarks/solver.py --out $(BENCH) --small 50
 	$(BIN)/python tools/benchmarks/evaluation.py --out $(BENCH)
 	$(BIN)/python tools/benchmarks/memory.py --out $(BENCH)
@@ -57,7 +57,7 @@ bench: $(VENV)/.quickstart
 	    $(BIN)/python tools/benchmarks/body.py --out $(BENCH) --device cuda && \
 	    $(BIN)/python tools/benchmarks/refinement.py --out $(BENCH) --device cuda \
 	        --batch 512 --batches 64 512 2048 --frames 20000 && \
-	    $(BIN)/python tools/benchmarks/worth.py --out $(BENCH) --device cuda --frames 64; \
+	    $(BIN)/python tools/benchmarks/gradient_quality.py --out $(BENCH) --device cuda --frames 64; \
 	fi
 	$(BIN)/python tools/benchmarks/report.py $(BENCH)
 

@@ -65,8 +65,8 @@ def test_a_record_becomes_json_and_then_markdown(load, tmp_path: Path) -> None:
     common, report = load('common'), load('report')
     record = common.Record('body', 'Body model', {'batch': 1})
     record.table(['batch', 'ours'], [['1', '2 ms']], 'A caption.')
-    record.mark('speed', '>= 4', '5', True)
-    record.mark('size', '< 3', '4', False)
+    record.target('speed', '>= 4', '5', True)
+    record.target('size', '< 3', '4', False)
     record.note('Left out: something.')
     record.note('Left out: something.')
     record.timings('one', common.interleaved({'ours': lambda: None}, 2))
@@ -167,9 +167,9 @@ def test_outlines_that_differ_are_refused(load) -> None:
 
 @pytest.mark.slow
 def test_what_a_renderer_is_worth_is_told_by_iou_and_vertices(load) -> None:
-    worth = load('worth')
+    quality = load('gradient_quality')
     args = argparse.Namespace(frames=1, size=48, seed=0, device='cpu')
-    before, after = worth.refine_with_each({}, args)
+    before, after = quality.refine_with_each({}, args)
     assert after[0] == 'ours' and after[3]
     assert float(after[1]) > float(before[1]) and float(after[2]) < float(before[2])
 
@@ -194,8 +194,8 @@ def test_a_value_outside_its_limit_is_named(load, tmp_path: Path) -> None:
     record = load('common').Record('device', 'Every path', {})
     agreement.write(record, 'Here')
     assert record.content['tables'][0]['rows'][0] == ['vertices', 'float64', '1.0e-01', '1e-02']
-    mark = record.content['marks'][0]
-    assert mark['found'] == '1 of 2; not vertices, float64' and not mark['met']
+    target = record.content['targets'][0]
+    assert target['measured'] == '1 of 2; not vertices, float64' and not target['met']
 
 
 def test_after_a_section_that_fails_the_next_one_runs(load, tmp_path: Path, monkeypatch) -> None:

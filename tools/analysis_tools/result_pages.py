@@ -90,7 +90,7 @@ def collect(folder: Path, commit: str) -> list[str]:
     for path in sorted((folder / 'benchmarks').glob('*.json')):
         record = json.loads(path.read_text())
         if 'tables' in record:
-            kept = {key: record[key] for key in ('title', 'machine', 'tables', 'marks', 'notes')}
+            kept = {key: record[key] for key in ('title', 'machine', 'tables', 'targets', 'notes')}
             kept['versions'] = {k: v for k, v in kept['machine'].items() if k in _VERSIONS}
             _write(RESULTS / 'benchmarks' / path.name, {**kept, **provenance})
             names.append(path.stem)
@@ -318,11 +318,11 @@ def target_table(results: dict[str, dict[str, Run]], names: list[str]) -> list[s
     """Targets of the benchmarks, and what was measured."""
     rows = [
         [
-            *(_plain(mark[key]) for key in ('what', 'wanted', 'found')),
-            'met' if mark['met'] else '**not met**',
+            *(_plain(target[key]) for key in ('what', 'target', 'measured')),
+            'met' if target['met'] else '**not met**',
         ]
         for name in names
-        for mark in results['benchmarks'][name]['marks']
+        for target in results['benchmarks'][name]['targets']
     ]
     return _table(['', 'target', 'measured', ''], rows)
 

@@ -181,7 +181,7 @@ class Record:
             'settings': dict(settings),
             'machine': machine(device),
             'tables': [],
-            'marks': [],
+            'targets': [],
             'notes': [],
             'timings': {},
         }
@@ -199,12 +199,13 @@ class Record:
         """Keep every round's seconds."""
         self.content['timings'][case] = {name: asdict(value) for name, value in found.items()}
 
-    def mark(self, what: str, wanted: str, found: str, met: bool) -> None:
+    def target(self, what: str, target: str, measured: str, met: bool) -> None:
+        """Add a target, and whether the measurement meets it."""
         what += self._where
-        self.content['marks'].append(
-            {'what': what, 'wanted': wanted, 'found': found, 'met': bool(met)}
+        self.content['targets'].append(
+            {'what': what, 'target': target, 'measured': measured, 'met': bool(met)}
         )
-        print(f'{what}: {found} (wanted {wanted}: {"met" if met else "NOT met"})', flush=True)
+        print(f'{what}: {measured} (target {target}: {"met" if met else "NOT met"})', flush=True)
 
     def note(self, text: str) -> None:
         self.content['notes'].append(text)

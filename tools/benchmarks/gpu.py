@@ -185,7 +185,7 @@ class Agreement:
             f'{where}, against float64 on the CPU.',
         )  # fmt: skip
         found = f'{len(self.rows) - len(self.outside)} of {len(self.rows)}'
-        record.mark(
+        record.target(
             'values and gradients that agree with float64 on the CPU', 'all',
             found + ''.join(f'; not {what}' for what in self.outside), not self.outside,
         )  # fmt: skip
@@ -354,7 +354,7 @@ def _refiners_agree(record: Record, args: argparse.Namespace) -> None:
         for terms in (expected.terms_init, expected.terms_refined, found.terms_refined)
     )
     ratio = reached / wanted
-    record.mark(
+    record.target(
         f"energy after {iterations} iterations, device's over CPU's", '0.98 to 1.02',
         f'{ratio:.4f}', 0.98 <= ratio <= 1.02,
     )  # fmt: skip
@@ -381,14 +381,14 @@ def _fits_agree(record: Record, args: argparse.Namespace) -> None:
         fit = fit_joint_regressor(fits, fits.truth.joint_names, 'mean', body_model='free_body')
         taken[device] = time.perf_counter() - start
         regressors[device] = fit.regressor
-        record.mark(
+        record.target(
             f'gap of the regressor fit to {args.fit:,} frames, {device}', '<= 1e-06',
             f'{fit.dual_gap:.1e}', fit.dual_gap <= 1e-6,
         )  # fmt: skip
     held_out = next(iter(Fits(64, args.seed + 1)))[0].of()
     joints = [regressor.cpu()(held_out) for regressor in regressors.values()]
     distance = 1000 * float((joints[0] - joints[-1]).norm(dim=-1).max())
-    record.mark(
+    record.target(
         "regressor fit: device's joints from the CPU's", '<= 0.1 mm', f'{distance:.4f} mm',
         distance <= 0.1,
     )  # fmt: skip
@@ -528,7 +528,7 @@ def _loading(record: Record, args: argparse.Namespace) -> None:
     taken = time.perf_counter() - start
     speed = count / taken
     record.content['timings']['loading'] = {'frames': count, 'seconds': taken}
-    record.mark(
+    record.target(
         f'frames loaded a second, {os.cpu_count()} cores',
         f'>= {H36M_FRAMES / H36M_MINUTES / 60:.0f}',
         f'{speed:.0f}',
@@ -564,7 +564,7 @@ def _refinement(record: Record, args: argparse.Namespace) -> None:
     record.content['timings']['refinement'] = {
         'frames': done, 'seconds': taken, 'waited for data': waited, 'unpacked': moved,
     }  # fmt: skip
-    record.mark(
+    record.target(
         f'minutes for all {H36M_FRAMES:,} training images of Human3.6M, from {done:,} refined in '
         f'batches of {args.many}, data loading included',
         f'<= {H36M_MINUTES}',

@@ -61,7 +61,7 @@ def main() -> None:
         ])  # fmt: skip
         # Over all sizes, a fixed cost would hide a growth that is faster than linear.
         power = exponent(times)
-        record.mark(f'{name}: exponent of the frames', '<= 1.15', f'{power:.2f}', power <= 1.15)
+        record.target(f'{name}: exponent of the frames', '<= 1.15', f'{power:.2f}', power <= 1.15)
     record.table(
         ['stage', 'frames', 'smallest', 'largest', f'growth over {SPAN}x', 'exponent'],
         rows,
@@ -72,7 +72,7 @@ def main() -> None:
         start_up(synthetic_data(args.out, args.seed), args.out / 'start_up')
         for _ in range(args.rounds)
     )
-    record.mark('tools/test.py on 32 frames, start to end', '< 10 s', seconds(start), start < 10)
+    record.target('tools/test.py on 32 frames, start to end', '< 10 s', seconds(start), start < 10)
     record.write(args.out)
 
 

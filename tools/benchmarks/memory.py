@@ -64,7 +64,7 @@ def main() -> None:
             record.note(f'{kind}: {slope:.0f} bytes per frame between {counts[0]:,} and '
                         f'{counts[-1]:,} frames.')  # fmt: skip
         most = found[counts[-1]]
-        record.mark(
+        record.target(
             f'memory at {counts[-1]:,} frames of {kind}', f'<= {LIMIT} MB', f'{most:.0f} MB',
             most <= LIMIT,
         )  # fmt: skip

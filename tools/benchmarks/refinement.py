@@ -256,7 +256,7 @@ def _frames_per_second(record: Record, case: Case, args: argparse.Namespace) -> 
 
 def _mark_speed(record: Record, batch: int, body: str, fps: float) -> None:
     what = f'frames a second for 100 iterations, {batch} at once, {body}'
-    record.mark(what, '>= 4', f'{fps:.2f}', fps >= 4)
+    record.target(what, '>= 4', f'{fps:.2f}', fps >= 4)
 
 
 def _pytorch3d(record: Record, case: Case, device: str) -> dict[str, Any]:
@@ -279,7 +279,7 @@ def _one_iteration(record: Record, case: Case, args: argparse.Namespace) -> list
     found = interleaved(sides, 3 * args.rounds)
     record.timings(f'{case.name}, {STEPS} iterations', found)
     ours, theirs = iteration_seconds(found), found['smplx.lbs'].median / STEPS
-    record.mark(
+    record.target(
         f'one iteration / smplx.lbs, {case.name}', '<= 1.8', f'{ours / theirs:.2f}',
         ours <= 1.8 * theirs,
     )  # fmt: skip
@@ -321,7 +321,7 @@ def _data_loading(record: Record, args: argparse.Namespace) -> None:
     found = interleaved(sides, 1, warm_up=0)
     loading, refining = found['loading'].median, found['refinement'].median
     share = loading / (loading + refining)
-    record.mark(
+    record.target(
         'data loading, share of refinement, no worker processes', '< 5 %', f'{share:.1%}',
         share < 0.05,
     )  # fmt: skip
@@ -344,7 +344,7 @@ def _many_frames(record: Record, args: argparse.Namespace) -> None:
     if args.device == 'cpu':
         record.note(f'{what}: {minutes:.0f}.')
     else:
-        record.mark(what, f'<= {H36M_MINUTES}', f'{minutes:.1f}', minutes <= H36M_MINUTES)
+        record.target(what, f'<= {H36M_MINUTES}', f'{minutes:.1f}', minutes <= H36M_MINUTES)
 
 
 def _in_new_process(record: Record, args: argparse.Namespace, size: int) -> list[str]:

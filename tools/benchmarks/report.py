@@ -15,8 +15,8 @@ from typing import Any
 from common import ON_GPU, table
 
 ORDER = (
-    'device', 'silhouette', 'worth', 'refinement', 'body', 'solver', 'evaluation', 'memory',
-    'linear',
+    'device', 'silhouette', 'gradient_quality', 'refinement', 'body', 'solver', 'evaluation',
+    'memory', 'linear',
 )  # fmt: skip
 
 
@@ -47,20 +47,20 @@ def read_records(folder: Path) -> list[dict[str, Any]]:
 
 
 def report(records: list[dict[str, Any]]) -> str:
-    """Markdown: the marks of all, then a section for each."""
+    """Markdown: the targets of all, then a section for each."""
     parts = ['## Targets', '']
-    marks = [mark for record in records for mark in record['marks']]
+    targets = [target for record in records for target in record['targets']]
     parts.append(
         table(
             ['', 'target', 'measured', ''],
             [
                 [
-                    _plain(m['what']),
-                    _plain(m['wanted']),
-                    _plain(m['found']),
-                    'met' if m['met'] else '**not met**',
+                    _plain(one['what']),
+                    _plain(one['target']),
+                    _plain(one['measured']),
+                    'met' if one['met'] else '**not met**',
                 ]
-                for m in marks
+                for one in targets
             ],
         )
     )

@@ -152,28 +152,28 @@ def compare(
     per_image = {name: time.median / (batch * repeats if name in ('ours', QUEUED) else count)
                  for name, time in found.items()}  # fmt: skip
     if case == (BATCH, SIZE, SUBDIVISIONS):
-        _marks(record, per_image, on_cpu)
+        _targets(record, per_image, on_cpu)
     shown = {name: seconds(value) for name, value in per_image.items()}
     return str(batch), f'{size}x{size}', f'{vertices.shape[1]:,}', shown['ours'], shown
 
 
-def _marks(record: Record, per_image: dict[str, float], on_cpu: bool) -> None:
+def _targets(record: Record, per_image: dict[str, float], on_cpu: bool) -> None:
     ours = per_image['ours']
     if AUTHORS in per_image:
         ratio, wanted = per_image[AUTHORS] / ours, MARKS['cpu' if on_cpu else 'cuda']
-        record.mark(
+        record.target(
             "an image, times faster than PyTorch3D's (authors' setting)",
             f'at least {wanted:,}',
             f'{ratio:,.0f}',
             ratio >= wanted,
         )
     if on_cpu:
-        record.mark(
+        record.target(
             'an image of 224x224, batch 16', 'at most 2 ms', seconds(ours), ours <= 2e-3
         )  # fmt: skip
     if NVDIFFRAST in per_image:
         ratio = per_image[NVDIFFRAST] / ours
-        record.mark("times nvdiffrast's speed", '>= 1', f'{ratio:.2f}', ratio >= 1)
+        record.target("times nvdiffrast's speed", '>= 1', f'{ratio:.2f}', ratio >= 1)
 
 
 def repeated(run: Callable[[], None], times: int) -> Callable[[], None]:

@@ -1,6 +1,6 @@
 """Compare the quality of renderers: refine the same fits by 100 steps with each.
 
-    python tools/benchmarks/worth.py [--device cuda] [--frames 4] [--size 224]
+    python tools/benchmarks/gradient_quality.py [--device cuda] [--frames 4] [--size 224]
 
 The bodies are the free body in random poses, shapes and views. Their joints and masks are known
 exactly; the masks come from a finer silhouette than that of any compared renderer. The energy is
@@ -34,7 +34,12 @@ def main() -> None:
         parser.error(
             f'--size {args.size}: expected 4 or more, for the energy has blocks of 4 pixels'
         )
-    record = Record('worth', 'What a renderer is worth', vars(args) | {'out': ''}, args.device)
+    record = Record(
+        'gradient_quality',
+        'Quality of the gradients of renderers',
+        vars(args) | {'out': ''},
+        args.device,
+    )
     theirs = installed(record, args.device)
     if args.device == 'cpu':  # in tiles the pictures are the same
         theirs = {name: maker for name, maker in theirs.items() if name not in SETTINGS}
