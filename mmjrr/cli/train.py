@@ -104,9 +104,11 @@ def run(args: argparse.Namespace) -> int:
     from mmengine.runner import Runner
 
     from mmjrr.engine import SafeCheckpointHook, distribute_on_cpu
+    from mmjrr.engine.launch import allow_open_files
     from mmjrr.refinement.allocator import keep_freed_memory
 
     keep_freed_memory()
+    allow_open_files()
     distribute_on_cpu(cfg)
     runner = Runner.from_cfg(cfg)
     runner.register_hook(SafeCheckpointHook())

@@ -1,4 +1,4 @@
-"""Start of distributed runs on machines without a GPU."""
+"""Set-up of processes before a run: distribution without GPUs, and the limit on open files."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import subprocess
 
 import torch
+import torch.multiprocessing
 from mmengine.config import Config
 
 
@@ -25,6 +26,31 @@ def distribute_on_cpu(cfg: Config) -> None:
     cfg.setdefault(
         'model_wrapper_cfg', dict(type='mmengine.MMDistributedDataParallel', device_ids=None)
     )
+
+
+def allow_open_files(count: int = 65536) -> None:
+    """Let worker processes of data loaders pass large batches.
+
+    PyTorch passes each tensor as an open file: a batch of 512 fits has about 7,700, where most
+    systems allow a process 1,024. The function raises this limit to ``count``. Where the system
+    forbids that, tensors are passed as named files in shared memory, which a killed process leaves
+    behind.
+
+    Args:
+        count: Number of files that may be open at once.
+    """
+    try:
+        import resource
+    except ImportError:  # Windows, which passes no files
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    unlimited = resource.RLIM_INFINITY
+    if soft == unlimited or soft >= count:
+        return
+    if hard == unlimited or hard >= count:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
+    else:
+        torch.multiprocessing.set_sharing_strategy('file_system')
 
 
 def slurm_environment() -> dict[str, str]:

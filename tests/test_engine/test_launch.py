@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -74,3 +76,33 @@ def test_without_srun_the_variable_is_named(
     with pytest.raises(RuntimeError, match=r"'SLURM_PROCID' is not set; start the command with sr"):
         distribute_on_cpu(Config(dict(launcher='slurm')))
     assert not started
+
+
+LOAD = """
+import sys, torch
+from torch.utils.data import DataLoader
+from mmjrr.engine.launch import allow_open_files
+
+
+class Frames(torch.utils.data.Dataset):
+    def __len__(self):
+        return 512
+
+    def __getitem__(self, number):
+        return torch.full((4,), number)
+
+
+allow_open_files()
+(batch,) = DataLoader(Frames(), batch_size=512, num_workers=1, collate_fn=list)
+print(sum(int(frame[0]) for frame in batch))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('limits', ['ulimit -Sn 256', 'ulimit -n 256'], ids=['soft', 'hard'])
+def test_workers_pass_more_tensors_than_files_may_be_open(limits: str) -> None:
+    command = f'{limits} && exec "$0" -c "$1"'
+    done = subprocess.run(
+        ['bash', '-c', command, sys.executable, LOAD], capture_output=True, text=True, timeout=120
+    )
+    assert done.stdout == f'{511 * 512 // 2}\n', done.stderr

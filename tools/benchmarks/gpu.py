@@ -46,6 +46,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from mmjrr.body_models import SMPL, free_body
+from mmjrr.engine.launch import allow_open_files
 from mmjrr.engine.refinement_frames import RefinementFrames
 from mmjrr.geometry import axis_angle_to_matrix
 from mmjrr.refinement import FitRefiner, Observations, RefinedFits
@@ -76,6 +77,7 @@ def main() -> None:
     for name, value in SIZES['cpu' if args.device == 'cpu' else 'gpu'].items():
         if getattr(args, name, None) is None:
             setattr(args, name, value)
+    allow_open_files()
     faulthandler.dump_traceback_later(max(60 * args.minutes - _elapsed(args) + 30, 60), exit=True)
     run_sections(_record(args), args)
     faulthandler.cancel_dump_traceback_later()
