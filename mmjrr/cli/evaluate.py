@@ -83,17 +83,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_reading_options(parser)
     parser.add_argument(
-        '--mapping',
-        metavar='FILE',
-        help="mapping to the regressors' mesh, if the predictions are of another one (default: a "
-        'known mapping, found by the number of vertices)',
-    )
-    parser.add_argument(
-        '--faces',
-        metavar='FILE',
-        help="triangles of the predictions' mesh, for a mapping by barycentric coordinates",
-    )
-    parser.add_argument(
         '--missing',
         default='skip',
         choices=['skip', 'raise'],
@@ -137,8 +126,8 @@ def run(args: argparse.Namespace) -> None:
 
     if (args.annotations is None) == (args.annotated_meshes is None):
         raise ValueError('expected one of --annotations and --annotated-meshes')
-    if args.annotated_meshes is not None and args.report is not None:
-        raise ValueError('--report: needs --annotations')
+    if args.annotated_meshes is not None:
+        _check_no_annotation_options(args)
     sets = named_sets(args.files)
     if args.out is not None:
         check_result_path(args.out)
@@ -155,8 +144,6 @@ def run(args: argparse.Namespace) -> None:
     for name, files in sets.items():
         options: dict[str, Any] = dict(
             reading,
-            mapping=args.mapping,
-            faces=args.faces,
             missing=args.missing,
             progress=True,
         )
@@ -176,6 +163,8 @@ def run(args: argparse.Namespace) -> None:
             result = page.evaluate(name, files, regressors, protocols, options)
         if args.annotated_meshes is None:
             print(f'{what_was_read(result)}\n')
+        else:
+            print(*(f'  {note}' for note in result.provenance['notes']), '', sep='\n')
         print(f'{_table(result, args)}\n')
         lines += [f'{name}\tno prediction\t{image}' for image in result.skipped]
         lines += [f'{name}\tnot annotated\t{image}' for image in result.unmatched]
@@ -192,6 +181,22 @@ def run(args: argparse.Namespace) -> None:
         print(f'Wrote {args.unmatched_out} ({len(lines)} names)')
 
 
+def _check_no_annotation_options(args: argparse.Namespace) -> None:
+    """Check that no option is given that only ``--annotations`` has a use for.
+
+    Raises:
+        ValueError: One is given.
+    """
+    for option, is_given in {
+        '--report': args.report is not None,
+        '--match order': args.match == 'order',
+        '--metadata': args.metadata is not None,
+        '--missing raise': args.missing == 'raise',
+    }.items():
+        if is_given:
+            raise ValueError(f'{option}: needs --annotations, found --annotated-meshes')
+
+
 def _evaluate_meshes(
     args: argparse.Namespace,
     name: str,
@@ -206,7 +211,9 @@ def _evaluate_meshes(
         files,
         args.annotated_meshes,
         regressors,
-        None if args.all_protocols else chosen_protocols(args.protocol),
+        None
+        if args.all_protocols
+        else chosen_protocols(args.protocol, args.subjects, args.exclude),
         body_model=args.body_model,
         annotated_fields=dict(pair(text) for text in args.annotated_fields) or None,
         by=args.by,

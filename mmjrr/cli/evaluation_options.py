@@ -107,6 +107,7 @@ def file_options(args: argparse.Namespace) -> dict[str, Any]:
 def add_reading_options(parser: argparse.ArgumentParser) -> None:
     """Add the options for the contents of results files, and for matching bodies to frames."""
     add_file_options(parser)
+    add_mapping_options(parser)
     parser.add_argument(
         '--match',
         default='name',
@@ -128,6 +129,21 @@ def add_reading_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_mapping_options(parser: argparse._ActionsContainer) -> None:
+    """Add the options for predictions of another mesh than the regressors'."""
+    parser.add_argument(
+        '--mapping',
+        metavar='FILE',
+        help="mapping to the regressors' mesh, if the predictions are of another one (default: a "
+        'known mapping, found by the number of vertices)',
+    )
+    parser.add_argument(
+        '--faces',
+        metavar='FILE',
+        help="triangles of the predictions' mesh, for a mapping by barycentric coordinates",
+    )
+
+
 def reading_options(args: argparse.Namespace) -> dict[str, Any]:
     """Return the options of :func:`add_reading_options` as arguments of :func:`mmjrr.evaluate`."""
     return dict(
@@ -137,6 +153,8 @@ def reading_options(args: argparse.Namespace) -> dict[str, Any]:
         match=args.match,
         person=args.person,
         metadata=args.metadata,
+        mapping=args.mapping,
+        faces=args.faces,
         unit=args.unit,
     )
 

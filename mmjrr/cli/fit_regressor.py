@@ -205,7 +205,7 @@ def _vertices(args: argparse.Namespace, meshes: Any) -> tuple[Any, Any, Any]:
     from mmjrr.body_models import VertexMaker
     from mmjrr.datasets.units import METERS
     from mmjrr.evaluation.evaluate_predictions import body_config
-    from mmjrr.evaluation.predicted_body import body_of
+    from mmjrr.evaluation.predicted_body import body_of, body_parameters
     from mmjrr.registry import BODY_MODELS
 
     scale = METERS[args.unit]
@@ -225,11 +225,7 @@ def _vertices(args: argparse.Namespace, meshes: Any) -> tuple[Any, Any, Any]:
     meshes.require_known_rotations()
     if args.num_betas is not None:
         meshes = meshes.with_num_betas(args.num_betas)
-    parameters = dict(
-        global_orient=meshes.global_orient, body_pose=meshes.body_pose, betas=meshes.betas
-    )
-    if meshes.transl is not None:
-        parameters['transl'] = meshes.transl * scale
+    parameters = body_parameters(meshes, body, scale)
     return VertexMaker(body)(**parameters), body, body.v_template.cpu().numpy()
 
 

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mmjrr.cli.evaluation_options import add_mapping_options, chosen_regressors
 from mmjrr.cli.options import add_body_model, add_joint_order, parse, run_command
 
 
@@ -62,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_joint_order(group)
     group.add_argument('--protocol', default='paper', help='protocol (default: %(default)s)')
+    add_mapping_options(group)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -100,14 +102,12 @@ def run(args: argparse.Namespace) -> None:
         )  # fmt: skip
         result = replace(result, bootstrap=bootstrap)
     if test_fits is not None:
-        from mmjrr.cli.evaluation_options import chosen_regressors
-
         regressors: list[Any] = [result.result.fit.regressor]
         if args.regressor is not None:
             regressors = chosen_regressors([args.regressor], args.joint_order, args.body_model)
         effect = offset_effect(
             test_fits, args.predictions, regressors[0], args.protocol, **options,
-            title=Path(args.predictions[0]).stem,
+            title=Path(args.predictions[0]).stem, mapping=args.mapping, faces=args.faces,
         )  # fmt: skip
         result = replace(result, effect=effect)
     print(result)

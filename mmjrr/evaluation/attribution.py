@@ -21,6 +21,7 @@ from mmjrr.body_models import SMPL, LazyVertices, VertexMaker
 from mmjrr.datasets.converters.metadata import read_metadata
 from mmjrr.datasets.h36m import H36MFitsDataset
 from mmjrr.datasets.predictions import Predictions, match_names
+from mmjrr.datasets.units import METERS
 from mmjrr.errors import DataError
 from mmjrr.io import write_json
 from mmjrr.io.paths import check_suffix
@@ -30,9 +31,11 @@ from mmjrr.regressors import fit_joint_regressor
 
 from .annotated_frames import AnnotatedFrames
 from .body_matching import check_match, match_part
+from .carried_regressors import MappingLike
+from .carried_remarks import carried_remarks
 from .core import needed_joints
-from .evaluate_predictions import PredictionsLike, body_config, evaluate, read_parts
-from .predicted_body import body_of, check_vertices
+from .evaluate_predictions import PredictionsLike, evaluate, read_parts, regressors_and_body
+from .predicted_body import body_of, body_parameters, check_vertices
 from .protocols import Protocol, get_protocol
 from .regressed_joints import RegressedJoints, RegressorLike, load_regressors
 from .result import EvaluationResult, Score, format_table
@@ -138,7 +141,13 @@ class Attribution:
             f'({self.protocol.summary}), {self.frames} frames'
         )
         header = ['Joint', *names, f'{self.original} - {FITTED}']
-        return f'{format_table(header, rows, caption)}\n\n{self.sentence()}'
+        about = self.provenance.get('regressors', {})
+        remarks = [
+            remark
+            for name in names
+            for remark in carried_remarks(name, about.get(name, {}).get('provenance', {}))
+        ]
+        return '\n\n'.join([format_table(header, rows, caption), self.sentence(), *remarks])
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as a dict of JSON values."""
@@ -191,6 +200,8 @@ def attribute_error(
     gender: str | None = None,
     num_betas: int | None = None,
     metadata: str | Path | None = None,
+    mapping: MappingLike | None = None,
+    faces: str | Path | Array | None = None,
     title: str = '',
     progress: Callable[[str], None] | None = None,
     **reading: Any,
@@ -203,7 +214,8 @@ def attribute_error(
 
     Args:
         predictions, annotations, protocol, body_model, unit, match, person, gender, num_betas,
-            metadata, title: as in :func:`~mmjrr.evaluation.evaluate`, but a single protocol.
+            metadata, mapping, faces, title: as in :func:`~mmjrr.evaluation.evaluate`, but a single
+            protocol.
         original: the regressor with which the model was reported. Default 'J_std'.
         corrected: further regressors. Default: J_opt.
         progress: a function that takes a line at each step. Default None.
@@ -224,8 +236,10 @@ def attribute_error(
         raise ValueError(f'a regressor is called {FITTED!r}, as the one fitted here is')
     parts = read_parts(predictions, **reading)
     frames = AnnotatedFrames(annotations, {protocol.name: protocol})
-    body = body_config(body_model, regressors)
-    for part in parts:
+    regressors, body = regressors_and_body(
+        parts[0], regressors, body_model, gender, num_betas, mapping, faces
+    )
+    for part in parts[1:]:
         body = body_of(part, body, gender, num_betas)
     joints = RegressedJoints(regressors, needed_joints({protocol.name: protocol}), body)
     takes = None if metadata is None else read_metadata(metadata).takes
@@ -303,7 +317,7 @@ class _Meshes:
     ) -> None:
         built = BODY_MODELS.build(dict(body)) if isinstance(body, dict) else body
         self.vertex_maker = None if built is None else VertexMaker(built)
-        self.scale = {'m': 1.0, 'mm': 0.001}[unit]
+        self.scale = METERS[unit]
         self.parts = parts
         self.names = frames.names
         self.joint_names = joint_names_of(frames.dataset.metainfo['joint_order'])
@@ -340,11 +354,8 @@ class _Meshes:
             if not len(part_place):
                 continue
             names = [self.names[frame] for frame in part_place[:, 2]]
-            selected = replace(part, imgname=names, camera=None, frame=None)
-            for name in ('vertices', 'global_orient', 'body_pose', 'betas', 'transl'):
-                value = getattr(part, name)
-                setattr(selected, name, None if value is None else value[part_place[:, 1]])
-            subset.append(selected)
+            selected = replace(part, camera=None, frame=None).select(part_place[:, 1])
+            subset.append(replace(selected, imgname=names))
         return subset
 
     def batch(self, matches: Array) -> tuple[torch.Tensor | LazyVertices, torch.Tensor]:
@@ -358,11 +369,8 @@ class _Meshes:
         if part.vertices is not None:
             return torch.from_numpy(part.vertices[rows]) * self.scale, joints
         assert self.vertex_maker is not None
-        parameters = {
-            name: getattr(part, name)[rows] for name in ('global_orient', 'body_pose', 'betas')
-        }
-        if part.transl is not None:
-            parameters['transl'] = part.transl[rows] * self.scale
+        chosen = part.select(rows)
+        parameters = body_parameters(chosen, self.vertex_maker.body, self.scale)
         return self.vertex_maker(**parameters), joints
 
 

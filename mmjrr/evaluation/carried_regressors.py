@@ -51,22 +51,46 @@ def carry_regressors(
     name, count = _mesh_of(part, body)
     if count is None:
         return dict(regressors)
-    loaded: MeshMapping | None = None
-    if isinstance(mapping, MeshMapping):
-        loaded = mapping
-    elif mapping is not None:
-        loaded = MeshMapping.load(mapping, faces)
+    if mapping is not None and not isinstance(mapping, MeshMapping):
+        mapping = MeshMapping.load(mapping, faces)
     carried = {}
     for key, regressor in regressors.items():
-        if regressor.num_vertices == count:
-            carried[key] = regressor
-        elif loaded is not None:
-            carried[key] = regressor.to_mesh(loaded)
-        elif name is not None and is_known_mapping(name, regressor.body_model):
-            carried[key] = regressor.to_mesh(find_mapping(name, regressor.body_model))
-        else:
-            carried[key] = regressor
+        between = find_mesh_mapping(name, count, regressor, mapping, faces)
+        carried[key] = regressor if between is None else regressor.to_mesh(between)
     return carried
+
+
+def find_mesh_mapping(
+    name: str | None,
+    count: int,
+    regressor: JointRegressor,
+    mapping: MappingLike | None = None,
+    faces: str | Path | Array | None = None,
+) -> MeshMapping | None:
+    """Return the mapping from a mesh to that of a regressor.
+
+    Args:
+        name: Name of the mesh; None if it is unknown.
+        count: Its number of vertices.
+        regressor: The regressor.
+        mapping: As in :func:`carry_regressors`.
+        faces: As in :func:`carry_regressors`.
+
+    Returns:
+        The mapping; None if the mesh is the regressor's, or no mapping is known.
+
+    Raises:
+        FileNotFoundError, DataError: As in :func:`carry_regressors`.
+    """
+    if regressor.num_vertices == count:
+        return None
+    if isinstance(mapping, MeshMapping):
+        return mapping
+    if mapping is not None:
+        return MeshMapping.load(mapping, faces)
+    if name is not None and is_known_mapping(name, regressor.body_model):
+        return find_mapping(name, regressor.body_model)
+    return None
 
 
 def _mesh_of(

@@ -143,11 +143,7 @@ def evaluate(
     takes = None if metadata is None else read_metadata(metadata).takes
     reading = (layout, fields, name_format, rotation_6d, frame_step)
     part = _read(sources[0], *reading)
-    body = body_of(part, body_config(body_model, loaded), gender, num_betas)
-    carried = carry_regressors(loaded, part, body, mapping, faces)
-    if part.vertices is not None and carried != loaded:
-        body = None  # the default body is that of the regressors' own mesh
-    loaded = carried
+    loaded, body = regressors_and_body(part, loaded, body_model, gender, num_betas, mapping, faces)
     joints = RegressedJoints(loaded, needed_joints(protocols), body)
     annotated = AnnotatedFrames(annotations, protocols)
     annotation_notes = annotated.check()
@@ -302,6 +298,36 @@ def _read(
     return predictions_from(
         source, 'predictions', layout, fields, name_format, rotation_6d, frame_step
     )
+
+
+def regressors_and_body(
+    part: Predictions,
+    regressors: Mapping[str, JointRegressor],
+    body_model: str | Path | dict[str, Any] | SMPL | None = None,
+    gender: str | None = None,
+    num_betas: int | None = None,
+    mapping: MappingLike | None = None,
+    faces: str | Path | Array | None = None,
+) -> tuple[dict[str, JointRegressor], dict[str, Any] | SMPL | None]:
+    """Return the regressors for the mesh of predictions, and the body of their parameters.
+
+    Args:
+        part: the predictions.
+        regressors: the regressors by name.
+        body_model: as in :func:`evaluate`.
+        gender: as in :func:`evaluate`.
+        num_betas: as in :func:`evaluate`.
+        mapping: as in :func:`evaluate`.
+        faces: as in :func:`evaluate`.
+
+    Raises:
+        FileNotFoundError, DataError, ValueError: as in :func:`evaluate`.
+    """
+    body = body_of(part, body_config(body_model, regressors), gender, num_betas)
+    carried = carry_regressors(regressors, part, body, mapping, faces)
+    if part.vertices is not None and carried != dict(regressors):
+        body = None  # the default body is that of the regressors' own mesh
+    return carried, body
 
 
 def body_config(

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from mmjrr.array_types import Array, FloatArray, IndexArray
 from mmjrr.body_models import SMPL
+from mmjrr.body_models.known_meshes import mesh_of_size
 from mmjrr.body_models.smpl_files import load_smpl_file
 from mmjrr.datasets.image_names import frame_identity, image_key
 from mmjrr.datasets.joint_files import parse_labels
@@ -28,14 +29,15 @@ from mmjrr.datasets.units import METERS
 from mmjrr.errors import DataError
 from mmjrr.joints import SMPL_JOINTS
 from mmjrr.registry import BODY_MODELS
-from mmjrr.regressors import JointRegressor
+from mmjrr.regressors import JointRegressor, MeshMapping
 from mmjrr.regressors.checks import clean_rows
 
+from .carried_regressors import MappingLike, find_mesh_mapping
 from .core import find_neighbors, frame_labels, provenance
 from .evaluate_predictions import PredictionsLike, body_config, read_parts
 from .functional import mpjpe, pa_mpjpe
 from .plausibility import root_aligned_error
-from .predicted_body import body_of
+from .predicted_body import body_of, body_parameters, check_vertices
 from .protocols import PROTOCOLS, FrameErrors, FrameLabels, Protocol, frame_errors, get_protocols
 from .regressed_joints import RegressorLike, load_regressors
 from .result import EvaluationResult, Score, score_frames
@@ -57,6 +59,8 @@ def evaluate_meshes(
     person: str | None = 'nearest',
     gender: str | None = None,
     num_betas: int | None = None,
+    mapping: MappingLike | None = None,
+    faces: str | Path | Array | None = None,
     unit: str = 'm',
     by: Sequence[str] = (),
     title: str = '',
@@ -77,6 +81,9 @@ def evaluate_meshes(
             :func:`~mmjrr.evaluation.evaluate`.
         gender: gender of the predicted bodies, in place of the files'.
         num_betas: number of betas of the predicted bodies to use.
+        mapping: as in :func:`~mmjrr.evaluation.evaluate`. It computes vertices of the regressors'
+            mesh from predicted or annotated meshes of another kind, and these are compared.
+        faces: triangles of that other mesh, as in :func:`~mmjrr.evaluation.evaluate`.
         unit: unit of vertices, 'm' or 'mm'.
         by: breakdowns to compute, some of 'joint', 'action', 'subject', 'camera'.
         title: name of the evaluated predictions.
@@ -100,12 +107,14 @@ def evaluate_meshes(
             )
     meshes = _Meshes(predicted, config, gender, num_betas, METERS[unit])
     reference = _Meshes(target, config, None, None, METERS[unit])
+    first = next(iter(loaded.values()))
+    for source in (meshes, reference):
+        source.map_to(first, mapping, faces)
     own_joints = None if meshes.body is None else body_joints(meshes.body)
-    if own_joints is not None:
+    if own_joints is not None and own_joints.num_vertices == first.num_vertices:
         loaded[BODY_JOINTS] = own_joints
     protocols = _protocols(protocol)
     assert target.imgname is not None and predicted.imgname is not None
-    first = next(iter(loaded.values()))
 
     def error_of(rows: Array, frames: Array) -> Array:
         pairs = (_joints(source, rows_, first) for source, rows_ in
@@ -144,7 +153,11 @@ def evaluate_meshes(
         )
     unmatched = [predicted.imgname[row] for row in matches.unmatched]
     skipped = [name for name, row in zip(target.imgname, matches.rows, strict=True) if row < 0]
-    about = provenance(loaded, protocols, None if meshes.body is None else meshes.body.path)
+    used = {
+        name: one if meshes.mapping is None else one.to_mesh(meshes.mapping)
+        for name, one in loaded.items()
+    }
+    about = provenance(used, protocols, None if meshes.body is None else meshes.body.path)
     return EvaluationResult(
         scores=tuple(scores),
         protocols={name: one for name, one in protocols.items()
@@ -158,7 +171,7 @@ def evaluate_meshes(
             **about,
             'target': 'joints regressed from annotated meshes by the same regressor, so its own '
             'error does not show',
-            'notes': [*predicted.notes, *matches.notes],
+            'notes': [*predicted.notes, *matches.notes, *meshes.notes(), *reference.notes()],
         },
     )  # fmt: skip
 
@@ -219,6 +232,7 @@ class _Meshes:
         self.part = part if num_betas is None else part.with_num_betas(num_betas)
         body = BODY_MODELS.build(dict(chosen)) if isinstance(chosen, dict) else chosen
         self.body: SMPL | None = None if body is None else body.cpu().double()
+        self.mapping: MeshMapping | None = None
         if part.vertices is None and self.body is None:
             raise ValueError(
                 f'{part.name}: has parameters and no vertices: '
@@ -226,19 +240,71 @@ class _Meshes:
                 'their body'
             )
 
+    @property
+    def num_vertices(self) -> int:
+        """Number of vertices of the meshes as they are stored."""
+        if self.part.vertices is not None:
+            return int(self.part.vertices.shape[1])
+        assert self.body is not None
+        return self.body.num_vertices
+
+    def map_to(
+        self,
+        regressor: JointRegressor,
+        mapping: MappingLike | None,
+        faces: str | Path | Array | None,
+    ) -> None:
+        """Set the mapping to a regressor's mesh, if the meshes are of another kind.
+
+        Raises:
+            FileNotFoundError: a file does not exist.
+            DataError: a file is damaged, or no mapping between the meshes is known.
+            ValueError: the mapping is not between the two meshes.
+        """
+        if self.num_vertices == regressor.num_vertices:
+            return
+        mesh = mesh_of_size(self.num_vertices)
+        self.mapping = find_mesh_mapping(
+            mesh.name if mesh is not None and mesh.is_body else None,
+            self.num_vertices,
+            regressor,
+            mapping,
+            faces,
+        )
+        if self.mapping is None:
+            check_vertices(self.part, regressor.num_vertices)
+            raise DataError(
+                f'{self.part.name}: found bodies of {self.num_vertices} vertices, expected '
+                f'{regressor.num_vertices}, as many as the regressors have columns; give the '
+                'mapping between the meshes (mapping=, on the command line --mapping)'
+            )
+
+    def notes(self) -> list[str]:
+        """Return a sentence on the mapping, if there is one."""
+        if self.mapping is None:
+            return []
+        by = self.mapping.provenance.get('file', 'a mapping')
+        note = (
+            f'{self.part.name}: vertices of the mesh {self.mapping.source!r} are compared as those '
+            f'of {self.mapping.target!r}, computed by {by}'
+        )
+        return [note]
+
     def vertices(self, rows: Array) -> Tensor:  # (n, V, 3), float64
-        """Return some meshes."""
+        """Return some meshes, as vertices of the regressors' mesh."""
         part = self.part
         if part.vertices is not None:
-            return self.scale * torch.from_numpy(part.vertices[rows]).double()
-        assert self.body is not None
-        parameters = {
-            name: torch.from_numpy(getattr(part, name)[rows]).double()
-            for name in ('global_orient', 'body_pose', 'betas')
-        }
-        parameters['global_orient'] = parameters['global_orient'][:, None]
-        with torch.no_grad():
-            return self.body(**parameters).vertices
+            vertices = self.scale * torch.from_numpy(part.vertices[rows]).double()
+        else:
+            assert self.body is not None
+            parameters = body_parameters(part.select(rows), self.body)
+            with torch.no_grad():
+                vertices = self.body(
+                    **{name: torch.from_numpy(v).double() for name, v in parameters.items()}
+                ).vertices
+        if self.mapping is None:
+            return vertices
+        return torch.from_numpy(self.mapping.carry(vertices.numpy()))
 
 
 def _joints(meshes: _Meshes, rows: Array, regressor: JointRegressor) -> FloatArray:

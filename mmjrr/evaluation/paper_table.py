@@ -14,6 +14,7 @@ from mmjrr.errors import DataError
 from mmjrr.io import atomic_write, read_json
 from mmjrr.io.paths import check_suffix
 
+from .carried_remarks import carried_remarks
 from .protocols import PROTOCOLS, Protocol, get_protocol
 from .result import EvaluationResult, format_table
 
@@ -47,11 +48,13 @@ class PaperTable:
         protocol: name of the protocol.
         rows: cells by model and regressor.
         definition: the protocol. Default None: the protocol of this name in PROTOCOLS.
+        remarks: sentences on regressors, such as those that were carried to a model's mesh.
     """
 
     protocol: str
     rows: Mapping[str, Mapping[str, Cell]]
     definition: Protocol | None = None
+    remarks: tuple[str, ...] = ()
 
     @property
     def regressors(self) -> list[str]:
@@ -97,7 +100,7 @@ class PaperTable:
         text = f'MPJPE / PA-MPJPE in mm, protocol {self.protocol}{summary}, {frames}.'
         if self._with_paper():
             text += ' In parentheses: Hedlin et al., CRV 2022, Table I.'
-        return ' '.join([text, *self.notes])
+        return ' '.join([text, *self.notes, *self.remarks])
 
     @property
     def notes(self) -> list[str]:
@@ -243,10 +246,12 @@ def tables_of(results: Mapping[str, EvaluationResult | Mapping[str, Any]]) -> li
     """
     rows: dict[str, dict[str, dict[str, Cell]]] = {}
     definitions: dict[str, tuple[str, Protocol]] = {}
+    remarks: list[str] = []
     for model, result in results.items():
         content = result.to_dict() if isinstance(result, EvaluationResult) else result
         about = content.get('provenance', {})
         regressors = about.get('regressors', {})
+        remarks += _remarks(model, regressors)
         for name, fields in about.get('protocols', {}).items():
             definition = _plain(get_protocol({'name': name, **fields}))
             first, other = definitions.setdefault(name, (model, definition))
@@ -267,7 +272,12 @@ def tables_of(results: Mapping[str, EvaluationResult | Mapping[str, Any]]) -> li
                 annotations_sha256=about.get('annotations', {}).get('sha256') or '',
             )
     return [
-        PaperTable(name, by_model, definitions[name][1] if name in definitions else None)
+        PaperTable(
+            name,
+            by_model,
+            definitions[name][1] if name in definitions else None,
+            tuple(dict.fromkeys(remarks)),
+        )
         for name, by_model in rows.items()
     ]
 
@@ -307,6 +317,17 @@ def _check_scores(scores: Any) -> None:
             errors and not isinstance(score['frames'], int)
         ):
             raise TypeError(f'protocol, regressor, frames: found {score!r:.80}')
+
+
+def _remarks(model: str, regressors: Mapping[str, Any]) -> list[str]:
+    """Return the footnotes of regressors, and how they were carried to the model's mesh."""
+    remarks = []
+    for name, about in regressors.items():
+        provenance = about.get('provenance') or {}
+        footnote = provenance.get('footnote')
+        remarks += [f'{name}: {footnote}.'] if footnote else []
+        remarks += carried_remarks(f'{model}, {name}', provenance)
+    return remarks
 
 
 def _file_sha256(regressor: Mapping[str, Any]) -> str:

@@ -9,13 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import nn
 
+from mmjrr.array_types import Array
 from mmjrr.body_models import SMPL
 from mmjrr.body_models.known_meshes import KNOWN_MESHES
 from mmjrr.body_models.smpl_files import GENDERS, KINDS, find_smpl_file, load_smpl_file
 from mmjrr.datasets.predictions import Predictions
 from mmjrr.errors import DataError
 from mmjrr.regressors.zoo import search_folders
+
+from .regressed_joints import further_arguments
 
 #: Number of angles of a hand's 15 rotations.
 _NUM_HAND_ANGLES = 45
@@ -110,6 +114,31 @@ def check_vertices(part: Predictions, num_vertices: int) -> None:
         f'{_OWNERS.get(num_vertices, "the columns of the regressors")}, as many as the regressors '
         f'have columns; {advice}'
     )
+
+
+def body_parameters(
+    part: Predictions, body: nn.Module, scale: float | None = None
+) -> dict[str, Array]:
+    """Return the parameters of predictions as arguments of the body, a row for each body.
+
+    Args:
+        part: the predictions, which have parameters.
+        body: the body.
+        scale: meters per unit of ``transl``. Default None: without ``transl``.
+    """
+    assert part.global_orient is not None and part.body_pose is not None
+    assert part.betas is not None
+    parameters = {
+        'global_orient': part.global_orient[:, None],
+        'body_pose': part.body_pose,
+        'betas': part.betas,
+    }
+    if scale is not None and part.transl is not None:
+        parameters['transl'] = part.transl * scale
+    for name in further_arguments(body):
+        if getattr(part, name) is not None:
+            parameters[name] = getattr(part, name)
+    return parameters
 
 
 # -- kind --------------------------------------------------------------------------------------

@@ -143,10 +143,7 @@ class RegressedJoints:
             body = body_model if isinstance(body_model, nn.Module) else _build_body(body_model)
             _check_body(body, body_model, regressors)
             self.num_betas, self.body_path = int(body.num_betas), body.path
-            rotations = tuple(getattr(body, 'ROTATIONS', ()))
-            self.further_arguments = rotations[2:]
-            if getattr(body, 'num_expression_coeffs', 0):
-                self.further_arguments += ('expression',)
+            self.further_arguments = further_arguments(body)
             self._body = body.restrict_to(torch.from_numpy(self.support)).cpu().double()
 
     @property
@@ -230,6 +227,12 @@ class RegressedJoints:
                 if progress is not None:
                     progress(min(start + _CHUNK, count), count)
         return joints
+
+
+def further_arguments(body: nn.Module) -> tuple[str, ...]:
+    """Return the arguments of a body beside those of SMPL, such as ``'jaw_pose'``."""
+    arguments = tuple(getattr(body, 'ROTATIONS', ()))[2:]
+    return (*arguments, 'expression') if getattr(body, 'num_expression_coeffs', 0) else arguments
 
 
 def default_body(regressors: Mapping[str, JointRegressor]) -> dict[str, Any] | None:

@@ -8,6 +8,7 @@ import torch
 from mmjrr.array_types import FloatArray
 from mmjrr.body_models import SMPL
 from mmjrr.datasets.predictions import Predictions
+from mmjrr.evaluation.predicted_body import body_parameters
 
 
 def posed_bodies(
@@ -29,13 +30,12 @@ def posed_bodies(
         return []
     if part.vertices is not None:
         return [np.asarray(mesh, dtype=np.float64) * scale for mesh in part.vertices]
-    if body is None or part.global_orient is None or part.body_pose is None or part.betas is None:
+    if body is None or not part.has_parameters:
         raise ValueError(f'{part.name}: has SMPL parameters, for which a body is needed')
     with torch.no_grad():
+        parameters = body_parameters(part, body)
         output = body(
-            global_orient=torch.from_numpy(part.global_orient[:, None]).to(body.v_template),
-            body_pose=torch.from_numpy(part.body_pose).to(body.v_template),
-            betas=torch.from_numpy(part.betas).to(body.v_template),
+            **{name: torch.from_numpy(v).to(body.v_template) for name, v in parameters.items()}
         )
     vertices: FloatArray = output.vertices.double().numpy()
     if translate and part.transl is not None:

@@ -14,7 +14,7 @@ from mmjrr.errors import DataError
 from mmjrr.evaluation import Predictions
 from mmjrr.evaluation.attribution import FITTED, attribute_error
 from mmjrr.joints import H36M_JOINTS_MMPOSE
-from mmjrr.regressors import JointRegressor
+from mmjrr.regressors import JointRegressor, MeshMapping
 from mmjrr.visualization.attribution_figure import draw_attribution
 
 VERTICES = 40
@@ -186,3 +186,21 @@ def test_one_subject_is_too_few(tmp_path: Path):
 def test_an_unknown_way_to_match_is_refused(world):
     with pytest.raises(ValueError, match="match: found 'nome'"):
         attribute_error(world.predictions(), world.annotation, world.truth, [], match='nome')
+
+
+@pytest.mark.slow
+def test_meshes_of_another_kind_in_centimeters_are_attributed_by_a_mapping(world):
+    predictions = world.predictions(0.01)
+    rows = world.rng.permutation(2 * VERTICES)[:VERTICES]
+    others = world.rng.normal(size=(len(predictions), 2 * VERTICES, 3)).astype(np.float32)
+    others[:, rows] = 100 * predictions.vertices
+    mapping = MeshMapping(np.eye(2 * VERTICES)[rows], 'other', 'toy')
+    own = world.biased()
+    plain = attribute_error(predictions, world.annotation, own, [])
+    found = attribute_error(
+        Predictions(imgname=list(world.names), vertices=others), world.annotation, own, [],
+        unit='cm', mapping=mapping,
+    )  # fmt: skip
+    assert found.overall('own').mpjpe == pytest.approx(plain.overall('own').mpjpe, abs=1e-3)
+    assert found.overall(FITTED).mpjpe < 1.1 * plain.overall(FITTED).mpjpe
+    assert "own: carried from the mesh 'toy' to 'other'" in str(found)

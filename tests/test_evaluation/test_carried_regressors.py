@@ -141,3 +141,102 @@ def test_remarks_state_the_measured_error() -> None:
     assert "'a' to 'b' by hand" in remark and '0.50 mm in the mean (measured on 7' in remark
     (remark,) = carried_remarks('J', {'carried': [{**step, 'error_mm': {'walks': error}}]})
     assert '0.50 mm (walks)' in remark
+
+
+# -- the same option in every command that takes meshes ------------------------------------------
+
+
+@pytest.fixture(scope='module')
+def smplx_sized(tmp_path_factory: pytest.TempPathFactory, bodies: Any) -> tuple[Path, Path]:
+    """A results file of SMPL-X-sized vertices in which the bodies are, and its mapping's file."""
+    folder = tmp_path_factory.mktemp('smplx_sized')
+    names, vertices = bodies
+    rows = np.random.default_rng(0).permutation(SMPLX)[:SMPL]
+    matrix = scipy.sparse.csr_matrix((np.ones(SMPL), (np.arange(SMPL), rows)), (SMPL, SMPLX))
+    others = np.random.default_rng(1).normal(size=(len(names), SMPLX, 3))
+    others[:, rows] = vertices
+    np.savez(folder / 'results.npz', imgname=names, vertices=(100 * others).astype(np.float32))
+    np.savez(folder / 'plain.npz', imgname=names, vertices=vertices.astype(np.float32))
+    return folder / 'results.npz', MeshMapping(matrix, 'smplx', 'free_body').save(folder / 'm.npz')
+
+
+def test_table_1_takes_a_mapping(
+    tiny_set: Path, smplx_sized: tuple[Path, Path], plain: EvaluationResult, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    from mmjrr.cli.table1 import main as table1
+
+    results, mapping = smplx_sized
+    arguments = [f'SMPLX={results}', '--annotations', str(tiny_set), '--regressor', REGRESSOR]
+    arguments += ['--mapping', str(mapping), '--unit', 'cm', '--out', str(tmp_path / 'table.csv')]
+    assert table1(arguments) == 0
+    printed = capsys.readouterr().out
+    assert f"SMPLX, {REGRESSOR}: carried from the mesh 'free_body' to 'smplx' by m.npz" in printed
+    line = (tmp_path / 'table.csv').read_text().splitlines()[1].split(',')
+    expected = [plain.metrics()[f'{REGRESSOR}/paper/{error}'] for error in ('MPJPE', 'PA-MPJPE')]
+    assert [float(value) for value in line[4:6]] == pytest.approx(expected, abs=1e-3)
+
+
+def test_a_report_takes_a_mapping(
+    tiny_set: Path, smplx_sized: tuple[Path, Path], tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    results, mapping = smplx_sized
+    faces = np.random.default_rng(3).permutation(SMPLX)[:300].reshape(-1, 3)
+    np.save(tmp_path / 'faces.npy', faces)
+    arguments = [str(results), '--annotations', str(tiny_set), '--regressor', REGRESSOR]
+    arguments += ['--mapping', str(mapping), '--unit', 'cm', '--frames', '2', '--no-photos']
+    page = tmp_path / 'report.html'
+    arguments += ['--faces', str(tmp_path / 'faces.npy'), '--report', str(page)]
+    assert main(arguments) == 0
+    assert 'S9' in page.read_text(encoding='utf-8')
+    assert "to 'smplx' by m.npz" in capsys.readouterr().out
+
+
+def test_annotated_meshes_are_compared_by_a_mapping(
+    smplx_sized: tuple[Path, Path], tmp_path: Path
+) -> None:
+    from mmjrr.evaluation import evaluate_meshes
+
+    results, mapping = smplx_sized
+    plain = results.with_name('plain.npz')
+    with np.load(plain) as file:
+        moved = file['vertices'] + np.random.default_rng(4).normal(size=(SMPL, 3)) * 0.01
+        np.savez(tmp_path / 'truth.npz', imgname=file['imgname'], vertices=moved)
+        meters = tmp_path / 'meters.npz'
+    with np.load(results) as file:
+        np.savez(meters, imgname=file['imgname'], vertices=file['vertices'] / 100)
+    expected = evaluate_meshes(plain, tmp_path / 'truth.npz', REGRESSOR, 'bedlam')
+    found = evaluate_meshes(meters, tmp_path / 'truth.npz', REGRESSOR, 'bedlam', mapping=mapping)
+    (one,), (other,) = found.select('bedlam'), expected.select('bedlam')
+    for error in ('mpjpe', 'pa_mpjpe', 'pve', 'pa_pve'):
+        assert getattr(one, error) == pytest.approx(getattr(other, error), abs=1e-3)
+    assert any("'smplx' are compared as those of 'free_body'" in note
+               for note in found.provenance['notes'])  # fmt: skip
+    with pytest.raises(DataError, match=r'found 10475 .*--mapping'):
+        evaluate_meshes(meters, tmp_path / 'truth.npz', REGRESSOR, 'bedlam')
+
+
+def test_the_metric_of_configs_takes_a_mapping(
+    tiny_set: Path, smplx_sized: tuple[Path, Path], plain: EvaluationResult
+) -> None:
+    from mmjrr.datasets.h36m import H36MFitsDataset
+    from mmjrr.evaluation import JointRegressorMetric
+
+    results, mapping = smplx_sized
+    with np.load(results) as file:
+        vertices = dict(zip(file['imgname'].tolist(), file['vertices'] / 100, strict=True))
+    metric = JointRegressorMetric([REGRESSOR], mapping=str(mapping), by=[])
+    data = H36MFitsDataset(
+        data_root=str(tiny_set), ann_file='annotation_body3d/fps10/h36m_test.npz', test_mode=True
+    )
+    metric.dataset_meta = data.metainfo
+    for index in range(len(data)):
+        frame = data.get_data_info(index)
+        sample = dict(
+            imgname=frame['imgname'],
+            keypoints_3d=frame['keypoints_3d'],
+            pred_vertices=vertices[frame['imgname']],
+        )
+        metric.process(None, [sample])
+    assert metric.evaluate(len(data)) == pytest.approx(plain.metrics(), abs=1e-3)

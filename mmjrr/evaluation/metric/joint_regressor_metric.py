@@ -34,6 +34,7 @@ from mmjrr.evaluation.regressed_joints import (
 from mmjrr.evaluation.result import BREAKDOWNS, EvaluationResult, check_result_path
 from mmjrr.joints import joint_names_of, joint_names_of_metainfo, reorder_index
 from mmjrr.registry import METRICS
+from mmjrr.regressors import MeshMapping
 
 from .merging import Frame, MergedFrames, Record, merge
 from .sample_fields import Sample, merge_fields
@@ -90,6 +91,11 @@ class JointRegressorMetric(BaseMetric):
         out_file: file that receives the result and its provenance, ending in ``.json`` or ``.csv``.
             Default None: no file.
         title: name of the evaluated model, for tables and files.
+        mapping: file of the mapping that computes the vertices of the regressors' mesh from those
+            of the model's mesh, as for :meth:`mmjrr.regressors.MeshMapping.load`. Default None: the
+            model has the regressors' mesh.
+        faces: file of the triangles of the model's mesh, which a mapping by barycentric coordinates
+            needs. Default None.
         collect_device: as in MMEngine, 'cpu' or 'gpu'.
         prefix: as in MMEngine, a prefix of the keys.
         collect_dir: as in MMEngine.
@@ -121,6 +127,8 @@ class JointRegressorMetric(BaseMetric):
         missing: str = 'raise',
         out_file: str | None = None,
         title: str = '',
+        mapping: str | None = None,
+        faces: str | None = None,
         collect_device: str = 'cpu',
         prefix: str | None = None,
         collect_dir: str | None = None,
@@ -136,6 +144,9 @@ class JointRegressorMetric(BaseMetric):
         self.out_file = None if out_file is None else check_result_path(out_file)
         self.title = title
         self.regressors = load_regressors(regressors)
+        if mapping is not None:
+            loaded = MeshMapping.load(mapping, faces)
+            self.regressors = {name: one.to_mesh(loaded) for name, one in self.regressors.items()}
         self.joint_names = needed_joints(self.protocols)
         self.joints = RegressedJoints(self.regressors, self.joint_names, body_model)
         self._annotation_joints: tuple[str, ...] | None = None

@@ -54,6 +54,8 @@ class JointRegressorTorchMetric(Metric):
             'mmpose'.
         prediction_unit: unit of vertices and ``transl``, 'm' or 'mm'. Default 'm'.
         annotation_unit: unit of the annotated joints, 'm' or 'mm'. Default 'm'.
+        mapping: as in :class:`~mmjrr.evaluation.JointRegressorMetric`.
+        faces: as in :class:`~mmjrr.evaluation.JointRegressorMetric`.
         **kwargs: arguments of ``torchmetrics.Metric``, such as ``dist_sync_on_step``.
 
     Attributes:
@@ -77,6 +79,8 @@ class JointRegressorTorchMetric(Metric):
         joint_order: str | Sequence[str] = 'mmpose',
         prediction_unit: str = 'm',
         annotation_unit: str = 'm',
+        mapping: str | None = None,
+        faces: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -87,6 +91,8 @@ class JointRegressorTorchMetric(Metric):
             joint_order=joint_order,
             prediction_unit=prediction_unit,
             annotation_unit=annotation_unit,
+            mapping=mapping,
+            faces=faces,
         )
         self.result: EvaluationResult | None = None
         for name in ('names', 'statuses', 'joints', 'target', 'weight'):

@@ -11,19 +11,20 @@ import numpy as np
 
 from mmjrr.array_types import FloatArray, IndexArray
 from mmjrr.body_models import SMPL
+from mmjrr.datasets.converters.metadata import read_metadata
 from mmjrr.datasets.predictions import Predictions
 from mmjrr.datasets.units import METERS
 from mmjrr.evaluation import EvaluationResult, evaluate, get_protocols, load_regressors
 from mmjrr.evaluation.annotated_frames import AnnotatedFrames
 from mmjrr.evaluation.body_matching import match_part
 from mmjrr.evaluation.core import needed_joints
-from mmjrr.evaluation.evaluate_predictions import body_config, read_parts
-from mmjrr.evaluation.predicted_body import body_of
+from mmjrr.evaluation.evaluate_predictions import read_parts, regressors_and_body
 from mmjrr.evaluation.protocols import Protocol, frame_errors
 from mmjrr.evaluation.regressed_joints import RegressedJoints
 from mmjrr.io import read_json
 from mmjrr.registry import BODY_MODELS
 from mmjrr.regressors import JointRegressor
+from mmjrr.regressors.mesh_mapping import read_faces
 from mmjrr.visualization.bodies import posed_bodies
 from mmjrr.visualization.frames import Frame, FrameData, FrameMaker
 
@@ -155,7 +156,7 @@ def add_predictions(
     reading = dict(item.reading)
     read = {
         name: reading.pop(name)
-        for name in ('layout', 'fields', 'name_format', 'rotation_6d')
+        for name in ('layout', 'fields', 'name_format', 'rotation_6d', 'frame_step')
         if name in reading
     }
     parts = read_parts([str(path) for path in item.files], **read)
@@ -169,6 +170,12 @@ def add_predictions(
         title=item.title,
         keep_joints=True,
     )
+    carried, body = regressors_and_body(
+        parts[0],
+        regressors,
+        body_model,
+        *(item.reading.get(name) for name in ('gender', 'num_betas', 'mapping', 'faces')),
+    )
     evaluation = _evaluation(result, protocols)
     evaluation.explanation = item.explanation
     report.evaluations.append(evaluation)
@@ -179,19 +186,38 @@ def add_predictions(
             parts,
             result,
             evaluation,
-            regressors,
+            carried,
             protocols,
-            body_model,
+            body,
             options,
             count,
             report,
         )
-        report.frames += frames
-        if report.faces is None:
-            report.faces = faces
-        if report.body_picture is None and frames:
-            report.body_picture = list(frames[-1].meshes.values())[-1]
+        _add_frames(report, item.title, frames, faces, carried)
     return result
+
+
+def _add_frames(
+    report: Report,
+    title: str,
+    frames: list[Frame],
+    faces: IndexArray | None,
+    regressors: Mapping[str, JointRegressor],
+) -> None:
+    """Add frames, if they show the mesh of the report's other frames."""
+    if not frames:
+        return
+    picture = list(frames[-1].meshes.values())[-1]
+    if report.body_picture is None:
+        report.body_picture, report.faces = picture, report.faces if faces is None else faces
+        report.regressors = dict(regressors)
+    if len(picture) != len(report.body_picture):
+        report.notes.append(
+            f'Frames of {title} are left out: its mesh has {len(picture)} vertices, and a page '
+            f'shows one mesh, here of {len(report.body_picture)}.'
+        )
+        return
+    report.frames += frames
 
 
 def _evaluation(result: EvaluationResult, protocols: Mapping[str, Protocol]) -> Evaluation:
@@ -230,7 +256,7 @@ def _worst_frames(
     evaluation: Evaluation,
     regressors: Mapping[str, JointRegressor],
     protocols: Mapping[str, Protocol],
-    body_model: Any,
+    body: dict[str, Any] | SMPL | None,
     options: GalleryOptions,
     count: int,
     report: Report,
@@ -243,11 +269,11 @@ def _worst_frames(
     order = worst_first(list(errors.values())[-1])[:count]
     wanted = {regressed.imgname[row]: row for row in order}
     annotated = AnnotatedFrames(item.annotations, protocols)
-    config = body_config(body_model, regressors)
-    body = body_of(parts[0], config, item.reading.get('gender'), item.reading.get('num_betas'))
     joints = RegressedJoints(regressors, needed_joints(protocols), body)
     model = _built(body)
-    faces = None if model is None else np.asarray(model.faces)
+    faces = _faces(model, item.reading.get('faces'))
+    metadata = item.reading.get('metadata')
+    takes = None if metadata is None else read_metadata(metadata).takes
     data = FrameData.load(
         annotated.path, options.cameras, options.images, options.masks, options.photos
     )
@@ -260,7 +286,7 @@ def _worst_frames(
         if item.reading.get('num_betas') is not None:
             part = part.with_num_betas(item.reading['num_betas'])
         part, rows, _ = match_part(
-            part, annotated, item.reading.get('match', 'name'), joints, **matching
+            part, annotated, item.reading.get('match', 'name'), joints, takes=takes, **matching
         )
         chosen = [
             (name, rows[frame])
@@ -287,6 +313,13 @@ def _worst_frames(
         report.notes.append(f'{hidden} frames of {item.title} have a body behind the camera.')
     frames.sort(key=lambda frame: -frame.worst)
     return frames, faces
+
+
+def _faces(model: SMPL | None, faces: Any) -> IndexArray | None:
+    """Return the triangles of a body, or of a mesh whose triangles are named; None if unknown."""
+    if model is not None:
+        return np.asarray(model.faces)
+    return np.asarray(read_faces(faces)) if isinstance(faces, (str, Path)) else faces
 
 
 def worst_first(errors: FloatArray) -> list[int]:
