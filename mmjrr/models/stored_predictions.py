@@ -18,8 +18,11 @@ from mmjrr.datasets.converters.metadata import read_metadata
 from mmjrr.datasets.image_names import FrameIdentity, frame_identity, frame_key
 from mmjrr.datasets.predictions import Predictions, match_bodies, read_predictions
 from mmjrr.datasets.predictions.matching import takes_by_subaction
+from mmjrr.datasets.predictions.persons import distinct_bodies
 from mmjrr.errors import DataError
 from mmjrr.registry import MODELS
+
+from .nearest_person import NearestPerson
 
 
 @MODELS.register_module()
@@ -41,8 +44,15 @@ class StoredPredictions(BaseModel):
         name_format: As in :func:`~mmjrr.datasets.predictions.read_predictions`. Default: None.
         rotation_6d: As in :func:`~mmjrr.datasets.predictions.read_predictions`. Default: None.
         frame_step: As in :func:`~mmjrr.datasets.predictions.read_predictions`. Default: 1.
-        person: 'largest' or a track, for images with several persons. Default: None, which refuses
-            several persons.
+        person: Person to take from images with several: 'nearest' (to the sample's annotated
+            joints), 'largest' (in the image), or a track. Their number is logged. Default: None,
+            which refuses several persons.
+        regressor: For ``person='nearest'``, the regressor that computes the persons' joints, as in
+            :func:`~mmjrr.evaluation.load_regressors`. Default: None.
+        body_model: For ``person='nearest'``, the config of the body of predicted parameters.
+            Default: None, the body that the regressor is for.
+        mapping: For ``person='nearest'``, the file of the mapping to the regressor's mesh, as in
+            :func:`mmjrr.evaluate`. Default: None.
         gender: Gender of the body with which the metric evaluates; files that state another are
             refused. Default: 'neutral'.
         num_betas: Number of first betas of each body to use. Default: None, all.
@@ -68,6 +78,9 @@ class StoredPredictions(BaseModel):
         rotation_6d: str | None = None,
         frame_step: int = 1,
         person: str | None = None,
+        regressor: Any = None,
+        body_model: dict[str, Any] | None = None,
+        mapping: str | None = None,
         gender: str = 'neutral',
         num_betas: int | None = None,
         metadata: str | Path | None = None,
@@ -77,17 +90,22 @@ class StoredPredictions(BaseModel):
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         if missing not in ('raise', 'skip'):
             raise ValueError(f"missing: found {missing!r}, expected 'raise' or 'skip'")
-        if person == 'nearest':
+        if person == 'nearest' and regressor is None:
             raise ValueError(
-                "person: found 'nearest', which only mmjrr.evaluate supports, expected 'largest' "
-                'or a track'
+                "regressor: missing, and person='nearest' compares joints that it computes with "
+                "annotated ones; expected a name or file, such as regressor='J_std'"
             )
+        self.nearest = None
+        if person == 'nearest':
+            self.nearest = NearestPerson(regressor, body_model, mapping)
         self.missing = missing
         paths = [predictions] if isinstance(predictions, (str, Path)) else list(predictions)
         if not paths:
             raise ValueError('predictions: found no file, expected at least one')
         self.paths = [Path(path) for path in paths]
+        self._parts: list[Predictions] = []
         self._fields: list[dict[str, Array]] = []
+        self._persons: dict[Any, list[int]] = {}  # rows of images with several, by frame
         self._rows: dict[Any, tuple[int, int]] = {}  # index of file and row, by frame
         takes = {} if metadata is None else takes_by_subaction(read_metadata(metadata).takes)
         for path in self.paths:
@@ -132,6 +150,9 @@ class StoredPredictions(BaseModel):
         place = self._rows.get(frame_key(name))
         if place is not None:
             file, row = place
+            if frame_key(name) in self._persons and self.nearest is not None:
+                persons = self._persons[frame_key(name)]
+                row = self.nearest.choose(self._parts[file], persons, sample)
             for field, values in self._fields[file].items():
                 sample.set_field(torch.from_numpy(values[row]).to(self.unused.device), field)
         elif self.missing == 'raise':
@@ -163,16 +184,32 @@ class StoredPredictions(BaseModel):
         names: dict[Any, str] = {}
         for name in part.imgname:
             names.setdefault(_key(part, name, takes), name)
-        matches = match_bodies(part, list(names.values()), person)
-        for note in matches.notes:
+        rows, notes = self._rows_of(part, names, person)
+        for note in notes:
             print_log(f'{part.name}: {note}', logger='current')
-        rows = matches.rows.tolist()
         for (key, name), row in zip(names.items(), rows, strict=True):
             place = (len(self._fields), row)
             if row >= 0 and self._rows.setdefault(key, place) != place:
                 other = self.paths[self._rows[key][0]]
                 raise DataError(f'{part.name}: imgname: {name!r} is also in {other}')
+        self._parts.append(part)
         self._fields.append(_answers(part))
+
+    def _rows_of(
+        self, part: Predictions, names: Mapping[Any, str], person: str | None
+    ) -> tuple[list[int], Sequence[str]]:
+        """Return the row of each frame, -1 for none, and notes on the choice of persons."""
+        if self.nearest is None:
+            matches = match_bodies(part, list(names.values()), person)
+            return matches.rows.tolist(), matches.notes
+        bodies = distinct_bodies(part, list(names.values()))
+        several = {key: rows for key, rows in zip(names, bodies, strict=True) if len(rows) > 1}
+        self._persons.update(several)
+        note = (
+            f'{len(several)} frames have several persons; the one nearest to the annotated joints '
+            'is taken'
+        )
+        return [rows[0] if rows else -1 for rows in bodies], [note] if several else []
 
 
 def _key(part: Predictions, name: str, takes: Mapping[tuple[Any, ...], str]) -> FrameIdentity | str:

@@ -12,8 +12,12 @@ import pytest
 import torch
 from mmengine.structures import BaseDataElement
 
+import mmjrr
+from mmjrr.body_models import free_body
 from mmjrr.datasets.fits import save_fits
+from mmjrr.datasets.h36m import H36MFitsDataset
 from mmjrr.errors import DataError
+from mmjrr.evaluation import JointRegressorMetric
 from mmjrr.models import StoredPredictions
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -168,3 +172,46 @@ def test_the_tool_evaluates_stored_predictions_in_one_process_and_in_two(
         2,
     )
     assert json.loads((tmp_path / 'two.json').read_text()) == one
+
+
+@pytest.mark.parametrize('first', [True, False])
+@pytest.mark.parametrize('vertices', [True, False])
+def test_the_person_nearest_to_the_annotation_is_evaluated(first, vertices, tiny_set, tmp_path):
+    with np.load(tiny_set / 'fits' / 'spin_like_test.npz') as file:
+        right = {name: file[name] for name in ('imgname', 'pose', 'betas')}
+    wrong = {'imgname': right['imgname'], 'pose': -right['pose'][::-1], 'betas': right['betas']}
+    if vertices:
+        body = free_body()
+        for people in (right, wrong):
+            pose, betas = (
+                torch.from_numpy(people.pop('pose')),
+                torch.from_numpy(people.pop('betas')),
+            )
+            with torch.no_grad():
+                posed = body(global_orient=pose[:, :3], body_pose=pose[:, 3:], betas=betas)
+            people['vertices'] = posed.vertices.numpy()
+    expected = mmjrr.evaluate(right, tiny_set, 'free_body_h36m')
+    pair = (right, wrong) if first else (wrong, right)
+    both = {name: np.concatenate([people[name] for people in pair]) for name in right}
+    np.savez(tmp_path / 'both.npz', **both)
+    model = StoredPredictions(tmp_path / 'both.npz', person='nearest', regressor='free_body_h36m')
+    data = H36MFitsDataset(
+        data_root=str(tiny_set), ann_file='annotation_body3d/fps10/h36m_test.npz', test_mode=True
+    )
+    metric = JointRegressorMetric(['free_body_h36m'], by=[])
+    metric.dataset_meta = data.metainfo
+    for index in range(len(data)):
+        frame = data.get_data_info(index)
+        joints = torch.from_numpy(frame['keypoints_3d'])
+        element = BaseDataElement(metainfo=dict(imgname=frame['imgname']), keypoints_3d=joints)
+        metric.process(None, [answer.to_dict() for answer in model(data_samples=[element])])
+    assert metric.evaluate(len(data)) == pytest.approx(expected.metrics(), abs=1e-3)
+
+
+def test_the_nearest_person_needs_a_regressor_and_annotated_joints(tmp_path):
+    path = predictions(tmp_path / 'both.npz', NAMES[:1] * 2)
+    with pytest.raises(ValueError, match='regressor: missing'):
+        StoredPredictions(path, person='nearest')
+    model = StoredPredictions(path, person='nearest', regressor='free_body_h36m')
+    with pytest.raises(DataError, match="keypoints_3d: missing, and person='nearest'"):
+        model(data_samples=[sample(NAMES[0])])

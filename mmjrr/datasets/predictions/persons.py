@@ -92,6 +92,16 @@ def match_bodies(
     return Matches(rows, unmatched, tuple(notes))
 
 
+def distinct_bodies(part: Predictions, wanted: Sequence[str]) -> list[list[int]]:
+    """Return the rows of the different bodies in each of the images ``wanted``; none if invalid."""
+    assert part.imgname is not None
+    valid = part.is_valid()
+    return [
+        _without_repetition(part, [row for row in rows if valid[row]])
+        for rows in match_frames(part.imgname, wanted, part.name)
+    ]
+
+
 def first_of_equal(part: Predictions) -> Array:
     """Return all rows except those that repeat an earlier body of the same image name."""
     assert part.imgname is not None
