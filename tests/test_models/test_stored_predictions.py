@@ -174,8 +174,7 @@ def test_the_tool_evaluates_stored_predictions_in_one_process_and_in_two(
     assert json.loads((tmp_path / 'two.json').read_text()) == one
 
 
-@pytest.mark.parametrize('first', [True, False])
-@pytest.mark.parametrize('vertices', [True, False])
+@pytest.mark.parametrize(('first', 'vertices'), [(True, False), (False, True)])
 def test_the_person_nearest_to_the_annotation_is_evaluated(first, vertices, tiny_set, tmp_path):
     with np.load(tiny_set / 'fits' / 'spin_like_test.npz') as file:
         right = {name: file[name] for name in ('imgname', 'pose', 'betas')}

@@ -156,7 +156,7 @@ def test_options_of_the_reader_are_those_of_stored_predictions(tmp_path: Path) -
     (answer,) = model(data_samples=[BaseDataElement(metainfo=dict(imgname=NAMES[3]))])
     np.testing.assert_allclose(answer.pred_body_pose, MATRICES[3, 1:], atol=3e-6)
     np.testing.assert_array_equal(answer.pred_betas, BETAS[3])
-    with pytest.raises(ValueError, match="person: found 'nearest', which only mmjrr.evaluate"):
+    with pytest.raises(ValueError, match="regressor: missing, and person='nearest'"):
         StoredPredictions(tmp_path / 'f.npz', person='nearest')
 
 
