@@ -365,3 +365,39 @@ def test_frames_counted_from_0_are_said(stored, evaluate):
         | {'imgname': [*stored.names, *names]}
     )
     assert 'frame numbers in image names start at 0' in notes_on(some)
+
+
+def test_neuralannots_bodies_in_the_world_score_as_those_of_a_camera(
+    stored, evaluate, tmp_path
+) -> None:
+    names = [parse_image_name(name) for name in stored.names]
+    camera = names[0].camera
+    rows = [row for row, name in enumerate(names) if name.camera == camera]
+    turn = Rotation.random(random_state=8)
+    bodies: dict[str, Any] = {}
+    for row in rows:
+        action = str(ACTIONS.index(names[row].action) + 2)
+        pose = stored.pose[row].astype(np.float64)
+        pose[:3] = (turn.inv() * Rotation.from_rotvec(pose[:3])).as_rotvec()
+        body = {
+            'pose': pose.tolist(),
+            'shape': stored.betas[row].tolist(),
+            'trans': [0.0, 0.0, 0.0],
+        }
+        bodies.setdefault(action, {'1': {}})['1'][str(names[row].frame - 1)] = body
+    number = str(CAMERAS.index(camera) + 1)
+    subject = names[0].subject[1:]
+    cameras = {number: {'R': turn.as_matrix().tolist(), 't': [0.0, 0.0, 0.0]}}
+    (tmp_path / f'Human36M_subject{subject}_camera.json').write_text(json.dumps(cameras))
+    file = tmp_path / f'Human36M_subject{subject}_SMPL_NeuralAnnot.json'
+    file.write_text(json.dumps(bodies))
+    found = evaluate(file)
+    expected = evaluate(
+        {
+            'imgname': [stored.names[row] for row in rows],
+            'pose': stored.pose[rows],
+            'betas': stored.betas[rows],
+        }
+    )
+    assert found.frames == expected.frames == len(rows)
+    assert found.metrics() == pytest.approx(expected.metrics(), abs=1e-3)

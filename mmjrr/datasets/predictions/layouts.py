@@ -319,6 +319,19 @@ LAYOUTS = (
         '{parent}/{folder}/images/{frame:05d}',
     ),
     Layout(
+        'neuralannot-h36m',
+        "NeuralAnnot's bodies of Human3.6M, turned into each camera's frame",
+        ('neuralannot_h36m.body_pose',),
+        {
+            'imgname': 'neuralannot_h36m.imgname',
+            'global_orient': 'neuralannot_h36m.root_pose',
+            'body_pose': 'neuralannot_h36m.body_pose',
+            'betas': 'neuralannot_h36m.shape',
+        },
+        'mks0601/NeuralAnnot_RELEASE, e747c2d, Human3.6M/demo_smpl.py',
+        body='smplx',
+    ),
+    Layout(
         'neuralannot',
         "NeuralAnnot's JSON: bodies by annotation",
         ('*.smpl_param.pose', '*.smpl_param.shape', '*.cam_param'),

@@ -14,6 +14,7 @@ from mmjrr.errors import DataError
 from .bodies import Predictions, join
 from .files import load_results, result_files
 from .layouts import LAYOUTS
+from .neuralannot_h36m import is_by_moment, seen_by_cameras
 from .parse import parse
 
 
@@ -110,6 +111,8 @@ def predictions_from(
     """
     if frame_step < 1:
         raise ValueError(f'frame_step: found {frame_step}, expected at least 1')
+    if is_by_moment(tree):
+        tree = seen_by_cameras(tree, Path(source))
     whole = parse(tree, source, layout, fields, rotation_6d)
     if whole.frame is not None:
         whole = replace(whole, frame=frame_step * whole.frame)

@@ -529,6 +529,88 @@ def test_columns_and_rows_stay_undecided_in_a_folder_of_files(tmp_path):
     assert_is_the_set(in_the_order_of_names(found.with_rotation_6d('columns')))
 
 
+CAMERAS = Rotation.random(2, random_state=6).as_matrix()
+
+
+def neuralannot_h36m(folder: Path, smplx: bool = False) -> Path:
+    """Bodies of subject 9, action 14 (walking), subaction 1, in the world of two cameras."""
+    bodies: dict[str, dict] = {'14': {'1': {}}}
+    for row in range(COUNT):
+        body = {'pose': POSE[row].tolist()}
+        if smplx:
+            body = {'root_pose': POSE[row, :3].tolist(), 'body_pose': POSE[row, 3:66].tolist()}
+        body |= {'shape': BETAS[row].tolist(), 'trans': TRANSL[row].tolist()}
+        bodies['14']['1'][str(row)] = body
+    cameras = {
+        str(number + 1): {
+            'R': rotation.tolist(), 't': [1.0, 2.0, 3.0], 'f': [1145.0, 1145.0], 'c': [512.0, 512.0]
+        }
+        for number, rotation in enumerate(CAMERAS)
+    }  # fmt: skip
+    (folder / 'Human36M_subject9_camera.json').write_text(json.dumps(cameras))
+    path = folder / f'Human36M_subject9_{"SMPLX" if smplx else "SMPL"}_NeuralAnnot.json'
+    path.write_text(json.dumps(bodies))
+    return path
+
+
+@pytest.mark.parametrize('smplx', [False, True])
+def test_neuralannots_bodies_of_human36m_are_turned_into_each_cameras_frame(smplx, tmp_path):
+    found = read_predictions(neuralannot_h36m(tmp_path, smplx))
+    assert found.layout == 'neuralannot-h36m' and len(found) == 2 * COUNT
+    assert found.body_kinds == (('smplx',) if smplx else ('smpl',))
+    assert found.imgname is not None
+    assert found.imgname[0] == 's_09_act_14_subact_01_ca_01_000001'
+    assert found.imgname[-1] == f's_09_act_14_subact_01_ca_02_{COUNT:06d}'
+    world = Rotation.from_rotvec(POSE[:, :3]).as_matrix()
+    for camera, rotation in enumerate(CAMERAS):
+        rows = slice(camera * COUNT, (camera + 1) * COUNT)
+        seen = Rotation.from_rotvec(found.global_orient[rows]).as_matrix()
+        np.testing.assert_allclose(seen, rotation @ world, atol=1e-5)
+        kept = 63 if smplx else 69
+        np.testing.assert_array_equal(
+            found.body_pose[rows].reshape(COUNT, -1), POSE[:, 3 : 3 + kept]
+        )
+        np.testing.assert_array_equal(found.betas[rows], BETAS)
+
+
+def change_cameras(folder: Path, content: Any) -> None:
+    (folder / 'Human36M_subject9_camera.json').write_text(json.dumps(content))
+
+
+def change_bodies(folder: Path, content: Any) -> None:
+    (folder / 'Human36M_subject9_SMPL_NeuralAnnot.json').write_text(json.dumps(content))
+
+
+BODY = {'pose': [0.0] * 72, 'shape': [0.0] * 10, 'trans': [0.0] * 3}
+
+
+@pytest.mark.parametrize(
+    ('change', 'content', 'message'),
+    [
+        (change_cameras, {'1': {'t': [0, 0, 0]}}, r'1\.R: missing'),
+        (change_cameras, {'1': {'R': [[2, 0, 0], [0, 1, 0], [0, 0, 1]]}}, r'1\.R: .* no rotation'),
+        (change_cameras, {}, 'found no camera'),
+        (change_bodies, {'2': {'1': {'0': {**BODY, 'pose': [0.0] * 69}}}}, r'2\.1\.0\.pose: found'),
+        (change_bodies, {'2': {'1': {'0': BODY, 'x': BODY}}}, 'expected numbers of action'),
+        (change_bodies, {'2': {'1': {'0': BODY, '1': 3}}}, r'2\.1\.1: found int'),
+    ],
+)
+def test_what_is_wrong_with_neuralannots_files_is_named(change, content, message, tmp_path):
+    path = neuralannot_h36m(tmp_path)
+    change(tmp_path, content)
+    with pytest.raises(DataError, match=message):
+        read_predictions(path)
+
+
+def test_neuralannots_cameras_belong_beside_the_bodies(tmp_path):
+    path = neuralannot_h36m(tmp_path)
+    (tmp_path / 'Human36M_subject9_camera.json').unlink()
+    with pytest.raises(FileNotFoundError, match='cameras of NeuralAnnot.* belongs beside'):
+        read_predictions(path)
+    with pytest.raises(DataError, match='name without a subject'):
+        read_predictions(path.rename(tmp_path / 'bodies.json'))
+
+
 def test_rows_beyond_the_names_are_refused(tmp_path):
     np.savez(
         tmp_path / 'cliff.npz', imgname=np.array(NAMES[:2]), pose=POSE[:2], shape=BETAS[:2],
