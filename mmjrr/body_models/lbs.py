@@ -1,18 +1,26 @@
 """Linear blend skinning (Loper et al., SMPL, SIGGRAPH Asia 2015, Equations 2 to 4).
 
 Results equal those of ``smplx.lbs``. All joints of one depth are posed together, and vertices are
-stored as separate planes of x, y and z, so that memory is read contiguously.
+stored as separate planes of x, y and z, so that memory is read contiguously. Where gradients are
+needed on a CPU, the compiled loops of :mod:`mmjrr.body_models.numba_lbs` compute the same in less
+time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import pairwise
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+
+if TYPE_CHECKING:
+    from mmjrr.body_models.numba_lbs import SparseWeights
 
 
 class KinematicTree(nn.Module):
@@ -38,6 +46,7 @@ class KinematicTree(nn.Module):
         ]
         order = sum(levels, [])
         self.level_sizes = [len(level) for level in levels]
+        self._parents = np.array(parents, np.int64)
         tables = {
             'parents': [0, *parents[1:]],
             'order': order,
@@ -59,6 +68,10 @@ class KinematicTree(nn.Module):
             Posed joints (B, J, 3), and transforms (B, J, 3, 4), each a rotation and a translation
             that take points from the rest pose to the pose.
         """
+        loops = compiled_loops(rotations, joints)
+        if loops is not None:
+            posed_joints: tuple[Tensor, Tensor] = loops.pose(rotations, joints, self._parents)
+            return posed_joints
         offsets = joints - joints.index_select(1, self.parents)
         offsets = torch.cat([joints[:, :1], offsets[:, 1:]], 1)
         to_parent = torch.cat([rotations, offsets[..., None]], -1).transpose(0, 1)
@@ -77,7 +90,13 @@ class KinematicTree(nn.Module):
         return positions[..., 0], transforms
 
 
-def skin(shaped: Tensor, transforms: Tensor, weights: Tensor, transl: Tensor) -> Tensor:
+def skin(
+    shaped: Tensor,
+    transforms: Tensor,
+    weights: Tensor,
+    transl: Tensor,
+    sparse_weights: SparseWeights | None = None,
+) -> Tensor:
     """Transform each vertex by the weighted mean of the joints' transforms.
 
     Only first-order gradients are available, for all arguments except ``weights``.
@@ -87,13 +106,43 @@ def skin(shaped: Tensor, transforms: Tensor, weights: Tensor, transl: Tensor) ->
         transforms: (B, J, 3, 4), from the rest pose to the pose.
         weights: (J, V), skinning weights.
         transl: (B, 3), added to the result.
+        sparse_weights: The weights in the form in which compiled loops read them. Default: None,
+            the loops are not used.
 
     Returns:
         Posed vertices (B, 3, V).
     """
+    loops = None if sparse_weights is None else compiled_loops(shaped, transforms, transl)
+    if loops is not None:
+        skinned: Tensor = loops.skin(shaped, transforms, sparse_weights, transl)
+        return skinned
     rows = transforms.flatten(2).transpose(1, 2)  # (B, 12, J)
     vertices: Tensor = _Skin.apply(shaped, rows, weights, transl)  # type: ignore[no-untyped-call]
     return vertices
+
+
+def compiled_loops(*tensors: Tensor) -> ModuleType | None:
+    """Return :mod:`~mmjrr.body_models.numba_lbs` if it serves to compute from these tensors.
+
+    It serves on a CPU where a gradient is needed, if Numba can be imported.
+    """
+    if not torch.is_grad_enabled() or not any(value.requires_grad for value in tensors):
+        return None
+    dtype = tensors[0].dtype
+    if dtype not in (torch.float32, torch.float64) or any(
+        value.device.type != 'cpu' or value.dtype != dtype for value in tensors
+    ):
+        return None
+    return _import_numba_lbs()
+
+
+@lru_cache(maxsize=1)
+def _import_numba_lbs() -> ModuleType | None:
+    try:
+        from mmjrr.body_models import numba_lbs
+    except Exception:  # Numba is missing or broken: the operations of PyTorch do the same
+        return None
+    return numba_lbs
 
 
 class _Skin(torch.autograd.Function):

@@ -6,7 +6,7 @@ import copy
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,9 @@ from torch import Tensor, nn
 from mmjrr.array_types import Array
 from mmjrr.body_models.lbs import skin
 from mmjrr.geometry import axis_angle_to_matrix, rotation_6d_to_matrix
+
+if TYPE_CHECKING:
+    from mmjrr.body_models.numba_lbs import SparseWeights
 
 BodyT = TypeVar('BodyT', bound='SkinnedBody')
 
@@ -58,6 +61,8 @@ class SkinnedBody(nn.Module):
     blend_planes: Tensor
     weight_planes: Tensor
     num_betas: int
+    #: Skinning weights, and their sparse form.
+    _sparse: tuple[Tensor, SparseWeights | None] | None = None
 
     @property
     def num_vertices(self) -> int:
@@ -75,15 +80,36 @@ class SkinnedBody(nn.Module):
     def skin_vertices(self, posed: Articulation) -> Tensor:  # (B, V, 3), meters
         """Compute the vertices from the result of :meth:`articulate`."""
         batch = len(posed.transforms)
-        offsets = posed.coefficients @ self.blend_planes.flatten(1)
-        shaped = self.v_template.T + offsets.unflatten(1, (3, -1))  # (B, 3, V)
+        shaped = torch.addmm(  # (B or 1, 3 * V)
+            self.v_template.T.flatten(), posed.coefficients, self.blend_planes.flatten(1)
+        )
         vertices = skin(
-            shaped.expand(batch, -1, -1),
+            shaped.unflatten(1, (3, -1)).expand(batch, -1, -1),
             posed.transforms,
             self.weight_planes,
             posed.transl.expand(batch, -1),
+            self._sparse_weights(),
         )
         return vertices.transpose(1, 2)  # a view: coordinates stay separate planes in memory
+
+    def _sparse_weights(self) -> SparseWeights | None:
+        """Return the nonzero skinning weights, or None if too many are not zero."""
+        dense = self.weight_planes
+        if dense.device.type != 'cpu' or not torch.is_grad_enabled():
+            return None
+        if self._sparse is None or self._sparse[0] is not dense:
+            self._sparse = dense, self._find_sparse_weights(dense)
+        return self._sparse[1]
+
+    @staticmethod
+    def _find_sparse_weights(dense: Tensor) -> SparseWeights | None:
+        try:
+            from mmjrr.body_models.numba_lbs import MAX_JOINTS, SparseWeights
+        except Exception:  # Numba is missing or broken: see lbs.compiled_loops
+            return None
+        if int((dense != 0).sum(0).max()) > MAX_JOINTS:
+            return None
+        return SparseWeights.from_dense(dense)
 
     def output(self, posed: Articulation) -> BodyOutput:
         """Compute vertices and joints from the result of :meth:`articulate`."""

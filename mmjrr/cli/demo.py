@@ -144,7 +144,7 @@ def run(args: argparse.Namespace) -> None:
     from mmjrr.datasets.synthetic import Settings, generate
     from mmjrr.io import read_npz, versions, write_json
     from mmjrr.refinement.allocator import keep_freed_memory
-    from mmjrr.rendering.contour.numba_backend import is_compiled
+    from mmjrr.rendering.contour.numba_backend import LOOPS
 
     _check_options(args)
     synchronous = _is_synchronous(args)
@@ -156,7 +156,7 @@ def run(args: argparse.Namespace) -> None:
         f'Everything goes to {args.out}, logs to {args.out / "refinement"}.\n'
         'An interrupted demo continues when it is started again.'
     )
-    if not is_compiled():
+    if not LOOPS.is_compiled():
         print('Loops are compiled when they are first used: half a minute, once on this machine.')
     seconds: dict[str, float] = {}
     data, work_dir = args.out / 'data', args.out / 'refinement'

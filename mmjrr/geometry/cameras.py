@@ -181,6 +181,11 @@ class PerspectiveCamera:
         """Floating-point type of the parameters."""
         return self.focal_length.dtype
 
+    @property
+    def tangential_factor(self) -> float:
+        """Factor m of the tangential cross terms."""
+        return _TANGENTIAL_FACTOR[self.distortion_model]
+
     def image_shape(self) -> tuple[int, int]:
         """Return height and width of the image of a single camera, in pixels.
 
@@ -322,7 +327,7 @@ class PerspectiveCamera:
         x, y = plane.unbind(-1)
         r2 = x * x + y * y
         radial = 1 + r2 * (k1 + r2 * (k2 + r2 * k3))
-        factor = radial + _TANGENTIAL_FACTOR[self.distortion_model] * (p1 * y + p2 * x)
+        factor = radial + self.tangential_factor * (p1 * y + p2 * x)
         return torch.stack([x * factor + p2 * r2, y * factor + p1 * r2], 1).transpose(1, 2)
 
     def _check(self, name: str, values: Tensor, width: int) -> None:

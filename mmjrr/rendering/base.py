@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from mmjrr.array_types import Array
 from mmjrr.geometry import PerspectiveCamera
+from mmjrr.rendering.comparison import silhouette_energy
 
 #: Largest absolute pixel coordinate while checks are deferred. A larger one fails the check, and is
 #: clamped so that it does not overflow an index.
@@ -92,6 +93,25 @@ class SilhouetteRenderer(nn.Module, ABC):
     @abstractmethod
     def render(self, vertices: Tensor, camera: PerspectiveCamera) -> Tensor:
         """Draw checked vertices, as :meth:`forward` does."""
+
+    def compare(
+        self,
+        vertices: Tensor,  # (B, V, 3), meters, camera frame
+        camera: PerspectiveCamera,  # of batch size B or 1
+        mask: Tensor,  # (B, H, W)
+        levels: tuple[int, ...],
+        weight: Tensor | None = None,  # (B, H, W)
+    ) -> Tensor:  # (B,)
+        """Compare silhouettes with masks, which may be faster than drawing them first.
+
+        Args:
+            vertices: As in :meth:`forward`, and so are ``camera`` and the errors.
+            camera: Cameras of the masks.
+            mask: Person masks in [0, 1]; it has no gradient.
+            levels: As in :func:`~mmjrr.rendering.comparison.silhouette_energy`.
+            weight: Factor on the difference of each pixel. Default: None, 1.
+        """
+        return silhouette_energy(self(vertices, camera), mask, levels, weight)
 
     @contextmanager
     def without_host_sync(

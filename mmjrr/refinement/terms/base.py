@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, ClassVar
 from torch import Tensor, nn
 
 from mmjrr.geometry import PerspectiveCamera
+from mmjrr.rendering.comparison import silhouette_energy
 
 if TYPE_CHECKING:
     from mmjrr.models.discriminators import FitDiscriminator
@@ -89,6 +90,17 @@ class PosedBodies:
                 raise ValueError('silhouette: there is no renderer')
             self._silhouette = self._renderer(self.outline, self.camera)
         return self._silhouette
+
+    def silhouette_energy(
+        self,
+        mask: Tensor,  # (B, H, W)
+        levels: tuple[int, ...],
+        weight: Tensor | None = None,  # (B, H, W)
+    ) -> Tensor:  # (B,)
+        """Compare silhouettes with masks: :func:`~mmjrr.rendering.comparison.silhouette_energy`."""
+        if self._silhouette is None and self._renderer is not None:
+            return self._renderer.compare(self.outline, self.camera, mask, levels, weight)
+        return silhouette_energy(self.silhouette, mask, levels, weight)
 
     @property
     def rendered(self) -> Tensor | None:  # (B, H, W)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from mmjrr.joints import H36M_JOINTS_MMPOSE
 from mmjrr.refinement.terms.base import EnergyTerm, PosedBodies
@@ -22,68 +21,6 @@ if TYPE_CHECKING:
 GATE_RADII = dict(
     right_ankle=26 / 224, left_ankle=26 / 224, left_wrist=20 / 224, right_wrist=20 / 224
 )
-
-
-def silhouette_energy(
-    silhouette: Tensor,  # (B, H, W)
-    mask: Tensor,  # (B, H, W)
-    levels: tuple[int, ...],
-) -> Tensor:  # (B,)
-    """Sum, over levels, the mean squared difference of both images averaged over blocks.
-
-    Args:
-        silhouette: Rendered coverage in [0, 1].
-        mask: Person masks in [0, 1].
-        levels: Side of the blocks at each level, in pixels; 1 compares the images themselves.
-            Pixels right of and below the last whole block do not count at that level.
-    """
-    return _SquaresOfBlocks.apply(silhouette, mask, levels)  # type: ignore[no-untyped-call]
-
-
-class _SquaresOfBlocks(torch.autograd.Function):
-    """:func:`silhouette_energy` with first-order gradients.
-
-    Custom backward: it minimizes passes over the images (memory-bound).
-    """
-
-    @staticmethod
-    def forward(ctx: Any, silhouette: Tensor, mask: Tensor, levels: tuple[int, ...]) -> Tensor:
-        difference = silhouette - mask
-        sums = [_sums_of_blocks(difference, side) for side in levels]
-        ctx.scales = [
-            1 / (s.shape[1] * s.shape[2] * side**4) for s, side in zip(sums, levels, strict=True)
-        ]
-        ctx.levels = levels
-        ctx.save_for_backward(difference, *sums)
-        return sum(
-            scale * torch.linalg.vector_norm(s, dim=(1, 2)).square()
-            for scale, s in zip(ctx.scales, sums, strict=True)
-        )
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, None]:
-        difference, *sums = ctx.saved_tensors
-        grad = 2 * grad[:, None, None]
-        whole = sum(s for s, side in zip(ctx.scales, ctx.levels, strict=True) if side == 1)
-        result = difference * (whole * grad)
-        for scale, s, side in zip(ctx.scales, sums, ctx.levels, strict=True):
-            if side > 1:
-                of_blocks = s * (scale * grad)
-                _blocks(result, side).add_(of_blocks[:, :, None, :, None])
-        return result, -result if ctx.needs_input_grad[1] else None, None
-
-
-def _blocks(image: Tensor, side: int) -> Tensor:  # (B, H, W) -> (B, rows, side, columns, side)
-    rows, columns = image.shape[1] // side, image.shape[2] // side
-    whole = image[:, : rows * side, : columns * side]
-    return whole.unflatten(2, (columns, side)).unflatten(1, (rows, side))
-
-
-def _sums_of_blocks(image: Tensor, side: int) -> Tensor:  # (B, H, W) -> (B, rows, columns)
-    if side == 1:
-        return image
-    return _blocks(image, side).sum(2).sum(3)  # rows first: their pixels are contiguous
 
 
 def mask_cells_energy(
@@ -268,15 +205,15 @@ class SilhouetteTerm(EnergyTerm):
 
     def forward(self, bodies: PosedBodies, observed: Observations) -> Tensor:  # (B,)
         """Return the values, in parts of the image's area."""
-        silhouette, mask, weight = bodies.silhouette, observed.mask, observed.mask_weight
+        mask, weight = observed.mask, observed.mask_weight
         assert mask is not None
         if self.mask_cells is not None:
             if observed.mask_cells is None or observed.mask_box is None:
                 raise ValueError(f'{self.name}: the observations lack what prepare() computes')
-            return mask_cells_energy(silhouette, observed.mask_cells, observed.mask_box, weight)
-        if weight is not None:
-            silhouette, mask = silhouette * weight, mask * weight
-        return silhouette_energy(silhouette, mask, self.levels)
+            return mask_cells_energy(
+                bodies.silhouette, observed.mask_cells, observed.mask_box, weight
+            )
+        return bodies.silhouette_energy(mask, self.levels, weight)
 
     def check_image_size(self, image_size: tuple[int, int]) -> None:
         """Refuse blocks that are larger than the image."""

@@ -2,44 +2,32 @@
 
 :mod:`mmjrr.rendering.contour.renderer` describes the method. An image's accumulation buffer fits
 into the processor's cache, rows are summed only between their first and last edges, and all
-computations are in float64, whatever the dtype of the coordinates. Importing this module imports
-Numba.
-
-Compiled loops are cached in ``$NUMBA_CACHE_DIR`` or else in ``mmjrr/numba`` in the user's cache
-folder (``$XDG_CACHE_HOME`` or ``~/.cache``). They are never stored in the package, because pip
-would leave its folder behind on uninstallation. If they cannot be stored or loaded, a warning says
-why, and each process compiles its own loops.
+computations are in float64, whatever the dtype of the coordinates. :func:`compare` goes from
+vertices to the difference from a mask and its gradient without an image in memory. Importing this
+module imports Numba.
 """
 
 from __future__ import annotations
 
-import os
-import tempfile
-import threading
-import warnings
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from hashlib import sha256
 from math import ceil, floor
-from pathlib import Path
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 import torch
-from filelock import FileLock
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from mmjrr.array_types import Array
+from mmjrr.compiled_loops import CompiledLoops
+from mmjrr.geometry import PerspectiveCamera
 from mmjrr.rendering.contour.topology import MeshTopology
 
 #: Extents below this many pixels count as zero: the cuts of such an edge are at its ends. The value
 #: is not imported from ``torch_backend``, because Numba's cache notices changes in this file only.
 _TINY = 1e-20
 
-#: Seconds to wait for another process that compiles.
-_LOCK_TIMEOUT = 300.0
+LOOPS = CompiledLoops(__file__, 'ContourSilhouette')
+_compiled = LOOPS.compiled
 
 
 def draw(
@@ -106,7 +94,7 @@ class _CompiledCoverage(torch.autograd.Function):
         weights = planes.new_empty(batch_size, num_layers, tables.edges.shape[1], dtype=torch.int8)
         visible = planes.new_empty(batch_size, num_layers, height * k, width * k, dtype=torch.bool)
         coverage = planes.new_empty(batch_size, height, width)
-        _run(
+        LOOPS.run(
             '_draw_images', batch_size, planes.numpy(), *mesh, k,
             coverage.numpy(), weights.numpy(), visible.numpy(),
         )  # fmt: skip
@@ -119,118 +107,101 @@ class _CompiledCoverage(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
         planes, weights, visible = ctx.saved_tensors
         result = torch.empty_like(planes)
-        _run(
+        LOOPS.run(
             '_sweep_images', len(planes), planes.numpy(), ctx.edges, ctx.k, weights.numpy(),
             visible.numpy(), grad.detach().contiguous().numpy(), result.numpy(),
         )  # fmt: skip
         return result.transpose(1, 2), None, None, None
 
 
-def _run(name: str, count: int, *arguments: Any) -> None:
-    """Run a loop over ``count`` images, split across PyTorch's number of threads."""
-    loop = _ready(name, (*arguments, 0, count))
-    parts = max(min(torch.get_num_threads(), count), 1)
-    if parts == 1:
-        loop(*arguments, 0, count)
-        return
-    cuts = [(count * i // parts, count * (i + 1) // parts) for i in range(parts)]
-    with ThreadPoolExecutor(parts - 1) as pool:
-        others = [pool.submit(loop, *arguments, *cut) for cut in cuts[1:]]
-        loop(*arguments, *cuts[0])
-        for other in others:
-            other.result()
+def compare(
+    vertices: Tensor,  # (B, V, 3), meters, camera frame, all before the camera
+    camera: PerspectiveCamera,  # of batch size B or 1; gradients of its intrinsics only
+    tables: Tables,
+    supersampling: int,
+    mask: Tensor,  # (B, H, W)
+    weight: Tensor | None,  # (B, H, W)
+    levels: tuple[int, ...],
+) -> Tensor:  # (B,)
+    """Compute :func:`~mmjrr.rendering.comparison.silhouette_energy` of drawn silhouettes.
 
+    Args:
+        vertices: vertices of the bodies.
+        camera: cameras of the masks.
+        tables: the mesh's faces and edges.
+        supersampling: as in :func:`draw`.
+        mask: person masks in [0, 1].
+        weight: weight of each pixel's difference; None: 1.
+        levels: sides of the blocks in pixels.
 
-# --- compilation ----------------------------------------------------------------------------------
-
-_OPTIONS = dict(nogil=True, error_model='numpy')
-#: Names of the compiled functions, which are attributes of this module.
-_names: list[str] = []
-#: Names and argument types for which a function is compiled in this process.
-_compiled_for: set[tuple[Any, ...]] = set()
-_compiling = threading.Lock()
-
-
-def _choose_cache_folder() -> Path | None:
-    """Return a writable folder for compiled loops; None if there is none, after a warning."""
-    try:
-        if numba.config.CACHE_DIR:
-            parent = Path(numba.config.CACHE_DIR)
-        else:
-            user = os.environ.get('XDG_CACHE_HOME')
-            parent = (Path(user) if user else Path.home() / '.cache') / 'mmjrr' / 'numba'
-        # One folder per content of this file, so that versions of the loops are never mixed.
-        folder = parent / sha256(Path(__file__).read_bytes()).hexdigest()[:16]
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except (OSError, RuntimeError) as error:  # RuntimeError: there is no home folder
-        _warn(error)
-        return None
-    return folder
-
-
-def _warn(error: Exception) -> None:
-    warnings.warn(
-        'the compiled loops of ContourSilhouette cannot be stored or loaded '
-        f'({type(error).__name__}: {error}); this process compiles its own, which takes some '
-        'seconds. Set NUMBA_CACHE_DIR to a writable folder',
-        RuntimeWarning,
-        stacklevel=2,
+    Raises:
+        ValueError: a projection is not finite.
+    """
+    count = len(vertices)
+    focal, principal = camera.focal_length, camera.principal_point
+    distortion = camera.distortion
+    return _CompiledComparison.apply(  # type: ignore[no-untyped-call]
+        vertices,
+        focal.expand(count, 2),
+        principal.expand(count, 2),
+        None if distortion is None else distortion.detach().expand(count, 5),
+        camera.tangential_factor,
+        tables,
+        supersampling,
+        mask,
+        weight,
+        levels,
     )
 
 
-_cache_folder = _choose_cache_folder()
+class _CompiledComparison(torch.autograd.Function):
+    """(B, V, 3) vertices and (B, 2) intrinsics -> (B,) differences from masks.
 
-
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Decorate a function that Numba compiles at its first call, with the cache in its folder."""
-    _names.append(function.__name__)
-    if _cache_folder is not None:
-        folder_of_others = numba.config.CACHE_DIR
-        numba.config.CACHE_DIR = str(_cache_folder)
-        try:
-            dispatcher = numba.njit(cache=True, **_OPTIONS)(function)
-        finally:
-            numba.config.CACHE_DIR = folder_of_others
-        if _cache_folder in Path(dispatcher.stats.cache_path).parents:
-            return dispatcher
-        # Numba fell back to another folder, which may be the package's: do not cache.
-    return numba.njit(**_OPTIONS)(function)
-
-
-def _ready(name: str, arguments: tuple[Any, ...]) -> Callable[..., None]:
-    """Return a compiled function, compiling or loading it for arguments of these types first.
-
-    Processes take turns: Numba numbers the cache files of a function's signatures without a lock,
-    so two processes that compile for different dtypes would overwrite each other's files.
+    The gradient is computed together with the value, while the image is in the cache.
     """
-    types = tuple(numba.typeof(argument) for argument in arguments)
-    with _compiling:
-        if (name, *types) not in _compiled_for:
-            if _cache_folder is not None:
-                try:
-                    with FileLock(_cache_folder / 'lock', timeout=_LOCK_TIMEOUT):
-                        globals()[name].compile(types)
-                except Exception as error:  # a full disk, a broken file, no locks on the network
-                    _warn(error)
-                    _stop_caching()
-            globals()[name].compile(types)
-            _compiled_for.add((name, *types))
-    return globals()[name]
 
+    @staticmethod
+    def forward(
+        ctx: Any,
+        vertices: Tensor,
+        focal: Tensor,
+        principal: Tensor,
+        distortion: Tensor | None,
+        tangential_factor: float,
+        tables: Tables,
+        k: int,
+        mask: Tensor,
+        weight: Tensor | None,
+        levels: tuple[int, ...],
+    ) -> Tensor:
+        planes = vertices.detach().transpose(1, 2).contiguous()  # the layout of a body's vertices
+        count = len(planes)
+        lens = planes.new_zeros(count, 5) if distortion is None else distortion
+        cameras = torch.cat([focal.detach(), principal.detach(), lens], 1).double()
+        needs_gradient = any(ctx.needs_input_grad[:3])
+        images = torch.stack([mask, weight]) if weight is not None else mask[None]
+        value = torch.empty(count, dtype=torch.float64)
+        gradient = torch.empty_like(planes) if needs_gradient else planes[:0]
+        of_cameras = torch.empty(count, 4, dtype=torch.float64)
+        *mesh, num_layers = tables
+        LOOPS.run(
+            '_compare_images', count, planes.numpy(), cameras.numpy(), distortion is not None,
+            tangential_factor, *mesh, num_layers, k, images.detach().contiguous().numpy(),
+            np.array(levels, np.int64), value.numpy(), gradient.numpy(), of_cameras.numpy(),
+        )  # fmt: skip
+        if bool(torch.isinf(value).any()):
+            raise ValueError('projected vertices are not finite')
+        if needs_gradient:
+            ctx.save_for_backward(gradient, of_cameras.to(focal.dtype))
+        return value.to(vertices.dtype)
 
-def is_compiled() -> bool:
-    """Return whether compiled loops of this version are stored on this machine."""
-    return _cache_folder is not None and any(_cache_folder.rglob('*.nbc'))
-
-
-def _stop_caching() -> None:
-    """Replace all compiled functions by ones that use no cache."""
-    global _cache_folder
-    _cache_folder = None
-    _compiled_for.clear()
-    for name in _names:
-        globals()[name] = numba.njit(**_OPTIONS)(globals()[name].py_func)
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        gradient, of_cameras = ctx.saved_tensors
+        of_vertices = (gradient * grad[:, None, None]).transpose(1, 2)
+        of_focal, of_principal = (of_cameras * grad[:, None]).split(2, 1)
+        return of_vertices, of_focal, of_principal, *[None] * 7
 
 
 # --- the loops ------------------------------------------------------------------------------------
@@ -408,34 +379,48 @@ def _sum_rows(
     ``visible`` tells where a layer determines the coverage: its sum is not clamped at one and is
     the larger of two layers' sums. If they are equal, the front layer counts.
     """
-    layers = len(sums)
-    height, width = coverage.shape
-    for line in range(height):
-        coverage[line] = 0
-        for row in range(line * k, line * k + k):
-            if last[row] < 0:
-                continue
-            begin, end = first[row] // k, last[row] // k + 1
-            front, back = 0.0, 0.0
-            for pixel in range(begin, end):
-                seen = 0.0
-                for column in range(pixel * k, pixel * k + k):
-                    front += sums[0, row, column]
-                    sums[0, row, column] = 0
-                    if layers == 1:
-                        visible[0, row, column] = front <= 1
-                    else:
-                        back += sums[1, row, column]
-                        sums[1, row, column] = 0
-                        visible[0, row, column] = front <= 1 and front >= back
-                        visible[1, row, column] = back <= 1 and back > front
-                    seen += _clamped(max(front, back))
-                coverage[line, pixel] += seen
-            rest = _clamped(max(front, back)) * k
-            for pixel in range(end, width):
-                coverage[line, pixel] += rest
-        for pixel in range(width):
-            coverage[line, pixel] /= k * k  # last, so that full pixels are exactly one
+    for line in range(len(coverage)):
+        _sum_line(sums, first, last, k, line, coverage, line, visible)
+
+
+@_compiled
+def _sum_line(
+    sums: Array,
+    first: Array,
+    last: Array,
+    k: int,
+    line: int,
+    coverage: Array,
+    target: int,
+    visible: Array,
+) -> None:
+    """Do what :func:`_sum_rows` does for one line of pixels, to the line ``target`` of coverage."""
+    layers, width = len(sums), coverage.shape[1]
+    coverage[target] = 0
+    for row in range(line * k, line * k + k):
+        if last[row] < 0:
+            continue
+        begin, end = first[row] // k, last[row] // k + 1
+        front, back = 0.0, 0.0
+        for pixel in range(begin, end):
+            seen = 0.0
+            for column in range(pixel * k, pixel * k + k):
+                front += sums[0, row, column]
+                sums[0, row, column] = 0
+                if layers == 1:
+                    visible[0, row, column] = front <= 1
+                else:
+                    back += sums[1, row, column]
+                    sums[1, row, column] = 0
+                    visible[0, row, column] = front <= 1 and front >= back
+                    visible[1, row, column] = back <= 1 and back > front
+                seen += _clamped(max(front, back))
+            coverage[target, pixel] += seen
+        rest = _clamped(max(front, back)) * k
+        for pixel in range(end, width):
+            coverage[target, pixel] += rest
+    for pixel in range(width):
+        coverage[target, pixel] /= k * k  # last, so that full pixels are exactly one
 
 
 @_compiled
@@ -502,3 +487,210 @@ def _sweep_edge(
     result[1, upper_end] += (total - at_lower) * across
     result[0, lower_end] -= at_lower * down
     result[1, lower_end] += at_lower * across
+
+
+@_compiled
+def _compare_images(
+    planes: Array,
+    cameras: Array,
+    distorted: bool,
+    factor: float,
+    corners: Array,
+    edges: Array,
+    along: Array,
+    against: Array,
+    others: Array,
+    layers: int,
+    k: int,
+    images: Array,
+    levels: Array,
+    value: Array,
+    gradient: Array,
+    of_cameras: Array,
+    begin: int,
+    end: int,
+) -> None:
+    """Compare silhouettes begin to end - 1 with masks; the gradient is that of the value.
+
+    planes (B, 3, V); cameras (B, 9): focal lengths, principal point, k1, k2, k3, p1, p2; images
+    (1 or 2, B, H, W): masks and weights; value (B,), infinite if a projection is not finite;
+    gradient (B, 3, V), or (0, 3, V) if none is needed; of_cameras (B, 4), the gradient of focal
+    lengths and principal point.
+    """
+    height, width = images.shape[2:]
+    num_vertices, num_edges = planes.shape[2], edges.shape[1]
+    sums = np.zeros((layers, height * k, width * k))
+    drawn = np.zeros(corners.shape[1] + 1, np.int8)  # the last stands for a missing face
+    first, last = np.empty(height * k, np.int64), np.empty(height * k, np.int64)
+    visible = np.empty((layers, height * k, width * k), np.bool_)
+    bounds = np.empty((layers, num_edges), np.int8)
+    pixels, swept = np.empty((2, num_vertices)), np.zeros((2, num_vertices))
+    difference = np.empty((height, width))
+    blocks = np.zeros((len(levels), height, width))
+    squares = np.empty(width)
+    for image in range(begin, end):
+        points, camera, pictures = planes[image], cameras[image], images[:, image]
+        if not _project(points, camera, distorted, factor, pixels):
+            value[image] = np.inf
+            continue
+        first[:], last[:] = width * k, -1  # range of the columns whose sums are not zero
+        for layer in range(layers):
+            weights, areas = bounds[layer], sums[layer]
+            _boundary(pixels, corners, edges, along, against, others, layer, drawn, weights)
+            for edge in range(num_edges):
+                if weights[edge] != 0:
+                    _add_edge(pixels, edges, edge, k, weights[edge], areas, first, last)
+        _sum_rows(sums, first, last, k, difference, visible)
+        value[image] = _compare_blocks(pictures, levels, difference, blocks, squares)
+        if len(gradient) == 0:
+            continue
+        _gradient_of_coverage(pictures, levels, blocks, first, last, k, difference)
+        for layer in range(layers):
+            weights, in_layer = bounds[layer], visible[layer]
+            for edge in range(num_edges):
+                if weights[edge] != 0:
+                    _sweep_edge(pixels, edges, edge, k, weights[edge], in_layer, difference, swept)
+        _sweep_projection(
+            points, camera, distorted, factor, swept, gradient[image], of_cameras[image]
+        )
+
+
+@_compiled
+def _project(points: Array, camera: Array, distorted: bool, factor: float, pixels: Array) -> bool:
+    """Project (3, V) points to (2, V) pixels; return whether all are finite."""
+    fx, fy, cx, cy = camera[0], camera[1], camera[2], camera[3]
+    k1, k2, k3, p1, p2 = camera[4], camera[5], camera[6], camera[7], camera[8]
+    total = 0.0
+    for i in range(points.shape[1]):
+        inverse = 1 / np.float64(points[2, i])
+        x, y = points[0, i] * inverse, points[1, i] * inverse
+        if distorted:
+            r2 = x * x + y * y
+            scale = 1 + r2 * (k1 + r2 * (k2 + r2 * k3)) + factor * (p1 * y + p2 * x)
+            x, y = x * scale + p2 * r2, y * scale + p1 * r2
+        pixels[0, i], pixels[1, i] = x * fx + cx, y * fy + cy
+        total += 0 * (pixels[0, i] + pixels[1, i])  # NaN if one is not finite
+    return total == 0
+
+
+@_compiled
+def _compare_blocks(
+    images: Array, levels: Array, difference: Array, blocks: Array, squares: Array
+) -> float:
+    """Return the value, and replace the coverage (H, W) by its weighted difference from the mask.
+
+    blocks (L, H, W) receives the sums of the difference over each level's blocks.
+    """
+    height, width = difference.shape
+    squares[:] = 0
+    for row in range(height):
+        for column in range(width):
+            d = difference[row, column] - images[0, row, column]
+            if len(images) == 2:
+                d *= images[1, row, column]
+            difference[row, column] = d
+            squares[column] += d * d
+    whole = 0.0
+    for column in range(width):
+        whole += squares[column]
+    value = 0.0
+    for level in range(len(levels)):
+        side = levels[level]
+        rows, columns = height // side, width // side
+        total = whole if side == 1 else 0.0
+        if side > 1:
+            for row in range(rows):
+                squares[:] = 0
+                for line in range(row * side, row * side + side):
+                    for column in range(width):
+                        squares[column] += difference[line, column]
+                for block in range(columns):
+                    s = 0.0
+                    for column in range(block * side, block * side + side):
+                        s += squares[column]
+                    blocks[level, row, block] = s
+                    total += s * s
+        value += total / (rows * columns * side**4)
+    return value
+
+
+@_compiled
+def _gradient_of_coverage(
+    images: Array,
+    levels: Array,
+    blocks: Array,
+    first: Array,
+    last: Array,
+    k: int,
+    difference: Array,
+) -> None:
+    """Replace the difference by the value's gradient with respect to the coverage.
+
+    Only pixels between the first and last edges of their row are replaced; no others are read.
+    """
+    height, width = difference.shape
+    whole = 0.0
+    for level in range(len(levels)):
+        if levels[level] == 1:
+            whole += 2 / (height * width)
+    for row in range(height):
+        begin, end = width, -1
+        for i in range(row * k, row * k + k):
+            begin, end = min(begin, first[i] // k), max(end, last[i] // k)
+        for column in range(begin, end + 1):
+            difference[row, column] *= whole
+        for level in range(len(levels)):
+            side = levels[level]
+            rows, columns = height // side, width // side
+            if side == 1 or row >= rows * side:
+                continue
+            scale = 2 / (rows * columns * side**4)
+            for block in range(begin // side, min(end // side + 1, columns)):
+                g = scale * blocks[level, row // side, block]
+                for column in range(max(block * side, begin), min(block * side + side, end + 1)):
+                    difference[row, column] += g
+        if len(images) == 2:
+            for column in range(begin, end + 1):
+                difference[row, column] *= images[1, row, column]
+
+
+@_compiled
+def _sweep_projection(
+    points: Array,
+    camera: Array,
+    distorted: bool,
+    factor: float,
+    swept: Array,
+    gradient: Array,
+    of_camera: Array,
+) -> None:
+    """Turn gradients (2, V) of pixels into those of points (3, V), and clear them."""
+    fx, fy = camera[0], camera[1]
+    k1, k2, k3, p1, p2 = camera[4], camera[5], camera[6], camera[7], camera[8]
+    of_camera[:] = 0
+    for i in range(points.shape[1]):
+        across, down = swept[0, i], swept[1, i]
+        if across == 0 and down == 0:
+            gradient[0, i], gradient[1, i], gradient[2, i] = 0, 0, 0
+            continue
+        swept[0, i], swept[1, i] = 0, 0
+        inverse = 1 / np.float64(points[2, i])
+        x, y = points[0, i] * inverse, points[1, i] * inverse
+        gx, gy = across * fx, down * fy
+        u, v = x, y
+        if distorted:
+            r2 = x * x + y * y
+            scale = 1 + r2 * (k1 + r2 * (k2 + r2 * k3)) + factor * (p1 * y + p2 * x)
+            slope = 2 * (k1 + r2 * (2 * k2 + 3 * k3 * r2))  # of the radial part over x / x
+            scale_x, scale_y = slope * x + factor * p2, slope * y + factor * p1
+            u, v = x * scale + p2 * r2, y * scale + p1 * r2
+            gx, gy = (
+                gx * (scale + x * scale_x + 2 * p2 * x) + gy * (y * scale_x + 2 * p1 * x),
+                gx * (x * scale_y + 2 * p2 * y) + gy * (scale + y * scale_y + 2 * p1 * y),
+            )
+        of_camera[0] += across * u
+        of_camera[1] += down * v
+        of_camera[2] += across
+        of_camera[3] += down
+        gradient[0, i], gradient[1, i] = gx * inverse, gy * inverse
+        gradient[2, i] = -(gx * x + gy * y) * inverse

@@ -120,6 +120,29 @@ class ContourSilhouette(SilhouetteRenderer):
             self._deferred,
         )
 
+    def compare(
+        self,
+        vertices: Tensor,
+        camera: PerspectiveCamera,
+        mask: Tensor,
+        levels: tuple[int, ...],
+        weight: Tensor | None = None,
+    ) -> Tensor:
+        """Compare silhouettes with masks; the compiled loops do so without an image in memory."""
+        others = camera.distortion, mask, weight
+        if not self._draws_compiled(vertices) or any(
+            value is not None and value.requires_grad for value in others
+        ):
+            return super().compare(vertices, camera, mask, levels, weight)
+        self._check(vertices)
+        for name, value in (('mask', mask), ('weight', weight)):
+            expected = len(vertices), *self.image_size
+            if value is not None and tuple(value.shape) != expected:
+                raise ValueError(f'{name} must have the shape {expected}, got {tuple(value.shape)}')
+        return _import_numba_backend().compare(
+            vertices, camera, self._compiled_tables(), self.supersampling, mask, weight, levels
+        )
+
     @contextmanager
     def without_host_sync(
         self, vertices: Tensor, camera: PerspectiveCamera
@@ -149,10 +172,14 @@ class ContourSilhouette(SilhouetteRenderer):
         return self.compiled and coordinates.device.type == 'cpu'
 
     def _draw_compiled(self, pixels: Tensor) -> Tensor:
-        backend = _import_numba_backend()
+        return _import_numba_backend().draw(
+            pixels, self._compiled_tables(), self.image_size, self.supersampling
+        )
+
+    def _compiled_tables(self) -> Tables:
         if self._tables is None:
-            self._tables = backend.Tables.from_topology(self.topology)
-        return backend.draw(pixels, self._tables, self.image_size, self.supersampling)
+            self._tables = _import_numba_backend().Tables.from_topology(self.topology)
+        return self._tables
 
 
 def _import_numba_backend() -> ModuleType:

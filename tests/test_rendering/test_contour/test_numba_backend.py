@@ -64,7 +64,7 @@ def test_threads_of_compiled_loops_change_no_bit(name, threads, monkeypatch):
             pools.append(workers)
             super().__init__(workers)
 
-    monkeypatch.setattr('mmjrr.rendering.contour.numba_backend.ThreadPoolExecutor', Counted)
+    monkeypatch.setattr('mmjrr.compiled_loops.ThreadPoolExecutor', Counted)
     try:
         for number in (1, threads):
             torch.set_num_threads(number)
