@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from mmjrr.array_types import Array
+from mmjrr.engine.labeled_fits import fit_regressor_and_offsets
 from mmjrr.engine.refinement_frames import RefinementFrames
 from mmjrr.io import sha256
 from mmjrr.jobs import Progress, ShardFolder
@@ -25,7 +26,7 @@ from mmjrr.joints import H36M_JOINTS_MMPOSE
 from mmjrr.refinement import FitRefiner, RefinedFits, fit_regressor
 from mmjrr.refinement.store import batches_of
 from mmjrr.refinement.variables import Sharing
-from mmjrr.regressors import JointRegressor
+from mmjrr.regressors import JointRegressor, LabelOffsets
 
 #: Folder of the rounds in the work directory.
 FOLDER = 'calibration'
@@ -44,6 +45,9 @@ class CalibrationOptions:
             data set, whose refined fits are then the result.
         refiner: Options of :class:`~mmjrr.refinement.FitRefiner` that differ from the hook's
             ``refiner``, such as ``num_iters`` of a round.
+        label_offsets: Whether to fit label offsets of each subject and joint together with each
+            round's regressor (:func:`~mmjrr.regressors.fit_label_offsets`). The significant ones
+            are known to the energy from then on, and subtracted from the labels of J_opt.
 
     Raises:
         ValueError: A number is below 1.
@@ -52,6 +56,7 @@ class CalibrationOptions:
     rounds: int = 3
     moments: int | None = None
     refiner: Mapping[str, Any] | None = None
+    label_offsets: bool = False
 
     def __post_init__(self) -> None:
         for name in ('rounds', 'moments'):
@@ -72,6 +77,7 @@ class Calibration:
         outline_offset: Offset of each subject's outline, meters.
         summary: JSON values that describe the rounds and the corrections.
         complete: Whether the arrays have all frames of the data set.
+        label_offsets: Significant label offsets of the subjects; None if they are not fitted.
     """
 
     arrays: dict[str, Array]
@@ -81,6 +87,7 @@ class Calibration:
     outline_offset: dict[str, Tensor]
     summary: dict[str, Any]
     complete: bool
+    label_offsets: LabelOffsets | None = None
 
     def apply(self, frames: RefinementFrames) -> dict[str, Tensor]:
         """Return the initial fits of frames, with their subjects' shapes and the corrections."""
@@ -133,6 +140,7 @@ class Calibrator:
         provenance: Entries of the regressors' provenance.
         log: A function that takes lines about progress and results.
         warn: A function that takes warnings.
+        label_offsets: Whether label offsets are fitted with the regressors. Defaults to False.
     """
 
     def __init__(
@@ -150,7 +158,9 @@ class Calibrator:
         provenance: Mapping[str, Any],
         log: Callable[[str], None],
         warn: Callable[[str], None],
+        label_offsets: bool = False,
     ) -> None:
+        self.fits_label_offsets = label_offsets
         self.frames, self.make_refiner, self.weights = frames, make_refiner, weights
         self.folder = work_dir / FOLDER
         self.shards = ShardFolder(self.folder, run, '.npz', 'round')
@@ -167,10 +177,11 @@ class Calibrator:
         """
         summaries: list[dict[str, float]] = []
         previous: dict[str, Array] | None = None
+        offsets: LabelOffsets | None = None
         for number in range(self.rounds):
-            arrays = self._round(number, regressor, previous)
+            arrays = self._round(number, regressor, previous, offsets)
             summary = _means(arrays)
-            fitted = self._fit(number, arrays)
+            fitted, fitted_offsets = self._fit(number, arrays)
             self._report(number, summary)
             if previous is not None and _drifts(summaries[-1], summary):
                 self.warn(
@@ -179,12 +190,16 @@ class Calibrator:
                 )
                 break
             summaries.append(summary)
-            previous, regressor = arrays, fitted
+            previous, regressor, offsets = arrays, fitted, fitted_offsets
         assert previous is not None
-        return self._result(previous, regressor, summaries)
+        return self._result(previous, regressor, summaries, offsets)
 
     def _round(
-        self, number: int, regressor: JointRegressor, previous: dict[str, Array] | None
+        self,
+        number: int,
+        regressor: JointRegressor,
+        previous: dict[str, Array] | None,
+        offsets: LabelOffsets | None,
     ) -> dict[str, Array]:
         """Refine with a regressor from the last round's values, or read the stored round."""
         if self.shards.path(number).is_file():
@@ -198,13 +213,14 @@ class Calibrator:
                 for name, value in previous.items()
                 if name.startswith(_VALUE)
             }
+        frames = self.frames if offsets is None else self.frames.with_label_offsets(offsets)
         unit = f'steps (calibration, round {number + 1} of {self.rounds})'
         with Progress(refiner.num_iters, unit, self.log) as progress:
             result = refiner.refine_jointly(
-                self.frames.init,
-                self.frames.observed,
+                frames.init,
+                frames.observed,
                 self.weights,
-                self.frames.groups,
+                frames.groups,
                 start,
                 progress,
             )
@@ -219,28 +235,40 @@ class Calibrator:
         arrays |= {f'{_VALUE}{name}': v.cpu().numpy() for name, v in result.values.items()}
         return arrays
 
-    def _fit(self, number: int, arrays: dict[str, Array]) -> JointRegressor:
-        """Fit the regressor of a round, or load it if it was fitted to the stored round."""
+    def _fit(
+        self, number: int, arrays: dict[str, Array]
+    ) -> tuple[JointRegressor, LabelOffsets | None]:
+        """Fit what a round yields, or load it if it was fitted to the stored round.
+
+        Returns:
+            The regressor, and the significant label offsets if they are fitted.
+        """
         path = self.folder / f'J_round_{number + 1}.npy'
         fits = sha256(self.shards.path(number))
-        if path.is_file() and path.with_suffix('.json').is_file():
-            regressor = JointRegressor.load(path)
-            if regressor.provenance.get('fits_sha256') == fits:
-                return regressor.reorder(H36M_JOINTS_MMPOSE)
-        of_frames = {n: v for n, v in arrays.items() if not n.startswith(_VALUE)}
-        body = self.make_refiner(None).body  # type: ignore[arg-type]
-        fit_regressor(
-            partial(batches_of, of_frames, self.fit_batch_size),
-            body,
-            path,
-            count=len(arrays['sample_idx']),
-            root=self.root,
-            provenance=dict(
-                source=f'refined fits, round {number + 1}', fits_sha256=fits, **self.provenance
-            ),
-            log=self.log,
-        )
-        return JointRegressor.load(path).reorder(H36M_JOINTS_MMPOSE)
+        if not _is_fitted_to(path, fits):  # the regressor is written after the offsets
+            of_frames = {n: v for n, v in arrays.items() if not n.startswith(_VALUE)}
+            body = self.make_refiner(None).body  # type: ignore[arg-type]
+            fit = fit_regressor
+            if self.fits_label_offsets:
+                fit = partial(fit_regressor_and_offsets, offsets_path=self._offsets_path(number))
+            fit(
+                partial(batches_of, of_frames, self.fit_batch_size),
+                body,
+                path,
+                count=len(arrays['sample_idx']),
+                root=self.root,
+                provenance=dict(
+                    source=f'refined fits, round {number + 1}', fits_sha256=fits, **self.provenance
+                ),
+                log=self.log,
+            )
+        regressor = JointRegressor.load(path).reorder(H36M_JOINTS_MMPOSE)
+        if not self.fits_label_offsets:
+            return regressor, None
+        return regressor, LabelOffsets.load(self._offsets_path(number))
+
+    def _offsets_path(self, number: int) -> Path:
+        return self.folder / f'label_offsets_round_{number + 1}.npz'
 
     def _report(self, number: int, summary: Mapping[str, float]) -> None:
         shown = ', '.join(f'{name} {value:.4g}' for name, value in summary.items())
@@ -251,6 +279,7 @@ class Calibrator:
         arrays: dict[str, Array],
         regressor: JointRegressor,
         summaries: list[dict[str, float]],
+        offsets: LabelOffsets | None,
     ) -> Calibration:
         sharing = self.make_refiner(regressor).sharing
         frames = self.frames
@@ -282,6 +311,13 @@ class Calibrator:
             summary['outline_offset_mm'] = {
                 name: round(1000 * float(value), 2) for name, value in outline_offset.items()
             }
+        if offsets is not None:
+            summary['label_offsets_mm'] = {
+                f'{subject} {joint}': [round(1000 * v, 2) for v in offset]
+                for subject, row in zip(offsets.subjects, offsets.values.tolist(), strict=True)
+                for joint, offset in zip(offsets.joint_names, row, strict=True)
+                if any(offset)
+            }
         return Calibration(
             arrays={n: v for n, v in arrays.items() if not n.startswith(_VALUE)},
             regressor=regressor,
@@ -290,7 +326,15 @@ class Calibrator:
             outline_offset=outline_offset,
             summary=summary,
             complete=self.complete,
+            label_offsets=offsets,
         )
+
+
+def _is_fitted_to(path: Path, fits: str) -> bool:
+    """Return whether a regressor's file exists and was fitted to fits with this checksum."""
+    if not (path.is_file() and path.with_suffix('.json').is_file()):
+        return False
+    return JointRegressor.load(path).provenance.get('fits_sha256') == fits
 
 
 def _means(arrays: Mapping[str, Array]) -> dict[str, float]:

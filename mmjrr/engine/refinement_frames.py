@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from mmjrr.geometry import PerspectiveCamera
 from mmjrr.refinement import Observations, RefinedFits
 from mmjrr.refinement.regressor_fit import PARAMETERS
 from mmjrr.refinement.variables import FrameGroups
+from mmjrr.regressors import LabelOffsets
 
 #: Largest accepted distance in meters between a joint's positions in the world that two cameras of
 #: a moment annotate, as the mean over joints. Human3.6M's agree to a fraction of a millimeter.
@@ -163,6 +164,15 @@ class RefinementFrames:
                 'cameras are not synchronized, or camera_param_file has other poses; without '
                 "several views, use share=dict(pose='frame')"
             )
+
+    def with_label_offsets(self, offsets: LabelOffsets) -> RefinementFrames:
+        """Return frames whose labels are known to lie off the joints."""
+        names = [self.subjects[number] for number in self.groups.subject.tolist()]
+        of_frames = offsets.of_frames(offsets.index_of(names))
+        return replace(
+            self,
+            observed=replace(self.observed, label_offsets=of_frames.to(self.observed.keypoints_3d)),
+        )
 
     def annotations(self) -> dict[str, Array]:
         """Return the arrays that are stored of all frames, refined or not."""

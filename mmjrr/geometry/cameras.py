@@ -115,6 +115,18 @@ class PerspectiveCamera:
         self.position = expanded('position')
         self.image_size = expanded('image_size')
 
+    def with_principal_point(self, principal_point: Tensor) -> PerspectiveCamera:  # (B, 2)
+        """Return cameras that have another principal point, in pixels."""
+        return PerspectiveCamera(
+            self.focal_length,
+            principal_point,
+            self.distortion,
+            self.distortion_model,
+            self.rotation,
+            self.position,
+            self.image_size,
+        )
+
     @classmethod
     def cat(cls, cameras: Sequence[PerspectiveCamera]) -> PerspectiveCamera:
         """Concatenate batches of cameras.

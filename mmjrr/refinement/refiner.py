@@ -18,6 +18,7 @@ from mmjrr.geometry import (
     fit_translation,
     matrix_to_axis_angle,
 )
+from mmjrr.regressors.label_offsets import part_index_of, part_rotations, turned
 
 from .energy import EnergyTerms, FitEnergy
 from .observations import Observations
@@ -300,6 +301,8 @@ class FitRefiner:
     ) -> Tensor:  # (B, 3)
         """Fit the translation that brings the regressed joints onto the annotated ones."""
         joints = self.regressor(bodies.vertices) - bodies.transl[:, None]
+        shift = self._label_shift(bodies.rotations, observed)
+        joints = joints if shift is None else joints + shift
         if self.init_translation == '2d':
             fitted = fit_translation(
                 joints, observed.keypoints_2d, observed.keypoints_2d_weight, bodies.camera
@@ -486,7 +489,23 @@ class FitRefiner:
             renderer=self.renderer,
             discriminator=self.discriminator,
             outline=bodies.outline,
+            label_shift=self._label_shift(bodies.rotations, observed),
         )
+
+    def _label_shift(
+        self,
+        rotations: Tensor,  # (B, 24, 3, 3)
+        observed: Observations,
+    ) -> Tensor | None:  # (B, J, 3)
+        """Turn the labels' offsets with the parts of the bodies that carry the joints."""
+        offsets = observed.label_offsets
+        if offsets is None:
+            return None
+        of_parts = part_rotations(
+            self.body, global_orient=rotations[:, :1], body_pose=rotations[:, 1:]
+        )
+        index = torch.tensor(part_index_of(self.regressor.joint_names), device=offsets.device)
+        return turned(offsets, of_parts, index)
 
     def _evaluate(
         self, variables: FitVariables, values: Values, selection: Selection, observed: Observations

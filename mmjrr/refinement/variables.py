@@ -305,8 +305,8 @@ class FitVariables:
             bodies.outline = bodies.vertices + offset[:, :, None] * normals
         if 'principal_point' in self.names:
             shift = _take(values['principal_point'], index['principal_point'])
-            bodies.camera = _with_principal_point(
-                camera, camera.principal_point + camera.focal_length * shift
+            bodies.camera = camera.with_principal_point(
+                camera.principal_point + camera.focal_length * shift
             )
         return bodies
 
@@ -433,15 +433,3 @@ def _pose_of(camera: PerspectiveCamera) -> tuple[Tensor, Tensor]:
             "share: pose='moment' needs the cameras' poses: set the dataset's camera_param_file"
         )
     return camera.rotation, camera.position
-
-
-def _with_principal_point(camera: PerspectiveCamera, principal_point: Tensor) -> PerspectiveCamera:
-    return PerspectiveCamera(
-        camera.focal_length,
-        principal_point,
-        camera.distortion,
-        camera.distortion_model,
-        camera.rotation,
-        camera.position,
-        camera.image_size,
-    )

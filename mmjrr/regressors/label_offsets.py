@@ -105,10 +105,13 @@ class LabelOffsets:
             raise ValueError(
                 f'rotations: found {tuple(rotations.shape)}, expected (B, {len(SMPL_JOINTS)}, 3, 3)'
             )
+        offsets = self.of_frames(subject_index).to(rotations)
+        return turned(offsets, rotations, torch.tensor(self.part_index, device=rotations.device))
+
+    def of_frames(self, subject_index: Tensor) -> Tensor:  # (B, J, 3), meters
+        """Return each frame's offsets in the parts' frames; index -1 gives zeros."""
         none = self.values.new_zeros(1, *self.values.shape[1:])
-        offsets = torch.cat([self.values, none]).to(rotations)[subject_index.to(rotations.device)]
-        of_parts = rotations[:, torch.tensor(self.part_index, device=rotations.device)]
-        return (of_parts @ offsets[..., None])[..., 0]
+        return torch.cat([self.values, none])[subject_index.to(self.values.device)]
 
     def save(self, path: str | Path) -> Path:
         """Write the offsets to an ``.npz`` file.
@@ -151,6 +154,15 @@ class LabelOffsets:
             )
         except (ValueError, TypeError) as error:
             raise DataError(f'{path}: {error}') from error
+
+
+def turned(
+    offsets: Tensor,  # (B, J, 3), in the parts' frames
+    rotations: Tensor,  # (B, K, 3, 3), as :func:`part_rotations` returns them
+    part_index: Tensor,  # (J,), as :func:`part_index_of` returns it
+) -> Tensor:  # (B, J, 3)
+    """Rotate offsets from the frames of their parts into the frame of the labels."""
+    return (rotations.index_select(1, part_index) @ offsets[..., None])[..., 0]
 
 
 def part_index_of(

@@ -347,3 +347,31 @@ def test_command_line_says_what_it_wrote_and_what_is_wrong(tmp_path, capsys):
     assert 'complete already' in capsys.readouterr().out
     assert tool.main([*arguments, '--seed', '1']) == 2
     assert 'choose another folder' in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_deviations_change_images_or_labels_alone(root, tmp_path):
+    """A camera's error and lateness move its masks, and noise the labels, and nothing else."""
+
+    def other(**options):
+        settings = replace(SETTINGS, images=False, **options)
+        return generate(tmp_path / '_'.join(options), settings, workers=1, progress=False)
+
+    labels = 'annotation_body3d/fps10/h36m_train.npz'
+    for options in (dict(camera_error=5.0), dict(late_frames=1)):
+        changed = other(**options)
+        assert (changed / labels).read_bytes() == (root / labels).read_bytes()
+        before, after = (
+            json.loads((folder / 'masks/h36m_train.json').read_text())['masks']
+            for folder in (root, changed)
+        )
+        moved = {name.split('.')[1][:8] for name in before if before[name] != after[name]}
+        assert moved == (set(CAMERA_IDS) if 'camera_error' in options else {CAMERA_IDS[-1]})
+        cameras = 'annotation_body3d/cameras.pkl'
+        assert (changed / cameras).read_bytes() == (root / cameras).read_bytes()
+    noisy = other(label_noise=3.0)
+    before, after = (read(folder / labels)['S'][..., :3] for folder in (root, noisy))
+    # The same draws, three times as large: their difference has twice the noise of 3 mm.
+    assert abs(np.std(after - before) - 0.006) < 0.0005
+    masks = (json.loads((f / 'masks/h36m_train.json').read_text())['masks'] for f in (root, noisy))
+    assert len({json.dumps(one, sort_keys=True) for one in masks}) == 1

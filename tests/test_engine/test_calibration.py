@@ -26,7 +26,7 @@ from mmjrr.engine.refinement_frames import (
 from mmjrr.errors import DataError
 from mmjrr.refinement import FitRefiner
 from mmjrr.refinement.variables import Sharing
-from mmjrr.regressors import JointRegressor
+from mmjrr.regressors import JointRegressor, LabelOffsets
 
 ROOT = Path(__file__).resolve().parents[2]
 numbers = itertools.count()
@@ -274,14 +274,55 @@ def test_a_run_that_drifts_stops_at_the_round_before(
         warn=warnings.append,
     )  # fmt: skip
 
-    def play(number: int, regressor: Any, previous: Any) -> dict[str, np.ndarray]:
+    def play(number: int, *_: Any) -> dict[str, np.ndarray]:
         joint_3d, silhouette = terms[number]
         return dict(energy_joint_3d=np.array([joint_3d]), energy_silhouette=np.array([silhouette]))
 
     monkeypatch.setattr(calibrator, '_round', play)
-    monkeypatch.setattr(calibrator, '_fit', lambda number, arrays: f'J{number}')
+    monkeypatch.setattr(calibrator, '_fit', lambda number, arrays: (f'J{number}', None))
     monkeypatch.setattr(calibrator, '_result', lambda *arguments: arguments)
-    arrays, regressor, summaries = calibrator.run('J_spin')  # type: ignore[misc, arg-type]
+    arrays, regressor, summaries, _ = calibrator.run('J_spin')  # type: ignore[misc, arg-type]
     assert (regressor, len(summaries)) == ('J1', 2)
     assert float(arrays['energy_joint_3d'][0]) == 0.8
     assert warnings and 'round 3 drifts' in warnings[0]
+
+
+@pytest.mark.slow
+def test_label_offsets_of_a_round_are_known_to_the_next_and_to_j_opt(
+    views: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cfg = config_of(views, tmp_path / 'run', calibration=dict(label_offsets=True))
+    known = []
+    refine = FitRefiner.refine_jointly
+
+    def record(self: FitRefiner, init: Any, observed: Any, *rest: Any) -> Any:
+        known.append(observed.label_offsets)
+        return refine(self, init, observed, *rest)
+
+    monkeypatch.setattr(FitRefiner, 'refine_jointly', record)
+    Runner.from_cfg(cfg).train()
+    folder = tmp_path / 'run' / 'calibration'
+    offsets = LabelOffsets.load(folder / 'label_offsets_round_1.npz')
+    assert known[0] is None and offsets.subjects == ('S1', 'S5')
+    assert {tuple(map(tuple, rows.tolist())) for rows in known[1].double()} <= {
+        tuple(map(tuple, rows.float().double().tolist())) for rows in offsets.values
+    }
+    last = LabelOffsets.load(tmp_path / 'run' / 'label_offsets.npz')
+    torch.testing.assert_close(
+        last.values, LabelOffsets.load(folder / 'label_offsets_round_2.npz').values
+    )
+    summary = json.loads((tmp_path / 'run' / 'refinement.json').read_text())['calibration']
+    assert len(summary['label_offsets_mm']) == int((last.values != 0).any(-1).sum())
+    torch.testing.assert_close(
+        JointRegressor.load(tmp_path / 'run' / 'J_opt.npy').weight,
+        JointRegressor.load(folder / 'J_round_2.npy').weight,
+        atol=1e-4,
+        rtol=0,
+    )
+
+
+def test_label_offsets_need_a_root_that_does_not_spread_them(views: Path, tmp_path: Path) -> None:
+    cfg = config_of(views, tmp_path, calibration=dict(label_offsets=True))
+    cfg.custom_hooks[0].root = 'mean'
+    with pytest.raises(ValueError, match="label_offsets: found it with root='mean'"):
+        Runner.from_cfg(cfg)

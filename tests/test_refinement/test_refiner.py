@@ -285,6 +285,32 @@ def test_the_discriminator_is_left_as_it_was(world: dict) -> None:
         assert torch.equal(parameter, old)
 
 
+def test_labels_that_are_known_to_be_off_do_not_move_the_body(world: dict) -> None:
+    """Shanks turn the ankles' offsets: the labels are made by the formula, joint by joint."""
+    ankle, knee = 6, 4  # left: joint of the labels, joint of SMPL that turns the shank
+    true, observed = world['true'], world['observed']
+    chain = torch.cat([true['global_orient'], true['body_pose']], 1).unflatten(1, (24, 3))
+    matrices = axis_angle_to_matrix(chain)
+    shank = matrices[:, 0] @ matrices[:, 1] @ matrices[:, knee]  # pelvis, left hip, left knee
+    offset = torch.tensor([0.02, -0.03, 0.01])
+    labels = observed.keypoints_3d.clone()
+    labels[:, ankle] += shank @ offset
+    offsets = torch.zeros(3, 17, 3)
+    offsets[:, ankle] = offset
+    moved = dataclasses.replace(
+        observed, keypoints_3d=labels, keypoints_2d=observed.camera.project(labels)
+    )
+    known = dataclasses.replace(moved, label_offsets=offsets)
+    terms = dict(WITHOUT_ADVERSARY, silhouette=False)
+    start = {name: value.clone() for name, value in true.items()}
+    weights = dict(joint_3d=1.0, joint_2d=1.0)
+    refine = refiner(world, terms, num_iters=1).refine
+    # Of the values' rounding: a thousandth of a millimeter, squared, and of a pixel.
+    assert float(refine(start, known, weights).terms_init['joint_3d'].max()) < 1e-9
+    assert float(refine(start, known, weights).terms_init['joint_2d'].max()) < 1e-4
+    assert float(refine(start, moved, weights).terms_init['joint_3d'].min()) > 1e-5
+
+
 def test_what_is_not_finite_is_named(world: dict) -> None:
     o = world['observed']
     joints = o.keypoints_3d.clone()

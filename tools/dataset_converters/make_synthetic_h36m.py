@@ -59,6 +59,26 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         action='store_true',
         help='label the ankles of all subjects at the same place',
     )
+    parser.add_argument(
+        '--label-noise',
+        type=float,
+        default=default.label_noise,
+        help='factor on the noise of the labels, 3 mm per axis (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--camera-error',
+        type=float,
+        default=default.camera_error,
+        metavar='PIXELS',
+        help="by how much the images' principal points differ from the calibration "
+        '(default: %(default)s)',
+    )
+    parser.add_argument(
+        '--late-frames',
+        type=int,
+        default=default.late_frames,
+        help='video frames by which the images of the last camera are late (default: %(default)s)',
+    )
     parser.add_argument('--no-images', action='store_true', help='write everything except images')
     parser.add_argument('--workers', type=int, default=2, help='processes (default: %(default)s)')
     parser.add_argument(
@@ -80,6 +100,9 @@ def main(argv: list[str] | None = None) -> int:
             frame_step=args.frame_step,
             synchronous=args.synchronous,
             ankle_offsets=not args.no_ankle_offsets,
+            label_noise=args.label_noise,
+            camera_error=args.camera_error,
+            late_frames=args.late_frames,
             images=not args.no_images,
             jpeg_quality=args.jpeg_quality,
         )

@@ -59,6 +59,25 @@ def _make_camera(seed: int, subject: str, camera_id: str) -> PerspectiveCamera:
     )
 
 
+def miscalibrated(
+    seed: int, subject: str, camera_id: str, camera: PerspectiveCamera, error: float
+) -> PerspectiveCamera:
+    """Return the camera that takes the images, whose principal point differs from the calibration.
+
+    Args:
+        seed: Seed of the dataset.
+        subject: The subject, for each of which a camera is calibrated.
+        camera_id: Name of the camera.
+        camera: The camera as it is calibrated.
+        error: Standard deviation of the difference, pixels per axis.
+    """
+    if not error:
+        return camera
+    shift = stream(seed, 'calibration', camera_id, subject).normal(0, error, (1, 2))
+    principal_point = camera.principal_point + torch.from_numpy(shift).to(camera.principal_point)
+    return camera.with_principal_point(principal_point)
+
+
 def _look_at(position: FloatArray, target: FloatArray, roll: float) -> FloatArray:  # (3, 3)
     """Return the camera's x (right), y (down) and z (forward) axes in the world as columns."""
     forward = (target - position) / np.linalg.norm(target - position)

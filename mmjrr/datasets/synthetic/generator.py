@@ -148,9 +148,9 @@ def _write_regressors(out: Path, settings: Settings) -> None:
     (out / 'truth').mkdir(exist_ok=True)
     (out / 'regressors').mkdir(exist_ok=True)
     world.truth.save(out / 'truth' / 'J_true.npy')
-    fit_standard_regressor(settings.seed, world.body, world.truth, settings.ankle_offsets).save(
-        out / 'regressors' / 'J_std.npy'
-    )
+    fit_standard_regressor(
+        settings.seed, world.body, world.truth, settings.ankle_offsets, settings.label_noise
+    ).save(out / 'regressors' / 'J_std.npy')
 
 
 def _write_sequence(out: Path, settings: Settings, sequence: Take) -> dict[str, Any]:
@@ -159,6 +159,12 @@ def _write_sequence(out: Path, settings: Settings, sequence: Take) -> dict[str, 
     cameras = camera_rig.make_cameras(settings.seed, sequence.subject)
     views: list[dict[str, Any]] = []
     for frames, (camera_id, camera) in zip(sequence.frames, cameras.items(), strict=True):
-        truth = make_true_bodies(world, settings.seed, sequence, frames, settings.ankle_offsets)
-        views.append(make_view(out, settings, sequence, world, truth, camera_id, camera))
+        truth = make_true_bodies(
+            world, settings.seed, sequence, frames, settings.ankle_offsets, settings.label_noise
+        )
+        drawn = truth
+        if settings.late_frames and camera_id == camera_rig.CAMERA_IDS[-1]:
+            later = tuple(frame + settings.late_frames for frame in frames)
+            drawn = make_true_bodies(world, settings.seed, sequence, later)
+        views.append(make_view(out, settings, sequence, world, truth, drawn, camera_id, camera))
     return {key: np.concatenate([view[key] for view in views]) for key in views[0]}

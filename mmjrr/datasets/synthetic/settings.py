@@ -25,6 +25,11 @@ class Settings:
             turns, which gives four times as many poses for the same number of images.
         ankle_offsets: Whether the labels of the ankles are off by another vector for each subject,
             as in the paper's Figure 8.
+        label_noise: Factor on the noise of the labels, which is 3 mm per axis.
+        camera_error: Standard deviation in pixels, per axis, by which the principal point of each
+            subject's camera in the images differs from the one in ``cameras.pkl``, through which
+            the 2D labels are projected.
+        late_frames: Raw frames by which the images of the last camera are later than the labels.
         images: Whether to draw images; all other files are the same without them.
         jpeg_quality: 1 to 100.
 
@@ -38,6 +43,9 @@ class Settings:
     frame_step: int = 50
     synchronous: bool = False
     ankle_offsets: bool = True
+    label_noise: float = 1.0
+    camera_error: float = 0.0
+    late_frames: int = 0
     images: bool = True
     jpeg_quality: int = 80
     format: int = field(default=FORMAT, init=False)
@@ -50,7 +58,8 @@ class Settings:
             )
         for name, low, high in (
             ('seed', 0, 2**63), ('frames_per_subject', 1, 10**6), ('frame_step', 1, 10**4),
-            ('jpeg_quality', 1, 100),
+            ('jpeg_quality', 1, 100), ('label_noise', 0, 100), ('camera_error', 0, 100),
+            ('late_frames', 0, 10**4),
         ):  # fmt: skip
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f'{name} must be in {low}..{high}, found {getattr(self, name)}')
@@ -59,9 +68,11 @@ class Settings:
 def settings_as_json(settings: Settings) -> dict[str, Any]:
     """Return the settings as plain values, with lists for tuples.
 
-    ``ankle_offsets`` is left out where it is True, as in sets of versions without this setting.
+    Deviations from the world that the fitted model can match are left out where there are none, as
+    in sets of versions without these settings.
     """
     values: dict[str, Any] = json.loads(json.dumps(asdict(settings)))
-    if settings.ankle_offsets:
-        del values['ankle_offsets']
+    for name in ('ankle_offsets', 'label_noise', 'camera_error', 'late_frames'):
+        if values[name] == Settings.__dataclass_fields__[name].default:
+            del values[name]
     return values

@@ -136,6 +136,7 @@ def label_joints(
     rotations: FloatArray,
     subject: Subject,
     rng: np.random.Generator,
+    noise: float = 1.0,
 ) -> FloatArray:
     """Label joints as the motion capture of this dataset does.
 
@@ -145,6 +146,7 @@ def label_joints(
         rotations: (24, 3, 3) orientations of SMPL's joints in that frame, for the ankle offsets.
         subject: The subject.
         rng: Source of the label noise.
+        noise: Factor on :data:`LABEL_NOISE_STD`. Default: 1.
 
     Returns:
         (17, 3) meters, MMPose's order.
@@ -153,11 +155,15 @@ def label_joints(
     for side, name in enumerate(('left', 'right')):
         shank = rotations[SMPL_JOINTS.index(f'{name}_knee')]
         joints[H36M_JOINTS_MMPOSE.index(f'{name}_ankle')] += shank @ subject.ankle_offset[side]
-    return joints + rng.normal(0, LABEL_NOISE_STD, joints.shape)
+    return joints + rng.normal(0, noise * LABEL_NOISE_STD, joints.shape)
 
 
 def fit_standard_regressor(
-    seed: int, body: SMPL, truth: JointRegressor, ankle_offsets: bool = True
+    seed: int,
+    body: SMPL,
+    truth: JointRegressor,
+    ankle_offsets: bool = True,
+    label_noise: float = 1.0,
 ) -> JointRegressor:
     """Fit J_std to fits of motion-capture markers and the labels, without any image.
 
@@ -166,7 +172,7 @@ def fit_standard_regressor(
     dataset.
     """
     fit = fit_joint_regressor(
-        _mocap_batches(seed, body, truth, ankle_offsets),
+        _mocap_batches(seed, body, truth, ankle_offsets, label_noise),
         joint_names=H36M_JOINTS_MMPOSE,
         root='pelvis',
         body_model='free_body',
@@ -179,7 +185,7 @@ def fit_standard_regressor(
 
 
 def _mocap_batches(
-    seed: int, body: SMPL, truth: JointRegressor, ankle_offsets: bool
+    seed: int, body: SMPL, truth: JointRegressor, ankle_offsets: bool, label_noise: float
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     for name in TRAIN_SUBJECTS:
         subject = make_subject(seed, name, ankle_offsets=ankle_offsets)
@@ -191,7 +197,7 @@ def _mocap_batches(
             poses.append(pose)
             vertices, rotations = pose_body(body, subject.betas, pose), global_rotations(pose)
             joints += [
-                label_joints(truth, vertices[i], rotations[i], subject, rng)
+                label_joints(truth, vertices[i], rotations[i], subject, rng, label_noise)
                 for i in range(len(pose))
             ]
         true_pose = np.concatenate(poses)

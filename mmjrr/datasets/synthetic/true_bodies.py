@@ -68,7 +68,12 @@ class TrueBodies:
 
 
 def make_true_bodies(
-    world: World, seed: int, sequence: Take, frames: tuple[int, ...], ankle_offsets: bool = True
+    world: World,
+    seed: int,
+    sequence: Take,
+    frames: tuple[int, ...],
+    ankle_offsets: bool = True,
+    label_noise: float = 1.0,
 ) -> TrueBodies:
     """Pose the subject of a sequence in the world and label its joints."""
     subject = make_subject(seed, sequence.subject, ankle_offsets=ankle_offsets)
@@ -82,7 +87,7 @@ def make_true_bodies(
     rotations = global_rotations(pose)
     labels = np.stack([
         label_joints(world.truth, vertices[i], rotations[i], subject,
-                     stream(seed, 'label', sequence.name, frame))
+                     stream(seed, 'label', sequence.name, frame), label_noise)
         for i, frame in enumerate(frames)
     ])  # fmt: skip
     pelvis = rest_pelvis + shift

@@ -35,10 +35,21 @@ def make_view(
     sequence: Take,
     world: World,
     truth: TrueBodies,
+    drawn: TrueBodies,
     camera_id: str,
     camera: PerspectiveCamera,
 ) -> dict[str, Array]:
     """Make the view of a sequence by one camera and write its images.
+
+    Args:
+        out: The data root.
+        settings: Settings of the dataset.
+        sequence: The sequence.
+        world: Body and true regressor.
+        truth: True bodies at the moments of the labels.
+        drawn: True bodies at the moments of the images.
+        camera_id: Name of the camera.
+        camera: The camera as it is calibrated.
 
     Returns:
         Arrays with a row for each frame: annotation, true and estimated bodies, and ``mask``.
@@ -66,7 +77,10 @@ def make_view(
         'transl': pelvis - truth.rest_pelvis,
     }
     view |= _estimates(settings.seed, stem, sequence, world, truth, view, pelvis, camera)
-    view['mask'] = _draw(out, settings, world, truth, view['imgname'].tolist(), camera)
+    seen_by = camera_rig.miscalibrated(
+        settings.seed, sequence.subject, camera_id, camera, settings.camera_error
+    )
+    view['mask'] = _draw(out, settings, world, drawn, view['imgname'].tolist(), seen_by)
     return view
 
 

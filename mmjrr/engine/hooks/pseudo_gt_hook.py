@@ -46,6 +46,7 @@ from mmjrr.engine.first_sample import check_discriminator, check_first_sample
 from mmjrr.engine.fit_agreement import check_fits, measure_fits
 from mmjrr.engine.fits_from_joints import FOLDER as FITS_FOLDER
 from mmjrr.engine.fits_from_joints import FitsFromJoints, make_initial_fits
+from mmjrr.engine.labeled_fits import without_label_offsets
 from mmjrr.engine.mask_agreement import check_masks, measure_masks
 from mmjrr.engine.pseudo_gt_export import export_fits, write_summary
 from mmjrr.engine.refinement_frames import (
@@ -61,6 +62,7 @@ from mmjrr.jobs import Job, on_main_process, wait_for_all
 from mmjrr.joints import H36M_JOINTS_MMPOSE
 from mmjrr.refinement import FitEnergy, FitRefiner, PseudoGTStore, fit_regressor
 from mmjrr.refinement.refiner import sharing_of
+from mmjrr.refinement.regressor_fit import FitBatches
 from mmjrr.refinement.store import batches_of
 from mmjrr.registry import BODY_MODELS, HOOKS, RENDERERS
 from mmjrr.regressors import JointRegressor
@@ -117,8 +119,8 @@ class SMPLPseudoGTHook(Hook):
         regressor: Name or file of the regressor used during refinement. Defaults to ``None``, which
             fits J_spin and uses it.
         calibration: Options of :class:`~mmjrr.engine.calibration.CalibrationOptions`: ``rounds``,
-            ``moments`` and ``refiner``. Required if frames of different moments share a variable.
-            Defaults to None, no calibration.
+            ``moments``, ``refiner`` and ``label_offsets``. Required if frames of different moments
+            share a variable. Defaults to None, no calibration.
         initial_fits: Options of :class:`~mmjrr.engine.fits_from_joints.FitsFromJoints` for a data
             set without ``fits_file``: ``regressor``, ``num_iters`` and ``num_starts``. Defaults to
             None, their defaults.
@@ -176,6 +178,7 @@ class SMPLPseudoGTHook(Hook):
         if unknown:
             raise ValueError(f'refiner: unknown {unknown}, expected some of {REFINER_OPTIONS}')
         self.energy = FitEnergy(**(energy or {}))
+        self.root = root
         self.sharing = sharing_of((refiner or {}).get('share'))
         self.calibration_options = self._calibration_options(calibration)
         self.fits_from_joints = FitsFromJoints(**(initial_fits or {}))
@@ -186,7 +189,6 @@ class SMPLPseudoGTHook(Hook):
         self.refiner_options = dict(refiner or {})
         self.regressor = regressor
         self.init_root = init_root
-        self.root = root
         self.fit_batch_size = fit_batch_size
         self.check_inputs = check_inputs
         self.on_bad_frame = on_bad_frame
@@ -227,6 +229,11 @@ class SMPLPseudoGTHook(Hook):
                     'batches share: add calibration=dict(rounds=...), which determines it'
                 )
             return None
+        if options.get('label_offsets') and self.root == 'mean':
+            raise ValueError(
+                "calibration: label_offsets: found it with root='mean', which spreads an offset "
+                "over all joints; expected root=None (several views) or 'pelvis'"
+            )
         adversarial = self.energy.requires('plausibility')
         if adversarial:
             raise ValueError(
@@ -450,6 +457,7 @@ class SMPLPseudoGTHook(Hook):
             provenance=_run_of(runner),
             log=runner.logger.info,
             warn=runner.logger.warning,
+            label_offsets=options.label_offsets,
         )
         return calibrator.run(regressor)
 
@@ -525,7 +533,11 @@ class SMPLPseudoGTHook(Hook):
         """Return the arrays of the frames that can be refined, and the errors of the others."""
 
         def refined(part: RefinementFrames) -> dict[str, Array]:
-            init = part.init if self.calibration is None else self.calibration.apply(part)
+            init = part.init
+            if self.calibration is not None:
+                init = self.calibration.apply(part)
+                if self.calibration.label_offsets is not None:
+                    part = part.with_label_offsets(self.calibration.label_offsets)
             return part.arrays(self.refiner.refine(init, part.observed, weights, part.groups))
 
         def part_of(rows: list[int]) -> RefinementFrames:
@@ -581,8 +593,13 @@ class SMPLPseudoGTHook(Hook):
                 f'{count} frames are too few for a regressor: J_opt overfits their poses and noise '
                 'and does not generalize'
             )
+        batches: FitBatches = partial(batches_of, arrays, self.fit_batch_size)
+        offsets = None if self.calibration is None else self.calibration.label_offsets
+        if offsets is not None:
+            offsets.save(work_dir / 'label_offsets.npz')
+            batches = without_label_offsets(batches, self.body, offsets)
         fit_regressor(
-            partial(batches_of, arrays, self.fit_batch_size),
+            batches,
             self.body,
             work_dir / 'J_opt.npy',
             count=count,

@@ -42,6 +42,8 @@ class PosedBodies:
         discriminator: Model of ``plausibility``, or None.
         outline: (B, V, 3), vertices of what the silhouette is drawn from, such as the clothed body.
             Defaults to None, ``vertices``.
+        label_shift: (B, J, 3), meters, camera frame: how far the labels lie off the regressed
+            joints. Defaults to None, which is zero.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class PosedBodies:
         renderer: SilhouetteRenderer | None = None,
         discriminator: FitDiscriminator | None = None,
         outline: Tensor | None = None,
+        label_shift: Tensor | None = None,
     ) -> None:
         self.rotations = rotations
         self.betas = betas
@@ -67,6 +70,7 @@ class PosedBodies:
         self._regressor = regressor
         self._renderer = renderer
         self._discriminator = discriminator
+        self._label_shift = label_shift
         # Not functools.cached_property: before Python 3.12 its lock would serialize the threads
         # that refine parts of a batch.
         self._joints: Tensor | None = None
@@ -75,11 +79,12 @@ class PosedBodies:
 
     @property
     def joints(self) -> Tensor:  # (B, J, 3), meters, camera frame
-        """Regressed joints, in the order of the annotated ones."""
+        """Joints where the labels are expected, in their order: regressed, and shifted."""
         if self._joints is None:
             if self._regressor is None:
                 raise ValueError('joints: there is no regressor')
-            self._joints = self._regressor(self.vertices)
+            joints = self._regressor(self.vertices)
+            self._joints = joints if self._label_shift is None else joints + self._label_shift
         return self._joints
 
     @property

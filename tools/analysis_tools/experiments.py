@@ -1,0 +1,581 @@
+"""Measure on synthetic sets what settings of refinement are worth, over seeds.
+
+    python tools/analysis_tools/experiments.py --out work_dirs/experiments --seeds 0 1 2 3 4
+    python tools/analysis_tools/experiments.py --out work_dirs/experiments --only 'masks-*'
+    python tools/analysis_tools/result_pages.py collect work_dirs/experiments
+    python tools/analysis_tools/result_pages.py write
+
+An experiment (``EXPERIMENTS``) is a synthetic set, what is wrong with its masks, and options of a
+refinement config. Each is run for each seed as a user would run it: the set is made, the masks are
+simulated, the Runner refines, and the result is compared with the truth.
+``OUT/cells/EXPERIMENT_SEED.json`` holds numbers, settings, versions and device. Cells that exist
+are kept, so that a run that was stopped goes on. ``--network-masks`` names files of a network's
+masks of the training images, with ``{seed}`` in place of the seed; without it, experiments on such
+masks are left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import json
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+FOUR_VIEWS = 'contour-4view_5x80it_synthetic.py'
+ONE_VIEW = 'contour-1view_5x80it_synthetic.py'
+
+#: Options of the silhouette term.
+CELLS: dict[str, Any] = dict(mask_cells=28)
+GATE: dict[str, Any] = dict(gate=True)
+#: Masks: options of :class:`mmjrr.segmentation.simulated_masks.MaskErrors`; ``'network'`` for those
+#: of a network.
+HEAD: dict[str, Any] = dict(mask_head=True)
+ERODED: dict[str, Any] = dict(grow=-1.0)
+GROWN: dict[str, Any] = dict(grow=1.0)
+CUT: dict[str, Any] = dict(cut=0.6)
+NETWORK = 'network'
+
+#: Options that correct cameras; the 2D labels are projections through the uncorrected ones.
+CAMERAS: dict[str, Any] = dict(share=dict(principal_point='camera'), terms=dict(joint_2d=False))
+OUTLINE: dict[str, Any] = dict(share=dict(outline_offset='subject'))
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A setting of data and refinement.
+
+    Attributes:
+        data: Options of :class:`mmjrr.datasets.synthetic.Settings` besides the seed.
+        masks: Errors of the masks; None for exact ones, ``'network'`` for those of a network.
+        config: The refinement config.
+        silhouette: Options of the silhouette term that are added to the config's.
+        terms: Terms of the energy that replace the config's.
+        share: Levels of variables that are added to the config's.
+        calibration: Options of the calibration that are added to the config's; None switches the
+            calibration off.
+        hook: Further options of the hook.
+        seeds: Number of seeds, the first of those that are asked for. None: all.
+        first: Whether all seeds come before the others' first. Otherwise three seeds of each of
+            the others come before further ones.
+        scores: Whether to score the simulated estimators.
+        offsets: Whether to test the labels' offsets.
+    """
+
+    data: Mapping[str, Any] = field(default_factory=dict)
+    masks: Mapping[str, Any] | str | None = None
+    config: str = FOUR_VIEWS
+    silhouette: Mapping[str, Any] = field(default_factory=dict)
+    terms: Mapping[str, Any] = field(default_factory=dict)
+    share: Mapping[str, str] = field(default_factory=dict)
+    calibration: Mapping[str, Any] | None = field(default_factory=dict)
+    hook: Mapping[str, Any] = field(default_factory=dict)
+    seeds: int | None = None
+    first: bool = False
+    scores: bool = False
+    offsets: bool = False
+
+
+BOTH: dict[str, Any] = {**CELLS, **GATE}
+KNOWN: dict[str, Any] = dict(calibration=dict(label_offsets=True), offsets=True)
+TEN: dict[str, Any] = dict(calibration=dict(rounds=10), seeds=2)
+#: Twice the moments, for curves over their number.
+MANY: dict[str, Any] = dict(frames_per_subject=32)
+
+EXPERIMENTS: dict[str, Experiment] = {
+    'masks-exact': Experiment(first=True, scores=True, offsets=True),
+    'masks-head-cells-gate': Experiment(masks=HEAD, silhouette=BOTH, first=True, offsets=True),
+    'masks-network-cells-gate': Experiment(masks=NETWORK, silhouette=BOTH, first=True),
+    'one-view': Experiment(config=ONE_VIEW, first=True),
+    'offsets-exact': Experiment(**KNOWN),
+    'offsets-head': Experiment(masks=HEAD, silhouette=BOTH, **KNOWN),
+    'offsets-none': Experiment(data=dict(ankle_offsets=False), **KNOWN),
+    # What masks lose, and what the silhouette term's options recover.
+    'masks-network': Experiment(masks=NETWORK),
+    'masks-head': Experiment(masks=HEAD),
+    'masks-cut': Experiment(masks=CUT),
+    'masks-cut-cells-gate': Experiment(masks=CUT, silhouette=BOTH),
+    'masks-eroded': Experiment(masks=ERODED),
+    'masks-eroded-cells-gate': Experiment(masks=ERODED, silhouette=BOTH),
+    'masks-exact-cells-gate': Experiment(silhouette=BOTH),
+    # Outside the world that the fitted model can match.
+    'cameras-off': Experiment(data=dict(camera_error=5.0)),
+    'late-camera': Experiment(data=dict(late_frames=1)),
+    'noisy-labels': Experiment(data=dict(label_noise=3.0)),
+    'clothes': Experiment(masks=GROWN),
+    'cameras-off-corrected': Experiment(data=dict(camera_error=5.0), **CAMERAS),
+    'cameras-right-corrected': Experiment(**CAMERAS),
+    'clothes-corrected': Experiment(masks=GROWN, **OUTLINE),
+    'no-clothes-corrected': Experiment(**OUTLINE),
+    # Drift over rounds.
+    'drift-four-exact': Experiment(**TEN),
+    'drift-one-exact': Experiment(config=ONE_VIEW, **TEN),
+    'drift-four-head': Experiment(masks=HEAD, silhouette=BOTH, **TEN),
+    'drift-one-head': Experiment(config=ONE_VIEW, masks=HEAD, silhouette=BOTH, **TEN),
+    # Moments of the calibration; all frames are then refined with what it found.
+    **{
+        f'moments-{count}': Experiment(data=MANY, calibration=dict(moments=count), seeds=1)
+        for count in (10, 20, 40, 80, 160)
+    },
+    # Single options of the silhouette term.
+    **{
+        f'masks-{masks}-{word}': Experiment(masks=errors, silhouette=options, seeds=2)
+        for masks, errors in (('network', NETWORK), ('head', HEAD), ('cut', CUT), ('exact', None))
+        for word, options in (('cells', CELLS), ('gate', GATE))
+    },
+    # Discriminators: every moment by itself, since they learn from batch to batch.
+    **{
+        f'discriminators-{masks}-{word}': Experiment(
+            masks=None if masks == 'exact' else HEAD,
+            silhouette={} if masks == 'exact' else BOTH,
+            terms=dict.fromkeys(('adv_pose', 'adv_shape'), option),
+            share=dict(betas='moment'),
+            calibration=None,
+            seeds=2,
+        )
+        for masks in ('exact', 'head')
+        for word, option in (('off', False), ('on', dict(scale=1.0)))
+    },
+}  # fmt: skip
+
+
+def main() -> int:
+    """Run the command."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--out', type=Path, required=True, help='folder to write')
+    parser.add_argument('--only', nargs='+', default=['*'], help='experiments, with * and ?')
+    parser.add_argument('--seeds', type=int, nargs='+', default=[0])
+    parser.add_argument('--network-masks', help='masks of a network, such as masks/{seed}.json')
+    parser.add_argument('--data', type=Path, help='folder of the sets (default: OUT/sets)')
+    parser.add_argument('--workers', type=int, default=1, help='cells at once')
+    parser.add_argument('--device', choices=['cpu', 'cuda'], default='cpu')
+    parser.add_argument('--minutes', type=float, help='when to start no further cell')
+    parser.add_argument('--frames-per-subject', type=int, help='instead of those of the table')
+    parser.add_argument('--steps', type=int, help="Adam steps of a round, instead of the config's")
+    args = parser.parse_args()
+    if args.device == 'cpu':
+        os.environ['CUDA_VISIBLE_DEVICES'] = ''
+    cells = [cell[1:] for cell in sorted(_cells(args), key=lambda cell: cell[0])]
+    if not cells:
+        parser.error(f'--only: found {args.only}, expected some of {list(EXPERIMENTS)}')
+    failed = _run_all(args, cells)
+    print(f'{len(cells) - len(failed)} of {len(cells)} cells are in {args.out / "cells"}')
+    return 1 if failed else 0
+
+
+def _cells(args: argparse.Namespace) -> Iterator[tuple[int, str, int]]:
+    """Yield rank, experiment and seed of each cell."""
+    for name, experiment in EXPERIMENTS.items():
+        if not any(fnmatch.fnmatch(name, pattern) for pattern in args.only):
+            continue
+        if experiment.masks == NETWORK and args.network_masks is None:
+            print(f'{name}: left out, since there are no --network-masks')
+            continue
+        for number, seed in enumerate(args.seeds[: experiment.seeds]):
+            yield 0 if experiment.first else 1 + number // 3, name, seed
+
+
+def _run_all(args: argparse.Namespace, cells: list[tuple[str, int]]) -> list[tuple[str, int]]:
+    """Run cells in processes; return those without a result."""
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor, as_completed
+
+    args.deadline = None if args.minutes is None else time.time() + 60 * args.minutes
+    todo = [cell for cell in cells if not _path(args, *cell).is_file()]
+    if args.workers == 1:
+        for cell in todo:
+            _run_cell((args, *cell))
+    else:
+        # Processes are started anew: a forked one cannot use CUDA if its parent has.
+        context = multiprocessing.get_context('spawn')
+        with ProcessPoolExecutor(args.workers, context) as pool:
+            done = [pool.submit(_run_cell, (args, *cell)) for cell in todo]
+            failures = 0
+            for finished in as_completed(done):
+                failures = -len(todo) if finished.result() else failures + 1
+                if failures >= args.workers:
+                    print('The first cells have all failed; the others are not tried.')
+                    pool.shutdown(cancel_futures=True)
+                    break
+    return [cell for cell in cells if not _path(args, *cell).is_file()]
+
+
+def _path(args: argparse.Namespace, name: str, seed: int) -> Path:
+    path: Path = args.out / 'cells' / f'{name}_{seed}.json'
+    return path
+
+
+def _run_cell(cell: tuple[argparse.Namespace, str, int]) -> bool:
+    """Run a cell and write its file; print the error of one that fails, and return False."""
+    args, name, seed = cell
+    if args.deadline is not None and time.time() > args.deadline:
+        return True
+    try:
+        start = time.perf_counter()
+        result = _measured(args, name, EXPERIMENTS[name], seed)
+        print(f'{name}_{seed}: {time.perf_counter() - start:.0f} s, {_shown(result)}', flush=True)
+    except Exception:
+        print(f'{name}_{seed} failed:\n{traceback.format_exc()}', file=sys.stderr, flush=True)
+        return False
+    return True
+
+
+def _shown(result: Mapping[str, Any]) -> str:
+    fits, errors = result['pseudo_gt'], result['regressor_error_mm']
+    return (
+        f'PVE {fits["pve_init_mm"]:.1f} -> {fits["pve_opt_mm"]:.1f} mm, J_opt {errors["J_opt"]:.1f}'
+        f', floor {errors["floor"]:.1f}'
+    )
+
+
+# -- a cell ------------------------------------------------------------------------------------
+
+
+def _measured(
+    args: argparse.Namespace, name: str, experiment: Experiment, seed: int
+) -> dict[str, Any]:
+    """Run an experiment with a seed, and write what it gives."""
+    import dataclasses
+
+    import torch
+
+    from mmjrr.cli.demo import compare_rounds
+    from mmjrr.io import versions, write_json
+
+    torch.set_num_threads(max(1, torch.get_num_threads() if args.workers == 1 else 1))
+    seconds: dict[str, float] = {}
+    with _timed('data', seconds):
+        data = _data_set(args, experiment, seed)
+        masks = _masks(args, experiment, data, seed)
+    work_dir = args.out / 'runs' / f'{name}_{seed}'
+    cfg = _config(args, experiment, seed, data, masks, work_dir)
+    with _timed('refinement', seconds):
+        _refine(cfg, work_dir)
+    with _timed('truth', seconds):
+        refinement = json.loads((work_dir / 'refinement.json').read_text())
+        result: dict[str, Any] = dict(
+            experiment=name,
+            seed=seed,
+            settings=_plain(dataclasses.asdict(experiment)),
+            refinement=refinement,
+            **_compared_with_truth(data, work_dir, refinement),
+            rounds=compare_rounds(data, work_dir),
+        )
+        if masks is not None:
+            result['mask_iou'] = _mask_iou(data, masks)
+        if experiment.data.get('camera_error') or experiment.share.get('principal_point'):
+            result['principal_points_px'] = _camera_errors(data, refinement, seed)
+        if experiment.offsets:
+            result['label_offsets'] = _label_offsets(data, work_dir, seed)
+    if experiment.scores:
+        with _timed('scores', seconds):
+            result['scores'] = _explained_scores(data, work_dir)
+    result.update(
+        config=experiment.config,
+        device=torch.cuda.get_device_name() if torch.cuda.is_available() else 'cpu',
+        seconds={key: round(value, 1) for key, value in seconds.items()},
+        versions=versions(),
+    )
+    write_json(_path(args, name, seed), result)
+    return result
+
+
+def _plain(value: Any) -> Any:
+    return json.loads(json.dumps(value, default=str))
+
+
+@contextmanager
+def _timed(name: str, seconds: dict[str, float]) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    seconds[name] = time.perf_counter() - start
+
+
+def _once(path: Path, make: Callable[[], Any]) -> Path:
+    """Make a file unless it exists; other processes wait until it is there."""
+    import fcntl
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path.with_name(f'.{path.name}.lock'), 'w') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.is_file():
+            make()
+    return path
+
+
+def _data_set(args: argparse.Namespace, experiment: Experiment, seed: int) -> Path:
+    """Make the set of an experiment, which other experiments may share."""
+    from mmjrr.datasets.synthetic import Settings, generate
+
+    options = dict(experiment.data)
+    if args.frames_per_subject is not None:
+        options['frames_per_subject'] = args.frames_per_subject
+    words = [f'{key}-{value:g}' for key, value in sorted(options.items())]
+    folder = (args.data or args.out / 'sets') / '_'.join([f'seed-{seed}', *words])
+    settings = Settings(seed=seed, synchronous=True, images=False, **options)
+    _once(folder / 'synthetic.json', lambda: generate(folder, settings, 1, progress=False))
+    return folder
+
+
+def _masks(args: argparse.Namespace, experiment: Experiment, data: Path, seed: int) -> Path | None:
+    """Return the file of an experiment's masks; None for exact ones."""
+    from mmjrr.datasets import H36MFitsDataset
+    from mmjrr.segmentation.simulated_masks import MaskErrors, simulate_masks
+
+    if experiment.masks is None:
+        return None
+    if isinstance(experiment.masks, str):
+        return Path(args.network_masks.format(seed=seed)).resolve()
+    errors = MaskErrors(**experiment.masks)
+    words = '_'.join(f'{key}-{value:g}' for key, value in sorted(experiment.masks.items()))
+
+    def make() -> None:
+        dataset = H36MFitsDataset(
+            data_root=str(data),
+            ann_file='annotation_body3d/fps10/h36m_train.npz',
+            mask_file='masks/h36m_train.json',
+        )
+        simulate_masks(path, dataset, errors)
+
+    path = (data / 'masks' / f'h36m_train_{words}.json').resolve()
+    return _once(path, make)
+
+
+def _config(
+    args: argparse.Namespace,
+    experiment: Experiment,
+    seed: int,
+    data: Path,
+    masks: Path | None,
+    work_dir: Path,
+) -> Any:
+    from mmengine.config import Config
+
+    cfg = Config.fromfile(str(ROOT / 'configs/refinement' / experiment.config))
+    cfg.work_dir = str(work_dir)
+    cfg.train_dataloader.dataset.data_root = str(data)
+    if masks is not None:
+        cfg.train_dataloader.dataset.mask_file = str(masks)
+    cfg.custom_hooks = cfg.custom_hooks[:1]  # there are no images to draw on
+    hook = cfg.custom_hooks[0]
+    hook.update(experiment.hook)
+    hook.energy.terms.silhouette.update(experiment.silhouette)
+    hook.energy.terms.update(experiment.terms)
+    hook.refiner.share.update(experiment.share)
+    if experiment.calibration is None:
+        hook.calibration = None
+    else:
+        hook.calibration.update(experiment.calibration)
+    if args.steps is not None:
+        hook.refiner.num_iters = args.steps
+    if args.device == 'cuda':  # few large batches
+        hook.refiner.chunk_size = 320
+        if hook.calibration is not None:
+            cfg.train_dataloader.batch_size = 320
+    cfg.randomness.seed = seed
+    cfg.log_level = 'ERROR'
+    cfg.experiment_name = cfg.visualizer.name = f'{work_dir.name}_{time.time_ns()}'
+    cfg.resume = (work_dir / 'pseudo_gt').is_dir()
+    return cfg
+
+
+def _refine(cfg: Any, work_dir: Path) -> None:
+    import io
+    from contextlib import redirect_stdout
+
+    from mmengine.runner import Runner
+
+    if not (work_dir / 'refinement.json').is_file():
+        with redirect_stdout(io.StringIO()):
+            Runner.from_cfg(cfg).train()
+
+
+def _compared_with_truth(
+    data: Path, work_dir: Path, refinement: Mapping[str, Any]
+) -> dict[str, dict[str, float]]:
+    """Measure fits and regressors as the demo does; the floor of a set is measured once."""
+    from mmjrr.body_models import free_body
+    from mmjrr.datasets.synthetic.truth import SyntheticTruth
+    from mmjrr.io import read_npz, write_json
+    from mmjrr.regressors import JointRegressor
+
+    truth = SyntheticTruth(data, free_body())
+    fits = {
+        'init': read_npz(data / 'fits' / 'spin_like_train.npz'),
+        'opt': read_npz(work_dir / 'pseudo_gt.npz'),
+    }
+    floor = data / 'truth' / 'floor.json'
+    _once(floor, lambda: write_json(floor, dict(floor_mm=truth.floor_mm())))
+    regressors = {
+        'J_std': data / 'regressors' / 'J_std.npy',
+        'J_spin': work_dir / 'J_spin.npy',
+        'J_opt': work_dir / 'J_opt.npy',
+    }
+    errors = {
+        name: round(truth.regressor_error_mm(JointRegressor.load(path)), 2)
+        for name, path in regressors.items()
+    }
+    errors['floor'] = round(json.loads(floor.read_text())['floor_mm'], 2)
+    pseudo_gt = {f'pve_{name}_mm': round(truth.vertex_error_mm(f), 2) for name, f in fits.items()}
+    feet = {
+        f'feet_pve_{name}_mm': round(truth.vertex_error_mm(f, part='feet'), 2)
+        for name, f in fits.items()
+    }
+    pseudo_gt |= dict(
+        iou_init=round(refinement['init_iou'], 4), iou_opt=round(refinement['iou'], 4)
+    )
+    return dict(pseudo_gt=pseudo_gt, regressor_error_mm=errors, ablation=feet)
+
+
+def _mask_iou(data: Path, masks: Path) -> float:
+    from mmjrr.datasets.masks import Masks
+    from mmjrr.segmentation import compare_masks
+
+    exact = Masks(data / 'masks' / 'h36m_train.json')
+    return round(float(compare_masks(Masks(masks), exact)['iou']), 4)
+
+
+def _camera_errors(data: Path, refinement: Mapping[str, Any], seed: int) -> dict[str, float]:
+    """Return the errors in pixels of the principal points and of the corrected ones, means."""
+    import numpy as np
+
+    from mmjrr.datasets.synthetic import camera_rig
+
+    error = json.loads((data / 'synthetic.json').read_text())['settings'].get('camera_error', 0)
+    found = refinement['calibration'].get('principal_point_px', {})
+    before, after = [], []
+    for subject in ('S1', 'S5', 'S6', 'S7', 'S8'):
+        for camera_id, camera in camera_rig.make_cameras(seed, subject).items():
+            true = camera_rig.miscalibrated(seed, subject, camera_id, camera, error)
+            shift = (true.principal_point - camera.principal_point)[0].numpy()
+            before.append(np.linalg.norm(shift))
+            after.append(np.linalg.norm(shift - found.get(f'{subject} {camera_id}', [0, 0])))
+    return dict(before=round(float(np.mean(before)), 2), after=round(float(np.mean(after)), 2))
+
+
+def _label_offsets(data: Path, work_dir: Path, seed: int) -> dict[str, Any]:
+    """Compare label offsets found in the refined fits with the planted ones."""
+    import numpy as np
+
+    from mmjrr.body_models import free_body
+    from mmjrr.datasets.synthetic.subjects import make_subject
+    from mmjrr.evaluation.label_consistency import LabeledFits, label_consistency
+
+    settings = json.loads((data / 'synthetic.json').read_text())['settings']
+    found = label_consistency(LabeledFits(work_dir, free_body()), root=None).result
+    offsets = found.offsets
+    ankles = [offsets.joint_names.index(f'{side}_ankle') for side in ('left', 'right')]
+    errors, sizes = [], []
+    for row, subject in enumerate(offsets.subjects):
+        planted = make_subject(
+            seed, subject, ankle_offsets=settings.get('ankle_offsets', True)
+        ).ankle_offset
+        sizes += (1000 * np.linalg.norm(planted, axis=1)).tolist()
+        errors += (1000 * np.linalg.norm(found.estimates[row, ankles] - planted, axis=1)).tolist()
+    others = found.significant.copy()
+    others[:, ankles] = False
+    lengths = 1000 * np.linalg.norm(found.estimates, axis=-1)
+    return dict(
+        planted_mm=[round(v, 2) for v in sizes],
+        error_mm=[round(v, 2) for v in errors],
+        ankles_flagged=int(found.significant[:, ankles].sum()),
+        others_flagged={
+            f'{offsets.subjects[s]} {offsets.joint_names[j]}': round(float(lengths[s, j]), 2)
+            for s, j in np.argwhere(others)
+        },
+    )
+
+
+def _explained_scores(data: Path, work_dir: Path) -> dict[str, Any]:
+    """Tell how the simulated estimators' scores under each regressor come about.
+
+    An estimator's joints ``J V'`` lie off the labels ``Y`` by ``(J - J*) V'``, what the regressor
+    gets wrong on the estimator's bodies, plus ``J* V' - Y``, what the bodies get wrong (and the
+    labels). A regressor scores better than the true one ``J*`` if the first part cancels some of
+    the second. ``contraction`` is the factor by which joints have to be moved towards the pelvis
+    for the lowest MPJPE, and ``contracted`` that MPJPE.
+    """
+    import numpy as np
+    import torch
+
+    from mmjrr.body_models import free_body
+    from mmjrr.cli.demo import ESTIMATORS
+    from mmjrr.datasets.synthetic.truth import SyntheticTruth
+    from mmjrr.io import read_npz
+    from mmjrr.joints import H36M_JOINTS_MMPOSE
+    from mmjrr.regressors import JointRegressor
+
+    truth = SyntheticTruth(data, free_body())
+    regressors = {
+        'J_std': JointRegressor.load(data / 'regressors' / 'J_std.npy'),
+        'J_spin': JointRegressor.load(work_dir / 'J_spin.npy'),
+        'J_opt': JointRegressor.load(work_dir / 'J_opt.npy'),
+        'truth': truth.regressor,
+    }
+    regressors = {name: r.reorder(H36M_JOINTS_MMPOSE) for name, r in regressors.items()}
+    annotation = read_npz(data / 'annotation_body3d' / 'fps10' / 'h36m_test.npz')
+    true_bodies = truth.parameters('test')
+    assert annotation['imgname'].tolist() == true_bodies['imgname'].tolist()
+
+    def joints(fits: dict[str, Any]) -> dict[str, Any]:
+        fits = dict(fits, transl=np.zeros((len(fits['pose']), 3), dtype=np.float32))
+        parts: dict[str, list[Any]] = {name: [] for name in regressors}
+        for vertices in truth.vertices(fits):
+            for name, regressor in regressors.items():
+                j = regressor(vertices).double()
+                parts[name].append(1000 * (j - j[:, :1]))
+        return {name: torch.cat(part).numpy() for name, part in parts.items()}
+
+    labels = 1000 * (annotation['S'][..., :3] - annotation['S'][:, :1, :3])
+
+    def mpjpe(found: Any) -> float:
+        return float(np.linalg.norm(found - labels, axis=-1).mean())
+
+    def rms(values: Any) -> float:
+        return float(np.sqrt(np.square(values).sum(-1).mean()))
+
+    on_true = joints(true_bodies)
+    table: dict[str, Any] = {}
+    for title, estimator in ESTIMATORS.items():
+        fits = read_npz(data / 'fits' / f'{estimator}_like_test.npz')
+        assert fits['imgname'].tolist() == annotation['imgname'].tolist()
+        found = joints(fits)
+        wrong_bodies = found['truth'] - labels
+        rows: dict[str, Any] = {}
+        for name, of_regressor in found.items():
+            part = of_regressor - found['truth']
+            factors = np.linspace(0.8, 1.1, 61)
+            scores = [mpjpe(factor * of_regressor) for factor in factors]
+            cosine = (part * wrong_bodies).sum() / max(
+                float(np.linalg.norm(part) * np.linalg.norm(wrong_bodies)), 1e-9
+            )
+            rows[name] = dict(
+                mpjpe=mpjpe(of_regressor),
+                rms=rms(of_regressor - labels),
+                regressor_rms=rms(part),
+                bodies_rms=rms(wrong_bodies),
+                correlation=float(cosine),
+                contraction=float(factors[int(np.argmin(scores))]),
+                contracted=min(scores),
+            )
+        table[title] = rows
+    sizes = {name: np.linalg.norm(j, axis=-1).mean() for name, j in on_true.items()}
+    table['true bodies'] = {
+        name: dict(mpjpe=mpjpe(j), size=float(sizes[name] / sizes['truth']))
+        for name, j in on_true.items()
+    }
+    return table
+
+
+if __name__ == '__main__':
+    sys.exit(main())
