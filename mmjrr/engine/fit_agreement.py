@@ -14,7 +14,8 @@ import numpy as np
 import torch
 
 from mmjrr.array_types import Array
-from mmjrr.engine.frame_groups import frame_groups
+from mmjrr.engine.agreement import AgreementReport, report_agreement
+from mmjrr.engine.frame_groups import FrameGroup, frame_groups
 from mmjrr.errors import DataError
 from mmjrr.joints import H36M_JOINTS_MMPOSE, SMPL_JOINTS
 
@@ -53,50 +54,38 @@ class FitAgreement:
     large_betas: int
 
 
-@dataclass(frozen=True)
-class FitReport:
-    """Agreement of initial fits with annotated joints.
-
-    Attributes:
-        groups: Agreement of each subject and camera.
-        reason: The mistake that explains the error of the groups above :data:`WARNED_ABOVE`, or ''.
-        explained_mm: The error of these groups with the mistake undone.
-    """
-
-    groups: tuple[FitAgreement, ...]
-    reason: str = ''
-    explained_mm: float = 0.0
-
-
-def measure_fits(dataset: Any, body: Any, seed: int = 0) -> FitReport:
+def measure_fits(dataset: Any, body: Any, seed: int = 0) -> AgreementReport[FitAgreement]:
     """Compare initial fits with annotated joints, for each subject and camera.
 
     Args:
         dataset: An ``H36MFitsDataset`` with fits.
         body: The body of the fits, with SMPL's skeleton.
         seed: Seed of the sample of frames.
+
+    Returns:
+        The agreement; :attr:`AgreementReport.explained` is an error in mm.
     """
-    groups, doubtful = [], []
-    for group in frame_groups(dataset, seed):
+
+    def measure(group: FrameGroup) -> FitAgreement:
         samples = [dataset.fit_sample(index) for index in group.indices]
         pose, betas = _poses(samples)
-        error = _error_mm(_fit_joints(body, pose, betas), *_annotated_joints(samples))
-        groups.append(
-            FitAgreement(
-                group=group.name,
-                frames=len(samples),
-                error_mm=error,
-                zero_poses=int(((pose == 0).all(1) & (betas == 0).all(1)).sum()),
-                large_betas=int((np.abs(betas) > MAX_BETA).any(1).sum()),
-            )
+        return FitAgreement(
+            group=group.name,
+            frames=len(samples),
+            error_mm=_error_mm(_fit_joints(body, pose, betas), *_annotated_joints(samples)),
+            zero_poses=int(((pose == 0).all(1) & (betas == 0).all(1)).sum()),
+            large_betas=int((np.abs(betas) > MAX_BETA).any(1).sum()),
         )
-        if error > WARNED_ABOVE:
-            doubtful += group.indices
-    reason, explained = _explain(dataset, body, sorted(doubtful)) if doubtful else ('', 0.0)
-    return FitReport(tuple(groups), reason, explained)
+
+    return report_agreement(
+        frame_groups(dataset, seed),
+        measure,
+        lambda fits: fits.error_mm > WARNED_ABOVE,
+        lambda indices: _explain(dataset, body, indices),
+    )
 
 
-def check_fits(report: FitReport, where: str) -> list[str]:
+def check_fits(report: AgreementReport[FitAgreement], where: str) -> list[str]:
     """Refuse fits that do not belong to their frames.
 
     Args:
@@ -111,7 +100,7 @@ def check_fits(report: FitReport, where: str) -> list[str]:
     """
     reason = 'they may be of other frames, or in another frame of reference than the camera'
     if report.reason:
-        reason = f'{report.reason} ({report.explained_mm:.0f} mm with that undone)'
+        reason = f'{report.reason} ({report.explained:.0f} mm with that undone)'
     warnings = []
     doubtful = [one for one in report.groups if one.error_mm > WARNED_ABOVE]
     if doubtful:
@@ -119,8 +108,7 @@ def check_fits(report: FitReport, where: str) -> list[str]:
         text = (
             f'{where}: the joints of the fits of {worst.group} lie {worst.error_mm:.0f} mm from '
             f'the annotated ones (pelvis-aligned mean over {worst.frames} frames), expected at '
-            f'most {WARNED_ABOVE:.0f}; {reason}. {len(doubtful)} of {len(report.groups)} subjects '
-            'and cameras are affected'
+            f'most {WARNED_ABOVE:.0f}; {reason}. {report.extent(doubtful)}'
         )
         if worst.error_mm > REFUSED_ABOVE:
             raise DataError(text)

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from mmjrr.array_types import Array
-from mmjrr.engine.frame_groups import frame_groups
+from mmjrr.engine.agreement import AgreementReport, report_agreement
+from mmjrr.engine.frame_groups import FrameGroup, frame_groups
 from mmjrr.errors import DataError
 
 #: Masks are refused if they cover less than this fraction of the annotated joints. Exact masks
@@ -52,49 +53,38 @@ class MaskAgreement:
     full: int
 
 
-@dataclass(frozen=True)
-class MaskReport:
-    """Agreement of masks with annotated joints.
-
-    Attributes:
-        groups: Agreement of each subject and camera.
-        reason: The mistake that explains the misses of the groups below :data:`DOUBTFUL_BELOW`,
-            or ''.
-        explained_share: The fraction of these groups with the mistake undone.
-    """
-
-    groups: tuple[MaskAgreement, ...]
-    reason: str = ''
-    explained_share: float = 0.0
-
-
-def measure_masks(dataset: Any, seed: int = 0) -> MaskReport:
+def measure_masks(dataset: Any, seed: int = 0) -> AgreementReport[MaskAgreement]:
     """Compare masks with annotated 2D joints, for each subject and camera.
 
     Args:
         dataset: An ``H36MFitsDataset`` with masks.
         seed: Seed of the sample of frames.
+
+    Returns:
+        The agreement; :attr:`AgreementReport.explained` is a fraction of the joints.
     """
-    groups, doubtful = [], []
-    for group in frame_groups(dataset, seed, lambda index: _row(dataset, index) >= 0):
+
+    def measure(group: FrameGroup) -> MaskAgreement:
         masks = [_mask(dataset, index) for index in group.indices]
         full = sum(bool(mask.all()) for mask in masks)
         share = _share(masks, [_joints(dataset, index) for index in group.indices])
-        one = MaskAgreement(
+        return MaskAgreement(
             group=group.name,
             frames=len(masks),
             share=0.0 if full == len(masks) else share,
             empty=sum(not mask.any() for mask in masks),
             full=full,
         )
-        groups.append(one)
-        if one.share < DOUBTFUL_BELOW:
-            doubtful += group.indices
-    reason, explained = _explain(dataset, sorted(doubtful)) if doubtful else ('', 0.0)
-    return MaskReport(tuple(groups), reason, explained)
+
+    return report_agreement(
+        frame_groups(dataset, seed, lambda index: _row(dataset, index) >= 0),
+        measure,
+        lambda masks: masks.share < DOUBTFUL_BELOW,
+        lambda indices: _explain(dataset, indices),
+    )
 
 
-def check_masks(report: MaskReport, where: str) -> list[str]:
+def check_masks(report: AgreementReport[MaskAgreement], where: str) -> list[str]:
     """Refuse masks that do not belong to their frames.
 
     Args:
@@ -118,13 +108,13 @@ def check_masks(report: MaskReport, where: str) -> list[str]:
     elif worst.full == worst.frames:
         reason = 'all masks cover the whole image'
     elif report.reason:
-        reason = f'{report.reason} ({report.explained_share:.0%} with that undone)'
+        reason = f'{report.reason} ({report.explained:.0%} with that undone)'
     else:
         reason = 'they may miss hands, feet or heads, or be of other frames or another person'
     text = (
         f'{where}: {worst.share:.0%} of the annotated joints of {worst.group} lie on the masks '
         f'(mean over {worst.frames} frames), expected at least {limit:.0%}; {reason}. '
-        f'{len(doubtful)} of {len(report.groups)} subjects and cameras are affected'
+        f'{report.extent(doubtful)}'
     )
     if report.reason or worst.share < REFUSED_BELOW:
         raise DataError(text)

@@ -105,7 +105,7 @@ def outlines(mask: FloatArray) -> list[FloatArray]:
     return shapes
 
 
-class MaskAgreement:
+class SilhouetteIoU:
     """Intersection over union of meshes' silhouettes with a mask, at the crop of refinement.
 
     Args:

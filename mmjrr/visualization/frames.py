@@ -21,7 +21,7 @@ from mmjrr.geometry.translation import fit_translation
 from mmjrr.joints import H36M_JOINTS_MMPOSE
 from mmjrr.regressors import JointRegressor
 
-from .crops import CROP_SIZE, MaskAgreement, box_around, crop_photo, outlines
+from .crops import CROP_SIZE, SilhouetteIoU, box_around, crop_photo, outlines
 
 #: Camera of pictures whose own is unknown: Human3.6M's focal length, roughly.
 _UNKNOWN_CAMERA = ([1145.0, 1145.0], [512.0, 512.0])
@@ -185,9 +185,9 @@ class FrameMaker:
             name: regressor.reorder(H36M_JOINTS_MMPOSE).weight.double().cpu().numpy()
             for name, regressor in regressors.items()
         }
-        self._agreement = None
+        self._iou = None
         if faces is not None and data.masks is not None:
-            self._agreement = MaskAgreement(faces)
+            self._iou = SilhouetteIoU(faces)
 
     def make(
         self,
@@ -284,7 +284,7 @@ class FrameMaker:
 
         mask = masks[imgname]
         shapes = outlines(area_average_crop(mask, box, (self.size, self.size)))
-        agreement = self._agreement
+        agreement = self._iou
         if agreement is None:
             return shapes, {}
         return shapes, {
