@@ -6,7 +6,6 @@ The tests of malformed sources and the fuzz harness go through them.
 from __future__ import annotations
 
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable
 from functools import lru_cache
@@ -14,9 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).parent / 'test_datasets'))  # where pytest finds it, too
-
 from h36m_layouts import (
     make_truth,
     write_cdf,

@@ -26,7 +26,7 @@ from mmjrr.datasets import H36MFitsDataset
 from mmjrr.datasets.fits import load_fits
 from mmjrr.geometry import load_cameras
 
-TOOLS = Path(__file__).resolve().parents[2] / 'tools/dataset_converters'
+TOOLS = Path(__file__).resolve().parents[3] / 'tools/dataset_converters'
 LAYOUTS = ('release', 'spin', 'human_data', 'h36m_fetch')
 
 

@@ -334,7 +334,7 @@ def test_the_projects_own_dataset_reads_it(root):
 
 @pytest.mark.slow
 def test_command_line_says_what_it_wrote_and_what_is_wrong(tmp_path, capsys):
-    script = Path(__file__).parents[2] / 'tools' / 'dataset_converters' / 'make_synthetic_h36m.py'
+    script = Path(__file__).parents[3] / 'tools' / 'dataset_converters' / 'make_synthetic_h36m.py'
     spec = importlib.util.spec_from_file_location('make_synthetic_h36m', script)
     assert spec is not None and spec.loader is not None
     tool = importlib.util.module_from_spec(spec)

@@ -42,7 +42,7 @@ from mmjrr.geometry import load_cameras, save_cameras
 pytestmark = pytest.mark.slow
 
 pytest.importorskip('cdflib', reason='cdflib is not installed')
-TOOL = Path(__file__).resolve().parents[2] / 'tools/dataset_converters/h36m.py'
+TOOL = Path(__file__).resolve().parents[3] / 'tools/dataset_converters/h36m.py'
 #: Subjects' names of takes by action and subaction; the first is that of all others once more.
 TAKES = {('1', '1'): ('_ALL 1', '_ALL'), ('4', '1'): ('Eating 2', 'Eating'),
          ('12', '2'): ('TakingPhoto', 'Photo 1')}  # fmt: skip
