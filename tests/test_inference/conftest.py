@@ -7,9 +7,10 @@ from pathlib import Path
 import cv2
 import pytest
 import torch
-from random_pictures import pictures
 
 from mmjrr.models import SPIN
+
+from .random_pictures import pictures
 
 
 @pytest.fixture(scope='session')

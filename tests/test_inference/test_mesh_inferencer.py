@@ -12,7 +12,6 @@ import pytest
 import torch
 from mmengine import registry as root
 from mmengine.registry import DefaultScope
-from random_pictures import pictures
 
 import mmjrr
 from mmjrr.body_models import free_body
@@ -26,6 +25,8 @@ from mmjrr.geometry import matrix_to_axis_angle, weak_perspective_to_transl
 from mmjrr.inference import MeshInferencer
 from mmjrr.models import SPIN, VIBE
 from mmjrr.models.estimators.checkpoints import load_weights
+
+from .random_pictures import pictures
 
 
 @pytest.fixture(scope='module')

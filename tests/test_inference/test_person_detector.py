@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from random_pictures import pictures
 
 from mmjrr.errors import DataError
 from mmjrr.inference import MeshInferencer, PersonDetector
+
+from .random_pictures import pictures
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = str(ROOT / 'configs/segmentation/mask-rcnn_small_synthetic.py')

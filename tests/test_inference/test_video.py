@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from random_pictures import pictures
 
 from mmjrr.errors import DataError
 from mmjrr.inference.video import VideoReader, VideoWriter
+
+from .random_pictures import pictures
 
 
 def test_frames_are_rgb_and_in_order(video: Path) -> None:
