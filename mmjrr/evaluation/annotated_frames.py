@@ -16,7 +16,8 @@ from mmjrr.datasets.fits import image_names
 from mmjrr.datasets.h36m import H36MFitsDataset
 from mmjrr.datasets.image_names import frame_key, parse_image_name
 from mmjrr.io import read_npz
-from mmjrr.io.mapped import as_list, pieces, release, working_array
+from mmjrr.io.mapped import pieces, release, working_array
+from mmjrr.io.texts import sorted_rows, take_texts, texts_of
 from mmjrr.joints import H36M_JOINTS_MMPOSE, reorder_index
 
 from .annotation_plausibility import check_annotated_joints
@@ -58,19 +59,23 @@ class AnnotatedFrames:
         self._dataset: H36MFitsDataset | None = None
         if isinstance(annotations, H36MFitsDataset):
             self._dataset, self.path = annotations, Path(annotations.ann_file)
-            self.names = [annotations.imgname(row) for row in range(len(annotations))]
+            self.names: Sequence[str] = [
+                annotations.imgname(row) for row in range(len(annotations))
+            ]
             self._joints = annotations.annotations.S
             self._part = annotations.annotations.part
             self._joint_names = tuple(annotations.metainfo['joint_names'])
             row_of = {str(name): row for row, name in enumerate(annotations.annotations.imgname)}
             self._row_of = np.array([row_of[name] for name in self.names])
-            self.listed = image_names(self.path, read_npz(self.path)['imgname']).tolist()
+            self.listed: Sequence[str] = image_names(
+                self.path, read_npz(self.path)['imgname']
+            ).tolist()
         elif isinstance(annotations, (str, Path)):
             self.path = Path(annotations)
             if self.path.is_dir():
                 self.path = self.path / TEST_ANNOTATION
             table = Annotations.load(self.path, mapped=True)
-            self.names = self.listed = as_list(table.imgname)
+            self.names = self.listed = texts_of(table.imgname)
             self._joint_names = H36M_JOINTS_MMPOSE
             self._joints, self._row_of = table.S, np.arange(len(table))
             self._part = table.part
@@ -85,13 +90,20 @@ class AnnotatedFrames:
         ]
         self.absolute = any(protocol.root is None for protocol in protocols.values())
         count_left_out(self.labels, protocols)  # raises if a protocol counts no frame
-        self.counted = np.array([is_counted(labels, protocols) for labels in self.labels])
-        counted = {self.names[row] for row in np.flatnonzero(self.counted)}
-        self.left_out = {frame_key(name) for name in self.listed if name not in counted}
+        self.counted = np.fromiter(
+            (is_counted(labels, protocols) for labels in self.labels), bool, len(self.labels)
+        )
+        self.left_out = {frame_key(name) for name in self._names_left_out()}
 
-    def sorted(self, chosen: Array) -> list[int]:  # chosen: (N,) bool
+    def _names_left_out(self) -> Sequence[str]:
+        if self.listed is self.names:
+            return take_texts(self.names, np.flatnonzero(~self.counted))
+        counted = {self.names[row] for row in np.flatnonzero(self.counted)}
+        return [name for name in self.listed if name not in counted]
+
+    def sorted(self, chosen: Array) -> Array:  # chosen: (N,) bool
         """Sort the chosen frames by image name, the order in which the metric adds errors."""
-        return sorted(np.flatnonzero(chosen).tolist(), key=lambda row: (self.names[row], row))
+        return sorted_rows(self.names, np.flatnonzero(chosen))
 
     def check(self) -> tuple[str, ...]:
         """Check a sample of the counted frames; return a sentence for each implausible finding.
@@ -135,7 +147,9 @@ class AnnotatedFrames:
             'betas': np.asarray(betas[index], np.float64),
         }
 
-    def joints(self, rows: Sequence[int], joint_names: Sequence[str]) -> tuple[Array, Array]:
+    def joints(
+        self, rows: Sequence[int] | Array, joint_names: Sequence[str]
+    ) -> tuple[Array, Array]:
         """Return annotated joints (n, J, 3) in meters, camera frame, and their weights (n, J).
 
         Args:

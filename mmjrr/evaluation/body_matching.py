@@ -15,6 +15,7 @@ from mmjrr.datasets.image_names import frame_identity
 from mmjrr.datasets.predictions import Predictions, match_bodies, match_frames
 from mmjrr.datasets.predictions.matching import Takes
 from mmjrr.errors import DataError
+from mmjrr.io.texts import take_texts
 
 from .annotated_frames import AnnotatedFrames
 from .plausibility import root_aligned_error
@@ -72,7 +73,7 @@ def match_part(
     def error_of(rows: Array, frames: Array, bodies: Predictions) -> Array:
         return errors_of(bodies, rows, frames, annotated, joints, unit)
 
-    wanted = [annotated.names[frame] for frame in counted]
+    wanted = take_texts(annotated.names, counted)
     if part.possible_rotations_6d:
         candidates = match_frames(names, wanted, part.name, annotated.listed, takes)
         pairs = [
@@ -117,7 +118,7 @@ def errors_of(
         unit: unit of the predictions' vertices and ``transl``.
     """
     predicted = PredictedJoints(joints, unit)
-    predicted.add(part, rows, np.arange(len(rows)), [annotated.names[frame] for frame in frames])
+    predicted.add(part, rows, np.arange(len(rows)), take_texts(annotated.names, frames))
     regressed = predicted.compute(range(len(rows)))[:, 0]
     target, weight = annotated.joints(frames.tolist(), joints.joint_names)
     return root_aligned_error(regressed, target, weight, joints.joint_names)
@@ -168,7 +169,7 @@ def _note_on_frame_numbers(names: Sequence[str]) -> tuple[str, ...]:
     return (note,)
 
 
-def names_of(part: Predictions, annotated: AnnotatedFrames, match: str) -> list[str]:
+def names_of(part: Predictions, annotated: AnnotatedFrames, match: str) -> Sequence[str]:
     """Return the image name of each prediction.
 
     With ``match='name'`` these are the predictions' own names; with ``match='order'``, those of the
@@ -191,7 +192,7 @@ def names_of(part: Predictions, annotated: AnnotatedFrames, match: str) -> list[
                 )
             )
         return part.imgname
-    counted = [annotated.names[row] for row in np.flatnonzero(annotated.counted)]
+    counted = take_texts(annotated.names, np.flatnonzero(annotated.counted))
     for names in (annotated.listed, annotated.names, counted):
         if len(names) == len(part):
             return names

@@ -41,7 +41,7 @@ class RegressedFrames:
         target: annotated joints, (N, J, 3), meters.
         weight: weights of the annotated joints, (N, J); 0 if a joint is not annotated.
         labels: subject, action, sequence and camera of each frame.
-        numbers: number of each frame in its video, None where it is unknown. Default: all unknown,
+        numbers: number of each frame in its video, -1 where it is unknown. Default: all unknown,
             which leaves the acceleration error undefined.
         imgname: image name of each frame; empty if unknown.
     """
@@ -51,7 +51,7 @@ class RegressedFrames:
     target: Array
     weight: Array
     labels: Sequence[FrameLabels]
-    numbers: Sequence[int | None] = ()
+    numbers: Sequence[int] | Array = ()
     imgname: Sequence[str] = ()
 
     def __len__(self) -> int:
@@ -66,13 +66,15 @@ def frame_labels(
     return dict(subject=subject, action=action, sequence=sequence, camera=camera)
 
 
-def frame_numbers(names: Sequence[str]) -> list[int | None]:
-    """Return the number of each frame in its video, as its image name has it, or None."""
-    return [None if identity is None else identity.frame for identity in map(frame_identity, names)]
+def frame_numbers(names: Sequence[str]) -> Array:  # (N,)
+    """Return the number of each frame in its video, as its image name has it, or -1."""
+    identities = map(frame_identity, names)
+    numbers = (-1 if identity is None else identity.frame for identity in identities)
+    return np.fromiter(numbers, np.int64, len(names))
 
 
 def find_neighbors(
-    labels: Sequence[FrameLabels], numbers: Sequence[int | None]
+    labels: Sequence[FrameLabels], numbers: Sequence[int] | Array
 ) -> Array | None:  # (N, 2)
     """Find the frames before and after each frame of a video.
 
@@ -81,7 +83,7 @@ def find_neighbors(
 
     Args:
         labels: labels of the N frames.
-        numbers: number of each frame in its video, None where it is unknown.
+        numbers: number of each frame in its video, -1 where it is unknown.
 
     Returns:
         Rows of the frame before and the frame after, -1 if there is none; None if no frame has
@@ -94,7 +96,7 @@ def find_neighbors(
     videos: dict[tuple[str | None, str | None], int] = {}
     video, number = np.full(len(labels), -1), np.zeros(len(labels), np.int64)
     for row, (label, value) in enumerate(zip(labels, numbers, strict=False)):
-        if value is not None and label.get('sequence') is not None:
+        if value >= 0 and label.get('sequence') is not None:
             place = label.get('sequence'), label.get('camera')
             video[row] = videos.setdefault(place, len(videos))
             number[row] = value
@@ -222,7 +224,7 @@ def evaluate_frames(
         neighbors = None
         if len(frames.numbers):
             neighbors = find_neighbors(
-                [frames.labels[row] for row in rows], [frames.numbers[row] for row in rows]
+                [frames.labels[row] for row in rows], np.asarray(frames.numbers)[rows]
             )
         of_regressors: dict[str, dict[str, Array]] = {}
         for index, name in enumerate(regressors):

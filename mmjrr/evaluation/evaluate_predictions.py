@@ -15,9 +15,11 @@ from mmjrr.datasets.converters.metadata import read_metadata
 from mmjrr.datasets.h36m import H36MFitsDataset
 from mmjrr.datasets.image_names import frame_identity, frame_key
 from mmjrr.datasets.predictions import Predictions, predictions_from, read_predictions
+from mmjrr.datasets.predictions.files import load_results
 from mmjrr.datasets.units import METERS
 from mmjrr.errors import DataError
-from mmjrr.io import sha256
+from mmjrr.io import open_input, sha256
+from mmjrr.io.texts import take_texts
 from mmjrr.regressors import JointRegressor
 
 from .annotated_frames import AnnotatedFrames
@@ -176,10 +178,10 @@ def evaluate(
         part_of[frames] = number
         unmatched += unmatched_names
         descriptions.append(_describe(part, len(frames)))
-        predicted.add(part, rows[frames], frames, [annotated.names[frame] for frame in frames])
+        predicted.add(part, rows[frames], frames, take_texts(annotated.names, frames))
     if not (part_of >= 0).any():
         raise _nothing_matches(unmatched, annotated, descriptions)
-    skipped = [annotated.names[row] for row in np.flatnonzero(annotated.counted & (part_of < 0))]
+    skipped = list(take_texts(annotated.names, np.flatnonzero(annotated.counted & (part_of < 0))))
     if skipped and missing == 'raise':
         raise DataError(
             f'{len(skipped)} of {int(annotated.counted.sum())} annotated frames have no '
@@ -200,8 +202,8 @@ def evaluate(
         target=target,
         weight=weight,
         labels=[annotated.labels[frame] for frame in order],
-        numbers=frame_numbers([annotated.names[frame] for frame in order]),
-        imgname=[annotated.names[frame] for frame in order],
+        numbers=frame_numbers(take_texts(annotated.names, order)),
+        imgname=take_texts(annotated.names, order),
     )
     result = evaluate_frames(
         scored,
@@ -292,9 +294,14 @@ def _read(
     if isinstance(source, Predictions):
         return source
     if isinstance(source, (str, Path)):
-        return read_predictions(
-            source, layout, fields, name_format, rotation_6d, frame_step=frame_step, mapped=True
+        content, checksum = None, None
+        if Path(source).is_file():
+            with open_input(source) as file:  # the checksum is that of the bytes that are read
+                content, checksum = load_results(file, mapped=True), file.sha256()
+        part = read_predictions(
+            source, layout, fields, name_format, rotation_6d, content, frame_step, mapped=True
         )
+        return replace(part, checksum=checksum)
     return predictions_from(
         source, 'predictions', layout, fields, name_format, rotation_6d, frame_step
     )
@@ -352,7 +359,7 @@ def _describe(part: Predictions, matched: int) -> dict[str, Any]:
     file = part.source if part.source is not None and part.source.is_file() else None
     return {
         'file': part.name if file is None else file.name,
-        'sha256': None if file is None else sha256(file),
+        'sha256': sha256(file) if part.checksum is None and file is not None else part.checksum,
         'layout': part.layout,
         'kind': 'vertices' if part.vertices is not None else 'parameters',
         'bodies': len(part),
@@ -383,7 +390,7 @@ def _nothing_matches(
 
 def _shifted(unmatched: Sequence[str], annotated: AnnotatedFrames) -> str:
     """Tell how many names would match if frames were counted from another number."""
-    wanted = {frame_key(annotated.names[row]) for row in np.flatnonzero(annotated.counted)}
+    wanted = set(map(frame_key, take_texts(annotated.names, np.flatnonzero(annotated.counted))))
     identities = [identity for identity in map(frame_identity, unmatched) if identity is not None]
     for step in (1, -1):
         count = sum(i._replace(frame=i.frame + step) in wanted for i in identities)

@@ -210,9 +210,10 @@ def _labels(imgname: str) -> FrameLabels:
     return frame_labels(identity.subject, identity.action, sequence, identity.camera)
 
 
-def _number(imgname: str) -> int | None:
+def _number(imgname: str) -> int:
+    """Return the number at the end of an image's name, -1 if there is none."""
     digits = re.search(r'(\d{1,9})$', image_key(imgname))
-    return None if digits is None else int(digits[1])
+    return -1 if digits is None else int(digits[1])
 
 
 class _Meshes:

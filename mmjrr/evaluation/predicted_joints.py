@@ -81,15 +81,16 @@ class PredictedJoints:
         else:
             self._parameters.append((frames, rows, self._checked(part, rows, names)))
 
-    def compute(self, order: Sequence[int]) -> Array:  # (len(order), R, J, 3), meters
+    def compute(self, order: Sequence[int] | Array) -> Array:  # (len(order), R, J, 3), meters
         """Return the joints of all added frames.
 
         Args:
             order: numbers of all added frames, in the order of the result. The same order gives the
                 same joints to the last bit.
         """
-        place = np.full(max(order, default=-1) + 1, -1)
-        place[list(order)] = np.arange(len(order))
+        rows = np.asarray(order, dtype=np.int64)
+        place = np.full(int(rows.max(initial=-1)) + 1, -1)
+        place[rows] = np.arange(len(rows))
         joints = self._array(len(order))
         for frames, regressed in self._regressed:
             for piece in pieces(regressed):

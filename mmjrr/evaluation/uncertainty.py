@@ -28,6 +28,8 @@ CONFIDENCE_LEVEL = 0.95
 _SEED = 0
 #: Resamples whose weights are in memory at a time.
 _BLOCK = 512
+#: Frames whose errors are added at a time.
+_PIECE = 1 << 16
 
 #: Errors with intervals, as :class:`~mmjrr.evaluation.protocols.FrameErrors` names them.
 INTERVAL_ERRORS = ('mpjpe', 'pa_mpjpe')
@@ -77,12 +79,14 @@ def error_intervals(
         For each error, the regressors' intervals, then those of the differences. Empty if a frame
         has no subject or sequence, or no subject has two sequences.
     """
-    keys = [(str(frame.get('subject')), str(frame.get('sequence'))) for frame in labels]
-    if not keys or any(frame.get(k) is None for frame in labels for k in ('subject', 'sequence')):
+    keys = ((frame.get('subject'), frame.get('sequence')) for frame in labels)
+    number: dict[tuple[str | None, str | None], int] = {}
+    found = np.fromiter((number.setdefault(k, len(number)) for k in keys), np.int64, len(labels))
+    if not number or any(label is None for key in number for label in key):
         return []
-    clusters = sorted(set(keys))
-    number = {key: index for index, key in enumerate(clusters)}
-    cluster = np.array([number[key] for key in keys])
+    clusters = sorted((str(subject), str(sequence)) for subject, sequence in number)
+    place = {key: index for index, key in enumerate(clusters)}
+    cluster = np.array([place[str(key[0]), str(key[1])] for key in number])[found]
     subjects = sorted({subject for subject, _ in clusters})
     stratum = np.array([subjects.index(subject) for subject, _ in clusters])
     if np.bincount(stratum).max() < 2:
@@ -91,16 +95,23 @@ def error_intervals(
     for error in INTERVAL_ERRORS:
         values = {name: np.asarray(of_frames[error]) for name, of_frames in errors.items()}
         first = next(iter(values))
-        columns: list[tuple[str, str | None, FloatArray]]
-        columns = [(name, None, value) for name, value in values.items()]
-        columns += [
-            (name, first, value - values[first]) for name, value in values.items() if name != first
-        ]
-        sums, counts = cluster_sums(
-            np.stack([value for _, _, value in columns], 1), cluster, len(clusters)
-        )
+        columns: list[tuple[str, str | None]] = [(name, None) for name in values]
+        columns += [(name, first) for name in values if name != first]
+        sums, counts = np.zeros((2, len(clusters), len(columns)))
+        for start in range(0, len(labels), _PIECE):
+            piece = slice(start, start + _PIECE)
+            of_piece = [
+                values[name][piece] - (0 if reference is None else values[reference][piece])
+                for name, reference in columns
+            ]
+            for total, part in zip(
+                (sums, counts),
+                cluster_sums(np.stack(of_piece, 1), cluster[piece], len(clusters)),
+                strict=True,
+            ):
+                total += part
         means, ends = bootstrap_means(sums, counts, stratum)
-        for index, (name, reference, _) in enumerate(columns):
+        for index, (name, reference) in enumerate(columns):
             if np.isfinite(ends[index]).all():
                 intervals.append(
                     ErrorInterval(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import hashlib
 import json
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from mmjrr.datasets.predictions import match_names
 from mmjrr.errors import DataError
 from mmjrr.evaluation import PROTOCOLS, JointRegressorMetric, predictions_from
 from mmjrr.evaluation.annotated_frames import TEST_ANNOTATION
+from mmjrr.io.texts import TextColumn
 from mmjrr.regressors import JointRegressor
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -120,6 +122,46 @@ def test_frames_in_any_order_give_the_metrics_bits(tmp_path: Path) -> None:
     found = mmjrr.evaluate(halves, tmp_path / 'annotation.npz', 'free_body_h36m')
     assert metric.result is not None
     assert repr(found.scores) == repr(metric.result.scores)
+
+
+@pytest.mark.parametrize(
+    'name', ['fits/spin_like_test.npz', 'annotation_body3d/fps10/h36m_test.npz']
+)
+def test_large_files_whose_names_stay_in_a_file_give_the_same_bits(
+    tiny_set: Path, regressors: dict, result: Any, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    columns = []
+
+    def texts_of(array: Any) -> TextColumn:
+        columns.append(TextColumn.of(array))
+        return columns[-1]
+
+    module = 'datasets.predictions.parse' if 'fits' in name else 'evaluation.annotated_frames'
+    monkeypatch.setattr(f'mmjrr.{module}.texts_of', texts_of)
+    found = mmjrr.evaluate(
+        tiny_set / 'fits/spin_like_test.npz', tiny_set, regressors, PROTOCOL, keep_joints=True
+    )
+    assert len(columns) == 1
+    assert repr(found.scores) == repr(result.scores)
+    assert repr(found.intervals) == repr(result.intervals)
+    assert list(found.regressed.imgname) == sorted(found.regressed.imgname)
+
+
+def test_a_results_file_is_opened_once_for_its_bodies_and_its_checksum(
+    tiny_set: Path, regressors: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, opened = tiny_set / 'fits/spin_like_test.npz', []
+    load = builtins.open
+
+    def counted(file: Any, *arguments: Any, **options: Any) -> Any:
+        opened.append(str(file))
+        return load(file, *arguments, **options)
+
+    monkeypatch.setattr(builtins, 'open', counted)
+    found = mmjrr.evaluate(path, tiny_set, regressors, 'paper')
+    assert opened.count(str(path)) == 1
+    about = found.provenance['predictions'][0]
+    assert about['sha256'] == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def test_vertices_and_parameters_may_be_parts_of_one_set(

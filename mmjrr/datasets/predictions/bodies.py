@@ -14,6 +14,7 @@ from mmjrr.array_types import Array
 from mmjrr.errors import DataError
 from mmjrr.geometry import axis_angle_to_matrix, matrix_to_axis_angle, rotation_6d_to_matrix
 from mmjrr.io.mapped import pieces
+from mmjrr.io.texts import take_texts
 
 from .layouts import HANDS_AND_FACE, ROTATIONS_6D
 
@@ -55,6 +56,7 @@ class Predictions:
         bbox: (N, 4), pixels, width and height last.
         valid: (N,) bool; False in rows without a body. None if all rows have one.
         source: The file or folder.
+        checksum: SHA-256 of the file, if its reader computed it.
         layout: Name of one of :data:`~mmjrr.datasets.predictions.layouts.LAYOUTS`, 'words' or
             'fields'.
         body: Kind of the body of poses with 21 rotations ('smplx'), if the layout says it.
@@ -63,7 +65,7 @@ class Predictions:
             empty if the storage order is known. See :meth:`with_rotation_6d`.
     """
 
-    imgname: list[str] | None = None
+    imgname: Sequence[str] | None = None
     vertices: Array | None = None
     global_orient: Array | None = None
     body_pose: Array | None = None
@@ -82,6 +84,7 @@ class Predictions:
     bbox: Array | None = None
     valid: Array | None = None
     source: Path | None = None
+    checksum: str | None = None
     layout: str = ''
     body: str = ''
     notes: tuple[str, ...] = ()
@@ -205,7 +208,7 @@ class Predictions:
         """Return a copy of only these rows (indices or a mask), in this order."""
         rows = np.arange(len(self))[rows]
         chosen: dict[str, Any] = {
-            name: [value[row] for row in rows] if isinstance(value, list) else value[rows]
+            name: value[rows] if isinstance(value, np.ndarray) else take_texts(value, rows)
             for name, value in self.columns().items()
         }
         return replace(self, **chosen)
@@ -237,7 +240,7 @@ def join(source: Path, parts: Sequence[Predictions]) -> Predictions:
     whole = replace(parts[0]) if len(parts) == 1 else Predictions()
     if len(parts) > 1:
         for name, values in columns.items():
-            shapes = {value.shape[1:] for value in values if not isinstance(value, list)}
+            shapes = {value.shape[1:] for value in values if isinstance(value, np.ndarray)}
             if len(values) < len(parts) or len(shapes) > 1:
                 reason = (
                     f'found shapes {sorted(shapes)}, expected one'
@@ -246,9 +249,9 @@ def join(source: Path, parts: Sequence[Predictions]) -> Predictions:
                 )
                 raise DataError(f'{source}: {name}: {reason}')
             joined = (
-                [item for value in values for item in value]
-                if isinstance(values[0], list)
-                else np.concatenate(values)
+                np.concatenate(values)
+                if isinstance(values[0], np.ndarray)
+                else [item for value in values for item in value]
             )
             setattr(whole, name, joined)
         whole.notes = tuple(dict.fromkeys(note for part in parts for note in part.notes))

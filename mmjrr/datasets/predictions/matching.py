@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -47,27 +48,77 @@ def match_frames(
     >>> match_frames(['/a/x/1.jpg', '/a/y/1.jpg', 'z/2.png'], ['y/1.jpg', '2.jpg', '3.jpg'])
     [[1], [2], []]
     """
-    first: dict[str, int] = {}
-    several: dict[str, list[int]] = {}  # few names repeat, and a list takes more than a number
-    for row, name in enumerate(names):
+    found = find_frames(names, wanted, where, listed, takes)
+    return [
+        found.several.get(index) or ([row] if row >= 0 else [])
+        for index, row in enumerate(found.first.tolist())
+    ]
+
+
+@dataclass(frozen=True)
+class FrameRows:
+    """Rows of the predictions of F annotated frames.
+
+    Attributes:
+        first: (F,), the first row of each frame, -1 if it has none.
+        several: All rows of the frames that have more than one, by the frame's number.
+    """
+
+    first: Array
+    several: dict[int, list[int]]
+
+    def all_rows(self) -> Array:
+        """Return the rows of all frames, each once, in ascending order."""
+        rows = [row for of_frame in self.several.values() for row in of_frame]
+        return np.union1d(self.first[self.first >= 0], np.array(rows, dtype=np.int64))
+
+
+def find_frames(
+    names: Sequence[str],
+    wanted: Sequence[str],
+    where: str = 'predictions',
+    listed: Sequence[str] | None = None,
+    takes: Takes | None = None,
+) -> FrameRows:
+    """Find the predictions of each annotated frame; as :func:`match_frames`, in less memory.
+
+    Names are found by the hashes of their keys, and compared afterwards.
+    """
+    hashes = _hashes(names)
+    by_hash = np.argsort(hashes, kind='stable')
+    hashes = hashes[by_hash]
+    wanted_hashes = _hashes(wanted)
+    start = np.searchsorted(hashes, wanted_hashes, 'left')
+    stop = np.searchsorted(hashes, wanted_hashes, 'right')
+    first = np.full(len(wanted), -1)
+    several: dict[int, list[int]] = {}
+    for index, name in enumerate(wanted):
+        if start[index] == stop[index]:
+            continue
         key = image_key(name)
-        if first.setdefault(key, row) != row:
-            several.setdefault(key, [first[key]]).append(row)
-
-    def rows_of(key: str) -> list[int]:
-        return several.get(key) or ([first[key]] if key in first else [])
-
-    matches = [_of_best_folders(names, name, rows_of(image_key(name))) for name in wanted]
-    missing = [index for index, of_frame in enumerate(matches) if not of_frame]
-    if missing:
-        taken = {image_key(name) for name in wanted}
-        left = [row for key in first if key not in taken for row in rows_of(key)]
-        by_identity = _by_identity(names, left, listed or wanted, where, takes)
-        for index in missing if by_identity else ():
+        rows = by_hash[start[index] : stop[index]].tolist()
+        rows = [row for row in rows if image_key(names[row]) == key]
+        rows = _of_best_folders(names, name, rows)
+        first[index] = rows[0] if rows else -1
+        if len(rows) > 1:
+            several[index] = rows
+    missing = np.flatnonzero(first < 0)
+    if len(missing):
+        left = np.sort(by_hash[~np.isin(hashes, wanted_hashes)])
+        by_identity = _by_identity(names, left.tolist(), listed or wanted, where, takes)
+        for index in missing.tolist() if by_identity else ():
             identity = frame_identity(wanted[index])
-            if identity is not None:
-                matches[index] = by_identity.get(identity, [])
-    return matches
+            rows = [] if identity is None else by_identity.get(identity, [])
+            if rows:
+                first[index] = rows[0]
+            if len(rows) > 1:
+                several[index] = rows
+    return FrameRows(first, dict(sorted(several.items())))
+
+
+def _hashes(names: Sequence[str]) -> Array:  # (N,)
+    """Return a hash of each name's :func:`~mmjrr.datasets.image_names.image_key`."""
+    return np.fromiter((hash(image_key(name)) for name in names), np.int64, len(names))
 
 
 def match_names(names: Sequence[str], wanted: Sequence[str], where: str = '') -> Array:
@@ -79,11 +130,10 @@ def match_names(names: Sequence[str], wanted: Sequence[str], where: str = '') ->
     >>> match_names(['/a/x/1.jpg', '/a/y/1.jpg', 'z/2.png'], ['y/1.jpg', '2.jpg', '3.jpg']).tolist()
     [1, 2, -1]
     """
-    matches = match_frames(names, wanted, where)
-    for name, rows in zip(wanted, matches, strict=True):
-        if len(rows) > 1:
-            raise DataError(several_predictions(where, name, names, rows))
-    return np.array([rows[0] if rows else -1 for rows in matches], dtype=np.int64)
+    found = find_frames(names, wanted, where)
+    for index, rows in found.several.items():
+        raise DataError(several_predictions(where, wanted[index], names, rows))
+    return found.first
 
 
 def several_predictions(where: str, frame: str, names: Sequence[str], rows: Sequence[int]) -> str:

@@ -12,6 +12,7 @@ from mmjrr.array_types import Array
 from mmjrr.errors import DataError
 from mmjrr.io import as_text
 from mmjrr.io.mapped import as_list, converted, pieces
+from mmjrr.io.texts import texts_of
 
 from .bodies import Predictions, compose, join, mark_rows_without_body, settle_rotations_6d
 from .layouts import (
@@ -498,7 +499,8 @@ def _rows(source: Path, values: dict[str, Array]) -> tuple[Predictions, int]:
         raise DataError(f'{source}: transl: found shape {values["transl"].shape}, expected (N, 3)')
     for field in _TEXT:
         if getattr(part, field) is not None:
-            setattr(part, field, as_list(getattr(part, field)))
+            as_texts = texts_of if field == 'imgname' else as_list
+            setattr(part, field, as_texts(getattr(part, field)))
     part = _with_genders(part)
     if part.vertices is None and not part.has_parameters:
         missing = [n for n in ('global_orient', 'betas') if getattr(part, n) is None]

@@ -11,7 +11,7 @@ from mmjrr.array_types import Array
 from mmjrr.errors import DataError
 
 from .bodies import Predictions
-from .matching import Takes, match_frames, several_predictions
+from .matching import Takes, find_frames, match_frames, several_predictions
 
 
 @dataclass(frozen=True)
@@ -61,18 +61,24 @@ def match_bodies(
     """
     assert part.imgname is not None
     valid = part.is_valid()
-    named = match_frames(part.imgname, wanted, part.name, listed, takes)
+    named = find_frames(part.imgname, wanted, part.name, listed, takes)
     of_some_frame = np.zeros(len(part), bool)
-    of_some_frame[[row for of_frame in named for row in of_frame]] = True
+    of_some_frame[named.all_rows()] = True
     unmatched = np.flatnonzero(~of_some_frame)
     if person not in (None, 'nearest', 'largest'):
         valid = valid & _of_track(part, str(person))
-    matches = [[row for row in of_frame if valid[row]] for of_frame in named]
-    rows = np.array([of_frame[0] if of_frame else -1 for of_frame in matches], dtype=np.int64)
-    several = [index for index, of_frame in enumerate(matches) if len(of_frame) > 1]
+    rows = np.where(np.append(valid, False)[named.first], named.first, -1)
+    matches: dict[int, list[int]] = {}
+    others = int(((named.first >= 0) & (rows < 0)).sum())
+    for index, candidates in named.several.items():
+        of_frame = [row for row in candidates if valid[row]]
+        rows[index] = of_frame[0] if of_frame else -1
+        others += len(candidates) - len(of_frame) - int(not valid[candidates[0]])
+        if len(of_frame) > 1:
+            matches[index] = of_frame
+    several = list(matches)
     notes: list[str] = []
     if person not in (None, 'nearest', 'largest'):
-        others = sum(len(of_frame) for of_frame in named) - sum(map(len, matches))
         notes.append(f'only bodies of track {person} are taken; {others} others are ignored')
     different = {}
     for index in several:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from mmjrr.datasets.image_names import frame_identity
@@ -51,6 +52,18 @@ def test_another_subject_action_take_camera_or_frame_does_not_match() -> None:
         'someone.jpg',
     ]
     assert match_frames(others, WANTED) == [[], [], [], []]
+
+
+def test_names_with_equal_hashes_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ['/a/x/1.jpg', '/a/y/1.jpg', 'z/2.png', '3.jpg']
+    wanted = ['y/1.jpg', '2.jpg', '4.jpg']
+    expected = match_frames(names, wanted)
+    assert expected == [[1], [2], []]
+    monkeypatch.setattr(
+        'mmjrr.datasets.predictions.matching._hashes',
+        lambda names: np.zeros(len(names), np.int64),
+    )
+    assert match_frames(names, wanted) == expected
 
 
 NUMBERED = ['s_09_act_05_subact_02_ca_01_000001.jpg']
