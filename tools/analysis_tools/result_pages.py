@@ -97,7 +97,25 @@ def collect(folder: Path, commit: str) -> list[str]:
     for path in sorted((folder / 'mappings').glob('*.json')):
         _write(RESULTS / 'mappings' / path.name, {**json.loads(path.read_text()), **provenance})
         names.append(path.stem)
+    cells: dict[str, list[Run]] = {}
+    for path in sorted((folder / 'cells').glob('*.json')):
+        cell = json.loads(path.read_text())
+        cells.setdefault(cell['experiment'], []).append(cell)
+    for name, runs in cells.items():
+        shared = {key: runs[0][key] for key in ('settings', 'config', 'versions')}
+        kept = [{key: run[key] for key in _OF_CELLS if key in run} for run in runs]
+        machine = ', '.join(sorted({run['device'] for run in runs}))
+        content = {**provenance, **shared, 'machine': machine, 'cells': kept}
+        _write(RESULTS / 'experiments' / f'{name}.json', content)
+        names.append(name)
     return names
+
+
+#: What is kept of an experiment with one seed.
+_OF_CELLS = (
+    'seed', 'pseudo_gt', 'regressor_error_mm', 'ablation', 'rounds', 'mask_iou', 'seconds',
+    'principal_points_px', 'label_offsets', 'scores',
+)  # fmt: skip
 
 
 _VERSIONS = ('mmjrr', 'python', 'torch', 'numpy', 'scipy', 'numba')
@@ -128,7 +146,7 @@ def read_results() -> dict[str, dict[str, Run]]:
     """Return the contents of ``docs/results/`` by kind (``'demo'`` and so on) and name."""
     return {
         kind: {path.stem: json.loads(path.read_text()) for path in _files(kind)}
-        for kind in ('demo', 'benchmarks', 'mappings')
+        for kind in ('demo', 'benchmarks', 'mappings', 'experiments')
     }
 
 
@@ -299,6 +317,118 @@ def mapping_table(results: dict[str, dict[str, Run]], names: list[str]) -> list[
     return [*_table(header, rows), '', _provenance(runs)]
 
 
+def _experiments(results: dict[str, dict[str, Run]], names: list[str]) -> dict[str, Run]:
+    """Return the experiments that were run; all of them lacking is an error."""
+    there = {name: results['experiments'][name] for name in names if name in results['experiments']}
+    if not there:
+        raise MissingResultError(f'results: docs/results/experiments: found none of {names}')
+    return there
+
+
+def _summary(values: Sequence[float], digits: int = 1) -> str:
+    """Write the mean of values over seeds, and the largest."""
+    mean = sum(values) / len(values)
+    return f'{mean:.{digits}f}' + (f' ({max(values):.{digits}f})' if len(values) > 1 else '')
+
+
+def experiment_table(results: dict[str, dict[str, Run]], names: list[str]) -> list[str]:
+    """Vertex error, and the regressor's error above the floor, means (and largest) over seeds."""
+    there = _experiments(results, names)
+    rows = []
+    for name, run in there.items():
+        cells = run['cells']
+        errors = [cell['regressor_error_mm'] for cell in cells]
+        masks = [cell['mask_iou'] for cell in cells if 'mask_iou' in cell]
+        cameras = [cell['principal_points_px'] for cell in cells if 'principal_points_px' in cell]
+        rows.append(
+            [
+                name,
+                str(len(cells)),
+                f'{sum(masks) / len(masks):.3f}' if masks else '',
+                _summary([cell['pseudo_gt']['pve_opt_mm'] for cell in cells]),
+                _summary([error['J_opt'] for error in errors]),
+                _summary([error['J_opt'] - error['floor'] for error in errors]),
+                ' → '.join(
+                    f'{sum(camera[key] for camera in cameras) / len(cameras):.1f}'
+                    for key in ('before', 'after')
+                    if cameras
+                ),
+            ]
+        )
+    header = ['', 'seeds', 'masks, IoU', 'PVE, mm', 'J_opt, mm', 'above the floor', 'cameras, px']
+    used = [column for column in range(len(header)) if any(row[column] for row in rows)]
+    table = _table([header[c] for c in used], [[row[c] for c in used] for row in rows])
+    return [*table, '', _provenance(there.values())]
+
+
+def experiment_round_table(results: dict[str, dict[str, Run]], names: list[str]) -> list[str]:
+    """Vertex error and error of the regressor after each round, means over seeds."""
+    there = _experiments(results, names)
+    count = max(len(cell['rounds']) for run in there.values() for cell in run['cells'])
+    rows = []
+    for name, run in there.items():
+        row = [name, str(len(run['cells']))]
+        for number in range(count):
+            ones = [c['rounds'][number] for c in run['cells'] if number < len(c['rounds'])]
+            row.append(
+                ' / '.join(
+                    f'{sum(one[key] for one in ones) / len(ones):.1f}'
+                    for key in ('pve_mm', 'regressor_error_mm')
+                )
+                if ones
+                else ''
+            )
+        rows.append(row)
+    header = ['', 'seeds', *(str(number) for number in range(1, count + 1))]
+    return [*_table(header, rows), '', _provenance(there.values())]
+
+
+def label_offset_table(results: dict[str, dict[str, Run]], names: list[str]) -> list[str]:
+    """Errors of the ankles' label offsets, and what is flagged, for each seed."""
+    there = _experiments(results, names)
+    rows = []
+    for name, run in there.items():
+        for cell in run['cells']:
+            found = cell['label_offsets']
+            errors, planted = found['error_mm'], found['planted_mm']
+            others = ', '.join(f'{key} {mm:.1f} mm' for key, mm in found['others_flagged'].items())
+            rows.append(
+                [
+                    name,
+                    str(cell['seed']),
+                    f'{sum(planted) / len(planted):.1f}, {max(planted):.1f}',
+                    f'{sum(errors) / len(errors):.1f}, {max(errors):.1f}',
+                    f'{found["ankles_flagged"]} of {len(errors)}',
+                    others or 'none',
+                ]
+            )
+    header = [
+        '', 'seed', 'planted: mean, largest, mm', 'error: mean, largest, mm', 'ankles flagged',
+        'other joints flagged',
+    ]  # fmt: skip
+    return [*_table(header, rows), '', _provenance(there.values())]
+
+
+def score_table(results: dict[str, dict[str, Run]], names: list[str]) -> list[str]:
+    """MPJPE under each regressor, and how far the regressor's errors cancel the bodies'."""
+    there = _experiments(results, names)
+    rows = []
+    for run in there.values():
+        cells = [cell['scores'] for cell in run['cells']]
+        for title in cells[0]:
+            for regressor in cells[0][title]:
+                ones = [cell[title][regressor] for cell in cells]
+                row = [title, regressor, _summary([one['mpjpe'] for one in ones])]
+                for key, digits in (('bodies_rms', 1), ('regressor_rms', 1), ('correlation', 2)):
+                    present = [one[key] for one in ones if key in one]
+                    row.append(f'{sum(present) / len(present):.{digits}f}' if present else '')
+                rows.append(row)
+    header = [
+        'estimator', 'regressor', 'MPJPE', "bodies' errors, rms", "regressor's, rms", 'correlation',
+    ]  # fmt: skip
+    return [*_table(header, rows), '', _provenance(there.values())]
+
+
 def benchmark_tables(results: dict[str, dict[str, Run]], names: list[str]) -> list[str]:
     """Tables of benchmarks, each with its provenance."""
     lines: list[str] = []
@@ -337,6 +467,10 @@ TABLES: dict[str, Callable[[dict[str, dict[str, Run]], list[str]], list[str]]] =
     'plausibility': plausibility_table,
     'estimators': estimator_table,
     'masks': mask_table,
+    'experiments': experiment_table,
+    'experiment-rounds': experiment_round_table,
+    'label-offsets': label_offset_table,
+    'scores': score_table,
     'benchmarks': benchmark_tables,
     'mappings': mapping_table,
     'targets': target_table,
