@@ -502,8 +502,9 @@ def _explained_scores(data: Path, work_dir: Path) -> dict[str, Any]:
     An estimator's joints ``J V'`` lie off the labels ``Y`` by ``(J - J*) V'``, what the regressor
     gets wrong on the estimator's bodies, plus ``J* V' - Y``, what the bodies get wrong (and the
     labels). A regressor scores better than the true one ``J*`` if the first part cancels some of
-    the second. ``contraction`` is the factor by which joints have to be moved towards the pelvis
-    for the lowest MPJPE, and ``contracted`` that MPJPE.
+    the second. ``fractions`` is the MPJPE of bodies that have only a part of the estimator's errors
+    of pose and shape: it shows how small these have to be for the better regressor to score lower.
+    ``limbs`` is the mean length of limbs on true bodies, divided by that of the true regressor's.
     """
     import numpy as np
     import torch
@@ -551,11 +552,13 @@ def _explained_scores(data: Path, work_dir: Path) -> dict[str, Any]:
         assert fits['imgname'].tolist() == annotation['imgname'].tolist()
         found = joints(fits)
         wrong_bodies = found['truth'] - labels
+        partly = {
+            fraction: joints(_partly_wrong(true_bodies, fits, fraction))
+            for fraction in (0.25, 0.5, 0.75)
+        }
         rows: dict[str, Any] = {}
         for name, of_regressor in found.items():
             part = of_regressor - found['truth']
-            factors = np.linspace(0.8, 1.1, 61)
-            scores = [mpjpe(factor * of_regressor) for factor in factors]
             cosine = (part * wrong_bodies).sum() / max(
                 float(np.linalg.norm(part) * np.linalg.norm(wrong_bodies)), 1e-9
             )
@@ -565,16 +568,39 @@ def _explained_scores(data: Path, work_dir: Path) -> dict[str, Any]:
                 regressor_rms=rms(part),
                 bodies_rms=rms(wrong_bodies),
                 correlation=float(cosine),
-                contraction=float(factors[int(np.argmin(scores))]),
-                contracted=min(scores),
+                fractions={str(part): mpjpe(j[name]) for part, j in partly.items()},
             )
         table[title] = rows
-    sizes = {name: np.linalg.norm(j, axis=-1).mean() for name, j in on_true.items()}
+    limbs = [
+        (H36M_JOINTS_MMPOSE.index(f'{side}_{a}'), H36M_JOINTS_MMPOSE.index(f'{side}_{b}'))
+        for side in ('left', 'right')
+        for a, b in (
+            ('hip', 'knee'), ('knee', 'ankle'), ('shoulder', 'elbow'), ('elbow', 'wrist')
+        )
+    ]  # fmt: skip
+    lengths = {
+        name: np.mean([np.linalg.norm(j[:, a] - j[:, b], axis=-1).mean() for a, b in limbs])
+        for name, j in on_true.items()
+    }
     table['true bodies'] = {
-        name: dict(mpjpe=mpjpe(j), size=float(sizes[name] / sizes['truth']))
+        name: dict(mpjpe=mpjpe(j), limbs=float(lengths[name] / lengths['truth']))
         for name, j in on_true.items()
     }
     return table
+
+
+def _partly_wrong(
+    true: Mapping[str, Any], fits: Mapping[str, Any], fraction: float
+) -> dict[str, Any]:
+    """Return bodies with a part of the fits' errors: rotations on the shortest way, and shapes."""
+    from scipy.spatial.transform import Rotation
+
+    start, end = (Rotation.from_rotvec(b['pose'].reshape(-1, 3)) for b in (true, fits))
+    pose = start * Rotation.from_rotvec(fraction * (start.inv() * end).as_rotvec())
+    return dict(
+        pose=pose.as_rotvec().reshape(-1, 72),
+        betas=(1 - fraction) * true['betas'] + fraction * fits['betas'],
+    )
 
 
 if __name__ == '__main__':

@@ -419,12 +419,16 @@ def score_table(results: dict[str, dict[str, Run]], names: list[str]) -> list[st
             for regressor in cells[0][title]:
                 ones = [cell[title][regressor] for cell in cells]
                 row = [title, regressor, _summary([one['mpjpe'] for one in ones])]
+                for part in ('0.75', '0.5', '0.25'):
+                    scores = [one['fractions'][part] for one in ones if 'fractions' in one]
+                    row.append(f'{sum(scores) / len(scores):.1f}' if scores else '')
                 for key, digits in (('bodies_rms', 1), ('regressor_rms', 1), ('correlation', 2)):
                     present = [one[key] for one in ones if key in one]
                     row.append(f'{sum(present) / len(present):.{digits}f}' if present else '')
                 rows.append(row)
     header = [
-        'estimator', 'regressor', 'MPJPE', "bodies' errors, rms", "regressor's, rms", 'correlation',
+        'estimator', 'regressor', 'MPJPE', '3/4 of the errors', '1/2', '1/4',
+        "bodies' errors, rms", "regressor's, rms", 'correlation',
     ]  # fmt: skip
     return [*_table(header, rows), '', _provenance(there.values())]
 
