@@ -22,6 +22,7 @@ from mmjrr.regressors.label_offsets import part_index_of, part_rotations, turned
 
 from .energy import EnergyTerms, FitEnergy
 from .observations import Observations
+from .repeated_step import repeat_step
 from .terms import PosedBodies
 from .variables import (
     VARIABLES,
@@ -104,6 +105,8 @@ class FitRefiner:
             variable can have one.
         chunk_size: Largest number of frames whose bodies are computed at once when frames are
             refined jointly. Defaults to 64.
+        cuda_graph: Whether iterations on a GPU replay a CUDA graph, which needs energy terms that
+            compute the same operations in each iteration. Defaults to True.
 
     Raises:
         ValueError: An argument is invalid, or an enabled term lacks its renderer or discriminator.
@@ -125,6 +128,7 @@ class FitRefiner:
         share: Mapping[str, str] | None = None,
         prior: Mapping[str, float] | None = None,
         chunk_size: int = 64,
+        cuda_graph: bool = True,
     ) -> None:
         for name, count in (('num_iters', num_iters), ('chunk_size', chunk_size)):
             if count < 1:
@@ -162,6 +166,7 @@ class FitRefiner:
         self.sharing = sharing_of(share)
         self.prior = {**PRIOR, **(prior or {})}
         self.chunk_size = chunk_size
+        self.cuda_graph = cuda_graph
 
     def refine(
         self,
@@ -372,8 +377,10 @@ class FitRefiner:
         assert self.renderer is not None
         with torch.no_grad():
             bodies = variables.at_frames(start, selection, observed.camera)
+        on_gpu = observed.mask.device.type == 'cuda'
         with self.renderer.without_host_sync(bodies.outline, bodies.camera) as all_valid:
-            refined = self._minimize(*arguments)
+            replay = self.cuda_graph and on_gpu and self.renderer.defers
+            refined = self._minimize(*arguments, replay)
         return refined if all_valid() else self._minimize(*arguments)
 
     def _minimize(
@@ -383,16 +390,24 @@ class FitRefiner:
         selection: Selection,
         observed: Observations,  # of the selected frames
         weights: Mapping[str, float],
+        replay: bool = False,  # by a CUDA graph
     ) -> Values:
         leaves = _leaves(start, variables)
-        optimizer = self._optimizer(leaves, variables)
-        for step in range(self.num_iters):
-            self._set_learning_rate(optimizer, step)
+        optimizer = self._optimizer(leaves, variables, replay)
+
+        def step() -> None:
             bodies = self._bodies(variables, leaves, selection, observed)
             optimizer.zero_grad(set_to_none=True)
             terms: EnergyTerms = self.energy(bodies, observed)
             terms.total(weights).backward()
             optimizer.step()
+
+        repeat_step(
+            step,
+            self.num_iters,
+            lambda number: self._set_learning_rate(optimizer, number),
+            observed.keypoints_3d.device if replay else torch.device('cpu'),
+        )
         return {name: value.detach() for name, value in leaves.items()}
 
     # ------------------------------------------------------------------ all moments together
@@ -528,15 +543,22 @@ class FitRefiner:
             ),
         )
 
-    def _optimizer(self, leaves: Values, variables: FitVariables) -> torch.optim.Adam:
-        return torch.optim.Adam(
-            [
-                dict(params=[leaves[name]], lr=self.lr * self.lr_mult.get(name, 1.0))
-                for name in variables.free
-            ],
-            betas=self.betas,
-            foreach=True,
-        )
+    def _optimizer(
+        self, leaves: Values, variables: FitVariables, replay: bool = False
+    ) -> torch.optim.Adam:
+        rates = {name: self.lr * self.lr_mult.get(name, 1.0) for name in variables.free}
+        groups = [dict(params=[leaves[name]], lr=rate) for name, rate in rates.items()]
+        if not replay:
+            return torch.optim.Adam(groups, betas=self.betas, foreach=True)
+        optimizer = torch.optim.Adam(groups, betas=self.betas, fused=True, capturable=True)
+        if self.eta_min_ratio != 1:  # a replayed step reads the rate from the device
+            for group in optimizer.param_groups:
+                parameter = group['params'][0]
+                group['initial_lr'] = group['lr']
+                group['lr'] = torch.tensor(group['lr'], device=parameter.device)
+        # It warns of steps that are not recorded, as the first ones are not.
+        optimizer._warned_capturable_if_run_uncaptured = True
+        return optimizer
 
     def _set_learning_rate(self, optimizer: torch.optim.Adam, step: int) -> None:
         """Set the learning rates of a step, which fall along half a cosine."""
@@ -546,7 +568,11 @@ class FitRefiner:
         ratio = lowest + (1 - lowest) * (1 + cos(pi * step / self.num_iters)) / 2
         for group in optimizer.param_groups:
             group.setdefault('initial_lr', group['lr'])
-            group['lr'] = group['initial_lr'] * ratio
+            rate = group['initial_lr'] * ratio
+            if isinstance(group['lr'], Tensor):
+                group['lr'].fill_(rate)
+            else:
+                group['lr'] = rate
 
     @staticmethod
     def _result(

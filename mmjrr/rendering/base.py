@@ -140,6 +140,11 @@ class SilhouetteRenderer(nn.Module, ABC):
         """
         yield lambda: True
 
+    @property
+    def defers(self) -> bool:
+        """Whether checks are deferred, so that drawing does not wait for the device."""
+        return self._deferred is not None
+
     def extra_repr(self) -> str:
         """Return the settings that PyTorch prints."""
         return f'faces={len(self.faces)}, image_size={self.image_size}, near={self.near}'

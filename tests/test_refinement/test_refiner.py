@@ -185,6 +185,26 @@ def test_without_host_sync_the_result_is_the_same(world: dict, monkeypatch) -> N
         torch.testing.assert_close(again[name], value, rtol=0, atol=2e-3)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+@pytest.mark.parametrize('eta_min_ratio', [1.0, 0.1])
+def test_iterations_replayed_on_a_gpu_give_the_same(world: dict, eta_min_ratio: float) -> None:
+    device = torch.device('cuda')
+    observed = Observations(
+        **{name: None if v is None else v.to(device) for name, v in vars(world['observed']).items()}
+    )
+    init = {name: value.to(device) for name, value in world['init'].items()}
+    found = {}
+    for cuda_graph in (False, True):
+        refining = refiner(
+            world, {}, num_iters=20, eta_min_ratio=eta_min_ratio, cuda_graph=cuda_graph
+        )
+        for name in ('body', 'regressor', 'renderer', 'discriminator'):
+            setattr(refining, name, copy.deepcopy(getattr(refining, name)).to(device))
+        found[cuda_graph] = refining.refine(init, observed, WEIGHTS).refined
+    for name, value in found[True].items():
+        torch.testing.assert_close(value, found[False][name], rtol=0, atol=2e-3)
+
+
 def to_meta(tensors: dict) -> dict:
     return {name: None if v is None else v.to('meta') for name, v in tensors.items()}
 

@@ -207,7 +207,7 @@ def test_after_a_section_that_fails_the_next_one_runs(load, tmp_path: Path, monk
     sections = {'first': fails, 'second': lambda record, args: record.note('done')}
     monkeypatch.setattr(gpu, 'SECTIONS', sections)
     args = argparse.Namespace(
-        sections=['first', 'second'], minutes=6, began=time.time(), device='cpu', out=tmp_path
+        sections=['first', 'second'], minutes=6, began=time.time(), device='cpu', results=tmp_path
     )
     record = gpu.Record('device', 'Every path', {})
     record.content['sections'] = {}

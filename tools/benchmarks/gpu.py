@@ -35,8 +35,6 @@ from refinement import (
     H36M_FRAMES,
     H36M_MINUTES,
     Case,
-    iteration_seconds,
-    short_and_long,
     smplx_forward_and_backward,
 )
 from silhouette import BATCH, SIZE, compare, installed, random_bodies, write_table
@@ -58,7 +56,7 @@ from mmjrr.rendering import ContourSilhouette
 SMALLEST_REST = 15
 #: Sizes on a GPU and in a rehearsal on a CPU.
 SIZES: dict[str, dict[str, Any]] = {
-    'gpu': dict(frames=20_000, batches=[64, 256, 1024], many=512, fit=5000, data=64, checked=16),
+    'gpu': dict(frames=20_000, batches=[64, 256, 1024], many=1024, fit=5000, data=16, checked=16),
     'cpu': dict(frames=32, batches=[8], many=16, fit=100, data=4, checked=4),
 }
 
@@ -70,10 +68,12 @@ def main() -> None:
     parser.add_argument('--frames', type=positive, help='frames to refine and to evaluate')
     parser.add_argument('--batches', type=positive, nargs='+', help='batch sizes to time')
     parser.add_argument('--many', type=positive, help='batch size for --frames')
+    parser.add_argument('--results', type=Path, help='folder of the results; default: --out')
     parser.add_argument('--commit', help="commit of the code; default: git's")
     parser.add_argument('--began', type=float, default=time.time(), help=argparse.SUPPRESS)
     parser.set_defaults(device='cuda', supersampling=2, iterations=100)
     args = parse(parser)
+    args.results = args.results or args.out
     for name, value in SIZES['cpu' if args.device == 'cpu' else 'gpu'].items():
         if getattr(args, name, None) is None:
             setattr(args, name, value)
@@ -84,10 +84,10 @@ def main() -> None:
 
 
 def _record(args: argparse.Namespace) -> Record:
-    settings = {k: v for k, v in vars(args).items() if k not in ('out', 'began')}
+    settings = {k: v for k, v in vars(args).items() if k not in ('out', 'results', 'began')}
     record = Record('device', 'Every path on one device', settings, args.device)
     record.content['commit'] = args.commit or _commit()
-    path = args.out / f'{record.content["name"]}.json'
+    path = args.results / f'{record.content["name"]}.json'
     if path.is_file() and json.loads(path.read_text()).get('began') == args.began:
         record.content = json.loads(path.read_text())  # this run's, continued in a new process
     record.content.setdefault('began', args.began)
@@ -111,7 +111,7 @@ def run_sections(record: Record, args: argparse.Namespace) -> None:
             traceback.print_exception(error)
             survives = _device_works(args.device)
         record.content['sections'][name] = round(time.perf_counter() - start, 1)
-        record.write(args.out)
+        record.write(args.results)
         if args.device != 'cpu' and survives:
             torch.cuda.empty_cache()
         if not survives:
@@ -130,7 +130,17 @@ def _continue_in_new_process(args: argparse.Namespace, sections: list[str]) -> N
     if not sections:
         return
     options = [sys.executable, __file__, '--sections', *sections, '--began', repr(args.began)]
-    for name in ('out', 'device', 'minutes', 'frames', 'many', 'seed', 'rounds', 'threads'):
+    for name in (
+        'out',
+        'results',
+        'device',
+        'minutes',
+        'frames',
+        'many',
+        'seed',
+        'rounds',
+        'threads',
+    ):
         options += [f'--{name}', str(getattr(args, name))]
     options += ['--batches', *map(str, args.batches), '--commit', args.commit or _commit()]
     sys.stdout.flush()
@@ -201,7 +211,7 @@ def _correctness(record: Record, args: argparse.Namespace) -> None:
     finally:
         if agreement.rows:
             agreement.write(record, str(record.content['machine']['gpu'] or 'CPU'))
-            record.write(args.out)
+            record.write(args.results)
     _refiners_agree(record, args)
     _fits_agree(record, args)
 
@@ -346,28 +356,35 @@ def in_double(observed: Observations) -> Observations:
 def _refiners_agree(record: Record, args: argparse.Namespace) -> None:
     """Compare refinements of the same fits: the energy reached, and the vertices."""
     iterations = 30 if args.device != 'cpu' else 5
-    expected, found = (
-        Case(some, args.checked, False, _data(args)).refine(iterations)
-        for some in (_on_cpu(args), args)
-    )
-    weights = expected.weights
-    before, wanted, reached = (
-        sum(float(weights[name] * value.double().mean()) for name, value in terms.items())
-        for terms in (expected.terms_init, expected.terms_refined, found.terms_refined)
-    )
-    ratio = reached / wanted
-    record.target(
-        f"energy after {iterations} iterations, device's over CPU's", '0.98 to 1.02',
-        f'{ratio:.4f}', 0.98 <= ratio <= 1.02,
-    )  # fmt: skip
-    body = free_body()
-    difference = _vertices(body, expected) - _vertices(body, found)
-    iou = (found.iou_refined.mean(), expected.iou_refined.mean())
-    record.note(
-        f'Refinement of {args.checked} frames, {iterations} iterations: energy {before:.3f} to '
-        f'{wanted:.3f} (CPU) and {reached:.3f} (device), mean distance of vertices '
-        f'{1000 * difference.norm(dim=-1).mean():.2f} mm, IoU {iou[1]:.4f} and {iou[0]:.4f}.'
-    )
+    refined = {}
+    for name, some, cuda_graph in (
+        ('CPU', _on_cpu(args), False), ('device', args, True), ('device, no graph', args, False),
+    ):  # fmt: skip
+        case = Case(some, args.checked, False, _data(args))
+        case.refiner.cuda_graph = cuda_graph
+        refined[name] = case.refine(iterations)
+    energies = {name: _energy(refined['CPU'].weights, fits) for name, fits in refined.items()}
+    body, truth = free_body(), refined['CPU']
+    for name, fits in refined.items():
+        if fits is truth:
+            continue
+        ratio = energies[name] / energies['CPU']
+        record.target(
+            f"energy after {iterations} iterations over the CPU's, {name}", '0.98 to 1.02',
+            f'{ratio:.4f}', 0.98 <= ratio <= 1.02,
+        )  # fmt: skip
+        difference = 1000 * (_vertices(body, fits) - _vertices(body, truth)).norm(dim=-1).mean()
+        assert fits.iou_refined is not None and truth.iou_refined is not None
+        record.note(
+            f'Refinement of {args.checked} frames, {iterations} iterations, {name}: vertices '
+            f"{difference:.2f} mm from the CPU's, IoU {fits.iou_refined.mean():.4f} "
+            f'({truth.iou_refined.mean():.4f}).'
+        )
+
+
+def _energy(weights: dict[str, float], fits: RefinedFits) -> float:
+    terms = fits.terms_refined.items()
+    return sum(float(weights[name] * value.double().mean()) for name, value in terms)
 
 
 @torch.no_grad()
@@ -417,34 +434,46 @@ def _silhouette(record: Record, args: argparse.Namespace) -> None:
 
 
 def _iterations(record: Record, args: argparse.Namespace) -> None:
+    """Time a whole refinement of several batch sizes, with and without a CUDA graph."""
     rows = []
+    on_gpu = args.device != 'cpu'
+    iterations = args.iterations if on_gpu else 5
     for batch in args.batches:
         case = Case(args, batch, True, _data(args))
-        if args.device != 'cpu':
+
+        def refine(cuda_graph: bool, case: Case = case) -> None:
+            case.refiner.cuda_graph = cuda_graph
+            case.refine(iterations)
+
+        refine(True)
+        if on_gpu:
             torch.cuda.reset_peak_memory_stats()
-        case.refine(2)
-        peak = 0.0 if args.device == 'cpu' else torch.cuda.max_memory_allocated() / 2**30
-        found = interleaved(short_and_long(case), 3)
-        record.timings(f'batch {batch}', found)
-        taken = iteration_seconds(found)
-        hundred = found['short'].median + 99 * taken
+            refine(True)
+        peak = torch.cuda.max_memory_allocated() / 2**30 if on_gpu else 0.0
+        sides = {'graph': lambda refine=refine: refine(True)}
+        if on_gpu:
+            sides['calls'] = lambda refine=refine: refine(False)
+        found = interleaved(sides, 2, warm_up=0)
+        record.timings(f'{iterations} iterations, batch {batch}', found)
+        taken = found['graph'].median
         rows.append([
-            str(batch), seconds(taken), seconds(found['short'].median), f'{batch / hundred:.1f}',
-            f'{peak:.2f} GiB' if peak else '',
+            str(batch), seconds(taken), seconds(found['calls'].median) if on_gpu else '',
+            f'{batch / taken:.0f}', f'{H36M_FRAMES / (batch / taken) / 60:.1f}',
+            f'{peak:.2f} GiB' if on_gpu else '',
         ])  # fmt: skip
-        if batch == args.batches[-1] or args.device == 'cpu':
+        if batch == args.batches[-1]:
             alone = interleaved({'smplx.lbs': smplx_forward_and_backward(case)}, 3)
             theirs = alone['smplx.lbs'].median
             record.note(
-                f'One iteration of {batch} frames / smplx.lbs forward and backward: '
-                f'{taken / theirs:.2f}.'
+                f'Refinement of {batch} frames, per iteration / smplx.lbs forward and backward: '
+                f'{taken / iterations / theirs:.2f}.'
             )
         del case
     record.table(
-        ['batch', 'an iteration', 'first iteration and start', 'frames/s', 'peak memory'],
+        ['batch', 'replayed', 'called', 'frames/s', 'minutes for Human3.6M', 'peak memory'],
         rows,
-        'Refinement with all terms, pose blend shapes, 224x224; frames a second for 100 '
-        'iterations.',
+        f'Refinement by {iterations} iterations, all terms, pose blend shapes, 224x224, data in '
+        'memory: iterations replayed as a CUDA graph, and called one by one.',
     )
 
 
@@ -455,7 +484,7 @@ def _profile(record: Record, args: argparse.Namespace) -> None:
     activities = [ProfilerActivity.CPU]
     if args.device != 'cpu':
         activities.append(ProfilerActivity.CUDA)
-    args.out.mkdir(parents=True, exist_ok=True)
+    args.results.mkdir(parents=True, exist_ok=True)
     for batch in (args.batches[0], args.many):
         case = Case(args, batch, True, _data(args))
         case.refine(3)
@@ -476,7 +505,7 @@ def _profile(record: Record, args: argparse.Namespace) -> None:
         )
         key = 'self_cpu_time_total' if args.device == 'cpu' else 'self_device_time_total'
         table = averages[6].table(sort_by=key, row_limit=60, max_name_column_width=70)
-        (args.out / f'profile_{batch}.txt').write_text(table)
+        (args.results / f'profile_{batch}.txt').write_text(table)
         del case
 
 
@@ -514,6 +543,8 @@ def _batches(args: argparse.Namespace, case: Case) -> Iterator[Any]:
             batch_size=args.many,
             num_workers=workers,
             collate_fn=pseudo_collate,
+            pin_memory=args.device != 'cpu',  # in a thread, while the GPU computes
+            timeout=60 if workers else 0,
         )
     )
 
@@ -525,7 +556,7 @@ def _loading(record: Record, args: argparse.Namespace) -> None:
     start, count = time.perf_counter(), 0
     for batch in batches:
         count += len(batch['data_samples'])
-        if _elapsed(args) > 60 * args.minutes:
+        if _elapsed(args) > 60 * args.minutes or time.perf_counter() - start > 20:
             break
     taken = time.perf_counter() - start
     speed = count / taken
