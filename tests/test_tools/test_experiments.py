@@ -1,0 +1,102 @@
+"""``tools/analysis_tools/experiments.py``: its table, and what becomes of its results."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from mmjrr.datasets.synthetic import Settings
+from mmjrr.engine.calibration import CalibrationOptions
+from mmjrr.refinement import FitEnergy
+from mmjrr.refinement.refiner import sharing_of
+from mmjrr.segmentation.simulated_masks import MaskErrors
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROOT / f'tools/analysis_tools/{name}.py')
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope='module')
+def experiments() -> ModuleType:
+    return load('experiments')
+
+
+def arguments(**changes: object) -> argparse.Namespace:
+    values: dict[str, object] = dict(
+        only=['*'], seeds=[0, 1, 2, 3, 4], network_masks='{seed}.json', steps=None, device='cpu'
+    )
+    return argparse.Namespace(**{**values, **changes})
+
+
+def test_every_experiment_is_one_that_can_be_run(experiments: ModuleType, tmp_path: Path) -> None:
+    for name, experiment in experiments.EXPERIMENTS.items():
+        Settings(seed=0, synchronous=True, images=False, **experiment.data)
+        if experiment.masks not in (None, experiments.NETWORK):
+            MaskErrors(**experiment.masks)
+        cfg = experiments._config(arguments(), experiment, 3, tmp_path, None, tmp_path)
+        (hook,) = cfg.to_dict()['custom_hooks']
+        energy = FitEnergy(**hook['energy'])
+        sharing = sharing_of(hook['refiner']['share'])
+        if hook['calibration'] is None:
+            assert not sharing.couples_moments, name
+        else:
+            assert not energy.requires('plausibility'), name
+            options = CalibrationOptions(**hook['calibration'])
+            assert not (options.label_offsets and hook['root'] == 'mean'), name
+
+
+def test_cells_of_three_seeds_come_before_further_ones(experiments: ModuleType) -> None:
+    cells = [cell[1:] for cell in sorted(experiments._cells(arguments()), key=lambda c: c[0])]
+    assert len(set(cells)) == len(cells)
+    first = ['masks-exact', 'masks-head-cells-gate', 'masks-network-cells-gate', 'one-view']
+    assert cells[:20] == [(name, seed) for name in first for seed in range(5)]
+    seeds = [seed for name, seed in cells[20:]]
+    assert max(seeds[: seeds.index(3)]) == 2 and set(seeds[seeds.index(3) :]) == {3, 4}
+
+
+def test_experiments_on_masks_that_are_not_there_are_left_out(experiments: ModuleType) -> None:
+    found = {name for _, name, _ in experiments._cells(arguments(network_masks=None))}
+    assert found and not any('network' in name for name in found)
+
+
+def test_results_become_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pages = load('result_pages')
+    monkeypatch.setattr(pages, 'RESULTS', tmp_path / 'results')
+    (tmp_path / 'cells').mkdir()
+    for seed, error in ((0, 2.0), (1, 4.0)):
+        cell = dict(
+            experiment='clothes',
+            seed=seed,
+            settings={},
+            config='a.py',
+            device='a GPU',
+            versions=dict(python='3', torch='2', numpy='2', numba='0'),
+            pseudo_gt=dict(pve_opt_mm=5.0 + seed),
+            regressor_error_mm=dict(J_opt=error, floor=1.5),
+            rounds=[dict(pve_mm=9.0, regressor_error_mm=3.0 + seed)],
+            more='than is kept',
+        )
+        (tmp_path / 'cells' / f'clothes_{seed}.json').write_text(json.dumps(cell))
+    assert pages.collect(tmp_path, 'abc') == ['clothes']
+    kept = json.loads((tmp_path / 'results/experiments/clothes.json').read_text())
+    assert [cell['seed'] for cell in kept['cells']] == [0, 1] and 'more' not in kept['cells'][0]
+    results = pages.read_results()
+    table = pages.experiment_table(results, ['not-there', 'clothes'])
+    assert table[2] == '| clothes | 2 | 5.5 (6.0) | 3.0 (4.0) | 1.5 (2.5) |'
+    assert 'a GPU' in table[-1]
+    assert pages.experiment_round_table(results, ['clothes'])[2] == '| clothes | 2 | 9.0 / 3.5 |'
+    with pytest.raises(pages.MissingResultError):
+        pages.experiment_table(results, ['not-there'])
