@@ -53,11 +53,7 @@ bench: $(VENV)/.quickstart
 	$(BIN)/python tools/benchmarks/memory.py --out $(BENCH)
 	$(BIN)/python tools/benchmarks/linear.py --out $(BENCH)
 	if $(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then \
-	    $(BIN)/python tools/benchmarks/silhouette.py --out $(BENCH) --device cuda && \
-	    $(BIN)/python tools/benchmarks/body.py --out $(BENCH) --device cuda && \
-	    $(BIN)/python tools/benchmarks/refinement.py --out $(BENCH) --device cuda \
-	        --batch 512 --batches 64 512 2048 --frames 20000 && \
-	    $(BIN)/python tools/benchmarks/gradient_quality.py --out $(BENCH) --device cuda --frames 64; \
+	    PYTHON=$(BIN)/python bash tools/benchmarks/gpu.sh --out $(BENCH); \
 	fi
 	$(BIN)/python tools/benchmarks/report.py $(BENCH)
 

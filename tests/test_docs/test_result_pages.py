@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 from pathlib import Path
 from types import ModuleType
@@ -74,3 +75,21 @@ def test_readme_has_one_table_and_at_most_100_lines() -> None:
     text = (ROOT / 'README.md').read_text(encoding='utf-8')
     assert len(text.splitlines()) <= 100
     assert len(re.findall(r'<!-- results: ', text)) == 1
+
+
+def test_a_record_from_a_gpu_keeps_its_machine_and_commit(
+    result_pages: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = {'cpu': 'A processor', 'cores': 16, 'gpu': 'A GPU', 'torch': '2.11'}
+    record = dict(title='Every path', machine=machine, tables=[], targets=[], notes=[])
+    (tmp_path / 'benchmarks').mkdir()
+    for name, commit in (('device', {}), ('device_gpu', {'commit': '1234567'})):
+        path = tmp_path / f'benchmarks/{name}.json'
+        path.write_text(json.dumps({**record, **commit}))
+    monkeypatch.setattr(result_pages, 'RESULTS', tmp_path / 'results')
+    assert result_pages.collect(tmp_path, 'abcdef0') == ['device', 'device_gpu']
+    for name, commit in (('device', 'abcdef0'), ('device_gpu', '1234567')):
+        found = json.loads((tmp_path / f'results/benchmarks/{name}.json').read_text())
+        assert found['commit'] == commit
+        assert found['machine'] == 'A processor, 16 cores, A GPU'
+        assert found['versions'] == {'torch': '2.11'}

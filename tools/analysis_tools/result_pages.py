@@ -92,7 +92,9 @@ def collect(folder: Path, commit: str) -> list[str]:
         if 'tables' in record:
             kept = {key: record[key] for key in ('title', 'machine', 'tables', 'targets', 'notes')}
             kept['versions'] = {k: v for k, v in kept['machine'].items() if k in _VERSIONS}
-            _write(RESULTS / 'benchmarks' / path.name, {**kept, **provenance})
+            # A GPU's record comes from another machine, and holds its commit.
+            of_record = {'commit': record.get('commit', commit), 'machine': _machine_of(record)}
+            _write(RESULTS / 'benchmarks' / path.name, {**kept, **provenance, **of_record})
             names.append(path.stem)
     for path in sorted((folder / 'mappings').glob('*.json')):
         _write(RESULTS / 'mappings' / path.name, {**json.loads(path.read_text()), **provenance})
@@ -109,6 +111,12 @@ def collect(folder: Path, commit: str) -> list[str]:
         _write(RESULTS / 'experiments' / f'{name}.json', content)
         names.append(name)
     return names
+
+
+def _machine_of(record: Run) -> str:
+    machine = record['machine']
+    gpu = f', {machine["gpu"]}' if machine.get('gpu') else ''
+    return f'{machine["cpu"]}, {machine["cores"]} cores{gpu}'
 
 
 #: What is kept of an experiment with one seed.

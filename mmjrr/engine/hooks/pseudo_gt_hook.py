@@ -76,7 +76,7 @@ PROJECTION_TOLERANCE = 10.0
 #: Options of :class:`~mmjrr.refinement.FitRefiner` that the hook's ``refiner`` can set.
 REFINER_OPTIONS = (
     'num_iters', 'lr', 'betas', 'lr_mult', 'eta_min_ratio', 'init_translation', 'share', 'prior',
-    'chunk_size',
+    'chunk_size', 'cuda_graph',
 )  # fmt: skip
 #: Number of frames on which the terms are balanced without a calibration.
 BALANCE_FRAMES = 64
@@ -114,8 +114,9 @@ class SMPLPseudoGTHook(Hook):
         energy: Options of :class:`mmjrr.refinement.FitEnergy`: the enabled terms and their weights.
         refiner: Options of :class:`mmjrr.refinement.FitRefiner`: ``num_iters``, ``lr``, ``betas``
             (Adam's moments), ``lr_mult``, ``eta_min_ratio``, ``init_translation``, ``share``,
-            ``prior`` and ``chunk_size``. ``share=dict(pose='moment', betas='subject')`` gives the
-            views of a moment one pose and a subject one shape.
+            ``prior``, ``chunk_size`` and ``cuda_graph``.
+            ``share=dict(pose='moment', betas='subject')`` gives the views of a moment one pose and
+            a subject one shape.
         regressor: Name or file of the regressor used during refinement. Defaults to ``None``, which
             fits J_spin and uses it.
         calibration: Options of :class:`~mmjrr.engine.calibration.CalibrationOptions`: ``rounds``,
