@@ -445,15 +445,19 @@ def benchmark_tables(results: dict[str, dict[str, Run]], names: list[str]) -> li
     """Tables of benchmarks, each with its provenance."""
     lines: list[str] = []
     for name in names:
-        record = results['benchmarks'].get(name)
-        if record is None:
-            raise ValueError(f'results: docs/results/benchmarks/{name}.json: no such file')
+        record = _benchmark(results, name)
         lines += [_provenance([record]), '']
         for one in record['tables']:
             lines += [one['caption'], ''] if one['caption'] else []
             lines += [*_table(one['header'], one['rows']), '']
         lines += [note + '\n' for note in dict.fromkeys(record['notes'])]
     return '\n'.join(lines).rstrip().split('\n')
+
+
+def _benchmark(results: dict[str, dict[str, Run]], name: str) -> Run:
+    if name not in results['benchmarks']:
+        raise MissingResultError(f'results: docs/results/benchmarks/{name}.json: no such file')
+    return results['benchmarks'][name]
 
 
 def target_table(results: dict[str, dict[str, Run]], names: list[str]) -> list[str]:
@@ -464,7 +468,7 @@ def target_table(results: dict[str, dict[str, Run]], names: list[str]) -> list[s
             'met' if target['met'] else '**not met**',
         ]
         for name in names
-        for target in results['benchmarks'][name]['targets']
+        for target in _benchmark(results, name)['targets']
     ]
     return _table(['', 'target', 'measured', ''], rows)
 
