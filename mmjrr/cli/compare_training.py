@@ -6,8 +6,9 @@
 Six cells: fits (initial, refined) x regressor of the joint losses (J_std, J_spin, J_opt), each with
 several seeds. The second argument is the work directory of a refinement of the same set, with
 ``pseudo_gt.npz``, ``J_spin.npy`` and ``J_opt.npy``. The test error is the distance of vertices from
-the true ones (PVE), and MPJPE and PA-MPJPE under each regressor and under the true one. A killed
-run continues with the trainings that are missing.
+the true ones (PVE), and MPJPE and PA-MPJPE under each regressor and under the true one; the PVE of
+the training frames beside it tells whether a network learned its fits. A killed run continues with
+the trainings that are missing; --finished reports those that are there.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from mmjrr.cli.shipped import ROOT
 
 FITS = ('initial', 'refined')
 REGRESSORS = ('J_std', 'J_spin', 'J_opt')
+TRAINING_PVE = 'PVE of training frames'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,6 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=Path('work_dirs/compare_training'),
         help='folder of the trainings (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--finished', action='store_true', help='report finished trainings only, and train none'
     )
     parser.add_argument('--out', type=Path, required=True, help='JSON file to write')
 
@@ -88,11 +93,15 @@ def run(args: argparse.Namespace) -> None:
         )
         for fits, regressor, seed in cells
     ]
+    if args.finished:
+        tasks = [task for task in tasks if _finished_metrics(task[2], task[3], settings)]
+        if not tasks:
+            raise FileNotFoundError(f'{args.work_dir}: no finished training of these files')
     with TaskPool(args.jobs) as pool:
         results = pool.run(train_or_read, tasks, 'trainings')
     runs = [
-        dict(fits=fits, regressor=regressor, seed=seed, metrics=metrics)
-        for (fits, regressor, seed), metrics in zip(cells, results, strict=True)
+        dict(zip(('fits', 'regressor', 'seed'), task[3], strict=True), metrics=metrics)
+        for task, metrics in zip(tasks, results, strict=True)
     ]
     with atomic_write(args.out) as temporary:
         temporary.write_text(json.dumps(dict(settings, runs=runs), indent=1) + '\n')
@@ -106,19 +115,32 @@ def train_or_read(
     cell: tuple[str, str, int],
     settings: dict[str, Any],
 ) -> dict[str, float]:
-    """Return the test errors of one training, from its file if it was finished before."""
-    from mmjrr.io import atomic_write, read_json
+    """Return the errors of one training, from its file or checkpoint if it was finished before."""
+    from mmjrr.io import atomic_write
+
+    metrics = _finished_metrics(work_dir, cell, settings)
+    if metrics is not None and TRAINING_PVE in metrics:
+        return metrics
+    metrics = train(
+        paths, data_root, work_dir, cell, settings['iterations'], finished=metrics is not None
+    )
+    with atomic_write(Path(work_dir) / 'test_errors.json') as temporary:
+        record = dict(settings=dict(settings, cell=list(cell)), metrics=metrics)
+        temporary.write_text(json.dumps(record, indent=1) + '\n')
+    return metrics
+
+
+def _finished_metrics(
+    work_dir: str, cell: tuple[str, str, int], settings: dict[str, Any]
+) -> dict[str, float] | None:
+    """Return the errors that a finished training recorded, None if there is none."""
+    from mmjrr.io import read_json
 
     path = Path(work_dir) / 'test_errors.json'
-    record = dict(settings, cell=list(cell))
-    if path.is_file():
-        done = read_json(path)
-        if done.get('settings') == record:
-            metrics: dict[str, float] = done['metrics']
-            return metrics
-    metrics = train(paths, data_root, work_dir, cell, settings['iterations'])
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(dict(settings=record, metrics=metrics), indent=1) + '\n')
+    done = read_json(path) if path.is_file() else {}
+    if done.get('settings') != dict(settings, cell=list(cell)):
+        return None
+    metrics: dict[str, float] = done['metrics']
     return metrics
 
 
@@ -128,8 +150,9 @@ def train(
     work_dir: str,
     cell: tuple[str, str, int],
     iterations: int | None,
+    finished: bool = False,
 ) -> dict[str, float]:
-    """Train one cell, and return its test errors in mm.
+    """Train one cell, and return its errors in mm.
 
     Args:
         paths: Files by name.
@@ -137,9 +160,14 @@ def train(
         work_dir: Folder for the checkpoint and the log.
         cell: Fits, regressor and seed.
         iterations: Number of iterations. ``None``: the config's.
+        finished: Whether the work directory has the checkpoint of this training, which is then
+            measured without training. Default: False.
     """
     from mmengine.config import Config
     from mmengine.runner import Runner
+
+    from mmjrr.engine import load_safely
+    from mmjrr.engine.last_checkpoint import latest_checkpoint
 
     fits, regressor, seed = cell
     cfg = Config.fromfile(paths['config'])
@@ -159,14 +187,29 @@ def train(
     cfg.visualizer.vis_backends = None
     cfg.log_level = 'WARNING'
     runner = Runner.from_cfg(cfg)
-    runner.train()
+    if finished:
+        load_safely()
+        runner.load_checkpoint(str(latest_checkpoint(work_dir)))
+    else:
+        runner.train()
     metrics: dict[str, float] = {k: float(v) for k, v in runner.val().items()}
-    metrics['PVE'] = vertex_error(runner, data_root)
+    metrics['PVE'] = vertex_error(runner.model, runner.val_dataloader, data_root, 'test')
+    seen = cfg.val_dataloader.copy()
+    seen.dataset.update({k: cfg.train_dataloader.dataset[k] for k in ('ann_file', 'subjects')})
+    loader = runner.build_dataloader(seen)
+    metrics[TRAINING_PVE] = vertex_error(runner.model, loader, data_root, 'train')
     return metrics
 
 
-def vertex_error(runner: Any, data_root: str) -> float:
-    """Return the mean distance of the test set's predicted vertices from the true ones, in mm."""
+def vertex_error(model: Any, loader: Any, data_root: str, split: str) -> float:
+    """Return the mean distance of predicted vertices from the true ones, in mm.
+
+    Args:
+        model: The estimator.
+        loader: Loader of the frames.
+        data_root: Folder of the synthetic set.
+        split: ``'train'`` or ``'test'``, to which the frames belong.
+    """
     import numpy as np
     import torch
 
@@ -174,38 +217,45 @@ def vertex_error(runner: Any, data_root: str) -> float:
     from mmjrr.geometry import matrix_to_axis_angle
 
     rows: dict[str, list[Any]] = dict(imgname=[], pose=[], betas=[])
-    runner.model.eval()
-    for batch in runner.val_dataloader:
+    model.eval()
+    for batch in loader:
         with torch.no_grad():
-            samples = runner.model.val_step(batch)
+            samples = model.val_step(batch)
         for sample in samples:
             rotations = torch.cat([sample.pred_global_orient[None], sample.pred_body_pose])
             rows['imgname'].append(sample.imgname)
             rows['pose'].append(matrix_to_axis_angle(rotations).flatten().cpu().numpy())
             rows['betas'].append(sample.pred_betas.cpu().numpy())
-    truth = SyntheticTruth(data_root, runner.model.body_model)
-    return truth.vertex_error_mm({k: np.stack(v) for k, v in rows.items()}, 'test')
+    truth = SyntheticTruth(data_root, model.body_model)
+    return truth.vertex_error_mm({k: np.stack(v) for k, v in rows.items()}, split)
 
 
 def table(runs: Sequence[dict[str, Any]]) -> str:
     """Return a Markdown table: means over seeds, and standard deviations beside them."""
+    header, rows = table_rows(runs)
+    lines = [header, ['---'] * len(header), *rows]
+    return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
+
+
+def table_rows(runs: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Return the header and the rows of the table; cells without a finished training have none."""
     from statistics import mean, stdev
 
-    names = [name for name in runs[0]['metrics'] if name != 'PVE' and 'PA-' not in name]
-    lines = [
-        f'| Fits | Regressor of the loss | PVE | {" | ".join(names)} |',
-        '|---' * (3 + len(names)) + '|',
-    ]
+    errors = [name for name in runs[0]['metrics'] if name.endswith('/MPJPE')]
+    header = ['Fits', 'Regressor of the loss', 'Seeds', TRAINING_PVE, 'PVE', *errors]
+    rows = []
     for fits in FITS:
         for regressor in REGRESSORS:
             chosen = [r for r in runs if (r['fits'], r['regressor']) == (fits, regressor)]
-            columns = []
-            for name in ('PVE', *names):
+            if not chosen:
+                continue
+            columns = [fits, regressor, str(len(chosen))]
+            for name in header[3:]:
                 values = [run['metrics'][name] for run in chosen]
                 spread = f' ± {stdev(values):.1f}' if len(values) > 1 else ''
                 columns.append(f'{mean(values):.1f}{spread}')
-            lines.append(f'| {fits} | {regressor} | {" | ".join(columns)} |')
-    return '\n'.join(lines)
+            rows.append(columns)
+    return header, rows
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:

@@ -89,12 +89,27 @@ def test_six_cells_are_trained_once_and_compared(
     # All cells have the same files here, so all have the same errors.
     assert all(run['metrics'] == runs[0]['metrics'] for run in runs)
     table = capsys.readouterr().out
-    assert f'| refined | J_opt | {runs[0]["metrics"]["PVE"]:.1f} |' in table
+    errors = [runs[0]['metrics'][name] for name in ('PVE of training frames', 'PVE')]
+    assert f'| refined | J_opt | 1 | {errors[0]:.1f} | {errors[1]:.1f} |' in table
     checkpoints = {path: path.stat().st_mtime_ns for path in (tmp_path / 'cells').rglob('*.json')}
     written = out.read_bytes()
     assert main(arguments) == 0
     assert out.read_bytes() == written
     assert checkpoints == {path: path.stat().st_mtime_ns for path in checkpoints}
+    # A training that was finished without the error of its own frames is measured, not repeated.
+    first = tmp_path / 'cells/initial_J_std_0/test_errors.json'
+    record = json.loads(first.read_text())
+    error = record['metrics'].pop('PVE of training frames')
+    assert 0 < error < 1000
+    first.write_text(json.dumps(record))
+    (tmp_path / 'cells/refined_J_std_0/test_errors.json').unlink()
+    trained = first.with_name('iter_1.pth').stat().st_mtime_ns
+    assert main([*arguments, '--finished']) == 0
+    assert first.with_name('iter_1.pth').stat().st_mtime_ns == trained
+    finished = json.loads(out.read_text())['runs']
+    assert len(finished) == 5
+    for name, value in runs[0]['metrics'].items():
+        assert finished[0]['metrics'][name] == pytest.approx(value, abs=1e-3), name
     (refinement / 'J_opt.npy').unlink()
     assert main(arguments) == 1
     assert 'J_opt.npy: no such file' in capsys.readouterr().err

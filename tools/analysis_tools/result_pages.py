@@ -96,9 +96,10 @@ def collect(folder: Path, commit: str) -> list[str]:
             of_record = {'commit': record.get('commit', commit), 'machine': _machine_of(record)}
             _write(RESULTS / 'benchmarks' / path.name, {**kept, **provenance, **of_record})
             names.append(path.stem)
-    for path in sorted((folder / 'mappings').glob('*.json')):
-        _write(RESULTS / 'mappings' / path.name, {**json.loads(path.read_text()), **provenance})
-        names.append(path.stem)
+    for kind in ('mappings', 'training'):
+        for path in sorted((folder / kind).glob('*.json')):
+            _write(RESULTS / kind / path.name, {**json.loads(path.read_text()), **provenance})
+            names.append(path.stem)
     cells: dict[str, list[Run]] = {}
     for path in sorted((folder / 'cells').glob('*.json')):
         cell = json.loads(path.read_text())
@@ -154,7 +155,7 @@ def read_results() -> dict[str, dict[str, Run]]:
     """Return the contents of ``docs/results/`` by kind (``'demo'`` and so on) and name."""
     return {
         kind: {path.stem: json.loads(path.read_text()) for path in _files(kind)}
-        for kind in ('demo', 'benchmarks', 'mappings', 'experiments')
+        for kind in ('demo', 'benchmarks', 'mappings', 'experiments', 'training')
     }
 
 
@@ -441,6 +442,16 @@ def score_table(results: dict[str, dict[str, Run]], names: list[str]) -> list[st
     return [*_table(header, rows), '', _provenance(there.values())]
 
 
+def training_table(results: dict[str, dict[str, Run]], names: list[str]) -> list[str]:
+    """Errors of trainings on initial and refined fits, by the regressor of their loss."""
+    from mmjrr.cli.compare_training import table_rows
+
+    (record,) = (results['training'][name] for name in names)
+    header, rows = table_rows(record['runs'])
+    header = [name.replace('/paper/MPJPE', ', MPJPE').replace('PVE', 'PVE, mm') for name in header]
+    return [*_table(header, rows), '', _provenance([record])]
+
+
 def benchmark_tables(results: dict[str, dict[str, Run]], names: list[str]) -> list[str]:
     """Tables of benchmarks, each with its provenance."""
     lines: list[str] = []
@@ -490,6 +501,7 @@ TABLES: dict[str, Callable[[dict[str, dict[str, Run]], list[str]], list[str]]] =
     'benchmarks': benchmark_tables,
     'mappings': mapping_table,
     'targets': target_table,
+    'training': training_table,
 }
 
 
