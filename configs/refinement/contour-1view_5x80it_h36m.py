@@ -3,7 +3,7 @@
 # For data with one camera; with several, contour-4view_5x80it_h36m.py is far better.
 _base_ = ['./contour-4view_5x80it_h36m.py']
 
-train_dataloader = dict(batch_sampler=None)
+train_dataloader = dict(batch_sampler=dict(type='FrameBatchSampler'))
 custom_hooks = _base_.custom_hooks
 custom_hooks[0].energy.terms.joint_3d = dict(scale=1.0)
 custom_hooks[0].refiner.share = dict(pose='frame', betas='subject')

@@ -90,6 +90,13 @@ TEN: dict[str, Any] = dict(calibration=dict(rounds=10), seeds=2)
 #: Twice the moments, for curves over their number.
 MANY: dict[str, Any] = dict(frames_per_subject=32)
 
+#: Discs twice as large, and one around the head.
+WIDE_GATE = {
+    **dict.fromkeys(('right_ankle', 'left_ankle'), 52 / 224),
+    **dict.fromkeys(('right_wrist', 'left_wrist'), 40 / 224),
+    'head': 30 / 224,
+}
+
 EXPERIMENTS: dict[str, Experiment] = {
     'masks-exact': Experiment(first=True, scores=True, offsets=True),
     'masks-head-cells-gate': Experiment(masks=HEAD, silhouette=BOTH, first=True, offsets=True),
@@ -98,6 +105,11 @@ EXPERIMENTS: dict[str, Experiment] = {
     'offsets-exact': Experiment(**KNOWN),
     'offsets-head': Experiment(masks=HEAD, silhouette=BOTH, **KNOWN),
     'offsets-none': Experiment(data=dict(ankle_offsets=False), **KNOWN),
+    # Masks of which much is missing: less weight, and more that is not believed.
+    'masks-network-weak': Experiment(masks=NETWORK, silhouette=dict(BOTH, scale=1.0)),
+    'masks-network-weak-wide': Experiment(
+        masks=NETWORK, silhouette=dict(CELLS, gate=WIDE_GATE, scale=1.0)
+    ),
     # What masks lose, and what the silhouette term's options recover.
     'masks-network': Experiment(masks=NETWORK),
     'masks-head': Experiment(masks=HEAD),
