@@ -1,16 +1,19 @@
-"""Measure the memory of an evaluation against its number of frames.
+"""Measure the memory of an evaluation, and of an export, against the number of frames.
 
     python tools/benchmarks/memory.py [--parameters 10000 100000 1000000] [--vertices 2000 20000]
+                                      [--refined 10000 100000]
 
 Each evaluation runs in a process of its own, under three regressors and protocol 'paper', with all
 breakdowns. Parameters are in an npz as ``numpy.savez`` writes it; meshes of 6890 vertices in an npz
-that is written piece by piece. The peak of memory counts the pages of mapped files as well.
+that is written piece by piece. Refined fits are in the shards of a run, 256 frames each, which are
+merged and exported in SPIN's layout. The peak of memory counts the pages of mapped files as well.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -22,9 +25,19 @@ from common import Record, arguments, parse, peak_memory, positive, synthetic_da
 from evaluation import evaluate, repeated_frames, three_regressors
 
 from mmjrr.body_models import FREE_BODY_FILE
+from mmjrr.engine.bad_frames import split_left_out, with_left_out
+from mmjrr.engine.pseudo_gt_export import export_fits, write_summary
 from mmjrr.io import atomic_write, read_npz
+from mmjrr.jobs import ShardFolder
+from mmjrr.refinement import PseudoGTStore
+from mmjrr.refinement.energy import TERMS
+from mmjrr.refinement.regressor_fit import PARAMETERS
 
-#: Megabytes that 10^6 frames of parameters, and any number of meshes, may take.
+#: Digest of a run, by which its shards are known.
+RUN = '0' * 64
+#: Frames of a shard of refined fits.
+FRAMES_OF_SHARD = 256
+#: Megabytes that 10^6 frames of parameters, and any number of meshes or refined fits, may take.
 LIMIT = 1024
 
 
@@ -32,12 +45,20 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument('--parameters', type=positive, nargs='*', default=[10_000, 100_000])
     parser.add_argument('--vertices', type=positive, nargs='*', default=[2_000, 8_000])
+    parser.add_argument('--refined', type=positive, nargs='*', default=[10_000, 100_000])
+    parser.add_argument('--exported', type=Path, help=argparse.SUPPRESS)
     parser.add_argument('--alone', nargs=2, type=Path, help=argparse.SUPPRESS)
     args = parse(parser)
     if args.alone:
         print(json.dumps(evaluate_alone(args, *args.alone)))
         return
-    record = Record('memory', 'Memory of an evaluation', vars(args) | {'out': '', 'alone': None})
+    if args.exported:
+        print(json.dumps(export_alone(args.exported)))
+        return
+    record = Record(
+        'memory', 'Memory of an evaluation',
+        vars(args) | {'out': '', 'alone': None, 'exported': None},
+    )  # fmt: skip
     data = synthetic_data(args.out, args.seed)
     rows = []
     peaks: dict[str, dict[int, float]] = {}
@@ -47,7 +68,7 @@ def main() -> None:
             if kind == 'vertices':
                 predictions = meshes_of(predictions, count)
             size = predictions.stat().st_size / 1e9
-            found = measure(args, annotation, predictions)
+            found = measure(args, '--alone', str(annotation), str(predictions))
             peaks.setdefault(kind, {})[count] = found['megabytes']
             rows.append([
                 kind, f'{count:,}', f'{size:.2f} GB', f'{found["imported"]:.0f} MB',
@@ -55,7 +76,17 @@ def main() -> None:
             ])  # fmt: skip
             for path in (annotation, predictions):
                 path.unlink()
-    header = ['predictions', 'frames', 'file', 'after the imports', 'peak', 'time']
+    for count in sorted(args.refined):
+        shards = shards_of(args.out / 'refined', count)
+        size = sum(path.stat().st_size for path in shards.rglob('*.npz')) / 1e9
+        found = measure(args, '--exported', str(shards))
+        peaks.setdefault('refined fits', {})[count] = found['megabytes']
+        rows.append([
+            'refined fits', f'{count:,}', f'{size:.2f} GB', f'{found["imported"]:.0f} MB',
+            f'{found["megabytes"]:.0f} MB', f'{found["seconds"]:.0f} s',
+        ])  # fmt: skip
+        shutil.rmtree(shards)
+    header = ['input', 'frames', 'file', 'after the imports', 'peak', 'time']
     record.table(header, rows)
     for kind, found in peaks.items():
         counts = sorted(found)
@@ -71,10 +102,10 @@ def main() -> None:
     record.write(args.out)
 
 
-def measure(args: argparse.Namespace, annotation: Path, predictions: Path) -> dict[str, float]:
-    """Evaluate in a process of its own; return its seconds and megabytes."""
+def measure(args: argparse.Namespace, *task: str) -> dict[str, float]:
+    """Evaluate or export in a process of its own; return its seconds and megabytes."""
     command = [
-        sys.executable, __file__, '--alone', str(annotation), str(predictions),
+        sys.executable, __file__, *task,
         '--out', str(args.out), '--seed', str(args.seed), '--threads', str(args.threads),
     ]  # fmt: skip
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
@@ -88,6 +119,61 @@ def evaluate_alone(
     imported = peak_memory()
     start = time.perf_counter()
     evaluate(annotation, predictions, regressors)
+    return {
+        'seconds': time.perf_counter() - start,
+        'imported': imported,
+        'megabytes': peak_memory(),
+    }
+
+
+def shards_of(folder: Path, count: int) -> Path:
+    """Write the shards of a run of refinement with random fits."""
+    store = PseudoGTStore(ShardFolder(folder, RUN, '.npz', 'batch'))
+    rng = np.random.default_rng(0)
+    shapes = dict(
+        global_orient=(3,), body_pose=(69,), betas=(10,), transl=(3,), keypoints_3d=(17, 3),
+        keypoints_3d_weight=(17,), keypoints_2d=(17, 2), box=(4,), iou=(), init_iou=(),
+    )  # fmt: skip
+    shapes |= {f'init_{name}': shapes[name] for name in PARAMETERS}
+    for term in TERMS:
+        shapes |= {f'energy_{term}': (), f'init_energy_{term}': ()}
+    for number, batch in batches_of_run(count).items():
+        arrays = {
+            name: rng.uniform(1, 2, (len(batch), *shape)).astype(np.float32)
+            for name, shape in shapes.items()
+        }
+        arrays['box'][:, 2:] += arrays['box'][:, :2]
+        arrays['sample_idx'] = np.array(batch)
+        arrays['imgname'] = np.array([
+            f'S1/S1_Directions_1.54138969/S1_Directions_1.54138969_{index:06d}.jpg'
+            for index in batch
+        ])  # fmt: skip
+        store.put(number[0], with_left_out(arrays, arrays, {}))
+    (folder / 'count').write_text(str(count))
+    return folder
+
+
+def batches_of_run(count: int) -> dict[tuple[int, int], range]:
+    """Return the samples of each batch of a run, by the batch's number and process."""
+    starts = range(0, count, FRAMES_OF_SHARD)
+    return {
+        (number, 0): range(start, min(start + FRAMES_OF_SHARD, count))
+        for number, start in enumerate(starts)
+    }
+
+
+def export_alone(folder: Path) -> dict[str, float]:
+    """Merge shards and export them, as the end of a run does."""
+    count = int((folder / 'count').read_text())
+    store = PseudoGTStore(ShardFolder(folder, RUN, '.npz', 'batch'))
+    imported = peak_memory()
+    start = time.perf_counter()
+    arrays, left_out = split_left_out(store.load(batches_of_run(count)))
+    export_fits(folder / 'pseudo_gt.npz', arrays, {})
+    write_summary(
+        folder / 'refinement.json', arrays, frames_expected=count, frames_in_dataset=count,
+        term_weights=None, left_out=left_out,
+    )  # fmt: skip
     return {
         'seconds': time.perf_counter() - start,
         'imported': imported,
