@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict
@@ -14,21 +13,16 @@ import torch
 from mmengine.device import get_device
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
-from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from mmjrr.array_types import Array
 from mmjrr.engine.bad_frames import (
-    ERRORS,
     ON_BAD_FRAME,
-    check_finite_weights,
-    find_bad_frames,
     listed,
-    part_of_batch,
     split_left_out,
-    with_left_out,
 )
+from mmjrr.engine.batch_refinement import BatchRefinement
 from mmjrr.engine.calibration import (
     FOLDER,
     Calibration,
@@ -56,6 +50,7 @@ from mmjrr.engine.refinement_frames import (
 )
 from mmjrr.engine.refinement_job import begin, check_stored, expected_samples, refinement_job
 from mmjrr.engine.samplers import check_moments, sampler_of
+from mmjrr.engine.term_balance import balance_terms
 from mmjrr.errors import DataError
 from mmjrr.io import sha256, versions
 from mmjrr.jobs import Job, on_main_process, wait_for_all
@@ -390,48 +385,15 @@ class SMPLPseudoGTHook(Hook):
     def _balance(
         self, refiner: FitRefiner, first_frames: list[RefinementFrames], dataset: Any, job: Job
     ) -> dict[str, float]:
-        """Return the terms' weights, which are measured once and hold for the whole run.
-
-        Weights measured in each batch would grow as the discriminators learn. Bad frames are taken
-        out of the one element of ``first_frames``, with which a calibration goes on.
-        """
+        """Return the terms' weights; take bad frames out of the one element of ``first_frames``."""
 
         def frames_of(indices: list[int]) -> RefinementFrames:
             return RefinementFrames.of_dataset(dataset, indices, **self._frame_options())
 
-        def balanced(frames: RefinementFrames) -> dict[str, float]:
-            return refiner.balanced_weights(frames.init, frames.observed, frames.groups)
-
-        results, indices = job.results(), [int(s.sample_idx) for s in first_frames[0].samples]
-        weights, left_out = results.get('term_weights'), results.get('left_out_of_first_frames', [])
-        if weights is None:
-            try:
-                weights = balanced(first_frames[0])
-            except ERRORS as error:
-                names = [sample.imgname for sample in first_frames[0].samples]
-                errors: dict[int, str] = {}
-                if self.on_bad_frame == 'skip':
-                    errors = find_bad_frames(
-                        lambda row: balanced(frames_of([indices[row]])), len(indices)
-                    )
-                if len(errors) in (0, len(indices)):
-                    raise type(error)(f'{error}\nframes: {names}') from error
-                reasons = {names[row]: reason for row, reason in errors.items()}
-                print_log(
-                    f'Balance of the terms: {listed(reasons)}',
-                    logger='current',
-                    level=logging.WARNING,
-                )
-                left_out = [indices[row] for row in errors]
-                job.record_result('left_out_of_first_frames', left_out)
-        if left_out:
-            first_frames[0] = frames_of([index for index in indices if index not in set(left_out)])
-            weights = weights or balanced(first_frames[0])
-        assert weights is not None
-        if 'term_weights' not in results:
-            job.record_result('term_weights', weights)
-        shown = {name: float(f'{value:.4g}') for name, value in weights.items()}
-        print_log(f'Weights of the terms: {shown}', logger='current')
+        leaves_out = self.on_bad_frame == 'skip'
+        weights, first_frames[0] = balance_terms(
+            refiner, first_frames[0], frames_of, job, leaves_out
+        )
         return weights
 
     def _calibrate(
@@ -507,66 +469,21 @@ class SMPLPseudoGTHook(Hook):
     def _refine(
         self, runner: Runner, batch_idx: int, data_batch: dict[str, Any]
     ) -> dict[str, Array]:
-        frames = RefinementFrames.of_batch(data_batch, **self._frame_options())
-        sample_idx = [int(sample.sample_idx) for sample in frames.samples]
-        errors: dict[int, str] = {}
-        if self.calibration is not None and self.calibration.has(sample_idx):
-            arrays = self.calibration.rows_of(sample_idx)
-        else:
-            if batch_idx == 0:
-                self.energy.check_batch(frames.observed)
-            weights = runner.message_hub.get_info('mmjrr_term_weights')
-            arrays, errors = self._refine_good_frames(data_batch, frames, batch_idx, weights)
-        if errors:
-            reasons = {frames.samples[row].imgname: reason for row, reason in errors.items()}
+        options = self._frame_options()
+        if batch_idx == 0:
+            self.energy.check_batch(RefinementFrames.of_batch(data_batch, **options).observed)
+        refinement = BatchRefinement(
+            self.refiner,
+            self.calibration,
+            runner.message_hub.get_info('mmjrr_term_weights'),
+            options,
+            leaves_out=self.on_bad_frame == 'skip',
+        )
+        arrays, reasons = refinement.refine(data_batch, f'batch {batch_idx}')
+        if reasons:
             runner.logger.warning(f'Batch {batch_idx}: {listed(reasons)}')
-        arrays = with_left_out(arrays, frames.annotations(), errors)
         self.store.put(batch_idx, arrays, get_rank())
         return arrays
-
-    def _refine_good_frames(
-        self,
-        data_batch: dict[str, Any],
-        frames: RefinementFrames,
-        batch_idx: int,
-        weights: dict[str, float],
-    ) -> tuple[dict[str, Array], dict[int, str]]:
-        """Return the arrays of the frames that can be refined, and the errors of the others."""
-
-        def refined(part: RefinementFrames) -> dict[str, Array]:
-            init = part.init
-            if self.calibration is not None:
-                init = self.calibration.apply(part)
-                if self.calibration.label_offsets is not None:
-                    part = part.with_label_offsets(self.calibration.label_offsets)
-            return part.arrays(self.refiner.refine(init, part.observed, weights, part.groups))
-
-        def part_of(rows: list[int]) -> RefinementFrames:
-            return RefinementFrames.of_batch(
-                part_of_batch(data_batch, rows), **self._frame_options()
-            )
-
-        count = len(frames.samples)
-        try:
-            return refined(frames), {}
-        except ERRORS as error:
-            errors: dict[int, str] = {}
-            if self.on_bad_frame == 'skip':
-                errors = find_bad_frames(lambda row: refined(part_of([row])), count)
-            if not errors:
-                names = [sample.imgname for sample in frames.samples]
-                raise type(error)(f'{error}\nbatch {batch_idx}: {names}') from error
-        if len(errors) == count:
-            check_finite_weights(self.refiner.discriminator)
-            return frames.arrays_of_bad_frames(*self._stored_terms(frames)), errors
-        return refined(part_of([row for row in range(count) if row not in errors])), errors
-
-    def _stored_terms(self, frames: RefinementFrames) -> tuple[list[str], bool]:
-        """Return the names of the energy's terms, and whether overlaps with masks are stored."""
-        has_masks = frames.observed.mask is not None
-        terms = self.energy.terms.items()
-        names = [name for name, term in terms if has_masks or 'mask' not in term.requires]
-        return names, has_masks
 
     # ------------------------------------------------------------------ after all poses are refined
 

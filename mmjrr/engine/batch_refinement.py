@@ -1,0 +1,107 @@
+"""Refinement of a batch: its bad frames are found and left out, the others are refined."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mmjrr.array_types import Array
+from mmjrr.engine.bad_frames import (
+    ERRORS,
+    check_finite_weights,
+    find_bad_frames,
+    part_of_batch,
+    with_left_out,
+)
+from mmjrr.engine.calibration import Calibration
+from mmjrr.engine.refinement_frames import RefinementFrames
+from mmjrr.refinement import FitRefiner
+
+
+@dataclass(frozen=True)
+class BatchRefinement:
+    """How the batches of a run are refined.
+
+    Attributes:
+        refiner: The refiner.
+        calibration: The calibration, whose shapes, corrections and label offsets hold; its refined
+            fits are taken as they are if it has all moments. None without one.
+        weights: Weights of the terms.
+        frame_options: Options of :meth:`RefinementFrames.of_batch`.
+        leaves_out: Whether bad frames are left out; if not, they are errors.
+    """
+
+    refiner: FitRefiner
+    calibration: Calibration | None
+    weights: Mapping[str, float]
+    frame_options: Mapping[str, Any]
+    leaves_out: bool
+
+    def refine(
+        self, batch: Mapping[str, Any], where: str
+    ) -> tuple[dict[str, Array], dict[str, str]]:
+        """Refine a collated batch.
+
+        Args:
+            batch: ``data_samples``, and ``inputs`` with ``mask``.
+            where: Name of the batch, for messages.
+
+        Returns:
+            The arrays to store, with NaN for frames that are left out, and by image name why these
+            are.
+
+        Raises:
+            FloatingPointError, ValueError: A frame cannot be refined and is not left out, or no
+                single frame is to blame.
+        """
+        frames = self._frames(batch, range(len(batch['data_samples'])))
+        sample_idx = [int(sample.sample_idx) for sample in frames.samples]
+        errors: dict[int, str] = {}
+        if self.calibration is not None and self.calibration.has(sample_idx):
+            arrays = self.calibration.rows_of(sample_idx)
+        else:
+            arrays, errors = self._refine_good_frames(batch, frames, where)
+        reasons = {frames.samples[row].imgname: reason for row, reason in errors.items()}
+        return with_left_out(arrays, frames.annotations(), errors), reasons
+
+    def _refine_good_frames(
+        self, batch: Mapping[str, Any], frames: RefinementFrames, where: str
+    ) -> tuple[dict[str, Array], dict[int, str]]:
+        """Return the arrays of the frames that can be refined, and the errors of the others."""
+        count = len(frames.samples)
+        try:
+            return self._refined(frames), {}
+        except ERRORS as error:
+            errors: dict[int, str] = {}
+            if self.leaves_out:
+                errors = find_bad_frames(
+                    lambda row: self._refined(self._frames(batch, [row])), count
+                )
+            if not errors:
+                names = [sample.imgname for sample in frames.samples]
+                raise type(error)(f'{error}\n{where}: {names}') from error
+        if len(errors) == count:
+            check_finite_weights(self.refiner.discriminator)
+            return frames.arrays_of_bad_frames(*self._stored_terms(frames)), errors
+        good = [row for row in range(count) if row not in errors]
+        return self._refined(self._frames(batch, good)), errors
+
+    def _refined(self, frames: RefinementFrames) -> dict[str, Array]:
+        init = frames.init
+        if self.calibration is not None:
+            init = self.calibration.apply(frames)
+            if self.calibration.label_offsets is not None:
+                frames = frames.with_label_offsets(self.calibration.label_offsets)
+        result = self.refiner.refine(init, frames.observed, self.weights, frames.groups)
+        return frames.arrays(result)
+
+    def _frames(self, batch: Mapping[str, Any], rows: Sequence[int]) -> RefinementFrames:
+        return RefinementFrames.of_batch(part_of_batch(batch, rows), **self.frame_options)
+
+    def _stored_terms(self, frames: RefinementFrames) -> tuple[list[str], bool]:
+        """Return the names of the energy's terms, and whether overlaps with masks are stored."""
+        has_masks = frames.observed.mask is not None
+        terms = self.refiner.energy.terms.items()
+        names = [name for name, term in terms if has_masks or 'mask' not in term.requires]
+        return names, has_masks

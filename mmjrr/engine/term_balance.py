@@ -1,0 +1,73 @@
+"""Weights of the energy's terms, balanced on the first frames of a run."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from mmengine.logging import print_log
+
+from mmjrr.engine.bad_frames import ERRORS, find_bad_frames, listed
+from mmjrr.engine.refinement_frames import RefinementFrames
+from mmjrr.jobs import Job
+from mmjrr.refinement import FitRefiner
+
+
+def balance_terms(
+    refiner: FitRefiner,
+    frames: RefinementFrames,
+    frames_of: Callable[[list[int]], RefinementFrames],
+    job: Job,
+    leaves_out: bool,
+) -> tuple[dict[str, float], RefinementFrames]:
+    """Measure the terms' weights once, or read the recorded ones; they hold for the whole run.
+
+    Weights measured in each batch would grow as the discriminators learn.
+
+    Args:
+        refiner: The refiner.
+        frames: The frames on which the terms are balanced.
+        frames_of: A function that reads frames of the data set by index.
+        job: The job, which records the weights and the frames left out.
+        leaves_out: Whether bad frames are left out; if not, they are errors.
+
+    Returns:
+        The weights by term, and the frames without the bad ones.
+
+    Raises:
+        FloatingPointError, ValueError: A frame cannot be refined and is not left out, or no frame
+            can be.
+    """
+
+    def balanced(frames: RefinementFrames) -> dict[str, float]:
+        return refiner.balanced_weights(frames.init, frames.observed, frames.groups)
+
+    results, indices = job.results(), [int(sample.sample_idx) for sample in frames.samples]
+    weights, left_out = results.get('term_weights'), results.get('left_out_of_first_frames', [])
+    if weights is None:
+        try:
+            weights = balanced(frames)
+        except ERRORS as error:
+            names = [sample.imgname for sample in frames.samples]
+            errors: dict[int, str] = {}
+            if leaves_out:
+                errors = find_bad_frames(
+                    lambda row: balanced(frames_of([indices[row]])), len(indices)
+                )
+            if len(errors) in (0, len(indices)):
+                raise type(error)(f'{error}\nframes: {names}') from error
+            reasons = {names[row]: reason for row, reason in errors.items()}
+            print_log(
+                f'Balance of the terms: {listed(reasons)}', logger='current', level=logging.WARNING
+            )
+            left_out = [indices[row] for row in errors]
+            job.record_result('left_out_of_first_frames', left_out)
+    if left_out:
+        frames = frames_of([index for index in indices if index not in set(left_out)])
+        weights = weights or balanced(frames)
+    assert weights is not None
+    if 'term_weights' not in results:
+        job.record_result('term_weights', weights)
+    shown = {name: float(f'{value:.4g}') for name, value in weights.items()}
+    print_log(f'Weights of the terms: {shown}', logger='current')
+    return weights, frames
