@@ -30,7 +30,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / 'docs' / 'results'
 BLOCK = re.compile(r'(<!-- results(\??): ([^\n]+?) -->\n)(.*?)(<!-- end of results -->)', re.DOTALL)
-NOT_MEASURED = 'Not measured; `make results` measures it.'
+NOT_MEASURED = 'Not measured.'
 REGRESSORS = ('J_std', 'J_spin', 'J_opt')
 
 Run = dict[str, Any]
