@@ -1,6 +1,6 @@
 # make demo     set up, then run the main job on free data (SEED=, FRAMES=, OUT=; MASKS=maskrcnn
 #               trains a Mask R-CNN first and refines from its masks)
-# make check    set up, then run linters and quick tests: three minutes
+# make check    set up, then run linters and quick tests: two minutes
 # make test     set up, then run linters and all tests
 # make docs     set up, then build the site into docs/_build/html; warnings are errors
 # make fuzz     set up, then put randomly changed files before every loader (CASES=, SEED=)
@@ -22,7 +22,7 @@ KILLS ?= 100
 RESULTS ?= work_dirs/results
 CONFIGS := configs/refinement/contour_100it_synthetic
 
-.PHONY: demo check test docs fuzz kills bench results lint env clean
+.PHONY: demo check quick test docs fuzz kills bench results lint lint-others types env clean
 
 demo: $(VENV)/.quickstart $(if $(filter maskrcnn,$(MASKS)),$(VENV)/.segmentation)
 	$(BIN)/python tools/demo.py --seed $(SEED) --frames-per-subject $(FRAMES) --masks $(MASKS) --out $(OUT)
@@ -40,8 +40,14 @@ docs: $(VENV)/.docs
 kills: $(VENV)/.tests
 	OMP_NUM_THREADS=1 $(BIN)/python tests/kills.py --random $(KILLS) --seed $(SEED)
 
-check: lint
-	$(BIN)/python -m pytest -q -m 'not slow'
+# Lint and tests run side by side; the tests in as many processes as there are cores, at most four,
+# of one thread each. A file's tests stay together, and share what its fixtures make.
+check: $(VENV)/.tests
+	$(MAKE) --no-print-directory -j3 types lint-others quick
+
+quick: $(VENV)/.tests
+	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 \
+	    $(BIN)/python -m pytest -q -m 'not slow' -n auto --maxprocesses 4 --dist loadfile
 
 bench: $(VENV)/.quickstart
 	$(BIN)/python tools/benchmarks/silhouette.py --out $(BENCH)
@@ -52,6 +58,7 @@ bench: $(VENV)/.quickstart
 	$(BIN)/python tools/benchmarks/evaluation.py --out $(BENCH)
 	$(BIN)/python tools/benchmarks/memory.py --out $(BENCH)
 	$(BIN)/python tools/benchmarks/linear.py --out $(BENCH)
+	$(BIN)/python tools/benchmarks/startup.py --out $(BENCH)
 	if $(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then \
 	    PYTHON=$(BIN)/python bash tools/benchmarks/gpu.sh --out $(BENCH); \
 	fi
@@ -91,11 +98,16 @@ $(RESULTS)/without_%/summary.json: | $(VENV)/.quickstart
 $(RESULTS)/mask_rcnn/summary.json: | $(VENV)/.segmentation
 	$(BIN)/python tools/demo.py --config $(CONFIGS).py --masks maskrcnn --out $(@D)
 
-lint: $(VENV)/.tests
+lint: lint-others types
+
+lint-others: $(VENV)/.tests
 	$(BIN)/ruff check .
-	$(BIN)/mypy mmjrr
+	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/codespell
+
+types: $(VENV)/.tests
+	$(BIN)/mypy mmjrr
 
 env: $(VENV)/.tests
 

@@ -150,6 +150,7 @@ def test_two_processes_give_the_digits_of_one(tmp_path: Path) -> None:
         assert torch.load(tmp_path / f'{rank}.pt') == expected
 
 
+@pytest.mark.slow
 def test_without_torchmetrics_one_sentence_says_what_to_install() -> None:
     code = (
         'import sys; sys.modules["torchmetrics"] = None\n'

@@ -99,6 +99,7 @@ def test_wrong_use_is_refused(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_all_shards_are_merged_in_the_memory_of_a_piece(tmp_path: Path) -> None:
     """A hundred megabytes of shards, in a process of its own."""
     program = f"""

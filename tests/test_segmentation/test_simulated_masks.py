@@ -48,6 +48,7 @@ def test_growing_moves_the_outline_by_pixels_of_the_crop(pixels: int) -> None:
     assert twice[120].sum() == int(mask[120].sum()) + 2 * pixels
 
 
+@pytest.mark.slow
 def test_the_command_writes_masks_of_a_mask_head(
     tiny_set: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -83,6 +84,7 @@ def test_samples_and_batches_have_the_box_and_the_cells(tiny_set: Path) -> None:
     np.testing.assert_array_equal(inputs['mask_cells'], dataset.masks.cells(row))
 
 
+@pytest.mark.slow
 def test_soft_masks_of_a_mask_head_are_the_pasted_cells(tiny_set: Path) -> None:
     assert main([str(tiny_set), '--mask-head', '--soft', '--out', 'masks/soft.json']) == 0
     masks = Masks(tiny_set / 'masks/soft.json')

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pytest
 import torch
 from meshes_in_motion import moving_sphere, true_weights
 
@@ -59,6 +60,7 @@ def test_two_files_become_a_regressor_a_report_and_a_picture(tmp_path, capsys):
     assert 'probably regressed from them, not measured' in printed
 
 
+@pytest.mark.slow
 def test_markers_need_faces_and_get_offsets(tmp_path, capsys):
     write_files(tmp_path)
     assert fit(tmp_path, '--markers', 'all', '--no-picture') == 1

@@ -106,6 +106,7 @@ def test_vendored_scripts_are_the_files_of_the_package() -> None:
         assert sha256(VENDOR / name) in table
 
 
+@pytest.mark.slow
 def test_label_offsets_are_shown_by_length_and_a_broken_file_is_named(page: str) -> None:
     assert '<span>5.0 <b title="significant">●</b></span>' in page
     for content in ({'format': 'other'}, {'format': 'mmjrr.label_consistency/1', 'offsets': 3}):
