@@ -222,7 +222,10 @@ def _check_values(path: Path, table: Annotations) -> None:
                 f'{path}: {name}: found {np.abs(value).max():.3g} pixels, expected at most '
                 f'{MAX_PIXEL:.0f}'
             )
-    depth = np.where(table.S[:, 0, 3] > 0, table.S[:, 0, 2], 0)
+    depth = np.zeros(len(table))
+    for piece in pieces(table.S):
+        pelvis = table.S[piece, 0]
+        depth[piece] = np.where(pelvis[:, 3] > 0, pelvis[:, 2], 0)
     if np.abs(depth).max(initial=0) > MAX_DISTANCE:
         row = np.argmax(np.abs(depth))
         raise DataError(

@@ -16,7 +16,7 @@ from mmjrr.datasets.fits import image_names
 from mmjrr.datasets.h36m import H36MFitsDataset
 from mmjrr.datasets.image_names import frame_key, parse_image_name
 from mmjrr.io import read_npz
-from mmjrr.io.mapped import pieces, release, working_array
+from mmjrr.io.mapped import pieces, take, working_array
 from mmjrr.io.texts import sorted_rows, take_texts, texts_of
 from mmjrr.joints import H36M_JOINTS_MMPOSE, reorder_index
 
@@ -164,8 +164,7 @@ class AnnotatedFrames:
         joints = working_array((len(rows), len(order), 3))
         weight = working_array((len(rows), len(order)))
         for piece in pieces(joints, weight):
-            points = self._joints[self._row_of[indices[piece]]][:, order].astype(np.float64)
-            release(self._joints)
+            points = take(self._joints, self._row_of[indices[piece]])[:, order].astype(np.float64)
             weight[piece] = points[..., 3]
             for place, row in enumerate(indices[piece].tolist()):
                 joints[piece.start + place] = check_annotation(

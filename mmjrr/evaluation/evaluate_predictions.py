@@ -19,6 +19,7 @@ from mmjrr.datasets.predictions.files import load_results
 from mmjrr.datasets.units import METERS
 from mmjrr.errors import DataError
 from mmjrr.io import open_input, sha256
+from mmjrr.io.mapped import release
 from mmjrr.io.texts import take_texts
 from mmjrr.regressors import JointRegressor
 
@@ -169,6 +170,7 @@ def evaluate(
         if sample is None and len(frames):
             sampled = frames[np.unique(np.linspace(0, len(frames) - 1, _SAMPLE).astype(int))]
             sample = part.select(rows[sampled]), sampled
+            release(*(value for value in part.columns().values() if isinstance(value, np.ndarray)))
         twice = frames[part_of[frames] >= 0]
         if len(twice):
             raise DataError(

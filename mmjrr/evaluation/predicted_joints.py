@@ -12,7 +12,7 @@ from mmjrr.array_types import Array
 from mmjrr.datasets.predictions import Predictions
 from mmjrr.datasets.units import METERS
 from mmjrr.errors import DataError
-from mmjrr.io.mapped import pieces, release, working_array
+from mmjrr.io.mapped import pieces, release, take, working_array
 from mmjrr.jobs.progress import Progress
 
 from .core import check_extent, check_finite
@@ -160,8 +160,7 @@ class PredictedJoints:
         for name, values in parameters.items():
             for start in range(0, len(rows), _BODIES):
                 chunk = slice(start, start + _BODIES)
-                check_finite(names[chunk], name, values[rows[chunk]])
-                release(values)
+                check_finite(names[chunk], name, take(values, rows[chunk]))
         return parameters
 
     def _gathered(self, members: Array, rows: Array) -> dict[str, Array]:
@@ -173,8 +172,7 @@ class PredictedJoints:
                 if name not in parameters:
                     dtype = np.float64 if name == 'transl' else values.dtype
                     parameters[name] = np.empty((len(rows), *values.shape[1:]), dtype)
-                parameters[name][chosen] = values[rows[chosen]]
-                release(values)
+                parameters[name][chosen] = take(values, rows[chosen])
         parameters['global_orient'] = parameters['global_orient'][:, None]
         if 'transl' in parameters:
             parameters['transl'] *= self.scale
