@@ -96,6 +96,7 @@ def test_six_cells_are_trained_once_and_compared(
     assert main(arguments) == 0
     assert out.read_bytes() == written
     assert checkpoints == {path: path.stat().st_mtime_ns for path in checkpoints}
+    assert all(0 < error < 1000 for error in json.loads(written)['mean_body_pve'].values())
     # A training that was finished without the error of its own frames is measured, not repeated.
     first = tmp_path / 'cells/initial_J_std_0/test_errors.json'
     record = json.loads(first.read_text())
