@@ -48,11 +48,11 @@ def carry_regressors(
         DataError: A file is damaged or is no mapping.
         ValueError: The mapping is not between the two meshes.
     """
+    if mapping is not None and not isinstance(mapping, MeshMapping):
+        mapping = MeshMapping.load(mapping, faces)
     name, count = _mesh_of(part, body)
     if count is None:
         return dict(regressors)
-    if mapping is not None and not isinstance(mapping, MeshMapping):
-        mapping = MeshMapping.load(mapping, faces)
     carried = {}
     for key, regressor in regressors.items():
         between = find_mesh_mapping(name, count, regressor, mapping, faces)
@@ -80,14 +80,21 @@ def find_mesh_mapping(
         The mapping; None if the mesh is the regressor's, or no mapping is known.
 
     Raises:
-        FileNotFoundError, DataError: As in :func:`carry_regressors`.
+        FileNotFoundError, DataError, ValueError: As in :func:`carry_regressors`.
     """
     if regressor.num_vertices == count:
         return None
-    if isinstance(mapping, MeshMapping):
-        return mapping
     if mapping is not None:
-        return MeshMapping.load(mapping, faces)
+        between = mapping
+        if not isinstance(between, MeshMapping):
+            between = MeshMapping.load(between, faces)
+        if between.num_source_vertices != count:
+            raise ValueError(
+                f'mapping: found one from the mesh {between.source!r} with '
+                f'{between.num_source_vertices} vertices, expected one from that of the '
+                f'predictions, which has {count}'
+            )
+        return between
     if name is not None and is_known_mapping(name, regressor.body_model):
         return find_mapping(name, regressor.body_model)
     return None

@@ -130,8 +130,17 @@ def test_annys_parameters_score_by_one_command(tiny_set: Path, bodies: Any) -> N
 def test_a_mesh_without_a_mapping_is_named(tiny_set: Path, bodies: Any) -> None:
     names, _ = bodies
     others = np.zeros((len(names), SMPLX, 3)) + np.random.default_rng(0).normal(size=(SMPLX, 3))
+    content = {'imgname': names, 'vertices': others}
     with pytest.raises(DataError, match=r"found 10475 .*SMPL-X's.*--mapping"):
-        mmjrr.evaluate({'imgname': names, 'vertices': others}, tiny_set, REGRESSOR)
+        mmjrr.evaluate(content, tiny_set, REGRESSOR)
+    with pytest.raises(ValueError, match=r"from the mesh 'anny' with 13718 .* which has 10475"):
+        mmjrr.evaluate(content, tiny_set, REGRESSOR, mapping=find_mapping('anny', 'free_body'))
+
+
+def test_a_mapping_is_read_even_if_it_is_not_needed(tiny_set: Path, tmp_path: Path) -> None:
+    fits = tiny_set / 'fits' / 'spin_like_test.npz'
+    with pytest.raises(FileNotFoundError, match='nowhere.npz'):
+        mmjrr.evaluate(fits, tiny_set, REGRESSOR, mapping=tmp_path / 'nowhere.npz')
 
 
 def test_remarks_state_the_measured_error() -> None:

@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import platform
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,14 @@ def main() -> None:
     parser.add_argument('set', type=Path, help='folder of the synthetic set')
     parser.add_argument('--out', type=Path, default=Path('work_dirs/results/benchmarks'))
     args = parser.parse_args()
+    try:
+        run(args)
+    except (ValueError, OSError, ImportError) as error:
+        sys.exit(f'error: {error}')
+
+
+def run(args: argparse.Namespace) -> None:
+    """Evaluate the estimators and write the tables."""
     import mmjrr
     from mmjrr.evaluation import evaluate_meshes, protocols_of_joints
     from mmjrr.evaluation.protocol_table import spread
