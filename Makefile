@@ -1,5 +1,6 @@
 # make demo     set up, then run the main job on free data (SEED=, FRAMES=, OUT=; MASKS=maskrcnn
-#               trains a Mask R-CNN first and refines from its masks)
+#               trains a Mask R-CNN first and refines from its masks; DATA=pose2sim refines a
+#               person on real photographs, which it downloads with the detector: 90 MB)
 # make check    set up, then run linters and quick tests: two minutes
 # make test     set up, then run linters and all tests
 # make docs     set up, then build the site into docs/_build/html; warnings are errors
@@ -13,7 +14,8 @@ BIN := $(VENV)/bin
 SEED ?= 0
 FRAMES ?= 16
 MASKS ?= rendered
-OUT ?= work_dirs/demo$(if $(filter-out rendered,$(MASKS)),_$(MASKS))
+DATA ?= synthetic
+OUT ?= work_dirs/demo$(if $(filter-out rendered,$(MASKS)),_$(MASKS))$(if $(filter pose2sim,$(DATA)),_pose2sim)
 BENCH ?= work_dirs/benchmarks
 # Folder with a wheel of mmcv and its compiled operators; mmcv-lite serves where none fits.
 WHEELS ?= ../shared/wheels
@@ -25,7 +27,13 @@ CONFIGS := configs/refinement/contour_100it_synthetic
 .PHONY: demo check quick test docs fuzz kills bench results lint lint-others types env clean
 
 demo: $(VENV)/.quickstart $(if $(filter maskrcnn,$(MASKS)),$(VENV)/.segmentation)
+ifeq ($(DATA),pose2sim)
+	$(BIN)/python tools/demo_pose2sim.py --out $(OUT)
+else ifeq ($(DATA),synthetic)
 	$(BIN)/python tools/demo.py --seed $(SEED) --frames-per-subject $(FRAMES) --masks $(MASKS) --out $(OUT)
+else
+	@echo 'DATA=$(DATA): expected synthetic or pose2sim' >&2; exit 1
+endif
 
 test: lint
 	$(BIN)/python -m pytest
@@ -58,7 +66,6 @@ bench: $(VENV)/.quickstart
 	$(BIN)/python tools/benchmarks/evaluation.py --out $(BENCH)
 	$(BIN)/python tools/benchmarks/memory.py --out $(BENCH)
 	$(BIN)/python tools/benchmarks/linear.py --out $(BENCH)
-	$(BIN)/python tools/benchmarks/busy.py --out $(BENCH)
 	$(BIN)/python tools/benchmarks/startup.py --out $(BENCH)
 	if $(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then \
 	    PYTHON=$(BIN)/python bash tools/benchmarks/gpu.sh --out $(BENCH); \

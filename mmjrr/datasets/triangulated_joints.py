@@ -32,8 +32,8 @@ def triangulated_joints(
 
     Returns:
         The table, in which a joint without a 3D label has the triangulated position in the camera's
-        frame, with the mean weight of the 2D joints that agree on it; a joint that fewer than two
-        views agree on keeps weight 0. The 2D joints that disagree have weight 0.
+        frame, with the mean weight of the 2D joints that agree on it; a joint on which no more
+        than half of its views agree keeps weight 0. The 2D joints that disagree have weight 0.
 
     Raises:
         ValueError: A camera has no pose, or ``tolerance`` is not positive.

@@ -140,6 +140,7 @@ class Calibrator:
         provenance: Entries of the regressors' provenance.
         log: A function that takes lines about progress and results.
         warn: A function that takes warnings.
+        learn_regressor: Whether a regressor is fitted after each round. Default: True.
         label_offsets: Whether label offsets are fitted with the regressors. Defaults to False.
     """
 
@@ -159,8 +160,10 @@ class Calibrator:
         log: Callable[[str], None],
         warn: Callable[[str], None],
         label_offsets: bool = False,
+        learn_regressor: bool = True,
     ) -> None:
         self.fits_label_offsets = label_offsets
+        self.learn_regressor = learn_regressor
         self.frames, self.make_refiner, self.weights = frames, make_refiner, weights
         self.folder = work_dir / FOLDER
         self.shards = ShardFolder(self.folder, run, '.npz', 'round')
@@ -181,7 +184,9 @@ class Calibrator:
         for number in range(self.rounds):
             arrays = self._round(number, regressor, previous, offsets)
             summary = _means(arrays)
-            fitted, fitted_offsets = self._fit(number, arrays)
+            fitted, fitted_offsets = regressor, offsets
+            if self.learn_regressor:
+                fitted, fitted_offsets = self._fit(number, arrays)
             self._report(number, summary)
             if previous is not None and _drifts(summaries[-1], summary):
                 self.warn(

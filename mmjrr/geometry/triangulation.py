@@ -19,7 +19,8 @@ class TriangulatedPoints:
     """Points of groups of views, in the world.
 
     Attributes:
-        points: (G, J, 3), meters; NaN where fewer than two views agree.
+        points: (G, J, 3), meters; NaN where fewer than two views agree, or no more than half of
+            those that show the point.
         used: (B, J), whether a view's image agrees with its group's point.
         error: (B, J), pixels between a view's image and its group's point; NaN where either is
             missing.
@@ -50,7 +51,8 @@ def triangulate(
 
     A detector's mistake moves an image by tens of pixels, so each pair of views makes a point; the
     point with the most views within ``tolerance``, and among those the least error, decides which
-    views are used. The result is triangulated from these.
+    views are used. The result is triangulated from these, if they are more than half of the views:
+    two wrong images can agree by chance.
 
     Args:
         points_2d: Images of the points. Those of weight 0 may be NaN.
@@ -92,7 +94,8 @@ def triangulate(
     points = _solve(views, index, best.agrees)
     error, depth = views.errors(points[:, None].expand(*index.shape, joints, 3), index)
     agrees = best.agrees & (error <= tolerance) & (depth > 0)
-    found = agrees.sum(1) >= 2
+    labeled = present[..., None] & (views.weight[index] > 0)
+    found = (agrees.sum(1) >= 2) & (2 * agrees.sum(1) > labeled.sum(1))
     agrees &= found[:, None]
     of_rows = _rows_of_padded(index, present, rows)
     error = torch.where(found[:, None] & (views.weight[index] > 0), error, torch.nan)

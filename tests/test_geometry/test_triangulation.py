@@ -111,6 +111,18 @@ def test_a_wrong_image_is_left_out_and_named(views: int) -> None:
     assert float(result.error[~expected].min()) > 100
 
 
+def test_half_of_the_views_is_too_few() -> None:
+    points, images, camera, group = scene()
+    rows = torch.nonzero(group == 0)[:, 0]
+    images[rows[0], 0] += 120
+    images[rows[1], 0] -= 150
+    weight = torch.ones(images.shape[:2]).double()
+    assert torch.isnan(triangulate(images, weight, camera, group).points[0, 0]).all()
+    weight[rows[0], 0] = 0  # two of three
+    result = triangulate(images, weight, camera, group)
+    torch.testing.assert_close(result.points[0, 0], points[0, 0], atol=1e-7, rtol=0)
+
+
 def test_missing_images_count_for_nothing_and_one_view_gives_no_point() -> None:
     points, images, camera, group = scene()
     weight = torch.ones(images.shape[:2]).double()

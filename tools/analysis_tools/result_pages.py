@@ -302,6 +302,42 @@ def estimator_table(results: dict[str, dict[str, Run]], names: list[str]) -> lis
     return [*_table(['', 'estimator', *REGRESSORS], rows), '', _provenance(runs.values())]
 
 
+def photograph_table(results: dict[str, dict[str, Run]], names: list[str]) -> list[str]:
+    """IoU of a body with the masks of photographs, in views seen and left out."""
+    runs = _runs(results, names)
+    rows = [
+        [
+            camera,
+            f'{run["reprojection_px"][camera]:.1f}',
+            f'{run["recording"]["offsets"][camera]}',
+            *('' if row[key] is None else f'{row[key]:.3f}' for key in _PHOTOGRAPH_IOUS),
+        ]
+        for run in runs.values()
+        for camera, row in run['iou'].items()
+    ]
+    header = [
+        'camera', '2D joints off, px', 'late by, frames', 'IoU, initial fit', 'four views',
+        'left out',
+    ]  # fmt: skip
+    return [*_table(header, rows), '', _provenance(runs.values())]
+
+
+_PHOTOGRAPH_IOUS = ('initial', 'seen', 'left_out')
+
+
+def limb_table(results: dict[str, dict[str, Run]], names: list[str]) -> list[str]:
+    """Limb lengths of a person on photographs over moments."""
+    runs = _runs(results, names)
+    columns = ('triangulated', 'free_shape', 'shared_shape')
+    rows = [
+        [limb.replace('_', ' '), *(f'{row[key][0]:.0f} ± {row[key][1]:.1f}' for key in columns)]
+        for run in runs.values()
+        for limb, row in run['limbs_mm'].items()
+    ]
+    header = ['limb, mm', 'triangulated joints', 'a shape of each moment', 'one shape']
+    return [*_table(header, rows), '', _provenance(runs.values())]
+
+
 def mask_table(results: dict[str, dict[str, Run]], names: list[str]) -> list[str]:
     """IoU of a network's masks with the exact ones."""
     runs = _runs(results, names)
@@ -500,6 +536,8 @@ TABLES: dict[str, Callable[[dict[str, dict[str, Run]], list[str]], list[str]]] =
     'experiment-rounds': experiment_round_table,
     'label-offsets': label_offset_table,
     'scores': score_table,
+    'photographs': photograph_table,
+    'limbs': limb_table,
     'benchmarks': benchmark_tables,
     'mappings': mapping_table,
     'targets': target_table,

@@ -120,6 +120,9 @@ class SMPLPseudoGTHook(Hook):
         initial_fits: Options of :class:`~mmjrr.engine.fits_from_joints.FitsFromJoints` for a data
             set without ``fits_file``: ``regressor``, ``num_iters`` and ``num_starts``. Defaults to
             None, their defaults.
+        learn_regressor: Whether to fit a regressor to the refined fits. False refines with
+            ``regressor`` alone, as for joints of a detector that are not Human3.6M's. Defaults to
+            True.
         init_root: Alignment of frames for the fit of J_spin: a joint's name, ``'mean'`` of the
             joints, or ``None`` for absolute positions. Defaults to ``'pelvis'``, since SPIN's
             translation is crude.
@@ -152,6 +155,7 @@ class SMPLPseudoGTHook(Hook):
         regressor: str | None = None,
         calibration: dict[str, Any] | None = None,
         initial_fits: dict[str, Any] | None = None,
+        learn_regressor: bool = True,
         init_root: str | None = 'pelvis',
         root: str | None = 'mean',
         fit_batch_size: int = 64,
@@ -173,6 +177,13 @@ class SMPLPseudoGTHook(Hook):
         unknown = sorted(set(refiner or {}) - set(REFINER_OPTIONS))
         if unknown:
             raise ValueError(f'refiner: unknown {unknown}, expected some of {REFINER_OPTIONS}')
+        rounds = (calibration or {}).get('rounds', 1)
+        if not learn_regressor and (regressor is None or rounds != 1):
+            raise ValueError(
+                f'learn_regressor: found False with regressor={regressor!r} and {rounds} rounds, '
+                'expected a named regressor and at most one round'
+            )
+        self.learn_regressor = learn_regressor
         self.energy = FitEnergy(**(energy or {}))
         self.root = root
         self.sharing = sharing_of((refiner or {}).get('share'))
@@ -198,6 +209,7 @@ class SMPLPseudoGTHook(Hook):
             regressor=regressor,
             calibration=calibration,
             initial_fits=initial_fits,
+            learn_regressor=learn_regressor,
             init_root=init_root,
             root=root,
             fit_batch_size=fit_batch_size,
@@ -299,7 +311,9 @@ class SMPLPseudoGTHook(Hook):
             needs_camera_pose=self.sharing.pose == 'moment',
         )
         if hasattr(dataset, 'check_projection'):
-            dataset.check_projection(tolerance=PROJECTION_TOLERANCE)
+            # Triangulated joints are within the triangulation's own tolerance.
+            own = getattr(dataset, 'triangulate', False)
+            dataset.check_projection(tolerance=None if own else PROJECTION_TOLERANCE)
         if self.check_inputs:
             self.agreement = on_main_process(lambda: self._check_inputs(runner, dataset))
         # Refuse wrong options and data before the long fit of J_spin.
@@ -421,6 +435,7 @@ class SMPLPseudoGTHook(Hook):
             log=runner.logger.info,
             warn=runner.logger.warning,
             label_offsets=options.label_offsets,
+            learn_regressor=self.learn_regressor,
         )
         return calibrator.run(regressor)
 
@@ -504,27 +519,9 @@ class SMPLPseudoGTHook(Hook):
             runner.logger.warning(listed(left_out))
         if not len(arrays['sample_idx']):
             raise DataError(f'refinement: no frame could be refined; {listed(left_out)}')
-        count, total = len(arrays['sample_idx']), len(runner.train_dataloader.dataset)
-        runner.logger.info(f'Fitting J_opt on {count} refined fits of {total} ...')
-        if count < FEW_FRAMES:
-            runner.logger.warning(
-                f'{count} frames are too few for a regressor: J_opt overfits their poses and noise '
-                'and does not generalize'
-            )
-        batches: FitBatches = partial(batches_of, arrays, self.fit_batch_size)
-        offsets = None if self.calibration is None else self.calibration.label_offsets
-        if offsets is not None:
-            offsets.save(work_dir / 'label_offsets.npz')
-            batches = without_label_offsets(batches, self.body, offsets)
-        fit_regressor(
-            batches,
-            self.body,
-            work_dir / 'J_opt.npy',
-            count=count,
-            root=self.root,
-            provenance=dict(source='refined fits', **_run_of(runner)),
-            log=runner.logger.info,
-        )
+        total = len(runner.train_dataloader.dataset)
+        if self.learn_regressor:
+            self._fit_last_regressor(runner, work_dir, arrays)
         spin = self.regressor or f'J_spin sha256 {sha256(work_dir / "J_spin.npy")}'
         export_fits(
             work_dir / 'pseudo_gt.npz',
@@ -547,11 +544,38 @@ class SMPLPseudoGTHook(Hook):
         runner.logger.info(
             f'Refined {summary["frames"]} of {summary["frames_expected"]} frames.\n'
             f'  pseudo ground truth (SPIN layout)  {work_dir / "pseudo_gt.npz"}\n'
-            f'  regressor J_opt                    {work_dir / "J_opt.npy"}\n'
-            f'  summary                            {work_dir / "refinement.json"}\n'
-            'Evaluate a model with it: add to its config\n'
-            "  test_evaluator = dict(type='mmjrr.JointRegressorMetric', "
-            f"regressors=['{work_dir / 'J_opt.npy'}'], protocol='paper')"
+            f'  summary                            {work_dir / "refinement.json"}'
+        )
+        if self.learn_regressor:
+            runner.logger.info(
+                f'  regressor J_opt                    {work_dir / "J_opt.npy"}\n'
+                'Evaluate a model with it: add to its config\n'
+                "  test_evaluator = dict(type='mmjrr.JointRegressorMetric', "
+                f"regressors=['{work_dir / 'J_opt.npy'}'], protocol='paper')"
+            )
+
+    def _fit_last_regressor(self, runner: Runner, work_dir: Path, arrays: dict[str, Array]) -> None:
+        """Fit J_opt to the refined fits."""
+        count, total = len(arrays['sample_idx']), len(runner.train_dataloader.dataset)
+        runner.logger.info(f'Fitting J_opt on {count} refined fits of {total} ...')
+        if count < FEW_FRAMES:
+            runner.logger.warning(
+                f'{count} frames are too few for a regressor: J_opt overfits their poses and noise '
+                'and does not generalize'
+            )
+        batches: FitBatches = partial(batches_of, arrays, self.fit_batch_size)
+        offsets = None if self.calibration is None else self.calibration.label_offsets
+        if offsets is not None:
+            offsets.save(work_dir / 'label_offsets.npz')
+            batches = without_label_offsets(batches, self.body, offsets)
+        fit_regressor(
+            batches,
+            self.body,
+            work_dir / 'J_opt.npy',
+            count=count,
+            root=self.root,
+            provenance=dict(source='refined fits', **_run_of(runner)),
+            log=runner.logger.info,
         )
 
 
