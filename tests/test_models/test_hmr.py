@@ -1,4 +1,4 @@
-"""SPIN against a twin that is written out, in float64."""
+"""SPIN against a reference that is written out, in float64."""
 
 from __future__ import annotations
 

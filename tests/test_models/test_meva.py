@@ -1,4 +1,4 @@
-"""MEVA takes its authors' file and computes what a naive float64 twin does."""
+"""MEVA takes its authors' file and computes what a naive float64 reference does."""
 
 from __future__ import annotations
 
@@ -95,11 +95,11 @@ def with_vae_rec_1(weights: Weights) -> Weights:
 
 
 @pytest.fixture(scope='module')
-def twin(weights: Weights) -> Twin:
-    return Twin(weights)
+def reference(weights: Weights) -> Reference:
+    return Reference(weights)
 
 
-class Twin:
+class Reference:
     """MEVA in NumPy, one frame and one step at a time, in float64."""
 
     def __init__(self, weights: Weights) -> None:
@@ -181,10 +181,10 @@ def gram_schmidt(six: np.ndarray) -> np.ndarray:
 
 @pytest.mark.slow
 @pytest.mark.parametrize('vae', ['vae_rec_2', 'vae_rec_1'])
-def test_single_frames_and_sequences_are_those_of_the_twin(
-    vae: str, weights: Weights, twin: Twin, monkeypatch: pytest.MonkeyPatch
+def test_single_frames_and_sequences_are_those_of_the_reference(
+    vae: str, weights: Weights, reference: Reference, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(twin, 'starts_itself', vae == 'vae_rec_2')
+    monkeypatch.setattr(reference, 'starts_itself', vae == 'vae_rec_2')
     model = MEVA(vae=vae)
     model.load_state_dict(weights if vae == 'vae_rec_2' else with_vae_rec_1(weights))
     model = model.double().eval()
@@ -192,8 +192,8 @@ def test_single_frames_and_sequences_are_those_of_the_twin(
     with torch.no_grad():
         of_sequences = model(dict(features=features))
         of_frames = model(dict(features=features[:, 0]))
-    all_frames = [twin(sequence) for sequence in features]
-    alone = [twin(sequence[:1]) for sequence in features]
+    all_frames = [reference(sequence) for sequence in features]
+    alone = [reference(sequence[:1]) for sequence in features]
     for name in ('rotations', 'betas', 'camera'):
         expected = np.concatenate([found[name] for found in all_frames])
         np.testing.assert_allclose(of_sequences[name], expected, atol=1e-9)
@@ -203,11 +203,11 @@ def test_single_frames_and_sequences_are_those_of_the_twin(
         assert np.abs(others - expected).max() > 1e-3, 'the other frames count too'
 
 
-def test_single_precision_is_near_the_twin(model: MEVA, twin: Twin) -> None:
+def test_single_precision_is_near_the_reference(model: MEVA, reference: Reference) -> None:
     features = torch.rand(2, 2048)
     with torch.no_grad():
         found = model(dict(features=features[None]))
-    for name, expected in twin(features).items():
+    for name, expected in reference(features).items():
         np.testing.assert_allclose(found[name], expected, atol=2e-5)
 
 

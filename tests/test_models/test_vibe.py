@@ -1,4 +1,4 @@
-"""VIBE against a twin that is written out, in float64."""
+"""VIBE against a reference that is written out, in float64."""
 
 from __future__ import annotations
 

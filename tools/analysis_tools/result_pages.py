@@ -363,7 +363,7 @@ def mapping_table(results: dict[str, dict[str, Run]], names: list[str]) -> list[
 
 
 def _experiments(results: dict[str, dict[str, Run]], names: list[str]) -> dict[str, Run]:
-    """Return the experiments that were run; all of them lacking is an error."""
+    """Return the experiments that were run; it is an error if there are none."""
     there = {name: results['experiments'][name] for name in names if name in results['experiments']}
     if not there:
         raise MissingResultError(f'results: docs/results/experiments: found none of {names}')

@@ -4,8 +4,8 @@ Run it in an environment with the compiled operators and in one with mmcv-lite, 
 then compare the two files:
 
     python tools/benchmarks/mmcv_ops.py run compiled.npz IMAGE [IMAGE ...]
-    python tools/benchmarks/mmcv_ops.py run stand-in.npz IMAGE [IMAGE ...]
-    python tools/benchmarks/mmcv_ops.py compare compiled.npz stand-in.npz
+    python tools/benchmarks/mmcv_ops.py run shim.npz IMAGE [IMAGE ...]
+    python tools/benchmarks/mmcv_ops.py compare compiled.npz shim.npz
 
 It runs the operators on random input, and mmdet's Mask R-CNN (ResNet-50, FPN) on the images, with
 the weights of ``--checkpoint`` or with random weights. Random heads are scaled up, so that scores
