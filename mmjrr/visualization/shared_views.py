@@ -44,9 +44,12 @@ class SharedViews:
         regressor: str = 'free_body_h36m',
     ) -> None:
         self.dataset = H36MFitsDataset(
-            data_root=str(data_root), ann_file=ann_file, mask_file=mask_file, load_mask=True,
-            triangulate=True,
-        )  # fmt: skip
+            data_root=str(data_root), ann_file=ann_file, mask_file=mask_file, load_mask=True
+        )
+        # Frames without a trunk in these views, which other views may have, have no 3D joints.
+        self.labeled = H36MFitsDataset(
+            data_root=str(data_root), ann_file=ann_file, triangulate=True
+        )
         self.body = free_body()
         self.regressor = JointRegressor.load(regressor).reorder(H36M_JOINTS_MMPOSE)
         self.renderer = ContourSilhouette(faces=self.body.faces, image_size=_SIZE)
@@ -108,15 +111,16 @@ class SharedViews:
         """Return mean and standard deviation over moments of a triangulated limb, mm."""
         rows = [H36M_JOINTS_MMPOSE.index(name) for name in (start, end)]
         lengths = {}
-        for (_, frame), index in self.index.items():
-            joints = self.dataset.labeled_joints([index])[0][rows]
+        for index in range(len(self.labeled)):
+            joints = self.labeled.labeled_joints([index])[0][rows]
+            frame = parse_image_name(self.labeled.imgname(index)).frame
             if (joints[:, 3] > 0).all():
                 lengths[frame] = float(np.linalg.norm(joints[0, :3] - joints[1, :3]))
         return _mean_and_std(torch.tensor([lengths[frame] for frame in sorted(lengths)]))
 
     def reprojection_errors(self) -> dict[str, float]:
         """Return the mean distance of 2D joints from projected triangulated ones, pixels."""
-        errors = self.dataset.check_projection()
+        errors = self.labeled.check_projection()
         return {name.split()[-1]: round(error['mean_px'], 2) for name, error in errors.items()}
 
     def draw(self, bodies: Bodies, frame: int, path: Path) -> None:
