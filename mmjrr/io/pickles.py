@@ -399,6 +399,23 @@ def _sparse(kind: str) -> Callable[[Builder, tuple[Any, ...], Any], Any]:
     return build
 
 
+def _sparse_tensor(builder: Builder, args: tuple[Any, ...], state: Any) -> Any:
+    """Build the matrix of a sparse PyTorch tensor, as ``torch._utils._rebuild_sparse_tensor``."""
+    layout, contents = args[0], args[1]
+    kind = layout.removeprefix('torch.sparse_') if isinstance(layout, str) else ''
+    if kind not in ('coo', 'csr', 'csc') or not isinstance(contents, tuple):
+        raise DataError(f'a sparse tensor has the layout {layout!r:.40}, expected coo, csr or csc')
+    if kind == 'coo':
+        coordinates, data, shape = contents[:3]
+        if np.ndim(coordinates) != 2 or len(coordinates) != 2:
+            raise DataError('a sparse tensor with other than two axes, which is not read')
+        fields = dict(row=coordinates[0], col=coordinates[1], data=data, shape=shape)
+    else:
+        starts, indices, data, shape = contents[:4]
+        fields = dict(indptr=starts, indices=indices, data=data, shape=shape)
+    return sparse_matrix('its', kind, fields)
+
+
 def _chumpy(builder: Builder, args: tuple[Any, ...], state: Any) -> Array:
     """Return what chumpy's ``.r`` returns: the array ``x``, or the selection ``a[idxs]``."""
     if isinstance(state, dict) and 'x' in state:
@@ -487,6 +504,8 @@ _BUILDERS: dict[GlobalName, Callable[[Builder, tuple[Any, ...], Any], Any]] = {
     ('collections', 'defaultdict'): lambda builder, args, state: {},
     ('collections', 'Counter'): _container(dict),
     ('torch', 'Size'): _container(tuple),
+    ('torch.serialization', '_get_layout'): lambda builder, args, state: args[0],
+    ('torch._utils', '_rebuild_sparse_tensor'): _sparse_tensor,
     ('torch._utils', '_rebuild_tensor'): _tensor_v2,
     ('torch._utils', '_rebuild_tensor_v2'): _tensor_v2,
     ('torch._utils', '_rebuild_parameter'): lambda builder, args, state: args[0],
@@ -537,7 +556,6 @@ _METADATA = {
         'bool_', 'float16', 'float32', 'float64', 'int8', 'int16', 'int32', 'int64', 'uint8',
         'uint16', 'uint32', 'uint64',
     )),
-    ('torch.serialization', '_get_layout'),
     ('torch.version', 'TorchVersion'),
     ('torch.torch_version', 'TorchVersion'),
     ('uuid', 'UUID'),

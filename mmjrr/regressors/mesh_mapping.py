@@ -22,6 +22,7 @@ from mmjrr.io import (
     read_npy,
     read_npz,
     read_pickle,
+    read_torch,
 )
 from mmjrr.io.paths import check_suffix
 from mmjrr.io.sparse import sparse_matrix
@@ -136,7 +137,8 @@ class MeshMapping:
 
                 - transfer data of the SMPL-X site, a pickle with ``mtx`` (V_target, 2 V_source),
                   whose right half, for normals, is ignored, or ``matrix`` (V_target, V_source);
-                - a pickled or ``.npy`` matrix, or a ``.npz`` by ``scipy.sparse.save_npz``;
+                - a pickled, ``.pt`` or ``.npy`` matrix, dense or sparse, or a ``.npz`` by
+                  ``scipy.sparse.save_npz``;
                 - a ``.npz`` with ``triangle_ids`` (V_target,) and ``baryc_coords`` (V_target, 3),
                   as in ``tools/mhr_smpl_conversion/assets`` of MHR's repository;
                 - a ``.npz`` that :meth:`save` wrote.
@@ -238,7 +240,10 @@ def _read(file: InputFile) -> Any:
     if path.suffix in ('.pkl', '.pickle'):
         content = read_pickle(file)
         return {str(k): v for k, v in content.items()} if isinstance(content, dict) else content
-    raise DataError(f'{path}: found the suffix {path.suffix!r}, expected .npz, .npy or .pkl')
+    if path.suffix in ('.pt', '.pth'):
+        content = read_torch(file, as_torch=False)
+        return {str(k): v for k, v in content.items()} if isinstance(content, dict) else content
+    raise DataError(f'{path}: found the suffix {path.suffix!r}, expected .npz, .npy, .pkl or .pt')
 
 
 def _description(path: Path, value: Any) -> dict[str, Any]:
@@ -283,14 +288,20 @@ def _matrix_of(path: Path, content: Any, faces: str | Path | Array | None) -> cs
 
 
 def _checked_sparse(where: str, kind: str, fields: dict[str, Any]) -> csr_matrix:
-    shape = np.asarray(fields['shape'])
-    if shape.shape == (2,) and shape.dtype.kind in 'iuf' and (shape > _MAX_VERTICES).any():
-        raise DataError(f'{where}: shape: found {shape.tolist()}, expected at most {_MAX_VERTICES}')
+    _check_size(where, fields['shape'])
     return csr_matrix(sparse_matrix(where, kind, fields))
+
+
+def _check_size(where: str, shape: Any) -> None:
+    """Refuse sizes for which compressed rows would take more memory than any mesh needs."""
+    sizes = np.asarray(shape)
+    if sizes.shape == (2,) and sizes.dtype.kind in 'iuf' and (sizes > _MAX_VERTICES).any():
+        raise DataError(f'{where}: shape: found {sizes.tolist()}, expected at most {_MAX_VERTICES}')
 
 
 def _as_csr(where: str, value: Any) -> csr_matrix:
     if issparse(value):
+        _check_size(where, value.shape)
         return csr_matrix(value, dtype=np.float64)
     return csr_matrix(check_array(where, value, ('target', 'source'), finite=False))
 

@@ -87,6 +87,40 @@ def test_tensors_that_share_a_storage_share_it_again(zipped: bool, tmp_path: Pat
     assert read['whole'].tolist() == [0, 0, 1, 1, 0, 0]
 
 
+@pytest.mark.parametrize('zipped', [True, False])
+@pytest.mark.filterwarnings('ignore:Sparse CS[RC] tensor support is in beta:UserWarning')
+@pytest.mark.parametrize('layout', ['coo', 'csr', 'csc'])
+def test_sparse_tensors_read_as_sparse_matrices_of_the_same_values(
+    zipped: bool, layout: str, tmp_path: Path
+) -> None:
+    values = torch.tensor([[0, 2.5, 0, -1], [0, 0, 0, 0], [4, 0, 0, 0.5]])
+    tensor = getattr(values, f'to_sparse_{layout}' if layout != 'coo' else 'to_sparse')()
+    path = saved(tmp_path / 'a.pt', dict(matrix=tensor), zipped)
+    for as_torch in (True, False):
+        matrix = read_torch(path, as_torch=as_torch)['matrix']
+        assert matrix.format == layout
+        np.testing.assert_array_equal(matrix.toarray(), values.numpy())
+
+
+def test_values_at_one_place_of_a_sparse_tensor_add_up(tmp_path: Path) -> None:
+    tensor = torch.sparse_coo_tensor([[1, 1], [0, 0]], [2.0, 3.0], (2, 2))
+    matrix = read_torch(saved(tmp_path / 'a.pt', tensor), as_torch=False)
+    np.testing.assert_array_equal(matrix.toarray(), tensor.to_dense().numpy())
+
+
+def test_sparse_tensors_with_indices_outside_their_shape_are_refused(tmp_path: Path) -> None:
+    # PyTorch stores what it is told not to check.
+    outside = torch.sparse_coo_tensor([[9], [0]], [1.0], (2, 2), check_invariants=False)
+    with pytest.raises(DataError, match=r'a\.pt: its sparse matrix: row: found numbers from 9'):
+        read_torch(saved(tmp_path / 'a.pt', outside))
+
+
+def test_sparse_tensors_of_three_axes_are_refused(tmp_path: Path) -> None:
+    path = saved(tmp_path / 'a.pt', torch.ones(2, 2, 2).to_sparse())
+    with pytest.raises(DataError, match='other than two axes'):
+        read_torch(path)
+
+
 def test_tensors_in_plain_pickles_read_as_arrays(tmp_path: Path) -> None:
     path = tmp_path / 'a.pkl'
     path.write_bytes(pickle.dumps(dict(a=torch.arange(6.0).reshape(2, 3).T, b=torch.tensor(True))))

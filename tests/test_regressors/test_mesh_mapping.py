@@ -78,6 +78,15 @@ def write_dense(path: Path, matrix: Any) -> Path:
     return path.with_suffix('.npy')
 
 
+def write_sparse_tensor(path: Path, matrix: Any) -> Path:
+    """The form of GVHMR's ``smplx2smpl_sparse.pt``."""
+    matrix = matrix.tocoo()
+    indices = torch.from_numpy(np.stack([matrix.row, matrix.col]))
+    tensor = torch.sparse_coo_tensor(indices, torch.from_numpy(matrix.data), matrix.shape)
+    torch.save(tensor.float().coalesce(), path.with_suffix('.pt'))
+    return path.with_suffix('.pt')
+
+
 def write_ours(path: Path, matrix: Any) -> Path:
     return MeshMapping(matrix).save(path.with_suffix('.npz'))
 
@@ -89,6 +98,7 @@ def write_ours(path: Path, matrix: Any) -> Path:
         write_bare_pickle,
         write_scipy,
         write_ours,
+        write_sparse_tensor,
         pytest.param(write_matrix_pickle, marks=pytest.mark.slow),
         pytest.param(write_dense, marks=pytest.mark.slow),
     ],
@@ -225,6 +235,9 @@ def test_other_files_are_named(tmp_path: Path) -> None:
              format=b'coo')  # fmt: skip
     with pytest.raises(DataError, match=r'huge\.npz: shape: found .*at most 1000000'):
         MeshMapping.load(tmp_path / 'huge.npz')
+    torch.save(torch.sparse_coo_tensor([[0], [0]], [1.0], (2**40, 1)), tmp_path / 'huge.pt')
+    with pytest.raises(DataError, match=r'huge\.pt: shape: found .*at most 1000000'):
+        MeshMapping.load(tmp_path / 'huge.pt')
 
 
 def test_a_saved_mapping_loads_with_its_description(tmp_path: Path) -> None:

@@ -100,6 +100,14 @@ def write(path, array):
     return path
 
 
+def test_a_sparse_tensor_is_a_regressor(tmp_path):
+    torch.save(torch.from_numpy(WEIGHT).to_sparse(), tmp_path / 'J.pt')
+    regressor = JointRegressor.load(tmp_path / 'J.pt', joint_order=NAMES)
+    np.save(tmp_path / 'dense.npy', WEIGHT)
+    expected = JointRegressor.load(tmp_path / 'dense.npy', joint_order=NAMES)
+    assert torch.equal(regressor.weight, expected.weight)
+
+
 @pytest.mark.parametrize('suffix', ['.npy', '.npz', '.pt', '.pth'])
 def test_every_file_type_reads_the_same(tmp_path, suffix):
     path = write(tmp_path / f'J{suffix}', WEIGHT)
