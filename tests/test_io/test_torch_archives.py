@@ -103,7 +103,7 @@ def test_sparse_tensors_read_as_sparse_matrices_of_the_same_values(
 
 
 def test_values_at_one_place_of_a_sparse_tensor_add_up(tmp_path: Path) -> None:
-    tensor = torch.sparse_coo_tensor([[1, 1], [0, 0]], [2.0, 3.0], (2, 2))
+    tensor = torch.sparse_coo_tensor([[1, 1], [0, 0]], [2.0, 3.0], (2, 2), check_invariants=True)
     matrix = read_torch(saved(tmp_path / 'a.pt', tensor), as_torch=False)
     np.testing.assert_array_equal(matrix.toarray(), tensor.to_dense().numpy())
 

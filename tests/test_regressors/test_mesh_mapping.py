@@ -82,7 +82,8 @@ def write_sparse_tensor(path: Path, matrix: Any) -> Path:
     """The form of GVHMR's ``smplx2smpl_sparse.pt``."""
     matrix = matrix.tocoo()
     indices = torch.from_numpy(np.stack([matrix.row, matrix.col]))
-    tensor = torch.sparse_coo_tensor(indices, torch.from_numpy(matrix.data), matrix.shape)
+    values = torch.from_numpy(matrix.data)
+    tensor = torch.sparse_coo_tensor(indices, values, matrix.shape, check_invariants=True)
     torch.save(tensor.float().coalesce(), path.with_suffix('.pt'))
     return path.with_suffix('.pt')
 
@@ -235,7 +236,8 @@ def test_other_files_are_named(tmp_path: Path) -> None:
              format=b'coo')  # fmt: skip
     with pytest.raises(DataError, match=r'huge\.npz: shape: found .*at most 1000000'):
         MeshMapping.load(tmp_path / 'huge.npz')
-    torch.save(torch.sparse_coo_tensor([[0], [0]], [1.0], (2**40, 1)), tmp_path / 'huge.pt')
+    huge = torch.sparse_coo_tensor([[0], [0]], [1.0], (2**40, 1), check_invariants=True)
+    torch.save(huge, tmp_path / 'huge.pt')
     with pytest.raises(DataError, match=r'huge\.pt: shape: found .*at most 1000000'):
         MeshMapping.load(tmp_path / 'huge.pt')
 
