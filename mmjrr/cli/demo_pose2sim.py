@@ -220,8 +220,9 @@ def _pip(python: str, *arguments: str, what: str, folder: Path | None = None) ->
     module = ['pip', *arguments] if folder is None else ['venv', str(folder)]
     done = subprocess.run([python, '-m', *module], capture_output=True, text=True)
     if done.returncode:
-        lines = [line for line in (done.stderr or done.stdout).splitlines() if 'ERROR' in line]
-        reason = lines[-1].removeprefix('ERROR: ') if lines else f'exit status {done.returncode}'
+        lines = (done.stderr or done.stdout).splitlines()
+        errors = [line for line in lines if 'ERROR' in line] or lines[-1:]
+        reason = errors[-1].removeprefix('ERROR: ') if errors else f'exit status {done.returncode}'
         raise OSError(f'{what}: cannot be fetched through pip ({reason})')
 
 
@@ -258,12 +259,13 @@ def write_data_set(
 ) -> dict[str, Any]:
     """Write the data set; return the clocks' offsets and counts."""
     from mmjrr.datasets.converters import pose2sim
-    from mmjrr.io import read_json, write_json
+    from mmjrr.io import atomic_write, read_json, write_json
 
     record = data / f'recording_{step}.json'
     if record.is_file() and (data / 'step').is_file() and (data / 'step').read_text() == str(step):
         recording: dict[str, Any] = read_json(record)
         return recording
+    (data / 'step').unlink(missing_ok=True)  # until the data set is that of this step
     found, undistorted = {}, {}
     for name in CAMERAS:
         path = data / 'detections' / f'{pose2sim.SEQUENCE}.{name}.npz'
@@ -272,7 +274,8 @@ def write_data_set(
         undistorted[name] = pose2sim.undistorted_camera(cameras[name], (height, width))
     recording = pose2sim.convert_recording(found, undistorted, data, step)
     write_json(record, recording)
-    (data / 'step').write_text(str(step))
+    with atomic_write(data / 'step') as temporary:
+        temporary.write_text(str(step))
     return recording
 
 

@@ -13,6 +13,9 @@ CALL_OPTIONS = (
     'pred_out_dir',
 )  # fmt: skip
 
+#: Options of the detector, which boxes replace.
+_DETECTOR_OPTIONS = ('det_model', 'det_weights', 'det_cat_ids', 'bbox_thr', 'nms_thr')
+
 
 def add_image_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of inference on images, which have the names of MMPose's."""
@@ -67,11 +70,27 @@ def check_options(args: argparse.Namespace) -> None:
         else (*CONSTRUCTOR_OPTIONS, *CALL_OPTIONS, 'boxes')
     )
     for name in names:
-        if getattr(args, name) not in (None, False):
-            option = 'CHECKPOINT' if name == 'checkpoint' else f'--{name.replace("_", "-")}'
+        if is_given(args, name):
+            option = 'CHECKPOINT' if name == 'checkpoint' else _option(name)
             kind = 'images: use --weights and --out-dir' if with_model else 'a config: give --model'
             raise OptionError(f'{option} does not go with {kind}')
     if with_model and args.launcher != 'none':
         raise OptionError('--launcher goes with a config; images are estimated by one process')
     if with_model and not (args.out_dir or args.pred_out_dir or args.vis_out_dir or args.show):
         raise OptionError('nothing would be written: give --out-dir, or --show')
+    if args.boxes is not None:
+        for name in _DETECTOR_OPTIONS:
+            if is_given(args, name):
+                raise OptionError(f'{_option(name)} does not go with --boxes')
+    if args.draw_bbox and not (args.out_dir or args.vis_out_dir or args.show):
+        raise OptionError('--draw-bbox needs pictures: give --out-dir, --vis-out-dir or --show')
+
+
+def is_given(args: argparse.Namespace, name: str) -> bool:
+    """Return whether an option has a value; 0 is one."""
+    value = getattr(args, name)
+    return value is not None and value is not False
+
+
+def _option(name: str) -> str:
+    return f'--{name.replace("_", "-")}'

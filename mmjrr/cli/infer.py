@@ -25,6 +25,7 @@ from mmjrr.cli.image_options import (
     CONSTRUCTOR_OPTIONS,
     add_image_options,
     check_options,
+    is_given,
 )
 from mmjrr.cli.options import parse, run_command
 
@@ -95,9 +96,7 @@ def _run_on_images(args: argparse.Namespace) -> None:
     from mmjrr.io import read_json
 
     options: dict[str, Any] = {
-        name: getattr(args, name)
-        for name in CALL_OPTIONS
-        if getattr(args, name) not in (None, False)
+        name: getattr(args, name) for name in CALL_OPTIONS if is_given(args, name)
     }
     if args.boxes is not None:
         options['bboxes'] = read_json(args.boxes)
@@ -107,7 +106,9 @@ def _run_on_images(args: argparse.Namespace) -> None:
     constructor = {option: getattr(args, option) for option in CONSTRUCTOR_OPTIONS}
     inferencer = MeshInferencer(args.model, **constructor, show_progress=True)
     images = persons = 0
-    for result in inferencer(args.config, batch_size=args.batch_size or 1, **options):
+    for result in inferencer(
+        args.config, batch_size=1 if args.batch_size is None else args.batch_size, **options
+    ):
         images += 1
         persons += len(result['predictions'][0])
     print(f'Found {persons} persons in {images} images')

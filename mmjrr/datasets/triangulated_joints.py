@@ -36,9 +36,15 @@ def triangulated_joints(
         than half of its views agree keeps weight 0. The 2D joints that disagree have weight 0.
 
     Raises:
-        ValueError: A camera has no pose, or ``tolerance`` is not positive.
+        ValueError: A camera is missing or has no pose, or ``tolerance`` is not positive.
     """
     names = parse_names('annotations', table.imgname.tolist())
+    for name in names:
+        if (name.subject, name.camera) not in cameras:
+            raise ValueError(
+                f'cameras: found none of {name.subject} {name.camera}, expected one, since the '
+                f'annotations have its frames; found {sorted(cameras)}'
+            )
     moments = torch.from_numpy(moment_index(names))
     camera = PerspectiveCamera.cat([cameras[name.subject, name.camera] for name in names]).to(
         torch.float64

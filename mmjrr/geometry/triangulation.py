@@ -62,7 +62,8 @@ def triangulate(
         tolerance: Largest distance in pixels between an image and the projected point. Default: 30.
 
     Raises:
-        ValueError: A shape is wrong, the cameras have no pose, or ``tolerance`` is not positive.
+        ValueError: There are no rows, a shape is wrong, the cameras have no pose, or ``tolerance``
+            is not positive.
 
     >>> eye = torch.eye(3).expand(2, 3, 3)
     >>> camera = PerspectiveCamera(
@@ -84,6 +85,8 @@ def triangulate(
         raise ValueError(f'camera: found {camera!r}, expected {rows} cameras with a pose')
     if not tolerance > 0:
         raise ValueError(f'tolerance: found {tolerance}, expected a positive number of pixels')
+    if not rows:
+        raise ValueError('points_2d: found no rows, expected at least one')
     views = _Views.of(points_2d, weight, camera)
     index, present = _padded(group)  # (G, V)
     best = _Candidate.none(len(index), index.shape[1], joints, points_2d)
@@ -198,7 +201,8 @@ def _solve(views: _Views, index: Tensor, used: Tensor) -> Tensor:  # (G, V), (G,
         gram = torch.einsum('gvjkx,gvjky->gjxy', a, a)
         # A unit matrix keeps undetermined systems solvable; their result is not used.
         gram = torch.where(enough, gram, torch.eye(3).to(gram))
-        points = torch.linalg.solve(gram, torch.einsum('gvjkx,gvjk->gjx', a, b))
+        # Parallel rays meet nowhere: their points are not finite, and agree with no image.
+        points = torch.linalg.solve_ex(gram, torch.einsum('gvjkx,gvjk->gjx', a, b))[0]
         local = torch.einsum('gvx,gjx->gvj', rotation[:, :, 0, 2], points) + shift[..., 2]
         depth = local.clamp_min(1e-2)
     return points

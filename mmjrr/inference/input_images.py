@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mimetypes
 import os.path as osp
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -12,11 +11,14 @@ from typing import Any
 import numpy as np
 
 from mmjrr.array_types import Array
-from mmjrr.datasets.image_folder import list_images
+from mmjrr.datasets.image_folder import IMAGE_TYPES, list_images
 from mmjrr.datasets.transforms import read_image
 from mmjrr.errors import DataError
 
-from .video import VideoReader
+from .video import VIDEO_TYPES, VideoReader
+
+#: Suffixes of pictures that OpenCV writes.
+_PICTURES = ('.jpg', '.jpeg', '.png')
 
 
 @dataclass
@@ -112,13 +114,35 @@ class InputImages:
             return
         if not path.is_file():
             raise FileNotFoundError(f'{path}: no such image, video or folder')
-        kind = (mimetypes.guess_type(path.name)[0] or 'of no known type').split('/')[0]
-        if kind == 'video':
+        if path.suffix.lower() in VIDEO_TYPES:
             self.video = VideoReader(path)
-        elif kind == 'image':
+        elif path.suffix.lower() in IMAGE_TYPES:
             self._take_list([path])
         else:
-            raise ValueError(f'{path}: found a file {kind}, expected an image, video or folder')
+            raise ValueError(
+                f'{path}: expected an image ({", ".join(IMAGE_TYPES)}), a video '
+                f'({", ".join(VIDEO_TYPES)}) or a folder'
+            )
+
+    def check_pictures(self, folder: Path) -> None:
+        """Check that no picture that is written into a folder replaces an input.
+
+        Raises:
+            ValueError: One would.
+        """
+        if self.video is not None:
+            sources: list[str | Path | Array] = [self.video.path]
+            written = [video_path(folder, self.name)]
+        else:
+            sources = self._images
+            written = [picture_path(folder, name) for name in self.names or []]
+        replaced = {osp.realpath(path) for path in written if path.exists()}
+        for source in sources if replaced else ():
+            if not isinstance(source, np.ndarray) and osp.realpath(source) in replaced:
+                raise ValueError(
+                    f'vis_out_dir: found {str(folder)!r}, where a picture would replace the input '
+                    f'{source}; expected another folder'
+                )
 
     def read(
         self, on_unreadable: Callable[[DataError], None] | None = None
@@ -151,3 +175,14 @@ class InputImages:
                 on_unreadable(error)
                 continue
             yield InputImage(index, name, str(source), image)
+
+
+def picture_path(folder: Path, name: str) -> Path:
+    """Return the file of an image's picture; a picture of another type becomes a JPEG."""
+    path = folder / name
+    return path if path.suffix.lower() in _PICTURES else path.with_name(f'{path.name}.jpg')
+
+
+def video_path(folder: Path, name: str) -> Path:
+    """Return the file of a video's pictures."""
+    return folder / f'{name}.mp4'

@@ -34,13 +34,11 @@ from mmjrr.registry import BODY_MODELS, INFERENCERS, MODELS
 from mmjrr.visualization.mesh_overlay import draw_bodies
 
 from .boxes import boxes_of, check_boxes, square_around
-from .input_images import InputImage, InputImages
+from .input_images import InputImage, InputImages, picture_path, video_path
 from .known_files import find_named, find_weights, located
 from .person_detector import PersonDetector
 from .video import VideoWriter
 
-#: Suffixes of pictures that OpenCV writes; a picture of another type becomes a JPEG.
-_PICTURES = ('.jpg', '.jpeg', '.png')
 _BOX_COLOR = (60, 220, 60)
 
 #: A batch: what the model takes (None without persons), and the images.
@@ -125,16 +123,20 @@ class MeshInferencer(BaseInferencer):
             show_progress,
         )
         self._has_own_body = self.cfg.model.get('body_model') is not None
+        if self._has_own_body and body_model is not None:
+            raise ValueError(
+                f'body_model: found {body_model!r:.80}, expected None, since the model has a body'
+            )
         self.body = self.model.body_model if self._has_own_body else self._build_body(body_model)
         self.whole_image = det_model in ('whole_image', 'whole-image')
         self._detector: PersonDetector | None = None
         self._detector_settings = (det_model, det_weights, det_cat_ids, device)
         if det_model is not None and not self.whole_image:
             self._detector = PersonDetector(*self._detector_settings)
-        elif self.whole_image and det_weights is not None:
-            raise ValueError(
-                f'det_weights: found {str(det_weights)!r}, expected None without a detector'
-            )
+        elif self.whole_image:
+            for name, value in dict(det_weights=det_weights, det_cat_ids=det_cat_ids).items():
+                if value is not None:
+                    raise ValueError(f'{name}: found {value!r}, expected None without a detector')
 
     # -- what MMEngine's constructor calls -------------------------------------------------------
 
@@ -254,6 +256,12 @@ class MeshInferencer(BaseInferencer):
         if not isinstance(batch_size, int) or batch_size < 1:
             raise ValueError(f'batch_size: found {batch_size!r}, expected at least 1')
         images = InputImages(inputs)
+        if before.get('bboxes') is not None or self.whole_image:
+            for name in ('bbox_thr', 'nms_thr'):
+                if name in before:
+                    raise ValueError(
+                        f'{name}: found {before[name]!r}, expected none without a detector'
+                    )
         if before.get('bboxes') is not None:
             before['bboxes'] = check_boxes(before['bboxes'], images.names)
         elif not self.whole_image and self._detector is None:
@@ -274,6 +282,8 @@ class MeshInferencer(BaseInferencer):
             folder = {**drawing, **after}.get(name)
             if folder and Path(folder).suffix in ('.jpg', '.png', '.mp4', '.npz', '.json'):
                 raise ValueError(f'{name}: found {str(folder)!r}, expected a folder')
+        if drawing.get('vis_out_dir'):
+            images.check_pictures(Path(drawing['vis_out_dir']))
         return self._results(images, batch_size, return_datasamples, before, drawing, after)
 
     def _results(
@@ -352,6 +362,13 @@ class MeshInferencer(BaseInferencer):
                 if not image.crops:
                     image.crops = [square_around(box, bbox_padding) for box in image.boxes]
                 yield image
+            if inputs.video is None or not isinstance(bboxes, list):
+                return
+            if image.index + 1 < len(bboxes):
+                raise ValueError(
+                    f'bboxes: found boxes of {len(bboxes)} images, expected {image.index + 1}, as '
+                    'many as the video has frames'
+                )
 
         for chunk in self._get_chunk_data(with_persons(), batch_size):
             packed = [
@@ -488,7 +505,7 @@ class MeshInferencer(BaseInferencer):
     ) -> VideoWriter | None:
         if images.video is None or not folder:
             return None
-        temporary = stack.enter_context(atomic_write(Path(folder) / f'{images.name}.mp4'))
+        temporary = stack.enter_context(atomic_write(video_path(Path(folder), images.name)))
         writer = VideoWriter(temporary, images.video.fps)
         stack.callback(writer.close)  # also if the generator is left early
         return writer
@@ -570,9 +587,7 @@ def _persons(sample: BaseDataElement) -> list[dict[str, Any]]:
 
 def _save_picture(folder: Path, name: str, picture: Array) -> None:
     """Write a picture under the image's name."""
-    path = folder / name
-    if path.suffix.lower() not in _PICTURES:
-        path = path.with_name(f'{path.name}.jpg')
+    path = picture_path(folder, name)
     with atomic_write(path) as temporary:
         if not cv2.imwrite(str(temporary), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
             raise OSError(f'{path}: OpenCV cannot write the picture')

@@ -14,6 +14,11 @@ from mmengine.logging import print_log
 from mmjrr.array_types import Array
 from mmjrr.errors import DataError
 
+#: Suffixes of files that are taken for videos; OpenCV decides whether it reads one.
+VIDEO_TYPES = (
+    '.3gp', '.avi', '.flv', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.mts', '.ogv',
+    '.ts', '.webm', '.wmv',
+)  # fmt: skip
 #: Largest number of pixels of a frame; a header that announces more is refused.
 _MAX_PIXELS = 1 << 27
 

@@ -70,6 +70,14 @@ def test_the_data_set_triangulates_from_the_kept_cameras_only(views: Path) -> No
         H36MFitsDataset(data_root=str(views), triangulate=True, camera_param_file=None)
 
 
+def test_a_missing_camera_is_named(views: Path) -> None:
+    table = Annotations.load(views / ANN)
+    found = load_cameras(views / 'annotation_body3d/cameras.pkl')
+    found.pop(('S1', '60457274'))
+    with pytest.raises(ValueError, match='cameras: found none of S1 60457274'):
+        triangulated_joints(table, found)
+
+
 def test_moments_without_a_trunk_are_dropped_and_counted(views: Path) -> None:
     table = Annotations.load(views / ANN)
     trunk = [H36M_JOINTS_MMPOSE.index(n) for n in ('pelvis', 'left_hip', 'right_hip', 'spine',

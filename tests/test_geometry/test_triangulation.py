@@ -162,7 +162,30 @@ def test_points_behind_a_camera_are_not_found() -> None:
     assert torch.isnan(result.points).all()
 
 
+@pytest.mark.parametrize('pixel', [0.0, 500.0, 123.4])
+def test_parallel_rays_have_no_point_and_leave_others_alone(pixel: float) -> None:
+    camera = PerspectiveCamera(
+        torch.full((2, 2), 1000.0),
+        torch.full((2, 2), 500.0),
+        rotation=torch.eye(3).expand(2, 3, 3),
+        position=torch.tensor([[0.0, 0, 0], [1, 0, 0]]),
+    )
+    images = torch.tensor([[[pixel, pixel], [500.0, 500.0]], [[pixel, pixel], [300.0, 500.0]]])
+    result = triangulate(images, torch.ones(2, 2), camera, torch.zeros(2, dtype=torch.long))
+    assert result.points[0, 0].isnan().all() and not result.used[:, 0].any()
+    # 200 px of parallax over a baseline of 1 m at a focal length of 1000 px: 5 m.
+    torch.testing.assert_close(result.points[0, 1], torch.tensor([0.0, 0, 5]), atol=1e-4, rtol=0)
+    assert result.used[:, 1].all()
+
+
 def test_wrong_arguments_are_refused() -> None:
+    with pytest.raises(ValueError, match='points_2d: found no rows'):
+        triangulate(
+            torch.zeros(0, 3, 2),
+            torch.zeros(0, 3),
+            cameras()[torch.zeros(0, dtype=torch.long)],
+            torch.zeros(0, dtype=torch.long),
+        )
     _, images, camera, group = scene()
     weight = torch.ones(images.shape[:2]).double()
     with pytest.raises(ValueError, match='weight: found'):

@@ -191,6 +191,19 @@ def test_a_generator_that_is_left_early_leaves_no_file(
 
 
 @pytest.mark.slow
+def test_pictures_of_a_video_do_not_replace_it(inferencer: MeshInferencer, video: Path) -> None:
+    with pytest.raises(ValueError, match=r'a picture would replace the input .*run\.mp4'):
+        inferencer(video, vis_out_dir=video.parent)
+
+
+def test_boxes_of_more_images_than_the_video_has_frames_are_refused(
+    inferencer: MeshInferencer, video: Path
+) -> None:
+    results = inferencer(video, bboxes=[[[1, 2, 30, 40]]] * 6)
+    with pytest.raises(ValueError, match='boxes of 6 images, expected 5, as many as the video has'):
+        list(results)
+
+
 def test_vibe_sees_each_image_as_a_sequence_of_length_one(
     spin_weights: Path, folder: Path, tmp_path: Path
 ) -> None:
@@ -259,7 +272,11 @@ def test_arguments_have_the_names_of_mmposes_inferencers(mmpose_folder: Path) ->
         ('p2.png', dict(bboxes=[[5, 2, 3, 4]]), 'expected x1 > x0 and y1 > y0'),
         ('p2.png', dict(bboxes=[[1, 2, float('nan'), 4]]), 'expected x1 > x0'),
         ('p2.png', dict(bboxes=[['a', 2, 3, 4]]), 'expected numbers'),
+        ('p2.png', dict(bboxes=[[1, 2, 3, 4]], bbox_thr=0), 'bbox_thr: found 0, expected none'),
         ('p2.png', dict(batch_size=0), 'batch_size: found 0'),
+        ('.', dict(vis_out_dir='.'), 'would replace the input p2.png'),
+        ('p2.png', dict(vis_out_dir='../walk/more/..'), 'would replace the input p2.png'),
+        ('notes.txt', {}, r'notes.txt: expected an image \(.bmp'),
         ('p2.png', dict(bbox_padding=0), 'bbox_padding: found 0'),
         ('p2.png', dict(pred_out_dir='out.json'), 'expected a folder'),
         ('p2.png', dict(radius=3), 'radius'),
@@ -269,6 +286,7 @@ def test_wrong_arguments_are_refused_by_the_call_itself(
     inferencer: MeshInferencer, folder: Path, inputs, options, message: str, monkeypatch
 ) -> None:
     monkeypatch.chdir(folder)
+    (folder / 'notes.txt').touch()
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         inferencer(inputs, **options)  # not only when results are drawn from the generator
 
@@ -345,6 +363,13 @@ def test_the_command_writes_what_the_inferencer_writes(
         (['--model', 'spin'], 'nothing would be written', 2),
         (['--model', 'spin', '--out', 'a.npz', '--out-dir', 'b'], '--out does not go with', 2),
         (['--out-dir', 'b'], '--out-dir does not go with', 2),
+        (['--bbox-thr', '0'], '--bbox-thr does not go with', 2),
+        (
+            ['--model', 'spin', '--out-dir', 'b', '--boxes', 'c', '--nms-thr', '0'],
+            '--nms-thr does not go with --boxes',
+            2,
+        ),
+        (['--model', 'spin', '--pred-out-dir', 'b', '--draw-bbox'], '--draw-bbox needs', 2),
         (['--model', 'spine', '--out-dir', 'b'], "found 'spine'", 1),
         (['--model', 'spin', '--weights', 'none.pt', '--out-dir', 'b'], 'none.pt: no such', 1),
     ],

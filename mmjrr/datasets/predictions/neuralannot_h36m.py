@@ -34,7 +34,7 @@ def is_by_moment(tree: Any) -> bool:
         if not isinstance(tree, Mapping) or not tree:
             return False
         key, tree = next(iter(tree.items()))
-        if not str(key).isdigit():
+        if not _is_number(key):
             return False
     return isinstance(tree, Mapping) and {'shape', 'trans'} <= set(tree)
 
@@ -90,13 +90,17 @@ def _moments(
         for subaction, frames in _mapping(subactions, source, action).items():
             for frame, body in _mapping(frames, source, action, subaction).items():
                 keys = (action, subaction, frame)
-                if not all(str(key).isdigit() and len(str(key)) < 7 for key in keys):
+                if not all(map(_is_number, keys)):
                     raise DataError(
                         f'{source}: found the keys {keys}, expected numbers of action, subaction '
                         'and frame'
                     )
                 numbers = (int(action), int(subaction), int(frame))
                 yield numbers, _mapping(body, source, *keys)
+
+
+def _is_number(key: Any) -> bool:
+    return str(key).isdecimal() and len(str(key)) < 7
 
 
 def _mapping(value: Any, source: Path, *keys: str) -> Mapping[str, Any]:
@@ -114,7 +118,7 @@ def _field(source: Path, moments: list[Any], name: str) -> Array:  # (N, size)
         if name not in body:
             raise DataError(f'{where}: missing, which other moments have')
         value = body[name]
-        if isinstance(value, list) and value and isinstance(value[0], list):
+        if isinstance(value, list) and value and all(isinstance(row, list) for row in value):
             value = [number for row in value for number in row]
         rows.append(check_array(where, value, (_SIZES[name],)))
     return np.stack(rows)
@@ -128,14 +132,15 @@ def _cameras(path: Path) -> dict[int, Array]:
             "bodies are in the world's frame, and belongs beside the bodies' file"
         )
     content = read_json(path)
-    if not isinstance(content, dict) or not all(str(key).isdigit() for key in content):
+    if not isinstance(content, dict) or not all(map(_is_number, content)):
         raise DataError(f'{path}: found {content!r:.60}, expected cameras by number')
     rotations = {}
     for key, camera in content.items():
         if not isinstance(camera, dict) or 'R' not in camera:
             raise DataError(f'{path}: {key}.R: missing, expected a rotation from world to camera')
         rotation = check_array(f'{path}: {key}.R', camera['R'], (3, 3))
-        if np.abs(rotation @ rotation.T - np.eye(3)).max() > _ORTHONORMAL:
+        deviation = np.abs(rotation @ rotation.T - np.eye(3)).max()
+        if not deviation <= _ORTHONORMAL or np.linalg.det(rotation) < 0:
             raise DataError(f'{path}: {key}.R: found a matrix that is no rotation')
         rotations[int(key)] = np.asarray(rotation, np.float64)
     if not rotations:

@@ -11,7 +11,7 @@ import numpy as np
 from mmjrr.array_types import Array
 from mmjrr.errors import DataError
 from mmjrr.io import as_text
-from mmjrr.io.mapped import as_list, converted, pieces
+from mmjrr.io.mapped import as_list, converted, pieces, working_array
 from mmjrr.io.texts import texts_of
 
 from .bodies import Predictions, compose, join, mark_rows_without_body, settle_rotations_6d
@@ -123,7 +123,9 @@ def _check_side_of_camera(whole: Predictions, layout: Layout) -> tuple[str, ...]
     vertices = whole.vertices
     assert vertices is not None
     if layout.half_turn:
-        whole.vertices = vertices * _HALF_TURNS[layout.half_turn]
+        whole.vertices = working_array(vertices.shape, np.result_type(vertices, np.float32))
+        for piece in pieces(vertices, whole.vertices):
+            whole.vertices[piece] = vertices[piece] * _HALF_TURNS[layout.half_turn]
         return (f'vertices are turned back by 180 degrees about {layout.half_turn}',)
     with np.errstate(invalid='ignore'):  # NaN marks bodies that are not there
         behind = all((vertices[piece][..., 2] < 0).all() for piece in pieces(vertices))

@@ -589,7 +589,11 @@ BODY = {'pose': [0.0] * 72, 'shape': [0.0] * 10, 'trans': [0.0] * 3}
     [
         (change_cameras, {'1': {'t': [0, 0, 0]}}, r'1\.R: missing'),
         (change_cameras, {'1': {'R': [[2, 0, 0], [0, 1, 0], [0, 0, 1]]}}, r'1\.R: .* no rotation'),
+        (change_cameras, {'1': {'R': (-np.eye(3)).tolist()}}, r'1\.R: .* no rotation'),
+        (change_cameras, {'²': {'R': np.eye(3).tolist()}}, 'expected cameras by number'),
         (change_cameras, {}, 'found no camera'),
+        (change_bodies, {'2': {'1': {'0': BODY, '²': BODY}}}, 'expected numbers of action'),
+        (change_bodies, {'2': {'1': {'0': {**BODY, 'pose': [[0.0] * 71, 0.0]}}}}, r'0\.pose: '),
         (change_bodies, {'2': {'1': {'0': {**BODY, 'pose': [0.0] * 69}}}}, r'2\.1\.0\.pose: found'),
         (change_bodies, {'2': {'1': {'0': BODY, 'x': BODY}}}, 'expected numbers of action'),
         (change_bodies, {'2': {'1': {'0': BODY, '1': 3}}}, r'2\.1\.1: found int'),
