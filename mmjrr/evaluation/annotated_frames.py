@@ -6,6 +6,7 @@ import contextlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from mmengine.logging import MMLogger
@@ -13,7 +14,6 @@ from mmengine.logging import MMLogger
 from mmjrr.array_types import Array
 from mmjrr.datasets.annotations import Annotations
 from mmjrr.datasets.fits import image_names
-from mmjrr.datasets.h36m import H36MFitsDataset
 from mmjrr.datasets.image_names import frame_key, parse_image_name
 from mmjrr.io import read_npz
 from mmjrr.io.mapped import pieces, take, working_array
@@ -23,6 +23,9 @@ from mmjrr.joints import H36M_JOINTS_MMPOSE, reorder_index
 from .annotation_plausibility import check_annotated_joints
 from .core import check_annotation, count_left_out, frame_labels, is_counted
 from .protocols import Protocol
+
+if TYPE_CHECKING:
+    from mmjrr.datasets.h36m import H36MFitsDataset
 
 #: Number of frames whose annotation is checked.
 _SAMPLE = 200
@@ -57,33 +60,12 @@ class AnnotatedFrames:
         self, annotations: str | Path | H36MFitsDataset, protocols: Mapping[str, Protocol]
     ) -> None:
         self._dataset: H36MFitsDataset | None = None
-        if isinstance(annotations, H36MFitsDataset):
-            self._dataset, self.path = annotations, Path(annotations.ann_file)
-            self.names: Sequence[str] = [
-                annotations.imgname(row) for row in range(len(annotations))
-            ]
-            self._joints = annotations.annotations.S
-            self._part = annotations.annotations.part
-            self._joint_names = tuple(annotations.metainfo['joint_names'])
-            row_of = {str(name): row for row, name in enumerate(annotations.annotations.imgname)}
-            self._row_of = np.array([row_of[name] for name in self.names])
-            self.listed: Sequence[str] = image_names(
-                self.path, read_npz(self.path)['imgname']
-            ).tolist()
-        elif isinstance(annotations, (str, Path)):
-            self.path = Path(annotations)
-            if self.path.is_dir():
-                self.path = self.path / TEST_ANNOTATION
-            table = Annotations.load(self.path, mapped=True)
-            self.names = self.listed = texts_of(table.imgname)
-            self._joint_names = H36M_JOINTS_MMPOSE
-            self._joints, self._row_of = table.S, np.arange(len(table))
-            self._part = table.part
+        self.names: Sequence[str]
+        self.listed: Sequence[str]
+        if isinstance(annotations, (str, Path)):
+            self._read(Path(annotations))
         else:
-            raise ValueError(
-                f'annotations: found {type(annotations).__name__}, expected a path or a '
-                'H36MFitsDataset'
-            )
+            self._take(annotations)
         self.labels = [
             frame_labels(parsed.subject, parsed.action, parsed.sequence, parsed.camera)
             for parsed in map(parse_image_name, self.names)
@@ -94,6 +76,30 @@ class AnnotatedFrames:
             (is_counted(labels, protocols) for labels in self.labels), bool, len(self.labels)
         )
         self.left_out = {frame_key(name) for name in self._names_left_out()}
+
+    def _read(self, path: Path) -> None:
+        self.path = path / TEST_ANNOTATION if path.is_dir() else path
+        table = Annotations.load(self.path, mapped=True)
+        self.names = self.listed = texts_of(table.imgname)
+        self._joint_names = H36M_JOINTS_MMPOSE
+        self._joints, self._row_of = table.S, np.arange(len(table))
+        self._part = table.part
+
+    def _take(self, dataset: H36MFitsDataset) -> None:
+        from mmjrr.datasets.h36m import H36MFitsDataset
+
+        if not isinstance(dataset, H36MFitsDataset):
+            raise ValueError(
+                f'annotations: found {type(dataset).__name__}, expected a path or a H36MFitsDataset'
+            )
+        self._dataset, self.path = dataset, Path(dataset.ann_file)
+        self.names = [dataset.imgname(row) for row in range(len(dataset))]
+        self._joints = dataset.annotations.S
+        self._part = dataset.annotations.part
+        self._joint_names = tuple(dataset.metainfo['joint_names'])
+        row_of = {str(name): row for row, name in enumerate(dataset.annotations.imgname)}
+        self._row_of = np.array([row_of[name] for name in self.names])
+        self.listed = image_names(self.path, read_npz(self.path)['imgname']).tolist()
 
     def _names_left_out(self) -> Sequence[str]:
         if self.listed is self.names:
@@ -179,6 +185,8 @@ class AnnotatedFrames:
     def dataset(self) -> H36MFitsDataset:
         """The data set; built on first use if the annotations were given as a path."""
         if self._dataset is None:
+            from mmjrr.datasets.h36m import H36MFitsDataset
+
             with _quiet():
                 self._dataset = H36MFitsDataset(
                     ann_file=str(self.path),

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mmjrr.array_types import Array
 from mmjrr.body_models import SMPL
-from mmjrr.datasets.converters.metadata import read_metadata
-from mmjrr.datasets.h36m import H36MFitsDataset
 from mmjrr.datasets.image_names import frame_identity, frame_key
 from mmjrr.datasets.predictions import Predictions, predictions_from, read_predictions
 from mmjrr.datasets.predictions.files import load_results
@@ -34,6 +32,9 @@ from .predicted_joints import PredictedJoints
 from .protocols import Protocol, get_protocols
 from .regressed_joints import RegressedJoints, RegressorLike, default_body, load_regressors
 from .result import BREAKDOWNS, EvaluationResult
+
+if TYPE_CHECKING:
+    from mmjrr.datasets.h36m import H36MFitsDataset
 
 #: Number of bodies whose parameters are changed to explain implausible scores.
 _SAMPLE = 64
@@ -143,7 +144,11 @@ def evaluate(
         raise ValueError(f"match='order' is for one file, found {len(sources)}")
     protocols = get_protocols(protocol)
     loaded = load_regressors(regressors)
-    takes = None if metadata is None else read_metadata(metadata).takes
+    takes = None
+    if metadata is not None:
+        from mmjrr.datasets.converters.metadata import read_metadata
+
+        takes = read_metadata(metadata).takes
     reading = (layout, fields, name_format, rotation_6d, frame_step)
     part = _read(sources[0], *reading)
     loaded, body = regressors_and_body(part, loaded, body_model, gender, num_betas, mapping, faces)

@@ -12,7 +12,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from mmjrr.array_types import Array
 from mmjrr.datasets.predictions import Predictions
@@ -197,6 +196,8 @@ def _simple_changes(
     joint_names: Sequence[str],
     labels: Sequence[Mapping[str, str | None]],
 ) -> Iterator[Change]:
+    from scipy.spatial.transform import Rotation
+
     names = list(joint_names)
     for axis in 'xyz':
         for angle in (180, 90, -90):
@@ -230,6 +231,8 @@ def _fitted_changes(
     joint_names: Sequence[str],
     labels: Sequence[Mapping[str, str | None]],
 ) -> Iterator[Change]:
+    from scipy.spatial.transform import Rotation
+
     rotation = _rotation(points, goal, share)
     vector = Rotation.from_matrix(rotation).as_rotvec(degrees=True)
     angle = float(np.linalg.norm(vector))

@@ -80,6 +80,9 @@ def known_template(body_model: str) -> Array | None:
 
 @lru_cache(maxsize=1)
 def _free_body_template() -> Array:
-    from mmjrr.body_models import free_body
+    from mmjrr.body_models.free_body import FREE_BODY_FILE
+    from mmjrr.io import read_npz
 
-    return free_body().v_template.detach().cpu().numpy()
+    name = 'v_template'
+    template: Array = read_npz(FREE_BODY_FILE, select=lambda field: field == name)[name]
+    return template.astype(np.float32)

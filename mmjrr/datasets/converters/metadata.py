@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from mmjrr.errors import DataError
 from mmjrr.geometry import H36M_IMAGE_SIZES, PerspectiveCamera, camera_from_fields
+from mmjrr.io.xml_files import read_xml
 
 _SUBJECTS = 11
 #: The vector w0 has 6 numbers for each camera and subject, then 9 for each camera.
@@ -41,15 +41,7 @@ def read_metadata(path: str | Path) -> Metadata:
         DataError: The file is not such XML, or something is missing from it.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f'{path}: no such file')
-    content = path.read_bytes()
-    if len(content) > _MAX_SIZE or b'<!DOCTYPE' in content or b'<!ENTITY' in content:
-        raise DataError(f'{path}: found {len(content)} bytes or entities, expected plain XML')
-    try:
-        root = ElementTree.fromstring(content)
-    except (ElementTree.ParseError, ValueError, LookupError) as error:
-        raise DataError(f'{path}: not readable XML ({error})') from error
+    root = read_xml(path, _MAX_SIZE)
     return Metadata(_takes(path, root), _cameras(path, root))
 
 
@@ -61,7 +53,7 @@ def _takes(path: Path, root: ElementTree.Element) -> dict[tuple[str, str, str], 
     takes = {
         (subject, action, subaction): name
         for action, subaction, *names in (row for row in rows[1:] if len(row) >= 2 + _SUBJECTS)
-        if action.isdigit()  # the last rows have people's names and image sizes
+        if action.isdecimal()  # the last rows have people's names and image sizes
         for subject, name in zip(subjects, names, strict=False)
     }
     if not takes:
@@ -70,6 +62,8 @@ def _takes(path: Path, root: ElementTree.Element) -> dict[tuple[str, str, str], 
 
 
 def _cameras(path: Path, root: ElementTree.Element) -> dict[tuple[str, str], PerspectiveCamera]:
+    from scipy.spatial.transform import Rotation
+
     names = [(item.text or '').strip() for item in root.findall('dbcameras/index2id/*')]
     text = (root.findtext('w0') or '').strip().strip('[]')
     try:

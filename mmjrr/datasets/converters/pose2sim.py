@@ -36,6 +36,7 @@ from mmjrr.datasets.masks import save_masks
 from mmjrr.errors import DataError
 from mmjrr.geometry import PIXELS_PER_SCALE, PerspectiveCamera, save_cameras, triangulate
 from mmjrr.io import atomic_write, read_npz
+from mmjrr.io.xml_files import read_xml
 from mmjrr.joints import H36M_JOINTS_MMPOSE
 
 #: Subject and sequence of the images' names.
@@ -89,15 +90,7 @@ def read_qualisys_calibration(path: str | Path) -> dict[str, PerspectiveCamera]:
         DataError: The file is not such XML, or a number is missing or not plausible.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f'{path}: no such file')
-    content = path.read_bytes()[: _MAX_SIZE + 1]
-    if len(content) > _MAX_SIZE or b'<!DOCTYPE' in content or b'<!ENTITY' in content:
-        raise DataError(f'{path}: found {len(content)} bytes or entities, expected plain XML')
-    try:
-        root = ElementTree.fromstring(content)
-    except (ElementTree.ParseError, ValueError, LookupError) as error:
-        raise DataError(f'{path}: not readable XML ({error})') from error
+    root = read_xml(path, _MAX_SIZE)
     cameras = {}
     for number, element in enumerate(root.findall('cameras/camera')):
         name = ''.join(filter(str.isdigit, element.get('serial', ''))) or f'{number + 1:02d}'

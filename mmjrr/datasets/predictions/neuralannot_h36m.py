@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from mmjrr.array_types import Array
 from mmjrr.errors import DataError
@@ -50,6 +49,8 @@ def seen_by_cameras(tree: Mapping[str, Any], source: Path) -> dict[str, Any]:
         FileNotFoundError: There is no file of the cameras.
         DataError: The name does not tell the subject, or a field is missing or has another shape.
     """
+    from scipy.spatial.transform import Rotation
+
     subject = _SUBJECT.search(source.name)
     if subject is None:
         raise DataError(
