@@ -37,6 +37,7 @@ COMMANDS = {
     'check': ('check', 'check that everything a config needs is in place'),
     'download': ('download', 'download files that other projects publish'),
     'demo': ('demo', 'learn a joint regressor from synthetic data'),
+    'demo-pose2sim': ('demo_pose2sim', 'refine a person on photographs of four cameras'),
 }
 
 

@@ -70,8 +70,9 @@ def triangulate(
     ...     torch.full((2, 2), 1000.0), torch.full((2, 2), 500.0), rotation=eye,
     ...     position=torch.tensor([[0.0, 0, 0], [1, 0, 0]]))
     >>> pixels = torch.tensor([[[500.0, 500.0]], [[300.0, 500.0]]])  # 200 px of parallax at 5 m
-    >>> triangulate(pixels, torch.ones(2, 1), camera, torch.zeros(2, dtype=torch.long)).points
-    tensor([[[0., 0., 5.]]])
+    >>> joints = triangulate(pixels, torch.ones(2, 1), camera, torch.zeros(2, dtype=torch.long))
+    >>> torch.allclose(joints.points, torch.tensor([0.0, 0, 5]), atol=1e-4)
+    True
     """
     rows, joints = points_2d.shape[:2]
     for name, value, expected in (
