@@ -104,6 +104,9 @@ class RegressedJoints:
         num_betas: number of betas that the body takes; None without a body.
         body_path: file of the body; None without a body.
         further_arguments: arguments of the body beside those of SMPL, such as ``'jaw_pose'``.
+        rotations: number of rotations of each argument of the body; SMPL's without a body.
+        coefficients: number of coefficients that each argument may be, such as the principal
+            components of a hand.
 
     Raises:
         ValueError: a regressor lacks a joint, or the regressors and the body are for different
@@ -137,6 +140,8 @@ class RegressedJoints:
         self._weight = csr_matrix(weight[:, self.support])
         self._body: nn.Module | None = None
         self.further_arguments: tuple[str, ...] = ()
+        self.rotations: Mapping[str, int] = SMPL.ROTATIONS
+        self.coefficients: dict[str, int] = {}
         self.num_betas: int | None = None
         self.body_path: Path | None = None
         if body_model is not None:
@@ -144,6 +149,8 @@ class RegressedJoints:
             _check_body(body, body_model, regressors)
             self.num_betas, self.body_path = int(body.num_betas), body.path
             self.further_arguments = further_arguments(body)
+            self.rotations = getattr(body, 'ROTATIONS', SMPL.ROTATIONS)
+            self.coefficients = _coefficients(body)
             self._body = body.restrict_to(torch.from_numpy(self.support)).cpu().double()
 
     @property
@@ -233,6 +240,15 @@ def further_arguments(body: nn.Module) -> tuple[str, ...]:
     """Return the arguments of a body beside those of SMPL, such as ``'jaw_pose'``."""
     arguments = tuple(getattr(body, 'ROTATIONS', ()))[2:]
     return (*arguments, 'expression') if getattr(body, 'num_expression_coeffs', 0) else arguments
+
+
+def _coefficients(body: nn.Module) -> dict[str, int]:
+    """Return the numbers of components of expression and hands, of those that the body has."""
+    found = {'expression': int(getattr(body, 'num_expression_coeffs', 0))}
+    for side in ('left', 'right'):
+        components = getattr(body, f'{side}_hand_components', None)
+        found[f'{side}_hand_pose'] = 0 if components is None else len(components)
+    return {name: count for name, count in found.items() if count}
 
 
 def default_body(regressors: Mapping[str, JointRegressor]) -> dict[str, Any] | None:

@@ -17,6 +17,7 @@ from mmjrr.array_types import Array
 from mmjrr.datasets.converters.metadata import read_metadata
 from mmjrr.datasets.image_names import FrameIdentity, frame_identity, frame_key
 from mmjrr.datasets.predictions import Predictions, match_bodies, read_predictions
+from mmjrr.datasets.predictions.layouts import HANDS_AND_FACE
 from mmjrr.datasets.predictions.matching import takes_by_subaction
 from mmjrr.datasets.predictions.persons import distinct_bodies
 from mmjrr.errors import DataError
@@ -30,9 +31,10 @@ class StoredPredictions(BaseModel):
     """Model that looks up the prediction of an image, by its name, in results files.
 
     With it, ``tools/test.py`` evaluates stored predictions like those of any model. In predict mode
-    it adds ``pred_global_orient`` (3,), ``pred_body_pose`` (69,), ``pred_betas`` (K,) and, if
-    stored, ``pred_transl`` (3,) to the data samples; or ``pred_vertices`` (V, 3) if the files have
-    vertices. Rotations that are stored as matrices or 6D keep their representation.
+    it adds ``pred_global_orient`` (3,), ``pred_body_pose`` (69,) or, of SMPL-H and SMPL-X, (63,),
+    ``pred_betas`` (K,) and, if stored, ``pred_transl`` (3,) and the hands and face, such as
+    ``pred_jaw_pose``, to the data samples; or ``pred_vertices`` (V, 3) if the files have vertices.
+    Rotations that are stored as matrices or 6D keep their representation.
 
     Args:
         predictions: One or several files, folders or patterns that
@@ -242,6 +244,7 @@ def _answers(part: Predictions) -> dict[str, Array]:
         'pred_body_pose': pose.reshape(len(part), -1) if is_axis_angle else pose,
         'pred_betas': part.betas,
     }
-    if part.transl is not None:
-        answers['pred_transl'] = part.transl
+    for name in ('transl', *HANDS_AND_FACE):
+        if getattr(part, name) is not None:
+            answers[f'pred_{name}'] = getattr(part, name)
     return {name: np.ascontiguousarray(values) for name, values in answers.items()}

@@ -10,11 +10,15 @@ import numpy as np
 import pytest
 import scipy.sparse
 import torch
+from mmengine.structures import BaseDataElement
 
 import mmjrr
 from mmjrr.body_models import SMPLH, SMPLX
+from mmjrr.datasets.annotations import Annotations
 from mmjrr.errors import DataError
+from mmjrr.evaluation import JointRegressorMetric
 from mmjrr.joints import H36M_JOINTS_MMPOSE, SMPL_PARENTS
+from mmjrr.models import StoredPredictions
 from mmjrr.regressors import JointRegressor, MeshMapping
 
 pytestmark = pytest.mark.slow
@@ -229,3 +233,78 @@ def test_files_of_smplx_parameters_are_not_evaluated_with_smplh(
     pattern = write_gvhmr(tmp_path, parameters(tiny_set, **BODY))
     with pytest.raises(DataError, match='parameters of SMPL-X .* no file of it is in'):
         mmjrr.evaluate(pattern, tiny_set, regressor(), body_model=folder, gender='neutral')
+
+
+def samples_of(root: Path) -> list[BaseDataElement]:
+    """The annotated frames of the test set as data samples."""
+    table = Annotations.load(root / 'annotation_body3d/fps10/h36m_test.npz')
+    names, joints = table.imgname.tolist(), torch.from_numpy(table.S)
+    return [
+        BaseDataElement(
+            metainfo=dict(imgname=name), keypoints_3d=of[:, :3], keypoints_3d_weight=of[:, 3]
+        )
+        for name, of in zip(names, joints, strict=True)
+    ]
+
+
+@pytest.mark.parametrize(
+    ('shapes', 'options'),
+    [
+        (dict(betas=10, expression=10, jaw_pose=3, left_hand_pose=12), dict(num_pca_comps=12)),
+        (
+            dict(betas=10, jaw_pose=3, left_hand_pose=45, right_hand_pose=45),
+            dict(use_pca=False),
+        ),
+        (dict(betas=10), {}),
+    ],
+    ids=['components of hands and expression', 'rotations of hands', 'body alone'],
+)
+def test_the_metric_scores_stored_parameters_of_smplx_as_evaluation_does(
+    tiny_set: Path,
+    folder: Path,
+    mapping: tuple[np.ndarray, Path],
+    tmp_path: Path,
+    shapes: dict[str, int],
+    options: dict[str, Any],
+) -> None:
+    content = parameters(tiny_set, **shapes)
+    np.savez(tmp_path / 'p.npz', **content)
+    file = folder / 'SMPLX_MALE.npz'
+    expected = mmjrr.evaluate(
+        tmp_path / 'p.npz', tiny_set, regressor(), body_model=file, gender='male',
+        mapping=mapping[1],
+    )  # fmt: skip
+    metric = JointRegressorMetric(
+        {'regressor': regressor()}, body_model=dict(type='SMPLX', model_path=str(file), **options),
+        mapping=str(mapping[1]),
+    )  # fmt: skip
+    samples = samples_of(tiny_set)
+    metric.process(
+        None, StoredPredictions(tmp_path / 'p.npz').test_step(dict(data_samples=samples))
+    )
+    found = metric.evaluate(len(samples))
+    assert found == pytest.approx(expected.metrics(), abs=1e-6)
+
+
+def test_hands_of_some_samples_only_are_refused(
+    tiny_set: Path, folder: Path, mapping: tuple[np.ndarray, Path]
+) -> None:
+    content = parameters(tiny_set, betas=10, jaw_pose=3)
+    del content['imgname']
+    samples = [
+        {'imgname': s.imgname, 'keypoints_3d': s.keypoints_3d}
+        | {f'pred_{name}': values[row] for name, values in content.items()}
+        for row, s in enumerate(samples_of(tiny_set)[:2])
+    ]
+    body = dict(type='SMPLX', model_path=str(folder / 'SMPLX_MALE.npz'))
+    metric = JointRegressorMetric({'r': regressor()}, body_model=body, mapping=str(mapping[1]))
+    without = [{key: value for key, value in s.items() if key != 'pred_jaw_pose'} for s in samples]
+    with pytest.raises(ValueError, match='no jaw_pose, which .* has; expected it of all samples'):
+        metric.process(None, [samples[0], without[1]])
+    metric.process(None, samples[:1])
+    metric.process(None, without[1:])
+    with pytest.raises(ValueError, match=r"some batches have \['jaw_pose'\], others have not"):
+        metric.evaluate(2)
+    wrong = [dict(samples[0], pred_jaw_pose=np.zeros(4))]
+    with pytest.raises(ValueError, match='pred_jaw_pose: found shape .* expected 1 rotations'):
+        metric.process(None, wrong)

@@ -284,17 +284,36 @@ class JointRegressorMetric(BaseMetric):
                 )
             self.joints = RegressedJoints(self.regressors, self.joint_names, body)
         parameters = {
-            'global_orient': np.stack([s.rotations('global_orient', 1) for s in samples]),
-            'body_pose': np.stack([s.rotations('body_pose', 23) for s in samples]),
+            **{
+                name: np.stack([s.rotations(name, self.joints.rotations[name]) for s in samples])
+                for name in ('global_orient', 'body_pose')
+            },
             'betas': np.stack([s.array('betas', (self.joints.num_betas or 0,)) for s in samples]),
         }
         if any(protocol.root is None for protocol in self.protocols.values()):
             for sample in samples:
                 sample.require('transl', 'a protocol without a root compares absolute positions')
             parameters['transl'] = np.stack([s.array('transl', (3,)) for s in samples]) * self.scale
+        for name in self.joints.further_arguments:
+            having = [sample.get(name) is not None for sample in samples]
+            if all(having):
+                parameters[name] = np.stack([self._further(sample, name) for sample in samples])
+            elif any(having):
+                raise ValueError(
+                    f'{samples[having.index(False)].name}: no {name}, which '
+                    f'{samples[having.index(True)].name} has; expected it of all samples or none'
+                )
         for name, value in parameters.items():
             check_finite([sample.name for sample in samples], samples[0].path(name), value)
         return parameters
+
+    def _further(self, sample: Sample, name: str) -> Array:
+        """Return rotations or coefficients that only SMPL-H and SMPL-X have."""
+        count = self.joints.coefficients.get(name)
+        size = int(np.prod(np.shape(sample.require(name))))
+        if count is not None and (size == count or name not in self.joints.rotations):
+            return sample.array(name, (count,))
+        return sample.rotations(name, self.joints.rotations[name])
 
     # ------------------------------------------------------------------ all batches
 

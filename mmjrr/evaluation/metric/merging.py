@@ -148,6 +148,9 @@ def _concatenated(parts: list[dict[str, Array]]) -> dict[str, Array]:
     if len({'joints' in part for part in parts}) > 1:
         raise ValueError('some batches hold vertices, others SMPL parameters')
     arrays = {}
+    differing = {name for part in parts for name in part.keys() ^ parts[0].keys()}
+    if differing:
+        raise ValueError(f'some batches have {sorted(differing)}, others have not')
     for name in parts[0]:
         shapes = {part[name].shape[1:] for part in parts}
         if len(shapes) > 1:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mmjrr.array_types import Array
 from mmjrr.datasets.image_names import parse_image_name
+from mmjrr.datasets.predictions.layouts import HANDS_AND_FACE
 from mmjrr.errors import DataError
 from mmjrr.evaluation.core import frame_labels
 from mmjrr.evaluation.protocols import FrameLabels
@@ -23,7 +24,7 @@ DEFAULT_FIELDS: dict[str, tuple[str, ...]] = {
                  'vertices'),
     **{
         name: (f'pred_{name}', f'pred_instances.{name}', f'pred_instances.pred_{name}')
-        for name in ('global_orient', 'body_pose', 'betas', 'transl')
+        for name in ('global_orient', 'body_pose', 'betas', 'transl', *HANDS_AND_FACE)
     },
     'keypoints_3d': ('keypoints_3d', 'gt_instances.keypoints_3d', 'gt_instances.lifting_target',
                      'lifting_target'),
@@ -34,7 +35,7 @@ DEFAULT_FIELDS: dict[str, tuple[str, ...]] = {
     'action': ('action',),
     'camera': ('camera',),
 }  # fmt: skip
-_PREDICTIONS = ('vertices', 'global_orient', 'body_pose', 'betas', 'transl')
+_PREDICTIONS = ('vertices', 'global_orient', 'body_pose', 'betas', 'transl', *HANDS_AND_FACE)
 #: The weights of an annotation ``X`` are in ``X_weight`` or, by MMPose's naming, ``X_visible``.
 _WEIGHT_SUFFIXES = ('_weight', '_visible')
 #: Components of a rotation in each representation: axis-angle, 6D, matrix.

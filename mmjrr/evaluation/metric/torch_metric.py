@@ -109,8 +109,8 @@ class JointRegressorTorchMetric(Metric):
 
         Args:
             prediction: vertices (B, V, 3) in the camera frame; or SMPL parameters by name:
-                ``global_orient``, ``body_pose`` and ``betas``, (B, ...) each, with rotations as
-                axis-angle, 6D or matrices.
+                ``global_orient``, ``body_pose`` and ``betas``, and those of SMPL-H and SMPL-X, such
+                as ``jaw_pose``, (B, ...) each, with rotations as axis-angle, 6D or matrices.
             keypoints_3d: annotated joints (B, J, 3) in the camera frame.
             imgname: the B image names, which tell subject, action and camera.
             keypoints_3d_weight: weights of the annotated joints (B, J). Default None: all 1.

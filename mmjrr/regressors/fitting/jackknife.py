@@ -16,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy.special import fdtrc
 
 from mmjrr.array_types import FloatArray, IndexArray
 
@@ -79,5 +79,5 @@ class JackknifeCovariance:
             if dof < 3 or np.linalg.matrix_rank(covariance) < 3:
                 continue
             t_squared = float(offsets[s, j] @ np.linalg.solve(covariance, offsets[s, j]))
-            result[s, j] = stats.f.sf(t_squared * (dof - 2) / (3 * dof), 3, dof - 2)
+            result[s, j] = fdtrc(3, dof - 2, t_squared * (dof - 2) / (3 * dof))
         return result
