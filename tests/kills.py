@@ -4,11 +4,12 @@
     python tests/kills.py --random 20 --seed 7 --job masks
     python tests/kills.py --job refinement --case 31     # one case again; its files are kept
 
-Each job (refinement, person masks, inference) runs once undisturbed; its calls of ``os.fsync``,
-``os.replace`` and ``os.unlink`` are counted. Then it runs again, and is killed (SIGKILL) just
-before or just after one of these calls, or one to three times at random moments. Each time, the
-same command resumes it. A case passes if the results are those of the undisturbed run to the byte,
-and no temporary file and no unfinished shard is left.
+Each job (refinement, refinement that begins with fits to joints and a calibration, person masks,
+inference) runs once undisturbed; its calls of ``os.fsync``, ``os.replace`` and ``os.unlink`` are
+counted. Then it runs again, and is killed (SIGKILL) just before or just after one of these calls,
+or one to three times at random moments. Each time, the same command resumes it. A case passes if
+the results are those of the undisturbed run to the byte, and no temporary file and no unfinished
+shard is left.
 
 Runs are forks of this process, which has imported what they need; patches of ``os`` exist only in
 them.
@@ -30,12 +31,21 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import mmengine.config.config
 import torch
-from small_jobs import inference_files, masks_config, pictures, refinement_config, synthetic_set
+from small_jobs import (
+    calibration_config,
+    inference_files,
+    masks_config,
+    pictures,
+    refinement_config,
+    several_views,
+    synthetic_set,
+)
 
 from mmjrr.cli import infer, masks, train
 from mmjrr.cli.options import parse
@@ -45,6 +55,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CALLS = ('fsync', 'replace', 'unlink')
 #: Seconds by the clock after which a run counts as hanging.
 LIMIT = 600.0
+JOBS = ('refinement', 'calibration', 'masks', 'inference')
 
 
 @dataclass(frozen=True)
@@ -54,12 +65,12 @@ class ResumableJob:
     Attributes:
         run: runs the command in a work directory, in this process.
         results: the names of the files in the work directory that it makes.
-        shards: the folder of shards; it must be in the end as it is without kills.
+        folders: folders of shards; they must be in the end as they are without kills.
     """
 
     run: Callable[[Path], None]
     results: tuple[str, ...]
-    shards: str
+    folders: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -91,18 +102,21 @@ class Outcome:
 
 def make_jobs(folder: Path) -> dict[str, ResumableJob]:
     """Write the inputs of the jobs to a folder, and return the jobs by name."""
-    folders = {name: folder / name for name in ('refinement', 'masks', 'inference')}
+    folders = {name: folder / name for name in JOBS}
     for path in folders.values():
         path.mkdir(parents=True)
     refined = refinement_config(
         synthetic_set(folders['refinement'] / 'data'), folders['refinement']
     )
+    calibrated = calibration_config(
+        several_views(folders['calibration'] / 'data'), folders['calibration']
+    )
     segmented = masks_config(pictures(folders['masks'] / 'data', 8), folders['masks'])
     sys.path.insert(0, str(folders['inference']))
     inferred = inference_files(folders['inference'])
 
-    def refine(work_dir: Path) -> None:
-        command = [str(refined), '--work-dir', str(work_dir), '--resume']
+    def refine(work_dir: Path, config: Path = refined) -> None:
+        command = [str(config), '--work-dir', str(work_dir), '--resume']
         train.run(parse(train.add_arguments, None, command))
 
     def segment(work_dir: Path) -> None:
@@ -117,9 +131,14 @@ def make_jobs(folder: Path) -> dict[str, ResumableJob]:
     regressors = [f'{name}.{kind}' for name in ('J_spin', 'J_opt') for kind in ('npy', 'json')]
     refined_files = (*regressors, 'pseudo_gt.npz', 'refinement.json')
     return {
-        'refinement': ResumableJob(refine, refined_files, 'pseudo_gt'),
-        'masks': ResumableJob(segment, ('masks.json',), 'masks'),
-        'inference': ResumableJob(estimate, ('fits.npz',), 'inference'),
+        'refinement': ResumableJob(refine, refined_files, ('pseudo_gt',)),
+        'calibration': ResumableJob(
+            partial(refine, config=calibrated),
+            (*refined_files, 'initial_fits.npz', 'label_offsets.npz'),
+            ('initial_fits', 'calibration', 'pseudo_gt'),
+        ),
+        'masks': ResumableJob(segment, ('masks.json',), ('masks',)),
+        'inference': ResumableJob(estimate, ('fits.npz',), ('inference',)),
     }
 
 
@@ -304,11 +323,12 @@ def difference(job: ResumableJob, found: Path, expected: Path) -> str:
     hidden = [path.name for path in found.rglob('.*') if path.is_file()]
     if hidden:
         return f'temporary files are left: {hidden}'
-    folders = [
-        sorted(path.name for path in (run / job.shards).rglob('*')) for run in (found, expected)
-    ]
-    if folders[0] != folders[1]:
-        return f'{job.shards} holds {folders[0]}, expected {folders[1]}'
+    for folder in job.folders:
+        names = [
+            sorted(path.name for path in (run / folder).rglob('*')) for run in (found, expected)
+        ]
+        if names[0] != names[1]:
+            return f'{folder} holds {names[0]}, expected {names[1]}'
     return ''
 
 
@@ -330,7 +350,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('--job', choices=('refinement', 'masks', 'inference'), help='default: all')
+    parser.add_argument('--job', choices=JOBS, help='default: all')
     parser.add_argument('--random', type=int, default=100, help='cases at random, over all jobs')
     parser.add_argument('--seed', type=int, default=0, help='of the random moments')
     parser.add_argument('--case', type=int, help='run this case of --job alone')

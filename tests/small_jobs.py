@@ -48,6 +48,38 @@ custom_hooks = [
     return path
 
 
+def several_views(folder: Path) -> Path:
+    """Write 32 training frames: four moments of two subjects in four views, without pictures."""
+    settings = Settings(
+        seed=3, subjects=('S1', 'S5'), frames_per_subject=4, synchronous=True, images=False
+    )
+    generate(folder, settings, workers=1, progress=False)
+    return folder
+
+
+def calibration_config(data: Path, folder: Path) -> Path:
+    """Write a config that fits bodies to the joints first, then calibrates with label offsets."""
+    path = folder / 'tiny.py'
+    path.write_text(
+        f"""
+_base_ = [{str(ROOT / 'configs/refinement/contour-4view_5x80it_synthetic.py')!r}]
+data_root = {str(data)!r}
+train_dataloader = dict(
+    batch_size=8, dataset=dict(data_root=data_root, crop_size=(64, 64), fits_file=None)
+)
+custom_hooks = [_base_.custom_hooks[0]]
+custom_hooks[0].update(
+    renderer=dict(type='ContourSilhouette', image_size=(64, 64)),
+    initial_fits=dict(num_iters=40, num_starts=1),
+    calibration=dict(rounds=2, moments=6, label_offsets=True),
+    check_inputs=False,
+)
+custom_hooks[0].refiner.num_iters = 2
+"""
+    )
+    return path
+
+
 # -- inference -------------------------------------------------------------------------------------
 
 #: An estimator that sees only the mean color; of sequences, that of all their frames.

@@ -325,7 +325,7 @@ class Calibrator:
             }
         return Calibration(
             arrays={n: v for n, v in arrays.items() if not n.startswith(_VALUE)},
-            regressor=regressor,
+            regressor=regressor.cpu(),  # other processes receive a copy, and have another GPU
             betas=by_name('betas', 'subject', frames.subjects),
             principal_point=principal_point,
             outline_offset=outline_offset,

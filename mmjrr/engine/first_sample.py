@@ -27,7 +27,7 @@ def check_first_sample(
     """Check that the first sample has all fields that refinement needs.
 
     Args:
-        dataset: The data set.
+        dataset: The data set. Fits are not checked if its ``has_fits`` is False.
         body: The body model.
         energy: The energy, whose enabled terms determine whether a mask is needed.
         image_size: Height and width of the renderer's image.
@@ -55,12 +55,15 @@ def check_first_sample(
         'focal_length': ((2,), camera),
         'principal_point': ((2,), camera),
         'distortion': ((5,), camera),
-        'global_orient': ((3,), fits),
-        'body_pose': ((69,), fits),
-        'betas': ((body.num_betas,), fits),
-        'transl': ((3,), fits),
         'box': ((4,), 'the annotation'),
     }
+    if getattr(dataset, 'has_fits', True):
+        needed |= {
+            'global_orient': ((3,), fits),
+            'body_pose': ((69,), fits),
+            'betas': ((body.num_betas,), fits),
+            'transl': ((3,), fits),
+        }
     if needs_camera_pose:
         needed |= {'camera_rotation': ((3, 3), camera), 'camera_position': ((3,), camera)}
     for name, (shape, source) in needed.items():

@@ -84,8 +84,8 @@ def make_initial_fits(
 ) -> None:
     """Fit bodies to the 3D joints of all samples, and have the data set read them.
 
-    Every process of a distributed run calls this function; each fits a part of the frames. What is
-    finished is stored, so that a resumed run goes on after it.
+    Every process of a distributed run calls this function; each fits a part of the frames. Finished
+    parts are stored, and a resumed run makes the others.
 
     Args:
         job: The job, which records the fits' checksum.
@@ -124,6 +124,8 @@ def make_initial_fits(
             shards.put(number, dict(content))
         wait_for_all()
         on_main_process(lambda: _merge(job, dataset, shards, count, path, regressor, options, seed))
+    # Also the folder of a run that was killed after it had recorded the fits.
+    on_main_process(lambda: shutil.rmtree(job.work_dir / FOLDER, ignore_errors=True))
     dataset.read_fits(path)
 
 
@@ -137,14 +139,14 @@ def fit_rows(
 
 
 def _checked_missing(dataset: Any, shards: ShardFolder, count: int) -> list[int]:
-    """Return the parts to make, after a look at all frames' joints."""
+    """Check that all frames have joints enough, and return the numbers of the parts to make."""
     trunk = [H36M_JOINTS_MMPOSE.index(name) for name in TRUNK_JOINTS]
     labeled = (dataset.labeled_joints(range(len(dataset)))[:, trunk, 3] > 0).sum(1)
-    lacking = np.flatnonzero(labeled < MIN_TRUNK_JOINTS)
-    if len(lacking):
+    bad = np.flatnonzero(labeled < MIN_TRUNK_JOINTS)
+    if len(bad):
         raise DataError(
-            f'{dataset.ann_file}: S: {len(lacking)} of {len(dataset)} frames, the first is '
-            f'{dataset.imgname(int(lacking[0]))}, have fewer than {MIN_TRUNK_JOINTS} joints of the '
+            f'{dataset.ann_file}: S: {len(bad)} of {len(dataset)} frames, the first is '
+            f'{dataset.imgname(int(bad[0]))}, have fewer than {MIN_TRUNK_JOINTS} joints of the '
             "trunk, to which a body could be fitted: set the dataset's fits_file or, with several "
             'calibrated views, triangulate=True'
         )
@@ -182,4 +184,3 @@ def _merge(
         level=logging.INFO,
     )
     job.record_result(_RESULT, sha256(path))
-    shutil.rmtree(shards.folder, ignore_errors=True)

@@ -12,14 +12,14 @@ from mmengine.dataset import pseudo_collate
 from torch import Tensor
 
 from mmjrr.array_types import Array
-from mmjrr.datasets.image_names import parse_image_name
+from mmjrr.datasets.image_names import ImageName, parse_image_name
 from mmjrr.datasets.sequences import moment_index
 from mmjrr.engine.first_sample import NO_MASKS
 from mmjrr.errors import DataError
 from mmjrr.geometry import PerspectiveCamera
 from mmjrr.refinement import Observations, RefinedFits
 from mmjrr.refinement.regressor_fit import PARAMETERS
-from mmjrr.refinement.variables import FrameGroups
+from mmjrr.refinement.variables import FrameGroups, Sharing
 from mmjrr.regressors import LabelOffsets
 
 #: Largest accepted distance in meters between a joint's positions in the world that two cameras of
@@ -100,7 +100,7 @@ class RefinementFrames:
             raise ValueError(NO_MASKS)
         names = [parse_image_name(sample.imgname) for sample in samples]
         subjects, subject = _numbered([name.subject for name in names])
-        cameras, of_camera = _numbered([f'{name.subject} {name.camera}' for name in names])
+        cameras, of_camera = _numbered([_camera_of(name) for name in names])
         _, video = _numbered([f'{name.sequence}.{name.camera}' for name in names])
         observed = Observations(
             keypoints_3d=stacked('keypoints_3d'),
@@ -163,6 +163,33 @@ class RefinementFrames:
                 f'cameras that see this moment, expected at most {1000 * VIEW_TOLERANCE:.0f}: the '
                 'cameras are not synchronized, or camera_param_file has other poses; without '
                 "several views, use share=dict(pose='frame')"
+            )
+
+    def check_shared(self, dataset: Any, sharing: Sharing) -> None:
+        """Check that these frames show all subjects and cameras that have a variable of their own.
+
+        Args:
+            dataset: The data set from which the frames are chosen.
+            sharing: Level of each variable.
+
+        Raises:
+            ValueError: A subject's shape or outline, or the correction of a camera, could not be
+                fitted to these frames.
+        """
+        if not sharing.couples_moments:
+            return
+        levels = set(vars(sharing).values())
+        names = [parse_image_name(dataset.imgname(index)) for index in range(len(dataset))]
+        missing: set[str] = set()
+        if 'subject' in levels:
+            missing |= {name.subject for name in names} - set(self.subjects)
+        if 'camera' in levels:
+            missing |= {_camera_of(name) for name in names} - set(self.cameras)
+        if missing:
+            raise ValueError(
+                f'calibration: moments: the {int(self.groups.moment.max()) + 1} that were chosen '
+                f'show none of {sorted(missing)}, whose frames could not be refined; choose more '
+                'moments'
             )
 
     def with_label_offsets(self, offsets: LabelOffsets) -> RefinementFrames:
@@ -260,7 +287,7 @@ def choose_moments(dataset: Any, count: int | None, seed: int) -> list[int]:
         subjects.setdefault(name, []).append(number)
     chosen: list[int] = []
     left = count
-    # The smallest first: what a subject lacks is left to the others.
+    # The smallest first: if a subject has too few moments, the others get more.
     for rank, (name, numbers) in enumerate(
         sorted(subjects.items(), key=lambda item: (len(item[1]), item[0]))
     ):
@@ -301,6 +328,11 @@ def _stacked_or_none(values: Sequence[Any] | None, device: torch.device) -> Tens
     if values is None or any(value is None for value in values):
         return None
     return torch.stack([torch.as_tensor(value) for value in values]).to(device)
+
+
+def _camera_of(name: ImageName) -> str:
+    """Return the name of a camera of a subject."""
+    return f'{name.subject} {name.camera}'
 
 
 def _numbered(names: Sequence[str]) -> tuple[list[str], Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Iterable
 from typing import Any
 
@@ -12,6 +13,7 @@ from mmengine.dist import get_world_size
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
+from mmjrr.engine import calibration, fits_from_joints
 from mmjrr.engine.last_checkpoint import (
     discard_after,
     iteration_of,
@@ -20,11 +22,13 @@ from mmjrr.engine.last_checkpoint import (
 )
 from mmjrr.engine.samplers import batch_sampler_of, batches_of_process
 from mmjrr.errors import DataError
-from mmjrr.io import versions
+from mmjrr.io import remove_temporary_files, versions
 from mmjrr.jobs import Identity, Job, digest_of_names, digest_of_state, files_of
 
 #: Folder of the shards in the work directory.
 FOLDER = 'pseudo_gt'
+#: Folders of what is made before the first batch.
+_EARLIER_FOLDERS = (fits_from_joints.FOLDER, calibration.FOLDER)
 
 
 def refinement_job(runner: Runner, options: dict[str, Any], body: Any) -> Job:
@@ -82,7 +86,8 @@ def begin(
 
     A resumed run takes the last checkpoint whose earlier batches are all stored. If there is none,
     it starts at the first batch: stored batches are not refined again, but they train the
-    discriminators again, which gives the same result.
+    discriminators again, which gives the same result. A run that is not resumed removes initial
+    fits and rounds of a calibration that an earlier run left unfinished.
 
     Args:
         job: The job.
@@ -108,6 +113,11 @@ def begin(
         if not stored and not resume:
             job.remove()  # the record of a run that was killed before its first batch
         job.begin()
+        for folder in _EARLIER_FOLDERS:
+            if resume:
+                remove_temporary_files(job.work_dir / folder)
+            else:
+                shutil.rmtree(job.work_dir / folder, ignore_errors=True)
     if named_checkpoint is not None or not resume:
         return named_checkpoint
     repair_last_checkpoint(job.work_dir)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from math import cos, pi
 from typing import TYPE_CHECKING, Any
 
@@ -109,7 +110,7 @@ class FitRefiner:
             compute the same operations in each iteration. Defaults to True.
 
     Raises:
-        ValueError: An argument is invalid, or an enabled term lacks its renderer or discriminator.
+        ValueError: An argument is invalid, or an enabled term has no renderer or discriminator.
     """
 
     def __init__(
@@ -519,8 +520,7 @@ class FitRefiner:
         of_parts = part_rotations(
             self.body, global_orient=rotations[:, :1], body_pose=rotations[:, 1:]
         )
-        index = torch.tensor(part_index_of(self.regressor.joint_names), device=offsets.device)
-        return turned(offsets, of_parts, index)
+        return turned(offsets, of_parts, _part_index(self.regressor.joint_names, offsets.device))
 
     def _evaluate(
         self, variables: FitVariables, values: Values, selection: Selection, observed: Observations
@@ -656,6 +656,12 @@ def sharing_of(share: Mapping[str, str] | None) -> Sharing:
             f'share: unknown {unknown}, expected some of {list(Sharing.__dataclass_fields__)}'
         )
     return Sharing(**(share or {}))
+
+
+@lru_cache
+def _part_index(joint_names: tuple[str, ...], device: torch.device) -> Tensor:  # (J,)
+    """Copy the index of :func:`part_index_of` to a device once: a copy makes the host wait."""
+    return torch.tensor(part_index_of(joint_names), device=device)
 
 
 def _leaves(values: Mapping[str, Tensor], variables: FitVariables) -> Values:

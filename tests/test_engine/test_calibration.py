@@ -127,6 +127,34 @@ def test_moments_are_spread_over_poses_and_subjects() -> None:
     assert sorted(choose_moments(data, 100, seed=1)) == list(range(86))
 
 
+@pytest.mark.parametrize(
+    ('sharing', 'missing'),
+    [
+        (Sharing('moment', 'subject'), r"the 2 that were chosen show none of \['S5'\]"),
+        (Sharing(principal_point='camera'), r"\['S5 \d+', 'S5 \d+', 'S5 \d+', 'S5 \d+'\]"),
+        (Sharing(outline_offset='subject'), r"\['S5'\]"),
+    ],
+)
+def test_moments_that_do_not_show_a_subject_or_camera_with_variables_of_its_own_are_refused(
+    dataset: H36MFitsDataset, sharing: Sharing, missing: str
+) -> None:
+    of_s1 = [index for index in range(15) if '/S1_' in dataset.imgname(index)]
+    frames = frames_of(dataset, of_s1)
+    with pytest.raises(ValueError, match=missing):
+        frames.check_shared(dataset, sharing)
+    frames.check_shared(dataset, Sharing('moment', 'moment'))
+    frames_of(dataset, list(range(15))).check_shared(dataset, sharing)
+
+
+def test_a_calibration_of_fewer_moments_than_subjects_is_refused(
+    views: Path, tmp_path: Path
+) -> None:
+    runner = Runner.from_cfg(config_of(views, tmp_path, calibration=dict(moments=1)))
+    with pytest.raises(ValueError, match=r"calibration: moments: the 1 .* show none of \['S"):
+        runner.train()
+    assert not (tmp_path / 'calibration').exists()
+
+
 def test_rows_are_drawn_once_each_even_if_equal() -> None:
     points = np.zeros((5, 2))
     rows = spread_rows(points, 9, np.random.default_rng(0))

@@ -114,6 +114,12 @@ def test_frames_without_a_trunk_are_refused_before_any_fit(
     assert not (tmp_path / 'run' / FOLDER).exists()
 
 
+def test_data_without_masks_are_refused_before_any_fit(tiny_config: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match='silhouette term is on, but there is no mask'):
+        train(tiny_config, tmp_path / 'run', mask_file=None, load_mask=False)
+    assert not (tmp_path / 'run' / FOLDER).exists() and not (tmp_path / 'run' / FILE).exists()
+
+
 def test_options_are_checked_and_smpl_needs_j_std() -> None:
     with pytest.raises(ValueError, match='initial_fits: num_starts: found 0'):
         FitsFromJoints(num_starts=0)

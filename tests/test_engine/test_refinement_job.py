@@ -18,9 +18,10 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mmjrr.engine import SMPLPseudoGTHook
+from mmjrr.engine.refinement_job import begin
 from mmjrr.errors import DataError
 from mmjrr.io import atomic
-from mmjrr.jobs import IdentityError, LockedError
+from mmjrr.jobs import Identity, IdentityError, Job, LockedError
 
 pytestmark = pytest.mark.slow
 
@@ -340,3 +341,20 @@ def test_a_second_run_at_once_is_refused(config: Config, tmp_path: Path) -> None
         other.kill()
         other.communicate()  # closes the pipe
     assert not (tmp_path / 'pseudo_gt').exists()
+
+
+def test_half_written_files_of_what_comes_before_the_first_batch_are_removed(
+    tmp_path: Path,
+) -> None:
+    job = Job(tmp_path, 'pseudo_gt', Identity({}, {}), '.npz', stem='batch')
+    finished, half = 'round_0000000.npz', '.round_0000001.tmp-abcdefgh.npz'
+    for resume, rest in ((True, [finished]), (False, [])):
+        for folder in ('calibration', 'initial_fits'):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            for name in (finished, half):
+                (tmp_path / folder / name).touch()
+        begin(job, resume, None, [])
+        job.end()
+        for folder in ('calibration', 'initial_fits'):
+            assert [path.name for path in (tmp_path / folder).glob('*')] == rest
+            assert not (tmp_path / folder / half).exists()

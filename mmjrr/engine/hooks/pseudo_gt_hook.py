@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
@@ -24,7 +23,6 @@ from mmjrr.engine.bad_frames import (
 )
 from mmjrr.engine.batch_refinement import BatchRefinement
 from mmjrr.engine.calibration import (
-    FOLDER,
     Calibration,
     CalibrationOptions,
     Calibrator,
@@ -38,7 +36,6 @@ from mmjrr.engine.first_regressor import (
 )
 from mmjrr.engine.first_sample import check_discriminator, check_first_sample
 from mmjrr.engine.fit_agreement import check_fits, measure_fits
-from mmjrr.engine.fits_from_joints import FOLDER as FITS_FOLDER
 from mmjrr.engine.fits_from_joints import FitsFromJoints, make_initial_fits
 from mmjrr.engine.labeled_fits import without_label_offsets
 from mmjrr.engine.mask_agreement import check_masks, measure_masks
@@ -275,9 +272,6 @@ class SMPLPseudoGTHook(Hook):
         resume, named = runner._resume, runner.cfg.get('load_from')
         expected = expected_samples(runner)
         runner._load_from = on_main_process(lambda: begin(job, resume, named, expected))
-        if not resume and get_rank() == 0:
-            for folder in (FOLDER, FITS_FOLDER):
-                shutil.rmtree(job.work_dir / folder, ignore_errors=True)
         self.store = PseudoGTStore(job.shards)
 
     def before_train(self, runner: Runner) -> None:
@@ -292,16 +286,7 @@ class SMPLPseudoGTHook(Hook):
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         check_discriminator(model, self.body, self.energy)
         dataset = runner.train_dataloader.dataset
-        if not getattr(dataset, 'has_fits', True):
-            ik_regressor = self.fits_from_joints.load_regressor(self.regressor, self.body)
-            make_initial_fits(
-                job,
-                dataset,
-                self.body,
-                ik_regressor.to(self.device),
-                self.fits_from_joints,
-                seed=sampler_of(runner.train_dataloader).seed,
-            )
+        # Refuse wrong options and data before the long fits to joints and of J_spin.
         check_first_sample(
             dataset,
             self.body,
@@ -314,13 +299,22 @@ class SMPLPseudoGTHook(Hook):
             # Triangulated joints are within the triangulation's own tolerance.
             own = getattr(dataset, 'triangulate', False)
             dataset.check_projection(tolerance=None if own else PROJECTION_TOLERANCE)
-        if self.check_inputs:
-            self.agreement = on_main_process(lambda: self._check_inputs(runner, dataset))
-        # Refuse wrong options and data before the long fit of J_spin.
         make_refiner = partial(self._make_refiner, model)
         make_refiner(None)
         if self.sharing.pose == 'moment':
             check_moments(runner.train_dataloader)
+        if not getattr(dataset, 'has_fits', True):
+            ik_regressor = self.fits_from_joints.load_regressor(self.regressor, self.body)
+            make_initial_fits(
+                job,
+                dataset,
+                self.body,
+                ik_regressor.to(self.device),
+                self.fits_from_joints,
+                seed=sampler_of(runner.train_dataloader).seed,
+            )
+        if self.check_inputs:
+            self.agreement = on_main_process(lambda: self._check_inputs(runner, dataset))
         first_frames: list[RefinementFrames] = []  # on the main process
         on_main_process(lambda: first_frames.append(self._first_frames(runner, dataset)))
         self.trains_discriminators = bool(self.energy.requires('plausibility'))
@@ -386,6 +380,8 @@ class SMPLPseudoGTHook(Hook):
         frames = RefinementFrames.of_dataset(dataset, indices, **self._frame_options())
         if self.sharing.pose == 'moment':
             frames.check_views()
+        if self.calibration_options is not None:
+            frames.check_shared(dataset, self.sharing)
         return frames
 
     def _frame_options(self) -> dict[str, Any]:

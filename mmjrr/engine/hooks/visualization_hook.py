@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import Tensor
@@ -28,7 +29,8 @@ class RefinementVisualizationHook(Hook):
     """Hook that draws fits before and after refinement side by side into the visualizer.
 
     White: outline of the mask. Orange: silhouette of the mesh. Green circles: annotated joints.
-    Red crosses: joints of the fit under the regressor used during refinement.
+    Red crosses: joints of the fit under the regressor used during refinement. In a distributed run,
+    only frames that the main process refines are drawn.
 
     Args:
         samples: Indices in the dataset (``sample_idx``) or image names to draw.
@@ -78,7 +80,7 @@ class RefinementVisualizationHook(Hook):
         outputs: dict[str, Any] | None = None,
     ) -> None:
         """Draw the selected samples of the batch."""
-        if not self.enable or data_batch is None:
+        if not self.enable or data_batch is None or not is_main_process():
             return
         left_out = self.refining.stored.get(LEFT_OUT)
         for index, sample in enumerate(data_batch['data_samples']):
