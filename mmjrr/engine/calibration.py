@@ -44,7 +44,7 @@ class CalibrationOptions:
         moments: Number of moments, the same of each subject, spread over poses. None: all of the
             data set, whose refined fits are then the result.
         refiner: Options of :class:`~mmjrr.refinement.FitRefiner` that differ from the hook's
-            ``refiner``, such as ``num_iters`` of a round.
+            ``refiner``, such as ``num_iters`` of a round. ``share`` is always the hook's.
         label_offsets: Whether to fit label offsets of each subject and joint together with each
             round's regressor (:func:`~mmjrr.regressors.fit_label_offsets`). The significant ones
             are known to the energy from then on, and subtracted from the labels of J_opt.

@@ -223,6 +223,10 @@ def test_the_folder_of_another_run_is_refused(dataset, tmp_path: Path) -> None:
     assert shard.read_bytes() == b'results of days'
 
 
+#: Options of a run that learns no regressor.
+NAMED_ALONE = dict(energy=NO_ADVERSARY, regressor='free_body_h36m', learn_regressor=False)
+
+
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
@@ -234,7 +238,17 @@ def test_the_folder_of_another_run_is_refused(dataset, tmp_path: Path) -> None:
         (dict(refiner=dict(share=dict(betas='subject'))), 'add calibration=dict'),
         (dict(calibration=dict(rounds=2)), "'adv_pose', 'adv_shape'.* need discriminators"),
         (dict(energy=NO_ADVERSARY, calibration=dict(rounds=0)), 'rounds: found 0'),
-        (dict(energy=NO_ADVERSARY, calibration=dict(refiner=dict(x=1))), r"unknown \['x'\]"),
+        (dict(energy=NO_ADVERSARY, calibration=dict(refiner=dict(x=1))), r"found \['x'\]"),
+        (
+            dict(energy=NO_ADVERSARY, calibration=dict(refiner=dict(share=dict(pose='frame')))),
+            r"calibration: refiner: found \['share'\]",
+        ),
+        (dict(learn_regressor=False), 'learn_regressor: found False with regressor=None'),
+        (dict(NAMED_ALONE, calibration=dict(moments=4)), 'learn_regressor: .*rounds=3'),
+        (
+            dict(NAMED_ALONE, root=None, calibration=dict(rounds=1, label_offsets=True)),
+            'learn_regressor: .*label_offsets=True',
+        ),
         (dict(init_root='hip'), "init_root: found 'hip'"),
         (dict(root='hip'), "root: found 'hip'"),  # needed after days only
     ],

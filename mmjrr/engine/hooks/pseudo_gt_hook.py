@@ -174,17 +174,17 @@ class SMPLPseudoGTHook(Hook):
         unknown = sorted(set(refiner or {}) - set(REFINER_OPTIONS))
         if unknown:
             raise ValueError(f'refiner: unknown {unknown}, expected some of {REFINER_OPTIONS}')
-        rounds = (calibration or {}).get('rounds', 1)
-        if not learn_regressor and (regressor is None or rounds != 1):
-            raise ValueError(
-                f'learn_regressor: found False with regressor={regressor!r} and {rounds} rounds, '
-                'expected a named regressor and at most one round'
-            )
         self.learn_regressor = learn_regressor
         self.energy = FitEnergy(**(energy or {}))
         self.root = root
         self.sharing = sharing_of((refiner or {}).get('share'))
-        self.calibration_options = self._calibration_options(calibration)
+        self.calibration_options = chosen = self._calibration_options(calibration)
+        fits_more = chosen is not None and (chosen.rounds > 1 or chosen.label_offsets)
+        if not learn_regressor and (regressor is None or fits_more):
+            raise ValueError(
+                f'learn_regressor: found False with regressor={regressor!r} and {chosen}, expected '
+                'a named regressor, and at most one round without label_offsets'
+            )
         self.fits_from_joints = FitsFromJoints(**(initial_fits or {}))
         self.body = BODY_MODELS.build(body_model)
         self.body.requires_grad_(False)
@@ -246,10 +246,11 @@ class SMPLPseudoGTHook(Hook):
                 'later, batch by batch: switch these terms off'
             )
         chosen = CalibrationOptions(**options)
-        unknown = sorted(set(chosen.refiner or {}) - set(REFINER_OPTIONS))
+        changeable = [name for name in REFINER_OPTIONS if name != 'share']  # which batches take on
+        unknown = sorted(set(chosen.refiner or {}) - set(changeable))
         if unknown:
             raise ValueError(
-                f'calibration: refiner: unknown {unknown}, expected some of {REFINER_OPTIONS}'
+                f'calibration: refiner: found {unknown}, expected some of {changeable}'
             )
         return chosen
 
