@@ -113,6 +113,7 @@ def evaluate_meshes(
     own_joints = None if meshes.body is None else body_joints(meshes.body)
     if own_joints is not None and own_joints.num_vertices == first.num_vertices:
         loaded[BODY_JOINTS] = own_joints
+    described = meshes.described(loaded)
     protocols = _protocols(protocol)
     assert target.imgname is not None and predicted.imgname is not None
 
@@ -153,11 +154,7 @@ def evaluate_meshes(
         )
     unmatched = [predicted.imgname[row] for row in matches.unmatched]
     skipped = [name for name, row in zip(target.imgname, matches.rows, strict=True) if row < 0]
-    used = {
-        name: one if meshes.mapping is None else one.to_mesh(meshes.mapping)
-        for name, one in loaded.items()
-    }
-    about = provenance(used, protocols, None if meshes.body is None else meshes.body.path)
+    about = provenance(described, protocols, None if meshes.body is None else meshes.body.path)
     return EvaluationResult(
         scores=tuple(scores),
         protocols={name: one for name, one in protocols.items()
@@ -279,6 +276,20 @@ class _Meshes:
                 f'{regressor.num_vertices}, as many as the regressors have columns; give the '
                 'mapping between the meshes (mapping=, on the command line --mapping)'
             )
+
+    def described(self, regressors: Mapping[str, JointRegressor]) -> dict[str, JointRegressor]:
+        """Return the regressors with what the mapping adds to their provenance.
+
+        Joints off the surface are regressed from mapped vertices, and cannot be carried.
+
+        Raises:
+            ValueError: the mapping does not lead to a regressor's mesh.
+        """
+        mapping = self.mapping
+        return {
+            name: one if mapping is None or one.normals is not None else one.to_mesh(mapping)
+            for name, one in regressors.items()
+        }
 
     def notes(self) -> list[str]:
         """Return a sentence on the mapping, if there is one."""

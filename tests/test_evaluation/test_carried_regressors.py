@@ -16,9 +16,9 @@ import mmjrr
 from mmjrr.body_models import free_body
 from mmjrr.cli.evaluate import main
 from mmjrr.errors import DataError
-from mmjrr.evaluation import EvaluationResult
+from mmjrr.evaluation import EvaluationResult, evaluate_meshes
 from mmjrr.evaluation.carried_remarks import carried_remarks
-from mmjrr.regressors import MeshMapping, find_mapping
+from mmjrr.regressors import JointRegressor, MeshMapping, find_mapping
 
 pytestmark = pytest.mark.slow
 REGRESSOR = 'free_body_h36m'
@@ -205,8 +205,6 @@ def test_a_report_takes_a_mapping(
 def test_annotated_meshes_are_compared_by_a_mapping(
     smplx_sized: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    from mmjrr.evaluation import evaluate_meshes
-
     results, mapping = smplx_sized
     plain = results.with_name('plain.npz')
     with np.load(plain) as file:
@@ -224,6 +222,32 @@ def test_annotated_meshes_are_compared_by_a_mapping(
                for note in found.provenance['notes'])  # fmt: skip
     with pytest.raises(DataError, match=r'found 10475 .*--mapping'):
         evaluate_meshes(meters, tmp_path / 'truth.npz', REGRESSOR, 'bedlam')
+
+
+def test_joints_off_the_surface_are_regressed_from_mapped_vertices(
+    smplx_sized: tuple[Path, Path], tmp_path: Path
+) -> None:
+    results, mapping = smplx_sized
+    plain = results.with_name('plain.npz')
+    with np.load(plain) as file:
+        moved = file['vertices'] + np.random.default_rng(4).normal(size=(SMPL, 3)) * 0.01
+        np.savez(tmp_path / 'truth.npz', imgname=file['imgname'], vertices=moved)
+    with np.load(results) as file:
+        meters = tmp_path / 'meters.npz'
+        np.savez(meters, imgname=file['imgname'], vertices=file['vertices'] / 100)
+    on_surface = JointRegressor.load(REGRESSOR)
+    off_surface = JointRegressor(
+        on_surface.weight,
+        on_surface.joint_names,
+        'free_body',
+        normal_offsets=np.full(len(on_surface.joint_names), 0.02),
+        faces=free_body().faces,
+    )
+    expected = evaluate_meshes(plain, tmp_path / 'truth.npz', off_surface, 'bedlam')
+    found = evaluate_meshes(meters, tmp_path / 'truth.npz', off_surface, 'bedlam', mapping=mapping)
+    (one,), (other,) = found.select('bedlam'), expected.select('bedlam')
+    for error in ('mpjpe', 'pa_mpjpe', 'pve'):
+        assert getattr(one, error) == pytest.approx(getattr(other, error), abs=1e-3)
 
 
 def test_the_metric_of_configs_takes_a_mapping(

@@ -72,6 +72,32 @@ def test_experiments_on_masks_that_are_not_there_are_left_out(experiments: Modul
     assert found and not any('network' in name for name in found)
 
 
+def test_a_cell_of_other_settings_is_refused(experiments: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / 'cells').mkdir()
+    args = arguments(out=tmp_path, frames_per_subject=None)
+    assert not experiments._is_finished(args, 'clothes', 0)
+    settings = experiments._settings(args, experiments.EXPERIMENTS['clothes'])
+    path = tmp_path / 'cells/clothes_0.json'
+    path.write_text(json.dumps(dict(settings=settings)))
+    assert experiments._is_finished(args, 'clothes', 0)
+    with pytest.raises(SystemExit, match=r'clothes_0\.json: steps: found None, expected 3'):
+        experiments._is_finished(arguments(out=tmp_path, frames_per_subject=None, steps=3),
+                                 'clothes', 0)  # fmt: skip
+
+
+def test_seeds_with_different_settings_are_not_joined(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages = load('result_pages')
+    monkeypatch.setattr(pages, 'RESULTS', tmp_path / 'results')
+    (tmp_path / 'cells').mkdir()
+    for seed in (0, 1):
+        cell = dict(experiment='clothes', seed=seed, settings=dict(steps=seed))
+        (tmp_path / 'cells' / f'clothes_{seed}.json').write_text(json.dumps(cell))
+    with pytest.raises(ValueError, match='clothes: found seeds with different settings'):
+        pages.collect(tmp_path, 'abc')
+
+
 def test_results_become_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pages = load('result_pages')
     monkeypatch.setattr(pages, 'RESULTS', tmp_path / 'results')

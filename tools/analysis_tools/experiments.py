@@ -9,14 +9,15 @@ An experiment (``EXPERIMENTS``) is a synthetic set, what is wrong with its masks
 refinement config. Each is run for each seed as a user would run it: the set is made, the masks are
 simulated, the Runner refines, and the result is compared with the truth.
 ``OUT/cells/EXPERIMENT_SEED.json`` holds numbers, settings, versions and device. Cells that exist
-are kept, so that a run that was stopped goes on. ``--network-masks`` names files of a network's
-masks of the training images, with ``{seed}`` in place of the seed; without it, experiments on such
-masks are left out.
+are kept, so that a stopped run continues; those of other settings are refused. ``--network-masks``
+names files of a network's masks of the training images, with ``{seed}`` in place of the seed;
+without it, experiments on such masks are left out.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import fnmatch
 import json
 import os
@@ -203,7 +204,7 @@ def _run_all(args: argparse.Namespace, cells: list[tuple[str, int]]) -> list[tup
     from concurrent.futures import ProcessPoolExecutor, as_completed
 
     args.deadline = None if args.minutes is None else time.time() + 60 * args.minutes
-    todo = [cell for cell in cells if not _path(args, *cell).is_file()]
+    todo = [cell for cell in cells if not _is_finished(args, *cell)]
     if args.workers == 1:
         for cell in todo:
             _run_cell((args, *cell))
@@ -216,7 +217,7 @@ def _run_all(args: argparse.Namespace, cells: list[tuple[str, int]]) -> list[tup
             for finished in as_completed(done):
                 failures = -len(todo) if finished.result() else failures + 1
                 if failures >= args.workers:
-                    print('The first cells have all failed; the others are not tried.')
+                    print('The first cells have all failed; the others are left out.')
                     pool.shutdown(cancel_futures=True)
                     break
     return [cell for cell in cells if not _path(args, *cell).is_file()]
@@ -225,6 +226,34 @@ def _run_all(args: argparse.Namespace, cells: list[tuple[str, int]]) -> list[tup
 def _path(args: argparse.Namespace, name: str, seed: int) -> Path:
     path: Path = args.out / 'cells' / f'{name}_{seed}.json'
     return path
+
+
+def _settings(args: argparse.Namespace, experiment: Experiment) -> dict[str, Any]:
+    """Return what a cell depends on, besides its seed."""
+    options = dict(steps=args.steps, frames_per_subject=args.frames_per_subject)
+    settings: dict[str, Any] = json.loads(
+        json.dumps({**dataclasses.asdict(experiment), **options}, default=str)
+    )
+    return settings
+
+
+def _is_finished(args: argparse.Namespace, name: str, seed: int) -> bool:
+    """Return whether a cell's file exists.
+
+    Raises:
+        SystemExit: It was made with other settings.
+    """
+    path = _path(args, name, seed)
+    if not path.is_file():
+        return False
+    expected = _settings(args, EXPERIMENTS[name])
+    for key, value in json.loads(path.read_text())['settings'].items():
+        if value != expected.get(key):
+            sys.exit(
+                f'error: {path}: {key}: found {value!r}, expected {expected.get(key)!r}; give '
+                'another --out, or remove the file and its run'
+            )
+    return True
 
 
 def _run_cell(cell: tuple[argparse.Namespace, str, int]) -> bool:
@@ -257,8 +286,6 @@ def _measured(
     args: argparse.Namespace, name: str, experiment: Experiment, seed: int
 ) -> dict[str, Any]:
     """Run an experiment with a seed, and write what it gives."""
-    import dataclasses
-
     import torch
 
     from mmjrr.cli.demo import compare_rounds
@@ -278,7 +305,7 @@ def _measured(
         result: dict[str, Any] = dict(
             experiment=name,
             seed=seed,
-            settings=_plain(dataclasses.asdict(experiment)),
+            settings=_settings(args, experiment),
             refinement=refinement,
             **_compared_with_truth(data, work_dir, refinement),
             rounds=compare_rounds(data, work_dir),
@@ -300,10 +327,6 @@ def _measured(
     )
     write_json(_path(args, name, seed), result)
     return result
-
-
-def _plain(value: Any) -> Any:
-    return json.loads(json.dumps(value, default=str))
 
 
 @contextmanager

@@ -105,6 +105,8 @@ def collect(folder: Path, commit: str) -> list[str]:
         cell = json.loads(path.read_text())
         cells.setdefault(cell['experiment'], []).append(cell)
     for name, runs in cells.items():
+        if any(run['settings'] != runs[0]['settings'] for run in runs):
+            raise ValueError(f'{folder / "cells"}: {name}: found seeds with different settings')
         shared = {key: runs[0][key] for key in ('settings', 'config', 'versions')}
         kept = [{key: run[key] for key in _OF_CELLS if key in run} for run in runs]
         machine = ', '.join(sorted({run['device'] for run in runs}))

@@ -2,10 +2,9 @@
 
     python tools/benchmarks/startup.py [--rounds 5]
 
-Each command runs in a process of its own, as from a shell, with bytecode as an installation has it:
-the first round may compile it. The tables show the processor time,
-which other work on the machine affects far less than the elapsed time; the JSON file has both, as
-medians over the rounds.
+Each command runs in a process of its own, as from a shell, with bytecode as an installation has it;
+the first round may compile it. The tables show the processor time, which other work on the machine
+affects far less than the elapsed time; the JSON file has both, as medians over the rounds.
 """
 
 from __future__ import annotations
