@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -35,10 +34,9 @@ from mmjrr.engine.first_regressor import (
     weights_digest,
 )
 from mmjrr.engine.first_sample import check_discriminator, check_first_sample
-from mmjrr.engine.fit_agreement import check_fits, measure_fits
 from mmjrr.engine.fits_from_joints import FitsFromJoints, make_initial_fits
-from mmjrr.engine.labeled_fits import without_label_offsets
-from mmjrr.engine.mask_agreement import check_masks, measure_masks
+from mmjrr.engine.input_agreement import check_inputs
+from mmjrr.engine.last_regressor import fit_last_regressor
 from mmjrr.engine.pseudo_gt_export import export_fits, write_summary
 from mmjrr.engine.refinement_frames import (
     RefinementFrames,
@@ -52,15 +50,11 @@ from mmjrr.errors import DataError
 from mmjrr.io import sha256, versions
 from mmjrr.jobs import Job, on_main_process, wait_for_all
 from mmjrr.joints import H36M_JOINTS_MMPOSE
-from mmjrr.refinement import FitEnergy, FitRefiner, PseudoGTStore, fit_regressor
+from mmjrr.refinement import FitEnergy, FitRefiner, PseudoGTStore
 from mmjrr.refinement.refiner import sharing_of
-from mmjrr.refinement.regressor_fit import FitBatches
-from mmjrr.refinement.store import batches_of
 from mmjrr.registry import BODY_MODELS, HOOKS, RENDERERS
 from mmjrr.regressors import JointRegressor
 
-#: A regressor fitted to fewer frames than this does not generalize to other frames.
-FEW_FRAMES = 100
 #: Largest accepted distance in pixels between projected 3D joints and 2D joints, as the mean of a
 #: camera. Human3.6M's own 2D joints are projections of its 3D joints. Detected joints are off by a
 #: few pixels, joints in a wrong order by tens.
@@ -315,7 +309,7 @@ class SMPLPseudoGTHook(Hook):
                 seed=sampler_of(runner.train_dataloader).seed,
             )
         if self.check_inputs:
-            self.agreement = on_main_process(lambda: self._check_inputs(runner, dataset))
+            self.agreement = on_main_process(lambda: check_inputs(dataset, self.body))
         first_frames: list[RefinementFrames] = []  # on the main process
         on_main_process(lambda: first_frames.append(self._first_frames(runner, dataset)))
         self.trains_discriminators = bool(self.energy.requires('plausibility'))
@@ -436,22 +430,6 @@ class SMPLPseudoGTHook(Hook):
         )
         return calibrator.run(regressor)
 
-    def _check_inputs(self, runner: Runner, dataset: Any) -> dict[str, Any]:
-        """Refuse fits and masks that do not belong to their frames; return their agreement."""
-        agreement: dict[str, Any] = {}
-        warnings = []
-        if hasattr(dataset, 'fit_sample') and hasattr(self.body, 'articulate'):
-            fits = measure_fits(dataset, self.body)
-            warnings += check_fits(fits, 'initial fits')
-            agreement['fits'] = asdict(fits)
-        if getattr(dataset, 'masks', None) is not None:
-            masks = measure_masks(dataset)
-            warnings += check_masks(masks, 'masks')
-            agreement['masks'] = asdict(masks)
-        for warning in warnings:
-            runner.logger.warning(warning)
-        return agreement
-
     # ------------------------------------------------------------------ refinement
 
     def before_train_iter(
@@ -518,7 +496,18 @@ class SMPLPseudoGTHook(Hook):
             raise DataError(f'refinement: no frame could be refined; {listed(left_out)}')
         total = len(runner.train_dataloader.dataset)
         if self.learn_regressor:
-            self._fit_last_regressor(runner, work_dir, arrays)
+            fit_last_regressor(
+                arrays,
+                self.body,
+                work_dir,
+                None if self.calibration is None else self.calibration.label_offsets,
+                frames_in_dataset=total,
+                root=self.root,
+                batch_size=self.fit_batch_size,
+                provenance=_run_of(runner),
+                log=runner.logger.info,
+                warn=runner.logger.warning,
+            )
         spin = self.regressor or f'J_spin sha256 {sha256(work_dir / "J_spin.npy")}'
         export_fits(
             work_dir / 'pseudo_gt.npz',
@@ -550,30 +539,6 @@ class SMPLPseudoGTHook(Hook):
                 "  test_evaluator = dict(type='mmjrr.JointRegressorMetric', "
                 f"regressors=['{work_dir / 'J_opt.npy'}'], protocol='paper')"
             )
-
-    def _fit_last_regressor(self, runner: Runner, work_dir: Path, arrays: dict[str, Array]) -> None:
-        """Fit J_opt to the refined fits."""
-        count, total = len(arrays['sample_idx']), len(runner.train_dataloader.dataset)
-        runner.logger.info(f'Fitting J_opt on {count} refined fits of {total} ...')
-        if count < FEW_FRAMES:
-            runner.logger.warning(
-                f'{count} frames are too few for a regressor: J_opt overfits their poses and noise '
-                'and does not generalize'
-            )
-        batches: FitBatches = partial(batches_of, arrays, self.fit_batch_size)
-        offsets = None if self.calibration is None else self.calibration.label_offsets
-        if offsets is not None:
-            offsets.save(work_dir / 'label_offsets.npz')
-            batches = without_label_offsets(batches, self.body, offsets)
-        fit_regressor(
-            batches,
-            self.body,
-            work_dir / 'J_opt.npy',
-            count=count,
-            root=self.root,
-            provenance=dict(source='refined fits', **_run_of(runner)),
-            log=runner.logger.info,
-        )
 
 
 def _log_means(runner: Runner, arrays: dict[str, Array]) -> None:
