@@ -14,7 +14,7 @@ from mmjrr.array_types import Array, FloatArray
 from mmjrr.datasets.image_names import frame_identity, image_key
 from mmjrr.datasets.predictions.files import load_results
 from mmjrr.datasets.predictions.layouts import describe, follow
-from mmjrr.datasets.units import METERS
+from mmjrr.datasets.units import meters_per
 from mmjrr.errors import DataError
 from mmjrr.io import check_array
 
@@ -78,8 +78,7 @@ def read_joints(
         DataError: The file is damaged, a field is missing, or its shape is wrong.
         ValueError: ``unit`` is unknown.
     """
-    if unit not in METERS:
-        raise ValueError(f'unit: found {unit!r}, expected one of {list(METERS)}')
+    scale = meters_per(unit)
     tree = load_results(path)
     if isinstance(tree, np.ndarray):
         tree = {'joints': tree}
@@ -92,7 +91,7 @@ def read_joints(
     missing = ~np.isfinite(values[..., :3]).all(-1)
     if values.shape[2] == 4:
         missing |= ~(values[..., 3] > 0)
-    joints = METERS[unit] * np.where(missing[..., None], np.nan, values[..., :3])
+    joints = scale * np.where(missing[..., None], np.nan, values[..., :3])
     names = joint_names
     if names is None:
         names = _texts(path, 'joint names', _at(path, tree, None, _NAMES))

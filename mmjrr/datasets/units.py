@@ -2,3 +2,17 @@
 
 #: Meters per unit.
 METERS = {'m': 1.0, 'cm': 1e-2, 'mm': 1e-3}
+
+
+def meters_per(unit: str) -> float:
+    """Return the length of a unit in meters.
+
+    Raises:
+        ValueError: The unit is unknown.
+
+    >>> meters_per('cm')
+    0.01
+    """
+    if unit not in METERS:
+        raise ValueError(f'unit: found {unit!r}, expected one of {sorted(METERS)}')
+    return METERS[unit]

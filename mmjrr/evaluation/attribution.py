@@ -21,7 +21,7 @@ from mmjrr.body_models import SMPL, LazyVertices, VertexMaker
 from mmjrr.datasets.converters.metadata import read_metadata
 from mmjrr.datasets.h36m import H36MFitsDataset
 from mmjrr.datasets.predictions import Predictions, match_names
-from mmjrr.datasets.units import METERS
+from mmjrr.datasets.units import meters_per
 from mmjrr.errors import DataError
 from mmjrr.io import write_json
 from mmjrr.io.paths import check_suffix
@@ -317,7 +317,7 @@ class _Meshes:
     ) -> None:
         built = BODY_MODELS.build(dict(body)) if isinstance(body, dict) else body
         self.vertex_maker = None if built is None else VertexMaker(built)
-        self.scale = METERS[unit]
+        self.scale = meters_per(unit)
         self.parts = parts
         self.names = frames.names
         self.joint_names = joint_names_of(frames.dataset.metainfo['joint_order'])

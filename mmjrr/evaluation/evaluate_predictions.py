@@ -14,7 +14,7 @@ from mmjrr.body_models import SMPL
 from mmjrr.datasets.image_names import frame_identity, frame_key
 from mmjrr.datasets.predictions import Predictions, predictions_from, read_predictions
 from mmjrr.datasets.predictions.files import load_results
-from mmjrr.datasets.units import METERS
+from mmjrr.datasets.units import meters_per
 from mmjrr.errors import DataError
 from mmjrr.io import open_input, sha256
 from mmjrr.io.mapped import release
@@ -132,8 +132,7 @@ def evaluate(
         ValueError: an argument is invalid, or a prediction's value is.
     """
     check_match(match)
-    if unit not in METERS:
-        raise ValueError(f'unit: found {unit!r}, expected one of {sorted(METERS)}')
+    meters_per(unit)  # raises if it is unknown
     if missing not in ('raise', 'skip'):
         raise ValueError(f"missing: found {missing!r}, expected 'raise' or 'skip'")
     unknown = sorted(set(by) - set(BREAKDOWNS))

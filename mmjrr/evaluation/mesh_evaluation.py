@@ -25,7 +25,7 @@ from mmjrr.datasets.image_names import frame_identity, image_key
 from mmjrr.datasets.joint_files import parse_labels
 from mmjrr.datasets.predictions import Predictions, match_bodies
 from mmjrr.datasets.predictions.bodies import join
-from mmjrr.datasets.units import METERS
+from mmjrr.datasets.units import meters_per
 from mmjrr.errors import DataError
 from mmjrr.joints import SMPL_JOINTS
 from mmjrr.registry import BODY_MODELS
@@ -84,7 +84,7 @@ def evaluate_meshes(
         mapping: as in :func:`~mmjrr.evaluation.evaluate`. It computes vertices of the regressors'
             mesh from predicted or annotated meshes of another kind, and these are compared.
         faces: triangles of that other mesh, as in :func:`~mmjrr.evaluation.evaluate`.
-        unit: unit of vertices, 'm' or 'mm'.
+        unit: unit of vertices, 'm', 'cm' or 'mm'.
         by: breakdowns to compute, some of 'joint', 'action', 'subject', 'camera'.
         title: name of the evaluated predictions.
         reading: ``layout``, ``fields``, ``name_format``, ``rotation_6d`` and ``frame_step`` of the
@@ -94,6 +94,7 @@ def evaluate_meshes(
         DataError: a file is broken, or no prediction is of an annotated image.
         ValueError: an argument is invalid, or no regressor has the joints of any protocol.
     """
+    scale = meters_per(unit)
     loaded = load_regressors(regressors)
     config = body_config(body_model, loaded)
     parts = read_parts(predictions, **reading)
@@ -105,8 +106,8 @@ def evaluate_meshes(
             raise DataError(
                 f'{bodies.name}: imgname: missing, expected the image name of each body'
             )
-    meshes = _Meshes(predicted, config, gender, num_betas, METERS[unit])
-    reference = _Meshes(target, config, None, None, METERS[unit])
+    meshes = _Meshes(predicted, config, gender, num_betas, scale)
+    reference = _Meshes(target, config, None, None, scale)
     first = next(iter(loaded.values()))
     for source in (meshes, reference):
         source.map_to(first, mapping, faces)

@@ -10,7 +10,7 @@ import numpy as np
 
 from mmjrr.array_types import Array
 from mmjrr.datasets.predictions import Predictions
-from mmjrr.datasets.units import METERS
+from mmjrr.datasets.units import meters_per
 from mmjrr.errors import DataError
 from mmjrr.io.mapped import pieces, release, take, working_array
 from mmjrr.jobs.progress import Progress
@@ -34,7 +34,7 @@ class PredictedJoints:
 
     Args:
         joints: the regressors and the body.
-        unit: unit of vertices and ``transl``, 'm' or 'mm'.
+        unit: unit of vertices and ``transl``, 'm', 'cm' or 'mm'.
         absolute: whether a protocol compares absolute positions, which need translations.
         progress: whether to write progress to stderr. Default False.
     """
@@ -42,7 +42,7 @@ class PredictedJoints:
     def __init__(
         self, joints: RegressedJoints, unit: str, absolute: bool = False, progress: bool = False
     ) -> None:
-        self.joints, self.scale, self.absolute = joints, METERS[unit], absolute
+        self.joints, self.scale, self.absolute = joints, meters_per(unit), absolute
         self.progress = progress
         self._regressed: list[tuple[Array, Array]] = []  # frames, joints
         #: Frames, rows of the parameters, and the parameters by name.

@@ -145,12 +145,14 @@ class MeshInferencer(BaseInferencer):
         if model.endswith(('.py', '.yml', '.yaml', '.json')):
             raise FileNotFoundError(f'model: {model}: no such config')
         folder = self._get_repo_or_mim_dir(self.scope)
-        known = []
+        known: list[str] = []
         for entry in self._get_models_from_metafile(folder):
-            names = [entry['Name'], *entry.get('Alias', [])]
+            aliases = entry.get('Alias') or []
+            aliases = [aliases] if isinstance(aliases, str) else aliases
+            names = [entry['Name'], *aliases]
             if model.lower() in [name.lower() for name in names]:
                 return Config.fromfile(osp.join(folder, entry['Config'])), None
-            known += entry.get('Alias', [])
+            known += aliases or names
         raise ValueError(
             f'model: found {model!r}, expected a config file or a name such as {", ".join(known)}'
         )

@@ -109,3 +109,8 @@ def test_predictions_of_other_images_are_refused():
     other = {**bodies(0), 'imgname': np.array([f'x/{i}.jpg' for i in range(COUNT)])}
     with pytest.raises(DataError, match='none of its 5 bodies is of an annotated image'):
         evaluate_meshes(other, bodies(1), 'free_body_h36m')
+
+
+def test_an_unknown_unit_is_refused() -> None:
+    with pytest.raises(ValueError, match="unit: found 'km', expected one of"):
+        evaluate_meshes(bodies(0), bodies(1), 'free_body_h36m', unit='km')

@@ -92,20 +92,22 @@ def find_frames(
     stop = np.searchsorted(hashes, wanted_hashes, 'right')
     first = np.full(len(wanted), -1)
     several: dict[int, list[int]] = {}
+    has_key = np.zeros(len(names), bool)  # whether a row's key is that of an annotated frame
     for index, name in enumerate(wanted):
         if start[index] == stop[index]:
             continue
         key = image_key(name)
         rows = by_hash[start[index] : stop[index]].tolist()
         rows = [row for row in rows if image_key(names[row]) == key]
+        has_key[rows] = True
         rows = _of_best_folders(names, name, rows)
         first[index] = rows[0] if rows else -1
         if len(rows) > 1:
             several[index] = rows
     missing = np.flatnonzero(first < 0)
     if len(missing):
-        left = np.sort(by_hash[~np.isin(hashes, wanted_hashes)])
-        by_identity = _by_identity(names, left.tolist(), listed or wanted, where, takes)
+        left = np.flatnonzero(~has_key).tolist()
+        by_identity = _by_identity(names, left, listed or wanted, where, takes)
         for index in missing.tolist() if by_identity else ():
             identity = frame_identity(wanted[index])
             rows = [] if identity is None else by_identity.get(identity, [])

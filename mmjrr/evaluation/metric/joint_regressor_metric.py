@@ -81,8 +81,8 @@ class JointRegressorMetric(BaseMetric):
             precedence over its parameters.
         joint_order: order of the annotation's joints: 'mmpose', 'spin', or joint names. Default:
             the names in the data set's metainfo or, if it has none, 'mmpose' with a warning.
-        prediction_unit: unit of vertices and ``transl``, 'm' or 'mm'. Default 'm'.
-        annotation_unit: unit of ``keypoints_3d``, 'm' or 'mm'. Default 'm'.
+        prediction_unit: unit of vertices and ``transl``, 'm', 'cm' or 'mm'. Default 'm'.
+        annotation_unit: unit of ``keypoints_3d``, 'm', 'cm' or 'mm'. Default 'm'.
         by: breakdowns of the tables and of ``out_file``. Subject, action and camera come from the
             sample's fields or else from its image name. A breakdown is left out, with a warning, if
             a sample has no value for it.
@@ -144,6 +144,8 @@ class JointRegressorMetric(BaseMetric):
         self.out_file = None if out_file is None else check_result_path(out_file)
         self.title = title
         self.regressors = load_regressors(regressors)
+        if mapping is None and faces is not None:
+            raise ValueError(f'faces: found {faces!r}, expected None without a mapping')
         if mapping is not None:
             loaded = MeshMapping.load(mapping, faces)
             self.regressors = {name: one.to_mesh(loaded) for name, one in self.regressors.items()}

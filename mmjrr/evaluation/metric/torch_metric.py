@@ -52,8 +52,8 @@ class JointRegressorTorchMetric(Metric):
             that the regressors are for.
         joint_order: order of the annotation's joints: 'mmpose', 'spin', or joint names. Default
             'mmpose'.
-        prediction_unit: unit of vertices and ``transl``, 'm' or 'mm'. Default 'm'.
-        annotation_unit: unit of the annotated joints, 'm' or 'mm'. Default 'm'.
+        prediction_unit: unit of vertices and ``transl``, 'm', 'cm' or 'mm'. Default 'm'.
+        annotation_unit: unit of the annotated joints, 'm', 'cm' or 'mm'. Default 'm'.
         mapping: as in :class:`~mmjrr.evaluation.JointRegressorMetric`.
         faces: as in :class:`~mmjrr.evaluation.JointRegressorMetric`.
         **kwargs: arguments of ``torchmetrics.Metric``, such as ``dist_sync_on_step``.

@@ -55,10 +55,11 @@ def test_another_subject_action_take_camera_or_frame_does_not_match() -> None:
 
 
 def test_names_with_equal_hashes_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    names = ['/a/x/1.jpg', '/a/y/1.jpg', 'z/2.png', '3.jpg']
-    wanted = ['y/1.jpg', '2.jpg', '4.jpg']
+    other_spelling = 'S9_TakingPhoto.54138969_000001.jpg'
+    names = ['/a/x/1.jpg', '/a/y/1.jpg', 'z/2.png', '3.jpg', other_spelling]
+    wanted = ['y/1.jpg', '2.jpg', '4.jpg', 'S9_Photo.54138969_000001.jpg']
     expected = match_frames(names, wanted)
-    assert expected == [[1], [2], []]
+    assert expected == [[1], [2], [], [4]]
     monkeypatch.setattr(
         'mmjrr.datasets.predictions.matching._hashes',
         lambda names: np.zeros(len(names), np.int64),
