@@ -152,7 +152,7 @@ class MeshInferencer(BaseInferencer):
             names = [entry['Name'], *aliases]
             if model.lower() in [name.lower() for name in names]:
                 return Config.fromfile(osp.join(folder, entry['Config'])), None
-            known += aliases or names
+            known += aliases
         raise ValueError(
             f'model: found {model!r}, expected a config file or a name such as {", ".join(known)}'
         )
