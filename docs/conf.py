@@ -34,7 +34,6 @@ templates_path = ['_templates']
 exclude_patterns = ['_build', '_templates', 'results']
 html_theme = 'furo'
 html_title = f'mmjrr {version}'
-html_static_path = ['_static']
 html_copy_source = False
 
 # Pages are Markdown that also reads well on a code host: links between headings, formulas in $.
