@@ -1,4 +1,4 @@
-"""Train an estimator on initial and on refined fits, each with three regressors in its joint loss.
+r"""Train an estimator on initial and on refined fits, each with three regressors in its joint loss.
 
     python tools/analysis_tools/compare_training.py data/synthetic_h36m \
         work_dirs/contour_100it_synthetic --out docs/results/training.json

@@ -1,4 +1,4 @@
-"""Write masks with the errors of a network's masks, simulated from a dataset's exact ones.
+r"""Write masks with the errors of a network's masks, simulated from a dataset's exact ones.
 
     python tools/analysis_tools/simulate_masks.py data/synthetic_h36m --mask-head \
         --out masks/h36m_train_28x28.json

@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the arguments."""
     parser.add_argument('regressor', help='regressor: a name of the zoo or a file')
     add_joint_order(parser)
-    parser.add_argument('--mapping', metavar='FILE', help='mapping: .pkl, .npz or .npy')
+    parser.add_argument('--mapping', metavar='FILE', help='mapping: .pkl, .npz, .npy or .pt')
     parser.add_argument(
         '--faces',
         metavar='FILE',
