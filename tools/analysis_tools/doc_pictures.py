@@ -108,7 +108,7 @@ def draw_pipeline(source: Any, scores: dict[str, Any], path: Path) -> None:
         axis.text(0.5, place, text, transform=axis.transAxes, ha='center', va='top', fontsize=9.5)
         if number:
             figure.text(0.2 * number - 0.013, 0.52, '➜', fontsize=22, ha='center', va='center')
-    save_figure(figure, path, dpi=130)
+    save_figure(figure, path, dpi=130, suffixes=('.jpg', '.png'))
 
 
 def _draw_scores(axis: Any, scores: dict[str, Any]) -> None:
@@ -131,19 +131,31 @@ def draw_floor(results: Path, path: Path) -> None:
     from mmjrr.io import read_json
     from mmjrr.visualization.matplotlib_figure import new_figure, save_figure
 
-    runs = [(file.stem, read_json(file)) for file in sorted(results.glob('seed_*.json'))]
-    if not runs:
-        raise FileNotFoundError(f'{results}: found no seed_*.json')
-    figure = new_figure(8, 3.4, layout=None)
-    axes = figure.add_axes((0.09, 0.2, 0.88, 0.62))
-    names = list(COLORS)
-    for row, name in enumerate(names):
-        errors = [content['regressor_error_mm'][name] for _, content in runs]
-        mean = sum(errors) / len(errors)
+    errors = {
+        runs: [
+            read_json(file)['regressor_error_mm'] for file in sorted(results.glob(f'{runs}_?.json'))
+        ]
+        for runs in ('four_views', 'seed')
+    }
+    for runs, found in errors.items():
+        if not found:
+            raise FileNotFoundError(f'{results}: found no {runs}_*.json')
+    figure = new_figure(8, 3.6, layout=None)
+    axes = figure.add_axes((0.2, 0.19, 0.77, 0.62))
+    rows = {
+        'J_std': ('four_views', 'J_std'),
+        'J_spin': ('four_views', 'J_spin'),
+        'J_opt, each image\nby itself': ('seed', 'J_opt'),
+        'J_opt, four views': ('four_views', 'J_opt'),
+        'floor': ('four_views', 'floor'),
+    }
+    for row, (runs, name) in enumerate(rows.values()):
+        distances = [error[name] for error in errors[runs]]
+        mean = sum(distances) / len(distances)
         axes.barh(row, mean, height=0.6, color=COLORS[name], alpha=0.35)
-        axes.scatter(errors, [row] * len(errors), color=COLORS[name], s=28, zorder=3)
-        axes.text(max(errors) + 0.6, row, f'{mean:.1f} mm', va='center', fontsize=10)
-    axes.set_yticks(range(len(names)), names)
+        axes.scatter(distances, [row] * len(distances), color=COLORS[name], s=28, zorder=3)
+        axes.text(max(distances) + 0.6, row, f'{mean:.1f} mm', va='center', fontsize=10)
+    axes.set_yticks(range(len(rows)), rows)
     axes.invert_yaxis()
     axes.set_xlabel(
         'distance of the joints from those of the true regressor, on true test meshes, mm'
@@ -151,8 +163,9 @@ def draw_floor(results: Path, path: Path) -> None:
     axes.spines[['top', 'right']].set_visible(False)
     axes.set_xlim(0, axes.get_xlim()[1] * 1.06)
     axes.set_title(
-        f'Regressors on the synthetic set, {len(runs)} seeds (dots) and their mean. Floor: fitted '
-        'to the true bodies\nand the noisy labels, so that only the noise of the labels is left.',
+        f'Regressors on the synthetic set, {len(errors["seed"])} seeds (dots) and their mean. '
+        'Floor: fitted to the true\nbodies and the noisy labels, so that only the noise of the '
+        'labels is left.',
         loc='left', fontsize=10,
     )  # fmt: skip
     save_figure(figure, path, dpi=130)
