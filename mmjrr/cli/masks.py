@@ -72,9 +72,9 @@ def run(args: argparse.Namespace) -> None:
     from mmengine.dist import is_main_process
 
     from mmjrr.cli.runtime import read_config, set_up
-    from mmjrr.datasets.masks import Masks
+    from mmjrr.engine.launch import leave_process_group
     from mmjrr.registry import DATASETS, MODELS
-    from mmjrr.segmentation import compare_masks, generate_masks
+    from mmjrr.segmentation import generate_masks
 
     cfg = merge_arguments(read_config(args), args)
     set_up(cfg, seed=False)
@@ -85,19 +85,26 @@ def run(args: argparse.Namespace) -> None:
         skip_unreadable=args.skip_unreadable,
         overwrite=args.overwrite,
     )
-    if not is_main_process():
-        return
-    print(
-        f'Wrote {counts["masks"]} masks to {cfg.out}; {counts["without_person"]} images show no '
-        f'person, {counts["excluded"]} are excluded'
-    )
-    if args.compare is not None:
-        agreement = compare_masks(Masks(cfg.out), Masks(args.compare))
+    if is_main_process():
         print(
-            f'Mean IoU with {args.compare}: {agreement["iou"]:.4f} over {agreement["frames"]} '
-            f'frames, {agreement["missing"]} of them without a mask; lowest: '
-            f'{agreement["worst_iou"]:.4f} at {agreement["worst"]}'
+            f'Wrote {counts["masks"]} masks to {cfg.out}; {counts["without_person"]} images show '
+            f'no person, {counts["excluded"]} are excluded'
         )
+        if args.compare is not None:
+            _compare(cfg.out, args.compare)
+    leave_process_group()
+
+
+def _compare(out: str, reference: str) -> None:
+    from mmjrr.datasets.masks import Masks
+    from mmjrr.segmentation import compare_masks
+
+    agreement = compare_masks(Masks(out), Masks(reference))
+    print(
+        f'Mean IoU with {reference}: {agreement["iou"]:.4f} over {agreement["frames"]} '
+        f'frames, {agreement["missing"]} of them without a mask; lowest: '
+        f'{agreement["worst_iou"]:.4f} at {agreement["worst"]}'
+    )
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:

@@ -94,16 +94,24 @@ def run(args: argparse.Namespace) -> None:
 
     cfg = merge_arguments(read_config(args), args)
 
-    from mmengine.runner import Runner
-
-    from mmjrr.engine import SafeCheckpointHook, SaveMetricsHook, distribute_on_cpu
+    from mmjrr.engine import distribute_on_cpu
+    from mmjrr.engine.launch import leave_process_group
 
     _let_the_model_load(cfg)
     distribute_on_cpu(cfg)
+    _test(cfg, args.out)
+    leave_process_group()
+
+
+def _test(cfg: Config, out: str | None) -> None:
+    from mmengine.runner import Runner
+
+    from mmjrr.engine import SafeCheckpointHook, SaveMetricsHook
+
     runner = Runner.from_cfg(cfg)
     runner.register_hook(SafeCheckpointHook())
-    if args.out is not None:
-        runner.register_hook(SaveMetricsHook(args.out), 'LOWEST')
+    if out is not None:
+        runner.register_hook(SaveMetricsHook(out), 'LOWEST')
     runner.test()
 
 

@@ -101,15 +101,23 @@ def run(args: argparse.Namespace) -> int:
 
     cfg = merge_arguments(read_config(args), args)
 
-    from mmengine.runner import Runner
-
-    from mmjrr.engine import SafeCheckpointHook, distribute_on_cpu
-    from mmjrr.engine.launch import allow_open_files
+    from mmjrr.engine import distribute_on_cpu
+    from mmjrr.engine.launch import allow_open_files, leave_process_group
     from mmjrr.refinement.allocator import keep_freed_memory
 
     keep_freed_memory()
     allow_open_files()
     distribute_on_cpu(cfg)
+    status = _train(cfg)
+    leave_process_group()
+    return status
+
+
+def _train(cfg: Config) -> int:
+    from mmengine.runner import Runner
+
+    from mmjrr.engine import SafeCheckpointHook
+
     runner = Runner.from_cfg(cfg)
     runner.register_hook(SafeCheckpointHook())
     runner.train()

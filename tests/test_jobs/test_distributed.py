@@ -36,6 +36,7 @@ except ValueError as error:
     assert str(error) == 'no such file'
 else:
     raise AssertionError
+dist.destroy_process_group()
 print('all is well')
 """
 ENDS = """
@@ -49,6 +50,7 @@ try:
     on_main_process(lambda: (time.sleep(2), os._exit(0)))
 except RuntimeError as error:
     print('ended:', error)
+dist.destroy_process_group()
 """
 
 
