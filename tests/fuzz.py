@@ -2,6 +2,7 @@
 
     python tests/fuzz.py --cases 200000 --seed 7 --workers 2
     python tests/fuzz.py --seed 7 --case 1234            # one case again, in this process
+    python tests/fuzz.py --loaders metadata 'faces, ply'  # the cases of these loaders alone
 
 Case ``number`` of a seed is the same everywhere: which loader, and how its file is changed (bytes,
 instructions of pickles, headers of arrays, fields, shapes, dtypes). Workers are forked after the
@@ -521,6 +522,8 @@ def main() -> None:
     parser.add_argument('--cases', type=int, default=2000, help='how many')
     parser.add_argument('--seed', type=int, default=0, help='which')
     parser.add_argument('--workers', type=int, default=os.cpu_count() or 1, help='processes')
+    parser.add_argument('--loaders', nargs='+', choices=LOADERS, default=list(LOADERS),
+                        metavar='NAME', help='cases of these alone, as the table names them')  # fmt: skip
     parser.add_argument('--case', type=int, help='run this case alone, in this process')
     parser.add_argument('--out', type=Path, default=ROOT / 'work_dirs' / 'fuzz',
                         help='folder for the files of failed cases')  # fmt: skip
@@ -533,7 +536,8 @@ def main() -> None:
         print(run_case(args.seed, args.case, folder))
         print(f'its file is in {folder}')
         return
-    results = fuzz(args.cases, args.seed, args.workers, report=print)
+    skip = frozenset(LOADERS) - frozenset(args.loaders)
+    results = fuzz(args.cases, args.seed, args.workers, report=print, skip=skip)
     keep_files(results, args.seed, args.out)
     print(summary(results, args.seed))
     if failures_of(results):

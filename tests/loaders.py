@@ -10,6 +10,7 @@ import io
 import json
 import pickle
 import re
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -17,12 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 from scipy.sparse import csr_matrix
 
 from mmjrr.body_models import load_smpl_file
 from mmjrr.datasets import H36MFitsDataset
+from mmjrr.datasets.annotations import Annotations
 from mmjrr.datasets.fits import load_fits
 from mmjrr.datasets.image_folder import ImageFolderDataset
 from mmjrr.datasets.masks import Masks
@@ -31,15 +34,20 @@ from mmjrr.datasets.run_length import encode_rle
 from mmjrr.datasets.transforms import read_image
 from mmjrr.evaluation.paper_table import read_result, tables_of
 from mmjrr.geometry import load_cameras
-from mmjrr.io import read_checkpoint, read_mesh_faces, weights_of
-from mmjrr.jobs import Identity, ShardFolder
+from mmjrr.io import mapped as io_mapped
+from mmjrr.io import npy as io_npy
+from mmjrr.io import npz as io_npz
+from mmjrr.io import read_checkpoint, read_mesh_faces, read_npy, weights_of
+from mmjrr.io import texts as io_texts
+from mmjrr.jobs import Identity, Job, ShardFolder
 from mmjrr.joints import H36M_JOINTS_MMPOSE
 from mmjrr.models.estimators.hmr import load_mean_params
 from mmjrr.models.stored_predictions import StoredPredictions
 from mmjrr.refinement.store import PseudoGTStore
-from mmjrr.regressors import JointRegressor, MeshMapping
+from mmjrr.regressors import JointRegressor, LabelOffsets, MeshMapping
 from mmjrr.segmentation import write_mask_file
 from mmjrr.segmentation.mask_generation import _recorded_identity
+from mmjrr.visualization.report.from_work_dir import _curves
 
 NAMES = [
     f'S{subject}/S{subject}_Walking.54138969/S{subject}_Walking.54138969_{frame:06d}.jpg'
@@ -180,6 +188,54 @@ def torch_file(content: Any, new: bool = True) -> bytes:
     return file.getvalue()
 
 
+def compressed_rows() -> torch.Tensor:
+    """A mapping in PyTorch's CSR layout, of which PyTorch warns that it may change."""
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        return torch.eye(4).to_sparse_csr()
+
+
+def ply(_: Any = None) -> bytes:
+    """A tetrahedron."""
+    corners = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]], '<f4')
+    faces = np.array([(3, (0, 2, 1)), (3, (0, 1, 3)), (3, (0, 3, 2))], 'u1,(3,)<i4')
+    header = (
+        'ply\nformat binary_little_endian 1.0\nelement vertex 4\nproperty float x\n'
+        'property float y\nproperty float z\nelement face 3\n'
+        'property list uchar int vertex_indices\nend_header\n'
+    )
+    return header.encode() + corners.tobytes() + faces.tobytes()
+
+
+def neuralannot_bodies() -> dict[str, Any]:
+    """Two moments of an action."""
+    body = dict(pose=np.full(72, 0.1), shape=np.zeros(10), trans=np.ones(3))
+    return {'14': {'1': {'0': body, '1': dict(body)}}}
+
+
+def neuralannot_cameras() -> dict[str, Any]:
+    camera = dict(R=np.eye(3), t=np.ones(3), f=[1145.0, 1145.0], c=[512.0, 512.0])
+    return {'1': camera, '2': dict(camera)}
+
+
+def label_offsets() -> dict[str, np.ndarray]:
+    return dict(
+        subjects=np.array(['S1', 'S5']),
+        joint_names=np.array(['pelvis', 'left_ankle']),
+        parts=np.array(['pelvis', 'left_ankle']),
+        values=np.full((2, 2, 3), 0.01),
+    )
+
+
+def log_of_run() -> list[dict[str, Any]]:
+    return [dict(step=step, iou=0.5 + step / 100, loss=1 / (1 + step)) for step in range(4)]
+
+
+def json_lines(content: Any) -> bytes:
+    lines = content if isinstance(content, list) else [content]
+    return b'\n'.join(map(as_json, lines))
+
+
 def pickled(content: Any) -> bytes:
     return pickle.dumps(content, protocol=2)
 
@@ -242,6 +298,46 @@ def read_dataset(path: Path, **files: str) -> None:
     for index in range(len(dataset)):
         dataset[index]
     dataset.check_projection(tolerance=10.0)
+
+
+def mapped(load: Callable[[Path], Any]) -> Callable[[Path], Any]:
+    """A reader that maps every array, as it does large ones."""
+
+    def read(path: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            for module in (io_mapped, io_npy, io_npz, io_texts):
+                patch.setattr(module, 'MAPPED_FROM', 1)
+            load(path)
+
+    return read
+
+
+@mapped
+def read_mapped_predictions(path: Path) -> None:
+    """The columns, to the last value."""
+    for value in read_predictions(path, mapped=True).columns().values():
+        list(value)
+
+
+def read_neuralannot(path: Path) -> None:
+    others = {
+        'Human36M_subject1_SMPL_NeuralAnnot.json': neuralannot_bodies(),
+        'Human36M_subject1_camera.json': neuralannot_cameras(),
+    }
+    for name, content in others.items():
+        if name != path.name:
+            (path.parent / name).write_bytes(as_json(content))
+    read_predictions(path.parent / 'Human36M_subject1_SMPL_NeuralAnnot.json')
+
+
+def read_log(path: Path) -> None:
+    _curves(path.parents[2])
+
+
+def begin_job(path: Path) -> None:
+    job = Job(path.parents[1], path.parent.name, Identity(dict(seed=1)), '.json')
+    job.begin()
+    job.end()
 
 
 def read_masks(path: Path) -> None:
@@ -359,6 +455,9 @@ CASES: dict[str, Case] = {
     'regressor, sparse': ('J.npz', sparse, npz, load_regressor),
     'regressor, pt': ('J.pt', lambda: torch.from_numpy(matrix()), torch_file, load_regressor),
     'regressor, dict': ('J.pt', lambda: dict(weight=matrix()), saved_tensors, load_regressor),
+    'regressor, sparse pt': (
+        'J.pt', lambda: torch.from_numpy(matrix()).to_sparse(), torch_file, load_regressor
+    ),
     'sidecar': ('J.json', sidecar, as_json, load_regressor_beside),
     'mapping, pickle': (
         'm.pkl', lambda: {'matrix': csr_matrix(np.eye(4))}, pickled, MeshMapping.load
@@ -371,6 +470,8 @@ CASES: dict[str, Case] = {
         npz,
         MeshMapping.load,
     ),
+    'mapping, sparse pt': ('m.pt', compressed_rows, torch_file, MeshMapping.load),
+    'faces, ply': ('m.ply', lambda: None, ply, read_mesh_faces),
     'faces, obj': (
         'm.obj',
         lambda: 'v 0 0 0\nv 1 0 0\nv 0 1 0\nv 0 0 1\nf 1 2 3\nf 2/1 3/1 4/1\n',
@@ -395,6 +496,22 @@ CASES: dict[str, Case] = {
     'predictions, JSON': ('p.json', predictions, as_json, read_predictions),
     'predictions, pt': ('p.pt', predictions, saved_tensors, read_predictions),
     'predictions, old pt': ('p.pt', predictions, saved_tensors_old, read_predictions),
+    'predictions, mapped npz': ('p.npz', predictions, npz, read_mapped_predictions),
+    'array, mapped npy': (
+        'a.npy', lambda: np.eye(9, 3), npy, mapped(lambda p: list(read_npy(p, mapped=True)))
+    ),
+    'annotation, mapped': (
+        'a.npz', annotation, npz, mapped(lambda p: Annotations.load(p, mapped=True))
+    ),
+    'bodies of NeuralAnnot': (
+        'Human36M_subject1_SMPL_NeuralAnnot.json', neuralannot_bodies, as_json, read_neuralannot
+    ),
+    'cameras of NeuralAnnot': (
+        'Human36M_subject1_camera.json', neuralannot_cameras, as_json, read_neuralannot
+    ),
+    'label offsets': ('o.npz', label_offsets, npz, LabelOffsets.load),
+    'record of a job': ('job/identity.json', lambda: dict(seed=1), as_json, begin_job),
+    'log of a run': ('1/vis_data/scalars.json', log_of_run, json_lines, read_log),
     'mean parameters': ('m.npz', mean_params, npz, load_mean_params),
     'checkpoint': ('w.pt', lambda: dict(model=dict(w=torch.ones(3))), torch_file, read_weights),
     'checkpoint of Mask R-CNN': (

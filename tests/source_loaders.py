@@ -30,6 +30,7 @@ from mmjrr.datasets.converters.h36m_release.pose_files import read_pose
 from mmjrr.datasets.converters.h36m_release.videos import extract_frames
 from mmjrr.datasets.converters.human_data import read_human_data
 from mmjrr.datasets.converters.metadata import read_metadata
+from mmjrr.datasets.converters.pose2sim import JOINTS, read_detections, read_qualisys_calibration
 from mmjrr.datasets.converters.source import Source
 from mmjrr.datasets.converters.spin import read_spin
 from mmjrr.errors import DataError
@@ -77,6 +78,35 @@ def write_joints(path: Path) -> None:
     write_cdf(path, np.random.default_rng(0).normal(size=(20, 96)))
 
 
+def write_calibration(path: Path) -> None:
+    """A camera of Qualisys."""
+    names = ('r11', 'r12', 'r13', 'r21', 'r22', 'r23', 'r31', 'r32', 'r33', 'x', 'y', 'z')
+    transform = dict(zip(names, (0, -1, 0, 0, 0, 1, -1, 0, 0, 1000, 2000, 3000), strict=True))
+    intrinsic = dict(
+        focalLengthU=64000, focalLengthV=70400, centerPointU=32000, centerPointV=25600,
+        radialDistortion1=-0.1, radialDistortion2=0.2, radialDistortion3=0,
+        tangentalDistortion1=0.01, tangentalDistortion2=-0.02,
+    )  # fmt: skip
+    parts = dict(
+        fov_video=dict(left=0, top=0, right=999, bottom=799),
+        transform=transform,
+        intrinsic=intrinsic,
+    )
+    elements = ''.join(
+        f'<{part} ' + ' '.join(f'{name}="{value}"' for name, value in values.items()) + '/>'
+        for part, values in parts.items()
+    )
+    path.write_text(
+        f'<calibration><cameras><camera serial="cam07">{elements}</camera></cameras></calibration>'
+    )
+
+
+def write_detections(path: Path) -> None:
+    names = np.array(sorted({name for source in JOINTS.values() for name in source}))
+    joints = np.ones((3, len(names), 3), np.float32)
+    np.savez(path, joints=joints, names=names, masks=np.full((3, 4, 5), 255, np.uint8))
+
+
 def read_video(path: Path) -> None:
     """As a whole: images that are there already are not written again."""
     folder = path.parent / 'S1_Eating_2.54138969'
@@ -92,6 +122,8 @@ WRITERS: dict[str, tuple[str, Callable[[Path], Any], Callable[[Path], Any]]] = {
     'metadata': ('metadata.xml', write_metadata, read_metadata),
     'joints of the release': ('t.cdf', write_joints, lambda p: read_pose(p, 3)),
     'video of the release': ('t.mp4', lambda p: write_video(p, 26, 96), read_video),
+    'calibration of Pose2Sim': ('c.qca.txt', write_calibration, read_qualisys_calibration),
+    'detections of Pose2Sim': ('01.npz', write_detections, read_detections),
     'h36m-fetch': (ANNOTATION, h36m_fetch, convert_h36m_fetch),
 }
 

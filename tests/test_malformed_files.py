@@ -48,7 +48,7 @@ from mmjrr.geometry import load_cameras
 def read(case: str, folder: Path, content: bytes) -> None:
     name, _, _, load = CASES[case]
     path = folder / name
-    folder.mkdir(exist_ok=True)  # that of shards goes when they are merged
+    path.parent.mkdir(parents=True, exist_ok=True)  # that of shards goes when they are merged
     path.write_bytes(content)
     with only_its_own_errors(path):
         load(path)
@@ -67,6 +67,7 @@ def _bounded_memory() -> Iterator[None]:
 @pytest.mark.parametrize('case', CASES)
 def test_what_is_whole_is_taken(case, tmp_path):
     name, make, write, load = CASES[case]
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / name).write_bytes(write(make()))
     if case == 'sidecar':  # its checksum cannot be that of the file
         with pytest.raises(DataError, match='sha256'):

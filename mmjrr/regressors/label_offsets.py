@@ -144,8 +144,10 @@ class LabelOffsets:
         missing = [name for name in _FIELDS if name not in fields]
         if missing:
             raise DataError(f'{path}: found no {missing}, expected fields {list(_FIELDS)}')
-        names = {name: np.atleast_1d(fields[name]).astype(np.str_).tolist() for name in _FIELDS[:3]}
         try:
+            names = {
+                name: np.atleast_1d(fields[name]).astype(np.str_).tolist() for name in _FIELDS[:3]
+            }
             return cls(
                 names['subjects'],
                 names['joint_names'],

@@ -88,6 +88,7 @@ def test_a_file_holds_everything(tmp_path):
         (dict(parts=np.array(['head'])), 'shorter'),
         (dict(subjects=np.array(['S1', 'S1'])), 'expected each once'),
         (dict(joint_names=np.array(['head', 'head', 'neck'])), 'more than once'),
+        (dict(subjects=np.array([b'\xff', b'S5'])), "can't decode"),
     ],
 )
 def test_broken_files_are_named(tmp_path, change, message):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -266,11 +267,15 @@ def _curves(work_dir: Path) -> dict[str, tuple[FloatArray, FloatArray]]:
             try:
                 entry = json.loads(line)
                 step = int(entry['step'])
-            except (ValueError, TypeError, KeyError):
+                numbers = {
+                    name: float(value)
+                    for name, value in entry.items()
+                    if isinstance(value, (int, float)) and math.isfinite(value)
+                }
+            except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
                 continue  # a killed run can leave half a line
-            for name, value in entry.items():
-                if isinstance(value, (int, float)) and np.isfinite(value):
-                    values.setdefault(str(name), {})[step] = float(value)
+            for name, value in numbers.items():
+                values.setdefault(name, {})[step] = value
     return {
         name: (
             np.array(sorted(points), dtype=np.float64),

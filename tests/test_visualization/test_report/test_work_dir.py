@@ -101,7 +101,9 @@ def test_an_unfinished_run_is_reported_as_far_as_it_is(work_dir: Path, tmp_path:
         (unfinished / name).unlink()
     sorted((unfinished / 'pseudo_gt').rglob('batch_*.npz'))[-1].unlink()
     scalars = next(unfinished.glob('*/vis_data/scalars.json'))
-    scalars.write_text(scalars.read_text()[:-20])  # a killed run leaves half a line
+    odd = ('{"step": Infinity}', f'{{"step": 1, "iou": {10**400}}}', '[' * 99999, '[1]')
+    # A killed run leaves half a line.
+    scalars.write_text('\n'.join((*odd, scalars.read_text()[:-20])))
     report = report_work_dir(unfinished, GalleryOptions(frames=2))
     assert report.evaluations[-1].frames == 20 and list(report.regressors) == ['J_std', 'J_spin']
     assert any('has not finished' in note for note in report.notes)
