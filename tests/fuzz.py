@@ -523,7 +523,7 @@ def main() -> None:
     parser.add_argument('--seed', type=int, default=0, help='which')
     parser.add_argument('--workers', type=int, default=os.cpu_count() or 1, help='processes')
     parser.add_argument('--loaders', nargs='+', choices=LOADERS, default=list(LOADERS),
-                        metavar='NAME', help='cases of these alone, as the table names them')  # fmt: skip
+                        metavar='NAME', help='cases of these alone')  # fmt: skip
     parser.add_argument('--case', type=int, help='run this case alone, in this process')
     parser.add_argument('--out', type=Path, default=ROOT / 'work_dirs' / 'fuzz',
                         help='folder for the files of failed cases')  # fmt: skip
