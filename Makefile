@@ -66,6 +66,7 @@ bench: $(VENV)/.quickstart
 	$(BIN)/python tools/benchmarks/evaluation.py --out $(BENCH)
 	$(BIN)/python tools/benchmarks/memory.py --out $(BENCH)
 	$(BIN)/python tools/benchmarks/linear.py --out $(BENCH)
+	$(BIN)/python tools/benchmarks/busy.py --out $(BENCH)
 	$(BIN)/python tools/benchmarks/startup.py --out $(BENCH)
 	if $(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then \
 	    PYTHON=$(BIN)/python bash tools/benchmarks/gpu.sh --out $(BENCH); \

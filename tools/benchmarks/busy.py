@@ -34,6 +34,12 @@ def main() -> None:
     parser.add_argument('--batch', type=positive, default=64)
     parser.add_argument('--threads-of-torch', type=positive, nargs='+', default=[1, 2, 4])
     parser.add_argument('--busy', type=int, nargs='+', default=[0, 1, 2], help='busy processes')
+    parser.add_argument(
+        '--wait-policy',
+        choices=('PASSIVE', 'ACTIVE'),
+        default='PASSIVE',
+        help="OpenMP's, which mmjrr's commands set to PASSIVE (default)",
+    )
     parser.add_argument('--alone', action='store_true', help=argparse.SUPPRESS)
     parser.set_defaults(rounds=3)
     args = parse(parser)
@@ -94,7 +100,12 @@ def _workers(args: argparse.Namespace) -> Iterator[list[subprocess.Popen[str]]]:
     workers = [
         subprocess.Popen(
             [*command, '--threads', str(threads)],
-            env={**os.environ, 'OMP_NUM_THREADS': str(threads), 'MKL_NUM_THREADS': str(threads)},
+            env={
+                **os.environ,
+                'OMP_NUM_THREADS': str(threads),
+                'MKL_NUM_THREADS': str(threads),
+                'OMP_WAIT_POLICY': args.wait_policy,
+            },
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
