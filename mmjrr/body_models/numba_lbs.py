@@ -26,10 +26,14 @@ _compiled = LOOPS.compiled
 
 
 class SparseWeights(NamedTuple):
-    """Nonzero skinning weights of each vertex, the largest first."""
+    """Nonzero skinning weights of each vertex, the largest first.
 
+    Vertices are sorted by the number of their joints, so that loops over joints are predictable.
+    """
+
+    vertex: Array  # (V,) uint32
     num_joints: Array  # (V,) int32
-    joint: Array  # (V, N) int32
+    joint: Array  # (V, N) uint32: unsigned indices need no test for negative ones
     weight: Array  # (V, N), of the body's type
 
     @classmethod
@@ -37,11 +41,14 @@ class SparseWeights(NamedTuple):
         """Convert a matrix of weights."""
         dense = weights.detach().cpu().numpy().T
         count = (dense != 0).sum(1)
+        vertex = np.argsort(count, kind='stable')
+        dense, count = dense[vertex], count[vertex]
         joint = np.argsort(-np.abs(dense), 1, kind='stable')[:, : max(count.max(initial=0), 1)]
         weight = np.take_along_axis(dense, joint, 1)
         return cls(
+            vertex.astype(np.uint32),
             count.astype(np.int32),
-            np.ascontiguousarray(joint, np.int32),
+            np.ascontiguousarray(joint, np.uint32),
             np.ascontiguousarray(weight),
         )
 
@@ -234,23 +241,51 @@ def _pose_backward(
 
 @_compiled
 def _blend(
-    transforms: Array, count: Array, joint: Array, weight: Array, vertex: int, blended: Array
-) -> None:
-    """Blend the transforms (J, 12) of a vertex's joints."""
-    first, w = joint[vertex, 0], weight[vertex, 0]
-    for i in range(12):
-        blended[i] = w * transforms[first, i]
-    for n in range(1, count[vertex]):
-        other, w = joint[vertex, n], weight[vertex, n]
-        for i in range(12):
-            blended[i] += w * transforms[other, i]
+    transforms: Array, num_joints: Array, joint: Array, weight: Array, i: int
+) -> tuple[float, ...]:
+    """Blend the transforms (J, 12) of the joints of the vertex in row i, in registers."""
+    j, w = joint[i, 0], weight[i, 0]
+    xx, xy, xz, xt = (
+        w * transforms[j, 0],
+        w * transforms[j, 1],
+        w * transforms[j, 2],
+        w * transforms[j, 3],
+    )
+    yx, yy, yz, yt = (
+        w * transforms[j, 4],
+        w * transforms[j, 5],
+        w * transforms[j, 6],
+        w * transforms[j, 7],
+    )
+    zx, zy, zz, zt = (
+        w * transforms[j, 8],
+        w * transforms[j, 9],
+        w * transforms[j, 10],
+        w * transforms[j, 11],
+    )
+    for n in range(1, num_joints[i]):
+        j, w = joint[i, n], weight[i, n]
+        xx += w * transforms[j, 0]
+        xy += w * transforms[j, 1]
+        xz += w * transforms[j, 2]
+        xt += w * transforms[j, 3]
+        yx += w * transforms[j, 4]
+        yy += w * transforms[j, 5]
+        yz += w * transforms[j, 6]
+        yt += w * transforms[j, 7]
+        zx += w * transforms[j, 8]
+        zy += w * transforms[j, 9]
+        zz += w * transforms[j, 10]
+        zt += w * transforms[j, 11]
+    return xx, xy, xz, xt, yx, yy, yz, yt, zx, zy, zz, zt
 
 
 @_compiled
 def _skin(
     shaped: Array,
     transforms: Array,
-    count: Array,
+    vertex: Array,
+    num_joints: Array,
     joint: Array,
     weight: Array,
     transl: Array,
@@ -262,23 +297,26 @@ def _skin(
 
     shaped (B or 1, 3, V), transforms (B, J, 12), transl (B, 3), vertices (B, 3, V).
     """
-    m = np.empty(12, shaped.dtype)
     for body in range(begin, end):
         rest, result = shaped[min(body, len(shaped) - 1)], vertices[body]
         of_joints, moved = transforms[body], transl[body]
-        for v in range(rest.shape[1]):
-            _blend(of_joints, count, joint, weight, v, m)
+        for i in range(len(vertex)):
+            v = vertex[i]
+            xx, xy, xz, xt, yx, yy, yz, yt, zx, zy, zz, zt = _blend(
+                of_joints, num_joints, joint, weight, i
+            )
             x, y, z = rest[0, v], rest[1, v], rest[2, v]
-            result[0, v] = m[0] * x + m[1] * y + m[2] * z + m[3] + moved[0]
-            result[1, v] = m[4] * x + m[5] * y + m[6] * z + m[7] + moved[1]
-            result[2, v] = m[8] * x + m[9] * y + m[10] * z + m[11] + moved[2]
+            result[0, v] = xx * x + xy * y + xz * z + xt + moved[0]
+            result[1, v] = yx * x + yy * y + yz * z + yt + moved[1]
+            result[2, v] = zx * x + zy * y + zz * z + zt + moved[2]
 
 
 @_compiled
 def _skin_backward(
     shaped: Array,
     transforms: Array,
-    count: Array,
+    vertex: Array,
+    num_joints: Array,
     joint: Array,
     weight: Array,
     grad: Array,
@@ -289,27 +327,38 @@ def _skin_backward(
     end: int,
 ) -> None:
     """Compute the gradients of the first, second and last argument of :func:`_skin`."""
-    m, outer = np.empty(12, shaped.dtype), np.empty(12, shaped.dtype)
     for body in range(begin, end):
         rest, upstream, result = shaped[min(body, len(shaped) - 1)], grad[body], of_shaped[body]
         of_joints, to_joints = transforms[body], of_transforms[body]
         to_joints[:] = 0
-        for v in range(rest.shape[1]):
+        for i in range(len(vertex)):
+            v = vertex[i]
             gx, gy, gz = upstream[0, v], upstream[1, v], upstream[2, v]
             if gx == 0 and gy == 0 and gz == 0:
                 result[0, v], result[1, v], result[2, v] = 0, 0, 0
                 continue
-            _blend(of_joints, count, joint, weight, v, m)
-            for i in range(3):
-                result[i, v] = m[i] * gx + m[i + 4] * gy + m[i + 8] * gz
+            xx, xy, xz, _, yx, yy, yz, _, zx, zy, zz, _ = _blend(
+                of_joints, num_joints, joint, weight, i
+            )
+            result[0, v] = xx * gx + yx * gy + zx * gz
+            result[1, v] = xy * gx + yy * gy + zy * gz
+            result[2, v] = xz * gx + yz * gy + zz * gz
             x, y, z = rest[0, v], rest[1, v], rest[2, v]
-            outer[0], outer[1], outer[2], outer[3] = gx * x, gx * y, gx * z, gx
-            outer[4], outer[5], outer[6], outer[7] = gy * x, gy * y, gy * z, gy
-            outer[8], outer[9], outer[10], outer[11] = gz * x, gz * y, gz * z, gz
-            for n in range(count[v]):
-                j, w = joint[v, n], weight[v, n]
-                for i in range(12):
-                    to_joints[j, i] += w * outer[i]
+            for n in range(num_joints[i]):
+                j, w = joint[i, n], weight[i, n]
+                wx, wy, wz = w * gx, w * gy, w * gz
+                to_joints[j, 0] += wx * x
+                to_joints[j, 1] += wx * y
+                to_joints[j, 2] += wx * z
+                to_joints[j, 3] += wx
+                to_joints[j, 4] += wy * x
+                to_joints[j, 5] += wy * y
+                to_joints[j, 6] += wy * z
+                to_joints[j, 7] += wy
+                to_joints[j, 8] += wz * x
+                to_joints[j, 9] += wz * y
+                to_joints[j, 10] += wz * z
+                to_joints[j, 11] += wz
         for i in range(3):
             total = 0.0
             for v in range(rest.shape[1]):

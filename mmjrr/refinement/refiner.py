@@ -279,7 +279,14 @@ class FitRefiner:
 
     def _variables(self, init: Mapping[str, Tensor], groups: FrameGroups | None) -> FitVariables:
         given = [name for name in ('principal_point', 'outline_offset') if name in init]
-        return FitVariables(self.body, self.sharing, groups, len(init['betas']), given)
+        return FitVariables(
+            self.body,
+            self.sharing,
+            groups,
+            len(init['betas']),
+            given,
+            self.regressor.support,
+        )
 
     def _start(
         self, variables: FitVariables, init: Mapping[str, Tensor], observed: Observations
@@ -506,6 +513,7 @@ class FitRefiner:
             discriminator=self.discriminator,
             outline=bodies.outline,
             label_shift=self._label_shift(bodies.rotations, observed),
+            support=bodies.support,
         )
 
     def _label_shift(

@@ -24,6 +24,7 @@ from mmjrr.geometry import PerspectiveCamera, matrix_to_rotation_6d, rotation_6d
 
 if TYPE_CHECKING:
     from mmjrr.body_models import SMPL
+    from mmjrr.body_models.skinned_body import Articulation
 
 #: Values of the variables by name, each with its groups as the first axis.
 Values: TypeAlias = dict[str, Tensor]
@@ -145,6 +146,7 @@ class FrameBodies:
     vertices: Tensor  # (B, V, 3), meters
     outline: Tensor  # (B, V, 3), meters, vertices of what the silhouette is drawn from
     camera: PerspectiveCamera
+    support: Tensor | None = None  # (B, S, 3), meters, vertices of the regressor
 
 
 class FitVariables:
@@ -158,6 +160,8 @@ class FitVariables:
         count: Number of frames.
         given: Names of the corrections ``principal_point`` and ``outline_offset`` that are fixed at
             values given for each frame. Defaults to none.
+        support: Vertices of a joint regressor. They are computed apart from the others, so that
+            their gradient is not spread over the whole body. Defaults to None.
 
     Raises:
         ValueError: A level needs ``groups``.
@@ -170,8 +174,10 @@ class FitVariables:
         groups: FrameGroups | None,
         count: int,
         given: Sequence[str] = (),
+        support: Tensor | None = None,  # (S,)
     ) -> None:
         self.body, self.sharing, self.count = body, sharing, count
+        self.support = None if support is None else body.restrict_to(support)
         self.names = tuple(
             name
             for name in VARIABLES
@@ -328,10 +334,11 @@ class FitVariables:
             transl = torch.einsum('bij,bj->bi', rotation, pelvis) - rest
             root = rotation @ rotations[:, 0]
             rotations = torch.cat([root[:, None], rotations[:, 1:]], 1)
-        vertices = self.body(
+        posed = self.body.articulate(
             global_orient=rotations[:, :1], body_pose=rotations[:, 1:], betas=betas, transl=transl
-        ).vertices
-        return FrameBodies(rotations, betas, transl, vertices, vertices, camera)
+        )
+        vertices, support = self._skinned(posed)
+        return FrameBodies(rotations, betas, transl, vertices, vertices, camera, support)
 
     def _once_in_world(
         self,
@@ -350,7 +357,7 @@ class FitVariables:
         shape_of_pose = torch.empty(len(rotations), dtype=torch.long, device=poses.device)
         shape_of_pose[poses] = shapes
         betas_of_poses = betas.index_select(0, shape_of_pose)
-        posed = self.body(
+        posed = self.body.articulate(
             global_orient=rotations[:, :1], body_pose=rotations[:, 1:], betas=betas_of_poses
         )
         rest = posed.joints[:, 0].index_select(0, poses)  # the root's rotation leaves it in place
@@ -358,8 +365,13 @@ class FitVariables:
         pelvis = transl.index_select(0, poses) - position
         in_camera = torch.einsum('bij,bj->bi', rotation, pelvis)
         shift = in_camera - torch.einsum('bij,bj->bi', rotation, rest)
-        planes = posed.vertices.transpose(1, 2).index_select(0, poses)  # (B, 3, V)
-        vertices = torch.baddbmm(shift[:, :, None], rotation, planes).transpose(1, 2)
+
+        def in_cameras(vertices: Tensor) -> Tensor:  # (M, V, 3) -> (B, V, 3)
+            planes = vertices.transpose(1, 2).index_select(0, poses)
+            return torch.baddbmm(shift[:, :, None], rotation, planes).transpose(1, 2)
+
+        whole, support = self._skinned(posed)
+        vertices = in_cameras(whole)
         of_frames = rotations.index_select(0, poses)
         root = rotation @ of_frames[:, 0]
         return FrameBodies(
@@ -369,7 +381,13 @@ class FitVariables:
             vertices=vertices,
             outline=vertices,
             camera=camera,
+            support=None if support is None else in_cameras(support),
         )
+
+    def _skinned(self, posed: Articulation) -> tuple[Tensor, Tensor | None]:
+        """Return all vertices, and those of the regressor."""
+        support = None if self.support is None else self.support.skin_vertices(posed)
+        return self.body.skin_vertices(posed), support
 
 
 def prior_energy(values: Mapping[str, Tensor], deviations: Mapping[str, float]) -> Tensor:  # ()

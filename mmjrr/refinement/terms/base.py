@@ -44,6 +44,8 @@ class PosedBodies:
             Defaults to None, ``vertices``.
         label_shift: (B, J, 3), meters, camera frame: how far the labels lie off the regressed
             joints. Defaults to None, which is zero.
+        support: (B, S, 3), the vertices of the regressor's support. Defaults to None, which takes
+            them from ``vertices``.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class PosedBodies:
         discriminator: FitDiscriminator | None = None,
         outline: Tensor | None = None,
         label_shift: Tensor | None = None,
+        support: Tensor | None = None,
     ) -> None:
         self.rotations = rotations
         self.betas = betas
@@ -67,6 +70,7 @@ class PosedBodies:
         self.outline = vertices if outline is None else outline
         self.camera = camera
         self.image_size = image_size
+        self._support = vertices if support is None else support
         self._regressor = regressor
         self._renderer = renderer
         self._discriminator = discriminator
@@ -83,7 +87,7 @@ class PosedBodies:
         if self._joints is None:
             if self._regressor is None:
                 raise ValueError('joints: there is no regressor')
-            joints = self._regressor(self.vertices)
+            joints = self._regressor(self._support)
             self._joints = joints if self._label_shift is None else joints + self._label_shift
         return self._joints
 

@@ -50,10 +50,11 @@ def draw(
 class Tables(NamedTuple):
     """A mesh's faces and edges in the layout that the loops read."""
 
-    corners: Array  # (3, F) int32
-    edges: Array  # (2, E) int32
-    along: Array  # (E,) int32, a face that runs along the edge, or F
-    against: Array  # (E,) int32, a face that runs against it, or F
+    # Unsigned indices need no test for negative ones.
+    corners: Array  # (3, F) uint32
+    edges: Array  # (2, E) uint32
+    along: Array  # (E,) uint32, a face that runs along the edge, or F
+    against: Array  # (E,) uint32, a face that runs against it, or F
     others: Array  # (N, 3) int32: edge, face and sign of further faces at an edge
     num_layers: int
 
@@ -72,11 +73,12 @@ class Tables(NamedTuple):
             has_sign = signs == sign
             slot, exists = has_sign.argmax(0), has_sign.any(0)
             face = np.where(exists, faces[slot, all_edges], corners.shape[1])
-            first_faces.append(face.astype(np.int32))
+            first_faces.append(face.astype(np.uint32))
             remaining[slot[exists], all_edges[exists]] = False
         along, against = first_faces
         slot, edge = np.nonzero(remaining)
         others = np.stack([edge, faces[slot, edge], signs[slot, edge]], 1).astype(np.int32)
+        corners, edges = corners.astype(np.uint32), edges.astype(np.uint32)
         return cls(corners, edges, along, against, others, topology.num_layers)
 
 
@@ -560,7 +562,7 @@ def _project(points: Array, camera: Array, distorted: bool, factor: float, pixel
     """Project (3, V) points to (2, V) pixels; return whether all are finite."""
     fx, fy, cx, cy = camera[0], camera[1], camera[2], camera[3]
     k1, k2, k3, p1, p2 = camera[4], camera[5], camera[6], camera[7], camera[8]
-    total = 0.0
+    num_finite = 0
     for i in range(points.shape[1]):
         inverse = 1 / np.float64(points[2, i])
         x, y = points[0, i] * inverse, points[1, i] * inverse
@@ -568,9 +570,10 @@ def _project(points: Array, camera: Array, distorted: bool, factor: float, pixel
             r2 = x * x + y * y
             scale = 1 + r2 * (k1 + r2 * (k2 + r2 * k3)) + factor * (p1 * y + p2 * x)
             x, y = x * scale + p2 * r2, y * scale + p1 * r2
-        pixels[0, i], pixels[1, i] = x * fx + cx, y * fy + cy
-        total += 0 * (pixels[0, i] + pixels[1, i])  # NaN if one is not finite
-    return total == 0
+        x, y = x * fx + cx, y * fy + cy
+        pixels[0, i], pixels[1, i] = x, y
+        num_finite += abs(x) + abs(y) < np.inf
+    return num_finite == points.shape[1]
 
 
 @_compiled
