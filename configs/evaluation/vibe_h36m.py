@@ -1,17 +1,13 @@
 # Run VIBE on the images of S9 and S11, frame by frame as in the paper. Its checkpoint is given on
 # the command line.
-_base_ = ['./spin_h36m.py']
+_base_ = [
+    '../_base_/default_runtime.py',
+    '../_base_/h36m_evaluation.py',
+    '../_base_/vibe.py',
+]
 
-model = dict(type='VIBE', pretrained_features='data/spin/model_checkpoint.pt')
 test_dataloader = dict(
-    dataset=dict(
-        pipeline=[
-            dict(type='LoadImage'),
-            # VIBE's own code does not stretch the contrast.
-            dict(type='CropPerson', size=224, stretch_contrast=False),
-            dict(type='NormalizeImage'),
-            dict(type='PackMeshInputs'),
-        ],
-    ),
+    batch_size=64,
+    dataset=dict(data_prefix=dict(img='images/'), pipeline=_base_.vibe_pipeline),
 )
 test_evaluator = dict(title='VIBE')

@@ -1,13 +1,5 @@
-# The refinement of contour_100it_h36m.py with PyTorch3D's soft silhouette, in the setting of the
-# paper's authors. To install PyTorch3D:
-# https://github.com/facebookresearch/pytorch3d/blob/main/INSTALL.md
-_base_ = ['./contour_100it_h36m.py']
+# The refinement of contour_100it_h36m.py with PyTorch3D's soft silhouette.
+_base_ = ['./contour_100it_h36m.py', '../_base_/pytorch3d_renderer.py']
 
 custom_hooks = _base_.custom_hooks
-custom_hooks[0].renderer = dict(
-    type='PyTorch3DSilhouette',
-    image_size=(224, 224),
-    faces_per_pixel=1,
-    blur_radius=0.0,
-    sigma=1e-4,
-)
+custom_hooks[0].renderer = _base_.pytorch3d_renderer
