@@ -239,16 +239,25 @@ def make_masks(args: argparse.Namespace, data: Path, folder: Path) -> tuple[str,
     Returns:
         The file of masks for refinement, and how well the masks agree with the true ones.
     """
-    from mmjrr.datasets.masks import Masks
     from mmjrr.io import sha256
-    from mmjrr.segmentation import compare_masks
+    from mmjrr.jobs import Identity, Job
 
     settings = {
         'seed': args.seed,
         'config': sha256(args.masks_config),
         'images': sha256(data / 'synthetic.json'),
     }
-    started = can_resume(folder, args.out / 'segmentation_settings.json', settings)
+    job = Job(folder.parent, folder.name, Identity(settings), '.json')
+    with job.begun() as started:
+        return _make_masks(args, data, folder, started)
+
+
+def _make_masks(
+    args: argparse.Namespace, data: Path, folder: Path, started: bool
+) -> tuple[str, dict[str, Any]]:
+    from mmjrr.datasets.masks import Masks
+    from mmjrr.segmentation import compare_masks
+
     root = data.resolve()
     _run_tool('dataset_converters/masks_to_coco.py', root)
     weights = folder / 'weights.pth'
@@ -287,24 +296,6 @@ def _run_tool(script: str, *arguments: Any) -> None:
     code = subprocess.run(command).returncode
     if code:
         sys.exit(code)
-
-
-def can_resume(folder: Path, marker: Path, settings: dict[str, Any]) -> bool:
-    """Return whether a folder was begun with these settings; remove it if it was not.
-
-    Args:
-        folder: The folder.
-        marker: JSON file that records the settings with which the folder was begun.
-        settings: The current settings.
-    """
-    from mmjrr.io import atomic_write
-
-    if marker.is_file() and json.loads(marker.read_text()) == settings:
-        return True
-    shutil.rmtree(folder, ignore_errors=True)
-    with atomic_write(marker) as temporary:
-        temporary.write_text(json.dumps(settings))
-    return False
 
 
 def refine(args: argparse.Namespace, data: Path, work_dir: Path, mask_file: str | None) -> None:

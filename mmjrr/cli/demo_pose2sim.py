@@ -25,7 +25,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmjrr.cli.demo import can_resume, stage
+from mmjrr.cli.demo import stage
 from mmjrr.cli.options import OptionError, parse, run_command
 from mmjrr.cli.shipped import ROOT
 
@@ -193,21 +193,25 @@ def make_environment(python: str, folder: Path) -> Path:
     Raises:
         OSError: It cannot be made, or packages cannot be installed.
     """
+    from mmjrr.jobs import Identity, Job
+
     requirements = ROOT / 'requirements/mediapipe.txt'
     settings = {
         'python': python,
         'requirements': hashlib.sha256(requirements.read_bytes()).hexdigest(),
     }
-    executable, complete = folder / 'bin/python', folder / 'complete'
-    if can_resume(folder, folder.with_suffix('.json'), settings) and complete.is_file():
-        return executable
-    print('Installing mediapipe 0.10.21 in an environment of its own ...', flush=True)
-    _pip(python, folder=folder, what='the environment')
-    _pip(
-        str(executable), 'install', '--no-deps', '--quiet', '--disable-pip-version-check', '-r',
-        str(requirements), what='mediapipe==0.10.21',
-    )  # fmt: skip
-    complete.touch()
+    executable = folder / 'bin/python'
+    job = Job(folder.parent, folder.name, Identity(settings), '.json')
+    with job.begun():
+        if job.results().get('installed'):
+            return executable
+        print('Installing mediapipe 0.10.21 in an environment of its own ...', flush=True)
+        _pip(python, folder=folder, what='the environment')
+        _pip(
+            str(executable), 'install', '--no-deps', '--quiet', '--disable-pip-version-check',
+            '-r', str(requirements), what='mediapipe==0.10.21',
+        )  # fmt: skip
+        job.record_result('installed', True)
     return executable
 
 
@@ -259,23 +263,21 @@ def write_data_set(
 ) -> dict[str, Any]:
     """Write the data set; return the clocks' offsets and counts."""
     from mmjrr.datasets.converters import pose2sim
-    from mmjrr.io import atomic_write, read_json, write_json
+    from mmjrr.jobs import Identity, Job
 
-    record = data / f'recording_{step}.json'
-    if record.is_file() and (data / 'step').is_file() and (data / 'step').read_text() == str(step):
-        recording: dict[str, Any] = read_json(record)
-        return recording
-    (data / 'step').unlink(missing_ok=True)  # until the data set is that of this step
-    found, undistorted = {}, {}
-    for name in CAMERAS:
-        path = data / 'detections' / f'{pose2sim.SEQUENCE}.{name}.npz'
-        found[name] = pose2sim.read_detections(path)
-        height, width = found[name].masks.shape[1:]
-        undistorted[name] = pose2sim.undistorted_camera(cameras[name], (height, width))
-    recording = pose2sim.convert_recording(found, undistorted, data, step)
-    write_json(record, recording)
-    with atomic_write(data / 'step') as temporary:
-        temporary.write_text(str(step))
+    job = Job(data, 'recording', Identity({'step': step}), '.json')
+    with job.begun():
+        recording: dict[str, Any] | None = job.results().get('recording')
+        if recording is not None:
+            return recording
+        detections, undistorted = {}, {}
+        for name in CAMERAS:
+            path = data / 'detections' / f'{pose2sim.SEQUENCE}.{name}.npz'
+            detections[name] = pose2sim.read_detections(path)
+            height, width = detections[name].masks.shape[1:]
+            undistorted[name] = pose2sim.undistorted_camera(cameras[name], (height, width))
+        recording = pose2sim.convert_recording(detections, undistorted, data, step)
+        job.record_result('recording', recording)
     return recording
 
 
@@ -292,7 +294,7 @@ def refine(work_dir: Path, data: Path, cameras: Sequence[str], betas: str = 'sub
 
     from mmjrr.cli.console import build_runner
     from mmjrr.io import sha256
-    from mmjrr.jobs import IdentityError
+    from mmjrr.jobs import Identity, IdentityError, Job
 
     cfg = Config.fromfile(str(_CONFIG))
     cfg.work_dir = str(work_dir)
@@ -303,20 +305,21 @@ def refine(work_dir: Path, data: Path, cameras: Sequence[str], betas: str = 'sub
         'cameras': list(cameras), 'betas': betas, 'config': cfg.pretty_text,
         'data': sha256(data / 'annotation_body3d/fps10/h36m_train.npz'),
     }  # fmt: skip
-    started = can_resume(work_dir, work_dir.with_suffix('.json'), settings)
-    if started and (work_dir / 'refinement.json').is_file():
-        return work_dir
 
     def train(resume: bool) -> None:
         cfg.resume = resume
         cfg.experiment_name = cfg.visualizer.name = f'pose2sim_{time.time_ns()}'
         build_runner(cfg).train()
 
+    job = Job(work_dir.parent, work_dir.name, Identity(settings), '.json')
     try:
-        train(resume=(work_dir / 'pseudo_gt').is_dir())
-    except IdentityError:
-        shutil.rmtree(work_dir)
-        train(resume=False)
+        with job.begun() as started:
+            if not (started and (work_dir / 'refinement.json').is_file()):
+                train(resume=(work_dir / 'pseudo_gt').is_dir())
+    except IdentityError:  # files that `settings` does not name have changed
+        job.remove()
+        with job.begun():
+            train(resume=False)
     return work_dir
 
 

@@ -14,7 +14,7 @@ from mmengine.logging import print_log
 from mmjrr.errors import DataError
 from mmjrr.io import read_json, remove_temporary_files, write_json
 from mmjrr.jobs.distributed import on_main_process, wait_for_all
-from mmjrr.jobs.identity import Identity
+from mmjrr.jobs.identity import Identity, IdentityError
 from mmjrr.jobs.lock import WorkDirLock, lock_work_dir
 from mmjrr.jobs.progress import with_progress
 from mmjrr.jobs.shards import ShardFolder
@@ -131,6 +131,32 @@ class Job:
                 self.remove_shards()
                 return
             self._write_record(self.results())
+
+    @contextmanager
+    def begun(self) -> Iterator[bool]:
+        """Begin the job for the length of a block, after removing what other settings made.
+
+        A folder without a record counts as made with other settings. The folder may hold any
+        files, not only shards.
+
+        Yields:
+            Whether the folder holds what an earlier run with the same settings made.
+
+        Raises:
+            LockedError: Another run works in the directory.
+            DataError: The record is unreadable.
+        """
+        same = self.recorded() is not None
+        try:
+            self.begin(overwrite=not same)
+        except IdentityError:
+            same = False
+            _log(f'{self.folder}: removed, since it was made with other settings')
+            self.begin(overwrite=True)
+        try:
+            yield same
+        finally:
+            self.end()
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -14,6 +14,7 @@ import pytest
 from mmjrr.errors import DataError
 from mmjrr.io import atomic, atomic_write, read_npz
 from mmjrr.jobs import Identity, IdentityError, Job, job, lock_work_dir
+from mmjrr.jobs.lock import LOCK_FILE
 
 COUNT = 3
 
@@ -103,6 +104,43 @@ def test_killed_while_shards_are_removed_it_only_tidies_up(
     before = (tmp_path / 'out.npz').read_bytes()
     assert run(tmp_path) == []
     assert files(tmp_path) == {'out.npz': before}
+
+
+def test_a_begun_folder_keeps_files_of_the_same_settings_alone(tmp_path: Path) -> None:
+    def begin(seed: int) -> bool:
+        with Job(tmp_path, 'weights', Identity({'seed': seed}), '.json').begun() as same:
+            assert (tmp_path / LOCK_FILE).is_file()
+            (tmp_path / 'weights' / f'{seed}').touch()
+            return same
+
+    (tmp_path / 'weights').mkdir()
+    (tmp_path / 'weights/of_unknown_settings').touch()
+    assert not begin(1)
+    assert set(files(tmp_path)) == {'weights/1', 'weights/identity.json'}
+    assert begin(1)
+    assert not begin(2)
+    assert set(files(tmp_path)) == {'weights/2', 'weights/identity.json'}
+
+
+def test_a_folder_half_removed_by_a_kill_is_removed_wholly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def begin(seed: int) -> bool:
+        with Job(tmp_path, 'weights', Identity({'seed': seed}), '.json').begun() as same:
+            return same
+
+    begin(1)
+    (tmp_path / 'weights/old').touch()
+    with monkeypatch.context() as patch, pytest.raises(Kill):
+
+        def remove_a_file(folder: Path, **_: Any) -> None:
+            (folder / 'identity.json').unlink()
+            raise Kill
+
+        patch.setattr(job, 'shutil', SimpleNamespace(rmtree=remove_a_file))
+        begin(2)
+    assert not begin(1)
+    assert set(files(tmp_path)) == {'weights/identity.json'}
 
 
 def test_only_missing_shards_are_made(tmp_path: Path) -> None:
