@@ -13,9 +13,7 @@ from mmjrr.refinement import fit_regressor
 from mmjrr.refinement.regressor_fit import FitBatches
 from mmjrr.refinement.store import batches_of
 from mmjrr.regressors import LabelOffsets
-
-#: A regressor fitted to fewer frames than this does not generalize to other frames.
-FEW_FRAMES = 100
+from mmjrr.regressors.checks import FEW_FRAMES
 
 
 def fit_last_regressor(

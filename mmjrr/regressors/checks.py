@@ -18,6 +18,9 @@ from mmjrr.regressors.sides import swapped_pairs
 #: Largest deviation of a row's sum from one that is normalized without a note, for float32 files.
 _SUM_TOLERANCE = 1e-5
 
+#: A regressor fitted to fewer frames than this overfits their poses and noise.
+FEW_FRAMES = 100
+
 
 class DeclaredBody(NamedTuple):
     """Body whose vertices are a regressor's columns.
@@ -163,7 +166,11 @@ def declared_body(file: RegressorFile, body_model: Any) -> DeclaredBody:
 
 
 def check_sides(
-    weight: Array, joint_names: tuple[str, ...], body: DeclaredBody, where: str
+    weight: Array,
+    joint_names: tuple[str, ...],
+    body: DeclaredBody,
+    where: str,
+    n_frames: int | None = None,
 ) -> None:
     """Check that no left joint lies to the right of the corresponding right joint.
 
@@ -172,13 +179,17 @@ def check_sides(
         joint_names: Name of each row.
         body: The body; sides of unknown bodies without a template are not checked.
         where: Name of the matrix, for messages.
+        n_frames: Number of frames to which the regressor was fitted. Default: None, unknown.
 
     Raises:
-        ValueError: Sides are swapped; the message names the order that the rows fit.
+        ValueError: Sides are swapped; the message names the order that the rows fit, or says that
+            the regressor was fitted to too few frames.
     """
     swapped = swapped_pairs(weight, joint_names, body.name, body.template)
     if not swapped:
         return
+    pairs = '; '.join(f'the row {left} lies right of {right}' for left, right in swapped)
+    _check_enough_frames(where, n_frames, body, pairs)
     order = next((key for key, names in JOINT_ORDERS.items() if names == joint_names), None)
     declared = f'order {order!r}' if order else f'joint names {list(joint_names)}'
     matching = [
@@ -188,7 +199,6 @@ def check_sides(
         and not swapped_pairs(weight, names, body.name, body.template)
     ]
     hint = f' The rows fit joint_order={matching[0]!r}.' if matching else ''
-    pairs = '; '.join(f'the row {left} lies right of {right}' for left, right in swapped)
     raise ValueError(
         f'{where}: left and right are swapped against the declared {declared}: on the body '
         f'{body.name!r}, {pairs}.{hint}'
@@ -196,7 +206,11 @@ def check_sides(
 
 
 def check_limbs(
-    weight: Array, joint_names: tuple[str, ...], body: DeclaredBody, where: str
+    weight: Array,
+    joint_names: tuple[str, ...],
+    body: DeclaredBody,
+    where: str,
+    n_frames: int | None = None,
 ) -> None:
     """Check that no joint of a limb lies beyond the one that comes after it.
 
@@ -205,6 +219,7 @@ def check_limbs(
         joint_names: Name of each row.
         body: The body; limbs of unknown bodies without a template are not checked.
         where: Name of the matrix, for messages.
+        n_frames: As in :func:`check_sides`.
 
     Raises:
         ValueError: Joints are exchanged along a limb.
@@ -212,9 +227,24 @@ def check_limbs(
     exchanged = exchanged_joints(weight, joint_names, body.name, body.template)
     if exchanged:
         pairs = '; '.join(f'{near} lies beyond {far}' for near, far in exchanged)
+        _check_enough_frames(where, n_frames, body, pairs)
         raise ValueError(
             f'{where}: rows are exchanged along the limbs: on the body {body.name!r}, {pairs}; '
             'declare the order that the rows have with joint_order='
+        )
+
+
+def _check_enough_frames(where: str, n_frames: int | None, body: DeclaredBody, pairs: str) -> None:
+    """Refuse misplaced rows of a regressor whose frames are too few to place them.
+
+    Raises:
+        ValueError: The regressor was fitted to fewer than :data:`FEW_FRAMES` frames.
+    """
+    if n_frames is not None and n_frames < FEW_FRAMES:
+        raise ValueError(
+            f'{where}: found a regressor that was fitted to {n_frames} frames, too few to place '
+            f'its joints (on the body {body.name!r}, {pairs}); fit it to at least {FEW_FRAMES} '
+            'frames of different poses'
         )
 
 

@@ -82,6 +82,12 @@ class RegressorFile:
         """Path of the sidecar that a file of this type may have."""
         return sidecar_of(self.path)
 
+    @property
+    def n_frames(self) -> int | None:
+        """Number of frames to which the regressor was fitted; None if the file does not say."""
+        count = self.provenance.get('n_frames')
+        return count if isinstance(count, int) else None
+
 
 def sidecar_of(path: Path) -> Path | None:
     """Return the path of the sidecar of a ``.npy`` file, existing or not; None for other files."""

@@ -297,8 +297,8 @@ class JointRegressor(nn.Module):
         where = str(file.path)
         check_weight(file.weight, names, body.name, where)
         weight, notes = clean_rows(file.weight, names)
-        check_sides(weight, names, body, where)
-        check_limbs(weight, names, body, where)
+        check_sides(weight, names, body, where, file.n_frames)
+        check_limbs(weight, names, body, where, file.n_frames)
         if body.note is not None:
             notes.append(body.note)
         for note in notes:

@@ -131,6 +131,22 @@ def test_joints_exchanged_along_a_limb_are_refused_at_load(one, other, weight, t
     )
 
 
+@pytest.mark.parametrize('swap', [('left_hip', 'left_ankle'), ('left_knee', 'right_knee')])
+def test_misplaced_joints_of_a_fit_to_few_frames_are_said_to_be_due_to_these(
+    swap, weight, tmp_path
+):
+    a, b = map(H36M_JOINTS_MMPOSE.index, swap)
+    rows = np.arange(17)
+    rows[[a, b]] = rows[[b, a]]
+    for n_frames, remedy in ((3, 'fit it to at least 100 frames'), (100, 'joint_order=|swapped')):
+        JointRegressor(weight[rows], 'mmpose', 'free_body', {'n_frames': n_frames}).save(
+            tmp_path / 'J.npy'
+        )
+        with pytest.raises(DataError, match=remedy) as error:
+            JointRegressor.load(tmp_path / 'J.npy')
+        assert ('fitted to 3 frames' in str(error.value)) == (n_frames == 3)
+
+
 def test_hip_and_ankle_exchanged_on_smpl_are_refused_by_vertex_numbers(shared_data, tmp_path):
     released = JointRegressor.load(
         shared_data / 'retrained_J_Regressor.pt', 'spin', dtype=torch.float64
