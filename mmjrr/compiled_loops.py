@@ -125,7 +125,7 @@ class CompiledLoops:
                     try:
                         with FileLock(self._cache_folder / 'lock', timeout=_LOCK_TIMEOUT):
                             self._functions[name].compile(types)
-                    except Exception as error:  # a full disk, a broken file, no locks on the net
+                    except Exception as error:  # a full disk, a broken file, no network locks
                         self._warn(error)
                         self._stop_caching()
                 self._functions[name].compile(types)

@@ -192,7 +192,7 @@ def download(
         context: TLS context with the trusted certificates. Default: None, the system's.
 
     Raises:
-        DataError: The file needs registration, or the downloaded or existing file is another.
+        DataError: The file needs registration, or the downloaded or existing file is not this one.
         OSError: The download or the write fails; the message says why and what to do.
     """
     target = (Path(folder) if folder is not None else search_folders()[0]) / item.path
@@ -297,7 +297,7 @@ def _resumed_at(item: RemoteFile, answer: Any, start: int, tag: Path) -> int:
     """Return the offset of the answer's first byte: ``start``, or 0 if it is the whole file.
 
     Raises:
-        OSError: The answer is another range than the requested one, or of another version.
+        OSError: The answer holds another range than the requested one, or another version.
     """
     encoding = answer.headers.get('Content-Encoding', 'identity')
     if encoding != 'identity':

@@ -1,10 +1,11 @@
 """Errors that say which file and field is wrong, what was found, and what was expected.
 
-The rule for everything that reads a file, whoever made it and whatever it holds:
+Every reader of a file follows the same rules:
 
-- ``FileNotFoundError`` where there is none, :class:`DataError` for all that is wrong with it;
-- nothing in it is run;
-- memory and time are in proportion to its size: what it claims is not believed before it is there.
+- It raises ``FileNotFoundError`` if the file does not exist, and :class:`DataError` for any defect
+  of its content.
+- It executes nothing that the file holds.
+- It takes memory and time in proportion to the file's size, whatever sizes the file states.
 """
 
 from __future__ import annotations

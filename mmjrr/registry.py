@@ -39,7 +39,7 @@ class StandaloneRegistry(Registry):
 
 
 class ModelRegistry(Registry):
-    """The registry of models, in which bodies and renderers are found by their names as well."""
+    """The registry of models, which also finds bodies and renderers by name."""
 
     def get(self, key: str) -> Any:
         """Return the class or function of a name, with or without scope."""
@@ -117,8 +117,8 @@ INFERENCERS = Registry(
 )
 
 # MMEngine looks components up in the registries of the default scope first, and warns where there
-# is none. Nothing is registered in these here; what MMEngine has is found through their parents.
-# Without a location MMEngine would look for mmjrr.utils, and warn.
+# is none. These registries are empty; MMEngine's components are found through their parents.
+# Without a location, MMEngine would look for mmjrr.utils and warn.
 _NOWHERE = ['mmjrr.registry']
 EVALUATOR = Registry('evaluator', parent=root.EVALUATOR, scope='mmjrr', locations=_NOWHERE)
 FUNCTIONS = Registry('function', parent=root.FUNCTIONS, scope='mmjrr', locations=_NOWHERE)

@@ -163,7 +163,7 @@ def test_an_image_that_is_listed_twice(tmp_path):
         read_dataset(tmp_path / 'a.npz', ann_file='a.npz')
     entry = json.dumps(dict(size=[2, 2], counts='4'))
     (tmp_path / 'm.json').write_text(f'{{"masks": {{"a.jpg": {entry}, "a.jpg": {entry}}}}}')
-    with pytest.raises(DataError, match=r"m\.json: .*'a\.jpg' is there twice"):
+    with pytest.raises(DataError, match=r"m\.json: .*found the name 'a\.jpg' twice"):
         Masks(tmp_path / 'm.json')
 
 

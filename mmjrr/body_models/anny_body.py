@@ -1,4 +1,4 @@
-"""Anny, a body from the package ``anny``, posed as SMPL is.
+"""Anny, a body from the package ``anny``, with SMPL's pose parameters.
 
 Brégier et al., "Human Mesh Modeling for Anny Body", 2025. Code under Apache-2.0, MakeHuman's assets
 under CC0.
@@ -66,7 +66,7 @@ class AnnyBody(SkinnedBody):
 
     name: str = 'anny'
     num_betas: int = len(PHENOTYPES)
-    #: Gender and file, which the interface of other bodies has; Anny has phenotypes instead.
+    #: Part of the interface of all bodies. Anny has neither: phenotypes take the gender's place.
     gender: ClassVar[str] = 'neutral'
     path: ClassVar[Path | None] = None
 
@@ -113,7 +113,7 @@ class AnnyBody(SkinnedBody):
         global_orient: Tensor | None = None,
         transl: Tensor | None = None,
     ) -> Articulation:
-        """Pose the joints, which are SMPL's 24 by the bones' heads, without computing vertices.
+        """Pose SMPL's 24 joints, weighted means of the bones' heads, without computing vertices.
 
         Arguments of batch size 1 are broadcast.
 

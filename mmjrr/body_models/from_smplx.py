@@ -26,7 +26,7 @@ def from_smplx(model: smplx.SMPL) -> SMPL:
         model: What ``smplx.create`` or ``smplx.build_layer`` returns for SMPL, SMPL-H or SMPL-X.
 
     Raises:
-        ValueError: The model is another one.
+        ValueError: The model is not one of these.
     """
     import smplx
 

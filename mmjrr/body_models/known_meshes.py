@@ -22,8 +22,8 @@ class KnownMesh:
     is_body: bool = True
 
 
-#: Known meshes. SMPL-H has SMPL's mesh; the free body has another one of the same size. MHR's is
-#: the one of its level of detail 1.
+#: Known meshes. SMPL-H has SMPL's mesh; the free body has a different mesh of the same size. MHR's
+#: mesh is that of its level of detail 1.
 KNOWN_MESHES = (
     KnownMesh('smpl', 6890, "SMPL's (and SMPL-H's)"),
     KnownMesh('smplx', 10475, "SMPL-X's"),

@@ -1,4 +1,4 @@
-r"""Vertices that are computed on demand, and products with all vertices that need none of them.
+r"""Vertices that are computed on demand, and products that need no vertices.
 
 A regressor has nonzero weights at a few hundred of the body's thousands of vertices, and fitting it
 needs products of vertices with other vectors more often than the vertices themselves. Linear blend

@@ -1,4 +1,4 @@
-"""What all bodies share: vertices from blend shapes and linear blend skinning."""
+"""Base class of all bodies: vertices from blend shapes and linear blend skinning."""
 
 from __future__ import annotations
 

@@ -234,9 +234,9 @@ def _checked_components(shapedirs: Array, count: int, name: str, path: Path) -> 
     """
     available = shapedirs.shape[2]
     if not 1 <= count <= available:
-        what = 'shape' if name == 'num_betas' else 'expression'
+        kind = 'shape' if name == 'num_betas' else 'expression'
         raise ValueError(
-            f'{name}: found {count}, expected 1 to {available}, the {what} components of {path}'
+            f'{name}: found {count}, expected 1 to {available}, the {kind} components of {path}'
         )
     return shapedirs[:, :, :count]
 

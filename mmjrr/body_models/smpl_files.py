@@ -102,10 +102,10 @@ def find_smpl_file(model_path: str | Path, gender: str = 'neutral', kind: str = 
         for files in present:
             if name.lower() in files:
                 return files[name.lower()]
-    there = sorted(file.name for files in present for file in files.values())
+    file_names = sorted(file.name for files in present for file in files.values())[:8]
     raise FileNotFoundError(
         f'{path}: no {KINDS[kind].title} file for gender {gender!r}; tried {names} there and in '
-        f'{[folder.name for folder in folders[1:3]]}; found {there[:8] or "no .pkl and no .npz"}. '
+        f'{[folder.name for folder in folders[1:3]]}; found {file_names or "no .pkl and no .npz"}. '
         f'{KINDS[kind].source}'
     )
 
@@ -232,6 +232,6 @@ def _check_kind(path: Path, content: Mapping[str, Any], kind: str) -> None:
             )
     if num_joints in _OTHER_BODIES:
         raise DataError(f'{path}: found {_OTHER_BODIES[num_joints]}, expected {expected}')
-    for fields, what in _OTHER_FILES:
+    for fields, description in _OTHER_FILES:
         if fields <= set(content):
-            raise DataError(f'{path}: found {what}, expected {expected}')
+            raise DataError(f'{path}: found {description}, expected {expected}')

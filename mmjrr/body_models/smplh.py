@@ -31,7 +31,7 @@ _NUM_BETAS, _NUM_EXPRESSION, _NUM_FEW = 300, 100, 10
 class SMPLH(SMPL):
     """SMPL-H: SMPL's body of 21 rotations, and 15 rotations for each hand.
 
-    Vertices and joints equal those of ``smplx.SMPLH``, whose ``forward`` these arguments are.
+    Vertices and joints equal those of ``smplx.SMPLH`` for the same arguments of ``forward``.
     Axis-angle rotations and principal components of a hand are relative to the hand's mean pose
     unless ``flat_hand_mean`` is set; matrices and 6D rotations are complete.
 
@@ -180,8 +180,8 @@ class SMPLH(SMPL):
 class SMPLX(SMPLH):
     """SMPL-X: SMPL-H's body and hands on another mesh, with jaw, eyes and expression.
 
-    Vertices and joints equal those of ``smplx.SMPLX``, whose ``forward`` these arguments are; of
-    the joints there are only the 55 of the kinematic tree.
+    Vertices and joints equal those of ``smplx.SMPLX`` for the same arguments of ``forward``, but
+    only the 55 joints of the kinematic tree are returned.
 
     Args:
         model_path: As for :class:`SMPL`.

@@ -138,22 +138,22 @@ def save_cameras(path: str | Path, cameras: Mapping[tuple[str, str], Perspective
 
 def first_camera_difference(
     cameras: Mapping[tuple[str, str], PerspectiveCamera],
-    others: Mapping[tuple[str, str], PerspectiveCamera],
+    reference: Mapping[tuple[str, str], PerspectiveCamera],
     parameters: Sequence[str] = CAMERA_PARAMETERS,
 ) -> tuple[tuple[str, str], str] | None:
     """Find the first parameter in which two cameras with the same key differ beyond rounding.
 
     Args:
         cameras: Cameras by key.
-        others: Cameras to compare with. Keys that are in only one of the mappings are ignored.
+        reference: Cameras to compare with. Keys that are in only one of the mappings are ignored.
         parameters: Names of the parameters to compare. Default: all.
 
     Returns:
         Key and parameter, or None if all agree.
     """
-    for key in sorted(cameras.keys() & others.keys()):
+    for key in sorted(cameras.keys() & reference.keys()):
         for name in parameters:
-            a, b = getattr(cameras[key], name), getattr(others[key], name)
+            a, b = getattr(cameras[key], name), getattr(reference[key], name)
             if not np.allclose(a.numpy(), b.numpy(), 1e-5):
                 return key, name
     return None

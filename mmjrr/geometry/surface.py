@@ -57,7 +57,7 @@ def nearest_surface_points(
 
 
 def vertex_normals(vertices: Array, faces: Array) -> FloatArray:  # (V, 3)
-    """Return unit normals, means of the adjacent triangles' weighted by area; zero without one."""
+    """Return unit normals: area-weighted means over the adjacent triangles; zero without any."""
     corners = vertices.astype(np.float64)[faces]
     normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     total = np.zeros((len(vertices), 3))
@@ -77,7 +77,7 @@ def _candidates(
     for tree, members, radius in trees:
         # The margin keeps triangles whose distance equals the bound.
         lists = tree.query_ball_point(points, bound + radius + 1e-9)
-        counts = [len(found) for found in lists]
+        counts = [len(nearby) for nearby in lists]
         rows.append(np.repeat(np.arange(len(points)), counts))
         candidates.append(members[np.concatenate([*lists, []]).astype(np.int64)])
     return np.concatenate(rows), np.concatenate(candidates)

@@ -41,18 +41,18 @@ def triangulate(
     r"""Triangulate points from the views of each group, leaving out views that disagree.
 
     With a view's rotation :math:`r` and translation :math:`t`, and the undistorted image
-    :math:`(x, y)`, a point :math:`X` meets
+    :math:`(x, y)`, a point :math:`X` satisfies
 
     .. math:: (r_1 - x r_3) X = x t_3 - t_1, \qquad (r_2 - y r_3) X = y t_3 - t_2,
 
-    here times the view's focal length and weight, over the point's depth of the last iteration, so
-    that residuals are pixels (the iterative linear least squares of Hartley and Sturm,
-    "Triangulation", CVIU 1997, section 5.2).
+    Each equation is multiplied by the view's focal length and weight and divided by the point's
+    depth in the last iteration, so that residuals are pixels (the iterative linear least squares
+    of Hartley and Sturm, "Triangulation", CVIU 1997, section 5.2).
 
-    A detector's mistake moves an image by tens of pixels, so each pair of views makes a point; the
-    point with the most views within ``tolerance``, and among those the least error, decides which
-    views are used. The result is triangulated from these, if they are more than half of the views:
-    two wrong images can agree by chance.
+    A detector's mistake moves an image by tens of pixels. Therefore each pair of views proposes a
+    point. The proposal that agrees with the most views within ``tolerance`` wins; between equals,
+    the one with the smaller error. The result is triangulated from all views that agree with it,
+    if they are more than half of the views: two wrong images can agree by chance.
 
     Args:
         points_2d: Images of the points. Those of weight 0 may be NaN.
@@ -185,7 +185,7 @@ def _candidate(
 
 
 def _solve(views: _Views, index: Tensor, used: Tensor) -> Tensor:  # (G, V), (G, V, J) -> (G, J, 3)
-    """Solve the weighted linear equations of the used images; meaningless where under two are."""
+    """Solve the weighted equations of the used images; meaningless where fewer than two are."""
     rotation = views.rotation[index][:, :, None]  # (G, V, 1, 3, 3)
     shift = views.shift[index][:, :, None]  # (G, V, 1, 3)
     plane = views.plane[index]  # (G, V, J, 2)
@@ -210,7 +210,7 @@ def _solve(views: _Views, index: Tensor, used: Tensor) -> Tensor:  # (G, V), (G,
 
 
 def _padded(group: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the rows of each group, padded by any row, and which are not padding: (G, V)."""
+    """Return each group's rows (G, V), padded by arbitrary rows, and a mask of the real ones."""
     order = torch.argsort(group, stable=True)
     count = torch.bincount(group)
     first = torch.cumsum(count, 0) - count
@@ -223,8 +223,8 @@ def _padded(group: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _rows_of_padded(index: Tensor, present: Tensor, rows: int) -> Tensor:  # (B,)
-    """Return for each row its place in the flattened (G, V)."""
-    places = torch.empty(rows, dtype=torch.long, device=index.device)
+    """Return for each row its position in the flattened (G, V)."""
+    positions = torch.empty(rows, dtype=torch.long, device=index.device)
     flat = torch.arange(index.numel(), device=index.device).view_as(index)
-    places[index[present]] = flat[present]
-    return places
+    positions[index[present]] = flat[present]
+    return positions

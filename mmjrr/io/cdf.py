@@ -94,7 +94,7 @@ def _read_in_process(
             )
         except subprocess.TimeoutExpired as error:
             raise DataError(
-                f'{path}: {variable}: not readable in {20 * time_limit} seconds; damaged, perhaps'
+                f'{path}: {variable}: not readable in {20 * time_limit} seconds; perhaps damaged'
             ) from error
     if done.returncode == -getattr(signal, 'SIGXCPU', -1):  # Windows has none
         raise DataError(
@@ -104,7 +104,9 @@ def _read_in_process(
     if done.returncode:
         lines = done.stderr.decode(errors='replace').strip().splitlines()
         reason = lines[-1] if lines else f'its reader ended with status {done.returncode}'
-        raise DataError(f'{path}: {variable}: not readable; truncated, or no CDF file ({reason})')
+        raise DataError(
+            f'{path}: {variable}: not readable as a CDF file; truncated perhaps ({reason})'
+        )
     header, _, data = done.stdout.partition(b'\n')
     return json.loads(header), data
 

@@ -54,7 +54,7 @@ def read_checkpoint(
             'OUT.pt'
         ) from error
     if not isinstance(content, dict):
-        raise DataError(f'{path}: holds a {type(content).__name__}, expected a dict of weights')
+        raise DataError(f'{path}: found a {type(content).__name__}, expected a dict of weights')
     return content
 
 
@@ -79,12 +79,12 @@ def weights_of(content: Any, path: str) -> dict[str, Tensor]:
                 content = content[key]
                 break
     if not isinstance(content, Mapping):
-        raise DataError(f'{path}: holds a {type(content).__name__}, expected a dict of weights')
+        raise DataError(f'{path}: found a {type(content).__name__}, expected a dict of weights')
     weights = {str(name): value for name, value in content.items() if torch.is_tensor(value)}
     if not weights or len(weights) < len(content):
-        others = sorted(str(name) for name in content if str(name) not in weights)
+        not_tensors = sorted(str(name) for name in content if str(name) not in weights)
         raise DataError(
-            f'{path}: found {len(weights)} tensors and {others[:10]}, expected weights, or a dict '
-            f'of them under one of {list(WEIGHT_KEYS)}'
+            f'{path}: found {len(weights)} tensors and {not_tensors[:10]}, expected weights, or a '
+            f'dict of them under one of {list(WEIGHT_KEYS)}'
         )
     return weights

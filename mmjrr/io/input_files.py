@@ -54,7 +54,7 @@ def open_input(path: FilePath) -> Iterator[InputFile]:
 
     Raises:
         FileNotFoundError: The path is not a file.
-        DataError: The file may not be read.
+        DataError: The file cannot be opened, because of its permissions for example.
     """
     if isinstance(path, InputFile):
         path.stream.seek(0)
@@ -66,7 +66,7 @@ def open_input(path: FilePath) -> Iterator[InputFile]:
     try:
         stream = open(path, 'rb')  # noqa: SIM115
     except PermissionError as error:
-        raise DataError(f'{path}: may not be read ({error.strerror})') from error
+        raise DataError(f'{path}: cannot be opened ({error.strerror})') from error
     with stream:
         yield InputFile(path, stream, os.fstat(stream.fileno()).st_size)
 

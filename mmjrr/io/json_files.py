@@ -49,5 +49,5 @@ def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) < len(pairs):
         (repeated, _), *_ = Counter(name for name, _ in pairs).most_common(1)
-        raise DataError(f'{repeated!r} is there twice')
+        raise DataError(f'found the name {repeated!r} twice')
     return members

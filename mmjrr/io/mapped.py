@@ -1,8 +1,7 @@
 """Arrays that stay in files: large arrays of results files, and large working arrays.
 
 Pages of a mapped array count as memory of this process once they are read or written.
-:func:`release` gives them back, so that work on one piece after another needs the memory of a
-piece.
+:func:`release` gives them back, so that work piece by piece takes the memory of one piece only.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import numpy as np
 
 from mmjrr.array_types import Array
 
-#: Bytes from which on an array stays in its file, or a working array is put into one.
+#: Smallest size in bytes of an array that stays in its file, and of a working array in a file.
 MAPPED_FROM = 16 << 20
 #: Bytes of a piece of :func:`pieces`.
 PIECE = 16 << 20
@@ -33,7 +32,7 @@ def map_array(
 
     Args:
         file: the file.
-        offset: the place of the array's first byte.
+        offset: position of the array's first byte in the file.
         dtype: the array's dtype.
         shape: the array's shape.
         fortran: whether the array is stored in Fortran's order.
@@ -46,7 +45,7 @@ def map_array(
 
 
 def working_array(shape: Sequence[int], dtype: Any = np.float64) -> Array:
-    """Return an array of zeros; a large one is in a file that ends with the array.
+    """Return an array of zeros; a large one lies in a file that is deleted with the array.
 
     The file is in Python's folder of temporary files, which ``TMPDIR`` names.
     """
@@ -58,9 +57,9 @@ def working_array(shape: Sequence[int], dtype: Any = np.float64) -> Array:
 
 
 def release(*arrays: Array | None) -> None:
-    """Give the memory of mapped arrays back; their values stay in their files.
+    """Give the memory of mapped arrays back to the system; their values stay in their files.
 
-    Other arrays stay as they are.
+    Arrays that are not mapped stay as they are.
     """
     for array in arrays:
         base: Any = array
@@ -71,7 +70,7 @@ def release(*arrays: Array | None) -> None:
 
 
 def is_mapped(array: Array) -> bool:
-    """Return whether an array, or the array that it shows a part of, is in a file."""
+    """Return whether an array, or the array of which it is a view, lies in a file."""
     base: Any = array
     while isinstance(base, np.ndarray):
         base = base.base
@@ -79,11 +78,11 @@ def is_mapped(array: Array) -> bool:
 
 
 def pieces(*arrays: Array, multiple: int = 1) -> Iterator[slice]:
-    """Yield slices of the first axis of arrays of one length; release the arrays after each.
+    """Yield consecutive slices of the arrays' first axis; release the arrays after each slice.
 
     Args:
-        arrays: the arrays.
-        multiple: a number of which each slice's length is a multiple, but for the last.
+        arrays: arrays of equal length.
+        multiple: number that divides the length of every slice except the last.
 
     >>> list(pieces(np.zeros(5)))
     [slice(0, 5, None)]
@@ -98,7 +97,7 @@ def pieces(*arrays: Array, multiple: int = 1) -> Iterator[slice]:
 
 
 def converted(array: Array, dtype: Any) -> Array:
-    """Return an array with another dtype; a mapped array piece by piece, into a working array."""
+    """Convert an array to a dtype; a mapped array piece by piece, into a working array."""
     if array.dtype == dtype or not is_mapped(array):
         return array.astype(dtype, copy=False)
     result = working_array(array.shape, dtype)
@@ -117,12 +116,12 @@ def joined(parts: Sequence[Array], dtype: Any) -> Array:
 
 
 def all_finite(array: Array) -> bool:
-    """Return whether all values are finite, piece by piece."""
+    """Return whether all values are finite; the array is read piece by piece."""
     return all(bool(np.isfinite(array[piece]).all()) for piece in pieces(array))
 
 
 def as_list(array: Array) -> list[Any]:
-    """Return an array as a list; a mapped array piece by piece."""
+    """Convert an array to a list; the array is read piece by piece."""
     items: list[Any] = []
     for piece in pieces(array):
         items += array[piece].tolist()
@@ -130,22 +129,23 @@ def as_list(array: Array) -> list[Any]:
 
 
 def take(array: Array, rows: Array) -> Array:
-    """Return rows of an array; those of a mapped array piece by piece.
+    """Select rows of an array; those of a mapped array piece by piece, into a working array.
 
-    The system reads ahead, so that scattered rows take the memory of all rows around them.
+    The system reads ahead. If all rows were read at once, scattered rows would take the memory of
+    the rows around them, too.
     """
     if not is_mapped(array):
         return array[rows]
-    taken = working_array((len(rows), *array.shape[1:]), array.dtype)
+    selected = working_array((len(rows), *array.shape[1:]), array.dtype)
     for start in range(0, len(rows), _TAKEN):
         piece = slice(start, start + _TAKEN)
-        taken[piece] = array[rows[piece]]
-        release(array, taken)
-    return taken
+        selected[piece] = array[rows[piece]]
+        release(array, selected)
+    return selected
 
 
 def save_npz(file: IO[bytes], arrays: Mapping[str, Array]) -> None:
-    """Write the same bytes as ``numpy.savez``, with the memory of a piece of a mapped array."""
+    """Write the same bytes as ``numpy.savez``; mapped arrays are read piece by piece."""
     with zipfile.ZipFile(file, 'w', zipfile.ZIP_STORED) as archive:
         for name, array in arrays.items():
             with archive.open(f'{name}.npy', 'w', force_zip64=True) as member:

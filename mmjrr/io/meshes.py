@@ -124,7 +124,7 @@ def _ply_faces(content: bytes) -> Array | list[list[int]]:
         raise DataError(f'found {len(data)} bytes, expected {counts["face"]} triangles')
     table = np.frombuffer(data, dtype, counts['face'], start)
     if (table['count'] != 3).any():
-        raise DataError('found faces of other than 3 corners, expected triangles')
+        raise DataError('found faces that do not have 3 corners, expected triangles')
     return table['corners'].astype(np.int64)
 
 

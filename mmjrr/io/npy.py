@@ -38,8 +38,8 @@ def read_npy(path: FilePath, objects: bool = False, mapped: bool = False) -> Any
             ``objects`` is false.
     """
     with open_input(path) as file, own_errors(str(file.path), 'a .npy file'):
-        place = (file.stream, 0) if mapped else None
-        return read_npy_stream(str(file.path), file.stream, file.size, objects, place)
+        origin = (file.stream, 0) if mapped else None
+        return read_npy_stream(str(file.path), file.stream, file.size, objects, origin)
 
 
 def read_npy_stream(
@@ -47,7 +47,7 @@ def read_npy_stream(
     file: IO[bytes],
     size: int,
     objects: bool = False,
-    place: tuple[IO[bytes], int] | None = None,
+    origin: tuple[IO[bytes], int] | None = None,
 ) -> Any:
     """Read an array from a stream that holds one ``.npy`` file of ``size`` bytes.
 
@@ -58,8 +58,9 @@ def read_npy_stream(
         file: the stream, at its start.
         size: the stream's length in bytes.
         objects: as in :func:`read_npy`.
-        place: an open file that holds the stream's bytes, and where it begins in it. A large array
-            of numbers or text stays there. Default: None, all arrays are read.
+        origin: an open file that holds the stream's bytes, and the position at which they begin. A
+            large array of numbers or text stays in that file. Default: None, every array is read
+            into memory.
 
     Raises:
         UnsafePickleError: as in :func:`read_npy`.
@@ -85,8 +86,8 @@ def read_npy_stream(
             f'{where}: not readable, truncated perhaps: found {content} bytes, expected '
             f'{count * dtype.itemsize} for {dtype} of shape {shape}'
         )
-    if place is not None and content >= MAPPED_FROM and dtype.kind in 'fiuUS':
-        return map_array(place[0], place[1] + file.tell(), dtype, shape, fortran)
+    if origin is not None and content >= MAPPED_FROM and dtype.kind in 'fiuUS':
+        return map_array(origin[0], origin[1] + file.tell(), dtype, shape, fortran)
     data = bytearray(content)
     view = memoryview(data)
     filled = 0

@@ -59,8 +59,8 @@ def check_suffix(path: str | PathLike[str], *suffixes: str, option: str = '') ->
     """
     path = Path(path)
     if path.suffix.lower() not in suffixes:
-        *others, last = suffixes
-        expected = f'{", ".join(others)} or {last}' if others else last
+        *first, last = suffixes
+        expected = f'{", ".join(first)} or {last}' if first else last
         where = f'{option}: {path}' if option else str(path)
         raise ValueError(f'{where}: expected a path ending in {expected}')
     return path

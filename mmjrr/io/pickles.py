@@ -476,7 +476,7 @@ def _tensor_v2(builder: Builder, args: tuple[Any, ...], state: Any) -> Any:
 
 
 def _storage_bytes(builder: Builder, args: tuple[Any, ...], state: Any) -> Storage:
-    """Read a storage, which a plain pickle of a tensor stores as the bytes of a torch.save file."""
+    """Read a storage that a plain pickle of a tensor holds as the bytes of a torch.save file."""
     described, storages = read_legacy_stream(io.BytesIO(_bytes(args[0])), builder.unpickler)
     if not isinstance(described, StorageReference):
         raise DataError('a tensor is not stored as PyTorch stores them')

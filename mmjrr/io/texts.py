@@ -26,7 +26,7 @@ def texts_of(array: Array) -> Sequence[str]:  # (N,) str
 
 
 def take_texts(texts: Sequence[str], rows: Array) -> Sequence[str]:  # (n,) int
-    """Return some of the texts, in the order of the rows.
+    """Select texts by row, in the order in which the rows are listed.
 
     >>> take_texts(['a', 'b', 'c'], np.array([2, 0]))
     ['c', 'a']
@@ -50,7 +50,7 @@ def sorted_rows(texts: Sequence[str], rows: Array) -> Array:  # (n,) ascending
 class TextColumn(Sequence[str]):
     """A sequence of texts that keeps them as UTF-8 of a fixed width in a working array.
 
-    A text is decoded each time it is read. A part of the column shows the same array.
+    A text is decoded each time it is read. A slice of the column is a view of the same array.
 
     >>> column = TextColumn.of(np.array(['b', 'äh', 'a']))
     >>> column[1], list(column[1:]), list(column.take(column.argsort()))
@@ -89,20 +89,20 @@ class TextColumn(Sequence[str]):
     def __iter__(self) -> Iterator[str]:
         for start in range(0, len(self), _PIECE):
             piece = slice(start, start + _PIECE)
-            chosen = self._encoded[piece if self._rows is None else self._rows[piece]]
-            yield from [bytes(text).decode(*_CODEC) for text in chosen.tolist()]
+            encoded = self._encoded[piece if self._rows is None else self._rows[piece]]
+            yield from [bytes(text).decode(*_CODEC) for text in encoded.tolist()]
             release(self._encoded)
 
     def take(self, rows: Array) -> TextColumn:
-        """Return the column of some rows, in their order."""
+        """Select rows, in the order in which they are listed."""
         return TextColumn(self._encoded, rows if self._rows is None else self._rows[rows])
 
     def argsort(self) -> Array:
-        """Return the rows in the order of their texts, those of equal texts in their own order.
+        """Return the rows in the order of their texts; rows of equal texts keep their order.
 
-        UTF-8 sorts as its characters do.
+        The order of UTF-8 is that of its characters.
         """
-        chosen = self._encoded if self._rows is None else self._encoded[self._rows]
-        order = np.argsort(chosen, kind='stable')
+        encoded = self._encoded if self._rows is None else self._encoded[self._rows]
+        order = np.argsort(encoded, kind='stable')
         release(self._encoded)
         return order

@@ -9,11 +9,11 @@ from mmjrr.errors import DataError
 
 
 class _PlainTree(ElementTree.TreeBuilder):
-    """Builder of a tree that refuses document types, in whatever encoding they are."""
+    """Builder of a tree that refuses document types in any encoding."""
 
     def doctype(self, name: str, pubid: str | None, system: str | None) -> None:
         """Refuse the document type before its entities are read."""
-        raise ValueError('a document type, expected plain XML')
+        raise ValueError('found a document type, expected plain XML')
 
 
 def read_xml(path: str | Path, max_bytes: int) -> ElementTree.Element:

@@ -1,8 +1,8 @@
 """Calls that the processes of a distributed run make together.
 
-They wait for one another as long as it takes: a fit on the main process can take longer than the
-timeout of the process group that MMEngine opens, which is 10 minutes with NCCL. They therefore talk
-in a group of their own, which uses the CPU and ends at once if a process dies.
+They wait for one another without a timeout: a fit on the main process can take longer than the
+timeout of the process group that MMEngine opens, which is 10 minutes with NCCL. They therefore use
+a separate group, which communicates on the CPU and ends at once if a process dies.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def on_all_processes(value: Result) -> list[Result]:
 
 
 def wait_for_all() -> None:
-    """Wait until all processes are here."""
+    """Wait until all processes have called this function."""
     from mmengine.dist import get_world_size
     from torch.distributed import barrier
 

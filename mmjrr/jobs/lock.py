@@ -165,7 +165,7 @@ class WorkDirLock:
             if error.errno in _UNSUPPORTED:
                 _log(
                     f'{self.path}: this file system has no record locks ({error.strerror}): two '
-                    'runs that start here at the same moment are not seen',
+                    'runs that start here at the same moment do not notice each other',
                     logging.WARNING,
                 )
                 return False
@@ -244,7 +244,7 @@ def _own_record() -> dict[str, Any]:
 
 def _text(record: dict[str, Any] | None) -> str:
     if record is None:
-        return 'it has not written who it is'
+        return 'it has not written its record'
     return f'host {record.get("host")}, process {record.get("pid")}, since {record.get("started")}'
 
 

@@ -64,9 +64,9 @@ class SilhouetteRenderer(nn.Module, ABC):
         super().__init__()
         self.register_buffer('faces', _checked_faces(faces), persistent=False)
         if len(image_size) != 2 or min(image_size) < 1:
-            raise ValueError(f'image_size must be a positive (height, width), got {image_size}')
+            raise ValueError(f'image_size: found {image_size}, expected a positive (height, width)')
         if not near > 0:
-            raise ValueError(f'near must be positive, got {near}')
+            raise ValueError(f'near: found {near}, expected a positive depth in meters')
         self.image_size = (int(image_size[0]), int(image_size[1]))
         self.near = float(near)
         self._min_num_vertices = int(self.faces.max()) + 1
@@ -152,18 +152,18 @@ class SilhouetteRenderer(nn.Module, ABC):
     def _check(self, vertices: Tensor) -> None:
         if not isinstance(vertices, Tensor) or vertices.ndim != 3 or vertices.shape[-1] != 3:
             actual: Any = tuple(vertices.shape) if isinstance(vertices, Tensor) else type(vertices)
-            raise ValueError(f'vertices must be a tensor of shape (B, V, 3), got {actual}')
+            raise ValueError(f'vertices: found {actual}, expected a tensor of shape (B, V, 3)')
         if vertices.dtype not in (torch.float32, torch.float64):
-            raise ValueError(f'vertices must be float32 or float64, got {vertices.dtype}')
+            raise ValueError(f'vertices: found {vertices.dtype}, expected float32 or float64')
         if vertices.device != self.faces.device:
             raise ValueError(
-                f'vertices are on {vertices.device}, the renderer on {self.faces.device}: '
-                f'move it with renderer.to({str(vertices.device)!r})'
+                f'vertices: found on {vertices.device}, expected on {self.faces.device}; move the '
+                f'renderer with renderer.to({str(vertices.device)!r})'
             )
         if vertices.shape[1] < self._min_num_vertices:
             raise ValueError(
-                f'vertices must hold at least the {self._min_num_vertices} that the faces '
-                f'name, got {vertices.shape[1]}'
+                f'vertices: found {vertices.shape[1]}, expected at least '
+                f'{self._min_num_vertices}, which the faces refer to'
             )
         self._check_depths(vertices.detach()[..., 2])
 
@@ -195,7 +195,7 @@ class SilhouetteRenderer(nn.Module, ABC):
                 limit = MAX_DEFERRED_COORDINATE
                 self._deferred.require((low > -limit) & (high < limit))
             elif not (-float('inf') < low and high < float('inf')):
-                raise ValueError('projected vertices are not finite')
+                raise ValueError('vertices: found projections that are not finite')
         return pixels
 
 
@@ -208,10 +208,10 @@ def _checked_faces(faces: Tensor | Array | Sequence[Sequence[int]]) -> Tensor:
             array = array.astype(np.int64)
         tensor = torch.from_numpy(array)
     if tensor.ndim != 2 or tensor.shape[1] != 3 or len(tensor) == 0:
-        raise ValueError(f'faces must be (F, 3) with F > 0, got {tuple(tensor.shape)}')
+        raise ValueError(f'faces: found shape {tuple(tensor.shape)}, expected (F, 3) with F > 0')
     if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
-        raise ValueError(f'faces must be integers, got {tensor.dtype}')
+        raise ValueError(f'faces: found {tensor.dtype}, expected integers')
     tensor = tensor.to(torch.int64)
     if int(tensor.min()) < 0:
-        raise ValueError(f'faces must not hold negative indices, found {int(tensor.min())}')
+        raise ValueError(f'faces: found the index {int(tensor.min())}, expected indices from 0')
     return tensor

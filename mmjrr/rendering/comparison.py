@@ -38,25 +38,26 @@ class _SquaresOfBlocks(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, silhouette: Tensor, mask: Tensor, levels: tuple[int, ...]) -> Tensor:
         difference = silhouette - mask
-        sums = [_sums_of_blocks(difference, side) for side in levels]
+        block_sums = [_block_sums(difference, side) for side in levels]
         ctx.scales = [
-            1 / (s.shape[1] * s.shape[2] * side**4) for s, side in zip(sums, levels, strict=True)
+            1 / (s.shape[1] * s.shape[2] * side**4)
+            for s, side in zip(block_sums, levels, strict=True)
         ]
         ctx.levels = levels
-        ctx.save_for_backward(difference, *sums)
+        ctx.save_for_backward(difference, *block_sums)
         return sum(
             scale * torch.linalg.vector_norm(s, dim=(1, 2)).square()
-            for scale, s in zip(ctx.scales, sums, strict=True)
+            for scale, s in zip(ctx.scales, block_sums, strict=True)
         )
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, None]:
-        difference, *sums = ctx.saved_tensors
+        difference, *block_sums = ctx.saved_tensors
         grad = 2 * grad[:, None, None]
-        whole = sum(s for s, side in zip(ctx.scales, ctx.levels, strict=True) if side == 1)
-        result = difference * (whole * grad)
-        for scale, s, side in zip(ctx.scales, sums, ctx.levels, strict=True):
+        pixel_scale = sum(s for s, side in zip(ctx.scales, ctx.levels, strict=True) if side == 1)
+        result = difference * (pixel_scale * grad)
+        for scale, s, side in zip(ctx.scales, block_sums, ctx.levels, strict=True):
             if side > 1:
                 of_blocks = s * (scale * grad)
                 _blocks(result, side).add_(of_blocks[:, :, None, :, None])
@@ -65,11 +66,11 @@ class _SquaresOfBlocks(torch.autograd.Function):
 
 def _blocks(image: Tensor, side: int) -> Tensor:  # (B, H, W) -> (B, rows, side, columns, side)
     rows, columns = image.shape[1] // side, image.shape[2] // side
-    whole = image[:, : rows * side, : columns * side]
-    return whole.unflatten(2, (columns, side)).unflatten(1, (rows, side))
+    cropped = image[:, : rows * side, : columns * side]
+    return cropped.unflatten(2, (columns, side)).unflatten(1, (rows, side))
 
 
-def _sums_of_blocks(image: Tensor, side: int) -> Tensor:  # (B, H, W) -> (B, rows, columns)
+def _block_sums(image: Tensor, side: int) -> Tensor:  # (B, H, W) -> (B, rows, columns)
     if side == 1:
         return image
     return _blocks(image, side).sum(2).sum(3)  # rows first: their pixels are contiguous

@@ -110,5 +110,5 @@ def test_a_file_that_may_not_be_read_is_named(tmp_path: Path) -> None:
     path = tmp_path / 'a.npy'
     np.save(path, ARRAY)
     path.chmod(0)
-    with pytest.raises(DataError, match=r'a\.npy: may not be read'):
+    with pytest.raises(DataError, match=r'a\.npy: cannot be opened'):
         read_npy(path)

@@ -181,7 +181,7 @@ def test_files_that_are_no_checkpoints_are_refused(tmp_path):
     (tmp_path / 'text.pt').write_text('no checkpoint')
     for path, message in (
         (tmp_path / 'text.pt', r'text\.pt'),
-        (saved(tmp_path / 'list.pt', [1, 2]), 'holds a list'),
+        (saved(tmp_path / 'list.pt', [1, 2]), 'found a list'),
         (saved(tmp_path / 'numbers.pt', dict(epoch=1)), r"0 tensors and \['epoch'\]"),
     ):
         with pytest.raises(DataError, match=message):

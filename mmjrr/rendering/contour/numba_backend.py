@@ -192,7 +192,7 @@ class _CompiledComparison(torch.autograd.Function):
             np.array(levels, np.int64), value.numpy(), gradient.numpy(), of_cameras.numpy(),
         )  # fmt: skip
         if bool(torch.isinf(value).any()):
-            raise ValueError('projected vertices are not finite')
+            raise ValueError('vertices: found projections that are not finite')
         if needs_gradient:
             ctx.save_for_backward(gradient, of_cameras.to(focal.dtype))
         return value.to(vertices.dtype)

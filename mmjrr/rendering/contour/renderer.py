@@ -92,7 +92,7 @@ class ContourSilhouette(SilhouetteRenderer):
     ) -> None:
         super().__init__(faces, image_size, near)
         if supersampling < 1:
-            raise ValueError(f'supersampling must be at least 1, got {supersampling}')
+            raise ValueError(f'supersampling: found {supersampling}, expected at least 1')
         self.supersampling = int(supersampling)
         self.compiled = bool(compiled)
         if self.compiled:
@@ -138,7 +138,7 @@ class ContourSilhouette(SilhouetteRenderer):
         for name, value in (('mask', mask), ('weight', weight)):
             expected = len(vertices), *self.image_size
             if value is not None and tuple(value.shape) != expected:
-                raise ValueError(f'{name} must have the shape {expected}, got {tuple(value.shape)}')
+                raise ValueError(f'{name}: found shape {tuple(value.shape)}, expected {expected}')
         return _import_numba_backend().compare(
             vertices, camera, self._compiled_tables(), self.supersampling, mask, weight, levels
         )

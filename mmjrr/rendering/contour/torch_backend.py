@@ -406,5 +406,5 @@ def _split(index: Tensor, k: int) -> tuple[Tensor, Tensor]:
         return index, torch.zeros_like(index)
     if k & (k - 1) == 0:  # a power of two
         return index >> (k.bit_length() - 1), index & (k - 1)
-    whole = torch.div(index, k, rounding_mode='floor')
-    return whole, index - whole * k
+    pixel = torch.div(index, k, rounding_mode='floor')
+    return pixel, index - pixel * k

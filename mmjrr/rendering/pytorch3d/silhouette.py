@@ -67,14 +67,14 @@ class PyTorch3DSilhouette(SilhouetteRenderer):
     ) -> None:
         super().__init__(faces, image_size, near)
         if faces_per_pixel < 1:
-            raise ValueError(f'faces_per_pixel must be at least 1, got {faces_per_pixel}')
+            raise ValueError(f'faces_per_pixel: found {faces_per_pixel}, expected at least 1')
         if blur_radius < 0 or not sigma > 0:
             raise ValueError(
-                f'blur_radius must not be negative and sigma must be positive, '
-                f'got {blur_radius} and {sigma}'
+                f'blur_radius, sigma: found {blur_radius} and {sigma}, expected a non-negative '
+                'and a positive number'
             )
         if tile_size is not None and tile_size < 1:
-            raise ValueError(f'tile_size must be at least 1 or None, got {tile_size}')
+            raise ValueError(f'tile_size: found {tile_size}, expected at least 1 or None')
         try:
             from pytorch3d.renderer import BlendParams, SoftSilhouetteShader
         except ImportError as error:
