@@ -171,10 +171,10 @@ def fetch_recording(folder: Path) -> Path:
         )  # fmt: skip
         wheels = list(folder.glob('pose2sim-*.whl'))
     content = wheels[0].read_bytes() if wheels else b''
-    found = hashlib.sha256(content).hexdigest()
-    if found != RECORDING_SHA256:
+    checksum = hashlib.sha256(content).hexdigest()
+    if checksum != RECORDING_SHA256:
         raise DataError(
-            f'{wheels[0] if wheels else folder}: sha256: found {found}, expected '
+            f'{wheels[0] if wheels else folder}: sha256: found {checksum}, expected '
             f'{RECORDING_SHA256}; remove the file, and give the same command again'
         )
     with zipfile.ZipFile(wheels[0]) as archive:

@@ -27,11 +27,11 @@ def config_file(name: str) -> str:
     """
     if Path(name).is_file():
         return name
-    wanted = name.removeprefix('mmjrr::').removeprefix('mmjrr/').removesuffix('.py')
-    paths = [path for path in shipped_configs() if wanted in _names_of(path)]
+    config_name = name.removeprefix('mmjrr::').removeprefix('mmjrr/').removesuffix('.py')
+    paths = [path for path in shipped_configs() if config_name in _names_of(path)]
     if len(paths) > 1:
-        places = ', '.join(_names_of(path)[1] for path in paths)
-        raise argparse.ArgumentTypeError(f'{name}: several configs have this name: {places}')
+        candidates = ', '.join(_names_of(path)[1] for path in paths)
+        raise argparse.ArgumentTypeError(f'{name}: several configs have this name: {candidates}')
     return str(paths[0]) if paths else name
 
 
@@ -44,8 +44,8 @@ def shipped_configs() -> list[Path]:
 def no_such_config(name: str) -> str:
     """Return the message for a config that is neither a file nor a name, with similar names."""
     names = [_names_of(path)[0] for path in shipped_configs()]
-    wanted = Path(name).name.removesuffix('.py')
-    similar = get_close_matches(wanted, names, n=3, cutoff=0.7)
+    config_name = Path(name).name.removesuffix('.py')
+    similar = get_close_matches(config_name, names, n=3, cutoff=0.7)
     return f'{name}: no such file' + (f'; similar names: {", ".join(similar)}' if similar else '')
 
 

@@ -68,7 +68,7 @@ def load_fits(path: str | Path, **reading: Any) -> dict[str, Any]:
     tree = load_results(path) if path.is_file() else {}
     bodies = read_predictions(path, **reading, content=tree if path.is_file() else None)
     if bodies.imgname is None:
-        raise DataError(f"{path}: lacks 'imgname': {describe(tree)}")
+        raise DataError(f'{path}: imgname: missing; the file has {describe(tree)}')
     if not bodies.has_parameters:
         raise DataError(f'{path}: found vertices, expected SMPL parameters; {describe(tree)}')
     count = len(bodies)

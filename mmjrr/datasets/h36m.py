@@ -458,13 +458,13 @@ class H36MFitsDataset(BaseDataset):
         """Return which samples have all that ``require`` lists, and add counts to the report."""
         keep = np.ones(len(table), dtype=bool)
         examples = {}
-        for what, rows in (('fit', fit_rows), ('mask', mask_rows)):
+        for item, rows in (('fit', fit_rows), ('mask', mask_rows)):
             missing = rows < 0
-            self.report[f'without_{what}'] = int(missing.sum())
-            if what in self.require:
+            self.report[f'without_{item}'] = int(missing.sum())
+            if item in self.require:
                 keep &= ~missing
                 if missing.any():
-                    examples[what] = str(table.imgname[np.argmax(missing)])
+                    examples[item] = str(table.imgname[np.argmax(missing)])
         if self.triangulate:
             missing = labeled_trunk_joints(table) < _MIN_TRUNK_JOINTS
             self.report['without_joints'] = int(missing.sum())
@@ -572,12 +572,12 @@ def _requirements(
     """
     files = dict(fit=fits_file, mask=mask_file)
     if require is None:
-        return () if test_mode else tuple(what for what, file in files.items() if file is not None)
-    unknown = [what for what in require if what not in files]
+        return () if test_mode else tuple(item for item, file in files.items() if file is not None)
+    unknown = [item for item in require if item not in files]
     if isinstance(require, str) or unknown:
         raise ValueError(f"require: found {require!r}, expected a list of 'fit' and 'mask'")
-    for what in require:
-        if files[what] is None:
-            name = 'fits_file' if what == 'fit' else 'mask_file'
-            raise ValueError(f'{name}: found None, but require names {what!r}')
+    for item in require:
+        if files[item] is None:
+            name = 'fits_file' if item == 'fit' else 'mask_file'
+            raise ValueError(f'{name}: found None, but require names {item!r}')
     return tuple(require)

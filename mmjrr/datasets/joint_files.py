@@ -110,14 +110,14 @@ def read_joints(
         _texts(path, 'persons', _at(path, tree, person, _PERSONS)),
         _texts(path, 'sequences', _at(path, tree, sequence, _SEQUENCES)),
     )
-    for what in ('imgname', 'person', 'sequence'):
-        labels = getattr(result, what)
+    for key in ('imgname', 'person', 'sequence'):
+        labels = getattr(result, key)
         if labels is not None and len(labels) != len(result):
             if len(labels) != 1:
                 raise DataError(
-                    f'{path}: {what}: found {len(labels)}, expected {len(result)}, one per frame'
+                    f'{path}: {key}: found {len(labels)}, expected {len(result)}, one per frame'
                 )
-            setattr(result, what, labels * len(result))
+            setattr(result, key, labels * len(result))
     return _with_parsed_labels(result)
 
 

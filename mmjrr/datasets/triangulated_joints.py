@@ -57,11 +57,11 @@ def triangulated_joints(
     count = _sum_over(moments, used)
     mean = _sum_over(moments, weight * used) / count.clamp_min(1)
     joints = camera.world_to_camera(result.points[moments])
-    found = unlabeled & (count[moments] > 0)
+    triangulated = unlabeled & (count[moments] > 0)
     new_s, new_part = table.S.copy(), table.part.copy()
-    new_s[found.numpy(), :3] = joints[found].numpy()
-    new_s[found.numpy(), 3] = mean[moments][found].numpy()
-    new_part[(found & ~result.used).numpy()] = 0
+    new_s[triangulated.numpy(), :3] = joints[triangulated].numpy()
+    new_s[triangulated.numpy(), 3] = mean[moments][triangulated].numpy()
+    new_part[(triangulated & ~result.used).numpy()] = 0
     return replace(table, S=new_s, part=new_part)
 
 

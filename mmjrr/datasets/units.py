@@ -1,4 +1,4 @@
-"""Units of length in strangers' files."""
+"""Units of length in files of other projects."""
 
 #: Meters per unit.
 METERS = {'m': 1.0, 'cm': 1e-2, 'mm': 1e-3}

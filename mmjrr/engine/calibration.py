@@ -92,18 +92,18 @@ class Calibration:
     def apply(self, frames: RefinementFrames) -> dict[str, Tensor]:
         """Return the initial fits of frames, with their subjects' shapes and the corrections."""
         init = dict(frames.init)
-        for name, found, keys, numbers in (
+        for name, values_by_key, keys, numbers in (
             ('betas', self.betas, frames.subjects, frames.groups.subject),
             ('principal_point', self.principal_point, frames.cameras, frames.groups.camera),
             ('outline_offset', self.outline_offset, frames.subjects, frames.groups.subject),
         ):
-            if found:
-                missing = sorted(set(keys) - set(found))
+            if values_by_key:
+                missing = sorted(set(keys) - set(values_by_key))
                 if missing:
                     raise ValueError(
                         f'calibration: moments: none shows {missing}; choose more moments'
                     )
-                values = torch.stack([found[key] for key in keys])
+                values = torch.stack([values_by_key[key] for key in keys])
                 init[name] = values.to(numbers.device)[numbers]
         return init
 

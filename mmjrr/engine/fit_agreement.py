@@ -102,9 +102,9 @@ def check_fits(report: AgreementReport[FitAgreement], where: str) -> list[str]:
     if report.reason:
         reason = f'{report.reason} ({report.explained:.0f} mm with that undone)'
     warnings = []
-    doubtful = [one for one in report.groups if one.error_mm > WARNED_ABOVE]
+    doubtful = [entry for entry in report.groups if entry.error_mm > WARNED_ABOVE]
     if doubtful:
-        worst = max(doubtful, key=lambda one: one.error_mm)
+        worst = max(doubtful, key=lambda entry: entry.error_mm)
         text = (
             f'{where}: the joints of the fits of {worst.group} lie {worst.error_mm:.0f} mm from '
             f'the annotated ones (pelvis-aligned mean over {worst.frames} frames), expected at '
@@ -113,14 +113,14 @@ def check_fits(report: AgreementReport[FitAgreement], where: str) -> list[str]:
         if worst.error_mm > REFUSED_ABOVE:
             raise DataError(text)
         warnings.append(text)
-    frames = sum(one.frames for one in report.groups)
+    frames = sum(entry.frames for entry in report.groups)
     for count, text in (
         (
-            sum(one.zero_poses for one in report.groups),
+            sum(entry.zero_poses for entry in report.groups),
             'are all zeros, by which some tools mark frames without a person',
         ),
         (
-            sum(one.large_betas for one in report.groups),
+            sum(entry.large_betas for entry in report.groups),
             f'have shape coefficients beyond {MAX_BETA:.0f}',
         ),
     ):
@@ -150,8 +150,10 @@ def _explain(dataset: Any, body: Any, indices: list[int]) -> tuple[str, float]:
         if pairs:
             rows = [row for row, _ in pairs]
             neighbors = _annotated_joints([dataset.fit_sample(index) for _, index in pairs])
-            what = f'they are those of the frame {abs(step)} {"before" if step < 0 else "after"}'
-            errors[f'{what} in the annotation file'] = _error_mm(joints[rows], *neighbors)
+            explanation = (
+                f'they are those of the frame {abs(step)} {"before" if step < 0 else "after"}'
+            )
+            errors[f'{explanation} in the annotation file'] = _error_mm(joints[rows], *neighbors)
     reason = min(errors, key=errors.__getitem__)
     if errors[reason] > EXPLAINED_BELOW * _error_mm(joints, target, weight):
         return '', 0.0

@@ -48,26 +48,26 @@ def fit_regressor_and_offsets(
         provenance: Further entries of the regressor's provenance.
         log: A function that takes lines about the result and the progress.
     """
-    found = fit_label_offsets(
+    label_fit = fit_label_offsets(
         GroupedFits(batches, copy.deepcopy(body).cpu()),
         H36M_JOINTS_MMPOSE,
         root,
         body_model=body.name,
         progress=FitProgress(count, path.stem, log),
     )
-    lengths = 1000 * np.linalg.norm(found.estimates, axis=-1)
+    lengths = 1000 * np.linalg.norm(label_fit.estimates, axis=-1)
     flagged = [
-        f'{found.offsets.subjects[s]} {found.offsets.joint_names[j]} {lengths[s, j]:.1f} mm'
-        for s, j in np.argwhere(found.significant)
+        f'{label_fit.offsets.subjects[s]} {label_fit.offsets.joint_names[j]} {lengths[s, j]:.1f} mm'
+        for s, j in np.argwhere(label_fit.significant)
     ]
     log(
-        f'{path.stem}: {1000 * found.fit.rmse:.1f} mm rms, significant label offsets: '
+        f'{path.stem}: {1000 * label_fit.fit.rmse:.1f} mm rms, significant label offsets: '
         f'{", ".join(flagged) or "none"}'
     )
-    found.offsets.save(offsets_path)
-    regressor = found.fit.regressor
+    label_fit.offsets.save(offsets_path)
+    regressor = label_fit.fit.regressor
     regressor.provenance.update(
-        **provenance, root=root, relative_gap=float(found.fit.dual_gap), versions=versions()
+        **provenance, root=root, relative_gap=float(label_fit.fit.dual_gap), versions=versions()
     )
     regressor.save(path)
 

@@ -99,10 +99,10 @@ def check_masks(report: AgreementReport[MaskAgreement], where: str) -> list[str]
             explains their misses.
     """
     limit = DOUBTFUL_BELOW if report.reason else WARNED_BELOW
-    doubtful = [one for one in report.groups if one.share < limit]
+    doubtful = [entry for entry in report.groups if entry.share < limit]
     if not doubtful:
         return []
-    worst = min(doubtful, key=lambda one: one.share)
+    worst = min(doubtful, key=lambda entry: entry.share)
     if worst.empty == worst.frames:
         reason = 'all masks are empty'
     elif worst.full == worst.frames:
@@ -132,7 +132,7 @@ def _explain(dataset: Any, indices: list[int]) -> tuple[str, float]:
         inverted = 'they are inverted (the person is the background)'
         shares[inverted] = _share([~mask for mask in masks], joints)
     for step in (-2, -1, 1, 2):
-        what = f'they are those of the frame {abs(step)} {"before" if step < 0 else "after"}'
+        explanation = f'they are those of the frame {abs(step)} {"before" if step < 0 else "after"}'
         for order, neighbors in (
             ('annotation file', [_row(dataset, i) for i in _shifted(indices, -step, dataset)]),
             ('file of the masks', [_row(dataset, index) - step for index in indices]),
@@ -144,7 +144,7 @@ def _explain(dataset: Any, indices: list[int]) -> tuple[str, float]:
             ]
             if pairs:
                 rows, points = zip(*pairs, strict=True)
-                shares[f'{what} in the {order}'] = _share(
+                shares[f'{explanation} in the {order}'] = _share(
                     [np.asarray(dataset.masks.decode(row)) > 0.5 for row in rows], list(points)
                 )
     reason = max(shares, key=shares.__getitem__)

@@ -122,7 +122,7 @@ def _projections(
     points, pixels = joints[rows], keypoints_2d[rows].astype(np.float64)
     own = _distance_2d(points, pixels)
     legs = [name.endswith(('hip', 'knee', 'ankle')) for name in names]
-    for what, swapped in (('legs', legs), ('left and right', [True] * len(names))):
+    for sides, swapped in (('legs', legs), ('left and right', [True] * len(names))):
         index = [
             names.index(swap_sides(name)) if swap and swap_sides(name) in names else row
             for row, (name, swap) in enumerate(zip(names, swapped, strict=True))
@@ -131,7 +131,7 @@ def _projections(
         closer = other < _EXPLAINS_2D * own
         if closer.mean() > _SHARE:
             yield (
-                f'annotation: with {what} swapped, 3D joints would fit the 2D joints better in '
+                f'annotation: with {sides} swapped, 3D joints would fit the 2D joints better in '
                 f'{int(closer.sum())} of {len(closer)} frames ({np.median(other):.0f} in place of '
                 f'{np.median(own):.0f} pixels)'
             )

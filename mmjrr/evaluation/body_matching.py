@@ -73,9 +73,9 @@ def match_part(
     def error_of(rows: Array, frames: Array, bodies: Predictions) -> Array:
         return errors_of(bodies, rows, frames, annotated, joints, unit)
 
-    wanted = take_texts(annotated.names, counted)
+    frame_names = take_texts(annotated.names, counted)
     if part.possible_rotations_6d:
-        candidates = match_frames(names, wanted, part.name, annotated.listed, takes)
+        candidates = match_frames(names, frame_names, part.name, annotated.listed, takes)
         pairs = [
             (row, frame)
             for candidate_rows, frame in zip(candidates, counted.tolist(), strict=True)
@@ -87,7 +87,7 @@ def match_part(
     bodies = part
     matches = match_bodies(
         part,
-        wanted,
+        frame_names,
         person,
         lambda rows, frames: error_of(rows, counted[frames], bodies),
         annotated.listed,

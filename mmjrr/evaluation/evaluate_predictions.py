@@ -377,7 +377,7 @@ def _describe(part: Predictions, matched: int) -> dict[str, Any]:
 def _nothing_matches(
     unmatched: Sequence[str], annotated: AnnotatedFrames, descriptions: Sequence[Mapping[str, Any]]
 ) -> DataError:
-    wanted = annotated.names[int(np.argmax(annotated.counted))]
+    annotated_name = annotated.names[int(np.argmax(annotated.counted))]
     if not unmatched:
         notes = [
             note
@@ -388,7 +388,7 @@ def _nothing_matches(
         return DataError(f'no frame has a prediction: {"; ".join(notes) or "there are no bodies"}')
     return DataError(
         f'none of {len(unmatched)} predictions is of an annotated image: predictions are named '
-        f'like {unmatched[0]!r}, annotated images like {wanted!r}'
+        f'like {unmatched[0]!r}, annotated images like {annotated_name!r}'
         f'{_shifted(unmatched, annotated)}. For predictions in the order of the annotation '
         "there is match='order' (on the command line, --match order)"
     )
@@ -396,10 +396,12 @@ def _nothing_matches(
 
 def _shifted(unmatched: Sequence[str], annotated: AnnotatedFrames) -> str:
     """Tell how many names would match if frames were counted from another number."""
-    wanted = set(map(frame_key, take_texts(annotated.names, np.flatnonzero(annotated.counted))))
+    annotated_keys = set(
+        map(frame_key, take_texts(annotated.names, np.flatnonzero(annotated.counted)))
+    )
     identities = [identity for identity in map(frame_identity, unmatched) if identity is not None]
     for step in (1, -1):
-        count = sum(i._replace(frame=i.frame + step) in wanted for i in identities)
+        count = sum(i._replace(frame=i.frame + step) in annotated_keys for i in identities)
         if count:
             return (
                 f'; with {step:+d} on the frame numbers, {count} would match, so frames may be '

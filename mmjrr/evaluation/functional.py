@@ -190,8 +190,8 @@ def _align(points: Tensor, goal: Tensor, share: Tensor) -> Tensor:
     flip = torch.ones_like(values)
     flip[:, 2] = torch.where(torch.det(left @ right) < 0, -1.0, 1.0)
     rotation = (left * flip[:, None]) @ right
-    spread = (weight * offset.square()).sum((1, 2))
-    scale = torch.where(spread > 0, (values * flip).sum(1) / spread, torch.zeros_like(spread))
+    variance = (weight * offset.square()).sum((1, 2))
+    scale = torch.where(variance > 0, (values * flip).sum(1) / variance, torch.zeros_like(variance))
     return scale[:, None, None] * offset @ rotation + goal_center
 
 

@@ -138,8 +138,8 @@ def evaluate_meshes(
     comparison = _Comparison(meshes, reference, matches.rows[frames], frames, loaded, protocols)
     numbers = [_number(name) for name in names]
     scores: list[Score] = []
-    for name, one in protocols.items():
-        counted = [one.leaves_out(label) is None for label in labels]
+    for name, entry in protocols.items():
+        counted = [entry.leaves_out(label) is None for label in labels]
         rows = np.flatnonzero(counted)
         groups = {
             kind: [str(labels[row].get(kind)) for row in rows] for kind in by if kind != 'joint'
@@ -147,8 +147,8 @@ def evaluate_meshes(
         neighbors = find_neighbors([labels[row] for row in rows], [numbers[row] for row in rows])
         for regressor in loaded:
             if (regressor, name) in comparison.pve:
-                errors = comparison.errors(regressor, one, rows, neighbors)
-                scores += score_frames(regressor, one, errors, groups, 'joint' in by)
+                errors = comparison.errors(regressor, entry, rows, neighbors)
+                scores += score_frames(regressor, entry, errors, groups, 'joint' in by)
     if not scores:
         raise ValueError(
             f'none of the regressors {list(loaded)} has the joints of {", ".join(protocols)}'
@@ -158,7 +158,7 @@ def evaluate_meshes(
     about = provenance(described, protocols, None if meshes.body is None else meshes.body.path)
     return EvaluationResult(
         scores=tuple(scores),
-        protocols={name: one for name, one in protocols.items()
+        protocols={name: entry for name, entry in protocols.items()
                    if any(score.protocol == name for score in scores)},
         frames=len(frames),
         skipped=tuple(sorted(skipped)),
@@ -194,8 +194,8 @@ def _protocols(protocol: Any) -> dict[str, Protocol]:
     if protocol is not None:
         return get_protocols(protocol)
     return {
-        name: replace(one, subjects=None, cameras=None, exclude_sequences=())
-        for name, one in PROTOCOLS.items()
+        name: replace(entry, subjects=None, cameras=None, exclude_sequences=())
+        for name, entry in PROTOCOLS.items()
     }
 
 
@@ -288,8 +288,8 @@ class _Meshes:
         """
         mapping = self.mapping
         return {
-            name: one if mapping is None or one.normals is not None else one.to_mesh(mapping)
-            for name, one in regressors.items()
+            name: entry if mapping is None or entry.normals is not None else entry.to_mesh(mapping)
+            for name, entry in regressors.items()
         }
 
     def notes(self) -> list[str]:

@@ -130,13 +130,13 @@ def explain_parameters(
         return tuple(notes)
     before = 1000 * float(np.nanmean(error_of(part)))
     tried = [
-        (1000 * float(np.nanmean(error_of(changed))), what)
-        for what, changed in _changed_parameters(part)
+        (1000 * float(np.nanmean(error_of(changed))), change_name)
+        for change_name, changed in _changed_parameters(part)
     ]
-    after, what = min(tried, default=(np.inf, ''))
+    after, change_name = min(tried, default=(np.inf, ''))
     if after >= min(_EXPLAINS * before, _EXPLAINED_MPJPE):
         return tuple(notes)
-    reason = f'{what}, MPJPE would be {after:.0f} mm'
+    reason = f'{change_name}, MPJPE would be {after:.0f} mm'
     return tuple(note.replace(_UNEXPLAINED, reason) for note in notes)
 
 
@@ -179,13 +179,13 @@ def _explain(
     pa = float(pa_mpjpe(points, goal, share).mean())
     for changes in (_simple_changes, _fitted_changes):
         tried = [
-            (float(_errors(changed, goal, share).mean()), what)
-            for what, changed in changes(points, goal, share, joint_names, labels)
+            (float(_errors(changed, goal, share).mean()), change_name)
+            for change_name, changed in changes(points, goal, share, joint_names, labels)
         ]
         least = min(after for after, _ in tried)
-        after, what = next(change for change in tried if change[0] <= _AS_GOOD * least)
+        after, change_name = next(change for change in tried if change[0] <= _AS_GOOD * least)
         if after < min(_EXPLAINS * before, max(_EXPLAINED_MPJPE, _EXPLAINED_PA * pa)):
-            return f'{what}, MPJPE would be {after:.0f} mm'
+            return f'{change_name}, MPJPE would be {after:.0f} mm'
     return None
 
 
@@ -205,15 +205,18 @@ def _simple_changes(
             why = {('x', 180): ' (y up in place of down)', ('x', 90): ' (z up in place of y down)'}
             yield f'turned by {angle}° about {axis}{why.get((axis, angle), "")}', turned
     legs = [name.endswith(('hip', 'knee', 'ankle')) for name in names]
-    for what, swapped in (('legs swapped', legs), ('left and right swapped', [True] * len(names))):
+    for change_name, swapped in (
+        ('legs swapped', legs),
+        ('left and right swapped', [True] * len(names)),
+    ):
         index = [
             names.index(swap_sides(name)) if swap and swap_sides(name) in names else row
             for row, (name, swap) in enumerate(zip(names, swapped, strict=True))
         ]
         if index == list(range(len(names))):
             continue
-        yield f'with {what}', points[:, index]
-        if what != 'legs swapped':
+        yield f'with {change_name}', points[:, index]
+        if change_name != 'legs swapped':
             yield 'mirrored', points[:, index] * [-1, 1, 1]
     yield 'mirrored', points * [-1, 1, 1]
     size = np.sqrt((share[..., None] * goal**2).sum() / (share[..., None] * points**2).sum())
@@ -259,16 +262,16 @@ def _rotation(points: Array, goal: Array, share: Array) -> Array:
 def _fits_others(points: Array, goal: Array, share: Array, pa: Array) -> str | None:
     """Return a sentence if most predictions fit another frame better than their own, or None."""
     chosen = np.unique(np.linspace(0, len(points) - 1, _COMPARED).astype(int))
-    others = np.unique(np.linspace(0, len(points) - 1, _OTHERS).astype(int))
-    if len(others) < 3:
+    other_frames = np.unique(np.linspace(0, len(points) - 1, _OTHERS).astype(int))
+    if len(other_frames) < 3:
         return None
     best = np.array(
         [
             float(
                 pa_mpjpe(
-                    np.broadcast_to(points[row], goal[others].shape).copy(),
-                    goal[others],
-                    share[others],
+                    np.broadcast_to(points[row], goal[other_frames].shape).copy(),
+                    goal[other_frames],
+                    share[other_frames],
                 ).min()
             )
             for row in chosen

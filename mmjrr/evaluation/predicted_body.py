@@ -62,28 +62,28 @@ def body_of(
     body = _of_kind(part, body, gender)
     if body is None:
         return body
-    wanted = gender or _gender_of(part)
+    body_gender = gender or _gender_of(part)
     if num_betas is not None:
         part = part.with_num_betas(num_betas)
     assert part.betas is not None
     count = part.betas.shape[1]
     name = _name_of(body)
-    if name == 'the free body' and wanted not in (None, 'neutral'):
+    if name == 'the free body' and body_gender not in (None, 'neutral'):
         raise DataError(
-            f'{part.name}: gender: found {wanted!r}, but the free body has no genders; '
+            f'{part.name}: gender: found {body_gender!r}, but the free body has no genders; '
             "gender='neutral' (on the command line, --gender neutral) evaluates the parameters "
             'on it as they are'
         )
     if isinstance(body, SMPL):
         path = body.path or Path(body.name)
-        _check_gender(part, wanted, _gender_in_name(path.name) or body.gender, str(path))
+        _check_gender(part, body_gender, _gender_in_name(path.name) or body.gender, str(path))
         _check_betas(part, count, body.num_betas, f'the body of {path}')
         return body
     config = dict(body)
     if name == 'another body':
         return config
     if name in _FAMILY:
-        config = _with_gender(part, config, wanted, is_told=gender is not None)
+        config = _with_gender(part, config, body_gender, is_told=gender is not None)
     available = _num_available(config, count)
     _check_betas(part, count, available, name, at_most='num_betas' not in body)
     return {**config, 'num_betas': int(config.get('num_betas', count))}
@@ -229,30 +229,30 @@ def _gender_of(part: Predictions) -> str | None:
 
 
 def _with_gender(
-    part: Predictions, config: dict[str, Any], wanted: str | None, is_told: bool
+    part: Predictions, config: dict[str, Any], gender: str | None, is_told: bool
 ) -> dict[str, Any]:
     path = Path(str(config.get('model_path', '')))
-    if wanted is None:
+    if gender is None:
         return config
     if path.is_dir():
         if 'gender' in config:
-            _check_gender(part, wanted, str(config['gender']), str(path))
-        return {**config, 'gender': wanted}
+            _check_gender(part, gender, str(config['gender']), str(path))
+        return {**config, 'gender': gender}
     file_gender = _gender_in_name(path.name)
-    if file_gender is None and wanted != 'neutral' and not is_told:
+    if file_gender is None and gender != 'neutral' and not is_told:
         raise DataError(
-            f'{part.name}: gender: found {wanted!r}; the name of {path} does not say its gender. '
-            f'If it is that, say gender={wanted!r} (on the command line, --gender {wanted})'
+            f'{part.name}: gender: found {gender!r}; the name of {path} does not say its gender. '
+            f'If it is that, say gender={gender!r} (on the command line, --gender {gender})'
         )
     if file_gender is not None:
-        _check_gender(part, wanted, file_gender, str(path))
+        _check_gender(part, gender, file_gender, str(path))
     return config
 
 
-def _check_gender(part: Predictions, wanted: str | None, expected: str, body: str) -> None:
-    if wanted is not None and wanted != expected:
+def _check_gender(part: Predictions, gender: str | None, expected: str, body: str) -> None:
+    if gender is not None and gender != expected:
         raise DataError(
-            f'{part.name}: gender: found {wanted!r}, expected {expected!r}, that of {body}; give '
+            f'{part.name}: gender: found {gender!r}, expected {expected!r}, that of {body}; give '
             f'the folder with files of all genders as the body model, or say gender={expected!r} '
             f'(on the command line, --gender {expected})'
         )

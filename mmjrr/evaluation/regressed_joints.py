@@ -244,11 +244,11 @@ def further_arguments(body: nn.Module) -> tuple[str, ...]:
 
 def _coefficients(body: nn.Module) -> dict[str, int]:
     """Return the numbers of components of expression and hands, of those that the body has."""
-    found = {'expression': int(getattr(body, 'num_expression_coeffs', 0))}
+    counts = {'expression': int(getattr(body, 'num_expression_coeffs', 0))}
     for side in ('left', 'right'):
         components = getattr(body, f'{side}_hand_components', None)
-        found[f'{side}_hand_pose'] = 0 if components is None else len(components)
-    return {name: count for name, count in found.items() if count}
+        counts[f'{side}_hand_pose'] = 0 if components is None else len(components)
+    return {name: count for name, count in counts.items() if count}
 
 
 def default_body(regressors: Mapping[str, JointRegressor]) -> dict[str, Any] | None:

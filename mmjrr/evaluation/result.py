@@ -198,13 +198,13 @@ class EvaluationResult:
     def remarks(self) -> list[str]:
         """Return sentences on missing predictions, on regressors, and on what is implausible."""
         blocks = []
-        for names, what in (
+        for names, description in (
             (self.skipped, 'frames had no prediction'),
             (self.unmatched, 'predictions belong to no frame that is evaluated'),
         ):
             if names:
                 shown = ', '.join(names[:3]) + (', ...' if len(names) > 3 else '')
-                blocks.append(f'{len(names)} {what}: {shown}')
+                blocks.append(f'{len(names)} {description}: {shown}')
         for name, about in self.provenance.get('regressors', {}).items():
             footnote = about.get('provenance', {}).get('footnote')
             blocks += [f'{name}: {footnote}.'] if footnote else []

@@ -81,12 +81,14 @@ def error_intervals(
     """
     keys = ((frame.get('subject'), frame.get('sequence')) for frame in labels)
     number: dict[tuple[str | None, str | None], int] = {}
-    found = np.fromiter((number.setdefault(k, len(number)) for k in keys), np.int64, len(labels))
+    key_numbers = np.fromiter(
+        (number.setdefault(k, len(number)) for k in keys), np.int64, len(labels)
+    )
     if not number or any(label is None for key in number for label in key):
         return []
     clusters = sorted((str(subject), str(sequence)) for subject, sequence in number)
     place = {key: index for index, key in enumerate(clusters)}
-    cluster = np.array([place[str(key[0]), str(key[1])] for key in number])[found]
+    cluster = np.array([place[str(key[0]), str(key[1])] for key in number])[key_numbers]
     subjects = sorted({subject for subject, _ in clusters})
     stratum = np.array([subjects.index(subject) for subject, _ in clusters])
     if np.bincount(stratum).max() < 2:

@@ -145,16 +145,16 @@ class MeshInferencer(BaseInferencer):
         if model.endswith(('.py', '.yml', '.yaml', '.json')):
             raise FileNotFoundError(f'model: {model}: no such config')
         folder = self._get_repo_or_mim_dir(self.scope)
-        known: list[str] = []
+        shown: list[str] = []
         for entry in self._get_models_from_metafile(folder):
             aliases = entry.get('Alias') or []
             aliases = [aliases] if isinstance(aliases, str) else aliases
             names = [entry['Name'], *aliases]
             if model.lower() in [name.lower() for name in names]:
                 return Config.fromfile(osp.join(folder, entry['Config'])), None
-            known += aliases
+            shown += aliases
         raise ValueError(
-            f'model: found {model!r}, expected a config file or a name such as {", ".join(known)}'
+            f'model: found {model!r}, expected a config file or a name such as {", ".join(shown)}'
         )
 
     def _init_model(self, cfg: Config, weights: str | None, device: str = 'cpu') -> nn.Module:

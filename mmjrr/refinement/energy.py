@@ -44,7 +44,7 @@ class EnergyTerms:
 
 
 class FitEnergy(nn.Module):
-    """The energy's terms that are switched on, and how they are weighted.
+    """Energy terms that are switched on, and the rules for their weights.
 
     Args:
         terms: Options by term name. A dict has ``type``, a class of the registry ``ENERGY_TERMS``
@@ -98,7 +98,7 @@ class FitEnergy(nn.Module):
                 if 'levels' in option:
                     raise ValueError(
                         "silhouette_levels: found it beside terms['silhouette'] with 'levels', "
-                        'expected one of both'
+                        'expected one of the two'
                     )
                 option = dict(option, levels=silhouette_levels)
             self.terms[name] = _build(name, option)  # type: ignore[index]

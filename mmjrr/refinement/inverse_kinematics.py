@@ -2,7 +2,7 @@
 
 Seventeen joints do not determine a body: they leave the turn of limbs about their own axes, hands,
 feet and most of the shape open. Joint limits, and weak pulls to the rest pose and the mean shape,
-decide those. Several starts guard against local minima; the best one is kept for each frame.
+determine these. Several starts guard against local minima; the best one is kept for each frame.
 """
 
 from __future__ import annotations

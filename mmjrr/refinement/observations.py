@@ -1,4 +1,4 @@
-"""What a batch of fits is compared with: annotated joints, cameras and masks."""
+"""Observations with which a batch of fits is compared: annotated joints, cameras and masks."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Observations:
     frame: Tensor | None = None  # (B,) int64, number of the frame in its video
     mask_box: Tensor | None = None  # (B, 4): x0, y0, x1, y1 in pixels of the crop; NaN: unknown
     mask_cells: Tensor | None = None  # (B, N, N), a mask head's probabilities in cells of the box
-    mask_weight: Tensor | None = None  # (B, H, W), 0 where the mask is not believed
+    mask_weight: Tensor | None = None  # (B, H, W), 0 where the mask is not trusted
     #: (B, J, 3), meters: where the labels lie off the joints, in the frames of the parts that carry
     #: them (:mod:`mmjrr.regressors.label_offsets`). None: they do not.
     label_offsets: Tensor | None = None

@@ -68,7 +68,7 @@ class RefinedFits:
 
 @dataclass
 class _Evaluation:
-    """Frames evaluated at some values of the variables."""
+    """Energy terms, overlaps and fits of frames at given values of the variables."""
 
     terms: dict[str, Tensor]  # term -> (B,), unweighted
     iou: Tensor | None  # (B,)
@@ -278,13 +278,13 @@ class FitRefiner:
     # ------------------------------------------------------------------ start
 
     def _variables(self, init: Mapping[str, Tensor], groups: FrameGroups | None) -> FitVariables:
-        given = [name for name in ('principal_point', 'outline_offset') if name in init]
+        corrections = [name for name in ('principal_point', 'outline_offset') if name in init]
         return FitVariables(
             self.body,
             self.sharing,
             groups,
             len(init['betas']),
-            given,
+            corrections,
             self.regressor.support,
         )
 
@@ -448,12 +448,12 @@ class FitRefiner:
             part = _leaves(selection.take(leaves), variables)
             bodies = self._bodies(variables, part, selection, observed)
             terms: EnergyTerms = self.energy(bodies, observed)
-            found = torch.autograd.grad(
+            gradients = torch.autograd.grad(
                 terms.total(weights), [part[name] for name in free], allow_unused=True
             )
             return {
                 name: torch.zeros_like(part[name]) if grad is None else grad
-                for name, grad in zip(free, found, strict=True)
+                for name, grad in zip(free, gradients, strict=True)
             }
 
         for step in range(self.num_iters):
@@ -637,7 +637,7 @@ class FitRefiner:
 
     @contextmanager
     def _pool(self, tasks: int, observed: Observations) -> Iterator[Executor]:
-        """Start as many threads as PyTorch uses, each of which computes alone; one on a GPU."""
+        """Start as many threads as PyTorch uses, which compute independently; one on a GPU."""
         threads = torch.get_num_threads()
         on_cpu = observed.keypoints_3d.device.type == 'cpu'
         workers = min(threads, tasks) if on_cpu else 1

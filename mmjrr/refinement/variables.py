@@ -107,12 +107,13 @@ class FrameGroups:
 
 @dataclass
 class Selection:
-    """Frames of a problem, and the rows of its variables that they take.
+    """Frames of a problem, and the rows of its variables that they use.
 
     Attributes:
         frames: The frames, a range of the problem's.
-        rows: Rows of each variable that these frames take; None for those of ``frames``.
-        index: For each of the frames, the place of its row in ``rows``; None for its own place.
+        rows: Rows of each variable that these frames use; None for those of ``frames``.
+        index: For each of the frames, the position of its row in ``rows``; None for its own
+            position.
     """
 
     frames: slice
@@ -158,8 +159,8 @@ class FitVariables:
         groups: Moment, subject and camera of each frame. None: every frame is alone, which only
             the levels ``frame`` and ``fixed`` allow.
         count: Number of frames.
-        given: Names of the corrections ``principal_point`` and ``outline_offset`` that are fixed at
-            values given for each frame. Defaults to none.
+        corrections: Names of the corrections (``principal_point``, ``outline_offset``) that are
+            fixed at a value for each frame. Defaults to none.
         support: Vertices of a joint regressor. They are computed apart from the others, so that
             their gradient is not spread over the whole body. Defaults to None.
 
@@ -173,7 +174,7 @@ class FitVariables:
         sharing: Sharing,
         groups: FrameGroups | None,
         count: int,
-        given: Sequence[str] = (),
+        corrections: Sequence[str] = (),
         support: Tensor | None = None,  # (S,)
     ) -> None:
         self.body, self.sharing, self.count = body, sharing, count
@@ -181,7 +182,8 @@ class FitVariables:
         self.names = tuple(
             name
             for name in VARIABLES
-            if name in ('pose_6d', 'betas', 'transl', *given) or sharing.level(name) != 'fixed'
+            if name in ('pose_6d', 'betas', 'transl', *corrections)
+            or sharing.level(name) != 'fixed'
         )
         #: Variables that a minimizer changes.
         self.free = tuple(name for name in self.names if sharing.level(name) != 'fixed')
@@ -243,11 +245,11 @@ class FitVariables:
 
         Rotations are averaged by projecting their sum onto the rotations, in the world frame for
         the root. Translations put the pelvis into the origin of the frame of reference.
-        Corrections are zero, unless they are given.
+        Corrections are zero unless ``init`` has them.
 
         Args:
             rotations: The fits' rotations.
-            init: ``betas`` (B, K), and the given corrections.
+            init: ``betas`` (B, K), and the fixed corrections.
             camera: Cameras of the frames.
         """
         betas = init['betas']
@@ -276,7 +278,7 @@ class FitVariables:
         transl: Tensor,  # (B, 3), meters, camera frame
         camera: PerspectiveCamera,
     ) -> Values:
-        """Return the values with the place that each frame's translation gives, averaged."""
+        """Set the positions to those that the frames' translations give, averaged."""
         index = self.index['transl']
         if index is None:
             return dict(values, transl=transl)

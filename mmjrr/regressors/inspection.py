@@ -55,8 +55,8 @@ class Inspection:
         negatives: Number of negative weights.
         not_finite: Number of NaN and infinite weights.
         support: Number of nonzero weights of each row.
-        orders: Known orders of J rows, and what speaks against each; no entries in the list if
-            nothing does.
+        orders: Known orders of J rows, each with a list of the rows' contradictions to it; the list
+            is empty if there are none.
         comparisons: Distances from other regressors, the nearest first.
         notes: Remarks, a sentence each.
     """
@@ -114,11 +114,17 @@ def inspect_regressor(
         )
     named = body_model or file.body_model
     if named is None:
-        known = [name for name, number in NUM_VERTICES.items() if number == columns]
-        named = 'smpl' if 'smpl' in known else known[0] if known else 'unnamed'
+        bodies_of_size = [name for name, number in NUM_VERTICES.items() if number == columns]
+        named = (
+            'smpl'
+            if 'smpl' in bodies_of_size
+            else bodies_of_size[0]
+            if bodies_of_size
+            else 'unnamed'
+        )
         notes.append(
-            f'{columns} columns are as many as the vertices of {", ".join(known)}'
-            if known
+            f'{columns} columns are as many as the vertices of {", ".join(bodies_of_size)}'
+            if bodies_of_size
             else f'{columns} columns are the number of vertices of no known body'
         )
     if template is None:
@@ -172,7 +178,7 @@ def _usable(weight: Array) -> Array | None:
 def _problems(
     weight: Array, names: Sequence[str], body_model: str, template: Array | None
 ) -> list[str]:
-    """Return what speaks against an order of the rows."""
+    """Return the contradictions between the rows and an order."""
     swapped = swapped_pairs(weight, names, body_model, template)
     exchanged = exchanged_joints(weight, names, body_model, template)
     return [f'{left} lies right of {right}' for left, right in swapped] + [
@@ -245,8 +251,8 @@ def format_inspection(inspection: Inspection) -> str:
         *inspection.notes,
     ]
     for order, problems in inspection.orders.items():
-        what = 'the declared names' if order == 'declared' else f'order {order!r}'
-        lines.append(f'{what}: ' + ('fits' if not problems else f'no: {"; ".join(problems)}'))
+        title = 'the declared names' if order == 'declared' else f'order {order!r}'
+        lines.append(f'{title}: ' + ('fits' if not problems else f'no: {"; ".join(problems)}'))
     for comparison in inspection.comparisons:
         if comparison.same_file:
             lines.append(f'it is {comparison.name}: the checksums are equal')

@@ -21,16 +21,16 @@ def find_mapping(source: str, target: str) -> MeshMapping:
         DataError: No such mapping is known, or its file is damaged.
         FileNotFoundError: A file is in none of the folders; the message says where to get it.
     """
-    known = _known(source, target)
-    if known is None:
+    entry = _known(source, target)
+    if entry is None:
         pairs = ', '.join(f'{mapping.source} to {mapping.target}' for mapping in KNOWN_MAPPINGS)
         raise DataError(
             f'mapping: found none from the mesh {source!r} to {target!r}, known are {pairs}; pass '
             'its file (on the command line, --mapping), or compute one with mmjrr transfer'
         )
-    path = _find(known, known.filename)
-    faces = None if known.faces_filename is None else _find(known, known.faces_filename)
-    return MeshMapping.load(path, faces, known.source, known.target)
+    path = _find(entry, entry.filename)
+    faces = None if entry.faces_filename is None else _find(entry, entry.faces_filename)
+    return MeshMapping.load(path, faces, entry.source, entry.target)
 
 
 def is_known_mapping(source: str, target: str) -> bool:
@@ -49,13 +49,13 @@ def _known(source: str, target: str) -> KnownMapping | None:
     )
 
 
-def _find(known: KnownMapping, filename: str) -> Path:
-    folders = [Path(__file__).parent / 'data'] if known.packaged else search_folders()
+def _find(entry: KnownMapping, filename: str) -> Path:
+    folders = [Path(__file__).parent / 'data'] if entry.packaged else search_folders()
     for folder in folders:
         if (folder / filename).is_file():
             return folder / filename
     where = ' or '.join(str(folder.absolute()) for folder in folders)
     raise FileNotFoundError(
-        f'mapping from {known.source!r} to {known.target!r}: no file {filename!r} in {where}. '
-        f'Where to get it: {known.origin}. Where to put it: {folders[0] / filename}'
+        f'mapping from {entry.source!r} to {entry.target!r}: no file {filename!r} in {where}. '
+        f'Where to get it: {entry.origin}. Where to put it: {folders[0] / filename}'
     )

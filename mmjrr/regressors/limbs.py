@@ -1,10 +1,11 @@
-"""Order of a regressor's rows along the limbs, to detect hip and ankle or others exchanged.
+"""Order of a regressor's rows along the limbs, to detect exchanged rows such as hip and ankle.
 
 With a template in SMPL's rest pose (T-pose, y up), joints of a limb lie in a known order: hip above
 knee above ankle, shoulder nearer to the middle than elbow than wrist, pelvis below spine below
-thorax below head. SMPL's template is licensed and not part of this package, so for SMPL the vertex
-numbers of feet and hands decide, which hold the landmarks of smplx's ``vertex_ids``: heels, toes
-and fingers. A row of a hip or knee has less weight on the foot than that of the ankle.
+thorax below head. SMPL's template is licensed and not part of this package. For SMPL the check
+therefore uses the ranges of vertex numbers of feet and hands, which contain the landmarks of
+smplx's ``vertex_ids``: heels, toes and fingers. The row of a hip or knee has less weight on the
+foot than that of the ankle.
 """
 
 from __future__ import annotations

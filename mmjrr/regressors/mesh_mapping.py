@@ -109,7 +109,9 @@ class MeshMapping:
         )
 
     def carry(self, vertices: Array) -> FloatArray:
-        """Compute the target mesh's vertices (..., V_target, 3) from the source mesh's, their unit.
+        """Compute the target mesh's vertices (..., V_target, 3) from the source mesh's.
+
+        The result has the unit of ``vertices``.
 
         Raises:
             ValueError: ``vertices`` has another shape.
@@ -119,7 +121,7 @@ class MeshMapping:
                 f'vertices: found {vertices.shape}, expected (..., {self.num_source_vertices}, 3)'
             )
         flat = vertices.reshape(-1, *vertices.shape[-2:]).astype(np.float64)
-        carried = np.stack([self.matrix @ one for one in flat])
+        carried = np.stack([self.matrix @ mesh for mesh in flat])
         return carried.reshape(*vertices.shape[:-2], self.num_target_vertices, 3)
 
     @classmethod
@@ -346,6 +348,6 @@ def _num_vertices(triangles: Array) -> int:
 
     A known mesh may have vertices behind the last one that a triangle uses.
     """
-    used = int(triangles.max()) + 1
-    known: Sequence[int] = sorted(NUM_VERTICES.values())
-    return next((count for count in known if 0 <= count - used < 64), used)
+    count_in_use = int(triangles.max()) + 1
+    known_counts: Sequence[int] = sorted(NUM_VERTICES.values())
+    return next((count for count in known_counts if 0 <= count - count_in_use < 64), count_in_use)

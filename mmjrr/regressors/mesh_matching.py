@@ -32,7 +32,7 @@ _FAR = 0.06
 
 @dataclass
 class Template:
-    """A mesh in a pose and of a shape that another mesh has too.
+    """A mesh in the same pose, and of the same shape, as another mesh.
 
     Attributes:
         name: Name of the mesh.
@@ -69,7 +69,7 @@ def parts_of(weights: Array, joint_names: Sequence[str]) -> IndexArray:
 
 
 def match_meshes(source: Template, target: Template) -> MeshMapping:
-    """Compute the mapping that takes each vertex of ``target`` to its place on ``source``.
+    """Compute the mapping from ``source``'s vertices to those of ``target``.
 
     Each vertex becomes the nearest point of the source's surface that lies on the same side of the
     body, faces the same way and, if both meshes have parts, belongs to the same part or the trunk.
@@ -103,7 +103,7 @@ def match_meshes(source: Template, target: Template) -> MeshMapping:
         blocks.append(block)
         distances.append(distance)
     order = np.argsort(np.concatenate(rows), kind='stable')
-    whole = csr_matrix(vstack(blocks))[order]
+    matrix = csr_matrix(vstack(blocks))[order]
     distance = np.concatenate(distances)[order]
     middle = float(np.median(distance))
     if middle > _FAR:
@@ -120,7 +120,7 @@ def match_meshes(source: Template, target: Template) -> MeshMapping:
             'largest': round(1000 * float(distance.max()), 3),
         },
     }
-    return MeshMapping(whole, source.name, target.name, provenance)
+    return MeshMapping(matrix, source.name, target.name, provenance)
 
 
 def _groups(source: Template, target: Template) -> list[tuple[IndexArray, BoolArray]]:
@@ -160,7 +160,7 @@ def _facing(
     facing = np.einsum('pc,pc->p', weights @ normals_of_vertices, normals)
     opposite = np.flatnonzero(facing < 0)
     directions = (normals[opposite] @ _DIRECTIONS.T).argmax(1)
-    found, blocks = [], []
+    replaced_members, blocks = [], []
     for number, direction in enumerate(_DIRECTIONS):
         members = opposite[directions == number]
         same = (normals_of_vertices @ direction > 0)[faces].all(1)
@@ -168,11 +168,11 @@ def _facing(
             block, distance[members] = nearest_surface_points(
                 points[members], vertices, faces[same]
             )
-            found.append(members)
+            replaced_members.append(members)
             blocks.append(block)
-    if not found:
+    if not replaced_members:
         return weights, distance
-    replaced = np.concatenate(found)
+    replaced = np.concatenate(replaced_members)
     index = np.arange(len(points))
     index[replaced] = len(points) + np.arange(len(replaced))
     return csr_matrix(vstack([weights, *blocks]))[index], distance

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mmjrr.array_types import Array
 
-#: Shorter normals, relative to the unit normals that they are the mean of, are left as they are.
+#: Mean normals that are shorter than this are not normalized.
 _MIN_LENGTH = 1e-9
 
 

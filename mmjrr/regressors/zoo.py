@@ -53,7 +53,7 @@ class ZooEntry:
             checksum: Its SHA-256.
 
         Raises:
-            DataError: The file is another one.
+            DataError: The file is a different one.
         """
         if self.sha256 is not None and checksum != self.sha256:
             raise DataError(

@@ -163,7 +163,7 @@ def _fits(path: Path, keys: set[str] | None, cameras: Cameras, part: Mapping[str
     # The free body is accurate enough here: wrong fits are off by much more than its skeleton.
     agreement = measure_fits(_dataset(part, 'fits_file', 'camera_param_file'), free_body())
     warnings = check_fits(agreement, 'fits')
-    worst = max(one.error_mm for one in agreement.groups)
+    worst = max(group.error_mm for group in agreement.groups)
     return '; '.join([f'{text}; joints are at most {worst:.0f} mm off', *warnings])
 
 
@@ -197,7 +197,7 @@ def _masks(
     frames.masks = masks
     agreement = measure_masks(frames)
     warnings = check_masks(agreement, 'masks')
-    least = min(one.share for one in agreement.groups)
+    least = min(group.share for group in agreement.groups)
     return '; '.join([f'{text}; at least {least:.0%} of the joints lie on them', *warnings])
 
 
@@ -212,18 +212,18 @@ def _dataset(part: Mapping[str, Any], *files: str) -> Any:
     return H36MFitsDataset(**options)
 
 
-def _of_frames(what: str, available: set[str], keys: set[str] | None) -> str:
+def _of_frames(items: str, available: set[str], keys: set[str] | None) -> str:
     """Describe how many of the frames ``keys`` have a fit or mask.
 
     Raises:
         DataError: None of them has one.
     """
     if keys is None:
-        return f'{len(available)} {what}'
+        return f'{len(available)} {items}'
     number = len(available & keys)
     if not number:
-        raise DataError(f'found {len(available)} {what}, none of them for the {len(keys)} frames')
-    return f'{what} of {number} of {len(keys)} frames'
+        raise DataError(f'found {len(available)} {items}, none of them for the {len(keys)} frames')
+    return f'{items} of {number} of {len(keys)} frames'
 
 
 def _images(folder: Path, dataset: Any, cameras: Cameras) -> str:

@@ -223,18 +223,18 @@ class FrameMaker:
         pixels = self.data.annotations.part[row].astype(np.float64)  # (17, 3)
         label = np.where(target[:, 3:] > 0, target[:, :3], np.nan)
         camera = self.data.camera(labels)
-        known = camera is not None
+        has_camera = camera is not None
         if camera is None:
             camera = PerspectiveCamera(*_UNKNOWN_CAMERA)
             label = label - np.nanmean(label, axis=0) + [0.0, 0.0, _UNKNOWN_DEPTH]
         camera = camera.to(torch.float64)
-        if known:
+        if has_camera:
             label_points = np.where(pixels[:, 2:] > 0, pixels[:, :2], np.nan)
         else:
             label_points = self._project(camera, label)
         placed = {
             name: self._placed(vertices, label, label_points, camera)
-            if place or not known
+            if place or not has_camera
             else np.asarray(vertices, dtype=np.float64)
             for name, vertices in meshes.items()
         }
@@ -249,9 +249,9 @@ class FrameMaker:
         side = box[2] - box[0]
         points['label'] = (label_points - np.array(box[:2])) * self.size / side
         photo = None
-        if known and self.data.images is not None:
+        if has_camera and self.data.images is not None:
             photo = crop_photo(self.data.images / imgname, box, self.size)
-        mask, iou = self._mask(imgname, box, placed, camera) if known else ([], {})
+        mask, iou = self._mask(imgname, box, placed, camera) if has_camera else ([], {})
         return Frame(
             source=source,
             imgname=imgname,

@@ -178,20 +178,20 @@ def draw_figures(
     if unknown:
         raise ValueError(f'figures: found {unknown}, expected some of {sorted(FIGURES)}')
     source = FigureSource(work_dir, data_root, photos)
-    others = {
+    ablations = {
         4: None
         if without_discriminator is None
         else FigureSource(without_discriminator, data_root),
         6: None if without_silhouette is None else FigureSource(without_silhouette, data_root),
     }
-    wanted = [_named(source, name) for name in images]
+    image_names_ = [_named(source, name) for name in images]
     pictures: dict[int, Path] = {}
     shown: dict[str, Any] = {}
     for number in sorted(set(figures)):
-        other = others.get(number)
-        if number in others and other is None:
+        other = ablations.get(number)
+        if number in ablations and other is None:
             continue
-        rows, rule = _ROWS[number](source, wanted, other)
+        rows, rule = _ROWS[number](source, image_names_, other)
         if not rows:
             continue
         path = out / f'figure_{number}.jpg'
@@ -200,7 +200,7 @@ def draw_figures(
         shown[path.name] = {
             'shows': FIGURES[number],
             'frames': [name for name, _ in rows],
-            'chosen': 'by name' if wanted and number != 8 else rule,
+            'chosen': 'by name' if image_names_ and number != 8 else rule,
         }
     content = {'figures': shown, 'run': work_dir.name, 'versions': versions()}
     write_json(out / 'figures.json', content)
@@ -278,21 +278,21 @@ def _joints_panels(source: FigureSource, imgname: str) -> list[Panel]:
     return [*panels, panel(last, 'last')] if last != first else panels
 
 
-def _figure_1(source: FigureSource, wanted: list[str], _: Any) -> Rows:
-    names = wanted[:1] or source.quantile(source.gain, 0.5)
+def _figure_1(source: FigureSource, image_names_: list[str], _: Any) -> Rows:
+    names = image_names_[:1] or source.quantile(source.gain, 0.5)
     rule = 'the median of the MPJPE that the last regressor gains over the first'
     return [(name, _joints_panels(source, name)) for name in names], rule
 
 
-def _figure_7(source: FigureSource, wanted: list[str], _: Any) -> Rows:
-    names = wanted or list(dict.fromkeys(source.quantile(source.gain, 0.1, 0.35, 0.65, 0.9)))
+def _figure_7(source: FigureSource, image_names_: list[str], _: Any) -> Rows:
+    names = image_names_ or list(dict.fromkeys(source.quantile(source.gain, 0.1, 0.35, 0.65, 0.9)))
     rule = 'at 10, 35, 65 and 90 % of the MPJPE that the last regressor gains over the first'
     return [(name, _joints_panels(source, name)) for name in names], rule
 
 
-def _figure_2(source: FigureSource, wanted: list[str], _: Any) -> Rows:
+def _figure_2(source: FigureSource, image_names_: list[str], _: Any) -> Rows:
     last = list(source.regressors)[-1]
-    (name, *_rest) = wanted or source.quantile(source.errors[last], 0.5)
+    (name, *_rest) = image_names_ or source.quantile(source.errors[last], 0.5)
     frame = source.frame(name)
     blank = np.full((frame.size, frame.size, 3), 255, dtype=np.uint8)
     body = shaded(frame, 'refined', source.body.faces)
@@ -309,9 +309,9 @@ def _figure_2(source: FigureSource, wanted: list[str], _: Any) -> Rows:
     return [(name, panels)], 'the median of the MPJPE under the last regressor'
 
 
-def _figure_3(source: FigureSource, wanted: list[str], _: Any) -> Rows:
+def _figure_3(source: FigureSource, image_names_: list[str], _: Any) -> Rows:
     last = list(source.regressors)[-1]
-    (name, *_rest) = wanted or source.quantile(source.errors[last], 0.5)
+    (name, *_rest) = image_names_ or source.quantile(source.errors[last], 0.5)
     frame = source.frame(name)
     if not frame.mask:
         return [], ''
@@ -335,8 +335,8 @@ def _filled(frame: Frame) -> Array:
     return mask
 
 
-def _figure_5(source: FigureSource, wanted: list[str], _: Any) -> Rows:
-    names = wanted
+def _figure_5(source: FigureSource, image_names_: list[str], _: Any) -> Rows:
+    names = image_names_
     if not names:
         if 'init_transl' not in source.fits:
             return [], ''
@@ -360,14 +360,14 @@ def _figure_5(source: FigureSource, wanted: list[str], _: Any) -> Rows:
 def _ablation(
     title: str,
 ) -> Callable[[FigureSource, list[str], FigureSource | None], Rows]:
-    def rows(source: FigureSource, wanted: list[str], other: FigureSource | None) -> Rows:
+    def rows(source: FigureSource, image_names_: list[str], other: FigureSource | None) -> Rows:
         assert other is not None
-        names = wanted
+        names = image_names_
         if not names:
             last = list(source.regressors)[-1]
             common = [name for name in source.imgname if name in set(other.imgname)]
-            mine = fitted_positions(source, common, last)
-            difference = np.linalg.norm(mine - fitted_positions(other, common, last), axis=-1)
+            positions = fitted_positions(source, common, last)
+            difference = np.linalg.norm(positions - fitted_positions(other, common, last), axis=-1)
             order = np.argsort(difference.mean(1), kind='stable')
             names = [common[order[round(share * (len(order) - 1))]] for share in (0.5, 1.0)]
         made = []
@@ -392,7 +392,7 @@ def fitted_positions(source: FigureSource, names: Sequence[str], regressor: str)
     return joints
 
 
-def _figure_8(source: FigureSource, wanted: list[str], _: Any) -> Rows:
+def _figure_8(source: FigureSource, image_names_: list[str], _: Any) -> Rows:
     """Show the ankles of the two subjects whose labels differ the most from the body's ankles."""
     last = list(source.regressors)[-1]
     names = list(H36M_JOINTS_MMPOSE)
@@ -406,8 +406,8 @@ def _figure_8(source: FigureSource, wanted: list[str], _: Any) -> Rows:
     row: list[Panel] = []
     shown = []
     for subject in (ordered[0], ordered[-1]):
-        mine = np.flatnonzero((subjects == subject) & np.isfinite(above))
-        chosen = mine[np.argmin(np.abs(above[mine] - means[subject]))]
+        frames_of_subject = np.flatnonzero((subjects == subject) & np.isfinite(above))
+        chosen = frames_of_subject[np.argmin(np.abs(above[frames_of_subject] - means[subject]))]
         name = source.imgname[chosen]
         frame = source.frame(name)
         points = _points(frame, 'label', 'labels', 'label')

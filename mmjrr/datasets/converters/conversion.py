@@ -114,12 +114,12 @@ class Conversion:
         difference = first_camera_difference(existing, source.cameras, intrinsics)
         if difference is not None:
             key, name = difference
-            found, expected = (
+            source_value, existing_value = (
                 getattr(cameras[key], name)[0].tolist() for cameras in (source.cameras, existing)
             )
             raise DataError(
-                f'{source.path}: {name} of camera {key}: found {found}, but {path} has '
-                f'{expected}; convert into another folder, or give that '
+                f'{source.path}: {name} of camera {key}: found {source_value}, but {path} has '
+                f'{existing_value}; convert into another folder, or give that '
                 'file by --cameras'
             )
 

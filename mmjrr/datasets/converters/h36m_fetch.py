@@ -134,11 +134,11 @@ def _read(
 
 def _check_shape(path: Path, name: str, shape: tuple[int, ...]) -> None:
     """Check a shape before reading: a file of few bytes can claim any size."""
-    wanted = _FIELDS[name]
-    if len(shape) != len(wanted) or shape[1:] != wanted[1:] or shape[0] > _MAX_FRAMES:
+    expected = _FIELDS[name]
+    if len(shape) != len(expected) or shape[1:] != expected[1:] or shape[0] > _MAX_FRAMES:
         raise DataError(
             f'{path}: {name}: found shape {shape}, expected '
-            f'({", ".join(["N", *map(str, wanted[1:])])}) with N at most {_MAX_FRAMES}'
+            f'({", ".join(["N", *map(str, expected[1:])])}) with N at most {_MAX_FRAMES}'
         )
 
 

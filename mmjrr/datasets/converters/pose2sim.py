@@ -102,8 +102,8 @@ def read_qualisys_calibration(path: str | Path) -> dict[str, PerspectiveCamera]:
 
 def _camera(where: str, element: ElementTree.Element) -> PerspectiveCamera:
     def number(part: str, name: str) -> float:
-        found = element.find(part)
-        text = None if found is None else found.get(name)
+        child = element.find(part)
+        text = None if child is None else child.get(name)
         try:
             value = float(text or '')
         except ValueError as error:
@@ -243,9 +243,9 @@ def h36m_joints(detections: Detections) -> Array:  # (T, 17, 3)
     """Return the 2D joints of :data:`JOINTS` in Human3.6M's order; the others have weight 0."""
     part = np.zeros((len(detections.joints), len(H36M_JOINTS_MMPOSE), 3))
     for name, source in JOINTS.items():
-        found = detections.joints[:, [detections.names.index(one) for one in source]].mean(1)
-        seen = np.isfinite(found).all(-1) & (found[:, 2] >= _MIN_VISIBILITY)
-        part[:, H36M_JOINTS_MMPOSE.index(name)] = np.where(seen[:, None], found, 0)
+        position = detections.joints[:, [detections.names.index(joint) for joint in source]].mean(1)
+        seen = np.isfinite(position).all(-1) & (position[:, 2] >= _MIN_VISIBILITY)
+        part[:, H36M_JOINTS_MMPOSE.index(name)] = np.where(seen[:, None], position, 0)
     return part
 
 
@@ -314,17 +314,17 @@ def convert_recording(
     Raises:
         DataError: No frame shows a person.
     """
-    part = {name: h36m_joints(found) for name, found in detections.items()}
+    part = {name: h36m_joints(detected) for name, detected in detections.items()}
     offsets = find_offsets(part, cameras)
-    length = min(len(found.joints) for found in detections.values())
+    length = min(len(detected.joints) for detected in detections.values())
     first = max(0, -min(offsets.values()))
     moments = range(first, length - max(0, *offsets.values()), step)
     rows: dict[str, list[Any]] = {'imgname': [], 'center': [], 'scale': [], 'part': []}
     masks, without = {}, 0
-    for name, found in detections.items():
+    for name, detected in detections.items():
         for moment in moments:
             frame = moment + offsets[name]
-            mask = largest_component(found.masks[frame] >= 128)
+            mask = largest_component(detected.masks[frame] >= 128)
             if not mask.any():
                 without += 1
                 continue

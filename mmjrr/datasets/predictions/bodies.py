@@ -182,10 +182,10 @@ class Predictions:
         if self.gender is None or self.vertices is not None:
             return
         genders = [name for name, valid in zip(self.gender, self.is_valid(), strict=True) if valid]
-        others = [name for name in genders if name != gender]
-        if others:
+        wrong = [name for name in genders if name != gender]
+        if wrong:
             raise DataError(
-                f'{self.name}: gender: found {others[0]!r} in {len(others)} of {len(genders)} '
+                f'{self.name}: gender: found {wrong[0]!r} in {len(wrong)} of {len(genders)} '
                 f'rows, expected {gender!r}, the gender of the body they are evaluated with'
             )
 
@@ -280,41 +280,41 @@ def _filled(part: Predictions, like: Sequence[Predictions]) -> Predictions:
     return filled
 
 
-def mark_rows_without_body(whole: Predictions) -> Predictions:
+def mark_rows_without_body(predictions: Predictions) -> Predictions:
     """Set ``valid`` to False in rows of zeros, of NaN and without extent, and note their number.
 
     A pose of 24 identity matrices counts as zeros, since zero-filled axis-angles convert to it.
     """
-    reasons: dict[str, Array] = {'nobody': ~whole.is_valid()}
-    arrays = [whole.vertices]
-    if whole.vertices is None:
-        arrays = [whole.global_orient, whole.body_pose]
+    reasons: dict[str, Array] = {'nobody': ~predictions.is_valid()}
+    arrays = [predictions.vertices]
+    if predictions.vertices is None:
+        arrays = [predictions.global_orient, predictions.body_pose]
     present = [array for array in arrays if array is not None]
     if len(present) == len(arrays):
         for piece in pieces(*present):
             for reason, rows in _without_body(*(array[piece] for array in present)).items():
-                reasons.setdefault(reason, np.zeros(len(whole), bool))[piece] = rows
+                reasons.setdefault(reason, np.zeros(len(predictions), bool))[piece] = rows
     counts: dict[str, int] = {}
-    absent = np.zeros(len(whole), bool)
+    absent = np.zeros(len(predictions), bool)
     for reason, rows in reasons.items():
         if (rows & ~absent).any():
             counts[reason] = int((rows & ~absent).sum())
         absent |= rows
     if not counts:
-        return whole
+        return predictions
     first = int(np.argmax(absent))
     described = {'nobody': 'arrays of no length', 'zeros': 'all zeros', 'NaN': 'all NaN',
                  'no extent': 'vertices in one point'}  # fmt: skip
     note = (
-        f'{int(absent.sum())} of {len(whole)} rows hold no body '
+        f'{int(absent.sum())} of {len(predictions)} rows hold no body '
         f'({", ".join(f"{count} {described[reason]}" for reason, count in counts.items())}); the '
-        f'first is {whole.imgname[first] if whole.imgname else f"row {first}"}'
+        f'first is {predictions.imgname[first] if predictions.imgname else f"row {first}"}'
     )
-    return replace(whole, valid=~absent, notes=(*whole.notes, note))
+    return replace(predictions, valid=~absent, notes=(*predictions.notes, note))
 
 
 def _without_body(*arrays: Array) -> dict[str, Array]:
-    """Return, by reason, which bodies are none: of vertices, or of root and pose."""
+    """Return, by reason, which rows hold no body, judged by vertices, or by root and pose."""
     reasons = {}
     if len(arrays) == 1:
         vertices = arrays[0][:, :: max(1, arrays[0].shape[1] // 64)]
@@ -333,7 +333,7 @@ def _without_body(*arrays: Array) -> dict[str, Array]:
 # -- rotations -----------------------------------------------------------------------------------
 
 
-def settle_rotations_6d(whole: Predictions, rotation_6d: str | None) -> Predictions:
+def settle_rotations_6d(predictions: Predictions, rotation_6d: str | None) -> Predictions:
     """Interpret 6D rotations in the order ``rotation_6d``, or in an order inferred from the values.
 
     Exact rotations are orthonormal vectors only in their own order, so the values tell
@@ -341,22 +341,22 @@ def settle_rotations_6d(whole: Predictions, rotation_6d: str | None) -> Predicti
     open, in ``possible_rotations_6d``. Values that are not orthonormal in any order are taken for
     'interleaved'.
     """
-    pose = whole.body_pose
-    if pose is None or pose.ndim != 3 or pose.shape[-1] != 6 or whole.global_orient is None:
+    pose = predictions.body_pose
+    if pose is None or pose.ndim != 3 or pose.shape[-1] != 6 or predictions.global_orient is None:
         if rotation_6d is not None and rotation_6d not in ROTATIONS_6D:
-            whole.with_rotation_6d(rotation_6d)
-        return whole
+            predictions.with_rotation_6d(rotation_6d)
+        return predictions
     if rotation_6d is not None:
-        return whole.with_rotation_6d(rotation_6d)
-    sample = pose[np.flatnonzero(whole.is_valid())[:1000]].astype(np.float64)
+        return predictions.with_rotation_6d(rotation_6d)
+    sample = pose[np.flatnonzero(predictions.is_valid())[:1000]].astype(np.float64)
     interleaved = _off_orthonormal(sample.reshape(*sample.shape[:-1], 3, 2).swapaxes(-1, -2))
     in_sequence = _off_orthonormal(sample.reshape(*sample.shape[:-1], 2, 3))
     if interleaved < 1e-3:
-        return whole
+        return predictions
     if in_sequence < 1e-3:
-        return replace(whole, possible_rotations_6d=('columns', 'rows'))
+        return replace(predictions, possible_rotations_6d=('columns', 'rows'))
     note = '6D rotations are read as the first two columns, row by row, as SPIN has them'
-    return replace(whole, notes=(*whole.notes, note))
+    return replace(predictions, notes=(*predictions.notes, note))
 
 
 def _off_orthonormal(pairs: Array) -> float:  # (..., 2, 3)

@@ -515,7 +515,7 @@ _VALUES = (int, float, str, bytes, type(None))
 def recognize(tree: Any) -> Layout | None:
     """Return the first layout that fits a file, or None."""
     fields = _without_values(tree)
-    return next((one for one in LAYOUTS if not one.half_turn and one.fits(fields)), None)
+    return next((item for item in LAYOUTS if not item.half_turn and item.fits(fields)), None)
 
 
 def _without_values(tree: Any) -> Any:

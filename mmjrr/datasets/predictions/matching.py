@@ -18,7 +18,7 @@ Takes = Mapping[tuple[str, str, str], str]
 
 def match_frames(
     names: Sequence[str],  # of the N predictions
-    wanted: Sequence[str],  # of the F annotated frames
+    frame_names: Sequence[str],  # of the F annotated frames
     where: str = 'predictions',
     listed: Sequence[str] | None = None,
     takes: Takes | None = None,
@@ -33,10 +33,10 @@ def match_frames(
 
     Args:
         names: Image names of the predictions.
-        wanted: Image names of the annotated frames to match.
+        frame_names: Image names of the annotated frames to match.
         where: The file of the predictions, for messages.
-        listed: Image names of all frames of the annotation, of which ``wanted`` is a part. Default:
-            None, ``wanted``.
+        listed: Image names of all frames of the annotation, of which ``frame_names`` are a part.
+            Default: None, ``frame_names``.
         takes: Names of takes, :attr:`mmjrr.datasets.converters.metadata.Metadata.takes`.
 
     Returns:
@@ -48,10 +48,10 @@ def match_frames(
     >>> match_frames(['/a/x/1.jpg', '/a/y/1.jpg', 'z/2.png'], ['y/1.jpg', '2.jpg', '3.jpg'])
     [[1], [2], []]
     """
-    found = find_frames(names, wanted, where, listed, takes)
+    frame_rows = find_frames(names, frame_names, where, listed, takes)
     return [
-        found.several.get(index) or ([row] if row >= 0 else [])
-        for index, row in enumerate(found.first.tolist())
+        frame_rows.several.get(index) or ([row] if row >= 0 else [])
+        for index, row in enumerate(frame_rows.first.tolist())
     ]
 
 
@@ -75,7 +75,7 @@ class FrameRows:
 
 def find_frames(
     names: Sequence[str],
-    wanted: Sequence[str],
+    frame_names: Sequence[str],
     where: str = 'predictions',
     listed: Sequence[str] | None = None,
     takes: Takes | None = None,
@@ -87,13 +87,13 @@ def find_frames(
     hashes = _hashes(names)
     by_hash = np.argsort(hashes, kind='stable')
     hashes = hashes[by_hash]
-    wanted_hashes = _hashes(wanted)
-    start = np.searchsorted(hashes, wanted_hashes, 'left')
-    stop = np.searchsorted(hashes, wanted_hashes, 'right')
-    first = np.full(len(wanted), -1)
+    frame_hashes = _hashes(frame_names)
+    start = np.searchsorted(hashes, frame_hashes, 'left')
+    stop = np.searchsorted(hashes, frame_hashes, 'right')
+    first = np.full(len(frame_names), -1)
     several: dict[int, list[int]] = {}
     has_key = np.zeros(len(names), bool)  # whether a row's key is that of an annotated frame
-    for index, name in enumerate(wanted):
+    for index, name in enumerate(frame_names):
         if start[index] == stop[index]:
             continue
         key = image_key(name)
@@ -107,9 +107,9 @@ def find_frames(
     missing = np.flatnonzero(first < 0)
     if len(missing):
         left = np.flatnonzero(~has_key).tolist()
-        by_identity = _by_identity(names, left, listed or wanted, where, takes)
+        by_identity = _by_identity(names, left, listed or frame_names, where, takes)
         for index in missing.tolist() if by_identity else ():
-            identity = frame_identity(wanted[index])
+            identity = frame_identity(frame_names[index])
             rows = [] if identity is None else by_identity.get(identity, [])
             if rows:
                 first[index] = rows[0]
@@ -123,7 +123,7 @@ def _hashes(names: Sequence[str]) -> Array:  # (N,)
     return np.fromiter((hash(image_key(name)) for name in names), np.int64, len(names))
 
 
-def match_names(names: Sequence[str], wanted: Sequence[str], where: str = '') -> Array:
+def match_names(names: Sequence[str], frame_names: Sequence[str], where: str = '') -> Array:
     """Return the row (F,) of the only prediction of each annotated frame, -1 for none.
 
     Raises:
@@ -132,10 +132,10 @@ def match_names(names: Sequence[str], wanted: Sequence[str], where: str = '') ->
     >>> match_names(['/a/x/1.jpg', '/a/y/1.jpg', 'z/2.png'], ['y/1.jpg', '2.jpg', '3.jpg']).tolist()
     [1, 2, -1]
     """
-    found = find_frames(names, wanted, where)
-    for index, rows in found.several.items():
-        raise DataError(several_predictions(where, wanted[index], names, rows))
-    return found.first
+    frame_rows = find_frames(names, frame_names, where)
+    for index, rows in frame_rows.several.items():
+        raise DataError(several_predictions(where, frame_names[index], names, rows))
+    return frame_rows.first
 
 
 def several_predictions(where: str, frame: str, names: Sequence[str], rows: Sequence[int]) -> str:
@@ -147,18 +147,18 @@ def several_predictions(where: str, frame: str, names: Sequence[str], rows: Sequ
     )
 
 
-def _of_best_folders(names: Sequence[str], wanted: str, rows: list[int]) -> list[int]:
-    """Return the rows whose folders agree best with those of the wanted name."""
+def _of_best_folders(names: Sequence[str], frame_name: str, rows: list[int]) -> list[int]:
+    """Return the rows whose folders agree best with those of a frame's name."""
     if len(rows) < 2:
         return rows
-    scores = [_agreement(names[row], wanted) for row in rows]
+    scores = [_agreement(names[row], frame_name) for row in rows]
     return [row for row, score in zip(rows, scores, strict=True) if score == max(scores)]
 
 
-def _agreement(one: str, other: str) -> int:
+def _agreement(path: str, other: str) -> int:
     """Count the equal folders of two paths, from the file upwards."""
     pairs = zip(
-        *(name.replace('\\', '/').split('/')[-2::-1] for name in (one, other)), strict=False
+        *(name.replace('\\', '/').split('/')[-2::-1] for name in (path, other)), strict=False
     )
     count = 0
     for a, b in pairs:

@@ -118,14 +118,14 @@ def parse(
 _HALF_TURNS = {'x': np.array([1, -1, -1], np.float32)}
 
 
-def _check_side_of_camera(whole: Predictions, layout: Layout) -> tuple[str, ...]:
+def _check_side_of_camera(predictions: Predictions, layout: Layout) -> tuple[str, ...]:
     """Turn vertices back if the layout says how; note vertices that are all behind the camera."""
-    vertices = whole.vertices
+    vertices = predictions.vertices
     assert vertices is not None
     if layout.half_turn:
-        whole.vertices = working_array(vertices.shape, np.result_type(vertices, np.float32))
-        for piece in pieces(vertices, whole.vertices):
-            whole.vertices[piece] = vertices[piece] * _HALF_TURNS[layout.half_turn]
+        predictions.vertices = working_array(vertices.shape, np.result_type(vertices, np.float32))
+        for piece in pieces(vertices, predictions.vertices):
+            predictions.vertices[piece] = vertices[piece] * _HALF_TURNS[layout.half_turn]
         return (f'vertices are turned back by 180 degrees about {layout.half_turn}',)
     with np.errstate(invalid='ignore'):  # NaN marks bodies that are not there
         behind = all((vertices[piece][..., 2] < 0).all() for piece in pieces(vertices))
@@ -163,10 +163,10 @@ def _choose(tree: Any, source: Path, layout: str, named: Mapping[str, str]) -> _
         raise ValueError(f"layout: found {layout!r}, expected 'auto' or one of {list(layouts)}")
     if any(field in named for field in BODY_FIELDS):
         base = recognize(tree) if layout == 'auto' else layouts[layout]
-        others = {} if base is None else _present(tree, base)
+        recognized_paths = {} if base is None else _present(tree, base)
         if base is None:
-            others = _beside(tree)
-        return 'fields', {**_without_body(others), **named}, ()
+            recognized_paths = _beside(tree)
+        return 'fields', {**_without_body(recognized_paths), **named}, ()
     if layout != 'auto':
         if not layouts[layout].fits(tree):
             raise DataError(
@@ -251,11 +251,11 @@ def _leaves(tree: Any, path: str) -> list[Any]:
     return [value for _, value in follow(tree, path)]
 
 
-def _equal(one: list[Any], other: list[Any]) -> bool:
+def _equal(first: list[Any], second: list[Any]) -> bool:
     try:
-        return len(one) == len(other) and all(
+        return len(first) == len(second) and all(
             np.array_equal(np.asarray(a, np.float64), np.asarray(b, np.float64), equal_nan=True)
-            for a, b in zip(one, other, strict=True)
+            for a, b in zip(first, second, strict=True)
         )
     except (TypeError, ValueError):
         return False
@@ -325,8 +325,10 @@ def _paths_of_rank(
 def _not_of_the_body(tree: Any, rank: int, body_paths: Mapping[str, str]) -> dict[str, str]:
     """Return the paths of fields that are not of the body, predicted ones first."""
     paths: dict[str, str] = {}
-    others = [candidate for candidate in candidates(tree) if candidate.field not in BODY_FIELDS]
-    for candidate in sorted(others, key=lambda candidate: -candidate.rank):
+    beside_body = [
+        candidate for candidate in candidates(tree) if candidate.field not in BODY_FIELDS
+    ]
+    for candidate in sorted(beside_body, key=lambda candidate: -candidate.rank):
         if candidate.field == 'imgname' and not _holds_text(tree, candidate.path):
             continue
         if candidate.field in ('transl', 'camera') and candidate.rank < rank:
@@ -447,11 +449,13 @@ def _value(source: Path, field: str, value: Any) -> Array:
         array = array.astype(np.str_)
     if field in _TEXT:
         array = as_text(f'{source}: {field}', array)
-        kinds, wanted = 'U', 'text'
+        kinds, expected = 'U', 'text'
     else:
-        kinds, wanted = 'fiub', 'numbers'
+        kinds, expected = 'fiub', 'numbers'
     if array.dtype.kind not in kinds and array.size:
-        raise DataError(f'{source}: {field}: found {array.dtype} {array.shape}, expected {wanted}')
+        raise DataError(
+            f'{source}: {field}: found {array.dtype} {array.shape}, expected {expected}'
+        )
     if field in _TEXT:
         return array.astype(np.str_, copy=False)
     return converted(array, np.int64 if field in ('frame', 'lost') else np.float32)

@@ -36,7 +36,7 @@ ErrorOf = Callable[[Array, Array], Array]
 
 def match_bodies(
     part: Predictions,
-    wanted: Sequence[str],
+    frame_names: Sequence[str],
     person: str | None = None,
     error_of: ErrorOf | None = None,
     listed: Sequence[str] | None = None,
@@ -48,7 +48,7 @@ def match_bodies(
 
     Args:
         part: The predictions, with image names.
-        wanted: Image names of the F annotated frames.
+        frame_names: Image names of the F annotated frames.
         person: Choice in frames with several persons: 'nearest' (to the annotated joints),
             'largest' (in the image), or the identity of a track, which selects only bodies of that
             track. Default: None, which refuses several persons.
@@ -61,7 +61,7 @@ def match_bodies(
     """
     assert part.imgname is not None
     valid = part.is_valid()
-    named = find_frames(part.imgname, wanted, part.name, listed, takes)
+    named = find_frames(part.imgname, frame_names, part.name, listed, takes)
     of_some_frame = np.zeros(len(part), bool)
     of_some_frame[named.all_rows()] = True
     unmatched = np.flatnonzero(~of_some_frame)
@@ -69,17 +69,17 @@ def match_bodies(
         valid = valid & _of_track(part, str(person))
     rows = np.where(np.append(valid, False)[named.first], named.first, -1)
     matches: dict[int, list[int]] = {}
-    others = int(((named.first >= 0) & (rows < 0)).sum())
+    num_ignored = int(((named.first >= 0) & (rows < 0)).sum())
     for index, candidates in named.several.items():
         of_frame = [row for row in candidates if valid[row]]
         rows[index] = of_frame[0] if of_frame else -1
-        others += len(candidates) - len(of_frame) - int(not valid[candidates[0]])
+        num_ignored += len(candidates) - len(of_frame) - int(not valid[candidates[0]])
         if len(of_frame) > 1:
             matches[index] = of_frame
     several = list(matches)
     notes: list[str] = []
     if person not in (None, 'nearest', 'largest'):
-        notes.append(f'only bodies of track {person} are taken; {others} others are ignored')
+        notes.append(f'only bodies of track {person} are taken; {num_ignored} others are ignored')
     different = {}
     for index in several:
         distinct = _without_repetition(part, matches[index])
@@ -88,7 +88,7 @@ def match_bodies(
     if len(several) > len(different):
         notes.append(f'{len(several) - len(different)} frames have equal bodies, counted once')
     if different:
-        chosen = _choose(part, wanted, different, person, error_of)
+        chosen = _choose(part, frame_names, different, person, error_of)
         for index, row in chosen.items():
             rows[index] = row
         criterion = (
@@ -98,13 +98,13 @@ def match_bodies(
     return Matches(rows, unmatched, tuple(notes))
 
 
-def distinct_bodies(part: Predictions, wanted: Sequence[str]) -> list[list[int]]:
-    """Return the rows of the different bodies in each of the images ``wanted``; none if invalid."""
+def distinct_bodies(part: Predictions, frame_names: Sequence[str]) -> list[list[int]]:
+    """Return the rows of the different valid bodies in each of the images ``frame_names``."""
     assert part.imgname is not None
     valid = part.is_valid()
     return [
         _without_repetition(part, [row for row in rows if valid[row]])
-        for rows in match_frames(part.imgname, wanted, part.name)
+        for rows in match_frames(part.imgname, frame_names, part.name)
     ]
 
 
@@ -135,7 +135,7 @@ def _without_repetition(part: Predictions, rows: Sequence[int]) -> list[int]:
 
 def _choose(
     part: Predictions,
-    wanted: Sequence[str],
+    frame_names: Sequence[str],
     matches: dict[int, list[int]],
     person: str | None,
     error_of: ErrorOf | None,
@@ -148,7 +148,7 @@ def _choose(
     assert part.imgname is not None
     first = next(iter(matches))
     if person is None or (person == 'nearest' and error_of is None):
-        problem = several_predictions(part.name, wanted[first], part.imgname, matches[first])
+        problem = several_predictions(part.name, frame_names[first], part.imgname, matches[first])
         options = "'largest' or a track" if error_of is None else "'nearest', 'largest' or a track"
         raise DataError(
             f'{problem}, or choose one: person={options} (on the command line, --person)'
@@ -167,7 +167,7 @@ def _choose(
         return best
     raise DataError(
         f'{part.name}: track {person} has {len(matches[first])} different bodies in '
-        f'{wanted[first]}, expected one'
+        f'{frame_names[first]}, expected one'
     )
 
 

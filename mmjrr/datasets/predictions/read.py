@@ -78,11 +78,11 @@ def read_predictions(
                 "expected one, a file named after an image or after one of Human3.6M's videos"
             )
         parts.append(part)
-    whole = join(root, parts)
+    predictions = join(root, parts)
     layouts = list(dict.fromkeys(part.layout for part in parts))
-    whole.source, whole.layout = root, layouts[0] if len(layouts) == 1 else 'words'
-    whole.notes = (f'{len(files)} files', *whole.notes)
-    return whole
+    predictions.source, predictions.layout = root, layouts[0] if len(layouts) == 1 else 'words'
+    predictions.notes = (f'{len(files)} files', *predictions.notes)
+    return predictions
 
 
 def predictions_from(
@@ -113,27 +113,27 @@ def predictions_from(
         raise ValueError(f'frame_step: found {frame_step}, expected at least 1')
     if is_by_moment(tree):
         tree = seen_by_cameras(tree, Path(source))
-    whole = parse(tree, source, layout, fields, rotation_6d)
-    if whole.frame is not None:
-        whole = replace(whole, frame=frame_step * whole.frame)
-    if name_format is None and whole.imgname is None:
+    predictions = parse(tree, source, layout, fields, rotation_6d)
+    if predictions.frame is not None:
+        predictions = replace(predictions, frame=frame_step * predictions.frame)
+    if name_format is None and predictions.imgname is None:
         formats = {layout.name: layout.name_format for layout in LAYOUTS}
-        name_format = formats.get(whole.layout) or None
+        name_format = formats.get(predictions.layout) or None
     if name_format is not None:
-        return replace(whole, imgname=_formatted(whole, Path(source), name_format))
-    if whole.imgname is None and whole.frame is not None:
+        return replace(predictions, imgname=_formatted(predictions, Path(source), name_format))
+    if predictions.imgname is None and predictions.frame is not None:
         note = (
             'it has frame numbers but no image names; name_format (--name-format) makes image names'
         )
-        return replace(whole, notes=(*whole.notes, note))
-    return whole
+        return replace(predictions, notes=(*predictions.notes, note))
+    return predictions
 
 
-def _formatted(whole: Predictions, source: Path, name_format: str) -> list[str]:
-    if whole.frame is None:
+def _formatted(predictions: Predictions, source: Path, name_format: str) -> list[str]:
+    if predictions.frame is None:
         raise ValueError(
             f'name_format: {source} has no frame numbers'
-            + (', but it has image names' if whole.imgname else '')
+            + (', but it has image names' if predictions.imgname else '')
         )
     folder = source.absolute().parent
     try:
@@ -145,7 +145,7 @@ def _formatted(whole: Predictions, source: Path, name_format: str) -> list[str]:
                 folder=folder.name,
                 parent=folder.parent.name,
             )
-            for frame in whole.frame.tolist()
+            for frame in predictions.frame.tolist()
         ]
     except (KeyError, IndexError, AttributeError, ValueError) as error:
         raise ValueError(

@@ -54,7 +54,7 @@ class Settings:
         unknown = [name for name in self.subjects if name not in SUBJECTS]
         if unknown or not self.subjects or len(set(self.subjects)) != len(self.subjects):
             raise ValueError(
-                f'subjects must be some of {list(SUBJECTS)}, each once; found {self.subjects}'
+                f'subjects: found {self.subjects}, expected some of {list(SUBJECTS)}, each once'
             )
         for name, low, high in (
             ('seed', 0, 2**63), ('frames_per_subject', 1, 10**6), ('frame_step', 1, 10**4),
@@ -62,7 +62,7 @@ class Settings:
             ('late_frames', 0, 10**4),
         ):  # fmt: skip
             if not low <= getattr(self, name) <= high:
-                raise ValueError(f'{name} must be in {low}..{high}, found {getattr(self, name)}')
+                raise ValueError(f'{name}: found {getattr(self, name)}, expected {low} to {high}')
 
 
 def settings_as_json(settings: Settings) -> dict[str, Any]:

@@ -390,13 +390,13 @@ class JointRegressorMetric(BaseMetric):
         return RegressedFrames(self.joint_names, joints, target, weight, labels, numbers)
 
 
-def _one_of(name: str, value: str, known: Any) -> str:
-    if value not in known:
-        raise ValueError(f'{name}: found {value!r}, expected one of {sorted(known)}')
+def _one_of(name: str, value: str, allowed: Any) -> str:
+    if value not in allowed:
+        raise ValueError(f'{name}: found {value!r}, expected one of {sorted(allowed)}')
     return value
 
 
-def _each_one_of(name: str, values: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
+def _each_one_of(name: str, values: Sequence[str], allowed: Sequence[str]) -> tuple[str, ...]:
     if isinstance(values, str):
         raise ValueError(f'{name}: found {values!r}, expected a list')
-    return tuple(_one_of(name, value, known) for value in values)
+    return tuple(_one_of(name, value, allowed) for value in values)

@@ -105,9 +105,9 @@ def gate_weight(
 ) -> Tensor:  # (B, H, W), 0 or 1
     """Return 0 within discs around annotated joints that are not on the mask, 1 elsewhere.
 
-    A mask that has no hand where a wrist is annotated has lost it: what it says there is not to be
-    believed. A joint is on the mask if the mask's mean within a hundredth of the crop's side is at
-    least one half. Joints without weight, and those outside the crop, have no disc.
+    A mask without a hand where a wrist is annotated has lost the hand, so it is not trusted there.
+    A joint is on the mask if the mask's mean within a hundredth of the crop's side is at least one
+    half. Joints without weight, and those outside the crop, have no disc.
 
     Args:
         mask: Person masks in [0, 1].
@@ -182,7 +182,7 @@ class SilhouetteTerm(EnergyTerm):
         self.gate = {H36M_JOINTS_MMPOSE.index(name): float(r) for name, r in radii.items()}
 
     def prepare(self, observed: Observations) -> Observations:
-        """Compute where masks are not believed, and their means in cells."""
+        """Compute where masks are not trusted, and their means in cells."""
         mask = observed.mask
         assert mask is not None
         if self.gate:

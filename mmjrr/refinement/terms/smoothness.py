@@ -1,4 +1,4 @@
-"""Term of smooth motion: a joint lies where its neighbors in time expect it."""
+"""Term of smooth motion: each joint lies between its positions in the neighboring frames."""
 
 from __future__ import annotations
 

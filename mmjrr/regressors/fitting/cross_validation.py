@@ -165,12 +165,12 @@ def fit_and_validate(
             continue
         errors = np.full((len(frames), len(joint_names)), np.nan)
         described = []
-        for held, rows in folds:
+        for held_out_groups, rows in folds:
             rest = np.setdiff1d(np.arange(len(frames)), rows)
-            shown = ', '.join(held[:3]) + (', ...' if len(held) > 3 else '')
+            shown = ', '.join(held_out_groups[:3]) + (', ...' if len(held_out_groups) > 3 else '')
             report(f'Fitting without {by} {shown}: {len(rest)} frames')
             errors[rows] = frames.errors(fit(rest, {}).regressor, rows)
-            described.append((held, len(rest), len(rows)))
+            described.append((held_out_groups, len(rest), len(rows)))
         held_out[by] = HeldOutErrors(by, tuple(described), *_means(errors))
     report(f'Fitting to all {len(frames)} frames')
     everything = np.arange(len(frames))

@@ -1,10 +1,11 @@
 """Bootstrap over subjects of the joints of a fitted regressor.
 
-A regressor is fitted to few subjects, and other subjects would give another one. Subjects are drawn
-with replacement, and the regressor is fitted to those drawn, a subject drawn twice counting twice
-(Efron and Tibshirani, An Introduction to the Bootstrap, 1993). The sums of each subject are
-accumulated once; no fit reads the frames again. Vertices are those with nonzero weight in the fit
-to all subjects or to all but one, and of steepest descent there.
+A regressor that is fitted to few subjects depends on which they are. The bootstrap measures how
+much: it draws subjects with replacement and fits the regressor to those drawn; a subject that is
+drawn twice counts twice (Efron and Tibshirani, An Introduction to the Bootstrap, 1993). The normal
+equations of each subject are accumulated once; no fit reads the frames again. Candidate vertices
+are those with nonzero weight in the fits to all subjects and to all but one, and those of steepest
+descent there.
 
 With S subjects there are few different draws (126 for five), and intervals over so few subjects are
 rough: they tell the size of the uncertainty, not its tails.
@@ -57,7 +58,7 @@ class SubjectBootstrap:
         return np.moveaxis(ends, 0, -1)
 
     def radius(self, confidence_level: float = 0.95) -> FloatArray:
-        """Return the distance (J,) that this share of the replicates stays within, meters."""
+        """Return the distance (J,) within which this share of the replicates lies, meters."""
         distance = np.linalg.norm(self.replicates - self.joints, axis=-1)
         radii: FloatArray = np.percentile(distance, 100 * confidence_level, axis=0)
         return radii
@@ -124,16 +125,16 @@ def bootstrap_over_subjects(
         joints: FloatArray = weight @ points
         return joints if root is None else joints - joints.mean(0)
 
-    known: dict[bytes, FloatArray] = {}
+    joints_by_draw: dict[bytes, FloatArray] = {}
     for counts in draws:
-        if counts.tobytes() not in known:
+        if counts.tobytes() not in joints_by_draw:
             drawn = _drawn([parts[i] for i in order], counts)
             weight = np.zeros_like(start)
             weight[:, columns] = solve_simplex_qp(
                 QuadraticObjective(drawn), tol, max_iter, start[:, columns]
             ).weight
-            known[counts.tobytes()] = joints_of(weight)
-    replicates = np.stack([known[counts.tobytes()] for counts in draws])
+            joints_by_draw[counts.tobytes()] = joints_of(weight)
+    replicates = np.stack([joints_by_draw[counts.tobytes()] for counts in draws])
     return SubjectBootstrap(names, joints_of(start), replicates, n_subjects)
 
 

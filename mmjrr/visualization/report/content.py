@@ -56,11 +56,11 @@ class Evaluation:
             DataError: The content is not a result of :mod:`mmjrr.evaluation`.
         """
         if not isinstance(content, Mapping) or content.get('format') != FORMAT:
-            found = (
+            actual = (
                 content.get('format') if isinstance(content, Mapping) else type(content).__name__
             )
             raise DataError(
-                f'{where}: format: found {found!r}, expected {FORMAT!r}; a report is made from '
+                f'{where}: format: found {actual!r}, expected {FORMAT!r}; a report is made from '
                 'what "mmjrr evaluate --out results.json" writes'
             )
         try:

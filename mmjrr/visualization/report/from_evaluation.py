@@ -267,7 +267,7 @@ def _worst_frames(
     protocol = next(iter(protocols))
     errors = {name: evaluation.errors[protocol, name] for name in regressors}
     order = worst_first(list(errors.values())[-1])[:count]
-    wanted = {regressed.imgname[row]: row for row in order}
+    row_of_image = {regressed.imgname[row]: row for row in order}
     annotated = AnnotatedFrames(item.annotations, protocols)
     joints = RegressedJoints(regressors, needed_joints(protocols), body)
     model = _built(body)
@@ -291,7 +291,7 @@ def _worst_frames(
         chosen = [
             (name, rows[frame])
             for frame, name in enumerate(annotated.names)
-            if rows[frame] >= 0 and name in wanted
+            if rows[frame] >= 0 and name in row_of_image
         ]
         vertices = posed_bodies(
             part.select(np.array([row for _, row in chosen], dtype=np.int64)),
@@ -299,7 +299,7 @@ def _worst_frames(
             METERS[item.reading.get('unit', 'm')],
         )
         for (name, _), mesh in zip(chosen, vertices, strict=True):
-            row = wanted[name]
+            row = row_of_image[name]
             frame = maker.make(
                 item.title,
                 name,

@@ -145,11 +145,11 @@ def _styles(report: Report) -> dict[str, int]:
     names = [name for item in report.evaluations for name in item.regressors]
     names = list(dict.fromkeys([*report.regressors, *names]))
     free = [number for number in range(_NUM_STYLES) if number not in _STYLES.values()]
-    others = [name for name in names if name not in _STYLES]
+    unstyled = [name for name in names if name not in _STYLES]
     if not set(names) & set(_STYLES):
         free = list(range(_NUM_STYLES))
     return {
-        name: _STYLES[name] if name in _STYLES else free[others.index(name) % len(free)]
+        name: _STYLES[name] if name in _STYLES else free[unstyled.index(name) % len(free)]
         for name in names
     }
 
@@ -378,24 +378,24 @@ def _gallery(report: Report) -> dict[str, Any]:
     """Return the frames as plain values, meshes packed."""
     if not report.frames:
         return {'frames': []}
-    coarse = whole = None
+    coarse = full_mesh = None
     if report.faces is not None:
         template = _template(report)
         coarse = decimate(template, report.faces, COARSE_VERTICES)
-        whole = whole_mesh(report.faces)
+        full_mesh = whole_mesh(report.faces)
         if int(report.faces.max()) >= 2**16:
             raise DataError(
                 f'faces: found {report.faces.max() + 1} vertices, expected at most 65536'
             )
     frames = [
-        _packed_frame(frame, whole if number < WHOLE_FRAMES else coarse, number < WHOLE_FRAMES)
+        _packed_frame(frame, full_mesh if number < WHOLE_FRAMES else coarse, number < WHOLE_FRAMES)
         for number, frame in enumerate(report.frames)
     ]
     return {
         'frames': frames,
         'faces': {
             kind: encode_faces(mesh.faces)
-            for kind, mesh in (('coarse', coarse), ('whole', whole))
+            for kind, mesh in (('coarse', coarse), ('whole', full_mesh))
             if mesh is not None
         },
         'joints': list(H36M_JOINTS_MMPOSE),

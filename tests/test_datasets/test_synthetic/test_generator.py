@@ -296,7 +296,7 @@ def test_without_ankle_offsets_only_the_labels_of_the_ankles_differ(root, tmp_pa
 def test_bad_settings_are_refused():
     with pytest.raises(ValueError, match="found \\('S2',\\)"):
         Settings(subjects=('S2',))
-    with pytest.raises(ValueError, match='frames_per_subject must be in 1..1000000, found 0'):
+    with pytest.raises(ValueError, match='frames_per_subject: found 0, expected 1 to 1000000'):
         Settings(frames_per_subject=0)
 
 

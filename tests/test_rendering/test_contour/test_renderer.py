@@ -297,7 +297,7 @@ def test_coordinates_that_are_not_finite_raise(contour, axis):
         (torch.ones(1, 6, 3, dtype=torch.float16), 'float32 or float64, got torch.float16'),
         (torch.ones(1, 5, 3, dtype=torch.float64), 'at least the 6 that the faces name, got 5'),
         (torch.ones(1, 6, 3, device='meta'), 'vertices are on meta, the renderer on cpu'),
-        (np.ones((1, 6, 3)), 'must be a tensor'),
+        (np.ones((1, 6, 3)), 'expected a tensor'),
         (torch.ones(1, 6, 3), 'found torch.float32 .* expected torch.float64'),
     ],
 )
@@ -309,13 +309,13 @@ def test_vertices_that_do_not_fit_are_refused(contour, vertices, message):
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (dict(faces=[[0, 1]]), r'\(F, 3\) with F > 0, got \(1, 2\)'),
+        (dict(faces=[[0, 1]]), r'found shape \(1, 2\), expected \(F, 3\) with F > 0'),
         (dict(faces=np.zeros((0, 3), int)), r'\(F, 3\) with F > 0'),
-        (dict(faces=[[0.0, 1.0, 2.0]]), 'faces must be integers'),
-        (dict(faces=[[0, 1, -2]]), 'negative indices, found -2'),
+        (dict(faces=[[0.0, 1.0, 2.0]]), 'faces: found .*, expected integers'),
+        (dict(faces=[[0, 1, -2]]), 'found the index -2'),
         (dict(faces=[[0, 1, 2]], image_size=(0, 5)), r'positive \(height, width\)'),
-        (dict(faces=[[0, 1, 2]], near=0.0), 'near must be positive'),
-        (dict(faces=[[0, 1, 2]], supersampling=0), 'supersampling must be at least 1'),
+        (dict(faces=[[0, 1, 2]], near=0.0), 'near: found 0.0, expected a positive depth'),
+        (dict(faces=[[0, 1, 2]], supersampling=0), 'supersampling: found 0, expected at least 1'),
     ],
 )
 def test_faces_and_sizes_without_sense_are_refused(contour, arguments, message):
