@@ -235,7 +235,7 @@ def vertex_error(model: Any, loader: Any, data_root: str, split: str) -> float:
 
 
 def mean_body_error(fits_file: str, data_root: str) -> float:
-    """Return the PVE of a network that sees nothing: of the fits' mean in every test frame, in mm.
+    """Return the PVE in mm of a constant prediction: the mean of the fits, for every test frame.
 
     Args:
         fits_file: The fits that a network would learn.

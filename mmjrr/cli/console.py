@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mmengine.config import Config
     from mmengine.runner import Runner
 
-#: Beginnings of warnings about which a user can do nothing.
+#: Beginnings of warnings that a user cannot act on.
 _NOT_FOR_USERS = ('"FileClient" will be deprecated', '"HardDiskBackend" is the alias')
 
 

@@ -98,7 +98,7 @@ def _is_synchronous(args: argparse.Namespace) -> bool:
     """Return whether the cameras show the same moments.
 
     Raises:
-        OptionError: The refinement config needs them to, and they shall not.
+        OptionError: The refinement config needs synchronous cameras, and ``--cameras`` has others.
     """
     from mmengine.config import Config
 
@@ -237,7 +237,7 @@ def make_masks(args: argparse.Namespace, data: Path, folder: Path) -> tuple[str,
     Results of an earlier run with the same settings are reused.
 
     Returns:
-        The file of masks for refinement, and how well the masks agree with the true ones.
+        The file of masks for refinement, and the agreement of the masks with the true ones.
     """
     from mmjrr.io import sha256
     from mmjrr.jobs import Identity, Job

@@ -173,7 +173,7 @@ def format_report(report: RegressorReport, not_validated: Sequence[str] = ()) ->
             'regressor'
         )
     for held in report.held_out.values():
-        lines.append(f'New {held.by}: {len(held.folds)} fits, each tested on what it did not see')
+        lines.append(f'New {held.by}: {len(held.folds)} fits, each tested on what it left out')
     lines += [f'Not cross-validated {why}' for why in (*report.not_validated, *not_validated)]
     return '\n'.join(lines)
 

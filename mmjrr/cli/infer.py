@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _run_on_images(args: argparse.Namespace) -> None:
-    """Estimate the bodies in images, and say what was written."""
+    """Estimate the bodies in images, and print what was written."""
     from mmjrr.inference import MeshInferencer
     from mmjrr.inference.input_images import InputImages
     from mmjrr.io import read_json

@@ -1,4 +1,4 @@
-r"""Tell whether subjects' joints are labeled at the same places, from refined fits.
+r"""Test whether subjects' joints are labeled at the same positions, from refined fits.
 
     mmjrr label-consistency work_dirs/refinement --body-model data/smpl \
         --out label_consistency.json --figure label_consistency.png --regressor-out J_consistent.npy
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='MM',
         help='length below which offsets are not significant, mm (default: %(default)s)',
     )
-    parser.add_argument('--out', type=Path, help='.json file to write')
+    parser.add_argument('--out', type=Path, help='.json file of the results')
     parser.add_argument('--figure', type=Path, help='.png, .pdf or .svg file to write')
     parser.add_argument(
         '--regressor-out', type=Path, help='.npy file for the regressor fitted with the offsets'

@@ -17,7 +17,7 @@ COMMANDS = {
     'table1': ('table1', "print the paper's Table I for any models"),
     'label-consistency': (
         'label_consistency',
-        "tell whether subjects' joints are labeled at the same places",
+        "test whether subjects' joints are labeled at the same positions",
     ),
     'report': ('report', 'write a report as one HTML file'),
     'export-meshes': ('export_meshes', 'write the bodies of any results file as meshes'),

@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Carry the regressor, print what came out, and write the files."""
+    """Carry the regressor to the mesh, print a summary, and write the files."""
     from mmjrr.io.paths import check_suffix
     from mmjrr.regressors import JointRegressor
 

@@ -12,7 +12,7 @@ from torch import nn
 from mmjrr.array_types import Array
 from mmjrr.io.mapped import take
 
-#: What becomes of a frame that cannot be refined.
+#: Treatments of a frame that cannot be refined.
 ON_BAD_FRAME = ('skip', 'raise')
 #: Name of the stored array that holds, for each frame, why it is left out; '' if it is refined.
 LEFT_OUT = 'left_out'
@@ -40,7 +40,7 @@ def find_bad_frames(attempt: Callable[[int], Any], count: int) -> dict[int, str]
 
 
 def check_finite_weights(model: nn.Module | None) -> None:
-    """Check that not the discriminators are to blame for a batch of only bad frames.
+    """Check that a batch of only bad frames is not due to the discriminators.
 
     Raises:
         FloatingPointError: A weight is not finite.

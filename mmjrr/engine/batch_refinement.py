@@ -21,12 +21,12 @@ from mmjrr.refinement import FitRefiner
 
 @dataclass(frozen=True)
 class BatchRefinement:
-    """How the batches of a run are refined.
+    """The refiner of a run's batches, with the settings that all batches share.
 
     Attributes:
         refiner: The refiner.
-        calibration: The calibration, whose shapes, corrections and label offsets hold; its refined
-            fits are taken as they are if it has all moments. None without one.
+        calibration: The calibration, whose shapes, corrections and label offsets apply; its refined
+            fits are used unchanged if it has all moments. None without one.
         weights: Weights of the terms.
         frame_options: Options of :meth:`RefinementFrames.of_batch`.
         leaves_out: Whether bad frames are left out; if not, they are errors.

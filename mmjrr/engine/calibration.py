@@ -2,7 +2,7 @@
 
 A round refines all chosen moments as one problem, then fits a regressor to the result, which the
 next round uses. The last regressor, the subjects' shapes and the corrections of cameras and
-outlines then hold for the refinement of all frames.
+outlines then apply to the refinement of all frames.
 """
 
 from __future__ import annotations
@@ -46,8 +46,9 @@ class CalibrationOptions:
         refiner: Options of :class:`~mmjrr.refinement.FitRefiner` that differ from the hook's
             ``refiner``, such as ``num_iters`` of a round. ``share`` is always the hook's.
         label_offsets: Whether to fit label offsets of each subject and joint together with each
-            round's regressor (:func:`~mmjrr.regressors.fit_label_offsets`). The significant ones
-            are known to the energy from then on, and subtracted from the labels of J_opt.
+            round's regressor (:func:`~mmjrr.regressors.fit_label_offsets`). The energy takes the
+            significant ones into account from the next round on, and they are subtracted from the
+            labels of J_opt.
 
     Raises:
         ValueError: A number is below 1.

@@ -3,7 +3,7 @@
 MMEngine 0.10.7 reads checkpoints by ``torch.load``, which before PyTorch 2.6 calls the functions
 that a file names. A resumed run also executes the config that its checkpoint contains.
 :func:`load_safely`, or :class:`~mmjrr.engine.SafeCheckpointHook` in a config, replaces MMEngine's
-reader by that of this module.
+reader with that of this module.
 """
 
 from __future__ import annotations

@@ -139,7 +139,7 @@ def fit_rows(
 
 
 def _checked_missing(dataset: Any, shards: ShardFolder, count: int) -> list[int]:
-    """Check that all frames have joints enough, and return the numbers of the parts to make."""
+    """Check that all frames have enough joints, and return the numbers of the parts to make."""
     trunk = [H36M_JOINTS_MMPOSE.index(name) for name in TRUNK_JOINTS]
     labeled = (dataset.labeled_joints(range(len(dataset)))[:, trunk, 3] > 0).sum(1)
     bad = np.flatnonzero(labeled < MIN_TRUNK_JOINTS)

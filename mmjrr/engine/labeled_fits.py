@@ -35,7 +35,7 @@ def fit_regressor_and_offsets(
     """Fit a regressor together with label offsets, and save both, the offsets first.
 
     The regressor is fitted to labels from which the significant offsets are subtracted.
-    The sums are the CPU's.
+    The sums over frames are computed on the CPU.
 
     Args:
         batches: As in :func:`~mmjrr.refinement.fit_regressor`, with ``imgname`` (B,), which tells

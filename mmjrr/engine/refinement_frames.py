@@ -1,4 +1,4 @@
-"""Frames of a data set as refinement takes them: initial fits, observations, and groups."""
+"""Frames of a data set in the form that refinement takes: initial fits, observations, groups."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class RefinementFrames:
     Attributes:
         samples: The data samples.
         init: Initial fits, with one row per frame.
-        observed: What the fits are compared with. Its camera has a pose if the samples have one.
+        observed: Annotations with which fits are compared. The camera has a pose if the samples do.
         groups: Moment, subject and camera of each frame.
         subjects: Name of each subject of ``groups``, such as ``'S1'``.
         cameras: Name of each camera of ``groups``, such as ``'S1 54138969'``.
@@ -193,7 +193,7 @@ class RefinementFrames:
             )
 
     def with_label_offsets(self, offsets: LabelOffsets) -> RefinementFrames:
-        """Return frames whose labels are known to lie off the joints."""
+        """Return frames whose observations contain the subjects' label offsets."""
         names = [self.subjects[number] for number in self.groups.subject.tolist()]
         of_frames = offsets.of_frames(offsets.index_of(names))
         return replace(
@@ -202,7 +202,7 @@ class RefinementFrames:
         )
 
     def annotations(self) -> dict[str, Array]:
-        """Return the arrays that are stored of all frames, refined or not."""
+        """Return the arrays that are stored for all frames, refined or not."""
         observed = self.observed
         return {
             'sample_idx': np.array([sample.sample_idx for sample in self.samples]),
@@ -214,7 +214,7 @@ class RefinementFrames:
         }
 
     def arrays(self, result: RefinedFits) -> dict[str, Array]:
-        """Return the arrays of refined frames that are stored."""
+        """Return the arrays that are stored for refined frames."""
         arrays = self.annotations()
         for name in PARAMETERS:
             arrays[name] = result.refined[name].cpu().numpy()

@@ -27,7 +27,7 @@ from mmjrr.jobs import Identity, Job, digest_of_names, digest_of_state, files_of
 
 #: Folder of the shards in the work directory.
 FOLDER = 'pseudo_gt'
-#: Folders of what is made before the first batch.
+#: Folders of the results that precede the first batch.
 _EARLIER_FOLDERS = (fits_from_joints.FOLDER, calibration.FOLDER)
 
 

@@ -255,7 +255,7 @@ def attribute_error(
     parts = matched
     common: dict[str, Any] = dict(protocol=protocol, unit=unit, body_model=body)
 
-    report('Evaluating under the given regressors')
+    report('Evaluating under the original and corrected regressors')
     loaded = evaluate(
         parts,
         frames.dataset,

@@ -24,7 +24,7 @@ from .regressed_joints import RegressedJoints
 
 #: A layout of 6D rotations is chosen if its error is at most this fraction of the next best one's.
 _DECIDES = 0.8
-#: Stands for the identity of a name from which none can be derived.
+#: Identity of a name from which no identity can be derived.
 _NO_FRAME = (-1,)
 
 

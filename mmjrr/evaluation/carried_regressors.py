@@ -1,4 +1,4 @@
-"""Regressors for the mesh of predictions that is not the regressors' own."""
+"""Regressors that are carried to the mesh of the predictions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mmjrr.regressors.known_mappings import is_known_mapping
 
 MappingLike = str | Path | MeshMapping
 
-#: Meshes of the bodies that configs name, other than those for which regressors come.
+#: Meshes of the bodies that configs name, except those for which the zoo has regressors.
 _MESH_OF_TYPE = {'SMPLX': 'smplx', 'AnnyBody': 'anny'}
 
 
@@ -39,7 +39,7 @@ def carry_regressors(
             :meth:`mmjrr.regressors.MeshMapping.load`.
 
     Returns:
-        The regressors; those that are for the mesh already, or that no known mapping carries to
+        The regressors. Those that are for this mesh, and those that no known mapping carries to
         it, are unchanged.
 
     Raises:

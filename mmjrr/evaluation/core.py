@@ -213,7 +213,7 @@ def evaluate_frames(
     if not len(frames):
         raise ValueError(
             'no frame was processed'
-            + (f'; all {len(skipped)} were skipped for want of a prediction' if skipped else '')
+            + (f'; all {len(skipped)} were skipped, as they have no prediction' if skipped else '')
         )
     groups = _groups(frames, by)
     scores: list[Score] = []

@@ -1,4 +1,4 @@
-"""Whether subjects' joints are labeled at the same places, and what that adds to a model's error.
+"""Test whether subjects' joints are labeled at the same positions, and effect on a model's error.
 
 Refined fits and annotated joints of several subjects give a regressor together with an offset of
 each subject and joint (:func:`~mmjrr.regressors.fit_label_offsets`). On the test subjects, the
@@ -82,7 +82,7 @@ class LabeledFits:
         return len(self.names)
 
     def default_root(self) -> str | None:
-        """Return how J_opt beside the file was aligned if that is a joint or None, else pelvis."""
+        """Return the alignment of the J_opt beside the file; ``'pelvis'`` if it is ``'mean'``."""
         sidecar = self.path.with_name('J_opt.json')
         if sidecar.is_file():
             root = read_json(sidecar).get('provenance', {}).get('root', 'pelvis')

@@ -1,8 +1,8 @@
 """Evaluation against annotated meshes, as on 3DPW, EMDB, RICH and BEDLAM.
 
-The annotation is itself bodies. Both meshes go through the same regressor, so predicted and target
-joints share whatever is wrong with it. Vertices are compared too: PVE after the alignment of the
-protocol, PA-PVE after a similarity transform of each frame.
+The annotation consists of bodies. The same regressor computes the predicted and the target joints,
+so they share its errors. Vertices are compared too: PVE after the alignment of the protocol, PA-PVE
+after a similarity transform of each frame.
 """
 
 from __future__ import annotations

@@ -356,7 +356,7 @@ def _shift(
 def _without_extent(points: Array) -> Iterator[str]:
     flat = np.ptp(points, axis=1).max(1) < _NO_EXTENT
     if flat.any():
-        yield f'{flat.sum()} of {len(points)} predictions have all joints in one point'
+        yield f'{flat.sum()} of {len(points)} predictions have all joints at one point'
 
 
 # -- arrays --------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ _NUM_BETAS = 10
 
 #: Titles of the bodies of the SMPL family.
 _FAMILY = tuple(kind.title for kind in KINDS.values())
-#: SMPL-X's large files have so many components, of which these are of shape.
+#: Numbers of components in SMPL-X's large files: all, and those of shape.
 _NUM_SMPLX_COMPONENTS, _NUM_SMPLX_BETAS = 400, 300
 _OWNERS = {mesh.num_vertices: mesh.owner for mesh in KNOWN_MESHES}
 
@@ -223,7 +223,7 @@ def _gender_of(part: Predictions) -> str | None:
         genders = ' and '.join(f'{count} {gender}' for gender, count in sorted(counts.items()))
         raise DataError(
             f'{part.name}: gender: found {genders} bodies, expected one gender in a file; store '
-            "each alone, or say gender='neutral' (on the command line, --gender neutral)"
+            "each in its own file, or say gender='neutral' (on the command line, --gender neutral)"
         )
     return next(iter(counts), None)
 

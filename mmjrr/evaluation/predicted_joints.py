@@ -179,9 +179,9 @@ class PredictedJoints:
         return parameters
 
     def _by_representation(self, place: Array) -> Iterator[tuple[Array, Array, Array]]:
-        """Yield ascending places, and which row of which file belongs there.
+        """Yield ascending positions, and the file and row of the body at each position.
 
-        Files of one rotation format are joined.
+        Files with the same rotation format are joined.
         """
         groups: dict[tuple[Any, ...], list[int]] = {}
         for number, (_, _, parameters) in enumerate(self._parameters):

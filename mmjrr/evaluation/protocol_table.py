@@ -1,4 +1,4 @@
-"""Table of the same predictions under all protocols and regressors: how far "MPJPE"s lie apart."""
+"""Table of the same predictions under all protocols and regressors: how far MPJPEs lie apart."""
 
 from __future__ import annotations
 

@@ -48,9 +48,9 @@ class ErrorInterval:
         value: The mean over all frames.
         low: Lower end of the interval.
         high: Upper end.
-        sequences: Number of sequences that were drawn from.
-        subjects: Number of subjects that they are of.
-        confidence_level: Probability that the interval is made for.
+        sequences: Number of sequences from which resamples are drawn.
+        subjects: Number of subjects of these sequences.
+        confidence_level: Confidence level of the interval.
     """
 
     protocol: str
@@ -135,7 +135,7 @@ def cluster_sums(
         n_clusters: Number C of clusters.
 
     Returns:
-        Sums (C, K), and how many values they are of (C, K).
+        Sums (C, K), and the numbers of summed values (C, K).
     """
     defined = ~np.isnan(values)
     sums, counts = np.zeros((2, n_clusters, values.shape[1]))
@@ -160,7 +160,7 @@ def bootstrap_means(
         counts: (C, K) numbers of values.
         stratum: (C,) number of each cluster's stratum.
         n_resamples: Number of resamples. Default: :data:`N_RESAMPLES`.
-        confidence_level: Probability that the intervals are made for. Default: 0.95.
+        confidence_level: Confidence level of the intervals. Default: 0.95.
         random_state: Seed. Default: 0.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Boxes of persons that the caller of an inferencer gives."""
+"""Boxes of persons that the caller of an inferencer passes."""
 
 from __future__ import annotations
 

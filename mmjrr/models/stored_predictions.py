@@ -1,4 +1,4 @@
-"""Model that looks up stored predictions, so that they are evaluated like those of any model."""
+"""Model that looks up stored predictions, so that MMEngine's test loop evaluates them."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from .nearest_person import NearestPerson
 class StoredPredictions(BaseModel):
     """Model that looks up the prediction of an image, by its name, in results files.
 
-    With it, ``tools/test.py`` evaluates stored predictions like those of any model. In predict mode
-    it adds ``pred_global_orient`` (3,), ``pred_body_pose`` (69,) or, of SMPL-H and SMPL-X, (63,),
+    With it, ``tools/test.py`` evaluates stored predictions like a network. In predict mode it adds
+    ``pred_global_orient`` (3,), ``pred_body_pose`` (69,) or, of SMPL-H and SMPL-X, (63,),
     ``pred_betas`` (K,) and, if stored, ``pred_transl`` (3,) and the hands and face, such as
     ``pred_jaw_pose``, to the data samples; or ``pred_vertices`` (V, 3) if the files have vertices.
     Rotations that are stored as matrices or 6D keep their representation.

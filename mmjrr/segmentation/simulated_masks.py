@@ -1,8 +1,8 @@
 """Masks with the errors of a network's masks, simulated from exact ones.
 
-They measure what refinement loses by such errors, and what the options of its silhouette term
-recover, where no network or its weights are at hand. Lengths are in pixels of a crop of 224 pixels,
-the size at which refinement compares masks.
+With them, the effect of such errors on refinement, and of the options of its silhouette term, is
+measured without a network. Lengths are in pixels of a crop of 224 pixels, the size at which
+refinement compares masks.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mmjrr.datasets.masks import Masks, save_masks
 from mmjrr.joints import H36M_JOINTS_MMPOSE
 from mmjrr.segmentation.mask_cells import MASK_HEAD_CELLS, paste_cells
 
-#: Joints beyond which a limb is cut off, the joint before each, and the radius of what goes.
+#: Joints beyond which a limb is cut off, the joint before each, and the radius of the cut.
 CUTS = {
     'right_ankle': ('right_knee', 22.0),
     'left_ankle': ('left_knee', 22.0),
@@ -62,12 +62,12 @@ class MaskErrors:
 def simulate_masks(path: str | Path, dataset: H36MFitsDataset, errors: MaskErrors) -> int:
     """Write a file of masks with errors; return the number of masks.
 
-    Equal arguments give equal bytes. A mask of which nothing is left is not written.
+    Equal arguments give equal bytes. Masks that become empty are not written.
 
     Args:
         path: JSON file to write.
         dataset: Frames with exact masks and annotated joints.
-        errors: What is wrong with the masks.
+        errors: Errors of the masks.
     """
     assert dataset.masks is not None
     masks: dict[str, Array] = {}

@@ -23,7 +23,7 @@ from mmjrr.regressors import JointRegressor
 
 from .crops import CROP_SIZE, SilhouetteIoU, box_around, crop_photo, outlines
 
-#: Camera of pictures whose own is unknown: Human3.6M's focal length, roughly.
+#: Camera of pictures whose camera is unknown, with about Human3.6M's focal length.
 _UNKNOWN_CAMERA = ([1145.0, 1145.0], [512.0, 512.0])
 #: Depth in meters at which a body is drawn whose camera is unknown.
 _UNKNOWN_DEPTH = 5.0

@@ -55,10 +55,10 @@ def write_mesh(vertices: FloatArray, faces: IndexArray, path: str | Path) -> Pat
 
 
 def file_names(imgnames: Iterable[str]) -> Iterator[str]:
-    """Yield a file name without suffix for each image, unlike all others.
+    """Yield a unique file name without suffix for each image.
 
-    Names come from strangers: characters that a file system or a shell could take for something
-    else become ``_``, and folders are left out.
+    Image names come from files of other people: characters that have a meaning for a file system or
+    a shell become ``_``, and folders are left out.
 
     >>> list(file_names(['S9/a b.jpg', 'S11/a_b.jpg', '../.ssh']))
     ['a_b', 'a_b-2', 'ssh']

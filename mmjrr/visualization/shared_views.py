@@ -1,4 +1,4 @@
-"""Bodies in the world, compared with the masks of cameras that need not have been used."""
+"""Bodies in the world, compared with the masks of all cameras, also of those left out."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class SharedViews:
         self.dataset = H36MFitsDataset(
             data_root=str(data_root), ann_file=ann_file, mask_file=mask_file, load_mask=True
         )
-        # Frames without a trunk in these views, which other views may have, have no 3D joints.
+        # Frames whose trunk these views do not show have no 3D joints here.
         self.labeled = H36MFitsDataset(
             data_root=str(data_root), ann_file=ann_file, triangulate=True
         )

@@ -1,7 +1,7 @@
 """Files of a refinement's work directory: its record, data set, regressors and fits.
 
-A work directory may be of another version, unfinished or a stranger's; what is missing is missing
-in the result.
+A work directory may be unfinished, of another version, or from another person. Results that it does
+not have are left out.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ def read_record(work_dir: Path) -> dict[str, Any]:
 def body_of_work_dir(work_dir: Path) -> dict[str, Any]:
     """Return the config of the body of a refinement.
 
-    A record may be a stranger's. MMEngine's registries import any module that a name with dots
-    leads to, so only names of registered bodies are accepted.
+    The record is not trusted: MMEngine's registries import any module that a name with dots leads
+    to, so only names of registered bodies are accepted.
 
     Args:
         work_dir: The refinement's work directory.

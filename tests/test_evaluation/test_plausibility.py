@@ -113,7 +113,7 @@ def test_a_poor_model_is_said_to_be_one_without_an_explanation() -> None:
 def test_bodies_in_one_point_are_counted() -> None:
     flat = PREDICTED.copy()
     flat[:3] = flat[:3, :1]
-    assert '3 of 120 predictions have all joints in one point' in check(flat)
+    assert '3 of 120 predictions have all joints at one point' in check(flat)
 
 
 @pytest.mark.parametrize('step', [1, -1])

@@ -1,4 +1,4 @@
-"""Tell whether subjects' joints are labeled at the same places. See ``--help``."""
+"""Test whether subjects' joints are labeled at the same positions. See ``--help``."""
 
 import sys
 

@@ -80,7 +80,7 @@ class SMPLPseudoGTHook(Hook):
       them to ``initial_fits.npz``. It checks the data, fits J_spin, which regresses the annotated
       joints from the initial fits, and balances the terms on a seeded set of frames. With
       ``calibration``, it then refines a part of the moments in rounds, as one problem; the
-      regressor of a round is the next one's. A resumed run loads what it has of these.
+      next round uses a round's regressor. A resumed run loads those results that exist.
     - ``before_train_iter`` refines and stores this process's part of the batch. It adds those of
       all processes as ``fits_init`` and ``fits_refined`` for the model's discriminator step. It
       does not refine a stored batch again.
@@ -126,10 +126,10 @@ class SMPLPseudoGTHook(Hook):
         check_inputs: Whether to compare initial fits and masks with the annotated joints before
             the first batch, and to refuse those that cannot belong to their frames. Defaults to
             True.
-        on_bad_frame: What becomes of a frame that cannot be refined, such as a fit behind the
-            camera or a value that is not finite: ``'skip'`` leaves it out, counts and lists it;
-            ``'raise'`` ends the run. Defaults to ``'skip'``. A run without any other frame ends
-            with an error after the last batch.
+        on_bad_frame: Treatment of a frame that cannot be refined, such as a fit behind the camera
+            or a value that is not finite: ``'skip'`` leaves it out, counts and lists it;
+            ``'raise'`` ends the run. Defaults to ``'skip'``. A run in which all frames are left out
+            ends with an error after the last batch.
 
     Raises:
         ValueError: An option is unknown or out of range.

@@ -66,7 +66,9 @@ class RefinementVisualizationHook(Hook):
         """Find the runner's ``SMPLPseudoGTHook``, whose body, regressor and renderer draw."""
         refining = [hook for hook in runner.hooks if isinstance(hook, SMPLPseudoGTHook)]
         if self.enable and not refining:
-            raise ValueError('RefinementVisualizationHook: there is no SMPLPseudoGTHook to look at')
+            raise ValueError(
+                'RefinementVisualizationHook: found no SMPLPseudoGTHook, whose fits are drawn'
+            )
         if refining:
             self.refining = refining[0]
             self.renderer = copy.deepcopy(self.refining.renderer)

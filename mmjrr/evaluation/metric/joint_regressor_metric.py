@@ -175,14 +175,14 @@ class JointRegressorMetric(BaseMetric):
             if self.joint_order is None:
                 print_log(
                     "JointRegressorMetric: the data set does not name its joints; MMPose's order "
-                    "of Human3.6M's 17 is assumed. joint_order= says another",
+                    "of Human3.6M's 17 is assumed. joint_order= declares another order",
                     logger='current',
                     level=logging.WARNING,
                 )
             return self.joint_order or joint_names_of('mmpose')
         if self.joint_order is not None and self.joint_order != declared:
             raise ValueError(
-                f"joint_order= says {list(self.joint_order)}, but the data set's joints are "
+                f"joint_order: found {list(self.joint_order)}, expected the data set's order, "
                 f'{list(declared)}'
             )
         missing = [joint for joint in self.joint_names if joint not in declared]

@@ -16,7 +16,7 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
 
     Raises:
         FileNotFoundError: The file does not exist.
-        DataError: The file is damaged or no checkpoint, it contains more than tensors and plain
+        DataError: The file is damaged or not a checkpoint, it contains more than tensors and plain
             values, or weights are missing, unexpected or of another shape; the message lists them.
     """
     content = read_checkpoint(path)

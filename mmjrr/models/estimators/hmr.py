@@ -205,7 +205,7 @@ def load_mean_params(path: str | Path | None) -> dict[str, Tensor]:
             shape = raw[key].shape if key in raw else 'nothing'
             raise DataError(f'{path}: {key}: found {shape}, expected ({size},)')
         if raw[key].dtype.kind not in 'fiu' or not np.isfinite(raw[key]).all():
-            raise DataError(f'{path}: {key}: expected finite numbers, found others')
+            raise DataError(f'{path}: {key}: found NaN or infinity, expected finite numbers')
         mean_params[name] = torch.from_numpy(raw[key].astype(np.float32))
     return mean_params
 

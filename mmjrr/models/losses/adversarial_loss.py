@@ -1,4 +1,4 @@
-"""Loss of discriminators and of what they judge."""
+"""Loss of discriminators, and of the poses and shapes that they judge."""
 
 from __future__ import annotations
 

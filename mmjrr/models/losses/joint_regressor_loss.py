@@ -1,4 +1,4 @@
-"""Loss of the joints that a joint regressor takes from vertices."""
+"""Loss of the joints that a joint regressor computes from vertices."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from mmjrr.models.losses.joint_regressor_loss import JointRegressorLoss
 from mmjrr.models.losses.silhouette_loss import SilhouetteLoss
 from mmjrr.registry import MODELS
 
-#: Least scale of a weak-perspective camera that is projected with. Smaller ones, which occur early
+#: Smallest scale of the weak-perspective camera for projections. Smaller scales, which occur early
 #: in training, would put the body behind the camera.
 MIN_SCALE = 0.1
 

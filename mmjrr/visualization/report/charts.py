@@ -148,7 +148,7 @@ def histogram(
     limits: tuple[float, float] | None = None,
     note: str = '',
 ) -> Chart | None:
-    """Draw how many frames have which value, as a stepped line for each name.
+    """Draw a histogram of values over frames, as a stepped line for each name.
 
     Args:
         title: The heading.

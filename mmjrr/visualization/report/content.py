@@ -1,4 +1,4 @@
-"""What a report shows, as plain data that is independent of its sources and of HTML."""
+"""Content of a report, as plain data that is independent of its sources and of HTML."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Evaluation:
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(
-                f'{where}: found a result that lacks or garbles a field ({error}), expected one '
+                f'{where}: found a result with a missing or invalid field ({error}), expected one '
                 'that "mmjrr evaluate --out results.json" wrote'
             ) from error
         evaluation.notes += left_out_notes(
@@ -138,7 +138,7 @@ def _summary(fields: Mapping[str, Any]) -> str:
 
 @dataclass
 class Refinement:
-    """How a refinement went.
+    """Course and results of a refinement.
 
     Attributes:
         summary: Content of ``refinement.json``; empty if the run has not finished.
@@ -163,11 +163,11 @@ class Report:
         title: The page's title.
         summary: A sentence or two on where the numbers come from.
         evaluations: The tables.
-        refinement: How the refinement went; None if there was none.
+        refinement: Course and results of the refinement; None without one.
         regressors: The regressors by name.
         body_picture: Posed vertices (V, 3) of a body on which weights are drawn, camera frame.
         faces: Triangles (F, 3) of the meshes; None if the body is unknown.
-        label_consistency: How consistent labels are across subjects; None if unknown.
+        label_consistency: Consistency of the labels across subjects; None if unknown.
         frames: The gallery, worst first.
         provenance: Where everything comes from, by heading.
         notes: Sentences about what is missing and why.

@@ -50,7 +50,7 @@ def report_work_dir(
 ) -> Report:
     """Make a report of the demo's folder, or of a refinement's work directory.
 
-    Unfinished refinements are reported as far as they are.
+    An unfinished refinement is reported in its present state.
 
     Args:
         folder: The demo's ``--out``, or the refinement's ``--work-dir``.

@@ -293,10 +293,10 @@ def test_coordinates_that_are_not_finite_raise(contour, axis):
 @pytest.mark.parametrize(
     ('vertices', 'message'),
     [
-        (torch.ones(6, 3), r'shape \(B, V, 3\), got \(6, 3\)'),
-        (torch.ones(1, 6, 3, dtype=torch.float16), 'float32 or float64, got torch.float16'),
-        (torch.ones(1, 5, 3, dtype=torch.float64), 'at least the 6 that the faces name, got 5'),
-        (torch.ones(1, 6, 3, device='meta'), 'vertices are on meta, the renderer on cpu'),
+        (torch.ones(6, 3), r'found \(6, 3\), expected a tensor of shape'),
+        (torch.ones(1, 6, 3, dtype=torch.float16), 'float16, expected float32 or float64'),
+        (torch.ones(1, 5, 3, dtype=torch.float64), 'found 5, expected at least 6'),
+        (torch.ones(1, 6, 3, device='meta'), 'vertices: found on meta, expected on cpu'),
         (np.ones((1, 6, 3)), 'expected a tensor'),
         (torch.ones(1, 6, 3), 'found torch.float32 .* expected torch.float64'),
     ],

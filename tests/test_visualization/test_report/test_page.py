@@ -150,9 +150,9 @@ def test_a_results_file_becomes_a_page_with_its_numbers(tmp_path: Path) -> None:
     ('changes', 'message'),
     [
         (dict(format='other'), "found 'other', expected 'mmjrr.evaluation/1'"),
-        (dict(scores=[{'regressor': 'J'}]), 'lacks or garbles a field'),
-        (dict(provenance={}), 'lacks or garbles a field'),
-        (dict(scores=3), 'lacks or garbles a field'),
+        (dict(scores=[{'regressor': 'J'}]), 'missing or invalid field'),
+        (dict(provenance={}), 'missing or invalid field'),
+        (dict(scores=3), 'missing or invalid field'),
     ],
 )
 def test_a_broken_results_file_is_named(tmp_path: Path, changes: dict, message: str) -> None:
