@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> None:
     from mmengine.dist import is_main_process
 
     from mmjrr.cli.runtime import read_config, set_up
-    from mmjrr.engine.launch import leave_process_group
+    from mmjrr.jobs import leave_process_group
     from mmjrr.models.mesh_inference import infer_meshes, summary
     from mmjrr.registry import DATASETS
 

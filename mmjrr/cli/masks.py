@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> None:
     from mmengine.dist import is_main_process
 
     from mmjrr.cli.runtime import read_config, set_up
-    from mmjrr.engine.launch import leave_process_group
+    from mmjrr.jobs import leave_process_group
     from mmjrr.registry import DATASETS, MODELS
     from mmjrr.segmentation import generate_masks
 

@@ -95,7 +95,7 @@ def run(args: argparse.Namespace) -> None:
     cfg = merge_arguments(read_config(args), args)
 
     from mmjrr.engine import distribute_on_cpu
-    from mmjrr.engine.launch import leave_process_group
+    from mmjrr.jobs import leave_process_group
 
     _let_the_model_load(cfg)
     distribute_on_cpu(cfg)

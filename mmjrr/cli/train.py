@@ -102,7 +102,8 @@ def run(args: argparse.Namespace) -> int:
     cfg = merge_arguments(read_config(args), args)
 
     from mmjrr.engine import distribute_on_cpu
-    from mmjrr.engine.launch import allow_open_files, leave_process_group
+    from mmjrr.engine.launch import allow_open_files
+    from mmjrr.jobs import leave_process_group
     from mmjrr.refinement.allocator import keep_freed_memory
 
     keep_freed_memory()

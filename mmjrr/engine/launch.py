@@ -1,8 +1,7 @@
-"""Processes of a run: distribution without GPUs, the limit on open files, and the end."""
+"""Set-up of processes before a run: distribution without GPUs, and the limit on open files."""
 
 from __future__ import annotations
 
-import gc
 import os
 import subprocess
 
@@ -27,19 +26,6 @@ def distribute_on_cpu(cfg: Config) -> None:
     cfg.setdefault(
         'model_wrapper_cfg', dict(type='mmengine.MMDistributedDataParallel', device_ids=None)
     )
-
-
-def leave_process_group() -> None:
-    """Leave the group of distributed processes, if there is one.
-
-    Call this function at the end of a command, when nothing refers to the runner or its model any
-    more. PyTorch's wrapper of a distributed model keeps the group's threads alive. A process that
-    ends while they run can abort (``terminate called without an active exception``, exit status
-    -6), although its results are complete.
-    """
-    gc.collect()  # the runner and its hooks refer to each other
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
 
 
 def allow_open_files(count: int = 65536) -> None:

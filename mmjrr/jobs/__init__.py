@@ -13,7 +13,12 @@ from mmjrr.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from mmjrr.errors import LockedError
-    from mmjrr.jobs.distributed import on_all_processes, on_main_process, wait_for_all
+    from mmjrr.jobs.distributed import (
+        leave_process_group,
+        on_all_processes,
+        on_main_process,
+        wait_for_all,
+    )
     from mmjrr.jobs.identity import (
         Difference,
         Identity,
@@ -41,6 +46,7 @@ __all__ = [
     'digest_of_names',
     'digest_of_state',
     'files_of',
+    'leave_process_group',
     'lock_work_dir',
     'on_all_processes',
     'on_main_process',

@@ -7,6 +7,7 @@ a separate group, which communicates on the CPU and ends at once if a process di
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -62,6 +63,22 @@ def wait_for_all() -> None:
 
     if get_world_size() > 1:
         barrier(group=_waiting_group())
+
+
+def leave_process_group() -> None:
+    """Leave the group of distributed processes, if there is one.
+
+    Call this function at the end of a command, when nothing refers to the runner or its model any
+    more. PyTorch's wrapper of a distributed model keeps the group's threads alive. A process that
+    ends while they run can abort (``terminate called without an active exception``, exit status
+    -6), although its results are complete.
+    """
+    import torch.distributed
+
+    _opened.clear()
+    gc.collect()  # the runner and its hooks refer to each other
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def _waiting_group() -> Any:

@@ -78,40 +78,6 @@ def test_without_srun_the_variable_is_named(
     assert not started
 
 
-LEAVE = """
-import weakref
-import torch
-from torch.nn.parallel import DistributedDataParallel
-from mmjrr.engine.launch import leave_process_group
-
-
-class Runner:
-    def __init__(self):
-        self.model = DistributedDataParallel(torch.nn.Linear(2, 1))
-        self.hook = {'runner': self}  # a circle, which only the garbage collector frees
-
-
-def run():
-    runner = Runner()
-    runner.model(torch.ones(1, 2)).sum().backward()
-    return weakref.ref(runner.model)
-
-
-leave_process_group()  # there is none
-torch.distributed.init_process_group('gloo')
-model = run()
-leave_process_group()
-assert model() is None, 'the wrapper keeps the threads of its group alive'
-assert not torch.distributed.is_initialized()
-print('left')
-"""
-
-
-def test_nothing_keeps_the_threads_of_a_process_group_alive(run_processes) -> None:
-    for output in run_processes([sys.executable, '-c', LEAVE], 2):
-        assert 'left' in output
-
-
 LOAD = """
 import sys, torch
 from torch.utils.data import DataLoader

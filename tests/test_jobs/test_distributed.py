@@ -13,6 +13,7 @@ import time
 from datetime import timedelta
 import torch.distributed as dist
 from mmjrr.jobs import on_all_processes, on_main_process, wait_for_all
+from mmjrr.jobs import leave_process_group
 
 dist.init_process_group('gloo', timeout=timedelta(seconds=2))
 rank = dist.get_rank()
@@ -36,13 +37,14 @@ except ValueError as error:
     assert str(error) == 'no such file'
 else:
     raise AssertionError
-dist.destroy_process_group()
+leave_process_group()
 print('all is well')
 """
 ENDS = """
 import os, time
 import torch.distributed as dist
 from mmjrr.jobs import on_main_process, wait_for_all
+from mmjrr.jobs import leave_process_group
 
 dist.init_process_group('gloo')
 wait_for_all()
@@ -50,7 +52,36 @@ try:
     on_main_process(lambda: (time.sleep(2), os._exit(0)))
 except RuntimeError as error:
     print('ended:', error)
-dist.destroy_process_group()
+leave_process_group()
+"""
+LEAVE = """
+import weakref
+import torch
+from torch.nn.parallel import DistributedDataParallel
+from mmjrr.jobs import wait_for_all
+from mmjrr.jobs import leave_process_group
+
+
+class Runner:
+    def __init__(self):
+        self.model = DistributedDataParallel(torch.nn.Linear(2, 1))
+        self.hook = {'runner': self}  # a circle, which only the garbage collector frees
+
+
+def run():
+    runner = Runner()
+    runner.model(torch.ones(1, 2)).sum().backward()
+    return weakref.ref(runner.model)
+
+
+leave_process_group()  # there is none
+torch.distributed.init_process_group('gloo')
+wait_for_all()
+model = run()
+leave_process_group()
+assert model() is None, 'the wrapper keeps the threads of its group alive'
+assert not torch.distributed.is_initialized()
+print('left')
 """
 
 
@@ -62,3 +93,8 @@ def test_processes_wait_longer_than_the_timeout_of_their_group(run_processes) ->
 def test_a_dead_main_process_ends_the_others_at_once(run_processes) -> None:
     outputs = run_processes([sys.executable, '-c', ENDS], 2, timeout=60)
     assert 'ended:' in outputs[1]
+
+
+def test_nothing_keeps_the_threads_of_a_process_group_alive(run_processes) -> None:
+    for output in run_processes([sys.executable, '-c', LEAVE], 2):
+        assert 'left' in output
