@@ -16,7 +16,7 @@ from mmjrr.datasets.annotations import Annotations
 from mmjrr.datasets.fits import image_names
 from mmjrr.datasets.image_names import frame_key, parse_image_name
 from mmjrr.io import read_npz
-from mmjrr.io.mapped import pieces, take, working_array
+from mmjrr.io.mapped import pieces, release, take, working_array
 from mmjrr.io.texts import sorted_rows, take_texts, texts_of
 from mmjrr.joints import H36M_JOINTS_MMPOSE, reorder_index
 
@@ -122,6 +122,7 @@ class AnnotatedFrames:
         part = np.asarray(self._part[self._row_of[rows]], dtype=np.float64)
         has_2d = (part[..., 2] > 0)[..., None]
         keypoints_2d = np.where(has_2d, part[..., :2], np.nan)
+        release(self._part, self._joints)
         return check_annotated_joints(
             str(self.path), joints, weight, self._joint_names, keypoints_2d
         )

@@ -21,7 +21,7 @@ from mmjrr.regressors import JointRegressor
 
 from .plausibility import check_plausibility
 from .protocols import FrameErrors, FrameLabels, Protocol, frame_errors
-from .result import EvaluationResult, Score, score_frames
+from .result import EvaluationResult, Groups, Score, score_frames
 from .uncertainty import INTERVAL_ERRORS, ErrorInterval, error_intervals
 
 _MM = 1000.0
@@ -29,6 +29,8 @@ _MM = 1000.0
 _MAX_EXTENT = 10.0
 #: Number of frames whose errors are computed at once.
 _PIECE = 2048
+#: Errors of :class:`~mmjrr.evaluation.protocols.FrameErrors` that a frame has one of.
+_FRAME_ERRORS = ('mpjpe', 'pa_mpjpe', 'n_mpjpe', 'acceleration')
 
 
 @dataclass(frozen=True)
@@ -94,28 +96,32 @@ def find_neighbors(
     [[-1, 1], [0, 2], [1, -1], [-1, -1]]
     """
     videos: dict[tuple[str | None, str | None], int] = {}
-    video, number = np.full(len(labels), -1), np.zeros(len(labels), np.int64)
+    video = np.full(len(labels), -1, np.int32)
+    number = np.zeros(len(labels), np.int64)
     for row, (label, value) in enumerate(zip(labels, numbers, strict=False)):
         if value >= 0 and label.get('sequence') is not None:
             place = label.get('sequence'), label.get('camera')
             video[row] = videos.setdefault(place, len(videos))
             number[row] = value
-    rows = np.flatnonzero(video >= 0)
+    rows = np.flatnonzero(video >= 0).astype(np.int32)
     rows = rows[np.lexsort((number[rows], video[rows]))]
+    video, number = video[rows], number[rows]
     # Of rows with the same frame, the last counts.
-    again = (np.diff(video[rows]) == 0) & (np.diff(number[rows]) == 0)
-    rows = rows[~np.append(again, False)] if len(rows) else rows
-    steps, counts = np.unique(np.diff(number[rows])[np.diff(video[rows]) == 0], return_counts=True)
+    last = np.append((np.diff(video) != 0) | (np.diff(number) != 0), True)[: len(rows)]
+    if not last.all():
+        rows, video, number = rows[last], video[last], number[last]
+    steps, counts = np.unique(np.diff(number)[np.diff(video) == 0], return_counts=True)
     if not len(steps):
         return None
     step = int(steps[np.argmax(counts)])
-    first = int(number[rows].min()) - step
-    span = int(number[rows].max()) + step - first + 1
-    keys = video[rows] * span + number[rows] - first  # ascending
-    neighbors = np.full((len(labels), 2), -1)
-    for column, wanted in enumerate((keys - step, keys + step)):
-        places = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-        neighbors[rows, column] = np.where(keys[places] == wanted, rows[places], -1)
+    first = int(number.min()) - step
+    span = int(number.max()) + step - first + 1
+    keys = video * np.int64(span) + number - first  # ascending
+    del video, number
+    neighbors = np.full((len(labels), 2), -1, np.int32)
+    for column, offset in enumerate((-step, step)):
+        places = np.minimum(np.searchsorted(keys, keys + offset), len(keys) - 1)
+        neighbors[rows, column] = np.where(keys[places] == keys + offset, rows[places], -1)
     return neighbors if (neighbors >= 0).all(1).any() else None
 
 
@@ -219,22 +225,20 @@ def evaluate_frames(
     scores: list[Score] = []
     intervals: list[ErrorInterval] = []
     for protocol in protocols.values():
-        counted = [protocol.leaves_out(labels) is None for labels in frames.labels]
-        rows = np.flatnonzero(counted)
+        counted = (protocol.leaves_out(labels) is None for labels in frames.labels)
+        rows = np.flatnonzero(np.fromiter(counted, bool, len(frames)))
+        labels = _rows_of(frames.labels, rows)
         neighbors = None
         if len(frames.numbers):
-            neighbors = find_neighbors(
-                [frames.labels[row] for row in rows], np.asarray(frames.numbers)[rows]
-            )
+            neighbors = find_neighbors(labels, np.asarray(frames.numbers)[rows])
+        chosen = {kind: group.take(rows) for kind, group in groups.items()}
         of_regressors: dict[str, dict[str, Array]] = {}
         for index, name in enumerate(regressors):
             errors = _errors_by_pieces(frames, index, rows, protocol, neighbors)
-            chosen = {kind: labels[rows] for kind, labels in groups.items()}
             scores += score_frames(name, protocol, errors, chosen, 'joint' in by)
             of_regressors[name] = {kind: getattr(errors, kind) for kind in INTERVAL_ERRORS}
-        intervals += error_intervals(
-            protocol.name, of_regressors, [frames.labels[row] for row in rows]
-        )
+            release(errors.mpjpe)
+        intervals += error_intervals(protocol.name, of_regressors, labels)
     notes = check_plausibility(
         frames.joints[:, 0], frames.target, frames.weight, frames.joint_names, frames.labels
     )
@@ -262,7 +266,8 @@ def _errors_by_pieces(
         working_array((len(names), len(rows)))
         for names in (protocol.joints, protocol.pa_joints)
     ]
-    columns: dict[str, Array] = {}
+    columns = working_array((len(_FRAME_ERRORS), len(rows)))
+    defined: set[str] = set()
     for start in range(0, len(rows), _PIECE):
         piece = slice(start, min(start + _PIECE, len(rows)))
         needed = own = np.arange(piece.start, piece.stop)
@@ -284,29 +289,40 @@ def _errors_by_pieces(
             frames.weight[chosen],
             near,
         )
-        for name in ('mpjpe', 'pa_mpjpe', 'n_mpjpe', 'acceleration'):
+        for name, column in zip(_FRAME_ERRORS, columns, strict=True):
             values = getattr(errors, name)
             if values is not None:
-                columns.setdefault(name, np.empty(len(rows)))[piece] = values[own]
+                column[piece] = values[own]
+                defined.add(name)
         joints[0][:, piece], joints[1][:, piece] = errors.joints[own].T, errors.pa_joints[own].T
-        release(frames.joints, frames.target, frames.weight, *joints)
-    return FrameErrors(joints=joints[0].T, pa_joints=joints[1].T, **columns)
+        release(frames.joints, frames.target, frames.weight, columns, *joints)
+    of_frames = dict(zip(_FRAME_ERRORS, columns, strict=True))
+    return FrameErrors(
+        joints=joints[0].T,
+        pa_joints=joints[1].T,
+        **{name: of_frames[name] for name in _FRAME_ERRORS if name in defined},
+    )
 
 
-def _groups(frames: RegressedFrames, by: Sequence[str]) -> dict[str, Array]:
+def _rows_of(labels: Sequence[FrameLabels], rows: Array) -> Sequence[FrameLabels]:
+    """Return some of the labels; all of them without a copy."""
+    return labels if len(rows) == len(labels) else [labels[row] for row in rows]
+
+
+def _groups(frames: RegressedFrames, by: Sequence[str]) -> dict[str, Groups]:
     groups = {}
     for kind in by:
         if kind == 'joint':
             continue
-        labels = [frame.get(kind) for frame in frames.labels]
-        if None in labels:
+        missing = sum(frame.get(kind) is None for frame in frames.labels)
+        if missing:
             print_log(
-                f'no table by {kind}: {labels.count(None)} of {len(labels)} frames have none',
+                f'no table by {kind}: {missing} of {len(frames)} frames have none',
                 logger='current',
                 level=logging.WARNING,
             )
         else:
-            groups[kind] = np.array(labels, dtype=object)  # the frames share their labels
+            groups[kind] = Groups.of(str(frame[kind]) for frame in frames.labels)
     return groups
 
 

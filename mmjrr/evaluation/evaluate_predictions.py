@@ -202,9 +202,11 @@ def evaluate(
         )
     order = annotated.sorted(part_of >= 0)
     target, weight = annotated.joints(order, joints.joint_names)
+    regressed = predicted.compute(order)
+    del part, rows, frames, predicted  # the bodies of all frames
     scored = RegressedFrames(
         joint_names=joints.joint_names,
-        joints=predicted.compute(order),
+        joints=regressed,
         target=target,
         weight=weight,
         labels=[annotated.labels[frame] for frame in order],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,11 +60,40 @@ ERRORS = {
 _QUOTED = {attribute: quoted for quoted, (attribute, _) in ERRORS.items()}
 
 
+@dataclass(frozen=True)
+class Groups:
+    """Groups of N frames.
+
+    Attributes:
+        names: names of the groups, each once.
+        index: each frame's group as an index of ``names``, (N,) int32.
+    """
+
+    names: tuple[str, ...]
+    index: Array
+
+    @classmethod
+    def of(cls, labels: Iterable[str]) -> Groups:
+        """Group frames by their labels.
+
+        >>> groups = Groups.of(['S9', 'S11', 'S9'])
+        >>> groups.names, groups.index.tolist()
+        (('S9', 'S11'), [0, 1, 0])
+        """
+        place: dict[str, int] = {}
+        index = np.fromiter((place.setdefault(label, len(place)) for label in labels), np.int32)
+        return cls(tuple(place), index)
+
+    def take(self, rows: Array) -> Groups:
+        """Return the groups of some frames; those of all without a copy."""
+        return self if len(rows) == len(self.index) else Groups(self.names, self.index[rows])
+
+
 def score_frames(
     regressor: str,
     protocol: Protocol,
     errors: FrameErrors,
-    groups: Mapping[str, Sequence[str] | Array],
+    groups: Mapping[str, Sequence[str] | Array | Groups],
     by_joint: bool = True,
 ) -> list[Score]:
     """Average errors over all frames, over each group of frames, and for each joint.
@@ -107,10 +136,11 @@ def score_frames(
             ]
             scores.append(score('joint', joint, *columns))
             release(errors.joints, errors.pa_joints)
-    for by, frame_groups in groups.items():
-        labels = np.asarray(frame_groups, dtype=object)
-        for group in sorted(set(labels.tolist()), key=_natural):
-            rows = labels == group
+    for by, labels in groups.items():
+        of_frames = labels if isinstance(labels, Groups) else Groups.of(labels)
+        present = {of_frames.names[number]: number for number in np.unique(of_frames.index)}
+        for group in sorted(present, key=_natural):
+            rows = of_frames.index == present[group]
             scores.append(score(by, group, errors.mpjpe[rows], errors.pa_mpjpe[rows], rows))
     return scores
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mmjrr.array_types import Array, FloatArray, IndexArray
+from mmjrr.io.mapped import release
 
 from .protocols import FrameLabels
 
@@ -112,6 +113,7 @@ def error_intervals(
                 strict=True,
             ):
                 total += part
+            release(*values.values())
         means, ends = bootstrap_means(sums, counts, stratum)
         for index, (name, reference) in enumerate(columns):
             if np.isfinite(ends[index]).all():

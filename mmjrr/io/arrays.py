@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,7 +22,8 @@ def as_text(where: str, array: Array) -> Array:
         array: an array of any dtype.
 
     Raises:
-        DataError: the bytes are not UTF-8, or the text holds lone surrogates.
+        DataError: the bytes are not UTF-8, or the text holds lone surrogates or numbers that are
+            no characters.
     """
     try:
         if array.dtype.kind == 'S':
@@ -29,10 +31,20 @@ def as_text(where: str, array: Array) -> Array:
         if array.dtype.kind == 'U' and array.size:
             flat = array.ravel()
             for piece in pieces(flat):
+                _check_characters(flat[piece])
                 ''.join(flat[piece].tolist()).encode()  # raises for lone surrogates
     except ValueError as error:
         raise DataError(f'{where}: not text ({error})') from error
     return array
+
+
+def _check_characters(texts: Array) -> None:
+    """Refuse numbers beyond Unicode's, of which NumPy makes strings that Python cannot decode."""
+    if texts.dtype.itemsize:
+        native = np.ascontiguousarray(texts).astype(texts.dtype.newbyteorder('='), copy=False)
+        largest = int(native.view(np.uint32).max(initial=0))
+        if largest > sys.maxunicode:
+            raise ValueError(f'found the character number {largest:#x}')
 
 
 def check_array(

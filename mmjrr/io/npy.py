@@ -86,7 +86,7 @@ def read_npy_stream(
             f'{where}: not readable, truncated perhaps: found {content} bytes, expected '
             f'{count * dtype.itemsize} for {dtype} of shape {shape}'
         )
-    if origin is not None and content >= MAPPED_FROM and dtype.kind in 'fiuUS':
+    if origin is not None and shape and content >= MAPPED_FROM and dtype.kind in 'fiuUS':
         return map_array(origin[0], origin[1] + file.tell(), dtype, shape, fortran)
     data = bytearray(content)
     view = memoryview(data)

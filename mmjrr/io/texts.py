@@ -59,6 +59,7 @@ class TextColumn(Sequence[str]):
 
     def __init__(self, encoded: Array, rows: Array | None = None) -> None:
         self._encoded, self._rows = encoded, rows
+        self._unreleased = 0  # single texts read since pages were given back
 
     @classmethod
     def of(cls, array: Array) -> TextColumn:  # (N,) str
@@ -84,14 +85,20 @@ class TextColumn(Sequence[str]):
         if isinstance(row, slice):
             return self.take(np.arange(*row.indices(len(self))))
         place = row if self._rows is None else self._rows[row]
-        return bytes(self._encoded[place]).decode(*_CODEC)
+        text = bytes(self._encoded[place]).decode(*_CODEC)
+        self._unreleased += 1
+        if self._unreleased == _PIECE:
+            release(self._encoded)
+            self._unreleased = 0
+        return text
 
     def __iter__(self) -> Iterator[str]:
         for start in range(0, len(self), _PIECE):
             piece = slice(start, start + _PIECE)
             encoded = self._encoded[piece if self._rows is None else self._rows[piece]]
-            yield from [bytes(text).decode(*_CODEC) for text in encoded.tolist()]
+            texts = [bytes(text).decode(*_CODEC) for text in encoded.tolist()]
             release(self._encoded)
+            yield from texts
 
     def take(self, rows: Array) -> TextColumn:
         """Select rows, in the order in which they are listed."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mmjrr.io import texts
+from mmjrr.errors import DataError
+from mmjrr.io import as_text, texts
 from mmjrr.io.texts import TextColumn, sorted_rows, take_texts, texts_of
 
 WORDS = ['S9_Walking.1_000006', 'ä', '', 'a', 'b\udc80', '日本', 'a', 'Z', 'é' * 40]
@@ -47,3 +48,13 @@ def test_a_small_array_is_a_list_and_a_large_one_a_column() -> None:
     assert texts_of(np.array(WORDS)) == WORDS
     many = np.array(['S9/S9_Walking.54138969/S9_Walking.54138969_000001.jpg'] * 100_000)
     assert isinstance(texts_of(many), TextColumn)
+
+
+@pytest.mark.parametrize('order', '<>')
+def test_numbers_beyond_unicode_are_no_text(order: str) -> None:
+    """NumPy makes strings of them, which Python encodes to bytes that are not UTF-8."""
+    words = np.array(['ab', 'c\U0010ffff'], f'{order}U2')
+    assert as_text('f', words).tolist() == ['ab', 'c\U0010ffff']
+    words.view(f'{order}u4')[1] = 0x110000
+    with pytest.raises(DataError, match=r'f: not text .*0x110000'):
+        as_text('f', words)

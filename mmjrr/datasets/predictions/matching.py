@@ -90,6 +90,7 @@ def find_frames(
     frame_hashes = _hashes(frame_names)
     start = np.searchsorted(hashes, frame_hashes, 'left')
     stop = np.searchsorted(hashes, frame_hashes, 'right')
+    del hashes, frame_hashes
     first = np.full(len(frame_names), -1)
     several: dict[int, list[int]] = {}
     has_key = np.zeros(len(names), bool)  # whether a row's key is that of an annotated frame
