@@ -75,7 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=['rendered', 'maskrcnn'],
         default='rendered',
         help='the exact masks of the rendered people, or those of a Mask R-CNN that the demo '
-        'trains first (needs requirements/segmentation.txt; takes ten minutes more) '
+        'trains first, which takes longer (needs requirements/segmentation.txt) '
         '(default: %(default)s)',
     )
     parser.add_argument(

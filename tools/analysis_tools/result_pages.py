@@ -167,8 +167,8 @@ def _files(kind: str) -> list[Path]:
 
 def pages() -> list[Path]:
     """Return the pages that may hold results."""
-    found = [ROOT / 'README.md', *(ROOT / 'docs').glob('*.md'), *(ROOT / 'configs').rglob('*.md')]
-    return [page for page in sorted(found) if BLOCK.search(page.read_text(encoding='utf-8'))]
+    paths = [ROOT / 'README.md', *(ROOT / 'docs').glob('*.md'), *(ROOT / 'configs').rglob('*.md')]
+    return [page for page in sorted(paths) if BLOCK.search(page.read_text(encoding='utf-8'))]
 
 
 def write_pages(results: dict[str, dict[str, Run]]) -> list[Path]:
@@ -492,6 +492,19 @@ def training_table(results: dict[str, dict[str, Run]], names: list[str]) -> list
     return [*_table([*header[:3], *errors], rows), '', note, '', _provenance([record])]
 
 
+def training_seed_table(results: dict[str, dict[str, Run]], names: list[str]) -> list[str]:
+    """Smallest and largest PVE over the cells of a training comparison, by seed."""
+    (record,) = (results['training'][name] for name in names)
+    seeds = sorted({run['seed'] for run in record['runs']})
+    rows = []
+    for seed in seeds:
+        cells = [run['metrics'] for run in record['runs'] if run['seed'] == seed]
+        errors = [[cell[key] for cell in cells] for key in ('PVE of training frames', 'PVE')]
+        rows.append([str(seed), *(f'{min(values):.0f} to {max(values):.0f}' for values in errors)])
+    header = ['Seed', 'PVE of training frames, mm', 'PVE, mm']
+    return [*_table(header, rows), '', _provenance([record])]
+
+
 def benchmark_tables(results: dict[str, dict[str, Run]], names: list[str]) -> list[str]:
     """Tables of benchmarks, each with its provenance."""
     lines: list[str] = []
@@ -544,6 +557,7 @@ TABLES: dict[str, Callable[[dict[str, dict[str, Run]], list[str]], list[str]]] =
     'mappings': mapping_table,
     'targets': target_table,
     'training': training_table,
+    'training-seeds': training_seed_table,
 }
 
 
