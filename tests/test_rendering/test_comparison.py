@@ -65,6 +65,23 @@ def test_levels_and_weights_of_the_compiled_loops(
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
 
 
+def test_edges_of_more_pieces_than_expected_are_drawn_whole() -> None:
+    vertices, faces, _ = MESHES['torus']
+    side, k = 640, 4  # 11,000 pieces
+    scale = torch.tensor([side / 10, side / 12], dtype=torch.float64)
+    small = small_camera()
+    camera = PerspectiveCamera(small.focal_length * scale, small.principal_point * scale)
+    mask = torch.rand(1, side, side, generator=torch.Generator().manual_seed(0)).double()
+    found = []
+    for compiled in (True, False):
+        bodies = posed(vertices, 1).requires_grad_()
+        renderer = ContourSilhouette(faces, (side, side), supersampling=k, compiled=compiled)
+        value = renderer.compare(bodies, camera, mask, (1, 4))
+        found.append([value.detach(), *torch.autograd.grad(value, bodies)])
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
+
+
 def test_the_gradient_is_the_slope_of_the_value() -> None:
     vertices, faces, _ = MESHES['octahedron']
     bodies = posed(vertices, 1).requires_grad_()

@@ -25,6 +25,8 @@ from mmjrr.rendering.contour.topology import MeshTopology
 #: Extents below this many pixels count as zero: the cuts of such an edge are at its ends. The value
 #: is not imported from ``torch_backend``, because Numba's cache notices changes in this file only.
 _TINY = 1e-20
+#: Pieces of edges for which there is space at first; a body at 224 x 224 pixels has some 7,500.
+_CAPACITY = 2**13
 
 LOOPS = CompiledLoops(__file__, 'ContourSilhouette')
 _compiled = LOOPS.compiled
@@ -286,24 +288,30 @@ def _draw_images(
     pixels (B, 2, V), coverage (B, H, W), weights (B, L, E), visible (B, L, k H, k W); visible is
     written only where there are pieces of edges.
     """
-    layers, height, width = visible.shape[1:]
-    sums = np.zeros((layers, height, width))
+    layers, rows, columns = visible.shape[1:]
+    sums = np.zeros((layers, rows * columns + 1))
     drawn = np.zeros(corners.shape[1] + 1, np.int8)  # the last stands for a missing face
-    first, last = np.empty(height, np.int64), np.empty(height, np.int64)
+    contour, ends = np.empty(edges.shape[1], np.int64), np.empty(edges.shape[1], np.int64)
+    places, parts = np.empty((_CAPACITY, 2), np.uint32), np.empty((_CAPACITY, 4))
+    first, last = np.empty(rows, np.int64), np.empty(rows, np.int64)
     for image in range(begin, end):
-        first[:], last[:] = width, -1  # range of the columns whose sums are not zero
+        first[:], last[:] = columns, -1  # range of the columns whose sums are not zero
         for layer in range(layers):
             # Slice outside the loop over edges: slicing updates a counter shared by all threads.
-            corner_pixels, bounds, areas = pixels[image], weights[image, layer], sums[layer]
-            _boundary(corner_pixels, corners, edges, along, against, others, layer, drawn, bounds)
-            for edge in range(edges.shape[1]):
-                if bounds[edge] != 0:
-                    _add_edge(corner_pixels, edges, edge, k, bounds[edge], areas, first, last)
+            of_corners, bounds = pixels[image], weights[image, layer]
+            length = _contour(
+                of_corners, corners, edges, along, against, others, layer, drawn, bounds, contour
+            )
+            listed = contour[:length]
+            places, parts = _cut_edges(
+                of_corners, edges, bounds, listed, k, first, last, columns, ends, places, parts
+            )
+            _add_pieces(places, parts, ends, length, sums[layer])
         _sum_rows(sums, first, last, k, coverage[image], visible[image])
 
 
 @_compiled
-def _boundary(
+def _contour(
     pixels: Array,
     corners: Array,
     edges: Array,
@@ -313,10 +321,14 @@ def _boundary(
     layer: int,
     drawn: Array,
     weights: Array,
-) -> None:
-    """Count the layer's faces along each edge minus those against it.
+    contour: Array,
+) -> int:
+    """Count the layer's faces along each edge minus those against it: the edge's weight.
 
     Layer 0 is the front. Seen from its outside a face has a negative area, as y points down.
+
+    Returns:
+        The number of edges whose weight is not zero, which are listed in ``contour``.
     """
     for face in range(corners.shape[1]):
         a, b, c = corners[0, face], corners[1, face], corners[2, face]
@@ -324,52 +336,136 @@ def _boundary(
         area = (pixels[0, b] - x) * (pixels[1, c] - y) - (pixels[1, b] - y) * (pixels[0, c] - x)
         drawn[face] = area < 0 if layer == 0 else area > 0
     sign = 1 if layer == 0 else -1
-    for edge in range(edges.shape[1]):
-        weights[edge] = sign * (drawn[along[edge]] - drawn[against[edge]])
+    weights[:] = 0
     for i in range(len(others)):
         weights[others[i, 0]] += sign * others[i, 2] * drawn[others[i, 1]]
+    length = 0
+    for edge in range(edges.shape[1]):
+        weights[edge] += sign * (drawn[along[edge]] - drawn[against[edge]])
+        contour[length] = edge  # overwritten unless the length grows: a branch takes longer
+        length += weights[edge] != 0
+    return length
 
 
 @_compiled
-def _add_edge(
+def _cut_edges(
     pixels: Array,
     edges: Array,
-    edge: int,
+    weights: Array,
+    contour: Array,
     k: int,
-    weight: float,
-    sums: Array,
     first: Array,
     last: Array,
-) -> None:
-    """Add a boundary edge's contribution to the sums (k H, k W) of a layer."""
-    height, width = sums.shape
-    x, y, dx, bottom, swapped = _from_upper_end(pixels, edges[0, edge], edges[1, edge], k)
-    if min(x, x + dx) >= width:
-        return
-    if swapped:
-        weight = -weight
-    upper, lower = _cells(y, bottom, height)
-    for row in range(upper, lower + 1):
-        left, extent, per_pixel = _in_row(row, x, y, dx, bottom)[2:5]
-        # Heights are differences of coordinates, not parts of dy, so that they add up in every row.
-        area = weight * (min(bottom, row + 1.0) - max(y, float(row)))
-        if left < 0:  # all pixels of the row lie right of the part beyond the image's border
-            sums[row, 0] += _in_pixel(0, left, per_pixel)[1] * area
-            first[row], last[row] = 0, max(last[row], 0)
-        leftmost, rightmost = _cells(left, left + extent, width)
-        if rightmost < leftmost:
-            continue
-        first[row] = min(first[row], leftmost)
-        last[row] = max(last[row], min(rightmost + 1, width - 1))
-        for column in range(leftmost, rightmost + 1):
-            border, u_begin, u_end = _in_pixel(column, left, per_pixel)
-            part = (u_end - u_begin) * area
-            # A piece's mean distance to the pixel's left border, times its height, is missing from
-            # the pixel and goes to the next one, from which the cumulative sum carries it on.
-            carried = (0.5 * (u_begin + u_end) * extent - border) * part
-            sums[row, column] += part - carried
-            if column + 1 < width:
-                sums[row, column + 1] += carried
+    columns: int,
+    ends: Array,
+    places: Array,
+    parts: Array,
+) -> tuple[Array, Array]:
+    """Cut the edges of a contour into pieces, one for each cell that an edge crosses.
+
+    A cell is one of the k x k parts of a pixel. An edge also has a piece for each row in which it
+    extends beyond the image's left border; the piece belongs to the row's first cell.
+
+    Args:
+        pixels: (2, V), projected vertices.
+        edges: (2, E), their vertices.
+        weights: (E,), their weights.
+        contour: (N,), the edges to cut.
+        k: Number of cells along each side of a pixel.
+        first: (k H,), first column of each row to which a piece contributes; updated.
+        last: (k H,), the last of these columns; updated.
+        columns: k W, number of columns of cells.
+        ends: (E,), receives the end of each edge's range of pieces.
+        places: (P, 2), receives each piece's cell and pixel.
+        parts: (P, 4), receives each piece's share of its edge, this share times the piece's mean
+            position on the edge (0 at the upper end, 1 at the lower one), and the weighted areas
+            that it adds to its cell and to the next one.
+
+    Returns:
+        ``places`` and ``parts``; larger ones if the pieces did not fit.
+    """
+    count = _cut_as_fits(
+        pixels, edges, weights, contour, k, first, last, columns, ends, places, parts
+    )
+    if count > len(places):
+        places, parts = np.empty((2 * count, 2), np.uint32), np.empty((2 * count, 4))
+        _cut_as_fits(pixels, edges, weights, contour, k, first, last, columns, ends, places, parts)
+    return places, parts
+
+
+@_compiled
+def _cut_as_fits(
+    pixels: Array,
+    edges: Array,
+    weights: Array,
+    contour: Array,
+    k: int,
+    first: Array,
+    last: Array,
+    columns: int,
+    ends: Array,
+    places: Array,
+    parts: Array,
+) -> int:
+    """Do what :func:`_cut_edges` does, but store no more pieces than fit; return their number."""
+    pixel_of_column = np.arange(columns) // k
+    rows, count, capacity = len(first), 0, len(places)
+    for number in range(len(contour)):
+        edge = contour[number]
+        weight = float(weights[edge])
+        x, y, dx, bottom, swapped = _from_upper_end(pixels, edges[0, edge], edges[1, edge], k)
+        upper, lower = _cells(y, bottom, rows)
+        if min(x, x + dx) >= columns:
+            lower = upper - 1
+        if swapped:
+            weight = -weight
+        for row in range(upper, lower + 1):
+            above, share, left, extent, per_pixel, rightwards = _in_row(row, x, y, dx, bottom)
+            # Heights are differences of coordinates, not parts of dy, so that they add up in every
+            # row.
+            area = weight * (min(bottom, row + 1.0) - max(y, float(row)))
+            line = (row // k) * (columns // k)
+            if left < 0:  # all cells of the row lie right of the part beyond the image's border
+                if count < capacity:
+                    places[count, 0], places[count, 1] = row * columns, line
+                    parts[count, 0], parts[count, 1], parts[count, 3] = 0, 0, 0
+                    parts[count, 2] = _in_pixel(0, left, per_pixel)[1] * area
+                count += 1
+                first[row], last[row] = 0, max(last[row], 0)
+            leftmost, rightmost = _cells(left, left + extent, columns)
+            if rightmost < leftmost:
+                continue
+            first[row] = min(first[row], leftmost)
+            last[row] = max(last[row], min(rightmost + 1, columns - 1))
+            for column in range(leftmost, rightmost + 1):
+                border, u_begin, u_end = _in_pixel(column, left, per_pixel)
+                length, middle = u_end - u_begin, 0.5 * (u_begin + u_end)
+                if count < capacity:
+                    places[count, 0] = row * columns + column
+                    places[count, 1] = line + pixel_of_column[column]
+                    parts[count, 0] = share * length
+                    parts[count, 1] = (
+                        share * length * (above + share * (middle if rightwards else 1 - middle))
+                    )
+                    # A piece's mean distance to the cell's left border, times its height, is
+                    # missing from the cell and goes to the next one, from which the cumulative sum
+                    # carries it on.
+                    carried = (middle * extent - border) * length * area
+                    parts[count, 2] = length * area - carried
+                    parts[count, 3] = carried if column + 1 < columns else 0.0
+                count += 1
+        ends[number] = count
+    return count
+
+
+@_compiled
+def _add_pieces(places: Array, parts: Array, ends: Array, length: int, sums: Array) -> None:
+    """Add the pieces of a contour of ``length`` edges to the sums (k H k W + 1,) of a layer."""
+    if length > 0:
+        for piece in range(ends[length - 1]):
+            cell = places[piece, 0]
+            sums[cell] += parts[piece, 2]
+            sums[cell + 1] += parts[piece, 3]
 
 
 @_compiled
@@ -398,6 +494,7 @@ def _sum_line(
 ) -> None:
     """Do what :func:`_sum_rows` does for one line of pixels, to the line ``target`` of coverage."""
     layers, width = len(sums), coverage.shape[1]
+    columns = width * k
     coverage[target] = 0
     for row in range(line * k, line * k + k):
         if last[row] < 0:
@@ -407,13 +504,13 @@ def _sum_line(
         for pixel in range(begin, end):
             seen = 0.0
             for column in range(pixel * k, pixel * k + k):
-                front += sums[0, row, column]
-                sums[0, row, column] = 0
+                front += sums[0, row * columns + column]
+                sums[0, row * columns + column] = 0
                 if layers == 1:
                     visible[0, row, column] = front <= 1
                 else:
-                    back += sums[1, row, column]
-                    sums[1, row, column] = 0
+                    back += sums[1, row * columns + column]
+                    sums[1, row * columns + column] = 0
                     visible[0, row, column] = front <= 1 and front >= back
                     visible[1, row, column] = back <= 1 and back > front
                 seen += _clamped(max(front, back))
@@ -438,57 +535,62 @@ def _sweep_images(
     end: int,
 ) -> None:
     """Compute the vertices' gradients (B, 2, V) of images begin to end - 1."""
+    rows, columns = visible.shape[2:]
+    ends = np.empty(edges.shape[1], np.int64)
+    places, parts = np.empty((_CAPACITY, 2), np.uint32), np.empty((_CAPACITY, 4))
+    first, last = np.empty(rows, np.int64), np.empty(rows, np.int64)  # not read
     for image in range(begin, end):
-        swept = result[image]
+        swept, upstream = result[image], grad[image].reshape(-1)
         swept[:] = 0
         for layer in range(weights.shape[1]):
-            corner_pixels, bounds = pixels[image], weights[image, layer]
-            in_layer, upstream = visible[image, layer], grad[image]
-            for edge in range(edges.shape[1]):
-                if bounds[edge] != 0:
-                    _sweep_edge(
-                        corner_pixels, edges, edge, k, bounds[edge], in_layer, upstream, swept
-                    )
+            of_corners, bounds = pixels[image], weights[image, layer]
+            listed = np.nonzero(bounds)[0]
+            places, parts = _cut_edges(
+                of_corners, edges, bounds, listed, k, first, last, columns, ends, places, parts
+            )
+            _sweep_edges(
+                of_corners, edges, bounds, listed, ends, places, parts,
+                visible[image, layer].reshape(-1), upstream, swept,
+            )  # fmt: skip
 
 
 @_compiled
-def _sweep_edge(
+def _sweep_edges(
     pixels: Array,
     edges: Array,
-    edge: int,
-    k: int,
-    weight: float,
+    weights: Array,
+    contour: Array,
+    ends: Array,
+    places: Array,
+    parts: Array,
     visible: Array,
     grad: Array,
     result: Array,
 ) -> None:
-    """Add an edge's gradient: a piece that moves sweeps the area length x normal displacement."""
-    height, width = visible.shape
-    x, y, dx, bottom, swapped = _from_upper_end(pixels, edges[0, edge], edges[1, edge], k)
-    if min(x, x + dx) >= width:
-        return
-    upper_end, lower_end = edges[0, edge], edges[1, edge]
-    if swapped:
-        upper_end, lower_end, weight = lower_end, upper_end, -weight
-    total = at_lower = 0.0
-    upper, lower = _cells(y, bottom, height)
-    for row in range(upper, lower + 1):
-        above, share, left, extent, per_pixel, rightwards = _in_row(row, x, y, dx, bottom)
-        leftmost, rightmost = _cells(left, left + extent, width)
-        for column in range(leftmost, rightmost + 1):
-            if not visible[row, column]:
-                continue
-            _, u_begin, u_end = _in_pixel(column, left, per_pixel)
-            middle = 0.5 * (u_begin + u_end)
-            swept = grad[row // k, column // k] * share * (u_end - u_begin)
-            total += swept
-            at_lower += swept * (above + share * (middle if rightwards else 1 - middle))
-    # Lengths in pixels.
-    across, down = weight * dx / k, weight * (bottom - y) / k
-    result[0, upper_end] -= (total - at_lower) * down
-    result[1, upper_end] += (total - at_lower) * across
-    result[0, lower_end] -= at_lower * down
-    result[1, lower_end] += at_lower * across
+    """Add a contour's gradient: a piece that moves sweeps the area length x normal displacement.
+
+    visible (k H k W,), grad (H W,), result (2, V).
+    """
+    begin = 0
+    for number in range(len(contour)):
+        edge = contour[number]
+        total = at_lower = 0.0
+        for piece in range(begin, ends[number]):
+            # A product takes less time than a branch that cannot be predicted.
+            upstream = visible[places[piece, 0]] * grad[places[piece, 1]]
+            total += upstream * parts[piece, 0]
+            at_lower += upstream * parts[piece, 1]
+        begin = ends[number]
+        upper_end, lower_end, weight = edges[0, edge], edges[1, edge], float(weights[edge])
+        if pixels[1, upper_end] > pixels[1, lower_end]:
+            upper_end, lower_end, weight = lower_end, upper_end, -weight
+        # Lengths in pixels.
+        across = weight * (np.float64(pixels[0, lower_end]) - np.float64(pixels[0, upper_end]))
+        down = weight * (np.float64(pixels[1, lower_end]) - np.float64(pixels[1, upper_end]))
+        result[0, upper_end] -= (total - at_lower) * down
+        result[1, upper_end] += (total - at_lower) * across
+        result[0, lower_end] -= at_lower * down
+        result[1, lower_end] += at_lower * across
 
 
 @_compiled
@@ -521,11 +623,16 @@ def _compare_images(
     """
     height, width = images.shape[2:]
     num_vertices, num_edges = planes.shape[2], edges.shape[1]
-    sums = np.zeros((layers, height * k, width * k))
+    rows, columns = height * k, width * k
+    sums = np.zeros((layers, rows * columns + 1))
     drawn = np.zeros(corners.shape[1] + 1, np.int8)  # the last stands for a missing face
-    first, last = np.empty(height * k, np.int64), np.empty(height * k, np.int64)
-    visible = np.empty((layers, height * k, width * k), np.bool_)
+    first, last = np.empty(rows, np.int64), np.empty(rows, np.int64)
+    visible = np.empty((layers, rows, columns), np.bool_)
     bounds = np.empty((layers, num_edges), np.int8)
+    contours, lengths = np.empty((layers, num_edges), np.int64), np.empty(layers, np.int64)
+    ends = np.empty((layers, num_edges), np.int64)
+    places = [np.empty((_CAPACITY, 2), np.uint32) for _ in range(layers)]
+    parts = [np.empty((_CAPACITY, 4)) for _ in range(layers)]
     pixels, swept = np.empty((2, num_vertices)), np.zeros((2, num_vertices))
     difference = np.empty((height, width))
     blocks = np.zeros((len(levels), height, width))
@@ -535,26 +642,35 @@ def _compare_images(
         if not _project(points, camera, distorted, factor, pixels):
             value[image] = np.inf
             continue
-        first[:], last[:] = width * k, -1  # range of the columns whose sums are not zero
+        first[:], last[:] = columns, -1  # range of the columns whose sums are not zero
         for layer in range(layers):
-            weights, areas = bounds[layer], sums[layer]
-            _boundary(pixels, corners, edges, along, against, others, layer, drawn, weights)
-            for edge in range(num_edges):
-                if weights[edge] != 0:
-                    _add_edge(pixels, edges, edge, k, weights[edge], areas, first, last)
+            length = _contour(
+                pixels, corners, edges, along, against, others, layer, drawn, bounds[layer],
+                contours[layer],
+            )  # fmt: skip
+            lengths[layer] = length
+            places[layer], parts[layer] = _cut_edges(
+                pixels, edges, bounds[layer], contours[layer, :length], k, first, last, columns,
+                ends[layer], places[layer], parts[layer],
+            )  # fmt: skip
+            _add_pieces(places[layer], parts[layer], ends[layer], length, sums[layer])
         _sum_rows(sums, first, last, k, difference, visible)
         value[image] = _compare_blocks(pictures, levels, difference, blocks, squares)
         if len(gradient) == 0:
             continue
         _gradient_of_coverage(pictures, levels, blocks, first, last, k, difference)
         for layer in range(layers):
-            weights, in_layer = bounds[layer], visible[layer]
-            for edge in range(num_edges):
-                if weights[edge] != 0:
-                    _sweep_edge(pixels, edges, edge, k, weights[edge], in_layer, difference, swept)
-        _sweep_projection(
-            points, camera, distorted, factor, swept, gradient[image], of_cameras[image]
-        )
+            _sweep_edges(
+                pixels, edges, bounds[layer], contours[layer, : lengths[layer]], ends[layer],
+                places[layer], parts[layer], visible[layer].reshape(-1), difference.reshape(-1),
+                swept,
+            )  # fmt: skip
+        gradient[image], of_cameras[image] = 0, 0
+        for layer in range(layers):
+            _sweep_projection(
+                edges, contours[layer, : lengths[layer]], points, camera, distorted, factor, swept,
+                gradient[image], of_cameras[image],
+            )  # fmt: skip
 
 
 @_compiled
@@ -647,11 +763,11 @@ def _gradient_of_coverage(
             rows, columns = height // side, width // side
             if side == 1 or row >= rows * side:
                 continue
-            scale = 2 / (rows * columns * side**4)
+            scale, block_row = 2 / (rows * columns * side**4), row // side
             for block in range(begin // side, min(end // side + 1, columns)):
-                g = scale * blocks[level, row // side, block]
-                for column in range(max(block * side, begin), min(block * side + side, end + 1)):
-                    difference[row, column] += g
+                g = scale * blocks[level, block_row, block]
+                for column in range(block * side, block * side + side):
+                    difference[row, column] += g  # also outside the range, where nothing reads it
         if len(images) == 2:
             for column in range(begin, end + 1):
                 difference[row, column] *= images[1, row, column]
@@ -659,6 +775,8 @@ def _gradient_of_coverage(
 
 @_compiled
 def _sweep_projection(
+    edges: Array,
+    contour: Array,
     points: Array,
     camera: Array,
     distorted: bool,
@@ -667,33 +785,36 @@ def _sweep_projection(
     gradient: Array,
     of_camera: Array,
 ) -> None:
-    """Turn gradients (2, V) of pixels into those of points (3, V), and clear them."""
+    """Turn gradients (2, V) of pixels into those of points (3, V), and clear them.
+
+    Only the vertices of the contour's edges have gradients other than 0; the others' are not set.
+    """
     fx, fy = camera[0], camera[1]
     k1, k2, k3, p1, p2 = camera[4], camera[5], camera[6], camera[7], camera[8]
-    of_camera[:] = 0
-    for i in range(points.shape[1]):
-        across, down = swept[0, i], swept[1, i]
-        if across == 0 and down == 0:
-            gradient[0, i], gradient[1, i], gradient[2, i] = 0, 0, 0
-            continue
-        swept[0, i], swept[1, i] = 0, 0
-        inverse = 1 / np.float64(points[2, i])
-        x, y = points[0, i] * inverse, points[1, i] * inverse
-        gx, gy = across * fx, down * fy
-        u, v = x, y
-        if distorted:
-            r2 = x * x + y * y
-            scale = 1 + r2 * (k1 + r2 * (k2 + r2 * k3)) + factor * (p1 * y + p2 * x)
-            slope = 2 * (k1 + r2 * (2 * k2 + 3 * k3 * r2))  # of the radial part over x / x
-            scale_x, scale_y = slope * x + factor * p2, slope * y + factor * p1
-            u, v = x * scale + p2 * r2, y * scale + p1 * r2
-            gx, gy = (
-                gx * (scale + x * scale_x + 2 * p2 * x) + gy * (y * scale_x + 2 * p1 * x),
-                gx * (x * scale_y + 2 * p2 * y) + gy * (scale + y * scale_y + 2 * p1 * y),
-            )
-        of_camera[0] += across * u
-        of_camera[1] += down * v
-        of_camera[2] += across
-        of_camera[3] += down
-        gradient[0, i], gradient[1, i] = gx * inverse, gy * inverse
-        gradient[2, i] = -(gx * x + gy * y) * inverse
+    for edge in contour:
+        for corner in range(2):
+            i = edges[corner, edge]
+            across, down = swept[0, i], swept[1, i]
+            if across == 0 and down == 0:
+                continue
+            swept[0, i], swept[1, i] = 0, 0
+            inverse = 1 / np.float64(points[2, i])
+            x, y = points[0, i] * inverse, points[1, i] * inverse
+            gx, gy = across * fx, down * fy
+            u, v = x, y
+            if distorted:
+                r2 = x * x + y * y
+                scale = 1 + r2 * (k1 + r2 * (k2 + r2 * k3)) + factor * (p1 * y + p2 * x)
+                slope = 2 * (k1 + r2 * (2 * k2 + 3 * k3 * r2))  # of the radial part over x / x
+                scale_x, scale_y = slope * x + factor * p2, slope * y + factor * p1
+                u, v = x * scale + p2 * r2, y * scale + p1 * r2
+                gx, gy = (
+                    gx * (scale + x * scale_x + 2 * p2 * x) + gy * (y * scale_x + 2 * p1 * x),
+                    gx * (x * scale_y + 2 * p2 * y) + gy * (scale + y * scale_y + 2 * p1 * y),
+                )
+            of_camera[0] += across * u
+            of_camera[1] += down * v
+            of_camera[2] += across
+            of_camera[3] += down
+            gradient[0, i], gradient[1, i] = gx * inverse, gy * inverse
+            gradient[2, i] = -(gx * x + gy * y) * inverse
