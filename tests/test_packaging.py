@@ -255,10 +255,21 @@ def test_ablations_differ_from_their_base_in_their_terms_alone() -> None:
         terms = ablations[name]
         base = Config.fromfile(str(folder / f'contour_100it_{data}.py'))
         cfg = Config.fromfile(str(folder / f'contour_100it_{data}_{name}.py'))
-        for term in terms:
-            assert cfg.custom_hooks[0].energy.terms[term] is False
-            cfg.custom_hooks[0].energy.terms[term] = base.custom_hooks[0].energy.terms[term]
-        assert cfg.to_dict() == base.to_dict()
+        check_ablation(base, cfg, terms)
+    for data in ('synthetic', 'h36m'):
+        name = f'contour-4view_5x80it_{data}'
+        base, cfg = (
+            Config.fromfile(str(folder / f'{name}{left_out}.py'))
+            for left_out in ('', '_wo-silhouette')
+        )
+        check_ablation(base, cfg, ('silhouette',))
+
+
+def check_ablation(base: Config, cfg: Config, terms: tuple[str, ...]) -> None:
+    for term in terms:
+        assert cfg.custom_hooks[0].energy.terms[term] is False
+        cfg.custom_hooks[0].energy.terms[term] = base.custom_hooks[0].energy.terms[term]
+    assert cfg.to_dict() == base.to_dict()
 
 
 # ------------------------------------------------------------------ metafiles

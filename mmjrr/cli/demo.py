@@ -180,6 +180,8 @@ def run(args: argparse.Namespace) -> None:
     with stage('Comparison with the truth', 'truth', seconds):
         pseudo_gt, regressor_error, ablation = compare_with_truth(data, work_dir)
         rounds = compare_rounds(data, work_dir)
+    with stage('Consistency of the labels', 'labels', seconds):
+        print(compare_labels(work_dir, args.out / 'label_consistency.json'))
 
     summary = {
         'table': table,
@@ -437,6 +439,17 @@ def compare_rounds(data: Path, work_dir: Path) -> list[dict[str, float]]:
             }
         )
     return rounds
+
+
+def compare_labels(work_dir: Path, path: Path) -> str:
+    """Compare the places at which subjects are labeled, write the result, return a sentence."""
+    from mmjrr.body_models import free_body
+    from mmjrr.evaluation.label_consistency import LabeledFits, label_consistency
+
+    fits = LabeledFits(work_dir, free_body())
+    result = label_consistency(fits, root=fits.default_root())
+    result.save(path)
+    return result.sentence()
 
 
 def collect_overlays(work_dir: Path, folder: Path) -> int:

@@ -1,8 +1,8 @@
 r"""Draw the paper's figures from a refinement.
 
-    mmjrr figures work_dirs/demo/refinement --out figures \
-        --without-discriminator work_dirs/contour_100it_synthetic_wo-discriminator \
-        --without-silhouette work_dirs/contour_100it_synthetic_wo-silhouette
+    mmjrr figures work_dirs/contour_100it_h36m --out figures \
+        --without-discriminator work_dirs/contour_100it_h36m_wo-discriminator \
+        --without-silhouette work_dirs/contour_100it_h36m_wo-silhouette
 
 1 and 7: labels and the joints of two regressors; 2: a body with its joints; 3: photograph, mask and
 rendered body; 4 and 6: with and without a term; 5: before and after; 8: the ankle labels of two

@@ -15,7 +15,7 @@ from mmjrr.datasets.image_names import image_key
 from mmjrr.errors import DataError
 from mmjrr.evaluation.protocols import frame_errors
 from mmjrr.geometry import PerspectiveCamera
-from mmjrr.io import versions, write_json
+from mmjrr.io import read_json, versions, write_json
 from mmjrr.joints import H36M_JOINTS_MMPOSE
 from mmjrr.refinement.regressor_fit import PARAMETERS
 from mmjrr.registry import BODY_MODELS
@@ -44,6 +44,8 @@ FIGURES = {
     7: 'as figure 1, for more frames',
     8: 'labels of the ankles of two subjects',
 }
+#: File beside the figures that says what they show.
+RECORD = 'figures.json'
 #: Side of a panel in pixels.
 PANEL_SIZE = 560
 _INITIAL_COLOR = (0.86, 0.68, 0.52)
@@ -152,7 +154,8 @@ def draw_figures(
 ) -> dict[int, Path]:
     """Draw the paper's figures from a refinement, and write what they show to ``figures.json``.
 
-    Frames are chosen by rule, not by eye: the frame of the median gain or change.
+    Frames are chosen by rule, not by eye: the frame of the median gain or change. Entries of
+    ``figures.json`` for pictures that are not drawn again are kept.
 
     Args:
         work_dir: The refinement's work directory.
@@ -201,10 +204,26 @@ def draw_figures(
             'shows': FIGURES[number],
             'frames': [name for name, _ in rows],
             'chosen': 'by name' if image_names_ and number != 8 else rule,
+            'run': work_dir.name,
+            **({} if other is None else {'other_run': other.work_dir.name}),
+            'versions': versions(),
         }
-    content = {'figures': shown, 'run': work_dir.name, 'versions': versions()}
-    write_json(out / 'figures.json', content)
+    write_json(out / RECORD, {'figures': dict(sorted((_kept_entries(out) | shown).items()))})
     return pictures
+
+
+def _kept_entries(out: Path) -> dict[str, Any]:
+    """Return the entries of the folder's ``figures.json`` whose pictures are there."""
+    if not (out / RECORD).is_file():
+        return {}
+    content = read_json(out / RECORD)
+    entries = content.get('figures') if isinstance(content, dict) else None
+    if not isinstance(entries, dict):
+        raise DataError(
+            f'{out / RECORD}: figures: found no JSON object, expected the entries of an earlier '
+            'run; remove the file'
+        )
+    return {name: entry for name, entry in entries.items() if (out / name).is_file()}
 
 
 Rows = tuple[list[tuple[str, list[Panel]]], str]
@@ -271,7 +290,9 @@ def _joints_panels(source: FigureSource, imgname: str) -> list[Panel]:
 
     def panel(name: str, kind: str) -> Panel:
         points = _points(frame, name, f"{name}'s joints", kind)
-        return Panel(photo, f'{name}: {frame.mpjpe[name]:.0f} mm', [labels, points], links=True)
+        return Panel(
+            photo, f'{name}: MPJPE {frame.mpjpe[name]:.0f} mm', [labels, points], links=True
+        )
 
     panels = [Panel(over_photo(frame, 'refined', source.body.faces), 'the body', [])]
     panels += [panel(first, 'first')]

@@ -45,11 +45,14 @@ def test_the_demo_writes_its_summary_overlays_and_table(tmp_path: Path) -> None:
     assert summary['seed'] == 5
     assert summary['frames'] == 5 * 4
     assert summary['test_frames'] == 2 * 4
-    assert set(summary['seconds']) == {'data', 'refinement', 'evaluation', 'truth'}
+    assert set(summary['seconds']) == {'data', 'refinement', 'evaluation', 'truth', 'labels'}
     assert (summary['cameras'], summary['config']) == (
         'synchronous', 'contour-4view_5x80it_synthetic.py',
     )  # fmt: skip
     assert list((out / 'overlays').glob('*.png'))
+    page = (out / 'report.html').read_text()
+    for section in ('errors', 'truth', 'refinement', 'regressors', 'labels', 'frames'):
+        assert f'id="{section}"' in page
     for name in ('SPIN-like', 'J_opt', 'summary.json', 'vertex error'):
         assert name in demo.stdout
 

@@ -68,6 +68,12 @@ def test_all_figures_for_which_there_are_runs_are_drawn_with_their_frames(
     # 24 frames: the median's neighbors.
     assert gain[source.imgname.index(name)] in np.sort(gain)[[11, 12]]
     assert len(notes['figure_7.jpg']['frames']) == 4
+    assert notes['figure_4.jpg']['other_run'] == work_dirs['without'].name
+    # A second run keeps the entries of the pictures that it leaves as they are.
+    draw_figures(work_dirs['without'], tmp_path, [2])
+    again = json.loads((tmp_path / 'figures.json').read_text())['figures']
+    assert again.pop('figure_2.jpg')['run'] == work_dirs['without'].name
+    assert again == {name: note for name, note in notes.items() if name != 'figure_2.jpg'}
 
 
 @pytest.mark.slow

@@ -1,12 +1,14 @@
 r"""Draw the pictures of the documentation from the demo's folder and the recorded results.
 
     python tools/analysis_tools/doc_pictures.py work_dirs/demo \
-        --without-discriminator work_dirs/contour_100it_synthetic_wo-discriminator \
-        --without-silhouette work_dirs/contour_100it_synthetic_wo-silhouette
+        --without-silhouette work_dirs/contour-4view_5x80it_synthetic_wo-silhouette \
+        --one-view work_dirs/contour_100it_synthetic \
+        --one-view-without-discriminator work_dirs/contour_100it_synthetic_wo-discriminator
 
 It writes, in docs/images: pipeline.jpg (the steps of the method), floor.png (errors of the
-regressors and the floor, from docs/results/demo), and figure_1.jpg to figure_8.jpg. The data must
-be synthetic: Human3.6M's license forbids to publish its photographs.
+regressors and the floor, from docs/results/demo), and figure_1.jpg to figure_8.jpg. The
+discriminators of figure 4 belong to the refinement of each image by itself. The data must be
+synthetic: Human3.6M's license forbids to publish its photographs.
 """
 
 from __future__ import annotations
@@ -27,8 +29,19 @@ COLORS = {'J_std': '#b8480a', 'J_spin': '#1f78b4', 'J_opt': '#7b3fa0', 'floor': 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the arguments."""
     parser.add_argument('demo', type=Path, help="the demo's folder")
-    parser.add_argument('--without-discriminator', type=Path, metavar='DIR')
-    parser.add_argument('--without-silhouette', type=Path, metavar='DIR')
+    parser.add_argument(
+        '--without-silhouette',
+        type=Path,
+        metavar='DIR',
+        help="work directory of the demo's refinement without the silhouette term, for figure 6",
+    )
+    for name, state in (('one-view', 'with'), ('one-view-without-discriminator', 'without')):
+        parser.add_argument(
+            f'--{name}',
+            type=Path,
+            metavar='DIR',
+            help=f'work directory of a refinement {state} discriminators, for figure 4',
+        )
     parser.add_argument('--out', type=Path, default=ROOT / 'docs' / 'images')
     parser.add_argument('--results', type=Path, default=ROOT / 'docs' / 'results' / 'demo')
 
@@ -40,12 +53,12 @@ def run(args: argparse.Namespace) -> None:
 
     if not (args.demo / 'data' / 'synthetic.json').is_file():
         raise OptionError(f"{args.demo}: found no data/synthetic.json, expected the demo's folder")
-    draw_figures(
-        args.demo / 'refinement',
-        args.out,
-        without_discriminator=args.without_discriminator,
-        without_silhouette=args.without_silhouette,
-    )
+    one_view, without = args.one_view, args.one_view_without_discriminator
+    if (one_view is None) != (without is None):
+        raise OptionError('--one-view and --one-view-without-discriminator belong together')
+    draw_figures(args.demo / 'refinement', args.out, without_silhouette=args.without_silhouette)
+    if one_view is not None:
+        draw_figures(one_view, args.out, [4], without_discriminator=without)
     source = FigureSource(args.demo / 'refinement')
     scores = read_json(args.demo / 'summary.json')['table']
     draw_pipeline(source, scores, args.out / 'pipeline.jpg')

@@ -11,7 +11,7 @@ from mmjrr.array_types import FloatArray
 
 #: Size of a chart in its own units; a phone shows them as pixels.
 WIDTH, HEIGHT = 340, 210
-_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 10, 12, 40
+_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 10, 26, 40
 #: Number of a histogram's bins.
 _BINS = 30
 
@@ -40,7 +40,7 @@ class Chart:
     Attributes:
         title: The heading.
         x_label: Text below the horizontal axis.
-        y_label: Text beside the vertical axis.
+        y_label: Text above the vertical axis.
         series: The lines.
         x_ticks: Ticks of the horizontal axis.
         y_ticks: Ticks of the vertical axis.
@@ -97,7 +97,7 @@ def line_chart(
         title: The heading.
         curves: x (T,) and y (T,) by name; points that are not finite are left out.
         x_label: Text below the horizontal axis.
-        y_label: Text beside the vertical axis.
+        y_label: Text above the vertical axis.
         styles: Number of each line's style. Default: in the order of the curves.
         note: A sentence below the chart.
         y_from_zero: Whether the vertical axis begins at zero.
@@ -135,7 +135,8 @@ def line_chart(
     ]  # fmt: skip
     return Chart(
         title, x_label, y_label, series,
-        _ticks(x_range, _LEFT, WIDTH - _RIGHT), _ticks(y_range, HEIGHT - _BOTTOM, _TOP),
+        _ticks(x_range, _LEFT, WIDTH - _RIGHT, bool((x_all == np.rint(x_all)).all())),
+        _ticks(y_range, HEIGHT - _BOTTOM, _TOP),
         ['Curve', 'First', 'Last', 'Smallest', 'Largest'], rows, note,
     )  # fmt: skip
 
@@ -187,7 +188,7 @@ def histogram(
     ]  # fmt: skip
     return Chart(
         title, x_label, 'frames', series,
-        _ticks(limits, _LEFT, WIDTH - _RIGHT), _ticks(top, HEIGHT - _BOTTOM, _TOP),
+        _ticks(limits, _LEFT, WIDTH - _RIGHT), _ticks(top, HEIGHT - _BOTTOM, _TOP, whole=True),
         ['', 'Frames', '10 % below', 'Median', '90 % below', 'Largest'], rows, note,
     )  # fmt: skip
 
@@ -210,8 +211,13 @@ def _scaled(values: FloatArray, limits: Sequence[float], start: float, stop: flo
     return scaled
 
 
-def _ticks(limits: tuple[float, float], start: float, stop: float) -> list[Tick]:
+def _ticks(
+    limits: tuple[float, float], start: float, stop: float, whole: bool = False
+) -> list[Tick]:
+    """Return round numbers and their places; whole numbers only for counts, if there are any."""
+    values = nice_ticks(*limits)
+    if whole:
+        values = [value for value in values if value.is_integer()] or values
     return [
-        Tick(float(_scaled(np.array(value), limits, start, stop)), f'{value:g}')
-        for value in nice_ticks(*limits)
+        Tick(float(_scaled(np.array(value), limits, start, stop)), f'{value:g}') for value in values
     ]

@@ -156,6 +156,50 @@ class Refinement:
 
 
 @dataclass
+class Truth:
+    """How far regressors and bodies of a synthetic set are from the true ones.
+
+    Attributes:
+        regressors: Mean distance of joints in mm by regressor, and the ``'floor'``.
+        bodies: Mean distance of vertices in mm by the bodies' name.
+        rounds: Distances in mm after each round of a calibration by name; empty without one.
+    """
+
+    regressors: dict[str, float]
+    bodies: dict[str, float] = field(default_factory=dict)
+    rounds: dict[str, list[float]] = field(default_factory=dict)
+
+    @classmethod
+    def from_summary(cls, where: str, summary: Any) -> Truth | None:
+        """Read the comparison in the demo's ``summary.json``; None if it has none.
+
+        Args:
+            where: The file, for messages.
+            summary: The file's content.
+
+        Raises:
+            DataError: A field is missing or no number.
+        """
+        if not isinstance(summary, Mapping) or 'regressor_error_mm' not in summary:
+            return None
+        try:
+            fits, rounds = summary['pseudo_gt'], summary.get('rounds', [])
+            names = {'pve_mm': 'vertices of the bodies', 'regressor_error_mm': 'joints of J_opt'}
+            return cls(
+                {str(k): float(v) for k, v in summary['regressor_error_mm'].items()},
+                {
+                    'initial fits': float(fits['pve_init_mm']),
+                    'refined fits': float(fits['pve_opt_mm']),
+                },
+                {title: [float(one[name]) for one in rounds] for name, title in names.items()},
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DataError(
+                f'{where}: a field is missing or garbled ({error}); "mmjrr demo" writes the file'
+            ) from error
+
+
+@dataclass
 class Report:
     """Everything that a report shows.
 
@@ -167,6 +211,7 @@ class Report:
         regressors: The regressors by name.
         body_picture: Posed vertices (V, 3) of a body on which weights are drawn, camera frame.
         faces: Triangles (F, 3) of the meshes; None if the body is unknown.
+        truth: Distances from the truth; None if it is unknown.
         label_consistency: Consistency of the labels across subjects; None if unknown.
         frames: The gallery, worst first.
         provenance: Where everything comes from, by heading.
@@ -180,6 +225,7 @@ class Report:
     regressors: dict[str, JointRegressor] = field(default_factory=dict)
     body_picture: FloatArray | None = None
     faces: IndexArray | None = None
+    truth: Truth | None = None
     label_consistency: dict[str, Any] | None = None
     frames: list[Frame] = field(default_factory=list)
     provenance: dict[str, Any] = field(default_factory=dict)

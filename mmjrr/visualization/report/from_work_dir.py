@@ -31,7 +31,7 @@ from mmjrr.visualization.work_dir import (
     stored_fits,
 )
 
-from .content import Evaluation, Refinement, Report
+from .content import Evaluation, Refinement, Report, Truth
 from .from_evaluation import GalleryOptions, PredictionSet, add_predictions, worst_first
 
 _SIMULATED = {
@@ -99,7 +99,9 @@ def report_work_dir(
     report.label_consistency = _label_consistency(folder, work_dir)
     summary = existing_file(folder / 'summary.json')
     if summary is not None:
-        report.provenance = {'Demo': _without_table(read_json(summary)), **report.provenance}
+        content = read_json(summary)
+        report.truth = Truth.from_summary(str(summary), content) if is_demo else None
+        report.provenance = {'Demo': _without_table(content), **report.provenance}
     return report
 
 

@@ -23,7 +23,7 @@ from mmjrr.visualization.crops import encode_photo
 from mmjrr.visualization.frames import Frame
 
 from .charts import Chart, histogram, line_chart
-from .content import Evaluation, Refinement, Report
+from .content import Evaluation, Refinement, Report, Truth
 from .decimation import CoarseMesh, decimate, encode, encode_faces, whole_mesh
 from .weights_picture import joint_table, weights_pictures
 
@@ -37,6 +37,25 @@ LABEL_CONSISTENCY = 'mmjrr.label_consistency/1'
 #: Names of regressors with a style of their own; others take the next free number.
 _STYLES = {'J_std': 0, 'J_spin': 1, 'J_opt': 2}
 _NUM_STYLES = 6
+_OTHER_ERRORS = {
+    'N-MPJPE': 'N-MPJPE after scaling',
+    'ACCEL': 'ACCEL of acceleration',
+    'PVE': 'PVE of vertices',
+}
+_SUMMARY = {
+    'frames': 'refined frames',
+    'frames_expected': 'frames to refine',
+    'frames_in_dataset': 'frames of the data set',
+    'iou': 'IoU with the masks, after',
+    'init_iou': 'IoU with the masks, before',
+}
+_TERMS = {
+    'joint_3d': 'the distance of the joints from the labels in space',
+    'joint_2d': 'the distance of the joints from the labels in the image',
+    'silhouette': 'the difference between silhouette and mask',
+    'adv_pose': 'how implausible the pose is to a discriminator',
+    'adv_shape': 'how implausible the shape is to a discriminator',
+}
 
 
 def write_report(report: Report, path: str | Path) -> Path:
@@ -96,6 +115,7 @@ def render(report: Report) -> str:
     page: str = environment.get_template('report.html').render(
         report=report,
         evaluations=[_shown_evaluation(item, styles) for item in report.evaluations],
+        truth=None if report.truth is None else _shown_truth(report.truth),
         refinement=None if report.refinement is None else _shown_refinement(report.refinement),
         weights=_weights(report),
         consistency=_consistency(report.label_consistency),
@@ -171,12 +191,14 @@ def _shown_evaluation(item: Evaluation, styles: Mapping[str, int]) -> dict[str, 
             for (name, regressor), values in item.errors.items()
             if name == protocol
         }
+        others = _other_errors([score for score in scores if score.by == 'all'])
         shown.append(
             {
                 'name': protocol,
                 'summary': summary,
                 'overall': [score for score in scores if score.by == 'all'],
-                'others': _other_errors([score for score in scores if score.by == 'all']),
+                'others': others,
+                'others_caption': ', '.join(_OTHER_ERRORS.get(name, name) for name, *_ in others),
                 'breakdowns': {
                     by: _breakdown([score for score in scores if score.by == by])
                     for by in BREAKDOWNS
@@ -216,6 +238,34 @@ def _breakdown(scores: Sequence[Score]) -> dict[str, Any]:
         first = next(score for score in row if score is not None)
         rows.append((group.replace('_', ' '), first.frames, row))
     return {'rows': rows, 'largest': largest or 1.0, 'regressors': regressors}
+
+
+def _shown_truth(truth: Truth) -> dict[str, Any]:
+    """Return the tables of a comparison with the truth, and a chart if there are several rounds."""
+    curves = {
+        name: (np.arange(1.0, len(values) + 1), np.array(values))
+        for name, values in truth.rounds.items()
+        if len(values) > 1
+    }
+    return {
+        'regressors': truth.regressors,
+        'largest': max(truth.regressors.values()) or 1.0,
+        'bodies': truth.bodies,
+        'rounds': line_chart(
+            'Distance from the truth by round', curves, 'round', 'mm', y_from_zero=True,
+            note='A round refines all bodies, then fits the regressor to them, which the next '
+            'round uses.',
+        ),
+    }  # fmt: skip
+
+
+def _terms(names: Sequence[str]) -> str:
+    """Return what the energy's terms measure, in words."""
+    texts = [text for name, text in _TERMS.items() if name in names]
+    texts += [name.replace('_', ' ') for name in names if name not in _TERMS]
+    if len(texts) < 2:
+        return ''.join(texts) or 'the distance from labels and mask'
+    return f'{", ".join(texts[:-1])} and {texts[-1]}'
 
 
 def _shown_refinement(refinement: Refinement) -> dict[str, Any]:
@@ -262,8 +312,9 @@ def _shown_refinement(refinement: Refinement) -> dict[str, Any]:
             (name.replace('_', ' '), before, after)
             for name, (before, after) in refinement.energies.items()
         ],
+        'terms': _terms(list(refinement.energies)),
         'summary': {
-            name: value
+            _SUMMARY.get(name, name.replace('_', ' ')): value
             for name, value in refinement.summary.items()
             if isinstance(value, (int, float)) and 'energy' not in name
         },
@@ -352,7 +403,8 @@ def _consistency(content: Mapping[str, Any] | None) -> dict[str, Any] | None:
             )
             for joint in joints
         ]
-        largest = max((length for _, row in rows for length, _ in row if np.isfinite(length)))
+        lengths = [length for _, row in rows for length, _ in row if np.isfinite(length)]
+        largest = max(lengths, default=1.0)
         residuals = {
             name.replace('_', ' '): float(value)
             for name, value in content['residual_rms_mm'].items()

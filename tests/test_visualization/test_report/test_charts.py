@@ -44,6 +44,16 @@ def test_a_histogram_counts_every_finite_value_once() -> None:
     assert np.allclose(counts[-1], 1, atol=0.02)  # the million is counted in the last bin
 
 
+def test_ticks_of_counts_are_whole_and_the_label_is_above_the_numbers() -> None:
+    steps = np.array([5.0, 10, 15, 20])
+    chart = line_chart('t', {'a': (steps, 1e-4 * steps)}, 'batch', 'energy')
+    assert chart is not None
+    assert [tick.text for tick in chart.x_ticks] == ['5', '10', '15', '20']
+    assert min(tick.place for tick in chart.y_ticks) > chart.top > 20
+    counts = histogram('t', {'a': np.array([1.0, 1.0, 2.0])}, 'mm')
+    assert counts is not None and all(float(tick.text).is_integer() for tick in counts.y_ticks)
+
+
 def test_nothing_to_draw_is_no_chart_and_everything_fits_the_picture() -> None:
     assert line_chart('t', {'a': (np.array([]), np.array([]))}, 'x', 'y') is None
     assert histogram('t', {'a': np.array([np.nan])}, 'x') is None

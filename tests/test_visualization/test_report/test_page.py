@@ -14,6 +14,7 @@ from report_example import HOSTILE, example_report
 from mmjrr.errors import DataError
 from mmjrr.io import sha256
 from mmjrr.visualization.report import report_results_file, write_report
+from mmjrr.visualization.report.content import Truth
 from mmjrr.visualization.report.page import _round_charts, render
 
 VENDOR = Path(__file__).parents[3] / 'mmjrr/visualization/report/vendor/three'
@@ -114,6 +115,40 @@ def test_label_offsets_are_shown_by_length_and_a_broken_file_is_named(page: str)
         report.label_consistency = content
         with pytest.raises(DataError, match=r'label_consistency\.json'):
             render(report)
+
+
+SUMMARY = {
+    'regressor_error_mm': {'J_std': 20.0, 'J_opt': 2.0, 'floor': 1.0},
+    'pseudo_gt': {'pve_init_mm': 70.0, 'pve_opt_mm': 3.0},
+    'rounds': [
+        {'pve_mm': 9.0, 'regressor_error_mm': 5.0},
+        {'pve_mm': 3.0, 'regressor_error_mm': 2.0},
+    ],
+}
+
+
+def test_a_comparison_with_the_truth_is_a_section_of_its_own(page: str) -> None:
+    assert 'id="truth"' not in page
+    report = example_report(1)
+    report.truth = Truth.from_summary('s.json', SUMMARY)
+    shown = render(report).split('id="truth"')[1].split('</section>')[0]
+    assert 'style="--part:0.1000"><span>2.0</span>' in shown  # of J_std's 20 mm
+    assert '<th scope="row">initial fits</th><td>70.0</td>' in shown
+    assert 'Distance from the truth by round' in shown and 'Floor:' in shown
+    assert Truth.from_summary('s.json', {'table': {}}) is None
+    for broken in (SUMMARY | {'pseudo_gt': 3}, SUMMARY | {'regressor_error_mm': {'J_std': 'x'}}):
+        with pytest.raises(DataError, match=r's\.json: a field is missing or garbled'):
+            Truth.from_summary('s.json', broken)
+
+
+def test_the_terms_of_the_energy_are_named_and_no_others() -> None:
+    report = example_report(1)
+    assert report.refinement is not None
+    report.refinement.energies = {'silhouette': (2.0, 1.0), 'joint_3d': (3.0, 1.0)}
+    assert (
+        'Its terms measure the distance of the joints from the labels in space and the difference '
+        'between silhouette and mask.' in render(report)
+    )
 
 
 def test_rounds_of_a_calibration_are_drawn_relative_to_the_first() -> None:

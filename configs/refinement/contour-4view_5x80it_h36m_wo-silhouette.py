@@ -1,0 +1,5 @@
+# Ablation on Human3.6M: refinement of four views without the silhouette term, all else equal.
+_base_ = ['./contour-4view_5x80it_h36m.py']
+
+custom_hooks = _base_.custom_hooks
+custom_hooks[0].energy.terms.silhouette = False
