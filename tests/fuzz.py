@@ -1,4 +1,4 @@
-"""Random changes of files, put before every loader of a stranger's file.
+"""Random changes of files, read by every loader of foreign files.
 
     python tests/fuzz.py --cases 200000 --seed 7 --workers 2
     python tests/fuzz.py --seed 7 --case 1234            # one case again, in this process
@@ -294,7 +294,7 @@ def _instructions(data: bytes) -> Iterator[tuple[str, int, int]]:
 
 @dataclass
 class Result:
-    """What became of a case."""
+    """Result of a case."""
 
     number: int
     loader: str
@@ -314,7 +314,7 @@ def case_of(
 
 
 def run_case(seed: int, number: int, folder: Path, cases: Mapping[str, Case] = LOADERS) -> Result:
-    """Put one changed file before its loader."""
+    """Read one changed file with its loader."""
     loader, change = case_of(seed, number, cases)
     if change is None:
         return Result(number, loader, 'ok', 'none')
@@ -364,14 +364,14 @@ def fuzz(
     seconds: int = SECONDS,
     skip: frozenset[str] = frozenset(),
 ) -> list[Result]:
-    """Run cases 0 to ``cases`` - 1 of a seed; the results of all, by number.
+    """Run cases 0 to ``cases`` - 1 of a seed, and return their results by number.
 
     Args:
-        cases: how many.
-        seed: which.
+        cases: number of cases.
+        seed: seed of the changes.
         workers: forked processes.
         loaders: as :data:`loaders.CASES`. Default: all.
-        report: takes a line of progress now and then. Default: nothing is said.
+        report: called with lines of progress. Default: no report.
         memory: bytes of addresses of a worker beyond those of this process.
         seconds: processor time of a case.
         skip: loaders whose cases are left out.
@@ -430,7 +430,7 @@ def fuzz(
 
 
 def _ended(number: int, names: Sequence[str], code: int | None, seconds: int) -> Result:
-    """The result of a case that its process did not outlive."""
+    """Return the result of a case that ended its process."""
     timeouts = (-signal.SIGPROF, -signal.SIGKILL)
     outcome = 'timeout' if code in timeouts else 'crash'
     detail = f'more than {seconds} seconds' if outcome == 'timeout' else f'exit code {code}'
@@ -479,7 +479,7 @@ def failures_of(results: Sequence[Result]) -> list[Result]:
 
 
 def summary(results: Sequence[Result], seed: int) -> str:
-    """Return a table by loader, and for each failure how to see it again."""
+    """Return a table by loader, and for each failure the command that repeats it."""
     lines = [f'{"loader":28}{"cases":>8}{"ok":>8}{"refused":>8}{"failed":>8}{"longest, s":>12}']
     for loader in dict.fromkeys(result.loader for result in results):
         mine = [result for result in results if result.loader == loader]
@@ -504,7 +504,7 @@ def summary(results: Sequence[Result], seed: int) -> str:
 
 
 def keep_files(results: Sequence[Result], seed: int, out: Path) -> None:
-    """Write the files of failed cases, each with what became of it beside."""
+    """Write the files of failed cases, each with its result beside it."""
     for result in failures_of(results):
         loader, change = case_of(seed, result.number)
         if change is None:

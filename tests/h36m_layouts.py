@@ -1,4 +1,4 @@
-"""A small Human3.6M of known values, and writers of the layouts in which others keep it.
+"""A small Human3.6M with known values, and writers of other projects' layouts of it.
 
 The writers know the layouts from their projects' code, by index, and nothing of mmjrr's orders.
 """
@@ -72,12 +72,12 @@ class Truth:
 
 
 def a_jpeg(height: int = 1002, width: int = 1000, gray: int = 127) -> bytes:
-    """An image file of one color."""
+    """Return a JPEG file of one color."""
     return cv2.imencode('.jpg', np.full((height, width), gray, np.uint8))[1].tobytes()
 
 
 def project(joints: np.ndarray, camera: str) -> np.ndarray:  # (..., 3) -> (..., 2)
-    """H36M's projection, as its own code has it."""
+    """Project points as H36M's own code does."""
     focal, center, (k1, k2, k3, p1, p2), _ = INTRINSICS[camera]
     x, y = joints[..., 0] / joints[..., 2], joints[..., 1] / joints[..., 2]
     r2 = x * x + y * y
@@ -119,7 +119,7 @@ def make_truth(seed: int = 0) -> Truth:
 
 
 def cameras_of(subjects: tuple[str, ...] = ('S1', 'S9')) -> dict[tuple[str, str], dict[str, Any]]:
-    """As in MMPose's cameras.pkl."""
+    """Return cameras in the layout of MMPose's cameras.pkl."""
     cameras = {}
     for subject in subjects:
         for turn, (name, (f, c, distortion, height)) in enumerate(INTRINSICS.items()):
@@ -290,7 +290,7 @@ def write_video(path: Path, frames: int, height: int) -> Path:
 
 
 def write_metadata(path: Path) -> Path:
-    """The release's ``metadata.xml``, as far as anyone reads it: 11 subjects and 4 cameras.
+    """Return those parts of the release's ``metadata.xml`` that are read: 11 subjects, 4 cameras.
 
     Rotation angles and places of cameras are made up; intrinsics are those above, twice.
     """

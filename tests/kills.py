@@ -89,7 +89,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a case.
+    """Result of a case.
 
     Attributes:
         kills: how many runs were killed while they ran.

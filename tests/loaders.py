@@ -1,4 +1,4 @@
-"""Loaders of files that come from strangers, each with a small file that it takes.
+"""Loaders of foreign files, each with a small valid file.
 
 The tests of malformed files and the fuzz harness go through :data:`CASES`.
 """
@@ -164,7 +164,7 @@ def shard() -> dict[str, np.ndarray]:
 
 
 def npz(arrays: Any, method: int = zipfile.ZIP_STORED) -> bytes:
-    """As ``np.savez``, which writes the time too: equal arrays give equal bytes here."""
+    """Return an npz file without times, so that equal arrays give equal bytes."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, 'w') as archive:
         for name, value in arrays.items():
@@ -189,14 +189,14 @@ def torch_file(content: Any, new: bool = True) -> bytes:
 
 
 def compressed_rows() -> torch.Tensor:
-    """A mapping in PyTorch's CSR layout, of which PyTorch warns that it may change."""
+    """Return a mapping in PyTorch's CSR layout, without PyTorch's warning that it may change."""
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         return torch.eye(4).to_sparse_csr()
 
 
 def ply(_: Any = None) -> bytes:
-    """A tetrahedron."""
+    """Return a PLY file of a tetrahedron."""
     corners = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]], '<f4')
     faces = np.array([(3, (0, 2, 1)), (3, (0, 1, 3)), (3, (0, 3, 2))], 'u1,(3,)<i4')
     header = (
@@ -208,7 +208,7 @@ def ply(_: Any = None) -> bytes:
 
 
 def neuralannot_bodies() -> dict[str, Any]:
-    """Two moments of an action."""
+    """Return NeuralAnnot's bodies at two moments of an action."""
     body = dict(pose=np.full(72, 0.1), shape=np.zeros(10), trans=np.ones(3))
     return {'14': {'1': {'0': body, '1': dict(body)}}}
 
@@ -241,7 +241,7 @@ def pickled(content: Any) -> bytes:
 
 
 def plain(value: Any) -> Any:
-    """For JSON."""
+    """Return values that JSON can hold."""
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -269,7 +269,10 @@ def saved_tensors(arrays: Any) -> bytes:
 
 
 def saved_tensors_old(arrays: Any) -> bytes:
-    """In one storage, whose address, by which the old format names it, is made the same always."""
+    """Return a file in PyTorch's old format, of one storage.
+
+    The format names a storage by its address, which is replaced by a constant.
+    """
     content = tensors(arrays)
     parts = {name: value for name, value in content.items() if torch.is_tensor(value)}
     flat = torch.cat([value.double().flatten() for value in parts.values()] or [torch.zeros(0)])
@@ -283,7 +286,7 @@ def saved_tensors_old(arrays: Any) -> bytes:
 
 
 def read_dataset(path: Path, **files: str) -> None:
-    """Everything of a data set: files, all samples, projection."""
+    """Read a data set: its files, all samples, and the projection check."""
     others = dict(
         ann_file=('ann.npz', npz(annotation())),
         camera_param_file=('cameras.pkl', pickled(cameras())),
@@ -301,7 +304,7 @@ def read_dataset(path: Path, **files: str) -> None:
 
 
 def mapped(load: Callable[[Path], Any]) -> Callable[[Path], Any]:
-    """A reader that maps every array, as it does large ones."""
+    """Return a reader that maps every array, not large ones only."""
 
     def read(path: Path) -> None:
         with pytest.MonkeyPatch.context() as patch:
@@ -314,7 +317,7 @@ def mapped(load: Callable[[Path], Any]) -> Callable[[Path], Any]:
 
 @mapped
 def read_mapped_predictions(path: Path) -> None:
-    """The columns, to the last value."""
+    """Read all columns of mapped predictions."""
     for value in read_predictions(path, mapped=True).columns().values():
         list(value)
 

@@ -1,4 +1,4 @@
-"""Damaged files and disfigured contents, for tests of what reads files."""
+"""Damaged files and contents, for tests of the readers of files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FEW = settings(max_examples=25, suppress_health_check=list(HealthCheck))
 
 @contextlib.contextmanager
 def only_its_own_errors(path: Path) -> Iterator[None]:
-    """No error but the project's own, with the file's folder in it; in seconds of this process."""
+    """Allow the project's own errors only; they name the file's folder and come in seconds."""
     start = time.process_time()
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
@@ -34,7 +34,7 @@ def only_its_own_errors(path: Path) -> Iterator[None]:
 
 
 def damage(content: bytes, rng: random.Random) -> bytes:
-    """Return the bytes cut off, or changed, left out, put in or repeated."""
+    """Return the bytes truncated, or with some changed, removed, inserted or repeated."""
     if rng.random() < 0.25:
         return content[: rng.randint(0, len(content))]
     data = bytearray(content)
@@ -72,7 +72,7 @@ ODD = (
 
 
 def altered(value: Any, how: str, number: int) -> Any:
-    """An array with one thing wrong with it; other values as they are."""
+    """Return an array with one defect; other values are returned unchanged."""
     if not isinstance(value, np.ndarray):
         return value
     rows = len(value) if value.ndim else 1
@@ -116,7 +116,7 @@ def _with(value: np.ndarray, what: float, number: int) -> np.ndarray:
 
 
 def places(value: Any, path: tuple = ()) -> list[tuple]:
-    """Paths of all that lies in nested dicts and lists."""
+    """Return the paths of all values in nested dicts and lists."""
     items: Any = ()
     if isinstance(value, dict):
         items = value.items()
@@ -129,7 +129,7 @@ def places(value: Any, path: tuple = ()) -> list[tuple]:
 
 
 def replaced(value: Any, path: tuple, change: Callable[[Any], Any]) -> Any:
-    """A copy with what lies at a path changed."""
+    """Return a copy in which the value at a path is changed."""
     if not path:
         return change(value)
     copy = dict(value) if isinstance(value, dict) else list(value)
@@ -138,7 +138,7 @@ def replaced(value: Any, path: tuple, change: Callable[[Any], Any]) -> Any:
 
 
 def disfigure(content: Any, rng: random.Random) -> Any:
-    """Return it with a field that is gone, renamed, something else, or an array that is wrong."""
+    """Return the content with a field removed, renamed or replaced, or with a defective array."""
     if not isinstance(content, dict):
         if isinstance(content, np.ndarray):
             return altered(content, rng.choice(ALTERATIONS), rng.randint(0, 10**6))
@@ -168,10 +168,10 @@ def disfigure(content: Any, rng: random.Random) -> Any:
 
 
 def damaged(content: bytes) -> st.SearchStrategy[bytes]:
-    """A strategy of :func:`damage`."""
+    """Return a strategy of :func:`damage`."""
     return st.integers(0, 2**32).map(lambda seed: damage(content, random.Random(seed)))
 
 
 def disfigured(content: Any) -> st.SearchStrategy[Any]:
-    """A strategy of :func:`disfigure`."""
+    """Return a strategy of :func:`disfigure`."""
     return st.integers(0, 2**32).map(lambda seed: disfigure(content, random.Random(seed)))

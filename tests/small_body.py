@@ -1,4 +1,4 @@
-"""A body of few vertices, with all that SMPL has."""
+"""A body of few vertices, with all arrays of SMPL's files."""
 
 from __future__ import annotations
 

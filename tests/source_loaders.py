@@ -1,4 +1,4 @@
-"""Loaders of other layouts of Human3.6M, each with a small file that it takes.
+"""Loaders of other layouts of Human3.6M, each with a small valid file.
 
 The tests of malformed sources and the fuzz harness go through them.
 """
@@ -108,7 +108,7 @@ def write_detections(path: Path) -> None:
 
 
 def read_video(path: Path) -> None:
-    """As a whole: images that are there already are not written again."""
+    """Read a whole video: existing images would not be written again."""
     folder = path.parent / 'S1_Eating_2.54138969'
     shutil.rmtree(folder, ignore_errors=True)
     count = extract_frames(path, folder, path.with_suffix('.json'), 6, 5)
@@ -141,7 +141,7 @@ def load_alone(load: Callable[[Path], Any]) -> Callable[[Path], Any]:
 
 @lru_cache
 def content_of(source: str) -> bytes:
-    """A file that is taken."""
+    """Return the content of a valid file."""
     name, write, _ = WRITERS[source]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / name

@@ -255,7 +255,7 @@ def test_a_file_without_a_checksum_is_read_as_the_weights_it_must_hold(
 
 
 @pytest.mark.parametrize('start', [b'<!DOCTYPE html>', b'\xef\xbb\xbf\r\n <html>', b'<?xml ?>'])
-def test_a_web_page_in_place_of_the_file_is_named_so(
+def test_a_web_page_in_place_of_the_file_is_recognized(
     server: Server, start: bytes, tmp_path: Path
 ) -> None:
     server.files['/file'] = start + b'please log in'
@@ -424,7 +424,7 @@ def test_a_server_that_is_not_there_is_one_sentence(plain_server: Server, tmp_pa
         assert str(caught.value).startswith(url) and '\n' not in str(caught.value)
 
 
-def test_what_needs_registration_is_said(tmp_path: Path) -> None:
+def test_files_that_need_registration_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r'registration.*SMPL_NEUTRAL\.pkl'):
         download(FILES['smpl'], tmp_path)
 

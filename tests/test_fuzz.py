@@ -1,4 +1,4 @@
-"""Randomly changed files end in the project's own error, and the harness sees what does not."""
+"""Randomly changed files raise the project's own errors, and the harness detects other results."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_two_thousand_changed_files_are_taken_or_refused() -> None:
 
 
 def checksums(seed: int) -> list[int]:
-    """Of the files of the first 200 cases."""
+    """Return the checksums of the files of the first 200 cases."""
     return [zlib.crc32((case_of(seed, number, CASES)[1] or ('', b''))[1]) for number in range(200)]
 
 

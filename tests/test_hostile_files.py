@@ -280,7 +280,7 @@ READERS: dict[str, Callable[[Path], Any]] = {
 
 
 def read_all(connection: Any, folder: Path, content: bytes) -> None:
-    """Put a file before every reader, under its names; send what became of it."""
+    """Read a file with every reader, under each of its names, and send the results."""
     torch.set_num_threads(1)  # OpenMP's threads do not survive a fork
     used = int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, resource.RLIM_INFINITY))

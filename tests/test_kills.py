@@ -12,7 +12,7 @@ from mmjrr.segmentation.mmcv_ops import INSTALL
 
 
 def toy(keeps_promise: bool) -> kills.ResumableJob:
-    """A job of two writes that makes a file in one step, or in two under its final name."""
+    """Return a job that writes a file atomically, or in two steps under its final name."""
 
     def run(work_dir: Path) -> None:
         work_dir.mkdir(parents=True, exist_ok=True)

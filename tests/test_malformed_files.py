@@ -1,4 +1,4 @@
-"""Whatever a file holds, its loader takes it or says what is wrong with it, and nothing else.
+"""Whatever a file's content, its loader reads it or raises an error that names the problem.
 
 It must return, or raise ``FileNotFoundError`` or ``DataError`` with the file's name in it, in
 little time and memory. ``test_fuzz.py`` tries random changes; here are kinds with a reason.
@@ -56,7 +56,7 @@ def read(case: str, folder: Path, content: bytes) -> None:
 
 @pytest.fixture(autouse=True)
 def _bounded_memory() -> Iterator[None]:
-    """Eight gigabytes of addresses more than there are now: what takes more is an error."""
+    """Allow eight gigabytes of further address space; larger allocations are errors."""
     used = int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()
     limits = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (used + (8 << 30), limits[1]))
@@ -65,7 +65,7 @@ def _bounded_memory() -> Iterator[None]:
 
 
 @pytest.mark.parametrize('case', CASES)
-def test_what_is_whole_is_taken(case, tmp_path):
+def test_undamaged_files_are_read(case, tmp_path):
     name, make, write, load = CASES[case]
     (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / name).write_bytes(write(make()))
@@ -92,7 +92,7 @@ def test_other_files_under_its_name(case, tmp_path):
 
 
 def claiming(shape: tuple[int, ...], dtype: str, data: bytes = b'') -> bytes:
-    """A .npy file whose header claims an array that is not there."""
+    """Return a .npy file whose header describes an array that the file lacks."""
     header = repr(dict(descr=dtype, fortran_order=False, shape=shape)).encode()
     header += b' ' * (-(len(header) + 11) % 64) + b'\n'
     return b'\x93NUMPY\x01\x00' + struct.pack('<H', len(header)) + header + data

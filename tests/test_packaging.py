@@ -1,4 +1,4 @@
-"""What is shipped: the wheel, imports, configs, metafiles, and the links of the documentation."""
+"""Packaging: the wheel, imports, configs, metafiles, and the links of the documentation."""
 
 from __future__ import annotations
 
@@ -243,7 +243,7 @@ def check_metric(evaluator: ConfigDict) -> None:
 
 
 def check_arguments(registry, cfg, **given) -> None:
-    """Those of the config, and ``given`` by whoever builds it, are arguments of the component."""
+    """Check that a config's and the ``given`` arguments are arguments of the component."""
     arguments = {key: value for key, value in cfg.items() if key != 'type'} | given
     inspect.signature(registry.get(cfg.type)).bind(**arguments)
 

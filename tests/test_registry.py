@@ -1,4 +1,4 @@
-"""Components are found from any scope, and nobody's names are taken."""
+"""Components are found from any scope, and replace no names of other packages."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_mmengines_components_are_found_from_ours() -> None:
         assert registry.OPTIMIZERS.get('Adam') is torch.optim.Adam
 
 
-def test_a_renderer_of_ones_own_can_be_chosen_in_a_config() -> None:
+def test_a_users_renderer_can_be_chosen_in_a_config() -> None:
     @RENDERERS.register_module()
     class Nothing(SilhouetteRenderer):
         def render(self, vertices, camera):

@@ -110,7 +110,7 @@ def test_gradients_reach_shape_and_pose(body: AnnyBody) -> None:
 
 @needs_anny
 def test_the_carried_regressor_finds_joints_near_the_bones(body: AnnyBody) -> None:
-    """The mapping ships with the package; the bones know nothing of it."""
+    """The bones are independent of the mapping, which ships with the package."""
     regressor = JointRegressor.load('anny_h36m', dtype=torch.float64)
     values = parameters(6)
     del values['betas']  # an average adult

@@ -1,4 +1,4 @@
-"""Commands parse at once, and tell what is wrong in one sentence."""
+"""Commands parse without heavy imports, and report errors in one sentence."""
 
 from __future__ import annotations
 

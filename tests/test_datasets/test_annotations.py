@@ -37,7 +37,7 @@ def annotations_of(truth: Truth) -> Annotations:
 
 
 def found_in(annotations: Annotations, *args: Any, **kwargs: Any) -> AnnotationCheck:
-    """What is wrong, after seeing that it stops the one who does not want to leave it out."""
+    """Return the defects found, after checking that they stop a conversion by default."""
     with pytest.raises(DataError):
         check_annotations(annotations, *args, **kwargs)
     return check_annotations(annotations, *args, **kwargs, on_error='exclude')
@@ -69,7 +69,7 @@ def test_the_four_real_frames_pass(shared_data: Path) -> None:
     np.testing.assert_allclose(scale, fields['scale'].ravel(), rtol=1e-5)
 
 
-def test_what_is_saved_is_what_was_given_and_always_the_same_bytes(
+def test_saved_annotations_load_unchanged_and_have_equal_bytes(
     tmp_path: Path, truth: Truth
 ) -> None:
     annotations = annotations_of(truth)

@@ -203,7 +203,7 @@ def test_detections_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         pose2sim.read_detections(path)
 
 
-def test_the_detector_says_where_it_finds_no_images(tmp_path: Path) -> None:
+def test_a_folder_without_images_is_named(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, str(SCRIPT), str(tmp_path), str(tmp_path / 'out')],
         capture_output=True, text=True,

@@ -193,7 +193,7 @@ def test_frame_steps_follow_frame_numbers_not_the_files_order(tmp_path: Path) ->
     assert dataset.check_projection(tolerance=0.01)['S1 60457274']['frames'] == 2
 
 
-def test_an_empty_choice_says_what_there_is(root: Path) -> None:
+def test_an_empty_choice_lists_the_possible_values(root: Path) -> None:
     with pytest.raises(DataError, match=r"no sample of 12 is left.*subjects \['S1', 'S9'\]"):
         build(root, subjects=['S2'])
 
@@ -421,7 +421,7 @@ def test_joints_without_a_place_before_the_camera_do_not_pass(tmp_path: Path) ->
         dataset.check_projection(tolerance=10)
 
 
-def test_the_projection_check_names_what_is_off(tmp_path: Path) -> None:
+def test_the_projection_check_names_cameras_and_sequences_that_are_off(tmp_path: Path) -> None:
     part = arrays()['annotation']['part'] + [30, 0, 0]
     dataset = build(write(tmp_path, dict(annotation=dict(part=part))))
     assert dataset.check_projection()['S9 54138969']['mean_px'] == pytest.approx(30, rel=1e-3)

@@ -33,7 +33,7 @@ def with_boxes(folder: Path, boxes: Any, **arguments: Any) -> ImageFolderDataset
     return ImageFolderDataset(folder, boxes=str(path), **arguments)
 
 
-def test_images_come_in_natural_order_and_whole(folder: Path) -> None:
+def test_images_come_completely_and_in_natural_order(folder: Path) -> None:
     dataset = DATASETS.build(dict(type='ImageFolderDataset', data_root=str(folder), pipeline=LOAD))
     names = [dataset.imgname(index) for index in range(len(dataset))]
     assert names == ['top.jpeg', 'a/frame_2.png', 'a/frame_10.png', 'b/frame_2.JPG']

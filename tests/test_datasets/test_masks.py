@@ -62,7 +62,7 @@ def test_crops_are_exact_area_averages(
 
 @pytest.mark.parametrize('dtype', [np.uint8, np.float32, np.float64])
 def test_rounding_lifts_no_mean_above_the_mask(dtype: type) -> None:
-    """Crops of a full mask by boxes within it are full, and not a bit more."""
+    """Crops of a full mask by boxes inside it are exactly one."""
     rng = np.random.default_rng(0)
     for start, side in rng.uniform([0, 20], [10, 40], (300, 2)):
         crop = area_average_crop(

@@ -1,4 +1,4 @@
-"""Frames that cannot be refined are left out, counted and listed, and stop no run."""
+"""Frames that cannot be refined are left out, counted and listed; the run continues."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calibration: which moments it takes, its rounds, and what becomes of them."""
+"""Calibration: its choice of moments, its rounds, and its results."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ def test_random_frames_come_with_their_moments(by_moment: bool) -> None:
     assert sorted(choose_frames(data, 500, 3, by_moment)) == list(range(86))
 
 
-def test_what_moments_share_is_fixed_after_calibration() -> None:
+def test_shared_variables_are_fixed_after_calibration() -> None:
     after = sharing_after(Sharing('moment', 'subject', 'camera', 'subject'))
     assert after == dict(
         pose='moment', betas='fixed', principal_point='fixed', outline_offset='fixed'

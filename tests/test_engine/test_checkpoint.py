@@ -1,4 +1,4 @@
-"""MMEngine's runs load their own checkpoints whole, and run nothing of a stranger's."""
+"""MMEngine's runs load their own checkpoints completely, and run no code of foreign ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checkpoints are there whole or not at all, and the newest is never removed first."""
+"""Checkpoints are complete or absent, and the newest one is removed last."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mmjrr.jobs import LockedError, WorkDirLock
 
 
 class Runner:
-    """Saves its step; breaks, when told to, with half of the file written."""
+    """Saves its step; on request the save fails with half of the file written."""
 
     param_schedulers: list = []
 

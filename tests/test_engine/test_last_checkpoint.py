@@ -1,4 +1,4 @@
-"""A run that is resumed gets a whole checkpoint or none, and the log says what was wrong."""
+"""A resumed run gets a complete checkpoint or none, and the log names unusable ones."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_in_a_folder_that_was_moved_the_name_is_enough(tmp_path: Path, said: lis
     ],
 )
 @pytest.mark.parametrize('other', [True, False])
-def test_what_is_wrong_is_said_and_another_whole_one_taken(
+def test_an_unusable_checkpoint_is_logged_and_another_one_taken(
     tmp_path: Path, said: list[str], text: str | None, fault: str, other: bool
 ) -> None:
     truncated, damaged = save(tmp_path, 6), save(tmp_path, 4)

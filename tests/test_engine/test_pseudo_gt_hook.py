@@ -1,4 +1,4 @@
-"""What the hook checks before it starts, and that its results are those of its parts."""
+"""The hook's checks before it starts, and its results compared with those of its parts."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def dataset(tiny_set: Path) -> H36MFitsDataset:
 
 
 class Changed:
-    """The data set with something done to its first item."""
+    """The data set with its first item changed."""
 
     def __init__(self, dataset: H36MFitsDataset, change: Callable[[dict], None]) -> None:
         self.dataset, self.change = dataset, change
@@ -120,7 +120,7 @@ def test_terms_that_couple_frames_get_the_videos_and_their_frames(
 
 
 def made(work_dir: Path) -> list[str]:
-    """What a run has left, apart from the record of its settings."""
+    """Return the files that a run wrote, without the record of its settings."""
     return [
         path.name for path in work_dir.rglob('*') if path.name not in ('identity.json', 'pseudo_gt')
     ]
@@ -258,7 +258,7 @@ def test_wrong_options_are_named(options: dict, message: str) -> None:
         make_hook(**options)
 
 
-def test_fits_say_in_every_pass_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fits_report_the_time_left_in_every_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three passes of 1000 frames, four seconds for 100; none starts with the last one's pace."""
     now = 0.0
     monkeypatch.setattr('time.monotonic', lambda: now)

@@ -1,4 +1,4 @@
-"""A refinement run is one run: what is resumed is what was begun, and nothing is lost."""
+"""A resumed refinement continues the run that was begun, and loses no batch."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def config(tiny_config: Path) -> Config:
 
 
 def run(config: Config, work_dir: Path, resume: bool = True, **changes: Any) -> Runner:
-    """Train in this process, as a process of its own would: another hook, another hub."""
+    """Train in this process, with a new hook and a new message hub as in a process of its own."""
     cfg = config.copy()
     cfg.merge_from_dict({
         'work_dir': str(work_dir), 'resume': resume, **changes,
@@ -63,7 +63,7 @@ def run(config: Config, work_dir: Path, resume: bool = True, **changes: Any) -> 
 
 
 def run_until(config: Config, work_dir: Path, batches: int, monkeypatch: Any) -> None:
-    """Train, and be killed when so many batches are stored."""
+    """Train, and kill the run when ``count`` batches are stored."""
     refine = SMPLPseudoGTHook._refine
     left = iter(range(batches))
 
@@ -95,7 +95,7 @@ def assert_same_results(work_dir: Path, whole: Path) -> None:
 
 
 @pytest.mark.parametrize('call', ['replace', 'fsync'])
-def test_killed_again_and_again_at_later_writes_it_ends_in_the_same_bytes(
+def test_a_run_killed_at_successive_writes_ends_in_the_same_bytes(
     config: Config, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
     """Each run gets one write further than the one before: from nothing to the end."""
@@ -343,7 +343,7 @@ def test_a_second_run_at_once_is_refused(config: Config, tmp_path: Path) -> None
     assert not (tmp_path / 'pseudo_gt').exists()
 
 
-def test_half_written_files_of_what_comes_before_the_first_batch_are_removed(
+def test_half_written_files_from_before_the_first_batch_are_removed(
     tmp_path: Path,
 ) -> None:
     job = Job(tmp_path, 'pseudo_gt', Identity({}, {}), '.npz', stem='batch')

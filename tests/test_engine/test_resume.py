@@ -34,7 +34,7 @@ def finish(config: Path, work_dir: Path, env: dict[str, str], *arguments: str) -
 def kill_when(
     config: Path, work_dir: Path, env: dict[str, str], ready, delay: float, *arguments: str
 ) -> bool:
-    """Kill the run ``delay`` seconds after ``ready()``; whether it was still running."""
+    """Kill the run ``delay`` seconds after ``ready()``; return whether it was still running."""
     with open(work_dir.with_suffix('.log'), 'a') as log:
         process = subprocess.Popen(
             command(config, work_dir, *arguments), env=env, stdout=log, stderr=log

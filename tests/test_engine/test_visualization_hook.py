@@ -1,4 +1,4 @@
-"""Which samples are drawn, and that they are drawn where they are."""
+"""The choice of drawn samples, and the places at which they are drawn."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_the_first_sample_of_every_nth_batch_is_drawn(runner, batch) -> None:
 
 
 @pytest.mark.parametrize('options', [dict(), dict(samples=[0], interval=1, enable=False)])
-def test_nothing_is_drawn_unless_asked_for(runner, batch, options: dict) -> None:
+def test_nothing_is_drawn_by_default(runner, batch, options: dict) -> None:
     assert not draw(runner, batch, steps=2, **options)
 
 

@@ -1,4 +1,4 @@
-"""Annotated joints in another order, of impossible lengths, or regressed from annotated bodies."""
+"""Annotated joints with swapped sides, of impossible lengths, or regressed from the bodies."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_spins_leg_order_is_refused(posed):
         check(in_spins_order)
 
 
-def test_sides_swapped_against_the_image_are_said(posed):
+def test_sides_swapped_against_the_image_are_reported(posed):
     from mmjrr.joints import swap_sides
 
     index = [H36M_JOINTS_MMPOSE.index(swap_sides(name)) for name in H36M_JOINTS_MMPOSE]
@@ -61,13 +61,13 @@ def test_sides_swapped_against_the_image_are_said(posed):
 
 
 @pytest.mark.parametrize(('factor', 'count'), [(1.0, 0), (0.5, 8), (2.0, 8)])
-def test_impossible_lengths_are_said(factor, count, posed):
+def test_impossible_lengths_are_reported(factor, count, posed):
     notes = check(factor * posed[1])
     assert len(notes) >= count and (count > 0 or not notes)
     assert all('apart (median), expected' in note for note in notes)
 
 
-def test_an_ankle_in_another_place_on_one_side_is_said(posed):
+def test_an_ankle_in_another_place_on_one_side_is_reported(posed):
     joints = posed[1].copy()
     knee, ankle = (H36M_JOINTS_MMPOSE.index(f'left_{name}') for name in ('knee', 'ankle'))
     joints[:, ankle] = joints[:, knee] + 0.65 * (joints[:, ankle] - joints[:, knee])

@@ -63,7 +63,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 
 @pytest.mark.slow
-def test_of_exact_meshes_under_a_biased_regressor_all_is_the_regressors(world):
+def test_exact_meshes_have_only_the_error_of_the_biased_regressor(world):
     attribution = attribute_error(world.predictions(), world.annotation, world.biased(), [])
     assert attribution.overall('own').mpjpe > 10
     assert attribution.fraction > 0.99 and attribution.best == FITTED
@@ -85,7 +85,7 @@ def test_a_fit_that_starts_from_a_few_of_the_frames_finds_the_same(tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_of_noisy_meshes_under_the_true_regressor_nothing_is(world):
+def test_noisy_meshes_have_no_error_of_the_true_regressor(world):
     attribution = attribute_error(world.predictions(noise=0.1), world.annotation, world.truth, [])
     own, fitted = attribution.overall('true'), attribution.overall(FITTED)
     # A fit on the tried subject would seem better: it follows the noise.
@@ -144,7 +144,7 @@ def test_the_fitted_scores_are_means_over_all_frames(world):
 
 
 @pytest.mark.slow
-def test_it_reads_and_chooses_what_an_evaluation_does(world, tmp_path: Path):
+def test_files_are_read_and_persons_chosen_as_in_an_evaluation(world, tmp_path: Path):
     """A second person in every third image, first in the file; one image has nobody."""
     plain = world.predictions()
     meshes = {}
@@ -163,7 +163,7 @@ def test_it_reads_and_chooses_what_an_evaluation_does(world, tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_it_is_written_and_drawn(world, tmp_path: Path):
+def test_an_attribution_is_written_and_drawn(world, tmp_path: Path):
     attribution = attribute_error(world.predictions(), world.annotation, world.biased(), [])
     saved = json.loads(attribution.save(tmp_path / 'attribution.json').read_text())
     assert saved['fraction'] == attribution.fraction and saved['joints']['own']['head'] > 0

@@ -177,7 +177,7 @@ def test_vertices_and_parameters_may_be_parts_of_one_set(
     assert found.metrics() == pytest.approx(result.metrics(), abs=1e-3)
 
 
-def test_it_is_the_mean_distance_from_the_annotation(
+def test_the_error_is_the_mean_distance_from_the_annotation(
     tiny_set: Path, stored: dict, result: Any
 ) -> None:
     """From the whole mesh, without the package's own metric."""

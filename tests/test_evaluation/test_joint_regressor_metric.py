@@ -421,7 +421,7 @@ def test_a_data_sets_own_fits_are_no_prediction(samples, regressors):
         ),
     ],
 )
-def test_what_mmpose_samples_must_not_hold_is_named(samples, regressors, change, message):
+def test_fields_that_mmpose_samples_must_not_have_are_named(samples, regressors, change, message):
     sample = {**nested(with_vertices(samples[:1])[0]), **change}
     with pytest.raises(ValueError, match=message):
         JointRegressorMetric(regressors).process(None, [sample])
@@ -491,7 +491,7 @@ def test_a_protocol_that_leaves_no_frame_names_the_subjects_found(samples, regre
 # -- files and messages ----------------------------------------------------------------------
 
 
-def test_out_file_says_what_was_evaluated_with_which_files(samples, regressors, tmp_path):
+def test_the_out_file_names_the_evaluated_files(samples, regressors, tmp_path):
     out = tmp_path / 'deep' / 'result.json'
     metric = JointRegressorMetric(
         regressors, body_model=BODY, out_file=str(out), title='Mine', prefix='h36m'
@@ -650,6 +650,6 @@ def test_bad_arguments_are_refused_at_construction(arguments, message):
         JointRegressorMetric('free_body_h36m', **arguments)
 
 
-def test_nothing_processed_says_so():
+def test_an_evaluation_without_samples_is_an_error():
     with pytest.raises(ValueError, match='no frame was processed'):
         JointRegressorMetric('free_body_h36m').evaluate(5)

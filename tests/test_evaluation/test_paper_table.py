@@ -1,4 +1,4 @@
-"""Table I: what is bold, what stands beside, and its four formats."""
+"""Table I: bold values, the paper's values beside, and its four formats."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def result_of(regressor: str, annotations: str, joints=('head',)) -> dict:
     ).to_dict()
 
 
-def test_rows_that_do_not_compare_say_so():
+def test_rows_that_do_not_compare_are_marked():
     (table,) = tables_of({'A': result_of('1' * 64, 'a' * 64), 'B': result_of('1' * 64, 'a' * 64)})
     assert table.notes == []
     (table,) = tables_of({'A': result_of('1' * 64, 'a' * 64), 'B': result_of('2' * 64, 'b' * 64)})

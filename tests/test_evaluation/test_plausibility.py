@@ -1,4 +1,4 @@
-"""What is implausible is said with what explains it; plausible scores are left alone."""
+"""Implausible predictions give a warning with an explanation; plausible ones give none."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_plausible_predictions_are_left_alone() -> None:
     ids=['upside down', 'z up', 'rolled', 'any angle', 'world frame', 'one camera', 'legs',
          'mirrored', 'decimeters', 'millimeters', 'reversed order'],
 )  # fmt: skip
-def test_what_turns_predictions_into_agreement_is_said(
+def test_a_change_that_makes_predictions_agree_is_named(
     change: Callable[[Joints], Joints], message: str
 ) -> None:
     (sentence,) = check_plausibility(change(PREDICTED), TARGET, WEIGHT, NAMES, LABELS)
@@ -105,7 +105,7 @@ def test_what_turns_predictions_into_agreement_is_said(
         assert left == pytest.approx(own, rel=0.25)
 
 
-def test_a_poor_model_is_said_to_be_one_without_an_explanation() -> None:
+def test_a_poor_model_gives_a_warning_without_an_explanation() -> None:
     poor = TARGET + 0.15 * RNG.normal(size=TARGET.shape)
     assert 'PA-MPJPE is' in check(poor) and 'nothing that was tried explains it' in check(poor)
 
@@ -117,7 +117,7 @@ def test_bodies_in_one_point_are_counted() -> None:
 
 
 @pytest.mark.parametrize('step', [1, -1])
-def test_rows_off_by_one_within_a_sequence_are_said(step: int) -> None:
+def test_rows_off_by_one_within_a_sequence_are_reported(step: int) -> None:
     """A person who walks: neighboring frames are alike."""
     count = 60
     swing = np.sin(np.arange(count) / 3)[:, None, None] * (np.arange(17) > 0)[:, None]
@@ -144,7 +144,7 @@ def test_joints_that_are_not_annotated_take_no_part() -> None:
 
 
 @pytest.mark.slow
-def test_it_is_said_after_an_evaluation_and_changes_no_score(tiny_set: Path) -> None:
+def test_warnings_follow_an_evaluation_and_change_no_score(tiny_set: Path) -> None:
     with np.load(tiny_set / 'fits' / 'spin_like_test.npz') as file:
         content = {name: file[name] for name in ('imgname', 'pose', 'betas')}
     plain = mmjrr.evaluate(content, tiny_set, 'free_body_h36m')
@@ -169,7 +169,7 @@ def test_it_is_said_after_an_evaluation_and_changes_no_score(tiny_set: Path) -> 
     ],
     ids=['degrees', 'transposed matrices', 'inverse rotations'],
 )  # fmt: skip
-def test_parameters_in_degrees_or_transposed_are_said(
+def test_parameters_in_degrees_or_transposed_are_reported(
     tiny_set: Path, change: Callable[[np.ndarray], np.ndarray], message: str
 ) -> None:
     with np.load(tiny_set / 'fits' / 'spin_like_test.npz') as file:

@@ -1,4 +1,4 @@
-"""The body of a results file's gender and betas is taken; another is refused by name."""
+"""A results file's gender and betas choose the body; other bodies are refused."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_the_gender_and_betas_of_the_file_choose_the_body_in_a_folder(folder: Pa
     assert body_of(part(4), FREE) == dict(FREE, num_betas=4)
 
 
-def test_arguments_go_before_the_file(folder: Path) -> None:
+def test_arguments_take_precedence_over_the_file(folder: Path) -> None:
     chosen = body_of(part(16, gender='male'), smpl(folder), gender='female', num_betas=12)
     assert chosen == smpl(folder, gender='female', num_betas=12)
     assert body_of(part(gender='male'), FREE, gender='neutral') == dict(FREE, num_betas=10)
@@ -71,7 +71,7 @@ def test_arguments_go_before_the_file(folder: Path) -> None:
         (free_body(), dict(gender='male'), {}, 'the free body has no genders'),
     ],
 )  # fmt: skip
-def test_what_the_body_is_not_is_refused_with_both_named(
+def test_a_body_that_contradicts_the_file_is_refused_with_both_values(
     folder: Path, body: Any, stored: dict, options: dict, message: str
 ) -> None:
     body = smpl(folder / body) if isinstance(body, str) else body
@@ -87,7 +87,7 @@ def test_a_body_itself_is_compared_and_its_files_name_counts(folder: Path) -> No
     assert body_of(part(), smpl(folder / 'mine.npz')) == smpl(folder / 'mine.npz', num_betas=10)
 
 
-def test_nothing_is_asked_of_vertices_or_other_bodies() -> None:
+def test_vertices_and_other_bodies_are_not_compared() -> None:
     vertices = predictions_from(
         {'vertices': np.random.default_rng(0).random((2, 20, 3)), 'gender': 'male'}
     )

@@ -105,7 +105,7 @@ def test_emdb_and_rich_compare_24_smpl_joints_at_the_middle_of_joints_1_and_2(na
 
 
 @pytest.mark.parametrize('name', sorted(PROTOCOLS))
-def test_every_protocol_says_where_it_was_read(name):
+def test_every_protocol_names_its_source(name):
     protocol = PROTOCOLS[name]
     assert protocol.description
     assert protocol.source.startswith('arXiv') or len(protocol.source.split(', ')) == 3

@@ -74,7 +74,7 @@ def test_other_suffixes_are_refused(result, tmp_path):
         result.save(tmp_path / 'r.txt')
 
 
-def test_tables_say_what_the_released_j_opt_is(result):
+def test_tables_describe_the_released_j_opt(result):
     about = {'provenance': ZOO['J_opt'].provenance}
     told = replace(result, provenance={'regressors': {'J_opt': about, 'J_std': {}}})
     assert "J_opt: the released file is J_std reweighted: its weights lie on J_std's" in str(told)

@@ -1,4 +1,4 @@
-"""Results files as people have them score as the same bodies in SPIN's layout, or say why not."""
+"""Results files of many layouts score as the same bodies in SPIN's layout, or are refused."""
 
 from __future__ import annotations
 
@@ -343,7 +343,7 @@ def test_fewer_betas_are_those_of_a_body_with_fewer(stored, evaluate):
 @pytest.mark.parametrize(
     ('count', 'name'), [(10475, "SMPL-X's"), (18439, "MHR's"), (778, 'MANO'), (4321, 'no known')]
 )
-def test_vertices_of_other_meshes_are_named_for_what_they_are(stored, evaluate, count, name):
+def test_vertices_of_other_meshes_are_recognized(stored, evaluate, count, name):
     vertices = np.random.default_rng(0).random((2, count, 3), np.float32)
     with pytest.raises(DataError, match=rf'vertices: found {count} .*{name}.*expected 6890, SMPL'):
         evaluate({'imgname': stored.names[:2], 'vertices': vertices})
@@ -353,7 +353,7 @@ def test_vertices_of_other_meshes_are_named_for_what_they_are(stored, evaluate, 
 
 
 @pytest.mark.slow
-def test_frames_counted_from_0_are_said(stored, evaluate):
+def test_frames_counted_from_0_are_reported(stored, evaluate):
     def earlier(name: str) -> str:
         return f'{name[:-10]}{int(name[-10:-4]) - 1:06d}.jpg'
 

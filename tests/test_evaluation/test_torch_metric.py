@@ -23,7 +23,7 @@ PROTOCOLS = ['paper', dict(type='spin-p1', subjects='all')]
 
 
 def frames(count: int) -> dict[str, Any]:
-    """Random meshes of S9, S11 and S1, their joints with an error, and image names."""
+    """Random meshes of S9, S11 and S1, noisy joints of them, and image names."""
     generator = torch.Generator().manual_seed(3)
     body = free_body()
     parameters = dict(

@@ -61,7 +61,7 @@ def test_intervals_contain_the_truth_at_about_their_level() -> None:
     assert 175 <= inside <= 198  # 190 are expected; the percentile method is slightly narrow
 
 
-def test_what_two_regressors_share_cancels_in_their_difference() -> None:
+def test_errors_common_to_two_regressors_cancel_in_their_difference() -> None:
     rng = np.random.default_rng(0)
     shared = rng.normal(60, 20, 400)
     errors = {

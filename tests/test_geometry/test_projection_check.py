@@ -1,4 +1,4 @@
-"""Whether projected 3D joints meet 2D joints, and which sides are swapped where they do not."""
+"""Distances of projected 3D joints from 2D joints, and the detection of swapped sides."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def test_frames_are_rgb_and_in_order(video: Path) -> None:
 
 
 @pytest.mark.parametrize('size', [(72, 60), (71, 61)])
-def test_what_is_written_is_read(tmp_path: Path, size: tuple[int, int]) -> None:
+def test_written_frames_are_read(tmp_path: Path, size: tuple[int, int]) -> None:
     writer = VideoWriter(tmp_path / 'a.mp4', 12.5)
     for picture in pictures(3, size):
         writer.add(picture)

@@ -1,4 +1,4 @@
-"""CDF files are read within limits of time and memory, whatever they hold."""
+"""CDF files are read within limits of time and memory, whatever their content."""
 
 from __future__ import annotations
 

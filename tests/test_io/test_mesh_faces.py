@@ -1,4 +1,4 @@
-"""Triangles of meshes: what each format holds, and what is refused."""
+"""Triangles of meshes in each format, and files that are refused."""
 
 from __future__ import annotations
 

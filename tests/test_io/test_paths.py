@@ -39,7 +39,7 @@ def test_a_name_outside(name: str) -> None:
     assert not is_inside(name)
 
 
-def test_the_row_of_a_name_outside_is_said() -> None:
+def test_the_error_names_the_row_of_a_name_outside() -> None:
     check_inside('f.npz: imgname', INSIDE)
     with pytest.raises(DataError, match=r"f\.npz: imgname: row 1: found '/a', expected a path ins"):
         check_inside('f.npz: imgname', ['a', '/a', '/b'])

@@ -1,4 +1,4 @@
-"""Pickles: arrays come through, whatever wrote them; anything else is refused by name."""
+"""Pickles: arrays of any writer are read; other objects are refused by name."""
 
 from __future__ import annotations
 
@@ -114,7 +114,9 @@ def test_a_command_is_refused_by_name_and_not_run(tmp_path: Path, protocol: int)
         (b'ctorch\nload\n.', 'torch.load'),
     ],
 )
-def test_what_is_not_on_the_list_is_refused_by_name(tmp_path: Path, raw: bytes, name: str) -> None:
+def test_objects_that_are_not_on_the_list_are_refused_by_name(
+    tmp_path: Path, raw: bytes, name: str
+) -> None:
     path = tmp_path / 'file.pkl'
     path.write_bytes(raw)
     with pytest.raises(UnsafePickleError, match=name.replace('.', r'\.')):

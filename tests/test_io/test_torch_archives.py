@@ -218,7 +218,7 @@ def test_archives_that_contradict_themselves_are_refused(
     assert str(path) in str(caught.value)
 
 
-def test_what_is_cut_off_anywhere_is_refused(tmp_path: Path) -> None:
+def test_files_truncated_anywhere_are_refused(tmp_path: Path) -> None:
     for zipped in (True, False):
         whole = saved(tmp_path / 'a.pt', content(), zipped).read_bytes()
         for end in range(0, len(whole) - 1, 97):

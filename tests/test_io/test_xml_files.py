@@ -1,4 +1,4 @@
-"""XML files: what is read, and what is refused before it grows."""
+"""XML files: trees that are read, and entities that are refused before they expand."""
 
 from __future__ import annotations
 

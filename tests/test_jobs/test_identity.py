@@ -1,4 +1,4 @@
-"""What was made with other settings is refused, and each of them is listed."""
+"""Results of other settings are refused, and each differing setting is listed."""
 
 from __future__ import annotations
 

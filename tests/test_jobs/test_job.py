@@ -65,7 +65,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize('call', ['replace', 'fsync', 'chmod'])
-def test_killed_at_every_write_it_ends_in_the_same_bytes(
+def test_a_job_killed_at_every_write_ends_in_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
     run(tmp_path / 'whole')
@@ -91,7 +91,7 @@ def test_killed_at_every_write_it_ends_in_the_same_bytes(
     assert moments == 1 + COUNT + 1  # the record, the shards, the output
 
 
-def test_killed_while_shards_are_removed_it_only_tidies_up(
+def test_a_job_killed_while_it_removes_shards_only_tidies_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def die(*_: Any, **__: Any) -> None:

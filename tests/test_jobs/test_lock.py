@@ -1,4 +1,4 @@
-"""A work directory has one run at a time, and a dead run does not keep it."""
+"""A work directory has one run at a time, and a dead run does not keep it locked."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_a_second_run_is_refused_with_host_process_and_start_time(tmp_path: Path
     assert f'host {socket.gethostname()}, process {process.pid}, since {started}' in text
 
 
-def test_the_lock_of_a_killed_process_is_taken_over_and_said(
+def test_the_lock_of_a_killed_process_is_taken_over_and_logged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
@@ -79,7 +79,7 @@ def test_the_end_of_a_process_releases_its_lock(tmp_path: Path) -> None:
 
 
 def test_a_process_gets_its_own_lock_again(tmp_path: Path) -> None:
-    """A notebook whose cell failed can run it again."""
+    """A failed cell of a notebook can be run again."""
     with lock_work_dir(tmp_path) as first:
         assert lock_work_dir(tmp_path) is first
         with pytest.raises(LockedError, match=f'process {os.getpid()}'):
@@ -107,7 +107,7 @@ def another_attempt(folder: Path) -> Iterator[str]:
 
 
 def write_record(folder: Path, seconds_ago: float, **changes: object) -> None:
-    """What a run that did not release its lock leaves."""
+    """Write the record of a run that did not release its lock."""
     record = {'host': 'elsewhere', 'pid': 1, 'started': 'then', 'process_start': '0', **changes}
     path = folder / LOCK_FILE
     path.write_text(json.dumps(record))

@@ -1,4 +1,4 @@
-"""Tasks give the same results in any number of processes, and leave none behind."""
+"""Tasks give the same results in any number of processes, and no process stays behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Long work says how long it still takes, and short work nothing."""
+"""Long work reports the time left; short work reports nothing."""
 
 from __future__ import annotations
 

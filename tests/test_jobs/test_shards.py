@@ -1,4 +1,4 @@
-"""Shards are whole, of their run, and under their own name, or they are named."""
+"""Shards that are incomplete, of another run or misnamed are errors with their path."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def fill(shards: ShardFolder, count: int = 3) -> None:
         shards.put(number, content(shards.suffix, number))
 
 
-def test_what_was_put_comes_back(shards: ShardFolder) -> None:
+def test_stored_arrays_come_back(shards: ShardFolder) -> None:
     shards.put(2, content(shards.suffix, 2))
     assert shards.missing(4) == [0, 1, 3]
     found = shards.get(2)

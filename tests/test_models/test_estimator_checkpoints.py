@@ -1,4 +1,4 @@
-"""The authors' checkpoint files: what is taken from them, and what is refused."""
+"""The authors' checkpoint files: weights that are read, and files that are refused."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ def test_a_malicious_file_is_refused_by_name_and_not_run(released, tmp_path):
 
 
 class Meter:
-    """What training code keeps beside the weights."""
+    """Stands for an object that training code stores beside the weights."""
 
     def __init__(self) -> None:
         self.values = np.ones(2)

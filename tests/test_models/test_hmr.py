@@ -18,7 +18,7 @@ from mmjrr.registry import MODELS
 
 
 def randomize(model: torch.nn.Module, seed: int) -> None:
-    """Weights and running statistics that leave no part of the network idle."""
+    """Set random weights and running statistics, so that every part of the network matters."""
     generator = torch.Generator().manual_seed(seed)
     for name, value in model.state_dict().items():
         if value.dim() > 1:

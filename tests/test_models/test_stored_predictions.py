@@ -56,7 +56,7 @@ def test_predictions_are_found_by_name_whatever_the_order_and_folder(tmp_path):
         np.testing.assert_array_equal(answer.pred_transl, stored['transl'][row])
 
 
-def test_vertices_are_handed_out_too(tmp_path):
+def test_vertices_are_returned(tmp_path):
     vertices = np.random.default_rng(0).normal(size=(6, 20, 3))
     np.savez(tmp_path / 'v.npz', imgname=NAMES, vertices=vertices)
     answer = StoredPredictions(tmp_path / 'v.npz')(data_samples=[sample(NAMES[2])])[0]

@@ -1,4 +1,4 @@
-"""Refinement of a batch: what it must reach, and that samples do not influence one another."""
+"""Refinement of a batch: the accuracy it reaches, and the independence of samples."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def test_parts_do_not_change_the_result(world: dict, monkeypatch) -> None:
 
 
 def start_of(world: dict) -> dict[str, torch.Tensor]:
-    """What the minimizer starts from."""
+    """Return the minimizer's start."""
     init = world['init']
     pose = torch.cat([init['global_orient'], init['body_pose']], 1).unflatten(1, (-1, 3))
     return dict(
@@ -331,7 +331,7 @@ def test_labels_that_are_known_to_be_off_do_not_move_the_body(world: dict) -> No
     assert float(refine(start, moved, weights).terms_init['joint_3d'].min()) > 1e-5
 
 
-def test_what_is_not_finite_is_named(world: dict) -> None:
+def test_terms_that_are_not_finite_are_named(world: dict) -> None:
     o = world['observed']
     joints = o.keypoints_3d.clone()
     joints[1, 3] = float('nan')
@@ -421,7 +421,7 @@ def test_soft_iou_of_boxes() -> None:
     assert float(soft_iou(a, b)) == pytest.approx(2 / 10)
 
 
-def test_what_terms_compute_once_per_batch_is_there_in_each_way_to_refine(world: dict) -> None:
+def test_each_way_to_refine_lets_terms_compute_values_once_per_batch(world: dict) -> None:
     terms = dict(silhouette=dict(mask_cells=8, gate=True), **WITHOUT_ADVERSARY)
     refining = refiner(world, terms, num_iters=1)
     result = refining.refine(world['init'], world['observed'])

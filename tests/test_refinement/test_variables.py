@@ -198,7 +198,7 @@ def test_levels_that_do_not_exist_are_refused(
         make_refiner(world, share=share)
 
 
-def test_what_a_level_needs_is_said(body: SMPL) -> None:
+def test_missing_inputs_of_a_level_are_named(body: SMPL) -> None:
     with pytest.raises(ValueError, match='needs the moments'):
         FitVariables(body, Sharing('moment'), None, 3)
     variables = FitVariables(body, Sharing('moment'), groups(), len(MOMENT))

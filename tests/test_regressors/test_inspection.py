@@ -86,7 +86,7 @@ def test_rows_of_other_orders_are_recognized(order, count, weight, tmp_path):
     assert found.orders[order] == ()
 
 
-def test_what_is_wrong_is_described_and_not_raised(weight, tmp_path):
+def test_defects_are_described_and_not_raised(weight, tmp_path):
     broken = 2 * weight
     broken[3, 5], broken[4, 7] = -0.5, np.nan
     found = inspect_regressor(save_npy(tmp_path / 'J', broken), 'mmpose', 'free_body')
@@ -132,7 +132,7 @@ def test_joints_exchanged_along_a_limb_are_refused_at_load(one, other, weight, t
 
 
 @pytest.mark.parametrize('swap', [('left_hip', 'left_ankle'), ('left_knee', 'right_knee')])
-def test_misplaced_joints_of_a_fit_to_few_frames_are_said_to_be_due_to_these(
+def test_misplaced_joints_of_a_fit_to_few_frames_are_explained_by_their_number(
     swap, weight, tmp_path
 ):
     a, b = map(H36M_JOINTS_MMPOSE.index, swap)

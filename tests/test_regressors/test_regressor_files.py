@@ -1,4 +1,4 @@
-"""Files of regressors: formats, sidecars, cleaning, and files that are refused."""
+"""Files of regressors: formats, sidecars, cleaning, and refused files."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def test_pickled_code_is_not_run(tmp_path):
         JointRegressor.load(tmp_path / 'J.pt', joint_order=NAMES)
 
 
-def test_cleaning_clamps_normalises_and_says_so(tmp_path):
+def test_cleaning_clamps_normalizes_and_warns(tmp_path):
     raw = WEIGHT * [[2.0], [1.5], [1.0]]
     raw[0, 5] = -0.3
     regressor = JointRegressor.load(

@@ -21,7 +21,7 @@ def home(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize('name', sorted(set(ZOO) - {'free_body_h36m', 'anny_h36m'}))
-def test_missing_files_say_where_to_get_and_where_to_put_them(home, name):
+def test_errors_about_missing_files_name_their_source_and_destination(home, name):
     with pytest.raises(FileNotFoundError) as caught:
         JointRegressor.load(name)
     assert ZOO[name].source in str(caught.value)

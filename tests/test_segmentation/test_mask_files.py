@@ -71,7 +71,7 @@ def test_missing_and_broken_shards_are_named_and_leave_no_file(tmp_path: Path) -
     assert not list(tmp_path.glob('*.json')) and not list(tmp_path.glob('.*'))
 
 
-def test_without_any_mask_the_reason_is_said(tmp_path: Path) -> None:
+def test_without_any_mask_the_error_names_the_reasons(tmp_path: Path) -> None:
     folder = shards(tmp_path / 'work', 0)
     folder.put(
         0, {'masks': {}, 'without_person': {NAMES[0]: 'no person was found'}, 'excluded': {}}

@@ -1,4 +1,4 @@
-"""Simulated masks have the errors that they are asked for, and no others."""
+"""Simulated masks have the requested errors only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command lines of tools/train.py and tools/test.py: MMPose's, and what they do to a config."""
+"""Options of tools/train.py and tools/test.py, which are MMPose's, and their effect on a config."""
 
 from __future__ import annotations
 

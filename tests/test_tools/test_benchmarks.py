@@ -1,4 +1,4 @@
-"""What the benchmarks share, and that their sides compute the same on little."""
+"""The benchmarks' common functions, and the agreement of their sides on small inputs."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_exponent_of_linear_and_square(load) -> None:
 
 @pytest.mark.slow
 def test_peak_memory_is_the_processs_own(load) -> None:
-    """Not what its parent held when it was started."""
+    """The memory of its parent at the start does not count."""
     child = 'import common; print(common.peak_memory())'
     parent = (
         'import subprocess, sys; much = bytearray(1 << 30); '
@@ -166,7 +166,7 @@ def test_outlines_that_differ_are_refused(load) -> None:
 
 
 @pytest.mark.slow
-def test_what_a_renderer_is_worth_is_told_by_iou_and_vertices(load) -> None:
+def test_renderers_are_judged_by_iou_and_vertices(load) -> None:
     quality = load('gradient_quality')
     args = argparse.Namespace(frames=1, size=48, seed=0, device='cpu')
     before, after = quality.refine_with_each({}, args)

@@ -1,4 +1,4 @@
-"""What tools/check_setup.py finds in a data set from which things were taken on purpose."""
+"""Findings of tools/check_setup.py in data sets with missing and damaged files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def data(tiny_set: Path, tmp_path: Path) -> Path:
 
 
 def states(capsys, *arguments: object) -> tuple[int, dict[str, dict[str, str]]]:
-    """Exit status, and what was found of each kind."""
+    """Return the exit status, and the findings of each kind."""
     code = check.main([*map(str, arguments), '--json'])
     return code, {row['kind']: row for row in json.loads(capsys.readouterr().out)}
 
@@ -59,7 +59,7 @@ REMOVED = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize('kind', REMOVED)
-def test_each_thing_removed_is_missing_and_says_what_mends_it(kind, data, capsys):
+def test_each_removed_file_is_missing_with_its_remedy(kind, data, capsys):
     (data / REMOVED[kind]).unlink()
     code, found = states(capsys, REFINEMENT, '--data-root', data)
     assert code == 1
@@ -71,7 +71,7 @@ def test_each_thing_removed_is_missing_and_says_what_mends_it(kind, data, capsys
 @pytest.mark.slow
 @pytest.mark.parametrize('kind', REMOVED)
 @pytest.mark.parametrize('content', [b'', b'PK\x03\x04', b'{"masks": 3}', bytes(range(256))])
-def test_each_thing_broken_is_wrong(kind, content, data, capsys):
+def test_each_damaged_file_is_wrong(kind, content, data, capsys):
     (data / REMOVED[kind]).write_bytes(content)
     code, found = states(capsys, REFINEMENT, '--data-root', data)
     assert code == 1
@@ -143,7 +143,7 @@ def test_evaluation_names_regressors_body_and_weights(data, capsys, monkeypatch,
 @pytest.mark.parametrize(
     'config', sorted((ROOT / 'configs').glob('[!_]*/*.py')), ids=lambda p: p.stem
 )
-def test_every_config_is_gone_through(config, capsys, monkeypatch, tmp_path):
+def test_every_config_is_checked(config, capsys, monkeypatch, tmp_path):
     pytest.importorskip('mmdet') if 'mask-rcnn_small' in config.stem else None
     monkeypatch.setenv('MMJRR_HOME', str(tmp_path))
     monkeypatch.chdir(tmp_path)  # nothing is there
@@ -196,7 +196,7 @@ def test_a_config_that_is_none_is_one_sentence(text, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_the_command_ends_with_what_was_found(tmp_path, one_thread):
+def test_the_command_ends_with_the_number_of_its_findings(tmp_path, one_thread):
     config = tmp_path / 'config.py'
     config.write_text("model = dict(type='SMPL', model_path='nowhere')")
     command = [sys.executable, str(TOOL), str(config)]

@@ -1,4 +1,4 @@
-"""The demo at its smallest, through the command line, and what it leaves behind."""
+"""The smallest demo, by its command, and the files that it writes."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
     assert {**repeated, 'seconds': None} == {**summary, 'seconds': None}
 
 
-def test_a_config_of_something_else_is_named_before_anything(tmp_path: Path) -> None:
+def test_a_config_of_another_task_is_refused_at_once(tmp_path: Path) -> None:
     for package in ('torchvision', 'mmdet', 'mmcv'):
         pytest.importorskip(package, reason=f'{package} is not installed: {INSTALL}')
     demo = run(
@@ -116,7 +116,7 @@ def test_a_config_of_something_else_is_named_before_anything(tmp_path: Path) -> 
     assert not (tmp_path / 'out').exists()
 
 
-def test_a_config_that_is_not_there_is_named_before_anything(tmp_path: Path) -> None:
+def test_a_missing_config_is_named_at_once(tmp_path: Path) -> None:
     for option in ('--config', '--masks-config'):
         demo = run('tools/demo.py', '--out', str(tmp_path / 'out'), option, 'no.py')
         assert demo.returncode == 2

@@ -1,4 +1,4 @@
-"""The demo on real photographs: its downloads, and the whole where they can be fetched."""
+"""The demo on real photographs: its downloads, and the complete run where they are available."""
 
 from __future__ import annotations
 

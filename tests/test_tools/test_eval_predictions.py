@@ -1,4 +1,4 @@
-"""``tools/eval_predictions.py``: what it prints and writes, and what it says when it cannot."""
+"""``tools/eval_predictions.py``: its output, its files and its errors."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_folders_and_quoted_patterns_are_files(run, files, tmp_path) -> None:
 
 
 @pytest.mark.slow
-def test_what_was_read_chosen_and_left_out_is_printed(run, files, tmp_path) -> None:
+def test_rows_read_chosen_and_left_out_are_printed(run, files, tmp_path) -> None:
     with np.load(files['whole']) as file:
         content = {name: file[name].copy() for name in ('imgname', 'pose', 'betas')}
     content['betas'] = np.concatenate([content['betas'], content['betas']], 1)
@@ -109,7 +109,7 @@ def test_what_was_read_chosen_and_left_out_is_printed(run, files, tmp_path) -> N
         assert '\n' not in str(raised.value)
 
 
-def test_what_is_implausible_is_printed_after_the_tables(run, files, tmp_path) -> None:
+def test_warnings_are_printed_after_the_tables(run, files, tmp_path) -> None:
     with np.load(files['whole']) as file:
         content = {name: file[name] for name in ('imgname', 'pose', 'betas')}
     np.savez(tmp_path / 'mine.npz', **{**content, 'pose': np.rad2deg(content['pose'])})
@@ -131,7 +131,7 @@ def test_fields_may_be_named(run, files) -> None:
     assert rows_of(named) == rows_of(run(files['whole']))
 
 
-def test_what_did_not_match_is_written_out(run, files, tmp_path) -> None:
+def test_unmatched_names_are_written_to_a_file(run, files, tmp_path) -> None:
     found = run(files['first'], '--unmatched-out', str(tmp_path / 'unmatched.txt'))
     assert '5 frames had no prediction' in found
     lines = (tmp_path / 'unmatched.txt').read_text().splitlines()
@@ -165,7 +165,7 @@ def test_a_regressors_order_is_said_where_its_file_does_not(run, files, tmp_path
         (['{whole}', '--layout', 'vibe'], "is not of the layout 'vibe'"),
     ],
 )  # fmt: skip
-def test_it_says_in_one_line_what_is_wrong(run, files, arguments, message) -> None:
+def test_errors_are_one_line(run, files, arguments, message) -> None:
     with pytest.raises((ValueError, OSError), match=message) as raised:
         run(*(argument.format(**files) for argument in arguments))
     assert '\n' not in str(raised.value)

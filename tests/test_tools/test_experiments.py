@@ -1,4 +1,4 @@
-"""``tools/analysis_tools/experiments.py``: its table, and what becomes of its results."""
+"""``tools/analysis_tools/experiments.py``: its cells, and the tables of its results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``--help`` of every tool is there at once."""
+"""``--help`` of every tool imports nothing heavy."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def infer(root: Path, tmp_path: Path):
-    """Run the command in this process; gives what it wrote."""
+    """Run the command in this process, and return its file's content."""
 
     def run(*arguments: str, config: str = 'tiny.py', weights: str = 'tiny.pth') -> Path:
         out = tmp_path / 'out.npz'
@@ -175,7 +175,7 @@ def test_batches_and_workers_do_not_change_what_a_frame_gets(infer) -> None:
         np.testing.assert_allclose(one[name], other[name], atol=1e-5)
 
 
-def test_what_is_finished_is_not_done_again_and_other_results_are_refused(
+def test_a_finished_run_is_left_alone_and_other_results_are_refused(
     infer, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = infer()
@@ -219,7 +219,7 @@ def test_results_of_an_unfinished_run_are_refused_by_other_weights(
     assert len(calls) == 4  # the third batch of three
 
 
-def test_killed_at_any_moment_it_ends_in_the_same_bytes(
+def test_a_run_killed_at_any_moment_ends_in_the_same_bytes(
     infer, root: Path, tmp_path: Path, run_processes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also when two processes finish what one began."""
@@ -257,7 +257,7 @@ def test_killed_at_any_moment_it_ends_in_the_same_bytes(
     assert not [path for path in tmp_path.rglob('.*')]
 
 
-def test_killed_between_writing_and_tidying_up_it_only_tidies_up(
+def test_a_run_killed_after_writing_only_tidies_up(
     infer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def die(*_: Any) -> None:
@@ -318,7 +318,7 @@ def test_an_image_that_was_repaired_is_estimated_after_all(
     assert infer('--skip-unreadable').read_bytes() == whole
 
 
-def test_where_nothing_is_readable_it_says_so(infer) -> None:
+def test_a_set_without_readable_images_is_an_error(infer) -> None:
     options = ('--cfg-options', 'test_dataloader.dataset.data_prefix.img=nowhere')
     with pytest.raises(DataError, match='none of 8 images is readable: .*no such image'):
         infer('--skip-unreadable', *options)

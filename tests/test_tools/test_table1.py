@@ -43,7 +43,7 @@ def test_models_and_saved_results_make_one_table(tiny_set: Path, tmp_path: Path)
 
 
 @pytest.mark.slow
-def test_what_is_missing_is_said_in_a_sentence(tiny_set: Path, tmp_path: Path) -> None:
+def test_missing_inputs_are_named_in_one_sentence(tiny_set: Path, tmp_path: Path) -> None:
     fits = tiny_set / 'fits' / 'spin_like_test.npz'
     done = run(ROOT / 'tools/table1.py', f'SPIN={fits}', '--regressor', 'free_body_h36m')
     assert done.returncode == 1 and done.stderr == (

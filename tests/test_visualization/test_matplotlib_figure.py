@@ -1,4 +1,4 @@
-"""Figures are written without a display, and equal figures give equal bytes."""
+"""Figures are written without a display, and equal figures have equal bytes."""
 
 from __future__ import annotations
 

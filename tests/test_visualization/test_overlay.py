@@ -1,4 +1,4 @@
-"""What is drawn, and where."""
+"""Overlays: silhouettes, masks, joints and titles, and their places."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_the_mask_is_an_outline() -> None:
     assert not (changed(picture) & ~beside).any()
 
 
-def test_joints_lie_where_they_are_said_to() -> None:
+def test_joints_are_drawn_at_their_coordinates() -> None:
     """Pixel (row 7, column 11) has its center at (11.5, 7.5)."""
     picture = draw_fit(IMAGE, NOTHING, joints=np.array([[11.5, 7.5]]))
     rows, columns = np.nonzero(close(picture, FIT_COLOR, 60))
@@ -73,7 +73,7 @@ def test_joints_lie_where_they_are_said_to() -> None:
     assert abs(rows.mean() - 20) < 0.1 and abs(columns.mean() - 30) < 0.1
 
 
-def test_joints_that_are_nowhere_are_not_drawn() -> None:
+def test_joints_without_coordinates_are_not_drawn() -> None:
     nowhere = np.array([[np.nan, 3.0], [np.inf, 4.0], [1e9, 5.0], [-500.0, 5.0]])
     assert not changed(draw_fit(IMAGE, NOTHING, joints=nowhere, labels=nowhere)).any()
 

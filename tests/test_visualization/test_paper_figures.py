@@ -1,4 +1,4 @@
-"""The paper's figures: which frames are chosen, what is drawn, and what cannot be drawn."""
+"""The paper's figures: the choice of frames, the pictures, and figures that cannot be drawn."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_frames_can_be_named_and_must_be_unambiguous(
 
 
 @pytest.mark.slow
-def test_the_command_says_what_it_drew_and_what_not(
+def test_the_command_lists_drawn_and_missing_figures(
     work_dirs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = [str(work_dirs['full']), '--out', str(tmp_path), '--figures', '2', '6']

@@ -1,4 +1,4 @@
-"""A tiny release, written from known values by other means, becomes the known annotations."""
+"""A tiny release, written from known values, becomes the known annotations."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def packed(release: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def copy(release: Path, tmp_path: Path) -> Path:
-    """The release, to be spoilt."""
+    """A copy of the release, which a test may damage."""
     return Path(shutil.copytree(release, tmp_path / 'release'))
 
 
@@ -147,7 +147,7 @@ def converted(release: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def results_in(out: Path) -> dict[str, bytes]:
-    """Everything but the converter's own notes."""
+    """Return the content of all files but the converter's own records."""
     return {
         str(path.relative_to(out)): path.read_bytes()
         for path in sorted(out.rglob('*'))
@@ -219,7 +219,7 @@ def test_every_frame_can_be_kept(release: Path, converted: Path, tmp_path: Path)
 def test_archives_killed_on_the_way_give_the_same(
     packed: Path, converted: Path, tmp_path: Path
 ) -> None:
-    """Two processes at it are killed without a chance to tidy up; two more end it."""
+    """Two processes are killed by SIGKILL; two further ones finish the conversion."""
     command = [sys.executable, str(TOOL), str(packed), '--out', str(tmp_path), '--workers', '2',
                '--subjects', *SUBJECTS]  # fmt: skip
     process = subprocess.Popen(
@@ -239,7 +239,7 @@ def test_archives_killed_on_the_way_give_the_same(
     assert len(found['archives']) == 6 and all(one['sha256'] for one in found['archives'])
 
 
-def test_what_is_done_is_not_done_again(packed: Path, tmp_path: Path) -> None:
+def test_finished_files_are_not_converted_again(packed: Path, tmp_path: Path) -> None:
     conversion(packed, tmp_path, subjects=['S1']).run()
     before = results_in(tmp_path)
     with (
@@ -253,7 +253,9 @@ def test_what_is_done_is_not_done_again(packed: Path, tmp_path: Path) -> None:
     assert results_in(tmp_path) == before
 
 
-def test_the_command_says_where_all_is(release: Path, converted: Path, tmp_path: Path) -> None:
+def test_the_command_prints_the_paths_of_its_files(
+    release: Path, converted: Path, tmp_path: Path
+) -> None:
     def command(*arguments: str | Path) -> tuple[int, str]:
         said = io.StringIO()
         with (
@@ -309,7 +311,7 @@ def spoil(root: Path, case: str) -> None:
 
 
 @pytest.mark.parametrize(('case', 'reason'), CASES.items())
-def test_what_is_wrong_stops_or_is_left_out(
+def test_damaged_recordings_stop_the_conversion_or_are_left_out(
     copy: Path, tmp_path: Path, case: str, reason: str
 ) -> None:
     spoil(copy, case)
@@ -357,7 +359,7 @@ def test_a_video_of_another_size_is_seen(copy: Path, tmp_path: Path) -> None:
         conversion(copy, tmp_path / 'out', subjects=['S1']).run()
 
 
-def test_what_the_release_lacks_stops_nobody(copy: Path, tmp_path: Path) -> None:
+def test_a_video_that_the_release_lacks_is_left_out(copy: Path, tmp_path: Path) -> None:
     """The video of S11's first Directions from camera 54138969."""
     metadata = copy / 'metadata.xml'
     cells = ('Nothing', 'Directions')
@@ -391,7 +393,9 @@ def test_options_are_checked(tmp_path: Path) -> None:
             conversion(tmp_path, tmp_path, **changes)
 
 
-def test_what_others_made_stays(release: Path, converted: Path, tmp_path: Path) -> None:
+def test_files_of_another_origin_are_not_replaced(
+    release: Path, converted: Path, tmp_path: Path
+) -> None:
     shutil.copytree(converted / 'annotation_body3d', tmp_path / 'a/annotation_body3d')
     conversion(release, tmp_path / 'a').run()  # its own
     (tmp_path / 'a/annotation_body3d/fps10/h36m_test.json').unlink()
@@ -427,7 +431,7 @@ def test_cdflib_is_asked_for_in_a_sentence(release: Path, tmp_path: Path) -> Non
         'Poses/D2_Positions/SubjectSpecific_1.tgz',
     ],
 )  # fmt: skip
-def test_the_release_is_found_by_others_names(tmp_path: Path, place: str) -> None:
+def test_the_release_is_found_under_other_projects_names(tmp_path: Path, place: str) -> None:
     path = tmp_path / place
     if place.endswith('/'):
         path.mkdir(parents=True)

@@ -115,7 +115,7 @@ def test_other_conventions_are_read_by_name(
     assert len(load(tmp_path)['S']) == count
 
 
-def test_what_came_through_spins_joints_is_told_apart(tmp_path: Path, truth: Truth) -> None:
+def test_files_with_spins_joints_are_recognized(tmp_path: Path, truth: Truth) -> None:
     """There the neck's base is "jaw" and the head's top "head", not "head" and "headtop"."""
     places = list(PLACES_OF_190)
     places[9], places[10] = 151, 152
@@ -132,7 +132,7 @@ def test_what_came_through_spins_joints_is_told_apart(tmp_path: Path, truth: Tru
 
 
 class Bomb:
-    """A pickle that would make a file when it is loaded the usual way."""
+    """A pickle that creates a file when Python's own unpickler loads it."""
 
     def __init__(self, target: Path) -> None:
         self.target = target

@@ -31,7 +31,7 @@ LAYOUTS = ('release', 'spin', 'human_data', 'h36m_fetch')
 
 
 def command(tool: str, *arguments: str | Path, code: int = 0) -> str:
-    """What a command says, run in this process: importing PyTorch takes longer than it does."""
+    """Run a command in this process, which saves importing PyTorch, and return its output."""
     said, path = io.StringIO(), str(TOOLS / f'{tool}.py')
     with (
         mock.patch.object(sys, 'argv', [path, *map(str, arguments)]),
@@ -53,7 +53,7 @@ def truth() -> Truth:
 def converted(
     truth: Truth, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, dict[str, str]]:
-    """A data set for each layout, and what the commands said."""
+    """A data set for each layout, and the output of the commands."""
     pytest.importorskip('h5py')
     pytest.importorskip('cdflib')
     folder = tmp_path_factory.mktemp('layouts')
@@ -187,7 +187,7 @@ def test_the_same_command_gives_the_same_bytes(converted: tuple[Path, dict[str, 
         ('h36m_fetch', ['nowhere'], 'metadata.xml: no such file'),
     ],
 )
-def test_what_the_user_can_mend_is_one_sentence(
+def test_errors_are_one_sentence(
     tmp_path: Path, tool: str, arguments: list[str], sentence: str
 ) -> None:
     said = command(tool, *arguments, '--out', tmp_path / 'out', code=1)

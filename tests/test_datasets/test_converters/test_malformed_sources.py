@@ -15,7 +15,7 @@ from source_loaders import WRITERS
 
 @pytest.fixture
 def source(request, tmp_path) -> tuple[Path, bytes, Callable[[Path], Any]]:
-    """A whole file that is taken: its path, its bytes, and what reads it."""
+    """A valid file: its path, its bytes, and its reader."""
     if request.param == 'h36m-fetch':
         pytest.importorskip('h5py')
     if request.param == 'joints of the release':

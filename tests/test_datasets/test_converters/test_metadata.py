@@ -72,7 +72,9 @@ def test_real_cameras_come_back(tmp_path: Path, shared_data: Path) -> None:
         ('<a>', '<!DOCTYPE a [<!ENTITY b "c">]><a>', 'a document type'),
     ],
 )
-def test_what_is_wrong_is_named(tmp_path: Path, old: str, new: str, message: str) -> None:
+def test_errors_name_the_file_and_the_field(
+    tmp_path: Path, old: str, new: str, message: str
+) -> None:
     path = write_metadata(tmp_path / 'm.xml')
     path.write_text(path.read_text().replace(old, new, 1))
     with pytest.raises(DataError, match=f'm.xml: .*{message}'):

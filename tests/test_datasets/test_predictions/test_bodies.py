@@ -1,4 +1,4 @@
-"""Rows without a body are told from bodies; 6D rotations, genders and betas are what was said."""
+"""Rows without a body are recognized; 6D rotations, genders and betas are read as stated."""
 
 from __future__ import annotations
 

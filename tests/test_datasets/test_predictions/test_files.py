@@ -1,4 +1,4 @@
-"""Folders, patterns and ``.npy`` files; names from the files' names; nothing else than arrays."""
+"""Folders, patterns and ``.npy`` files, and image names from the files' names."""
 
 from __future__ import annotations
 

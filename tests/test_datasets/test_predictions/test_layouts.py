@@ -1,4 +1,4 @@
-"""Fields are found by paths, by tables and by their names; what is ambiguous is refused by name."""
+"""Fields are found by paths, by tables and by their names; ambiguous fields are refused."""
 
 from __future__ import annotations
 
@@ -259,7 +259,7 @@ class CountedList(list):
         return super().__iter__()
 
 
-def test_numbers_are_gone_through_once() -> None:
+def test_lists_of_numbers_are_iterated_once() -> None:
     numbers = CountedList([1, 2.5, 'text', None])
     lists = CountedList([numbers, CountedList([numbers])])
     assert recognize(lists) is None
@@ -269,7 +269,7 @@ def test_numbers_are_gone_through_once() -> None:
     assert found is not None and found.name == 'spin' and pose.passes <= 2
 
 
-def test_fields_below_lists_are_recognized_as_before() -> None:
+def test_fields_below_lists_are_recognized() -> None:
     frame = {'pose': [0.0] * 72, 'betas': [0.0] * 10}
     for tree in ([frame], [[frame]], [[], [frame]], ([1], frame)):
         found = recognize(tree)

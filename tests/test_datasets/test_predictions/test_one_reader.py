@@ -1,4 +1,4 @@
-"""What one user of results files accepts, all accept: evaluation, stored predictions, fits."""
+"""Evaluation, stored predictions and fits accept the same results files."""
 
 from __future__ import annotations
 

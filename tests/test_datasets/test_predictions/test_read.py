@@ -1,4 +1,4 @@
-"""Result files of every format and layout come out as the same bodies; nothing in them is run."""
+"""Result files of every format and layout give the same bodies, and none of their code is run."""
 
 from __future__ import annotations
 
@@ -330,7 +330,7 @@ def test_one_shape_serves_all_frames_of_a_sequence() -> None:
     np.testing.assert_array_equal(found.betas, BETAS[[0] * COUNT])
 
 
-def test_what_is_stored_keeps_its_digits() -> None:
+def test_stored_values_keep_their_digits() -> None:
     found = predictions_from({'pose': MATRICES.astype(np.float32), 'betas': BETAS})
     np.testing.assert_array_equal(found.body_pose, MATRICES[:, 1:].astype(np.float32))
 
@@ -351,7 +351,7 @@ def test_what_is_stored_keeps_its_digits() -> None:
         ({'joints': np.zeros((4, 17, 3))}, r'no known layout .*joints: float64 \(4, 17, 3\)'),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_said(content: dict[str, Any], message: str) -> None:
+def test_errors_name_the_file_and_the_field(content: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
         predictions_from(content, 'mine.npz')
 
@@ -360,7 +360,7 @@ def test_what_is_wrong_is_said(content: dict[str, Any], message: str) -> None:
 
 
 class Command:
-    """Pickles as an order to write a file."""
+    """Pickles into a call that writes a file."""
 
     def __init__(self, mark: Path) -> None:
         self.mark = mark
@@ -390,7 +390,7 @@ def test_commands_in_files_are_refused_and_not_run(tmp_path: Path, kind: str) ->
     assert not mark.exists()
 
 
-def test_a_truncated_joblib_file_is_said_to_be_so(tmp_path: Path) -> None:
+def test_a_truncated_joblib_file_is_named_as_truncated(tmp_path: Path) -> None:
     path = tmp_path / 'vibe_output.pkl'
     path.write_bytes(JOBLIB[: len(JOBLIB) // 2])
     with pytest.raises(DataError, match='vibe_output.pkl: .*found 308 bytes, expected 576'):

@@ -406,7 +406,7 @@ def smplx_gvhmr(folder: Path) -> Path:
 
 
 def smplx_prompthmr(folder: Path) -> Path:
-    """As the pipeline leaves a person: the matrices of the hands are zeros."""
+    """Return a person as the pipeline stores it: the matrices of the hands are zeros."""
     pose = np.concatenate([POSE[:, :66], np.zeros((COUNT, 9), np.float32)], 1)
     matrices = Rotation.from_rotvec(pose.reshape(-1, 3)).as_matrix().reshape(COUNT, 25, 3, 3)
     person = {
@@ -510,7 +510,7 @@ def hmr2_turned_obj(folder: Path) -> np.ndarray:
     return seen
 
 
-def test_meshes_behind_the_camera_are_said_and_turned_back_when_asked(tmp_path):
+def test_meshes_behind_the_camera_are_reported_and_turned_back_on_request(tmp_path):
     seen = hmr2_turned_obj(tmp_path)
     turned = in_the_order_of_names(read_predictions(tmp_path))
     assert any('behind the camera (z < 0)' in note for note in turned.notes)

@@ -209,7 +209,7 @@ def test_true_regressor_explains_the_labels(root, body):
     assert difference.std() == pytest.approx(0.003, rel=0.15)
 
 
-def test_report_tells_how_wrong_the_simulated_estimators_are(root):
+def test_the_report_states_the_errors_of_the_simulated_estimators(root):
     report = json.loads((root / 'truth' / 'report.json').read_text())
     assert report['frames'] == {'train': 8, 'test': 8}
     assert set(report['mpjpe_mm']) == {
@@ -333,7 +333,7 @@ def test_the_projects_own_dataset_reads_it(root):
 
 
 @pytest.mark.slow
-def test_command_line_says_what_it_wrote_and_what_is_wrong(tmp_path, capsys):
+def test_the_command_prints_its_files_and_its_errors(tmp_path, capsys):
     script = Path(__file__).parents[3] / 'tools' / 'dataset_converters' / 'make_synthetic_h36m.py'
     spec = importlib.util.spec_from_file_location('make_synthetic_h36m', script)
     assert spec is not None and spec.loader is not None

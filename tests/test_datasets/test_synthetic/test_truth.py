@@ -1,4 +1,4 @@
-"""The measures against the truth, against slow and independent ones."""
+"""Errors relative to the truth, compared with slow and independent implementations."""
 
 from __future__ import annotations
 

@@ -194,7 +194,7 @@ def test_everything_is_built_from_mmposes_registry(scope: str | None) -> None:
     assert isinstance(renderer, ContourSilhouette)
 
 
-def test_names_that_are_nowhere_are_refused_as_before() -> None:
+def test_unknown_names_are_refused() -> None:
     with pytest.raises(KeyError, match='NoSuchLoss is not in'):
         MODELS.build(dict(type='NoSuchLoss'))
 

@@ -161,7 +161,7 @@ def test_the_cache_lies_in_the_users_folder_alone(cache: Path) -> None:
 
 
 @pytest.mark.parametrize('trouble', ['full disk', 'broken files', 'no folder'])
-def test_without_a_usable_cache_it_is_said_and_drawn_all_the_same(
+def test_without_a_usable_cache_a_warning_is_given_and_the_image_drawn(
     trouble: str, cache: Path, tmp_path: Path
 ) -> None:
     folder, environment = tmp_path / 'cache', {}

@@ -342,7 +342,7 @@ def test_empty_batch_gives_an_empty_image(contour):
 
 @pytest.mark.parametrize('supersampling', [3, 5, 6, 7, 10])
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
-def test_what_is_full_is_one(contour, supersampling, dtype):
+def test_full_pixels_are_exactly_one(contour, supersampling, dtype):
     square = at_depth_one([[-40, -30], [50, -30], [50, 60], [-40, 60]]).to(dtype)
     renderer = contour([[0, 1, 2], [0, 2, 3]], (4, 5), supersampling=supersampling)
     assert (renderer(square, image_plane().to(dtype)) == 1).all()

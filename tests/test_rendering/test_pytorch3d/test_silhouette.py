@@ -50,7 +50,7 @@ VIEWS = {
 }
 
 
-def test_its_absence_is_one_sentence_with_the_page_that_helps(monkeypatch):
+def test_without_pytorch3d_the_error_names_the_page_that_helps(monkeypatch):
     monkeypatch.setitem(sys.modules, 'pytorch3d.renderer', None)
     monkeypatch.setitem(sys.modules, 'pytorch3d', None)
     with pytest.raises(ImportError, match=r'needs PyTorch3D.*INSTALL\.md'):
@@ -206,7 +206,7 @@ class TestWithPyTorch3D:
 
     @staticmethod
     def _drawn(vertices, faces, size, camera, **options):
-        """Values, gradient, and what is covered."""
+        """Return values, gradient and coverage."""
         camera, vertices = camera.to(torch.float64), vertices.clone().requires_grad_()
         renderer = PyTorch3DSilhouette(faces, size, **options)
         alpha = renderer(vertices, camera)

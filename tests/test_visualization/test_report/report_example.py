@@ -1,4 +1,4 @@
-"""A report of a sphere, with names that try to break out of the page."""
+"""A report of a sphere, with names that contain HTML and scripts."""
 
 from __future__ import annotations
 

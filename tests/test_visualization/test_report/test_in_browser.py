@@ -43,7 +43,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope='module')
 def opened(browser: Any, file: Path) -> Iterator[tuple[Any, list[str], list[str]]]:
-    """The page, what it wrote to the console, and what it asked from elsewhere."""
+    """The page, its console messages, and its requests of other addresses."""
     context = browser.new_context(viewport={'width': 1200, 'height': 900}, offline=True)
     page = context.new_page()
     messages: list[str] = []
@@ -62,7 +62,7 @@ def page(opened: tuple[Any, list[str], list[str]]) -> Any:
     return opened[0]
 
 
-def test_it_loads_without_console_messages_and_network(opened) -> None:
+def test_the_page_loads_without_console_messages_and_network(opened) -> None:
     page, messages, requests = opened
     assert messages == []
     assert all(url.startswith(('file:', 'data:', 'blob:')) for url in requests)

@@ -1,4 +1,4 @@
-"""The page as a file: whole, self-contained, small, escaped, the same every time."""
+"""The page as a file: complete, self-contained, small, escaped and reproducible."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reports of work directories: finished, unfinished, moved, broken, none."""
+"""Reports of finished, unfinished, moved and broken work directories, and of other folders."""
 
 from __future__ import annotations
 
