@@ -273,6 +273,11 @@ class GramMatrix:
         else:
             target._to_matrix().add_(self._mirrored(), alpha=scale)
 
+    @property
+    def work_of_a_row(self) -> int:
+        """Number of multiplications with which :meth:`rows_at` computes a row."""
+        return self.num_vertices * sum(map(len, self._row_blocks))
+
     def rows_at(self, ids: IndexArray) -> FloatArray:
         """Return ``G[ids]`` (len(ids), V)."""
         index = torch.from_numpy(ids).to(self.device)

@@ -13,6 +13,8 @@ matrices are read, once, when a vertex first gets a nonzero weight.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import numpy as np
 import torch
 
@@ -20,6 +22,9 @@ from mmjrr.array_types import FloatArray, IndexArray
 from mmjrr.regressors.fitting.alignment import alignment_matrix, coupling_matrix
 from mmjrr.regressors.fitting.normal_equations import GramMatrix, NormalEquations
 from mmjrr.regressors.fitting.threads import matmul, torch_threads
+
+#: Multiplications from which several threads save more than changing their number costs.
+_WORK_FOR_THREADS = 10**8
 
 
 class QuadraticObjective:
@@ -182,7 +187,8 @@ class _GramCache:
         self._ids = np.concatenate([self._ids, new_ids])
         size = len(self._ids)
         self._position[new_ids] = np.arange(old_size, size)
-        with torch_threads(self._threads):
+        work = len(new_ids) * sum(gram.work_of_a_row for gram in self._grams)
+        with torch_threads(self._threads) if work > _WORK_FOR_THREADS else nullcontext():
             fetched = [gram.rows_at(new_ids) for gram in self._grams]
         for k, new_rows in enumerate(fetched):
             if size > len(self._rows[k]):

@@ -1,0 +1,294 @@
+"""Measure whole runs of refinement, beside an earlier version and a plain loop; extrapolate them.
+
+    python tools/benchmarks/large_runs.py [--before CHECKOUT] [--plain SCRIPT --plain-checkout DIR]
+
+All times are processor times of one thread, which other work on the machine affects little. Costs
+of a command's start are left out by the difference of two runs that differ in iterations or frames
+only. ``--before`` is a checkout of an earlier version, whose refiner takes turns with this one's on
+the same frames. ``--plain`` is a script that refines four views in a plain loop; it is run in the
+synchronous synthetic set with ``--iters`` and ``--rounds``, and takes turns with
+``contour-4view_5x80it_synthetic.py``. About seven minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from common import ROOT, Record, arguments, parse, positive
+from refinement import H36M_FRAMES
+
+from mmjrr.body_models import free_body
+from mmjrr.datasets.synthetic import Settings, generate
+from mmjrr.datasets.synthetic.truth import SyntheticTruth
+from mmjrr.io import read_npz
+
+#: Targets: hours of two cores for all of Human3.6M, minutes of two cores for a calibration, images
+#: a second relative to an earlier version and to the plain loop.
+HOURS, MINUTES, TIMES_BEFORE, TIMES_PLAIN = 5.0, 15.0, 2.0, 3.0
+CORES = 2
+ONE_VIEW = 'configs/refinement/contour_100it_synthetic.py'
+FOUR_VIEWS = 'configs/refinement/contour-4view_5x80it_synthetic.py'
+#: Of ``contour-4view_5x80it_h36m.py``: moments of the calibration, their views, rounds, iterations.
+CALIBRATION = dict(moments=400, views=4, rounds=5, iterations=80)
+HOOK = 'custom_hooks.0'
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument('--before', type=Path, help='checkout of an earlier version')
+    parser.add_argument('--plain', type=Path, help='script that refines four views in a plain loop')
+    parser.add_argument('--plain-checkout', type=Path, help='checkout that the script needs')
+    parser.add_argument('--moments', type=positive, default=4, help='of a subject; 4 cameras each')
+    parser.add_argument('--iterations', type=positive, default=60, help='of the plain loop')
+    parser.set_defaults(rounds=3, threads=1)
+    args = parse(parser)
+    for path in (args.before, args.plain, args.plain_checkout):
+        if path is not None and not path.exists():
+            parser.error(f'{path}: no such file or folder')
+    if (args.plain is None) != (args.plain_checkout is None):
+        parser.error('--plain and --plain-checkout: expected both or neither')
+    record = Record(
+        'large_runs', 'Large runs',
+        {'moments': args.moments, 'iterations': args.iterations, 'rounds': args.rounds},
+    )  # fmt: skip
+    data = _data(args)
+    if args.before:
+        _against_earlier(record, args, data)
+    _four_views(record, args, data)
+    _from_files(record, args, data)
+    record.write(args.out)
+
+
+def _data(args: argparse.Namespace) -> Path:
+    folder = args.out / f'synchronous_{args.moments}'
+    settings = Settings(
+        seed=args.seed, frames_per_subject=args.moments, synchronous=True, images=False
+    )
+    generate(folder, settings, 1, progress=False)
+    return folder
+
+
+# -- one view, beside an earlier version -----------------------------------------------------
+
+
+def _against_earlier(record: Record, args: argparse.Namespace, data: Path) -> None:
+    checkouts = {'this version': ROOT, 'before': args.before.resolve()}
+    rows = []
+    for batch in (16, 64):
+        workers = {name: _worker(path, args, data, batch) for name, path in checkouts.items()}
+        answers: dict[str, list[dict[str, Any]]] = {name: [] for name in checkouts}
+        for _ in range(args.rounds):
+            for name, worker in workers.items():
+                answers[name].append(_answer(worker))
+        for worker in workers.values():
+            worker.kill()
+            worker.wait()
+        record.content['timings'][f'{batch} at once'] = answers
+        taken = {
+            name: statistics.median(answer['processor'] for answer in each)
+            for name, each in answers.items()
+        }
+        weights = answers['this version'][0]['weights']
+        for name, each in answers.items():
+            terms = each[-1]['terms']
+            energy = sum(weights[term] * terms[term] for term in weights)
+            rows.append([
+                f'{batch}', name, f'{1000 * taken[name] / batch:.0f} ms',
+                f'{batch / taken[name]:.2f}', f'{taken["before"] / taken[name]:.2f}',
+                f'{energy:.4f}', f'{each[-1]["iou"]:.4f}',
+            ])  # fmt: skip
+        if batch == 64:
+            ratio = taken['before'] / taken['this version']
+            record.target(
+                'one view, 64 at once: frames a second / those of the earlier version',
+                f'>= {TIMES_BEFORE:g}', f'{ratio:.2f}', ratio >= TIMES_BEFORE,
+            )  # fmt: skip
+    commit = subprocess.run(
+        ['git', 'rev-parse', '--short', 'HEAD'],
+        cwd=args.before, capture_output=True, text=True, check=False,
+    ).stdout.strip()  # fmt: skip
+    record.table(
+        ['frames at once', 'version', 'a frame', 'frames/s', 'times faster', 'energy', 'IoU'],
+        rows,
+        f'One view, 100 iterations, all terms, free body; "before" is commit {commit}. Processor '
+        'time of one thread. The energy is weighted as in this version.',
+    )
+
+
+def _worker(
+    checkout: Path, args: argparse.Namespace, data: Path, batch: int
+) -> subprocess.Popen[str]:
+    """Start a process that imports the package and the benchmark of a checkout."""
+    environment = {**os.environ, 'PYTHONPATH': str(checkout)}
+    script = Path(__file__).with_name('serve_refinement.py').resolve()
+    out = args.out.resolve() / 'large_runs'
+    command = [
+        sys.executable,
+        str(script),
+        str(checkout),
+        str(data.resolve()),
+        str(batch),
+        str(out),
+    ]
+    return subprocess.Popen(
+        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+
+
+def _answer(worker: subprocess.Popen[str]) -> Any:
+    assert worker.stdin is not None and worker.stdout is not None
+    worker.stdin.write('\n')
+    worker.stdin.flush()
+    for line in worker.stdout:
+        if line.startswith('answer '):
+            return json.loads(line.removeprefix('answer '))
+    raise RuntimeError('the process that refines ended')
+
+
+# -- four views ------------------------------------------------------------------------------
+
+
+def _four_views(record: Record, args: argparse.Namespace, data: Path) -> None:
+    images = 5 * 4 * args.moments
+    few, many = args.iterations // 4, args.iterations
+    sides: dict[str, Any] = {'this version': lambda n: _calibrate(args, data, n)}
+    if args.plain:
+        sides['plain loop'] = lambda n: _plain(args, data, n)
+    taken: dict[str, list[float]] = {name: [] for name in sides}
+    shown: dict[str, dict[str, float]] = {}
+    for _ in range(min(args.rounds, 2)):
+        for name, run in sides.items():
+            short, _ = run(few)
+            long, shown[name] = run(many)
+            taken[name].append((long - short) / (many - few) / images)
+    record.content['timings']['four views, processor seconds of an image and iteration'] = taken
+    rate = {name: 1 / statistics.median(values) for name, values in taken.items()}
+    record.table(
+        ['', 'images x iterations a second', 'times faster', 'PVE, mm', 'IoU'],
+        [
+            [
+                name, f'{rate[name]:.0f}', f'{rate[name] / rate[list(rate)[-1]]:.2f}',
+                f'{shown[name]["pve"]:.1f}', f'{shown[name]["iou"]:.4f}',
+            ]
+            for name in sides
+        ],
+        f'Four views of {5 * args.moments} moments, pose and place shared by the views, shape by '
+        f'a subject: one round of {many} iterations. Processor time of one thread.',
+    )  # fmt: skip
+    if args.plain:
+        ratio = rate['this version'] / rate['plain loop']
+        record.target(
+            'four views: images a second / those of a plain loop',
+            f'>= {TIMES_PLAIN:g}', f'{ratio:.2f}', ratio >= TIMES_PLAIN,
+        )  # fmt: skip
+    size = CALIBRATION
+    steps = size['moments'] * size['views'] * size['rounds'] * size['iterations']
+    minutes = steps / rate['this version'] / CORES / 60
+    record.note(
+        f"The calibration of Human3.6M's four views has {size['moments']} moments, "
+        f'{size["rounds"]} rounds and {size["iterations"]} iterations: {steps:,} images x '
+        'iterations. Its regressor fits, some seconds each, are not included.'
+    )
+    record.target(
+        f'minutes for the calibration of Human3.6M on {CORES} cores, from {images} images',
+        f'<= {MINUTES:g}', f'{minutes:.1f}', minutes <= MINUTES,
+    )  # fmt: skip
+
+
+def _calibrate(args: argparse.Namespace, data: Path, iterations: int) -> Any:
+    work_dir = args.out / 'large_runs/calibration'
+    seconds = _train(work_dir, FOUR_VIEWS, data, [
+        f'{HOOK}.calibration.rounds=1', f'{HOOK}.refiner.num_iters={iterations}',
+    ])  # fmt: skip
+    fits = read_npz(work_dir / 'pseudo_gt.npz')
+    summary = json.loads((work_dir / 'refinement.json').read_text())
+    pve = SyntheticTruth(data, free_body()).vertex_error_mm(fits)
+    return seconds, {'pve': pve, 'iou': summary['iou']}
+
+
+def _plain(args: argparse.Namespace, data: Path, iterations: int) -> Any:
+    environment = {**os.environ, 'PYTHONPATH': str(args.plain_checkout.resolve())}
+    before = _processor_seconds()
+    done = subprocess.run(
+        [sys.executable, str(args.plain.resolve()), '--data', data.name, '--iters',
+         str(iterations), '--rounds', '1'],
+        cwd=data.resolve().parent, env=environment, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    taken = _processor_seconds() - before
+    pve = re.findall(r'round 0: PVE ([\d.]+)', done.stdout)[-1]
+    iou = re.findall(r'iou ([\d.]+)', done.stdout)[-1]
+    return taken, {'pve': float(pve), 'iou': float(iou)}
+
+
+# -- all frames from files -------------------------------------------------------------------
+
+
+def _from_files(record: Record, args: argparse.Namespace, data: Path) -> None:
+    """Refine all frames of the set from files, once in few and once in many batches."""
+    batch = 16
+    frames = 5 * 4 * args.moments
+    cases = {
+        'one view, 100 iterations': (ONE_VIEW, []),
+        'four views, shapes of the calibration, 80 iterations': (FOUR_VIEWS, [
+            f'{HOOK}.calibration.rounds=1', f'{HOOK}.calibration.moments=5',
+            f'{HOOK}.calibration.refiner.num_iters=1',
+        ]),
+    }  # fmt: skip
+    rows = []
+    for name, (config, options) in cases.items():
+        taken = []
+        for _ in range(min(args.rounds, 2)):
+            seconds = [
+                _train(
+                    args.out / 'large_runs/frames', config, data,
+                    [*options, f'train_dataloader.batch_size={batch}',
+                     f'train_cfg.max_batches={batches}'],
+                )
+                for batches in (1, frames // batch)
+            ]  # fmt: skip
+            taken.append((seconds[1] - seconds[0]) / (frames - batch))
+        record.content['timings'][f'from files: {name}'] = taken
+        a_frame = statistics.median(taken)
+        hours = a_frame * H36M_FRAMES / CORES / 3600
+        rows.append([name, f'{1000 * a_frame:.0f} ms', f'{hours:.1f}'])
+        record.target(
+            f'hours for all {H36M_FRAMES:,} training images of Human3.6M on {CORES} cores, from '
+            f'{frames} images: {name}',
+            f'<= {HOURS:g}', f'{hours:.1f}', hours <= HOURS,
+        )  # fmt: skip
+    record.table(
+        ['', 'processor time of an image', f'hours on {CORES} cores'],
+        rows,
+        f'From files to files, {batch} images at once: data loading, refinement and shards.',
+    )
+
+
+def _train(work_dir: Path, config: str, data: Path, options: list[str]) -> float:
+    """Run a refinement and return its processor seconds."""
+    shutil.rmtree(work_dir, ignore_errors=True)
+    before = _processor_seconds()
+    subprocess.run(
+        [sys.executable, str(ROOT / 'tools/train.py'), str(ROOT / config), '--work-dir',
+         str(work_dir), '--cfg-options', f'train_dataloader.dataset.data_root={data}/', *options],
+        capture_output=True, check=True,
+    )  # fmt: skip
+    return _processor_seconds() - before
+
+
+def _processor_seconds() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+if __name__ == '__main__':
+    main()
