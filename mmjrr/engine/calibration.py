@@ -49,21 +49,31 @@ class CalibrationOptions:
             round's regressor (:func:`~mmjrr.regressors.fit_label_offsets`). The energy takes the
             significant ones into account from the next round on, and they are subtracted from the
             labels of J_opt.
+        silhouette_ratio: Largest ratio of the weighted ``silhouette`` to the weighted ``joint_3d``
+            after a round. Above it, the silhouette's weight is lowered to this ratio for the next
+            round (:func:`lowered_silhouette`), so that fits do not follow the errors of bad masks.
+            None: weights stay.
 
     Raises:
-        ValueError: A number is below 1.
+        ValueError: A number is below 1, or the ratio is not positive.
     """
 
     rounds: int = 3
     moments: int | None = None
     refiner: Mapping[str, Any] | None = None
     label_offsets: bool = False
+    silhouette_ratio: float | None = None
 
     def __post_init__(self) -> None:
         for name in ('rounds', 'moments'):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f'calibration: {name}: found {value}, expected at least 1')
+        ratio = self.silhouette_ratio
+        if ratio is not None and not 0 < ratio < float('inf'):
+            raise ValueError(
+                f'calibration: silhouette_ratio: found {ratio}, expected a positive number or None'
+            )
 
 
 @dataclass
@@ -78,6 +88,7 @@ class Calibration:
         outline_offset: Offset of each subject's outline, meters.
         summary: JSON values that describe the rounds and the corrections.
         complete: Whether the arrays have all frames of the data set.
+        weights: Weights of the terms for the refinement of all frames.
         label_offsets: Significant label offsets of the subjects; None if they are not fitted.
     """
 
@@ -88,6 +99,7 @@ class Calibration:
     outline_offset: dict[str, Tensor]
     summary: dict[str, Any]
     complete: bool
+    weights: dict[str, float]
     label_offsets: LabelOffsets | None = None
 
     def apply(self, frames: RefinementFrames) -> dict[str, Tensor]:
@@ -143,6 +155,7 @@ class Calibrator:
         warn: A function that takes warnings.
         learn_regressor: Whether a regressor is fitted after each round. Default: True.
         label_offsets: Whether label offsets are fitted with the regressors. Defaults to False.
+        silhouette_ratio: As in :class:`CalibrationOptions`. Default: None.
     """
 
     def __init__(
@@ -162,10 +175,12 @@ class Calibrator:
         warn: Callable[[str], None],
         label_offsets: bool = False,
         learn_regressor: bool = True,
+        silhouette_ratio: float | None = None,
     ) -> None:
         self.fits_label_offsets = label_offsets
         self.learn_regressor = learn_regressor
-        self.frames, self.make_refiner, self.weights = frames, make_refiner, weights
+        self.silhouette_ratio = silhouette_ratio
+        self.frames, self.make_refiner, self.weights = frames, make_refiner, dict(weights)
         self.folder = work_dir / FOLDER
         self.shards = ShardFolder(self.folder, run, '.npz', 'round')
         self.rounds, self.complete = rounds, complete
@@ -177,28 +192,34 @@ class Calibrator:
 
         A run that drifts is stopped: if a round's silhouettes are worse than the last round's while
         its joints are better, the joints were moved to the regressor's errors, and the result is
-        the last round's.
+        the last round's. Rounds with different weights are not compared.
         """
         summaries: list[dict[str, float]] = []
+        weights, next_weights = self.weights, self.weights
         previous: dict[str, Array] | None = None
         offsets: LabelOffsets | None = None
         for number in range(self.rounds):
-            arrays = self._round(number, regressor, previous, offsets)
+            before, weights = weights, next_weights
+            arrays = self._round(number, regressor, previous, offsets, weights)
             summary = _means(arrays)
             fitted, fitted_offsets = regressor, offsets
             if self.learn_regressor:
                 fitted, fitted_offsets = self._fit(number, arrays)
             self._report(number, summary)
-            if previous is not None and _drifts(summaries[-1], summary):
+            comparable = previous is not None and weights == before
+            if comparable and _drifts(summaries[-1], summary):
                 self.warn(
                     f'calibration: round {number + 1} drifts: silhouettes are worse and joints '
                     f'better than after round {number}, whose fits and regressor are used'
                 )
                 break
+            if self.silhouette_ratio is not None:
+                next_weights = lowered_silhouette(weights, summary, self.silhouette_ratio)
+                summary['silhouette_weight'] = weights['silhouette']
             summaries.append(summary)
             previous, regressor, offsets = arrays, fitted, fitted_offsets
         assert previous is not None
-        return self._result(previous, regressor, summaries, offsets)
+        return self._result(previous, regressor, summaries, offsets, next_weights)
 
     def _round(
         self,
@@ -206,6 +227,7 @@ class Calibrator:
         regressor: JointRegressor,
         previous: dict[str, Array] | None,
         offsets: LabelOffsets | None,
+        weights: Mapping[str, float],
     ) -> dict[str, Array]:
         """Refine with a regressor from the last round's values, or read the stored round."""
         if self.shards.path(number).is_file():
@@ -225,7 +247,7 @@ class Calibrator:
             result = refiner.refine_jointly(
                 frames.init,
                 frames.observed,
-                self.weights,
+                weights,
                 frames.groups,
                 start,
                 progress,
@@ -286,6 +308,7 @@ class Calibrator:
         regressor: JointRegressor,
         summaries: list[dict[str, float]],
         offsets: LabelOffsets | None,
+        weights: Mapping[str, float],
     ) -> Calibration:
         sharing = self.make_refiner(regressor).sharing
         frames = self.frames
@@ -332,6 +355,7 @@ class Calibrator:
             outline_offset=outline_offset,
             summary=summary,
             complete=self.complete,
+            weights=dict(weights),
             label_offsets=offsets,
         )
 
@@ -350,6 +374,34 @@ def _means(arrays: Mapping[str, Array]) -> dict[str, float]:
         for name, array in arrays.items()
         if name.startswith('energy_') or name == 'iou'
     }
+
+
+def lowered_silhouette(
+    weights: Mapping[str, float], values: Mapping[str, float], ratio: float
+) -> dict[str, float]:
+    r"""Lower the silhouette's weight until its weighted mean is at most a multiple of joint_3d's.
+
+    If a term is a sum of :math:`n_k` squared independent normal errors, its mean is
+    :math:`E_k = n_k \sigma_k^2`, and the likelihood is largest for the weight
+    :math:`w_k = 1 / (2 \sigma_k^2)`. Then the weighted terms :math:`w_k E_k` are to each other as
+    the numbers of errors :math:`n_k` (variance components). A term above that ratio makes the fits
+    follow its own errors.
+
+    Args:
+        weights: Weights of the terms.
+        values: Means of the terms after a round.
+        ratio: Largest ratio.
+
+    Returns:
+        The weights; the same if the ratio is kept or one of the terms is missing.
+    """
+    lowered = dict(weights)
+    if {'silhouette', 'joint_3d'} <= set(weights):
+        weighted = {name: weight * values[name] for name, weight in weights.items()}
+        limit = ratio * weighted['joint_3d']
+        if weighted['silhouette'] > limit:
+            lowered['silhouette'] *= limit / weighted['silhouette']
+    return lowered
 
 
 def _drifts(before: Mapping[str, float], after: Mapping[str, float]) -> bool:

@@ -16,7 +16,12 @@ from mmengine.runner import Runner
 from mmjrr.datasets import H36MFitsDataset
 from mmjrr.datasets.fits import load_fits
 from mmjrr.datasets.synthetic import Settings, generate
-from mmjrr.engine.calibration import Calibrator, sharing_after
+from mmjrr.engine.calibration import (
+    CalibrationOptions,
+    Calibrator,
+    lowered_silhouette,
+    sharing_after,
+)
 from mmjrr.engine.refinement_frames import (
     RefinementFrames,
     choose_frames,
@@ -309,10 +314,74 @@ def test_a_run_that_drifts_stops_at_the_round_before(
     monkeypatch.setattr(calibrator, '_round', play)
     monkeypatch.setattr(calibrator, '_fit', lambda number, arrays: (f'J{number}', None))
     monkeypatch.setattr(calibrator, '_result', lambda *arguments: arguments)
-    arrays, regressor, summaries, _ = calibrator.run('J_spin')  # type: ignore[misc, arg-type]
+    result: Any = calibrator.run('J_spin')  # type: ignore[arg-type]
+    arrays, regressor, summaries = result[:3]
     assert (regressor, len(summaries)) == ('J1', 2)
     assert float(arrays['energy_joint_3d'][0]) == 0.8
     assert warnings and 'round 3 drifts' in warnings[0]
+
+
+def test_lowered_weights_are_inverse_variances() -> None:
+    """A mean of 1000 measurements with standard deviation 1 and 2500 with 10, weighted in turns."""
+    rng = np.random.default_rng(0)
+    exact, wrong = rng.normal(0, 1, 1000), rng.normal(0, 10, 2500)
+    weights = dict(joint_3d=1.0, silhouette=1.0)
+    for _ in range(20):
+        mean = np.average(
+            np.concatenate([exact, wrong]),
+            weights=np.repeat([weights['joint_3d'], weights['silhouette']], [1000, 2500]),
+        )
+        values = dict(
+            joint_3d=float(np.square(exact - mean).sum()),
+            silhouette=float(np.square(wrong - mean).sum()),
+        )
+        weights = lowered_silhouette(weights, values, ratio=2.5)
+    assert weights['silhouette'] == pytest.approx(exact.var() / wrong.var(), rel=1e-3)
+    assert weights['joint_3d'] == 1
+
+
+def test_weights_are_not_raised_and_need_both_terms() -> None:
+    weights = dict(joint_3d=2.0, silhouette=3.0, joint_2d=4.0)
+    values = dict(joint_3d=0.5, silhouette=0.8, joint_2d=9.0)
+    assert lowered_silhouette(weights, values, ratio=2.5) == weights
+    assert lowered_silhouette(dict(silhouette=3.0), dict(silhouette=9.0), 0.1) == {
+        'silhouette': 3.0
+    }
+
+
+def test_rounds_lower_the_silhouettes_weight_and_do_not_take_that_for_drift(
+    dataset: H36MFitsDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The silhouette's weight falls from 8 to 2.5 after round 1; the terms follow."""
+    terms = [(1.0, 1.0), (0.8, 1.1), (0.8, 0.8)]
+    weights_of_rounds: list[float] = []
+    warnings: list[str] = []
+    calibrator = Calibrator(
+        frames_of(dataset, [0]), lambda regressor: None, dict(joint_3d=1.0, silhouette=8.0),
+        tmp_path, 'run', rounds=3, complete=True, root=None, fit_batch_size=8, provenance={},
+        log=lambda line: None, warn=warnings.append, silhouette_ratio=2.5,
+    )  # fmt: skip
+
+    def play(number: int, *arguments: Any) -> dict[str, np.ndarray]:
+        weights_of_rounds.append(arguments[-1]['silhouette'])
+        joint_3d, silhouette = terms[number]
+        return dict(energy_joint_3d=np.array([joint_3d]), energy_silhouette=np.array([silhouette]))
+
+    monkeypatch.setattr(calibrator, '_round', play)
+    monkeypatch.setattr(calibrator, '_fit', lambda number, arrays: (f'J{number}', None))
+    monkeypatch.setattr(calibrator, '_result', lambda *arguments: arguments)
+    result: Any = calibrator.run('J_spin')  # type: ignore[arg-type]
+    after_round_2 = 2.5 * 0.8 / 1.1
+    assert weights_of_rounds == pytest.approx([8, 2.5, after_round_2])
+    assert [r['silhouette_weight'] for r in result[2]] == pytest.approx(weights_of_rounds)
+    assert result[-1]['silhouette'] == pytest.approx(after_round_2)
+    assert not warnings
+
+
+@pytest.mark.parametrize('ratio', [0, -1.0, float('nan'), float('inf')])
+def test_a_silhouette_ratio_that_is_not_positive_is_refused(ratio: float) -> None:
+    with pytest.raises(ValueError, match='silhouette_ratio: found'):
+        CalibrationOptions(silhouette_ratio=ratio)
 
 
 @pytest.mark.slow

@@ -112,7 +112,16 @@ def test_results_become_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
             versions=dict(python='3', torch='2', numpy='2', numba='0'),
             pseudo_gt=dict(pve_opt_mm=5.0 + seed),
             regressor_error_mm=dict(J_opt=error, floor=1.5),
-            rounds=[dict(pve_mm=9.0, regressor_error_mm=3.0 + seed)],
+            rounds=[dict(pve_mm=9.0, regressor_error_mm=3.0 + seed)] * 2,
+            refinement=dict(
+                term_weights=dict(joint_3d=2.0, silhouette=12.0),
+                calibration=dict(
+                    rounds=[
+                        dict(joint_3d=1.0, silhouette=1.0 + seed),
+                        dict(joint_3d=1.0, silhouette=1.0, silhouette_weight=6.0),
+                    ]
+                ),
+            ),
             more='than is kept',
         )
         (tmp_path / 'cells' / f'clothes_{seed}.json').write_text(json.dumps(cell))
@@ -123,6 +132,9 @@ def test_results_become_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     table = pages.experiment_table(results, ['not-there', 'clothes'])
     assert table[2] == '| clothes | 2 | 5.5 (6.0) | 3.0 (4.0) | 1.5 (2.5) |'
     assert 'a GPU' in table[-1]
-    assert pages.experiment_round_table(results, ['clothes'])[2] == '| clothes | 2 | 9.0 / 3.5 |'
+    rounds = pages.experiment_round_table(results, ['clothes'])
+    assert rounds[2] == '| clothes | 2 | 9.0 / 3.5 | 9.0 / 3.5 |'
+    balance = pages.experiment_balance_table(results, ['clothes'])
+    assert balance[2] == '| clothes | 2 | 9.0 (12.0) | 3.0 (3.0) |'
     with pytest.raises(pages.MissingResultError):
         pages.experiment_table(results, ['not-there'])

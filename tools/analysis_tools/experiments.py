@@ -88,6 +88,8 @@ class Experiment:
 BOTH: dict[str, Any] = {**CELLS, **GATE}
 KNOWN: dict[str, Any] = dict(calibration=dict(label_offsets=True), offsets=True)
 TEN: dict[str, Any] = dict(calibration=dict(rounds=10), seeds=2)
+#: A limit that exact masks and those of a 28x28 head do not reach.
+RATIO: dict[str, Any] = dict(silhouette_ratio=10.0)
 #: Twice the moments, for curves over their number.
 MANY: dict[str, Any] = dict(frames_per_subject=32)
 
@@ -106,7 +108,9 @@ EXPERIMENTS: dict[str, Experiment] = {
     'offsets-exact': Experiment(**KNOWN),
     'offsets-head': Experiment(masks=HEAD, silhouette=BOTH, **KNOWN),
     'offsets-none': Experiment(data=dict(ankle_offsets=False), **KNOWN),
-    # Masks of which much is missing: less weight, and more that is not believed.
+    # Masks that are wrong in many places: a weight that follows their errors, or less weight and
+    # more that is not believed.
+    'masks-network-ratio': Experiment(masks=NETWORK, silhouette=BOTH, calibration=RATIO),
     'masks-network-weak': Experiment(masks=NETWORK, silhouette=dict(BOTH, scale=1.0)),
     'masks-network-weak-wide': Experiment(
         masks=NETWORK, silhouette=dict(CELLS, gate=WIDE_GATE, scale=1.0)

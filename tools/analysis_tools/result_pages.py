@@ -96,7 +96,7 @@ def collect(folder: Path, commit: str) -> list[str]:
             of_record = {'commit': record.get('commit', commit), 'machine': _machine_of(record)}
             _write(RESULTS / 'benchmarks' / path.name, {**kept, **provenance, **of_record})
             names.append(path.stem)
-    for kind in ('mappings', 'training'):
+    for kind in ('mappings', 'training', 'mask_errors'):
         for path in sorted((folder / kind).glob('*.json')):
             _write(RESULTS / kind / path.name, {**json.loads(path.read_text()), **provenance})
             names.append(path.stem)
@@ -108,12 +108,33 @@ def collect(folder: Path, commit: str) -> list[str]:
         if any(run['settings'] != runs[0]['settings'] for run in runs):
             raise ValueError(f'{folder / "cells"}: {name}: found seeds with different settings')
         shared = {key: runs[0][key] for key in ('settings', 'config', 'versions')}
-        kept = [{key: run[key] for key in _OF_CELLS if key in run} for run in runs]
+        kept = [
+            {key: run[key] for key in _OF_CELLS if key in run} | dict(balance=_balance(run))
+            for run in runs
+        ]
         machine = ', '.join(sorted({run['device'] for run in runs}))
         content = {**provenance, **shared, 'machine': machine, 'cells': kept}
         _write(RESULTS / 'experiments' / f'{name}.json', content)
         names.append(name)
     return names
+
+
+def _balance(cell: Run) -> list[float]:
+    """Return the weighted silhouette term over the weighted joint_3d after each round."""
+    refinement = cell['refinement']
+    weights = refinement.get('term_weights') or {}
+    rounds = (refinement.get('calibration') or {}).get('rounds', [])
+    if not {'silhouette', 'joint_3d'} <= set(weights):
+        return []
+    return [
+        round(
+            means.get('silhouette_weight', weights['silhouette'])
+            * means['silhouette']
+            / (weights['joint_3d'] * means['joint_3d']),
+            2,
+        )
+        for means in rounds
+    ]
 
 
 def _machine_of(record: Run) -> str:
@@ -157,7 +178,7 @@ def read_results() -> dict[str, dict[str, Run]]:
     """Return the contents of ``docs/results/`` by kind (``'demo'`` and so on) and name."""
     return {
         kind: {path.stem: json.loads(path.read_text()) for path in _files(kind)}
-        for kind in ('demo', 'benchmarks', 'mappings', 'experiments', 'training')
+        for kind in ('demo', 'benchmarks', 'mappings', 'experiments', 'training', 'mask_errors')
     }
 
 
@@ -352,6 +373,23 @@ def mask_table(results: dict[str, dict[str, Run]], names: list[str]) -> list[str
     return [*_table(header, rows), '', _provenance(runs.values())]
 
 
+def mask_error_table(results: dict[str, dict[str, Run]], names: list[str]) -> list[str]:
+    """What masks miss and add, and where their outlines lie, by part of the body, means."""
+    runs = [results['mask_errors'][name] for name in names if name in results['mask_errors']]
+    if not runs:
+        raise MissingResultError(f'results: docs/results/mask_errors: found none of {names}')
+    forms = dict(recall='.2f', precision='.2f', offset_px='+.1f', distance_px='.1f')
+    rows = []
+    for part in runs[0]['parts']:
+        ones = [run['parts'][part] for run in runs]
+        numbers = [
+            f'{sum(one[key] for one in ones) / len(ones):{form}}' for key, form in forms.items()
+        ]
+        rows.append([part, *numbers])
+    header = ['', 'recall', 'precision', 'outline: offset, px', 'distance, px']
+    return [*_table(header, rows), '', _provenance(runs)]
+
+
 def mapping_table(results: dict[str, dict[str, Run]], names: list[str]) -> list[str]:
     """Errors that mappings between meshes add to the joints of a regressor."""
     rows = []
@@ -425,6 +463,22 @@ def experiment_round_table(results: dict[str, dict[str, Run]], names: list[str])
                 if ones
                 else ''
             )
+        rows.append(row)
+    header = ['', 'seeds', *(str(number) for number in range(1, count + 1))]
+    return [*_table(header, rows), '', _provenance(there.values())]
+
+
+def experiment_balance_table(results: dict[str, dict[str, Run]], names: list[str]) -> list[str]:
+    """Weighted silhouette term over weighted joint_3d after each round, means (and largest)."""
+    there = _experiments(results, names)
+    there = {name: run for name, run in there.items() if run['cells'][0]['balance']}
+    count = max(len(cell['balance']) for run in there.values() for cell in run['cells'])
+    rows = []
+    for name, run in there.items():
+        row = [name, str(len(run['cells']))]
+        for number in range(count):
+            ones = [c['balance'][number] for c in run['cells'] if number < len(c['balance'])]
+            row.append(_summary(ones) if ones else '')
         rows.append(row)
     header = ['', 'seeds', *(str(number) for number in range(1, count + 1))]
     return [*_table(header, rows), '', _provenance(there.values())]
@@ -547,8 +601,10 @@ TABLES: dict[str, Callable[[dict[str, dict[str, Run]], list[str]], list[str]]] =
     'plausibility': plausibility_table,
     'estimators': estimator_table,
     'masks': mask_table,
+    'mask-errors': mask_error_table,
     'experiments': experiment_table,
     'experiment-rounds': experiment_round_table,
+    'experiment-balance': experiment_balance_table,
     'label-offsets': label_offset_table,
     'scores': score_table,
     'photographs': photograph_table,

@@ -106,8 +106,8 @@ class SMPLPseudoGTHook(Hook):
         regressor: Name or file of the regressor used during refinement. Defaults to ``None``, which
             fits J_spin and uses it.
         calibration: Options of :class:`~mmjrr.engine.calibration.CalibrationOptions`: ``rounds``,
-            ``moments``, ``refiner`` and ``label_offsets``. Required if frames of different moments
-            share a variable. Defaults to None, no calibration.
+            ``moments``, ``refiner``, ``label_offsets`` and ``silhouette_ratio``. Required if frames
+            of different moments share a variable. Defaults to None, no calibration.
         initial_fits: Options of :class:`~mmjrr.engine.fits_from_joints.FitsFromJoints` for a data
             set without ``fits_file``: ``regressor``, ``num_iters`` and ``num_starts``. Defaults to
             None, their defaults.
@@ -341,6 +341,7 @@ class SMPLPseudoGTHook(Hook):
             self.calibration = on_main_process(
                 lambda: self._calibrate(runner, job, make_refiner, first_frames[0], spin, weights)
             )
+            runner.message_hub.update_info('mmjrr_term_weights', self.calibration.weights)
             spin, share = self.calibration.regressor, sharing_after(self.sharing)
         self.joint_regressor = spin.to(self.device)
         self.refiner = make_refiner(self.joint_regressor, share=share)
@@ -427,6 +428,7 @@ class SMPLPseudoGTHook(Hook):
             warn=runner.logger.warning,
             label_offsets=options.label_offsets,
             learn_regressor=self.learn_regressor,
+            silhouette_ratio=options.silhouette_ratio,
         )
         return calibrator.run(regressor)
 

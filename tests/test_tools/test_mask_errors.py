@@ -1,0 +1,54 @@
+"""``tools/analysis_tools/mask_errors.py`` on shapes whose errors can be counted by hand."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope='module')
+def tool() -> ModuleType:
+    path = ROOT / 'tools/analysis_tools/mask_errors.py'
+    spec = importlib.util.spec_from_file_location('mask_errors', path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_errors_are_counted_at_the_nearest_part(tool: ModuleType) -> None:
+    """A column of 20 x 30 pixels with a head above a foot, both 15 high.
+
+    The mask is 2 pixels too wide on both sides at the head, and lacks 4 of the rows of the foot.
+    """
+    head, foot = list(tool.PARTS).index('head'), list(tool.PARTS).index('foot')
+    vertices = np.array([[30.0, 17.5], [30.0, 32.5]])  # x, y; rows 10 to 24 and 25 to 39
+    exact = np.zeros((60, 60), dtype=bool)
+    exact[10:40, 20:40] = True
+    mask = exact.copy()
+    mask[10:25, 18:42] = True
+    mask[36:40] = False
+    counts = tool.frame_errors(vertices, np.array([head, foot]), exact, mask)
+    assert counts['head'][:3].tolist() == [300, 300, 60]
+    assert counts['foot'][:3].tolist() == [300, 220, 0]
+    assert not any(counts[name].any() for name in tool.PARTS if name not in ('head', 'foot'))
+
+
+@pytest.mark.parametrize('pixels', [-3, 0, 2])
+def test_the_offset_of_a_grown_outline_is_its_growth(tool: ModuleType, pixels: int) -> None:
+    """Along straight edges; at the corners of a smaller square the outlines are farther apart."""
+    exact, mask = (np.zeros((224, 224), dtype=bool) for _ in range(2))
+    exact[40:180] = True
+    mask[40 - pixels : 180 + pixels] = True
+    vertices = np.array([[112.0, 112.0]])
+    counts = tool.frame_errors(vertices, np.array([0]), exact, mask)
+    outline, offset, distance = counts['head'][3:]
+    assert outline == 2 * 224
+    assert offset / outline == pixels
+    assert distance / outline == abs(pixels)
