@@ -1,4 +1,4 @@
-"""Measure on synthetic sets what settings of refinement are worth, over seeds.
+"""Measure the effect of refinement settings on synthetic sets, over seeds.
 
     python tools/analysis_tools/experiments.py --out work_dirs/experiments --seeds 0 1 2 3 4
     python tools/analysis_tools/experiments.py --out work_dirs/experiments --only 'masks-*'
@@ -108,8 +108,8 @@ EXPERIMENTS: dict[str, Experiment] = {
     'offsets-exact': Experiment(**KNOWN),
     'offsets-head': Experiment(masks=HEAD, silhouette=BOTH, **KNOWN),
     'offsets-none': Experiment(data=dict(ankle_offsets=False), **KNOWN),
-    # Masks that are wrong in many places: a weight that follows their errors, or less weight and
-    # more that is not believed.
+    # Masks with large errors: a weight that follows their errors, a smaller weight, or larger
+    # regions without trust.
     'masks-network-ratio': Experiment(masks=NETWORK, silhouette=BOTH, calibration=RATIO),
     'masks-network-weak': Experiment(masks=NETWORK, silhouette=dict(BOTH, scale=1.0)),
     'masks-network-weak-wide': Experiment(
@@ -137,7 +137,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     'drift-one-exact': Experiment(config=ONE_VIEW, **TEN),
     'drift-four-head': Experiment(masks=HEAD, silhouette=BOTH, **TEN),
     'drift-one-head': Experiment(config=ONE_VIEW, masks=HEAD, silhouette=BOTH, **TEN),
-    # Moments of the calibration; all frames are then refined with what it found.
+    # Moments of the calibration, whose cameras and shapes all frames are then refined with.
     **{
         f'moments-{count}': Experiment(data=MANY, calibration=dict(moments=count), seeds=1)
         for count in (10, 20, 40, 80, 160)
@@ -511,8 +511,8 @@ def _label_offsets(data: Path, work_dir: Path, seed: int) -> dict[str, Any]:
     from mmjrr.evaluation.label_consistency import LabeledFits, label_consistency
 
     settings = json.loads((data / 'synthetic.json').read_text())['settings']
-    found = label_consistency(LabeledFits(work_dir, free_body()), root=None).result
-    offsets = found.offsets
+    result = label_consistency(LabeledFits(work_dir, free_body()), root=None).result
+    offsets = result.offsets
     ankles = [offsets.joint_names.index(f'{side}_ankle') for side in ('left', 'right')]
     errors, sizes = [], []
     for row, subject in enumerate(offsets.subjects):
@@ -520,23 +520,23 @@ def _label_offsets(data: Path, work_dir: Path, seed: int) -> dict[str, Any]:
             seed, subject, ankle_offsets=settings.get('ankle_offsets', True)
         ).ankle_offset
         sizes += (1000 * np.linalg.norm(planted, axis=1)).tolist()
-        errors += (1000 * np.linalg.norm(found.estimates[row, ankles] - planted, axis=1)).tolist()
-    others = found.significant.copy()
-    others[:, ankles] = False
-    lengths = 1000 * np.linalg.norm(found.estimates, axis=-1)
+        errors += (1000 * np.linalg.norm(result.estimates[row, ankles] - planted, axis=1)).tolist()
+    other_joints = result.significant.copy()
+    other_joints[:, ankles] = False
+    lengths = 1000 * np.linalg.norm(result.estimates, axis=-1)
     return dict(
         planted_mm=[round(v, 2) for v in sizes],
         error_mm=[round(v, 2) for v in errors],
-        ankles_flagged=int(found.significant[:, ankles].sum()),
+        ankles_flagged=int(result.significant[:, ankles].sum()),
         others_flagged={
             f'{offsets.subjects[s]} {offsets.joint_names[j]}': round(float(lengths[s, j]), 2)
-            for s, j in np.argwhere(others)
+            for s, j in np.argwhere(other_joints)
         },
     )
 
 
 def _explained_scores(data: Path, work_dir: Path) -> dict[str, Any]:
-    """Tell how the simulated estimators' scores under each regressor come about.
+    """Explain the simulated estimators' scores under each regressor.
 
     An estimator's joints ``J V'`` lie off the labels ``Y`` by ``(J - J*) V'``, what the regressor
     gets wrong on the estimator's bodies, plus ``J* V' - Y``, what the bodies get wrong (and the

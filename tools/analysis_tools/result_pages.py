@@ -282,7 +282,10 @@ def round_table(results: dict[str, dict[str, Run]], names: list[str]) -> list[st
     rows = [
         [
             name.replace('_', ' '),
-            *(f'{one["pve_mm"]:.1f} / {one["regressor_error_mm"]:.1f}' for one in run['rounds']),
+            *(
+                f'{errors["pve_mm"]:.1f} / {errors["regressor_error_mm"]:.1f}'
+                for errors in run['rounds']
+            ),
             *[''] * (count - len(run['rounds'])),
             f'{run["regressor_error_mm"]["floor"]:.1f}',
         ]
@@ -454,13 +457,13 @@ def experiment_round_table(results: dict[str, dict[str, Run]], names: list[str])
     for name, run in there.items():
         row = [name, str(len(run['cells']))]
         for number in range(count):
-            ones = [c['rounds'][number] for c in run['cells'] if number < len(c['rounds'])]
+            per_cell = [c['rounds'][number] for c in run['cells'] if number < len(c['rounds'])]
             row.append(
                 ' / '.join(
-                    f'{sum(one[key] for one in ones) / len(ones):.1f}'
+                    f'{sum(errors[key] for errors in per_cell) / len(per_cell):.1f}'
                     for key in ('pve_mm', 'regressor_error_mm')
                 )
-                if ones
+                if per_cell
                 else ''
             )
         rows.append(row)
@@ -490,17 +493,19 @@ def label_offset_table(results: dict[str, dict[str, Run]], names: list[str]) -> 
     rows = []
     for name, run in there.items():
         for cell in run['cells']:
-            found = cell['label_offsets']
-            errors, planted = found['error_mm'], found['planted_mm']
-            others = ', '.join(f'{key} {mm:.1f} mm' for key, mm in found['others_flagged'].items())
+            offsets = cell['label_offsets']
+            errors, planted = offsets['error_mm'], offsets['planted_mm']
+            flagged = ', '.join(
+                f'{key} {mm:.1f} mm' for key, mm in offsets['others_flagged'].items()
+            )
             rows.append(
                 [
                     name,
                     str(cell['seed']),
                     f'{sum(planted) / len(planted):.1f}, {max(planted):.1f}',
                     f'{sum(errors) / len(errors):.1f}, {max(errors):.1f}',
-                    f'{found["ankles_flagged"]} of {len(errors)}',
-                    others or 'none',
+                    f'{offsets["ankles_flagged"]} of {len(errors)}',
+                    flagged or 'none',
                 ]
             )
     header = [
@@ -518,13 +523,13 @@ def score_table(results: dict[str, dict[str, Run]], names: list[str]) -> list[st
         cells = [cell['scores'] for cell in run['cells']]
         for title in cells[0]:
             for regressor in cells[0][title]:
-                ones = [cell[title][regressor] for cell in cells]
-                row = [title, regressor, _summary([one['mpjpe'] for one in ones])]
+                entries = [cell[title][regressor] for cell in cells]
+                row = [title, regressor, _summary([entry['mpjpe'] for entry in entries])]
                 for part in ('0.75', '0.5', '0.25'):
-                    scores = [one['fractions'][part] for one in ones if 'fractions' in one]
+                    scores = [entry['fractions'][part] for entry in entries if 'fractions' in entry]
                     row.append(f'{sum(scores) / len(scores):.1f}' if scores else '')
                 for key, digits in (('bodies_rms', 1), ('regressor_rms', 1), ('correlation', 2)):
-                    present = [one[key] for one in ones if key in one]
+                    present = [entry[key] for entry in entries if key in entry]
                     row.append(f'{sum(present) / len(present):.{digits}f}' if present else '')
                 rows.append(row)
     header = [
@@ -565,9 +570,9 @@ def benchmark_tables(results: dict[str, dict[str, Run]], names: list[str]) -> li
     for name in names:
         record = _benchmark(results, name)
         lines += [_provenance([record]), '']
-        for one in record['tables']:
-            lines += [one['caption'], ''] if one['caption'] else []
-            lines += [*_table(one['header'], one['rows']), '']
+        for part in record['tables']:
+            lines += [part['caption'], ''] if part['caption'] else []
+            lines += [*_table(part['header'], part['rows']), '']
         lines += [note + '\n' for note in dict.fromkeys(record['notes'])]
     return '\n'.join(lines).rstrip().split('\n')
 

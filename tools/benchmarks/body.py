@@ -68,9 +68,9 @@ def _row(
     check_same('vertices', our_vertices().detach(), their_vertices().detach(), 1e-5)
     for a, b in zip(sides['ours'](), sides['smplx.lbs'](), strict=True):
         check_same('gradients', a, b, 1e-3)
-    found = interleaved(sides, args.rounds * (4 if batch < 64 else 1))
-    record.timings(f'{name}, batch {batch}', found)
-    a, b = found['ours'].median, found['smplx.lbs'].median
+    timings = interleaved(sides, args.rounds * (4 if batch < 64 else 1))
+    record.timings(f'{name}, batch {batch}', timings)
+    a, b = timings['ours'].median, timings['smplx.lbs'].median
     return [name, str(batch), seconds(a), seconds(b), f'{b / a:.2f}']
 
 

@@ -55,7 +55,7 @@ def interleaved(
     """
     if rounds < 1 or not sides:
         raise ValueError(f'expected a side and at least one round, found {list(sides)}, {rounds}')
-    found: dict[str, list[float]] = {name: [] for name in sides}
+    durations: dict[str, list[float]] = {name: [] for name in sides}
     for number in range(warm_up + rounds):
         for name, side in sides.items():
             _wait_for_gpu()
@@ -63,8 +63,8 @@ def interleaved(
             side()
             _wait_for_gpu()
             if number >= warm_up:
-                found[name].append(time.perf_counter() - start)
-    return {name: _timing(values) for name, values in found.items()}
+                durations[name].append(time.perf_counter() - start)
+    return {name: _timing(values) for name, values in durations.items()}
 
 
 def _timing(values: Sequence[float]) -> Timing:
@@ -118,7 +118,7 @@ def peak_memory() -> float:
 
 
 def write_json(path: str | os.PathLike[str], content: Any) -> None:
-    """Write a JSON file, whole or not at all."""
+    """Write a JSON file atomically."""
     with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + '\n')
 
@@ -195,9 +195,9 @@ class Record:
         )
         print('\n' + table(header, rows, caption), flush=True)
 
-    def timings(self, case: str, found: Mapping[str, Timing]) -> None:
+    def timings(self, case: str, timings: Mapping[str, Timing]) -> None:
         """Keep every round's seconds."""
-        self.content['timings'][case] = {name: asdict(value) for name, value in found.items()}
+        self.content['timings'][case] = {name: asdict(value) for name, value in timings.items()}
 
     def target(self, what: str, target: str, measured: str, met: bool) -> None:
         """Add a target, and whether the measurement meets it."""
@@ -219,7 +219,7 @@ class Record:
 
 
 def arguments(doc: str | None, on_gpu_too: bool = False) -> argparse.ArgumentParser:
-    """A parser with what every benchmark takes, and with ``--device`` if it can use a GPU."""
+    """Return a parser of the options of all benchmarks, with ``--device`` if one can use a GPU."""
     parser = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -233,10 +233,10 @@ def arguments(doc: str | None, on_gpu_too: bool = False) -> argparse.ArgumentPar
 
 
 def positive(text: str) -> int:
-    """A number of things of which there must be one.
+    """Parse a positive whole number.
 
     Raises:
-        argparse.ArgumentTypeError: it is none.
+        argparse.ArgumentTypeError: The text is something else.
     """
     value = int(text) if text.isdigit() else 0
     if value < 1:
@@ -245,10 +245,10 @@ def positive(text: str) -> int:
 
 
 def device(text: str) -> str:
-    """A device that is there.
+    """Parse the name of an available device.
 
     Raises:
-        argparse.ArgumentTypeError: it is not.
+        argparse.ArgumentTypeError: PyTorch cannot use the device.
     """
     try:
         torch.empty(0, device=text)
@@ -266,7 +266,7 @@ def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
 
 
 def synthetic_data(out: Path, seed: int = 0, frames_per_subject: int = 4, workers: int = 2) -> Path:
-    """A small synthetic Human3.6M without pictures, made once and kept."""
+    """Return the folder of a small synthetic Human3.6M without pictures, made at the first call."""
     from mmjrr.datasets.synthetic import Settings, generate
 
     folder = out / ('data' if frames_per_subject == 4 else f'data_{frames_per_subject}')
@@ -276,10 +276,10 @@ def synthetic_data(out: Path, seed: int = 0, frames_per_subject: int = 4, worker
 
 
 def check_same(what: str, ours: Any, theirs: Any, tolerance: float) -> float:
-    """Largest difference of tensors or arrays, relative to the largest value of the other side.
+    """Return the largest difference of tensors or arrays, relative to the largest of ``theirs``.
 
     Raises:
-        AssertionError: it is above the tolerance: the sides did not compute the same.
+        AssertionError: The difference is above the tolerance.
     """
     ours, theirs = (
         np.asarray(value.cpu() if isinstance(value, torch.Tensor) else value, dtype=np.float64)

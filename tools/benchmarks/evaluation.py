@@ -56,22 +56,22 @@ def main() -> None:
         synthetic_data(args.out, args.seed), args.out / 'evaluation', args.frames
     )
     regressors = three_regressors(args.out / 'data', args.seed)
-    found: dict[str, dict[str, float]] = {}
+    errors: dict[str, dict[str, float]] = {}
 
     def ours() -> None:
-        found['ours'] = evaluate(annotation, fits, regressors)
+        errors['ours'] = evaluate(annotation, fits, regressors)
 
     frames = read_npz(annotation)['S'], read_npz(fits)
 
     def per_sample() -> None:
-        found['per sample'] = sample_by_sample(*frames, regressors)
+        errors['per sample'] = sample_by_sample(*frames, regressors)
 
     times = interleaved({'ours': ours, 'per-sample loop': per_sample}, args.rounds, warm_up=0)
     record.timings(f'{args.frames} frames', times)
-    worst = max(abs(found['ours'][key] - value) for key, value in found['per sample'].items())
+    worst = max(abs(errors['ours'][key] - value) for key, value in errors['per sample'].items())
     if not worst < 1e-3:
-        raise AssertionError(f'the sides differ by {worst:.2g} mm: {found}')
-    record.note(f'Largest difference of the {len(found["ours"])} errors: {worst:.1e} mm.')
+        raise AssertionError(f'the sides differ by {worst:.2g} mm: {errors}')
+    record.note(f'Largest difference of the {len(errors["ours"])} errors: {worst:.1e} mm.')
     slowest = times['per-sample loop'].median
     record.table(
         ['side', f'{args.frames:,} frames', 'frames/s', 'times faster'],
@@ -95,9 +95,9 @@ def _many(record: Record, args: argparse.Namespace) -> None:
         '--seed', str(args.seed), '--threads', str(args.threads),
     ]  # fmt: skip
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
-    found = json.loads(done.stdout.splitlines()[-1])
-    record.content['timings'][f'{args.many} frames alone'] = found
-    name, taken, memory = f'{args.many:,} frames', found['seconds'], found['gigabytes']
+    measured = json.loads(done.stdout.splitlines()[-1])
+    record.content['timings'][f'{args.many} frames alone'] = measured
+    name, taken, memory = f'{args.many:,} frames', measured['seconds'], measured['gigabytes']
     record.target(f'{name} under three regressors', '<= 600 s', seconds(taken), taken <= 600)
     record.target(f'memory at {name}', '< 3 GB', f'{memory:.2f} GB', memory < 3)
 
@@ -152,13 +152,13 @@ def repeated_frames(data: Path, out: Path, count: int) -> tuple[Path, Path]:
 def three_regressors(data: Path, seed: int) -> dict[str, JointRegressor]:
     """Return J_std and two copies with perturbed weights and the same sparsity."""
     standard = JointRegressor.load(data / 'regressors/J_std.npy').reorder('mmpose')
-    found = {'J_std': standard}
+    regressors = {'J_std': standard}
     for k in (1, 2):
         generator = torch.Generator().manual_seed(seed + k)
         weight = standard.weight * (1 + torch.rand(standard.weight.shape, generator=generator))
         weight = weight / weight.sum(1, keepdim=True)
-        found[f'J_{k}'] = JointRegressor(weight, 'mmpose', standard.body_model)
-    return found
+        regressors[f'J_{k}'] = JointRegressor(weight, 'mmpose', standard.body_model)
+    return regressors
 
 
 def sample_by_sample(
@@ -176,12 +176,12 @@ def sample_by_sample(
             vertices = body(axis_angle_to_matrix(pose), betas, torch.zeros(len(pose), 3))
         for name, regressor in regressors.items():
             joints = torch.matmul(regressor.weight, vertices).numpy()
-            for predicted, wanted in zip(joints, target, strict=True):
+            for predicted, goal in zip(joints, target, strict=True):
                 predicted = predicted - predicted[0]
-                wanted = wanted - wanted[0]
-                aligned = procrustes(predicted, wanted)
+                goal = goal - goal[0]
+                aligned = procrustes(predicted, goal)
                 for kind, value in (('MPJPE', predicted), ('PA-MPJPE', aligned)):
-                    error = np.sqrt(((value - wanted) ** 2).sum(-1)).mean()
+                    error = np.sqrt(((value - goal) ** 2).sum(-1)).mean()
                     errors.setdefault(f'{name}/paper/{kind}', []).append(1000 * error)
     return {key: float(np.mean(values)) for key, values in errors.items()}
 

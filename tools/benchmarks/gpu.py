@@ -186,8 +186,8 @@ class Agreement:
         self.rows: list[list[str]] = []
         self.outside: list[str] = []
 
-    def add(self, what: str, found: Tensor, expected: Tensor, limit: float) -> None:
-        error, dtype = relative_error(found, expected), str(found.dtype)[6:]
+    def add(self, what: str, actual: Tensor, expected: Tensor, limit: float) -> None:
+        error, dtype = relative_error(actual, expected), str(actual.dtype)[6:]
         self.rows.append([what, dtype, f'{error:.1e}', f'{limit:.0e}'])
         if not error <= limit:
             self.outside.append(f'{what}, {dtype}')
@@ -197,10 +197,10 @@ class Agreement:
             ['quantity', 'type', 'relative error', 'limit'], self.rows,
             f'{where}, against float64 on the CPU.',
         )  # fmt: skip
-        found = f'{len(self.rows) - len(self.outside)} of {len(self.rows)}'
+        agreeing = f'{len(self.rows) - len(self.outside)} of {len(self.rows)}'
         record.target(
             'values and gradients that agree with float64 on the CPU', 'all',
-            found + ''.join(f'; not {what}' for what in self.outside), not self.outside,
+            agreeing + ''.join(f'; not {what}' for what in self.outside), not self.outside,
         )  # fmt: skip
 
 
@@ -217,10 +217,10 @@ def _correctness(record: Record, args: argparse.Namespace) -> None:
     _fits_agree(record, args)
 
 
-def relative_error(found: Tensor, expected: Tensor) -> float:
+def relative_error(actual: Tensor, expected: Tensor) -> float:
     """Return the norm of the difference over that of the expected values, in float64."""
     expected = expected.detach().double().cpu()
-    return float((found.detach().double().cpu() - expected).norm() / expected.norm())
+    return float((actual.detach().double().cpu() - expected).norm() / expected.norm())
 
 
 def _silhouettes_agree(agreement: Agreement, args: argparse.Namespace) -> None:
@@ -251,14 +251,14 @@ def _silhouettes_agree(agreement: Agreement, args: argparse.Namespace) -> None:
     for dtype, limits in ((torch.float64, (1e-9, 1e-9)), (torch.float32, (1e-4, 1e-2))):
         for queued in (False, True):
             way = ' without host sync' if queued else ''
-            for what, found, wanted, limit in zip(
+            for what, actual, reference, limit in zip(
                 ('silhouette', "silhouette's gradient"),
                 drawn(on_device, dtype, queued),
                 expected,
                 limits,
                 strict=True,
             ):
-                agreement.add(what + way, found, wanted, limit)
+                agreement.add(what + way, actual, reference, limit)
 
 
 def _bodies_agree(agreement: Agreement, args: argparse.Namespace) -> None:
@@ -283,8 +283,8 @@ def _bodies_agree(agreement: Agreement, args: argparse.Namespace) -> None:
     expected = posed('cpu', torch.float64)
     names = ('vertices', 'gradient of rotations', 'gradient of betas', 'gradient of transl')
     for dtype, limit in ((torch.float64, 1e-12), (torch.float32, 1e-4)):
-        for name, found, wanted in zip(names, posed(args.device, dtype), expected, strict=True):
-            agreement.add(f'body, {name}', found, wanted, limit)
+        for name, actual, reference in zip(names, posed(args.device, dtype), expected, strict=True):
+            agreement.add(f'body, {name}', actual, reference, limit)
 
 
 def _energies_agree(agreement: Agreement, args: argparse.Namespace) -> None:
@@ -293,10 +293,10 @@ def _energies_agree(agreement: Agreement, args: argparse.Namespace) -> None:
     for module in (refiner.body, refiner.regressor, refiner.discriminator):
         module.double()
     init = {name: value.double() for name, value in exact.init.items()}
-    wanted = energy_and_gradients(refiner, init, in_double(exact.observed))
+    exact_values = energy_and_gradients(refiner, init, in_double(exact.observed))
     case = Case(args, args.checked, True, _data(args))
-    found = energy_and_gradients(case.refiner, case.init, case.observed)
-    for (name, value), expected in zip(found.items(), wanted.values(), strict=True):
+    values = energy_and_gradients(case.refiner, case.init, case.observed)
+    for (name, value), expected in zip(values.items(), exact_values.values(), strict=True):
         limit = 2e-2 if name.startswith('gradient') else 1e-3
         agreement.add(f'energy, {name}', value, expected, limit)
 
@@ -333,14 +333,14 @@ def energy_and_gradients(
         ),
         observed,
     ).values
-    found = {name: value.detach() for name, value in terms.items()}
+    values = {name: value.detach() for name, value in terms.items()}
     for name, value in terms.items():
         gradients = torch.autograd.grad(
             value.sum(), list(inputs.values()), retain_graph=True, materialize_grads=True
         )
         # Together, since some are exactly zero.
-        found[f'gradient of {name}'] = torch.cat([gradient.flatten() for gradient in gradients])
-    return found
+        values[f'gradient of {name}'] = torch.cat([gradient.flatten() for gradient in gradients])
+    return values
 
 
 def in_double(observed: Observations) -> Observations:
@@ -454,11 +454,11 @@ def _iterations(record: Record, args: argparse.Namespace) -> None:
         sides = {'graph': lambda refine=refine: refine(True)}
         if on_gpu:
             sides['calls'] = lambda refine=refine: refine(False)
-        found = interleaved(sides, 2, warm_up=0)
-        record.timings(f'{iterations} iterations, batch {batch}', found)
-        taken = found['graph'].median
+        timings = interleaved(sides, 2, warm_up=0)
+        record.timings(f'{iterations} iterations, batch {batch}', timings)
+        taken = timings['graph'].median
         rows.append([
-            str(batch), seconds(taken), seconds(found['calls'].median) if on_gpu else '',
+            str(batch), seconds(taken), seconds(timings['calls'].median) if on_gpu else '',
             f'{batch / taken:.0f}', f'{H36M_FRAMES / (batch / taken) / 60:.1f}',
             f'{peak:.2f} GiB' if on_gpu else '',
         ])  # fmt: skip
@@ -512,12 +512,12 @@ def _profile(record: Record, args: argparse.Namespace) -> None:
 
 def _counts(averages: Any) -> tuple[int, int, float]:
     """Return the number of operations, of kernels, and the device's microseconds."""
-    on_device = [one for one in averages if str(one.device_type).endswith('CUDA')]
-    operations = sum(one.count for one in averages if one.key.startswith('aten::'))
+    on_device = [event for event in averages if str(event.device_type).endswith('CUDA')]
+    operations = sum(event.count for event in averages if event.key.startswith('aten::'))
     return (
         operations,
-        sum(one.count for one in on_device),
-        sum(one.self_device_time_total for one in on_device),
+        sum(event.count for event in on_device),
+        sum(event.self_device_time_total for event in on_device),
     )
 
 

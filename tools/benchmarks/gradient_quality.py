@@ -113,9 +113,9 @@ def refine_with_each(theirs: dict[str, Maker], args: argparse.Namespace) -> list
             fits = refiner.refine(init, observed).refined
             each = seconds((time.perf_counter() - start) / refiner.num_iters / count)
         with torch.no_grad():
-            found = body(**fits).vertices
-            iou = soft_iou(judge(found, camera), mask).mean()
-        error = 1000 * (found - vertices).norm(dim=-1).mean()
+            refined_vertices = body(**fits).vertices
+            iou = soft_iou(judge(refined_vertices, camera), mask).mean()
+        error = 1000 * (refined_vertices - vertices).norm(dim=-1).mean()
         rows.append([name, f'{iou:.3f}', f'{error:.1f}', each])
     return rows
 

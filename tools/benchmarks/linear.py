@@ -43,16 +43,16 @@ def main() -> None:
         parser.error(f'--largest {args.largest}: expected at least {4 * 16 * SPAN}')
     record = Record('linear', 'Time over frames', vars(args) | {'out': '', 'plot': ''})
     stages = _stages(args)
-    found: dict[str, dict[int, float]] = {}
+    stage_times: dict[str, dict[int, float]] = {}
     for name, (stage, part) in stages.items():
         sizes = [args.largest // part // SPAN * 2**k for k in range(6)]
-        found[name] = _times(stage, sizes, args.rounds)
-        print(f'{name}: {seconds(found[name][sizes[-1]])} for {sizes[-1]} frames', flush=True)
+        stage_times[name] = _times(stage, sizes, args.rounds)
+        print(f'{name}: {seconds(stage_times[name][sizes[-1]])} for {sizes[-1]} frames', flush=True)
     record.content['timings'] = {
-        name: {str(n): t for n, t in times.items()} for name, times in found.items()
+        name: {str(n): t for n, t in times.items()} for name, times in stage_times.items()
     }
     rows = []
-    for name, times in found.items():
+    for name, times in stage_times.items():
         sizes = list(times)
         growth = times[sizes[-1]] / times[sizes[0]]
         rows.append([
@@ -67,7 +67,7 @@ def main() -> None:
         rows,
         'Exponent: of the frames, over the last two doublings; 1 is linear, less a fixed cost.',
     )
-    plot(found, args.plot or args.out / 'linear_time.png')
+    plot(stage_times, args.plot or args.out / 'linear_time.png')
     start = min(
         start_up(synthetic_data(args.out, args.seed), args.out / 'start_up')
         for _ in range(args.rounds)
@@ -134,10 +134,10 @@ def exponent(times: dict[int, float]) -> float:
     return float(np.log(t2 / t1) / np.log(n2 / n1))
 
 
-def plot(found: dict[str, dict[int, float]], path: Path) -> None:
+def plot(stage_times: dict[str, dict[int, float]], path: Path) -> None:
     matplotlib.use('Agg')
     figure, axes = pyplot.subplots(figsize=(6, 4.2), layout='constrained')
-    for name, times in found.items():
+    for name, times in stage_times.items():
         frames, taken = np.array(list(times)), np.array(list(times.values()))
         (line,) = axes.loglog(frames, taken, 'o-', label=name, markersize=4, linewidth=1.5)
         axes.loglog(

@@ -68,33 +68,33 @@ def main() -> None:
             if kind == 'vertices':
                 predictions = meshes_of(predictions, count)
             size = predictions.stat().st_size / 1e9
-            found = measure(args, '--alone', str(annotation), str(predictions))
-            peaks.setdefault(kind, {})[count] = found['megabytes']
+            measured = measure(args, '--alone', str(annotation), str(predictions))
+            peaks.setdefault(kind, {})[count] = measured['megabytes']
             rows.append([
-                kind, f'{count:,}', f'{size:.2f} GB', f'{found["imported"]:.0f} MB',
-                f'{found["megabytes"]:.0f} MB', f'{found["seconds"]:.0f} s',
+                kind, f'{count:,}', f'{size:.2f} GB', f'{measured["imported"]:.0f} MB',
+                f'{measured["megabytes"]:.0f} MB', f'{measured["seconds"]:.0f} s',
             ])  # fmt: skip
             for path in (annotation, predictions):
                 path.unlink()
     for count in sorted(args.refined):
         shards = shards_of(args.out / 'refined', count)
         size = sum(path.stat().st_size for path in shards.rglob('*.npz')) / 1e9
-        found = measure(args, '--exported', str(shards))
-        peaks.setdefault('refined fits', {})[count] = found['megabytes']
+        measured = measure(args, '--exported', str(shards))
+        peaks.setdefault('refined fits', {})[count] = measured['megabytes']
         rows.append([
-            'refined fits', f'{count:,}', f'{size:.2f} GB', f'{found["imported"]:.0f} MB',
-            f'{found["megabytes"]:.0f} MB', f'{found["seconds"]:.0f} s',
+            'refined fits', f'{count:,}', f'{size:.2f} GB', f'{measured["imported"]:.0f} MB',
+            f'{measured["megabytes"]:.0f} MB', f'{measured["seconds"]:.0f} s',
         ])  # fmt: skip
         shutil.rmtree(shards)
     header = ['input', 'frames', 'file', 'after the imports', 'peak', 'time']
     record.table(header, rows)
-    for kind, found in peaks.items():
-        counts = sorted(found)
+    for kind, megabytes in peaks.items():
+        counts = sorted(megabytes)
         if len(counts) > 1:
-            slope = (found[counts[-1]] - found[counts[0]]) / (counts[-1] - counts[0]) * 1e6
+            slope = (megabytes[counts[-1]] - megabytes[counts[0]]) / (counts[-1] - counts[0]) * 1e6
             record.note(f'{kind}: {slope:.0f} bytes per frame between {counts[0]:,} and '
                         f'{counts[-1]:,} frames.')  # fmt: skip
-        most = found[counts[-1]]
+        most = megabytes[counts[-1]]
         record.target(
             f'memory at {counts[-1]:,} frames of {kind}', f'<= {LIMIT} MB', f'{most:.0f} MB',
             most <= LIMIT,

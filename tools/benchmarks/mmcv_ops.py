@@ -53,13 +53,13 @@ def operators() -> dict[str, np.ndarray]:
     import mmcv.ops
 
     rng = np.random.default_rng(0)
-    found: dict[str, Any] = {}
+    outputs: dict[str, Any] = {}
     corner = rng.uniform(0, 80, (2000, 2))
     boxes = torch.tensor(np.hstack([corner, corner + rng.uniform(1, 40, (2000, 2))])).float()
     scores = torch.tensor(rng.uniform(0, 1, 2000)).float()
     for offset in (0, 1):
         kept = mmcv.ops.nms(boxes, scores, 0.5, offset=offset)[1]
-        found[f'operator/nms, offset {offset}'] = kept.numpy()
+        outputs[f'operator/nms, offset {offset}'] = kept.numpy()
     regions = torch.cat([torch.tensor(rng.integers(0, 2, (200, 1))).float(), boxes[:200]], 1)
     for ratio in (0, 2):
         for aligned in (True, False):
@@ -67,10 +67,10 @@ def operators() -> dict[str, np.ndarray]:
             out = mmcv.ops.roi_align(features, regions, (7, 7), 0.5, ratio, 'avg', aligned)
             out.backward(torch.tensor(rng.normal(size=out.shape)).float())
             name = f'sampling_ratio {ratio}, aligned {aligned}'
-            found[f'operator/roi_align, {name}'] = out.detach().numpy()
+            outputs[f'operator/roi_align, {name}'] = out.detach().numpy()
             assert features.grad is not None
-            found[f'operator/roi_align gradient, {name}'] = features.grad.numpy()
-    return found
+            outputs[f'operator/roi_align gradient, {name}'] = features.grad.numpy()
+    return outputs
 
 
 def detections(
@@ -81,15 +81,15 @@ def detections(
     model = MaskRCNN(checkpoint, config=config, soft=True, score_thr=0.05)
     if checkpoint is None:
         _sharpen(model.network)
-    found = {}
+    arrays = {}
     for number, path in enumerate(images):
         item = model.prepare(dict(img=read_image(path)[..., ::-1], img_id=0))
         batch = {name: [value] for name, value in item.items()}
         with torch.no_grad():
             result = model.network.test_step(batch)[0].pred_instances
         for name in ('bboxes', 'scores', 'labels', 'masks'):
-            found[f'{number}/{name}'] = result[name].numpy()
-    return found
+            arrays[f'{number}/{name}'] = result[name].numpy()
+    return arrays
 
 
 def _sharpen(network: Any) -> None:

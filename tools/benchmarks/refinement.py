@@ -236,9 +236,9 @@ def _frames_per_second(record: Record, case: Case, args: argparse.Namespace) -> 
         sides |= {name: partial(loop.refine, args.iterations) for name, loop in loops.items()}
         for loop in loops.values():
             loop.refine(1)  # loads its kernels
-    found = interleaved(sides, args.rounds, warm_up=0)
-    record.timings(f'{case.name}, {args.iterations} iterations', found)
-    medians = {name: timing.median for name, timing in found.items()}
+    timings = interleaved(sides, args.rounds, warm_up=0)
+    record.timings(f'{case.name}, {args.iterations} iterations', timings)
+    medians = {name: timing.median for name, timing in timings.items()}
     if args.device == 'cpu' and case.name == FREE_BODY:
         # 100 iterations would take hours. Time one and two iterations of one body instead.
         for name, loop in loops.items():
@@ -276,9 +276,9 @@ def _pytorch3d(record: Record, case: Case, device: str) -> dict[str, Any]:
 
 def _one_iteration(record: Record, case: Case, args: argparse.Namespace) -> list[str]:
     sides = short_and_long(case) | {'smplx.lbs': smplx_forward_and_backward(case, STEPS)}
-    found = interleaved(sides, 3 * args.rounds)
-    record.timings(f'{case.name}, {STEPS} iterations', found)
-    ours, theirs = iteration_seconds(found), found['smplx.lbs'].median / STEPS
+    timings = interleaved(sides, 3 * args.rounds)
+    record.timings(f'{case.name}, {STEPS} iterations', timings)
+    ours, theirs = iteration_seconds(timings), timings['smplx.lbs'].median / STEPS
     record.target(
         f'one iteration / smplx.lbs, {case.name}', '<= 1.8', f'{ours / theirs:.2f}',
         ours <= 1.8 * theirs,
@@ -306,9 +306,9 @@ def short_and_long(case: Case) -> dict[str, Callable[[], Any]]:
     return {'short': lambda: case.refine(1), 'long': lambda: case.refine(1 + STEPS)}
 
 
-def iteration_seconds(found: dict[str, Timing]) -> float:
+def iteration_seconds(timings: dict[str, Timing]) -> float:
     """Return the seconds of one iteration from the times of :func:`short_and_long`."""
-    return (found['long'].median - found['short'].median) / STEPS
+    return (timings['long'].median - timings['short'].median) / STEPS
 
 
 def _data_loading(record: Record, args: argparse.Namespace) -> None:
@@ -318,8 +318,8 @@ def _data_loading(record: Record, args: argparse.Namespace) -> None:
         'loading': lambda: pseudo_collate([case.dataset[i % count] for i in range(args.batch)]),
         'refinement': lambda: case.refine(args.iterations),
     }
-    found = interleaved(sides, 1, warm_up=0)
-    loading, refining = found['loading'].median, found['refinement'].median
+    timings = interleaved(sides, 1, warm_up=0)
+    loading, refining = timings['loading'].median, timings['refinement'].median
     share = loading / (loading + refining)
     record.target(
         'data loading, share of refinement, no worker processes', '< 5 %', f'{share:.1%}',
@@ -374,9 +374,9 @@ def _alone(args: argparse.Namespace) -> tuple[float, float, float]:
     before = torch.cuda.memory_allocated(args.device) / 2**20 if on_gpu else _resident()
     case.refine(2)
     peak = torch.cuda.max_memory_allocated(args.device) / 2**20 if on_gpu else peak_memory()
-    found = interleaved(short_and_long(case), args.rounds)
-    iteration = iteration_seconds(found)
-    return peak - before, iteration, found['short'].median + 99 * iteration
+    timings = interleaved(short_and_long(case), args.rounds)
+    iteration = iteration_seconds(timings)
+    return peak - before, iteration, timings['short'].median + 99 * iteration
 
 
 def _resident() -> float:

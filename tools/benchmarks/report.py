@@ -40,14 +40,14 @@ def read_records(folder: Path) -> list[dict[str, Any]]:
         FileNotFoundError: The folder has no record.
     """
     paths = [folder / f'{name}{where}.json' for name in ORDER for where in ('', ON_GPU)]
-    found = [json.loads(path.read_text()) for path in paths if path.is_file()]
-    if not found:
+    records = [json.loads(path.read_text()) for path in paths if path.is_file()]
+    if not records:
         raise FileNotFoundError(f'{folder}: has none of {[path.name for path in paths]}')
-    return [record for record in found if 'tables' in record]
+    return [record for record in records if 'tables' in record]
 
 
 def report(records: list[dict[str, Any]]) -> str:
-    """Markdown: the targets of all, then a section for each."""
+    """Return Markdown with the targets of all records, then a section for each record."""
     parts = ['## Targets', '']
     targets = [target for record in records for target in record['targets']]
     parts.append(
@@ -55,19 +55,19 @@ def report(records: list[dict[str, Any]]) -> str:
             ['', 'target', 'measured', ''],
             [
                 [
-                    _plain(one['what']),
-                    _plain(one['target']),
-                    _plain(one['measured']),
-                    'met' if one['met'] else '**not met**',
+                    _plain(target['what']),
+                    _plain(target['target']),
+                    _plain(target['measured']),
+                    'met' if target['met'] else '**not met**',
                 ]
-                for one in targets
+                for target in targets
             ],
         )
     )
     for record in records:
         parts += ['', f'## {record["title"]}', '', _machine(record['machine']), '']
-        for one in record['tables']:
-            parts += [table(one['header'], one['rows'], one['caption']), '']
+        for part in record['tables']:
+            parts += [table(part['header'], part['rows'], part['caption']), '']
         # Several cases can add the same note.
         parts += [note + '\n' for note in dict.fromkeys(record['notes'])]
     return '\n'.join(parts).rstrip() + '\n'
@@ -77,12 +77,12 @@ def _plain(text: str) -> str:
     return text.replace('<=', '≤').replace('>=', '≥').replace('|', '/')
 
 
-def _machine(found: dict[str, Any]) -> str:
-    gpu = found['gpu'] or 'no GPU'
+def _machine(machine: dict[str, Any]) -> str:
+    gpu = machine['gpu'] or 'no GPU'
     return (
-        f'*{found["cpu"]}, {found["cores"]} cores, threads: {found["threads"]}, {gpu}; load '
-        f'{found["load"]} at the start; PyTorch {found["torch"]}, NumPy {found["numpy"]}, '
-        f'SciPy {found["scipy"]}, Numba {found.get("numba")}.*'
+        f'*{machine["cpu"]}, {machine["cores"]} cores, threads: {machine["threads"]}, {gpu}; load '
+        f'{machine["load"]} at the start; PyTorch {machine["torch"]}, NumPy {machine["numpy"]}, '
+        f'SciPy {machine["scipy"]}, Numba {machine.get("numba")}.*'
     )
 
 

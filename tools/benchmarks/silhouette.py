@@ -90,21 +90,21 @@ def write_table(
 
 def installed(record: Record, device: str) -> dict[str, Maker]:
     """Return the renderers to compare with, by name; note those that do not work here."""
-    wanted: dict[str, dict[str, Maker]] = {'PyTorch3D': {}}
+    makers_of: dict[str, dict[str, Maker]] = {'PyTorch3D': {}}
     for name, setting in SETTINGS.items():
-        wanted['PyTorch3D'][name] = partial(PyTorch3DSilhouette, tile_size=None, **setting)
+        makers_of['PyTorch3D'][name] = partial(PyTorch3DSilhouette, tile_size=None, **setting)
         if device == 'cpu':
-            wanted['PyTorch3D'][IN_TILES.format(name)] = partial(PyTorch3DSilhouette, **setting)
+            makers_of['PyTorch3D'][IN_TILES.format(name)] = partial(PyTorch3DSilhouette, **setting)
     if device != 'cpu':
-        wanted[NVDIFFRAST] = {NVDIFFRAST: NvdiffrastSilhouette}
-    found: dict[str, Maker] = {}
-    for library, makers in wanted.items():
+        makers_of[NVDIFFRAST] = {NVDIFFRAST: NvdiffrastSilhouette}
+    working: dict[str, Maker] = {}
+    for library, makers in makers_of.items():
         try:
             draw_a_triangle(next(iter(makers.values())), device)
-            found |= makers
+            working |= makers
         except (ImportError, RuntimeError, OSError) as error:
             record.note(f'Left out: {library}. {str(error).splitlines()[0]}')
-    return found
+    return working
 
 
 def draw_a_triangle(maker: Maker, device: str) -> None:
@@ -145,12 +145,12 @@ def compare(
         rounds = max(2, rounds // 2)  # many seconds each
     elif batch * size * size < 2e6:
         rounds *= 4
-    found = interleaved(sides, rounds)
+    timings = interleaved(sides, rounds)
     record.timings(
-        f'{batch} images of {size}x{size} ({repeats} times), {vertices.shape[1]} vertices', found
+        f'{batch} images of {size}x{size} ({repeats} times), {vertices.shape[1]} vertices', timings
     )
     per_image = {name: time.median / (batch * repeats if name in ('ours', QUEUED) else count)
-                 for name, time in found.items()}  # fmt: skip
+                 for name, time in timings.items()}  # fmt: skip
     if case == (BATCH, SIZE, SUBDIVISIONS):
         _targets(record, per_image, on_cpu)
     shown = {name: seconds(value) for name, value in per_image.items()}
@@ -160,12 +160,12 @@ def compare(
 def _targets(record: Record, per_image: dict[str, float], on_cpu: bool) -> None:
     ours = per_image['ours']
     if AUTHORS in per_image:
-        ratio, wanted = per_image[AUTHORS] / ours, MARKS['cpu' if on_cpu else 'cuda']
+        ratio, target = per_image[AUTHORS] / ours, MARKS['cpu' if on_cpu else 'cuda']
         record.target(
             "an image, times faster than PyTorch3D's (authors' setting)",
-            f'at least {wanted:,}',
+            f'at least {target:,}',
             f'{ratio:,.0f}',
-            ratio >= wanted,
+            ratio >= target,
         )
     if on_cpu:
         record.target(
@@ -225,10 +225,12 @@ def check_outline(
     vertices: Tensor,
     camera: PerspectiveCamera,
 ) -> None:
-    """Both draw the same body: full pixels have their center covered, empty ones have not.
+    """Check that both renderers draw the same body.
+
+    The centers of full pixels must be covered, and those of empty ones must not.
 
     Raises:
-        AssertionError: they do not.
+        AssertionError: The outlines differ in more than 0.01 % of the covered pixels.
     """
     with torch.no_grad():
         coverage, covered = ours(vertices, camera), theirs.covered(vertices, camera)
@@ -238,7 +240,7 @@ def check_outline(
 
 
 def random_bodies(batch: int, size: int, seed: int) -> tuple[Tensor, Tensor, PerspectiveCamera]:
-    """Bodies (B, V, 3) 5 m away, faces, and cameras whose crops hold them as H36M's boxes do."""
+    """Return bodies (B, V, 3) 5 m away, their faces, and cameras of crops like H36M's boxes."""
     generator = torch.Generator().manual_seed(seed)
     body = free_body()
     with torch.no_grad():
@@ -263,7 +265,7 @@ def crop_around(vertices: Tensor, size: int) -> PerspectiveCamera:
 
 
 def subdivided(vertices: Tensor, faces: Tensor) -> tuple[Tensor, Tensor]:
-    """Each triangle as four, by the middles of its sides."""
+    """Divide each triangle into four at the middles of its sides."""
     corners = faces.numpy()
     sides = np.sort(corners[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1)
     edges, which = np.unique(sides, axis=0, return_inverse=True)

@@ -66,13 +66,13 @@ def main() -> None:
             record.note('Left out: OSQP, which is not installed.')
     rows = []
     for frames in FULL if args.full else args.frames:
-        found = _in_new_process(frames, args)
+        measured = _in_new_process(frames, args)
         rows.append([
-            f'{frames:,}', seconds(found['seconds']), f'{found["gigabytes"]:.2f} GB',
-            f'{found["gap"]:.1e}', f'{found["distance"]:.2f} mm',
+            f'{frames:,}', seconds(measured['seconds']), f'{measured["gigabytes"]:.2f} GB',
+            f'{measured["gap"]:.1e}', f'{measured["distance"]:.2f} mm',
         ])  # fmt: skip
-        record.content['timings'][f'{frames} frames'] = found
-        _targets(record, frames, found)
+        record.content['timings'][f'{frames} frames'] = measured
+        _targets(record, frames, measured)
     record.table(
         ['frames', 'ours', 'peak memory', 'relative gap', 'distance to the truth'],
         rows,
@@ -81,18 +81,18 @@ def main() -> None:
     record.write(args.out)
 
 
-def _targets(record: Record, frames: int, found: dict[str, float]) -> None:
+def _targets(record: Record, frames: int, measured: dict[str, float]) -> None:
     record.target(
-        f'gap at {frames:,} frames', '<= 1e-6', f'{found["gap"]:.1e}', found['gap'] <= 1e-6
+        f'gap at {frames:,} frames', '<= 1e-6', f'{measured["gap"]:.1e}', measured['gap'] <= 1e-6
     )
     if frames == 50_000:
         record.target(
-            '50,000 frames', '<= 60 s', seconds(found['seconds']), found['seconds'] <= 60
+            '50,000 frames', '<= 60 s', seconds(measured['seconds']), measured['seconds'] <= 60
         )  # fmt: skip
     if frames == 300_000:
         record.target(
-            'memory at 300,000 frames', '< 3 GB', f'{found["gigabytes"]:.2f} GB',
-            found['gigabytes'] < 3,
+            'memory at 300,000 frames', '< 3 GB', f'{measured["gigabytes"]:.2f} GB',
+            measured['gigabytes'] < 3,
         )  # fmt: skip
 
 
@@ -158,33 +158,33 @@ def _against_others(record: Record, frames: int, args: argparse.Namespace) -> li
     batches = [(bodies.of(), joints) for bodies, joints in Fits(frames, args.seed)]
     names = JointRegressor.load('free_body_h36m').joint_names
     a, b = row_problems(batches)
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
 
     def ours() -> None:
-        found['ours'] = fit_joint_regressor(batches, names, None, body_model='free_body')
+        results['ours'] = fit_joint_regressor(batches, names, None, body_model='free_body')
 
     def by_nnls() -> None:
-        found['nnls'] = [row_by_nnls(a, b[:, j]) for j in range(args.rows)]
+        results['nnls'] = [row_by_nnls(a, b[:, j]) for j in range(args.rows)]
 
     def by_osqp() -> None:
-        found['osqp'] = [row_by_osqp(a, b[:, j]) for j in range(args.rows)]
-        found['osqp solved'] = all(row is not None for row in found['osqp'])
+        results['osqp'] = [row_by_osqp(a, b[:, j]) for j in range(args.rows)]
+        results['osqp solved'] = all(row is not None for row in results['osqp'])
 
     sides = {'ours': ours, 'nnls': by_nnls, **({'osqp': by_osqp} if _has_osqp() else {})}
     times = interleaved(sides, args.rounds, warm_up=0)
     record.timings(f'{frames} frames against others', times)
-    weight = found['ours'].regressor.weight.double().numpy()
+    weight = results['ours'].regressor.weight.double().numpy()
 
     def residual(rows: Any) -> float:
         return sum(float(((a @ rows[j] - b[:, j]) ** 2).sum()) for j in range(args.rows))
 
-    excess = residual(weight) / residual(found['nnls']) - 1
+    excess = residual(weight) / residual(results['nnls']) - 1
     # NNLS meets the sum of a row only approximately, by a heavily weighted equation, so its
     # residual can be slightly smaller.
     if not abs(excess) < 1e-3:
         raise AssertionError(f'{frames} frames: our residual is {excess:+.1e} off that of NNLS')
-    if found.get('osqp solved'):
-        off = residual(found['osqp']) / residual(found['nnls']) - 1
+    if results.get('osqp solved'):
+        off = residual(results['osqp']) / residual(results['nnls']) - 1
         if not abs(off) < 1e-2:
             raise AssertionError(f"{frames} frames: OSQP's residual is {off:+.1e} off that of NNLS")
     scale = len(names) / args.rows
@@ -193,17 +193,17 @@ def _against_others(record: Record, frames: int, args: argparse.Namespace) -> li
         str(frames),
         seconds(ours_time),
         seconds(times['nnls'].median * scale),
-        _osqp_cell(times, found, scale),
+        _osqp_cell(times, results, scale),
         f'{times["nnls"].median * scale / ours_time:.1f}',
         f'{excess:+.0e}',
     ]
 
 
-def _osqp_cell(times: dict[str, Any], found: dict[str, Any], scale: float) -> str:
+def _osqp_cell(times: dict[str, Any], results: dict[str, Any], scale: float) -> str:
     if 'osqp' not in times:
         return 'not installed'
     shown = seconds(times['osqp'].median * scale)
-    return shown if found['osqp solved'] else f'stopped after {shown}'
+    return shown if results['osqp solved'] else f'stopped after {shown}'
 
 
 def row_problems(batches: list[tuple[Tensor, Tensor]]) -> tuple[np.ndarray, np.ndarray]:
@@ -247,8 +247,8 @@ def row_by_osqp(a: np.ndarray, b: np.ndarray) -> np.ndarray | None:
         verbose=False, eps_abs=1e-6, eps_rel=1e-6, max_iter=100000,
         time_limit=OSQP_SECONDS,
     )  # fmt: skip
-    found = solver.solve()
-    return found.x[:count] if found.info.status == 'solved' else None
+    solution = solver.solve()
+    return solution.x[:count] if solution.info.status == 'solved' else None
 
 
 if __name__ == '__main__':
