@@ -319,12 +319,11 @@ def test_a_third_partys_model_is_evaluated_in_its_own_scope(regressors, tmp_path
             ),
         )
     )
-    previous = DefaultScope.get_current_instance()
+    scopes = DefaultScope._instance_dict.copy()
     try:
         found = Runner.from_cfg(config).test()
     finally:
-        if previous is not None:
-            DefaultScope.get_instance('after_thirdparty', scope_name=previous.scope_name)
+        DefaultScope._instance_dict = scopes
     expected = evaluate(JointRegressorMetric(regressors), with_vertices(make_samples(10)))
     assert found == pytest.approx(expected, rel=1e-12)
     # MMEngine warns about scopes without a registry of evaluators, visualizers, ...: not ours.
