@@ -57,7 +57,8 @@ quick: $(VENV)/.tests
 	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 \
 	    $(BIN)/python -m pytest -q -m 'not slow' -n auto --maxprocesses 4 --dist loadfile
 
-bench: $(VENV)/.quickstart
+bench: $(VENV)/.benchmarks
+	PYTHONPATH=$(VENV)/benchmarks $(BIN)/python tools/benchmarks/small.py --out $(BENCH)
 	$(BIN)/python tools/benchmarks/silhouette.py --out $(BENCH)
 	$(BIN)/python tools/benchmarks/body.py --out $(BENCH)
 	$(BIN)/python tools/benchmarks/refinement.py --out $(BENCH) --batches 16 64
@@ -66,7 +67,7 @@ bench: $(VENV)/.quickstart
 	$(BIN)/python tools/benchmarks/evaluation.py --out $(BENCH)
 	$(BIN)/python tools/benchmarks/memory.py --out $(BENCH)
 	$(BIN)/python tools/benchmarks/linear.py --out $(BENCH)
-	$(BIN)/python tools/benchmarks/busy.py --out $(BENCH)
+	$(BIN)/python tools/benchmarks/busy.py --out $(BENCH) --rounds 1 --threads-of-torch 1 2 4
 	$(BIN)/python tools/benchmarks/startup.py --out $(BENCH)
 	if $(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then \
 	    PYTHON=$(BIN)/python bash tools/benchmarks/gpu.sh --out $(BENCH); \
@@ -127,6 +128,10 @@ $(VENV)/.quickstart: requirements/quickstart.txt setup.py
 	$(BIN)/python -m pip install -q -r requirements/quickstart.txt
 	$(BIN)/python -m pip install -q --no-deps mmengine==0.10.7
 	$(BIN)/python -m pip install -q --no-build-isolation --no-deps -e .
+	touch $@
+
+$(VENV)/.benchmarks: $(VENV)/.quickstart requirements/benchmarks.txt
+	$(BIN)/python -m pip install -q --upgrade --no-deps --target $(VENV)/benchmarks -r requirements/benchmarks.txt
 	touch $@
 
 $(VENV)/.tests: $(VENV)/.mmpose requirements/tests.txt requirements/anny.txt

@@ -228,3 +228,24 @@ def test_a_folder_without_wheels_is_refused(tmp_path: Path) -> None:
     )
     assert done.returncode == 1
     assert done.stderr == f'{tmp_path}: found no wheel, expected a folder of wheels\n'
+
+
+@pytest.mark.slow
+def test_a_loop_of_batches_scores_as_the_package_does(load, tmp_path: Path) -> None:
+    peers, common, evaluation = load('peers'), load('common'), load('evaluation')
+    data = common.synthetic_data(tmp_path, frames_per_subject=4, workers=1)
+    annotation, fits = evaluation.repeated_frames(data, tmp_path, 40)
+    regressor = peers.JointRegressor.load(data / 'regressors/J_std.npy').reorder('mmpose')
+    loop = peers.spin_loop(peers.read_npz(annotation)['S'], peers.read_npz(fits), regressor)
+    scores = peers.mmjrr.evaluate(
+        fits, annotation, {'J_std': regressor}, protocol='spin-p1', body_model='free_body'
+    ).metrics()
+    for kind, score in loop.items():
+        assert scores[f'J_std/spin-p1/{kind}'] == pytest.approx(score, abs=1e-3)
+
+
+def test_a_row_by_nnls_is_on_the_simplex(load) -> None:
+    solver = load('solver')
+    rng = np.random.default_rng(0)
+    a, row = rng.normal(size=(30, 8)), rng.dirichlet(np.ones(8))
+    np.testing.assert_allclose(solver.row_by_nnls(a, a @ row), row, atol=1e-6)

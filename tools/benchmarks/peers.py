@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import Record, arguments, parse, positive, seconds, synthetic_data
+from common import Record, arguments, check_same, parse, positive, seconds, synthetic_data
 from evaluation import procrustes, repeated_frames
 from scipy import sparse
 from smplx_body import SmplxBody, body_file
@@ -187,6 +187,8 @@ def bodies(record: Record, args: argparse.Namespace) -> list[list[str]]:
         torch.autograd.grad(made, inputs, upstream)
         return made.detach()
 
+    for vertices in (our_vertices, peer_vertices):
+        check_same('vertices', forward(vertices), truth, 1e-5)
     rows = []
     for work, way in (('', forward), (' and gradients', backward)):
         rows += compare(
@@ -318,6 +320,8 @@ def evaluation(record: Record, args: argparse.Namespace) -> list[list[str]]:
         ).metrics()
         return {kind: scores[f'J_std/spin-p1/{kind}'] for kind in ('MPJPE', 'PA-MPJPE')}
 
+    for kind, score in ours().items():
+        check_same(kind, score, spin_loop(*loaded, regressor)[kind], 1e-5)
     return compare(
         record, f"{args.frames:,} frames under SPIN's protocol 1",
         {'ours': Side(ours), "loop of SPIN's evaluation":

@@ -16,7 +16,7 @@ from common import ON_GPU, table
 
 ORDER = (
     'device', 'silhouette', 'gradient_quality', 'refinement', 'body', 'solver', 'evaluation',
-    'memory', 'linear', 'busy', 'startup',
+    'memory', 'linear', 'busy', 'large_runs', 'peers', 'small', 'startup',
 )  # fmt: skip
 
 
