@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numba
+import numpy as np
 import torch
 from filelock import FileLock
 
@@ -41,7 +42,7 @@ class CompiledLoops:
     def __init__(self, file: str, purpose: str) -> None:
         self._purpose = purpose
         self._functions: dict[str, Any] = {}
-        #: Names and argument types for which a function is compiled in this process.
+        #: Names and kinds of arguments for which a function is compiled in this process.
         self._compiled_for: set[tuple[Any, ...]] = set()
         self._compiling = threading.Lock()
         self._cache_folder = self._choose_cache_folder(file)
@@ -118,9 +119,10 @@ class CompiledLoops:
         Processes take turns: Numba numbers the cache files of a function's signatures without a
         lock, so two processes that compile for different dtypes would overwrite each other's files.
         """
-        types = tuple(numba.typeof(argument) for argument in arguments)
+        kinds = (name, *map(_kind_of, arguments))
         with self._compiling:
-            if (name, *types) not in self._compiled_for:
+            if kinds not in self._compiled_for:
+                types = tuple(numba.typeof(argument) for argument in arguments)
                 if self._cache_folder is not None:
                     try:
                         with FileLock(self._cache_folder / 'lock', timeout=_LOCK_TIMEOUT):
@@ -129,7 +131,7 @@ class CompiledLoops:
                         self._warn(error)
                         self._stop_caching()
                 self._functions[name].compile(types)
-                self._compiled_for.add((name, *types))
+                self._compiled_for.add(kinds)
         function: Callable[..., None] = self._functions[name]
         return function
 
@@ -140,3 +142,12 @@ class CompiledLoops:
         for name, dispatcher in self._functions.items():
             function = dispatcher.py_func
             self._functions[name] = function.__globals__[name] = numba.njit(**_OPTIONS)(function)
+
+
+def _kind_of(argument: Any) -> Any:
+    """Return a key that determines Numba's type of an argument, without its slow look-up."""
+    if type(argument) is np.ndarray:
+        flags = argument.flags
+        layout = flags.c_contiguous, flags.f_contiguous, flags.writeable, flags.aligned
+        return argument.dtype, argument.ndim, layout
+    return type(argument) if isinstance(argument, (int, float)) else numba.typeof(argument)
