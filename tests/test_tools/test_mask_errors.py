@@ -9,6 +9,9 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from mmjrr.datasets import H36MFitsDataset
+from mmjrr.segmentation.simulated_masks import MaskErrors, simulate_masks
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -52,3 +55,21 @@ def test_the_offset_of_a_grown_outline_is_its_growth(tool: ModuleType, pixels: i
     assert outline == 2 * 224
     assert offset / outline == pixels
     assert distance / outline == abs(pixels)
+
+
+@pytest.mark.slow
+def test_outlines_of_clothed_masks_lie_a_pixel_outside_every_part(
+    tool: ModuleType, tiny_set: Path, tmp_path: Path
+) -> None:
+    """Masks whose outlines were moved out by a pixel of the crop hold all of the exact ones."""
+    options = dict(data_root=str(tiny_set), mask_file='masks/h36m_train.json', load_mask=True)
+    simulate_masks(tmp_path / 'grown.json', H36MFitsDataset(**options), MaskErrors(grow=1.0))
+    found = tool.mask_errors(tiny_set, tmp_path / 'grown.json')
+    assert sum(part['pixels'] for part in found['parts'].values()) == pytest.approx(1, abs=1e-3)
+    for name, part in found['parts'].items():
+        assert part['recall'] > 0.99, name
+        # Between limbs, masks grow together, and the outline is farther away.
+        assert 0.5 < part['offset_px'] < 2, name
+    exact = tool.mask_errors(tiny_set, tiny_set / 'masks/h36m_train.json')
+    assert exact['iou'] == 1 and 0.5 < found['iou'] < 1
+    assert all(part['offset_px'] == 0 for part in exact['parts'].values())
