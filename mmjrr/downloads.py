@@ -317,10 +317,10 @@ def _resumed_at(item: RemoteFile, answer: Any, start: int, tag: Path) -> int:
         or (matched[3] != '*' and int(matched[2]) + 1 != int(matched[3]))
         or version not in (None, tag.read_text())
     ):
-        _discard(tag)  # without the tag, the next call starts anew
+        _discard(tag)  # without the tag, the next call starts again
         raise OSError(
             f'{item.url}: found status {answer.status} with Content-Range {content_range!r:.80}, '
-            f'expected the bytes from {start} on; run the same command again to start anew'
+            f'expected the bytes from {start} on; run the command again for a new download'
         )
     return start
 

@@ -1,4 +1,4 @@
-# Human3.6M in MMPose's layout, with SPIN's fits and COCO-RLE masks beside it.
+# Human3.6M in MMPose's layout, with SPIN's fits and COCO-RLE masks next to it.
 data_root = 'data/h36m/'
 train_dataset = dict(
     type='H36MFitsDataset',

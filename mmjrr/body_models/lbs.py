@@ -122,9 +122,9 @@ def skin(
 
 
 def compiled_loops(*tensors: Tensor) -> ModuleType | None:
-    """Return :mod:`~mmjrr.body_models.numba_lbs` if it serves to compute from these tensors.
+    """Return :mod:`~mmjrr.body_models.numba_lbs` if it supports these tensors.
 
-    It serves on a CPU where a gradient is needed, if Numba can be imported.
+    It is used on a CPU where a gradient is needed, if Numba can be imported.
     """
     if not torch.is_grad_enabled() or not any(value.requires_grad for value in tensors):
         return None

@@ -7,7 +7,7 @@ Six cells: fits (initial, refined) x regressor of the joint losses (J_std, J_spi
 several seeds. The second argument is the work directory of a refinement of the same set, with
 ``pseudo_gt.npz``, ``J_spin.npy`` and ``J_opt.npy``. The test error is the distance of vertices from
 the true ones (PVE), and MPJPE and PA-MPJPE under each regressor and under the true one; the PVE of
-the training frames beside it tells whether a network learned its fits. A killed run continues with
+the training frames next to it tells whether a network learned its fits. A killed run continues with
 the trainings that are missing; --finished reports those that are there.
 """
 
@@ -262,7 +262,7 @@ def mean_body_error(fits_file: str, data_root: str) -> float:
 
 
 def table(runs: Sequence[dict[str, Any]]) -> str:
-    """Return a Markdown table: means over seeds, and standard deviations beside them."""
+    """Return a Markdown table: means over seeds with standard deviations."""
     header, rows = table_rows(runs)
     lines = [header, ['---'] * len(header), *rows]
     return '\n'.join(f'| {" | ".join(line)} |' for line in lines)

@@ -102,7 +102,7 @@ def add_dataset_options(
         help='skip, count and list images that cannot be read, instead of stopping',
     )
     parser.add_argument(
-        '--overwrite', action='store_true', help='start anew and replace earlier results'
+        '--overwrite', action='store_true', help='start again and replace earlier results'
     )
 
 

@@ -325,7 +325,7 @@ def refine(args: argparse.Namespace, data: Path, work_dir: Path, mask_file: str 
             train(resume=True)
             return
         except IdentityError:
-            print('The unfinished refinement has other settings; starting anew.')
+            print('The unfinished refinement has other settings; starting again.')
     shutil.rmtree(work_dir, ignore_errors=True)
     train(resume=False)
 
@@ -538,7 +538,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     except KeyboardInterrupt:
         print(
             '\nInterrupted. The same command continues where it stopped; '
-            f'delete {args.out} to start anew.'
+            f'delete {args.out} to start again.'
         )
         return 130
 

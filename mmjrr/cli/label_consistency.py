@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--root',
         help="joint that is subtracted from each frame, or 'none' for bodies refined from several "
-        'views (default: as J_opt beside the fits, or pelvis)',
+        'views (default: as J_opt next to the fits, or pelvis)',
     )
     parser.add_argument(
         '--alpha', type=float, default=0.01, help='significance level (default: %(default)s)'

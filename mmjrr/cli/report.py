@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='work directory of the demo or of a refinement, or a JSON file of results',
     )
     parser.add_argument(
-        '--out', type=Path, help='file to write (default: report.html in or beside SOURCE)'
+        '--out', type=Path, help='file to write (default: report.html in or next to SOURCE)'
     )
     parser.add_argument(
         '--data-root', type=Path, help='folder of the data set, if it is not where the run had it'
@@ -66,7 +66,7 @@ def add_gallery_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--cameras',
         type=Path,
-        help="MMPose's cameras.pkl (default: the file beside the annotation)",
+        help="MMPose's cameras.pkl (default: the file next to the annotation)",
     )
 
 

@@ -35,7 +35,7 @@ class Masks:
     Args:
         path: A file, a list of files, or a glob pattern. Each file contains ``{"info": {...},
             "masks": {imgname: {"size": [h, w], "counts": code, "score": s}}, "without_person":
-            {imgname: reason}}``. A soft mask has ``"levels"`` beside ``"counts"``, see
+            {imgname: reason}}``. A soft mask has ``"levels"`` besides ``"counts"``, see
             :func:`encode_levels`. Optional are ``"box": [x0, y0, x1, y1]``, the detector's box in
             pixels, and ``"cells"``, a mask head's N x N probabilities in the cells of the box:
             bytes 0 to 255, top row first, in base64.
@@ -152,7 +152,7 @@ def save_masks(
         info: Plain values that describe the file. Default: None.
         boxes: Boxes (x0, y0, x1, y1) in pixels by image name. Default: None.
         cells: A mask head's probabilities in the cells of the boxes, by image name. Default: None.
-        soft: Whether to store soft masks, in steps of one eighth, beside the masks thresholded at
+        soft: Whether to store soft masks, in steps of one eighth, besides the masks thresholded at
             one half. Default: False.
     """
     entries: dict[str, dict[str, Any]] = {

@@ -50,7 +50,7 @@ def check_finite_weights(model: nn.Module | None) -> None:
         if not bool(torch.isfinite(value).all()):
             raise FloatingPointError(
                 f'discriminators: {name}: found NaN or infinity; no frame can be refined with '
-                'them: lower optim_wrapper.optimizer.lr, and start anew'
+                'them: lower optim_wrapper.optimizer.lr, and start again'
             )
 
 

@@ -75,7 +75,7 @@ def refinement_job(runner: Runner, options: dict[str, Any], body: Any) -> Job:
         identity,
         '.npz',
         stem='batch',
-        remedy='or start anew in another --work-dir',
+        remedy='or start again in another --work-dir',
     )
 
 

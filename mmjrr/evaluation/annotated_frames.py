@@ -133,7 +133,7 @@ class AnnotatedFrames:
         return counted[np.unique(np.linspace(0, len(counted) - 1, _SAMPLE).astype(int))].tolist()
 
     def bodies(self, rows: Sequence[int]) -> dict[str, Array] | None:
-        """Return the annotated bodies of frames, which SPIN's files have beside the joints.
+        """Return the annotated bodies of frames, which SPIN's files have besides the joints.
 
         Returns:
             ``global_orient`` (n, 1, 3), ``body_pose`` (n, 23, 3) and ``betas`` (n, K); None if the

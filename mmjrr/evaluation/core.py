@@ -262,7 +262,7 @@ def _errors_by_pieces(
 ) -> FrameErrors:
     """Return the errors of the frames ``rows`` under a regressor, computed piece by piece."""
     joints = [
-        # Joints come first, so that the errors of one are beside one another.
+        # Joints come first, so that the errors of one are contiguous.
         working_array((len(names), len(rows)))
         for names in (protocol.joints, protocol.pa_joints)
     ]

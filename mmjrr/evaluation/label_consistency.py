@@ -82,7 +82,7 @@ class LabeledFits:
         return len(self.names)
 
     def default_root(self) -> str | None:
-        """Return the alignment of the J_opt beside the file; ``'pelvis'`` if it is ``'mean'``."""
+        """Return the alignment of the J_opt next to the file; ``'pelvis'`` if it is ``'mean'``."""
         sidecar = self.path.with_name('J_opt.json')
         if sidecar.is_file():
             root = read_json(sidecar).get('provenance', {}).get('root', 'pelvis')

@@ -150,8 +150,8 @@ class PaperTable:
                     for value, names in zip(values, least, strict=True)
                 ]
                 printed = self.paper(model, name)
-                beside = '' if printed is None else paper.format(*printed)
-                line.append(' / '.join(texts) + beside)
+                in_the_paper = '' if printed is None else paper.format(*printed)
+                line.append(' / '.join(texts) + in_the_paper)
             lines.append(line)
         return lines
 

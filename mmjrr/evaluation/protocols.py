@@ -1,6 +1,6 @@
 """Evaluation protocols by name: the joints, their alignment, and the frames that count.
 
-Numbers are comparable only under the same protocol, so quote its name beside them.
+Numbers are comparable only under the same protocol, so quote its name with them.
 
 **Missing joints.** MPJPE of a frame is the mean over its annotated joints, weighted if the
 annotation has weights. A frame in which a joint of the root is not annotated has no MPJPE; one

@@ -103,7 +103,7 @@ class RegressedJoints:
         support: (S,) indices of the vertices of nonzero weight in any regressor.
         num_betas: number of betas that the body takes; None without a body.
         body_path: file of the body; None without a body.
-        further_arguments: arguments of the body beside those of SMPL, such as ``'jaw_pose'``.
+        further_arguments: arguments of the body besides those of SMPL, such as ``'jaw_pose'``.
         rotations: number of rotations of each argument of the body; SMPL's without a body.
         coefficients: number of coefficients that each argument may be, such as the principal
             components of a hand.
@@ -237,7 +237,7 @@ class RegressedJoints:
 
 
 def further_arguments(body: nn.Module) -> tuple[str, ...]:
-    """Return the arguments of a body beside those of SMPL, such as ``'jaw_pose'``."""
+    """Return the arguments of a body besides those of SMPL, such as ``'jaw_pose'``."""
     arguments = tuple(getattr(body, 'ROTATIONS', ()))[2:]
     return (*arguments, 'expression') if getattr(body, 'num_expression_coeffs', 0) else arguments
 

@@ -338,8 +338,8 @@ class EvaluationResult:
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the result as JSON or CSV, as the suffix says, and return the path.
 
-        A CSV file has only the scores; ``NAME.provenance.json`` beside it has everything else. Each
-        file is replaced in one step, and equal results give equal bytes.
+        A CSV file has only the scores; ``NAME.provenance.json`` next to it has everything else.
+        Each file is replaced in one step, and equal results give equal bytes.
 
         Raises:
             ValueError: the suffix is neither ``.json`` nor ``.csv``.

@@ -12,7 +12,7 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; rename it to ``path`` when the block succeeds.
+    """Yield a temporary path next to ``path``; rename it to ``path`` when the block succeeds.
 
     If the block raises, the temporary file is removed and ``path`` is left as it was. The
     temporary name keeps the suffix of ``path``, because some writers (``numpy.savez``) add one.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 #: Keys under which checkpoints hold their weights: VIBE's and MEVA's, SPIN's, MMEngine's.
 WEIGHT_KEYS = ('gen_state_dict', 'model', 'state_dict')
-#: Class of the log histories that MMEngine's checkpoints hold beside the weights.
+#: Class of the log histories that MMEngine's checkpoints hold besides the weights.
 MMENGINE_HISTORY: GlobalName = ('mmengine.logging.history_buffer', 'HistoryBuffer')
 #: Names by which a pickled log history refers to its statistics' methods.
 GETATTR: tuple[GlobalName, ...] = (('builtins', 'getattr'), ('__builtin__', 'getattr'))

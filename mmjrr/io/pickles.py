@@ -271,7 +271,7 @@ class Builder:
         self._described.append(node)
         state = self._value(node.state)
         if node.name[1] == 'NDArrayWrapper' or not isinstance(state, dict):
-            raise DataError('written by an old joblib, whose arrays lie in files beside this one')
+            raise DataError('written by an old joblib, whose arrays are in files next to this one')
         shape, dtype = state.get('shape'), self._dtype(state.get('dtype'))
         sizes = check_shape('an array', shape if isinstance(shape, tuple) else (shape,))
         if dtype.hasobject:

@@ -55,7 +55,7 @@ class Job:
         stem: str = 'shard',
         output: str | Path | None = None,
         read_output_record: Callable[[Path], Any] | None = None,
-        remedy: str = 'choose another work directory, or start anew with --overwrite',
+        remedy: str = 'choose another work directory, or start again with --overwrite',
     ) -> None:
         self.work_dir, self.folder = Path(work_dir), Path(work_dir) / name
         self.identity = identity

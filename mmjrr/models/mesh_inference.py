@@ -48,7 +48,7 @@ def infer_meshes(
             ``batch_size``, ``num_workers``), ``seq_len``, and ``load_from`` (the weights' file).
         skip_unreadable: Whether to count and list frames with an unreadable image instead of
             stopping. A resumed run tries them again.
-        overwrite: Whether to start anew and replace an existing file and stored batches.
+        overwrite: Whether to start again and replace an existing file and stored batches.
 
     Returns:
         The fits of the file, as :func:`~mmjrr.datasets.fits.load_fits` reads them.
@@ -67,7 +67,7 @@ def infer_meshes(
         stem='batch',
         output=cfg.out,
         read_output_record=lambda path: load_fits(path).get('provenance'),
-        remedy='choose another --out and --work-dir, or start anew with --overwrite',
+        remedy='choose another --out and --work-dir, or start again with --overwrite',
     )
 
     def make(numbers: list[int]) -> Iterator[dict[str, Array]]:
@@ -202,7 +202,7 @@ def _write(cfg: Config, dataset: Any, job: Job, count: int) -> None:
     if arrays['sample_idx'].tolist() != list(range(len(dataset))):
         raise DataError(
             f'{job.folder}: found {len(order)} frames, expected each of {len(dataset)} once; start '
-            'anew with --overwrite'
+            'again with --overwrite'
         )
     excluded = arrays['error'] != ''
     if excluded.all():

@@ -97,7 +97,7 @@ class FitEnergy(nn.Module):
             if name == 'silhouette' and silhouette_levels is not None:
                 if 'levels' in option:
                     raise ValueError(
-                        "silhouette_levels: found it beside terms['silhouette'] with 'levels', "
+                        "silhouette_levels: found it and terms['silhouette'] with 'levels', "
                         'expected one of the two'
                     )
                 option = dict(option, levels=silhouette_levels)

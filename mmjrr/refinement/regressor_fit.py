@@ -92,7 +92,7 @@ class FittedMeshes:
 
 
 class FitProgress:
-    """A display of a regressor fit's progress, which starts anew for each pass over the frames."""
+    """A display of a regressor fit's progress, which starts again for each pass over the frames."""
 
     def __init__(self, count: int, name: str, log: Callable[[str], None]) -> None:
         self.count, self.name, self.log = count, name, log

@@ -218,7 +218,7 @@ def _read_sidecar(path: Path, checksum: str) -> dict[str, Any]:
     if not isinstance(described, dict) or described.get('format') != _SIDECAR_FORMAT:
         raise DataError(
             f'{sidecar}: not a sidecar of the format {_SIDECAR_FORMAT!r}, which a file of this '
-            f'name beside {path.name} should be; move it elsewhere and pass joint_order='
+            f'name next to {path.name} should be; move it elsewhere and pass joint_order='
         )
     for name, kind in _SIDECAR_FIELDS.items():
         if not isinstance(described.get(name, kind()), kind):

@@ -259,8 +259,9 @@ class JointRegressor(nn.Module):
                 ``.pt``/``.pth`` (a tensor, or a dict that contains one); or a name in
                 :data:`mmjrr.regressors.ZOO`.
             joint_order: Order of the file's rows: ``'mmpose'``, ``'spin'`` or joint names. Required
-                if neither the zoo nor a sidecar (``NAME.json`` beside ``NAME.npy``, as :meth:`save`
-                writes it) states the order. It declares the order; :meth:`reorder` changes it.
+                if neither the zoo nor a sidecar (``NAME.json`` next to ``NAME.npy``, which
+                :meth:`save` writes) states the order. It declares the order; :meth:`reorder`
+                changes it.
             body_model: Body whose vertices are the columns: its name, the body itself (with
                 ``v_template`` or ``template``), or its template ``(V, 3)`` with x towards the
                 body's left. Sides are checked on the template; for SMPL and the free body, the name

@@ -327,7 +327,7 @@ def _from_barycentric(
         raise DataError(
             f'{path}: triangle_ids are numbers of triangles of the source mesh, which the file '
             'does not hold; pass its mesh as faces= (on the command line, --faces), such as the '
-            '.ply beside the file'
+            '.ply next to the file'
         )
     triangles = read_faces(faces) if isinstance(faces, (str, Path)) else faces
     triangles = check_array(where, triangles, ('F', 3), 'integer')

@@ -228,7 +228,7 @@ KNOWN_MAPPINGS = (
         'smpl',
         'mhr2smpl_mapping.npz',
         'tools/mhr_smpl_conversion/assets of https://github.com/facebookresearch/MHR, with '
-        'mhr_face_mask.ply beside it',
+        'mhr_face_mask.ply next to it',
         faces_filename='mhr_face_mask.ply',
     ),
     KnownMapping(

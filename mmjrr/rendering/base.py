@@ -79,7 +79,7 @@ class SilhouetteRenderer(nn.Module, ABC):
     ) -> Tensor:  # (B, H, W), coverage in [0, 1]
         """Draw the coverage of every pixel, differentiable in vertices and camera.
 
-        Bodies may lie partly or wholly outside the image. Pixel (row 0, column 0) covers
+        Bodies may lie partly or completely outside the image. Pixel (row 0, column 0) covers
         [0, 1) x [0, 1).
 
         Raises:

@@ -38,7 +38,7 @@ def generate_masks(
         cfg: ``out`` (the file), ``work_dir``, ``test_dataloader`` (``dataset``, ``batch_size``,
             ``num_workers``), ``frames_per_shard`` and ``person.min_overlap``.
         skip_unreadable: Whether to count and list unreadable images instead of stopping.
-        overwrite: Whether to start anew and replace an existing file and stored shards.
+        overwrite: Whether to start again and replace an existing file and stored shards.
 
     Returns:
         The number of images for each of ``'masks'``, ``'without_person'`` and ``'excluded'``
@@ -58,7 +58,7 @@ def generate_masks(
         '.json',
         output=cfg.out,
         read_output_record=_recorded_identity,
-        remedy='choose another --out and --work-dir, or start anew with --overwrite',
+        remedy='choose another --out and --work-dir, or start again with --overwrite',
     )
 
     def make(numbers: list[int]) -> Iterator[Shard]:

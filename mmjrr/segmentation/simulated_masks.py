@@ -110,7 +110,7 @@ def with_errors(
     unit = float(max(box[2] - box[0], box[3] - box[1])) / CROP_SIDE
     result = mask >= 0.5
     if errors.grow:
-        # The outline lies half a pixel from the centers of the pixels beside it.
+        # The outline lies half a pixel from the centers of the pixels next to it.
         outside = ndimage.distance_transform_edt(~result) - 0.5
         inside = ndimage.distance_transform_edt(result) - 0.5
         result = np.where(result, -inside, outside) <= errors.grow * unit

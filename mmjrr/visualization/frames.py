@@ -124,7 +124,7 @@ class FrameData:
             cameras = next((path for path in candidates if path.is_file()), None)
         if cameras is None:
             notes.append(
-                'There is no cameras.pkl beside the annotation: bodies are drawn by a virtual '
+                'There is no cameras.pkl next to the annotation: bodies are drawn by a virtual '
                 'camera and without photographs (--cameras names the file).'
             )
         loaded = {} if cameras is None else load_cameras(cameras)
@@ -132,7 +132,7 @@ class FrameData:
             images = annotation.parents[min(2, len(annotation.parents) - 1)] / 'images'
             if not images.is_dir():
                 notes.append(
-                    f'There is no folder {images.name} beside the annotation: frames have no '
+                    f'There is no folder {images.name} next to the annotation: frames have no '
                     'photographs (--images names the folder).'
                 )
         return cls(

@@ -44,7 +44,7 @@ FIGURES = {
     7: 'as figure 1, for more frames',
     8: 'labels of the ankles of two subjects',
 }
-#: File beside the figures that says what they show.
+#: File next to the figures that describes them.
 RECORD = 'figures.json'
 #: Side of a panel in pixels.
 PANEL_SIZE = 560

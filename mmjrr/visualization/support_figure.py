@@ -92,7 +92,7 @@ def _rest_joints(regressor: JointRegressor, template: Array) -> Array:
 
 
 def _label(axes: Any, regressor: JointRegressor, template: Array) -> None:
-    """Write each joint's name beside it."""
+    """Write each joint's name next to it."""
     for name, (x, y, _) in zip(
         regressor.joint_names, _rest_joints(regressor, template), strict=True
     ):

@@ -118,7 +118,7 @@ def test_a_finished_run_is_left_alone_and_another_refused(
     assert whole.stat().st_mtime_ns == before
     with pytest.raises(IdentityError, match='model.soft: recorded false, present true') as error:
         run(*arguments, '--soft')
-    assert 'start anew with --overwrite' in str(error.value)
+    assert 'start again with --overwrite' in str(error.value)
     option = 'settings.person.min_overlap: recorded 0.0, present 0.5'
     with pytest.raises(IdentityError, match=option):
         run(*arguments, '--cfg-options', 'person.min_overlap=0.5')

@@ -2,7 +2,7 @@
 
     python tools/model_converters/rewrite_checkpoint.py vibe_model_wo_3dpw.pth.tar vibe.pt
 
-Some checkpoints contain objects of their training code beside the weights, and mmjrr refuses files
+Some checkpoints contain objects of their training code besides the weights, and mmjrr refuses files
 that name unknown classes. This command drops such objects without running any code, and lists their
 classes. It writes the weights, unchanged, under their original key.
 """

@@ -45,7 +45,7 @@ FIELDS = {
     'valid': 'whether a frame shows the person',
     'lost': 'frames since the person was seen; bodies other than 0 are skipped',
 }
-#: Further fields of SMPL-H and SMPL-X, which are read from beside ``body_pose`` under these names.
+#: Further fields of SMPL-H and SMPL-X, which are read next to ``body_pose`` under these names.
 HANDS_AND_FACE = (
     'left_hand_pose',
     'right_hand_pose',

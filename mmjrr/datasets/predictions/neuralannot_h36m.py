@@ -1,7 +1,7 @@
 """NeuralAnnot's bodies of Human3.6M: one for each moment, in the world's frame.
 
 The files are ``Human36M_subject1_SMPL_NeuralAnnot.json`` and ``..._SMPLX_...``, bodies by action,
-subaction and frame (from 0), and ``Human36M_subject1_camera.json`` beside them, cameras by number.
+subaction and frame (from 0), and ``Human36M_subject1_camera.json`` next to them, cameras by number.
 A body is seen by each camera, whose rotation is applied to that of the root. Read from
 mks0601/NeuralAnnot_RELEASE, e747c2d, ``Human3.6M/demo_smpl.py`` and ``demo_smplx.py``.
 """
@@ -43,11 +43,11 @@ def seen_by_cameras(tree: Mapping[str, Any], source: Path) -> dict[str, Any]:
 
     Args:
         tree: Bodies by action, subaction and frame.
-        source: Their file, whose name tells the subject, and beside which the cameras are.
+        source: Their file, whose name has the subject and whose folder has the cameras.
 
     Raises:
         FileNotFoundError: There is no file of the cameras.
-        DataError: The name does not tell the subject, or a field is missing or has another shape.
+        DataError: The name does not have the subject, or a field is missing or has another shape.
     """
     from scipy.spatial.transform import Rotation
 
@@ -130,7 +130,7 @@ def _cameras(path: Path) -> dict[int, Array]:
     if not path.is_file():
         raise FileNotFoundError(
             f"{path}: no such file; it has the cameras of NeuralAnnot's Human3.6M data, whose "
-            "bodies are in the world's frame, and belongs beside the bodies' file"
+            "bodies are in the world's frame, and belongs next to the bodies' file"
         )
     content = read_json(path)
     if not isinstance(content, dict) or not all(map(_is_number, content)):

@@ -146,8 +146,8 @@ def _beside_body_pose(tree: Any, paths: Mapping[str, str]) -> dict[str, str]:
     path = paths.get('body_pose', '')
     if 'body_pose' not in path:
         return {}
-    beside = {field: path.replace('body_pose', field) for field in HANDS_AND_FACE}
-    return {field: where for field, where in beside.items() if next(follow(tree, where), None)}
+    candidates = {field: path.replace('body_pose', field) for field in HANDS_AND_FACE}
+    return {field: where for field, where in candidates.items() if next(follow(tree, where), None)}
 
 
 _Choice = tuple[str, dict[str, str], tuple[str, ...]]

@@ -26,7 +26,7 @@ CAMERA_IDS: tuple[str, ...] = tuple(CAMERA_ANGLES)
 def make_cameras(seed: int, subject: str) -> dict[str, PerspectiveCamera]:
     """Make the four cameras of a subject, keyed by camera id.
 
-    A device keeps its intrinsics for all subjects; its pose is drawn anew for each.
+    A device keeps its intrinsics for all subjects; its pose is drawn again for each.
     """
     return {camera_id: _make_camera(seed, subject, camera_id) for camera_id in CAMERA_IDS}
 

@@ -78,7 +78,7 @@ def vertex_colors(
     waist = 0.5 * (joints['pelvis'][1] + joints['spine1'][1])
     colors[y < waist] = trousers
     colors[y < joints['left_ankle'][1]] = 0.5 * trousers
-    # In the T-pose no hand is beside the legs, so height alone separates the trousers.
+    # In the T-pose no hand is next to the legs, so height alone separates the trousers.
     face_height = joints['head'][1] + 0.09
     colors[(y > face_height) | ((y > face_height - 0.1) & (z < joints['head'][2]))] = hair
     return colors

@@ -28,7 +28,7 @@ DEFAULT_FIELDS: dict[str, tuple[str, ...]] = {
     },
     'keypoints_3d': ('keypoints_3d', 'gt_instances.keypoints_3d', 'gt_instances.lifting_target',
                      'lifting_target'),
-    'keypoints_3d_weight': (),  # found beside the annotation, see _WEIGHT_SUFFIXES
+    'keypoints_3d_weight': (),  # found next to the annotation, see _WEIGHT_SUFFIXES
     'imgname': ('imgname', 'img_path', 'target_img_path'),
     'sample_idx': ('sample_idx', 'id'),
     'subject': ('subject',),
@@ -231,10 +231,10 @@ class Sample:
             sources = [self._output] if name in _PREDICTIONS else self._sources
             paths = self._fields[name]
             if name == 'keypoints_3d_weight' and paths == DEFAULT_FIELDS[name]:
-                beside = self.path('keypoints_3d')
+                position = self.path('keypoints_3d')
                 paths = tuple(
                     path + suffix
-                    for path in dict.fromkeys((beside, 'keypoints_3d'))
+                    for path in dict.fromkeys((position, 'keypoints_3d'))
                     for suffix in _WEIGHT_SUFFIXES
                 )
             candidates = ((path, self._value(sources, path)) for path in paths)

@@ -4,7 +4,7 @@ A term is a class of the registry ``ENERGY_TERMS`` that derives from :class:`Ene
 called with :class:`PosedBodies` and :class:`~mmjrr.refinement.observations.Observations`, both with
 one row per frame, and returns one unweighted value per frame. Variables that frames share (a
 moment's pose, a subject's shape, a camera's correction) are expanded to frames before a term sees
-them; their gradients add up on the way back. The functions beside the classes hold the formulas,
+them; their gradients add up on the way back. The functions next to the classes hold the formulas,
 which the losses of :mod:`mmjrr.models` share.
 """
 

@@ -13,7 +13,7 @@ eliminated exactly, so that the quadratic program is of the same kind as without
 5. Repeat step 3 without each of a number of groups of sequences, which gives the covariance of the
    offsets (:mod:`~mmjrr.regressors.fitting.jackknife`). Each repetition reads the frames of one
    group only, whose sums are subtracted from those of all.
-6. Test each offset, and fit the regressor anew to labels from which the significant offsets are
+6. Test each offset, and fit the regressor again to labels from which the significant offsets are
    subtracted.
 """
 

@@ -217,7 +217,7 @@ def _shown_evaluation(item: Evaluation, styles: Mapping[str, int]) -> dict[str, 
 
 
 def _other_errors(scores: Sequence[Score]) -> list[tuple[str, str, list[float]]]:
-    """Return name, unit and the regressors' values of the errors beside MPJPE and PA-MPJPE."""
+    """Return name, unit and the regressors' values of the errors besides MPJPE and PA-MPJPE."""
     rows = [
         (name, unit, [float(getattr(score, attribute)) for score in scores])
         for name, (attribute, unit) in ERRORS.items()

@@ -609,7 +609,7 @@ def test_what_is_wrong_with_neuralannots_files_is_named(change, content, message
 def test_neuralannots_cameras_belong_beside_the_bodies(tmp_path):
     path = neuralannot_h36m(tmp_path)
     (tmp_path / 'Human36M_subject9_camera.json').unlink()
-    with pytest.raises(FileNotFoundError, match='cameras of NeuralAnnot.* belongs beside'):
+    with pytest.raises(FileNotFoundError, match='cameras of NeuralAnnot.* belongs next to'):
         read_predictions(path)
     with pytest.raises(DataError, match='name without a subject'):
         read_predictions(path.rename(tmp_path / 'bodies.json'))
