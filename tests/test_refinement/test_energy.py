@@ -54,7 +54,7 @@ def test_priors_that_can_be_zero_have_a_fixed_weight_unless_a_scale_is_given() -
         (dict(silhouette_levels=(0,)), 'levels'),
         (
             dict(terms=dict(silhouette=dict(levels=(1,))), silhouette_levels=(1, 4)),
-            'expected one of both',
+            'expected one of the two',
         ),
         (dict(terms=dict(smoothness=dict(max_gap=0))), 'max_gap: found 0'),
         (dict(terms=dict(joint_limits=dict(limits=dict(knee=None, tail=1)))), "unknown .'tail'."),
