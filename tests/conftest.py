@@ -66,7 +66,9 @@ def run_processes():
     ``torchrun`` itself is left out: its rendezvous crashes in PyTorch 2.2 on Python 3.12.
     """
 
-    def run(command: list[str], count: int, timeout: float = 150) -> list[str]:
+    def run(
+        command: list[str], count: int, timeout: float = 150, status_of_first: int = 0
+    ) -> list[str]:
         with socket.socket() as probe:
             probe.bind(('127.0.0.1', 0))
             port = probe.getsockname()[1]
@@ -91,8 +93,8 @@ def run_processes():
         finally:
             for process in processes:
                 process.kill()
-        for process, output in zip(processes, outputs, strict=True):
-            assert process.returncode == 0, output[-3000:]
+        for rank, (process, output) in enumerate(zip(processes, outputs, strict=True)):
+            assert process.returncode == (0 if rank else status_of_first), output[-3000:]
         return outputs
 
     return run

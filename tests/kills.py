@@ -2,7 +2,7 @@
 
     python tests/kills.py                                # each write, and 100 cases at random
     python tests/kills.py --random 20 --seed 7 --job masks
-    python tests/kills.py --job refinement --case 30 31  # these cases; files of those that fail stay
+    python tests/kills.py --job refinement --case 30 31  # these again; files of failed ones stay
 
 Each job (refinement, refinement that begins with fits to joints and a calibration, person masks,
 inference) runs once undisturbed; its calls of ``os.fsync``, ``os.replace`` and ``os.unlink`` are

@@ -129,6 +129,31 @@ def test_a_batch_of_only_bad_frames_ends_no_run(
     assert steps == {23}  # the discriminators took no step after the batch without frames
 
 
+@pytest.mark.slow
+def test_processes_without_a_good_frame_wait_for_the_others(
+    giant, tmp_path: Path, one_thread: dict[str, str], run_processes
+) -> None:
+    """Three processes have batches of two frames, of which one batch has a bad frame."""
+    config, name = giant
+    options = 'train_dataloader.batch_size=2 custom_hooks.0.refiner.num_iters=1'
+    assert train(config, tmp_path / 'one', one_thread, options=options).returncode == INCOMPLETE
+    command = [
+        sys.executable, str(ROOT / 'tools/train.py'), str(config), '--work-dir',
+        str(tmp_path / 'three'), '--launcher', 'pytorch', '--cfg-options',
+        'custom_hooks.0.check_inputs=False', *options.split(),
+    ]  # fmt: skip
+    run_processes(command, 3, timeout=600, status_of_first=INCOMPLETE)
+    states = []
+    for run in ('one', 'three'):
+        summary = json.loads((tmp_path / run / 'refinement.json').read_text())
+        assert list(summary['frames_left_out']) == [name] and summary['frames'] == 23
+        states.append(read_checkpoint(tmp_path / run / 'iter_12.pth')['state_dict'])
+    for key, value in states[0].items():
+        torch.testing.assert_close(states[1][key], value, atol=1e-4, rtol=0)
+    one, three = (np.load(tmp_path / run / 'pseudo_gt.npz')['pose'] for run in ('one', 'three'))
+    np.testing.assert_allclose(one, three, rtol=0, atol=1e-4)
+
+
 def test_discriminators_that_are_not_finite_are_not_blamed_on_the_frames() -> None:
     model = torch.nn.Linear(2, 1)
     check_finite_weights(model)
