@@ -25,6 +25,7 @@ from mmjrr.io import atomic_write, versions
 ROOT = Path(__file__).resolve().parents[2]
 OUT = ROOT / 'work_dirs/benchmarks'
 ON_GPU = '_gpu'  # in the names of files
+_PROCESSOR_TIME = False  # set by --processor-time
 
 
 @dataclass(frozen=True)
@@ -59,12 +60,16 @@ def interleaved(
     for number in range(warm_up + rounds):
         for name, side in sides.items():
             _wait_for_gpu()
-            start = time.perf_counter()
+            start = _clock()
             side()
             _wait_for_gpu()
             if number >= warm_up:
-                durations[name].append(time.perf_counter() - start)
+                durations[name].append(_clock() - start)
     return {name: _timing(values) for name, values in durations.items()}
+
+
+def _clock() -> float:
+    return time.process_time() if _PROCESSOR_TIME else time.perf_counter()
 
 
 def _timing(values: Sequence[float]) -> Timing:
@@ -186,6 +191,8 @@ class Record:
             'timings': {},
         }
         print(f'\n== {self.content["title"]}', flush=True)
+        if settings.get('processor_time'):
+            self.note('Processor time of one thread.')
 
     def table(
         self, header: Sequence[str], rows: Sequence[Sequence[str]], caption: str = ''
@@ -227,6 +234,11 @@ def arguments(doc: str | None, on_gpu_too: bool = False) -> argparse.ArgumentPar
     parser.add_argument('--rounds', type=positive, default=5)
     parser.add_argument('--threads', type=int, default=0, help="torch's threads; 0: its default")
     parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument(
+        '--processor-time',
+        action='store_true',
+        help='time the processor of one thread, for a machine with other work',
+    )
     if on_gpu_too:
         parser.add_argument('--device', type=device, default='cpu', help='cpu, or cuda')
     return parser
@@ -260,6 +272,10 @@ def device(text: str) -> str:
 
 def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
     args = parser.parse_args()
+    global _PROCESSOR_TIME
+    _PROCESSOR_TIME = args.processor_time
+    if args.processor_time and not args.threads:
+        args.threads = 1
     if args.threads:
         torch.set_num_threads(args.threads)
     return args

@@ -353,6 +353,8 @@ def _in_new_process(record: Record, args: argparse.Namespace, size: int) -> list
         str(args.seed), '--threads', str(args.threads), '--device', args.device,
         '--rounds', str(args.rounds),
     ]  # fmt: skip
+    if args.processor_time:
+        command.append('--processor-time')
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
     memory, iteration, hundred = map(float, done.stdout.splitlines()[-1].split())
     fps = size / hundred
