@@ -16,8 +16,7 @@ from common import ON_GPU, table
 
 ORDER = (
     'device', 'silhouette', 'gradient_quality', 'refinement', 'refinement_profile', 'body', 'solver',
-    'evaluation',
-    'memory', 'linear', 'busy', 'large_runs', 'peers', 'small', 'startup',
+    'evaluation', 'memory', 'linear', 'busy', 'large_runs', 'peers', 'small', 'startup',
 )  # fmt: skip
 
 
