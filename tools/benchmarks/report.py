@@ -15,8 +15,8 @@ from typing import Any
 from common import ON_GPU, table
 
 ORDER = (
-    'device', 'silhouette', 'gradient_quality', 'refinement', 'refinement_profile', 'body', 'solver',
-    'evaluation', 'memory', 'linear', 'busy', 'large_runs', 'peers', 'small', 'startup',
+    'device', 'silhouette', 'gradient_quality', 'refinement', 'refinement_profile', 'body',
+    'solver', 'evaluation', 'memory', 'linear', 'busy', 'large_runs', 'peers', 'small', 'startup',
 )  # fmt: skip
 
 
