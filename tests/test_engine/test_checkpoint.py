@@ -150,7 +150,7 @@ def test_importing_mmjrr_leaves_mmengine_as_it_is() -> None:
     subprocess.run([sys.executable, '-c', code], check=True)
 
 
-# ---------------------------------------------------------------------- a stranger's files
+# ----------------------------------------------------------------------   untrusted files
 
 
 class Command:

@@ -213,7 +213,7 @@ def _run_all(args: argparse.Namespace, cells: list[tuple[str, int]]) -> list[tup
         for cell in todo:
             _run_cell((args, *cell))
     else:
-        # Processes are started anew: a forked one cannot use CUDA if its parent has.
+        # Processes are spawned: a forked one cannot use CUDA if its parent has.
         context = multiprocessing.get_context('spawn')
         with ProcessPoolExecutor(args.workers, context) as pool:
             done = [pool.submit(_run_cell, (args, *cell)) for cell in todo]

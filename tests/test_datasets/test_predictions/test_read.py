@@ -356,7 +356,7 @@ def test_errors_name_the_file_and_the_field(content: dict[str, Any], message: st
         predictions_from(content, 'mine.npz')
 
 
-# -- files from strangers ------------------------------------------------------------------------
+# -- untrusted files ----------------------------------------------------------------------------
 
 
 class Command:
