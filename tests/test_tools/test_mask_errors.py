@@ -57,6 +57,14 @@ def test_the_offset_of_a_grown_outline_is_its_growth(tool: ModuleType, pixels: i
     assert distance / outline == abs(pixels)
 
 
+def test_a_folder_that_is_no_synthetic_set_is_one_line(
+    tool: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr('sys.argv', ['mask_errors.py', str(tmp_path), str(tmp_path / 'no.json')])
+    with pytest.raises(SystemExit, match=r'^error: .*h36m_train\.npz'):
+        tool.main()
+
+
 @pytest.mark.slow
 def test_outlines_of_clothed_masks_lie_a_pixel_outside_every_part(
     tool: ModuleType, tiny_set: Path, tmp_path: Path

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from mmjrr.array_types import Array
+from mmjrr.errors import DataError
 
 #: SMPL's joints by part; a vertex belongs to the joint that moves it most.
 PARTS: dict[str, tuple[str, ...]] = {
@@ -48,8 +49,20 @@ def main() -> int:
     parser.add_argument('masks', type=Path, help='masks of its training images')
     parser.add_argument('--out', type=Path, help='file to write, JSON')
     args = parser.parse_args()
-    from mmjrr.io import versions, write_json
+    try:
+        run(args)
+    except (ValueError, OSError) as error:
+        sys.exit(f'error: {error}')
+    return 0
 
+
+def run(args: argparse.Namespace) -> None:
+    """Compare the masks, print the table and write the file."""
+    from mmjrr.io import versions, write_json
+    from mmjrr.io.paths import check_suffix
+
+    if args.out is not None:
+        check_suffix(args.out, '.json')
     result = mask_errors(args.data, args.masks)
     print(f'IoU {result["iou"]:.3f}; by camera: {result["iou_by_camera"]}')
     print(f'{"":10} {"pixels":>7} {"recall":>7} {"precision":>9} {"offset":>7} {"distance":>8}')
@@ -60,7 +73,7 @@ def main() -> int:
         )
     if args.out is not None:
         write_json(args.out, {**result, 'versions': versions()})
-    return 0
+        print(f'Wrote {args.out}')
 
 
 def mask_errors(data: Path, masks: Path) -> dict[str, Any]:
@@ -171,6 +184,11 @@ def _frames(data: Path, masks: Path) -> Iterator[tuple[str, Array, Array, Array,
     exact_of = {exact.get_data_info(i)['imgname']: i for i in range(len(exact))}
     for element in (other[i] for i in range(len(other))):
         sample = element['data_samples']
+        if sample.imgname not in exact_of:
+            raise DataError(
+                f'{data}/masks/h36m_train.json: found no mask of {sample.imgname}, expected one of '
+                f'each image in {masks}'
+            )
         mask = exact[exact_of[sample.imgname]]['inputs']['mask']
         one = {name: value[[row[sample.imgname]]] for name, value in parameters.items()}
         camera = PerspectiveCamera(
