@@ -25,7 +25,7 @@ from filelock import FileLock
 
 #: Seconds to wait for another process that compiles.
 _LOCK_TIMEOUT = 300.0
-_OPTIONS = dict(nogil=True, error_model='numpy')
+_OPTIONS: dict[str, Any] = dict(nogil=True, error_model='numpy')
 
 
 class CompiledLoops:
@@ -42,16 +42,29 @@ class CompiledLoops:
     def __init__(self, file: str, purpose: str) -> None:
         self._purpose = purpose
         self._functions: dict[str, Any] = {}
+        self._options: dict[str, dict[str, Any]] = {}
         #: Names and kinds of arguments for which a function is compiled in this process.
         self._compiled_for: set[tuple[Any, ...]] = set()
         self._compiling = threading.Lock()
         self._cache_folder = self._choose_cache_folder(file)
 
-    def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    def compiled(
+        self, function: Callable[..., Any], reorder_sums: bool = False
+    ) -> Callable[..., Any]:
         """Decorate a function that Numba compiles at its first call, with the cache in its folder.
 
         Loops that :meth:`run` calls end with two arguments: the range of the batch to compute.
+
+        Args:
+            function: The function to compile.
+            reorder_sums: Whether terms of sums may be added in another order and products fused
+                with sums, so that vector instructions serve. Last digits then depend on the
+                processor. Defaults to False.
         """
+        options = dict(_OPTIONS)
+        if reorder_sums:
+            options['fastmath'] = {'reassoc', 'contract', 'nsz'}
+        self._options[function.__name__] = options
         dispatcher = self._dispatcher(function)
         self._functions[function.__name__] = dispatcher
         return dispatcher
@@ -75,17 +88,18 @@ class CompiledLoops:
         return self._cache_folder is not None and any(self._cache_folder.rglob('*.nbc'))
 
     def _dispatcher(self, function: Callable[..., Any]) -> Any:
+        options = self._options[function.__name__]
         if self._cache_folder is not None:
             folder_of_others = numba.config.CACHE_DIR
             numba.config.CACHE_DIR = str(self._cache_folder)
             try:
-                dispatcher = numba.njit(cache=True, **_OPTIONS)(function)
+                dispatcher = numba.njit(cache=True, **options)(function)
             finally:
                 numba.config.CACHE_DIR = folder_of_others
             if self._cache_folder in Path(dispatcher.stats.cache_path).parents:
                 return dispatcher
             # Numba fell back to another folder, which may be the package's: do not cache.
-        return numba.njit(**_OPTIONS)(function)
+        return numba.njit(**options)(function)
 
     def _choose_cache_folder(self, file: str) -> Path | None:
         """Return a writable folder for compiled loops; None if there is none, after a warning."""
@@ -141,7 +155,8 @@ class CompiledLoops:
         self._compiled_for.clear()
         for name, dispatcher in self._functions.items():
             function = dispatcher.py_func
-            self._functions[name] = function.__globals__[name] = numba.njit(**_OPTIONS)(function)
+            compiled = numba.njit(**self._options[name])(function)
+            self._functions[name] = function.__globals__[name] = compiled
 
 
 def _kind_of(argument: Any) -> Any:

@@ -8,6 +8,7 @@ regressor. Importing this module imports Numba.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,32 +24,35 @@ MAX_JOINTS = 8
 
 LOOPS = CompiledLoops(__file__, 'the body models')
 _compiled = LOOPS.compiled
+_vectorized = partial(LOOPS.compiled, reorder_sums=True)
 
 
 class SparseWeights(NamedTuple):
-    """Nonzero skinning weights of each vertex, the largest first.
+    """Nonzero skinning weights, with vertices grouped by the joints that move them.
 
-    Vertices are sorted by the number of their joints, so that loops over joints are predictable.
+    The vertices of a group have the same joints, so that loops over them compute several at once.
     """
 
-    vertex: Array  # (V,) uint32
-    num_joints: Array  # (V,) int32
-    joint: Array  # (V, N) uint32: unsigned indices need no test for negative ones
-    weight: Array  # (V, N), of the body's type
+    vertex: Array  # (V,) uint32, vertices in the order of their groups
+    starts: Array  # (G + 1,) uint32, where each group begins in that order, and V
+    num_joints: Array  # (G,) uint32
+    joint: Array  # (G, N) uint32: unsigned indices need no test for negative ones
+    weight: Array  # (N, V), of the body's type, in the order of the groups
 
     @classmethod
     def from_dense(cls, weights: Tensor) -> SparseWeights:  # (J, V)
         """Convert a matrix of weights."""
-        dense = weights.detach().cpu().numpy().T
-        count = (dense != 0).sum(1)
-        vertex = np.argsort(count, kind='stable')
-        dense, count = dense[vertex], count[vertex]
-        joint = np.argsort(-np.abs(dense), 1, kind='stable')[:, : max(count.max(initial=0), 1)]
-        weight = np.take_along_axis(dense, joint, 1)
+        dense = weights.detach().cpu().numpy()
+        sets, group = np.unique(dense != 0, axis=1, return_inverse=True)  # (J, G), (V,)
+        group = group.reshape(-1)  # of another shape in some versions of NumPy
+        vertex = np.argsort(group, kind='stable')
+        joint = np.argsort(~sets, 0, kind='stable')[: max(sets.sum(0).max(initial=0), 1)]  # (N, G)
+        weight = dense[joint[:, group[vertex]], vertex]
         return cls(
             vertex.astype(np.uint32),
-            count.astype(np.int32),
-            np.ascontiguousarray(joint, np.uint32),
+            np.concatenate([[0], np.cumsum(np.bincount(group))]).astype(np.uint32),
+            sets.sum(0).astype(np.uint32),
+            np.ascontiguousarray(joint.T, np.uint32),
             np.ascontiguousarray(weight),
         )
 
@@ -239,52 +243,12 @@ def _pose_backward(
             of_joints[body, 0, row] += placed[0, row]
 
 
-@_compiled
-def _blend(
-    transforms: Array, num_joints: Array, joint: Array, weight: Array, i: int
-) -> tuple[float, ...]:
-    """Blend the transforms (J, 12) of the joints of the vertex in row i, in registers."""
-    j, w = joint[i, 0], weight[i, 0]
-    xx, xy, xz, xt = (
-        w * transforms[j, 0],
-        w * transforms[j, 1],
-        w * transforms[j, 2],
-        w * transforms[j, 3],
-    )
-    yx, yy, yz, yt = (
-        w * transforms[j, 4],
-        w * transforms[j, 5],
-        w * transforms[j, 6],
-        w * transforms[j, 7],
-    )
-    zx, zy, zz, zt = (
-        w * transforms[j, 8],
-        w * transforms[j, 9],
-        w * transforms[j, 10],
-        w * transforms[j, 11],
-    )
-    for n in range(1, num_joints[i]):
-        j, w = joint[i, n], weight[i, n]
-        xx += w * transforms[j, 0]
-        xy += w * transforms[j, 1]
-        xz += w * transforms[j, 2]
-        xt += w * transforms[j, 3]
-        yx += w * transforms[j, 4]
-        yy += w * transforms[j, 5]
-        yz += w * transforms[j, 6]
-        yt += w * transforms[j, 7]
-        zx += w * transforms[j, 8]
-        zy += w * transforms[j, 9]
-        zz += w * transforms[j, 10]
-        zt += w * transforms[j, 11]
-    return xx, xy, xz, xt, yx, yy, yz, yt, zx, zy, zz, zt
-
-
-@_compiled
+@_vectorized
 def _skin(
     shaped: Array,
     transforms: Array,
     vertex: Array,
+    starts: Array,
     num_joints: Array,
     joint: Array,
     weight: Array,
@@ -297,25 +261,43 @@ def _skin(
 
     shaped (B or 1, 3, V), transforms (B, J, 12), transl (B, 3), vertices (B, 3, V).
     """
+    rest, moved = np.empty((3, len(vertex)), shaped.dtype), np.empty((3, len(vertex)), shaped.dtype)
     for body in range(begin, end):
-        rest, result = shaped[min(body, len(shaped) - 1)], vertices[body]
-        of_joints, moved = transforms[body], transl[body]
+        from_shape, to_vertices = shaped[min(body, len(shaped) - 1)], vertices[body]
         for i in range(len(vertex)):
             v = vertex[i]
-            xx, xy, xz, xt, yx, yy, yz, yt, zx, zy, zz, zt = _blend(
-                of_joints, num_joints, joint, weight, i
+            rest[0, i], rest[1, i], rest[2, i] = (
+                from_shape[0, v],
+                from_shape[1, v],
+                from_shape[2, v],
             )
-            x, y, z = rest[0, v], rest[1, v], rest[2, v]
-            result[0, v] = xx * x + xy * y + xz * z + xt + moved[0]
-            result[1, v] = yx * x + yy * y + yz * z + yt + moved[1]
-            result[2, v] = zx * x + zy * y + zz * z + zt + moved[2]
+        for axis in range(3):
+            moved[axis] = transl[body, axis]
+        for group in range(len(num_joints)):
+            for n in range(num_joints[group]):
+                j = joint[group, n]
+                xx, xy, xz = transforms[body, j, 0], transforms[body, j, 1], transforms[body, j, 2]
+                yx, yy, yz = transforms[body, j, 4], transforms[body, j, 5], transforms[body, j, 6]
+                zx, zy, zz = transforms[body, j, 8], transforms[body, j, 9], transforms[body, j, 10]
+                xt, yt, zt = transforms[body, j, 3], transforms[body, j, 7], transforms[body, j, 11]
+                for i in range(starts[group], starts[group + 1]):
+                    x, y, z, w = rest[0, i], rest[1, i], rest[2, i], weight[n, i]
+                    moved[0, i] += w * (xx * x + xy * y + xz * z + xt)
+                    moved[1, i] += w * (yx * x + yy * y + yz * z + yt)
+                    moved[2, i] += w * (zx * x + zy * y + zz * z + zt)
+        for i in range(len(vertex)):
+            v = vertex[i]
+            to_vertices[0, v], to_vertices[1, v], to_vertices[2, v] = (
+                moved[0, i], moved[1, i], moved[2, i],
+            )  # fmt: skip
 
 
-@_compiled
+@_vectorized
 def _skin_backward(
     shaped: Array,
     transforms: Array,
     vertex: Array,
+    starts: Array,
     num_joints: Array,
     joint: Array,
     weight: Array,
@@ -327,40 +309,78 @@ def _skin_backward(
     end: int,
 ) -> None:
     """Compute the gradients of the first, second and last argument of :func:`_skin`."""
+    count = len(vertex)
+    listed = np.empty(count, np.uint32)  # vertices with a gradient, in the order of the groups
+    rest, upstream = np.empty((3, count), shaped.dtype), np.empty((3, count), shaped.dtype)
+    result = np.empty((3, count), shaped.dtype)
     for body in range(begin, end):
-        rest, upstream, result = shaped[min(body, len(shaped) - 1)], grad[body], of_shaped[body]
-        of_joints, to_joints = transforms[body], of_transforms[body]
-        to_joints[:] = 0
-        for i in range(len(vertex)):
-            v = vertex[i]
-            gx, gy, gz = upstream[0, v], upstream[1, v], upstream[2, v]
-            if gx == 0 and gy == 0 and gz == 0:
-                result[0, v], result[1, v], result[2, v] = 0, 0, 0
+        from_shape, from_vertices = shaped[min(body, len(shaped) - 1)], grad[body]
+        of_transforms[body], of_shaped[body], of_transl[body] = 0, 0, 0
+        to_shape = of_shaped[body]
+        for group in range(len(num_joints)):
+            length = 0
+            for i in range(starts[group], starts[group + 1]):
+                v = vertex[i]
+                gx, gy, gz = from_vertices[0, v], from_vertices[1, v], from_vertices[2, v]
+                listed[length] = i  # overwritten unless the length grows
+                upstream[0, length], upstream[1, length], upstream[2, length] = gx, gy, gz
+                length += (gx != 0) | (gy != 0) | (gz != 0)
+            if length == 0:
                 continue
-            xx, xy, xz, _, yx, yy, yz, _, zx, zy, zz, _ = _blend(
-                of_joints, num_joints, joint, weight, i
-            )
-            result[0, v] = xx * gx + yx * gy + zx * gz
-            result[1, v] = xy * gx + yy * gy + zy * gz
-            result[2, v] = xz * gx + yz * gy + zz * gz
-            x, y, z = rest[0, v], rest[1, v], rest[2, v]
-            for n in range(num_joints[i]):
-                j, w = joint[i, n], weight[i, n]
-                wx, wy, wz = w * gx, w * gy, w * gz
-                to_joints[j, 0] += wx * x
-                to_joints[j, 1] += wx * y
-                to_joints[j, 2] += wx * z
-                to_joints[j, 3] += wx
-                to_joints[j, 4] += wy * x
-                to_joints[j, 5] += wy * y
-                to_joints[j, 6] += wy * z
-                to_joints[j, 7] += wy
-                to_joints[j, 8] += wz * x
-                to_joints[j, 9] += wz * y
-                to_joints[j, 10] += wz * z
-                to_joints[j, 11] += wz
-        for i in range(3):
-            total = 0.0
-            for v in range(rest.shape[1]):
-                total += upstream[i, v]
-            of_transl[body, i] = total
+            for m in range(length):
+                v = vertex[listed[m]]
+                rest[0, m], rest[1, m], rest[2, m] = (
+                    from_shape[0, v],
+                    from_shape[1, v],
+                    from_shape[2, v],
+                )
+            result[:, :length] = 0
+            for n in range(num_joints[group]):
+                j = joint[group, n]
+                xx, xy, xz = transforms[body, j, 0], transforms[body, j, 1], transforms[body, j, 2]
+                yx, yy, yz = transforms[body, j, 4], transforms[body, j, 5], transforms[body, j, 6]
+                zx, zy, zz = transforms[body, j, 8], transforms[body, j, 9], transforms[body, j, 10]
+                of_xx = of_xy = of_xz = of_xt = shaped.dtype.type(0)
+                of_yx = of_yy = of_yz = of_yt = shaped.dtype.type(0)
+                of_zx = of_zy = of_zz = of_zt = shaped.dtype.type(0)
+                for m in range(length):
+                    w = weight[n, listed[m]]
+                    x, y, z = rest[0, m], rest[1, m], rest[2, m]
+                    gx, gy, gz = w * upstream[0, m], w * upstream[1, m], w * upstream[2, m]
+                    result[0, m] += xx * gx + yx * gy + zx * gz
+                    result[1, m] += xy * gx + yy * gy + zy * gz
+                    result[2, m] += xz * gx + yz * gy + zz * gz
+                    of_xx += gx * x
+                    of_xy += gx * y
+                    of_xz += gx * z
+                    of_xt += gx
+                    of_yx += gy * x
+                    of_yy += gy * y
+                    of_yz += gy * z
+                    of_yt += gy
+                    of_zx += gz * x
+                    of_zy += gz * y
+                    of_zz += gz * z
+                    of_zt += gz
+                to_joint = of_transforms[body, j]
+                to_joint[0] += of_xx
+                to_joint[1] += of_xy
+                to_joint[2] += of_xz
+                to_joint[3] += of_xt
+                to_joint[4] += of_yx
+                to_joint[5] += of_yy
+                to_joint[6] += of_yz
+                to_joint[7] += of_yt
+                to_joint[8] += of_zx
+                to_joint[9] += of_zy
+                to_joint[10] += of_zz
+                to_joint[11] += of_zt
+            for m in range(length):
+                v = vertex[listed[m]]
+                to_shape[0, v], to_shape[1, v], to_shape[2, v] = (
+                    result[0, m],
+                    result[1, m],
+                    result[2, m],
+                )
+                for axis in range(3):
+                    of_transl[body, axis] += upstream[axis, m]
