@@ -254,11 +254,20 @@ def _leaves(tree: Any, path: str) -> list[Any]:
 def _equal(first: list[Any], second: list[Any]) -> bool:
     try:
         return len(first) == len(second) and all(
-            np.array_equal(np.asarray(a, np.float64), np.asarray(b, np.float64), equal_nan=True)
+            _same_numbers(np.atleast_1d(a), np.atleast_1d(b))
             for a, b in zip(first, second, strict=True)
         )
     except (TypeError, ValueError):
         return False
+
+
+def _same_numbers(first: Array, second: Array) -> bool:
+    return first.shape == second.shape and all(
+        np.array_equal(
+            first[piece].astype(np.float64), second[piece].astype(np.float64), equal_nan=True
+        )
+        for piece in pieces(first, second)
+    )
 
 
 def _by_words(tree: Any, recognized: Layout | None) -> _Choice | None:
