@@ -3,8 +3,11 @@
     python tools/benchmarks/startup.py [--rounds 5]
 
 Each command runs in a process of its own, as from a shell, with bytecode as an installation has it;
-the first round may compile it. The tables show the processor time, which other work on the machine
-affects far less than the elapsed time; the JSON file has both, as medians over the rounds.
+the first round, which may compile it, is not counted. The commands take turns in each round, so
+that other work on the machine affects all of them. Beside the commands stand the packages that
+they start: the imports of PyTorch and MMEngine, and a test by MMEngine's Runner of a model that
+does nothing. The tables show the processor time, which other work affects far less than the
+elapsed time; the JSON file has both, as medians over the rounds.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,9 +33,10 @@ def main() -> None:
     args = parse(parser)
     record = Record('startup', 'Start of the commands', vars(args) | {'out': ''})
     data = synthetic_data(args.out, args.seed)
-    cases = {f'mmjrr {name} --help': ([name, '--help'], HELP) for name in COMMANDS}
-    cases |= {name: (command, WORK) for name, command in _small_work(data).items()}
-    taken = {name: measure(command, args.rounds) for name, (command, _) in cases.items()}
+    mmjrr = ['-m', 'mmjrr.cli.main']
+    help_of = {f'mmjrr {name} --help': [*mmjrr, name, '--help'] for name in COMMANDS}
+    work = {name: [*mmjrr, *command] for name, command in _small_work(data).items()}
+    taken = measure({**help_of, **_packages(data.parent), **work}, args.rounds)
     record.content['timings'] = {
         name: {'elapsed': elapsed, 'processor': processor}
         for name, (elapsed, processor) in taken.items()
@@ -41,12 +45,29 @@ def main() -> None:
         ['command', 'processor time'],
         [[f'`{name}`', seconds(processor)] for name, (_, processor) in taken.items()],
     )
-    for kind, limit in (('--help of the slowest command', HELP), ('slowest small run', WORK)):
-        slowest = max(taken[name][1] for name, (_, of) in cases.items() if of == limit)
+    for kind, names, limit in (
+        ('--help of the slowest command', help_of, HELP),
+        ('slowest small run', work, WORK),
+    ):
+        slowest = max(taken[name][1] for name in names)
         record.target(
             f'{kind}, processor time', f'<= {limit:g} s', seconds(slowest), slowest <= limit
         )
     record.write(args.out)
+
+
+def _packages(work_dir: Path) -> dict[str, list[str]]:
+    """Return runs of what the commands build on, without mmjrr."""
+    empty = str(Path(__file__).with_name('empty_runner.py'))
+    return {
+        'python -c "import torch"': ['-c', 'import torch'],
+        'python -c "import torch, mmengine.registry"': ['-c', 'import torch, mmengine.registry'],
+        'python -c "import mmengine.runner"': ['-c', 'import mmengine.runner'],
+        "MMEngine's Runner tests a model that does nothing": [
+            empty,
+            str(work_dir / 'empty_runner'),
+        ],
+    }
 
 
 def _small_work(data: Path) -> dict[str, list[str]]:
@@ -67,27 +88,33 @@ def _small_work(data: Path) -> dict[str, list[str]]:
     }  # fmt: skip
 
 
-def measure(command: Sequence[str], rounds: int) -> tuple[float, float]:
-    """Return the medians of a command's elapsed and processor time in seconds.
+def measure(commands: Mapping[str, Sequence[str]], rounds: int) -> dict[str, tuple[float, float]]:
+    """Return the medians of each command's elapsed and processor time in seconds.
 
     Raises:
-        RuntimeError: The command fails.
+        RuntimeError: A command fails.
     """
-    times = []
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
+    for number in range(rounds + 1):
+        for name, command in commands.items():
+            taken = _seconds_of(command)
+            if number:
+                times[name].append(taken)
+    return {name: tuple(np.median(values, axis=0).tolist()) for name, values in times.items()}
+
+
+def _seconds_of(command: Sequence[str]) -> tuple[float, float]:
+    """Run Python with arguments; return the elapsed and the processor time in seconds."""
     environment = {k: v for k, v in os.environ.items() if k != 'PYTHONDONTWRITEBYTECODE'}
-    for _ in range(rounds):
-        start, before = time.perf_counter(), os.times()
-        done = subprocess.run(
-            [sys.executable, '-m', 'mmjrr.cli.main', *command],
-            cwd=ROOT, env=environment, capture_output=True, text=True,
-        )  # fmt: skip
-        elapsed, after = time.perf_counter() - start, os.times()
-        if done.returncode != 0:
-            raise RuntimeError(f'{" ".join(command)}: {done.stderr or done.stdout}')
-        user = after.children_user - before.children_user
-        times.append((elapsed, user + after.children_system - before.children_system))
-    elapsed, processor = np.median(times, axis=0)
-    return float(elapsed), float(processor)
+    start, before = time.perf_counter(), os.times()
+    done = subprocess.run(
+        [sys.executable, *command], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    elapsed, after = time.perf_counter() - start, os.times()
+    if done.returncode != 0:
+        raise RuntimeError(f'{" ".join(command)}: {done.stderr or done.stdout}')
+    user = after.children_user - before.children_user
+    return elapsed, user + after.children_system - before.children_system
 
 
 if __name__ == '__main__':
