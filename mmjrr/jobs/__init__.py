@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from mmjrr.jobs.lock import WorkDirLock, lock_work_dir
     from mmjrr.jobs.pool import TaskPool
     from mmjrr.jobs.progress import Progress, with_progress
+    from mmjrr.jobs.record import Record
     from mmjrr.jobs.shards import ShardFolder
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     'Job',
     'LockedError',
     'Progress',
+    'Record',
     'ShardFolder',
     'TaskPool',
     'WorkDirLock',

@@ -12,17 +12,16 @@ from typing import Any
 from mmengine.logging import print_log
 
 from mmjrr.errors import DataError
-from mmjrr.io import read_json, remove_temporary_files, write_json
+from mmjrr.io import remove_temporary_files
 from mmjrr.jobs.distributed import on_main_process, wait_for_all
 from mmjrr.jobs.identity import Identity, IdentityError
 from mmjrr.jobs.lock import WorkDirLock, lock_work_dir
 from mmjrr.jobs.progress import with_progress
+from mmjrr.jobs.record import Record
 from mmjrr.jobs.shards import ShardFolder
 
 #: File in a job's folder that records the settings with which the job was begun.
 RECORD = 'identity.json'
-#: The record's key for intermediate results.
-_RESULTS = 'results'
 
 
 class Job:
@@ -59,6 +58,7 @@ class Job:
     ) -> None:
         self.work_dir, self.folder = Path(work_dir), Path(work_dir) / name
         self.identity = identity
+        self.record = Record(self.folder / RECORD, identity)
         self.shards = ShardFolder(self.folder, identity.digest, suffix, stem)
         self.output = None if output is None else Path(output)
         self.read_output_record = read_output_record
@@ -70,29 +70,17 @@ class Job:
         """Whether the output exists."""
         return self.output is not None and self.output.exists()
 
-    @property
-    def record_file(self) -> Path:
-        """The file that records the identity."""
-        return self.folder / RECORD
-
     def recorded(self) -> dict[str, Any] | None:
         """Return the identity with which the job was begun; None if it was not begun.
 
         Raises:
             DataError: The record is unreadable.
         """
-        try:
-            record = read_json(self.record_file)
-        except FileNotFoundError:
-            return None
-        if not isinstance(record, dict):
-            raise DataError(f'{self.record_file}: found no dict of settings')
-        return record
+        return self.record.read()
 
     def results(self) -> dict[str, Any]:
         """Return the values that :meth:`record_result` recorded for this job, by name."""
-        results = (self.recorded() or {}).get(_RESULTS, {})
-        return results if isinstance(results, dict) else {}
+        return self.record.results()
 
     def record_result(self, name: str, value: Any) -> None:
         """Record an intermediate result on which the rest of the job depends.
@@ -108,7 +96,7 @@ class Job:
         if name in results:
             Identity({name: value}).check(self.folder, results, self.remedy)
         else:
-            self._write_record({**results, name: value})
+            self.record.write({**results, name: value})
 
     def begin(self, overwrite: bool = False) -> None:
         """Lock the work directory, compare settings, and remove half-written files of killed runs.
@@ -130,7 +118,7 @@ class Job:
             if self.finished:
                 self.remove_shards()
                 return
-            self._write_record(self.results())
+            self.record.write(self.results())
 
     @contextmanager
     def begun(self) -> Iterator[bool]:
@@ -250,10 +238,6 @@ class Job:
         for key in self.shards.keys():
             self.shards.path(*key).unlink(missing_ok=True)
         shutil.rmtree(self.folder, ignore_errors=True)
-
-    def _write_record(self, results: dict[str, Any]) -> None:
-        record = {**self.identity.as_dict(), **({_RESULTS: results} if results else {})}
-        write_json(self.record_file, record)
 
     def _check(self) -> None:
         if self.finished:

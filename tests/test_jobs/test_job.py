@@ -172,10 +172,10 @@ def test_shards_without_a_record_are_not_continued(tmp_path: Path) -> None:
     begun.begin()
     begun.shards.put(0, {'value': np.array([0.0])})
     begun.end()
-    begun.record_file.unlink()
+    begun.record.path.unlink()
     with pytest.raises(DataError, match='holds shards, but no identity.json'):
         run(tmp_path)
-    begun.record_file.write_text('{"scale"')
+    begun.record.path.write_text('{"scale"')
     with pytest.raises(DataError, match='identity.json: not readable as JSON'):
         run(tmp_path)
     run(tmp_path, overwrite=True)

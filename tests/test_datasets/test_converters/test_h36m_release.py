@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tarfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -38,6 +39,7 @@ from mmjrr.datasets.converters.h36m_release.release_conversion import ReleaseCon
 from mmjrr.datasets.converters.h36m_release.release_files import find_source
 from mmjrr.errors import DataError
 from mmjrr.geometry import load_cameras, save_cameras
+from mmjrr.jobs import Record
 
 pytestmark = pytest.mark.slow
 
@@ -237,6 +239,53 @@ def test_archives_killed_on_the_way_give_the_same(
     assert left == results_in(converted)
     found = json.loads((tmp_path / 'annotation_body3d/fps10/h36m_train.json').read_text())
     assert len(found['archives']) == 6 and all(one['sha256'] for one in found['archives'])
+
+
+def test_killed_before_and_after_each_record_a_piece_of_work_ends_the_same(
+    release: Path, packed: Path, tmp_path: Path
+) -> None:
+    """An archive is recorded when it is begun and when it is finished, a video when finished."""
+
+    class Kill(BaseException):
+        """Stands for a signal: nothing catches it."""
+
+    def result_after_kills(piece: Callable[[], Any], writes: int) -> Any:
+        write, kills = Record.write, 0
+        for side in ('before', 'after') * (writes + 1):
+
+            def stop(record: Record, *results: Any, side: str = side) -> None:
+                if side == 'after':
+                    write(record, *results)
+                raise Kill
+
+            with mock.patch.object(Record, 'write', stop):
+                try:
+                    result = piece()
+                    break
+                except Kill:
+                    kills += 1
+        assert kills == 2 * writes
+        return result
+
+    names = {path.name for path in (release / 'S9/Videos').iterdir()}
+    archive = packed / 'Videos_S9.tgz'
+    unpacked = result_after_kills(lambda: unpack(archive, tmp_path / 'a', names), writes=2)
+    assert unpacked == unpack(archive, tmp_path / 'b', names) and unpacked['files'] == 4
+    video = release / 'S9/Videos' / min(names)
+    for folder, extract in (
+        ('c', lambda piece: result_after_kills(piece, writes=1)),
+        ('d', lambda piece: piece()),
+    ):
+        images, record = tmp_path / folder / 'take', tmp_path / folder / 'record.json'
+        assert extract(lambda: videos.extract_frames(video, images, record, 3, 5)) == 3  # noqa: B023
+    for one, other in (('a', 'b'), ('c', 'd')):
+        assert contents(tmp_path / one) == contents(tmp_path / other)
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {
+        path.relative_to(folder): path.read_bytes() for path in folder.rglob('*') if path.is_file()
+    }
 
 
 def test_finished_files_are_not_converted_again(packed: Path, tmp_path: Path) -> None:

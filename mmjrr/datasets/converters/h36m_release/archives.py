@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import json
 import shutil
 import tarfile
 import zlib
@@ -17,7 +16,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from mmjrr.errors import DataError
-from mmjrr.io import LimitedReader, atomic_write, read_note
+from mmjrr.io import LimitedReader, atomic_write
+from mmjrr.jobs import Identity, Record
 
 #: Largest ratio of unpacked to packed size. Annotations reach a few times, videos about one.
 MAX_GROWTH = 100
@@ -54,21 +54,21 @@ def unpack(archive: str | Path, folder: str | Path, wanted: Collection[str]) -> 
     if not archive.is_file():
         raise FileNotFoundError(f'{archive}: no such file')
     asked = hashlib.sha256('\n'.join(sorted(wanted)).encode()).hexdigest()
-    identity = dict(archive=archive.name, bytes=archive.stat().st_size, asked=asked)
-    done = read_note(folder / _RECORD)
-    if not (identity.items() <= done.items() and _are_complete(folder, done.get('files'))):
-        if (read_note(folder / f'.{_RECORD}')) != identity:  # existing files are another archive's
-            with atomic_write(folder / f'.{_RECORD}') as temporary:
-                temporary.write_text(json.dumps(identity))
-            fresh = True
-        else:
-            fresh = False
+    size = archive.stat().st_size
+    identity = Identity({'archive': archive.name, 'bytes': size, 'asked': asked})
+    record = Record(folder / _RECORD, identity)
+    done = record.results_of_same_settings()
+    if done is None or not _are_complete(folder, done.get('files')):
+        fresh = done is None  # existing files are another archive's
+        if fresh:
+            record.write()
         digest, files = _unpack(archive, folder, wanted, fresh)
-        done = dict(identity, sha256=digest, files=files)
-        with atomic_write(folder / _RECORD) as temporary:
-            temporary.write_text(json.dumps(done, indent=1))
-    return {**{name: done[name] for name in ('archive', 'bytes', 'sha256')},
-            'files': len(done['files'])}  # fmt: skip
+        done = {'sha256': digest, 'files': files}
+        record.write(done)
+    return {
+        'archive': archive.name, 'bytes': size, 'sha256': done['sha256'],
+        'files': len(done['files']),
+    }  # fmt: skip
 
 
 def _are_complete(folder: Path, files: Any) -> bool:

@@ -147,7 +147,9 @@ class ReleaseConversion:
         """
         state = self.out / _STATE
         annotations = [self._file(split).parent for split in SPLITS]
-        for folder in {*annotations, (self.out / CAMERA_FILE).parent, state, state / 'videos'}:
+        unpacked = [folder for folder in state.glob('*/*') if folder.is_dir()]
+        records = [state, state / 'videos']
+        for folder in {*annotations, (self.out / CAMERA_FILE).parent, *records, *unpacked}:
             remove_temporary_files(folder)
 
     @property

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
 
 from mmjrr.array_types import Array
 from mmjrr.errors import DataError
-from mmjrr.io import atomic_write, read_note
+from mmjrr.jobs import Identity, Record
 
 #: Frames per second of the videos.
 VIDEO_FPS = 50
@@ -39,7 +38,7 @@ def check_video(video: Path, frames: int) -> None:
         )
 
 
-def extract_frames(video: Path, folder: Path, record: Path, count: int, step: int) -> int:
+def extract_frames(video: Path, folder: Path, record_file: Path, count: int, step: int) -> int:
     """Write every ``step``-th frame of a video as ``<folder's name>_<number from 1>.jpg``.
 
     Existing images stay as they are; each image is written whole or not at all.
@@ -47,7 +46,7 @@ def extract_frames(video: Path, folder: Path, record: Path, count: int, step: in
     Args:
         video: The video.
         folder: Folder of the images.
-        record: File that records how many frames were found.
+        record_file: File that records how many frames were found.
         count: Number of images to write.
         step: 1 for every frame.
 
@@ -61,9 +60,10 @@ def extract_frames(video: Path, folder: Path, record: Path, count: int, step: in
 
     images = [folder / f'{folder.name}_{step * index + 1:06d}.jpg' for index in range(count)]
     existing = {entry.name for entry in os.scandir(folder)} if folder.is_dir() else set()
-    recorded = _recorded_length(record, video, count)
-    expected = images if recorded is None else images[:recorded]
-    if recorded is not None and all(image.name in existing for image in expected):
+    record = Record(record_file, Identity({'bytes': video.stat().st_size, 'asked': count}))
+    recorded = (record.results_of_same_settings() or {}).get('frames')
+    expected = images[:recorded] if isinstance(recorded, int) else images
+    if isinstance(recorded, int) and all(image.name in existing for image in expected):
         return len(expected)
     capture = cv2.VideoCapture(str(video))
     try:
@@ -85,8 +85,7 @@ def extract_frames(video: Path, folder: Path, record: Path, count: int, step: in
             written += 1
     finally:
         capture.release()
-    with atomic_write(record) as temporary:
-        temporary.write_text(json.dumps(dict(_identity(video, count), frames=written)))
+    record.write({'frames': written})
     return written
 
 
@@ -96,18 +95,6 @@ def frames_or_error(*task: Any) -> int | DataError:
         return extract_frames(*task)
     except DataError as error:
         return error
-
-
-def _identity(video: Path, count: int) -> dict[str, int]:
-    return dict(bytes=video.stat().st_size, asked=count)
-
-
-def _recorded_length(record: Path, video: Path, count: int) -> int | None:
-    """Return the number of images that an earlier run with the same video and count wrote."""
-    content = read_note(record)
-    frames = content.get('frames')
-    same = isinstance(frames, int) and _identity(video, count).items() <= content.items()
-    return frames if same else None
 
 
 def _write_image(cv2: Any, path: Path, frame: Array) -> None:
