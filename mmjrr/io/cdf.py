@@ -19,6 +19,9 @@ from mmjrr.io.limits import unpacked_limit
 
 #: Bytes of memory that the reading process may take on top of the interpreter's.
 _MEMORY = 1 << 30
+#: Limit of wall-clock time as a multiple of that of processor time, which a busy machine grants
+#: slowly. Only a file system that does not answer reaches it.
+_WALL_FACTOR = 200
 
 
 def read_cdf(
@@ -38,7 +41,8 @@ def read_cdf(
         variable: the variable's name.
         shape: the expected shape, records first; None stands for any length.
         largest: the largest number of values that the variable may have.
-        time_limit: seconds of processor time. The limit of wall-clock time is twenty times this.
+        time_limit: seconds of processor time. The limit of wall-clock time is
+            :data:`_WALL_FACTOR` times this.
 
     Returns:
         The values, float64, of the expected shape.
@@ -90,11 +94,12 @@ def _read_in_process(
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
-                timeout=20 * time_limit,
+                timeout=_WALL_FACTOR * time_limit,
             )
         except subprocess.TimeoutExpired as error:
             raise DataError(
-                f'{path}: {variable}: not readable in {20 * time_limit} seconds; perhaps damaged'
+                f'{path}: {variable}: not readable in {error.timeout:g} seconds; the file system '
+                'does not answer, or the file is damaged'
             ) from error
     if done.returncode == -getattr(signal, 'SIGXCPU', -1):  # Windows has none
         raise DataError(
