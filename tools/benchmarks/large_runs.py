@@ -57,16 +57,21 @@ def main() -> None:
             parser.error(f'{path}: no such file or folder')
     if (args.plain is None) != (args.plain_checkout is None):
         parser.error('--plain and --plain-checkout: expected both or neither')
-    record = Record(
-        'large_runs', 'Large runs',
-        {'moments': args.moments, 'iterations': args.iterations, 'rounds': args.rounds},
-    )  # fmt: skip
+    settings = {
+        'moments': args.moments, 'iterations': args.iterations, 'rounds': args.rounds
+    }  # fmt: skip
     data = _data(args)
-    if args.before:
-        _against_earlier(record, args, data)
-    _four_views(record, args, data)
-    _from_files(record, args, data)
-    record.write(args.out)
+    parts = {
+        'one_view': ('One view beside an earlier version', _against_earlier),
+        'four_views': ('Four views beside a plain loop', _four_views),
+        'large_runs': ('From files to files', _from_files),
+    }
+    if not args.before:
+        del parts['one_view']
+    for name, (title, measure) in parts.items():
+        record = Record(name, title, settings)
+        measure(record, args, data)
+        record.write(args.out)
 
 
 def _data(args: argparse.Namespace) -> Path:

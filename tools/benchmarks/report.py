@@ -16,7 +16,8 @@ from common import ON_GPU, table
 
 ORDER = (
     'device', 'silhouette', 'gradient_quality', 'refinement', 'refinement_profile', 'body',
-    'solver', 'evaluation', 'memory', 'linear', 'busy', 'large_runs', 'peers', 'small', 'startup',
+    'solver', 'evaluation', 'memory', 'linear', 'busy', 'one_view', 'four_views',
+    'large_runs', 'peers', 'small', 'startup',
 )  # fmt: skip
 
 
