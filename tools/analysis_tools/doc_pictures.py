@@ -6,14 +6,16 @@ r"""Draw the pictures of the documentation from the demo's folder and the record
         --one-view-without-discriminator work_dirs/contour_100it_synthetic_wo-discriminator
 
 It writes, in docs/images: pipeline.jpg (the steps of the method), floor.png (errors of the
-regressors and the floor, from docs/results/demo), and figure_1.jpg to figure_8.jpg. The
-discriminators of figure 4 belong to the refinement of each image by itself. The data must be
+regressors and the floor, from docs/results/demo), and figure_1.jpg to figure_8.jpg, and
+report_errors.png and report_frames.png (parts of the demo's report; needs Chromium and Playwright).
+The discriminators of figure 4 belong to the refinement of each image by itself. The data must be
 synthetic: Human3.6M's license forbids to publish its photographs.
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -63,6 +65,7 @@ def run(args: argparse.Namespace) -> None:
     scores = read_json(args.demo / 'summary.json')['table']
     draw_pipeline(source, scores, args.out / 'pipeline.jpg')
     draw_floor(args.results, args.out / 'floor.png')
+    picture_report(args.demo / 'report.html', args.out)
     for path in sorted([*args.out.glob('*.png'), *args.out.glob('*.jpg')]):
         print(path)
 
@@ -182,6 +185,47 @@ def draw_floor(results: Path, path: Path) -> None:
         loc='left', fontsize=10,
     )  # fmt: skip
     save_figure(figure, path, dpi=130)
+
+
+def picture_report(report: Path, folder: Path) -> None:
+    """Take pictures of a report in Chromium: of its first tables, and of a frame.
+
+    Raises:
+        FileNotFoundError: There is no report, or no Chromium on the path.
+        ImportError: Playwright is not installed.
+    """
+    chromium = shutil.which('chromium') or shutil.which('google-chrome')
+    if chromium is None:
+        raise FileNotFoundError('chromium: not on the path; apt install chromium')
+    if not report.is_file():
+        raise FileNotFoundError(f'{report}: no such file; "mmjrr report" writes it')
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError as error:
+        raise ImportError(
+            'pictures of the report need Playwright: pip install -r requirements/tests.txt'
+        ) from error
+    options = ['--no-sandbox', '--use-angle=swiftshader', '--enable-unsafe-swiftshader']
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=options)
+        page = browser.new_page(viewport={'width': 1200, 'height': 900}, color_scheme='light')
+        page.goto(report.resolve().as_uri())
+        page.wait_for_selector('#space canvas[data-frame]', timeout=120000)
+        tables = page.locator('#errors > .scroll').first.bounding_box()
+        heading = page.locator('#errors-title').bounding_box()
+        clip = {
+            'x': tables['x'] - 12,
+            'y': heading['y'] - 8,
+            'width': tables['width'] + 24,
+            'height': tables['y'] + tables['height'] - heading['y'] + 16,
+        }
+        page.screenshot(
+            path=folder / 'report_errors.png', clip=clip, full_page=True, timeout=120000
+        )
+        page.click('[data-view=side]')
+        page.wait_for_timeout(1000)
+        page.locator('.viewer').screenshot(path=folder / 'report_frames.png', timeout=120000)
+        browser.close()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
