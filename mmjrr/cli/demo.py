@@ -533,14 +533,8 @@ def _command() -> str:
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     """Run the command; return its exit status."""
     args = parse(add_arguments, __doc__, argv, prog)
-    try:
-        return run_command(run, args, EXPECTED)
-    except KeyboardInterrupt:
-        print(
-            '\nInterrupted. The same command continues where it stopped; '
-            f'delete {args.out} to start again.'
-        )
-        return 130
+    how = f'The same command continues where it stopped; delete {args.out} to start again.'
+    return run_command(run, args, EXPECTED, f'Interrupted. {how}')
 
 
 if __name__ == '__main__':

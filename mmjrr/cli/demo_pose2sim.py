@@ -399,7 +399,11 @@ def report(summary: Mapping[str, Any], out: Path, pictures: Sequence[Path]) -> N
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     """Run the command; return its exit status."""
-    return run_command(run, parse(add_arguments, __doc__, argv, prog))
+    return run_command(
+        run,
+        parse(add_arguments, __doc__, argv, prog),
+        interrupted='Interrupted. The same command continues where it stopped.',
+    )
 
 
 if __name__ == '__main__':

@@ -81,6 +81,7 @@ def run_command(
     run: Callable[[argparse.Namespace], int | None],
     args: argparse.Namespace,
     errors: tuple[type[Exception], ...] = (*EXPECTED, ImportError, OSError, ValueError),
+    interrupted: str = 'Interrupted.',
 ) -> int:
     """Run a command, and print an expected error as one sentence.
 
@@ -88,12 +89,17 @@ def run_command(
         run: Function of the command. It returns the exit status, or None for 0.
         args: Its arguments.
         errors: Types of expected errors. Any other error is raised, with its traceback.
+        interrupted: Sentence after Ctrl-C, which says how to go on.
 
     Returns:
-        The exit status: 2 after an ``OptionError``, 1 after any other expected error.
+        The exit status: 2 after an ``OptionError``, 1 after any other expected error, 130 after
+        Ctrl-C.
     """
     try:
         return run(args) or 0
     except errors as error:
         print(f'error: {error}', file=sys.stderr)
         return 2 if isinstance(error, OptionError) else 1
+    except KeyboardInterrupt:
+        print(f'\n{interrupted}', file=sys.stderr)
+        return 130

@@ -128,7 +128,12 @@ def _train(cfg: Config) -> int:
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     """Run the command; return its exit status."""
-    return run_command(run, parse(add_arguments, __doc__, argv, prog), EXPECTED)
+    return run_command(
+        run,
+        parse(add_arguments, __doc__, argv, prog),
+        EXPECTED,
+        'Interrupted. The same command with --resume continues.',
+    )
 
 
 if __name__ == '__main__':

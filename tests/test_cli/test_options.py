@@ -83,6 +83,14 @@ def test_other_errors_keep_their_traceback() -> None:
     assert run_command(run, argparse.Namespace()) == 1
 
 
+def test_ctrl_c_ends_with_a_sentence_and_no_traceback(capsys) -> None:
+    def run(args: argparse.Namespace) -> None:
+        raise KeyboardInterrupt
+
+    assert run_command(run, argparse.Namespace(), EXPECTED, 'Interrupted. Go on.') == 130
+    assert capsys.readouterr().err == '\nInterrupted. Go on.\n'
+
+
 def test_the_exit_status_is_the_commands() -> None:
     assert run_command(lambda args: 3, argparse.Namespace()) == 3
     assert run_command(lambda args: None, argparse.Namespace()) == 0
