@@ -45,6 +45,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def opened(browser: Any, file: Path) -> Iterator[tuple[Any, list[str], list[str]]]:
     """The page, its console messages, and its requests of other addresses."""
     context = browser.new_context(viewport={'width': 1200, 'height': 900}, offline=True)
+    context.set_default_timeout(180_000)  # a busy machine draws slowly
     page = context.new_page()
     messages: list[str] = []
     requests: list[str] = []
@@ -52,7 +53,7 @@ def opened(browser: Any, file: Path) -> Iterator[tuple[Any, list[str], list[str]
     page.on('pageerror', lambda error: messages.append(str(error)))
     page.on('request', lambda request: requests.append(request.url))
     page.goto(file.as_uri())
-    page.wait_for_selector('#space canvas[data-frame]', timeout=60000)
+    page.wait_for_selector('#space canvas[data-frame]', timeout=180_000)
     yield page, messages, requests
     context.close()
 
@@ -188,6 +189,7 @@ def test_the_body_before_the_refinement_replaces_the_one_after(page) -> None:
 @pytest.mark.parametrize('scheme', ['light', 'dark'])
 def test_text_is_legible_and_nothing_is_wider_than_the_window(browser, file, width, scheme) -> None:
     context = browser.new_context(viewport={'width': width, 'height': 800}, color_scheme=scheme)
+    context.set_default_timeout(180_000)
     page = context.new_page()
     page.goto(file.as_uri())
     page.wait_for_selector('#cards button')
