@@ -8,7 +8,6 @@ from typing import Any
 
 from mmjrr.array_types import Array
 from mmjrr.errors import DataError
-from mmjrr.jobs import Identity, Record
 
 #: Frames per second of the videos.
 VIDEO_FPS = 50
@@ -57,6 +56,8 @@ def extract_frames(video: Path, folder: Path, record_file: Path, count: int, ste
         DataError: The video cannot be opened.
     """
     import cv2
+
+    from mmjrr.jobs import Identity, Record  # imports MMEngine, which --help does without
 
     images = [folder / f'{folder.name}_{step * index + 1:06d}.jpg' for index in range(count)]
     existing = {entry.name for entry in os.scandir(folder)} if folder.is_dir() else set()
