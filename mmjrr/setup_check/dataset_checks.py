@@ -127,7 +127,7 @@ def _cameras(path: Path, dataset: Any, needed: Cameras) -> str:
     """Check and describe a camera file, and add the dataset's cameras to ``needed``."""
     from mmjrr.datasets.image_names import parse_image_name
     from mmjrr.datasets.projection import check_projection
-    from mmjrr.engine.hooks.pseudo_gt_hook import PROJECTION_TOLERANCE
+    from mmjrr.engine.refinement_start import PROJECTION_TOLERANCE
     from mmjrr.geometry import load_cameras
 
     cameras = load_cameras(path)

@@ -200,7 +200,7 @@ def test_discriminators_of_other_shapes_are_refused(dataset, tmp_path: Path) -> 
 def test_a_calibration_that_does_not_fit_into_memory_is_refused(
     dataset: H36MFitsDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr('mmjrr.engine.hooks.pseudo_gt_hook.MAX_CALIBRATION_FRAMES', 23)
+    monkeypatch.setattr('mmjrr.engine.refinement_start.MAX_CALIBRATION_FRAMES', 23)
     hook = make_hook(energy=NO_ADVERSARY, calibration=dict(rounds=1))
     with pytest.raises(ValueError, match='moments: found None, which are 24 frames; expected at'):
         start(hook, FakeRunner(dataset, tmp_path))

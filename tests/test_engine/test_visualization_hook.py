@@ -29,7 +29,8 @@ class Refining(SMPLPseudoGTHook):
         self.device = torch.device('cpu')
         self.body = free_body().requires_grad_(False)
         self.renderer = ContourSilhouette(self.body.faces, image_size=(CROP, CROP))
-        self.joint_regressor = JointRegressor.load(tiny_set / 'truth' / 'J_true.npy')
+        regressor = JointRegressor.load(tiny_set / 'truth' / 'J_true.npy')
+        self.started: Any = SimpleNamespace(joint_regressor=regressor)
 
 
 class Pictures:

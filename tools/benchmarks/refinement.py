@@ -151,7 +151,7 @@ class Case:
             energy=hook.energy,
             discriminator=MODELS.build(config.model).to(args.device),
             num_iters=args.iterations,
-            **{k: v for k, v in hook.refiner_options.items() if k != 'num_iters'},
+            **{k: v for k, v in hook.options.refiner.items() if k != 'num_iters'},
         )
         self.smplx = SmplxBody(path, device=args.device)
 

@@ -1,0 +1,91 @@
+"""The end of a refinement: J_opt, the exported fits, and the summary."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mmengine.runner import Runner
+
+from mmjrr.engine.bad_frames import listed, split_left_out
+from mmjrr.engine.last_regressor import fit_last_regressor
+from mmjrr.engine.pseudo_gt_export import export_fits, write_summary
+from mmjrr.engine.refinement_job import expected_samples
+from mmjrr.engine.refinement_options import RefinementOptions
+from mmjrr.engine.refinement_start import StartedRefinement, run_of
+from mmjrr.errors import DataError
+from mmjrr.io import sha256, versions
+from mmjrr.refinement import PseudoGTStore
+
+
+def finish_refinement(
+    runner: Runner,
+    options: RefinementOptions,
+    body: Any,
+    started: StartedRefinement,
+    store: PseudoGTStore,
+) -> None:
+    """Fit J_opt, export the refined fits and the summary, and log their paths.
+
+    Args:
+        runner: The runner, in whose work directory the files are written.
+        options: The options.
+        body: The body model of the fits.
+        started: What was made before the first batch.
+        store: The store of refined fits.
+
+    Raises:
+        DataError: No frame could be refined, or a shard is missing.
+    """
+    work_dir = Path(runner.work_dir)
+    expected = expected_samples(runner)
+    arrays, left_out = split_left_out(store.load(expected))
+    if left_out:
+        runner.logger.warning(listed(left_out))
+    if not len(arrays['sample_idx']):
+        raise DataError(f'refinement: no frame could be refined; {listed(left_out)}')
+    total = len(runner.train_dataloader.dataset)
+    if options.learn_regressor:
+        fit_last_regressor(
+            arrays,
+            body,
+            work_dir,
+            None if started.calibration is None else started.calibration.label_offsets,
+            frames_in_dataset=total,
+            root=options.root,
+            batch_size=options.fit_batch_size,
+            provenance=run_of(runner),
+            log=runner.logger.info,
+            warn=runner.logger.warning,
+        )
+    spin = options.regressor or f'J_spin sha256 {sha256(work_dir / "J_spin.npy")}'
+    export_fits(
+        work_dir / 'pseudo_gt.npz',
+        arrays,
+        dict(method='mmjrr refinement', regressor=spin, versions=versions(), **run_of(runner)),
+    )
+    summary = write_summary(
+        work_dir / 'refinement.json',
+        arrays,
+        frames_expected=len({index for batch in expected.values() for index in batch}),
+        frames_in_dataset=total,
+        term_weights=runner.message_hub.get_info('mmjrr_term_weights', None),
+        left_out=left_out,
+        agreement=started.agreement,
+        calibration=None if started.calibration is None else started.calibration.summary,
+    )
+    runner.message_hub.update_info(
+        'mmjrr_frames', {name: summary[name] for name in ('frames', 'frames_expected')}
+    )
+    runner.logger.info(
+        f'Refined {summary["frames"]} of {summary["frames_expected"]} frames.\n'
+        f'  pseudo ground truth (SPIN layout)  {work_dir / "pseudo_gt.npz"}\n'
+        f'  summary                            {work_dir / "refinement.json"}'
+    )
+    if options.learn_regressor:
+        runner.logger.info(
+            f'  regressor J_opt                    {work_dir / "J_opt.npy"}\n'
+            'Evaluate a model with it: add to its config\n'
+            "  test_evaluator = dict(type='mmjrr.JointRegressorMetric', "
+            f"regressors=['{work_dir / 'J_opt.npy'}'], protocol='paper')"
+        )

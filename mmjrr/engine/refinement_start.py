@@ -1,0 +1,268 @@
+"""The start of a refinement: checks, J_spin, the weights of the terms, and a calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from torch import nn
+
+from mmjrr.engine.calibration import Calibration, Calibrator, sharing_after
+from mmjrr.engine.first_regressor import fit_first_regressor, load_named_regressor
+from mmjrr.engine.first_sample import check_discriminator, check_first_sample
+from mmjrr.engine.fits_from_joints import make_initial_fits
+from mmjrr.engine.input_agreement import check_inputs
+from mmjrr.engine.refinement_frames import RefinementFrames, choose_frames, choose_moments
+from mmjrr.engine.refinement_options import RefinementOptions
+from mmjrr.engine.samplers import check_moments, sampler_of
+from mmjrr.engine.term_balance import balance_terms
+from mmjrr.jobs import Job, on_main_process
+from mmjrr.joints import H36M_JOINTS_MMPOSE
+from mmjrr.refinement import FitEnergy, FitRefiner
+from mmjrr.regressors import JointRegressor
+
+#: Largest accepted distance in pixels between projected 3D joints and 2D joints, as the mean of a
+#: camera. Human3.6M's own 2D joints are projections of its 3D joints. Detected joints are off by a
+#: few pixels, joints in a wrong order by tens.
+PROJECTION_TOLERANCE = 10.0
+#: Number of frames on which the terms are balanced without a calibration.
+BALANCE_FRAMES = 64
+#: Largest number of frames of a calibration, whose masks are in memory: 4 GB of 224x224 crops.
+MAX_CALIBRATION_FRAMES = 20_000
+
+
+@dataclass
+class StartedRefinement:
+    """What a run has before its first batch.
+
+    Attributes:
+        refiner: The refiner of all batches.
+        joint_regressor: The regressor that it uses.
+        trains_discriminators: Whether a term needs discriminators.
+        calibration: The result of the calibration; None without one.
+        agreement: Agreement of initial fits and masks with annotated joints.
+    """
+
+    refiner: FitRefiner
+    joint_regressor: JointRegressor
+    trains_discriminators: bool
+    calibration: Calibration | None = None
+    agreement: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class RefinementStart:
+    """The start of a refinement.
+
+    Args:
+        runner: The runner.
+        job: The job, which records results that all batches depend on.
+        options: The options.
+        body: The body model.
+        renderer: The silhouette renderer.
+        energy: The energy.
+        device: The device of all of them.
+    """
+
+    runner: Runner
+    job: Job
+    options: RefinementOptions
+    body: Any
+    renderer: Any
+    energy: FitEnergy
+    device: torch.device
+
+    def run(self) -> StartedRefinement:
+        """Check the data, and make or load all that batches depend on; every process calls this.
+
+        Raises:
+            ValueError, DataError: Data, model and options do not fit together.
+        """
+        options, runner = self.options, self.runner
+        model: nn.Module = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        dataset = runner.train_dataloader.dataset
+        self._check(model, dataset)
+        make_refiner = partial(self._make_refiner, model)
+        make_refiner(None)  # refuses wrong options
+        if options.sharing.pose == 'moment':
+            check_moments(runner.train_dataloader)
+        self._make_initial_fits(dataset)
+        agreement: dict[str, Any] = {}
+        if options.check_inputs:
+            agreement = on_main_process(lambda: check_inputs(dataset, self.body))
+        first_frames: list[RefinementFrames] = []  # on the main process
+        on_main_process(lambda: first_frames.append(self._first_frames(dataset)))
+        trains_discriminators = bool(self.energy.requires('plausibility'))
+        if runner._train_loop is not None:
+            runner._train_loop.trains_model = trains_discriminators
+        regressor = self._first_regressor(dataset)
+        weights = on_main_process(
+            lambda: self._balance(make_refiner(regressor), first_frames, dataset)
+        )
+        runner.message_hub.update_info('mmjrr_term_weights', weights)
+        share, calibration = vars(options.sharing), None
+        if options.calibration_options is not None:
+            calibration = on_main_process(
+                lambda: self._calibrate(make_refiner, first_frames[0], regressor, weights)
+            )
+            runner.message_hub.update_info('mmjrr_term_weights', calibration.weights)
+            regressor, share = calibration.regressor, sharing_after(options.sharing)
+        regressor = regressor.to(self.device)
+        return StartedRefinement(
+            make_refiner(regressor, share=share),
+            regressor,
+            trains_discriminators,
+            calibration,
+            agreement,
+        )
+
+    def _check(self, model: nn.Module, dataset: Any) -> None:
+        """Refuse wrong options and data before the long fits to joints and of J_spin."""
+        check_discriminator(model, self.body, self.energy)
+        check_first_sample(
+            dataset,
+            self.body,
+            self.energy,
+            self.renderer.image_size,
+            needs_fits=self.options.regressor is None,
+            needs_camera_pose=self.options.sharing.pose == 'moment',
+        )
+        if hasattr(dataset, 'check_projection'):
+            # Triangulated joints are within the triangulation's own tolerance.
+            own = getattr(dataset, 'triangulate', False)
+            dataset.check_projection(tolerance=None if own else PROJECTION_TOLERANCE)
+
+    def _make_initial_fits(self, dataset: Any) -> None:
+        """Fit bodies to the joints of a data set without fits."""
+        if getattr(dataset, 'has_fits', True):
+            return
+        fits_from_joints = self.options.fits_from_joints
+        regressor = fits_from_joints.load_regressor(self.options.regressor, self.body)
+        make_initial_fits(
+            self.job,
+            dataset,
+            self.body,
+            regressor.to(self.device),
+            fits_from_joints,
+            seed=sampler_of(self.runner.train_dataloader).seed,
+        )
+
+    def _first_regressor(self, dataset: Any) -> JointRegressor:
+        """Load the named regressor, or fit J_spin unless an earlier run has."""
+        options = self.options
+        if options.regressor is not None:
+            return load_named_regressor(options.regressor, self.body)
+        path = Path(self.runner.work_dir) / 'J_spin.npy'
+        fit = partial(
+            fit_first_regressor,
+            self.job,
+            dataset,
+            self.body,
+            path,
+            root=options.init_root,
+            batch_size=options.fit_batch_size,
+            provenance=run_of(self.runner),
+            log=self.runner.logger.info,
+        )
+        on_main_process(fit)
+        return JointRegressor.load(path).reorder(H36M_JOINTS_MMPOSE)
+
+    def _make_refiner(
+        self, discriminator: Any, regressor: JointRegressor | None, **options: Any
+    ) -> FitRefiner:
+        return FitRefiner(
+            self.body,
+            cast(Any, None if regressor is None else regressor.to(self.device)),
+            self.renderer,
+            self.energy,
+            discriminator,
+            **{**(self.options.refiner or {}), **options},
+        )
+
+    def _first_frames(self, dataset: Any) -> RefinementFrames:
+        """Read the frames of the calibration or, without one, those that balance the terms."""
+        seed = sampler_of(self.runner.train_dataloader).seed
+        sharing, calibration = self.options.sharing, self.options.calibration_options
+        if calibration is not None:
+            moments = calibration.moments
+            indices = choose_moments(dataset, moments, seed)
+            if len(indices) > MAX_CALIBRATION_FRAMES:
+                raise ValueError(
+                    f'calibration: moments: found {moments}, which are {len(indices)} frames; '
+                    f'expected at most {MAX_CALIBRATION_FRAMES} frames, such as moments=400'
+                )
+        elif self.energy.couples_frames:  # which needs neighbors in time
+            indices = list(range(min(len(dataset), BALANCE_FRAMES)))
+        else:
+            indices = choose_frames(dataset, BALANCE_FRAMES, seed, sharing.pose == 'moment')
+        frames = RefinementFrames.of_dataset(dataset, indices, **self._frame_options)
+        if sharing.pose == 'moment':
+            frames.check_views()
+        if calibration is not None:
+            frames.check_shared(dataset, sharing)
+        return frames
+
+    @property
+    def _frame_options(self) -> dict[str, Any]:
+        return frame_options(self.renderer, self.energy, self.device)
+
+    def _balance(
+        self, refiner: FitRefiner, first_frames: list[RefinementFrames], dataset: Any
+    ) -> dict[str, float]:
+        """Return the terms' weights; take bad frames out of the one element of ``first_frames``."""
+
+        def frames_of(indices: list[int]) -> RefinementFrames:
+            return RefinementFrames.of_dataset(dataset, indices, **self._frame_options)
+
+        weights, first_frames[0] = balance_terms(
+            refiner, first_frames[0], frames_of, self.job, self.options.skips_bad_frames
+        )
+        return weights
+
+    def _calibrate(
+        self,
+        make_refiner: Callable[..., FitRefiner],
+        frames: RefinementFrames,
+        regressor: JointRegressor,
+        weights: dict[str, float],
+    ) -> Calibration:
+        options, runner = self.options.calibration_options, self.runner
+        assert options is not None
+        calibrator = Calibrator(
+            frames,
+            partial(make_refiner, **(options.refiner or {})),
+            weights,
+            self.job.work_dir,
+            self.job.identity.digest,
+            rounds=options.rounds,
+            complete=len(frames.samples) == len(runner.train_dataloader.dataset),
+            root=self.options.root,
+            fit_batch_size=self.options.fit_batch_size,
+            provenance=run_of(runner),
+            log=runner.logger.info,
+            warn=runner.logger.warning,
+            label_offsets=options.label_offsets,
+            learn_regressor=self.options.learn_regressor,
+            silhouette_ratio=options.silhouette_ratio,
+        )
+        return calibrator.run(regressor)
+
+
+def frame_options(renderer: Any, energy: FitEnergy, device: torch.device) -> dict[str, Any]:
+    """Return the options of :meth:`RefinementFrames.of_batch`."""
+    return dict(
+        image_size=renderer.image_size,
+        device=device,
+        needs_masks=bool(energy.requires('mask')),
+    )
+
+
+def run_of(runner: Runner) -> dict[str, Any]:
+    """Return the seed and the config of a run, for the provenance of files."""
+    return dict(seed=runner.seed, config=str(runner.cfg.filename or ''))
