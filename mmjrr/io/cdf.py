@@ -42,7 +42,7 @@ def read_cdf(
         shape: the expected shape, records first; None stands for any length.
         largest: the largest number of values that the variable may have.
         time_limit: seconds of processor time. The limit of wall-clock time is
-            :data:`_WALL_FACTOR` times this.
+            200 times this.
 
     Returns:
         The values, float64, of the expected shape.
