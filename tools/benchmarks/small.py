@@ -40,7 +40,7 @@ def main() -> None:
     options += ['--benchmark-max-time=3', '--benchmark-min-rounds=20']
     if any(storage.rglob('*.json')):
         options.append('--benchmark-compare')
-    status = pytest.main([*options, __file__])
+    status = pytest.main([__file__, *options])  # the last option takes an optional value
     if status:
         raise SystemExit(int(status))
     record = Record('small', 'Small steps', {'seed': args.seed})
