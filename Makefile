@@ -35,8 +35,13 @@ else
 	@echo 'DATA=$(DATA): expected synthetic or pose2sim' >&2; exit 1
 endif
 
+# Tests run in as many processes as there are cores, at most four, of one thread each. A file's tests
+# stay together, and share what its fixtures make.
+PYTEST = OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 \
+    $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+
 test: lint
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 fuzz: $(VENV)/.tests
 	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz.py --cases $(CASES) --seed $(SEED)
@@ -48,14 +53,12 @@ docs: $(VENV)/.docs
 kills: $(VENV)/.tests
 	OMP_NUM_THREADS=1 $(BIN)/python tests/kills.py --random $(KILLS) --seed $(SEED)
 
-# Lint and tests run side by side; the tests in as many processes as there are cores, at most four,
-# of one thread each. A file's tests stay together, and share what its fixtures make.
+# Lint and tests run side by side.
 check: $(VENV)/.tests
 	$(MAKE) --no-print-directory -j3 types lint-others quick
 
 quick: $(VENV)/.tests
-	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 \
-	    $(BIN)/python -m pytest -q -m 'not slow' -n auto --maxprocesses 4 --dist loadfile
+	$(PYTEST) -q -m 'not slow'
 
 bench: $(VENV)/.benchmarks
 	PYTHONPATH=$(VENV)/benchmarks $(BIN)/python tools/benchmarks/small.py --out $(BENCH)
