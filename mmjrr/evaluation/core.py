@@ -116,7 +116,7 @@ def find_neighbors(
     step = int(steps[np.argmax(counts)])
     first = int(number.min()) - step
     span = int(number.max()) + step - first + 1
-    keys = video * np.int64(span) + number - first  # ascending
+    keys = np.multiply(video, span, dtype=np.int64) + number - first  # ascending
     del video, number
     neighbors = np.full((len(labels), 2), -1, np.int32)
     for column, offset in enumerate((-step, step)):

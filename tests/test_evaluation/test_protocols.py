@@ -156,6 +156,19 @@ def test_frames_of_two_cameras_are_not_consecutive():
     assert find_neighbors(labels, [1, 6, 11]) is None
 
 
+def test_frames_of_many_videos_with_large_numbers_have_their_own_neighbors():
+    """Videos numbered by time: keys of video and frame need more than 32 bits."""
+    labels = [dict(sequence=f'S9_{video}', camera='1') for video in range(8) for _ in range(3)]
+    start = np.repeat(np.linspace(0, 10**9, 8).astype(int), 3)
+    neighbors = find_neighbors(labels, start + np.tile([0, 5, 10], 8))
+    first = 3 * np.arange(8)[:, None]
+    expected = np.stack(
+        [np.hstack([0 * first - 1, first + 1]), np.hstack([first, first + 2]),
+         np.hstack([first + 1, 0 * first - 1])], 1,
+    )  # fmt: skip
+    np.testing.assert_array_equal(neighbors, expected.reshape(-1, 2))
+
+
 #: Of a frame that the tests below change.
 FRAME = dict(subject='S9', action='Walking', sequence='S9_Walking_1', camera='60457274')
 
