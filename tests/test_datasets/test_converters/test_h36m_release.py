@@ -576,3 +576,14 @@ def test_another_archive_replaces_what_the_first_left(tmp_path: Path) -> None:
     other = archive_of(tmp_path / 'b.tgz', ('a.mp4', {}, b'VIDEO'))
     unpack(other, tmp_path / 'into', {'a.mp4'})
     assert (tmp_path / 'into/a.mp4').read_bytes() == b'VIDEO'
+
+
+def test_another_archive_replaces_files_of_the_same_size_after_a_kill(tmp_path: Path) -> None:
+    """The kill comes before the first file of the second archive."""
+    unpack(archive_of(tmp_path / 'a.tgz', GOOD), tmp_path / 'into', {'a.mp4'})
+    other = archive_of(tmp_path / 'b.tgz', ('a.mp4', {}, b'VIDEO'))
+    killed = mock.patch.object(archives, '_write', side_effect=KeyboardInterrupt)
+    with killed, pytest.raises(KeyboardInterrupt):
+        unpack(other, tmp_path / 'into', {'a.mp4'})
+    unpack(other, tmp_path / 'into', {'a.mp4'})
+    assert (tmp_path / 'into/a.mp4').read_bytes() == b'VIDEO'

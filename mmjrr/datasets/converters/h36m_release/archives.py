@@ -59,10 +59,11 @@ def unpack(archive: str | Path, folder: str | Path, wanted: Collection[str]) -> 
     record = Record(folder / _RECORD, identity)
     done = record.results_of_same_settings()
     if done is None or not _are_complete(folder, done.get('files')):
-        fresh = done is None  # existing files are another archive's
-        if fresh:
+        if done is None:  # existing files are another archive's
+            for name in wanted:
+                (folder / name).unlink(missing_ok=True)
             record.write()
-        digest, files = _unpack(archive, folder, wanted, fresh)
+        digest, files = _unpack(archive, folder, wanted)
         done = {'sha256': digest, 'files': files}
         record.write(done)
     return {
@@ -78,9 +79,7 @@ def _are_complete(folder: Path, files: Any) -> bool:
     )
 
 
-def _unpack(
-    archive: Path, folder: Path, wanted: Collection[str], fresh: bool
-) -> tuple[str, dict[str, int]]:
+def _unpack(archive: Path, folder: Path, wanted: Collection[str]) -> tuple[str, dict[str, int]]:
     """Unpack; return the SHA-256 of the archive, and sizes of the files by name."""
     files: dict[str, int] = {}
     with open(archive, 'rb') as raw:
@@ -101,7 +100,7 @@ def _unpack(
                             continue
                         files[name] = member.size
                         path = folder / name
-                        if not fresh and path.is_file() and path.stat().st_size == member.size:
+                        if path.is_file() and path.stat().st_size == member.size:
                             continue
                         _write(archive, tar, member, path)
                 while content.read(_BLOCK):  # read gzip's checksum at the end
