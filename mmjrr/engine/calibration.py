@@ -88,7 +88,8 @@ class Calibration:
         outline_offset: Offset of each subject's outline, meters.
         summary: JSON values that describe the rounds and the corrections.
         complete: Whether the arrays have all frames of the data set.
-        weights: Weights of the terms for the refinement of all frames.
+        weights: Weights of the terms of the refined fits of all frames: those of the last round if
+            the calibration has all frames, otherwise those for the refinement that follows.
         label_offsets: Significant label offsets of the subjects; None if they are not fitted.
     """
 
@@ -219,7 +220,9 @@ class Calibrator:
             summaries.append(summary)
             previous, regressor, offsets = arrays, fitted, fitted_offsets
         assert previous is not None
-        return self._result(previous, regressor, summaries, offsets, next_weights)
+        # A complete calibration's fits are the result, with the weights of its last round.
+        final = weights if self.complete else next_weights
+        return self._result(previous, regressor, summaries, offsets, final)
 
     def _round(
         self,

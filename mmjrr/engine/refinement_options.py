@@ -114,6 +114,12 @@ class RefinementOptions:
                 'later, batch by batch: switch these terms off'
             )
         chosen = CalibrationOptions(**options)
+        missing = sorted({'silhouette', 'joint_3d'} - set(self.fit_energy.terms))
+        if chosen.silhouette_ratio is not None and missing:
+            raise ValueError(
+                f'calibration: silhouette_ratio: found {chosen.silhouette_ratio}, but the terms '
+                f'{missing} are switched off, which it compares: switch them on, or set it to None'
+            )
         changeable = [name for name in REFINER_OPTIONS if name != 'share']  # which batches take on
         unknown = sorted(set(chosen.refiner or {}) - set(changeable))
         if unknown:

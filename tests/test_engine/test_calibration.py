@@ -378,6 +378,25 @@ def test_rounds_lower_the_silhouettes_weight_and_do_not_take_that_for_drift(
     assert not warnings
 
 
+@pytest.mark.parametrize(('complete', 'weight'), [(True, 8.0), (False, 2.5)])
+def test_weights_are_those_with_which_all_frames_are_refined(
+    complete: bool, weight: float, dataset: H36MFitsDataset, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """One round refines all frames with weight 8, or a part of them, and the rest with 2.5."""
+    calibrator = Calibrator(
+        frames_of(dataset, [0]), lambda regressor: None, dict(joint_3d=1.0, silhouette=8.0),
+        tmp_path, 'run', rounds=1, complete=complete, root=None, fit_batch_size=8, provenance={},
+        log=lambda line: None, warn=lambda line: None, silhouette_ratio=2.5,
+    )  # fmt: skip
+    arrays = dict(energy_joint_3d=np.array([1.0]), energy_silhouette=np.array([1.0]))
+    monkeypatch.setattr(calibrator, '_round', lambda *arguments: arrays)
+    monkeypatch.setattr(calibrator, '_fit', lambda number, arrays: ('J', None))
+    monkeypatch.setattr(calibrator, '_result', lambda *arguments: arguments)
+    result: Any = calibrator.run('J_spin')  # type: ignore[arg-type]
+    assert result[-1] == dict(joint_3d=1.0, silhouette=weight)
+
+
 @pytest.mark.parametrize('ratio', [0, -1.0, float('nan'), float('inf')])
 def test_a_silhouette_ratio_that_is_not_positive_is_refused(ratio: float) -> None:
     with pytest.raises(ValueError, match='silhouette_ratio: found'):

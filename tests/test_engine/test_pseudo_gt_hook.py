@@ -224,6 +224,7 @@ def test_the_folder_of_another_run_is_refused(dataset, tmp_path: Path) -> None:
 
 
 #: Options of a run that learns no regressor.
+WITHOUT_SILHOUETTE = dict(terms=dict(adv_pose=False, adv_shape=False, silhouette=False))
 NAMED_ALONE = dict(energy=NO_ADVERSARY, regressor='free_body_h36m', learn_regressor=False)
 
 
@@ -242,6 +243,10 @@ NAMED_ALONE = dict(energy=NO_ADVERSARY, regressor='free_body_h36m', learn_regres
         (
             dict(energy=NO_ADVERSARY, calibration=dict(refiner=dict(share=dict(pose='frame')))),
             r"calibration: refiner: found \['share'\]",
+        ),
+        (
+            dict(energy=WITHOUT_SILHOUETTE, calibration=dict(silhouette_ratio=10.0)),
+            r"silhouette_ratio: found 10.0, but the terms \['silhouette'\]",
         ),
         (dict(learn_regressor=False), 'learn_regressor: found False with regressor=None'),
         (dict(NAMED_ALONE, calibration=dict(moments=4)), 'learn_regressor: .*rounds=3'),
