@@ -341,7 +341,7 @@ def _round_charts(summary: Mapping[str, Any]) -> list[Chart | None]:
     energies = {
         name.replace('_', ' '): (steps, 100 * curve / curve[0])
         for name, curve in values.items()
-        if name != 'iou' and curve[0] > 0
+        if name not in ('iou', 'silhouette_weight') and curve[0] > 0
     }
     iou = {'IoU': (steps, values['iou'])} if 'iou' in values else {}
     return [

@@ -152,7 +152,10 @@ def test_the_terms_of_the_energy_are_named_and_no_others() -> None:
 
 
 def test_rounds_of_a_calibration_are_drawn_relative_to_the_first() -> None:
-    rounds = [{'joint_3d': 0.008, 'iou': 0.95}, {'joint_3d': 0.002, 'iou': 0.98}]
+    rounds = [
+        {'joint_3d': 0.008, 'iou': 0.95, 'silhouette_weight': 8.0},
+        {'joint_3d': 0.002, 'iou': 0.98, 'silhouette_weight': 2.0},
+    ]
     energies, iou = _round_charts({'calibration': {'rounds': rounds}})
     assert energies is not None and energies.rows == [['joint 3d', '100', '25', '25', '100']]
     assert iou is not None and iou.rows == [['IoU', '0.95', '0.98', '0.95', '0.98']]
