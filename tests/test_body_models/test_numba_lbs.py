@@ -101,6 +101,24 @@ def test_vertices_that_nothing_reads_have_no_gradient_and_change_none() -> None:
     assert not found[0][0][:, :, [0, 1, 3, 4, 5, 6, 8, 9, 10]].any()
 
 
+@pytest.mark.parametrize('value', [float('inf'), float('nan')])
+def test_a_gradient_that_is_not_finite_reaches_what_moves_the_vertex_and_nothing_else(
+    value: float,
+) -> None:
+    weights = sparse_weights(vertices=11, joints=9, per_vertex=3)
+    shaped = torch.randn(2, 3, 11, dtype=torch.float64, requires_grad=True)
+    transforms = torch.randn(2, 9, 3, 4, dtype=torch.float64, requires_grad=True)
+    moved = skin(
+        shaped, transforms, weights, shaped.new_zeros(2, 3), SparseWeights.from_dense(weights)
+    )
+    upstream = torch.ones_like(moved)
+    upstream[1, 0, 4] = value
+    of_shaped, of_transforms = torch.autograd.grad(moved, [shaped, transforms], upstream)
+    assert (~of_shaped.isfinite()).nonzero().tolist() == [[1, axis, 4] for axis in range(3)]
+    joints = (~of_transforms.isfinite()).flatten(2).any(2)
+    assert torch.equal(joints, torch.stack([torch.zeros(9, dtype=torch.bool), weights[:, 4] != 0]))
+
+
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
 @pytest.mark.parametrize('how', ['whole', 'restricted', 'copied'])
 def test_a_body_agrees_with_itself_without_loops(

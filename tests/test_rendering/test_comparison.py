@@ -82,6 +82,43 @@ def test_edges_of_more_pieces_than_expected_are_drawn_whole() -> None:
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
 
 
+def test_buffers_that_grow_serve_the_images_before_and_after() -> None:
+    """The second of three images has more pieces than there is space for at first."""
+    vertices, faces, _ = MESHES['torus']
+    side, k = 640, 4
+    scale = torch.tensor([side / 10, side / 12], dtype=torch.float64)
+    small = small_camera()
+    camera = PerspectiveCamera(small.focal_length * scale, small.principal_point * scale)
+    shifts = (0.0, 0.0, 40.0), (0.0, 0.0, 0.0), (0.0, 0.0, 30.0)
+    placed = torch.cat([posed(vertices, 1) + torch.tensor(shift) for shift in shifts])
+    upstream = torch.rand(3, side, side, generator=torch.Generator().manual_seed(0)).double()
+    found = []
+    for compiled in (True, False):
+        bodies = placed.clone().requires_grad_()
+        renderer = ContourSilhouette(faces, (side, side), supersampling=k, compiled=compiled)
+        coverage = renderer(bodies, camera)
+        found.append([coverage.detach(), *torch.autograd.grad(coverage, bodies, upstream)])
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
+def test_arrays_that_are_not_contiguous_are_compared_as_their_copies(dtype: torch.dtype) -> None:
+    vertices, faces, _ = MESHES['torus']
+    renderer, camera = ContourSilhouette(faces, (10, 12)), small_camera().to(dtype)
+    bodies = posed(vertices, 0).to(dtype).transpose(1, 2).contiguous().transpose(1, 2)
+    bodies = bodies.expand(2, -1, -1)
+    mask, weight = torch.rand(2, 2, 12, 10, generator=torch.Generator().manual_seed(0)).to(dtype)
+    mask, weight = mask.transpose(1, 2), weight.transpose(1, 2)
+    found = []
+    for copied in (False, True):
+        images = (mask.contiguous(), weight.contiguous()) if copied else (mask, weight)
+        leaf = (bodies.contiguous() if copied else bodies).detach().requires_grad_()
+        value = renderer.compare(leaf, camera, images[0], (1, 4), images[1])
+        found.append([value.detach(), *torch.autograd.grad(value.sum(), leaf)])
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
 def test_the_gradient_is_the_slope_of_the_value() -> None:
     vertices, faces, _ = MESHES['octahedron']
     bodies = posed(vertices, 1).requires_grad_()

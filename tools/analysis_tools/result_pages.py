@@ -80,7 +80,7 @@ def collect(folder: Path, commit: str) -> list[str]:
     provenance = {
         'commit': commit,
         'date': date.today().isoformat(),
-        'machine': f'{_processor()}, {os.cpu_count()} cores',
+        'machine': f'{processor()}, {os.cpu_count()} cores',
     }
     names = []
     for path in sorted(folder.glob('*/summary.json')):
@@ -158,7 +158,8 @@ def _git(*command: str) -> str:
     return done.stdout.strip() or 'unknown'
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Return the name of this machine's processor."""
     if Path('/proc/cpuinfo').is_file():
         for line in Path('/proc/cpuinfo').read_text().splitlines():
             if line.startswith('model name'):

@@ -13,10 +13,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from result_pages import processor
 
 if TYPE_CHECKING:
     from mmjrr.evaluation import EvaluationResult
@@ -71,9 +72,9 @@ def run(args: argparse.Namespace) -> None:
             notes += [f'{estimator}, {what}: {sentence}' for sentence in spread(result)]
     record = {
         'title': 'The same predictions under all protocols and regressors',
-        'machine': {'cpu': platform.processor(), 'cores': os.cpu_count(), **versions()},
+        'machine': {'cpu': processor(), 'cores': os.cpu_count(), **versions()},
         'tables': tables,
-        'marks': [],
+        'targets': [],
         'notes': notes,
     }
     args.out.mkdir(parents=True, exist_ok=True)

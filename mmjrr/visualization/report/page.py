@@ -249,7 +249,7 @@ def _shown_truth(truth: Truth) -> dict[str, Any]:
     }
     return {
         'regressors': truth.regressors,
-        'largest': max(truth.regressors.values()) or 1.0,
+        'largest': max(truth.regressors.values(), default=0.0) or 1.0,
         'bodies': truth.bodies,
         'rounds': line_chart(
             'Distance from the truth by round', curves, 'round', 'mm', y_from_zero=True,

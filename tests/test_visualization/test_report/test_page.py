@@ -139,6 +139,8 @@ def test_a_comparison_with_the_truth_is_a_section_of_its_own(page: str) -> None:
     for broken in (SUMMARY | {'pseudo_gt': 3}, SUMMARY | {'regressor_error_mm': {'J_std': 'x'}}):
         with pytest.raises(DataError, match=r's\.json: a field is missing or garbled'):
             Truth.from_summary('s.json', broken)
+    report.truth = Truth.from_summary('s.json', SUMMARY | {'regressor_error_mm': {}})
+    assert 'initial fits' in render(report)
 
 
 def test_the_terms_of_the_energy_are_named_and_no_others() -> None:
