@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 import small_jobs
 import torch
+from mmengine.registry import DefaultScope
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -25,6 +27,14 @@ hypothesis.settings.register_profile(
     'everywhere', derandomize=True, database=None, deadline=None, print_blob=True
 )
 hypothesis.settings.load_profile('everywhere')
+
+
+@pytest.fixture(autouse=True, scope='module')
+def same_default_scope() -> Iterator[None]:
+    """Take back the default scope that a file's runners and inferencers leave behind."""
+    before = DefaultScope._instance_dict.copy()
+    yield
+    DefaultScope._instance_dict = before
 
 
 @pytest.fixture(scope='session')

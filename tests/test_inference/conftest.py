@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import pytest
 import torch
-from mmengine.registry import DefaultScope
 
 from mmjrr.models import SPIN
 
 from .random_pictures import pictures
-
-
-@pytest.fixture(autouse=True, scope='module')
-def same_default_scope() -> Iterator[None]:
-    """Take back the default scope that mmdet's and MMPose's inferencers leave behind."""
-    before = DefaultScope._instance_dict.copy()
-    yield
-    DefaultScope._instance_dict = before
 
 
 @pytest.fixture(scope='session')

@@ -13,7 +13,7 @@ from mmengine.structures import BaseDataElement
 from mmjrr.body_models import free_body
 from mmjrr.errors import DataError
 from mmjrr.models import SPIN
-from mmjrr.models.estimators.hmr import load_mean_params
+from mmjrr.models.estimators.hmr import IterativeRegressor, load_mean_params
 from mmjrr.registry import MODELS
 
 
@@ -143,6 +143,15 @@ def test_mean_params_are_where_the_regressor_starts(shared_data: Path):
     model.load_state_dict(weights)
     with pytest.raises(DataError, match='missing: regressor.init_pose, regressor.init_shape'):
         SPIN().load_state_dict(weights)
+
+
+def test_weights_loaded_into_one_regressor_leave_others_as_they_are():
+    one, other = IterativeRegressor(), IterativeRegressor()
+    loaded = {name: torch.full_like(value, 7.0) for name, value in one.state_dict().items()}
+    one.load_state_dict(loaded)
+    for regressor in (other, IterativeRegressor()):
+        torch.testing.assert_close(regressor.init_cam, torch.tensor([[0.9, 0.0, 0.0]]))
+        assert not any((value == 7).any() for value in regressor.state_dict().values())
 
 
 def test_broken_mean_params_are_refused(tmp_path: Path):

@@ -191,7 +191,9 @@ def load_mean_params(path: str | Path | None) -> dict[str, Tensor]:
         pose = torch.eye(3)[:, :2].repeat(24, 1, 1)
         pose[0, 1] *= -1  # y of the camera frame points down
         return dict(
-            init_pose=pose.flatten(), init_shape=torch.zeros(NUM_BETAS), init_cam=_INIT_CAMERA
+            init_pose=pose.flatten(),
+            init_shape=torch.zeros(NUM_BETAS),
+            init_cam=_INIT_CAMERA.clone(),  # weights are loaded into it
         )
     if not Path(path).is_file():
         raise FileNotFoundError(
