@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 from pathlib import Path
@@ -10,18 +9,14 @@ from types import ModuleType
 
 import pytest
 import yaml
+from tool_modules import load_tool
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope='module')
 def result_pages() -> ModuleType:
-    path = ROOT / 'tools/analysis_tools/result_pages.py'
-    spec = importlib.util.spec_from_file_location('result_pages', path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool('analysis_tools/result_pages.py')
 
 
 def test_pages_hold_what_the_files_hold(result_pages: ModuleType) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.runner.checkpoint import load_checkpoint
+from tool_modules import load_tool
 
 from mmjrr.errors import DataError
 from mmjrr.models import SPIN, VIBE
@@ -19,11 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def rewrite(*args):
-    path = ROOT / 'tools/model_converters/rewrite_checkpoint.py'
-    spec = importlib.util.spec_from_file_location('rewrite_checkpoint', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.rewrite(*args)
+    return load_tool('model_converters/rewrite_checkpoint.py').rewrite(*args)
 
 
 @pytest.fixture(scope='module')

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from tool_modules import load_tool
 
 from mmjrr.datasets.synthetic import Settings
 from mmjrr.engine.calibration import CalibrationOptions
@@ -20,18 +19,9 @@ from mmjrr.segmentation.simulated_masks import MaskErrors
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, ROOT / f'tools/analysis_tools/{name}.py')
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope='module')
 def experiments() -> ModuleType:
-    return load('experiments')
+    return load_tool('analysis_tools/experiments.py')
 
 
 def arguments(**changes: object) -> argparse.Namespace:
@@ -88,7 +78,7 @@ def test_a_cell_of_other_settings_is_refused(experiments: ModuleType, tmp_path: 
 def test_seeds_with_different_settings_are_not_joined(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pages = load('result_pages')
+    pages = load_tool('analysis_tools/result_pages.py')
     monkeypatch.setattr(pages, 'RESULTS', tmp_path / 'results')
     (tmp_path / 'cells').mkdir()
     for seed in (0, 1):
@@ -99,7 +89,7 @@ def test_seeds_with_different_settings_are_not_joined(
 
 
 def test_results_become_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pages = load('result_pages')
+    pages = load_tool('analysis_tools/result_pages.py')
     monkeypatch.setattr(pages, 'RESULTS', tmp_path / 'results')
     (tmp_path / 'cells').mkdir()
     for seed, error in ((0, 2.0), (1, 4.0)):

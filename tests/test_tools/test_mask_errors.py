@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
+from tool_modules import load_tool
 
 from mmjrr.datasets import H36MFitsDataset
 from mmjrr.segmentation.simulated_masks import MaskErrors, simulate_masks
@@ -17,12 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope='module')
 def tool() -> ModuleType:
-    path = ROOT / 'tools/analysis_tools/mask_errors.py'
-    spec = importlib.util.spec_from_file_location('mask_errors', path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool('analysis_tools/mask_errors.py')
 
 
 def test_errors_are_counted_at_the_nearest_part(tool: ModuleType) -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import importlib.util
 import json
 import pickle
 from dataclasses import replace
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from pycocotools import mask as coco_mask
+from tool_modules import load_tool
 
 from mmjrr.body_models import free_body
 from mmjrr.datasets.h36m import H36MFitsDataset
@@ -334,11 +334,7 @@ def test_the_projects_own_dataset_reads_it(root):
 
 @pytest.mark.slow
 def test_the_command_prints_its_files_and_its_errors(tmp_path, capsys):
-    script = Path(__file__).parents[3] / 'tools' / 'dataset_converters' / 'make_synthetic_h36m.py'
-    spec = importlib.util.spec_from_file_location('make_synthetic_h36m', script)
-    assert spec is not None and spec.loader is not None
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
+    tool = load_tool('dataset_converters/make_synthetic_h36m.py')
     arguments = ['--out', str(tmp_path / 'set'), '--subjects', 'S11', '--frames-per-subject', '1']
     arguments += ['--no-images', '--workers', '1']
     assert tool.main(arguments) == 0
