@@ -1,9 +1,10 @@
-"""Versions of the packages on which a result depends."""
+"""The versions and the machine on which a result depends."""
 
 from __future__ import annotations
 
 import platform
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 
@@ -24,6 +25,15 @@ def versions() -> dict[str, Any]:
         'numpy': numpy.__version__,
         'numba': _installed('numba'),
     }
+
+
+def processor() -> str:
+    """Return the name of this machine's processor."""
+    if Path('/proc/cpuinfo').is_file():
+        for line in Path('/proc/cpuinfo').read_text().splitlines():
+            if line.startswith('model name'):
+                return line.split(':', 1)[1].strip()
+    return platform.processor() or platform.machine()
 
 
 def _installed(package: str) -> str | None:

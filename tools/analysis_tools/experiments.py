@@ -294,6 +294,7 @@ def _measured(
 
     from mmjrr.cli.demo import compare_rounds
     from mmjrr.io import versions, write_json
+    from mmjrr.io.provenance import processor
 
     torch.set_num_threads(max(1, torch.get_num_threads() if args.workers == 1 else 1))
     seconds: dict[str, float] = {}
@@ -325,7 +326,7 @@ def _measured(
             result['scores'] = _explained_scores(data, work_dir)
     result.update(
         config=experiment.config,
-        device=torch.cuda.get_device_name() if torch.cuda.is_available() else 'cpu',
+        device=torch.cuda.get_device_name() if torch.cuda.is_available() else processor(),
         seconds={key: round(value, 1) for key, value in seconds.items()},
         versions=versions(),
     )

@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import re
 import subprocess
 from collections.abc import Callable, Iterable, Sequence
@@ -77,6 +76,8 @@ def collect(folder: Path, commit: str) -> list[str]:
     Returns:
         The names of the results.
     """
+    from mmjrr.io.provenance import processor
+
     provenance = {
         'commit': commit,
         'date': date.today().isoformat(),
@@ -156,15 +157,6 @@ _VERSIONS = ('mmjrr', 'python', 'torch', 'numpy', 'scipy', 'numba')
 def _git(*command: str) -> str:
     done = subprocess.run(['git', *command], cwd=ROOT, capture_output=True, text=True)
     return done.stdout.strip() or 'unknown'
-
-
-def processor() -> str:
-    """Return the name of this machine's processor."""
-    if Path('/proc/cpuinfo').is_file():
-        for line in Path('/proc/cpuinfo').read_text().splitlines():
-            if line.startswith('model name'):
-                return line.split(':', 1)[1].strip()
-    return platform.processor() or platform.machine()
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:

@@ -17,8 +17,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from result_pages import processor
-
 if TYPE_CHECKING:
     from mmjrr.evaluation import EvaluationResult
 
@@ -45,6 +43,7 @@ def run(args: argparse.Namespace) -> None:
     from mmjrr.evaluation import evaluate_meshes, protocols_of_joints
     from mmjrr.evaluation.protocol_table import spread
     from mmjrr.io import atomic_write, versions
+    from mmjrr.io.provenance import processor
 
     regressors = {
         'J_std': str(args.set / 'regressors' / 'J_std.npy'),

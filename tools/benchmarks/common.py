@@ -9,10 +9,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ import numpy as np
 import torch
 
 from mmjrr.io import atomic_write, versions
+from mmjrr.io.provenance import processor
 
 ROOT = Path(__file__).resolve().parents[2]
 OUT = ROOT / 'work_dirs/benchmarks'
@@ -87,7 +86,7 @@ def machine(device: str = 'cpu') -> dict[str, Any]:
     import scipy
 
     return {
-        'cpu': _cpu(),
+        'cpu': processor(),
         'cores': os.cpu_count(),
         'threads': torch.get_num_threads(),
         'load': round(os.getloadavg()[0], 1),
@@ -95,19 +94,6 @@ def machine(device: str = 'cpu') -> dict[str, Any]:
         'scipy': scipy.__version__,
         **versions(),
     }
-
-
-def _cpu() -> str:
-    with open('/proc/cpuinfo') if os.path.exists('/proc/cpuinfo') else _nothing() as lines:
-        for line in lines:
-            if line.startswith('model name'):
-                return line.split(':', 1)[1].strip()
-    return platform.processor() or platform.machine()
-
-
-@contextmanager
-def _nothing() -> Iterator[list[str]]:
-    yield []
 
 
 def peak_memory() -> float:
