@@ -3,7 +3,7 @@
 A package states its names as imports for type checkers and looks them up lazily::
 
     if TYPE_CHECKING:
-        from mmjrr.rendering.base import SilhouetteRenderer
+        from mmjrr.rendering.silhouette_renderer import SilhouetteRenderer
 
     __all__ = ['SilhouetteRenderer']
 

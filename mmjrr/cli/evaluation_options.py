@@ -227,7 +227,7 @@ def named_sets(texts: list[str]) -> dict[str, list[Path]]:
     Raises:
         FileNotFoundError: A file is missing.
     """
-    from mmjrr.datasets.predictions.files import result_files
+    from mmjrr.datasets.predictions.results_files import result_files
 
     sets: dict[str, list[Path]] = {}
     unnamed = Path(texts[0]).stem

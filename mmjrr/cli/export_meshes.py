@@ -58,8 +58,8 @@ def run(args: argparse.Namespace) -> None:
     import numpy as np
 
     from mmjrr.datasets.units import METERS
-    from mmjrr.visualization.bodies import posed_bodies
     from mmjrr.visualization.mesh_files import file_names, write_mesh
+    from mmjrr.visualization.posed_bodies import posed_bodies
 
     part, body = _read(args)
     names = part.imgname or [f'body_{row:06d}' for row in range(len(part))]

@@ -123,7 +123,7 @@ def _build_model(cfg: Config) -> Any:
     from mmengine.device import get_device
     from mmengine.logging import print_log
 
-    from mmjrr.models.estimators.checkpoints import load_weights
+    from mmjrr.models.estimators.released_weights import load_weights
     from mmjrr.registry import MODELS
 
     model = MODELS.build(cfg.model)

@@ -15,9 +15,9 @@ from mmjrr.io import as_text, atomic_write
 from mmjrr.io.mapped import all_finite, save_npz
 
 from .predictions import read_predictions
-from .predictions.files import load_results
 from .predictions.layouts import describe
 from .predictions.persons import first_of_equal
+from .predictions.results_files import load_results
 
 #: Fields of a fits file and the shape of one frame; ``None`` stands for any number.
 _SHAPES: dict[str, tuple[int | None, ...]] = {

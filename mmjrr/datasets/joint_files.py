@@ -12,8 +12,8 @@ import numpy as np
 
 from mmjrr.array_types import Array, FloatArray
 from mmjrr.datasets.image_names import frame_identity, image_key
-from mmjrr.datasets.predictions.files import load_results
 from mmjrr.datasets.predictions.layouts import describe, follow
+from mmjrr.datasets.predictions.results_files import load_results
 from mmjrr.datasets.units import meters_per
 from mmjrr.errors import DataError
 from mmjrr.io import check_array

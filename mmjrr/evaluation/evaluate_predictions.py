@@ -13,7 +13,7 @@ from mmjrr.array_types import Array
 from mmjrr.body_models import SMPL
 from mmjrr.datasets.image_names import frame_identity, frame_key
 from mmjrr.datasets.predictions import Predictions, predictions_from, read_predictions
-from mmjrr.datasets.predictions.files import load_results
+from mmjrr.datasets.predictions.results_files import load_results
 from mmjrr.datasets.units import meters_per
 from mmjrr.errors import DataError
 from mmjrr.io import open_input, sha256

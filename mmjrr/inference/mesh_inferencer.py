@@ -28,14 +28,14 @@ from mmjrr.errors import DataError
 from mmjrr.evaluation.evaluate_predictions import body_config
 from mmjrr.geometry import PIXELS_PER_SCALE, whole_image_box
 from mmjrr.io import atomic_write, sha256, versions
-from mmjrr.models.estimators.checkpoints import load_weights
+from mmjrr.models.estimators.released_weights import load_weights
 from mmjrr.models.mesh_inference import estimate_of
 from mmjrr.registry import BODY_MODELS, INFERENCERS, MODELS
 from mmjrr.visualization.mesh_overlay import draw_bodies
 
-from .boxes import boxes_of, check_boxes, square_around
 from .input_images import InputImage, InputImages, picture_path, video_path
 from .known_files import find_named, find_weights, located
+from .person_boxes import boxes_of, check_boxes, square_around
 from .person_detector import PersonDetector
 from .video import VideoWriter
 

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from mmjrr.body_models import SMPL
     from mmjrr.models.discriminators import FitDiscriminator
     from mmjrr.regressors import JointRegressor
-    from mmjrr.rendering.base import SilhouetteRenderer
+    from mmjrr.rendering.silhouette_renderer import SilhouetteRenderer
 
 
 #: Smallest part of a batch, in fits, that a CPU thread refines.

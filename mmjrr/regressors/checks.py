@@ -11,8 +11,8 @@ from torch import Tensor
 from mmjrr.array_types import Array
 from mmjrr.body_models.known_meshes import NUM_VERTICES
 from mmjrr.joints import JOINT_ORDERS, joint_names_of
-from mmjrr.regressors.files import RegressorFile
 from mmjrr.regressors.limbs import exchanged_joints
+from mmjrr.regressors.regressor_files import RegressorFile
 from mmjrr.regressors.sides import swapped_pairs
 
 #: Largest deviation of a row's sum from one that is normalized without a note, for float32 files.

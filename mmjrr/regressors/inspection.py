@@ -13,8 +13,8 @@ from mmjrr.array_types import Array, FloatArray
 from mmjrr.body_models.known_meshes import NUM_VERTICES
 from mmjrr.joints import JOINT_ORDERS, joint_names_of
 from mmjrr.regressors.checks import clean_rows
-from mmjrr.regressors.files import RegressorFile, read_regressor
 from mmjrr.regressors.limbs import exchanged_joints
+from mmjrr.regressors.regressor_files import RegressorFile, read_regressor
 from mmjrr.regressors.sides import known_template, swapped_pairs
 from mmjrr.regressors.zoo import ZOO
 

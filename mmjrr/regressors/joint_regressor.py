@@ -24,10 +24,10 @@ from mmjrr.regressors.checks import (
     declared_body,
     declared_joint_names,
 )
-from mmjrr.regressors.files import read_regressor, write_regressor
 from mmjrr.regressors.known_mappings import find_mapping
 from mmjrr.regressors.mesh_mapping import MeshMapping
 from mmjrr.regressors.normals import NormalOffsets
+from mmjrr.regressors.regressor_files import read_regressor, write_regressor
 from mmjrr.regressors.zoo import ZOO
 
 check_package_versions()

@@ -8,7 +8,7 @@ from mmjrr.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from mmjrr.segmentation.coco_annotations import write_coco
-    from mmjrr.segmentation.comparison import compare_masks, mask_iou
+    from mmjrr.segmentation.mask_comparison import compare_masks, mask_iou
     from mmjrr.segmentation.mask_file import mask_entry, write_mask_file
     from mmjrr.segmentation.mask_generation import generate_masks
     from mmjrr.segmentation.mask_rcnn import MaskRCNN

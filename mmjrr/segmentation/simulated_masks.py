@@ -135,6 +135,6 @@ def tight_box(mask: Array) -> list[float]:  # x0, y0, x1, y1
 
 def mean_iou(path: str | Path, truth: Masks) -> float:
     """Return the mean IoU of a file's masks with the true ones of the same images."""
-    from mmjrr.segmentation.comparison import compare_masks
+    from mmjrr.segmentation.mask_comparison import compare_masks
 
     return float(compare_masks(Masks(path), truth)['iou'])

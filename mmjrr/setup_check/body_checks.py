@@ -116,6 +116,6 @@ def _fix_of_regressor(name: str) -> str:
 
 @register_check('PyTorch3DSilhouette')
 def _pytorch3d(part: Mapping[str, Any]) -> Iterator[Finding]:
-    from mmjrr.rendering.pytorch3d.silhouette import INSTALL
+    from mmjrr.rendering.pytorch3d.soft_silhouette import INSTALL
 
     yield look_up('package', 'pytorch3d', partial(import_version, 'pytorch3d.renderer'), INSTALL)

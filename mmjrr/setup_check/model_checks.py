@@ -107,7 +107,7 @@ def _find(item: RemoteFile) -> Path:
 
 
 def _estimator_weights(model: Mapping[str, Any], path: Path) -> str:
-    from mmjrr.models.estimators.checkpoints import load_weights
+    from mmjrr.models.estimators.released_weights import load_weights
     from mmjrr.registry import MODELS
 
     # Name the scope, since that of another package can be the default.

@@ -187,14 +187,14 @@ def draw_figures(
         else FigureSource(without_discriminator, data_root),
         6: None if without_silhouette is None else FigureSource(without_silhouette, data_root),
     }
-    image_names_ = [_named(source, name) for name in images]
+    chosen_images = [_named(source, name) for name in images]
     pictures: dict[int, Path] = {}
     shown: dict[str, Any] = {}
     for number in sorted(set(figures)):
         other = ablations.get(number)
         if number in ablations and other is None:
             continue
-        rows, rule = _ROWS[number](source, image_names_, other)
+        rows, rule = _ROWS[number](source, chosen_images, other)
         if not rows:
             continue
         path = out / f'figure_{number}.jpg'
@@ -203,7 +203,7 @@ def draw_figures(
         shown[path.name] = {
             'shows': FIGURES[number],
             'frames': [name for name, _ in rows],
-            'chosen': 'by name' if image_names_ and number != 8 else rule,
+            'chosen': 'by name' if chosen_images and number != 8 else rule,
             'run': work_dir.name,
             **({} if other is None else {'other_run': other.work_dir.name}),
             'versions': versions(),
@@ -299,21 +299,21 @@ def _joints_panels(source: FigureSource, imgname: str) -> list[Panel]:
     return [*panels, panel(last, 'last')] if last != first else panels
 
 
-def _figure_1(source: FigureSource, image_names_: list[str], _: Any) -> Rows:
-    names = image_names_[:1] or source.quantile(source.gain, 0.5)
+def _figure_1(source: FigureSource, chosen_images: list[str], _: Any) -> Rows:
+    names = chosen_images[:1] or source.quantile(source.gain, 0.5)
     rule = 'the median of the MPJPE that the last regressor gains over the first'
     return [(name, _joints_panels(source, name)) for name in names], rule
 
 
-def _figure_7(source: FigureSource, image_names_: list[str], _: Any) -> Rows:
-    names = image_names_ or list(dict.fromkeys(source.quantile(source.gain, 0.1, 0.35, 0.65, 0.9)))
+def _figure_7(source: FigureSource, chosen_images: list[str], _: Any) -> Rows:
+    names = chosen_images or list(dict.fromkeys(source.quantile(source.gain, 0.1, 0.35, 0.65, 0.9)))
     rule = 'at 10, 35, 65 and 90 % of the MPJPE that the last regressor gains over the first'
     return [(name, _joints_panels(source, name)) for name in names], rule
 
 
-def _figure_2(source: FigureSource, image_names_: list[str], _: Any) -> Rows:
+def _figure_2(source: FigureSource, chosen_images: list[str], _: Any) -> Rows:
     last = list(source.regressors)[-1]
-    (name, *_rest) = image_names_ or source.quantile(source.errors[last], 0.5)
+    (name, *_rest) = chosen_images or source.quantile(source.errors[last], 0.5)
     frame = source.frame(name)
     blank = np.full((frame.size, frame.size, 3), 255, dtype=np.uint8)
     body = shaded(frame, 'refined', source.body.faces)
@@ -330,9 +330,9 @@ def _figure_2(source: FigureSource, image_names_: list[str], _: Any) -> Rows:
     return [(name, panels)], 'the median of the MPJPE under the last regressor'
 
 
-def _figure_3(source: FigureSource, image_names_: list[str], _: Any) -> Rows:
+def _figure_3(source: FigureSource, chosen_images: list[str], _: Any) -> Rows:
     last = list(source.regressors)[-1]
-    (name, *_rest) = image_names_ or source.quantile(source.errors[last], 0.5)
+    (name, *_rest) = chosen_images or source.quantile(source.errors[last], 0.5)
     frame = source.frame(name)
     if not frame.mask:
         return [], ''
@@ -356,8 +356,8 @@ def _filled(frame: Frame) -> Array:
     return mask
 
 
-def _figure_5(source: FigureSource, image_names_: list[str], _: Any) -> Rows:
-    names = image_names_
+def _figure_5(source: FigureSource, chosen_images: list[str], _: Any) -> Rows:
+    names = chosen_images
     if not names:
         if 'init_transl' not in source.fits:
             return [], ''
@@ -381,9 +381,9 @@ def _figure_5(source: FigureSource, image_names_: list[str], _: Any) -> Rows:
 def _ablation(
     title: str,
 ) -> Callable[[FigureSource, list[str], FigureSource | None], Rows]:
-    def rows(source: FigureSource, image_names_: list[str], other: FigureSource | None) -> Rows:
+    def rows(source: FigureSource, chosen_images: list[str], other: FigureSource | None) -> Rows:
         assert other is not None
-        names = image_names_
+        names = chosen_images
         if not names:
             last = list(source.regressors)[-1]
             common = [name for name in source.imgname if name in set(other.imgname)]
@@ -413,7 +413,7 @@ def fitted_positions(source: FigureSource, names: Sequence[str], regressor: str)
     return joints
 
 
-def _figure_8(source: FigureSource, image_names_: list[str], _: Any) -> Rows:
+def _figure_8(source: FigureSource, chosen_images: list[str], _: Any) -> Rows:
     """Show the ankles of the two subjects whose labels differ the most from the body's ankles."""
     last = list(source.regressors)[-1]
     names = list(H36M_JOINTS_MMPOSE)

@@ -24,7 +24,7 @@ from mmjrr.errors import DataError
 from mmjrr.geometry import matrix_to_axis_angle, weak_perspective_to_transl
 from mmjrr.inference import MeshInferencer
 from mmjrr.models import SPIN, VIBE
-from mmjrr.models.estimators.checkpoints import load_weights
+from mmjrr.models.estimators.released_weights import load_weights
 
 from .random_pictures import pictures
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmjrr.datasets.predictions.files import load_results
+from mmjrr.datasets.predictions.results_files import load_results
 from mmjrr.errors import DataError
 from mmjrr.io import open_input, read_json, read_npy, read_npz, read_pickle, read_torch, sha256
 from mmjrr.regressors import JointRegressor

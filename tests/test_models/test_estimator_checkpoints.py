@@ -13,7 +13,7 @@ from tool_modules import load_tool
 
 from mmjrr.errors import DataError
 from mmjrr.models import SPIN, VIBE
-from mmjrr.models.estimators.checkpoints import load_weights
+from mmjrr.models.estimators.released_weights import load_weights
 
 ROOT = Path(__file__).resolve().parents[2]
 

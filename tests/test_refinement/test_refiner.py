@@ -20,7 +20,7 @@ from mmjrr.refinement.refiner import soft_iou
 from mmjrr.refinement.variables import FitVariables
 from mmjrr.regressors import JointRegressor
 from mmjrr.rendering import ContourSilhouette
-from mmjrr.rendering.base import DeferredChecks
+from mmjrr.rendering.silhouette_renderer import DeferredChecks
 
 SIZE = (96, 96)
 

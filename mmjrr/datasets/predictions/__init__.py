@@ -1,8 +1,9 @@
 """Reader of results files: any model's predictions, in any format and layout.
 
-``files`` opens files, ``layouts`` lists where each layout keeps its fields, ``parse`` converts
-the fields to the arrays of ``bodies``, ``matching`` finds the predictions of each annotated frame,
-and ``persons`` chooses the annotated person among them. ``read`` combines the steps.
+``results_files`` opens files, ``layouts`` lists where each layout keeps its fields, ``parse``
+converts the fields to the arrays of ``bodies``, ``matching`` finds the predictions of each
+annotated frame, and ``persons`` chooses the annotated person among them. ``read`` combines the
+steps.
 """
 
 from __future__ import annotations

@@ -12,10 +12,10 @@ from mmjrr.datasets.image_names import frame_identity
 from mmjrr.errors import DataError
 
 from .bodies import Predictions, join
-from .files import load_results, result_files
 from .layouts import LAYOUTS
 from .neuralannot_h36m import is_by_moment, seen_by_cameras
 from .parse import parse
+from .results_files import load_results, result_files
 
 
 def read_predictions(

@@ -16,7 +16,7 @@ from mmjrr.io import weights_of
 from mmjrr.models.losses import MeshLoss
 from mmjrr.registry import BODY_MODELS
 
-from .checkpoints import load_weights, translate
+from .released_weights import load_weights, translate
 
 #: Fields of data samples that losses compare with.
 _TARGETS = (

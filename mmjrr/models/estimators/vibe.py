@@ -17,7 +17,6 @@ from mmjrr.geometry import rotation_6d_to_matrix
 from mmjrr.io import read_checkpoint, weights_of
 from mmjrr.registry import MODELS
 
-from .checkpoints import translate
 from .hmr import (
     FEATURES,
     MEAN_PARAMS,
@@ -27,6 +26,7 @@ from .hmr import (
     rename_hmr,
 )
 from .mesh_estimator import MeshEstimator
+from .released_weights import translate
 
 
 class TemporalEncoder(nn.Module):

@@ -8,12 +8,12 @@ them; their gradients add up on the way back. The functions next to the classes 
 which the losses of :mod:`mmjrr.models` share.
 """
 
-from mmjrr.rendering.comparison import silhouette_energy
+from mmjrr.rendering.silhouette_energy import silhouette_energy
 
 from .adversarial import PoseAdversarialTerm, ShapeAdversarialTerm, adversarial_energy
-from .base import EnergyTerm, PosedBodies
+from .annotated_joints import Joint2DTerm, Joint3DTerm, joint_2d_energy, joint_3d_energy
+from .energy_term import EnergyTerm, PosedBodies
 from .joint_limits import JointLimitsTerm, joint_limits_energy
-from .joints import Joint2DTerm, Joint3DTerm, joint_2d_energy, joint_3d_energy
 from .silhouette import SilhouetteTerm, gate_weight, mask_cells_energy
 from .smoothness import SmoothnessTerm, smoothness_energy
 

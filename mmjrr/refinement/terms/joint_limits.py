@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mmjrr.geometry import matrix_to_axis_angle
 from mmjrr.joints import SMPL_JOINTS
-from mmjrr.refinement.terms.base import EnergyTerm, PosedBodies
+from mmjrr.refinement.terms.energy_term import EnergyTerm, PosedBodies
 from mmjrr.registry import ENERGY_TERMS
 
 if TYPE_CHECKING:

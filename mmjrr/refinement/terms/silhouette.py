@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mmjrr.joints import H36M_JOINTS_MMPOSE
-from mmjrr.refinement.terms.base import EnergyTerm, PosedBodies
+from mmjrr.refinement.terms.energy_term import EnergyTerm, PosedBodies
 from mmjrr.registry import ENERGY_TERMS
 
 if TYPE_CHECKING:

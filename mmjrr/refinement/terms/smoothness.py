@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from mmjrr.refinement.terms.base import EnergyTerm, PosedBodies
+from mmjrr.refinement.terms.energy_term import EnergyTerm, PosedBodies
 from mmjrr.registry import ENERGY_TERMS
 
 if TYPE_CHECKING:

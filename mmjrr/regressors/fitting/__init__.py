@@ -12,7 +12,7 @@ Modules, each of which uses only those before it:
 - ``fit``: the method as a whole, and :func:`fit_joint_regressor`;
 - ``offset_equations``: sums over frames for label offsets of subjects and joints;
 - ``jackknife``: covariance of these offsets, and tests;
-- ``label_offsets``: :func:`fit_label_offsets`, which fits a regressor and offsets together;
+- ``label_offsets_fit``: :func:`fit_label_offsets`, which fits a regressor and offsets together;
 - ``subject_bootstrap``: joints of regressors that are fitted to drawn subjects.
 """
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
         JointRegressorFit,
         fit_joint_regressor,
     )
-    from mmjrr.regressors.fitting.label_offsets import (
+    from mmjrr.regressors.fitting.label_offsets_fit import (
         GroupedBatch,
         LabelOffsetsEstimate,
         LabelOffsetsFit,

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from mmjrr.array_types import FloatArray, IndexArray
-from mmjrr.regressors.fitting.label_offsets import GroupedBatch, GroupedFrames
+from mmjrr.regressors.fitting.label_offsets_fit import GroupedBatch, GroupedFrames
 from mmjrr.regressors.fitting.normal_equations import (
     NormalEquations,
     accumulate_normal_equations,

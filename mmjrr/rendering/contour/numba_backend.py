@@ -127,7 +127,7 @@ def compare(
     weight: Tensor | None,  # (B, H, W)
     levels: tuple[int, ...],
 ) -> Tensor:  # (B,)
-    """Compute :func:`~mmjrr.rendering.comparison.silhouette_energy` of drawn silhouettes.
+    """Compute :func:`~mmjrr.rendering.silhouette_energy.silhouette_energy` of drawn silhouettes.
 
     Args:
         vertices: vertices of the bodies.
@@ -502,7 +502,7 @@ def _sum_line(
         begin, end = first[row] // k, last[row] // k + 1
         front, back = 0.0, 0.0
         for pixel in range(begin, end):
-            seen = 0.0
+            covered = 0.0
             for column in range(pixel * k, pixel * k + k):
                 front += sums[0, row * columns + column]
                 sums[0, row * columns + column] = 0
@@ -513,8 +513,8 @@ def _sum_line(
                     sums[1, row * columns + column] = 0
                     visible[0, row, column] = front <= 1 and front >= back
                     visible[1, row, column] = back <= 1 and back > front
-                seen += _clamped(max(front, back))
-            coverage[target, pixel] += seen
+                covered += _clamped(max(front, back))
+            coverage[target, pixel] += covered
         rest = _clamped(max(front, back)) * k
         for pixel in range(end, width):
             coverage[target, pixel] += rest
@@ -709,14 +709,14 @@ def _compare_blocks(
                 d *= images[1, row, column]
             difference[row, column] = d
             squares[column] += d * d
-    whole = 0.0
+    sum_of_squares = 0.0
     for column in range(width):
-        whole += squares[column]
+        sum_of_squares += squares[column]
     value = 0.0
     for level in range(len(levels)):
         side = levels[level]
         rows, columns = height // side, width // side
-        total = whole if side == 1 else 0.0
+        total = sum_of_squares if side == 1 else 0.0
         if side > 1:
             for row in range(rows):
                 squares[:] = 0
@@ -748,16 +748,16 @@ def _gradient_of_coverage(
     Only pixels between the first and last edges of their row are replaced; no others are read.
     """
     height, width = difference.shape
-    whole = 0.0
+    scale_of_pixels = 0.0
     for level in range(len(levels)):
         if levels[level] == 1:
-            whole += 2 / (height * width)
+            scale_of_pixels += 2 / (height * width)
     for row in range(height):
         begin, end = width, -1
         for i in range(row * k, row * k + k):
             begin, end = min(begin, first[i] // k), max(end, last[i] // k)
         for column in range(begin, end + 1):
-            difference[row, column] *= whole
+            difference[row, column] *= scale_of_pixels
         for level in range(len(levels)):
             side = levels[level]
             rows, columns = height // side, width // side

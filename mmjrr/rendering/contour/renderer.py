@@ -37,9 +37,9 @@ from torch import Tensor
 from mmjrr.array_types import Array
 from mmjrr.geometry import PerspectiveCamera
 from mmjrr.registry import RENDERERS
-from mmjrr.rendering.base import DeferredChecks, SilhouetteRenderer
 from mmjrr.rendering.contour import torch_backend
 from mmjrr.rendering.contour.topology import MeshTopology
+from mmjrr.rendering.silhouette_renderer import DeferredChecks, SilhouetteRenderer
 
 if TYPE_CHECKING:
     from mmjrr.rendering.contour.numba_backend import Tables

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from mmjrr.rendering.base import MAX_DEFERRED_COORDINATE, DeferredChecks
 from mmjrr.rendering.contour.topology import MeshTopology
 from mmjrr.rendering.ranges import expand_ranges, nonzero_indices
+from mmjrr.rendering.silhouette_renderer import MAX_DEFERRED_COORDINATE, DeferredChecks
 
 #: Extents below this many pixels count as zero: the cuts of such an edge are at its ends.
 _TINY = 1e-20

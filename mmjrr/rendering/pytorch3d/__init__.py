@@ -1,5 +1,5 @@
 """PyTorch3D's soft silhouettes behind the interface of silhouette renderers."""
 
-from mmjrr.rendering.pytorch3d.silhouette import PyTorch3DSilhouette
+from mmjrr.rendering.pytorch3d.soft_silhouette import PyTorch3DSilhouette
 
 __all__ = ['PyTorch3DSilhouette']

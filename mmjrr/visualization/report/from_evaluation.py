@@ -25,8 +25,8 @@ from mmjrr.io import read_json
 from mmjrr.registry import BODY_MODELS
 from mmjrr.regressors import JointRegressor
 from mmjrr.regressors.mesh_mapping import read_faces
-from mmjrr.visualization.bodies import posed_bodies
 from mmjrr.visualization.frames import Frame, FrameData, FrameMaker
+from mmjrr.visualization.posed_bodies import posed_bodies
 
 from .content import Evaluation, Report, left_out_notes
 

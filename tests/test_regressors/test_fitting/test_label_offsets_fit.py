@@ -13,7 +13,7 @@ from scipy.spatial.transform import Rotation
 from mmjrr.joints import SMPL_JOINTS
 from mmjrr.regressors import JointRegressor
 from mmjrr.regressors.fitting.jackknife import JackknifeCovariance, deal_sequences
-from mmjrr.regressors.fitting.label_offsets import (
+from mmjrr.regressors.fitting.label_offsets_fit import (
     GroupedBatch,
     estimate_label_offsets,
     fit_label_offsets,

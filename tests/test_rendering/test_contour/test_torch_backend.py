@@ -9,7 +9,7 @@ import torch
 
 from mmjrr.geometry import PerspectiveCamera
 from mmjrr.rendering import ContourSilhouette
-from mmjrr.rendering.base import DeferredChecks
+from mmjrr.rendering.silhouette_renderer import DeferredChecks
 
 from .scenes import MESHES, drawn, posed, small_camera
 

@@ -18,7 +18,7 @@ from mmjrr.errors import DataError
 from mmjrr.evaluation import mpjpe
 from mmjrr.io import read_npz
 from mmjrr.regressors import JointRegressor
-from mmjrr.visualization.bodies import posed_bodies
+from mmjrr.visualization.posed_bodies import posed_bodies
 from mmjrr.visualization.report import GalleryOptions, Report, report_work_dir
 from mmjrr.visualization.report.page import render
 

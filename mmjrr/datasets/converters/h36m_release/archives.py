@@ -29,8 +29,8 @@ _MAX_HEADER = 1 << 20
 _RECORD = 'unpacked.json'
 
 
-def unpack(archive: str | Path, folder: str | Path, wanted: Collection[str]) -> dict[str, Any]:
-    """Write the wanted files of a ``.tgz`` into one folder.
+def unpack(archive: str | Path, folder: str | Path, file_names: Collection[str]) -> dict[str, Any]:
+    """Write the named files of a ``.tgz`` into one folder.
 
     Folders within the archive are dropped, so no member can be written outside ``folder``; an
     archive with a path that leads outside is refused nonetheless. An interrupted call continues
@@ -39,10 +39,10 @@ def unpack(archive: str | Path, folder: str | Path, wanted: Collection[str]) -> 
     Args:
         archive: Gzipped tar file.
         folder: Folder of the unpacked files.
-        wanted: Names of files without folders.
+        file_names: Names of files without folders.
 
     Returns:
-        ``archive`` (its name), ``bytes``, ``sha256`` and ``files``, the number of wanted files in
+        ``archive`` (its name), ``bytes``, ``sha256`` and ``files``, the number of named files in
         the archive.
 
     Raises:
@@ -53,17 +53,17 @@ def unpack(archive: str | Path, folder: str | Path, wanted: Collection[str]) -> 
     archive, folder = Path(archive), Path(folder)
     if not archive.is_file():
         raise FileNotFoundError(f'{archive}: no such file')
-    asked = hashlib.sha256('\n'.join(sorted(wanted)).encode()).hexdigest()
+    asked = hashlib.sha256('\n'.join(sorted(file_names)).encode()).hexdigest()
     size = archive.stat().st_size
     identity = Identity({'archive': archive.name, 'bytes': size, 'asked': asked})
     record = Record(folder / _RECORD, identity)
     done = record.results_of_same_settings()
     if done is None or not _are_complete(folder, done.get('files')):
         if done is None:  # existing files are another archive's
-            for name in wanted:
+            for name in file_names:
                 (folder / name).unlink(missing_ok=True)
             record.write()
-        digest, files = _unpack(archive, folder, wanted)
+        digest, files = _unpack(archive, folder, file_names)
         done = {'sha256': digest, 'files': files}
         record.write(done)
     return {
@@ -79,7 +79,7 @@ def _are_complete(folder: Path, files: Any) -> bool:
     )
 
 
-def _unpack(archive: Path, folder: Path, wanted: Collection[str]) -> tuple[str, dict[str, int]]:
+def _unpack(archive: Path, folder: Path, file_names: Collection[str]) -> tuple[str, dict[str, int]]:
     """Unpack; return the SHA-256 of the archive, and sizes of the files by name."""
     files: dict[str, int] = {}
     with open(archive, 'rb') as raw:
@@ -96,7 +96,7 @@ def _unpack(archive: Path, folder: Path, wanted: Collection[str]) -> tuple[str, 
                         name = _checked_name(archive, member)
                         if name in files:
                             raise DataError(f'{archive}: found two files {name!r}')
-                        if name not in wanted:
+                        if name not in file_names:
                             continue
                         files[name] = member.size
                         path = folder / name

@@ -220,8 +220,10 @@ class ReleaseConversion:
         for (subject, kind), source in sources.items():
             if source.is_file():
                 folders[subject, kind] = into / subject / kind
-                wanted = [take.file + SUFFIXES[kind] for take in takes if take.subject == subject]
-                tasks.append((source, folders[subject, kind], wanted))
+                file_names = [
+                    take.file + SUFFIXES[kind] for take in takes if take.subject == subject
+                ]
+                tasks.append((source, folders[subject, kind], file_names))
         return folders, pool.run(unpack, tasks, 'archives')
 
     def _with_files(

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mmjrr.array_types import Array
 from mmjrr.geometry import PerspectiveCamera
-from mmjrr.rendering.comparison import silhouette_energy
+from mmjrr.rendering.silhouette_energy import silhouette_energy
 
 #: Largest absolute pixel coordinate while checks are deferred. A larger one fails the check, and is
 #: clamped so that it does not overflow an index.
@@ -108,7 +108,7 @@ class SilhouetteRenderer(nn.Module, ABC):
             vertices: As in :meth:`forward`, and so are ``camera`` and the errors.
             camera: Cameras of the masks.
             mask: Person masks in [0, 1]; it has no gradient.
-            levels: As in :func:`~mmjrr.rendering.comparison.silhouette_energy`.
+            levels: As in :func:`~mmjrr.rendering.silhouette_energy.silhouette_energy`.
             weight: Factor on the difference of each pixel. Default: None, 1.
         """
         return silhouette_energy(self(vertices, camera), mask, levels, weight)

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, ClassVar
 from torch import Tensor, nn
 
 from mmjrr.geometry import PerspectiveCamera
-from mmjrr.rendering.comparison import silhouette_energy
+from mmjrr.rendering.silhouette_energy import silhouette_energy
 
 if TYPE_CHECKING:
     from mmjrr.models.discriminators import FitDiscriminator
     from mmjrr.refinement.observations import Observations
     from mmjrr.regressors import JointRegressor
-    from mmjrr.rendering.base import SilhouetteRenderer
+    from mmjrr.rendering.silhouette_renderer import SilhouetteRenderer
 
 
 class PosedBodies:
@@ -106,7 +106,7 @@ class PosedBodies:
         levels: tuple[int, ...],
         weight: Tensor | None = None,  # (B, H, W)
     ) -> Tensor:  # (B,)
-        """Compare silhouettes with masks: :func:`~mmjrr.rendering.comparison.silhouette_energy`."""
+        """Compare silhouettes with masks, as ``silhouette_energy`` of ``mmjrr.rendering`` does."""
         if self._silhouette is None and self._renderer is not None:
             return self._renderer.compare(self.outline, self.camera, mask, levels, weight)
         return silhouette_energy(self.silhouette, mask, levels, weight)

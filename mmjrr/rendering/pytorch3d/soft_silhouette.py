@@ -10,8 +10,8 @@ from torch import Tensor
 from mmjrr.array_types import Array
 from mmjrr.geometry import PerspectiveCamera
 from mmjrr.registry import RENDERERS
-from mmjrr.rendering.base import SilhouetteRenderer
 from mmjrr.rendering.pytorch3d.rasterizer import Tiles, rasterize
+from mmjrr.rendering.silhouette_renderer import SilhouetteRenderer
 
 INSTALL = 'see https://github.com/facebookresearch/pytorch3d/blob/main/INSTALL.md'
 
