@@ -15,8 +15,11 @@ imports, with limits on memory and processor time. A case ends in one of
 - crash: the interpreter ended;
 - timeout: the limit of time was reached.
 
-All but the first two are failures; the file of each is kept. Files of other layouts of Human3.6M
-hold the time at which they were written, so some of their bytes differ from run to run.
+All but the first two are failures; the file of each is kept. ``seed_SEED.json`` in the output
+folder counts the outcomes; ``result_pages.py collect`` takes it into docs/results.
+
+Files of other layouts of Human3.6M hold the time at which they were written, so some of their bytes
+differ from run to run.
 """
 
 from __future__ import annotations
@@ -56,8 +59,10 @@ import torch
 from loaders import CASES, Case
 from malformed import damage, disfigure
 from source_loaders import SOURCES
+from tool_modules import load_tool
 
 from mmjrr.errors import DataError
+from mmjrr.io import versions
 
 ROOT = Path(__file__).resolve().parents[1]
 #: All loaders.
@@ -503,6 +508,25 @@ def summary(results: Sequence[Result], seed: int) -> str:
     return '\n'.join(lines)
 
 
+def record_of(results: Sequence[Result], seed: int) -> dict[str, Any]:
+    """Return counts of the outcomes, over all cases and by loader, with their provenance."""
+    result_pages = load_tool('analysis_tools/result_pages.py')
+    loaders: dict[str, Counter[str]] = {}
+    for result in results:
+        loaders.setdefault(result.loader, Counter())[result.outcome] += 1
+    outcomes = ('ok', 'refused', *FAILURES)
+    return {
+        **result_pages.provenance(result_pages.present_commit()),
+        'versions': versions(),
+        'seed': seed,
+        'cases': len(results),
+        'outcomes': {name: sum(r.outcome == name for r in results) for name in outcomes},
+        'loaders': {loader: dict(counts) for loader, counts in sorted(loaders.items())},
+        'longest_seconds': max(result.seconds for result in results),
+        'limits': {'seconds': SECONDS, 'bytes': MEMORY},
+    }
+
+
 def keep_files(results: Sequence[Result], seed: int, out: Path) -> None:
     """Write the files of failed cases, each with its result beside it."""
     for result in failures_of(results):
@@ -526,7 +550,7 @@ def main() -> None:
                         metavar='NAME', help='cases of these alone')  # fmt: skip
     parser.add_argument('--case', type=int, help='run this case alone, in this process')
     parser.add_argument('--out', type=Path, default=ROOT / 'work_dirs' / 'fuzz',
-                        help='folder for the files of failed cases')  # fmt: skip
+                        help='folder for counts and for the files of failed cases')  # fmt: skip
     args = parser.parse_args()
     for name in ('cases', 'workers'):
         if getattr(args, name) < 1:
@@ -539,6 +563,9 @@ def main() -> None:
     skip = frozenset(LOADERS) - frozenset(args.loaders)
     results = fuzz(args.cases, args.seed, args.workers, report=print, skip=skip)
     keep_files(results, args.seed, args.out)
+    args.out.mkdir(parents=True, exist_ok=True)
+    record = json.dumps(record_of(results, args.seed), indent=1)
+    (args.out / f'seed_{args.seed}.json').write_text(record + '\n')
     print(summary(results, args.seed))
     if failures_of(results):
         print(f'\nfiles of failed cases are in {args.out}')

@@ -2,14 +2,18 @@
 
     python tests/kills.py                                # each write, and 100 cases at random
     python tests/kills.py --random 20 --seed 7 --job masks
+    python tests/kills.py --job calibration --writes 30  # drawn among its writes
     python tests/kills.py --job refinement --case 30 31  # these again; files of failed ones stay
 
 Each job (refinement, refinement that begins with fits to joints and a calibration, person masks,
-inference) runs once undisturbed; its calls of ``os.fsync``, ``os.replace`` and ``os.unlink`` are
-counted. Then it runs again, and is killed (SIGKILL) just before or just after one of these calls,
-or one to three times at random moments. Each time, the same command resumes it. A case passes if
-the results are those of the undisturbed run to the byte, and no temporary file and no unfinished
-shard is left.
+inference, the generator of the synthetic set, the converter of Human3.6M's release) runs once
+undisturbed; its calls of ``os.fsync``, ``os.replace`` and ``os.unlink`` are counted. Then it runs
+again, and is killed (SIGKILL) just before or just after one of these calls, or one to three times
+at random moments. Each time, the same command resumes it. A case passes if the results are those of
+the undisturbed run to the byte, and no temporary file and no unfinished shard is left.
+
+``JOB.json`` in the output folder counts the cases; ``result_pages.py collect`` takes it into
+docs/results.
 
 Runs are forks of this process, which has imported what they need; patches of ``os`` exist only in
 them.
@@ -21,6 +25,7 @@ import argparse
 import contextlib
 import gc
 import importlib
+import json
 import logging
 import os
 import random
@@ -47,16 +52,21 @@ from small_jobs import (
     several_views,
     synthetic_set,
 )
+from small_release import pack, write_release
+from tool_modules import load_tool
 
 from mmjrr.cli import infer, masks, train
 from mmjrr.cli.options import parse
+from mmjrr.datasets.converters.h36m_release.release_conversion import ReleaseConversion
+from mmjrr.datasets.synthetic import Settings, generate
+from mmjrr.io import versions
 
 ROOT = Path(__file__).resolve().parents[1]
 #: Calls that change which files there are or what they hold after a loss of power.
 CALLS = ('fsync', 'replace', 'unlink')
 #: Seconds by the clock after which a run counts as hanging.
 LIMIT = 600.0
-JOBS = ('refinement', 'calibration', 'masks', 'inference')
+JOBS = ('refinement', 'calibration', 'masks', 'inference', 'synthetic_set', 'converter')
 
 
 @dataclass(frozen=True)
@@ -65,7 +75,7 @@ class ResumableJob:
 
     Attributes:
         run: runs the command in a work directory, in this process.
-        results: the names of the files in the work directory that it makes.
+        results: the names of the files in the work directory that it makes, or patterns of them.
         folders: folders of shards; they must be in the end as they are without kills.
     """
 
@@ -115,6 +125,8 @@ def make_jobs(folder: Path) -> dict[str, ResumableJob]:
     segmented = masks_config(pictures(folders['masks'] / 'data', 8), folders['masks'])
     sys.path.insert(0, str(folders['inference']))
     inferred = inference_files(folders['inference'])
+    release = write_release(folders['converter'] / 'release', subjects=('S1',))
+    archives = pack(release, folders['converter'] / 'archives', subjects=('S1',))
 
     def refine(work_dir: Path, config: Path = refined) -> None:
         command = [str(config), '--work-dir', str(work_dir), '--resume']
@@ -129,6 +141,15 @@ def make_jobs(folder: Path) -> dict[str, ResumableJob]:
         command += ['--out', str(work_dir / 'fits.npz'), '--work-dir', str(work_dir)]
         infer.run(parse(infer.add_arguments, None, command))
 
+    def make_set(work_dir: Path) -> None:
+        settings = Settings(seed=3, subjects=('S1', 'S9'), frames_per_subject=1)
+        generate(work_dir, settings, workers=1, progress=False)
+
+    def convert(work_dir: Path) -> None:
+        ReleaseConversion(
+            archives, work_dir, archives / 'metadata.xml', subjects=('S1',), workers=1
+        ).run()
+
     regressors = [f'{name}.{kind}' for name in ('J_spin', 'J_opt') for kind in ('npy', 'json')]
     refined_files = (*regressors, 'pseudo_gt.npz', 'refinement.json')
     return {
@@ -140,6 +161,22 @@ def make_jobs(folder: Path) -> dict[str, ResumableJob]:
         ),
         'masks': ResumableJob(segment, ('masks.json',), ('masks',)),
         'inference': ResumableJob(estimate, ('fits.npz',), ('inference',)),
+        'synthetic_set': ResumableJob(
+            make_set,
+            (
+                'annotation_body3d/**/*',
+                'fits/*',
+                'images/**/*.jpg',
+                'masks/*',
+                'regressors/*',
+                'truth/*',
+                'synthetic.json',
+            ),
+            ('parts',),
+        ),
+        'converter': ResumableJob(
+            convert, ('annotation_body3d/**/*', 'images/**/*.jpg'), ('.h36m_release',)
+        ),
     }
 
 
@@ -317,11 +354,16 @@ def run_case(job: ResumableJob, case: Case, reference: Reference, work_dir: Path
 
 def difference(job: ResumableJob, found: Path, expected: Path) -> str:
     """Describe how the files of a run differ from those of another; empty if they do not."""
-    for name in job.results:
-        if not (found / name).is_file():
-            return f'{name} is missing'
-        if (found / name).read_bytes() != (expected / name).read_bytes():
-            return f'{name} differs'
+    for pattern in job.results:
+        made = {path.relative_to(expected) for path in expected.glob(pattern) if path.is_file()}
+        others = {path.relative_to(found) for path in found.glob(pattern) if path.is_file()} - made
+        if others or not made:
+            return f'{pattern}: {sorted(map(str, others)) or "no file"} is made'
+        for name in sorted(made):
+            if not (found / name).is_file():
+                return f'{name} is missing'
+            if (found / name).read_bytes() != (expected / name).read_bytes():
+                return f'{name} differs'
     hidden = [path.name for path in found.rglob('.*') if path.is_file()]
     if hidden:
         return f'temporary files are left: {hidden}'
@@ -348,51 +390,110 @@ def run_cases(
                 Path(f'{work_dir}.{suffix}').unlink(missing_ok=True)
 
 
+# -- counts ----------------------------------------------------------------------------------------
+
+
+@dataclass
+class Count:
+    """Numbers of cases of a kind that there are and that ran, of kills, and of equal results."""
+
+    cases: int = 0
+    run: int = 0
+    kills: int = 0
+    identical: int = 0
+
+
+def counts_of(
+    reference: Reference, cases: Sequence[Case], results: Sequence[tuple[Case, Outcome]]
+) -> dict[str, Count]:
+    """Count cases and their outcomes by the call at which the job is killed, or ``'random'``.
+
+    Args:
+        reference: the undisturbed run.
+        cases: all cases of the job.
+        results: the cases that ran.
+    """
+    counts = {kind: Count() for kind in (*CALLS, 'random')}
+
+    def count_of(case: Case) -> Count:
+        return counts['random' if case.call is None else reference.calls[case.call]]
+
+    for case in cases:
+        count_of(case).cases += 1
+    for case, outcome in results:
+        count = count_of(case)
+        count.run += 1
+        count.kills += outcome.kills
+        count.identical += not outcome.problem
+    return counts
+
+
+def drawn(cases: Sequence[tuple[int, Case]], number: int, seed: int) -> list[tuple[int, Case]]:
+    """Draw a number of cases of kills at calls, and keep all others."""
+    at_calls = [entry for entry in cases if entry[1].call is not None]
+    others = [entry for entry in cases if entry[1].call is None]
+    chosen = random.Random(seed).sample(range(len(at_calls)), min(number, len(at_calls)))
+    return [*(at_calls[place] for place in sorted(chosen)), *others]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('--job', choices=JOBS, help='default: all')
+    parser.add_argument('--job', choices=JOBS, nargs='+', default=list(JOBS), help='default: all')
     parser.add_argument('--random', type=int, default=100, help='cases at random, over all jobs')
-    parser.add_argument('--seed', type=int, default=0, help='of the random moments')
+    parser.add_argument('--writes', type=int, help='cases at writes of each job (default: all)')
+    parser.add_argument(
+        '--seed', type=int, default=0, help='of the random moments, and of the drawn writes'
+    )
     parser.add_argument('--case', type=int, nargs='+', help='run these cases of --job alone')
     parser.add_argument('--out', type=Path, default=ROOT / 'work_dirs' / 'kills',
-                        help='folder for the files of failed cases')  # fmt: skip
+                        help='folder for counts and for the files of failed cases')  # fmt: skip
     args = parser.parse_args()
-    if args.random < 0:
-        parser.error(f'--random {args.random}: expected at least 0')
-    if args.case is not None and args.job is None:
-        parser.error('--case: needs --job')
+    for name, least in (('random', 0), ('writes', 1)):
+        value = getattr(args, name)
+        if value is not None and value < least:
+            parser.error(f'--{name} {value}: expected at least {least}')
+    if args.case is not None and len(args.job) != 1:
+        parser.error('--case: needs one --job')
     args.out.mkdir(parents=True, exist_ok=True)
+    result_pages = load_tool('analysis_tools/result_pages.py')
+    provenance = result_pages.provenance(result_pages.present_commit())
+    provenance['versions'] = versions()
     failed = 0
     with contextlib.ExitStack() as stack:
         inputs = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix='mmjrr_kills_')))
         jobs = make_jobs(inputs)
-        chosen = [args.job] if args.job else list(jobs)
-        for index, name in enumerate(chosen):
+        for index, name in enumerate(args.job):
             folder = Path(tempfile.mkdtemp(prefix=f'{name}_', dir=args.out))
             reference = undisturbed(jobs[name], folder)
-            share = len(range(index, args.random, len(chosen)))
-            numbered = list(enumerate(cases_of(reference, share, args.seed)))
+            share = len(range(index, args.random, len(args.job)))
+            cases = cases_of(reference, share, args.seed)
+            numbered = list(enumerate(cases))
             if args.case is not None:
                 numbered = [numbered[case] for case in args.case]
+            elif args.writes is not None:
+                numbered = drawn(numbered, args.writes, args.seed)
             calls = {call: reference.calls.count(call) for call in CALLS}
             print(f'{name}: {calls}, {reference.seconds:.1f} s undisturbed', flush=True)
-            counts = {'writes': [0, 0], 'random': [0, 0]}  # kills, cases with identical results
+            results: list[tuple[Case, Outcome]] = []
             for number, case, outcome in run_cases(jobs[name], numbered, reference, folder):
-                kind = counts['random' if case.call is None else 'writes']
-                kind[0] += outcome.kills
-                kind[1] += not outcome.problem
-                failed += bool(outcome.problem)
+                results.append((case, outcome))
                 if outcome.problem or args.case is not None:
                     print(f'{name}: case {number}, killed {case}: '
                           f'{outcome.problem or "identical"}', flush=True)  # fmt: skip
-            for kind_name, (kills, identical) in counts.items():
-                total = sum((case.call is None) == (kind_name == 'random') for _, case in numbered)
-                print(f'{name}, {kind_name}: {total} cases, {kills} kills, {identical} with '
-                      'identical results', flush=True)  # fmt: skip
-            if not failed:
+                if args.case is None:
+                    counts = counts_of(reference, cases, results)
+                    record = {kind: vars(count) for kind, count in counts.items()}
+                    record |= {**provenance, 'seed': args.seed}
+                    (args.out / f'{name}.json').write_text(json.dumps(record, indent=1) + '\n')
+            for kind, count in counts_of(reference, cases, results).items():
+                print(f'{name}, {kind}: {count.run} of {count.cases} cases, {count.kills} kills, '
+                      f'{count.identical} with identical results', flush=True)  # fmt: skip
+            problems = sum(bool(outcome.problem) for _, outcome in results)
+            if not problems:
                 shutil.rmtree(folder)
+            failed += problems
     if failed:
         print(f'{failed} cases failed; their files are in {args.out}')
         sys.exit(1)

@@ -58,11 +58,29 @@ def test_moments_of_a_case_depend_on_the_seed_and_its_number_only(tmp_path: Path
     assert kills.cases_of(reference, 3, 8) != few
 
 
+def test_counts_are_those_of_the_call_at_which_a_job_is_killed(tmp_path: Path) -> None:
+    reference = kills.Reference(tmp_path, ('fsync', 'fsync', 'replace'), 2.0)
+    cases = kills.cases_of(reference, 2, 7)
+    chosen = kills.drawn(list(enumerate(cases)), 6, 7)
+    assert chosen == list(enumerate(cases))
+    results = [(case, kills.Outcome(1, '' if number != 4 else 'x')) for number, case in chosen[1:]]
+    assert kills.counts_of(reference, cases, results) == {
+        'fsync': kills.Count(cases=4, run=3, kills=3, identical=3),
+        'replace': kills.Count(cases=2, run=2, kills=2, identical=1),
+        'unlink': kills.Count(),
+        'random': kills.Count(cases=2, run=2, kills=2, identical=2),
+    }
+    assert len(kills.drawn(chosen, 3, 7)) == 3 + 2
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ('name', 'at_writes', 'at_random'),
-    [('refinement', 4, 2), ('calibration', 2, 0), ('masks', 4, 2), ('inference', 4, 2)],
-)
+    [
+        ('refinement', 4, 2), ('calibration', 2, 0), ('masks', 4, 2), ('inference', 4, 2),
+        ('synthetic_set', 4, 2), ('converter', 4, 2),
+    ],
+)  # fmt: skip
 def test_killed_at_a_write_or_at_random_and_resumed_it_ends_in_the_same_bytes(
     name: str, at_writes: int, at_random: int, tmp_path: Path
 ) -> None:

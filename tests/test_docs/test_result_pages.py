@@ -88,3 +88,19 @@ def test_a_record_from_a_gpu_keeps_its_machine_and_commit(
         assert found['commit'] == commit
         assert found['machine'] == 'A processor, 16 cores, A GPU'
         assert found['versions'] == {'torch': '2.11'}
+
+
+def test_kills_and_fuzz_are_counted_over_all_calls(result_pages: ModuleType) -> None:
+    provenance = dict(
+        commit='a', date='d', machine='m', versions=dict(python=3, torch=2, numpy=1, numba=0)
+    )
+    counts = {
+        kind: dict(cases=6, run=number, kills=number, identical=number - 1)
+        for number, kind in enumerate(('fsync', 'replace', 'unlink', 'random'), 2)
+    }
+    row = result_pages.kill_table({'kills': {'a_job': counts | provenance}}, [])[2]
+    assert row == '| a job | 2 of 6 | 3 of 6 | 4 of 6 | 5 (5) | 14 | 10 of 14 |'
+    outcomes = dict(ok=1, refused=2, raised=3, memory=4, crash=5, timeout=6)
+    record = dict(seed=7, cases=1234, outcomes=outcomes, loaders={'a': {}}, longest_seconds=1.25)
+    row = result_pages.fuzz_table({'fuzz': {'seed_7': record | provenance}}, [])[2]
+    assert row == '| 7 | 1,234 | 1 | 1 | 2 | 3 | 5 | 6 | 4 | 1.2 s |'

@@ -4,7 +4,8 @@
     python tools/analysis_tools/result_pages.py write
 
 ``collect`` takes the summaries of demos and the records of benchmarks under a folder (``make
-results`` makes them) into ``docs/results/``, each with commit, date, machine and versions.
+results`` makes them) into ``docs/results/``, each with commit, date, machine and versions. Counts
+of ``make kills`` and ``make fuzz`` under ``work_dirs`` are collected in the same way.
 ``write`` renders them between the markers of the pages:
 
     <!-- results: NAME -->
@@ -28,6 +29,10 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / 'docs' / 'results'
+#: Folders of RESULTS.
+KINDS = (
+    'demo', 'benchmarks', 'mappings', 'experiments', 'training', 'mask_errors', 'kills', 'fuzz',
+)  # fmt: skip
 BLOCK = re.compile(r'(<!-- results(\??): ([^\n]+?) -->\n)(.*?)(<!-- end of results -->)', re.DOTALL)
 NOT_MEASURED = 'Not measured.'
 REGRESSORS = ('J_std', 'J_spin', 'J_opt')
@@ -51,7 +56,7 @@ def main() -> None:
     commands.add_parser('write', help='write docs/results/ into the pages')
     args = parser.parse_args()
     if args.command == 'collect':
-        commit = args.commit or _git('describe', '--always', '--dirty')
+        commit = args.commit or present_commit()
         if commit.endswith('-dirty'):
             parser.error(f'{ROOT}: found uncommitted changes; commit them, or pass --commit')
         names = collect(args.folder, commit)
@@ -76,17 +81,11 @@ def collect(folder: Path, commit: str) -> list[str]:
     Returns:
         The names of the results.
     """
-    from mmjrr.io.provenance import processor
-
-    provenance = {
-        'commit': commit,
-        'date': date.today().isoformat(),
-        'machine': f'{processor()}, {os.cpu_count()} cores',
-    }
+    of_now = provenance(commit)
     names = []
     for path in sorted(folder.glob('*/summary.json')):
         summary = json.loads(path.read_text())
-        _write(RESULTS / 'demo' / f'{path.parent.name}.json', {**provenance, **summary})
+        _write(RESULTS / 'demo' / f'{path.parent.name}.json', {**of_now, **summary})
         names.append(path.parent.name)
     for path in sorted((folder / 'benchmarks').glob('*.json')):
         record = json.loads(path.read_text())
@@ -95,11 +94,15 @@ def collect(folder: Path, commit: str) -> list[str]:
             kept['versions'] = {k: v for k, v in kept['machine'].items() if k in _VERSIONS}
             # A GPU's record comes from another machine, and holds its commit.
             of_record = {'commit': record.get('commit', commit), 'machine': _machine_of(record)}
-            _write(RESULTS / 'benchmarks' / path.name, {**kept, **provenance, **of_record})
+            _write(RESULTS / 'benchmarks' / path.name, {**kept, **of_now, **of_record})
             names.append(path.stem)
     for kind in ('mappings', 'training', 'mask_errors'):
         for path in sorted((folder / kind).glob('*.json')):
-            _write(RESULTS / kind / path.name, {**json.loads(path.read_text()), **provenance})
+            _write(RESULTS / kind / path.name, {**json.loads(path.read_text()), **of_now})
+            names.append(path.stem)
+    for kind in ('kills', 'fuzz'):  # their records say when and on what they were made
+        for path in sorted((folder / kind).glob('*.json')):
+            _write(RESULTS / kind / path.name, json.loads(path.read_text()))
             names.append(path.stem)
     cells: dict[str, list[Run]] = {}
     for path in sorted((folder / 'cells').glob('*.json')):
@@ -114,7 +117,7 @@ def collect(folder: Path, commit: str) -> list[str]:
             for run in runs
         ]
         machine = ', '.join(sorted({run['device'] for run in runs}))
-        content = {**provenance, **shared, 'machine': machine, 'cells': kept}
+        content = {**of_now, **shared, 'machine': machine, 'cells': kept}
         _write(RESULTS / 'experiments' / f'{name}.json', content)
         names.append(name)
     return names
@@ -154,9 +157,22 @@ _OF_CELLS = (
 _VERSIONS = ('mmjrr', 'python', 'torch', 'numpy', 'scipy', 'numba')
 
 
-def _git(*command: str) -> str:
-    done = subprocess.run(['git', *command], cwd=ROOT, capture_output=True, text=True)
+def present_commit() -> str:
+    """Return the commit that is checked out, ending in ``-dirty`` if files differ from it."""
+    command = ['git', 'describe', '--always', '--dirty']
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     return done.stdout.strip() or 'unknown'
+
+
+def provenance(commit: str) -> Run:
+    """Return a commit with the present date and this machine, for the record of a result."""
+    from mmjrr.io.provenance import processor
+
+    return {
+        'commit': commit,
+        'date': date.today().isoformat(),
+        'machine': f'{processor()}, {os.cpu_count()} cores',
+    }
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
@@ -170,8 +186,7 @@ def _write(path: Path, content: dict[str, Any]) -> None:
 def read_results() -> dict[str, dict[str, Run]]:
     """Return the contents of ``docs/results/`` by kind (``'demo'`` and so on) and name."""
     return {
-        kind: {path.stem: json.loads(path.read_text()) for path in _files(kind)}
-        for kind in ('demo', 'benchmarks', 'mappings', 'experiments', 'training', 'mask_errors')
+        kind: {path.stem: json.loads(path.read_text()) for path in _files(kind)} for kind in KINDS
     }
 
 
@@ -593,6 +608,48 @@ def _plain(text: str) -> str:
     return text.replace('<=', '≤').replace('>=', '≥').replace('|', '/')
 
 
+def kill_table(results: dict[str, dict[str, Run]], names: list[str]) -> list[str]:
+    """Kills of each job by the call at which they happen, and how many results are identical."""
+    runs = {name: results['kills'][name] for name in results['kills']}
+    if not runs:
+        raise MissingResultError('results: docs/results/kills: no such file')
+    kinds = ('fsync', 'replace', 'unlink', 'random')
+    rows = []
+    for name, run in runs.items():
+        cells = [f'{run[kind]["run"]} of {run[kind]["cases"]}' for kind in kinds[:-1]]
+        totals = [
+            sum(run[kind][count] for kind in kinds) for count in ('run', 'kills', 'identical')
+        ]
+        cells += [f'{run["random"]["run"]} ({run["random"]["kills"]})']
+        rows.append([name.replace('_', ' '), *cells, str(totals[1]), f'{totals[2]} of {totals[0]}'])
+    header = [
+        '', 'sides of fsync', 'of replace', 'of unlink', 'runs (and kills) at random', 'kills',
+        'identical results',
+    ]  # fmt: skip
+    return [*_table(header, rows), '', _provenance(runs.values())]
+
+
+def fuzz_table(results: dict[str, dict[str, Run]], names: list[str]) -> list[str]:
+    """Outcomes of randomly changed files before all loaders."""
+    runs = results['fuzz']
+    if not runs:
+        raise MissingResultError('results: docs/results/fuzz: no such file')
+    outcomes = ('ok', 'refused', 'raised', 'crash', 'timeout', 'memory')
+    rows = [
+        [
+            str(run['seed']), f'{run["cases"]:,}', str(len(run['loaders'])),
+            *(f'{run["outcomes"][outcome]:,}' for outcome in outcomes),
+            f'{run["longest_seconds"]:.1f} s',
+        ]
+        for run in sorted(runs.values(), key=lambda run: int(run['seed']))
+    ]  # fmt: skip
+    header = [
+        'seed', 'files', 'loaders', 'read', 'refused', 'other exception', 'crash', 'too long',
+        'too much memory', 'longest',
+    ]  # fmt: skip
+    return [*_table(header, rows), '', _provenance(runs.values())]
+
+
 TABLES: dict[str, Callable[[dict[str, dict[str, Run]], list[str]], list[str]]] = {
     'regressors': regressor_table,
     'rounds': round_table,
@@ -612,6 +669,8 @@ TABLES: dict[str, Callable[[dict[str, dict[str, Run]], list[str]], list[str]]] =
     'targets': target_table,
     'training': training_table,
     'training-seeds': training_seed_table,
+    'kills': kill_table,
+    'fuzz': fuzz_table,
 }
 
 
