@@ -26,6 +26,7 @@ class BuildWithMim(build_py):
     """
 
     def run(self) -> None:
+        """Build, then provide the files for ``mim``."""
         super().run()
         if getattr(self, 'editable_mode', False):
             link_mim(ROOT / 'mmjrr' / '.mim')
@@ -34,6 +35,7 @@ class BuildWithMim(build_py):
 
 
 def link_mim(mim: Path) -> None:
+    """Fill ``mim`` with links to the source tree."""
     shutil.rmtree(mim, ignore_errors=True)
     mim.mkdir(parents=True)
     for name in MIM_SOURCES:
@@ -41,6 +43,7 @@ def link_mim(mim: Path) -> None:
 
 
 def copy_mim(mim: Path) -> None:
+    """Fill ``mim`` with copies."""
     shutil.rmtree(mim, ignore_errors=True)
     mim.mkdir(parents=True)
     for name in MIM_SOURCES:
@@ -66,8 +69,8 @@ def metadata_of_pyproject() -> dict[str, Any]:
 
     def lines(files: list[str]) -> list[str]:
         texts = [(ROOT / file).read_text(encoding='utf-8') for file in files]
-        every = [line.split('#')[0].strip() for text in texts for line in text.splitlines()]
-        return [line for line in every if line]
+        requirements = [line.split('#')[0].strip() for text in texts for line in text.splitlines()]
+        return [requirement for requirement in requirements if requirement]
 
     version: dict[str, str] = {}
     exec((ROOT / 'mmjrr' / 'version.py').read_text(encoding='utf-8'), version)

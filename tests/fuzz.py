@@ -487,12 +487,12 @@ def summary(results: Sequence[Result], seed: int) -> str:
     """Return a table by loader, and for each failure the command that repeats it."""
     lines = [f'{"loader":28}{"cases":>8}{"ok":>8}{"refused":>8}{"failed":>8}{"longest, s":>12}']
     for loader in dict.fromkeys(result.loader for result in results):
-        mine = [result for result in results if result.loader == loader]
-        counts = Counter(result.outcome for result in mine)
+        of_loader = [result for result in results if result.loader == loader]
+        counts = Counter(result.outcome for result in of_loader)
         failed = sum(counts[outcome] for outcome in FAILURES)
-        longest = max(result.seconds for result in mine)
+        longest = max(result.seconds for result in of_loader)
         lines.append(
-            f'{loader:28}{len(mine):8}{counts["ok"]:8}{counts["refused"]:8}{failed:8}{longest:12.2f}'
+            f'{loader:28}{len(of_loader):8}{counts["ok"]:8}{counts["refused"]:8}{failed:8}{longest:12.2f}'
         )
     counts = Counter(result.outcome for result in results)
     lines.append(

@@ -249,9 +249,11 @@ def write_release(root: Path, truth: Truth) -> Path:
             getattr(truth, name) == getattr(truth, name)[row]
             for name in ('subject', 'action', 'subaction', 'camera')
         ]
-        known = np.flatnonzero(np.all(same, 0))
-        assert truth.frame[known].tolist() == list(FRAMES)
-        rows = known[[0, 0, 0, 1, 1, 1, 1, 1, 2, 2, 2]]  # the nearest known, for those that are not
+        frame_numbers = np.flatnonzero(np.all(same, 0))
+        assert truth.frame[frame_numbers].tolist() == list(FRAMES)
+        rows = frame_numbers[
+            [0, 0, 0, 1, 1, 1, 1, 1, 2, 2, 2]
+        ]  # the nearest known, for those that are not
         two = rng.uniform(0, 1000, (len(rows), 32, 2))
         three = rng.uniform(-500, 500, (len(rows), 32, 3))
         two[:, PLACES_OF_32] = truth.pixels[rows]

@@ -352,24 +352,26 @@ def run_case(job: ResumableJob, case: Case, reference: Reference, work_dir: Path
     return Outcome(kills, difference(job, work_dir, reference.work_dir))
 
 
-def difference(job: ResumableJob, found: Path, expected: Path) -> str:
+def difference(job: ResumableJob, outcome: Path, expected: Path) -> str:
     """Describe how the files of a run differ from those of another; empty if they do not."""
     for pattern in job.results:
         made = {path.relative_to(expected) for path in expected.glob(pattern) if path.is_file()}
-        others = {path.relative_to(found) for path in found.glob(pattern) if path.is_file()} - made
+        others = {
+            path.relative_to(outcome) for path in outcome.glob(pattern) if path.is_file()
+        } - made
         if others or not made:
             return f'{pattern}: {sorted(map(str, others)) or "no file"} is made'
         for name in sorted(made):
-            if not (found / name).is_file():
+            if not (outcome / name).is_file():
                 return f'{name} is missing'
-            if (found / name).read_bytes() != (expected / name).read_bytes():
+            if (outcome / name).read_bytes() != (expected / name).read_bytes():
                 return f'{name} differs'
-    hidden = [path.name for path in found.rglob('.*') if path.is_file()]
+    hidden = [path.name for path in outcome.rglob('.*') if path.is_file()]
     if hidden:
         return f'temporary files are left: {hidden}'
     for folder in job.folders:
         names = [
-            sorted(path.name for path in (run / folder).rglob('*')) for run in (found, expected)
+            sorted(path.name for path in (run / folder).rglob('*')) for run in (outcome, expected)
         ]
         if names[0] != names[1]:
             return f'{folder} holds {names[0]}, expected {names[1]}'

@@ -344,9 +344,9 @@ def begin_job(path: Path) -> None:
 
 
 def read_masks(path: Path) -> None:
-    found = Masks(path)
-    for row in range(len(found)):
-        found.decode(row)
+    masks = Masks(path)
+    for row in range(len(masks)):
+        masks.decode(row)
 
 
 def read_boxes(path: Path) -> None:

@@ -122,10 +122,10 @@ def places(value: Any, path: tuple = ()) -> list[tuple]:
         items = value.items()
     elif isinstance(value, list):
         items = list(enumerate(value))[:3]
-    found = [path] if path else []
+    paths = [path] if path else []
     for key, item in items:
-        found += places(item, (*path, key))
-    return found
+        paths += places(item, (*path, key))
+    return paths
 
 
 def replaced(value: Any, path: tuple, change: Callable[[Any], Any]) -> Any:
@@ -144,10 +144,10 @@ def disfigure(content: Any, rng: random.Random) -> Any:
             return altered(content, rng.choice(ALTERATIONS), rng.randint(0, 10**6))
         return rng.choice(ODD)
     for _ in range(rng.randint(1, 2)):
-        known = places(content)
-        if not known:
+        paths = places(content)
+        if not paths:
             break
-        path = rng.choice(known)
+        path = rng.choice(paths)
         how = rng.choice(['gone', 'renamed', 'odd', 'odd', *['altered'] * 6])
         if how == 'odd':
             odd = rng.choice(ODD)

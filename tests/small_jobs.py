@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from mmjrr.datasets import H36MFitsDataset
 from mmjrr.datasets.synthetic import Settings, generate
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -17,13 +18,30 @@ ROOT = Path(__file__).resolve().parents[1]
 # -- refinement ------------------------------------------------------------------------------------
 
 
-def synthetic_set(folder: Path) -> Path:
-    """Write 24 training frames of three subjects, without pictures."""
+def synthetic_set(
+    folder: Path,
+    subjects: tuple[str, ...] = ('S1', 'S5', 'S6', 'S9'),
+    frames_per_subject: int = 2,
+    synchronous: bool = False,
+) -> Path:
+    """Write frames without pictures: by default 24 for training, of three subjects."""
     settings = Settings(
-        seed=3, subjects=('S1', 'S5', 'S6', 'S9'), frames_per_subject=2, images=False
-    )
+        seed=3, subjects=subjects, frames_per_subject=frames_per_subject,
+        synchronous=synchronous, images=False,
+    )  # fmt: skip
     generate(folder, settings, workers=1, progress=False)
     return folder
+
+
+def fits_and_masks(data: Path) -> H36MFitsDataset:
+    """Read the training frames of such a set with initial fits and masks of 64 x 64 pixels."""
+    return H36MFitsDataset(
+        data_root=str(data),
+        fits_file='fits/spin_like_train.npz',
+        mask_file='masks/h36m_train.json',
+        load_mask=True,
+        crop_size=(64, 64),
+    )
 
 
 def refinement_config(data: Path, folder: Path) -> Path:
@@ -48,13 +66,9 @@ custom_hooks = [
     return path
 
 
-def several_views(folder: Path) -> Path:
-    """Write 32 training frames: four moments of two subjects in four views, without pictures."""
-    settings = Settings(
-        seed=3, subjects=('S1', 'S5'), frames_per_subject=4, synchronous=True, images=False
-    )
-    generate(folder, settings, workers=1, progress=False)
-    return folder
+def several_views(folder: Path, subjects: tuple[str, ...] = ('S1', 'S5'), moments: int = 4) -> Path:
+    """Write a set with moments of each subject in four views: by default 32 training frames."""
+    return synthetic_set(folder, subjects, moments, synchronous=True)
 
 
 def calibration_config(data: Path, folder: Path) -> Path:

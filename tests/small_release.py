@@ -23,7 +23,7 @@ KINDS = dict(D2_Positions='MyPoseFeatures/D2_Positions', Videos='Videos',
 def known_joints() -> dict[tuple[str, str, str], np.ndarray]:  # (11, 17, 3), meters
     """A person of each subject's bones who turns and walks, by subject, take and camera."""
     truth, rng = make_truth(), np.random.default_rng(4)
-    known = {}
+    joints = {}
     for column, subject in enumerate(SUBJECTS):
         person = truth.joints[np.flatnonzero(truth.subject == subject)[0]]
         person = person - person[:1]
@@ -36,8 +36,8 @@ def known_joints() -> dict[tuple[str, str, str], np.ndarray]:  # (11, 17, 3), me
                 place = rng.uniform([-0.5, -0.2, 4], [0.5, 0.2, 6])
                 walk = np.linspace(0, 0.3, COUNT)[:, None] * [1, 0, 0]
                 turned = np.stack([turn.apply(person) for turn in turns])
-                known[subject, names[column], camera] = turned + (place + walk)[:, None]
-    return known
+                joints[subject, names[column], camera] = turned + (place + walk)[:, None]
+    return joints
 
 
 def write_metadata(path: Path) -> Path:

@@ -38,14 +38,14 @@ def outcomes(job: kills.ResumableJob, folder: Path) -> list[kills.Outcome]:
 
 
 def test_a_job_that_keeps_its_promise_passes_all_cases(tmp_path: Path) -> None:
-    found = outcomes(toy(keeps_promise=True), tmp_path)
-    assert found == [kills.Outcome(kills=1)] * 6
+    cases = outcomes(toy(keeps_promise=True), tmp_path)
+    assert cases == [kills.Outcome(kills=1)] * 6
     assert sorted(path.name for path in tmp_path.glob('case_*')) == []
 
 
 def test_a_job_that_writes_under_the_final_name_is_found_out(tmp_path: Path) -> None:
-    found = outcomes(toy(keeps_promise=False), tmp_path)
-    problems = [outcome.problem for outcome in found]
+    cases = outcomes(toy(keeps_promise=False), tmp_path)
+    problems = [outcome.problem for outcome in cases]
     assert problems == ['out.txt differs'] * 2 + [''] * 4
     assert (tmp_path / 'case_0/out.txt').read_text() == 'half'  # kept, to look at
 

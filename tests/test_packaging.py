@@ -65,14 +65,14 @@ def build_wheel(source: Path, out: Path) -> set[str]:
 
 
 def files_for_mim(source: Path) -> set[str]:
-    found = {'model-index.yml'}
+    paths = {'model-index.yml'}
     for folder in ('configs', 'tools'):
-        found |= {
+        paths |= {
             path.relative_to(source).as_posix()
             for path in (source / folder).rglob('*')
             if path.suffix in ('.py', '.sh', '.yml', '.md')
         }
-    return found
+    return paths
 
 
 @pytest.mark.slow
@@ -242,9 +242,9 @@ def check_metric(evaluator: ConfigDict) -> None:
     METRICS.build(evaluator)
 
 
-def check_arguments(registry, cfg, **given) -> None:
+def check_arguments(registry, cfg, **passed) -> None:
     """Check that a config's and the ``given`` arguments are arguments of the component."""
-    arguments = {key: value for key, value in cfg.items() if key != 'type'} | given
+    arguments = {key: value for key, value in cfg.items() if key != 'type'} | passed
     inspect.signature(registry.get(cfg.type)).bind(**arguments)
 
 

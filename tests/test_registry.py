@@ -59,7 +59,7 @@ def registered_classes() -> dict[str, list[str]]:
                 target, _, method = ast.unparse(decorator).partition('.')
                 if method.startswith('register_module('):
                     names[target].append(node.name)
-    return {target: sorted(found) for target, found in names.items()}
+    return {target: sorted(classes) for target, classes in names.items()}
 
 
 #: Prints the registered classes of each registry, whose modules a process of its own imports.
@@ -90,9 +90,9 @@ def test_registries_find_every_component_by_themselves() -> None:
         text=True,
         check=True,
     )
-    found = json.loads(done.stdout)
+    record = json.loads(done.stdout)
     # Classes with several names appear several times.
-    assert {name: sorted(set(classes)) for name, classes in found.items()} == expected
+    assert {name: sorted(set(classes)) for name, classes in record.items()} == expected
 
 
 def test_mmengines_components_are_found_from_ours() -> None:

@@ -56,9 +56,9 @@ def test_vertices_are_those_of_the_package_with_the_same_orientations_of_the_bon
     oriented[..., :3, :3] = turned @ rest[..., :3, :3]
     theirs = model(oriented, phenotype_kwargs=phenotypes, pose_parameterization='world-orient')
     expected = theirs['vertices'] @ to_ours.T
-    found = body.skin_vertices(posed)
-    shift = (found - expected).mean(1, keepdim=True)  # ours puts the pelvis elsewhere
-    torch.testing.assert_close(found - shift, expected, atol=1e-12, rtol=0)
+    vertices = body.skin_vertices(posed)
+    shift = (vertices - expected).mean(1, keepdim=True)  # ours puts the pelvis elsewhere
+    torch.testing.assert_close(vertices - shift, expected, atol=1e-12, rtol=0)
 
 
 @needs_anny
@@ -93,9 +93,9 @@ def test_lazy_vertices_restriction_and_moments_agree_with_all_vertices(body: Ann
     ids = torch.tensor([13000, 5, 700])
     torch.testing.assert_close(lazy.of(ids), whole[:, ids], atol=1e-12, rtol=0)
     vectors = torch.randn(3, 2, 3, dtype=torch.float64)
-    found = maker.products_of(lazy.moments(vectors))
+    products = maker.products_of(lazy.moments(vectors))
     expected = torch.einsum('njc,nvc->jv', vectors, whole - values['transl'][:, None])
-    torch.testing.assert_close(found, expected, atol=1e-9, rtol=0)
+    torch.testing.assert_close(products, expected, atol=1e-9, rtol=0)
 
 
 @needs_anny
@@ -115,10 +115,10 @@ def test_the_carried_regressor_finds_joints_near_the_bones(body: AnnyBody) -> No
     values = parameters(6)
     del values['betas']  # an average adult
     out = body(**values)
-    found = regressor(out.vertices)
+    joints = regressor(out.vertices)
     for h36m, smpl in (('left_knee', 'left_knee'), ('right_elbow', 'right_elbow')):
         distance = (
-            found[:, regressor.joint_names.index(h36m)] - out.joints[:, SMPL_JOINTS.index(smpl)]
+            joints[:, regressor.joint_names.index(h36m)] - out.joints[:, SMPL_JOINTS.index(smpl)]
         )
         assert distance.norm(dim=1).max() < 0.04
 

@@ -172,14 +172,14 @@ def test_real_smpl_poses_put_the_limbs_where_they_were_seen(body: SMPL, shared_d
         pose = torch.from_numpy(file['pose']).double()
     with np.load(shared_data / 'h36m_mini' / 'test_h36m_body3d.npz') as file:
         seen = file['S'][:, :, :3]
-    found = body(body_pose=pose[:, 3:], global_orient=pose[:, :3]).joints.numpy()
+    joint_positions = body(body_pose=pose[:, 3:], global_orient=pose[:, :3]).joints.numpy()
     angles = []
     for side in ('left_', 'right_'):
         for start, end in (('hip', 'knee'), ('knee', 'ankle'), ('shoulder', 'elbow'),
                            ('elbow', 'wrist')):  # fmt: skip
             ours, theirs = (
                 joints[:, names.index(side + end)] - joints[:, names.index(side + start)]
-                for joints, names in ((found, SMPL_JOINTS), (seen, H36M_JOINTS_MMPOSE))
+                for joints, names in ((joint_positions, SMPL_JOINTS), (seen, H36M_JOINTS_MMPOSE))
             )
             cosine = (ours * theirs).sum(1)
             cosine /= np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)

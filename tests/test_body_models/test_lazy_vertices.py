@@ -48,8 +48,8 @@ def plain_products(vectors: Tensor, vertices: Tensor) -> Tensor:
     return total
 
 
-def without_transl(given: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: value for name, value in given.items() if name != 'transl'}
+def without_transl(arguments: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value for name, value in arguments.items() if name != 'transl'}
 
 
 @pytest.mark.parametrize('device', DEVICES)
@@ -58,15 +58,15 @@ def test_products_agree_with_those_of_the_vertices(
     body: SMPL, frames: int, joints: int, device: str
 ) -> None:
     body = body.to(device)
-    given = {name: value.to(device) for name, value in parameters(frames).items()}
+    arguments = {name: value.to(device) for name, value in parameters(frames).items()}
     vectors = torch.randn(frames, joints, 3, dtype=torch.float64, device=device)
     maker = VertexMaker(body)
-    lazy = maker(**given)
-    expected = plain_products(vectors, body(**without_transl(given)).vertices)
-    found = maker.products_of(lazy.moments(vectors))
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-11)
+    lazy = maker(**arguments)
+    expected = plain_products(vectors, body(**without_transl(arguments)).vertices)
+    products = maker.products_of(lazy.moments(vectors))
+    torch.testing.assert_close(products, expected, rtol=0, atol=1e-11)
     # The omitted translation adds the same product to all vertices of a frame.
-    omitted = plain_products(vectors, body(**given).vertices) - found
+    omitted = plain_products(vectors, body(**arguments).vertices) - products
     torch.testing.assert_close(omitted, omitted[:, :1].expand_as(omitted), rtol=0, atol=1e-11)
     assert omitted.abs().max() > 1e-3
 
@@ -80,15 +80,15 @@ def test_moments_of_parts_add_up(body: SMPL) -> None:
 
 
 def test_selected_vertices_are_those_of_the_body(body: SMPL) -> None:
-    given = parameters(5)
+    arguments = parameters(5)
     maker = VertexMaker(body)
-    lazy = maker(**given)
-    vertices = body(**given).vertices
+    lazy = maker(**arguments)
+    vertices = body(**arguments).vertices
     assert lazy.shape == (5, NUM_VERTICES, 3) and len(lazy) == 5
     torch.testing.assert_close(lazy.of(), vertices, rtol=0, atol=1e-13)
     for ids in ([3, 41, 7], [0], [7, 41, 3]):
-        found = lazy.of(torch.tensor(ids))
-        torch.testing.assert_close(found, vertices[:, ids], rtol=0, atol=1e-13)
+        points = lazy.of(torch.tensor(ids))
+        torch.testing.assert_close(points, vertices[:, ids], rtol=0, atol=1e-13)
     some = lazy[torch.tensor([4, 1])]
     torch.testing.assert_close(some.of(), vertices[[4, 1]], rtol=0, atol=1e-13)
     again = LazyVertices.cat([lazy[1:], lazy[:1]])
@@ -96,36 +96,38 @@ def test_selected_vertices_are_those_of_the_body(body: SMPL) -> None:
 
 
 def test_vertices_are_float64_for_any_body(body: SMPL) -> None:
-    given = parameters()
-    exact = body(**given).vertices
+    arguments = parameters()
+    exact = body(**arguments).vertices
     single = body.float()
     maker = VertexMaker(single)
-    found = maker(**{name: value.numpy() for name, value in given.items()}).of()
-    assert found.dtype == torch.float64 and not found.requires_grad
+    vertices = maker(**{name: value.numpy() for name, value in arguments.items()}).of()
+    assert vertices.dtype == torch.float64 and not vertices.requires_grad
     assert single.v_template.dtype == torch.float32  # the maker has a copy
-    torch.testing.assert_close(found, exact, rtol=0, atol=1e-6)  # the file was read as float32
+    torch.testing.assert_close(vertices, exact, rtol=0, atol=1e-6)  # the file was read as float32
 
 
 def test_all_representations_of_rotations_are_accepted(body: SMPL) -> None:
-    given = parameters()
-    expected = body(**given).vertices
+    arguments = parameters()
+    expected = body(**arguments).vertices
     maker = VertexMaker(body)
-    matrices = {name: axis_angle_to_matrix(given[name]) for name in ('global_orient', 'body_pose')}
+    matrices = {
+        name: axis_angle_to_matrix(arguments[name]) for name in ('global_orient', 'body_pose')
+    }
     rotations_6d = {name: matrix_to_rotation_6d(value) for name, value in matrices.items()}
-    lazy = [maker(**{**given, **change}) for change in ({}, matrices, rotations_6d)]
+    lazy = [maker(**{**arguments, **change}) for change in ({}, matrices, rotations_6d)]
     for vertices in lazy:
         torch.testing.assert_close(vertices.of(), expected, rtol=0, atol=1e-12)
     assert lazy[0].is_compatible_with(lazy[0][:1]) and not lazy[0].is_compatible_with(lazy[1])
-    assert not lazy[0].is_compatible_with(VertexMaker(body)(**given))
+    assert not lazy[0].is_compatible_with(VertexMaker(body)(**arguments))
 
 
 def test_bad_parameters_are_named(body: SMPL) -> None:
     maker = VertexMaker(body)
-    given = parameters()
+    arguments = parameters()
     with pytest.raises(ValueError, match=r"batch sizes: found .*'betas': 2"):
-        maker(**{**given, 'betas': given['betas'][:2]})
+        maker(**{**arguments, 'betas': arguments['betas'][:2]})
     with pytest.raises(ValueError, match='batch sizes'):
         maker()
-    given['body_pose'][1, 2, 0] = torch.nan
+    arguments['body_pose'][1, 2, 0] = torch.nan
     with pytest.raises(ValueError, match='body_pose: found NaN or infinity'):
-        maker(**given).check_finite()
+        maker(**arguments).check_finite()

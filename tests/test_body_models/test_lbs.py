@@ -24,14 +24,14 @@ DEVICES = [
 
 def assert_same(fast, slow, variables: list[Tensor]) -> None:
     """Compare values and gradients of functions that return tuples."""
-    found = []
+    computed = []
     for function in (fast, slow):
         inputs = [value.clone().requires_grad_() for value in variables]
         outputs = function(*inputs)
         generator = torch.Generator().manual_seed(1)
         upstream = [torch.rand(out.shape, generator=generator).to(out) for out in outputs]
-        found.append([*outputs, *torch.autograd.grad(outputs, inputs, upstream)])
-    for a, b in zip(*found, strict=True):
+        computed.append([*outputs, *torch.autograd.grad(outputs, inputs, upstream)])
+    for a, b in zip(*computed, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
 
 

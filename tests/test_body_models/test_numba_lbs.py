@@ -67,12 +67,12 @@ def test_skinning_agrees_with_the_reference(batch: int, per_vertex: int, one_sha
         torch.randn(batch, 9, 3, 4, dtype=torch.float64, requires_grad=True),
         torch.randn(batch, 3, dtype=torch.float64, requires_grad=True),
     ]
-    found = []
+    outputs = []
     for sparse in (SparseWeights.from_dense(weights), None):
         shaped, transforms, transl = inputs
         shaped = shaped.expand(batch, -1, -1)
-        found.append(gradients((skin(shaped, transforms, weights, transl, sparse),), inputs))
-    for a, b in zip(*found, strict=True):
+        outputs.append(gradients((skin(shaped, transforms, weights, transl, sparse),), inputs))
+    for a, b in zip(*outputs, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
 
 
@@ -92,13 +92,13 @@ def test_vertices_that_nothing_reads_have_no_gradient_and_change_none() -> None:
     shaped = torch.randn(2, 3, 11, dtype=torch.float64, requires_grad=True)
     transforms = torch.randn(2, 9, 3, 4, dtype=torch.float64, requires_grad=True)
     transl = torch.zeros(2, 3, dtype=torch.float64)
-    found = []
+    outputs = []
     for sparse in (SparseWeights.from_dense(weights), None):
         moved = skin(shaped, transforms, weights, transl, sparse)[:, :, [2, 7]]
-        found.append(torch.autograd.grad(moved.square().sum(), [shaped, transforms]))
-    for a, b in zip(*found, strict=True):
+        outputs.append(torch.autograd.grad(moved.square().sum(), [shaped, transforms]))
+    for a, b in zip(*outputs, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
-    assert not found[0][0][:, :, [0, 1, 3, 4, 5, 6, 8, 9, 10]].any()
+    assert not outputs[0][0][:, :, [0, 1, 3, 4, 5, 6, 8, 9, 10]].any()
 
 
 @pytest.mark.parametrize('value', [float('inf'), float('nan')])

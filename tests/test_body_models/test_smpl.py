@@ -66,28 +66,31 @@ def reference_smpl(
 
 
 def test_vertices_and_joints_agree_with_a_reference_implementation(body: SMPL) -> None:
-    given = parameters()
-    out = body(**given)
+    arguments = parameters()
+    out = body(**arguments)
     for i in range(3):
-        pose = torch.cat([given['global_orient'][i], given['body_pose'][i].flatten()])
+        pose = torch.cat([arguments['global_orient'][i], arguments['body_pose'][i].flatten()])
         vertices, joints = reference_smpl(
-            small_body(), given['betas'][i].numpy(), pose.numpy(), given['transl'][i].numpy()
+            small_body(),
+            arguments['betas'][i].numpy(),
+            pose.numpy(),
+            arguments['transl'][i].numpy(),
         )
         np.testing.assert_allclose(out.vertices[i].numpy(), vertices, atol=1e-12)
         np.testing.assert_allclose(out.joints[i].numpy(), joints, atol=1e-12)
 
 
-def through_smplx(arrays: dict[str, Any], given: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+def through_smplx(arrays: dict[str, Any], parameters: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
     def tensor(name: str) -> Tensor:
         return torch.from_numpy(np.asarray(arrays[name], dtype=np.float64))
 
-    pose = torch.cat([given['global_orient'], given['body_pose'].flatten(1)], 1)
+    pose = torch.cat([parameters['global_orient'], parameters['body_pose'].flatten(1)], 1)
     vertices, joints = smplx.lbs.lbs(
-        given['betas'], pose, tensor('v_template'), tensor('shapedirs')[:, :, :10],
+        parameters['betas'], pose, tensor('v_template'), tensor('shapedirs')[:, :, :10],
         tensor('posedirs').reshape(-1, 207).T, tensor('J_regressor'),
         torch.tensor(SMPL_PARENTS), tensor('weights'),
     )  # fmt: skip
-    return vertices + given['transl'][:, None], joints + given['transl'][:, None]
+    return vertices + parameters['transl'][:, None], joints + parameters['transl'][:, None]
 
 
 def test_values_and_gradients_agree_with_smplx_lbs(body: SMPL) -> None:
@@ -111,11 +114,11 @@ def test_agrees_with_the_smpl_class_of_smplx_on_the_free_body(
         struct = smplx.utils.Struct(**{name: file[name] for name in file.files})
     reference = smplx.SMPL('', data_struct=struct, batch_size=2)
     capsys.readouterr()  # smplx prints a warning
-    given = {name: value.float() for name, value in parameters(2).items()}
-    given['body_pose'] = given['body_pose'].flatten(1)
-    expected, found = reference(**given), free_body()(**given)
-    torch.testing.assert_close(found.vertices, expected.vertices, atol=5e-6, rtol=0)
-    torch.testing.assert_close(found.joints, expected.joints[:, :24], atol=5e-6, rtol=0)
+    arguments = {name: value.float() for name, value in parameters(2).items()}
+    arguments['body_pose'] = arguments['body_pose'].flatten(1)
+    expected, output = reference(**arguments), free_body()(**arguments)
+    torch.testing.assert_close(output.vertices, expected.vertices, atol=5e-6, rtol=0)
+    torch.testing.assert_close(output.joints, expected.joints[:, :24], atol=5e-6, rtol=0)
     np.testing.assert_array_equal(free_body().faces, reference.faces)
 
 
@@ -134,17 +137,17 @@ def test_gradients_agree_with_finite_differences(body: SMPL) -> None:
 
 
 def test_all_representations_of_rotations_give_the_same_body(body: SMPL) -> None:
-    given = parameters()
-    expected = body(**given).vertices
-    pose, root = given.pop('body_pose'), given.pop('global_orient')
+    arguments = parameters()
+    expected = body(**arguments).vertices
+    pose, root = arguments.pop('body_pose'), arguments.pop('global_orient')
     pose_matrix, root_matrix = axis_angle_to_matrix(pose), axis_angle_to_matrix(root)
     pose_6d, root_6d = matrix_to_rotation_6d(pose_matrix), matrix_to_rotation_6d(root_matrix)
     roots = [root, root_matrix, root_6d]
     roots += [value[:, None] for value in roots]
     for one_pose in (pose, pose.flatten(1), pose_matrix, pose_6d, pose_6d.flatten(1)):
         for one_root in roots:
-            found = body(body_pose=one_pose, global_orient=one_root, **given).vertices
-            torch.testing.assert_close(found, expected, atol=1e-12, rtol=0)
+            vertices = body(body_pose=one_pose, global_orient=one_root, **arguments).vertices
+            torch.testing.assert_close(vertices, expected, atol=1e-12, rtol=0)
 
 
 def test_the_body_without_parameters_is_the_template(body: SMPL) -> None:
@@ -179,21 +182,25 @@ def test_a_joint_moves_its_own_branch_alone() -> None:
 
 
 def test_arguments_of_batch_size_one_are_repeated(body: SMPL) -> None:
-    given = parameters(4)
-    single = {**given, 'betas': given['betas'][:1], 'global_orient': given['global_orient'][:1]}
+    arguments = parameters(4)
+    single = {
+        **arguments,
+        'betas': arguments['betas'][:1],
+        'global_orient': arguments['global_orient'][:1],
+    }
     repeated = {name: value.expand(4, *value.shape[1:]) for name, value in single.items()}
     torch.testing.assert_close(body(**single).vertices, body(**repeated).vertices)
-    for name in given:
-        shape = body(**{name: given[name]}).vertices.shape
+    for name in arguments:
+        shape = body(**{name: arguments[name]}).vertices.shape
         assert shape == (4, NUM_VERTICES, 3), name
 
 
 def test_a_restricted_body_has_the_selected_vertices_and_all_joints(body: SMPL) -> None:
-    given, ids = parameters(), [41, 3, 3, 59]
-    whole, part = body(**given), body.restrict_to(ids)(**given)
+    arguments, ids = parameters(), [41, 3, 3, 59]
+    whole, part = body(**arguments), body.restrict_to(ids)(**arguments)
     torch.testing.assert_close(part.vertices, whole.vertices[:, ids], atol=1e-14, rtol=0)
     assert torch.equal(part.joints, whole.joints)
-    again = body.restrict_to(torch.tensor(ids)).restrict_to([3, 0])(**given)
+    again = body.restrict_to(torch.tensor(ids)).restrict_to([3, 0])(**arguments)
     torch.testing.assert_close(again.vertices, whole.vertices[:, [59, 41]], atol=1e-14, rtol=0)
 
 
@@ -224,37 +231,39 @@ def test_wrong_shapes_are_named(body: SMPL, name: str, shape: tuple[int, ...]) -
 
 
 def test_different_batch_sizes_are_named(body: SMPL) -> None:
-    given = parameters(3)
+    arguments = parameters(3)
     with pytest.raises(ValueError, match="batch sizes: found .*'betas': 2.*'transl': 3"):
-        body(betas=given['betas'][:2], transl=given['transl'])
+        body(betas=arguments['betas'][:2], transl=arguments['transl'])
 
 
 def test_it_is_copied_and_converted_as_a_module_without_state(small_file: Path) -> None:
-    given = parameters()
+    arguments = parameters()
     single = SMPL(small_file)
     assert single.state_dict() == {} and list(single.parameters()) == []
     double = copy.deepcopy(single).double()
-    assert double(**given).vertices.dtype == torch.float64
-    out = single(**{name: value.float() for name, value in given.items()})
+    assert double(**arguments).vertices.dtype == torch.float64
+    out = single(**{name: value.float() for name, value in arguments.items()})
     assert out.vertices.dtype == torch.float32
-    torch.testing.assert_close(out.vertices.double(), double(**given).vertices, atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        out.vertices.double(), double(**arguments).vertices, atol=1e-5, rtol=0
+    )
     assert single.faces.dtype == np.int64 and single.faces_tensor.dtype == torch.int64
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
 def test_the_gpu_gives_the_same_body(body: SMPL) -> None:
-    given = parameters()
-    expected = body(**given).vertices
-    found = body.cuda()(**{name: value.cuda() for name, value in given.items()}).vertices
-    torch.testing.assert_close(found.cpu(), expected, atol=1e-12, rtol=0)
+    arguments = parameters()
+    expected = body(**arguments).vertices
+    vertices = body.cuda()(**{name: value.cuda() for name, value in arguments.items()}).vertices
+    torch.testing.assert_close(vertices.cpu(), expected, atol=1e-12, rtol=0)
 
 
 @pytest.mark.parametrize('num_betas', [1, 12])
 def test_number_of_betas(small_file: Path, num_betas: int) -> None:
     betas = torch.randn(2, num_betas, dtype=torch.float64)
-    found = SMPL(small_file, num_betas=num_betas, dtype=torch.float64)(betas=betas).vertices
+    points = SMPL(small_file, num_betas=num_betas, dtype=torch.float64)(betas=betas).vertices
     arrays = small_body()
-    for shape, vertices in zip(betas.numpy(), found.numpy(), strict=True):
+    for shape, vertices in zip(betas.numpy(), points.numpy(), strict=True):
         expected = arrays['v_template'] + arrays['shapedirs'][:, :, :num_betas] @ shape
         np.testing.assert_allclose(vertices, expected, atol=1e-13)
 

@@ -200,9 +200,9 @@ def test_lazy_vertices_and_moments_agree_with_all_vertices(small_folder: Path, k
     ids = torch.tensor([5, 60, 17])
     torch.testing.assert_close(lazy.of(ids), whole[:, ids], atol=1e-12, rtol=0)
     vectors = torch.randn(4, 2, 3, generator=draw, dtype=torch.float64)
-    found = maker.products_of(lazy.moments(vectors))
+    products = maker.products_of(lazy.moments(vectors))
     expected = torch.einsum('njc,nvc->jv', vectors, whole - values['transl'][:, None])
-    torch.testing.assert_close(found, expected, atol=1e-10, rtol=0)
+    torch.testing.assert_close(products, expected, atol=1e-10, rtol=0)
 
 
 def test_rotation_matrices_of_a_hand_are_complete(small_folder: Path) -> None:
@@ -213,8 +213,8 @@ def test_rotation_matrices_of_a_hand_are_complete(small_folder: Path) -> None:
     matrices = axis_angle_to_matrix(angles.reshape(1, 15, 3))
     expected = body(left_hand_pose=components).vertices
     for pose in (matrices, (angles - body.left_hand_mean).reshape(1, 15, 3)):
-        found = body(left_hand_pose=pose).vertices
-        torch.testing.assert_close(found, expected, atol=1e-12, rtol=0)
+        vertices = body(left_hand_pose=pose).vertices
+        torch.testing.assert_close(vertices, expected, atol=1e-12, rtol=0)
 
 
 def test_a_wrong_hand_pose_lists_what_is_possible(small_folder: Path) -> None:

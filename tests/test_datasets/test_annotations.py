@@ -47,7 +47,7 @@ def test_nothing_is_wrong_with_true_annotations(truth: Truth, cameras: Any) -> N
     check = check_annotations(annotations_of(truth), cameras)
     assert not check.bad.any() and check.problems == {}
     assert check.cameras.keys() == {'S1 54138969', 'S1 60457274', 'S9 54138969', 'S9 60457274'}
-    assert all(found['max_px'] < 1e-6 for found in check.cameras.values())
+    assert all(errors['max_px'] < 1e-6 for errors in check.cameras.values())
     assert max(check.bones.values()) < 1e-6
 
 
@@ -63,7 +63,7 @@ def test_the_four_real_frames_pass(shared_data: Path) -> None:
         every_image=True,
     )
     assert len(check.cameras) == 4 and check.images == 4
-    assert all(found['max_px'] < 1 for found in check.cameras.values())
+    assert all(errors['max_px'] < 1 for errors in check.cameras.values())
     center, scale = boxes_of_joints(annotations.part)
     np.testing.assert_allclose(center, fields['center'], atol=1e-3)
     np.testing.assert_allclose(scale, fields['scale'].ravel(), rtol=1e-5)

@@ -74,8 +74,8 @@ def test_distortion_is_opencvs(tmp_path: Path) -> None:
     expected, _ = cv2.projectPoints(
         point, np.zeros(3), np.zeros(3), matrix, np.array([-0.1, 0.2, 0.01, -0.02, 0])
     )
-    found = camera.project(torch.tensor(point)[None])[0]
-    np.testing.assert_allclose(found, expected[:, 0] + 0.5, atol=1e-9)
+    projected = camera.project(torch.tensor(point)[None])[0]
+    np.testing.assert_allclose(projected, expected[:, 0] + 0.5, atol=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def recording(late: int) -> tuple[dict[str, Detections], dict[str, PerspectiveCa
 @pytest.mark.parametrize('late', [0, 3, -2])
 def test_a_late_clock_is_found(late: int) -> None:
     detections, cameras = recording(late)
-    part = {name: pose2sim.h36m_joints(found) for name, found in detections.items()}
+    part = {name: pose2sim.h36m_joints(detected) for name, detected in detections.items()}
     assert pose2sim.find_offsets(part, cameras) == {'01': 0, '02': 0, '03': late}
 
 
@@ -185,20 +185,20 @@ def test_a_mask_keeps_its_largest_part_and_loses_small_holes() -> None:
 
 
 def test_detections_that_do_not_fit_are_refused(tmp_path: Path) -> None:
-    found = recording(0)[0]['01']
+    detected = recording(0)[0]['01']
     path = tmp_path / 'd.npz'
-    good = dict(joints=found.joints, names=np.array(found.names), masks=found.masks)
+    good = dict(joints=detected.joints, names=np.array(detected.names), masks=detected.masks)
     np.savez(path, **good)
     assert pose2sim.read_detections(path).names == NAMES
     for change, message in (
-        (dict(joints=found.joints[:, :5]), 'joints: found'),
-        (dict(masks=found.masks[:3]), 'masks: found'),
+        (dict(joints=detected.joints[:, :5]), 'joints: found'),
+        (dict(masks=detected.masks[:3]), 'masks: found'),
         (dict(names=np.array(['x', *NAMES[1:-1], 'y'])), 'expected also'),
     ):
         np.savez(path, **{**good, **change})
         with pytest.raises(DataError, match=message):
             pose2sim.read_detections(path)
-    np.savez(path, joints=found.joints)
+    np.savez(path, joints=detected.joints)
     with pytest.raises(DataError, match=r"missing \['masks', 'names'\]"):
         pose2sim.read_detections(path)
 

@@ -25,10 +25,10 @@ def a_fit(**changes: np.ndarray) -> dict[str, np.ndarray]:
 
 def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     save_fits(tmp_path / 'f.npz', **a_fit(), provenance={'seed': 3})
-    found = load_fits(tmp_path / 'f.npz')
+    fits = load_fits(tmp_path / 'f.npz')
     for name, value in a_fit().items():
-        np.testing.assert_array_equal(found[name], value)
-    assert found['provenance'] == {'seed': 3}
+        np.testing.assert_array_equal(fits[name], value)
+    assert fits['provenance'] == {'seed': 3}
 
 
 def test_spins_readers_find_pose_and_shape(tmp_path: Path) -> None:
@@ -52,11 +52,11 @@ def test_spins_own_fields_are_read(tmp_path: Path) -> None:
         tmp_path / 'f.npz', imgname=NAMES.astype(np.bytes_), pose=fit['pose'], shape=fit['betas'],
         S=np.zeros((3, 24, 4)), part=np.zeros((3, 24, 3)), has_smpl=np.array([1, 0, 1]),
     )  # fmt: skip
-    found = load_fits(tmp_path / 'f.npz')
-    np.testing.assert_array_equal(found['betas'], fit['betas'])
-    assert found['imgname'].tolist() == NAMES.tolist()
-    assert found['valid'].tolist() == [True, False, True]
-    assert 'S' not in found and 'part' not in found
+    fits = load_fits(tmp_path / 'f.npz')
+    np.testing.assert_array_equal(fits['betas'], fit['betas'])
+    assert fits['imgname'].tolist() == NAMES.tolist()
+    assert fits['valid'].tolist() == [True, False, True]
+    assert 'S' not in fits and 'part' not in fits
 
 
 @pytest.mark.parametrize(

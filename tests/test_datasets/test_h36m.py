@@ -393,9 +393,9 @@ def test_two_rows_more_or_less_are_h36ms_own(tmp_path: Path) -> None:
 
 
 def test_the_projection_check_measures_every_camera(root: Path) -> None:
-    found = build(root).check_projection(tolerance=0.01)
-    assert set(found) == {'S1 54138969', 'S1 60457274', 'S9 54138969'}
-    assert all(value['max_px'] < 1e-2 for value in found.values())
+    camera = build(root).check_projection(tolerance=0.01)
+    assert set(camera) == {'S1 54138969', 'S1 60457274', 'S9 54138969'}
+    assert all(value['max_px'] < 1e-2 for value in camera.values())
 
 
 def test_swapped_sides_are_detected_and_named(tmp_path: Path) -> None:

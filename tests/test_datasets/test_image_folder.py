@@ -53,10 +53,10 @@ def test_boxes_become_squares_around_their_centre(folder: Path) -> None:
     boxes = {'a/frame_2.png': [10, 0, 30, 40], 'a/frame_10.png': [0, 0, 9, 9],
              'b/frame_2.JPG': [1, 1, 2, 3], 'top': [0, 10, 60, 30]}  # fmt: skip
     dataset = with_boxes(folder, boxes)
-    found = {dataset.imgname(i): dataset[i]['data_samples'].box for i in range(4)}
-    assert found['a/frame_2.png'] == (0, 0, 40, 40)
-    assert found['b/frame_2.JPG'] == (0.5, 1, 2.5, 3)
-    assert found['top.jpeg'] == (0, -10, 60, 50)
+    squares = {dataset.imgname(i): dataset[i]['data_samples'].box for i in range(4)}
+    assert squares['a/frame_2.png'] == (0, 0, 40, 40)
+    assert squares['b/frame_2.JPG'] == (0.5, 1, 2.5, 3)
+    assert squares['top.jpeg'] == (0, -10, 60, 50)
 
 
 def test_images_without_a_box_stop_or_are_counted(folder: Path) -> None:

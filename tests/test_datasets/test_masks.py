@@ -92,10 +92,10 @@ def test_files_written_are_read_as_one_or_as_shards(tmp_path: Path) -> None:
     save_masks(tmp_path / 's_1.json', {n: masks[n] for n in NAMES[2:]})
     for path in (tmp_path / 'all.json', str(tmp_path / 's_*.json'),
                  [tmp_path / 's_0.json', str(tmp_path / 's_1.json')]):  # fmt: skip
-        found = Masks(path)
-        assert len(found) == 4
+        file = Masks(path)
+        assert len(file) == 4
         for name, mask in masks.items():
-            np.testing.assert_array_equal(found[name], mask)
+            np.testing.assert_array_equal(file[name], mask)
     sharded = Masks(str(tmp_path / 's_*.json'))
     assert sharded.scores[sharded.row(NAMES[0])] == 0.5
     assert 'S1_Walking.54138969_000009.jpg' not in sharded

@@ -227,9 +227,9 @@ def test_an_image_of_another_size_than_annotated_is_refused(tmp_path: Path) -> N
 
 def test_frames_of_one_video_make_sequences(tiny_set: Path) -> None:
     dataset = H36MFitsDataset(data_root=str(tiny_set), camera_param_file=None)
-    found = dataset.sequences(seq_len=2)
-    assert sorted(sum(found, [])) == list(range(len(dataset)))
-    for rows in found:
+    sequences = dataset.sequences(seq_len=2)
+    assert sorted(sum(sequences, [])) == list(range(len(dataset)))
+    for rows in sequences:
         samples = [dataset[row]['data_samples'] for row in rows]
         assert len({(s.subject, s.action, s.camera) for s in samples}) == 1
         frames = [s.frame for s in samples]

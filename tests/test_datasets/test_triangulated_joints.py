@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from small_jobs import several_views
 
 from mmjrr.cli.main import main
 from mmjrr.datasets import H36MFitsDataset
 from mmjrr.datasets.annotations import Annotations
 from mmjrr.datasets.fits import load_fits
-from mmjrr.datasets.synthetic import Settings, generate
 from mmjrr.datasets.triangulated_joints import labeled_trunk_joints, triangulated_joints
 from mmjrr.errors import DataError
 from mmjrr.geometry import load_cameras
@@ -23,11 +23,7 @@ ANN = 'annotation_body3d/fps10/h36m_train.npz'
 @pytest.fixture(scope='module')
 def views(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two moments of one subject, seen by four cameras, with 2D joints only."""
-    folder = tmp_path_factory.mktemp('views')
-    settings = Settings(
-        seed=3, subjects=('S1',), frames_per_subject=2, synchronous=True, images=False
-    )
-    generate(folder, settings, workers=1, progress=False)
+    folder = several_views(tmp_path_factory.mktemp('views'), ('S1',), moments=2)
     table = Annotations.load(folder / ANN)
     table.save(folder / 'labeled.npz')
     table.S[:] = 0
@@ -37,11 +33,11 @@ def views(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_triangulated_joints_are_the_labels(views: Path) -> None:
     labels, table = Annotations.load(views / 'labeled.npz'), Annotations.load(views / ANN)
-    found = triangulated_joints(table, load_cameras(views / 'annotation_body3d/cameras.pkl'))
+    cameras = triangulated_joints(table, load_cameras(views / 'annotation_body3d/cameras.pkl'))
     # The set's 2D joints are projections of its 3D joints, both in single precision.
-    np.testing.assert_allclose(found.S[..., :3], labels.S[..., :3], atol=1e-4)
-    np.testing.assert_array_equal(found.S[..., 3], 1)
-    np.testing.assert_array_equal(found.part, labels.part)
+    np.testing.assert_allclose(cameras.S[..., :3], labels.S[..., :3], atol=1e-4)
+    np.testing.assert_array_equal(cameras.S[..., 3], 1)
+    np.testing.assert_array_equal(cameras.part, labels.part)
 
 
 def test_labels_stay_and_contradicting_2d_joints_lose_their_weight(views: Path) -> None:
@@ -49,12 +45,12 @@ def test_labels_stay_and_contradicting_2d_joints_lose_their_weight(views: Path) 
     table.S[:, 0] = labels.S[:, 0] + 0.5
     table.part[0, 5, :2] += 100
     table.part[2, 6, 2] = 0.5
-    found = triangulated_joints(table, load_cameras(views / 'annotation_body3d/cameras.pkl'))
-    np.testing.assert_array_equal(found.S[:, 0], table.S[:, 0])
-    np.testing.assert_allclose(found.S[0, 5, :3], labels.S[0, 5, :3], atol=1e-4)
-    assert found.part[0, 5, 2] == 0 and table.part[0, 5, 2] == 1
-    assert (found.part[:, [0, 1, 2]] == table.part[:, [0, 1, 2]]).all()
-    assert found.S[..., 3].min() == pytest.approx((0.5 + 3) / 4)
+    cameras = triangulated_joints(table, load_cameras(views / 'annotation_body3d/cameras.pkl'))
+    np.testing.assert_array_equal(cameras.S[:, 0], table.S[:, 0])
+    np.testing.assert_allclose(cameras.S[0, 5, :3], labels.S[0, 5, :3], atol=1e-4)
+    assert cameras.part[0, 5, 2] == 0 and table.part[0, 5, 2] == 1
+    assert (cameras.part[:, [0, 1, 2]] == table.part[:, [0, 1, 2]]).all()
+    assert cameras.S[..., 3].min() == pytest.approx((0.5 + 3) / 4)
 
 
 def test_the_data_set_triangulates_from_the_kept_cameras_only(views: Path) -> None:
@@ -72,10 +68,10 @@ def test_the_data_set_triangulates_from_the_kept_cameras_only(views: Path) -> No
 
 def test_a_missing_camera_is_named(views: Path) -> None:
     table = Annotations.load(views / ANN)
-    found = load_cameras(views / 'annotation_body3d/cameras.pkl')
-    found.pop(('S1', '60457274'))
+    cameras = load_cameras(views / 'annotation_body3d/cameras.pkl')
+    cameras.pop(('S1', '60457274'))
     with pytest.raises(ValueError, match='cameras: found none of S1 60457274'):
-        triangulated_joints(table, found)
+        triangulated_joints(table, cameras)
 
 
 def test_moments_without_a_trunk_are_dropped_and_counted(views: Path) -> None:
@@ -86,9 +82,11 @@ def test_moments_without_a_trunk_are_dropped_and_counted(views: Path) -> None:
     first = np.array([video in name for name in table.imgname.tolist()])
     table.part[np.ix_(first, trunk)] = 0
     table.save(views / 'trunkless.npz')
-    found = H36MFitsDataset(data_root=str(views), ann_file='trunkless.npz', triangulate=True)
-    assert found.report['without_joints'] == 4 and len(found) == 4
-    assert (labeled_trunk_joints(found.annotations) == 7).all()
+    views_with_trunk = H36MFitsDataset(
+        data_root=str(views), ann_file='trunkless.npz', triangulate=True
+    )
+    assert views_with_trunk.report['without_joints'] == 4 and len(views_with_trunk) == 4
+    assert (labeled_trunk_joints(views_with_trunk.annotations) == 7).all()
 
 
 def test_the_command_fits_bodies_to_triangulated_joints(

@@ -84,10 +84,10 @@ def test_a_record_from_a_gpu_keeps_its_machine_and_commit(
     monkeypatch.setattr(result_pages, 'RESULTS', tmp_path / 'results')
     assert result_pages.collect(tmp_path, 'abcdef0') == ['device', 'device_gpu']
     for name, commit in (('device', 'abcdef0'), ('device_gpu', '1234567')):
-        found = json.loads((tmp_path / f'results/benchmarks/{name}.json').read_text())
-        assert found['commit'] == commit
-        assert found['machine'] == 'A processor, 16 cores, A GPU'
-        assert found['versions'] == {'torch': '2.11'}
+        content = json.loads((tmp_path / f'results/benchmarks/{name}.json').read_text())
+        assert content['commit'] == commit
+        assert content['machine'] == 'A processor, 16 cores, A GPU'
+        assert content['versions'] == {'torch': '2.11'}
 
 
 def test_kills_and_fuzz_are_counted_over_all_calls(result_pages: ModuleType) -> None:

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from kill_points import Kill
 from mmengine.config import Config
 from mmengine.runner import Runner
+from small_jobs import fits_and_masks, several_views
 
 from mmjrr.datasets import H36MFitsDataset
 from mmjrr.datasets.fits import load_fits
-from mmjrr.datasets.synthetic import Settings, generate
 from mmjrr.engine.calibration import (
     CalibrationOptions,
     Calibrator,
@@ -40,11 +41,7 @@ numbers = itertools.count()
 @pytest.fixture(scope='module')
 def views(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two subjects, two moments each, four views; S5's second moment lacks a camera's mask."""
-    folder = tmp_path_factory.mktemp('views')
-    settings = Settings(
-        seed=3, subjects=('S1', 'S5'), frames_per_subject=2, synchronous=True, images=False
-    )
-    generate(folder, settings, workers=1, progress=False)
+    folder = several_views(tmp_path_factory.mktemp('views'), moments=2)
     path = folder / 'masks' / 'h36m_train.json'
     masks = json.loads(path.read_text())
     del masks['masks'][sorted(masks['masks'])[-1]]
@@ -54,13 +51,7 @@ def views(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope='module')
 def dataset(views: Path) -> H36MFitsDataset:
-    return H36MFitsDataset(
-        data_root=str(views),
-        fits_file='fits/spin_like_train.npz',
-        mask_file='masks/h36m_train.json',
-        load_mask=True,
-        crop_size=(64, 64),
-    )
+    return fits_and_masks(views)
 
 
 def frames_of(dataset: H36MFitsDataset, indices: list[int]) -> RefinementFrames:
@@ -246,10 +237,6 @@ def test_all_moments_are_exported_as_calibrated(whole: Path) -> None:
     )
 
 
-class Kill(BaseException):
-    """The end of a process."""
-
-
 @pytest.mark.slow
 def test_a_run_killed_in_its_second_round_ends_in_the_same_bytes(
     views: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -408,19 +395,19 @@ def test_label_offsets_of_a_round_are_known_to_the_next_and_to_j_opt(
     views: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cfg = config_of(views, tmp_path / 'run', calibration=dict(label_offsets=True))
-    known = []
+    offsets_of_rounds = []
     refine = FitRefiner.refine_jointly
 
     def record(self: FitRefiner, init: Any, observed: Any, *rest: Any) -> Any:
-        known.append(observed.label_offsets)
+        offsets_of_rounds.append(observed.label_offsets)
         return refine(self, init, observed, *rest)
 
     monkeypatch.setattr(FitRefiner, 'refine_jointly', record)
     Runner.from_cfg(cfg).train()
     folder = tmp_path / 'run' / 'calibration'
     offsets = LabelOffsets.load(folder / 'label_offsets_round_1.npz')
-    assert known[0] is None and offsets.subjects == ('S1', 'S5')
-    assert {tuple(map(tuple, rows.tolist())) for rows in known[1].double()} <= {
+    assert offsets_of_rounds[0] is None and offsets.subjects == ('S1', 'S5')
+    assert {tuple(map(tuple, rows.tolist())) for rows in offsets_of_rounds[1].double()} <= {
         tuple(map(tuple, rows.float().double().tolist())) for rows in offsets.values
     }
     last = LabelOffsets.load(tmp_path / 'run' / 'label_offsets.npz')

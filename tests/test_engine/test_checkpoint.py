@@ -96,15 +96,15 @@ def test_a_checkpoint_of_mmengine_comes_back_whole(trained: Path) -> None:
         weights_only=False
     )  # fmt: skip
     expected = torch.load(path, **options)  # made here
-    found = load_from_local(str(path))
-    assert found.keys() == expected.keys() == {
+    loaded = load_from_local(str(path))
+    assert loaded.keys() == expected.keys() == {
         'meta', 'state_dict', 'message_hub', 'optimizer', 'param_schedulers'
     }  # fmt: skip
-    assert isinstance(found['message_hub']['log_scalars']['train/loss'], HistoryBuffer)
-    assert len(found['message_hub']['log_scalars']['train/loss'].data[0]) == 4
-    for name in found:
-        assert equal(found[name], expected[name]), name
-    history = found['message_hub']['log_scalars']['train/loss']
+    assert isinstance(loaded['message_hub']['log_scalars']['train/loss'], HistoryBuffer)
+    assert len(loaded['message_hub']['log_scalars']['train/loss'].data[0]) == 4
+    for name in loaded:
+        assert equal(loaded[name], expected[name]), name
+    history = loaded['message_hub']['log_scalars']['train/loss']
     assert history.statistics('mean', 2) == pytest.approx(history.data[0][-2:].mean())
 
 
@@ -117,9 +117,9 @@ def test_a_resumed_run_ends_as_one_that_was_not_interrupted(
     again = runner(tmp_path, resume=True, load_from=None if auto else str(tmp_path / 'iter_2.pth'))
     again.train()
     assert again.iter == 4
-    found, expected = (load_from_local(str(d / 'iter_4.pth')) for d in (tmp_path, trained))
+    resumed, expected = (load_from_local(str(d / 'iter_4.pth')) for d in (tmp_path, trained))
     for name in ('state_dict', 'optimizer', 'param_schedulers'):
-        assert equal(found[name], expected[name]), name
+        assert equal(resumed[name], expected[name]), name
 
 
 def test_a_fresh_run_loads_weights(trained: Path, tmp_path: Path) -> None:

@@ -171,9 +171,9 @@ def test_wrong_masks_are_refused_with_the_reason(
     change: Callable, reason: str, tiny_set: Path, tmp_path: Path
 ) -> None:
     file = write_masks(tiny_set, tmp_path / 'm.json', change)
-    found = measure_masks(dataset(tiny_set, mask_file=file))
+    agreement = measure_masks(dataset(tiny_set, mask_file=file))
     with pytest.raises(DataError, match=rf'm\.json: \d+% of the annotated joints .*{reason}'):
-        check_masks(found, 'm.json')
+        check_masks(agreement, 'm.json')
 
 
 # ---------------------------------------------------------------------- in a run

@@ -17,6 +17,7 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import MessageHub
 from mmengine.runner import Runner
+from small_jobs import fits_and_masks
 
 from mmjrr.body_models import free_body
 from mmjrr.datasets import H36MFitsDataset
@@ -43,13 +44,7 @@ def make_hook(**options: Any) -> SMPLPseudoGTHook:
 
 @pytest.fixture(scope='module')
 def dataset(tiny_set: Path) -> H36MFitsDataset:
-    return H36MFitsDataset(
-        data_root=str(tiny_set),
-        fits_file='fits/spin_like_train.npz',
-        mask_file='masks/h36m_train.json',
-        load_mask=True,
-        crop_size=SIZE,
-    )
+    return fits_and_masks(tiny_set)
 
 
 class Changed:
@@ -297,8 +292,8 @@ def test_meshes_can_be_gone_through_again_and_leave_joints_without_weight_out(da
     for _ in range(2):
         ((vertices, joints),) = meshes
         assert vertices.shape == (24, 6890, 3)
-        given = {name: torch.from_numpy(batch[name]) for name in regressor_fit.PARAMETERS}
-        torch.testing.assert_close(vertices.of().float(), hook.body(**given).vertices)
+        parameters = {name: torch.from_numpy(batch[name]) for name in regressor_fit.PARAMETERS}
+        torch.testing.assert_close(vertices.of().float(), hook.body(**parameters).vertices)
         missing = torch.isnan(joints).nonzero().tolist()
         assert missing == [[3, 5, 0], [3, 5, 1], [3, 5, 2]]
     assert np.isfinite(batch['keypoints_3d']).all()  # a copy was changed
@@ -333,9 +328,9 @@ def assert_fitted_to(path: Path, fits: dict, joints: np.ndarray, root: str) -> N
     """The saved regressor is what the solver gives for these bodies and joints."""
     batch = (vertices_of(fits), torch.from_numpy(joints).float())
     expected = fit_joint_regressor([batch], 'mmpose', root=root, body_model='free_body')
-    found = JointRegressor.load(path)
-    assert found.body_model == 'free_body'
-    difference = (found.weight - expected.regressor.weight).float() @ batch[0].mean(0)
+    regressor = JointRegressor.load(path)
+    assert regressor.body_model == 'free_body'
+    difference = (regressor.weight - expected.regressor.weight).float() @ batch[0].mean(0)
     assert float(difference.norm(dim=-1).max()) < 1e-3
 
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import itertools
-import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from kill_points import Kill, killed_after, os_killed_after
 from mmengine.config import Config
 from mmengine.runner import Runner
 
@@ -30,10 +29,6 @@ RESULTS = (
 )  # fmt: skip
 ROOT = Path(__file__).resolve().parents[2]
 numbers = itertools.count()
-
-
-class Kill(BaseException):
-    """Stands for a signal: nothing catches it."""
 
 
 @pytest.fixture(scope='module')
@@ -63,17 +58,9 @@ def run(config: Config, work_dir: Path, resume: bool = True, **changes: Any) -> 
 
 
 def run_until(config: Config, work_dir: Path, batches: int, monkeypatch: Any) -> None:
-    """Train, and kill the run when ``count`` batches are stored."""
-    refine = SMPLPseudoGTHook._refine
-    left = iter(range(batches))
-
-    def stop(*args: Any) -> Any:
-        if next(left, None) is None:
-            raise Kill
-        return refine(*args)
-
+    """Train, and kill the run when ``batches`` batches are stored."""
     with monkeypatch.context() as patch, pytest.raises(Kill):
-        patch.setattr(SMPLPseudoGTHook, '_refine', stop)
+        patch.setattr(SMPLPseudoGTHook, '_refine', killed_after(batches, SMPLPseudoGTHook._refine))
         run(config, work_dir)
 
 
@@ -101,15 +88,8 @@ def test_a_run_killed_at_successive_writes_ends_in_the_same_bytes(
     """Each run gets one write further than the one before: from nothing to the end."""
     kills = 0
     for writes in range(100):
-        left = iter(range(writes))
-
-        def stop(*args: Any, left: Any = left) -> Any:
-            if next(left, None) is None:
-                raise Kill
-            return getattr(os, call)(*args)
-
         with monkeypatch.context() as patch:
-            patch.setattr(atomic, 'os', SimpleNamespace(**{**vars(os), call: stop}))
+            patch.setattr(atomic, 'os', os_killed_after(writes, call))
             try:
                 run(config, tmp_path)
                 break

@@ -57,10 +57,10 @@ def uninterrupted(tiny_config: Path, tmp_path_factory, one_thread) -> Path:
     return work_dir
 
 
-def assert_same_results(found: Path, expected: Path) -> None:
+def assert_same_results(work_dir: Path, expected: Path) -> None:
     for name in (*RESULTS, 'refinement.json'):
-        assert (found / name).read_bytes() == (expected / name).read_bytes(), name
-    assert not [p for p in found.rglob('.*') if p.is_file()], 'a temporary file was left'
+        assert (work_dir / name).read_bytes() == (expected / name).read_bytes(), name
+    assert not [p for p in work_dir.rglob('.*') if p.is_file()], 'a temporary file was left'
 
 
 def test_killed_in_every_stage_and_resumed_ends_in_the_same_bytes(

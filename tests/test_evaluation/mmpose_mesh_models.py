@@ -96,8 +96,8 @@ class LiftingMesh(BaseModel):
 
     def forward(self, inputs: Tensor | list, data_samples: list, mode: str = 'tensor'):
         points = inputs if isinstance(inputs, Tensor) else torch.stack(list(inputs))
-        found = self.layer(points.reshape(len(points), 34).float() / 500 - 1)
-        fields = dict(global_orient=found[:, :3], body_pose=found[:, 3:72], betas=found[:, 72:])
+        output = self.layer(points.reshape(len(points), 34).float() / 500 - 1)
+        fields = dict(global_orient=output[:, :3], body_pose=output[:, 3:72], betas=output[:, 72:])
         if mode == 'loss':
             joints = self.regressor(self.body(**fields).vertices)
             target = torch.stack(

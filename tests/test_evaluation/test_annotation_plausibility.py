@@ -80,7 +80,7 @@ def test_joints_that_a_regressor_computes_from_the_meshes_are_told_from_measured
     other = 0.9 * other + 0.1 * np.roll(other, 1, axis=0)
     regressed = np.stack([joints, (other @ vertices.numpy())], axis=1)
     weight = np.ones(joints.shape[:2])
-    found = regressed_by(joints, weight, regressed, ['same', 'other'])
-    assert list(found) == ['same'] and found['same'] < 1e-6
+    names = regressed_by(joints, weight, regressed, ['same', 'other'])
+    assert list(names) == ['same'] and names['same'] < 1e-6
     measured = joints + 0.004 * np.random.default_rng(1).normal(size=joints.shape)
     assert regressed_by(measured, weight, regressed, ['same', 'other']) == {}

@@ -76,10 +76,10 @@ def test_exact_meshes_have_only_the_error_of_the_biased_regressor(world):
 @pytest.mark.slow
 def test_a_fit_that_starts_from_a_few_of_the_frames_finds_the_same(tmp_path: Path, monkeypatch):
     world = World(tmp_path)
-    given = world.predictions(), world.annotation, world.biased(), []
-    usual = attribute_error(*given)
+    arguments = world.predictions(), world.annotation, world.biased(), []
+    usual = attribute_error(*arguments)
     monkeypatch.setattr('mmjrr.regressors.fitting.fit._SAMPLE_FRAMES', 20)
-    again = attribute_error(*given)
+    again = attribute_error(*arguments)
     assert again.folds['S9']['frames'] == usual.folds['S9']['frames'] == 80
     assert again.overall(FITTED).mpjpe == pytest.approx(usual.overall(FITTED).mpjpe, abs=1e-3)
 
@@ -197,10 +197,10 @@ def test_meshes_of_another_kind_in_centimeters_are_attributed_by_a_mapping(world
     mapping = MeshMapping(np.eye(2 * VERTICES)[rows], 'other', 'toy')
     own = world.biased()
     plain = attribute_error(predictions, world.annotation, own, [])
-    found = attribute_error(
+    result = attribute_error(
         Predictions(imgname=list(world.names), vertices=others), world.annotation, own, [],
         unit='cm', mapping=mapping,
     )  # fmt: skip
-    assert found.overall('own').mpjpe == pytest.approx(plain.overall('own').mpjpe, abs=1e-3)
-    assert found.overall(FITTED).mpjpe < 1.1 * plain.overall(FITTED).mpjpe
-    assert "own: carried from the mesh 'toy' to 'other'" in str(found)
+    assert result.overall('own').mpjpe == pytest.approx(plain.overall('own').mpjpe, abs=1e-3)
+    assert result.overall(FITTED).mpjpe < 1.1 * plain.overall(FITTED).mpjpe
+    assert "own: carried from the mesh 'toy' to 'other'" in str(result)

@@ -44,10 +44,10 @@ def plain(tiny_set: Path, bodies: Any) -> EvaluationResult:
     return mmjrr.evaluate({'imgname': names, 'vertices': vertices}, tiny_set, REGRESSOR)
 
 
-def assert_same(found: EvaluationResult, plain: EvaluationResult) -> None:
-    assert found.frames == plain.frames
+def assert_same(result: EvaluationResult, plain: EvaluationResult) -> None:
+    assert result.frames == plain.frames
     for key, value in plain.metrics().items():
-        assert found.metrics()[key] == pytest.approx(value, abs=1e-3)  # mm
+        assert result.metrics()[key] == pytest.approx(value, abs=1e-3)  # mm
 
 
 def carried_to(mapping: scipy.sparse.csr_matrix, vertices: np.ndarray) -> np.ndarray:
@@ -67,12 +67,12 @@ def test_smplx_sized_vertices_score_by_a_transfer_matrix(
     path = MeshMapping(matrix, 'smplx', 'free_body').save(tmp_path / 'm.npz')
     others = np.random.default_rng(1).normal(size=(len(names), SMPLX, 3))
     others[:, rows] = vertices
-    found = mmjrr.evaluate(
+    result = mmjrr.evaluate(
         {'imgname': names, 'vertices': others}, tiny_set, REGRESSOR, mapping=path
     )
-    assert_same(found, plain)
+    assert_same(result, plain)
     remark = "carried from the mesh 'free_body' to 'smplx' by m.npz; the error that this adds"
-    assert remark in found.format() and 'is not measured' in found.format()
+    assert remark in result.format() and 'is not measured' in result.format()
 
 
 def test_mhr_sized_vertices_in_centimeters_score_by_barycentric_coordinates(
@@ -109,10 +109,10 @@ def test_anny_sized_vertices_score_by_the_shipped_mapping(
 ) -> None:
     names, vertices = bodies
     others = carried_to(find_mapping('anny', 'free_body').matrix, vertices)
-    found = mmjrr.evaluate({'imgname': names, 'vertices': others}, tiny_set, REGRESSOR)
-    assert_same(found, plain)
-    assert 'there and back, free body' in found.format()
-    assert found.to_dict()['provenance']['regressors'][REGRESSOR]['provenance']['carried']
+    result = mmjrr.evaluate({'imgname': names, 'vertices': others}, tiny_set, REGRESSOR)
+    assert_same(result, plain)
+    assert 'there and back, free body' in result.format()
+    assert result.to_dict()['provenance']['regressors'][REGRESSOR]['provenance']['carried']
 
 
 def test_annys_parameters_score_by_one_command(tiny_set: Path, bodies: Any) -> None:
@@ -120,10 +120,10 @@ def test_annys_parameters_score_by_one_command(tiny_set: Path, bodies: Any) -> N
     with np.load(tiny_set / 'fits' / 'spin_like_test.npz') as file:
         content = {'imgname': file['imgname'], 'pose': file['pose']}
     phenotypes = np.full((len(content['pose']), 11), 0.5, np.float32)
-    found = mmjrr.evaluate(
+    result = mmjrr.evaluate(
         {**content, 'betas': phenotypes}, tiny_set, REGRESSOR, body_model='anny', num_betas=11
     )
-    values = found.metrics()
+    values = result.metrics()
     assert all(np.isfinite(value) and value < 200 for value in values.values())
 
 
@@ -202,24 +202,29 @@ def test_a_report_takes_a_mapping(
     assert "to 'smplx' by m.npz" in capsys.readouterr().out
 
 
+def annotated_meshes(smplx_sized: tuple[Path, Path], folder: Path) -> tuple[Path, Path, Path]:
+    """Write annotated meshes beside predictions in meters; return predictions of both sizes."""
+    results, mapping = smplx_sized
+    plain, meters = results.with_name('plain.npz'), folder / 'meters.npz'
+    with np.load(plain) as file:
+        moved = file['vertices'] + np.random.default_rng(4).normal(size=(SMPL, 3)) * 0.01
+        np.savez(folder / 'truth.npz', imgname=file['imgname'], vertices=moved)
+    with np.load(results) as file:
+        np.savez(meters, imgname=file['imgname'], vertices=file['vertices'] / 100)
+    return plain, meters, mapping
+
+
 def test_annotated_meshes_are_compared_by_a_mapping(
     smplx_sized: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    results, mapping = smplx_sized
-    plain = results.with_name('plain.npz')
-    with np.load(plain) as file:
-        moved = file['vertices'] + np.random.default_rng(4).normal(size=(SMPL, 3)) * 0.01
-        np.savez(tmp_path / 'truth.npz', imgname=file['imgname'], vertices=moved)
-        meters = tmp_path / 'meters.npz'
-    with np.load(results) as file:
-        np.savez(meters, imgname=file['imgname'], vertices=file['vertices'] / 100)
+    plain, meters, mapping = annotated_meshes(smplx_sized, tmp_path)
     expected = evaluate_meshes(plain, tmp_path / 'truth.npz', REGRESSOR, 'bedlam')
-    found = evaluate_meshes(meters, tmp_path / 'truth.npz', REGRESSOR, 'bedlam', mapping=mapping)
-    (one,), (other,) = found.select('bedlam'), expected.select('bedlam')
+    result = evaluate_meshes(meters, tmp_path / 'truth.npz', REGRESSOR, 'bedlam', mapping=mapping)
+    (one,), (other,) = result.select('bedlam'), expected.select('bedlam')
     for error in ('mpjpe', 'pa_mpjpe', 'pve', 'pa_pve'):
         assert getattr(one, error) == pytest.approx(getattr(other, error), abs=1e-3)
     assert any("'smplx' are compared as those of 'free_body'" in note
-               for note in found.provenance['notes'])  # fmt: skip
+               for note in result.provenance['notes'])  # fmt: skip
     with pytest.raises(DataError, match=r'found 10475 .*--mapping'):
         evaluate_meshes(meters, tmp_path / 'truth.npz', REGRESSOR, 'bedlam')
 
@@ -227,14 +232,7 @@ def test_annotated_meshes_are_compared_by_a_mapping(
 def test_joints_off_the_surface_are_regressed_from_mapped_vertices(
     smplx_sized: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    results, mapping = smplx_sized
-    plain = results.with_name('plain.npz')
-    with np.load(plain) as file:
-        moved = file['vertices'] + np.random.default_rng(4).normal(size=(SMPL, 3)) * 0.01
-        np.savez(tmp_path / 'truth.npz', imgname=file['imgname'], vertices=moved)
-    with np.load(results) as file:
-        meters = tmp_path / 'meters.npz'
-        np.savez(meters, imgname=file['imgname'], vertices=file['vertices'] / 100)
+    plain, meters, mapping = annotated_meshes(smplx_sized, tmp_path)
     on_surface = JointRegressor.load(REGRESSOR)
     off_surface = JointRegressor(
         on_surface.weight,
@@ -244,8 +242,8 @@ def test_joints_off_the_surface_are_regressed_from_mapped_vertices(
         faces=free_body().faces,
     )
     expected = evaluate_meshes(plain, tmp_path / 'truth.npz', off_surface, 'bedlam')
-    found = evaluate_meshes(meters, tmp_path / 'truth.npz', off_surface, 'bedlam', mapping=mapping)
-    (one,), (other,) = found.select('bedlam'), expected.select('bedlam')
+    result = evaluate_meshes(meters, tmp_path / 'truth.npz', off_surface, 'bedlam', mapping=mapping)
+    (one,), (other,) = result.select('bedlam'), expected.select('bedlam')
     for error in ('mpjpe', 'pa_mpjpe', 'pve'):
         assert getattr(one, error) == pytest.approx(getattr(other, error), abs=1e-3)
 

@@ -119,9 +119,9 @@ def test_frames_in_any_order_give_the_metrics_bits(tmp_path: Path) -> None:
         dict(imgname=names[rows], pose=pose[rows], betas=betas[rows])
         for rows in np.array_split(order, 2)
     ]
-    found = mmjrr.evaluate(halves, tmp_path / 'annotation.npz', 'free_body_h36m')
+    result = mmjrr.evaluate(halves, tmp_path / 'annotation.npz', 'free_body_h36m')
     assert metric.result is not None
-    assert repr(found.scores) == repr(metric.result.scores)
+    assert repr(result.scores) == repr(metric.result.scores)
 
 
 @pytest.mark.parametrize(
@@ -138,13 +138,13 @@ def test_large_files_whose_names_stay_in_a_file_give_the_same_bits(
 
     module = 'datasets.predictions.parse' if 'fits' in name else 'evaluation.annotated_frames'
     monkeypatch.setattr(f'mmjrr.{module}.texts_of', texts_of)
-    found = mmjrr.evaluate(
+    evaluated = mmjrr.evaluate(
         tiny_set / 'fits/spin_like_test.npz', tiny_set, regressors, PROTOCOL, keep_joints=True
     )
     assert len(columns) == 1
-    assert repr(found.scores) == repr(result.scores)
-    assert repr(found.intervals) == repr(result.intervals)
-    assert list(found.regressed.imgname) == sorted(found.regressed.imgname)
+    assert repr(evaluated.scores) == repr(result.scores)
+    assert repr(evaluated.intervals) == repr(result.intervals)
+    assert list(evaluated.regressed.imgname) == sorted(evaluated.regressed.imgname)
 
 
 def test_a_results_file_is_opened_once_for_its_bodies_and_its_checksum(
@@ -158,9 +158,9 @@ def test_a_results_file_is_opened_once_for_its_bodies_and_its_checksum(
         return load(file, *arguments, **options)
 
     monkeypatch.setattr(builtins, 'open', counted)
-    found = mmjrr.evaluate(path, tiny_set, regressors, 'paper')
+    result = mmjrr.evaluate(path, tiny_set, regressors, 'paper')
     assert opened.count(str(path)) == 1
-    about = found.provenance['predictions'][0]
+    about = result.provenance['predictions'][0]
     assert about['sha256'] == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
@@ -173,8 +173,8 @@ def test_vertices_and_parameters_may_be_parts_of_one_set(
         {'imgname': stored['imgname'][:3], 'vertices': vertices},
         {name: values[3:] for name, values in stored.items()},
     ]
-    found = mmjrr.evaluate(parts, tiny_set, regressors, PROTOCOL)
-    assert found.metrics() == pytest.approx(result.metrics(), abs=1e-3)
+    evaluated = mmjrr.evaluate(parts, tiny_set, regressors, PROTOCOL)
+    assert evaluated.metrics() == pytest.approx(result.metrics(), abs=1e-3)
 
 
 def test_the_error_is_the_mean_distance_from_the_annotation(
@@ -199,14 +199,14 @@ def test_vertices_give_what_their_parameters_give(
     pose, betas = torch.from_numpy(stored['pose']), torch.from_numpy(stored['betas'])
     vertices = free_body()(betas, pose[:, 3:], pose[:, :3]).vertices.numpy()
     for unit, scale in (('m', 1), ('mm', 1000)):
-        found = mmjrr.evaluate(
+        evaluated = mmjrr.evaluate(
             {'imgname': stored['imgname'], 'vertices': scale * vertices},
             tiny_set,
             regressors,
             PROTOCOL,
             unit=unit,
         )
-        assert found.metrics() == pytest.approx(result.metrics(), abs=1e-3)
+        assert evaluated.metrics() == pytest.approx(result.metrics(), abs=1e-3)
     with pytest.raises(ValueError, match="say unit='mm'"):
         mmjrr.evaluate(
             {'imgname': stored['imgname'], 'vertices': 1000 * vertices}, tiny_set, regressors
@@ -224,8 +224,8 @@ def test_order_and_folders_of_names_do_not_matter_and_order_alone_must_be_asked_
     nameless = {'pose': stored['pose'], 'betas': stored['betas']}
     with pytest.raises(DataError, match=r"no image names.*match='order'"):
         mmjrr.evaluate(nameless, tiny_set, regressors)
-    found = mmjrr.evaluate(nameless, tiny_set, regressors, PROTOCOL, match='order')
-    assert repr(found.scores) == repr(result.scores)
+    evaluated = mmjrr.evaluate(nameless, tiny_set, regressors, PROTOCOL, match='order')
+    assert repr(evaluated.scores) == repr(result.scores)
     short = {name: values[1:] for name, values in nameless.items()}
     with pytest.raises(DataError, match=r'7 bodies for 8 frames'):
         mmjrr.evaluate(short, tiny_set, regressors, match='order')
@@ -253,12 +253,12 @@ def test_unmatched_frames_of_both_sides_are_counted_and_listed(
     content = {name: values[2:] for name, values in stored.items()}
     content['imgname'] = content['imgname'].copy()
     content['imgname'][0] = 'elsewhere/image_1.jpg'
-    found = mmjrr.evaluate(content, tiny_set, regressors)
-    assert found.frames == 5
-    assert sorted(found.skipped) == sorted(stored['imgname'][:3])
-    assert found.unmatched == ('elsewhere/image_1.jpg',)
-    assert '3 frames had no prediction: S9' in str(found)
-    assert '1 predictions belong to no frame that is evaluated: elsewhere' in str(found)
+    result = mmjrr.evaluate(content, tiny_set, regressors)
+    assert result.frames == 5
+    assert sorted(result.skipped) == sorted(stored['imgname'][:3])
+    assert result.unmatched == ('elsewhere/image_1.jpg',)
+    assert '3 frames had no prediction: S9' in str(result)
+    assert '1 predictions belong to no frame that is evaluated: elsewhere' in str(result)
     rest = {name: values[:2] for name, values in stored.items()}
     alone = {name: values[3:] for name, values in stored.items()}
     both = mmjrr.evaluate([alone, rest], tiny_set, regressors)
@@ -271,9 +271,9 @@ def test_unmatched_frames_of_both_sides_are_counted_and_listed(
 
 
 def test_names_match_by_their_folders_where_the_files_names_are_not_enough() -> None:
-    found = ['/root/cam1/0001.jpg', '/root/cam2/0001.jpg', 'cam2/0002.png']
-    wanted = ['images/cam2/0001.png', 'images/cam1/0001.png', 'cam1/0002.png', 'cam1/0003.png']
-    assert match_names(found, wanted).tolist() == [1, 0, 2, -1]
+    predicted = ['/root/cam1/0001.jpg', '/root/cam2/0001.jpg', 'cam2/0002.png']
+    annotated = ['images/cam2/0001.png', 'images/cam1/0001.png', 'cam1/0002.png', 'cam1/0003.png']
+    assert match_names(predicted, annotated).tolist() == [1, 0, 2, -1]
     with pytest.raises(DataError, match=r'mine: .*0001.png has 2 predictions.*keep one'):
         match_names(['a/0001.jpg', 'b/0001.jpg'], ['c/0001.png'], 'mine')
 
@@ -285,7 +285,7 @@ def test_sequences_with_names_and_matrices(
     from mmjrr.geometry import axis_angle_to_matrix
 
     matrices = axis_angle_to_matrix(torch.from_numpy(stored['pose']).reshape(8, 24, 3).double())
-    found = mmjrr.evaluate(
+    evaluated = mmjrr.evaluate(
         {
             'imgname': stored['imgname'].reshape(2, 4),
             'pose': matrices.reshape(2, 4, 24, 3, 3).numpy(),
@@ -295,7 +295,7 @@ def test_sequences_with_names_and_matrices(
         regressors,
         PROTOCOL,
     )
-    assert found.metrics() == pytest.approx(result.metrics(), abs=1e-3)
+    assert evaluated.metrics() == pytest.approx(result.metrics(), abs=1e-3)
 
 
 @pytest.mark.slow
@@ -322,10 +322,10 @@ def test_parameters_need_a_body_and_annotations_a_file(
     with pytest.raises(ValueError, match=rf'{stored["imgname"][3]}: betas: found NaN'):
         mmjrr.evaluate(broken, tiny_set, regressors)
     data_set = H36MFitsDataset(TEST_ANNOTATION, str(tiny_set), test_mode=True)
-    found = mmjrr.evaluate(
+    evaluated = mmjrr.evaluate(
         predictions_from(stored), data_set, regressors, PROTOCOL, body_model='free_body'
     )
-    assert repr(found.scores) == repr(result.scores)
+    assert repr(evaluated.scores) == repr(result.scores)
 
 
 def test_the_configs_data_leave_out_what_has_no_images_and_no_protocol_counts() -> None:

@@ -100,10 +100,10 @@ def test_weights_select_joints_whatever_the_others_hold():
             error(broken, target, weight), error(pred[:, kept], target[:, kept]), atol=1e-12
         )
     for error in (mpjpe_per_joint, pa_mpjpe_per_joint):
-        found = error(broken, target, weight)
-        assert torch.isnan(found[:, [2, 9]]).all()
+        errors = error(broken, target, weight)
+        assert torch.isnan(errors[:, [2, 9]]).all()
         np.testing.assert_allclose(
-            found[:, kept], error(pred[:, kept], target[:, kept]), atol=1e-12
+            errors[:, kept], error(pred[:, kept], target[:, kept]), atol=1e-12
         )
 
 
@@ -122,19 +122,19 @@ def test_frame_without_any_weight_is_nan_and_leaves_the_others_alone():
     pred, target, weight = skeletons(2), skeletons(2, seed=1), np.ones((2, 17))
     weight[0] = 0
     for error in (mpjpe, pa_mpjpe):
-        found = error(pred, target, weight)
-        assert torch.isnan(found[0])
-        torch.testing.assert_close(found[1:], error(pred[1:], target[1:]))
+        errors = error(pred, target, weight)
+        assert torch.isnan(errors[0])
+        torch.testing.assert_close(errors[1:], error(pred[1:], target[1:]))
 
 
 def test_float32_is_worked_in_float64_and_given_back():
     pred, target = skeletons(8) + 5000.0, skeletons(8, seed=1) + 5000.0
     single = [torch.from_numpy(x).float() for x in (pred, target)]
-    found = pa_mpjpe(*single)
-    assert found.dtype == torch.float32
+    errors = pa_mpjpe(*single)
+    assert errors.dtype == torch.float32
     exact = pa_mpjpe(*(x.double() for x in single))
     assert exact.dtype == torch.float64
-    torch.testing.assert_close(found.double(), exact, rtol=1e-6, atol=0)
+    torch.testing.assert_close(errors.double(), exact, rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize('error', [mpjpe, mpjpe_per_joint, pa_mpjpe, pa_mpjpe_per_joint])

@@ -86,7 +86,7 @@ def evaluate(metric: JointRegressorMetric, samples: list[dict], batch: int = 4) 
 
 def with_vertices(samples: list[dict]) -> list[dict]:
     body = free_body()
-    found = []
+    with_meshes = []
     for sample in samples:
         vertices = body(
             global_orient=sample['pred_global_orient'][None],
@@ -94,8 +94,8 @@ def with_vertices(samples: list[dict]) -> list[dict]:
             betas=sample['pred_betas'][None],
         ).vertices[0]
         kept = {k: v for k, v in sample.items() if not k.startswith('pred_')}
-        found.append({**kept, 'pred_vertices': vertices})
-    return found
+        with_meshes.append({**kept, 'pred_vertices': vertices})
+    return with_meshes
 
 
 # -- numbers ---------------------------------------------------------------------------------
@@ -103,7 +103,7 @@ def with_vertices(samples: list[dict]) -> list[dict]:
 
 def test_scores_are_means_of_frame_errors_of_the_regressed_joints(samples, regressors):
     metric = JointRegressorMetric(regressors, ['paper', 'spin-p2'])
-    found = evaluate(metric, with_vertices(samples))
+    result = evaluate(metric, with_vertices(samples))
     vertices = torch.stack([sample['pred_vertices'] for sample in with_vertices(samples)]).double()
     target = torch.stack([sample['keypoints_3d'] for sample in samples]).double()
     frontal = [CAMERAS.index('60457274') == index // 2 % 2 for index in range(len(samples))]
@@ -114,10 +114,10 @@ def test_scores_are_means_of_frame_errors_of_the_regressed_joints(samples, regre
                 1000 * joints[rows].numpy(), 1000 * target[rows].numpy(), 'mmpose', protocol
             )
             key = f'{name}/{protocol}'
-            np.testing.assert_allclose(found[f'{key}/MPJPE'], errors.mpjpe.mean(), rtol=1e-6)
-            np.testing.assert_allclose(found[f'{key}/PA-MPJPE'], errors.pa_mpjpe.mean(), rtol=1e-6)
-    assert len(found) == 8
-    assert found['good/paper/MPJPE'] < found['other/paper/MPJPE']
+            np.testing.assert_allclose(result[f'{key}/MPJPE'], errors.mpjpe.mean(), rtol=1e-6)
+            np.testing.assert_allclose(result[f'{key}/PA-MPJPE'], errors.pa_mpjpe.mean(), rtol=1e-6)
+    assert len(result) == 8
+    assert result['good/paper/MPJPE'] < result['other/paper/MPJPE']
 
 
 def test_vertices_and_parameters_agree(samples, regressors):
@@ -138,13 +138,13 @@ def test_poses_in_any_representation_agree(samples, regressors):
                 pose = axis_angle_to_matrix(sample[name].double().reshape(-1, 3))
                 sample[name] = matrix_to_rotation_6d(pose).flatten() if as_6d else pose[None]
             converted.append(sample)
-        found = evaluate(JointRegressorMetric(regressors, body_model=BODY), converted)
-        assert found == pytest.approx(expected, abs=1e-4)
+        result = evaluate(JointRegressorMetric(regressors, body_model=BODY), converted)
+        assert result == pytest.approx(expected, abs=1e-4)
 
 
 def test_breakdowns_average_to_the_whole(samples, regressors):
     metric = JointRegressorMetric(regressors['good'])
-    found = evaluate(metric, with_vertices(samples))
+    evaluated = evaluate(metric, with_vertices(samples))
     result = metric.result
     assert result is not None
     for by, groups in (
@@ -158,7 +158,7 @@ def test_breakdowns_average_to_the_whole(samples, regressors):
         weights = [score.frames for score in scores]
         for name, key in (('mpjpe', 'MPJPE'), ('pa_mpjpe', 'PA-MPJPE')):
             mean = np.average([getattr(score, name) for score in scores], weights=weights)
-            assert mean == pytest.approx(found[f'good/paper/{key}'])
+            assert mean == pytest.approx(evaluated[f'good/paper/{key}'])
 
 
 def test_annotation_in_spins_order_and_millimetres_gives_the_same(samples, regressors):
@@ -181,7 +181,7 @@ def test_released_j_opt_evaluates_from_one_config_line(shared_data, monkeypatch)
     rng = np.random.default_rng(0)
     vertices, target = rng.normal(size=(2, 6890, 3)), rng.normal(size=(2, 17, 3))
     names = [image_name(0), image_name(1)]
-    found = evaluate(
+    result = evaluate(
         metric,
         [
             dict(imgname=name, pred_vertices=v, keypoints_3d=t)
@@ -195,7 +195,7 @@ def test_released_j_opt_evaluates_from_one_config_line(shared_data, monkeypatch)
     joints = (weight @ vertices)[:, [0, 4, 5, 6, 1, 2, 3, *range(7, 17)]]  # to MMPose's order
     difference = (joints - joints[:, :1]) - (target - target[:, :1])
     expected = 1000 * np.linalg.norm(difference, axis=-1).mean()
-    assert found['J_opt/paper/MPJPE'] == pytest.approx(expected, rel=1e-6)
+    assert result['J_opt/paper/MPJPE'] == pytest.approx(expected, rel=1e-6)
 
 
 # -- exactness -------------------------------------------------------------------------------
@@ -203,14 +203,14 @@ def test_released_j_opt_evaluates_from_one_config_line(shared_data, monkeypatch)
 
 @pytest.mark.parametrize('parameters', [False, True])
 def test_any_split_into_batches_in_any_order_gives_the_same_bits(samples, regressors, parameters):
-    given = samples if parameters else with_vertices(samples)
+    inputs = samples if parameters else with_vertices(samples)
     body = BODY if parameters else None
-    found = []
+    results = []
     for batch, order in ((1, 1), (5, 1), (23, 1), (7, -1)):
         metric = JointRegressorMetric(regressors, ['paper', 'spin-p1'], body_model=body)
-        evaluate(metric, given[::order], batch)
-        found.append(repr(metric.result.scores))  # every digit; NaN is not equal to itself
-    assert all(scores == found[0] for scores in found)
+        evaluate(metric, inputs[::order], batch)
+        results.append(repr(metric.result.scores))  # every digit; NaN is not equal to itself
+    assert all(scores == results[0] for scores in results)
 
 
 def test_frames_repeated_by_a_sampler_count_once(samples, regressors):
@@ -231,9 +231,9 @@ def _worker(rank: int, world: int, port: int, folder: str, regressors: dict[str,
         regressors, ['paper', 'spin-p2'], body_model=BODY, collect_dir=f'{folder}/collect'
     )
     # As DistributedSampler deals: in turns, padded with the first ones to equal numbers.
-    mine = [samples[index % 23] for index in range(rank, 24, world)]
-    found = evaluate(metric, mine, batch=5) if rank == 0 else evaluate(metric, mine, batch=3)
-    Path(folder, f'{rank}.json').write_text(json.dumps(found))
+    part = [samples[index % 23] for index in range(rank, 24, world)]
+    result = evaluate(metric, part, batch=5) if rank == 0 else evaluate(metric, part, batch=3)
+    Path(folder, f'{rank}.json').write_text(json.dumps(result))
     metric.process(None, [dict(samples[0], imgname=image_name(0))])  # of the other camera
     try:
         metric.evaluate(1)
@@ -321,29 +321,29 @@ def test_a_third_partys_model_is_evaluated_in_its_own_scope(regressors, tmp_path
     )
     scopes = DefaultScope._instance_dict.copy()
     try:
-        found = Runner.from_cfg(config).test()
+        result = Runner.from_cfg(config).test()
     finally:
         DefaultScope._instance_dict = scopes
     expected = evaluate(JointRegressorMetric(regressors), with_vertices(make_samples(10)))
-    assert found == pytest.approx(expected, rel=1e-12)
+    assert result == pytest.approx(expected, rel=1e-12)
     # MMEngine warns about scopes without a registry of evaluators, visualizers, ...: not ours.
     assert '"body model" registry tree' not in ''.join(capfd.readouterr())
 
 
 def test_annotation_may_be_in_the_batch_alone(samples, regressors):
-    given = with_vertices(samples[:6])
-    expected = evaluate(JointRegressorMetric(regressors), given)
-    answers = [{'verts': sample['pred_vertices']} for sample in given]
+    inputs = with_vertices(samples[:6])
+    expected = evaluate(JointRegressorMetric(regressors), inputs)
+    answers = [{'verts': sample['pred_vertices']} for sample in inputs]
     stacked = {
-        'keypoints_3d': torch.stack([sample['keypoints_3d'] for sample in given]),
-        'imgname': [sample['imgname'] for sample in given],
-        'sample_idx': torch.tensor([sample['sample_idx'] for sample in given]),
+        'keypoints_3d': torch.stack([sample['keypoints_3d'] for sample in inputs]),
+        'imgname': [sample['imgname'] for sample in inputs],
+        'sample_idx': torch.tensor([sample['sample_idx'] for sample in inputs]),
     }
     elements = [
         BaseDataElement(
             keypoints_3d=sample['keypoints_3d'], metainfo=dict(imgname=sample['imgname'])
         )
-        for sample in given
+        for sample in inputs
     ]
     for batch in (stacked, {'data_samples': elements}):
         metric = JointRegressorMetric(regressors, fields=dict(vertices='verts'))
@@ -368,16 +368,16 @@ def nested(sample: dict) -> dict:
 
 
 def test_fields_are_found_in_mmposes_samples(samples, regressors):
-    given = with_vertices(samples)
-    expected = evaluate(JointRegressorMetric(regressors), given)
-    assert evaluate(JointRegressorMetric(regressors), list(map(nested, given))) == expected
-    for sample in (found := list(map(nested, given))):
+    inputs = with_vertices(samples)
+    expected = evaluate(JointRegressorMetric(regressors), inputs)
+    assert evaluate(JointRegressorMetric(regressors), list(map(nested, inputs))) == expected
+    for sample in (nested_samples := list(map(nested, inputs))):
         sample['img_path'] = f'/data/{sample.pop("target_img_path")[0]}'
         truth = sample['gt_instances']
         truth['keypoints_3d'] = truth.pop('lifting_target')
         truth['keypoints_3d_visible'] = truth.pop('lifting_target_visible')
         sample['pred_instances']['vertices'] = sample['pred_instances']['vertices'][0]
-    assert evaluate(JointRegressorMetric(regressors), found) == expected
+    assert evaluate(JointRegressorMetric(regressors), nested_samples) == expected
 
 
 def test_joints_that_mmpose_calls_invisible_are_left_out(samples, regressors):
@@ -434,13 +434,13 @@ COCO_NAMES = ['nose', *(f'{side}_{part}' for part in ('eye', 'ear', 'shoulder', 
 
 
 def test_the_order_of_the_joints_is_the_metainfos(samples, regressors):
-    given = with_vertices(samples)
-    expected = evaluate(JointRegressorMetric(regressors), given)
-    for sample in given:
+    inputs = with_vertices(samples)
+    expected = evaluate(JointRegressorMetric(regressors), inputs)
+    for sample in inputs:
         sample['keypoints_3d'] = sample['keypoints_3d'].flip(0)
     metric = JointRegressorMetric(regressors)
     metric.dataset_meta = dict(keypoint_id2name=dict(enumerate(reversed(MMPOSE_NAMES))))
-    assert evaluate(metric, given) == expected
+    assert evaluate(metric, inputs) == expected
 
 
 def test_cocos_17_joints_are_refused_when_the_data_set_is_known(regressors):
@@ -455,19 +455,19 @@ def test_cocos_17_joints_are_refused_when_the_data_set_is_known(regressors):
 
 
 def test_frames_that_do_not_count_are_counted_and_change_nothing(samples, regressors):
-    given = with_vertices(samples)
+    inputs = with_vertices(samples)
     protocols = ['paper', 'spin-p2']
     expected = JointRegressorMetric(regressors, protocols)
-    evaluate(expected, given)
-    training = {**given[0], 'imgname': image_name(1).replace('S11', 'S1')}
+    evaluate(expected, inputs)
+    training = {**inputs[0], 'imgname': image_name(1).replace('S11', 'S1')}
     del training['pred_vertices']  # need not be there
-    missing = {**given[1], 'imgname': 'S11/x/S11_Directions.54138969_000001.jpg'}
+    missing = {**inputs[1], 'imgname': 'S11/x/S11_Directions.54138969_000001.jpg'}
     metric = JointRegressorMetric(regressors, protocols)
-    evaluate(metric, [training, *given, missing, missing], batch=1)  # one is padding
+    evaluate(metric, [training, *inputs, missing, missing], batch=1)  # one is padding
     assert repr(metric.result.scores) == repr(expected.result.scores)
     assert metric.result.frames == 23 and metric.result.skipped == ()
     both = {'subject': {'S1': 1}, 'sequence': {'S11_Directions.54138969': 1}}
-    frontal = sum('60457274' not in sample['imgname'] for sample in given)
+    frontal = sum('60457274' not in sample['imgname'] for sample in inputs)
     assert metric.result.left_out == {
         'paper': both,
         'spin-p2': {**both, 'camera': {'54138969': frontal}},
@@ -476,13 +476,13 @@ def test_frames_that_do_not_count_are_counted_and_change_nothing(samples, regres
 
 
 def test_a_protocol_that_leaves_no_frame_names_the_subjects_found(samples, regressors):
-    given = with_vertices(samples[:2])
-    for sample, subject in zip(given, ('S1', 'S7'), strict=True):
+    inputs = with_vertices(samples[:2])
+    for sample, subject in zip(inputs, ('S1', 'S7'), strict=True):
         sample['subject'] = subject
     with pytest.raises(ValueError, match=r"none of the 2 frames.* of subjects \['S1', 'S7'\]"):
-        evaluate(JointRegressorMetric(regressors), given)
+        evaluate(JointRegressorMetric(regressors), inputs)
     metric = JointRegressorMetric(regressors, ALL_SUBJECTS)
-    assert set(evaluate(metric, given)) == {
+    assert set(evaluate(metric, inputs)) == {
         f'{name}/paper-subjects-all/{key}' for name in regressors for key in ('MPJPE', 'PA-MPJPE')
     }
 
@@ -495,8 +495,8 @@ def test_the_out_file_names_the_evaluated_files(samples, regressors, tmp_path):
     metric = JointRegressorMetric(
         regressors, body_model=BODY, out_file=str(out), title='Mine', prefix='h36m'
     )
-    found = evaluate(metric, samples)
-    assert set(found) == {
+    result = evaluate(metric, samples)
+    assert set(result) == {
         f'h36m/{name}/paper/{key}' for name in regressors for key in ('MPJPE', 'PA-MPJPE')
     }
     first = out.read_bytes()
@@ -511,28 +511,28 @@ def test_the_out_file_names_the_evaluated_files(samples, regressors, tmp_path):
 
 
 def test_frames_without_a_prediction_raise_or_are_counted(samples, regressors):
-    given = with_vertices(samples)
-    del given[4]['pred_vertices']
+    inputs = with_vertices(samples)
+    del inputs[4]['pred_vertices']
     with pytest.raises(ValueError, match=f"{image_name(4)}: no prediction: neither 'pred_vert"):
-        evaluate(JointRegressorMetric(regressors), given)
+        evaluate(JointRegressorMetric(regressors), inputs)
     metric = JointRegressorMetric(regressors, missing='skip')
-    found = evaluate(metric, given)
+    result = evaluate(metric, inputs)
     assert metric.result.skipped == (image_name(4),) and metric.result.frames == 22
     assert '1 frames had no prediction' in str(metric.result)
-    assert found == evaluate(JointRegressorMetric(regressors), given[:4] + given[5:])
+    assert result == evaluate(JointRegressorMetric(regressors), inputs[:4] + inputs[5:])
 
 
 def test_unannotated_joints_are_left_out(samples, regressors):
-    given = with_vertices(samples[:5])
+    inputs = with_vertices(samples[:5])
     expected = JointRegressorMetric(regressors)
-    evaluate(expected, given)
-    for sample in given:
+    evaluate(expected, inputs)
+    for sample in inputs:
         sample['keypoints_3d'] = sample['keypoints_3d'].clone()
         sample['keypoints_3d_weight'] = torch.ones(17)
-    given[0]['keypoints_3d'][10] = float('nan')
-    given[0]['keypoints_3d_weight'][10] = 0
+    inputs[0]['keypoints_3d'][10] = float('nan')
+    inputs[0]['keypoints_3d_weight'][10] = 0
     metric = JointRegressorMetric(regressors)
-    evaluate(metric, given)
+    evaluate(metric, inputs)
     heads = [s for s in metric.result.scores if s.group == 'head']
     assert [s.frames for s in heads] == [4, 4]
     knees = [[s.mpjpe for s in m.result.scores if s.group == 'left_knee'] for m in
@@ -593,30 +593,30 @@ def test_parameters_take_the_body_of_the_regressors_where_its_files_are(
 
 
 def test_two_different_samples_of_one_name_are_refused(samples, regressors):
-    given = with_vertices(samples[:2])
-    for sample in given:
+    inputs = with_vertices(samples[:2])
+    for sample in inputs:
         sample['imgname'], sample['sample_idx'] = 'a.jpg', None
     with pytest.raises(ValueError, match="two samples with different joints are both named 'a"):
-        evaluate(JointRegressorMetric(regressors, ALL_SUBJECTS), given)
+        evaluate(JointRegressorMetric(regressors, ALL_SUBJECTS), inputs)
 
 
 def test_samples_without_any_name_keep_their_order_and_lose_their_padding(samples, regressors):
-    given = with_vertices(samples)
-    expected = evaluate(JointRegressorMetric(regressors, ALL_SUBJECTS), given)
-    for sample in given:
+    inputs = with_vertices(samples)
+    expected = evaluate(JointRegressorMetric(regressors, ALL_SUBJECTS), inputs)
+    for sample in inputs:
         del sample['imgname'], sample['sample_idx']
     metric = JointRegressorMetric(regressors, ALL_SUBJECTS)
-    metric.process(None, given + given[:2])
+    metric.process(None, inputs + inputs[:2])
     assert metric.evaluate(23) == pytest.approx(expected, rel=1e-12)
     assert not metric.result.select('paper-subjects-all', 'subject')  # nothing tells the subject
     with pytest.raises(ValueError, match=r"batch item 0: protocol 'paper' is for the subjects"):
-        JointRegressorMetric(regressors).process(None, given)
+        JointRegressorMetric(regressors).process(None, inputs)
 
 
 def test_protocol_of_a_camera_needs_frames_of_it(samples, regressors):
-    given = with_vertices(samples[:2])
+    inputs = with_vertices(samples[:2])
     with pytest.raises(ValueError, match=r"'spin-p2' .*60457274.*none of the 2 .*\['54138969'\]"):
-        evaluate(JointRegressorMetric(regressors, 'spin-p2'), given)
+        evaluate(JointRegressorMetric(regressors, 'spin-p2'), inputs)
 
 
 def test_absolute_protocols_need_and_use_the_translation(samples, regressors):
@@ -624,10 +624,10 @@ def test_absolute_protocols_need_and_use_the_translation(samples, regressors):
     metric = JointRegressorMetric(regressors['good'], protocol, body_model=BODY)
     with pytest.raises(ValueError, match="no 'pred_transl'"):
         metric.process(None, samples[:1])
-    given = [{**sample, 'pred_transl': torch.tensor([3.0, 3.0, 3.0])} for sample in samples]
-    near = evaluate(metric, given)['good/absolute/MPJPE']
-    given = [{**sample, 'pred_transl': torch.zeros(3)} for sample in samples]
-    far = evaluate(metric, given)['good/absolute/MPJPE']
+    inputs = [{**sample, 'pred_transl': torch.tensor([3.0, 3.0, 3.0])} for sample in samples]
+    near = evaluate(metric, inputs)['good/absolute/MPJPE']
+    inputs = [{**sample, 'pred_transl': torch.zeros(3)} for sample in samples]
+    far = evaluate(metric, inputs)['good/absolute/MPJPE']
     assert near < 200 < 1000 * 27**0.5 - 200 < far
 
 

@@ -88,10 +88,10 @@ def test_the_command_finds_planted_offsets_and_their_part_of_an_error(
     assert ('S1', 'left_ankle') in significant
     assert {joint for _, joint in significant} == {'left_ankle'}
     # The means over three subjects are zero, so that two thirds of the offset remain.
-    found = content['offsets']['S1']['joints']['left_ankle']['offset_mm']
-    np.testing.assert_allclose(found, 1000 * offset * 2 / 3, atol=3)
+    ankle = content['offsets']['S1']['joints']['left_ankle']['offset_mm']
+    np.testing.assert_allclose(ankle, 1000 * offset * 2 / 3, atol=3)
     offsets = LabelOffsets.load(out['offsets.npz'])
-    np.testing.assert_allclose(offsets.values[0, ANKLE], np.divide(found, 1000), atol=1e-9)
+    np.testing.assert_allclose(offsets.values[0, ANKLE], np.divide(ankle, 1000), atol=1e-9)
     assert JointRegressor.load(out['J.npy']).joint_names == H36M_JOINTS_MMPOSE
     assert out['c.png'].stat().st_size > 10000
     assert 'left_ankle' in printed and 'labels less offsets' in printed

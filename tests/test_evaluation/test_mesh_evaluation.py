@@ -91,8 +91,8 @@ def test_both_meshes_go_through_the_regressor(result):
 
 def test_vertices_score_as_the_parameters_that_they_were_made_from(result):
     content = {'imgname': np.array(NAMES), 'vertices': vertices(bodies(0))}
-    found = evaluate_meshes(content, bodies(1), 'free_body_h36m', ['vibe'])
-    score = scores_of(found, 'free_body_h36m', 'vibe')
+    evaluated = evaluate_meshes(content, bodies(1), 'free_body_h36m', ['vibe'])
+    score = scores_of(evaluated, 'free_body_h36m', 'vibe')
     assert score.pve == pytest.approx(scores_of(result, 'free_body_h36m', 'vibe').pve, abs=1e-2)
 
 
@@ -100,9 +100,9 @@ def test_two_annotated_persons_in_an_image_get_the_nearest_prediction_each():
     first, second = bodies(0), bodies(1)
     both = {name: np.concatenate([first[name], second[name]]) for name in first}
     swapped = {name: np.concatenate([second[name], first[name]]) for name in first}
-    found = evaluate_meshes(both, swapped, 'free_body_h36m', ['vibe'])
-    assert found.frames == 2 * COUNT
-    assert scores_of(found, 'free_body_h36m', 'vibe').mpjpe < 1e-6
+    result = evaluate_meshes(both, swapped, 'free_body_h36m', ['vibe'])
+    assert result.frames == 2 * COUNT
+    assert scores_of(result, 'free_body_h36m', 'vibe').mpjpe < 1e-6
 
 
 def test_predictions_of_other_images_are_refused():

@@ -152,11 +152,11 @@ def test_warnings_follow_an_evaluation_and_change_no_score(tiny_set: Path) -> No
     half = Rotation.from_euler('x', 180, degrees=True)
     content['pose'] = content['pose'].copy()
     content['pose'][:, :3] = (half * Rotation.from_rotvec(content['pose'][:, :3])).as_rotvec()
-    found = mmjrr.evaluate(content, tiny_set, 'free_body_h36m')
-    assert 'Implausible: MPJPE (' in str(found) and '180° about x' in found.notes[0]
-    assert found.to_dict()['notes'] == list(found.notes)
+    result = mmjrr.evaluate(content, tiny_set, 'free_body_h36m')
+    assert 'Implausible: MPJPE (' in str(result) and '180° about x' in result.notes[0]
+    assert result.to_dict()['notes'] == list(result.notes)
     key = 'free_body_h36m/paper/PA-MPJPE'
-    assert found.metrics()[key] == pytest.approx(plain.metrics()[key], abs=1e-3)
+    assert result.metrics()[key] == pytest.approx(plain.metrics()[key], abs=1e-3)
 
 
 @pytest.mark.slow
@@ -175,8 +175,10 @@ def test_parameters_in_degrees_or_transposed_are_reported(
     with np.load(tiny_set / 'fits' / 'spin_like_test.npz') as file:
         content = {name: file[name] for name in ('imgname', 'pose', 'betas')}
     plain = mmjrr.evaluate(content, tiny_set, 'free_body_h36m').metrics()
-    found = mmjrr.evaluate({**content, 'pose': change(content['pose'])}, tiny_set, 'free_body_h36m')
-    (note,) = found.notes
+    result = mmjrr.evaluate(
+        {**content, 'pose': change(content['pose'])}, tiny_set, 'free_body_h36m'
+    )
+    (note,) = result.notes
     assert message in note
     assert f'MPJPE would be {plain["free_body_h36m/paper/MPJPE"]:.0f} mm' in note
 

@@ -42,10 +42,10 @@ def test_spin_protocols_are_spins_rows_with_the_pelvis_row_subtracted_first(name
     selected_target = (target - target[:, [0]])[:, SPIN_ROWS]
     expected = np.linalg.norm(selected - selected_target, axis=-1)
     expected_pa = [slow_pa_error(p, t) for p, t in zip(selected, selected_target, strict=True)]
-    found = frame_errors(pred, target, 'spin', name)
-    np.testing.assert_allclose(found.mpjpe, expected.mean(1))
-    np.testing.assert_allclose(found.joints, expected)
-    np.testing.assert_allclose(found.pa_mpjpe, expected_pa)
+    errors = frame_errors(pred, target, 'spin', name)
+    np.testing.assert_allclose(errors.mpjpe, expected.mean(1))
+    np.testing.assert_allclose(errors.joints, expected)
+    np.testing.assert_allclose(errors.pa_mpjpe, expected_pa)
     assert PROTOCOLS[name].joints == tuple(H36M_JOINTS_SPIN[row] for row in SPIN_ROWS)
     assert 'pelvis' not in PROTOCOLS[name].joints
 
@@ -54,10 +54,10 @@ def test_spin_protocols_are_spins_rows_with_the_pelvis_row_subtracted_first(name
 def test_paper_and_mmpose_take_all_17_joints_root_aligned(name):
     pred, target = pair()
     difference = (pred - pred[:, [0]]) - (target - target[:, [0]])
-    found = frame_errors(pred, target, 'mmpose', name)
-    np.testing.assert_allclose(found.mpjpe, np.linalg.norm(difference, axis=-1).mean(1))
+    errors = frame_errors(pred, target, 'mmpose', name)
+    np.testing.assert_allclose(errors.mpjpe, np.linalg.norm(difference, axis=-1).mean(1))
     expected_pa = [slow_pa_error(p, t) for p, t in zip(pred, target, strict=True)]
-    np.testing.assert_allclose(found.pa_mpjpe, expected_pa)
+    np.testing.assert_allclose(errors.pa_mpjpe, expected_pa)
 
 
 @pytest.mark.parametrize('name', ON_H36M)
@@ -81,10 +81,10 @@ def test_vibe_and_wham_subtract_the_middle_of_lsps_third_and_fourth_joint(name):
     middle, target_middle = (joints[:, [2, 3]].mean(1, keepdims=True) for joints in (pred, target))
     expected = np.linalg.norm((pred - middle) - (target - target_middle), axis=-1).mean(1)
     names = [H36M_JOINTS_SPIN[row] for row in SPIN_ROWS]
-    found = frame_errors(pred, target, names, name)
-    np.testing.assert_allclose(found.mpjpe, expected)
+    errors = frame_errors(pred, target, names, name)
+    np.testing.assert_allclose(errors.mpjpe, expected)
     np.testing.assert_allclose(
-        found.pa_mpjpe, [slow_pa_error(p, t) for p, t in zip(pred, target, strict=True)]
+        errors.pa_mpjpe, [slow_pa_error(p, t) for p, t in zip(pred, target, strict=True)]
     )
 
 
@@ -115,40 +115,40 @@ def test_a_frame_without_one_joint_of_the_root_has_no_mpjpe():
     pred, target = pair(2)
     weight = np.ones((2, 17))
     weight[1, H36M_JOINTS_SPIN.index('left_hip')] = 0
-    found = frame_errors(pred, target, 'spin', 'vibe', weight)
-    assert np.isnan(found.mpjpe).tolist() == [False, True]
-    assert not np.isnan(found.pa_mpjpe).any()
+    errors = frame_errors(pred, target, 'spin', 'vibe', weight)
+    assert np.isnan(errors.mpjpe).tolist() == [False, True]
+    assert not np.isnan(errors.pa_mpjpe).any()
 
 
 def test_missing_joints_do_not_make_a_frame_count_less():
     pred, target = np.zeros((2, 2, 3)), np.zeros((2, 2, 3))
     target[0, :, 0], target[1, 0, 0] = 2.0, 6.0
     protocol = Protocol('two', joints=('head', 'left_hip'), root=None)
-    found = frame_errors(pred, target, ('head', 'left_hip'), protocol, np.array([[1, 1], [1, 0]]))
-    assert found.mpjpe.tolist() == [2.0, 6.0]
+    errors = frame_errors(pred, target, ('head', 'left_hip'), protocol, np.array([[1, 1], [1, 0]]))
+    assert errors.mpjpe.tolist() == [2.0, 6.0]
 
 
 def test_scale_normalized_error_is_that_of_the_best_scale_of_many():
     pred, target = pair(3)
-    found = frame_errors(pred, target, 'mmpose', 'paper').n_mpjpe
+    errors = frame_errors(pred, target, 'mmpose', 'paper').n_mpjpe
     offset, goal = pred - pred[:, :1], target - target[:, :1]
     for frame in range(3):
         scales = np.linspace(-2, 2, 400001)
         squares = [(offset[frame] ** 2).sum(), (offset[frame] * goal[frame]).sum()]
         best = scales[np.argmin(scales**2 * squares[0] - 2 * scales * squares[1])]
         expected = np.linalg.norm(best * offset[frame] - goal[frame], axis=-1).mean()
-        assert found is not None and abs(found[frame] - expected) < 1e-4
+        assert errors is not None and abs(errors[frame] - expected) < 1e-4
 
 
 def test_acceleration_error_is_that_of_the_second_difference_of_consecutive_frames():
     pred, target = pair(6)
     labels = [dict(sequence='S9_Walking', camera='1', subject='S9', action='Walking')] * 6
     neighbors = find_neighbors(labels, [1, 6, 11, 16, 26, 31])
-    found = frame_errors(pred, target, 'mmpose', 'paper', neighbors=neighbors).acceleration
+    errors = frame_errors(pred, target, 'mmpose', 'paper', neighbors=neighbors).acceleration
     offset, goal = pred - pred[:, :1], target - target[:, :1]
     change = np.diff(offset, 2, axis=0) - np.diff(goal, 2, axis=0)
     expected = np.linalg.norm(change, axis=-1).mean(1)
-    np.testing.assert_allclose(found, [np.nan, expected[0], expected[1], np.nan, np.nan, np.nan])
+    np.testing.assert_allclose(errors, [np.nan, expected[0], expected[1], np.nan, np.nan, np.nan])
 
 
 def test_frames_of_two_cameras_are_not_consecutive():
@@ -243,16 +243,16 @@ def test_frame_without_its_root_has_no_mpjpe_but_a_pa_mpjpe():
     weight = np.ones((2, 17))
     weight[1, 0] = 0
     target[1, 0] = np.nan
-    found = frame_errors(pred, target, 'mmpose', 'paper', weight)
-    assert np.isnan(found.mpjpe).tolist() == [False, True]
-    np.testing.assert_allclose(found.pa_mpjpe[1], slow_pa_error(pred[1, 1:], target[1, 1:]))
+    errors = frame_errors(pred, target, 'mmpose', 'paper', weight)
+    assert np.isnan(errors.mpjpe).tolist() == [False, True]
+    np.testing.assert_allclose(errors.pa_mpjpe[1], slow_pa_error(pred[1, 1:], target[1, 1:]))
 
 
 def test_protocol_without_a_root_compares_absolute_positions():
     pred, target = pair(1)
     head = Protocol('head', joints=('head',), root=None)
-    found = frame_errors(pred, target, 'mmpose', head)
-    np.testing.assert_allclose(found.mpjpe, np.linalg.norm(pred[:, 10] - target[:, 10], axis=-1))
+    errors = frame_errors(pred, target, 'mmpose', head)
+    np.testing.assert_allclose(errors.mpjpe, np.linalg.norm(pred[:, 10] - target[:, 10], axis=-1))
 
 
 def test_joints_of_pa_may_differ():

@@ -23,11 +23,11 @@ def test_joints_of_meshes_are_the_regressors_own():
     regressors = {'one': regressor(0), 'two': regressor(1)}
     joints = RegressedJoints(regressors, ('c', 'a'))
     meshes = torch.randn(7, 40, 3, dtype=torch.float64)
-    found = joints.from_selected(joints.select(list(meshes)))
-    assert found.shape == (7, 2, 2, 3)
+    selected = joints.from_selected(joints.select(list(meshes)))
+    assert selected.shape == (7, 2, 2, 3)
     for index, each in enumerate(regressors.values()):
         expected = each.weight[[2, 0]] @ meshes
-        np.testing.assert_allclose(found[:, index], expected, atol=1e-14)
+        np.testing.assert_allclose(selected[:, index], expected, atol=1e-14)
 
 
 def test_joints_have_the_same_bits_alone_and_in_a_batch():
@@ -64,11 +64,11 @@ def test_numpy_meshes_go_as_tensors_do():
 def test_regressors_are_loaded_by_name_path_or_arguments_and_named(tmp_path):
     path = load_regressors('free_body_h36m')['free_body_h36m'].save(tmp_path / 'mine.npy')
     assert list(load_regressors(str(path))) == ['mine']
-    found = load_regressors(
+    loaded = load_regressors(
         {'first': str(path), 'second': dict(path=str(path), joint_order='mmpose')}
     )
-    assert list(found) == ['first', 'second']
-    assert found['second'].joint_names == H36M_JOINTS_MMPOSE
+    assert list(loaded) == ['first', 'second']
+    assert loaded['second'].joint_names == H36M_JOINTS_MMPOSE
     assert list(load_regressors([dict(path=str(path), name='x'), 'free_body_h36m'])) == [
         'x', 'free_body_h36m',
     ]  # fmt: skip

@@ -25,8 +25,8 @@ def result() -> EvaluationResult:
 
 
 def test_scores_are_means_over_frames_groups_and_joints(result):
-    found = {(s.by, s.group): (s.frames, s.mpjpe, s.pa_mpjpe) for s in result.scores}
-    assert found == {
+    scores = {(s.by, s.group): (s.frames, s.mpjpe, s.pa_mpjpe) for s in result.scores}
+    assert scores == {
         ('all', 'all'): (3, (1.5 + 3 + 6.5) / 3, (1.5 + 3 + 6.5) / 6),
         ('joint', 'head'): (3, 3.0, 1.5),
         ('joint', 'left_hip'): (2, 5.0, 2.5),

@@ -59,14 +59,14 @@ def plain(stored: Stored, evaluate) -> EvaluationResult:
     return evaluate(stored.content())
 
 
-def assert_same(found: EvaluationResult, plain: EvaluationResult) -> None:
-    assert found.frames == plain.frames and not found.skipped and not found.unmatched
+def assert_same(result: EvaluationResult, plain: EvaluationResult) -> None:
+    assert result.frames == plain.frames and not result.skipped and not result.unmatched
     for key, value in plain.metrics().items():
-        assert found.metrics()[key] == pytest.approx(value, abs=1e-4)  # mm
+        assert result.metrics()[key] == pytest.approx(value, abs=1e-4)  # mm
 
 
-def notes_on(found: EvaluationResult) -> str:
-    return '\n'.join(note for part in found.provenance['predictions'] for note in part['notes'])
+def notes_on(result: EvaluationResult) -> str:
+    return '\n'.join(note for part in result.provenance['predictions'] for note in part['notes'])
 
 
 # -- the same bodies -----------------------------------------------------------------------------
@@ -74,7 +74,7 @@ def notes_on(found: EvaluationResult) -> str:
 
 @pytest.mark.slow
 def test_the_prediction_is_scored_and_not_the_ground_truth_beside_it(stored, evaluate, plain):
-    found = evaluate(
+    result = evaluate(
         {
             'imgname': stored.names,
             'pose': stored.true_pose,
@@ -84,10 +84,10 @@ def test_the_prediction_is_scored_and_not_the_ground_truth_beside_it(stored, eva
             'pred_cam': np.ones((stored.count, 3)),
         }
     )
-    assert_same(found, plain)
+    assert_same(result, plain)
     assert (
         'pred_pose, pred_shape are taken for the prediction; pose, betas are ignored'
-        in notes_on(found)
+        in notes_on(result)
     )
     truth = evaluate(stored.content(pose=stored.true_pose, betas=stored.true_betas))
     assert truth.metrics()[f'{REGRESSOR}/paper/MPJPE'] < 30
@@ -179,9 +179,9 @@ def test_where_two_takes_are_annotated_metadata_names_that_of_a_subaction(
         mmjrr.evaluate(content, tmp_path / 'two_takes.npz', REGRESSOR)
     metadata = tmp_path / 'metadata.xml'
     metadata.write_text(metadata_with(stored.names))
-    found = mmjrr.evaluate(content, tmp_path / 'two_takes.npz', REGRESSOR, metadata=metadata)
-    assert found.metrics() == pytest.approx(plain.metrics(), abs=1e-4)
-    assert set(found.skipped) == set(other)
+    result = mmjrr.evaluate(content, tmp_path / 'two_takes.npz', REGRESSOR, metadata=metadata)
+    assert result.metrics() == pytest.approx(plain.metrics(), abs=1e-4)
+    assert set(result.skipped) == set(other)
 
 
 def take_two(name: str) -> str:
@@ -219,19 +219,19 @@ def test_the_annotated_one_of_several_persons_is_scored(stored, evaluate, plain,
         poses = [stored.matrices[i], np.roll(stored.matrices[i], 1, 0)]
         poses = poses[:: 1 if first else -1] if i % 3 == 0 else poses[:1]
         content[name] = dict(pose=np.stack(poses), betas=np.stack([stored.betas[i]] * len(poses)))
-    found = evaluate(content)
-    assert_same(found, plain)
+    result = evaluate(content)
+    assert_same(result, plain)
     several = len(range(0, stored.count, 3))
-    assert f'{several} frames have several persons; the one nearest' in notes_on(found)
+    assert f'{several} frames have several persons; the one nearest' in notes_on(result)
     with pytest.raises(DataError, match=r"2 predictions.*person='nearest'"):
         evaluate(content, person=None)
 
 
 def test_equal_repetitions_count_once(stored, evaluate, plain):
     twice = {name: np.concatenate([value, value]) for name, value in stored.content().items()}
-    found = evaluate(twice)
-    assert_same(found, plain)
-    assert f'{stored.count} frames have equal bodies, counted once' in notes_on(found)
+    result = evaluate(twice)
+    assert_same(result, plain)
+    assert f'{stored.count} frames have equal bodies, counted once' in notes_on(result)
 
 
 @pytest.mark.slow
@@ -240,9 +240,9 @@ def test_6d_rotations_are_decided_by_the_annotated_joints(stored, evaluate, plai
     columns = stored.matrices[..., :2].swapaxes(-1, -2)
     pairs = {'columns': columns, 'rows': stored.matrices[..., :2, :]}
     content = stored.content(pose=pairs[kind].reshape(stored.count, 24, 6))
-    found = evaluate(content)
-    assert_same(found, plain)
-    assert f'6D rotations are read as {kind} (' in notes_on(found)
+    result = evaluate(content)
+    assert_same(result, plain)
+    assert f'6D rotations are read as {kind} (' in notes_on(result)
     assert_same(evaluate(content, rotation_6d=kind), plain)
     other = evaluate(content, rotation_6d='rows' if kind == 'columns' else 'columns')
     key = f'{REGRESSOR}/paper/MPJPE'
@@ -269,17 +269,17 @@ def test_rows_of_zeros_or_nan_are_missing_frames(stored, evaluate, value):
     pose, betas = stored.pose.copy(), stored.betas.copy()
     pose[[1, 4]] = value
     betas[[1, 4]] = 0
-    found = evaluate(stored.content(pose=pose, betas=betas))
-    assert sorted(found.skipped) == sorted([stored.names[1], stored.names[4]])
-    assert found.unmatched == () and found.frames == stored.count - 2
+    result = evaluate(stored.content(pose=pose, betas=betas))
+    assert sorted(result.skipped) == sorted([stored.names[1], stored.names[4]])
+    assert result.unmatched == () and result.frames == stored.count - 2
     rest = [i for i in range(stored.count) if i not in (1, 4)]
     alone = evaluate({n: [v[i] for i in rest] for n, v in stored.content().items()})
-    assert found.metrics() == alone.metrics()
-    assert f'2 of {stored.count} rows hold no body (2 all' in notes_on(found)
+    assert result.metrics() == alone.metrics()
+    assert f'2 of {stored.count} rows hold no body (2 all' in notes_on(result)
     with pytest.raises(DataError, match=r'2 of 8 annotated frames have no prediction.*2 of 8 rows'):
         evaluate(stored.content(pose=pose, betas=betas), missing='raise')
     ordered = evaluate({'pose': pose, 'betas': betas}, match='order')
-    assert ordered.metrics() == found.metrics()
+    assert ordered.metrics() == result.metrics()
 
 
 @pytest.mark.slow
@@ -289,8 +289,8 @@ def test_images_with_nobody_are_missing_frames(stored, evaluate):
         for i, name in enumerate(stored.names)
     }
     content[stored.names[0]] = dict(pose=np.zeros((0, 72)), betas=np.zeros((0, 10)))
-    found = evaluate(content)
-    assert found.skipped == (stored.names[0],) and found.frames == stored.count - 1
+    result = evaluate(content)
+    assert result.skipped == (stored.names[0],) and result.frames == stored.count - 1
     with pytest.raises(DataError, match='1 of 8 annotated frames have no prediction'):
         evaluate(content, missing='raise')
     with pytest.raises(DataError, match=r'no frame has a prediction: 8 of 8 rows hold no body'):
@@ -391,7 +391,7 @@ def test_neuralannots_bodies_in_the_world_score_as_those_of_a_camera(
     (tmp_path / f'Human36M_subject{subject}_camera.json').write_text(json.dumps(cameras))
     file = tmp_path / f'Human36M_subject{subject}_SMPL_NeuralAnnot.json'
     file.write_text(json.dumps(bodies))
-    found = evaluate(file)
+    result = evaluate(file)
     expected = evaluate(
         {
             'imgname': [stored.names[row] for row in rows],
@@ -399,5 +399,5 @@ def test_neuralannots_bodies_in_the_world_score_as_those_of_a_camera(
             'betas': stored.betas[rows],
         }
     )
-    assert found.frames == expected.frames == len(rows)
-    assert found.metrics() == pytest.approx(expected.metrics(), abs=1e-3)
+    assert result.frames == expected.frames == len(rows)
+    assert result.metrics() == pytest.approx(expected.metrics(), abs=1e-3)

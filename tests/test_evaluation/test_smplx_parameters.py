@@ -90,8 +90,10 @@ def test_parameters_of_smplh_score_as_their_vertices(
         {'imgname': content['imgname'], 'vertices': posed(body, content)}, tiny_set, regressor()
     )
     genders = np.array(['male'] * len(content['imgname']))
-    found = mmjrr.evaluate({**content, 'gender': genders}, tiny_set, regressor(), body_model=folder)
-    assert found.metrics() == pytest.approx(expected.metrics(), abs=1e-2)
+    result = mmjrr.evaluate(
+        {**content, 'gender': genders}, tiny_set, regressor(), body_model=folder
+    )
+    assert result.metrics() == pytest.approx(expected.metrics(), abs=1e-2)
     with pytest.raises(DataError, match='SMPL-H.*SMPLH_NEUTRAL|no file of it is in'):
         mmjrr.evaluate(content, tiny_set, regressor(), body_model=folder)
 
@@ -110,9 +112,9 @@ def test_parameters_of_smplx_score_by_a_mapping(
         regressor(),
     )
     file = folder / 'SMPLX_MALE.npz'
-    found = mmjrr.evaluate(content, tiny_set, regressor(), body_model=file, mapping=path)
-    assert found.metrics() == pytest.approx(expected.metrics(), abs=1e-2)
-    assert "to 'smplx' by smplx2smpl.npz" in found.format()
+    result = mmjrr.evaluate(content, tiny_set, regressor(), body_model=file, mapping=path)
+    assert result.metrics() == pytest.approx(expected.metrics(), abs=1e-2)
+    assert "to 'smplx' by smplx2smpl.npz" in result.format()
 
 
 def test_a_body_of_another_kind_is_refused(tiny_set: Path, folder: Path) -> None:
@@ -219,12 +221,12 @@ def test_files_of_smplx_parameters_score_as_their_vertices(
         for key, value in content.items()
     }
     pattern = write(tmp_path, shuffled)
-    found = mmjrr.evaluate(
+    result = mmjrr.evaluate(
         pattern, tiny_set, regressor(), body_model=folder / 'SMPLX_MALE.npz', mapping=path
     )
-    assert found.frames == expected.frames and not found.skipped
-    assert found.metrics() == pytest.approx(expected.metrics(), abs=1e-2)
-    assert 'the error that this adds' in found.format()
+    assert result.frames == expected.frames and not result.skipped
+    assert result.metrics() == pytest.approx(expected.metrics(), abs=1e-2)
+    assert 'the error that this adds' in result.format()
 
 
 def test_files_of_smplx_parameters_are_not_evaluated_with_smplh(
@@ -282,8 +284,8 @@ def test_the_metric_scores_stored_parameters_of_smplx_as_evaluation_does(
     metric.process(
         None, StoredPredictions(tmp_path / 'p.npz').test_step(dict(data_samples=samples))
     )
-    found = metric.evaluate(len(samples))
-    assert found == pytest.approx(expected.metrics(), abs=1e-6)
+    result = metric.evaluate(len(samples))
+    assert result == pytest.approx(expected.metrics(), abs=1e-6)
 
 
 def test_hands_of_some_samples_only_are_refused(

@@ -93,8 +93,8 @@ def test_frames_without_an_error_do_not_count() -> None:
     kept = ~np.isnan(holes)
     with_holes = cluster_sums(holes[:, None], cluster, 10)
     without = cluster_sums(values[kept, None], cluster[kept], 10)
-    for found, expected in zip(with_holes, without, strict=True):
-        np.testing.assert_array_equal(found, expected)
+    for estimate, expected in zip(with_holes, without, strict=True):
+        np.testing.assert_array_equal(estimate, expected)
     means, ends = bootstrap_means(np.zeros((4, 1)), np.zeros((4, 1)), np.zeros(4, dtype=int))
     assert np.isnan(means).all() and np.isnan(ends).all()
 

@@ -82,8 +82,8 @@ def test_swapped_and_shifted_frames_are_told_apart(joints_3d, swap, name: str) -
     pixels[1:3] = swap(pixels[1:3])
     pixels[4] += 50
     errors = projection_errors(two_cameras(DISTORTION)[0], joints_3d, pixels, everywhere())
-    found = {cause: frames.tolist() for cause, frames in errors.mismatches(2.0).items()}
-    assert found == {LEFT_RIGHT: [], LEGS: [], None: [4], name: [1, 2]}
+    frames_by_cause = {cause: frames.tolist() for cause, frames in errors.mismatches(2.0).items()}
+    assert frames_by_cause == {LEFT_RIGHT: [], LEGS: [], None: [4], name: [1, 2]}
 
 
 def test_frames_without_valid_joints_match(joints_3d: np.ndarray) -> None:

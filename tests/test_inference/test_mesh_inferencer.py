@@ -308,16 +308,16 @@ def test_missing_weights_and_names_are_one_sentence(
         MeshInferencer('spin', 'https://example.org/model_checkpoint.pt')
     (tmp_path / 'spin').mkdir()
     (tmp_path / 'spin/model_checkpoint.pt').symlink_to(spin_weights)
-    found = MeshInferencer('spin', device='cpu')
-    assert found.weights == tmp_path / 'spin/model_checkpoint.pt'
+    inferencer = MeshInferencer('spin', device='cpu')
+    assert inferencer.weights == tmp_path / 'spin/model_checkpoint.pt'
     image = pictures(1)[0]
     with pytest.raises(FileNotFoundError, match='pictures need the body'):
-        found(image, bboxes=[[1, 2, 30, 40]], return_vis=True)
-    (result,) = found(image, bboxes=[[1, 2, 30, 40]], return_datasamples=True)
+        inferencer(image, bboxes=[[1, 2, 30, 40]], return_vis=True)
+    (result,) = inferencer(image, bboxes=[[1, 2, 30, 40]], return_datasamples=True)
     assert 'vertices' not in result['predictions'][0].pred_instances
     pytest.importorskip('mmcv', reason='a detector needs mmcv')
     with pytest.raises(FileNotFoundError, match="'mmjrr download mask_rcnn_mmdet'"):
-        found(image)
+        inferencer(image)
 
 
 def test_damaged_images_stop_a_run_or_are_left_out(

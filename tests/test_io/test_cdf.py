@@ -29,9 +29,9 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_a_variable_comes_back_as_it_was_written(path: Path) -> None:
-    found = read_cdf(path, 'Pose', (1, None, 96), 10_000)
-    np.testing.assert_array_equal(found, VALUES)
-    assert found.flags.writeable
+    content = read_cdf(path, 'Pose', (1, None, 96), 10_000)
+    np.testing.assert_array_equal(content, VALUES)
+    assert content.flags.writeable
 
 
 @pytest.mark.slow

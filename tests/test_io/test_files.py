@@ -70,7 +70,7 @@ def test_sha256_is_that_of_the_standard(tmp_path: Path) -> None:
 
 
 def test_versions_name_what_a_result_depends_on() -> None:
-    found = versions()
-    assert found['numpy'] == np.__version__
-    assert {'mmjrr', 'python', 'torch'} <= set(found)
-    assert found['numba'] == metadata.version('numba')
+    listed = versions()
+    assert listed['numpy'] == np.__version__
+    assert {'mmjrr', 'python', 'torch'} <= set(listed)
+    assert listed['numba'] == metadata.version('numba')

@@ -62,9 +62,9 @@ def test_mapped_arrays_of_npz_files_are_those_that_are_read(tmp_path: Path, save
 @pytest.mark.parametrize('name', ARRAYS)
 def test_mapped_arrays_of_npy_files_are_those_that_are_read(tmp_path: Path, name: str) -> None:
     np.save(tmp_path / 'a.npy', ARRAYS[name])
-    found = read_npy(tmp_path / 'a.npy', mapped=True)
-    np.testing.assert_array_equal(found, ARRAYS[name])
-    assert is_mapped(found) == (name not in ('bool', 'short'))
+    content = read_npy(tmp_path / 'a.npy', mapped=True)
+    np.testing.assert_array_equal(content, ARRAYS[name])
+    assert is_mapped(content) == (name not in ('bool', 'short'))
 
 
 @pytest.mark.usefixtures('small')
@@ -96,9 +96,9 @@ def test_an_archive_whose_headers_hold_extra_fields_is_mapped_at_the_right_place
     info.extra = b'\xfe\xca\x04\x00abcd'
     with zipfile.ZipFile(tmp_path / 'a.npz', 'w') as archive:
         archive.writestr(info, content.getvalue())
-    found = read_npz(tmp_path / 'a.npz', mapped=True)['pose']
-    assert is_mapped(found)
-    np.testing.assert_array_equal(found, ARRAYS['float32'])
+    array = read_npz(tmp_path / 'a.npz', mapped=True)['pose']
+    assert is_mapped(array)
+    np.testing.assert_array_equal(array, ARRAYS['float32'])
 
 
 @pytest.mark.usefixtures('small')
@@ -115,9 +115,9 @@ def test_working_arrays_keep_their_values_when_their_memory_is_given_back() -> N
 def test_pieces_cover_all_rows_once_and_convert_them() -> None:
     array = working_array((100, 6))
     array[:] = ARRAYS['fortran']
-    found = list(pieces(array, multiple=4))
-    assert [piece.stop - piece.start for piece in found] == [12] * 8 + [4]
-    assert [piece.start for piece in found] == list(range(0, 100, 12))
+    parts = list(pieces(array, multiple=4))
+    assert [piece.stop - piece.start for piece in parts] == [12] * 8 + [4]
+    assert [piece.start for piece in parts] == list(range(0, 100, 12))
     assert list(pieces(np.zeros((0, 3)))) == []
     single = converted(array, np.float32)
     assert single.dtype == np.float32 and is_mapped(single)

@@ -40,9 +40,9 @@ def binary(order: str, number: str) -> bytes:
 @pytest.mark.parametrize('number', ['float', 'double'])
 def test_binary_ply(tmp_path: Path, order: str, number: str) -> None:
     (tmp_path / 'm.ply').write_bytes(binary(order, number))
-    found = read_mesh_vertices(tmp_path / 'm.ply')
-    assert found.dtype == np.float32
-    np.testing.assert_array_equal(found, VERTICES)
+    content = read_mesh_vertices(tmp_path / 'm.ply')
+    assert content.dtype == np.float32
+    np.testing.assert_array_equal(content, VERTICES)
 
 
 def test_text_ply_and_obj(tmp_path: Path) -> None:

@@ -47,13 +47,13 @@ def test_chumpy_and_sparse_matrices_pickled_by_python_2_come_back_as_arrays(
 ) -> None:
     path = tmp_path / 'SMPL_NEUTRAL.pkl'
     path.write_bytes(zlib.decompress(base64.b64decode(PYTHON_2)))
-    found = read_pickle(path)
-    assert sorted(found) == ['J_regressor', 'bs_type', 'f', 'shapedirs', 'v_template']
-    np.testing.assert_array_equal(found['v_template'], [[0, 1, 2], [3, 4, 5]])
-    np.testing.assert_array_equal(found['shapedirs'], [[0, 1], [3, 4]])
-    np.testing.assert_array_equal(found['J_regressor'].toarray(), [[0, 1], [2, 0]])
-    assert found['f'].dtype == np.uint32
-    assert found['bs_type'] == 'lrotmin'
+    content = read_pickle(path)
+    assert sorted(content) == ['J_regressor', 'bs_type', 'f', 'shapedirs', 'v_template']
+    np.testing.assert_array_equal(content['v_template'], [[0, 1, 2], [3, 4, 5]])
+    np.testing.assert_array_equal(content['shapedirs'], [[0, 1], [3, 4]])
+    np.testing.assert_array_equal(content['J_regressor'].toarray(), [[0, 1], [2, 0]])
+    assert content['f'].dtype == np.uint32
+    assert content['bs_type'] == 'lrotmin'
 
 
 @pytest.mark.parametrize('protocol', range(pickle.HIGHEST_PROTOCOL + 1))
@@ -67,13 +67,13 @@ def test_arrays_of_every_protocol_come_through(tmp_path: Path, protocol: int) ->
         coo=scipy.sparse.coo_matrix(np.eye(2)),
         nested=[(1, 'two', None), {('S1', '54138969'): {'R': np.eye(3)}}, {3}],
     )
-    found = read_pickle(write(tmp_path / 'arrays.pkl', content, protocol))
+    array = read_pickle(write(tmp_path / 'arrays.pkl', content, protocol))
     for name in ('array', 'fortran', 'scalar', 'names'):
-        np.testing.assert_array_equal(found[name], content[name])
+        np.testing.assert_array_equal(array[name], content[name])
     for name in ('csr', 'coo'):
-        np.testing.assert_array_equal(found[name].toarray(), content[name].toarray())
-    np.testing.assert_array_equal(found['nested'][1][('S1', '54138969')]['R'], np.eye(3))
-    assert found['nested'][0] == (1, 'two', None) and found['nested'][2] == {3}
+        np.testing.assert_array_equal(array[name].toarray(), content[name].toarray())
+    np.testing.assert_array_equal(array['nested'][1][('S1', '54138969')]['R'], np.eye(3))
+    assert array['nested'][0] == (1, 'two', None) and array['nested'][2] == {3}
 
 
 class Calls:

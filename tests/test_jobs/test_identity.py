@@ -98,16 +98,16 @@ def test_files_are_those_of_the_config_and_of_the_defaults(tmp_path: Path) -> No
         type='Data', data_root=str(tmp_path), fits_file='fits.npz', mask_file='masks/*.json',
         data_prefix=dict(img='masks'), subjects=['S1'],
     )  # fmt: skip
-    found = files_of(Data(), config)
+    files = files_of(Data(), config)
     expected = {
         'ann_file': 'train.npz', 'camera_param_file': 'cameras.pkl', 'fits_file': 'fits.npz',
         'mask_file[0]': 'masks/a.json', 'mask_file[1]': 'masks/b.json',
     }  # fmt: skip
-    assert found == {
+    assert files == {
         option: hashlib.sha256(name.encode()).hexdigest() for option, name in expected.items()
     }
     config.update(camera_param_file=None, mask_file=['masks/b.json', 'masks/a.json'])
-    assert files_of(Data(), config)['mask_file[0]'] == found['mask_file[1]']
+    assert files_of(Data(), config)['mask_file[0]'] == files['mask_file[1]']
     assert 'camera_param_file' not in files_of(Data(), config)
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from kill_points import Kill, os_killed_after
 
 from mmjrr.errors import DataError
 from mmjrr.io import atomic, atomic_write, read_npz
@@ -17,10 +17,6 @@ from mmjrr.jobs import Identity, IdentityError, Job, job, lock_work_dir
 from mmjrr.jobs.lock import LOCK_FILE
 
 COUNT = 3
-
-
-class Kill(BaseException):
-    """Stands for a signal: nothing catches it."""
 
 
 def make_job(work_dir: Path, scale: float = 2.0, **environment: str) -> Job:
@@ -72,15 +68,8 @@ def test_a_job_killed_at_every_write_ends_in_the_same_bytes(
     moments = 0
     for after in range(100):
         work_dir = tmp_path / f'killed_{after}'
-        left = iter(range(after))
-
-        def stop(*args: Any, left: Any = left) -> Any:
-            if next(left, None) is None:
-                raise Kill
-            return getattr(os, call)(*args)
-
         with monkeypatch.context() as patch:
-            patch.setattr(atomic, 'os', SimpleNamespace(**{**vars(os), call: stop}))
+            patch.setattr(atomic, 'os', os_killed_after(after, call))
             try:
                 run(work_dir)
                 break

@@ -31,11 +31,11 @@ def fill(shards: ShardFolder, count: int = 3) -> None:
 def test_stored_arrays_come_back(shards: ShardFolder) -> None:
     shards.put(2, content(shards.suffix, 2))
     assert shards.missing(4) == [0, 1, 3]
-    found = shards.get(2)
+    arrays = shards.get(2)
     expected = content(shards.suffix, 2)
-    assert list(found) == list(expected)
+    assert list(arrays) == list(expected)
     for name, value in expected.items():
-        np.testing.assert_array_equal(found[name], value)
+        np.testing.assert_array_equal(arrays[name], value)
 
 
 def test_the_same_shard_has_the_same_bytes(shards: ShardFolder) -> None:

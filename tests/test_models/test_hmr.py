@@ -92,20 +92,20 @@ def test_features_agree_with_the_network_written_out(model):
     images = torch.randn(2, 3, 96, 64, dtype=torch.float64)
     with torch.no_grad():
         expected = resnet_slowly(dict(model.backbone.state_dict()), images)
-        found = model.backbone(images)
-    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
+        features = model.backbone(images)
+    torch.testing.assert_close(features, expected, rtol=1e-10, atol=1e-10)
 
 
 def test_estimates_agree_with_the_regressor_written_out(model):
     features = torch.randn(4, 2048, dtype=torch.float64)
     with torch.no_grad():
-        found = model({'features': features})
+        estimates = model({'features': features})
     weights = {name: value.numpy() for name, value in model.regressor.state_dict().items()}
     for n, feature in enumerate(features.numpy()):
         pose, betas, camera = regress_slowly(weights, feature)
-        np.testing.assert_allclose(found['rotations'][n], matrices_slowly(pose), atol=1e-9)
-        np.testing.assert_allclose(found['betas'][n], betas, atol=1e-10)
-        np.testing.assert_allclose(found['camera'][n], camera, atol=1e-10)
+        np.testing.assert_allclose(estimates['rotations'][n], matrices_slowly(pose), atol=1e-9)
+        np.testing.assert_allclose(estimates['betas'][n], betas, atol=1e-10)
+        np.testing.assert_allclose(estimates['camera'][n], camera, atol=1e-10)
 
 
 def test_images_and_their_features_give_the_same_estimate(model):

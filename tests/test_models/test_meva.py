@@ -156,7 +156,7 @@ class Reference:
         encoded = self.encode('feat_encoder', frames, 1024)
         frames = [x + y for x, y in zip(frames, encoded, strict=True)]
         code = np.mean(self.encode('motion_encoder', frames, 512), axis=0)
-        found: dict[str, list[np.ndarray]] = {'rotations': [], 'betas': [], 'camera': []}
+        outputs: dict[str, list[np.ndarray]] = {'rotations': [], 'betas': [], 'camera': []}
         for x, pose in zip(frames, self.motion(code, len(frames)), strict=True):
             betas = self.weights['regressor.init_shape'][0]
             camera = self.weights['regressor.init_cam'][0]
@@ -166,10 +166,12 @@ class Reference:
                 pose = pose + self.linear('regressor.decpose', hidden)
                 betas = betas + self.linear('regressor.decshape', hidden)
                 camera = camera + self.linear('regressor.deccam', hidden)
-            found['rotations'].append(np.stack([gram_schmidt(six) for six in pose.reshape(24, 6)]))
-            found['betas'].append(betas)
-            found['camera'].append(camera)
-        return {name: np.stack(values) for name, values in found.items()}
+            outputs['rotations'].append(
+                np.stack([gram_schmidt(six) for six in pose.reshape(24, 6)])
+            )
+            outputs['betas'].append(betas)
+            outputs['camera'].append(camera)
+        return {name: np.stack(values) for name, values in outputs.items()}
 
 
 def gram_schmidt(six: np.ndarray) -> np.ndarray:
@@ -195,9 +197,9 @@ def test_single_frames_and_sequences_are_those_of_the_reference(
     all_frames = [reference(sequence) for sequence in features]
     alone = [reference(sequence[:1]) for sequence in features]
     for name in ('rotations', 'betas', 'camera'):
-        expected = np.concatenate([found[name] for found in all_frames])
+        expected = np.concatenate([outputs[name] for outputs in all_frames])
         np.testing.assert_allclose(of_sequences[name], expected, atol=1e-9)
-        expected = np.concatenate([found[name] for found in alone])
+        expected = np.concatenate([outputs[name] for outputs in alone])
         np.testing.assert_allclose(of_frames[name], expected, atol=1e-9)
         others = np.asarray(of_sequences[name][::3])
         assert np.abs(others - expected).max() > 1e-3, 'the other frames count too'
@@ -206,9 +208,9 @@ def test_single_frames_and_sequences_are_those_of_the_reference(
 def test_single_precision_is_near_the_reference(model: MEVA, reference: Reference) -> None:
     features = torch.rand(2, 2048)
     with torch.no_grad():
-        found = model(dict(features=features[None]))
+        estimates = model(dict(features=features[None]))
     for name, expected in reference(features).items():
-        np.testing.assert_allclose(found[name], expected, atol=2e-5)
+        np.testing.assert_allclose(estimates[name], expected, atol=2e-5)
 
 
 @pytest.mark.parametrize('length', [1, 2, 89, 90, 91, 95, 170, 171, 500])
@@ -216,15 +218,15 @@ def test_single_precision_is_near_the_reference(model: MEVA, reference: Referenc
 def test_windows_give_each_frame_once_from_a_window_with_frames_around_it(
     length: int, overlap: int
 ) -> None:
-    given = []
+    frames = []
     for start, first, last in windows(length, overlap):
         end = min(start + 90, length)
         assert 0 <= start <= first < last <= end
         assert end - start == min(length, 90)
         assert first == 0 or first - start >= overlap // 2
         assert last == length or end - last == overlap // 2
-        given += range(first, last)
-    assert given == list(range(length))
+        frames += range(first, last)
+    assert frames == list(range(length))
 
 
 def test_a_long_sequence_is_put_together_from_its_windows(
@@ -236,29 +238,29 @@ def test_a_long_sequence_is_put_together_from_its_windows(
 
     monkeypatch.setattr(model, '_estimate_window', place_in_window)
     frames = torch.stack([torch.arange(200), 1000 + torch.arange(200)])
-    found = model.estimate_sequences(frames[..., None])
-    assert found['frame'].tolist() == frames.flatten().tolist()
+    estimates = model.estimate_sequences(frames[..., None])
+    assert estimates['frame'].tolist() == frames.flatten().tolist()
     # Windows start at 0, 80 and 110, and change at 85 and 165.
     places = [*range(85), *range(5, 85), *range(55, 90)]
-    assert found['place'].tolist() == 2 * places
+    assert estimates['place'].tolist() == 2 * places
 
 
 def test_images_go_through_spins_features(model: MEVA, resnet: ResNet50Features) -> None:
     images = torch.randn(1, 2, 3, 96, 96)
     with torch.no_grad():
         features = resnet_slowly(dict(resnet.state_dict()), images[0])[None]
-        for img, given in ((images, features), (images[:, 0], features[:, 0])):
-            found, expected = model(dict(img=img)), model(dict(features=given))
+        for img, window in ((images, features), (images[:, 0], features[:, 0])):
+            estimates, expected = model(dict(img=img)), model(dict(features=window))
             for name, value in expected.items():
-                torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-4)
+                torch.testing.assert_close(estimates[name], value, rtol=1e-4, atol=1e-4)
 
 
 def test_six_numbers_are_one_column_after_the_other() -> None:
     matrices = torch.linalg.qr(torch.randn(2 * 24, 3, 3, dtype=torch.float64)).Q
     matrices = matrices * torch.linalg.det(matrices)[:, None, None]  # rotations, no reflections
     six = torch.cat([2 * matrices[..., 0], 3 * matrices[..., 1] + matrices[..., 0]], dim=-1)
-    found = columns_to_matrices(six.reshape(2, 144))
-    torch.testing.assert_close(found, matrices.reshape(2, 24, 3, 3))
+    converted = columns_to_matrices(six.reshape(2, 144))
+    torch.testing.assert_close(converted, matrices.reshape(2, 24, 3, 3))
 
 
 def test_data_samples_are_filled_sequence_by_sequence(model: MEVA) -> None:

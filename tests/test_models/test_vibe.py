@@ -49,7 +49,7 @@ def test_sequences_and_single_frames_agree_with_the_network_written_out(bidirect
     for batch, length in ((2, 1), (2, 5)):
         features = torch.randn(batch, length, 2048, dtype=torch.float64)
         with torch.no_grad():
-            found = model({'features': features})
+            estimates = model({'features': features})
         frame = 0
         for sequence in features.numpy():
             hidden = gru_slowly(encoder, sequence, 2, bidirectional).clip(min=0)
@@ -57,10 +57,10 @@ def test_sequences_and_single_frames_agree_with_the_network_written_out(bidirect
             for feature in seen:
                 pose, betas, camera = regress_slowly(regressor, feature)
                 np.testing.assert_allclose(
-                    found['rotations'][frame], matrices_slowly(pose), atol=1e-8
+                    estimates['rotations'][frame], matrices_slowly(pose), atol=1e-8
                 )
-                np.testing.assert_allclose(found['betas'][frame], betas, atol=1e-9)
-                np.testing.assert_allclose(found['camera'][frame], camera, atol=1e-9)
+                np.testing.assert_allclose(estimates['betas'][frame], betas, atol=1e-9)
+                np.testing.assert_allclose(estimates['camera'][frame], camera, atol=1e-9)
                 frame += 1
 
 

@@ -130,19 +130,19 @@ def test_samples_do_not_influence_one_another(world: dict) -> None:
 @pytest.mark.slow
 def test_parts_do_not_change_the_result(world: dict, monkeypatch) -> None:
     refining = refiner(world, {}, num_iters=5)
-    found, threads = {}, torch.get_num_threads()
+    results, threads = {}, torch.get_num_threads()
     try:
         torch.set_num_threads(2)
         for smallest in (8, 1):  # the whole, or one and two at the same time
             monkeypatch.setattr('mmjrr.refinement.refiner.SMALLEST_PART', smallest)
-            found[smallest] = refining.refine(world['init'], world['observed']).refined
+            results[smallest] = refining.refine(world['init'], world['observed']).refined
             assert torch.get_num_threads() == 2
         again = refining.refine(world['init'], world['observed']).refined
     finally:
         torch.set_num_threads(threads)
-    for name, value in found[1].items():
+    for name, value in results[1].items():
         assert torch.equal(value, again[name]), name
-        torch.testing.assert_close(value, found[8][name], rtol=0, atol=2e-3)
+        torch.testing.assert_close(value, results[8][name], rtol=0, atol=2e-3)
 
 
 def start_of(world: dict) -> dict[str, torch.Tensor]:
@@ -174,14 +174,14 @@ def test_without_host_sync_the_result_is_the_same(world: dict, monkeypatch) -> N
         return minimize(*arguments)
 
     monkeypatch.setattr(refining, '_minimize', counted)
-    found = refining._without_host_sync(*arguments)
+    result = refining._without_host_sync(*arguments)
     assert calls == [True]
     # If the capacity is too small, the batch is refined again, with the host waiting.
     monkeypatch.setattr('mmjrr.rendering.contour.torch_backend._CAPACITY_FACTOR', 0.01)
     again = refining._without_host_sync(*arguments)
     assert calls == [True, True, False]
     for name, value in expected.items():
-        torch.testing.assert_close(found[name], value, rtol=0, atol=2e-3)
+        torch.testing.assert_close(result[name], value, rtol=0, atol=2e-3)
         torch.testing.assert_close(again[name], value, rtol=0, atol=2e-3)
 
 
@@ -193,16 +193,16 @@ def test_iterations_replayed_on_a_gpu_give_the_same(world: dict, eta_min_ratio: 
         **{name: None if v is None else v.to(device) for name, v in vars(world['observed']).items()}
     )
     init = {name: value.to(device) for name, value in world['init'].items()}
-    found = {}
+    results = {}
     for cuda_graph in (False, True):
         refining = refiner(
             world, {}, num_iters=20, eta_min_ratio=eta_min_ratio, cuda_graph=cuda_graph
         )
         for name in ('body', 'regressor', 'renderer', 'discriminator'):
             setattr(refining, name, copy.deepcopy(getattr(refining, name)).to(device))
-        found[cuda_graph] = refining.refine(init, observed, WEIGHTS).refined
-    for name, value in found[True].items():
-        torch.testing.assert_close(value, found[False][name], rtol=0, atol=2e-3)
+        results[cuda_graph] = refining.refine(init, observed, WEIGHTS).refined
+    for name, value in results[True].items():
+        torch.testing.assert_close(value, results[False][name], rtol=0, atol=2e-3)
 
 
 def to_meta(tensors: dict) -> dict:
@@ -240,8 +240,8 @@ def test_iterations_ask_for_no_value(world: dict, monkeypatch) -> None:
     observed = Observations(camera=camera, **to_meta(tensors))
     variables = FitVariables(on_meta.body, on_meta.sharing, None, 3)
     arguments = variables, to_meta(start), everything, observed, WEIGHTS
-    found = on_meta._minimize(*arguments)
-    assert {name: value.shape for name, value in found.items()} == {
+    result = on_meta._minimize(*arguments)
+    assert {name: value.shape for name, value in result.items()} == {
         name: value.shape for name, value in start.items()
     }
     renderer._capacity = renderer._deferred = None
@@ -320,14 +320,14 @@ def test_labels_that_are_known_to_be_off_do_not_move_the_body(world: dict) -> No
     moved = dataclasses.replace(
         observed, keypoints_3d=labels, keypoints_2d=observed.camera.project(labels)
     )
-    known = dataclasses.replace(moved, label_offsets=offsets)
+    with_offsets = dataclasses.replace(moved, label_offsets=offsets)
     terms = dict(WITHOUT_ADVERSARY, silhouette=False)
     start = {name: value.clone() for name, value in true.items()}
     weights = dict(joint_3d=1.0, joint_2d=1.0)
     refine = refiner(world, terms, num_iters=1).refine
     # Of the values' rounding: a thousandth of a millimeter, squared, and of a pixel.
-    assert float(refine(start, known, weights).terms_init['joint_3d'].max()) < 1e-9
-    assert float(refine(start, known, weights).terms_init['joint_2d'].max()) < 1e-4
+    assert float(refine(start, with_offsets, weights).terms_init['joint_3d'].max()) < 1e-9
+    assert float(refine(start, with_offsets, weights).terms_init['joint_2d'].max()) < 1e-4
     assert float(refine(start, moved, weights).terms_init['joint_3d'].min()) > 1e-5
 
 

@@ -47,8 +47,8 @@ def test_a_batch_comes_back_or_is_not_there(tmp_path: Path) -> None:
     store = make_store(tmp_path)
     store.put(2, batch(7, 3), rank=1)
     assert store.get(2, [7, 3]) is None and store.get(1, [7, 3], rank=1) is None
-    found = store.get(2, [7, 3], rank=1)
-    assert found is not None and found['betas'][0].tolist() == [7] * 10
+    stored = store.get(2, [7, 3], rank=1)
+    assert stored is not None and stored['betas'][0].tolist() == [7] * 10
 
 
 def test_a_batch_of_other_samples_is_named(tmp_path: Path) -> None:

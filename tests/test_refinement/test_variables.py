@@ -85,7 +85,7 @@ def test_shared_bodies_are_the_worlds_as_each_camera_sees_it(body: SMPL, betas: 
     sharing = Sharing(pose='moment', betas=betas)
     variables = FitVariables(body, sharing, groups(), len(MOMENT))
     values, camera = random_values(variables), cameras()
-    found = variables.at_frames(values, variables.all_frames(), camera)
+    bodies = variables.at_frames(values, variables.all_frames(), camera)
     shape_of = dict(frame=range(10), moment=MOMENT, subject=SUBJECT, fixed=MOMENT)[betas]
     for frame in range(len(MOMENT)):
         root, q = values['pose_6d'][MOMENT[frame]][None], values['transl'][MOMENT[frame]]
@@ -95,16 +95,16 @@ def test_shared_bodies_are_the_worlds_as_each_camera_sees_it(body: SMPL, betas: 
         in_world = at_origin.vertices[0] - at_origin.joints[0, 0] + q
         rotation, position = camera.rotation[frame], camera.position[frame]
         expected = (in_world - position) @ rotation.T
-        torch.testing.assert_close(found.vertices[frame], expected)
+        torch.testing.assert_close(bodies.vertices[frame], expected)
         # The fit of this frame alone, as it is stored, poses the same vertices.
         alone = body(
-            global_orient=found.rotations[frame, None, :1],
-            body_pose=found.rotations[frame, None, 1:],
-            betas=found.betas[frame, None],
-            transl=found.transl[frame, None],
+            global_orient=bodies.rotations[frame, None, :1],
+            body_pose=bodies.rotations[frame, None, 1:],
+            betas=bodies.betas[frame, None],
+            transl=bodies.transl[frame, None],
         )
         torch.testing.assert_close(alone.vertices[0], expected)
-        torch.testing.assert_close(found.betas[frame], shape[0])
+        torch.testing.assert_close(bodies.betas[frame], shape[0])
 
 
 def test_gradients_of_shared_variables_are_the_sums_over_their_copies(body: SMPL) -> None:
@@ -285,16 +285,16 @@ def test_views_of_a_moment_end_in_one_body(world: dict[str, Any]) -> None:
 
 
 def test_chunks_do_not_change_a_joint_refinement(world: dict[str, Any]) -> None:
-    found = []
+    results = []
     for size in (3, 100):
         refiner = make_refiner(
             world, share=dict(pose='moment', betas='subject', principal_point='camera'),
             chunk_size=size, num_iters=3,
         )  # fmt: skip
         weights = dict(joint_3d=10.0, joint_2d=10.0, silhouette=100.0)
-        found.append(refiner.refine_jointly(world['init'], world['observed'], weights, groups()))
-    for name, value in found[0].values.items():
-        torch.testing.assert_close(value, found[1].values[name], atol=2e-3, rtol=0, msg=name)
+        results.append(refiner.refine_jointly(world['init'], world['observed'], weights, groups()))
+    for name, value in results[0].values.items():
+        torch.testing.assert_close(value, results[1].values[name], atol=2e-3, rtol=0, msg=name)
 
 
 def test_moments_of_a_batch_do_not_influence_one_another(world: dict[str, Any]) -> None:

@@ -59,13 +59,13 @@ WRITERS = [
 
 @pytest.mark.parametrize('save', WRITERS)
 def test_every_format_holds_the_same_matrix_and_order(save, weight, tmp_path):
-    found = inspect_regressor(save(tmp_path / 'J', weight), body_model='free_body')
-    np.testing.assert_array_equal(found.weight, weight)
-    assert found.transposed == (save is save_transposed)
-    assert found.orders['mmpose'] == () and found.orders['spin'] != ()
-    assert found.joint_names == H36M_JOINTS_MMPOSE
-    assert found.comparisons[0].name == 'free_body_h36m'
-    assert found.comparisons[0].mean < 1e-9
+    report = inspect_regressor(save(tmp_path / 'J', weight), body_model='free_body')
+    np.testing.assert_array_equal(report.weight, weight)
+    assert report.transposed == (save is save_transposed)
+    assert report.orders['mmpose'] == () and report.orders['spin'] != ()
+    assert report.joint_names == H36M_JOINTS_MMPOSE
+    assert report.comparisons[0].name == 'free_body_h36m'
+    assert report.comparisons[0].mean < 1e-9
 
 
 @pytest.mark.parametrize('save', WRITERS[:-1])
@@ -79,20 +79,20 @@ def test_every_format_is_loaded_as_a_regressor(save, weight, tmp_path):
 @pytest.mark.parametrize(('order', 'count'), [('lsp', 14), ('j19', 19), ('smpl', 24)])
 def test_rows_of_other_orders_are_recognized(order, count, weight, tmp_path):
     names = JOINT_ORDERS[order]
-    known = [name if name in H36M_JOINTS_MMPOSE else 'head' for name in names]
-    rows = weight[[H36M_JOINTS_MMPOSE.index(name) for name in known]]
-    found = inspect_regressor(save_npy(tmp_path / 'J', rows), body_model='free_body')
-    assert len(found.weight) == count and order in found.orders
-    assert found.orders[order] == ()
+    known_names = [name if name in H36M_JOINTS_MMPOSE else 'head' for name in names]
+    rows = weight[[H36M_JOINTS_MMPOSE.index(name) for name in known_names]]
+    report = inspect_regressor(save_npy(tmp_path / 'J', rows), body_model='free_body')
+    assert len(report.weight) == count and order in report.orders
+    assert report.orders[order] == ()
 
 
 def test_defects_are_described_and_not_raised(weight, tmp_path):
     broken = 2 * weight
     broken[3, 5], broken[4, 7] = -0.5, np.nan
-    found = inspect_regressor(save_npy(tmp_path / 'J', broken), 'mmpose', 'free_body')
-    assert (found.negatives, found.not_finite) == (1, 1)
-    assert found.comparisons == ()
-    text = format_inspection(found)
+    report = inspect_regressor(save_npy(tmp_path / 'J', broken), 'mmpose', 'free_body')
+    assert (report.negatives, report.not_finite) == (1, 1)
+    assert report.comparisons == ()
+    text = format_inspection(report)
     assert '1 negative weights, 1 NaN or infinite' in text
 
 
@@ -104,8 +104,8 @@ def test_the_distance_of_two_files_is_that_of_their_joints_on_the_body(weight, t
     template = free_body().v_template.double().numpy()
     expected = np.linalg.norm(0.1 * (weight[10] - weight[2]) @ template)
     other = save_npy(tmp_path / 'other', moved)
-    found = inspect_regressor('free_body_h36m', others=[other])
-    comparison = next(c for c in found.comparisons if c.name == str(other))
+    report = inspect_regressor('free_body_h36m', others=[other])
+    comparison = next(c for c in report.comparisons if c.name == str(other))
     assert comparison.distance['right_knee'] == pytest.approx(expected)
     assert comparison.distance['left_knee'] == 0 and comparison.unit == 'm'
 

@@ -26,10 +26,10 @@ def markers(offsets: list[float]) -> JointRegressor:
 
 def test_a_marker_on_a_sphere_lies_on_the_ray_through_its_vertex():
     points, _ = sphere()
-    found = markers([0.1, 0.0, -0.2])(torch.from_numpy(points)).numpy()
+    joints = markers([0.1, 0.0, -0.2])(torch.from_numpy(points)).numpy()
     for row, (vertex, offset) in enumerate(((5, 0.1), (60, 0.0), (100, -0.2))):
-        np.testing.assert_allclose(found[row], (1 + offset) * points[vertex], atol=0.03)
-        assert abs(np.linalg.norm(found[row] - points[vertex]) - abs(offset)) < 1e-12
+        np.testing.assert_allclose(joints[row], (1 + offset) * points[vertex], atol=0.03)
+        assert abs(np.linalg.norm(joints[row] - points[vertex]) - abs(offset)) < 1e-12
 
 
 def test_normals_agree_with_a_loop_over_faces():
@@ -39,7 +39,7 @@ def test_normals_agree_with_a_loop_over_faces():
     regressor = JointRegressor(
         weight, list('abcd'), 'ball', normal_offsets=offsets, faces=motion.faces
     )
-    found = regressor(torch.from_numpy(motion.vertices)).numpy()
+    joints = regressor(torch.from_numpy(motion.vertices)).numpy()
     for frame, vertices in enumerate(motion.vertices):
         normals = np.zeros_like(vertices)
         for a, b, c in motion.faces:
@@ -50,7 +50,7 @@ def test_normals_agree_with_a_loop_over_faces():
         direction = weight @ normals
         direction /= np.linalg.norm(direction, axis=1, keepdims=True)
         expected = weight @ vertices + offsets[:, None] * direction
-        np.testing.assert_allclose(found[frame], expected, atol=1e-12)
+        np.testing.assert_allclose(joints[frame], expected, atol=1e-12)
 
 
 def test_the_support_suffices():

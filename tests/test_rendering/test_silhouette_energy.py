@@ -45,11 +45,11 @@ def compared(
 @pytest.mark.parametrize('kind', ['pinhole', 'h36m', 'opencv'])
 @pytest.mark.parametrize('name', ['torus', 'open_hemisphere', 'three_pages'])
 def test_the_compiled_loops_compare_as_drawing_does(name: str, kind: str) -> None:
-    found = compared(True, name, kind, (1, 4), weighted=False)
+    comparison = compared(True, name, kind, (1, 4), weighted=False)
     expected = compared(False, name, kind, (1, 4), weighted=False)
-    for a, b in zip(found, expected, strict=True):
+    for a, b in zip(comparison, expected, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
-    assert all(float(value.abs().max()) > 1e-3 for value in found)
+    assert all(float(value.abs().max()) > 1e-3 for value in comparison)
 
 
 @pytest.mark.parametrize('weighted', [False, True])
@@ -59,9 +59,9 @@ def test_the_compiled_loops_compare_as_drawing_does(name: str, kind: str) -> Non
 def test_levels_and_weights_of_the_compiled_loops(
     levels: tuple[int, ...], k: int, weighted: bool
 ) -> None:
-    found = compared(True, 'torus', 'h36m', levels, weighted, k)
+    comparison = compared(True, 'torus', 'h36m', levels, weighted, k)
     expected = compared(False, 'torus', 'h36m', levels, weighted, k)
-    for a, b in zip(found, expected, strict=True):
+    for a, b in zip(comparison, expected, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
 
 
@@ -72,13 +72,13 @@ def test_edges_of_more_pieces_than_expected_are_drawn_whole() -> None:
     small = small_camera()
     camera = PerspectiveCamera(small.focal_length * scale, small.principal_point * scale)
     mask = torch.rand(1, side, side, generator=torch.Generator().manual_seed(0)).double()
-    found = []
+    energies = []
     for compiled in (True, False):
         bodies = posed(vertices, 1).requires_grad_()
         renderer = ContourSilhouette(faces, (side, side), supersampling=k, compiled=compiled)
         value = renderer.compare(bodies, camera, mask, (1, 4))
-        found.append([value.detach(), *torch.autograd.grad(value, bodies)])
-    for a, b in zip(*found, strict=True):
+        energies.append([value.detach(), *torch.autograd.grad(value, bodies)])
+    for a, b in zip(*energies, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
 
 
@@ -92,13 +92,13 @@ def test_buffers_that_grow_serve_the_images_before_and_after() -> None:
     shifts = (0.0, 0.0, 40.0), (0.0, 0.0, 0.0), (0.0, 0.0, 30.0)
     placed = torch.cat([posed(vertices, 1) + torch.tensor(shift) for shift in shifts])
     upstream = torch.rand(3, side, side, generator=torch.Generator().manual_seed(0)).double()
-    found = []
+    energies = []
     for compiled in (True, False):
         bodies = placed.clone().requires_grad_()
         renderer = ContourSilhouette(faces, (side, side), supersampling=k, compiled=compiled)
         coverage = renderer(bodies, camera)
-        found.append([coverage.detach(), *torch.autograd.grad(coverage, bodies, upstream)])
-    for a, b in zip(*found, strict=True):
+        energies.append([coverage.detach(), *torch.autograd.grad(coverage, bodies, upstream)])
+    for a, b in zip(*energies, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
 
 
@@ -110,13 +110,13 @@ def test_arrays_that_are_not_contiguous_are_compared_as_their_copies(dtype: torc
     bodies = bodies.expand(2, -1, -1)
     mask, weight = torch.rand(2, 2, 12, 10, generator=torch.Generator().manual_seed(0)).to(dtype)
     mask, weight = mask.transpose(1, 2), weight.transpose(1, 2)
-    found = []
+    energies = []
     for copied in (False, True):
         images = (mask.contiguous(), weight.contiguous()) if copied else (mask, weight)
         leaf = (bodies.contiguous() if copied else bodies).detach().requires_grad_()
         value = renderer.compare(leaf, camera, images[0], (1, 4), images[1])
-        found.append([value.detach(), *torch.autograd.grad(value.sum(), leaf)])
-    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+        energies.append([value.detach(), *torch.autograd.grad(value.sum(), leaf)])
+    assert all(torch.equal(a, b) for a, b in zip(*energies, strict=True))
 
 
 def test_the_gradient_is_the_slope_of_the_value() -> None:

@@ -113,9 +113,9 @@ def test_broken_levels_and_reasons_are_errors_with_file_and_field(tmp_path: Path
 
 def test_comparison_counts_what_is_missing_as_zero(tmp_path: Path) -> None:
     truth = {name: a_mask(0) for name in NAMES[:4]}
-    found = {NAMES[0]: a_mask(0), NAMES[1]: a_mask(1), NAMES[5]: a_mask(0)}
+    masks = {NAMES[0]: a_mask(0), NAMES[1]: a_mask(1), NAMES[5]: a_mask(0)}
     save_masks(tmp_path / 'truth.json', truth)
-    save_masks(tmp_path / 'found.json', found)
+    save_masks(tmp_path / 'found.json', masks)
     result = compare_masks(Masks(tmp_path / 'found.json'), Masks(tmp_path / 'truth.json'))
     shifted = 6 / 8  # seven rows, shifted by one
     assert result['frames'] == 4 and result['missing'] == 2

@@ -55,19 +55,21 @@ def model(request: pytest.FixtureRequest) -> MaskRCNN:
 
 
 def test_instances_are_boxes_scores_and_masks_of_the_whole_image(model: MaskRCNN) -> None:
-    for picture, found in zip(
+    for picture, instances in zip(
         (image(), image(60, 110)), find(model, image(), image(60, 110)), strict=True
     ):
         height, width = picture.shape[:2]
-        count = len(found.scores)
+        count = len(instances.scores)
         assert 0 < count <= 6
-        assert found.bboxes.shape == (count, 4) and found.bboxes.dtype == torch.float32
-        assert (found.bboxes[:, :2] >= 0).all()
-        assert (found.bboxes[:, 2:] <= torch.tensor([width, height]) + 1e-3).all()
-        assert (found.scores[:-1] >= found.scores[1:]).all() and (found.scores > 0.05).all()
-        assert found.masks.shape == (count, height, width) and found.masks.dtype == torch.uint8
-        assert set(found.masks.unique().tolist()) == {0, 255}
-        for (x0, y0, x1, y1), mask in zip(found.bboxes.tolist(), found.masks, strict=True):
+        assert instances.bboxes.shape == (count, 4) and instances.bboxes.dtype == torch.float32
+        assert (instances.bboxes[:, :2] >= 0).all()
+        assert (instances.bboxes[:, 2:] <= torch.tensor([width, height]) + 1e-3).all()
+        assert (instances.scores[:-1] >= instances.scores[1:]).all()
+        assert (instances.scores > 0.05).all()
+        assert instances.masks.shape == (count, height, width)
+        assert instances.masks.dtype == torch.uint8
+        assert set(instances.masks.unique().tolist()) == {0, 255}
+        for (x0, y0, x1, y1), mask in zip(instances.bboxes.tolist(), instances.masks, strict=True):
             rows, columns = np.nonzero(mask.numpy())
             assert len(rows) == 0 or (
                 rows.min() >= y0 - 2 and rows.max() <= y1 + 1
@@ -77,8 +79,8 @@ def test_instances_are_boxes_scores_and_masks_of_the_whole_image(model: MaskRCNN
 
 def test_data_samples_keep_what_they_hold(model: MaskRCNN) -> None:
     sample = BaseDataElement(metainfo=dict(imgname='a.jpg'))
-    (given,) = model.test_step(dict(inputs=dict(img=[image()]), data_samples=[sample]))
-    assert given.imgname == 'a.jpg' and 'pred_instances' in given
+    (returned,) = model.test_step(dict(inputs=dict(img=[image()]), data_samples=[sample]))
+    assert returned.imgname == 'a.jpg' and 'pred_instances' in returned
 
 
 def test_a_batch_finds_what_single_images_find(model: MaskRCNN) -> None:
@@ -139,9 +141,9 @@ def test_other_classes_than_people_are_left_out(monkeypatch: pytest.MonkeyPatch)
         masks=torch.rand(3, 1, 12, 12),
     )
     monkeypatch.setattr(model.network, 'forward', lambda images: [answer])
-    (found,) = find(model, image(12, 12))
-    assert found.scores.tolist() == pytest.approx([0.7, 0.5])
-    assert torch.equal(found.masks[0] > 0, answer['masks'][2, 0] >= 0.5)
+    (instances,) = find(model, image(12, 12))
+    assert instances.scores.tolist() == pytest.approx([0.7, 0.5])
+    assert torch.equal(instances.masks[0] > 0, answer['masks'][2, 0] >= 0.5)
 
 
 def test_the_person_is_found_by_name_among_the_classes_of_a_checkpoint() -> None:

@@ -63,8 +63,8 @@ def test_nms_keeps_what_no_surer_kept_box_overlaps(offset: int) -> None:
     for row in np.argsort(-scores).tolist():
         if all(iou(boxes[row], boxes[other], offset) <= 0.3 for other in expected):
             expected.append(row)
-    found = nms(torch.from_numpy(boxes), torch.from_numpy(scores), 0.3, offset)
-    assert found.tolist() == expected
+    kept = nms(torch.from_numpy(boxes), torch.from_numpy(scores), 0.3, offset)
+    assert kept.tolist() == expected
     assert 5 < len(expected) < 75
 
 

@@ -37,10 +37,10 @@ def load(monkeypatch: pytest.MonkeyPatch):
 def test_sides_run_in_turn_and_warm_up_does_not_count(load) -> None:
     order: list[str] = []
     sides = {'a': lambda: order.append('a'), 'b': lambda: order.append('b')}
-    found = load('common').interleaved(sides, rounds=3, warm_up=1)
+    times = load('common').interleaved(sides, rounds=3, warm_up=1)
     assert ''.join(order) == 'abababab'
-    assert list(found) == ['a', 'b'] and all(len(timing.all) == 3 for timing in found.values())
-    timing = found['a']
+    assert list(times) == ['a', 'b'] and all(len(timing.all) == 3 for timing in times.values())
+    timing = times['a']
     assert timing.median == sorted(timing.all)[1] and timing.spread >= 0
 
 

@@ -33,9 +33,9 @@ def states(capsys, *arguments: object) -> tuple[int, dict[str, dict[str, str]]]:
 
 @pytest.mark.slow
 def test_a_complete_set_is_found_without_its_optional_pictures(data, capsys):
-    code, found = states(capsys, REFINEMENT, '--data-root', data)
+    code, findings = states(capsys, REFINEMENT, '--data-root', data)
     assert code == 0
-    assert {kind: row['state'] for kind, row in found.items()} == {
+    assert {kind: row['state'] for kind, row in findings.items()} == {
         'package': 'found',
         'annotation': 'found',
         'cameras': 'found',
@@ -44,7 +44,7 @@ def test_a_complete_set_is_found_without_its_optional_pictures(data, capsys):
         'images': 'optional',  # the tiny set has none, and refinement needs them for pictures only
         'body': 'found',
     }
-    assert found['masks']['detail'] == (
+    assert findings['masks']['detail'] == (
         'masks of 24 of 24 frames; at least 100% of the joints lie on them'
     )
 
@@ -61,11 +61,11 @@ REMOVED = {
 @pytest.mark.parametrize('kind', REMOVED)
 def test_each_removed_file_is_missing_with_its_remedy(kind, data, capsys):
     (data / REMOVED[kind]).unlink()
-    code, found = states(capsys, REFINEMENT, '--data-root', data)
+    code, findings = states(capsys, REFINEMENT, '--data-root', data)
     assert code == 1
-    assert [k for k, row in found.items() if row['state'] == 'missing'] == [kind]
-    assert found[kind]['name'] == str(data / REMOVED[kind])
-    assert f'make_synthetic_h36m.py --out {data}' in found[kind]['fix']
+    assert [k for k, row in findings.items() if row['state'] == 'missing'] == [kind]
+    assert findings[kind]['name'] == str(data / REMOVED[kind])
+    assert f'make_synthetic_h36m.py --out {data}' in findings[kind]['fix']
 
 
 @pytest.mark.slow
@@ -73,10 +73,10 @@ def test_each_removed_file_is_missing_with_its_remedy(kind, data, capsys):
 @pytest.mark.parametrize('content', [b'', b'PK\x03\x04', b'{"masks": 3}', bytes(range(256))])
 def test_each_damaged_file_is_wrong(kind, content, data, capsys):
     (data / REMOVED[kind]).write_bytes(content)
-    code, found = states(capsys, REFINEMENT, '--data-root', data)
+    code, findings = states(capsys, REFINEMENT, '--data-root', data)
     assert code == 1
-    assert [k for k, row in found.items() if row['state'] == 'wrong'] == [kind]
-    assert found[kind]['detail']
+    assert [k for k, row in findings.items() if row['state'] == 'wrong'] == [kind]
+    assert findings[kind]['detail']
 
 
 @pytest.mark.slow
@@ -94,9 +94,9 @@ def test_fits_of_other_images_are_wrong(data, capsys):
     arrays = read_npz(data / REMOVED['fits'])
     arrays['imgname'] = np.char.replace(arrays['imgname'], '.jpg', '9.jpg')
     np.savez(data / REMOVED['fits'], **arrays)
-    _, found = states(capsys, REFINEMENT, '--data-root', data)
-    assert found['fits']['state'] == 'wrong'
-    assert 'none of them for the 24 frames' in found['fits']['detail']
+    _, findings = states(capsys, REFINEMENT, '--data-root', data)
+    assert findings['fits']['state'] == 'wrong'
+    assert 'none of them for the 24 frames' in findings['fits']['detail']
 
 
 @pytest.mark.slow
@@ -105,9 +105,9 @@ def test_swapped_legs_are_wrong(data, capsys):
     arrays = read_npz(path)
     arrays['S'] = arrays['S'][:, [0, 4, 5, 6, 1, 2, 3, *range(7, 17)]]
     np.savez(path, **arrays)
-    _, found = states(capsys, REFINEMENT, '--data-root', data)
-    assert found['cameras']['state'] == 'wrong'
-    assert "legs (as in SPIN's joint order) are swapped" in found['cameras']['detail']
+    _, findings = states(capsys, REFINEMENT, '--data-root', data)
+    assert findings['cameras']['state'] == 'wrong'
+    assert "legs (as in SPIN's joint order) are swapped" in findings['cameras']['detail']
 
 
 @pytest.mark.slow
@@ -117,9 +117,10 @@ def test_masks_of_another_size_are_wrong(data, capsys):
     name = sorted(content['masks'])[3]
     content['masks'][name]['size'][0] += 7
     path.write_text(json.dumps(content))
-    _, found = states(capsys, REFINEMENT, '--data-root', data)
-    assert found['masks']['state'] == 'wrong'
-    assert 'expected' in found['masks']['detail'] and 'of its camera' in found['masks']['detail']
+    _, findings = states(capsys, REFINEMENT, '--data-root', data)
+    assert findings['masks']['state'] == 'wrong'
+    detail = findings['masks']['detail']
+    assert 'expected' in detail and 'of its camera' in detail
 
 
 @pytest.mark.slow
@@ -182,8 +183,8 @@ def test_a_package_that_is_too_old_is_wrong(monkeypatch):
 def test_a_gpu_that_is_asked_for(capsys):
     import torch
 
-    _, found = states(capsys, REFINEMENT, '--gpu')
-    assert found['GPU']['state'] == ('found' if torch.cuda.is_available() else 'missing')
+    _, findings = states(capsys, REFINEMENT, '--gpu')
+    assert findings['GPU']['state'] == ('found' if torch.cuda.is_available() else 'missing')
 
 
 @pytest.mark.parametrize('text', ['x = (', 'raise RuntimeError("no")', None])

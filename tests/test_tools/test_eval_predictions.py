@@ -28,8 +28,8 @@ def files(tiny_set: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
         'out': {'theta': content['pose'].tolist(), 'beta': content['betas'].tolist()},
     }
     (folder / 'mine.json').write_text(json.dumps(rows))
-    found = {path.stem: str(path) for path in folder.iterdir()}
-    return {**found, 'whole': str(tiny_set / 'fits' / 'spin_like_test.npz')}
+    paths = {path.stem: str(path) for path in folder.iterdir()}
+    return {**paths, 'whole': str(tiny_set / 'fits' / 'spin_like_test.npz')}
 
 
 @pytest.fixture
@@ -132,8 +132,8 @@ def test_fields_may_be_named(run, files) -> None:
 
 
 def test_unmatched_names_are_written_to_a_file(run, files, tmp_path) -> None:
-    found = run(files['first'], '--unmatched-out', str(tmp_path / 'unmatched.txt'))
-    assert '5 frames had no prediction' in found
+    output = run(files['first'], '--unmatched-out', str(tmp_path / 'unmatched.txt'))
+    assert '5 frames had no prediction' in output
     lines = (tmp_path / 'unmatched.txt').read_text().splitlines()
     with np.load(files['second']) as second:
         names = sorted(second['imgname'].tolist())
@@ -146,8 +146,8 @@ def test_a_regressors_order_is_said_where_its_file_does_not(run, files, tmp_path
     plain = tmp_path / 'J.npy'
     np.save(plain, regressor.reorder('spin').weight.numpy())
     said = ('--joint-order', 'spin', '--body-model', 'free_body')
-    found = run(files['whole'], *said, regressor=f'free_body_h36m={plain}')
-    assert rows_of(found) == rows_of(run(files['whole']))
+    output = run(files['whole'], *said, regressor=f'free_body_h36m={plain}')
+    assert rows_of(output) == rows_of(run(files['whole']))
     with pytest.raises(ValueError, match=r'J.npy.*joint_order'):
         run(files['whole'], regressor=str(plain))
 

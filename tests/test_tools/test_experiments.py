@@ -58,8 +58,8 @@ def test_cells_of_three_seeds_come_before_further_ones(experiments: ModuleType) 
 
 
 def test_experiments_on_masks_that_are_not_there_are_left_out(experiments: ModuleType) -> None:
-    found = {name for _, name, _ in experiments._cells(arguments(network_masks=None))}
-    assert found and not any('network' in name for name in found)
+    names = {name for _, name, _ in experiments._cells(arguments(network_masks=None))}
+    assert names and not any('network' in name for name in names)
 
 
 def test_a_cell_of_other_settings_is_refused(experiments: ModuleType, tmp_path: Path) -> None:

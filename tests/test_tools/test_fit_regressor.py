@@ -49,8 +49,8 @@ def test_two_files_become_a_regressor_a_report_and_a_picture(tmp_path, capsys):
     regressor = JointRegressor.load(tmp_path / 'out' / 'skeleton.npy', dtype=torch.float64)
     assert regressor.joint_names == ('hip', 'knee', 'toe')
     assert regressor.body_model == 'ball'
-    found = regressor(torch.from_numpy(motion.vertices)).numpy()
-    np.testing.assert_allclose(found, weight @ motion.vertices, atol=1e-4)
+    joints = regressor(torch.from_numpy(motion.vertices)).numpy()
+    np.testing.assert_allclose(joints, weight @ motion.vertices, atol=1e-4)
     report = json.loads((tmp_path / 'out' / 'skeleton.report.json').read_text())
     assert report['missing'] == {'hip': 0, 'knee': 12, 'toe': 0}
     assert len(report['folds']['person']) == 3 and len(report['folds']['sequence']) == 5

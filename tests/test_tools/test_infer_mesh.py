@@ -96,12 +96,12 @@ def test_estimates_are_the_models_on_spins_crops(infer, root: Path) -> None:
         crop = image[y0 : y0 + side, x0 : x0 + side].astype(float)
         crop = (crop - crop.min()) / (crop.max() - crop.min())
         color = (crop.mean((0, 1)) - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
-        found = state['layer.weight'].double() @ torch.tensor(color) + state['layer.bias']
+        output = state['layer.weight'].double() @ torch.tensor(color) + state['layer.bias']
         # The mean color survives resizing nearly.
-        np.testing.assert_allclose(fits['betas'][row], found[72:82], atol=0.02)
-        np.testing.assert_allclose(fits['camera'][row], found[82:].abs() + 0.5, atol=0.02)
+        np.testing.assert_allclose(fits['betas'][row], output[72:82], atol=0.02)
+        np.testing.assert_allclose(fits['camera'][row], output[82:].abs() + 0.5, atol=0.02)
         turned = Rotation.from_rotvec(fits['pose'][row].reshape(24, 3)).as_matrix()
-        expected = Rotation.from_rotvec(found[:72].view(24, 3).numpy()).as_matrix()
+        expected = Rotation.from_rotvec(output[:72].view(24, 3).numpy()).as_matrix()
         np.testing.assert_allclose(turned, expected, atol=0.03)
 
 
@@ -153,9 +153,9 @@ def test_spins_released_layout_runs_through_its_config(infer, root: Path) -> Non
         crop = crop_person(image, square_box(center.astype(float), 200 * float(scale)))
         images.append(to_tensor(crop))
     with torch.no_grad():
-        found = estimator.eval()(dict(img=torch.stack(images)))
-    np.testing.assert_allclose(fits['betas'], found['betas'], atol=2e-3)
-    np.testing.assert_allclose(fits['camera'], found['camera'], atol=2e-3)
+        estimates = estimator.eval()(dict(img=torch.stack(images)))
+    np.testing.assert_allclose(fits['betas'], estimates['betas'], atol=2e-3)
+    np.testing.assert_allclose(fits['camera'], estimates['camera'], atol=2e-3)
     del weights['fc1.bias']
     torch.save(dict(model=weights), root / 'model_checkpoint.pt')
     with pytest.raises(DataError, match=r'model_checkpoint.pt: .*missing: .*fc1.bias'):
@@ -352,9 +352,9 @@ def test_sequences_of_other_lengths_and_with_gaps_share_a_batch(
     finally:
         image.write_bytes(content)
     assert fits['imgname'].tolist() == NAMES[:5] + NAMES[6:]
-    for found, seen in (([0, 1, 2], [0, 1, 2]), ([3], [3]), ([4, 5], [4, 6]), ([6], [7])):
-        expected = np.repeat(single['betas'][seen].mean(0, keepdims=True), len(found), 0)
-        np.testing.assert_allclose(fits['betas'][found], expected, atol=1e-5)
+    for row_numbers, seen in (([0, 1, 2], [0, 1, 2]), ([3], [3]), ([4, 5], [4, 6]), ([6], [7])):
+        expected = np.repeat(single['betas'][seen].mean(0, keepdims=True), len(row_numbers), 0)
+        np.testing.assert_allclose(fits['betas'][row_numbers], expected, atol=1e-5)
 
 
 def test_a_folder_of_images_takes_whole_images(infer, root: Path, tmp_path: Path) -> None:

@@ -67,12 +67,12 @@ def test_outlines_of_clothed_masks_lie_a_pixel_outside_every_part(
     """Masks whose outlines were moved out by a pixel of the crop hold all of the exact ones."""
     options = dict(data_root=str(tiny_set), mask_file='masks/h36m_train.json', load_mask=True)
     simulate_masks(tmp_path / 'grown.json', H36MFitsDataset(**options), MaskErrors(grow=1.0))
-    found = tool.mask_errors(tiny_set, tmp_path / 'grown.json')
-    assert sum(part['pixels'] for part in found['parts'].values()) == pytest.approx(1, abs=1e-3)
-    for name, part in found['parts'].items():
+    errors = tool.mask_errors(tiny_set, tmp_path / 'grown.json')
+    assert sum(part['pixels'] for part in errors['parts'].values()) == pytest.approx(1, abs=1e-3)
+    for name, part in errors['parts'].items():
         assert part['recall'] > 0.99, name
         # Between limbs, masks grow together, and the outline is farther away.
         assert 0.5 < part['offset_px'] < 2, name
     exact = tool.mask_errors(tiny_set, tiny_set / 'masks/h36m_train.json')
-    assert exact['iou'] == 1 and 0.5 < found['iou'] < 1
+    assert exact['iou'] == 1 and 0.5 < errors['iou'] < 1
     assert all(part['offset_px'] == 0 for part in exact['parts'].values())

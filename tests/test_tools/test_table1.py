@@ -21,15 +21,15 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
 @pytest.mark.slow
 def test_models_and_saved_results_make_one_table(tiny_set: Path, tmp_path: Path) -> None:
     fits, regressor = tiny_set / 'fits', tiny_set / 'regressors' / 'J_std.npy'
-    given = ('--annotations', tiny_set, '--regressor', regressor, 'free_body_h36m')
+    arguments = ('--annotations', tiny_set, '--regressor', regressor, 'free_body_h36m')
     done = run(
-        ROOT / 'tools/eval_predictions.py', f'MEVA={fits / "meva_like_test.npz"}', *given,
+        ROOT / 'tools/eval_predictions.py', f'MEVA={fits / "meva_like_test.npz"}', *arguments,
         '--out', tmp_path / 'meva.json',
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     done = run(
         ROOT / 'tools/table1.py',
-        f'SPIN={fits / "spin_like_test.npz"}', f'MEVA={tmp_path / "meva.json"}', *given,
+        f'SPIN={fits / "spin_like_test.npz"}', f'MEVA={tmp_path / "meva.json"}', *arguments,
         '--out', tmp_path / 'table.csv', tmp_path / 'table.md',
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

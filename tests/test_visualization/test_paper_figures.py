@@ -81,10 +81,10 @@ def test_frames_can_be_named_and_must_be_unambiguous(
     work_dirs: dict[str, Path], tmp_path: Path
 ) -> None:
     source = FigureSource(work_dirs['full'])
-    wanted = source.imgname[5]
-    draw_figures(work_dirs['full'], tmp_path, [1], images=[wanted])
+    image_name = source.imgname[5]
+    draw_figures(work_dirs['full'], tmp_path, [1], images=[image_name])
     notes = json.loads((tmp_path / 'figures.json').read_text())['figures']
-    assert notes['figure_1.jpg']['frames'] == [wanted]
+    assert notes['figure_1.jpg']['frames'] == [image_name]
     for name in ('S1', 'nothing'):
         with pytest.raises(DataError, match='refined frames have this in their name'):
             draw_figures(work_dirs['full'], tmp_path, [1], images=[name])

@@ -1,7 +1,7 @@
-"""Measure how much of a model's error is due to the joint regressor, and at which joints.
+r"""Measure how much of a model's error is due to the joint regressor, and at which joints.
 
-    python tools/analysis_tools/attribute_error.py results.npz --annotations data/h36m \\
-        --original J_std --corrected J_opt --body-model data/smpl \\
+    python tools/analysis_tools/attribute_error.py results.npz --annotations data/h36m \
+        --original J_std --corrected J_opt --body-model data/smpl \
         --out attribution.json --figure attribution.png
 
 Reads the same files as tools/eval_predictions.py. Compares the errors of the predictions under the
@@ -28,6 +28,7 @@ from mmjrr.evaluation.protocols import PROTOCOLS
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -63,6 +64,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> None:
+    """Run the command; end with one line for an error of the user."""
     args = parse_args(argv)
     try:
         run(args)
@@ -71,6 +73,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    """Attribute the error, print the tables, and write the files that are asked for."""
     from mmjrr.evaluation.attribution import attribute_error
     from mmjrr.io.paths import check_suffix
     from mmjrr.visualization.attribution_figure import draw_attribution

@@ -16,6 +16,7 @@ MIDDLE = '#333333'
 
 
 def main() -> None:
+    """Draw the picture."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('out', help='picture to write')
     args = parser.parse_args()

@@ -385,7 +385,7 @@ def mask_table(results: dict[str, dict[str, Run]], names: list[str]) -> list[str
 
 
 def mask_error_table(results: dict[str, dict[str, Run]], names: list[str]) -> list[str]:
-    """What masks miss and add, and where their outlines lie, by part of the body, means."""
+    """Tabulate what masks miss and add, and where their outlines lie, by part of the body."""
     runs = [results['mask_errors'][name] for name in names if name in results['mask_errors']]
     if not runs:
         raise MissingResultError(f'results: docs/results/mask_errors: found none of {names}')

@@ -19,6 +19,7 @@ from mmjrr.geometry import axis_angle_to_matrix
 
 
 def main() -> None:
+    """Run the benchmark and write its record."""
     parser = arguments(__doc__, on_gpu_too=True)
     parser.add_argument('--batches', type=positive, nargs='+', default=[1, 16, 64, 256])
     args = parse(parser)

@@ -39,6 +39,7 @@ LIMIT = 1.2
 
 
 def main() -> None:
+    """Run the benchmark and write its record."""
     parser = arguments(__doc__)
     parser.add_argument('--threads-of-torch', type=positive, nargs='+', default=[1, 2, 3, 4])
     parser.add_argument('--busy', type=int, nargs='+', default=[0, 1, 2], help='busy processes')

@@ -183,6 +183,7 @@ class Record:
     def table(
         self, header: Sequence[str], rows: Sequence[Sequence[str]], caption: str = ''
     ) -> None:
+        """Add a table, and print it."""
         self.content['tables'].append(
             {'header': list(header), 'rows': [list(row) for row in rows], 'caption': caption}
         )
@@ -201,10 +202,12 @@ class Record:
         print(f'{what}: {measured} (target {target}: {"met" if met else "NOT met"})', flush=True)
 
     def note(self, text: str) -> None:
+        """Add a sentence, and print it."""
         self.content['notes'].append(text)
         print(text, flush=True)
 
     def write(self, out: Path) -> None:
+        """Write the record to ``out`` as a JSON file."""
         path = out / f'{self.content["name"]}.json'
         out.mkdir(parents=True, exist_ok=True)
         write_json(path, self.content)
@@ -257,6 +260,7 @@ def device(text: str) -> str:
 
 
 def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Parse the command line, and set what times are measured and PyTorch's threads."""
     args = parser.parse_args()
     global _PROCESSOR_TIME
     _PROCESSOR_TIME = args.processor_time

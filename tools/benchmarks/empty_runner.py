@@ -17,19 +17,26 @@ from torch.utils.data import DataLoader
 
 
 class Nothing(BaseModel):
+    """Model that returns its input."""
+
     def __init__(self) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(1))
 
     def forward(self, inputs: torch.Tensor, mode: str = 'tensor') -> list[torch.Tensor]:
+        """Return the input."""
         return [inputs]
 
 
 class Zero(BaseMetric):
+    """Metric whose value is zero."""
+
     def process(self, data_batch: Any, data_samples: Any) -> None:
+        """Keep an entry of each batch."""
         self.results.append(0)
 
     def compute_metrics(self, results: list[Any]) -> dict[str, float]:
+        """Return zero."""
         return {'zero': 0.0}
 
 

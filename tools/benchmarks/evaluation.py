@@ -42,6 +42,7 @@ BATCH = 32
 
 
 def main() -> None:
+    """Run the benchmark and write its record."""
     parser = arguments(__doc__)
     parser.add_argument('--frames', type=positive, default=2000)
     parser.add_argument('--many', type=positive, default=100_000, help='frames for mmjrr alone')
@@ -103,6 +104,7 @@ def _many(record: Record, args: argparse.Namespace) -> None:
 
 
 def evaluate_alone(args: argparse.Namespace) -> dict[str, float]:
+    """Evaluate many frames; return seconds and the peak memory of this process."""
     data = synthetic_data(args.out, args.seed)
     annotation, fits = repeated_frames(data, args.out / 'evaluation', args.many)
     regressors = three_regressors(data, args.seed)
@@ -117,6 +119,7 @@ def evaluate_alone(args: argparse.Namespace) -> dict[str, float]:
 def evaluate(
     annotation: Path, fits: Path, regressors: dict[str, JointRegressor]
 ) -> dict[str, float]:
+    """Return the metrics of fits under three regressors."""
     return mmjrr.evaluate(fits, annotation, regressors, body_model='free_body').metrics()
 
 

@@ -62,6 +62,7 @@ SIZES: dict[str, dict[str, Any]] = {
 
 
 def main() -> None:
+    """Run the benchmark and write its record."""
     parser = arguments(__doc__, on_gpu_too=True)
     parser.add_argument('--sections', nargs='+', choices=list(SECTIONS), default=list(SECTIONS))
     parser.add_argument('--minutes', type=float, default=6, help='no section begins later')
@@ -96,6 +97,7 @@ def _record(args: argparse.Namespace) -> Record:
 
 
 def run_sections(record: Record, args: argparse.Namespace) -> None:
+    """Run the sections in turn; note those that fail or for which no time is left."""
     for position, name in enumerate(args.sections):
         rest = 60 * args.minutes - _elapsed(args)
         if rest < SMALLEST_REST:
@@ -187,12 +189,14 @@ class Agreement:
         self.outside: list[str] = []
 
     def add(self, what: str, actual: Tensor, expected: Tensor, limit: float) -> None:
+        """Add the relative error of a quantity."""
         error, dtype = relative_error(actual, expected), str(actual.dtype)[6:]
         self.rows.append([what, dtype, f'{error:.1e}', f'{limit:.0e}'])
         if not error <= limit:
             self.outside.append(f'{what}, {dtype}')
 
     def write(self, record: Record, where: str) -> None:
+        """Write the table and the target to a record."""
         record.table(
             ['quantity', 'type', 'relative error', 'limit'], self.rows,
             f'{where}, against float64 on the CPU.',
@@ -344,6 +348,7 @@ def energy_and_gradients(
 
 
 def in_double(observed: Observations) -> Observations:
+    """Return the observations in float64."""
     return Observations(
         **{
             name: value

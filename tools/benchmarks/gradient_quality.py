@@ -26,6 +26,7 @@ from mmjrr.rendering import ContourSilhouette, SilhouetteRenderer
 
 
 def main() -> None:
+    """Run the benchmark and write its record."""
     parser = arguments(__doc__, on_gpu_too=True)
     parser.add_argument('--frames', type=positive, default=4)
     parser.add_argument('--size', type=positive, default=224, help='side of the images in pixels')

@@ -44,6 +44,7 @@ HOOK = 'custom_hooks.0'
 
 
 def main() -> None:
+    """Run the benchmark and write its record."""
     parser = arguments(__doc__)
     parser.add_argument('--before', type=Path, help='checkout of an earlier version')
     parser.add_argument('--plain', type=Path, help='script that refines four views in a plain loop')

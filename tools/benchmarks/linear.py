@@ -33,6 +33,7 @@ ITERATIONS = 5
 
 
 def main() -> None:
+    """Run the benchmark and write its record."""
     parser = arguments(__doc__)
     parser.add_argument('--largest', type=positive, default=2048, help='largest number of frames')
     parser.add_argument('--plot', type=Path, help='default: linear_time.png in --out')
@@ -135,6 +136,7 @@ def exponent(times: dict[int, float]) -> float:
 
 
 def plot(stage_times: dict[str, dict[int, float]], path: Path) -> None:
+    """Draw times over numbers of frames on logarithmic axes."""
     matplotlib.use('Agg')
     figure, axes = pyplot.subplots(figsize=(6, 4.2), layout='constrained')
     for name, times in stage_times.items():

@@ -42,6 +42,7 @@ LIMIT = 1024
 
 
 def main() -> None:
+    """Run the benchmark and write its record."""
     parser = arguments(__doc__)
     parser.add_argument('--parameters', type=positive, nargs='*', default=[10_000, 100_000])
     parser.add_argument('--vertices', type=positive, nargs='*', default=[2_000, 8_000])
@@ -115,6 +116,7 @@ def measure(args: argparse.Namespace, *task: str) -> dict[str, float]:
 def evaluate_alone(
     args: argparse.Namespace, annotation: Path, predictions: Path
 ) -> dict[str, float]:
+    """Evaluate predictions; return seconds and the peak memory in megabytes."""
     regressors = three_regressors(args.out / 'data', args.seed)
     imported = peak_memory()
     start = time.perf_counter()

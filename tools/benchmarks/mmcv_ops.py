@@ -27,6 +27,7 @@ from mmjrr.segmentation import MaskRCNN, ensure_mmcv_ops
 
 
 def main() -> None:
+    """Compute, or compare two files of results."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -105,6 +106,7 @@ def _sharpen(network: Any) -> None:
 
 
 def compare(first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> None:
+    """Print the differences between the results of two implementations."""
     print(f'{first["served_by"]} and {second["served_by"]}')
     for name in sorted(name for name in first if name.startswith('operator/')):
         a, b = first[name], second[name]

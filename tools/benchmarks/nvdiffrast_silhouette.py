@@ -44,6 +44,7 @@ class NvdiffrastSilhouette(SilhouetteRenderer):
         self.register_buffer('extent', torch.tensor([width, height]).float(), persistent=False)
 
     def render(self, vertices: Tensor, camera: PerspectiveCamera) -> Tensor:
+        """Return the silhouettes, antialiased at their outlines."""
         clip, rasterized = self._rasterized(vertices, camera)
         covered = (rasterized[..., 3:] > 0).float()
         if self._hash is None:

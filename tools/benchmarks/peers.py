@@ -56,6 +56,7 @@ class Side:
 
 
 def main() -> None:
+    """Run the benchmark and write its record."""
     parser = arguments(__doc__)
     parser.add_argument('--only', nargs='+', choices=SECTIONS, default=list(SECTIONS))
     parser.add_argument('--frames', type=positive, default=1000, help='frames to evaluate')
@@ -154,6 +155,7 @@ def with_tree(path: Path, out: Path) -> Path:
 
 
 def bodies(record: Record, args: argparse.Namespace) -> list[list[str]]:
+    """Compare vertices and their gradients with those of body-models."""
     body_models = importlib.import_module('body_models.smpl.torch')
     path = body_file(args.out, True, args.seed)
     peer = body_models.SMPL(model_path=with_tree(path, args.out / 'peers'))

@@ -42,6 +42,7 @@ REST = 'everything else: Adam, the other terms, Python'
 
 
 def main() -> None:
+    """Run the benchmark and write its record."""
     parser = arguments(__doc__)
     parser.add_argument('--batches', type=positive, nargs='+', default=[16, 64])
     parser.add_argument('--iterations', type=positive, default=50)

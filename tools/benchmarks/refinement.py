@@ -64,6 +64,7 @@ CONFIG = Path(__file__).resolve().parents[2] / 'configs/refinement/contour_100it
 
 
 def main() -> None:
+    """Run the benchmark and write its record."""
     parser = arguments(__doc__, on_gpu_too=True)
     parser.add_argument('--batch', type=positive, default=16)
     parser.add_argument('--iterations', type=positive, default=100)
@@ -156,6 +157,7 @@ class Case:
         self.smplx = SmplxBody(path, device=args.device)
 
     def refine(self, iterations: int) -> Any:
+        """Refine the case's batch."""
         self.refiner.num_iters = iterations
         return self.refiner.refine(self.init, self.observed)
 
@@ -168,6 +170,7 @@ class PlainLoop:
         self.regressor = case.refiner.regressor.weight
 
     def terms(self, pose_6d: Tensor, betas: Tensor, transl: Tensor) -> dict[str, Tensor]:
+        """Return the terms of the energy, each as a mean over the batch."""
         case, seen = self.case, self.case.observed
         rotations = rotation_6d_to_matrix(pose_6d)
         vertices = case.smplx(rotations, betas, transl)
@@ -287,6 +290,7 @@ def _one_iteration(record: Record, case: Case, args: argparse.Namespace) -> list
 
 
 def smplx_forward_and_backward(case: Case, times: int = 1) -> Callable[[], None]:
+    """Return a function that computes smplx's vertices and their gradients."""
     pose = torch.cat([case.init['global_orient'], case.init['body_pose']], 1).unflatten(1, (-1, 3))
     inputs = [
         value.clone().requires_grad_()

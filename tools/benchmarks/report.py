@@ -22,6 +22,7 @@ ORDER = (
 
 
 def main() -> None:
+    """Print the records as one page."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -19,6 +19,7 @@ ITERATIONS = 100
 
 
 def main() -> None:
+    """Refine whenever a line is read from the standard input."""
     checkout, data, batch, out = sys.argv[1:]
     sys.path.insert(0, str(Path(checkout) / 'tools/benchmarks'))
     args = argparse.Namespace(out=Path(out), seed=0, device='cpu', iterations=ITERATIONS)

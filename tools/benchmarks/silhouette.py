@@ -46,6 +46,7 @@ Maker = Callable[[Tensor, tuple[int, int]], Any]
 
 
 def main() -> None:
+    """Run the benchmark and write its record."""
     parser = arguments(__doc__, on_gpu_too=True)
     parser.add_argument('--supersampling', type=positive, default=2)
     parser.add_argument(
@@ -80,6 +81,7 @@ def write_table(
     theirs: dict[str, Maker],
     caption: str = '',
 ) -> None:
+    """Add the table of times for an image to a record."""
     others = [*([QUEUED] if any(QUEUED in row[4] for row in rows) else []), *theirs]
     record.table(
         ['images', 'size', 'vertices', 'ours, an image', *(f'{name}, an image' for name in others)],
@@ -123,6 +125,7 @@ def draw_a_triangle(maker: Maker, device: str) -> None:
 def compare(
     record: Record, case: tuple[int, int, int], theirs: dict[str, Maker], args: argparse.Namespace
 ) -> tuple[str, str, str, str, dict[str, str]]:
+    """Time one case with every renderer; return its row."""
     batch, size, subdivisions = case
     on_cpu = args.device == 'cpu'
     vertices, faces, camera = random_bodies(batch, size, args.seed)
@@ -177,6 +180,8 @@ def _targets(record: Record, per_image: dict[str, float], on_cpu: bool) -> None:
 
 
 def repeated(run: Callable[[], None], times: int) -> Callable[[], None]:
+    """Return a function that calls another several times."""
+
     def run_all() -> None:
         for _ in range(times):
             run()
@@ -256,6 +261,7 @@ def random_bodies(batch: int, size: int, seed: int) -> tuple[Tensor, Tensor, Per
 
 
 def crop_around(vertices: Tensor, size: int) -> PerspectiveCamera:
+    """Return the camera whose square image holds each body with a margin of 10%."""
     camera = PerspectiveCamera([[1145.0, 1145.0]], [[0.0, 0.0]]).to(vertices)
     pixels = camera.project(vertices)
     low, high = pixels.amin(1), pixels.amax(1)

@@ -27,6 +27,7 @@ from mmjrr.rendering import ContourSilhouette
 
 
 def main() -> None:
+    """Run the benchmarks, and compare them with those of an earlier run."""
     parser = arguments(__doc__)
     parser.set_defaults(threads=1)
     args = parse(parser)
@@ -73,6 +74,7 @@ def _bodies(count: int, *, gradients: bool) -> dict[str, Any]:
 
 
 def test_vertices_and_gradients(benchmark: Any) -> None:
+    """Time the body model."""
     body = free_body().requires_grad_(False)
     inputs = _bodies(16, gradients=True)
     upstream = torch.ones(16, body.num_vertices, 3)
@@ -85,6 +87,7 @@ def test_vertices_and_gradients(benchmark: Any) -> None:
 
 
 def test_silhouettes_and_gradients(benchmark: Any) -> None:
+    """Time the renderer."""
     vertices, faces, camera = random_bodies(16, 224, 0)
     renderer = ContourSilhouette(faces, (224, 224))
     vertices.requires_grad_()
@@ -98,6 +101,7 @@ def test_silhouettes_and_gradients(benchmark: Any) -> None:
 
 
 def test_joints(benchmark: Any) -> None:
+    """Time the product of a regressor with vertices."""
     regressor = JointRegressor.load('free_body_h36m')
     with torch.no_grad():
         vertices = free_body()(**_bodies(256, gradients=False)).vertices
@@ -106,6 +110,7 @@ def test_joints(benchmark: Any) -> None:
 
 
 def test_aligned_errors(benchmark: Any) -> None:
+    """Time PA-MPJPE."""
     generator = torch.Generator().manual_seed(0)
     predicted, target = torch.randn(2, 10_000, 17, 3, generator=generator)
     benchmark.extra_info['title'] = 'PA-MPJPE of 10,000 frames'
@@ -113,6 +118,7 @@ def test_aligned_errors(benchmark: Any) -> None:
 
 
 def test_regressor_fit(benchmark: Any) -> None:
+    """Time the fit of a regressor."""
     fits = Fits(64, 0)
     fit = partial(fit_joint_regressor, fits, fits.truth.joint_names, 'mean', body_model='free_body')
     benchmark.extra_info['title'] = 'regressor fit to 64 frames'

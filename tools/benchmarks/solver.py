@@ -36,6 +36,7 @@ OSQP_SECONDS = 20.0
 
 
 def main() -> None:
+    """Run the benchmark and write its record."""
     parser = arguments(__doc__)
     parser.add_argument(
         '--small', type=positive, nargs='*', default=[50, 100], help='frames for the comparison'
@@ -119,6 +120,7 @@ class Fits:
         self.joints = joints + 0.005 * noise.to(device)
 
     def bodies(self) -> Iterator[LazyVertices]:
+        """Yield the bodies in batches, without their vertices."""
         for start in range(0, len(self.parameters['betas']), self.size):
             rows = slice(start, start + self.size)
             yield self.maker(**{name: v[rows] for name, v in self.parameters.items()})
@@ -128,6 +130,7 @@ class Fits:
 
 
 def fit_alone(frames: int, root: str, seed: int) -> dict[str, float]:
+    """Fit a regressor; return its seconds, memory and error."""
     fits = Fits(frames, seed)
     start = time.perf_counter()
     fit = fit_joint_regressor(

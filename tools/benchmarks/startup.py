@@ -29,6 +29,7 @@ HELP, WORK = 1.0, 2.0
 
 
 def main() -> None:
+    """Run the benchmark and write its record."""
     parser = arguments(__doc__)
     args = parse(parser)
     record = Record('startup', 'Start of the commands', vars(args) | {'out': ''})

@@ -16,6 +16,7 @@ from mmjrr.errors import LockedError
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -88,6 +89,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Run the command; return its exit status."""
     args = parse_args(argv)
     from mmjrr.datasets.synthetic import generate, is_complete
 

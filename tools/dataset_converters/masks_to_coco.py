@@ -13,6 +13,7 @@ from pathlib import Path
 
 
 def main() -> int:
+    """Run the command; return its exit status."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

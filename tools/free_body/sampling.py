@@ -73,6 +73,7 @@ def sample_adults(count: int, seed: int) -> RiggedHumans:
 
 
 def sample_phenotypes(count: int, seed: int) -> dict[str, np.ndarray]:  # (count,) in [0, 1] each
+    """Draw the phenotypes of adults, in Anny's terms."""
     rng = np.random.default_rng(seed)
 
     def normal(mean: float, std: float) -> np.ndarray:

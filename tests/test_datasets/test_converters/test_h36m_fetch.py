@@ -59,9 +59,9 @@ def test_it_becomes_mmposes_layout_with_images(tmp_path: Path, truth: Truth) -> 
     source = read(write_h36m_fetch(tmp_path, truth), 'S1')
     out = tmp_path / 'out'
     report = Conversion(out=out, ann_file=ANN, fits_file='', image_root=tmp_path).run(source)
-    with np.load(out / ANN) as found:
-        names = found['imgname'].tolist()
-        side = 200 * found['scale']
+    with np.load(out / ANN) as arrays:
+        names = arrays['imgname'].tolist()
+        side = 200 * arrays['scale']
     assert report['frames'] == len(names) == 12
     of_s1 = truth.of('S1')
     order = [of_s1.names.index(name) for name in names]

@@ -22,6 +22,7 @@ import cv2
 import numpy as np
 import pytest
 from h36m_layouts import INTRINSICS, project, write_cdf, write_video
+from kill_points import Kill
 from small_release import COUNT, KINDS, SUBJECTS, known_joints, pack, write_release
 
 from mmjrr.datasets import H36MFitsDataset
@@ -81,21 +82,21 @@ def results_in(out: Path) -> dict[str, bytes]:
 def test_annotations_are_the_known_values(converted: Path, split: str, subject: str) -> None:
     """Take by take, in the order of metadata.xml, every fifth frame; names count from 1."""
     names, joints, pixels = [], [], []
-    for (whose, take, camera), known in known_joints().items():
+    for (whose, take, camera), true_joints in known_joints().items():
         if whose == subject:
             stem = f'{subject}_{take.replace(" ", "_")}.{camera}'
             names += [f'{subject}/{stem}/{stem}_{frame:06d}.jpg' for frame in (1, 6, 11)]
-            joints.append(known[::5])
-            pixels.append(project(known[::5], camera))
+            joints.append(true_joints[::5])
+            pixels.append(project(true_joints[::5], camera))
     seen = np.concatenate(pixels)
     low, high = seen.min(1), seen.max(1)
-    with np.load(converted / f'annotation_body3d/fps10/h36m_{split}.npz') as found:
-        assert found['imgname'].tolist() == names
-        np.testing.assert_allclose(found['S'][..., :3], np.concatenate(joints), atol=1e-6)
-        np.testing.assert_allclose(found['part'][..., :2], seen, atol=1e-4)
-        assert (found['S'][..., 3] == 1).all() and (found['part'][..., 2] == 1).all()
-        np.testing.assert_allclose(found['center'], (low + high) / 2, atol=1e-4)
-        np.testing.assert_allclose(found['scale'], 1.2 * (high - low).max(1) / 200, rtol=1e-6)
+    with np.load(converted / f'annotation_body3d/fps10/h36m_{split}.npz') as arrays:
+        assert arrays['imgname'].tolist() == names
+        np.testing.assert_allclose(arrays['S'][..., :3], np.concatenate(joints), atol=1e-6)
+        np.testing.assert_allclose(arrays['part'][..., :2], seen, atol=1e-4)
+        assert (arrays['S'][..., 3] == 1).all() and (arrays['part'][..., 2] == 1).all()
+        np.testing.assert_allclose(arrays['center'], (low + high) / 2, atol=1e-4)
+        np.testing.assert_allclose(arrays['scale'], 1.2 * (high - low).max(1) / 200, rtol=1e-6)
 
 
 def test_images_are_the_frames_of_their_names(converted: Path) -> None:
@@ -113,7 +114,7 @@ def test_the_data_set_reads_it_and_joints_meet(converted: Path) -> None:
         data_root=str(converted), ann_file='annotation_body3d/fps10/h36m_train.npz'
     )
     assert len(dataset) == 12
-    assert max(found['max_px'] for found in dataset.check_projection().values()) < 1e-2
+    assert max(camera['max_px'] for camera in dataset.check_projection().values()) < 1e-2
 
 
 def test_cameras_are_those_of_metadata(converted: Path) -> None:
@@ -123,11 +124,11 @@ def test_cameras_are_those_of_metadata(converted: Path) -> None:
 
 
 def test_provenance_and_check_are_written_beside(converted: Path) -> None:
-    found = json.loads((converted / 'annotation_body3d/fps10/h36m_train.json').read_text())
-    assert found['frames'] == 12 and found['left_out'] == {} and found['fps'] == 10
-    assert found['check']['images_looked_for'] == 12
-    assert found['check']['cameras']['S1 54138969']['max_px'] < 1e-6
-    assert found['check']['bones_vary_by_mm']['S1'] < 1e-6
+    record = json.loads((converted / 'annotation_body3d/fps10/h36m_train.json').read_text())
+    assert record['frames'] == 12 and record['left_out'] == {} and record['fps'] == 10
+    assert record['check']['images_looked_for'] == 12
+    assert record['check']['cameras']['S1 54138969']['max_px'] < 1e-6
+    assert record['check']['bones_vary_by_mm']['S1'] < 1e-6
 
 
 def test_every_frame_can_be_kept(release: Path, converted: Path, tmp_path: Path) -> None:
@@ -157,17 +158,14 @@ def test_archives_killed_on_the_way_give_the_same(
     conversion(packed, tmp_path, workers=2).run()
     left = {name: data for name, data in results_in(tmp_path).items() if not name.endswith('.part')}
     assert left == results_in(converted)
-    found = json.loads((tmp_path / 'annotation_body3d/fps10/h36m_train.json').read_text())
-    assert len(found['archives']) == 6 and all(one['sha256'] for one in found['archives'])
+    record = json.loads((tmp_path / 'annotation_body3d/fps10/h36m_train.json').read_text())
+    assert len(record['archives']) == 6 and all(one['sha256'] for one in record['archives'])
 
 
 def test_killed_before_and_after_each_record_a_piece_of_work_ends_the_same(
     release: Path, packed: Path, tmp_path: Path
 ) -> None:
     """An archive is recorded when it is begun and when it is finished, a video when finished."""
-
-    class Kill(BaseException):
-        """Stands for a signal: nothing catches it."""
 
     def result_after_kills(piece: Callable[[], Any], writes: int) -> Any:
         write, kills = Record.write, 0
@@ -288,8 +286,8 @@ def test_damaged_recordings_stop_the_conversion_or_are_left_out(
         conversion(copy, tmp_path / 'out', subjects=['S1']).run()
     result = conversion(copy, tmp_path / 'out', subjects=['S1'], on_error='exclude').run()['train']
     assert result['left_out'] == {reason: 1} and result['frames'] == 9
-    with np.load(result['file']) as found:
-        assert not any('Eating_2.54138969' in name for name in found['imgname'])
+    with np.load(result['file']) as arrays:
+        assert not any('Eating_2.54138969' in name for name in arrays['imgname'])
 
 
 def test_a_video_shorter_than_its_annotation(copy: Path, tmp_path: Path) -> None:
@@ -334,10 +332,10 @@ def test_a_video_that_the_release_lacks_is_left_out(copy: Path, tmp_path: Path) 
     cells = ('Nothing', 'Directions')
     for row in ('4', '12'):
         before, after = metadata.read_text().split(f'<tr><td>{row}</td>')
-        mine, rest = after.split('</tr>', 1)
-        head, _, _ = mine.rpartition('<td>')
-        mine = f'{head}<td>{cells[1] if row == "4" else "Other"}</td>'
-        metadata.write_text(f'{before}<tr><td>{row}</td>{mine}</tr>{rest}')
+        own_row, rest = after.split('</tr>', 1)
+        head, _, _ = own_row.rpartition('<td>')
+        own_row = f'{head}<td>{cells[1] if row == "4" else "Other"}</td>'
+        metadata.write_text(f'{before}<tr><td>{row}</td>{own_row}</tr>{rest}')
     shutil.copytree(copy / 'S9', copy / 'S11')
     for path in list((copy / 'S11').rglob('*.*')):
         if path.is_file():
@@ -453,8 +451,8 @@ def test_an_evil_archive_is_refused(tmp_path: Path, evil: Any) -> None:
 def test_files_land_flat_and_others_are_left(tmp_path: Path) -> None:
     path = archive_of(tmp_path / 'a.tgz', ('S1', dict(type=tarfile.DIRTYPE), b''), GOOD,
                       ('S1/Videos/_ALL.mp4', {}, b'much'))  # fmt: skip
-    found = unpack(path, tmp_path / 'into', {'a.mp4', 'missing.mp4'})
-    assert found['files'] == 1 and (tmp_path / 'into/a.mp4').read_bytes() == b'video'
+    record = unpack(path, tmp_path / 'into', {'a.mp4', 'missing.mp4'})
+    assert record['files'] == 1 and (tmp_path / 'into/a.mp4').read_bytes() == b'video'
     assert {p.name for p in (tmp_path / 'into').glob('*.mp4')} == {'a.mp4'}
 
 
@@ -482,12 +480,12 @@ def test_a_truncated_archive_is_an_error_and_nothing_done_is_lost(
 ) -> None:
     noise = np.random.default_rng(0).bytes(300_000)
     whole = archive_of(tmp_path / 'a.tgz', GOOD, ('b.mp4', {}, noise), ('c.mp4', {}, noise[::-1]))
-    data, wanted = whole.read_bytes(), {'a.mp4', 'b.mp4', 'c.mp4'}
+    data, names = whole.read_bytes(), {'a.mp4', 'b.mp4', 'c.mp4'}
     whole.write_bytes(data[: int(share * len(data))])
     with pytest.raises(DataError, match='a.tgz: not readable; possibly truncated'):
-        unpack(whole, tmp_path / 'into', wanted)
+        unpack(whole, tmp_path / 'into', names)
     whole.write_bytes(data)
-    assert unpack(whole, tmp_path / 'into', wanted)['files'] == 3
+    assert unpack(whole, tmp_path / 'into', names)['files'] == 3
     assert (tmp_path / 'into/c.mp4').read_bytes() == noise[::-1]
 
 

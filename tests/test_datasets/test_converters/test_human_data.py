@@ -42,11 +42,11 @@ def load(folder: Path) -> dict[str, np.ndarray]:
 def test_a_file_becomes_mmposes_layout(tmp_path: Path, truth: Truth, compressed: bool) -> None:
     """In a compressed file joints stand in HumanData's order, sides alternating."""
     report = convert(tmp_path, write_human_data(tmp_path / 'h.npz', truth, compressed))
-    found = load(tmp_path)
-    assert found['imgname'].tolist() == truth.names
-    np.testing.assert_allclose(found['S'][..., :3], truth.joints, atol=1e-6)
-    np.testing.assert_allclose(found['part'][..., :2], truth.pixels, atol=1e-4)
-    assert (found['S'][..., 3] == 1).all() and (found['part'][..., 2] == 1).all()
+    arrays = load(tmp_path)
+    assert arrays['imgname'].tolist() == truth.names
+    np.testing.assert_allclose(arrays['S'][..., :3], truth.joints, atol=1e-6)
+    np.testing.assert_allclose(arrays['part'][..., :2], truth.pixels, atol=1e-4)
+    assert (arrays['S'][..., 3] == 1).all() and (arrays['part'][..., 2] == 1).all()
     assert report['frames'] == len(truth.frame) and not report['about_pelvis']
 
 
@@ -54,11 +54,13 @@ def test_its_cameras_become_mmposes(tmp_path: Path, truth: Truth) -> None:
     convert(tmp_path, write_human_data(tmp_path / 'h.npz', truth))
     (tmp_path / 'c.pkl').write_bytes(pickle.dumps(cameras_of()))
     expected = load_cameras(tmp_path / 'c.pkl')
-    found = load_cameras(tmp_path / 'out/annotation_body3d/cameras.pkl')
-    assert found.keys() == expected.keys()
+    cameras = load_cameras(tmp_path / 'out/annotation_body3d/cameras.pkl')
+    assert cameras.keys() == expected.keys()
     for key, camera in expected.items():
         for name in CAMERA_PARAMETERS:
-            np.testing.assert_allclose(getattr(found[key], name), getattr(camera, name), atol=1e-12)
+            np.testing.assert_allclose(
+                getattr(cameras[key], name), getattr(camera, name), atol=1e-12
+            )
 
 
 def test_fits_and_the_data_set_that_reads_them(tmp_path: Path, truth: Truth) -> None:
@@ -74,7 +76,7 @@ def test_fits_and_the_data_set_that_reads_them(tmp_path: Path, truth: Truth) -> 
     assert report['fits'] == kept.sum()
     dataset = H36MFitsDataset(data_root=str(tmp_path / 'out'), ann_file=ANN, fits_file=FITS)
     assert dataset.report['without_fit'] == 2 and len(dataset) == kept.sum()
-    assert max(found['max_px'] for found in dataset.check_projection().values()) < 1e-2
+    assert max(camera['max_px'] for camera in dataset.check_projection().values()) < 1e-2
 
 
 @pytest.mark.parametrize('zeros', [True, False])

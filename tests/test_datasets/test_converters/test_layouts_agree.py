@@ -101,14 +101,14 @@ def sorted_fields(path: Path) -> dict[str, np.ndarray]:
 def test_annotations_are_the_known_values(
     converted: tuple[Path, dict[str, str]], truth: Truth, layout: str
 ) -> None:
-    found, known = sorted_fields(annotations(converted[0], layout)), truth.of('S1')
-    order = np.argsort(known.names)
-    assert found['imgname'].tolist() == sorted(known.names)
-    low, high = known.pixels[order].min(1), known.pixels[order].max(1)
-    np.testing.assert_allclose(found['S'][..., :3], known.joints[order], atol=1e-6)
-    np.testing.assert_allclose(found['part'][..., :2], known.pixels[order], atol=1e-4)
-    np.testing.assert_allclose(found['center'], (low + high) / 2, atol=1e-4)
-    np.testing.assert_allclose(found['scale'], 1.2 * (high - low).max(1) / 200, rtol=1e-6)
+    fields, true_fields = sorted_fields(annotations(converted[0], layout)), truth.of('S1')
+    order = np.argsort(true_fields.names)
+    assert fields['imgname'].tolist() == sorted(true_fields.names)
+    low, high = true_fields.pixels[order].min(1), true_fields.pixels[order].max(1)
+    np.testing.assert_allclose(fields['S'][..., :3], true_fields.joints[order], atol=1e-6)
+    np.testing.assert_allclose(fields['part'][..., :2], true_fields.pixels[order], atol=1e-4)
+    np.testing.assert_allclose(fields['center'], (low + high) / 2, atol=1e-4)
+    np.testing.assert_allclose(fields['scale'], 1.2 * (high - low).max(1) / 200, rtol=1e-6)
 
 
 @pytest.mark.parametrize('layout', LAYOUTS)
@@ -119,7 +119,7 @@ def test_the_data_set_reads_them_and_joints_meet(
     dataset = H36MFitsDataset(
         data_root=str(converted[0] / layout), ann_file=str(path.relative_to(converted[0] / layout))
     )
-    assert max(found['max_px'] for found in dataset.check_projection().values()) < 1e-2
+    assert max(camera['max_px'] for camera in dataset.check_projection().values()) < 1e-2
 
 
 def test_fits_of_both_sources_are_the_same(
@@ -135,15 +135,15 @@ def test_fits_of_both_sources_are_the_same(
 
 def test_lenses_of_all_sources_are_the_same(converted: tuple[Path, dict[str, str]]) -> None:
     """Their places in the room are made up differently by the writers."""
-    found = {}
+    lenses = {}
     for layout in LAYOUTS:
         cameras = load_cameras(converted[0] / layout / 'annotation_body3d/cameras.pkl')
         camera = cameras['S1', '54138969']
-        found[layout] = np.concatenate(
+        lenses[layout] = np.concatenate(
             [camera.focal_length[0], camera.principal_point[0], camera.distortion[0]]
         )
     for layout in LAYOUTS[1:]:
-        np.testing.assert_allclose(found[layout], found['spin'], atol=1e-12)
+        np.testing.assert_allclose(lenses[layout], lenses['spin'], atol=1e-12)
 
 
 @pytest.mark.parametrize('layout', LAYOUTS)

@@ -53,11 +53,13 @@ def test_real_cameras_come_back(tmp_path: Path, shared_data: Path) -> None:
     path.write_text(
         f'{before}<w0>[{" ".join(map(repr, map(float, numbers)))}]</w0>{rest.split("</w0>")[1]}'
     )
-    found = read_metadata(path).cameras
-    assert found.keys() == real.keys()
+    cameras = read_metadata(path).cameras
+    assert cameras.keys() == real.keys()
     for key, camera in real.items():
         for name in CAMERA_PARAMETERS:
-            np.testing.assert_allclose(getattr(found[key], name), getattr(camera, name), atol=1e-9)
+            np.testing.assert_allclose(
+                getattr(cameras[key], name), getattr(camera, name), atol=1e-9
+            )
 
 
 @pytest.mark.parametrize(

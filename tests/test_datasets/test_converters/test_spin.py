@@ -1,14 +1,13 @@
 from __future__ import annotations
 
-import os
 import pickle
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from h36m_layouts import Truth, a_jpeg, cameras_of, make_truth, write_spin
+from kill_points import Kill, os_killed_after
 
 from mmjrr.body_models import free_body
 from mmjrr.datasets import H36MFitsDataset
@@ -42,11 +41,11 @@ def load(folder: Path, name: str = ANN) -> dict[str, np.ndarray]:
 def test_the_training_file_becomes_mmposes_layout(tmp_path: Path, truth: Truth) -> None:
     """Names, order of joints, and the place before the camera, which SPIN's file lacks."""
     report = convert(tmp_path, write_spin(tmp_path / 's.npz', truth))
-    found = load(tmp_path)
-    assert found['imgname'].tolist() == truth.names
-    np.testing.assert_allclose(found['S'][..., :3], truth.joints, atol=1e-6)
-    np.testing.assert_allclose(found['part'][..., :2], truth.pixels, atol=1e-4)
-    assert (found['S'][..., 3] == 1).all() and (found['part'][..., 2] == 1).all()
+    arrays = load(tmp_path)
+    assert arrays['imgname'].tolist() == truth.names
+    np.testing.assert_allclose(arrays['S'][..., :3], truth.joints, atol=1e-6)
+    np.testing.assert_allclose(arrays['part'][..., :2], truth.pixels, atol=1e-4)
+    assert (arrays['S'][..., 3] == 1).all() and (arrays['part'][..., 2] == 1).all()
     assert report['frames'] == len(truth.frame) and not report['about_pelvis']
     assert report['left_out'] == {}
 
@@ -65,13 +64,13 @@ def test_real_frames_in_spins_order_become_those_in_mmposes(
         fields['S'][..., :3] -= fields['S'][:, 14:15, :3] * (fields['S'][..., 3:] > 0)
     np.savez(tmp_path / 's.npz', **fields)
     report = convert(tmp_path, tmp_path / 's.npz', cameras=load_cameras(folder / 'cameras.pkl'))
-    found = load(tmp_path)
+    arrays = load(tmp_path)
     with np.load(folder / 'test_h36m_body3d.npz') as file:
-        assert found['imgname'].tolist() == file['imgname'].tolist()
-        np.testing.assert_allclose(found['S'][..., :3], file['S'][..., :3], atol=5e-5)
-        np.testing.assert_allclose(found['part'], file['part'], atol=0.03)
-        np.testing.assert_allclose(found['center'], file['center'], atol=1e-3)
-        np.testing.assert_allclose(found['scale'], file['scale'].ravel(), rtol=1e-5)
+        assert arrays['imgname'].tolist() == file['imgname'].tolist()
+        np.testing.assert_allclose(arrays['S'][..., :3], file['S'][..., :3], atol=5e-5)
+        np.testing.assert_allclose(arrays['part'], file['part'], atol=0.03)
+        np.testing.assert_allclose(arrays['center'], file['center'], atol=1e-3)
+        np.testing.assert_allclose(arrays['scale'], file['scale'].ravel(), rtol=1e-5)
     assert max(one['max_px'] for one in report['check'].cameras.values()) < 0.03
     assert report['fits'] == 4
 
@@ -81,10 +80,10 @@ def test_boxes_are_mmposes_or_spins(tmp_path: Path, truth: Truth) -> None:
     side = (truth.pixels.max(1) - truth.pixels.min(1)).max(1)
     for boxes, factor in (('joints', 1.2), ('source', 0.9)):
         convert(tmp_path, source, boxes=boxes)
-        found = load(tmp_path)
-        np.testing.assert_allclose(found['scale'], factor * side / 200, rtol=1e-5)
+        arrays = load(tmp_path)
+        np.testing.assert_allclose(arrays['scale'], factor * side / 200, rtol=1e-5)
         middle = (truth.pixels.max(1) + truth.pixels.min(1)) / 2
-        np.testing.assert_allclose(found['center'], middle, atol=1e-3)
+        np.testing.assert_allclose(arrays['center'], middle, atol=1e-3)
 
 
 def test_fits_get_the_translation_that_the_body_says(tmp_path: Path, truth: Truth) -> None:
@@ -105,19 +104,19 @@ def test_the_data_set_reads_what_is_written(tmp_path: Path, truth: Truth) -> Non
     convert(tmp_path, write_spin(tmp_path / 's.npz', truth), body=free_body())
     dataset = H36MFitsDataset(data_root=str(tmp_path / 'out'), ann_file=ANN, fits_file=FITS)
     assert dataset.report['without_fit'] == 0 and len(dataset) == len(truth.frame)
-    assert max(found['max_px'] for found in dataset.check_projection().values()) < 1e-2
+    assert max(camera['max_px'] for camera in dataset.check_projection().values()) < 1e-2
 
 
 def test_a_validation_file_serves_evaluation(tmp_path: Path, truth: Truth) -> None:
     """It has no 2D joints: its 3D joints stay about the pelvis, and its boxes are kept."""
     source = write_spin(tmp_path / 'v.npz', truth.of('S9'), train=False)
     report = convert(tmp_path, source, cameras=None)
-    found, truth = load(tmp_path), truth.of('S9')
+    arrays, truth = load(tmp_path), truth.of('S9')
     assert report['about_pelvis'] and report['fits'] == 0
-    np.testing.assert_allclose(found['S'][..., :3], truth.joints - truth.joints[:, :1], atol=1e-6)
-    assert not found['part'].any()
+    np.testing.assert_allclose(arrays['S'][..., :3], truth.joints - truth.joints[:, :1], atol=1e-6)
+    assert not arrays['part'].any()
     side = (truth.pixels.max(1) - truth.pixels.min(1)).max(1)
-    np.testing.assert_allclose(found['scale'], 0.9 * side / 200, rtol=1e-5)
+    np.testing.assert_allclose(arrays['scale'], 0.9 * side / 200, rtol=1e-5)
     dataset = H36MFitsDataset(
         data_root=str(tmp_path / 'out'), ann_file=ANN, camera_param_file=None, test_mode=True
     )
@@ -163,22 +162,16 @@ def test_a_conversion_that_was_killed_goes_on_to_the_same_files(
     source = write_spin(tmp_path / 's.npz', truth)
 
     def files(folder: Path) -> dict[str, bytes]:
-        found = [path for path in sorted((folder / 'out').rglob('*')) if path.is_file()]
-        return {str(path.relative_to(folder)): path.read_bytes() for path in found}
+        paths = [path for path in sorted((folder / 'out').rglob('*')) if path.is_file()]
+        return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
     for folder in ('whole', 'killed'):
         (tmp_path / folder).mkdir()
     convert(tmp_path / 'whole', source, image_root=root, images='copy')
     # In the second image, in the ninth, and, after 10 more and three other files, in the last.
     for calls in (1, 7, 13):
-
-        def stop(*args: Any, left: Any = iter(range(calls))) -> None:  # noqa: B008
-            if next(left, None) is None:
-                raise KeyboardInterrupt
-            os.replace(*args)
-
-        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(atomic, 'os', SimpleNamespace(**{**vars(os), 'replace': stop}))
+        with monkeypatch.context() as patch, pytest.raises(Kill):
+            patch.setattr(atomic, 'os', os_killed_after(calls, 'replace'))
             convert(tmp_path / 'killed', source, image_root=root, images='copy')
         assert not (tmp_path / 'killed/out' / ANN).exists()
     convert(tmp_path / 'killed', source, image_root=root, images='copy')

@@ -20,10 +20,10 @@ OTHER_POSE = POSE[::-1].copy()
 OTHER_BETAS = BETAS[::-1].copy()
 
 
-def assert_is_the_set(found: Predictions, rows: list[int] | None = None) -> None:
+def assert_is_the_set(predictions: Predictions, rows: list[int] | None = None) -> None:
     """Check that these are the six bodies (or some rows of them), however they are represented."""
     rows = list(range(COUNT)) if rows is None else rows
-    assert len(found) == len(rows)
-    matrices = Rotation.from_rotvec(found.pose().reshape(-1, 3)).as_matrix()
+    assert len(predictions) == len(rows)
+    matrices = Rotation.from_rotvec(predictions.pose().reshape(-1, 3)).as_matrix()
     np.testing.assert_allclose(matrices, MATRICES[rows].reshape(-1, 3, 3), atol=3e-6)
-    np.testing.assert_allclose(found.betas, BETAS[rows], atol=1e-7)
+    np.testing.assert_allclose(predictions.betas, BETAS[rows], atol=1e-7)

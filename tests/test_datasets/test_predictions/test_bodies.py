@@ -42,17 +42,17 @@ IDENTITIES[[1, 4]] = np.eye(3)
 def test_rows_of_zeros_nan_or_without_extent_hold_no_body(
     body: dict[str, Any], reason: str
 ) -> None:
-    found = predictions_from({'imgname': NAMES, 'betas': BETAS, **body})
-    assert np.flatnonzero(~found.is_valid()).tolist() == [1, 4]
-    (note,) = [note for note in found.notes if 'no body' in note]
+    predictions = predictions_from({'imgname': NAMES, 'betas': BETAS, **body})
+    assert np.flatnonzero(~predictions.is_valid()).tolist() == [1, 4]
+    (note,) = [note for note in predictions.notes if 'no body' in note]
     assert f'2 of 6 rows hold no body ({reason}); the first is {NAMES[1]}' == note
 
 
 def test_a_body_with_zero_root_or_one_nan_is_no_empty_row() -> None:
     pose = POSE.copy()
     pose[1, :3], pose[2, 3:], pose[3, 5] = 0, 0, np.nan
-    found = predictions_from({'pose': pose, 'betas': np.zeros_like(BETAS)})
-    assert found.is_valid().all() and found.notes == ()
+    predictions = predictions_from({'pose': pose, 'betas': np.zeros_like(BETAS)})
+    assert predictions.is_valid().all() and predictions.notes == ()
 
 
 @pytest.mark.parametrize('empty', [np.zeros((0, 72)), [], np.zeros((0, 24, 3, 3))])
@@ -60,12 +60,12 @@ def test_images_with_arrays_of_no_length_have_nobody(empty: Any) -> None:
     content = {name: {'pose': POSE[i : i + 1], 'betas': BETAS[i : i + 1]}
                for i, name in enumerate(NAMES)}  # fmt: skip
     content[NAMES[2]] = {'pose': empty, 'betas': np.zeros((0, 10))}
-    found = predictions_from(content)
-    assert found.imgname == NAMES and np.flatnonzero(~found.is_valid()).tolist() == [2]
-    assert '1 of 6 rows hold no body (1 arrays of no length)' in found.notes[0]
-    assert_is_the_set(found.select(found.is_valid()), [0, 1, 3, 4, 5])
+    predictions = predictions_from(content)
+    assert predictions.imgname == NAMES and np.flatnonzero(~predictions.is_valid()).tolist() == [2]
+    assert '1 of 6 rows hold no body (1 arrays of no length)' in predictions.notes[0]
+    assert_is_the_set(predictions.select(predictions.is_valid()), [0, 1, 3, 4, 5])
     nameless = predictions_from(list(content.values()))  # the n-th body stays the n-th
-    np.testing.assert_array_equal(nameless.valid, found.valid)
+    np.testing.assert_array_equal(nameless.valid, predictions.valid)
 
 
 # -- rotations in 6 numbers ----------------------------------------------------------------------
@@ -89,10 +89,10 @@ def test_each_way_to_store_6d_rotations_is_read_when_it_is_named(
 def test_interleaved_exact_rotations_are_recognized_and_others_are_undecided() -> None:
     assert_is_the_set(predictions_from({'pose': INTERLEAVED, 'betas': BETAS}))
     for pose in (COLUMNS, ROWS):
-        found = predictions_from({'pose': pose, 'betas': BETAS}, 'mine.npz')
-        assert found.possible_rotations_6d == ('columns', 'rows')
+        predictions = predictions_from({'pose': pose, 'betas': BETAS}, 'mine.npz')
+        assert predictions.possible_rotations_6d == ('columns', 'rows')
         with pytest.raises(DataError, match='mine.npz: body_pose: .*columns or rows.*rotation_6d'):
-            found.pose()
+            predictions.pose()
     assert_is_the_set(predictions_from({'pose': ROWS, 'betas': BETAS}).with_rotation_6d('rows'))
     with pytest.raises(ValueError, match=r"rotation_6d: found 'zhou', expected one of"):
         predictions_from({'pose': POSE, 'betas': BETAS}, rotation_6d='zhou')
@@ -107,25 +107,25 @@ def test_interleaved_exact_rotations_are_recognized_and_others_are_undecided() -
      (np.array([b'm'] * COUNT), 'male')],
 )  # fmt: skip
 def test_genders_are_read_and_compared(stored: Any, expected: str) -> None:
-    found = predictions_from({'pose': POSE, 'betas': BETAS, 'gender': stored}, 'mine.npz')
-    assert found.gender == [expected] * COUNT
-    found.require_gender(expected)
+    predictions = predictions_from({'pose': POSE, 'betas': BETAS, 'gender': stored}, 'mine.npz')
+    assert predictions.gender == [expected] * COUNT
+    predictions.require_gender(expected)
     other = 'female' if expected == 'male' else 'male'
     message = f"mine.npz: gender: found '{expected}' in 6 of 6 rows, expected '{other}'"
     with pytest.raises(DataError, match=message):
-        found.require_gender(other)
+        predictions.require_gender(other)
 
 
 def test_genders_in_numbers_are_noted_and_not_read() -> None:
-    found = predictions_from({'pose': POSE, 'betas': BETAS, 'gender': ['0'] * COUNT})
-    assert found.gender is None
-    assert "gender: found '0', expected 'neutral', 'male' or 'female'" in found.notes[0]
+    predictions = predictions_from({'pose': POSE, 'betas': BETAS, 'gender': ['0'] * COUNT})
+    assert predictions.gender is None
+    assert "gender: found '0', expected 'neutral', 'male' or 'female'" in predictions.notes[0]
 
 
 def test_the_first_betas_are_kept() -> None:
     more = np.concatenate([BETAS, np.ones((COUNT, 6), np.float32)], 1)
-    found = predictions_from({'pose': POSE, 'betas': more}, 'mine.npz')
-    assert found.betas is not None and found.betas.shape == (COUNT, 16)
-    np.testing.assert_array_equal(found.with_num_betas(10).betas, BETAS)
+    predictions = predictions_from({'pose': POSE, 'betas': more}, 'mine.npz')
+    assert predictions.betas is not None and predictions.betas.shape == (COUNT, 16)
+    np.testing.assert_array_equal(predictions.with_num_betas(10).betas, BETAS)
     with pytest.raises(DataError, match=r'mine.npz: betas: found 16, .* num_betas=20'):
-        found.with_num_betas(20)
+        predictions.with_num_betas(20)

@@ -53,10 +53,10 @@ THETA = np.concatenate([np.zeros((COUNT, 3), np.float32), POSE, BETAS], 1)  # (N
 def test_named_fields_lead_to_columns_keys_and_joined_arrays(
     tree: Any, fields: dict[str, str]
 ) -> None:
-    found = predictions_from(tree, fields=fields)
-    assert_is_the_set(found)
-    assert found.layout == 'fields'
-    assert found.imgname == (NAMES if 'imgname' in fields else None)
+    predictions = predictions_from(tree, fields=fields)
+    assert_is_the_set(predictions)
+    assert predictions.layout == 'fields'
+    assert predictions.imgname == (NAMES if 'imgname' in fields else None)
 
 
 @pytest.mark.parametrize(
@@ -108,9 +108,9 @@ def test_layouts_name_fields_that_exist_and_paths_that_parse() -> None:
          'list in a dict', 'nested by image', 'hat', 'metadata beside images', 'names with digits'],
 )  # fmt: skip
 def test_fields_are_recognized_by_the_names_that_repositories_use(tree: Any) -> None:
-    found = predictions_from(tree)
-    assert_is_the_set(found)
-    assert found.imgname == NAMES
+    predictions = predictions_from(tree)
+    assert_is_the_set(predictions)
+    assert predictions.imgname == NAMES
 
 
 @pytest.mark.parametrize(
@@ -128,9 +128,9 @@ def test_fields_are_recognized_by_the_names_that_repositories_use(tree: Any) -> 
     ids=['pred_ beside', 'gt_ beside', 'gt and pred', 'target_', '_pred', 'by image'],
 )  # fmt: skip
 def test_of_prediction_and_ground_truth_the_prediction_is_read_and_said(tree: Any) -> None:
-    found = predictions_from(tree)
-    assert_is_the_set(found)
-    (note,) = found.notes
+    predictions = predictions_from(tree)
+    assert_is_the_set(predictions)
+    (note,) = predictions.notes
     assert 'the prediction' in note and 'are ignored' in note
 
 
@@ -180,9 +180,13 @@ def easymocap(row: int, root: np.ndarray, first: np.ndarray) -> dict[str, Any]:
 def test_the_root_rotation_that_easymocap_keeps_apart_is_put_before_the_pose() -> None:
     zero = np.zeros(3, np.float32)
     apart = {n: [easymocap(i, POSE[i, :3], zero)] for i, n in enumerate(NAMES)}
-    found = predictions_from(apart)
-    assert_is_the_set(found)
-    assert (found.layout, found.imgname, found.track) == ('easymocap', NAMES, ['0'] * COUNT)
+    predictions = predictions_from(apart)
+    assert_is_the_set(predictions)
+    assert (predictions.layout, predictions.imgname, predictions.track) == (
+        'easymocap',
+        NAMES,
+        ['0'] * COUNT,
+    )
     # In its root, the pose is applied first: R(Rh) R(poses[:3]), here with the root in `poses`.
     together = {n: [easymocap(i, zero, POSE[i, :3])] for i, n in enumerate(NAMES)}
     assert_is_the_set(predictions_from(together))
@@ -217,18 +221,18 @@ def test_poses_of_smplh_and_smplx_are_split_into_their_parts(
     if size == 9:
         matrices = Rotation.from_rotvec(pose.reshape(-1, 3)).as_matrix()
         value = matrices.reshape(COUNT, rotations, 3, 3).astype(np.float32)
-    found = predictions_from({'pose': value, 'betas': BETAS})
-    assert found.body_kinds == kinds
-    assert found.body_pose is not None and found.body_pose.shape[1] == 21
+    predictions = predictions_from({'pose': value, 'betas': BETAS})
+    assert predictions.body_kinds == kinds
+    assert predictions.body_pose is not None and predictions.body_pose.shape[1] == 21
     for name, width in widths.items():
-        assert getattr(found, name).reshape(COUNT, -1).shape == (COUNT, width * size // 3)
+        assert getattr(predictions, name).reshape(COUNT, -1).shape == (COUNT, width * size // 3)
     if size == 3 and rotations > 22:  # the right hand is last in both
-        assert found.right_hand_pose is not None
-        np.testing.assert_array_equal(found.right_hand_pose, pose[:, -45:])
-        np.testing.assert_array_equal(found.body_pose.reshape(COUNT, -1), pose[:, 3:66])
+        assert predictions.right_hand_pose is not None
+        np.testing.assert_array_equal(predictions.right_hand_pose, pose[:, -45:])
+        np.testing.assert_array_equal(predictions.body_pose.reshape(COUNT, -1), pose[:, 3:66])
     if size == 3 and rotations == 55:
-        assert found.jaw_pose is not None
-        np.testing.assert_array_equal(found.jaw_pose, pose[:, 66:69])
+        assert predictions.jaw_pose is not None
+        np.testing.assert_array_equal(predictions.jaw_pose, pose[:, 66:69])
 
 
 def test_hands_and_face_are_read_from_beside_the_body() -> None:
@@ -241,12 +245,18 @@ def test_hands_and_face_are_read_from_beside_the_body() -> None:
             'expression': np.full((COUNT, 10), 0.3, np.float32),
         }
     }
-    found = predictions_from(tree)
-    assert found.body_kinds == ('smplx',)
-    assert found.left_hand_pose is not None and found.left_hand_pose.shape == (COUNT, 45)
-    assert found.expression is not None and found.select(np.array([1])).expression is not None
+    predictions = predictions_from(tree)
+    assert predictions.body_kinds == ('smplx',)
+    assert predictions.left_hand_pose is not None and predictions.left_hand_pose.shape == (
+        COUNT,
+        45,
+    )
+    assert (
+        predictions.expression is not None
+        and predictions.select(np.array([1])).expression is not None
+    )
     with pytest.raises(DataError, match=r"body_pose: found 21 rotations.*SMPL's 23"):
-        found.pose()
+        predictions.pose()
 
 
 class CountedList(list):
@@ -265,12 +275,12 @@ def test_lists_of_numbers_are_iterated_once() -> None:
     assert recognize(lists) is None
     assert lists.passes <= 2 and numbers.passes <= 4  # each time it is in a list
     pose = CountedList([[0.0] * 72])
-    found = recognize({'pose': pose, 'betas': [[0.0] * 10]})
-    assert found is not None and found.name == 'spin' and pose.passes <= 2
+    layout = recognize({'pose': pose, 'betas': [[0.0] * 10]})
+    assert layout is not None and layout.name == 'spin' and pose.passes <= 2
 
 
 def test_fields_below_lists_are_recognized() -> None:
     frame = {'pose': [0.0] * 72, 'betas': [0.0] * 10}
     for tree in ([frame], [[frame]], [[], [frame]], ([1], frame)):
-        found = recognize(tree)
-        assert found is not None and found.name == 'spin'
+        layout = recognize(tree)
+        assert layout is not None and layout.name == 'spin'

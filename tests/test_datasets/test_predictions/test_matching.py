@@ -57,14 +57,14 @@ def test_another_subject_action_take_camera_or_frame_does_not_match() -> None:
 def test_names_with_equal_hashes_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     other_spelling = 'S9_TakingPhoto.54138969_000001.jpg'
     names = ['/a/x/1.jpg', '/a/y/1.jpg', 'z/2.png', '3.jpg', other_spelling]
-    wanted = ['y/1.jpg', '2.jpg', '4.jpg', 'S9_Photo.54138969_000001.jpg']
-    expected = match_frames(names, wanted)
+    annotated = ['y/1.jpg', '2.jpg', '4.jpg', 'S9_Photo.54138969_000001.jpg']
+    expected = match_frames(names, annotated)
     assert expected == [[1], [2], [], [4]]
     monkeypatch.setattr(
         'mmjrr.datasets.predictions.matching._hashes',
         lambda names: np.zeros(len(names), np.int64),
     )
-    assert match_frames(names, wanted) == expected
+    assert match_frames(names, annotated) == expected
 
 
 NUMBERED = ['s_09_act_05_subact_02_ca_01_000001.jpg']

@@ -101,11 +101,11 @@ def test_every_user_of_results_files_reads_the_same_bodies(
     tmp_path: Path, write: Callable[[Path], Path]
 ) -> None:
     path = write(tmp_path)
-    wanted = MATRICES.reshape(COUNT, -1)
+    expected = MATRICES.reshape(COUNT, -1)
 
     def assert_wanted(pose: np.ndarray, betas: np.ndarray) -> None:
         matrices = Rotation.from_rotvec(pose.reshape(-1, 3)).as_matrix()
-        np.testing.assert_allclose(matrices.reshape(COUNT, -1), wanted, atol=3e-6)
+        np.testing.assert_allclose(matrices.reshape(COUNT, -1), expected, atol=3e-6)
         np.testing.assert_allclose(betas, BETAS, atol=1e-7)
 
     read = read_predictions(path)

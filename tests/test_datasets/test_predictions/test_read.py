@@ -92,13 +92,13 @@ def save_old_torch(path: Path, content: dict[str, Any]) -> None:
     torch.save(tensors, path, _use_new_zipfile_serialization=False)
 
 
-def assert_is_the_set(found: Predictions, atol: float = 1e-6) -> None:
+def assert_is_the_set(predictions: Predictions, atol: float = 1e-6) -> None:
     """The bodies of this file, whatever representation they are in."""
-    assert len(found) == COUNT
-    assert found.pose().shape == (COUNT, 72)
-    given = Rotation.from_rotvec(found.pose().reshape(-1, 3)).as_matrix()
-    np.testing.assert_allclose(given, MATRICES.reshape(-1, 3, 3), atol=atol)
-    np.testing.assert_allclose(found.betas, BETAS, atol=1e-7)
+    assert len(predictions) == COUNT
+    assert predictions.pose().shape == (COUNT, 72)
+    matrices = Rotation.from_rotvec(predictions.pose().reshape(-1, 3)).as_matrix()
+    np.testing.assert_allclose(matrices, MATRICES.reshape(-1, 3, 3), atol=atol)
+    np.testing.assert_allclose(predictions.betas, BETAS, atol=1e-7)
 
 
 @pytest.mark.parametrize('save', [save_npz, save_json, save_pickle, save_torch, save_old_torch])
@@ -108,10 +108,10 @@ def test_every_format_is_told_from_its_content(
 ) -> None:
     path = tmp_path / ('results.' + save.__name__[5:] if suffix == 'right' else 'results.bin')
     save(path, {'imgname': NAMES, 'pose': POSE, 'betas': BETAS})
-    found = read_predictions(path)
-    assert_is_the_set(found)
-    assert found.imgname == NAMES
-    assert (found.layout, found.source) == ('spin', path)
+    predictions = read_predictions(path)
+    assert_is_the_set(predictions)
+    assert predictions.imgname == NAMES
+    assert (predictions.layout, predictions.source) == ('spin', path)
 
 
 # -- layouts -------------------------------------------------------------------------------------
@@ -223,26 +223,26 @@ def test_layouts_are_recognised_by_their_fields(
 ) -> None:
     path = tmp_path / 'results'
     save(path, content)
-    found = read_predictions(path)
-    assert found.layout == layout
-    assert_is_the_set(found)
-    assert found.imgname == (NAMES if named else None)
+    predictions = read_predictions(path)
+    assert predictions.layout == layout
+    assert_is_the_set(predictions)
+    assert predictions.imgname == (NAMES if named else None)
     assert read_predictions(path, layout=layout).layout == layout
 
 
 def test_bodies_that_a_tracker_only_remembers_are_left_out_and_counted() -> None:
-    found = predictions_from(PHALP)
-    assert found.imgname == NAMES
-    assert any(str(COUNT) in note and 'did not see' in note for note in found.notes)
+    predictions = predictions_from(PHALP)
+    assert predictions.imgname == NAMES
+    assert any(str(COUNT) in note and 'did not see' in note for note in predictions.notes)
 
 
 def test_vibe_gets_names_from_its_frame_numbers(tmp_path: Path) -> None:
     folder = tmp_path / 'S9_Walking_1.60457274'
     folder.mkdir()
     save_pickle(folder / 'vibe_output.pkl', VIBE)
-    found = read_predictions(folder / 'vibe_output.pkl', name_format='{folder}_{number:06d}')
-    assert found.imgname == [f'S9_Walking_1.60457274_{n:06d}' for n in range(1, COUNT + 1)]
-    np.testing.assert_array_equal(found.vertices, VERTICES)
+    predictions = read_predictions(folder / 'vibe_output.pkl', name_format='{folder}_{number:06d}')
+    assert predictions.imgname == [f'S9_Walking_1.60457274_{n:06d}' for n in range(1, COUNT + 1)]
+    np.testing.assert_array_equal(predictions.vertices, VERTICES)
     with pytest.raises(ValueError, match=r'name_format.*\{fame\}.*\{number\}'):
         read_predictions(folder / 'vibe_output.pkl', name_format='{fame}')
     with pytest.raises(ValueError, match='has no frame numbers'):
@@ -253,13 +253,13 @@ def test_vibe_gets_names_from_its_frame_numbers(tmp_path: Path) -> None:
 def test_joblib_files_are_read_without_joblib(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / 'vibe_output.pkl'
     path.write_bytes(content)
-    found = read_predictions(path, name_format='{frame}')
-    assert found.layout == 'vibe'
+    predictions = read_predictions(path, name_format='{frame}')
+    assert predictions.layout == 'vibe'
     np.testing.assert_array_equal(
-        found.pose(), np.arange(144, dtype=np.float32).reshape(2, 72) / np.float32(100)
+        predictions.pose(), np.arange(144, dtype=np.float32).reshape(2, 72) / np.float32(100)
     )
-    np.testing.assert_array_equal(found.betas, np.arange(20).reshape(2, 10))
-    assert found.imgname == ['3', '4']
+    np.testing.assert_array_equal(predictions.betas, np.arange(20).reshape(2, 10))
+    assert predictions.imgname == ['3', '4']
 
 
 def test_any_other_layout_is_read_by_naming_fields(tmp_path: Path) -> None:
@@ -274,9 +274,9 @@ def test_any_other_layout_is_read_by_naming_fields(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r'no known layout.*meta.*theta.*--fields'):
         read_predictions(tmp_path / 'results.json')
     fields = {'imgname': 'meta.file', 'pose': 'out.theta', 'betas': 'out.b'}
-    found = read_predictions(tmp_path / 'results.json', fields=fields)
-    assert_is_the_set(found)
-    assert (found.imgname, found.layout) == (NAMES, 'fields')
+    predictions = read_predictions(tmp_path / 'results.json', fields=fields)
+    assert_is_the_set(predictions)
+    assert (predictions.imgname, predictions.layout) == (NAMES, 'fields')
     with pytest.raises(DataError, match=r"betas: found nothing at 'out\.beta'"):
         read_predictions(tmp_path / 'results.json', fields={**fields, 'betas': 'out.beta'})
     with pytest.raises(ValueError, match=r"unknown \['beta'\]"):
@@ -311,7 +311,7 @@ def test_all_representations_are_the_same_bodies(pose: np.ndarray, split: bool) 
 
 @pytest.mark.parametrize('axes', [(2, 3), (1, COUNT), (COUNT, 1), (1, 2, 3)])
 def test_sequences_are_laid_end_to_end(axes: tuple[int, ...]) -> None:
-    found = predictions_from(
+    predictions = predictions_from(
         {
             'imgname': np.array(NAMES).reshape(axes),
             'global_orient': MATRICES[:, 0].reshape(*axes, 3, 3),
@@ -319,20 +319,20 @@ def test_sequences_are_laid_end_to_end(axes: tuple[int, ...]) -> None:
             'betas': BETAS.reshape(*axes, 10),
         }
     )
-    assert_is_the_set(found)
-    assert found.imgname == NAMES
+    assert_is_the_set(predictions)
+    assert predictions.imgname == NAMES
 
 
 def test_one_shape_serves_all_frames_of_a_sequence() -> None:
-    found = predictions_from({'pose': POSE.reshape(2, 3, 72), 'betas': BETAS[:2]})
-    np.testing.assert_array_equal(found.betas, BETAS[[0, 0, 0, 1, 1, 1]])
-    found = predictions_from({'pose': POSE, 'betas': BETAS[0]})
-    np.testing.assert_array_equal(found.betas, BETAS[[0] * COUNT])
+    predictions = predictions_from({'pose': POSE.reshape(2, 3, 72), 'betas': BETAS[:2]})
+    np.testing.assert_array_equal(predictions.betas, BETAS[[0, 0, 0, 1, 1, 1]])
+    predictions = predictions_from({'pose': POSE, 'betas': BETAS[0]})
+    np.testing.assert_array_equal(predictions.betas, BETAS[[0] * COUNT])
 
 
 def test_stored_values_keep_their_digits() -> None:
-    found = predictions_from({'pose': MATRICES.astype(np.float32), 'betas': BETAS})
-    np.testing.assert_array_equal(found.body_pose, MATRICES[:, 1:].astype(np.float32))
+    predictions = predictions_from({'pose': MATRICES.astype(np.float32), 'betas': BETAS})
+    np.testing.assert_array_equal(predictions.body_pose, MATRICES[:, 1:].astype(np.float32))
 
 
 @pytest.mark.parametrize(

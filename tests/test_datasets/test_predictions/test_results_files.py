@@ -28,18 +28,18 @@ def test_a_folder_with_a_file_for_each_image_is_one_set_named_by_its_files(tmp_p
     for row, stem in enumerate(STEMS):
         save_rows(tmp_path / f'{stem}.npz', slice(row, row + 1))
     (tmp_path / 'readme.txt').write_text('not results')
-    found = read_predictions(tmp_path)
-    assert_is_the_set(found)
-    assert [Path(name).name for name in found.imgname or []] == STEMS
-    assert found.source == tmp_path and f'{COUNT} files' in found.notes
+    predictions = read_predictions(tmp_path)
+    assert_is_the_set(predictions)
+    assert [Path(name).name for name in predictions.imgname or []] == STEMS
+    assert predictions.source == tmp_path and f'{COUNT} files' in predictions.notes
 
 
 def test_folders_within_are_read_and_their_names_kept(tmp_path: Path) -> None:
     for row, name in enumerate(NAMES):
         save_rows(tmp_path / 'out' / Path(name).with_suffix('.npz'), slice(row, row + 1))
-    found = read_predictions(tmp_path / 'out')
-    assert_is_the_set(found)
-    assert all(name.endswith(NAMES[i][:-4]) for i, name in enumerate(found.imgname or []))
+    predictions = read_predictions(tmp_path / 'out')
+    assert_is_the_set(predictions)
+    assert all(name.endswith(NAMES[i][:-4]) for i, name in enumerate(predictions.imgname or []))
 
 
 def test_a_pattern_chooses_files(tmp_path: Path) -> None:
@@ -56,8 +56,8 @@ def test_a_pattern_chooses_files(tmp_path: Path) -> None:
 
 def test_a_single_file_that_is_named_after_an_image_is_of_that_image(tmp_path: Path) -> None:
     save_rows(tmp_path / f'{STEMS[2]}.npz', slice(2, 3))
-    found = read_predictions(tmp_path / f'{STEMS[2]}.npz')
-    assert [Path(name).name for name in found.imgname or []] == [STEMS[2]]
+    predictions = read_predictions(tmp_path / f'{STEMS[2]}.npz')
+    assert [Path(name).name for name in predictions.imgname or []] == [STEMS[2]]
     save_rows(tmp_path / 'results.npz', slice(2, 3))
     assert read_predictions(tmp_path / 'results.npz').imgname is None
 
@@ -69,16 +69,18 @@ def test_a_file_for_each_video_has_its_frames(tmp_path: Path, folder: str) -> No
     """As VIBE and WHAM write them, run on the release's own videos."""
     video = tmp_path / folder
     save_rows(video.parent / f'{video.name}.npz', slice(None))
-    found = read_predictions(video.parent)
-    assert_is_the_set(found)
-    assert [name[-6:] for name in found.imgname or []] == [f'{n:06d}' for n in range(1, COUNT + 1)]
+    predictions = read_predictions(video.parent)
+    assert_is_the_set(predictions)
+    assert [name[-6:] for name in predictions.imgname or []] == [
+        f'{n:06d}' for n in range(1, COUNT + 1)
+    ]
     (video.parent / f'{video.name}.npz').unlink()
     video.mkdir()
     track = {1: {'pose': POSE, 'betas': BETAS, 'frame_ids': np.arange(10, 10 + COUNT)}}
     (video / 'wham_output.pkl').write_bytes(pickle.dumps(track))
-    found = read_predictions(f'{tmp_path}/**/wham_output.pkl')
-    assert_is_the_set(found)
-    assert (found.imgname or [''])[0].endswith('_000011')
+    predictions = read_predictions(f'{tmp_path}/**/wham_output.pkl')
+    assert_is_the_set(predictions)
+    assert (predictions.imgname or [''])[0].endswith('_000011')
 
 
 def test_files_of_several_bodies_that_nothing_names_are_refused(tmp_path: Path) -> None:
@@ -97,9 +99,9 @@ def test_files_of_several_bodies_that_nothing_names_are_refused(tmp_path: Path) 
 )
 def test_npy_files_of_a_dict_or_list_are_read(tmp_path: Path, content: Any) -> None:
     np.save(tmp_path / 'results.npy', content)
-    found = read_predictions(tmp_path / 'results.npy')
-    assert_is_the_set(found)
-    assert found.imgname == NAMES
+    predictions = read_predictions(tmp_path / 'results.npy')
+    assert_is_the_set(predictions)
+    assert predictions.imgname == NAMES
 
 
 def test_npy_files_of_an_array_are_read_by_their_columns(tmp_path: Path) -> None:
@@ -107,17 +109,17 @@ def test_npy_files_of_an_array_are_read_by_their_columns(tmp_path: Path) -> None
     fields = {'pose': '[10:82]', 'betas': '[0:10]'}
     assert_is_the_set(read_predictions(tmp_path / 'all.npy', fields=fields))
     np.save(tmp_path / 'vertices.npy', VERTICES)
-    found = read_predictions(tmp_path / 'vertices.npy', fields={'vertices': '[0:3]'})
-    np.testing.assert_array_equal(found.vertices, VERTICES)
+    predictions = read_predictions(tmp_path / 'vertices.npy', fields={'vertices': '[0:3]'})
+    np.testing.assert_array_equal(predictions.vertices, VERTICES)
 
 
 def test_numpy_arrays_and_scalars_in_torch_files_are_read(tmp_path: Path) -> None:
     content = {'imgname': np.array(NAMES), 'pose': POSE, 'betas': torch.from_numpy(BETAS),
                'epoch': np.int64(3), 'loss': np.float32(0.5)}  # fmt: skip
     torch.save(content, tmp_path / 'results.pt')
-    found = read_predictions(tmp_path / 'results.pt')
-    assert_is_the_set(found)
-    assert found.imgname == NAMES
+    predictions = read_predictions(tmp_path / 'results.pt')
+    assert_is_the_set(predictions)
+    assert predictions.imgname == NAMES
 
 
 def test_harmless_metadata_in_pickles_is_skipped(tmp_path: Path) -> None:
@@ -141,6 +143,6 @@ def test_a_folder_of_meshes_is_vertices_named_by_its_files(tmp_path: Path, suffi
             header += ''.join(f'property float {axis}\n' for axis in 'xyz') + 'end_header\n'
             text = header + '\n'.join(lines) + '\n'
         (tmp_path / f'{stem}{suffix}').write_text(text)
-    found = read_predictions(tmp_path)
-    np.testing.assert_array_equal(found.vertices, VERTICES)
-    assert [Path(name).name for name in found.imgname or []] == STEMS
+    predictions = read_predictions(tmp_path)
+    np.testing.assert_array_equal(predictions.vertices, VERTICES)
+    assert [Path(name).name for name in predictions.imgname or []] == STEMS

@@ -204,25 +204,25 @@ def read(write: Callable[[Path], None], folder: Path) -> Predictions:
     return read_predictions(folder if len(files) > 1 else files[0])
 
 
-def in_the_order_of_names(found: Predictions) -> Predictions:
-    rows = match_bodies(found, NAMES).rows
+def in_the_order_of_names(predictions: Predictions) -> Predictions:
+    rows = match_bodies(predictions, NAMES).rows
     assert (rows >= 0).all()
-    return found.select(rows)
+    return predictions.select(rows)
 
 
 @pytest.mark.parametrize('write', PARAMETERS, ids=lambda write: write.__name__)
 def test_parameters_come_out_as_the_same_bodies(write, tmp_path):
-    found = read(write, tmp_path)
-    assert found.layout == PARAMETERS[write]
-    assert_is_the_set(in_the_order_of_names(found))
+    predictions = read(write, tmp_path)
+    assert predictions.layout == PARAMETERS[write]
+    assert_is_the_set(in_the_order_of_names(predictions))
 
 
 def test_every_fifth_frame_is_numbered_by_the_video(tmp_path):
     tram(tmp_path)
-    found = read_predictions(tmp_path / VIDEO / 'hps_track_0.npy', frame_step=5)
-    assert found.imgname is not None and found.frame is not None
-    assert found.frame.tolist() == [0, 5, 10, 15, 20, 25]
-    assert [name[-6:] for name in found.imgname[:3]] == ['000001', '000006', '000011']
+    predictions = read_predictions(tmp_path / VIDEO / 'hps_track_0.npy', frame_step=5)
+    assert predictions.imgname is not None and predictions.frame is not None
+    assert predictions.frame.tolist() == [0, 5, 10, 15, 20, 25]
+    assert [name[-6:] for name in predictions.imgname[:3]] == ['000001', '000006', '000011']
     with pytest.raises(ValueError, match='frame_step: found 0'):
         read_predictions(tmp_path / VIDEO / 'hps_track_0.npy', frame_step=0)
 
@@ -230,8 +230,8 @@ def test_every_fifth_frame_is_numbered_by_the_video(tmp_path):
 def test_bev_has_eleven_betas(tmp_path):
     path = tmp_path / f'{Path(NAMES[0]).stem}.npz'
     np.savez(path, results=romp_outputs(0, num_betas=11))  # type: ignore[arg-type]
-    found = read_predictions(path)
-    assert found.betas is not None and found.betas.shape == (1, 11)
+    predictions = read_predictions(path)
+    assert predictions.betas is not None and predictions.betas.shape == (1, 11)
 
 
 TURNS = Rotation.random(COUNT, random_state=5).as_matrix()
@@ -268,16 +268,16 @@ def test_sequence_files_of_3dpw_are_turned_into_the_camera(tmp_path):
             'sequence': 'downtown_run_00',
         },
     )
-    found = read_predictions(tmp_path / 'downtown_run_00.pkl')
-    assert found.layout == '3dpw' and len(found) == 2 * COUNT
-    assert found.is_valid().tolist() == 2 * [True, True, False, True, True, True]
-    assert found.imgname is not None and found.betas is not None
-    assert found.imgname[1] == 'downtown_run_00/image_00001'
-    assert found.imgname[COUNT] == 'downtown_run_00/image_00000'
-    matrices = Rotation.from_rotvec(found.pose()[:COUNT, :3]).as_matrix()
+    predictions = read_predictions(tmp_path / 'downtown_run_00.pkl')
+    assert predictions.layout == '3dpw' and len(predictions) == 2 * COUNT
+    assert predictions.is_valid().tolist() == 2 * [True, True, False, True, True, True]
+    assert predictions.imgname is not None and predictions.betas is not None
+    assert predictions.imgname[1] == 'downtown_run_00/image_00001'
+    assert predictions.imgname[COUNT] == 'downtown_run_00/image_00000'
+    matrices = Rotation.from_rotvec(predictions.pose()[:COUNT, :3]).as_matrix()
     np.testing.assert_allclose(matrices, MATRICES[:, 0], atol=1e-5)
-    np.testing.assert_array_equal(found.betas, np.repeat(BETAS[:2], COUNT, axis=0))
-    assert found.gender == 2 * COUNT * ['male'] and found.transl is None
+    np.testing.assert_array_equal(predictions.betas, np.repeat(BETAS[:2], COUNT, axis=0))
+    assert predictions.gender == 2 * COUNT * ['male'] and predictions.transl is None
 
 
 def test_sequence_files_of_emdb_are_turned_into_the_camera(tmp_path):
@@ -307,14 +307,14 @@ def test_sequence_files_of_emdb_are_turned_into_the_camera(tmp_path):
             'kp2d': np.zeros((COUNT, 24, 2)),
         },
     )
-    found = read_predictions(path)
-    assert found.layout == 'emdb'
-    assert found.is_valid().tolist() == mask.tolist()
-    assert found.imgname is not None
-    assert found.imgname[3] == 'P0/09_outdoor_walk/images/00003'
-    matrices = Rotation.from_rotvec(found.pose().reshape(-1, 3)).as_matrix()
+    predictions = read_predictions(path)
+    assert predictions.layout == 'emdb'
+    assert predictions.is_valid().tolist() == mask.tolist()
+    assert predictions.imgname is not None
+    assert predictions.imgname[3] == 'P0/09_outdoor_walk/images/00003'
+    matrices = Rotation.from_rotvec(predictions.pose().reshape(-1, 3)).as_matrix()
     np.testing.assert_allclose(matrices, MATRICES.reshape(-1, 3, 3), atol=1e-5)
-    assert found.gender == COUNT * ['female']
+    assert predictions.gender == COUNT * ['female']
 
 
 def hmr2_obj(folder: Path) -> None:
@@ -374,9 +374,9 @@ VERTICES = {
 
 @pytest.mark.parametrize('write', VERTICES, ids=lambda write: write.__name__)
 def test_vertices_come_out_as_the_same_meshes(write, tmp_path):
-    found = read(write, tmp_path)
-    assert found.layout in (VERTICES[write], 'plain')
-    vertices = in_the_order_of_names(found).vertices
+    predictions = read(write, tmp_path)
+    assert predictions.layout in (VERTICES[write], 'plain')
+    vertices = in_the_order_of_names(predictions).vertices
     assert vertices is not None
     np.testing.assert_allclose(vertices, MESHES, atol=1e-6)
 
@@ -476,18 +476,18 @@ SMPLX = {
 
 @pytest.mark.parametrize('write', SMPLX, ids=lambda write: write.__name__)
 def test_parameters_of_smplx_come_out_as_the_same_bodies(write, tmp_path):
-    found = in_the_order_of_names(read_predictions(write(tmp_path)))
-    assert found.layout == SMPLX[write]
-    assert found.body_kinds == ('smplx',) and len(found) == COUNT
-    np.testing.assert_array_equal(found.global_orient, POSE[:, :3])
-    np.testing.assert_array_equal(found.body_pose, POSE[:, 3:66].reshape(COUNT, 21, 3))
-    np.testing.assert_array_equal(found.betas, BETAS)
+    predictions = in_the_order_of_names(read_predictions(write(tmp_path)))
+    assert predictions.layout == SMPLX[write]
+    assert predictions.body_kinds == ('smplx',) and len(predictions) == COUNT
+    np.testing.assert_array_equal(predictions.global_orient, POSE[:, :3])
+    np.testing.assert_array_equal(predictions.body_pose, POSE[:, 3:66].reshape(COUNT, 21, 3))
+    np.testing.assert_array_equal(predictions.betas, BETAS)
     if write is smplx_smpler_x:
-        np.testing.assert_array_equal(found.left_hand_pose, HANDS[0])
-        np.testing.assert_array_equal(found.right_hand_pose, HANDS[1])
-        np.testing.assert_array_equal(found.expression, EXPRESSION)
+        np.testing.assert_array_equal(predictions.left_hand_pose, HANDS[0])
+        np.testing.assert_array_equal(predictions.right_hand_pose, HANDS[1])
+        np.testing.assert_array_equal(predictions.expression, EXPRESSION)
     else:
-        assert found.left_hand_pose is None and found.expression is None
+        assert predictions.left_hand_pose is None and predictions.expression is None
 
 
 def test_smpler_xs_meshes_are_named_by_their_video(tmp_path):
@@ -496,8 +496,8 @@ def test_smpler_xs_meshes_are_named_by_their_video(tmp_path):
         lines = [f'v {x:.8f} {y:.8f} {z:.8f}' for x, y, z in MESHES[row]]
         path = tmp_path / VIDEO / 'mesh' / f'{row + 1:05}_0.obj'
         path.write_text('\n'.join([*lines, 'f 1 2 3']) + '\n')
-    found = in_the_order_of_names(read_predictions(tmp_path))
-    np.testing.assert_allclose(found.vertices, MESHES, atol=1e-6)
+    predictions = in_the_order_of_names(read_predictions(tmp_path))
+    np.testing.assert_allclose(predictions.vertices, MESHES, atol=1e-6)
 
 
 def hmr2_turned_obj(folder: Path) -> np.ndarray:
@@ -515,18 +515,18 @@ def test_meshes_behind_the_camera_are_reported_and_turned_back_on_request(tmp_pa
     turned = in_the_order_of_names(read_predictions(tmp_path))
     assert any('behind the camera (z < 0)' in note for note in turned.notes)
     np.testing.assert_allclose(turned.vertices, seen * [1, -1, -1], atol=1e-6)
-    found = in_the_order_of_names(read_predictions(tmp_path, layout='hmr2'))
-    np.testing.assert_allclose(found.vertices, seen, atol=1e-6)
-    assert any('turned back by 180 degrees about x' in note for note in found.notes)
+    predictions = in_the_order_of_names(read_predictions(tmp_path, layout='hmr2'))
+    np.testing.assert_allclose(predictions.vertices, seen, atol=1e-6)
+    assert any('turned back by 180 degrees about x' in note for note in predictions.notes)
 
 
 def test_columns_and_rows_stay_undecided_in_a_folder_of_files(tmp_path):
     for row, name in enumerate(NAMES):
         pairs = MATRICES[row, :, :, :2].swapaxes(-1, -2).reshape(24, 6)
         np.savez(tmp_path / f'{Path(name).stem}.npz', pose=pairs[None], betas=BETAS[[row]])
-    found = read_predictions(tmp_path)
-    assert found.possible_rotations_6d == ('columns', 'rows')
-    assert_is_the_set(in_the_order_of_names(found.with_rotation_6d('columns')))
+    predictions = read_predictions(tmp_path)
+    assert predictions.possible_rotations_6d == ('columns', 'rows')
+    assert_is_the_set(in_the_order_of_names(predictions.with_rotation_6d('columns')))
 
 
 CAMERAS = Rotation.random(2, random_state=6).as_matrix()
@@ -555,22 +555,22 @@ def neuralannot_h36m(folder: Path, smplx: bool = False) -> Path:
 
 @pytest.mark.parametrize('smplx', [False, True])
 def test_neuralannots_bodies_of_human36m_are_turned_into_each_cameras_frame(smplx, tmp_path):
-    found = read_predictions(neuralannot_h36m(tmp_path, smplx))
-    assert found.layout == 'neuralannot-h36m' and len(found) == 2 * COUNT
-    assert found.body_kinds == (('smplx',) if smplx else ('smpl',))
-    assert found.imgname is not None
-    assert found.imgname[0] == 's_09_act_14_subact_01_ca_01_000001'
-    assert found.imgname[-1] == f's_09_act_14_subact_01_ca_02_{COUNT:06d}'
+    predictions = read_predictions(neuralannot_h36m(tmp_path, smplx))
+    assert predictions.layout == 'neuralannot-h36m' and len(predictions) == 2 * COUNT
+    assert predictions.body_kinds == (('smplx',) if smplx else ('smpl',))
+    assert predictions.imgname is not None
+    assert predictions.imgname[0] == 's_09_act_14_subact_01_ca_01_000001'
+    assert predictions.imgname[-1] == f's_09_act_14_subact_01_ca_02_{COUNT:06d}'
     world = Rotation.from_rotvec(POSE[:, :3]).as_matrix()
     for camera, rotation in enumerate(CAMERAS):
         rows = slice(camera * COUNT, (camera + 1) * COUNT)
-        seen = Rotation.from_rotvec(found.global_orient[rows]).as_matrix()
+        seen = Rotation.from_rotvec(predictions.global_orient[rows]).as_matrix()
         np.testing.assert_allclose(seen, rotation @ world, atol=1e-5)
         kept = 63 if smplx else 69
         np.testing.assert_array_equal(
-            found.body_pose[rows].reshape(COUNT, -1), POSE[:, 3 : 3 + kept]
+            predictions.body_pose[rows].reshape(COUNT, -1), POSE[:, 3 : 3 + kept]
         )
-        np.testing.assert_array_equal(found.betas[rows], BETAS)
+        np.testing.assert_array_equal(predictions.betas[rows], BETAS)
 
 
 def change_cameras(folder: Path, content: Any) -> None:

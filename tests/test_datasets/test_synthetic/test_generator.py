@@ -78,13 +78,13 @@ def camera_of(root: Path, imgname: str) -> tuple[dict, PerspectiveCamera]:
 
 @pytest.mark.parametrize(('split', 'subject'), [('train', 'S1'), ('test', 'S9')])
 def test_annotations_are_laid_out_as_mmpose_has_them(root, split, subject):
-    found = read(root / 'annotation_body3d' / 'fps10' / f'h36m_{split}.npz')
-    shapes = {key: array.shape for key, array in found.items()}
+    arrays = read(root / 'annotation_body3d' / 'fps10' / f'h36m_{split}.npz')
+    shapes = {key: array.shape for key, array in arrays.items()}
     assert shapes == {
         'imgname': (8,), 'center': (8, 2), 'scale': (8,), 'part': (8, 17, 3), 'S': (8, 17, 4),
     }  # fmt: skip
-    assert len(set(found['imgname'].tolist())) == 8
-    for name in found['imgname'].tolist():
+    assert len(set(arrays['imgname'].tolist())) == 8
+    for name in arrays['imgname'].tolist():
         camera, _ = camera_of(root, name)
         folder, sequence, file = name.split('/')
         assert folder == subject and file.startswith(sequence + '_')
@@ -94,17 +94,17 @@ def test_annotations_are_laid_out_as_mmpose_has_them(root, split, subject):
 
 def test_layout_has_the_keys_and_types_of_mmposes_own_file(root, shared_data):
     real = read(shared_data / 'h36m_mini' / 'test_h36m_body3d.npz')
-    found = read(root / 'annotation_body3d' / 'fps10' / 'h36m_test.npz')
-    assert set(found) == set(real)
+    arrays = read(root / 'annotation_body3d' / 'fps10' / 'h36m_test.npz')
+    assert set(arrays) == set(real)
     for key, array in real.items():
-        assert found[key].dtype.kind == array.dtype.kind and found[key].ndim == array.ndim, key
-        assert found[key].shape[1:] == array.shape[1:], key
+        assert arrays[key].dtype.kind == array.dtype.kind and arrays[key].ndim == array.ndim, key
+        assert arrays[key].shape[1:] == array.shape[1:], key
 
 
 def test_2d_joints_are_the_3d_ones_projected(root):
-    found = read(root / 'annotation_body3d' / 'fps10' / 'h36m_test.npz')
+    arrays = read(root / 'annotation_body3d' / 'fps10' / 'h36m_test.npz')
     for name, joints, keypoints in zip(
-        found['imgname'].tolist(), found['S'], found['part'], strict=True
+        arrays['imgname'].tolist(), arrays['S'], arrays['part'], strict=True
     ):
         _, lens = camera_of(root, name)
         expected = lens.project(torch.from_numpy(joints[None, :, :3]))[0].numpy()
@@ -126,9 +126,9 @@ def test_synchronous_cameras_see_the_same_joints_in_the_world(tmp_path):
     )
     generate(tmp_path / 'set', settings, workers=1, progress=False)
     assert not (tmp_path / 'set' / 'images').exists()
-    found = read(tmp_path / 'set' / 'annotation_body3d' / 'fps10' / 'h36m_test.npz')
+    arrays = read(tmp_path / 'set' / 'annotation_body3d' / 'fps10' / 'h36m_test.npz')
     world = []
-    for name, joints in zip(found['imgname'].tolist(), found['S'], strict=True):
+    for name, joints in zip(arrays['imgname'].tolist(), arrays['S'], strict=True):
         camera, _ = camera_of(tmp_path / 'set', name)
         world.append(joints[:, :3] @ camera['R'].T + camera['T'][:, 0])
     assert len(world) == 4
@@ -144,13 +144,13 @@ def test_synchronous_cameras_see_the_same_joints_in_the_world(tmp_path):
 
 @pytest.mark.parametrize('split', ['train', 'test'])
 def test_masks_cover_the_true_body_and_hold_the_joints(root, split, body):
-    found = read(root / 'annotation_body3d' / 'fps10' / f'h36m_{split}.npz')
+    arrays = read(root / 'annotation_body3d' / 'fps10' / f'h36m_{split}.npz')
     truth = read(root / 'truth' / f'h36m_{split}.npz')
     masks = json.loads((root / 'masks' / f'h36m_{split}.json').read_text())['masks']
-    assert set(masks) == set(found['imgname'].tolist())
+    assert set(masks) == set(arrays['imgname'].tolist())
     vertices = vertices_of(body, truth, truth['transl'])
     inside = []
-    for i, name in enumerate(found['imgname'].tolist()):
+    for i, name in enumerate(arrays['imgname'].tolist()):
         _, lens = camera_of(root, name)
         mask = coco_mask.decode(
             {'size': masks[name]['size'], 'counts': masks[name]['counts'].encode()}
@@ -159,7 +159,7 @@ def test_masks_cover_the_true_body_and_hold_the_joints(root, split, body):
         rows, columns = np.nonzero(mask)
         np.testing.assert_allclose(pixels.min(0), [columns.min(), rows.min()], atol=1.6)
         np.testing.assert_allclose(pixels.max(0), [columns.max() + 1, rows.max() + 1], atol=1.6)
-        column, row = np.floor(found['part'][i, :, :2]).astype(int).T
+        column, row = np.floor(arrays['part'][i, :, :2]).astype(int).T
         inside.append(mask[row, column])
     assert np.mean(inside) > 0.95
 
@@ -169,23 +169,23 @@ def test_masks_cover_the_true_body_and_hold_the_joints(root, split, body):
     [('spin_like', 'train'), ('spin_like', 'test'), ('vibe_like', 'test'), ('meva_like', 'test')],
 )
 def test_fits_lie_over_the_people_in_spins_layout(root, body, name, split):
-    found = read(root / 'annotation_body3d' / 'fps10' / f'h36m_{split}.npz')
+    arrays = read(root / 'annotation_body3d' / 'fps10' / f'h36m_{split}.npz')
     fit = read(root / 'fits' / f'{name}_{split}.npz')
     assert {key: array.shape for key, array in fit.items() if key != 'provenance'} == {
         'imgname': (8,), 'pose': (8, 72), 'betas': (8, 10), 'shape': (8, 10), 'camera': (8, 3),
     }  # fmt: skip
-    assert fit['imgname'].tolist() == found['imgname'].tolist()
+    assert fit['imgname'].tolist() == arrays['imgname'].tolist()
     for i, image in enumerate(fit['imgname'].tolist()):
         _, lens = camera_of(root, image)
         transl = crop_weak_perspective_to_transl(
             torch.from_numpy(fit['camera'][i : i + 1]),
-            torch.from_numpy(found['center'][i : i + 1]),
-            torch.from_numpy(200 * found['scale'][i : i + 1]),
+            torch.from_numpy(arrays['center'][i : i + 1]),
+            torch.from_numpy(200 * arrays['scale'][i : i + 1]),
             lens,
         )
         one = {key: fit[key][i : i + 1] for key in ('pose', 'betas')}
         pixels = lens.project(vertices_of(body, one, transl.numpy()))[0].numpy()
-        low, high = found['part'][i, :, :2].min(0), found['part'][i, :, :2].max(0)
+        low, high = arrays['part'][i, :, :2].min(0), arrays['part'][i, :, :2].max(0)
         tolerance = 0.25 * (high - low).max()
         np.testing.assert_allclose(
             (pixels.min(0) + pixels.max(0)) / 2, (low + high) / 2, atol=tolerance
@@ -200,12 +200,12 @@ def test_test_subjects_have_no_initial_fits(root):
 
 
 def test_true_regressor_explains_the_labels(root, body):
-    found = read(root / 'annotation_body3d' / 'fps10' / 'h36m_train.npz')
+    arrays = read(root / 'annotation_body3d' / 'fps10' / 'h36m_train.npz')
     truth = read(root / 'truth' / 'h36m_train.npz')
     regressor = JointRegressor.load(root / 'truth' / 'J_true.npy', joint_order='mmpose')
     joints = regressor(vertices_of(body, truth, truth['transl'])).numpy()
     ankles = [3, 6]
-    difference = np.delete(joints - found['S'][..., :3], ankles, axis=1)
+    difference = np.delete(joints - arrays['S'][..., :3], ankles, axis=1)
     assert difference.std() == pytest.approx(0.003, rel=0.15)
 
 

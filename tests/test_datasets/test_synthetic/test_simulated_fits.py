@@ -29,8 +29,8 @@ def bone_errors(
     errors = []
     for view in range(views):
         directions = np.tile(direction, (len(times), 1))
-        found, _ = estimate(0, estimator, f'view{view}', times, pose, BETAS, directions)
-        turned = global_rotations(found) @ np.swapaxes(global_rotations(pose), -1, -2)
+        estimated, _ = estimate(0, estimator, f'view{view}', times, pose, BETAS, directions)
+        turned = global_rotations(estimated) @ np.swapaxes(global_rotations(pose), -1, -2)
         rotvec = Rotation.from_matrix(turned.reshape(-1, 3, 3)).as_rotvec()
         errors.append(rotvec.reshape(len(times), 24, 3))
     return np.stack(errors)
@@ -88,11 +88,11 @@ def test_a_person_off_centre_comes_out_turned_by_the_stated_share():
     beside = np.array([np.sin(angle), 0.0, np.cos(angle)])
     times = np.array([0.0])
     pose = true_pose(times)
-    found = [
+    shares = [
         estimate(0, 'spin_like', 'a', times, pose, BETAS, direction[None])[0]
         for direction in (AHEAD, beside)
     ]
-    roots = [Rotation.from_rotvec(f[0, 0]) for f in found]
+    roots = [Rotation.from_rotvec(f[0, 0]) for f in shares]
     turn = (roots[1] * roots[0].inv()).as_rotvec()
     np.testing.assert_allclose(turn, [0, -ESTIMATORS['spin_like'].view_turn * angle, 0], atol=1e-9)
 
@@ -110,9 +110,9 @@ def test_shape_is_pulled_to_the_mean():
 def test_marker_fits_err_alike_everywhere():
     times = np.arange(50) * 1.0
     pose = true_pose(times)
-    found, _ = mocap_fit(0, 'S1', pose, BETAS)
+    estimated, _ = mocap_fit(0, 'S1', pose, BETAS)
     local = Rotation.from_rotvec(pose.reshape(-1, 3)).inv() * Rotation.from_rotvec(
-        found.reshape(-1, 3)
+        estimated.reshape(-1, 3)
     )
     errors = local.as_rotvec().reshape(pose.shape)[:, 1:]
     assert np.linalg.norm(errors.mean(0), axis=-1).mean() > errors.std(0).mean()

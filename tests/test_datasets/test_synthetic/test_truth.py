@@ -112,8 +112,8 @@ def test_the_pose_distance_is_the_angle_to_the_nearest(truth) -> None:
     for row, degrees in enumerate((0, 23, 46, 69, 92)):  # of the fourth joint alone
         turn = Rotation.from_euler('z', degrees, degrees=True)
         turned[row, 3] = (Rotation.from_rotvec(turned[row, 3]) * turn).as_rotvec()
-    found = truth.pose_distance_deg(turned.reshape(5, 69), references)
-    assert found == pytest.approx(np.mean([0, 1, 2, 3, 4]), abs=0.02)
+    distances = truth.pose_distance_deg(turned.reshape(5, 69), references)
+    assert distances == pytest.approx(np.mean([0, 1, 2, 3, 4]), abs=0.02)
 
 
 def test_unknown_parts_and_images_are_named(truth, fits) -> None:

@@ -68,7 +68,7 @@ def minimize_by_slsqp(vertices, joints, weights, root):
     q, c = a.T @ a, a.T @ b
     scale = 1 / (b @ b)
     sums = np.kron(np.eye(num_joints), np.ones(num_vertices))
-    found = minimize(
+    minimum = minimize(
         lambda x: scale * np.square(a @ x - b).sum(),
         np.full(num_joints * num_vertices, 1 / num_vertices),
         jac=lambda x: 2 * scale * (q @ x - c),
@@ -77,7 +77,7 @@ def minimize_by_slsqp(vertices, joints, weights, root):
         method='SLSQP',
         options={'ftol': 1e-16, 'maxiter': 2000},
     )
-    return found.x.reshape(num_joints, num_vertices), found.fun / scale
+    return minimum.x.reshape(num_joints, num_vertices), minimum.fun / scale
 
 
 def minimize_by_nnls(vertices, joints):

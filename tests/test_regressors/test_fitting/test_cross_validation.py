@@ -102,9 +102,9 @@ def test_markers_are_found_with_their_offsets_to_the_labels_noise():
         faces=motion.faces,
         markers=list('abcd'),
     )
-    found = report.regressor.normal_offsets
-    assert found is not None
-    np.testing.assert_allclose(found.numpy(), offsets, atol=1e-3)
+    heights = report.regressor.normal_offsets
+    assert heights is not None
+    np.testing.assert_allclose(heights.numpy(), offsets, atol=1e-3)
     assert report.held_out['person'].error < 1.15 * CHI * NOISE
 
 

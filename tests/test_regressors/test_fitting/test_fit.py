@@ -108,13 +108,13 @@ def test_residuals_are_the_aligned_errors(root):
 def test_split_into_batches_does_not_change_a_bit(root):
     vertices, joints, _ = random_frames(frames=530, num_vertices=30)
     joints[::50, 1] = np.nan
-    found = [
+    results = [
         fit_joint_regressor(in_batches(vertices, joints, size=size), NAMES, root, body_model='toy')
         for size in (1, 64, 530, 530)
     ]
-    for other in found[1:]:
-        assert torch.equal(found[0].regressor.weight, other.regressor.weight)
-        assert (found[0].dual_gap, found[0].objective) == (other.dual_gap, other.objective)
+    for other in results[1:]:
+        assert torch.equal(results[0].regressor.weight, other.regressor.weight)
+        assert (results[0].dual_gap, results[0].objective) == (other.dual_gap, other.objective)
 
 
 def test_rows_lie_on_the_simplex_and_are_sparse():
@@ -272,10 +272,10 @@ def test_repeated_passes_reach_the_optimum_of_one_pass(root, missing, kind, make
     assert fit.converged and fit.dual_gap < 1e-10
     assert fit.objective == pytest.approx(one_pass.objective, rel=1e-9)
     np.testing.assert_allclose(fit.joint_rmse, one_pass.joint_rmse, atol=1e-7)
-    found, expected = (
+    repeated, expected = (
         without_common_row(f.regressor.weight.numpy(), root) for f in (fit, one_pass)
     )
-    np.testing.assert_allclose(found, expected, atol=1e-6)
+    np.testing.assert_allclose(repeated, expected, atol=1e-6)
 
 
 def test_few_lazy_vertices_are_computed(maker, monkeypatch):

@@ -53,11 +53,11 @@ def value_and_gradient_by_autograd(w, vertices, joints, weights, root):
 def test_evaluation_gives_value_and_gradient_of_the_aligned_errors(frames, root, is_lazy):
     lazy, joints, weights, w = frames
     stream = FrameStream([(lazy if is_lazy else lazy.of(), joints, weights)], NAMES, root)
-    found = evaluate_objective(stream, w)
+    evaluation = evaluate_objective(stream, w)
     value, gradient = value_and_gradient_by_autograd(w, lazy.of().numpy(), joints, weights, root)
-    assert found.value == pytest.approx(value, rel=1e-10)
-    assert found.joint_values.sum() == pytest.approx(value, rel=1e-10)
-    difference = found.gradient - gradient  # a constant in each row
+    assert evaluation.value == pytest.approx(value, rel=1e-10)
+    assert evaluation.joint_values.sum() == pytest.approx(value, rel=1e-10)
+    difference = evaluation.gradient - gradient  # a constant in each row
     assert np.abs(difference - difference[:, :1]).max() < 1e-9 * np.abs(gradient).max()
 
 
@@ -108,7 +108,7 @@ def test_dual_gap_bounds_the_distance_to_the_minimum(root):
     rng = np.random.default_rng(0)
     for step in (0.0, 1e-3, 0.1, 1.0):
         w = (1 - step) * minimizer + step * rng.dirichlet(np.ones(10), size=4)
-        found = evaluate_objective(FrameStream([(vertices, joints)], NAMES, root), w)
-        gap = relative_dual_gap(w, found.value, found.gradient, found.joint_scatter)
-        assert gap >= (found.value - minimum) / found.value - 1e-9
+        evaluation = evaluate_objective(FrameStream([(vertices, joints)], NAMES, root), w)
+        gap = relative_dual_gap(w, evaluation.value, evaluation.gradient, evaluation.joint_scatter)
+        assert gap >= (evaluation.value - minimum) / evaluation.value - 1e-9
         assert gap < 1e-4 or step > 0

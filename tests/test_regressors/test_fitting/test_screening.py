@@ -45,20 +45,20 @@ KINDS = ('absurd shape', 'wrong joints', 'millimeters', 'NaN vertex', 'infinite 
 def test_bad_frames_are_listed_and_do_not_change_the_fit(kind, root):
     vertices, joints, bad = spoiled(kind)
     with pytest.warns(BadFrameWarning, match='left out 3 bad frames of 700; frame 3: '):
-        found = fit(vertices, joints, root, tol=1e-9)
-    assert sorted(found.bad_frames) == bad
-    assert (found.n_frames, found.n_dropped) == (FRAMES - 3, 3)
+        result = fit(vertices, joints, root, tol=1e-9)
+    assert sorted(result.bad_frames) == bad
+    assert (result.n_frames, result.n_dropped) == (FRAMES - 3, 3)
     expected = fit(np.delete(vertices, bad, 0), np.delete(joints, bad, 0), root, tol=1e-9)
-    assert found.converged
-    assert found.objective == pytest.approx(expected.objective, rel=1e-8)
+    assert result.converged
+    assert result.objective == pytest.approx(expected.objective, rel=1e-8)
 
 
 @pytest.mark.parametrize('frames', [60, 512])  # all of which are sampled
 def test_bad_frames_of_short_streams_are_listed(frames):
     vertices, joints, bad = spoiled('millimeters', frames, bad=(7, 31))
     with pytest.warns(BadFrameWarning):
-        found = fit(vertices, joints)
-    assert sorted(found.bad_frames) == bad
+        result = fit(vertices, joints)
+    assert sorted(result.bad_frames) == bad
 
 
 @pytest.mark.parametrize('kind', KINDS)
@@ -73,27 +73,27 @@ def test_bad_frames_raise_where_asked(kind):
 def test_an_iterator_leaves_out_frames_that_are_not_finite():
     vertices, joints, bad = spoiled('NaN vertex')
     with pytest.warns(BadFrameWarning):
-        found = fit_joint_regressor(in_batches(vertices, joints), NAMES, body_model='toy')
+        result = fit_joint_regressor(in_batches(vertices, joints), NAMES, body_model='toy')
     expected = fit_joint_regressor(
         in_batches(np.delete(vertices, bad, 0), np.delete(joints, bad, 0)), NAMES, body_model='toy'
     )
-    assert sorted(found.bad_frames) == bad
-    assert found.objective == pytest.approx(expected.objective, rel=1e-9)
+    assert sorted(result.bad_frames) == bad
+    assert result.objective == pytest.approx(expected.objective, rel=1e-9)
 
 
 def test_a_tenth_of_the_frames_may_be_bad():
     vertices, joints, bad = spoiled('absurd shape', bad=range(5, FRAMES, 10))
     with pytest.warns(BadFrameWarning, match='70 bad frames'):
-        found = fit(vertices, joints)
-    assert sorted(found.bad_frames) == bad
+        result = fit(vertices, joints)
+    assert sorted(result.bad_frames) == bad
 
 
 def test_clean_frames_are_all_used_and_nothing_warns():
     vertices, joints, _ = random_frames(frames=FRAMES)
     with warnings.catch_warnings():
         warnings.simplefilter('error')
-        found = fit(vertices, joints)
-    assert found.bad_frames == {} and found.n_frames == FRAMES
+        result = fit(vertices, joints)
+    assert result.bad_frames == {} and result.n_frames == FRAMES
 
 
 def test_exact_joints_are_all_used():

@@ -354,8 +354,8 @@ def test_a_gradient_that_needs_one_itself_and_another_default_device_are_taken(c
     bodies = posed(vertices, 0).requires_grad_()
     score = renderer(bodies, camera).square().sum()
     expected = torch.autograd.grad(score, bodies, retain_graph=True)[0]
-    found = torch.autograd.grad(score, bodies, create_graph=True)[0]
-    assert torch.equal(found, expected)
+    gradient = torch.autograd.grad(score, bodies, create_graph=True)[0]
+    assert torch.equal(gradient, expected)
     with torch.device('meta'):
         assert renderer(bodies, camera).device.type == 'cpu'
 

@@ -26,9 +26,9 @@ def test_without_host_sync_values_and_gradients_are_the_same(name, supersampling
         torch.cat([posed(vertices, seed + start, shift) for seed in range(3)]) for start in (0, 7)
     )
     with renderer.without_host_sync(sized_for, camera) as all_valid:
-        found = [drawn(renderer, bodies, camera) for bodies in (shown, shown[:1])]
+        drawings = [drawn(renderer, bodies, camera) for bodies in (shown, shown[:1])]
     assert all_valid()
-    for (alpha, grad), bodies in zip(found, (shown, shown[:1]), strict=True):
+    for (alpha, grad), bodies in zip(drawings, (shown, shown[:1]), strict=True):
         expected, expected_grad = drawn(renderer, bodies, camera)
         torch.testing.assert_close(alpha, expected, rtol=0, atol=1e-13)
         torch.testing.assert_close(grad, expected_grad, rtol=0, atol=1e-12)
@@ -73,9 +73,9 @@ def test_without_host_sync_an_empty_batch_and_a_camera_with_gradient_are_drawn()
     camera = PerspectiveCamera(focal_length, small_camera().principal_point)
     expected = torch.autograd.grad(renderer(bodies, camera).sum(), focal_length)[0]
     with renderer.without_host_sync(bodies, camera) as all_valid:
-        found = torch.autograd.grad(renderer(bodies, camera).sum(), focal_length)[0]
+        gradient = torch.autograd.grad(renderer(bodies, camera).sum(), focal_length)[0]
     assert all_valid()
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+    torch.testing.assert_close(gradient, expected, rtol=0, atol=1e-12)
 
 
 def test_after_an_error_without_host_sync_values_are_checked_again():

@@ -99,26 +99,26 @@ def test_tiles_hold_the_faces_that_reach_a_pixels_centre(side, blur, monkeypatch
             }
             for tile in sorted(reached):
                 expected.setdefault(tile, []).append(image * len(faces) + number)
-    found = dict(
+    faces_of_tiles = dict(
         zip(
             tiles.numbers.tolist(),
             [part.tolist() for part in tiles.faces.split(tiles.counts)],
             strict=True,
         )
     )
-    assert found == expected
+    assert faces_of_tiles == expected
 
 
 def test_squared_distance_is_shapelys():
     generator = torch.Generator().manual_seed(0)
     points = torch.randn(200, 2, generator=generator, dtype=torch.float64)
     triangles = torch.randn(200, 3, 2, generator=generator, dtype=torch.float64)
-    for point, triangle, found in zip(
+    for point, triangle, distance in zip(
         points, triangles, squared_distance(points, triangles).tolist(), strict=True
     ):
         polygon, place = Polygon(triangle.numpy()), Point(point.numpy())
         expected = polygon.exterior.distance(place) ** 2
-        assert found == pytest.approx(-expected if polygon.contains(place) else expected)
+        assert distance == pytest.approx(-expected if polygon.contains(place) else expected)
 
 
 def test_gradient_of_the_squared_distance_agrees_with_finite_differences():
@@ -134,9 +134,9 @@ def test_tiles_are_joined_where_they_were_cut():
     cut = padded.view(2, 5, 8, 6, 8).transpose(2, 3).reshape(-1, 8, 8)
     kept = torch.tensor([0, 3, 31, 59])
     tiles = Tiles(2, (37, 45), 8, kept, [1] * 4, kept)
-    found = tiles.join(cut[kept])
-    shown = found != 0
-    assert torch.equal(found[shown], image[shown])
+    joined = tiles.join(cut[kept])
+    shown = joined != 0
+    assert torch.equal(joined[shown], image[shown])
     for pixel in ((0, 0, 0), (0, 5, 30), (1, 3, 9), (1, 36, 44)):
         assert shown[pixel]
     assert shown.sum() == 64 + 64 + 64 + 5 * 5
@@ -229,10 +229,10 @@ class TestWithPyTorch3D:
     def test_a_triangle_is_where_the_camera_says(self):
         corners = torch.tensor([[[2.0, 1.0, 1.0], [6.0, 1.0, 1.0], [2.0, 4.0, 1.0]]])
         camera = PerspectiveCamera([[1.0, 1.0]], [[0.0, 0.0]])
-        found = PyTorch3DSilhouette(TRIANGLE, (5, 8)).covered(corners, camera)[0]
+        covered = PyTorch3DSilhouette(TRIANGLE, (5, 8)).covered(corners, camera)[0]
         expected = [[j > 1 and i > 0 and (j - 1.5) / 4 + (i - 0.5) / 3 < 1 for j in range(8)]
                     for i in range(5)]  # fmt: skip
-        assert found.tolist() == expected
+        assert covered.tolist() == expected
 
     def test_values_are_the_shaders(self):
         """Against the formula of SoftRasterizer at one pixel of one triangle."""
