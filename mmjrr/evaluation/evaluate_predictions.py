@@ -11,13 +11,10 @@ import numpy as np
 
 from mmjrr.array_types import Array
 from mmjrr.body_models import SMPL
-from mmjrr.datasets.image_names import frame_identity, frame_key
+from mmjrr.datasets.image_names import frame_key
 from mmjrr.datasets.predictions import Predictions, predictions_from, read_predictions
-from mmjrr.datasets.predictions.results_files import load_results
 from mmjrr.datasets.units import meters_per
-from mmjrr.errors import DataError
-from mmjrr.io import open_input, sha256
-from mmjrr.io.mapped import release
+from mmjrr.io import sha256
 from mmjrr.io.texts import take_texts
 from mmjrr.regressors import JointRegressor
 
@@ -26,6 +23,7 @@ from .annotation_plausibility import regressed_by
 from .body_matching import check_match, errors_of, match_part
 from .carried_regressors import MappingLike, carry_regressors
 from .core import RegressedFrames, evaluate_frames, frame_numbers, needed_joints
+from .matched_parts import MatchedParts
 from .plausibility import explain_parameters
 from .predicted_body import body_of, check_vertices
 from .predicted_joints import PredictedJoints
@@ -35,9 +33,6 @@ from .result import BREAKDOWNS, EvaluationResult
 
 if TYPE_CHECKING:
     from mmjrr.datasets.h36m import H36MFitsDataset
-
-#: Number of bodies whose parameters are changed to explain implausible scores.
-_SAMPLE = 64
 
 PredictionsLike = str | Path | Predictions | Mapping[str, Any]
 
@@ -131,13 +126,7 @@ def evaluate(
             'raise'; or no prediction matches a frame.
         ValueError: an argument is invalid, or a prediction's value is.
     """
-    check_match(match)
-    meters_per(unit)  # raises if it is unknown
-    if missing not in ('raise', 'skip'):
-        raise ValueError(f"missing: found {missing!r}, expected 'raise' or 'skip'")
-    unknown = sorted(set(by) - set(BREAKDOWNS))
-    if unknown or isinstance(by, str):
-        raise ValueError(f'by: found {unknown or by!r}, expected some of {list(BREAKDOWNS)}')
+    _check_arguments(match, missing, unit, by)
     sources = _as_list(predictions)
     if match == 'order' and len(sources) > 1:
         raise ValueError(f"match='order' is for one file, found {len(sources)}")
@@ -155,11 +144,8 @@ def evaluate(
     annotated = AnnotatedFrames(annotations, protocols)
     annotation_notes = annotated.check()
 
-    part_of = np.full(len(annotated.names), -1)  # the part that has the frame's prediction
-    unmatched: list[str] = []
-    descriptions: list[dict[str, Any]] = []
     predicted = PredictedJoints(joints, unit, annotated.absolute, progress)
-    sample: tuple[Predictions, Array] | None = None
+    matched = MatchedParts(annotated)
     for number, source in enumerate(sources):
         if number:
             part = _read(source, *reading)
@@ -167,40 +153,11 @@ def evaluate(
         check_vertices(part, joints.num_vertices)
         if num_betas is not None:
             part = part.with_num_betas(num_betas)
-        part, rows, unmatched_names = match_part(
-            part, annotated, match, joints, unit, person, takes
-        )
-        frames = np.flatnonzero(rows >= 0)
-        if sample is None and len(frames):
-            sampled = frames[np.unique(np.linspace(0, len(frames) - 1, _SAMPLE).astype(int))]
-            sample = part.select(rows[sampled]), sampled
-            release(*(value for value in part.columns().values() if isinstance(value, np.ndarray)))
-        twice = frames[part_of[frames] >= 0]
-        if len(twice):
-            raise DataError(
-                f'{annotated.names[twice[0]]} and {len(twice) - 1} more images have predictions '
-                f'in {part.name} and in {descriptions[part_of[twice[0]]]["file"]}'
-            )
-        part_of[frames] = number
-        unmatched += unmatched_names
-        descriptions.append(_describe(part, len(frames)))
+        part, rows, unmatched = match_part(part, annotated, match, joints, unit, person, takes)
+        frames = matched.add(part, rows, unmatched)
         predicted.add(part, rows[frames], frames, take_texts(annotated.names, frames))
-    if not (part_of >= 0).any():
-        raise _nothing_matches(unmatched, annotated, descriptions)
-    skipped = list(take_texts(annotated.names, np.flatnonzero(annotated.counted & (part_of < 0))))
-    if skipped and missing == 'raise':
-        raise DataError(
-            f'{len(skipped)} of {int(annotated.counted.sum())} annotated frames have no '
-            f'prediction, such as {skipped[0]}'
-            + ''.join(
-                f'; {note}'
-                for description in descriptions
-                for note in description['notes']
-                if 'no body' in note
-            )
-            + "; missing='skip' (on the command line, --missing skip) leaves them out"
-        )
-    order = annotated.sorted(part_of >= 0)
+    skipped = matched.skipped(missing)
+    order = annotated.sorted(matched.part_of >= 0)
     target, weight = annotated.joints(order, joints.joint_names)
     regressed = predicted.compute(order)
     del part, rows, frames, predicted  # the bodies of all frames
@@ -220,18 +177,18 @@ def evaluate(
         by,
         uncounted=[annotated.labels[frame] for frame in np.flatnonzero(~annotated.counted)],
         skipped=sorted(skipped),
-        unmatched=unmatched,
+        unmatched=matched.unmatched,
         title=title,
         body=joints.body_path,
     )
-    assert sample is not None
-    sampled_bodies, frames = sample
+    assert matched.sample is not None
+    sampled_bodies, frames = matched.sample
     notes = explain_parameters(
         sampled_bodies,
         lambda bodies: errors_of(bodies, np.arange(len(bodies)), frames, annotated, joints, unit),
         result.notes,
     )
-    left_out = [name for name in unmatched if frame_key(name) in annotated.left_out]
+    left_out = [name for name in matched.unmatched if frame_key(name) in annotated.left_out]
     return replace(
         result,
         notes=(*notes, *annotation_notes),
@@ -239,7 +196,7 @@ def evaluate(
         provenance={
             **result.provenance,
             **_regressed_target(annotated, joints),
-            'predictions': descriptions,
+            'predictions': matched.descriptions,
             'annotations': {
                 'file': annotated.path.name,
                 'sha256': sha256(annotated.path),
@@ -250,6 +207,16 @@ def evaluate(
             'arguments': {'match': match, 'unit': unit, 'body_model': str(body_model)},
         },
     )
+
+
+def _check_arguments(match: str, missing: str, unit: str, by: Sequence[str]) -> None:
+    check_match(match)
+    meters_per(unit)  # raises if it is unknown
+    if missing not in ('raise', 'skip'):
+        raise ValueError(f"missing: found {missing!r}, expected 'raise' or 'skip'")
+    unknown = sorted(set(by) - set(BREAKDOWNS))
+    if unknown or isinstance(by, str):
+        raise ValueError(f'by: found {unknown or by!r}, expected some of {list(BREAKDOWNS)}')
 
 
 def _regressed_target(annotated: AnnotatedFrames, joints: RegressedJoints) -> dict[str, str]:
@@ -302,14 +269,9 @@ def _read(
     if isinstance(source, Predictions):
         return source
     if isinstance(source, (str, Path)):
-        content, checksum = None, None
-        if Path(source).is_file():
-            with open_input(source) as file:  # the checksum is that of the bytes that are read
-                content, checksum = load_results(file, mapped=True), file.sha256()
-        part = read_predictions(
-            source, layout, fields, name_format, rotation_6d, content, frame_step, mapped=True
+        return read_predictions(
+            source, layout, fields, name_format, rotation_6d, frame_step=frame_step, mapped=True
         )
-        return replace(part, checksum=checksum)
     return predictions_from(
         source, 'predictions', layout, fields, name_format, rotation_6d, frame_step
     )
@@ -361,52 +323,3 @@ def body_config(
     if isinstance(body_model, (str, Path)):
         return dict(type='SMPL', model_path=str(body_model))
     return body_model
-
-
-def _describe(part: Predictions, matched: int) -> dict[str, Any]:
-    file = part.source if part.source is not None and part.source.is_file() else None
-    return {
-        'file': part.name if file is None else file.name,
-        'sha256': sha256(file) if part.checksum is None and file is not None else part.checksum,
-        'layout': part.layout,
-        'kind': 'vertices' if part.vertices is not None else 'parameters',
-        'bodies': len(part),
-        'matched': matched,
-        'notes': list(part.notes),
-    }
-
-
-def _nothing_matches(
-    unmatched: Sequence[str], annotated: AnnotatedFrames, descriptions: Sequence[Mapping[str, Any]]
-) -> DataError:
-    annotated_name = annotated.names[int(np.argmax(annotated.counted))]
-    if not unmatched:
-        notes = [
-            note
-            for description in descriptions
-            for note in description['notes']
-            if 'no body' in note
-        ]
-        return DataError(f'no frame has a prediction: {"; ".join(notes) or "there are no bodies"}')
-    return DataError(
-        f'none of {len(unmatched)} predictions is of an annotated image: predictions are named '
-        f'like {unmatched[0]!r}, annotated images like {annotated_name!r}'
-        f'{_shifted(unmatched, annotated)}. For predictions in the order of the annotation '
-        "there is match='order' (on the command line, --match order)"
-    )
-
-
-def _shifted(unmatched: Sequence[str], annotated: AnnotatedFrames) -> str:
-    """Tell how many names would match if frames were counted from another number."""
-    annotated_keys = set(
-        map(frame_key, take_texts(annotated.names, np.flatnonzero(annotated.counted)))
-    )
-    identities = [identity for identity in map(frame_identity, unmatched) if identity is not None]
-    for step in (1, -1):
-        count = sum(i._replace(frame=i.frame + step) in annotated_keys for i in identities)
-        if count:
-            return (
-                f'; with {step:+d} on the frame numbers, {count} would match, so frames may be '
-                f'counted from {"0" if step > 0 else "2"}'
-            )
-    return ''

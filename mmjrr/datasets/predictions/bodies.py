@@ -56,7 +56,7 @@ class Predictions:
         bbox: (N, 4), pixels, width and height last.
         valid: (N,) bool; False in rows without a body. None if all rows have one.
         source: The file or folder.
-        checksum: SHA-256 of the file, if its reader computed it.
+        checksum: SHA-256 of the bytes that were read; None for several files or objects in memory.
         layout: Name of one of :data:`~mmjrr.datasets.predictions.layouts.LAYOUTS`, 'words' or
             'fields'.
         body: Kind of the body of poses with 21 rotations ('smplx'), if the layout says it.

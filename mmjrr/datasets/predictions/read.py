@@ -10,6 +10,7 @@ from typing import Any
 
 from mmjrr.datasets.image_names import frame_identity
 from mmjrr.errors import DataError
+from mmjrr.io import open_input
 
 from .bodies import Predictions, join
 from .layouts import LAYOUTS
@@ -63,9 +64,12 @@ def read_predictions(
     """
     files = result_files(path)
     if files is None:
-        tree = load_results(path, mapped) if content is None else content
-        part = predictions_from(tree, path, layout, fields, name_format, rotation_6d, frame_step)
-        return _named_by_file(part, 'image', frame_step)
+        checksum = None
+        if content is None:
+            with open_input(path) as opened:  # the checksum is that of the bytes that are read
+                content, checksum = load_results(opened, mapped), opened.sha256()
+        part = predictions_from(content, path, layout, fields, name_format, rotation_6d, frame_step)
+        return replace(_named_by_file(part, 'image', frame_step), checksum=checksum)
     root = Path(path)
     parts = []
     for file in files:
