@@ -125,8 +125,9 @@ types: $(VENV)/.tests
 env: $(VENV)/.tests
 
 $(VENV)/.quickstart: requirements/quickstart.txt setup.py
-	$(PYTHON) -c 'import sys; sys.exit(None if (3, 10) <= sys.version_info[:2] <= (3, 13) else "mmjrr: Python %d.%d found, 3.10 to 3.13 needed; try make PYTHON=python3.11" % sys.version_info[:2])'
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -c 'import sys; sys.exit(None if (3, 10) <= sys.version_info[:2] <= (3, 13) else "mmjrr: Python %d.%d found, 3.10 to 3.13 needed; try make PYTHON=python3.11" % sys.version_info[:2])'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo 'Set-up: PyTorch, NumPy, Numba and others for the demo: 2.5 GB to download, 5.3 GB on disk'
 	$(BIN)/python -m pip install -q --upgrade "pip<26" "setuptools<81" wheel
 	$(BIN)/python -m pip install -q -r requirements/quickstart.txt
 	$(BIN)/python -m pip install -q --no-deps mmengine==0.10.7

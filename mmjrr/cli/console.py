@@ -18,8 +18,12 @@ if TYPE_CHECKING:
     from mmengine.config import Config
     from mmengine.runner import Runner
 
-#: Beginnings of warnings that a user cannot act on.
-_NOT_FOR_USERS = ('"FileClient" will be deprecated', '"HardDiskBackend" is the alias')
+#: Beginnings of messages of MMEngine on which a user cannot act.
+_NOT_FOR_USERS = (
+    '"FileClient" will be deprecated',
+    '"HardDiskBackend" is the alias',
+    'Did not find last_checkpoint',
+)
 
 
 def build_runner(cfg: Config) -> Runner:

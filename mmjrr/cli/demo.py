@@ -161,7 +161,7 @@ def run(args: argparse.Namespace) -> None:
     seconds: dict[str, float] = {}
     data, work_dir = args.out / 'data', args.out / 'refinement'
 
-    with stage('Synthetic Human3.6M', 'data', seconds):
+    with stage('Synthetic Human3.6M: images of people whose bodies are known', 'data', seconds):
         settings = Settings(
             seed=args.seed,
             frames_per_subject=args.frames_per_subject,
@@ -171,16 +171,16 @@ def run(args: argparse.Namespace) -> None:
     mask_file: str | None = None
     agreement: dict[str, Any] = {}
     if args.masks == 'maskrcnn':
-        with stage('Person masks by a Mask R-CNN', 'masks', seconds):
+        with stage('Person masks: a Mask R-CNN is trained and finds them', 'masks', seconds):
             mask_file, agreement = make_masks(args, data, args.out / 'segmentation')
-    with stage('Refinement', 'refinement', seconds):
+    with stage('Refinement: bodies are changed to agree with labels and masks', 'refinement', seconds):
         refine(args, data, work_dir, mask_file)
-    with stage('Evaluation on S9 and S11', 'evaluation', seconds):
+    with stage('Evaluation on S9 and S11, which the regressor has not seen', 'evaluation', seconds):
         table, test_frames = evaluate(data, work_dir, args.seed)
-    with stage('Comparison with the truth', 'truth', seconds):
+    with stage('Comparison with the true bodies and the true regressor', 'truth', seconds):
         pseudo_gt, regressor_error, ablation = compare_with_truth(data, work_dir)
         rounds = compare_rounds(data, work_dir)
-    with stage('Consistency of the labels', 'labels', seconds):
+    with stage('Labels: do they mark the same points of all subjects?', 'labels', seconds):
         print(compare_labels(work_dir, args.out / 'label_consistency.json'))
 
     summary = {
@@ -321,6 +321,7 @@ def refine(args: argparse.Namespace, data: Path, work_dir: Path, mask_file: str 
         build_runner(cfg).train()
 
     if (work_dir / 'pseudo_gt').is_dir() and not (work_dir / 'refinement.json').is_file():
+        print('Continuing the unfinished refinement.', flush=True)
         try:
             train(resume=True)
             return
@@ -502,7 +503,8 @@ def report(summary: dict[str, Any], out: Path, overlays: int) -> None:
         'noise alone).'
     )
     total = sum(summary['seconds'].values())
-    print(f'\nTime: {total:.0f} s: {summary["seconds"]}')
+    stages = ', '.join(f'{name} {value:.0f}' for name, value in summary['seconds'].items())
+    print(f'\nTime: {total:.0f} s ({stages})')
     if (out / 'report.html').is_file():
         print(f'  report     {out / "report.html"} (open it in a browser)')
     print(f'  summary    {out / "summary.json"}')

@@ -68,6 +68,6 @@ def balance_terms(
     assert weights is not None
     if 'term_weights' not in results:
         job.record_result('term_weights', weights)
-    shown = {name: float(f'{value:.4g}') for name, value in weights.items()}
+    shown = ', '.join(f'{name} {value:.4g}' for name, value in weights.items())
     print_log(f'Weights of the terms: {shown}', logger='current')
     return weights, frames

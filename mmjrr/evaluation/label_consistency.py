@@ -217,19 +217,25 @@ class LabelConsistency:
         flagged = self.result.significant
         names = self.result.offsets.joint_names
         joints = [name for j, name in enumerate(names) if flagged[:, j].any()]
+        tests = int((~np.isnan(self.result.pvalues)).sum())
         condition = (
-            f"at {100 * self.alpha:g} % after Holm's correction over "
-            f'{int((~np.isnan(self.result.pvalues)).sum())} tests, and above '
+            f"at {100 * self.alpha:g} % after Holm's correction, and more than "
             f'{_MM * self.min_offset:g} mm'
         )
         if not joints:
-            return f'No offset of a subject and joint is significant ({condition}).'
+            return (
+                f'None of the {tests} pairs of a subject and a joint is labeled at another point '
+                f'than the other subjects, significantly ({condition}).'
+            )
         before, after = (
             _MM * fit.rmse for fit in (self.result.fit_without_offsets, self.result.fit)
         )
         return (
-            f'{int(flagged.sum())} offsets are significant ({condition}), at {", ".join(joints)}. '
-            f'Without them, residuals fall from {before:.2f} to {after:.2f} mm.'
+            f'{int(flagged.sum())} of {tests} pairs of a subject and a joint are labeled at '
+            f'another point than the other subjects, significantly ({condition}): '
+            f'{", ".join(joint.replace("_", " ") for joint in joints)}. Without these offsets, the '
+            f'residuals of the regressor fit fall from {before:.2f} to {after:.2f} mm (root mean '
+            'square).'
         )
 
     def __str__(self) -> str:

@@ -189,7 +189,7 @@ def histogram(
     return Chart(
         title, x_label, 'frames', series,
         _ticks(limits, _LEFT, WIDTH - _RIGHT), _ticks(top, HEIGHT - _BOTTOM, _TOP, whole=True),
-        ['', 'Frames', '10 % below', 'Median', '90 % below', 'Largest'], rows, note,
+        ['Curve', 'Frames', '10 % below', 'Median', '90 % below', 'Largest'], rows, note,
     )  # fmt: skip
 
 

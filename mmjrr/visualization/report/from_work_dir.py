@@ -107,12 +107,13 @@ def report_work_dir(
 
 _DEMO_SUMMARY = (
     'Synthetic people with known bodies are seen by four cameras. A regressor is learned from '
-    'bodies that were refined to fit images, masks and labels of the training subjects; it is '
-    'tested with simulated estimators on the subjects S9 and S11, which it has never seen.'
+    'bodies that were refined to agree with masks and labels of the training subjects; it is '
+    'tested with simulated estimators on the subjects S9 and S11, which it has never seen. J_std '
+    'is a simulated counterpart of the standard regressor of Human3.6M.'
 )
 _REFINEMENT_SUMMARY = (
-    'Bodies of the training frames, refined to fit masks and labels, and the regressors fitted to '
-    'them.'
+    'Bodies of the training frames, refined to agree with masks and labels, and the regressors '
+    'fitted to them.'
 )
 
 

@@ -38,9 +38,10 @@ LABEL_CONSISTENCY = 'mmjrr.label_consistency/1'
 _STYLES = {'J_std': 0, 'J_spin': 1, 'J_opt': 2}
 _NUM_STYLES = 6
 _OTHER_ERRORS = {
-    'N-MPJPE': 'N-MPJPE after scaling',
-    'ACCEL': 'ACCEL of acceleration',
-    'PVE': 'PVE of vertices',
+    'N-MPJPE': 'N-MPJPE: MPJPE after the scale is removed',
+    'ACCEL': 'ACCEL: error of the acceleration',
+    'PVE': 'PVE: mean distance of vertices from the annotated ones',
+    'PA-PVE': 'PA-PVE: PVE after rotation and scale are removed',
 }
 _SUMMARY = {
     'frames': 'refined frames',
@@ -198,14 +199,14 @@ def _shown_evaluation(item: Evaluation, styles: Mapping[str, int]) -> dict[str, 
                 'summary': summary,
                 'overall': [score for score in scores if score.by == 'all'],
                 'others': others,
-                'others_caption': ', '.join(_OTHER_ERRORS.get(name, name) for name, *_ in others),
+                'others_caption': '; '.join(_OTHER_ERRORS.get(name, name) for name, *_ in others),
                 'breakdowns': {
                     by: _breakdown([score for score in scores if score.by == by])
                     for by in BREAKDOWNS
                     if any(score.by == by for score in scores)
                 },
                 'histogram': histogram(
-                    'How many frames have which error',
+                    'Number of frames by error',
                     errors,
                     'MPJPE, mm',
                     styles,
@@ -285,7 +286,7 @@ def _shown_refinement(refinement: Refinement) -> dict[str, Any]:
     if refinement.iou is not None and refinement.init_iou is not None:
         charts.append(
             histogram(
-                'How many frames have which IoU',
+                'Number of frames by IoU',
                 {'before': refinement.init_iou, 'after': refinement.iou},
                 'IoU of silhouette and mask',
                 limits=(min(0.5, float(refinement.init_iou.min())), 1.0),

@@ -185,6 +185,52 @@ def test_the_body_before_the_refinement_replaces_the_one_after(page) -> None:
     page.uncheck('#show-initial')
 
 
+def test_tables_have_captions_and_headers_and_figures_descriptions(page) -> None:
+    # Without the report's own tables this would hold of nothing.
+    assert page.locator('table').count() > 10 and page.locator('svg[role=img]').count() > 3
+    without_caption = 'node => !node.caption || !node.caption.textContent.trim()'
+    assert page.evaluate(f"[...document.querySelectorAll('table')].filter({without_caption})") == []
+    empty = "[...document.querySelectorAll('th')].filter(node => !node.textContent.trim()).length"
+    assert page.evaluate(empty) == 0
+    for picture in page.locator('svg[role=img], [role=img]').all():
+        assert picture.get_attribute('aria-label')
+    for picture in page.locator('img').all():
+        # Photographs are described by the element around them.
+        assert picture.get_attribute('alt') or picture.locator('xpath=..').evaluate(
+            "node => node.closest('[role=img]')?.ariaLabel || node.closest('button')?.textContent"
+        )
+
+
+def test_a_screen_reader_is_told_the_frame_the_order_and_the_view(page, browser) -> None:
+    tree = page.context.new_cdp_session(page).send('Accessibility.getFullAXTree')['nodes']
+
+    def named(role: str) -> list[str]:
+        return [
+            node['name']['value']
+            for node in tree
+            if not node['ignored'] and node['role']['value'] == role
+        ]
+
+    # Sorting arrows are not read: the column header has its state.
+    assert 'J_std' in named('columnheader')
+    assert not [name for name in named('button') if '↕' in name]
+    [view] = named('application')
+    assert 'joints of J_opt' in view and 'in space' in view
+    description = page.get_attribute('#space canvas', 'aria-describedby')
+    assert 'arrow keys' in page.inner_text(f'#{description}')
+    assert '%' in page.get_attribute('#opacity', 'aria-valuetext')
+
+    status = page.locator('#frame-status')
+    page.click('#next')
+    assert status.inner_text().startswith('2 of 14')
+    page.click('#previous')
+    assert status.inner_text().startswith('1 of 14')
+    page.uncheck('[id="show-body"]')
+    page.wait_for_function("!document.querySelector('#space canvas').ariaLabel.includes('body')")
+    page.check('[id="show-body"]')
+    page.wait_for_function("document.querySelector('#space canvas').ariaLabel.includes('body')")
+
+
 @pytest.mark.parametrize('width', [360, 1600])
 @pytest.mark.parametrize('scheme', ['light', 'dark'])
 def test_text_is_legible_and_nothing_is_wider_than_the_window(browser, file, width, scheme) -> None:
@@ -205,7 +251,7 @@ def test_text_is_legible_and_nothing_is_wider_than_the_window(browser, file, wid
     context.close()
 
 
-#: The smallest contrast of the page's text colors with its backgrounds.
+#: The smallest contrast of the page's text colors with its backgrounds, and of text with bars.
 CONTRAST = """() => {
     const style = getComputedStyle(document.documentElement);
     const luminance = (name) => {
@@ -214,11 +260,27 @@ CONTRAST = """() => {
             .map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4));
         return 0.2126 * r + 0.7152 * g + 0.0722 * b;
     };
-    const ratios = [];
+    const ratio = (a, b) => (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    // A bar mixes its color into the page's; the mixture is computed by drawing it.
+    const context = document.createElement('canvas').getContext('2d');
+    const mixed = (name) => {
+        context.globalAlpha = 1;
+        context.fillStyle = style.getPropertyValue('--back');
+        context.fillRect(0, 0, 1, 1);
+        context.globalAlpha = parseFloat(style.getPropertyValue('--bar')) / 100;
+        context.fillStyle = style.getPropertyValue(name);
+        context.fillRect(0, 0, 1, 1);
+        const [r, g, b] = [...context.getImageData(0, 0, 1, 1).data].map((c) => c / 255)
+            .map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4));
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    };
+    const small = getComputedStyle(document.querySelector('td.bar small')).color;
+    const color = getComputedStyle(document.body).color;
+    if (small !== color) return 0;
+    const ratios = [0, 1, 2, 3, 4, 5].map((k) => ratio(luminance('--text'), mixed(`--c${k}`)));
     for (const text of ['--text', '--faint', '--link']) {
         for (const back of ['--back', '--panel']) {
-            const [a, b] = [luminance(text), luminance(back)].sort((x, y) => y - x);
-            ratios.push((a + 0.05) / (b + 0.05));
+            ratios.push(ratio(luminance(text), luminance(back)));
         }
     }
     return Math.min(...ratios);

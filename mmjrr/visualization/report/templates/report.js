@@ -228,7 +228,7 @@
       body.append(make('tr', {}, make('th', { scope: 'row', text: title }), ...cells.map((text) => make('td', { text }))));
     }
     const head = make('tr', {}, ...header.map((text, column) => make('th', { scope: 'col', text, class: column ? 'number' : null })));
-    return make('div', { class: 'scroll' }, make('table', {}, make('caption', { text: caption }), make('thead', {}, head), body));
+    return make('div', { class: 'scroll', tabindex: 0, role: 'group', 'aria-label': caption }, make('table', {}, make('caption', { text: caption }), make('thead', {}, head), body));
   };
   const showNumbers = (frame) => {
     const node = element('numbers');
@@ -237,13 +237,13 @@
       name, ...(before ? [number(frame.init[name])] : []), number(frame.mpjpe[name]),
     ]);
     const iou = Object.entries(frame.iou);
-    const header = before ? ['', 'Before, mm', 'After, mm'] : ['', 'MPJPE, mm'];
+    const header = before ? ['Regressor', 'Before, mm', 'After, mm'] : ['Regressor', 'MPJPE, mm'];
     const errors = gallery.regressors.map((name) => jointErrors(frame, name));
     const joints = gallery.joints.map((joint, row) => [joint.replaceAll('_', ' '), ...errors.map((each) => number(each[row], 0))]);
     node.replaceChildren(
-      tableOf(header, rows, 'Error of this frame'),
+      tableOf(header, rows, before ? 'MPJPE of this frame, before and after the refinement' : 'Error of this frame'),
       ...(iou.length ? [tableOf(['Mesh', 'IoU'], iou.map(([name, value]) => [name, number(value, 3)]), 'Overlap with the mask')] : []),
-      make('details', {}, make('summary', { text: 'By joint, mm, with a common pelvis' }), tableOf(['Joint', ...gallery.regressors], joints, '')),
+      make('details', {}, make('summary', { text: 'By joint' }), tableOf(['Joint', ...gallery.regressors], joints, 'Distance of each joint from its label, mm, after both are moved to a common pelvis')),
       make('p', { class: 'note', text: `${frame.source}: ${frame.name}` }),
     );
   };
@@ -268,11 +268,11 @@
     if (!cards.has(frame)) {
       const stage = make('span', { class: 'stage' });
       stage.style.display = 'block';
-      const text = `${titleOf(frame)}. ${frame.source}. ${describe(frame)}`;
-      const button = make('button', { type: 'button', 'aria-label': text }, stage, make('span', { text: titleOf(frame) }), make('br'), make('small', { text: describe(frame) }));
+      const text = `${frame.source}: ${describe(frame)}`;
+      const button = make('button', { type: 'button' }, stage, make('span', { text: titleOf(frame) }), make('br'), make('small', { text }));
       button.canvas = fill(stage, frame, 300, 2.6, 1);
       button.frame = frame;
-      button.addEventListener('click', () => { select(frame); element('frame-title').scrollIntoView({ block: 'nearest' }); });
+      button.addEventListener('click', () => { select(frame); announce(); element('frame-title').scrollIntoView({ block: 'nearest' }); });
       watcher.observe(button);
       cards.set(frame, make('li', {}, button));
       applyHidden(cards.get(frame));
@@ -283,18 +283,23 @@
   const select = (frame) => {
     current = frame;
     const place = shownFrames.indexOf(frame);
-    element('frame-title').textContent = titleOf(frame);
+    element('frame-title').textContent = `${titleOf(frame)} (${frame.source})`;
     element('position').textContent = `${place + 1} of ${shownFrames.length}`;
     element('previous').disabled = place <= 0;
     element('next').disabled = place < 0 || place === shownFrames.length - 1;
     const stage = element('stage');
     stage.setAttribute('role', 'img');
-    stage.setAttribute('aria-label', `${titleOf(frame)}: ${describe(frame)}`);
+    stage.setAttribute('aria-label', `Image, mask, body, labels and joints of ${titleOf(frame)}. ${describe(frame)}`);
     drawBody(fill(stage, frame, 800, 3.4, 2), frame);
     applyHidden(stage);
     showNumbers(frame);
     for (const [each, item] of cards) item.firstChild.setAttribute('aria-current', String(each === frame));
     listeners.forEach((listen) => listen(frame));
+  };
+  // Say to a screen reader which frame is shown; not when the page opens.
+  const announce = () => {
+    const place = shownFrames.indexOf(current);
+    element('frame-status').textContent = `${place + 1} of ${shownFrames.length}: ${titleOf(current)}, ${current.source}, ${describe(current)}`;
   };
   const listCards = () => {
     element('cards').replaceChildren(...shownFrames.slice(0, visible).map(cardOf));
@@ -320,7 +325,7 @@
   };
   const step = (by) => {
     const next = shownFrames[shownFrames.indexOf(current) + by];
-    if (next) select(next);
+    if (next) { select(next); announce(); }
   };
 
   // -------------------------------------------------------------- controls
@@ -361,11 +366,17 @@
   const sources = [...new Set(gallery.frames.map((frame) => frame.source))];
   element('source').append(...(sources.length > 1 ? [make('option', { value: '', text: 'all' })] : []), ...sources.map((name) => make('option', { value: name, text: name })));
   element('order').append(...Object.keys(orders).map((name) => make('option', { value: name, text: name })));
-  element('source').addEventListener('change', arrange);
-  element('order').addEventListener('change', arrange);
+  element('source').addEventListener('change', () => { arrange(); announce(); });
+  element('order').addEventListener('change', () => { arrange(); announce(); });
   element('previous').addEventListener('click', () => step(-1));
   element('next').addEventListener('click', () => step(1));
-  element('more').addEventListener('click', () => { visible += 2 * PAGE; listCards(); });
+  element('more').addEventListener('click', () => {
+    const before = visible;
+    visible += 2 * PAGE;
+    listCards();
+    element('frame-status').textContent = `${Math.min(visible, shownFrames.length)} of ${shownFrames.length} frames are listed`;
+    element('cards').children[before].firstChild.focus({ preventScroll: true });
+  });
 
   // -------------------------------------------------------------- 3D view
 
@@ -383,8 +394,10 @@
     renderer.setPixelRatio(Math.min(window.devicePixelRatio, 2));
     const canvas = renderer.domElement;
     canvas.tabIndex = 0;
-    canvas.setAttribute('role', 'img');
-    canvas.setAttribute('aria-label', 'Body, joints and labels in space. Arrow keys turn, plus and minus zoom.');
+    // An application: screen readers hand the arrow keys to it.
+    canvas.setAttribute('role', 'application');
+    canvas.setAttribute('aria-roledescription', '3D view');
+    canvas.setAttribute('aria-describedby', 'space-keys');
     holder.append(canvas);
     message.remove();
     const scene = new THREE.Scene();
@@ -492,6 +505,8 @@
         bodyMaterial.visible = opacity > 0;
         content.add(new THREE.Mesh(geometry, bodyMaterial));
       }
+      const parts = [loaded ? 'body' : null, ...gallery.regressors.map((name) => (hidden.has(name) ? null : `joints of ${name}`)), hidden.has('label') ? null : 'labels'].filter(Boolean);
+      canvas.setAttribute('aria-label', `${parts.join(', ') || 'nothing'} of ${titleOf(frame)} in space`);
       const label = frame.joints.label;
       let shift = [0, 0, 0];
       if (element('align').checked && label[0]) {
@@ -509,6 +524,7 @@
       canvas.dataset.frame = frame.name;
     };
     element('opacity').addEventListener('input', () => {
+      element('opacity').setAttribute('aria-valuetext', `${Math.round(100 * element('opacity').value)} %`);
       if (!bodyMaterial) return;
       bodyMaterial.opacity = Number(element('opacity').value);
       bodyMaterial.visible = bodyMaterial.opacity > 0;
