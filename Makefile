@@ -127,7 +127,7 @@ env: $(VENV)/.tests
 $(VENV)/.quickstart: requirements/quickstart.txt setup.py
 	@$(PYTHON) -c 'import sys; sys.exit(None if (3, 10) <= sys.version_info[:2] <= (3, 13) else "mmjrr: Python %d.%d found, 3.10 to 3.13 needed; try make PYTHON=python3.11" % sys.version_info[:2])'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo 'Set-up: PyTorch, NumPy, Numba and others for the demo: 2.5 GB to download, 5.3 GB on disk'
+	@echo 'Set-up: PyTorch and what the demo needs: about 3 GB to download, 5.3 GB on disk'
 	$(BIN)/python -m pip install -q --upgrade "pip<26" "setuptools<81" wheel
 	$(BIN)/python -m pip install -q -r requirements/quickstart.txt
 	$(BIN)/python -m pip install -q --no-deps mmengine==0.10.7
@@ -135,24 +135,29 @@ $(VENV)/.quickstart: requirements/quickstart.txt setup.py
 	touch $@
 
 $(VENV)/.benchmarks: $(VENV)/.quickstart requirements/benchmarks.txt
+	@echo 'Set-up: pytest-benchmark: 2 MB on disk'
 	$(BIN)/python -m pip install -q --upgrade --no-deps --target $(VENV)/benchmarks -r requirements/benchmarks.txt
 	touch $@
 
 $(VENV)/.tests: $(VENV)/.mmpose requirements/tests.txt requirements/anny.txt
+	@echo 'Set-up: linters, test tools, Anny: 0.5 GB on disk'
 	$(BIN)/python -m pip install -q -r requirements/tests.txt
 	$(BIN)/python -m pip install -q --no-deps -r requirements/anny.txt
 	touch $@
 
 $(VENV)/.docs: $(VENV)/.segmentation requirements/docs.txt
+	@echo 'Set-up: Sphinx and notebooks: 0.2 GB on disk'
 	$(BIN)/python -m pip install -q -r requirements/docs.txt
 	touch $@
 
 $(VENV)/.mmpose: $(VENV)/.segmentation requirements/mmpose.txt
+	@echo 'Set-up: MMPose: 10 MB on disk'
 	$(BIN)/python -m pip install -q --no-deps -r requirements/mmpose.txt
 	BIN=$(BIN) WHEELS=$(WHEELS) bash requirements/compiled_mmcv.sh
 	touch $@
 
 $(VENV)/.segmentation: $(VENV)/.quickstart requirements/segmentation.txt
+	@echo 'Set-up: torchvision, mmcv, mmdet: 40 MB on disk'
 	$(BIN)/python -m pip install -q --no-deps -r requirements/segmentation.txt
 	touch $@
 

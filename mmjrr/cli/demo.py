@@ -173,9 +173,9 @@ def run(args: argparse.Namespace) -> None:
     if args.masks == 'maskrcnn':
         with stage('Person masks: a Mask R-CNN is trained and finds them', 'masks', seconds):
             mask_file, agreement = make_masks(args, data, args.out / 'segmentation')
-    with stage('Refinement: bodies are changed to agree with labels and masks', 'refinement', seconds):
+    with stage('Refinement: bodies are made to agree with labels and masks', 'refinement', seconds):
         refine(args, data, work_dir, mask_file)
-    with stage('Evaluation on S9 and S11, which the regressor has not seen', 'evaluation', seconds):
+    with stage('Evaluation on S9 and S11, unseen by the regressor', 'evaluation', seconds):
         table, test_frames = evaluate(data, work_dir, args.seed)
     with stage('Comparison with the true bodies and the true regressor', 'truth', seconds):
         pseudo_gt, regressor_error, ablation = compare_with_truth(data, work_dir)
