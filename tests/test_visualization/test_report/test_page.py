@@ -148,7 +148,7 @@ def test_the_terms_of_the_energy_are_named_and_no_others() -> None:
     assert report.refinement is not None
     report.refinement.energies = {'silhouette': (2.0, 1.0), 'joint_3d': (3.0, 1.0)}
     assert (
-        'Its terms measure the distance of the joints from the labels in space and the difference '
+        'They measure the distance of the joints from the labels in space and the difference '
         'between silhouette and mask.' in render(report)
     )
 
