@@ -59,7 +59,7 @@ class CompiledLoops:
             function: The function to compile.
             reorder_sums: Whether terms of sums may be added in another order and products fused
                 with sums, so that vector instructions serve. Last digits then depend on the
-                processor. Defaults to False.
+                processor. Default: False.
         """
         options = dict(_OPTIONS)
         if reorder_sums:

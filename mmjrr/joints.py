@@ -95,7 +95,7 @@ def joint_names_of(order: str | Sequence[str]) -> tuple[str, ...]:
         order: Name of an order in :data:`JOINT_ORDERS`, or the joint names themselves.
 
     Raises:
-        ValueError: If the order is unknown, or a joint is named twice.
+        ValueError: The order is unknown, or a joint is named twice.
 
     >>> joint_names_of('spin')[1]
     'left_hip'
@@ -117,14 +117,14 @@ def joint_names_of_metainfo(metainfo: Mapping[str, Any]) -> tuple[str, ...] | No
     """Return the joint names that a data set's metainfo declares, in this project's words.
 
     Args:
-        metainfo: this project's (``joint_names``) or MMPose's (``keypoint_id2name``, where
+        metainfo: This project's (``joint_names``) or MMPose's (``keypoint_id2name``, where
             Human3.6M's pelvis is called 'root' and its ankles 'left_foot' and 'right_foot').
 
     Returns:
         The names in the order of the data set's joints, or None if it declares none.
 
     Raises:
-        ValueError: a joint is named twice.
+        ValueError: A joint is named twice.
 
     >>> joint_names_of_metainfo({'keypoint_id2name': {0: 'nose', 1: 'left_eye'}})
     ('nose', 'left_eye')
@@ -150,7 +150,7 @@ def reorder_index(src_names: str | Sequence[str], dst_names: str | Sequence[str]
         ``index`` such that ``array[index]`` is in the order ``dst_names``.
 
     Raises:
-        ValueError: If a joint of ``dst_names`` is not in ``src_names``.
+        ValueError: A joint of ``dst_names`` is not in ``src_names``.
 
     >>> reorder_index('mmpose', 'spin')[:7]
     [0, 4, 5, 6, 1, 2, 3]

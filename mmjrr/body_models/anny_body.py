@@ -125,7 +125,7 @@ class AnnyBody(SkinnedBody):
             transl: (B, 3), meters. Default: zeros.
 
         Raises:
-            ValueError: If an argument has another shape, or batch sizes differ.
+            ValueError: An argument has another shape, or batch sizes differ.
         """
         like = self.v_template
         betas = self.mean_phenotypes if betas is None else betas

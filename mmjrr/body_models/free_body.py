@@ -25,7 +25,7 @@ def free_body(num_betas: int = 10, dtype: torch.dtype = torch.float32) -> SMPL:
         dtype: Type of buffers and outputs. Default: ``torch.float32``.
 
     Raises:
-        ValueError: If ``num_betas`` is not between 1 and 10.
+        ValueError: ``num_betas`` is not between 1 and 10.
 
     >>> body = free_body()
     >>> body(betas=torch.zeros(2, 10)).vertices.shape

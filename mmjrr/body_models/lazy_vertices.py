@@ -51,7 +51,7 @@ class VertexMaker:
                 batch size.
 
         Raises:
-            ValueError: If the batch sizes differ, or there are no parameters.
+            ValueError: The batch sizes differ, or there are no parameters.
         """
         lengths = {name: len(value) for name, value in parameters.items()}
         if len(set(lengths.values())) != 1:
@@ -136,7 +136,7 @@ class LazyVertices:
         """Check that the parameters, and so all vertices, are finite.
 
         Raises:
-            ValueError: If a parameter is NaN or infinite; the message names it.
+            ValueError: A parameter is NaN or infinite; the message names it.
         """
         for name, value in self.parameters.items():
             if not torch.isfinite(value).all():

@@ -125,7 +125,7 @@ class SkinnedBody(nn.Module):
             vertex_ids: (S,) indices of vertices of this body.
 
         Raises:
-            ValueError: If there are no indices, or one is not a vertex of this body.
+            ValueError: There are no indices, or one is not a vertex of this body.
         """
         ids = torch.as_tensor(vertex_ids, dtype=torch.long, device=self.v_template.device)
         if ids.dim() != 1 or ids.numel() == 0 or ids.min() < 0 or ids.max() >= self.num_vertices:

@@ -49,10 +49,10 @@ class SMPL(SkinnedBody):
         vertex_ids: Vertices of the whole body that :meth:`restrict_to` kept; None for all.
 
     Raises:
-        FileNotFoundError: If there is no such file; the message lists the names that were tried.
-        DataError: If the file is broken or of another kind of body, an array is missing or has
+        FileNotFoundError: There is no such file; the message lists the names that were tried.
+        DataError: The file is broken or of another kind of body, an array is missing or has
             another shape, or a pickle names a type that is not admitted.
-        ValueError: If the gender is unknown, ``num_betas`` is less than 1 or exceeds the file's
+        ValueError: The gender is unknown, ``num_betas`` is less than 1 or exceeds the file's
             shape components, or ``age`` does not fit ``kid_template_path``.
     """
 
@@ -175,7 +175,7 @@ class SMPL(SkinnedBody):
             transl: (B, 3), meters. Default: zeros.
 
         Raises:
-            ValueError: If an argument has another shape, or batch sizes differ.
+            ValueError: An argument has another shape, or batch sizes differ.
         """
         pose = dict(global_orient=global_orient, body_pose=body_pose)
         return self._articulate(betas, transl, pose)

@@ -85,8 +85,8 @@ def find_smpl_file(model_path: str | Path, gender: str = 'neutral', kind: str = 
         kind: A key of :data:`KINDS`. Default: ``'smpl'``.
 
     Raises:
-        ValueError: If the gender is unknown.
-        FileNotFoundError: If there is no such file; the message lists the names that were tried.
+        ValueError: The gender is unknown.
+        FileNotFoundError: There is no such file; the message lists the names that were tried.
     """
     if gender not in GENDERS:
         raise ValueError(f'gender: found {gender!r}, expected one of {GENDERS}')
@@ -126,8 +126,8 @@ def load_smpl_file(path: str | Path, kind: str = 'smpl') -> dict[str, Any]:
         ``hands_meanl`` and ``hands_meanr`` (45,), in radians.
 
     Raises:
-        FileNotFoundError: If the file does not exist.
-        DataError: If the file is broken or of another kind, an array is missing or has another
+        FileNotFoundError: The file does not exist.
+        DataError: The file is broken or of another kind, an array is missing or has another
             shape, or a pickle names a type that is not admitted.
     """
     path = Path(path)

@@ -143,7 +143,7 @@ class SMPLH(SMPL):
             right_hand_pose: The same for the right hand.
 
         Raises:
-            ValueError: If an argument has another shape, or batch sizes differ.
+            ValueError: An argument has another shape, or batch sizes differ.
         """
         return self._articulate(
             betas,
@@ -271,7 +271,7 @@ class SMPLX(SMPLH):
             reye_pose: One rotation, of the right eye. Default: no rotation.
 
         Raises:
-            ValueError: If an argument has another shape, or batch sizes differ.
+            ValueError: An argument has another shape, or batch sizes differ.
         """
         return self._articulate(
             betas,

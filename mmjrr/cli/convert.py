@@ -49,8 +49,8 @@ def convert(layout: str, argv: Sequence[str] | None = None, prog: str | None = N
 
     Args:
         layout: Name of the layout, a key of :data:`LAYOUTS`.
-        argv: The arguments. Defaults to None, which takes them from ``sys.argv``.
-        prog: The command's name in messages. Defaults to None, the script's name.
+        argv: The arguments. Default: None, which takes them from ``sys.argv``.
+        prog: The command's name in messages. Default: None, the script's name.
     """
     converter = LAYOUTS[layout]
     return run_command(

@@ -48,8 +48,8 @@ def parse(
     Args:
         add_arguments: Function that defines the arguments.
         description: Description of the command, shown without reformatting.
-        argv: The arguments. Defaults to None, which takes them from ``sys.argv``.
-        prog: The command's name in messages. Defaults to None, the script's name.
+        argv: The arguments. Default: None, which takes them from ``sys.argv``.
+        prog: The command's name in messages. Default: None, the script's name.
 
     Raises:
         SystemExit: The arguments are wrong, or the installed PyTorch and NumPy do not work

@@ -16,14 +16,14 @@ def config_file(name: str) -> str:
     """Find a config: a file, or the name of one that comes with the package.
 
     Args:
-        name: a path; or a name such as ``contour_100it_h36m``, ``refinement/contour_100it_h36m.py``
+        name: A path; or a name such as ``contour_100it_h36m``, ``refinement/contour_100it_h36m.py``
             or ``mmjrr::refinement/contour_100it_h36m.py``. Folder, prefix and suffix are optional.
 
     Returns:
         The path; the name itself if there is no such config.
 
     Raises:
-        argparse.ArgumentTypeError: several configs have this name.
+        argparse.ArgumentTypeError: Several configs have this name.
     """
     if Path(name).is_file():
         return name

@@ -155,7 +155,7 @@ class Calibrator:
         log: A function that takes lines about progress and results.
         warn: A function that takes warnings.
         learn_regressor: Whether a regressor is fitted after each round. Default: True.
-        label_offsets: Whether label offsets are fitted with the regressors. Defaults to False.
+        label_offsets: Whether label offsets are fitted with the regressors. Default: False.
         silhouette_ratio: As in :class:`CalibrationOptions`. Default: None.
     """
 

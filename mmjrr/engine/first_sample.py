@@ -32,7 +32,7 @@ def check_first_sample(
         energy: The energy, whose enabled terms determine whether a mask is needed.
         image_size: Height and width of the renderer's image.
         needs_fits: Whether J_spin is fitted, which needs ``dataset.fit_sample``.
-        needs_camera_pose: Whether bodies are in the world's frame. Defaults to False.
+        needs_camera_pose: Whether bodies are in the world's frame. Default: False.
 
     Raises:
         ValueError: A field is missing, has another shape, or is not finite.

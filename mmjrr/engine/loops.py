@@ -26,7 +26,7 @@ class RefinementLoop(BaseLoop):
         dataloader: Dataloader or its config. Its sampler must be a ``ResumableSampler``, its batch
             sampler a ``FrameBatchSampler``, which a config need not name, or a
             ``MomentBatchSampler``. Its ``batch_size`` is that of all processes together.
-        max_batches: Number of batches after which to stop, for a trial. Defaults to None, all.
+        max_batches: Number of batches after which to stop, for a trial. Default: None, all.
 
     Raises:
         ValueError: A sampler is of another type, or the batch size or ``max_batches`` is wrong.

@@ -62,7 +62,7 @@ class RefinementFrames:
             batch: ``data_samples``, and ``inputs`` with ``mask``.
             image_size: Height and width of the crops.
             device: Device of the tensors.
-            needs_masks: Whether a batch without masks is an error. Defaults to True.
+            needs_masks: Whether a batch without masks is an error. Default: True.
 
         Raises:
             ValueError: Masks are needed, and there are none.

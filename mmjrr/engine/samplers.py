@@ -42,7 +42,7 @@ class FrameBatchSampler:
     Args:
         sampler: Sampler whose data set, seed, shuffling, rank and number of processes apply.
         batch_size: Largest number of frames in a batch, over all processes.
-        drop_last: Must be False: refinement visits every frame. Defaults to False.
+        drop_last: Must be False: refinement visits every frame. Default: False.
 
     Raises:
         ValueError: ``drop_last`` is set, or ``batch_size`` is below 1.

@@ -37,23 +37,23 @@ class AnnotatedFrames:
     """The N frames of an annotated data set, and which of them the protocols count.
 
     Args:
-        annotations: a path or a data set, as in :func:`~mmjrr.evaluation.evaluate`.
-        protocols: protocols by name. A frame counts if any of them counts it.
+        annotations: A path or a data set, as in :func:`~mmjrr.evaluation.evaluate`.
+        protocols: Protocols by name. A frame counts if any of them counts it.
 
     Attributes:
-        path: the data set's annotation file.
-        names: image names of the data set's frames.
-        labels: subject, action, sequence and camera of each frame.
-        counted: whether each frame counts, (N,) bool.
-        listed: image names of all frames in the annotation file, which can be more than N.
-        absolute: whether a protocol compares absolute positions.
+        path: The data set's annotation file.
+        names: Image names of the data set's frames.
+        labels: Subject, action, sequence and camera of each frame.
+        counted: Whether each frame counts, (N,) bool.
+        listed: Image names of all frames in the annotation file, which can be more than N.
+        absolute: Whether a protocol compares absolute positions.
         left_out: :func:`~mmjrr.datasets.image_names.frame_key` of the listed frames that do not
             count.
 
     Raises:
-        FileNotFoundError: the annotation file does not exist.
-        DataError: the annotation file is broken.
-        ValueError: a protocol counts none of the frames; the message names their subjects.
+        FileNotFoundError: The annotation file does not exist.
+        DataError: The annotation file is broken.
+        ValueError: A protocol counts none of the frames; the message names their subjects.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class AnnotatedFrames:
         """Check a sample of the counted frames; return a sentence for each implausible finding.
 
         Raises:
-            DataError: the joints are in another order.
+            DataError: The joints are in another order.
         """
         rows = self.sample()
         joints, weight = self.joints(rows, self._joint_names)
@@ -161,10 +161,10 @@ class AnnotatedFrames:
 
         Args:
             rows: n frames of the data set.
-            joint_names: names of the J joints, in the order to return.
+            joint_names: Names of the J joints, in the order to return.
 
         Raises:
-            ValueError: a joint is not finite or not in meters, or a weight is negative.
+            ValueError: A joint is not finite or not in meters, or a weight is negative.
         """
         order = reorder_index(self._joint_names, joint_names)
         indices = np.asarray(rows, dtype=np.int64)

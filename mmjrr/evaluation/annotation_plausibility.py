@@ -48,17 +48,17 @@ def check_annotated_joints(
     """Check annotated joints of frames in camera coordinates.
 
     Args:
-        where: the file, for messages.
-        joints: the joints.
-        weight: their weights; 0 if a joint is not annotated.
-        joint_names: their names.
-        keypoints_2d: the joints in the image.
+        where: The file, for messages.
+        joints: The joints.
+        weight: Their weights; 0 if a joint is not annotated.
+        joint_names: Their names.
+        keypoints_2d: The joints in the image.
 
     Returns:
         A sentence for each implausible finding.
 
     Raises:
-        DataError: legs point the other way than arms, so the joints are in another order.
+        DataError: Legs point the other way than arms, so the joints are in another order.
     """
     names = list(joint_names)
     present = weight > 0
@@ -157,10 +157,10 @@ def regressed_by(
     """Return the regressors that compute the annotated joints from the annotated bodies.
 
     Args:
-        target: annotated joints.
-        weight: their weights.
-        regressed: joints that R regressors compute from the annotated bodies.
-        names: names of the regressors.
+        target: Annotated joints.
+        weight: Their weights.
+        regressed: Joints that R regressors compute from the annotated bodies.
+        names: Names of the regressors.
 
     Returns:
         The mean distance in mm after alignment of each frame, of regressors below

@@ -50,15 +50,15 @@ class Attribution:
     """The regressor-attributable part of an error; ``str`` returns a table and a sentence.
 
     Attributes:
-        title: name of the evaluated predictions.
-        protocol: the protocol of all numbers.
-        original: name of the regressor with which the model was reported.
-        scores: scores of each regressor over all frames and by joint; the fitted regressor is
+        title: Name of the evaluated predictions.
+        protocol: The protocol of all numbers.
+        original: Name of the regressor with which the model was reported.
+        scores: Scores of each regressor over all frames and by joint; the fitted regressor is
             called 'fitted'.
-        frames: number of evaluated frames.
-        folds: for each held-out subject, the subjects and the number of frames of the fit, its dual
+        frames: Number of evaluated frames.
+        folds: For each held-out subject, the subjects and the number of frames of the fit, its dual
             gap, and its root mean square error in mm.
-        provenance: checksums and versions.
+        provenance: Checksums and versions.
     """
 
     title: str
@@ -179,7 +179,7 @@ class Attribution:
         """Write the result as JSON and return the path.
 
         Raises:
-            ValueError: the path does not end in ``.json``.
+            ValueError: The path does not end in ``.json``.
         """
         path = check_suffix(path, '.json')
         write_json(path, self.to_dict())
@@ -216,16 +216,16 @@ def attribute_error(
         predictions, annotations, protocol, body_model, unit, match, person, gender, num_betas,
             metadata, mapping, faces, title: as in :func:`~mmjrr.evaluation.evaluate`, but a single
             protocol.
-        original: the regressor with which the model was reported. Default 'J_std'.
-        corrected: further regressors. Default: J_opt.
-        progress: a function that takes a line at each step. Default None.
+        original: The regressor with which the model was reported. Default: 'J_std'.
+        corrected: Further regressors. Default: J_opt.
+        progress: A function that takes a line at each step. Default: None.
         reading: ``layout``, ``fields``, ``name_format`` and ``rotation_6d``, as in
             :func:`~mmjrr.evaluation.evaluate`.
 
     Raises:
-        FileNotFoundError, DataError, ValueError: as in :func:`~mmjrr.evaluation.evaluate`.
-        DataError: the predictions show fewer than two subjects.
-        ValueError: an original or corrected regressor is called 'fitted'.
+        FileNotFoundError, DataError, ValueError: As in :func:`~mmjrr.evaluation.evaluate`.
+        DataError: The predictions show fewer than two subjects.
+        ValueError: An original or corrected regressor is called 'fitted'.
     """
     check_match(match)
     report = progress or (lambda line: None)

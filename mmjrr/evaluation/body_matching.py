@@ -32,7 +32,7 @@ def check_match(match: str) -> None:
     """Check the argument ``match`` of :func:`~mmjrr.evaluation.evaluate`.
 
     Raises:
-        ValueError: it is neither 'name' nor 'order'.
+        ValueError: It is neither 'name' nor 'order'.
     """
     if match not in ('name', 'order'):
         raise ValueError(f"match: found {match!r}, expected 'name' or 'order'")
@@ -50,13 +50,13 @@ def match_part(
     """Find the predicted body of each annotated frame that counts.
 
     Args:
-        part: predictions.
-        annotated: the annotated frames.
-        match: as in :func:`~mmjrr.evaluation.evaluate`.
-        joints: the regressors and the body, with which bodies are compared with the annotation.
-        unit: as in :func:`~mmjrr.evaluation.evaluate`.
-        person: as in :func:`~mmjrr.evaluation.evaluate`.
-        takes: names of takes, as in :func:`~mmjrr.datasets.predictions.match_frames`.
+        part: Predictions.
+        annotated: The annotated frames.
+        match: As in :func:`~mmjrr.evaluation.evaluate`.
+        joints: The regressors and the body, with which bodies are compared with the annotation.
+        unit: As in :func:`~mmjrr.evaluation.evaluate`.
+        person: As in :func:`~mmjrr.evaluation.evaluate`.
+        takes: Names of takes, as in :func:`~mmjrr.datasets.predictions.match_frames`.
 
     Returns:
         The predictions, with the layout of 6D rotations decided and notes on the choices; the
@@ -64,7 +64,7 @@ def match_part(
         that belong to no frame that counts.
 
     Raises:
-        DataError: as in :func:`~mmjrr.evaluation.evaluate`.
+        DataError: As in :func:`~mmjrr.evaluation.evaluate`.
     """
     names = names_of(part, annotated, match)
     part = replace(part, imgname=names)
@@ -110,12 +110,12 @@ def errors_of(
     """Return the root-aligned errors of bodies in annotated frames, under the first regressor.
 
     Args:
-        part: predictions.
-        rows: rows of the predictions.
-        frames: the annotated frame of each row.
-        annotated: the annotated frames.
-        joints: the regressors and the body.
-        unit: unit of the predictions' vertices and ``transl``.
+        part: Predictions.
+        rows: Rows of the predictions.
+        frames: The annotated frame of each row.
+        annotated: The annotated frames.
+        joints: The regressors and the body.
+        unit: Unit of the predictions' vertices and ``transl``.
     """
     predicted = PredictedJoints(joints, unit)
     predicted.add(part, rows, np.arange(len(rows)), take_texts(annotated.names, frames))
@@ -132,12 +132,12 @@ def decide_rotations_6d(
     """Choose the layout of 6D rotations that brings the bodies nearest to the annotated joints.
 
     Args:
-        part: predictions whose layout is undecided.
-        pairs: predictions to compare, with their frames.
-        error_of: a function of rows, frames and predictions that returns errors (n,) in meters.
+        part: Predictions whose layout is undecided.
+        pairs: Predictions to compare, with their frames.
+        error_of: A function of rows, frames and predictions that returns errors (n,) in meters.
 
     Raises:
-        DataError: the two best layouts have similar errors.
+        DataError: The two best layouts have similar errors.
     """
     rows, frames = pairs.T
     errors = {}
@@ -176,7 +176,7 @@ def names_of(part: Predictions, annotated: AnnotatedFrames, match: str) -> Seque
     annotation.
 
     Raises:
-        DataError: the predictions have no names, or another number of bodies than the annotation
+        DataError: The predictions have no names, or another number of bodies than the annotation
             has frames.
     """
     if match == 'name':

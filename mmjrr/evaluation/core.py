@@ -38,14 +38,14 @@ class RegressedFrames:
     """Regressed and annotated joints of N frames, for R regressors and J joints.
 
     Attributes:
-        joint_names: names of the J joints.
-        joints: joints regressed from the predicted meshes, (N, R, J, 3), meters.
-        target: annotated joints, (N, J, 3), meters.
-        weight: weights of the annotated joints, (N, J); 0 if a joint is not annotated.
-        labels: subject, action, sequence and camera of each frame.
-        numbers: number of each frame in its video, -1 where it is unknown. Default: all unknown,
+        joint_names: Names of the J joints.
+        joints: Joints regressed from the predicted meshes, (N, R, J, 3), meters.
+        target: Annotated joints, (N, J, 3), meters.
+        weight: Weights of the annotated joints, (N, J); 0 if a joint is not annotated.
+        labels: Subject, action, sequence and camera of each frame.
+        numbers: Number of each frame in its video, -1 where it is unknown. Default: all unknown,
             which leaves the acceleration error undefined.
-        imgname: image name of each frame; empty if unknown.
+        imgname: Image name of each frame; empty if unknown.
     """
 
     joint_names: tuple[str, ...]
@@ -84,8 +84,8 @@ def find_neighbors(
     frames in all videos: 5 in the frames that MMPose annotates at 10 fps.
 
     Args:
-        labels: labels of the N frames.
-        numbers: number of each frame in its video, -1 where it is unknown.
+        labels: Labels of the N frames.
+        numbers: Number of each frame in its video, -1 where it is unknown.
 
     Returns:
         Rows of the frame before and the frame after, -1 if there is none; None if no frame has
@@ -129,7 +129,7 @@ def is_counted(labels: FrameLabels, protocols: Mapping[str, Protocol]) -> bool:
     """Tell whether any of the protocols counts a frame.
 
     Raises:
-        ValueError: a protocol needs a label that the frame lacks.
+        ValueError: A protocol needs a label that the frame lacks.
     """
     reasons = [protocol.leaves_out(labels) for protocol in protocols.values()]
     return any(reason is None for reason in reasons)
@@ -145,7 +145,7 @@ def count_left_out(
         and value.
 
     Raises:
-        ValueError: a protocol counts none of the frames; the message names their subjects.
+        ValueError: A protocol counts none of the frames; the message names their subjects.
     """
     counts: dict[str, dict[str, dict[str, int]]] = {}
     for name, protocol in protocols.items():
@@ -198,22 +198,22 @@ def evaluate_frames(
     The order of the frames decides the last bits of the means; callers sort by image name.
 
     Args:
-        frames: the frames.
-        regressors: the R regressors by name.
-        protocols: the protocols by name.
-        by: breakdowns, some of :data:`~mmjrr.evaluation.result.BREAKDOWNS`. A breakdown for which
+        frames: The frames.
+        regressors: The R regressors by name.
+        protocols: The protocols by name.
+        by: Breakdowns, some of :data:`~mmjrr.evaluation.result.BREAKDOWNS`. A breakdown for which
             a frame has no label is left out, with a warning.
-        uncounted: labels of further frames, which no protocol counts.
-        skipped: names of counted frames without a prediction.
-        unmatched: names of predictions that belong to no counted frame.
-        title: name of the evaluated predictions.
-        body: file of the body model, if one was used.
+        uncounted: Labels of further frames, which no protocol counts.
+        skipped: Names of counted frames without a prediction.
+        unmatched: Names of predictions that belong to no counted frame.
+        title: Name of the evaluated predictions.
+        body: File of the body model, if one was used.
 
     Returns:
         The scores, ordered by protocol and then by regressor.
 
     Raises:
-        ValueError: there are no frames, or a protocol counts none of them.
+        ValueError: There are no frames, or a protocol counts none of them.
     """
     left_out = count_left_out([*frames.labels, *uncounted], protocols)
     if not len(frames):
@@ -335,13 +335,13 @@ def check_annotation(
     """Check a frame's annotated joints, and return them with zeros for joints not annotated.
 
     Args:
-        where: the frame and its field, for messages.
-        joints: the joints that are needed.
-        weight: the joints' weights; 0 if a joint is not annotated.
-        hint: what the user can do if the joints are in millimeters.
+        where: The frame and its field, for messages.
+        joints: The joints that are needed.
+        weight: The joints' weights; 0 if a joint is not annotated.
+        hint: What the user can do if the joints are in millimeters.
 
     Raises:
-        ValueError: an annotated joint is not finite or implausibly far from the others, or a
+        ValueError: An annotated joint is not finite or implausibly far from the others, or a
             weight is negative.
     """
     used = weight > 0
@@ -358,12 +358,12 @@ def check_finite(names: Sequence[str], field: str, values: Array) -> None:
     """Check that the values (N, ...) of N frames are finite.
 
     Args:
-        names: names of the N frames, for messages.
-        field: the field that holds the values, for messages.
-        values: the values.
+        names: Names of the N frames, for messages.
+        field: The field that holds the values, for messages.
+        values: The values.
 
     Raises:
-        ValueError: a value is NaN or infinite.
+        ValueError: A value is NaN or infinite.
     """
     finite = np.isfinite(values.reshape(len(names), -1)).all(1)
     if not finite.all():
@@ -379,13 +379,13 @@ def check_extent(
     """Check that the S vertices of each of N frames are plausibly near to their mean.
 
     Args:
-        names: names of the N frames, for messages.
-        field: the field that holds the vertices, for messages.
-        vertices: the vertices.
-        hint: what the user can do if the vertices are in millimeters.
+        names: Names of the N frames, for messages.
+        field: The field that holds the vertices, for messages.
+        vertices: The vertices.
+        hint: What the user can do if the vertices are in millimeters.
 
     Raises:
-        ValueError: a vertex is too far away, as if the unit were millimeters.
+        ValueError: A vertex is too far away, as if the unit were millimeters.
     """
     extent = np.abs(vertices - vertices.mean(1, keepdims=True)).max((1, 2))
     worst = int(np.argmax(extent))
@@ -407,9 +407,9 @@ def provenance(
     """Describe regressors, protocols, body model and versions as a dict of JSON values.
 
     Args:
-        regressors: the regressors by name.
-        protocols: the protocols by name.
-        body: file of the body model, if one was used.
+        regressors: The regressors by name.
+        protocols: The protocols by name.
+        body: File of the body model, if one was used.
     """
     described = {
         'regressors': {

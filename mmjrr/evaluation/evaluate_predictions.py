@@ -68,63 +68,63 @@ def evaluate(
     The numbers equal those of :class:`~mmjrr.evaluation.JointRegressorMetric` to the last digit.
 
     Args:
-        predictions: a results file of any model, several files that make up one set, a
+        predictions: A results file of any model, several files that make up one set, a
             :class:`~mmjrr.evaluation.Predictions`, or arrays by name.
         annotations: MMPose's npz of Human3.6M, the folder that has it as
             ``annotation_body3d/fps10/h36m_test.npz``, or a data set.
-        regressors: one or several, as in :func:`~mmjrr.evaluation.load_regressors`: ``'J_opt'``,
+        regressors: One or several, as in :func:`~mmjrr.evaluation.load_regressors`: ``'J_opt'``,
             ``['J_std', 'mine.npy']``, ``dict(old='a/J.npy', new='b/J.npy')``.
-        protocol: one or several, as in :func:`~mmjrr.evaluation.get_protocol`: names, or
+        protocol: One or several, as in :func:`~mmjrr.evaluation.get_protocol`: names, or
             ``dict(type='paper', subjects='all')``. A protocol decides which frames count. Default
             'paper'.
-        body_model: the body model that computes vertices from parameters: a SMPL file or folder,
+        body_model: The body model that computes vertices from parameters: a SMPL file or folder,
             ``'free_body'``, ``'anny'``, a config, or the body itself. Stored vertices need none.
-            Default None: the free body if the regressors are for it; otherwise SMPL from
+            Default: None, the free body if the regressors are for it; otherwise SMPL from
             ``data/smpl``, if that folder exists.
-        layout: the files' layout, as in :func:`~mmjrr.evaluation.read_predictions`.
-        fields: the places of fields that the layout does not find, as in
+        layout: The files' layout, as in :func:`~mmjrr.evaluation.read_predictions`.
+        fields: The places of fields that the layout does not find, as in
             :func:`~mmjrr.evaluation.read_predictions`.
-        name_format: the format that makes image names from frame numbers, as in
+        name_format: The format that makes image names from frame numbers, as in
             :func:`~mmjrr.evaluation.read_predictions`.
-        rotation_6d: the layout of 6D rotations, as in
+        rotation_6d: The layout of 6D rotations, as in
             :func:`~mmjrr.evaluation.read_predictions`. If neither this argument nor the numbers
             determine it, the annotated joints decide between columns and rows.
-        frame_step: number of video frames between those that the files number consecutively, as in
+        frame_step: Number of video frames between those that the files number consecutively, as in
             :func:`~mmjrr.evaluation.read_predictions`.
-        gender: the body's gender, in place of the files'. Default None: the gender that the files
+        gender: The body's gender, in place of the files'. Default: None, the gender that the files
             state, or neutral if they state none.
-        num_betas: the number of betas to use of each body. Default None: as many as the files have.
+        num_betas: Number of betas of each body that are used. Default: None, all in the files.
         match: 'name' assigns a body to the annotated frame with the same image name. 'order'
             assigns the n-th body to the n-th annotated frame; their numbers must be equal. Default
             'name'.
-        person: the person to evaluate if an image has several: 'nearest' (to the annotated
+        person: The person to evaluate if an image has several: 'nearest' (to the annotated
             joints), 'largest' (in the image), or a track's identity. None refuses such images.
-            Default 'nearest'.
+            Default: 'nearest'.
         metadata: Human3.6M's ``metadata.xml``, which determines the take of image names with a
-            subaction. Default None: such a name belongs to the only take that is annotated.
-        mapping: the mapping that computes the vertices of the regressors' mesh from those of the
+            subaction. Default: None, such a name belongs to the only take that is annotated.
+        mapping: The mapping that computes the vertices of the regressors' mesh from those of the
             predictions', or its file, as for :meth:`mmjrr.regressors.MeshMapping.load`. Only
-            needed if the meshes differ. Default None: a known mapping, found by the number of
+            needed if the meshes differ. Default: None, a known mapping, found by the number of
             vertices.
-        faces: triangles of the predictions' mesh, which a mapping by barycentric coordinates needs.
+        faces: Triangles of the predictions' mesh, which a mapping by barycentric coordinates needs.
         missing: 'skip' leaves annotated frames without a prediction out, counts and lists them;
-            'raise' raises an error. Rows of zeros or NaN are no predictions. Default 'skip'.
-        unit: unit of vertices and ``transl``, 'm', 'cm' or 'mm'. Default 'm'.
-        by: breakdowns to compute.
-        title: name of the evaluated predictions.
-        progress: whether to write progress and remaining time to stderr.
-        keep_joints: whether the result keeps the joints of all frames as ``regressed``.
+            'raise' raises an error. Rows of zeros or NaN are no predictions. Default: 'skip'.
+        unit: Unit of vertices and ``transl``, 'm', 'cm' or 'mm'. Default: 'm'.
+        by: Breakdowns to compute.
+        title: Name of the evaluated predictions.
+        progress: Whether to write progress and remaining time to stderr.
+        keep_joints: Whether the result keeps the joints of all frames as ``regressed``.
 
     Returns:
         The scores. ``skipped`` lists counted frames without a prediction, ``unmatched`` predictions
         that belong to no counted frame.
 
     Raises:
-        FileNotFoundError: a file does not exist.
-        DataError: a file is broken or cannot be understood; its gender, betas or vertices do not
+        FileNotFoundError: A file does not exist.
+        DataError: A file is broken or cannot be understood; its gender, betas or vertices do not
             fit the body; an image has several predictions; frames have none and ``missing`` is
             'raise'; or no prediction matches a frame.
-        ValueError: an argument is invalid, or a prediction's value is.
+        ValueError: An argument is invalid, or a prediction's value is.
     """
     _check_arguments(match, missing, unit, by)
     sources = _as_list(predictions)
@@ -289,16 +289,16 @@ def regressors_and_body(
     """Return the regressors for the mesh of predictions, and the body of their parameters.
 
     Args:
-        part: the predictions.
-        regressors: the regressors by name.
-        body_model: as in :func:`evaluate`.
-        gender: as in :func:`evaluate`.
-        num_betas: as in :func:`evaluate`.
-        mapping: as in :func:`evaluate`.
-        faces: as in :func:`evaluate`.
+        part: The predictions.
+        regressors: The regressors by name.
+        body_model: As in :func:`evaluate`.
+        gender: As in :func:`evaluate`.
+        num_betas: As in :func:`evaluate`.
+        mapping: As in :func:`evaluate`.
+        faces: As in :func:`evaluate`.
 
     Raises:
-        FileNotFoundError, DataError, ValueError: as in :func:`evaluate`.
+        FileNotFoundError, DataError, ValueError: As in :func:`evaluate`.
     """
     body = body_of(part, body_config(body_model, regressors), gender, num_betas)
     carried = carry_regressors(regressors, part, body, mapping, faces)
@@ -313,8 +313,8 @@ def body_config(
     """Convert the argument ``body_model`` of :func:`evaluate` to a body or a config.
 
     Args:
-        body_model: the argument.
-        regressors: the regressors by name, whose body is the default.
+        body_model: The argument.
+        regressors: The regressors by name, whose body is the default.
     """
     if body_model is None:
         return default_body(regressors)

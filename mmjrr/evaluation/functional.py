@@ -21,16 +21,16 @@ def mpjpe(
     """Return the mean per-joint position error of each frame, without any alignment.
 
     Args:
-        pred: predicted joints, in any unit and frame of reference.
-        target: annotated joints, in the same unit and frame of reference.
-        weight: weights of the joints. The coordinates of joints with weight 0 are ignored. Default:
+        pred: Predicted joints, in any unit and frame of reference.
+        target: Annotated joints, in the same unit and frame of reference.
+        weight: Weights of the joints. The coordinates of joints with weight 0 are ignored. Default:
             equal weights.
 
     Returns:
         The weighted mean distance of each frame; NaN for frames without a positive weight.
 
     Raises:
-        ValueError: shapes differ or are not ``(B, J, 3)``, a weight is negative or NaN, or a
+        ValueError: Shapes differ or are not ``(B, J, 3)``, a weight is negative or NaN, or a
             coordinate of a joint with positive weight is not finite.
 
     >>> target = torch.zeros(1, 2, 3)
@@ -132,10 +132,10 @@ def acceleration_error(
     rate converts it to units per squared second.
 
     Args:
-        pred: predicted joints, usually root-aligned.
-        target: annotated joints.
-        weight: weights of the joints; a joint counts if it is annotated in all three frames.
-        neighbors: rows of the frames before and after each frame, -1 if there is none.
+        pred: Predicted joints, usually root-aligned.
+        target: Annotated joints.
+        weight: Weights of the joints; a joint counts if it is annotated in all three frames.
+        neighbors: Rows of the frames before and after each frame, -1 if there is none.
 
     Returns:
         The error of each frame; NaN for frames without both neighbors.

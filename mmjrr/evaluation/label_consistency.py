@@ -335,7 +335,7 @@ def offset_effect(
         fits: Refined fits of the test subjects.
         predictions: The model's predictions, as :func:`~mmjrr.evaluation.evaluate` takes them.
         regressor: The regressor, fitted to other subjects.
-        protocol: One protocol, as in :func:`~mmjrr.evaluation.evaluate`. Default ``'paper'``.
+        protocol: One protocol, as in :func:`~mmjrr.evaluation.evaluate`. Default: ``'paper'``.
         root: As in :func:`label_consistency`.
         alpha: Significance level after Holm's correction. Default: 0.01.
         min_offset: Length below which offsets are not significant, meters. Default: 0.005.

@@ -69,30 +69,30 @@ def evaluate_meshes(
     """Compute MPJPE, PA-MPJPE, N-MPJPE, acceleration error, PVE and PA-PVE against meshes.
 
     Args:
-        predictions: the predicted bodies, as in :func:`~mmjrr.evaluation.evaluate`.
-        annotated: the annotated bodies, in any layout of results files.
-        regressors: one or several, as in :func:`~mmjrr.evaluation.load_regressors`. If there is a
+        predictions: The predicted bodies, as in :func:`~mmjrr.evaluation.evaluate`.
+        annotated: The annotated bodies, in any layout of results files.
+        regressors: One or several, as in :func:`~mmjrr.evaluation.load_regressors`. If there is a
             body, its own 24 joints are added under the name ``'body'``.
-        protocol: one or several, as in :func:`~mmjrr.evaluation.get_protocol`. A regressor without
+        protocol: One or several, as in :func:`~mmjrr.evaluation.get_protocol`. A regressor without
             the joints of a protocol has no score under it. Default: all, on all frames.
-        body_model: body of parameters, as in :func:`~mmjrr.evaluation.evaluate`.
-        annotated_fields: paths of fields in the annotated files, as ``fields`` for predictions.
-        person: the person to evaluate if an image has several, as in
+        body_model: Body of parameters, as in :func:`~mmjrr.evaluation.evaluate`.
+        annotated_fields: Paths of fields in the annotated files, as ``fields`` for predictions.
+        person: The person to evaluate if an image has several, as in
             :func:`~mmjrr.evaluation.evaluate`.
-        gender: gender of the predicted bodies, in place of the files'.
-        num_betas: number of betas of the predicted bodies to use.
-        mapping: as in :func:`~mmjrr.evaluation.evaluate`. It computes vertices of the regressors'
+        gender: Gender of the predicted bodies, in place of the files'.
+        num_betas: Number of betas of the predicted bodies to use.
+        mapping: As in :func:`~mmjrr.evaluation.evaluate`. It computes vertices of the regressors'
             mesh from predicted or annotated meshes of another kind, and these are compared.
-        faces: triangles of that other mesh, as in :func:`~mmjrr.evaluation.evaluate`.
-        unit: unit of vertices, 'm', 'cm' or 'mm'.
-        by: breakdowns to compute, some of 'joint', 'action', 'subject', 'camera'.
-        title: name of the evaluated predictions.
+        faces: Triangles of that other mesh, as in :func:`~mmjrr.evaluation.evaluate`.
+        unit: Unit of vertices, 'm', 'cm' or 'mm'.
+        by: Breakdowns to compute, some of 'joint', 'action', 'subject', 'camera'.
+        title: Name of the evaluated predictions.
         reading: ``layout``, ``fields``, ``name_format``, ``rotation_6d`` and ``frame_step`` of the
             predictions, as in :func:`~mmjrr.evaluation.evaluate`.
 
     Raises:
-        DataError: a file is broken, or no prediction is of an annotated image.
-        ValueError: an argument is invalid, or no regressor has the joints of any protocol.
+        DataError: A file is broken, or no prediction is of an annotated image.
+        ValueError: An argument is invalid, or no regressor has the joints of any protocol.
     """
     scale = meters_per(unit)
     loaded = load_regressors(regressors)
@@ -256,9 +256,9 @@ class _Meshes:
         """Set the mapping to a regressor's mesh, if the meshes are of another kind.
 
         Raises:
-            FileNotFoundError: a file does not exist.
-            DataError: a file is damaged, or no mapping between the meshes is known.
-            ValueError: the mapping is not between the two meshes.
+            FileNotFoundError: A file does not exist.
+            DataError: A file is damaged, or no mapping between the meshes is known.
+            ValueError: The mapping is not between the two meshes.
         """
         if self.num_vertices == regressor.num_vertices:
             return
@@ -284,7 +284,7 @@ class _Meshes:
         Joints off the surface are regressed from mapped vertices, and cannot be carried.
 
         Raises:
-            ValueError: the mapping does not lead to a regressor's mesh.
+            ValueError: The mapping does not lead to a regressor's mesh.
         """
         mapping = self.mapping
         return {

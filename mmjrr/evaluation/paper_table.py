@@ -45,10 +45,10 @@ class PaperTable:
     """A table of errors with models as rows and regressors as columns.
 
     Args:
-        protocol: name of the protocol.
-        rows: cells by model and regressor.
-        definition: the protocol. Default None: the protocol of this name in PROTOCOLS.
-        remarks: sentences on regressors, such as those that were carried to a model's mesh.
+        protocol: Name of the protocol.
+        rows: Cells by model and regressor.
+        definition: The protocol. Default: None, the protocol of this name in PROTOCOLS.
+        remarks: Sentences on regressors, such as those that were carried to a model's mesh.
     """
 
     protocol: str
@@ -133,8 +133,8 @@ class PaperTable:
         """Return the texts of the cells.
 
         Args:
-            mark: texts before and after the best values of a row.
-            paper: format of the paper's two numbers.
+            mark: Texts before and after the best values of a row.
+            paper: Format of the paper's two numbers.
         """
         lines = []
         for model, cells in self.rows.items():
@@ -216,7 +216,7 @@ class PaperTable:
         """Write the table in the format of the path's suffix, and return the path.
 
         Raises:
-            ValueError: the suffix is none of :data:`FORMATS`.
+            ValueError: The suffix is none of :data:`FORMATS`.
         """
         path = check_table_path(path)
         made = {'.txt': self.to_text, '.md': self.to_markdown}
@@ -230,7 +230,7 @@ def check_table_path(path: str | Path) -> Path:
     """Check that a table can be written in the format of a path's suffix, and return the path.
 
     Raises:
-        ValueError: the suffix is none of :data:`FORMATS`.
+        ValueError: The suffix is none of :data:`FORMATS`.
     """
     return check_suffix(path, *FORMATS)
 
@@ -239,10 +239,10 @@ def tables_of(results: Mapping[str, EvaluationResult | Mapping[str, Any]]) -> li
     """Make a table for each protocol.
 
     Args:
-        results: results by model, or the dicts that their ``to_dict()`` returns.
+        results: Results by model, or the dicts that their ``to_dict()`` returns.
 
     Raises:
-        DataError: two results define a protocol differently.
+        DataError: Two results define a protocol differently.
     """
     rows: dict[str, dict[str, dict[str, Cell]]] = {}
     definitions: dict[str, tuple[str, Protocol]] = {}
@@ -286,8 +286,8 @@ def read_result(path: str | Path) -> dict[str, Any] | None:
     """Read a result that :meth:`EvaluationResult.save` wrote as JSON; None for other files.
 
     Raises:
-        FileNotFoundError: the file does not exist.
-        DataError: the file ends in ``.json`` but is not JSON, or its scores are invalid.
+        FileNotFoundError: The file does not exist.
+        DataError: The file ends in ``.json`` but is not JSON, or its scores are invalid.
     """
     path = Path(path)
     if path.suffix != '.json':

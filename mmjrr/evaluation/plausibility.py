@@ -71,10 +71,10 @@ def check_plausibility(
     """Find what is implausible about predictions, and what would explain it.
 
     Args:
-        joints: joints regressed from the predictions.
-        target: annotated joints.
-        weight: the joints' weights; 0 if a joint is not annotated.
-        joint_names: names of the J joints.
+        joints: Joints regressed from the predictions.
+        target: Annotated joints.
+        weight: The joints' weights; 0 if a joint is not annotated.
+        joint_names: Names of the J joints.
         labels: ``'subject'``, ``'sequence'`` and ``'camera'`` of each frame, as far as known.
             Frames of a sequence and camera are in temporal order.
 
@@ -119,9 +119,9 @@ def explain_parameters(
     """Look for changes of SMPL parameters that explain what no change of joints explains.
 
     Args:
-        part: a sample of the predicted bodies.
-        error_of: a function that returns the root-aligned errors (n,) of changed bodies in meters.
-        notes: the sentences that :func:`check_plausibility` returned.
+        part: A sample of the predicted bodies.
+        error_of: A function that returns the root-aligned errors (n,) of changed bodies in meters.
+        notes: The sentences that :func:`check_plausibility` returned.
 
     Returns:
         The notes, completed by the explanation if there is one.

@@ -41,16 +41,16 @@ def body_of(
     """Return the body with the gender and number of betas of a results file.
 
     Args:
-        part: the predictions.
-        body: the body or its config; None if there is none.
-        gender: gender to use in place of the file's.
-        num_betas: number of betas to use in place of the file's.
+        part: The predictions.
+        body: The body or its config; None if there is none.
+        gender: Gender to use in place of the file's.
+        num_betas: Number of betas to use in place of the file's.
 
     Returns:
         The body itself, or its config with ``gender`` and ``num_betas``.
 
     Raises:
-        DataError: the gender or the number of betas does not fit the body; the message names both.
+        DataError: The gender or the number of betas does not fit the body; the message names both.
         ValueError: ``gender`` or ``num_betas`` is invalid.
     """
     if gender is not None and gender not in GENDERS:
@@ -93,7 +93,7 @@ def check_vertices(part: Predictions, num_vertices: int) -> None:
     """Check that predicted vertices are as many as the regressors have columns.
 
     Raises:
-        DataError: the number differs; the message names the body that has it, if known.
+        DataError: The number differs; the message names the body that has it, if known.
     """
     if part.vertices is None or part.vertices.shape[1] == num_vertices:
         return
@@ -122,9 +122,9 @@ def body_parameters(
     """Return the parameters of predictions as arguments of the body, a row for each body.
 
     Args:
-        part: the predictions, which have parameters.
-        body: the body.
-        scale: meters per unit of ``transl``. Default None: without ``transl``.
+        part: The predictions, which have parameters.
+        body: The body.
+        scale: Meters per unit of ``transl``. Default: None, without ``transl``.
     """
     assert part.global_orient is not None and part.body_pose is not None
     assert part.betas is not None

@@ -33,10 +33,10 @@ class PredictedJoints:
     computes the bodies of all files in one order.
 
     Args:
-        joints: the regressors and the body.
-        unit: unit of vertices and ``transl``, 'm', 'cm' or 'mm'.
-        absolute: whether a protocol compares absolute positions, which need translations.
-        progress: whether to write progress to stderr. Default False.
+        joints: The regressors and the body.
+        unit: Unit of vertices and ``transl``, 'm', 'cm' or 'mm'.
+        absolute: Whether a protocol compares absolute positions, which need translations.
+        progress: Whether to write progress to stderr. Default: False.
     """
 
     def __init__(
@@ -58,15 +58,15 @@ class PredictedJoints:
         """Add some of the predicted bodies of a file.
 
         Args:
-            part: the predictions.
-            rows: rows of the predictions to add.
-            frames: numbers of the rows' frames.
-            names: image names of the rows' frames, for messages.
+            part: The predictions.
+            rows: Rows of the predictions to add.
+            frames: Numbers of the rows' frames.
+            names: Image names of the rows' frames, for messages.
 
         Raises:
-            ValueError: the predictions are parameters and there is no body; the number of betas or
+            ValueError: The predictions are parameters and there is no body; the number of betas or
                 vertices does not fit; or a value is not finite or implausible.
-            DataError: the file has no ``transl``, which absolute positions need.
+            DataError: The file has no ``transl``, which absolute positions need.
         """
         if part.vertices is None and not self.joints.has_body:
             raise ValueError(
@@ -85,7 +85,7 @@ class PredictedJoints:
         """Return the joints of all added frames.
 
         Args:
-            order: numbers of all added frames, in the order of the result. The same order gives the
+            order: Numbers of all added frames, in the order of the result. The same order gives the
                 same joints to the last bit.
         """
         rows = np.asarray(order, dtype=np.int64)

@@ -22,10 +22,10 @@ def protocols_of_joints(
     ``frames_of``, so that only joints and alignment differ. A protocol of a single camera keeps it.
 
     Args:
-        joint_names: the annotated joints, by name or by the name of their order. Default:
+        joint_names: The annotated joints, by name or by the name of their order. Default:
             Human3.6M's 17.
-        frames_of: protocol that selects the frames of protocols that select none; None for all
-            frames of all protocols. Default 'paper'.
+        frames_of: Protocol that selects the frames of protocols that select none; None for all
+            frames of all protocols. Default: 'paper'.
 
     >>> sorted(set(PROTOCOLS) - set(protocols_of_joints()))
     ['emdb', 'rich']
@@ -56,10 +56,10 @@ class ProtocolRow:
     """Scores under protocols that are the same but for their names.
 
     Attributes:
-        names: the protocols' names.
-        protocol: the first of them.
-        scores: the score of each regressor.
-        regressors: the regressors with which the protocols' authors report, each once.
+        names: The protocols' names.
+        protocol: The first of them.
+        scores: The score of each regressor.
+        regressors: The regressors with which the protocols' authors report, each once.
     """
 
     names: tuple[str, ...]
@@ -101,8 +101,8 @@ def table_cells(
     """Return header and cells of the table of all protocols and regressors.
 
     Args:
-        result: the result of an evaluation under several protocols.
-        errors: the errors in each cell, some of :data:`~mmjrr.evaluation.result.ERRORS`.
+        result: The result of an evaluation under several protocols.
+        errors: The errors in each cell, some of :data:`~mmjrr.evaluation.result.ERRORS`.
     """
     rows = protocol_rows(result)
     names = list(dict.fromkeys(name for row in rows for name in row.scores))
@@ -127,8 +127,8 @@ def format_protocol_table(
     """Return the table of all protocols and regressors as text, with a sentence on its spread.
 
     Args:
-        result: the result of an evaluation under several protocols.
-        errors: the errors in each cell, some of :data:`~mmjrr.evaluation.result.ERRORS`.
+        result: The result of an evaluation under several protocols.
+        errors: The errors in each cell, some of :data:`~mmjrr.evaluation.result.ERRORS`.
     """
     units = ', '.join(dict.fromkeys(ERRORS[error][1] for error in errors))
     caption = f'{result.title + ": " if result.title else ""}{" / ".join(errors)} ({units})'

@@ -33,26 +33,26 @@ class Protocol:
     Joints are selected by name, so protocols apply to joints in any order.
 
     Args:
-        name: the name under which numbers are quoted.
-        joints: joints over which MPJPE is averaged.
-        root: joint that is subtracted from prediction and annotation before joints are selected,
+        name: The name under which numbers are quoted.
+        joints: Joints over which MPJPE is averaged.
+        root: Joint that is subtracted from prediction and annotation before joints are selected,
             so it need not be among ``joints``; several joints stand for their mean; None compares
-            absolute positions. Default 'pelvis'.
-        pa_joints: joints over which PA-MPJPE is aligned and averaged. Default: ``joints``.
-        cameras: cameras whose frames count; None or 'all' for all. Default None.
-        subjects: subjects whose frames count; None or 'all' for all. Default None.
-        exclude_sequences: sequences whose frames do not count, with a camera
+            absolute positions. Default: 'pelvis'.
+        pa_joints: Joints over which PA-MPJPE is aligned and averaged. Default: ``joints``.
+        cameras: Cameras whose frames count; None or 'all' for all. Default: None.
+        subjects: Subjects whose frames count; None or 'all' for all. Default: None.
+        exclude_sequences: Sequences whose frames do not count, with a camera
             (``'S11_Directions.54138969'``) or without; ``'known_bad'`` stands for
             :data:`~mmjrr.datasets.image_names.KNOWN_BAD_SEQUENCES`. Default: none.
-        description: origin of the protocol, in a sentence.
-        regressor: regressor with which the authors report; no other is wrong, but its numbers are
+        description: Origin of the protocol, in a sentence.
+        regressor: Regressor with which the authors report; no other is wrong, but its numbers are
             not theirs. Default: any.
-        target: what the authors compare with: ``'annotated'`` joints, or joints regressed from the
-            annotated ``'meshes'`` by the same regressor. Default 'annotated'.
-        source: repository, commit and file from which the protocol was read.
+        target: What the authors compare with: ``'annotated'`` joints, or joints regressed from the
+            annotated ``'meshes'`` by the same regressor. Default: 'annotated'.
+        source: Repository, commit and file from which the protocol was read.
 
     Raises:
-        ValueError: there are no joints, a joint is repeated, or a field is a text where a list is
+        ValueError: There are no joints, a joint is repeated, or a field is a text where a list is
             expected.
     """
 
@@ -107,14 +107,14 @@ class Protocol:
         """Return the reason why a frame does not count, or None if it counts.
 
         Args:
-            labels: the frame's labels.
+            labels: The frame's labels.
 
         Returns:
             Kind and value of the label that excludes the frame: ``('subject', 'S1')``,
             ``('sequence', 'S11_Directions.54138969')`` or ``('camera', '54138969')``.
 
         Raises:
-            ValueError: the protocol needs a label that the frame lacks.
+            ValueError: The protocol needs a label that the frame lacks.
 
         >>> get_protocol('paper').leaves_out(dict(subject='S1', sequence=None, camera=None))
         ('subject', 'S1')
@@ -218,17 +218,17 @@ def frame_errors(
     """Compute the errors of all frames under a protocol, including frames that do not count.
 
     Args:
-        pred: predicted joints.
-        target: annotated joints, in the same unit and order.
-        joint_order: order of both: a name of :data:`mmjrr.joints.JOINT_ORDERS`, or joint names.
-        protocol: a protocol or its name.
-        weight: weights of the joints; 0 if a joint is not annotated. MPJPE is NaN for frames whose
+        pred: Predicted joints.
+        target: Annotated joints, in the same unit and order.
+        joint_order: Order of both: a name of :data:`mmjrr.joints.JOINT_ORDERS`, or joint names.
+        protocol: A protocol or its name.
+        weight: Weights of the joints; 0 if a joint is not annotated. MPJPE is NaN for frames whose
             root is not annotated. Default: equal weights.
-        neighbors: rows of the frames before and after each frame, -1 if there is none, for the
+        neighbors: Rows of the frames before and after each frame, -1 if there is none, for the
             acceleration error. Default: none is computed.
 
     Raises:
-        ValueError: a joint that the protocol needs is missing, or the shapes are inconsistent.
+        ValueError: A joint that the protocol needs is missing, or the shapes are inconsistent.
 
     >>> import numpy as np
     >>> pred = np.zeros((1, 17, 3))
@@ -278,13 +278,13 @@ def get_protocol(protocol: str | dict[str, Any] | Protocol) -> Protocol:
     """Return a protocol by its name or fields; return a :class:`Protocol` unchanged.
 
     Args:
-        protocol: a name; the fields of :class:`Protocol`; or a named protocol with changed fields,
+        protocol: A name; the fields of :class:`Protocol`; or a named protocol with changed fields,
             such as ``dict(type='paper', subjects='all')``. If only frames are changed, the name
             states the change (``'paper-subjects-all'``), so that the numbers are not mistaken for
             those of the named protocol. Other changes need a ``name`` of their own.
 
     Raises:
-        ValueError: there is no protocol of that name, or the fields are invalid.
+        ValueError: There is no protocol of that name, or the fields are invalid.
 
     >>> get_protocol('spin-p2').cameras
     ('60457274',)
@@ -311,7 +311,7 @@ def get_protocols(
     """Return a dict of one or several protocols by name; each is as in :func:`get_protocol`.
 
     Raises:
-        ValueError: there are no protocols, two have the same name, or one is invalid.
+        ValueError: There are no protocols, two have the same name, or one is invalid.
     """
     several = protocols if isinstance(protocols, (list, tuple)) else [protocols]
     defined = [get_protocol(protocol) for protocol in several]  # type: ignore[arg-type]

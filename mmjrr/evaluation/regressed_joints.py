@@ -30,7 +30,7 @@ def load_regressors(
     """Load regressors and return them by the names under which results are quoted.
 
     Args:
-        regressors: one or several. Each is a name of the zoo, a path, a
+        regressors: One or several. Each is a name of the zoo, a path, a
             :class:`~mmjrr.regressors.JointRegressor`, or a dict of the arguments of its ``load``
             (``path_or_name`` or ``path``, ``joint_order``, ``body_model``) and, optionally,
             ``name``. If several come in a dict, its keys are the names.
@@ -39,9 +39,9 @@ def load_regressors(
         The regressors by name, in the order of the argument. Loaded ones are float64.
 
     Raises:
-        ValueError: there are no regressors, two have the same name, or an argument is invalid.
-        DataError: a file is broken.
-        FileNotFoundError: a file does not exist.
+        ValueError: There are no regressors, two have the same name, or an argument is invalid.
+        DataError: A file is broken.
+        FileNotFoundError: A file does not exist.
     """
     entries: list[tuple[str | None, RegressorLike]]
     single = isinstance(regressors, (str, Path, JointRegressor))
@@ -94,22 +94,22 @@ class RegressedJoints:
     order.
 
     Args:
-        regressors: the R regressors by name.
-        joint_names: names of the joints to regress, in this order.
-        body_model: the body or its config; only needed for parameters.
+        regressors: The R regressors by name.
+        joint_names: Names of the joints to regress, in this order.
+        body_model: The body or its config; only needed for parameters.
 
     Attributes:
-        num_vertices: number of vertices V of the regressors' mesh.
+        num_vertices: Number of vertices V of the regressors' mesh.
         support: (S,) indices of the vertices of nonzero weight in any regressor.
-        num_betas: number of betas that the body takes; None without a body.
-        body_path: file of the body; None without a body.
-        further_arguments: arguments of the body besides those of SMPL, such as ``'jaw_pose'``.
-        rotations: number of rotations of each argument of the body; SMPL's without a body.
-        coefficients: number of coefficients that each argument may be, such as the principal
+        num_betas: Number of betas that the body takes; None without a body.
+        body_path: File of the body; None without a body.
+        further_arguments: Arguments of the body besides those of SMPL, such as ``'jaw_pose'``.
+        rotations: Number of rotations of each argument of the body; SMPL's without a body.
+        coefficients: Number of coefficients that each argument may be, such as the principal
             components of a hand.
 
     Raises:
-        ValueError: a regressor lacks a joint, or the regressors and the body are for different
+        ValueError: A regressor lacks a joint, or the regressors and the body are for different
             bodies.
     """
 
@@ -168,7 +168,7 @@ class RegressedJoints:
             The vertices (N, S, 3), float64, on the CPU.
 
         Raises:
-            ValueError: a mesh has another shape.
+            ValueError: A mesh has another shape.
         """
         for mesh in meshes:
             if tuple(mesh.shape) != (self.num_vertices, 3):
@@ -192,8 +192,8 @@ class RegressedJoints:
         product, it gives the same bits whatever else is in the batch.
 
         Args:
-            selected: the vertices.
-            scale: meters per unit of the vertices.
+            selected: The vertices.
+            scale: Meters per unit of the vertices.
         """
         count = len(selected)
         columns = np.ascontiguousarray(selected.transpose(1, 0, 2)).reshape(-1, 3 * count)
@@ -213,11 +213,11 @@ class RegressedJoints:
         """Regress joints (N, R, J, 3) in meters from SMPL parameters.
 
         Args:
-            parameters: arguments of :meth:`mmjrr.body_models.SMPL.articulate`, (N, ...) each.
-            progress: a function that takes the number of frames done and N. Default None.
+            parameters: Arguments of :meth:`mmjrr.body_models.SMPL.articulate`, (N, ...) each.
+            progress: A function that takes the number of frames done and N. Default: None.
 
         Raises:
-            ValueError: there is no body.
+            ValueError: There is no body.
         """
         if self._body is None:
             raise ValueError(
@@ -255,7 +255,7 @@ def default_body(regressors: Mapping[str, JointRegressor]) -> dict[str, Any] | N
     """Return the config of the regressors' body, if its files are in a standard folder.
 
     Args:
-        regressors: the regressors by name.
+        regressors: The regressors by name.
 
     Returns:
         The free body's config if the regressors are for it. SMPL's config if they are for SMPL, or

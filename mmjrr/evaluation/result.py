@@ -65,8 +65,8 @@ class Groups:
     """Groups of N frames.
 
     Attributes:
-        names: names of the groups, each once.
-        index: each frame's group as an index of ``names``, (N,) int32.
+        names: Names of the groups, each once.
+        index: Each frame's group as an index of ``names``, (N,) int32.
     """
 
     names: tuple[str, ...]
@@ -99,11 +99,11 @@ def score_frames(
     """Average errors over all frames, over each group of frames, and for each joint.
 
     Args:
-        regressor: the regressor's name.
-        protocol: the protocol of the errors.
-        errors: the errors of N frames, in mm.
-        groups: by breakdown (``'action'``, ...), the group of each frame, (N,).
-        by_joint: whether to average each joint's errors. Default True.
+        regressor: The regressor's name.
+        protocol: The protocol of the errors.
+        errors: The errors of N frames, in mm.
+        groups: By breakdown (``'action'``, ...), the group of each frame, (N,).
+        by_joint: Whether to average each joint's errors. Default: True.
 
     >>> errors = FrameErrors(*(np.array(e) for e in ([1.0, 3.0], [1.0, 2.0], [[1.0], [3.0]],
     ...                                              [[1.0], [2.0]])))
@@ -164,20 +164,20 @@ class EvaluationResult:
     ``str`` returns the tables.
 
     Attributes:
-        scores: the scores of all regressors, protocols and breakdowns.
-        protocols: the protocols by name.
-        frames: number of frames evaluated under any of the protocols.
-        left_out: number of frames that do not count, by protocol, kind (``'subject'``,
+        scores: The scores of all regressors, protocols and breakdowns.
+        protocols: The protocols by name.
+        frames: Number of frames evaluated under any of the protocols.
+        left_out: Number of frames that do not count, by protocol, kind (``'subject'``,
             ``'sequence'`` or ``'camera'``) and value.
-        skipped: names of counted frames without a prediction.
-        unmatched: names of predictions that belong to no counted frame.
-        notes: sentences about implausible predictions and what would explain them
+        skipped: Names of counted frames without a prediction.
+        unmatched: Names of predictions that belong to no counted frame.
+        notes: Sentences about implausible predictions and what would explain them
             (:mod:`mmjrr.evaluation.plausibility`).
-        title: name of the evaluated predictions.
-        intervals: bootstrap intervals of MPJPE and PA-MPJPE, and of their differences from those
+        title: Name of the evaluated predictions.
+        intervals: Bootstrap intervals of MPJPE and PA-MPJPE, and of their differences from those
             under the first regressor (:mod:`mmjrr.evaluation.uncertainty`).
-        provenance: the regressors' checksums and cleaning, the protocols, and versions.
-        regressed: the joints of all frames, if they were to be kept; no file has them.
+        provenance: The regressors' checksums and cleaning, the protocols, and versions.
+        regressed: The joints of all frames, if they were to be kept; no file has them.
     """
 
     scores: tuple[Score, ...]
@@ -214,8 +214,8 @@ class EvaluationResult:
         """Return the tables of each protocol as text: overall scores, then each breakdown.
 
         Args:
-            by: breakdowns to show.
-            errors: errors of the overall scores to show, some of :data:`ERRORS`.
+            by: Breakdowns to show.
+            errors: Errors of the overall scores to show, some of :data:`ERRORS`.
         """
         blocks = []
         for name, protocol in self.protocols.items():
@@ -342,7 +342,7 @@ class EvaluationResult:
         Each file is replaced in one step, and equal results give equal bytes.
 
         Raises:
-            ValueError: the suffix is neither ``.json`` nor ``.csv``.
+            ValueError: The suffix is neither ``.json`` nor ``.csv``.
         """
         path = check_result_path(path)
         if path.suffix == '.json':
@@ -363,7 +363,7 @@ def check_result_path(path: str | os.PathLike[str]) -> Path:
     """Check that results can be written in the format of a path's suffix, and return the path.
 
     Raises:
-        ValueError: the suffix is neither ``.json`` nor ``.csv``.
+        ValueError: The suffix is neither ``.json`` nor ``.csv``.
     """
     return check_suffix(path, '.json', '.csv')
 
@@ -393,8 +393,8 @@ def format_error(score: Score, error: str) -> str:
     """Return an error with one decimal, a dash if it is undefined.
 
     Args:
-        score: the score.
-        error: one of :data:`ERRORS`.
+        score: The score.
+        error: One of :data:`ERRORS`.
     """
     value = float(getattr(score, ERRORS[error][0]))
     return '–' if np.isnan(value) else f'{value:.1f}'

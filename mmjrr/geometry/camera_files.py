@@ -48,8 +48,8 @@ def load_cameras(path: str | Path) -> dict[tuple[str, str], PerspectiveCamera]:
         ``(subject, camera)``, such as ``('S1', '54138969')``.
 
     Raises:
-        FileNotFoundError: If the file does not exist.
-        DataError: If the file is truncated, names a type that is not admitted, or has an invalid
+        FileNotFoundError: The file does not exist.
+        DataError: The file is truncated, names a type that is not admitted, or has an invalid
             field.
     """
     path = Path(path)
@@ -76,7 +76,7 @@ def camera_from_fields(where: str, fields: Mapping[str, Any]) -> PerspectiveCame
             are ignored.
 
     Raises:
-        DataError: If a field is missing or invalid.
+        DataError: A field is missing or invalid.
     """
     missing = [name for name in (*_SHAPES, 'w', 'h') if name not in fields]
     if missing:
@@ -129,7 +129,7 @@ def save_cameras(path: str | Path, cameras: Mapping[tuple[str, str], Perspective
             ``(subject, camera)``; entries are written in this order.
 
     Raises:
-        ValueError: If a camera lacks a parameter or is a batch.
+        ValueError: A camera lacks a parameter or is a batch.
     """
     content = {key: camera_to_fields(key[1], camera) for key, camera in cameras.items()}
     with atomic_write(path) as temporary:
@@ -167,7 +167,7 @@ def camera_to_fields(camera_id: str, camera: PerspectiveCamera) -> dict[str, Any
         camera: A camera of batch size 1 with distortion, pose and image size.
 
     Raises:
-        ValueError: If the camera lacks a parameter or is a batch.
+        ValueError: The camera lacks a parameter or is a batch.
     """
     missing = [name for name in CAMERA_PARAMETERS if getattr(camera, name) is None]
     if missing or len(camera) != 1:

@@ -58,7 +58,7 @@ class PerspectiveCamera:
             Default: None.
 
     Raises:
-        ValueError: If a shape is wrong, a focal length is not positive, a value is not finite,
+        ValueError: A shape is wrong, a focal length is not positive, a value is not finite,
             ``distortion_model`` is unknown, or one of ``rotation`` and ``position`` is missing.
 
     >>> camera = PerspectiveCamera([1000.0, 1000.0], [112.0, 112.0])
@@ -136,7 +136,7 @@ class PerspectiveCamera:
                 optional parameters.
 
         Raises:
-            ValueError: If there are no cameras, their distortion models differ, or only some have
+            ValueError: There are no cameras, their distortion models differ, or only some have
                 an optional parameter.
         """
         if not cameras:
@@ -202,7 +202,7 @@ class PerspectiveCamera:
         """Return height and width of the image of a single camera, in pixels.
 
         Raises:
-            ValueError: If there is more than one camera, or the image size is unknown.
+            ValueError: There is more than one camera, or the image size is unknown.
         """
         if len(self) != 1 or self.image_size is None:
             raise ValueError(f'image_shape: found {self!r}, expected one camera with image_size')
@@ -220,7 +220,7 @@ class PerspectiveCamera:
         """Transform points from the world frame to the camera frame.
 
         Raises:
-            ValueError: If the cameras have no pose, or the points' shape, dtype or device do not
+            ValueError: The cameras have no pose, or the points' shape, dtype or device do not
                 match them.
         """
         if self.rotation is None or self.position is None:
@@ -238,7 +238,7 @@ class PerspectiveCamera:
         renderers do.
 
         Raises:
-            ValueError: If the points' shape, dtype or device do not match the cameras.
+            ValueError: The points' shape, dtype or device do not match the cameras.
         """
         self._check('points', points, 3)
         # A body's vertices are stored as contiguous planes of x, y and z; keep that layout.
@@ -262,7 +262,7 @@ class PerspectiveCamera:
             iterations: Number of fixed-point iterations. Default: 20.
 
         Raises:
-            ValueError: If the pixels' shape, dtype or device do not match the cameras.
+            ValueError: The pixels' shape, dtype or device do not match the cameras.
         """
         self._check('pixels', pixels, 2)
         distorted = (pixels - self.principal_point[:, None]) / self.focal_length[:, None]
@@ -284,7 +284,7 @@ class PerspectiveCamera:
         coefficients stay the same.
 
         Raises:
-            ValueError: If a box has no area, or the shape of ``box`` or ``size`` is wrong.
+            ValueError: A box has no area, or the shape of ``box`` or ``size`` is wrong.
         """
         corners = _batched('box', box, (4,)).to(self.focal_length)
         if len(corners) not in (1, len(self)) and len(self) != 1:
@@ -313,7 +313,7 @@ class PerspectiveCamera:
         Both are (height, width) in pixels.
 
         Raises:
-            ValueError: If a size is not positive.
+            ValueError: A size is not positive.
         """
         return self.crop((0.0, 0.0, float(size[1]), float(size[0])), new_size)
 

@@ -34,8 +34,8 @@ class ProjectionErrors:
         distance: (N, J), with the joints in the annotated order.
         valid: (N, J) bool, whether a joint is annotated in both 2D and 3D; other distances are
             meaningless.
-        swapped_distance: by name of :data:`SIDE_SWAPS`, (N, J), with the 2D joints swapped back.
-        swapped_valid: by name of :data:`SIDE_SWAPS`, (N, J) bool, as ``valid``.
+        swapped_distance: By name of :data:`SIDE_SWAPS`, (N, J), with the 2D joints swapped back.
+        swapped_valid: By name of :data:`SIDE_SWAPS`, (N, J) bool, as ``valid``.
     """
 
     distance: Array

@@ -36,7 +36,7 @@ def fit_translation(
         weight. A depth can be negative if the 2D points are inconsistent with the 3D points.
 
     Raises:
-        ValueError: If the shapes are inconsistent.
+        ValueError: The shapes are inconsistent.
 
     >>> camera = PerspectiveCamera([1000.0, 1000.0], [500.0, 500.0])
     >>> body = torch.tensor([[[0.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.5, 0.5, 0.1]]])

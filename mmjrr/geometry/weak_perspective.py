@@ -36,7 +36,7 @@ def weak_perspective_to_transl(
         image_size: Side of the crop in pixels. Default: 224.
 
     Raises:
-        ValueError: If the shape is not (B, 3) or a scale is not positive.
+        ValueError: The shape is not (B, 3) or a scale is not positive.
 
     >>> weak_perspective_to_transl(torch.tensor([[1.0, 0.1, -0.2]]))
     tensor([[ 0.1000, -0.2000, 44.6429]])
@@ -61,7 +61,7 @@ def transl_to_weak_perspective(
         image_size: Side of the crop in pixels. Default: 224.
 
     Raises:
-        ValueError: If the shape is not (B, 3) or a depth is not positive.
+        ValueError: The shape is not (B, 3) or a depth is not positive.
     """
     _check_transl(transl)
     if not bool((transl[:, 2] > 0).all()):
@@ -114,7 +114,7 @@ def crop_weak_perspective_to_transl(
         image_size: Side of the crop in its own pixels. Default: 224.
 
     Raises:
-        ValueError: If a shape is wrong, or a scale or box is not positive.
+        ValueError: A shape is wrong, or a scale or box is not positive.
     """
     transl = weak_perspective_to_transl(camera, focal_length, image_size)
     root = _root_or_origin(root, camera)
@@ -151,7 +151,7 @@ def transl_to_crop_weak_perspective(
         image_size: Side of the crop in its own pixels. Default: 224.
 
     Raises:
-        ValueError: If a shape is wrong, a box is not positive, or a root is behind the camera.
+        ValueError: A shape is wrong, a box is not positive, or a root is behind the camera.
     """
     _check_transl(transl)
     root = _root_or_origin(root, transl)

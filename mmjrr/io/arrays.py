@@ -18,11 +18,11 @@ def as_text(where: str, array: Array) -> Array:
     """Decode an array of UTF-8 bytes to text; return any other array unchanged.
 
     Args:
-        where: file and field, for messages.
-        array: an array of any dtype.
+        where: File and field, for messages.
+        array: An array of any dtype.
 
     Raises:
-        DataError: the bytes are not UTF-8, or the text holds lone surrogates or numbers that are
+        DataError: The bytes are not UTF-8, or the text holds lone surrogates or numbers that are
             no characters.
     """
     try:
@@ -58,17 +58,17 @@ def check_array(
     """Return a field of a file as an array, after checking its shape, type and values.
 
     Args:
-        where: file and field, for messages.
-        value: what the file holds; lists of numbers and sparse matrices are converted.
-        shape: the expected size of each axis. ``None`` admits any size; a name admits any size
+        where: File and field, for messages.
+        value: What the file holds; lists of numbers and sparse matrices are converted.
+        shape: The expected size of each axis. ``None`` admits any size; a name admits any size
             on its first use and only that size afterwards (see ``sizes``).
         kind: ``'number'`` (returned as float64), ``'integer'`` (as int64) or ``'text'``.
-        finite: whether to refuse NaN and infinity.
-        sizes: sizes by name, shared by the fields of a file. The first field that uses a name
+        finite: Whether to refuse NaN and infinity.
+        sizes: Sizes by name, shared by the fields of a file. The first field that uses a name
             sets its size. Default: names are local to this array.
 
     Raises:
-        DataError: the value has another kind or shape, or is not finite.
+        DataError: The value has another kind or shape, or is not finite.
 
     >>> check_array('f.npz: betas', [[0, 1]], ('frames', 2)).tolist()
     [[0.0, 1.0]]

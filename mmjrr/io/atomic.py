@@ -51,7 +51,7 @@ def remove_temporary_files(
 
     Args:
         folder: The folder to clean; its subfolders are left alone.
-        target: Remove only the temporary files of this file. Defaults to None: of every file.
+        target: Remove only the temporary files of this file. Default: None, those of every file.
 
     Returns:
         The paths of the removed files.

@@ -37,11 +37,11 @@ def read_cdf(
     Therefore another process reads the file; it ends at a limit of time or of memory (1 GiB).
 
     Args:
-        path: the file.
-        variable: the variable's name.
-        shape: the expected shape, records first; None stands for any length.
-        largest: the largest number of values that the variable may have.
-        time_limit: seconds of processor time. The limit of wall-clock time is
+        path: The file.
+        variable: The variable's name.
+        shape: The expected shape, records first; None stands for any length.
+        largest: The largest number of values that the variable may have.
+        time_limit: Seconds of processor time. The limit of wall-clock time is
             200 times this.
 
     Returns:
@@ -49,8 +49,8 @@ def read_cdf(
 
     Raises:
         ImportError: cdflib is not installed.
-        FileNotFoundError: the file does not exist.
-        DataError: the file is damaged, has another shape, or exceeds a limit.
+        FileNotFoundError: The file does not exist.
+        DataError: The file is damaged, has another shape, or exceeds a limit.
     """
     import_cdflib()
     path = Path(path)

@@ -29,18 +29,18 @@ def read_checkpoint(
     """Read a checkpoint, of any version of PyTorch from 0.4, without running anything in it.
 
     Args:
-        path: the file.
-        extra: builders of further names. Without builders for them, MMEngine's log histories come
+        path: The file.
+        extra: Builders of further names. Without builders for them, MMEngine's log histories come
             back as :class:`~mmjrr.io.Skipped`.
 
     Returns:
         The checkpoint's dict, with tensors on the CPU.
 
     Raises:
-        FileNotFoundError: the file does not exist.
-        UnsafePickleError: the file names classes or functions that are not known to be harmless.
+        FileNotFoundError: The file does not exist.
+        UnsafePickleError: The file names classes or functions that are not known to be harmless.
             The message lists them and says how to extract the weights.
-        DataError: the file is broken, or does not hold a dict.
+        DataError: The file is broken, or does not hold a dict.
     """
     skipped: dict[GlobalName, NodeBuilder] = {
         name: lambda args, state: Skipped(MMENGINE_HISTORY) for name in (MMENGINE_HISTORY, *GETATTR)
@@ -65,11 +65,11 @@ def weights_of(content: Any, path: str) -> dict[str, Tensor]:
     without such a key, the content itself.
 
     Args:
-        content: what :func:`read_checkpoint` returned.
-        path: the checkpoint's file, for messages.
+        content: What :func:`read_checkpoint` returned.
+        path: The checkpoint's file, for messages.
 
     Raises:
-        DataError: the content is not a dict, holds no tensors, or holds other values among them.
+        DataError: The content is not a dict, holds no tensors, or holds other values among them.
     """
     import torch
 

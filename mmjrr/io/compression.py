@@ -20,14 +20,14 @@ def open_decompressed(where: str, file: IO[bytes], size: int | None = None) -> i
     """Read ``file`` from its position to its end, and decompress it if it is compressed.
 
     Args:
-        where: the file, for messages.
-        file: a binary file.
-        size: bytes that the file takes on the disk. Default: the bytes from its position on.
+        where: The file, for messages.
+        file: A binary file.
+        size: Bytes that the file takes on the disk. Default: the bytes from its position on.
 
     Raises:
-        DataError: the file is compressed with LZ4, or unpacks to more than
+        DataError: The file is compressed with LZ4, or unpacks to more than
             :func:`~mmjrr.io.unpacked_limit` bytes.
-        EOFError: the compressed data are truncated.
+        EOFError: The compressed data are truncated.
     """
     data = file.read()
     limit = unpacked_limit(len(data) if size is None else size)

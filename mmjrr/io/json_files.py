@@ -17,8 +17,8 @@ def read_json(path: FilePath) -> Any:
     """Return the content of a JSON file.
 
     Raises:
-        FileNotFoundError: the file does not exist.
-        DataError: the file is truncated, not JSON, or repeats a name within an object.
+        FileNotFoundError: The file does not exist.
+        DataError: The file is truncated, not JSON, or repeats a name within an object.
     """
     with open_input(path) as file:
         content = file.stream.read()

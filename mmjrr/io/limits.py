@@ -43,9 +43,9 @@ def check_unpacked_size(where: str, size: int, limit: int) -> None:
     """Refuse content that takes more than ``limit`` bytes once unpacked.
 
     Args:
-        where: the file, or file and field, for messages.
-        size: bytes of the unpacked content.
-        limit: bytes that are allowed.
+        where: The file, or file and field, for messages.
+        size: Bytes of the unpacked content.
+        limit: Bytes that are allowed.
 
     Raises:
         DataError: ``size`` is larger than ``limit``.
@@ -61,7 +61,7 @@ def check_shape(where: str, shape: Sequence[Any]) -> tuple[int, ...]:
     """Return a shape read from a file as a tuple of integers, after checking its entries.
 
     Raises:
-        DataError: an entry is not an integer or negative, there are more than 32 axes, or the
+        DataError: An entry is not an integer or negative, there are more than 32 axes, or the
             array has no elements and more than :data:`MAX_EMPTY_ROWS` rows.
     """
     sizes = tuple(shape)
@@ -85,9 +85,9 @@ class LimitedReader:
     It guards streams to which a small file decompresses.
 
     Args:
-        file: the binary file to read from.
-        limit: bytes that may be read.
-        where: the file's name, for messages.
+        file: The binary file to read from.
+        limit: Bytes that may be read.
+        where: The file's name, for messages.
     """
 
     def __init__(self, file: Any, limit: int, where: str) -> None:
@@ -97,7 +97,7 @@ class LimitedReader:
         """Read up to ``size`` bytes; by default, to the end.
 
         Raises:
-            DataError: the file holds more than the limit.
+            DataError: The file holds more than the limit.
         """
         most = self.remaining + 1
         return self._count(self.file.read(most if size < 0 else min(size, most)))
@@ -106,7 +106,7 @@ class LimitedReader:
         """Read up to the next newline.
 
         Raises:
-            DataError: the file holds more than the limit.
+            DataError: The file holds more than the limit.
         """
         return self._count(self.file.readline(self.remaining + 1))
 

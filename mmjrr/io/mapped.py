@@ -31,11 +31,11 @@ def map_array(
     """Map an array of an open file, which may be closed afterwards.
 
     Args:
-        file: the file.
-        offset: position of the array's first byte in the file.
-        dtype: the array's dtype.
-        shape: the array's shape.
-        fortran: whether the array is stored in Fortran's order.
+        file: The file.
+        offset: Position of the array's first byte in the file.
+        dtype: The array's dtype.
+        shape: The array's shape.
+        fortran: Whether the array is stored in Fortran's order.
 
     Returns:
         The array, read-only. If another process shortens the file, reading it ends this process.
@@ -81,8 +81,8 @@ def pieces(*arrays: Array, multiple: int = 1) -> Iterator[slice]:
     """Yield consecutive slices of the arrays' first axis; release the arrays after each slice.
 
     Args:
-        arrays: arrays of equal length.
-        multiple: number that divides the length of every slice except the last.
+        arrays: Arrays of equal length.
+        multiple: Number that divides the length of every slice except the last.
 
     >>> list(pieces(np.zeros(5)))
     [slice(0, 5, None)]

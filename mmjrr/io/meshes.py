@@ -22,12 +22,12 @@ def read_mesh_vertices(path: FilePath) -> Array:  # (V, 3)
     """Read the vertices of a mesh, in the file's order and unit, as float32.
 
     Args:
-        path: a Wavefront ``.obj`` file, or a ``.ply`` file in any of its three formats. The
+        path: A Wavefront ``.obj`` file, or a ``.ply`` file in any of its three formats. The
             content decides which it is, not the suffix.
 
     Raises:
-        FileNotFoundError: the file does not exist.
-        DataError: the file is truncated, unreadable, or has no vertices.
+        FileNotFoundError: The file does not exist.
+        DataError: The file is truncated, unreadable, or has no vertices.
     """
     with open_input(path) as file:
         content, where = file.stream.read(), str(file.path)
@@ -43,12 +43,12 @@ def read_mesh_faces(path: FilePath) -> Array:  # (F, 3)
     """Read the faces of a mesh as triangles of vertex indices from 0, int64.
 
     Args:
-        path: as in :func:`read_mesh_vertices`. Polygons of an ``.obj`` file are cut into triangles;
+        path: As in :func:`read_mesh_vertices`. Polygons of an ``.obj`` file are cut into triangles;
             a binary ``.ply`` file must hold triangles only.
 
     Raises:
-        FileNotFoundError: the file does not exist.
-        DataError: the file is truncated, unreadable, or has no faces, or a face has an index
+        FileNotFoundError: The file does not exist.
+        DataError: The file is truncated, unreadable, or has no faces, or a face has an index
             outside the vertices.
     """
     with open_input(path) as file:

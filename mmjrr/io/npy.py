@@ -25,16 +25,16 @@ def read_npy(path: FilePath, objects: bool = False, mapped: bool = False) -> Any
     """Read the array of a ``.npy`` file.
 
     Args:
-        path: the file.
-        objects: whether to read Python objects, with :func:`~mmjrr.io.read_pickle`, or to refuse
+        path: The file.
+        objects: Whether to read Python objects, with :func:`~mmjrr.io.read_pickle`, or to refuse
             them. A single object, which ``numpy.save`` wraps in an array without axes, is
             returned without its array.
-        mapped: whether a large array stays in the file (:mod:`mmjrr.io.mapped`).
+        mapped: Whether a large array stays in the file (:mod:`mmjrr.io.mapped`).
 
     Raises:
-        FileNotFoundError: the file does not exist.
-        UnsafePickleError: an object is not known to be harmless.
-        DataError: the file is truncated, not a ``.npy`` file, or holds objects although
+        FileNotFoundError: The file does not exist.
+        UnsafePickleError: An object is not known to be harmless.
+        DataError: The file is truncated, not a ``.npy`` file, or holds objects although
             ``objects`` is false.
     """
     with open_input(path) as file, own_errors(str(file.path), 'a .npy file'):
@@ -54,17 +54,17 @@ def read_npy_stream(
     The header is checked against ``size`` before memory is allocated.
 
     Args:
-        where: file and field, for messages.
-        file: the stream, at its start.
-        size: the stream's length in bytes.
-        objects: as in :func:`read_npy`.
-        origin: an open file that holds the stream's bytes, and the position at which they begin. A
+        where: File and field, for messages.
+        file: The stream, at its start.
+        size: The stream's length in bytes.
+        objects: As in :func:`read_npy`.
+        origin: An open file that holds the stream's bytes, and the position at which they begin. A
             large array of numbers or text stays in that file. Default: None, every array is read
             into memory.
 
     Raises:
-        UnsafePickleError: as in :func:`read_npy`.
-        DataError: as in :func:`read_npy`.
+        UnsafePickleError: As in :func:`read_npy`.
+        DataError: As in :func:`read_npy`.
     """
     version = np.lib.format.read_magic(file)
     if version not in _HEADERS:

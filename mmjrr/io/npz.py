@@ -32,22 +32,22 @@ def read_npz(
     """Read the arrays of an npz file.
 
     Args:
-        path: the file.
-        objects: whether to read Python objects, with :func:`~mmjrr.io.read_pickle`, or to refuse
+        path: The file.
+        objects: Whether to read Python objects, with :func:`~mmjrr.io.read_pickle`, or to refuse
             them. A single object, which NumPy wraps in an array without axes, is returned without
             its array.
-        select: a function of a field's name that tells whether to read the field. Default: read
+        select: A function of a field's name that tells whether to read the field. Default: read
             all fields.
-        mapped: whether large arrays stay in the file (:mod:`mmjrr.io.mapped`); compressed ones are
+        mapped: Whether large arrays stay in the file (:mod:`mmjrr.io.mapped`); compressed ones are
             unpacked into a temporary file.
 
     Returns:
         Arrays and objects by field name.
 
     Raises:
-        FileNotFoundError: the file does not exist.
-        UnsafePickleError: an object is not known to be harmless.
-        DataError: the file is truncated, not an npz file, holds objects although ``objects`` is
+        FileNotFoundError: The file does not exist.
+        UnsafePickleError: An object is not known to be harmless.
+        DataError: The file is truncated, not an npz file, holds objects although ``objects`` is
             false, or would take too much memory. The message names the field where possible.
     """
     fields: dict[str, Any] = {}
@@ -96,12 +96,12 @@ def npz_members(path: Path, archive: zipfile.ZipFile, size: int) -> list[zipfile
     """Return the members of an npz file that hold arrays, after checking their sizes.
 
     Args:
-        path: the file, for messages.
-        archive: the open archive.
-        size: the file's length in bytes.
+        path: The file, for messages.
+        archive: The open archive.
+        size: The file's length in bytes.
 
     Raises:
-        DataError: the members would take too much memory, or two have the same name.
+        DataError: The members would take too much memory, or two have the same name.
     """
     members = [member for member in archive.infolist() if member.filename.endswith('.npy')]
     if len({member.filename for member in members}) < len(members):

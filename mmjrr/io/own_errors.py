@@ -16,11 +16,11 @@ def own_errors(where: str, expected: str) -> Iterator[None]:
     unchanged.
 
     Args:
-        where: the file, or file and field, which every message names.
-        expected: the expected kind of file, with its article, such as ``'an npz file'``.
+        where: The file, or file and field, which every message names.
+        expected: The expected kind of file, with its article, such as ``'an npz file'``.
 
     Raises:
-        DataError: the block raised an exception.
+        DataError: The block raised an exception.
     """
     try:
         yield

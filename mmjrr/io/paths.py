@@ -32,11 +32,11 @@ def check_inside(where: str, names: Iterable[str]) -> None:
     """Refuse names that lead out of the folder to which they are joined.
 
     Args:
-        where: file and field, for the message.
-        names: one name per row.
+        where: File and field, for the message.
+        names: One name per row.
 
     Raises:
-        DataError: a name is absolute, empty, or contains ``..``; the message states its row.
+        DataError: A name is absolute, empty, or contains ``..``; the message states its row.
     """
     for row, name in enumerate(names):
         if not is_inside(name):

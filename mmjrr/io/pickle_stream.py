@@ -28,11 +28,11 @@ class Node:
     """A call that a pickle requests, and the later changes to the object that the call returns.
 
     Attributes:
-        name: module and name of the class or function.
-        args: arguments of the call.
-        state: the state that the pickle passes to the object's ``__setstate__``, or None.
-        items: values that the pickle appends to the object.
-        pairs: keys and values that the pickle sets on the object.
+        name: Module and name of the class or function.
+        args: Arguments of the call.
+        state: The state that the pickle passes to the object's ``__setstate__``, or None.
+        items: Values that the pickle appends to the object.
+        pairs: Keys and values that the pickle sets on the object.
     """
 
     __slots__ = ('args', 'items', 'pairs', 'state')
@@ -72,7 +72,7 @@ class StorageReference:
     """A persistent id: the reference to a tensor's storage elsewhere in the file.
 
     Args:
-        description: the persistent id, as the pickle holds it.
+        description: The persistent id, as the pickle holds it.
     """
 
     __slots__ = ('description',)
@@ -91,11 +91,11 @@ class DescriptionUnpickler(_Unpickler):
     """An unpickler that builds :class:`Node` objects in place of everything the pickle names.
 
     Args:
-        file: the file to read, from its position on.
-        known: names that the pickle may use. Any other raises :class:`UnsafePickleError`.
-        after_state: a function that is called with a node whenever its state is set, and that
+        file: The file to read, from its position on.
+        known: Names that the pickle may use. Any other raises :class:`UnsafePickleError`.
+        after_state: A function that is called with a node whenever its state is set, and that
             returns the node's replacement. It reads the raw arrays of joblib.
-        skip_unknown: whether to accept names that are not in ``known``. Their nodes are as inert
+        skip_unknown: Whether to accept names that are not in ``known``. Their nodes are as inert
             as all others.
     """
 
@@ -120,8 +120,8 @@ class DescriptionUnpickler(_Unpickler):
         """Return an inert class for a name that the pickle uses.
 
         Raises:
-            UnsafePickleError: the name is not known.
-            DataError: the pickle uses too many names.
+            UnsafePickleError: The name is not known.
+            DataError: The pickle uses too many names.
         """
         key = (module, name)
         if key not in self.known and not self.skip_unknown:
@@ -144,7 +144,7 @@ class DescriptionUnpickler(_Unpickler):
         """Refuse names by number: their meaning depends on the process that reads.
 
         Raises:
-            UnsafePickleError: always.
+            UnsafePickleError: Always.
         """
         raise UnsafePickleError(f'the pickle uses the extension code {code}')
 

@@ -52,7 +52,7 @@ class Skipped:
     """A placeholder for a class, a function or an object that the reader does not build.
 
     Args:
-        name: module and name of the class or function, as in the file.
+        name: Module and name of the class or function, as in the file.
     """
 
     name: GlobalName
@@ -73,16 +73,16 @@ def read_pickle(
     chumpy objects come back as arrays, ``torch.Size`` as a tuple.
 
     Args:
-        path: the file; together with ``file``, only its name in messages.
-        file: a binary file, read from its position on. Default: open ``path``.
-        extra: builders of further names.
-        size: bytes that ``file`` takes on the disk, for the limits on memory. Default: the bytes
+        path: The file; together with ``file``, only its name in messages.
+        file: A binary file, read from its position on. Default: open ``path``.
+        extra: Builders of further names.
+        size: Bytes that ``file`` takes on the disk, for the limits on memory. Default: the bytes
             from the position of ``file`` on.
 
     Raises:
-        FileNotFoundError: the file does not exist.
-        UnsafePickleError: the file names a class or function that is not known to be harmless.
-        DataError: the file is truncated, not a pickle, or would take too much memory.
+        FileNotFoundError: The file does not exist.
+        UnsafePickleError: The file names a class or function that is not known to be harmless.
+        DataError: The file is truncated, not a pickle, or would take too much memory.
     """
     if file is None or isinstance(path, InputFile):
         with open_input(path) as source:
@@ -98,13 +98,13 @@ class Builder:
     """A builder of values from the description of one pickle.
 
     Args:
-        where: the file, for messages.
-        limit: bytes that all values may take; each value counts once per reference to it.
-        storages: a function that returns the storage of a persistent id. Default: persistent ids
+        where: The file, for messages.
+        limit: Bytes that all values may take; each value counts once per reference to it.
+        storages: A function that returns the storage of a persistent id. Default: persistent ids
             are refused.
-        extra: builders of further names.
-        as_torch: whether to build tensors as ``torch.Tensor`` or as arrays (bfloat16 as float32).
-        skip_unknown: whether to build :class:`Skipped` for unknown names or to raise an error.
+        extra: Builders of further names.
+        as_torch: Whether to build tensors as ``torch.Tensor`` or as arrays (bfloat16 as float32).
+        skip_unknown: Whether to build :class:`Skipped` for unknown names or to raise an error.
     """
 
     def __init__(
@@ -140,8 +140,8 @@ class Builder:
         """Build the value of a description.
 
         Raises:
-            UnsafePickleError: the description names something that is not known to be harmless.
-            DataError: a part does not fit its name, contains itself, or the values take more bytes
+            UnsafePickleError: The description names something that is not known to be harmless.
+            DataError: A part does not fit its name, contains itself, or the values take more bytes
                 than the limit.
         """
         # `_built` is keyed by id(): keep the objects alive, so that no id is used again.
@@ -287,7 +287,7 @@ class Builder:
         """Build a tensor that views a storage; offset and strides count elements.
 
         Raises:
-            DataError: the tensor reaches outside the storage, or takes more than the limit.
+            DataError: The tensor reaches outside the storage, or takes more than the limit.
         """
         if not isinstance(storage, Storage):
             raise DataError(f'a tensor has {type(storage).__name__} in place of a storage')

@@ -19,7 +19,7 @@ def sparse_matrix(where: str, kind: str, fields: dict[str, Any]) -> Any:
     """Build a SciPy sparse matrix from the arrays that a file holds, after checking them.
 
     Args:
-        where: file and field, for messages.
+        where: File and field, for messages.
         kind: ``'csc'``, ``'csr'`` or ``'coo'``.
         fields: ``data`` (K,) and ``shape`` (rows, columns), with ``indices`` (K,) and ``indptr``
             for ``'csc'`` and ``'csr'``, or ``row`` (K,) and ``col`` (K,) for ``'coo'``.
@@ -28,7 +28,7 @@ def sparse_matrix(where: str, kind: str, fields: dict[str, Any]) -> Any:
         A ``scipy.sparse`` matrix.
 
     Raises:
-        DataError: a field is missing, has another type or length, or an index lies outside the
+        DataError: A field is missing, has another type or length, or an index lies outside the
             shape.
     """
     import scipy.sparse
@@ -64,7 +64,7 @@ def dense(where: str, matrix: Any) -> Array:
     """Convert a sparse matrix that :func:`sparse_matrix` has checked to an array.
 
     Raises:
-        DataError: the array would take more than :data:`MAX_DENSE_BYTES`.
+        DataError: The array would take more than :data:`MAX_DENSE_BYTES`.
     """
     rows, columns = matrix.shape
     check_unpacked_size(where, rows * columns * matrix.dtype.itemsize, MAX_DENSE_BYTES)

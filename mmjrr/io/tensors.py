@@ -43,7 +43,7 @@ class Storage:
 
     Args:
         dtype: PyTorch's name of the elements' dtype, such as ``'float32'``.
-        data: the elements ``(K,)``; bfloat16 as uint16.
+        data: The elements ``(K,)``; bfloat16 as uint16.
     """
 
     dtype: str
@@ -67,13 +67,13 @@ class Tensor:
     """A view of a storage.
 
     Args:
-        storage: the elements.
-        offset: index of the tensor's first element in the storage.
-        shape: the size of each axis.
-        stride: for each axis, the distance between neighbors, in elements.
+        storage: The elements.
+        offset: Index of the tensor's first element in the storage.
+        shape: The size of each axis.
+        stride: For each axis, the distance between neighbors, in elements.
 
     Raises:
-        DataError: offset or strides are not integers from 0, or the tensor reaches outside the
+        DataError: Offset or strides are not integers from 0, or the tensor reaches outside the
             storage.
     """
 
@@ -128,7 +128,7 @@ def storage_dtype(kind: Any) -> tuple[np.dtype[Any], str]:
     """Return NumPy's dtype of a storage's elements and the name of PyTorch's dtype.
 
     Args:
-        kind: the inert class that stands for the storage's type.
+        kind: The inert class that stands for the storage's type.
 
     Raises:
         DataError: PyTorch has no such type of storage.
@@ -144,9 +144,9 @@ def storage_from(kind: Any, content: bytes, count: int) -> Storage:
     """Build a storage from its bytes.
 
     Args:
-        kind: as for :func:`storage_dtype`.
-        content: the elements' bytes, little-endian.
-        count: the number of elements.
+        kind: As for :func:`storage_dtype`.
+        content: The elements' bytes, little-endian.
+        count: The number of elements.
 
     Raises:
         DataError: ``content`` does not have the size of ``count`` elements.
@@ -166,15 +166,15 @@ def read_legacy_stream(
     """Read the format of ``torch.save`` before PyTorch 1.6: five pickles, then the storages.
 
     Args:
-        file: the file, at its start.
-        unpickler: a function that returns an unpickler of a file.
+        file: The file, at its start.
+        unpickler: A function that returns an unpickler of a file.
 
     Returns:
         The description of the object, and the storages by key.
 
     Raises:
-        DataError: the file has another version or byte order, or is damaged.
-        struct.error: the file ends before the length of a storage.
+        DataError: The file has another version or byte order, or is damaged.
+        struct.error: The file ends before the length of a storage.
     """
     start = file.read(len(LEGACY_START))
     if start != LEGACY_START:
@@ -208,7 +208,7 @@ def legacy_reference(description: Any) -> tuple[Any, str]:
     """Return the type and the key of a storage from a persistent id.
 
     Raises:
-        DataError: the persistent id does not refer to a storage.
+        DataError: The persistent id does not refer to a storage.
     """
     if not isinstance(description, tuple) or len(description) < 5 or description[0] != 'storage':
         raise DataError(f'found the reference {description!r:.80}, expected one to a storage')

@@ -41,19 +41,19 @@ def read_torch(
     shared a storage share it again; they are on the CPU and do not require gradients.
 
     Args:
-        path: the file.
-        extra: builders of further names that the file's pickle may use.
-        as_torch: whether to return tensors. False returns arrays (bfloat16 as float32) and does
+        path: The file.
+        extra: Builders of further names that the file's pickle may use.
+        as_torch: Whether to return tensors. False returns arrays (bfloat16 as float32) and does
             not import PyTorch.
-        skip_unknown: whether to return :class:`~mmjrr.io.Skipped` for objects of unknown classes
+        skip_unknown: Whether to return :class:`~mmjrr.io.Skipped` for objects of unknown classes
             in place of an error. They are not built, and no code of the file runs.
-        skipped_names: a set to which the names of skipped classes are added.
+        skipped_names: A set to which the names of skipped classes are added.
 
     Raises:
-        FileNotFoundError: the file does not exist.
-        UnsafePickleError: the file holds TorchScript or a package of code, or names a class or
+        FileNotFoundError: The file does not exist.
+        UnsafePickleError: The file holds TorchScript or a package of code, or names a class or
             function that is not known to be harmless.
-        DataError: the file is truncated, not written by ``torch.save``, or would take too much
+        DataError: The file is truncated, not written by ``torch.save``, or would take too much
             memory.
     """
     options: dict[str, Any] = dict(extra=extra, as_torch=as_torch, skip_unknown=skip_unknown)
@@ -82,8 +82,8 @@ def is_torch_file(path: FilePath) -> bool:
     An npz file is a zip archive without a pickle.
 
     Raises:
-        FileNotFoundError: the file does not exist.
-        DataError: the file begins as a zip archive, but is damaged.
+        FileNotFoundError: The file does not exist.
+        DataError: The file begins as a zip archive, but is damaged.
     """
     with open_input(path) as file:
         start = file.start(len(LEGACY_START))

@@ -36,9 +36,9 @@ class Job:
         name: Name of the job's folder in the work directory.
         identity: The identity of this run.
         suffix: Suffix of the shards, ``'.npz'`` or ``'.json'``.
-        stem: First part of the shards' names. Defaults to ``'shard'``.
+        stem: First part of the shards' names. Default: ``'shard'``.
         output: The file into which the shards are merged. The job is finished if it exists.
-            Defaults to None: the job has no such file.
+            Default: None, the job has no such file.
         read_output_record: A function that reads the identity recorded in ``output``. Required
             with ``output``.
         remedy: What a user can do if settings differ, as in :meth:`Identity.check`.
@@ -191,7 +191,7 @@ class Job:
             unit: What a shard holds, in the plural, for messages.
             overwrite: As in :meth:`begin`.
             redo: A function of an existing shard's content that tells whether to make the shard
-                again. Defaults to None: keep all existing shards.
+                again. Default: None, keep all existing shards.
 
         Raises:
             LockedError: Another run works in the directory.

@@ -57,7 +57,7 @@ class TaskPool:
             function: A function that can be pickled.
             tasks: The function's arguments, a tuple per task.
             unit: What a task is, in the plural, for the progress display.
-            show_progress: Whether to display progress. Defaults to True.
+            show_progress: Whether to display progress. Default: True.
         """
         with Progress(len(tasks), unit, show=show_progress) as progress:
             if self._executor is None:

@@ -34,10 +34,10 @@ class Progress:
     Args:
         total: The number of items to process.
         unit: What an item is, in the plural.
-        log: A function that writes a line. Defaults to the running experiment's logger.
-        start: When the work began, by ``time.monotonic()``. Defaults to the time of the call.
-        show: Whether to display anything. Defaults to True.
-        terminal: Whether to draw a bar on stderr. Defaults to None: draw it if stderr is a
+        log: A function that writes a line. Default: the running experiment's logger.
+        start: When the work began, by ``time.monotonic()``. Default: the time of the call.
+        show: Whether to display anything. Default: True.
+        terminal: Whether to draw a bar on stderr. Default: None, draw it if stderr is a
             terminal.
 
     Example:

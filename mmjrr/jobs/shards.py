@@ -34,7 +34,7 @@ class ShardFolder:
         folder: The folder; :meth:`put` creates it if it is missing.
         run: The run's :attr:`~mmjrr.jobs.Identity.digest`.
         suffix: ``'.npz'`` for dicts of arrays, ``'.json'`` for dicts of JSON values.
-        stem: The first part of the files' names, in lower case. Defaults to ``'shard'``.
+        stem: The first part of the files' names, in lower case. Default: ``'shard'``.
 
     Raises:
         ValueError: ``suffix`` is neither.

@@ -27,9 +27,9 @@ class PoseDiscriminator(nn.Module):
     (Kanazawa et al., CVPR 2018, Section 3.2).
 
     Args:
-        num_joints: Number of rotations of a pose, including the global one. Defaults to 24.
-        hidden_channels: Width of a joint's features. Defaults to 32.
-        pose_channels: Width of the hidden layers for the whole pose. Defaults to 1024.
+        num_joints: Number of rotations of a pose, including the global one. Default: 24.
+        hidden_channels: Width of a joint's features. Default: 32.
+        pose_channels: Width of the hidden layers for the whole pose. Default: 1024.
     """
 
     def __init__(
@@ -72,8 +72,8 @@ class ShapeDiscriminator(nn.Module):
     """Discriminator of body shapes, with one output in (0, 1); 1 means plausible.
 
     Args:
-        num_betas: Number of shape coefficients. Defaults to 10.
-        hidden_channels: Width of the two hidden layers. Defaults to 32.
+        num_betas: Number of shape coefficients. Default: 10.
+        hidden_channels: Width of the two hidden layers. Default: 32.
     """
 
     def __init__(self, num_betas: int = 10, hidden_channels: int = 32) -> None:
@@ -99,7 +99,7 @@ class FitDiscriminator(BaseModel):
     """The pair of discriminators and its LSGAN losses (paper, Section 3.2).
 
     Args:
-        num_betas: Number of shape coefficients of the body model. Defaults to 10.
+        num_betas: Number of shape coefficients of the body model. Default: 10.
         pose: Options of :class:`PoseDiscriminator`.
         shape: Options of :class:`ShapeDiscriminator`.
         data_preprocessor: As in MMEngine. ``None`` moves the batch to the model's device.

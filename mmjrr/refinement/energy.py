@@ -54,7 +54,7 @@ class FitEnergy(nn.Module):
             first iteration. ``True`` or ``dict()`` stands for the class's defaults, ``None`` or
             ``False`` switches a term off. The paper's terms (:data:`TERMS`) that are not named are
             on, with ``scale=1``; all others must be named.
-        silhouette_levels: ``levels`` of the term ``silhouette``. Defaults to None, the term's
+        silhouette_levels: ``levels`` of the term ``silhouette``. Default: None, the term's
             default.
 
     Raises:

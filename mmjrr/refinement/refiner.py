@@ -85,29 +85,29 @@ class FitRefiner:
             the silhouette term is off.
         energy: Terms of the energy.
         discriminator: Discriminator of poses and shapes; required if an adversarial term is on.
-        num_iters: Number of Adam steps. Defaults to 100.
-        lr: Learning rate. Defaults to 1e-2.
-        betas: Adam's coefficients beta1 and beta2. Defaults to (0.9, 0.999).
+        num_iters: Number of Adam steps. Default: 100.
+        lr: Learning rate. Default: 1e-2.
+        betas: Adam's coefficients beta1 and beta2. Default: (0.9, 0.999).
         lr_mult: Factors on ``lr`` by variable (:data:`~.variables.VARIABLES`). Adam moves a
             coordinate by at most about ``lr`` per step, so 100 steps of 1e-2 change a shape
-            coefficient by at most about one unit. Defaults to :data:`LR_MULT`, and 1 for variables
+            coefficient by at most about one unit. Default: :data:`LR_MULT`, and 1 for variables
             that are not listed.
         eta_min_ratio: Ratio of the last to the first learning rate, between which it follows a
-            cosine. Defaults to 1, a constant rate.
+            cosine. Default: 1, a constant rate.
         init_translation: Initial translation. ``'3d'`` (default): the one that fits the regressed
             joints to the annotated 3D joints, so the depth is the annotation's. ``'2d'``: the one
             that fits their projections to the annotated 2D joints in closed form (the authors use
             gradient steps); errors of the initial shape then become errors of depth. ``None``: the
             initial fits' translation.
-        share: Level of each variable, as in :class:`~.variables.Sharing`. Defaults to None: each
+        share: Level of each variable, as in :class:`~.variables.Sharing`. Default: None, each
             frame has its own.
         prior: Standard deviations of variables around zero. Their squares in these units are
-            added to the energy, which sums over frames. Defaults to :data:`PRIOR`; no other
+            added to the energy, which sums over frames. Default: :data:`PRIOR`; no other
             variable can have one.
         chunk_size: Largest number of frames whose bodies are computed at once when frames are
-            refined jointly. Defaults to 64.
+            refined jointly. Default: 64.
         cuda_graph: Whether iterations on a GPU replay a CUDA graph, which needs energy terms that
-            compute the same operations in each iteration. Defaults to True.
+            compute the same operations in each iteration. Default: True.
 
     Raises:
         ValueError: An argument is invalid, or an enabled term has no renderer or discriminator.
@@ -187,7 +187,7 @@ class FitRefiner:
             groups: Moment, subject and camera of each frame; required if frames share a variable.
 
         Raises:
-            FloatingPointError: If the energy is not finite at the first or last iteration; the
+            FloatingPointError: The energy is not finite at the first or last iteration; the
                 message names the term and the samples.
             ValueError: Frames of different moments share a variable: use :meth:`refine_jointly`.
         """
@@ -231,7 +231,7 @@ class FitRefiner:
             weights: Weights of the terms.
             groups: Moment, subject and camera of each frame.
             start: Values of an earlier :class:`RefinedFits` of the same frames to start from.
-                Defaults to None, which starts from ``init``.
+                Default: None, which starts from ``init``.
             on_step: A function that is called with the number of finished Adam steps.
 
         Raises:

@@ -160,9 +160,9 @@ class FitVariables:
             the levels ``frame`` and ``fixed`` allow.
         count: Number of frames.
         corrections: Names of the corrections (``principal_point``, ``outline_offset``) that are
-            fixed at a value for each frame. Defaults to none.
+            fixed at a value for each frame. Default: none.
         support: Vertices of a joint regressor. They are computed apart from the others, so that
-            their gradient is not spread over the whole body. Defaults to None.
+            their gradient is not spread over the whole body. Default: None.
 
     Raises:
         ValueError: A level needs ``groups``.

@@ -39,9 +39,9 @@ def expand_ranges(first: Tensor, last: Tensor, capacity: int | None = None) -> E
     Args:
         first: (N,) first values, integers in any dtype.
         last: (N,) last values, included; a range with ``last < first`` is empty.
-        capacity: number of pairs to return. If there are more, the rest is dropped and
-            ``overflow`` is set; if there are fewer, ``padding`` fills the end. Default None: return
-            all pairs, which makes the host wait for the device.
+        capacity: Number of pairs to return. If there are more, the rest is dropped and
+            ``overflow`` is set; if there are fewer, ``padding`` fills the end. Default: None,
+            which returns all pairs and makes the host wait for the device.
 
     >>> ranges = expand_ranges(torch.tensor([5, 7, 2]), torch.tensor([6, 6, 4]))
     >>> ranges.range_index.tolist(), ranges.value.tolist()
@@ -71,7 +71,7 @@ def nonzero_indices(flags: Tensor, capacity: int) -> NonzeroIndices:
 
     Args:
         flags: (N,) bool.
-        capacity: number of indices to return, as in :func:`expand_ranges`.
+        capacity: Number of indices to return, as in :func:`expand_ranges`.
     """
     return _slots(flags.cumsum(0, dtype=torch.int32), capacity)
 

@@ -46,11 +46,11 @@ class SilhouetteRenderer(nn.Module, ABC):
 
     Args:
         faces: (F, 3) vertex indices of a triangle mesh (array, tensor or nested lists).
-        image_size: (height, width) in pixels. Default (224, 224).
-        near: smallest allowed depth of a vertex, in meters. Default 0.01.
+        image_size: (height, width) in pixels. Default: (224, 224).
+        near: Smallest allowed depth of a vertex, in meters. Default: 0.01.
 
     Raises:
-        ValueError: an argument is invalid.
+        ValueError: An argument is invalid.
     """
 
     faces: Tensor  # (F, 3) int64
@@ -83,7 +83,7 @@ class SilhouetteRenderer(nn.Module, ABC):
         [0, 1) x [0, 1).
 
         Raises:
-            ValueError: the vertices' shape, dtype or device do not match the renderer; a coordinate
+            ValueError: The vertices' shape, dtype or device do not match the renderer; a coordinate
                 is not finite; or vertices lie behind the camera or nearer than ``near`` (the
                 message counts them per sample).
         """
@@ -186,7 +186,7 @@ class SilhouetteRenderer(nn.Module, ABC):
         """Project checked vertices to pixels (B, V, 2).
 
         Raises:
-            ValueError: a projection is not finite.
+            ValueError: A projection is not finite.
         """
         pixels = camera.project(vertices)
         if pixels.numel():

@@ -30,7 +30,7 @@ def new_figure(
     Args:
         width: Width in inches.
         height: Height in inches.
-        layout: matplotlib's layout engine. Default: ``'constrained'``.
+        layout: Matplotlib's layout engine. Default: ``'constrained'``.
 
     Raises:
         ImportError: matplotlib is not installed.

@@ -24,7 +24,7 @@ class NvdiffrastSilhouette(SilhouetteRenderer):
     Args: as :class:`mmjrr.rendering.SilhouetteRenderer`.
 
     Raises:
-        ImportError: nvdiffrast is not installed.
+        ImportError: Nvdiffrast is not installed.
     """
 
     def __init__(

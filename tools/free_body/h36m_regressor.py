@@ -95,7 +95,7 @@ def ring_weights(
         Vertices and their weights, which are positive and sum to one.
 
     Raises:
-        ValueError: If there are too few vertices around the joint.
+        ValueError: There are too few vertices around the joint.
     """
     side, _, part = name.rpartition('_') if name not in TRUNK else ('', '', name)
     position = LIMBS[part] if side else TRUNK[name]

@@ -19,7 +19,7 @@ def check_closed(vertices: np.ndarray, faces: np.ndarray) -> None:
         faces: (F, 3), vertex indices.
 
     Raises:
-        ValueError: If it is not.
+        ValueError: It is not.
     """
     directed = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
     count = len(vertices)
@@ -63,7 +63,7 @@ def decimate(
     """Simplify a mesh to a given number of vertices and faces.
 
     Raises:
-        ValueError: If the result has other numbers or is not closed.
+        ValueError: The result has other numbers or is not closed.
     """
     import fast_simplification
 

@@ -26,8 +26,8 @@ class ResumableCheckpointHook(Hook):
     checkpoints as :class:`SafeCheckpointHook` does.
 
     Args:
-        interval: Number of batches from one checkpoint to the next. Defaults to 10.
-        max_keep_ckpts: Number of checkpoints to keep. Defaults to 1.
+        interval: Number of batches from one checkpoint to the next. Default: 10.
+        max_keep_ckpts: Number of checkpoints to keep. Default: 1.
 
     Raises:
         ValueError: An argument is less than 1.

@@ -51,7 +51,7 @@ class SMPLPseudoGTHook(Hook):
 
     Args:
         body_model: Config of the body model.
-        renderer: Config of the silhouette renderer, without ``faces``. Defaults to
+        renderer: Config of the silhouette renderer, without ``faces``. Default:
             ``dict(type='ContourSilhouette', image_size=(224, 224))``.
         energy: Options of :class:`mmjrr.refinement.FitEnergy`: the enabled terms and their weights.
         refiner: Options of :class:`mmjrr.refinement.FitRefiner`: ``num_iters``, ``lr``, ``betas``
@@ -59,32 +59,32 @@ class SMPLPseudoGTHook(Hook):
             ``prior``, ``chunk_size`` and ``cuda_graph``.
             ``share=dict(pose='moment', betas='subject')`` gives the views of a moment one pose and
             a subject one shape.
-        regressor: Name or file of the regressor used during refinement. Defaults to ``None``, which
+        regressor: Name or file of the regressor used during refinement. Default: ``None``, which
             fits J_spin and uses it.
         calibration: Options of :class:`~mmjrr.engine.calibration.CalibrationOptions`: ``rounds``,
             ``moments``, ``refiner``, ``label_offsets`` and ``silhouette_ratio``. Required if frames
-            of different moments share a variable. Defaults to None, no calibration.
+            of different moments share a variable. Default: None, no calibration.
         initial_fits: Options of :class:`~mmjrr.engine.fits_from_joints.FitsFromJoints` for a data
-            set without ``fits_file``: ``regressor``, ``num_iters`` and ``num_starts``. Defaults to
+            set without ``fits_file``: ``regressor``, ``num_iters`` and ``num_starts``. Default:
             None, their defaults.
         learn_regressor: Whether to fit a regressor to the refined fits. False refines with
-            ``regressor`` alone, as for joints of a detector that are not Human3.6M's. Defaults to
+            ``regressor`` alone, as for joints of a detector that are not Human3.6M's. Default:
             True.
         init_root: Alignment of frames for the fit of J_spin: a joint's name, ``'mean'`` of the
-            joints, or ``None`` for absolute positions. Defaults to ``'pelvis'``, since SPIN's
+            joints, or ``None`` for absolute positions. Default: ``'pelvis'``, since SPIN's
             translation is crude.
-        root: Alignment of frames for the fit of J_opt. Defaults to ``'mean'``. In a single view,
+        root: Alignment of frames for the fit of J_opt. Default: ``'mean'``. In a single view,
             body size and distance are confused, which puts the refined depth off by several
             centimeters at five meters, so absolute positions (``None``) fit worse. With several
             views they fit best. The rounds of a calibration align frames in the same way.
-        fit_batch_size: Number of frames per batch of vertices when fitting regressors. Defaults to
+        fit_batch_size: Number of frames per batch of vertices when fitting regressors. Default:
             64.
         check_inputs: Whether to compare initial fits and masks with the annotated joints before
-            the first batch, and to refuse those that cannot belong to their frames. Defaults to
+            the first batch, and to refuse those that cannot belong to their frames. Default:
             True.
         on_bad_frame: Treatment of a frame that cannot be refined, such as a fit behind the camera
             or a value that is not finite: ``'skip'`` leaves it out, counts and lists it;
-            ``'raise'`` ends the run. Defaults to ``'skip'``. A run in which all frames are left out
+            ``'raise'`` ends the run. Default: ``'skip'``. A run in which all frames are left out
             ends with an error after the last batch.
 
     Raises:

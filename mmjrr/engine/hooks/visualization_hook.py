@@ -35,9 +35,9 @@ class RefinementVisualizationHook(Hook):
     Args:
         samples: Indices in the dataset (``sample_idx``) or image names to draw.
         interval: Also draw the first sample of every ``interval``-th batch; 0 draws none.
-            Defaults to 0.
-        size: Side of each half of the picture in pixels. Defaults to 512.
-        enable: Whether to draw. Defaults to True.
+            Default: 0.
+        size: Side of each half of the picture in pixels. Default: 512.
+        enable: Whether to draw. Default: True.
 
     Raises:
         ValueError: ``interval`` is negative, or ``size`` is less than 32.

@@ -68,45 +68,45 @@ class JointRegressorMetric(BaseMetric):
     frame that a distributed sampler repeats counts once.
 
     Args:
-        regressors: one or several, as in :func:`~mmjrr.evaluation.load_regressors`: names of the
+        regressors: One or several, as in :func:`~mmjrr.evaluation.load_regressors`: names of the
             zoo, paths, ``dict(path=..., joint_order=...)``, or a dict of these whose keys are the
             names to report.
-        protocol: one or several protocols, as in :func:`~mmjrr.evaluation.get_protocol`: names,
-            fields, or ``dict(type='paper', subjects='all')``. Default 'paper'.
-        body_model: config of the body model of predicted SMPL parameters. Default None: the body
+        protocol: One or several protocols, as in :func:`~mmjrr.evaluation.get_protocol`: names,
+            fields, or ``dict(type='paper', subjects='all')``. Default: 'paper'.
+        body_model: Config of the body model of predicted SMPL parameters. Default: None, the body
             that the regressors are for, which is the free body or SMPL from ``data/smpl`` (or
             ``smpl`` in the folder of downloads). Only vertices of nonzero weight are computed.
-        fields: places that differ from :data:`DEFAULT_FIELDS`, such as ``dict(vertices='verts')``.
+        fields: Places that differ from :data:`DEFAULT_FIELDS`, such as ``dict(vertices='verts')``.
             Dots lead into nested elements; None switches a field off. A sample's vertices take
             precedence over its parameters.
-        joint_order: order of the annotation's joints: 'mmpose', 'spin', or joint names. Default:
+        joint_order: Order of the annotation's joints: 'mmpose', 'spin', or joint names. Default:
             the names in the data set's metainfo or, if it has none, 'mmpose' with a warning.
-        prediction_unit: unit of vertices and ``transl``, 'm', 'cm' or 'mm'. Default 'm'.
-        annotation_unit: unit of ``keypoints_3d``, 'm', 'cm' or 'mm'. Default 'm'.
-        by: breakdowns of the tables and of ``out_file``. Subject, action and camera come from the
+        prediction_unit: Unit of vertices and ``transl``, 'm', 'cm' or 'mm'. Default: 'm'.
+        annotation_unit: Unit of ``keypoints_3d``, 'm', 'cm' or 'mm'. Default: 'm'.
+        by: Breakdowns of the tables and of ``out_file``. Subject, action and camera come from the
             sample's fields or else from its image name. A breakdown is left out, with a warning, if
             a sample has no value for it.
         missing: 'raise' raises an error for samples without a prediction; 'skip' leaves them out,
-            counts and lists them. Default 'raise'.
-        out_file: file that receives the result and its provenance, ending in ``.json`` or ``.csv``.
-            Default None: no file.
-        title: name of the evaluated model, for tables and files.
-        mapping: file of the mapping that computes the vertices of the regressors' mesh from those
-            of the model's mesh, as for :meth:`mmjrr.regressors.MeshMapping.load`. Default None: the
-            model has the regressors' mesh.
-        faces: file of the triangles of the model's mesh, which a mapping by barycentric coordinates
-            needs. Default None.
-        collect_device: as in MMEngine, 'cpu' or 'gpu'.
-        prefix: as in MMEngine, a prefix of the keys.
-        collect_dir: as in MMEngine.
+            counts and lists them. Default: 'raise'.
+        out_file: File that receives the result and its provenance, ending in ``.json`` or ``.csv``.
+            Default: None, no file.
+        title: Name of the evaluated model, for tables and files.
+        mapping: File of the mapping that computes the vertices of the regressors' mesh from those
+            of the model's mesh, as for :meth:`mmjrr.regressors.MeshMapping.load`. Default: None,
+            the model has the regressors' mesh.
+        faces: File of the triangles of the model's mesh, which a mapping by barycentric coordinates
+            needs. Default: None.
+        collect_device: As in MMEngine, 'cpu' or 'gpu'.
+        prefix: As in MMEngine, a prefix of the keys.
+        collect_dir: As in MMEngine.
 
     Attributes:
-        result: the last :class:`~mmjrr.evaluation.EvaluationResult` (main process only).
+        result: The last :class:`~mmjrr.evaluation.EvaluationResult` (main process only).
 
     Raises:
-        ValueError: an argument or a sample's field is invalid or missing (the message names the
+        ValueError: An argument or a sample's field is invalid or missing (the message names the
             field and the image), or the data set lacks joints that a protocol needs.
-        FileNotFoundError: a regressor's file does not exist.
+        FileNotFoundError: A regressor's file does not exist.
     """
 
     default_prefix = ''
@@ -323,7 +323,7 @@ class JointRegressorMetric(BaseMetric):
         """Return the metrics of all processed samples, the same in every process.
 
         Args:
-            size: length of the data set. If samples have no names, it tells them from the padding
+            size: Length of the data set. If samples have no names, it tells them from the padding
                 of a distributed sampler.
         """
         # Collect one element per process: collect_results zips the processes' lists, which drops

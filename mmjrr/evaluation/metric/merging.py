@@ -16,9 +16,9 @@ class Frame(NamedTuple):
     """A processed frame.
 
     Attributes:
-        key: image name and sample index, which identify the frame; None if it has neither.
-        name: the frame's name in messages.
-        labels: subject, action, sequence and camera.
+        key: Image name and sample index, which identify the frame; None if it has neither.
+        name: The frame's name in messages.
+        labels: Subject, action, sequence and camera.
         status: 'evaluated', 'left_out' (no protocol counts it) or 'missing' (no prediction).
     """
 
@@ -32,7 +32,7 @@ class Record(NamedTuple):
     """The frames of a batch, and the arrays of its n evaluated frames.
 
     Attributes:
-        frames: all frames of the batch, in its order.
+        frames: All frames of the batch, in its order.
         arrays: ``target`` (n, J, 3), ``weight`` (n, J), and either ``joints`` (n, R, J, 3) or
             SMPL parameters (n, ...). Empty if n is 0.
     """
@@ -46,10 +46,10 @@ class MergedFrames:
     """The frames of all processes, each once.
 
     Attributes:
-        frames: the evaluated frames.
-        left_out: the frames that no protocol counts.
-        missing: names of the frames without a prediction.
-        arrays: arrays as in :class:`Record`, with a row for each evaluated frame.
+        frames: The evaluated frames.
+        left_out: The frames that no protocol counts.
+        missing: Names of the frames without a prediction.
+        arrays: Arrays as in :class:`Record`, with a row for each evaluated frame.
     """
 
     frames: list[Frame] = field(default_factory=list)
@@ -68,12 +68,12 @@ def merge(ranks: Sequence[Sequence[Record]], size: int) -> MergedFrames:
     batches nor on the number of processes. A frame that a distributed sampler repeats counts once.
 
     Args:
-        ranks: the records of each process, in their order.
-        size: length of the data set. If frames have no keys, it tells them from the padding of a
+        ranks: The records of each process, in their order.
+        size: Length of the data set. If frames have no keys, it tells them from the padding of a
             distributed sampler.
 
     Raises:
-        ValueError: two frames with different joints have the same key, only some frames have a key,
+        ValueError: Two frames with different joints have the same key, only some frames have a key,
             or batches hold different kinds of predictions.
     """
     frames = [frame for rank in ranks for record in rank for frame in record.frames]

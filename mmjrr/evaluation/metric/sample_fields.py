@@ -49,13 +49,13 @@ def merge_fields(named: Mapping[str, str | None] | None) -> dict[str, tuple[str,
     """Replace default places of fields by places that a user names.
 
     Args:
-        named: the place of each field to replace; None switches a field off.
+        named: The place of each field to replace; None switches a field off.
 
     Returns:
         The places of all fields by name.
 
     Raises:
-        ValueError: a field is unknown.
+        ValueError: A field is unknown.
     """
     unknown = set(named or {}) - set(DEFAULT_FIELDS)
     if unknown:
@@ -71,15 +71,15 @@ class Sample:
     then in the batch's data samples, then in the batch itself.
 
     Args:
-        fields: places of each field, from :func:`merge_fields`.
-        prediction: the model's output for the sample.
-        batch: the batch that contains the sample.
-        index: the sample's position in the batch.
+        fields: Places of each field, from :func:`merge_fields`.
+        prediction: The model's output for the sample.
+        batch: The batch that contains the sample.
+        index: The sample's position in the batch.
 
     Attributes:
-        image: image name, or None.
-        key: image name and sample index, which identify the sample; None if it has neither.
-        name: the sample's name in messages.
+        image: Image name, or None.
+        key: Image name and sample index, which identify the sample; None if it has neither.
+        name: The sample's name in messages.
     """
 
     def __init__(self, fields: Fields, prediction: Any, batch: Any, index: int) -> None:
@@ -117,11 +117,11 @@ class Sample:
         """Return the field's value.
 
         Args:
-            name: the field.
-            why: the reason why the field is needed, for the message.
+            name: The field.
+            why: The reason why the field is needed, for the message.
 
         Raises:
-            ValueError: the field is missing; the message lists its places and the sample's content.
+            ValueError: The field is missing; the message lists its places and the sample's content.
         """
         value = self.get(name)
         if value is None:
@@ -146,7 +146,7 @@ class Sample:
         """Return the field as float64 in one of the shapes, dropping a batch axis of length 1.
 
         Raises:
-            ValueError: the field is missing, is not numeric, or has another shape.
+            ValueError: The field is missing, is not numeric, or has another shape.
         """
         value = self.require(name)
         array = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
@@ -163,7 +163,7 @@ class Sample:
         """Return rotations in their representation, as (count, 3), (count, 6) or (count, 3, 3).
 
         Raises:
-            ValueError: the field does not hold ``count`` rotations.
+            ValueError: The field does not hold ``count`` rotations.
         """
         value = self.require(name)
         size = int(np.prod(value.shape))
@@ -191,11 +191,11 @@ class Sample:
         """Refuse an annotation that does not match the image because of a transform of MMPose.
 
         Args:
-            joints: the annotation, (J, 3).
-            root: row of the pelvis; None if the annotation has none.
+            joints: The annotation, (J, 3).
+            root: Row of the pelvis; None if the annotation has none.
 
         Raises:
-            ValueError: the image is mirrored but the joints are not, or ``lifting_target`` holds an
+            ValueError: The image is mirrored but the joints are not, or ``lifting_target`` holds an
                 encoded label in place of the data set's annotation.
         """
         where = f'{self.name}: {self.path("keypoints_3d")}'

@@ -45,26 +45,26 @@ class JointRegressorTorchMetric(Metric):
     counts once.
 
     Args:
-        regressors: one or several, as in :func:`~mmjrr.evaluation.load_regressors`.
-        protocol: one or several protocols, as in :func:`~mmjrr.evaluation.get_protocol`. Default
+        regressors: One or several, as in :func:`~mmjrr.evaluation.load_regressors`.
+        protocol: One or several protocols, as in :func:`~mmjrr.evaluation.get_protocol`. Default
             'paper'.
-        body_model: config of the body model of predicted SMPL parameters. Default None: the body
+        body_model: Config of the body model of predicted SMPL parameters. Default: None, the body
             that the regressors are for.
-        joint_order: order of the annotation's joints: 'mmpose', 'spin', or joint names. Default
+        joint_order: Order of the annotation's joints: 'mmpose', 'spin', or joint names. Default
             'mmpose'.
-        prediction_unit: unit of vertices and ``transl``, 'm', 'cm' or 'mm'. Default 'm'.
-        annotation_unit: unit of the annotated joints, 'm', 'cm' or 'mm'. Default 'm'.
-        mapping: as in :class:`~mmjrr.evaluation.JointRegressorMetric`.
-        faces: as in :class:`~mmjrr.evaluation.JointRegressorMetric`.
-        **kwargs: arguments of ``torchmetrics.Metric``, such as ``dist_sync_on_step``.
+        prediction_unit: Unit of vertices and ``transl``, 'm', 'cm' or 'mm'. Default: 'm'.
+        annotation_unit: Unit of the annotated joints, 'm', 'cm' or 'mm'. Default: 'm'.
+        mapping: As in :class:`~mmjrr.evaluation.JointRegressorMetric`.
+        faces: As in :class:`~mmjrr.evaluation.JointRegressorMetric`.
+        **kwargs: Arguments of ``torchmetrics.Metric``, such as ``dist_sync_on_step``.
 
     Attributes:
-        result: the :class:`~mmjrr.evaluation.EvaluationResult` of the last :meth:`compute`, with
+        result: The :class:`~mmjrr.evaluation.EvaluationResult` of the last :meth:`compute`, with
             tables by joint, subject, action and camera.
 
     Raises:
         ImportError: torchmetrics is not installed.
-        ValueError: an argument or a batch is invalid.
+        ValueError: An argument or a batch is invalid.
     """
 
     is_differentiable = False
@@ -108,15 +108,15 @@ class JointRegressorTorchMetric(Metric):
         """Add a batch of B frames.
 
         Args:
-            prediction: vertices (B, V, 3) in the camera frame; or SMPL parameters by name:
+            prediction: Vertices (B, V, 3) in the camera frame; or SMPL parameters by name:
                 ``global_orient``, ``body_pose`` and ``betas``, and those of SMPL-H and SMPL-X, such
                 as ``jaw_pose``, (B, ...) each, with rotations as axis-angle, 6D or matrices.
-            keypoints_3d: annotated joints (B, J, 3) in the camera frame.
-            imgname: the B image names, which tell subject, action and camera.
-            keypoints_3d_weight: weights of the annotated joints (B, J). Default None: all 1.
+            keypoints_3d: Annotated joints (B, J, 3) in the camera frame.
+            imgname: The B image names, which tell subject, action and camera.
+            keypoints_3d_weight: Weights of the annotated joints (B, J). Default: None, all 1.
 
         Raises:
-            ValueError: the sizes differ, or a value is invalid (the message names the image).
+            ValueError: The sizes differ, or a value is invalid (the message names the image).
         """
         fields = {'pred_vertices': prediction} if isinstance(prediction, Tensor) else {
             f'pred_{name}': value for name, value in prediction.items()
@@ -164,7 +164,7 @@ class JointRegressorTorchMetric(Metric):
         """Compute the metrics of all frames by key, such as ``'J_opt/paper/MPJPE'``, in mm.
 
         Raises:
-            ValueError: no frame counts.
+            ValueError: No frame counts.
         """
         columns = {
             name: _column(getattr(self, name))

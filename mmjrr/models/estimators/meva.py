@@ -39,8 +39,8 @@ class MEVA(VideoEstimator):
     Args:
         vae: The authors' config of the autoencoder: ``'vae_rec_2'`` (of the released
             ``train_meva_2``), whose decoder computes its initial pose from the code, or the older
-            ``'vae_rec_1'``, which has a separate network for it. Defaults to ``'vae_rec_2'``.
-        overlap: Number of frames that consecutive windows share, even. Defaults to 10, as in the
+            ``'vae_rec_1'``, which has a separate network for it. Default: ``'vae_rec_2'``.
+        overlap: Number of frames that consecutive windows share, even. Default: 10, as in the
             authors' evaluation; their demo on videos uses 20.
         kwargs: Arguments of :class:`VideoEstimator`.
     """

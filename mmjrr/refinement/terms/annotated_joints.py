@@ -60,7 +60,7 @@ class Joint3DTerm(EnergyTerm):
 
     Args:
         root: Index of the joint at which both are aligned, or None for absolute positions.
-            Defaults to 0, the pelvis.
+            Default: 0, the pelvis.
         name: As in :class:`EnergyTerm`, and so are ``weight`` and ``scale``.
     """
 

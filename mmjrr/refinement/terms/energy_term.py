@@ -41,10 +41,10 @@ class PosedBodies:
         renderer: Renderer of ``silhouette``, or None.
         discriminator: Model of ``plausibility``, or None.
         outline: (B, V, 3), vertices of what the silhouette is drawn from, such as the clothed body.
-            Defaults to None, ``vertices``.
+            Default: None, ``vertices``.
         label_shift: (B, J, 3), meters, camera frame: how far the labels lie off the regressed
-            joints. Defaults to None, which is zero.
-        support: (B, S, 3), the vertices of the regressor's support. Defaults to None, which takes
+            joints. Default: None, which is zero.
+        support: (B, S, 3), the vertices of the regressor's support. Default: None, which takes
             them from ``vertices``.
     """
 
@@ -133,11 +133,11 @@ class EnergyTerm(nn.Module, ABC):
     the term.
 
     Args:
-        name: Name in configs, logs and result files. Defaults to the class's name.
-        weight: Fixed weight. Defaults to None, which balances the term (or to the class's
+        name: Name in configs, logs and result files. Default: the class's name.
+        weight: Fixed weight. Default: None, which balances the term (or to the class's
             ``default_weight`` if neither ``weight`` nor ``scale`` is given).
         scale: Weighted mean over the first batch at the first iteration, by which a balanced term's
-            weight is chosen. Defaults to 1.
+            weight is chosen. Default: 1.
 
     Attributes:
         requires: What the term needs: ``'silhouette'`` (a renderer), ``'mask'``, ``'plausibility'``

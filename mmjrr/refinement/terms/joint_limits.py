@@ -101,7 +101,7 @@ class JointLimitsTerm(EnergyTerm):
 
     Args:
         limits: Limits that replace or complete :data:`JOINT_LIMITS`, by SMPL joint, in degrees.
-            ``None`` for a joint frees it. Defaults to None, :data:`JOINT_LIMITS` as they are.
+            ``None`` for a joint frees it. Default: None, :data:`JOINT_LIMITS` as they are.
         name: As in :class:`EnergyTerm`, and so are ``weight`` (default: 10) and ``scale``.
 
     Raises:

@@ -139,15 +139,15 @@ class SilhouetteTerm(EnergyTerm):
 
     Args:
         levels: Sides in pixels of the blocks over which silhouette and mask are averaged before
-            they are compared (:func:`silhouette_energy`). Defaults to (1, 4).
+            they are compared (:func:`silhouette_energy`). Default: (1, 4).
         mask_cells: Number of cells along each side of the mask's box in which silhouette and mask
             are compared instead (:func:`mask_cells_energy`): 28 for Mask R-CNN. The box is the
             detector's if the mask file has it, else the one around the mask. The mask's values are
             the network's own probabilities if the file has them for as many cells, else means of
-            the mask. Defaults to None, which compares blocks of pixels.
+            the mask. Default: None, which compares blocks of pixels.
         gate: Whether to leave out a disc around each annotated wrist or ankle that is not on the
             mask (:func:`gate_weight`). A dict gives the radius by joint, in parts of the crop's
-            side; True stands for :data:`GATE_RADII`. Defaults to False.
+            side; True stands for :data:`GATE_RADII`. Default: False.
         name: As in :class:`EnergyTerm`, and so are ``weight`` and ``scale``.
 
     Raises:

@@ -59,7 +59,7 @@ class SmoothnessTerm(EnergyTerm):
     frames: set the sampler's ``shuffle=False``. The term is not balanced unless ``scale`` is given.
 
     Args:
-        max_gap: Largest number of frames between neighbors. Defaults to 10; Human3.6M has 50 frames
+        max_gap: Largest number of frames between neighbors. Default: 10; Human3.6M has 50 frames
             per second, of which MMPose's ``fps10`` takes every fifth.
         name: As in :class:`EnergyTerm`, and so are ``weight`` (default: 10) and ``scale``.
 

@@ -41,8 +41,8 @@ def draw(
     """Draw the coverage of every pixel, differentiable in ``pixels``.
 
     Args:
-        pixels: projected vertices.
-        tables: the mesh's faces and edges.
+        pixels: Projected vertices.
+        tables: The mesh's faces and edges.
         image_size: (height, width) in pixels.
         supersampling: k; areas are clamped separately in each of k x k parts of a pixel.
     """
@@ -130,16 +130,16 @@ def compare(
     """Compute :func:`~mmjrr.rendering.silhouette_energy.silhouette_energy` of drawn silhouettes.
 
     Args:
-        vertices: vertices of the bodies.
-        camera: cameras of the masks.
-        tables: the mesh's faces and edges.
-        supersampling: as in :func:`draw`.
-        mask: person masks in [0, 1].
-        weight: weight of each pixel's difference; None: 1.
-        levels: sides of the blocks in pixels.
+        vertices: Vertices of the bodies.
+        camera: Cameras of the masks.
+        tables: The mesh's faces and edges.
+        supersampling: As in :func:`draw`.
+        mask: Person masks in [0, 1].
+        weight: Weight of each pixel's difference; None: 1.
+        levels: Sides of the blocks in pixels.
 
     Raises:
-        ValueError: a projection is not finite.
+        ValueError: A projection is not finite.
     """
     count = len(vertices)
     focal, principal = camera.focal_length, camera.principal_point

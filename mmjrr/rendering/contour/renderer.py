@@ -62,17 +62,17 @@ class ContourSilhouette(SilhouetteRenderer):
 
     Args:
         faces: (F, 3) vertex indices of a triangle mesh (array, tensor or nested lists).
-        image_size: (height, width) in pixels. Default (224, 224).
-        near: smallest allowed depth of a vertex, in meters. Default 0.01.
+        image_size: (height, width) in pixels. Default: (224, 224).
+        near: Smallest allowed depth of a vertex, in meters. Default: 0.01.
         supersampling: k; the layers' areas are clamped separately in each of k x k parts of a
-            pixel, which separates parts covered several times from parts not covered. Default 2.
-        compiled: whether to draw on a CPU with loops that Numba compiles. Compilation at the first
+            pixel, which separates parts covered several times from parts not covered. Default: 2.
+        compiled: Whether to draw on a CPU with loops that Numba compiles. Compilation at the first
             use takes some seconds; later processes load the loops from a cache. False draws with
             PyTorch's operations, as on a GPU, which takes two to three times as long on a CPU.
-            Default True.
+            Default: True.
 
     Raises:
-        ValueError: an argument is invalid.
+        ValueError: An argument is invalid.
         ImportError: ``compiled`` is True and Numba cannot be imported.
 
     >>> triangle = ContourSilhouette([[0, 1, 2]], image_size=(2, 2))

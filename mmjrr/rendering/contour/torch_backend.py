@@ -35,13 +35,13 @@ def draw(
     """Draw the coverage of every pixel, differentiable in ``pixels``.
 
     Args:
-        pixels: projected vertices.
-        topology: the mesh's faces and edges, on the same device.
+        pixels: Projected vertices.
+        topology: The mesh's faces and edges, on the same device.
         image_size: (height, width) in pixels.
         supersampling: k; areas are clamped separately in each of k x k parts of a pixel.
-        capacity: sizes of the buffers. Default None: as large as needed, which makes the host wait
+        capacity: Sizes of the buffers. Default: None, as large as needed, which makes the host wait
             for the device.
-        checks: the checks that fail if the capacity is exceeded; required with ``capacity``.
+        checks: The checks that fail if the capacity is exceeded; required with ``capacity``.
     """
     buffers = None
     if capacity is not None:

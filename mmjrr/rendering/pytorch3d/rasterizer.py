@@ -30,13 +30,13 @@ def rasterize(
     """Return PyTorch3D's ``pix_to_face`` and differentiable ``dists``, both (B, H, W, K).
 
     Args:
-        points: projected vertices: x and y in pixels, depth in meters.
-        faces: vertex indices.
+        points: Projected vertices: x and y in pixels, depth in meters.
+        faces: Vertex indices.
         image_size: (height, width) in pixels.
         faces_per_pixel: K.
-        blur_radius: squared distance, in PyTorch3D's normalized coordinates, up to which a face is
+        blur_radius: Squared distance, in PyTorch3D's normalized coordinates, up to which a face is
             near a pixel.
-        bin_size: as in PyTorch3D's ``RasterizationSettings``.
+        bin_size: As in PyTorch3D's ``RasterizationSettings``.
     """
     from pytorch3d.structures import Meshes
 

@@ -40,18 +40,18 @@ class PyTorch3DSilhouette(SilhouetteRenderer):
 
     Args:
         faces: (F, 3) vertex indices of a triangle mesh (array, tensor or nested lists).
-        image_size: (height, width) in pixels. Default (224, 224).
-        near: smallest allowed depth of a vertex, in meters. Default 0.01.
-        faces_per_pixel: number of faces that a pixel blends. Default 1.
-        blur_radius: squared distance from a face up to which pixels blend it, in PyTorch3D's
-            normalized coordinates (the image's shorter side is 2 long). Default 0.
-        sigma: width of the faces' soft borders, in the same unit. Default 1e-4.
-        bin_size: as in PyTorch3D's ``RasterizationSettings``. Default None: its heuristic.
-        tile_size: side of the tiles on a CPU, in pixels; None draws without tiles. Default 16.
+        image_size: (height, width) in pixels. Default: (224, 224).
+        near: Smallest allowed depth of a vertex, in meters. Default: 0.01.
+        faces_per_pixel: Number of faces that a pixel blends. Default: 1.
+        blur_radius: Squared distance from a face up to which pixels blend it, in PyTorch3D's
+            normalized coordinates (the image's shorter side is 2 long). Default: 0.
+        sigma: Width of the faces' soft borders, in the same unit. Default: 1e-4.
+        bin_size: As in PyTorch3D's ``RasterizationSettings``. Default: None, its heuristic.
+        tile_size: Side of the tiles on a CPU, in pixels; None draws without tiles. Default: 16.
 
     Raises:
         ImportError: PyTorch3D cannot be imported.
-        ValueError: an argument is invalid.
+        ValueError: An argument is invalid.
     """
 
     def __init__(
