@@ -73,7 +73,7 @@ class MeshInferencer(BaseInferencer):
             a folder of downloads.
         device: Device of the models. Default: None, MMEngine's choice.
         scope: Scope of names of models in metafiles. Default: ``'mmjrr'``.
-        det_model: Mmdet's detector, as :class:`~mmjrr.inference.PersonDetector` takes it, or
+        det_model: mmdet's detector, as :class:`~mmjrr.inference.PersonDetector` takes it, or
             ``'whole_image'`` for images that show one person each. Default: None, Mask R-CNN, which
             is built when a call has no ``bboxes``.
         det_weights: File of the detector's weights. Default: None, the published file in a folder

@@ -40,7 +40,7 @@ class MaskRCNN(BaseModel):
     Args:
         checkpoint: File of the weights, or None for random weights.
         backend: 'mmdet' or 'torchvision'. Default: 'mmdet'.
-        config: Mmdet's config, by path or by name. Default:
+        config: mmdet's config, by path or by name. Default:
             ``'mmdet::mask_rcnn/mask-rcnn_r50_fpn_2x_coco.py'``.
         options: For mmdet, settings that override the config, as ``{'model.neck.type': ...}``.
             For torchvision, arguments of ``maskrcnn_resnet50_fpn``, such as ``dict(min_size=600)``.
