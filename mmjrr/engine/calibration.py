@@ -49,31 +49,31 @@ class CalibrationOptions:
             round's regressor (:func:`~mmjrr.regressors.fit_label_offsets`). The energy takes the
             significant ones into account from the next round on, and they are subtracted from the
             labels of J_opt.
-        silhouette_ratio: Largest ratio of the weighted ``silhouette`` to the weighted ``joint_3d``
-            after a round. Above it, the silhouette's weight is lowered to this ratio for the next
-            round (:func:`lowered_silhouette`), so that fits do not follow the errors of bad masks.
-            None: weights stay.
+        max_ratios: Largest ratios of weighted terms to the weighted ``joint_3d`` after a round, by
+            term. A weight above its ratio is lowered to it for the next round
+            (:func:`lowered_weights`): the silhouette's, so that fits do not follow the errors of
+            bad masks. None: weights stay.
 
     Raises:
-        ValueError: A number is below 1, or the ratio is not positive.
+        ValueError: A number is below 1, or a ratio is not positive.
     """
 
     rounds: int = 3
     moments: int | None = None
     refiner: Mapping[str, Any] | None = None
     label_offsets: bool = False
-    silhouette_ratio: float | None = None
+    max_ratios: Mapping[str, float] | None = None
 
     def __post_init__(self) -> None:
         for name in ('rounds', 'moments'):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f'calibration: {name}: found {value}, expected at least 1')
-        ratio = self.silhouette_ratio
-        if ratio is not None and not 0 < ratio < float('inf'):
-            raise ValueError(
-                f'calibration: silhouette_ratio: found {ratio}, expected a positive number or None'
-            )
+        for name, ratio in (self.max_ratios or {}).items():
+            if not 0 < ratio < float('inf'):
+                raise ValueError(
+                    f'calibration: max_ratios: {name}: found {ratio}, expected a positive number'
+                )
 
 
 @dataclass
@@ -156,7 +156,7 @@ class Calibrator:
         warn: A function that takes warnings.
         learn_regressor: Whether a regressor is fitted after each round. Default: True.
         label_offsets: Whether label offsets are fitted with the regressors. Default: False.
-        silhouette_ratio: As in :class:`CalibrationOptions`. Default: None.
+        max_ratios: As in :class:`CalibrationOptions`. Default: None.
     """
 
     def __init__(
@@ -176,11 +176,11 @@ class Calibrator:
         warn: Callable[[str], None],
         label_offsets: bool = False,
         learn_regressor: bool = True,
-        silhouette_ratio: float | None = None,
+        max_ratios: Mapping[str, float] | None = None,
     ) -> None:
         self.fits_label_offsets = label_offsets
         self.learn_regressor = learn_regressor
-        self.silhouette_ratio = silhouette_ratio
+        self.max_ratios = dict(max_ratios or {})
         self.frames, self.make_refiner, self.weights = frames, make_refiner, dict(weights)
         self.folder = work_dir / FOLDER
         self.shards = ShardFolder(self.folder, run, '.npz', 'round')
@@ -214,9 +214,8 @@ class Calibrator:
                     f'better than after round {number}, whose fits and regressor are used'
                 )
                 break
-            if self.silhouette_ratio is not None:
-                next_weights = lowered_silhouette(weights, summary, self.silhouette_ratio)
-                summary['silhouette_weight'] = weights['silhouette']
+            next_weights = lowered_weights(weights, summary, self.max_ratios)
+            summary |= {f'{name}_weight': weights[name] for name in self.max_ratios}
             summaries.append(summary)
             previous, regressor, offsets = arrays, fitted, fitted_offsets
         assert previous is not None
@@ -379,10 +378,10 @@ def _means(arrays: Mapping[str, Array]) -> dict[str, float]:
     }
 
 
-def lowered_silhouette(
-    weights: Mapping[str, float], values: Mapping[str, float], ratio: float
+def lowered_weights(
+    weights: Mapping[str, float], values: Mapping[str, float], max_ratios: Mapping[str, float]
 ) -> dict[str, float]:
-    r"""Lower the silhouette's weight until its weighted mean is at most a multiple of joint_3d's.
+    r"""Lower weights until weighted means are at most multiples of the weighted joint_3d.
 
     If a term is a sum of :math:`n_k` squared independent normal errors, its mean is
     :math:`E_k = n_k \sigma_k^2`, and the likelihood is largest for the weight
@@ -393,17 +392,18 @@ def lowered_silhouette(
     Args:
         weights: Weights of the terms.
         values: Means of the terms after a round.
-        ratio: Largest ratio.
+        max_ratios: Largest ratios by term. Terms without a weight do not count.
 
     Returns:
-        The weights; the same if the ratio is kept or one of the terms is missing.
+        The weights, none of them higher than before.
     """
     lowered = dict(weights)
-    if {'silhouette', 'joint_3d'} <= set(weights):
-        weighted = {name: weight * values[name] for name, weight in weights.items()}
-        limit = ratio * weighted['joint_3d']
-        if weighted['silhouette'] > limit:
-            lowered['silhouette'] *= limit / weighted['silhouette']
+    if 'joint_3d' in weights:
+        joint_3d = weights['joint_3d'] * values['joint_3d']
+        for name in set(max_ratios) & set(weights):
+            limit = max_ratios[name] * joint_3d
+            if weights[name] * values[name] > limit:
+                lowered[name] = limit / values[name]
     return lowered
 
 

@@ -16,7 +16,7 @@ from mmjrr.datasets.image_names import ImageName, parse_image_name
 from mmjrr.datasets.sequences import moment_index
 from mmjrr.engine.first_sample import NO_MASKS
 from mmjrr.errors import DataError
-from mmjrr.geometry import PerspectiveCamera
+from mmjrr.geometry import PerspectiveCamera, axis_angle_to_matrix
 from mmjrr.refinement import Observations, RefinedFits
 from mmjrr.refinement.regressor_fit import PARAMETERS
 from mmjrr.refinement.variables import FrameGroups, Sharing
@@ -102,6 +102,7 @@ class RefinementFrames:
         subjects, subject = _numbered([name.subject for name in names])
         cameras, of_camera = _numbered([_camera_of(name) for name in names])
         _, video = _numbered([f'{name.sequence}.{name.camera}' for name in names])
+        init = {name: stacked(name) for name in PARAMETERS}
         observed = Observations(
             keypoints_3d=stacked('keypoints_3d'),
             keypoints_3d_weight=stacked('keypoints_3d_weight'),
@@ -111,13 +112,16 @@ class RefinementFrames:
             mask=mask,
             mask_box=mask_box,
             mask_cells=mask_cells,
+            initial_rotations=axis_angle_to_matrix(
+                torch.cat([init['global_orient'], init['body_pose']], 1).unflatten(1, (-1, 3))
+            ),
             video=video.to(device),
             frame=torch.tensor([name.frame for name in names], device=device),
         )
         groups = FrameGroups(torch.from_numpy(moment_index(names)), subject, of_camera)
         return cls(
             samples=samples,
-            init={name: stacked(name) for name in PARAMETERS},
+            init=init,
             observed=observed,
             groups=groups.to(device),
             subjects=subjects,

@@ -114,11 +114,12 @@ class RefinementOptions:
                 'later, batch by batch: switch these terms off'
             )
         chosen = CalibrationOptions(**options)
-        missing = sorted({'silhouette', 'joint_3d'} - set(self.fit_energy.terms))
-        if chosen.silhouette_ratio is not None and missing:
+        compared = {'joint_3d', *(chosen.max_ratios or {})} if chosen.max_ratios else set()
+        missing = sorted(compared - set(self.fit_energy.terms))
+        if missing:
             raise ValueError(
-                f'calibration: silhouette_ratio: found {chosen.silhouette_ratio}, but the terms '
-                f'{missing} are switched off, which it compares: switch them on, or set it to None'
+                f'calibration: max_ratios: found {dict(chosen.max_ratios or {})}, but the terms '
+                f'{missing} are switched off, which it compares: switch them on, or leave them out'
             )
         changeable = [name for name in REFINER_OPTIONS if name != 'share']  # which batches take on
         unknown = sorted(set(chosen.refiner or {}) - set(changeable))

@@ -101,6 +101,7 @@ class RefinementStart:
         trains_discriminators = bool(self.energy.requires('plausibility'))
         if runner._train_loop is not None:
             runner._train_loop.trains_model = trains_discriminators
+        self.energy.set_estimates(on_main_process(lambda: self._estimates(first_frames[0])))
         regressor = self._first_regressor(dataset)
         weights = on_main_process(
             lambda: self._balance(make_refiner(regressor), first_frames, dataset)
@@ -212,6 +213,15 @@ class RefinementStart:
     def _frame_options(self) -> dict[str, Any]:
         return frame_options(self.renderer, self.energy, self.device)
 
+    def _estimates(self, first_frames: RefinementFrames) -> dict[str, dict[str, Any]]:
+        """Estimate what the terms need to know of the data, or read the recorded values."""
+        recorded = self.job.results().get('term_estimates')
+        if recorded is not None:
+            return dict(recorded)
+        estimates = self.energy.estimate(first_frames.observed, first_frames.groups.moment)
+        self.job.record_result('term_estimates', estimates)
+        return estimates
+
     def _balance(
         self, refiner: FitRefiner, first_frames: list[RefinementFrames], dataset: Any
     ) -> dict[str, float]:
@@ -249,7 +259,7 @@ class RefinementStart:
             warn=runner.logger.warning,
             label_offsets=options.label_offsets,
             learn_regressor=self.options.learn_regressor,
-            silhouette_ratio=options.silhouette_ratio,
+            max_ratios=options.max_ratios,
         )
         return calibrator.run(regressor)
 

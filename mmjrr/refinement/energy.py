@@ -26,6 +26,7 @@ TERM_TYPES = {
     'adv_shape': 'ShapeAdversarialTerm',
     'joint_limits': 'JointLimitsTerm',
     'smoothness': 'SmoothnessTerm',
+    'initial_pose': 'InitialPoseTerm',
 }
 
 
@@ -143,6 +144,24 @@ class FitEnergy(nn.Module):
         """Refuse a first batch on which a term has no effect."""
         for term in self.terms.values():
             term.check_batch(observed)
+
+    def estimate(self, observed: Observations, moment: Tensor) -> dict[str, dict[str, Any]]:
+        """Estimate what terms need to know of the data, from the first frames of a run.
+
+        Args:
+            observed: Observations of the frames.
+            moment: Number of the moment of each frame.
+
+        Returns:
+            JSON values by term, for :meth:`set_estimates`.
+        """
+        values = {name: term.estimate(observed, moment) for name, term in self.terms.items()}
+        return {name: value for name, value in values.items() if value}
+
+    def set_estimates(self, estimates: Mapping[str, Mapping[str, Any]]) -> None:
+        """Take what :meth:`estimate` returned."""
+        for name, values in estimates.items():
+            self.terms[name].set_estimates(values)
 
     def balance(self, first: Mapping[str, float]) -> dict[str, float]:
         """Return the weight of each term.

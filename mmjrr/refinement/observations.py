@@ -27,6 +27,7 @@ class Observations:
     mask_box: Tensor | None = None  # (B, 4): x0, y0, x1, y1 in pixels of the crop; NaN: unknown
     mask_cells: Tensor | None = None  # (B, N, N), a mask head's probabilities in cells of the box
     mask_weight: Tensor | None = None  # (B, H, W), 0 where the mask is not trusted
+    initial_rotations: Tensor | None = None  # (B, 24, 3, 3), of the initial fits, camera frame
     #: (B, J, 3), meters: where the labels lie off the joints, in the frames of the parts that carry
     #: them (:mod:`mmjrr.regressors.label_offsets`). None: they do not.
     label_offsets: Tensor | None = None

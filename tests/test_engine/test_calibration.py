@@ -20,7 +20,7 @@ from mmjrr.datasets.fits import load_fits
 from mmjrr.engine.calibration import (
     CalibrationOptions,
     Calibrator,
-    lowered_silhouette,
+    lowered_weights,
     sharing_after,
 )
 from mmjrr.engine.refinement_frames import (
@@ -322,7 +322,7 @@ def test_lowered_weights_are_inverse_variances() -> None:
             joint_3d=float(np.square(exact - mean).sum()),
             silhouette=float(np.square(wrong - mean).sum()),
         )
-        weights = lowered_silhouette(weights, values, ratio=2.5)
+        weights = lowered_weights(weights, values, dict(silhouette=2.5))
     assert weights['silhouette'] == pytest.approx(exact.var() / wrong.var(), rel=1e-3)
     assert weights['joint_3d'] == 1
 
@@ -330,8 +330,8 @@ def test_lowered_weights_are_inverse_variances() -> None:
 def test_weights_are_not_raised_and_need_both_terms() -> None:
     weights = dict(joint_3d=2.0, silhouette=3.0, joint_2d=4.0)
     values = dict(joint_3d=0.5, silhouette=0.8, joint_2d=9.0)
-    assert lowered_silhouette(weights, values, ratio=2.5) == weights
-    assert lowered_silhouette(dict(silhouette=3.0), dict(silhouette=9.0), 0.1) == {
+    assert lowered_weights(weights, values, dict(silhouette=2.5)) == weights
+    assert lowered_weights(dict(silhouette=3.0), dict(silhouette=9.0), dict(silhouette=0.1)) == {
         'silhouette': 3.0
     }
 
@@ -346,7 +346,7 @@ def test_rounds_lower_the_silhouettes_weight_and_do_not_take_that_for_drift(
     calibrator = Calibrator(
         frames_of(dataset, [0]), lambda regressor: None, dict(joint_3d=1.0, silhouette=8.0),
         tmp_path, 'run', rounds=3, complete=True, root=None, fit_batch_size=8, provenance={},
-        log=lambda line: None, warn=warnings.append, silhouette_ratio=2.5,
+        log=lambda line: None, warn=warnings.append, max_ratios=dict(silhouette=2.5),
     )  # fmt: skip
 
     def play(number: int, *arguments: Any) -> dict[str, np.ndarray]:
@@ -374,7 +374,7 @@ def test_weights_are_those_with_which_all_frames_are_refined(
     calibrator = Calibrator(
         frames_of(dataset, [0]), lambda regressor: None, dict(joint_3d=1.0, silhouette=8.0),
         tmp_path, 'run', rounds=1, complete=complete, root=None, fit_batch_size=8, provenance={},
-        log=lambda line: None, warn=lambda line: None, silhouette_ratio=2.5,
+        log=lambda line: None, warn=lambda line: None, max_ratios=dict(silhouette=2.5),
     )  # fmt: skip
     arrays = dict(energy_joint_3d=np.array([1.0]), energy_silhouette=np.array([1.0]))
     monkeypatch.setattr(calibrator, '_round', lambda *arguments: arrays)
@@ -385,9 +385,9 @@ def test_weights_are_those_with_which_all_frames_are_refined(
 
 
 @pytest.mark.parametrize('ratio', [0, -1.0, float('nan'), float('inf')])
-def test_a_silhouette_ratio_that_is_not_positive_is_refused(ratio: float) -> None:
-    with pytest.raises(ValueError, match='silhouette_ratio: found'):
-        CalibrationOptions(silhouette_ratio=ratio)
+def test_a_ratio_that_is_not_positive_is_refused(ratio: float) -> None:
+    with pytest.raises(ValueError, match='max_ratios: silhouette: found'):
+        CalibrationOptions(max_ratios=dict(silhouette=ratio))
 
 
 @pytest.mark.slow

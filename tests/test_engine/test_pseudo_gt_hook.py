@@ -240,8 +240,8 @@ NAMED_ALONE = dict(energy=NO_ADVERSARY, regressor='free_body_h36m', learn_regres
             r"calibration: refiner: found \['share'\]",
         ),
         (
-            dict(energy=WITHOUT_SILHOUETTE, calibration=dict(silhouette_ratio=10.0)),
-            r"silhouette_ratio: found 10.0, but the terms \['silhouette'\]",
+            dict(energy=WITHOUT_SILHOUETTE, calibration=dict(max_ratios=dict(silhouette=9))),
+            r"max_ratios: found .*silhouette.*, but the terms \['silhouette'\]",
         ),
         (dict(learn_regressor=False), 'learn_regressor: found False with regressor=None'),
         (dict(NAMED_ALONE, calibration=dict(moments=4)), 'learn_regressor: .*rounds=3'),

@@ -89,7 +89,7 @@ BOTH: dict[str, Any] = {**CELLS, **GATE}
 KNOWN: dict[str, Any] = dict(calibration=dict(label_offsets=True), offsets=True)
 TEN: dict[str, Any] = dict(calibration=dict(rounds=10), seeds=2)
 #: A limit that exact masks and those of a 28x28 head do not reach.
-RATIO: dict[str, Any] = dict(silhouette_ratio=10.0)
+RATIO: dict[str, Any] = dict(max_ratios=dict(silhouette=10.0))
 #: Twice the moments, for curves over their number.
 MANY: dict[str, Any] = dict(frames_per_subject=32)
 

@@ -62,8 +62,8 @@ class SMPLPseudoGTHook(Hook):
         regressor: Name or file of the regressor used during refinement. Default: ``None``, which
             fits J_spin and uses it.
         calibration: Options of :class:`~mmjrr.engine.calibration.CalibrationOptions`: ``rounds``,
-            ``moments``, ``refiner``, ``label_offsets`` and ``silhouette_ratio``. Required if frames
-            of different moments share a variable. Default: None, no calibration.
+            ``moments``, ``refiner``, ``label_offsets`` and ``max_ratios``. Required if frames of
+            different moments share a variable. Default: None, no calibration.
         initial_fits: Options of :class:`~mmjrr.engine.fits_from_joints.FitsFromJoints` for a data
             set without ``fits_file``: ``regressor``, ``num_iters`` and ``num_starts``. Default:
             None, their defaults.

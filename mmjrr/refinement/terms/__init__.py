@@ -13,12 +13,14 @@ from mmjrr.rendering.silhouette_energy import silhouette_energy
 from .adversarial import PoseAdversarialTerm, ShapeAdversarialTerm, adversarial_energy
 from .annotated_joints import Joint2DTerm, Joint3DTerm, joint_2d_energy, joint_3d_energy
 from .energy_term import EnergyTerm, PosedBodies
+from .initial_pose import InitialPoseTerm, initial_pose_energy
 from .joint_limits import JointLimitsTerm, joint_limits_energy
 from .silhouette import SilhouetteTerm, gate_weight, mask_cells_energy
 from .smoothness import SmoothnessTerm, smoothness_energy
 
 __all__ = [
     'EnergyTerm',
+    'InitialPoseTerm',
     'Joint2DTerm',
     'Joint3DTerm',
     'JointLimitsTerm',
@@ -29,6 +31,7 @@ __all__ = [
     'SmoothnessTerm',
     'adversarial_energy',
     'gate_weight',
+    'initial_pose_energy',
     'joint_2d_energy',
     'joint_3d_energy',
     'joint_limits_energy',

@@ -13,7 +13,8 @@ Decisions:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -191,6 +192,21 @@ class EnergyTerm(nn.Module, ABC):
     def prepare(self, observed: Observations) -> Observations:
         """Return observations with what the term computes from them once per batch."""
         return observed
+
+    def estimate(self, observed: Observations, moment: Tensor) -> dict[str, Any]:
+        """Estimate what the term needs to know of the data, from the first frames of a run.
+
+        The values hold for the whole run. They are JSON values, and reach the term through
+        :meth:`set_estimates`.
+
+        Args:
+            observed: Observations of the frames.
+            moment: Number of the moment of each frame.
+        """
+        return {}
+
+    def set_estimates(self, values: Mapping[str, Any]) -> None:
+        """Take what :meth:`estimate` returned, in this process or before a run was resumed."""
 
     def check_image_size(self, image_size: tuple[int, int]) -> None:
         """Refuse options that do not fit images of this (height, width), with a ValueError."""

@@ -342,7 +342,7 @@ def _round_charts(summary: Mapping[str, Any]) -> list[Chart | None]:
     energies = {
         name.replace('_', ' '): (steps, 100 * curve / curve[0])
         for name, curve in values.items()
-        if name not in ('iou', 'silhouette_weight') and curve[0] > 0
+        if name != 'iou' and not name.endswith('_weight') and curve[0] > 0
     }
     iou = {'IoU': (steps, values['iou'])} if 'iou' in values else {}
     return [
