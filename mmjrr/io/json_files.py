@@ -11,6 +11,11 @@ from typing import Any
 from mmjrr.errors import DataError
 from mmjrr.io.atomic import atomic_write
 from mmjrr.io.input_files import FilePath, open_input
+from mmjrr.io.limits import check_unpacked_size, unpacked_limit
+
+#: Most bytes of memory that go with a character of JSON: a list, an object, a member of an object,
+#: a value, and half a string, each with its place in the list or object that holds it.
+_BYTES = {b'[': 104, b'{': 80, b':': 170, b',': 40, b'"': 25}
 
 
 def read_json(path: FilePath) -> Any:
@@ -18,10 +23,12 @@ def read_json(path: FilePath) -> Any:
 
     Raises:
         FileNotFoundError: The file does not exist.
-        DataError: The file is truncated, not JSON, or repeats a name within an object.
+        DataError: The file is truncated, not JSON, repeats a name within an object, or would take
+            more memory than any file of its size may.
     """
     with open_input(path) as file:
         content = file.stream.read()
+    check_unpacked_size(str(file.path), most_memory(content), unpacked_limit(len(content)))
     try:
         return json.loads(content, object_pairs_hook=_without_repetition)
     except (ValueError, RecursionError) as error:
@@ -39,10 +46,22 @@ def write_json(path: str | os.PathLike[str], content: Any) -> None:
 def read_note(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read a record left by an earlier run; return ``{}`` if there is none or it is unreadable."""
     try:
-        record = json.loads(Path(path).read_bytes())
+        content = Path(path).read_bytes()
+        check_unpacked_size(str(path), most_memory(content), unpacked_limit(len(content)))
+        record = json.loads(content)
     except (OSError, ValueError, RecursionError):
         return {}
     return record if isinstance(record, dict) else {}
+
+
+def most_memory(content: bytes) -> int:
+    """Return an upper bound for the memory that JSON takes once it is read.
+
+    Nested lists take up to 52 times their size in the file, which is more than the limit allows
+    large files.
+    """
+    text = len(content) * (1 if content.isascii() else 4)
+    return text + sum(content.count(character) * size for character, size in _BYTES.items())
 
 
 def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
