@@ -59,15 +59,16 @@ def interleaved(
     for number in range(warm_up + rounds):
         for name, side in sides.items():
             _wait_for_gpu()
-            start = _clock()
+            start = clock()
             side()
             _wait_for_gpu()
             if number >= warm_up:
-                durations[name].append(_clock() - start)
+                durations[name].append(clock() - start)
     return {name: _timing(values) for name, values in durations.items()}
 
 
-def _clock() -> float:
+def clock() -> float:
+    """Return seconds of time, or, with ``--processor-time``, of this process's processor time."""
     return time.process_time() if _PROCESSOR_TIME else time.perf_counter()
 
 

@@ -15,10 +15,9 @@ changes the means.
 from __future__ import annotations
 
 import argparse
-import time
 
 import torch
-from common import Record, arguments, parse, positive, seconds
+from common import Record, arguments, clock, parse, positive, seconds
 from silhouette import SETTINGS, Maker, crop_around, installed
 from torch import Tensor
 
@@ -119,9 +118,9 @@ def refine_with_each(theirs: dict[str, Maker], args: argparse.Namespace) -> list
             # The first step loads libraries and compiles, so it is not timed.
             FitRefiner(body, regressor, renderer, energy, num_iters=1).refine(init, observed)
             refiner = FitRefiner(body, regressor, renderer, energy, lr_mult=rates)
-            start = time.perf_counter()
+            start = clock()
             fits = [refiner.refine(start_fits, observed).refined for start_fits in (init, moved)]
-            each = seconds((time.perf_counter() - start) / refiner.num_iters / count / len(fits))
+            each = seconds((clock() - start) / refiner.num_iters / count / len(fits))
         ious, errors = [], []
         for parameters in fits:
             with torch.no_grad():
