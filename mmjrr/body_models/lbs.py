@@ -19,6 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from mmjrr.frame_products import product
+
 if TYPE_CHECKING:
     from mmjrr.body_models.numba_lbs import SparseWeights
 
@@ -155,7 +157,7 @@ class _Skin(torch.autograd.Function):
     def forward(
         ctx: Any, shaped: Tensor, transforms: Tensor, weights: Tensor, transl: Tensor
     ) -> Tensor:  # (B, 3, V), (B, 12, J), (J, V), (B, 3) -> (B, 3, V)
-        blended = (transforms @ weights).unflatten(1, (3, 4))  # (B, 3, 4, V)
+        blended = product(transforms.flatten(0, 1), weights).unflatten(0, (-1, 3, 4))
         ctx.save_for_backward(shaped, blended, weights)
         x, y, z = shaped.split(1, 1)  # (B, 1, V) each
         column_x, column_y, column_z, translation = blended.unbind(2)  # (B, 3, V) each
@@ -174,4 +176,5 @@ class _Skin(torch.autograd.Function):
         grad_blended = torch.empty_like(blended)
         torch.mul(grad[:, :, None], shaped[:, None], out=grad_blended[:, :, :3])
         grad_blended[:, :, 3] = grad
-        return grad_shaped, grad_blended.flatten(1, 2) @ weights.T, None, grad.sum(2)
+        of_rows = product(grad_blended.flatten(0, 2), weights.T).unflatten(0, (-1, 12))
+        return grad_shaped, of_rows, None, grad.sum(2)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from mmjrr.array_types import Array
 from mmjrr.body_models.lbs import skin
+from mmjrr.frame_products import padded_matrix, product
 from mmjrr.geometry import axis_angle_to_matrix, rotation_6d_to_matrix
 
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ class SkinnedBody(nn.Module):
     num_betas: int
     #: Skinning weights, and their sparse form.
     _sparse: tuple[Tensor, SparseWeights | None] | None = None
+    #: Blend shapes by the buffer's name: the buffer, and the matrix that coefficients multiply.
+    _matrices: dict[str, tuple[Tensor, Tensor]]
 
     @property
     def num_vertices(self) -> int:
@@ -80,8 +83,8 @@ class SkinnedBody(nn.Module):
     def skin_vertices(self, posed: Articulation) -> Tensor:  # (B, V, 3), meters
         """Compute the vertices from the result of :meth:`articulate`."""
         batch = len(posed.transforms)
-        shaped = torch.addmm(  # (B or 1, 3 * V)
-            self.v_template.T.flatten(), posed.coefficients, self.blend_planes.flatten(1)
+        shaped = product(  # (B or 1, 3 * V)
+            posed.coefficients, self._matrix('blend_planes'), self.v_template.T.flatten()
         )
         vertices = skin(
             shaped.unflatten(1, (3, -1)).expand(batch, -1, -1),
@@ -91,6 +94,15 @@ class SkinnedBody(nn.Module):
             self._sparse_weights(),
         )
         return vertices.transpose(1, 2)  # a view: coordinates stay separate planes in memory
+
+    def _matrix(self, name: str) -> Tensor:  # (C', ...)
+        """Return a buffer of blend shapes (C, ..., ...) as a matrix for :func:`product`."""
+        matrices = self.__dict__.setdefault('_matrices', {})
+        buffer = self.get_buffer(name)
+        if name not in matrices or matrices[name][0] is not buffer:
+            matrices[name] = buffer, padded_matrix(buffer.flatten(1))
+        matrix: Tensor = matrices[name][1]
+        return matrix
 
     def _sparse_weights(self) -> SparseWeights | None:
         """Return the nonzero skinning weights, or None if too many are not zero."""

@@ -19,6 +19,7 @@ from mmjrr.body_models.lbs import KinematicTree
 from mmjrr.body_models.skinned_body import Articulation, SkinnedBody, batch_size, check_width
 from mmjrr.body_models.smpl_files import find_smpl_file, load_smpl_file
 from mmjrr.errors import DataError
+from mmjrr.frame_products import product
 from mmjrr.io import check_array, read_npy
 from mmjrr.registry import BODY_MODELS
 
@@ -150,7 +151,7 @@ class SMPL(SkinnedBody):
         # Joints in T-pose are linear in betas, so they are computed without the vertices.
         regressor = arrays['J_regressor']
         buffer('joint_template', regressor @ arrays['v_template'])  # (K, 3)
-        buffer('joint_shapedirs', np.einsum('jv,vck->jck', regressor, shapedirs))
+        buffer('joint_shapedirs', np.einsum('jv,vck->kjc', regressor, shapedirs))  # (S, K, 3)
         self.register_buffer('faces_tensor', torch.from_numpy(self.faces), persistent=False)
         self.register_buffer('vertex_ids', None, persistent=False)
         self.tree = KinematicTree(self.parents)
@@ -215,9 +216,9 @@ class SMPL(SkinnedBody):
         size = max(len(part) for part in shape.values())
         coefficients = torch.cat([part.expand(size, -1) for part in shape.values()], dim=1)
 
-        joints = self.joint_template + torch.einsum(
-            'jck,bk->bjc', self.joint_shapedirs, coefficients
-        )
+        joints = product(
+            coefficients, self._matrix('joint_shapedirs'), self.joint_template.flatten()
+        ).unflatten(1, (-1, 3))
         joints, transforms = self.tree(rotations, joints.expand(batch, -1, -1))
         if self.has_pose_blend_shapes:
             eye = torch.eye(3, dtype=like.dtype, device=like.device)

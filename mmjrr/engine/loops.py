@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from mmengine.dist import get_rank
 from mmengine.runner import BaseLoop, Runner
+from torch import Tensor, distributed
 from torch.nn import Module
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from mmjrr.registry import LOOPS
@@ -79,6 +82,9 @@ class RefinementLoop(BaseLoop):
     def run(self) -> Module:
         """Process the remaining batches, call the hooks after them, and return the model."""
         runner = self.runner
+        if isinstance(runner.model, DistributedDataParallel):
+            # A lambda, since DDP compares annotations, which are strings in this module.
+            runner.model.register_comm_hook(None, lambda _, bucket: _of_main_process(bucket))
         runner.call_hook('before_train')
         runner.call_hook('before_train_epoch')
         skip_batches(self.dataloader, self._iter)
@@ -99,3 +105,13 @@ class RefinementLoop(BaseLoop):
         runner.call_hook('after_train_epoch')
         runner.call_hook('after_train')
         return runner.model
+
+
+def _of_main_process(bucket: distributed.GradBucket) -> torch.futures.Future[Tensor]:
+    """Take the main process's gradients in place of the mean of all.
+
+    All processes train the discriminators on the same fits and have the same gradients. Their mean
+    over three processes has other last digits.
+    """
+    sent = distributed.broadcast(bucket.buffer(), 0, async_op=True)
+    return sent.get_future().then(lambda future: future.value()[0])

@@ -17,6 +17,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mmjrr.frame_products import elementwise
+
 
 def axis_angle_to_matrix(axis_angle: Tensor) -> Tensor:  # (..., 3) -> (..., 3, 3)
     """Convert axis-angle to matrices with Rodrigues' formula; differentiable at zero.
@@ -31,8 +33,10 @@ def axis_angle_to_matrix(axis_angle: Tensor) -> Tensor:  # (..., 3) -> (..., 3, 
     # torch.where propagates NaN gradients from the branch that is not selected.
     safe = torch.where(small, torch.ones_like(squared), squared)
     angle = safe.sqrt()
-    sine = torch.where(small, 1 - squared / 6, torch.sin(angle) / angle)
-    cosine = torch.where(small, 0.5 - squared / 24, 2 * (torch.sin(angle / 2) / angle).square())
+    sine = torch.where(small, 1 - squared / 6, elementwise(torch.sin, angle) / angle)
+    cosine = torch.where(
+        small, 0.5 - squared / 24, 2 * (elementwise(torch.sin, angle / 2) / angle).square()
+    )
     cross = _cross_matrix(axis_angle)
     eye = torch.eye(3, dtype=axis_angle.dtype, device=axis_angle.device)
     return eye + sine * cross + cosine * (cross @ cross)
@@ -45,7 +49,7 @@ def matrix_to_axis_angle(matrix: Tensor) -> Tensor:  # (..., 3, 3) -> (..., 3)
     squared = imaginary.square().sum(-1, keepdim=True)
     small = squared < 1e-12
     norm = torch.where(small, torch.ones_like(squared), squared).sqrt()
-    half_angle = torch.atan2(norm, real)
+    half_angle = elementwise(torch.atan2, norm, real)
     # The factor is angle / sin(angle / 2), which tends to 2 as the angle tends to 0.
     factor = torch.where(small, 2 / real.clamp_min(0.5), 2 * half_angle / norm)
     return factor * imaginary

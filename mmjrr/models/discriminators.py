@@ -12,6 +12,7 @@ import torch
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
+from mmjrr.frame_products import elementwise, linear, padded_rows
 from mmjrr.geometry import axis_angle_to_matrix, matrix_to_rotation_6d
 from mmjrr.refinement.terms import adversarial_energy
 from mmjrr.registry import MODELS
@@ -58,13 +59,17 @@ class PoseDiscriminator(nn.Module):
             raise ValueError(
                 f'pose_6d: expected (B, {self.num_joints}, 6), found {tuple(pose_6d.shape)}'
             )
-        features = self.joint_features(pose_6d)
+        count = len(pose_6d)
+        # Padded so that a frame's outputs do not depend on the others (mmjrr.frame_products).
+        features = _layers(
+            self.joint_features, padded_rows(pose_6d.flatten(1)).unflatten(1, (-1, 6))
+        )
         # One product computes all heads, each on the features of its joint.
         weight = torch.cat([head.weight for head in self.joint_heads])
         bias = torch.cat([head.bias for head in self.joint_heads])
         by_joint = (features * weight).sum(-1) + bias
-        whole = self.pose_head(features.flatten(1))
-        return torch.sigmoid(torch.cat([by_joint, whole], dim=1))
+        whole = _layers(self.pose_head, features.flatten(1))
+        return elementwise(torch.sigmoid, torch.cat([by_joint, whole], dim=1)[:count])
 
 
 @MODELS.register_module()
@@ -91,7 +96,7 @@ class ShapeDiscriminator(nn.Module):
         """Return the plausibility of each shape."""
         if betas.shape[1:] != (self.num_betas,):
             raise ValueError(f'betas: expected (B, {self.num_betas}), found {tuple(betas.shape)}')
-        return torch.sigmoid(self.layers(betas))
+        return elementwise(torch.sigmoid, _layers(self.layers, padded_rows(betas))[: len(betas)])
 
 
 @MODELS.register_module()
@@ -163,3 +168,11 @@ class FitDiscriminator(BaseModel):
     def judge(self, rotations: Tensor, betas: Tensor) -> tuple[Tensor, Tensor]:
         """Return the plausibility (B, 25) of poses (B, 24, 3, 3), and (B, 1) of shapes (B, K)."""
         return self.pose(matrix_to_rotation_6d(rotations)), self.shape(betas)
+
+
+def _layers(layers: nn.Sequential, values: Tensor) -> Tensor:
+    """Apply linear and other layers, so that a frame's outputs do not depend on other frames."""
+    for layer in layers:
+        is_linear = isinstance(layer, nn.Linear)
+        values = linear(values, layer.weight, layer.bias) if is_linear else layer(values)
+    return values

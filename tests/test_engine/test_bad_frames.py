@@ -148,11 +148,8 @@ def test_processes_without_a_good_frame_wait_for_the_others(
         summary = json.loads((tmp_path / run / 'refinement.json').read_text())
         assert list(summary['frames_left_out']) == [name] and summary['frames'] == 23
         states.append(read_checkpoint(tmp_path / run / 'iter_12.pth')['state_dict'])
-    one, three = (
-        torch.cat([value.double().flatten() for value in state.values()]) for state in states
-    )
-    # Adam enlarges the rounding of a gradient close to zero: one weight in a thousand moves.
-    assert float((one - three).norm() / one.norm()) < 1e-4
+    for key, value in states[0].items():
+        torch.testing.assert_close(states[1][key], value, atol=1e-4, rtol=0)
     one, three = (np.load(tmp_path / run / 'pseudo_gt.npz')['pose'] for run in ('one', 'three'))
     np.testing.assert_allclose(one, three, rtol=0, atol=1e-4)
 

@@ -23,6 +23,8 @@ from mmjrr.rendering import ContourSilhouette
 from mmjrr.rendering.silhouette_renderer import DeferredChecks
 
 SIZE = (96, 96)
+#: Radians, meters or shape units; libraries other than MKL may round by batch size.
+TOLERANCE = 0.0 if torch.backends.mkl.is_available() else 2e-3
 
 
 @pytest.fixture(scope='module')
@@ -124,7 +126,9 @@ def test_samples_do_not_influence_one_another(world: dict) -> None:
             weights=together.weights,
         )
         for name, value in alone.refined.items():
-            torch.testing.assert_close(value[0], together.refined[name][index], rtol=0, atol=2e-3)
+            torch.testing.assert_close(
+                value[0], together.refined[name][index], rtol=0, atol=TOLERANCE
+            )
 
 
 @pytest.mark.slow
@@ -142,7 +146,7 @@ def test_parts_do_not_change_the_result(world: dict, monkeypatch) -> None:
         torch.set_num_threads(threads)
     for name, value in results[1].items():
         assert torch.equal(value, again[name]), name
-        torch.testing.assert_close(value, results[8][name], rtol=0, atol=2e-3)
+        torch.testing.assert_close(value, results[8][name], rtol=0, atol=TOLERANCE)
 
 
 def start_of(world: dict) -> dict[str, torch.Tensor]:
