@@ -17,7 +17,6 @@ Human3.6M differs from it only in the data.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shlex
 import shutil
@@ -377,13 +376,13 @@ def compare_with_truth(
     """
     from mmjrr.body_models import free_body
     from mmjrr.datasets.synthetic.truth import SyntheticTruth
-    from mmjrr.io import read_npz
+    from mmjrr.io import read_json, read_npz
     from mmjrr.regressors import JointRegressor
 
     truth = SyntheticTruth(data, free_body())
     init = read_npz(data / 'fits' / 'spin_like_train.npz')
     refined = read_npz(work_dir / 'pseudo_gt.npz')
-    refinement = json.loads((work_dir / 'refinement.json').read_text())
+    refinement = read_json(work_dir / 'refinement.json')
     pseudo_gt = {
         'pve_init_mm': round(truth.vertex_error_mm(init), 2),
         'pve_opt_mm': round(truth.vertex_error_mm(refined), 2),

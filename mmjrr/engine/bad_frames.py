@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from mmjrr.array_types import Array
 from mmjrr.io.mapped import take
+from mmjrr.refinement.terms.energy_term import Discriminator
 
 #: Treatments of a frame that cannot be refined.
 ON_BAD_FRAME = ('skip', 'raise')
@@ -39,7 +39,7 @@ def find_bad_frames(attempt: Callable[[int], Any], count: int) -> dict[int, str]
     return errors
 
 
-def check_finite_weights(model: nn.Module | None) -> None:
+def check_finite_weights(model: Discriminator | None) -> None:
     """Check that a batch of only bad frames is not due to the discriminators.
 
     Raises:

@@ -21,8 +21,9 @@ from mmjrr.io.texts import sorted_rows, take_texts, texts_of
 from mmjrr.joints import H36M_JOINTS_MMPOSE, reorder_index
 
 from .annotation_plausibility import check_annotated_joints
-from .core import check_annotation, count_left_out, frame_labels, is_counted
+from .core import check_annotation, count_left_out, is_counted
 from .protocols import Protocol
+from .regressed_frames import frame_labels
 
 if TYPE_CHECKING:
     from mmjrr.datasets.h36m import H36MFitsDataset

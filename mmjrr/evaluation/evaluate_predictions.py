@@ -22,12 +22,13 @@ from .annotated_frames import AnnotatedFrames
 from .annotation_plausibility import regressed_by
 from .body_matching import check_match, errors_of, match_part
 from .carried_regressors import MappingLike, carry_regressors
-from .core import RegressedFrames, evaluate_frames, frame_numbers, needed_joints
+from .core import evaluate_frames, needed_joints
 from .matched_parts import MatchedParts
 from .plausibility import explain_parameters
 from .predicted_body import body_of, check_vertices
 from .predicted_joints import PredictedJoints
 from .protocols import Protocol, get_protocols
+from .regressed_frames import RegressedFrames, frame_numbers
 from .regressed_joints import RegressedJoints, RegressorLike, default_body, load_regressors
 from .result import BREAKDOWNS, EvaluationResult
 

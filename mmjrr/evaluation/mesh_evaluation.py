@@ -33,12 +33,13 @@ from mmjrr.regressors import JointRegressor, MeshMapping
 from mmjrr.regressors.checks import clean_rows
 
 from .carried_regressors import MappingLike, find_mesh_mapping
-from .core import find_neighbors, frame_labels, provenance
+from .core import provenance
 from .evaluate_predictions import PredictionsLike, body_config, read_parts
 from .functional import mpjpe, pa_mpjpe
 from .plausibility import root_aligned_error
 from .predicted_body import body_of, body_parameters, check_vertices
 from .protocols import PROTOCOLS, FrameErrors, FrameLabels, Protocol, frame_errors, get_protocols
+from .regressed_frames import find_neighbors, frame_labels
 from .regressed_joints import RegressorLike, load_regressors
 from .result import EvaluationResult, Score, score_frames
 

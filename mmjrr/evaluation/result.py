@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -18,10 +18,8 @@ from mmjrr.io.paths import check_suffix
 
 from .carried_remarks import carried_remarks
 from .protocols import FrameErrors, Protocol
+from .regressed_frames import RegressedFrames
 from .uncertainty import ErrorInterval
-
-if TYPE_CHECKING:
-    from .core import RegressedFrames
 
 #: Breakdowns of the scores.
 BREAKDOWNS = ('joint', 'action', 'subject', 'camera')

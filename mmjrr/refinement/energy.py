@@ -64,7 +64,7 @@ class FitEnergy(nn.Module):
 
     Example:
         >>> energy = FitEnergy(terms=dict(silhouette=None, joint_2d=dict(weight=10.0)))
-        >>> energy.enabled('silhouette'), energy.enabled('joint_2d')
+        >>> 'silhouette' in energy.terms, 'joint_2d' in energy.terms
         (False, True)
         >>> energy.balance(dict(joint_2d=2.0, joint_3d=4.0))
         {'joint_2d': 10.0, 'joint_3d': 0.25}
@@ -105,10 +105,6 @@ class FitEnergy(nn.Module):
             self.terms[name] = _build(name, option)  # type: ignore[index]
         if not self.terms:
             raise ValueError('terms: every term is switched off, nothing to minimize')
-
-    def enabled(self, *names: str) -> bool:
-        """Tell whether any of the terms is switched on."""
-        return any(name in self.terms for name in names)
 
     def requires(self, quantity: str) -> list[str]:
         """Return the names of the terms that need a quantity of :attr:`EnergyTerm.requires`."""

@@ -38,9 +38,10 @@ from .variables import (
 
 if TYPE_CHECKING:
     from mmjrr.body_models import SMPL
-    from mmjrr.models.discriminators import FitDiscriminator
     from mmjrr.regressors import JointRegressor
     from mmjrr.rendering.silhouette_renderer import SilhouetteRenderer
+
+    from .terms.energy_term import Discriminator
 
 
 #: Smallest part of a batch, in fits, that a CPU thread refines.
@@ -119,7 +120,7 @@ class FitRefiner:
         regressor: JointRegressor,
         renderer: SilhouetteRenderer | None,
         energy: FitEnergy,
-        discriminator: FitDiscriminator | None = None,
+        discriminator: Discriminator | None = None,
         num_iters: int = 100,
         lr: float = 1e-2,
         betas: tuple[float, float] = (0.9, 0.999),

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from mmjrr.evaluation import PROTOCOLS, Protocol, frame_errors, get_protocol
-from mmjrr.evaluation.core import find_neighbors
 from mmjrr.evaluation.protocol_table import protocols_of_joints
+from mmjrr.evaluation.regressed_frames import find_neighbors
 from mmjrr.joints import H36M_JOINTS_SPIN, SMPL_JOINTS, reorder_index
 
 #: H36M_TO_J14 in SPIN's constants.py.

@@ -20,7 +20,7 @@ from mmjrr.datasets.synthetic.simulated_fits import ESTIMATORS
 from mmjrr.datasets.synthetic.subjects import TRAIN_SUBJECTS
 from mmjrr.datasets.synthetic.true_bodies import make_world, root_aligned_distances_mm
 from mmjrr.geometry import H36M_IMAGE_SIZES, save_cameras
-from mmjrr.io import atomic_write, sha256
+from mmjrr.io import atomic_write, read_json, sha256
 from mmjrr.jobs import ShardFolder
 from mmjrr.jobs.pool import single_threaded
 from mmjrr.regressors import JointRegressor
@@ -36,7 +36,7 @@ FOLDERS = ('annotation_body3d', 'images', 'masks', 'fits', 'regressors', 'truth'
 def read_manifest(out: Path) -> dict[str, Any] | None:
     """Read the manifest of a finished dataset; None if there is none."""
     path = out / MANIFEST
-    return json.loads(path.read_text()) if path.is_file() else None
+    return read_json(path) if path.is_file() else None
 
 
 def assemble(out: Path, settings: Settings, sequences: list[Take], shards: ShardFolder) -> None:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mmjrr.array_types import Array
+from mmjrr.io import read_npz
 from mmjrr.joints import H36M_JOINTS_MMPOSE, SMPL_JOINTS
 from mmjrr.regressors import JointRegressor, fit_joint_regressor
 
@@ -36,8 +37,7 @@ class SyntheticTruth:
 
     def parameters(self, split: str) -> dict[str, Array]:
         """Read ``imgname``, ``pose``, ``betas``, ``transl`` of ``'train'`` or ``'test'``."""
-        with np.load(self.root / 'truth' / f'h36m_{split}.npz', allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
+        return read_npz(self.root / 'truth' / f'h36m_{split}.npz')
 
     def vertices(self, parameters: dict[str, Array], batch_size: int = 64) -> Iterator[Tensor]:
         """Yield meshes (N, V, 3), meters, camera frame, batch by batch."""
@@ -95,8 +95,8 @@ class SyntheticTruth:
         """Measure the error of the regressor fitted to true meshes and annotated joints, in mm."""
         annotation = self.root / 'annotation_body3d' / 'fps10' / f'h36m_{split}.npz'
         truth = self.parameters(split)
-        with np.load(annotation, allow_pickle=False) as file:
-            joints = dict(zip(file['imgname'].tolist(), file['S'][:, :, :3], strict=True))
+        table = read_npz(annotation)
+        joints = dict(zip(table['imgname'].tolist(), table['S'][:, :, :3], strict=True))
         ordered = np.stack([joints[name] for name in truth['imgname'].tolist()])
         starts = np.cumsum([0] + [64] * (len(ordered) // 64 + 1))
 

@@ -15,16 +15,15 @@ from mmjrr.array_types import Array
 from mmjrr.body_models import SMPL
 from mmjrr.datasets.units import METERS
 from mmjrr.evaluation.core import (
-    RegressedFrames,
     check_annotation,
     check_extent,
     check_finite,
     evaluate_frames,
-    frame_numbers,
     is_counted,
     needed_joints,
 )
 from mmjrr.evaluation.protocols import Protocol, get_protocols
+from mmjrr.evaluation.regressed_frames import RegressedFrames, frame_numbers
 from mmjrr.evaluation.regressed_joints import (
     RegressedJoints,
     RegressorLike,
@@ -198,7 +197,11 @@ class JointRegressorMetric(BaseMetric):
     # ------------------------------------------------------------------ per batch
 
     def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
-        """Store a batch's labels, annotated joints, and regressed joints or SMPL parameters."""
+        """Store the record of a batch."""
+        self.results.append(self.record(data_batch, data_samples))
+
+    def record(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> Record:
+        """Return a batch's labels, annotated joints, and regressed joints or SMPL parameters."""
         if self._annotation_joints is None:
             self._annotation_joints = self._joints_of({})
         frames, evaluated = [], []
@@ -218,7 +221,7 @@ class JointRegressorMetric(BaseMetric):
                 'weight': np.stack([weight for _, weight in targets]),
                 **self._predictions(evaluated),
             }
-        self.results.append(Record(frames, arrays))
+        return Record(frames, arrays)
 
     def _status(self, sample: Sample, labels: Mapping[str, str | None]) -> str:
         try:

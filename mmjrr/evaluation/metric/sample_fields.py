@@ -13,8 +13,8 @@ from mmjrr.array_types import Array
 from mmjrr.datasets.image_names import parse_image_name
 from mmjrr.datasets.predictions.layouts import HANDS_AND_FACE
 from mmjrr.errors import DataError
-from mmjrr.evaluation.core import frame_labels
 from mmjrr.evaluation.protocols import FrameLabels
+from mmjrr.evaluation.regressed_frames import frame_labels
 
 #: Default places of each field, which are searched in this order. Dots lead into nested elements.
 #: SMPL parameters without the prefix ``pred_`` count as predictions only in ``pred_instances``: at

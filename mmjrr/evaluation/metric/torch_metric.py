@@ -128,14 +128,11 @@ class JointRegressorTorchMetric(Metric):
         for name, column in columns.items():
             if len(column) != count:
                 raise ValueError(f'{name}: found {len(column)} rows for {count} image names')
-        self._frames.process(
-            None,
-            [
-                dict(imgname=name, **{field: column[row] for field, column in columns.items()})
-                for row, name in enumerate(imgname)
-            ],
-        )
-        self._store(self._frames.results.pop())
+        samples = [
+            dict(imgname=name, **{field: column[row] for field, column in columns.items()})
+            for row, name in enumerate(imgname)
+        ]
+        self._store(self._frames.record(None, samples))
 
     def _store(self, record: Record) -> None:
         shape = (len(self._frames.regressors), len(self._frames.joint_names), 3)

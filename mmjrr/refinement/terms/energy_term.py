@@ -13,8 +13,8 @@ Decisions:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from torch import Tensor, nn
 
@@ -22,10 +22,22 @@ from mmjrr.geometry import PerspectiveCamera
 from mmjrr.rendering.silhouette_energy import silhouette_energy
 
 if TYPE_CHECKING:
-    from mmjrr.models.discriminators import FitDiscriminator
     from mmjrr.refinement.observations import Observations
     from mmjrr.regressors import JointRegressor
     from mmjrr.rendering.silhouette_renderer import SilhouetteRenderer
+
+
+class Discriminator(Protocol):
+    """A model of the plausibility of poses and shapes, such as ``FitDiscriminator``."""
+
+    def judge(self, rotations: Tensor, betas: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the plausibility (B, K) of poses (B, 24, 3, 3) and of shapes (B, num_betas)."""
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Return the weights."""
+
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Return the weights with their names."""
 
 
 class PosedBodies:
@@ -59,7 +71,7 @@ class PosedBodies:
         image_size: tuple[int, int],
         regressor: JointRegressor | None = None,
         renderer: SilhouetteRenderer | None = None,
-        discriminator: FitDiscriminator | None = None,
+        discriminator: Discriminator | None = None,
         outline: Tensor | None = None,
         label_shift: Tensor | None = None,
         support: Tensor | None = None,
