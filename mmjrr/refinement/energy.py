@@ -27,6 +27,7 @@ TERM_TYPES = {
     'joint_limits': 'JointLimitsTerm',
     'smoothness': 'SmoothnessTerm',
     'initial_pose': 'InitialPoseTerm',
+    'pose_prior': 'PosePriorTerm',
 }
 
 

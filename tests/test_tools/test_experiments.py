@@ -112,6 +112,7 @@ def test_results_become_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
                     ]
                 ),
             ),
+            parts=dict(foot=dict(fits=error, shape=1.0, pose=2.0, initial=9.0)),
             more='than is kept',
         )
         (tmp_path / 'cells' / f'clothes_{seed}.json').write_text(json.dumps(cell))
@@ -126,5 +127,7 @@ def test_results_become_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert rounds[2] == '| clothes | 2 | 9.0 / 3.5 | 9.0 / 3.5 |'
     balance = pages.experiment_balance_table(results, ['clothes'])
     assert balance[2] == '| clothes | 2 | 9.0 (12.0) | 3.0 (3.0) |'
+    parts = pages.experiment_part_table(results, ['clothes'])
+    assert parts[2] == '| foot | 9.0 | 3.0 / 1.0 / 2.0 |'
     with pytest.raises(pages.MissingResultError):
         pages.experiment_table(results, ['not-there'])

@@ -69,6 +69,7 @@ class Experiment:
             the others come before further ones.
         scores: Whether to score the simulated estimators.
         offsets: Whether to test the labels' offsets.
+        parts: Whether to measure vertex errors by part of the body.
     """
 
     data: Mapping[str, Any] = field(default_factory=dict)
@@ -83,6 +84,7 @@ class Experiment:
     first: bool = False
     scores: bool = False
     offsets: bool = False
+    parts: bool = False
 
 
 BOTH: dict[str, Any] = {**CELLS, **GATE}
@@ -90,6 +92,20 @@ KNOWN: dict[str, Any] = dict(calibration=dict(label_offsets=True), offsets=True)
 TEN: dict[str, Any] = dict(calibration=dict(rounds=10), seeds=2)
 #: A limit that exact masks and those of a 28x28 head do not reach.
 RATIO: dict[str, Any] = dict(max_ratios=dict(silhouette=10.0))
+#: Priors of poses, and a silhouette that weighs as much as good masks come to by themselves. At
+#: maximum likelihood, weighted terms are to each other as their numbers of independent errors: 17
+#: joints of 3 axes in a moment, 23 rotations of 3 axes in each of 4 views and in a moment.
+PRIOR_RATIOS: dict[str, Any] = dict(silhouette=3.0, initial_pose=5.4, pose_prior=1.35)
+PRIORS: dict[str, Any] = dict(
+    terms={name: dict(scale=PRIOR_RATIOS[name]) for name in ('initial_pose', 'pose_prior')},
+    calibration=dict(max_ratios=PRIOR_RATIOS),
+    parts=True,
+)
+INITIAL_POSE: dict[str, Any] = dict(
+    terms=dict(initial_pose=dict(scale=5.4)),
+    calibration=dict(max_ratios=dict(silhouette=3.0, initial_pose=5.4)),
+    parts=True,
+)
 #: Twice the moments, for curves over their number.
 MANY: dict[str, Any] = dict(frames_per_subject=32)
 
@@ -111,6 +127,19 @@ EXPERIMENTS: dict[str, Experiment] = {
     # Masks with large errors: a weight that follows their errors, a smaller weight, or larger
     # regions without trust.
     'masks-network-ratio': Experiment(masks=NETWORK, silhouette=BOTH, calibration=RATIO),
+    'masks-network-priors': Experiment(masks=NETWORK, silhouette=BOTH, **PRIORS),
+    'masks-head-priors': Experiment(masks=HEAD, silhouette=BOTH, **PRIORS),
+    'masks-exact-priors': Experiment(**PRIORS),
+    'masks-network-initial-pose': Experiment(
+        masks=NETWORK, silhouette=BOTH, **{**INITIAL_POSE, 'seeds': 2}
+    ),
+    'joints-priors': Experiment(
+        terms=dict(PRIORS['terms'], silhouette=False),
+        calibration=dict(max_ratios={k: v for k, v in PRIOR_RATIOS.items() if k != 'silhouette'}),
+        parts=True,
+        seeds=2,
+    ),
+    'joints': Experiment(terms=dict(silhouette=False), parts=True, seeds=2),
     'masks-network-weak': Experiment(masks=NETWORK, silhouette=dict(BOTH, scale=1.0)),
     'masks-network-weak-wide': Experiment(
         masks=NETWORK, silhouette=dict(CELLS, gate=WIDE_GATE, scale=1.0)
@@ -321,6 +350,8 @@ def _measured(
             result['principal_points_px'] = _camera_errors(data, refinement, seed)
         if experiment.offsets:
             result['label_offsets'] = _label_offsets(data, work_dir, seed)
+        if experiment.parts:
+            result['parts'] = _errors_by_part(data, work_dir)
     if experiment.scores:
         with _timed('scores', seconds):
             result['scores'] = _explained_scores(data, work_dir)
@@ -534,6 +565,77 @@ def _label_offsets(data: Path, work_dir: Path, seed: int) -> dict[str, Any]:
             for s, j in np.argwhere(other_joints)
         },
     )
+
+
+def _errors_by_part(data: Path, work_dir: Path) -> dict[str, dict[str, float]]:
+    """Measure by part of the body what is wrong with the refined fits, in mm.
+
+    Returns:
+        By part, and for ``all`` vertices, mean distances from the true vertices, pelvis-aligned:
+        ``fits``; ``shape``, of true poses with the fits' shapes; ``pose``, of the fits' poses with
+        true shapes; and ``initial``, of true bodies whose feet, hands, neck and head turn as the
+        mean of the initial fits of a moment's views.
+    """
+    import numpy as np
+    import torch
+    from mask_errors import PARTS
+
+    from mmjrr.body_models import free_body
+    from mmjrr.datasets.image_names import parse_image_name
+    from mmjrr.datasets.sequences import moment_index
+    from mmjrr.datasets.synthetic.truth import SyntheticTruth
+    from mmjrr.geometry import axis_angle_to_matrix, matrix_to_axis_angle
+    from mmjrr.io import read_npz
+    from mmjrr.joints import SMPL_JOINTS
+    from mmjrr.refinement.variables import mean_by_group, nearest_rotation
+
+    truth = SyntheticTruth(data, free_body())
+    fits = read_npz(work_dir / 'pseudo_gt.npz')
+    names = fits['imgname'].tolist()
+
+    def rows_of(parameters: dict[str, Any]) -> dict[str, Any]:
+        row = {name: number for number, name in enumerate(parameters['imgname'].tolist())}
+        rows = [row[name] for name in names]
+        return {key: parameters[key][rows] for key in ('pose', 'betas')}
+
+    true = rows_of(truth.parameters('train'))
+    initial = rows_of(read_npz(data / 'fits' / 'spin_like_train.npz'))
+    moment = torch.from_numpy(moment_index([parse_image_name(name) for name in names]))
+    turns = axis_angle_to_matrix(torch.from_numpy(initial['pose']).float().reshape(-1, 24, 3))
+    mean = matrix_to_axis_angle(nearest_rotation(mean_by_group(turns, moment)))[moment]
+    ends = [
+        number
+        for number, name in enumerate(SMPL_JOINTS)
+        if name.split('_')[-1] in ('ankle', 'foot', 'wrist', 'hand', 'neck', 'head')
+    ]
+    turned = true['pose'].reshape(-1, 24, 3).copy()
+    turned[:, ends] = mean[:, ends].numpy()
+    bodies = dict(
+        fits={key: fits[key] for key in ('pose', 'betas')},
+        shape=dict(true, betas=fits['betas']),
+        pose=dict(true, pose=fits['pose']),
+        initial=dict(true, pose=turned.reshape(-1, 72)),
+    )
+
+    def vertices(parameters: dict[str, Any]) -> Iterator[Any]:
+        still = dict(parameters, transl=np.zeros((len(names), 3), dtype=np.float32))
+        for meshes in truth.vertices(still):
+            yield meshes - truth.regressor(meshes)[:, :1]
+
+    part_of_joint = {joint: part for part, joints in PARTS.items() for joint in joints}
+    carrier = truth.body.weight_planes.argmax(0).tolist()
+    part_of_vertex = np.array([part_of_joint[SMPL_JOINTS[joint]] for joint in carrier])
+    result: dict[str, dict[str, float]] = {part: {} for part in (*PARTS, 'all')}
+    for key, parameters in bodies.items():
+        sums = sum(
+            (a - b).norm(dim=-1).double().sum(0)
+            for a, b in zip(vertices(parameters), vertices(true), strict=True)
+        )
+        errors = 1000 * np.asarray(sums) / len(names)
+        for part, row in result.items():
+            chosen = errors if part == 'all' else errors[part_of_vertex == part]
+            row[key] = round(float(chosen.mean()), 2)
+    return result
 
 
 def _explained_scores(data: Path, work_dir: Path) -> dict[str, Any]:

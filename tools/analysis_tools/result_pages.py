@@ -150,7 +150,7 @@ def _machine_of(record: Run) -> str:
 #: What is kept of an experiment with one seed.
 _OF_CELLS = (
     'seed', 'pseudo_gt', 'regressor_error_mm', 'ablation', 'rounds', 'mask_iou', 'seconds',
-    'principal_points_px', 'label_offsets', 'scores',
+    'principal_points_px', 'label_offsets', 'scores', 'parts',
 )  # fmt: skip
 
 
@@ -495,6 +495,31 @@ def experiment_balance_table(results: dict[str, dict[str, Run]], names: list[str
     return [*_table(header, rows), '', _provenance(there.values())]
 
 
+def experiment_part_table(results: dict[str, dict[str, Run]], names: list[str]) -> list[str]:
+    """Vertex errors by part of the body, means over seeds: fits, shape alone, pose alone."""
+    there = _experiments(results, names)
+    parts = list(next(iter(there.values()))['cells'][0]['parts'])
+
+    def mean(run: Run, part: str, key: str) -> str:
+        values = [cell['parts'][part][key] for cell in run['cells']]
+        return f'{sum(values) / len(values):.1f}'
+
+    first = next(iter(there.values()))
+    rows = [
+        [
+            part,
+            mean(first, part, 'initial'),
+            *(
+                ' / '.join(mean(run, part, key) for key in ('fits', 'shape', 'pose'))
+                for run in there.values()
+            ),
+        ]
+        for part in parts
+    ]
+    header = ['', 'ends turned as in the initial fits', *there]
+    return [*_table(header, rows), '', _provenance(there.values())]
+
+
 def label_offset_table(results: dict[str, dict[str, Run]], names: list[str]) -> list[str]:
     """Errors of the ankles' label offsets, and what is flagged, for each seed."""
     there = _experiments(results, names)
@@ -660,6 +685,7 @@ TABLES: dict[str, Callable[[dict[str, dict[str, Run]], list[str]], list[str]]] =
     'experiments': experiment_table,
     'experiment-rounds': experiment_round_table,
     'experiment-balance': experiment_balance_table,
+    'experiment-parts': experiment_part_table,
     'label-offsets': label_offset_table,
     'scores': score_table,
     'photographs': photograph_table,

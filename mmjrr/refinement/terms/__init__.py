@@ -15,6 +15,7 @@ from .annotated_joints import Joint2DTerm, Joint3DTerm, joint_2d_energy, joint_3
 from .energy_term import EnergyTerm, PosedBodies
 from .initial_pose import InitialPoseTerm, initial_pose_energy
 from .joint_limits import JointLimitsTerm, joint_limits_energy
+from .pose_prior import PosePriorTerm, pose_prior_energy
 from .silhouette import SilhouetteTerm, gate_weight, mask_cells_energy
 from .smoothness import SmoothnessTerm, smoothness_energy
 
@@ -25,6 +26,7 @@ __all__ = [
     'Joint3DTerm',
     'JointLimitsTerm',
     'PoseAdversarialTerm',
+    'PosePriorTerm',
     'PosedBodies',
     'ShapeAdversarialTerm',
     'SilhouetteTerm',
@@ -36,6 +38,7 @@ __all__ = [
     'joint_3d_energy',
     'joint_limits_energy',
     'mask_cells_energy',
+    'pose_prior_energy',
     'silhouette_energy',
     'smoothness_energy',
 ]
