@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections import Counter
 from itertools import product
 from pathlib import Path
 
@@ -333,6 +334,15 @@ def test_files_of_the_project_that_pages_name_exist(page: Path) -> None:
         re.findall(r'(?<![\w/])(?:configs|tools|mmjrr|docs|requirements)/[\w./-]+\.\w+', text)
     )
     assert not sorted(name for name in named if not (ROOT / name).exists())
+
+
+def test_names_of_files_occur_once_but_for_commands() -> None:
+    """Files of ``mmjrr/cli`` are named after their commands."""
+    files = [path for path in (ROOT / 'mmjrr').rglob('*.py') if '.mim' not in path.parts]
+    counts = Counter(
+        path.name for path in files if path.parent.name != 'cli' and path.name != '__init__.py'
+    )
+    assert [name for name, count in counts.items() if count > 1] == []
 
 
 def test_architecture_names_every_package() -> None:
