@@ -186,7 +186,7 @@ def _find_kind(
     part: Predictions, model_path: Any, kinds: Sequence[str], gender: str | None
 ) -> tuple[str, Path]:
     """Return the kind of the body and its file or folder."""
-    wanted = gender or _gender_of(part) or 'neutral'
+    stated_gender = gender or _gender_of(part) or 'neutral'
     if model_path is not None and not Path(model_path).is_dir():
         for kind in kinds:
             if KINDS[kind].stem.lower() in re.split(r'[\W_]+', Path(model_path).name.lower()):
@@ -198,7 +198,7 @@ def _find_kind(
     for folder in folders:
         for kind in kinds:
             try:
-                find_smpl_file(folder, wanted, kind)
+                find_smpl_file(folder, stated_gender, kind)
             except FileNotFoundError:
                 continue
             return kind, folder

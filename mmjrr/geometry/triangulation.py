@@ -99,12 +99,12 @@ def triangulate(
     error, depth = views.errors(points[:, None].expand(*index.shape, joints, 3), index)
     agrees = best.agrees & (error <= tolerance) & (depth > 0)
     labeled = present[..., None] & (views.weight[index] > 0)
-    found = (agrees.sum(1) >= 2) & (2 * agrees.sum(1) > labeled.sum(1))
-    agrees &= found[:, None]
+    is_seen = (agrees.sum(1) >= 2) & (2 * agrees.sum(1) > labeled.sum(1))
+    agrees &= is_seen[:, None]
     of_rows = _rows_of_padded(index, present, rows)
-    error = torch.where(found[:, None] & (views.weight[index] > 0), error, torch.nan)
+    error = torch.where(is_seen[:, None] & (views.weight[index] > 0), error, torch.nan)
     return TriangulatedPoints(
-        points=torch.where(found[..., None], points, torch.nan),
+        points=torch.where(is_seen[..., None], points, torch.nan),
         used=agrees.flatten(0, 1)[of_rows],
         error=error.flatten(0, 1)[of_rows],
     )

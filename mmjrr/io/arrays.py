@@ -96,8 +96,8 @@ def check_array(
     known_sizes = dict(sizes)
     matches = array.ndim == len(shape) and all(
         expected is None
-        or found == (sizes.setdefault(expected, found) if isinstance(expected, str) else expected)
-        for found, expected in zip(array.shape, shape, strict=True)
+        or size == (sizes.setdefault(expected, size) if isinstance(expected, str) else expected)
+        for size, expected in zip(array.shape, shape, strict=True)
     )
     if not matches:
         raise DataError(

@@ -148,12 +148,12 @@ class FitRefiner:
             raise ValueError(
                 f"init_translation: found {init_translation!r}, expected '3d', '2d' or None"
             )
-        for option, factors, known in (
+        for option, factors, expected in (
             ('lr_mult', lr_mult, VARIABLES), ('prior', prior, PRIOR),
         ):  # fmt: skip
-            unknown = sorted(set(factors or {}) - set(known))
+            unknown = sorted(set(factors or {}) - set(expected))
             if unknown:
-                raise ValueError(f'{option}: unknown {unknown}, expected some of {list(known)}')
+                raise ValueError(f'{option}: unknown {unknown}, expected some of {list(expected)}')
         self.body = body
         self.regressor = regressor
         self.renderer = renderer

@@ -153,8 +153,8 @@ def draw_floor(results: Path, path: Path) -> None:
         ]
         for runs in ('four_views', 'seed')
     }
-    for runs, found in errors.items():
-        if not found:
+    for runs, values in errors.items():
+        if not values:
             raise FileNotFoundError(f'{results}: found no {runs}_*.json')
     figure = new_figure(8, 3.6, layout=None)
     axes = figure.add_axes((0.2, 0.19, 0.77, 0.62))

@@ -496,11 +496,11 @@ def _profile(record: Record, args: argparse.Namespace) -> None:
         case.refine(3)
         averages = {}
         for iterations in (1, 6):
-            with profile(activities=activities) as found:
+            with profile(activities=activities) as profiled:
                 case.refine(iterations)
                 if args.device != 'cpu':
                     torch.cuda.synchronize()
-            averages[iterations] = found.key_averages()
+            averages[iterations] = profiled.key_averages()
         counts = {n: _counts(average) for n, average in averages.items()}
         operations, kernels, on_device = (
             (after - before) / 5 for before, after in zip(counts[1], counts[6], strict=True)

@@ -71,14 +71,14 @@ def detect(images: list[Path]) -> dict[str, Any]:
             height, width = image.shape[:2]
             if masks is None:
                 masks = np.zeros((len(images), height, width), np.uint8)
-            found = model.process(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
-            if found.pose_landmarks is None:
+            output = model.process(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+            if output.pose_landmarks is None:
                 continue
             joints[number] = [
                 (point.x * width, point.y * height, point.visibility)
-                for point in found.pose_landmarks.landmark
+                for point in output.pose_landmarks.landmark
             ]
-            masks[number] = np.rint(255 * np.clip(found.segmentation_mask, 0, 1))
+            masks[number] = np.rint(255 * np.clip(output.segmentation_mask, 0, 1))
     return dict(joints=joints, names=np.array(names), masks=masks)
 
 
