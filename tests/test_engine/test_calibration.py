@@ -282,6 +282,51 @@ def test_other_moments_take_the_shapes_and_corrections_of_the_calibration(
     assert set(summary['outline_offset_mm']) == {'S1', 'S5'}
 
 
+@pytest.mark.slow
+def test_priors_are_estimated_once_and_kept_by_a_resumed_run(
+    views: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run is killed after its first round, and the fits that it started from are altered."""
+    ratios = dict(silhouette=3.0, initial_pose=5.4, pose_prior=1.35)
+    refine, calls = FitRefiner.refine_jointly, []
+    seen: list[dict[str, Any]] = []
+
+    def stop(self: FitRefiner, *arguments: Any) -> Any:
+        calls.append(len(calls))
+        terms = self.energy.terms
+        seen.append(dict(deviation=terms['initial_pose'].deviation, mean=terms['pose_prior'].mean))
+        if len(calls) == 2:
+            raise Kill
+        return refine(self, *arguments)
+
+    monkeypatch.setattr(FitRefiner, 'refine_jointly', stop)
+
+    def cfg(**changes: Any) -> Config:
+        made = config_of(views, tmp_path, calibration=dict(moments=2, max_ratios=ratios), **changes)
+        terms = made.custom_hooks[0].energy.terms
+        terms.update(initial_pose=dict(scale=5.4), pose_prior=dict(scale=1.35))
+        return made
+
+    runner = Runner.from_cfg(cfg())
+    with pytest.raises(Kill):
+        runner.train()
+    for hook in runner.hooks:
+        hook.after_run(runner)
+    identity = json.loads((tmp_path / 'pseudo_gt' / 'identity.json').read_text())
+    estimates = identity['results']['term_estimates']
+    assert set(estimates) == {'initial_pose', 'pose_prior'}
+    monkeypatch.setattr('mmjrr.refinement.energy.FitEnergy.estimate', None)
+    Runner.from_cfg(cfg(resume=True)).train()
+    for name in ('deviation', 'mean'):
+        torch.testing.assert_close(seen[-1][name], seen[0][name], rtol=0, atol=0)
+    summary = json.loads((tmp_path / 'refinement.json').read_text())
+    first, last = summary['calibration']['rounds']
+    for name, ratio in ratios.items():
+        assert last[f'{name}_weight'] <= first[f'{name}_weight']
+        joints = summary['term_weights']['joint_3d'] * last['joint_3d']
+        assert summary['term_weights'][name] * last[name] <= ratio * joints * (1 + 1e-6)
+
+
 def test_a_run_that_drifts_stops_at_the_round_before(
     dataset: H36MFitsDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -128,6 +128,6 @@ def test_results_become_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     balance = pages.experiment_balance_table(results, ['clothes'])
     assert balance[2] == '| clothes | 2 | 9.0 (12.0) | 3.0 (3.0) |'
     parts = pages.experiment_part_table(results, ['clothes'])
-    assert parts[2] == '| foot | 9.0 | 3.0 / 1.0 / 2.0 |'
+    assert parts[2] == '| foot | 3.0 / 1.0 / 2.0 | 9.0 |'
     with pytest.raises(pages.MissingResultError):
         pages.experiment_table(results, ['not-there'])

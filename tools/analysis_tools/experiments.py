@@ -69,7 +69,6 @@ class Experiment:
             the others come before further ones.
         scores: Whether to score the simulated estimators.
         offsets: Whether to test the labels' offsets.
-        parts: Whether to measure vertex errors by part of the body.
     """
 
     data: Mapping[str, Any] = field(default_factory=dict)
@@ -84,7 +83,6 @@ class Experiment:
     first: bool = False
     scores: bool = False
     offsets: bool = False
-    parts: bool = False
 
 
 BOTH: dict[str, Any] = {**CELLS, **GATE}
@@ -99,12 +97,10 @@ PRIOR_RATIOS: dict[str, Any] = dict(silhouette=3.0, initial_pose=5.4, pose_prior
 PRIORS: dict[str, Any] = dict(
     terms={name: dict(scale=PRIOR_RATIOS[name]) for name in ('initial_pose', 'pose_prior')},
     calibration=dict(max_ratios=PRIOR_RATIOS),
-    parts=True,
 )
 INITIAL_POSE: dict[str, Any] = dict(
     terms=dict(initial_pose=dict(scale=5.4)),
     calibration=dict(max_ratios=dict(silhouette=3.0, initial_pose=5.4)),
-    parts=True,
 )
 #: Twice the moments, for curves over their number.
 MANY: dict[str, Any] = dict(frames_per_subject=32)
@@ -131,15 +127,24 @@ EXPERIMENTS: dict[str, Experiment] = {
     'masks-head-priors': Experiment(masks=HEAD, silhouette=BOTH, **PRIORS),
     'masks-exact-priors': Experiment(**PRIORS),
     'masks-network-initial-pose': Experiment(
-        masks=NETWORK, silhouette=BOTH, **{**INITIAL_POSE, 'seeds': 2}
+        masks=NETWORK, silhouette=BOTH, seeds=2, **INITIAL_POSE
     ),
+    'masks-network-priors-weak': Experiment(
+        masks=NETWORK,
+        silhouette=BOTH,
+        terms=PRIORS['terms'],
+        calibration=dict(max_ratios=dict(PRIOR_RATIOS, silhouette=1.0)),
+        seeds=2,
+    ),
+    'masks-network-priors-outline': Experiment(
+        masks=NETWORK, silhouette=BOTH, **OUTLINE, **PRIORS, seeds=2
+    ),
+    'joints': Experiment(terms=dict(silhouette=False), seeds=2),
     'joints-priors': Experiment(
         terms=dict(PRIORS['terms'], silhouette=False),
         calibration=dict(max_ratios={k: v for k, v in PRIOR_RATIOS.items() if k != 'silhouette'}),
-        parts=True,
         seeds=2,
     ),
-    'joints': Experiment(terms=dict(silhouette=False), parts=True, seeds=2),
     'masks-network-weak': Experiment(masks=NETWORK, silhouette=dict(BOTH, scale=1.0)),
     'masks-network-weak-wide': Experiment(
         masks=NETWORK, silhouette=dict(CELLS, gate=WIDE_GATE, scale=1.0)
@@ -343,6 +348,7 @@ def _measured(
             refinement=refinement,
             **_compared_with_truth(data, work_dir, refinement),
             rounds=compare_rounds(data, work_dir),
+            parts=_errors_by_part(data, work_dir),
         )
         if masks is not None:
             result['mask_iou'] = _mask_iou(data, masks)
@@ -350,8 +356,6 @@ def _measured(
             result['principal_points_px'] = _camera_errors(data, refinement, seed)
         if experiment.offsets:
             result['label_offsets'] = _label_offsets(data, work_dir, seed)
-        if experiment.parts:
-            result['parts'] = _errors_by_part(data, work_dir)
     if experiment.scores:
         with _timed('scores', seconds):
             result['scores'] = _explained_scores(data, work_dir)

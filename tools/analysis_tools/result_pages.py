@@ -497,26 +497,32 @@ def experiment_balance_table(results: dict[str, dict[str, Run]], names: list[str
 
 def experiment_part_table(results: dict[str, dict[str, Run]], names: list[str]) -> list[str]:
     """Vertex errors by part of the body, means over seeds: fits, shape alone, pose alone."""
-    there = _experiments(results, names)
-    parts = list(next(iter(there.values()))['cells'][0]['parts'])
+    there = {
+        name: run
+        for name, run in _experiments(results, names).items()
+        if any('parts' in cell for cell in run['cells'])
+    }
+    if not there:
+        raise MissingResultError(f'results: docs/results/experiments: {names}: found no parts')
 
     def mean(run: Run, part: str, key: str) -> str:
-        values = [cell['parts'][part][key] for cell in run['cells']]
+        values = [cell['parts'][part][key] for cell in run['cells'] if 'parts' in cell]
         return f'{sum(values) / len(values):.1f}'
 
     first = next(iter(there.values()))
+    parts = next(cell['parts'] for cell in first['cells'] if 'parts' in cell)
     rows = [
         [
             part,
-            mean(first, part, 'initial'),
             *(
                 ' / '.join(mean(run, part, key) for key in ('fits', 'shape', 'pose'))
                 for run in there.values()
             ),
+            mean(first, part, 'initial'),
         ]
         for part in parts
     ]
-    header = ['', 'ends turned as in the initial fits', *there]
+    header = ['', *there, 'initial ends']
     return [*_table(header, rows), '', _provenance(there.values())]
 
 

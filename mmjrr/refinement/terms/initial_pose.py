@@ -93,6 +93,8 @@ class InitialPoseTerm(EnergyTerm):
         ValueError: A deviation is not positive, or the joints are not all of SMPL's but the pelvis.
     """
 
+    deviation: Tensor  # (23,), radians
+
     def __init__(
         self,
         deviation: float | Mapping[str, float] | None = None,
@@ -101,7 +103,9 @@ class InitialPoseTerm(EnergyTerm):
         scale: float | None = None,
     ) -> None:
         super().__init__(name, weight, scale)
-        self.deviation: Tensor | None = None  # (23,), radians
+        missing = torch.full((len(SMPL_JOINTS) - 1,), math.nan)
+        self.register_buffer('deviation', missing, persistent=False)
+        self.is_known = False
         if deviation is not None:
             self._set_degrees(deviation)
         self.is_estimated = deviation is None
@@ -124,7 +128,7 @@ class InitialPoseTerm(EnergyTerm):
 
     def forward(self, bodies: PosedBodies, observed: Observations) -> Tensor:  # (B,)
         """Return the values, about the number of axes where deviations are right."""
-        if self.deviation is None:
+        if not self.is_known:
             raise ValueError(f'{self.name}: the deviation is neither given nor estimated')
         rotations = bodies.rotations[:, 1:]
         return initial_pose_energy(rotations, self._initial(observed), self.deviation.to(rotations))
@@ -144,4 +148,5 @@ class InitialPoseTerm(EnergyTerm):
         values = [float(deviation[joint]) for joint in joints]
         if not all(0 < value < math.inf for value in values):
             raise ValueError(f'deviation: found {deviation}, expected positive degrees')
-        self.deviation = torch.tensor(values).deg2rad()
+        self.deviation.copy_(torch.tensor(values).deg2rad())
+        self.is_known = True

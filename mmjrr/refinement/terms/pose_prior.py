@@ -102,12 +102,17 @@ class PosePriorTerm(EnergyTerm):
         name: As in :class:`EnergyTerm`, and so are ``weight`` and ``scale``.
     """
 
+    mean: Tensor  # (23, 3, 3)
+    whitening: Tensor  # (23, 3, 3)
+
     def __init__(
         self, name: str | None = None, weight: float | None = None, scale: float | None = None
     ) -> None:
         super().__init__(name, weight, scale)
-        self.mean: Tensor | None = None  # (23, 3, 3)
-        self.whitening: Tensor | None = None  # (23, 3, 3)
+        for name_of_buffer in ('mean', 'whitening'):
+            missing = torch.full((len(SMPL_JOINTS) - 1, 3, 3), torch.nan)
+            self.register_buffer(name_of_buffer, missing, persistent=False)
+        self.is_known = False
 
     def estimate(self, observed: Observations, moment: Tensor) -> dict[str, Any]:
         """Return each joint's mean (axis-angle) and covariance, in degrees."""
@@ -130,14 +135,15 @@ class PosePriorTerm(EnergyTerm):
             torch.tensor([values[key][joint] for joint in SMPL_JOINTS[1:]]).double().deg2rad()
             for key in ('mean', 'covariance')
         )
-        self.mean = axis_angle_to_matrix(mean).float()
+        self.mean.copy_(axis_angle_to_matrix(mean))
         lower = torch.linalg.cholesky(covariance.deg2rad())
         eye = torch.eye(3).to(lower).expand_as(lower)
-        self.whitening = torch.linalg.solve_triangular(lower, eye, upper=False).float()
+        self.whitening.copy_(torch.linalg.solve_triangular(lower, eye, upper=False))
+        self.is_known = True
 
     def forward(self, bodies: PosedBodies, observed: Observations) -> Tensor:  # (B,)
         """Return the values, 69 in the mean over the distribution."""
-        if self.mean is None or self.whitening is None:
+        if not self.is_known:
             raise ValueError(f'{self.name}: the distribution of poses has not been estimated')
         rotations = bodies.rotations[:, 1:]
         return pose_prior_energy(rotations, self.mean.to(rotations), self.whitening.to(rotations))
