@@ -7,9 +7,9 @@ model of mediapipe (Apache 2.0), in an environment of its own, finds masks and 2
 fetched through pip from the package index that is configured, about 90 MB.
 
 There is no truth. The demo refines one body shape and the poses of all moments from four views,
-then again from each three of them, and compares the silhouette with the mask in the view left out.
-It runs ``configs/refinement/contour-4view_150it_pose2sim.py``. Every step is kept when it is done;
-an interrupted demo continues when it is started again.
+then again without each view in turn, and compares the silhouette with the mask in the view that is
+left out. It runs ``configs/refinement/contour-4view_150it_pose2sim.py``. Every step is kept when it
+is done; an interrupted demo continues when it is started again.
 """
 
 from __future__ import annotations

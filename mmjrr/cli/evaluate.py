@@ -182,7 +182,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _check_no_annotation_options(args: argparse.Namespace) -> None:
-    """Check that no option is given that only ``--annotations`` has a use for.
+    """Refuse options that have a use with ``--annotations`` only.
 
     Raises:
         ValueError: One is given.

@@ -50,7 +50,9 @@ class RefinementLoop(BaseLoop):
         super().__init__(runner, dataloader)
         batch_sampler_of(self.dataloader)  # refuses other samplers
         if max_batches is not None and max_batches < 1:
-            raise ValueError(f'RefinementLoop: max_batches={max_batches}, expected at least 1')
+            raise ValueError(
+                f'RefinementLoop: max_batches: found {max_batches}, expected at least 1'
+            )
         self._max_iters = len(self.dataloader)
         if max_batches is not None:
             self._max_iters = min(self._max_iters, int(max_batches))

@@ -117,7 +117,7 @@ class MomentBatchSampler(FrameBatchSampler):
         largest = int(np.bincount(moments).max(initial=0))
         if largest > size:
             raise ValueError(
-                f'MomentBatchSampler: batch_size={size}, expected at least {largest}, the '
+                f'MomentBatchSampler: batch_size: found {size}, expected at least {largest}, the '
                 'views of a moment'
             )
         frames = np.argsort(moments, kind='stable')

@@ -76,7 +76,7 @@ def evaluate(
         regressors: One or several, as in :func:`~mmjrr.evaluation.load_regressors`: ``'J_opt'``,
             ``['J_std', 'mine.npy']``, ``dict(old='a/J.npy', new='b/J.npy')``.
         protocol: One or several, as in :func:`~mmjrr.evaluation.get_protocol`: names, or
-            ``dict(type='paper', subjects='all')``. A protocol decides which frames count. Default
+            ``dict(type='paper', subjects='all')``. A protocol decides which frames count. Default:
             'paper'.
         body_model: The body model that computes vertices from parameters: a SMPL file or folder,
             ``'free_body'``, ``'anny'``, a config, or the body itself. Stored vertices need none.
@@ -96,7 +96,7 @@ def evaluate(
             state, or neutral if they state none.
         num_betas: Number of betas of each body that are used. Default: None, all in the files.
         match: 'name' assigns a body to the annotated frame with the same image name. 'order'
-            assigns the n-th body to the n-th annotated frame; their numbers must be equal. Default
+            assigns the n-th body to the n-th annotated frame; their numbers must be equal. Default:
             'name'.
         person: The person to evaluate if an image has several: 'nearest' (to the annotated
             joints), 'largest' (in the image), or a track's identity. None refuses such images.

@@ -202,8 +202,8 @@ def _checked(
     points, goal = torch.as_tensor(pred), torch.as_tensor(target)
     if points.dim() != 3 or points.shape[-1] != 3 or points.shape != goal.shape:
         raise ValueError(
-            f'expected two tensors (B, J, 3), found pred {tuple(points.shape)} and target '
-            f'{tuple(goal.shape)}'
+            f'pred, target: found {tuple(points.shape)} and {tuple(goal.shape)}, expected '
+            '(B, J, 3), the same for both'
         )
     dtype = torch.promote_types(points.dtype, goal.dtype)
     if not dtype.is_floating_point:
@@ -215,7 +215,7 @@ def _checked(
         share = torch.as_tensor(weight).to(points)
         if share.shape != points.shape[:2]:
             raise ValueError(
-                f'weight: expected {tuple(points.shape[:2])}, found {tuple(share.shape)}'
+                f'weight: found {tuple(share.shape)}, expected {tuple(points.shape[:2])}'
             )
         if not bool((share >= 0).all()):
             raise ValueError('weight: found negative values or NaN')

@@ -173,8 +173,8 @@ class RegressedJoints:
         for mesh in meshes:
             if tuple(mesh.shape) != (self.num_vertices, 3):
                 raise ValueError(
-                    f'expected vertices ({self.num_vertices}, 3), as many as the regressors have '
-                    f'columns, found {tuple(mesh.shape)}'
+                    f'vertices: found {tuple(mesh.shape)}, expected ({self.num_vertices}, 3), '
+                    'as many as the regressors have columns'
                 )
         if all(isinstance(mesh, Tensor) for mesh in meshes):
             first: Tensor = meshes[0]  # type: ignore[assignment]

@@ -57,7 +57,7 @@ class PoseDiscriminator(nn.Module):
         """Return the plausibility of each joint's rotation and, last, of the whole pose."""
         if pose_6d.shape[1:] != (self.num_joints, 6):
             raise ValueError(
-                f'pose_6d: expected (B, {self.num_joints}, 6), found {tuple(pose_6d.shape)}'
+                f'pose_6d: found {tuple(pose_6d.shape)}, expected (B, {self.num_joints}, 6)'
             )
         count = len(pose_6d)
         # Padded so that a frame's outputs do not depend on the others (mmjrr.frame_products).
@@ -95,7 +95,7 @@ class ShapeDiscriminator(nn.Module):
     def forward(self, betas: Tensor) -> Tensor:  # (B, num_betas) -> (B, 1)
         """Return the plausibility of each shape."""
         if betas.shape[1:] != (self.num_betas,):
-            raise ValueError(f'betas: expected (B, {self.num_betas}), found {tuple(betas.shape)}')
+            raise ValueError(f'betas: found {tuple(betas.shape)}, expected (B, {self.num_betas})')
         return elementwise(torch.sigmoid, _layers(self.layers, padded_rows(betas))[: len(betas)])
 
 
@@ -150,7 +150,7 @@ class FitDiscriminator(BaseModel):
                 "dict(type='SMPLPseudoGTHook') among custom_hooks?"
             )
         if mode != 'loss':
-            raise ValueError(f"FitDiscriminator: mode={mode!r}, expected 'loss'")
+            raise ValueError(f"FitDiscriminator: mode: found {mode!r}, expected 'loss'")
         losses = {}
         for name, target, fits in (('real', 1.0, fits_init), ('fake', 0.0, fits_refined)):
             pose, shape = self.judge(

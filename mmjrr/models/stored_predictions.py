@@ -137,7 +137,7 @@ class StoredPredictions(BaseModel):
                 prediction and ``missing`` is 'raise'.
         """
         if mode != 'predict':
-            raise ValueError(f"StoredPredictions: mode={mode!r}, expected 'predict'")
+            raise ValueError(f"StoredPredictions: mode: found {mode!r}, expected 'predict'")
         if data_samples is None:
             raise ValueError('StoredPredictions: the batch has no data_samples')
         return [self._answer(sample) for sample in data_samples]

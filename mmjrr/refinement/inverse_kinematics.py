@@ -73,7 +73,9 @@ def fit_to_joints(
             f'joints: found {tuple(joints.shape)}, expected (B, {regressor.num_joints}, 3)'
         )
     if num_iters < 1 or num_starts < 1:
-        raise ValueError(f'found num_iters={num_iters} and num_starts={num_starts}, expected >= 1')
+        raise ValueError(
+            f'num_iters, num_starts: found {num_iters} and {num_starts}, expected at least 1'
+        )
     like = body.v_template
     weight = torch.ones(joints.shape[:2]) if weight is None else weight
     weight = weight.to(like)

@@ -35,7 +35,7 @@ class PseudoGTStore:
         """
         lengths = {name: len(array) for name, array in arrays.items()}
         if 'sample_idx' not in lengths or len(set(lengths.values())) != 1:
-            raise ValueError(f'put: expected sample_idx and arrays of one length, found {lengths}')
+            raise ValueError(f'put: found {lengths}, expected sample_idx and arrays of one length')
         self.shards.put(batch_idx, arrays, rank)
 
     def get(
@@ -119,8 +119,8 @@ class PseudoGTStore:
         index = part.get('sample_idx')
         if index is None or index.ndim != 1 or len(set(lengths.values())) != 1:
             raise DataError(
-                f'{self.shards.path(batch_idx, rank)}: expected sample_idx and arrays of one '
-                f'length, found {lengths}'
+                f'{self.shards.path(batch_idx, rank)}: found {lengths}, expected sample_idx and '
+                'arrays of one length'
             )
         return {name: (array.dtype.kind, array.shape[1:]) for name, array in part.items()}
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[2] / 'mmjrr'
 #: A default that is not written as ``Default: VALUE``.
-OTHER_PATTERN = re.compile(r"\bDefaults to\b|\bDefault (?=[('`0-9]|True|False|None)")
+OTHER_PATTERN = re.compile(r"\bDefaults to\b|\bDefault\s+(?=[('`0-9]|True|False|None)")
 
 
 def docstrings(source: str) -> Iterator[tuple[int, str]]:
@@ -41,6 +41,6 @@ def test_conditions_of_errors_begin_without_if() -> None:
 
 
 def test_the_patterns_find_the_other_spellings() -> None:
-    for text in ('Defaults to None.', 'Default (224, 224).', 'Default True.', "Default 'm'."):
+    for text in ('Defaults to None.', 'Default (224, 224).', 'Default True.', "Default\n    'm'."):
         assert OTHER_PATTERN.search(text), text
     assert not OTHER_PATTERN.search('Default: None, the same.')

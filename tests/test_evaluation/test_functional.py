@@ -144,7 +144,7 @@ def test_bad_inputs_are_refused_with_their_values(error):
         error(good, torch.zeros(2, 5, 3))
     with pytest.raises(ValueError, match=r'\(B, J, 3\), found pred \(4, 3\)'):
         error(good[0], good[0])
-    with pytest.raises(ValueError, match=r'weight: expected \(2, 4\), found \(4,\)'):
+    with pytest.raises(ValueError, match=r'weight: found \(4,\), expected \(2, 4\)'):
         error(good, good, torch.ones(4))
     with pytest.raises(ValueError, match='weight: found negative'):
         error(good, good, -torch.ones(2, 4))

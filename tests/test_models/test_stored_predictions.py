@@ -102,7 +102,7 @@ def test_bad_files_and_arguments_are_refused(tmp_path):
         StoredPredictions(path, missing='nan')
     with pytest.raises(ValueError, match='has no imgname'):
         StoredPredictions(path)(data_samples=[BaseDataElement()])
-    with pytest.raises(ValueError, match="mode='loss', expected 'predict'"):
+    with pytest.raises(ValueError, match="mode: found 'loss', expected 'predict'"):
         StoredPredictions(path)(data_samples=[sample(NAMES[0])], mode='loss')
 
 

@@ -9,7 +9,7 @@ It writes, in docs/images: pipeline.jpg (the steps of the method), floor.png (er
 regressors and the floor, from docs/results/demo), and figure_1.jpg to figure_8.jpg, and
 report_errors.png and report_frames.png (parts of the demo's report; needs Chromium and Playwright).
 The discriminators of figure 4 belong to the refinement of each image by itself. The data must be
-synthetic: Human3.6M's license forbids to publish its photographs.
+synthetic: Human3.6M's license forbids publishing its photographs.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ def interleaved(
         ValueError: There is no program, or fewer than one round.
     """
     if rounds < 1 or not sides:
-        raise ValueError(f'expected a side and at least one round, found {list(sides)}, {rounds}')
+        raise ValueError(f'found sides {list(sides)}, {rounds} rounds, expected at least one each')
     durations: dict[str, list[float]] = {name: [] for name in sides}
     for number in range(warm_up + rounds):
         for name, side in sides.items():

@@ -24,7 +24,7 @@ class NvdiffrastSilhouette(SilhouetteRenderer):
     Args: as :class:`mmjrr.rendering.SilhouetteRenderer`.
 
     Raises:
-        ImportError: Nvdiffrast is not installed.
+        ImportError: nvdiffrast is not installed.
     """
 
     def __init__(

@@ -38,7 +38,9 @@ class ResumableCheckpointHook(Hook):
     def __init__(self, interval: int = 10, max_keep_ckpts: int = 1) -> None:
         for name, value in (('interval', interval), ('max_keep_ckpts', max_keep_ckpts)):
             if value < 1:
-                raise ValueError(f'ResumableCheckpointHook: {name}={value}, expected at least 1')
+                raise ValueError(
+                    f'ResumableCheckpointHook: {name}: found {value}, expected at least 1'
+                )
         self.interval = interval
         self.max_keep_ckpts = max_keep_ckpts
         self._lock_held: WorkDirLock | None = None

@@ -35,10 +35,10 @@ class SMPLPseudoGTHook(Hook):
     - ``before_train`` fits bodies to the 3D joints if the data set has no ``fits_file``, and writes
       them to ``initial_fits.npz``. It checks the data, fits J_spin, which regresses the annotated
       joints from the initial fits, and balances the terms on a seeded set of frames. With
-      ``calibration``, it then refines a part of the moments in rounds, as one problem; the
-      next round uses a round's regressor. A resumed run loads those results that exist.
-    - ``before_train_iter`` refines and stores this process's part of the batch. It adds those of
-      all processes as ``fits_init`` and ``fits_refined`` for the model's discriminator step. It
+      ``calibration``, it then refines a part of the moments in rounds, as one problem; each round
+      uses the regressor of the round before. A resumed run loads those results that exist.
+    - ``before_train_iter`` refines and stores this process's part of the batch. It adds the fits
+      of all processes as ``fits_init`` and ``fits_refined`` for the model's discriminator step. It
       does not refine a stored batch again.
       With a calibration, the regressor and what moments share are those of the calibration, whose
       refined fits are taken as they are if it has all moments.

@@ -54,8 +54,8 @@ class RefinementVisualizationHook(Hook):
     ) -> None:
         if interval < 0 or size < 32:
             raise ValueError(
-                f'RefinementVisualizationHook: interval={interval}, size={size}; expected '
-                'interval >= 0 and size >= 32'
+                f'RefinementVisualizationHook: interval, size: found {interval} and {size}, '
+                'expected at least 0 and at least 32'
             )
         self.samples = set(samples)
         self.interval = interval

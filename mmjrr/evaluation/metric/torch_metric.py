@@ -46,11 +46,11 @@ class JointRegressorTorchMetric(Metric):
 
     Args:
         regressors: One or several, as in :func:`~mmjrr.evaluation.load_regressors`.
-        protocol: One or several protocols, as in :func:`~mmjrr.evaluation.get_protocol`. Default
+        protocol: One or several protocols, as in :func:`~mmjrr.evaluation.get_protocol`. Default:
             'paper'.
         body_model: Config of the body model of predicted SMPL parameters. Default: None, the body
             that the regressors are for.
-        joint_order: Order of the annotation's joints: 'mmpose', 'spin', or joint names. Default
+        joint_order: Order of the annotation's joints: 'mmpose', 'spin', or joint names. Default:
             'mmpose'.
         prediction_unit: Unit of vertices and ``transl``, 'm', 'cm' or 'mm'. Default: 'm'.
         annotation_unit: Unit of the annotated joints, 'm', 'cm' or 'mm'. Default: 'm'.

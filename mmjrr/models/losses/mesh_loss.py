@@ -64,7 +64,7 @@ class MeshLoss(nn.Module):
     ) -> None:
         super().__init__()
         if not (pose_weight or betas_weight or joint_3d or joint_2d or silhouette):
-            raise ValueError('all losses are off, nothing to learn from')
+            raise ValueError('loss: all losses are off, expected at least one')
         self.pose_weight = pose_weight
         self.betas_weight = betas_weight
         self.scale_weight = scale_weight

@@ -182,11 +182,11 @@ class EnergyTerm(nn.Module, ABC):
         super().__init__()
         if weight is not None and scale is not None:
             raise ValueError(
-                f"expected one of 'scale' and 'weight', found scale={scale} and weight={weight}"
+                f'scale, weight: found {scale} and {weight}, expected only one of the two'
             )
         for key, value in (('weight', weight), ('scale', scale)):
             if value is not None and not 0 <= value < float('inf'):
-                raise ValueError(f'{key}={value:g}, expected 0 or a positive number')
+                raise ValueError(f'{key}: found {value:g}, expected 0 or a positive number')
         if weight is None and scale is None:
             weight = self.default_weight
         self.name = name or type(self).__name__

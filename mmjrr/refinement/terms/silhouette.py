@@ -168,7 +168,7 @@ class SilhouetteTerm(EnergyTerm):
     ) -> None:
         super().__init__(name, weight, scale)
         if not levels or any(int(side) != side or side < 1 for side in levels):
-            raise ValueError(f'levels: found {levels}, expected sides >= 1')
+            raise ValueError(f'levels: found {levels}, expected sides of at least 1 pixel')
         if mask_cells is not None and (int(mask_cells) != mask_cells or mask_cells < 1):
             raise ValueError(f'mask_cells: found {mask_cells}, expected a positive number or None')
         radii = dict(GATE_RADII if gate is True else gate or {})

@@ -469,4 +469,8 @@ def _check_vertex_ids(vertex_ids: Tensor | None, num_vertices: int) -> None:
     if vertex_ids is None:
         return
     if not len(vertex_ids) or vertex_ids[0] < 0 or vertex_ids[-1] >= num_vertices:
-        raise ValueError(f'vertex_ids: expected at least one id, from 0 to {num_vertices - 1}')
+        limits = f' from {int(vertex_ids[0])} to {int(vertex_ids[-1])}' if len(vertex_ids) else ''
+        raise ValueError(
+            f'vertex_ids: found {len(vertex_ids)} ids{limits}, expected at least one, from 0 to '
+            f'{num_vertices - 1}'
+        )
