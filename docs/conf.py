@@ -31,10 +31,15 @@ extensions = [
     'sphinx_copybutton',
 ]
 templates_path = ['_templates']
-exclude_patterns = ['_build', '_templates', 'results']
+exclude_patterns = ['_build', '_static', '_templates', 'results']
 html_theme = 'furo'
 html_title = f'mmjrr {version}'
 html_copy_source = False
+html_static_path = ['_static']
+html_css_files = ['site.css']
+html_js_files = ['accessibility.js']
+#: A style whose colors all have a contrast of 4.5 with their background (WCAG 2.2, level AA).
+pygments_style = 'xcode'
 
 # Pages are Markdown that also reads well on a code host: links between headings, formulas in $.
 myst_enable_extensions = ['dollarmath', 'deflist']
