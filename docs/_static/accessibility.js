@@ -10,7 +10,10 @@ document.addEventListener('DOMContentLoaded', () => {
   // An indented part of a docstring is no list of definitions.
   for (const list of document.querySelectorAll('dl')) {
     if (list.querySelector(':scope > dt')) continue;
-    for (const node of [list, ...list.children]) node.setAttribute('role', 'presentation');
+    const block = document.createElement('div');
+    block.className = 'indented';
+    for (const part of [...list.children]) block.append(...part.childNodes);
+    list.replaceWith(block);
   }
   // A column without a title has no header.
   for (const header of document.querySelectorAll('th')) {

@@ -140,9 +140,9 @@ def test_float32_is_worked_in_float64_and_given_back():
 @pytest.mark.parametrize('error', [mpjpe, mpjpe_per_joint, pa_mpjpe, pa_mpjpe_per_joint])
 def test_bad_inputs_are_refused_with_their_values(error):
     good = torch.zeros(2, 4, 3)
-    with pytest.raises(ValueError, match=r'\(2, 4, 3\) and target \(2, 5, 3\)'):
+    with pytest.raises(ValueError, match=r'pred, target: found \(2, 4, 3\) and \(2, 5, 3\)'):
         error(good, torch.zeros(2, 5, 3))
-    with pytest.raises(ValueError, match=r'\(B, J, 3\), found pred \(4, 3\)'):
+    with pytest.raises(ValueError, match=r'found \(4, 3\).*, expected \(B, J, 3\)'):
         error(good[0], good[0])
     with pytest.raises(ValueError, match=r'weight: found \(4,\), expected \(2, 4\)'):
         error(good, good, torch.ones(4))

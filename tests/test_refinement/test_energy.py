@@ -47,7 +47,10 @@ def test_priors_that_can_be_zero_have_a_fixed_weight_unless_a_scale_is_given() -
         (dict(terms=dict(joint_3d=dict(scale=1, weight=2))), "terms.'joint_3d'."),
         (dict(terms=dict(joint_3d=dict(breadth=2))), "terms.'joint_3d'.: .*'breadth'"),
         (dict(terms=dict(silhouette=-3)), "terms.'silhouette'.: .*weight: found -3"),
-        (dict(terms=dict(adv_pose=dict(scale=float('nan')))), "terms.'adv_pose'.: .*scale=nan"),
+        (
+            dict(terms=dict(adv_pose=dict(scale=float('nan')))),
+            "terms.'adv_pose'.: .*scale: found nan",
+        ),
         (dict(terms=dict.fromkeys(TERMS, False)), 'every term is switched off'),
         (dict(terms={'a-b': dict(type='Joint3DTerm')}), "terms.'a-b'.: expected a name"),
         (dict(silhouette_levels=()), 'levels'),
