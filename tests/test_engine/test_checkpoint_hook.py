@@ -100,5 +100,5 @@ def test_a_training_locks_its_folder_and_removes_what_a_kill_left(
 
 @pytest.mark.parametrize('option', ['interval', 'max_keep_ckpts'])
 def test_less_than_one_is_refused(option: str) -> None:
-    with pytest.raises(ValueError, match=f'{option}=0'):
+    with pytest.raises(ValueError, match=f'{option}: found 0'):
         ResumableCheckpointHook(**{option: 0})

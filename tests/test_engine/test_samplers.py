@@ -117,7 +117,7 @@ def test_processes_share_the_moments_of_each_batch(monkeypatch: pytest.MonkeyPat
 
 
 def test_batches_that_cannot_hold_a_moment_are_refused() -> None:
-    with pytest.raises(ValueError, match='batch_size=3, expected at least 4'):
+    with pytest.raises(ValueError, match='batch_size: found 3, expected at least 4'):
         by_moment(batch_size=3)
     with pytest.raises(ValueError, match=r'range has no moments\(\)'):
         MomentBatchSampler(ResumableSampler(range(3)), 4)

@@ -162,5 +162,5 @@ def test_it_needs_the_hook_that_refines() -> None:
 @pytest.mark.parametrize('options', [dict(interval=-1), dict(size=31)])
 def test_wrong_options_are_named(options: dict) -> None:
     (name, value), *_ = options.items()
-    with pytest.raises(ValueError, match=f'{name}={value}'):
+    with pytest.raises(ValueError, match=f'{name}: found {value}, expected at least'):
         RefinementVisualizationHook(**options)

@@ -52,11 +52,12 @@ class RefinementVisualizationHook(Hook):
         size: int = 512,
         enable: bool = True,
     ) -> None:
-        if interval < 0 or size < 32:
-            raise ValueError(
-                f'RefinementVisualizationHook: interval, size: found {interval} and {size}, '
-                'expected at least 0 and at least 32'
-            )
+        for name, value, smallest in (('interval', interval, 0), ('size', size, 32)):
+            if value < smallest:
+                raise ValueError(
+                    f'RefinementVisualizationHook: {name}: found {value}, expected at least '
+                    f'{smallest}'
+                )
         self.samples = set(samples)
         self.interval = interval
         self.size = size
