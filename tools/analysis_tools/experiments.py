@@ -136,9 +136,12 @@ EXPERIMENTS: dict[str, Experiment] = {
         calibration=dict(max_ratios=dict(PRIOR_RATIOS, silhouette=1.0)),
         seeds=2,
     ),
+    # Outlines of clothes, and of masks that are wider than the body.
     'masks-network-priors-outline': Experiment(
-        masks=NETWORK, silhouette=BOTH, **OUTLINE, **PRIORS, seeds=2
+        masks=NETWORK, silhouette=BOTH, **OUTLINE, **PRIORS
     ),
+    'masks-head-priors-outline': Experiment(masks=HEAD, silhouette=BOTH, **OUTLINE, **PRIORS),
+    'masks-exact-priors-outline': Experiment(**OUTLINE, **PRIORS),
     'joints': Experiment(terms=dict(silhouette=False), seeds=2),
     'joints-priors': Experiment(
         terms=dict(PRIORS['terms'], silhouette=False),
