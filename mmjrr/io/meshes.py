@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 
 from mmjrr.array_types import Array
@@ -33,7 +36,7 @@ def read_mesh_vertices(path: FilePath) -> Array:  # (V, 3)
         content, where = file.stream.read(), str(file.path)
     is_ply = content.startswith(b'ply')
     with own_errors(where, 'a .ply file' if is_ply else 'an .obj file'):
-        vertices = _ply_vertices(content) if is_ply else _obj_vertices(content)
+        vertices = _ply_vertices(_read_ply(content)) if is_ply else _obj_vertices(content)
         if not len(vertices):
             raise DataError(f'{where}: found no vertices')
         return vertices.astype(np.float32)
@@ -55,9 +58,13 @@ def read_mesh_faces(path: FilePath) -> Array:  # (F, 3)
         content, where = file.stream.read(), str(file.path)
     is_ply = content.startswith(b'ply')
     with own_errors(where, 'a .ply file' if is_ply else 'an .obj file'):
-        count = len(_ply_vertices(content) if is_ply else _obj_vertices(content))
-        polygons = _ply_faces(content) if is_ply else _obj_faces(content, count)
-        faces = _triangles(polygons)
+        if is_ply:
+            ply = _read_ply(content)
+            count = len(_ply_vertices(ply))
+            faces = _triangles(_ply_faces(ply))
+        else:
+            count = len(_obj_vertices(content))
+            faces = _triangles(_obj_faces(content, count))
         if not len(faces):
             raise DataError(f'{where}: found no faces')
         if faces.min() < 0 or faces.max() >= count:
@@ -90,84 +97,106 @@ def _obj_faces(content: bytes, num_vertices: int) -> list[list[int]]:
     return polygons
 
 
-def _ply_faces(content: bytes) -> Array | list[list[int]]:
-    header, _, data = content.partition(b'end_header')
-    data = data[data.find(b'\n') + 1 :]
-    kind, vertex_size, counts = '', 0, {'vertex': 0, 'face': 0}
-    lists: list[tuple[str, str]] = []
-    element = ''
-    for line in header.decode('ascii').splitlines():
-        words = line.split()
-        if words[:1] == ['format']:
-            kind = words[1]
-        elif words[:1] == ['element']:
-            element = words[1]
-            if element in counts:
-                counts[element] = int(words[2])
-        elif words[:1] == ['property'] and element == 'vertex':
-            vertex_size += np.dtype(_PLY_TYPES[words[1]]).itemsize
-        elif words[:1] == ['property'] and element == 'face':
-            if words[1] != 'list' or lists:
-                raise DataError(
-                    f'found the face property {words[-1]!r}, expected a list of indices'
-                )
-            lists.append((_PLY_TYPES[words[2]], _PLY_TYPES[words[3]]))
-    if not lists:
-        raise DataError('found no faces')
-    if kind == 'ascii':
-        lines = data.splitlines()[counts['vertex'] : counts['vertex'] + counts['face']]
-        return [[int(word) for word in line.split()[1:]] for line in lines]
-    order = _PLY_ORDERS[kind]
-    dtype = np.dtype([('count', order + lists[0][0]), ('corners', order + lists[0][1], (3,))])
-    start = counts['vertex'] * vertex_size
-    if start + counts['face'] * dtype.itemsize > len(data):
-        raise DataError(f'found {len(data)} bytes, expected {counts["face"]} triangles')
-    table = np.frombuffer(data, dtype, counts['face'], start)
-    if (table['count'] != 3).any():
-        raise DataError('found faces that do not have 3 corners, expected triangles')
-    return table['corners'].astype(np.int64)
-
-
 def _obj_vertices(content: bytes) -> Array:
     rows = [line.split()[1:4] for line in content.splitlines() if line.startswith((b'v ', b'v\t'))]
     return np.array(rows, dtype=np.float64).reshape(len(rows), 3)
 
 
-def _ply_vertices(content: bytes) -> Array:
+@dataclass(frozen=True)
+class _Ply:
+    """Header and data of a ``.ply`` file.
+
+    Attributes:
+        kind: Format of the data.
+        counts: Number of each element, by its name.
+        properties: Words of each property's line after the first, by the element's name.
+        data: The bytes after the header.
+    """
+
+    kind: str
+    counts: dict[str, int]
+    properties: dict[str, list[list[str]]]
+    data: bytes
+
+    def vertex_properties(self) -> list[tuple[str, str]]:
+        """Return name and NumPy's type of each property of the vertices."""
+        for words in self.properties['vertex']:
+            if words[0] not in _PLY_TYPES:
+                raise DataError(f'found a vertex property of type {words[0]!r}, expected a number')
+        return [(words[1], _PLY_TYPES[words[0]]) for words in self.properties['vertex']]
+
+    def vertex_dtype(self) -> np.dtype[Any]:
+        """Return the type of a row of a binary file's vertices."""
+        return np.dtype(
+            [(name, _PLY_ORDERS[self.kind] + c) for name, c in self.vertex_properties()]
+        )
+
+
+def _read_ply(content: bytes) -> _Ply:
     header, end, data = content.partition(b'end_header')
     newline = data.find(b'\n')
     if not end or newline < 0:
         raise DataError('the header of the .ply file does not end')
-    data = data[newline + 1 :]
-    kind, count, properties = '', -1, []
-    element = ''
+    kind, element = '', ''
+    counts: dict[str, int] = {}
+    properties: dict[str, list[list[str]]] = {'vertex': [], 'face': []}
     for line in header.decode('ascii').splitlines():
         words = line.split()
         if words[:1] == ['format']:
             kind = words[1]
         elif words[:1] == ['element']:
             element = words[1]
-            if element != 'vertex' and count < 0:
+            if element != 'vertex' and 'vertex' not in counts:
                 raise DataError(f'found the element {element!r} first, expected vertices')
-            if element == 'vertex':
-                count = int(words[2])
-        elif words[:1] == ['property'] and element == 'vertex':
-            if words[1] not in _PLY_TYPES:
-                raise DataError(f'found a vertex property of type {words[1]!r}, expected a number')
-            properties.append((words[2], _PLY_TYPES[words[1]]))
+            counts[element] = int(words[2])
+        elif words[:1] == ['property']:
+            properties.setdefault(element, []).append(words[1:])
+    return _Ply(kind, counts, properties, data[newline + 1 :])
+
+
+def _ply_vertices(ply: _Ply) -> Array:
+    properties, count = ply.vertex_properties(), ply.counts.get('vertex', -1)
     names = [name for name, _ in properties]
     if count < 0 or not {'x', 'y', 'z'} <= set(names):
         raise DataError(f'found vertices with {names}, expected x, y and z')
-    if kind == 'ascii':
-        rows = [line.split() for line in data.splitlines()[:count]]
+    if ply.kind == 'ascii':
+        rows = [line.split() for line in ply.data.splitlines()[:count]]
         if len(rows) < count:
             raise DataError(f'found {len(rows)} vertices, expected {count}')
         columns = [names.index(axis) for axis in 'xyz']
         return np.array([[row[column] for column in columns] for row in rows], dtype=np.float64)
-    if kind not in _PLY_ORDERS:
-        raise DataError(f'found the format {kind!r}, expected ascii or {" or ".join(_PLY_ORDERS)}')
-    dtype = np.dtype([(name, _PLY_ORDERS[kind] + code) for name, code in properties])
-    if count * dtype.itemsize > len(data):
-        raise DataError(f'found {len(data)} bytes, expected {count} vertices of {dtype.itemsize}')
-    table = np.frombuffer(data, dtype, count)
+    if ply.kind not in _PLY_ORDERS:
+        formats = ' or '.join(_PLY_ORDERS)
+        raise DataError(f'found the format {ply.kind!r}, expected ascii or {formats}')
+    dtype = ply.vertex_dtype()
+    if count * dtype.itemsize > len(ply.data):
+        raise DataError(
+            f'found {len(ply.data)} bytes, expected {count} vertices of {dtype.itemsize}'
+        )
+    table = np.frombuffer(ply.data, dtype, count)
     return np.stack([table[axis].astype(np.float64) for axis in 'xyz'], axis=1)
+
+
+def _ply_faces(ply: _Ply) -> Array | list[list[int]]:
+    """Return the polygons of a file whose vertices are readable."""
+    properties, count = ply.properties['face'], ply.counts.get('face', 0)
+    if not properties:
+        raise DataError('found no faces')
+    if len(properties) > 1 or properties[0][0] != 'list':
+        raise DataError(
+            f'found the face property {properties[-1][-1]!r}, expected a list of indices'
+        )
+    types = _PLY_TYPES[properties[0][1]], _PLY_TYPES[properties[0][2]]
+    num_vertices = ply.counts['vertex']
+    if ply.kind == 'ascii':
+        lines = ply.data.splitlines()[num_vertices : num_vertices + count]
+        return [[int(word) for word in line.split()[1:]] for line in lines]
+    order = _PLY_ORDERS[ply.kind]
+    dtype = np.dtype([('count', order + types[0]), ('corners', order + types[1], (3,))])
+    start = num_vertices * ply.vertex_dtype().itemsize
+    if start + count * dtype.itemsize > len(ply.data):
+        raise DataError(f'found {len(ply.data)} bytes, expected {count} triangles')
+    table = np.frombuffer(ply.data, dtype, count, start)
+    if (table['count'] != 3).any():
+        raise DataError('found faces that do not have 3 corners, expected triangles')
+    return table['corners'].astype(np.int64)
