@@ -69,6 +69,7 @@ bench: $(VENV)/.benchmarks
 	$(BIN)/python tools/benchmarks/solver.py --out $(BENCH) --small 50
 	$(BIN)/python tools/benchmarks/evaluation.py --out $(BENCH)
 	$(BIN)/python tools/benchmarks/memory.py --out $(BENCH)
+	$(BIN)/python tools/benchmarks/json_reader.py --out $(BENCH)
 	$(BIN)/python tools/benchmarks/linear.py --out $(BENCH)
 	$(BIN)/python tools/benchmarks/busy.py --out $(BENCH) --rounds 1 --threads-of-torch 1 2 4
 	$(BIN)/python tools/benchmarks/startup.py --out $(BENCH)

@@ -60,7 +60,7 @@ def most_memory(content: bytes) -> int:
     Nested lists take up to 52 times their size in the file, which is more than the limit allows
     large files.
     """
-    text = len(content) * (1 if content.isascii() else 4)
+    text = len(content) * (2 if content.isascii() else 5)  # the bytes, and their characters
     return text + sum(content.count(character) * size for character, size in _BYTES.items())
 
 

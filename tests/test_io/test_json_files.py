@@ -43,7 +43,7 @@ def test_reading_takes_at_most_the_stated_memory(name: str, tmp_path: Path) -> N
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert peak < most_memory(TEXTS[name]) + len(TEXTS[name]) + 100_000
+    assert peak < most_memory(TEXTS[name]) + 100_000
 
 
 def test_lists_in_lists_that_would_exceed_the_limit_are_refused(

@@ -16,7 +16,7 @@ from common import ON_GPU, table
 
 ORDER = (
     'device', 'silhouette', 'gradient_quality', 'refinement', 'refinement_profile', 'body',
-    'solver', 'evaluation', 'memory', 'linear', 'busy', 'one_view', 'four_views',
+    'solver', 'evaluation', 'memory', 'json_reader', 'linear', 'busy', 'one_view', 'four_views',
     'large_runs', 'peers', 'small', 'startup',
 )  # fmt: skip
 

@@ -514,26 +514,53 @@ _VALUES = (int, float, str, bytes, type(None))
 
 def recognize(tree: Any) -> Layout | None:
     """Return the first layout that fits a file, or None."""
-    fields = _without_values(tree)
-    return next((item for item in LAYOUTS if not item.half_turn and item.fits(fields)), None)
+    seen: set[str] = set()
+    fields = _without_values(tree, seen)
+    return next(
+        (
+            layout
+            for layout in LAYOUTS
+            if not layout.half_turn
+            and all(_last_keys(need) & {'', *seen} for need in layout.needs)
+            and layout.fits(fields)
+        ),
+        None,
+    )
 
 
-def _without_values(tree: Any) -> Any:
-    """Return a tree in which lists of only plain values are empty.
+def _last_keys(need: str) -> set[str]:
+    """Return the last keys of the paths in one of the ``needs`` of a layout; '' for the root."""
+    return {path.partition(':')[0].rpartition('.')[2] for path in need.split('|')}
 
-    No path leads into such a list, and checking the needs of each layout would otherwise traverse
-    millions of numbers.
+
+#: Last keys of the paths that layouts need.
+_LAST_KEYS = {key for layout in LAYOUTS for need in layout.needs for key in _last_keys(need)}
+
+
+def _without_values(tree: Any, seen: set[str]) -> Any:
+    """Return a tree in which objects and lists that no layout needs are empty.
+
+    Every path that a layout needs ends in a key. A list of plain values, and an object without such
+    a key, therefore count for nothing, and checking the needs of each layout would otherwise
+    traverse millions of them.
+
+    Args:
+        tree: The content of a file.
+        seen: The last keys of needed paths that are in the tree, which are added.
     """
     if isinstance(tree, Mapping):
-        return {key: _without_values(item) for key, item in tree.items()}
+        fields = {key: _without_values(item, seen) for key, item in tree.items()}
+        keys = {key.rpartition('.')[2] for key in fields if isinstance(key, str)} & _LAST_KEYS
+        seen |= keys
+        return fields if keys or any(map(_counts, fields.values())) else ()
     if isinstance(tree, (list, tuple)):
-        items = [item if isinstance(item, _VALUES) else _without_values(item) for item in tree]
-        return items if any(not isinstance(i, _VALUES) and not _is_empty(i) for i in items) else ()
+        items = [i if isinstance(i, _VALUES) else _without_values(i, seen) for i in tree]
+        return items if any(map(_counts, items)) else ()
     return tree
 
 
-def _is_empty(tree: Any) -> bool:
-    return isinstance(tree, tuple) and not tree
+def _counts(tree: Any) -> bool:
+    return not isinstance(tree, _VALUES) and not (isinstance(tree, tuple) and not tree)
 
 
 def _is_there(tree: Any, need: str) -> bool:

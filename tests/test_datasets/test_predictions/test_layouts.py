@@ -279,6 +279,16 @@ def test_lists_of_numbers_are_iterated_once() -> None:
     assert layout is not None and layout.name == 'spin' and pose.passes <= 2
 
 
+def test_objects_without_a_needed_key_are_iterated_once() -> None:
+    objects = CountedList([{}, {'a': 0}, {'a': {'b': [{}]}}])
+    assert recognize(objects) is None and objects.passes == 1
+    assert recognize({'pose': [[0.0] * 72], 'others': objects}) is None and objects.passes == 2
+    with_dots = [{}, {'smpl.pose': [0.0] * 72, 'betas': [0.0] * 10}]
+    assert recognize(with_dots) is None
+    layout = recognize([{}, {'a': 0}, {'pose': [0.0] * 72, 'betas': [0.0] * 10}])
+    assert layout is not None and layout.name == 'spin'
+
+
 def test_fields_below_lists_are_recognized() -> None:
     frame = {'pose': [0.0] * 72, 'betas': [0.0] * 10}
     for tree in ([frame], [[frame]], [[], [frame]], ([1], frame)):
