@@ -29,7 +29,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--frames-per-subject',
         type=int,
         default=default.frames_per_subject,
-        help='moments of each subject, each seen by four cameras (default: %(default)s)',
+        help='images of each subject from each of the four cameras (default: %(default)s)',
     )
     parser.add_argument(
         '--subjects',
