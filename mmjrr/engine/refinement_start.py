@@ -126,6 +126,13 @@ class RefinementStart:
     def _check(self, model: nn.Module, dataset: Any) -> None:
         """Refuse wrong options and data before the long fits to joints and of J_spin."""
         check_discriminator(model, self.body, self.energy)
+        names = self.energy.requires('initial_fits')
+        if names and not getattr(dataset, 'has_fits', True):
+            switches = ' '.join(f'custom_hooks.0.energy.terms.{name}=False' for name in names)
+            raise ValueError(
+                f'terms: {names} take rotations from an estimator, but fits_file is None, and fits '
+                f'to joints do not know how hands and feet turn; switch them off: {switches}'
+            )
         check_first_sample(
             dataset,
             self.body,

@@ -154,7 +154,7 @@ class EnergyTerm(nn.Module, ABC):
 
     Attributes:
         requires: What the term needs: ``'silhouette'`` (a renderer), ``'mask'``, ``'plausibility'``
-            (a discriminator).
+            (a discriminator), ``'initial_fits'`` (of an estimator).
         couples_frames: Whether a frame's value depends on other frames of the batch. Such a batch
             is not split.
         default_weight: Weight if none is configured; None balances. A term that can be zero on the

@@ -93,6 +93,8 @@ class InitialPoseTerm(EnergyTerm):
         ValueError: A deviation is not positive, or the joints are not all of SMPL's but the pelvis.
     """
 
+    requires = ('initial_fits',)
+
     deviation: Tensor  # (23,), radians
 
     def __init__(

@@ -102,6 +102,8 @@ class PosePriorTerm(EnergyTerm):
         name: As in :class:`EnergyTerm`, and so are ``weight`` and ``scale``.
     """
 
+    requires = ('initial_fits',)
+
     mean: Tensor  # (23, 3, 3)
     whitening: Tensor  # (23, 3, 3)
 
