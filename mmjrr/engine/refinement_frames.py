@@ -331,7 +331,8 @@ def _stacked_or_none(values: Sequence[Any] | None, device: torch.device) -> Tens
     """Stack the frames' values; None if a frame has none."""
     if values is None or any(value is None for value in values):
         return None
-    return torch.stack([torch.as_tensor(value) for value in values]).to(device)
+    # Stacked on the device: masks in pinned memory are copied there while the host goes on.
+    return torch.stack([torch.as_tensor(value).to(device, non_blocking=True) for value in values])
 
 
 def _camera_of(name: ImageName) -> str:

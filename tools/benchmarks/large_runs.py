@@ -1,6 +1,7 @@
 """Measure whole runs of refinement, beside an earlier version and a plain loop; extrapolate them.
 
     python tools/benchmarks/large_runs.py [--before CHECKOUT] [--plain SCRIPT --plain-checkout DIR]
+    python tools/benchmarks/large_runs.py --parts large_runs --moments 250  # 5,000 frames
 
 All times are processor times of one thread, which other work on the machine affects little. Costs
 of a command's start are left out by the difference of two runs that differ in iterations or frames
@@ -41,6 +42,7 @@ FOUR_VIEWS = 'configs/refinement/contour-4view_5x80it_synthetic.py'
 #: Of ``contour-4view_5x80it_h36m.py``: moments of the calibration, their views, rounds, iterations.
 CALIBRATION = dict(moments=400, views=4, rounds=5, iterations=80)
 HOOK = 'custom_hooks.0'
+PARTS = ['one_view', 'four_views', 'large_runs']
 
 
 def main() -> None:
@@ -51,6 +53,7 @@ def main() -> None:
     parser.add_argument('--plain-checkout', type=Path, help='checkout that the script needs')
     parser.add_argument('--moments', type=positive, default=16, help='of a subject; 4 cameras each')
     parser.add_argument('--iterations', type=positive, default=60, help='of the plain loop')
+    parser.add_argument('--parts', nargs='+', choices=PARTS, default=PARTS, help='what to measure')
     parser.set_defaults(rounds=3, threads=1)
     args = parse(parser)
     for path in (args.before, args.plain, args.plain_checkout):
@@ -67,9 +70,9 @@ def main() -> None:
         'four_views': ('Four views beside a plain loop', _four_views),
         'large_runs': ('From files to files', _from_files),
     }
-    if not args.before:
-        del parts['one_view']
     for name, (title, measure) in parts.items():
+        if name not in args.parts or (name == 'one_view' and not args.before):
+            continue
         record = Record(name, title, settings)
         measure(record, args, data)
         record.write(args.out)

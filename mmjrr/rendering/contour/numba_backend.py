@@ -183,15 +183,16 @@ class _CompiledComparison(torch.autograd.Function):
         lens = planes.new_zeros(count, 5) if distortion is None else distortion
         cameras = torch.cat([focal.detach(), principal.detach(), lens], 1).double()
         needs_gradient = any(ctx.needs_input_grad[:3])
-        images = torch.stack([mask, weight]) if weight is not None else mask[None]
+        weights = mask[:0] if weight is None else weight.detach()
         value = torch.empty(count, dtype=torch.float64)
         gradient = torch.empty_like(planes) if needs_gradient else planes[:0]
         of_cameras = torch.empty(count, 4, dtype=torch.float64)
         *mesh, num_layers = tables
         LOOPS.run(
             '_compare_images', count, planes.numpy(), cameras.numpy(), distortion is not None,
-            tangential_factor, *mesh, num_layers, k, images.detach().contiguous().numpy(),
-            np.array(levels, np.int64), value.numpy(), gradient.numpy(), of_cameras.numpy(),
+            tangential_factor, *mesh, num_layers, k, mask.detach().contiguous().numpy(),
+            weights.contiguous().numpy(), np.array(levels, np.int64), value.numpy(),
+            gradient.numpy(), of_cameras.numpy(),
         )  # fmt: skip
         if bool(torch.isinf(value).any()):
             raise ValueError('vertices: found projections that are not finite')
@@ -478,7 +479,10 @@ def _sum_rows(
     the larger of two layers' sums. If they are equal, the front layer counts.
     """
     for line in range(len(coverage)):
-        _sum_line(sums, first, last, k, line, coverage, line, visible)
+        if len(sums) == 1 and k == 2:
+            _sum_two_rows(sums[0], first, last, line, coverage[line], visible[0])
+        else:
+            _sum_line(sums, first, last, k, line, coverage, line, visible)
 
 
 @_compiled
@@ -520,6 +524,41 @@ def _sum_line(
             coverage[target, pixel] += rest
     for pixel in range(width):
         coverage[target, pixel] /= k * k  # last, so that full pixels are exactly one
+
+
+@_compiled
+def _sum_two_rows(
+    sums: Array, first: Array, last: Array, line: int, coverage: Array, visible: Array
+) -> None:
+    """Do what :func:`_sum_line` does for one layer and k = 2.
+
+    A processor adds to the sums of both rows of cells at the same time.
+    """
+    coverage[:] = 0
+    row, width = 2 * line, len(coverage)
+    upper_row, lower_row = visible[row], visible[row + 1]
+    start, columns = row * 2 * width, 2 * width
+    begin, end = min(first[row], first[row + 1]) // 2, max(last[row], last[row + 1]) // 2 + 1
+    upper = lower = 0.0
+    for pixel in range(begin, end):
+        # Unsigned indices need no test for negative ones.
+        left, right = np.uint64(2 * pixel), np.uint64(2 * pixel + 1)
+        a, b = np.uint64(start + 2 * pixel), np.uint64(start + 2 * pixel + 1)
+        c, d = np.uint64(start + columns + 2 * pixel), np.uint64(start + columns + 2 * pixel + 1)
+        upper += sums[a]
+        lower += sums[c]
+        upper_row[left], lower_row[left] = upper <= 1, lower <= 1
+        of_upper, of_lower = _clamped(upper), _clamped(lower)
+        upper += sums[b]
+        lower += sums[d]
+        upper_row[right], lower_row[right] = upper <= 1, lower <= 1
+        sums[a] = sums[b] = sums[c] = sums[d] = 0
+        of_upper += _clamped(upper)
+        of_lower += _clamped(lower)
+        coverage[pixel] = (of_upper + of_lower) / 4
+    rest = (_clamped(upper) * 2 + _clamped(lower) * 2) / 4
+    for pixel in range(end, width):
+        coverage[pixel] = rest
 
 
 @_compiled
@@ -606,7 +645,8 @@ def _compare_images(
     others: Array,
     layers: int,
     k: int,
-    images: Array,
+    masks: Array,
+    weights: Array,
     levels: Array,
     value: Array,
     gradient: Array,
@@ -616,12 +656,13 @@ def _compare_images(
 ) -> None:
     """Compare silhouettes begin to end - 1 with masks; the gradient is that of the value.
 
-    planes (B, 3, V); cameras (B, 9): focal lengths, principal point, k1, k2, k3, p1, p2; images
-    (1 or 2, B, H, W): masks and weights; value (B,), infinite if a projection is not finite;
-    gradient (B, 3, V), or (0, 3, V) if none is needed; of_cameras (B, 4), the gradient of focal
-    lengths and principal point.
+    planes (B, 3, V); cameras (B, 9): focal lengths, principal point, k1, k2, k3, p1, p2; masks
+    (B, H, W); weights (B, H, W), or (0, H, W) if all are 1; value (B,), infinite if a projection is
+    not finite; gradient (B, 3, V), or (0, 3, V) if none is needed; of_cameras (B, 4), the gradient
+    of focal lengths and principal point.
     """
-    height, width = images.shape[2:]
+    height, width = masks.shape[1:]
+    weighted = len(weights) > 0
     num_vertices, num_edges = planes.shape[2], edges.shape[1]
     rows, columns = height * k, width * k
     sums = np.zeros((layers, rows * columns + 1))
@@ -638,7 +679,8 @@ def _compare_images(
     blocks = np.zeros((len(levels), height, width))
     squares = np.empty(width)
     for image in range(begin, end):
-        points, camera, pictures = planes[image], cameras[image], images[:, image]
+        points, camera, mask = planes[image], cameras[image], masks[image]
+        weight = weights[image] if weighted else mask  # not read unless weighted
         if not _project(points, camera, distorted, factor, pixels):
             value[image] = np.inf
             continue
@@ -655,10 +697,10 @@ def _compare_images(
             )  # fmt: skip
             _add_pieces(places[layer], parts[layer], ends[layer], length, sums[layer])
         _sum_rows(sums, first, last, k, difference, visible)
-        value[image] = _compare_blocks(pictures, levels, difference, blocks, squares)
+        value[image] = _compare_blocks(mask, weight, weighted, levels, difference, blocks, squares)
         if len(gradient) == 0:
             continue
-        _gradient_of_coverage(pictures, levels, blocks, first, last, k, difference)
+        _gradient_of_coverage(weight, weighted, levels, blocks, first, last, k, difference)
         for layer in range(layers):
             _sweep_edges(
                 pixels, edges, bounds[layer], contours[layer, : lengths[layer]], ends[layer],
@@ -694,7 +736,13 @@ def _project(points: Array, camera: Array, distorted: bool, factor: float, pixel
 
 @_compiled
 def _compare_blocks(
-    images: Array, levels: Array, difference: Array, blocks: Array, squares: Array
+    mask: Array,
+    weight: Array,
+    weighted: bool,
+    levels: Array,
+    difference: Array,
+    blocks: Array,
+    squares: Array,
 ) -> float:
     """Return the value, and replace the coverage (H, W) by its weighted difference from the mask.
 
@@ -704,9 +752,9 @@ def _compare_blocks(
     squares[:] = 0
     for row in range(height):
         for column in range(width):
-            d = difference[row, column] - images[0, row, column]
-            if len(images) == 2:
-                d *= images[1, row, column]
+            d = difference[row, column] - mask[row, column]
+            if weighted:
+                d *= weight[row, column]
             difference[row, column] = d
             squares[column] += d * d
     sum_of_squares = 0.0
@@ -735,7 +783,8 @@ def _compare_blocks(
 
 @_compiled
 def _gradient_of_coverage(
-    images: Array,
+    weight: Array,
+    weighted: bool,
     levels: Array,
     blocks: Array,
     first: Array,
@@ -768,9 +817,9 @@ def _gradient_of_coverage(
                 g = scale * blocks[level, block_row, block]
                 for column in range(block * side, block * side + side):
                     difference[row, column] += g  # also outside the range, where nothing reads it
-        if len(images) == 2:
+        if weighted:
             for column in range(begin, end + 1):
-                difference[row, column] *= images[1, row, column]
+                difference[row, column] *= weight[row, column]
 
 
 @_compiled

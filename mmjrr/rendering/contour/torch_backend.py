@@ -19,8 +19,11 @@ from mmjrr.rendering.silhouette_renderer import MAX_DEFERRED_COORDINATE, Deferre
 #: Extents below this many pixels count as zero: the cuts of such an edge are at its ends.
 _TINY = 1e-20
 
-#: Capacity: this factor times the initial count, plus ``_EXTRA_CAPACITY``.
-_CAPACITY_FACTOR = 1.5
+#: Capacity for N bodies: the initial count times ``_CAPACITY_FACTOR * (1 + _SPREAD / sqrt(N))``,
+#: plus ``_EXTRA_CAPACITY``. In 100 iterations on 32 synthetic frames, the counts grew by up to 3%,
+#: and those of single frames by up to 10%.
+_CAPACITY_FACTOR = 1.15
+_SPREAD = 0.3
 _EXTRA_CAPACITY = 1024
 
 
@@ -75,9 +78,10 @@ class Capacity:
         edges = _boundary_edges(mesh, pixels)
         rows = _cut_at_rows(mesh, edges)
         pieces = _accumulate(mesh, rows, topology.num_layers * len(pixels))[1]
+        factor = _CAPACITY_FACTOR * (1 + _SPREAD / max(len(pixels), 1) ** 0.5)
         return cls(
             *(
-                int(_CAPACITY_FACTOR * len(counted)) + _EXTRA_CAPACITY
+                int(factor * len(counted)) + _EXTRA_CAPACITY
                 for counted in (edges.x, rows.x, pieces.share)
             )
         )
