@@ -52,7 +52,7 @@ class CalibrationOptions:
         max_ratios: Largest ratios of weighted terms to the weighted ``joint_3d`` after a round, by
             term. A weight above its ratio is lowered to it for the next round
             (:func:`lowered_weights`): the silhouette's, so that fits do not follow the errors of
-            bad masks. None: weights stay.
+            bad masks. Terms that are switched off do not count. None: weights stay.
 
     Raises:
         ValueError: A number is below 1, or a ratio is not positive.
@@ -215,7 +215,9 @@ class Calibrator:
                 )
                 break
             next_weights = lowered_weights(weights, summary, self.max_ratios)
-            summary |= {f'{name}_weight': weights[name] for name in self.max_ratios}
+            summary |= {
+                f'{name}_weight': weights[name] for name in self.max_ratios if name in weights
+            }
             summaries.append(summary)
             previous, regressor, offsets = arrays, fitted, fitted_offsets
         assert previous is not None

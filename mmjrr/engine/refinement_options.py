@@ -10,6 +10,7 @@ from mmjrr.engine.calibration import CalibrationOptions
 from mmjrr.engine.fits_from_joints import FitsFromJoints
 from mmjrr.joints import H36M_JOINTS_MMPOSE
 from mmjrr.refinement import FitEnergy
+from mmjrr.refinement.energy import TERM_TYPES
 from mmjrr.refinement.refiner import sharing_of
 from mmjrr.refinement.variables import Sharing
 
@@ -114,12 +115,17 @@ class RefinementOptions:
                 'later, batch by batch: switch these terms off'
             )
         chosen = CalibrationOptions(**options)
-        compared = {'joint_3d', *(chosen.max_ratios or {})} if chosen.max_ratios else set()
-        missing = sorted(compared - set(self.fit_energy.terms))
-        if missing:
+        ratios = dict(chosen.max_ratios or {})
+        unknown = sorted(set(ratios) - set(TERM_TYPES) - set(self.fit_energy.terms))
+        if unknown:
             raise ValueError(
-                f'calibration: max_ratios: found {dict(chosen.max_ratios or {})}, but the terms '
-                f'{missing} are switched off, which it compares: switch them on, or leave them out'
+                f'calibration: max_ratios: unknown {unknown}, expected names of terms, some of '
+                f'{sorted({*TERM_TYPES, *self.fit_energy.terms})}'
+            )
+        if ratios and 'joint_3d' not in self.fit_energy.terms:
+            raise ValueError(
+                f'calibration: max_ratios: found {ratios}, but the term joint_3d is switched off, '
+                'with which it compares: switch it on, or set max_ratios=None'
             )
         changeable = [name for name in REFINER_OPTIONS if name != 'share']  # which batches take on
         unknown = sorted(set(chosen.refiner or {}) - set(changeable))

@@ -327,6 +327,16 @@ def test_priors_are_estimated_once_and_kept_by_a_resumed_run(
         assert summary['term_weights'][name] * last[name] <= ratio * joints * (1 + 1e-6)
 
 
+def test_priors_of_poses_are_refused_with_fits_that_are_made_from_joints(
+    views: Path, tmp_path: Path
+) -> None:
+    cfg = config_of(views, tmp_path)
+    cfg.custom_hooks[0].energy.terms.update(initial_pose=True, pose_prior=True)
+    cfg.train_dataloader.dataset.fits_file = None
+    with pytest.raises(ValueError, match=r"\['initial_pose', 'pose_prior'\] take rotations from"):
+        Runner.from_cfg(cfg).train()
+
+
 def test_a_run_that_drifts_stops_at_the_round_before(
     dataset: H36MFitsDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

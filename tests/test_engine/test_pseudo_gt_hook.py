@@ -240,8 +240,15 @@ NAMED_ALONE = dict(energy=NO_ADVERSARY, regressor='free_body_h36m', learn_regres
             r"calibration: refiner: found \['share'\]",
         ),
         (
-            dict(energy=WITHOUT_SILHOUETTE, calibration=dict(max_ratios=dict(silhouette=9))),
-            r"max_ratios: found .*silhouette.*, but the terms \['silhouette'\]",
+            dict(energy=WITHOUT_SILHOUETTE, calibration=dict(max_ratios=dict(silhouete=9))),
+            r"max_ratios: unknown \['silhouete'\]",
+        ),
+        (
+            dict(
+                energy=dict(terms=dict(NO_ADVERSARY['terms'], joint_3d=False)),
+                calibration=dict(max_ratios=dict(silhouette=9)),
+            ),
+            'max_ratios: found .*, but the term joint_3d is switched off',
         ),
         (dict(learn_regressor=False), 'learn_regressor: found False with regressor=None'),
         (dict(NAMED_ALONE, calibration=dict(moments=4)), 'learn_regressor: .*rounds=3'),

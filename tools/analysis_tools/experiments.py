@@ -145,7 +145,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     'joints': Experiment(terms=dict(silhouette=False), seeds=2),
     'joints-priors': Experiment(
         terms=dict(PRIORS['terms'], silhouette=False),
-        calibration=dict(max_ratios={k: v for k, v in PRIOR_RATIOS.items() if k != 'silhouette'}),
+        calibration=dict(max_ratios=PRIOR_RATIOS),
         seeds=2,
     ),
     'masks-network-weak': Experiment(masks=NETWORK, silhouette=dict(BOTH, scale=1.0)),
