@@ -22,6 +22,9 @@ from .layouts import HANDS_AND_FACE, ROTATIONS_6D
 _NUM_BODY_ROTATIONS_WITH_HANDS = 21
 #: A mesh whose extent is smaller than this (in its unit) is no body.
 _NO_EXTENT = 1e-6
+#: Shape coefficients are standard deviations of the people of whom a body is made: beyond this
+#: number there is no person.
+_MAX_BETA = 20.0
 _ARRAYS = (
     'vertices', 'global_orient', 'body_pose', 'betas', 'transl', 'camera', 'bbox', 'valid',
     *HANDS_AND_FACE,
@@ -281,7 +284,9 @@ def _filled(part: Predictions, like: Sequence[Predictions]) -> Predictions:
 
 
 def mark_rows_without_body(predictions: Predictions) -> Predictions:
-    """Set ``valid`` to False in rows of zeros, of NaN and without extent, and note their number.
+    """Set ``valid`` to False in rows that hold no body, and note their number.
+
+    Rows of zeros, of NaN, without extent, and with betas beyond any person's hold none.
 
     A pose of 24 identity matrices counts as zeros, since zero-filled axis-angles convert to it.
     """
@@ -294,6 +299,11 @@ def mark_rows_without_body(predictions: Predictions) -> Predictions:
         for piece in pieces(*present):
             for reason, rows in _without_body(*(array[piece] for array in present)).items():
                 reasons.setdefault(reason, np.zeros(len(predictions), bool))[piece] = rows
+    betas = predictions.betas if predictions.vertices is None else None
+    if betas is not None and len(betas):
+        reasons['betas'] = np.concatenate(
+            [(np.abs(betas[piece]) > _MAX_BETA).any(1) for piece in pieces(betas)]
+        )
     counts: dict[str, int] = {}
     absent = np.zeros(len(predictions), bool)
     for reason, rows in reasons.items():
@@ -304,7 +314,8 @@ def mark_rows_without_body(predictions: Predictions) -> Predictions:
         return predictions
     first = int(np.argmax(absent))
     described = {'nobody': 'arrays of no length', 'zeros': 'all zeros', 'NaN': 'all NaN',
-                 'no extent': 'vertices in one point'}  # fmt: skip
+                 'no extent': 'vertices in one point',
+                 'betas': f'with betas beyond {_MAX_BETA:g}'}  # fmt: skip
     note = (
         f'{int(absent.sum())} of {len(predictions)} rows hold no body '
         f'({", ".join(f"{count} {described[reason]}" for reason, count in counts.items())}); the '

@@ -37,9 +37,10 @@ IDENTITIES[[1, 4]] = np.eye(3)
         ({'vertices': with_rows(VERTICES, [1, 4], np.nan)}, '2 all NaN'),
         ({'global_orient': with_rows(POSE[:, :3], [1, 4], 0),
           'body_pose': with_rows(POSE[:, 3:], [1, 4], 0)}, '2 all zeros'),
+        ({'pose': POSE, 'betas': with_rows(BETAS, [1, 4], -60)}, '2 with betas beyond 20'),
     ],
 )  # fmt: skip
-def test_rows_of_zeros_nan_or_without_extent_hold_no_body(
+def test_rows_of_zeros_nan_absurd_betas_or_without_extent_hold_no_body(
     body: dict[str, Any], reason: str
 ) -> None:
     predictions = predictions_from({'imgname': NAMES, 'betas': BETAS, **body})
