@@ -300,7 +300,7 @@ def mark_rows_without_body(predictions: Predictions) -> Predictions:
             for reason, rows in _without_body(*(array[piece] for array in present)).items():
                 reasons.setdefault(reason, np.zeros(len(predictions), bool))[piece] = rows
     betas = predictions.betas if predictions.vertices is None else None
-    if betas is not None and len(betas):
+    if betas is not None and betas.ndim == 2 and 0 < len(betas) == len(predictions):
         reasons['betas'] = np.concatenate(
             [(np.abs(betas[piece]) > _MAX_BETA).any(1) for piece in pieces(betas)]
         )

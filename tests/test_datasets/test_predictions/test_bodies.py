@@ -56,6 +56,15 @@ def test_a_body_with_zero_root_or_one_nan_is_no_empty_row() -> None:
     assert predictions.is_valid().all() and predictions.notes == ()
 
 
+@pytest.mark.parametrize('betas', [BETAS[:, 0], BETAS[:3], BETAS[:, None]])
+def test_betas_of_other_shapes_are_read_or_refused(betas: np.ndarray) -> None:
+    try:
+        predictions = predictions_from({'pose': POSE, 'betas': 100 * betas})
+    except DataError:
+        return
+    assert len(predictions) == COUNT
+
+
 @pytest.mark.parametrize('empty', [np.zeros((0, 72)), [], np.zeros((0, 24, 3, 3))])
 def test_images_with_arrays_of_no_length_have_nobody(empty: Any) -> None:
     content = {name: {'pose': POSE[i : i + 1], 'betas': BETAS[i : i + 1]}
