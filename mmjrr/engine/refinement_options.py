@@ -119,13 +119,13 @@ class RefinementOptions:
         unknown = sorted(set(ratios) - set(TERM_TYPES) - set(self.fit_energy.terms))
         if unknown:
             raise ValueError(
-                f'calibration: max_ratios: unknown {unknown}, expected names of terms, some of '
+                f'calibration: max_ratios: unknown {unknown}, expected some of the terms '
                 f'{sorted({*TERM_TYPES, *self.fit_energy.terms})}'
             )
         if ratios and 'joint_3d' not in self.fit_energy.terms:
             raise ValueError(
                 f'calibration: max_ratios: found {ratios}, but the term joint_3d is switched off, '
-                'with which it compares: switch it on, or set max_ratios=None'
+                'whose value the others are divided by: switch it on, or set max_ratios=None'
             )
         changeable = [name for name in REFINER_OPTIONS if name != 'share']  # which batches take on
         unknown = sorted(set(chosen.refiner or {}) - set(changeable))
