@@ -28,6 +28,7 @@ TERM_TYPES = {
     'smoothness': 'SmoothnessTerm',
     'initial_pose': 'InitialPoseTerm',
     'pose_prior': 'PosePriorTerm',
+    'shape_prior': 'ShapePriorTerm',
 }
 
 

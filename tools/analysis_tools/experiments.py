@@ -98,6 +98,10 @@ PRIORS: dict[str, Any] = dict(
     terms={name: dict(scale=PRIOR_RATIOS[name]) for name in ('initial_pose', 'pose_prior')},
     calibration=dict(max_ratios=PRIOR_RATIOS),
 )
+SHAPE_PRIOR: dict[str, Any] = dict(
+    terms=dict(PRIORS['terms'], shape_prior=dict(weight=0.08)),
+    calibration=dict(max_ratios=dict(PRIOR_RATIOS, shape_prior=0.8)),
+)
 INITIAL_POSE: dict[str, Any] = dict(
     terms=dict(initial_pose=dict(scale=5.4)),
     calibration=dict(max_ratios=dict(silhouette=3.0, initial_pose=5.4)),
@@ -136,6 +140,8 @@ EXPERIMENTS: dict[str, Experiment] = {
         calibration=dict(max_ratios=dict(PRIOR_RATIOS, silhouette=1.0)),
         seeds=2,
     ),
+    'masks-network-priors-shape': Experiment(masks=NETWORK, silhouette=BOTH, **SHAPE_PRIOR),
+    'masks-head-priors-shape': Experiment(masks=HEAD, silhouette=BOTH, **SHAPE_PRIOR),
     # Outlines of clothes, and of masks that are wider than the body.
     'masks-network-priors-outline': Experiment(
         masks=NETWORK, silhouette=BOTH, **OUTLINE, **PRIORS

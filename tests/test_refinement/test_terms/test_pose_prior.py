@@ -1,4 +1,4 @@
-"""The term of the population's poses: its formula, and what it estimates from noisy fits."""
+"""The terms of the population's poses and shapes: formulas, and estimates from noisy fits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mmjrr.geometry import PerspectiveCamera
 from mmjrr.refinement import Observations, PosedBodies
-from mmjrr.refinement.terms import PosePriorTerm, pose_prior_energy
+from mmjrr.refinement.terms import PosePriorTerm, ShapePriorTerm, pose_prior_energy
 from mmjrr.refinement.terms.pose_prior import MIN_DEVIATION, rotation_distribution
 
 CAMERA = PerspectiveCamera(torch.full((1, 2), 500.0), torch.full((1, 2), 112.0))
@@ -91,3 +91,17 @@ def test_estimates_are_plain_values_and_the_term_is_chi_squared_on_its_own_poses
         term(bodies, observed)
     term.set_estimates(json.loads(json.dumps(term.estimate(observed, moment))))
     assert float(term(bodies, observed).mean()) == pytest.approx(69, rel=0.02)
+
+
+def test_shapes_count_by_their_squared_coefficients() -> None:
+    betas = torch.tensor([[0.0] * 10, [1.0, -2.0, *[0.5] * 8]])
+    bodies = PosedBodies(
+        torch.eye(3).expand(2, 24, 3, 3), betas, torch.zeros(2, 3), torch.zeros(2, 1, 3), CAMERA,
+        (224, 224),
+    )  # fmt: skip
+    observed = Observations(
+        keypoints_3d=torch.zeros(2, 17, 3), keypoints_3d_weight=torch.ones(2, 17),
+        keypoints_2d=torch.zeros(2, 17, 2), keypoints_2d_weight=torch.ones(2, 17),
+        camera=CAMERA, mask=None,
+    )  # fmt: skip
+    assert ShapePriorTerm()(bodies, observed).tolist() == [0.0, 7.0]
