@@ -103,4 +103,4 @@ def test_kills_and_fuzz_are_counted_over_all_calls(result_pages: ModuleType) -> 
     outcomes = dict(ok=1, refused=2, raised=3, memory=4, crash=5, timeout=6)
     record = dict(seed=7, cases=1234, outcomes=outcomes, loaders={'a': {}}, longest_seconds=1.25)
     row = result_pages.fuzz_table({'fuzz': {'seed_7': record | provenance}}, [])[2]
-    assert row == '| 7 | 1,234 | 1 | 1 | 2 | 3 | 5 | 6 | 4 | 1.2 s |'
+    assert row == '| 7 | 1,234 | 1 | 1 | 2 | 3 | 5 | 6 | 4 | 1250 ms |'

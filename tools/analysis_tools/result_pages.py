@@ -670,7 +670,7 @@ def fuzz_table(results: dict[str, dict[str, Run]], names: list[str]) -> list[str
         [
             str(run['seed']), f'{run["cases"]:,}', str(len(run['loaders'])),
             *(f'{run["outcomes"][outcome]:,}' for outcome in outcomes),
-            f'{run["longest_seconds"]:.1f} s',
+            f'{1000 * run["longest_seconds"]:.0f} ms',
         ]
         for run in sorted(runs.values(), key=lambda run: int(run['seed']))
     ]  # fmt: skip
