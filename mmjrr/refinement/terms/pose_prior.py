@@ -36,7 +36,9 @@ def pose_prior_energy(
             the unit matrix as their covariance.
     """
     vectors = matrix_to_axis_angle(mean.transpose(1, 2) @ rotations)
-    return torch.einsum('jik,bjk->bji', whitening, vectors).square().sum((1, 2))
+    # Not a product of matrices, whose digits would depend on the batch (mmjrr.frame_products).
+    whitened = (whitening * vectors[:, :, None]).sum(3)
+    return whitened.square().sum((1, 2))
 
 
 def rotation_distribution(

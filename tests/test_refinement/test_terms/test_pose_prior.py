@@ -10,7 +10,7 @@ import torch
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from mmjrr.geometry import PerspectiveCamera
+from mmjrr.geometry import PerspectiveCamera, axis_angle_to_matrix
 from mmjrr.refinement import Observations, PosedBodies
 from mmjrr.refinement.terms import PosePriorTerm, ShapePriorTerm, pose_prior_energy
 from mmjrr.refinement.terms.pose_prior import MIN_DEVIATION, rotation_distribution
@@ -105,3 +105,21 @@ def test_shapes_count_by_their_squared_coefficients() -> None:
         camera=CAMERA, mask=None,
     )  # fmt: skip
     assert ShapePriorTerm()(bodies, observed).tolist() == [0.0, 7.0]
+
+
+def test_a_frames_value_and_gradient_have_the_same_digits_in_any_batch() -> None:
+    torch.manual_seed(0)
+    rotations = axis_angle_to_matrix(0.3 * torch.randn(16, 23, 3))
+    mean, whitening = axis_angle_to_matrix(0.1 * torch.randn(23, 3)), torch.randn(23, 3, 3)
+
+    def value_and_gradient(rows: slice) -> tuple[Tensor, Tensor]:
+        leaf = rotations[rows].clone().requires_grad_()
+        value = pose_prior_energy(leaf, mean, whitening)
+        value.sum().backward()
+        assert leaf.grad is not None
+        return value.detach(), leaf.grad
+
+    whole = value_and_gradient(slice(None))
+    for rows in (slice(0, 8), slice(0, 5), slice(5, 16), slice(6, 7)):
+        for part, expected in zip(value_and_gradient(rows), whole, strict=True):
+            assert torch.equal(part, expected[rows]), rows
