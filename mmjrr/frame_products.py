@@ -3,22 +3,25 @@
 A library of linear algebra chooses the order of a product's sums by the sizes of the matrices, so
 that the last digits of a frame's float32 result depend on the size of its batch. Adam divides a
 gradient by its size, and enlarges the rounding of a gradient close to zero to a part of a step.
-Therefore matrices are padded with zeros here on a CPU: MKL computes each row of a product in the
-same way if the numbers of rows and columns are multiples of :data:`ROWS` and :data:`COLUMNS`.
-``tests/test_frame_products.py`` checks that on the machine on which it runs.
+Therefore a CPU multiplies blocks of :data:`ROWS` frames here, the last one filled with zeros, so
+that all products have the same sizes. ``tests/test_frame_products.py`` checks on the machine on
+which it runs that a frame's place in a block does not matter.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn.functional import pad
 
-#: Numbers of rows, columns and elements to whose multiples arguments are padded on a CPU. Elements
-#: fill whole vectors of the widest instructions.
-ROWS, COLUMNS, ELEMENTS = 8, 16, 64
+#: Number of frames that a CPU multiplies at once, and numbers of columns and elements to whose
+#: multiples arguments are padded. With 16 frames, MKL computes each row of a block in the same way
+#: on every processor, with 8 not on all. Elements fill whole vectors of the widest instructions.
+ROWS, COLUMNS, ELEMENTS = 16, 16, 64
 
 
 def product(
@@ -26,26 +29,28 @@ def product(
     matrix: Tensor,  # (K', N), with rows of zeros after the first K
     bias: Tensor | None = None,  # (N,)
 ) -> Tensor:  # (B, N)
-    """Return ``vectors @ matrix + bias``.
+    """Return ``vectors @ matrix + bias``, differentiable with respect to ``vectors`` alone.
 
     Args:
         vectors: A row for each frame.
         matrix: The matrix, which :func:`padded_matrix` has padded once.
         bias: Summand. Default: None, zeros.
     """
+    if vectors.device.type != 'cpu':
+        return vectors @ matrix if bias is None else torch.addmm(bias, vectors, matrix)
     count = len(vectors)
     vectors = padded_rows(vectors, len(matrix))
-    result = vectors @ matrix if bias is None else torch.addmm(bias, vectors, matrix)
+    result: Tensor = _BlockProduct.apply(vectors, matrix, bias, ROWS)
     return result if len(result) == count else result[:count]
 
 
 def linear(
-    values: Tensor,  # (..., K), the axes before the last with a multiple of ROWS elements
+    values: Tensor,  # (B, ..., K), B a multiple of ROWS on a CPU
     weight: Tensor,  # (N, K)
     bias: Tensor,  # (N,)
-) -> Tensor:  # (..., N)
-    """Compute what :func:`torch.nn.functional.linear` does."""
-    if values.device.type != 'cpu':
+) -> Tensor:  # (B, ..., N)
+    """Compute what :func:`torch.nn.functional.linear` does, in blocks if the weight is constant."""
+    if values.device.type != 'cpu' or weight.requires_grad:
         return torch.nn.functional.linear(values, weight, bias)
     count, depth = weight.shape
     rows, columns = (-n % COLUMNS if n < COLUMNS else 0 for n in (count, depth))
@@ -53,7 +58,39 @@ def linear(
         values = pad(values, (0, columns))
     if rows or columns:
         weight, bias = pad(weight, (0, columns, 0, rows)), pad(bias, (0, rows))
-    return torch.nn.functional.linear(values, weight, bias)[..., :count]
+    flat = values.flatten(0, -2)
+    block = ROWS * len(flat) // max(len(values), 1)
+    result: Tensor = _BlockProduct.apply(flat, weight.T, bias, block)
+    return result.unflatten(0, values.shape[:-1])[..., :count]
+
+
+class _BlockProduct(torch.autograd.Function):
+    """Product with a constant matrix, a block of rows at a time."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, vectors: Tensor, matrix: Tensor, bias: Tensor | None, block: int
+    ) -> Tensor:
+        ctx.save_for_backward(matrix)
+        ctx.block = block
+        return _multiply_blocks(vectors, matrix, bias, block)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        (matrix,) = ctx.saved_tensors
+        return _multiply_blocks(grad.contiguous(), matrix.T, None, ctx.block), None, None, None
+
+
+def _multiply_blocks(vectors: Tensor, matrix: Tensor, bias: Tensor | None, block: int) -> Tensor:
+    result = vectors.new_empty(len(vectors), matrix.shape[1])
+    for start in range(0, len(vectors), block):
+        rows = slice(start, start + block)
+        if bias is None:
+            torch.mm(vectors[rows], matrix, out=result[rows])
+        else:
+            torch.addmm(bias, vectors[rows], matrix, out=result[rows])
+    return result
 
 
 def padded_matrix(matrix: Tensor) -> Tensor:  # (K, N) -> (K', N)
