@@ -40,7 +40,7 @@ def product(
         return vectors @ matrix if bias is None else torch.addmm(bias, vectors, matrix)
     count = len(vectors)
     vectors = padded_rows(vectors, len(matrix))
-    result: Tensor = _BlockProduct.apply(vectors, matrix, bias, ROWS)
+    result: Tensor = _BlockProduct.apply(vectors, matrix, bias, ROWS)  # type: ignore[no-untyped-call]
     return result if len(result) == count else result[:count]
 
 
@@ -60,7 +60,7 @@ def linear(
         weight, bias = pad(weight, (0, columns, 0, rows)), pad(bias, (0, rows))
     flat = values.flatten(0, -2)
     block = ROWS * len(flat) // max(len(values), 1)
-    result: Tensor = _BlockProduct.apply(flat, weight.T, bias, block)
+    result: Tensor = _BlockProduct.apply(flat, weight.T, bias, block)  # type: ignore[no-untyped-call]
     return result.unflatten(0, values.shape[:-1])[..., :count]
 
 
