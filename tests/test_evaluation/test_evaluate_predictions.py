@@ -271,7 +271,7 @@ def test_unmatched_frames_of_both_sides_are_counted_and_listed(
 
 
 def test_names_match_by_their_folders_where_the_files_names_are_not_enough() -> None:
-    predicted = ['/root/cam1/0001.jpg', '/root/cam2/0001.jpg', 'cam2/0002.png']
+    predicted = ['/data/cam1/0001.jpg', '/data/cam2/0001.jpg', 'cam2/0002.png']
     annotated = ['images/cam2/0001.png', 'images/cam1/0001.png', 'cam1/0002.png', 'cam1/0003.png']
     assert match_names(predicted, annotated).tolist() == [1, 0, 2, -1]
     with pytest.raises(DataError, match=r'mine: .*0001.png has 2 predictions.*keep one'):
