@@ -22,6 +22,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -175,11 +176,13 @@ def _four_views(record: Record, args: argparse.Namespace, data: Path) -> None:
         sides['plain loop'] = lambda n: _plain(args, data, n)
     taken: dict[str, list[float]] = {name: [] for name in sides}
     shown: dict[str, dict[str, float]] = {}
-    for _ in range(min(args.rounds, 2)):
+    for run in sides.values():
+        run(few)  # compiles
+    for _ in range(args.rounds):
         for name, run in sides.items():
             short, _ = run(few)
             long, shown[name] = run(many)
-            taken[name].append((long - short) / (many - few) / images)
+            taken[name].append(_positive(long - short) / (many - few) / images)
     record.content['timings']['four views, processor seconds of an image and iteration'] = taken
     rate = {name: 1 / statistics.median(values) for name, values in taken.items()}
     record.table(
@@ -257,16 +260,11 @@ def _from_files(record: Record, args: argparse.Namespace, data: Path) -> None:
     rows = []
     for name, (config, options) in cases.items():
         taken = []
+        seconds_of = partial(_frames_seconds, args, config, data, options, batch)
+        seconds_of(1)  # compiles
         for _ in range(min(args.rounds, 2)):
-            seconds = [
-                _train(
-                    args.out / 'large_runs/frames', config, data,
-                    [*options, f'train_dataloader.batch_size={batch}',
-                     f'train_cfg.max_batches={batches}'],
-                )
-                for batches in (1, frames // batch)
-            ]  # fmt: skip
-            taken.append((seconds[1] - seconds[0]) / (frames - batch))
+            seconds = [seconds_of(1), seconds_of(frames // batch)]
+            taken.append(_positive(seconds[1] - seconds[0]) / (frames - batch))
         record.content['timings'][f'from files: {name}'] = taken
         a_frame = statistics.median(taken)
         hours = a_frame * H36M_FRAMES / CORES / 3600
@@ -281,6 +279,33 @@ def _from_files(record: Record, args: argparse.Namespace, data: Path) -> None:
         rows,
         f'From files to files, {batch} images at once: data loading, refinement and shards.',
     )
+
+
+def _frames_seconds(
+    args: argparse.Namespace,
+    config: str,
+    data: Path,
+    options: list[str],
+    batch_size: int,
+    batches: int,
+) -> float:
+    """Refine the first batches from files, and return the processor seconds."""
+    sizes = [f'train_dataloader.batch_size={batch_size}', f'train_cfg.max_batches={batches}']
+    return _train(args.out / 'large_runs/frames', config, data, [*options, *sizes])
+
+
+def _positive(seconds: float) -> float:
+    """Return the time that a longer run takes more than a shorter one.
+
+    Raises:
+        SystemExit: It is not positive, so that the runs' own differences are larger.
+    """
+    if seconds <= 0:
+        sys.exit(
+            f'error: a longer run took {-seconds:.1f} s less than a shorter one; measure with more '
+            '--moments or --iterations, or on a quieter machine'
+        )
+    return seconds
 
 
 def _train(work_dir: Path, config: str, data: Path, options: list[str]) -> float:
