@@ -549,7 +549,7 @@ def test_unannotated_joints_are_left_out(samples, regressors):
         (dict(keypoints_3d=1e3 * torch.randn(17, 3)), "annotation_unit='mm'"),
         (dict(keypoints_3d_weight=torch.ones(16)), r'weight: found .*\(16,\), expected'),
         (dict(pred_vertices=torch.full((6890, 3), torch.nan)), 'pred_vertices: found NaN'),
-        (dict(pred_vertices=torch.zeros(6891, 3)), r'\(6890, 3\).* found \(6891, 3\)'),
+        (dict(pred_vertices=torch.zeros(6891, 3)), r'found \(6891, 3\), expected \(6890, 3\)'),
         (dict(pred_vertices=1e3 * torch.randn(6890, 3)), "prediction_unit='mm'"),
     ],
 )

@@ -44,11 +44,18 @@ def test_sides_run_in_turn_and_warm_up_does_not_count(load) -> None:
     assert timing.median == sorted(timing.all)[1] and timing.spread >= 0
 
 
+def test_a_longer_run_that_takes_less_time_is_no_measurement(load) -> None:
+    large_runs = load('large_runs')
+    assert large_runs._positive(2.5) == 2.5
+    with pytest.raises(SystemExit, match='1.5 s less than a shorter one; measure with more'):
+        large_runs._positive(-1.5)
+
+
 def test_nothing_to_time_is_refused(load) -> None:
     common = load('common')
-    with pytest.raises(ValueError, match='at least one round'):
+    with pytest.raises(ValueError, match='found .* 0 rounds, expected at least one'):
         common.interleaved({'a': lambda: None}, rounds=0)
-    with pytest.raises(ValueError, match='a side'):
+    with pytest.raises(ValueError, match=r'found sides \[\], 1 rounds, expected at least one'):
         common.interleaved({}, rounds=1)
 
 
