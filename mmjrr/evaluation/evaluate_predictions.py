@@ -13,6 +13,7 @@ from mmjrr.array_types import Array
 from mmjrr.body_models import SMPL
 from mmjrr.datasets.image_names import frame_key
 from mmjrr.datasets.predictions import Predictions, predictions_from, read_predictions
+from mmjrr.datasets.predictions.bodies import mark_absurd_betas
 from mmjrr.datasets.units import meters_per
 from mmjrr.io import sha256
 from mmjrr.io.texts import take_texts
@@ -268,14 +269,16 @@ def _read(
     frame_step: int,
 ) -> Predictions:
     if isinstance(source, Predictions):
-        return source
-    if isinstance(source, (str, Path)):
-        return read_predictions(
+        part = source
+    elif isinstance(source, (str, Path)):
+        part = read_predictions(
             source, layout, fields, name_format, rotation_6d, frame_step=frame_step, mapped=True
         )
-    return predictions_from(
-        source, 'predictions', layout, fields, name_format, rotation_6d, frame_step
-    )
+    else:
+        part = predictions_from(
+            source, 'predictions', layout, fields, name_format, rotation_6d, frame_step
+        )
+    return mark_absurd_betas(part)
 
 
 def regressors_and_body(

@@ -17,6 +17,7 @@ from mmjrr.array_types import Array
 from mmjrr.datasets.converters.metadata import read_metadata
 from mmjrr.datasets.image_names import FrameIdentity, frame_identity, frame_key
 from mmjrr.datasets.predictions import Predictions, match_bodies, read_predictions
+from mmjrr.datasets.predictions.bodies import mark_absurd_betas
 from mmjrr.datasets.predictions.layouts import HANDS_AND_FACE
 from mmjrr.datasets.predictions.matching import takes_by_subaction
 from mmjrr.datasets.predictions.persons import distinct_bodies
@@ -114,6 +115,7 @@ class StoredPredictions(BaseModel):
             part = read_predictions(
                 path, layout, fields, name_format, rotation_6d, frame_step=frame_step
             )
+            part = mark_absurd_betas(part)
             part.require_gender(gender)
             if num_betas is not None:
                 part = part.with_num_betas(num_betas)

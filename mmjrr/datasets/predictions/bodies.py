@@ -286,7 +286,7 @@ def _filled(part: Predictions, like: Sequence[Predictions]) -> Predictions:
 def mark_rows_without_body(predictions: Predictions) -> Predictions:
     """Set ``valid`` to False in rows that hold no body, and note their number.
 
-    Rows of zeros, of NaN, without extent, and with betas beyond any person's hold none.
+    Rows of zeros, of NaN and without extent hold none.
 
     A pose of 24 identity matrices counts as zeros, since zero-filled axis-angles convert to it.
     """
@@ -299,11 +299,6 @@ def mark_rows_without_body(predictions: Predictions) -> Predictions:
         for piece in pieces(*present):
             for reason, rows in _without_body(*(array[piece] for array in present)).items():
                 reasons.setdefault(reason, np.zeros(len(predictions), bool))[piece] = rows
-    betas = predictions.betas if predictions.vertices is None else None
-    if betas is not None and betas.ndim == 2 and 0 < len(betas) == len(predictions):
-        reasons['betas'] = np.concatenate(
-            [(np.abs(betas[piece]) > _MAX_BETA).any(1) for piece in pieces(betas)]
-        )
     counts: dict[str, int] = {}
     absent = np.zeros(len(predictions), bool)
     for reason, rows in reasons.items():
@@ -314,14 +309,35 @@ def mark_rows_without_body(predictions: Predictions) -> Predictions:
         return predictions
     first = int(np.argmax(absent))
     described = {'nobody': 'arrays of no length', 'zeros': 'all zeros', 'NaN': 'all NaN',
-                 'no extent': 'vertices in one point',
-                 'betas': f'with betas beyond {_MAX_BETA:g}'}  # fmt: skip
+                 'no extent': 'vertices in one point'}  # fmt: skip
     note = (
         f'{int(absent.sum())} of {len(predictions)} rows hold no body '
         f'({", ".join(f"{count} {described[reason]}" for reason, count in counts.items())}); the '
         f'first is {predictions.imgname[first] if predictions.imgname else f"row {first}"}'
     )
     return replace(predictions, valid=~absent, notes=(*predictions.notes, note))
+
+
+def mark_absurd_betas(predictions: Predictions) -> Predictions:
+    """Set ``valid`` to False in rows with betas beyond any person's, and note their number.
+
+    A refinement leaves such fits out by itself, by name; an evaluation counts them as missing.
+    """
+    betas = predictions.betas if predictions.vertices is None else None
+    if betas is None or betas.ndim != 2 or not 0 < len(betas) == len(predictions):
+        return predictions
+    absurd = np.concatenate([(np.abs(betas[piece]) > _MAX_BETA).any(1) for piece in pieces(betas)])
+    absurd &= predictions.is_valid()
+    if not absurd.any():
+        return predictions
+    first = int(np.argmax(absurd))
+    note = (
+        f'{int(absurd.sum())} of {len(predictions)} rows have betas beyond {_MAX_BETA:g}, which no '
+        'person has, and count as missing; the first is '
+        f'{predictions.imgname[first] if predictions.imgname else f"row {first}"}'
+    )
+    valid = predictions.is_valid() & ~absurd
+    return replace(predictions, valid=valid, notes=(*predictions.notes, note))
 
 
 def _without_body(*arrays: Array) -> dict[str, Array]:

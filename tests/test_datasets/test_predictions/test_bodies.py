@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from mmjrr.datasets.predictions import predictions_from
+from mmjrr.datasets.predictions.bodies import mark_absurd_betas
 from mmjrr.errors import DataError
 
 from .bodies import BETAS, COUNT, MATRICES, NAMES, POSE, VERTICES, assert_is_the_set
@@ -37,16 +38,26 @@ IDENTITIES[[1, 4]] = np.eye(3)
         ({'vertices': with_rows(VERTICES, [1, 4], np.nan)}, '2 all NaN'),
         ({'global_orient': with_rows(POSE[:, :3], [1, 4], 0),
           'body_pose': with_rows(POSE[:, 3:], [1, 4], 0)}, '2 all zeros'),
-        ({'pose': POSE, 'betas': with_rows(BETAS, [1, 4], -60)}, '2 with betas beyond 20'),
     ],
 )  # fmt: skip
-def test_rows_of_zeros_nan_absurd_betas_or_without_extent_hold_no_body(
+def test_rows_of_zeros_nan_or_without_extent_hold_no_body(
     body: dict[str, Any], reason: str
 ) -> None:
     predictions = predictions_from({'imgname': NAMES, 'betas': BETAS, **body})
     assert np.flatnonzero(~predictions.is_valid()).tolist() == [1, 4]
     (note,) = [note for note in predictions.notes if 'no body' in note]
     assert f'2 of 6 rows hold no body ({reason}); the first is {NAMES[1]}' == note
+
+
+def test_rows_with_betas_of_no_person_count_as_missing_once() -> None:
+    predictions = predictions_from({'pose': POSE, 'betas': with_rows(BETAS, [1, 4], -60)})
+    assert predictions.is_valid().all()  # a refinement leaves them out by itself
+    marked = mark_absurd_betas(predictions)
+    assert np.flatnonzero(~marked.is_valid()).tolist() == [1, 4]
+    (note,) = marked.notes
+    assert note.startswith('2 of 6 rows have betas beyond 20') and note.endswith('row 1')
+    assert mark_absurd_betas(marked) is marked
+    assert mark_absurd_betas(predictions_from({'vertices': VERTICES})).is_valid().all()
 
 
 def test_a_body_with_zero_root_or_one_nan_is_no_empty_row() -> None:

@@ -109,7 +109,8 @@ def test_vendored_scripts_are_the_files_of_the_package() -> None:
 
 @pytest.mark.slow
 def test_label_offsets_are_shown_by_length_and_a_broken_file_is_named(page: str) -> None:
-    assert '<span>5.0 <b title="significant">●</b></span>' in page
+    mark = '<b aria-hidden="true">●</b><span class="unseen"> significant</span>'
+    assert f'<span>5.0 {mark}</span>' in page
     for content in ({'format': 'other'}, {'format': 'mmjrr.label_consistency/1', 'offsets': 3}):
         report = example_report(1)
         report.label_consistency = content
