@@ -357,8 +357,8 @@ def evaluate(data: Path, work_dir: Path, seed: int) -> tuple[dict[str, Any], int
         frames = len(runner.test_dataloader.dataset)
         table[title] = {
             regressor: {
-                'mpjpe': round(metrics[f'{regressor}/paper/MPJPE'], 2),
-                'pa_mpjpe': round(metrics[f'{regressor}/paper/PA-MPJPE'], 2),
+                'mpjpe': round(metrics[f'{regressor}/paper/MPJPE'], 4),
+                'pa_mpjpe': round(metrics[f'{regressor}/paper/PA-MPJPE'], 4),
             }
             for regressor in REGRESSORS
         }
@@ -384,27 +384,27 @@ def compare_with_truth(
     refined = read_npz(work_dir / 'pseudo_gt.npz')
     refinement = read_json(work_dir / 'refinement.json')
     pseudo_gt = {
-        'pve_init_mm': round(truth.vertex_error_mm(init), 2),
-        'pve_opt_mm': round(truth.vertex_error_mm(refined), 2),
+        'pve_init_mm': round(truth.vertex_error_mm(init), 4),
+        'pve_opt_mm': round(truth.vertex_error_mm(refined), 4),
         'iou_init': round(refinement['init_iou'], 4),
         'iou_opt': round(refinement['iou'], 4),
     }
     errors = {
-        name: round(truth.regressor_error_mm(JointRegressor.load(path)), 2)
+        name: round(truth.regressor_error_mm(JointRegressor.load(path)), 4)
         for name, path in (
             ('J_std', data / 'regressors' / 'J_std.npy'),
             ('J_spin', work_dir / 'J_spin.npy'),
             ('J_opt', work_dir / 'J_opt.npy'),
         )
     }
-    errors['floor'] = round(truth.floor_mm(), 2)
+    errors['floor'] = round(truth.floor_mm(), 4)
     true_pose = truth.parameters('train')['pose'][:, 3:]
     ablation = {
-        'feet_pve_init_mm': round(truth.vertex_error_mm(init, part='feet'), 2),
-        'feet_pve_opt_mm': round(truth.vertex_error_mm(refined, part='feet'), 2),
-        'pose_distance_init_deg': round(truth.pose_distance_deg(init['pose'][:, 3:], true_pose), 2),
+        'feet_pve_init_mm': round(truth.vertex_error_mm(init, part='feet'), 4),
+        'feet_pve_opt_mm': round(truth.vertex_error_mm(refined, part='feet'), 4),
+        'pose_distance_init_deg': round(truth.pose_distance_deg(init['pose'][:, 3:], true_pose), 4),
         'pose_distance_opt_deg': round(
-            truth.pose_distance_deg(refined['pose'][:, 3:], true_pose), 2
+            truth.pose_distance_deg(refined['pose'][:, 3:], true_pose), 4
         ),
     }
     return pseudo_gt, errors, ablation
@@ -433,8 +433,8 @@ def compare_rounds(data: Path, work_dir: Path) -> list[dict[str, float]]:
         regressor = JointRegressor.load(folder / f'J_round_{number}.npy')
         rounds.append(
             {
-                'pve_mm': round(truth.vertex_error_mm(fits), 2),
-                'regressor_error_mm': round(truth.regressor_error_mm(regressor), 2),
+                'pve_mm': round(truth.vertex_error_mm(fits), 4),
+                'regressor_error_mm': round(truth.regressor_error_mm(regressor), 4),
                 'iou': round(float(fits['iou'].mean()), 4),
             }
         )
