@@ -8,6 +8,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from mmjrr.cli.options import OptionError
 from mmjrr.cli.shipped import no_such_config
 
 
@@ -16,12 +17,16 @@ def read_config(args: argparse.Namespace) -> Config:
 
     Raises:
         FileNotFoundError: There is no such config.
+        OptionError: ``--cfg-options`` do not fit the config.
     """
     if not osp.isfile(args.config):
         raise FileNotFoundError(no_such_config(args.config))
     cfg = Config.fromfile(args.config)
     if args.cfg_options is not None:
-        cfg.merge_from_dict(args.cfg_options)
+        try:
+            cfg.merge_from_dict(args.cfg_options)
+        except (TypeError, KeyError, IndexError) as error:  # what MMEngine raises for wrong keys
+            raise OptionError(f'--cfg-options: {args.config}: {error}') from error
     cfg.launcher = args.launcher
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir

@@ -62,6 +62,12 @@ def test_where_results_go_and_what_is_resumed() -> None:
     assert (cfg.work_dir, cfg.resume, cfg.load_from) == ('there', True, 'a.pth')
 
 
+@pytest.mark.parametrize('option', ['randomness.seed.a=1', 'custom_hooks.9.type=a'])
+def test_options_that_do_not_fit_the_config_are_named(option: str) -> None:
+    with pytest.raises(OptionError, match='--cfg-options: .*contour_100it_synthetic'):
+        merge('train', REFINE, '--cfg-options', option)
+
+
 def test_training_switches() -> None:
     cfg = merge(
         'train', REFINE, '--amp', '--no-validate', '--auto-scale-lr',
