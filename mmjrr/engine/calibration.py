@@ -24,8 +24,9 @@ from mmjrr.io import sha256
 from mmjrr.jobs import Progress, ShardFolder
 from mmjrr.joints import H36M_JOINTS_MMPOSE
 from mmjrr.refinement import FitRefiner, RefinedFits, fit_regressor
+from mmjrr.refinement.corrections import CORRECTIONS
 from mmjrr.refinement.store import batches_of
-from mmjrr.refinement.variables import Sharing
+from mmjrr.refinement.variables import COUPLING_LEVELS, VARIABLES, Sharing
 from mmjrr.regressors import JointRegressor, LabelOffsets
 
 #: Folder of the rounds in the work directory.
@@ -83,9 +84,9 @@ class Calibration:
     Attributes:
         arrays: Refined fits of the calibration's frames, as the store of refined fits has them.
         regressor: Joint regressor for all frames.
-        betas: Shape of each subject; empty unless ``share=dict(betas='subject')``.
-        principal_point: Correction of each camera of a subject, in units of the focal length.
-        outline_offset: Offset of each subject's outline, meters.
+        sharing: Level of each variable during the calibration.
+        shared: Values of the variables that moments share, by variable and by the name of the
+            subject or camera: shapes if ``share=dict(betas='subject')``, and corrections.
         summary: JSON values that describe the rounds and the corrections.
         complete: Whether the arrays have all frames of the data set.
         weights: Weights of the terms of the refined fits of all frames: those of the last round if
@@ -95,9 +96,8 @@ class Calibration:
 
     arrays: dict[str, Array]
     regressor: JointRegressor
-    betas: dict[str, Tensor]
-    principal_point: dict[str, Tensor]
-    outline_offset: dict[str, Tensor]
+    sharing: Sharing
+    shared: dict[str, dict[str, Tensor]]
     summary: dict[str, Any]
     complete: bool
     weights: dict[str, float]
@@ -106,19 +106,13 @@ class Calibration:
     def apply(self, frames: RefinementFrames) -> dict[str, Tensor]:
         """Return the initial fits of frames, with their subjects' shapes and the corrections."""
         init = dict(frames.init)
-        for name, values_by_key, keys, numbers in (
-            ('betas', self.betas, frames.subjects, frames.groups.subject),
-            ('principal_point', self.principal_point, frames.cameras, frames.groups.camera),
-            ('outline_offset', self.outline_offset, frames.subjects, frames.groups.subject),
-        ):
-            if values_by_key:
-                missing = sorted(set(keys) - set(values_by_key))
-                if missing:
-                    raise ValueError(
-                        f'calibration: moments: none shows {missing}; choose more moments'
-                    )
-                values = torch.stack([values_by_key[key] for key in keys])
-                init[name] = values.to(numbers.device)[numbers]
+        for variable, by_name in self.shared.items():
+            names, numbers = frames.groups_at(self.sharing.level(variable))
+            missing = sorted(set(names) - set(by_name))
+            if missing:
+                raise ValueError(f'calibration: moments: none shows {missing}; choose more moments')
+            values = torch.stack([by_name[name] for name in names])
+            init[variable] = values.to(numbers.device)[numbers]
         return init
 
     def has(self, sample_idx: list[int]) -> bool:
@@ -134,8 +128,10 @@ class Calibration:
 
 def sharing_after(sharing: Sharing) -> dict[str, str]:
     """Return ``share`` for the refinement of all frames: what moments share is fixed."""
-    coupled = ('subject', 'camera')
-    return {name: 'fixed' if level in coupled else level for name, level in vars(sharing).items()}
+    return {
+        name: 'fixed' if level in COUPLING_LEVELS else level
+        for name, level in vars(sharing).items()
+    }
 
 
 class Calibrator:
@@ -316,34 +312,27 @@ class Calibrator:
     ) -> Calibration:
         sharing = self.make_refiner(regressor).sharing
         frames = self.frames
-
-        def by_name(variable: str, level: str, names: list[str]) -> dict[str, Tensor]:
-            if sharing.level(variable) != level:
-                return {}
-            values = torch.from_numpy(arrays[f'{_VALUE}{variable}'])
-            return dict(zip(names, values, strict=True))
-
-        principal_point = by_name('principal_point', 'camera', frames.cameras)
-        outline_offset = by_name('outline_offset', 'subject', frames.subjects)
+        shared: dict[str, dict[str, Tensor]] = {}
+        for variable in VARIABLES:
+            if sharing.level(variable) in COUPLING_LEVELS:
+                names, _ = frames.groups_at(sharing.level(variable))
+                values = torch.from_numpy(arrays[f'{_VALUE}{variable}'])
+                shared[variable] = dict(zip(names, values, strict=True))
         summary: dict[str, Any] = dict(
             frames=len(frames.samples), moments=int(frames.groups.moment.max()) + 1,
             rounds=summaries,
         )  # fmt: skip
-        if principal_point:
-            focal = {
-                frames.cameras[camera]: sample.focal_length
-                for camera, sample in zip(
-                    frames.groups.camera.tolist(), frames.samples, strict=True
-                )
-            }
-            summary['principal_point_px'] = {
-                name: [round(v, 2) for v in (value * focal[name]).tolist()]
-                for name, value in principal_point.items()
-            }
-        if outline_offset:
-            summary['outline_offset_mm'] = {
-                name: round(1000 * float(value), 2) for name, value in outline_offset.items()
-            }
+        for variable, correction in CORRECTIONS.items():
+            if variable in shared:
+                names, numbers = frames.groups_at(sharing.level(variable))
+                focal = {
+                    names[number]: sample.focal_length
+                    for number, sample in zip(numbers.tolist(), frames.samples, strict=True)
+                }
+                summary[f'{variable}_{correction.unit}'] = {
+                    name: correction.reported(value, focal[name])
+                    for name, value in shared[variable].items()
+                }
         if offsets is not None:
             summary['label_offsets_mm'] = {
                 f'{subject} {joint}': [round(1000 * v, 2) for v in offset]
@@ -354,9 +343,8 @@ class Calibrator:
         return Calibration(
             arrays={n: v for n, v in arrays.items() if not n.startswith(_VALUE)},
             regressor=regressor.cpu(),  # other processes receive a copy, and have another GPU
-            betas=by_name('betas', 'subject', frames.subjects),
-            principal_point=principal_point,
-            outline_offset=outline_offset,
+            sharing=sharing,
+            shared=shared,
             summary=summary,
             complete=self.complete,
             weights=dict(weights),

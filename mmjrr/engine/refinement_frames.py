@@ -133,6 +133,14 @@ class RefinementFrames:
         """Read samples of a data set; options are those of :meth:`of_batch`."""
         return cls.of_batch(pseudo_collate([dataset[index] for index in indices]), **options)
 
+    def groups_at(self, level: str) -> tuple[list[str], Tensor]:
+        """Return the names of the groups of a level that moments share, and each frame's number."""
+        by_level = dict(
+            subject=(self.subjects, self.groups.subject),
+            camera=(self.cameras, self.groups.camera),
+        )
+        return by_level[level]
+
     def check_views(self) -> None:
         """Check that moments have several views, which annotate the same joints in the world.
 

@@ -21,6 +21,7 @@ from mmjrr.geometry import (
 )
 from mmjrr.regressors.label_offsets import part_index_of, part_rotations, turned
 
+from .corrections import CORRECTIONS
 from .energy import EnergyTerms, FitEnergy
 from .observations import Observations
 from .repeated_step import repeat_step
@@ -46,11 +47,10 @@ if TYPE_CHECKING:
 
 #: Smallest part of a batch, in fits, that a CPU thread refines.
 SMALLEST_PART = 8
-#: Factors on the learning rate of variables that are not in radians, meters or shape units: 0.3
-#: pixels of a Human3.6M camera per step of 1e-2, and 2 mm.
-LR_MULT = dict(principal_point=0.026, outline_offset=0.2)
-#: Standard deviations of the priors: 10 pixels of a Human3.6M camera, and 2 cm.
-PRIOR = dict(principal_point=0.0087, outline_offset=0.02)
+#: Default factors on the learning rate.
+LR_MULT = {name: correction.lr_mult for name, correction in CORRECTIONS.items()}
+#: Default standard deviations of the priors.
+PRIOR = {name: correction.deviation for name, correction in CORRECTIONS.items()}
 
 
 @dataclass
@@ -181,8 +181,8 @@ class FitRefiner:
 
         Args:
             init: ``global_orient`` (B, 3), ``body_pose`` (B, 69), ``betas`` (B, 10) and ``transl``
-                (B, 3), axis-angle and meters, in the camera frame. Optionally the fixed corrections
-                ``principal_point`` (B, 2) and ``outline_offset`` (B, 1).
+                (B, 3), axis-angle and meters, in the camera frame. Optionally fixed
+                :data:`~.corrections.CORRECTIONS`, each (B, size).
             observed: Annotations and masks to fit to.
             weights: Weights of the terms. ``None`` (default) balances them on this batch.
             groups: Moment, subject and camera of each frame; required if frames share a variable.
@@ -279,7 +279,7 @@ class FitRefiner:
     # ------------------------------------------------------------------ start
 
     def _variables(self, init: Mapping[str, Tensor], groups: FrameGroups | None) -> FitVariables:
-        corrections = [name for name in ('principal_point', 'outline_offset') if name in init]
+        corrections = [name for name in CORRECTIONS if name in init]
         return FitVariables(
             self.body,
             self.sharing,
@@ -318,9 +318,16 @@ class FitRefiner:
         shift = self._label_shift(bodies.rotations, observed)
         joints = joints if shift is None else joints + shift
         if self.init_translation == '2d':
+            motion = bodies.to_image
             fitted = fit_translation(
-                joints, observed.keypoints_2d, observed.keypoints_2d_weight, bodies.camera
+                joints if motion is None else joints @ motion.rotation.transpose(1, 2),
+                observed.keypoints_2d,
+                observed.keypoints_2d_weight,
+                bodies.camera,
             )
+            if motion is not None:  # back into the calibrated camera's frame
+                moved = fitted - motion.translation
+                fitted = torch.einsum('bji,bj->bi', motion.rotation, moved)
             usable = fitted[:, 2] > 0  # False for NaN: fewer than two distinct points
         else:
             weight = observed.keypoints_3d_weight[..., None]
@@ -513,6 +520,7 @@ class FitRefiner:
             renderer=self.renderer,
             discriminator=self.discriminator,
             outline=bodies.outline,
+            to_image=bodies.to_image,
             label_shift=self._label_shift(bodies.rotations, observed),
             support=bodies.support,
         )

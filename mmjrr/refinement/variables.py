@@ -20,7 +20,13 @@ from typing import TYPE_CHECKING, TypeAlias
 import torch
 from torch import Tensor
 
-from mmjrr.geometry import PerspectiveCamera, matrix_to_rotation_6d, rotation_6d_to_matrix
+from mmjrr.geometry import (
+    PerspectiveCamera,
+    axis_angle_to_matrix,
+    matrix_to_rotation_6d,
+    rotation_6d_to_matrix,
+)
+from mmjrr.refinement.corrections import CORRECTIONS, RigidMotion
 
 if TYPE_CHECKING:
     from mmjrr.body_models import SMPL
@@ -34,15 +40,17 @@ LEVELS: dict[str, tuple[str, ...]] = dict(
     pose=('frame', 'moment'),
     betas=('frame', 'moment', 'subject', 'fixed'),
     principal_point=('fixed', 'camera'),
+    extrinsics=('fixed', 'camera'),
     outline_offset=('fixed', 'subject'),
 )
+#: Levels at which frames of different moments share a variable, so that batches cannot be split.
+COUPLING_LEVELS = ('subject', 'camera')
 #: Variables that Adam optimizes, and the entry of ``share`` that sets their level.
 VARIABLES: dict[str, str] = dict(
     pose_6d='pose',
     betas='betas',
     transl='pose',
-    principal_point='principal_point',
-    outline_offset='outline_offset',
+    **{name: correction.share for name, correction in CORRECTIONS.items()},
 )
 
 
@@ -55,6 +63,9 @@ class Sharing:
         betas: ``'frame'``, ``'moment'``, ``'subject'`` or ``'fixed'``: level of the shape.
         principal_point: ``'camera'`` corrects the principal point of each camera of a subject, in
             units of the focal length. ``'fixed'``: no correction.
+        extrinsics: ``'camera'`` corrects the pose of each camera of a subject, by a rotation in
+            axis-angle and a translation in meters, both in the calibrated camera's frame: the image
+            shows a point ``x`` at ``R x + t``. ``'fixed'``: no correction.
         outline_offset: ``'subject'`` fits how far a subject's outline lies outside the body, in
             meters along the vertex normals, as clothes do. ``'fixed'``: no offset.
 
@@ -68,6 +79,7 @@ class Sharing:
     pose: str = 'frame'
     betas: str = 'frame'
     principal_point: str = 'fixed'
+    extrinsics: str = 'fixed'
     outline_offset: str = 'fixed'
 
     def __post_init__(self) -> None:
@@ -86,7 +98,7 @@ class Sharing:
     def couples_moments(self) -> bool:
         """Whether frames of different moments share a variable, so that batches cannot be split."""
         levels = {self.level(name) for name in VARIABLES}
-        return not levels.isdisjoint(('subject', 'camera'))
+        return not levels.isdisjoint(COUPLING_LEVELS)
 
 
 @dataclass
@@ -139,15 +151,16 @@ class Selection:
 
 @dataclass
 class FrameBodies:
-    """Bodies of frames, in the frames' cameras."""
+    """Bodies of frames, in the frames' calibrated cameras."""
 
     rotations: Tensor  # (B, 24, 3, 3)
     betas: Tensor  # (B, K)
     transl: Tensor  # (B, 3), meters, SMPL's
     vertices: Tensor  # (B, V, 3), meters
-    outline: Tensor  # (B, V, 3), meters, vertices of what the silhouette is drawn from
+    outline: Tensor  # (B, V, 3), meters, vertices of what the silhouette is drawn from, as seen
     camera: PerspectiveCamera
     support: Tensor | None = None  # (B, S, 3), meters, vertices of the regressor
+    to_image: RigidMotion | None = None  # from the calibrated camera's frame to the corrected one's
 
 
 class FitVariables:
@@ -159,8 +172,8 @@ class FitVariables:
         groups: Moment, subject and camera of each frame. None: every frame is alone, which only
             the levels ``frame`` and ``fixed`` allow.
         count: Number of frames.
-        corrections: Names of the corrections (``principal_point``, ``outline_offset``) that are
-            fixed at a value for each frame. Default: none.
+        corrections: Names of the :data:`~.corrections.CORRECTIONS` that are fixed at a value for
+            each frame. Default: none.
         support: Vertices of a joint regressor. They are computed apart from the others, so that
             their gradient is not spread over the whole body. Default: None.
 
@@ -264,11 +277,11 @@ class FitVariables:
             betas=mean_by_group(betas, self.index['betas']),
             transl=rotations.new_zeros(len(rotations), 3),
         )
-        for name, width in (('principal_point', 2), ('outline_offset', 1)):
+        for name, correction in CORRECTIONS.items():
             if name in self.names:
                 index = self.index[name]
                 values[name] = (
-                    init[name] if index is None else betas.new_zeros(_count(index), width)
+                    init[name] if index is None else betas.new_zeros(_count(index), correction.size)
                 )
         return values
 
@@ -311,6 +324,11 @@ class FitVariables:
             offset = _take(values['outline_offset'], index['outline_offset'])
             normals = vertex_normals(bodies.vertices.detach(), self.body.faces_tensor)
             bodies.outline = bodies.vertices + offset[:, :, None] * normals
+        if 'extrinsic_rotation' in self.names:
+            rotation = _take(values['extrinsic_rotation'], index['extrinsic_rotation'])
+            translation = _take(values['extrinsic_translation'], index['extrinsic_translation'])
+            bodies.to_image = RigidMotion(axis_angle_to_matrix(rotation), translation)
+            bodies.outline = bodies.to_image.apply(bodies.outline)
         if 'principal_point' in self.names:
             shift = _take(values['principal_point'], index['principal_point'])
             bodies.camera = camera.with_principal_point(

@@ -7,6 +7,7 @@ import dataclasses
 
 import pytest
 import torch
+from scipy.spatial.transform import Rotation
 
 from mmjrr.body_models import free_body
 from mmjrr.geometry import (
@@ -280,6 +281,24 @@ def test_the_translation_alone_is_found_in_closed_form(world: dict, init_transla
         world, WITHOUT_ADVERSARY, num_iters=1, init_translation=init_translation
     ).refine(init, world['observed'])
     torch.testing.assert_close(result.init['transl'], world['true']['transl'], rtol=0, atol=5e-3)
+
+
+def test_the_translation_is_found_in_the_image_of_a_camera_with_corrected_extrinsics(
+    world: dict,
+) -> None:
+    o = world['observed']
+    rotvec = torch.tensor([[0.02, -0.01, 0.05]]).expand(3, 3)
+    translation = torch.tensor([[0.03, -0.02, 0.1]]).expand(3, 3)
+    turned = torch.from_numpy(Rotation.from_rotvec(rotvec.numpy()).as_matrix()).float()
+    joints = torch.einsum('bij,bkj->bki', turned, o.keypoints_3d) + translation[:, None]
+    observed = dataclasses.replace(o, keypoints_2d=o.camera.project(joints))
+    init = dict(world['true'], extrinsic_rotation=rotvec, extrinsic_translation=translation)
+    init['transl'] = init['transl'] + 1.0
+    refining = refiner(world, WITHOUT_ADVERSARY, num_iters=1, init_translation='2d')
+    result = refining.refine(init, observed)
+    torch.testing.assert_close(result.init['transl'], world['true']['transl'], rtol=0, atol=5e-3)
+    # The first value of joint_2d is through the same camera.
+    assert float(result.terms_init['joint_2d'].max()) < 1e-6
 
 
 def test_joints_without_weight_do_not_matter(world: dict) -> None:

@@ -17,7 +17,10 @@ from mmjrr.geometry import (
     matrix_to_axis_angle,
     matrix_to_rotation_6d,
 )
+from mmjrr.joints import H36M_JOINTS_MMPOSE
 from mmjrr.refinement import FitEnergy, FitRefiner, Observations
+from mmjrr.refinement.corrections import CORRECTIONS, RigidMotion
+from mmjrr.refinement.terms import PosedBodies
 from mmjrr.refinement.variables import (
     FitVariables,
     FrameGroups,
@@ -33,6 +36,7 @@ from mmjrr.rendering import ContourSilhouette
 MOMENT = [0, 0, 0, 0, 1, 2, 2, 2, 3, 3]
 SUBJECT = [0, 0, 0, 0, 0, 1, 1, 1, 1, 1]
 CAMERA = [0, 1, 2, 3, 1, 4, 5, 7, 6, 7]
+EVERY_CORRECTION = dict(principal_point='camera', extrinsics='camera', outline_offset='subject')
 
 
 @pytest.fixture(scope='module')
@@ -73,9 +77,9 @@ def random_values(variables: FitVariables, seed: int = 0) -> dict[str, torch.Ten
         betas=normal(counts['betas'], 10),
         transl=0.2 * normal(counts['transl'], 3),
     )
-    for name, width in (('principal_point', 2), ('outline_offset', 1)):
+    for name, correction in CORRECTIONS.items():
         if name in counts:
-            values[name] = 0.01 * normal(counts[name], width)
+            values[name] = 0.01 * normal(counts[name], correction.size)
     return values
 
 
@@ -108,7 +112,7 @@ def test_shared_bodies_are_the_worlds_as_each_camera_sees_it(body: SMPL, betas: 
 
 
 def test_gradients_of_shared_variables_are_the_sums_over_their_copies(body: SMPL) -> None:
-    sharing = Sharing('moment', 'subject', 'camera', 'subject')
+    sharing = Sharing('moment', 'subject', **EVERY_CORRECTION)
     variables = FitVariables(body, sharing, groups(), len(MOMENT))
     values, camera = random_values(variables), cameras()
     target = torch.randn(
@@ -129,6 +133,63 @@ def test_gradients_of_shared_variables_are_the_sums_over_their_copies(body: SMPL
         expected = torch.zeros_like(value).index_add_(0, variables.index[name], copies[name].grad)
         torch.testing.assert_close(value.grad, expected, msg=name)
         assert float(expected.abs().max()) > 0
+
+
+def moved(camera: PerspectiveCamera, rotvec: Any, translation: Any) -> PerspectiveCamera:
+    """Cameras at other poses, by SciPy: a point that they saw at x, they see at R x + t."""
+    R = Rotation.from_rotvec(np.asarray(rotvec)).as_matrix()
+    rotation, position = camera.rotation.numpy(), camera.position.numpy()
+    center = position - np.einsum('bji,bkj,bk->bi', rotation, R, np.asarray(translation))
+    return PerspectiveCamera(
+        camera.focal_length, camera.principal_point, camera.distortion,
+        rotation=torch.from_numpy(R @ rotation).to(camera.dtype),
+        position=torch.from_numpy(center).to(camera.dtype),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize('pose', ['frame', 'moment'])
+def test_only_the_image_is_seen_by_a_camera_with_corrected_extrinsics(
+    body: SMPL, pose: str
+) -> None:
+    """Reference: the world's bodies, seen by cameras that stand elsewhere."""
+    variables = FitVariables(body, Sharing(pose, 'frame', extrinsics='camera'), groups(), 10)
+    values, camera = random_values(variables), cameras()
+    bodies = variables.at_frames(values, variables.all_frames(), camera)
+    calibrated = FitVariables(body, Sharing(pose, 'frame'), groups(), 10)
+    as_calibrated = {name: values[name] for name in calibrated.names}
+    expected = calibrated.at_frames(as_calibrated, calibrated.all_frames(), camera)
+    for name in ('rotations', 'betas', 'transl', 'vertices'):
+        torch.testing.assert_close(getattr(bodies, name), getattr(expected, name), msg=name)
+    in_world = expected.vertices @ camera.rotation + camera.position[:, None]
+    rotvec, translation = (values[f'extrinsic_{n}'][CAMERA] for n in ('rotation', 'translation'))
+    seen_by = moved(camera, rotvec, translation)
+    torch.testing.assert_close(bodies.outline, seen_by.world_to_camera(in_world))
+    # Joints in the image, but not in space, go the same way.
+    rows = np.random.default_rng(0).random((17, body.num_vertices))
+    regressor = JointRegressor(rows / rows.sum(1, keepdims=True), H36M_JOINTS_MMPOSE, 'small')
+    posed = PosedBodies(
+        bodies.rotations, bodies.betas, bodies.transl, bodies.vertices, bodies.camera, (96, 96),
+        regressor.double(), to_image=bodies.to_image,
+    )  # fmt: skip
+    torch.testing.assert_close(posed.joints, regressor(bodies.vertices))
+    expected_2d = seen_by.project(seen_by.world_to_camera(regressor(in_world)))
+    torch.testing.assert_close(posed.joints_2d, expected_2d)
+
+
+@pytest.mark.parametrize('scale', [0.0, 1.0])
+def test_gradients_of_corrections_are_those_of_finite_differences(body: SMPL, scale: float) -> None:
+    """At zero, where refinement starts, and elsewhere."""
+    variables = FitVariables(body, Sharing('moment', 'subject', **EVERY_CORRECTION), groups(), 10)
+    values, camera = random_values(variables), cameras()
+    names = list(CORRECTIONS)
+
+    def seen(*corrections: torch.Tensor) -> torch.Tensor:
+        at = dict(values, **dict(zip(names, corrections, strict=True)))
+        bodies = variables.at_frames(at, variables.all_frames(), camera)
+        return bodies.camera.project(bodies.outline)[:, ::20]
+
+    start = [(scale * values[name]).requires_grad_() for name in names]
+    assert torch.autograd.gradcheck(seen, start, fast_mode=True)
 
 
 @pytest.mark.parametrize('size', [1, 4, 5, 8, 100])
@@ -188,6 +249,7 @@ def test_normals_of_a_sphere_point_outwards() -> None:
     [
         (dict(pose='subject'), "pose: found 'subject', expected one of"),
         (dict(betas='camera'), "betas: found 'camera'"),
+        (dict(extrinsics='subject'), "extrinsics: found 'subject', expected one of"),
         (dict(shape='moment'), r"share: unknown \['shape'\]"),
     ],
 )
@@ -288,7 +350,7 @@ def test_chunks_do_not_change_a_joint_refinement(world: dict[str, Any]) -> None:
     results = []
     for size in (3, 100):
         refiner = make_refiner(
-            world, share=dict(pose='moment', betas='subject', principal_point='camera'),
+            world, share=dict(pose='moment', betas='subject', **EVERY_CORRECTION),
             chunk_size=size, num_iters=3,
         )  # fmt: skip
         weights = dict(joint_3d=10.0, joint_2d=10.0, silhouette=100.0)
@@ -352,3 +414,46 @@ def test_a_moved_principal_point_and_a_clothed_outline_are_found(world: dict[str
     torch.testing.assert_close(
         values['outline_offset'], torch.full((2, 1), 0.015), atol=0.004, rtol=0
     )
+
+
+@pytest.mark.slow
+def test_moved_cameras_are_found(world: dict[str, Any]) -> None:
+    """From the true bodies: where the image shows their joints, two pixels off, is found."""
+    true, observed = world['true'], world['observed']
+    camera = observed.camera
+    rotvec = np.tile([0.009, -0.012, 0.02], (10, 1))
+    true_camera = moved(camera, rotvec, np.tile([0.03, -0.02, 0.06], (10, 1)))
+    in_world = true.vertices @ camera.rotation + camera.position[:, None]
+    mask = world['renderer'](true_camera.world_to_camera(in_world), true_camera)
+    joints = observed.keypoints_3d @ camera.rotation + camera.position[:, None]
+    expected = true_camera.project(true_camera.world_to_camera(joints))
+    seen = Observations(
+        observed.keypoints_3d, observed.keypoints_3d_weight, observed.keypoints_2d,
+        observed.keypoints_2d_weight, camera, mask,
+    )  # fmt: skip
+    pose = matrix_to_axis_angle(true.rotations)
+    init = dict(
+        global_orient=pose[:, 0], body_pose=pose[:, 1:].flatten(1), betas=true.betas,
+        transl=true.transl,
+    )  # fmt: skip
+    off = dict(adv_pose=False, adv_shape=False, joint_2d=False)
+    energy = FitEnergy(dict(joint_3d=dict(root=None), silhouette=dict(scale=10.0), **off))
+    refiner = FitRefiner(
+        world['body'], world['regressor'], world['renderer'], energy, num_iters=80, lr=5e-3,
+        eta_min_ratio=0.05, share=dict(pose='moment', betas='subject', extrinsics='camera'),
+        lr_mult=dict(extrinsic_rotation=0.2, extrinsic_translation=0.5, betas=3.0, transl=0.3),
+        prior=dict(extrinsic_rotation=0.1, extrinsic_translation=0.2),
+    )  # fmt: skip
+    weights = dict(joint_3d=100.0, silhouette=1000.0)
+    values = refiner.refine_jointly(init, seen, weights, groups()).values
+    found = RigidMotion(
+        axis_angle_to_matrix(values['extrinsic_rotation'][CAMERA]),
+        values['extrinsic_translation'][CAMERA],
+    )
+    before = (camera.project(observed.keypoints_3d) - expected).norm(dim=-1)
+    after = (camera.project(found.apply(observed.keypoints_3d)) - expected).norm(dim=-1)
+    print(
+        before.mean(1), after.mean(1), values['extrinsic_rotation'], values['extrinsic_translation']
+    )
+    assert float(before.mean(1).min()) > 1.5
+    assert float(after.mean(1).max()) < 0.4

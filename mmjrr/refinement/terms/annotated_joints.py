@@ -88,7 +88,7 @@ class Joint2DTerm(EnergyTerm):
     def forward(self, bodies: PosedBodies, observed: Observations) -> Tensor:  # (B,)
         """Return the values in squares of the crop's side."""
         return joint_2d_energy(
-            bodies.camera.project(bodies.joints),
+            bodies.joints_2d,
             observed.keypoints_2d,
             observed.keypoints_2d_weight,
             float(max(bodies.image_size)),

@@ -4,8 +4,9 @@ Decisions:
 
 - Everything in :class:`PosedBodies` has one row per frame and is in that frame's camera frame. A
   term does not know which variables frames share.
-- The camera of a term is ``bodies.camera``, which refinement may correct; the annotation's is
-  ``observed.camera``.
+- That frame is the calibrated camera's, as the annotated 3D joints' is. Refinement may correct the
+  camera: what the image shows is compared with ``outline`` and ``joints_2d``, which are seen by the
+  corrected camera. The annotation's intrinsics are ``observed.camera``.
 - Joints, silhouette and the discriminators' outputs are computed when a term first asks for them,
   once per iteration.
 """
@@ -22,6 +23,7 @@ from mmjrr.geometry import PerspectiveCamera
 from mmjrr.rendering.silhouette_energy import silhouette_energy
 
 if TYPE_CHECKING:
+    from mmjrr.refinement.corrections import RigidMotion
     from mmjrr.refinement.observations import Observations
     from mmjrr.regressors import JointRegressor
     from mmjrr.rendering.silhouette_renderer import SilhouetteRenderer
@@ -48,13 +50,15 @@ class PosedBodies:
         betas: (B, K), shape coefficients.
         transl: (B, 3), meters, camera frame.
         vertices: (B, V, 3), meters, camera frame.
-        camera: Cameras of the crops.
+        camera: Cameras of the crops, with corrected intrinsics.
         image_size: Height and width of the crops in pixels.
         regressor: Joint regressor of ``joints``.
         renderer: Renderer of ``silhouette``, or None.
         discriminator: Model of ``plausibility``, or None.
-        outline: (B, V, 3), vertices of what the silhouette is drawn from, such as the clothed body.
-            Default: None, ``vertices``.
+        outline: (B, V, 3), vertices of what the silhouette is drawn from, such as the clothed body,
+            in the frame of the camera with corrected extrinsics. Default: None, ``vertices``.
+        to_image: Motion from the frame of the calibrated camera to that of the camera with
+            corrected extrinsics. Default: None, they are the same.
         label_shift: (B, J, 3), meters, camera frame: how far the labels lie off the regressed
             joints. Default: None, which is zero.
         support: (B, S, 3), the vertices of the regressor's support. Default: None, which takes
@@ -73,6 +77,7 @@ class PosedBodies:
         renderer: SilhouetteRenderer | None = None,
         discriminator: Discriminator | None = None,
         outline: Tensor | None = None,
+        to_image: RigidMotion | None = None,
         label_shift: Tensor | None = None,
         support: Tensor | None = None,
     ) -> None:
@@ -88,6 +93,7 @@ class PosedBodies:
         self._renderer = renderer
         self._discriminator = discriminator
         self._label_shift = label_shift
+        self._to_image = to_image
         # Not functools.cached_property: before Python 3.12 its lock would serialize the threads
         # that refine parts of a batch.
         self._joints: Tensor | None = None
@@ -103,6 +109,12 @@ class PosedBodies:
             joints = self._regressor(self._support)
             self._joints = joints if self._label_shift is None else joints + self._label_shift
         return self._joints
+
+    @property
+    def joints_2d(self) -> Tensor:  # (B, J, 2), pixels of the crop
+        """Joints in the image, through the corrected camera."""
+        joints = self.joints if self._to_image is None else self._to_image.apply(self.joints)
+        return self.camera.project(joints)
 
     @property
     def silhouette(self) -> Tensor:  # (B, H, W), coverage in [0, 1]
