@@ -47,6 +47,9 @@ NETWORK = 'network'
 
 #: Options that correct cameras; the 2D labels are projections through the uncorrected ones.
 CAMERAS: dict[str, Any] = dict(share=dict(principal_point='camera'), terms=dict(joint_2d=False))
+EXTRINSICS: dict[str, Any] = dict(share=dict(extrinsics='camera'), terms=dict(joint_2d=False))
+#: Five pixels by rotation, and two by position.
+MOVED: dict[str, Any] = dict(camera_rotation_error=0.25, camera_position_error=0.01)
 OUTLINE: dict[str, Any] = dict(share=dict(outline_offset='subject'))
 
 
@@ -173,6 +176,12 @@ EXPERIMENTS: dict[str, Experiment] = {
     'clothes': Experiment(masks=GROWN),
     'cameras-off-corrected': Experiment(data=dict(camera_error=5.0), **CAMERAS),
     'cameras-right-corrected': Experiment(**CAMERAS),
+    'extrinsics-off': Experiment(data=MOVED),
+    'extrinsics-off-corrected': Experiment(data=MOVED, **EXTRINSICS),
+    'extrinsics-right-corrected': Experiment(**EXTRINSICS),
+    # Each correction against the other error.
+    'extrinsics-off-principal-points': Experiment(data=MOVED, **CAMERAS),
+    'cameras-off-extrinsics': Experiment(data=dict(camera_error=5.0), **EXTRINSICS),
     'clothes-corrected': Experiment(masks=GROWN, **OUTLINE),
     'no-clothes-corrected': Experiment(**OUTLINE),
     # Drift over rounds.
@@ -362,7 +371,9 @@ def _measured(
         if masks is not None:
             result['mask_iou'] = _mask_iou(data, masks)
         if experiment.data.get('camera_error') or experiment.share.get('principal_point'):
-            result['principal_points_px'] = _camera_errors(data, refinement, seed)
+            result['principal_points_px'] = _principal_point_errors(data, refinement, seed)
+        if experiment.data.get('camera_rotation_error') or experiment.share.get('extrinsics'):
+            result['cameras'] = _camera_errors(data, refinement, seed)
         if experiment.offsets:
             result['label_offsets'] = _label_offsets(data, work_dir, seed)
     if experiment.scores:
@@ -529,22 +540,81 @@ def _mask_iou(data: Path, masks: Path) -> float:
     return round(float(compare_masks(Masks(masks), exact)['iou']), 4)
 
 
-def _camera_errors(data: Path, refinement: Mapping[str, Any], seed: int) -> dict[str, float]:
+def _cameras(data: Path, seed: int) -> Iterator[tuple[str, Any, Any]]:
+    """Yield each training camera's name, the camera as calibrated, and the one of the images."""
+    from mmjrr.datasets.synthetic import camera_rig
+
+    settings = json.loads((data / 'synthetic.json').read_text())['settings']
+    names = ('camera_error', 'camera_rotation_error', 'camera_position_error')
+    errors = [settings.get(name, 0) for name in names]
+    for subject in ('S1', 'S5', 'S6', 'S7', 'S8'):
+        for camera_id, camera in camera_rig.make_cameras(seed, subject).items():
+            true = camera_rig.miscalibrated(seed, subject, camera_id, camera, *errors)
+            yield f'{subject} {camera_id}', camera, true
+
+
+def _principal_point_errors(
+    data: Path, refinement: Mapping[str, Any], seed: int
+) -> dict[str, float]:
     """Return the errors in pixels of the principal points and of the corrected ones, means."""
     import numpy as np
 
-    from mmjrr.datasets.synthetic import camera_rig
-
-    error = json.loads((data / 'synthetic.json').read_text())['settings'].get('camera_error', 0)
     found = refinement['calibration'].get('principal_point_px', {})
     before, after = [], []
-    for subject in ('S1', 'S5', 'S6', 'S7', 'S8'):
-        for camera_id, camera in camera_rig.make_cameras(seed, subject).items():
-            true = camera_rig.miscalibrated(seed, subject, camera_id, camera, error)
-            shift = (true.principal_point - camera.principal_point)[0].numpy()
-            before.append(np.linalg.norm(shift))
-            after.append(np.linalg.norm(shift - found.get(f'{subject} {camera_id}', [0, 0])))
+    for name, camera, true in _cameras(data, seed):
+        shift = (true.principal_point - camera.principal_point)[0].numpy()
+        before.append(np.linalg.norm(shift))
+        after.append(np.linalg.norm(shift - found.get(name, [0, 0])))
     return dict(before=round(float(np.mean(before)), 2), after=round(float(np.mean(after)), 2))
+
+
+def _camera_errors(
+    data: Path, refinement: Mapping[str, Any], seed: int
+) -> dict[str, dict[str, float]]:
+    """Return the errors of cameras and of corrected cameras, means over cameras.
+
+    ``px`` is the mean distance in the image of the annotated joints, seen by the camera and by the
+    true one; ``degrees`` is the angle between their rotations, and ``mm`` the distance between
+    their centers.
+    """
+    import numpy as np
+    from scipy.spatial.transform import Rotation
+
+    from mmjrr.datasets.image_names import parse_image_name
+    from mmjrr.datasets.synthetic.camera_rig import project
+    from mmjrr.io import read_npz
+
+    labels = read_npz(data / 'annotation_body3d' / 'fps10' / 'h36m_train.npz')
+    names = [parse_image_name(name) for name in labels['imgname'].tolist()]
+    of_frames = np.array([f'{name.subject} {name.camera}' for name in names])
+    found = refinement['calibration']
+    zero = [0.0, 0.0, 0.0]
+    columns: dict[str, dict[str, list[float]]] = {}
+    for name, camera, true in _cameras(data, seed):
+        joints = labels['S'][of_frames == name, :, :3].reshape(-1, 3)
+        R, T = camera.rotation[0].numpy(), camera.position[0].numpy()
+        expected = (joints @ R + T - true.position[0].numpy()) @ true.rotation[0].numpy().T
+        expected = project(expected, true)
+        for key, source in (('before', {}), ('after', found)):
+            turn = Rotation.from_rotvec(
+                np.radians(source.get('extrinsic_rotation_deg', {}).get(name, zero))
+            ).as_matrix()
+            shift = np.array(source.get('extrinsic_translation_mm', {}).get(name, zero)) / 1000
+            seen = project(joints @ turn.T + shift, camera)
+            seen += source.get('principal_point_px', {}).get(name, zero[:2])
+            angle = Rotation.from_matrix(turn @ R @ true.rotation[0].numpy().T).magnitude()
+            center = T - (turn @ R).T @ shift
+            errors = dict(
+                px=float(np.linalg.norm(seen - expected, axis=1).mean()),
+                degrees=float(np.degrees(angle)),
+                mm=float(1000 * np.linalg.norm(center - true.position[0].numpy())),
+            )
+            for unit, error in errors.items():
+                columns.setdefault(key, {}).setdefault(unit, []).append(error)
+    return {
+        key: {unit: round(float(np.mean(values)), 2) for unit, values in errors.items()}
+        for key, errors in columns.items()
+    }
 
 
 def _label_offsets(data: Path, work_dir: Path, seed: int) -> dict[str, Any]:

@@ -150,7 +150,7 @@ def _machine_of(record: Run) -> str:
 #: What is kept of an experiment with one seed.
 _OF_CELLS = (
     'seed', 'pseudo_gt', 'regressor_error_mm', 'ablation', 'rounds', 'mask_iou', 'seconds',
-    'principal_points_px', 'label_offsets', 'scores', 'parts',
+    'principal_points_px', 'cameras', 'label_offsets', 'scores', 'parts',
 )  # fmt: skip
 
 

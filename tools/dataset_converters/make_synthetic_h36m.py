@@ -75,6 +75,21 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '(default: %(default)s)',
     )
     parser.add_argument(
+        '--camera-rotation-error',
+        type=float,
+        default=default.camera_rotation_error,
+        metavar='DEGREES',
+        help="by how much the images' cameras are turned from the calibration "
+        '(default: %(default)s)',
+    )
+    parser.add_argument(
+        '--camera-position-error',
+        type=float,
+        default=default.camera_position_error,
+        metavar='METERS',
+        help='the same for their positions (default: %(default)s)',
+    )
+    parser.add_argument(
         '--late-frames',
         type=int,
         default=default.late_frames,
@@ -104,6 +119,8 @@ def main(argv: list[str] | None = None) -> int:
             ankle_offsets=not args.no_ankle_offsets,
             label_noise=args.label_noise,
             camera_error=args.camera_error,
+            camera_rotation_error=args.camera_rotation_error,
+            camera_position_error=args.camera_position_error,
             late_frames=args.late_frames,
             images=not args.no_images,
             jpeg_quality=args.jpeg_quality,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from scipy.spatial.transform import Rotation
 
 from mmjrr.array_types import FloatArray
 from mmjrr.datasets.synthetic.seeding import stream
@@ -60,22 +61,44 @@ def _make_camera(seed: int, subject: str, camera_id: str) -> PerspectiveCamera:
 
 
 def miscalibrated(
-    seed: int, subject: str, camera_id: str, camera: PerspectiveCamera, error: float
+    seed: int,
+    subject: str,
+    camera_id: str,
+    camera: PerspectiveCamera,
+    error: float,
+    rotation_error: float = 0.0,
+    position_error: float = 0.0,
 ) -> PerspectiveCamera:
-    """Return the camera that takes the images, whose principal point differs from the calibration.
+    """Return the camera that takes the images, which differs from the calibration.
 
     Args:
         seed: Seed of the dataset.
         subject: The subject, for each of which a camera is calibrated.
         camera_id: Name of the camera.
         camera: The camera as it is calibrated.
-        error: Standard deviation of the difference, pixels per axis.
+        error: Standard deviation of the difference of principal points, pixels per axis.
+        rotation_error: The same of rotations, about the camera's axes, degrees. Default: 0.
+        position_error: The same of positions, along the world's axes, meters. Default: 0.
     """
-    if not error:
-        return camera
-    shift = stream(seed, 'calibration', camera_id, subject).normal(0, error, (1, 2))
-    principal_point = camera.principal_point + torch.from_numpy(shift).to(camera.principal_point)
-    return camera.with_principal_point(principal_point)
+    if error:
+        shift = stream(seed, 'calibration', camera_id, subject).normal(0, error, (1, 2))
+        principal_point = camera.principal_point + torch.from_numpy(shift).to(camera.dtype)
+        camera = camera.with_principal_point(principal_point)
+    if rotation_error or position_error:
+        pose = stream(seed, 'calibration_pose', camera_id, subject)
+        turn = Rotation.from_rotvec(np.radians(rotation_error) * pose.normal(size=3))
+        position = position_in_world(camera) + position_error * pose.normal(size=3)
+        axes = axes_in_world(camera) @ turn.as_matrix()
+        camera = PerspectiveCamera(
+            camera.focal_length,
+            camera.principal_point,
+            camera.distortion,
+            camera.distortion_model,
+            torch.from_numpy(axes).T,
+            position,
+            camera.image_size,
+        )
+    return camera
 
 
 def _look_at(position: FloatArray, target: FloatArray, roll: float) -> FloatArray:  # (3, 3)

@@ -29,6 +29,9 @@ class Settings:
         camera_error: Standard deviation in pixels, per axis, by which the principal point of each
             subject's camera in the images differs from the one in ``cameras.pkl``, through which
             the 2D labels are projected.
+        camera_rotation_error: Standard deviation in degrees, per axis, by which the rotation of
+            each subject's camera in the images differs from the one in ``cameras.pkl``.
+        camera_position_error: The same of its position, in meters.
         late_frames: Raw frames by which the images of the last camera are later than the labels.
         images: Whether to draw images; all other files are the same without them.
         jpeg_quality: 1 to 100.
@@ -45,6 +48,8 @@ class Settings:
     ankle_offsets: bool = True
     label_noise: float = 1.0
     camera_error: float = 0.0
+    camera_rotation_error: float = 0.0
+    camera_position_error: float = 0.0
     late_frames: int = 0
     images: bool = True
     jpeg_quality: int = 80
@@ -59,6 +64,7 @@ class Settings:
         for name, low, high in (
             ('seed', 0, 2**63), ('frames_per_subject', 1, 10**6), ('frame_step', 1, 10**4),
             ('jpeg_quality', 1, 100), ('label_noise', 0, 100), ('camera_error', 0, 100),
+            ('camera_rotation_error', 0, 45), ('camera_position_error', 0, 1),
             ('late_frames', 0, 10**4),
         ):  # fmt: skip
             if not low <= getattr(self, name) <= high:
@@ -72,7 +78,10 @@ def settings_as_json(settings: Settings) -> dict[str, Any]:
     in sets of versions without these settings.
     """
     values: dict[str, Any] = json.loads(json.dumps(asdict(settings)))
-    for name in ('ankle_offsets', 'label_noise', 'camera_error', 'late_frames'):
+    for name in (
+        'ankle_offsets', 'label_noise', 'camera_error', 'camera_rotation_error',
+        'camera_position_error', 'late_frames',
+    ):  # fmt: skip
         if values[name] == Settings.__dataclass_fields__[name].default:
             del values[name]
     return values

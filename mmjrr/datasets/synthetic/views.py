@@ -78,7 +78,13 @@ def make_view(
     }
     view |= _estimates(settings.seed, stem, sequence, world, truth, view, pelvis, camera)
     seen_by = camera_rig.miscalibrated(
-        settings.seed, sequence.subject, camera_id, camera, settings.camera_error
+        settings.seed,
+        sequence.subject,
+        camera_id,
+        camera,
+        settings.camera_error,
+        settings.camera_rotation_error,
+        settings.camera_position_error,
     )
     view['mask'] = _draw(out, settings, world, drawn, view['imgname'].tolist(), seen_by)
     return view

@@ -2,8 +2,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
+from scipy.spatial.transform import Rotation
 
-from mmjrr.datasets.synthetic.camera_rig import CAMERA_IDS, make_cameras, project, world_to_camera
+from mmjrr.datasets.synthetic.camera_rig import (
+    CAMERA_IDS,
+    make_cameras,
+    miscalibrated,
+    project,
+    world_to_camera,
+)
 from mmjrr.datasets.synthetic.seeding import stream
 from mmjrr.datasets.synthetic.subjects import SUBJECTS, make_subject
 from mmjrr.geometry import load_cameras
@@ -49,6 +57,28 @@ def test_intrinsics_belong_to_the_device_and_places_to_the_subject():
     first, second = make_cameras(0, 'S1')['54138969'], make_cameras(0, 'S5')['54138969']
     np.testing.assert_array_equal(first.focal_length, second.focal_length)
     assert not np.allclose(first.position, second.position)
+
+
+def test_cameras_of_the_images_differ_from_the_calibration_by_the_errors_that_are_asked_for():
+    moved = []
+    for subject in SUBJECTS:
+        for camera_id, camera in make_cameras(0, subject).items():
+            assert miscalibrated(0, subject, camera_id, camera, 0.0) is camera
+            other = miscalibrated(0, subject, camera_id, camera, 0.0, 0.5, 0.02)
+            for name in ('focal_length', 'principal_point', 'distortion', 'image_size'):
+                assert torch.equal(getattr(other, name), getattr(camera, name)), name
+            turn = (other.rotation[0] @ camera.rotation[0].T).numpy()
+            np.testing.assert_allclose(turn @ turn.T, np.eye(3), atol=1e-12)
+            moved.append(
+                (
+                    Rotation.from_matrix(turn).as_rotvec(degrees=True),
+                    (other.position - camera.position)[0].numpy(),
+                )
+            )
+    rotations, positions = (np.array(values) for values in zip(*moved, strict=True))
+    # 84 draws of each: standard deviations are known to 8%.
+    assert 0.4 < rotations.std() < 0.6 and 0.016 < positions.std() < 0.024
+    assert len(np.unique(rotations.round(9))) == len(np.unique(positions.round(9))) == 84
 
 
 def test_subjects_differ_in_shape_and_ankles_and_come_from_the_seed():

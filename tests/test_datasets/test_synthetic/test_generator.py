@@ -354,7 +354,8 @@ def test_deviations_change_images_or_labels_alone(root, tmp_path):
         return generate(tmp_path / '_'.join(options), settings, workers=1, progress=False)
 
     labels = 'annotation_body3d/fps10/h36m_train.npz'
-    for options in (dict(camera_error=5.0), dict(late_frames=1)):
+    moved_cameras = dict(camera_rotation_error=0.25, camera_position_error=0.01)
+    for options in (dict(camera_error=5.0), moved_cameras, dict(late_frames=1)):
         changed = other(**options)
         assert (changed / labels).read_bytes() == (root / labels).read_bytes()
         before, after = (
@@ -362,7 +363,7 @@ def test_deviations_change_images_or_labels_alone(root, tmp_path):
             for folder in (root, changed)
         )
         moved = {name.split('.')[1][:8] for name in before if before[name] != after[name]}
-        assert moved == (set(CAMERA_IDS) if 'camera_error' in options else {CAMERA_IDS[-1]})
+        assert moved == ({CAMERA_IDS[-1]} if 'late_frames' in options else set(CAMERA_IDS))
         cameras = 'annotation_body3d/cameras.pkl'
         assert (changed / cameras).read_bytes() == (root / cameras).read_bytes()
     noisy = other(label_noise=3.0)
