@@ -7,7 +7,9 @@ import json
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 from tool_modules import load_tool
 
 from mmjrr.datasets.synthetic import Settings
@@ -75,6 +77,35 @@ def test_a_cell_of_other_settings_is_refused(experiments: ModuleType, tmp_path: 
                                  'clothes', 0)  # fmt: skip
 
 
+def test_cameras_are_right_if_the_planted_errors_are_found(
+    experiments: ModuleType, tmp_path: Path
+) -> None:
+    settings = dict(camera_rotation_error=0.25, camera_position_error=0.01)
+    (tmp_path / 'synthetic.json').write_text(json.dumps(dict(settings=settings)))
+    labels = tmp_path / 'annotation_body3d/fps10/h36m_train.npz'
+    labels.parent.mkdir(parents=True)
+    rotations, translations, names = {}, {}, []
+    for name, camera, true in experiments._cameras(tmp_path, 3):
+        subject, camera_id = name.split()
+        names.append(f'{subject}/{subject}_Walking.{camera_id}/{subject}_Walking.{camera_id}_1.jpg')
+        turn = (true.rotation[0] @ camera.rotation[0].T).numpy()
+        rotations[name] = Rotation.from_matrix(turn).as_rotvec(degrees=True)
+        shift = true.rotation[0] @ (camera.position[0] - true.position[0])
+        translations[name] = (1000 * shift).tolist()
+    joints = np.random.default_rng(0).normal(0, 0.4, (20, 17, 4)) + [0, 0, 5, 0]
+    np.savez(labels, imgname=np.array(names), S=joints)
+    wrong = experiments._camera_errors(tmp_path, dict(calibration={}), 3)
+    assert wrong['before'] == wrong['after']
+    angles = [np.linalg.norm(rotvec) for rotvec in rotations.values()]
+    distances = [np.linalg.norm(shift) for shift in translations.values()]
+    assert wrong['before']['degrees'] == pytest.approx(np.mean(angles), abs=0.01)
+    assert wrong['before']['mm'] == pytest.approx(np.mean(distances), abs=0.01)
+    assert wrong['before']['px'] > 3
+    found = dict(extrinsic_rotation_deg=rotations, extrinsic_translation_mm=translations)
+    right = experiments._camera_errors(tmp_path, dict(calibration=found), 3)
+    assert right == dict(before=wrong['before'], after=dict(px=0.0, degrees=0.0, mm=0.0))
+
+
 def test_seeds_with_different_settings_are_not_joined(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -127,6 +158,12 @@ def test_results_become_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert rounds[2] == '| clothes | 2 | 9.0 / 3.5 | 9.0 / 3.5 |'
     balance = pages.experiment_balance_table(results, ['clothes'])
     assert balance[2] == '| clothes | 2 | 9.0 (12.0) | 3.0 (3.0) |'
+    for cell in results['experiments']['clothes']['cells']:
+        errors = dict(px=4.0 + cell['seed'], degrees=0.5, mm=12.0)
+        cell['cameras'] = dict(before=errors, after=dict(px=0.25, degrees=0.1, mm=2.0))
+    table = pages.experiment_table(results, ['clothes'])
+    assert table[0].endswith('| cameras, px | degrees | mm |')
+    assert table[2].endswith('| 4.5 → 0.2 | 0.50 → 0.10 | 12 → 2 |')
     parts = pages.experiment_part_table(results, ['clothes'])
     assert parts[2] == '| foot | 3.0 / 1.0 / 2.0 | 9.0 |'
     with pytest.raises(pages.MissingResultError):

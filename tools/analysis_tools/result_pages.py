@@ -22,7 +22,7 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -435,7 +435,15 @@ def experiment_table(results: dict[str, dict[str, Run]], names: list[str]) -> li
         cells = run['cells']
         errors = [cell['regressor_error_mm'] for cell in cells]
         masks = [cell['mask_iou'] for cell in cells if 'mask_iou' in cell]
-        cameras = [cell['principal_points_px'] for cell in cells if 'principal_points_px' in cell]
+        cameras = {
+            unit: [
+                {key: errors[unit] for key, errors in cell['cameras'].items()}
+                for cell in cells
+                if 'cameras' in cell
+            ]
+            for unit in ('px', 'degrees', 'mm')
+        }
+        principal_points = [c['principal_points_px'] for c in cells if 'principal_points_px' in c]
         rows.append(
             [
                 name,
@@ -444,17 +452,27 @@ def experiment_table(results: dict[str, dict[str, Run]], names: list[str]) -> li
                 _summary([cell['pseudo_gt']['pve_opt_mm'] for cell in cells]),
                 _summary([error['J_opt'] for error in errors]),
                 _summary([error['J_opt'] - error['floor'] for error in errors]),
-                ' → '.join(
-                    f'{sum(camera[key] for camera in cameras) / len(cameras):.1f}'
-                    for key in ('before', 'after')
-                    if cameras
-                ),
+                _before_and_after(cameras['px'] or principal_points, '.1f'),
+                _before_and_after(cameras['degrees'], '.2f'),
+                _before_and_after(cameras['mm'], '.0f'),
             ]
         )
-    header = ['', 'seeds', 'masks, IoU', 'PVE, mm', 'J_opt, mm', 'above the floor', 'cameras, px']
+    header = [
+        '', 'seeds', 'masks, IoU', 'PVE, mm', 'J_opt, mm', 'above the floor', 'cameras, px',
+        'degrees', 'mm',
+    ]  # fmt: skip
     used = [column for column in range(len(header)) if any(row[column] for row in rows)]
     table = _table([header[c] for c in used], [[row[c] for c in used] for row in rows])
     return [*table, '', _provenance(there.values())]
+
+
+def _before_and_after(errors: Sequence[Mapping[str, float]], form: str) -> str:
+    """Write the means of errors before and after; nothing without any."""
+    return ' → '.join(
+        f'{sum(error[key] for error in errors) / len(errors):{form}}'
+        for key in ('before', 'after')
+        if errors
+    )
 
 
 def experiment_round_table(results: dict[str, dict[str, Run]], names: list[str]) -> list[str]:
