@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import json
 from pathlib import Path
@@ -236,10 +237,8 @@ def test_all_moments_are_exported_as_calibrated(whole: Path) -> None:
     )
 
 
-@pytest.mark.slow
-def test_a_run_killed_in_its_second_round_ends_in_the_same_bytes(
-    views: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def train_in_two_parts(cfg: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kill a run in its second round, and resume it."""
     refine, calls = FitRefiner.refine_jointly, []
 
     def stop(self: FitRefiner, *arguments: Any) -> Any:
@@ -249,25 +248,36 @@ def test_a_run_killed_in_its_second_round_ends_in_the_same_bytes(
         return refine(self, *arguments)
 
     monkeypatch.setattr(FitRefiner, 'refine_jointly', stop)
-    runner = Runner.from_cfg(config_of(views, tmp_path))
+    runner = Runner.from_cfg(cfg)
     with pytest.raises(Kill):
         runner.train()
     runner.hooks[-1].after_run(runner)
     for hook in runner.hooks:
         hook.after_run(runner)
-    Runner.from_cfg(config_of(views, tmp_path, resume=True)).train()
+    cfg.resume = True
+    cfg.experiment_name = cfg.visualizer.name = f'calibration_{next(numbers)}'
+    Runner.from_cfg(cfg).train()
     assert len(calls) == 3  # the first round is read from its file
+
+
+@pytest.mark.slow
+def test_a_run_killed_in_its_second_round_ends_in_the_same_bytes(
+    views: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_in_two_parts(config_of(views, tmp_path), monkeypatch)
     for name in RESULTS:
         assert (tmp_path / name).read_bytes() == (whole / name).read_bytes(), name
 
 
 @pytest.mark.slow
 def test_other_moments_take_the_shapes_and_corrections_of_the_calibration(
-    views: Path, tmp_path: Path
+    views: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    share = dict(principal_point='camera', extrinsics='camera', outline_offset='subject')
-    cfg = config_of(views, tmp_path, share=share, calibration=dict(moments=2))
-    Runner.from_cfg(cfg).train()
+    changes: dict[str, Any] = dict(
+        share=dict(principal_point='camera', extrinsics='camera', outline_offset='subject'),
+        calibration=dict(moments=2),
+    )
+    Runner.from_cfg(config_of(views, tmp_path, **copy.deepcopy(changes))).train()
     fits = load_fits(tmp_path / 'pseudo_gt.npz')
     summary = json.loads((tmp_path / 'refinement.json').read_text())['calibration']
     last = len(summary['rounds']) - 1  # not the second round if that one drifts
@@ -287,6 +297,10 @@ def test_other_moments_take_the_shapes_and_corrections_of_the_calibration(
         list(summary['extrinsic_rotation_deg'].values()), expected, atol=0.006
     )
     assert np.abs(expected).max() > 0.01
+    resumed = tmp_path / 'resumed'
+    train_in_two_parts(config_of(views, resumed, **changes), monkeypatch)
+    for name in RESULTS:
+        assert (resumed / name).read_bytes() == (tmp_path / name).read_bytes(), name
     assert set(summary['outline_offset_mm']) == {'S1', 'S5'}
 
 
