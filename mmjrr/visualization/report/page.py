@@ -19,6 +19,7 @@ from mmjrr.evaluation.result import BREAKDOWNS, ERRORS, Score
 from mmjrr.io import atomic_write, versions
 from mmjrr.io.paths import check_suffix
 from mmjrr.joints import H36M_BONES, H36M_JOINTS_MMPOSE
+from mmjrr.refinement.corrections import CORRECTIONS
 from mmjrr.visualization.crops import encode_photo
 from mmjrr.visualization.frames import Frame
 
@@ -314,12 +315,35 @@ def _shown_refinement(refinement: Refinement) -> dict[str, Any]:
             for name, (before, after) in refinement.energies.items()
         ],
         'terms': _terms(list(refinement.energies)),
+        'corrections': _corrections(refinement.summary),
         'summary': {
             _SUMMARY.get(name, name.replace('_', ' ')): value
             for name, value in refinement.summary.items()
             if isinstance(value, (int, float)) and 'energy' not in name
         },
     }
+
+
+def _corrections(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return tables of the corrections that a calibration found: of cameras, and of subjects."""
+    calibration = summary.get('calibration')
+    if not isinstance(calibration, Mapping):
+        return []
+    tables: dict[tuple[str, ...], dict[str, list[str]]] = {}
+    for variable, correction in CORRECTIONS.items():
+        by_name = calibration.get(f'{variable}_{correction.unit}')
+        if not isinstance(by_name, Mapping) or not by_name:
+            continue
+        rows = [value if isinstance(value, list) else [value] for value in by_name.values()]
+        if not all(isinstance(number, (int, float)) for row in rows for number in row):
+            continue
+        column = [', '.join(f'{number:.2f}' for number in row) for row in rows]
+        title = f'{variable.replace("_", " ").capitalize()}, {correction.unit}'
+        tables.setdefault(tuple(map(str, by_name)), {})[title] = column
+    return [
+        {'header': list(columns), 'rows': list(zip(names, *columns.values(), strict=True))}
+        for names, columns in tables.items()
+    ]
 
 
 def _round_charts(summary: Mapping[str, Any]) -> list[Chart | None]:

@@ -166,6 +166,25 @@ def test_rounds_of_a_calibration_are_drawn_relative_to_the_first() -> None:
         assert _round_charts(summary) == []
 
 
+def test_corrections_of_a_calibration_are_tables_by_camera_and_by_subject() -> None:
+    report = example_report()
+    assert report.refinement is not None
+    report.refinement.summary['calibration'] = dict(
+        principal_point_px={'S1 a': [1.5, -2.0], 'S1 b': [0.25, 3.0]},
+        extrinsic_rotation_deg={'S1 a': [0.1, 0.2, -0.3], 'S1 b': [0.0, 0.0, 0.4]},
+        extrinsic_translation_mm=HOSTILE,
+        outline_offset_mm={'S1': 9.5},
+    )
+    page = render(report)
+    for part in (
+        'Principal point, px</th><th scope="col" class="number">Extrinsic rotation, deg</th>',
+        '<th scope="row">S1 b</th><td>0.25, 3.00</td><td>0.00, 0.00, 0.40</td>',
+        '<th scope="row">S1</th><td>9.50</td>',
+    ):
+        assert part in page
+    assert 'translation, mm' not in page
+
+
 def result_file(path: Path, **changes: object) -> Path:
     score = dict(regressor='J_opt', protocol='paper', by='all', group='all', frames=3,
                  mpjpe=51.25, pa_mpjpe=None)  # fmt: skip
