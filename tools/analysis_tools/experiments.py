@@ -182,6 +182,11 @@ EXPERIMENTS: dict[str, Experiment] = {
     # Each correction against the other error.
     'extrinsics-off-principal-points': Experiment(data=MOVED, **CAMERAS),
     'cameras-off-extrinsics': Experiment(data=dict(camera_error=5.0), **EXTRINSICS),
+    'cameras-extrinsics-off-corrected': Experiment(
+        data=dict(MOVED, camera_error=5.0),
+        share={**CAMERAS['share'], **EXTRINSICS['share']},
+        terms=EXTRINSICS['terms'],
+    ),
     'clothes-corrected': Experiment(masks=GROWN, **OUTLINE),
     'no-clothes-corrected': Experiment(**OUTLINE),
     # Drift over rounds.
