@@ -28,7 +28,12 @@ def experiments() -> ModuleType:
 
 def arguments(**changes: object) -> argparse.Namespace:
     values: dict[str, object] = dict(
-        only=['*'], seeds=[0, 1, 2, 3, 4], network_masks='{seed}.json', steps=None, device='cpu'
+        only=['*'],
+        seeds=[0, 1, 2, 3, 4],
+        network_masks='{seed}.json',
+        soft_masks='soft/{seed}.json',
+        steps=None,
+        device='cpu',
     )
     return argparse.Namespace(**{**values, **changes})
 
@@ -36,7 +41,7 @@ def arguments(**changes: object) -> argparse.Namespace:
 def test_every_experiment_is_one_that_can_be_run(experiments: ModuleType, tmp_path: Path) -> None:
     for name, experiment in experiments.EXPERIMENTS.items():
         Settings(seed=0, synchronous=True, images=False, **experiment.data)
-        if experiment.masks not in (None, experiments.NETWORK):
+        if experiment.masks not in (None, experiments.NETWORK, experiments.SOFT):
             MaskErrors(**experiment.masks)
         cfg = experiments._config(arguments(), experiment, 3, tmp_path, None, tmp_path)
         (hook,) = cfg.to_dict()['custom_hooks']
@@ -62,6 +67,9 @@ def test_cells_of_three_seeds_come_before_further_ones(experiments: ModuleType) 
 def test_experiments_on_masks_that_are_not_there_are_left_out(experiments: ModuleType) -> None:
     names = {name for _, name, _ in experiments._cells(arguments(network_masks=None))}
     assert names and not any('network' in name for name in names)
+    assert 'masks-soft-priors' in names
+    names = {name for _, name, _ in experiments._cells(arguments(soft_masks=None))}
+    assert not any('soft' in name for name in names)
 
 
 def test_a_cell_of_other_settings_is_refused(experiments: ModuleType, tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ simulated, the Runner refines, and the result is compared with the truth.
 ``OUT/cells/EXPERIMENT_SEED.json`` holds numbers, settings, versions and device. Cells that exist
 are kept, so that a stopped run continues; those of other settings are refused. ``--network-masks``
 names files of a network's masks of the training images, with ``{seed}`` in place of the seed;
-without it, experiments on such masks are left out.
+without it, experiments on such masks are left out. ``--soft-masks`` does so for masks with the
+network's probabilities (``generate_masks.py --soft``).
 """
 
 from __future__ import annotations
@@ -38,12 +39,13 @@ ONE_VIEW = 'contour-1view_5x80it_synthetic.py'
 CELLS: dict[str, Any] = dict(mask_cells=28)
 GATE: dict[str, Any] = dict(gate=True)
 #: Masks: options of :class:`mmjrr.segmentation.simulated_masks.MaskErrors`; ``'network'`` for those
-#: of a network.
+#: of a network, ``'soft'`` for those with its probabilities.
 HEAD: dict[str, Any] = dict(mask_head=True)
 ERODED: dict[str, Any] = dict(grow=-1.0)
 GROWN: dict[str, Any] = dict(grow=1.0)
 CUT: dict[str, Any] = dict(cut=0.6)
 NETWORK = 'network'
+SOFT = 'soft'
 
 #: Options that correct cameras; the 2D labels are projections through the uncorrected ones.
 CAMERAS: dict[str, Any] = dict(share=dict(principal_point='camera'), terms=dict(joint_2d=False))
@@ -59,7 +61,7 @@ class Experiment:
 
     Attributes:
         data: Options of :class:`mmjrr.datasets.synthetic.Settings` besides the seed.
-        masks: Errors of the masks; None for exact ones, ``'network'`` for those of a network.
+        masks: Errors of the masks; None for exact ones, ``'network'`` or ``'soft'`` for a network's.
         config: The refinement config.
         silhouette: Options of the silhouette term that are added to the config's.
         terms: Terms of the energy that replace the config's.
@@ -109,6 +111,7 @@ INITIAL_POSE: dict[str, Any] = dict(
     terms=dict(initial_pose=dict(scale=5.4)),
     calibration=dict(max_ratios=dict(silhouette=3.0, initial_pose=5.4)),
 )
+DISCRIMINATORS: dict[str, Any] = dict(off=False, on=dict(scale=1.0))
 #: Twice the moments, for curves over their number.
 MANY: dict[str, Any] = dict(frames_per_subject=32)
 
@@ -131,6 +134,8 @@ EXPERIMENTS: dict[str, Experiment] = {
     # regions without trust.
     'masks-network-ratio': Experiment(masks=NETWORK, silhouette=BOTH, calibration=RATIO),
     'masks-network-priors': Experiment(masks=NETWORK, silhouette=BOTH, **PRIORS),
+    'masks-soft-cells-gate': Experiment(masks=SOFT, silhouette=BOTH),
+    'masks-soft-priors': Experiment(masks=SOFT, silhouette=BOTH, **PRIORS),
     'masks-head-priors': Experiment(masks=HEAD, silhouette=BOTH, **PRIORS),
     'masks-exact-priors': Experiment(**PRIORS),
     'masks-network-initial-pose': Experiment(
@@ -216,7 +221,20 @@ EXPERIMENTS: dict[str, Experiment] = {
             seeds=2,
         )
         for masks in ('exact', 'head')
-        for word, option in (('off', False), ('on', dict(scale=1.0)))
+        for word, option in DISCRIMINATORS.items()
+    },
+    # The same on 2,000 frames.
+    **{
+        f'discriminators-many-{word}': Experiment(
+            data=dict(frames_per_subject=100),
+            masks=HEAD,
+            silhouette=BOTH,
+            terms=dict.fromkeys(('adv_pose', 'adv_shape'), option),
+            share=dict(betas='moment'),
+            calibration=None,
+            seeds=1,
+        )
+        for word, option in DISCRIMINATORS.items()
     },
 }  # fmt: skip
 
@@ -230,6 +248,7 @@ def main() -> int:
     parser.add_argument('--only', nargs='+', default=['*'], help='experiments, with * and ?')
     parser.add_argument('--seeds', type=int, nargs='+', default=[0])
     parser.add_argument('--network-masks', help='masks of a network, such as masks/{seed}.json')
+    parser.add_argument('--soft-masks', help='masks of a network with its probabilities')
     parser.add_argument('--data', type=Path, help='folder of the sets (default: OUT/sets)')
     parser.add_argument('--workers', type=int, default=1, help='cells at once')
     parser.add_argument('--device', choices=['cpu', 'cuda'], default='cpu')
@@ -252,11 +271,17 @@ def _cells(args: argparse.Namespace) -> Iterator[tuple[int, str, int]]:
     for name, experiment in EXPERIMENTS.items():
         if not any(fnmatch.fnmatch(name, pattern) for pattern in args.only):
             continue
-        if experiment.masks == NETWORK and args.network_masks is None:
-            print(f'{name}: left out, since there are no --network-masks')
+        if isinstance(experiment.masks, str) and _files_of(args, experiment.masks) is None:
+            print(f'{name}: left out, since there are no --{experiment.masks}-masks')
             continue
         for number, seed in enumerate(args.seeds[: experiment.seeds]):
             yield 0 if experiment.first else 1 + number // 3, name, seed
+
+
+def _files_of(args: argparse.Namespace, masks: str) -> str | None:
+    """Return the names of a network's mask files, as the command line gives them."""
+    files: str | None = getattr(args, f'{masks}_masks')
+    return files
 
 
 def _run_all(args: argparse.Namespace, cells: list[tuple[str, int]]) -> list[tuple[str, int]]:
@@ -435,7 +460,7 @@ def _masks(args: argparse.Namespace, experiment: Experiment, data: Path, seed: i
     if experiment.masks is None:
         return None
     if isinstance(experiment.masks, str):
-        return Path(args.network_masks.format(seed=seed)).resolve()
+        return Path(str(_files_of(args, experiment.masks)).format(seed=seed)).resolve()
     errors = MaskErrors(**experiment.masks)
     words = '_'.join(f'{key}-{value:g}' for key, value in sorted(experiment.masks.items()))
 
