@@ -61,7 +61,8 @@ class Experiment:
 
     Attributes:
         data: Options of :class:`mmjrr.datasets.synthetic.Settings` besides the seed.
-        masks: Errors of the masks; None for exact ones, ``'network'`` or ``'soft'`` for a network's.
+        masks: Errors of the masks; None for exact ones, ``'network'`` or ``'soft'`` for those of a
+            network.
         config: The refinement config.
         silhouette: Options of the silhouette term that are added to the config's.
         terms: Terms of the energy that replace the config's.
