@@ -188,6 +188,13 @@ EXPERIMENTS: dict[str, Experiment] = {
     # Each correction against the other error.
     'extrinsics-off-principal-points': Experiment(data=MOVED, **CAMERAS),
     'cameras-off-extrinsics': Experiment(data=dict(camera_error=5.0), **EXTRINSICS),
+    'extrinsics-right-head-corrected': Experiment(
+        masks=HEAD,
+        silhouette=BOTH,
+        share=EXTRINSICS['share'],
+        terms=dict(PRIORS['terms'], joint_2d=False),
+        calibration=PRIORS['calibration'],
+    ),
     'cameras-extrinsics-off-corrected': Experiment(
         data=dict(MOVED, camera_error=5.0),
         share={**CAMERAS['share'], **EXTRINSICS['share']},
