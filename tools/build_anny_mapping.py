@@ -76,6 +76,7 @@ def _errors(
     import torch
 
     from mmjrr.body_models import AnnyBody, free_body
+    from mmjrr.datasets.synthetic.nearest_bodies import nearest_shapes
     from mmjrr.regressors import JointRegressor, mapping_error
 
     anny, free = AnnyBody(dtype=torch.float64), free_body(dtype=torch.float64)
@@ -93,13 +94,9 @@ def _errors(
         ),
     }
     adults = _adults(count, seed=1)
-    # The free body's shape nearest to each adult, in the T-pose.
-    shapes = free.blend_planes[:10].flatten(1).T
     for name, pose in (('T-pose', torch.zeros(1, 23, 3)), ('poses', poses)):
         rest = np.concatenate([_vertices(anny, betas=part) for part in _batches(adults)])
-        offsets = mapping.carry(rest) - free.v_template.numpy()
-        columns = torch.from_numpy(offsets).transpose(1, 2).flatten(1).T
-        fitted = torch.linalg.lstsq(shapes, columns).solution.T
+        fitted = torch.from_numpy(nearest_shapes(free, mapping.carry(rest)))
         of_anny = [
             _vertices(anny, betas=part, body_pose=pose.double() if len(pose) == 1 else pose[rows])
             for part, rows in zip(_batches(adults), _rows(len(adults)), strict=True)
@@ -143,11 +140,11 @@ def _poses(count: int) -> Any:  # (count, 23, 3)
 
 def _adults(count: int, seed: int) -> Any:  # (count, 11)
     import torch
-    from free_body.sampling import sample_phenotypes
 
+    from mmjrr.body_models.anny_adults import sample_phenotypes
     from mmjrr.body_models.anny_body import PHENOTYPES
 
-    phenotypes = sample_phenotypes(count, seed)
+    phenotypes = sample_phenotypes(count, np.random.default_rng(seed))
     return torch.stack([torch.from_numpy(phenotypes[name]) for name in PHENOTYPES], 1)
 
 

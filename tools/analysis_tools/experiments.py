@@ -52,6 +52,9 @@ CAMERAS: dict[str, Any] = dict(share=dict(principal_point='camera'), terms=dict(
 EXTRINSICS: dict[str, Any] = dict(share=dict(extrinsics='camera'), terms=dict(joint_2d=False))
 #: Five pixels by rotation, and two by position.
 MOVED: dict[str, Any] = dict(camera_rotation_error=0.25, camera_position_error=0.01)
+#: People whom the fitted model cannot match, and clothes of some 10 mm, by part of the body.
+ANNY: dict[str, Any] = dict(people='anny')
+ANNY_CLOTHES: dict[str, Any] = dict(people='anny', clothes=10.0)
 OUTLINE: dict[str, Any] = dict(share=dict(outline_offset='subject'))
 
 
@@ -202,6 +205,14 @@ EXPERIMENTS: dict[str, Experiment] = {
     ),
     'clothes-corrected': Experiment(masks=GROWN, **OUTLINE),
     'no-clothes-corrected': Experiment(**OUTLINE),
+    'anny': Experiment(data=ANNY),
+    'anny-priors': Experiment(data=ANNY, **PRIORS),
+    'anny-clothes': Experiment(data=ANNY_CLOTHES),
+    'anny-clothes-corrected': Experiment(data=ANNY_CLOTHES, **OUTLINE),
+    'anny-head-priors': Experiment(data=ANNY, masks=HEAD, silhouette=BOTH, **PRIORS),
+    'anny-clothes-head-priors': Experiment(
+        data=ANNY_CLOTHES, masks=HEAD, silhouette=BOTH, **OUTLINE, **PRIORS
+    ),
     # Drift over rounds.
     'drift-four-exact': Experiment(**TEN),
     'drift-one-exact': Experiment(config=ONE_VIEW, **TEN),
@@ -453,7 +464,10 @@ def _data_set(args: argparse.Namespace, experiment: Experiment, seed: int) -> Pa
     options = dict(experiment.data)
     if args.frames_per_subject is not None:
         options['frames_per_subject'] = args.frames_per_subject
-    words = [f'{key}-{value:g}' for key, value in sorted(options.items())]
+    words = [
+        f'{key}-{value}' if isinstance(value, str) else f'{key}-{value:g}'
+        for key, value in sorted(options.items())
+    ]
     folder = (args.data or args.out / 'sets') / '_'.join([f'seed-{seed}', *words])
     settings = Settings(seed=seed, synchronous=True, images=False, **options)
     _once(folder / 'synthetic.json', lambda: generate(folder, settings, 1, progress=False))
@@ -549,6 +563,11 @@ def _compared_with_truth(
     }
     floor = data / 'truth' / 'floor.json'
     _once(floor, lambda: write_json(floor, dict(floor_mm=truth.floor_mm())))
+    limits: dict[str, float] = {}
+    if 'phenotypes' in truth.parameters('train'):  # no free body equals these people
+        path = data / 'truth' / 'limits.json'
+        _once(path, lambda: write_json(path, truth.limits_mm()))
+        limits = json.loads(path.read_text())
     regressors = {
         'J_std': data / 'regressors' / 'J_std.npy',
         'J_spin': work_dir / 'J_spin.npy',
@@ -559,10 +578,15 @@ def _compared_with_truth(
         for name, path in regressors.items()
     }
     errors['floor'] = round(json.loads(floor.read_text())['floor_mm'], 2)
+    if limits:
+        errors['nearest'] = round(limits['fitted_regressor'], 2)
     pseudo_gt = {f'pve_{name}_mm': round(truth.vertex_error_mm(f), 2) for name, f in fits.items()}
     feet = {
         f'feet_pve_{name}_mm': round(truth.vertex_error_mm(f, part='feet'), 2)
         for name, f in fits.items()
+    }
+    pseudo_gt |= {
+        f'pve_{name}_mm': round(limits[name], 2) for name in ('posed', 'fitted') if name in limits
     }
     pseudo_gt |= dict(
         iou_init=round(refinement['init_iou'], 4), iou_opt=round(refinement['iou'], 4)
@@ -717,9 +741,14 @@ def _errors_by_part(data: Path, work_dir: Path) -> dict[str, dict[str, float]]:
     def rows_of(parameters: dict[str, Any]) -> dict[str, Any]:
         row = {name: number for number, name in enumerate(parameters['imgname'].tolist())}
         rows = [row[name] for name in names]
-        return {key: parameters[key][rows] for key in ('pose', 'betas')}
+        return {
+            key: parameters[key][rows]
+            for key in ('pose', 'betas', 'phenotypes')
+            if key in parameters
+        }
 
-    true = rows_of(truth.parameters('train'))
+    people = rows_of(truth.parameters('train'))
+    true = {key: people[key] for key in ('pose', 'betas')}  # the nearest free bodies' shapes
     initial = rows_of(read_npz(data / 'fits' / 'spin_like_train.npz'))
     moment = torch.from_numpy(moment_index([parse_image_name(name) for name in names]))
     turns = axis_angle_to_matrix(torch.from_numpy(initial['pose']).float().reshape(-1, 24, 3))
@@ -750,7 +779,7 @@ def _errors_by_part(data: Path, work_dir: Path) -> dict[str, dict[str, float]]:
     for key, parameters in bodies.items():
         sums = sum(
             (a - b).norm(dim=-1).double().sum(0)
-            for a, b in zip(vertices(parameters), vertices(true), strict=True)
+            for a, b in zip(vertices(parameters), vertices(people), strict=True)
         )
         errors = 1000 * np.asarray(sums) / len(names)
         for part, row in result.items():

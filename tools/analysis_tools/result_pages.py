@@ -544,6 +544,37 @@ def experiment_part_table(results: dict[str, dict[str, Run]], names: list[str]) 
     return [*_table(header, rows), '', _provenance(there.values())]
 
 
+def experiment_limit_table(results: dict[str, dict[str, Run]], names: list[str]) -> list[str]:
+    """How near free bodies come to people whom they cannot match, means (and largest)."""
+    there = {
+        name: run
+        for name, run in _experiments(results, names).items()
+        if all('pve_fitted_mm' in cell['pseudo_gt'] for cell in run['cells'])
+    }
+    if not there:
+        raise MissingResultError(f'results: docs/results/experiments: {names}: found no limits')
+    rows = [
+        [
+            name,
+            str(len(run['cells'])),
+            *(
+                _summary([cell['pseudo_gt'][f'pve_{key}_mm'] for cell in run['cells']])
+                for key in ('init', 'posed', 'fitted', 'opt')
+            ),
+            *(
+                _summary([cell['regressor_error_mm'][key] for cell in run['cells']])
+                for key in ('J_std', 'nearest', 'floor', 'J_opt')
+            ),
+        ]
+        for name, run in there.items()
+    ]
+    header = [
+        '', 'seeds', 'PVE, mm: initial', 'in true poses', 'fitted', 'refined',
+        'regressor, mm: J_std', 'of fitted bodies', 'floor', 'J_opt',
+    ]  # fmt: skip
+    return [*_table(header, rows), '', _provenance(there.values())]
+
+
 def label_offset_table(results: dict[str, dict[str, Run]], names: list[str]) -> list[str]:
     """Errors of the ankles' label offsets, and what is flagged, for each seed."""
     there = _experiments(results, names)
@@ -710,6 +741,7 @@ TABLES: dict[str, Callable[[dict[str, dict[str, Run]], list[str]], list[str]]] =
     'experiment-rounds': experiment_round_table,
     'experiment-balance': experiment_balance_table,
     'experiment-parts': experiment_part_table,
+    'experiment-limits': experiment_limit_table,
     'label-offsets': label_offset_table,
     'scores': score_table,
     'photographs': photograph_table,

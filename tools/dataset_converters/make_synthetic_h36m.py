@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from mmjrr.datasets.synthetic.settings import Settings
+from mmjrr.datasets.synthetic.settings import PEOPLE, Settings
 from mmjrr.errors import LockedError
 
 
@@ -95,6 +95,19 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         default=default.late_frames,
         help='video frames by which the images of the last camera are late (default: %(default)s)',
     )
+    parser.add_argument(
+        '--people',
+        choices=PEOPLE,
+        default=default.people,
+        help='body model of the people; anny needs its package (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--clothes',
+        type=float,
+        default=default.clothes,
+        metavar='MM',
+        help='thickness of clothes outside the skin (default: %(default)s)',
+    )
     parser.add_argument('--no-images', action='store_true', help='write everything except images')
     parser.add_argument('--workers', type=int, default=2, help='processes (default: %(default)s)')
     parser.add_argument(
@@ -122,6 +135,8 @@ def main(argv: list[str] | None = None) -> int:
             camera_rotation_error=args.camera_rotation_error,
             camera_position_error=args.camera_position_error,
             late_frames=args.late_frames,
+            people=args.people,
+            clothes=args.clothes,
             images=not args.no_images,
             jpeg_quality=args.jpeg_quality,
         )
@@ -129,7 +144,7 @@ def main(argv: list[str] | None = None) -> int:
             print(f'{args.out} is complete already')
             return 0
         generate(args.out, settings, workers=args.workers, overwrite=args.overwrite)
-    except (LockedError, ValueError) as error:
+    except (ImportError, LockedError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
     report = json.loads((args.out / 'truth' / 'report.json').read_text())

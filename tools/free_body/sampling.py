@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mmjrr.body_models.anny_adults import sample_phenotypes
+
 from .mesh import check_closed, largest_component
 
 _BATCH = 32  # samples evaluated at once
@@ -40,7 +42,7 @@ def sample_adults(count: int, seed: int) -> RiggedHumans:
             phenotypes='all',
             phenotype_blendshapes='original',
         )
-    phenotypes = sample_phenotypes(count, seed)
+    phenotypes = sample_phenotypes(count, np.random.default_rng(seed))
     vertices, heads = [], []
     with torch.no_grad():
         for start in range(0, count, _BATCH):
@@ -70,27 +72,3 @@ def sample_adults(count: int, seed: int) -> RiggedHumans:
     )
     check_closed(humans.vertices.mean(0), humans.faces)
     return humans
-
-
-def sample_phenotypes(count: int, seed: int) -> dict[str, np.ndarray]:  # (count,) in [0, 1] each
-    """Draw the phenotypes of adults, in Anny's terms."""
-    rng = np.random.default_rng(seed)
-
-    def normal(mean: float, std: float) -> np.ndarray:
-        return np.clip(rng.normal(mean, std, count), 0.0, 1.0)
-
-    gender = rng.uniform(0.0, 1.0, count)  # 0 male, 1 female
-    races = rng.dirichlet(np.ones(3), count)
-    return {
-        'gender': gender,
-        'age': rng.uniform(0.67, 0.95, count),  # 2/3 is 25 years, 1 is 90
-        'muscle': normal(0.5, 0.17),
-        'weight': normal(0.5, 0.17),
-        'height': normal(0.40, 0.075),
-        'proportions': normal(0.5, 0.2),
-        'cupsize': normal(0.45, 0.15),
-        'firmness': normal(0.5, 0.15),
-        'african': races[:, 0],
-        'asian': races[:, 1],
-        'caucasian': races[:, 2],
-    }

@@ -13,7 +13,6 @@ from mmjrr.array_types import Array
 from mmjrr.datasets.fits import save_fits
 from mmjrr.datasets.image_names import parse_image_name
 from mmjrr.datasets.synthetic import camera_rig
-from mmjrr.datasets.synthetic.posing import pose_body
 from mmjrr.datasets.synthetic.sequence_plan import Take
 from mmjrr.datasets.synthetic.settings import Settings, settings_as_json
 from mmjrr.datasets.synthetic.simulated_fits import ESTIMATORS
@@ -97,7 +96,7 @@ def _write_split(
     write_npz(out / 'annotation_body3d' / 'fps10' / f'h36m_{split}.npz', annotations)
     write_npz(
         out / 'truth' / f'h36m_{split}.npz',
-        {k: arrays[k] for k in ('imgname', 'pose', 'betas', 'transl')},
+        {k: arrays[k] for k in ('imgname', 'pose', 'betas', 'transl', 'phenotypes') if k in arrays},
     )
     report['frames'][split] = len(names)
     for estimator in ESTIMATORS:
@@ -126,13 +125,14 @@ def _standard_error(
     out: Path, settings: Settings, parts: dict[Take, dict[str, Array]]
 ) -> float | None:
     """Measure the mean distance of J_std's joints from true ones on true test meshes, in mm."""
-    world = make_world(settings.seed)
+    world = make_world(settings.seed, settings.people)
     standard = JointRegressor.load(out / 'regressors' / 'J_std.npy', joint_order='mmpose')
     errors = []
     for sequence, part in parts.items():
         if sequence.subject not in TRAIN_SUBJECTS:
             pose = part['pose'].reshape(-1, 24, 3)
-            vertices = torch.from_numpy(pose_body(world.body, part['betas'], pose))
+            meshes = world.people.vertices(world.people.subject(sequence.subject), pose)
+            vertices = torch.from_numpy(world.people.on_free_body(meshes))
             errors.append(
                 root_aligned_distances_mm(standard(vertices).numpy(), world.truth(vertices).numpy())
             )

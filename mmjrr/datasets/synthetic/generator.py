@@ -13,7 +13,8 @@ Files in the output folder::
     synthetic.json                                  settings and checksums, written last
 
 ``truth/`` holds ``h36m_{train,test}.npz`` (``imgname``, ``pose``, ``betas``, ``transl``, camera
-frame), ``J_true.npy``, and ``report.json`` with the measured errors of simulated estimates.
+frame; ``phenotypes`` of Anny's people), ``J_true.npy``, and ``report.json`` with the measured
+errors of simulated estimates.
 """
 
 from __future__ import annotations
@@ -32,10 +33,11 @@ from mmjrr.datasets.synthetic.dataset_files import (
     assemble,
     read_manifest,
 )
+from mmjrr.datasets.synthetic.people import anny_mesh
 from mmjrr.datasets.synthetic.sequence_plan import Take, plan_sequences
 from mmjrr.datasets.synthetic.settings import Settings, settings_as_json
 from mmjrr.datasets.synthetic.simulated_regressors import fit_standard_regressor
-from mmjrr.datasets.synthetic.true_bodies import make_true_bodies, make_world
+from mmjrr.datasets.synthetic.true_bodies import TrueBodies, make_true_bodies, make_world
 from mmjrr.datasets.synthetic.views import make_view
 from mmjrr.errors import DataError
 from mmjrr.io import remove_temporary_files
@@ -68,6 +70,7 @@ def generate(
     Raises:
         LockedError: Another run writes to ``out``.
         DataError: ``out`` contains a dataset with other settings, or other files.
+        ImportError: The package that the people need is not installed.
         ValueError: ``workers`` is below 1.
     """
     out, settings = Path(out), settings or Settings()
@@ -75,6 +78,8 @@ def generate(
         raise ValueError(f'workers: found {workers}, expected at least 1')
     if is_complete(out, settings):
         return out
+    if settings.people == 'anny':
+        anny_mesh()  # before any work; its package fills a cache when it is first used
     job = Job(
         out,
         PARTS,
@@ -144,24 +149,27 @@ def _write_part(
 
 
 def _write_regressors(out: Path, settings: Settings) -> None:
-    world = make_world(settings.seed)
+    world = make_world(settings.seed, settings.people)
     (out / 'truth').mkdir(exist_ok=True)
     (out / 'regressors').mkdir(exist_ok=True)
     world.truth.save(out / 'truth' / 'J_true.npy')
     fit_standard_regressor(
-        settings.seed, world.body, world.truth, settings.ankle_offsets, settings.label_noise
+        settings.seed, world.body, world.people, settings.ankle_offsets, settings.label_noise
     ).save(out / 'regressors' / 'J_std.npy')
 
 
 def _write_sequence(out: Path, settings: Settings, sequence: Take) -> dict[str, Any]:
     """Write the images of a sequence; return the arrays of its four views."""
-    world = make_world(settings.seed)
+    world = make_world(settings.seed, settings.people)
     cameras = camera_rig.make_cameras(settings.seed, sequence.subject)
     views: list[dict[str, Any]] = []
+    bodies: dict[tuple[int, ...], TrueBodies] = {}  # synchronous cameras have the same frames
     for frames, (camera_id, camera) in zip(sequence.frames, cameras.items(), strict=True):
-        truth = make_true_bodies(
-            world, settings.seed, sequence, frames, settings.ankle_offsets, settings.label_noise
-        )
+        if frames not in bodies:
+            bodies[frames] = make_true_bodies(
+                world, settings.seed, sequence, frames, settings.ankle_offsets, settings.label_noise
+            )
+        truth = bodies[frames]
         drawn = truth
         if settings.late_frames and camera_id == camera_rig.CAMERA_IDS[-1]:
             later = tuple(frame + settings.late_frames for frame in frames)

@@ -12,17 +12,17 @@ from mmjrr.array_types import FloatArray
 from mmjrr.joints import SMPL_JOINTS, SMPL_PARENTS
 
 if TYPE_CHECKING:
-    from mmjrr.body_models import SMPL
+    from mmjrr.body_models import SkinnedBody
 
 _NUM_JOINTS = len(SMPL_JOINTS)
 
 
-def pose_body(body: SMPL, betas: FloatArray, pose: FloatArray) -> FloatArray:
+def pose_body(body: SkinnedBody, betas: FloatArray, pose: FloatArray) -> FloatArray:
     """Pose a body without translation.
 
     Args:
         body: The body model.
-        betas: (10,) or (N, 10) shape.
+        betas: (10,) or (N, 10) shape, or as many coefficients as the body has.
         pose: (N, 24, 3) axis-angle, global orientation first.
 
     Returns:
@@ -39,12 +39,12 @@ def pose_body(body: SMPL, betas: FloatArray, pose: FloatArray) -> FloatArray:
     return out.vertices.double().numpy()
 
 
-def rest_body(body: SMPL, betas: FloatArray) -> tuple[FloatArray, FloatArray]:
+def rest_body(body: SkinnedBody, betas: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return vertices (N, V, 3) and SMPL joints (N, 24, 3) of the rest pose, meters.
 
     Args:
         body: The body model.
-        betas: (N, 10) shapes.
+        betas: (N, 10) shapes, or as many coefficients as the body has.
     """
     with torch.no_grad():
         out = body(betas=torch.from_numpy(betas.copy()).to(float_type(body)))
@@ -70,6 +70,6 @@ def local_pose(bones: FloatArray) -> FloatArray:
     return Rotation.from_matrix(local.reshape(-1, 3, 3)).as_rotvec().reshape(-1, _NUM_JOINTS, 3)
 
 
-def float_type(body: SMPL) -> torch.dtype:
+def float_type(body: SkinnedBody) -> torch.dtype:
     """Return the floating-point type of a body's buffers."""
     return next(tensor.dtype for tensor in body.buffers() if tensor.is_floating_point())

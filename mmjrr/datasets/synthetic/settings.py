@@ -10,6 +10,8 @@ from mmjrr.datasets.synthetic.subjects import SUBJECTS
 
 #: Version of the generator's output; incremented when the same settings give other bytes.
 FORMAT = 1
+#: Body models that the people can have.
+PEOPLE = ('free_body', 'anny')
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,10 @@ class Settings:
             each subject's camera in the images differs from the one in ``cameras.pkl``.
         camera_position_error: The same of its position, in meters.
         late_frames: Raw frames by which the images of the last camera are later than the labels.
+        people: ``'free_body'``, which the fitted model can match, or ``'anny'``: adults with
+            Anny's mesh, which it cannot; needs the package ``anny``.
+        clothes: Thickness of clothes in millimeters: masks and images show people with an outline
+            outside the skin, 0 to 2.1 times as far, by part of the body and subject.
         images: Whether to draw images; all other files are the same without them.
         jpeg_quality: 1 to 100.
 
@@ -51,6 +57,8 @@ class Settings:
     camera_rotation_error: float = 0.0
     camera_position_error: float = 0.0
     late_frames: int = 0
+    people: str = 'free_body'
+    clothes: float = 0.0
     images: bool = True
     jpeg_quality: int = 80
     format: int = field(default=FORMAT, init=False)
@@ -65,10 +73,12 @@ class Settings:
             ('seed', 0, 2**63), ('frames_per_subject', 1, 10**6), ('frame_step', 1, 10**4),
             ('jpeg_quality', 1, 100), ('label_noise', 0, 100), ('camera_error', 0, 100),
             ('camera_rotation_error', 0, 45), ('camera_position_error', 0, 1),
-            ('late_frames', 0, 10**4),
+            ('late_frames', 0, 10**4), ('clothes', 0, 100),
         ):  # fmt: skip
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f'{name}: found {getattr(self, name)}, expected {low} to {high}')
+        if self.people not in PEOPLE:
+            raise ValueError(f'people: found {self.people!r}, expected one of {list(PEOPLE)}')
 
 
 def settings_as_json(settings: Settings) -> dict[str, Any]:
@@ -80,7 +90,7 @@ def settings_as_json(settings: Settings) -> dict[str, Any]:
     values: dict[str, Any] = json.loads(json.dumps(asdict(settings)))
     for name in (
         'ankle_offsets', 'label_noise', 'camera_error', 'camera_rotation_error',
-        'camera_position_error', 'late_frames',
+        'camera_position_error', 'late_frames', 'people', 'clothes',
     ):  # fmt: skip
         if values[name] == Settings.__dataclass_fields__[name].default:
             del values[name]

@@ -13,10 +13,11 @@ from scipy.optimize import nnls
 from mmjrr.array_types import FloatArray, IndexArray
 from mmjrr.datasets.synthetic.actions import ACTIONS
 from mmjrr.datasets.synthetic.motion import sample_motion
+from mmjrr.datasets.synthetic.people import People
 from mmjrr.datasets.synthetic.posing import global_rotations, pose_body, rest_body
 from mmjrr.datasets.synthetic.seeding import stream
 from mmjrr.datasets.synthetic.simulated_fits import mocap_fit
-from mmjrr.datasets.synthetic.subjects import TRAIN_SUBJECTS, Subject, make_subject
+from mmjrr.datasets.synthetic.subjects import TRAIN_SUBJECTS, Subject
 from mmjrr.joints import H36M_JOINTS_MMPOSE, SMPL_JOINTS
 from mmjrr.regressors import JointRegressor, fit_joint_regressor
 
@@ -161,7 +162,7 @@ def label_joints(
 def fit_standard_regressor(
     seed: int,
     body: SMPL,
-    truth: JointRegressor,
+    people: People,
     ankle_offsets: bool = True,
     label_noise: float = 1.0,
 ) -> JointRegressor:
@@ -172,7 +173,7 @@ def fit_standard_regressor(
     dataset.
     """
     fit = fit_joint_regressor(
-        _mocap_batches(seed, body, truth, ankle_offsets, label_noise),
+        _mocap_batches(seed, body, people, ankle_offsets, label_noise),
         joint_names=H36M_JOINTS_MMPOSE,
         root='pelvis',
         body_model='free_body',
@@ -185,19 +186,19 @@ def fit_standard_regressor(
 
 
 def _mocap_batches(
-    seed: int, body: SMPL, truth: JointRegressor, ankle_offsets: bool, label_noise: float
+    seed: int, body: SMPL, people: People, ankle_offsets: bool, label_noise: float
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     for name in TRAIN_SUBJECTS:
-        subject = make_subject(seed, name, ankle_offsets=ankle_offsets)
+        subject = people.subject(name, ankle_offsets)
         poses, joints = [], []
         for action in ACTIONS:
             rng = stream(seed, 'mocap', name, action)
             motion = sample_motion(seed, name, action, rng.uniform(0, 60, _MOCAP_MOMENTS))
             pose = np.concatenate([motion.global_orient[:, None], motion.body_pose], 1)
             poses.append(pose)
-            vertices, rotations = pose_body(body, subject.betas, pose), global_rotations(pose)
+            vertices, rotations = people.vertices(subject, pose), global_rotations(pose)
             joints += [
-                label_joints(truth, vertices[i], rotations[i], subject, rng, label_noise)
+                label_joints(people.regressor, vertices[i], rotations[i], subject, rng, label_noise)
                 for i in range(len(pose))
             ]
         true_pose = np.concatenate(poses)

@@ -24,16 +24,19 @@ class Subject:
 
     Attributes:
         name: H36M's name, such as ``'S1'``.
-        betas: (10,) shape, in standard deviations.
+        betas: (10,) shape of the free body, in standard deviations.
         ankle_offset: (2, 3) offset of this subject's left and right ankle labels from the training
             subjects' mean, meters, in the frame of the shank (SMPL's axes at rest).
         clothes: (4, 3) RGB in [0, 1]: skin, hair, shirt, trousers.
+        phenotypes: (11,) shape of Anny, if the subject is one of Anny's adults; ``betas`` are then
+            those of the nearest free body.
     """
 
     name: str
     betas: FloatArray
     ankle_offset: FloatArray
     clothes: FloatArray
+    phenotypes: FloatArray | None = None
 
 
 def make_subject(seed: int, name: str, num_betas: int = 10, ankle_offsets: bool = True) -> Subject:

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mmjrr.array_types import FloatArray, IndexArray
+from mmjrr.array_types import FloatArray
 from mmjrr.datasets.synthetic.motion import FRAME_RATE, sample_motion
-from mmjrr.datasets.synthetic.posing import global_rotations, pose_body, rest_body
+from mmjrr.datasets.synthetic.people import People, make_people
+from mmjrr.datasets.synthetic.posing import global_rotations
 from mmjrr.datasets.synthetic.seeding import stream
 from mmjrr.datasets.synthetic.simulated_regressors import (
     label_joints,
     make_true_regressor,
 )
-from mmjrr.datasets.synthetic.subjects import make_subject
+from mmjrr.datasets.synthetic.subjects import Subject
 from mmjrr.regressors import JointRegressor
 
 if TYPE_CHECKING:
@@ -26,20 +27,31 @@ from mmjrr.datasets.synthetic.sequence_plan import Take
 
 @dataclass(frozen=True)
 class World:
-    """Body, true regressor and faces, which all sequences share."""
+    """What all sequences share.
+
+    Attributes:
+        body: The free body, of which simulated fits are.
+        truth: The true regressor for the free body.
+        people: The people.
+    """
 
     body: SMPL
     truth: JointRegressor
-    faces: IndexArray
+    people: People
 
 
 @lru_cache(maxsize=1)
-def make_world(seed: int) -> World:
-    """Make the world of a seed; the last one is cached."""
+def make_world(seed: int, people: str = 'free_body') -> World:
+    """Make the world of a seed; the last one is cached.
+
+    Raises:
+        ImportError: The package that the people need is not installed.
+    """
     from mmjrr.body_models import free_body
 
     body = free_body()
-    return World(body, make_true_regressor(seed, body), np.asarray(body.faces, dtype=np.int64))
+    truth = make_true_regressor(seed, body)
+    return World(body, truth, make_people(people, seed, truth, body))
 
 
 @dataclass(frozen=True)
@@ -47,20 +59,20 @@ class TrueBodies:
     """True bodies of one subject at T moments, world frame, meters.
 
     Attributes:
+        subject: The subject.
         frames: Raw frame numbers, counted from 1.
         times: (T,) seconds.
         pose: (T, 24, 3) axis-angle.
-        betas: (10,) shape.
         rest_pelvis: (3,) pelvis of the rest pose.
         vertices: (T, V, 3).
         pelvis: (T, 3).
         labels: (T, 17, 3) labeled joints.
     """
 
+    subject: Subject
     frames: tuple[int, ...]
     times: FloatArray
     pose: FloatArray
-    betas: FloatArray
     rest_pelvis: FloatArray
     vertices: FloatArray
     pelvis: FloatArray
@@ -76,22 +88,22 @@ def make_true_bodies(
     label_noise: float = 1.0,
 ) -> TrueBodies:
     """Pose the subject of a sequence in the world and label its joints."""
-    subject = make_subject(seed, sequence.subject, ankle_offsets=ankle_offsets)
+    subject = world.people.subject(sequence.subject, ankle_offsets)
     times = (np.array(frames) - 1) / FRAME_RATE
     motion = sample_motion(seed, sequence.subject, sequence.action, times)
     pose = np.concatenate([motion.global_orient[:, None], motion.body_pose], 1)
-    vertices = pose_body(world.body, subject.betas, pose)
-    rest_pelvis = rest_body(world.body, subject.betas[None])[1][0, 0]
+    vertices = world.people.vertices(subject, pose)
+    rest_pelvis = world.people.rest_pelvis(subject)
     shift = np.column_stack([motion.position - rest_pelvis[:2], -vertices[:, :, 2].min(1)])
     vertices = vertices + shift[:, None]  # the lowest point touches the floor
     rotations = global_rotations(pose)
     labels = np.stack([
-        label_joints(world.truth, vertices[i], rotations[i], subject,
+        label_joints(world.people.regressor, vertices[i], rotations[i], subject,
                      stream(seed, 'label', sequence.name, frame), label_noise)
         for i, frame in enumerate(frames)
     ])  # fmt: skip
     pelvis = rest_pelvis + shift
-    return TrueBodies(frames, times, pose, subject.betas, rest_pelvis, vertices, pelvis, labels)
+    return TrueBodies(subject, frames, times, pose, rest_pelvis, vertices, pelvis, labels)
 
 
 def root_aligned_distances_mm(

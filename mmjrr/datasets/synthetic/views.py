@@ -14,11 +14,12 @@ from mmjrr.array_types import Array, FloatArray
 from mmjrr.datasets.annotations import boxes_of_joints
 from mmjrr.datasets.run_length import encode_rle
 from mmjrr.datasets.synthetic import camera_rig
+from mmjrr.datasets.synthetic.clothes import dress, thickness_of_clothes
 from mmjrr.datasets.synthetic.images import draw_person, draw_room, exact_mask, vertex_colors
 from mmjrr.datasets.synthetic.posing import pose_body, rest_body
 from mmjrr.datasets.synthetic.seeding import stream
 from mmjrr.datasets.synthetic.simulated_fits import ESTIMATORS, estimate, estimate_transl
-from mmjrr.datasets.synthetic.subjects import TRAIN_SUBJECTS, make_subject
+from mmjrr.datasets.synthetic.subjects import TRAIN_SUBJECTS
 from mmjrr.geometry import PIXELS_PER_SCALE, PerspectiveCamera, transl_to_crop_weak_perspective
 from mmjrr.io import atomic_write
 
@@ -45,7 +46,7 @@ def make_view(
         out: The data root.
         settings: Settings of the dataset.
         sequence: The sequence.
-        world: Body and true regressor.
+        world: Body, true regressor and people.
         truth: True bodies at the moments of the labels.
         drawn: True bodies at the moments of the images.
         camera_id: Name of the camera.
@@ -73,9 +74,11 @@ def make_view(
         'part': part,
         'S': np.concatenate([joints, ones], 2),
         'pose': pose.reshape(-1, 72),
-        'betas': np.tile(truth.betas, (len(pose), 1)),
+        'betas': np.tile(truth.subject.betas, (len(pose), 1)),
         'transl': pelvis - truth.rest_pelvis,
     }
+    if truth.subject.phenotypes is not None:
+        view['phenotypes'] = np.tile(truth.subject.phenotypes, (len(pose), 1))
     view |= _estimates(settings.seed, stem, sequence, world, truth, view, pelvis, camera)
     seen_by = camera_rig.miscalibrated(
         settings.seed,
@@ -106,9 +109,10 @@ def _estimates(
     direction = pelvis / np.linalg.norm(pelvis, axis=1, keepdims=True)
     true_pose = view['pose'].reshape(-1, 24, 3)
     for name in names:
-        pose, betas = estimate(seed, name, stem, truth.times, true_pose, truth.betas, direction)
+        true_betas = truth.subject.betas
+        pose, betas = estimate(seed, name, stem, truth.times, true_pose, true_betas, direction)
         rest_vertices, rest_joints = rest_body(
-            world.body, np.concatenate([truth.betas[None], betas])
+            world.body, np.concatenate([true_betas[None], betas])
         )
         height = np.ptp(rest_vertices[:, :, 1], axis=1)
         box: FloatArray = PIXELS_PER_SCALE * view['scale']
@@ -144,19 +148,25 @@ def _draw(
     camera: PerspectiveCamera,
 ) -> Array:
     """Write the images of a view and return its masks, (T,) COCO RLE strings."""
-    subject = make_subject(settings.seed, names[0].split('/')[0])
-    rest_vertices, rest_joints = rest_body(world.body, np.zeros((1, 10)))
-    colors = vertex_colors(rest_vertices[0], rest_joints[0], subject.clothes)
-    room = draw_room(stream(settings.seed, 'room', subject.name), camera)
+    subject, people = truth.subject, world.people
+    colors = vertex_colors(*people.average(), subject.clothes)
+    thickness = 0.001 * thickness_of_clothes(
+        settings.seed, subject.name, people.weight_planes, settings.clothes
+    )
+    room = None
+    if settings.images:
+        room = draw_room(stream(settings.seed, 'room', subject.name), camera)
     encoded = []
     for name, world_vertices in zip(names, truth.vertices, strict=True):
+        if settings.clothes:
+            world_vertices = dress(world_vertices, people.faces, thickness)
         vertices = camera_rig.world_to_camera(world_vertices, camera)
         pixels = camera_rig.project(vertices, camera)
-        mask = exact_mask(pixels, world.faces, camera.image_shape())
+        mask = exact_mask(pixels, people.faces, camera.image_shape())
         encoded.append(encode_rle(mask).decode('ascii'))
-        if settings.images:
+        if room is not None:
             rng = stream(settings.seed, 'image', name)
-            image = draw_person(room, vertices, pixels, world.faces, colors, camera, rng)
+            image = draw_person(room, vertices, pixels, people.faces, colors, camera, rng)
             _, data = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, settings.jpeg_quality])
             path = out / 'images' / name
             path.parent.mkdir(parents=True, exist_ok=True)
