@@ -81,12 +81,12 @@ def fit_to_meshes(
         tolerance_grad=1e-6, tolerance_change=1e-10,
     )  # fmt: skip
 
-    def objective() -> Tensor:
+    def objective() -> float:
         optimizer.zero_grad()
         distance = posed(turn, shape_change, place + shift) - target
         loss = 1e4 * distance.square().sum(-1).mean(1).sum()  # square centimeters
         loss.backward()
-        return loss
+        return float(loss)
 
     optimizer.step(objective)
     with torch.no_grad():
