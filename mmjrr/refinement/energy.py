@@ -28,6 +28,7 @@ TERM_TYPES = {
     'smoothness': 'SmoothnessTerm',
     'initial_pose': 'InitialPoseTerm',
     'pose_prior': 'PosePriorTerm',
+    'rest_pose': 'RestPoseTerm',
     'shape_prior': 'ShapePriorTerm',
 }
 

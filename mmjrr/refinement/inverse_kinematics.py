@@ -1,8 +1,11 @@
 """Initial fits without an estimator: bodies fitted to annotated 3D joints.
 
 Seventeen joints do not determine a body: they leave the turn of limbs about their own axes, hands,
-feet and most of the shape open. Joint limits, and weak pulls to the rest pose and the mean shape,
-determine these. Several starts guard against local minima; the best one is kept for each frame.
+feet and most of the shape open. The fit is therefore a maximum a posteriori estimate: joints lie
+off the labels by the regressor's errors, and rotations and shape are distributed about the rest
+pose and the mean shape, as wide as joint limits suggest. A smaller error of joints would make hands
+and feet turn until the regressor's errors are gone. Several starts guard against local minima; the
+best one is kept for each frame.
 """
 
 from __future__ import annotations
@@ -25,15 +28,17 @@ from mmjrr.refinement.terms.joint_limits import (
     joint_limits_energy,
     limits_of_joints,
 )
+from mmjrr.refinement.terms.rest_pose import rest_pose_energy
 from mmjrr.regressors import JointRegressor
 
 #: Number of labeled joints of the trunk that a start needs.
 MIN_TRUNK_JOINTS = 3
-#: Weights of the squares of joint errors in units of 1 cm, of angles beyond the limits and of all
-#: angles (radians), and of betas.
-_JOINTS, _LIMITS, _POSE, _BETAS = 1.0, 10.0, 0.02, 0.02
-_UNIT = 0.01
-#: Standard deviation of the other starts' rotation vectors, radians.
+#: Standard deviation of joints from the labels, meters: regressors such as J_std are 2 to 3 cm off.
+JOINT_STD = 0.03
+#: Standard deviation of rotations beyond the limits, radians (5 degrees).
+BEYOND_LIMITS_STD = 0.087
+#: Standard deviation of the other starts' rotation vectors, radians. Every frame has the same
+#: starts, so that the views of a moment end at the same body.
 _START_STD = 0.3
 
 
@@ -86,14 +91,14 @@ def fit_to_joints(
     body = body.restrict_to(regressor.support)
     limits = tuple(bound.to(like) for bound in limits_of_joints(JOINT_LIMITS))
     generator = torch.Generator().manual_seed(seed)
-    orient, transl = _trunk_placement(body, regressor, joints, weight, trunk)
+    # In the frame of the trunk, so that the views of a moment are the same problem.
+    rotation, center, transl = _trunk_frame(body, regressor, joints, weight, trunk)
+    in_trunk = (joints - center[:, None]) @ rotation
     best: dict[str, Tensor] = {}
     for number in range(num_starts):
-        angles = _START_STD * torch.randn(len(joints), 23, 3, generator=generator).to(like)
-        pose = axis_angle_to_matrix(angles * (number > 0))
-        result = _minimize(
-            body, regressor, joints, weight, limits, orient, pose, transl, num_iters, lr
-        )
+        angles = _START_STD * torch.randn(1, 23, 3, generator=generator).to(like)
+        pose = axis_angle_to_matrix(angles * (number > 0)).expand(len(joints), -1, -1, -1)
+        result = _minimize(body, regressor, in_trunk, weight, limits, pose, transl, num_iters, lr)
         if not best:
             best = result
             continue
@@ -102,14 +107,27 @@ def fit_to_joints(
             name: torch.where(better.reshape(-1, *[1] * (value.dim() - 1)), result[name], value)
             for name, value in best.items()
         }
-    del best['energy']
-    return best
+    with torch.no_grad():
+        pelvis = body.articulate(betas=best['betas']).joints[:, 0]  # the body turns about it
+        place = torch.einsum('bij,bj->bi', rotation, pelvis + best['transl'])
+    return dict(
+        global_orient=matrix_to_axis_angle(rotation @ best['global_orient']),
+        body_pose=best['body_pose'],
+        betas=best['betas'],
+        transl=place + center - pelvis,
+        error=best['error'],
+    )
 
 
-def _trunk_placement(
+def _trunk_frame(
     body: SMPL, regressor: JointRegressor, joints: Tensor, weight: Tensor, trunk: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Turn and move the rest pose onto the trunk (Kabsch): rotations (B, 3, 3), transl (B, 3)."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Turn the rest pose onto the trunk (Kabsch), and return the frame in which it is upright.
+
+    Returns:
+        The rotation (B, 3, 3) of the trunk, its center (B, 3), and the translation (B, 3) that
+        moves the rest pose's trunk into the origin.
+    """
     rest = body(betas=joints.new_zeros(1, body.num_betas))
     source = regressor(rest.vertices)[:, trunk]  # (1, T, 3)
     target, w = joints[:, trunk], weight[:, trunk, None]
@@ -121,11 +139,7 @@ def _trunk_placement(
     u, _, vh = torch.linalg.svd(covariance)
     sign = torch.det(u @ vh)
     flip = torch.stack([torch.ones_like(sign), torch.ones_like(sign), sign], -1)
-    rotation = u @ torch.diag_embed(flip) @ vh
-    # The body turns about its rest pelvis.
-    pelvis = rest.joints[:, 0]
-    turned = (rotation @ (mean_source - pelvis)[..., None])[..., 0] + pelvis
-    return rotation, mean_target - turned
+    return u @ torch.diag_embed(flip) @ vh, mean_target, -mean_source
 
 
 def _minimize(
@@ -134,13 +148,13 @@ def _minimize(
     joints: Tensor,
     weight: Tensor,
     limits: tuple[Tensor, ...],
-    orient: Tensor,
     pose: Tensor,
     transl: Tensor,
     num_iters: int,
     lr: float,
 ) -> dict[str, Tensor]:
-    rotations = matrix_to_rotation_6d(torch.cat([orient[:, None], pose], 1))
+    upright = torch.eye(3).to(pose).expand(len(pose), 1, 3, 3)
+    rotations = matrix_to_rotation_6d(torch.cat([upright, pose], 1))
     rotations = rotations.detach().clone().requires_grad_()
     betas = joints.new_zeros(len(joints), body.num_betas).requires_grad_()
     place = transl.detach().clone().requires_grad_()
@@ -152,12 +166,11 @@ def _minimize(
             global_orient=matrices[:, :1], body_pose=matrices[:, 1:], betas=betas, transl=place
         ).vertices
         squares = (weight * (regressor(vertices) - joints).square().sum(-1)).sum(1)
-        angles = matrix_to_axis_angle(matrices[:, 1:])
         energy = (
-            _JOINTS * squares / _UNIT**2
-            + _LIMITS * joint_limits_energy(matrices, limits[0], limits[1])
-            + _POSE * angles.square().sum((1, 2))
-            + _BETAS * betas.square().sum(1)
+            squares / JOINT_STD**2
+            + joint_limits_energy(matrices, limits[0], limits[1]) / BEYOND_LIMITS_STD**2
+            + rest_pose_energy(matrices, limits[0], limits[1])
+            + betas.square().sum(1)
         )
         return energy, squares, matrices
 
@@ -169,10 +182,10 @@ def _minimize(
         optimizer.step()
     with torch.no_grad():
         energy, squares, matrices = evaluate()
-        vectors = matrix_to_axis_angle(matrices)
+        vectors = matrix_to_axis_angle(matrices[:, 1:])
     return dict(
-        global_orient=vectors[:, 0],
-        body_pose=vectors[:, 1:].flatten(1),
+        global_orient=matrices[:, 0],
+        body_pose=vectors.flatten(1),
         betas=betas.detach(),
         transl=place.detach(),
         error=(squares / weight.sum(1)).sqrt(),

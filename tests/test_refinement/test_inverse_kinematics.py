@@ -12,8 +12,8 @@ from mmjrr.body_models import free_body
 from mmjrr.cli.main import main
 from mmjrr.datasets.fits import load_fits
 from mmjrr.geometry import axis_angle_to_matrix
-from mmjrr.joints import H36M_JOINTS_MMPOSE
-from mmjrr.refinement.inverse_kinematics import fit_to_joints
+from mmjrr.joints import H36M_JOINTS_MMPOSE, SMPL_JOINTS
+from mmjrr.refinement.inverse_kinematics import JOINT_STD, fit_to_joints
 from mmjrr.refinement.terms.joint_limits import (
     JOINT_LIMITS,
     joint_limits_energy,
@@ -45,7 +45,7 @@ def test_joints_are_reached_within_limits_from_any_orientation() -> None:
     joints = labeled_bodies()
     regressor = JointRegressor.load('free_body_h36m').reorder(H36M_JOINTS_MMPOSE)
     fit = fit_to_joints(free_body(), regressor, joints)
-    assert float(fit['error'].max()) < 0.015
+    assert float(fit['error'].max()) < JOINT_STD
     body = free_body()
     fields = {name: fit[name] for name in ('global_orient', 'body_pose', 'betas', 'transl')}
     distance = (regressor(body(**fields).vertices) - joints).norm(dim=-1)
@@ -57,6 +57,36 @@ def test_joints_are_reached_within_limits_from_any_orientation() -> None:
     assert float(joint_limits_energy(rotations, low, high).max()) < 0.1
     again = fit_to_joints(free_body(), regressor, joints)
     assert all(torch.equal(fit[name], again[name]) for name in fit)
+
+
+@pytest.mark.slow
+def test_errors_of_the_regressor_do_not_turn_hands_and_feet() -> None:
+    """Labels that are 2 cm off per axis, as under a wrong regressor; ends are within 17 degrees."""
+    noise = np.random.default_rng(1).normal(0, 0.02, (1, 17, 3))
+    joints = labeled_bodies() + torch.from_numpy(noise).float()
+    regressor = JointRegressor.load('free_body_h36m').reorder(H36M_JOINTS_MMPOSE)
+    fit = fit_to_joints(free_body(), regressor, joints, num_starts=1)
+    ends = [
+        SMPL_JOINTS.index(f'{side}_{joint}') - 1
+        for side in ('left', 'right')
+        for joint in ('ankle', 'foot', 'wrist', 'hand')
+    ]
+    assert float(fit['body_pose'].unflatten(1, (23, 3))[:, ends].norm(dim=2).max()) < 0.3
+
+
+def test_views_of_a_moment_end_at_the_same_body() -> None:
+    """Two cameras see the same joints; only the place in the camera frame differs."""
+    joints = labeled_bodies(1)
+    turn, shift = axis_angle_to_matrix(torch.tensor([0.3, 2.0, -0.4])), torch.tensor([0.2, 0.1, 9])
+    both = torch.cat([joints, joints @ turn.T + shift])
+    regressor = JointRegressor.load('free_body_h36m').reorder(H36M_JOINTS_MMPOSE)
+    fit = fit_to_joints(free_body(), regressor, both, num_iters=20, num_starts=2)
+    for name in ('body_pose', 'betas'):
+        torch.testing.assert_close(fit[name][0], fit[name][1], rtol=0, atol=0.01)
+    body = free_body()
+    fields = {name: fit[name] for name in ('global_orient', 'body_pose', 'betas', 'transl')}
+    first, second = regressor(body(**fields).vertices)
+    torch.testing.assert_close(first @ turn.T + shift, second, rtol=0, atol=2e-3)
 
 
 def test_more_starts_are_never_worse_and_missing_joints_may_be_nan() -> None:

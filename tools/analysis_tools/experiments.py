@@ -73,6 +73,7 @@ class Experiment:
         calibration: Options of the calibration that are added to the config's; None switches the
             calibration off.
         hook: Further options of the hook.
+        dataset: Options of the data set that replace the config's.
         seeds: Number of seeds, the first of those that are asked for. None: all.
         first: Whether all seeds come before the others' first. Otherwise three seeds of each of
             the others come before further ones.
@@ -88,6 +89,7 @@ class Experiment:
     share: Mapping[str, str] = field(default_factory=dict)
     calibration: Mapping[str, Any] | None = field(default_factory=dict)
     hook: Mapping[str, Any] = field(default_factory=dict)
+    dataset: Mapping[str, Any] = field(default_factory=dict)
     seeds: int | None = None
     first: bool = False
     scores: bool = False
@@ -116,6 +118,18 @@ INITIAL_POSE: dict[str, Any] = dict(
     calibration=dict(max_ratios=dict(silhouette=3.0, initial_pose=5.4)),
 )
 DISCRIMINATORS: dict[str, Any] = dict(off=False, on=dict(scale=1.0))
+#: No estimator's fits: the run fits bodies to the labels' 3D joints.
+FROM_JOINTS: dict[str, Any] = dict(dataset=dict(fits_file=None))
+#: Options for such a start: weak joints, on which J_spin and these fits agree although both are
+#: wrong; a prior of poses in place of an estimator; three times the steps; more rounds.
+REST_POSE: dict[str, Any] = dict(
+    terms=dict(
+        joint_3d=dict(scale=0.1, root=None),
+        joint_2d=dict(scale=0.1),
+        rest_pose=dict(scale=0.135),
+    ),
+    calibration=dict(rounds=8, refiner=dict(lr=0.03), max_ratios=dict(rest_pose=1.35)),
+)
 #: Twice the moments, for curves over their number.
 MANY: dict[str, Any] = dict(frames_per_subject=32)
 
@@ -170,6 +184,9 @@ EXPERIMENTS: dict[str, Experiment] = {
     'masks-network-weak-wide': Experiment(
         masks=NETWORK, silhouette=dict(CELLS, gate=WIDE_GATE, scale=1.0)
     ),
+    # Fits that are made of the labels' 3D joints.
+    'from-joints': Experiment(**FROM_JOINTS),
+    'from-joints-rest-pose': Experiment(**FROM_JOINTS, **REST_POSE),
     # What masks lose, and what the silhouette term's options recover.
     'masks-network': Experiment(masks=NETWORK),
     'masks-head': Experiment(masks=HEAD),
@@ -513,6 +530,7 @@ def _config(
     cfg.train_dataloader.dataset.data_root = str(data)
     if masks is not None:
         cfg.train_dataloader.dataset.mask_file = str(masks)
+    cfg.train_dataloader.dataset.update(experiment.dataset)
     cfg.custom_hooks = cfg.custom_hooks[:1]  # there are no images to draw on
     hook = cfg.custom_hooks[0]
     hook.update(experiment.hook)
@@ -558,7 +576,7 @@ def _compared_with_truth(
 
     truth = SyntheticTruth(data, free_body())
     fits = {
-        'init': read_npz(data / 'fits' / 'spin_like_train.npz'),
+        'init': read_npz(_initial_fits(data, work_dir)),
         'opt': read_npz(work_dir / 'pseudo_gt.npz'),
     }
     floor = data / 'truth' / 'floor.json'
@@ -592,6 +610,12 @@ def _compared_with_truth(
         iou_init=round(refinement['init_iou'], 4), iou_opt=round(refinement['iou'], 4)
     )
     return dict(pseudo_gt=pseudo_gt, regressor_error_mm=errors, ablation=feet)
+
+
+def _initial_fits(data: Path, work_dir: Path) -> Path:
+    """Return the file of the fits that a run started from."""
+    from_joints = work_dir / 'initial_fits.npz'
+    return from_joints if from_joints.is_file() else data / 'fits' / 'spin_like_train.npz'
 
 
 def _mask_iou(data: Path, masks: Path) -> float:
@@ -749,7 +773,7 @@ def _errors_by_part(data: Path, work_dir: Path) -> dict[str, dict[str, float]]:
 
     people = rows_of(truth.parameters('train'))
     true = {key: people[key] for key in ('pose', 'betas')}  # the nearest free bodies' shapes
-    initial = rows_of(read_npz(data / 'fits' / 'spin_like_train.npz'))
+    initial = rows_of(read_npz(_initial_fits(data, work_dir)))
     moment = torch.from_numpy(moment_index([parse_image_name(name) for name in names]))
     turns = axis_angle_to_matrix(torch.from_numpy(initial['pose']).float().reshape(-1, 24, 3))
     mean = matrix_to_axis_angle(nearest_rotation(mean_by_group(turns, moment)))[moment]

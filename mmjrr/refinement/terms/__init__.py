@@ -16,6 +16,7 @@ from .energy_term import EnergyTerm, PosedBodies
 from .initial_pose import InitialPoseTerm, initial_pose_energy
 from .joint_limits import JointLimitsTerm, joint_limits_energy
 from .pose_prior import PosePriorTerm, pose_prior_energy
+from .rest_pose import RestPoseTerm, rest_pose_energy
 from .shape_prior import ShapePriorTerm
 from .silhouette import SilhouetteTerm, gate_weight, mask_cells_energy
 from .smoothness import SmoothnessTerm, smoothness_energy
@@ -29,6 +30,7 @@ __all__ = [
     'PoseAdversarialTerm',
     'PosePriorTerm',
     'PosedBodies',
+    'RestPoseTerm',
     'ShapeAdversarialTerm',
     'ShapePriorTerm',
     'SilhouetteTerm',
@@ -41,6 +43,7 @@ __all__ = [
     'joint_limits_energy',
     'mask_cells_energy',
     'pose_prior_energy',
+    'rest_pose_energy',
     'silhouette_energy',
     'smoothness_energy',
 ]
