@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
@@ -108,7 +108,7 @@ class JointLimitsTerm(EnergyTerm):
         ValueError: A joint is unknown, or its limits are not three pairs (low, high).
     """
 
-    default_weight = 10.0
+    default_weight: ClassVar[float | None] = 10.0
 
     low: Tensor  # (23, 3), radians
     high: Tensor  # (23, 3), radians
