@@ -139,8 +139,8 @@ def test_results_become_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
             config='a.py',
             device='a GPU',
             versions=dict(python='3', torch='2', numpy='2', numba='0'),
-            pseudo_gt=dict(pve_opt_mm=5.0 + seed),
-            regressor_error_mm=dict(J_opt=error, floor=1.5),
+            pseudo_gt=dict(pve_opt_mm=5.0 + seed, pve_init_mm=70.0),
+            regressor_error_mm=dict(J_spin=20.0 + seed, J_opt=error, floor=1.5),
             rounds=[dict(pve_mm=9.0, regressor_error_mm=3.0 + seed)] * 2,
             refinement=dict(
                 term_weights=dict(joint_3d=2.0, silhouette=12.0),
@@ -164,6 +164,9 @@ def test_results_become_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert 'a GPU' in table[-1]
     rounds = pages.experiment_round_table(results, ['clothes'])
     assert rounds[2] == '| clothes | 2 | 9.0 / 3.5 | 9.0 / 3.5 |'
+    starts = pages.experiment_start_table(results, ['clothes'])
+    assert starts[0] == '|  | seeds | start | 1 | 2 |'
+    assert starts[2] == '| clothes | 2 | 70.0 / 20.5 | 9.0 / 3.5 | 9.0 / 3.5 |'
     balance = pages.experiment_balance_table(results, ['clothes'])
     assert balance[2] == '| clothes | 2 | 9.0 (12.0) | 3.0 (3.0) |'
     for cell in results['experiments']['clothes']['cells']:

@@ -31,7 +31,8 @@ ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / 'docs' / 'results'
 #: Folders of RESULTS.
 KINDS = (
-    'demo', 'benchmarks', 'mappings', 'experiments', 'training', 'mask_errors', 'kills', 'fuzz',
+    'demo', 'benchmarks', 'mappings', 'experiments', 'training', 'mask_errors',
+    'label_offset_errors', 'kills', 'fuzz',
 )  # fmt: skip
 BLOCK = re.compile(r'(<!-- results(\??): ([^\n]+?) -->\n)(.*?)(<!-- end of results -->)', re.DOTALL)
 NOT_MEASURED = 'Not measured.'
@@ -96,7 +97,7 @@ def collect(folder: Path, commit: str) -> list[str]:
             of_record = {'commit': record.get('commit', commit), 'machine': _machine_of(record)}
             _write(RESULTS / 'benchmarks' / path.name, {**kept, **of_now, **of_record})
             names.append(path.stem)
-    for kind in ('mappings', 'training', 'mask_errors'):
+    for kind in ('mappings', 'training', 'mask_errors', 'label_offset_errors'):
         for path in sorted((folder / kind).glob('*.json')):
             _write(RESULTS / kind / path.name, {**json.loads(path.read_text()), **of_now})
             names.append(path.stem)
@@ -401,6 +402,30 @@ def mask_error_table(results: dict[str, dict[str, Run]], names: list[str]) -> li
     return [*_table(header, rows), '', _provenance(runs)]
 
 
+def label_offset_error_table(results: dict[str, dict[str, Run]], names: list[str]) -> list[str]:
+    """Tabulate the errors of label offsets on true bodies by the number of moments."""
+    runs = [results['label_offset_errors'].get(name) for name in names]
+    there = [run for run in runs if run is not None]
+    if not there:
+        raise MissingResultError(f'results: docs/results/label_offset_errors: found none of {names}')
+    rows = [
+        [
+            str(row['moments']),
+            str(row['ankles']),
+            f'{row["mean_mm"]:.1f}, {row["largest_mm"]:.1f}',
+            f'{row["standard_error_mm"]:.1f}',
+            f'{row["rms_in_standard_errors"]:.1f}',
+        ]
+        for run in there
+        for row in run['rows']
+    ]
+    header = [
+        'moments of a subject', 'ankles', 'error: mean, largest, mm',
+        'standard error of an axis, mm', 'error of an axis in standard errors, rms',
+    ]  # fmt: skip
+    return [*_table(header, rows), '', _provenance(there)]
+
+
 def mapping_table(results: dict[str, dict[str, Run]], names: list[str]) -> list[str]:
     """Errors that mappings between meshes add to the joints of a regressor."""
     rows = []
@@ -477,23 +502,34 @@ def _before_and_after(errors: Sequence[Mapping[str, float]], form: str) -> str:
 
 def experiment_round_table(results: dict[str, dict[str, Run]], names: list[str]) -> list[str]:
     """Vertex error and error of the regressor after each round, means over seeds."""
-    there = _experiments(results, names)
-    count = max(len(cell['rounds']) for run in there.values() for cell in run['cells'])
+    return _round_table(_experiments(results, names), with_start=False)
+
+
+def experiment_start_table(results: dict[str, dict[str, Run]], names: list[str]) -> list[str]:
+    """Tabulate the same after the errors of the initial fits and of J_spin, means over seeds."""
+    return _round_table(_experiments(results, names), with_start=True)
+
+
+def _round_table(there: dict[str, Run], with_start: bool) -> list[str]:
+    def errors_of(cell: Run) -> list[tuple[float, float]]:
+        rounds = [(means['pve_mm'], means['regressor_error_mm']) for means in cell['rounds']]
+        if not with_start:
+            return rounds
+        start = cell['pseudo_gt']['pve_init_mm'], cell['regressor_error_mm']['J_spin']
+        return [start, *rounds]
+
+    columns = {name: [errors_of(cell) for cell in run['cells']] for name, run in there.items()}
+    count = max(len(errors) for cells in columns.values() for errors in cells)
     rows = []
-    for name, run in there.items():
-        row = [name, str(len(run['cells']))]
+    for name, cells in columns.items():
+        row = [name, str(len(cells))]
         for number in range(count):
-            per_cell = [c['rounds'][number] for c in run['cells'] if number < len(c['rounds'])]
-            row.append(
-                ' / '.join(
-                    f'{sum(errors[key] for errors in per_cell) / len(per_cell):.1f}'
-                    for key in ('pve_mm', 'regressor_error_mm')
-                )
-                if per_cell
-                else ''
-            )
+            of_column = [errors[number] for errors in cells if number < len(errors)]
+            means = [sum(values) / len(values) for values in zip(*of_column, strict=True)]
+            row.append(' / '.join(f'{mean:.1f}' for mean in means))
         rows.append(row)
-    header = ['', 'seeds', *(str(number) for number in range(1, count + 1))]
+    numbers = [str(number) for number in range(1, count + 1 - with_start)]
+    header = ['', 'seeds', *(['start'] if with_start else []), *numbers]
     return [*_table(header, rows), '', _provenance(there.values())]
 
 
@@ -739,6 +775,8 @@ TABLES: dict[str, Callable[[dict[str, dict[str, Run]], list[str]], list[str]]] =
     'mask-errors': mask_error_table,
     'experiments': experiment_table,
     'experiment-rounds': experiment_round_table,
+    'label-offset-errors': label_offset_error_table,
+    'experiment-starts': experiment_start_table,
     'experiment-balance': experiment_balance_table,
     'experiment-parts': experiment_part_table,
     'experiment-limits': experiment_limit_table,
