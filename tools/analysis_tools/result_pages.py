@@ -407,7 +407,8 @@ def label_offset_error_table(results: dict[str, dict[str, Run]], names: list[str
     runs = [results['label_offset_errors'].get(name) for name in names]
     there = [run for run in runs if run is not None]
     if not there:
-        raise MissingResultError(f'results: docs/results/label_offset_errors: found none of {names}')
+        folder = 'docs/results/label_offset_errors'
+        raise MissingResultError(f'results: {folder}: found none of {names}')
     rows = [
         [
             str(row['moments']),
