@@ -64,6 +64,20 @@ TRUNK_JOINTS: tuple[str, ...] = (
     'pelvis', 'left_hip', 'right_hip', 'spine', 'thorax', 'left_shoulder', 'right_shoulder',
 )  # fmt: skip
 
+#: SMPL's joints by part of the body; a vertex belongs to the joint that moves it most.
+BODY_PARTS: dict[str, tuple[str, ...]] = {
+    'head': ('head',),
+    'neck': ('neck',),
+    'trunk': ('spine1', 'spine2', 'spine3', 'left_collar', 'right_collar'),
+    'hips': ('pelvis',),
+    'upper arm': ('left_shoulder', 'right_shoulder'),
+    'forearm': ('left_elbow', 'right_elbow'),
+    'hand': ('left_wrist', 'right_wrist', 'left_hand', 'right_hand'),
+    'thigh': ('left_hip', 'right_hip'),
+    'shank': ('left_knee', 'right_knee'),
+    'foot': ('left_ankle', 'right_ankle', 'left_foot', 'right_foot'),
+}
+
 #: Joint orders by name.
 JOINT_ORDERS: dict[str, tuple[str, ...]] = {
     'mmpose': H36M_JOINTS_MMPOSE,

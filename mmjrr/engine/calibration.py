@@ -239,7 +239,7 @@ class Calibrator:
             start = {
                 name.removeprefix(_VALUE): torch.from_numpy(value).to(device)
                 for name, value in previous.items()
-                if name.startswith(_VALUE)
+                if name.startswith(_VALUE) and not self._is_of_round(name.removeprefix(_VALUE))
             }
         frames = self.frames if offsets is None else self.frames.with_label_offsets(offsets)
         unit = f'steps (calibration, round {number + 1} of {self.rounds})'
@@ -255,6 +255,11 @@ class Calibrator:
         arrays = self._arrays(result, previous)
         self.shards.put(number, arrays)
         return arrays
+
+    def _is_of_round(self, variable: str) -> bool:
+        """Return whether a variable corrects a regressor that the round's fit replaces."""
+        correction = CORRECTIONS.get(variable)
+        return self.learn_regressor and correction is not None and correction.of_regressor
 
     def _arrays(self, result: RefinedFits, previous: dict[str, Array] | None) -> dict[str, Array]:
         arrays = self.frames.arrays(result)
@@ -314,7 +319,8 @@ class Calibrator:
         frames = self.frames
         shared: dict[str, dict[str, Tensor]] = {}
         for variable in VARIABLES:
-            if sharing.level(variable) in COUPLING_LEVELS:
+            is_kept = not self._is_of_round(variable)
+            if is_kept and sharing.level(variable) in COUPLING_LEVELS:
                 names, _ = frames.groups_at(sharing.level(variable))
                 values = torch.from_numpy(arrays[f'{_VALUE}{variable}'])
                 shared[variable] = dict(zip(names, values, strict=True))

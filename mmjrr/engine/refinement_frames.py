@@ -138,6 +138,7 @@ class RefinementFrames:
         by_level = dict(
             subject=(self.subjects, self.groups.subject),
             camera=(self.cameras, self.groups.camera),
+            all=(['all'], self.groups.all),
         )
         return by_level[level]
 

@@ -1,4 +1,4 @@
-"""Corrections of what the data say about cameras and outlines: small variables with priors.
+"""Corrections of cameras, outlines and joints: small variables with priors.
 
 A correction is zero where nothing is wrong. The annotated 3D joints of a frame are in its
 calibrated camera's frame, and bodies stay there; what the image shows goes through the corrected
@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import degrees
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from mmjrr.joints import BODY_PARTS, H36M_JOINTS_MMPOSE
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,9 @@ class Correction:
         deviation: Default standard deviation of its prior around zero.
         unit: Unit in which it is reported.
         factor: The unit's number in the variable's own unit; None for the focal length in pixels.
+        names: Names of the coordinates, by which they are reported.
+        of_regressor: Whether it corrects the regressor with which bodies are refined, so that it
+            has no meaning with another one.
     """
 
     share: str
@@ -33,9 +39,14 @@ class Correction:
     deviation: float
     unit: str
     factor: float | None
+    names: tuple[str, ...] | None = None
+    of_regressor: bool = False
 
-    def reported(self, values: Tensor, focal_length: Tensor) -> list[float] | float:
+    def reported(self, values: Tensor, focal_length: Tensor) -> Any:
         """Convert one value, (``size``,), to the unit in which it is reported.
+
+        Returns:
+            A number if the size is 1, a dict if the coordinates have names, else a list.
 
         Args:
             values: The value.
@@ -43,16 +54,25 @@ class Correction:
         """
         factor = focal_length if self.factor is None else self.factor
         rounded = [round(value, 2) for value in (values * factor).tolist()]
+        if self.names is not None:
+            return dict(zip(self.names, rounded, strict=True))
         return rounded[0] if self.size == 1 else rounded
 
 
 #: Corrections by variable. A step of 1e-2 moves what the image shows by 0.3 pixels of a Human3.6M
-#: camera, or 1 to 2 mm. Deviations are 10 pixels, half a degree (10 pixels too), and 2 cm.
+#: camera, or 1 to 2 mm. Deviations are 10 pixels, half a degree (10 pixels too), 2 cm, and 3 cm of
+#: joints.
 CORRECTIONS: dict[str, Correction] = dict(
     principal_point=Correction('principal_point', 2, 0.026, 0.0087, 'px', None),
     extrinsic_rotation=Correction('extrinsics', 3, 0.026, 0.0087, 'deg', degrees(1)),
     extrinsic_translation=Correction('extrinsics', 3, 0.1, 0.02, 'mm', 1000.0),
     outline_offset=Correction('outline_offset', 1, 0.2, 0.02, 'mm', 1000.0),
+    part_outline_offset=Correction(
+        'part_outline_offset', len(BODY_PARTS), 0.2, 0.02, 'mm', 1000.0, tuple(BODY_PARTS)
+    ),
+    joint_offset=Correction(
+        'joint_offset', 3 * len(H36M_JOINTS_MMPOSE), 0.2, 0.03, 'mm', 1000.0, of_regressor=True
+    ),
 )
 
 

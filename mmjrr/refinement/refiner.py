@@ -244,7 +244,7 @@ class FitRefiner:
         with self._pool(len(chunks), observed) as pool, self._frozen_discriminator():
             with torch.no_grad():
                 initial, before = self._start(variables, init, observed)
-            values = initial if start is None else start
+            values = initial if start is None else {**initial, **start}
             first = self._evaluate_chunks(variables, values, chunks, pool)
             self._check_finite(first.terms, 'first')
             values = self._minimize_jointly(variables, values, chunks, weights, pool, on_step)
@@ -315,7 +315,7 @@ class FitRefiner:
     ) -> Tensor:  # (B, 3)
         """Fit the translation that brings the regressed joints onto the annotated ones."""
         joints = self.regressor(bodies.vertices) - bodies.transl[:, None]
-        shift = self._label_shift(bodies.rotations, observed)
+        shift = self._label_shift(bodies, observed)
         joints = joints if shift is None else joints + shift
         if self.init_translation == '2d':
             motion = bodies.to_image
@@ -521,19 +521,19 @@ class FitRefiner:
             discriminator=self.discriminator,
             outline=bodies.outline,
             to_image=bodies.to_image,
-            label_shift=self._label_shift(bodies.rotations, observed),
+            label_shift=self._label_shift(bodies, observed),
             support=bodies.support,
         )
 
     def _label_shift(
-        self,
-        rotations: Tensor,  # (B, 24, 3, 3)
-        observed: Observations,
+        self, bodies: FrameBodies, observed: Observations
     ) -> Tensor | None:  # (B, J, 3)
-        """Turn the labels' offsets with the parts of the bodies that carry the joints."""
-        offsets = observed.label_offsets
-        if offsets is None:
+        """Turn the offsets of labels and joints with the parts that carry the joints."""
+        parts = [o for o in (observed.label_offsets, bodies.joint_offset) if o is not None]
+        if not parts:
             return None
+        offsets = parts[0] if len(parts) == 1 else parts[0] + parts[1]
+        rotations = bodies.rotations
         of_parts = part_rotations(
             self.body, global_orient=rotations[:, :1], body_pose=rotations[:, 1:]
         )

@@ -26,6 +26,7 @@ from mmjrr.geometry import (
     matrix_to_rotation_6d,
     rotation_6d_to_matrix,
 )
+from mmjrr.joints import BODY_PARTS, SMPL_JOINTS
 from mmjrr.refinement.corrections import CORRECTIONS, RigidMotion
 
 if TYPE_CHECKING:
@@ -42,9 +43,11 @@ LEVELS: dict[str, tuple[str, ...]] = dict(
     principal_point=('fixed', 'camera'),
     extrinsics=('fixed', 'camera'),
     outline_offset=('fixed', 'subject'),
+    part_outline_offset=('fixed', 'subject'),
+    joint_offset=('fixed', 'all'),
 )
 #: Levels at which frames of different moments share a variable, so that batches cannot be split.
-COUPLING_LEVELS = ('subject', 'camera')
+COUPLING_LEVELS = ('subject', 'camera', 'all')
 #: Variables that Adam optimizes, and the entry of ``share`` that sets their level.
 VARIABLES: dict[str, str] = dict(
     pose_6d='pose',
@@ -68,6 +71,11 @@ class Sharing:
             shows a point ``x`` at ``R x + t``. ``'fixed'``: no correction.
         outline_offset: ``'subject'`` fits how far a subject's outline lies outside the body, in
             meters along the vertex normals, as clothes do. ``'fixed'``: no offset.
+        part_outline_offset: ``'subject'`` fits one such offset for each part of a subject's body
+            (:data:`mmjrr.joints.BODY_PARTS`), since clothes leave hands bare. ``'fixed'``: none.
+        joint_offset: ``'all'`` fits how far each joint lies off the regressed one, in meters in the
+            frame of the part that carries it, in all frames alike, so that bodies do not follow the
+            errors of the regressor with which they are refined. ``'fixed'``: no offsets.
 
     Raises:
         ValueError: A level is not one of those of its variable.
@@ -81,6 +89,8 @@ class Sharing:
     principal_point: str = 'fixed'
     extrinsics: str = 'fixed'
     outline_offset: str = 'fixed'
+    part_outline_offset: str = 'fixed'
+    joint_offset: str = 'fixed'
 
     def __post_init__(self) -> None:
         for name, levels in LEVELS.items():
@@ -111,6 +121,11 @@ class FrameGroups:
 
     def __len__(self) -> int:
         return len(self.moment)
+
+    @property
+    def all(self) -> Tensor:  # (B,)
+        """The one group of all frames."""
+        return torch.zeros_like(self.moment)
 
     def to(self, device: torch.device) -> FrameGroups:
         """Move the numbers to a device."""
@@ -160,6 +175,7 @@ class FrameBodies:
     outline: Tensor  # (B, V, 3), meters, vertices of what the silhouette is drawn from, as seen
     camera: PerspectiveCamera
     support: Tensor | None = None  # (B, S, 3), meters, vertices of the regressor
+    joint_offset: Tensor | None = None  # (B, J, 3), meters, in the frames of the joints' parts
     to_image: RigidMotion | None = None  # from the calibrated camera's frame to the corrected one's
 
 
@@ -200,6 +216,8 @@ class FitVariables:
         )
         #: Variables that a minimizer changes.
         self.free = tuple(name for name in self.names if sharing.level(name) != 'fixed')
+        #: How much each part of the body moves each vertex, (P, V).
+        self.parts = part_weights(body) if 'part_outline_offset' in self.names else None
         self.index: dict[str, Tensor | None] = {}
         for name in self.names:
             level = sharing.level(name)
@@ -320,10 +338,13 @@ class FitVariables:
             bodies = self._each_frame(rotations, betas, values['transl'], index, camera)
         else:
             bodies = self._once_in_world(rotations, betas, values['transl'], index, camera)
-        if 'outline_offset' in self.names:
-            offset = _take(values['outline_offset'], index['outline_offset'])
+        offset = self._outline_offset(values, index)
+        if offset is not None:
             normals = vertex_normals(bodies.vertices.detach(), self.body.faces_tensor)
             bodies.outline = bodies.vertices + offset[:, :, None] * normals
+        if 'joint_offset' in self.names:
+            offset = _take(values['joint_offset'], index['joint_offset'])
+            bodies.joint_offset = offset.unflatten(1, (-1, 3))
         if 'extrinsic_rotation' in self.names:
             rotation = _take(values['extrinsic_rotation'], index['extrinsic_rotation'])
             translation = _take(values['extrinsic_translation'], index['extrinsic_translation'])
@@ -404,6 +425,18 @@ class FitVariables:
             support=None if support is None else in_cameras(support),
         )
 
+    def _outline_offset(
+        self, values: Mapping[str, Tensor], index: Mapping[str, Tensor | None]
+    ) -> Tensor | None:  # (B, 1) or (B, V), meters
+        """Add up how far the outline lies outside each vertex."""
+        offsets = []
+        if 'outline_offset' in self.names:
+            offsets.append(_take(values['outline_offset'], index['outline_offset']))
+        if self.parts is not None:
+            of_parts = values['part_outline_offset'][:, :, None] * self.parts.to(values['betas'])
+            offsets.append(_take(of_parts.sum(1), index['part_outline_offset']))
+        return sum(offsets[1:], offsets[0]) if offsets else None
+
     def _skinned(self, posed: Articulation) -> tuple[Tensor, Tensor | None]:
         """Return all vertices, and those of the regressor."""
         support = None if self.support is None else self.support.skin_vertices(posed)
@@ -434,6 +467,12 @@ def mean_by_group(values: Tensor, index: Tensor | None) -> Tensor:  # (B, ...) -
         return values.clone()
     counts = torch.bincount(index).to(values)
     return _sum_by_group(values, index) / counts.reshape(-1, *(1,) * (values.dim() - 1))
+
+
+def part_weights(body: SMPL) -> Tensor:  # (P, V)
+    """Return how much each part of the body (:data:`mmjrr.joints.BODY_PARTS`) moves each vertex."""
+    rows = [[SMPL_JOINTS.index(name) for name in joints] for joints in BODY_PARTS.values()]
+    return torch.stack([body.weight_planes[row].sum(0) for row in rows])
 
 
 def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:  # (B, V, 3)

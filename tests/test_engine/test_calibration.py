@@ -31,6 +31,7 @@ from mmjrr.engine.refinement_frames import (
     spread_rows,
 )
 from mmjrr.errors import DataError
+from mmjrr.joints import BODY_PARTS
 from mmjrr.refinement import FitRefiner
 from mmjrr.refinement.variables import Sharing
 from mmjrr.regressors import JointRegressor, LabelOffsets
@@ -170,7 +171,13 @@ def test_random_frames_come_with_their_moments(by_moment: bool) -> None:
 
 
 def test_shared_variables_are_fixed_after_calibration() -> None:
-    corrections = dict(principal_point='camera', extrinsics='camera', outline_offset='subject')
+    corrections = dict(
+        principal_point='camera',
+        extrinsics='camera',
+        outline_offset='subject',
+        part_outline_offset='subject',
+        joint_offset='all',
+    )
     after = sharing_after(Sharing('moment', 'subject', **corrections))
     assert after == dict(pose='moment', betas='fixed', **dict.fromkeys(corrections, 'fixed'))
     assert sharing_after(Sharing('frame', 'moment'))['betas'] == 'moment'
@@ -274,7 +281,13 @@ def test_other_moments_take_the_shapes_and_corrections_of_the_calibration(
     views: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     changes: dict[str, Any] = dict(
-        share=dict(principal_point='camera', extrinsics='camera', outline_offset='subject'),
+        share=dict(
+            principal_point='camera',
+            extrinsics='camera',
+            outline_offset='subject',
+            part_outline_offset='subject',
+            joint_offset='all',
+        ),
         calibration=dict(moments=2),
     )
     Runner.from_cfg(config_of(views, tmp_path, **copy.deepcopy(changes))).train()
@@ -302,6 +315,10 @@ def test_other_moments_take_the_shapes_and_corrections_of_the_calibration(
     for name in RESULTS:
         assert (resumed / name).read_bytes() == (tmp_path / name).read_bytes(), name
     assert set(summary['outline_offset_mm']) == {'S1', 'S5'}
+    assert {tuple(v) for v in summary['part_outline_offset_mm'].values()} == {tuple(BODY_PARTS)}
+    # Offsets of a round's joints have no meaning with the regressor that is fitted after it.
+    assert stored['value_joint_offset'].shape == (1, 51)
+    assert 'joint_offset_mm' not in summary
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from mmjrr.geometry import (
     matrix_to_axis_angle,
     matrix_to_rotation_6d,
 )
-from mmjrr.joints import H36M_JOINTS_MMPOSE
+from mmjrr.joints import BODY_PARTS, H36M_JOINTS_MMPOSE, SMPL_JOINTS
 from mmjrr.refinement import FitEnergy, FitRefiner, Observations
 from mmjrr.refinement.corrections import CORRECTIONS, RigidMotion
 from mmjrr.refinement.terms import PosedBodies
@@ -30,13 +31,20 @@ from mmjrr.refinement.variables import (
     vertex_normals,
 )
 from mmjrr.regressors import JointRegressor
+from mmjrr.regressors.label_offsets import part_index_of, part_rotations, turned
 from mmjrr.rendering import ContourSilhouette
 
 #: One to four views of four moments of two subjects; cameras 0 to 3 of subject 0, 4 to 7 of 1.
 MOMENT = [0, 0, 0, 0, 1, 2, 2, 2, 3, 3]
 SUBJECT = [0, 0, 0, 0, 0, 1, 1, 1, 1, 1]
 CAMERA = [0, 1, 2, 3, 1, 4, 5, 7, 6, 7]
-EVERY_CORRECTION = dict(principal_point='camera', extrinsics='camera', outline_offset='subject')
+EVERY_CORRECTION = dict(
+    principal_point='camera',
+    extrinsics='camera',
+    outline_offset='subject',
+    part_outline_offset='subject',
+    joint_offset='all',
+)
 
 
 @pytest.fixture(scope='module')
@@ -120,7 +128,8 @@ def test_gradients_of_shared_variables_are_the_sums_over_their_copies(body: SMPL
     )
 
     def energy(bodies: Any) -> torch.Tensor:
-        return (bodies.camera.project(bodies.outline) / 50 - target).square().sum()
+        of_outlines = (bodies.camera.project(bodies.outline) / 50 - target).square().sum()
+        return of_outlines + (bodies.joint_offset * target[:, :17, :1]).sum()
 
     shared = {name: value.clone().requires_grad_() for name, value in values.items()}
     energy(variables.at_frames(shared, variables.all_frames(), camera)).backward()
@@ -380,6 +389,59 @@ def test_a_batch_cannot_share_what_other_batches_have(world: dict[str, Any]) -> 
     refiner = make_refiner(world, share=dict(pose='moment', betas='subject'))
     with pytest.raises(ValueError, match='refine_jointly'):
         refiner.refine(world['init'], world['observed'], {}, groups())
+
+
+def test_each_part_of_the_outline_moves_along_its_normals(body: SMPL) -> None:
+    """Reference: a loop over parts and the joints that carry them."""
+    sharing = Sharing('moment', 'subject', part_outline_offset='subject', outline_offset='subject')
+    variables = FitVariables(body, sharing, groups(), len(MOMENT))
+    values = random_values(variables)
+    bodies = variables.at_frames(values, variables.all_frames(), cameras())
+    expected = torch.zeros(len(MOMENT), body.num_vertices, dtype=torch.float64)
+    for frame, subject in enumerate(SUBJECT):
+        expected[frame] += values['outline_offset'][subject]
+        for part, joints in enumerate(BODY_PARTS.values()):
+            for joint in joints:
+                weight = body.weight_planes[SMPL_JOINTS.index(joint)]
+                expected[frame] += values['part_outline_offset'][subject, part] * weight
+    normals = vertex_normals(bodies.vertices, body.faces_tensor)
+    torch.testing.assert_close(bodies.outline, bodies.vertices + expected[:, :, None] * normals)
+    assert sorted(joint for joints in BODY_PARTS.values() for joint in joints) == sorted(
+        SMPL_JOINTS
+    )
+
+
+@pytest.mark.slow
+def test_joints_that_lie_off_the_regressed_ones_are_found(world: dict[str, Any]) -> None:
+    """From the true bodies, with ankles and the head off in the frames of their parts."""
+    true, observed = world['true'], world['observed']
+    planted = torch.zeros(17, 3)
+    for joint, offset in (
+        ('left_ankle', (0.0, 0.02, 0.01)), ('right_ankle', (0.0, 0.02, 0.01)),
+        ('head', (0.0, -0.015, 0.02)),
+    ):  # fmt: skip
+        planted[H36M_JOINTS_MMPOSE.index(joint)] = torch.tensor(offset)
+    rotations = dict(global_orient=true.rotations[:, :1], body_pose=true.rotations[:, 1:])
+    shift = turned(
+        planted.expand(len(true.betas), 17, 3),
+        part_rotations(world['body'], **rotations),
+        torch.tensor(part_index_of(H36M_JOINTS_MMPOSE)),
+    )
+    seen = dataclasses.replace(observed, keypoints_3d=observed.keypoints_3d + shift)
+    pose = matrix_to_axis_angle(true.rotations)
+    init = dict(
+        global_orient=pose[:, 0], body_pose=pose[:, 1:].flatten(1), betas=true.betas,
+        transl=true.transl,
+    )  # fmt: skip
+    refiner = make_refiner(
+        world, share=dict(pose='moment', betas='subject', joint_offset='all'), num_iters=80,
+        lr=5e-3, eta_min_ratio=0.05, lr_mult=dict(joint_offset=0.5), init_translation=None,
+        prior=dict(joint_offset=0.5),
+    )  # fmt: skip
+    weights = dict(joint_3d=100.0, joint_2d=0.0, silhouette=1000.0)
+    values = refiner.refine_jointly(init, seen, weights, groups()).values
+    found = values['joint_offset'].reshape(17, 3)
+    torch.testing.assert_close(found, planted, atol=0.004, rtol=0)
 
 
 @pytest.mark.slow

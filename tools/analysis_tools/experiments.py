@@ -56,6 +56,9 @@ MOVED: dict[str, Any] = dict(camera_rotation_error=0.25, camera_position_error=0
 ANNY: dict[str, Any] = dict(people='anny')
 ANNY_CLOTHES: dict[str, Any] = dict(people='anny', clothes=10.0)
 OUTLINE: dict[str, Any] = dict(share=dict(outline_offset='subject'))
+PART_OUTLINES: dict[str, Any] = dict(share=dict(part_outline_offset='subject'))
+#: Bodies that do not follow the errors of a round's regressor.
+JOINTS: dict[str, Any] = dict(share=dict(joint_offset='all'))
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,13 @@ PRIORS: dict[str, Any] = dict(
     terms={name: dict(scale=PRIOR_RATIOS[name]) for name in ('initial_pose', 'pose_prior')},
     calibration=dict(max_ratios=PRIOR_RATIOS),
 )
+#: The same for masks that are blurred as the network's, so that they may weigh more.
+LENS: dict[str, Any] = dict(
+    masks=SOFT,
+    silhouette=dict(CELLS, **GATE, mask_blur=0.7),
+    terms=PRIORS['terms'],
+    calibration=dict(max_ratios=dict(PRIOR_RATIOS, silhouette=10.0)),
+)
 SHAPE_PRIOR: dict[str, Any] = dict(
     terms=dict(PRIORS['terms'], shape_prior=dict(weight=0.08)),
     calibration=dict(max_ratios=dict(PRIOR_RATIOS, shape_prior=0.8)),
@@ -156,6 +166,19 @@ EXPERIMENTS: dict[str, Experiment] = {
     'masks-soft-priors': Experiment(masks=SOFT, silhouette=BOTH, **PRIORS),
     'masks-head-priors': Experiment(masks=HEAD, silhouette=BOTH, **PRIORS),
     'masks-exact-priors': Experiment(**PRIORS),
+    # Offsets of the joints from a round's regressor.
+    'masks-exact-joint-offset': Experiment(**JOINTS),
+    'masks-head-priors-joint-offset': Experiment(
+        masks=HEAD, silhouette=BOTH, **JOINTS, **PRIORS
+    ),
+    'masks-soft-priors-joint-offset': Experiment(
+        masks=SOFT, silhouette=BOTH, **JOINTS, **PRIORS
+    ),
+    'one-view-joint-offset': Experiment(config=ONE_VIEW, **JOINTS),
+    'masks-soft-lens': Experiment(**LENS, **JOINTS),
+    'masks-soft-lens-parts': Experiment(
+        **LENS, share=dict(JOINTS['share'], part_outline_offset='subject')
+    ),
     'masks-network-initial-pose': Experiment(
         masks=NETWORK, silhouette=BOTH, seeds=2, **INITIAL_POSE
     ),
@@ -222,10 +245,13 @@ EXPERIMENTS: dict[str, Experiment] = {
     ),
     'clothes-corrected': Experiment(masks=GROWN, **OUTLINE),
     'no-clothes-corrected': Experiment(**OUTLINE),
+    'clothes-parts': Experiment(masks=GROWN, **PART_OUTLINES),
+    'no-clothes-parts': Experiment(**PART_OUTLINES),
     'anny': Experiment(data=ANNY),
     'anny-priors': Experiment(data=ANNY, **PRIORS),
     'anny-clothes': Experiment(data=ANNY_CLOTHES),
     'anny-clothes-corrected': Experiment(data=ANNY_CLOTHES, **OUTLINE),
+    'anny-clothes-parts': Experiment(data=ANNY_CLOTHES, **PART_OUTLINES),
     'anny-head-priors': Experiment(data=ANNY, masks=HEAD, silhouette=BOTH, **PRIORS),
     'anny-clothes-head-priors': Experiment(
         data=ANNY_CLOTHES, masks=HEAD, silhouette=BOTH, **OUTLINE, **PRIORS
@@ -747,7 +773,6 @@ def _errors_by_part(data: Path, work_dir: Path) -> dict[str, dict[str, float]]:
     """
     import numpy as np
     import torch
-    from mask_errors import PARTS
 
     from mmjrr.body_models import free_body
     from mmjrr.datasets.image_names import parse_image_name
@@ -755,7 +780,7 @@ def _errors_by_part(data: Path, work_dir: Path) -> dict[str, dict[str, float]]:
     from mmjrr.datasets.synthetic.truth import SyntheticTruth
     from mmjrr.geometry import axis_angle_to_matrix, matrix_to_axis_angle
     from mmjrr.io import read_npz
-    from mmjrr.joints import SMPL_JOINTS
+    from mmjrr.joints import BODY_PARTS, SMPL_JOINTS
     from mmjrr.refinement.variables import mean_by_group, nearest_rotation
 
     truth = SyntheticTruth(data, free_body())
@@ -796,10 +821,10 @@ def _errors_by_part(data: Path, work_dir: Path) -> dict[str, dict[str, float]]:
         for meshes in truth.vertices(still):
             yield meshes - truth.regressor(meshes)[:, :1]
 
-    part_of_joint = {joint: part for part, joints in PARTS.items() for joint in joints}
+    part_of_joint = {joint: part for part, joints in BODY_PARTS.items() for joint in joints}
     carrier = truth.body.weight_planes.argmax(0).tolist()
     part_of_vertex = np.array([part_of_joint[SMPL_JOINTS[joint]] for joint in carrier])
-    result: dict[str, dict[str, float]] = {part: {} for part in (*PARTS, 'all')}
+    result: dict[str, dict[str, float]] = {part: {} for part in (*BODY_PARTS, 'all')}
     for key, parameters in bodies.items():
         sums = sum(
             (a - b).norm(dim=-1).double().sum(0)

@@ -22,20 +22,8 @@ import numpy as np
 
 from mmjrr.array_types import Array
 from mmjrr.errors import DataError
+from mmjrr.joints import BODY_PARTS
 
-#: SMPL's joints by part; a vertex belongs to the joint that moves it most.
-PARTS: dict[str, tuple[str, ...]] = {
-    'head': ('head',),
-    'neck': ('neck',),
-    'trunk': ('spine1', 'spine2', 'spine3', 'left_collar', 'right_collar'),
-    'hips': ('pelvis',),
-    'upper arm': ('left_shoulder', 'right_shoulder'),
-    'forearm': ('left_elbow', 'right_elbow'),
-    'hand': ('left_wrist', 'right_wrist', 'left_hand', 'right_hand'),
-    'thigh': ('left_hip', 'right_hip'),
-    'shank': ('left_knee', 'right_knee'),
-    'foot': ('left_ankle', 'right_ankle', 'left_foot', 'right_foot'),
-}
 #: Outlines that are farther apart, in pixels, count as missing or extra parts.
 FARTHEST = 8.0
 
@@ -89,7 +77,7 @@ def mask_errors(data: Path, masks: Path) -> dict[str, Any]:
     """
     from mmjrr.datasets.image_names import parse_image_name
 
-    counts = {name: np.zeros(6) for name in PARTS}
+    counts = {name: np.zeros(6) for name in BODY_PARTS}
     ious: dict[str, list[float]] = {}
     for imgname, vertices, part_of_vertex, exact, mask in _frames(data, masks):
         camera = parse_image_name(imgname).camera
@@ -120,7 +108,7 @@ def frame_errors(
 
     Args:
         vertices: (V, 2) vertices in the image, pixels.
-        part_of_vertex: (V,) number of each vertex's part in :data:`PARTS`.
+        part_of_vertex: (V,) number of each vertex's part in :data:`~mmjrr.joints.BODY_PARTS`.
         exact: (H, W) bool, the exact mask.
         mask: (H, W) bool, the mask.
 
@@ -139,7 +127,7 @@ def frame_errors(
         return part_of_vertex[nearest]
 
     def sums(parts: Array, values: Array) -> Array:
-        return np.bincount(parts, values.astype(np.float64), minlength=len(PARTS))
+        return np.bincount(parts, values.astype(np.float64), minlength=len(BODY_PARTS))
 
     rows, columns = np.nonzero(exact | mask)
     parts = parts_at(rows, columns)
@@ -157,7 +145,7 @@ def frame_errors(
         [sums(parts, area) for area in areas]
         + [sums(on_outline, value) for value in (np.ones_like(offset), offset, np.abs(offset))]
     )
-    return {name: table[:, number] for number, name in enumerate(PARTS)}
+    return {name: table[:, number] for number, name in enumerate(BODY_PARTS)}
 
 
 def _frames(data: Path, masks: Path) -> Iterator[tuple[str, Array, Array, Array, Array]]:
@@ -178,7 +166,10 @@ def _frames(data: Path, masks: Path) -> Iterator[tuple[str, Array, Array, Array,
     parameters = truth.parameters('train')
     row = {name: number for number, name in enumerate(parameters['imgname'].tolist())}
     part_of_joint = np.array(
-        [next(i for i, names in enumerate(PARTS.values()) if name in names) for name in SMPL_JOINTS]
+        [
+            next(i for i, names in enumerate(BODY_PARTS.values()) if name in names)
+            for name in SMPL_JOINTS
+        ]
     )
     part_of_vertex = part_of_joint[body.weight_planes.argmax(0).numpy()]
     exact_of = {exact.get_data_info(i)['imgname']: i for i in range(len(exact))}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import torch
@@ -28,6 +29,7 @@ def mask_cells_energy(
     cells: Tensor,  # (B, N, N)
     box: Tensor,  # (B, 4): x0, y0, x1, y1 in pixels
     weight: Tensor | None = None,  # (B, H, W)
+    blur: float = 0.0,
 ) -> Tensor:  # (B,)
     r"""Sum squared differences in the cells of a mask head, and the silhouette outside its box.
 
@@ -40,11 +42,17 @@ def mask_cells_energy(
     where :math:`w_c` is the weight's mean over the cell, 0 outside the image. It equals
     :func:`silhouette_energy` at level 1 if the cells are pixels and the box is the image.
 
+    A network that is not sure where an outline lies gives probabilities that rise slowly across it:
+    the mean of the masks that it considers. Thin parts, such as hands, then have small
+    probabilities, and a sharp silhouette would shrink away from them. With ``blur``, :math:`s_c` is
+    the mean over neighboring cells too, with the weights of a normal distribution.
+
     Args:
         silhouette: Rendered coverage in [0, 1].
         cells: The mask's probabilities in the cells of the box, top row first.
         box: Box of the mask head, which may extend beyond the image.
         weight: Weight of each pixel. Default: None, 1.
+        blur: Standard deviation, in cells, by which the silhouette is blurred. Default: 0.
     """
     height, width = silhouette.shape[1:]
     count = cells.shape[-1]
@@ -60,6 +68,9 @@ def mask_cells_energy(
         cell_weight = mask_in_cells(weight, box, count)
         outside = outside * weight
     area = (box[:, 2] - box[:, 0]) * (box[:, 3] - box[:, 1]) / count**2
+    if blur:
+        spread = _normal_weights(blur, count).to(rows)
+        rows, columns = spread @ rows, spread @ columns
     difference = rows @ silhouette @ columns.transpose(1, 2) - cells
     in_cells = area * (cell_weight * difference.square()).sum((1, 2))
     return (in_cells + (outside * silhouette.square()).sum((1, 2))) / (height * width)
@@ -83,6 +94,16 @@ def _cells_of_pixels(start: Tensor, stop: Tensor, count: int, length: int) -> Te
     left = torch.arange(length, dtype=start.dtype, device=start.device)
     overlap = torch.minimum(edges[:, 1:, None], left + 1) - torch.maximum(edges[:, :-1, None], left)
     return overlap.clamp_min(0) / (edges[:, 1:, None] - edges[:, :-1, None])
+
+
+@lru_cache
+def _normal_weights(deviation: float, count: int) -> Tensor:  # (count, count)
+    """Return what each of ``count`` cells takes from each; beyond the edges everything is 0."""
+    steps = torch.arange(1 - count, count, dtype=torch.float64)
+    weights = torch.exp(-0.5 * (steps / deviation).square())
+    weights /= weights.sum()
+    cells = torch.arange(count)
+    return weights[cells[:, None] - cells + count - 1]
 
 
 def tight_boxes(mask: Tensor) -> Tensor:  # (B, H, W) -> (B, 4)
@@ -148,11 +169,14 @@ class SilhouetteTerm(EnergyTerm):
         gate: Whether to leave out a disc around each annotated wrist or ankle that is not on the
             mask (:func:`gate_weight`). A dict gives the radius by joint, in parts of the crop's
             side; True stands for :data:`GATE_RADII`. Default: False.
+        mask_blur: How sure the network is of its outlines: the standard deviation, in cells, by
+            which silhouettes are blurred in the cells before they are compared. It needs
+            ``mask_cells`` and the network's probabilities. Default: 0.
         name: As in :class:`EnergyTerm`, and so are ``weight`` and ``scale``.
 
     Raises:
-        ValueError: A level or ``mask_cells`` is not a positive integer, a joint is unknown, or a
-            radius is not positive.
+        ValueError: A level or ``mask_cells`` is not a positive integer, a joint is unknown, a
+            radius is not positive, or ``mask_blur`` is negative or without ``mask_cells``.
     """
 
     requires = ('silhouette', 'mask')
@@ -162,6 +186,7 @@ class SilhouetteTerm(EnergyTerm):
         levels: Sequence[int] = (1, 4),
         mask_cells: int | None = None,
         gate: bool | Mapping[str, float] = False,
+        mask_blur: float = 0.0,
         name: str | None = None,
         weight: float | None = None,
         scale: float | None = None,
@@ -171,6 +196,11 @@ class SilhouetteTerm(EnergyTerm):
             raise ValueError(f'levels: found {levels}, expected sides of at least 1 pixel')
         if mask_cells is not None and (int(mask_cells) != mask_cells or mask_cells < 1):
             raise ValueError(f'mask_cells: found {mask_cells}, expected a positive number or None')
+        if not 0 <= mask_blur < float('inf') or (mask_blur and mask_cells is None):
+            raise ValueError(
+                f'mask_blur: found {mask_blur} with mask_cells={mask_cells}, expected 0 or a '
+                'positive number of cells with mask_cells'
+            )
         radii = dict(GATE_RADII if gate is True else gate or {})
         unknown = sorted(set(radii) - set(H36M_JOINTS_MMPOSE))
         if unknown:
@@ -179,6 +209,7 @@ class SilhouetteTerm(EnergyTerm):
             raise ValueError(f'gate: found {radii}, expected positive radii')
         self.levels = tuple(int(side) for side in levels)
         self.mask_cells = None if mask_cells is None else int(mask_cells)
+        self.mask_blur = float(mask_blur)
         self.gate = {H36M_JOINTS_MMPOSE.index(name): float(r) for name, r in radii.items()}
 
     def prepare(self, observed: Observations) -> Observations:
@@ -211,7 +242,11 @@ class SilhouetteTerm(EnergyTerm):
             if observed.mask_cells is None or observed.mask_box is None:
                 raise ValueError(f'{self.name}: the observations lack what prepare() computes')
             return mask_cells_energy(
-                bodies.silhouette, observed.mask_cells, observed.mask_box, weight
+                bodies.silhouette,
+                observed.mask_cells,
+                observed.mask_box,
+                weight,
+                self.mask_blur,
             )
         return bodies.silhouette_energy(mask, self.levels, weight)
 

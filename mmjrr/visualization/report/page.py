@@ -334,12 +334,18 @@ def _corrections(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
         by_name = calibration.get(f'{variable}_{correction.unit}')
         if not isinstance(by_name, Mapping) or not by_name:
             continue
-        rows = [value if isinstance(value, list) else [value] for value in by_name.values()]
-        if not all(isinstance(number, (int, float)) for row in rows for number in row):
-            continue
-        column = [', '.join(f'{number:.2f}' for number in row) for row in rows]
-        title = f'{variable.replace("_", " ").capitalize()}, {correction.unit}'
-        tables.setdefault(tuple(map(str, by_name)), {})[title] = column
+        title = variable.replace('_', ' ').capitalize()
+        columns = {f'{title}, {correction.unit}': list(by_name.values())}
+        if correction.names is not None:
+            columns = {
+                f'{title}, {name}, {correction.unit}': [value[name] for value in by_name.values()]
+                for name in correction.names
+            }
+        for header, values in columns.items():
+            rows = [value if isinstance(value, list) else [value] for value in values]
+            if all(isinstance(number, (int, float)) for row in rows for number in row):
+                column = [', '.join(f'{number:.2f}' for number in row) for row in rows]
+                tables.setdefault(tuple(map(str, by_name)), {})[header] = column
     return [
         {'header': list(columns), 'rows': list(zip(names, *columns.values(), strict=True))}
         for names, columns in tables.items()

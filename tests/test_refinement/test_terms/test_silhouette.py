@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from mmjrr.datasets.area_crop import area_average_crop
@@ -78,6 +80,26 @@ def test_cells_that_are_pixels_give_the_energy_of_pixels() -> None:
     torch.testing.assert_close(
         mask_cells_energy(silhouette, mask, box), silhouette_energy(silhouette, mask, (1,))
     )
+
+
+def test_blurred_cells_are_scipys() -> None:
+    """Reference: ``scipy.ndimage.gaussian_filter`` of cells that are pixels."""
+    silhouette, mask = torch.rand(2, 4, 6, 6, dtype=torch.float64)
+    box = torch.tensor([[0.0, 0.0, 6.0, 6.0]], dtype=torch.float64).expand(4, -1)
+    blurred = np.stack(
+        [gaussian_filter(s, 0.7, mode='constant', radius=5) for s in silhouette.numpy()]
+    )
+    expected = silhouette_energy(torch.from_numpy(blurred), mask, (1,))
+    torch.testing.assert_close(mask_cells_energy(silhouette, mask, box, blur=0.7), expected)
+    prepared = observations(mask, mask_box=box, mask_cells=mask)
+    term = SilhouetteTerm(mask_cells=6, mask_blur=0.7)
+    torch.testing.assert_close(term(bodies(silhouette), prepared), expected)
+
+
+@pytest.mark.parametrize('options', [dict(mask_blur=0.5), dict(mask_cells=28, mask_blur=-1.0)])
+def test_a_blur_that_has_no_cells_or_is_negative_is_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=f'mask_blur: found {options["mask_blur"]}'):
+        SilhouetteTerm(**options)
 
 
 def observations(mask: Tensor, joints: Tensor | None = None, **fields: Tensor) -> Observations:
