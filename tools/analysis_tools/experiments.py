@@ -210,6 +210,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     # Fits that are made of the labels' 3D joints.
     'from-joints': Experiment(**FROM_JOINTS),
     'from-joints-rest-pose': Experiment(**FROM_JOINTS, **REST_POSE),
+    'from-joints-joint-offset': Experiment(**FROM_JOINTS, **REST_POSE, **JOINTS),
     # What masks lose, and what the silhouette term's options recover.
     'masks-network': Experiment(masks=NETWORK),
     'masks-head': Experiment(masks=HEAD),
