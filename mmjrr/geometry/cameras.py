@@ -11,6 +11,7 @@ Convention:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -116,16 +117,21 @@ class PerspectiveCamera:
         self.image_size = expanded('image_size')
 
     def with_principal_point(self, principal_point: Tensor) -> PerspectiveCamera:  # (B, 2)
-        """Return cameras that have another principal point, in pixels."""
-        return PerspectiveCamera(
-            self.focal_length,
-            principal_point,
-            self.distortion,
-            self.distortion_model,
-            self.rotation,
-            self.position,
-            self.image_size,
-        )
+        """Return cameras that have another principal point, in pixels.
+
+        Its values are not checked, so that a GPU need not wait for them.
+
+        Raises:
+            ValueError: Its shape is not that of the cameras' principal points.
+        """
+        if principal_point.shape != self.principal_point.shape:
+            raise ValueError(
+                f'principal_point: found shape {tuple(principal_point.shape)}, expected '
+                f'{tuple(self.principal_point.shape)}'
+            )
+        cameras = copy(self)
+        cameras.principal_point = principal_point
+        return cameras
 
     @classmethod
     def cat(cls, cameras: Sequence[PerspectiveCamera]) -> PerspectiveCamera:

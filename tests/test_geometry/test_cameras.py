@@ -310,3 +310,19 @@ def test_points_that_do_not_fit_the_cameras_are_refused(points: Tensor, message:
 def test_wrong_boxes_are_refused(box: Any, size: tuple[int, int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         two_cameras().crop(box, size)
+
+
+def test_another_principal_point_shifts_pixels_and_leaves_the_rest() -> None:
+    camera = PerspectiveCamera(
+        [[1000.0, 900.0]] * 2, [500.0, 510.0], [0.1, 0.0, 0.0, 0.01, 0.0],
+        rotation=torch.eye(3), position=torch.zeros(3), image_size=[1000, 1002],
+    )  # fmt: skip
+    points = torch.rand(2, 5, 3, generator=torch.manual_seed(0)) + torch.tensor([0.0, 0.0, 4.0])
+    shift = torch.tensor([[1.0, -2.0], [3.0, 4.0]])
+    other = camera.with_principal_point(camera.principal_point + shift)
+    torch.testing.assert_close(other.project(points), camera.project(points) + shift[:, None])
+    assert camera.principal_point.tolist() == [[500.0, 510.0]] * 2
+    for name in ('focal_length', 'distortion', 'rotation', 'position', 'image_size'):
+        assert torch.equal(getattr(other, name), getattr(camera, name)), name
+    with pytest.raises(ValueError, match=r'principal_point: found shape \(2,\), expected \(2, 2\)'):
+        camera.with_principal_point(shift[0])

@@ -17,6 +17,7 @@ from mmjrr.geometry import (
 )
 from mmjrr.models.discriminators import FitDiscriminator
 from mmjrr.refinement import EnergyTerm, FitEnergy, FitRefiner, Observations
+from mmjrr.refinement.corrections import CORRECTIONS
 from mmjrr.refinement.refiner import soft_iou
 from mmjrr.refinement.variables import FitVariables
 from mmjrr.regressors import JointRegressor
@@ -214,7 +215,8 @@ def to_meta(tensors: dict) -> dict:
     return {name: None if v is None else v.to('meta') for name, v in tensors.items()}
 
 
-def test_iterations_ask_for_no_value(world: dict, monkeypatch) -> None:
+@pytest.mark.parametrize('corrected', [False, True])
+def test_iterations_ask_for_no_value(world: dict, monkeypatch, corrected: bool) -> None:
     """On the device 'meta' tensors have no values, as if they were never there in time."""
     monkeypatch.setattr(world['renderer'], 'compiled', False)  # as on a GPU
     adam = torch.optim.Adam  # some PyTorch knows nothing of 'meta' in its foreach way
@@ -223,7 +225,9 @@ def test_iterations_ask_for_no_value(world: dict, monkeypatch) -> None:
     )
     refining = refiner(world, {}, num_iters=3)
     start, seen = start_of(world), world['observed']
-    variables = refining._variables(world['init'], None)
+    corrections = {name: torch.zeros(3, one.size) for name, one in CORRECTIONS.items() if corrected}
+    start |= corrections
+    variables = refining._variables(start, None)
     everything = variables.all_frames()
     vertices = variables.at_frames(start, everything, seen.camera).vertices
     with world['renderer'].without_host_sync(vertices, seen.camera):
@@ -243,7 +247,7 @@ def test_iterations_ask_for_no_value(world: dict, monkeypatch) -> None:
     )
     tensors = {name: value for name, value in vars(seen).items() if name != 'camera'}
     observed = Observations(camera=camera, **to_meta(tensors))
-    variables = FitVariables(on_meta.body, on_meta.sharing, None, 3)
+    variables = FitVariables(on_meta.body, on_meta.sharing, None, 3, list(corrections))
     arguments = variables, to_meta(start), everything, observed, WEIGHTS
     result = on_meta._minimize(*arguments)
     assert {name: value.shape for name, value in result.items()} == {
