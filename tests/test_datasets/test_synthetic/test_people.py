@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tool_modules import load_tool
 
 from mmjrr.body_models import SMPL, free_body
 from mmjrr.datasets.masks import Masks
@@ -65,6 +66,18 @@ def test_a_missing_package_is_named_with_its_command_before_anything_is_written(
     with pytest.raises(ImportError, match='needs the package anny; install it with: pip install'):
         generate(tmp_path / 'set', EXACT, workers=1, progress=False)
     assert not (tmp_path / 'set').exists()
+
+
+def test_the_command_says_so_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    anny_mesh.cache_clear()
+    monkeypatch.setitem(sys.modules, 'anny', None)
+    tool = load_tool('dataset_converters/make_synthetic_h36m.py')
+    assert tool.main(['--out', str(tmp_path / 'set'), '--people', 'anny', '--clothes', '10']) == 2
+    assert capsys.readouterr().err == (
+        'error: AnnyBody needs the package anny; install it with: pip install anny==0.6.2\n'
+    )
 
 
 # -- nearest bodies --------------------------------------------------------------------------------
