@@ -210,6 +210,16 @@ EXPERIMENTS: dict[str, Experiment] = {
     # Fits that are made of the labels' 3D joints.
     'from-joints': Experiment(**FROM_JOINTS),
     'from-joints-rest-pose': Experiment(**FROM_JOINTS, **REST_POSE),
+    'from-joints-rest-pose-head': Experiment(
+        masks=HEAD,
+        silhouette=BOTH,
+        seeds=2,
+        **FROM_JOINTS,
+        terms=REST_POSE['terms'],
+        calibration=dict(
+            REST_POSE['calibration'], max_ratios=dict(silhouette=30.0, rest_pose=1.35)
+        ),
+    ),
     'from-joints-joint-offset': Experiment(**FROM_JOINTS, **REST_POSE, **JOINTS),
     # What masks lose, and what the silhouette term's options recover.
     'masks-network': Experiment(masks=NETWORK),
