@@ -33,7 +33,8 @@ from mmjrr.regressors import JointRegressor
 
 #: Number of labeled joints of the trunk that a start needs.
 MIN_TRUNK_JOINTS = 3
-#: Standard deviation of joints from the labels, meters: regressors such as J_std are 2 to 3 cm off.
+#: Standard deviation per axis of joints from the labels, meters: regressors such as J_std are 2 to
+#: 3 cm off.
 JOINT_STD = 0.03
 #: Standard deviation of rotations beyond the limits, radians (5 degrees).
 BEYOND_LIMITS_STD = 0.087
