@@ -29,10 +29,11 @@ class SilhouetteLoss(nn.Module):
         body_model: Config of the body whose faces are drawn. Default: None.
         renderer: Config of the renderer. Default: None, ``dict(type='ContourSilhouette')`` of 224 x
             224 pixels.
-        levels: As in :class:`~mmjrr.refinement.terms.SilhouetteTerm`, and so are ``mask_cells`` and
-            ``gate``. Default: (1, 4).
+        levels: As in :class:`~mmjrr.refinement.terms.SilhouetteTerm`, and so are ``mask_cells``,
+            ``gate`` and ``mask_blur``. Default: (1, 4).
         mask_cells: Default: None.
         gate: Default: False.
+        mask_blur: Default: 0.
         loss_weight: Factor on the loss. Default: 1.
 
     Raises:
@@ -55,6 +56,7 @@ class SilhouetteLoss(nn.Module):
         levels: Sequence[int] = (1, 4),
         mask_cells: int | None = None,
         gate: bool | Mapping[str, float] = False,
+        mask_blur: float = 0.0,
         loss_weight: float = 1.0,
     ) -> None:
         super().__init__()
@@ -62,7 +64,9 @@ class SilhouetteLoss(nn.Module):
             raise ValueError('faces, body_model: found both, expected one of them')
         if body_model is not None:
             faces = BODY_MODELS.build(body_model).faces
-        self.term = SilhouetteTerm(levels=levels, mask_cells=mask_cells, gate=gate)
+        self.term = SilhouetteTerm(
+            levels=levels, mask_cells=mask_cells, gate=gate, mask_blur=mask_blur
+        )
         self.renderer_config = dict(renderer or dict(type='ContourSilhouette'))
         self.renderer: SilhouetteRenderer | None = None
         if faces is not None:
