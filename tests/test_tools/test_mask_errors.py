@@ -25,7 +25,7 @@ def test_errors_are_counted_at_the_nearest_part(tool: ModuleType) -> None:
 
     The mask is 2 pixels too wide on both sides at the head, and lacks 4 of the rows of the foot.
     """
-    head, foot = list(tool.PARTS).index('head'), list(tool.PARTS).index('foot')
+    head, foot = list(tool.BODY_PARTS).index('head'), list(tool.BODY_PARTS).index('foot')
     vertices = np.array([[30.0, 17.5], [30.0, 32.5]])  # x, y; rows 10 to 24 and 25 to 39
     exact = np.zeros((60, 60), dtype=bool)
     exact[10:40, 20:40] = True
@@ -35,7 +35,7 @@ def test_errors_are_counted_at_the_nearest_part(tool: ModuleType) -> None:
     counts = tool.frame_errors(vertices, np.array([head, foot]), exact, mask)
     assert counts['head'][:3].tolist() == [300, 300, 60]
     assert counts['foot'][:3].tolist() == [300, 220, 0]
-    assert not any(counts[name].any() for name in tool.PARTS if name not in ('head', 'foot'))
+    assert not any(counts[name].any() for name in tool.BODY_PARTS if name not in ('head', 'foot'))
 
 
 @pytest.mark.parametrize('pixels', [-3, 0, 2])

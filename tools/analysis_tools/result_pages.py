@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / 'docs' / 'results'
 #: Folders of RESULTS.
 KINDS = (
-    'demo', 'benchmarks', 'mappings', 'experiments', 'training', 'mask_errors',
+    'demo', 'benchmarks', 'mappings', 'experiments', 'training', 'mask_errors', 'mask_shapes',
     'label_offset_errors', 'kills', 'fuzz',
 )  # fmt: skip
 BLOCK = re.compile(r'(<!-- results(\??): ([^\n]+?) -->\n)(.*?)(<!-- end of results -->)', re.DOTALL)
@@ -97,7 +97,14 @@ def collect(folder: Path, commit: str) -> list[str]:
             of_record = {'commit': record.get('commit', commit), 'machine': _machine_of(record)}
             _write(RESULTS / 'benchmarks' / path.name, {**kept, **of_now, **of_record})
             names.append(path.stem)
-    for kind in ('mappings', 'training', 'mask_errors', 'label_offset_errors'):
+    for kind in (
+        'mappings',
+        'training',
+        'mask_errors',
+        'mask_shapes',
+        'mask_shapes',
+        'label_offset_errors',
+    ):
         for path in sorted((folder / kind).glob('*.json')):
             _write(RESULTS / kind / path.name, {**json.loads(path.read_text()), **of_now})
             names.append(path.stem)
@@ -400,6 +407,32 @@ def mask_error_table(results: dict[str, dict[str, Run]], names: list[str]) -> li
         rows.append([part, *numbers])
     header = ['', 'recall', 'precision', 'outline: offset, px', 'distance, px']
     return [*_table(header, rows), '', _provenance(runs)]
+
+
+def mask_shape_table(results: dict[str, dict[str, Run]], names: list[str]) -> list[str]:
+    """Tabulate the errors of shapes that are fitted to masks alone, means over results.
+
+    A name without the number of its seed stands for the results of all seeds.
+    """
+    rows, used = [], []
+    for name in names:
+        runs = [run for key, run in results['mask_shapes'].items() if key.split('-')[0] == name]
+        for setting in runs[0]['settings'] if runs else ():
+            ones = [run['settings'][setting] for run in runs]
+            numbers = [
+                f'{sum(one[key] for one in ones) / len(ones):{form}}'
+                for key, form in dict(
+                    shape_mm='.1f', common_mm='.1f', stature_mm='+.1f', span_mm='+.1f'
+                ).items()
+            ]
+            rows.append([name, setting, str(len(runs)), *numbers])
+        used += runs
+    if not rows:
+        raise MissingResultError(f'results: docs/results/mask_shapes: found none of {names}')
+    header = [
+        'masks', 'compared in', 'seeds', 'shape, mm', 'common, mm', 'stature, mm', 'arm span, mm',
+    ]  # fmt: skip
+    return [*_table(header, rows), '', _provenance(used)]
 
 
 def label_offset_error_table(results: dict[str, dict[str, Run]], names: list[str]) -> list[str]:
@@ -774,6 +807,7 @@ TABLES: dict[str, Callable[[dict[str, dict[str, Run]], list[str]], list[str]]] =
     'estimators': estimator_table,
     'masks': mask_table,
     'mask-errors': mask_error_table,
+    'mask-shapes': mask_shape_table,
     'experiments': experiment_table,
     'experiment-rounds': experiment_round_table,
     'label-offset-errors': label_offset_error_table,
