@@ -102,7 +102,6 @@ def collect(folder: Path, commit: str) -> list[str]:
         'training',
         'mask_errors',
         'mask_shapes',
-        'mask_shapes',
         'label_offset_errors',
     ):
         for path in sorted((folder / kind).glob('*.json')):
