@@ -16,10 +16,10 @@ import argparse
 import math
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 #: Options of the silhouette term by name; those without cells need no masks with probabilities.
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -86,6 +86,8 @@ class TrueShapes:
     """
 
     def __init__(self, data: Path, masks: Path, every: int = 1) -> None:
+        import torch
+
         from mmjrr.body_models import free_body
         from mmjrr.datasets import H36MFitsDataset
         from mmjrr.datasets.synthetic.truth import SyntheticTruth
@@ -117,6 +119,8 @@ class TrueShapes:
 
     def errors_of(self, options: dict[str, Any]) -> dict[str, float]:
         """Fit shapes with options of the silhouette term, and return their errors in mm."""
+        import torch
+
         from mmjrr.refinement.terms import SilhouetteTerm
 
         term = SilhouetteTerm(**options)
@@ -152,6 +156,8 @@ class TrueShapes:
         return pelvis
 
     def _errors(self, betas: Tensor) -> dict[str, float]:
+        import torch
+
         with torch.no_grad():
             found, true = (self.body(betas=b).vertices for b in (betas, self.betas))
         error = found - true
