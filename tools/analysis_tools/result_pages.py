@@ -481,8 +481,9 @@ def _experiments(results: dict[str, dict[str, Run]], names: list[str]) -> dict[s
 
 def _summary(values: Sequence[float], digits: int = 1) -> str:
     """Write the mean of values over seeds, and the largest."""
-    mean = sum(values) / len(values)
-    return f'{mean:.{digits}f}' + (f' ({max(values):.{digits}f})' if len(values) > 1 else '')
+    # Zero is added to write no minus sign before a rounded zero.
+    mean, largest = (round(v, digits) + 0.0 for v in (sum(values) / len(values), max(values)))
+    return f'{mean:.{digits}f}' + (f' ({largest:.{digits}f})' if len(values) > 1 else '')
 
 
 def experiment_table(results: dict[str, dict[str, Run]], names: list[str]) -> list[str]:
