@@ -25,6 +25,7 @@ import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -400,9 +401,7 @@ def mask_error_table(results: dict[str, dict[str, Run]], names: list[str]) -> li
     rows = []
     for part in runs[0]['parts']:
         ones = [run['parts'][part] for run in runs]
-        numbers = [
-            f'{sum(one[key] for one in ones) / len(ones):{form}}' for key, form in forms.items()
-        ]
+        numbers = [f'{fmean(one[key] for one in ones):{form}}' for key, form in forms.items()]
         rows.append([part, *numbers])
     header = ['', 'recall', 'precision', 'outline: offset, px', 'distance, px']
     return [*_table(header, rows), '', _provenance(runs)]
@@ -419,7 +418,7 @@ def mask_shape_table(results: dict[str, dict[str, Run]], names: list[str]) -> li
         for setting in runs[0]['settings'] if runs else ():
             ones = [run['settings'][setting] for run in runs]
             numbers = [
-                f'{sum(one[key] for one in ones) / len(ones):{form}}'
+                f'{fmean(one[key] for one in ones):{form}}'
                 for key, form in dict(
                     shape_mm='.1f', common_mm='.1f', stature_mm='+.1f', span_mm='+.1f'
                 ).items()
@@ -482,7 +481,7 @@ def _experiments(results: dict[str, dict[str, Run]], names: list[str]) -> dict[s
 def _summary(values: Sequence[float], digits: int = 1) -> str:
     """Write the mean of values over seeds, and the largest."""
     # Zero is added to write no minus sign before a rounded zero.
-    mean, largest = (round(v, digits) + 0.0 for v in (sum(values) / len(values), max(values)))
+    mean, largest = (round(v, digits) + 0.0 for v in (fmean(values), max(values)))
     return f'{mean:.{digits}f}' + (f' ({largest:.{digits}f})' if len(values) > 1 else '')
 
 
@@ -507,7 +506,7 @@ def experiment_table(results: dict[str, dict[str, Run]], names: list[str]) -> li
             [
                 name,
                 str(len(cells)),
-                f'{sum(masks) / len(masks):.3f}' if masks else '',
+                f'{fmean(masks):.3f}' if masks else '',
                 _summary([cell['pseudo_gt']['pve_opt_mm'] for cell in cells]),
                 _summary([error['J_opt'] for error in errors]),
                 _summary([error['J_opt'] - error['floor'] for error in errors]),
@@ -528,9 +527,7 @@ def experiment_table(results: dict[str, dict[str, Run]], names: list[str]) -> li
 def _before_and_after(errors: Sequence[Mapping[str, float]], form: str) -> str:
     """Write the means of errors before and after; nothing without any."""
     return ' → '.join(
-        f'{sum(error[key] for error in errors) / len(errors):{form}}'
-        for key in ('before', 'after')
-        if errors
+        f'{fmean(error[key] for error in errors):{form}}' for key in ('before', 'after') if errors
     )
 
 
@@ -559,7 +556,7 @@ def _round_table(there: dict[str, Run], with_start: bool) -> list[str]:
         row = [name, str(len(cells))]
         for number in range(count):
             of_column = [errors[number] for errors in cells if number < len(errors)]
-            means = [sum(values) / len(values) for values in zip(*of_column, strict=True)]
+            means = [fmean(values) for values in zip(*of_column, strict=True)]
             row.append(' / '.join(f'{mean:.1f}' for mean in means))
         rows.append(row)
     numbers = [str(number) for number in range(1, count + 1 - with_start)]
@@ -595,7 +592,7 @@ def experiment_part_table(results: dict[str, dict[str, Run]], names: list[str]) 
 
     def mean(run: Run, part: str, key: str) -> str:
         values = [cell['parts'][part][key] for cell in run['cells'] if 'parts' in cell]
-        return f'{sum(values) / len(values):.1f}'
+        return f'{fmean(values):.1f}'
 
     first = next(iter(there.values()))
     parts = next(cell['parts'] for cell in first['cells'] if 'parts' in cell)
@@ -660,8 +657,8 @@ def label_offset_table(results: dict[str, dict[str, Run]], names: list[str]) -> 
                 [
                     name,
                     str(cell['seed']),
-                    f'{sum(planted) / len(planted):.1f}, {max(planted):.1f}',
-                    f'{sum(errors) / len(errors):.1f}, {max(errors):.1f}',
+                    f'{fmean(planted):.1f}, {max(planted):.1f}',
+                    f'{fmean(errors):.1f}, {max(errors):.1f}',
                     f'{offsets["ankles_flagged"]} of {len(errors)}',
                     flagged or 'none',
                 ]
@@ -685,10 +682,10 @@ def score_table(results: dict[str, dict[str, Run]], names: list[str]) -> list[st
                 row = [title, regressor, _summary([entry['mpjpe'] for entry in entries])]
                 for part in ('0.75', '0.5', '0.25'):
                     scores = [entry['fractions'][part] for entry in entries if 'fractions' in entry]
-                    row.append(f'{sum(scores) / len(scores):.1f}' if scores else '')
+                    row.append(f'{fmean(scores):.1f}' if scores else '')
                 for key, digits in (('bodies_rms', 1), ('regressor_rms', 1), ('correlation', 2)):
                     present = [entry[key] for entry in entries if key in entry]
-                    row.append(f'{sum(present) / len(present):.{digits}f}' if present else '')
+                    row.append(f'{fmean(present):.{digits}f}' if present else '')
                 rows.append(row)
     header = [
         'estimator', 'regressor', 'MPJPE', '3/4 of the errors', '1/2', '1/4',
