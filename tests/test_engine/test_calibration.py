@@ -170,16 +170,18 @@ def test_random_frames_come_with_their_moments(by_moment: bool) -> None:
     assert sorted(choose_frames(data, 500, 3, by_moment)) == list(range(86))
 
 
+EVERY_CORRECTION = dict(
+    principal_point='camera',
+    extrinsics='camera',
+    outline_offset='subject',
+    part_outline_offset='subject',
+    joint_offset='all',
+)
+
+
 def test_shared_variables_are_fixed_after_calibration() -> None:
-    corrections = dict(
-        principal_point='camera',
-        extrinsics='camera',
-        outline_offset='subject',
-        part_outline_offset='subject',
-        joint_offset='all',
-    )
-    after = sharing_after(Sharing('moment', 'subject', **corrections))
-    assert after == dict(pose='moment', betas='fixed', **dict.fromkeys(corrections, 'fixed'))
+    after = sharing_after(Sharing('moment', 'subject', **EVERY_CORRECTION))
+    assert after == dict(pose='moment', betas='fixed', **dict.fromkeys(EVERY_CORRECTION, 'fixed'))
     assert sharing_after(Sharing('frame', 'moment'))['betas'] == 'moment'
 
 
@@ -281,13 +283,7 @@ def test_other_moments_take_the_shapes_and_corrections_of_the_calibration(
     views: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     changes: dict[str, Any] = dict(
-        share=dict(
-            principal_point='camera',
-            extrinsics='camera',
-            outline_offset='subject',
-            part_outline_offset='subject',
-            joint_offset='all',
-        ),
+        share=EVERY_CORRECTION,
         calibration=dict(moments=2),
     )
     Runner.from_cfg(config_of(views, tmp_path, **copy.deepcopy(changes))).train()
