@@ -69,7 +69,7 @@ def mask_cells_energy(
         outside = outside * weight
     area = (box[:, 2] - box[:, 0]) * (box[:, 3] - box[:, 1]) / count**2
     if blur:
-        spread = _normal_weights(blur, count).to(rows)
+        spread = _normal_weights(blur, count, rows.device, rows.dtype)
         rows, columns = spread @ rows, spread @ columns
     difference = rows @ silhouette @ columns.transpose(1, 2) - cells
     in_cells = area * (cell_weight * difference.square()).sum((1, 2))
@@ -97,13 +97,18 @@ def _cells_of_pixels(start: Tensor, stop: Tensor, count: int, length: int) -> Te
 
 
 @lru_cache
-def _normal_weights(deviation: float, count: int) -> Tensor:  # (count, count)
-    """Return what each of ``count`` cells takes from each; beyond the edges everything is 0."""
+def _normal_weights(
+    deviation: float, count: int, device: torch.device, dtype: torch.dtype
+) -> Tensor:  # (count, count)
+    """Return what each of ``count`` cells takes from each; beyond the edges everything is 0.
+
+    The weights are copied to a device once, since a copy makes the host wait.
+    """
     steps = torch.arange(1 - count, count, dtype=torch.float64)
     weights = torch.exp(-0.5 * (steps / deviation).square())
     weights /= weights.sum()
     cells = torch.arange(count)
-    return weights[cells[:, None] - cells + count - 1]
+    return weights[cells[:, None] - cells + count - 1].to(device, dtype)
 
 
 def tight_boxes(mask: Tensor) -> Tensor:  # (B, H, W) -> (B, 4)
