@@ -391,6 +391,17 @@ def test_a_batch_cannot_share_what_other_batches_have(world: dict[str, Any]) -> 
         refiner.refine(world['init'], world['observed'], {}, groups())
 
 
+def fits_of(bodies: Any) -> dict[str, torch.Tensor]:
+    """Return bodies as initial fits, in axis-angle."""
+    pose = matrix_to_axis_angle(bodies.rotations)
+    return dict(
+        global_orient=pose[:, 0],
+        body_pose=pose[:, 1:].flatten(1),
+        betas=bodies.betas,
+        transl=bodies.transl,
+    )
+
+
 def test_each_part_of_the_outline_moves_along_its_normals(body: SMPL) -> None:
     """Reference: a loop over parts and the joints that carry them."""
     sharing = Sharing('moment', 'subject', part_outline_offset='subject', outline_offset='subject')
@@ -428,11 +439,7 @@ def test_joints_that_lie_off_the_regressed_ones_are_found(world: dict[str, Any])
         torch.tensor(part_index_of(H36M_JOINTS_MMPOSE)),
     )
     seen = dataclasses.replace(observed, keypoints_3d=observed.keypoints_3d + shift)
-    pose = matrix_to_axis_angle(true.rotations)
-    init = dict(
-        global_orient=pose[:, 0], body_pose=pose[:, 1:].flatten(1), betas=true.betas,
-        transl=true.transl,
-    )  # fmt: skip
+    init = fits_of(true)
     refiner = make_refiner(
         world, share=dict(pose='moment', betas='subject', joint_offset='all'), num_iters=80,
         lr=5e-3, eta_min_ratio=0.05, lr_mult=dict(joint_offset=0.5), init_translation=None,
@@ -459,11 +466,7 @@ def test_a_moved_principal_point_and_a_clothed_outline_are_found(world: dict[str
         observed.keypoints_3d, observed.keypoints_3d_weight,
         moved.project(observed.keypoints_3d), observed.keypoints_2d_weight, camera, mask,
     )  # fmt: skip
-    pose = matrix_to_axis_angle(true.rotations)
-    init = dict(
-        global_orient=pose[:, 0], body_pose=pose[:, 1:].flatten(1), betas=true.betas,
-        transl=true.transl,
-    )  # fmt: skip
+    init = fits_of(true)
     share = dict(pose='moment', betas='subject', principal_point='camera', outline_offset='subject')
     refiner = make_refiner(
         world, share=share, num_iters=60, lr=5e-3, eta_min_ratio=0.05,
@@ -493,11 +496,7 @@ def test_moved_cameras_are_found(world: dict[str, Any]) -> None:
         observed.keypoints_3d, observed.keypoints_3d_weight, observed.keypoints_2d,
         observed.keypoints_2d_weight, camera, mask,
     )  # fmt: skip
-    pose = matrix_to_axis_angle(true.rotations)
-    init = dict(
-        global_orient=pose[:, 0], body_pose=pose[:, 1:].flatten(1), betas=true.betas,
-        transl=true.transl,
-    )  # fmt: skip
+    init = fits_of(true)
     off = dict(adv_pose=False, adv_shape=False, joint_2d=False)
     energy = FitEnergy(dict(joint_3d=dict(root=None), silhouette=dict(scale=10.0), **off))
     refiner = FitRefiner(
