@@ -41,3 +41,12 @@ def test_a_number_of_moments_below_one_is_refused(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(SystemExit) as stop:
         tool.main()
     assert stop.value.code == 2
+
+
+def test_a_file_of_another_kind_is_refused_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tool = load_tool('analysis_tools/label_offset_errors.py')
+    monkeypatch.setattr('sys.argv', ['label_offset_errors.py', '--out', str(tmp_path / 'a.txt')])
+    with pytest.raises(SystemExit, match=r'^error: .*a\.txt: expected a path ending in \.json'):
+        tool.main()

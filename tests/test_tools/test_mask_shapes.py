@@ -50,3 +50,10 @@ def test_a_folder_that_is_no_synthetic_set_is_one_line(
     monkeypatch.setattr('sys.argv', ['mask_shapes.py', str(tmp_path), str(tmp_path / 'no.json')])
     with pytest.raises(SystemExit, match=r'^error: .*h36m_train\.npz'):
         tool.main()
+
+
+def test_no_frame_is_refused(tool: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr('sys.argv', ['mask_shapes.py', 'set', 'masks.json', '--every', '0'])
+    with pytest.raises(SystemExit) as caught:
+        tool.main()
+    assert caught.value.code == 2

@@ -35,7 +35,10 @@ def main() -> int:
     args = parser.parse_args()
     if min(args.moments) < 1:
         parser.error(f'--moments: found {args.moments}, expected numbers of at least 1')
-    run(args)
+    try:
+        run(args)
+    except (ValueError, OSError) as error:
+        sys.exit(f'error: {error}')
     return 0
 
 
@@ -43,7 +46,10 @@ def run(args: argparse.Namespace) -> None:
     """Measure, print a line for each number of moments, and write the file."""
     from mmjrr.datasets.synthetic.actions import ACTIONS
     from mmjrr.io import versions, write_json
+    from mmjrr.io.paths import check_suffix
 
+    if args.out is not None:
+        check_suffix(args.out, '.json')
     rows = []
     for per_action in args.moments:
         parts = [offset_errors(seed, per_action) for seed in args.seeds]

@@ -44,6 +44,8 @@ def main() -> int:
     parser.add_argument('--every', type=int, default=1, help='use one of so many frames')
     parser.add_argument('--out', type=Path, help='file to write, JSON')
     args = parser.parse_args()
+    if args.every < 1:
+        parser.error(f'--every: found {args.every}, expected at least 1')
     try:
         run(args)
     except (ValueError, OSError) as error:
