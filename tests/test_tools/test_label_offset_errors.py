@@ -19,10 +19,11 @@ def test_offsets_are_found_to_some_standard_errors(
     assert tool.main() == 0
     (row,) = json.loads(out.read_text())['rows']
     assert row['moments'] == 15 and row['ankles'] == 10
+    assert row['max_vertex_distance'] == 0.2
     assert 0.6 < row['standard_error_mm'] < 1.6
     assert 0.5 < row['rms_in_standard_errors'] < 2
     assert row['mean_mm'] < row['largest_mm'] < 5
-    assert '15 moments a subject' in capsys.readouterr().out
+    assert '15 moments a subject, vertices within 20 cm: error' in capsys.readouterr().out
 
     pages = load_tool('analysis_tools/result_pages.py')
     monkeypatch.setattr(pages, 'RESULTS', tmp_path / 'results')
@@ -30,14 +31,17 @@ def test_offsets_are_found_to_some_standard_errors(
     out.rename(tmp_path / 'label_offset_errors' / 'true.json')
     assert pages.collect(tmp_path, 'abc') == ['true']
     table = pages.label_offset_error_table(pages.read_results(), ['true'])
-    assert table[2].startswith('| 15 | 10 | ')
+    assert table[2].startswith('| 15 | 20 cm | 10 | ')
     with pytest.raises(pages.MissingResultError):
         pages.label_offset_error_table(pages.read_results(), ['not-there'])
 
 
-def test_a_number_of_moments_below_one_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize('options', [['--moments', '0'], ['--max-vertex-distances', '0.2', '-1']])
+def test_numbers_that_are_too_small_are_refused(
+    options: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     tool = load_tool('analysis_tools/label_offset_errors.py')
-    monkeypatch.setattr('sys.argv', ['label_offset_errors.py', '--moments', '0'])
+    monkeypatch.setattr('sys.argv', ['label_offset_errors.py', *options])
     with pytest.raises(SystemExit) as stop:
         tool.main()
     assert stop.value.code == 2

@@ -11,6 +11,8 @@ and the offsets are compared with the planted ones.
 from __future__ import annotations
 
 import argparse
+import itertools
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -31,10 +33,22 @@ def main() -> int:
     parser.add_argument(
         '--moments', type=int, nargs='+', default=[1, 4], help='moments of each of 15 actions'
     )
+    parser.add_argument(
+        '--max-vertex-distances',
+        type=float,
+        nargs='+',
+        default=[0.2],
+        metavar='METERS',
+        help='largest distances of vertices from joints in the fit of the offsets; inf: no limit',
+    )
     parser.add_argument('--out', type=Path, help='file to write, JSON')
     args = parser.parse_args()
     if min(args.moments) < 1:
         parser.error(f'--moments: found {args.moments}, expected numbers of at least 1')
+    if not min(args.max_vertex_distances) > 0:
+        parser.error(
+            f'--max-vertex-distances: found {args.max_vertex_distances}, expected positive numbers'
+        )
     try:
         run(args)
     except (ValueError, OSError) as error:
@@ -43,7 +57,7 @@ def main() -> int:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Measure, print a line for each number of moments, and write the file."""
+    """Measure, print a line for each number of moments and distance, and write the file."""
     from mmjrr.datasets.synthetic.actions import ACTIONS
     from mmjrr.io import versions, write_json
     from mmjrr.io.paths import check_suffix
@@ -51,12 +65,13 @@ def run(args: argparse.Namespace) -> None:
     if args.out is not None:
         check_suffix(args.out, '.json')
     rows = []
-    for per_action in args.moments:
-        parts = [offset_errors(seed, per_action) for seed in args.seeds]
+    for per_action, distance in itertools.product(args.moments, args.max_vertex_distances):
+        parts = [offset_errors(seed, per_action, distance) for seed in args.seeds]
         errors = np.concatenate([part['error_mm'] for part in parts])
         scaled = np.concatenate([part['error_in_standard_errors'] for part in parts])
         row = dict(
             moments=per_action * len(ACTIONS),
+            max_vertex_distance=None if math.isinf(distance) else distance,
             ankles=len(errors),
             mean_mm=round(float(errors.mean()), 2),
             largest_mm=round(float(errors.max()), 2),
@@ -67,7 +82,9 @@ def run(args: argparse.Namespace) -> None:
         )
         rows.append(row)
         print(
-            f'{row["moments"]} moments a subject: error {row["mean_mm"]} mm, largest '
+            f'{row["moments"]} moments a subject, vertices '
+            f'{"at any distance" if math.isinf(distance) else f"within {100 * distance:g} cm"}: '
+            f'error {row["mean_mm"]} mm, largest '
             f'{row["largest_mm"]} mm of {row["ankles"]}; standard error of an axis '
             f'{row["standard_error_mm"]} mm, errors {row["rms_in_standard_errors"]} times as large',
             flush=True,
@@ -76,12 +93,13 @@ def run(args: argparse.Namespace) -> None:
         write_json(args.out, dict(rows=rows, seeds=args.seeds, versions=versions()))
 
 
-def offset_errors(seed: int, per_action: int) -> dict[str, Any]:
+def offset_errors(seed: int, per_action: int, max_vertex_distance: float) -> dict[str, Any]:
     """Fit the offsets to true bodies of the training subjects.
 
     Args:
         seed: Seed of a synthetic set, whose people and true regressor are taken.
         per_action: Moments of each action of a subject.
+        max_vertex_distance: As in :func:`mmjrr.regressors.fit_label_offsets`, meters.
 
     Returns:
         ``error_mm`` (10,), distances of the ankles' offsets from the planted ones;
@@ -97,6 +115,7 @@ def offset_errors(seed: int, per_action: int) -> dict[str, Any]:
         [_labeled_bodies(seed, name, per_action, body) for name in TRAIN_SUBJECTS],
         ANKLES,
         None,
+        max_vertex_distance=max_vertex_distance,
         body_model=body.name,
     )
     order = estimate.offsets.subjects

@@ -434,7 +434,7 @@ def mask_shape_table(results: dict[str, dict[str, Run]], names: list[str]) -> li
 
 
 def label_offset_error_table(results: dict[str, dict[str, Run]], names: list[str]) -> list[str]:
-    """Tabulate the errors of label offsets on true bodies by the number of moments."""
+    """Tabulate the errors of label offsets on true bodies, by moments and vertex distances."""
     runs = [results['label_offset_errors'].get(name) for name in names]
     there = [run for run in runs if run is not None]
     if not there:
@@ -443,6 +443,7 @@ def label_offset_error_table(results: dict[str, dict[str, Run]], names: list[str
     rows = [
         [
             str(row['moments']),
+            _distance_in_cm(row['max_vertex_distance']),
             str(row['ankles']),
             f'{row["mean_mm"]:.1f}, {row["largest_mm"]:.1f}',
             f'{row["standard_error_mm"]:.1f}',
@@ -452,10 +453,14 @@ def label_offset_error_table(results: dict[str, dict[str, Run]], names: list[str
         for row in run['rows']
     ]
     header = [
-        'moments of a subject', 'ankles', 'error: mean, largest, mm',
+        'moments of a subject', 'vertices within', 'ankles', 'error: mean, largest, mm',
         'standard error of an axis, mm', 'error of an axis in standard errors, rms',
     ]  # fmt: skip
     return [*_table(header, rows), '', _provenance(there)]
+
+
+def _distance_in_cm(meters: float | None) -> str:
+    return 'any distance' if meters is None else f'{100 * meters:g} cm'
 
 
 def mapping_table(results: dict[str, dict[str, Run]], names: list[str]) -> list[str]:

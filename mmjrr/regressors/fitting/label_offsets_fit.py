@@ -3,18 +3,22 @@
 The problem (:mod:`~mmjrr.regressors.fitting.offset_equations`) is convex. The offsets are
 eliminated exactly, so that the quadratic program is of the same kind as without offsets:
 
-1. Fit a regressor without offsets, which also excludes bad frames.
+1. Fit a regressor without offsets, which also excludes bad frames. Vertices near a regressed
+   joint are the candidates of its row (``max_vertex_distance``).
 2. Select columns: its vertices with nonzero weight, and in each row those of steepest descent.
 3. Accumulate the sums of these columns in a pass over all frames, minimize over the weights with
    the offsets eliminated, and compute the best offsets.
-4. Evaluate objective and gradient over all vertices in another pass. Since the offsets are the
+4. Evaluate objective and gradient over all candidates in another pass. Since the offsets are the
    best ones for these weights, the dual gap of the weights bounds the distance from the joint
    minimum. While it exceeds ``tol``, add the vertices of steepest descent and go to step 3.
 5. Repeat step 3 without each of a number of groups of sequences, which gives the covariance of the
    offsets (:mod:`~mmjrr.regressors.fitting.jackknife`). Each repetition reads the frames of one
    group only, whose sums are subtracted from those of all.
 6. Test each offset, and fit the regressor again to labels from which the significant offsets are
-   subtracted.
+   subtracted. All vertices are candidates of this fit.
+
+Vertices far from a joint say how a subject's shape differs from others', so with them a regressor
+can imitate a part of the subjects' offsets, which is then missing from these.
 """
 
 from __future__ import annotations
@@ -46,7 +50,7 @@ from mmjrr.regressors.fitting.offset_equations import (
     accumulate_offset_equations,
 )
 from mmjrr.regressors.fitting.quadratic import QuadraticObjective
-from mmjrr.regressors.fitting.simplex_qp import solve_simplex_qp
+from mmjrr.regressors.fitting.simplex_qp import gradient_at_candidates, solve_simplex_qp
 from mmjrr.regressors.joint_regressor import JointRegressor
 from mmjrr.regressors.label_offsets import LabelOffsets, part_index_of
 
@@ -59,6 +63,9 @@ _RESTRICTED_TOL = 0.3
 
 #: Largest number of rounds of steps 3 and 4.
 _MAX_ROUNDS = 20
+
+#: Number of frames on which distances of vertices from joints are measured.
+_DISTANCE_FRAMES = 128
 
 
 @dataclass(frozen=True)
@@ -143,6 +150,7 @@ def fit_label_offsets(
     *,
     alpha: float = 0.01,
     min_offset: float = 0.005,
+    max_vertex_distance: float = 0.2,
     parts: Mapping[str, str] | None = None,
     body_model: str = 'smpl',
     vertex_ids: Tensor | Sequence[int] | None = None,
@@ -165,6 +173,9 @@ def fit_label_offsets(
             spread each offset over all joints. Default: ``'pelvis'``.
         alpha: Significance level of the tests, after Holm's correction. Default: 0.01.
         min_offset: Length below which offsets are not significant, meters. Default: 0.005.
+        max_vertex_distance: Distance from a joint of ``fit_without_offsets``, root mean square over
+            frames, beyond which vertices get no weight in the joint fit, meters. The nearest vertex
+            may always get weight. ``inf``: no limit. ``fit`` has no limit. Default: 0.2.
         parts: Name of the SMPL joint whose rotation turns the part that carries a joint, by joint
             name. Default: :data:`mmjrr.regressors.label_offsets.CARRYING_PARTS`.
         body_model: Name of the body. Default: ``'smpl'``.
@@ -192,6 +203,10 @@ def fit_label_offsets(
     if root == 'mean':
         raise ValueError("root: found 'mean', expected the name of a joint or None")
     _check_test(alpha, min_offset)
+    if not max_vertex_distance > 0:
+        raise ValueError(
+            f'max_vertex_distance: found {max_vertex_distance}, expected a positive number'
+        )
     names = joint_names_of(H36M_JOINTS_MMPOSE if joint_names is None else joint_names)
     frames = GroupedFrames(batches, part_index_of(names, parts))
     options: dict[str, Any] = dict(
@@ -206,7 +221,7 @@ def fit_label_offsets(
 
     stream = GroupedStream(frames, names, root, vertex_ids, 'skip', progress)
     stream.bad_frames = dict(without.bad_frames)
-    joint = _fit_jointly(stream, frames, without, tol, max_iter, max_bytes)
+    joint = _fit_jointly(stream, frames, without, max_vertex_distance, tol, max_iter, max_bytes)
     covariance = _jackknife(stream, frames, joint, tol, max_iter, max_bytes)
     tested = _test(frames, joint.offsets, covariance, names, parts, alpha, min_offset)
     converged = bool(joint.dual_gap <= tol)
@@ -363,11 +378,15 @@ def holm(pvalues: FloatArray) -> FloatArray:
 
 @dataclass
 class _JointFit:
-    """Weights (J, C) over ``columns``, offsets (S, J, 3), and the sums that they minimize."""
+    """Weights (J, C) over ``columns``, offsets (S, J, 3), and the sums that they minimize.
+
+    ``candidates`` (J, C) are the entries of the weights that may be nonzero.
+    """
 
     weight: FloatArray
     offsets: FloatArray
     columns: IndexArray
+    candidates: BoolArray
     equations: OffsetEquations
     rmse: float
     dual_gap: float
@@ -378,6 +397,7 @@ def _fit_jointly(
     stream: GroupedStream,
     frames: GroupedFrames,
     without: JointRegressorFit,
+    max_vertex_distance: float,
     tol: float,
     max_iter: int,
     max_bytes: int,
@@ -386,30 +406,72 @@ def _fit_jointly(
     weight = without.regressor.weight.cpu().numpy().astype(np.float64)
     if stream.vertex_ids is not None:
         weight = weight[:, stream.vertex_ids.numpy()]
+    weight, candidates = _near_vertices(stream, weight, max_vertex_distance)
     full = evaluate_objective(stream, weight)
     columns = np.nonzero(weight.any(0))[0]
     count, n_iter = _FIRST_COLUMNS, 0
     for _ in range(_MAX_ROUNDS):
-        steepest = np.argsort(full.gradient, axis=1, kind='stable')[:, :count]
+        gradient = gradient_at_candidates(full.gradient, candidates)
+        steepest = np.argsort(gradient, axis=1, kind='stable')[:, :count]
+        steepest = steepest[np.take_along_axis(candidates, steepest, 1)]
         columns = np.union1d(columns, steepest)
         stream.offsets = None
         equations = accumulate_offset_equations(
             stream, len(frames.subjects), max_bytes, torch.from_numpy(columns)
         )
         restricted, iterations = _minimize(
-            equations.reduced(), weight[:, columns], _RESTRICTED_TOL * tol, max_iter - n_iter
+            equations.reduced(),
+            weight[:, columns],
+            candidates[:, columns],
+            _RESTRICTED_TOL * tol,
+            max_iter - n_iter,
         )
         n_iter += iterations
         stream.offsets = offsets = equations.best_offsets(restricted)
         weight = np.zeros_like(weight)
         weight[:, columns] = restricted
         full = evaluate_objective(stream, weight)
-        dual_gap = relative_dual_gap(weight, full.value, full.gradient, full.joint_scatter)
+        gradient = gradient_at_candidates(full.gradient, candidates)
+        dual_gap = relative_dual_gap(weight, full.value, gradient, full.joint_scatter)
         if dual_gap <= tol or n_iter >= max_iter:
             break
         count = _FURTHER_COLUMNS
     rmse = float(np.sqrt(full.value / full.counts.total_weight.sum()))
-    return _JointFit(restricted, offsets, columns, equations, rmse, dual_gap, n_iter)
+    return _JointFit(
+        restricted, offsets, columns, candidates[:, columns], equations, rmse, dual_gap, n_iter
+    )
+
+
+def _near_vertices(
+    stream: GroupedStream, weight: FloatArray, max_distance: float
+) -> tuple[FloatArray, BoolArray]:
+    """Find the vertices near each regressed joint, and restrict a regressor to them.
+
+    Args:
+        stream: The frames.
+        weight: (J, V) the regressor.
+        max_distance: Largest distance, root mean square over a sample of frames, meters.
+
+    Returns:
+        Weights (J, V) with rows on the simplex, and which vertices are near (J, V).
+    """
+    if np.isinf(max_distance):
+        return weight, np.ones(weight.shape, dtype=bool)
+    sample, _ = stream.sample(_DISTANCE_FRAMES)
+    frames = stream.usable(stream.without_bad_frames(sample))
+    vertices = stream.select_vertices(frames.vertices).double()
+    joints = torch.from_numpy(weight).to(vertices.device) @ vertices
+    squared = torch.stack(
+        [(vertices - joints[:, [j]]).square().sum(-1).mean(0) for j in range(len(weight))]
+    )
+    near: BoolArray = (squared <= max_distance**2).cpu().numpy()
+    nearest = squared.argmin(1).cpu().numpy()
+    rows = np.arange(len(weight))
+    near[rows, nearest] = True
+    kept = np.where(near, weight, 0.0)
+    empty = ~kept.any(1)
+    kept[rows[empty], nearest[empty]] = 1.0
+    return kept / kept.sum(1, keepdims=True), near
 
 
 def _jackknife(
@@ -431,18 +493,25 @@ def _jackknife(
             stream, len(frames.subjects), max_bytes, torch.from_numpy(joint.columns), False
         )
         rest = joint.equations.without(part)
-        weight, _ = _minimize(rest.reduced(), joint.weight, _RESTRICTED_TOL * tol, max_iter)
+        weight, _ = _minimize(
+            rest.reduced(), joint.weight, joint.candidates, _RESTRICTED_TOL * tol, max_iter
+        )
         replicates.append(rest.best_offsets(weight))
     stream.selected_sequences = None
     return JackknifeCovariance.of_replicates(np.array(replicates), _groups_of(frames, group))
 
 
 def _minimize(
-    equations: NormalEquations, start: FloatArray, tol: float, max_iter: int
+    equations: NormalEquations,
+    start: FloatArray,
+    candidates: BoolArray,
+    tol: float,
+    max_iter: int,
 ) -> tuple[FloatArray, int]:
     """Minimize the reduced objective over weights (J, C); without a root, row by row."""
     if equations.root is not None:
-        result = solve_simplex_qp(QuadraticObjective(equations), tol, max_iter, start)
+        objective = QuadraticObjective(equations)
+        result = solve_simplex_qp(objective, tol, max_iter, start, candidates)
         return result.weight, result.n_iter
     weight, n_iter = start.copy(), 0
     for pattern in equations.patterns:
@@ -454,7 +523,9 @@ def _minimize(
             pattern.joint_gram[[joint]][:, [joint]],
         )
         objective = QuadraticObjective(NormalEquations(None, [row], equations.counts))
-        result = solve_simplex_qp(objective, tol, max_iter - n_iter, start[[joint]])
+        result = solve_simplex_qp(
+            objective, tol, max_iter - n_iter, start[[joint]], candidates[[joint]]
+        )
         weight[joint] = result.weight[0]
         n_iter += result.n_iter
     return weight, n_iter

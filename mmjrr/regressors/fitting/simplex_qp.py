@@ -37,6 +37,7 @@ _PROXIMAL = 1e-11
 _ENTERING_SHARE = 1e-3
 
 _TINY = float(np.finfo(float).tiny)
+_LARGEST = float(np.finfo(float).max)
 
 
 @dataclass
@@ -55,7 +56,11 @@ class SimplexQPResult:
 
 
 def solve_simplex_qp(
-    objective: QuadraticObjective, tol: float, max_iter: int, start: FloatArray | None = None
+    objective: QuadraticObjective,
+    tol: float,
+    max_iter: int,
+    start: FloatArray | None = None,
+    candidates: BoolArray | None = None,
 ) -> SimplexQPResult:
     """Minimize ``objective`` over weights with rows on the simplex.
 
@@ -64,18 +69,34 @@ def solve_simplex_qp(
         tol: Relative dual gap at which to stop.
         max_iter: Systems to solve at most.
         start: (J, V) weights to start from. None: each row on the vertex nearest to its joint.
+        candidates: (J, V) which vertices may get nonzero weight in each row; those of ``start``
+            are among them. None: all.
     """
     with torch_threads(1):
         weight = objective.nearest_vertices() if start is None else start
-        return _solve(objective, weight, tol, max_iter)
+        return _solve(objective, weight, tol, max_iter, candidates)
+
+
+def gradient_at_candidates(gradient: FloatArray, candidates: BoolArray | None) -> FloatArray:
+    """Return a gradient (J, V) that is larger than any other at vertices that get no weight.
+
+    Args:
+        gradient: (J, V)
+        candidates: (J, V) which vertices may get nonzero weight in each row. None: all.
+    """
+    return gradient if candidates is None else np.where(candidates, gradient, _LARGEST)
 
 
 def _solve(
-    objective: QuadraticObjective, weight: FloatArray, tol: float, max_iter: int
+    objective: QuadraticObjective,
+    weight: FloatArray,
+    tol: float,
+    max_iter: int,
+    candidates: BoolArray | None,
 ) -> SimplexQPResult:
     n_iter = 0
     while True:
-        gradient = objective.gradient(weight)
+        gradient = gradient_at_candidates(objective.gradient(weight), candidates)
         value = objective.value(weight)
         dual_gap = relative_dual_gap(weight, value, gradient, objective.joint_scatter)
         if dual_gap <= tol or n_iter >= max_iter:

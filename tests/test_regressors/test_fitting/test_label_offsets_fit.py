@@ -74,12 +74,15 @@ class Frames:
         ]
 
     def fit(self, root=None, **options):
-        options = dict(body_model='toy', tol=1e-9) | options
+        options = dict(body_model='toy', tol=1e-9, max_vertex_distance=np.inf) | options
         return fit_label_offsets(self.batches(), NAMES, root, **options)
 
 
-def minimize_by_slsqp(frames, root):
-    """Minimize by SciPy's SLSQP over weights and offsets; return both and the objective."""
+def minimize_by_slsqp(frames, root, candidates=None):
+    """Minimize by SciPy's SLSQP over weights and offsets; return both and the objective.
+
+    ``candidates`` (J, V) are the vertices that may get weight; None: all.
+    """
     num_joints, num_vertices = frames.true.shape
     num_subjects = len(frames.offsets)
     middle = frames.vertices.mean(1, keepdims=True)
@@ -116,12 +119,13 @@ def minimize_by_slsqp(frames, root):
         np.vstack([sums, means]),
         np.append(np.ones(num_joints), np.zeros(3 * num_joints)),
     )
+    largest = np.ones(num_weights) if candidates is None else candidates.ravel().astype(float)
     q, c, scale = a.T @ a, a.T @ b, 1 / (b @ b)
     result = minimize(
         lambda x: scale * np.square(a @ x - b).sum(),
-        np.append(np.full(num_weights, 1 / num_vertices), np.zeros(a.shape[1] - num_weights)),
+        np.append(largest / num_vertices, np.zeros(a.shape[1] - num_weights)),
         jac=lambda x: 2 * scale * (q @ x - c),
-        bounds=[(0, 1)] * num_weights + [(None, None)] * (a.shape[1] - num_weights),
+        bounds=[(0, x) for x in largest] + [(None, None)] * (a.shape[1] - num_weights),
         constraints={
             'type': 'eq',
             'fun': lambda x: constraints @ x - target,
@@ -145,6 +149,39 @@ def test_joint_minimum_agrees_with_slsqp(root):
     np.testing.assert_allclose(fit.estimates, offsets, atol=2e-6)
 
 
+@pytest.mark.parametrize('root', [None, 'pelvis', 'head'])
+def test_with_near_vertices_alone_the_joint_minimum_agrees_with_slsqp(root):
+    frames = Frames(offset=0.02, noise=0.02, seed=3, num_vertices=8)
+    free = frames.fit(root).fit_without_offsets.regressor.weight.numpy()
+    regressed = free @ frames.vertices  # (N, J, 3)
+    difference = regressed[:, :, None] - frames.vertices[:, None]
+    distance = np.sqrt(np.square(difference).sum(-1).mean(0))  # (J, V)
+    limit = float(np.median(distance))
+    near = distance <= limit
+    assert (near.sum(1) < 8).any() and (free[~near] > 0).any()
+    fit = frames.fit(root, max_vertex_distance=limit)
+    _, offsets, objective = minimize_by_slsqp(frames, root, near)
+    assert fit.converged and fit.dual_gap <= 1e-9
+    num_joints = len(NAMES) - (root is not None)
+    assert fit.rmse**2 * num_joints * len(frames.joints) == pytest.approx(objective, rel=1e-6)
+    np.testing.assert_allclose(fit.estimates, offsets, atol=2e-6)
+    # The regressor fit to the labels has no limit.
+    np.testing.assert_array_equal(fit.fit_without_offsets.regressor.weight.numpy(), free)
+
+
+def test_a_distance_within_which_there_are_no_vertices_leaves_the_nearest_one():
+    frames = Frames(offset=0.02)
+    free = frames.fit().fit_without_offsets.regressor.weight.numpy()
+    squared = np.square((free @ frames.vertices)[:, :, None] - frames.vertices[:, None]).sum(-1)
+    nearest = squared.mean(0).argmin(1)
+    fit = frames.fit(max_vertex_distance=1e-9)
+    assert fit.converged and fit.dual_gap < 1e-12
+    difference = frames.joints - frames.vertices[:, nearest]
+    inner = np.einsum('njab,nja->njb', frames.rotations[:, PARTS], difference)
+    means = np.stack([inner[frames.subject == s].mean(0) for s in range(3)])
+    np.testing.assert_allclose(fit.estimates, means - means.mean(0), atol=1e-10)
+
+
 def test_with_one_vertex_offsets_are_mean_differences_in_the_parts_frame():
     """The regressor cannot move, so each offset is a mean, less the mean over subjects."""
     frames = Frames(num_vertices=1, offset=0.02, subjects=4)
@@ -158,7 +195,7 @@ def test_subjects_with_different_numbers_of_frames_have_offsets_of_mean_zero():
     frames = Frames(offset=0.02, subjects=4)
     keep = np.random.default_rng(0).random(len(frames.joints)) < 0.2 + 0.2 * frames.subject
     batches = frames.batches(keep=keep)
-    fit = fit_label_offsets(batches, NAMES, None, body_model='toy')
+    fit = fit_label_offsets(batches, NAMES, None, body_model='toy', max_vertex_distance=np.inf)
     np.testing.assert_allclose(fit.estimates.mean(0), 0, atol=1e-12)
     assert fit.n_frames.tolist() == [int(keep[frames.subject == s].sum()) for s in range(4)]
 
@@ -190,7 +227,9 @@ def test_a_joint_missing_from_some_frames_changes_only_its_own_offsets():
             GroupedBatch(batch.vertices, batch.joints.nan_to_num(0.3), batch.rotations,
                          batch.subjects, batch.sequences, weight)
         )  # fmt: skip
-    by_weight = fit_label_offsets(weighted, NAMES, None, body_model='toy', tol=1e-9)
+    by_weight = fit_label_offsets(
+        weighted, NAMES, None, body_model='toy', tol=1e-9, max_vertex_distance=np.inf
+    )
     np.testing.assert_allclose(by_weight.estimates, partial.estimates, atol=1e-9)
 
 
@@ -199,7 +238,8 @@ def test_covariance_is_that_of_fits_without_each_group_of_sequences():
     fit = frames.fit()
     replicates = np.stack([
         fit_label_offsets(
-            frames.batches(keep=frames.sequence != q), NAMES, None, body_model='toy', tol=1e-9
+            frames.batches(keep=frames.sequence != q), NAMES, None, body_model='toy', tol=1e-9,
+            max_vertex_distance=np.inf,
         ).estimates
         for q in range(6)
     ])  # fmt: skip
@@ -284,7 +324,9 @@ def test_sequences_are_dealt_evenly_within_subjects():
 def test_results_do_not_depend_on_batches_or_the_order_of_subjects():
     frames = Frames(offset=0.02, frames=40)
     once = frames.fit(tol=1e-6)
-    split = fit_label_offsets(frames.batches(size=301), NAMES, None, body_model='toy')
+    split = fit_label_offsets(
+        frames.batches(size=301), NAMES, None, body_model='toy', max_vertex_distance=np.inf
+    )
     assert once.estimates.tobytes() == split.estimates.tobytes()
     assert once.covariance.tobytes() == split.covariance.tobytes()
     turned = Frames(offset=0.02, frames=40)
@@ -311,6 +353,8 @@ def test_bad_frames_are_left_out():
         (dict(root='mean'), "root: found 'mean'"),
         (dict(alpha=0), 'alpha: found 0'),
         (dict(min_offset=-1), 'min_offset: found -1'),
+        (dict(max_vertex_distance=0), 'max_vertex_distance: found 0'),
+        (dict(max_vertex_distance=float('nan')), 'max_vertex_distance: found nan'),
         (dict(parts={'pelvis': 'pelvis'}), 'parts: found none for'),
         (dict(parts=dict.fromkeys(NAMES, 'nose')), r"parts: found \['nose'\]"),
     ],
