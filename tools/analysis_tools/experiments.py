@@ -255,6 +255,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         terms=EXTRINSICS['terms'],
     ),
     'clothes-corrected': Experiment(masks=GROWN, **OUTLINE),
+    'clothes-priors-corrected': Experiment(masks=GROWN, **OUTLINE, **PRIORS),
     'no-clothes-corrected': Experiment(**OUTLINE),
     'clothes-parts': Experiment(masks=GROWN, **PART_OUTLINES),
     'no-clothes-parts': Experiment(**PART_OUTLINES),

@@ -1,0 +1,35 @@
+# Train the small Mask R-CNN further, for twice its steps, on three other synthetic sets. The data
+# come from
+#     for seed in 10 11 12; do
+#         python tools/dataset_converters/make_synthetic_h36m.py --out data/synthetic_h36m_$seed --seed $seed
+#         python tools/dataset_converters/masks_to_coco.py data/synthetic_h36m_$seed
+#     done
+_base_ = ['mask-rcnn_small_synthetic.py']
+
+_BASE_DATASET = _base_.train_dataloader.dataset
+train_dataloader = dict(
+    dataset=dict(
+        _delete_=True,
+        type='ConcatDataset',
+        datasets=[
+            dict(
+                type='CocoDataset',
+                data_root=f'data/synthetic_h36m_{seed}/',
+                ann_file='annotations/person_train.json',
+                data_prefix=dict(img='images/'),
+                metainfo=_base_.metainfo,
+                pipeline=_BASE_DATASET.pipeline,
+            )
+            for seed in (10, 11, 12)
+        ],
+    ),
+)
+
+ITERATIONS = 3200
+train_cfg = dict(max_iters=ITERATIONS)
+optim_wrapper = dict(optimizer=dict(lr=1e-3))
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=50),
+    dict(type='CosineAnnealingLR', by_epoch=False, begin=50, end=ITERATIONS, eta_min=1e-5),
+]
+load_from = 'work_dirs/mask-rcnn_small_synthetic/weights.pth'
