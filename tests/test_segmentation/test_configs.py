@@ -13,7 +13,8 @@ from mmjrr.segmentation.mmcv_ops import INSTALL
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted((ROOT / 'configs' / 'segmentation').glob('*.py'))
-GENERATE = [path for path in CONFIGS if path.stem != 'mask-rcnn_small_synthetic']
+TRAIN = ['mask-rcnn_small_synthetic', 'mask-rcnn_small_9x_synthetic']
+GENERATE = [path for path in CONFIGS if path.stem not in TRAIN]
 
 
 @pytest.mark.parametrize('path', GENERATE, ids=lambda path: path.stem)
@@ -30,6 +31,19 @@ def test_a_config_that_generates_has_all_that_the_tool_reads(path: Path) -> None
     assert 0 < cfg.person.min_overlap < 1
     config = cfg.model.get('config')
     assert config is None or '::' in config or Path(config).is_file()
+
+
+def test_further_training_continues_with_the_same_network_on_other_people() -> None:
+    first, further = (Config.fromfile(str(CONFIGS[0].with_name(f'{stem}.py'))) for stem in TRAIN)
+    assert further.model == first.model
+    assert further.load_from == f'work_dirs/{TRAIN[0]}/weights.pth'
+    assert further.train_cfg.max_iters == 8 * first.train_cfg.max_iters
+    assert further.param_scheduler[-1].end == further.train_cfg.max_iters
+    datasets = further.train_dataloader.dataset.datasets
+    assert len({part.data_root for part in datasets}) == 6
+    for part in datasets:
+        assert part.data_root != first.data_root
+        assert {**part, 'data_root': first.data_root} == first.train_dataloader.dataset
 
 
 @pytest.mark.slow

@@ -32,6 +32,7 @@ def arguments(**changes: object) -> argparse.Namespace:
         seeds=[0, 1, 2, 3, 4],
         network_masks='{seed}.json',
         soft_masks='soft/{seed}.json',
+        long_masks='long/{seed}.json',
         steps=None,
         device='cpu',
     )
@@ -41,7 +42,7 @@ def arguments(**changes: object) -> argparse.Namespace:
 def test_every_experiment_is_one_that_can_be_run(experiments: ModuleType, tmp_path: Path) -> None:
     for name, experiment in experiments.EXPERIMENTS.items():
         Settings(seed=0, synchronous=True, images=False, **experiment.data)
-        if experiment.masks not in (None, experiments.NETWORK, experiments.SOFT):
+        if not (experiment.masks is None or isinstance(experiment.masks, str)):
             MaskErrors(**experiment.masks)
         cfg = experiments._config(arguments(), experiment, 3, tmp_path, None, tmp_path)
         (hook,) = cfg.to_dict()['custom_hooks']
@@ -68,8 +69,9 @@ def test_experiments_on_masks_that_are_not_there_are_left_out(experiments: Modul
     names = {name for _, name, _ in experiments._cells(arguments(network_masks=None))}
     assert names and not any('network' in name for name in names)
     assert 'masks-soft-priors' in names
-    names = {name for _, name, _ in experiments._cells(arguments(soft_masks=None))}
-    assert not any('soft' in name for name in names)
+    for word in ('soft', 'long'):
+        cells = experiments._cells(arguments(**{f'{word}_masks': None}))
+        assert not any(word in name for _, name, _ in cells)
 
 
 def test_a_cell_of_other_settings_is_refused(experiments: ModuleType, tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ simulated, the Runner refines, and the result is compared with the truth.
 are kept, so that a stopped run continues; those of other settings are refused. ``--network-masks``
 names files of a network's masks of the training images, with ``{seed}`` in place of the seed;
 without it, experiments on such masks are left out. ``--soft-masks`` does so for masks with the
-network's probabilities (``generate_masks.py --soft``).
+network's probabilities (``generate_masks.py --soft``), and ``--long-masks`` for those of a network
+that was trained for longer.
 """
 
 from __future__ import annotations
@@ -39,13 +40,15 @@ ONE_VIEW = 'contour-1view_5x80it_synthetic.py'
 CELLS: dict[str, Any] = dict(mask_cells=28)
 GATE: dict[str, Any] = dict(gate=True)
 #: Masks: options of :class:`mmjrr.segmentation.simulated_masks.MaskErrors`; ``'network'`` for those
-#: of a network, ``'soft'`` for those with its probabilities.
+#: of a network, ``'soft'`` for those with its probabilities, ``'long'`` for such masks of a network
+#: that was trained for longer.
 HEAD: dict[str, Any] = dict(mask_head=True)
 ERODED: dict[str, Any] = dict(grow=-1.0)
 GROWN: dict[str, Any] = dict(grow=1.0)
 CUT: dict[str, Any] = dict(cut=0.6)
 NETWORK = 'network'
 SOFT = 'soft'
+LONG = 'long'
 
 #: Options that correct cameras; the 2D labels are projections through the uncorrected ones.
 CAMERAS: dict[str, Any] = dict(share=dict(principal_point='camera'), terms=dict(joint_2d=False))
@@ -67,8 +70,8 @@ class Experiment:
 
     Attributes:
         data: Options of :class:`mmjrr.datasets.synthetic.Settings` besides the seed.
-        masks: Errors of the masks; None for exact ones, ``'network'`` or ``'soft'`` for those of a
-            network.
+        masks: Errors of the masks; None for exact ones, ``'network'``, ``'soft'`` or ``'long'`` for
+            those of a network.
         config: The refinement config.
         silhouette: Options of the silhouette term that are added to the config's.
         terms: Terms of the energy that replace the config's.
@@ -114,7 +117,6 @@ PRIORS: dict[str, Any] = dict(
 )
 #: The same for masks that are blurred as the network's, so that they may weigh more.
 LENS: dict[str, Any] = dict(
-    masks=SOFT,
     silhouette=dict(CELLS, **GATE, mask_blur=0.7),
     terms=PRIORS['terms'],
     calibration=dict(max_ratios=dict(PRIOR_RATIOS, silhouette=10.0)),
@@ -175,10 +177,13 @@ EXPERIMENTS: dict[str, Experiment] = {
         masks=SOFT, silhouette=BOTH, **JOINTS, **PRIORS
     ),
     'one-view-joint-offset': Experiment(config=ONE_VIEW, **JOINTS),
-    'masks-soft-lens': Experiment(**LENS, **JOINTS),
+    'masks-soft-lens': Experiment(masks=SOFT, **LENS, **JOINTS),
     'masks-soft-lens-parts': Experiment(
-        **LENS, share=dict(JOINTS['share'], part_outline_offset='subject')
+        masks=SOFT, **LENS, share=dict(JOINTS['share'], part_outline_offset='subject')
     ),
+    'masks-long-cells-gate': Experiment(masks=LONG, silhouette=BOTH),
+    'masks-long-priors': Experiment(masks=LONG, silhouette=BOTH, **PRIORS),
+    'masks-long-lens': Experiment(masks=LONG, **LENS, **JOINTS),
     'masks-network-initial-pose': Experiment(
         masks=NETWORK, silhouette=BOTH, seeds=2, **INITIAL_POSE
     ),
@@ -323,6 +328,7 @@ def main() -> int:
     parser.add_argument('--seeds', type=int, nargs='+', default=[0])
     parser.add_argument('--network-masks', help='masks of a network, such as masks/{seed}.json')
     parser.add_argument('--soft-masks', help='masks of a network with its probabilities')
+    parser.add_argument('--long-masks', help='the same of a network that was trained for longer')
     parser.add_argument('--data', type=Path, help='folder of the sets (default: OUT/sets)')
     parser.add_argument('--workers', type=int, default=1, help='cells at once')
     parser.add_argument('--device', choices=['cpu', 'cuda'], default='cpu')
