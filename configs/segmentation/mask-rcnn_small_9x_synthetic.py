@@ -1,8 +1,9 @@
 # Train the small Mask R-CNN further, for eight times its steps, on six other synthetic sets. The
 # data come from
 #     for seed in 10 11 12 13 14 15; do
-#         python tools/dataset_converters/make_synthetic_h36m.py --out data/synthetic_h36m_$seed --seed $seed
-#         python tools/dataset_converters/masks_to_coco.py data/synthetic_h36m_$seed
+#         out=data/synthetic_h36m_$seed
+#         python tools/dataset_converters/make_synthetic_h36m.py --out $out --seed $seed
+#         python tools/dataset_converters/masks_to_coco.py $out
 #     done
 _base_ = ['mask-rcnn_small_synthetic.py']
 
