@@ -22,6 +22,7 @@ from mmjrr.engine.refinement_frames import RefinementFrames, choose_frames, choo
 from mmjrr.engine.refinement_options import RefinementOptions
 from mmjrr.engine.samplers import check_moments, sampler_of
 from mmjrr.engine.term_balance import balance_terms
+from mmjrr.errors import DataError
 from mmjrr.jobs import Job, on_main_process
 from mmjrr.joints import H36M_JOINTS_MMPOSE
 from mmjrr.refinement import FitEnergy, FitRefiner
@@ -95,7 +96,7 @@ class RefinementStart:
         self._make_initial_fits(dataset)
         agreement: dict[str, Any] = {}
         if options.check_inputs:
-            agreement = on_main_process(lambda: check_inputs(dataset, self.body))
+            agreement = on_main_process(lambda: self._check_inputs(dataset))
         first_frames: list[RefinementFrames] = []  # on the main process
         on_main_process(lambda: first_frames.append(self._first_frames(dataset)))
         trains_discriminators = bool(self.energy.requires('plausibility'))
@@ -145,6 +146,15 @@ class RefinementStart:
             # Triangulated joints are within the triangulation's own tolerance.
             own = getattr(dataset, 'triangulate', False)
             dataset.check_projection(tolerance=None if own else PROJECTION_TOLERANCE)
+
+    def _check_inputs(self, dataset: Any) -> dict[str, Any]:
+        """Refuse fits and masks of other frames, and say how to go on all the same."""
+        try:
+            return check_inputs(dataset, self.body)
+        except DataError as error:
+            raise DataError(
+                f'{error}. If they are right, go on with custom_hooks.0.check_inputs=False'
+            ) from error
 
     def _make_initial_fits(self, dataset: Any) -> None:
         """Fit bodies to the joints of a data set without fits."""

@@ -158,8 +158,10 @@ def test_results_become_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         )
         (tmp_path / 'cells' / f'clothes_{seed}.json').write_text(json.dumps(cell))
     assert pages.collect(tmp_path, 'abc') == ['clothes']
+    _more_seeds_are_added_and_other_settings_refused(pages, tmp_path)
     kept = json.loads((tmp_path / 'results/experiments/clothes.json').read_text())
     assert [cell['seed'] for cell in kept['cells']] == [0, 1] and 'more' not in kept['cells'][0]
+    assert 'earlier' not in kept
     results = pages.read_results()
     table = pages.experiment_table(results, ['not-there', 'clothes'])
     assert table[2] == '| clothes | 2 | 5.5 (6.0) | 3.0 (4.0) | 1.5 (2.5) |'
@@ -181,3 +183,25 @@ def test_results_become_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert parts[2] == '| foot | 3.0 / 1.0 / 2.0 | 9.0 |'
     with pytest.raises(pages.MissingResultError):
         pages.experiment_table(results, ['not-there'])
+
+
+def _more_seeds_are_added_and_other_settings_refused(pages: ModuleType, folder: Path) -> None:
+    """Collect one more seed, then the same with other settings, and restore what was there."""
+    result = folder / 'results/experiments/clothes.json'
+    before = result.read_text()
+    more = folder / 'more/cells'
+    more.mkdir(parents=True)
+    cell = json.loads((folder / 'cells/clothes_1.json').read_text())
+    cell |= dict(seed=4, device='a CPU', settings=dict(hook={}, steps=None))
+    (more / 'clothes_4.json').write_text(json.dumps(cell))
+    assert pages.collect(more.parent, 'def', add=True) == ['clothes']
+    table = pages.experiment_table(pages.read_results(), ['clothes'])
+    assert table[2].startswith('| clothes | 3 | ')
+    assert 'commit abc' in table[-1] and 'commit def' in table[-1] and 'a CPU' in table[-1]
+    seeds = [cell['seed'] for cell in json.loads(result.read_text())['cells']]
+    assert seeds == [0, 1, 4]
+    cell['settings'] = dict(steps=3)
+    (more / 'clothes_4.json').write_text(json.dumps(cell))
+    with pytest.raises(ValueError, match='different settings'):
+        pages.collect(more.parent, 'def', add=True)
+    result.write_text(before)

@@ -577,6 +577,7 @@ def _config(
     cfg.train_dataloader.dataset.update(experiment.dataset)
     cfg.custom_hooks = cfg.custom_hooks[:1]  # there are no images to draw on
     hook = cfg.custom_hooks[0]
+    hook.check_inputs = False  # errors are planted
     hook.update(experiment.hook)
     hook.energy.terms.silhouette.update(experiment.silhouette)
     hook.energy.terms.update(experiment.terms)

@@ -55,13 +55,16 @@ def main() -> None:
     collecting = commands.add_parser('collect', help='take results into docs/results/')
     collecting.add_argument('folder', type=Path, help='folder whose subfolders hold the results')
     collecting.add_argument('--commit', help='commit that made them (default: the present one)')
+    collecting.add_argument(
+        '--add', action='store_true', help='keep the seeds of experiments that the folder lacks'
+    )
     commands.add_parser('write', help='write docs/results/ into the pages')
     args = parser.parse_args()
     if args.command == 'collect':
         commit = args.commit or present_commit()
         if commit.endswith('-dirty'):
             parser.error(f'{ROOT}: found uncommitted changes; commit them, or pass --commit')
-        names = collect(args.folder, commit)
+        names = collect(args.folder, commit, args.add)
         if not names:
             parser.error(f'{args.folder}: found no summary.json of a demo and no benchmarks/*.json')
         print('collected: ' + ', '.join(names))
@@ -73,12 +76,13 @@ def main() -> None:
 # -- collecting ------------------------------------------------------------------------------
 
 
-def collect(folder: Path, commit: str) -> list[str]:
+def collect(folder: Path, commit: str, add: bool = False) -> list[str]:
     """Copy results from work directories to ``docs/results/``, with their provenance.
 
     Args:
         folder: The folder whose subfolders hold the results.
         commit: The commit that made them.
+        add: Whether experiments keep the seeds of earlier collections that the folder lacks.
 
     Returns:
         The names of the results.
@@ -126,9 +130,37 @@ def collect(folder: Path, commit: str) -> list[str]:
         ]
         machine = ', '.join(sorted({run['device'] for run in runs}))
         content = {**of_now, **shared, 'machine': machine, 'cells': kept}
-        _write(RESULTS / 'experiments' / f'{name}.json', content)
+        path = RESULTS / 'experiments' / f'{name}.json'
+        if add and path.is_file():
+            content = _with_earlier_seeds(content, json.loads(path.read_text()), path)
+        _write(path, content)
         names.append(name)
     return names
+
+
+def _with_earlier_seeds(content: Run, earlier: Run, path: Path) -> Run:
+    """Add the seeds that an earlier collection of an experiment has besides.
+
+    Raises:
+        ValueError: The earlier seeds were run with other settings.
+    """
+    seeds = {cell['seed'] for cell in content['cells']}
+    cells = [cell for cell in earlier['cells'] if cell['seed'] not in seeds]
+    if not cells:
+        return content
+    if _set(earlier['settings']) != _set(content['settings']):
+        raise ValueError(f'{path}: found seeds with different settings')
+    source = {key: earlier[key] for key in ('commit', 'date', 'machine', 'versions')}
+    return {
+        **content,
+        'cells': sorted([*cells, *content['cells']], key=lambda cell: cell['seed']),
+        'earlier': [source, *earlier.get('earlier', [])],
+    }
+
+
+def _set(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that are not empty: an option that came later is empty in its absence."""
+    return {key: value for key, value in settings.items() if value}
 
 
 def _balance(cell: Run) -> list[float]:
@@ -257,7 +289,8 @@ def _provenance(runs: Iterable[Run]) -> str:
     lines = {
         f'commit {run["commit"]}, {run["date"]}, {run["machine"]}, '
         + ', '.join(f'{_TITLES[name]} {run["versions"][name]}' for name in _TITLES)
-        for run in runs
+        for result in runs
+        for run in (result, *result.get('earlier', []))
     }
     return '*Measured at ' + '; '.join(sorted(lines)) + '.*'
 
