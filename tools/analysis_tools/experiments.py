@@ -121,6 +121,12 @@ LENS: dict[str, Any] = dict(
     terms=PRIORS['terms'],
     calibration=dict(max_ratios=dict(PRIOR_RATIOS, silhouette=10.0)),
 )
+#: The same for masks of a better network, whose outlines are sharper.
+SHARP_LENS: dict[str, Any] = dict(
+    LENS,
+    silhouette=dict(LENS['silhouette'], mask_blur=0.5),
+    calibration=dict(max_ratios=dict(PRIOR_RATIOS, silhouette=30.0)),
+)
 SHAPE_PRIOR: dict[str, Any] = dict(
     terms=dict(PRIORS['terms'], shape_prior=dict(weight=0.08)),
     calibration=dict(max_ratios=dict(PRIOR_RATIOS, shape_prior=0.8)),
@@ -184,6 +190,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     'masks-long-cells-gate': Experiment(masks=LONG, silhouette=BOTH),
     'masks-long-priors': Experiment(masks=LONG, silhouette=BOTH, **PRIORS),
     'masks-long-lens': Experiment(masks=LONG, **LENS, **JOINTS),
+    'masks-long-sharp-lens': Experiment(masks=LONG, **SHARP_LENS, **JOINTS),
     'masks-network-initial-pose': Experiment(
         masks=NETWORK, silhouette=BOTH, seeds=2, **INITIAL_POSE
     ),
