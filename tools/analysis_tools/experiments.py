@@ -122,10 +122,10 @@ LENS: dict[str, Any] = dict(
     calibration=dict(max_ratios=dict(PRIOR_RATIOS, silhouette=10.0)),
 )
 #: The same for masks of a better network, whose outlines are sharper.
-SHARP_LENS: dict[str, Any] = dict(
-    LENS,
-    silhouette=dict(LENS['silhouette'], mask_blur=0.5),
-    calibration=dict(max_ratios=dict(PRIOR_RATIOS, silhouette=30.0)),
+SHARP_LENS: dict[str, Any] = dict(LENS, silhouette=dict(LENS['silhouette'], mask_blur=0.5))
+#: The same with more trust in the masks.
+HEAVY_LENS: dict[str, Any] = dict(
+    SHARP_LENS, calibration=dict(max_ratios=dict(PRIOR_RATIOS, silhouette=30.0))
 )
 SHAPE_PRIOR: dict[str, Any] = dict(
     terms=dict(PRIORS['terms'], shape_prior=dict(weight=0.08)),
@@ -191,6 +191,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     'masks-long-priors': Experiment(masks=LONG, silhouette=BOTH, **PRIORS),
     'masks-long-lens': Experiment(masks=LONG, **LENS, **JOINTS),
     'masks-long-sharp-lens': Experiment(masks=LONG, **SHARP_LENS, **JOINTS),
+    'masks-long-heavy-lens': Experiment(masks=LONG, **HEAVY_LENS, **JOINTS),
     'masks-network-initial-pose': Experiment(
         masks=NETWORK, silhouette=BOTH, seeds=2, **INITIAL_POSE
     ),
