@@ -456,10 +456,13 @@ def _near_vertices(
         Weights (J, V) with rows on the simplex, and which vertices are near (J, V): all, if none of
         the sampled frames is usable.
     """
+    everywhere = np.ones(weight.shape, dtype=bool)
+    if np.isinf(max_distance):
+        return weight, everywhere
     sample, _ = stream.sample(_DISTANCE_FRAMES)
     frames = stream.usable(stream.without_bad_frames(sample))
-    if np.isinf(max_distance) or not len(frames):
-        return weight, np.ones(weight.shape, dtype=bool)
+    if not len(frames):
+        return weight, everywhere
     vertices = stream.select_vertices(frames.vertices).double()
     joints = torch.from_numpy(weight).to(vertices.device) @ vertices
     squared = torch.stack(
