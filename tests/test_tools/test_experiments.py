@@ -200,6 +200,10 @@ def _more_seeds_are_added_and_other_settings_refused(pages: ModuleType, folder: 
     assert 'commit abc' in table[-1] and 'commit def' in table[-1] and 'a CPU' in table[-1]
     seeds = [cell['seed'] for cell in json.loads(result.read_text())['cells']]
     assert seeds == [0, 1, 4]
+    # The same again from another commit: the one before has no seed left, and is not named.
+    assert pages.collect(more.parent, 'ghi', add=True) == ['clothes']
+    line = pages.experiment_table(pages.read_results(), ['clothes'])[-1]
+    assert 'commit abc' in line and 'commit def' not in line and 'commit ghi' in line
     cell['settings'] = dict(steps=3)
     (more / 'clothes_4.json').write_text(json.dumps(cell))
     with pytest.raises(ValueError, match='different settings'):

@@ -45,7 +45,7 @@ def main() -> int:
     args = parser.parse_args()
     if min(args.moments) < 1:
         parser.error(f'--moments: found {args.moments}, expected numbers of at least 1')
-    if not min(args.max_vertex_distances) > 0:
+    if not all(distance > 0 for distance in args.max_vertex_distances):  # nor NaN
         parser.error(
             f'--max-vertex-distances: found {args.max_vertex_distances}, expected positive numbers'
         )

@@ -150,11 +150,18 @@ def _with_earlier_seeds(content: Run, earlier: Run, path: Path) -> Run:
         return content
     if _set(earlier['settings']) != _set(content['settings']):
         raise ValueError(f'{path}: found seeds with different settings')
-    source = {key: earlier[key] for key in ('commit', 'date', 'machine', 'versions')}
+    kept = {cell['seed'] for cell in cells}
+    sources = earlier.get('earlier', [])
+    last = {key: earlier[key] for key in ('commit', 'date', 'machine', 'versions')}
+    last['seeds'] = kept - {seed for source in sources for seed in source['seeds']}
+    sources = [
+        {**source, 'seeds': sorted(kept.intersection(source['seeds']))}
+        for source in (last, *sources)
+    ]
     return {
         **content,
         'cells': sorted([*cells, *content['cells']], key=lambda cell: cell['seed']),
-        'earlier': [source, *earlier.get('earlier', [])],
+        'earlier': [source for source in sources if source['seeds']],
     }
 
 
