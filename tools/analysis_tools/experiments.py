@@ -35,6 +35,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 FOUR_VIEWS = 'contour-4view_5x80it_synthetic.py'
 ONE_VIEW = 'contour-1view_5x80it_synthetic.py'
+FROM_JOINTS = 'contour-4view_8x80it_synthetic_from-joints.py'
 
 #: Options of the silhouette term.
 CELLS: dict[str, Any] = dict(mask_cells=28)
@@ -136,18 +137,6 @@ INITIAL_POSE: dict[str, Any] = dict(
     calibration=dict(max_ratios=dict(silhouette=3.0, initial_pose=5.4)),
 )
 DISCRIMINATORS: dict[str, Any] = dict(off=False, on=dict(scale=1.0))
-#: No estimator's fits: the run fits bodies to the labels' 3D joints.
-FROM_JOINTS: dict[str, Any] = dict(dataset=dict(fits_file=None))
-#: Options for such a start: weak joints, on which J_spin and these fits agree although both are
-#: wrong; a prior of poses in place of an estimator; three times the steps; more rounds.
-REST_POSE: dict[str, Any] = dict(
-    terms=dict(
-        joint_3d=dict(scale=0.1, root=None),
-        joint_2d=dict(scale=0.1),
-        rest_pose=dict(scale=0.135),
-    ),
-    calibration=dict(rounds=8, refiner=dict(lr=0.03), max_ratios=dict(rest_pose=1.35)),
-)
 #: Twice the moments, for curves over their number.
 MANY: dict[str, Any] = dict(frames_per_subject=32)
 
@@ -220,20 +209,17 @@ EXPERIMENTS: dict[str, Experiment] = {
     'masks-network-weak-wide': Experiment(
         masks=NETWORK, silhouette=dict(CELLS, gate=WIDE_GATE, scale=1.0)
     ),
-    # Fits that are made of the labels' 3D joints.
-    'from-joints': Experiment(**FROM_JOINTS),
-    'from-joints-rest-pose': Experiment(**FROM_JOINTS, **REST_POSE),
+    # Fits that are made of the labels' 3D joints, with the options of other fits and their own.
+    'from-joints': Experiment(dataset=dict(fits_file=None)),
+    'from-joints-rest-pose': Experiment(config=FROM_JOINTS),
     'from-joints-rest-pose-head': Experiment(
         masks=HEAD,
+        config=FROM_JOINTS,
         silhouette=BOTH,
+        calibration=dict(max_ratios=dict(silhouette=30.0, rest_pose=1.35)),
         seeds=2,
-        **FROM_JOINTS,
-        terms=REST_POSE['terms'],
-        calibration=dict(
-            REST_POSE['calibration'], max_ratios=dict(silhouette=30.0, rest_pose=1.35)
-        ),
     ),
-    'from-joints-joint-offset': Experiment(**FROM_JOINTS, **REST_POSE, **JOINTS),
+    'from-joints-joint-offset': Experiment(config=FROM_JOINTS, **JOINTS),
     # What masks lose, and what the silhouette term's options recover.
     'masks-network': Experiment(masks=NETWORK),
     'masks-head': Experiment(masks=HEAD),
