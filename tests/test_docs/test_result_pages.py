@@ -38,6 +38,22 @@ def test_results_carry_their_provenance(result_pages: ModuleType) -> None:
             assert 'dirty' not in run['commit'], f'docs/results/{kind}/{name}.json'
 
 
+def test_provenance_names_each_machine_once(result_pages: ModuleType) -> None:
+    versions = dict(python=3, torch=2, numpy=1, numba=0)
+    cpu = dict(machine='A processor', versions=versions)
+    before = dict(cpu, commit='a', date='2026-01-01')
+    runs = [
+        dict(cpu, commit='b', date='2026-01-02', earlier=[before]),
+        dict(cpu, commit='c and d', date='2026-01-02'),
+        dict(commit='a', date='2026-01-01', machine='A GPU', versions=versions),
+    ]
+    of_versions = 'Python 3, PyTorch 2, NumPy 1, Numba 0'
+    assert result_pages._provenance(runs) == (
+        f'*Measured on A GPU, {of_versions}, at commit a (2026-01-01); '
+        f'on A processor, {of_versions}, at commits a (2026-01-01), b, c, d (2026-01-02).*'
+    )
+
+
 def test_unknown_tables_and_missing_results_are_refused(result_pages: ModuleType) -> None:
     page = '<!-- results: {} -->\n<!-- end of results -->'
     with pytest.raises(ValueError, match="found the table 'nothing'"):

@@ -293,13 +293,19 @@ def _runs(results: dict[str, dict[str, Run]], names: Iterable[str]) -> dict[str,
 
 
 def _provenance(runs: Iterable[Run]) -> str:
-    lines = {
-        f'commit {run["commit"]}, {run["date"]}, {run["machine"]}, '
-        + ', '.join(f'{_TITLES[name]} {run["versions"][name]}' for name in _TITLES)
-        for result in runs
-        for run in (result, *result.get('earlier', []))
-    }
-    return '*Measured at ' + '; '.join(sorted(lines)) + '.*'
+    """Return on what the runs were measured, and at which commits on which days."""
+    found: dict[str, dict[str, set[str]]] = {}
+    for result in runs:
+        for run in (result, *result.get('earlier', [])):
+            versions = [f'{_TITLES[name]} {run["versions"][name]}' for name in _TITLES]
+            days = found.setdefault(', '.join([run['machine'], *versions]), {})
+            days.setdefault(run['date'], set()).update(run['commit'].split(' and '))
+    lines = []
+    for machine, days in sorted(found.items()):
+        word = 'commit' if sum(map(len, days.values())) == 1 else 'commits'
+        commits = [f'{", ".join(sorted(days[day]))} ({day})' for day in sorted(days)]
+        lines.append(f'{machine}, at {word} {", ".join(commits)}')
+    return f'*Measured on {"; on ".join(lines)}.*'
 
 
 _TITLES = {'python': 'Python', 'torch': 'PyTorch', 'numpy': 'NumPy', 'numba': 'Numba'}
