@@ -81,7 +81,6 @@ bench: $(VENV)/.benchmarks
 # Finished runs are kept: delete $(RESULTS) to repeat them.
 results: $(foreach seed,0 1 2 3 4,$(RESULTS)/four_views_$(seed)/summary.json) \
     $(foreach seed,0 1 2 3 4,$(RESULTS)/seed_$(seed)/summary.json) \
-    $(foreach seed,0 1 2 3 4,$(RESULTS)/one_view_$(seed)/summary.json) \
     $(RESULTS)/four_views_mask_rcnn/summary.json \
     $(RESULTS)/without_discriminator/summary.json $(RESULTS)/without_silhouette/summary.json \
     $(RESULTS)/mask_rcnn/summary.json $(RESULTS)/synthetic_h36m/fits/meva_like_test.npz
@@ -98,10 +97,6 @@ $(RESULTS)/synthetic_h36m/fits/meva_like_test.npz: | $(VENV)/.quickstart
 
 $(RESULTS)/four_views_%/summary.json: | $(VENV)/.quickstart
 	$(BIN)/python tools/demo.py --seed $* --out $(@D)
-
-$(RESULTS)/one_view_%/summary.json: | $(VENV)/.quickstart
-	$(BIN)/python tools/demo.py --config configs/refinement/contour-1view_5x80it_synthetic.py \
-	    --cameras synchronous --seed $* --out $(@D)
 
 $(RESULTS)/seed_%/summary.json: | $(VENV)/.quickstart
 	$(BIN)/python tools/demo.py --config $(CONFIGS).py --seed $* --out $(@D)
