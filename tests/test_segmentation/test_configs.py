@@ -13,7 +13,7 @@ from mmjrr.segmentation.mmcv_ops import INSTALL
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted((ROOT / 'configs' / 'segmentation').glob('*.py'))
-TRAIN = ['mask-rcnn_small_synthetic', 'mask-rcnn_small_9x_synthetic']
+TRAIN = [f'mask-rcnn_small_{name}synthetic' for name in ('', '9x_', '20x_')]
 GENERATE = [path for path in CONFIGS if path.stem not in TRAIN]
 
 
@@ -35,16 +35,23 @@ def test_a_config_that_generates_has_all_that_the_tool_reads(path: Path) -> None
 
 def test_further_training_continues_with_the_same_network_on_other_people() -> None:
     pytest.importorskip('mmdet', reason=f'mmdet is not installed: {INSTALL}')  # configs' base
-    first, further = (Config.fromfile(str(CONFIGS[0].with_name(f'{stem}.py'))) for stem in TRAIN)
-    assert further.model == first.model
-    assert further.load_from == f'work_dirs/{TRAIN[0]}/weights.pth'
-    assert further.train_cfg.max_iters == 8 * first.train_cfg.max_iters
-    assert further.param_scheduler[-1].end == further.train_cfg.max_iters
-    datasets = further.train_dataloader.dataset.datasets
-    assert len({part.data_root for part in datasets}) == 6
-    for part in datasets:
-        assert part.data_root != first.data_root
-        assert {**part, 'data_root': first.data_root} == first.train_dataloader.dataset
+    configs = [Config.fromfile(str(CONFIGS[0].with_name(f'{stem}.py'))) for stem in TRAIN]
+    first = configs[0]
+    steps = first.train_cfg.max_iters
+    for number, (further, sets, total) in enumerate(
+        zip(configs[1:], (6, 16), (9, 20), strict=True)
+    ):
+        further.model.roi_head.mask_roi_extractor.pop('finest_scale', None)
+        assert further.model == first.model
+        assert further.load_from == f'work_dirs/{TRAIN[number]}/weights.pth'
+        steps += further.train_cfg.max_iters
+        assert steps == total * first.train_cfg.max_iters
+        assert further.param_scheduler[-1].end == further.train_cfg.max_iters
+        datasets = further.train_dataloader.dataset.datasets
+        assert len({part.data_root for part in datasets}) == sets
+        for part in datasets:
+            assert part.data_root != first.data_root
+            assert {**part, 'data_root': first.data_root} == first.train_dataloader.dataset
 
 
 @pytest.mark.slow

@@ -33,6 +33,7 @@ def arguments(**changes: object) -> argparse.Namespace:
         network_masks='{seed}.json',
         soft_masks='soft/{seed}.json',
         long_masks='long/{seed}.json',
+        longest_masks='longest/{seed}.json',
         steps=None,
         device='cpu',
     )
@@ -69,9 +70,9 @@ def test_experiments_on_masks_that_are_not_there_are_left_out(experiments: Modul
     names = {name for _, name, _ in experiments._cells(arguments(network_masks=None))}
     assert names and not any('network' in name for name in names)
     assert 'masks-soft-priors' in names
-    for word in ('soft', 'long'):
+    for word in ('soft', 'long', 'longest'):
         cells = experiments._cells(arguments(**{f'{word}_masks': None}))
-        assert not any(word in name for _, name, _ in cells)
+        assert not any(f'masks-{word}-' in name for _, name, _ in cells)
 
 
 def test_a_cell_of_other_settings_is_refused(experiments: ModuleType, tmp_path: Path) -> None:

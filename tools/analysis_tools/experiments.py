@@ -12,8 +12,8 @@ simulated, the Runner refines, and the result is compared with the truth.
 are kept, so that a stopped run continues; those of other settings are refused. ``--network-masks``
 names files of a network's masks of the training images, with ``{seed}`` in place of the seed;
 without it, experiments on such masks are left out. ``--soft-masks`` does so for masks with the
-network's probabilities (``generate_masks.py --soft``), and ``--long-masks`` for those of a network
-that was trained for longer.
+network's probabilities (``generate_masks.py --soft``), ``--long-masks`` for those of a network
+that was trained for longer, and ``--longest-masks`` for those of one that was trained for longest.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ FROM_JOINTS = 'contour-4view_8x80it_synthetic_from-joints.py'
 CELLS: dict[str, Any] = dict(mask_cells=28)
 GATE: dict[str, Any] = dict(gate=True)
 #: Masks: options of :class:`mmjrr.segmentation.simulated_masks.MaskErrors`; ``'network'`` for those
-#: of a network, ``'soft'`` for those with its probabilities, ``'long'`` for such masks of a network
-#: that was trained for longer.
+#: of a network, ``'soft'`` for those with its probabilities, ``'long'`` and ``'longest'`` for such
+#: masks of networks that were trained for longer.
 HEAD: dict[str, Any] = dict(mask_head=True)
 ERODED: dict[str, Any] = dict(grow=-1.0)
 GROWN: dict[str, Any] = dict(grow=1.0)
@@ -50,6 +50,7 @@ CUT: dict[str, Any] = dict(cut=0.6)
 NETWORK = 'network'
 SOFT = 'soft'
 LONG = 'long'
+LONGEST = 'longest'
 
 #: Options that correct cameras; the 2D labels are projections through the uncorrected ones.
 CAMERAS: dict[str, Any] = dict(share=dict(principal_point='camera'), terms=dict(joint_2d=False))
@@ -71,8 +72,8 @@ class Experiment:
 
     Attributes:
         data: Options of :class:`mmjrr.datasets.synthetic.Settings` besides the seed.
-        masks: Errors of the masks; None for exact ones, ``'network'``, ``'soft'`` or ``'long'`` for
-            those of a network.
+        masks: Errors of the masks; None for exact ones, ``'network'``, ``'soft'``, ``'long'`` or
+            ``'longest'`` for those of a network.
         config: The refinement config.
         silhouette: Options of the silhouette term that are added to the config's.
         terms: Terms of the energy that replace the config's.
@@ -181,6 +182,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     'masks-long-lens': Experiment(masks=LONG, **LENS, **JOINTS),
     'masks-long-sharp-lens': Experiment(masks=LONG, **SHARP_LENS, **JOINTS),
     'masks-long-heavy-lens': Experiment(masks=LONG, **HEAVY_LENS, **JOINTS),
+    'masks-longest-sharp-lens': Experiment(masks=LONGEST, **SHARP_LENS, **JOINTS),
     'masks-network-initial-pose': Experiment(
         masks=NETWORK, silhouette=BOTH, seeds=2, **INITIAL_POSE
     ),
@@ -323,6 +325,7 @@ def main() -> int:
     parser.add_argument('--network-masks', help='masks of a network, such as masks/{seed}.json')
     parser.add_argument('--soft-masks', help='masks of a network with its probabilities')
     parser.add_argument('--long-masks', help='the same of a network that was trained for longer')
+    parser.add_argument('--longest-masks', help='the same of one that was trained for longest')
     parser.add_argument('--data', type=Path, help='folder of the sets (default: OUT/sets)')
     parser.add_argument('--workers', type=int, default=1, help='cells at once')
     parser.add_argument('--device', choices=['cpu', 'cuda'], default='cpu')
