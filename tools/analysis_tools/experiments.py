@@ -229,6 +229,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     'masks-cut-cells-gate': Experiment(masks=CUT, silhouette=BOTH),
     'masks-eroded': Experiment(masks=ERODED),
     'masks-eroded-cells-gate': Experiment(masks=ERODED, silhouette=BOTH),
+    'masks-eroded-corrected': Experiment(masks=ERODED, **OUTLINE),
     'masks-exact-cells-gate': Experiment(silhouette=BOTH),
     # Outside the world that the fitted model can match.
     'cameras-off': Experiment(data=dict(camera_error=5.0)),
