@@ -6,19 +6,12 @@ _base_ = ['mask-rcnn_small_9x_synthetic.py']
 
 model = dict(roi_head=dict(mask_roi_extractor=dict(finest_scale=112)))
 
-_BASE_DATASET = _base_.train_dataloader.dataset.datasets[0]
 train_dataloader = dict(
     dataset=dict(
-        _delete_=True,
-        type='ConcatDataset',
         datasets=[
             dict(
-                type='CocoDataset',
+                _base_.train_dataloader.dataset.datasets[0],
                 data_root=f'data/synthetic_h36m_{seed}/',
-                ann_file=_BASE_DATASET.ann_file,
-                data_prefix=_BASE_DATASET.data_prefix,
-                metainfo=_BASE_DATASET.metainfo,
-                pipeline=_BASE_DATASET.pipeline,
             )
             for seed in range(10, 26)
         ],

@@ -7,20 +7,12 @@
 #     done
 _base_ = ['mask-rcnn_small_synthetic.py']
 
-_BASE_DATASET = _base_.train_dataloader.dataset
 train_dataloader = dict(
     dataset=dict(
         _delete_=True,
         type='ConcatDataset',
         datasets=[
-            dict(
-                type='CocoDataset',
-                data_root=f'data/synthetic_h36m_{seed}/',
-                ann_file='annotations/person_train.json',
-                data_prefix=dict(img='images/'),
-                metainfo=_base_.metainfo,
-                pipeline=_BASE_DATASET.pipeline,
-            )
+            dict(_base_.train_dataloader.dataset, data_root=f'data/synthetic_h36m_{seed}/')
             for seed in range(10, 16)
         ],
     ),

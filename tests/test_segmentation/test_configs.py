@@ -38,10 +38,10 @@ def test_further_training_continues_with_the_same_network_on_other_people() -> N
     configs = [Config.fromfile(str(CONFIGS[0].with_name(f'{stem}.py'))) for stem in TRAIN]
     first = configs[0]
     steps = first.train_cfg.max_iters
-    for number, (further, sets, total) in enumerate(
-        zip(configs[1:], (6, 16), (9, 20), strict=True)
-    ):
-        further.model.roi_head.mask_roi_extractor.pop('finest_scale', None)
+    changes = zip(configs[1:], (6, 16), (9, 20), (None, 112), strict=True)
+    for number, (further, sets, total, finest_scale) in enumerate(changes):
+        extractor = further.model.roi_head.mask_roi_extractor
+        assert extractor.pop('finest_scale', None) == finest_scale
         assert further.model == first.model
         assert further.load_from == f'work_dirs/{TRAIN[number]}/weights.pth'
         steps += further.train_cfg.max_iters

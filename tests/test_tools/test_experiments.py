@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from pathlib import Path
 from types import ModuleType
 
@@ -73,6 +74,33 @@ def test_experiments_on_masks_that_are_not_there_are_left_out(experiments: Modul
     for word in ('soft', 'long', 'longest'):
         cells = experiments._cells(arguments(**{f'{word}_masks': None}))
         assert not any(f'masks-{word}-' in name for _, name, _ in cells)
+
+
+@pytest.mark.parametrize(
+    ('files', 'message'),
+    [
+        ('masks/{seed}.json', r'--longest-masks: .*masks/0\.json: no such file'),
+        ('masks/{sed}.json', r"--longest-masks: found '.*\{sed\}\.json', expected .*\{seed\}"),
+    ],
+)
+def test_files_of_masks_are_looked_for_first(
+    experiments: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    files: str,
+    message: str,
+) -> None:
+    only = ['--only', 'masks-longest-*', '--seeds', '0', '1']
+    given = ['--longest-masks', str(tmp_path / files)]
+    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '')
+    monkeypatch.setattr(
+        'sys.argv', ['experiments.py', '--out', str(tmp_path / 'out'), *only, *given]
+    )
+    with pytest.raises(SystemExit):
+        experiments.main()
+    assert re.search(message, capsys.readouterr().err)
+    assert not (tmp_path / 'out').exists()
 
 
 def test_a_cell_of_other_settings_is_refused(experiments: ModuleType, tmp_path: Path) -> None:

@@ -339,6 +339,9 @@ def main() -> int:
     cells = [cell[1:] for cell in sorted(_cells(args), key=lambda cell: cell[0])]
     if not cells:
         parser.error(f'--only: found {args.only}, expected some of {list(EXPERIMENTS)}')
+    missing = [file for name, seed in cells for file in _missing_masks(args, name, seed)]
+    if missing:
+        parser.error(missing[0])
     failed = _run_all(args, cells)
     print(f'{len(cells) - len(failed)} of {len(cells)} cells are in {args.out / "cells"}')
     return 1 if failed else 0
@@ -360,6 +363,18 @@ def _files_of(args: argparse.Namespace, masks: str) -> str | None:
     """Return the names of a network's mask files, as the command line gives them."""
     files: str | None = getattr(args, f'{masks}_masks')
     return files
+
+
+def _missing_masks(args: argparse.Namespace, name: str, seed: int) -> Iterator[str]:
+    """Yield what is wrong if an unfinished cell needs a network's masks that are not there."""
+    masks = EXPERIMENTS[name].masks
+    if not isinstance(masks, str) or _path(args, name, seed).is_file():
+        return
+    files = str(_files_of(args, masks))
+    if '{seed}' not in files and len(args.seeds) > 1:
+        yield f'--{masks}-masks: found {files!r}, expected a name with {{seed}} in it'
+    elif not Path(files.replace('{seed}', str(seed))).is_file():
+        yield f'--{masks}-masks: {files.replace("{seed}", str(seed))}: no such file'
 
 
 def _run_all(args: argparse.Namespace, cells: list[tuple[str, int]]) -> list[tuple[str, int]]:
@@ -541,7 +556,7 @@ def _masks(args: argparse.Namespace, experiment: Experiment, data: Path, seed: i
     if experiment.masks is None:
         return None
     if isinstance(experiment.masks, str):
-        return Path(str(_files_of(args, experiment.masks)).format(seed=seed)).resolve()
+        return Path(str(_files_of(args, experiment.masks)).replace('{seed}', str(seed))).resolve()
     errors = MaskErrors(**experiment.masks)
     words = '_'.join(f'{key}-{value:g}' for key, value in sorted(experiment.masks.items()))
 
