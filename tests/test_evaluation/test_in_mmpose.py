@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
@@ -112,8 +113,12 @@ def run(
     mmpose_folder: Path, tmp_path: Path, one_thread: dict[str, str]
 ) -> Callable[..., tuple[dict[str, float], str]]:
     """Run one of MMPose's tools on a config; returns the metrics and everything printed."""
-    # Without compiled operators, mmpose.models imports only with this project's shim.
-    compiled = importlib.util.find_spec('mmcv._ext') is not None
+    # Without compiled operators, mmpose.models imports only with this project's shim. If another
+    # test has loaded the shim in this process, it has their name, so only files tell.
+    mmcv = importlib.util.find_spec('mmcv')
+    assert mmcv is not None
+    folders = mmcv.submodule_search_locations
+    compiled = PathFinder.find_spec('mmcv._ext', folders) is not None
     shim = [] if compiled else ['mmjrr.segmentation.with_mmdet']
 
     def run(

@@ -145,10 +145,10 @@ def test_the_3d_view_draws_turns_by_keyboard_and_follows_the_frame(page) -> None
 
 def test_the_3d_view_turns_by_mouse(page) -> None:
     before = pixels(page, '#space canvas')
-    box = page.locator('#space canvas').bounding_box()
-    page.mouse.move(box['x'] + 100, box['y'] + 100)
+    view = page.locator('#space canvas')
+    view.hover(position=dict(x=100, y=100))  # waits until the page no longer moves
     page.mouse.down()
-    page.mouse.move(box['x'] + 180, box['y'] + 120, steps=4)
+    view.hover(position=dict(x=180, y=120))
     page.mouse.up()
     other_pixels(page, '#space canvas', before)
 
