@@ -106,7 +106,7 @@ class Experiment:
 
 BOTH: dict[str, Any] = {**CELLS, **GATE}
 KNOWN: dict[str, Any] = dict(calibration=dict(label_offsets=True), offsets=True)
-TEN: dict[str, Any] = dict(calibration=dict(rounds=10), seeds=2)
+TEN: dict[str, Any] = dict(calibration=dict(rounds=10))
 #: A limit that exact masks and those of a 28x28 head do not reach.
 RATIO: dict[str, Any] = dict(max_ratios=dict(silhouette=10.0))
 #: Priors of poses, and a silhouette that weighs as much as good masks come to by themselves. At
@@ -277,7 +277,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     'drift-one-head': Experiment(config=ONE_VIEW, masks=HEAD, silhouette=BOTH, **TEN),
     # Moments of the calibration, whose cameras and shapes all frames are then refined with.
     **{
-        f'moments-{count}': Experiment(data=MANY, calibration=dict(moments=count), seeds=1)
+        f'moments-{count}': Experiment(data=MANY, calibration=dict(moments=count))
         for count in (10, 20, 40, 80, 160)
     },
     # Single options of the silhouette term.
@@ -294,7 +294,6 @@ EXPERIMENTS: dict[str, Experiment] = {
             terms=dict.fromkeys(('adv_pose', 'adv_shape'), option),
             share=dict(betas='moment'),
             calibration=None,
-            seeds=2,
         )
         for masks in ('exact', 'head')
         for word, option in DISCRIMINATORS.items()
@@ -308,7 +307,6 @@ EXPERIMENTS: dict[str, Experiment] = {
             terms=dict.fromkeys(('adv_pose', 'adv_shape'), option),
             share=dict(betas='moment'),
             calibration=None,
-            seeds=1,
         )
         for word, option in DISCRIMINATORS.items()
     },
