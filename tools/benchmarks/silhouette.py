@@ -16,6 +16,7 @@ import argparse
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
+from importlib import metadata
 from typing import Any
 
 import numpy as np
@@ -103,6 +104,7 @@ def installed(record: Record, device: str) -> dict[str, Maker]:
     for library, makers in makers_of.items():
         try:
             draw_a_triangle(next(iter(makers.values())), device)
+            record.note(f'Compared with {library} {metadata.version(library.lower())}.')
             working |= makers
         except (ImportError, RuntimeError, OSError) as error:
             record.note(f'Left out: {library}. {str(error).splitlines()[0]}')
