@@ -411,6 +411,8 @@ def _settings(args: argparse.Namespace, experiment: Experiment) -> dict[str, Any
     settings: dict[str, Any] = json.loads(
         json.dumps({**dataclasses.asdict(experiment), **options}, default=str)
     )
+    for name in ('seeds', 'first'):  # which cells are run, and when
+        del settings[name]
     return settings
 
 
