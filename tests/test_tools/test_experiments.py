@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -108,6 +109,8 @@ def test_a_cell_of_other_settings_is_refused(experiments: ModuleType, tmp_path: 
     args = arguments(out=tmp_path, frames_per_subject=None)
     assert not experiments._is_finished(args, 'clothes', 0)
     settings = experiments._settings(args, experiments.EXPERIMENTS['clothes'])
+    scheduled = replace(experiments.EXPERIMENTS['clothes'], seeds=2, first=True)
+    assert experiments._settings(args, scheduled) == settings
     path = tmp_path / 'cells/clothes_0.json'
     path.write_text(json.dumps(dict(settings=settings)))
     assert experiments._is_finished(args, 'clothes', 0)
