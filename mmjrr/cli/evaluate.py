@@ -192,6 +192,8 @@ def _check_no_annotation_options(args: argparse.Namespace) -> None:
         '--match order': args.match == 'order',
         '--metadata': args.metadata is not None,
         '--missing raise': args.missing == 'raise',
+        '--all-protocols with --subjects': args.all_protocols and args.subjects is not None,
+        '--all-protocols with --exclude': args.all_protocols and args.exclude is not None,
     }.items():
         if is_given:
             raise ValueError(f'{option}: needs --annotations, found --annotated-meshes')

@@ -35,7 +35,7 @@ from .carried_regressors import MappingLike
 from .carried_remarks import carried_remarks
 from .core import needed_joints
 from .evaluate_predictions import PredictionsLike, evaluate, read_parts, regressors_and_body
-from .predicted_body import body_of, body_parameters, check_vertices
+from .predicted_body import body_parameters, check_same_body, check_vertices
 from .protocols import Protocol, get_protocol
 from .regressed_joints import RegressedJoints, RegressorLike, load_regressors
 from .result import EvaluationResult, Score, format_table
@@ -240,7 +240,7 @@ def attribute_error(
         parts[0], regressors, body_model, gender, num_betas, mapping, faces
     )
     for part in parts[1:]:
-        body = body_of(part, body, gender, num_betas)
+        check_same_body(part, body, gender, num_betas)
     joints = RegressedJoints(regressors, needed_joints({protocol.name: protocol}), body)
     takes = None if metadata is None else read_metadata(metadata).takes
     matched = []

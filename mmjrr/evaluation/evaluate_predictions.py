@@ -26,7 +26,7 @@ from .carried_regressors import MappingLike, carry_regressors
 from .core import evaluate_frames, needed_joints
 from .matched_parts import MatchedParts
 from .plausibility import explain_parameters
-from .predicted_body import body_of, check_vertices
+from .predicted_body import body_of, check_same_body, check_vertices
 from .predicted_joints import PredictedJoints
 from .protocols import Protocol, get_protocols
 from .regressed_frames import RegressedFrames, frame_numbers
@@ -151,7 +151,7 @@ def evaluate(
     for number, source in enumerate(sources):
         if number:
             part = _read(source, *reading)
-            body_of(part, body, gender, num_betas)
+            check_same_body(part, body, gender, num_betas)
         check_vertices(part, joints.num_vertices)
         if num_betas is not None:
             part = part.with_num_betas(num_betas)

@@ -89,6 +89,29 @@ def body_of(
     return {**config, 'num_betas': int(config.get('num_betas', count))}
 
 
+def check_same_body(
+    part: Predictions, body: Body, gender: str | None = None, num_betas: int | None = None
+) -> None:
+    """Check that the body of the first results file is that of a further one.
+
+    Args: as :func:`body_of`; ``body`` is what it returns for the first file.
+
+    Raises:
+        DataError: The gender or the number of betas does not fit the body.
+        ValueError: ``gender`` or ``num_betas`` is invalid.
+    """
+    of_part = body_of(part, body, gender, num_betas)
+    if not isinstance(body, Mapping) or not isinstance(of_part, Mapping):
+        return
+    found, expected = (config.get('gender', 'neutral') for config in (of_part, body))
+    if found != expected:
+        raise DataError(
+            f'{part.name}: gender: found {found!r}, expected {expected!r}, that of the first file; '
+            f'evaluate the genders one by one, or say gender={expected!r} (on the command line, '
+            f'--gender {expected})'
+        )
+
+
 def check_vertices(part: Predictions, num_vertices: int) -> None:
     """Check that predicted vertices are as many as the regressors have columns.
 

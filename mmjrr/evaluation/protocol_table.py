@@ -18,14 +18,14 @@ def protocols_of_joints(
 ) -> dict[str, Protocol]:
     """Return all protocols whose joints are annotated, each on the same frames.
 
-    A protocol of another data set selects no frames of this one. It is applied to the frames of
-    ``frames_of``, so that only joints and alignment differ. A protocol of a single camera keeps it.
+    All protocols get the subjects and excluded sequences of ``frames_of``, so that only joints and
+    alignment differ. A protocol of a single camera keeps it.
 
     Args:
         joint_names: The annotated joints, by name or by the name of their order. Default:
             Human3.6M's 17.
-        frames_of: Protocol that selects the frames of protocols that select none; None for all
-            frames of all protocols. Default: 'paper'.
+        frames_of: Protocol that selects the frames; None for all frames of all cameras. Default:
+            'paper'.
 
     >>> sorted(set(PROTOCOLS) - set(protocols_of_joints()))
     ['emdb', 'rich']
@@ -40,11 +40,11 @@ def protocols_of_joints(
             continue
         if frames is None:
             protocol = replace(protocol, subjects=None, cameras=None, exclude_sequences=())
-        elif protocol.subjects is None and protocol.cameras is None:
+        else:
             protocol = replace(
                 protocol,
                 subjects=frames.subjects,
-                cameras=frames.cameras,
+                cameras=frames.cameras if protocol.cameras is None else protocol.cameras,
                 exclude_sequences=frames.exclude_sequences,
             )
         chosen[name] = protocol

@@ -12,7 +12,7 @@ import pytest
 from mmjrr.body_models import FREE_BODY_FILE, SMPL, free_body
 from mmjrr.datasets.predictions import Predictions, predictions_from
 from mmjrr.errors import DataError
-from mmjrr.evaluation.predicted_body import body_of
+from mmjrr.evaluation.predicted_body import body_of, check_same_body
 
 FREE = dict(type='FreeBody')
 
@@ -55,6 +55,17 @@ def test_arguments_take_precedence_over_the_file(folder: Path) -> None:
     chosen = body_of(part(16, gender='male'), smpl(folder), gender='female', num_betas=12)
     assert chosen == smpl(folder, gender='female', num_betas=12)
     assert body_of(part(gender='male'), FREE, gender='neutral') == dict(FREE, num_betas=10)
+
+
+def test_further_files_have_the_gender_of_the_first(folder: Path) -> None:
+    for first in (part(), part(gender='neutral')):
+        body = body_of(first, smpl(folder))
+        check_same_body(part(), body)
+        check_same_body(part(gender='male'), body, gender='neutral')
+        with pytest.raises(DataError, match=r"mine\.npz: gender: found 'male', expected 'neutral'"):
+            check_same_body(part(gender='male'), body)
+    with pytest.raises(DataError, match="found 'female', expected 'male'"):
+        check_same_body(part(gender='female'), body_of(part(gender='male'), smpl(folder)))
 
 
 @pytest.mark.parametrize(

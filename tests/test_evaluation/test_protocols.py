@@ -190,6 +190,16 @@ def test_every_known_protocol_counts_s9_and_s11_where_there_are_images(name, cha
     assert protocols_of_joints()[name].leaves_out({**FRAME, **changes}) == reason
 
 
+def test_all_protocols_count_the_frames_of_one():
+    frames = get_protocol(dict(type='paper', subjects=['S9'], exclude_sequences=['S9_Greeting']))
+    protocols = protocols_of_joints(frames_of=frames)
+    assert sorted(protocols) == ON_H36M
+    assert {protocol.subjects for protocol in protocols.values()} == {('S9',)}
+    assert {protocol.exclude_sequences for protocol in protocols.values()} == {('S9_Greeting',)}
+    for name, protocol in protocols.items():
+        assert protocol.cameras == PROTOCOLS[name].cameras
+
+
 def test_cameras_sequences_and_subjects_say_which_frames_count():
     assert get_protocol('spin-p2').leaves_out({**FRAME, 'camera': '54138969'}) == (
         ('camera', '54138969')

@@ -375,6 +375,20 @@ def test_files_of_another_origin_are_not_replaced(
         conversion(release, tmp_path / 'b').run()
 
 
+def test_subjects_of_an_earlier_conversion_are_not_dropped(
+    release: Path, converted: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(converted / 'annotation_body3d', tmp_path / 'annotation_body3d')
+    record = tmp_path / 'annotation_body3d/fps10/h36m_test.json'
+    before = json.loads(record.read_text())
+    record.write_text(json.dumps({**before, 'subjects': ['S9', 'S11']}))
+    for subjects in (['S9'], ['S1', 'S11']):
+        with pytest.raises(DataError, match=r'found subjects S9, S11, .*--subjects S9 S11'):
+            conversion(release, tmp_path, subjects=subjects).run()
+    record.write_text(json.dumps(before))
+    conversion(release, tmp_path, subjects=['S9']).run()
+
+
 def test_names_that_lead_elsewhere_are_refused(copy: Path, tmp_path: Path) -> None:
     path = copy / 'metadata.xml'
     path.write_text(path.read_text().replace('Eating 2', '../../Eating 2'))

@@ -176,11 +176,22 @@ class ReleaseConversion:
         return self.out / f'annotation_body3d/fps{self.fps}/h36m_{split}.npz'
 
     def _check_out(self, metadata: Metadata) -> None:
-        """Refuse to overwrite files of another origin, or cameras that differ."""
-        for split in SPLITS:
+        """Refuse to overwrite files of another origin, lose subjects, or mix cameras."""
+        for split, members in SPLITS.items():
             file = self._file(split)
-            if file.exists() and read_note(file.with_suffix('.json')).get('source') != _SOURCE:
+            if not file.exists():
+                continue
+            note = read_note(file.with_suffix('.json'))
+            if note.get('source') != _SOURCE:
                 raise DataError(f'{file}: found a file of another origin; choose another folder')
+            there, given = note.get('subjects') or [], set(members) & set(self.subjects)
+            if given and not given.issuperset(there):
+                wanted = [name for name in members if name in {*there, *given}]
+                raise DataError(
+                    f'{file}: found subjects {", ".join(there)}, of which a conversion of '
+                    f'{", ".join(sorted(given))} would drop some; convert all at once '
+                    f'(--subjects {" ".join(wanted)}), or choose another folder'
+                )
         file = self.out / CAMERA_FILE
         existing = load_cameras(file) if file.exists() else metadata.cameras
         for key in metadata.cameras:
