@@ -213,7 +213,20 @@ def test_a_sparse_matrix_of_any_shape_is_not_unfolded(tmp_path):
 
     content = dict(body(), J_regressor=csc_matrix((1_000_000, 1_000_000)))
     (tmp_path / 'b.pkl').write_bytes(pickled(content))
-    with pytest.raises(DataError, match='J_regressor: found contents'):
+    with pytest.raises(DataError, match=r'b\.pkl: J_regressor: found shape \(1000000, 1000000\)'):
+        load_smpl_file(tmp_path / 'b.pkl')
+    content = dict(body(), v_template=csc_matrix((20_000_000, 3), dtype=bool).tocoo())
+    (tmp_path / 'b.pkl').write_bytes(pickled(content))
+    with pytest.raises(DataError, match=r'b\.pkl: v_template: found shape .*480000000 bytes'):
+        load_smpl_file(tmp_path / 'b.pkl')
+
+
+def test_the_arrays_of_a_body_share_one_limit(tmp_path):
+    from scipy.sparse import coo_matrix
+
+    template, faces = coo_matrix((8_000_000, 3)), coo_matrix((8_000_000, 3), dtype=np.int8)
+    (tmp_path / 'b.pkl').write_bytes(pickled(dict(body(), v_template=template, f=faces)))
+    with pytest.raises(DataError, match=r'b\.pkl: f: found shape \(8000000, 3\)'):
         load_smpl_file(tmp_path / 'b.pkl')
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from mmjrr.array_types import Array
 from mmjrr.errors import DataError
-from mmjrr.io import check_array, read_npz, read_pickle
+from mmjrr.io import check_array, open_input, read_npz, read_pickle, unpacked_limit
 
 GENDERS = ('neutral', 'male', 'female')
 
@@ -128,16 +128,20 @@ def load_smpl_file(path: str | Path, kind: str = 'smpl') -> dict[str, Any]:
     Raises:
         FileNotFoundError: The file does not exist.
         DataError: The file is broken or of another kind, an array is missing or has another
-            shape, or a pickle names a type that is not admitted.
+            shape, the arrays would take too much memory, or a pickle names a type that is not
+            admitted.
     """
     path = Path(path)
-    content = _read(path)
+    content, remaining = _read(path)
     num_joints = KINDS[kind].num_joints
 
     def array(key: str, *shape: int | None) -> Array:
+        nonlocal remaining
         if key not in content:
             raise DataError(f'{path}: {key}: missing; found {sorted(map(str, content))}')
-        return check_array(f'{path}: {key}', content[key], shape)
+        checked = check_array(f'{path}: {key}', content[key], shape, limit=remaining)
+        remaining -= checked.nbytes
+        return checked
 
     _check_kind(path, content, kind)
     template = array('v_template', None, 3)
@@ -200,17 +204,16 @@ def _files_by_name(folder: Path) -> dict[str, Path]:
     }
 
 
-def _read(path: Path) -> Mapping[str, Any]:
-    content: Any
-    if path.suffix == '.npz':
-        content = read_npz(path)
-    elif path.suffix == '.pkl':
-        content = read_pickle(path)
-        if not isinstance(content, dict):
-            raise DataError(f'{path}: found a {type(content).__name__}, expected a dict of arrays')
-    else:
+def _read(path: Path) -> tuple[Mapping[str, Any], int]:
+    """Return the fields of a file, and the bytes that their arrays may take."""
+    if path.suffix not in ('.pkl', '.npz'):
         raise DataError(f'{path}: found suffix {path.suffix!r}, expected .pkl or .npz')
-    return {str(key): value for key, value in content.items()}
+    with open_input(path) as file:
+        content: Any = read_npz(file) if path.suffix == '.npz' else read_pickle(file)
+        limit = unpacked_limit(file.size)
+    if not isinstance(content, dict):
+        raise DataError(f'{path}: found a {type(content).__name__}, expected a dict of arrays')
+    return {str(key): value for key, value in content.items()}, limit
 
 
 def _check_kind(path: Path, content: Mapping[str, Any], kind: str) -> None:

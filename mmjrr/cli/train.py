@@ -52,12 +52,11 @@ def merge_arguments(cfg: Config, args: argparse.Namespace) -> Config:
     Raises:
         OptionError: An option does not fit the config.
     """
-    if args.resume == 'auto':
+    if args.resume is not None:
+        if not cfg.get('resume'):
+            cfg.begin_from = cfg.get('load_from')
         cfg.resume = True
-        cfg.load_from = None
-    elif args.resume is not None:
-        cfg.resume = True
-        cfg.load_from = args.resume
+        cfg.load_from = None if args.resume == 'auto' else args.resume
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     if args.amp:

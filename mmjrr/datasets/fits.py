@@ -56,13 +56,14 @@ def load_fits(path: str | Path, **reading: Any) -> dict[str, Any]:
           ``scale``
         - ``center`` (N, 2) pixels, ``scale`` (N,) box side / 200: float32
         - ``part`` (N, 17, 2 or 3), ``S`` (N, 17, 4): float32
-        - ``valid`` (N,) bool: SPIN's ``valid_fit`` or ``has_smpl``, and False in rows of zeros
+        - ``valid`` (N,) bool: SPIN's ``valid_fit`` or ``has_smpl``, and False in rows without a
+          body, which are zeros or NaN
         - ``provenance``: dict
 
     Raises:
         FileNotFoundError: The file does not exist.
         DataError: The file is truncated, or a field is missing, has a wrong length or shape, or is
-            not finite.
+            not finite in a row that is valid.
     """
     path = Path(path)
     tree = load_results(path) if path.is_file() else {}
@@ -89,11 +90,11 @@ def load_fits(path: str | Path, **reading: Any) -> dict[str, Any]:
         if name in ('part', 'S') and value.shape[1:2] != (17,):
             continue  # SPIN's own files have 24 joints, which no caller needs
         fits[name] = _checked(f'{path}: {name}', value, (count, *_SHAPES[name]))
-    valid = bodies.is_valid() | np.isnan(fits['pose']).any(1)
+    valid = bodies.is_valid()
     for name in _FLAGS:
         if name in raw:
             flagged = _checked(f'{path}: {name}', np.asarray(raw[name]), (count,)) > 0
-            valid = flagged & bodies.is_valid()
+            valid = flagged & valid
             fits['valid'] = valid
             break
     if not valid.all():

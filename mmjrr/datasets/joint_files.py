@@ -16,7 +16,7 @@ from mmjrr.datasets.predictions.layouts import describe, follow
 from mmjrr.datasets.predictions.results_files import load_results
 from mmjrr.datasets.units import meters_per
 from mmjrr.errors import DataError
-from mmjrr.io import check_array
+from mmjrr.io import check_array, unpacked_limit
 
 #: Fields in which files keep joints, names of joints and image names, in the order of preference.
 _JOINTS = ('joints', 'joints_3d', 'keypoints_3d', 'markers', 'S', 'part3d', 'j3d', 'kp3d')
@@ -84,8 +84,9 @@ def read_joints(
         tree = {'joints': tree}
     where = f'{path}: {field or "joints"}'
     values = check_array(
-        where, _at(path, tree, field, _JOINTS, True), ('N', 'J', None), finite=False
-    )
+        where, _at(path, tree, field, _JOINTS, True), ('N', 'J', None), finite=False,
+        limit=unpacked_limit(Path(path).stat().st_size),
+    )  # fmt: skip
     if values.shape[2] not in (3, 4):
         raise DataError(f'{where}: found shape {values.shape}, expected (N, J, 3) or (N, J, 4)')
     missing = ~np.isfinite(values[..., :3]).all(-1)

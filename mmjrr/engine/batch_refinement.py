@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mmjrr.array_types import Array
@@ -94,7 +94,9 @@ class BatchRefinement:
             if self.calibration.label_offsets is not None:
                 frames = frames.with_label_offsets(self.calibration.label_offsets)
         result = self.refiner.refine(init, frames.observed, self.weights, frames.groups)
-        return frames.arrays(result)
+        # Store the initial shapes, not the calibrated ones with which the refinement starts.
+        initial = {**frames.init, 'transl': result.init['transl']}
+        return frames.arrays(replace(result, init=initial))
 
     def _frames(self, batch: Mapping[str, Any], rows: Sequence[int]) -> RefinementFrames:
         return RefinementFrames.of_batch(part_of_batch(batch, rows), **self.frame_options)

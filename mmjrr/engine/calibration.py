@@ -77,6 +77,11 @@ class CalibrationOptions:
                 )
 
 
+def round_regressor(folder: Path, number: int) -> Path:
+    """Return the file of the regressor fitted after a round, the first of which is 1."""
+    return folder / f'J_round_{number}.npy'
+
+
 @dataclass
 class Calibration:
     """The result of calibration.
@@ -114,6 +119,16 @@ class Calibration:
             values = torch.stack([by_name[name] for name in names])
             init[variable] = values.to(numbers.device)[numbers]
         return init
+
+    @property
+    def refining_round(self) -> int:
+        """Number of the round whose regressor refined the fits of all frames.
+
+        If the calibration has all frames, its last round refined them, with the regressor of the
+        round before. 0 stands for the regressor with which the calibration began.
+        """
+        rounds = len(self.summary['rounds'])
+        return rounds - 1 if self.complete else rounds
 
     def has(self, sample_idx: list[int]) -> bool:
         """Return whether the calibration refined all of its data set, these samples included."""
@@ -276,7 +291,7 @@ class Calibrator:
         Returns:
             The regressor, and the significant label offsets if they are fitted.
         """
-        path = self.folder / f'J_round_{number + 1}.npy'
+        path = round_regressor(self.folder, number + 1)
         fits = sha256(self.shards.path(number))
         if not _is_fitted_to(path, fits):  # the regressor is written after the offsets
             of_frames = {n: v for n, v in arrays.items() if not n.startswith(_VALUE)}

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.config import Config
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader, Runner
 from mmengine.runner.checkpoint import (
@@ -59,14 +60,30 @@ def secure_run(runner: Runner) -> None:
     """Make a run load its checkpoints safely; call this before the run begins.
 
     If the run resumes from its latest checkpoint, call :func:`repair_last_checkpoint` and take the
-    checkpoint from :func:`latest_checkpoint`.
+    checkpoint from :func:`latest_checkpoint`. If there is none, begin with :func:`first_weights`.
     """
     load_safely()
     # The Runner itself would accept any path that the file last_checkpoint contains.
     if runner._resume and runner._load_from is None:
         on_main_process(lambda: repair_last_checkpoint(runner.work_dir))
         path = latest_checkpoint(runner.work_dir)
-        runner._load_from = None if path is None else str(path)
+        resume_or_begin(runner, None if path is None else str(path))
+
+
+def resume_or_begin(runner: Runner, checkpoint: str | None) -> None:
+    """Make a run resume from a checkpoint or, without one, begin with :func:`first_weights`."""
+    weights = first_weights(runner.cfg)
+    runner._resume = checkpoint is not None or weights is None
+    runner._load_from = weights if checkpoint is None else checkpoint
+
+
+def first_weights(cfg: Config) -> str | None:
+    """Return the file or address of the weights with which a training begins; None without.
+
+    They are the config's ``load_from``. In a run that resumes, ``load_from`` names the checkpoint
+    to resume from, and ``begin_from`` the weights with which the training began.
+    """
+    return cfg.get('begin_from' if cfg.get('resume') else 'load_from')
 
 
 def load_from_local(filename: str, map_location: MapLocation = None) -> dict[str, Any]:
@@ -109,6 +126,32 @@ def load_from_remote(filename: str, map_location: MapLocation = None) -> dict[st
         DataError: The address is not an https address of a file, or the file is not readable.
         OSError: The download fails.
     """
+    content = load_from_local(str(local_file(filename)), map_location)
+    if filename.startswith('mmcls://'):  # MMEngine takes only the backbone's weights
+        weights = content.get('state_dict', content)
+        prefix = 'backbone.'
+        content = {
+            'state_dict': {
+                key.removeprefix(prefix): value
+                for key, value in weights.items()
+                if key.startswith(prefix)
+            }
+        }
+    return content
+
+
+def local_file(filename: str) -> Path:
+    """Return the path of a checkpoint; download it if the name is an address.
+
+    Args:
+        filename: A file, or an address as in :func:`load_from_remote`.
+
+    Raises:
+        DataError: The address is not an https address of a file.
+        OSError: The download fails.
+    """
+    if '://' not in filename:
+        return Path(filename).expanduser()
     url = _address(filename)
     if not url.startswith('https://'):
         raise DataError(
@@ -124,18 +167,7 @@ def load_from_remote(filename: str, map_location: MapLocation = None) -> dict[st
     )
     folder = Path(torch.hub.get_dir()) / 'checkpoints'
     on_main_process(lambda: download(item, folder))
-    content = load_from_local(str(download(item, folder)), map_location)
-    if filename.startswith('mmcls://'):  # MMEngine takes only the backbone's weights
-        weights = content.get('state_dict', content)
-        prefix = 'backbone.'
-        content = {
-            'state_dict': {
-                key.removeprefix(prefix): value
-                for key, value in weights.items()
-                if key.startswith(prefix)
-            }
-        }
-    return content
+    return download(item, folder)
 
 
 def _address(filename: str) -> str:

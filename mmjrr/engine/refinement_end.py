@@ -8,6 +8,7 @@ from typing import Any
 from mmengine.runner import Runner
 
 from mmjrr.engine.bad_frames import listed, split_left_out
+from mmjrr.engine.calibration import FOLDER, Calibration, round_regressor
 from mmjrr.engine.last_regressor import fit_last_regressor
 from mmjrr.engine.pseudo_gt_export import export_fits, write_summary
 from mmjrr.engine.refinement_job import expected_samples
@@ -58,11 +59,15 @@ def finish_refinement(
             log=runner.logger.info,
             warn=runner.logger.warning,
         )
-    spin = options.regressor or f'J_spin sha256 {sha256(work_dir / "J_spin.npy")}'
     export_fits(
         work_dir / 'pseudo_gt.npz',
         arrays,
-        dict(method='mmjrr refinement', regressor=spin, versions=versions(), **run_of(runner)),
+        dict(
+            method='mmjrr refinement',
+            regressor=refining_regressor(work_dir, options, started.calibration),
+            versions=versions(),
+            **run_of(runner),
+        ),
     )
     summary = write_summary(
         work_dir / 'refinement.json',
@@ -89,3 +94,16 @@ def finish_refinement(
             "  test_evaluator = dict(type='mmjrr.JointRegressorMetric', "
             f"regressors=['{work_dir / 'J_opt.npy'}'], protocol='paper')"
         )
+
+
+def refining_regressor(
+    work_dir: Path, options: RefinementOptions, calibration: Calibration | None
+) -> str:
+    """Return name and checksum of the regressor with which the exported fits were refined."""
+    number = 0
+    if calibration is not None and options.learn_regressor:
+        number = calibration.refining_round
+    if number:
+        path = round_regressor(work_dir / FOLDER, number)
+        return f'{path.relative_to(work_dir).as_posix()} sha256 {sha256(path)}'
+    return options.regressor or f'J_spin sha256 {sha256(work_dir / "J_spin.npy")}'

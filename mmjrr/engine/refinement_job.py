@@ -14,6 +14,7 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from mmjrr.engine import calibration, fits_from_joints
+from mmjrr.engine.checkpoint import first_weights, local_file
 from mmjrr.engine.last_checkpoint import (
     discard_after,
     iteration_of,
@@ -22,7 +23,7 @@ from mmjrr.engine.last_checkpoint import (
 )
 from mmjrr.engine.samplers import batch_sampler_of, batches_of_process
 from mmjrr.errors import DataError
-from mmjrr.io import remove_temporary_files, versions
+from mmjrr.io import remove_temporary_files, sha256, versions
 from mmjrr.jobs import Identity, Job, digest_of_names, digest_of_state, files_of
 
 #: Folder of the shards in the work directory.
@@ -43,6 +44,10 @@ def refinement_job(runner: Runner, options: dict[str, Any], body: Any) -> Job:
     batches = batch_sampler_of(loader)
     cfg = runner.cfg
     data = Config(dict(dataset=cfg.train_dataloader.dataset)).to_dict()['dataset']
+    files = files_of(loader.dataset, data)
+    weights = first_weights(cfg)
+    if weights is not None:
+        files['load_from'] = sha256(local_file(weights))
     identity = Identity(
         dict(
             refinement=options,
@@ -52,7 +57,7 @@ def refinement_job(runner: Runner, options: dict[str, Any], body: Any) -> Job:
             param_scheduler=cfg.get('param_scheduler'),
             randomness=cfg.get('randomness'),
             data=data,
-            files=files_of(loader.dataset, data),
+            files=files,
             images=digest_of_names(loader.dataset),
             batches=dict(
                 samples=len(loader.dataset),
@@ -96,7 +101,7 @@ def begin(
         expected: Batch number and process of all shards of the run.
 
     Returns:
-        The checkpoint to load; None if there is none.
+        The checkpoint to resume from or, without ``resume``, the named one; None if there is none.
 
     Raises:
         FileExistsError: The folder has batches of an earlier run, and ``resume`` is false.

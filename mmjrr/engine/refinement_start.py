@@ -12,6 +12,7 @@ import torch
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
+from torch.utils.data import DataLoader
 
 from mmjrr.engine.calibration import Calibration, Calibrator, sharing_after
 from mmjrr.engine.first_regressor import fit_first_regressor, load_named_regressor
@@ -20,12 +21,13 @@ from mmjrr.engine.fits_from_joints import make_initial_fits
 from mmjrr.engine.input_agreement import check_inputs
 from mmjrr.engine.refinement_frames import RefinementFrames, choose_frames, choose_moments
 from mmjrr.engine.refinement_options import RefinementOptions
-from mmjrr.engine.samplers import check_moments, sampler_of
+from mmjrr.engine.samplers import MomentBatchSampler, sampler_of
 from mmjrr.engine.term_balance import balance_terms
 from mmjrr.errors import DataError
 from mmjrr.jobs import Job, on_main_process
 from mmjrr.joints import H36M_JOINTS_MMPOSE
 from mmjrr.refinement import FitEnergy, FitRefiner
+from mmjrr.refinement.variables import Sharing
 from mmjrr.regressors import JointRegressor
 
 #: Largest accepted distance in pixels between projected 3D joints and 2D joints, as the mean of a
@@ -91,8 +93,7 @@ class RefinementStart:
         self._check(model, dataset)
         make_refiner = partial(self._make_refiner, model)
         make_refiner(None)  # refuses wrong options
-        if options.sharing.pose == 'moment':
-            check_moments(runner.train_dataloader)
+        check_batches(runner.train_dataloader, options.sharing)
         self._make_initial_fits(dataset)
         agreement: dict[str, Any] = {}
         if options.check_inputs:
@@ -218,13 +219,32 @@ class RefinementStart:
         elif self.energy.couples_frames:  # which needs neighbors in time
             indices = list(range(min(len(dataset), BALANCE_FRAMES)))
         else:
-            indices = choose_frames(dataset, BALANCE_FRAMES, seed, sharing.pose == 'moment')
+            indices = choose_frames(dataset, BALANCE_FRAMES, seed, bool(sharing.of_moments))
         frames = RefinementFrames.of_dataset(dataset, indices, **self._frame_options)
         if sharing.pose == 'moment':
             frames.check_views()
         if calibration is not None:
             frames.check_shared(dataset, sharing)
+        self._check_effects(frames)
         return frames
+
+    def _check_effects(self, first_frames: RefinementFrames) -> None:
+        """Refuse terms that have no effect on the first frames.
+
+        The moments of a calibration are no neighbors in time, which the error says.
+        """
+        calibration = self.options.calibration_options
+        for term in self.energy.terms.values():
+            try:
+                term.check_batch(first_frames.observed)
+            except ValueError as error:
+                if not term.couples_frames or calibration is None or calibration.moments is None:
+                    raise
+                raise ValueError(
+                    f'{error}. The first batch is that of the calibration, whose '
+                    f'moments={calibration.moments} are spread over poses: also set '
+                    'calibration.moments=None, which takes all'
+                ) from error
 
     @property
     def _frame_options(self) -> dict[str, Any]:
@@ -279,6 +299,21 @@ class RefinementStart:
             max_ratios=options.max_ratios,
         )
         return calibrator.run(regressor)
+
+
+def check_batches(loader: DataLoader[Any], sharing: Sharing) -> None:
+    """Check that frames of a moment that share a variable are in one batch.
+
+    Raises:
+        ValueError: They may be in different batches.
+    """
+    shared = ' and '.join(f"{name}='moment'" for name in sharing.of_moments)
+    if shared and not isinstance(loader.batch_sampler, MomentBatchSampler):
+        raise ValueError(
+            f'share: {shared}: expected all views of a moment in one batch, found '
+            f'{type(loader.batch_sampler).__name__}, which does not ensure it: set '
+            "train_dataloader=dict(batch_sampler=dict(type='MomentBatchSampler'))"
+        )
 
 
 def frame_options(renderer: Any, energy: FitEnergy, device: torch.device) -> dict[str, Any]:

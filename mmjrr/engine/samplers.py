@@ -166,19 +166,6 @@ def sampler_of(loader: DataLoader[Any]) -> ResumableSampler:
     return batch_sampler_of(loader).sampler
 
 
-def check_moments(loader: DataLoader[Any]) -> None:
-    """Check that the views of a moment are in one batch.
-
-    Raises:
-        ValueError: They may be in different batches.
-    """
-    if not isinstance(loader.batch_sampler, MomentBatchSampler):
-        raise ValueError(
-            "share: pose='moment' needs all views of a moment in one batch: set "
-            "train_dataloader=dict(batch_sampler=dict(type='MomentBatchSampler'))"
-        )
-
-
 def batches_of_process(loader: DataLoader[Any], rank: int) -> list[list[int]]:
     """Return a process's samples of each batch, including skipped batches and empty parts."""
     return batch_sampler_of(loader).batches(rank)

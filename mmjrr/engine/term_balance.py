@@ -36,23 +36,23 @@ def balance_terms(
 
     Raises:
         FloatingPointError, ValueError: A frame cannot be refined and is not left out, or no frame
-            can be.
+            can be; or a term cannot be balanced on the frames.
     """
 
-    def balanced(frames: RefinementFrames) -> dict[str, float]:
-        return refiner.balanced_weights(frames.init, frames.observed, frames.groups)
+    def initial_terms(frames: RefinementFrames) -> dict[str, float]:
+        return refiner.initial_terms(frames.init, frames.observed, frames.groups)
 
     results, indices = job.results(), [int(sample.sample_idx) for sample in frames.samples]
     weights, left_out = results.get('term_weights'), results.get('left_out_of_first_frames', [])
     if weights is None:
         try:
-            weights = balanced(frames)
+            terms = initial_terms(frames)
         except ERRORS as error:
             names = [sample.imgname for sample in frames.samples]
             errors: dict[int, str] = {}
             if leaves_out:
                 errors = find_bad_frames(
-                    lambda row: balanced(frames_of([indices[row]])), len(indices)
+                    lambda row: initial_terms(frames_of([indices[row]])), len(indices)
                 )
             if len(errors) in (0, len(indices)):
                 raise type(error)(f'{error}\nframes: {names}') from error
@@ -62,12 +62,12 @@ def balance_terms(
             )
             left_out = [indices[row] for row in errors]
             job.record_result('left_out_of_first_frames', left_out)
-    if left_out:
-        frames = frames_of([index for index in indices if index not in set(left_out)])
-        weights = weights or balanced(frames)
-    assert weights is not None
-    if 'term_weights' not in results:
+            frames = frames_of([index for index in indices if index not in set(left_out)])
+            terms = initial_terms(frames)
+        weights = refiner.energy.balance(terms)
         job.record_result('term_weights', weights)
+    elif left_out:
+        frames = frames_of([index for index in indices if index not in set(left_out)])
     shown = ', '.join(f'{name} {value:.4g}' for name, value in weights.items())
     print_log(f'Weights of the terms: {shown}', logger='current')
     return weights, frames

@@ -8,6 +8,7 @@ after a similarity transform of each frame.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from mmjrr.datasets.image_names import frame_identity, image_key
 from mmjrr.datasets.joint_files import parse_labels
 from mmjrr.datasets.predictions import Predictions, match_bodies
 from mmjrr.datasets.predictions.bodies import join
+from mmjrr.datasets.predictions.persons import ErrorOf, Matches, distinct_bodies, first_of_equal
 from mmjrr.datasets.units import meters_per
 from mmjrr.errors import DataError
 from mmjrr.joints import SMPL_JOINTS
@@ -78,37 +80,43 @@ def evaluate_meshes(
             the joints of a protocol has no score under it. Default: all, on all frames.
         body_model: Body of parameters, as in :func:`~mmjrr.evaluation.evaluate`.
         annotated_fields: Paths of fields in the annotated files, as ``fields`` for predictions.
-        person: The person to evaluate if an image has several, as in
-            :func:`~mmjrr.evaluation.evaluate`.
+        person: The predicted person to evaluate if an image has several, as in
+            :func:`~mmjrr.evaluation.evaluate`. Each predicted body is compared with one annotated
+            body at most; annotated bodies without one are skipped.
         gender: Gender of the predicted bodies, in place of the files'.
         num_betas: Number of betas of the predicted bodies to use.
         mapping: As in :func:`~mmjrr.evaluation.evaluate`. It computes vertices of the regressors'
             mesh from predicted or annotated meshes of another kind, and these are compared.
         faces: Triangles of that other mesh, as in :func:`~mmjrr.evaluation.evaluate`.
-        unit: Unit of vertices, 'm', 'cm' or 'mm'.
+        unit: Unit of vertices and ``transl``, 'm', 'cm' or 'mm'.
         by: Breakdowns to compute, some of 'joint', 'action', 'subject', 'camera'.
         title: Name of the evaluated predictions.
         reading: ``layout``, ``fields``, ``name_format``, ``rotation_6d`` and ``frame_step`` of the
             predictions, as in :func:`~mmjrr.evaluation.evaluate`.
 
     Raises:
-        DataError: A file is broken, or no prediction is of an annotated image.
+        DataError: A file is broken, no prediction is of an annotated image, or a file of parameters
+            has no ``transl``, which a protocol without a root needs.
         ValueError: An argument is invalid, or no regressor has the joints of any protocol.
     """
     scale = meters_per(unit)
     loaded = load_regressors(regressors)
     config = body_config(body_model, loaded)
     parts = read_parts(predictions, **reading)
-    predicted = join(parts[0].source or Path('predictions'), parts)
-    references = read_parts(annotated, fields=annotated_fields)
-    target = join(references[0].source or Path('annotated'), references)
+    predicted = _join('predictions', parts)
+    target = _join('annotated', read_parts(annotated, fields=annotated_fields))
     for bodies in (predicted, target):
         if bodies.imgname is None:
             raise DataError(
                 f'{bodies.name}: imgname: missing, expected the image name of each body'
             )
-    meshes = _Meshes(predicted, config, gender, num_betas, scale)
-    reference = _Meshes(target, config, None, None, scale)
+    protocols = _protocols(protocol)
+    absolute = any(entry.root is None for entry in protocols.values())
+    kept = first_of_equal(target)
+    if len(kept) < len(target):
+        target = target.select(kept)
+    meshes = _Meshes(predicted, config, gender, num_betas, scale, absolute)
+    reference = _Meshes(target, config, None, None, scale, absolute)
     first = next(iter(loaded.values()))
     for source in (meshes, reference):
         source.map_to(first, mapping, faces)
@@ -116,7 +124,6 @@ def evaluate_meshes(
     if own_joints is not None and own_joints.num_vertices == first.num_vertices:
         loaded[BODY_JOINTS] = own_joints
     described = meshes.described(loaded)
-    protocols = _protocols(protocol)
     assert target.imgname is not None and predicted.imgname is not None
 
     def error_of(rows: Array, frames: Array) -> Array:
@@ -125,7 +132,7 @@ def evaluate_meshes(
         points, goal = pairs
         return root_aligned_error(points, goal, np.ones(points.shape[:2]), first.joint_names)
 
-    matches = match_bodies(predicted, target.imgname, person, error_of)
+    matches = _match(predicted, target, person, error_of)
     frames = np.flatnonzero((matches.rows >= 0) & target.is_valid())
     if not len(frames):
         raise DataError(
@@ -137,7 +144,8 @@ def evaluate_meshes(
     frames, names = frames[order], [names[row] for row in order]
     labels = [_labels(name) for name in names]
     comparison = _Comparison(meshes, reference, matches.rows[frames], frames, loaded, protocols)
-    numbers = [_number(name) for name in names]
+    videos, numbers, notes_on_videos = _places_in_videos(target)
+    videos, numbers = [videos[frame] for frame in frames], [numbers[frame] for frame in frames]
     scores: list[Score] = []
     for name, entry in protocols.items():
         counted = [entry.leaves_out(label) is None for label in labels]
@@ -145,7 +153,7 @@ def evaluate_meshes(
         groups = {
             kind: [str(labels[row].get(kind)) for row in rows] for kind in by if kind != 'joint'
         }
-        neighbors = find_neighbors([labels[row] for row in rows], [numbers[row] for row in rows])
+        neighbors = find_neighbors([videos[row] for row in rows], [numbers[row] for row in rows])
         for regressor in loaded:
             if (regressor, name) in comparison.pve:
                 errors = comparison.errors(regressor, entry, rows, neighbors)
@@ -170,7 +178,10 @@ def evaluate_meshes(
             **about,
             'target': 'joints regressed from annotated meshes by the same regressor, so its own '
             'error does not show',
-            'notes': [*predicted.notes, *matches.notes, *meshes.notes(), *reference.notes()],
+            'notes': [
+                *predicted.notes, *matches.notes, *notes_on_videos, *meshes.notes(),
+                *reference.notes(),
+            ],
         },
     )  # fmt: skip
 
@@ -200,6 +211,101 @@ def _protocols(protocol: Any) -> dict[str, Protocol]:
     }
 
 
+def _join(name: str, parts: Sequence[Predictions]) -> Predictions:
+    """Concatenate parts, of which only some may have tracks."""
+    if any(part.track is not None for part in parts):
+        parts = [
+            part if part.track is not None else replace(part, track=[''] * len(part))
+            for part in parts
+        ]
+    return join(parts[0].source or Path(name), parts)
+
+
+def _match(
+    predicted: Predictions, target: Predictions, person: str | None, error_of: ErrorOf
+) -> Matches:
+    """Find a predicted body for each annotated body; no predicted body serves two.
+
+    :func:`match_bodies` matches each annotated body on its own, so one predicted body can be the
+    nearest to several. Of these pairs, the one with the least error is kept. With
+    ``person='nearest'``, the other annotated bodies get the nearest predicted body that is left in
+    their image.
+    """
+    assert target.imgname is not None
+    matches = match_bodies(predicted, target.imgname, person, error_of)
+    matched = np.flatnonzero((matches.rows >= 0) & target.is_valid())
+    if len(np.unique(matches.rows[matched])) == len(matched):
+        return matches
+    if person == 'nearest':
+        candidates = distinct_bodies(predicted, [target.imgname[frame] for frame in matched])
+    else:
+        candidates = [[row] for row in matches.rows[matched].tolist()]
+    uses = Counter(row for of_frame in candidates for row in of_frame)
+    pairs = np.array(
+        [
+            (row, frame)
+            for frame, of_frame in zip(matched.tolist(), candidates, strict=True)
+            if any(uses[row] > 1 for row in of_frame)
+            for row in of_frame
+        ]
+    )
+    rows = matches.rows.copy()
+    rows[pairs[:, 1]] = -1
+    taken: set[int] = set()
+    errors = np.nan_to_num(error_of(pairs[:, 0], pairs[:, 1]), nan=np.inf)
+    for row, frame in pairs[np.argsort(errors, kind='stable')].tolist():
+        if rows[frame] < 0 and row not in taken:
+            rows[frame] = row
+            taken.add(row)
+    note = (
+        f'{int((rows[matched] < 0).sum())} annotated bodies are skipped, since the predicted '
+        'bodies of their images are nearer to other annotated bodies'
+    )
+    has_skipped = bool((rows[matched] < 0).any())
+    return replace(matches, rows=rows, notes=(*matches.notes, *([note] if has_skipped else [])))
+
+
+def _places_in_videos(target: Predictions) -> tuple[list[FrameLabels], list[int], list[str]]:
+    """Return the place of each annotated body among the frames of one person in a video.
+
+    Returns:
+        For each body, labels whose sequence includes the track, and the number of the frame; it is
+        -1 in videos with an image of several people whom no track tells apart. And a note on these
+        videos, if there are any.
+    """
+    assert target.imgname is not None
+    tracks: Sequence[str | None] = target.track or [None] * len(target)
+    videos = [_of_track(_labels(name), t) for name, t in zip(target.imgname, tracks, strict=True)]
+    places = list(zip(target.imgname, tracks, strict=True))
+    uses = Counter(places)
+    mixed = {
+        (video['sequence'], video['camera'])
+        for video, place in zip(videos, places, strict=True)
+        if uses[place] > 1 and video['sequence'] is not None
+    }
+    numbers = [
+        -1 if (video['sequence'], video['camera']) in mixed else _number(name)
+        for video, name in zip(videos, target.imgname, strict=True)
+    ]
+    note = (
+        f'{target.name}: {len(mixed)} videos have no acceleration error, since their images have '
+        'several annotated bodies and no track tells them apart; '
+        "annotated_fields=dict(track='...') (on the command line, --annotated-fields track=...) "
+        'names the tracks'
+    )
+    return videos, numbers, [note] if mixed else []
+
+
+def _of_track(labels: FrameLabels, track: str | None) -> FrameLabels:
+    """Return the labels with the track added to the sequence."""
+    sequence = labels.get('sequence')
+    if track is None or sequence is None:
+        return labels
+    return frame_labels(
+        labels.get('subject'), labels.get('action'), f'{sequence} {track}', labels.get('camera')
+    )
+
+
 def _labels(imgname: str) -> FrameLabels:
     identity = frame_identity(imgname)
     if identity is None:
@@ -216,7 +322,20 @@ def _number(imgname: str) -> int:
 
 
 class _Meshes:
-    """Vertices of bodies in meters, from vertices or parameters."""
+    """Vertices of bodies in meters, from vertices or parameters.
+
+    Args:
+        part: The bodies.
+        config: The body of their parameters, or its config; None if there is none.
+        gender: Gender to use in place of the file's.
+        num_betas: Number of betas to use in place of the file's.
+        scale: Meters per unit of vertices and ``transl``.
+        absolute: Whether a protocol compares absolute positions, which need translations.
+
+    Raises:
+        DataError: The parameters do not fit the body, or lack a ``transl`` that is needed.
+        ValueError: There are only parameters, and there is no body.
+    """
 
     def __init__(
         self,
@@ -225,9 +344,10 @@ class _Meshes:
         gender: str | None,
         num_betas: int | None,
         scale: float,
+        absolute: bool,
     ) -> None:
         part.require_known_rotations()
-        self.scale = scale
+        self.scale, self.absolute = scale, absolute
         chosen = body_of(part, config, gender, num_betas)
         self.part = part if num_betas is None else part.with_num_betas(num_betas)
         body = BODY_MODELS.build(dict(chosen)) if isinstance(chosen, dict) else chosen
@@ -238,6 +358,11 @@ class _Meshes:
                 f'{part.name}: has parameters and no vertices: '
                 "body_model='path/to/SMPL_NEUTRAL.pkl' (on the command line, --body-model) names "
                 'their body'
+            )
+        if absolute and part.vertices is None and part.transl is None:
+            raise DataError(
+                f'{part.name}: has no transl, and a protocol without a root compares absolute '
+                'positions'
             )
 
     @property
@@ -311,7 +436,8 @@ class _Meshes:
             vertices = self.scale * torch.from_numpy(part.vertices[rows]).double()
         else:
             assert self.body is not None
-            parameters = body_parameters(part.select(rows), self.body)
+            scale = self.scale if self.absolute else None
+            parameters = body_parameters(part.select(rows), self.body, scale)
             with torch.no_grad():
                 vertices = self.body(
                     **{name: torch.from_numpy(v).double() for name, v in parameters.items()}

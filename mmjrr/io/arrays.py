@@ -10,8 +10,9 @@ import numpy as np
 
 from mmjrr.array_types import Array
 from mmjrr.errors import DataError
+from mmjrr.io.limits import unpacked_limit
 from mmjrr.io.mapped import pieces
-from mmjrr.io.sparse import dense
+from mmjrr.io.sparse import check_dense_size, dense
 
 
 def as_text(where: str, array: Array) -> Array:
@@ -54,8 +55,9 @@ def check_array(
     kind: str = 'number',
     finite: bool = True,
     sizes: dict[str, int] | None = None,
+    limit: int | None = None,
 ) -> Array:
-    """Return a field of a file as an array, after checking its shape, type and values.
+    """Return a field of a file as a new array, after checking its shape, type and values.
 
     Args:
         where: File and field, for messages.
@@ -66,9 +68,13 @@ def check_array(
         finite: Whether to refuse NaN and infinity.
         sizes: Sizes by name, shared by the fields of a file. The first field that uses a name
             sets its size. Default: names are local to this array.
+        limit: Bytes that the float64 or int64 array may take, usually
+            :func:`~mmjrr.io.unpacked_limit` of the file's size. Default: None, no limit for
+            arrays, and the limit of an empty file for sparse matrices.
 
     Raises:
-        DataError: The value has another kind or shape, or is not finite.
+        DataError: The value has another kind or shape, is not finite, or takes more than ``limit``
+            bytes.
 
     >>> check_array('f.npz: betas', [[0, 1]], ('frames', 2)).tolist()
     [[0.0, 1.0]]
@@ -77,10 +83,9 @@ def check_array(
         ...
     mmjrr.errors.DataError: f.npz: betas: found shape (1, 2), expected (frames, 3)
     """
-    if hasattr(value, 'toarray'):
-        value = dense(where, value)
+    is_sparse = hasattr(value, 'toarray')
     try:
-        array = np.asarray(value)
+        array = value if is_sparse else np.asarray(value)
     except (TypeError, ValueError, OverflowError, MemoryError) as error:
         raise DataError(f'{where}: not an array of {kind}s ({error})') from error
     if kind == 'text':
@@ -105,9 +110,14 @@ def check_array(
         )
     if kind == 'text':
         return array
+    dtype = np.int64 if kind == 'integer' else np.float64
+    if is_sparse:
+        array = dense(where, array, unpacked_limit(0) if limit is None else limit, dtype)
+    elif limit is not None:
+        check_dense_size(where, array.shape, limit)
     if finite and array.dtype.kind in 'fc' and not np.isfinite(array).all():
         raise DataError(f'{where}: found NaN or infinity, expected finite numbers')
-    return array.astype(np.int64 if kind == 'integer' else np.float64)
+    return array.astype(dtype, copy=not is_sparse)  # callers may write to it
 
 
 _KINDS = {'number': 'fiub', 'integer': 'iu', 'text': 'U'}

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from mmjrr.array_types import Array
 from mmjrr.errors import DataError
-from mmjrr.io.limits import check_unpacked_size
+from mmjrr.io.limits import check_shape
 
-#: Bytes of the largest sparse matrix that is made dense. The joint regressors and blend shapes of
-#: all supported bodies are smaller.
-MAX_DENSE_BYTES = 1 << 30
+#: Bytes of a number in a dense array: float64 or int64.
+_ITEM_BYTES = 8
 
 
 def sparse_matrix(where: str, kind: str, fields: dict[str, Any]) -> Any:
@@ -60,15 +61,42 @@ def sparse_matrix(where: str, kind: str, fields: dict[str, Any]) -> Any:
     return build((data, indices, starts), shape)
 
 
-def dense(where: str, matrix: Any) -> Array:
+def dense(where: str, matrix: Any, limit: int, dtype: type = np.float64) -> Array:
     """Convert a sparse matrix that :func:`sparse_matrix` has checked to an array.
 
+    Args:
+        where: File and field, for messages.
+        matrix: A ``scipy.sparse`` matrix.
+        limit: Bytes that the array may take.
+        dtype: The array's type, ``np.float64`` or ``np.int64``.
+
     Raises:
-        DataError: The array would take more than :data:`MAX_DENSE_BYTES`.
+        DataError: The array would take more than ``limit`` bytes.
     """
-    rows, columns = matrix.shape
-    check_unpacked_size(where, rows * columns * matrix.dtype.itemsize, MAX_DENSE_BYTES)
-    return matrix.toarray()
+    check_dense_size(where, matrix.shape, limit)
+    return matrix.astype(dtype).toarray()
+
+
+def check_dense_size(where: str, shape: Sequence[int], limit: int) -> None:
+    """Refuse a shape for which a float64 or int64 array takes more than ``limit`` bytes.
+
+    The file's own type does not count: one byte in the file becomes eight in the array.
+
+    Args:
+        where: File and field, for messages.
+        shape: The array's shape.
+        limit: Bytes that the array may take.
+
+    Raises:
+        DataError: The array is larger, or has no elements and very many rows.
+    """
+    sizes = check_shape(where, shape)
+    size = _ITEM_BYTES * math.prod(sizes)
+    if size > limit:
+        raise DataError(
+            f'{where}: found shape {sizes}, an array of {size} bytes, expected at most {limit} '
+            'bytes for a file of this size'
+        )
 
 
 def _matrix_shape(where: str, shape: Any) -> tuple[int, int]:

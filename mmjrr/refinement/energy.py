@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: Names of the paper's terms, which are on by default, in the order in which they are reported.
 TERMS = ('joint_3d', 'joint_2d', 'silhouette', 'adv_pose', 'adv_shape')
+#: Names of the terms that compare fits with annotations and masks.
+DATA_TERMS = ('joint_3d', 'joint_2d', 'silhouette')
 #: Types of terms that need not be named in a config.
 TERM_TYPES = {
     'joint_3d': 'Joint3DTerm',
@@ -31,6 +33,10 @@ TERM_TYPES = {
     'rest_pose': 'RestPoseTerm',
     'shape_prior': 'ShapePriorTerm',
 }
+
+#: Largest mean of a term that counts as zero; its weight would be so large that it would hold
+#: everything where it starts.
+SMALLEST_MEAN = 1e-8
 
 
 @dataclass
@@ -55,9 +61,9 @@ class FitEnergy(nn.Module):
             (not needed for the names in :data:`TERM_TYPES`), and the options of that class.
             ``dict(weight=...)`` or a number is a fixed weight. ``dict(scale=...)`` chooses the
             weight so that the term's weighted mean over the first batch equals ``scale`` at the
-            first iteration. ``True`` or ``dict()`` stands for the class's defaults, ``None`` or
-            ``False`` switches a term off. The paper's terms (:data:`TERMS`) that are not named are
-            on, with ``scale=1``; all others must be named.
+            first iteration; it is an error if that mean is zero. ``True`` or ``dict()`` stands for
+            the class's defaults, ``None`` or ``False`` switches a term off. The paper's terms
+            (:data:`TERMS`) that are not named are on, with ``scale=1``; all others must be named.
         silhouette_levels: ``levels`` of the term ``silhouette``. Default: None, the term's
             default.
 
@@ -167,13 +173,25 @@ class FitEnergy(nn.Module):
 
         Args:
             first: Each term's unweighted mean at the first iteration, by name.
+
+        Raises:
+            ValueError: A term that is balanced, with a scale above 0, is zero at the first
+                iteration. :data:`DATA_TERMS` may be zero, as for perfect fits.
         """
         return {
-            # The mean can be zero (perfect fits): keep the weight finite.
-            name: self.terms[name].scale / max(value, 1e-8) if weight is None else weight
+            name: self._balanced_weight(name, value) if weight is None else weight
             for name, value in first.items()
             for weight in (self.terms[name].weight,)
         }
+
+    def _balanced_weight(self, name: str, value: float) -> float:
+        scale = self.terms[name].scale
+        if value <= SMALLEST_MEAN and scale > 0 and name not in DATA_TERMS:
+            raise ValueError(
+                f"terms['{name}'] is zero on the first frames ({value:.2g}) and cannot be "
+                'balanced: give weight=...'
+            )
+        return scale / max(value, SMALLEST_MEAN)
 
 
 def _build(name: str, option: Mapping[str, Any]) -> EnergyTerm:

@@ -35,6 +35,7 @@ from .variables import (
     Sharing,
     Values,
     prior_energy,
+    share_rows,
 )
 
 if TYPE_CHECKING:
@@ -191,6 +192,7 @@ class FitRefiner:
             FloatingPointError: The energy is not finite at the first or last iteration; the
                 message names the term and the samples.
             ValueError: Frames of different moments share a variable: use :meth:`refine_jointly`.
+                Or a term has no effect on this batch, or cannot be balanced on it.
         """
         if self.sharing.couples_moments:
             raise ValueError(
@@ -264,8 +266,24 @@ class FitRefiner:
 
         Raises:
             FloatingPointError: A term is not finite.
+            ValueError: A term has no effect on these frames, or cannot be balanced on them.
         """
         self.energy.check_batch(observed)
+        return self.energy.balance(self.initial_terms(init, observed, groups))
+
+    def initial_terms(
+        self,
+        init: Mapping[str, Tensor],
+        observed: Observations,
+        groups: FrameGroups | None = None,
+    ) -> dict[str, float]:
+        """Return each term's unweighted mean over these frames, at the start of refinement.
+
+        Arguments are those of :meth:`refine_jointly`.
+
+        Raises:
+            FloatingPointError: A term is not finite.
+        """
         observed = self.energy.prepare(observed)
         variables = self._variables(init, groups)
         chunks = self._chunks(variables, observed)
@@ -274,7 +292,7 @@ class FitRefiner:
                 start, _ = self._start(variables, init, observed)
             first = self._evaluate_chunks(variables, start, chunks, pool)
         self._check_finite(first.terms, 'first')
-        return self.energy.balance(_means(first.terms))
+        return _means(first.terms)
 
     # ------------------------------------------------------------------ start
 
@@ -352,7 +370,7 @@ class FitRefiner:
 
         Most operations of an iteration are too small to be worth splitting across threads. On a CPU
         the batch is therefore split across PyTorch's threads, at least ``SMALLEST_PART`` fits each,
-        unless a term couples frames.
+        unless a term couples frames or the parts share a variable.
         """
         everything = variables.all_frames()
         count, threads = variables.count, torch.get_num_threads()
@@ -362,6 +380,8 @@ class FitRefiner:
         if parts == 1 or self.energy.couples_frames:
             return self._minimize(variables, start, everything, observed, weights)
         selections = [variables.select(part) for part in variables.chunks(-(-count // parts))]
+        if len(selections) == 1 or share_rows(selections):
+            return self._minimize(variables, start, everything, observed, weights)
         with self._pool(len(selections), observed) as pool:
             refined_parts = pool.map(
                 lambda selection: self._minimize(

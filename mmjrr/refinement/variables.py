@@ -105,6 +105,11 @@ class Sharing:
         return level
 
     @property
+    def of_moments(self) -> list[str]:
+        """Names of the entries that the frames of a moment share."""
+        return [name for name in LEVELS if getattr(self, name) == 'moment']
+
+    @property
     def couples_moments(self) -> bool:
         """Whether frames of different moments share a variable, so that batches cannot be split."""
         levels = {self.level(name) for name in VARIABLES}
@@ -164,6 +169,18 @@ class Selection:
                 total[name].index_add_(0, rows, value)
 
 
+def share_rows(selections: Sequence[Selection]) -> bool:
+    """Return whether several selections, whose frames do not overlap, have a row in common."""
+    seen: set[tuple[str, int]] = set()
+    for selection in selections:
+        for name, rows in selection.rows.items():
+            numbers = set() if rows is None else {(name, row) for row in rows.tolist()}
+            if numbers & seen:
+                return True
+            seen |= numbers
+    return False
+
+
 @dataclass
 class FrameBodies:
     """Bodies of frames, in the frames' calibrated cameras."""
@@ -219,6 +236,8 @@ class FitVariables:
         #: How much each part of the body moves each vertex, (P, V).
         self.parts = part_weights(body) if 'part_outline_offset' in self.names else None
         self.index: dict[str, Tensor | None] = {}
+        #: Moment of each frame if the frames of a moment share a variable, else None.
+        self.moment: Tensor | None = None
         for name in self.names:
             level = sharing.level(name)
             if level == 'fixed':  # fixed shapes of a shared body are shared with it
@@ -232,6 +251,8 @@ class FitVariables:
                     'of the frames'
                 )
             self.index[name] = getattr(groups, level)
+            if level == 'moment':
+                self.moment = groups.moment
 
     def all_frames(self) -> Selection:
         """Select all frames and all rows."""
@@ -249,22 +270,34 @@ class FitVariables:
         return Selection(frames, rows, index)
 
     def chunks(self, size: int) -> list[slice]:
-        """Cut the frames into ranges of about ``size``, between moments if frames share poses.
+        """Cut the frames into ranges of about ``size``, between moments that share a variable.
 
-        A range holds more than ``size`` frames only if a moment does.
+        A range holds more than ``size`` frames only if a moment extends over more frames, or
+        several moments whose frames alternate do.
         """
-        moments = self.index['pose_6d']
-        if moments is None:
-            boundaries = list(range(self.count + 1))
-        else:
-            changes = torch.nonzero(moments.diff()).flatten() + 1
-            boundaries = [0, *changes.tolist(), self.count]
+        boundaries = [0, *self._ends_of_moments()]
         cuts = [0]
         for previous, boundary in pairwise(boundaries):
             if boundary - cuts[-1] > size and previous > cuts[-1]:
                 cuts.append(previous)
         cuts.append(self.count)
         return [slice(start, stop) for start, stop in pairwise(cuts)]
+
+    def _ends_of_moments(self) -> list[int]:
+        """Return the ends of the shortest ranges that keep each moment's frames together.
+
+        Without a variable that the frames of a moment share, each frame is such a range.
+        """
+        if self.moment is None:
+            return list(range(1, self.count + 1))
+        moments = self.moment.tolist()
+        last = {moment: frame for frame, moment in enumerate(moments)}
+        ends, reach = [], 0
+        for frame, moment in enumerate(moments):
+            reach = max(reach, last[moment])
+            if reach == frame:
+                ends.append(frame + 1)
+        return ends
 
     def initial(
         self,

@@ -23,6 +23,7 @@ from mmjrr.io import (
     read_npz,
     read_pickle,
     read_torch,
+    unpacked_limit,
 )
 from mmjrr.io.paths import check_suffix
 from mmjrr.io.sparse import sparse_matrix
@@ -157,12 +158,12 @@ class MeshMapping:
         """
         with open_input(path) as file:
             path, checksum = file.path, file.sha256()
-            content = _read(file)
+            content, limit = _read(file), unpacked_limit(file.size)
         described: dict[str, Any] = {}
         if isinstance(content, dict) and 'description' in content:
             described = _description(path, content['description'])
         try:
-            matrix = _matrix_of(path, content, faces)
+            matrix = _matrix_of(path, content, faces, limit)
             return cls(
                 matrix,
                 source or described.get('source'),
@@ -258,13 +259,15 @@ def _description(path: Path, value: Any) -> dict[str, Any]:
     return described
 
 
-def _matrix_of(path: Path, content: Any, faces: str | Path | Array | None) -> csr_matrix:
+def _matrix_of(
+    path: Path, content: Any, faces: str | Path | Array | None, limit: int
+) -> csr_matrix:
     if not isinstance(content, dict):
-        return _as_csr(str(path), content)
+        return _as_csr(str(path), content, limit)
     if {'triangle_ids', 'baryc_coords'} <= set(content):
-        return _from_barycentric(path, content, faces)
+        return _from_barycentric(path, content, faces, limit)
     if 'mtx' in content:
-        matrix = _as_csr(f'{path}: mtx', content['mtx'])
+        matrix = _as_csr(f'{path}: mtx', content['mtx'], limit)
         columns = matrix.shape[1]
         # The right half multiplies normals; smplx's transfer tool leaves it out too.
         if columns % 2 == 0 and mesh_of_size(columns) is None:
@@ -286,7 +289,7 @@ def _matrix_of(path: Path, content: Any, faces: str | Path | Array | None) -> cs
             f'{path}: found {sorted(content)}, expected a mapping between meshes: mtx or matrix, '
             'or triangle_ids and baryc_coords'
         )
-    return _as_csr(f'{path}: {name}', matrices[name])
+    return _as_csr(f'{path}: {name}', matrices[name], limit)
 
 
 def _checked_sparse(where: str, kind: str, fields: dict[str, Any]) -> csr_matrix:
@@ -301,23 +304,22 @@ def _check_size(where: str, shape: Any) -> None:
         raise DataError(f'{where}: shape: found {sizes.tolist()}, expected at most {_MAX_VERTICES}')
 
 
-def _as_csr(where: str, value: Any) -> csr_matrix:
+def _as_csr(where: str, value: Any, limit: int) -> csr_matrix:
     if issparse(value):
         _check_size(where, value.shape)
         return csr_matrix(value, dtype=np.float64)
-    return csr_matrix(check_array(where, value, ('target', 'source'), finite=False))
+    matrix = check_array(where, value, ('target', 'source'), finite=False, limit=limit)
+    return csr_matrix(matrix)
 
 
 def _from_barycentric(
-    path: Path, content: dict[str, Any], faces: str | Path | Array | None
+    path: Path, content: dict[str, Any], faces: str | Path | Array | None, limit: int
 ) -> csr_matrix:
-    sizes: dict[str, int] = {}
+    checks: dict[str, Any] = {'sizes': {}, 'limit': limit}
     ids = check_array(
-        f'{path}: triangle_ids', content['triangle_ids'], ('target',), 'integer', sizes=sizes
+        f'{path}: triangle_ids', content['triangle_ids'], ('target',), 'integer', **checks
     )
-    weights = check_array(
-        f'{path}: baryc_coords', content['baryc_coords'], ('target', 3), sizes=sizes
-    )
+    weights = check_array(f'{path}: baryc_coords', content['baryc_coords'], ('target', 3), **checks)
     where = 'faces'
     if isinstance(faces, (str, Path)):
         where = f'{faces}: faces'

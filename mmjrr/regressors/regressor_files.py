@@ -32,10 +32,11 @@ from mmjrr.io import (
     read_npz,
     read_pickle,
     read_torch,
+    unpacked_limit,
     versions,
     write_json,
 )
-from mmjrr.io.sparse import dense, sparse_matrix
+from mmjrr.io.sparse import check_dense_size, sparse_matrix
 from mmjrr.joints import JOINT_ORDERS
 from mmjrr.regressors.zoo import ZOO, ZooEntry, find_regressor
 
@@ -48,8 +49,8 @@ _SIDECAR_FIELDS = {
     'normal_faces': list,
 }
 
-#: Largest accepted rows and columns of a sparse file: more than any body has, at most 8 GB.
-_MAX_SPARSE_SHAPE = (1000, 1_000_000)
+#: Copies of the matrix that loading and inspecting a regressor hold in memory at a time.
+_COPIES = 4
 
 
 @dataclass
@@ -239,52 +240,57 @@ def _read_sidecar(path: Path, checksum: str) -> dict[str, Any]:
 def _read_weight(file: InputFile) -> tuple[Array, tuple[str, ...] | None]:
     """Return the file's matrix in float64, and its joint names or None."""
     names, path = None, file.path
+    limit = unpacked_limit(file.size) // _COPIES
     if path.suffix == '.npy':
-        weight = read_npy(file)
+        where, weight = str(path), read_npy(file)
     elif path.suffix == '.npz':
-        weight, names = _read_npz(file)
+        arrays = read_npz(file)
+        names = _names_in(path, arrays)
+        where, weight = _matrix_in_npz(path, arrays, limit)
     elif path.suffix in ('.pt', '.pth'):
-        weight = _read_torch(file)
+        where, weight = _matrix_in(path, read_torch(file, as_torch=False))
     elif path.suffix in ('.pkl', '.pickle'):
-        weight = _matrix_in(path, read_pickle(path))
+        where, weight = _matrix_in(path, read_pickle(file))
     else:
         raise DataError(
             f'{path}: found the suffix {path.suffix!r}, expected .npy, .npz, .pkl, .pt, .pth'
         )
-    return check_array(str(path), weight, ('J', 'V'), finite=False), names
+    return check_array(where, weight, ('J', 'V'), finite=False, limit=limit), names
 
 
-def _read_npz(file: InputFile) -> tuple[Array, tuple[str, ...] | None]:
-    path, arrays = file.path, read_npz(file)
-    names = None
-    if 'joint_names' in arrays:
-        where = f'{path}: joint_names'
-        names = tuple(check_array(where, arrays['joint_names'], ('J',), 'text').tolist())
+def _names_in(path: Path, arrays: dict[str, Array]) -> tuple[str, ...] | None:
+    if 'joint_names' not in arrays:
+        return None
+    where = f'{path}: joint_names'
+    return tuple(check_array(where, arrays['joint_names'], ('J',), 'text').tolist())
+
+
+def _matrix_in_npz(path: Path, arrays: dict[str, Array], limit: int) -> tuple[str, Any]:
+    """Return the only matrix of an npz file, and its name for messages; it may be sparse."""
     if {'rows', 'columns', 'values', 'shape'} <= set(arrays):
-        return _from_sparse(path, arrays), names
+        return str(path), _from_sparse(path, arrays, limit)
     if 'data' in arrays and 'shape' in arrays and ({'indptr', 'row'} & set(arrays)):
-        return _from_scipy(path, arrays), names
-    return _only_matrix(path, arrays), names
+        return f'{path}: sparse matrix', _from_scipy(path, arrays)
+    return _only_matrix(path, arrays)
 
 
-def _from_scipy(path: Path, arrays: dict[str, Array]) -> Array:
-    """Return the matrix that ``scipy.sparse.save_npz`` wrote."""
+def _from_scipy(path: Path, arrays: dict[str, Array]) -> Any:
+    """Return the sparse matrix that ``scipy.sparse.save_npz`` wrote."""
     kind = arrays.get('format', np.array('csr')).item()
     kind = kind.decode('ascii', 'replace') if isinstance(kind, bytes) else str(kind)
     if kind not in ('csr', 'csc', 'coo'):
         raise DataError(f'{path}: format: found {kind!r:.40}, expected csr, csc or coo')
     fields: dict[str, Any] = {name: value for name, value in arrays.items() if name != 'format'}
     fields['shape'] = tuple(np.ravel(arrays['shape']).tolist())
-    return dense(str(path), sparse_matrix(f'{path}:', kind, fields))
+    return sparse_matrix(f'{path}:', kind, fields)
 
 
-def _from_sparse(path: Path, arrays: dict[str, Array]) -> Array:
+def _from_sparse(path: Path, arrays: dict[str, Array], limit: int) -> Array:
     """Return the matrix with ``values`` at ``rows`` and ``columns``, zero elsewhere."""
     shape = tuple(check_array(f'{path}: shape', arrays['shape'], (2,), 'integer').tolist())
-    if not all(0 < size <= most for size, most in zip(shape, _MAX_SPARSE_SHAPE, strict=True)):
-        raise DataError(
-            f'{path}: shape: found {shape}, expected (J, V), at most {_MAX_SPARSE_SHAPE}'
-        )
+    if min(shape) <= 0:
+        raise DataError(f'{path}: shape: found {shape}, expected two positive sizes, (J, V)')
+    check_dense_size(f'{path}: shape', shape, limit)
     sizes: dict[str, int] = {}
     indices = []
     for name, size in zip(('rows', 'columns'), shape, strict=True):
@@ -300,34 +306,35 @@ def _from_sparse(path: Path, arrays: dict[str, Array]) -> Array:
     return weight
 
 
-def _read_torch(file: InputFile) -> Array:
-    return _matrix_in(file.path, read_torch(file, as_torch=False))
+def _matrix_in(path: Path, content: Any) -> tuple[str, Any]:
+    """Return the only matrix in what a file holds, and its name for messages; it may be sparse.
 
-
-def _matrix_in(path: Path, content: Any) -> Array:
-    """Return the only matrix in what a file holds: an array, a sparse matrix, or a dict."""
+    The file holds an array, a sparse matrix, or a dict that contains one. A dict may name one
+    sparse matrix many times, so none is made dense here.
+    """
     if isinstance(content, np.ndarray):
-        return content
+        return str(path), content
     if hasattr(content, 'toarray'):
-        return dense(str(path), content)
+        return f'{path}: sparse matrix', content
     if not isinstance(content, dict):
         raise DataError(f'{path}: found {type(content).__name__}, expected a matrix or a dict')
     arrays = {
-        str(key): dense(f'{path}: {key}', value) if hasattr(value, 'toarray') else value
+        str(key): value
         for key, value in content.items()
         if isinstance(value, np.ndarray) or hasattr(value, 'toarray')
     }
     return _only_matrix(path, arrays)
 
 
-def _only_matrix(path: Path, arrays: dict[str, Array]) -> Array:
+def _only_matrix(path: Path, arrays: dict[str, Any]) -> tuple[str, Any]:
     matrices = {key: value for key, value in arrays.items() if value.ndim == 2}
     for name in ('weight', 'J_regressor'):
         if name in matrices:
-            return matrices[name]
+            return f'{path}: {name}', matrices[name]
     if len(matrices) != 1:
         raise DataError(
             f'{path}: found {len(matrices)} matrices among {sorted(arrays)!s:.200}, expected one, '
             f"or one named 'weight'"
         )
-    return next(iter(matrices.values()))
+    name, matrix = next(iter(matrices.items()))
+    return f'{path}: {name}', matrix

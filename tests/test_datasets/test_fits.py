@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +76,41 @@ def test_spins_own_fields_are_read(tmp_path: Path) -> None:
 def test_wrong_fields_are_named(tmp_path: Path, changes: dict, message: str) -> None:
     np.savez(tmp_path / 'f.npz', **a_fit(**changes))
     with pytest.raises(DataError, match=rf'f\.npz: {message}'):
+        load_fits(tmp_path / 'f.npz')
+
+
+@pytest.mark.parametrize('empty', [0.0, np.nan])
+def test_rows_without_a_body_are_invalid_fits(tmp_path: Path, empty: float) -> None:
+    fit = a_fit()
+    for name in ('pose', 'betas', 'transl', 'camera'):
+        fit[name][1] = empty
+    np.savez(tmp_path / 'f.npz', **fit)
+    fits = load_fits(tmp_path / 'f.npz')
+    assert fits['valid'].tolist() == [True, False, True]
+    np.testing.assert_array_equal(fits['pose'][[0, 2]], a_fit()['pose'][[0, 2]])
+
+
+def test_images_without_a_person_are_invalid_fits(tmp_path: Path) -> None:
+    fit = a_fit()
+    persons = {
+        str(name): dict(pose=fit['pose'][i : i + 1], betas=fit['betas'][i : i + 1])
+        for i, name in enumerate(NAMES)
+    }
+    persons[str(NAMES[1])] = dict(pose=np.zeros((0, 72)), betas=np.zeros((0, 10)))
+    (tmp_path / 'f.pkl').write_bytes(pickle.dumps(persons))
+    fits = load_fits(tmp_path / 'f.pkl')
+    assert fits['imgname'].tolist() == NAMES.tolist()
+    assert fits['valid'].tolist() == [True, False, True]
+    np.testing.assert_array_equal(fits['pose'][[0, 2]], fit['pose'][[0, 2]])
+
+
+@pytest.mark.parametrize('name', ['pose', 'betas', 'transl', 'camera'])
+def test_bodies_that_are_not_finite_are_named(tmp_path: Path, name: str) -> None:
+    fit = a_fit()
+    fit[name][1, 0] = np.nan
+    np.savez(tmp_path / 'f.npz', **fit)
+    message = rf'f\.npz: {name}: 1 rows are not finite, the first is row 1 \({NAMES[1]}\)'
+    with pytest.raises(DataError, match=message):
         load_fits(tmp_path / 'f.npz')
 
 

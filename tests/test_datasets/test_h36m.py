@@ -365,6 +365,28 @@ def test_results_that_number_the_frames_of_a_video_can_be_the_fits(tmp_path: Pat
     )
 
 
+def test_images_without_a_person_in_the_fits_are_dropped_and_counted(tmp_path: Path) -> None:
+    root = write(tmp_path)
+    fits = arrays()['fits']
+    persons = {
+        str(name): {key: fits[key][row : row + 1] for key in ('pose', 'betas', 'transl')}
+        for row, name in enumerate(fits['imgname'])
+    }
+    first = NAMES[0].rsplit('/', 1)[1]
+    persons[first] = dict(pose=np.zeros((0, 72)), betas=np.zeros((0, 10)), transl=np.zeros((0, 3)))
+    (root / 'fits/images.pkl').write_bytes(pickle.dumps(persons))
+    data = build(root, fits_file='fits/images.pkl')
+    assert [data.imgname(i) for i in range(len(data))] == NAMES[1:]
+    assert (data.report['without_fit'], data.report['dropped']) == (1, 1)
+    np.testing.assert_allclose(
+        data.fit_sample(0)['body_pose'], fits['pose'][-2, 3:].astype(np.float32)
+    )
+    everything = build(root, fits_file='fits/images.pkl', test_mode=True)
+    assert [everything.imgname(i) for i in range(len(everything))] == NAMES
+    with pytest.raises(DataError, match=f'{first}: found no fit'):
+        everything.fit_sample(0)
+
+
 def test_weak_perspective_cameras_without_scale_are_named(tmp_path: Path) -> None:
     root = write(tmp_path, dict(fits=dict(transl=None, camera=np.zeros((12, 3)))))
     with pytest.raises(DataError, match=r'x_train\.npz: camera: .*positive'):

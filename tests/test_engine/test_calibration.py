@@ -13,26 +13,33 @@ import pytest
 import torch
 from kill_points import Kill
 from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
 from mmengine.runner import Runner
 from small_jobs import fits_and_masks, several_views
 
+from mmjrr.body_models import free_body
 from mmjrr.datasets import H36MFitsDataset
 from mmjrr.datasets.fits import load_fits
+from mmjrr.engine.batch_refinement import BatchRefinement
 from mmjrr.engine.calibration import (
+    Calibration,
     CalibrationOptions,
     Calibrator,
     lowered_weights,
     sharing_after,
 )
+from mmjrr.engine.refinement_end import refining_regressor
 from mmjrr.engine.refinement_frames import (
     RefinementFrames,
     choose_frames,
     choose_moments,
     spread_rows,
 )
+from mmjrr.engine.refinement_options import RefinementOptions
 from mmjrr.errors import DataError
-from mmjrr.joints import BODY_PARTS
-from mmjrr.refinement import FitRefiner
+from mmjrr.io import sha256
+from mmjrr.joints import BODY_PARTS, H36M_JOINTS_MMPOSE
+from mmjrr.refinement import FitEnergy, FitRefiner
 from mmjrr.refinement.variables import Sharing
 from mmjrr.regressors import JointRegressor, LabelOffsets
 
@@ -185,6 +192,74 @@ def test_shared_variables_are_fixed_after_calibration() -> None:
     assert sharing_after(Sharing('frame', 'moment'))['betas'] == 'moment'
 
 
+def calibration_of(**fields: Any) -> Calibration:
+    regressor = JointRegressor.load('free_body_h36m').reorder(H36M_JOINTS_MMPOSE)
+    return Calibration(**{
+        'arrays': {}, 'regressor': regressor, 'sharing': Sharing('frame', 'subject'), 'shared': {},
+        'summary': {}, 'complete': False, 'weights': dict(joint_3d=1.0), **fields,
+    })  # fmt: skip
+
+
+def test_stored_initial_fits_have_their_own_shapes(dataset: H36MFitsDataset) -> None:
+    """Refinement starts with the subjects' calibrated shapes, and keeps them."""
+    shapes = dict(S1=torch.full((10,), 0.5), S5=torch.full((10,), -0.5))
+    calibration = calibration_of(shared=dict(betas=shapes))
+    refiner = FitRefiner(
+        free_body(), calibration.regressor, None,
+        FitEnergy(terms=dict(adv_pose=False, adv_shape=False, silhouette=False, joint_2d=False)),
+        num_iters=1, share=dict(betas='fixed'),
+    )  # fmt: skip
+    options = dict(image_size=(64, 64), device=torch.device('cpu'))
+    indices = [0, 5, 9, 14]
+    arrays, _ = BatchRefinement(refiner, calibration, calibration.weights, options, False).refine(
+        pseudo_collate([dataset[index] for index in indices]), 'batch 0'
+    )
+    for row, index in enumerate(indices):
+        shape = shapes[dataset[index]['data_samples'].subject]
+        np.testing.assert_allclose(arrays['betas'][row], shape, atol=1e-6)
+        for name in ('global_orient', 'body_pose', 'betas'):
+            own = dataset.fit_sample(index)[name]
+            np.testing.assert_array_equal(arrays[f'init_{name}'][row], own, name)
+
+
+@pytest.mark.parametrize(
+    ('rounds', 'complete', 'name'),
+    [
+        (None, False, 'J_spin'),
+        (1, True, 'J_spin'),
+        (3, True, 'calibration/J_round_2.npy'),
+        (1, False, 'calibration/J_round_1.npy'),
+        (3, False, 'calibration/J_round_3.npy'),
+    ],
+)
+def test_the_regressor_that_refined_the_fits_is_recorded(
+    rounds: int | None, complete: bool, name: str, tmp_path: Path
+) -> None:
+    """Round 4 was fitted too, but its result was not accepted."""
+    files = ['J_spin.npy', *(f'calibration/J_round_{number}.npy' for number in range(1, 5))]
+    (tmp_path / 'calibration').mkdir()
+    for file in files:
+        (tmp_path / file).write_text(file)
+    calibration = None
+    if rounds is not None:
+        calibration = calibration_of(summary=dict(rounds=[{}] * rounds), complete=complete)
+    options = RefinementOptions(body_model={})
+    file = tmp_path / ('J_spin.npy' if name == 'J_spin' else name)
+    assert refining_regressor(tmp_path, options, calibration) == f'{name} sha256 {sha256(file)}'
+
+
+@pytest.mark.parametrize('learn_regressor', [True, False])
+def test_a_named_regressor_that_refined_the_fits_is_recorded_by_its_name(
+    learn_regressor: bool, tmp_path: Path
+) -> None:
+    options = RefinementOptions(
+        body_model={}, regressor='free_body_h36m', learn_regressor=learn_regressor
+    )
+    calibration = calibration_of(summary=dict(rounds=[{}]), complete=learn_regressor)
+    for result in (None, calibration):
+        assert refining_regressor(tmp_path, options, result) == 'free_body_h36m'
+
+
 # -- rounds ----------------------------------------------------------------------------------------
 
 
@@ -239,11 +314,21 @@ def test_all_moments_are_exported_as_calibrated(whole: Path) -> None:
     assert len(summary['calibration']['rounds']) == 2
     first, last = summary['calibration']['rounds']
     assert last['joint_3d'] < first['joint_3d']
+    assert provenance_of(whole)['regressor'] == checksum_of(whole, 'calibration/J_round_1.npy')
     # J_opt is the last round's regressor, since it is fitted to the same fits.
     last_round = JointRegressor.load(whole / 'calibration' / 'J_round_2.npy')
     torch.testing.assert_close(
         JointRegressor.load(whole / 'J_opt.npy').weight, last_round.weight, atol=1e-4, rtol=0
     )
+
+
+def provenance_of(work_dir: Path) -> dict[str, Any]:
+    with np.load(work_dir / 'pseudo_gt.npz') as file:
+        return json.loads(str(file['provenance']))
+
+
+def checksum_of(work_dir: Path, name: str) -> str:
+    return f'{name} sha256 {sha256(work_dir / name)}'
 
 
 def train_in_two_parts(cfg: Config, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -292,6 +377,9 @@ def test_other_moments_take_the_shapes_and_corrections_of_the_calibration(
     last = len(summary['rounds']) - 1  # not the second round if that one drifts
     stored = np.load(tmp_path / 'calibration' / f'round_{last:07d}.npz')
     assert len(stored['imgname']) == 8 or len(stored['imgname']) == 7
+    assert provenance_of(tmp_path)['regressor'] == checksum_of(
+        tmp_path, f'calibration/J_round_{last + 1}.npy'
+    )
     for subject, betas in zip(('S1', 'S5'), stored['value_betas'], strict=True):
         rows = [name.startswith(subject) for name in fits['imgname'].tolist()]
         np.testing.assert_allclose(

@@ -52,10 +52,9 @@ def runner(work_dir: Path, hook: bool = True, model: nn.Module | None = None, **
         optim_wrapper=dict(optimizer=dict(type='Adam', lr=0.1)),
         param_scheduler=dict(type='StepLR', step_size=1, by_epoch=False),
         default_hooks=dict(checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=2)),
-        custom_hooks=[dict(type='mmjrr.SafeCheckpointHook')] if hook else [],
         experiment_name=f'toy_{os.urandom(8).hex()}',
         log_level='ERROR',
-        **options,
+        **{'custom_hooks': [dict(type='mmjrr.SafeCheckpointHook')] if hook else [], **options},
     )
 
 
@@ -128,6 +127,40 @@ def test_a_fresh_run_loads_weights(trained: Path, tmp_path: Path) -> None:
     run.load_or_resume()
     expected = load_from_local(str(trained / 'iter_4.pth'))['state_dict']
     assert equal(dict(run.model.state_dict()), dict(expected))
+
+
+@pytest.mark.parametrize('hook', ['SafeCheckpointHook', 'ResumableCheckpointHook'])
+@pytest.mark.parametrize('pointer', ['absent', 'of a truncated checkpoint'])
+def test_without_a_checkpoint_a_resumed_run_begins_with_its_first_weights(
+    trained: Path, tmp_path: Path, hook: str, pointer: str
+) -> None:
+    if pointer != 'absent':
+        (tmp_path / 'iter_2.pth').write_bytes((trained / 'iter_2.pth').read_bytes()[:1000])
+        (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'iter_2.pth'))
+    weights = trained / 'iter_4.pth'
+    cfg = dict(resume=True, begin_from=str(weights))
+    run = runner(
+        tmp_path, hook=False, resume=True, cfg=cfg, custom_hooks=[dict(type=f'mmjrr.{hook}')]
+    )
+    run.call_hook('before_run')
+    run.load_or_resume()
+    run.call_hook('after_run')
+    expected = load_from_local(str(weights))['state_dict']
+    assert equal(dict(run.model.state_dict()), dict(expected))
+    assert run._train_loop['max_iters'] == 4  # weights alone, not the iteration
+
+
+def test_a_resumed_run_prefers_its_checkpoint_to_its_first_weights(
+    trained: Path, tmp_path: Path
+) -> None:
+    (tmp_path / 'iter_2.pth').write_bytes((trained / 'iter_2.pth').read_bytes())
+    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'iter_2.pth'))
+    cfg = dict(resume=True, begin_from=str(trained / 'nowhere.pth'))
+    run = runner(tmp_path, resume=True, cfg=cfg)
+    run.train()
+    assert run.iter == 4
+    resumed, expected = (load_from_local(str(d / 'iter_4.pth')) for d in (tmp_path, trained))
+    assert equal(resumed['state_dict'], expected['state_dict'])
 
 
 def test_nothing_to_resume_is_a_new_run(tmp_path: Path) -> None:

@@ -143,6 +143,29 @@ def test_without_a_whole_checkpoint_it_resumes_from_the_stored_batches(
     assert_same_results(tmp_path, whole)
 
 
+def test_killed_before_its_first_checkpoint_it_begins_with_the_same_weights(
+    config: Config, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``load_from`` names the discriminators of another run; hooks are those of tools/train.py."""
+    config = config.copy()
+    config.custom_hooks = [*config.custom_hooks, dict(type='SafeCheckpointHook')]
+    weights = str(whole / 'iter_6.pth')
+    expected = tmp_path / 'whole'
+    run(config, expected, resume=False, load_from=weights)
+    fits = [(folder / 'pseudo_gt.npz').read_bytes() for folder in (expected, whole)]
+    assert fits[0] != fits[1]
+    work_dir = tmp_path / 'run'
+    with monkeypatch.context() as patch, pytest.raises(Kill):
+        patch.setattr(SMPLPseudoGTHook, '_refine', killed_after(1, SMPLPseudoGTHook._refine))
+        run(config, work_dir, resume=False, load_from=weights)
+    assert not list(work_dir.glob('*.pth'))
+    for other in (None, str(whole / 'J_opt.npy')):
+        with pytest.raises(IdentityError, match=r'  files.load_from: recorded "\w+", present '):
+            run(config, work_dir, begin_from=other)
+    run(config, work_dir, begin_from=weights)
+    assert_same_results(work_dir, expected)
+
+
 # ------------------------------------------------------------------ completeness
 
 

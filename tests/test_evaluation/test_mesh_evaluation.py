@@ -9,6 +9,7 @@ import torch
 from mmjrr.body_models import free_body
 from mmjrr.body_models.free_body import FREE_BODY_FILE
 from mmjrr.body_models.smpl_files import load_smpl_file
+from mmjrr.datasets.predictions import predictions_from
 from mmjrr.errors import DataError
 from mmjrr.evaluation import evaluate_meshes
 from mmjrr.regressors import JointRegressor
@@ -103,6 +104,182 @@ def test_two_annotated_persons_in_an_image_get_the_nearest_prediction_each():
     result = evaluate_meshes(both, swapped, 'free_body_h36m', ['vibe'])
     assert result.frames == 2 * COUNT
     assert scores_of(result, 'free_body_h36m', 'vibe').mpjpe < 1e-6
+
+
+def both(*people: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: np.concatenate([person[name] for person in people]) for name in people[0]}
+
+
+def with_tracks(*people: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {**both(*people), 'track': np.repeat(['anna', 'ben'], COUNT)}
+
+
+TRACK = dict(track='track')
+
+
+def acceleration(
+    points: dict[str, np.ndarray], goal: dict[str, np.ndarray], middle: tuple[int, ...]
+) -> float:
+    """Mean acceleration error of the body's joints in some frames of a person, in mm."""
+    weight = load_smpl_file(FREE_BODY_FILE)['J_regressor']
+    joints, goals = (weight @ vertices(content) for content in (points, goal))
+    error = (joints - joints[:, [1, 2]].mean(1, keepdims=True)) - (
+        goals - goals[:, [1, 2]].mean(1, keepdims=True)
+    )
+    errors = [np.linalg.norm(error[t - 1] - 2 * error[t] + error[t + 1], axis=-1) for t in middle]
+    return float(1000 * np.mean(errors))
+
+
+@pytest.mark.parametrize('person', ['nearest', None])
+@pytest.mark.parametrize('seeds', [(0, 1), (1, 0)])
+def test_an_annotated_person_whom_nobody_predicts_is_skipped(person, seeds):
+    target = both(bodies(seeds[0]), bodies(seeds[1]))
+    result = evaluate_meshes(bodies(0), target, 'free_body_h36m', ['vibe'], person=person)
+    assert result.frames == COUNT and result.skipped == tuple(NAMES)
+    assert scores_of(result, 'free_body_h36m', 'vibe').mpjpe < 1e-6
+    note = 'are nearer to other annotated bodies'
+    assert any(note in text for text in result.provenance['notes'])
+
+
+def test_a_person_not_nearest_to_any_prediction_gets_the_one_that_is_left():
+    anna, far = bodies(0), bodies(7)
+    rng = np.random.default_rng(3)
+    ben = {**anna, 'pose': anna['pose'] + (0.02 * rng.normal(size=(COUNT, 72))).astype(np.float32)}
+    alone = evaluate_meshes(far, ben, 'free_body_h36m', ['vibe'])
+    result = evaluate_meshes(both(far, anna), both(ben, anna), 'free_body_h36m', ['vibe'])
+    assert result.frames == 2 * COUNT and result.skipped == ()
+    expected = scores_of(alone, 'free_body_h36m', 'vibe').mpjpe / 2  # the other half has no error
+    assert expected > 20
+    assert scores_of(result, 'free_body_h36m', 'vibe').mpjpe == pytest.approx(expected, abs=1e-6)
+
+
+def test_an_annotated_person_who_does_not_count_takes_no_prediction():
+    target = with_tracks(bodies(0), bodies(1))
+    target['pose'][COUNT:] = np.nan
+    result = evaluate_meshes(bodies(1), target, 'free_body_h36m', ['vibe'], annotated_fields=TRACK)
+    alone = evaluate_meshes(bodies(1), bodies(0), 'free_body_h36m', ['vibe'])
+    assert result.frames == COUNT
+    score = scores_of(result, 'free_body_h36m', 'vibe')
+    assert score.mpjpe == scores_of(alone, 'free_body_h36m', 'vibe').mpjpe
+
+
+def test_an_annotated_body_that_is_stored_twice_counts_once(result):
+    target = both(bodies(1), bodies(1))
+    twice = evaluate_meshes(bodies(0), target, 'free_body_h36m', ['bedlam', 'vibe', 'emdb'])
+    assert twice.frames == COUNT and twice.skipped == ()
+    assert scores_of(twice, 'body', 'emdb') == scores_of(result, 'body', 'emdb')
+
+
+def test_the_acceleration_error_compares_a_track_with_itself():
+    anna, ben, nearly_anna, nearly_ben = bodies(0), bodies(1), bodies(0), bodies(1)
+    rng = np.random.default_rng(5)
+    for content in (nearly_anna, nearly_ben):
+        content['pose'] += (0.03 * rng.normal(size=(COUNT, 72))).astype(np.float32)
+    predicted, target = both(nearly_anna, nearly_ben), with_tracks(anna, ben)
+
+    def found() -> float:
+        result = evaluate_meshes(
+            predicted, target, 'free_body_h36m', ['emdb'], annotated_fields=TRACK
+        )
+        return scores_of(result, 'body', 'emdb').acceleration
+
+    of_anna = acceleration(nearly_anna, anna, (1, 2, 3))
+    of_ben = acceleration(nearly_ben, ben, (1, 2, 3))
+    assert found() == pytest.approx((of_anna + of_ben) / 2, abs=1e-4)
+    target['pose'][COUNT] = np.nan  # Ben is not seen in the first frame
+    of_ben = acceleration(nearly_ben, ben, (2, 3))
+    assert found() == pytest.approx((3 * of_anna + 2 * of_ben) / 5, abs=1e-4)
+
+
+def test_several_people_without_tracks_have_no_acceleration_error():
+    people = both(bodies(0), bodies(1))
+    result = evaluate_meshes(people, people, 'free_body_h36m', ['emdb'])
+    assert np.isnan(scores_of(result, 'body', 'emdb').acceleration)
+    notes = result.provenance['notes']
+    assert any('1 videos have no acceleration error' in text for text in notes)
+
+
+def sequence_of_3dpw(*people: dict[str, np.ndarray]) -> dict[str, object]:
+    return {
+        'poses': [person['pose'] for person in people],
+        'betas': [np.pad(person['betas'][0], (0, 290)) for person in people],
+        'genders': ['n' for _ in people],
+        'cam_poses': np.tile(np.eye(4), (COUNT, 1, 1)),
+        'campose_valid': [np.ones(COUNT, np.int64) for _ in people],
+        'sequence': 'downtown_run_00',
+    }
+
+
+def predicted_on_3dpw(person: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    names = np.array([f'predictions/image_{frame:05d}.jpg' for frame in range(COUNT)])
+    return {**person, 'imgname': names}
+
+
+def test_people_of_a_sequence_file_of_3dpw_are_tracks():
+    people = [bodies(0), bodies(1)]
+    for person in people:
+        person['betas'][:] = person['betas'][0]
+    noisy = [dict(person) for person in people]
+    rng = np.random.default_rng(5)
+    for content in noisy:
+        content['pose'] = content['pose'] + (0.03 * rng.normal(size=(COUNT, 72))).astype(np.float32)
+    tree = sequence_of_3dpw(*people)
+    assert predictions_from(tree).track == COUNT * ['0'] + COUNT * ['1']
+    predicted = [predicted_on_3dpw(content) for content in noisy]
+    result = evaluate_meshes(both(*predicted), tree, 'free_body_h36m', ['emdb'])
+    of_each = [acceleration(a, b, (1, 2, 3)) for a, b in zip(noisy, people, strict=True)]
+    score = scores_of(result, 'body', 'emdb')
+    assert score.acceleration == pytest.approx(np.mean(of_each), abs=1e-3)
+    alone = evaluate_meshes(predicted[0], sequence_of_3dpw(people[0]), 'free_body_h36m', ['emdb'])
+    score = scores_of(alone, 'body', 'emdb')
+    assert score.acceleration == pytest.approx(of_each[0], abs=1e-3)
+    half = evaluate_meshes(predicted[1], tree, 'free_body_h36m', ['emdb'])
+    score = scores_of(half, 'body', 'emdb')
+    assert half.frames == COUNT and len(half.skipped) == COUNT
+    assert score.acceleration == pytest.approx(of_each[1], abs=1e-3)
+
+
+def test_annotations_with_and_without_tracks_can_be_evaluated_together():
+    other = bodies(1)
+    other['imgname'] = np.array([f'ben/jump/{number:06d}.jpg' for number in range(COUNT)])
+    tracked = predictions_from(with_tracks(bodies(0), bodies(2)), fields=TRACK)
+    predicted = both(bodies(0), bodies(2), other)
+    result = evaluate_meshes(predicted, [tracked, other], 'free_body_h36m', ['emdb'])
+    assert result.frames == 3 * COUNT
+    assert scores_of(result, 'body', 'emdb').acceleration < 1e-6
+
+
+ABSOLUTE = dict(name='absolute', joints=['left_knee', 'right_knee'], root=None)
+
+
+def at(content: dict[str, np.ndarray], *position: float) -> dict[str, np.ndarray]:
+    return {**content, 'transl': np.tile(np.float32(position), (COUNT, 1))}
+
+
+@pytest.mark.parametrize(('unit', 'meter'), [('m', 1.0), ('mm', 1000.0)])
+def test_absolute_positions_include_translations(unit, meter):
+    near = at(bodies(0), 0.0, 0.0, 3 * meter)
+    far = at(bodies(0), 0.6 * meter, 0.0, 3.8 * meter)  # 1 m apart
+    result = evaluate_meshes(near, far, 'free_body_h36m', [ABSOLUTE, 'vibe'], unit=unit)
+    score = scores_of(result, 'free_body_h36m', 'absolute')
+    assert (score.mpjpe, score.pve) == pytest.approx((1000, 1000), abs=1e-3)
+    assert score.pa_mpjpe == pytest.approx(0, abs=1e-4)
+    assert scores_of(result, 'free_body_h36m', 'vibe').mpjpe == pytest.approx(0, abs=1e-3)
+
+
+def test_absolute_positions_of_vertices_need_no_translations():
+    meshes = {'imgname': np.array(NAMES), 'vertices': vertices(bodies(0)) + [0.0, 0.0, 4.0]}
+    result = evaluate_meshes(meshes, at(bodies(0), 0.0, 0.0, 3.0), 'free_body_h36m', [ABSOLUTE])
+    score = scores_of(result, 'free_body_h36m', 'absolute')
+    assert score.mpjpe == pytest.approx(1000, abs=1e-2)
+
+
+@pytest.mark.parametrize('without', ['predictions', 'annotation'])
+def test_absolute_positions_without_translations_are_refused(without):
+    pair = [bodies(0), at(bodies(0), 0.0, 0.0, 3.0)]
+    predicted, target = pair if without == 'predictions' else pair[::-1]
+    with pytest.raises(DataError, match='has no transl, and a protocol without a root compares'):
+        evaluate_meshes(predicted, target, 'free_body_h36m', [ABSOLUTE])
 
 
 def test_predictions_of_other_images_are_refused():

@@ -11,7 +11,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
 from mmjrr.refinement import EnergyTerm, FitEnergy
-from mmjrr.refinement.energy import TERMS, EnergyTerms
+from mmjrr.refinement.energy import DATA_TERMS, TERMS, EnergyTerms
 from mmjrr.registry import ENERGY_TERMS
 
 
@@ -38,6 +38,23 @@ def test_priors_that_can_be_zero_have_a_fixed_weight_unless_a_scale_is_given() -
     assert weights == dict(joint_limits=10.0, smoothness=4.0, adv_pose=0.0)
 
 
+@pytest.mark.parametrize('value', [0.0, 1e-12, 1e-8])
+def test_a_term_that_is_zero_at_the_start_needs_a_weight(value: float) -> None:
+    zero = dict(joint_3d=1.0, initial_pose=value)
+    for option in (True, dict(scale=2.0), dict(deviation=15.0)):
+        energy = FitEnergy(terms=dict(initial_pose=option))
+        with pytest.raises(ValueError, match="terms.'initial_pose'. is zero on .*give weight="):
+            energy.balance(zero)
+    for option, weight in ((dict(weight=0.02), 0.02), (dict(scale=0), 0.0)):
+        energy = FitEnergy(terms=dict(initial_pose=option))
+        assert energy.balance(zero) == dict(joint_3d=1.0, initial_pose=weight)
+
+
+def test_fits_may_start_at_the_data() -> None:
+    weights = FitEnergy().balance(dict.fromkeys(DATA_TERMS, 0.0))
+    assert weights == dict.fromkeys(DATA_TERMS, 1e8)
+
+
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
@@ -60,7 +77,10 @@ def test_priors_that_can_be_zero_have_a_fixed_weight_unless_a_scale_is_given() -
             'expected one of the two',
         ),
         (dict(terms=dict(smoothness=dict(max_gap=0))), 'max_gap: found 0'),
-        (dict(terms=dict(joint_limits=dict(limits=dict(knee=None, tail=1)))), "unknown .'tail'."),
+        (
+            dict(terms=dict(joint_limits=dict(limits=dict(knee=None, tail=1)))),
+            r"unknown \['knee', 'tail'\]",
+        ),
         (
             dict(terms=dict(joint_limits=dict(limits=dict(neck=((0, 1), (1, 0), (0, 1)))))),
             'limits: neck: found',

@@ -129,3 +129,50 @@ def test_a_moment_is_refined_to_the_same_digits_in_any_batch() -> None:
             assert torch.equal(value, whole.values[name][first:last]), (name, rows)
         alone.values, without = {}, dataclasses.replace(whole, values={})
         assert not differences(without, alone, rows), rows
+
+
+@pytest.mark.parametrize('neighbors', [True, False])
+@pytest.mark.parametrize('pose', ['frame', 'moment'])
+def test_shapes_of_moments_are_the_same_with_any_number_of_threads(
+    pose: str, neighbors: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Five moments of four views do not fill two equal parts with whole moments."""
+    monkeypatch.setattr('mmjrr.refinement.refiner.SMALLEST_PART', 1)
+    torch.manual_seed(0)
+    count, moments = 20, 5
+    frame = torch.arange(count)
+    moment = frame // VIEWS if neighbors else frame % moments
+    body = free_body().requires_grad_(False)
+    refining = FitRefiner(
+        body,
+        JointRegressor.load('free_body_h36m').reorder('mmpose'),
+        None,
+        FitEnergy(terms=dict.fromkeys(('silhouette', 'adv_pose', 'adv_shape'), False)),
+        num_iters=1,
+        lr=1e-6,
+        share=dict(pose=pose, betas='moment'),
+    )
+    true = dict(
+        global_orient=torch.tensor([3.0, 0, 0]).expand(count, 3),
+        body_pose=0.1 * torch.randn(moments, 69)[moment],
+        betas=torch.ones(count, 10),
+        transl=torch.tensor([0.0, 0, 5]).expand(count, 3),
+    )
+    camera = PerspectiveCamera(
+        torch.full((count, 2), 120.0),
+        torch.full((count, 2), 32.0),
+        rotation=torch.eye(3).expand(count, 3, 3),
+        position=torch.zeros(count, 3),
+    )
+    joints = refining.regressor(body(**true).vertices)
+    weight = torch.ones(count, 17)
+    observed = Observations(joints, weight, camera.project(joints), weight, camera, None)
+    groups = FrameGroups(moment, 0 * moment, 0 * moment)
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            betas = refining.refine(true, observed, None, groups).values['betas']
+            torch.testing.assert_close(betas, torch.ones(moments, 10), rtol=0, atol=1e-4)
+    finally:
+        torch.set_num_threads(before)

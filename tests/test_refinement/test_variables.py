@@ -28,6 +28,7 @@ from mmjrr.refinement.variables import (
     Sharing,
     mean_by_group,
     nearest_rotation,
+    share_rows,
     vertex_normals,
 )
 from mmjrr.regressors import JointRegressor
@@ -222,6 +223,36 @@ def test_chunks_keep_moments_whole_and_add_up_to_the_gradient(body: SMPL, size: 
     whole, parts = gradient(slice(0, 10)), [gradient(chunk) for chunk in chunks]
     for name, expected in whole.items():
         torch.testing.assert_close(sum(part[name] for part in parts), expected, msg=name)
+
+
+@pytest.mark.parametrize('sharing', [Sharing('frame', 'moment'), Sharing('moment', 'frame')])
+@pytest.mark.parametrize('size', [1, 3, 5])
+def test_chunks_cut_no_moment_whichever_variable_it_shares(
+    body: SMPL, sharing: Sharing, size: int
+) -> None:
+    chunks = FitVariables(body, sharing, groups(), 10).chunks(size)
+    starts = {chunk.start for chunk in chunks}
+    assert starts <= {0, 4, 5, 8} and len(starts) > 1
+
+
+def test_chunks_keep_moments_together_whose_frames_alternate(body: SMPL) -> None:
+    moment = torch.tensor([0, 1, 0, 1, 2, 3, 4, 3, 5, 5])
+    apart = FrameGroups(moment, 0 * moment, 0 * moment)
+    chunks = FitVariables(body, Sharing('moment', 'moment'), apart, 10).chunks(1)
+    assert [(chunk.start, chunk.stop) for chunk in chunks] == [(0, 4), (4, 5), (5, 8), (8, 10)]
+    alone = FitVariables(body, Sharing(), apart, 10).chunks(4)
+    assert [(chunk.start, chunk.stop) for chunk in alone] == [(0, 4), (4, 8), (8, 10)]
+
+
+def test_selections_tell_whether_they_share_a_variable(body: SMPL) -> None:
+    def cut_at(frame: int, sharing: Sharing) -> bool:
+        variables = FitVariables(body, sharing, groups(), 10)
+        return share_rows([variables.select(slice(0, frame)), variables.select(slice(frame, 10))])
+
+    for sharing in (Sharing('moment', 'moment'), Sharing('frame', 'moment')):
+        assert cut_at(2, sharing) and not cut_at(4, sharing)
+    assert cut_at(4, Sharing('frame', 'subject')) and not cut_at(5, Sharing('frame', 'subject'))
+    assert not cut_at(2, Sharing())
 
 
 def test_views_of_one_body_start_at_that_body(body: SMPL) -> None:

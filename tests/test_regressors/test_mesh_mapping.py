@@ -242,6 +242,12 @@ def test_other_files_are_named(tmp_path: Path) -> None:
         MeshMapping.load(tmp_path / 'huge.pt')
 
 
+def test_numbers_of_one_byte_count_as_the_float64_that_they_become(tmp_path: Path) -> None:
+    np.savez_compressed(tmp_path / 'm.npz', matrix=np.zeros((6000, 6000), np.int8))
+    with pytest.raises(DataError, match=r'm\.npz: matrix: found shape .*288000000 bytes'):
+        MeshMapping.load(tmp_path / 'm.npz')
+
+
 def test_a_saved_mapping_loads_with_its_description(tmp_path: Path) -> None:
     mapping = MeshMapping(random_matrix(40, 60), 'a', 'b', {'made_by': 'hand'})
     first = mapping.save(tmp_path / 'first.npz').read_bytes()

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
+import tracemalloc
 
 import numpy as np
 import pytest
+import scipy.sparse
 import torch
 from example_regressors import NAMES, TEMPLATE, WEIGHT, make, smpl_like
 
 from mmjrr.errors import DataError
-from mmjrr.io import atomic
+from mmjrr.io import atomic, unpacked_limit
 from mmjrr.joints import H36M_JOINTS_MMPOSE, H36M_JOINTS_SPIN
 from mmjrr.regressors import JointRegressor
+from mmjrr.regressors.regressor_files import read_regressor
 
 
 def test_save_and_load_give_the_same_regressor(tmp_path):
@@ -129,6 +133,120 @@ def test_sparse_npz_carries_its_names(tmp_path):
     regressor = JointRegressor.load(tmp_path / 'J.npz', body_model='toy')
     assert regressor.joint_names == NAMES
     np.testing.assert_allclose(regressor.weight, WEIGHT)
+
+
+def ones_at(shape, dtype):
+    count = np.arange(17)
+    return scipy.sparse.coo_matrix((np.ones(17, dtype), (count, count)), shape)
+
+
+def write_fields(path, matrix):
+    np.savez(path, rows=matrix.row, columns=matrix.col, values=matrix.data, shape=matrix.shape)
+
+
+def write_pickle(path, matrix):
+    path.write_bytes(pickle.dumps(matrix))
+
+
+def write_pickled_dict(path, matrix):
+    path.write_bytes(pickle.dumps({'other': matrix, 'weight': matrix}))
+
+
+def write_scipy(path, matrix):
+    scipy.sparse.save_npz(path, matrix)
+
+
+def write_torch(path, matrix):
+    indices = torch.from_numpy(np.stack([matrix.row, matrix.col]))
+    torch.save(torch.sparse_coo_tensor(indices, torch.from_numpy(matrix.data), matrix.shape), path)
+
+
+SPARSE_WRITERS = [
+    (write_fields, 'J.npz', 'shape'),
+    (write_pickle, 'J.pkl', 'sparse matrix'),
+    (write_pickled_dict, 'J.pkl', 'weight'),
+    (write_scipy, 'J.npz', 'sparse matrix'),
+    (write_torch, 'J.pt', 'sparse matrix'),
+]
+
+
+@pytest.mark.parametrize(('write_sparse', 'name', 'field'), SPARSE_WRITERS)
+@pytest.mark.parametrize('shape', [(17, 10_000_000), (340, 100_000), (1000, 1_000_000)])
+@pytest.mark.parametrize('dtype', [bool, np.float64])
+def test_the_shape_of_a_sparse_file_does_not_decide_how_much_is_allocated(
+    tmp_path, write_sparse, name, field, shape, dtype
+):
+    path = tmp_path / name
+    write_sparse(path, ones_at(shape, dtype))
+    assert path.stat().st_size < 4000
+    size = 8 * shape[0] * shape[1]
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError) as caught:
+            read_regressor(path)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    message = str(caught.value)
+    assert f'{path}: {field}: found shape {shape}, an array of {size} bytes' in message
+    assert 'expected at most 67' in message
+    assert peak < 4 << 20
+
+
+def test_one_sparse_matrix_under_many_names_is_made_dense_once(tmp_path):
+    matrix = ones_at((17, 100_000), bool)
+    names = [f'J{number}' for number in range(1000)]
+    path = tmp_path / 'J.pkl'
+    path.write_bytes(pickle.dumps({**dict.fromkeys(names, matrix), 'weight': matrix}))
+    tracemalloc.start()
+    try:
+        assert read_regressor(path).weight.shape == (17, 100_000)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 1.2 * 8 * 17 * 100_000 + (4 << 20)
+
+
+def test_loading_the_largest_sparse_file_stays_within_the_limit_of_a_small_file(tmp_path):
+    matrix = ones_at((17, 490_000), np.float64)
+    matrix.data[3] = -0.5  # makes cleaning copy the matrix
+    matrix = matrix + scipy.sparse.coo_matrix(([1.0], ([3], [50])), matrix.shape)
+    path = tmp_path / 'J.pkl'
+    path.write_bytes(pickle.dumps(matrix))
+    tracemalloc.start()  # counts NumPy's memory
+    try:
+        regressor = JointRegressor.load(path, joint_order=H36M_JOINTS_MMPOSE)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    tensors = regressor.weight.nbytes
+    assert peak + tensors < unpacked_limit(path.stat().st_size)
+
+
+def test_numbers_of_one_byte_count_as_the_float64_that_they_become(tmp_path):
+    path = tmp_path / 'J.npz'
+    np.savez_compressed(path, weight=np.zeros((17, 3_000_000), np.int8))
+    assert path.stat().st_size < 100_000
+    with pytest.raises(DataError, match=r'J\.npz: weight: found shape .*408000000 bytes'):
+        read_regressor(path)
+
+
+@pytest.mark.parametrize(('write_sparse', 'name', 'field'), SPARSE_WRITERS)
+@pytest.mark.parametrize('shape', [(17, 6890), (24, 6890), (55, 10475), (127, 18439)])
+@pytest.mark.parametrize('dtype', [bool, np.float32, np.float64])
+def test_sparse_regressors_of_real_bodies_load(tmp_path, write_sparse, name, field, shape, dtype):
+    matrix = ones_at(shape, dtype)
+    write_sparse(tmp_path / name, matrix)
+    weight = read_regressor(tmp_path / name).weight
+    assert weight.dtype == np.float64 and weight.flags.writeable
+    np.testing.assert_array_equal(weight, matrix.toarray())
+
+
+@pytest.mark.parametrize('shape', [(0, 10**12), (10**12, 0)])
+def test_empty_sparse_matrices_of_any_length_are_refused(tmp_path, shape):
+    write_pickle(tmp_path / 'J.pkl', scipy.sparse.coo_matrix(shape))
+    with pytest.raises(DataError, match=r'J\.pkl: sparse matrix: found the shape'):
+        read_regressor(tmp_path / 'J.pkl')
 
 
 def test_pickled_code_is_not_run(tmp_path):

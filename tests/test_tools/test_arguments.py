@@ -12,6 +12,7 @@ from mmjrr.cli import test as test_command
 from mmjrr.cli import train
 from mmjrr.cli.options import OptionError, parse
 from mmjrr.cli.runtime import read_config
+from mmjrr.engine.checkpoint import first_weights
 
 ROOT = Path(__file__).resolve().parents[2]
 REFINE = str(ROOT / 'configs/refinement/contour_100it_synthetic.py')
@@ -60,6 +61,18 @@ def test_where_results_go_and_what_is_resumed() -> None:
     assert (cfg.work_dir, cfg.resume, cfg.load_from) == ('here', True, None)
     cfg = merge('train', REFINE, '--resume', 'a.pth', '--cfg-options', 'work_dir=there')
     assert (cfg.work_dir, cfg.resume, cfg.load_from) == ('there', True, 'a.pth')
+
+
+def test_a_resumed_run_knows_the_weights_with_which_it_began() -> None:
+    begun = {'load_from': 'weights.pth'}
+    assert first_weights(merge('train', REFINE)) is None
+    assert first_weights(merge('train', REFINE, **begun)) == 'weights.pth'
+    for words, checkpoint in (['--resume'], None), (['--resume', 'a.pth'], 'a.pth'):
+        assert first_weights(merge('train', REFINE, *words)) is None
+        cfg = merge('train', REFINE, *words, **begun)
+        assert (cfg.load_from, first_weights(cfg)) == (checkpoint, 'weights.pth')
+        again = merge('train', REFINE, '--resume', **cfg.to_dict())  # the config that a run writes
+        assert (again.load_from, first_weights(again)) == (None, 'weights.pth')
 
 
 @pytest.mark.parametrize('option', ['randomness.seed.a=1', 'custom_hooks.9.type=a'])

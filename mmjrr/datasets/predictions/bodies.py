@@ -20,6 +20,9 @@ from .layouts import HANDS_AND_FACE, ROTATIONS_6D
 
 #: Number of rotations of SMPL-H's and SMPL-X's bodies, whose hands have rotations of their own.
 _NUM_BODY_ROTATIONS_WITH_HANDS = 21
+#: Number of rotations of each of the hands' and the face's poses.
+PART_COUNTS = {'left_hand_pose': 15, 'right_hand_pose': 15, 'jaw_pose': 1, 'leye_pose': 1,
+               'reye_pose': 1}  # fmt: skip
 #: A mesh whose extent is smaller than this (in its unit) is no body.
 _NO_EXTENT = 1e-6
 #: Shape coefficients are standard deviations of the people of whom a body is made: beyond this
@@ -174,6 +177,11 @@ class Predictions:
             value = getattr(self, name)
             if value is not None and value.shape[-1] == 6 and kind != 'interleaved':
                 setattr(chosen, name, _from_pairs(value, kind))
+        for name, count in PART_COUNTS.items():
+            value = getattr(self, name)
+            if value is not None and value.shape[1:] == (6 * count,) and kind != 'interleaved':
+                part = _from_pairs(value.reshape(-1, count, 6), kind)
+                setattr(chosen, name, part if part.ndim == 4 else part.reshape(value.shape))
         return chosen
 
     def require_gender(self, gender: str) -> None:
@@ -351,10 +359,17 @@ def _without_body(*arrays: Array) -> dict[str, Array]:
         return reasons
     pose = np.concatenate([value.reshape(len(value), -1) for value in arrays], 1)
     reasons['NaN'] = np.isnan(pose).all(1)
-    reasons['zeros'] = ~pose.any(1)
-    if arrays[1].ndim == 4:
-        reasons['zeros'] |= (pose == np.tile(np.eye(3).ravel(), pose.shape[1] // 9)).all(1)
+    reasons['zeros'] = np.all([are_zeros(value) for value in arrays], axis=0)
     return reasons
+
+
+def are_zeros(rotations: Array) -> Array:  # (N, ...) -> (N,) bool
+    """Return which rows are all zeros, or all identity matrices."""
+    flat = rotations.reshape(len(rotations), -1)
+    zeros: Array = ~flat.any(1)
+    if rotations.ndim > 2 and rotations.shape[-2:] == (3, 3):
+        zeros |= (flat == np.tile(np.eye(3).ravel(), flat.shape[1] // 9)).all(1)
+    return zeros
 
 
 # -- rotations -----------------------------------------------------------------------------------
@@ -366,16 +381,18 @@ def settle_rotations_6d(predictions: Predictions, rotation_6d: str | None) -> Pr
     Exact rotations are orthonormal vectors only in their own order, so the values tell
     'interleaved' from the other two. They cannot tell 'columns' from 'rows': the order then stays
     open, in ``possible_rotations_6d``. Values that are not orthonormal in any order are taken for
-    'interleaved'.
+    'interleaved'. Rotations of zeros, and those that are not finite, are ignored.
+
+    Raises:
+        ValueError: ``rotation_6d`` is an unknown word.
     """
-    pose = predictions.body_pose
-    if pose is None or pose.ndim != 3 or pose.shape[-1] != 6 or predictions.global_orient is None:
-        if rotation_6d is not None and rotation_6d not in ROTATIONS_6D:
-            predictions.with_rotation_6d(rotation_6d)
-        return predictions
     if rotation_6d is not None:
         return predictions.with_rotation_6d(rotation_6d)
+    pose = predictions.body_pose
+    if pose is None or pose.ndim != 3 or pose.shape[-1] != 6 or predictions.global_orient is None:
+        return predictions
     sample = pose[np.flatnonzero(predictions.is_valid())[:1000]].astype(np.float64)
+    sample = sample[sample.any(-1) & np.isfinite(sample).all(-1)]
     interleaved = _off_orthonormal(sample.reshape(*sample.shape[:-1], 3, 2).swapaxes(-1, -2))
     in_sequence = _off_orthonormal(sample.reshape(*sample.shape[:-1], 2, 3))
     if interleaved < 1e-3:
@@ -398,6 +415,33 @@ def _from_pairs(value: Array, kind: str) -> Array:
         return np.ascontiguousarray(pairs.swapaxes(-1, -2)).reshape(value.shape)
     interleaved = np.ascontiguousarray(pairs.swapaxes(-1, -2)).reshape(value.shape)
     return rotation_6d_to_matrix(torch.from_numpy(interleaved)).transpose(-1, -2).numpy().copy()
+
+
+def matrices_of_6d(
+    rotations: Array,  # (N, n, 6)
+    rotation_6d: str | None,
+    source: Path,
+) -> tuple[Array, tuple[str, ...]]:
+    """Convert 6D rotations to matrices in the order ``rotation_6d``, or in an inferred order.
+
+    Returns:
+        The matrices (N, n, 3, 3), of zeros where the rotations are zeros, and notes.
+
+    Raises:
+        DataError: The order is open: the values may be columns or rows.
+        ValueError: ``rotation_6d`` is an unknown word.
+    """
+    is_there = ~np.isnan(rotations).all((1, 2))
+    stored = Predictions(
+        global_orient=rotations[:, 0], body_pose=rotations, valid=is_there, source=source
+    )
+    settled = settle_rotations_6d(stored, rotation_6d)
+    settled.require_known_rotations()
+    pose = settled.body_pose
+    assert pose is not None
+    if pose.ndim == 3:
+        pose = rotation_6d_to_matrix(torch.from_numpy(np.ascontiguousarray(pose))).numpy()
+    return pose, settled.notes
 
 
 def _axis_angle(rotations: Array) -> Array:  # (N, n, 3)

@@ -41,7 +41,7 @@ FIELDS = {
     'gender': "'neutral', 'male' or 'female'",
     'track': 'identity of the person over frames',
     'bbox': '(N, 4) in the image, width and height last',
-    'extrinsics': '(N, 4, 4) or (N, 3, 3), world to camera; turns the root rotation',
+    'extrinsics': '(N, 4, 4) or (N, 3, 3), world to camera; turns roots and moves vertices',
     'valid': 'whether a frame shows the person',
     'lost': 'frames since the person was seen; bodies other than 0 are skipped',
 }
@@ -293,6 +293,7 @@ LAYOUTS = (
         ('poses', 'betas', 'cam_poses', 'campose_valid', 'sequence'),
         {
             'frame': 'cam_poses#',
+            'track': 'poses.*.@',
             'pose': 'poses.*',
             'betas': 'betas.*[:10]',
             'gender': 'genders.*',

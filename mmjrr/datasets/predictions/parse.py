@@ -14,7 +14,16 @@ from mmjrr.io import as_text
 from mmjrr.io.mapped import as_list, converted, pieces, working_array
 from mmjrr.io.texts import texts_of
 
-from .bodies import Predictions, compose, join, mark_rows_without_body, settle_rotations_6d
+from .bodies import (
+    PART_COUNTS,
+    Predictions,
+    are_zeros,
+    compose,
+    join,
+    mark_rows_without_body,
+    matrices_of_6d,
+    settle_rotations_6d,
+)
 from .layouts import (
     ANNOTATED,
     BODY_FIELDS,
@@ -43,9 +52,6 @@ _WHOLE_POSES = {
 }  # fmt: skip
 #: Numbers of rotations of SMPL-H and SMPL-X that fields may have, too.
 _OTHER_COUNTS = {'pose': (22, *_WHOLE_POSES), 'body_pose': (21,)}
-#: Number of rotations of each of the hands' and the face's poses.
-_PART_COUNTS = {'left_hand_pose': 15, 'right_hand_pose': 15, 'jaw_pose': 1, 'leye_pose': 1,
-                'reye_pose': 1}  # fmt: skip
 #: Names of other bodies by the number of rotations of a pose, including the global one.
 _OTHER_BODIES = {127: 'MHR'}
 #: Largest deviation from orthonormality of a matrix that is accepted as a rotation.
@@ -78,8 +84,9 @@ def parse(
         rotation_6d: As in :func:`~mmjrr.datasets.predictions.read_predictions`.
 
     Raises:
-        DataError: The layout is unknown, a field is missing or has a wrong shape, or it is open
-            which of several bodies is the prediction.
+        DataError: The layout is unknown, a field is missing or has a wrong shape, it is open which
+            of several bodies is the prediction, or ``root`` or ``extrinsics`` turns 6D rotations of
+            which it is open whether they are columns or rows.
         ValueError: ``layout``, ``fields`` or ``rotation_6d`` has an unknown name.
     """
     source = Path(source)
@@ -100,7 +107,7 @@ def parse(
             f"{source}: found none of 'vertices', 'pose' and 'body_pose' in the layout '{name}'; "
             f'the file has {describe(tree)}'
         )
-    parts = [_rows(source, values) for values in _elements(source, leaves)]
+    parts = [_rows(source, values, rotation_6d) for values in _elements(source, leaves)]
     whole = join(source, [part for part, _ in parts])
     whole.source, whole.layout = source, name
     about = next((item for item in LAYOUTS if item.name == name), BY_WORDS)
@@ -473,8 +480,13 @@ def _value(source: Path, field: str, value: Any) -> Array:
 # -- rows ----------------------------------------------------------------------------------------
 
 
-def _rows(source: Path, values: dict[str, Array]) -> tuple[Predictions, int]:
+def _rows(
+    source: Path, values: dict[str, Array], rotation_6d: str | None
+) -> tuple[Predictions, int]:
     """Flatten the axes of frames, sequences and persons into one row per body.
+
+    Rotations of files with ``root`` or ``extrinsics`` are composed. Their 6D rotations become
+    matrices first; those of other files stay as stored.
 
     Returns:
         The bodies, and the number of bodies skipped because the tracker did not see the person.
@@ -490,6 +502,8 @@ def _rows(source: Path, values: dict[str, Array]) -> tuple[Predictions, int]:
         for field in _COUNTS
         if field in values
     }
+    if 'root' in rotations or 'extrinsics' in values:
+        rotations, part.notes = _without_6d(source, rotations, rotation_6d)
     if 'pose' in rotations:
         part.global_orient, part.body_pose = rotations['pose'][:, 0], rotations['pose'][:, 1:]
         _split_whole_pose(part)
@@ -522,15 +536,61 @@ def _rows(source: Path, values: dict[str, Array]) -> tuple[Predictions, int]:
         raise DataError(f'{source}: has body_pose, but no {" and no ".join(missing)}')
     if not part.has_parameters:
         part.global_orient = part.body_pose = part.betas = None
-    if 'extrinsics' in values and part.global_orient is not None:
-        turn = _per_row(source, 'extrinsics', values['extrinsics'], 2, lead)[:, :3, :3]
-        part.global_orient = compose(turn[:, None], part.global_orient[:, None])[:, 0]
-        part.transl = None  # of the world
+    if 'extrinsics' in values:
+        extrinsics = _per_row(source, 'extrinsics', values['extrinsics'], 2, lead)
+        if extrinsics.shape[1:] not in ((3, 3), (3, 4), (4, 4)):
+            raise DataError(
+                f'{source}: extrinsics: found shape {values["extrinsics"].shape}, expected '
+                '(N, 3, 3), (N, 3, 4) or (N, 4, 4)'
+            )
+        _move_into_camera_frame(part, extrinsics)
     if 'valid' in values:
         part.valid = _per_row(source, 'valid', values['valid'], 0, lead) > 0
     if 'lost' in values:
         part = part.select(_per_row(source, 'lost', values['lost'], 0, lead) == 0)
     return part, count - len(part)
+
+
+def _without_6d(
+    source: Path, rotations: Mapping[str, Array], rotation_6d: str | None
+) -> tuple[dict[str, Array], tuple[str, ...]]:
+    """Return the rotations with all 6D ones converted to matrices, and notes.
+
+    Raises:
+        DataError: It is open whether the 6D rotations are columns or rows.
+    """
+    stored = {field: value for field, value in rotations.items() if value.shape[-1] == 6}
+    if not stored:
+        return dict(rotations), ()
+    together = np.concatenate(list(stored.values()), axis=1)
+    matrices, notes = matrices_of_6d(together, rotation_6d, source)
+    ends = np.cumsum([value.shape[1] for value in stored.values()])
+    split = dict(zip(stored, np.split(matrices, ends[:-1], axis=1), strict=True))
+    return {**rotations, **split}, notes
+
+
+def _move_into_camera_frame(part: Predictions, extrinsics: Array) -> None:
+    """Turn root rotations and move vertices from the world into the camera frame, in place.
+
+    Args:
+        part: N bodies in the world.
+        extrinsics: (N, 3, 3), (N, 3, 4) or (N, 4, 4), world to camera. Without a translation,
+            vertices are only turned.
+    """
+    turn = extrinsics[:, :3, :3]
+    part.transl = None  # of the world
+    if part.global_orient is not None and part.body_pose is not None:
+        empty = are_zeros(part.global_orient) & are_zeros(part.body_pose)
+        turned = compose(turn[:, None], part.global_orient[:, None])[:, 0]
+        part.global_orient = np.where(empty[:, None, None], np.float32(0), turned)
+    if part.vertices is not None:
+        world = part.vertices
+        part.vertices = working_array(world.shape, np.float32)
+        for piece in pieces(world, part.vertices):
+            part.vertices[piece] = world[piece] @ turn[piece].swapaxes(-1, -2)
+            if extrinsics.shape[2] == 4:
+                part.vertices[piece] += extrinsics[piece, None, :3, 3]
+        part.notes += ('vertices are moved from the world into the camera frame by extrinsics',)
 
 
 def _split_whole_pose(part: Predictions) -> None:
@@ -551,7 +611,7 @@ def _part_pose(source: Path, field: str, value: Array, count: int) -> Array:
     if value.size % count:
         raise DataError(f'{source}: {field}: found shape {value.shape} for {count} bodies')
     flat = value.reshape(count, -1)
-    number = _PART_COUNTS.get(field)
+    number = PART_COUNTS.get(field)
     if number is not None and flat.shape[1] == 9 * number:
         return flat.reshape(count, number, 3, 3)
     return flat

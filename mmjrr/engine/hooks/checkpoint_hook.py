@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
-from mmengine.runner import BaseLoop, Runner
+from mmengine.logging import print_log
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 
 from mmjrr.engine.checkpoint import secure_run
 from mmjrr.io import atomic_write, remove_temporary_files
@@ -24,6 +26,9 @@ class ResumableCheckpointHook(Hook):
     file ``last_checkpoint`` by which ``--resume`` finds it, under temporary names, renames them,
     and removes older checkpoints last. It locks the work directory while a training runs, and loads
     checkpoints as :class:`SafeCheckpointHook` does.
+
+    An ``EpochBasedTrainLoop`` cannot resume inside an epoch. With it, a checkpoint that is due is
+    saved at the end of the epoch.
 
     Args:
         interval: Number of batches from one checkpoint to the next. Default: 10.
@@ -49,6 +54,14 @@ class ResumableCheckpointHook(Hook):
         """Lock the work directory of a training, and select the checkpoint of a resumed run."""
         if isinstance(runner._train_loop, BaseLoop):
             on_main_process(lambda: self._lock(Path(runner.work_dir)))
+        if isinstance(runner._train_loop, EpochBasedTrainLoop):
+            print_log(
+                'ResumableCheckpointHook: an EpochBasedTrainLoop cannot resume inside an epoch, so '
+                'checkpoints are saved at the ends of epochs; for one every '
+                f'{self.interval} batches, use train_cfg=dict(by_epoch=False, max_iters=...)',
+                logger='current',
+                level=logging.WARNING,
+            )
         secure_run(runner)
 
     def after_run(self, runner: Runner) -> None:
@@ -64,11 +77,23 @@ class ResumableCheckpointHook(Hook):
 
     def after_train_iter(self, runner: Runner, batch_idx: int, *args: Any, **kwargs: Any) -> None:
         """Save a checkpoint after every ``interval``-th batch and after the last one."""
-        if self.every_n_train_iters(runner, self.interval) or batch_idx + 1 == runner.max_iters:
-            self._save(runner, batch_idx + 1)
+        if isinstance(runner.train_loop, EpochBasedTrainLoop):
+            return
+        step = runner.iter + 1
+        if step % self.interval == 0 or step == runner.max_iters:
+            self._save(runner, step)
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Save a checkpoint of an ``EpochBasedTrainLoop`` if one was due during the epoch."""
+        loop = runner.train_loop
+        if not isinstance(loop, EpochBasedTrainLoop):
+            return
+        step, before = runner.iter, runner.iter - len(loop.dataloader)
+        if step // self.interval > before // self.interval or step == runner.max_iters:
+            self._save(runner, step, by_epoch=True)
 
     @master_only
-    def _save(self, runner: Runner, step: int) -> None:
+    def _save(self, runner: Runner, step: int, by_epoch: bool = False) -> None:
         work_dir = Path(runner.work_dir)
         path = work_dir / f'iter_{step}.pth'
         with atomic_write(path) as temporary:
@@ -76,7 +101,7 @@ class ResumableCheckpointHook(Hook):
                 str(work_dir),
                 temporary.name,
                 save_param_scheduler=bool(runner.param_schedulers),
-                by_epoch=False,
+                by_epoch=by_epoch,
                 backend_args=dict(backend='local'),
             )
         with atomic_write(work_dir / 'last_checkpoint') as temporary:

@@ -13,6 +13,7 @@ from mmengine.runner import Runner
 from mmjrr.array_types import Array
 from mmjrr.engine.bad_frames import listed, split_left_out
 from mmjrr.engine.batch_refinement import BatchRefinement
+from mmjrr.engine.checkpoint import resume_or_begin
 from mmjrr.engine.discriminator_batch import fits_of_all_processes
 from mmjrr.engine.first_regressor import load_named_regressor, weights_digest
 from mmjrr.engine.refinement_end import finish_refinement
@@ -155,9 +156,15 @@ class SMPLPseudoGTHook(Hook):
             if regressor is not None:
                 options[name] = weights_digest(load_named_regressor(regressor, self.body))
         self.job = job = refinement_job(runner, options, self.body)
-        resume, named = runner._resume, runner.cfg.get('load_from')
+        # SafeCheckpointHook clears runner._resume if it finds no checkpoint.
+        resume = runner._resume or bool(runner.cfg.get('resume'))
+        named = runner.cfg.get('load_from')
         expected = expected_samples(runner)
-        runner._load_from = on_main_process(lambda: begin(job, resume, named, expected))
+        checkpoint = on_main_process(lambda: begin(job, resume, named, expected))
+        if resume:
+            resume_or_begin(runner, checkpoint)
+        else:
+            runner._load_from = checkpoint
         self.store = PseudoGTStore(job.shards)
 
     def before_train(self, runner: Runner) -> None:

@@ -20,6 +20,9 @@ class SafeCheckpointHook(Hook):
 
         custom_hooks = [dict(type='mmjrr.SafeCheckpointHook')]
 
+    A run with ``resume=True`` that finds no checkpoint begins with the weights that the config's
+    ``begin_from`` names. ``tools/train.py --resume`` sets it to the config's ``load_from``.
+
     Checkpoints that contain objects of unknown classes are refused;
     ``tools/model_converters/rewrite_checkpoint.py`` extracts their weights.
     """

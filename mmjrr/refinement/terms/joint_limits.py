@@ -41,6 +41,9 @@ JOINT_LIMITS: dict[str, tuple[tuple[float, float], ...]] = {
     'left_wrist': ((-45, 45), (-45, 45), (-95, 95)),
 }
 
+#: Limits of a joint that is free.
+_FREE = ((-math.inf, math.inf),) * 3
+
 
 def joint_limits_energy(
     rotations: Tensor,  # (B, 24, 3, 3), the global orientation first
@@ -57,13 +60,13 @@ def joint_limits_energy(
 
 
 def limits_of_joints(
-    limits: Mapping[str, Sequence[Sequence[float]]],
+    limits: Mapping[str, Sequence[Sequence[float]] | None],
 ) -> tuple[Tensor, Tensor]:  # (23, 3) twice, float64, radians
     """Return the lower and upper limits of SMPL's 23 joints, both sides.
 
     Args:
-        limits: Limits in degrees as in :data:`JOINT_LIMITS`. An entry of the right side replaces
-            the mirrored one of the left.
+        limits: Limits in degrees as in :data:`JOINT_LIMITS`. None frees a joint. An entry of the
+            right side, None too, replaces the mirrored one of the left.
 
     Raises:
         ValueError: A joint is unknown, or its limits are not three pairs (low, high).
@@ -72,6 +75,9 @@ def limits_of_joints(
     >>> right_elbow = torch.rad2deg(torch.stack([low[18], high[18]])).round()
     >>> (right_elbow + 0).tolist()  # without the sign of zero
     [[-90.0, 0.0, -20.0], [80.0, 150.0, 20.0]]
+    >>> low, high = limits_of_joints(dict(JOINT_LIMITS, right_elbow=None))
+    >>> low[18].tolist(), high[18].tolist()
+    ([-inf, -inf, -inf], [inf, inf, inf])
     """
     unknown = sorted(set(limits) - set(SMPL_JOINTS[1:]))
     if unknown:
@@ -79,7 +85,9 @@ def limits_of_joints(
     bounds = torch.tensor([-math.inf, math.inf], dtype=torch.float64).repeat(23, 3, 1)
     # Left before right, so that an entry of the right side replaces the mirrored one.
     for name in sorted(limits):
-        pairs = torch.tensor([list(pair) for pair in limits[name]], dtype=torch.float64)
+        given = limits[name]
+        of_axes = _FREE if given is None else given
+        pairs = torch.tensor([list(pair) for pair in of_axes], dtype=torch.float64)
         if pairs.shape != (3, 2) or not bool((pairs[:, 0] < pairs[:, 1]).all()):
             raise ValueError(
                 f'limits: {name}: found {limits[name]}, expected a pair (low, high) in degrees for '
@@ -101,7 +109,8 @@ class JointLimitsTerm(EnergyTerm):
 
     Args:
         limits: Limits that replace or complete :data:`JOINT_LIMITS`, by SMPL joint, in degrees.
-            ``None`` for a joint frees it. Default: None, :data:`JOINT_LIMITS` as they are.
+            ``None`` for a joint frees it. An entry of the left side stands for both sides unless
+            the right side has its own. Default: None, :data:`JOINT_LIMITS` as they are.
         name: As in :class:`EnergyTerm`, and so are ``weight`` (default: 10) and ``scale``.
 
     Raises:
@@ -122,7 +131,7 @@ class JointLimitsTerm(EnergyTerm):
     ) -> None:
         super().__init__(name, weight, scale)
         chosen = {**JOINT_LIMITS, **(limits or {})}
-        low, high = limits_of_joints({k: v for k, v in chosen.items() if v is not None})
+        low, high = limits_of_joints(chosen)
         self.register_buffer('low', low.to(torch.get_default_dtype()), persistent=False)
         self.register_buffer('high', high.to(torch.get_default_dtype()), persistent=False)
 

@@ -49,7 +49,8 @@ class RestPoseTerm(JointLimitsTerm):
     zero.
 
     Args:
-        limits: As in :class:`JointLimitsTerm`.
+        limits: As in :class:`JointLimitsTerm`. A joint that ``None`` frees has the standard
+            deviation of joints without limits.
         name: As in :class:`EnergyTerm`, and so are ``weight`` and ``scale``.
     """
 

@@ -176,12 +176,15 @@ class SilhouetteTerm(EnergyTerm):
             side; True stands for :data:`GATE_RADII`. Default: False.
         mask_blur: How sure the network is of its outlines: the standard deviation, in cells, by
             which silhouettes are blurred in the cells before they are compared. It needs
-            ``mask_cells`` and the network's probabilities. Default: 0.
+            ``mask_cells`` and the network's probabilities: beside sharp masks, blurred silhouettes
+            make bodies thinner. Default: 0.
         name: As in :class:`EnergyTerm`, and so are ``weight`` and ``scale``.
 
     Raises:
         ValueError: A level or ``mask_cells`` is not a positive integer, a joint is unknown, a
             radius is not positive, or ``mask_blur`` is negative or without ``mask_cells``.
+            :meth:`check_batch` and :meth:`prepare` raise it if ``mask_blur`` is set and the masks
+            have no probabilities.
     """
 
     requires = ('silhouette', 'mask')
@@ -229,15 +232,37 @@ class SilhouetteTerm(EnergyTerm):
                 weight = weight * observed.mask_weight
             observed = dataclasses.replace(observed, mask_weight=weight)
         if self.mask_cells is not None:
+            self._check_blur(observed)
             box, cells = tight_boxes(mask), observed.mask_cells
-            if observed.mask_box is None:
-                cells = None  # it is not known where they lie
-            else:
+            if observed.mask_box is not None:
                 box = torch.where(observed.mask_box.isfinite(), observed.mask_box, box)
-            if cells is None or cells.shape[-1] != self.mask_cells:
+            if cells is None or not self._has_cells(observed):
                 cells = mask_in_cells(mask, box, self.mask_cells)
             observed = dataclasses.replace(observed, mask_box=box, mask_cells=cells)
         return observed
+
+    def _has_cells(self, observed: Observations) -> bool:
+        """Return whether there are probabilities in ``mask_cells`` cells whose place is known."""
+        if observed.mask_cells is None or observed.mask_box is None:
+            return False
+        return observed.mask_cells.shape[-1] == self.mask_cells
+
+    def _check_blur(self, observed: Observations) -> None:
+        """Refuse to compare blurred silhouettes with means of a mask, which is sharp."""
+        if not self.mask_blur or self._has_cells(observed):
+            return
+        cells, count = observed.mask_cells, self.mask_cells
+        if cells is None:
+            found = 'masks without cells, or with different numbers of them'
+        elif observed.mask_box is None:
+            found = 'cells without the box in which they lie'
+        else:
+            found = f'{cells.shape[-1]} x {cells.shape[-1]} cells'
+        raise ValueError(
+            f"{self.name}: mask_blur={self.mask_blur:g} needs the network's probabilities in "
+            f'{count} x {count} cells, found {found}: write the masks with generate_masks.py '
+            '--soft, or set mask_blur=0'
+        )
 
     def forward(self, bodies: PosedBodies, observed: Observations) -> Tensor:  # (B,)
         """Return the values, in parts of the image's area."""
@@ -254,6 +279,11 @@ class SilhouetteTerm(EnergyTerm):
                 self.mask_blur,
             )
         return bodies.silhouette_energy(mask, self.levels, weight)
+
+    def check_batch(self, observed: Observations) -> None:
+        """Refuse a blur without the network's probabilities."""
+        if observed.mask is not None:
+            self._check_blur(observed)
 
     def check_image_size(self, image_size: tuple[int, int]) -> None:
         """Refuse blocks that are larger than the image."""

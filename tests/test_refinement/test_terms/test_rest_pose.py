@@ -9,14 +9,14 @@ import torch
 from mmjrr.geometry import PerspectiveCamera, axis_angle_to_matrix
 from mmjrr.joints import SMPL_JOINTS
 from mmjrr.refinement import FitEnergy, Observations, PosedBodies
-from mmjrr.refinement.terms import RestPoseTerm
+from mmjrr.refinement.terms import JointLimitsTerm, RestPoseTerm
 from mmjrr.refinement.terms.joint_limits import JOINT_LIMITS
 from mmjrr.refinement.terms.rest_pose import UNLIMITED_DEVIATION
 
 CAMERA = PerspectiveCamera(torch.ones(1, 2), torch.zeros(1, 2))
 
 
-def value_of(term: RestPoseTerm, **degrees: tuple[float, float, float]) -> float:
+def value_of(term: JointLimitsTerm, **degrees: tuple[float, float, float]) -> float:
     """Evaluate the term on a body whose named joints have these rotation vectors."""
     pose = torch.zeros(1, 24, 3)
     for joint, vector in degrees.items():
@@ -58,6 +58,39 @@ def test_values_of_joints_add_up_and_limits_may_be_replaced() -> None:
     both = value_of(term, head=(10, 0, 0), left_foot=(10, 0, 0))
     assert both == pytest.approx(1 + 1, rel=1e-4)
     assert np.isfinite(value_of(RestPoseTerm(limits=dict(head=None)), head=(10, 0, 0)))
+
+
+@pytest.mark.parametrize(
+    ('limits', 'free'),
+    [
+        (dict(right_elbow=None), {'right_elbow'}),
+        (dict(left_elbow=None), {'left_elbow', 'right_elbow'}),
+        (dict(left_elbow=None, right_elbow=((-90, 90), (-5, 155), (-45, 45))), {'left_elbow'}),
+        (dict(right_elbow=None, left_elbow=((-9, 9), (-9, 9), (-9, 9))), {'right_elbow'}),
+        (dict(head=None), {'head'}),
+        (dict(right_hand=None), set()),
+        ({}, set()),
+    ],
+)
+@pytest.mark.parametrize('kind', [JointLimitsTerm, RestPoseTerm])
+def test_none_frees_a_joint_of_either_side(
+    kind: type[JointLimitsTerm], limits: dict, free: set[str]
+) -> None:
+    term, shipped = kind(limits=limits), kind()
+    for number, joint in enumerate(SMPL_JOINTS[1:]):
+        if joint in free:
+            assert (term.low[number] == -np.inf).all() and (term.high[number] == np.inf).all()
+        elif joint not in limits:
+            assert torch.equal(term.low[number], shipped.low[number]), joint
+            assert torch.equal(term.high[number], shipped.high[number]), joint
+    elbows = {name: (0, -90, 90) for name in ('left_elbow', 'right_elbow')}
+    assert np.isfinite(value_of(term, **elbows))
+
+
+def test_a_freed_right_elbow_bends_backward() -> None:
+    backward = (0, -90, 0)
+    assert value_of(JointLimitsTerm(), right_elbow=backward) > 1
+    assert value_of(JointLimitsTerm(limits=dict(right_elbow=None)), right_elbow=backward) == 0
 
 
 def test_limits_without_the_rest_pose_are_refused_and_the_term_is_balanced() -> None:

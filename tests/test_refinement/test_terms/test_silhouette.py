@@ -143,6 +143,32 @@ def test_cells_come_from_the_file_or_are_means_of_the_mask() -> None:
         term(bodies(mask), observations(mask))
 
 
+@pytest.mark.parametrize(
+    ('fields', 'found'),
+    [
+        ({}, 'masks without cells'),
+        (dict(mask_box=torch.tensor([[3.0, 4, 27, 30]])), 'masks without cells'),
+        (dict(mask_cells=torch.rand(1, 4, 4)), 'cells without the box'),
+        (
+            dict(mask_box=torch.tensor([[3.0, 4, 27, 30]]), mask_cells=torch.rand(1, 8, 8)),
+            'found 8 x 8 cells',
+        ),
+    ],
+)
+def test_a_blur_without_the_networks_probabilities_is_refused(
+    fields: dict[str, Tensor], found: str
+) -> None:
+    observed = observations(torch.ones(1, 32, 32), **fields)
+    term = SilhouetteTerm(mask_cells=4, mask_blur=0.7)
+    with pytest.raises(ValueError, match=f'mask_blur=0.7 needs .* in 4 x 4 cells, .*{found}'):
+        term.prepare(observed)
+    SilhouetteTerm(mask_cells=4).prepare(observed)
+    cells = torch.rand(1, 4, 4)
+    box = torch.tensor([[3.0, 4, 27, 30]])
+    complete = dataclasses.replace(observed, mask_box=box, mask_cells=cells)
+    assert term.prepare(complete).mask_cells is cells
+
+
 def test_a_disc_is_left_out_around_a_joint_that_is_not_on_the_mask() -> None:
     mask = torch.zeros(3, 40, 40)
     mask[:, 5:20, 10:30] = 1
