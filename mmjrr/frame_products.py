@@ -5,12 +5,13 @@ that the last digits of a frame's float32 result depend on the size of its batch
 gradient by its size, and enlarges the rounding of a gradient close to zero to a part of a step.
 Therefore a CPU multiplies blocks of :data:`ROWS` frames here, the last one filled with zeros, so
 that all products have the same sizes. ``tests/test_frame_products.py`` checks on the machine on
-which it runs that a frame's place in a block does not matter.
+which it runs that neither a frame's place in a block nor the number of threads matters.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -83,14 +84,29 @@ class _BlockProduct(torch.autograd.Function):
 
 
 def _multiply_blocks(vectors: Tensor, matrix: Tensor, bias: Tensor | None, block: int) -> Tensor:
+    """Multiply in one thread: on some processors MKL orders sums by the number of threads."""
     result = vectors.new_empty(len(vectors), matrix.shape[1])
-    for start in range(0, len(vectors), block):
-        rows = slice(start, start + block)
-        if bias is None:
-            torch.mm(vectors[rows], matrix, out=result[rows])
-        else:
-            torch.addmm(bias, vectors[rows], matrix, out=result[rows])
+    with _one_thread():
+        for start in range(0, len(vectors), block):
+            rows = slice(start, start + block)
+            if bias is None:
+                torch.mm(vectors[rows], matrix, out=result[rows])
+            else:
+                torch.addmm(bias, vectors[rows], matrix, out=result[rows])
     return result
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    if threads == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def padded_matrix(matrix: Tensor) -> Tensor:  # (K, N) -> (K', N)

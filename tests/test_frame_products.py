@@ -43,6 +43,26 @@ def test_products_of_parts_of_a_batch_equal_those_of_the_batch(shape: tuple[int,
 
 
 @with_mkl
+@pytest.mark.parametrize('shape', [(10, 72), (144, 32), (217, 468), (217, 20670)])
+def test_products_do_not_depend_on_the_number_of_threads(shape: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    matrix, values = padded_matrix(torch.randn(shape)), torch.randn(16, shape[0])
+    upstream, threads, results = torch.randn(16, shape[1]), torch.get_num_threads(), []
+    try:
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            leaf = values.clone().requires_grad_()
+            result = product(leaf, matrix)
+            result.backward(upstream)
+            assert leaf.grad is not None and torch.get_num_threads() == count
+            results.append((result.detach(), leaf.grad))
+    finally:
+        torch.set_num_threads(threads)
+    for result, gradient in results[1:]:
+        assert torch.equal(result, results[0][0]) and torch.equal(gradient, results[0][1])
+
+
+@with_mkl
 def test_parts_of_a_batch_are_as_plausible_as_in_the_batch() -> None:
     torch.manual_seed(0)
     model = FitDiscriminator().requires_grad_(False)
