@@ -254,23 +254,6 @@ class FitRefiner:
             self._check_finite(last.terms, 'last')
         return self._result(before, first, last, weights, values)
 
-    def balanced_weights(
-        self,
-        init: Mapping[str, Tensor],
-        observed: Observations,
-        groups: FrameGroups | None = None,
-    ) -> dict[str, float]:
-        """Return weights that balance the terms on these frames, at the start of refinement.
-
-        Arguments are those of :meth:`refine_jointly`.
-
-        Raises:
-            FloatingPointError: A term is not finite.
-            ValueError: A term has no effect on these frames, or cannot be balanced on them.
-        """
-        self.energy.check_batch(observed)
-        return self.energy.balance(self.initial_terms(init, observed, groups))
-
     def initial_terms(
         self,
         init: Mapping[str, Tensor],

@@ -452,7 +452,7 @@ def test_each_way_to_refine_lets_terms_compute_values_once_per_batch(world: dict
     terms = dict(silhouette=dict(mask_cells=8, gate=True), **WITHOUT_ADVERSARY)
     refining = refiner(world, terms, num_iters=1)
     result = refining.refine(world['init'], world['observed'])
-    weights = refining.balanced_weights(world['init'], world['observed'])
+    weights = refining.energy.balance(refining.initial_terms(world['init'], world['observed']))
     jointly = refining.refine_jointly(world['init'], world['observed'], weights)
     for value in (result.terms_init['silhouette'], jointly.terms_init['silhouette']):
         assert value.shape == (3,)

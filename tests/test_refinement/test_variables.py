@@ -367,7 +367,9 @@ def make_refiner(world: dict[str, Any], **options: Any) -> FitRefiner:
 
 def test_views_of_a_moment_end_in_one_body(world: dict[str, Any]) -> None:
     refiner = make_refiner(world, share=dict(pose='moment', betas='subject'))
-    weights = refiner.balanced_weights(world['init'], world['observed'], groups())
+    weights = refiner.energy.balance(
+        refiner.initial_terms(world['init'], world['observed'], groups())
+    )
     result = refiner.refine_jointly(world['init'], world['observed'], weights, groups())
     for name, numbers in (('body_pose', MOMENT), ('betas', SUBJECT)):
         value = result.refined[name]
