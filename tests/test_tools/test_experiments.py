@@ -71,7 +71,7 @@ def test_cells_of_three_seeds_come_before_further_ones(experiments: ModuleType) 
 def test_experiments_on_masks_that_are_not_there_are_left_out(experiments: ModuleType) -> None:
     names = {name for _, name, _ in experiments._cells(arguments(network_masks=None))}
     assert names and not any('network' in name for name in names)
-    assert 'masks-soft-priors' in names
+    assert 'masks-soft-lens' in names
     for word in ('soft', 'long', 'longest'):
         cells = experiments._cells(arguments(**{f'{word}_masks': None}))
         assert not any(f'masks-{word}-' in name for _, name, _ in cells)
@@ -109,7 +109,7 @@ def test_a_cell_of_other_settings_is_refused(experiments: ModuleType, tmp_path: 
     args = arguments(out=tmp_path, frames_per_subject=None)
     assert not experiments._is_finished(args, 'clothes', 0)
     settings = experiments._settings(args, experiments.EXPERIMENTS['clothes'])
-    scheduled = replace(experiments.EXPERIMENTS['clothes'], seeds=2, first=True)
+    scheduled = replace(experiments.EXPERIMENTS['clothes'], first=True)
     assert experiments._settings(args, scheduled) == settings
     path = tmp_path / 'cells/clothes_0.json'
     path.write_text(json.dumps(dict(settings=settings)))

@@ -82,7 +82,6 @@ class Experiment:
             calibration off.
         hook: Further options of the hook.
         dataset: Options of the data set that replace the config's.
-        seeds: Number of seeds, the first of those that are asked for. None: all.
         first: Whether all seeds come before the others' first. Otherwise three seeds of each of
             the others come before further ones.
         scores: Whether to score the simulated estimators.
@@ -98,7 +97,6 @@ class Experiment:
     calibration: Mapping[str, Any] | None = field(default_factory=dict)
     hook: Mapping[str, Any] = field(default_factory=dict)
     dataset: Mapping[str, Any] = field(default_factory=dict)
-    seeds: int | None = None
     first: bool = False
     scores: bool = False
     offsets: bool = False
@@ -133,20 +131,9 @@ SHAPE_PRIOR: dict[str, Any] = dict(
     terms=dict(PRIORS['terms'], shape_prior=dict(weight=0.08)),
     calibration=dict(max_ratios=dict(PRIOR_RATIOS, shape_prior=0.8)),
 )
-INITIAL_POSE: dict[str, Any] = dict(
-    terms=dict(initial_pose=dict(scale=5.4)),
-    calibration=dict(max_ratios=dict(silhouette=3.0, initial_pose=5.4)),
-)
 DISCRIMINATORS: dict[str, Any] = dict(off=False, on=dict(scale=1.0))
 #: Twice the moments, for curves over their number.
 MANY: dict[str, Any] = dict(frames_per_subject=32)
-
-#: Discs twice as large, and one around the head.
-WIDE_GATE = {
-    **dict.fromkeys(('right_ankle', 'left_ankle'), 52 / 224),
-    **dict.fromkeys(('right_wrist', 'left_wrist'), 40 / 224),
-    'head': 30 / 224,
-}
 
 EXPERIMENTS: dict[str, Experiment] = {
     'masks-exact': Experiment(first=True, scores=True, offsets=True),
@@ -156,76 +143,44 @@ EXPERIMENTS: dict[str, Experiment] = {
     'offsets-exact': Experiment(**KNOWN),
     'offsets-head': Experiment(masks=HEAD, silhouette=BOTH, **KNOWN),
     'offsets-none': Experiment(data=dict(ankle_offsets=False), **KNOWN),
-    # Masks with large errors: a weight that follows their errors, a smaller weight, or larger
-    # regions without trust.
+    # Masks with large errors: a weight that follows their errors, or a smaller weight.
     'masks-network-ratio': Experiment(masks=NETWORK, silhouette=BOTH, calibration=RATIO),
     'masks-network-priors': Experiment(masks=NETWORK, silhouette=BOTH, **PRIORS),
-    'masks-soft-cells-gate': Experiment(masks=SOFT, silhouette=BOTH),
-    'masks-soft-priors': Experiment(masks=SOFT, silhouette=BOTH, **PRIORS),
     'masks-head-priors': Experiment(masks=HEAD, silhouette=BOTH, **PRIORS),
     'masks-exact-priors': Experiment(**PRIORS),
     # Offsets of the joints from a round's regressor.
-    'masks-exact-joint-offset': Experiment(**JOINTS),
     'masks-head-priors-joint-offset': Experiment(
         masks=HEAD, silhouette=BOTH, **JOINTS, **PRIORS
     ),
-    'masks-soft-priors-joint-offset': Experiment(
-        masks=SOFT, silhouette=BOTH, **JOINTS, **PRIORS
-    ),
-    'one-view-joint-offset': Experiment(config=ONE_VIEW, **JOINTS),
     'masks-soft-lens': Experiment(masks=SOFT, **LENS, **JOINTS),
-    'masks-soft-lens-parts': Experiment(
-        masks=SOFT, **LENS, share=dict(JOINTS['share'], part_outline_offset='subject')
-    ),
-    'masks-long-cells-gate': Experiment(masks=LONG, silhouette=BOTH),
-    'masks-long-priors': Experiment(masks=LONG, silhouette=BOTH, **PRIORS),
     'masks-long-lens': Experiment(masks=LONG, **LENS, **JOINTS),
     'masks-long-sharp-lens': Experiment(masks=LONG, **SHARP_LENS, **JOINTS),
     'masks-long-heavy-lens': Experiment(masks=LONG, **HEAVY_LENS, **JOINTS),
     'masks-longest-sharp-lens': Experiment(masks=LONGEST, **SHARP_LENS, **JOINTS),
-    'masks-network-initial-pose': Experiment(
-        masks=NETWORK, silhouette=BOTH, seeds=2, **INITIAL_POSE
-    ),
     'masks-network-priors-weak': Experiment(
         masks=NETWORK,
         silhouette=BOTH,
         terms=PRIORS['terms'],
         calibration=dict(max_ratios=dict(PRIOR_RATIOS, silhouette=1.0)),
-        seeds=2,
     ),
     'masks-network-priors-shape': Experiment(masks=NETWORK, silhouette=BOTH, **SHAPE_PRIOR),
-    'masks-head-priors-shape': Experiment(masks=HEAD, silhouette=BOTH, **SHAPE_PRIOR),
     # Outlines of clothes, and of masks that are wider than the body.
     'masks-network-priors-outline': Experiment(
         masks=NETWORK, silhouette=BOTH, **OUTLINE, **PRIORS
     ),
-    'masks-head-priors-outline': Experiment(masks=HEAD, silhouette=BOTH, **OUTLINE, **PRIORS),
-    'masks-exact-priors-outline': Experiment(**OUTLINE, **PRIORS),
-    'joints': Experiment(terms=dict(silhouette=False), seeds=2),
-    'joints-priors': Experiment(
-        terms=dict(PRIORS['terms'], silhouette=False),
-        calibration=dict(max_ratios=PRIOR_RATIOS),
-        seeds=2,
-    ),
     'masks-network-weak': Experiment(masks=NETWORK, silhouette=dict(BOTH, scale=1.0)),
-    'masks-network-weak-wide': Experiment(
-        masks=NETWORK, silhouette=dict(CELLS, gate=WIDE_GATE, scale=1.0)
-    ),
     # Fits that are made of the labels' 3D joints, with the options of other fits and their own.
     'from-joints': Experiment(dataset=dict(fits_file=None)),
     'from-joints-rest-pose': Experiment(config=FROM_JOINTS),
-    'from-joints-rest-pose-head': Experiment(
-        masks=HEAD,
-        config=FROM_JOINTS,
-        silhouette=BOTH,
-        calibration=dict(max_ratios=dict(silhouette=30.0, rest_pose=1.35)),
-        seeds=2,
-    ),
     'from-joints-joint-offset': Experiment(config=FROM_JOINTS, **JOINTS),
     # What masks lose, and what the silhouette term's options recover.
     'masks-network': Experiment(masks=NETWORK),
     'masks-head': Experiment(masks=HEAD),
+    'masks-head-cells': Experiment(masks=HEAD, silhouette=CELLS),
+    'masks-head-gate': Experiment(masks=HEAD, silhouette=GATE),
     'masks-cut': Experiment(masks=CUT),
+    'masks-cut-cells': Experiment(masks=CUT, silhouette=CELLS),
+    'masks-cut-gate': Experiment(masks=CUT, silhouette=GATE),
     'masks-cut-cells-gate': Experiment(masks=CUT, silhouette=BOTH),
     'masks-eroded': Experiment(masks=ERODED),
     'masks-eroded-cells-gate': Experiment(masks=ERODED, silhouette=BOTH),
@@ -241,35 +196,18 @@ EXPERIMENTS: dict[str, Experiment] = {
     'extrinsics-off': Experiment(data=MOVED),
     'extrinsics-off-corrected': Experiment(data=MOVED, **EXTRINSICS),
     'extrinsics-right-corrected': Experiment(**EXTRINSICS),
-    # Each correction against the other error.
+    # A correction against the other error.
     'extrinsics-off-principal-points': Experiment(data=MOVED, **CAMERAS),
-    'cameras-off-extrinsics': Experiment(data=dict(camera_error=5.0), **EXTRINSICS),
-    'extrinsics-right-head-corrected': Experiment(
-        masks=HEAD,
-        silhouette=BOTH,
-        share=EXTRINSICS['share'],
-        terms=dict(PRIORS['terms'], joint_2d=False),
-        calibration=PRIORS['calibration'],
-    ),
-    'cameras-extrinsics-off-corrected': Experiment(
-        data=dict(MOVED, camera_error=5.0),
-        share={**CAMERAS['share'], **EXTRINSICS['share']},
-        terms=EXTRINSICS['terms'],
-    ),
     'clothes-corrected': Experiment(masks=GROWN, **OUTLINE),
     'clothes-priors-corrected': Experiment(masks=GROWN, **OUTLINE, **PRIORS),
     'no-clothes-corrected': Experiment(**OUTLINE),
     'clothes-parts': Experiment(masks=GROWN, **PART_OUTLINES),
     'no-clothes-parts': Experiment(**PART_OUTLINES),
     'anny': Experiment(data=ANNY),
-    'anny-priors': Experiment(data=ANNY, **PRIORS),
     'anny-clothes': Experiment(data=ANNY_CLOTHES),
     'anny-clothes-corrected': Experiment(data=ANNY_CLOTHES, **OUTLINE),
     'anny-clothes-parts': Experiment(data=ANNY_CLOTHES, **PART_OUTLINES),
     'anny-head-priors': Experiment(data=ANNY, masks=HEAD, silhouette=BOTH, **PRIORS),
-    'anny-clothes-head-priors': Experiment(
-        data=ANNY_CLOTHES, masks=HEAD, silhouette=BOTH, **OUTLINE, **PRIORS
-    ),
     # Drift over rounds.
     'drift-four-exact': Experiment(**TEN),
     'drift-one-exact': Experiment(config=ONE_VIEW, **TEN),
@@ -278,13 +216,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     # Moments of the calibration, whose cameras and shapes all frames are then refined with.
     **{
         f'moments-{count}': Experiment(data=MANY, calibration=dict(moments=count))
-        for count in (10, 20, 40, 80, 160)
-    },
-    # Single options of the silhouette term.
-    **{
-        f'masks-{masks}-{word}': Experiment(masks=errors, silhouette=options, seeds=2)
-        for masks, errors in (('network', NETWORK), ('head', HEAD), ('cut', CUT), ('exact', None))
-        for word, options in (('cells', CELLS), ('gate', GATE))
+        for count in (10, 40, 160)
     },
     # Discriminators: every moment by itself, since they learn from batch to batch.
     **{
@@ -353,7 +285,7 @@ def _cells(args: argparse.Namespace) -> Iterator[tuple[int, str, int]]:
         if isinstance(experiment.masks, str) and _files_of(args, experiment.masks) is None:
             print(f'{name}: left out, since there are no --{experiment.masks}-masks')
             continue
-        for number, seed in enumerate(args.seeds[: experiment.seeds]):
+        for number, seed in enumerate(args.seeds):
             yield 0 if experiment.first else 1 + number // 3, name, seed
 
 
@@ -411,8 +343,7 @@ def _settings(args: argparse.Namespace, experiment: Experiment) -> dict[str, Any
     settings: dict[str, Any] = json.loads(
         json.dumps({**dataclasses.asdict(experiment), **options}, default=str)
     )
-    for name in ('seeds', 'first'):  # which cells are run, and when
-        del settings[name]
+    del settings['first']  # when a cell is run
     return settings
 
 
