@@ -27,7 +27,8 @@ from mmjrr.cli.image_options import (
     check_options,
     is_given,
 )
-from mmjrr.cli.options import parse, run_command
+from mmjrr.cli.options import OptionError, parse, run_command
+from mmjrr.cli.shipped import config_file
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -43,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'a folder of images, or a video',
     )
     add_image_options(parser)
+    parser.register('type', config_file, str)  # the INPUT of --model is no name of a config
 
 
 def merge_arguments(cfg: Config, args: argparse.Namespace) -> Config:
@@ -70,6 +72,7 @@ def run(args: argparse.Namespace) -> None:
     if args.model is not None:
         _run_on_images(args)
         return
+    args.config = _config_of(args.config)
     from mmengine.dist import is_main_process
 
     from mmjrr.cli.runtime import read_config, set_up
@@ -91,6 +94,23 @@ def run(args: argparse.Namespace) -> None:
     leave_process_group()
 
 
+def _config_of(name: str) -> str:
+    """Return the path of the config of this path or name, in this order.
+
+    Raises:
+        OptionError: The path is no config, or several configs have the name.
+    """
+    path = Path(name)
+    if path.exists():
+        if path.suffix not in ('.py', '.yml', '.yaml', '.json'):
+            raise OptionError(f'{name}: found no config; for images and videos, give --model')
+        return name
+    try:
+        return config_file(name)
+    except argparse.ArgumentTypeError as error:
+        raise OptionError(str(error)) from error
+
+
 def _run_on_images(args: argparse.Namespace) -> None:
     """Estimate the bodies in images, and print what was written."""
     from mmjrr.inference import MeshInferencer
@@ -104,19 +124,19 @@ def _run_on_images(args: argparse.Namespace) -> None:
         options['bboxes'] = read_json(args.boxes)
     if args.skip_unreadable:
         options['skip_unreadable'] = True
-    name = InputImages(args.config).name  # refuses a wrong input before models are loaded
+    inputs = InputImages(args.config)  # refuses a wrong input before models are loaded
     constructor = {option: getattr(args, option) for option in CONSTRUCTOR_OPTIONS}
     inferencer = MeshInferencer(args.model, **constructor, show_progress=True)
     images = persons = 0
     for result in inferencer(
-        args.config, batch_size=1 if args.batch_size is None else args.batch_size, **options
+        inputs, batch_size=1 if args.batch_size is None else args.batch_size, **options
     ):
         images += 1
         persons += len(result['predictions'][0])
     print(f'Found {persons} persons in {images} images')
     folder = args.pred_out_dir or (args.out_dir and f'{args.out_dir}/predictions')
     if folder and persons:
-        print(f'Wrote {Path(folder) / name}.npz')
+        print(f'Wrote {Path(folder) / inputs.name}.npz')
 
 
 def _build_model(cfg: Config) -> Any:

@@ -23,6 +23,8 @@ from mmjrr.cli.options import parse, run_command
 if TYPE_CHECKING:
     from mmengine.config import Config
 
+    from mmjrr.datasets.masks import Masks
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the arguments."""
@@ -56,7 +58,8 @@ def merge_arguments(cfg: Config, args: argparse.Namespace) -> Config:
         cfg.model.soft = True
     if args.batch_size is not None:
         cfg.test_dataloader.batch_size = args.batch_size
-    elif get_device() == 'cpu':  # on a CPU, larger batches cost memory and save no time
+    elif 'test_dataloader.batch_size' not in (args.cfg_options or {}) and get_device() == 'cpu':
+        # On a CPU, larger batches cost memory and save no time.
         cfg.test_dataloader.batch_size = 1
     dataset = cfg.test_dataloader.dataset
     name = Path(dataset.get('ann_file', args.config)).stem
@@ -72,11 +75,13 @@ def run(args: argparse.Namespace) -> None:
     from mmengine.dist import is_main_process
 
     from mmjrr.cli.runtime import read_config, set_up
+    from mmjrr.datasets.masks import Masks
     from mmjrr.jobs import leave_process_group
     from mmjrr.registry import DATASETS, MODELS
     from mmjrr.segmentation import generate_masks
 
     cfg = merge_arguments(read_config(args), args)
+    truth = None if args.compare is None else Masks(args.compare)  # read before long work
     set_up(cfg, seed=False)
     counts = generate_masks(
         DATASETS.build(cfg.test_dataloader.dataset),
@@ -90,18 +95,18 @@ def run(args: argparse.Namespace) -> None:
             f'Wrote {counts["masks"]} masks to {cfg.out}; {counts["without_person"]} images show '
             f'no person, {counts["excluded"]} are excluded'
         )
-        if args.compare is not None:
-            _compare(cfg.out, args.compare)
+        if truth is not None:
+            _compare(cfg.out, args.compare, truth)
     leave_process_group()
 
 
-def _compare(out: str, reference: str) -> None:
+def _compare(out: str, name: str, truth: Masks) -> None:
     from mmjrr.datasets.masks import Masks
     from mmjrr.segmentation import compare_masks
 
-    agreement = compare_masks(Masks(out), Masks(reference))
+    agreement = compare_masks(Masks(out), truth)
     print(
-        f'Mean IoU with {reference}: {agreement["iou"]:.4f} over {agreement["frames"]} '
+        f'Mean IoU with {name}: {agreement["iou"]:.4f} over {agreement["frames"]} '
         f'frames, {agreement["missing"]} of them without a mask; lowest: '
         f'{agreement["worst_iou"]:.4f} at {agreement["worst"]}'
     )

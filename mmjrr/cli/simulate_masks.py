@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmjrr.cli.options import parse, run_command
+from mmjrr.io.paths import check_suffix
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,8 +55,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Write the masks, and print their IoU with the exact ones."""
     from mmjrr.datasets import H36MFitsDataset
-    from mmjrr.segmentation.simulated_masks import MaskErrors, mean_iou, simulate_masks
+    from mmjrr.segmentation.simulated_masks import (
+        MaskErrors,
+        check_replaceable,
+        mean_iou,
+        simulate_masks,
+    )
 
+    out = args.data_root / check_suffix(args.out, '.json', option='--out')
     errors = MaskErrors(args.grow, args.cut, args.mask_head, args.soft, args.seed)
     dataset = H36MFitsDataset(
         data_root=str(args.data_root),
@@ -63,14 +70,14 @@ def run(args: argparse.Namespace) -> None:
         mask_file=f'masks/h36m_{args.split}.json',
     )
     assert dataset.masks is not None
-    out = args.data_root / args.out
     if out.resolve() == dataset.masks.paths[0].resolve():
         raise ValueError(
             f'--out: found {args.out}, expected another file than that of the exact masks'
         )
+    check_replaceable(out)
     count = simulate_masks(out, dataset, errors)
-    print(f'Wrote {count} masks to {out}; mean IoU with the exact ones: ', end='')
-    print(f'{mean_iou(out, dataset.masks):.4f}')
+    iou = mean_iou(out, dataset.masks)
+    print(f'Wrote {count} masks to {out}; mean IoU with the exact ones: {iou:.4f}')
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -21,6 +22,8 @@ from mmjrr.io import read_json
 from mmjrr.registry import DATASETS
 
 IMAGE_TYPES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
+#: File in a folder of pictures that inference made, which are no images of people to estimate.
+PICTURES_NOTE = '.mmjrr_pictures'
 
 
 @DATASETS.register_module()
@@ -28,8 +31,11 @@ class ImageFolderDataset(BaseDataset):
     """All images under a folder, one person each, in natural order of their names.
 
     A sample is a dict that the pipeline transforms: ``imgname`` (relative to the folder),
-    ``img_path``, ``sample_idx``, and, if ``boxes`` has one, a square ``box`` (x0, y0, x1, y1).
-    Without a box, ``CropPerson`` takes the whole image.
+    ``img_path``, ``sample_idx``, and, if ``boxes`` has one, ``annotated_box`` (x0, y0, x1, y1) as
+    in the file, and the square ``box`` around it. Without a box, ``CropPerson`` takes the whole
+    image.
+
+    Hidden folders are left out, and so are folders that :func:`mark_pictures` has marked.
 
     Args:
         data_root: The folder, which is searched with its subfolders.
@@ -116,7 +122,8 @@ class ImageFolderDataset(BaseDataset):
     def _sample(self, name: str) -> dict[str, Any]:
         sample: dict[str, Any] = dict(imgname=name, img_path=str(Path(self.data_root) / name))
         if name in self._boxes:
-            sample['box'] = self._boxes[name]
+            sample['annotated_box'] = self._boxes[name]
+            sample['box'] = _square(self._boxes[name])
         return sample
 
     def _match_boxes(self, path: Path, without_box: str) -> None:
@@ -161,19 +168,42 @@ class ImageFolderDataset(BaseDataset):
 def list_images(root: Path) -> list[str]:
     """Return the names of all images under a folder, relative to it, in natural order.
 
+    Hidden files and folders are left out. So are, with a message, folders below ``root`` that
+    :func:`mark_pictures` has marked.
+
     Raises:
         FileNotFoundError: There is no such folder, or no image in it.
     """
     if not root.is_dir():
         raise FileNotFoundError(f'{root}: no such folder')
-    names = [
-        path.relative_to(root).as_posix()
-        for path in root.rglob('*')
-        if path.suffix.lower() in IMAGE_TYPES and not path.name.startswith('.') and path.is_file()
-    ]
+    names: list[str] = []
+    for folder, subfolders, files in os.walk(root):
+        path = Path(folder)
+        if PICTURES_NOTE in files and path != root:
+            subfolders.clear()
+            print_log(f'left out: {path}: pictures of an earlier inference', logger='current')
+            continue
+        subfolders[:] = [name for name in subfolders if not name.startswith('.')]
+        names += [
+            (path / name).relative_to(root).as_posix() for name in files if _is_image(path / name)
+        ]
     if not names:
         raise FileNotFoundError(f'{root}: no image in it; looked for {", ".join(IMAGE_TYPES)}')
     return sorted(names, key=_natural)
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in IMAGE_TYPES and not path.name.startswith('.') and path.is_file()
+
+
+def mark_pictures(folder: Path) -> None:
+    """Mark a new or empty folder for pictures, so that :func:`list_images` leaves it out.
+
+    A folder that holds files already is not marked, since they can be images of people.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if next(folder.iterdir(), None) is None:
+        (folder / PICTURES_NOTE).write_text('Pictures that mmjrr drew; it takes none as input.\n')
 
 
 def _natural(name: str) -> list[Any]:
@@ -187,15 +217,19 @@ def _read_boxes(path: Path) -> dict[str, tuple[float, ...]]:
     content = read_json(path)
     if not isinstance(content, dict):
         raise DataError(f'{path}: expected an object with a box by image name')
-    return {name: _square(f'{path}: box of {name!r}', box) for name, box in content.items()}
+    return {name: _checked(f'{path}: box of {name!r}', box) for name, box in content.items()}
 
 
-def _square(where: str, box: Any) -> tuple[float, ...]:
-    """Check a box and return the square with its center and longer side."""
+def _checked(where: str, box: Any) -> tuple[float, ...]:
     numbers = isinstance(box, list) and all(
         isinstance(v, (int, float)) and abs(v) < MAX_PIXEL for v in box
     )
     if not numbers or len(box) != 4 or box[2] <= box[0] or box[3] <= box[1]:
         raise DataError(f'{where}: found {box!r:.80}, expected [x0, y0, x1, y1], x1 > x0, y1 > y0')
+    return tuple(float(value) for value in box)
+
+
+def _square(box: Sequence[float]) -> tuple[float, ...]:
+    """Return the square with a box's center and longer side."""
     x0, y0, x1, y1 = box
     return square_box(((x0 + x1) / 2, (y0 + y1) / 2), max(x1 - x0, y1 - y0))

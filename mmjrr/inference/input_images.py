@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os.path as osp
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -16,6 +17,8 @@ from mmjrr.datasets.transforms import read_image
 from mmjrr.errors import DataError
 
 from .video import VIDEO_TYPES, VideoReader
+
+_T = TypeVar('_T', str, Path)
 
 #: Suffixes of pictures that OpenCV writes.
 _PICTURES = ('.jpg', '.jpeg', '.png')
@@ -60,7 +63,7 @@ class InputImages:
     Raises:
         FileNotFoundError: A file does not exist, or a folder has no image.
         DataError: A video is not readable.
-        ValueError: An input is of another kind.
+        ValueError: An input is of another kind, or two images of a list have one name.
     """
 
     def __init__(self, inputs: Any) -> None:
@@ -104,6 +107,12 @@ class InputImages:
                 raise ValueError(
                     f'inputs: found {type(item).__name__}, expected paths of images or arrays'
                 )
+        repeated = _repeated(self.names)
+        if repeated is not None:
+            raise ValueError(
+                f'inputs: found two images of the name {repeated!r}, expected different names '
+                '(an array is named after its place in the list)'
+            )
 
     def _take_path(self, path: Path) -> None:
         self.name = path.stem
@@ -125,7 +134,7 @@ class InputImages:
             )
 
     def check_pictures(self, folder: Path) -> None:
-        """Check that no picture that is written into a folder replaces an input.
+        """Check that no picture that is written into a folder replaces an input or another picture.
 
         Raises:
             ValueError: One would.
@@ -136,6 +145,11 @@ class InputImages:
         else:
             sources = self._images
             written = [picture_path(folder, name) for name in self.names or []]
+        repeated = _repeated(written)
+        if repeated is not None:
+            raise ValueError(
+                f'vis_out_dir: the pictures of two images would be {repeated}; rename one of them'
+            )
         replaced = {osp.realpath(path) for path in written if path.exists()}
         for source in sources if replaced else ():
             if not isinstance(source, np.ndarray) and osp.realpath(source) in replaced:
@@ -175,6 +189,11 @@ class InputImages:
                 on_unreadable(error)
                 continue
             yield InputImage(index, name, str(source), image)
+
+
+def _repeated(values: Sequence[_T]) -> _T | None:
+    """Return a value that occurs more than once, None if there is none."""
+    return next((value for value, count in Counter(values).items() if count > 1), None)
 
 
 def picture_path(folder: Path, name: str) -> Path:

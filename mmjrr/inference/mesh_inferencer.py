@@ -22,6 +22,7 @@ from torch import nn
 
 from mmjrr.array_types import Array
 from mmjrr.datasets.fits import save_fits
+from mmjrr.datasets.image_folder import mark_pictures
 from mmjrr.datasets.transforms import build_pipeline
 from mmjrr.downloads import FILES
 from mmjrr.errors import DataError
@@ -36,7 +37,8 @@ from mmjrr.visualization.mesh_overlay import draw_bodies
 from .input_images import InputImage, InputImages, picture_path, video_path
 from .known_files import find_named, find_weights, located
 from .person_boxes import boxes_of, check_boxes, square_around
-from .person_detector import PersonDetector
+from .person_detector import PersonDetector, check_thresholds
+from .surroundings import check_device, check_display
 from .video import VideoWriter
 
 _BOX_COLOR = (60, 220, 60)
@@ -114,6 +116,7 @@ class MeshInferencer(BaseInferencer):
     ) -> None:
         if model is None:  # MMEngine would run the config that a checkpoint contains
             raise ValueError('model: found None, expected a name, a config file or a config')
+        check_device(device)
         self.weights = Path()  # found in _init_model
         super().__init__(
             str(model) if isinstance(model, Path) else model,
@@ -222,8 +225,9 @@ class MeshInferencer(BaseInferencer):
         Files of results are complete when the generator ends.
 
         Args:
-            inputs: Path of an image, video or folder (with its subfolders); an image as an array
-                (h, w, 3) uint8 BGR, as OpenCV reads it; or a list of paths of images and arrays.
+            inputs: Path of an image, video or folder (with its subfolders, but for hidden ones and
+                those of pictures that an earlier call made); an image as an array (h, w, 3) uint8
+                BGR, as OpenCV reads it; or a list of paths of images and arrays.
             return_datasamples: Whether predictions are data samples. Default: False.
             batch_size: Number of images whose persons are estimated at once. Default: 1.
             out_dir: Folder for pictures, in ``visualizations``, and predictions, in
@@ -232,12 +236,13 @@ class MeshInferencer(BaseInferencer):
 
                 - ``bboxes``: Boxes x0, y0, x1, y1 in pixels: for each image one box or a list of
                   boxes, in the order of the images or by image name. Default: None, the detector's.
-                - ``bbox_thr``, ``nms_thr``: Thresholds of the detector. Defaults: 0.3.
+                - ``bbox_thr``, ``nms_thr``: Thresholds of the detector, 0 to 1. Defaults: 0.3.
                 - ``bbox_padding``: Factor on the longer side of a box, which gives the side of the
-                  square crop. Default: 1.2, SPIN's; whole images are not padded.
+                  square crop. Default: 1.2, SPIN's; whole images are not padded, and take none.
                 - ``skip_unreadable``: Whether damaged images are left out, with a warning.
                   Default: False.
-                - ``return_vis``, ``show``: Whether to return pictures, to show them in a window.
+                - ``return_vis``, ``show``: Whether to return pictures, to show them in a window,
+                  which needs a display.
                 - ``wait_time``: Seconds to show a picture. Default: 0, until a key is pressed.
                 - ``draw_bbox``, ``black_background``: Whether to draw boxes, to leave out the
                   image. Defaults: False.
@@ -257,21 +262,12 @@ class MeshInferencer(BaseInferencer):
         before, _, drawing, after = self._dispatch_kwargs(**kwargs)
         if not isinstance(batch_size, int) or batch_size < 1:
             raise ValueError(f'batch_size: found {batch_size!r}, expected at least 1')
-        images = InputImages(inputs)
-        if before.get('bboxes') is not None or self.whole_image:
-            for name in ('bbox_thr', 'nms_thr'):
-                if name in before:
-                    raise ValueError(
-                        f'{name}: found {before[name]!r}, expected none without a detector'
-                    )
+        images = inputs if isinstance(inputs, InputImages) else InputImages(inputs)
+        self._check_box_settings(before)
         if before.get('bboxes') is not None:
             before['bboxes'] = check_boxes(before['bboxes'], images.names)
-        elif not self.whole_image and self._detector is None:
-            self._detector = PersonDetector(*self._detector_settings)
-        if not before.get('bbox_padding', 1.0) > 0:
-            raise ValueError(
-                f'bbox_padding: found {before["bbox_padding"]}, expected a positive factor'
-            )
+        if drawing.get('show'):
+            check_display()
         is_drawing = any(drawing.get(name) for name in ('return_vis', 'show', 'vis_out_dir'))
         if is_drawing and self.body is None:
             item = FILES['smpl']
@@ -286,7 +282,32 @@ class MeshInferencer(BaseInferencer):
                 raise ValueError(f'{name}: found {str(folder)!r}, expected a folder')
         if drawing.get('vis_out_dir'):
             images.check_pictures(Path(drawing['vis_out_dir']))
+        if self._detects(before) and self._detector is None:
+            self._detector = PersonDetector(*self._detector_settings)
         return self._results(images, batch_size, return_datasamples, before, drawing, after)
+
+    def _detects(self, before: Mapping[str, Any]) -> bool:
+        """Return whether a call with these arguments of :meth:`preprocess` needs the detector."""
+        return before.get('bboxes') is None and not self.whole_image
+
+    def _check_box_settings(self, before: Mapping[str, Any]) -> None:
+        """Check the thresholds and the padding of boxes.
+
+        Raises:
+            ValueError: One is out of range, or has no effect.
+        """
+        thresholds = {name: before[name] for name in ('bbox_thr', 'nms_thr') if name in before}
+        if not self._detects(before):
+            for name, value in thresholds.items():
+                raise ValueError(f'{name}: found {value!r}, expected none without a detector')
+        check_thresholds(**thresholds)
+        if 'bbox_padding' not in before:
+            return
+        padding = before['bbox_padding']
+        if self.whole_image and before.get('bboxes') is None:
+            raise ValueError(f'bbox_padding: found {padding!r}, expected none for whole images')
+        if not 0 < padding < np.inf:
+            raise ValueError(f'bbox_padding: found {padding!r}, expected a positive factor')
 
     def _results(
         self,
@@ -307,6 +328,8 @@ class MeshInferencer(BaseInferencer):
             batches = track(batches, description='Inference')
         with ExitStack() as stack:
             writer = self._video_writer(images, drawing.get('vis_out_dir'), stack)
+            if drawing.get('vis_out_dir') and writer is None:
+                mark_pictures(Path(drawing['vis_out_dir']))
             for data, batch in batches:
                 samples = self.forward(data, images=batch)
                 pictures = self.visualize(batch, samples, counts=counts, writer=writer, **drawing)
@@ -322,7 +345,8 @@ class MeshInferencer(BaseInferencer):
                 writer.close()
         self._report(images, counts)
         if pred_out_dir:
-            self._save(Path(pred_out_dir) / f'{images.name}.npz', rows)
+            detector = self._detector if self._detects(before) else None
+            self._save(Path(pred_out_dir) / f'{images.name}.npz', rows, detector)
 
     def preprocess(
         self,
@@ -507,12 +531,15 @@ class MeshInferencer(BaseInferencer):
     ) -> VideoWriter | None:
         if images.video is None or not folder:
             return None
-        temporary = stack.enter_context(atomic_write(video_path(Path(folder), images.name)))
-        writer = VideoWriter(temporary, images.video.fps)
+        path = video_path(Path(folder), images.name)
+        temporary = stack.enter_context(atomic_write(path))
+        writer = VideoWriter(temporary, images.video.fps, shown=path)
         stack.callback(writer.close)  # also if the generator is left early
         return writer
 
-    def _save(self, path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    def _save(
+        self, path: Path, rows: Sequence[Mapping[str, Any]], detector: PersonDetector | None
+    ) -> None:
         if not rows:
             print_log(f'{path}: not written, since there is no person', 'current', logging.WARNING)
             return
@@ -521,7 +548,6 @@ class MeshInferencer(BaseInferencer):
             return np.array([row[name] for row in rows], dtype=np.float64)
 
         bbox, crop = column('bbox'), column('crop')
-        detector = self._detector
         save_fits(
             path,
             imgname=[row['imgname'] for row in rows],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os.path as osp
 import warnings
 from collections.abc import Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.infer import BaseInferencer
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmjrr.array_types import Array
 from mmjrr.downloads import FILES
@@ -23,6 +24,7 @@ from mmjrr.segmentation.mask_rcnn import build_mmdet, load_weights, person_of_mm
 from mmjrr.segmentation.mmcv_ops import ensure_mmcv_ops
 
 from .known_files import find_by_url, find_file
+from .surroundings import check_device
 
 #: Config and name in :data:`~mmjrr.downloads.FILES` of the detector that is used by default.
 DEFAULT_CONFIG = 'mmdet::mask_rcnn/mask-rcnn_r50_fpn_2x_coco.py'
@@ -45,7 +47,7 @@ class PersonDetector:
         ImportError: mmdet is not installed.
         FileNotFoundError: There is no such config, or the weights are not on this machine.
         DataError: The weights are damaged, or belong to another network.
-        ValueError: There is no model of this name.
+        ValueError: There is no model of this name, no such device, or no such class.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class PersonDetector:
         category_ids: int | Sequence[int] | None = None,
         device: str | None = None,
     ) -> None:
+        check_device(device)
         ensure_mmcv_ops()  # must precede any import of mmdet
         cfg, url = _read_config(DEFAULT_CONFIG if model is None else model)
         if weights is None:
@@ -76,6 +79,7 @@ class PersonDetector:
         if category_ids is None:
             category_ids = person_of_mmdet(cfg, content)
         self.category_ids = [category_ids] if isinstance(category_ids, int) else list(category_ids)
+        _check_categories(self.category_ids, self._network)
 
     @torch.no_grad()
     def detect(
@@ -85,14 +89,19 @@ class PersonDetector:
 
         Args:
             image: (h, w, 3) uint8, RGB.
-            bbox_thr: Scores must be above it. Default: 0.3.
-            nms_thr: Boxes that overlap a better one by more (IoU) are dropped. Default: 0.3.
+            bbox_thr: Scores must be above it, 0 to 1. Default: 0.3.
+            nms_thr: Boxes that overlap a better one by more (IoU) are dropped, 0 to 1. Default:
+                0.3.
 
         Returns:
             Boxes (N, 4), x0, y0, x1, y1 in pixels, and scores (N,), best first.
+
+        Raises:
+            ValueError: A threshold is not within 0 to 1.
         """
         from mmcv.ops import nms
 
+        check_thresholds(bbox_thr=bbox_thr, nms_thr=nms_thr)
         item = self._prepare(dict(img=image[..., ::-1], img_id=0))
         (result,) = self._network.test_step({name: [value] for name, value in item.items()})
         instances = result.pred_instances
@@ -105,6 +114,35 @@ class PersonDetector:
             return np.zeros((0, 4)), np.zeros(0)
         kept: Tensor = nms(boxes, scores, nms_thr)[1]
         return boxes[kept].double().cpu().numpy(), scores[kept].double().cpu().numpy()
+
+
+def check_thresholds(**thresholds: float) -> None:
+    """Check thresholds of scores and overlaps, by name.
+
+    Raises:
+        ValueError: One is not within 0 to 1.
+    """
+    for name, value in thresholds.items():
+        if not (isinstance(value, Real) and 0 <= value <= 1):
+            raise ValueError(f'{name}: found {value!r}, expected a number from 0 to 1')
+
+
+def _check_categories(category_ids: Sequence[int], network: nn.Module) -> None:
+    """Check that a network has the classes.
+
+    Raises:
+        ValueError: It does not, or there are none.
+    """
+    head = getattr(getattr(network, 'roi_head', network), 'bbox_head', None)
+    head = head[-1] if isinstance(head, nn.ModuleList) else head  # of a cascade
+    count = getattr(head, 'num_classes', None)
+    found = f'det_cat_ids: found {list(category_ids)}, expected'
+    if not category_ids:
+        raise ValueError(f'{found} at least one class')
+    for index in category_ids:
+        if not isinstance(index, int) or index < 0 or (count is not None and index >= count):
+            expected = 'indices of classes' if count is None else f'indices from 0 to {count - 1}'
+            raise ValueError(f'{found} {expected}')
 
 
 def _read_config(model: str | dict[str, Any]) -> tuple[Config, str | None]:

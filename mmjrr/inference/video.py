@@ -21,6 +21,10 @@ VIDEO_TYPES = (
 )  # fmt: skip
 #: Largest number of pixels of a frame; a header that announces more is refused.
 _MAX_PIXELS = 1 << 27
+#: Largest numerator of the fraction by which MPEG-4 states the frames per second.
+_MAX_RATE = 65535
+#: Lowest rate that OpenCV does not round to none.
+_MIN_FPS = 0.002
 
 
 class VideoReader:
@@ -92,11 +96,13 @@ class VideoWriter:
 
     Args:
         path: The file, ending in ``.mp4``.
-        fps: Frames per second.
+        fps: Frames per second, of which the file states the nearest that MPEG-4 can.
+        shown: Path in messages, if the file is a temporary one. Default: None, ``path``.
     """
 
-    def __init__(self, path: Path, fps: float) -> None:
-        self.path, self.fps = path, fps
+    def __init__(self, path: Path, fps: float, shown: Path | None = None) -> None:
+        self.path, self.fps = path, writable_fps(fps)
+        self._shown = path if shown is None else shown
         self._writer: Any = None
 
     def add(self, picture: Array) -> None:  # (h, w, 3) uint8, RGB
@@ -110,10 +116,25 @@ class VideoWriter:
             codec = cv2.VideoWriter.fourcc(*'mp4v')
             self._writer = cv2.VideoWriter(str(self.path), codec, self.fps, (width, height))
             if not self._writer.isOpened():
-                raise OSError(f'{self.path}: OpenCV cannot write a video of {width} x {height}')
+                raise OSError(
+                    f'{self._shown}: OpenCV cannot write a video of {width} x {height} pixels at '
+                    f'{self.fps:g} frames per second'
+                )
         self._writer.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
 
     def close(self) -> None:
         """Finish the file."""
         if self._writer is not None:
             self._writer.release()
+
+
+def writable_fps(fps: float) -> float:
+    """Return the nearest rate that OpenCV writes into MPEG-4.
+
+    OpenCV states a rate as a fraction of up to three decimals; the numerator has 16 bits.
+
+    >>> [writable_fps(fps) for fps in (25, 59.94, 66.6667, 999.99)]
+    [25.0, 59.94, 66.67, 1000.0]
+    """
+    digits = next(digits for digits in (3, 2, 1, 0) if round(fps * 10**digits) <= _MAX_RATE)
+    return max(round(float(fps), digits), _MIN_FPS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -117,18 +117,29 @@ def _make_shards(
         for batch in shard:
             samples = next(loaded)
             refuse_unreadable(samples, skip_unreadable)
-            _segment(cfg, model, [dataset.imgname(row) for row in batch], samples, content)
+            _segment(cfg, model, [dataset.get_data_info(row) for row in batch], samples, content)
         yield content
 
 
-def _segment(cfg: Config, model: Any, names: list[str], samples: list[Any], shard: Shard) -> None:
-    """Segment the images of a batch, and add their entries to a shard."""
+def _segment(
+    cfg: Config, model: Any, infos: list[dict[str, Any]], samples: list[Any], shard: Shard
+) -> None:
+    """Segment the images of a batch, and add their entries to a shard.
+
+    Args:
+        cfg: As in :func:`generate_masks`.
+        model: See there.
+        infos: The annotation of each image: ``imgname`` and, optionally, ``annotated_box`` or
+            ``box``.
+        samples: The samples after the pipeline.
+        shard: The shard.
+    """
     readable = []
-    for name, sample in zip(names, samples, strict=True):
+    for info, sample in zip(infos, samples, strict=True):
         if isinstance(sample, UnreadableImage):
-            shard['excluded'][name] = str(sample)
+            shard['excluded'][info['imgname']] = str(sample)
         else:
-            readable.append((name, sample))
+            readable.append((info, sample))
     if not readable:
         return
     predicted = model.test_step(
@@ -137,12 +148,16 @@ def _segment(cfg: Config, model: Any, names: list[str], samples: list[Any], shar
             data_samples=[sample['data_samples'] for _, sample in readable],
         )
     )
-    for (name, _), sample in zip(readable, predicted, strict=True):
-        entry = _entry(sample, cfg.person.min_overlap, model.soft)
-        shard['without_person' if isinstance(entry, str) else 'masks'][name] = entry
+    for (info, _), sample in zip(readable, predicted, strict=True):
+        box = info.get('annotated_box', info.get('box'))
+        entry = _entry(sample, box, cfg.person.min_overlap, model.soft)
+        part = 'without_person' if isinstance(entry, str) else 'masks'
+        shard[part][info['imgname']] = entry
 
 
-def _entry(sample: Any, min_overlap: float, soft: bool) -> dict[str, Any] | str:
+def _entry(
+    sample: Any, box: Sequence[float] | None, min_overlap: float, soft: bool
+) -> dict[str, Any] | str:
     """Return the annotated person's entry from ``pred_instances``, or why there is none."""
     instances = sample.pred_instances
     boxes, scores = instances.bboxes.cpu().numpy(), instances.scores.cpu().numpy()
@@ -154,7 +169,7 @@ def _entry(sample: Any, min_overlap: float, soft: bool) -> dict[str, Any] | str:
         masks,
         None if joints is None else joints.cpu().numpy(),
         None if weights is None else weights.cpu().numpy(),
-        sample.get('box'),
+        box,
     )
     if choice is None:
         return 'no person was found'

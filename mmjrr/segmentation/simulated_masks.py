@@ -17,6 +17,8 @@ from mmjrr.array_types import Array
 from mmjrr.datasets import H36MFitsDataset
 from mmjrr.datasets.area_crop import area_average_crop
 from mmjrr.datasets.masks import Masks, save_masks
+from mmjrr.errors import DataError
+from mmjrr.io import read_json
 from mmjrr.joints import H36M_JOINTS_MMPOSE
 from mmjrr.segmentation.mask_cells import MASK_HEAD_CELLS, paste_cells
 
@@ -68,6 +70,9 @@ def simulate_masks(path: str | Path, dataset: H36MFitsDataset, errors: MaskError
         path: JSON file to write.
         dataset: Frames with exact masks and annotated joints.
         errors: Errors of the masks.
+
+    Raises:
+        ValueError: With these errors, all masks are empty.
     """
     assert dataset.masks is not None
     masks: dict[str, Array] = {}
@@ -88,6 +93,10 @@ def simulate_masks(path: str | Path, dataset: H36MFitsDataset, errors: MaskError
             pasted = paste_cells(cells[name], boxes[name], (mask.shape[0], mask.shape[1]))
             mask = pasted if errors.soft else (pasted >= 0.5).astype(np.uint8)
         masks[name] = mask
+    if not masks:
+        raise ValueError(
+            f'{path}: not written, since all {len(dataset)} masks are empty with {errors}'
+        )
     save_masks(
         path,
         masks,
@@ -97,6 +106,26 @@ def simulate_masks(path: str | Path, dataset: H36MFitsDataset, errors: MaskError
         soft=errors.soft,
     )
     return len(masks)
+
+
+def check_replaceable(path: str | Path) -> None:
+    """Check that a file of simulated masks can be written without replacing another file.
+
+    Raises:
+        FileExistsError: The file exists, and :func:`simulate_masks` did not write it.
+    """
+    if not Path(path).exists():
+        return
+    try:
+        content = read_json(path)
+    except DataError:
+        content = None
+    info = content.get('info') if isinstance(content, dict) else None
+    if not isinstance(info, dict) or 'simulated' not in info:
+        raise FileExistsError(
+            f'{path}: found a file that holds no simulated masks, expected a new file or one of '
+            'simulated masks to replace'
+        )
 
 
 def with_errors(

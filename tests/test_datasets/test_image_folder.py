@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from mmjrr.datasets import ImageFolderDataset
+from mmjrr.datasets.image_folder import list_images, mark_pictures
 from mmjrr.errors import DataError
 from mmjrr.registry import DATASETS
 
@@ -24,6 +25,8 @@ def folder(tmp_path: Path) -> Path:
         Image.fromarray(np.full((40, 60, 3), 50 * value + 1, np.uint8)).save(root / name)
     (root / 'notes.txt').write_text('no image')
     (root / '.hidden.png').write_text('no image')
+    (root / 'a/.thumbnails').mkdir()
+    (root / 'a/.thumbnails/frame_2.png').write_text('no image')
     return root
 
 
@@ -57,6 +60,25 @@ def test_boxes_become_squares_around_their_centre(folder: Path) -> None:
     assert squares['a/frame_2.png'] == (0, 0, 40, 40)
     assert squares['b/frame_2.JPG'] == (0.5, 1, 2.5, 3)
     assert squares['top.jpeg'] == (0, -10, 60, 50)
+    boxes['top.jpeg'] = boxes.pop('top')
+    for index in range(4):
+        annotated = dataset.get_data_info(index)['annotated_box']
+        assert list(annotated) == boxes[dataset.imgname(index)]
+
+
+def test_folders_of_pictures_are_left_out_unless_they_are_asked_for(
+    folder: Path,
+) -> None:
+    pictures = folder / 'run/visualizations'
+    for _ in range(2):  # the second time, the folder is there
+        mark_pictures(pictures)
+        (pictures / 'more').mkdir(exist_ok=True)
+        for name in ('top.jpeg', 'more/a.jpeg'):
+            (pictures / name).write_bytes((folder / 'top.jpeg').read_bytes())
+        assert sorted(list_images(folder)) == sorted(NAMES)
+    assert list_images(pictures) == ['top.jpeg', 'more/a.jpeg']
+    mark_pictures(folder / 'a')  # has images of people
+    assert sorted(list_images(folder)) == sorted(NAMES)
 
 
 def test_images_without_a_box_stop_or_are_counted(folder: Path) -> None:

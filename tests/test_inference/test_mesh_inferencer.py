@@ -284,7 +284,15 @@ def test_arguments_have_the_names_of_mmposes_inferencers() -> None:
         ('.', dict(vis_out_dir='.'), 'would replace the input p2.png'),
         ('p2.png', dict(vis_out_dir='../walk/more/..'), 'would replace the input p2.png'),
         ('notes.txt', {}, r'notes.txt: expected an image \(.bmp'),
-        ('p2.png', dict(bbox_padding=0), 'bbox_padding: found 0'),
+        ('p2.png', dict(bboxes=[[1, 2, 3, 4]], bbox_padding=0), 'padding: found 0, expected a pos'),
+        (
+            'p2.png',
+            dict(bboxes=[[1, 2, 3, 4]], bbox_padding=np.inf),
+            'padding: found inf, expected',
+        ),
+        ('p2.png', dict(bbox_padding=1.5), 'bbox_padding: found 1.5, expected none for whole'),
+        (['p2.png', 'more/../p2.png'], {}, "found two images of the name 'p2.png'"),
+        ('p2.png', dict(show=True), r"show: found no display \(matplotlib takes 'agg'\)"),
         ('p2.png', dict(pred_out_dir='out.json'), 'expected a folder'),
         ('p2.png', dict(radius=3), 'radius'),
     ],
@@ -293,9 +301,38 @@ def test_wrong_arguments_are_refused_by_the_call_itself(
     inferencer: MeshInferencer, folder: Path, inputs, options, message: str, monkeypatch
 ) -> None:
     monkeypatch.chdir(folder)
+    monkeypatch.setattr('matplotlib.pyplot.get_backend', lambda: 'agg')
     (folder / 'notes.txt').touch()
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         inferencer(inputs, **options)  # not only when results are drawn from the generator
+
+
+def test_images_that_would_share_a_name_or_a_picture_are_refused(
+    inferencer: MeshInferencer, tmp_path: Path
+) -> None:
+    (image,) = pictures(1)
+    for name in ('000000.jpg', 'a.bmp', 'a.bmp.jpg'):
+        cv2.imwrite(str(tmp_path / name), image)
+    with pytest.raises(ValueError, match="found two images of the name '000000.jpg'"):
+        inferencer([image, tmp_path / '000000.jpg'])
+    with pytest.raises(ValueError, match='the pictures of two images would be .*/o/a.bmp.jpg'):
+        inferencer(tmp_path, vis_out_dir=tmp_path / 'o')
+    assert len(list(inferencer(tmp_path))) == 3  # their names differ
+
+
+@pytest.mark.parametrize('device', ['gpu', 'cuda:77'])
+def test_a_device_that_is_not_there_is_refused(spin_weights: Path, device: str) -> None:
+    with pytest.raises(ValueError, match=f"device: found '{device}', expected 'cpu' or another"):
+        MeshInferencer('spin', spin_weights, device, det_model='whole_image')
+
+
+def test_pictures_of_an_earlier_call_are_no_input(
+    inferencer: MeshInferencer, tmp_path: Path
+) -> None:
+    cv2.imwrite(str(tmp_path / 'x.png'), pictures(1)[0])
+    for run in ('run1', 'run2', 'run2'):
+        assert len(list(inferencer(tmp_path, out_dir=tmp_path / run))) == 1
+        assert (tmp_path / run / 'visualizations/x.png').is_file()
 
 
 def test_missing_weights_and_names_are_one_sentence(
@@ -378,6 +415,7 @@ def test_the_command_writes_what_the_inferencer_writes(
             2,
         ),
         (['--model', 'spin', '--pred-out-dir', 'b', '--draw-bbox'], '--draw-bbox needs', 2),
+        ([], 'found no config; for images and videos, give --model', 2),
         (['--model', 'spine', '--out-dir', 'b'], "found 'spine'", 1),
         (['--model', 'spin', '--weights', 'none.pt', '--out-dir', 'b'], 'none.pt: no such', 1),
     ],
@@ -388,6 +426,26 @@ def test_the_command_refuses_in_one_line(
     assert infer.main([str(folder), *options]) == status
     error = capsys.readouterr().err
     assert message in error and error.count('\n') == 1
+
+
+@pytest.mark.parametrize('name', ['spin_h36m', 'vibe_image-folder'])
+def test_an_input_with_the_name_of_a_config_is_the_input(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert infer.main([name, '--model', 'spine', '--out-dir', 'b']) == 1
+    assert f'{name}: no such image, video or folder' in capsys.readouterr().err
+    (tmp_path / name).mkdir()
+    cv2.imwrite(f'{name}/a.png', pictures(1)[0])
+    assert infer.main([name, '--model', 'spine', '--out-dir', 'b']) == 1
+    assert "model: found 'spine'" in capsys.readouterr().err
+    assert infer.main([name]) == 2
+    assert f'{name}: found no config; for images' in capsys.readouterr().err
+
+
+def test_several_configs_of_one_name_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert infer.main(['spin_h36m']) == 2
+    assert 'several configs have this name' in capsys.readouterr().err
 
 
 def test_importing_the_package_imports_no_inferencer() -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from mmjrr.datasets.fits import load_fits
 from mmjrr.errors import DataError
 from mmjrr.inference import MeshInferencer, PersonDetector
 
@@ -36,6 +37,11 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope='module')
 def detector(weights: Path) -> PersonDetector:
     return PersonDetector(CONFIG, weights, device='cpu')
+
+
+@pytest.fixture(scope='module')
+def inferencer(weights: Path, spin_weights: Path) -> MeshInferencer:
+    return MeshInferencer('spin', spin_weights, 'cpu', det_model=CONFIG, det_weights=str(weights))
 
 
 def iou(first: np.ndarray, second: np.ndarray) -> float:
@@ -81,10 +87,7 @@ def test_boxes_are_those_of_mmdets_own_inferencer(weights: Path, detector: Perso
     np.testing.assert_allclose(boxes, result.bboxes.numpy()[order], atol=1e-2)
 
 
-def test_the_inferencer_takes_its_boxes(weights: Path, spin_weights: Path) -> None:
-    inferencer = MeshInferencer(
-        'spin', spin_weights, 'cpu', det_model=CONFIG, det_weights=str(weights)
-    )
+def test_the_inferencer_takes_its_boxes(weights: Path, inferencer: MeshInferencer) -> None:
     (image,) = pictures(1, (160, 120))
     expected, scores = PersonDetector(CONFIG, weights, device='cpu').detect(
         np.ascontiguousarray(image[..., ::-1]), 0.0, 0.1
@@ -95,6 +98,39 @@ def test_the_inferencer_takes_its_boxes(weights: Path, spin_weights: Path) -> No
     np.testing.assert_allclose([person['bbox_score'] for person in persons], scores, atol=1e-5)
     (nobody,) = inferencer(image, bbox_thr=1.0)
     assert nobody['predictions'] == [[]]
+
+
+def test_the_file_states_the_detector_only_if_its_boxes_were_taken(
+    inferencer: MeshInferencer, tmp_path: Path
+) -> None:
+    (image,) = pictures(1, (160, 120))
+    for options, stated in ((dict(bbox_thr=0.0), True), (dict(bboxes=[[0, 0, 50, 90]]), False)):
+        list(inferencer(image, pred_out_dir=tmp_path, **options))
+        provenance = load_fits(tmp_path / 'predictions.npz')['provenance']
+        assert (provenance['detector_sha256'] is not None) == stated
+
+
+@pytest.mark.parametrize(
+    ('name', 'value'),
+    [('bbox_thr', 30), ('bbox_thr', -1.0), ('nms_thr', 50.0), ('nms_thr', float('nan'))],
+)
+def test_thresholds_that_are_no_fractions_are_refused(
+    detector: PersonDetector, inferencer: MeshInferencer, name: str, value: float
+) -> None:
+    (image,) = pictures(1, (160, 120))
+    message = f'{name}: found {value}, expected a number from 0 to 1'
+    with pytest.raises(ValueError, match=message):
+        detector.detect(image, **{name: value})
+    with pytest.raises(ValueError, match=message):
+        inferencer(image, **{name: value})
+
+
+@pytest.mark.parametrize('category_ids', [7, [0, 1], [-1], []])
+def test_classes_that_the_detector_does_not_have_are_refused(
+    weights: Path, category_ids: int | list[int]
+) -> None:
+    with pytest.raises(ValueError, match=r'det_cat_ids: found \[.*expected (indices|at least one)'):
+        PersonDetector(CONFIG, weights, category_ids, device='cpu')
 
 
 def test_wrong_detectors_are_refused_in_a_sentence(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -35,6 +36,29 @@ def test_written_frames_are_read(tmp_path: Path, size: tuple[int, int]) -> None:
     assert all(abs(a - b) <= 1 for a, b in zip(frames[0].shape[:2], size, strict=True))
     h, w = (min(a, b) for a, b in zip(frames[0].shape[:2], size, strict=True))
     assert np.abs(frames[1][:h, :w].astype(int) - pictures(3, size)[1][:h, :w]).mean() < 6
+
+
+@pytest.mark.parametrize(
+    ('fps', 'written'),
+    [(59.94, 59.94), (66.667, 66.67), (119.996, 120), (239.823, 239.82), (999.99, 1000),
+     (0.0004, 0.002)],
+)  # fmt: skip
+def test_a_rate_that_mpeg4_cannot_state_becomes_the_nearest(
+    tmp_path: Path, fps: float, written: float
+) -> None:
+    writer = VideoWriter(tmp_path / 'a.mp4', fps)
+    for picture in pictures(2):
+        writer.add(picture)
+    writer.close()
+    capture = cv2.VideoCapture(str(tmp_path / 'a.mp4'))
+    assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(written, rel=1e-4)
+    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 2
+
+
+def test_a_video_that_cannot_be_written_is_named_with_its_rate(tmp_path: Path) -> None:
+    writer = VideoWriter(tmp_path / 'nowhere/.a.mp4', 10, shown=tmp_path / 'nowhere/a.mp4')
+    with pytest.raises(OSError, match=r'/a\.mp4: .* 60 x 72 pixels at 10 frames per second'):
+        writer.add(pictures(1)[0])
 
 
 def test_a_cut_video_is_refused_or_noticed(

@@ -99,12 +99,26 @@ def test_soft_masks_of_a_mask_head_are_the_pasted_cells(tiny_set: Path) -> None:
         (['--soft'], 'soft: found True without mask_head'),
         (['--grow', 'nan'], 'grow: found nan'),
         (['--out', 'masks/h36m_train.json'], 'another file than that of the exact masks'),
+        (['--out', 'masks/h36m_test.json'], 'h36m_test.json: found a file that holds no simulated'),
+        (['--out', 'fits/spin_like_train.json'], 'found a file that holds no simulated masks'),
+        (['--out', 'masks/x.npz'], '--out: masks/x.npz: expected a path ending in .json'),
+        (['--grow', '-100'], 'x.json: not written, since all '),
     ],
 )
 def test_wrong_options_are_refused_in_one_line(
     tiny_set: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
 ) -> None:
-    exact = (tiny_set / 'masks/h36m_train.json').read_bytes()
+    (tiny_set / 'fits/spin_like_train.json').write_text('no JSON')
+    before = {path: path.read_bytes() for path in tiny_set.rglob('*.json')}
     assert main([str(tiny_set), '--out', 'masks/x.json', *options]) == 1
-    assert message in capsys.readouterr().err
-    assert (tiny_set / 'masks/h36m_train.json').read_bytes() == exact
+    printed = capsys.readouterr()
+    assert message in printed.err and printed.out == ''
+    assert {path: path.read_bytes() for path in tiny_set.rglob('*.json')} == before
+    assert not list(tiny_set.rglob('x.*'))
+
+
+def test_simulated_masks_can_be_replaced(tiny_set: Path) -> None:
+    for seed in ('1', '2'):
+        options = ['--cut', '0.5', '--seed', seed, '--out', 'masks/replaced.json']
+        assert main([str(tiny_set), *options]) == 0
+        assert f'"seed": {seed}' in (tiny_set / 'masks/replaced.json').read_text()
