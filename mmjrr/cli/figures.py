@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> None:
         4: '--without-discriminator names no run',
         5: 'the run stores no initial fits',
         6: '--without-silhouette names no run',
-        8: 'there is one subject only',
+        8: 'fewer than two subjects have labels of both ankles',
     }
     for number in sorted(set(args.figures)):
         if number in pictures:

@@ -23,6 +23,8 @@ from mmjrr.cli.options import OptionError, add_body_model, parse, run_command
 if TYPE_CHECKING:
     from mmjrr.visualization.report import GalleryOptions
 
+#: Default number of frames.
+_FRAMES = 200
 #: Largest number of frames: the page holds all of them, and a browser must stay quick.
 _MOST_FRAMES = 2000
 
@@ -50,9 +52,8 @@ def add_gallery_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--frames',
         type=int,
-        default=200,
         metavar='N',
-        help='largest number of frames in the report, the worst ones (default: %(default)s)',
+        help=f'largest number of frames in the report, the worst ones (default: {_FRAMES})',
     )
     parser.add_argument(
         '--no-photos', action='store_true', help='leave photographs out of the report'
@@ -79,14 +80,15 @@ def gallery_options(args: argparse.Namespace) -> GalleryOptions:
     """
     from mmjrr.visualization.report import GalleryOptions
 
-    if not 0 <= args.frames <= _MOST_FRAMES:
-        raise OptionError(f'--frames {args.frames}: expected 0 to {_MOST_FRAMES}')
+    frames = _FRAMES if args.frames is None else args.frames
+    if not 0 <= frames <= _MOST_FRAMES:
+        raise OptionError(f'--frames {frames}: expected 0 to {_MOST_FRAMES}')
     for option in ('images', 'masks', 'cameras'):
         path = getattr(args, option)
         if path is not None and not path.exists():
             raise FileNotFoundError(f'--{option} {path}: no such file or folder')
     return GalleryOptions(
-        frames=args.frames,
+        frames=frames,
         images=args.images,
         masks=args.masks,
         cameras=args.cameras,
@@ -108,6 +110,8 @@ def run(args: argparse.Namespace) -> None:
         raise FileNotFoundError(f'{source}: no such file or folder')
     default = source / 'report.html' if source.is_dir() else source.with_suffix('.html')
     out = check_report_path(args.out or default)
+    if not source.is_dir():
+        _check_no_frame_options(args)
     options = gallery_options(args)
     if source.is_dir():
         body = None
@@ -123,6 +127,16 @@ def run(args: argparse.Namespace) -> None:
         print(f'  note: {note}')
     size = out.stat().st_size / 1e6
     print(f'Wrote {out} ({len(report.frames)} frames, {size:.1f} MB); open it in a browser.')
+
+
+def _check_no_frame_options(args: argparse.Namespace) -> None:
+    """Refuse options that a file of results, which has neither frames nor bodies, cannot use."""
+    for name in ('frames', 'no_photos', 'images', 'masks', 'cameras', 'data_root', 'body_model'):
+        if getattr(args, name) not in (None, False):
+            raise OptionError(
+                f'--{name.replace("_", "-")}: {args.source} is a file of results, which has '
+                'neither frames nor bodies; expected a work directory'
+            )
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:

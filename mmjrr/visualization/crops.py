@@ -46,6 +46,23 @@ def box_around(points: Sequence[FloatArray]) -> Box:
     return x - half, y - half, x + half, y + half
 
 
+def box_with_mask(box: Box, mask: FloatArray) -> Box:
+    """Return a box that contains another box and all of a mask.
+
+    Args:
+        box: The other box, which is returned if it contains the mask.
+        mask: (H, W), the full image's mask; its foreground is not zero.
+    """
+    rows, columns = (np.flatnonzero(np.asarray(mask).any(axis)) for axis in (1, 0))
+    if not len(rows):
+        return box
+    corners = np.array(
+        [box[:2], box[2:], [columns[0], rows[0]], [columns[-1] + 1, rows[-1] + 1]], dtype=np.float64
+    )
+    is_inside = (corners.min(0) == corners[0]).all() and (corners.max(0) == corners[1]).all()
+    return box if is_inside else box_around([corners])
+
+
 def crop_photo(path: Path, box: Box, size: int = CROP_SIZE) -> NDArray[np.uint8] | None:
     """Crop a photograph.
 

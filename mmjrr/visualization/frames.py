@@ -15,13 +15,14 @@ from mmjrr.array_types import FloatArray, IndexArray
 from mmjrr.datasets.annotations import Annotations
 from mmjrr.datasets.image_names import parse_image_name
 from mmjrr.datasets.masks import Masks
+from mmjrr.datasets.transforms import is_size
 from mmjrr.errors import DataError
 from mmjrr.geometry import PerspectiveCamera, load_cameras
 from mmjrr.geometry.translation import fit_translation
 from mmjrr.joints import H36M_JOINTS_MMPOSE
 from mmjrr.regressors import JointRegressor
 
-from .crops import CROP_SIZE, SilhouetteIoU, box_around, crop_photo, outlines
+from .crops import CROP_SIZE, Box, SilhouetteIoU, box_around, box_with_mask, crop_photo, outlines
 
 #: Camera of pictures whose camera is unknown, with about Human3.6M's focal length.
 _UNKNOWN_CAMERA = ([1145.0, 1145.0], [512.0, 512.0])
@@ -66,6 +67,11 @@ class Frame:
     iou: dict[str, float] = field(default_factory=dict)
     mpjpe: dict[str, float] = field(default_factory=dict)
     init_mpjpe: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def has_mask(self) -> bool:
+        """Whether there is a mask, which may lie outside the crop."""
+        return bool(self.mask or self.iou)
 
     @property
     def worst(self) -> float:
@@ -135,6 +141,7 @@ class FrameData:
                     f'There is no folder {images.name} next to the annotation: frames have no '
                     'photographs (--images names the folder).'
                 )
+                images = None
         return cls(
             Annotations.load(annotation),
             loaded,
@@ -146,6 +153,27 @@ class FrameData:
     def camera(self, labels: Mapping[str, str]) -> PerspectiveCamera | None:
         """Return the camera of a frame; None if it is unknown."""
         return self.cameras.get((labels.get('subject', ''), labels.get('camera', '')))
+
+    def missing_notes(self, title: str, frames: Sequence[Frame]) -> list[str]:
+        """Return a sentence each on frames without a photograph and on frames without a mask.
+
+        Args:
+            title: Name of the frames.
+            frames: Frames made of this data.
+        """
+        if not self.cameras:
+            return []  # a note of its own says so
+        kinds = []
+        if self.images is not None:
+            kinds.append(('photograph', self.images, [f for f in frames if f.photo is None]))
+        if self.masks is not None:
+            kinds.append(('mask', self.masks.paths[0], [f for f in frames if not f.has_mask]))
+        return [
+            f'{title}: {len(without)} of {len(frames)} frames have no {kind} in '
+            f'{path.resolve().name}, such as {without[0].imgname}.'
+            for kind, path, without in kinds
+            if without
+        ]
 
 
 def _listed(paths: Path | Sequence[Path]) -> list[Path]:
@@ -213,7 +241,7 @@ class FrameMaker:
             The frame; None if a mesh is not in front of the camera.
 
         Raises:
-            DataError: The image is not annotated.
+            DataError: The image is not annotated, or its mask has another size than its image.
         """
         row = self.data.row_of.get(imgname)
         if row is None:
@@ -273,22 +301,30 @@ class FrameMaker:
     def _mask(
         self,
         imgname: str,
-        box: tuple[float, float, float, float],
+        box: Box,
         meshes: Mapping[str, FloatArray],
         camera: PerspectiveCamera,
     ) -> tuple[list[FloatArray], dict[str, float]]:
+        """Return the outlines of a frame's mask in its crop, and the meshes' IoU with all of it."""
         masks = self.data.masks
         if masks is None or imgname not in masks:
             return [], {}
         from mmjrr.datasets.area_crop import area_average_crop
 
         mask = masks[imgname]
+        if camera.image_size is not None and not is_size(mask.shape, camera.image_shape()):
+            raise DataError(
+                f'{masks.paths[0]}: mask of {imgname}: size: found {mask.shape}, expected '
+                f'{camera.image_shape()} (h, w), the image size of its camera'
+            )
         shapes = outlines(area_average_crop(mask, box, (self.size, self.size)))
         agreement = self._iou
         if agreement is None:
             return shapes, {}
+        everything = box_with_mask(box, mask)
         return shapes, {
-            name: agreement.iou(vertices, camera, mask, box) for name, vertices in meshes.items()
+            name: agreement.iou(vertices, camera, mask, everything)
+            for name, vertices in meshes.items()
         }
 
     def _placed(

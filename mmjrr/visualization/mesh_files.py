@@ -58,15 +58,21 @@ def file_names(imgnames: Iterable[str]) -> Iterator[str]:
     """Yield a unique file name without suffix for each image.
 
     Image names come from files of other people: characters that have a meaning for a file system or
-    a shell become ``_``, and folders are left out.
+    a shell become ``_``, and folders are left out. Names also differ in more than upper and lower
+    case, which some file systems do not tell apart.
 
     >>> list(file_names(['S9/a b.jpg', 'S11/a_b.jpg', '../.ssh']))
     ['a_b', 'a_b-2', 'ssh']
     """
-    used: dict[str, int] = {}
+    used: set[str] = set()
+    counts: dict[str, int] = {}
     for imgname in imgnames:
         last = str(imgname).replace('\\', '/').rsplit('/', 1)[-1]
         stem = last.rsplit('.', 1)[0] if '.' in last.lstrip('.') else last
         name = _UNSAFE.sub('_', stem).strip('.')[:_LONGEST_NAME] or 'body'
-        used[name] = used.get(name, 0) + 1
-        yield name if used[name] == 1 else f'{name}-{used[name]}'
+        unique = name
+        while unique.lower() in used:
+            counts[name] = counts.get(name, 1) + 1
+            unique = f'{name}-{counts[name]}'
+        used.add(unique.lower())
+        yield unique

@@ -64,10 +64,12 @@ class FigureSource:
 
     Attributes:
         imgname: Names of the refined frames that are annotated, sorted.
+        row_of: Their rows by name.
         errors: MPJPE of the refined bodies in mm by regressor, (N,).
 
     Raises:
-        DataError: The folder is no work directory, or there are no refined fits or no regressor.
+        DataError: The folder is no work directory, there are no refined fits or no regressor, or
+            no refined frame is annotated.
         FileNotFoundError: The data set is not where the run had it.
     """
 
@@ -91,7 +93,13 @@ class FigureSource:
         name_of = {image_key(name): name for name in self.data.row_of}
         named = [(name_of.get(image_key(str(n))), row) for row, n in enumerate(fits['imgname'])]
         kept = sorted((name, row) for name, row in named if name is not None)
+        if not kept:
+            raise DataError(
+                f'{work_dir}: found no refined frame that is in {dataset.annotation}; --data-root '
+                'names the folder of the data set'
+            )
         self.imgname = [name for name, _ in kept]
+        self.row_of = {name: row for row, name in enumerate(self.imgname)}
         self.fits: dict[str, Array] = {n: v[[row for _, row in kept]] for n, v in fits.items()}
         self.maker = FrameMaker(
             self.data, self.regressors, np.asarray(self.body.faces), size=PANEL_SIZE
@@ -114,9 +122,9 @@ class FigureSource:
         Raises:
             DataError: The frame was not refined, or its body is behind the camera.
         """
-        if imgname not in self.imgname:
+        row = self.row_of.get(imgname)
+        if row is None:
             raise DataError(f'{self.work_dir}: {imgname} is not among the refined frames')
-        row = self.imgname.index(imgname)
         has_init = all(f'init_{name}' in self.fits for name in PARAMETERS)
         states = {'initial': 'init_', 'refined': ''} if has_init else {'refined': ''}
         part = {name: values[row : row + 1] for name, values in self.fits.items()}
@@ -130,8 +138,17 @@ class FigureSource:
         return frame
 
     def quantile(self, values: FloatArray, *shares: float) -> list[str]:
-        """Return the names of the frames at the given shares of the sorted values."""
+        """Return the names of the frames at the given shares of the sorted values.
+
+        Raises:
+            DataError: No value is finite.
+        """
         finite = np.flatnonzero(np.isfinite(values))
+        if not len(finite):
+            raise DataError(
+                f'{self.work_dir}: none of {len(values)} refined frames has finite errors, from '
+                'which frames are chosen; --images names some'
+            )
         order = finite[np.argsort(values[finite], kind='stable')]
         return [self.imgname[order[round(share * (len(order) - 1))]] for share in shares]
 
@@ -154,8 +171,8 @@ def draw_figures(
 ) -> dict[int, Path]:
     """Draw the paper's figures from a refinement, and write what they show to ``figures.json``.
 
-    Frames are chosen by rule, not by eye: the frame of the median gain or change. Entries of
-    ``figures.json`` for pictures that are not drawn again are kept.
+    Frames are chosen by rule, not by eye: the frame of the median gain or change. ``figures.json``
+    is written after each picture; its entries for pictures that are not drawn again are kept.
 
     Args:
         work_dir: The refinement's work directory.
@@ -172,7 +189,8 @@ def draw_figures(
         The pictures by number.
 
     Raises:
-        DataError: A folder is no work directory, or lacks a frame.
+        DataError: A folder is no work directory, or lacks a frame; or two folders that a figure
+            compares have no frame in common.
         FileNotFoundError: The data set is not where the run had it.
         ImportError: matplotlib is not installed.
         ValueError: A number is unknown.
@@ -182,14 +200,12 @@ def draw_figures(
         raise ValueError(f'figures: found {unknown}, expected some of {sorted(FIGURES)}')
     source = FigureSource(work_dir, data_root, photos)
     ablations = {
-        4: None
-        if without_discriminator is None
-        else FigureSource(without_discriminator, data_root),
-        6: None if without_silhouette is None else FigureSource(without_silhouette, data_root),
+        number: None if folder is None else FigureSource(folder, data_root, photos)
+        for number, folder in ((4, without_discriminator), (6, without_silhouette))
     }
     chosen_images = [_named(source, name) for name in images]
     pictures: dict[int, Path] = {}
-    shown: dict[str, Any] = {}
+    shown = _kept_entries(out)
     for number in sorted(set(figures)):
         other = ablations.get(number)
         if number in ablations and other is None:
@@ -208,7 +224,7 @@ def draw_figures(
             **({} if other is None else {'other_run': other.work_dir.name}),
             'versions': versions(),
         }
-    write_json(out / RECORD, {'figures': dict(sorted((_kept_entries(out) | shown).items()))})
+        write_json(out / RECORD, {'figures': dict(sorted(shown.items()))})
     return pictures
 
 
@@ -386,7 +402,12 @@ def _ablation(
         names = chosen_images
         if not names:
             last = list(source.regressors)[-1]
-            common = [name for name in source.imgname if name in set(other.imgname)]
+            common = [name for name in source.row_of if name in other.row_of]
+            if not common:
+                raise DataError(
+                    f'{source.work_dir}, {other.work_dir}: found no frame that both refined, '
+                    f'expected some to compare with and without the {title}'
+                )
             positions = fitted_positions(source, common, last)
             difference = np.linalg.norm(positions - fitted_positions(other, common, last), axis=-1)
             order = np.argsort(difference.mean(1), kind='stable')
@@ -408,7 +429,7 @@ def _ablation(
 
 def fitted_positions(source: FigureSource, names: Sequence[str], regressor: str) -> FloatArray:
     """Return the joints (N, J, 3) of the refined bodies of frames, under a regressor."""
-    rows = [source.imgname.index(name) for name in names]
+    rows = [source.row_of[name] for name in names]
     joints: FloatArray = source.joints.get(regressor, list(source.joints.values())[-1])[rows]
     return joints
 
@@ -420,14 +441,18 @@ def _figure_8(source: FigureSource, chosen_images: list[str], _: Any) -> Rows:
     index = [names.index(joint) for joint in _ANKLES]
     above = _height_above(source, last, index)  # (N,), meters along the shin, upwards
     subjects = np.array([labels_of(name).get('subject', '?') for name in source.imgname])
-    means = {s: float(np.nanmedian(above[subjects == s])) for s in dict.fromkeys(subjects)}
+    finite = np.isfinite(above)
+    means = {
+        subject: float(np.median(above[finite & (subjects == subject)]))
+        for subject in dict.fromkeys(subjects[finite])
+    }
     if len(means) < 2:
         return [], ''
     ordered = sorted(means, key=lambda subject: means[subject])
     row: list[Panel] = []
     shown = []
     for subject in (ordered[0], ordered[-1]):
-        frames_of_subject = np.flatnonzero((subjects == subject) & np.isfinite(above))
+        frames_of_subject = np.flatnonzero(finite & (subjects == subject))
         chosen = frames_of_subject[np.argmin(np.abs(above[frames_of_subject] - means[subject]))]
         name = source.imgname[chosen]
         frame = source.frame(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,8 @@ _LIGHTS = (((-0.4, -0.7, -0.8), 0.72), ((0.9, -0.1, -0.5), 0.22))
 _AMBIENT = 0.24
 #: Triangles of at most this many pixels in total are expanded at once.
 _CHUNK = 4_000_000
+#: Larger pictures are drawn with this many samples and enlarged; Full HD has fewer for a person.
+_MOST_SAMPLES = 5_000_000
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ def shade_body(
 
     Vertex normals are the area-weighted means of the normals of adjacent faces; shading is
     Lambert's with two lights that are fixed to the camera. Parts of the body outside the picture
-    are cut off.
+    are cut off. A picture of more than five million samples is drawn smaller and enlarged.
 
     Args:
         vertices: Posed vertices in front of the camera.
@@ -90,6 +93,8 @@ def shade_body(
     if not (np.isfinite(vertices).all() and (vertices[:, 2] > 0).all()):
         raise ValueError('vertices: found a vertex that is behind the camera or not finite')
     height, width = size[0] * supersampling, size[1] * supersampling
+    if height * width > _MOST_SAMPLES:
+        return _shade_smaller(vertices, faces, camera, size, color, supersampling)
     pixels = camera.project(torch.from_numpy(vertices)[None].to(camera.dtype))[0].double().numpy()
     face_of_pixel, weights, depth = _rasterize(
         pixels * supersampling, vertices[:, 2], faces, (height, width)
@@ -115,6 +120,30 @@ def shade_body(
 
     nearest = depth.reshape(size[0], supersampling, size[1], supersampling).min((1, 3))
     return ShadedBody(averaged(picture), averaged(covered.astype(np.float64))[..., 0], nearest)
+
+
+def _shade_smaller(
+    vertices: FloatArray,
+    faces: IndexArray,
+    camera: PerspectiveCamera,
+    size: tuple[int, int],
+    color: tuple[float, float, float] | FloatArray,
+    supersampling: int,
+) -> ShadedBody:
+    """Draw a body with at most ``_MOST_SAMPLES`` samples, and enlarge the picture."""
+    import cv2
+
+    factor = math.sqrt(_MOST_SAMPLES / (size[0] * size[1])) / supersampling
+    smaller = max(int(size[0] * factor), 1), max(int(size[1] * factor), 1)
+    body = shade_body(vertices, faces, camera.resize(size, smaller), smaller, color, supersampling)
+
+    def enlarged(array: FloatArray, interpolation: int = cv2.INTER_LINEAR) -> FloatArray:
+        return np.asarray(cv2.resize(array, size[::-1], interpolation=interpolation), np.float64)
+
+    # Depths beside the body are infinite, so they are not interpolated.
+    return ShadedBody(
+        enlarged(body.color), enlarged(body.alpha), enlarged(body.depth, cv2.INTER_NEAREST)
+    )
 
 
 def vertex_normals(vertices: FloatArray, faces: IndexArray) -> FloatArray:

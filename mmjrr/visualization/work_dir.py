@@ -6,7 +6,7 @@ not have are left out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from mmjrr.array_types import Array, FloatArray
 from mmjrr.body_models import SMPL
 from mmjrr.datasets.fits import load_fits
 from mmjrr.errors import DataError
-from mmjrr.io import read_json, read_npz
+from mmjrr.io import read_json, read_npz, sha256
 from mmjrr.refinement.regressor_fit import PARAMETERS
 from mmjrr.registry import BODY_MODELS
 from mmjrr.regressors import JointRegressor
@@ -103,6 +103,23 @@ class DatasetFiles:
         files = [masks] if isinstance(masks, str) else list(masks or [])
         self.masks = [path for name in files if (path := existing_file(self.root / name))]
         self.fits = config.get('fits_file') and self.root / str(config['fits_file'])
+
+
+def changed_files(record: Mapping[str, Any], files: Mapping[str, Sequence[Path]]) -> list[Path]:
+    """Return the files that are not those with which a refinement was begun.
+
+    Args:
+        record: Settings of :func:`read_record`. Files whose checksum it lacks are left out.
+        files: Existing files by the data set's option, such as ``'mask_file'``.
+    """
+    recorded = record.get('files')
+    digests = recorded if isinstance(recorded, Mapping) else {}
+    changed = []
+    for option, paths in files.items():
+        # Several files of an option are numbered: 'mask_file[0]'.
+        known = {digest for name, digest in digests.items() if name.split('[')[0] == option}
+        changed += [path for path in paths if known and sha256(path) not in known]
+    return changed
 
 
 def existing_file(path: Path) -> Path | None:

@@ -46,6 +46,21 @@ def test_names_of_files_stay_in_the_folder_and_differ() -> None:
     assert made == ['a', 'a-2', 'passwd', 'y', '_b_rm_-rf', 'body', 'body-2']
 
 
+@pytest.mark.parametrize(
+    'names',
+    [
+        ['a.jpg', 'a.jpg', 'a-2.jpg'],
+        ['a-2.jpg', 'a.jpg', 'a.jpg', 'a.jpg'],
+        ['a.jpg', 'a.jpg', 'a-2.jpg', 'a-2.jpg', 'a-2-2.jpg', 'a.jpg'],
+        ['a.jpg', 'A.jpg', 'A-2.jpg'],
+    ],
+)
+def test_names_differ_from_those_that_were_numbered(names: list[str]) -> None:
+    made = list(file_names(names))
+    assert len({name.lower() for name in made}) == len(names)
+    assert made[0] == names[0].removesuffix('.jpg')
+
+
 def run(*arguments: str) -> None:
     export_meshes.run(parse(export_meshes.add_arguments, None, arguments))
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,7 +15,9 @@ from mmengine.runner import Runner
 
 from mmjrr.cli import figures
 from mmjrr.cli.options import parse
+from mmjrr.datasets.annotations import Annotations
 from mmjrr.errors import DataError
+from mmjrr.visualization import paper_figures
 from mmjrr.visualization.panels import Panel, save_panels
 from mmjrr.visualization.paper_figures import FIGURES, FigureSource, draw_figures
 
@@ -99,6 +103,98 @@ def test_the_command_lists_drawn_and_missing_figures(
     output = capsys.readouterr().out
     assert FIGURES[2] in output and str(tmp_path / 'figure_2.jpg') in output
     assert 'Figure 6: not drawn, because --without-silhouette names no run' in output
+
+
+@pytest.mark.slow
+def test_no_figure_shows_photographs_that_are_left_out(
+    work_dirs: dict[str, Path], tiny_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paper_figures, 'PANEL_SIZE', 140)
+    data = Path(shutil.copytree(tiny_set, tmp_path / 'set'))
+    magenta = np.full((1000, 1000, 3), (255, 0, 255), dtype=np.uint8)
+    for name in Annotations.load(data / 'annotation_body3d/fps10/h36m_train.npz').imgname:
+        path = data / 'images' / str(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), magenta)
+    for photos, figures_drawn in ((True, [4, 6]), (False, list(FIGURES))):
+        made = draw_figures(
+            work_dirs['full'], tmp_path / 'out', figures_drawn, work_dirs['without'],
+            work_dirs['without'], data_root=data, photos=photos,
+        )  # fmt: skip
+        assert list(made) == figures_drawn
+        for path in made.values():
+            of_photo = (np.abs(picture(path) - magenta[0, 0]) < 60).all(-1)
+            assert of_photo.mean() > 0.3 if photos else not of_photo.any()
+
+
+@pytest.mark.slow
+def test_a_comparison_goes_through_all_names_a_few_times_only(
+    work_dirs: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        paper_figures, 'over_photo', lambda frame, *_: paper_figures.photo_of(frame)
+    )
+    sources = [FigureSource(work_dirs[name], photos=False) for name in ('full', 'without')]
+
+    class Names(list):
+        scans = 0
+
+        def __iter__(self) -> Any:
+            Names.scans += 1
+            return super().__iter__()
+
+        def __contains__(self, name: object) -> bool:
+            Names.scans += 1
+            return super().__contains__(name)
+
+        def index(self, *args: Any) -> int:
+            Names.scans += 1
+            return super().index(*args)
+
+    for source in sources:
+        source.imgname = Names(source.imgname)
+    rows, _ = paper_figures._ROWS[4](sources[0], [], sources[1])
+    assert len(rows) == 2 and Names.scans < len(sources[0].imgname) // 4
+
+
+@pytest.mark.slow
+def test_runs_without_common_frames_are_named_and_earlier_pictures_recorded(
+    work_dirs: dict[str, Path], tmp_path: Path
+) -> None:
+    other = Path(shutil.copytree(work_dirs['without'], tmp_path / 'other'))
+    first, *others = sorted((other / 'pseudo_gt').rglob('batch_*.npz'))
+    for path in others:
+        path.unlink()
+    lone = Path(shutil.copytree(work_dirs['full'], tmp_path / 'lone'))
+    content = dict(np.load(first))
+    names = set(content['imgname'].tolist())
+    for path in sorted((lone / 'pseudo_gt').rglob('batch_*.npz')):
+        batch = dict(np.load(path))
+        kept = [row for row, name in enumerate(batch['imgname'].tolist()) if name not in names]
+        count = len(batch['imgname'])
+        path.unlink()
+        if kept:
+            np.savez(
+                path, **{n: v[kept] if v.ndim and len(v) == count else v for n, v in batch.items()}
+            )
+    with pytest.raises(DataError, match='found no frame that both refined') as error:
+        draw_figures(lone, tmp_path / 'out', [2, 4], without_discriminator=other)
+    assert str(lone) in str(error.value) and str(other) in str(error.value)
+    assert (tmp_path / 'out' / 'figure_2.jpg').is_file()
+    notes = json.loads((tmp_path / 'out' / 'figures.json').read_text())['figures']
+    assert list(notes) == ['figure_2.jpg']
+
+
+@pytest.mark.slow
+def test_a_subject_without_labels_of_the_ankles_is_left_out(work_dirs: dict[str, Path]) -> None:
+    source = FigureSource(work_dirs['full'], photos=False)
+    subjects = np.array([name.split('/')[0] for name in source.imgname])
+    assert set(subjects) == {'S1', 'S5', 'S6'}
+    source.labels[subjects == 'S5'] = np.nan
+    ((shown, _),), _ = paper_figures._ROWS[8](source, [], None)
+    assert 'S1' in shown and 'S6' in shown and 'S5' not in shown
+    source.labels[subjects == 'S6'] = np.nan
+    assert paper_figures._ROWS[8](source, [], None) == ([], '')
 
 
 def test_other_folders_and_numbers_are_refused(tmp_path: Path) -> None:

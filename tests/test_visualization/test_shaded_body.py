@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from mmjrr.geometry import PerspectiveCamera
+from mmjrr.visualization import shaded_body
 from mmjrr.visualization.shaded_body import shade_body, vertex_normals
 
 CAMERA = PerspectiveCamera([100.0, 100.0], [50.0, 50.0])
@@ -71,6 +74,33 @@ def test_a_body_behind_the_camera_is_refused() -> None:
     vertices, faces = sphere()
     with pytest.raises(ValueError, match='behind the camera'):
         shade_body(vertices, faces, CAMERA, SIZE)
+
+
+def test_a_large_picture_is_drawn_smaller_and_enlarged(monkeypatch: pytest.MonkeyPatch) -> None:
+    vertices, faces = sphere()
+    vertices = vertices + [0.3, 0, 5]
+    size = (300, 201)
+    camera = PerspectiveCamera([300.0, 300.0], [100.0, 150.0])
+    exact = shade_body(vertices, faces, camera, size)
+    sizes = []
+    rasterize = shaded_body._rasterize
+
+    def noted(*args: Any) -> Any:
+        sizes.append(args[-1])
+        return rasterize(*args)
+
+    monkeypatch.setattr(shaded_body, '_rasterize', noted)
+    monkeypatch.setattr(shaded_body, '_MOST_SAMPLES', 60_000)
+    body = shade_body(vertices, faces, camera, size)
+    assert [height * width for height, width in sizes] == [pytest.approx(60_000, rel=0.03)]
+    assert body.alpha.shape == body.depth.shape == size and body.color.shape == (*size, 3)
+    inner = exact.alpha == 1
+    assert np.abs(body.alpha - exact.alpha).mean() < 0.005
+    assert np.abs(body.color - exact.color)[inner].mean() < 0.01
+    both = np.isfinite(body.depth) & np.isfinite(exact.depth)
+    assert both[inner].mean() > 0.98
+    assert np.abs(body.depth[both] - exact.depth[both]).mean() < 0.02
+    assert not np.isnan(body.depth).any() and np.isinf(body.depth[2, 2])
 
 
 def test_over_an_image_only_the_body_changes_it() -> None:

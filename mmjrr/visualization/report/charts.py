@@ -196,10 +196,11 @@ def histogram(
 def number_text(value: float) -> str:
     """Return a number with about three digits.
 
-    >>> [number_text(v) for v in (123.4, 5.678, 0.01234, 0.0)]
-    ['123', '5.68', '0.0123', '0']
+    >>> [number_text(v) for v in (999.7, 123.4, 5.678, 0.01234, 0.0)]
+    ['1000', '123', '5.68', '0.0123', '0']
     """
-    return f'{value:.3g}' if abs(value) < 1000 else f'{value:.0f}'
+    # From 999.5 on, three digits round to 1000, which ``g`` writes as 1e+03.
+    return f'{value:.3g}' if abs(value) < 999.5 else f'{value:.0f}'
 
 
 def _widened(low: float, high: float) -> tuple[float, float]:

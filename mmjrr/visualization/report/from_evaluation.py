@@ -14,6 +14,7 @@ from mmjrr.body_models import SMPL
 from mmjrr.datasets.converters.metadata import read_metadata
 from mmjrr.datasets.predictions import Predictions
 from mmjrr.datasets.units import METERS
+from mmjrr.errors import DataError
 from mmjrr.evaluation import EvaluationResult, evaluate, get_protocols, load_regressors
 from mmjrr.evaluation.annotated_frames import AnnotatedFrames
 from mmjrr.evaluation.body_matching import match_part
@@ -48,6 +49,25 @@ class GalleryOptions:
     masks: Path | None = None
     cameras: Path | None = None
     photos: bool = True
+
+    def check_used(self, frames: Sequence[Frame]) -> None:
+        """Refuse photographs or masks that are named, of which there are none for any frame.
+
+        Raises:
+            DataError: No frame has a photograph, or none a mask.
+        """
+        images = self.images if self.photos else None
+        without_photos = all(frame.photo is None for frame in frames)
+        without_masks = not any(frame.has_mask for frame in frames)
+        for option, path, kind, is_missing in (
+            ('images', images, 'photograph', without_photos),
+            ('masks', self.masks, 'mask', without_masks),
+        ):
+            if frames and path is not None and is_missing:
+                raise DataError(
+                    f'--{option} {path}: found no {kind} of the {len(frames)} frames, expected '
+                    f'those of images like {frames[0].imgname}, whose cameras are known'
+                )
 
 
 @dataclass
@@ -151,7 +171,25 @@ def add_predictions(
         body_model: As in :func:`mmjrr.evaluate`.
         options: Choice of the frames.
         count: Number of frames to show.
+
+    Raises:
+        DataError: The options name photographs or masks, of which no frame so far has one.
     """
+    result = add_set(report, item, regressors, protocol, body_model, options, count)
+    options.check_used(report.frames)
+    return result
+
+
+def add_set(
+    report: Report,
+    item: PredictionSet,
+    regressors: Mapping[str, JointRegressor],
+    protocol: Any,
+    body_model: Any,
+    options: GalleryOptions,
+    count: int,
+) -> EvaluationResult:
+    """Add a set as :func:`add_predictions` does, also if no frame has a photograph or mask."""
     protocols = get_protocols(protocol)
     reading = dict(item.reading)
     read = {
@@ -311,6 +349,7 @@ def _worst_frames(
             frames += [] if frame is None else [frame]
     if hidden:
         report.notes.append(f'{hidden} frames of {item.title} have a body behind the camera.')
+    report.notes += data.missing_notes(item.title, frames)
     frames.sort(key=lambda frame: -frame.worst)
     return frames, faces
 

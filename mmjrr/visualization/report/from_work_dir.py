@@ -23,6 +23,7 @@ from mmjrr.visualization.frames import FrameData, FrameMaker, labels_of
 from mmjrr.visualization.work_dir import (
     DatasetFiles,
     body_of_work_dir,
+    changed_files,
     existing_file,
     fitted_vertices,
     load_regressors,
@@ -32,8 +33,10 @@ from mmjrr.visualization.work_dir import (
 )
 
 from .content import Evaluation, Refinement, Report, Truth
-from .from_evaluation import GalleryOptions, PredictionSet, add_predictions, worst_first
+from .from_evaluation import GalleryOptions, PredictionSet, add_set, worst_first
 
+#: Name of the refinement's frames.
+_TRAINING = 'Training frames'
 _SIMULATED = {
     'spin': 'A simulated estimator that errs as SPIN does: mean shapes and uncertain feet.',
     'vibe': 'A simulated estimator with smooth errors over time, like VIBE.',
@@ -60,7 +63,8 @@ def report_work_dir(
 
     Raises:
         FileNotFoundError: The folder does not exist.
-        DataError: The folder is neither, or a file in it is broken.
+        DataError: The folder is neither, a file in it is broken, or the options name photographs
+            or masks, of which no frame has one.
     """
     options = options or GalleryOptions()
     if not folder.is_dir():
@@ -91,10 +95,11 @@ def report_work_dir(
             cameras=options.cameras,
             photos=options.photos,
         )
-        add_predictions(report, item, report.regressors, 'paper', body, test_options, share)
+        add_set(report, item, report.regressors, 'paper', body, test_options, share)
     _add_refinement(
         report, work_dir, record, body, dataset, options, options.frames - share * len(tests)
     )
+    options.check_used(report.frames)
     report.frames.sort(key=lambda frame: -frame.worst)
     report.label_consistency = _label_consistency(folder, work_dir)
     summary = existing_file(folder / 'summary.json')
@@ -164,7 +169,25 @@ def _add_refinement(
             'names its folder).'
         )
         return
+    report.notes += _changed_notes(record, dataset, options)
     _add_training_frames(report, fits, body, dataset, options, count)
+
+
+def _changed_notes(
+    record: Mapping[str, Any], dataset: DatasetFiles, options: GalleryOptions
+) -> list[str]:
+    """Return a sentence about each file of the data set that is another one than in the run."""
+    cameras = dataset.cameras if options.cameras is None else None
+    files = {
+        'ann_file': [dataset.annotation],
+        'camera_param_file': [] if cameras is None else [cameras],
+        'mask_file': dataset.masks if options.masks is None else [],
+    }
+    return [
+        f'{path.name} is not the file of the refinement: its checksum differs from the recorded '
+        'one. Training frames are shown and evaluated with the present file.'
+        for path in changed_files(record, files)
+    ]
 
 
 def _add_training_frames(
@@ -235,10 +258,10 @@ def _add_training_frames(
         state: fitted_vertices({n: v[order] for n, v in fits.items()}, prefix, body)
         for state, prefix in states.items()
     }
-    hidden = 0
+    frames = []
     for number, row in enumerate(order):
         made = maker.make(
-            'Training frames',
+            _TRAINING,
             imgname[row],
             {state: vertices[number] for state, vertices in meshes.items()},
             {name: float(errors['refined', name][row]) for name in report.regressors},
@@ -246,10 +269,12 @@ def _add_training_frames(
             if has_init
             else None,
         )
-        hidden += made is None
-        report.frames += [] if made is None else [made]
-    if hidden:
+        frames += [] if made is None else [made]
+    report.frames += frames
+    if len(frames) < len(order):
+        hidden = len(order) - len(frames)
         report.notes.append(f'{hidden} training frames have a body behind the camera.')
+    report.notes += data.missing_notes(_TRAINING, frames)
     if order:
         report.body_picture = meshes['refined'][-1]
 

@@ -6,7 +6,14 @@ import re
 
 import numpy as np
 
-from mmjrr.visualization.report.charts import HEIGHT, WIDTH, histogram, line_chart, nice_ticks
+from mmjrr.visualization.report.charts import (
+    HEIGHT,
+    WIDTH,
+    histogram,
+    line_chart,
+    nice_ticks,
+    number_text,
+)
 
 
 def coordinates(path: str) -> np.ndarray:
@@ -19,6 +26,11 @@ def test_ticks_are_round_and_inside() -> None:
         assert 3 <= len(ticks) <= 9 and min(ticks) >= low - 1e-9 and max(ticks) <= high + 1e-9
         steps = np.diff(ticks)
         assert np.allclose(steps, steps[0])
+
+
+def test_numbers_have_no_exponent_around_a_thousand() -> None:
+    texts = [number_text(v) for v in (999.4, 999.5, 999.7, -999.9, 1000.2, 12345.6)]
+    assert texts == ['999', '1000', '1000', '-1000', '1000', '12346']
 
 
 def test_a_line_goes_through_its_points_and_skips_what_is_not_finite() -> None:

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from report_example import HOSTILE, example_report
 
+from mmjrr.cli import report as report_command
+from mmjrr.cli.options import OptionError, parse
 from mmjrr.errors import DataError
 from mmjrr.io import sha256
 from mmjrr.visualization.report import report_results_file, write_report
@@ -204,6 +206,29 @@ def test_a_results_file_becomes_a_page_with_its_numbers(tmp_path: Path) -> None:
     assert '51.2' in page and 'mine' in page and 'Implausible: odd' in page
     assert '4 of subject S1' in page and '1 frames have no prediction' in page
     assert np.isnan(report.evaluations[0].scores[0].pa_mpjpe)
+
+
+@pytest.mark.parametrize(
+    'option',
+    [
+        ['--frames', '200'],
+        ['--no-photos'],
+        ['--images', '.'],
+        ['--masks', 'm.json'],
+        ['--cameras', 'c.pkl'],
+        ['--data-root', '/nowhere'],
+        ['--body-model', 'free_body'],
+    ],
+)
+def test_options_of_frames_are_refused_with_a_results_file(
+    tmp_path: Path, option: list[str]
+) -> None:
+    arguments = [str(result_file(tmp_path / 'r.json')), *option]
+    with pytest.raises(OptionError, match=rf'^{option[0]}: .*r\.json is a file of results'):
+        report_command.run(parse(report_command.add_arguments, None, arguments))
+    assert not (tmp_path / 'r.html').exists()
+    report_command.run(parse(report_command.add_arguments, None, arguments[:1]))
+    assert (tmp_path / 'r.html').is_file()
 
 
 @pytest.mark.parametrize(

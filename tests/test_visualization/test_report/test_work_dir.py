@@ -84,9 +84,9 @@ def test_curves_energies_and_regressors_are_there_and_the_page_renders(report: R
         report.refinement.curves
     )
     assert {'joint_2d', 'silhouette'} <= set(report.refinement.energies)
-    assert list(report.regressors) == ['J_std', 'J_spin', 'J_opt'] and report.notes == [
-        note for note in report.notes if 'photographs' in note
-    ]
+    assert list(report.regressors) == ['J_std', 'J_spin', 'J_opt']
+    (note,) = report.notes  # the set has no pictures
+    assert 'Training frames: 6 of 6 frames have no photograph in images' in note
     page = render(report)
     assert 'Refinement' in page and 'Agreement of silhouettes with masks' in page
 
@@ -124,6 +124,30 @@ def test_without_its_data_set_the_rest_is_reported(work_dir: Path, tmp_path: Pat
 def test_photographs_are_left_out_on_demand(work_dir: Path) -> None:
     report = report_work_dir(work_dir, GalleryOptions(frames=2, photos=False))
     assert all(frame.photo is None for frame in report.frames)
+
+
+def test_files_that_do_not_fit_the_refinement_are_told(
+    work_dir: Path, tiny_set: Path, tmp_path: Path
+) -> None:
+    moved = Path(shutil.copytree(tiny_set, tmp_path / 'set'))
+    options = GalleryOptions(frames=2, photos=False)
+    assert report_work_dir(work_dir, options, moved).notes == []
+    annotation = moved / 'annotation_body3d/fps10/h36m_train.npz'
+    content = read_npz(annotation)
+    content['S'][..., 0] *= 1.05
+    np.savez(annotation, **content)
+    (note,) = report_work_dir(work_dir, options, moved).notes
+    assert note.startswith('h36m_train.npz is not the file of the refinement')
+    # The masks of the test frames are named.
+    options.masks = moved / 'masks/h36m_test.json'
+    with pytest.raises(DataError, match=r'--masks .*h36m_test\.json: found no mask of the 2'):
+        report_work_dir(work_dir, options, moved)
+    # They are in the place of those of the training frames.
+    shutil.copy(options.masks, moved / 'masks/h36m_train.json')
+    options.masks = None
+    notes = report_work_dir(work_dir, options, moved).notes
+    assert any(note.startswith('h36m_train.json is not the file') for note in notes)
+    assert any('Training frames: 2 of 2 frames have no mask' in note for note in notes)
 
 
 def test_other_folders_are_refused_in_a_sentence(tmp_path: Path) -> None:
