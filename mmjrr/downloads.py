@@ -205,14 +205,14 @@ def download(
         return target
     if item.url is None:
         raise DataError(
-            f'{item.name} ({item.about}) cannot be downloaded automatically: get {item.file} from '
-            f'{item.page}, and put it at {target}'
+            f'{item.name} ({item.about}) cannot be downloaded automatically: '
+            f'{by_hand(item, target)}'
         )
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f'.{target.name}.part')
-    _fetch(item, part, log, context)
+    part = _part(target)
+    _fetch(item, target, log, context)
     try:
-        _refuse_web_page(item, part)
+        _refuse_web_page(item, target)
         if item.member is None:
             _check(item, part, target)
             part.replace(target)
@@ -225,6 +225,11 @@ def download(
     if item.sha256 is None:
         log(f'{target}: sha256 {sha256(target)} (no published checksum to compare it with)')
     return target
+
+
+def by_hand(item: RemoteFile, target: str | Path) -> str:
+    """Return the instruction to get a file by hand and put it at ``target``."""
+    return f'get {item.file or item.name} from {item.page or "its page"}, and put it at {target}'
 
 
 # -- the connection --------------------------------------------------------------------------------
@@ -245,14 +250,23 @@ class _RedirectError(Exception):
     """Error of a redirect to an address that is not https."""
 
 
+def _part(target: Path) -> Path:
+    """Return the file that holds the partial download of ``target``."""
+    return target.with_name(f'.{target.name}.part')
+
+
+def _tag(target: Path) -> Path:
+    """Return the file that holds the server's version of the partial download."""
+    return _part(target).with_suffix('.tag')
+
+
 def _fetch(
-    item: RemoteFile, part: Path, log: Callable[[str], None], context: ssl.SSLContext | None
+    item: RemoteFile, target: Path, log: Callable[[str], None], context: ssl.SSLContext | None
 ) -> None:
-    """Download ``item.url`` to ``part``; resume at the end of ``part`` if the file is unchanged."""
-    url = str(item.url)
+    """Download the part of ``target`` that is missing; all of it if the file has changed."""
+    url, part, tag = str(item.url), _part(target), _tag(target)
     if urlparse(url).scheme != 'https':
-        raise DataError(f'{url}: found another scheme, expected https; {_by_hand(item)}')
-    tag = part.with_suffix('.tag')  # contains the server's version of the partial file
+        raise DataError(f'{url}: found another scheme, expected https; {by_hand(item, target)}')
     start = part.stat().st_size if part.is_file() and tag.is_file() else 0
     headers = {'User-Agent': 'mmjrr', 'Accept-Encoding': 'identity'}
     if start:
@@ -264,19 +278,19 @@ def _fetch(
         with error:
             if start and error.code == 416:  # the part is as long as the file, or longer
                 _discard(part, tag)
-                _fetch(item, part, log, context)
+                _fetch(item, target, log, context)
                 return
-            raise OSError(f'{url}: {_refusal(item, error)}') from error
+            raise OSError(f'{url}: {_refusal(item, error, target)}') from error
     except _RedirectError as error:
         raise OSError(
             f'{url}: redirected to {error}, expected https (a login page of the network, perhaps); '
-            f'{_by_hand(item)}'
+            f'{by_hand(item, target)}'
         ) from error
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise OSError(f'{url}: cannot be reached: {_cause(error)}') from error
     with answer:
-        start = _resumed_at(item, answer, start, tag)
-        total = _announced_size(item, answer, start, part, tag)
+        start = _resumed_at(item, answer, start, target)
+        total = _announced_size(item, answer, start, target)
         if not start:
             _discard(part, tag)
         version = _version(answer)
@@ -284,7 +298,7 @@ def _fetch(
             tag.write_text(version)
         size = f'{total / _MB:.1f} MB' if total else 'of unknown size'
         log(f'{urlparse(url).netloc}: {part.name[1:-5]}, {size}' + (', continued' if start else ''))
-        received = _receive(item, answer, part, start, total, log)
+        received = _receive(item, answer, target, start, total, log)
     if total is not None and received != total:
         raise OSError(
             f'{url}: the connection ended after {received} of {total} bytes; run the same command '
@@ -293,16 +307,17 @@ def _fetch(
     tag.unlink(missing_ok=True)
 
 
-def _resumed_at(item: RemoteFile, answer: Any, start: int, tag: Path) -> int:
+def _resumed_at(item: RemoteFile, answer: Any, start: int, target: Path) -> int:
     """Return the offset of the answer's first byte: ``start``, or 0 if it is the whole file.
 
     Raises:
         OSError: The answer holds another range than the requested one, or another version.
     """
+    tag = _tag(target)
     encoding = answer.headers.get('Content-Encoding', 'identity')
     if encoding != 'identity':
         raise OSError(
-            f'{item.url}: found Content-Encoding {encoding}, expected none; {_by_hand(item)}'
+            f'{item.url}: found Content-Encoding {encoding}, expected none; {by_hand(item, target)}'
         )
     if answer.status == 200:  # the file has changed, or the server does not support ranges
         return 0
@@ -325,7 +340,7 @@ def _resumed_at(item: RemoteFile, answer: Any, start: int, tag: Path) -> int:
     return start
 
 
-def _announced_size(item: RemoteFile, answer: Any, start: int, part: Path, tag: Path) -> int | None:
+def _announced_size(item: RemoteFile, answer: Any, start: int, target: Path) -> int | None:
     """Return the size of the whole file from the answer's header; None if it has none.
 
     Raises:
@@ -338,10 +353,10 @@ def _announced_size(item: RemoteFile, answer: Any, start: int, part: Path, tag: 
         raise OSError(f'{item.url}: found Content-Length {length!r:.80}, expected a number')
     total = start + int(length)
     if total > item.largest:
-        _discard(part, tag)
+        _discard(_part(target), _tag(target))
         raise OSError(
             f'{item.url}: found {total} bytes, expected at most {item.largest} for {item.about}; '
-            f'{_by_hand(item)}'
+            f'{by_hand(item, target)}'
         )
     return total
 
@@ -349,16 +364,17 @@ def _announced_size(item: RemoteFile, answer: Any, start: int, part: Path, tag: 
 def _receive(
     item: RemoteFile,
     answer: Any,
-    part: Path,
+    target: Path,
     start: int,
     total: int | None,
     log: Callable[[str], None],
 ) -> int:
-    """Append the answer to ``part``, and return the part's size in bytes.
+    """Append the answer to the partial file, and return its size in bytes.
 
     Raises:
         OSError: The connection ends early, the file is too large, or the write fails.
     """
+    part = _part(target)
     progress = Progress(max(round((total or 0) / _MB), 1), 'MB', log)
     done = start
     with open(part, 'ab' if start else 'wb') as file:
@@ -378,7 +394,7 @@ def _receive(
                 file.truncate(0)
                 raise OSError(
                     f'{item.url}: found more than {item.largest} bytes, expected at most that for '
-                    f'{item.about}; {_by_hand(item)}'
+                    f'{item.about}; {by_hand(item, target)}'
                 )
             try:
                 file.write(block)
@@ -406,16 +422,16 @@ def _version(answer: Any) -> str | None:
     return answer.headers.get('Last-Modified')
 
 
-def _refusal(item: RemoteFile, error: urllib.error.HTTPError) -> str:
+def _refusal(item: RemoteFile, error: urllib.error.HTTPError, target: Path) -> str:
     """Describe a server's error, and what to do about it."""
     answer = f'the server answers {error.code} {error.reason}'
     if error.code in (404, 410):
-        return f'{answer}: the file is not at this address; {_by_hand(item)}'
+        return f'{answer}: the file is not at this address; {by_hand(item, target)}'
     if error.code in (401, 403, 407):
-        return f'{answer}: it refuses the file to this machine; {_by_hand(item)}'
+        return f'{answer}: it refuses the file to this machine; {by_hand(item, target)}'
     if error.code == 429 or error.code >= 500:
         return f'{answer}; run the same command again later'
-    return f'{answer}; {_by_hand(item)}'
+    return f'{answer}; {by_hand(item, target)}'
 
 
 def _cause(error: Exception) -> str:
@@ -438,11 +454,6 @@ def _cause(error: Exception) -> str:
     return f'{type(reason).__name__} ({text}); check the connection and the proxy (https_proxy)'
 
 
-def _by_hand(item: RemoteFile) -> str:
-    """Return the instruction to get the file by hand."""
-    return f'get {item.file or item.name} from {item.page or "its page"} and put it at {item.path}'
-
-
 def _discard(*paths: Path) -> None:
     for path in paths:
         path.unlink(missing_ok=True)
@@ -451,14 +462,14 @@ def _discard(*paths: Path) -> None:
 # -- checks of the downloaded file -----------------------------------------------------------------
 
 
-def _refuse_web_page(item: RemoteFile, path: Path) -> None:
+def _refuse_web_page(item: RemoteFile, target: Path) -> None:
     """Refuse a web page, such as a login or a notice, that the server sent instead of the file."""
-    with open(path, 'rb') as file:
+    with open(_part(target), 'rb') as file:
         start = file.read(512)
     if start.lstrip(b'\xef\xbb\xbf \t\r\n').startswith(b'<'):
         raise DataError(
             f'{item.url}: found a web page (a login or a notice, perhaps), expected {item.about}; '
-            f'{_by_hand(item)}'
+            f'{by_hand(item, target)}'
         )
 
 

@@ -3,7 +3,7 @@
 # calibration has all moments, so its fits are the result.
 _base_ = ['./contour-4view_5x80it_h36m.py']
 
-data_root = 'data/synthetic_h36m/'
+data_root = 'data/synthetic_h36m_4view/'
 train_dataloader = dict(
     batch_size=16,  # of 320 frames
     num_workers=0,

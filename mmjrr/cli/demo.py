@@ -23,13 +23,16 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmjrr.cli.options import EXPECTED, OptionError, parse, run_command
 from mmjrr.cli.shipped import ROOT, config_file, no_such_config
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 ESTIMATORS = {'SPIN-like': 'spin', 'VIBE-like': 'vibe', 'MEVA-like': 'meva'}
 REGRESSORS = ('J_std', 'J_spin', 'J_opt')
@@ -115,8 +118,14 @@ def _is_synchronous(args: argparse.Namespace) -> bool:
 
 def _check_options(args: argparse.Namespace) -> None:
     """Refuse options that would fail only after the data set is made."""
-    if args.frames_per_subject < 1:
-        raise OptionError(f'--frames-per-subject {args.frames_per_subject}: expected at least 1')
+    for option, count in (
+        ('--frames-per-subject', args.frames_per_subject),
+        ('--workers', args.workers),
+    ):
+        if count < 1:
+            raise OptionError(f'{option} {count}: expected at least 1')
+    if not 0 <= args.seed < 2**32:
+        raise OptionError(f'--seed {args.seed}: expected 0 to {2**32 - 1}')
     for option, path in (('--config', args.config), ('--masks-config', args.masks_config)):
         if not Path(path).is_file():
             raise OptionError(f'{option} {no_such_config(path)}')
@@ -135,6 +144,25 @@ def _check_options(args: argparse.Namespace) -> None:
             )
 
 
+def check_folders(out: Path, names: Sequence[str]) -> None:
+    """Refuse an output folder in which files of others would have to be removed.
+
+    Args:
+        out: The output folder.
+        names: Folders in it that belong to the demo.
+
+    Raises:
+        OptionError: ``out`` is a file.
+        DataError: A folder holds files that no demo has made.
+    """
+    from mmjrr.jobs import Identity, Job
+
+    if out.exists() and not out.is_dir():
+        raise OptionError(f'--out {out}: found a file, expected a folder')
+    for name in names:
+        Job(out, name, Identity({}), '.json').check_folder()
+
+
 def run(args: argparse.Namespace) -> None:
     """Run the demo."""
     from mmengine.logging import MMLogger
@@ -147,6 +175,7 @@ def run(args: argparse.Namespace) -> None:
 
     _check_options(args)
     synchronous = _is_synchronous(args)
+    check_folders(args.out, ['refinement', *(['segmentation'] if args.masks == 'maskrcnn' else [])])
     keep_freed_memory()
     write_plainly(MMLogger.get_current_instance())
     print(
@@ -293,18 +322,17 @@ def _make_masks(
 def _run_tool(script: str, *arguments: Any) -> None:
     """Run a command of ``tools`` in a process of its own; exit with its status if it fails."""
     command = [sys.executable, str(ROOT / 'tools' / script), *map(str, arguments)]
-    print('$ ' + shlex.join(['python', f'tools/{script}', *command[2:]]), flush=True)
+    print('$ ' + _shell('python', f'tools/{script}', *command[2:]), flush=True)
     code = subprocess.run(command).returncode
     if code:
         sys.exit(code)
 
 
 def refine(args: argparse.Namespace, data: Path, work_dir: Path, mask_file: str | None) -> None:
-    """Refine the fits; resume a killed demo with the same settings, and replace any other."""
+    """Refine the fits, as :func:`run_refinement` does."""
     from mmengine.config import Config
 
-    from mmjrr.cli.console import build_runner
-    from mmjrr.jobs import IdentityError
+    from mmjrr.io import sha256
 
     cfg = Config.fromfile(args.config)
     cfg.work_dir = str(work_dir)
@@ -313,21 +341,50 @@ def refine(args: argparse.Namespace, data: Path, work_dir: Path, mask_file: str 
         cfg.train_dataloader.dataset.mask_file = mask_file
     cfg.randomness.seed = args.seed
     cfg.default_hooks.logger.interval = 5
+    settings = {
+        'config': cfg.pretty_text,
+        'data': sha256(data / 'synthetic.json'),
+        'masks': None if mask_file is None else sha256(mask_file),
+    }
+    run_refinement(cfg, settings)
+
+
+def run_refinement(cfg: Config, settings: Mapping[str, Any]) -> None:
+    """Run a refinement, continue it, or take the finished run with the same settings.
+
+    What a demo made there with other settings is replaced.
+
+    Args:
+        cfg: The config, with its work directory.
+        settings: Everything that changes the result.
+
+    Raises:
+        DataError: The work directory holds files that no demo has made.
+    """
+    from mmjrr.cli.console import build_runner
+    from mmjrr.jobs import Identity, IdentityError, Job
+
+    work_dir = Path(cfg.work_dir)
 
     def train(resume: bool) -> None:
+        if resume:
+            print('Continuing the unfinished refinement.', flush=True)
         cfg.resume = resume
-        cfg.experiment_name = cfg.visualizer.name = f'demo_refinement_{time.time_ns()}'
+        cfg.experiment_name = cfg.visualizer.name = f'demo_{work_dir.name}_{time.time_ns()}'
         build_runner(cfg).train()
 
-    if (work_dir / 'pseudo_gt').is_dir() and not (work_dir / 'refinement.json').is_file():
-        print('Continuing the unfinished refinement.', flush=True)
-        try:
-            train(resume=True)
-            return
-        except IdentityError:
-            print('The unfinished refinement has other settings; starting again.')
-    shutil.rmtree(work_dir, ignore_errors=True)
-    train(resume=False)
+    job = Job(work_dir.parent, work_dir.name, Identity(settings), '.json')
+    try:
+        with job.begun() as started:
+            if started and (work_dir / 'refinement.json').is_file():
+                print('The refinement is finished already.', flush=True)
+            else:
+                train(resume=(work_dir / 'pseudo_gt').is_dir())
+    except IdentityError:  # files that `settings` does not name have changed
+        print('The unfinished refinement has other settings; starting again.', flush=True)
+        job.remove()
+        with job.begun():
+            train(resume=False)
 
 
 def evaluate(data: Path, work_dir: Path, seed: int) -> tuple[dict[str, Any], int]:
@@ -453,9 +510,10 @@ def compare_labels(work_dir: Path, path: Path) -> str:
 
 
 def collect_overlays(work_dir: Path, folder: Path) -> int:
-    """Copy the visualizer's pictures into one folder; return their number."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    """Copy the visualizer's pictures into one folder, in place of earlier ones; count them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for earlier in folder.glob('refinement_*.png'):
+        earlier.unlink()
     pictures = sorted(work_dir.glob('*/vis_data/vis_image/refinement_*.png'))
     for picture in pictures:
         shutil.copy2(picture, folder / picture.name)
@@ -510,17 +568,23 @@ def report(summary: dict[str, Any], out: Path, overlays: int) -> None:
     print(f'  overlays   {out / "overlays"} ({overlays} pictures)')
     regressor = out / 'refinement' / 'J_opt.npy'
     print(f'  regressor  {regressor}')
-    command = shlex.join([_command(), 'evaluate', str(out / 'data/fits/spin_like_test.npz')])
+    command, data = _command(), out / 'data'
     print(
         '\nNext:\n'
-        f'  {command} \\\n'
-        f'      --annotations {out / "data"} --regressor J_opt={regressor}\n'
+        f'  {_shell(command, "evaluate", data / "fits/spin_like_test.npz")} \\\n'
+        f'      {_shell("--annotations", data, "--regressor", f"J_opt={regressor}")}\n'
         '      # score a file of results with the new regressor; take your own for the first one\n'
-        f'  {_command()} demo --config contour_100it_synthetic --out {out}_paper\n'
+        f'  {_shell(command, "demo", "--config", "contour_100it_synthetic")} '
+        f'{_shell("--out", out.parent / f"{out.name}_paper")}\n'
         "      # the paper's setting: each image by itself\n"
-        f'  {_command()} check contour-4view_5x80it_h36m\n'
+        f'  {_shell(command, "check", "contour-4view_5x80it_h36m")}\n'
         '      # what the same run on Human3.6M needs'
     )
+
+
+def _shell(*words: object) -> str:
+    """Return words of a command line, quoted where a shell needs it."""
+    return shlex.join(map(str, words))
 
 
 def _command() -> str:
@@ -535,7 +599,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     """Run the command; return its exit status."""
     args = parse(add_arguments, __doc__, argv, prog)
     how = f'The same command continues where it stopped; delete {args.out} to start again.'
-    return run_command(run, args, EXPECTED, f'Interrupted. {how}')
+    return run_command(run, args, (*EXPECTED, OSError), f'Interrupted. {how}')
 
 
 if __name__ == '__main__':

@@ -19,13 +19,12 @@ import hashlib
 import shutil
 import subprocess
 import sys
-import time
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmjrr.cli.demo import stage
+from mmjrr.cli.demo import check_folders, run_refinement, stage
 from mmjrr.cli.options import OptionError, parse, run_command
 from mmjrr.cli.shipped import ROOT
 
@@ -81,6 +80,7 @@ def run(args: argparse.Namespace) -> None:
 
     if not 1 <= args.step <= 50:
         raise OptionError(f'--step {args.step}: expected 1 to 50')
+    check_folders(args.out, _folders(args.left_out))
     python = detector_python()
     keep_freed_memory()
     write_plainly(MMLogger.get_current_instance())
@@ -123,6 +123,12 @@ def run(args: argparse.Namespace) -> None:
     write_json(args.out / 'summary.json', summary)
     pictures = draw_views(data, runs['four views'], args.out / 'overlays')
     report(summary, args.out, pictures)
+
+
+def _folders(left_out: Sequence[str]) -> list[str]:
+    """List the folders whose content is replaced when settings change."""
+    runs = ['four_views', *(f'without_{camera}' for camera in left_out), 'free_shapes']
+    return ['mediapipe', 'data/recording', *runs]
 
 
 # -- downloads -------------------------------------------------------------------------------------
@@ -285,16 +291,14 @@ def write_data_set(
 
 
 def refine(work_dir: Path, data: Path, cameras: Sequence[str], betas: str = 'subject') -> Path:
-    """Refine from some views, or take the finished run with the same settings.
+    """Refine from some views, as :func:`~mmjrr.cli.demo.run_refinement` does.
 
     Returns:
         The work directory.
     """
     from mmengine.config import Config
 
-    from mmjrr.cli.console import build_runner
     from mmjrr.io import sha256
-    from mmjrr.jobs import Identity, IdentityError, Job
 
     cfg = Config.fromfile(str(_CONFIG))
     cfg.work_dir = str(work_dir)
@@ -305,21 +309,7 @@ def refine(work_dir: Path, data: Path, cameras: Sequence[str], betas: str = 'sub
         'cameras': list(cameras), 'betas': betas, 'config': cfg.pretty_text,
         'data': sha256(data / 'annotation_body3d/fps10/h36m_train.npz'),
     }  # fmt: skip
-
-    def train(resume: bool) -> None:
-        cfg.resume = resume
-        cfg.experiment_name = cfg.visualizer.name = f'pose2sim_{time.time_ns()}'
-        build_runner(cfg).train()
-
-    job = Job(work_dir.parent, work_dir.name, Identity(settings), '.json')
-    try:
-        with job.begun() as started:
-            if not (started and (work_dir / 'refinement.json').is_file()):
-                train(resume=(work_dir / 'pseudo_gt').is_dir())
-    except IdentityError:  # files that `settings` does not name have changed
-        job.remove()
-        with job.begun():
-            train(resume=False)
+    run_refinement(cfg, settings)
     return work_dir
 
 

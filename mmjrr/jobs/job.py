@@ -124,19 +124,19 @@ class Job:
     def begun(self) -> Iterator[bool]:
         """Begin the job for the length of a block, after removing what other settings made.
 
-        A folder without a record counts as made with other settings. The folder may hold any
-        files, not only shards.
+        The folder may hold any files, not only shards.
 
         Yields:
             Whether the folder holds what an earlier run with the same settings made.
 
         Raises:
             LockedError: Another run works in the directory.
-            DataError: The record is unreadable.
+            DataError: As in :meth:`check_folder`.
         """
+        self.check_folder()
         same = self.recorded() is not None
         try:
-            self.begin(overwrite=not same)
+            self.begin()
         except IdentityError:
             same = False
             _log(f'{self.folder}: removed, since it was made with other settings')
@@ -145,6 +145,27 @@ class Job:
             yield same
         finally:
             self.end()
+
+    def check_folder(self) -> None:
+        """Refuse a folder of files that this job has not made: they are never removed.
+
+        Raises:
+            DataError: The folder is not empty and has no record of this job, or the record is
+                unreadable.
+        """
+        recorded = self.recorded()
+        if recorded is not None and self.identity.settings.keys() <= recorded.keys():
+            return
+        # A run that was killed while it wrote the record leaves this temporary file.
+        half_written = f'.{self.record.path.stem}.tmp-'
+        found = sorted(
+            path.name for path in _entries(self.folder) if not path.name.startswith(half_written)
+        )
+        if found:
+            raise DataError(
+                f'{self.folder}: found {found[0]}, expected an empty folder or one with the record '
+                f'{RECORD} of an earlier run; move the folder away, or choose another place'
+            )
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -234,9 +255,12 @@ class Job:
         self.remove_shards()
 
     def remove_shards(self) -> None:
-        """Remove the shards, then their record: a kill in between leaves no shard without it."""
-        for key in self.shards.keys():
-            self.shards.path(*key).unlink(missing_ok=True)
+        """Remove the folder, its record last: a kill in between leaves no file without it."""
+        for path in _entries(self.folder):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            elif path != self.record.path:
+                path.unlink(missing_ok=True)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _check(self) -> None:
@@ -261,6 +285,11 @@ class Job:
             removed += remove_temporary_files(self.output.parent, self.output)
         if removed:
             _log(f'{self.work_dir}: removed {len(removed)} half-written files of a killed run')
+
+
+def _entries(folder: Path) -> list[Path]:
+    """List files and folders in a folder; [] if it does not exist."""
+    return list(folder.iterdir()) if folder.is_dir() else []
 
 
 def _rank_and_processes() -> tuple[int, int]:

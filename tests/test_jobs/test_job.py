@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -103,12 +104,29 @@ def test_a_begun_folder_keeps_files_of_the_same_settings_alone(tmp_path: Path) -
             return same
 
     (tmp_path / 'weights').mkdir()
-    (tmp_path / 'weights/of_unknown_settings').touch()
+    (tmp_path / 'weights/.identity.tmp-a1b2c3d4.json').touch()
     assert not begin(1)
     assert set(files(tmp_path)) == {'weights/1', 'weights/identity.json'}
     assert begin(1)
     assert not begin(2)
     assert set(files(tmp_path)) == {'weights/2', 'weights/identity.json'}
+
+
+@pytest.mark.parametrize('record', [None, '{"name": "of another program"}'])
+def test_a_begun_folder_of_others_is_refused_and_left_alone(
+    tmp_path: Path, record: str | None
+) -> None:
+    mine = tmp_path / 'weights/mine/photo.jpg'
+    mine.parent.mkdir(parents=True)
+    mine.touch()
+    if record is not None:
+        (tmp_path / 'weights/identity.json').write_text(record)
+    before = files(tmp_path)
+    begun = Job(tmp_path, 'weights', Identity({'seed': 1}), '.json')
+    message = r'weights: found .*, expected an empty folder or one with'
+    with pytest.raises(DataError, match=message), begun.begun():
+        pass
+    assert files(tmp_path) == before
 
 
 def test_a_folder_half_removed_by_a_kill_is_removed_wholly(
@@ -118,18 +136,28 @@ def test_a_folder_half_removed_by_a_kill_is_removed_wholly(
         with Job(tmp_path, 'weights', Identity({'seed': seed}), '.json').begun() as same:
             return same
 
-    begin(1)
-    (tmp_path / 'weights/old').touch()
-    with monkeypatch.context() as patch, pytest.raises(Kill):
+    for moment in range(2):  # in a folder of the job's folder, and at its record
+        begin(1)
+        (tmp_path / 'weights/run').mkdir()
+        for name in ('old', 'run/a', 'run/b'):
+            (tmp_path / 'weights' / name).touch()
+        removed: list[Path] = []
+        with monkeypatch.context() as patch, pytest.raises(Kill):
 
-        def remove_a_file(folder: Path, **_: Any) -> None:
-            (folder / 'identity.json').unlink()
-            raise Kill
+            def remove_a_file(
+                folder: Path, last: int = moment, removed: list[Path] = removed, **_: Any
+            ) -> None:
+                if len(removed) < last:
+                    removed.append(folder)
+                    shutil.rmtree(folder)
+                    return
+                next(path for path in sorted(folder.iterdir()) if path.is_file()).unlink()
+                raise Kill
 
-        patch.setattr(job, 'shutil', SimpleNamespace(rmtree=remove_a_file))
-        begin(2)
-    assert not begin(1)
-    assert set(files(tmp_path)) == {'weights/identity.json'}
+            patch.setattr(job, 'shutil', SimpleNamespace(rmtree=remove_a_file))
+            begin(2)
+        assert not begin(2)
+        assert set(files(tmp_path)) == {'weights/identity.json'}
 
 
 def test_only_missing_shards_are_made(tmp_path: Path) -> None:
