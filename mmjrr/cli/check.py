@@ -4,19 +4,21 @@
     python tools/check_setup.py configs/evaluation/spin_h36m.py data/spin/model_checkpoint.pt
     python tools/check_setup.py CONFIG --data-root /mnt/h36m --gpu --json
 
-Accepts any config of configs/refinement, evaluation, inference and segmentation. Each file is
-opened and checked once, as a run does. Exits with 0 if nothing is missing or wrong, else with 1.
+Accepts any config of configs/refinement, evaluation, inference and segmentation. Files are opened,
+and hooks, samplers and data sets are built, as a run does. Exits with 0 if nothing is missing or
+wrong, else with 1.
 """
 
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from mmjrr.cli.config_options import add_config_options
-from mmjrr.cli.options import parse
+from mmjrr.cli.options import OptionError, parse, run_command
 from mmjrr.cli.shipped import config_file
 
 if TYPE_CHECKING:
@@ -43,11 +45,15 @@ def run(args: argparse.Namespace) -> int:
     import json
     import logging
     import warnings
+    from contextlib import ExitStack
+    from functools import partial
 
     from mmengine.config import Config
     from mmengine.logging import MMLogger
 
-    from mmjrr.setup_check import check_setup, overview
+    from mmjrr.cli.config_errors import told_in_a_sentence
+    from mmjrr.errors import DataError
+    from mmjrr.setup_check import check_setup, overview, replaced_folder
 
     # Log lines of the loaders would break the table.
     MMLogger.get_current_instance().setLevel(logging.ERROR)
@@ -57,16 +63,19 @@ def run(args: argparse.Namespace) -> int:
         if args.cfg_options is not None:
             cfg.merge_from_dict(args.cfg_options)
     except Exception as error:  # a config is a program and may raise anything
-        print(f'error: {args.config}: not readable as a config: {error}', file=sys.stderr)
-        return 1
+        raise DataError(f'{args.config}: not readable as a config: {error}') from error
     plain = cfg.to_dict()
-    if args.data_root is not None:
-        plain = moved(plain, str(plain.get('data_root', '')), args.data_root)
     findings = []
-    for finding in check_setup(plain, args.checkpoint, args.gpu):
-        findings.append(finding)
-        if not args.json:
-            print(row(finding, sys.stdout.isatty()), flush=True)
+    with ExitStack() as stack:
+        if args.data_root is not None:
+            old = data_root_of(plain, args.data_root, args.config)
+            plain = moved(plain, old, args.data_root)
+            stack.enter_context(replaced_folder(old, args.data_root))
+        told = partial(told_in_a_sentence, cfg)
+        for finding in check_setup(plain, args.checkpoint, args.gpu, told):
+            findings.append(finding)
+            if not args.json:
+                print(row(finding, sys.stdout.isatty()), flush=True)
     if args.json:
         print(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=2))
     else:
@@ -82,24 +91,67 @@ def row(finding: Finding, colors: bool) -> str:
     return f'{state}  {finding.kind:11}  {finding.name:34}  {finding.detail}'.rstrip()
 
 
+def data_root_of(cfg: dict[str, Any], new: str, config: str) -> str:
+    """Return the data folder of a config: its ``data_root``, or the only one of its parts.
+
+    Args:
+        cfg: The config.
+        new: The data folder that replaces it, for messages.
+        config: The config's file, for messages.
+
+    Raises:
+        OptionError: No part lies in the config's ``data_root``, and the parts have several or none.
+    """
+    from mmjrr.setup_check import PARTS
+
+    old = str(cfg.get('data_root') or '')
+    parts = {name: cfg[name] for name in PARTS if name in cfg}
+    if moved(parts, old, '\0') == parts:
+        found = data_roots(parts)
+        if len(found) != 1:
+            where = shlex.quote(f'test_dataloader.dataset.data_root={new}')
+            raise OptionError(
+                f'--data-root {new}: changes nothing in {config}: its parts have the data_root '
+                f'{sorted(found) or None}, expected one; name the part: --cfg-options {where}'
+            )
+        return found.pop()
+    return old
+
+
+def data_roots(value: Any) -> set[str]:
+    """Return every ``data_root`` in a value of a config, without the last slash."""
+    if isinstance(value, dict):
+        found = {
+            item.rstrip('/')
+            for key, item in value.items()
+            if key == 'data_root' and isinstance(item, str)
+        }
+        return found.union(*map(data_roots, value.values()))
+    return set().union(*map(data_roots, value)) if isinstance(value, (list, tuple)) else set()
+
+
 def moved(value: Any, old: str, new: str) -> Any:
     """Replace the data folder ``old`` by ``new`` in all values of a config."""
     if isinstance(value, dict):
         return {
-            key: new if key == 'data_root' and item == old else moved(item, old, new)
+            key: new if key == 'data_root' and _same(item, old) else moved(item, old, new)
             for key, item in value.items()
         }
     if isinstance(value, (list, tuple)):
-        return [moved(item, old, new) for item in value]
+        return type(value)(moved(item, old, new) for item in value)
     folder = old.rstrip('/') + '/'
     if isinstance(value, str) and old and value.startswith(folder):
         return f'{new.rstrip("/")}/{value[len(folder) :]}'
     return value
 
 
+def _same(folder: Any, other: str) -> bool:
+    return isinstance(folder, str) and folder.rstrip('/') == other.rstrip('/')
+
+
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     """Run the command; return its exit status."""
-    return run(parse(add_arguments, __doc__, argv, prog))
+    return run_command(run, parse(add_arguments, __doc__, argv, prog))
 
 
 if __name__ == '__main__':

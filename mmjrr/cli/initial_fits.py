@@ -47,6 +47,7 @@ def run(args: argparse.Namespace) -> None:
     from mmjrr.datasets.fits import save_fits
     from mmjrr.datasets.triangulated_joints import labeled_trunk_joints, triangulated_joints
     from mmjrr.engine.fits_from_joints import FRAMES_PER_SHARD, fit_rows
+    from mmjrr.engine.joint_order import check_annotation
     from mmjrr.errors import DataError
     from mmjrr.evaluation import load_regressors
     from mmjrr.evaluation.evaluate_predictions import body_config
@@ -69,6 +70,8 @@ def run(args: argparse.Namespace) -> None:
                 f'{args.cameras} has the poses of these cameras'
             )
         table = table.keep(trunk)
+    for remark in check_annotation(str(args.annotations), table):
+        print(f'warning: {remark}', file=sys.stderr)
     config = body_config(args.body_model, {})
     assert isinstance(config, dict)
     body = BODY_MODELS.build(dict(config))

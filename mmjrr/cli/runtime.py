@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import os.path as osp
+from collections.abc import Iterable
 from typing import Any
 
 from mmengine.config import Config
 
+from mmjrr.cli.config_errors import similar_names
 from mmjrr.cli.options import OptionError
 from mmjrr.cli.shipped import no_such_config
+
+#: Settings that a config need not have: those that MMEngine's Runner reads besides its arguments,
+#: and ``person`` of ``mmjrr masks``.
+_OPTIONAL_SETTINGS = (
+    'model_wrapper_cfg', 'sync_bn', 'find_unused_parameters', 'compile', 'activation_checkpointing',
+    'efficient_conv_bn_eval', 'person',
+)  # fmt: skip
 
 
 def read_config(args: argparse.Namespace) -> Config:
@@ -23,6 +33,7 @@ def read_config(args: argparse.Namespace) -> Config:
         raise FileNotFoundError(no_such_config(args.config))
     cfg = Config.fromfile(args.config)
     if args.cfg_options is not None:
+        _check_first_keys(args.config, cfg, args.cfg_options)
         try:
             cfg.merge_from_dict(args.cfg_options)
         except (TypeError, KeyError, IndexError) as error:  # what MMEngine raises for wrong keys
@@ -33,6 +44,26 @@ def read_config(args: argparse.Namespace) -> Config:
     elif cfg.get('work_dir') is None:
         cfg.work_dir = osp.join('work_dirs', config_name(args))
     return cfg
+
+
+def _check_first_keys(config: str, cfg: Config, options: Iterable[str]) -> None:
+    """Refuse options that change nothing.
+
+    Raises:
+        OptionError: An option begins with a setting that neither the config nor MMEngine's Runner
+            has.
+    """
+    from mmengine.runner import Runner
+
+    of_runner = [name for name in inspect.signature(Runner).parameters if name != 'cfg']
+    known = {*cfg, *of_runner, *_OPTIONAL_SETTINGS}
+    for option in options:
+        key = option.split('.')[0]
+        if key not in known:
+            raise OptionError(
+                f'--cfg-options: {option}: {config} has no setting {key!r}'
+                f'{similar_names(key, sorted(known))}'
+            )
 
 
 def config_name(args: argparse.Namespace) -> str:

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from mmjrr.cli.config_errors import ConfigError, told_in_a_sentence
 from mmjrr.cli.config_options import add_picture_options, add_run_options, enable_pictures
 from mmjrr.cli.options import EXPECTED, OptionError, parse, run_command
 
@@ -108,16 +109,17 @@ def _test(cfg: Config, out: str | None) -> None:
 
     from mmjrr.engine import SafeCheckpointHook, SaveMetricsHook
 
-    runner = Runner.from_cfg(cfg)
-    runner.register_hook(SafeCheckpointHook())
-    if out is not None:
-        runner.register_hook(SaveMetricsHook(out), 'LOWEST')
-    runner.test()
+    with told_in_a_sentence(cfg):
+        runner = Runner.from_cfg(cfg)
+        runner.register_hook(SafeCheckpointHook())
+        if out is not None:
+            runner.register_hook(SaveMetricsHook(out), 'LOWEST')
+        runner.test()
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     """Run the command; return its exit status."""
-    return run_command(run, parse(add_arguments, __doc__, argv, prog), EXPECTED)
+    return run_command(run, parse(add_arguments, __doc__, argv, prog), (*EXPECTED, ConfigError))
 
 
 if __name__ == '__main__':

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from mmjrr.cli.config_errors import ConfigError, told_in_a_sentence
 from mmjrr.cli.config_options import add_picture_options, add_run_options, enable_pictures
 from mmjrr.cli.options import EXPECTED, OptionError, parse, run_command
 
@@ -118,9 +119,10 @@ def _train(cfg: Config) -> int:
 
     from mmjrr.engine import SafeCheckpointHook
 
-    runner = Runner.from_cfg(cfg)
-    runner.register_hook(SafeCheckpointHook())
-    runner.train()
+    with told_in_a_sentence(cfg):
+        runner = Runner.from_cfg(cfg)
+        runner.register_hook(SafeCheckpointHook())
+        runner.train()
     frames = runner.message_hub.get_info('mmjrr_frames', None)
     return 0 if frames is None or frames['frames'] == frames['frames_expected'] else INCOMPLETE
 
@@ -130,7 +132,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     return run_command(
         run,
         parse(add_arguments, __doc__, argv, prog),
-        EXPECTED,
+        (*EXPECTED, ConfigError),
         'Interrupted. The same command with --resume continues.',
     )
 

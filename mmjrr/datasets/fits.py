@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from mmjrr.array_types import Array
+from mmjrr.body_models.smpl_files import GENDERS
 from mmjrr.errors import DataError
 from mmjrr.io import as_text, atomic_write
 from mmjrr.io.mapped import all_finite, save_npz
@@ -32,14 +34,21 @@ _SHAPES: dict[str, tuple[int | None, ...]] = {
     'S': (17, 4),
 }
 _FLAGS = ('valid_fit', 'has_smpl')
+#: Arguments of :func:`read_predictions` that a caller of :func:`load_fits` can set.
+_READING = tuple(
+    name
+    for name in inspect.signature(read_predictions).parameters
+    if name not in ('path', 'content')
+)
 
 
-def load_fits(path: str | Path, **reading: Any) -> dict[str, Any]:
+def load_fits(path: str | Path, *, gender: str | None = None, **reading: Any) -> dict[str, Any]:
     """Read and check SMPL fits from any results file with SMPL parameters and image names.
 
     Args:
         path: File, folder or pattern that
             :func:`~mmjrr.datasets.predictions.read_predictions` reads.
+        gender: Gender of all bodies, in place of the file's. Default: None, the file's.
         reading: Further arguments of that function.
 
     Returns:
@@ -56,18 +65,24 @@ def load_fits(path: str | Path, **reading: Any) -> dict[str, Any]:
           ``scale``
         - ``center`` (N, 2) pixels, ``scale`` (N,) box side / 200: float32
         - ``part`` (N, 17, 2 or 3), ``S`` (N, 17, 4): float32
+        - ``gender`` (N,) str: 'neutral', 'male' or 'female'
         - ``valid`` (N,) bool: SPIN's ``valid_fit`` or ``has_smpl``, and False in rows without a
           body, which are zeros or NaN
         - ``provenance``: dict
 
     Raises:
         FileNotFoundError: The file does not exist.
-        DataError: The file is truncated, or a field is missing, has a wrong length or shape, or is
-            not finite in a row that is valid.
+        DataError: The file is truncated or has no rows, or a field is missing, has a wrong length
+            or shape, or is not finite in a row that is valid.
+        ValueError: ``gender`` or a further argument is unknown.
     """
+    _check_reading(gender, reading)
     path = Path(path)
     tree = load_results(path) if path.is_file() else {}
     bodies = read_predictions(path, **reading, content=tree if path.is_file() else None)
+    if bodies.body_pose is None and bodies.vertices is None:
+        rows = 'rows' if bodies.imgname is None else f'fit in {len(bodies)} rows'
+        raise DataError(f'{path}: has no {rows}, expected a fit of each image')
     if bodies.imgname is None:
         raise DataError(f'{path}: imgname: missing; the file has {describe(tree)}')
     if not bodies.has_parameters:
@@ -80,6 +95,9 @@ def load_fits(path: str | Path, **reading: Any) -> dict[str, Any]:
     }
     if bodies.transl is not None:
         fits['transl'] = bodies.transl
+    genders = bodies.gender if gender is None else [gender] * count
+    if genders is not None:
+        fits['gender'] = np.array(genders, dtype=np.str_)
     raw = tree if isinstance(tree, Mapping) else {}
     for name in ('camera', 'center', 'scale', 'part', 'S'):
         value = raw.get(name)
@@ -100,7 +118,7 @@ def load_fits(path: str | Path, **reading: Any) -> dict[str, Any]:
     if not valid.all():
         fits['valid'] = valid
     for name, value in fits.items():
-        if name in ('imgname', 'valid', 'part', 'S'):
+        if name in ('imgname', 'gender', 'valid', 'part', 'S'):
             continue
         finite = np.isfinite(value.reshape(count, -1)).all(1) | ~valid
         if not finite.all():
@@ -175,6 +193,21 @@ def image_names(path: Path, names: Array) -> Array:  # (N,) str
             f'{path}: imgname: found {names.dtype} of shape {names.shape}, expected (N,) strings'
         )
     return names
+
+
+def _check_reading(gender: str | None, reading: Mapping[str, Any]) -> None:
+    """Check how a file is to be read.
+
+    Raises:
+        ValueError: The gender or the name of an argument is unknown.
+    """
+    if gender is not None and gender not in GENDERS:
+        raise ValueError(f'gender: found {gender!r}, expected one of {list(GENDERS)}')
+    unknown = sorted(set(reading) - set(_READING))
+    if unknown:
+        raise ValueError(
+            f'fits_reading: unknown {unknown}, expected some of {["gender", *_READING]}'
+        )
 
 
 def _checked(where: str, value: Array, shape: tuple[int | None, ...]) -> Array:

@@ -45,7 +45,10 @@ class FrameSelection:
         for name in ('subjects', 'actions', 'cameras'):
             value = getattr(self, name)
             if isinstance(value, str):
-                raise ValueError(f'{name}: found {value!r}, expected a list')
+                raise ValueError(
+                    f'{name}: found {value!r}, expected a list, such as [{value!r}] (on the '
+                    f'command line, {name}="[{value}]")'
+                )
         if self.frame_step < 1:
             raise ValueError(f'frame_step: found {self.frame_step}, expected at least 1')
         if isinstance(self.exclude_sequences, str) and self.exclude_sequences != 'known_bad':

@@ -74,9 +74,10 @@ class H36MFitsDataset(BaseDataset):
             in SPIN's layout, or None: evaluation needs none, and refinement makes them from the 3D
             joints. If it has no ``transl``, translations are computed from SPIN's weak-perspective
             camera, the box and the intrinsics. Default: None.
-        fits_reading: Arguments of :func:`~mmjrr.datasets.predictions.read_predictions` for
-            ``fits_file``, such as ``dict(name_format='S1_Walking.60457274_{number:06d}')`` for
-            results that number the frames of a video. Default: None.
+        fits_reading: Arguments of :func:`~mmjrr.datasets.fits.load_fits` for ``fits_file``, such as
+            ``dict(name_format='S1_Walking.60457274_{number:06d}')`` for results that number the
+            frames of a video, or ``dict(gender='neutral')``, in place of the genders that the file
+            states. Default: None.
         mask_file: JSON file of COCO run-length codes, or several, as a list or a glob pattern.
             Default: None.
         data_prefix: Folder of the images. Default: ``dict(img='images/')``.
@@ -121,6 +122,7 @@ class H36MFitsDataset(BaseDataset):
         annotations: Rows of the kept samples.
         cameras: Full-image cameras by subject and camera name.
         masks: The masks, or None without ``mask_file``.
+        fits_file: Path of the file of fits, or None.
         report: Number of samples that are annotated, kept, and dropped for each reason.
 
     Raises:
@@ -182,7 +184,7 @@ class H36MFitsDataset(BaseDataset):
         self.require = _requirements(require, fits_file, mask_file, test_mode)
         root = Path(data_root)
         self._camera_file = None if camera_param_file is None else root / camera_param_file
-        self._fits_file = None if fits_file is None else root / fits_file
+        self.fits_file = None if fits_file is None else root / fits_file
         self._fits_reading = dict(fits_reading or {})
         if isinstance(mask_file, str):
             mask_file = [mask_file]
@@ -318,6 +320,11 @@ class H36MFitsDataset(BaseDataset):
         return bool((self._fit_rows >= 0).any())
 
     @force_full_init
+    def fit_genders(self) -> list[str] | None:
+        """Return the genders of the samples' fits; None if the file of fits states none."""
+        return self._fit_genders
+
+    @force_full_init
     def labeled_joints(self, indices: Sequence[int]) -> Array:  # (N, 17, 4)
         """Return the 3D joints of samples, meters in the camera frame, and their weights."""
         joints: Array = self.annotations.S[[self._row(index) for index in indices]]
@@ -388,8 +395,8 @@ class H36MFitsDataset(BaseDataset):
             table = triangulated_joints(table, self.cameras)
         fit_rows = mask_rows = np.full(len(table), -1)
         fits = None
-        if self._fits_file is not None:
-            fits = InitialFits(self._fits_file, **self._fits_reading)
+        if self.fits_file is not None:
+            fits = InitialFits(self.fits_file, **self._fits_reading)
             fit_rows = fits.match(table.imgname.tolist())
         if self._mask_files is not None:
             self.masks = Masks(self._mask_files)
@@ -407,11 +414,13 @@ class H36MFitsDataset(BaseDataset):
     def _set_fits(self, fits: InitialFits | None, fit_rows: Array) -> None:  # (N,)
         """Set the fits of the kept samples; rows of -1 have none."""
         self._fits: dict[str, Array] = {}
+        self._fit_genders: list[str] | None = None
         has_fit = fit_rows >= 0
         self._fit_rows = np.where(has_fit, np.cumsum(has_fit) - 1, -1)
         if fits is not None:
             fitted = self.annotations.keep(has_fit)
             self._fits = fits.parameters(fit_rows[has_fit], fitted, self._camera_batch(fitted))
+            self._fit_genders = fits.genders(fit_rows[has_fit])
 
     def _load_cameras(self, table: Annotations, rows_of: Mapping[tuple[str, str], Array]) -> None:
         self.cameras, self._camera_fields, self._camera_params = {}, {}, {}
@@ -495,17 +504,36 @@ class H36MFitsDataset(BaseDataset):
         return PerspectiveCamera.cat(list(self.cameras.values()))[index]
 
     def _log_report(self) -> None:
-        dropped = {
+        kept = f'{self.report["kept"]} of {self.report["annotated"]} samples of {self.ann_file}'
+        not_selected = {
             name: count
             for name, count in self.report.items()
-            if count and name not in ('annotated', 'kept')
+            if count
+            and name not in ('annotated', 'kept', 'dropped')
+            and not name.startswith('without_')
         }
+        remarks = [f'not selected: {not_selected}'] if not_selected else []
+        remarks += filter(None, map(self._about_missing, ('fit', 'mask', 'joints')))
         print_log(
-            f'{type(self).__name__}: {self.report["kept"]} of {self.report["annotated"]} samples '
-            f'of {self.ann_file}' + (f'; dropped or missing: {dropped}' if dropped else ''),
+            f'{type(self).__name__}: {"; ".join([kept, *remarks])}',
             logger='current',
             level=logging.WARNING if self.report['dropped'] else logging.INFO,
         )
+
+    def _about_missing(self, item: str) -> str:
+        """Say what becomes of the samples without an item; '' if none is without."""
+        count = self.report.get(f'without_{item}', 0)
+        file, path = {
+            'fit': ('fits_file', self.fits_file),
+            'mask': ('mask_file', self._mask_files),
+        }.get(item, ('', ''))
+        if not count or (path is None and self.test_mode):
+            return ''
+        if path is None:
+            return f'{file} is not set, so no sample has a {item}'
+        if item == 'joints':
+            return f'{count} dropped, with fewer than {_MIN_TRUNK_JOINTS} joints of the trunk in 3D'
+        return f'{count} {"dropped, " if item in self.require else ""}without a {item}'
 
     # ------------------------------------------------------------------ one sample
 

@@ -34,12 +34,13 @@ class InitialFits:
             they are the annotated pelvis or, without one, the mean of the annotated 3D joints or,
             without any, the center of the box at the depth at which its side is 2 m. Refinement
             fits the translation to the joints before the first step.
-        reading: Further arguments of :func:`~mmjrr.datasets.predictions.read_predictions`, such as
+        reading: Further arguments of :func:`~mmjrr.datasets.fits.load_fits`, such as
             ``name_format``.
 
     Raises:
         FileNotFoundError: The file does not exist.
         DataError: The file is damaged.
+        ValueError: A further argument is unknown or wrong.
     """
 
     def __init__(self, path: str | Path, **reading: Any) -> None:
@@ -55,6 +56,11 @@ class InitialFits:
         rows = match_names(self._fits['imgname'].tolist(), names, str(self.path))
         valid = self._fits.get('valid')
         return rows if valid is None else np.where(valid[rows], rows, -1)
+
+    def genders(self, rows: Array) -> list[str] | None:  # (N,) rows of this file
+        """Return the genders of the fits in these rows; None if the file states none."""
+        genders = self._fits.get('gender')
+        return None if genders is None else genders[rows].tolist()
 
     def parameters(
         self,

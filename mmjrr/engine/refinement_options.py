@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -19,6 +20,8 @@ REFINER_OPTIONS = (
     'num_iters', 'lr', 'betas', 'lr_mult', 'eta_min_ratio', 'init_translation', 'share', 'prior',
     'chunk_size', 'cuda_graph',
 )  # fmt: skip
+#: Options of :class:`~mmjrr.refinement.FitEnergy`.
+ENERGY_OPTIONS = ('terms', 'silhouette_levels')
 
 
 @dataclass
@@ -62,9 +65,8 @@ class RefinementOptions:
                     f"{name}: found {value!r}, expected 'mean', None or one of "
                     f'{list(H36M_JOINTS_MMPOSE)}'
                 )
-        unknown = sorted(set(self.refiner or {}) - set(REFINER_OPTIONS))
-        if unknown:
-            raise ValueError(f'refiner: unknown {unknown}, expected some of {REFINER_OPTIONS}')
+        _check_names('refiner', self.refiner, REFINER_OPTIONS)
+        _check_names('energy', self.energy, ENERGY_OPTIONS)
         self.fit_energy = FitEnergy(**(self.energy or {}))
         self.sharing: Sharing = sharing_of((self.refiner or {}).get('share'))
         self.calibration_options = chosen = self._calibration_options()
@@ -74,6 +76,7 @@ class RefinementOptions:
                 f'learn_regressor: found False with regressor={self.regressor!r} and {chosen}, '
                 'expected a named regressor, and at most one round without label_offsets'
             )
+        _check_names('initial_fits', self.initial_fits, _names_of(FitsFromJoints))
         self.fits_from_joints = FitsFromJoints(**(self.initial_fits or {}))
 
     @property
@@ -96,6 +99,7 @@ class RefinementOptions:
             ValueError: They contradict each other.
         """
         options = self.calibration
+        _check_names('calibration', options, _names_of(CalibrationOptions))
         if options is None:
             if self.sharing.couples_moments:
                 raise ValueError(
@@ -134,3 +138,19 @@ class RefinementOptions:
                 f'calibration: refiner: found {unknown}, expected some of {changeable}'
             )
         return chosen
+
+
+def _names_of(options: type) -> tuple[str, ...]:
+    """Return the names of the options of a dataclass."""
+    return tuple(option.name for option in fields(options))
+
+
+def _check_names(where: str, options: Mapping[str, Any] | None, known: tuple[str, ...]) -> None:
+    """Check the names of options.
+
+    Raises:
+        ValueError: One is unknown.
+    """
+    unknown = sorted(set(options or {}) - set(known))
+    if unknown:
+        raise ValueError(f'{where}: unknown {unknown}, expected some of {known}')

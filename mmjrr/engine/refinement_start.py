@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
@@ -17,8 +19,10 @@ from torch.utils.data import DataLoader
 from mmjrr.engine.calibration import Calibration, Calibrator, sharing_after
 from mmjrr.engine.first_regressor import fit_first_regressor, load_named_regressor
 from mmjrr.engine.first_sample import check_discriminator, check_first_sample
+from mmjrr.engine.fit_genders import check_genders
 from mmjrr.engine.fits_from_joints import make_initial_fits
 from mmjrr.engine.input_agreement import check_inputs
+from mmjrr.engine.joint_order import check_annotation
 from mmjrr.engine.refinement_frames import RefinementFrames, choose_frames, choose_moments
 from mmjrr.engine.refinement_options import RefinementOptions
 from mmjrr.engine.samplers import MomentBatchSampler, sampler_of
@@ -128,6 +132,7 @@ class RefinementStart:
     def _check(self, model: nn.Module, dataset: Any) -> None:
         """Refuse wrong options and data before the long fits to joints and of J_spin."""
         check_discriminator(model, self.body, self.energy)
+        check_genders(dataset, self.body)
         names = self.energy.requires('initial_fits')
         if names and not getattr(dataset, 'has_fits', True):
             switches = ' '.join(f'custom_hooks.0.energy.terms.{name}=False' for name in names)
@@ -147,6 +152,9 @@ class RefinementStart:
             # Triangulated joints are within the triangulation's own tolerance.
             own = getattr(dataset, 'triangulate', False)
             dataset.check_projection(tolerance=None if own else PROJECTION_TOLERANCE)
+        if hasattr(dataset, 'annotations'):
+            for remark in check_annotation(str(dataset.ann_file), dataset.annotations):
+                print_log(remark, logger='current', level=logging.WARNING)
 
     def _check_inputs(self, dataset: Any) -> dict[str, Any]:
         """Refuse fits and masks of other frames, and say how to go on all the same."""

@@ -2,7 +2,11 @@
 
 # These modules register their checks on import.
 from mmjrr.setup_check import body_checks, dataset_checks, model_checks
-from mmjrr.setup_check.config_check import check_setup, overview
+from mmjrr.setup_check.config_check import PARTS, check_setup, overview
 from mmjrr.setup_check.finding import Finding
+from mmjrr.setup_check.remedies import replaced_folder
 
-__all__ = ['Finding', 'body_checks', 'check_setup', 'dataset_checks', 'model_checks', 'overview']
+__all__ = [
+    'PARTS', 'Finding', 'body_checks', 'check_setup', 'dataset_checks', 'model_checks', 'overview',
+    'replaced_folder',
+]  # fmt: skip

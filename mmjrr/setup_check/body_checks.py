@@ -10,7 +10,7 @@ from typing import Any
 from mmjrr.downloads import FILES
 from mmjrr.errors import DataError
 from mmjrr.regressors.zoo import ZOO, search_folders
-from mmjrr.setup_check.finding import Finding, look_up
+from mmjrr.setup_check.finding import Finding, as_path, look_up
 from mmjrr.setup_check.package_checks import import_version
 from mmjrr.setup_check.registration import register_check
 from mmjrr.setup_check.remedies import download_command, remedy
@@ -18,11 +18,10 @@ from mmjrr.setup_check.remedies import download_command, remedy
 
 @register_check('SMPL')
 def _smpl(part: Mapping[str, Any]) -> Iterator[Finding]:
-    fix = download_command(
-        FILES['smpl'],
-        Path(part.get('model_path', '')) / f'SMPL_{str(part.get("gender", "neutral")).upper()}.pkl',
-    )
-    return _of_family(part, 'smpl', fix)
+    path = as_path('model_path', part.get('model_path', ''))
+    if path.suffix not in ('.pkl', '.npz'):
+        path /= f'SMPL_{str(part.get("gender", "neutral")).upper()}.pkl'
+    yield from _of_family(part, 'smpl', download_command(FILES['smpl'], path))
 
 
 @register_check('SMPLH')
@@ -38,7 +37,8 @@ def _smplx(part: Mapping[str, Any]) -> Iterator[Finding]:
 def _of_family(part: Mapping[str, Any], kind: str, fix: str | None = None) -> Iterator[Finding]:
     from mmjrr.body_models.smpl_files import KINDS, find_smpl_file, load_smpl_file
 
-    path, gender = part.get('model_path', ''), part.get('gender', 'neutral')
+    path = as_path('model_path', part.get('model_path', ''))
+    gender = part.get('gender', 'neutral')
 
     def look() -> str:
         file = find_smpl_file(path, gender, kind)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from mmjrr.engine.fit_agreement import check_fits, measure_fits
+from mmjrr.engine.joint_order import check_annotation
 from mmjrr.engine.mask_agreement import check_masks, measure_masks
 from mmjrr.errors import DataError
-from mmjrr.setup_check.finding import Finding, look_up
+from mmjrr.registry import DATASETS
+from mmjrr.setup_check.finding import Finding, as_path, look_up
 from mmjrr.setup_check.package_checks import check_opencv
 from mmjrr.setup_check.registration import register_check, short_name
 from mmjrr.setup_check.remedies import remedy
@@ -27,46 +31,35 @@ Cameras: TypeAlias = 'dict[tuple[str, str], PerspectiveCamera]'
 
 @register_check('H36MFitsDataset')
 def _h36m(part: Mapping[str, Any]) -> Iterator[Finding]:
-    from mmjrr.datasets import h36m
-
-    root = Path(part.get('data_root', ''))
-    ann_file = root / part.get('ann_file', 'annotation_body3d/fps10/h36m_train.npz')
+    files = _files(part)
+    # Refuses wrong options before anything is read.
+    DATASETS.build({**part, 'type': 'mmjrr.H36MFitsDataset', 'lazy_init': True})
+    root, ann_file, images = files.root, files.annotation, files.images
     dataset: H36MFitsDataset | None = None
     cameras: Cameras = {}
 
     def annotations() -> str:
         nonlocal dataset
-        checked_below = (
-            'camera_param_file', 'fits_file', 'fits_reading', 'mask_file', 'load_mask', 'require',
-            'triangulate',
-        )  # fmt: skip
-        settings = {
-            name: value
-            for name, value in part.items()
-            if name not in (*checked_below, 'pipeline', 'type')
-        }
-        dataset = h36m.H36MFitsDataset(**settings, camera_param_file=None)
-        return (
+        dataset = build_dataset(part)
+        selected = (
             f'{len(dataset)} of {dataset.report["annotated"]} frames selected, subjects '
             f'{_subjects(dataset)}'
         )
+        return '; '.join([selected, *check_annotation(str(ann_file), dataset.annotations)])
 
     yield look_up('annotation', ann_file, annotations, remedy(ann_file, root))
-    camera_file = part.get('camera_param_file', 'annotation_body3d/cameras.pkl')
-    if camera_file is not None:
-        path = root / camera_file
+    if files.cameras is not None:
+        path = files.cameras
         yield look_up('cameras', path, lambda: _cameras(path, dataset, cameras), remedy(path, root))
     keys = None if dataset is None else _keys(dataset)
-    if part.get('fits_file') is not None:
-        path = root / part['fits_file']
-        fix = remedy(path, root, _infer(path, ann_file))
-        yield look_up('fits', path, lambda: _fits(path, keys, cameras, part), fix)
-    if part.get('mask_file') is not None:
-        listed = part['mask_file']
-        files = [str(root / f) for f in ([listed] if isinstance(listed, str) else listed)]
-        fix = remedy(files[0], root, _segment(files[0], ann_file))
-        yield look_up('masks', ', '.join(files), lambda: _masks(files, keys, cameras, part), fix)
-    images = root / (part.get('data_prefix') or {}).get('img', 'images/')
+    if files.fits is not None:
+        fits = files.fits
+        fix = remedy(fits, root, _infer(fits, ann_file))
+        yield look_up('fits', fits, lambda: _fits(fits, keys, cameras, part), fix)
+    if files.masks:
+        masks = files.masks
+        fix = remedy(masks[0], root, _segment(masks[0], ann_file))
+        yield look_up('masks', ', '.join(masks), lambda: _masks(masks, keys, cameras, part), fix)
     needed = _reads_images(part)
     if needed:
         yield check_opencv()
@@ -81,11 +74,49 @@ def _h36m(part: Mapping[str, Any]) -> Iterator[Finding]:
     )
 
 
+@dataclass(frozen=True)
+class _Files:
+    """Paths of a data set's files; None where it has none."""
+
+    root: Path
+    annotation: Path
+    cameras: Path | None
+    fits: Path | None
+    masks: list[str]
+    images: Path
+
+
+def _files(part: Mapping[str, Any]) -> _Files:
+    """Return the paths of a data set's files.
+
+    Raises:
+        DataError: One is no path.
+    """
+    root = as_path('data_root', part.get('data_root', ''))
+
+    def path(name: str, default: str | None = None) -> Path | None:
+        value = part.get(name, default)
+        return None if value is None else root / as_path(name, value)
+
+    masks = part.get('mask_file')
+    names = masks if isinstance(masks, (list, tuple)) else [] if masks is None else [masks]
+    images = (part.get('data_prefix') or {}).get('img', 'images/')
+    annotation = part.get('ann_file', 'annotation_body3d/fps10/h36m_train.npz')
+    return _Files(
+        root,
+        root / as_path('ann_file', annotation),
+        path('camera_param_file', 'annotation_body3d/cameras.pkl'),
+        path('fits_file'),
+        [str(root / as_path('mask_file', name)) for name in names],
+        root / as_path('data_prefix.img', images),
+    )
+
+
 def _infer(path: Path, ann_file: Path) -> str:
     """Return the command that makes initial fits of an annotation."""
     return (
         'python tools/infer_mesh.py configs/inference/spin_h36m.py data/spin/model_checkpoint.pt '
-        f'--out {path} --cfg-options {_dataset_of(ann_file)} (docs/inference.md)'
+        f'--out {shlex.quote(str(path))} --cfg-options {_dataset_of(ann_file)} (docs/inference.md)'
     )
 
 
@@ -93,7 +124,7 @@ def _segment(path: str, ann_file: Path) -> str:
     """Return the command that makes masks of an annotation."""
     return (
         'python tools/generate_masks.py configs/segmentation/mask-rcnn_r50_fpn_h36m.py '
-        f'--out {path} --cfg-options {_dataset_of(ann_file)} (docs/masks.md)'
+        f'--out {shlex.quote(path)} --cfg-options {_dataset_of(ann_file)} (docs/masks.md)'
     )
 
 
@@ -101,10 +132,12 @@ def _dataset_of(ann_file: Path) -> str:
     """Return the ``--cfg-options`` that make a config use this annotation."""
     parts = ann_file.parts
     if 'annotation_body3d' not in parts:
-        return f'test_dataloader.dataset.ann_file={ann_file.absolute()}'
+        return shlex.quote(f'test_dataloader.dataset.ann_file={ann_file.absolute()}')
     at = parts.index('annotation_body3d')
     where = 'test_dataloader.dataset'
-    return f'{where}.data_root={Path(*parts[:at])} {where}.ann_file={Path(*parts[at:])}'
+    return shlex.join(
+        [f'{where}.data_root={Path(*parts[:at])}', f'{where}.ann_file={Path(*parts[at:])}']
+    )
 
 
 def _reads_images(part: Mapping[str, Any]) -> bool:
@@ -161,7 +194,7 @@ def _fits(path: Path, keys: set[str] | None, cameras: Cameras, part: Mapping[str
     if 'transl' not in fits and 'camera' not in fits:
         return f'{text}; without translation, which is fitted to the joints'
     # The free body is accurate enough here: wrong fits are off by much more than its skeleton.
-    agreement = measure_fits(_dataset(part, 'fits_file', 'camera_param_file'), free_body())
+    agreement = measure_fits(build_dataset(part, 'fits_file', 'camera_param_file'), free_body())
     warnings = check_fits(agreement, 'fits')
     worst = max(group.error_mm for group in agreement.groups)
     return '; '.join([f'{text}; joints are at most {worst:.0f} mm off', *warnings])
@@ -193,7 +226,7 @@ def _masks(
     text = _of_frames('masks', set(masks.keys()), keys)
     if keys is None:
         return text
-    frames = _dataset(part)
+    frames = build_dataset(part)
     frames.masks = masks
     agreement = measure_masks(frames)
     warnings = check_masks(agreement, 'masks')
@@ -201,7 +234,7 @@ def _masks(
     return '; '.join([f'{text}; at least {least:.0%} of the joints lie on them', *warnings])
 
 
-def _dataset(part: Mapping[str, Any], *files: str) -> Any:
+def build_dataset(part: Mapping[str, Any], *files: str) -> Any:
     """Build the dataset of a config with its annotation and only these files."""
     from mmjrr.datasets.h36m import H36MFitsDataset
 
@@ -257,25 +290,31 @@ def _camera_of(imgname: str) -> tuple[str, str]:
 
 @register_check('ImageFolderDataset')
 def _image_folder(part: Mapping[str, Any]) -> Iterator[Finding]:
-    from mmjrr.datasets.image_folder import ImageFolderDataset
     from mmjrr.datasets.transforms import read_image
 
+    root = as_path('data_root', part.get('data_root'))
+    dataset: Any = None
+    wrong: Exception | None = None
+    try:
+        dataset = DATASETS.build({**part, 'type': 'mmjrr.ImageFolderDataset'})
+    except (OSError, DataError) as error:  # any other is of the options
+        wrong = error
+
     def look() -> str:
-        settings = {k: v for k, v in part.items() if k not in ('type', 'pipeline')}
-        dataset = ImageFolderDataset(**settings)
+        if wrong is not None:
+            raise wrong
         for index in {0, len(dataset) - 1}:
-            read_image(dataset.data_root / dataset.imgname(index))
+            read_image(root / dataset.imgname(index))
         return f'{len(dataset)} images'
 
-    root = part.get('data_root', '')
     yield look_up('images', root, look, 'put images there, or name another folder: --data-root')
     yield check_opencv()
 
 
 @register_check('CocoDataset')
 def _coco(part: Mapping[str, Any]) -> Iterator[Finding]:
-    root = Path(part.get('data_root') or '')
-    path = root / part.get('ann_file', '')
+    root = as_path('data_root', part.get('data_root') or '')
+    path = root / as_path('ann_file', part.get('ann_file', ''))
 
     def look() -> str:
         if not path.is_file():
@@ -283,7 +322,7 @@ def _coco(part: Mapping[str, Any]) -> Iterator[Finding]:
         content = json.loads(path.read_bytes())
         return f'{len(content["images"])} images, {len(content["annotations"])} instances'
 
-    command = f'python tools/dataset_converters/masks_to_coco.py {root}'
+    command = f'python tools/dataset_converters/masks_to_coco.py {shlex.quote(str(root))}'
     yield look_up('annotation', path, look, command)
-    images = root / (part.get('data_prefix') or {}).get('img', '')
+    images = root / as_path('data_prefix.img', (part.get('data_prefix') or {}).get('img', ''))
     yield look_up('images', images, lambda: _images(images, None, {}), remedy(images, root))

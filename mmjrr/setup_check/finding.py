@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+from mmjrr.errors import DataError
 
 FOUND, MISSING, WRONG, OPTIONAL = 'found', 'missing', 'wrong', 'optional'
 
@@ -34,6 +37,17 @@ class Finding:
         return self.state in (MISSING, WRONG)
 
 
+def as_path(option: str, value: Any) -> Path:
+    """Return the value of an option as a path.
+
+    Raises:
+        DataError: It is no path.
+    """
+    if not isinstance(value, (str, Path)):
+        raise DataError(f'{option}: found {value!r:.80}, expected a path')
+    return Path(value)
+
+
 def look_up(
     kind: str, name: Any, look: Callable[[], str], fix: str = '', optional: bool = False
 ) -> Finding:
@@ -50,13 +64,13 @@ def look_up(
         return Finding(FOUND, kind, str(name), look())
     except (FileNotFoundError, ModuleNotFoundError) as error:
         # Keep only the first clause: the rest says where to get the item, as ``fix`` does.
-        text = re.split(r'\. |; ', _line(error, name))[0]
+        text = re.split(r'\. |; ', one_line(error, name))[0]
         return Finding(OPTIONAL if optional else MISSING, kind, str(name), text, fix)
     except Exception as error:  # whatever a broken file or environment raises is a finding
-        return Finding(WRONG, kind, str(name), _line(error, name), fix)
+        return Finding(WRONG, kind, str(name), one_line(error, name), fix)
 
 
-def _line(error: Exception, name: Any) -> str:
+def one_line(error: Exception, name: Any) -> str:
     """Return the message as one line, without the item's name, which the table already shows."""
     text = ' '.join(str(error).split()).removeprefix(f'{name}: ') or type(error).__name__
     return text if len(text) < 400 else text[:400] + ' ...'

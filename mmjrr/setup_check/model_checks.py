@@ -10,7 +10,7 @@ from typing import Any
 from mmjrr.downloads import FILES, RemoteFile
 from mmjrr.io import read_checkpoint, sha256
 from mmjrr.regressors.zoo import search_folders
-from mmjrr.setup_check.finding import Finding, look_up
+from mmjrr.setup_check.finding import Finding, as_path, look_up
 from mmjrr.setup_check.package_checks import import_version
 from mmjrr.setup_check.registration import register_check, short_name
 from mmjrr.setup_check.remedies import SEGMENTATION_PACKAGES, remedy
@@ -20,13 +20,14 @@ from mmjrr.setup_check.remedies import SEGMENTATION_PACKAGES, remedy
 def _stored(part: Mapping[str, Any]) -> Iterator[Finding]:
     from mmjrr.models.stored_predictions import StoredPredictions
 
-    predictions: Any = part.get('predictions') or ()
-    for path in [predictions] if isinstance(predictions, str) else predictions:
+    predictions: Any = part.get('predictions')
+    for value in predictions if isinstance(predictions, (list, tuple)) else [predictions]:
+        path = as_path('predictions', value)
 
-        def look(path: Any = path) -> str:
+        def look(path: Path = path) -> str:
             return f'{len(StoredPredictions(path))} images'
 
-        fix = remedy(path, Path(path).parent.parent, 'tools/infer_mesh.py: docs/inference.md')
+        fix = remedy(path, path.parent.parent, 'tools/infer_mesh.py: docs/inference.md')
         yield look_up('predictions', path, look, fix)
 
 
@@ -37,15 +38,15 @@ def _estimator(part: Mapping[str, Any]) -> Iterator[Finding]:
     from mmjrr.models.estimators.hmr import load_mean_params
     from mmjrr.models.estimators.vibe import load_features
 
-    def mean_params(path: str) -> str:
+    def mean_params(path: Path) -> str:
         return f'{len(load_mean_params(path))} arrays'
 
-    def features(path: str) -> str:
+    def features(path: Path) -> str:
         return f'{sum(p.numel() for p in load_features(path).parameters()) / 1e6:.0f} M weights'
 
     for name, look in (('mean_params', mean_params), ('pretrained_features', features)):
-        path = part.get(name)
-        if path is not None:
+        if part.get(name) is not None:
+            path = as_path(name, part[name])
             yield look_up('weights', path, partial(look, path), remedy(path))
 
 
@@ -62,8 +63,8 @@ def _mask_rcnn(part: Mapping[str, Any]) -> Iterator[Finding]:
         finding = look_up('package', name, partial(import_version, name), SEGMENTATION_PACKAGES)
         ready = ready and not finding.bad
         yield finding
-    path = part.get('checkpoint')
-    if path is not None:
+    if part.get('checkpoint') is not None:
+        path = as_path('checkpoint', part['checkpoint'])
         yield look_up('weights', path, lambda: _mask_weights(part, ready), remedy(path))
 
 
@@ -92,9 +93,10 @@ def check_weights(cfg: Mapping[str, Any], checkpoint: str | Path | None) -> Iter
     weights = checkpoint or cfg.get('load_from')
     if kind in _WEIGHTS_OF:
         item = FILES[_WEIGHTS_OF[kind]]
-        path = Path(weights) if weights else _find(item)
+        path = as_path('load_from', weights) if weights else _find(item)
         yield look_up('weights', path, lambda: _estimator_weights(model, path), remedy(path))
     elif weights:
+        as_path('load_from', weights)  # not taken as a path below: it may be an address
         yield look_up('weights', weights, lambda: _any_weights(weights), remedy(weights))
 
 

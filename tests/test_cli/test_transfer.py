@@ -61,6 +61,14 @@ def test_templates_in_the_same_pose_give_the_mapping(tmp_path: Path) -> None:
         (['--out', 'J.npy', '--template', 'a.obj'], '--own-template: missing'),
         (['--out', 'J.npy', '--to', 'smplx'], "none from the mesh 'smplx' to 'free_body'"),
         (['--out', 'J.npy', '--mapping', 'no.npz'], 'no.npz'),
+        (['--out', 'J.NPY', '--to', 'anny'], '--out: J.NPY: expected a path ending in .npy, in lo'),
+        (['--out', 'J.npy', '--to', 'anny', '--mapping-out', 'm.NPZ'], '--mapping-out: m.NPZ: exp'),
+        (['--out', 'J.npy', '--to', 'anny', '--faces', 'no.obj'], '--faces: needs --mapping'),
+        (['--out', 'J.npy', '--to', 'anny', '--own-template', 'no.obj'], 'needs --template'),
+        (
+            ['--out', 'J.npy', '--mapping', 'a.npz', '--template', 'b.obj'],
+            'found both --mapping and --template',
+        ),
     ],
 )
 def test_errors_are_one_line(

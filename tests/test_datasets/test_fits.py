@@ -114,6 +114,23 @@ def test_bodies_that_are_not_finite_are_named(tmp_path: Path, name: str) -> None
         load_fits(tmp_path / 'f.npz')
 
 
+def test_a_file_without_rows_is_named(tmp_path: Path) -> None:
+    np.savez(tmp_path / 'f.npz', **{name: value[:0] for name, value in a_fit().items()})
+    with pytest.raises(DataError, match=r'f\.npz: has no rows, expected a fit of each image'):
+        load_fits(tmp_path / 'f.npz')
+
+
+def test_genders_are_read_or_replaced(tmp_path: Path) -> None:
+    genders = ['male', 'female', 'male']
+    np.savez(tmp_path / 'f.npz', **a_fit(), gender=genders)
+    assert load_fits(tmp_path / 'f.npz')['gender'].tolist() == genders
+    assert load_fits(tmp_path / 'f.npz', gender='neutral')['gender'].tolist() == ['neutral'] * 3
+    with pytest.raises(ValueError, match="gender: found 'm', expected one of"):
+        load_fits(tmp_path / 'f.npz', gender='m')
+    with pytest.raises(ValueError, match=r"fits_reading: unknown \['gendr'\], expected some of"):
+        load_fits(tmp_path / 'f.npz', gendr='male')
+
+
 def test_missing_fields_are_named(tmp_path: Path) -> None:
     np.savez(tmp_path / 'f.npz', imgname=NAMES, pose=np.zeros((3, 72)))
     with pytest.raises(DataError, match=r'no known layout.*imgname.*pose: float64'):

@@ -229,6 +229,22 @@ def test_what_is_required_can_be_chosen(tmp_path: Path) -> None:
         build(root, require=['fit'])
 
 
+def test_the_log_says_what_becomes_of_samples(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines: list[str] = []
+    monkeypatch.setattr('mmjrr.datasets.h36m.print_log', lambda text, **_: lines.append(text))
+    root = without_some_fits_and_masks(tmp_path)
+    build(root, require=['mask'])
+    assert lines.pop().endswith('11 of 12 samples of ' + str(root / ANN) + (
+        '; 2 without a fit; 1 dropped, without a mask'
+    ))  # fmt: skip
+    build(root, fits_file=None)
+    assert 'fits_file is not set, so no sample has a fit; 1 dropped, without a' in lines.pop()
+    build(root, fits_file=None, test_mode=True, mask_file=None, load_mask=False, frame_step=2)
+    assert lines.pop().endswith("; not selected: {'frame_step': 6}")
+
+
 def test_evaluation_needs_neither_fits_nor_masks(root: Path) -> None:
     dataset = build(root, fits_file=None, mask_file=None, load_mask=False, test_mode=True)
     item = dataset[0]

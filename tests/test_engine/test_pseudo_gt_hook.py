@@ -25,6 +25,7 @@ from mmjrr.datasets.fits import load_fits
 from mmjrr.engine import FrameBatchSampler, ResumableSampler, SMPLPseudoGTHook
 from mmjrr.engine.first_regressor import initial_fits
 from mmjrr.engine.refinement_frames import RefinementFrames
+from mmjrr.errors import DataError
 from mmjrr.joints import reorder_index
 from mmjrr.models.discriminators import FitDiscriminator
 from mmjrr.refinement import regressor_fit
@@ -165,6 +166,58 @@ def test_joints_in_two_orders_are_refused_before_anything_long(dataset, tmp_path
     with pytest.raises(ValueError, match='the legs .*are swapped between S and part'):
         start(make_hook(), FakeRunner(swapped, tmp_path))
     assert not made(tmp_path)
+
+
+@pytest.mark.parametrize('with_fits', [True, False])
+def test_joints_in_spins_order_are_refused_before_anything_long(
+    dataset, tmp_path: Path, with_fits: bool
+) -> None:
+    swapped = copy.copy(dataset)
+    order = reorder_index('mmpose', 'spin')
+    swapped.annotations = dataclasses.replace(
+        dataset.annotations,
+        S=dataset.annotations.S[:, order],
+        part=dataset.annotations.part[:, order],
+    )
+    if not with_fits:
+        swapped._set_fits(None, np.full(len(swapped.annotations), -1))
+    message = (
+        'h36m_train.npz: S: the hips point the other way than the shoulders in 24 of 24 .*SPIN'
+    )
+    with pytest.raises(DataError, match=message):
+        start(make_hook(), FakeRunner(swapped, tmp_path))
+    assert not made(tmp_path)
+
+
+def test_fits_of_another_gender_are_refused_before_anything_long(
+    tiny_set: Path, tmp_path: Path
+) -> None:
+    with np.load(tiny_set / 'fits/spin_like_train.npz') as file:
+        fits = dict(file)
+    count = len(fits['imgname'])
+    options: dict[str, Any] = dict(data_root=str(tiny_set), fits_file=str(tmp_path / 'fits.npz'))
+
+    def refined(genders: list[str], **reading: str) -> None:
+        np.savez(tmp_path / 'fits.npz', **fits, gender=genders)
+        data = H36MFitsDataset(**options, fits_reading=reading)
+        start(
+            make_hook(
+                energy=dict(terms=dict(silhouette=False)), regressor='free_body_h36m',
+                check_inputs=False,
+            ),
+            FakeRunner(data, tmp_path / 'run'),
+        )  # fmt: skip
+
+    message = (
+        r"fits\.npz: gender: found 'male', but the free body has no genders.*fits_reading\.gen"
+    )
+    with pytest.raises(DataError, match=message):
+        refined(['male'] * count)
+    with pytest.raises(DataError, match='found 12 female and 12 male bodies, expected one gender'):
+        refined(['female', 'male'] * (count // 2))
+    assert not made(tmp_path / 'run')
+    refined(['neutral'] * count)
+    refined(['male'] * count, gender='neutral')
 
 
 def test_without_the_silhouette_no_mask_is_needed(dataset, tmp_path: Path) -> None:

@@ -81,6 +81,17 @@ def test_options_that_do_not_fit_the_config_are_named(option: str) -> None:
         merge('train', REFINE, '--cfg-options', option)
 
 
+def test_options_that_change_nothing_are_refused() -> None:
+    message = "custom_hook.0.regressor: .* has no setting 'custom_hook'; similar names: custom_hook"
+    with pytest.raises(OptionError, match=message):
+        merge('train', REFINE, '--cfg-options', 'custom_hook.0.regressor=J_std')
+    options = ['resume=True', 'load_from=a.pth', 'randomness.seed=1', 'visualizer.name=a',
+               'experiment_name=a', 'auto_scale_lr.enable=True', 'find_unused_parameters=True',
+               'data_root=a']  # fmt: skip
+    cfg = merge('train', REFINE, '--cfg-options', *options)
+    assert cfg.experiment_name == 'a' and cfg.auto_scale_lr.enable
+
+
 def test_training_switches() -> None:
     cfg = merge(
         'train', REFINE, '--amp', '--no-validate', '--auto-scale-lr',

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -10,13 +11,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import small_jobs
+from mmengine.config import Config
+from PIL import Image
 
 from mmjrr.cli import check
 from mmjrr.io import read_npz
-from mmjrr.setup_check import check_setup
+from mmjrr.setup_check import PARTS, check_setup
 
 ROOT = Path(__file__).resolve().parents[2]
 REFINEMENT = ROOT / 'configs/refinement/contour_100it_synthetic.py'
+FOUR_VIEWS = ROOT / 'configs/refinement/contour-4view_5x80it_synthetic.py'
 TOOL = ROOT / 'tools/check_setup.py'
 
 
@@ -151,6 +156,7 @@ def test_every_config_is_checked(config, capsys, monkeypatch, tmp_path):
     assert check.main([str(config)]) == 1
     out = capsys.readouterr().out
     assert ' missing' in out and '\x1b' not in out
+    assert ' wrong' not in out  # each can be built
 
 
 def test_a_file_is_read_once_where_two_parts_name_it(data, monkeypatch):
@@ -194,6 +200,265 @@ def test_a_config_that_is_none_is_one_sentence(text, tmp_path, capsys):
         config.write_text(text)
     assert check.main([str(config)]) == 1
     assert capsys.readouterr().err.startswith(f'error: {config}: not readable as a config')
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / 'my photos'
+    folder.mkdir()
+    Image.fromarray(np.zeros((20, 10, 3), np.uint8)).save(folder / 'person.png')
+    return folder
+
+
+@pytest.mark.parametrize('model', ['spin', 'vibe', 'meva'])
+def test_a_folder_of_images_is_opened(model, photos, capsys):
+    config = ROOT / f'configs/inference/{model}_image-folder.py'
+    _, findings = states(capsys, config, '--data-root', photos)
+    images = findings['images']
+    assert (images['state'], images['name'], images['detail']) == ('found', str(photos), '1 images')
+    (photos / 'person.png').write_bytes(b'no image')
+    _, findings = states(capsys, config, '--data-root', photos)
+    assert findings['images']['state'] == 'wrong' and 'person.png' in findings['images']['detail']
+
+
+@pytest.mark.parametrize(
+    'config', sorted((ROOT / 'configs').glob('[!_]*/*.py')), ids=lambda p: p.stem
+)
+def test_every_config_with_data_takes_another_folder(config):
+    pytest.importorskip('mmdet') if 'mask-rcnn_small' in config.stem else None
+    cfg = Config.fromfile(str(config), import_custom_modules=False).to_dict()
+    old = check.data_root_of(cfg, '/elsewhere', str(config))
+    moved = check.moved(cfg, old, '/elsewhere')
+    assert '/elsewhere' in repr([moved.get(name) for name in PARTS])
+
+
+def test_a_data_folder_that_changes_nothing_is_refused(tmp_path, capsys):
+    config = tmp_path / 'config.py'
+    text = (
+        "data_root = 'a'\n"
+        "test_dataloader = dict(dataset=dict(type='ImageFolderDataset', data_root='b'))\n"
+    )
+    config.write_text(text + "val_dataloader = dict(dataset=dict(data_root='e'))")
+    assert check.main([str(config), '--data-root', 'c d']) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f'error: --data-root c d: changes nothing in {config}: its ')
+    assert "--cfg-options 'test_dataloader.dataset.data_root=c d'" in error
+    assert "['b', 'e'], expected one" in error
+    for name in ('a/', 'b'):  # that of the config, or the only one
+        config.write_text(text.replace("'b'", repr(name)))
+        _, findings = states(capsys, config, '--data-root', 'c d')
+        assert findings['images']['name'] == 'c d'
+
+
+@pytest.mark.parametrize(
+    ('part', 'detail'),
+    [
+        ("dict(type='H36MFitsDataset', data_root=None)", 'data_root: found None, expected a path'),
+        ("dict(type='H36MFitsDataset', mask_file=3)", 'mask_file: found 3, expected a path'),
+        ("dict(type='ImageFolderDataset', data_root=None)", 'data_root: found None'),
+        ("dict(type='SMPL', model_path=None)", 'model_path: found None, expected a path'),
+        ("dict(type='SMPLX', model_path=[])", 'model_path: found [], expected a path'),
+        (
+            "dict(type='StoredPredictions', predictions=[3])",
+            'predictions: found 3, expected a path',
+        ),
+        ("dict(type='StoredPredictions', predictions=None)", 'predictions: found None'),
+        ("dict(type='CocoDataset', ann_file=None)", 'ann_file: found None, expected a path'),
+        ("dict(type='CocoDataset', data_prefix='images')", 'cannot be checked: AttributeError'),
+    ],
+)
+def test_an_option_of_another_type_is_wrong(part, detail, tmp_path, capsys):
+    config = tmp_path / 'config.py'
+    config.write_text(f'model = {part}')
+    code, findings = states(capsys, config)
+    assert code == 1
+    assert findings['config']['state'] == 'wrong' and detail in findings['config']['detail']
+    assert check.main([str(config)]) == 1
+
+
+def test_weights_that_are_no_path_are_wrong(tmp_path, capsys):
+    config = tmp_path / 'config.py'
+    config.write_text("model = dict(type='SPIN')\nload_from = 3")
+    _, findings = states(capsys, config)
+    assert findings['config']['detail'] == 'load_from: found 3, expected a path'
+
+
+def test_a_missing_body_is_put_where_the_config_names_it(tmp_path, capsys):
+    config = tmp_path / 'config.py'
+    for path, expected in (('x', 'x/SMPL_NEUTRAL.pkl'), ('x/mine.pkl', 'x/mine.pkl')):
+        config.write_text(f"model = dict(type='SMPL', model_path={path!r})")
+        _, findings = states(capsys, config)
+        assert findings['body']['fix'].endswith(f', and put it at {expected}')
+
+
+def test_commands_that_fix_name_folders_with_spaces(tmp_path, capsys):
+    config, data = tmp_path / 'config.py', tmp_path / 'my data'
+    data.mkdir()
+    (data / 'synthetic.json').touch()
+    config.write_text(
+        f"data = dict(type='H36MFitsDataset', data_root={str(data)!r})\n"
+        f"model = dict(type='SPIN', mean_params='my files/spin/smpl_mean_params.npz')\n"
+        'test_dataloader = dict(dataset=data)'
+    )
+    _, findings = states(capsys, config)
+    assert findings['annotation']['fix'].endswith(f" --out '{data}'")
+    other = tmp_path / 'other data'
+    config.write_text(
+        "test_dataloader = dict(dataset=dict(type='H36MFitsDataset', fits_file='f.npz', "
+        f"mask_file='m.json', data_root={str(other)!r}))"
+    )
+    _, findings = states(capsys, config)
+    for kind, name in (('fits', 'f.npz'), ('masks', 'm.json')):
+        words = shlex.split(findings[kind]['fix'])
+        assert str(other / name) in words
+        assert f'test_dataloader.dataset.data_root={other}' in words
+
+
+def test_synchronous_sets_are_made_synchronous(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    _, findings = states(capsys, FOUR_VIEWS)
+    assert findings['annotation']['fix'].endswith(' --out data/synthetic_h36m_4view --synchronous')
+
+
+def test_another_data_folder_is_made_as_that_of_the_config(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for config, synchronous in ((REFINEMENT, ''), (FOUR_VIEWS, ' --synchronous')):
+        _, findings = states(capsys, config, '--data-root', 'data/nowhere')
+        for kind in REMOVED:
+            fix = findings[kind]['fix']
+            assert fix.endswith(f'make_synthetic_h36m.py --out data/nowhere{synchronous}')
+    _, findings = states(capsys, REFINEMENT.with_name('contour_100it_h36m.py'))
+    assert 'prepare_h36m.md' in findings['annotation']['fix']
+
+
+@pytest.mark.parametrize(
+    ('option', 'name', 'detail', 'fix'),
+    [
+        (
+            'custom_hooks.0.regresor=J_std',
+            'SMPLPseudoGTHook',
+            'custom_hooks.0.regresor: SMPLPseudoGTHook has no such option; similar names: reg',
+            'SMPLPseudoGTHook takes: body_model, renderer, ',
+        ),
+        (
+            'custom_hooks.0.energy.terms.silouette=2',
+            'SMPLPseudoGTHook',
+            "terms: unknown ['silouette'], expected some of ['joint_3d'",
+            '',
+        ),
+        (
+            'custom_hooks.0.refiner.numiters=2',
+            'SMPLPseudoGTHook',
+            "refiner: unknown ['numiters'], expected some of ('num_iters'",
+            '',
+        ),
+        (
+            'custom_hooks.0.refiner.lr_mult.beta=2',
+            'SMPLPseudoGTHook',
+            "lr_mult: unknown ['beta'], expected some of ['pose_6d', 'betas'",
+            '',
+        ),
+        (
+            'custom_hooks.1.type=Nothing',
+            'Nothing',
+            'custom_hooks.1.type: Nothing is not in the mmjrr::hook registry',
+            '',
+        ),
+        (
+            'train_dataloader.sampler.shufle=True',
+            'train_dataloader',
+            'dataloader.sampler.shufle: DefaultSampler has no such option; similar names: shuffle',
+            '',
+        ),
+        (
+            'train_dataloader.batchsize=2',
+            'train_dataloader',
+            'train_dataloader.batchsize: DataLoader has no such option; similar names: batch_size',
+            '',
+        ),
+        (
+            'train_dataloader.dataset.maskfile=few.json',
+            'H36MFitsDataset',
+            'dataset.maskfile: H36MFitsDataset has no such option; similar names: mask_file',
+            'H36MFitsDataset takes: ann_file, data_root, ',
+        ),
+        (
+            'train_dataloader.dataset.load_mask=False',
+            'train_dataloader',
+            'the silhouette term is on, but there is no mask',
+            '',
+        ),
+    ],
+)
+def test_a_wrong_option_is_told_as_the_run_tells_it(option, name, detail, fix, tmp_path, capsys):
+    code, findings = states(
+        capsys, REFINEMENT, '--data-root', tmp_path / 'none', '--cfg-options', option
+    )
+    assert code == 1
+    config = findings['config']
+    assert (config['state'], config['name']) == ('wrong', name)
+    assert detail in config['detail'] and fix in config['fix']
+
+
+def test_a_wrong_option_of_an_image_folder_is_no_missing_image(photos, capsys):
+    config = ROOT / 'configs/inference/spin_image-folder.py'
+    options = ['--data-root', photos, '--cfg-options', 'test_dataloader.dataset.boxs=x.json']
+    _, findings = states(capsys, config, *options)
+    assert 'images' not in findings
+    assert 'dataset.boxs: ImageFolderDataset has no such option' in findings['config']['detail']
+
+
+def test_frames_without_several_views_are_wrong(data, capsys):
+    _, findings = states(capsys, FOUR_VIEWS, '--data-root', data)
+    assert findings['moments']['state'] == 'wrong'
+    assert 'found one view of this moment' in findings['moments']['detail']
+    assert '--synchronous' in findings['moments']['detail']
+
+
+@pytest.mark.slow
+def test_views_of_synchronous_cameras_are_found(tmp_path, capsys):
+    data = small_jobs.synthetic_set(tmp_path / 'data', ('S1', 'S9'), 1, synchronous=True)
+    code, findings = states(capsys, FOUR_VIEWS, '--data-root', data)
+    assert code == 0
+    assert findings['moments']['detail'].endswith(' moments of 4 views')
+    from_joints = FOUR_VIEWS.with_name('contour-4view_8x80it_synthetic_from-joints.py')
+    _, findings = states(capsys, from_joints, '--data-root', data)
+    assert findings['moments']['state'] == 'found'
+    options = ['--cfg-options', 'train_dataloader.dataset.cameras=[54138969]']
+    _, findings = states(capsys, FOUR_VIEWS, '--data-root', data, *options)
+    assert findings['moments']['state'] == 'wrong'
+
+
+def test_fits_of_another_gender_are_wrong(data, capsys):
+    arrays = read_npz(data / REMOVED['fits'])
+    np.savez(data / REMOVED['fits'], **arrays, gender=np.full(len(arrays['imgname']), 'female'))
+    code, findings = states(capsys, REFINEMENT, '--data-root', data)
+    assert code == 1 and findings['fits']['state'] == 'found'
+    assert findings['genders']['state'] == 'wrong'
+    assert "'female'" in findings['genders']['detail']
+    option = 'train_dataloader.dataset.fits_reading.gender=neutral'
+    code, findings = states(capsys, REFINEMENT, '--data-root', data, '--cfg-options', option)
+    assert code == 0 and 'genders' not in findings
+
+
+def test_joints_in_the_order_of_spin_are_wrong(data, capsys):
+    path = data / REMOVED['annotation']
+    arrays = read_npz(path)
+    swapped = [0, 4, 5, 6, 1, 2, 3, *range(7, 17)]
+    arrays.update(S=arrays['S'][:, swapped], part=arrays['part'][:, swapped])
+    np.savez(path, **arrays)
+    _, findings = states(capsys, REFINEMENT, '--data-root', data)
+    assert findings['annotation']['state'] == 'wrong'
+    assert 'leg' in findings['annotation']['detail']
+
+
+def test_an_interrupted_check_is_one_sentence(tmp_path, capsys, monkeypatch):
+    (tmp_path / 'interrupted_package.py').write_text('raise KeyboardInterrupt')
+    monkeypatch.syspath_prepend(tmp_path)
+    config = tmp_path / 'config.py'
+    config.write_text("custom_imports = dict(imports=['interrupted_package'])")
+    assert check.main([str(config)]) == 130
+    assert capsys.readouterr().err == '\nInterrupted.\n'
 
 
 @pytest.mark.slow

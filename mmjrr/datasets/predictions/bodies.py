@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -192,12 +193,14 @@ class Predictions:
         """
         if self.gender is None or self.vertices is not None:
             return
-        genders = [name for name, valid in zip(self.gender, self.is_valid(), strict=True) if valid]
-        wrong = [name for name in genders if name != gender]
-        if wrong:
+        counts = Counter(
+            name for name, valid in zip(self.gender, self.is_valid(), strict=True) if valid
+        )
+        if set(counts) - {gender}:
+            genders = ' and '.join(f'{count} {name}' for name, count in sorted(counts.items()))
             raise DataError(
-                f'{self.name}: gender: found {wrong[0]!r} in {len(wrong)} of {len(genders)} '
-                f'rows, expected {gender!r}, the gender of the body they are evaluated with'
+                f'{self.name}: gender: found {genders} bodies, expected only {gender!r}, the '
+                'gender of the body they are evaluated with'
             )
 
     def with_num_betas(self, num_betas: int) -> Predictions:

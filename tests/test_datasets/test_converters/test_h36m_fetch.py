@@ -1,22 +1,25 @@
 from __future__ import annotations
 
 import builtins
+import pickle
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from h36m_layouts import TAKES, Truth, make_truth, write_h36m_fetch
+from h36m_layouts import TAKES, Truth, cameras_of, make_truth, write_h36m_fetch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from malformed import FEW
 
 h5py = pytest.importorskip('h5py')
 
+from mmjrr.cli.convert import main  # noqa: E402
 from mmjrr.datasets.converters.conversion import Conversion  # noqa: E402
 from mmjrr.datasets.converters.h36m_fetch import find_h36m_fetch, read_h36m_fetch  # noqa: E402
 from mmjrr.datasets.converters.source import Source  # noqa: E402
 from mmjrr.errors import DataError  # noqa: E402
+from mmjrr.geometry import first_camera_difference, load_cameras  # noqa: E402
 
 NAMES = {(subject, str(a), str(b)): name for (subject, a, b), name in TAKES.items()}
 ANN = 'annotation_body3d/h36m_fetch/h36m_train.npz'
@@ -151,3 +154,19 @@ def test_the_lack_of_h5py_is_one_sentence(
     monkeypatch.setattr(builtins, '__import__', without_h5py)
     with pytest.raises(ImportError, match='pip install'):
         read(tmp_path, 'S1')
+
+
+def test_takes_come_from_metadata_and_cameras_from_their_file(
+    tmp_path: Path, truth: Truth, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = write_h36m_fetch(tmp_path / 'fetch', truth)
+    metadata = (root / 'metadata.xml').rename(tmp_path / 'other.xml')
+    (tmp_path / 'c.pkl').write_bytes(pickle.dumps(cameras_of(('S1',))))
+    options = ['h36m-fetch', str(root), '--out', str(tmp_path / 'out'), '--subjects', 'S1']
+    options += ['--no-images', '--cameras', str(tmp_path / 'c.pkl')]
+    assert main(options) == 1
+    assert 'metadata.xml: no such file; --metadata' in capsys.readouterr().err
+    assert main([*options, '--metadata', str(metadata)]) == 0
+    cameras = load_cameras(tmp_path / 'out/annotation_body3d/cameras.pkl')
+    assert first_camera_difference(cameras, load_cameras(tmp_path / 'c.pkl')) is None
+    assert {subject for subject, _ in cameras} == {'S1'}

@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 from malformed import FEW
 
 from mmjrr.body_models import free_body
+from mmjrr.cli.convert import main
 from mmjrr.datasets import H36MFitsDataset
 from mmjrr.datasets.converters.conversion import Conversion
 from mmjrr.datasets.converters.human_data import read_human_data
 from mmjrr.datasets.fits import load_fits
 from mmjrr.errors import DataError
-from mmjrr.geometry import CAMERA_PARAMETERS, load_cameras
+from mmjrr.geometry import CAMERA_PARAMETERS, first_camera_difference, load_cameras
 
 ANN, FITS = 'annotation_body3d/human_data/h36m_train.npz', 'fits/human_data_h36m_train.npz'
 
@@ -220,3 +221,33 @@ def test_damaged_pickles_are_refused_or_read(
         read_human_data(tmp_path / 'd.npz')
     except DataError as error:
         assert 'd.npz' in str(error)
+
+
+def test_the_cameras_of_a_second_file_are_added(tmp_path: Path, truth: Truth) -> None:
+    """Each file holds the cameras of its own subjects; the first entry of a camera is kept."""
+    for subject in ('S1', 'S9'):
+        convert(tmp_path, write_human_data(tmp_path / f'{subject}.npz', truth.of(subject)))
+        assert load(tmp_path)['imgname'].tolist() == truth.of(subject).names
+    path = tmp_path / 'out/annotation_body3d/cameras.pkl'
+    (tmp_path / 'c.pkl').write_bytes(pickle.dumps(cameras_of()))
+    assert {key[0] for key in load_cameras(path)} == {'S1', 'S9'}
+    assert first_camera_difference(load_cameras(path), load_cameras(tmp_path / 'c.pkl')) is None
+    written = path.read_bytes()
+    convert(tmp_path, tmp_path / 'S1.npz')
+    assert path.read_bytes() == written
+
+
+def test_a_files_own_lenses_are_compared_with_those_that_are_there(
+    tmp_path: Path, truth: Truth
+) -> None:
+    source = write_human_data(tmp_path / 'h.npz', truth)
+    others = cameras_of()
+    others['S1', '54138969']['f'] = others['S1', '54138969']['f'] + 1
+    path = tmp_path / 'out/annotation_body3d/cameras.pkl'
+    path.parent.mkdir(parents=True)
+    path.write_bytes(pickle.dumps(others))
+    with pytest.raises(DataError, match=r'h\.npz: focal_length of camera .*cameras.pkl has'):
+        convert(tmp_path, source)
+    options = ['human-data', str(source), '--out', str(tmp_path / 'out')]
+    assert main(options) == 1
+    assert main([*options, '--cameras', str(path), '--tolerance-px', '9']) == 0

@@ -12,7 +12,7 @@ from kill_points import Kill, os_killed_after
 from mmjrr.body_models import free_body
 from mmjrr.datasets import H36MFitsDataset
 from mmjrr.datasets.converters.conversion import Conversion
-from mmjrr.datasets.converters.spin import read_spin
+from mmjrr.datasets.converters.spin import SPIN_JOINTS, read_spin
 from mmjrr.datasets.fits import load_fits
 from mmjrr.errors import DataError
 from mmjrr.geometry import load_cameras
@@ -275,3 +275,24 @@ def test_poses_of_the_world_frame_are_refused(tmp_path: Path, truth: Truth) -> N
     source = write_spin(tmp_path / 's.npz', truth, pose=pose)
     with pytest.raises(DataError, match='pose: found limb joints .* mm from the labels'):
         convert(tmp_path, source, body=free_body())
+
+
+def test_a_file_without_images_or_pelvis_is_named(tmp_path: Path, truth: Truth) -> None:
+    source = write_spin(tmp_path / 's.npz', truth)
+    fields = dict(np.load(source))
+    np.savez(tmp_path / 'none.npz', **{name: value[:0] for name, value in fields.items()})
+    with pytest.raises(DataError, match=r'none\.npz: found no images'):
+        convert(tmp_path, tmp_path / 'none.npz')
+    fields['S'][:, SPIN_JOINTS.index('pelvis'), 3] = 0
+    np.savez(tmp_path / 'q.npz', **fields)
+    with pytest.raises(DataError, match=r'q\.npz: S: found no labeled pelvis in \d+ frames'):
+        convert(tmp_path, tmp_path / 'q.npz')
+
+
+def test_the_cameras_that_are_there_serve_files_without(tmp_path: Path, truth: Truth) -> None:
+    source = write_spin(tmp_path / 's.npz', truth)
+    convert(tmp_path, source)
+    path = tmp_path / 'out/annotation_body3d/cameras.pkl'
+    written = path.read_bytes()
+    assert not convert(tmp_path, source, cameras=None)['about_pelvis']
+    assert path.read_bytes() == written

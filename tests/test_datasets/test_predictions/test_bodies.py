@@ -287,9 +287,16 @@ def test_genders_are_read_and_compared(stored: Any, expected: str) -> None:
     assert predictions.gender == [expected] * COUNT
     predictions.require_gender(expected)
     other = 'female' if expected == 'male' else 'male'
-    message = f"mine.npz: gender: found '{expected}' in 6 of 6 rows, expected '{other}'"
+    message = f"mine.npz: gender: found 6 {expected} bodies, expected only '{other}'"
     with pytest.raises(DataError, match=message):
         predictions.require_gender(other)
+
+
+def test_bodies_of_each_gender_are_counted() -> None:
+    genders = ['female', 'male', 'female', 'neutral', 'male', 'female']
+    predictions = predictions_from({'pose': POSE, 'betas': BETAS, 'gender': genders}, 'mine.npz')
+    with pytest.raises(DataError, match='found 3 female and 2 male and 1 neutral bodies, expected'):
+        predictions.require_gender('neutral')
 
 
 def test_genders_in_numbers_are_noted_and_not_read() -> None:
