@@ -126,6 +126,8 @@ def padded_rows(values: Tensor, width: int | None = None) -> Tensor:  # (B, K) -
     """
     rows = -len(values) % ROWS if values.device.type == 'cpu' else 0
     columns = 0 if width is None else width - values.shape[1]
+    if not len(values):  # which PyTorch does not pad
+        return values.new_zeros(0, values.shape[1] + columns)
     return pad(values, (0, columns, 0, rows)) if rows or columns else values
 
 

@@ -130,8 +130,9 @@ class SkinnedBody(nn.Module):
     def restrict_to(self: BodyT, vertex_ids: Sequence[int] | Tensor) -> BodyT:
         """Return a body with all joints but only these vertices, in this order.
 
-        The returned body's buffer ``vertex_ids`` holds the selection. Its ``faces`` are those of
-        the whole body and do not index the selected vertices.
+        The returned body's buffer ``vertex_ids`` holds their indices in the whole body, also if
+        this body is itself a part. Its ``faces`` are those of the whole body and do not index the
+        selected vertices.
 
         Args:
             vertex_ids: (S,) indices of vertices of this body.
@@ -154,7 +155,8 @@ class SkinnedBody(nn.Module):
         buffers = dict(self.named_buffers())
         for name in ('blend_planes', 'weight_planes'):
             buffers[name] = buffers[name][..., ids]
-        buffers.update(v_template=self.v_template[ids], vertex_ids=ids)
+        whole = ids if self.vertex_ids is None else self.vertex_ids[ids]
+        buffers.update(v_template=self.v_template[ids], vertex_ids=whole)
         for name in self._buffers:
             part.register_buffer(name, buffers.get(name), persistent=False)
         for name, module in self.named_children():

@@ -213,7 +213,7 @@ class SMPL(SkinnedBody):
         rotations = torch.cat(
             [part.expand(batch, -1, -1, -1) for part in rotations_of.values()], dim=1
         )
-        size = max(len(part) for part in shape.values())
+        size = batch_size(**shape)
         coefficients = torch.cat([part.expand(size, -1) for part in shape.values()], dim=1)
 
         joints = product(

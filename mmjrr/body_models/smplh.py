@@ -168,7 +168,7 @@ class SMPLH(SMPL):
         elif components is not None and pose.dim() == 2 and pose.shape[1] == len(components):
             pose = pose @ components + mean
         elif pose.shape[1:] in ((3 * count,), (count, 3)):
-            pose = pose.reshape(len(pose), -1) + mean
+            pose = pose.flatten(1) + mean
         try:
             return super()._rotations(name, pose, count)
         except ValueError as error:

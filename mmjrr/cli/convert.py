@@ -134,10 +134,11 @@ _H36M_FETCH = """Convert h36m-fetch's files of Human3.6M into MMPose's layout.
     mmjrr convert h36m-fetch h36m-fetch --out data/h36m
 
 reads h36m-fetch/processed/S*/*/annot.h5 and h36m-fetch/metadata.xml, and writes
-annotation_body3d/h36m_fetch/h36m_{train,test}.npz, annotation_body3d/cameras.pkl (unless it
-exists) and links to the images under --out. h36m-fetch keeps the frames in which the person moves,
-and every 64th frame of the test subjects, so its number of frames differs from that of files with
-10 frames per second.
+annotation_body3d/h36m_fetch/h36m_{train,test}.npz, the cameras that
+annotation_body3d/cameras.pkl lacks, and links to the images under --out. --metadata names another
+metadata.xml; with --cameras, it only states the names of takes. h36m-fetch keeps the frames in
+which the person moves, and every 64th frame of the test subjects, so its number of frames differs
+from that of files with 10 frames per second.
 """
 
 
@@ -158,9 +159,11 @@ def convert_h36m_fetch(args: argparse.Namespace) -> None:
 
     root = args.root.resolve()
     root = root.parent if root.name == 'processed' else root
-    if args.metadata is None and args.cameras is None and (root / 'metadata.xml').is_file():
-        args.metadata = root / 'metadata.xml'
-    takes = read_metadata(args.metadata or root / 'metadata.xml').takes
+    metadata = args.metadata or root / 'metadata.xml'
+    if not metadata.is_file():
+        raise FileNotFoundError(f'{metadata}: no such file; --metadata says where the takes are')
+    takes = read_metadata(metadata).takes
+    args.metadata = metadata if args.cameras is None else None
     for split, members in SPLITS.items():
         subjects = [subject for subject in members if subject in args.subjects]
         if not subjects:
@@ -184,9 +187,9 @@ _HUMAN_DATA = """Convert MMHuman3D's HumanData npz files of Human3.6M into MMPos
         --body-model data/smpl
 
 writes annotation_body3d/human_data/<name>.npz, fits/human_data_<name>.npz if the file has SMPL
-parameters, and annotation_body3d/cameras.pkl unless it exists. HumanData stores 3D joints relative
-to the pelvis; the converter uses the 2D joints to bring them into the camera frame. --image-root
-links the images too.
+parameters, and the cameras that annotation_body3d/cameras.pkl lacks. HumanData stores 3D joints
+relative to the pelvis; the converter uses the 2D joints to bring them into the camera frame.
+--image-root links the images too.
 """
 _SPIN = """Convert SPIN's npz files of Human3.6M into MMPose's layout.
 
@@ -332,7 +335,8 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--cameras',
         type=Path,
-        help=f"MMPose's cameras.pkl (default: {CAMERA_FILE} under --out, if it exists)",
+        help="MMPose's cameras.pkl (default: the source's cameras, and those of "
+        f'{CAMERA_FILE} under --out)',
     )
     parser.add_argument(
         '--metadata', type=Path, help="the release's metadata.xml, instead of --cameras"
@@ -359,7 +363,7 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def selected_cameras(args: argparse.Namespace) -> dict[tuple[str, str], PerspectiveCamera] | None:
-    """Read cameras from the file of an argument, or from the existing dataset.
+    """Read cameras from the file of an argument; return None if there is no such argument.
 
     Raises:
         OptionError: Both files are given.
@@ -371,10 +375,7 @@ def selected_cameras(args: argparse.Namespace) -> dict[tuple[str, str], Perspect
 
     if args.metadata is not None:
         return read_metadata(args.metadata).cameras
-    if args.cameras is not None:
-        return load_cameras(args.cameras)
-    path = args.out / CAMERA_FILE
-    return load_cameras(path) if path.is_file() else None
+    return None if args.cameras is None else load_cameras(args.cameras)
 
 
 def make_conversion(

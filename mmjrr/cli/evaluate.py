@@ -69,7 +69,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--all-protocols',
         action='store_true',
-        help='print one table of all protocols whose joints are annotated',
+        help='print one table of all protocols whose joints are annotated and whose frames are '
+        'among the annotated ones',
     )
     parser.add_argument(
         '--errors',
@@ -119,27 +120,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Evaluate each set of predictions, print the results and write the files."""
-    from mmjrr.evaluation import evaluate, get_protocol, load_regressors
-    from mmjrr.evaluation.protocol_table import protocols_of_joints
-    from mmjrr.evaluation.result import check_result_path
+    from mmjrr.evaluation import evaluate, load_regressors
     from mmjrr.io import atomic_write
 
-    if (args.annotations is None) == (args.annotated_meshes is None):
-        raise ValueError('expected one of --annotations and --annotated-meshes')
-    if args.annotated_meshes is not None:
-        _check_no_annotation_options(args)
+    _check_options(args)
     sets = named_sets(args.files)
-    if args.out is not None:
-        check_result_path(args.out)
+    out_files = {} if args.out is None else _result_files(args.out, list(sets))
     page = None if args.report is None else EvaluationReport(args)
     reading = reading_options(args)
     regressors = load_regressors(
         chosen_regressors(args.regressor, args.joint_order, args.body_model)
     )
-    protocols: list[Any] = list(chosen_protocols(args.protocol, args.subjects, args.exclude))
-    if args.all_protocols:
-        frames = get_protocol(chosen_protocols(['paper'], args.subjects, args.exclude)[0])
-        protocols = list(protocols_of_joints(frames_of=frames).values())
+    protocols = _protocols(args)
     lines: list[str] = []
     for name, files in sets.items():
         options: dict[str, Any] = dict(
@@ -168,17 +160,69 @@ def run(args: argparse.Namespace) -> None:
         print(f'{_table(result, args)}\n')
         lines += [f'{name}\tno prediction\t{image}' for image in result.skipped]
         lines += [f'{name}\tnot annotated\t{image}' for image in result.unmatched]
-        if args.out is not None:
-            out = args.out
-            if len(sets) > 1:
-                out = out.with_name(f'{out.stem}.{name}{out.suffix}')
-            print(f'Wrote {result.save(out)}')
+        if name in out_files:
+            print(f'Wrote {result.save(out_files[name])}')
     if page is not None:
         page.write(args.report)
     if args.unmatched_out is not None:
         with atomic_write(args.unmatched_out) as temporary:
             temporary.write_text(''.join(f'{line}\n' for line in lines), encoding='utf-8')
         print(f'Wrote {args.unmatched_out} ({len(lines)} names)')
+
+
+def _check_options(args: argparse.Namespace) -> None:
+    """Refuse options that have no use with the others.
+
+    Raises:
+        ValueError: One is given.
+    """
+    if (args.annotations is None) == (args.annotated_meshes is None):
+        raise ValueError('expected one of --annotations and --annotated-meshes')
+    if args.annotated_meshes is not None:
+        _check_no_annotation_options(args)
+    elif args.annotated_fields:
+        raise ValueError('--annotated-fields: needs --annotated-meshes')
+    for option, is_given in {'--protocol': args.protocol is not None, '--by': args.by}.items():
+        if args.all_protocols and is_given:
+            raise ValueError(f'{option}: found with --all-protocols, expected one of them')
+
+
+def _result_files(out: Path, names: Sequence[str]) -> dict[str, Path]:
+    """Return the file of the result of each set.
+
+    Raises:
+        ValueError: The suffix is another one, or a set's name cannot be part of a file's name.
+    """
+    from mmjrr.evaluation.result import check_result_path
+
+    check_result_path(out)
+    if len(names) == 1:
+        return {names[0]: out}
+    for name in names:
+        if any(character in name for character in '/\\\0'):
+            raise ValueError(
+                f'--out: found the set {name!r}, expected a name without slashes, as it becomes '
+                'part of a file name'
+            )
+    return {name: out.with_name(f'{out.stem}.{name}{out.suffix}') for name in names}
+
+
+def _protocols(args: argparse.Namespace) -> list[Any]:
+    """Return the protocols; with ``--all-protocols`` print which have none of the frames."""
+    from mmjrr.evaluation import get_protocol
+    from mmjrr.evaluation.annotated_frames import AnnotatedFrames
+    from mmjrr.evaluation.protocol_table import protocols_of_joints, protocols_of_labels
+
+    chosen = chosen_protocols(args.protocol, args.subjects, args.exclude)
+    if not args.all_protocols:
+        return list(chosen)
+    protocols = protocols_of_joints(frames_of=get_protocol(chosen[0]))
+    if args.annotations is not None:
+        labels = AnnotatedFrames(args.annotations, {}).labels
+        protocols, left_out = protocols_of_labels(protocols, labels)
+        for reason, names in left_out.items():
+            print(f'{", ".join(names)} left out: {reason}\n')
+    return list(protocols.values())
 
 
 def _check_no_annotation_options(args: argparse.Namespace) -> None:

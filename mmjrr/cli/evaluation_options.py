@@ -37,7 +37,6 @@ def add_protocols(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--protocol',
         nargs='+',
-        default=['paper'],
         help=f'one or more of {", ".join(PROTOCOLS)} (default: paper)',
     )
 
@@ -177,9 +176,16 @@ def add_frame_options(parser: argparse.ArgumentParser) -> None:
 
 
 def chosen_protocols(
-    names: list[str], subjects: list[str] | None = None, exclude: list[str] | None = None
+    names: list[str] | None, subjects: list[str] | None = None, exclude: list[str] | None = None
 ) -> list[str | dict[str, Any]]:
-    """Return the protocols, changed as the options of :func:`add_frame_options` say."""
+    """Return the protocols, changed as the options of :func:`add_frame_options` say.
+
+    Args:
+        names: Their names; None for the paper's.
+        subjects: The subjects to evaluate. Default: the protocol's.
+        exclude: The sequences to exclude. Default: the protocol's.
+    """
+    names = ['paper'] if names is None else names
     changes: dict[str, Any] = {}
     if subjects is not None:
         changes['subjects'] = 'all' if subjects == ['all'] else subjects
@@ -222,7 +228,7 @@ def what_was_read(result: EvaluationResult) -> str:
 def named_sets(texts: list[str]) -> dict[str, list[Path]]:
     """Return the files, folders and patterns of each named set of predictions.
 
-    Files without a name form one set, named after the first file.
+    Files without a name form one set, named after the first of them.
 
     Raises:
         FileNotFoundError: A file is missing.
@@ -230,9 +236,13 @@ def named_sets(texts: list[str]) -> dict[str, list[Path]]:
     from mmjrr.datasets.predictions.results_files import result_files
 
     sets: dict[str, list[Path]] = {}
-    unnamed = Path(texts[0]).stem
+    unnamed = ''
     for text in texts:
-        name, path = (unnamed, text) if Path(text).exists() or '=' not in text else pair(text)
+        if Path(text).exists() or '=' not in text:
+            unnamed = unnamed or Path(text).stem
+            name, path = unnamed, text
+        else:
+            name, path = pair(text)
         sets.setdefault(name, []).append(Path(path))
     missing = []
     for file in (file for files in sets.values() for file in files):
@@ -250,15 +260,18 @@ def chosen_regressors(
 ) -> list[dict[str, Any]]:
     """Return the regressors as arguments of :func:`mmjrr.evaluation.load_regressors`.
 
-    ``joint_order`` and ``body_model`` apply to files without a ``.json`` sidecar.
+    ``joint_order`` and ``body_model`` apply to files without a sidecar.
     """
+    from mmjrr.regressors.regressor_files import sidecar_of
+
     chosen: list[dict[str, Any]] = []
     for text in texts:
         entry: dict[str, Any] = {'path': text}
         if '=' in text and not Path(text).is_file():
             entry['name'], entry['path'] = pair(text)
         file = Path(entry['path'])
-        if file.is_file() and not file.with_suffix('.json').is_file():
+        sidecar = sidecar_of(file)
+        if file.is_file() and not (sidecar is not None and sidecar.is_file()):
             if joint_order is not None:
                 entry['joint_order'] = joint_order
             if body_model == 'free_body':

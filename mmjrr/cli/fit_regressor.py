@@ -25,6 +25,12 @@ from mmjrr.cli.options import add_body_model, parse, run_command
 if TYPE_CHECKING:
     from mmjrr.regressors.fitting.cross_validation import RegressorReport
 
+#: Number of frames whose units are checked.
+_CHECKED = 64
+#: Joints in a plausible unit spread at least and at most this many times as far as the vertices:
+#: those of a hand spread little, and none lies far outside the mesh.
+_LEAST_SPREAD, _LARGEST_SPREAD = 0.02, 5.0
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the arguments."""
@@ -63,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_body_model(parser, ', for parameters')
     parser.add_argument('--body-name', help='name of the mesh, kept with the regressor')
     parser.add_argument(
-        '--faces', type=Path, help='.npy or .npz with the faces (F, 3), for markers'
+        '--faces', type=Path, help='.npy, .npz, .pkl, .obj or .ply with the faces, for markers'
     )
     parser.add_argument('--folds', type=int, default=5, help='largest number of folds')
     parser.add_argument('--no-picture', action='store_true', help='write no picture')
@@ -75,11 +81,13 @@ def run(args: argparse.Namespace) -> None:
     from mmjrr.datasets.joint_files import read_joints
     from mmjrr.datasets.predictions import read_predictions
     from mmjrr.errors import DataError
-    from mmjrr.io import check_array, read_npy, read_npz, sha256, versions, write_json
+    from mmjrr.io import sha256, versions, write_json
     from mmjrr.io.paths import check_suffix
     from mmjrr.regressors.fitting.cross_validation import fit_and_validate
+    from mmjrr.regressors.mesh_mapping import read_faces
 
     check_suffix(args.out, '.npy', option='--out')
+    given_faces = None if args.faces is None else read_faces(args.faces)
     names = args.joint_names
     if names and len(names) == 1 and Path(names[0]).is_file():
         names = Path(names[0]).read_text(encoding='utf-8').split()
@@ -93,14 +101,10 @@ def run(args: argparse.Namespace) -> None:
         raise DataError(f'{args.meshes}: {len(kept)} frames of {args.joints} have a mesh')
     print(f'{len(kept)} of {len(frames)} frames with joints have a mesh', file=sys.stderr)
     vertices, body, template = _vertices(args, meshes.select(rows))
+    _check_units(args, vertices, frames.joints[kept])
     faces = None if body is None else body.faces
-    if args.faces is not None:
-        if args.faces.suffix == '.npy':
-            faces = read_npy(args.faces)
-        else:
-            arrays = read_npz(args.faces)
-            faces = arrays.get('faces', arrays.get('f'))
-        faces = check_array(f'{args.faces}: faces', faces, ('F', 3), 'integer')
+    if given_faces is not None:
+        faces = given_faces
     markers = list(frames.joint_names) if args.markers == ['all'] else args.markers
     groups: dict[str, Sequence[str]] = {
         by: [labels[row] for row in kept]
@@ -227,6 +231,46 @@ def _vertices(args: argparse.Namespace, meshes: Any) -> tuple[Any, Any, Any]:
         meshes = meshes.with_num_betas(args.num_betas)
     parameters = body_parameters(meshes, body, scale)
     return VertexMaker(body)(**parameters), body, body.v_template.cpu().numpy()
+
+
+def _check_units(args: argparse.Namespace, vertices: Any, joints: Any) -> None:
+    """Check that joints spread about as far as the vertices among which they lie.
+
+    Args:
+        args: The command's arguments.
+        vertices: Vertices (N, V, 3) in meters, a tensor or computed on demand.
+        joints: Joints (N, J, 3) in meters, NaN if missing.
+
+    Raises:
+        DataError: Joints or vertices are in another unit than was said.
+    """
+    import numpy as np
+    import torch
+
+    from mmjrr.errors import DataError
+
+    chosen = np.unique(np.linspace(0, len(joints) - 1, _CHECKED).astype(int))
+    chosen = chosen[np.isfinite(joints[chosen]).all(2).sum(1) > 1]
+    if not len(chosen):
+        return
+    meshes = vertices[torch.from_numpy(chosen)]
+    meshes = meshes if isinstance(meshes, torch.Tensor) else meshes.of()
+    of_joints, of_vertices = _spread(joints[chosen]), _spread(meshes.double().numpy())
+    if _LEAST_SPREAD * of_vertices <= of_joints <= _LARGEST_SPREAD * of_vertices:
+        return
+    raise DataError(
+        f'{args.joints}: joints spread over {of_joints:.3g} m in a frame and the vertices of '
+        f'{args.meshes} over {of_vertices:.3g} m, so one of them is in another unit than was said '
+        f'(--joints-unit {args.joints_unit} for the joints, --unit {args.unit} for vertices)'
+    )
+
+
+def _spread(points: Any) -> float:
+    """Return the median over frames of the root mean square distance of points from their mean."""
+    import numpy as np
+
+    centered = points - np.nanmean(points, 1, keepdims=True)
+    return float(np.median(np.sqrt(np.nanmean((centered**2).sum(2), 1))))
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:

@@ -34,10 +34,14 @@ def run(args: argparse.Namespace) -> None:
     import torch
 
     from mmjrr.body_models import SMPL, free_body
+    from mmjrr.io.paths import check_suffix
     from mmjrr.regressors import JointRegressor
     from mmjrr.regressors.inspection import format_inspection, inspect_regressor
     from mmjrr.regressors.sides import known_template
+    from mmjrr.visualization.matplotlib_figure import CHART_SUFFIXES
 
+    if args.picture is not None:
+        check_suffix(args.picture, *CHART_SUFFIXES, option='--picture')
     body = None
     if args.body_model is not None:
         body = free_body() if args.body_model == 'free_body' else SMPL(args.body_model)

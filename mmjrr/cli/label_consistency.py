@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from mmjrr.cli.evaluation_options import add_mapping_options, chosen_regressors
-from mmjrr.cli.options import add_body_model, add_joint_order, parse, run_command
+from mmjrr.cli.options import OptionError, add_body_model, add_joint_order, parse, run_command
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--regressor', help='regressor for the effect (default: the one fitted with the offsets)'
     )
     add_joint_order(group)
-    group.add_argument('--protocol', default='paper', help='protocol (default: %(default)s)')
+    group.add_argument('--protocol', help='protocol (default: paper)')
     add_mapping_options(group)
 
 
@@ -72,6 +72,8 @@ def run(args: argparse.Namespace) -> None:
 
     from mmjrr.evaluation.evaluate_predictions import body_config
     from mmjrr.evaluation.label_consistency import LabeledFits, label_consistency, offset_effect
+    from mmjrr.evaluation.protocols import get_protocol
+    from mmjrr.evaluation.regressed_joints import load_regressors
     from mmjrr.io.paths import check_suffix
     from mmjrr.registry import BODY_MODELS
     from mmjrr.regressors.fitting.subject_bootstrap import bootstrap_over_subjects
@@ -84,13 +86,17 @@ def run(args: argparse.Namespace) -> None:
     ):  # fmt: skip
         if path is not None:
             check_suffix(path, *suffixes)
-    if (args.test_fits is None) != (args.predictions is None):
-        raise ValueError('--test-fits and --predictions belong together')
+    _check_effect_options(args)
+    protocol = get_protocol(args.protocol or 'paper')
     config = body_config(args.body_model, {})
     assert isinstance(config, dict)
     body = BODY_MODELS.build(dict(config))
     fits = LabeledFits(args.fits, body)
     test_fits = None if args.test_fits is None else LabeledFits(args.test_fits, body)
+    chosen: list[Any] = []
+    if args.regressor is not None:
+        chosen = chosen_regressors([args.regressor], args.joint_order, args.body_model)
+        load_regressors(chosen)  # so that a broken file is found before the fit
     root = fits.default_root() if args.root is None else args.root
     root = None if root == 'none' else root
     options: dict[str, Any] = dict(root=root, alpha=args.alpha, min_offset=args.min_offset / 1000)
@@ -98,15 +104,13 @@ def run(args: argparse.Namespace) -> None:
     if args.bootstrap > 0:
         bootstrap = bootstrap_over_subjects(
             fits, result.result.fit_without_offsets.regressor, body.v_template, root,
-            n_resamples=args.bootstrap,
+            bad_frames=result.result.fit_without_offsets.bad_frames, n_resamples=args.bootstrap,
         )  # fmt: skip
         result = replace(result, bootstrap=bootstrap)
     if test_fits is not None:
-        regressors: list[Any] = [result.result.fit.regressor]
-        if args.regressor is not None:
-            regressors = chosen_regressors([args.regressor], args.joint_order, args.body_model)
+        (regressor,) = chosen or [result.result.fit.regressor]
         effect = offset_effect(
-            test_fits, args.predictions, regressors[0], args.protocol, **options,
+            test_fits, args.predictions, regressor, protocol, **options,
             title=Path(args.predictions[0]).stem, mapping=args.mapping, faces=args.faces,
         )  # fmt: skip
         result = replace(result, effect=effect)
@@ -119,6 +123,22 @@ def run(args: argparse.Namespace) -> None:
         print(f'Wrote {result.result.fit.regressor.save(args.regressor_out)}')
     if args.offsets_out is not None:
         print(f'Wrote {result.result.offsets.save(args.offsets_out)}')
+
+
+def _check_effect_options(args: argparse.Namespace) -> None:
+    """Check that the options of the effect on a model are complete.
+
+    Raises:
+        OptionError: Fits or predictions are missing.
+    """
+    if args.test_fits is not None and args.predictions is not None:
+        return
+    if args.test_fits is not None or args.predictions is not None:
+        raise OptionError('--test-fits and --predictions belong together')
+    names = ('regressor', 'joint_order', 'protocol', 'mapping', 'faces')
+    given = [f'--{name.replace("_", "-")}' for name in names if getattr(args, name) is not None]
+    if given:
+        raise OptionError(f'{", ".join(given)}: needs --test-fits and --predictions')
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:

@@ -31,9 +31,11 @@ def add_joint_order(parser: argparse._ActionsContainer) -> None:
     Args:
         parser: The parser, or a group of its arguments.
     """
+    from mmjrr.joints import JOINT_ORDERS
+
     parser.add_argument(
         '--joint-order',
-        help="row order of regressor files that do not state it: 'spin' or 'mmpose'",
+        help=f'row order of regressor files that do not state it: {", ".join(sorted(JOINT_ORDERS))}',
     )
 
 

@@ -59,6 +59,9 @@ def run(args: argparse.Namespace) -> None:
     from mmjrr.regressors import JointRegressor
 
     check_suffix(args.out, '.npy', option='--out')
+    if args.mapping_out is not None:
+        check_suffix(args.mapping_out, '.npz', option='--mapping-out')
+    _check_options(args)
     regressor = JointRegressor.load(args.regressor, joint_order=args.joint_order)
     mapping = _mapping(args, regressor)
     carried = regressor.to_mesh(mapping)
@@ -78,6 +81,26 @@ def run(args: argparse.Namespace) -> None:
     print(f'Wrote {carried.save(args.out)} and its sidecar')
 
 
+def _check_options(args: argparse.Namespace) -> None:
+    """Refuse options that have no use with the others.
+
+    Raises:
+        ValueError: One is given, or the mapping has no origin.
+    """
+    if args.mapping is None and args.template is None and args.to is None:
+        raise ValueError('found no --mapping, --to or --template, expected one of them')
+    if args.mapping is not None and args.template is not None:
+        raise ValueError('found both --mapping and --template, expected one of them')
+    if args.faces is not None and args.mapping is None:
+        raise ValueError('--faces: needs --mapping, whose triangles they are')
+    if args.own_template is not None and args.template is None:
+        raise ValueError('--own-template: needs --template, the mesh to carry to')
+    if args.template is not None and args.own_template is None:
+        raise ValueError(
+            "--own-template: missing; expected the regressor's mesh in the pose of --template"
+        )
+
+
 def _mapping(args: argparse.Namespace, regressor: JointRegressor) -> MeshMapping:
     from mmjrr.io import read_mesh_faces, read_mesh_vertices
     from mmjrr.regressors import MeshMapping, Template, find_mapping, match_meshes
@@ -85,13 +108,7 @@ def _mapping(args: argparse.Namespace, regressor: JointRegressor) -> MeshMapping
     if args.mapping is not None:
         return MeshMapping.load(args.mapping, args.faces, source=args.to)
     if args.template is None:
-        if args.to is None:
-            raise ValueError('found no --mapping, --to or --template, expected one of them')
         return find_mapping(args.to, regressor.body_model)
-    if args.own_template is None:
-        raise ValueError(
-            "--own-template: missing; expected the regressor's mesh in the pose of --template"
-        )
     templates = [
         Template(name, read_mesh_vertices(path).astype(float), read_mesh_faces(path))
         for name, path in (

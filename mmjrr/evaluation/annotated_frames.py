@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,7 @@ from mmjrr.joints import H36M_JOINTS_MMPOSE, reorder_index
 
 from .annotation_plausibility import check_annotated_joints
 from .core import check_annotation, count_left_out, is_counted
-from .protocols import Protocol
+from .protocols import FrameLabels, Protocol
 from .regressed_frames import frame_labels
 
 if TYPE_CHECKING:
@@ -54,7 +54,8 @@ class AnnotatedFrames:
     Raises:
         FileNotFoundError: The annotation file does not exist.
         DataError: The annotation file is broken.
-        ValueError: A protocol counts none of the frames; the message names their subjects.
+        ValueError: A protocol counts none of the frames, and the message names their subjects; or
+            it excludes a sequence of which there is no frame.
     """
 
     def __init__(
@@ -67,11 +68,11 @@ class AnnotatedFrames:
             self._read(Path(annotations))
         else:
             self._take(annotations)
-        self.labels = [
-            frame_labels(parsed.subject, parsed.action, parsed.sequence, parsed.camera)
-            for parsed in map(parse_image_name, self.names)
-        ]
+        self.labels = list(_labels_of(self.names))
         self.absolute = any(protocol.root is None for protocol in protocols.values())
+        for protocol in protocols.values():
+            for sentence in protocol.unmatched_exclusions(self._listed_labels()):
+                raise ValueError(sentence)
         count_left_out(self.labels, protocols)  # raises if a protocol counts no frame
         self.counted = np.fromiter(
             (is_counted(labels, protocols) for labels in self.labels), bool, len(self.labels)
@@ -101,6 +102,9 @@ class AnnotatedFrames:
         row_of = {str(name): row for row, name in enumerate(dataset.annotations.imgname)}
         self._row_of = np.array([row_of[name] for name in self.names])
         self.listed = image_names(self.path, read_npz(self.path)['imgname']).tolist()
+
+    def _listed_labels(self) -> Iterable[FrameLabels]:
+        return self.labels if self.listed is self.names else _labels_of(self.listed)
 
     def _names_left_out(self) -> Sequence[str]:
         if self.listed is self.names:
@@ -197,6 +201,11 @@ class AnnotatedFrames:
                     test_mode=True,
                 )
         return self._dataset
+
+
+def _labels_of(names: Sequence[str]) -> Iterator[FrameLabels]:
+    for parsed in map(parse_image_name, names):
+        yield frame_labels(parsed.subject, parsed.action, parsed.sequence, parsed.camera)
 
 
 @contextlib.contextmanager

@@ -36,13 +36,16 @@ from .carried_remarks import carried_remarks
 from .core import needed_joints
 from .evaluate_predictions import PredictionsLike, evaluate, read_parts, regressors_and_body
 from .predicted_body import body_parameters, check_same_body, check_vertices
-from .protocols import Protocol, get_protocol
+from .protocols import FrameErrors, Protocol, frame_errors, get_protocol
+from .regressed_frames import RegressedFrames
 from .regressed_joints import RegressedJoints, RegressorLike, load_regressors
-from .result import EvaluationResult, Score, format_table
+from .result import Score, format_table, score_frames
 
 FITTED = 'fitted'
 FORMAT = 'mmjrr.attribution/1'
 _BATCH = 64
+#: Number of frames whose errors are computed at once.
+_PIECE = 2048
 
 
 @dataclass(frozen=True)
@@ -115,8 +118,9 @@ class Attribution:
             f'Up to {removed:.1f} mm ({100 * self.fraction:.0f} %) of the {original:.1f} mm MPJPE '
             f'is due to the regressor {self.original}: '
             f'{f"a regressor {tested}" if self.best == FITTED else self.best} removes that much '
-            f'(PA-MPJPE: {pa[0]:.1f} to {pa[1]:.1f} mm). This is an upper bound: a regressor also '
-            'compensates for what the model gets wrong in the same way in every pose and subject.'
+            f'(PA-MPJPE: {_text(pa[0])} to {_text(pa[1])} mm). This is an upper bound: a regressor '
+            'also compensates for what the model gets wrong in the same way in every pose and '
+            'subject.'
         )
         if self.best != FITTED:
             text += (
@@ -131,10 +135,10 @@ class Attribution:
         joints = {name: self.by_joint(name) for name in names}
         for joint in joints[self.original]:
             values = [joints[name][joint].mpjpe for name in names]
-            rows.append([joint, *(f'{v:.1f}' for v in values), f'{values[0] - values[-1]:+.1f}'])
+            rows.append([joint, *map(_text, values), _text(values[0] - values[-1], '+.1f')])
         for label, metric in (('MPJPE', 'mpjpe'), ('PA-MPJPE', 'pa_mpjpe')):
             values = [getattr(self.overall(name), metric) for name in names]
-            rows.append([label, *(f'{v:.1f}' for v in values), f'{values[0] - values[-1]:+.1f}'])
+            rows.append([label, *map(_text, values), _text(values[0] - values[-1], '+.1f')])
         title = f'{self.title}: ' if self.title else ''
         caption = (
             f'{title}error by joint and regressor, mm; protocol {self.protocol.name} '
@@ -150,7 +154,7 @@ class Attribution:
         return '\n\n'.join([format_table(header, rows, caption), self.sentence(), *remarks])
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the result as a dict of JSON values."""
+        """Return the result as a dict of JSON values, with None for a joint without an MPJPE."""
         return {
             'format': FORMAT,
             'title': self.title,
@@ -168,7 +172,10 @@ class Attribution:
                 for name in self.regressors
             },
             'joints': {
-                name: {joint: score.mpjpe for joint, score in self.by_joint(name).items()}
+                name: {
+                    joint: None if np.isnan(score.mpjpe) else score.mpjpe
+                    for joint, score in self.by_joint(name).items()
+                }
                 for name in self.regressors
             },
             'folds': self.folds,
@@ -272,7 +279,7 @@ def attribute_error(
             'needed, one to fit to and one to evaluate on'
         )
     folds: dict[str, dict[str, Any]] = {}
-    results: list[EvaluationResult] = []
+    errors: list[FrameErrors] = []
     for held_out in subjects:
         fitted_on = [subject for subject in subjects if subject != held_out]
         report(f'Fitting on {", ".join(fitted_on)}, for {held_out}')
@@ -285,20 +292,21 @@ def attribute_error(
         folds[held_out] = dict(
             fitted_on=fitted_on, frames=fit.n_frames, gap=fit.dual_gap, rms_mm=1000 * fit.rmse
         )
-        results.append(
-            evaluate(
-                meshes.subset(meshes.of(held_out)),
-                frames.dataset,
-                {FITTED: fit.regressor},
-                by=['joint'],
-                **common,
-            )
+        tested = evaluate(
+            meshes.subset(meshes.of(held_out)),
+            frames.dataset,
+            {FITTED: fit.regressor},
+            by=[],
+            keep_joints=True,
+            **common,
         )
+        assert tested.regressed is not None
+        errors += _frame_errors(tested.regressed, protocol)
     return Attribution(
         title=title,
         protocol=protocol,
         original=original_name,
-        scores=(*loaded.scores, *_pooled(results)),
+        scores=(*loaded.scores, *_scores_of(errors, protocol)),
         frames=loaded.frames,
         folds=folds,
         provenance=loaded.provenance,
@@ -388,19 +396,26 @@ class _Batches:
                 yield self.meshes.batch(matches[start : start + _BATCH])
 
 
-def _pooled(results: Sequence[EvaluationResult]) -> list[Score]:
-    """Average each score over the frames of all results."""
-    groups: dict[tuple[str, str], list[Score]] = {}
-    for result in results:
-        for score in result.scores:
-            groups.setdefault((score.by, score.group), []).append(score)
-    pooled = []
-    for scores in groups.values():
-        frames = sum(score.frames for score in scores)
-        means = {
-            metric: sum(score.frames * getattr(score, metric) for score in scores if score.frames)
-            / max(frames, 1)
-            for metric in ('mpjpe', 'pa_mpjpe')
-        }
-        pooled.append(replace(scores[0], frames=frames, **means))
-    return pooled
+def _frame_errors(frames: RegressedFrames, protocol: Protocol) -> Iterator[FrameErrors]:
+    """Yield the errors of the frames under their only regressor in mm, piece by piece."""
+    for start in range(0, len(frames), _PIECE):
+        rows = slice(start, start + _PIECE)
+        yield frame_errors(
+            1000 * frames.joints[rows, 0],
+            1000 * frames.target[rows],
+            frames.joint_names,
+            protocol,
+            frames.weight[rows],
+        )
+
+
+def _scores_of(pieces: Sequence[FrameErrors], protocol: Protocol) -> list[Score]:
+    """Average the errors of the fitted regressors over the frames of all held-out subjects."""
+    names = ('mpjpe', 'pa_mpjpe', 'joints', 'pa_joints', 'n_mpjpe')
+    errors = {name: np.concatenate([getattr(piece, name) for piece in pieces]) for name in names}
+    return score_frames(FITTED, protocol, FrameErrors(**errors), {})
+
+
+def _text(value: float, form: str = '.1f') -> str:
+    """Format a number of millimeters; a dash if it is undefined."""
+    return '–' if np.isnan(value) else f'{value:{form}}'

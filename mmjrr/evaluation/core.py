@@ -17,7 +17,7 @@ from mmjrr.io.mapped import release, working_array
 from mmjrr.regressors import JointRegressor
 
 from .plausibility import check_plausibility
-from .protocols import FrameErrors, FrameLabels, Protocol, frame_errors
+from .protocols import FrameErrors, FrameLabels, Protocol, frame_errors, known_variant_of
 from .regressed_frames import RegressedFrames, find_neighbors
 from .result import EvaluationResult, Groups, Score, score_frames
 from .uncertainty import INTERVAL_ERRORS, ErrorInterval, error_intervals
@@ -63,7 +63,7 @@ def count_left_out(
                 values[reason[1]] = values.get(reason[1], 0) + 1
         left = sum(count for values in kinds.values() for count in values.values())
         if labels and left == len(labels):
-            raise ValueError(_no_frame(protocol, labels))
+            raise ValueError(_no_frame(protocol, labels, list(kinds)))
         counts[name] = {
             kind: dict(sorted(kinds[kind].items()))
             for kind in ('subject', 'sequence', 'camera')
@@ -72,18 +72,46 @@ def count_left_out(
     return counts
 
 
-def _no_frame(protocol: Protocol, labels: Sequence[FrameLabels]) -> str:
-    described = [
-        f'{kind}s {sorted({str(frame.get(kind)) for frame in labels})}'
-        for kind in ('subject', 'camera')
-    ]
+def _no_frame(protocol: Protocol, labels: Sequence[FrameLabels], kinds: Sequence[str]) -> str:
+    """Say that a protocol counts no frame, which frames there are, and how to count them.
+
+    Args:
+        protocol: The protocol.
+        labels: The labels of the frames.
+        kinds: The kinds of labels by which the protocol leaves frames out.
+    """
+    present = {
+        kind: sorted({str(frame.get(kind)) for frame in labels}) for kind in ('subject', 'camera')
+    }
+    counted = {'subject': protocol.subjects, 'camera': protocol.cameras}
+    found = ' and '.join(f'{kind}s {names}' for kind, names in present.items())
     text = (
         f'protocol {protocol.name!r} ({protocol.summary}) counts none of the {len(labels)} '
-        f'frames, which are of {" and ".join(described)}'
+        f'frames, which are of {found}'
     )
-    if protocol.subjects is not None:
-        text += f"; protocol=dict(type={protocol.name!r}, subjects='all') counts every subject's"
-    return text
+    without = {
+        kind: names
+        for kind, names in counted.items()
+        if names is not None and not set(names) & set(present[kind])
+    }
+    text += ''.join(
+        f'; none is of the {kind}{"s" * (len(names) > 1)} {", ".join(names)}'
+        for kind, names in without.items()
+    )
+    by = next((kind for kind in ('camera', 'subject') if kind in kinds), None)
+    needless = list(without) or ([] if by is None else [by])
+    return text + _without_filters(protocol, needless) if needless else text
+
+
+def _without_filters(protocol: Protocol, kinds: Sequence[str]) -> str:
+    """Say how to count the frames of all subjects or cameras, as the end of a sentence."""
+    changes = ', '.join(f"{kind}s='all'" for kind in kinds)
+    known = known_variant_of(protocol)
+    change = f'the protocol with {changes}'
+    if known is not None:
+        change = f'protocol=dict(type={known!r}, {changes})'
+    option = ' (on the command line, --subjects all)' if list(kinds) == ['subject'] else ''
+    return f"; {change} counts every {' and '.join(kinds)}'s{option}"
 
 
 def evaluate_frames(

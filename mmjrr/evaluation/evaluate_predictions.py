@@ -25,7 +25,7 @@ from .body_matching import check_match, errors_of, match_part
 from .carried_regressors import MappingLike, carry_regressors
 from .core import evaluate_frames, needed_joints
 from .matched_parts import MatchedParts
-from .plausibility import explain_parameters
+from .plausibility import doubt_mesh, explain_parameters
 from .predicted_body import body_of, check_same_body, check_vertices
 from .predicted_joints import PredictedJoints
 from .protocols import Protocol, get_protocols
@@ -126,7 +126,8 @@ def evaluate(
         DataError: A file is broken or cannot be understood; its gender, betas or vertices do not
             fit the body; an image has several predictions; frames have none and ``missing`` is
             'raise'; or no prediction matches a frame.
-        ValueError: An argument is invalid, or a prediction's value is.
+        ValueError: An argument is invalid, or a prediction's value is; or a protocol counts none
+            of the frames or excludes a sequence of which there is no frame.
     """
     _check_arguments(match, missing, unit, by)
     sources = _as_list(predictions)
@@ -190,6 +191,8 @@ def evaluate(
         lambda bodies: errors_of(bodies, np.arange(len(bodies)), frames, annotated, joints, unit),
         result.notes,
     )
+    if sampled_bodies.vertices is not None:
+        notes = doubt_mesh(notes, next(iter(loaded.values())).body_model)
     left_out = [name for name in matched.unmatched if frame_key(name) in annotated.left_out]
     return replace(
         result,

@@ -22,7 +22,7 @@ from mmjrr.body_models import SMPL, VertexMaker
 from mmjrr.datasets.fits import load_fits
 from mmjrr.datasets.image_names import parse_image_name
 from mmjrr.errors import DataError
-from mmjrr.io import read_json, sha256, versions, write_json
+from mmjrr.io import sha256, versions, write_json
 from mmjrr.io.paths import check_suffix
 from mmjrr.joints import H36M_JOINTS_MMPOSE
 from mmjrr.regressors import (
@@ -34,6 +34,7 @@ from mmjrr.regressors import (
 )
 from mmjrr.regressors.fitting.subject_bootstrap import SubjectBootstrap
 from mmjrr.regressors.label_offsets import part_rotations
+from mmjrr.regressors.regressor_files import read_sidecar
 
 from .evaluate_predictions import PredictionsLike, evaluate
 from .protocols import Protocol
@@ -82,13 +83,14 @@ class LabeledFits:
         return len(self.names)
 
     def default_root(self) -> str | None:
-        """Return the alignment of the J_opt next to the file; ``'pelvis'`` if it is ``'mean'``."""
-        sidecar = self.path.with_name('J_opt.json')
-        if sidecar.is_file():
-            root = read_json(sidecar).get('provenance', {}).get('root', 'pelvis')
-            if root is None or root in H36M_JOINTS_MMPOSE:
-                return root
-        return 'pelvis'
+        """Return the alignment of the J_opt next to the file; ``'pelvis'`` if it is ``'mean'``.
+
+        Raises:
+            DataError: The sidecar of J_opt is damaged.
+        """
+        sidecar = read_sidecar(self.path.with_name('J_opt.npy'))
+        root = sidecar.get('provenance', {}).get('root', 'pelvis')
+        return root if root is None or root in H36M_JOINTS_MMPOSE else 'pelvis'
 
     def parameters(self, rows: slice | Array) -> dict[str, torch.Tensor]:
         """Return the body's parameters of some rows, float64."""
@@ -369,7 +371,10 @@ def offset_effect(
 
 def table_of_joints(bootstrap: SubjectBootstrap) -> str:
     """Return a table of how far joints move when subjects are drawn with replacement."""
-    rows = [[name, f'{radius:.1f}'] for name, radius in _radii(bootstrap).items()]
+    rows = [
+        [name, '-' if radius is None else f'{radius:.1f}']
+        for name, radius in _radii(bootstrap).items()
+    ]
     caption = (
         "The regressor's joints on the template: 95 % of regressors fitted to "
         f'{bootstrap.n_subjects} subjects drawn with replacement are within'
@@ -377,9 +382,10 @@ def table_of_joints(bootstrap: SubjectBootstrap) -> str:
     return format_table(['Joint', 'mm'], rows, caption)
 
 
-def _radii(bootstrap: SubjectBootstrap) -> dict[str, float]:
-    radii = _MM * bootstrap.radius()
-    return dict(zip(bootstrap.joint_names, radii.tolist(), strict=True))
+def _radii(bootstrap: SubjectBootstrap) -> dict[str, float | None]:
+    """Return the radius of each joint in mm; None if fewer than two subjects have the joint."""
+    radii = map(_number, _MM * bootstrap.radius())
+    return dict(zip(bootstrap.joint_names, radii, strict=True))
 
 
 def table_of_offsets(estimate: LabelOffsetsEstimate) -> str:
@@ -403,10 +409,6 @@ def table_of_offsets(estimate: LabelOffsetsEstimate) -> str:
 
 def _offsets_dict(estimate: LabelOffsetsEstimate) -> dict[str, Any]:
     """Return offsets and tests by subject and joint as JSON values."""
-
-    def number(value: Any) -> float | None:
-        return float(value) if np.isfinite(value) else None
-
     return {
         subject: {
             'frames': int(estimate.n_frames[s]),
@@ -415,8 +417,8 @@ def _offsets_dict(estimate: LabelOffsetsEstimate) -> dict[str, Any]:
                 joint: {
                     'offset_mm': (_MM * estimate.estimates[s, j]).tolist(),
                     'standard_error_mm': (_MM * estimate.standard_error[s, j]).tolist(),
-                    'pvalue': number(estimate.pvalues[s, j]),
-                    'adjusted_pvalue': number(estimate.adjusted_pvalues[s, j]),
+                    'pvalue': _number(estimate.pvalues[s, j]),
+                    'adjusted_pvalue': _number(estimate.adjusted_pvalues[s, j]),
                     'significant': bool(estimate.significant[s, j]),
                 }
                 for j, joint in enumerate(estimate.offsets.joint_names)
@@ -424,3 +426,7 @@ def _offsets_dict(estimate: LabelOffsetsEstimate) -> dict[str, Any]:
         }
         for s, subject in enumerate(estimate.offsets.subjects)
     }
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if np.isfinite(value) else None

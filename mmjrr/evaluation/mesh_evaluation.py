@@ -97,7 +97,8 @@ def evaluate_meshes(
     Raises:
         DataError: A file is broken, no prediction is of an annotated image, or a file of parameters
             has no ``transl``, which a protocol without a root needs.
-        ValueError: An argument is invalid, or no regressor has the joints of any protocol.
+        ValueError: An argument is invalid, a protocol excludes a sequence of which there is no
+            frame, or no regressor has the joints of any protocol.
     """
     scale = meters_per(unit)
     loaded = load_regressors(regressors)
@@ -125,6 +126,9 @@ def evaluate_meshes(
         loaded[BODY_JOINTS] = own_joints
     described = meshes.described(loaded)
     assert target.imgname is not None and predicted.imgname is not None
+    for entry in protocols.values():
+        for sentence in entry.unmatched_exclusions(map(_labels, target.imgname)):
+            raise ValueError(sentence)
 
     def error_of(rows: Array, frames: Array) -> Array:
         pairs = (_joints(source, rows_, first) for source, rows_ in

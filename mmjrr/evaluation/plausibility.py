@@ -41,6 +41,10 @@ _NO_EXTENT = 1.0
 #: number of these other frames.
 _SAMPLE, _COMPARED, _OTHERS = 2000, 128, 2048
 
+#: Annotated joints within this of the root, in mm, are in another unit; and the fewest joints of a
+#: frame that tell.
+_SMALL_PERSON, _MIN_JOINTS = 100.0, 4
+
 _UNEXPLAINED = 'nothing that was tried explains it'
 
 #: The description of a change, and the changed joints (N, J, 3) relative to the root.
@@ -89,6 +93,9 @@ def check_plausibility(
     points, goal, share = _aligned(
         1000 * take(joints, rows), 1000 * take(target, rows), take(weight, rows), joint_names
     )
+    other_unit = _unit_of_annotation(goal, share)
+    if other_unit is not None:
+        return (other_unit,)
     error = _errors(points, goal, share)
     pa = pa_mpjpe(points, goal, share).numpy()
     sentences = list(_without_extent(points))
@@ -164,6 +171,17 @@ def _changed_parameters(part: Predictions) -> Iterator[tuple[str, Predictions]]:
             yield f'with rotation_6d={kind!r}', part.with_rotation_6d(kind)
 
 
+def doubt_mesh(notes: Sequence[str], mesh: str) -> tuple[str, ...]:
+    """Add to notes without an explanation that predicted vertices may be those of another mesh.
+
+    Args:
+        notes: The sentences that :func:`check_plausibility` returned.
+        mesh: Name of the regressors' mesh.
+    """
+    doubt = f"; the predicted vertices may not be those of the regressors' mesh, {mesh!r}"
+    return tuple(note + doubt if note.endswith(_UNEXPLAINED) else note for note in notes)
+
+
 # -- explanations --------------------------------------------------------------------------------
 
 
@@ -219,8 +237,8 @@ def _simple_changes(
         if change_name != 'legs swapped':
             yield 'mirrored', points[:, index] * [-1, 1, 1]
     yield 'mirrored', points * [-1, 1, 1]
-    size = np.sqrt((share[..., None] * goal**2).sum() / (share[..., None] * points**2).sum())
-    power = round(float(np.log10(max(size, 1e-12))))
+    squares = [float((share[..., None] * values**2).sum()) for values in (goal, points)]
+    power = round(float(np.log10(squares[0] / squares[1])) / 2) if min(squares) > 1e-12 else 0
     if power:
         unit = {-3: 'millimeters', -2: 'centimeters', -1: 'decimeters'}.get(power, '')
         remark = f' ({unit} in place of meters)' if unit else ''
@@ -353,6 +371,20 @@ def _shift(
     )
 
 
+def _unit_of_annotation(goal: Array, share: Array) -> str | None:
+    """Return a sentence if annotated joints are too close together for meters, or None."""
+    rows = (share > 0).sum(1) >= _MIN_JOINTS
+    if not rows.any():
+        return None
+    extent = float(np.median(np.linalg.norm(goal[rows], axis=-1).max(1)))
+    if not 0 < extent < _SMALL_PERSON:
+        return None
+    return (
+        f'all annotated joints lie within {extent:.3g} mm of the root (median), so the annotation '
+        'is in another unit: expected meters, or the unit that annotation_unit of the metric says'
+    )
+
+
 def _without_extent(points: Array) -> Iterator[str]:
     flat = np.ptp(points, axis=1).max(1) < _NO_EXTENT
     if flat.any():
@@ -394,4 +426,4 @@ def _errors(points: Array, goal: Array, share: Array) -> Array:
     return np.where(share.sum(1) > 0, error, np.nan)
 
 
-__all__ = ['check_plausibility', 'explain_parameters', 'root_aligned_error']
+__all__ = ['check_plausibility', 'doubt_mesh', 'explain_parameters', 'root_aligned_error']

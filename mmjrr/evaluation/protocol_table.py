@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from mmjrr.joints import H36M_JOINTS_MMPOSE, joint_names_of
 
-from .protocols import PROTOCOLS, Protocol
+from .protocols import PROTOCOLS, FrameLabels, Protocol
 from .result import ERRORS, EvaluationResult, Score, format_error, format_table
 
 
@@ -49,6 +49,52 @@ def protocols_of_joints(
             )
         chosen[name] = protocol
     return chosen
+
+
+def protocols_of_labels(
+    protocols: Mapping[str, Protocol], labels: Sequence[FrameLabels]
+) -> tuple[dict[str, Protocol], dict[str, list[str]]]:
+    """Return the protocols that count at least one of the frames.
+
+    Args:
+        protocols: Protocols by name.
+        labels: Labels of the frames.
+
+    Returns:
+        The protocols, and the names of the others by the reason why they count none; all
+        protocols and no reasons if none counts a frame.
+
+    >>> frame = dict(subject='S9', sequence='S9_Walking', camera='54138969')
+    >>> kept, left_out = protocols_of_labels(PROTOCOLS, [frame])
+    >>> 'spin-p1' in kept, left_out
+    (True, {'no frame is of camera 60457274': ['spin-p2', 'hmr2']})
+    """
+    distinct = list({id(frame): frame for frame in labels}.values())
+    kept: dict[str, Protocol] = {}
+    left_out: dict[str, list[str]] = {}
+    for name, protocol in protocols.items():
+        reason = _why_no_frame(protocol, distinct)
+        if reason is None:
+            kept[name] = protocol
+        else:
+            left_out.setdefault(reason, []).append(name)
+    return (kept, left_out) if kept else (dict(protocols), {})
+
+
+def _why_no_frame(protocol: Protocol, labels: Sequence[FrameLabels]) -> str | None:
+    """Return why a protocol counts none of the frames; None if it counts one."""
+    kinds = set()
+    try:
+        for frame in labels:
+            reason = protocol.leaves_out(frame)
+            if reason is None:
+                return None
+            kinds.add(reason[0])
+    except ValueError:
+        return 'the subject, sequence or camera of a frame is not known'
+    if 'camera' in kinds and protocol.cameras is not None:
+        return f'no frame is of camera {", ".join(protocol.cameras)}'
+    return f'all frames are left out by {" and ".join(sorted(kinds))}'
 
 
 @dataclass(frozen=True)
@@ -133,12 +179,22 @@ def format_protocol_table(
     units = ', '.join(dict.fromkeys(ERRORS[error][1] for error in errors))
     caption = f'{result.title + ": " if result.title else ""}{" / ".join(errors)} ({units})'
     header, cells = table_cells(result, errors)
-    return '\n\n'.join([format_table(header, cells, caption), *spread(result), *result.remarks()])
+    table = format_table(header, cells, caption)
+    remarks = [*result.undefined(errors), *result.remarks()]
+    return '\n\n'.join([table, *spread(result, errors), *remarks])
 
 
-def spread(result: EvaluationResult) -> Iterator[str]:
-    """Yield sentences that say how far the errors of the same predictions lie apart."""
-    for error in ('MPJPE', 'PA-MPJPE'):
+def spread(
+    result: EvaluationResult, errors: Sequence[str] = ('MPJPE', 'PA-MPJPE')
+) -> Iterator[str]:
+    """Yield sentences that say how far the errors of the same predictions lie apart.
+
+    Args:
+        result: The result of an evaluation under several protocols.
+        errors: Some of :data:`~mmjrr.evaluation.result.ERRORS`; of MPJPE and PA-MPJPE there are
+            sentences.
+    """
+    for error in (error for error in ('MPJPE', 'PA-MPJPE') if error in errors):
         attribute = ERRORS[error][0]
         values = [
             (getattr(score, attribute), row.names[0], name)

@@ -3,19 +3,21 @@
 Numbers are comparable only under the same protocol, so quote its name with them.
 
 **Missing joints.** MPJPE of a frame is the mean over its annotated joints, weighted if the
-annotation has weights. A frame in which a joint of the root is not annotated has no MPJPE; one
-without annotated joints has no PA-MPJPE either. The score of a set is the mean over the frames that
-have one, in which each frame counts once, however many of its joints are annotated.
+annotation has weights. A frame in which a joint of the root is not annotated has no MPJPE; one with
+fewer than three annotated joints has no PA-MPJPE, since a similarity transform aligns any two
+points exactly. The score of a set is the mean over the frames that have one, in which each frame
+counts once, however many of its joints are annotated.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from mmjrr.array_types import Array
-from mmjrr.datasets.image_names import SPLITS, expand_sequences
+from mmjrr.datasets.image_names import KNOWN_BAD_SEQUENCES, SPLITS, expand_sequences
 from mmjrr.joints import H36M_JOINTS_MMPOSE, LSP_JOINTS, SMPL_JOINTS, reorder_index
 
 if TYPE_CHECKING:
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 #: Labels by which protocols and breakdowns select a frame, each None if unknown: ``subject``
 #: ('S9'), ``sequence`` ('S9_Walking_1'), ``camera`` ('60457274') and ``action`` ('Walking').
 FrameLabels = Mapping[str, 'str | None']
+
+#: Joints that a frame must have for a PA-MPJPE: a similarity transform aligns fewer exactly.
+_MIN_PA_JOINTS = 3
 
 
 @dataclass(frozen=True)
@@ -152,6 +157,34 @@ class Protocol:
             )
         return sequence == name and camera in ('', labels.get('camera'))
 
+    def unmatched_exclusions(self, labels: Iterable[FrameLabels]) -> list[str]:
+        """Return a sentence for each chosen sequence to exclude that no frame is of.
+
+        The sequences that the known protocols and ``'known_bad'`` exclude need no frames.
+
+        Args:
+            labels: Labels of all frames, also of those that do not count.
+
+        Raises:
+            ValueError: The sequence of a frame of the same subject is unknown.
+        """
+        excluded = set(self.exclude_sequences)
+        needless = set(_TEST_FRAMES['exclude_sequences'])
+        if excluded.issuperset(KNOWN_BAD_SEQUENCES):
+            needless.update(KNOWN_BAD_SEQUENCES)
+        chosen = [name for name in self.exclude_sequences if name not in needless]
+        if not chosen:
+            return []
+        keys = ('subject', 'sequence', 'camera')
+        distinct = {tuple(frame.get(key) for key in keys): frame for frame in labels}
+        sequences = sorted({str(key[1]) for key in distinct if key[1] is not None})
+        return [
+            f'protocol {self.name!r}: exclude_sequences (on the command line, --exclude): {name!r} '
+            f'excludes no frame{_named_like(name, sequences)}'
+            for name in chosen
+            if not any(self._is_of(frame, name) for frame in distinct.values())
+        ]
+
     @property
     def root_joints(self) -> tuple[str, ...]:
         """Names of the joints whose mean is subtracted; none if positions are absolute."""
@@ -193,9 +226,23 @@ class Protocol:
         return {k: list(v) if isinstance(v, tuple) else v for k, v in described.items()}
 
 
+def _named_like(excluded: str, sequences: Sequence[str]) -> str:
+    """Return the sequence whose name is the most similar, as the end of a sentence."""
+    if not sequences:
+        return ''
+    name, _, camera = excluded.partition('.')
+    (nearest,) = difflib.get_close_matches(name, sequences, 1, 0.0)
+    if nearest == name:
+        return f', since {name} has no frame of the camera {camera}'
+    return f'; sequences are named like {nearest}'
+
+
 @dataclass(frozen=True)
 class FrameErrors:
-    """Errors of N frames in the unit of the joints; NaN where a joint is not annotated."""
+    """Errors of N frames in the unit of the joints; NaN where a joint is not annotated.
+
+    Frames with fewer than three annotated joints have no PA errors.
+    """
 
     mpjpe: Array  # (N,)
     pa_mpjpe: Array  # (N,)
@@ -237,6 +284,7 @@ def frame_errors(
     array([1.])
     """
     # Imported here so that protocols can be listed without importing PyTorch.
+    import numpy as np
     import torch
 
     from .functional import (
@@ -261,12 +309,16 @@ def frame_errors(
     index = reorder_index(joint_order, protocol.joints)
     pa_index = reorder_index(joint_order, protocol.pa_joints)
     part = (aligned[:, index], aligned_goal[:, index], _columns(aligned_weight, index))
-    pa_part = (points[:, pa_index], goal[:, pa_index], _columns(present, pa_index))
+    pa_weight = _columns(present, pa_index)
+    pa_part = (points[:, pa_index], goal[:, pa_index], pa_weight)
+    if pa_weight is None:
+        pa_weight = torch.ones(len(points), len(pa_index))
+    has_pa = ((pa_weight > 0).sum(1) >= _MIN_PA_JOINTS).numpy()
     return FrameErrors(
         mpjpe=mpjpe(*part).numpy(),
-        pa_mpjpe=pa_mpjpe(*pa_part).numpy(),
+        pa_mpjpe=np.where(has_pa, pa_mpjpe(*pa_part).numpy(), np.nan),
         joints=mpjpe_per_joint(*part).numpy(),
-        pa_joints=pa_mpjpe_per_joint(*pa_part).numpy(),
+        pa_joints=np.where(has_pa[:, None], pa_mpjpe_per_joint(*pa_part).numpy(), np.nan),
         n_mpjpe=n_mpjpe(*part).numpy(),
         acceleration=(
             None if neighbors is None else acceleration_error(*part, neighbors=neighbors).numpy()
@@ -348,6 +400,23 @@ def _variant(type: str, name: str | None = None, **changes: Any) -> Protocol:
             no_items = 'none' if field == 'exclude_sequences' else 'all'
             parts += [word, '+'.join(map(str, items)) or no_items]
     return replace(changed, name='-'.join(parts))
+
+
+def known_variant_of(protocol: Protocol) -> str | None:
+    """Return the name of the known protocol of which only the frames are changed, or None.
+
+    >>> known_variant_of(get_protocol(dict(type='spin-p1', subjects=['S9'])))
+    'spin-p1'
+    >>> known_variant_of(Protocol('legs', ('left_knee', 'left_ankle'))) is None
+    True
+    """
+    for name, known in PROTOCOLS.items():
+        begins = tuple(f'{name}-{word}-' for word in _FRAME_FIELDS.values())
+        if protocol.name == name or protocol.name.startswith(begins):
+            frames = {field: getattr(known, field) for field in _FRAME_FIELDS}
+            if replace(protocol, name=name, **frames) == known:
+                return name
+    return None
 
 
 def _columns(weight: torch.Tensor | None, index: list[int]) -> torch.Tensor | None:

@@ -61,7 +61,8 @@ def load_regressors(
         if name in loaded:
             raise ValueError(
                 f'regressors: two are named {name!r}; give them names, as in '
-                "{'first': 'a/J.npy', 'second': 'b/J.npy'}"
+                "{'first': 'a/J.npy', 'second': 'b/J.npy'}; on the command line, first=a/J.npy "
+                'second=b/J.npy'
             )
         loaded[name] = regressor
     return loaded

@@ -35,9 +35,9 @@ class Score:
     protocol: str
     by: str  # 'all' or one of BREAKDOWNS
     group: str  # 'all', or the joint, action, subject or camera
-    frames: int  # number of frames that have a PA-MPJPE
+    frames: int  # number of frames that have an MPJPE or a PA-MPJPE
     mpjpe: float  # mm; NaN if no frame has one
-    pa_mpjpe: float  # mm; NaN if no frame has one
+    pa_mpjpe: float  # mm; NaN if no frame has one, as with fewer than three joints
     n_mpjpe: float = float('nan')  # mm, after scaling about the root; NaN by joint
     acceleration: float = float('nan')  # mm per squared frame step; NaN without consecutive frames
     pve: float = float('nan')  # mm, of vertices; NaN without annotated meshes
@@ -54,6 +54,18 @@ ERRORS = {
     'PA-PVE': ('pa_pve', 'mm'),
 }
 
+
+_NO_JOINTS = 'no frame has the annotated joints that it needs'
+_NO_MESHES = 'it needs annotated meshes (evaluate_meshes; on the command line, --annotated-meshes)'
+#: Why an error of :data:`ERRORS` is undefined, if it is.
+_WHY_UNDEFINED = {
+    'MPJPE': _NO_JOINTS,
+    'PA-MPJPE': 'no frame has three annotated joints, and fewer are always aligned exactly',
+    'N-MPJPE': _NO_JOINTS,
+    'ACCEL': 'no three frames are consecutive',
+    'PVE': _NO_MESHES,
+    'PA-PVE': _NO_MESHES,
+}
 
 _QUOTED = {attribute: quoted for quoted, (attribute, _) in ERRORS.items()}
 
@@ -111,7 +123,7 @@ def score_frames(
     """
 
     def score(by: str, group: str, mpjpe: Array, pa_mpjpe: Array, rows: Any = None) -> Score:
-        frames = int((~np.isnan(pa_mpjpe)).sum())
+        frames = int((~np.isnan(mpjpe) | ~np.isnan(pa_mpjpe)).sum())
         means = {
             name: _mean(values[rows])
             for name in ('n_mpjpe', 'acceleration', 'pve', 'pa_pve')
@@ -213,15 +225,34 @@ class EvaluationResult:
 
         Args:
             by: Breakdowns to show.
-            errors: Errors of the overall scores to show, some of :data:`ERRORS`.
+            errors: Errors of the overall scores and of the intervals to show, some of
+                :data:`ERRORS`.
         """
         blocks = []
         for name, protocol in self.protocols.items():
             blocks.append(self._overall(name, protocol, errors))
-            blocks += self._intervals(name)
+            blocks += self._intervals(name, errors)
             blocks += [self._breakdown(name, kind) for kind in by if self.select(name, kind)]
             blocks += self._left_out(name)
-        return '\n\n'.join([*blocks, *self.remarks()])
+        return '\n\n'.join([*blocks, *self.undefined(errors), *self.remarks()])
+
+    def undefined(self, errors: Sequence[str]) -> list[str]:
+        """Return a sentence for each error that is undefined over all frames, with the reason.
+
+        Args:
+            errors: Some of :data:`ERRORS`.
+        """
+        sentences = []
+        for error in errors:
+            values = {
+                name: [getattr(score, ERRORS[error][0]) for score in self.select(name)]
+                for name in self.protocols
+            }
+            without = [name for name, of in values.items() if of and np.isnan(of).all()]
+            under = '' if len(without) == len(values) else f' under {", ".join(without)}'
+            if without:
+                sentences.append(f'{error} is undefined{under}: {_WHY_UNDEFINED[error]}')
+        return sentences
 
     def remarks(self) -> list[str]:
         """Return sentences on missing predictions, on regressors, and on what is implausible."""
@@ -252,8 +283,12 @@ class EvaluationResult:
         header = ['Regressor', *(f'{error} ({ERRORS[error][1]})' for error in errors)]
         return format_table(header, rows, caption)
 
-    def _intervals(self, name: str) -> list[str]:
-        of_protocol = [interval for interval in self.intervals if interval.protocol == name]
+    def _intervals(self, name: str, errors: Sequence[str]) -> list[str]:
+        of_protocol = [
+            interval
+            for interval in self.intervals
+            if interval.protocol == name and _QUOTED[interval.error] in errors
+        ]
         if not of_protocol:
             return []
         first = of_protocol[0]
@@ -268,7 +303,8 @@ class EvaluationResult:
             row[kinds.index(interval.error)] = f'{interval.value:{digits}} {ends}'
         caption = (
             f'{100 * first.confidence_level:g} % intervals, protocol {name}: bootstrap of '
-            f'{first.sequences} sequences within {first.subjects} subjects'
+            f'{first.sequences} sequences within {first.subjects} '
+            f'subject{"s" * (first.subjects > 1)}'
         )
         header = ['Regressor', *(f'{_QUOTED[kind]} (mm)' for kind in kinds)]
         return [format_table(header, [[label, *row] for label, row in rows.items()], caption)]
@@ -276,7 +312,12 @@ class EvaluationResult:
     def _breakdown(self, name: str, by: str) -> str:
         scores = self.select(name, by)
         regressors = list(dict.fromkeys(score.regressor for score in scores))
-        cells = {(s.group, s.regressor): f'{s.mpjpe:.1f} / {s.pa_mpjpe:.1f}' for s in scores}
+        cells = {
+            (score.group, score.regressor): ' / '.join(
+                format_error(score, error) for error in ('MPJPE', 'PA-MPJPE')
+            )
+            for score in scores
+        }
         counts = {score.group: score.frames for score in scores}
         rows = [
             [group, str(counts[group]), *(cells[group, regressor] for regressor in regressors)]

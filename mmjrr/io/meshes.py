@@ -18,6 +18,8 @@ _PLY_TYPES = {
     'ushort': 'u2', 'uint16': 'u2', 'int': 'i4', 'int32': 'i4', 'uint': 'u4', 'uint32': 'u4',
     'float': 'f4', 'float32': 'f4', 'double': 'f8', 'float64': 'f8',
 }  # fmt: skip
+#: How the line of a vertex begins in an ``.obj`` file.
+_OBJ_VERTEX = (b'v ', b'v\t')
 _PLY_ORDERS = {'binary_little_endian': '<', 'binary_big_endian': '>'}
 
 
@@ -64,7 +66,7 @@ def read_mesh_faces(path: FilePath) -> Array:  # (F, 3)
             faces = _triangles(_ply_faces(ply))
         else:
             count = len(_obj_vertices(content))
-            faces = _triangles(_obj_faces(content, count))
+            faces = _triangles(_obj_faces(content))
         if not len(faces):
             raise DataError(f'{where}: found no faces')
         if faces.min() < 0 or faces.max() >= count:
@@ -87,18 +89,21 @@ def _triangles(polygons: Array | list[list[int]]) -> Array:
     return np.array(corners, dtype=np.int64).reshape(len(corners), 3)
 
 
-def _obj_faces(content: bytes, num_vertices: int) -> list[list[int]]:
-    """Return the polygons; negative indices count back from the last vertex."""
-    polygons = []
+def _obj_faces(content: bytes) -> list[list[int]]:
+    """Return the polygons; negative indices count back from the last vertex above their line."""
+    polygons, num_vertices = [], 0
     for line in content.splitlines():
-        if line.startswith((b'f ', b'f\t')):
+        if line.startswith(_OBJ_VERTEX):
+            num_vertices += 1
+        elif line.startswith((b'f ', b'f\t')):
             numbers = [int(word.split(b'/')[0]) for word in line.split()[1:]]
-            polygons.append([n - 1 if n > 0 else num_vertices + n for n in numbers])
+            # The index 0 does not exist; it becomes -1, which is outside the vertices.
+            polygons.append([n - 1 if n >= 0 else num_vertices + n for n in numbers])
     return polygons
 
 
 def _obj_vertices(content: bytes) -> Array:
-    rows = [line.split()[1:4] for line in content.splitlines() if line.startswith((b'v ', b'v\t'))]
+    rows = [line.split()[1:4] for line in content.splitlines() if line.startswith(_OBJ_VERTEX)]
     return np.array(rows, dtype=np.float64).reshape(len(rows), 3)
 
 

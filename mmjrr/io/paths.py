@@ -51,16 +51,19 @@ def check_suffix(path: str | PathLike[str], *suffixes: str, option: str = '') ->
 
     Args:
         path: The path.
-        suffixes: The suffixes that are allowed, in lower case.
+        suffixes: The suffixes that are allowed. Upper and lower case differ, since readers and
+            writers choose a format by the exact suffix.
         option: Option that names the path, for the message.
 
     Raises:
         ValueError: The path has another suffix.
     """
     path = Path(path)
-    if path.suffix.lower() not in suffixes:
+    if path.suffix not in suffixes:
         *first, last = suffixes
         expected = f'{", ".join(first)} or {last}' if first else last
+        if path.suffix.lower() in suffixes:
+            expected += ', in lower case'
         where = f'{option}: {path}' if option else str(path)
         raise ValueError(f'{where}: expected a path ending in {expected}')
     return path

@@ -13,13 +13,21 @@ from mmjrr.body_models.known_meshes import NUM_VERTICES
 from mmjrr.joints import JOINT_ORDERS, joint_names_of
 from mmjrr.regressors.limbs import exchanged_joints
 from mmjrr.regressors.regressor_files import RegressorFile
-from mmjrr.regressors.sides import swapped_pairs
+from mmjrr.regressors.sides import has_known_sides, swapped_pairs
 
 #: Largest deviation of a row's sum from one that is normalized without a note, for float32 files.
 _SUM_TOLERANCE = 1e-5
 
+#: File that a refinement fits before its first iteration.
+_FITTED_FIRST = 'J_spin.npy'
+
 #: A regressor fitted to fewer frames than this overfits their poses and noise.
 FEW_FRAMES = 100
+
+_UNCHECKED = 'left and right could not be checked'
+_OTHER_BODY = (
+    'the columns are of another body, which body_model= names (on the command line, --body-model)'
+)
 
 
 class DeclaredBody(NamedTuple):
@@ -155,14 +163,15 @@ def declared_body(file: RegressorFile, body_model: Any) -> DeclaredBody:
             )
         name = name or getattr(body_model, 'name', None)
     if isinstance(name, str):
-        return DeclaredBody(name, template)
+        note = None
+        if file.body_model is None and template is None and not has_known_sides(name):
+            note = f'{_UNCHECKED} without the body {name!r} or its template'
+        return DeclaredBody(name, template, note)
     if template is not None:
         return DeclaredBody('unnamed', template)
     if file.weight.shape[1] == NUM_VERTICES['smpl']:
         return DeclaredBody('smpl', note="assumed that its 6890 columns are SMPL's vertices")
-    return DeclaredBody(
-        'unnamed', note='its body is not known, so left and right could not be checked'
-    )
+    return DeclaredBody('unnamed', note=f'its body is not known, so {_UNCHECKED}')
 
 
 def check_sides(
@@ -198,10 +207,15 @@ def check_sides(
         if sorted(names) == sorted(joint_names)
         and not swapped_pairs(weight, names, body.name, body.template)
     ]
-    hint = f' The rows fit joint_order={matching[0]!r}.' if matching else ''
+    hint = (
+        f'The rows fit joint_order={matching[0]!r} (on the command line, --joint-order '
+        f'{matching[0]}).'
+        if matching
+        else f'No known order fits the rows: they are in another one, or {_OTHER_BODY}.'
+    )
     raise ValueError(
         f'{where}: left and right are swapped against the declared {declared}: on the body '
-        f'{body.name!r}, {pairs}.{hint}'
+        f'{body.name!r}, {pairs}. {hint}'
     )
 
 
@@ -230,7 +244,8 @@ def check_limbs(
         _check_enough_frames(where, n_frames, body, pairs)
         raise ValueError(
             f'{where}: rows are exchanged along the limbs: on the body {body.name!r}, {pairs}; '
-            'declare the order that the rows have with joint_order='
+            'declare the order that the rows have with joint_order= (on the command line, '
+            f'--joint-order), or {_OTHER_BODY}'
         )
 
 
@@ -254,13 +269,16 @@ def _rows(mask: Array, joint_names: Sequence[str]) -> list[str]:
 
 
 def _unknown_order(file: RegressorFile) -> str:
-    declare = f'pass joint_order= ({sorted(JOINT_ORDERS)}, or joint names)'
+    declare = (
+        'pass joint_order= (on the command line, --joint-order): one of '
+        f'{", ".join(sorted(JOINT_ORDERS))}, or joint names'
+    )
     if file.sidecar is None:
         return f'the file does not say in what order its rows are; {declare}'
+    left_behind = '; if a killed run left this file behind, delete it, and --resume fits it again'
     return (
         f'the order of its rows is unknown, since its sidecar {file.sidecar.name} is missing; '
-        f'restore that file, or {declare}. A J_spin.npy that a killed run left behind: delete it, '
-        'and --resume fits it again'
+        f'restore that file, or {declare}{left_behind if file.path.name == _FITTED_FIRST else ""}'
     )
 
 

@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from mmjrr.array_types import Array, FloatArray
 from mmjrr.body_models.known_meshes import NUM_VERTICES
 from mmjrr.joints import JOINT_ORDERS, joint_names_of
 from mmjrr.regressors.checks import clean_rows
+from mmjrr.regressors.joint_regressor import JointRegressor
 from mmjrr.regressors.limbs import exchanged_joints
 from mmjrr.regressors.regressor_files import RegressorFile, read_regressor
 from mmjrr.regressors.sides import known_template, swapped_pairs
-from mmjrr.regressors.zoo import ZOO
+from mmjrr.regressors.zoo import ZOO, is_carried
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,8 @@ def inspect_regressor(
 
     Raises:
         FileNotFoundError, DataError: As in :meth:`~mmjrr.regressors.JointRegressor.load`.
-        ValueError: ``joint_order`` is unknown, or has another number of joints.
+        ValueError: ``joint_order`` is unknown, or has another number of joints; or the body has
+            another number of vertices.
     """
     file, transposed = _read(path_or_name)
     weight = file.weight
@@ -113,6 +116,13 @@ def inspect_regressor(
             f'{file.path}: found {count} rows, expected {len(declared)}, one for each joint name'
         )
     named = body_model or file.body_model
+    vertices = NUM_VERTICES.get(named or '', columns) if template is None else len(template)
+    if vertices != columns:
+        text = f'{columns} columns are not the {vertices} vertices of the body {named!r}'
+        if body_model is not None or template is not None:
+            raise ValueError(f'{file.path}: {text}')
+        notes.append(text)
+        named = 'unnamed'
     if named is None:
         bodies_of_size = [name for name, number in NUM_VERTICES.items() if number == columns]
         named = (
@@ -158,10 +168,22 @@ def inspect_regressor(
         (),
         tuple(notes),
     )
-    return replace(inspection, comparisons=_compare(inspection, template, others))
+    comparisons, left_out = _compare(inspection, template, others)
+    return replace(inspection, comparisons=comparisons, notes=(*notes, *left_out))
 
 
 def _read(path_or_name: str | Path) -> tuple[RegressorFile, bool]:
+    """Return the contents of a file, the matrix as (J, V), and whether the file transposes it."""
+    if is_carried(path_or_name):
+        regressor = JointRegressor.load(path_or_name, dtype=torch.float64)
+        return RegressorFile(
+            Path(path_or_name),
+            '',
+            regressor.weight.numpy(),
+            regressor.joint_names,
+            regressor.body_model,
+            regressor.provenance,
+        ), False
     file = read_regressor(path_or_name)
     if file.weight.shape[0] > file.weight.shape[1]:
         return replace(file, weight=np.ascontiguousarray(file.weight.T)), True
@@ -188,47 +210,61 @@ def _problems(
 
 def _compare(
     inspection: Inspection, template: Array | None, others: Sequence[str | Path]
-) -> tuple[Comparison, ...]:
-    """Compare with other files and with those of the zoo that are at hand, by joint name."""
-    usable, names = _usable(inspection.weight), inspection.joint_names
-    if usable is None or names is None:
-        return ()
-    comparisons = []
-    for number, other in enumerate([*others, *ZOO]):
-        is_chosen = number < len(others)
-        try:
-            file, _ = _read(other)
-        except (FileNotFoundError, ValueError):
-            if is_chosen:
-                raise
-            continue
-        weight, other_names = _usable(file.weight), file.joint_names
-        if other_names is None and file.weight.shape == inspection.weight.shape:
-            other_names = names
-        if weight is None or other_names is None:
-            continue
-        if weight.shape[1] != usable.shape[1] or (
-            not is_chosen and file.body_model not in (None, inspection.body_model)
-        ):
-            continue
-        common = [name for name in names if name in other_names]
-        rows = usable[[names.index(name) for name in common]]
-        other_rows = weight[[other_names.index(name) for name in common]]
-        if not common:
-            continue
-        if template is not None:
-            values = np.linalg.norm((rows - other_rows) @ template, axis=1)
+) -> tuple[tuple[Comparison, ...], list[str]]:
+    """Compare with other files and with those of the zoo that are at hand, by joint name.
+
+    Returns:
+        The comparisons, and a sentence for each of the other files that is not comparable.
+    """
+    comparisons, left_out = [], []
+    for other in others:
+        found = _comparison(inspection, template, other, _read(other)[0])
+        if isinstance(found, str):
+            left_out.append(f'{other} is not compared: {found}')
         else:
-            values = np.abs(rows - other_rows).sum(1) / 2
-        comparisons.append(
-            Comparison(
-                str(other),
-                dict(zip(common, values.tolist(), strict=True)),
-                'share' if template is None else 'm',
-                file.sha256 == inspection.file.sha256,
-            )
-        )
-    return tuple(sorted(comparisons, key=lambda comparison: comparison.mean))
+            comparisons.append(found)
+    for name in ZOO:
+        if is_carried(name):
+            continue
+        try:
+            file, _ = _read(name)
+        except (FileNotFoundError, ValueError):
+            continue
+        found = _comparison(inspection, template, name, file)
+        if isinstance(found, Comparison) and file.body_model in (None, inspection.body_model):
+            comparisons.append(found)
+    return tuple(sorted(comparisons, key=lambda comparison: comparison.mean)), left_out
+
+
+def _comparison(
+    inspection: Inspection, template: Array | None, name: str | Path, file: RegressorFile
+) -> Comparison | str:
+    """Compare with another file; return why that is not possible, if it is not."""
+    rows, names = _usable(inspection.weight), inspection.joint_names
+    other_rows, other_names = _usable(file.weight), file.joint_names
+    if file.weight.shape[1] != inspection.weight.shape[1]:
+        return f'it has {file.weight.shape[1]} columns'
+    if rows is None or other_rows is None:
+        return 'a row has no positive weight, or a weight is not finite'
+    if other_names is None and file.weight.shape == inspection.weight.shape:
+        other_names = names
+    if names is None or other_names is None:
+        return 'the order of the rows is not known'
+    common = [joint for joint in names if joint in other_names]
+    if not common:
+        return 'it has no joint in common'
+    difference = rows[[names.index(joint) for joint in common]]
+    difference = difference - other_rows[[other_names.index(joint) for joint in common]]
+    if template is not None:
+        values = np.linalg.norm(difference @ template, axis=1)
+    else:
+        values = np.abs(difference).sum(1) / 2
+    return Comparison(
+        str(name),
+        dict(zip(common, values.tolist(), strict=True)),
+        'share' if template is None else 'm',
+        file.sha256 == inspection.file.sha256 != '',
+    )
 
 
 def format_inspection(inspection: Inspection) -> str:
@@ -237,7 +273,7 @@ def format_inspection(inspection: Inspection) -> str:
     count, columns = inspection.weight.shape
     lines = [
         f'{file.path}',
-        f'sha256 {file.sha256}',
+        f'sha256 {file.sha256}' if file.sha256 else _carried_from(file),
         f'{count} rows, {columns} columns, body {inspection.body_model!r}'
         + (', transposed in the file' if inspection.transposed else ''),
         (
@@ -266,6 +302,11 @@ def format_inspection(inspection: Inspection) -> str:
         )
     lines += ['', *_rows(inspection)]
     return '\n'.join(lines)
+
+
+def _carried_from(file: RegressorFile) -> str:
+    step = file.provenance['carried'][-1]
+    return f'carried from the mesh {step["from"]!r} by {step["mapping"]["file"]}'
 
 
 def _rows(inspection: Inspection) -> list[str]:

@@ -27,7 +27,7 @@ from mmjrr.regressors.checks import (
 from mmjrr.regressors.known_mappings import find_mapping
 from mmjrr.regressors.mesh_mapping import MeshMapping
 from mmjrr.regressors.normals import NormalOffsets
-from mmjrr.regressors.regressor_files import read_regressor, write_regressor
+from mmjrr.regressors.regressor_files import RegressorFile, read_regressor, write_regressor
 from mmjrr.regressors.zoo import ZOO
 
 check_package_versions()
@@ -44,8 +44,8 @@ class JointRegressor(nn.Module):
     checkpoints, since a regressor is identified by its own file.
 
     Args:
-        weight: ``(J, V)``, non-negative, rows summing to one within 1e-4, which are normalized.
-            :meth:`load` cleans other matrices.
+        weight: ``(J, V)``, non-negative, rows summing to one within 1e-4 or the precision of its
+            type, which are normalized. :meth:`load` cleans other matrices.
         joint_names: Name of each row, or the name of an order (``'mmpose'``, ``'spin'``).
         body_model: Name of the body whose vertices are the columns. Default: ``'smpl'``.
         provenance: Description of its making, as plain values for JSON. Default: None, empty.
@@ -94,7 +94,7 @@ class JointRegressor(nn.Module):
                 f'weight: found negative entries (least: {array.min():.3g}), expected none'
             )
         off = np.abs(array.sum(1) - 1).max()
-        if off > _SUM_TOLERANCE:
+        if off > max(_SUM_TOLERANCE, torch.finfo(weight.dtype).eps):
             raise ValueError(
                 f'weight: found a row sum off by {off:.3g}, expected rows to sum to one'
             )
@@ -134,7 +134,8 @@ class JointRegressor(nn.Module):
 
         Args:
             vertices: ``(..., V, 3)``; or ``(..., S, 3)``, only those of ``self.support``, as
-                ``body.restrict_to(regressor.support)`` computes them.
+                ``body.restrict_to(regressor.support)`` computes them. Integers become numbers of
+                the regressor's dtype.
 
         Returns:
             ``(..., J, 3)``, differentiable in the vertices.
@@ -150,6 +151,8 @@ class JointRegressor(nn.Module):
             )
         if count == self.num_vertices and count != len(self.support):
             vertices = vertices.index_select(-2, self.support.to(vertices.device))
+        if not vertices.is_floating_point():
+            vertices = vertices.to(self.weight.dtype)
         points = self.support_weight.to(vertices) @ vertices
         if self.normals is not None:
             points = points + self.normals(vertices, self.support_weight, self.support)
@@ -291,7 +294,9 @@ class JointRegressor(nn.Module):
         entry = ZOO.get(path_or_name) if isinstance(path_or_name, str) else None
         if entry is not None and entry.carried_from is not None:
             mapping = find_mapping(entry.body_model, ZOO[entry.carried_from].body_model)
-            return cls.load(entry.carried_from, joint_order, None, dtype).to_mesh(mapping)
+            carried = cls.load(entry.carried_from, joint_order, None, dtype).to_mesh(mapping)
+            carried._check_declared_body(entry.name, body_model)
+            return carried
         file = read_regressor(path_or_name)
         names = declared_joint_names(file, joint_order)
         body = declared_body(file, body_model)
@@ -318,6 +323,18 @@ class JointRegressor(nn.Module):
         except ValueError as error:
             raise ValueError(f'{where}: {error}') from error
 
+    def _check_declared_body(self, name: str, body_model: Any) -> None:
+        """Check the body that a caller of :meth:`load` declares, against a carried regressor.
+
+        Raises:
+            ValueError: It is another body, or sides or limbs are exchanged on its template.
+        """
+        weight = self.weight.cpu().double().numpy()
+        file = RegressorFile(Path(name), '', weight, self.joint_names, self.body_model)
+        body = declared_body(file, body_model)
+        check_sides(weight, self.joint_names, body, name)
+        check_limbs(weight, self.joint_names, body, name)
+
     def save(self, path: str | Path) -> Path:
         """Write ``NAME.npy`` and its sidecar ``NAME.json`` (names, body, checksum, provenance).
 
@@ -329,9 +346,12 @@ class JointRegressor(nn.Module):
         Raises:
             ValueError: ``path`` does not end in ``.npy``.
         """
+        weight = self.weight.cpu()
+        if weight.dtype == torch.bfloat16:  # NumPy has no such type
+            weight = weight.float()
         return write_regressor(
             path,
-            self.weight.cpu().numpy(),
+            weight.numpy(),
             self.joint_names,
             self.body_model,
             self.cleaning,

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from mmjrr.errors import DataError
 from mmjrr.io import atomic_write, read_npz
+from mmjrr.io.paths import check_suffix
 from mmjrr.joints import SMPL_JOINTS, joint_names_of
 
 #: The SMPL joint whose rotation turns the body part that carries each joint of Human3.6M.
@@ -119,9 +120,7 @@ class LabelOffsets:
         Raises:
             ValueError: ``path`` does not end in ``.npz``.
         """
-        path = Path(path)
-        if path.suffix != '.npz':
-            raise ValueError(f'path: found {path}, expected a name that ends in .npz')
+        path = check_suffix(path, '.npz')
         with atomic_write(path) as temporary, open(temporary, 'wb') as file:
             np.savez(
                 file,

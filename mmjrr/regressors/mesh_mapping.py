@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from mmjrr.io import (
     check_array,
     open_input,
     read_mesh_faces,
+    read_mesh_vertices,
     read_npy,
     read_npz,
     read_pickle,
@@ -34,6 +34,8 @@ _SUM_TOLERANCE = 1e-3
 #: Most vertices of a mesh in a mapping.
 _MAX_VERTICES = 1_000_000
 _UNKNOWN = 'unnamed'
+#: Suffixes of meshes with vertices and triangles.
+MESH_SUFFIXES = ('.obj', '.ply')
 
 
 class MeshMapping:
@@ -163,10 +165,11 @@ class MeshMapping:
         if isinstance(content, dict) and 'description' in content:
             described = _description(path, content['description'])
         try:
-            matrix = _matrix_of(path, content, faces, limit)
+            source = source or described.get('source')
+            matrix = _matrix_of(path, content, faces, limit, source)
             return cls(
                 matrix,
-                source or described.get('source'),
+                source,
                 target or described.get('target'),
                 {
                     **described.get('provenance', {}),
@@ -193,9 +196,9 @@ class MeshMapping:
         description = json.dumps(
             {'source': self.source, 'target': self.target, 'provenance': self.provenance}
         )
-        with atomic_write(path) as temporary:
+        with atomic_write(path) as temporary, open(temporary, 'wb') as file:
             np.savez_compressed(
-                temporary,
+                file,
                 rows=matrix.row.astype(np.int32),
                 columns=matrix.col.astype(np.int32),
                 values=matrix.data,
@@ -217,7 +220,7 @@ def read_faces(path: str | Path) -> Array:  # (F, 3)
         DataError: The file is damaged or has no triangles.
     """
     path = Path(path)
-    if path.suffix in ('.obj', '.ply'):
+    if path.suffix in MESH_SUFFIXES:
         return read_mesh_faces(path)
     with open_input(path) as file:
         content = _read(file)
@@ -256,16 +259,51 @@ def _description(path: Path, value: Any) -> dict[str, Any]:
         raise DataError(f'{path}: description: not JSON ({error})') from error
     if not isinstance(described, dict) or not isinstance(described.get('provenance', {}), dict):
         raise DataError(f'{path}: description: found {described!r:.80}, expected an object')
+    for name in ('source', 'target'):
+        if not isinstance(described.get(name, ''), str):
+            raise DataError(
+                f'{path}: description: {name}: found {described[name]!r:.80}, expected a name'
+            )
+    check_error_mm(f'{path}: description: provenance', described.get('provenance', {}))
     return described
 
 
+def check_error_mm(where: str, description: dict[str, Any]) -> None:
+    """Check the measured error in the description of a mapping.
+
+    It is an object as :meth:`mmjrr.regressors.MappingError.as_dict` returns it, or an object of
+    such; anything but an object stands for an error that is not measured.
+
+    Args:
+        where: File and field, for messages.
+        description: The description, with or without a field ``error_mm``.
+
+    Raises:
+        DataError: It is an object of another kind.
+    """
+    error = description.get('error_mm')
+    if not isinstance(error, dict):
+        return
+    rows = [error] if 'mean' in error else error.values()
+    if ('mean' in error and 'bodies' not in error) or not all(map(_has_mean, rows)):
+        raise DataError(
+            f'{where}: error_mm: found {error!r:.80}, expected an object with mean and bodies, or '
+            'an object of such'
+        )
+
+
+def _has_mean(row: Any) -> bool:
+    mean = row.get('mean') if isinstance(row, dict) else None
+    return isinstance(mean, (int, float)) and 0 <= mean < 1e6
+
+
 def _matrix_of(
-    path: Path, content: Any, faces: str | Path | Array | None, limit: int
+    path: Path, content: Any, faces: str | Path | Array | None, limit: int, source: str | None
 ) -> csr_matrix:
     if not isinstance(content, dict):
         return _as_csr(str(path), content, limit)
     if {'triangle_ids', 'baryc_coords'} <= set(content):
-        return _from_barycentric(path, content, faces, limit)
+        return _from_barycentric(path, content, faces, limit, source)
     if 'mtx' in content:
         matrix = _as_csr(f'{path}: mtx', content['mtx'], limit)
         columns = matrix.shape[1]
@@ -313,7 +351,11 @@ def _as_csr(where: str, value: Any, limit: int) -> csr_matrix:
 
 
 def _from_barycentric(
-    path: Path, content: dict[str, Any], faces: str | Path | Array | None, limit: int
+    path: Path,
+    content: dict[str, Any],
+    faces: str | Path | Array | None,
+    limit: int,
+    source: str | None,
 ) -> csr_matrix:
     checks: dict[str, Any] = {'sizes': {}, 'limit': limit}
     ids = check_array(
@@ -331,7 +373,13 @@ def _from_barycentric(
             'does not hold; pass its mesh as faces= (on the command line, --faces), such as the '
             '.ply next to the file'
         )
-    triangles = read_faces(faces) if isinstance(faces, (str, Path)) else faces
+    count = 0
+    if isinstance(faces, (str, Path)):
+        triangles = read_faces(faces)
+        if Path(faces).suffix in MESH_SUFFIXES:
+            count = len(read_mesh_vertices(faces))
+    else:
+        triangles = faces
     triangles = check_array(where, triangles, ('F', 3), 'integer')
     if len(ids) and (ids.min() < 0 or ids.max() >= len(triangles)):
         raise DataError(
@@ -340,16 +388,16 @@ def _from_barycentric(
         )
     if triangles.min() < 0 or triangles.max() >= _MAX_VERTICES:
         raise DataError(f'{where}: found vertices {triangles.min()} to {triangles.max()}')
-    count = _num_vertices(triangles)
+    count = max(count, _num_vertices(triangles, source))
     rows = np.repeat(np.arange(len(ids)), 3)
     return csr_matrix((weights.ravel(), (rows, triangles[ids].ravel())), shape=(len(ids), count))
 
 
-def _num_vertices(triangles: Array) -> int:
+def _num_vertices(triangles: Array, name: str | None) -> int:
     """Return the number of vertices of a mesh with these triangles.
 
-    A known mesh may have vertices behind the last one that a triangle uses.
+    A known mesh, which is named, may have a few vertices behind the last one that a triangle uses.
     """
     count_in_use = int(triangles.max()) + 1
-    known_counts: Sequence[int] = sorted(NUM_VERTICES.values())
-    return next((count for count in known_counts if 0 <= count - count_in_use < 64), count_in_use)
+    known = NUM_VERTICES.get(name or '', 0)
+    return known if 0 <= known - count_in_use < 64 else count_in_use

@@ -36,8 +36,10 @@ from mmjrr.io import (
     versions,
     write_json,
 )
+from mmjrr.io.paths import check_suffix
 from mmjrr.io.sparse import check_dense_size, sparse_matrix
 from mmjrr.joints import JOINT_ORDERS
+from mmjrr.regressors.mesh_mapping import check_error_mm
 from mmjrr.regressors.zoo import ZOO, ZooEntry, find_regressor
 
 _SIDECAR_FORMAT = 'mmjrr.joint_regressor/1'
@@ -124,7 +126,7 @@ def read_regressor(path_or_name: str | Path) -> RegressorFile:
         checksum = file.sha256()
         if entry is not None:
             entry.check_sha256(path, checksum)
-        described = {**_from_zoo(entry), **_read_sidecar(path, checksum)}
+        described = {**_from_zoo(entry), **read_sidecar(path, checksum)}
         weight, names = _read_weight(file)
     names = described.get('joint_names', names)
     return RegressorFile(
@@ -175,10 +177,7 @@ def write_regressor(
     Raises:
         ValueError: ``path`` does not end in ``.npy``.
     """
-    path = Path(path)
-    sidecar = sidecar_of(path)
-    if sidecar is None:
-        raise ValueError(f'{path}: expected a path ending in .npy')
+    path = check_suffix(path, '.npy')
     buffer = io.BytesIO()
     np.save(buffer, weight)
     description = {
@@ -194,7 +193,7 @@ def write_regressor(
     if normals is not None:
         description['normal_offsets'] = normals[0].tolist()
         description['normal_faces'] = normals[1].tolist()
-    write_json(sidecar, description)
+    write_json(path.with_suffix('.json'), description)
     with atomic_write(path) as temporary:
         temporary.write_bytes(buffer.getbuffer())
     return path
@@ -210,8 +209,16 @@ def _from_zoo(entry: ZooEntry | None) -> dict[str, Any]:
     }
 
 
-def _read_sidecar(path: Path, checksum: str) -> dict[str, Any]:
-    """Return what the sidecar says; {} if there is none."""
+def read_sidecar(path: Path, checksum: str | None = None) -> dict[str, Any]:
+    """Return what a regressor's sidecar says, whose fields have their types; {} if there is none.
+
+    Args:
+        path: The regressor's file.
+        checksum: SHA-256 of that file. Default: None, not compared with the sidecar's.
+
+    Raises:
+        DataError: The sidecar is damaged or of another kind, or the checksum is not the sidecar's.
+    """
     sidecar = sidecar_of(path)
     if sidecar is None or not sidecar.is_file():
         return {}
@@ -226,7 +233,8 @@ def _read_sidecar(path: Path, checksum: str) -> dict[str, Any]:
             raise DataError(
                 f'{sidecar}: {name}: found {described[name]!r:.80}, expected a {kind.__name__}'
             )
-    if described.get('sha256') != checksum:
+    _check_carried(f'{sidecar}: provenance: carried', described.get('provenance', {}))
+    if checksum is not None and described.get('sha256') != checksum:
         raise DataError(
             f'{path}: found the sha256 {checksum}, expected {described.get("sha256")!s:.80} as its '
             f'sidecar {sidecar.name} says: one of the two was replaced, or a run was killed while '
@@ -235,6 +243,24 @@ def _read_sidecar(path: Path, checksum: str) -> dict[str, Any]:
             'joint_order='
         )
     return described
+
+
+def _check_carried(where: str, provenance: dict[str, Any]) -> None:
+    """Check the steps by which a regressor was carried, as ``JointRegressor.to_mesh`` notes them.
+
+    Raises:
+        DataError: They are no list of objects, or a field of one has another type.
+    """
+    steps = provenance.get('carried', [])
+    if not isinstance(steps, list):
+        raise DataError(f'{where}: found {steps!r:.80}, expected a list')
+    for step in steps:
+        if not isinstance(step, dict) or not isinstance(step.get('mapping', {}), dict):
+            raise DataError(
+                f'{where}: found {step!r:.80}, expected an object with from, to, mapping, error_mm'
+            )
+        check_error_mm(where, step)
+        check_error_mm(f'{where}: mapping', step.get('mapping', {}))
 
 
 def _read_weight(file: InputFile) -> tuple[Array, tuple[str, ...] | None]:
@@ -255,7 +281,10 @@ def _read_weight(file: InputFile) -> tuple[Array, tuple[str, ...] | None]:
         raise DataError(
             f'{path}: found the suffix {path.suffix!r}, expected .npy, .npz, .pkl, .pt, .pth'
         )
-    return check_array(where, weight, ('J', 'V'), finite=False, limit=limit), names
+    matrix = check_array(where, weight, ('J', 'V'), finite=False, limit=limit)
+    if not matrix.size:
+        raise DataError(f'{where}: found shape {matrix.shape}, expected rows and columns')
+    return matrix, names
 
 
 def _names_in(path: Path, arrays: dict[str, Array]) -> tuple[str, ...] | None:

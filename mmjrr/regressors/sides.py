@@ -19,6 +19,7 @@ from mmjrr.joints import swap_sides
 
 #: First vertex of the right half of SMPL and SMPL-H.
 SMPL_FIRST_RIGHT_VERTEX = 3512
+_SMPL_MESHES = ('smpl', 'smplh')
 
 #: Sides of two joints are compared only if they are farther apart along x than this, in meters.
 _MIN_DISTANCE = 0.01
@@ -67,10 +68,19 @@ def _leftness(weight: Array, body_model: str, template: Array | None) -> Array |
         template = known_template(body_model)
     if template is not None:
         return weight @ template[:, 0]
-    if body_model in ('smpl', 'smplh'):
+    if body_model in _SMPL_MESHES:
         left, right = np.split(weight, [SMPL_FIRST_RIGHT_VERTEX], axis=1)
         return left.sum(1) - right.sum(1)
     return None
+
+
+def has_known_sides(body_model: str) -> bool:
+    """Tell whether left and right of a body are known without its template.
+
+    >>> has_known_sides('smpl'), has_known_sides('smplx')
+    (True, False)
+    """
+    return body_model in _SMPL_MESHES or known_template(body_model) is not None
 
 
 def known_template(body_model: str) -> Array | None:

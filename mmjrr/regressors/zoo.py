@@ -32,6 +32,7 @@ class ZooEntry:
         carried_from: Name of the entry that is carried to this entry's body by the mapping of
             :func:`mmjrr.regressors.known_mappings.find_mapping`, whose file ``filename`` is.
             Default: None, ``filename`` is the regressor's.
+        downloadable: Whether ``mmjrr download NAME`` gets the file.
         provenance: Known facts about its making.
     """
 
@@ -43,6 +44,7 @@ class ZooEntry:
     sha256: str | None = None
     packaged: bool = False
     carried_from: str | None = None
+    downloadable: bool = False
     provenance: dict[str, str] = field(default_factory=dict)
 
     def check_sha256(self, path: Path, checksum: str) -> None:
@@ -84,6 +86,12 @@ def search_folders() -> list[Path]:
     return [Path(home).expanduser() if home else Path.home() / '.cache' / 'mmjrr', Path('data')]
 
 
+def is_carried(path_or_name: str | Path) -> bool:
+    """Tell whether a name is that of a regressor that a mapping carries to another mesh."""
+    entry = ZOO.get(path_or_name) if isinstance(path_or_name, str) else None
+    return entry is not None and entry.carried_from is not None
+
+
 def find_regressor(name: str) -> tuple[ZooEntry, Path]:
     """Return the zoo's entry of a name, and the path of its file, without checking the file.
 
@@ -102,9 +110,10 @@ def find_regressor(name: str) -> tuple[ZooEntry, Path]:
         path = folder / entry.filename
         if path.is_file():
             return entry, path
+    download = f'`mmjrr download {name}` gets it. ' if entry.downloadable else ''
     raise FileNotFoundError(
         f'regressor {name!r}: no file {entry.filename!r} in '
-        f'{" or ".join(str(folder.absolute()) for folder in folders)}. '
+        f'{" or ".join(str(folder.absolute()) for folder in folders)}. {download}'
         f'Where to get it: {entry.source} Where to put it: {folders[0] / entry.filename}'
     )
 
@@ -119,6 +128,7 @@ register_regressor(
             "it is part of SPIN's data: https://visiondata.cis.upenn.edu/spin/data.tar.gz "
             '(fetch_data.sh of https://github.com/nkolot/SPIN), data/J_regressor_h36m.npy.'
         ),
+        downloadable=True,
         provenance={
             'made_by': 'distributed with SPIN (and GraphCMR), Kolotouros et al. 2019',
             'note': 'checksum unknown: no copy was verified against its source',
@@ -136,6 +146,7 @@ register_regressor(
             'https://github.com/ubc-vision/joint-regressor-refinement.'
         ),
         sha256='4ea32d1b3b9a135130722218f87eadfcf78321cf2ca6954e14f780eb9b60d079',
+        downloadable=True,
         provenance={
             'made_by': 'Hedlin, Rhodin, Yi, CRV 2022, arXiv:2205.00076',
             'raw': (

@@ -202,6 +202,16 @@ def test_a_restricted_body_has_the_selected_vertices_and_all_joints(body: SMPL) 
     assert torch.equal(part.joints, whole.joints)
     again = body.restrict_to(torch.tensor(ids)).restrict_to([3, 0])(**arguments)
     torch.testing.assert_close(again.vertices, whole.vertices[:, [59, 41]], atol=1e-14, rtol=0)
+    ids_of_whole = body.restrict_to([5, 10, 20]).restrict_to([1, 0]).vertex_ids
+    assert ids_of_whole is not None and ids_of_whole.tolist() == [10, 5]
+
+
+def test_no_persons_give_no_vertices(body: SMPL) -> None:
+    nobody = {name: value[:0] for name, value in parameters().items()}
+    for arguments in (nobody, *({name: value} for name, value in nobody.items())):
+        output = body(**arguments)
+        assert output.vertices.shape == (0, NUM_VERTICES, 3)
+        assert output.joints.shape == (0, 24, 3)
 
 
 @pytest.mark.parametrize('ids', [[], [-1], [NUM_VERTICES], [[1, 2]]])

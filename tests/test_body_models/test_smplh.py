@@ -265,3 +265,11 @@ def test_a_kid_needs_its_template(small_folder: Path, tmp_path: Path) -> None:
     np.save(tmp_path / 'kid.npy', np.zeros((79, 3)))
     with pytest.raises(DataError, match=r'kid\.npy: found shape \(79, 3\)'):
         SMPL(small_folder, gender='male', age='kid', kid_template_path=tmp_path / 'kid.npy')
+
+
+@pytest.mark.parametrize('kind', ['smplh', 'smplx'])
+def test_no_persons_give_no_vertices(small_folder: Path, kind: str) -> None:
+    body = BODY_MODELS.build(dict(type=kind.upper(), model_path=small_folder, gender='male'))
+    widths = dict(betas=10, left_hand_pose=45, right_hand_pose=6, body_pose=63)
+    for name, width in widths.items():
+        assert body(**{name: torch.zeros(0, width)}).vertices.shape == (0, 80, 3)

@@ -143,6 +143,33 @@ def test_the_fitted_scores_are_means_over_all_frames(world):
     assert f'{attribution.overall("own").mpjpe:.1f}' in text and attribution.sentence() in text
 
 
+def test_each_error_is_a_mean_over_the_frames_and_joints_that_have_it(tmp_path: Path):
+    """S9 has a root in every fourth frame; the protocol aligns joints that it does not score."""
+    world = World(tmp_path, frames=12)
+    annotated = dict(np.load(world.annotation))
+    annotated['S'][:12][np.arange(12) % 4 != 0, 0, 3] = 0
+    np.savez(world.annotation, **annotated)
+    protocol = {'name': 'hips', 'joints': ['left_hip', 'head'], 'pa_joints': ['head', 'left_knee',
+                'right_knee', 'thorax']}  # fmt: skip
+    attribution = attribute_error(
+        world.predictions(0.1), world.annotation, world.biased(), [], protocol
+    )
+    joints = {name: attribution.by_joint(name) for name in attribution.regressors}
+    for scores in joints.values():
+        assert not {'left_hip', 'head'} - set(scores) and np.isnan(scores['left_knee'].mpjpe)
+        # Frames with a root: 3 of S9 and 12 of S11.
+        assert scores['left_hip'].frames == 15 and np.isnan(scores['left_hip'].pa_mpjpe)
+    # Each frame with a root has both joints, so that MPJPE is the mean of theirs.
+    fitted = joints[FITTED]
+    assert fitted['left_hip'].mpjpe > 1
+    assert attribution.overall(FITTED).mpjpe == pytest.approx(
+        (fitted['left_hip'].mpjpe + fitted['head'].mpjpe) / 2
+    )
+    row = next(line for line in str(attribution).splitlines() if line.startswith('left_knee'))
+    assert row.split() == ['left_knee', '–', '–', '–']
+    assert attribution.to_dict()['joints'][FITTED]['left_knee'] is None
+
+
 @pytest.mark.slow
 def test_files_are_read_and_persons_chosen_as_in_an_evaluation(world, tmp_path: Path):
     """A second person in every third image, first in the file; one image has nobody."""

@@ -652,3 +652,36 @@ def test_bad_arguments_are_refused_at_construction(arguments, message):
 def test_an_evaluation_without_samples_is_an_error():
     with pytest.raises(ValueError, match='no frame was processed'):
         JointRegressorMetric('free_body_h36m').evaluate(5)
+
+
+def test_parameters_in_degrees_are_named(samples, regressors):
+    degrees = [
+        {
+            **sample,
+            **{
+                name: torch.rad2deg(sample[name])
+                for name in ('pred_global_orient', 'pred_body_pose')
+            },
+        }
+        for sample in samples
+    ]
+    metric = JointRegressorMetric(regressors, body_model=BODY, by=[])
+    evaluate(metric, degrees)
+    assert 'with angles in degrees in place of radians' in ' '.join(metric.result.notes)
+
+
+def test_vertices_of_another_mesh_are_suspected(samples, regressors):
+    meshes = with_vertices(samples)
+    for sample in meshes:
+        sample['pred_vertices'] = sample['pred_vertices'].flip(0)
+    metric = JointRegressorMetric(regressors['good'], by=[])
+    evaluate(metric, meshes)
+    assert "not be those of the regressors' mesh, 'free_body'" in ' '.join(metric.result.notes)
+
+
+def test_a_chosen_sequence_that_excludes_no_frame_is_noted(samples, regressors):
+    excluding = dict(type='paper', exclude_sequences=['S9_Walkng', 'S11_WalkingDog'])
+    metric = JointRegressorMetric(regressors, excluding, by=[])
+    evaluate(metric, with_vertices(samples))
+    (note,) = metric.result.notes
+    assert "'S9_Walkng' excludes no frame; sequences are named like S9_Walking" in note

@@ -14,9 +14,10 @@ from mmjrr.cli.main import main
 from mmjrr.datasets.fits import load_fits, save_fits
 from mmjrr.datasets.synthetic.simulated_regressors import make_true_regressor
 from mmjrr.errors import DataError
-from mmjrr.evaluation.label_consistency import LabeledFits
+from mmjrr.evaluation.label_consistency import LabeledFits, table_of_joints
 from mmjrr.joints import H36M_JOINTS_MMPOSE, SMPL_JOINTS
 from mmjrr.regressors import JointRegressor, LabelOffsets
+from mmjrr.regressors.fitting.subject_bootstrap import SubjectBootstrap
 from mmjrr.regressors.label_offsets import part_rotations
 
 ANKLE = H36M_JOINTS_MMPOSE.index('left_ankle')
@@ -124,8 +125,34 @@ def test_the_root_is_that_of_the_regressor_beside_the_fits(tmp_path: Path) -> No
     fits = LabeledFits(write_fits(tmp_path / 'pseudo_gt.npz', ('S1',), np.zeros(3), 1), body)
     assert fits.default_root() == 'pelvis'
     for root, expected in ((None, None), ('mean', 'pelvis'), ('thorax', 'thorax')):
-        (tmp_path / 'J_opt.json').write_text(json.dumps({'provenance': {'root': root}}))
+        sidecar = {'format': 'mmjrr.joint_regressor/1', 'provenance': {'root': root}}
+        (tmp_path / 'J_opt.json').write_text(json.dumps(sidecar))
         assert fits.default_root() == expected
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        ([1], 'not a sidecar of the format'),
+        ({'format': 'mmjrr.joint_regressor/1', 'provenance': 3}, 'provenance: found 3'),
+    ],
+)
+def test_a_damaged_sidecar_beside_the_fits_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: object, message: str
+) -> None:
+    write_fits(tmp_path / 'pseudo_gt.npz', ('S1',), np.zeros(3), 1)
+    (tmp_path / 'J_opt.json').write_text(json.dumps(content))
+    assert main(['label-consistency', str(tmp_path), '--body-model', 'free_body']) == 1
+    error = capsys.readouterr().err
+    assert f'J_opt.json: {message}' in error and error.count('\n') == 1
+
+
+def test_joints_of_one_subject_have_no_distance_in_the_table() -> None:
+    replicates = np.zeros((5, 2, 3))
+    replicates[:, 1] = np.nan
+    bootstrap = SubjectBootstrap(('left_hip', 'head'), np.zeros((2, 3)), replicates, 3)
+    lines = [line.split() for line in table_of_joints(bootstrap).splitlines()]
+    assert ['left_hip', '0.0'] in lines and ['head', '-'] in lines
 
 
 def test_moved_labels_are_the_labels_less_the_turned_offsets(tmp_path: Path) -> None:
@@ -146,18 +173,43 @@ def test_moved_labels_are_the_labels_less_the_turned_offsets(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ('arguments', 'message'),
+    ('arguments', 'status', 'message'),
     [
-        (['--out', 'x.txt'], 'expected a path ending in .json'),
-        (['--figure', 'x.jpg'], 'expected a path ending in .png, .pdf or .svg'),
-        (['--predictions', 'x.npz'], '--test-fits and --predictions belong together'),
-        (['--root', 'nose'], 'no such file'),
+        (['--out', 'x.txt'], 1, 'expected a path ending in .json'),
+        (['--figure', 'x.jpg'], 1, 'expected a path ending in .png, .pdf or .svg'),
+        (['--predictions', 'x.npz'], 2, '--test-fits and --predictions belong together'),
+        (
+            ['--regressor', 'x.npy', '--protocol', 'nonsense'],
+            2,
+            '--regressor, --protocol: needs --test-fits and --predictions',
+        ),
+        (['--mapping', 'x.npz'], 2, '--mapping: needs --test-fits and --predictions'),
+        (
+            ['--test-fits', 'x.npz', '--predictions', 'x.npz', '--protocol', 'nonsense'],
+            1,
+            "unknown protocol 'nonsense'",
+        ),
+        (['--root', 'nose'], 1, 'no such file'),
     ],
 )
 def test_a_wrong_argument_is_one_sentence(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    status: int,
+    message: str,
 ) -> None:
     command = ['label-consistency', str(tmp_path), '--body-model', 'free_body', *arguments]
-    assert main(command) == 1
+    assert main(command) == status
     error = capsys.readouterr().err
     assert message in error and error.count('\n') == 1
+
+
+def test_a_missing_regressor_is_found_before_the_fit(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(write_fits(tmp_path / 'pseudo_gt.npz', ('S1',), np.zeros(3), 1))
+    command = ['label-consistency', path, '--body-model', 'free_body']
+    effect = ['--test-fits', path, '--predictions', path, '--regressor', 'missing.npy']
+    assert main([*command, *effect]) == 1  # of one subject, which the fit refuses
+    assert 'missing.npy: no such file' in capsys.readouterr().err

@@ -249,7 +249,7 @@ def test_annotations_with_and_without_tracks_can_be_evaluated_together():
     assert scores_of(result, 'body', 'emdb').acceleration < 1e-6
 
 
-ABSOLUTE = dict(name='absolute', joints=['left_knee', 'right_knee'], root=None)
+ABSOLUTE = dict(name='absolute', joints=['left_knee', 'right_knee', 'head'], root=None)
 
 
 def at(content: dict[str, np.ndarray], *position: float) -> dict[str, np.ndarray]:
@@ -291,3 +291,9 @@ def test_predictions_of_other_images_are_refused():
 def test_an_unknown_unit_is_refused() -> None:
     with pytest.raises(ValueError, match="unit: found 'km', expected one of"):
         evaluate_meshes(bodies(0), bodies(1), 'free_body_h36m', unit='km')
+
+
+def test_a_chosen_sequence_that_excludes_no_frame_is_refused():
+    excluding = dict(type='bedlam', exclude_sequences=['S9_Greting'])
+    with pytest.raises(ValueError, match="'S9_Greting' excludes no frame; sequences are named"):
+        evaluate_meshes(bodies(0), bodies(1), 'free_body_h36m', excluding)

@@ -11,7 +11,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 import mmjrr
-from mmjrr.evaluation.plausibility import check_plausibility, root_aligned_error
+from mmjrr.evaluation.plausibility import check_plausibility, doubt_mesh, root_aligned_error
 from mmjrr.joints import H36M_JOINTS_MMPOSE as NAMES
 
 RNG = np.random.default_rng(0)
@@ -185,3 +185,28 @@ def test_parameters_in_degrees_or_transposed_are_reported(
 
 def matrices(pose: np.ndarray) -> np.ndarray:
     return Rotation.from_rotvec(pose.reshape(-1, 3)).as_matrix().reshape(-1, 24, 3, 3)
+
+
+@pytest.mark.parametrize('scale', [0.0, 1e-12])
+def test_joints_at_one_point_have_no_size_to_correct(scale: float) -> None:
+    text = check(TARGET[:, :1] + scale * (TARGET - TARGET[:, :1]))
+    assert f'{FRAMES} of {FRAMES} predictions have all joints at one point' in text
+    assert 'multiplied' not in text
+
+
+def test_an_annotation_in_another_unit_is_named_alone() -> None:
+    (sentence,) = check_plausibility(PREDICTED, TARGET / 1000, WEIGHT, NAMES, LABELS)
+    assert 'within 1.01 mm' in sentence and 'annotation_unit of the metric' in sentence
+    few = WEIGHT * (np.arange(17) < 3)
+    small = '\n'.join(check_plausibility(PREDICTED, TARGET / 1000, few, NAMES))
+    assert 'annotation_unit' not in small
+
+
+def test_vertices_without_an_explanation_may_be_of_another_mesh() -> None:
+    notes = check_plausibility(TARGET + 0.15 * RNG.normal(size=TARGET.shape), TARGET, WEIGHT, NAMES)
+    (doubted,) = doubt_mesh(notes, 'smpl')
+    assert doubted.endswith("explains it; the predicted vertices may not be those of the "
+                            "regressors' mesh, 'smpl'")  # fmt: skip
+    assert doubt_mesh(['mirrored, MPJPE would be 50 mm'], 'smpl') == (
+        'mirrored, MPJPE would be 50 mm',
+    )

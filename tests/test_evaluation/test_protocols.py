@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from mmjrr.evaluation import PROTOCOLS, Protocol, frame_errors, get_protocol
-from mmjrr.evaluation.protocol_table import protocols_of_joints
+from mmjrr.evaluation.core import count_left_out
+from mmjrr.evaluation.protocol_table import protocols_of_joints, protocols_of_labels
 from mmjrr.evaluation.regressed_frames import find_neighbors
-from mmjrr.joints import H36M_JOINTS_SPIN, SMPL_JOINTS, reorder_index
+from mmjrr.joints import H36M_JOINTS_MMPOSE, H36M_JOINTS_SPIN, SMPL_JOINTS, reorder_index
 
 #: H36M_TO_J14 in SPIN's constants.py.
 SPIN_ROWS = [6, 5, 4, 1, 2, 3, 16, 15, 14, 11, 12, 13, 8, 10]
@@ -286,3 +287,84 @@ def test_bad_protocols_are_refused():
         get_protocol(dict(name='x', joint_names=['head']))
     with pytest.raises(ValueError, match=r"found \['head'\], expected joints of"):
         frame_errors(*[np.zeros((1, 2, 3))] * 2, ['pelvis', 'spine'], Protocol('x', ('head',)))
+
+
+def test_protocols_that_count_no_frame_are_told_from_the_others():
+    protocols = protocols_of_joints()
+    kept, left_out = protocols_of_labels(protocols, [FRAME, {**FRAME, 'camera': '54138969'}])
+    assert list(kept) == list(protocols) and not left_out
+    other = {**FRAME, 'camera': '54138969'}
+    kept, left_out = protocols_of_labels(protocols, [other])
+    assert left_out == {'no frame is of camera 60457274': ['spin-p2', 'hmr2']}
+    assert set(protocols) - set(kept) == {'spin-p2', 'hmr2'}
+    _, left_out = protocols_of_labels(protocols, [{**other, 'camera': None}])
+    (reason,) = left_out
+    assert reason == 'the subject, sequence or camera of a frame is not known'
+    # An error that names the subjects follows if none is left.
+    assert protocols_of_labels(protocols, [{**FRAME, 'subject': 'S1'}]) == (protocols, {})
+
+
+@pytest.mark.parametrize(
+    ('changes', 'advice'),
+    [
+        (dict(camera='54138969'), "cameras='all'\\) counts every camera's"),
+        (dict(subject='S1'), "subjects='all'\\) counts every subject's"),
+    ],
+)
+def test_the_advice_for_no_frame_is_about_what_leaves_them_out(changes, advice):
+    with pytest.raises(ValueError, match=f"counts none of the 1 frames.*type='spin-p2', {advice}"):
+        count_left_out([{**FRAME, **changes}], {'spin-p2': get_protocol('spin-p2')})
+
+
+def test_the_advice_for_no_frame_of_a_variant_is_about_the_protocol_that_it_varies():
+    variant = get_protocol(dict(type='paper', subjects=['s9']))
+    with pytest.raises(ValueError, match=r"subjects \['S9'\]") as raised:
+        count_left_out([FRAME], {variant.name: variant})
+    said = str(raised.value)
+    assert 'none is of the subject s9' in said and '--subjects all' in said
+    advised = said.partition('protocol=')[2].partition(' counts')[0]
+    assert advised == "dict(type='paper', subjects='all')"
+    changed = get_protocol(dict(type='paper', subjects='all'))
+    assert count_left_out([FRAME], {'all': changed}) == {'all': {}}
+
+
+def test_a_protocol_of_ones_own_is_no_variant_of_a_known_one():
+    own = get_protocol(dict(name='paper-subjects-S1', joints=['head'], subjects=['S1']))
+    with pytest.raises(ValueError, match="the protocol with subjects='all' counts every"):
+        count_left_out([FRAME], {own.name: own})
+
+
+@pytest.mark.parametrize(
+    ('excluded', 'sentence'),
+    [
+        (['S9_Greting'], "'S9_Greting' excludes no frame; sequences are named like S9_Greeting_1"),
+        (['S9_Greeting'], "'S9_Greeting' excludes no frame; sequences are named like S9_Greeting_"),
+        (['S9_Greeting_1.1'], 'since S9_Greeting_1 has no frame of the camera 1'),
+        (['S9_Greeting_1', 'S11_Directions.54138969'], None),
+        (['S9_Greeting_1.60457274'], None),
+        ('known_bad', None),
+    ],
+)
+def test_a_chosen_sequence_that_excludes_no_frame_is_named(excluded, sentence):
+    protocol = get_protocol(dict(type='paper', exclude_sequences=excluded))
+    frames = [{**FRAME, 'sequence': name} for name in ('S9_Greeting_1', 'S9_Walking_1')]
+    found = protocol.unmatched_exclusions(frames)
+    assert len(found) == (sentence is not None)
+    assert sentence is None or sentence in found[0]
+    assert get_protocol('paper').unmatched_exclusions(frames) == []
+
+
+@pytest.mark.parametrize(('annotated', 'is_defined'), [(2, False), (3, True)])
+def test_fewer_than_three_joints_have_no_pa_mpjpe(annotated, is_defined):
+    rng = np.random.default_rng(0)
+    pred, target = rng.normal(size=(2, 4, 17, 3))
+    names = ['left_hip', 'left_knee', 'left_ankle']
+    few = frame_errors(pred, target, 'mmpose', Protocol('few', tuple(names[:annotated])))
+    weight = np.zeros((4, 17))
+    weight[:, [H36M_JOINTS_MMPOSE.index(name) for name in names[:annotated]]] = 1
+    partly = frame_errors(pred, target, 'mmpose', 'paper', weight)
+    for errors in (few, partly):
+        assert (np.isfinite(errors.pa_mpjpe) == is_defined).all()
+        assert np.isfinite(errors.pa_joints).any() == is_defined
+    assert np.isfinite(few.mpjpe).all()
+    assert not is_defined or (few.pa_mpjpe > 1e-3).all()

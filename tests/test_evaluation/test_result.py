@@ -9,7 +9,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mmjrr.evaluation import EvaluationResult, FrameErrors, Protocol, Score, score_frames
+from mmjrr.evaluation import (
+    EvaluationResult,
+    FrameErrors,
+    Protocol,
+    Score,
+    format_protocol_table,
+    score_frames,
+)
+from mmjrr.evaluation.uncertainty import ErrorInterval
 from mmjrr.regressors.zoo import ZOO
 
 TOY = Protocol('toy', joints=('head', 'left_hip'), root=None)
@@ -79,3 +87,44 @@ def test_tables_describe_the_released_j_opt(result):
     told = replace(result, provenance={'regressors': {'J_opt': about, 'J_std': {}}})
     assert "J_opt: the released file is J_std reweighted: its weights lie on J_std's" in str(told)
     assert str(told).count('reweighted') == 1
+
+
+def test_an_undefined_error_has_a_dash_and_a_reason(result):
+    text = result.format((), ('PVE', 'MPJPE', 'ACCEL'))
+    assert 'PVE is undefined: it needs annotated meshes' in text and '--annotated-meshes' in text
+    assert 'ACCEL is undefined: no three frames are consecutive' in text
+    assert 'MPJPE is undefined' not in text and 'undefined' not in result.format()
+    scores = [replace(score, pa_mpjpe=float('nan')) for score in result.scores]
+    other = [replace(score, protocol='other') for score in result.scores]
+    both = {'toy': TOY, 'other': replace(TOY, name='other')}
+    text = str(replace(result, scores=(*scores, *other), protocols=both))
+    assert 'PA-MPJPE is undefined under toy: no frame has three annotated joints' in text
+    assert '5.0 / –' in text and 'nan' not in text
+
+
+def test_a_frame_without_a_pa_mpjpe_is_counted():
+    joints = np.ones((3, 2))
+    undefined = np.full(3, np.nan)
+    errors = FrameErrors(joints[:, 0], undefined, joints, joints * np.nan)
+    assert score_frames('J', TOY, errors, {})[0].frames == 3
+
+
+def test_intervals_are_those_of_the_errors_asked_for(result):
+    intervals = [
+        ErrorInterval('toy', error, 'J_opt', None, 3.0, 2.0, 4.0, 5, 1)
+        for error in ('mpjpe', 'pa_mpjpe')
+    ]
+    result = replace(result, intervals=tuple(intervals))
+    assert 'bootstrap of 5 sequences within 1 subject\n' in result.format(())
+    table = result.format((), ('MPJPE', 'ACCEL')).partition('intervals')[2]
+    assert 'MPJPE (mm)' in table and 'PA-MPJPE' not in table
+    assert 'intervals' not in result.format((), ('ACCEL',))
+
+
+def test_the_table_of_protocols_says_why_an_error_is_undefined_and_spreads_those_asked_for(result):
+    other = [replace(score, protocol='other', mpjpe=9.0) for score in result.scores]
+    both = {'toy': TOY, 'other': replace(TOY, name='other')}
+    result = replace(result, scores=(*result.scores, *other), protocols=both)
+    text = format_protocol_table(result, ('MPJPE', 'PVE'))
+    assert 'PVE is undefined' in text and 'MPJPE of the same predictions' in text
+    assert 'PA-MPJPE of the same' not in text

@@ -34,11 +34,18 @@ def test_polygons_are_cut_into_triangles(tmp_path: Path) -> None:
     assert read_mesh_faces(tmp_path / 'a.ply').tolist() == [[0, 1, 2], [0, 1, 2], [0, 2, 3]]
 
 
+def test_negative_indices_count_back_from_their_line(tmp_path: Path) -> None:
+    triangle = 'v 0 0 0\nv 1 0 0\nv 1 1 0\nf -3 -2 -1\n'
+    (tmp_path / 'a.obj').write_text(2 * triangle)
+    assert read_mesh_faces(tmp_path / 'a.obj').tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
 @pytest.mark.parametrize(
     ('name', 'content', 'message'),
     [
         ('a.obj', OBJ, 'found no faces'),
         ('b.obj', OBJ + 'f 1 2 5\n', 'found faces of the vertices 0 to 4, expected 0 to 3'),
+        ('e.obj', 'v 0 0 0\nf 0 1 2\n' + OBJ, 'found faces of the vertices -1 to 1'),
         ('c.obj', OBJ + 'f one 2 3\n', 'c.obj'),
         ('d.ply', PLY.format(count=1, faces='3 0 1 9'), 'found faces of the vertices 0 to 9'),
     ],

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mmjrr.errors import DataError
-from mmjrr.io.paths import check_inside, is_inside
+from mmjrr.io.paths import check_inside, check_suffix, is_inside
 
 INSIDE = ['a.jpg', 'S1/a.jpg', './a.jpg', 'S1//a.jpg', '..a.jpg', 'a..jpg', 'S1/...', 'S1/.a']
 OUTSIDE = [
@@ -43,3 +43,12 @@ def test_the_error_names_the_row_of_a_name_outside() -> None:
     check_inside('f.npz: imgname', INSIDE)
     with pytest.raises(DataError, match=r"f\.npz: imgname: row 1: found '/a', expected a path ins"):
         check_inside('f.npz: imgname', ['a', '/a', '/b'])
+
+
+@pytest.mark.parametrize('name', ['a.npz', 'b/a.json'])
+def test_a_file_to_write_ends_as_its_format_does(name: str) -> None:
+    assert check_suffix(name, '.npz', '.json') == Path(name)
+    with pytest.raises(ValueError, match=r'--out: .*: expected a path ending in \.npz or \.json$'):
+        check_suffix(f'{name}.txt', '.npz', '.json', option='--out')
+    with pytest.raises(ValueError, match=r'ending in \.npz or \.json, in lower case$'):
+        check_suffix(name.upper(), '.npz', '.json')

@@ -173,3 +173,33 @@ def test_the_command_prints_and_draws(weight, tmp_path, capsys):
     assert 'no such file' in capsys.readouterr().err
     assert main(['inspect', str(path), '--picture', str(picture), '--joint-order', 'lsp']) == 1
     assert 'found 17 rows, expected 14' in capsys.readouterr().err
+
+
+def test_regressors_that_a_mapping_carries_are_inspected(capsys):
+    report = inspect_regressor('anny_h36m')
+    assert report.weight.shape == (17, 13718) and report.body_model == 'anny'
+    assert report.joint_names == H36M_JOINTS_MMPOSE and not report.transposed
+    assert report.comparisons == ()
+    assert "carried from the mesh 'free_body' by anny2free_body.npz" in format_inspection(report)
+    other = inspect_regressor('free_body_h36m', others=['anny_h36m'])
+    assert other.notes == ('anny_h36m is not compared: it has 13718 columns',)
+    assert [comparison.name for comparison in other.comparisons] == ['free_body_h36m']
+
+
+def test_a_body_with_another_number_of_vertices_is_named(weight, tmp_path, capsys):
+    path = save_npy(tmp_path / 'J', np.ones((17, 50)))
+    assert main(['inspect', str(path), '--body-model', 'free_body']) == 1
+    message = "J.npy: 50 columns are not the 6890 vertices of the body 'free_body'"
+    assert message in capsys.readouterr().err
+    with pytest.raises(ValueError, match='50 columns are not the 10475 vertices'):
+        inspect_regressor(path, body_model='smplx')
+    wrong = JointRegressor(np.full((17, 50), 0.02), 'mmpose', 'toy').save(tmp_path / 'K.npy')
+    sidecar = wrong.with_suffix('.json')
+    sidecar.write_text(sidecar.read_text().replace('"toy"', '"free_body"'))
+    assert message.removeprefix('J.npy: ') in inspect_regressor(wrong).notes
+
+
+def test_the_picture_of_an_inspection_is_checked_first(tmp_path, capsys):
+    assert main(['inspect', 'free_body_h36m', '--picture', str(tmp_path / 'J.PNG')]) == 1
+    printed = capsys.readouterr()
+    assert not printed.out and '--picture' in printed.err

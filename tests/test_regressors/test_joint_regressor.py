@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from example_regressors import NAMES, WEIGHT, make, smpl_like
+from example_regressors import NAMES, TEMPLATE, WEIGHT, make, smpl_like
 
+from mmjrr.errors import DataError
 from mmjrr.joints import H36M_JOINTS_MMPOSE, H36M_JOINTS_SPIN
 from mmjrr.regressors import JointRegressor
 
@@ -21,6 +22,19 @@ def test_joints_are_the_dense_product(shape, dtype):
     joints = regressor(vertices)
     assert joints.shape == (*shape, 3, 3) and joints.dtype == dtype
     torch.testing.assert_close(joints, torch.from_numpy(WEIGHT).to(dtype) @ vertices)
+
+
+def test_vertices_may_be_whole_numbers():
+    vertices = torch.arange(-9, 9).reshape(6, 3)
+    torch.testing.assert_close(make()(vertices), make()(vertices.double()))
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_numbers_of_two_bytes_are_normalized_as_well_as_they_can_be(dtype, tmp_path):
+    regressor = JointRegressor.load('free_body_h36m', dtype=dtype)
+    assert regressor.reorder('spin').weight.dtype == dtype
+    loaded = JointRegressor.load(regressor.save(tmp_path / 'J.npy'))
+    torch.testing.assert_close(loaded.weight, regressor.weight.float(), atol=5e-3, rtol=5e-3)
 
 
 def test_support_alone_gives_the_same_joints():
@@ -89,3 +103,22 @@ def test_repr_says_what_it_is():
         '22 weights on 22 vertices)'
     )
     assert 'left_knee' in repr(make())
+
+
+def test_the_body_of_a_carried_regressor_is_checked_too():
+    assert JointRegressor.load('anny_h36m', body_model='anny').body_model == 'anny'
+    with pytest.raises(DataError, match="anny_h36m: body_model: found 'anny'.*is 'smplx'"):
+        JointRegressor.load('anny_h36m', body_model='smplx')
+    with pytest.raises(DataError, match=r'anny_h36m: found the shape \(17, 13718\)'):
+        JointRegressor.load('anny_h36m', body_model=TEMPLATE)
+
+
+def test_a_declared_body_whose_sides_are_not_known_is_noted(tmp_path):
+    weight = np.zeros((17, 10475), np.float32)
+    weight[np.arange(17), np.arange(17)] = 1
+    np.save(tmp_path / 'J.npy', weight)
+    (note,) = JointRegressor.load(tmp_path / 'J.npy', 'mmpose', 'smplx').cleaning
+    assert note == "left and right could not be checked without the body 'smplx' or its template"
+    body = np.zeros((10475, 3))
+    assert JointRegressor.load(tmp_path / 'J.npy', 'mmpose', body).cleaning == ()
+    assert JointRegressor.load('free_body_h36m', body_model='free_body').cleaning == ()

@@ -101,7 +101,7 @@ def test_broken_files_are_named(tmp_path, change, message):
 
 
 def test_wrong_arguments_are_named(tmp_path):
-    with pytest.raises(ValueError, match=r'ends in \.npz'):
+    with pytest.raises(ValueError, match=r'ending in \.npz'):
         example().save(tmp_path / 'offsets.npy')
     with pytest.raises(ValueError, match='rotations: found'):
         example().displacements(torch.zeros(2, 10, 3, 3), torch.zeros(2, dtype=torch.long))

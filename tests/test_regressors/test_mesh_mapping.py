@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from pathlib import Path
 from typing import Any
@@ -146,6 +147,19 @@ def test_barycentric_coordinates_are_means_of_the_triangles_corners(tmp_path: Pa
     np.testing.assert_allclose(mapping.carry(vertices), expected, atol=1e-6)
 
 
+def test_a_mesh_is_not_taken_for_a_known_one_that_is_larger(tmp_path: Path) -> None:
+    """MHR's last vertices may be in no triangle, which only the name or the mesh's file tells."""
+    faces = mhr_faces()
+    faces[faces >= MHR - 5] = 0
+    write_barycentric(tmp_path / 'm.npz')
+    mapping = MeshMapping.load(tmp_path / 'm.npz', faces)
+    assert (mapping.source, mapping.num_source_vertices) == ('unnamed', int(faces.max()) + 1)
+    named = MeshMapping.load(tmp_path / 'm.npz', faces, source='mhr')
+    assert named.num_source_vertices == MHR
+    write_ply(tmp_path / 'mhr.ply', np.zeros((MHR, 3)), faces)
+    assert MeshMapping.load(tmp_path / 'm.npz', tmp_path / 'mhr.ply').source == 'mhr'
+
+
 def test_barycentric_coordinates_need_the_triangles(tmp_path: Path) -> None:
     write_barycentric(tmp_path / 'm.npz')
     with pytest.raises(DataError, match=r'triangle_ids are numbers of triangles .*--faces'):
@@ -256,6 +270,24 @@ def test_a_saved_mapping_loads_with_its_description(tmp_path: Path) -> None:
     assert (loaded.source, loaded.target) == ('a', 'b')
     assert loaded.provenance['made_by'] == 'hand'
     np.testing.assert_array_equal(loaded.matrix.toarray(), mapping.matrix.toarray())
+    with pytest.raises(ValueError, match='in lower case'):
+        mapping.save(tmp_path / 'third.NPZ')
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['first.npz', 'second.npz']
+
+
+@pytest.mark.parametrize(
+    'description',
+    [
+        {'source': 3}, {'target': ['a']}, {'provenance': {'error_mm': {'walks': 3}}},
+        {'provenance': {'error_mm': {'mean': 1.0}}},
+    ],
+)  # fmt: skip
+def test_a_damaged_description_is_refused(tmp_path: Path, description: dict[str, Any]) -> None:
+    path = MeshMapping(random_matrix(40, 60), 'a', 'b').save(tmp_path / 'm.npz')
+    fields = dict(np.load(path))
+    np.savez(path, **{**fields, 'description': np.array(json.dumps(description))})
+    with pytest.raises(DataError, match=r'm\.npz: description: .*expected'):
+        MeshMapping.load(path)
 
 
 def template(subdivided: bool = False) -> Template:

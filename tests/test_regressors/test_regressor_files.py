@@ -17,7 +17,7 @@ from mmjrr.errors import DataError
 from mmjrr.io import atomic, unpacked_limit
 from mmjrr.joints import H36M_JOINTS_MMPOSE, H36M_JOINTS_SPIN
 from mmjrr.regressors import JointRegressor
-from mmjrr.regressors.regressor_files import read_regressor
+from mmjrr.regressors.regressor_files import read_regressor, read_sidecar
 
 
 def test_save_and_load_give_the_same_regressor(tmp_path):
@@ -374,3 +374,49 @@ def test_a_broken_sidecar_is_named(tmp_path):
     path.with_suffix('.json').write_text('{"format": ')
     with pytest.raises(ValueError, match=r'J\.json: not readable as JSON'):
         JointRegressor.load(path)
+
+
+@pytest.mark.parametrize(
+    'carried',
+    [
+        5, 'abc', {'a': 1}, [5], [{'mapping': 'm'}], [{'error_mm': {'mean': 1.0}}],
+        [{'error_mm': {'walks': 3}}], [{'error_mm': {'mean': 'x', 'bodies': 1}}],
+    ],
+)  # fmt: skip
+def test_a_sidecar_with_other_steps_of_carrying_is_refused(tmp_path, carried):
+    regressor = make()
+    regressor.provenance['carried'] = carried
+    path = regressor.save(tmp_path / 'J.npy')
+    with pytest.raises(DataError, match=r'J\.json: provenance: carried: .*expected'):
+        JointRegressor.load(path)
+
+
+def test_a_sidecar_is_read_without_its_regressor(tmp_path):
+    assert read_sidecar(tmp_path / 'J.npy') == {}
+    assert read_sidecar(make().save(tmp_path / 'J.npy'))['joint_names'] == list(NAMES)
+    for content in ([1], {'provenance': 3}, {'format': 'mmjrr.joint_regressor/1', 'provenance': 3}):
+        (tmp_path / 'J.json').write_text(json.dumps(content))
+        with pytest.raises(DataError, match=r'J\.json: (not a sidecar|provenance)'):
+            read_sidecar(tmp_path / 'J.npy')
+
+
+@pytest.mark.parametrize('shape', [(0, 0), (17, 0), (0, 5)])
+def test_a_matrix_without_numbers_is_refused(tmp_path, shape):
+    np.save(tmp_path / 'J.npy', np.zeros(shape))
+    with pytest.raises(DataError, match=r'J\.npy: found shape .*expected rows and columns'):
+        read_regressor(tmp_path / 'J.npy')
+
+
+def test_the_hint_on_a_killed_run_is_about_its_file_alone(tmp_path):
+    path = write(tmp_path / 'J.npy', smpl_like(H36M_JOINTS_SPIN))
+    with pytest.raises(DataError, match='--joint-order') as raised:
+        JointRegressor.load(path)
+    assert 'killed run' not in str(raised.value)
+
+
+def test_rows_that_fit_no_order_may_be_of_another_body(tmp_path):
+    weight = smpl_like(H36M_JOINTS_MMPOSE)
+    weight[[3, 6]] = weight[[6, 3]]
+    path = write(tmp_path / 'J.npy', weight)
+    with pytest.raises(DataError, match=r'No known order fits .*another body.*--body-model'):
+        JointRegressor.load(path, joint_order='mmpose')

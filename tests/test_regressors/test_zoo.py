@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from mmjrr.downloads import FILES
 from mmjrr.joints import H36M_JOINTS_MMPOSE, H36M_JOINTS_SPIN
 from mmjrr.regressors import ZOO, JointRegressor, ZooEntry, find_regressor, register_regressor
 
@@ -121,3 +122,13 @@ def test_free_body_regressor_is_sparse_and_small():
     regressor = JointRegressor.load('free_body_h36m')
     assert max(regressor.support_sizes.values()) <= 16
     assert min(regressor.support_sizes.values()) >= 4
+
+
+def test_errors_about_missing_files_name_the_command_that_gets_them(home):
+    downloadable = {name for name, entry in ZOO.items() if entry.downloadable}
+    assert downloadable == {'J_std', 'J_opt'} <= set(FILES)
+    with pytest.raises(FileNotFoundError, match='mmjrr download J_opt'):
+        JointRegressor.load('J_opt')
+    with pytest.raises(FileNotFoundError) as caught:
+        JointRegressor.load('J_spin')
+    assert 'mmjrr download' not in str(caught.value)

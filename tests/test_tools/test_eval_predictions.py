@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from mmjrr.cli import evaluate
+from mmjrr.cli.evaluation_options import chosen_regressors, named_sets
 from mmjrr.cli.options import parse
 from mmjrr.regressors import JointRegressor
 
@@ -158,6 +159,13 @@ def test_a_regressors_order_is_said_where_its_file_does_not(run, files, tmp_path
         (['nothing.npz'], 'nothing.npz: no such file'),
         (['a=nothing.npz'], 'nothing.npz: no such file'),
         (['{whole}', '--out', 'result.txt'], 'result.txt: expected a path ending in .json'),
+        (['{whole}', '--out', 'r.JSON'], 'r.JSON: expected a path .*in lower case'),
+        (['a/b={first}', 'c={second}', '--out', 'r.json'], "--out: found the set 'a/b', expected"),
+        (['{whole}', '--annotated-fields', 'a=b'], '--annotated-fields: needs --annotated-meshes'),
+        (['{whole}', '--all-protocols', '--protocol', 'paper'], '--protocol: found with --all'),
+        (['{whole}', '--all-protocols', '--by', 'joint'], '--by: found with --all-protocols'),
+        (['{whole}', '--exclude', 'S9_Greting'], "'S9_Greting' excludes no frame; sequences are"),
+        (['{whole}', '--subjects', 's9'], r'none is of the subject s9.*--subjects all'),
         (['{whole}', '--protocol', 'papr'], "unknown protocol 'papr'; known"),
         (['{whole}', '--fields', 'pose'], '--fields: found .pose., expected NAME=VALUE'),
         (['{mine}'], 'has no image names.*--match order'),
@@ -174,3 +182,37 @@ def test_errors_are_one_line(run, files, arguments, message) -> None:
 def test_an_unknown_regressor_is_named_before_anything_is_read(run, files) -> None:
     with pytest.raises((ValueError, OSError), match=r"'J_best': found neither a file nor a name"):
         run(files['whole'], regressor='J_best')
+
+
+def test_protocols_without_frames_are_left_out_of_the_table(
+    tiny_set: Path, files, tmp_path, capsys
+) -> None:
+    """The annotation has no frame of the camera to which two protocols are restricted."""
+    annotated = dict(np.load(tiny_set / 'annotation_body3d' / 'fps10' / 'h36m_test.npz'))
+    predicted = dict(np.load(files['whole'], allow_pickle=True))
+    for content in (annotated, predicted):
+        names = content['imgname'].tolist()
+        content['imgname'] = np.array([name.replace('60457274', '54138969') for name in names])
+    np.savez(tmp_path / 'annotated.npz', **annotated)
+    fields = ('imgname', 'pose', 'betas')
+    np.savez(tmp_path / 'predicted.npz', **{name: predicted[name] for name in fields})
+    arguments = [str(tmp_path / 'predicted.npz'), '--annotations', str(tmp_path / 'annotated.npz')]
+    arguments += ['--regressor', 'free_body_h36m', '--all-protocols']
+    evaluate.run(parse(evaluate.add_arguments, None, arguments))
+    printed = capsys.readouterr().out
+    assert 'spin-p2, hmr2 left out: no frame is of camera 60457274' in printed
+    assert 'spin-p1, bedlam' in printed and printed.count('spin-p2') == 1
+
+
+def test_sets_are_named_after_their_own_files(files) -> None:
+    sets = named_sets([f'A={files["first"]}', files['second'], files['whole']])
+    assert {name: len(paths) for name, paths in sets.items()} == {'A': 1, 'second': 2}
+
+
+@pytest.mark.parametrize(('name', 'has_sidecar'), [('J.npz', False), ('J.npy', True)])
+def test_only_npy_files_have_sidecars(tmp_path, name: str, has_sidecar: bool) -> None:
+    (tmp_path / 'J.json').write_text('{}')
+    (tmp_path / name).write_bytes(b'')
+    (chosen,) = chosen_regressors([str(tmp_path / name)], 'spin', 'free_body')
+    declared = {} if has_sidecar else {'joint_order': 'spin', 'body_model': 'free_body'}
+    assert chosen == {'path': str(tmp_path / name), **declared}

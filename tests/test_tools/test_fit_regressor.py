@@ -82,3 +82,32 @@ def test_files_that_do_not_fit_end_in_one_sentence(tmp_path, capsys):
     write_files(tmp_path, markers=np.zeros((60, 3)))
     assert fit(tmp_path) == 1
     assert 'markers: found shape' in capsys.readouterr().err.replace('joints:', 'markers:')
+
+
+def test_faces_and_suffix_are_checked_before_the_fit(tmp_path, capsys):
+    write_files(tmp_path)
+    np.savez(tmp_path / 'other.npz', x=np.zeros(3))
+    assert fit(tmp_path, '--faces', str(tmp_path / 'other.npz')) == 1
+    printed = capsys.readouterr().err
+    assert "other.npz: found ['x'], expected 'f' or 'faces'" in printed
+    assert fit(tmp_path, '--out', str(tmp_path / 'J.NPY')) == 1
+    assert 'J.NPY: expected a path ending in .npy, in lower case' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('unit', ['m', 'cm'])
+def test_joints_in_another_unit_than_was_said_are_refused(tmp_path, capsys, unit):
+    write_files(tmp_path)
+    assert fit(tmp_path, '--joints-unit', unit) == 1
+    printed = capsys.readouterr().err
+    assert f'another unit than was said (--joints-unit {unit} for the joints' in printed
+    assert not (tmp_path / 'out').exists()
+
+
+def test_meshes_in_another_unit_than_was_said_are_refused(tmp_path, capsys):
+    motion, _ = write_files(tmp_path)
+    with np.load(tmp_path / 'meshes.npz') as stored:
+        np.savez(
+            tmp_path / 'meshes.npz', imgname=stored['imgname'], vertices=1000 * motion.vertices
+        )
+    assert fit(tmp_path) == 1
+    assert '--unit m for vertices' in capsys.readouterr().err

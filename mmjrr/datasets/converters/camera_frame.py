@@ -30,9 +30,14 @@ def is_relative_to_pelvis(where: str, S: Array) -> bool:  # (N, 17, 4)
     """Return whether 3D joints are relative to the pelvis instead of in the camera frame.
 
     Raises:
-        DataError: Only some frames are relative to the pelvis.
+        DataError: Only some frames are relative to the pelvis, or no frame has a labeled pelvis.
     """
     labeled = S[:, 0, 3] > 0
+    if not labeled.any():
+        raise DataError(
+            f'{where}: found no labeled pelvis in {len(S)} frames, expected it: its position tells '
+            'whether joints are relative to it'
+        )
     at_origin = np.linalg.norm(S[labeled, 0, :3], axis=-1) < _AT_ORIGIN
     if at_origin.any() != at_origin.all():
         raise DataError(

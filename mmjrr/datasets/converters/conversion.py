@@ -44,7 +44,8 @@ class Conversion:
         out: Folder of the dataset.
         ann_file: Annotation to write, relative to ``out``.
         fits_file: Fits to write where the source has SMPL parameters, relative to ``out``.
-        cameras: Cameras that replace the source's. Default: None, the source's.
+        cameras: Cameras that replace the source's. Default: None, the source's. Cameras that
+            neither has come from the dataset's camera file.
         boxes: 'joints' for MMPose's boxes around the 2D joints, or the source's where it has no 2D
             joints; 'source' for the source's boxes. Default: 'joints'.
         body: The SMPL body of the fits, which determines their translation. Default: None, fits
@@ -95,9 +96,13 @@ class Conversion:
             DataError: Rows of the source have problems and ``on_error`` is 'raise', or the position
                 of its joints cannot be determined.
         """
+        if not len(source):
+            raise DataError(f'{source.path}: found no images')
+        existing = self._existing_cameras()
         if self.cameras is not None:
             source.cameras = self.cameras
-        self._check_cameras(source)
+        self._check_cameras(source, existing)
+        source.cameras = {**existing, **source.cameras}
         self._drop_unusable(source)
         relative = self._place(source)
         self._boxes(source)
@@ -106,10 +111,16 @@ class Conversion:
             self._place_images(source)
         return self._write(source, relative, fit_distance)
 
-    def _check_cameras(self, source: Source) -> None:
+    def _existing_cameras(self) -> dict[tuple[str, str], PerspectiveCamera]:
+        """Return the cameras in the camera file of the dataset, if there is one."""
+        path = self.out / CAMERA_FILE
+        return dict(load_cameras(path)) if path.is_file() else {}
+
+    def _check_cameras(
+        self, source: Source, existing: Mapping[tuple[str, str], PerspectiveCamera]
+    ) -> None:
         """Refuse intrinsics that differ from those in the camera file of the dataset."""
         path = self.out / CAMERA_FILE
-        existing = load_cameras(path) if path.is_file() else {}
         intrinsics = ('focal_length', 'principal_point', 'distortion')
         difference = first_camera_difference(existing, source.cameras, intrinsics)
         if difference is not None:
@@ -269,9 +280,7 @@ class Conversion:
             fits=0 if source.has_fit is None else int(source.has_fit.sum()),
             fits_to_labels_mm=None if fit_distance is None else round(1000 * fit_distance, 3),
         )
-        camera_file = self.out / CAMERA_FILE
-        if source.cameras and not camera_file.exists():
-            save_cameras(camera_file, dict(sorted(source.cameras.items())))
+        self._write_cameras(source)
         if result['fits']:
             self._write_fits(source)
         annotations.save(
@@ -287,6 +296,17 @@ class Conversion:
             ),
         )
         return dict(result, check=check)
+
+    def _write_cameras(self, source: Source) -> None:
+        """Write the camera file, or add the cameras of these images that it lacks."""
+        existing = self._existing_cameras()
+        new = {key: camera for key, camera in source.cameras.items() if key not in existing}
+        if existing:
+            names = map(parse_image_name, source.imgname.tolist())
+            used = {(name.subject, name.camera) for name in names}
+            new = {key: camera for key, camera in new.items() if key in used}
+        if new:
+            save_cameras(self.out / CAMERA_FILE, dict(sorted({**existing, **new}.items())))
 
     def _write_fits(self, source: Source) -> None:
         assert source.has_fit is not None

@@ -855,7 +855,7 @@ def _holds_fields(item: Any) -> bool:
 def describe(tree: Any) -> str:
     """Describe the contents of a file in one line."""
     text = _described(tree, 3)
-    return text if len(text) < 600 else text[:600] + ' ...'
+    return text if len(text) < 300 else text[:300] + ' ...'
 
 
 def _described(tree: Any, depth: int) -> str:

@@ -188,9 +188,9 @@ def _choose(tree: Any, source: Path, layout: str, named: Mapping[str, str]) -> _
             return choice[0], {**choice[1], **named}, choice[2]
     if recognized is None:
         raise DataError(
-            f'of no known layout ({", ".join(layouts)}); the file has {describe(tree)}. Name the '
-            'paths of the fields, as in fields=dict(imgname=..., pose=..., betas=...); on the '
-            'command line, --fields imgname=... pose=... betas=...'
+            f'found no bodies: of no known layout, the file has {describe(tree)}. If these are '
+            'bodies, name the paths of the fields, as in fields=dict(imgname=..., pose=..., '
+            'betas=...); on the command line, --fields imgname=... pose=... betas=...'
         )
     return recognized.name, {**_present(tree, recognized), **named}, ()
 

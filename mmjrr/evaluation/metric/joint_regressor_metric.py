@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from mmengine.logging import print_log
 
 from mmjrr.array_types import Array
 from mmjrr.body_models import SMPL
+from mmjrr.datasets.predictions import Predictions
 from mmjrr.datasets.units import METERS
 from mmjrr.evaluation.core import (
     check_annotation,
@@ -22,6 +24,7 @@ from mmjrr.evaluation.core import (
     is_counted,
     needed_joints,
 )
+from mmjrr.evaluation.plausibility import doubt_mesh, explain_parameters, root_aligned_error
 from mmjrr.evaluation.protocols import Protocol, get_protocols
 from mmjrr.evaluation.regressed_frames import RegressedFrames, frame_numbers
 from mmjrr.evaluation.regressed_joints import (
@@ -38,6 +41,8 @@ from mmjrr.regressors import MeshMapping
 from .merging import Frame, MergedFrames, Record, merge
 from .sample_fields import Sample, merge_fields
 
+#: Number of bodies whose parameters are changed to explain implausible scores.
+_SAMPLE = 64
 _IN_MM = "if they are in millimeters, say {}_unit='mm'"
 _POSE = ('global_orient', 'body_pose', 'betas')
 
@@ -370,8 +375,9 @@ class JointRegressorMetric(BaseMetric):
 
     def evaluated(self, merged: MergedFrames) -> EvaluationResult:
         """Score merged frames."""
-        return evaluate_frames(
-            self._regressed(merged),
+        regressed = self._regressed(merged)
+        result = evaluate_frames(
+            regressed,
             self.regressors,
             self.protocols,
             self.by,
@@ -380,6 +386,44 @@ class JointRegressorMetric(BaseMetric):
             title=self.title,
             body=self.joints.body_path,
         )
+        labels = [frame.labels for frame in (*merged.frames, *merged.left_out)]
+        unmatched = [
+            sentence
+            for protocol in self.protocols.values()
+            for sentence in protocol.unmatched_exclusions(labels)
+        ]
+        notes = self._explained(result.notes, regressed, merged.arrays)
+        return replace(result, notes=(*notes, *unmatched))
+
+    def _explained(
+        self, notes: tuple[str, ...], regressed: RegressedFrames, arrays: Mapping[str, Array]
+    ) -> tuple[str, ...]:
+        """Return the notes, completed by what would explain them in the stored predictions."""
+        if 'joints' in arrays:
+            return doubt_mesh(notes, next(iter(self.regressors.values())).body_model)
+        rows = np.unique(np.linspace(0, len(regressed) - 1, _SAMPLE).astype(int))
+        further = set(self.joints.further_arguments)
+        parameters = {
+            name: values[rows] for name, values in arrays.items() if name in {*_POSE, *further}
+        }
+        part = Predictions(
+            global_orient=parameters['global_orient'][:, 0], body_pose=parameters['body_pose']
+        )
+
+        def error_of(bodies: Predictions) -> Array:
+            assert bodies.global_orient is not None and bodies.body_pose is not None
+            joints = self.joints.from_parameters(
+                {
+                    **parameters,
+                    'global_orient': bodies.global_orient[:, None],
+                    'body_pose': bodies.body_pose,
+                }
+            )
+            return root_aligned_error(
+                joints[:, 0], regressed.target[rows], regressed.weight[rows], self.joint_names
+            )
+
+        return explain_parameters(part, error_of, notes)
 
     def _regressed(self, merged: MergedFrames) -> RegressedFrames:
         arrays = dict(merged.arrays)

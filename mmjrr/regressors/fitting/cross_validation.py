@@ -15,10 +15,14 @@ from mmjrr.body_models import LazyVertices
 from mmjrr.regressors.fitting.alignment import alignment_matrix, resolve_root
 from mmjrr.regressors.fitting.fit import JointRegressorFit, fit_joint_regressor
 from mmjrr.regressors.fitting.markers import fit_markers
+from mmjrr.regressors.fitting.stream import MissingJointsError, as_tensor
 from mmjrr.regressors.joint_regressor import JointRegressor
 
 #: Number of meshes of a batch.
 _BATCH = 64
+
+#: The groups that a fold holds out, their frames, and the number of frames fitted.
+_Fold = tuple[tuple[str, ...], IndexArray, int]
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,8 @@ class HeldOutErrors:
 
     Attributes:
         by: What was held out: ``'person'`` or ``'sequence'``.
-        folds: For each fold the groups held out, and the numbers of frames fitted and tested.
+        folds: For each fold the groups held out, and the numbers of frames fitted and tested;
+            frames that a fit excludes are not counted.
         joint_error: (J,) mean distance of each joint over the held-out frames, meters; NaN for a
             joint that is missing from all of them.
         error: The same over all joints, meters.
@@ -48,7 +53,7 @@ class RegressorReport:
         joint_error: (J,) mean distance of each joint over the fitted frames, meters.
         error: The same over all joints, meters.
         held_out: Errors on held-out frames, by what was held out.
-        not_validated: Reasons why a kind of cross-validation was left out.
+        not_validated: Reasons why a kind of cross-validation, or a fold of it, was left out.
         missing: Number of frames from which each joint is missing, by joint name.
     """
 
@@ -117,7 +122,8 @@ def fit_and_validate(
     """Fit a regressor from meshes to joints, and cross-validate it.
 
     For each kind of group, every fold holds out some of the groups: a regressor is fitted to the
-    other frames and tested on these.
+    other frames and tested on these. A fold is left out if a joint is missing from the other
+    frames. Frames that the fit to all frames excludes are not tested.
 
     Args:
         vertices: (N, V, 3), meters, of any mesh.
@@ -131,7 +137,7 @@ def fit_and_validate(
         body_model: Name of the body.
         faces: (F, 3), the mesh's faces; needed for markers.
         markers: Names of the joints that lie off the surface, along its normal.
-        max_folds: Largest number of folds of a kind; more groups than that share folds.
+        max_folds: Largest number of folds of a kind, at least 2; more groups than that share folds.
         tol: Relative dual gap of each fit.
         provenance: Description of the data, kept with the regressor.
         progress: Function that takes a line before each fit.
@@ -140,6 +146,8 @@ def fit_and_validate(
         ValueError: Numbers of frames or joints differ, a joint is missing from all frames, or as in
             :func:`~mmjrr.regressors.fit_joint_regressor`.
     """
+    if max_folds < 2:
+        raise ValueError(f'max_folds: found {max_folds}, expected at least 2')
     frames = _Frames(vertices, joints, joint_names, root)
     report = progress or (lambda line: None)
 
@@ -152,8 +160,8 @@ def fit_and_validate(
             return fit_markers(batches, joint_names, faces, markers, root, **options)
         return fit_joint_regressor(batches, joint_names, root, **options)
 
-    held_out: dict[str, HeldOutErrors] = {}
-    not_validated = []
+    tested: dict[str, tuple[list[_Fold], FloatArray]] = {}
+    not_validated: list[str] = []
     for by, labels in (groups or {}).items():
         if len(labels) != len(frames):
             raise ValueError(
@@ -163,25 +171,58 @@ def fit_and_validate(
         if len(folds) < 2:
             not_validated.append(f'by {by}: all frames are of one {by}, {labels[0]!r}')
             continue
-        errors = np.full((len(frames), len(joint_names)), np.nan)
-        described = []
-        for held_out_groups, rows in folds:
-            rest = np.setdiff1d(np.arange(len(frames)), rows)
-            shown = ', '.join(held_out_groups[:3]) + (', ...' if len(held_out_groups) > 3 else '')
-            report(f'Fitting without {by} {shown}: {len(rest)} frames')
-            errors[rows] = frames.errors(fit(rest, {}).regressor, rows)
-            described.append((held_out_groups, len(rest), len(rows)))
-        held_out[by] = HeldOutErrors(by, tuple(described), *_means(errors))
+        tested[by] = _test_folds(by, folds, frames, fit, report, not_validated)
     report(f'Fitting to all {len(frames)} frames')
     everything = np.arange(len(frames))
     fitted = fit(everything, provenance or {})
+    bad = list(fitted.bad_frames)
+    fitted_errors = frames.errors(fitted.regressor, everything)
+    fitted_errors[bad] = np.nan
+    held_out: dict[str, HeldOutErrors] = {}
+    for by, (tested_folds, errors) in tested.items():
+        errors[bad] = np.nan
+        has_error = ~np.isnan(errors).all(1)
+        if has_error.any():
+            described = tuple(
+                (held_out_groups, n_fitted, int(has_error[rows].sum()))
+                for held_out_groups, rows, n_fitted in tested_folds
+            )
+            held_out[by] = HeldOutErrors(by, described, *_means(errors))
     return RegressorReport(
         fitted,
-        *_means(frames.errors(fitted.regressor, everything)),
+        *_means(fitted_errors),
         held_out,
         tuple(not_validated),
         dict(zip(joint_names, (~frames.present).sum(0).tolist(), strict=True)),
     )
+
+
+def _test_folds(
+    by: str,
+    folds: Sequence[tuple[tuple[str, ...], IndexArray]],
+    frames: _Frames,
+    fit: Callable[[IndexArray, dict[str, Any]], JointRegressorFit],
+    report: Callable[[str], None],
+    not_validated: list[str],
+) -> tuple[list[_Fold], FloatArray]:
+    """Fit without each fold, and return the folds and the errors (N, J) of the frames held out.
+
+    Folds without which a joint is missing are left out, and described in ``not_validated``.
+    """
+    errors = np.full(frames.joints.shape[:2], np.nan)
+    tested: list[_Fold] = []
+    for held_out_groups, rows in folds:
+        rest = np.setdiff1d(np.arange(len(frames)), rows)
+        shown = ', '.join(held_out_groups[:3]) + (', ...' if len(held_out_groups) > 3 else '')
+        report(f'Fitting without {by} {shown}: {len(rest)} frames')
+        try:
+            fitted = fit(rest, {})
+        except MissingJointsError as error:
+            not_validated.append(f'by {by}, without {shown}: {error}')
+            continue
+        errors[rows] = frames.errors(fitted.regressor, rows)
+        tested.append((held_out_groups, rows, fitted.n_frames))
+    return tested, errors
 
 
 def _folds(labels: Sequence[str], max_folds: int) -> list[tuple[tuple[str, ...], IndexArray]]:
@@ -216,9 +257,7 @@ class _Frames:
         joint_names: Sequence[str],
         root: str | None,
     ) -> None:
-        self.vertices = (
-            vertices if isinstance(vertices, LazyVertices) else torch.as_tensor(vertices)
-        )
+        self.vertices = vertices if isinstance(vertices, LazyVertices) else as_tensor(vertices)
         self.joints = np.asarray(joints, dtype=np.float64)
         expected = (self.vertices.shape[0], len(joint_names), 3)
         if self.joints.shape != expected:
@@ -258,12 +297,18 @@ class _Frames:
             error = (regressor(selected.cpu()) - joints).numpy()
             present = self.present[rows[start : start + _BATCH]]
             for frame, (offset, has) in enumerate(zip(error, present, strict=True)):
-                if not has.any() or (isinstance(self.root, int) and not has[self.root]):
+                if not self._is_usable(has):
                     continue
                 align = alignment_matrix(has.astype(float), self.root)
                 aligned = align @ np.where(has[:, None], offset, 0.0)
                 errors[start + frame] = np.where(has, np.linalg.norm(aligned, axis=-1), np.nan)
         return errors
+
+    def _is_usable(self, has: BoolArray) -> bool:
+        """Return whether a fit uses a frame with these joints (J,)."""
+        if isinstance(self.root, int):
+            return bool(has[self.root] and has.sum() > 1)
+        return bool(has.sum() > (1 if self.root == 'mean' else 0))
 
 
 class _Batches:

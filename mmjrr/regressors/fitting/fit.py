@@ -40,7 +40,7 @@ float64.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,7 +56,7 @@ from mmjrr.regressors.fitting.normal_equations import (
 )
 from mmjrr.regressors.fitting.objective import evaluate_objective, relative_dual_gap
 from mmjrr.regressors.fitting.quadratic import QuadraticObjective
-from mmjrr.regressors.fitting.screening import find_outliers
+from mmjrr.regressors.fitting.screening import exclude_outliers
 from mmjrr.regressors.fitting.simplex_qp import solve_simplex_qp
 from mmjrr.regressors.fitting.stream import FrameCounts, FrameStream
 from mmjrr.regressors.joint_regressor import JointRegressor
@@ -204,19 +204,14 @@ def fit_joint_regressor(
             stacklevel=2,
         )
 
-    if solution.bad_frames:
-        frame, problem = next(iter(solution.bad_frames.items()))
-        warnings.warn(
-            f'fit_joint_regressor left out {len(solution.bad_frames)} bad frames of '
-            f'{solution.counts.n_frames + solution.counts.n_dropped}; frame {frame}: {problem}',
-            BadFrameWarning,
-            stacklevel=2,
-        )
+    counts = solution.counts
+    warn_of_bad_frames(
+        'fit_joint_regressor', solution.bad_frames, counts.n_frames + counts.n_dropped
+    )
 
     weight = np.zeros((len(stream.joint_names), stream.num_vertices))
     ids = slice(None) if stream.vertex_ids is None else stream.vertex_ids.numpy()
     weight[:, ids] = solution.weight
-    counts = solution.counts
     regressor = JointRegressor(
         weight,
         stream.joint_names,
@@ -244,6 +239,34 @@ def fit_joint_regressor(
         n_iter=solution.n_iter,
         converged=converged,
     )
+
+
+def find_bad_frames(stream: FrameStream, max_iter: int = 20000) -> dict[int, str]:
+    """Return the problem of each frame that a fit to the stream excludes as bad, by its number.
+
+    Args:
+        stream: Frames that can be traversed more than once. Its ``bad_frames`` become these.
+        max_iter: Largest number of linear systems of each fit of the screening.
+
+    Raises:
+        ValueError: There are no frames, a batch is invalid, or a frame is bad and
+            ``stream.on_bad_frame`` is ``'raise'``.
+    """
+    sample, _ = stream.sample(_SAMPLE_FRAMES)
+    exclude_outliers(stream, sample, max_iter)
+    return dict(stream.bad_frames)
+
+
+def warn_of_bad_frames(function: str, bad_frames: Mapping[int, str], num_frames: int) -> None:
+    """Warn the caller of a function that it left out bad frames, if there are any."""
+    if bad_frames:
+        frame, problem = next(iter(bad_frames.items()))
+        warnings.warn(
+            f'{function} left out {len(bad_frames)} bad frames of {num_frames}; '
+            f'frame {frame}: {problem}',
+            BadFrameWarning,
+            stacklevel=3,
+        )
 
 
 @dataclass
@@ -280,11 +303,7 @@ def _fit_repeated_passes(
     sample, is_all = stream.sample(_SAMPLE_FRAMES)
     if is_all:
         stream = stream.with_frames(sample)
-    outliers = find_outliers(stream, sample, max_iter)
-    if outliers and stream.on_bad_frame == 'raise':
-        frame, problem = next(iter(outliers.items()))
-        raise ValueError(f'found {len(outliers)} bad frames; frame {frame}: {problem}')
-    stream.bad_frames |= outliers
+    exclude_outliers(stream, sample, max_iter)
     if is_all:
         return _fit_one_pass(stream, tol, max_iter, max_bytes)
     sample = stream.without_bad_frames(sample)

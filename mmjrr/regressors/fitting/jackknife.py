@@ -9,6 +9,25 @@ jackknife; Kott, Journal of Official Statistics 2001). With the offsets ``o_k`` 
 is the covariance of the offsets with errors clustered by sequence. Each fit chooses its own nonzero
 weights. A sandwich formula, which keeps them fixed, is too small: in simulations without offsets it
 declares 10% of a joint's offsets significant at the level 1e-4.
+
+**Degrees of freedom.** A mean over a subject's own frames has one degree of freedom less than there
+are groups with labels of that subject and joint. In the joint fit, offsets are differences of a
+subject's mean and the mean over the subjects, so that the error of a weakly observed subject is
+part of all offsets. With the part ``V_t`` of subject ``t`` in the trace of ``V``, and the set
+``G_t`` of its groups, ``V`` is a sum of squares ``|d|^2`` of which ``d`` has the covariance
+``sum_t V_t C_t / n_t``. Here ``C_t`` is the projection that subtracts the mean over ``G_t`` and
+drops the other groups, and ``n_t = |G_t| - 1``. A chi-squared distribution with the mean and the
+variance of ``|d|^2`` has
+
+    dof = 2 mean^2 / variance = (sum_t V_t)^2 / sum_tu V_t V_u tr(C_t C_u) / (n_t n_u),
+
+    tr(C_t C_u) = m - m / |G_t| - m / |G_u| + m^2 / (|G_t| |G_u|),    m = |G_t and G_u|
+
+degrees of freedom (Satterthwaite, Biometrics Bulletin 1946; without common groups, the denominator
+is his ``sum_t V_t^2 / n_t``). If all subjects have the same groups it is ``n_t``. An offset never
+gets more than ``n_t`` of its own subject, and of two subjects, whose offsets are opposite, both get
+the smaller one. Hotelling's test with such degrees of freedom is that of Nel and van der Merwe
+(Communications in Statistics 1986).
 """
 
 from __future__ import annotations
@@ -18,7 +37,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import fdtrc
 
-from mmjrr.array_types import FloatArray, IndexArray
+from mmjrr.array_types import BoolArray, FloatArray, IndexArray
 
 #: Largest number of groups.
 MAX_GROUPS = 20
@@ -46,36 +65,86 @@ def deal_sequences(
     return group
 
 
+def dof_of_means(has_labels: BoolArray) -> FloatArray:
+    """Return the degrees of freedom (S, J) of offsets that are means over their own subject.
+
+    Args:
+        has_labels: (K, S, J) whether each group has labels of a subject and joint.
+    """
+    return np.maximum(has_labels.sum(0) - 1.0, 0.0)
+
+
+def dof_of_differences(means: FloatArray, has_labels: BoolArray) -> FloatArray:
+    """Return the degrees of freedom (S, J) of subjects' means less the mean over subjects.
+
+    Args:
+        means: (K, S, J, 3) means of each subject without each group.
+        has_labels: (K, S, J) whether each group has labels of a subject and joint.
+
+    Returns:
+        Zero for all subjects with a joint if one of them has its labels in a single group: its part
+        of the variance is unknown.
+    """
+    own = dof_of_means(has_labels)
+    variance = np.square(means - means.mean(0)).sum((0, 3))  # (S, J), up to a common factor
+    result = np.zeros_like(own)
+    for joint in range(own.shape[1]):
+        (subjects,) = np.nonzero(has_labels[:, :, joint].any(0))
+        if own[subjects, joint].all():
+            groups = has_labels[:, subjects, joint].T.astype(float)
+            result[subjects, joint] = _dof_of_joint(variance[subjects, joint], groups)
+    return result
+
+
+def _dof_of_joint(variance: FloatArray, groups: FloatArray) -> FloatArray:
+    """Return the degrees of freedom (S,) of one joint's offsets.
+
+    Args:
+        variance: (S,) of each subject's mean.
+        groups: (S, K) one for the groups with labels of a subject, else zero.
+    """
+    count = len(variance)
+    size, common = groups.sum(1), groups @ groups.T
+    own = size - 1
+    trace = common * (1 - 1 / size - 1 / size[:, None] + common / np.outer(size, size))
+    result = np.empty(count)
+    for s in range(count):
+        part = np.square((np.arange(count) == s) - 1 / count) * variance  # V_t
+        limit = own.min() if count == 2 else own[s]
+        spread = part @ (trace / np.outer(own, own)) @ part
+        is_weaker = (own < limit).any() and spread > 0
+        result[s] = min(limit, part.sum() ** 2 / spread) if is_weaker else limit
+    return result
+
+
 @dataclass
 class JackknifeCovariance:
     """Covariances of offsets, and tests of whether an offset is zero.
 
     Attributes:
         covariance: (S, J, 3, 3) square meters.
-        n_groups: (S,) number of groups that contain sequences of each subject.
+        dof: (S, J) degrees of freedom of each covariance.
     """
 
     covariance: FloatArray
-    n_groups: IndexArray
+    dof: FloatArray
 
     @classmethod
-    def of_replicates(cls, replicates: FloatArray, n_groups: IndexArray) -> JackknifeCovariance:
+    def of_replicates(cls, replicates: FloatArray, dof: FloatArray) -> JackknifeCovariance:
         """Compute the covariance from the offsets (K, S, J, 3) fitted without each group."""
         deviation = replicates - replicates.mean(0)
         factor = (len(replicates) - 1) / len(replicates)
-        return cls(factor * np.einsum('ksja,ksjb->sjab', deviation, deviation), n_groups)
+        return cls(factor * np.einsum('ksja,ksjb->sjab', deviation, deviation), dof)
 
     def pvalues(self, offsets: FloatArray) -> FloatArray:
         """Test each offset (S, J, 3) by Hotelling's T².
 
-        A subject whose sequences are in G groups has G - 1 degrees of freedom.
-
         Returns:
-            (S, J); NaN where the covariance is singular or G is below 4.
+            (S, J); NaN where the covariance is singular or has fewer than 3 degrees of freedom.
         """
         result = np.full(offsets.shape[:2], np.nan)
         for s, j in np.ndindex(*result.shape):
-            covariance, dof = self.covariance[s, j], int(self.n_groups[s]) - 1
+            covariance, dof = self.covariance[s, j], float(self.dof[s, j])
             if dof < 3 or np.linalg.matrix_rank(covariance) < 3:
                 continue
             t_squared = float(offsets[s, j] @ np.linalg.solve(covariance, offsets[s, j]))

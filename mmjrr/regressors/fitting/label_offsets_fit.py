@@ -40,8 +40,14 @@ from mmjrr.regressors.fitting.fit import (
     ConvergenceWarning,
     JointRegressorFit,
     fit_joint_regressor,
+    warn_of_bad_frames,
 )
-from mmjrr.regressors.fitting.jackknife import JackknifeCovariance, deal_sequences
+from mmjrr.regressors.fitting.jackknife import (
+    JackknifeCovariance,
+    deal_sequences,
+    dof_of_differences,
+    dof_of_means,
+)
 from mmjrr.regressors.fitting.normal_equations import NormalEquations, PatternEquations
 from mmjrr.regressors.fitting.objective import evaluate_objective, relative_dual_gap
 from mmjrr.regressors.fitting.offset_equations import (
@@ -50,7 +56,9 @@ from mmjrr.regressors.fitting.offset_equations import (
     accumulate_offset_equations,
 )
 from mmjrr.regressors.fitting.quadratic import QuadraticObjective
+from mmjrr.regressors.fitting.screening import describe_outliers
 from mmjrr.regressors.fitting.simplex_qp import gradient_at_candidates, solve_simplex_qp
+from mmjrr.regressors.fitting.stream import as_tensor
 from mmjrr.regressors.joint_regressor import JointRegressor
 from mmjrr.regressors.label_offsets import LabelOffsets, part_index_of
 
@@ -103,7 +111,7 @@ class LabelOffsetsEstimate:
         adjusted_pvalues: (S, J) after Holm's correction over all tests.
         significant: (S, J) whether the adjusted p-value is at most ``alpha`` and the offset at
             least ``min_offset``.
-        n_frames: (S,) number of frames of each subject.
+        n_frames: (S,) number of frames of each subject that are used.
         n_sequences: (S,) number of sequences of each subject.
     """
 
@@ -223,7 +231,8 @@ def fit_label_offsets(
     stream.bad_frames = dict(without.bad_frames)
     joint = _fit_jointly(stream, frames, without, max_vertex_distance, tol, max_iter, max_bytes)
     covariance = _jackknife(stream, frames, joint, tol, max_iter, max_bytes)
-    tested = _test(frames, joint.offsets, covariance, names, parts, alpha, min_offset)
+    n_frames = joint.equations.n_frames
+    tested = _test(frames, joint.offsets, covariance, n_frames, names, parts, alpha, min_offset)
     converged = bool(joint.dual_gap <= tol)
     if not converged:
         warnings.warn(
@@ -257,16 +266,22 @@ def estimate_label_offsets(
 
     An offset is the mean of the labels' differences from the regressed joints, in the frame of the
     carrying part. It contains what the regressor gets wrong for all subjects, so the means over
-    subjects are not zero. Frames with values that are not finite are left out.
+    subjects are not zero. Labels and meshes that are not finite are left out, and frames whose
+    error, root mean square over the joints, is more than 5 times the median and more than 30 mm
+    (:mod:`~mmjrr.regressors.fitting.screening`).
 
     Args:
-        batches: Frames, traversed once. The joints are the regressor's, in its order.
+        batches: Frames, traversed once. The joints are the regressor's, in its order. About 600
+            bytes of each are kept.
         regressor: The regressor.
         root: Name of the joint that is subtracted from each frame, and has no offsets; or None.
             Default: ``'pelvis'``.
         alpha: Significance level of the tests, after Holm's correction. Default: 0.01.
         min_offset: Length below which offsets are not significant, meters. Default: 0.005.
         parts: As in :func:`fit_label_offsets`.
+
+    Warns:
+        BadFrameWarning: Frames are excluded for their error.
 
     Raises:
         ValueError: An argument or a batch is invalid, or there are no frames.
@@ -276,42 +291,90 @@ def estimate_label_offsets(
     if root is not None and root not in names:
         raise ValueError(f'root: found {root!r}, expected None or one of {list(names)}')
     frames = GroupedFrames(batches, part_index_of(names, parts))
-    weight = regressor.weight.double().cpu()
-    support = torch.nonzero(weight.any(0))[:, 0]
-    total_weight = torch.zeros(0, len(names), dtype=torch.float64)
-    total = torch.zeros(0, len(names), 3, dtype=torch.float64)
-    for vertices, joints, joint_weight, rotations, _, sequence in frames:
-        if isinstance(vertices, LazyVertices):
-            selected = vertices.of(support)
-        else:
-            selected = torch.as_tensor(vertices).detach()[:, support]
-        regressed = weight[:, support] @ selected.double().cpu()
-        difference = joints.double().cpu() - regressed
-        if root is not None:
-            difference = difference - difference[:, [names.index(root)]]
-        inner = (rotations.transpose(-1, -2) @ difference[..., None])[..., 0]
-        used = torch.where(torch.isfinite(inner).all(-1), joint_weight, 0.0)
-        missing = len(frames.subject_of_sequence) - len(total)
-        total_weight = torch.cat([total_weight, total_weight.new_zeros(missing, len(names))])
-        total = torch.cat([total, total.new_zeros(missing, len(names), 3)])
-        total_weight.index_add_(0, sequence, used)
-        total.index_add_(0, sequence, used[..., None] * inner.nan_to_num(0.0, 0.0, 0.0))
-    if not total_weight.any():
+    differences = [_differences(batch, regressor, root) for batch in frames]
+    if not differences:
         raise ValueError('no frames to estimate offsets from')
+    inner, used, sequence = (np.concatenate(values) for values in zip(*differences, strict=True))
+    bad_frames = _outliers(inner, used, names, root)
+    used[list(bad_frames)] = 0.0
+    if not used.any():
+        raise ValueError('no frames to estimate offsets from')
+    warn_of_bad_frames('estimate_label_offsets', bad_frames, len(used))
 
     subject = frames.subject_of_sequence
     group = deal_sequences(subject, frames.sequence_order)
+    total_weight = np.zeros((len(subject), len(names)))
+    total = np.zeros((len(subject), len(names), 3))
+    np.add.at(total_weight, sequence, used)
+    np.add.at(total, sequence, used[..., None] * inner)
+
+    def sums(keep: BoolArray) -> tuple[FloatArray, FloatArray]:
+        by_subject = [keep & (subject == s) for s in range(len(frames.subjects))]
+        weights = np.stack([total_weight[rows].sum(0) for rows in by_subject])
+        return np.stack([total[rows].sum(0) for rows in by_subject]), weights
 
     def means(keep: BoolArray) -> FloatArray:
-        by_subject = [keep & (subject == s) for s in range(len(frames.subjects))]
-        weights = np.stack([total_weight.numpy()[rows].sum(0) for rows in by_subject])
-        sums = np.stack([total.numpy()[rows].sum(0) for rows in by_subject])
-        return sums / np.where(weights > 0, weights, 1.0)[..., None]
+        totals, weights = sums(keep)
+        return totals / np.where(weights > 0, weights, 1.0)[..., None]
 
-    replicates = np.stack([means(group != k) for k in range(int(group.max()) + 1)])
-    covariance = JackknifeCovariance.of_replicates(replicates, _groups_of(frames, group))
+    groups = range(int(group.max()) + 1)
+    replicates = np.stack([means(group != k) for k in groups])
+    has_labels = np.stack([sums(group == k)[1] > 0 for k in groups])
+    covariance = JackknifeCovariance.of_replicates(replicates, dof_of_means(has_labels))
     estimates = means(np.ones(len(subject), dtype=bool))
-    return _test(frames, estimates, covariance, names, parts, alpha, min_offset)
+    n_frames = np.bincount(
+        subject[sequence], used[:, _tested_joints(names, root)].any(1), len(frames.subjects)
+    ).astype(np.int64)
+    return _test(frames, estimates, covariance, n_frames, names, parts, alpha, min_offset)
+
+
+def _differences(
+    batch: tuple[Any, ...], regressor: JointRegressor, root: str | None
+) -> tuple[FloatArray, FloatArray, IndexArray]:
+    """Return labels less regressed joints in the parts' frames, their weights, and sequences.
+
+    Returns:
+        (n, J, 3) meters, zero where a value is not finite; (n, J) joint weights, zero there; and
+        (n,) numbers of the sequences.
+    """
+    vertices, joints, joint_weight, rotations, _, sequence = batch
+    weight = regressor.weight.double().cpu()
+    support = torch.nonzero(weight.any(0))[:, 0]
+    if isinstance(vertices, LazyVertices):
+        selected = vertices.of(support)
+    else:
+        selected = as_tensor(vertices)[:, support]
+    regressed = weight[:, support] @ selected.double().cpu()
+    difference = joints.double().cpu() - regressed
+    if root is not None:
+        difference = difference - difference[:, [regressor.joint_names.index(root)]]
+    inner = (rotations.transpose(-1, -2) @ difference[..., None])[..., 0]
+    used = torch.where(torch.isfinite(inner).all(-1), joint_weight, 0.0)
+    return inner.nan_to_num(0.0, 0.0, 0.0).numpy(), used.numpy(), sequence.numpy()
+
+
+def _outliers(
+    differences: FloatArray, weight: FloatArray, names: Sequence[str], root: str | None
+) -> dict[int, str]:
+    """Return the number of each frame with an outlying error, and a description of the error.
+
+    Args:
+        differences: (N, J, 3) labels less regressed joints, meters.
+        weight: (N, J) joint weights.
+        names: Names of the joints.
+        root: The joint that is subtracted from each frame, or None.
+    """
+    weight = weight * _tested_joints(names, root)
+    total = weight.sum(1)
+    (index,) = np.nonzero(total > 0)
+    squares = np.square(differences).sum(-1)
+    errors = np.sqrt((weight * squares)[index].sum(1) / total[index])
+    return describe_outliers(index, errors)
+
+
+def _tested_joints(names: Sequence[str], root: str | None) -> BoolArray:
+    """Return which joints (J,) have offsets: all but the root."""
+    return np.array([name != root for name in names])
 
 
 def _check_test(alpha: float, min_offset: float) -> None:
@@ -325,6 +388,7 @@ def _test(
     frames: GroupedFrames,
     estimates: FloatArray,
     covariance: JackknifeCovariance,
+    n_frames: IndexArray,
     joint_names: Sequence[str],
     parts: Mapping[str, str] | None,
     alpha: float,
@@ -343,15 +407,9 @@ def _test(
         pvalues=pvalues[order],
         adjusted_pvalues=adjusted[order],
         significant=significant[order],
-        n_frames=np.array(frames.n_frames)[order],
+        n_frames=n_frames[order],
         n_sequences=np.bincount(frames.subject_of_sequence)[order],
     )
-
-
-def _groups_of(frames: GroupedFrames, group: IndexArray) -> IndexArray:
-    """Return the number of groups (S,) that contain sequences of each subject."""
-    subject = frames.subject_of_sequence
-    return np.array([len(np.unique(group[subject == s])) for s in range(len(frames.subjects))])
 
 
 def holm(pvalues: FloatArray) -> FloatArray:
@@ -490,7 +548,7 @@ def _jackknife(
     stream.offsets = None
     subject = frames.subject_of_sequence
     group = deal_sequences(subject, frames.sequence_order)
-    replicates = []
+    replicates, means, has_labels = [], [], []
     for k in range(int(group.max()) + 1):
         stream.selected_sequences = group == k
         part = accumulate_offset_equations(
@@ -501,8 +559,11 @@ def _jackknife(
             rest.reduced(), joint.weight, joint.candidates, _RESTRICTED_TOL * tol, max_iter
         )
         replicates.append(rest.best_offsets(weight))
+        means.append(rest.subject_means(joint.weight))
+        has_labels.append(part.total_weight > 0)
     stream.selected_sequences = None
-    return JackknifeCovariance.of_replicates(np.array(replicates), _groups_of(frames, group))
+    dof = dof_of_differences(np.array(means), np.array(has_labels))
+    return JackknifeCovariance.of_replicates(np.array(replicates), dof)
 
 
 def _minimize(
@@ -542,10 +603,8 @@ class GroupedFrames:
         self.batches = batches
         self.part_index = torch.tensor(part_index)
         self.subjects: list[str] = []
-        self.n_frames: list[int] = []
         self._subject_number: dict[str, int] = {}
         self._sequence_number: dict[tuple[str, str], int] = {}
-        self._is_counted = False
 
     @property
     def subject_of_sequence(self) -> IndexArray:
@@ -562,7 +621,7 @@ class GroupedFrames:
         """Yield batches as :class:`GroupedStream` takes them."""
         for number, batch in enumerate(self.batches):
             count = len(batch.vertices)
-            rotations = torch.as_tensor(batch.rotations).detach()
+            rotations = as_tensor(batch.rotations)
             lengths = (len(rotations), len(batch.subjects), len(batch.sequences))
             if set(lengths) != {count} or rotations.ndim != 4:
                 raise ValueError(
@@ -570,29 +629,24 @@ class GroupedFrames:
                     f'{tuple(rotations.shape)}, {lengths[1]} subjects and {lengths[2]} sequences, '
                     'expected one length, and rotations (N, K, 3, 3)'
                 )
-            joints = torch.as_tensor(batch.joints).detach()
+            joints = as_tensor(batch.joints)
             weight = torch.ones(joints.shape[:2], dtype=torch.float64)
             if batch.sample_weight is not None:
-                weight = torch.as_tensor(batch.sample_weight).detach().cpu().double()
+                weight = as_tensor(batch.sample_weight).cpu().double()
             subject = [self._number_subject(str(name)) for name in batch.subjects]
             keys = zip(map(str, batch.subjects), map(str, batch.sequences), strict=True)
             sequence = [
                 self._sequence_number.setdefault(k, len(self._sequence_number)) for k in keys
             ]
-            if not self._is_counted:
-                for index in subject:
-                    self.n_frames[index] += 1
             yield (
                 batch.vertices, joints, weight, rotations[:, self.part_index].cpu().double(),
                 torch.tensor(subject), torch.tensor(sequence),
             )  # fmt: skip
-        self._is_counted = True
 
     def _number_subject(self, name: str) -> int:
         if name not in self._subject_number:
             self._subject_number[name] = len(self.subjects)
             self.subjects.append(name)
-            self.n_frames.append(0)
         return self._subject_number[name]
 
 

@@ -9,12 +9,14 @@ and sums over the frames, they solve
     sum (P * N N^T) d = sum (P * N E^T) 1,
 
 where ``*`` multiplies entry by entry. Both steps are repeated until no offset changes by more than
-:data:`TOLERANCE`.
+:data:`TOLERANCE`. Frames that a fit without offsets excludes as bad are left out of all steps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import warnings
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +26,14 @@ from torch import Tensor
 from mmjrr.array_types import Array, FloatArray
 from mmjrr.body_models import LazyVertices
 from mmjrr.regressors.fitting.alignment import coupling_matrix, resolve_root
-from mmjrr.regressors.fitting.fit import JointRegressorFit, fit_joint_regressor
+from mmjrr.regressors.fitting.fit import (
+    BadFrameWarning,
+    JointRegressorFit,
+    find_bad_frames,
+    fit_joint_regressor,
+    warn_of_bad_frames,
+)
+from mmjrr.regressors.fitting.stream import FrameStream, as_tensor
 from mmjrr.regressors.joint_regressor import JointRegressor
 from mmjrr.regressors.normals import NormalOffsets, vertex_normals
 
@@ -64,6 +73,9 @@ def fit_markers(
     Returns:
         The last fit, whose regressor has the offsets.
 
+    Warns:
+        BadFrameWarning: Frames are excluded.
+
     Raises:
         ValueError: A marker is not among the points, or as in
             :func:`~mmjrr.regressors.fit_joint_regressor`.
@@ -74,35 +86,92 @@ def fit_markers(
     is_marker = np.array([name in markers for name in joint_names])
     triangles = torch.as_tensor(faces).long()
     offsets = np.zeros(len(joint_names))
-    shifted: Iterable[Batch] = batches
+    screened = _bad_frames(batches, joint_names, root, options)
+
+    def fit_to(shifted: Iterable[Batch], tol: float) -> JointRegressorFit:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore', BadFrameWarning)  # there is one warning at the end
+            fit = fit_joint_regressor(shifted, joint_names, root, tol=tol, **options)
+        return replace(fit, bad_frames=screened | fit.bad_frames)
+
+    shifted: Iterable[Batch] = _WithoutJoints(batches, screened)
     if root is None:  # meshes and points are in one frame of reference
-        weight, offsets = _nearest_vertices(batches, is_marker, triangles)
+        weight, offsets = _nearest_vertices(_without(batches, screened), is_marker, triangles)
         normals = NormalOffsets(np.where(is_marker, _FIRST, 0.0), weight, triangles)
-        shifted = _Shifted(batches, weight, normals, offsets)
+        shifted = _Shifted(batches, weight, normals, offsets, screened)
     for _ in range(MAX_ROUNDS):
-        fit = fit_joint_regressor(shifted, joint_names, root, tol=max(tol, _ROUND_TOL), **options)
+        fit = fit_to(shifted, max(tol, _ROUND_TOL))
         weight = fit.regressor.weight.double()
         normals = NormalOffsets(np.where(is_marker, _FIRST, 0.0), weight, triangles)
         previous = offsets
-        offsets = _fit_offsets(batches, weight, normals, is_marker, joint_names, root)
-        shifted = _Shifted(batches, weight, normals, offsets)
+        good = _without(batches, fit.bad_frames)
+        offsets = _fit_offsets(good, weight, normals, is_marker, joint_names, root)
+        shifted = _Shifted(batches, weight, normals, offsets, screened)
         if np.abs(offsets - previous).max() <= TOLERANCE:
             break
-    fit = fit_joint_regressor(shifted, joint_names, root, tol=tol, **options)
+    fit = fit_to(shifted, tol)
+    warn_of_bad_frames('fit_markers', fit.bad_frames, fit.n_frames + fit.n_dropped)
     fitted = fit.regressor
-    return JointRegressorFit(
-        **{
-            **{name: getattr(fit, name) for name in fit.__dataclass_fields__},
-            'regressor': JointRegressor(
-                fitted.weight,
-                fitted.joint_names,
-                fitted.body_model,
-                fitted.provenance,
-                normal_offsets=offsets,
-                faces=triangles,
-            ),
-        }
+    fitted.provenance['n_bad_frames'] = len(fit.bad_frames)
+    regressor = JointRegressor(
+        fitted.weight,
+        fitted.joint_names,
+        fitted.body_model,
+        fitted.provenance,
+        normal_offsets=offsets,
+        faces=triangles,
     )
+    return replace(fit, regressor=regressor)
+
+
+def _bad_frames(
+    batches: Iterable[Batch], joint_names: Sequence[str], root: str | None, options: dict[str, Any]
+) -> dict[int, str]:
+    """Return the bad frames of a fit without offsets with the options of the fit."""
+    stream = FrameStream(
+        batches,
+        joint_names,
+        root,
+        options.get('vertex_ids'),
+        options.get('on_bad_frame', 'skip'),
+        options.get('progress'),
+    )
+    return find_bad_frames(stream, options.get('max_iter', 20000))
+
+
+def _without(batches: Iterable[Batch], excluded: Collection[int]) -> Iterator[Batch]:
+    """Yield the batches without the frames of some numbers."""
+    first = 0
+    for batch in batches:
+        count = len(batch[1])
+        kept = torch.tensor([i for i in range(count) if first + i not in excluded])
+        first += count
+        if len(kept) == count:
+            yield batch
+        elif len(kept):
+            vertices, *arrays = batch
+            meshes = vertices if isinstance(vertices, LazyVertices) else as_tensor(vertices)
+            yield (meshes[kept], *(as_tensor(array)[kept] for array in arrays))
+
+
+class _WithoutJoints:
+    """Batches in which the joints are missing from the frames of some numbers.
+
+    A fit drops these frames, and keeps the numbers of the others.
+    """
+
+    def __init__(self, batches: Iterable[Batch], excluded: Collection[int]) -> None:
+        self.batches, self.excluded = batches, excluded
+
+    def __iter__(self) -> Iterator[Batch]:
+        first = 0
+        for vertices, joints, *rest in self.batches:
+            rows = [i for i in range(len(joints)) if first + i in self.excluded]
+            first += len(joints)
+            if rows:
+                joints = as_tensor(joints).clone()
+                joints[rows] = torch.nan
+            yield (vertices, joints, *rest)
 
 
 def _nearest_vertices(
@@ -119,10 +188,10 @@ def _nearest_vertices(
     squares = products = counts = torch.zeros(())
     for batch in batches:
         vertices = batch[0]
-        meshes = vertices.of() if isinstance(vertices, LazyVertices) else torch.as_tensor(vertices)
+        meshes = vertices.of() if isinstance(vertices, LazyVertices) else as_tensor(vertices)
         meshes = meshes.double().cpu()
         normals = vertex_normals(meshes, faces)
-        joints = torch.as_tensor(batch[1]).double()
+        joints = as_tensor(batch[1]).double()
         present = ~torch.isnan(joints).any(-1)
         difference = [
             torch.where(present[:, j, None, None], joints[:, j, None] - meshes, 0.0)
@@ -154,7 +223,7 @@ def _fit_offsets(
     index = resolve_root(root, list(joint_names))
     for batch in batches:
         points, directions = _points(batch[0], weight, normals)
-        joints = torch.as_tensor(batch[1]).double()
+        joints = as_tensor(batch[1]).double()
         present = ~torch.isnan(joints).any(-1)
         share = present.double().numpy()
         if len(batch) > 2:
@@ -183,22 +252,27 @@ def _points(
     if isinstance(vertices, LazyVertices):
         selected = vertices.of(support).cpu()
     else:
-        selected = torch.as_tensor(vertices)[:, support].double().cpu()
+        selected = as_tensor(vertices)[:, support].double().cpu()
     part = weight[:, support]
     return part @ selected, normals.directions(selected, part, support)
 
 
 class _Shifted:
-    """Batches whose joints are moved back to the surface."""
+    """Batches whose joints are moved back to the surface, and missing from excluded frames."""
 
     def __init__(
-        self, batches: Iterable[Batch], weight: Tensor, normals: NormalOffsets, offsets: FloatArray
+        self,
+        batches: Iterable[Batch],
+        weight: Tensor,
+        normals: NormalOffsets,
+        offsets: FloatArray,
+        excluded: Collection[int],
     ) -> None:
-        self.batches, self.weight, self.normals = batches, weight, normals
+        self.batches, self.weight, self.normals = _WithoutJoints(batches, excluded), weight, normals
         self.offsets = torch.from_numpy(offsets)
 
     def __iter__(self) -> Iterator[Batch]:
         for vertices, joints, *rest in self.batches:
             _, directions = _points(vertices, self.weight, self.normals)
             shift = self.offsets[:, None] * directions
-            yield (vertices, torch.as_tensor(joints).double() - shift, *rest)
+            yield (vertices, as_tensor(joints).double() - shift, *rest)

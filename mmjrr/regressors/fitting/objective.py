@@ -63,15 +63,19 @@ class ObjectiveEvaluation:
     counts: FrameCounts
 
 
-def evaluate_objective(stream: FrameStream, weight: FloatArray) -> ObjectiveEvaluation:
+def evaluate_objective(
+    stream: FrameStream, weight: FloatArray, require_all_joints: bool = True
+) -> ObjectiveEvaluation:
     """Evaluate the objective at ``weight`` in one pass over all frames.
 
     Args:
         stream: The frames.
         weight: (J, V) rows on the simplex, over the candidate vertices.
+        require_all_joints: Whether every joint must be present in some frame. Default: True.
 
     Raises:
-        ValueError: There are no frames, a joint is missing from all of them, or a batch is invalid.
+        ValueError: There are no frames or a joint is missing from all of them, although
+            ``require_all_joints`` is set; or a batch is invalid.
     """
     support = torch.from_numpy(np.nonzero(weight.any(0))[0])
     support_weight = torch.from_numpy(weight)[:, support]
@@ -103,7 +107,8 @@ def evaluate_objective(stream: FrameStream, weight: FloatArray) -> ObjectiveEval
             )
             joint_scatter += float((joints * (scale * (coupling @ joints))).sum())
         products.add(coupled_error, frames.vertices)
-    counts.require_all_joints(stream.joint_names, stream.root)
+    if require_all_joints:
+        counts.require_all_joints(stream.joint_names, stream.root)
     return ObjectiveEvaluation(
         float(joint_values.sum()), 2 * products.total(), joint_values, joint_scatter, counts
     )

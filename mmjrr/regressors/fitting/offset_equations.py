@@ -85,12 +85,14 @@ class OffsetEquations:
     Attributes:
         equations: Sums without offsets, a pattern for each joint.
         total_weight: (S, J) ``N``.
+        n_frames: (S,) number of frames.
         vertex_sums: (S, J, 3, C) ``H``, transposed.
         joint_sums: (S, J, 3, J) ``K``, transposed.
     """
 
     equations: NormalEquations
     total_weight: FloatArray
+    n_frames: IndexArray
     vertex_sums: FloatArray
     joint_sums: FloatArray
 
@@ -129,6 +131,7 @@ class OffsetEquations:
         return OffsetEquations(
             NormalEquations(self.root, patterns, self.equations.counts),
             np.where(remaining > 1e-9 * self.total_weight, remaining, 0.0),
+            self.n_frames - part.n_frames,
             self.vertex_sums - part.vertex_sums,
             self.joint_sums - part.joint_sums,
         )
@@ -137,10 +140,28 @@ class OffsetEquations:
         """Return the offsets (S, J, 3) that minimize ``f`` for weights (J, C)."""
         offsets = np.zeros(self.joint_sums.shape[:3])
         for joint in range(len(weight)):
-            d = aligned_row(joint, len(weight), self.root)
-            moments = self.vertex_sums[:, joint] @ (d @ weight) - self.joint_sums[:, joint] @ d
-            offsets[:, joint] = -self.elimination(joint) @ moments
+            offsets[:, joint] = -self.elimination(joint) @ self._moments(joint, weight)
         return offsets
+
+    def subject_means(self, weight: FloatArray) -> FloatArray:
+        """Return the mean (S, J, 3) of each subject's labels less the joints of weights (J, C).
+
+        It is zero where a subject has no labels of a joint, and at the root joint.
+        """
+        means = np.zeros(self.joint_sums.shape[:3])
+        for joint in range(len(weight)):
+            count = self.total_weight[:, joint, None]
+            moments = self._moments(joint, weight)
+            means[:, joint] = np.where(count > 0, -moments / np.where(count > 0, count, 1.0), 0.0)
+        return means
+
+    def _moments(self, joint: int, weight: FloatArray) -> FloatArray:
+        """Return ``h`` (S, 3) of a joint."""
+        d = aligned_row(joint, len(weight), self.root)
+        moments: FloatArray = (
+            self.vertex_sums[:, joint] @ (d @ weight) - self.joint_sums[:, joint] @ d
+        )
+        return moments
 
     def reduced(self) -> NormalEquations:
         """Return the normal equations of the weights, the offsets eliminated."""
@@ -231,6 +252,7 @@ def accumulate_offset_equations(
     """
     num_columns, num_joints = len(columns), len(stream.joint_names)
     total_weight = np.zeros((num_subjects, num_joints))
+    n_frames = np.zeros(num_subjects, dtype=np.int64)
     sums = torch.zeros(num_subjects, num_joints * 3, num_columns + num_joints, dtype=torch.float64)
 
     def add(frames: UsableFrames, rows: DesignRows) -> None:
@@ -247,12 +269,14 @@ def accumulate_offset_equations(
             r = weighted[of_subject].permute(1, 3, 0, 2).flatten(0, 1).flatten(1)  # (3 J, 3 n)
             sums[s].addmm_(r, design[of_subject].flatten(0, 1))
             total_weight[s] += pattern.scale[of_subject.numpy()].sum() * pattern.joint_weight
+            n_frames[s] += int(of_subject.sum())
 
     equations = accumulate_normal_equations(stream, max_bytes, columns, add, require_all_joints)
     all_sums = sums.unflatten(1, (num_joints, 3)).numpy()
     return OffsetEquations(
         NormalEquations(stream.root, list(_by_joint(equations)), equations.counts),
         total_weight,
+        n_frames,
         all_sums[..., :num_columns],
         all_sums[..., num_columns:],
     )

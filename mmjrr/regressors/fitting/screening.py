@@ -28,7 +28,11 @@ from torch import Tensor
 from mmjrr.array_types import Array, FloatArray
 from mmjrr.body_models import LazyVertices
 from mmjrr.regressors.fitting.alignment import alignment_matrix, group_by_pattern
-from mmjrr.regressors.fitting.normal_equations import accumulate_pooled_equations
+from mmjrr.regressors.fitting.normal_equations import (
+    NormalEquations,
+    accumulate_normal_equations,
+    accumulate_pooled_equations,
+)
 from mmjrr.regressors.fitting.quadratic import QuadraticObjective
 from mmjrr.regressors.fitting.simplex_qp import solve_simplex_qp
 from mmjrr.regressors.fitting.stream import FrameBlock, FrameStream
@@ -40,21 +44,39 @@ ERROR_FLOOR = 0.03
 _ROBUST_FRAMES = 256
 _ROBUST_TOL = 1e-3  # relative dual gap of each reweighted fit
 _ROBUST_ROUNDS = 8
+#: Largest number of patterns of joint weights with which the robust fit is exact. More patterns are
+#: pooled, as if joints were missing at random: each pattern takes memory of its own.
+_EXACT_PATTERNS = 8
+_EXACT_BYTES = 4 * 2**30
 _MEDIAN_TOL = 0.02  # relative change of the median error at which reweighting stops
 
 
-def find_outliers(stream: FrameStream, sample: FrameBlock, max_iter: int) -> dict[int, str]:
-    """Return the number of each frame with an outlying error, and a description of the error.
+def exclude_outliers(stream: FrameStream, sample: FrameBlock, max_iter: int) -> None:
+    """Add the frames with outlying errors to the stream's ``bad_frames``.
 
     Args:
         stream: All frames.
         sample: Evenly spaced frames of the stream, for the robust fit.
         max_iter: Largest number of linear systems of each reweighted fit.
+
+    Raises:
+        ValueError: There are such frames and ``stream.on_bad_frame`` is ``'raise'``.
     """
     weight = _robust_fit(stream, sample, max_iter)
-    if weight is None:
-        return {}
-    index, errors = _frame_errors(stream, weight)
+    outliers = {} if weight is None else describe_outliers(*_frame_errors(stream, weight))
+    if outliers and stream.on_bad_frame == 'raise':
+        frame, problem = next(iter(outliers.items()))
+        raise ValueError(f'found {len(outliers)} bad frames; frame {frame}: {problem}')
+    stream.bad_frames |= outliers
+
+
+def describe_outliers(index: Array, errors: FloatArray) -> dict[int, str]:
+    """Return the number of each frame with an outlying error, and a description of the error.
+
+    Args:
+        index: (n,) number of each frame.
+        errors: (n,) its error, meters.
+    """
     if not len(errors):
         return {}
     median = float(np.median(errors))
@@ -79,7 +101,7 @@ def _robust_fit(stream: FrameStream, sample: FrameBlock, max_iter: int) -> Float
     for _ in range(_ROBUST_ROUNDS):
         joint_weight = sample.joint_weight * frame_weight[:, None]
         frames = FrameBlock(vertices, sample.joints, joint_weight, sample.index)
-        equations = accumulate_pooled_equations(stream.with_frames(frames))
+        equations = _equations(stream, frames)
         if equations is None:
             return None
         objective = QuadraticObjective(equations)
@@ -93,6 +115,17 @@ def _robust_fit(stream: FrameStream, sample: FrameBlock, max_iter: int) -> Float
             torch.from_numpy(errors), 0.5 * median
         )
     return weight
+
+
+def _equations(stream: FrameStream, frames: FrameBlock) -> NormalEquations | None:
+    """Return the normal equations of some frames of a stream; None if no frame is usable."""
+    usable = stream.usable(frames)
+    num_patterns = len(group_by_pattern(usable.joint_weight)) if len(usable) else 0
+    if 1 < num_patterns <= _EXACT_PATTERNS:
+        return accumulate_normal_equations(
+            stream.with_frames(frames), _EXACT_BYTES, require_all_joints=False
+        )
+    return accumulate_pooled_equations(stream.with_frames(frames))
 
 
 def _falling_weight(value: Tensor, limit: float) -> Tensor:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +24,23 @@ from mmjrr.joints import H36M_JOINTS_MMPOSE, joint_names_of
 from mmjrr.regressors.fitting.alignment import Root, resolve_root
 
 BLOCK_FRAMES = 256
+
+
+class MissingJointsError(ValueError):
+    """A fit has no frames, or a joint is missing from all of them."""
+
+
+def as_tensor(values: Any) -> Tensor:
+    """Return a tensor or an array as a detached tensor of floating-point numbers.
+
+    Whole numbers become float64. Arrays may have any byte order and strides, which PyTorch takes in
+    part only.
+    """
+    if not isinstance(values, Tensor):
+        array = np.asarray(values)
+        values = torch.from_numpy(np.ascontiguousarray(array, array.dtype.newbyteorder('=')))
+    tensor: Tensor = values.detach()
+    return tensor if tensor.is_floating_point() else tensor.double()
 
 
 @dataclass
@@ -122,15 +140,15 @@ class FrameCounts:
         """Check that every joint but the root has a positive weight in some frame.
 
         Raises:
-            ValueError: There are no frames, or a joint is missing from all of them.
+            MissingJointsError: There are no frames, or a joint is missing from all of them.
         """
         if not self.n_frames:
-            raise ValueError(f'no frames to fit to ({self.n_dropped} were dropped)')
+            raise MissingJointsError(f'no frames to fit to ({self.n_dropped} were dropped)')
         missing = [
             name for j, name in enumerate(joint_names) if not self.total_weight[j] and j != root
         ]
         if missing:
-            raise ValueError(f'joints {missing} are missing from every frame')
+            raise MissingJointsError(f'joints {missing} are missing from every frame')
 
 
 class FrameStream:
@@ -400,9 +418,9 @@ def _validate_batch(
             f'{where}: found {len(batch)} items, expected (vertices, joints) or '
             '(vertices, joints, sample_weight)'
         )
-    vertices, joints = batch[0], torch.as_tensor(batch[1]).detach()
+    vertices, joints = batch[0], as_tensor(batch[1])
     if not isinstance(vertices, LazyVertices):
-        vertices = torch.as_tensor(vertices).detach()
+        vertices = as_tensor(vertices)
     for value in (vertices, joints):
         if len(value.shape) != 3 or value.shape[-1] != 3 or len(value) != len(vertices):
             raise ValueError(
@@ -439,7 +457,7 @@ def _not_finite(vertices: Tensor | LazyVertices) -> Tensor:
 def _validate_sample_weight(
     sample_weight: Tensor | LazyVertices, shape: torch.Size, where: str
 ) -> Tensor:
-    weight = torch.as_tensor(sample_weight).detach().cpu().double()
+    weight = as_tensor(sample_weight).cpu().double()
     if weight.shape != shape:
         raise ValueError(
             f'{where}: sample_weight: found shape {tuple(weight.shape)}, expected {tuple(shape)}'

@@ -200,8 +200,15 @@ def test_a_bare_array_of_82_or_85_columns_is_pose_and_betas() -> None:
     assert_is_the_set(predictions_from(THETA))
     assert predictions_from(THETA[:, 3:]).layout == 'theta-82'
     assert_is_the_set(predictions_from(THETA[:, 3:]))
-    with pytest.raises(DataError, match=r'no known layout.*float32 \(6, 72\)'):
+    with pytest.raises(DataError, match=r'found no bodies.*no known layout.*float32 \(6, 72\)'):
         predictions_from(POSE)
+
+
+def test_a_file_of_another_kind_is_refused_in_a_short_sentence() -> None:
+    frames = {f'S9/S9_Walking_1.54138969/S9_Walking_1.54138969_{i:06d}.jpg': {} for i in range(90)}
+    with pytest.raises(DataError, match='found no bodies') as raised:
+        predictions_from({'info': {'seed': 0}, 'masks': frames})
+    assert len(str(raised.value)) < 600
 
 
 @pytest.mark.parametrize(

@@ -348,7 +348,7 @@ def test_stored_values_keep_their_digits() -> None:
         ({'pose': MATRICES * np.array([1, 1, -1.0]), 'betas': BETAS}, 'no rotation'),
         ({'body_pose': POSE[:, 3:], 'betas': BETAS}, 'has body_pose, but no global_orient'),
         ({'vertices': np.zeros((4, 2))}, r'vertices: found shape \(4, 2\)'),
-        ({'joints': np.zeros((4, 17, 3))}, r'no known layout .*joints: float64 \(4, 17, 3\)'),
+        ({'joints': np.zeros((4, 17, 3))}, r'no known layout, .*joints: float64 \(4, 17, 3\)'),
     ],
 )  # fmt: skip
 def test_errors_name_the_file_and_the_field(content: dict[str, Any], message: str) -> None:

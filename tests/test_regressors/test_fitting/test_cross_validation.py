@@ -13,8 +13,10 @@ from mmjrr.body_models import VertexMaker, free_body
 from mmjrr.datasets.synthetic import Settings, generate
 from mmjrr.datasets.synthetic.truth import SyntheticTruth
 from mmjrr.joints import H36M_JOINTS_MMPOSE
-from mmjrr.regressors import JointRegressor
+from mmjrr.regressors import BadFrameWarning, JointRegressor
 from mmjrr.regressors.fitting.cross_validation import fit_and_validate
+from mmjrr.regressors.fitting.markers import fit_markers
+from mmjrr.regressors.normals import vertex_normals
 
 NOISE = 0.002
 #: Mean distance of Gaussian noise in three dimensions, for a standard deviation of 1.
@@ -106,6 +108,88 @@ def test_markers_are_found_with_their_offsets_to_the_labels_noise():
     assert heights is not None
     np.testing.assert_allclose(heights.numpy(), offsets, atol=1e-3)
     assert report.held_out['person'].error < 1.15 * CHI * NOISE
+
+
+def _with_normals(vertices, faces, chosen, height):
+    """Points at a height above some vertices of each mesh."""
+    meshes = torch.from_numpy(vertices)
+    normals = vertex_normals(meshes, torch.from_numpy(faces).long())
+    return (meshes + height * normals)[:, chosen].numpy()
+
+
+@pytest.mark.parametrize('root', [None, 'mean'])
+@pytest.mark.parametrize('kind', ['absurd', 'NaN'])
+def test_bad_meshes_do_not_change_the_offsets_of_markers(kind, root):
+    motion = moving_sphere(30)
+    names = list('abc')
+    joints = _with_normals(motion.vertices, motion.faces, [3, 40, 77], 0.02)
+    joints += 0.0005 * np.random.default_rng(0).normal(size=joints.shape)
+    good = np.arange(30) != 5
+    clean = [(motion.vertices[good], joints[good])]
+    options = dict(root=root, tol=1e-3, body_model='toy')
+    expected = fit_markers(clean, names, motion.faces, names, **options)
+    vertices = motion.vertices.copy()
+    if kind == 'absurd':
+        vertices[5] *= 20
+    else:
+        vertices[5, 0] = np.nan
+    batches = [(vertices[rows], joints[rows]) for rows in (slice(0, 5), slice(5, 6), slice(6, 30))]
+    with pytest.warns(BadFrameWarning, match='fit_markers left out 1 bad frames of 30; frame 5: '):
+        result = fit_markers(batches, names, motion.faces, names, **options)
+    assert list(result.bad_frames) == [5]
+    assert (result.n_frames, result.n_dropped) == (29, 1)
+    assert result.regressor.provenance['n_bad_frames'] == 1
+    heights, expected_heights = (fit.regressor.normal_offsets for fit in (result, expected))
+    assert heights is not None and expected_heights is not None
+    np.testing.assert_allclose(heights.numpy(), expected_heights.numpy(), atol=1e-6)
+    with pytest.raises(ValueError, match=r'frame 5: error of|batch 1: frame 0: vertices'):
+        fit_markers(batches, names, motion.faces, names, **options, on_bad_frame='raise')
+
+
+def test_errors_leave_out_the_frames_that_the_fit_leaves_out():
+    motion = moving_sphere()
+    rng = np.random.default_rng(0)
+    joints = true_weights(3, motion.vertices.shape[1]) @ motion.vertices
+    joints += NOISE * rng.normal(size=joints.shape)
+    motion.vertices[5] *= 20
+    with pytest.warns(BadFrameWarning):
+        report = fit_and_validate(
+            motion.vertices, joints, list('abc'), groups=dict(person=motion.person), root=None
+        )
+    assert list(report.fit.bad_frames) == [5]
+    assert report.error == pytest.approx(CHI * NOISE, rel=0.1)
+    held_out = report.held_out['person']
+    assert held_out.error < 1.3 * CHI * NOISE
+    assert sum(tested for _, _, tested in held_out.folds) == 59
+    assert [fitted + tested for _, fitted, tested in held_out.folds] == [59] * 3
+
+
+def test_a_joint_of_one_person_leaves_out_the_fold_of_that_person():
+    motion = moving_sphere(30, people=1)
+    person = [f'person_{frame % 3}' for frame in range(30)]
+    joints = true_weights(3, motion.vertices.shape[1]) @ motion.vertices
+    joints[[name != 'person_1' for name in person], 2] = np.nan
+    report = fit_and_validate(
+        motion.vertices, joints, list('abc'), groups=dict(person=person), root=None
+    )
+    assert report.not_validated == (
+        "by person, without person_1: joints ['c'] are missing from every frame",
+    )
+    held_out = report.held_out['person']
+    assert [names for names, _, _ in held_out.folds] == [('person_0',), ('person_2',)]
+    assert np.isnan(held_out.joint_error[2]) and held_out.error < 1e-4
+    json.dumps(report.to_dict(), allow_nan=False)
+
+
+@pytest.mark.parametrize('max_folds', [-1, 0, 1])
+def test_fewer_than_two_folds_are_refused(max_folds):
+    motion = moving_sphere(6)
+    joints = true_weights(2, motion.vertices.shape[1]) @ motion.vertices
+    with pytest.raises(ValueError, match=f'max_folds: found {max_folds}, expected at least 2'):
+        fit_and_validate(
+            motion.vertices, joints, ['a', 'b'], groups=dict(person=motion.person),
+            max_folds=max_folds,
+        )  # fmt: skip
 
 
 def test_the_report_is_plain_json_in_millimeters():

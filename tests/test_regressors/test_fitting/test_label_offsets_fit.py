@@ -11,8 +11,13 @@ from scipy.optimize import minimize
 from scipy.spatial.transform import Rotation
 
 from mmjrr.joints import SMPL_JOINTS
-from mmjrr.regressors import JointRegressor
-from mmjrr.regressors.fitting.jackknife import JackknifeCovariance, deal_sequences
+from mmjrr.regressors import BadFrameWarning, JointRegressor
+from mmjrr.regressors.fitting.jackknife import (
+    JackknifeCovariance,
+    deal_sequences,
+    dof_of_differences,
+    dof_of_means,
+)
 from mmjrr.regressors.fitting.label_offsets_fit import (
     GroupedBatch,
     estimate_label_offsets,
@@ -289,11 +294,103 @@ def test_pvalues_are_those_of_hotellings_test():
     rng = np.random.default_rng(0)
     sample = rng.normal(0, 1, (12, 3)) @ rng.normal(0, 1, (3, 3)) + 0.3
     replicates = (sample.sum(0) - sample) / 11  # means without each
-    covariance = JackknifeCovariance.of_replicates(replicates[:, None, None], np.array([12]))
+    covariance = JackknifeCovariance.of_replicates(replicates[:, None, None], np.full((1, 1), 11.0))
     np.testing.assert_allclose(covariance.covariance[0, 0], np.cov(sample.T) / 12, rtol=1e-10)
     t_squared = 12 * sample.mean(0) @ np.linalg.solve(np.cov(sample.T), sample.mean(0))
     expected = stats.f.sf((12 - 3) / (3 * 11) * t_squared, 3, 9)
     assert covariance.pvalues(sample.mean(0)[None, None])[0, 0] == pytest.approx(expected)
+
+
+def test_degrees_of_freedom_of_a_mean_count_the_groups_with_labels():
+    has_labels = np.zeros((6, 2, 2), dtype=bool)
+    has_labels[:, 0, 0] = has_labels[2:, 1, 0] = has_labels[3, 1, 1] = True
+    assert dof_of_means(has_labels).tolist() == [[5, 0], [3, 0]]
+
+
+def test_degrees_of_freedom_of_differences_match_mean_and_variance_of_the_sum_of_squares():
+    """The covariance of the deviations, written out, against the formula."""
+    rng = np.random.default_rng(0)
+    groups = np.zeros((3, 9), dtype=bool)
+    groups[0], groups[1, :4], groups[2, 2:7] = True, True, True
+    means = rng.normal(0, 1, (9, 3, 1, 3)) * groups.T[:, :, None, None]
+    variance = np.square(means - means.mean(0)).sum((0, 2, 3))
+    for s, limit in enumerate((8, 3, 4)):
+        covariance = np.zeros((9, 9))
+        for t in range(3):
+            size = groups[t].sum()
+            projection = np.diag(groups[t].astype(float)) - np.outer(groups[t], groups[t]) / size
+            share = ((s == t) - 1 / 3) ** 2
+            covariance += share * variance[t] * projection / (size - 1)
+        expected = np.trace(covariance) ** 2 / np.trace(covariance @ covariance)
+        dof = dof_of_differences(means, groups.T[:, :, None])[s, 0]
+        assert dof == pytest.approx(min(expected, limit))
+    assert expected != pytest.approx(limit)
+
+
+def test_equal_groups_have_exactly_one_degree_of_freedom_less_and_few_groups_lower_all():
+    rng = np.random.default_rng(0)
+    has_labels = np.ones((20, 4, 2), dtype=bool)
+    means = rng.normal(0, 1, (20, 4, 2, 3))
+    assert (dof_of_differences(means, has_labels) == 19).all()
+    has_labels[4:, 3, 0] = False
+    means[4:, 3, 0] = means[:4, 3, 0].mean(0)
+    dof = dof_of_differences(means, has_labels)
+    assert dof[3, 0] == 3 and (dof[:3, 0] < 19).all() and (dof[:3, 0] > 3).all()
+    assert (dof[:, 1] == 19).all()
+    assert (dof_of_differences(means[:, 2:], has_labels[:, 2:])[:, 0] == 3).all()  # two subjects
+    has_labels[1:, 3, 0] = False  # the labels of one group say nothing about their variance
+    assert (dof_of_differences(means, has_labels)[:, 0] == 0).all()
+
+
+def test_two_subjects_have_the_pvalues_of_the_one_with_fewer_sequences():
+    frames = Frames(subjects=2, sequences=12, offset=0.01, noise=0.01, sequence_noise=0.01)
+    keep = (frames.subject == 0) | (frames.sequence < 6)
+    options = dict(body_model='toy', max_vertex_distance=np.inf)
+    fit = fit_label_offsets(frames.batches(keep=keep), NAMES, None, **options)
+    np.testing.assert_allclose(fit.pvalues[0], fit.pvalues[1], rtol=1e-6)
+    t_squared = np.einsum(
+        'ja,jab,jb->j', fit.estimates[0], np.linalg.inv(fit.covariance[0]), fit.estimates[0]
+    )
+    np.testing.assert_allclose(fit.pvalues[0], stats.f.sf(t_squared * 3 / 15, 3, 3), rtol=1e-6)
+    keep = (frames.subject == 0) | (frames.sequence < 2)
+    few = fit_label_offsets(frames.batches(keep=keep), NAMES, None, **options)
+    assert np.isnan(few.pvalues).all()
+
+
+def test_a_joint_is_tested_with_the_sequences_in_which_it_is_labeled():
+    frames = Frames(subjects=2, sequences=20, frames=2, offset=0.02, noise=0.01)
+    frames.joints[(frames.subject == 0) & (frames.sequence >= 5), 1] = np.nan
+    frames.joints[(frames.subject == 1) & (frames.sequence >= 3), 1] = np.nan
+    regressor = JointRegressor(torch.from_numpy(frames.true), NAMES, 'toy')
+    result = estimate_label_offsets(frames.batches(), regressor, None)
+    offset, covariance = result.estimates[:, 1], result.covariance[:, 1]
+    t_squared = offset[0] @ np.linalg.solve(covariance[0], offset[0])
+    assert result.pvalues[0, 1] == pytest.approx(stats.f.sf(t_squared * 2 / 12, 3, 2))
+    assert np.isnan(result.pvalues[1, 1])
+    assert np.isfinite(result.pvalues[:, [0, 2, 3]]).all()
+
+
+def _false_alarms(num_sequences, runs=60):
+    """Return the share of data sets without offsets in which a test at 5 % finds any."""
+    flagged = 0
+    for seed in range(runs):
+        frames = Frames(
+            seed, subjects=len(num_sequences), sequences=max(num_sequences), frames=2,
+            num_vertices=2, noise=0.002, sequence_noise=0.01,
+        )  # fmt: skip
+        keep = frames.sequence < np.array(num_sequences)[frames.subject]
+        fit = fit_label_offsets(
+            frames.batches(keep=keep), NAMES, None, body_model='toy', alpha=0.05, min_offset=0.0,
+            max_vertex_distance=np.inf,
+        )  # fmt: skip
+        flagged += bool(fit.significant.any())
+    return flagged / runs
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('num_sequences', [(20, 4), (20, 2), (20, 4, 4), (15, 15, 15, 15, 2)])
+def test_subjects_with_few_sequences_raise_no_more_false_alarms(num_sequences):
+    assert _false_alarms(num_sequences) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 60)
 
 
 def test_with_three_sequences_nothing_can_be_tested():
@@ -344,6 +441,7 @@ def test_bad_frames_are_left_out():
     with pytest.warns(UserWarning, match='left out 1 bad frames'):
         fit = frames.fit(tol=1e-9)
     assert list(fit.fit.bad_frames) == [17]
+    assert fit.n_frames.tolist() == [49, 50, 50]
     assert np.abs(fit.estimates - expected.estimates).max() < 1e-3
 
 
@@ -416,6 +514,20 @@ def test_offsets_from_a_fixed_regressor_are_mean_differences_in_the_parts_frame(
     assert result.significant.any()
     again = estimate_label_offsets(iter(frames.batches(size=100)), regressor, root)
     np.testing.assert_allclose(again.estimates, result.estimates, atol=1e-14)
+
+
+@pytest.mark.parametrize('root', [None, 'pelvis'])
+def test_an_absurd_mesh_does_not_move_the_offsets_from_a_fixed_regressor(root):
+    frames = Frames(offset=0.02, subjects=2, sequences=6)
+    regressor = JointRegressor(torch.from_numpy(frames.true), NAMES, 'toy')
+    good = np.arange(len(frames.joints)) != 3
+    expected = estimate_label_offsets(frames.batches(keep=good), regressor, root)
+    frames.vertices[3] *= 20
+    with pytest.warns(BadFrameWarning, match='left out 1 bad frames of 48; frame 3: error of'):
+        result = estimate_label_offsets(frames.batches(), regressor, root)
+    np.testing.assert_allclose(result.estimates, expected.estimates, atol=1e-14)
+    np.testing.assert_allclose(result.covariance, expected.covariance, atol=1e-18)
+    assert result.n_frames.tolist() == expected.n_frames.tolist() == [23, 24]
 
 
 def test_fixed_regressors_need_their_own_root_and_some_frames():

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from dense_reference import NAMES, ROOTS, in_batches, random_frames
+from meshes_in_motion import moving_sphere, true_weights
 
 from mmjrr.regressors import BadFrameWarning, fit_joint_regressor
 
@@ -100,3 +101,14 @@ def test_exact_joints_are_all_used():
     vertices, joints, _ = random_frames(frames=FRAMES, noise=0.0)
     assert fit(vertices, joints, tol=1e-3).bad_frames == {}
     assert torch.isfinite(fit(vertices, joints, tol=1e-3).regressor.weight).all()
+
+
+@pytest.mark.parametrize('root', [None, 'mean'])
+def test_a_joint_of_one_person_alone_makes_no_frame_bad(root):
+    motion = moving_sphere()
+    joints = true_weights(3, motion.vertices.shape[1]) @ motion.vertices
+    joints += 0.002 * np.random.default_rng(0).normal(size=joints.shape)
+    joints[[name != 'person_1' for name in motion.person], 2] = np.nan
+    batches = [(motion.vertices, joints)]
+    result = fit_joint_regressor(batches, list('abc'), root, body_model='toy')
+    assert not result.bad_frames and result.rmse < 0.004

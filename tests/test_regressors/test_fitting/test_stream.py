@@ -99,3 +99,22 @@ def test_joints_missing_from_every_frame_are_refused():
     joints[:, 0] = np.nan
     with pytest.raises(ValueError, match='40 were dropped'):
         fit_joint_regressor([(vertices, joints)], NAMES, body_model='toy')
+
+
+@pytest.mark.parametrize(
+    'convert',
+    [
+        lambda array: array.astype('>f8'),
+        lambda array: np.ascontiguousarray(array[::-1])[::-1],
+        lambda array: np.round(1000 * array).astype(np.int64),
+        lambda array: torch.from_numpy(np.round(1000 * array)).int(),
+    ],
+    ids=['big-endian', 'negative strides', 'whole numbers', 'tensor of whole numbers'],
+)
+def test_arrays_of_any_type_and_layout_give_the_same_fit(convert):
+    vertices, joints, _ = random_frames()
+    converted = [convert(array) for array in (vertices, joints)]
+    plain = [np.array(array, dtype=np.float64) for array in converted]
+    fit = fit_joint_regressor([converted], NAMES, body_model='toy')
+    expected = fit_joint_regressor([plain], NAMES, body_model='toy')
+    assert torch.equal(fit.regressor.weight, expected.regressor.weight)

@@ -76,6 +76,45 @@ def test_intervals_grow_with_the_noise_and_hold_the_joints():
     assert widths[1] > 2 * widths[0] > 0
 
 
+@pytest.mark.parametrize('is_passed', [True, False])
+def test_bad_frames_of_the_fit_are_left_out(is_passed):
+    vertices, joints, _, batches = example()
+    mesh = torch.from_numpy(vertices[1])
+    regressor = fit(vertices, joints, None)
+    labels = batches[0].joints[3].clone()
+    batches[0].joints[3] = torch.nan  # the frame is dropped
+    expected = bootstrap_over_subjects(batches, regressor, mesh, None, n_resamples=20)
+    batches[0].joints[3] = labels
+    batches[0].vertices[3] *= 30
+    bad_frames = {3: 'absurd'} if is_passed else None
+    result = bootstrap_over_subjects(
+        batches, regressor, mesh, None, bad_frames=bad_frames, n_resamples=20
+    )
+    np.testing.assert_array_equal(result.replicates, expected.replicates)
+
+
+@pytest.mark.parametrize('root', [None, 'pelvis', 'mean'])
+def test_what_subjects_do_not_say_about_a_joint_is_nan(root):
+    vertices, joints, subject, batches = example()
+    mesh = torch.from_numpy(vertices[0])
+    regressor = fit(vertices, joints, root)
+    first = 0
+    for batch in batches:
+        of_batch = subject[first : first + len(batch.subjects)]
+        first += len(of_batch)
+        batch.joints[of_batch > 0, 1] = torch.nan  # one subject has it
+        batch.joints[of_batch > 1, 2] = torch.nan  # two subjects have it
+    result = bootstrap_over_subjects(batches, regressor, mesh, root, n_resamples=100)
+    draws = np.random.default_rng(0).multinomial(SUBJECTS, np.full(SUBJECTS, 1 / SUBJECTS), 100)
+    is_known = np.isfinite(result.replicates).all(-1)
+    assert not is_known[:, 1].any() and np.isnan(result.radius()[1])
+    assert 0 < is_known[:, 2].sum() < 100
+    np.testing.assert_array_equal(is_known[:, 2], draws[:, :2].any(1))
+    assert is_known[:, [0, 3]].all()
+    assert np.isfinite(result.radius()[[0, 2, 3]]).all()
+    assert np.isfinite(result.interval()[[0, 2, 3]]).all() and np.isnan(result.interval()[1]).all()
+
+
 def test_one_subject_is_too_few():
     vertices, joints, _, batches = example()
     one = [
