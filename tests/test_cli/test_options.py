@@ -33,7 +33,8 @@ print('HEAVY', sorted({'torch', 'numba', 'cv2', 'scipy', 'mmengine'} & set(sys.m
 COMMANDS = [
     module.name
     for module in pkgutil.iter_modules(cli.__path__)
-    if module.name not in ('console', 'main', 'runtime', 'shipped') and 'options' not in module.name
+    if module.name not in ('config_errors', 'console', 'main', 'runtime', 'shipped')
+    and 'options' not in module.name
 ]
 
 

@@ -365,9 +365,9 @@ def test_another_data_folder_is_made_as_that_of_the_config(tmp_path, capsys, mon
             '',
         ),
         (
-            'train_dataloader.sampler.shufle=True',
+            'train_dataloader.sampler.shuffles=True',
             'train_dataloader',
-            'dataloader.sampler.shufle: DefaultSampler has no such option; similar names: shuffle',
+            'sampler.shuffles: DefaultSampler has no such option; similar names: shuffle',
             '',
         ),
         (
@@ -402,10 +402,10 @@ def test_a_wrong_option_is_told_as_the_run_tells_it(option, name, detail, fix, t
 
 def test_a_wrong_option_of_an_image_folder_is_no_missing_image(photos, capsys):
     config = ROOT / 'configs/inference/spin_image-folder.py'
-    options = ['--data-root', photos, '--cfg-options', 'test_dataloader.dataset.boxs=x.json']
+    options = ['--data-root', photos, '--cfg-options', 'test_dataloader.dataset.box_file=x.json']
     _, findings = states(capsys, config, *options)
     assert 'images' not in findings
-    assert 'dataset.boxs: ImageFolderDataset has no such option' in findings['config']['detail']
+    assert 'dataset.box_file: ImageFolderDataset has no such option' in findings['config']['detail']
 
 
 def test_frames_without_several_views_are_wrong(data, capsys):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -87,7 +89,6 @@ def test_a_finished_refinement_is_kept_and_one_of_other_settings_replaced(
         (['--seed', '-1'], 2, '--seed -1: expected 0 to 4294967295'),
         (['--seed', str(2**32)], 2, '--seed 4294967296: expected 0 to 4294967295'),
         (['--out', 'file'], 2, '--out file: found a file, expected a folder'),
-        (['--out', 'file/demo'], 1, 'Not a directory'),
     ],
 )
 def test_ordinary_errors_are_one_sentence(options, status, reason, tmp_path, capsys, monkeypatch):
@@ -97,6 +98,15 @@ def test_ordinary_errors_are_one_sentence(options, status, reason, tmp_path, cap
     error = capsys.readouterr().err
     assert error.startswith('error: ') and reason in error and error.count('\n') == 1
     assert [path.name for path in tmp_path.iterdir()] == ['file']
+
+
+def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path):
+    (tmp_path / 'file').touch()
+    command = [sys.executable, '-m', 'mmjrr.cli.demo', '--out', str(tmp_path / 'file/demo')]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith('error: ') and 'Not a directory' in done.stderr
+    assert 'Traceback' not in done.stderr
 
 
 def test_a_file_in_place_of_the_folder_is_one_sentence(tmp_path, capsys):

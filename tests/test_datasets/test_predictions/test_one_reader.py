@@ -148,7 +148,7 @@ def test_options_of_the_reader_are_those_of_stored_predictions(tmp_path: Path) -
     fields = dict(imgname='who', pose='x', betas='y', gender='gender')
     with pytest.raises(DataError, match='6D rotations that may be columns or rows'):
         StoredPredictions(tmp_path / 'f.npz', fields=fields, gender='male')
-    with pytest.raises(DataError, match="gender: found 'male' in 6 of 6 rows, expected 'neutral'"):
+    with pytest.raises(DataError, match="gender: found 6 male bodies, expected only 'neutral'"):
         StoredPredictions(tmp_path / 'f.npz', fields=fields, rotation_6d='rows')
     model = StoredPredictions(
         tmp_path / 'f.npz', fields=fields, rotation_6d='rows', gender='male', num_betas=10
