@@ -83,8 +83,8 @@ def test_a_calibration_without_a_subject_is_told_in_a_sentence(
     [
         ('model.predictions={few}', 'no prediction in {few} (2 images)'),
         ('test_evaluator.protocol=papr', "unknown protocol 'papr'"),
-        ('test_evaluator.protocoll=paper',
-         'test_evaluator.protocoll: JointRegressorMetric has no such option; similar names: protoc'),
+        ('test_evaluator.protocols=paper',
+         'evaluator.protocols: JointRegressorMetric has no such option; similar names: protocol'),
     ],
 )  # fmt: skip
 def test_wrong_options_of_an_evaluation_are_named(
