@@ -30,6 +30,7 @@ _BUILDING_MODULES = ('mmengine.registry.', 'mmengine.runner.runner')
 _BUILDING_FUNCTIONS = ('build', 'get', 'set_', 'setup_', 'from_cfg', '__init__')
 
 _UNKNOWN_OPTION = re.compile(r"(?:(\w+)\.)?\w+\(\) got an unexpected keyword argument '(\w+)'")
+_ADVICE = re.compile(r"\. Did you mean '\w+'\?$")  # of Python 3.13
 _MISSING_OPTION = re.compile(r'\(\) missing \d+ required ')
 _UNKNOWN_COMPONENT = re.compile(r'(\S+) is not in the (\S+) registry')
 
@@ -81,7 +82,8 @@ def _sentence(error: Exception, cfg: Mapping[str, Any]) -> str | None:
         unknown = _UNKNOWN_OPTION.search(str(cause))
         known = _known_options(cause)
         if unknown is not None and known:
-            return f'{_message(error)}{similar_names(unknown[2], known)}'
+            message = _ADVICE.sub('', _message(error))
+            return f'{message}{similar_names(unknown[2], known)}'
     return _message(error)
 
 

@@ -36,12 +36,13 @@ def ensure_mmcv_ops() -> str:
         2.1.0'``.
 
     Raises:
-        ImportError: mmcv or torchvision is missing, or the compiled operators do not load.
+        ModuleNotFoundError: mmcv or torchvision is missing.
+        ImportError: The compiled operators do not load.
     """
     try:
         import mmcv
     except ModuleNotFoundError as error:
-        raise ImportError(f'mmcv is not installed: {INSTALL}') from error
+        raise ModuleNotFoundError(f'mmcv is not installed: {INSTALL}') from error
     loaded = sys.modules.get(_NAME)
     if isinstance(loaded, OperatorShim):
         return loaded.origin
@@ -51,7 +52,7 @@ def ensure_mmcv_ops() -> str:
     try:
         import torchvision
     except ModuleNotFoundError as error:
-        raise ImportError(
+        raise ModuleNotFoundError(
             f'mmcv {mmcv.__version__} has no compiled operators, and torchvision, which could '
             f'replace them, is not installed: {INSTALL}'
         ) from error

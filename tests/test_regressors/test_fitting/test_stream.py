@@ -114,7 +114,8 @@ def test_joints_missing_from_every_frame_are_refused():
 def test_arrays_of_any_type_and_layout_give_the_same_fit(convert):
     vertices, joints, _ = random_frames()
     converted = [convert(array) for array in (vertices, joints)]
-    plain = [np.array(array, dtype=np.float64) for array in converted]
+    arrays = [v.numpy() if isinstance(v, torch.Tensor) else v for v in converted]
+    plain = [array.astype(np.float64) for array in arrays]
     fit = fit_joint_regressor([converted], NAMES, body_model='toy')
     expected = fit_joint_regressor([plain], NAMES, body_model='toy')
     assert torch.equal(fit.regressor.weight, expected.regressor.weight)
