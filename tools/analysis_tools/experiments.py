@@ -168,6 +168,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     'masks-network-priors-outline': Experiment(
         masks=NETWORK, silhouette=BOTH, **OUTLINE, **PRIORS
     ),
+    'masks-head-priors-outline': Experiment(masks=HEAD, silhouette=BOTH, **OUTLINE, **PRIORS),
     'masks-network-weak': Experiment(masks=NETWORK, silhouette=dict(BOTH, scale=1.0)),
     # Fits that are made of the labels' 3D joints, with the options of other fits and their own.
     'from-joints': Experiment(dataset=dict(fits_file=None)),
@@ -177,9 +178,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     'masks-network': Experiment(masks=NETWORK),
     'masks-head': Experiment(masks=HEAD),
     'masks-head-cells': Experiment(masks=HEAD, silhouette=CELLS),
-    'masks-head-gate': Experiment(masks=HEAD, silhouette=GATE),
     'masks-cut': Experiment(masks=CUT),
-    'masks-cut-cells': Experiment(masks=CUT, silhouette=CELLS),
     'masks-cut-gate': Experiment(masks=CUT, silhouette=GATE),
     'masks-cut-cells-gate': Experiment(masks=CUT, silhouette=BOTH),
     'masks-eroded': Experiment(masks=ERODED),
@@ -208,6 +207,9 @@ EXPERIMENTS: dict[str, Experiment] = {
     'anny-clothes-corrected': Experiment(data=ANNY_CLOTHES, **OUTLINE),
     'anny-clothes-parts': Experiment(data=ANNY_CLOTHES, **PART_OUTLINES),
     'anny-head-priors': Experiment(data=ANNY, masks=HEAD, silhouette=BOTH, **PRIORS),
+    'anny-clothes-head-priors': Experiment(
+        data=ANNY_CLOTHES, masks=HEAD, silhouette=BOTH, **OUTLINE, **PRIORS
+    ),
     # Drift over rounds.
     'drift-four-exact': Experiment(**TEN),
     'drift-one-exact': Experiment(config=ONE_VIEW, **TEN),
