@@ -323,6 +323,7 @@ class EvaluationReport:
         """Write the page and print its path."""
         from mmjrr.visualization.report import write_report
 
+        self.options.check_used(self.report.frames)
         self.report.frames.sort(key=lambda frame: -frame.worst)
         print(f'Wrote {write_report(self.report, path)}; open it in a browser.')
 

@@ -63,7 +63,7 @@ def save_figure(
     from matplotlib import rc_context
 
     path = check_suffix(path, *suffixes)
-    kind = path.suffix.lower()
+    kind = path.suffix
     # Without a salt, the names inside an SVG are random.
     with atomic_write(path) as temporary, rc_context({'svg.hashsalt': 'mmjrr'}):
         figure.savefig(temporary, format=kind[1:], dpi=dpi, **_OPTIONS[kind])

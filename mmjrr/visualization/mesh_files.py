@@ -38,7 +38,7 @@ def write_mesh(vertices: FloatArray, faces: IndexArray, path: str | Path) -> Pat
         ValueError: The suffix is another one.
     """
     path = check_suffix(path, *(f'.{name}' for name in FORMATS))
-    kind = path.suffix.lower().removeprefix('.')
+    kind = path.suffix.removeprefix('.')
     try:
         import trimesh
     except ImportError as error:

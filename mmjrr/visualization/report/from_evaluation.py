@@ -148,6 +148,7 @@ def report_predictions(
     for number, item in enumerate(sets):
         share = (number + 1) * options.frames // len(sets) - number * options.frames // len(sets)
         add_predictions(report, item, loaded, protocol, body_model, options, share)
+    options.check_used(report.frames)
     report.frames.sort(key=lambda frame: -frame.worst)
     return report
 
@@ -171,25 +172,7 @@ def add_predictions(
         body_model: As in :func:`mmjrr.evaluate`.
         options: Choice of the frames.
         count: Number of frames to show.
-
-    Raises:
-        DataError: The options name photographs or masks, of which no frame so far has one.
     """
-    result = add_set(report, item, regressors, protocol, body_model, options, count)
-    options.check_used(report.frames)
-    return result
-
-
-def add_set(
-    report: Report,
-    item: PredictionSet,
-    regressors: Mapping[str, JointRegressor],
-    protocol: Any,
-    body_model: Any,
-    options: GalleryOptions,
-    count: int,
-) -> EvaluationResult:
-    """Add a set as :func:`add_predictions` does, also if no frame has a photograph or mask."""
     protocols = get_protocols(protocol)
     reading = dict(item.reading)
     read = {

@@ -33,7 +33,7 @@ from mmjrr.visualization.work_dir import (
 )
 
 from .content import Evaluation, Refinement, Report, Truth
-from .from_evaluation import GalleryOptions, PredictionSet, add_set, worst_first
+from .from_evaluation import GalleryOptions, PredictionSet, add_predictions, worst_first
 
 #: Name of the refinement's frames.
 _TRAINING = 'Training frames'
@@ -95,7 +95,7 @@ def report_work_dir(
             cameras=options.cameras,
             photos=options.photos,
         )
-        add_set(report, item, report.regressors, 'paper', body, test_options, share)
+        add_predictions(report, item, report.regressors, 'paper', body, test_options, share)
     _add_refinement(
         report, work_dir, record, body, dataset, options, options.frames - share * len(tests)
     )
