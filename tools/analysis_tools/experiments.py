@@ -169,6 +169,10 @@ EXPERIMENTS: dict[str, Experiment] = {
         masks=NETWORK, silhouette=BOTH, **OUTLINE, **PRIORS
     ),
     'masks-head-priors-outline': Experiment(masks=HEAD, silhouette=BOTH, **OUTLINE, **PRIORS),
+    'masks-head-priors-parts': Experiment(masks=HEAD, silhouette=BOTH, **PART_OUTLINES, **PRIORS),
+    'masks-network-priors-parts': Experiment(
+        masks=NETWORK, silhouette=BOTH, **PART_OUTLINES, **PRIORS
+    ),
     'masks-network-weak': Experiment(masks=NETWORK, silhouette=dict(BOTH, scale=1.0)),
     # Fits that are made of the labels' 3D joints, with the options of other fits and their own.
     'from-joints': Experiment(dataset=dict(fits_file=None)),
@@ -208,7 +212,13 @@ EXPERIMENTS: dict[str, Experiment] = {
     'anny-clothes-parts': Experiment(data=ANNY_CLOTHES, **PART_OUTLINES),
     'anny-head-priors': Experiment(data=ANNY, masks=HEAD, silhouette=BOTH, **PRIORS),
     'anny-clothes-head-priors': Experiment(
+        data=ANNY_CLOTHES, masks=HEAD, silhouette=BOTH, **PRIORS
+    ),
+    'anny-clothes-head-priors-outline': Experiment(
         data=ANNY_CLOTHES, masks=HEAD, silhouette=BOTH, **OUTLINE, **PRIORS
+    ),
+    'anny-clothes-head-priors-parts': Experiment(
+        data=ANNY_CLOTHES, masks=HEAD, silhouette=BOTH, **PART_OUTLINES, **PRIORS
     ),
     # Drift over rounds.
     'drift-four-exact': Experiment(**TEN),
