@@ -29,7 +29,7 @@ from mmjrr.cli.evaluation_options import (
     what_was_read,
 )
 from mmjrr.cli.options import add_body_model, add_joint_order, parse, run_command
-from mmjrr.cli.report import add_gallery_options, gallery_options
+from mmjrr.cli.report import GALLERY_OPTIONS, add_gallery_options, gallery_options
 
 if TYPE_CHECKING:
     from mmjrr.evaluation import EvaluationResult
@@ -182,6 +182,10 @@ def _check_options(args: argparse.Namespace) -> None:
         _check_no_annotation_options(args)
     elif args.annotated_fields:
         raise ValueError('--annotated-fields: needs --annotated-meshes')
+    if args.report is None:
+        for name in GALLERY_OPTIONS:
+            if getattr(args, name) not in (None, False):
+                raise ValueError(f'--{name.replace("_", "-")}: needs --report, which shows frames')
     for option, is_given in {'--protocol': args.protocol is not None, '--by': args.by}.items():
         if args.all_protocols and is_given:
             raise ValueError(f'{option}: found with --all-protocols, expected one of them')

@@ -23,6 +23,8 @@ from mmjrr.cli.options import OptionError, add_body_model, parse, run_command
 if TYPE_CHECKING:
     from mmjrr.visualization.report import GalleryOptions
 
+#: Names of the options that choose what a report shows of frames.
+GALLERY_OPTIONS = ('frames', 'no_photos', 'images', 'masks', 'cameras')
 #: Default number of frames.
 _FRAMES = 200
 #: Largest number of frames: the page holds all of them, and a browser must stay quick.
@@ -131,7 +133,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _check_no_frame_options(args: argparse.Namespace) -> None:
     """Refuse options that a file of results, which has neither frames nor bodies, cannot use."""
-    for name in ('frames', 'no_photos', 'images', 'masks', 'cameras', 'data_root', 'body_model'):
+    for name in (*GALLERY_OPTIONS, 'data_root', 'body_model'):
         if getattr(args, name) not in (None, False):
             raise OptionError(
                 f'--{name.replace("_", "-")}: {args.source} is a file of results, which has '

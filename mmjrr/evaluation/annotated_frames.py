@@ -55,7 +55,7 @@ class AnnotatedFrames:
         FileNotFoundError: The annotation file does not exist.
         DataError: The annotation file is broken.
         ValueError: A protocol counts none of the frames, and the message names their subjects; or
-            it excludes a sequence of which there is no frame.
+            it names a subject, camera or sequence of which there is no frame.
     """
 
     def __init__(
@@ -70,10 +70,10 @@ class AnnotatedFrames:
             self._take(annotations)
         self.labels = list(_labels_of(self.names))
         self.absolute = any(protocol.root is None for protocol in protocols.values())
-        for protocol in protocols.values():
-            for sentence in protocol.unmatched_exclusions(self._listed_labels()):
-                raise ValueError(sentence)
         count_left_out(self.labels, protocols)  # raises if a protocol counts no frame
+        for protocol in protocols.values():
+            for sentence in protocol.unmatched_choices(self._listed_labels()):
+                raise ValueError(sentence)
         self.counted = np.fromiter(
             (is_counted(labels, protocols) for labels in self.labels), bool, len(self.labels)
         )

@@ -127,7 +127,7 @@ def evaluate_meshes(
     described = meshes.described(loaded)
     assert target.imgname is not None and predicted.imgname is not None
     for entry in protocols.values():
-        for sentence in entry.unmatched_exclusions(map(_labels, target.imgname)):
+        for sentence in entry.unmatched_choices(map(_labels, target.imgname)):
             raise ValueError(sentence)
 
     def error_of(rows: Array, frames: Array) -> Array:

@@ -157,10 +157,11 @@ class Protocol:
             )
         return sequence == name and camera in ('', labels.get('camera'))
 
-    def unmatched_exclusions(self, labels: Iterable[FrameLabels]) -> list[str]:
-        """Return a sentence for each chosen sequence to exclude that no frame is of.
+    def unmatched_choices(self, labels: Iterable[FrameLabels]) -> list[str]:
+        """Return a sentence for each chosen subject, camera or sequence that no frame is of.
 
-        The sequences that the known protocols and ``'known_bad'`` exclude need no frames.
+        The subjects and sequences of the known protocols, and those of ``'known_bad'``, need no
+        frames.
 
         Args:
             labels: Labels of all frames, also of those that do not count.
@@ -168,22 +169,39 @@ class Protocol:
         Raises:
             ValueError: The sequence of a frame of the same subject is unknown.
         """
-        excluded = set(self.exclude_sequences)
+        names = {field: self._chosen_names(field) for field in ('subjects', 'cameras')}
         needless = set(_TEST_FRAMES['exclude_sequences'])
-        if excluded.issuperset(KNOWN_BAD_SEQUENCES):
+        if set(self.exclude_sequences).issuperset(KNOWN_BAD_SEQUENCES):
             needless.update(KNOWN_BAD_SEQUENCES)
-        chosen = [name for name in self.exclude_sequences if name not in needless]
-        if not chosen:
+        excluded = [name for name in self.exclude_sequences if name not in needless]
+        if not excluded and not any(names.values()):
             return []
         keys = ('subject', 'sequence', 'camera')
-        distinct = {tuple(frame.get(key) for key in keys): frame for frame in labels}
-        sequences = sorted({str(key[1]) for key in distinct if key[1] is not None})
-        return [
+        distinct = list({tuple(frame.get(key) for key in keys): frame for frame in labels}.values())
+        sentences = []
+        for field, chosen in names.items():
+            present = sorted({str(frame.get(field[:-1])) for frame in distinct})
+            option = ' (on the command line, --subjects)' if field == 'subjects' else ''
+            sentences += [
+                f'protocol {self.name!r}: {field}{option}: found {name!r}, of which there is no '
+                f'frame, expected some of {", ".join(present)}'
+                for name in chosen
+                if name not in present
+            ]
+        sequences = sorted({str(frame.get('sequence')) for frame in distinct} - {str(None)})
+        sentences += [
             f'protocol {self.name!r}: exclude_sequences (on the command line, --exclude): {name!r} '
             f'excludes no frame{_named_like(name, sequences)}'
-            for name in chosen
-            if not any(self._is_of(frame, name) for frame in distinct.values())
+            for name in excluded
+            if not any(self._is_of(frame, name) for frame in distinct)
         ]
+        return sentences
+
+    def _chosen_names(self, field: str) -> Sequence[str]:
+        """Return the names in ``subjects`` or ``cameras``, unless a known protocol has the same."""
+        names: Sequence[str] | None = getattr(self, field)
+        known = any(getattr(protocol, field) == names for protocol in PROTOCOLS.values())
+        return () if names is None or known else names
 
     @property
     def root_joints(self) -> tuple[str, ...]:

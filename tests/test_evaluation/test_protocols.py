@@ -348,10 +348,20 @@ def test_a_protocol_of_ones_own_is_no_variant_of_a_known_one():
 def test_a_chosen_sequence_that_excludes_no_frame_is_named(excluded, sentence):
     protocol = get_protocol(dict(type='paper', exclude_sequences=excluded))
     frames = [{**FRAME, 'sequence': name} for name in ('S9_Greeting_1', 'S9_Walking_1')]
-    found = protocol.unmatched_exclusions(frames)
+    found = protocol.unmatched_choices(frames)
     assert len(found) == (sentence is not None)
     assert sentence is None or sentence in found[0]
-    assert get_protocol('paper').unmatched_exclusions(frames) == []
+    assert get_protocol('paper').unmatched_choices(frames) == []
+
+
+@pytest.mark.parametrize('field', ['subjects', 'cameras'])
+def test_a_chosen_subject_or_camera_without_frames_is_named(field):
+    present = str(FRAME[field[:-1]])
+    protocol = get_protocol(dict(type='paper', **{field: ['none', present]}))
+    (sentence,) = protocol.unmatched_choices([FRAME])
+    assert f'{field}{" (on the command line, --subjects)" * (field == "subjects")}: ' in sentence
+    assert f"found 'none', of which there is no frame, expected some of {present}" in sentence
+    assert get_protocol('paper').unmatched_choices([{**FRAME, 'subject': 'S11'}]) == []
 
 
 @pytest.mark.parametrize(('annotated', 'is_defined'), [(2, False), (3, True)])

@@ -390,7 +390,7 @@ class JointRegressorMetric(BaseMetric):
         unmatched = [
             sentence
             for protocol in self.protocols.values()
-            for sentence in protocol.unmatched_exclusions(labels)
+            for sentence in protocol.unmatched_choices(labels)
         ]
         notes = self._explained(result.notes, regressed, merged.arrays)
         return replace(result, notes=(*notes, *unmatched))
