@@ -83,6 +83,21 @@ def check_first_sample(
             )
 
 
+def check_rotation_terms(energy: FitEnergy, has_fits: bool) -> None:
+    """Refuse terms that take rotations from an estimator's fits where there are none.
+
+    Raises:
+        ValueError: There is such a term, and no fits.
+    """
+    names = energy.requires('initial_fits')
+    if names and not has_fits:
+        switches = ' '.join(f'custom_hooks.0.energy.terms.{name}=False' for name in names)
+        raise ValueError(
+            f'terms: {names} take rotations from an estimator, but fits_file is None, and fits '
+            f'to joints do not know how hands and feet turn; switch them off: {switches}'
+        )
+
+
 def check_discriminator(model: Any, body: Any, energy: FitEnergy) -> None:
     """Check that the discriminators accept the body's poses and shapes, if a term needs them.
 

@@ -18,7 +18,11 @@ from torch.utils.data import DataLoader
 
 from mmjrr.engine.calibration import Calibration, Calibrator, sharing_after
 from mmjrr.engine.first_regressor import fit_first_regressor, load_named_regressor
-from mmjrr.engine.first_sample import check_discriminator, check_first_sample
+from mmjrr.engine.first_sample import (
+    check_discriminator,
+    check_first_sample,
+    check_rotation_terms,
+)
 from mmjrr.engine.fit_genders import check_genders
 from mmjrr.engine.fits_from_joints import make_initial_fits
 from mmjrr.engine.input_agreement import check_inputs
@@ -133,13 +137,7 @@ class RefinementStart:
         """Refuse wrong options and data before the long fits to joints and of J_spin."""
         check_discriminator(model, self.body, self.energy)
         check_genders(dataset, self.body)
-        names = self.energy.requires('initial_fits')
-        if names and not getattr(dataset, 'has_fits', True):
-            switches = ' '.join(f'custom_hooks.0.energy.terms.{name}=False' for name in names)
-            raise ValueError(
-                f'terms: {names} take rotations from an estimator, but fits_file is None, and fits '
-                f'to joints do not know how hands and feet turn; switch them off: {switches}'
-            )
+        check_rotation_terms(self.energy, getattr(dataset, 'has_fits', True))
         check_first_sample(
             dataset,
             self.body,

@@ -108,6 +108,7 @@ def _refinement(
     part = (cfg.get('train_dataloader') or {}).get('dataset') or {}
     yield from errors.built('SMPLPseudoGTHook', partial(_build_refiners, cfg.get('model'), hook))
     yield from errors.built('train_dataloader', partial(_check_masks, part, hook))
+    yield from errors.built('SMPLPseudoGTHook', partial(_check_terms, part, hook))
     if loader is None:
         return
     yield from errors.built('train_dataloader', partial(_check_batches, loader, hook))
@@ -143,6 +144,13 @@ def _check_masks(part: Mapping[str, Any], hook: SMPLPseudoGTHook) -> None:
     known = short_name(str(part.get('type'))) == 'H36MFitsDataset'
     if known and hook.energy.requires('mask') and not part.get('load_mask'):
         raise ValueError(NO_MASKS)
+
+
+def _check_terms(part: Mapping[str, Any], hook: SMPLPseudoGTHook) -> None:
+    from mmjrr.engine.first_sample import check_rotation_terms
+
+    known = short_name(str(part.get('type'))) == 'H36MFitsDataset'
+    check_rotation_terms(hook.energy, not known or part.get('fits_file') is not None)
 
 
 def _check_batches(loader: DataLoader[Any], hook: SMPLPseudoGTHook) -> None:

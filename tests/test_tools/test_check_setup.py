@@ -400,6 +400,18 @@ def test_a_wrong_option_is_told_as_the_run_tells_it(option, name, detail, fix, t
     assert detail in config['detail'] and fix in config['fix']
 
 
+def test_terms_that_need_an_estimators_fits_are_told_without_data(tmp_path, capsys):
+    options = [
+        'train_dataloader.dataset.fits_file=None',
+        'custom_hooks.0.energy.terms.initial_pose.scale=5.4',
+    ]
+    _, findings = states(
+        capsys, REFINEMENT, '--data-root', tmp_path / 'none', '--cfg-options', *options
+    )
+    said = "terms: ['initial_pose'] take rotations from an estimator, but fits_file is None"
+    assert said in findings['config']['detail']
+
+
 def test_a_wrong_option_of_an_image_folder_is_no_missing_image(photos, capsys):
     config = ROOT / 'configs/inference/spin_image-folder.py'
     options = ['--data-root', photos, '--cfg-options', 'test_dataloader.dataset.box_file=x.json']
