@@ -273,11 +273,11 @@ class FrameErrors:
 
 
 def frame_errors(
-    pred: Array,  # (N, J, 3)
-    target: Array,  # (N, J, 3)
+    pred: Array | torch.Tensor,  # (N, J, 3)
+    target: Array | torch.Tensor,  # (N, J, 3)
     joint_order: str | Sequence[str],
     protocol: str | Protocol,
-    weight: Array | None = None,  # (N, J)
+    weight: Array | torch.Tensor | None = None,  # (N, J)
     neighbors: Array | None = None,  # (N, 2)
 ) -> FrameErrors:
     """Compute the errors of all frames under a protocol, including frames that do not count.
@@ -315,8 +315,10 @@ def frame_errors(
     )
 
     protocol = get_protocol(protocol)
-    points, goal = torch.as_tensor(pred).double(), torch.as_tensor(target).double()
-    present = None if weight is None else torch.as_tensor(weight).double()
+    points, goal, present = (
+        None if values is None else torch.as_tensor(values).detach().cpu().double()
+        for values in (pred, target, weight)
+    )
     aligned, aligned_goal, aligned_weight = points, goal, present
     if protocol.root is not None:
         root = reorder_index(joint_order, protocol.root_joints)

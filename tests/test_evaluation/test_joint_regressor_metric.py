@@ -142,6 +142,40 @@ def test_poses_in_any_representation_agree(samples, regressors):
         assert result == pytest.approx(expected, abs=1e-4)
 
 
+def as_matrices(samples: list[dict]) -> list[dict]:
+    from mmjrr.geometry import axis_angle_to_matrix
+
+    return [
+        {
+            **sample,
+            'pred_global_orient': axis_angle_to_matrix(sample['pred_global_orient']),
+            'pred_body_pose': axis_angle_to_matrix(sample['pred_body_pose'].reshape(-1, 3)),
+        }
+        for sample in samples
+    ]
+
+
+@pytest.mark.parametrize('parameters', [False, True])
+def test_numbers_may_be_of_any_type(samples, regressors, parameters):
+    names = [name for name in samples[0] if name.startswith('pred_')] if parameters else []
+    names.append('keypoints_3d')
+    inputs = samples if parameters else with_vertices(samples)
+    rounded = [{**s, **{name: s[name].bfloat16() for name in names}} for s in inputs]
+    expected = evaluate(
+        JointRegressorMetric(regressors, body_model=BODY),
+        [{**s, **{name: s[name].float() for name in names}} for s in rounded],
+    )
+    for convert in (
+        lambda value: value,
+        lambda value: value.clone().requires_grad_(),
+        lambda value: value.double().tolist(),
+        lambda value: value.float().numpy(),
+    ):
+        converted = [{**s, **{name: convert(s[name]) for name in names}} for s in rounded]
+        metric = JointRegressorMetric(regressors, body_model=BODY)
+        assert evaluate(metric, converted) == expected
+
+
 def test_breakdowns_average_to_the_whole(samples, regressors):
     metric = JointRegressorMetric(regressors['good'])
     evaluated = evaluate(metric, with_vertices(samples))
@@ -219,6 +253,31 @@ def test_frames_repeated_by_a_sampler_count_once(samples, regressors):
     metric.process(None, with_vertices(samples) + with_vertices(samples[:3]))
     assert metric.evaluate(len(samples)) == expected
     assert metric.results == []
+
+
+@pytest.mark.parametrize('parameters', [False, True])
+def test_repeated_frames_have_nearly_the_same_prediction(samples, regressors, parameters):
+    inputs = samples if parameters else with_vertices(samples)
+    metric = JointRegressorMetric(regressors, body_model=BODY)
+    expected = evaluate(metric, inputs)
+    field = 'pred_body_pose' if parameters else 'pred_vertices'
+
+    def noisy(sample: dict, scale: float) -> dict:
+        noise = torch.randn(sample[field].shape, generator=torch.Generator().manual_seed(1))
+        return {**sample, field: sample[field] + scale * noise}
+
+    metric.process(None, [noisy(sample, 1e-4) for sample in inputs[:2]])
+    assert evaluate(metric, [*inputs[:5], *inputs]) == pytest.approx(expected, abs=0.1)
+    message = f'the frame {image_name(2)!r} has two different predictions: found '
+    for again, found in (
+        (noisy(inputs[2], 0.1), 'two that are .* mm apart'),
+        ({k: v for k, v in inputs[2].items() if k != field}, 'one and none'),
+    ):
+        metric = JointRegressorMetric(regressors, body_model=BODY, missing='skip')
+        if parameters:
+            again = {k: v for k, v in again.items() if field in again or 'pred_' not in k}
+        with pytest.raises(ValueError, match=message + found):
+            evaluate(metric, [*inputs, again])
 
 
 def _worker(rank: int, world: int, port: int, folder: str, regressors: dict[str, str]) -> None:
@@ -390,6 +449,59 @@ def test_joints_that_mmpose_calls_invisible_are_left_out(samples, regressors):
     assert head.frames == 0 and np.isnan(head.mpjpe)
 
 
+@pytest.mark.parametrize('place', ['column', 'element', 'mmpose', 'list'])
+def test_a_models_own_joints_are_no_annotation(samples, regressors, place):
+    inputs = with_vertices(samples[:6])
+    expected = evaluate(JointRegressorMetric(regressors), inputs)
+    names = [sample['imgname'] for sample in inputs]
+    joints = torch.stack([sample['keypoints_3d'] for sample in inputs])
+    batch = {
+        'column': {'keypoints_3d': joints, 'imgname': names},
+        'element': {'data_samples': [
+            BaseDataElement(keypoints_3d=one, metainfo=dict(imgname=name))
+            for one, name in zip(joints, names, strict=True)
+        ]},
+        'mmpose': {'data_samples': [
+            {k: v for k, v in nested(sample).items() if k != 'pred_instances'} for sample in inputs
+        ]},
+        'list': [dict(keypoints_3d=one, imgname=name)
+                 for one, name in zip(joints, names, strict=True)],
+    }[place]  # fmt: skip
+    regressor = JointRegressor.load('free_body_h36m')
+    # The joints of the prediction, and a confidence of each.
+    answers = [
+        dict(
+            pred_vertices=sample['pred_vertices'],
+            keypoints_3d=regressor(sample['pred_vertices'][None])[0],
+            keypoints_3d_weight=torch.eye(17)[0],
+        )
+        for sample in inputs
+    ]
+    metric = JointRegressorMetric(regressors)
+    metric.process(batch, answers)
+    assert metric.evaluate(6) == expected
+
+
+def test_joints_that_may_be_a_prediction_are_refused(samples, regressors):
+    (answer,) = with_vertices(samples[:1])
+    batch = dict(data_samples=[dict(imgname=answer['imgname'], pose_3d=answer['keypoints_3d'])])
+    with pytest.raises(ValueError, match='keypoints_3d: found in the model.s output and no annota'):
+        JointRegressorMetric(regressors).process(batch, [answer])
+    expected = evaluate(JointRegressorMetric(regressors), [answer])
+    for name in ('keypoints_3d', 'pose_3d'):
+        metric = JointRegressorMetric(regressors, fields=dict(keypoints_3d=name))
+        metric.process(batch, [answer])
+        assert metric.evaluate(1) == expected
+
+
+def test_an_output_at_another_images_place_is_refused(samples, regressors):
+    first, second = with_vertices(samples[:2])
+    metric = JointRegressorMetric(regressors)
+    with pytest.raises(ValueError, match=r"of the image '.*000001.jpg' and the .* of '.*000000.j"):
+        metric.process(dict(data_samples=[first, second]), [second, first])
+    metric.process(dict(data_samples=[first]), [{**first, 'imgname': '/data/' + first['imgname']}])
+
+
 def test_a_data_sets_own_fits_are_no_prediction(samples, regressors):
     own = {name.removeprefix('pred_'): value for name, value in samples[0].items()}
     with pytest.raises(ValueError, match=r"found \['betas', 'body_pose', 'global_orient'"):
@@ -475,6 +587,70 @@ def test_frames_that_do_not_count_are_counted_and_change_nothing(samples, regres
     assert 'Protocol paper leaves out 2 frames: 1 of subject S1, 1 of seq' in str(metric.result)
 
 
+@pytest.mark.parametrize(
+    'labels',
+    [
+        dict(camera=torch.tensor([0.9, 0.1, -0.2])),
+        dict(camera=np.array([0.9, 0.1, -0.2])),
+        dict(camera=[0.9, 0.1, -0.2]),
+        dict(camera=0),
+        dict(camera=torch.tensor([0.9])),
+        dict(subject=torch.tensor([11])),
+        dict(subject=0),
+        dict(action=torch.tensor(3)),
+    ],
+)
+def test_what_is_no_text_is_no_label(samples, regressors, labels):
+    excluded = {**samples[0], 'imgname': 'S11/x/S11_Directions.54138969_000001.jpg'}
+    expected, metric = (JointRegressorMetric(regressors, body_model=BODY) for _ in range(2))
+    evaluate(expected, [*samples, excluded])
+    evaluate(metric, [{**sample, **labels} for sample in (*samples, excluded)])
+    assert repr(metric.result.scores) == repr(expected.result.scores)
+    assert metric.result.left_out == {'paper': {'sequence': {'S11_Directions.54138969': 1}}}
+
+
+def test_a_batchs_text_comes_before_an_outputs_numbers(samples, regressors):
+    answer = {**with_vertices(samples[:1])[0], 'camera': torch.ones(3)}
+    metric = JointRegressorMetric(regressors, 'spin-p2')
+    truth = {**answer, 'camera': np.array(['60457274'])}  # the name says 54138969
+    metric.process(dict(data_samples=[truth]), [answer])
+    metric.evaluate(1)
+    assert metric.result.frames == 1
+
+
+def test_whole_numbers_are_labels_of_images_whose_name_tells_none(samples, regressors):
+    inputs = with_vertices(samples[:2])
+    for number, sample in zip((torch.tensor(9), np.array([11])), inputs, strict=True):
+        sample.update(imgname=f'{number.item()}.jpg', subject=number, camera=54138969)
+    protocol = dict(type='paper', exclude_sequences=[])
+    metric = JointRegressorMetric(regressors, protocol)
+    evaluate(metric, inputs)
+    for by, names in (('subject', ['S9', 'S11']), ('camera', ['54138969'])):
+        assert [score.group for score in metric.result.select(metric.result.scores[0].protocol, by)
+                if score.regressor == 'good'] == names  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ('fields', 'change', 'message'),
+    [
+        ({}, dict(imgname='1.jpg', subject=1.5), r'subject: found 1.5, expected a text. MMPose'),
+        ({}, dict(imgname=torch.zeros(3)), r'0: imgname: found float32 of shape \(3,\), expected'),
+        (
+            dict(camera='cam'),
+            dict(cam=torch.zeros(3)),
+            r'cam: found float32 of shape \(3,\), expected the camera as a text',
+        ),
+        ({}, dict(camera=['a', 'b']), 'camera: found 2 names for a sample'),
+        ({}, dict(sample_idx='abc'), "sample_idx: found 'abc', expected a whole number"),
+        ({}, dict(sample_idx=[]), r'sample_idx: found \[\], expected a whole number'),
+    ],
+)
+def test_wrong_names_and_labels_are_named(samples, regressors, fields, change, message):
+    sample = {**with_vertices(samples[:1])[0], **change}
+    with pytest.raises(ValueError, match=message):
+        JointRegressorMetric(regressors, fields=fields).process(None, [sample])
+
+
 def test_a_protocol_that_leaves_no_frame_names_the_subjects_found(samples, regressors):
     inputs = with_vertices(samples[:2])
     for sample, subject in zip(inputs, ('S1', 'S7'), strict=True):
@@ -522,6 +698,36 @@ def test_frames_without_a_prediction_raise_or_are_counted(samples, regressors):
     assert result == evaluate(JointRegressorMetric(regressors), inputs[:4] + inputs[5:])
 
 
+@pytest.mark.parametrize(
+    'change',
+    [
+        dict(pred_vertices=torch.zeros(6890, 3)),
+        dict(pred_vertices=torch.ones(6890, 3)),
+        dict(pred_vertices=torch.full((6890, 3), torch.nan)),
+        dict(pred_global_orient=torch.zeros(3), pred_body_pose=torch.zeros(69)),
+        dict(pred_global_orient=torch.eye(3), pred_body_pose=torch.eye(3).expand(23, 3, 3)),
+        {
+            f'pred_{name}': torch.full((count,), torch.nan)
+            for name, count in (('global_orient', 3), ('body_pose', 69), ('betas', 10))
+        },
+        dict(pred_betas=torch.full((10,), 21.0)),
+    ],
+)
+def test_what_is_no_body_in_a_file_is_no_prediction(samples, regressors, change):
+    inputs = with_vertices(samples) if 'pred_vertices' in change else samples
+    if getattr(change.get('pred_body_pose'), 'ndim', 0) == 3:
+        inputs = as_matrices(inputs)
+    body = None if 'pred_vertices' in change else BODY
+    without = evaluate(JointRegressorMetric(regressors, body_model=body), inputs[:4] + inputs[5:])
+    inputs = [*inputs[:4], {**inputs[4], **change}, *inputs[5:]]
+    metric = JointRegressorMetric(regressors, body_model=body, missing='skip')
+    for batch in (4, 1):  # the fifth alone
+        assert evaluate(metric, inputs, batch) == without
+        assert metric.result.skipped == (image_name(4),)
+    with pytest.raises(ValueError, match=f"no prediction: 1 of 4 .*{image_name(4)}; missing='skip"):
+        evaluate(JointRegressorMetric(regressors, body_model=body), inputs)
+
+
 def test_unannotated_joints_are_left_out(samples, regressors):
     inputs = with_vertices(samples[:5])
     expected = JointRegressorMetric(regressors)
@@ -548,7 +754,7 @@ def test_unannotated_joints_are_left_out(samples, regressors):
         (dict(keypoints_3d=torch.full((17, 3), torch.nan)), 'keypoints_3d: found NaN'),
         (dict(keypoints_3d=1e3 * torch.randn(17, 3)), "annotation_unit='mm'"),
         (dict(keypoints_3d_weight=torch.ones(16)), r'weight: found .*\(16,\), expected'),
-        (dict(pred_vertices=torch.full((6890, 3), torch.nan)), 'pred_vertices: found NaN'),
+        (dict(pred_vertices=torch.full((6890, 3), torch.inf)), 'pred_vertices: found NaN'),
         (dict(pred_vertices=torch.zeros(6891, 3)), r'found \(6891, 3\), expected \(6890, 3\)'),
         (dict(pred_vertices=1e3 * torch.randn(6890, 3)), "prediction_unit='mm'"),
     ],
@@ -567,6 +773,8 @@ def test_bad_vertices_and_annotations_are_named(samples, regressors, change, mes
         (dict(pred_betas=torch.zeros(11)), r'pred_betas: found .*\(11,\), expected .*\(10,\)'),
         (dict(pred_body_pose=torch.zeros(68)), r'pred_body_pose: found shape \(68,\), expected 23'),
         (dict(pred_body_pose=torch.full((69,), torch.inf)), 'pred_body_pose: found NaN or inf'),
+        (dict(pred_body_pose=[[0.0], [0.0, 1.0]]), 'pred_body_pose: found a list that is no array'),
+        (dict(pred_body_pose=['a'] * 69), r'pred_body_pose: found <U1 of shape \(69,\), expected'),
     ],
 )
 def test_bad_parameters_are_named(samples, regressors, change, message):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from mmjrr.evaluation import PROTOCOLS, Protocol, frame_errors, get_protocol
 from mmjrr.evaluation.core import count_left_out
@@ -59,6 +60,17 @@ def test_paper_and_mmpose_take_all_17_joints_root_aligned(name):
     np.testing.assert_allclose(errors.mpjpe, np.linalg.norm(difference, axis=-1).mean(1))
     expected_pa = [slow_pa_error(p, t) for p, t in zip(pred, target, strict=True)]
     np.testing.assert_allclose(errors.pa_mpjpe, expected_pa)
+
+
+@pytest.mark.parametrize('convert', [torch.Tensor.bfloat16, torch.Tensor.requires_grad_])
+def test_tensors_of_any_type_have_the_errors_of_arrays(convert):
+    pred, target, weight = (
+        convert(torch.from_numpy(values)) for values in (*pair(), np.ones((6, 17)))
+    )
+    errors = frame_errors(pred, target, 'mmpose', 'spin-p1', weight)
+    arrays = [values.detach().double().numpy() for values in (pred, target, weight)]
+    expected = frame_errors(*arrays[:2], 'mmpose', 'spin-p1', arrays[2])
+    np.testing.assert_array_equal(errors.pa_joints, expected.pa_joints)
 
 
 @pytest.mark.parametrize('name', ON_H36M)

@@ -102,6 +102,73 @@ def test_forward_returns_a_batch_and_keeps_all() -> None:
         metric.compute()
 
 
+def test_forward_is_nan_where_no_frame_of_the_batch_counts() -> None:
+    data = frames(9)
+    metric = metric_of(['paper', 'spin-p2'])
+    for row in range(9):
+        batch = {name: data[name][row : row + 1] for name in ('vertices', 'keypoints_3d')}
+        name = data['imgname'][row]
+        values = metric(*batch.values(), [name])
+        counts = {'paper': not name.startswith('S1/')}
+        counts['spin-p2'] = counts['paper'] and '60457274' in name
+        assert {key: not value.isnan() for key, value in values.items()} == {
+            f'free_body_h36m/{protocol}/{error}': has
+            for protocol, has in counts.items()
+            for error in ('MPJPE', 'PA-MPJPE')
+        }
+    metric.compute()
+    assert metric.result.metrics() == reference(data, ['paper', 'spin-p2'])
+    alone = metric_of()
+    alone(data['vertices'][2:3], data['keypoints_3d'][2:3], data['imgname'][2:3])
+    with pytest.raises(ValueError, match='counts none of the 1 frames'):
+        alone.compute()
+
+
+def test_a_second_pass_needs_reset() -> None:
+    data = frames(6)
+    metric = metric_of()
+    rows = (data['keypoints_3d'], data['imgname'])
+    metric.update(data['vertices'], *rows)
+    metric.compute()
+    metric.update(data['vertices'].flip(0), *rows)
+    with pytest.raises(ValueError, match=r'two different predictions: .*call reset\(\) between'):
+        metric.compute()
+
+
+def test_a_frame_without_a_body_is_skipped_on_demand() -> None:
+    from mmjrr.evaluation import JointRegressorTorchMetric
+
+    data = frames(5)
+    expected = reference({name: data[name][1:] for name in data if name != 'parameters'}, 'paper')
+    data['vertices'][0] = 0
+    with pytest.raises(ValueError, match="1 all zeros|1 vertices in one point.*missing='skip'"):
+        metric_of().update(data['vertices'], data['keypoints_3d'], data['imgname'])
+    metric = JointRegressorTorchMetric('free_body_h36m', missing='skip')
+    metric.update(data['vertices'], data['keypoints_3d'], data['imgname'])
+    metric.compute()
+    assert metric.result.metrics() == expected
+    assert metric.result.skipped == (data['imgname'][0],)
+
+
+def test_arrays_and_tensors_of_any_type_are_taken() -> None:
+    data = frames(4)
+    metric = metric_of()
+    metric.update(data['vertices'].numpy(), data['keypoints_3d'].numpy(), data['imgname'])
+    metric.compute()
+    assert metric.result.metrics() == reference(data, 'paper')
+    metrics = []
+    for convert in (torch.Tensor.bfloat16, lambda value: value.bfloat16().float()):
+        metric = metric_of()
+        parameters = {
+            name: convert(value.clone().requires_grad_())
+            for name, value in data['parameters'].items()
+        }
+        metric.update(parameters, convert(data['keypoints_3d']), data['imgname'])
+        metric.compute()
+        metrics.append(metric.result.metrics())
+    assert metrics[0] == metrics[1]
+
+
 def test_joints_without_a_weight_do_not_count() -> None:
     data = frames(3)
     weight = torch.ones(3, 17)
@@ -120,6 +187,10 @@ def test_rows_that_do_not_match_the_names_are_refused() -> None:
     data = frames(3)
     with pytest.raises(ValueError, match='keypoints_3d: found 2 rows for 3 image names'):
         metric_of().update(data['vertices'], data['keypoints_3d'][:2], data['imgname'])
+    with pytest.raises(ValueError, match='pred_vertices: found NoneType, expected an array of 3 r'):
+        metric_of().update(None, data['keypoints_3d'], data['imgname'])
+    with pytest.raises(ValueError, match="imgname: found 'a.jpg', expected the name of each image"):
+        metric_of().update(data['vertices'], data['keypoints_3d'], 'a.jpg')
 
 
 def _evaluate_share(rank: int, data: dict[str, Any], store: str, out: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from mmengine.logging import print_log
 from mmjrr.array_types import Array
 from mmjrr.body_models import SMPL
 from mmjrr.datasets.predictions import Predictions
+from mmjrr.datasets.predictions.bodies import mark_absurd_betas, mark_rows_without_body
 from mmjrr.datasets.units import METERS
 from mmjrr.evaluation.core import (
     check_annotation,
@@ -61,7 +63,8 @@ class JointRegressorMetric(BaseMetric):
     - predictions in the model's output, in ``pred_instances`` or, with the prefix ``pred_``, at the
       top level;
     - the annotation in ``keypoints_3d``, ``gt_instances.keypoints_3d`` or
-      ``gt_instances.lifting_target``, in the camera frame like the predictions;
+      ``gt_instances.lifting_target``, in the camera frame like the predictions: in the batch, and
+      only if it has none in the model's output;
     - the image's name in ``imgname``, ``img_path`` or ``target_img_path``.
 
     Keys of the returned metrics are such as ``'J_opt/paper/MPJPE'``; values are in mm.
@@ -91,7 +94,8 @@ class JointRegressorMetric(BaseMetric):
             sample's fields or else from its image name. A breakdown is left out, with a warning, if
             a sample has no value for it.
         missing: 'raise' raises an error for samples without a prediction; 'skip' leaves them out,
-            counts and lists them. Default: 'raise'.
+            counts and lists them. As in :func:`mmjrr.evaluate`, all zeros, all NaN, vertices in one
+            point and betas beyond 20 are no prediction. Default: 'raise'.
         out_file: File that receives the result and its provenance, ending in ``.json`` or ``.csv``.
             Default: None, no file.
         title: Name of the evaluated model, for tables and files.
@@ -209,23 +213,30 @@ class JointRegressorMetric(BaseMetric):
         """Return a batch's labels, annotated joints, and regressed joints or SMPL parameters."""
         if self._annotation_joints is None:
             self._annotation_joints = self._joints_of({})
-        frames, evaluated = [], []
+        frames, predicted = [], {}
         for index, prediction in enumerate(data_samples):
             sample = Sample(self.fields, prediction, data_batch, index)
             labels = sample.labels()
             status = self._status(sample, labels)
             frames.append(Frame(sample.key, sample.name, labels, status))
             if status == 'evaluated':
-                evaluated.append(sample)
-        arrays = {}
-        if evaluated:
-            order = reorder_index(self._annotation_joints, self.joint_names)
-            targets = [self._annotation(sample, order) for sample in evaluated]
-            arrays = {
-                'target': np.stack([joints for joints, _ in targets]),
-                'weight': np.stack([weight for _, weight in targets]),
-                **self._predictions(evaluated),
-            }
+                predicted[index] = sample
+        if not predicted:
+            return Record(frames, {})
+        has_body, predictions = self._predictions(list(predicted.values()))
+        for index, has in zip(predicted, has_body, strict=True):
+            if not has:
+                frames[index] = frames[index]._replace(status='missing')
+        evaluated = list(compress(predicted.values(), has_body))
+        if not evaluated:
+            return Record(frames, {})
+        order = reorder_index(self._annotation_joints, self.joint_names)
+        targets = [self._annotation(sample, order) for sample in evaluated]
+        arrays = {
+            'target': np.stack([joints for joints, _ in targets]),
+            'weight': np.stack([weight for _, weight in targets]),
+            **predictions,
+        }
         return Record(frames, arrays)
 
     def _status(self, sample: Sample, labels: Mapping[str, str | None]) -> str:
@@ -234,8 +245,8 @@ class JointRegressorMetric(BaseMetric):
         except ValueError as error:
             raise ValueError(
                 f'{sample.name}: {error}: neither fields nor the image name '
-                f'({sample.places("imgname")}) tell it. MMPose keeps the name by '
-                "PackPoseInputs(meta_keys=(..., 'target_img_path')); "
+                f'({sample.places("imgname")}) tell it{sample.describe_labels()}. '
+                "MMPose keeps the name by PackPoseInputs(meta_keys=(..., 'target_img_path')); "
                 "protocol=dict(type='paper', subjects='all') does not ask"
             ) from error
         if not counted:
@@ -266,7 +277,8 @@ class JointRegressorMetric(BaseMetric):
         where = f'{sample.name}: {sample.path("keypoints_3d")}'
         return check_annotation(where, joints, weight, _IN_MM.format('annotation')), weight
 
-    def _predictions(self, samples: list[Sample]) -> dict[str, Array]:
+    def _predictions(self, samples: list[Sample]) -> tuple[Array, dict[str, Array]]:
+        """Return which samples have a body, and the predictions of those, a row for each."""
         with_vertices = [sample.get('vertices') is not None for sample in samples]
         if not all(with_vertices):
             if any(with_vertices):
@@ -280,11 +292,29 @@ class JointRegressorMetric(BaseMetric):
             selected = self.joints.select([sample.mesh() for sample in samples])
         except ValueError as error:
             raise ValueError(f'{samples[0].name} and its batch: {field}: {error}') from error
+        has_body = self._have_bodies(field, Predictions(imgname=names, vertices=selected))
+        if not has_body.any():
+            return has_body, {}
+        names, selected = list(compress(names, has_body)), selected[has_body]
         check_finite(names, field, selected)
         check_extent(names, field, selected * self.scale, _IN_MM.format('prediction'))
-        return {'joints': self.joints.from_selected(selected, self.scale)}
+        return has_body, {'joints': self.joints.from_selected(selected, self.scale)}
 
-    def _parameters(self, samples: list[Sample]) -> dict[str, Array]:
+    def _have_bodies(self, field: str, part: Predictions) -> Array:  # (N,) bool
+        """Return which of N predictions are bodies, by the rule for results files.
+
+        Raises:
+            ValueError: One is none, and ``missing`` is 'raise'.
+        """
+        marked = mark_absurd_betas(mark_rows_without_body(part))
+        if self.missing == 'raise' and not marked.is_valid().all():
+            raise ValueError(
+                f'{field}: no prediction: {"; ".join(marked.notes)}; '
+                "missing='skip' leaves such frames out"
+            )
+        return marked.is_valid()
+
+    def _parameters(self, samples: list[Sample]) -> tuple[Array, dict[str, Array]]:
         if not self.joints.has_body:
             body = default_body(self.regressors)
             if body is None:
@@ -300,6 +330,17 @@ class JointRegressorMetric(BaseMetric):
             },
             'betas': np.stack([s.array('betas', (self.joints.num_betas or 0,)) for s in samples]),
         }
+        part = Predictions(
+            imgname=[sample.name for sample in samples],
+            global_orient=parameters['global_orient'][:, 0],
+            body_pose=parameters['body_pose'],
+            betas=parameters['betas'],
+        )
+        has_body = self._have_bodies(samples[0].path('body_pose'), part)
+        if not has_body.any():
+            return has_body, {}
+        samples = list(compress(samples, has_body))
+        parameters = {name: value[has_body] for name, value in parameters.items()}
         if any(protocol.root is None for protocol in self.protocols.values()):
             for sample in samples:
                 sample.require('transl', 'a protocol without a root compares absolute positions')
@@ -315,12 +356,12 @@ class JointRegressorMetric(BaseMetric):
                 )
         for name, value in parameters.items():
             check_finite([sample.name for sample in samples], samples[0].path(name), value)
-        return parameters
+        return has_body, parameters
 
     def _further(self, sample: Sample, name: str) -> Array:
         """Return rotations or coefficients that only SMPL-H and SMPL-X have."""
         count = self.joints.coefficients.get(name)
-        size = int(np.prod(np.shape(sample.require(name))))
+        size = sample.values(name).size
         if count is not None and (size == count or name not in self.joints.rotations):
             return sample.array(name, (count,))
         return sample.rotations(name, self.joints.rotations[name])
@@ -343,7 +384,7 @@ class JointRegressorMetric(BaseMetric):
         answer: list[Any] = [None]
         if is_main_process():
             try:
-                metrics = self._metrics(merge(collected or [], size), size)
+                metrics = self._metrics(merge(collected or [], size, self.joints_of), size)
                 answer = [{'/'.join(filter(None, (self.prefix, k))): metrics[k] for k in metrics}]
             except Exception as error:  # sent to the other processes, which wait for an answer
                 answer = [error]
@@ -356,7 +397,7 @@ class JointRegressorMetric(BaseMetric):
     def compute_metrics(self, results: list[Record]) -> dict[str, float]:
         """Return the metrics of the records that :meth:`process` stored, in a single process."""
         size = sum(len(record.frames) for record in results)
-        return self._metrics(merge([results], size), size)
+        return self._metrics(merge([results], size, self.joints_of), size)
 
     def _metrics(self, merged: MergedFrames, size: int) -> dict[str, float]:
         if len(merged) < size:
@@ -373,13 +414,24 @@ class JointRegressorMetric(BaseMetric):
             print_log(f'Wrote {self.out_file}', logger='current')
         return self.result.metrics()
 
-    def evaluated(self, merged: MergedFrames) -> EvaluationResult:
-        """Score merged frames."""
+    def evaluated(
+        self, merged: MergedFrames, protocols: Mapping[str, Protocol] | None = None
+    ) -> EvaluationResult:
+        """Score merged frames.
+
+        Args:
+            merged: The frames.
+            protocols: Protocols by name, of the metric's. Default: all of the metric's.
+
+        Raises:
+            ValueError: There are no frames, or a protocol counts none of them.
+        """
+        protocols = self.protocols if protocols is None else protocols
         regressed = self._regressed(merged)
         result = evaluate_frames(
             regressed,
             self.regressors,
-            self.protocols,
+            protocols,
             self.by,
             uncounted=[frame.labels for frame in merged.left_out],
             skipped=sorted(merged.missing),
@@ -389,7 +441,7 @@ class JointRegressorMetric(BaseMetric):
         labels = [frame.labels for frame in (*merged.frames, *merged.left_out)]
         unmatched = [
             sentence
-            for protocol in self.protocols.values()
+            for protocol in protocols.values()
             for sentence in protocol.unmatched_choices(labels)
         ]
         notes = self._explained(result.notes, regressed, merged.arrays)
@@ -426,15 +478,21 @@ class JointRegressorMetric(BaseMetric):
         return explain_parameters(part, error_of, notes)
 
     def _regressed(self, merged: MergedFrames) -> RegressedFrames:
-        arrays = dict(merged.arrays)
-        target = arrays.pop('target', np.empty((0, len(self.joint_names), 3)))
-        weight = arrays.pop('weight', np.empty((0, len(self.joint_names))))
-        joints = arrays.get('joints', np.empty((0, len(self.regressors), *target.shape[1:])))
-        if 'joints' not in arrays and len(target):
-            joints = self.joints.from_parameters(arrays)
+        target = merged.arrays.get('target', np.empty((0, len(self.joint_names), 3)))
+        weight = merged.arrays.get('weight', np.empty((0, len(self.joint_names))))
+        joints = np.empty((0, len(self.regressors), *target.shape[1:]))
+        if len(target):
+            joints = self.joints_of(merged.arrays)
         labels = [frame.labels for frame in merged.frames]
         numbers = frame_numbers([frame.name for frame in merged.frames])
         return RegressedFrames(self.joint_names, joints, target, weight, labels, numbers)
+
+    def joints_of(self, arrays: Mapping[str, Array]) -> Array:
+        """Return the regressed joints (n, R, J, 3), in meters, of a record's n evaluated frames."""
+        if 'joints' in arrays:
+            return arrays['joints']
+        parameters = {k: v for k, v in arrays.items() if k not in ('target', 'weight')}
+        return self.joints.from_parameters(parameters)
 
 
 def _one_of(name: str, value: str, allowed: Any) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -10,6 +10,10 @@ import numpy as np
 
 from mmjrr.array_types import Array
 from mmjrr.evaluation.protocols import FrameLabels
+
+#: Largest mean distance in meters of the joints of two predictions that are the same. A network
+#: that computes in half precision rounds a frame differently from batch to batch.
+_SAME_PREDICTION = 2e-3
 
 
 class Frame(NamedTuple):
@@ -61,7 +65,11 @@ class MergedFrames:
         return len(self.frames) + len(self.left_out) + len(self.missing)
 
 
-def merge(ranks: Sequence[Sequence[Record]], size: int) -> MergedFrames:
+def merge(
+    ranks: Sequence[Sequence[Record]],
+    size: int,
+    joints_of: Callable[[Mapping[str, Array]], Array],
+) -> MergedFrames:
     """Merge the records of all processes.
 
     The order of the frames, and with it every bit of a mean over them, depends neither on the
@@ -71,10 +79,13 @@ def merge(ranks: Sequence[Sequence[Record]], size: int) -> MergedFrames:
         ranks: The records of each process, in their order.
         size: Length of the data set. If frames have no keys, it tells them from the padding of a
             distributed sampler.
+        joints_of: A function that returns the regressed joints (n, R, J, 3), in meters, of arrays
+            as in :class:`Record`. It is called for repeated frames.
 
     Raises:
-        ValueError: Two frames with different joints have the same key, only some frames have a key,
-            or batches hold different kinds of predictions.
+        ValueError: Two frames with the same key have different annotated joints or different
+            predictions, only some frames have a key, or batches hold different kinds of
+            predictions.
     """
     frames = [frame for rank in ranks for record in rank for frame in record.frames]
     rows, count = [], 0  # each frame's row in the concatenated arrays, -1 if not evaluated
@@ -86,7 +97,9 @@ def merge(ranks: Sequence[Sequence[Record]], size: int) -> MergedFrames:
     arrays = _concatenated([record.arrays for record in records])
     merged = MergedFrames()
     order = []
-    for index in _unique(ranks, frames, rows, arrays.get('target'), size):
+    indices, repeats = _unique(ranks, frames, size)
+    _check_repeats(repeats, frames, rows, arrays, joints_of)
+    for index in indices:
         frame = frames[index]
         if frame.status == 'evaluated':
             merged.frames.append(frame)
@@ -100,35 +113,72 @@ def merge(ranks: Sequence[Sequence[Record]], size: int) -> MergedFrames:
 
 
 def _unique(
-    ranks: Sequence[Sequence[Record]],
-    frames: list[Frame],
-    rows: list[int],
-    target: Array | None,
-    size: int,
-) -> list[int]:
-    """Return indices of the frames in their final order, each frame once."""
+    ranks: Sequence[Sequence[Record]], frames: list[Frame], size: int
+) -> tuple[list[int], list[tuple[int, int]]]:
+    """Return indices of the frames in their final order, each frame once, and the repeats.
+
+    A repeat is the index of the frame that counts, and that of another of the same key.
+    """
     without = sum(frame.key is None for frame in frames)
     if without == len(frames):
         counts = [sum(len(record.frames) for record in rank) for rank in ranks]
-        return _interleaved(counts)[:size]
+        return _interleaved(counts)[:size], []
     if without:
         raise ValueError(f'{without} of {len(frames)} samples have neither imgname nor sample_idx')
     order: list[int] = []
+    repeats: list[tuple[int, int]] = []
     keys: list[Any] = [frame.key for frame in frames]
     for index in sorted(range(len(frames)), key=keys.__getitem__):
         if not order or keys[order[-1]] != keys[index]:
             order.append(index)
-            continue
-        first, again = rows[order[-1]], rows[index]
-        same = frames[order[-1]].status == frames[index].status
-        if target is not None and first >= 0 and again >= 0:
-            same = np.array_equal(target[first], target[again])
-        if not same:
+        else:
+            repeats.append((order[-1], index))
+    return order, repeats
+
+
+def _check_repeats(
+    repeats: Sequence[tuple[int, int]],
+    frames: Sequence[Frame],
+    rows: Sequence[int],
+    arrays: Mapping[str, Array],
+    joints_of: Callable[[Mapping[str, Array]], Array],
+) -> None:
+    """Check that frames of the same key have the same annotation and nearly the same prediction.
+
+    Raises:
+        ValueError: They have not.
+    """
+    both = []
+    for first, again in repeats:
+        statuses = {frames[first].status, frames[again].status}
+        if statuses == {'evaluated', 'missing'}:
+            raise ValueError(_two_predictions(frames[first], 'one and none'))
+        pair = [rows[first], rows[again]]
+        if len(statuses) > 1 or (min(pair) >= 0 and not np.array_equal(*arrays['target'][pair])):
             raise ValueError(
-                f'two samples with different joints are both named {keys[index][0]!r}; the '
+                f'two samples with different joints are both named {frames[first].name!r}; the '
                 "metric's fields= can name what tells them apart as sample_idx"
             )
-    return order
+        if min(pair) >= 0:
+            both.append((first, pair))
+    if not both:
+        return
+    of_pairs = np.array([pair for _, pair in both])  # (n, 2)
+    joints = joints_of({name: values[of_pairs.ravel()] for name, values in arrays.items()})
+    joints = joints - joints.mean(2, keepdims=True)
+    distances = np.linalg.norm(joints[::2] - joints[1::2], axis=-1).mean((1, 2))
+    worst = int(np.argmax(distances))
+    if not distances[worst] <= _SAME_PREDICTION:
+        found = f'two that are {1000 * distances[worst]:.1f} mm apart'
+        raise ValueError(_two_predictions(frames[both[worst][0]], found))
+
+
+def _two_predictions(frame: Frame, found: str) -> str:
+    return (
+        f'the frame {frame.name!r} has two different predictions: found {found}, expected one; '
+        'call reset() between passes, or name what tells the samples apart as sample_idx by the '
+        "metric's fields="
+    )
 
 
 def _interleaved(counts: Sequence[int]) -> list[int]:

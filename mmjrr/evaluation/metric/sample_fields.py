@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from mmengine.structures import BaseDataElement
 from torch import Tensor
 
 from mmjrr.array_types import Array
-from mmjrr.datasets.image_names import parse_image_name
+from mmjrr.datasets.image_names import image_key, parse_image_name
 from mmjrr.datasets.predictions.layouts import HANDS_AND_FACE
 from mmjrr.errors import DataError
 from mmjrr.evaluation.protocols import FrameLabels
@@ -36,11 +37,14 @@ DEFAULT_FIELDS: dict[str, tuple[str, ...]] = {
     'camera': ('camera',),
 }  # fmt: skip
 _PREDICTIONS = ('vertices', 'global_orient', 'body_pose', 'betas', 'transl', *HANDS_AND_FACE)
+_LABELS = ('subject', 'action', 'camera')
 #: The weights of an annotation ``X`` are in ``X_weight`` or, by MMPose's naming, ``X_visible``.
 _WEIGHT_SUFFIXES = ('_weight', '_visible')
 #: Components of a rotation in each representation: axis-angle, 6D, matrix.
 _ROTATIONS = {3: (3,), 6: (6,), 9: (3, 3)}
 _MOST_NAMES = 40
+#: Length of the longest value that messages quote.
+_LONGEST_VALUE = 60
 
 Fields = Mapping[str, tuple[str, ...]]
 
@@ -67,8 +71,10 @@ def merge_fields(named: Mapping[str, str | None] | None) -> dict[str, tuple[str,
 class Sample:
     """A sample's fields.
 
-    Predictions are looked up in the model's output; the annotation and the names in the output,
-    then in the batch's data samples, then in the batch itself.
+    Predictions are looked up in the model's output alone. The annotation and its weights are looked
+    up in the batch's data samples, then in the batch itself, and in the output if the batch has
+    none: what a model returns under an annotation's name may be a prediction. Names and labels are
+    looked up in the output, then in the batch's data samples, then in the batch itself.
 
     Args:
         fields: Places of each field, from :func:`merge_fields`.
@@ -80,30 +86,33 @@ class Sample:
         image: Image name, or None.
         key: Image name and sample index, which identify the sample; None if it has neither.
         name: The sample's name in messages.
+
+    Raises:
+        ValueError: The image name is not the name of one image, or the sample index is no number.
     """
 
     def __init__(self, fields: Fields, prediction: Any, batch: Any, index: int) -> None:
         self._fields = fields
         self._output = _as_mapping(prediction)
-        self._sources = [self._output]
+        self._batch: list[Mapping[str, Any]] = []
         if isinstance(batch, Mapping):
             truth = batch.get('data_samples')
             if isinstance(truth, Sequence) and index < len(truth):
-                self._sources.append(_as_mapping(truth[index]))
-            self._sources.append(_BatchColumn(batch, index))
+                self._batch.append(_as_mapping(truth[index]))
+            self._batch.append(_BatchColumn(batch, index))
         elif isinstance(batch, Sequence) and index < len(batch):  # a list of samples
-            self._sources.append(_as_mapping(batch[index]))
-            self._sources.append(_as_mapping(self._sources[-1].get('data_samples')))
+            self._batch.append(_as_mapping(batch[index]))
+            self._batch.append(_as_mapping(self._batch[-1].get('data_samples')))
+        self._sources = [self._output, *self._batch]
         self._cache: dict[str, tuple[str, Any]] = {}
-        self.image = self._text('imgname')
-        number = self.get('sample_idx')
-        number = None if number is None else int(np.asarray(number).reshape(-1)[0])
+        self.name = f'batch item {index}'
+        self.image = self._image()
+        number = self._index()
         self.key = None
         if self.image is not None or number is not None:
             self.key = (self.image or '', number or 0)
-        self.name = self.image or (
-            f'sample {number}' if number is not None else f'batch item {index}'
-        )
+        if self.image or number is not None:
+            self.name = self.image or f'sample {number}'
 
     def get(self, name: str) -> Any:
         """Return the field's value, or None."""
@@ -148,8 +157,7 @@ class Sample:
         Raises:
             ValueError: The field is missing, is not numeric, or has another shape.
         """
-        value = self.require(name)
-        array = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
+        array = self.values(name)
         if array.dtype.kind in 'fiub':
             for shape in shapes:
                 if array.shape in (shape, (1, *shape)):
@@ -159,26 +167,40 @@ class Sample:
             f'expected numbers of shape {" or ".join(map(str, shapes))}'
         )
 
+    def values(self, name: str) -> Array:
+        """Return the field as an array in its own shape.
+
+        Raises:
+            ValueError: The field is missing, or is no array.
+        """
+        value = self.require(name)
+        try:
+            return as_array(value)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise ValueError(
+                f'{self.name}: {self.path(name)}: found a {type(value).__name__} that is no array '
+                f'({error}), expected an array of numbers'
+            ) from error
+
     def rotations(self, name: str, count: int) -> Array:
         """Return rotations in their representation, as (count, 3), (count, 6) or (count, 3, 3).
 
         Raises:
             ValueError: The field does not hold ``count`` rotations.
         """
-        value = self.require(name)
-        size = int(np.prod(value.shape))
-        rotation = _ROTATIONS.get(size // count) if size % count == 0 else None
+        value = self.values(name)
+        rotation = _ROTATIONS.get(value.size // count) if value.size % count == 0 else None
         if rotation is None:
             raise ValueError(
-                f'{self.name}: {self.path(name)}: found shape {tuple(value.shape)}, expected '
+                f'{self.name}: {self.path(name)}: found shape {value.shape}, expected '
                 f'{count} rotations as axis-angle, 6D or matrices'
             )
-        return self.array(name, tuple(value.shape)).reshape(count, *rotation)
+        return self.array(name, value.shape).reshape(count, *rotation)
 
     def mesh(self) -> Tensor | Array:
         """Return the vertices (V, 3), dropping a batch axis of length 1."""
         value = self.require('vertices')
-        value = value if isinstance(value, Tensor) else np.asarray(value)
+        value = value if isinstance(value, Tensor) else self.values('vertices')
         return value[0] if value.ndim == 3 and len(value) == 1 else value
 
     def keypoint_weight(self, count: int) -> Array:  # (count,)
@@ -188,24 +210,36 @@ class Sample:
         return self.array('keypoints_3d_weight', (count,), (count, 1)).reshape(count)
 
     def check_annotation(self, joints: Array, root: int | None) -> None:
-        """Refuse an annotation that does not match the image because of a transform of MMPose.
+        """Refuse an annotation that may be a prediction, or that does not match the image.
 
         Args:
             joints: The annotation, (J, 3).
             root: Row of the pelvis; None if the annotation has none.
 
         Raises:
-            ValueError: The image is mirrored but the joints are not, or ``lifting_target`` holds an
-                encoded label in place of the data set's annotation.
+            ValueError: The batch has no annotation, and the output's may be a prediction; the batch
+                has another image at the output's place; the image is mirrored but the joints are
+                not; or ``lifting_target`` holds an encoded label in place of the data set's
+                annotation.
         """
-        where = f'{self.name}: {self.path("keypoints_3d")}'
+        path = self.path('keypoints_3d')
+        where = f'{self.name}: {path}'
+        by_default = self._fields['keypoints_3d'] == DEFAULT_FIELDS['keypoints_3d']
+        if self._value(self._batch, path) is not None:
+            self._check_place(where)
+        elif by_default and path == 'keypoints_3d' and any(map(len, self._batch)):
+            raise ValueError(
+                f"{where}: found in the model's output and no annotation in the batch, so it may "
+                'be a prediction; expected the annotation in the batch; '
+                "fields=dict(keypoints_3d='NAME') names it, or says by NAME = keypoints_3d that "
+                "the output's is the annotation"
+            )
         if self._value(self._sources, 'flip'):
             raise ValueError(
                 f'{where}: the image was mirrored (flip is set) and these joints were not; '
                 'evaluate without RandomFlip'
             )
-        by_default = len(self._fields['keypoints_3d']) > 1
-        encoded = by_default and self.path('keypoints_3d').endswith('lifting_target')
+        encoded = by_default and path.endswith('lifting_target')
         if encoded and root is not None and not joints[root].any():
             raise ValueError(
                 f'{where}: the pelvis lies at the origin, so a codec (MotionBERTLabel) has put its '
@@ -213,31 +247,137 @@ class Sample:
                 "annotation (PackPoseInputs(meta_keys=(..., 'keypoints_3d')))"
             )
 
+    def _check_place(self, where: str) -> None:
+        """Refuse an output at whose place the batch has another image.
+
+        Raises:
+            ValueError: The names of the images differ.
+        """
+        for path in self._fields['imgname']:
+            names = [_unwrapped(self._value(s, path)) for s in ([self._output], self._batch)]
+            if not all(isinstance(name, str) for name in names):
+                continue
+            output, batch = names
+            if image_key(output) != image_key(batch):
+                raise ValueError(
+                    f"{where}: the model's output is of the image {output!r} and the batch's "
+                    f'sample at its place of {batch!r}, expected outputs in the order of the batch'
+                )
+            return
+
     def labels(self) -> FrameLabels:
-        """Return subject, action, sequence and camera from the fields or else the image's name."""
-        subject, action, camera = (self._text(name) for name in ('subject', 'action', 'camera'))
+        """Return subject, action, sequence and camera from the fields or else the image's name.
+
+        Only texts are labels: a weak-perspective ``camera`` is none. If the image's name does not
+        tell them, whole numbers are, too: the subject 9 is ``'S9'``.
+
+        Raises:
+            ValueError: A place that ``fields`` names holds no label, or a field holds several.
+        """
+        subject, action, camera = (self._label(name) for name in _LABELS)
         sequence = None
         if self.image is not None:
             try:
                 parsed = parse_image_name(self.image)
             except DataError:
-                return frame_labels(subject, action, sequence, camera)
-            subject, action = subject or parsed.subject, action or parsed.action
-            sequence, camera = parsed.sequence, camera or parsed.camera
+                pass
+            else:
+                subject, action = subject or parsed.subject, action or parsed.action
+                sequence, camera = parsed.sequence, camera or parsed.camera
+        subject, camera = subject or self._number('subject', 'S'), camera or self._number('camera')
         return frame_labels(subject, action, sequence, camera)
+
+    def describe_labels(self) -> str:
+        """Return a remark on fields of labels that hold no text, for the end of a message."""
+        found = {name: self.get(name) for name in _LABELS if self._label(name) is None}
+        return ''.join(
+            f'; {self.path(name)}: found {_described(value)}, expected a text'
+            for name, value in found.items()
+            if value is not None
+        )
+
+    def _label(self, name: str) -> str | None:
+        """Return the first text at the places of a label, or None.
+
+        Raises:
+            ValueError: The field holds several texts, or ``fields`` names its place and it holds
+                neither a text nor a whole number.
+        """
+        for path in self._fields[name]:
+            for source in self._sources:
+                value = _unwrapped(self._value([source], path))
+                _check_single(path, value)
+                if isinstance(value, str) and value:
+                    return value
+        value = self.get(name)
+        is_named = self._fields[name] != DEFAULT_FIELDS[name]
+        if is_named and value is not None and not _is_whole(_unwrapped(value)):
+            raise ValueError(
+                f'{self.name}: {self.path(name)}: found {_described(value)}, expected the '
+                f'{name} as a text'
+            )
+        return None
+
+    def _number(self, name: str, prefix: str = '') -> str | None:
+        value = _unwrapped(self.get(name))
+        return f'{prefix}{value}' if _is_whole(value) else None
+
+    def _image(self) -> str | None:
+        """Return the image's name.
+
+        Raises:
+            ValueError: The field holds several names, or no name.
+        """
+        value = _unwrapped(self.get('imgname'))
+        _check_single(self.path('imgname'), value)
+        if value is None or isinstance(value, str):
+            return value
+        if isinstance(value, os.PathLike):
+            return os.fspath(value)
+        if _is_whole(value):
+            return str(value)
+        raise ValueError(
+            f'{self.name}: {self.path("imgname")}: found {_described(value)}, expected the name of '
+            'an image'
+        )
+
+    def _index(self) -> int | None:
+        value = self.get('sample_idx')
+        if value is None:
+            return None
+        try:
+            return int(as_array(value).reshape(-1)[0])
+        except (TypeError, ValueError, IndexError, OverflowError) as error:
+            raise ValueError(
+                f'{self.image or self.name}: {self.path("sample_idx")}: found {_described(value)}, '
+                "expected a whole number; the metric's fields= names another place, or "
+                'sample_idx=None for none'
+            ) from error
 
     def _locate(self, name: str) -> tuple[str, Any]:
         if name not in self._cache:
-            sources = [self._output] if name in _PREDICTIONS else self._sources
             paths = self._fields[name]
-            if name == 'keypoints_3d_weight' and paths == DEFAULT_FIELDS[name]:
+            of_annotation = [self._batch, [self._output]]
+            if name in _PREDICTIONS:
+                groups = [[self._output]]
+            elif name == 'keypoints_3d':
+                groups = of_annotation
+            elif name != 'keypoints_3d_weight':
+                groups = [self._sources]
+            elif paths != DEFAULT_FIELDS[name]:
+                groups = of_annotation
+            else:
                 position = self.path('keypoints_3d')
+                in_batch = self._value(self._batch, position) is not None
+                groups = [self._batch if in_batch else self._sources]
                 paths = tuple(
                     path + suffix
                     for path in dict.fromkeys((position, 'keypoints_3d'))
                     for suffix in _WEIGHT_SUFFIXES
                 )
-            candidates = ((path, self._value(sources, path)) for path in paths)
+            candidates = (
+                (path, self._value(sources, path)) for sources in groups for path in paths
+            )
             missing = (paths[0] if paths else name, None)
             self._cache[name] = next((hit for hit in candidates if hit[1] is not None), missing)
         return self._cache[name]
@@ -247,21 +387,16 @@ class Sample:
         values = (_follow(source, path.split('.')) for source in sources)
         return next((value for value in values if value is not None), None)
 
-    def _text(self, name: str) -> str | None:
-        """Return the field as text; a list or an array of a single text counts as that text."""
-        value = self.get(name)
-        if isinstance(value, np.ndarray):
-            value = value.tolist()
-        while isinstance(value, (list, tuple)) and len(value) == 1:
-            value = value[0]
-        if isinstance(value, (list, tuple)):
-            raise ValueError(
-                f'{self.path(name)}: found {len(value)} names for a sample, expected one; '
-                'a sample is one frame'
-            )
-        if isinstance(value, bytes):
-            value = value.decode()
-        return None if value is None else str(value)
+
+def as_array(value: Any) -> Array:
+    """Return a tensor on any device, an array or nested lists as an array."""
+    if not isinstance(value, Tensor):
+        return np.asarray(value)
+    value = value.detach().cpu()
+    if value.is_floating_point() and value.element_size() < 4:  # NumPy lacks bfloat16
+        value = value.float()
+    array: Array = value.numpy()
+    return array
 
 
 class _BatchColumn(Mapping[str, Any]):
@@ -285,6 +420,46 @@ class _BatchColumn(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self._batch)
+
+
+def _unwrapped(value: Any) -> Any:
+    """Return the element of arrays and lists of a single one; texts and numbers as Python's."""
+    while True:
+        if isinstance(value, (list, tuple)) and len(value) == 1:
+            value = value[0]
+        elif isinstance(value, (np.ndarray, np.generic, Tensor)) and np.prod(value.shape) == 1:
+            value = value.item()
+        else:
+            break
+    return value.decode(errors='replace') if isinstance(value, bytes) else value
+
+
+def _check_single(path: str, value: Any) -> None:
+    """Refuse several texts, or none, in place of one.
+
+    Raises:
+        ValueError: The value is a list or an array of another number of texts than one.
+    """
+    if isinstance(value, np.ndarray) and value.dtype.kind in 'OSU':
+        value = value.tolist()
+    if not isinstance(value, (list, tuple)):
+        return
+    if all(isinstance(item, (str, bytes, os.PathLike)) for item in value):
+        raise ValueError(
+            f'{path}: found {len(value)} names for a sample, expected one; a sample is one frame'
+        )
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _described(value: Any) -> str:
+    """Return a value's type and shape, or a short value itself, for messages."""
+    if isinstance(value, (np.ndarray, Tensor)):
+        return f'{str(value.dtype).removeprefix("torch.")} of shape {tuple(value.shape)}'
+    text = repr(value)
+    return text if len(text) <= _LONGEST_VALUE else f'a {type(value).__name__}'
 
 
 def _as_mapping(sample: Any) -> Mapping[str, Any]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from mmjrr.array_types import Array
 
 from .joint_regressor_metric import JointRegressorMetric
-from .merging import Frame, Record, merge
+from .merging import Frame, MergedFrames, Record, merge
 from .sample_fields import Sample
 
 try:
@@ -40,9 +40,10 @@ class JointRegressorTorchMetric(Metric):
         for batch in loader:
             metric.update(model(batch['image']), batch['keypoints_3d'], batch['imgname'])
         metric.compute()  # {'J_std/paper/MPJPE': tensor(...), ...}, in mm
+        metric.reset()  # before the next pass over the data
 
     Processes are synchronized as torchmetrics does it. A frame that a distributed sampler repeats
-    counts once.
+    counts once; two different predictions of a frame are an error.
 
     Args:
         regressors: One or several, as in :func:`~mmjrr.evaluation.load_regressors`.
@@ -56,6 +57,7 @@ class JointRegressorTorchMetric(Metric):
         annotation_unit: Unit of the annotated joints, 'm', 'cm' or 'mm'. Default: 'm'.
         mapping: As in :class:`~mmjrr.evaluation.JointRegressorMetric`.
         faces: As in :class:`~mmjrr.evaluation.JointRegressorMetric`.
+        missing: As in :class:`~mmjrr.evaluation.JointRegressorMetric`. Default: 'raise'.
         **kwargs: Arguments of ``torchmetrics.Metric``, such as ``dist_sync_on_step``.
 
     Attributes:
@@ -81,6 +83,7 @@ class JointRegressorTorchMetric(Metric):
         annotation_unit: str = 'm',
         mapping: str | None = None,
         faces: str | None = None,
+        missing: str = 'raise',
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -93,17 +96,19 @@ class JointRegressorTorchMetric(Metric):
             annotation_unit=annotation_unit,
             mapping=mapping,
             faces=faces,
+            missing=missing,
         )
         self.result: EvaluationResult | None = None
+        self._in_forward = False
         for name in ('names', 'statuses', 'joints', 'target', 'weight'):
             self.add_state(name, default=[], dist_reduce_fx='cat')
 
     def update(
         self,
-        prediction: Tensor | Mapping[str, Tensor],
-        keypoints_3d: Tensor,
+        prediction: Tensor | Array | Mapping[str, Tensor | Array],
+        keypoints_3d: Tensor | Array,
         imgname: Sequence[str],
-        keypoints_3d_weight: Tensor | None = None,
+        keypoints_3d_weight: Tensor | Array | None = None,
     ) -> None:
         """Add a batch of B frames.
 
@@ -118,7 +123,9 @@ class JointRegressorTorchMetric(Metric):
         Raises:
             ValueError: The sizes differ, or a value is invalid (the message names the image).
         """
-        fields = {'pred_vertices': prediction} if isinstance(prediction, Tensor) else {
+        if isinstance(imgname, str):
+            raise ValueError(f'imgname: found {imgname!r}, expected the name of each image')
+        fields = {'pred_vertices': prediction} if not isinstance(prediction, Mapping) else {
             f'pred_{name}': value for name, value in prediction.items()
         }  # fmt: skip
         columns: dict[str, Any] = {**fields, 'keypoints_3d': keypoints_3d}
@@ -126,6 +133,10 @@ class JointRegressorTorchMetric(Metric):
             columns['keypoints_3d_weight'] = keypoints_3d_weight
         count = len(imgname)
         for name, column in columns.items():
+            if not np.ndim(column):
+                raise ValueError(
+                    f'{name}: found {type(column).__name__}, expected an array of {count} rows'
+                )
             if len(column) != count:
                 raise ValueError(f'{name}: found {len(column)} rows for {count} image names')
         samples = [
@@ -136,32 +147,42 @@ class JointRegressorTorchMetric(Metric):
 
     def _store(self, record: Record) -> None:
         shape = (len(self._frames.regressors), len(self._frames.joint_names), 3)
-        arrays = dict(record.arrays) or {
+        arrays = record.arrays or {
             'target': np.empty((0, *shape[1:])),
             'weight': np.empty((0, shape[1])),
             'joints': np.empty((0, *shape)),
         }
-        target, weight = arrays.pop('target'), arrays.pop('weight')
-        joints = arrays.get('joints')
-        if joints is None:
-            joints = self._frames.joints.from_parameters(arrays)
         statuses = np.array([_STATUSES.index(frame.status) for frame in record.frames], np.uint8)
         for name, values in (
             ('names', _encoded([frame.name for frame in record.frames])),
             ('statuses', statuses),
-            ('joints', joints),
-            ('target', target),
-            ('weight', weight),
+            ('joints', self._frames.joints_of(arrays)),
+            ('target', arrays['target']),
+            ('weight', arrays['weight']),
         ):
             getattr(self, name).append(
                 torch.from_numpy(np.ascontiguousarray(values)).to(self.device)
             )
 
+    def forward(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        """Add a batch and return its own metrics, NaN where a protocol counts none of its frames.
+
+        Args:
+            *args: As in :meth:`update`.
+            **kwargs: As in :meth:`update`.
+        """
+        self._in_forward = True
+        try:
+            values: dict[str, Tensor] = super().forward(*args, **kwargs)
+        finally:
+            self._in_forward = False
+        return values
+
     def compute(self) -> dict[str, Tensor]:
         """Compute the metrics of all frames by key, such as ``'J_opt/paper/MPJPE'``, in mm.
 
         Raises:
-            ValueError: No frame counts.
+            ValueError: No frame counts, or a frame has two different predictions.
         """
         columns = {
             name: _column(getattr(self, name))
@@ -171,9 +192,27 @@ class JointRegressorTorchMetric(Metric):
         for encoded, status in zip(columns.pop('names'), columns.pop('statuses'), strict=True):
             sample = Sample(self._frames.fields, dict(imgname=_decoded(encoded)), None, 0)
             frames.append(Frame(sample.key, sample.name, sample.labels(), _STATUSES[status]))
-        merged = merge([[Record(frames, columns)]], len(frames))
+        merged = merge([[Record(frames, columns)]], len(frames), self._frames.joints_of)
+        if self._in_forward:
+            return self._values_of_batch(merged)
         self.result = self._frames.evaluated(merged)
         return {name: torch.tensor(value) for name, value in self.result.metrics().items()}
+
+    def _values_of_batch(self, merged: MergedFrames) -> dict[str, Tensor]:
+        counting = {
+            name: protocol
+            for name, protocol in self._frames.protocols.items()
+            if any(protocol.leaves_out(frame.labels) is None for frame in merged.frames)
+        }
+        self.result = self._frames.evaluated(merged, counting) if counting else None
+        found = {} if self.result is None else self.result.metrics()
+        keys = (
+            f'{regressor}/{protocol}/{error}'
+            for protocol in self._frames.protocols
+            for regressor in self._frames.regressors
+            for error in ('MPJPE', 'PA-MPJPE')
+        )
+        return {key: torch.tensor(found.get(key, float('nan'))) for key in keys}
 
 
 def _encoded(names: Sequence[str]) -> Array:  # (N, _NAME_BYTES), uint8
