@@ -315,10 +315,12 @@ def frame_errors(
     )
 
     protocol = get_protocol(protocol)
-    points, goal, present = (
-        None if values is None else torch.as_tensor(values).detach().cpu().double()
-        for values in (pred, target, weight)
-    )
+
+    def as_tensor(values: Array | torch.Tensor) -> torch.Tensor:
+        return torch.as_tensor(values).detach().cpu().double()
+
+    points, goal = as_tensor(pred), as_tensor(target)
+    present = None if weight is None else as_tensor(weight)
     aligned, aligned_goal, aligned_weight = points, goal, present
     if protocol.root is not None:
         root = reorder_index(joint_order, protocol.root_joints)

@@ -230,9 +230,9 @@ class Sample:
         elif by_default and path == 'keypoints_3d' and any(map(len, self._batch)):
             raise ValueError(
                 f"{where}: found in the model's output and no annotation in the batch, so it may "
-                'be a prediction; expected the annotation in the batch; '
-                "fields=dict(keypoints_3d='NAME') names it, or says by NAME = keypoints_3d that "
-                "the output's is the annotation"
+                "be a prediction; expected the annotation in the batch; the metric's fields= names "
+                "its place there, and fields=dict(keypoints_3d='keypoints_3d') says that the "
+                "output's is the annotation"
             )
         if self._value(self._sources, 'flip'):
             raise ValueError(
