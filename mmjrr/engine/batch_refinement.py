@@ -83,7 +83,7 @@ class BatchRefinement:
                 raise type(error)(f'{error}\n{where}: {names}') from error
         if len(errors) == count:
             check_finite_weights(self.refiner.discriminator)
-            return frames.arrays_of_bad_frames(*self._stored_terms(frames)), errors
+            return frames.arrays_without_rows(*self._stored_terms(frames)), errors
         good = [row for row in range(count) if row not in errors]
         return self._refined(self._frames(batch, good)), errors
 
