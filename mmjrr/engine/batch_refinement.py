@@ -12,11 +12,11 @@ from mmjrr.engine.bad_frames import (
     check_finite_weights,
     find_bad_frames,
     part_of_batch,
-    with_left_out,
 )
 from mmjrr.engine.calibration import Calibration
 from mmjrr.engine.refinement_frames import RefinementFrames
 from mmjrr.refinement import FitRefiner
+from mmjrr.refinement.left_out import with_left_out
 
 
 @dataclass(frozen=True)

@@ -20,13 +20,12 @@ from mmjrr.engine.bad_frames import (
     check_finite_weights,
     find_bad_frames,
     listed,
-    split_left_out,
-    with_left_out,
 )
 from mmjrr.engine.batch_refinement import BatchRefinement
 from mmjrr.io import read_checkpoint
 from mmjrr.joints import H36M_JOINTS_MMPOSE
 from mmjrr.refinement import FitEnergy, FitRefiner
+from mmjrr.refinement.left_out import split_left_out, with_left_out
 from mmjrr.regressors import JointRegressor
 from mmjrr.rendering import ContourSilhouette
 

@@ -15,8 +15,8 @@ from mmengine.runner import Runner
 from torch import Tensor
 
 from mmjrr.array_types import Array
-from mmjrr.engine.bad_frames import LEFT_OUT
 from mmjrr.geometry import PerspectiveCamera
+from mmjrr.refinement.left_out import LEFT_OUT
 from mmjrr.refinement.regressor_fit import PARAMETERS
 from mmjrr.registry import HOOKS
 from mmjrr.visualization import draw_fit
