@@ -334,15 +334,19 @@ class H36MFitsDataset(BaseDataset):
     def read_fits(self, path: str | Path) -> None:
         """Read initial fits of all samples, as from ``fits_file``.
 
+        Rows of the annotation that ``indices`` does not keep need no fit.
+
         Raises:
             FileNotFoundError: The file does not exist.
             DataError: The file is damaged, or has no fit of a sample.
         """
         fits = InitialFits(path)
         rows = fits.match(self.annotations.imgname.tolist())
-        if (rows < 0).any():
-            first = self.annotations.imgname[np.argmax(rows < 0)]
-            raise DataError(f'{path}: found no fit of {first} and {(rows < 0).sum() - 1} more')
+        missing = [index for index in range(len(self)) if rows[self._row(index)] < 0]
+        if missing:
+            raise DataError(
+                f'{path}: found no fit of {self.imgname(missing[0])} and {len(missing) - 1} more'
+            )
         self._set_fits(fits, rows)
 
     @force_full_init

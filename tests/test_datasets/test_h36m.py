@@ -555,6 +555,23 @@ def test_indices_keep_some_samples_with_their_own_values(root: Path, serialize_d
             )
 
 
+def test_fits_made_later_are_needed_of_the_kept_samples_only(root: Path, tmp_path: Path) -> None:
+    dataset, expected = build(root, fits_file=None, indices=[7, 2]), build(root)
+    fits = arrays()['fits']
+    for kept, missing in (([7, 2], None), ([2], NAMES[7])):
+        rows = [len(NAMES) - 1 - row for row in kept]  # the fits are in reverse order
+        np.savez(tmp_path / 'made.npz', **{name: value[rows] for name, value in fits.items()})
+        if missing is None:
+            dataset.read_fits(tmp_path / 'made.npz')
+            for index, row in enumerate(kept):
+                np.testing.assert_array_equal(
+                    dataset.fit_sample(index)['transl'], expected.fit_sample(row)['transl']
+                )
+        else:
+            with pytest.raises(DataError, match=f'found no fit of {missing} and 0 more'):
+                dataset.read_fits(tmp_path / 'made.npz')
+
+
 def test_a_subset_shares_the_tables_and_checks_its_own_frames(root: Path) -> None:
     dataset = build(root)
     subset = dataset.get_subset([4, 8])
