@@ -137,9 +137,7 @@ class Masks:
             return ''
         where = f'{_shown(self.paths)}: cells: '
         if count == len(cells):
-            return (
-                f'{where}found different numbers, expected as many in all masks; not used'
-            )
+            return f'{where}found different numbers, expected as many in all masks; not used'
         first = self.keys()[cells.index(b'')]
         return (
             f'{where}found them in {count} of {len(cells)} masks, not in that of {first!r}; not '
