@@ -73,8 +73,11 @@ class RefinementVisualizationHook(Hook):
         if not (self.enable and self.samples and isinstance(runner._train_loop, BaseLoop)):
             return
         dataset = runner.train_dataloader.dataset
-        indices = range(len(dataset))
-        known = {*indices, *(map(dataset.imgname, indices) if hasattr(dataset, 'imgname') else ())}
+        known: set[int | str] = set(range(len(dataset)))
+        if hasattr(dataset, 'imgname'):
+            known |= {dataset.imgname(index) for index in range(len(dataset))}
+        else:  # whose names are not known
+            known |= {sample for sample in self.samples if isinstance(sample, str)}
         unknown = sorted(self.samples - known, key=str)
         if unknown:
             _warn(
