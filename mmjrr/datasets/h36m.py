@@ -90,8 +90,9 @@ class H36MFitsDataset(BaseDataset):
             :data:`~mmjrr.datasets.image_names.KNOWN_BAD_SEQUENCES`; None excludes none. Default:
             ``'known_bad'``.
         load_mask: Whether samples have ``mask``, the crop of the mask, ``mask_box``, the detector's
-            box in pixels of the full image (NaN if unknown), and, if the files have them,
-            ``mask_cells``, a mask head's probabilities in the cells of the box. Default: False.
+            box in pixels of the full image (NaN if unknown), and, if all masks of the files have
+            as many, ``mask_cells``, a mask head's probabilities in the cells of the box. Default:
+            False.
         crop_size: Height and width of the crop. Default: (224, 224).
         bbox_padding: Factor on the side of the annotated box. Default: 1.0.
         triangulate: Whether joints without a 3D label are triangulated from the 2D joints of the
@@ -334,15 +335,19 @@ class H36MFitsDataset(BaseDataset):
     def read_fits(self, path: str | Path) -> None:
         """Read initial fits of all samples, as from ``fits_file``.
 
+        Rows of the annotation that ``indices`` does not keep need no fit.
+
         Raises:
             FileNotFoundError: The file does not exist.
             DataError: The file is damaged, or has no fit of a sample.
         """
         fits = InitialFits(path)
         rows = fits.match(self.annotations.imgname.tolist())
-        if (rows < 0).any():
-            first = self.annotations.imgname[np.argmax(rows < 0)]
-            raise DataError(f'{path}: found no fit of {first} and {(rows < 0).sum() - 1} more')
+        missing = [index for index in range(len(self)) if rows[self._row(index)] < 0]
+        if missing:
+            raise DataError(
+                f'{path}: found no fit of {self.imgname(missing[0])} and {len(missing) - 1} more'
+            )
         self._set_fits(fits, rows)
 
     @force_full_init
@@ -402,6 +407,8 @@ class H36MFitsDataset(BaseDataset):
             self.masks = Masks(self._mask_files)
             mask_rows = np.array([self.masks.row(name) for name in table.imgname.tolist()])
             self._check_mask_sizes(table, rows_of, mask_rows)
+            if self.load_mask and self.masks.unused_cells:
+                _log(self.masks.unused_cells, logging.WARNING)
         keep = self._required(table, fit_rows, mask_rows)
         table, fit_rows = table.keep(keep), fit_rows[keep]
         self._mask_rows = mask_rows[keep]
@@ -514,10 +521,9 @@ class H36MFitsDataset(BaseDataset):
         }
         remarks = [f'not selected: {not_selected}'] if not_selected else []
         remarks += filter(None, map(self._about_missing, ('fit', 'mask', 'joints')))
-        print_log(
+        _log(
             f'{type(self).__name__}: {"; ".join([kept, *remarks])}',
-            logger='current',
-            level=logging.WARNING if self.report['dropped'] else logging.INFO,
+            logging.WARNING if self.report['dropped'] else logging.INFO,
         )
 
     def _about_missing(self, item: str) -> str:
@@ -580,6 +586,10 @@ class H36MFitsDataset(BaseDataset):
     def _fit(self, row: int) -> dict[str, Array]:
         fit_row = self._fit_rows[row]
         return {} if fit_row < 0 else {name: v[fit_row] for name, v in self._fits.items()}
+
+
+def _log(text: str, level: int) -> None:
+    print_log(text, logger='current', level=level)
 
 
 def _copied(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -45,6 +45,8 @@ class Masks:
         scores: (N,) scores, 0 to 1.
         boxes: (N, 4) boxes, NaN where the file has none.
         has_cells: Whether there are masks and each has as many cells.
+        unused_cells: Why the cells that some masks have are not used; '' if there are none, or all
+            are used.
         without_person: Reason by image name, for images that the file lists without a mask.
 
     Raises:
@@ -81,6 +83,7 @@ class Masks:
         self.boxes = np.array(boxes, dtype=np.float32).reshape(-1, 4)
         self.has_cells = bool(cells) and len(cells[0]) > 0 and len(set(map(len, cells))) == 1
         self._cells = b''.join(cells) if self.has_cells else b''
+        self.unused_cells = self._about_unused(cells)
         self._offsets = np.cumsum([0, *map(len, codes)])
         self._buffer = b''.join(codes)
 
@@ -126,6 +129,20 @@ class Masks:
         count = len(self._cells) // len(self)
         values = np.frombuffer(self._cells, np.uint8, count, row * count)
         return values.reshape(math.isqrt(count), -1).astype(np.float32) / 255
+
+    def _about_unused(self, cells: list[bytes]) -> str:
+        """Return :attr:`unused_cells`, from the cells of each mask, empty where it has none."""
+        count = sum(map(bool, cells))
+        if self.has_cells or not count:
+            return ''
+        where = f'{_shown(self.paths)}: cells: '
+        if count == len(cells):
+            return f'{where}found different numbers, expected as many in all masks; not used'
+        first = self.keys()[cells.index(b'')]
+        return (
+            f'{where}found them in {count} of {len(cells)} masks, not in that of {first!r}; not '
+            'used, expected as many in all masks'
+        )
 
     def __getitem__(self, imgname: str) -> Array:
         row = self.row(imgname)

@@ -12,11 +12,11 @@ from mmjrr.engine.bad_frames import (
     check_finite_weights,
     find_bad_frames,
     part_of_batch,
-    with_left_out,
 )
 from mmjrr.engine.calibration import Calibration
 from mmjrr.engine.refinement_frames import RefinementFrames
 from mmjrr.refinement import FitRefiner
+from mmjrr.refinement.left_out import with_left_out
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class BatchRefinement:
                 raise type(error)(f'{error}\n{where}: {names}') from error
         if len(errors) == count:
             check_finite_weights(self.refiner.discriminator)
-            return frames.arrays_of_bad_frames(*self._stored_terms(frames)), errors
+            return frames.arrays_without_rows(*self._stored_terms(frames)), errors
         good = [row for row in range(count) if row not in errors]
         return self._refined(self._frames(batch, good)), errors
 

@@ -26,8 +26,7 @@ def repair_last_checkpoint(work_dir: str | Path) -> None:
     """
     work_dir = Path(work_dir)
     pointer = work_dir / POINTER
-    saved = [path for path in work_dir.glob('iter_*.pth') if iteration_of(path) >= 0]
-    saved.sort(key=iteration_of, reverse=True)
+    saved = saved_checkpoints(work_dir)
     named: Path | None = None
     if not pointer.is_file():
         if not saved:
@@ -91,15 +90,21 @@ def latest_checkpoint(work_dir: str | os.PathLike[str]) -> Path | None:
 
 def discard_after(work_dir: str | Path, iteration: int) -> None:
     """Remove the checkpoints after an iteration, so that a run resumes from an earlier one."""
-    for path in Path(work_dir).glob('iter_*.pth'):
+    for path in saved_checkpoints(work_dir):
         if iteration_of(path) > iteration:
             path.unlink()
+
+
+def saved_checkpoints(work_dir: str | Path) -> list[Path]:
+    """List the files ``iter_N.pth`` of a folder, the last iteration first."""
+    saved = [path for path in Path(work_dir).glob('iter_*.pth') if iteration_of(path) >= 0]
+    return sorted(saved, key=iteration_of, reverse=True)
 
 
 def iteration_of(path: Path) -> int:
     """Return N of ``iter_N.pth``; -1 for any other name."""
     number = path.stem.removeprefix('iter_')
-    return int(number) if number.isdigit() else -1
+    return int(number) if number.isdecimal() else -1
 
 
 def _text(pointer: Path) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from mmengine.runner import Runner
 
-from mmjrr.engine.bad_frames import listed, split_left_out
+from mmjrr.engine.bad_frames import listed
 from mmjrr.engine.calibration import FOLDER, Calibration, round_regressor
 from mmjrr.engine.last_regressor import fit_last_regressor
 from mmjrr.engine.pseudo_gt_export import export_fits, write_summary
@@ -17,6 +17,7 @@ from mmjrr.engine.refinement_start import StartedRefinement, run_of
 from mmjrr.errors import DataError
 from mmjrr.io import sha256, versions
 from mmjrr.refinement import PseudoGTStore
+from mmjrr.refinement.left_out import split_left_out
 
 
 def finish_refinement(

@@ -240,21 +240,25 @@ class RefinementFrames:
             arrays['init_iou'] = result.iou_init.cpu().numpy()
         return arrays
 
-    def arrays_of_bad_frames(self, terms: Sequence[str], overlap: bool) -> dict[str, Array]:
-        """Return the arrays that are stored if none of the frames can be refined, with NaN.
+    def arrays_without_rows(self, terms: Sequence[str], overlap: bool) -> dict[str, Array]:
+        """Return the arrays of refined frames if none of the frames can be refined.
 
         Args:
             terms: Names of the energy's terms.
             overlap: Whether silhouettes are compared with masks.
+
+        Returns:
+            The arrays of :meth:`arrays` with a first axis of length 0, without those of
+            :meth:`annotations`.
         """
-        arrays = self.annotations()
-        for name in PARAMETERS:
-            shape = tuple(self.init[name].shape)
-            arrays[name] = arrays[f'init_{name}'] = np.full(shape, np.nan, np.float32)
         columns = [f'energy_{name}' for name in terms] + (['iou'] if overlap else [])
-        for name in columns:
-            arrays[name] = arrays[f'init_{name}'] = np.full(len(self.samples), np.nan, np.float32)
-        return arrays
+        shapes: dict[str, tuple[int, ...]] = {name: (0,) for name in columns}
+        shapes |= {name: (0, *self.init[name].shape[1:]) for name in PARAMETERS}
+        return {
+            f'{prefix}{name}': np.empty(shape, np.float32)
+            for name, shape in shapes.items()
+            for prefix in ('', 'init_')
+        }
 
 
 def choose_frames(dataset: Any, count: int, seed: int, by_moment: bool) -> list[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -85,7 +85,7 @@ def refinement_job(runner: Runner, options: dict[str, Any], body: Any) -> Job:
 
 
 def begin(
-    job: Job, resume: bool, named_checkpoint: str | None, expected: Iterable[tuple[int, int]]
+    job: Job, resume: bool, named_checkpoint: str | None, expected: Collection[tuple[int, int]]
 ) -> str | None:
     """Begin or resume the job before the runner loads a checkpoint; call this in the main process.
 
@@ -106,7 +106,7 @@ def begin(
     Raises:
         FileExistsError: The folder has batches of an earlier run, and ``resume`` is false.
         LockedError: Another run works in the work directory.
-        DataError: The run was begun with other settings.
+        DataError: The run was begun with other settings, or more batches are stored than expected.
     """
     with job.locked():
         stored = job.shards.keys()
@@ -118,6 +118,7 @@ def begin(
         if not stored and not resume:
             job.remove()  # the record of a run that was killed before its first batch
         job.begin()
+        _check_last(job, stored, expected)
         for folder in _EARLIER_FOLDERS:
             if resume:
                 remove_temporary_files(job.work_dir / folder)
@@ -141,15 +142,34 @@ def begin(
     return None if checkpoint is None else str(checkpoint)
 
 
+def _check_last(
+    job: Job, stored: Collection[tuple[int, int | None]], expected: Collection[tuple[int, int]]
+) -> None:
+    """Refuse to resume with fewer batches than are stored.
+
+    Raises:
+        DataError: There are more batches, or a later file is no batch of this run.
+    """
+    count = 1 + max((number for number, _ in expected), default=-1)
+    last = max(stored, key=lambda key: key[0], default=None)
+    if last is not None and last[0] >= count:
+        job.shards.get(*last)  # refuses a file that is no batch of this run
+        found = 1 + last[0]
+        raise DataError(
+            f'{job.folder}: found {found} batches of this run, expected at most the {count} of '
+            f'train_cfg.max_batches: set it to at least {found}, or choose another --work-dir'
+        )
+
+
 def first_missing(
-    job: Job, batches: int, expected: Iterable[tuple[int, int]]
+    job: Job, batches: int, expected: Collection[tuple[int, int]]
 ) -> tuple[int, int] | None:
     """Return batch number and process of the first missing shard of the first ``batches``."""
     present = set(job.shards.keys())
     return min((key for key in expected if key[0] < batches and key not in present), default=None)
 
 
-def check_stored(job: Job, batches: int, expected: Iterable[tuple[int, int]]) -> None:
+def check_stored(job: Job, batches: int, expected: Collection[tuple[int, int]]) -> None:
     """Check that the first ``batches`` batches are stored.
 
     Raises:

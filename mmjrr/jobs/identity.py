@@ -145,7 +145,8 @@ def files_of(dataset: Any, config: Mapping[str, Any]) -> dict[str, str]:
 
     Returns:
         Digests by option, such as ``{'ann_file': '0a1b...'}``. If an option names several files,
-        the keys are numbered: ``'mask_file[0]'``, ``'mask_file[1]'``.
+        by a list, a pattern or, in an option whose name ends in ``_file``, a folder, the keys are
+        numbered: ``'mask_file[0]'``, ``'mask_file[1]'``.
     """
     options = {
         name: parameter.default
@@ -169,15 +170,20 @@ def _named_files(options: Any, root: str, name: str = '') -> Iterator[tuple[str,
         for index, value in enumerate(options):
             yield from _named_files(value, root, f'{name}[{index}]')
     elif isinstance(options, str) and options:
-        paths = _matching(os.path.join(root, options)) or _matching(options)
+        # Other options name folders of images, or are texts that are also the name of a folder.
+        of_files = name.rpartition('.')[2].partition('[')[0].endswith('_file')
+        paths = _matching(os.path.join(root, options), of_files) or _matching(options, of_files)
         for index, path in enumerate(paths):
             yield (name if len(paths) == 1 else f'{name}[{index}]'), path
 
 
-def _matching(pattern: str) -> list[Path]:
+def _matching(pattern: str, with_folders: bool) -> list[Path]:
+    """List the files of a path, a folder or a pattern."""
     paths = [Path(pattern)]
-    if glob.has_magic(pattern) and not paths[0].is_file():
-        paths = [Path(path) for path in sorted(glob.glob(pattern))]
+    if paths[0].is_dir():
+        paths = sorted(paths[0].rglob('*')) if with_folders else []
+    elif glob.has_magic(pattern) and not paths[0].is_file():
+        paths = [Path(path) for path in sorted(glob.glob(pattern, recursive=True))]
     return [path for path in paths if path.is_file()]
 
 

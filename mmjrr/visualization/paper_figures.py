@@ -66,6 +66,7 @@ class FigureSource:
         imgname: Names of the refined frames that are annotated, sorted.
         row_of: Their rows by name.
         errors: MPJPE of the refined bodies in mm by regressor, (N,).
+        left_out: By image name why frames could not be refined, which no figure shows.
 
     Raises:
         DataError: The folder is no work directory, there are no refined fits or no regressor, or
@@ -84,7 +85,7 @@ class FigureSource:
             )
         self.notes: list[str] = []
         self.regressors = load_regressors(work_dir, dataset.root, self.body.name, self.notes)
-        fits = stored_fits(work_dir)
+        fits, self.left_out = stored_fits(work_dir)
         if not fits or not self.regressors:
             raise DataError(f'{work_dir}: found no refined fits or no regressor to draw')
         self.data = FrameData.load(
@@ -222,6 +223,7 @@ def draw_figures(
             'chosen': 'by name' if chosen_images and number != 8 else rule,
             'run': work_dir.name,
             **({} if other is None else {'other_run': other.work_dir.name}),
+            **({'frames_left_out': len(source.left_out)} if source.left_out else {}),
             'versions': versions(),
         }
         write_json(out / RECORD, {'figures': dict(sorted(shown.items()))})

@@ -18,6 +18,7 @@ from mmjrr.body_models import SMPL
 from mmjrr.datasets.fits import load_fits
 from mmjrr.errors import DataError
 from mmjrr.io import read_json, read_npz, sha256
+from mmjrr.refinement.left_out import LEFT_OUT, split_left_out
 from mmjrr.refinement.regressor_fit import PARAMETERS
 from mmjrr.registry import BODY_MODELS
 from mmjrr.regressors import JointRegressor
@@ -159,8 +160,12 @@ def load_regressors(
     return loaded
 
 
-def stored_fits(work_dir: Path) -> dict[str, Array]:
+def stored_fits(work_dir: Path) -> tuple[dict[str, Array], dict[str, str]]:
     """Read the refined fits, and the initial ones where shards have them, ordered by image name.
+
+    Returns:
+        The arrays by name, empty if no frame is refined; and by image name why frames are left out,
+        where shards say so.
 
     Raises:
         DataError: A file is broken.
@@ -169,21 +174,43 @@ def stored_fits(work_dir: Path) -> dict[str, Array]:
     parts = [read_npz(path) for path in shards]
     parts = [part for part in parts if {'imgname', *PARAMETERS} <= set(part)]
     if parts:
-        names = set.intersection(*(set(part) for part in parts))
-        counts = len(parts[0]['imgname'])
-        names = {n for n in names if parts[0][n].ndim and len(parts[0][n]) == counts}
-        merged = {name: np.concatenate([part[name] for part in parts]) for name in sorted(names)}
+        refined = []
+        left_out: dict[str, str] = {}
+        for part in parts:
+            arrays, reasons = _refined_rows(part)
+            refined.append(arrays)
+            left_out |= reasons
+        names = set.intersection(*(set(part) for part in refined))
+        merged = {name: np.concatenate([part[name] for part in refined]) for name in sorted(names)}
         # Later rounds replace earlier ones, and samplers may repeat frames.
         keys = merged['imgname'][::-1]
         _, first = np.unique(keys, return_index=True)
         rows = len(keys) - 1 - first
-        return {name: values[rows] for name, values in merged.items()}
+        merged = {name: values[rows] for name, values in merged.items()}
+        return merged if len(rows) else {}, left_out
     path = work_dir / 'pseudo_gt.npz'
     if not path.is_file():
-        return {}
+        return {}, {}
     fits = load_fits(path)
     arrays = {name: np.asarray(fits[name]) for name in ('imgname', *PARAMETERS) if name in fits}
-    return arrays if len(arrays) == 5 else {}
+    return arrays if len(arrays) == 5 else {}, {}
+
+
+def left_out_note(left_out: Mapping[str, str], refined: int) -> str:
+    """Return a sentence about frames that are left out, and their number beside the refined."""
+    name, reason = next(iter(left_out.items()))
+    more = f', and {len(left_out) - 1} more' if len(left_out) > 1 else ''
+    return (
+        f'{len(left_out)} of {len(left_out) + refined} frames could not be refined and are left '
+        f'out: {name} ({reason}){more}.'
+    )
+
+
+def _refined_rows(part: Mapping[str, Array]) -> tuple[dict[str, Array], dict[str, str]]:
+    """Return the refined frames of a shard, and by image name why the others are left out."""
+    count = len(part['imgname'])
+    arrays = {name: array for name, array in part.items() if array.ndim and len(array) == count}
+    return split_left_out(arrays) if LEFT_OUT in arrays else (arrays, {})
 
 
 def fitted_vertices(fits: Mapping[str, Array], prefix: str, body: SMPL) -> FloatArray:

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 
 from mmjrr.datasets import H36MFitsDataset
 from mmjrr.datasets.image_names import is_listed, parse_image_name
+from mmjrr.datasets.masks import encode_cells
 from mmjrr.errors import DataError
 from mmjrr.joints import H36M_JOINTS_MMPOSE, reorder_index
 from mmjrr.registry import DATASETS
@@ -243,6 +244,14 @@ def test_the_log_says_what_becomes_of_samples(
     assert 'fits_file is not set, so no sample has a fit; 1 dropped, without a' in lines.pop()
     build(root, fits_file=None, test_mode=True, mask_file=None, load_mask=False, frame_step=2)
     assert lines.pop().endswith("; not selected: {'frame_step': 6}")
+    masks = json.loads((root / MASKS).read_text())
+    masks['masks'][NAMES[4]]['cells'] = encode_cells(np.ones((2, 2)))
+    (root / MASKS).write_text(json.dumps(masks))
+    lines.clear()
+    assert 'mask_cells' not in build(root)[0]['inputs']
+    assert 'cells: found them in 1 of 11 masks' in lines[0] and len(lines) == 2
+    build(root, load_mask=False)
+    assert len(lines) == 3
 
 
 def test_evaluation_needs_neither_fits_nor_masks(root: Path) -> None:
@@ -553,6 +562,23 @@ def test_indices_keep_some_samples_with_their_own_values(root: Path, serialize_d
             np.testing.assert_array_equal(
                 dataset.fit_sample(index)['transl'], whole.fit_sample(row)['transl']
             )
+
+
+def test_fits_made_later_are_needed_of_the_kept_samples_only(root: Path, tmp_path: Path) -> None:
+    dataset, expected = build(root, fits_file=None, indices=[7, 2]), build(root)
+    fits = arrays()['fits']
+    for kept, missing in (([7, 2], None), ([2], NAMES[7])):
+        rows = [len(NAMES) - 1 - row for row in kept]  # the fits are in reverse order
+        np.savez(tmp_path / 'made.npz', **{name: value[rows] for name, value in fits.items()})
+        if missing is None:
+            dataset.read_fits(tmp_path / 'made.npz')
+            for index, row in enumerate(kept):
+                np.testing.assert_array_equal(
+                    dataset.fit_sample(index)['transl'], expected.fit_sample(row)['transl']
+                )
+        else:
+            with pytest.raises(DataError, match=f'found no fit of {missing} and 0 more'):
+                dataset.read_fits(tmp_path / 'made.npz')
 
 
 def test_a_subset_shares_the_tables_and_checks_its_own_frames(root: Path) -> None:

@@ -11,16 +11,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mmengine.dataset import pseudo_collate
+from small_jobs import fits_and_masks, several_views
 
+from mmjrr.body_models import free_body
 from mmjrr.cli.train import INCOMPLETE
 from mmjrr.engine.bad_frames import (
     check_finite_weights,
     find_bad_frames,
     listed,
-    split_left_out,
-    with_left_out,
 )
+from mmjrr.engine.batch_refinement import BatchRefinement
 from mmjrr.io import read_checkpoint
+from mmjrr.joints import H36M_JOINTS_MMPOSE
+from mmjrr.refinement import FitEnergy, FitRefiner
+from mmjrr.refinement.left_out import split_left_out, with_left_out
+from mmjrr.regressors import JointRegressor
+from mmjrr.rendering import ContourSilhouette
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -50,6 +57,41 @@ def test_stored_arrays_name_the_bad_frames_and_give_the_others_back() -> None:
     assert good['sample_idx'].tolist() == [4, 5] and good['betas'].tolist() == [[1, 2], [3, 4]]
     everything, nothing = split_left_out(with_left_out(stored, annotations, {}))
     assert nothing == {} and len(everything['sample_idx']) == 3
+
+
+@pytest.mark.parametrize('share', [{}, dict(pose='moment', betas='moment')])
+def test_a_batch_of_only_bad_frames_is_stored_like_one_of_good_frames(
+    share: dict[str, str], tmp_path: Path
+) -> None:
+    """The batch holds the four views of a moment; a good batch tells the layout."""
+    dataset = fits_and_masks(several_views(tmp_path, ('S1',), moments=1))
+    batch = pseudo_collate([dataset[index] for index in range(4)])
+    body = free_body()
+    off = dict.fromkeys(('adv_pose', 'adv_shape'), False)
+    refiner = FitRefiner(
+        body,
+        JointRegressor.load('free_body_h36m').reorder(H36M_JOINTS_MMPOSE),
+        ContourSilhouette(body.faces, image_size=(64, 64)),
+        FitEnergy(off),
+        num_iters=1,
+        share=share,
+    )
+    options = dict(image_size=(64, 64), device=torch.device('cpu'))
+    weights = dict.fromkeys(refiner.energy.terms, 1.0)
+    refinement = BatchRefinement(refiner, None, weights, options, leaves_out=True)
+    good, reasons = refinement.refine(batch, 'batch 0')
+    assert not reasons
+    for sample in batch['data_samples']:
+        sample.betas.fill_(3000)
+    bad, reasons = refinement.refine(batch, 'batch 1')
+    names = [sample.imgname for sample in batch['data_samples']]
+    assert list(reasons) == names
+    assert all('behind the camera' in reason for reason in reasons.values())
+    assert {name: (array.dtype.kind, array.shape) for name, array in bad.items()} == {
+        name: (array.dtype.kind, array.shape) for name, array in good.items()
+    }
+    assert np.isnan(bad['betas']).all() and np.isnan(bad['init_energy_joint_3d']).all()
+    assert bad['imgname'].tolist() == names and not len(split_left_out(bad)[0]['betas'])
 
 
 def test_a_long_list_is_cut() -> None:

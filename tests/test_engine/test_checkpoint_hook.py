@@ -85,6 +85,14 @@ def test_later_checkpoints_of_an_earlier_run_do_not_push_out_the_new_one(tmp_pat
     assert (tmp_path / 'iter_5.pth').is_file()
 
 
+def test_files_of_other_names_are_left_alone(tmp_path: Path) -> None:
+    others = ('iter_1_backup.pth', 'iter_best.pth', 'iter_1².pth', 'epoch_1.pth')
+    for name in others:
+        (tmp_path / name).write_text('of the user')
+    Runner(tmp_path, 4).run(ResumableCheckpointHook(interval=1), 0, 4)
+    assert sorted(files(tmp_path)) == sorted([*others, 'iter_4.pth', 'last_checkpoint'])
+
+
 def test_a_training_locks_its_folder_and_removes_what_a_kill_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

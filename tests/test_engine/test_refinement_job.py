@@ -228,9 +228,18 @@ def test_moved_broken_and_foreign_shards_stop_the_export_by_name(
         run(config, work_dir)
     shutil.copy(shard(whole, 2), shard(work_dir, 2))
     shutil.copy(shard(whole, 2), shard(work_dir, 6))
-    with pytest.raises(DataError, match='batch_0000006.*not a shard of this run'):
+    with pytest.raises(DataError, match=r'batch_0000006.*: found shard 2 .* expected shard 6'):
         run(config, work_dir)
     assert not (work_dir / 'J_opt.npy').exists()
+
+
+def test_fewer_batches_than_are_stored_are_refused_at_once(config: Config, whole: Path) -> None:
+    with pytest.raises(
+        DataError, match=r'pseudo_gt: found 6 batches .* at most the 3 .*max_batches.* at least 6'
+    ) as error:
+        run(config, whole, **{'train_cfg.max_batches': 3})
+    assert any(entry.name == 'before_run' for entry in error.traceback)
+    assert not (whole / 'run.lock').exists()
 
 
 def test_a_named_checkpoint_needs_the_batches_before_it(

@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 import torch
 from mmengine.dataset import pseudo_collate
+from small_jobs import fits_and_masks
 
 from mmjrr.body_models import free_body
 from mmjrr.datasets import H36MFitsDataset
-from mmjrr.engine import RefinementVisualizationHook, SMPLPseudoGTHook
+from mmjrr.engine import RefinementLoop, RefinementVisualizationHook, SMPLPseudoGTHook
+from mmjrr.engine.hooks import visualization_hook
 from mmjrr.regressors import JointRegressor
 from mmjrr.rendering import ContourSilhouette
 
@@ -46,15 +48,13 @@ class Pictures:
 
 
 @pytest.fixture(scope='module')
-def batch(tiny_set: Path) -> dict[str, Any]:
+def dataset(tiny_set: Path) -> H36MFitsDataset:
+    return fits_and_masks(tiny_set)
+
+
+@pytest.fixture(scope='module')
+def batch(dataset: H36MFitsDataset, tiny_set: Path) -> dict[str, Any]:
     """The first four samples; refined fits are the truth, initial ones are 40 cm to its right."""
-    dataset = H36MFitsDataset(
-        data_root=str(tiny_set),
-        fits_file='fits/spin_like_train.npz',
-        mask_file='masks/h36m_train.json',
-        load_mask=True,
-        crop_size=(CROP, CROP),
-    )
     batch = pseudo_collate([dataset[index] for index in range(4)])
     with np.load(tiny_set / 'truth' / 'h36m_train.npz') as truth:
         rows = [truth['imgname'].tolist().index(s.imgname) for s in batch['data_samples']]
@@ -73,8 +73,20 @@ def batch(tiny_set: Path) -> dict[str, Any]:
 
 
 @pytest.fixture
-def runner(tiny_set: Path) -> SimpleNamespace:
-    return SimpleNamespace(hooks=[Refining(tiny_set)], visualizer=Pictures())
+def runner(dataset: H36MFitsDataset, tiny_set: Path) -> SimpleNamespace:
+    return SimpleNamespace(
+        hooks=[Refining(tiny_set)],
+        visualizer=Pictures(),
+        train_dataloader=SimpleNamespace(dataset=dataset),
+        _train_loop=RefinementLoop.__new__(RefinementLoop),
+    )
+
+
+@pytest.fixture
+def warnings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    said: list[str] = []
+    monkeypatch.setattr(visualization_hook, 'print_log', lambda text, **_: said.append(text))
+    return said
 
 
 def draw(runner: Any, batch: dict, steps: int = 1, **options: Any) -> dict[str, np.ndarray]:
@@ -114,6 +126,38 @@ def test_a_frame_that_is_left_out_is_not_drawn(runner, batch) -> None:
     samples = batch['data_samples']
     drawn = draw(runner, changed, samples=[samples[1].sample_idx, samples[2].sample_idx])
     assert set(drawn) == {picture_name(samples[2])}
+
+
+def test_of_a_fit_behind_the_camera_the_rest_is_drawn(runner, batch, warnings: list[str]) -> None:
+    sample = batch['data_samples'][2]
+    betas = batch['stored']['init_betas'].copy()
+    betas[2] = 3000
+    changed = {**batch, 'stored': {**batch['stored'], 'init_betas': betas}}
+    (picture,) = draw(runner, changed, samples=[2]).values()
+    (text,) = warnings
+    assert text.startswith(f'{sample.imgname}: the init fit is not drawn: ')
+    assert 'behind the camera' in text
+    runner.visualizer.drawn.clear()
+    (expected,) = draw(runner, batch, samples=[2]).values()
+    assert (picture[:, SIZE:] == expected[:, SIZE:]).all()
+    red, green, blue = picture[24:, :SIZE].astype(int).transpose(2, 0, 1)  # below the title
+    outline, labels = np.minimum(red, blue) > GRAY + 50, green - np.maximum(red, blue) > 50
+    assert outline.sum() > 100 and labels.sum() > 100
+    assert (red - green <= 20).all(), 'neither the mesh nor its joints'
+
+
+def test_samples_that_the_data_set_lacks_are_warned_of(
+    runner, dataset: H36MFitsDataset, warnings: list[str]
+) -> None:
+    samples = [0, 23, dataset.imgname(7)]
+    RefinementVisualizationHook(samples).before_run(runner)
+    RefinementVisualizationHook([24], enable=False).before_run(runner)
+    assert not warnings
+    RefinementVisualizationHook([*samples, 24, 'S1/nope.jpg']).before_run(runner)
+    (text,) = warnings
+    assert 'samples: found 2 that the data set of 24 samples does not have, such as 24' in text
+    runner._train_loop = {}
+    RefinementVisualizationHook([24]).before_run(runner)  # a test run
 
 
 def test_the_mesh_lies_on_the_mask_where_the_fit_is_right(runner, batch) -> None:

@@ -111,6 +111,23 @@ def test_files_are_those_of_the_config_and_of_the_defaults(tmp_path: Path) -> No
     assert 'camera_param_file' not in files_of(Data(), config)
 
 
+@pytest.mark.parametrize('fits_file', ['fits', 'fits/**/*.pkl'])
+def test_files_of_a_folder_count_whatever_its_depth(tmp_path: Path, fits_file: str) -> None:
+    for name in ('fits/S1/a.pkl', 'fits/b.pkl', 'S1/image.jpg'):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    config = dict(
+        type='Data', data_root=str(tmp_path), fits_file=fits_file, subjects=['S1'],
+        data_prefix=dict(img='S1'),
+    )  # fmt: skip
+    before = files_of(Data(), config)
+    assert list(before) == ['fits_file[0]', 'fits_file[1]']
+    (tmp_path / 'fits/S1/a.pkl').write_text('changed')
+    after = files_of(Data(), config)
+    assert after['fits_file[0]'] != before['fits_file[0]']
+    assert after['fits_file[1]'] == before['fits_file[1]']
+
+
 def test_the_digest_of_a_module_sees_every_value_and_name() -> None:
     layer = torch.nn.Linear(2, 2)
     before = digest_of_state(layer)

@@ -70,6 +70,7 @@ def test_boxes_and_cells_round_trip_in_steps_of_a_byte(tmp_path: Path) -> None:
     boxes = {names[0]: (0.5, 1, 6, 8), names[1]: (-2.25, 0, 7, 9)}
     save_masks(tmp_path / 'm.json', arrays, boxes=boxes, cells=cells)
     masks = Masks(tmp_path / 'm.json')
+    assert masks.has_cells and not masks.unused_cells
     for name in names:
         np.testing.assert_array_equal(masks.boxes[masks.row(name)], boxes[name])
         np.testing.assert_array_equal(masks.cells(masks.row(name)), cells[name].astype(np.float32))
@@ -78,6 +79,11 @@ def test_boxes_and_cells_round_trip_in_steps_of_a_byte(tmp_path: Path) -> None:
     assert not both.has_cells and np.isnan(both.boxes[2]).all()
     with pytest.raises(ValueError, match='cells: found none'):
         both.cells(0)
+    assert 'found them in 2 of 3 masks, not in that of ' in both.unused_cells
+    assert 'Eating' in both.unused_cells and not Masks(tmp_path / 'plain.json').unused_cells
+    cells[names[1]] = np.zeros((3, 3))
+    save_masks(tmp_path / 'm.json', arrays, boxes=boxes, cells=cells)
+    assert 'found different numbers' in Masks(tmp_path / 'm.json').unused_cells
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from mmengine.logging import print_log
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 
 from mmjrr.engine.checkpoint import secure_run
+from mmjrr.engine.last_checkpoint import iteration_of, saved_checkpoints
 from mmjrr.io import atomic_write, remove_temporary_files
 from mmjrr.jobs import WorkDirLock, lock_work_dir, on_main_process
 from mmjrr.registry import HOOKS
@@ -106,7 +107,6 @@ class ResumableCheckpointHook(Hook):
             )
         with atomic_write(work_dir / 'last_checkpoint') as temporary:
             temporary.write_text(str(path))
-        saved = sorted(work_dir.glob('iter_*.pth'), key=lambda p: int(p.stem.split('_')[1]))
-        for old in saved[: -self.max_keep_ckpts]:
-            if int(old.stem.split('_')[1]) < step:
+        for old in saved_checkpoints(work_dir)[self.max_keep_ckpts :]:
+            if iteration_of(old) < step:
                 old.unlink()

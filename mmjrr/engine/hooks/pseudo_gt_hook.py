@@ -11,7 +11,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from mmjrr.array_types import Array
-from mmjrr.engine.bad_frames import listed, split_left_out
+from mmjrr.engine.bad_frames import listed
 from mmjrr.engine.batch_refinement import BatchRefinement
 from mmjrr.engine.checkpoint import resume_or_begin
 from mmjrr.engine.discriminator_batch import fits_of_all_processes
@@ -23,6 +23,7 @@ from mmjrr.engine.refinement_options import RefinementOptions
 from mmjrr.engine.refinement_start import RefinementStart, StartedRefinement, frame_options
 from mmjrr.jobs import Job, on_main_process, wait_for_all
 from mmjrr.refinement import PseudoGTStore
+from mmjrr.refinement.left_out import split_left_out
 from mmjrr.registry import BODY_MODELS, HOOKS, RENDERERS
 from mmjrr.regressors import JointRegressor
 

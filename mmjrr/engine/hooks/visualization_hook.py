@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,14 @@ import numpy as np
 import torch
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
-from mmengine.runner import Runner
+from mmengine.logging import print_log
+from mmengine.runner import BaseLoop, Runner
 from torch import Tensor
 
 from mmjrr.array_types import Array
-from mmjrr.engine.bad_frames import LEFT_OUT
+from mmjrr.engine.bad_frames import ERRORS
 from mmjrr.geometry import PerspectiveCamera
+from mmjrr.refinement.left_out import LEFT_OUT
 from mmjrr.refinement.regressor_fit import PARAMETERS
 from mmjrr.registry import HOOKS
 from mmjrr.visualization import draw_fit
@@ -29,11 +32,13 @@ class RefinementVisualizationHook(Hook):
     """Hook that draws fits before and after refinement side by side into the visualizer.
 
     White: outline of the mask. Orange: silhouette of the mesh. Green circles: annotated joints.
-    Red crosses: joints of the fit under the regressor used during refinement. In a distributed run,
-    only frames that the main process refines are drawn.
+    Red crosses: joints of the fit under the regressor used during refinement. Of a fit that cannot
+    be rendered, such as an initial one behind the camera, the picture shows neither mesh nor
+    joints. In a distributed run, only frames that the main process refines are drawn.
 
     Args:
-        samples: Indices in the dataset (``sample_idx``) or image names to draw.
+        samples: Indices in the dataset (``sample_idx``) or image names to draw. Those that the data
+            set does not have are logged.
         interval: Also draw the first sample of every ``interval``-th batch; 0 draws none.
             Default: 0.
         size: Side of each half of the picture in pixels. Default: 512.
@@ -62,6 +67,24 @@ class RefinementVisualizationHook(Hook):
         self.interval = interval
         self.size = size
         self.enable = enable
+
+    def before_run(self, runner: Runner) -> None:
+        """Warn of samples that the data set of a training does not have."""
+        if not (self.enable and self.samples and isinstance(runner._train_loop, BaseLoop)):
+            return
+        dataset = runner.train_dataloader.dataset
+        known: set[int | str] = set(range(len(dataset)))
+        if hasattr(dataset, 'imgname'):
+            known |= {dataset.imgname(index) for index in range(len(dataset))}
+        else:  # whose names are not known
+            known |= {sample for sample in self.samples if isinstance(sample, str)}
+        unknown = sorted(self.samples - known, key=str)
+        if unknown:
+            _warn(
+                f'RefinementVisualizationHook: samples: found {len(unknown)} that the data set of '
+                f'{len(dataset)} samples does not have, such as {unknown[0]!r}, expected indices '
+                'or image names as in ann_file'
+            )
 
     def before_train(self, runner: Runner) -> None:
         """Find the runner's ``SMPLPseudoGTHook``, whose body, regressor and renderer draw."""
@@ -117,16 +140,21 @@ class RefinementVisualizationHook(Hook):
                 for name in PARAMETERS
             }
             fits = {name: value.to(device) for name, value in fits.items()}
-            with torch.no_grad():
-                vertices = self.refining.body(**fits).vertices
-                alpha = self.renderer(vertices, camera)[0]
-                joints = camera.project(self.refining.joint_regressor(vertices))[0]
+            alpha, joints = np.zeros(size, np.float32), None
+            try:
+                with torch.no_grad():
+                    vertices = self.refining.body(**fits).vertices
+                    alpha = self.renderer(vertices, camera)[0].cpu().numpy()
+                    regressed = self.refining.joint_regressor(vertices)
+                    joints = camera.project(regressed)[0].cpu().numpy()
+            except ERRORS as error:
+                _warn(f'{sample.imgname}: the {title} fit is not drawn: {error}')
             halves.append(
                 draw_fit(
                     image,
-                    alpha.cpu().numpy(),
+                    alpha,
                     mask,
-                    joints.cpu().numpy(),
+                    joints,
                     labels.numpy(),
                     title=f'{title}  {sample.imgname.rsplit("/", 1)[-1]}',
                 )
@@ -157,3 +185,7 @@ class RefinementVisualizationHook(Hook):
         return torch.nn.functional.interpolate(
             mask[None, None].float(), (self.size, self.size), mode='bilinear', align_corners=False
         )[0, 0].numpy()
+
+
+def _warn(text: str) -> None:
+    print_log(text, logger='current', level=logging.WARNING)

@@ -26,6 +26,7 @@ from mmjrr.visualization.work_dir import (
     changed_files,
     existing_file,
     fitted_vertices,
+    left_out_note,
     load_regressors,
     read_record,
     regressed_joints,
@@ -137,7 +138,9 @@ def _add_refinement(
     count: int,
 ) -> None:
     """Add curves, agreement and training frames of the refinement."""
-    fits = stored_fits(work_dir)
+    fits, left_out = stored_fits(work_dir)
+    if left_out:
+        report.notes.append(left_out_note(left_out, refined=len(fits.get('imgname', ()))))
     refinement = Refinement(curves=_curves(work_dir))
     summary = existing_file(work_dir / 'refinement.json')
     if summary is None:

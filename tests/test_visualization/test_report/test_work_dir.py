@@ -17,7 +17,9 @@ from mmjrr.datasets.predictions import read_predictions
 from mmjrr.errors import DataError
 from mmjrr.evaluation import mpjpe
 from mmjrr.io import read_npz
+from mmjrr.refinement.regressor_fit import PARAMETERS
 from mmjrr.regressors import JointRegressor
+from mmjrr.visualization.paper_figures import draw_figures
 from mmjrr.visualization.posed_bodies import posed_bodies
 from mmjrr.visualization.report import GalleryOptions, Report, report_work_dir
 from mmjrr.visualization.report.page import render
@@ -108,6 +110,33 @@ def test_an_unfinished_run_is_reported_as_far_as_it_is(work_dir: Path, tmp_path:
     assert report.evaluations[-1].frames == 20 and list(report.regressors) == ['J_std', 'J_spin']
     assert any('has not finished' in note for note in report.notes)
     render(report)
+
+
+def test_frames_that_could_not_be_refined_are_counted_and_not_shown(
+    work_dir: Path, tmp_path: Path
+) -> None:
+    """A whole batch of four frames is left out, and one frame of another batch."""
+    run = copied(work_dir, tmp_path)
+    for number, bad in ((1, [0, 1, 2, 3]), (3, [2])):
+        path = run / 'pseudo_gt' / f'batch_{number:07d}_rank_000.npz'
+        arrays = read_npz(path)
+        arrays['left_out'] = np.array([''] * 4, dtype='<U17')
+        arrays['left_out'][bad] = 'behind the camera'
+        for name in arrays:
+            if name.removeprefix('init_') in PARAMETERS or 'energy_' in name or 'iou' in name:
+                arrays[name][bad] = np.nan
+        np.savez(path, **arrays)
+    report = report_work_dir(run, GalleryOptions(frames=2, photos=False))
+    assert [evaluation.frames for evaluation in report.evaluations] == [19, 19]
+    (note,) = report.notes
+    assert note.startswith('5 of 24 frames could not be refined and are left out: S')
+    assert '(behind the camera), and 4 more' in note
+    assert np.isfinite(list(report.refinement.energies.values())).all()
+    assert np.isfinite([report.refinement.init_iou, report.refinement.iou]).all()
+    render(report)
+    (picture,) = draw_figures(run, tmp_path / 'figures', [2]).values()
+    entry = json.loads((picture.parent / 'figures.json').read_text())['figures'][picture.name]
+    assert entry['frames_left_out'] == 5
 
 
 def test_without_its_data_set_the_rest_is_reported(work_dir: Path, tmp_path: Path) -> None:
