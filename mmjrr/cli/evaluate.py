@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmjrr.cli.evaluation_options import (
+    ROTATIONS_6D,
     add_annotations,
     add_frame_options,
     add_protocols,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the arguments."""
+    from mmjrr.datasets.units import METERS
     from mmjrr.evaluation.result import BREAKDOWNS, ERRORS
     from mmjrr.regressors.zoo import ZOO
 
@@ -56,6 +58,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar='FIELD=PATH',
         help='path of a field in the files of --annotated-meshes, as in --fields',
+    )
+    parser.add_argument(
+        '--annotated-rotation-6d',
+        choices=ROTATIONS_6D,
+        help='storage order of 6D rotations in the files of --annotated-meshes, as --rotation-6d',
+    )
+    parser.add_argument(
+        '--annotated-unit',
+        choices=METERS,
+        help='unit of vertices and transl in the files of --annotated-meshes (default: m)',
     )
     parser.add_argument(
         '--regressor',
@@ -180,8 +192,10 @@ def _check_options(args: argparse.Namespace) -> None:
         raise ValueError('expected one of --annotations and --annotated-meshes')
     if args.annotated_meshes is not None:
         _check_no_annotation_options(args)
-    elif args.annotated_fields:
-        raise ValueError('--annotated-fields: needs --annotated-meshes')
+    else:
+        for name in ('annotated_fields', 'annotated_rotation_6d', 'annotated_unit'):
+            if getattr(args, name):
+                raise ValueError(f'--{name.replace("_", "-")}: needs --annotated-meshes')
     if args.report is None:
         for name in GALLERY_OPTIONS:
             if getattr(args, name) not in (None, False):
@@ -266,7 +280,8 @@ def _evaluate_meshes(
         else chosen_protocols(args.protocol, args.subjects, args.exclude),
         body_model=args.body_model,
         annotated_fields=dict(pair(text) for text in args.annotated_fields) or None,
-        by=args.by,
+        annotated_rotation_6d=args.annotated_rotation_6d,
+        annotated_unit=args.annotated_unit or 'm',
         title=name,
         **options,
     )

@@ -31,7 +31,7 @@ from .predicted_joints import PredictedJoints
 from .protocols import Protocol, get_protocols
 from .regressed_frames import RegressedFrames, frame_numbers
 from .regressed_joints import RegressedJoints, RegressorLike, default_body, load_regressors
-from .result import BREAKDOWNS, EvaluationResult
+from .result import BREAKDOWNS, EvaluationResult, check_breakdowns
 
 if TYPE_CHECKING:
     from mmjrr.datasets.h36m import H36MFitsDataset
@@ -180,6 +180,10 @@ def evaluate(
         by,
         uncounted=[annotated.labels[frame] for frame in np.flatnonzero(~annotated.counted)],
         skipped=sorted(skipped),
+        skipped_labels=[
+            annotated.labels[frame]
+            for frame in np.flatnonzero(annotated.counted & (matched.part_of < 0))
+        ],
         unmatched=matched.unmatched,
         title=title,
         body=joints.body_path,
@@ -219,9 +223,7 @@ def _check_arguments(match: str, missing: str, unit: str, by: Sequence[str]) -> 
     meters_per(unit)  # raises if it is unknown
     if missing not in ('raise', 'skip'):
         raise ValueError(f"missing: found {missing!r}, expected 'raise' or 'skip'")
-    unknown = sorted(set(by) - set(BREAKDOWNS))
-    if unknown or isinstance(by, str):
-        raise ValueError(f'by: found {unknown or by!r}, expected some of {list(BREAKDOWNS)}')
+    check_breakdowns(by)
 
 
 def _regressed_target(annotated: AnnotatedFrames, joints: RegressedJoints) -> dict[str, str]:

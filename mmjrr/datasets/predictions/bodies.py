@@ -147,8 +147,11 @@ class Predictions:
         parts = [_axis_angle(self.global_orient[:, None]), _axis_angle(self.body_pose)]
         return np.concatenate(parts, axis=1).reshape(len(self), 72)
 
-    def require_known_rotations(self) -> None:
+    def require_known_rotations(self, argument: str = 'rotation_6d') -> None:
         """Check that the storage order of 6D rotations is known.
+
+        Args:
+            argument: Name of the argument that says the order, for the message.
 
         Raises:
             DataError: The order is unknown.
@@ -156,8 +159,9 @@ class Predictions:
         if self.possible_rotations_6d:
             raise DataError(
                 f'{self.name}: body_pose: found 6D rotations that may be '
-                f'{" or ".join(self.possible_rotations_6d)} of the matrices; set rotation_6d (on '
-                "the command line, --rotation-6d) to 'columns' (Zhou et al.) or 'rows' (PyTorch3D)"
+                f'{" or ".join(self.possible_rotations_6d)} of the matrices; set {argument} (on '
+                f"the command line, --{argument.replace('_', '-')}) to 'columns' (Zhou et al.) or "
+                "'rows' (PyTorch3D)"
             )
 
     def with_rotation_6d(self, kind: str) -> Predictions:
