@@ -60,7 +60,7 @@ from .plausibility import (
     explain_parameters,
     root_aligned_error,
 )
-from .predicted_body import body_of, body_parameters, check_vertices
+from .predicted_body import body_of, body_parameters, check_vertices, note_unused
 from .protocols import PROTOCOLS, FrameErrors, FrameLabels, Protocol, frame_errors, get_protocols
 from .regressed_frames import find_neighbors, frame_labels
 from .regressed_joints import RegressorLike, load_regressors
@@ -175,6 +175,10 @@ def evaluate_meshes(
     first_name, first = next(iter(loaded.items()))
     for source in (meshes, reference):
         source.map_to(first, mapping, faces)
+    given = {'mapping': mapping, 'faces': faces}
+    if meshes.mapping is None and reference.mapping is None:
+        unused = [name for name, value in given.items() if value is not None]
+        predicted = predicted.without_effect(unused, "both sides have the regressors' mesh")
     own_joints = None if meshes.body is None else body_joints(meshes.body)
     if own_joints is not None and own_joints.num_vertices == first.num_vertices:
         loaded[BODY_JOINTS] = own_joints
@@ -263,8 +267,8 @@ def evaluate_meshes(
             'target': 'joints regressed from annotated meshes by the same regressor, so its own '
             'error does not show',
             'notes': [
-                *predicted.notes, *matches.notes, *notes_on_videos, *meshes.notes(),
-                *reference.notes(),
+                *note_unused(predicted, gender, num_betas).notes, *matches.notes,
+                *notes_on_videos, *meshes.notes(), *reference.notes(),
             ],
         },
     )  # fmt: skip

@@ -189,6 +189,28 @@ class Predictions:
                 setattr(chosen, name, part if part.ndim == 4 else part.reshape(value.shape))
         return chosen
 
+    @property
+    def has_rotations_6d(self) -> bool:
+        """Whether some rotations are 6D."""
+        body = [value for value in (self.global_orient, self.body_pose) if value is not None]
+        parts = [(getattr(self, name), count) for name, count in PART_COUNTS.items()]
+        return any(value.shape[-1] == 6 for value in body) or any(
+            value is not None and value.shape[1:] == (6 * count,) for value, count in parts
+        )
+
+    def without_effect(self, arguments: Sequence[str], reason: str) -> Predictions:
+        """Return a copy with a note that arguments of the evaluation have no effect.
+
+        Args:
+            arguments: Names of the arguments; without any, there is no note.
+            reason: Why they have none, as the end of a sentence.
+        """
+        if not arguments:
+            return self
+        options = ', '.join(f'{name} (--{name.replace("_", "-")})' for name in arguments)
+        verb = 'has' if len(arguments) == 1 else 'have'
+        return replace(self, notes=(*self.notes, f'{options} {verb} no effect, since {reason}'))
+
     def require_gender(self, gender: str) -> None:
         """Check that bodies stored as parameters have a gender, if the file states genders.
 
