@@ -158,6 +158,7 @@ def evaluate_meshes(
     if len(kept) < len(target):
         target = target.select(kept)
     assert target.imgname is not None and predicted.imgname is not None
+    predicted_names = predicted.imgname
     all_names, all_labels = target.imgname, [_labels(name) for name in target.imgname]
     count_left_out(all_labels, protocols)  # raises if a protocol counts no frame
     for entry in protocols.values():
@@ -195,7 +196,7 @@ def evaluate_meshes(
     if not len(frames):
         raise DataError(
             f'{predicted.name}: none of its {len(predicted)} bodies is of an annotated image; they '
-            f'are named like {predicted.imgname[0]!r}, annotated images like {target.imgname[0]!r}'
+            f'are named like {predicted_names[0]!r}, annotated images like {target.imgname[0]!r}'
         )
     names = [target.imgname[frame] for frame in frames]
     order = np.array(sorted(range(len(names)), key=lambda row: (names[row], row)))
@@ -233,7 +234,7 @@ def evaluate_meshes(
         raise ValueError(
             f'none of the regressors {list(loaded)} has the joints of {", ".join(protocols)}'
         )
-    unmatched = [predicted.imgname[row] for row in matches.unmatched]
+    unmatched = [predicted_names[row] for row in matches.unmatched]
     skipped = [name for name, row in zip(target.imgname, matches.rows, strict=True) if row < 0]
     joints, goals = comparison.joints[first_name], comparison.goals[first_name]
     weight = np.ones(joints.shape[:2])
