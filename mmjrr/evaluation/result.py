@@ -465,7 +465,11 @@ def format_error(score: Score, error: str) -> str:
         score: The score.
         error: One of :data:`ERRORS`.
     """
-    value = float(getattr(score, ERRORS[error][0]))
+    return format_mean(getattr(score, ERRORS[error][0]))
+
+
+def format_mean(value: float) -> str:
+    """Return a mean with one decimal, a dash if it is NaN."""
     return '–' if np.isnan(value) else f'{value:.1f}'
 
 
