@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmjrr.cli.evaluation_options import (
+    ROTATIONS_6D,
     add_annotations,
     add_frame_options,
     add_protocols,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the arguments."""
+    from mmjrr.datasets.units import METERS
     from mmjrr.evaluation.result import BREAKDOWNS, ERRORS
     from mmjrr.regressors.zoo import ZOO
 
@@ -56,6 +58,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar='FIELD=PATH',
         help='path of a field in the files of --annotated-meshes, as in --fields',
+    )
+    parser.add_argument(
+        '--annotated-rotation-6d',
+        choices=ROTATIONS_6D,
+        help='storage order of 6D rotations in the files of --annotated-meshes, as --rotation-6d',
+    )
+    parser.add_argument(
+        '--annotated-unit',
+        choices=METERS,
+        help='unit of vertices and transl in the files of --annotated-meshes (default: m)',
     )
     parser.add_argument(
         '--regressor',
@@ -120,12 +132,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Evaluate each set of predictions, print the results and write the files."""
-    from mmjrr.evaluation import evaluate, load_regressors
-    from mmjrr.io import atomic_write
+    from mmjrr.evaluation import load_regressors
+    from mmjrr.io.paths import check_writable
 
     _check_options(args)
     sets = named_sets(args.files)
     out_files = {} if args.out is None else _result_files(args.out, list(sets))
+    for option, path in {'--report': args.report, '--unmatched-out': args.unmatched_out}.items():
+        if path is not None:
+            check_writable(path, option)
     page = None if args.report is None else EvaluationReport(args)
     reading = reading_options(args)
     regressors = load_regressors(
@@ -133,37 +148,63 @@ def run(args: argparse.Namespace) -> None:
     )
     protocols = _protocols(args)
     lines: list[str] = []
-    for name, files in sets.items():
-        options: dict[str, Any] = dict(
-            reading,
-            missing=args.missing,
-            progress=True,
-        )
-        if args.annotated_meshes is not None:
-            result = _evaluate_meshes(args, name, files, regressors, reading)
-        elif page is None:
-            result = evaluate(
-                files,
-                args.annotations,
-                regressors,
-                protocols,
-                body_model=args.body_model,
-                title=name,
-                **options,
-            )
-        else:
-            result = page.evaluate(name, files, regressors, protocols, options)
-        if args.annotated_meshes is None:
-            print(f'{what_was_read(result)}\n')
-        else:
-            print(*(f'  {note}' for note in result.provenance['notes']), '', sep='\n')
-        print(f'{_table(result, args)}\n')
-        lines += [f'{name}\tno prediction\t{image}' for image in result.skipped]
-        lines += [f'{name}\tnot annotated\t{image}' for image in result.unmatched]
-        if name in out_files:
-            print(f'Wrote {result.save(out_files[name])}')
+    done: list[str] = []
+    try:
+        for name, files in sets.items():
+            result = _evaluate(args, name, files, regressors, protocols, reading, page)
+            if args.annotated_meshes is None:
+                print(f'{what_was_read(result)}\n')
+            else:
+                print(*(f'  {note}' for note in result.provenance['notes']), '', sep='\n')
+            print(f'{_table(result, args)}\n')
+            lines += [f'{name}\tno prediction\t{image}' for image in result.skipped]
+            lines += [f'{name}\tnot annotated\t{image}' for image in result.unmatched]
+            if name in out_files:
+                print(f'Wrote {result.save(out_files[name])}')
+            done.append(name)
+    except Exception:
+        if done:
+            _write_unmatched(args, lines)
+            if page is not None:
+                page.write(args.report, done)
+        raise
+    _write_unmatched(args, lines)
     if page is not None:
-        page.write(args.report)
+        page.check()
+        page.write(args.report, done)
+
+
+def _evaluate(
+    args: argparse.Namespace,
+    name: str,
+    files: list[Path],
+    regressors: Mapping[str, JointRegressor],
+    protocols: list[Any],
+    reading: Mapping[str, Any],
+    page: EvaluationReport | None,
+) -> EvaluationResult:
+    """Evaluate a set of predictions."""
+    from mmjrr.evaluation import evaluate
+
+    if args.annotated_meshes is not None:
+        return _evaluate_meshes(args, name, files, regressors, reading)
+    options: dict[str, Any] = dict(reading, missing=args.missing, progress=True)
+    if page is not None:
+        return page.evaluate(name, files, regressors, protocols, options)
+    return evaluate(
+        files,
+        args.annotations,
+        regressors,
+        protocols,
+        body_model=args.body_model,
+        title=name,
+        **options,
+    )
+
+
+def _write_unmatched(args: argparse.Namespace, lines: Sequence[str]) -> None:
+    from mmjrr.io import atomic_write
+
     if args.unmatched_out is not None:
         with atomic_write(args.unmatched_out) as temporary:
             temporary.write_text(''.join(f'{line}\n' for line in lines), encoding='utf-8')
@@ -180,8 +221,10 @@ def _check_options(args: argparse.Namespace) -> None:
         raise ValueError('expected one of --annotations and --annotated-meshes')
     if args.annotated_meshes is not None:
         _check_no_annotation_options(args)
-    elif args.annotated_fields:
-        raise ValueError('--annotated-fields: needs --annotated-meshes')
+    else:
+        for name in ('annotated_fields', 'annotated_rotation_6d', 'annotated_unit'):
+            if getattr(args, name):
+                raise ValueError(f'--{name.replace("_", "-")}: needs --annotated-meshes')
     if args.report is None:
         for name in GALLERY_OPTIONS:
             if getattr(args, name) not in (None, False):
@@ -195,11 +238,13 @@ def _result_files(out: Path, names: Sequence[str]) -> dict[str, Path]:
     """Return the file of the result of each set.
 
     Raises:
-        ValueError: The suffix is another one, or a set's name cannot be part of a file's name.
+        ValueError: The suffix is another one, a set's name cannot be part of a file's name, or
+            files cannot be written there.
     """
     from mmjrr.evaluation.result import check_result_path
+    from mmjrr.io.paths import check_writable
 
-    check_result_path(out)
+    check_writable(check_result_path(out), '--out')
     if len(names) == 1:
         return {names[0]: out}
     for name in names:
@@ -266,7 +311,8 @@ def _evaluate_meshes(
         else chosen_protocols(args.protocol, args.subjects, args.exclude),
         body_model=args.body_model,
         annotated_fields=dict(pair(text) for text in args.annotated_fields) or None,
-        by=args.by,
+        annotated_rotation_6d=args.annotated_rotation_6d,
+        annotated_unit=args.annotated_unit or 'm',
         title=name,
         **options,
     )
@@ -277,7 +323,9 @@ def _table(result: EvaluationResult, args: argparse.Namespace) -> str:
 
     if args.all_protocols:
         return format_protocol_table(result, args.errors)
-    return result.format(args.by, args.errors)
+    without = set(args.by) - {score.by for score in result.scores}
+    sentences = [f'No table by {kind}: image names do not tell it' for kind in sorted(without)]
+    return '\n\n'.join([result.format(args.by, args.errors), *sentences])
 
 
 class EvaluationReport:
@@ -297,7 +345,7 @@ class EvaluationReport:
         self.args = args
         self.options = gallery_options(args)
         self.report = Report(
-            title='Evaluation of ' + ', '.join(named_sets(args.files)),
+            title='',
             summary='Stored predictions, evaluated under each joint regressor.',
         )
 
@@ -323,11 +371,19 @@ class EvaluationReport:
             self.options.frames // len(named_sets(self.args.files)),
         )
 
-    def write(self, path: Path) -> None:
-        """Write the page and print its path."""
+    def check(self) -> None:
+        """Check that the photographs and masks that are named are of some frame.
+
+        Raises:
+            DataError: They are of none.
+        """
+        self.options.check_used(self.report.frames)
+
+    def write(self, path: Path, names: Sequence[str]) -> None:
+        """Write the page of the sets ``names``, and print its path."""
         from mmjrr.visualization.report import write_report
 
-        self.options.check_used(self.report.frames)
+        self.report.title = 'Evaluation of ' + ', '.join(names)
         self.report.frames.sort(key=lambda frame: -frame.worst)
         print(f'Wrote {write_report(self.report, path)}; open it in a browser.')
 

@@ -144,7 +144,15 @@ def add_mapping_options(parser: argparse._ActionsContainer) -> None:
 
 
 def reading_options(args: argparse.Namespace) -> dict[str, Any]:
-    """Return the options of :func:`add_reading_options` as arguments of :func:`mmjrr.evaluate`."""
+    """Return the options of :func:`add_reading_options` as arguments of :func:`mmjrr.evaluate`.
+
+    Raises:
+        FileNotFoundError: A file that an option names does not exist.
+    """
+    for option in ('mapping', 'faces', 'metadata'):
+        path = getattr(args, option)
+        if path is not None and not Path(path).is_file():
+            raise FileNotFoundError(f'--{option}: {path}: no such file')
     return dict(
         file_options(args),
         gender=args.gender,
@@ -260,7 +268,8 @@ def chosen_regressors(
 ) -> list[dict[str, Any]]:
     """Return the regressors as arguments of :func:`mmjrr.evaluation.load_regressors`.
 
-    ``joint_order`` and ``body_model`` apply to files without a sidecar.
+    ``joint_order`` and ``body_model`` apply to files without a sidecar. If all state their order,
+    ``joint_order`` applies to all, and loading them refuses another one.
     """
     from mmjrr.regressors.regressor_files import sidecar_of
 
@@ -277,6 +286,8 @@ def chosen_regressors(
             if body_model == 'free_body':
                 entry['body_model'] = body_model
         chosen.append(entry)
+    if joint_order is not None and not any('joint_order' in entry for entry in chosen):
+        chosen = [{**entry, 'joint_order': joint_order} for entry in chosen]
     return chosen
 
 

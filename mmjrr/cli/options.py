@@ -33,9 +33,10 @@ def add_joint_order(parser: argparse._ActionsContainer) -> None:
     """
     from mmjrr.joints import JOINT_ORDERS
 
-    orders = ', '.join(sorted(JOINT_ORDERS))
     parser.add_argument(
-        '--joint-order', help=f'row order of regressor files that do not state it: {orders}'
+        '--joint-order',
+        choices=sorted(JOINT_ORDERS),
+        help='row order of regressor files that do not state it',
     )
 
 

@@ -52,9 +52,32 @@ def merge_arguments(cfg: Config, args: argparse.Namespace) -> Config:
         evaluators = cfg.test_evaluator
         if not isinstance(evaluators, (list, tuple)):
             evaluators = [evaluators]
+        # First, so that a metric that fails at the end leaves the predictions.
         dump = dict(type='mmengine.DumpResults', out_file_path=args.dump)
-        cfg.test_evaluator = [*evaluators, dump]
+        cfg.test_evaluator = [dump, *evaluators]
+    _check_outputs(cfg, args)
     return cfg
+
+
+def _check_outputs(cfg: Config, args: argparse.Namespace) -> None:
+    """Check that the files of the results can be written.
+
+    Raises:
+        OptionError: One cannot.
+    """
+    from mmjrr.io.paths import check_writable
+
+    evaluators = cfg.get('test_evaluator') or []
+    if not isinstance(evaluators, (list, tuple)):
+        evaluators = [evaluators]
+    outputs = [('--out', args.out), ('--dump', args.dump)]
+    outputs += [('test_evaluator.out_file', one.get('out_file')) for one in evaluators]
+    for option, path in outputs:
+        if isinstance(path, str):
+            try:
+                check_writable(path, option)
+            except ValueError as error:
+                raise OptionError(str(error)) from error
 
 
 def _enable_visualization(cfg: Config, args: argparse.Namespace) -> None:

@@ -4,8 +4,12 @@
 METERS = {'m': 1.0, 'cm': 1e-2, 'mm': 1e-3}
 
 
-def meters_per(unit: str) -> float:
+def meters_per(unit: str, argument: str = 'unit') -> float:
     """Return the length of a unit in meters.
+
+    Args:
+        unit: The unit, one of :data:`METERS`.
+        argument: Name of the argument that says the unit, for the message.
 
     Raises:
         ValueError: The unit is unknown.
@@ -14,5 +18,5 @@ def meters_per(unit: str) -> float:
     0.01
     """
     if unit not in METERS:
-        raise ValueError(f'unit: found {unit!r}, expected one of {sorted(METERS)}')
+        raise ValueError(f'{argument}: found {unit!r}, expected one of {sorted(METERS)}')
     return METERS[unit]

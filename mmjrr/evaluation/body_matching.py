@@ -13,7 +13,7 @@ import numpy as np
 from mmjrr.array_types import Array
 from mmjrr.datasets.image_names import frame_identity
 from mmjrr.datasets.predictions import Predictions, match_bodies, match_frames
-from mmjrr.datasets.predictions.matching import Takes
+from mmjrr.datasets.predictions.matching import Takes, find_frames
 from mmjrr.errors import DataError
 from mmjrr.io.texts import take_texts
 
@@ -66,7 +66,7 @@ def match_part(
     Raises:
         DataError: As in :func:`~mmjrr.evaluation.evaluate`.
     """
-    names = names_of(part, annotated, match)
+    names = names_of(part, annotated, match, takes)
     part = replace(part, imgname=names)
     counted = np.flatnonzero(annotated.counted)
 
@@ -169,7 +169,9 @@ def _note_on_frame_numbers(names: Sequence[str]) -> tuple[str, ...]:
     return (note,)
 
 
-def names_of(part: Predictions, annotated: AnnotatedFrames, match: str) -> Sequence[str]:
+def names_of(
+    part: Predictions, annotated: AnnotatedFrames, match: str, takes: Takes | None = None
+) -> Sequence[str]:
     """Return the image name of each prediction.
 
     With ``match='name'`` these are the predictions' own names; with ``match='order'``, those of the
@@ -177,7 +179,7 @@ def names_of(part: Predictions, annotated: AnnotatedFrames, match: str) -> Seque
 
     Raises:
         DataError: The predictions have no names, or another number of bodies than the annotation
-            has frames.
+            has frames; or they are in the order of the annotation, and their names are in another.
     """
     if match == 'name':
         if part.imgname is None:
@@ -195,9 +197,46 @@ def names_of(part: Predictions, annotated: AnnotatedFrames, match: str) -> Seque
     counted = take_texts(annotated.names, np.flatnonzero(annotated.counted))
     for names in (annotated.listed, annotated.names, counted):
         if len(names) == len(part):
+            _check_order(part, names, annotated.listed, takes)
             return names
     raise DataError(
         f"{part.name}: match='order' needs a body for each annotated frame: found "
         f'{len(part)} bodies for {len(annotated.listed)} frames of {annotated.path} '
         f'({len(counted)} that the protocol counts)'
+    )
+
+
+def _check_order(
+    part: Predictions, frame_names: Sequence[str], listed: Sequence[str], takes: Takes | None
+) -> None:
+    """Check that the predictions' own names, if they have any, do not contradict their order.
+
+    Names that are of no annotated frame say nothing.
+
+    Args:
+        part: The N predictions.
+        frame_names: Names of the N frames that have them in this order.
+        listed: As in :func:`~mmjrr.datasets.predictions.match_frames`.
+        takes: As in :func:`~mmjrr.datasets.predictions.match_frames`.
+
+    Raises:
+        DataError: The names are those of frames in another order.
+    """
+    if part.imgname is None:
+        return
+    try:
+        named = find_frames(part.imgname, frame_names, part.name, listed, takes)
+    except DataError:  # it is open of which take a name is
+        return
+    rows = named.first.copy()
+    for frame, of_frame in named.several.items():
+        rows[frame] = frame if frame in of_frame else of_frame[0]
+    others = np.flatnonzero((rows >= 0) & (rows != np.arange(len(rows))))
+    if not len(others):
+        return
+    frame, row = int(others[0]), int(rows[others[0]])
+    raise DataError(
+        f'{part.name}: imgname: found {len(others)} of {len(rows)} names in another order than the '
+        f"annotation's (its frame {frame}, {frame_names[frame]}, is row {row}), expected the same "
+        "for match='order'; match='name' (on the command line, --match name) follows the names"
     )

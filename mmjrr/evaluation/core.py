@@ -19,7 +19,7 @@ from mmjrr.regressors import JointRegressor
 from .plausibility import check_plausibility
 from .protocols import FrameErrors, FrameLabels, Protocol, frame_errors, known_variant_of
 from .regressed_frames import RegressedFrames, find_neighbors
-from .result import EvaluationResult, Groups, Score, score_frames
+from .result import EvaluationResult, Groups, Score, score_frames, undefined_score
 from .uncertainty import INTERVAL_ERRORS, ErrorInterval, error_intervals
 
 _MM = 1000.0
@@ -42,9 +42,17 @@ def is_counted(labels: FrameLabels, protocols: Mapping[str, Protocol]) -> bool:
 
 
 def count_left_out(
-    labels: Sequence[FrameLabels], protocols: Mapping[str, Protocol]
+    labels: Sequence[FrameLabels],
+    protocols: Mapping[str, Protocol],
+    skipped: Sequence[FrameLabels] = (),
 ) -> dict[str, dict[str, dict[str, int]]]:
     """Count the frames that a protocol leaves out, by protocol and by reason.
+
+    Args:
+        labels: The labels of the frames.
+        protocols: The protocols by name.
+        skipped: The labels of further frames, which have no prediction. They are not counted; a
+            protocol may count only some of these.
 
     Returns:
         The number of frames by protocol name, kind (``'subject'``, ``'sequence'`` or ``'camera'``)
@@ -62,8 +70,9 @@ def count_left_out(
                 values = kinds.setdefault(reason[0], {})
                 values[reason[1]] = values.get(reason[1], 0) + 1
         left = sum(count for values in kinds.values() for count in values.values())
-        if labels and left == len(labels):
-            raise ValueError(_no_frame(protocol, labels, list(kinds)))
+        counts_skipped = any(protocol.leaves_out(frame) is None for frame in skipped)
+        if labels and left == len(labels) and not counts_skipped:
+            raise ValueError(_no_frame(protocol, [*labels, *skipped], list(kinds)))
         counts[name] = {
             kind: dict(sorted(kinds[kind].items()))
             for kind in ('subject', 'sequence', 'camera')
@@ -122,6 +131,7 @@ def evaluate_frames(
     *,
     uncounted: Sequence[FrameLabels] = (),
     skipped: Sequence[str] = (),
+    skipped_labels: Sequence[FrameLabels] = (),
     unmatched: Sequence[str] = (),
     title: str = '',
     body: Path | None = None,
@@ -129,6 +139,7 @@ def evaluate_frames(
     """Score frames under each protocol and each regressor.
 
     A protocol's scores do not include the frames that it leaves out; the result has their number.
+    The scores of a protocol that counts only frames without a prediction are undefined.
     The order of the frames decides the last bits of the means; callers sort by image name.
 
     Args:
@@ -139,6 +150,7 @@ def evaluate_frames(
             a frame has no label is left out, with a warning.
         uncounted: Labels of further frames, which no protocol counts.
         skipped: Names of counted frames without a prediction.
+        skipped_labels: Their labels, as far as known, in any order.
         unmatched: Names of predictions that belong to no counted frame.
         title: Name of the evaluated predictions.
         body: File of the body model, if one was used.
@@ -149,18 +161,23 @@ def evaluate_frames(
     Raises:
         ValueError: There are no frames, or a protocol counts none of them.
     """
-    left_out = count_left_out([*frames.labels, *uncounted], protocols)
+    left_out = count_left_out([*frames.labels, *uncounted], protocols, skipped_labels)
     if not len(frames):
         raise ValueError(
             'no frame was processed'
             + (f'; all {len(skipped)} were skipped, as they have no prediction' if skipped else '')
         )
-    groups = _groups(frames, by)
+    groups = groups_of_labels(frames.labels, by)
     scores: list[Score] = []
     intervals: list[ErrorInterval] = []
+    without_prediction: list[str] = []
     for protocol in protocols.values():
         counted = (protocol.leaves_out(labels) is None for labels in frames.labels)
         rows = np.flatnonzero(np.fromiter(counted, bool, len(frames)))
+        if not len(rows):
+            scores += [undefined_score(name, protocol) for name in regressors]
+            without_prediction.append(protocol.name)
+            continue
         labels = _rows_of(frames.labels, rows)
         neighbors = None
         if len(frames.numbers):
@@ -186,6 +203,7 @@ def evaluate_frames(
         left_out=left_out,
         skipped=tuple(skipped),
         unmatched=tuple(unmatched),
+        without_prediction=tuple(without_prediction),
         title=title,
         provenance=provenance(regressors, protocols, body),
     )
@@ -243,20 +261,28 @@ def _rows_of(labels: Sequence[FrameLabels], rows: Array) -> Sequence[FrameLabels
     return labels if len(rows) == len(labels) else [labels[row] for row in rows]
 
 
-def _groups(frames: RegressedFrames, by: Sequence[str]) -> dict[str, Groups]:
+def groups_of_labels(labels: Sequence[FrameLabels], by: Sequence[str]) -> dict[str, Groups]:
+    """Return the group of each frame by breakdown, except for 'joint'.
+
+    A breakdown for which a frame has no label is left out, with a warning.
+
+    Args:
+        labels: The labels of the frames.
+        by: Breakdowns, some of :data:`~mmjrr.evaluation.result.BREAKDOWNS`.
+    """
     groups = {}
     for kind in by:
         if kind == 'joint':
             continue
-        missing = sum(frame.get(kind) is None for frame in frames.labels)
+        missing = sum(frame.get(kind) is None for frame in labels)
         if missing:
             print_log(
-                f'no table by {kind}: {missing} of {len(frames)} frames have none',
+                f'no table by {kind}: {missing} of {len(labels)} frames have none',
                 logger='current',
                 level=logging.WARNING,
             )
         else:
-            groups[kind] = Groups.of(str(frame[kind]) for frame in frames.labels)
+            groups[kind] = Groups.of(str(frame[kind]) for frame in labels)
     return groups
 
 
@@ -327,6 +353,19 @@ def check_extent(
         raise ValueError(
             f'{names[worst]}: {field}: vertices lie {extent[worst]:.0f} m from their mean; {hint}'
         )
+
+
+def hint_at_unit(argument: str = 'unit') -> str:
+    """Return what the user can do if vertices are in another unit, for :func:`check_extent`.
+
+    Args:
+        argument: Name of the argument that says the unit.
+    """
+    option = argument.replace('_', '-')
+    return (
+        f"if they are in millimeters, say {argument}='mm' (on the command line, --{option} mm); in "
+        f"centimeters, as MHR's in places, {argument}='cm'"
+    )
 
 
 def needed_joints(protocols: Mapping[str, Protocol]) -> tuple[str, ...]:

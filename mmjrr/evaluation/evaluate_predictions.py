@@ -26,12 +26,12 @@ from .carried_regressors import MappingLike, carry_regressors
 from .core import evaluate_frames, needed_joints
 from .matched_parts import MatchedParts
 from .plausibility import doubt_mesh, explain_parameters
-from .predicted_body import body_of, check_same_body, check_vertices
+from .predicted_body import body_of, check_same_body, check_vertices, note_unused
 from .predicted_joints import PredictedJoints
 from .protocols import Protocol, get_protocols
 from .regressed_frames import RegressedFrames, frame_numbers
 from .regressed_joints import RegressedJoints, RegressorLike, default_body, load_regressors
-from .result import BREAKDOWNS, EvaluationResult
+from .result import BREAKDOWNS, EvaluationResult, check_breakdowns
 
 if TYPE_CHECKING:
     from mmjrr.datasets.h36m import H36MFitsDataset
@@ -97,8 +97,8 @@ def evaluate(
             state, or neutral if they state none.
         num_betas: Number of betas of each body that are used. Default: None, all in the files.
         match: 'name' assigns a body to the annotated frame with the same image name. 'order'
-            assigns the n-th body to the n-th annotated frame; their numbers must be equal. Default:
-            'name'.
+            assigns the n-th body to the n-th annotated frame; their numbers must be equal, and
+            image names, if there are any, must not be in another order. Default: 'name'.
         person: The person to evaluate if an image has several: 'nearest' (to the annotated
             joints), 'largest' (in the image), or a track's identity. None refuses such images.
             Default: 'nearest'.
@@ -125,7 +125,7 @@ def evaluate(
         FileNotFoundError: A file does not exist.
         DataError: A file is broken or cannot be understood; its gender, betas or vertices do not
             fit the body; an image has several predictions; frames have none and ``missing`` is
-            'raise'; or no prediction matches a frame.
+            'raise'; no prediction matches a frame; or image names contradict ``match='order'``.
         ValueError: An argument is invalid, or a prediction's value is; or a protocol counts none
             of the frames or excludes a sequence of which there is no frame.
     """
@@ -142,7 +142,10 @@ def evaluate(
         takes = read_metadata(metadata).takes
     reading = (layout, fields, name_format, rotation_6d, frame_step)
     part = _read(sources[0], *reading)
+    of_file = loaded
     loaded, body = regressors_and_body(part, loaded, body_model, gender, num_betas, mapping, faces)
+    given = {'mapping': mapping, 'faces': faces}
+    unused = [name for name, value in given.items() if value is not None and loaded == of_file]
     joints = RegressedJoints(loaded, needed_joints(protocols), body)
     annotated = AnnotatedFrames(annotations, protocols)
     annotation_notes = annotated.check()
@@ -154,6 +157,8 @@ def evaluate(
             part = _read(source, *reading)
             check_same_body(part, body, gender, num_betas)
         check_vertices(part, joints.num_vertices)
+        part = note_unused(part, gender, num_betas)
+        part = part.without_effect(unused, "the predictions have the regressors' mesh")
         if num_betas is not None:
             part = part.with_num_betas(num_betas)
         part, rows, unmatched = match_part(part, annotated, match, joints, unit, person, takes)
@@ -180,6 +185,10 @@ def evaluate(
         by,
         uncounted=[annotated.labels[frame] for frame in np.flatnonzero(~annotated.counted)],
         skipped=sorted(skipped),
+        skipped_labels=[
+            annotated.labels[frame]
+            for frame in np.flatnonzero(annotated.counted & (matched.part_of < 0))
+        ],
         unmatched=matched.unmatched,
         title=title,
         body=joints.body_path,
@@ -219,9 +228,7 @@ def _check_arguments(match: str, missing: str, unit: str, by: Sequence[str]) -> 
     meters_per(unit)  # raises if it is unknown
     if missing not in ('raise', 'skip'):
         raise ValueError(f"missing: found {missing!r}, expected 'raise' or 'skip'")
-    unknown = sorted(set(by) - set(BREAKDOWNS))
-    if unknown or isinstance(by, str):
-        raise ValueError(f'by: found {unknown or by!r}, expected some of {list(BREAKDOWNS)}')
+    check_breakdowns(by)
 
 
 def _regressed_target(annotated: AnnotatedFrames, joints: RegressedJoints) -> dict[str, str]:

@@ -17,7 +17,7 @@ from mmjrr.io.texts import take_texts
 from .annotated_frames import AnnotatedFrames
 
 #: Number of bodies whose parameters are changed to explain implausible scores.
-_SAMPLE = 64
+SAMPLE = 64
 
 
 class MatchedParts:
@@ -57,15 +57,15 @@ class MatchedParts:
         """
         frames = np.flatnonzero(rows >= 0)
         if self.sample is None and len(frames):
-            sampled = frames[np.unique(np.linspace(0, len(frames) - 1, _SAMPLE).astype(int))]
+            sampled = frames[np.unique(np.linspace(0, len(frames) - 1, SAMPLE).astype(int))]
             self.sample = part.select(rows[sampled]), sampled
             release(*(value for value in part.columns().values() if isinstance(value, np.ndarray)))
         twice = frames[self.part_of[frames] >= 0]
         if len(twice):
-            name = self._annotated.names[twice[0]]
-            raise DataError(
-                f'{name} and {len(twice) - 1} more images have predictions in {part.name} and in '
-                f'{self.descriptions[self.part_of[twice[0]]]["file"]}'
+            raise predicted_twice(
+                take_texts(self._annotated.names, twice),
+                part.name,
+                self.descriptions[self.part_of[twice[0]]]['file'],
             )
         self.part_of[frames] = len(self.descriptions)
         self.unmatched += unmatched
@@ -94,6 +94,19 @@ class MatchedParts:
                 + "; missing='skip' (on the command line, --missing skip) leaves them out"
             )
         return names
+
+
+def predicted_twice(names: Sequence[str], part: str, earlier: str) -> DataError:
+    """Return the error for images that have predictions in two parts of a set.
+
+    Args:
+        names: The images.
+        part: Name of the part.
+        earlier: Name of the earlier part, which has the first of the images.
+    """
+    return DataError(
+        f'{names[0]} and {len(names) - 1} more images have predictions in {part} and in {earlier}'
+    )
 
 
 def _notes_on_no_body(descriptions: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -7,6 +7,7 @@ after a similarity transform of each frame.
 
 from __future__ import annotations
 
+import copy
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,24 +27,52 @@ from mmjrr.datasets.image_names import frame_identity, image_key
 from mmjrr.datasets.joint_files import parse_labels
 from mmjrr.datasets.predictions import Predictions, match_bodies
 from mmjrr.datasets.predictions.bodies import join
-from mmjrr.datasets.predictions.persons import ErrorOf, Matches, distinct_bodies, first_of_equal
+from mmjrr.datasets.predictions.persons import (
+    ErrorOf,
+    Matches,
+    bodies_of_images,
+    distinct_bodies,
+    first_of_equal,
+)
 from mmjrr.datasets.units import meters_per
 from mmjrr.errors import DataError
+from mmjrr.io.texts import take_texts
 from mmjrr.joints import SMPL_JOINTS
 from mmjrr.registry import BODY_MODELS
 from mmjrr.regressors import JointRegressor, MeshMapping
 from mmjrr.regressors.checks import clean_rows
 
 from .carried_regressors import MappingLike, find_mesh_mapping
-from .core import provenance
+from .core import (
+    check_extent,
+    count_left_out,
+    groups_of_labels,
+    hint_at_unit,
+    is_counted,
+    provenance,
+)
 from .evaluate_predictions import PredictionsLike, body_config, read_parts
 from .functional import mpjpe, pa_mpjpe
-from .plausibility import root_aligned_error
-from .predicted_body import body_of, body_parameters, check_vertices
+from .matched_parts import SAMPLE, predicted_twice
+from .plausibility import (
+    check_plausibility,
+    doubt_mesh,
+    explain_parameters,
+    root_aligned_error,
+)
+from .predicted_body import body_of, body_parameters, check_vertices, note_unused
 from .protocols import PROTOCOLS, FrameErrors, FrameLabels, Protocol, frame_errors, get_protocols
 from .regressed_frames import find_neighbors, frame_labels
 from .regressed_joints import RegressorLike, load_regressors
-from .result import EvaluationResult, Score, score_frames
+from .result import (
+    BREAKDOWNS,
+    EvaluationResult,
+    Score,
+    check_breakdowns,
+    score_frames,
+    undefined_score,
+)
+from .uncertainty import INTERVAL_ERRORS, ErrorInterval, error_intervals
 
 #: Name of the body's own 24 joints among the regressors.
 BODY_JOINTS = 'body'
@@ -59,13 +88,15 @@ def evaluate_meshes(
     *,
     body_model: str | Path | dict[str, Any] | SMPL | None = None,
     annotated_fields: Mapping[str, str] | None = None,
+    annotated_rotation_6d: str | None = None,
+    annotated_unit: str = 'm',
     person: str | None = 'nearest',
     gender: str | None = None,
     num_betas: int | None = None,
     mapping: MappingLike | None = None,
     faces: str | Path | Array | None = None,
     unit: str = 'm',
-    by: Sequence[str] = (),
+    by: Sequence[str] = BREAKDOWNS,
     title: str = '',
     **reading: Any,
 ) -> EvaluationResult:
@@ -80,6 +111,10 @@ def evaluate_meshes(
             the joints of a protocol has no score under it. Default: all, on all frames.
         body_model: Body of parameters, as in :func:`~mmjrr.evaluation.evaluate`.
         annotated_fields: Paths of fields in the annotated files, as ``fields`` for predictions.
+        annotated_rotation_6d: Layout of 6D rotations in the annotated files, as ``rotation_6d`` for
+            predictions.
+        annotated_unit: Unit of vertices and ``transl`` of the annotation, as ``unit`` for
+            predictions. Default: 'm'.
         person: The predicted person to evaluate if an image has several, as in
             :func:`~mmjrr.evaluation.evaluate`. Each predicted body is compared with one annotated
             body at most; annotated bodies without one are skipped.
@@ -88,24 +123,30 @@ def evaluate_meshes(
         mapping: As in :func:`~mmjrr.evaluation.evaluate`. It computes vertices of the regressors'
             mesh from predicted or annotated meshes of another kind, and these are compared.
         faces: Triangles of that other mesh, as in :func:`~mmjrr.evaluation.evaluate`.
-        unit: Unit of vertices and ``transl``, 'm', 'cm' or 'mm'.
-        by: Breakdowns to compute, some of 'joint', 'action', 'subject', 'camera'.
+        unit: Unit of vertices and ``transl`` of the predictions, 'm', 'cm' or 'mm'. Default: 'm'.
+        by: Breakdowns to compute. Those for which no frame has a label are left out.
         title: Name of the evaluated predictions.
         reading: ``layout``, ``fields``, ``name_format``, ``rotation_6d`` and ``frame_step`` of the
             predictions, as in :func:`~mmjrr.evaluation.evaluate`.
 
     Raises:
-        DataError: A file is broken, no prediction is of an annotated image, or a file of parameters
-            has no ``transl``, which a protocol without a root needs.
-        ValueError: An argument is invalid, a protocol excludes a sequence of which there is no
-            frame, or no regressor has the joints of any protocol.
+        DataError: A file is broken, an image has predictions in several files, no prediction is of
+            an annotated image, or a file of parameters has no ``transl``, which a protocol without
+            a root needs.
+        ValueError: An argument is invalid; vertices are not finite, or too far apart for their
+            unit; a protocol counts none of the annotated frames, or excludes a sequence of which
+            there is no frame; or no regressor has the joints of any protocol.
     """
-    scale = meters_per(unit)
+    check_breakdowns(by)
+    scale, annotated_scale = meters_per(unit), meters_per(annotated_unit, 'annotated_unit')
     loaded = load_regressors(regressors)
     config = body_config(body_model, loaded)
     parts = read_parts(predictions, **reading)
     predicted = _join('predictions', parts)
-    target = _join('annotated', read_parts(annotated, fields=annotated_fields))
+    target = _join(
+        'annotated',
+        read_parts(annotated, fields=annotated_fields, rotation_6d=annotated_rotation_6d),
+    )
     for bodies in (predicted, target):
         if bodies.imgname is None:
             raise DataError(
@@ -116,19 +157,33 @@ def evaluate_meshes(
     kept = first_of_equal(target)
     if len(kept) < len(target):
         target = target.select(kept)
-    meshes = _Meshes(predicted, config, gender, num_betas, scale, absolute)
-    reference = _Meshes(target, config, None, None, scale, absolute)
-    first = next(iter(loaded.values()))
+    assert target.imgname is not None and predicted.imgname is not None
+    predicted_names = predicted.imgname
+    all_names, all_labels = target.imgname, [_labels(name) for name in target.imgname]
+    count_left_out(all_labels, protocols)  # raises if a protocol counts no frame
+    for entry in protocols.values():
+        for sentence in entry.unmatched_choices(all_labels):
+            raise ValueError(sentence)
+    is_of_protocol = np.array([is_counted(label, protocols) for label in all_labels])
+    uncounted = [all_labels[row] for row in np.flatnonzero(~is_of_protocol & target.is_valid())]
+    target = target if is_of_protocol.all() else target.select(is_of_protocol)
+    assert target.imgname is not None
+    if len(parts) > 1:
+        _check_parts(parts, predicted, target.imgname, person)
+    target.require_known_rotations('annotated_rotation_6d')
+    meshes = _Meshes(predicted, config, gender, num_betas, 'unit', scale, absolute)
+    reference = _Meshes(target, config, None, None, 'annotated_unit', annotated_scale, absolute)
+    first_name, first = next(iter(loaded.items()))
     for source in (meshes, reference):
         source.map_to(first, mapping, faces)
+    given = {'mapping': mapping, 'faces': faces}
+    if meshes.mapping is None and reference.mapping is None:
+        unused = [name for name, value in given.items() if value is not None]
+        predicted = predicted.without_effect(unused, "both sides have the regressors' mesh")
     own_joints = None if meshes.body is None else body_joints(meshes.body)
     if own_joints is not None and own_joints.num_vertices == first.num_vertices:
         loaded[BODY_JOINTS] = own_joints
     described = meshes.described(loaded)
-    assert target.imgname is not None and predicted.imgname is not None
-    for entry in protocols.values():
-        for sentence in entry.unmatched_choices(map(_labels, target.imgname)):
-            raise ValueError(sentence)
 
     def error_of(rows: Array, frames: Array) -> Array:
         pairs = (_joints(source, rows_, first) for source, rows_ in
@@ -136,55 +191,85 @@ def evaluate_meshes(
         points, goal = pairs
         return root_aligned_error(points, goal, np.ones(points.shape[:2]), first.joint_names)
 
-    matches = _match(predicted, target, person, error_of)
+    matches = _match(predicted, target, person, error_of, all_names)
     frames = np.flatnonzero((matches.rows >= 0) & target.is_valid())
     if not len(frames):
         raise DataError(
             f'{predicted.name}: none of its {len(predicted)} bodies is of an annotated image; they '
-            f'are named like {predicted.imgname[0]!r}, annotated images like {target.imgname[0]!r}'
+            f'are named like {predicted_names[0]!r}, annotated images like {target.imgname[0]!r}'
         )
     names = [target.imgname[frame] for frame in frames]
     order = np.array(sorted(range(len(names)), key=lambda row: (names[row], row)))
     frames, names = frames[order], [names[row] for row in order]
     labels = [_labels(name) for name in names]
+    lacking = np.setdiff1d(np.arange(len(target)), frames)
+    lacking_labels = [_labels(target.imgname[frame]) for frame in lacking]
+    left_out = count_left_out([*labels, *uncounted], protocols, lacking_labels)
     comparison = _Comparison(meshes, reference, matches.rows[frames], frames, loaded, protocols)
     videos, numbers, notes_on_videos = _places_in_videos(target)
     videos, numbers = [videos[frame] for frame in frames], [numbers[frame] for frame in frames]
+    known = {kind for kind in by if kind == 'joint' or any(label.get(kind) for label in labels)}
+    groups = groups_of_labels(labels, [kind for kind in by if kind in known])
     scores: list[Score] = []
+    intervals: list[ErrorInterval] = []
+    without_prediction: list[str] = []
     for name, entry in protocols.items():
         counted = [entry.leaves_out(label) is None for label in labels]
         rows = np.flatnonzero(counted)
-        groups = {
-            kind: [str(labels[row].get(kind)) for row in rows] for kind in by if kind != 'joint'
-        }
+        having = [regressor for regressor in loaded if (regressor, name) in comparison.pve]
+        if not len(rows):
+            scores += [undefined_score(regressor, entry) for regressor in having]
+            without_prediction += [name] if having else []
+            continue
+        chosen = {kind: group.take(rows) for kind, group in groups.items()}
         neighbors = find_neighbors([videos[row] for row in rows], [numbers[row] for row in rows])
-        for regressor in loaded:
-            if (regressor, name) in comparison.pve:
-                errors = comparison.errors(regressor, entry, rows, neighbors)
-                scores += score_frames(regressor, entry, errors, groups, 'joint' in by)
+        of_regressors: dict[str, dict[str, Array]] = {}
+        for regressor in having:
+            errors = comparison.errors(regressor, entry, rows, neighbors)
+            scores += score_frames(regressor, entry, errors, chosen, 'joint' in by)
+            of_regressors[regressor] = {kind: getattr(errors, kind) for kind in INTERVAL_ERRORS}
+        if having:
+            intervals += error_intervals(name, of_regressors, [labels[row] for row in rows])
     if not scores:
         raise ValueError(
             f'none of the regressors {list(loaded)} has the joints of {", ".join(protocols)}'
         )
-    unmatched = [predicted.imgname[row] for row in matches.unmatched]
+    unmatched = [predicted_names[row] for row in matches.unmatched]
     skipped = [name for name, row in zip(target.imgname, matches.rows, strict=True) if row < 0]
+    joints, goals = comparison.joints[first_name], comparison.goals[first_name]
+    weight = np.ones(joints.shape[:2])
+    notes = check_plausibility(joints, goals, weight, first.joint_names, videos)
+    sample = np.unique(np.linspace(0, len(frames) - 1, SAMPLE).astype(int))
+
+    def error_of_changed(bodies: Predictions) -> Array:
+        points = _joints(meshes.with_part(bodies), np.arange(len(bodies)), first)
+        return root_aligned_error(points, goals[sample], weight[sample], first.joint_names)
+
+    sampled_bodies = meshes.part.select(matches.rows[frames[sample]])
+    notes = explain_parameters(sampled_bodies, error_of_changed, notes)
+    if predicted.vertices is not None:
+        notes = doubt_mesh(notes, first.body_model)
     about = provenance(described, protocols, None if meshes.body is None else meshes.body.path)
     return EvaluationResult(
         scores=tuple(scores),
         protocols={name: entry for name, entry in protocols.items()
                    if any(score.protocol == name for score in scores)},
+        intervals=tuple(intervals),
         frames=len(frames),
+        left_out={name: kinds for name, kinds in left_out.items()
+                  if any(score.protocol == name for score in scores)},
         skipped=tuple(sorted(skipped)),
         unmatched=tuple(unmatched),
-        notes=(),
+        without_prediction=tuple(without_prediction),
+        notes=notes,
         title=title,
         provenance={
             **about,
             'target': 'joints regressed from annotated meshes by the same regressor, so its own '
             'error does not show',
             'notes': [
-                *predicted.notes, *matches.notes, *notes_on_videos, *meshes.notes(),
-                *reference.notes(),
+                *note_unused(predicted, gender, num_betas).notes, *matches.notes,
+                *notes_on_videos, *meshes.notes(), *reference.notes(),
             ],
         },
     )  # fmt: skip
@@ -225,8 +310,37 @@ def _join(name: str, parts: Sequence[Predictions]) -> Predictions:
     return join(parts[0].source or Path(name), parts)
 
 
+def _check_parts(
+    parts: Sequence[Predictions], joined: Predictions, names: Sequence[str], person: str | None
+) -> None:
+    """Check that no annotated image has predictions in several parts.
+
+    Args:
+        parts: The parts of a set of predictions.
+        joined: All their bodies.
+        names: Names of the annotated images.
+        person: As in :func:`evaluate_meshes`.
+
+    Raises:
+        DataError: An image has.
+    """
+    part_of = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+    images = list(dict.fromkeys(names))
+    twice: dict[tuple[int, int], list[str]] = {}
+    for name, rows in zip(images, bodies_of_images(joined, images, person), strict=True):
+        numbers = np.unique(part_of[rows]).tolist()
+        if len(numbers) > 1:
+            twice.setdefault((numbers[0], numbers[1]), []).append(name)
+    for (earlier, later), shared in twice.items():
+        raise predicted_twice(shared, parts[later].name, parts[earlier].name)
+
+
 def _match(
-    predicted: Predictions, target: Predictions, person: str | None, error_of: ErrorOf
+    predicted: Predictions,
+    target: Predictions,
+    person: str | None,
+    error_of: ErrorOf,
+    listed: Sequence[str],
 ) -> Matches:
     """Find a predicted body for each annotated body; no predicted body serves two.
 
@@ -236,7 +350,7 @@ def _match(
     their image.
     """
     assert target.imgname is not None
-    matches = match_bodies(predicted, target.imgname, person, error_of)
+    matches = match_bodies(predicted, target.imgname, person, error_of, listed)
     matched = np.flatnonzero((matches.rows >= 0) & target.is_valid())
     if len(np.unique(matches.rows[matched])) == len(matched):
         return matches
@@ -333,6 +447,7 @@ class _Meshes:
         config: The body of their parameters, or its config; None if there is none.
         gender: Gender to use in place of the file's.
         num_betas: Number of betas to use in place of the file's.
+        unit: Name of the argument that says the unit, for messages.
         scale: Meters per unit of vertices and ``transl``.
         absolute: Whether a protocol compares absolute positions, which need translations.
 
@@ -347,11 +462,12 @@ class _Meshes:
         config: Any,
         gender: str | None,
         num_betas: int | None,
+        unit: str,
         scale: float,
         absolute: bool,
     ) -> None:
         part.require_known_rotations()
-        self.scale, self.absolute = scale, absolute
+        self.unit, self.scale, self.absolute = unit, scale, absolute
         chosen = body_of(part, config, gender, num_betas)
         self.part = part if num_betas is None else part.with_num_betas(num_betas)
         body = BODY_MODELS.build(dict(chosen)) if isinstance(chosen, dict) else chosen
@@ -368,6 +484,12 @@ class _Meshes:
                 f'{part.name}: has no transl, and a protocol without a root compares absolute '
                 'positions'
             )
+
+    def with_part(self, part: Predictions) -> _Meshes:
+        """Return the meshes of other bodies, of the same body model and mapping."""
+        changed = copy.copy(self)
+        changed.part = part
+        return changed
 
     @property
     def num_vertices(self) -> int:
@@ -434,10 +556,17 @@ class _Meshes:
         return [note]
 
     def vertices(self, rows: Array) -> Tensor:  # (n, V, 3), float64
-        """Return some meshes, as vertices of the regressors' mesh."""
+        """Return some meshes, as vertices of the regressors' mesh.
+
+        Raises:
+            ValueError: Stored vertices are too far apart for their unit.
+        """
         part = self.part
         if part.vertices is not None:
             vertices = self.scale * torch.from_numpy(part.vertices[rows]).double()
+            assert part.imgname is not None
+            names = [f'{part.name}: {name}' for name in take_texts(part.imgname, rows)]
+            check_extent(names, 'vertices', vertices.numpy(), hint_at_unit(self.unit))
         else:
             assert self.body is not None
             scale = self.scale if self.absolute else None

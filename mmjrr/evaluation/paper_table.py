@@ -16,7 +16,7 @@ from mmjrr.io.paths import check_suffix
 
 from .carried_remarks import carried_remarks
 from .protocols import PROTOCOLS, Protocol, get_protocol
-from .result import EvaluationResult, format_table
+from .result import EvaluationResult, format_mean, format_table
 
 #: Table I of Hedlin, Rhodin and Yi, CRV 2022: MPJPE and PA-MPJPE in mm, protocol 'paper'.
 PAPER: dict[str, dict[str, tuple[float, float]]] = {
@@ -146,7 +146,7 @@ class PaperTable:
                     continue
                 values = (cells[name].mpjpe, cells[name].pa_mpjpe)
                 texts = [
-                    f'{mark[0]}{value:.1f}{mark[1]}' if name in names else f'{value:.1f}'
+                    f'{mark[0]}{value:.1f}{mark[1]}' if name in names else format_mean(value)
                     for value, names in zip(values, least, strict=True)
                 ]
                 printed = self.paper(model, name)

@@ -381,7 +381,8 @@ def _unit_of_annotation(goal: Array, share: Array) -> str | None:
         return None
     return (
         f'all annotated joints lie within {extent:.3g} mm of the root (median), so the annotation '
-        'is in another unit: expected meters, or the unit that annotation_unit of the metric says'
+        'is in another unit: expected meters, or the unit that annotation_unit of the metric says '
+        '(annotated_unit of evaluate_meshes; on the command line, --annotated-unit)'
     )
 
 

@@ -89,6 +89,20 @@ def body_of(
     return {**config, 'num_betas': int(config.get('num_betas', count))}
 
 
+def note_unused(
+    part: Predictions, gender: str | None = None, num_betas: int | None = None
+) -> Predictions:
+    """Return predictions with a note if they are vertices, for which the arguments have no effect.
+
+    Args: as :func:`body_of`.
+    """
+    if part.vertices is None:
+        return part
+    given = {'gender': gender, 'num_betas': num_betas}
+    unused = [name for name, value in given.items() if value is not None]
+    return part.without_effect(unused, 'the file holds vertices')
+
+
 def check_same_body(
     part: Predictions, body: Body, gender: str | None = None, num_betas: int | None = None
 ) -> None:

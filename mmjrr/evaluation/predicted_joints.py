@@ -15,7 +15,7 @@ from mmjrr.errors import DataError
 from mmjrr.io.mapped import pieces, release, take, working_array
 from mmjrr.jobs.progress import Progress
 
-from .core import check_extent, check_finite
+from .core import check_extent, check_finite, hint_at_unit
 from .regressed_joints import RegressedJoints
 
 #: Number of meshes that are read at once.
@@ -114,10 +114,6 @@ class PredictedJoints:
         self, part: Predictions, rows: Array, names: Sequence[str]
     ) -> Array:  # (n, R, J, 3), meters
         assert part.vertices is not None
-        hint = (
-            "if they are in millimeters, say unit='mm' (on the command line, --unit mm); in "
-            "centimeters, as MHR's in places, unit='cm'"
-        )
         regressed = self._array(len(rows))
         with Progress(len(rows), 'meshes', _to_stderr, show=self.progress) as progress:
             for start in range(0, len(rows), _CHUNK):
@@ -127,7 +123,7 @@ class PredictedJoints:
                 except ValueError as error:
                     raise ValueError(f'{part.name}: vertices: {error}') from error
                 check_finite(names[chunk], 'vertices', selected)
-                check_extent(names[chunk], 'vertices', selected * self.scale, hint)
+                check_extent(names[chunk], 'vertices', selected * self.scale, hint_at_unit())
                 regressed[chunk] = self.joints.from_selected(selected, self.scale)
                 release(part.vertices, regressed)
                 progress(min(start + _CHUNK, len(rows)))

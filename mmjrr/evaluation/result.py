@@ -24,6 +24,18 @@ from .uncertainty import ErrorInterval
 #: Breakdowns of the scores.
 BREAKDOWNS = ('joint', 'action', 'subject', 'camera')
 
+
+def check_breakdowns(by: Sequence[str]) -> None:
+    """Check the argument ``by`` of an evaluation.
+
+    Raises:
+        ValueError: It is a text, or one of its elements is none of :data:`BREAKDOWNS`.
+    """
+    unknown = sorted(set(by) - set(BREAKDOWNS))
+    if unknown or isinstance(by, str):
+        raise ValueError(f'by: found {unknown or by!r}, expected some of {list(BREAKDOWNS)}')
+
+
 FORMAT = 'mmjrr.evaluation/1'
 
 
@@ -155,6 +167,16 @@ def score_frames(
     return scores
 
 
+def undefined_score(regressor: str, protocol: Protocol) -> Score:
+    """Return the score of no frames, as of a protocol that counts none with a prediction.
+
+    Args:
+        regressor: The regressor's name.
+        protocol: The protocol.
+    """
+    return Score(regressor, protocol.name, 'all', 'all', 0, float('nan'), float('nan'))
+
+
 def _mean(values: Array) -> float:
     values = values[~np.isnan(values)]
     return float(values.mean()) if len(values) else float('nan')
@@ -181,6 +203,8 @@ class EvaluationResult:
             ``'sequence'`` or ``'camera'``) and value.
         skipped: Names of counted frames without a prediction.
         unmatched: Names of predictions that belong to no counted frame.
+        without_prediction: Names of protocols that count frames of the data set, none of which has
+            a prediction; their scores are undefined.
         notes: Sentences about implausible predictions and what would explain them
             (:mod:`mmjrr.evaluation.plausibility`).
         title: Name of the evaluated predictions.
@@ -201,6 +225,7 @@ class EvaluationResult:
     provenance: dict[str, Any] = field(default_factory=dict)
     regressed: RegressedFrames | None = field(default=None, repr=False, compare=False)
     intervals: tuple[ErrorInterval, ...] = ()
+    without_prediction: tuple[str, ...] = ()
 
     def metrics(self) -> dict[str, float]:
         """Return the overall scores by key, such as ``'J_opt/paper/MPJPE'``, in mm."""
@@ -243,10 +268,14 @@ class EvaluationResult:
             errors: Some of :data:`ERRORS`.
         """
         sentences = []
+        if self.without_prediction:
+            names = ', '.join(self.without_prediction)
+            sentences.append(f'No scores under {names}: no frame that counts has a prediction')
+        scored = [name for name in self.protocols if name not in self.without_prediction]
         for error in errors:
             values = {
                 name: [getattr(score, ERRORS[error][0]) for score in self.select(name)]
-                for name in self.protocols
+                for name in scored
             }
             without = [name for name, of in values.items() if of and np.isnan(of).all()]
             under = '' if len(without) == len(values) else f' under {", ".join(without)}'
@@ -349,6 +378,7 @@ class EvaluationResult:
             'left_out': {name: dict(kinds) for name, kinds in self.left_out.items()},
             'skipped': list(self.skipped),
             'unmatched': list(self.unmatched),
+            'without_prediction': list(self.without_prediction),
             'notes': list(self.notes),
             'metrics': {key: _number(value) for key, value in self.metrics().items()},
             'scores': [
@@ -435,7 +465,11 @@ def format_error(score: Score, error: str) -> str:
         score: The score.
         error: One of :data:`ERRORS`.
     """
-    value = float(getattr(score, ERRORS[error][0]))
+    return format_mean(getattr(score, ERRORS[error][0]))
+
+
+def format_mean(value: float) -> str:
+    """Return a mean with one decimal, a dash if it is NaN."""
     return '–' if np.isnan(value) else f'{value:.1f}'
 
 

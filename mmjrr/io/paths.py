@@ -1,8 +1,9 @@
-"""Checks of paths: suffixes of files to write, and file names that come from other files."""
+"""Checks of paths: of files to write, and of file names that come from other files."""
 
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Iterable
 from os import PathLike
 from pathlib import Path
@@ -66,4 +67,35 @@ def check_suffix(path: str | PathLike[str], *suffixes: str, option: str = '') ->
             expected += ', in lower case'
         where = f'{option}: {path}' if option else str(path)
         raise ValueError(f'{where}: expected a path ending in {expected}')
+    return path
+
+
+def check_writable(path: str | PathLike[str], option: str = '') -> Path:
+    """Return the path of a file to write, after checking that it can be written.
+
+    Folders that do not exist are not made.
+
+    Args:
+        path: The path.
+        option: Option that names the path, for the message.
+
+    Raises:
+        ValueError: The path is a folder, or a file cannot be made in its folder or, if that does
+            not exist, in the nearest one above it.
+    """
+    path = Path(path)
+    where = f'{option}: {path}' if option else str(path)
+    if path.is_dir():
+        raise ValueError(f'{where}: found a folder, expected the path of a file to write')
+    above = path.absolute().parent
+    while not above.exists():
+        above = above.parent
+    try:
+        with tempfile.TemporaryFile(dir=above):
+            pass
+    except OSError as error:
+        raise ValueError(
+            f'{where}: cannot be written, since {above} is no folder in which files can be made '
+            f'({error.strerror})'
+        ) from error
     return path

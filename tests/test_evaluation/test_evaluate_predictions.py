@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import hashlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -268,6 +269,23 @@ def test_unmatched_frames_of_both_sides_are_counted_and_listed(
     with pytest.raises(DataError, match=r"none of 1 .*'x.jpg'.*'S9/.*--match order"):
         one = {name: values[:1] for name, values in stored.items()}
         mmjrr.evaluate({**one, 'imgname': ['x.jpg']}, tiny_set, regressors)
+
+
+def test_a_protocol_without_predictions_has_dashes_and_the_reason(
+    tiny_set: Path, stored: dict, regressors: dict
+) -> None:
+    rows = [row for row, name in enumerate(stored['imgname']) if '.60457274' not in name]
+    content = {name: values[rows] for name, values in stored.items()}
+    result = mmjrr.evaluate(content, tiny_set, regressors, ['spin-p2', 'paper'])
+    alone = mmjrr.evaluate(content, tiny_set, regressors, 'paper')
+    assert result.without_prediction == ('spin-p2',) and alone.without_prediction == ()
+    assert result.to_dict()['without_prediction'] == ['spin-p2']
+    assert repr(result.select('paper')) == repr(alone.select('paper'))
+    assert [score.frames for score in result.select('spin-p2')] == [0, 0]
+    assert re.search('^J_std +– +–$', str(result), re.MULTILINE)
+    assert result.undefined(['MPJPE']) == [
+        'No scores under spin-p2: no frame that counts has a prediction'
+    ]
 
 
 def test_names_match_by_their_folders_where_the_files_names_are_not_enough() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.transform import Rotation
 
 from mmjrr.body_models import free_body
 from mmjrr.body_models.free_body import FREE_BODY_FILE
@@ -45,9 +46,7 @@ def slow_similarity(points: np.ndarray, goal: np.ndarray) -> np.ndarray:
 
 @pytest.fixture(scope='module')
 def result():
-    return evaluate_meshes(
-        bodies(0), bodies(1), 'free_body_h36m', ['bedlam', 'vibe', 'emdb'], by=['joint']
-    )
+    return evaluate_meshes(bodies(0), bodies(1), 'free_body_h36m', ['bedlam', 'vibe', 'emdb'])
 
 
 def scores_of(result, regressor: str, protocol: str):
@@ -260,7 +259,9 @@ def at(content: dict[str, np.ndarray], *position: float) -> dict[str, np.ndarray
 def test_absolute_positions_include_translations(unit, meter):
     near = at(bodies(0), 0.0, 0.0, 3 * meter)
     far = at(bodies(0), 0.6 * meter, 0.0, 3.8 * meter)  # 1 m apart
-    result = evaluate_meshes(near, far, 'free_body_h36m', [ABSOLUTE, 'vibe'], unit=unit)
+    result = evaluate_meshes(
+        near, far, 'free_body_h36m', [ABSOLUTE, 'vibe'], unit=unit, annotated_unit=unit
+    )
     score = scores_of(result, 'free_body_h36m', 'absolute')
     assert (score.mpjpe, score.pve) == pytest.approx((1000, 1000), abs=1e-3)
     assert score.pa_mpjpe == pytest.approx(0, abs=1e-4)
@@ -297,3 +298,115 @@ def test_a_chosen_sequence_that_excludes_no_frame_is_refused():
     excluding = dict(type='bedlam', exclude_sequences=['S9_Greting'])
     with pytest.raises(ValueError, match="'S9_Greting' excludes no frame; sequences are named"):
         evaluate_meshes(bodies(0), bodies(1), 'free_body_h36m', excluding)
+
+
+def meters(seed: int, scale: float = 1.0) -> dict[str, np.ndarray]:
+    return {'imgname': np.array(NAMES), 'vertices': scale * vertices(bodies(seed))}
+
+
+def test_an_image_with_predictions_in_two_files_is_refused():
+    first, second = bodies(0), bodies(1)
+    with pytest.raises(DataError, match='anna/run/000010.jpg and 4 more images have predictions'):
+        evaluate_meshes([first, second], bodies(2), 'free_body_h36m', ['vibe'])
+    rest = {name: value[3:] for name, value in first.items()}
+    parts = [{name: value[:3] for name, value in first.items()}, rest]
+    whole = evaluate_meshes(first, bodies(2), 'free_body_h36m', ['vibe'])
+    joined = evaluate_meshes(parts, bodies(2), 'free_body_h36m', ['vibe'])
+    assert joined.metrics() == whole.metrics()
+
+
+def test_each_side_has_its_own_unit():
+    expected = evaluate_meshes(meters(0), meters(1), 'free_body_h36m', ['vibe']).metrics()
+    for unit, annotated_unit in ('mm', 'm'), ('m', 'cm'):
+        scales = [{'m': 1, 'cm': 100, 'mm': 1000}[name] for name in (unit, annotated_unit)]
+        result = evaluate_meshes(
+            meters(0, scales[0]), meters(1, scales[1]), 'free_body_h36m', ['vibe'],
+            unit=unit, annotated_unit=annotated_unit,
+        )  # fmt: skip
+        assert result.metrics() == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize(('scales', 'option'), [((1000, 1), 'unit'), ((1, 1000), 'annotated_unit')])
+def test_meshes_in_another_unit_than_was_said_are_refused(scales, option):
+    pair = [meters(seed, scale) for seed, scale in enumerate(scales)]
+    said = option.replace('_', '-')
+    with pytest.raises(ValueError, match=f"lie .* m from their mean; .*{option}='mm'.*--{said} mm"):
+        evaluate_meshes(*pair, 'free_body_h36m', ['vibe'])
+
+
+def test_implausible_predictions_are_noted():
+    turned, degrees = meters(1), bodies(1)
+    turned['vertices'] *= [1, -1, -1]
+    degrees['pose'] = np.rad2deg(degrees['pose'])
+    for predicted, reason in (turned, 'turned by 180° about x'), (degrees, 'degrees in place of'):
+        result = evaluate_meshes(predicted, bodies(1), 'free_body_h36m', ['vibe'])
+        assert reason in result.notes[0]
+    assert evaluate_meshes(bodies(1), bodies(1), 'free_body_h36m', ['vibe']).notes == ()
+
+
+def on_h36m(seed: int, *videos: str) -> dict[str, np.ndarray]:
+    names = [f'{video}_{number:06d}.jpg' for video in videos for number in range(1, 1 + COUNT)]
+    content = bodies(seed)
+    repeated = {name: np.concatenate([content[name]] * len(videos)) for name in content}
+    return {**repeated, 'imgname': np.array(names)}
+
+
+VIDEOS = ['S9_Walking_1.60457274', 'S9_Eating_1.54138969', 'S1_Walking_1.60457274']
+
+
+def test_frames_that_a_protocol_leaves_out_are_counted():
+    result = evaluate_meshes(
+        on_h36m(0, *VIDEOS), on_h36m(1, *VIDEOS), 'free_body_h36m', ['paper', 'spin-p2']
+    )
+    assert result.frames == 2 * COUNT and len(result.unmatched) == COUNT
+    assert result.left_out == {
+        'paper': {'subject': {'S1': COUNT}},
+        'spin-p2': {'subject': {'S1': COUNT}, 'camera': {'54138969': COUNT}},
+    }
+    assert scores_of(result, 'free_body_h36m', 'spin-p2').frames == COUNT
+
+
+def test_a_protocol_without_annotated_frames_names_their_subjects():
+    pair = (on_h36m(seed, VIDEOS[2]) for seed in (0, 1))
+    with pytest.raises(ValueError, match=r"counts none of the 5 frames, .* subjects \['S1'\]"):
+        evaluate_meshes(*pair, 'free_body_h36m', ['paper'])
+
+
+def test_a_protocol_without_predictions_has_dashes_and_the_reason():
+    result = evaluate_meshes(
+        on_h36m(0, VIDEOS[1]), on_h36m(1, *VIDEOS), 'free_body_h36m', ['paper', 'spin-p2']
+    )
+    assert result.without_prediction == ('spin-p2',)
+    assert 'No scores under spin-p2: no frame that counts has a prediction' in str(result)
+    assert scores_of(result, 'free_body_h36m', 'spin-p2').frames == 0
+    assert scores_of(result, 'free_body_h36m', 'paper').frames == COUNT
+
+
+def test_all_breakdowns_with_labels_and_intervals_are_computed():
+    both = evaluate_meshes(on_h36m(0, *VIDEOS[:2]), on_h36m(1, *VIDEOS[:2]), 'free_body_h36m')
+    assert {score.by for score in both.scores} == {'all', 'joint', 'action', 'subject', 'camera'}
+    (mpjpe,) = (
+        interval for interval in both.intervals
+        if (interval.protocol, interval.error) == ('paper', 'mpjpe')
+        and interval.regressor == 'free_body_h36m'
+    )  # fmt: skip
+    score = scores_of(both, 'free_body_h36m', 'paper')
+    assert score.mpjpe == pytest.approx(mpjpe.value)
+    assert mpjpe.low <= score.mpjpe <= mpjpe.high
+    unlabeled = evaluate_meshes(bodies(0), bodies(1), 'free_body_h36m', ['vibe'])
+    assert 'camera' not in {score.by for score in unlabeled.scores}
+    with pytest.raises(ValueError, match=r"by: found \['cameras'\], expected some of"):
+        evaluate_meshes(bodies(0), bodies(1), 'free_body_h36m', by=['cameras'])
+
+
+def test_annotated_6d_rotations_are_read_in_the_order_that_is_said(result):
+    pose = bodies(1)['pose'].reshape(-1, 3)
+    matrices = Rotation.from_rotvec(pose).as_matrix().reshape(COUNT, 24, 3, 3).astype(np.float32)
+    target = {**bodies(1), 'pose': matrices[:, :, :2].reshape(COUNT, 24, 6)}
+    with pytest.raises(DataError, match=r'set annotated_rotation_6d .*--annotated-rotation-6d'):
+        evaluate_meshes(bodies(0), target, 'free_body_h36m', ['vibe'])
+    read = evaluate_meshes(
+        bodies(0), target, 'free_body_h36m', ['vibe'], annotated_rotation_6d='rows'
+    )
+    expected = scores_of(result, 'free_body_h36m', 'vibe').mpjpe
+    assert scores_of(read, 'free_body_h36m', 'vibe').mpjpe == pytest.approx(expected, abs=1e-2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import re
 import shutil
 import subprocess
@@ -47,6 +48,11 @@ def test_best_values_are_marked_as_they_are_printed(table):
     assert line == ('| SPIN | **60.0** / 41.3 (60.4 / 41.3) | **60.0** / **40.0** (56.9 / 39.7) |')
     assert '*60.0 / *40.0 (56.9 / 39.7)' in table.to_text()
     assert r'\textbf{60.0} / \textbf{40.0} {\small(56.9 / 39.7)}' in table.to_latex()
+
+
+def test_undefined_means_are_dashes():
+    cells = {'J_std': Cell(math.nan, math.nan, 0), 'J_opt': Cell(50.0, math.nan, 1)}
+    assert '–  *50.0 / –\n' in PaperTable('spin-p1', {'mine': cells}).to_text()
 
 
 def test_the_caption_has_protocol_and_frames(table):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mmjrr.errors import DataError
-from mmjrr.io.paths import check_inside, check_suffix, is_inside
+from mmjrr.io.paths import check_inside, check_suffix, check_writable, is_inside
 
 INSIDE = ['a.jpg', 'S1/a.jpg', './a.jpg', 'S1//a.jpg', '..a.jpg', 'a..jpg', 'S1/...', 'S1/.a']
 OUTSIDE = [
@@ -52,3 +52,14 @@ def test_a_file_to_write_ends_as_its_format_does(name: str) -> None:
         check_suffix(f'{name}.txt', '.npz', '.json', option='--out')
     with pytest.raises(ValueError, match=r'ending in \.npz or \.json, in lower case$'):
         check_suffix(name.upper(), '.npz', '.json')
+
+
+def test_a_path_can_be_written_if_files_can_be_made_above_it(tmp_path: Path) -> None:
+    for name in ('a.json', 'new/folder/a.json'):
+        assert check_writable(tmp_path / name) == tmp_path / name
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / 'file').touch()
+    with pytest.raises(ValueError, match=f'--out: .*since {tmp_path / "file"} is no folder'):
+        check_writable(tmp_path / 'file' / 'b' / 'a.json', '--out')
+    with pytest.raises(ValueError, match=f'^{tmp_path}: found a folder, expected'):
+        check_writable(tmp_path)

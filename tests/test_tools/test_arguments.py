@@ -132,7 +132,23 @@ def test_hooks_of_other_models_are_switched_on() -> None:
 
 def test_dumping_keeps_the_evaluator() -> None:
     cfg = merge('test', EVALUATE, 'none', '--dump', 'd.pkl')
-    assert [e.type for e in cfg.test_evaluator] == ['JointRegressorMetric', 'mmengine.DumpResults']
+    # The dump comes first: it is written even if the metric fails.
+    assert [e.type for e in cfg.test_evaluator] == ['mmengine.DumpResults', 'JointRegressorMetric']
     assert cfg.load_from is None
     with pytest.raises(OptionError, match='ending in .pkl'):
         merge('test', EVALUATE, '--dump', 'd.json')
+
+
+@pytest.mark.parametrize(
+    ('option', 'words'),
+    [
+        ('--out', ['--out', '{file}/o.json']),
+        ('--dump', ['--dump', '{file}/d.pkl']),
+        ('test_evaluator.out_file', ['--cfg-options', 'test_evaluator.out_file={file}/o.csv']),
+    ],
+)
+def test_results_that_cannot_be_written_are_told_before_the_run(option, words, tmp_path) -> None:
+    file = tmp_path / 'file'
+    file.touch()
+    with pytest.raises(OptionError, match=f'{option}: .*cannot be written, since {file} is no'):
+        merge('test', EVALUATE, 'none', *(word.format(file=file) for word in words))

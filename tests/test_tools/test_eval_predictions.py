@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from mmjrr.body_models import free_body
 from mmjrr.cli import evaluate
 from mmjrr.cli.evaluation_options import chosen_regressors, named_sets
 from mmjrr.cli.options import parse
@@ -29,6 +31,8 @@ def files(tiny_set: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
         'out': {'theta': content['pose'].tolist(), 'beta': content['betas'].tolist()},
     }
     (folder / 'mine.json').write_text(json.dumps(rows))
+    mixed = [1, 2, 0, 3, 4, 5, 6, 7]
+    np.savez(folder / 'mixed.npz', **{name: value[mixed] for name, value in content.items()})
     paths = {path.stem: str(path) for path in folder.iterdir()}
     return {**paths, 'whole': str(tiny_set / 'fits' / 'spin_like_test.npz')}
 
@@ -162,6 +166,14 @@ def test_a_regressors_order_is_said_where_its_file_does_not(run, files, tmp_path
         (['{whole}', '--out', 'r.JSON'], 'r.JSON: expected a path .*in lower case'),
         (['a/b={first}', 'c={second}', '--out', 'r.json'], "--out: found the set 'a/b', expected"),
         (['{whole}', '--annotated-fields', 'a=b'], '--annotated-fields: needs --annotated-meshes'),
+        (['{whole}', '--annotated-unit', 'mm'], '--annotated-unit: needs --annotated-meshes'),
+        (['{whole}', '--out', '{whole}/r.json'], '--out: .*r.json: cannot be written, since '),
+        (['{whole}', '--report', '{whole}/r.html'], '--report: .*r.html: cannot be written'),
+        (['{whole}', '--unmatched-out', '/'], '--unmatched-out: /: found a folder, expected'),
+        (['{whole}', '--mapping', 'nope.npz'], '--mapping: nope.npz: no such file'),
+        (['{whole}', '--faces', 'nope.obj'], '--faces: nope.obj: no such file'),
+        (['{whole}', '--joint-order', 'spin'], "joint_order= declares the rows to be .*'left_hip'"),
+        (['{mixed}', '--match', 'order'], 'found 3 of 8 names in another order.*--match name'),
         (['{whole}', '--no-photos'], '--no-photos: needs --report, which shows frames'),
         (['{whole}', '--masks', 'm.json'], '--masks: needs --report, which shows frames'),
         (['{whole}', '--subjects', 's9', 'S9'], "found 's9', of which there is no frame"),
@@ -207,6 +219,61 @@ def test_protocols_without_frames_are_left_out_of_the_table(
     assert 'spin-p1, bedlam' in printed and printed.count('spin-p2') == 1
 
 
+def test_sets_that_are_done_are_written_if_a_later_one_fails(
+    tiny_set: Path, files, tmp_path, capsys
+) -> None:
+    with np.load(files['whole']) as file:
+        content = {name: file[name] for name in ('pose', 'betas')}
+    names = np.array([f'other/{number}.jpg' for number in range(8)])
+    np.savez(tmp_path / 'other.npz', imgname=names, **content)
+    arguments = [f'one={files["first"]}', f'two={tmp_path / "other.npz"}']
+    arguments += ['--annotations', str(tiny_set), '--regressor', 'free_body_h36m', '--no-photos']
+    arguments += ['--report', str(tmp_path / 'r.html'), '--frames', '2']
+    arguments += ['--unmatched-out', str(tmp_path / 'unmatched.txt')]
+    assert evaluate.main(arguments) == 1
+    assert 'error: none of 8 predictions is of an annotated image' in capsys.readouterr().err
+    lines = (tmp_path / 'unmatched.txt').read_text().splitlines()
+    assert len(lines) == 5 and all(line.startswith('one\tno prediction') for line in lines)
+    page = (tmp_path / 'r.html').read_text()
+    assert 'Evaluation of one' in page and 'Evaluation of one, two' not in page
+
+
+@pytest.mark.parametrize('target', ['annotations', 'meshes'])
+def test_options_without_effect_are_noted(tiny_set: Path, files, tmp_path, capsys, target) -> None:
+    with np.load(files['whole']) as file:
+        pose, betas, names = (file[name] for name in ('pose', 'betas', 'imgname'))
+    posed = free_body()(torch.from_numpy(betas), *map(torch.from_numpy, (pose[:, 3:], pose[:, :3])))
+    np.savez(tmp_path / 'meshes.npz', imgname=names, vertices=posed.vertices.numpy())
+    (tmp_path / 'faces.obj').touch()
+    meshes = str(tmp_path / 'meshes.npz')
+    compared = {'annotations': ['--annotations', str(tiny_set)],
+                'meshes': ['--annotated-meshes', meshes]}[target]  # fmt: skip
+    arguments = [meshes, *compared, '--regressor', 'free_body_h36m', '--gender', 'female']
+    arguments += ['--num-betas', '3', '--rotation-6d', 'rows', '--frame-step', '5']
+    arguments += ['--faces', str(tmp_path / 'faces.obj')]
+    evaluate.run(parse(evaluate.add_arguments, None, arguments))
+    printed = capsys.readouterr().out
+    for note in (
+        'gender (--gender), num_betas (--num-betas) have no effect, since the file holds vertices',
+        'rotation_6d (--rotation-6d) has no effect, since the file has no 6D rotations',
+        'frame_step (--frame-step) has no effect, since the file has image names',
+        'faces (--faces) has no effect, since ',
+    ):
+        assert printed.count(note) == 1
+
+
+def test_a_table_that_was_asked_for_and_cannot_be_made_is_named(files, tmp_path, capsys) -> None:
+    with np.load(files['whole']) as file:
+        content = {name: file[name] for name in ('pose', 'betas')}
+    np.savez(tmp_path / 'run.npz', imgname=[f'anna/run/{n:06d}.jpg' for n in range(8)], **content)
+    arguments = [str(tmp_path / 'run.npz'), '--annotated-meshes', str(tmp_path / 'run.npz')]
+    arguments += ['--regressor', 'free_body_h36m', '--protocol', 'vibe', '--by', 'joint', 'camera']
+    arguments += ['--out', str(tmp_path / 'result.json')]
+    evaluate.run(parse(evaluate.add_arguments, None, arguments))
+    printed = capsys.readouterr().out
+    assert 'No table by camera: image names do not tell it' in printed and 'By joint' in printed
+
+
 def test_sets_are_named_after_their_own_files(files) -> None:
     sets = named_sets([f'A={files["first"]}', files['second'], files['whole']])
     assert {name: len(paths) for name, paths in sets.items()} == {'A': 1, 'second': 2}
@@ -217,5 +284,13 @@ def test_only_npy_files_have_sidecars(tmp_path, name: str, has_sidecar: bool) ->
     (tmp_path / 'J.json').write_text('{}')
     (tmp_path / name).write_bytes(b'')
     (chosen,) = chosen_regressors([str(tmp_path / name)], 'spin', 'free_body')
-    declared = {} if has_sidecar else {'joint_order': 'spin', 'body_model': 'free_body'}
-    assert chosen == {'path': str(tmp_path / name), **declared}
+    declared = {} if has_sidecar else {'body_model': 'free_body'}
+    assert chosen == {'path': str(tmp_path / name), 'joint_order': 'spin', **declared}
+
+
+def test_an_order_is_for_the_files_that_do_not_state_it(tmp_path) -> None:
+    for name in ('stated.json', 'stated.npy', 'plain.npy'):
+        (tmp_path / name).write_text('{}')
+    paths = [str(tmp_path / f'{name}.npy') for name in ('stated', 'plain')]
+    stated, plain = chosen_regressors([*paths], 'spin')
+    assert 'joint_order' not in stated and plain['joint_order'] == 'spin'

@@ -147,8 +147,11 @@ class Predictions:
         parts = [_axis_angle(self.global_orient[:, None]), _axis_angle(self.body_pose)]
         return np.concatenate(parts, axis=1).reshape(len(self), 72)
 
-    def require_known_rotations(self) -> None:
+    def require_known_rotations(self, argument: str = 'rotation_6d') -> None:
         """Check that the storage order of 6D rotations is known.
+
+        Args:
+            argument: Name of the argument that says the order, for the message.
 
         Raises:
             DataError: The order is unknown.
@@ -156,8 +159,9 @@ class Predictions:
         if self.possible_rotations_6d:
             raise DataError(
                 f'{self.name}: body_pose: found 6D rotations that may be '
-                f'{" or ".join(self.possible_rotations_6d)} of the matrices; set rotation_6d (on '
-                "the command line, --rotation-6d) to 'columns' (Zhou et al.) or 'rows' (PyTorch3D)"
+                f'{" or ".join(self.possible_rotations_6d)} of the matrices; set {argument} (on '
+                f"the command line, --{argument.replace('_', '-')}) to 'columns' (Zhou et al.) or "
+                "'rows' (PyTorch3D)"
             )
 
     def with_rotation_6d(self, kind: str) -> Predictions:
@@ -184,6 +188,28 @@ class Predictions:
                 part = _from_pairs(value.reshape(-1, count, 6), kind)
                 setattr(chosen, name, part if part.ndim == 4 else part.reshape(value.shape))
         return chosen
+
+    @property
+    def has_rotations_6d(self) -> bool:
+        """Whether some rotations are 6D."""
+        body = [value for value in (self.global_orient, self.body_pose) if value is not None]
+        parts = [(getattr(self, name), count) for name, count in PART_COUNTS.items()]
+        return any(value.shape[-1] == 6 for value in body) or any(
+            value is not None and value.shape[1:] == (6 * count,) for value, count in parts
+        )
+
+    def without_effect(self, arguments: Sequence[str], reason: str) -> Predictions:
+        """Return a copy with a note that arguments of the evaluation have no effect.
+
+        Args:
+            arguments: Names of the arguments; without any, there is no note.
+            reason: Why they have none, as the end of a sentence.
+        """
+        if not arguments:
+            return self
+        options = ', '.join(f'{name} (--{name.replace("_", "-")})' for name in arguments)
+        verb = 'has' if len(arguments) == 1 else 'have'
+        return replace(self, notes=(*self.notes, f'{options} {verb} no effect, since {reason}'))
 
     def require_gender(self, gender: str) -> None:
         """Check that bodies stored as parameters have a gender, if the file states genders.

@@ -118,6 +118,9 @@ def parse(
     if lost:
         notes += (f'{lost} bodies are skipped, since the tracker did not see them in the frame',)
     whole.notes = (*notes, *whole.notes)
+    are_stored = not {'root', 'extrinsics'} & set(leaves)  # composed ones are matrices
+    if rotation_6d is not None and are_stored and not whole.has_rotations_6d:
+        whole = whole.without_effect(['rotation_6d'], 'the file has no 6D rotations')
     return settle_rotations_6d(mark_rows_without_body(whole), rotation_6d)
 
 

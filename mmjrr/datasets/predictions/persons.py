@@ -98,14 +98,32 @@ def match_bodies(
     return Matches(rows, unmatched, tuple(notes))
 
 
-def distinct_bodies(part: Predictions, frame_names: Sequence[str]) -> list[list[int]]:
-    """Return the rows of the different valid bodies in each of the images ``frame_names``."""
+def bodies_of_images(
+    part: Predictions, frame_names: Sequence[str], person: str | None = None
+) -> list[list[int]]:
+    """Return the rows of the valid bodies in each of the images ``frame_names``.
+
+    Args:
+        part: The predictions, with image names.
+        frame_names: Names of the images.
+        person: As in :func:`match_bodies`; the identity of a track selects only its bodies.
+
+    Raises:
+        DataError: ``person`` is a track that the file does not have.
+    """
     assert part.imgname is not None
     valid = part.is_valid()
+    if person not in (None, 'nearest', 'largest'):
+        valid = valid & _of_track(part, str(person))
     return [
-        _without_repetition(part, [row for row in rows if valid[row]])
+        [row for row in rows if valid[row]]
         for rows in match_frames(part.imgname, frame_names, part.name)
     ]
+
+
+def distinct_bodies(part: Predictions, frame_names: Sequence[str]) -> list[list[int]]:
+    """Return the rows of the different valid bodies in each of the images ``frame_names``."""
+    return [_without_repetition(part, rows) for rows in bodies_of_images(part, frame_names)]
 
 
 def first_of_equal(part: Predictions) -> Array:
@@ -194,15 +212,19 @@ def _of_track(part: Predictions, person: str) -> Array:  # (N,) bool
 def _sizes(part: Predictions) -> Array:  # (N,)
     """Return the relative size of each person in the image: the box's area, or 1 / depth.
 
+    Rows without a body have any size.
+
     Raises:
         DataError: The file has neither boxes nor positive depths.
     """
     if part.bbox is not None and part.bbox.shape[1] >= 4:
         return np.abs(part.bbox[:, 2] * part.bbox[:, 3])
-    depth = None if part.transl is None else part.transl[:, 2]
+    depth = None
+    if part.transl is not None:
+        depth = np.where(part.is_valid(), part.transl[:, 2], 1)
     if depth is None or not (depth > 0).all():
         raise DataError(
             f"{part.name}: person='largest' needs boxes (fields=dict(bbox=...)) or transl in the "
-            f'camera frame; found {"neither" if depth is None else "depths below 0"}'
+            f'camera frame; found {"neither" if depth is None else "depths that are not above 0"}'
         )
     return 1 / depth

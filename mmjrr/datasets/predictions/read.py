@@ -120,6 +120,8 @@ def predictions_from(
     predictions = parse(tree, source, layout, fields, rotation_6d)
     if predictions.frame is not None:
         predictions = replace(predictions, frame=frame_step * predictions.frame)
+    if frame_step > 1 and predictions.imgname is not None and name_format is None:
+        predictions = predictions.without_effect(['frame_step'], 'the file has image names')
     if name_format is None and predictions.imgname is None:
         formats = {layout.name: layout.name_format for layout in LAYOUTS}
         name_format = formats.get(predictions.layout) or None
@@ -179,7 +181,9 @@ def _named_by_file(part: Predictions, kind: str, frame_step: int) -> Predictions
         if of_person is not None and frame_identity(of_person[1]) is not None:
             image = of_person[1]
         if frame_identity(image) is not None:
-            return replace(part, imgname=[image] * len(part), notes=_without_advice(part))
+            part = replace(part, imgname=[image] * len(part), notes=_without_advice(part))
+            unused = ['frame_step'] if frame_step > 1 else []
+            return part.without_effect(unused, 'the file is named after an image')
     folder = file.parent.as_posix()
     if part.frame is not None and frame_identity(f'{folder}_000001') is not None:
         name = folder

@@ -55,6 +55,18 @@ def test_the_largest_person_is_chosen_by_boxes_or_by_depth() -> None:
         assert '3 frames' in notes[0] and 'largest in the image' in notes[0]
     with pytest.raises(DataError, match="mine.pkl: person='largest' needs boxes"):
         match_bodies(two_persons(), NAMES, 'largest')
+    behind = [np.array([0, 0, -1.0]), np.array([0, 0, 5.0])]
+    with pytest.raises(DataError, match='found depths that are not above 0'):
+        match_bodies(two_persons(transl=behind), NAMES, 'largest')
+
+
+@pytest.mark.parametrize('depth', [np.nan, -1.0])
+def test_rows_without_a_body_need_no_depth_for_the_largest_person(depth: float) -> None:
+    part = two_persons(transl=[np.array([0, 0, 6.0]), np.array([0, 0, 5.0])])
+    assert part.transl is not None
+    part.transl[0, 2], part.valid = depth, np.arange(len(part)) > 0
+    rows = match_bodies(part, NAMES, 'largest').rows
+    np.testing.assert_array_equal(poses_of(part, rows), POSE)
 
 
 def test_a_track_is_chosen_where_there_are_several() -> None:

@@ -249,6 +249,27 @@ def test_vibe_gets_names_from_its_frame_numbers(tmp_path: Path) -> None:
         predictions_from({'pose': POSE, 'betas': BETAS}, name_format='{frame}')
 
 
+def test_arguments_without_effect_are_noted() -> None:
+    content = {'imgname': NAMES, 'pose': POSE, 'betas': BETAS}
+    notes = predictions_from(content, rotation_6d='rows', frame_step=5).notes
+    assert [note.split(' has no effect')[0] for note in notes] == [
+        'rotation_6d (--rotation-6d)',
+        'frame_step (--frame-step)',
+    ]
+    rows = MATRICES[:, :, :2].reshape(COUNT, 24, 6)
+    read = predictions_from({**content, 'pose': rows}, rotation_6d='rows')
+    assert read.notes == ()
+    composed = {**content, 'pose': rows, 'extrinsics': np.tile(np.eye(4), (COUNT, 1, 1))}
+    fields = dict(imgname='imgname', pose='pose', betas='betas', extrinsics='extrinsics')
+    assert predictions_from(composed, fields=fields, rotation_6d='rows').notes == ()
+    numbered = {'frame': np.arange(COUNT), 'pose': POSE, 'betas': BETAS}
+    named = predictions_from(
+        numbered, name_format='{number:06d}', fields={'frame': 'frame'}, frame_step=5
+    )
+    assert named.imgname is not None and named.imgname[1] == '000006'
+    assert not any('no effect' in note for note in named.notes)
+
+
 @pytest.mark.parametrize('content', [JOBLIB, JOBLIB_COMPRESSED])
 def test_joblib_files_are_read_without_joblib(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / 'vibe_output.pkl'
