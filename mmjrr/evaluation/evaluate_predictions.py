@@ -32,6 +32,7 @@ from .protocols import Protocol, get_protocols
 from .regressed_frames import RegressedFrames, frame_numbers
 from .regressed_joints import RegressedJoints, RegressorLike, default_body, load_regressors
 from .result import BREAKDOWNS, EvaluationResult, check_breakdowns
+from .tensors import with_arrays
 
 if TYPE_CHECKING:
     from mmjrr.datasets.h36m import H36MFitsDataset
@@ -285,8 +286,9 @@ def _read(
             source, layout, fields, name_format, rotation_6d, frame_step=frame_step, mapped=True
         )
     else:
+        tree = with_arrays(source)
         part = predictions_from(
-            source, 'predictions', layout, fields, name_format, rotation_6d, frame_step
+            tree, 'predictions', layout, fields, name_format, rotation_6d, frame_step
         )
     return mark_absurd_betas(part)
 

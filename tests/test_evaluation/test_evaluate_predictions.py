@@ -178,6 +178,20 @@ def test_vertices_and_parameters_may_be_parts_of_one_set(
     assert evaluated.metrics() == pytest.approx(result.metrics(), abs=1e-3)
 
 
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
+def test_tensors_give_what_arrays_of_their_values_give(
+    tiny_set: Path, stored: dict, regressors: dict, dtype: torch.dtype
+) -> None:
+    tensors = {name: torch.from_numpy(stored[name]).to(dtype) for name in ('pose', 'betas')}
+    arrays = {name: tensor.float().numpy() for name, tensor in tensors.items()}
+    names = {'imgname': stored['imgname'].tolist()}
+    passed = {name: tensor.requires_grad_() for name, tensor in tensors.items()}
+    evaluated = mmjrr.evaluate({**names, **passed}, tiny_set, regressors)
+    assert (
+        evaluated.metrics() == mmjrr.evaluate({**names, **arrays}, tiny_set, regressors).metrics()
+    )
+
+
 def test_the_error_is_the_mean_distance_from_the_annotation(
     tiny_set: Path, stored: dict, result: Any
 ) -> None:

@@ -698,6 +698,19 @@ def test_frames_without_a_prediction_raise_or_are_counted(samples, regressors):
     assert result == evaluate(JointRegressorMetric(regressors), inputs[:4] + inputs[5:])
 
 
+def test_a_protocol_that_counts_only_frames_without_a_prediction_has_dashes(samples, regressors):
+    inputs = with_vertices(samples)
+    alone = dict(type='paper', subjects=['S9'])
+    for sample in inputs:
+        if sample['imgname'].startswith('S9'):
+            del sample['pred_vertices']
+    metric = JointRegressorMetric(regressors, protocol=['paper', alone], missing='skip')
+    values = evaluate(metric, inputs)
+    assert metric.result.without_prediction == ('paper-subjects-S9',)
+    for name, value in values.items():
+        assert np.isnan(value) == ('paper-subjects-S9' in name)
+
+
 @pytest.mark.parametrize(
     'change',
     [

@@ -434,11 +434,13 @@ class JointRegressorMetric(BaseMetric):
             protocols,
             self.by,
             uncounted=[frame.labels for frame in merged.left_out],
-            skipped=sorted(merged.missing),
+            skipped=sorted(frame.name for frame in merged.missing),
+            skipped_labels=[frame.labels for frame in merged.missing],
             title=self.title,
             body=self.joints.body_path,
         )
-        labels = [frame.labels for frame in (*merged.frames, *merged.left_out)]
+        everything = (*merged.frames, *merged.left_out, *merged.missing)
+        labels = [frame.labels for frame in everything]
         unmatched = [
             sentence
             for protocol in protocols.values()

@@ -52,13 +52,13 @@ class MergedFrames:
     Attributes:
         frames: The evaluated frames.
         left_out: The frames that no protocol counts.
-        missing: Names of the frames without a prediction.
+        missing: The frames without a prediction.
         arrays: Arrays as in :class:`Record`, with a row for each evaluated frame.
     """
 
     frames: list[Frame] = field(default_factory=list)
     left_out: list[Frame] = field(default_factory=list)
-    missing: list[str] = field(default_factory=list)
+    missing: list[Frame] = field(default_factory=list)
     arrays: dict[str, Array] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -107,7 +107,7 @@ def merge(
         elif frame.status == 'left_out':
             merged.left_out.append(frame)
         else:
-            merged.missing.append(frame.name)
+            merged.missing.append(frame)
     merged.arrays = {name: values[order] for name, values in arrays.items()}
     return merged
 

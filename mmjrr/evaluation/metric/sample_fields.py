@@ -16,6 +16,7 @@ from mmjrr.datasets.predictions.layouts import HANDS_AND_FACE
 from mmjrr.errors import DataError
 from mmjrr.evaluation.protocols import FrameLabels
 from mmjrr.evaluation.regressed_frames import frame_labels
+from mmjrr.evaluation.tensors import as_array
 
 #: Default places of each field, which are searched in this order. Dots lead into nested elements.
 #: SMPL parameters without the prefix ``pred_`` count as predictions only in ``pred_instances``: at
@@ -386,17 +387,6 @@ class Sample:
     def _value(sources: Sequence[Mapping[str, Any]], path: str) -> Any:
         values = (_follow(source, path.split('.')) for source in sources)
         return next((value for value in values if value is not None), None)
-
-
-def as_array(value: Any) -> Array:
-    """Return a tensor on any device, an array or nested lists as an array."""
-    if not isinstance(value, Tensor):
-        return np.asarray(value)
-    value = value.detach().cpu()
-    if value.is_floating_point() and value.element_size() < 4:  # NumPy lacks bfloat16
-        value = value.float()
-    array: Array = value.numpy()
-    return array
 
 
 class _BatchColumn(Mapping[str, Any]):
