@@ -17,7 +17,7 @@ from mmengine.logging import print_log
 from mmjrr.array_types import Array
 from mmjrr.datasets.fits import save_fits
 from mmjrr.engine.first_regressor import load_named_regressor, weights_digest
-from mmjrr.errors import DataError
+from mmjrr.errors import DataError, check_count
 from mmjrr.io import sha256, versions
 from mmjrr.jobs import Job, ShardFolder, on_main_process, wait_for_all
 from mmjrr.jobs.progress import with_progress
@@ -45,7 +45,7 @@ class FitsFromJoints:
         num_starts: Number of starts of a frame, of which the best is kept.
 
     Raises:
-        ValueError: A number is below 1.
+        ValueError: A number is not an integer, or below 1.
     """
 
     regressor: str | None = None
@@ -54,10 +54,7 @@ class FitsFromJoints:
 
     def __post_init__(self) -> None:
         for name in ('num_iters', 'num_starts'):
-            if getattr(self, name) < 1:
-                raise ValueError(
-                    f'initial_fits: {name}: found {getattr(self, name)}, expected at least 1'
-                )
+            check_count(f'initial_fits: {name}', getattr(self, name))
 
     def load_regressor(self, named: str | None, body: Any) -> JointRegressor:
         """Load the regressor.

@@ -9,6 +9,7 @@ from typing import Any
 from mmjrr.engine.bad_frames import ON_BAD_FRAME
 from mmjrr.engine.calibration import CalibrationOptions
 from mmjrr.engine.fits_from_joints import FitsFromJoints
+from mmjrr.errors import check_count
 from mmjrr.joints import H36M_JOINTS_MMPOSE
 from mmjrr.refinement import FitEnergy
 from mmjrr.refinement.energy import TERM_TYPES
@@ -57,8 +58,7 @@ class RefinementOptions:
             raise ValueError(
                 f'on_bad_frame: found {self.on_bad_frame!r}, expected one of {ON_BAD_FRAME}'
             )
-        if self.fit_batch_size < 1:
-            raise ValueError(f'fit_batch_size: found {self.fit_batch_size}, expected at least 1')
+        check_count('fit_batch_size', self.fit_batch_size)
         for name, value in (('init_root', self.init_root), ('root', self.root)):
             if value not in (*H36M_JOINTS_MMPOSE, 'mean', None):
                 raise ValueError(
@@ -124,7 +124,7 @@ class RefinementOptions:
         if unknown:
             raise ValueError(
                 f'calibration: max_ratios: unknown {unknown}, expected some of the terms '
-                f'{sorted({*TERM_TYPES, *self.fit_energy.terms})}'
+                f'{sorted({*TERM_TYPES, *self.fit_energy.terms} - {"joint_3d"})}'
             )
         if ratios and 'joint_3d' not in self.fit_energy.terms:
             raise ValueError(

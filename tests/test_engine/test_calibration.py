@@ -575,6 +575,11 @@ def test_a_ratio_that_is_not_positive_is_refused(ratio: float) -> None:
         CalibrationOptions(max_ratios=dict(silhouette=ratio))
 
 
+def test_a_ratio_of_the_term_that_the_others_are_compared_with_is_refused() -> None:
+    with pytest.raises(ValueError, match='max_ratios: found joint_3d, by whose value'):
+        CalibrationOptions(max_ratios=dict(silhouette=3.0, joint_3d=0.5))
+
+
 @pytest.mark.slow
 def test_label_offsets_of_a_round_are_known_to_the_next_and_to_j_opt(
     views: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

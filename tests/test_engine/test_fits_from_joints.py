@@ -123,6 +123,8 @@ def test_data_without_masks_are_refused_before_any_fit(tiny_config: Path, tmp_pa
 def test_options_are_checked_and_smpl_needs_j_std() -> None:
     with pytest.raises(ValueError, match='initial_fits: num_starts: found 0'):
         FitsFromJoints(num_starts=0)
+    with pytest.raises(ValueError, match=r'initial_fits: num_iters: found 2\.5, expected an int'):
+        FitsFromJoints(num_iters=2.5)  # type: ignore[arg-type]
     body = free_body()
     assert FitsFromJoints().load_regressor(None, body).num_joints == 17
     body.name = 'smpl'

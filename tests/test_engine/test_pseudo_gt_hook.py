@@ -280,6 +280,7 @@ NAMED_ALONE = dict(energy=NO_ADVERSARY, regressor='free_body_h36m', learn_regres
     ('options', 'message'),
     [
         (dict(fit_batch_size=0), 'fit_batch_size: found 0'),
+        (dict(fit_batch_size=2.5), 'fit_batch_size: found 2.5, expected an integer'),
         (dict(energy=dict(terms=dict(silhouete=1.0))), r"unknown \['silhouete'\]"),
         (dict(energy=dict(levels=(1, 2))), 'levels'),
         (dict(body_model=dict(type='Skeleton')), 'Skeleton'),
@@ -287,6 +288,8 @@ NAMED_ALONE = dict(energy=NO_ADVERSARY, regressor='free_body_h36m', learn_regres
         (dict(refiner=dict(share=dict(betas='subject'))), 'add calibration=dict'),
         (dict(calibration=dict(rounds=2)), "'adv_pose', 'adv_shape'.* need discriminators"),
         (dict(energy=NO_ADVERSARY, calibration=dict(rounds=0)), 'rounds: found 0'),
+        (dict(energy=NO_ADVERSARY, calibration=dict(rounds=2.5)), 'rounds: found 2.5'),
+        (dict(energy=NO_ADVERSARY, calibration=dict(moments=1e2)), 'moments: found 100.0'),
         (dict(energy=NO_ADVERSARY, calibration=dict(refiner=dict(x=1))), r"found \['x'\]"),
         (
             dict(energy=NO_ADVERSARY, calibration=dict(refiner=dict(share=dict(pose='frame')))),

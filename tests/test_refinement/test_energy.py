@@ -77,6 +77,13 @@ def test_fits_may_start_at_the_data() -> None:
             'expected one of the two',
         ),
         (dict(terms=dict(smoothness=dict(max_gap=0))), 'max_gap: found 0'),
+        (dict(terms=dict(smoothness=dict(max_gap=2.5))), 'max_gap: found 2.5'),
+        (dict(terms=dict(joint_3d=dict(root=17))), "terms.'joint_3d'.: root: found 17"),
+        (dict(terms=dict(joint_3d=dict(root=-1))), "terms.'joint_3d'.: root: found -1"),
+        (dict(terms=dict(joint_3d=dict(root=0.5))), "terms.'joint_3d'.: root: found 0.5"),
+        (dict(terms=dict(joint_3d=dict(root='hip'))), "terms.'joint_3d'.: root: found 'hip'"),
+        (dict(terms=dict(joint_3d=dict(root=['left_hip', 'hip']))), "root: found .'left_hip', 'h"),
+        (dict(terms=dict(joint_3d=dict(root=[]))), r"terms.'joint_3d'.: root: found \[\]"),
         (
             dict(terms=dict(joint_limits=dict(limits=dict(knee=None, tail=1)))),
             r"unknown \['knee', 'tail'\]",

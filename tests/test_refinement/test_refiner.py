@@ -371,8 +371,18 @@ def test_terms_that_are_not_finite_are_named(world: dict) -> None:
 
 def test_wrong_options_are_refused(world: dict) -> None:
     for options, message in (
-        (dict(num_iters=0), 'num_iters'),
-        (dict(lr_mult=dict(beta=1.0)), 'lr_mult'),
+        (dict(num_iters=0), 'num_iters: found 0'),
+        (dict(num_iters=2.0), 'num_iters: found 2.0, expected an integer'),
+        (dict(chunk_size=True), 'chunk_size: found True, expected an integer'),
+        (dict(lr=-0.01), 'lr: found -0.01'),
+        (dict(lr=0.0), 'lr: found 0.0'),
+        (dict(lr=float('nan')), 'lr: found nan'),
+        (dict(betas=(0.9, 1.0)), r'betas: found \(0.9, 1.0\)'),
+        (dict(betas=0.9), 'betas: found 0.9, expected two numbers'),
+        (dict(lr_mult=dict(beta=1.0)), 'lr_mult: unknown'),
+        (dict(lr_mult=dict(betas=-3.0)), 'lr_mult: betas: found -3.0'),
+        (dict(lr_mult=dict(transl=float('inf'))), 'lr_mult: transl: found inf'),
+        (dict(prior=dict(outline_offset=0.0)), 'prior: outline_offset: found 0.0'),
         (dict(init_translation='4d'), 'init_translation'),
     ):
         with pytest.raises(ValueError, match=message):
