@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -126,19 +126,25 @@ class FitEnergy(nn.Module):
 
     def forward(self, bodies: PosedBodies, observed: Observations) -> EnergyTerms:
         """Evaluate the terms; those that need masks are left out where there are none."""
+        prepared = observed.prepared or {}
         values = {
-            name: term(bodies, observed)
+            name: term(bodies, prepared.get(name, observed))
             for name, term in self.terms.items()
             if observed.mask is not None or 'mask' not in term.requires
         }
         return EnergyTerms(values, bodies.rendered)
 
     def prepare(self, observed: Observations) -> Observations:
-        """Return observations with what the terms compute from them once per batch."""
-        for term in self.terms.values():
-            if observed.mask is not None or 'mask' not in term.requires:
-                observed = term.prepare(observed)
-        return observed
+        """Return observations with what each term computes from them once per batch."""
+        prepared = {
+            name: term.prepare(observed)
+            for name, term in self.terms.items()
+            if observed.mask is not None or 'mask' not in term.requires
+        }
+        return replace(
+            observed,
+            prepared={name: own for name, own in prepared.items() if own is not observed},
+        )
 
     def check_image_size(self, image_size: tuple[int, int]) -> None:
         """Refuse terms whose options do not fit images of this (height, width)."""

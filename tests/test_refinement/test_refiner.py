@@ -467,3 +467,23 @@ def test_each_way_to_refine_lets_terms_compute_values_once_per_batch(world: dict
     for value in (result.terms_init['silhouette'], jointly.terms_init['silhouette']):
         assert value.shape == (3,)
         assert (value > 0).all()
+
+
+def test_two_silhouette_terms_keep_their_own_cells_and_gates(world: dict) -> None:
+    o = world['observed']
+    observed = dataclasses.replace(o, keypoints_2d=o.keypoints_2d + 20)  # hands off the mask
+    alone = dict(silhouette=dict(mask_cells=8), **WITHOUT_ADVERSARY)
+    coarse = dict(type='SilhouetteTerm', mask_cells=4)
+    gated = dict(type='SilhouetteTerm', gate=True)
+
+    def values(terms: dict) -> dict[str, float]:
+        return refiner(world, terms).initial_terms(world['init'], observed)
+
+    expected = {
+        'silhouette': values(alone)['silhouette'],
+        'coarse': values(dict(WITHOUT_ADVERSARY, silhouette=coarse))['silhouette'],
+        'gated': values(dict(WITHOUT_ADVERSARY, silhouette=gated))['silhouette'],
+    }
+    assert len({round(value, 5) for value in expected.values()}) == 3
+    together = values(dict(alone, coarse=coarse, gated=gated))
+    assert {name: together[name] for name in expected} == expected

@@ -214,7 +214,10 @@ class EnergyTerm(nn.Module, ABC):
         """Return the unweighted value of each frame."""
 
     def prepare(self, observed: Observations) -> Observations:
-        """Return observations with what the term computes from them once per batch."""
+        """Return observations with what the term computes from them once per batch.
+
+        Only this term's :meth:`forward` receives them.
+        """
         return observed
 
     def estimate(self, observed: Observations, moment: Tensor) -> dict[str, Any]:
