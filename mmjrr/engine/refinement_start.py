@@ -22,6 +22,8 @@ from mmjrr.engine.first_sample import (
     check_discriminator,
     check_first_sample,
     check_rotation_terms,
+    check_subjects,
+    subjects_of,
 )
 from mmjrr.engine.fit_genders import check_genders
 from mmjrr.engine.fits_from_joints import make_initial_fits
@@ -100,7 +102,7 @@ class RefinementStart:
         dataset = runner.train_dataloader.dataset
         self._check(model, dataset)
         make_refiner = partial(self._make_refiner, model)
-        make_refiner(None)  # refuses wrong options
+        options.check_refiners(partial(make_refiner, None))
         check_batches(runner.train_dataloader, options.sharing)
         self._make_initial_fits(dataset)
         agreement: dict[str, Any] = {}
@@ -138,6 +140,9 @@ class RefinementStart:
         check_discriminator(model, self.body, self.energy)
         check_genders(dataset, self.body)
         check_rotation_terms(self.energy, getattr(dataset, 'has_fits', True))
+        calibration = self.options.calibration_options
+        if calibration is not None and calibration.label_offsets:
+            check_subjects(subjects_of(dataset), 'the data set')
         check_first_sample(
             dataset,
             self.body,
@@ -231,6 +236,8 @@ class RefinementStart:
             frames.check_views()
         if calibration is not None:
             frames.check_shared(dataset, sharing)
+            if calibration.label_offsets:
+                check_subjects(frames.subjects, f'moments={calibration.moments} of the calibration')
         self._check_effects(frames)
         return frames
 

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from mmjrr.refinement.corrections import CORRECTIONS
 from mmjrr.refinement.terms import EnergyTerm, PosedBodies
 from mmjrr.registry import ENERGY_TERMS
 
 if TYPE_CHECKING:
     from mmjrr.refinement.observations import Observations
+    from mmjrr.refinement.variables import Sharing
 
 #: Names of the paper's terms, which are on by default, in the order in which they are reported.
 TERMS = ('joint_3d', 'joint_2d', 'silhouette', 'adv_pose', 'adv_shape')
@@ -145,6 +147,29 @@ class FitEnergy(nn.Module):
             observed,
             prepared={name: own for name, own in prepared.items() if own is not observed},
         )
+
+    def check_sharing(self, sharing: Sharing) -> None:
+        """Refuse corrections that no term sees, and terms that do not fit the levels.
+
+        Raises:
+            ValueError: There is such a correction or term.
+        """
+        needed = {
+            quantity
+            for term in self.terms.values()
+            if term.has_weight
+            for quantity in term.requires
+        }
+        for variable, correction in CORRECTIONS.items():
+            level, seen_by = sharing.level(variable), correction.seen_by
+            if level != 'fixed' and seen_by and needed.isdisjoint(seen_by):
+                raise ValueError(
+                    f'share: {correction.share}: found {level!r}, which no term sees: switch on '
+                    f'one that requires one of {list(seen_by)}, such as silhouette, or set '
+                    "'fixed'"
+                )
+        for term in self.terms.values():
+            term.check_sharing(sharing)
 
     def check_image_size(self, image_size: tuple[int, int]) -> None:
         """Refuse terms whose options do not fit images of this (height, width)."""

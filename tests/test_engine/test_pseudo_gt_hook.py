@@ -312,6 +312,14 @@ NAMED_ALONE = dict(energy=NO_ADVERSARY, regressor='free_body_h36m', learn_regres
             dict(NAMED_ALONE, root=None, calibration=dict(rounds=1, label_offsets=True)),
             'learn_regressor: .*label_offsets=True',
         ),
+        (
+            dict(
+                energy=WITHOUT_SILHOUETTE,
+                refiner=dict(share=dict(outline_offset='subject')),
+                calibration=dict(rounds=1),
+            ),
+            'share: outline_offset: .*no term sees',
+        ),
         (dict(init_root='hip'), "init_root: found 'hip'"),
         (dict(root='hip'), "root: found 'hip'"),  # needed after days only
     ],
@@ -436,10 +444,47 @@ def test_the_log_has_no_complaints_and_tells_where_results_are(run: Path) -> Non
     assert 'eta:' in text and 'iou_opt:' in text
 
 
-def test_wrong_options_of_the_refiner_are_named_before_anything_long(
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(refiner=dict(lr_mult=dict(pose=2.0))), r"lr_mult: unknown \['pose'\]"),
+        (
+            dict(energy=NO_ADVERSARY, calibration=dict(refiner=dict(num_iters=0))),
+            'calibration: refiner: num_iters: found 0',
+        ),
+        (
+            dict(
+                energy=NO_ADVERSARY,
+                root=None,
+                calibration=dict(rounds=1, moments=1, label_offsets=True),
+            ),
+            r"label_offsets: found \['S6'\] in moments=1 of the calibration, expected at least two",
+        ),
+    ],
+)
+def test_wrong_options_of_the_refiners_are_named_before_anything_long(
+    dataset, tmp_path: Path, options: dict, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        start(make_hook(**options), FakeRunner(dataset, tmp_path))
+    assert not made(tmp_path)
+
+
+def test_label_offsets_of_one_subject_are_refused_before_bodies_are_fitted(
+    tiny_set: Path, tmp_path: Path
+) -> None:
+    options = dict(energy=WITHOUT_SILHOUETTE, root=None, calibration=dict(label_offsets=True))
+    alone = H36MFitsDataset(data_root=str(tiny_set), fits_file=None, subjects=['S1'])
+    with pytest.raises(ValueError, match=r"label_offsets: found \['S1'\] in the data set, expect"):
+        start(make_hook(**options), FakeRunner(alone, tmp_path))
+    assert not made(tmp_path)
+
+
+def test_masks_of_another_size_are_refused_without_the_silhouette_term_too(
     dataset, tmp_path: Path
 ) -> None:
-    hook = make_hook(refiner=dict(lr_mult=dict(pose=2.0)))
-    with pytest.raises(ValueError, match=r"lr_mult: unknown \['pose'\]"):
-        start(hook, FakeRunner(dataset, tmp_path))
+    hook = make_hook(energy=dict(terms=dict(silhouette=False)))
+    other = Changed(dataset, mask(torch.zeros(32, 32)))
+    with pytest.raises(ValueError, match=r'mask .*found shape \(32, 32\), expected \(64, 64\)'):
+        start(hook, FakeRunner(other, tmp_path))
     assert not made(tmp_path)

@@ -116,6 +116,8 @@ def _root_index(
 class Joint2DTerm(EnergyTerm):
     """Squared distances of projected from annotated 2D joints: :func:`joint_2d_energy`."""
 
+    requires = ('joints_2d',)
+
     def forward(self, bodies: PosedBodies, observed: Observations) -> Tensor:  # (B,)
         """Return the values in squares of the crop's side."""
         return joint_2d_energy(
