@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> None:
     from mmjrr.datasets.annotations import Annotations
     from mmjrr.datasets.fits import save_fits
     from mmjrr.datasets.triangulated_joints import labeled_trunk_joints, triangulated_joints
-    from mmjrr.engine.fits_from_joints import FRAMES_PER_SHARD, fit_rows
+    from mmjrr.engine.fits_from_joints import FRAMES_PER_SHARD, check_trunk, fit_rows
     from mmjrr.engine.joint_order import check_annotation
     from mmjrr.errors import DataError
     from mmjrr.evaluation import load_regressors
@@ -70,6 +70,12 @@ def run(args: argparse.Namespace) -> None:
                 f'{args.cameras} has the poses of these cameras'
             )
         table = table.keep(trunk)
+    check_trunk(
+        args.annotations,
+        lambda row: str(table.imgname[row]),
+        table.S,
+        'leave these frames out or, with several calibrated views, give --cameras',
+    )
     for remark in check_annotation(str(args.annotations), table):
         print(f'warning: {remark}', file=sys.stderr)
     config = body_config(args.body_model, {})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -135,18 +135,39 @@ def fit_rows(
     return {name: value.cpu().numpy() for name, value in fits.items()}
 
 
-def _checked_missing(dataset: Any, shards: ShardFolder, count: int) -> list[int]:
-    """Check that all frames have enough joints, and return the numbers of the parts to make."""
+def check_trunk(
+    file: str | Path, imgname: Callable[[int], str], joints: Array, remedy: str
+) -> None:
+    """Check that frames have enough labeled joints of the trunk to fit bodies to them.
+
+    Args:
+        file: The annotation file, for the message.
+        imgname: A function that returns a frame's image name.
+        joints: (N, 17, 4) labels in MMPose's order, with their weights.
+        remedy: What the user can do; the end of the message.
+
+    Raises:
+        DataError: A frame has fewer than three.
+    """
     trunk = [H36M_JOINTS_MMPOSE.index(name) for name in TRUNK_JOINTS]
-    labeled = (dataset.labeled_joints(range(len(dataset)))[:, trunk, 3] > 0).sum(1)
+    labeled = (joints[:, trunk, 3] > 0).sum(1)
     bad = np.flatnonzero(labeled < MIN_TRUNK_JOINTS)
     if len(bad):
         raise DataError(
-            f'{dataset.ann_file}: S: {len(bad)} of {len(dataset)} frames, the first is '
-            f'{dataset.imgname(int(bad[0]))}, have fewer than {MIN_TRUNK_JOINTS} joints of the '
-            "trunk, to which a body could be fitted: set the dataset's fits_file or, with several "
-            'calibrated views, triangulate=True'
+            f'{file}: S: {len(bad)} of {len(joints)} frames, the first is {imgname(int(bad[0]))}, '
+            f'have fewer than {MIN_TRUNK_JOINTS} joints of the trunk, to which a body could be '
+            f'fitted: {remedy}'
         )
+
+
+def _checked_missing(dataset: Any, shards: ShardFolder, count: int) -> list[int]:
+    """Check that all frames have enough joints, and return the numbers of the parts to make."""
+    check_trunk(
+        dataset.ann_file,
+        dataset.imgname,
+        dataset.labeled_joints(range(len(dataset))),
+        "set the dataset's fits_file or, with several calibrated views, triangulate=True",
+    )
     return shards.missing(count)
 
 
