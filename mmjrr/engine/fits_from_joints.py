@@ -78,6 +78,7 @@ def make_initial_fits(
     regressor: JointRegressor,
     options: FitsFromJoints,
     seed: int,
+    provenance: Mapping[str, Any],
 ) -> None:
     """Fit bodies to the 3D joints of all samples, and have the data set read them.
 
@@ -91,6 +92,7 @@ def make_initial_fits(
         regressor: The regressor that is compared with the joints, in the order of the annotation.
         options: Options of the fits.
         seed: Seed of the random starts.
+        provenance: Further entries of the file's provenance.
 
     Raises:
         DataError: A frame has fewer than three joints of the trunk in 3D.
@@ -120,7 +122,16 @@ def make_initial_fits(
         for number, content in zip(own, with_progress(parts(), len(own), unit), strict=True):
             shards.put(number, dict(content))
         wait_for_all()
-        on_main_process(lambda: _merge(job, dataset, shards, count, path, regressor, options, seed))
+        described = dict(
+            provenance,
+            method='fitted to 3D joints',
+            regressor_sha256=weights_digest(regressor),
+            num_iters=options.num_iters,
+            num_starts=options.num_starts,
+            seed=seed,
+            versions=versions(),
+        )
+        on_main_process(lambda: _merge(job, dataset, shards, count, path, described))
     # Also the folder of a run that was killed after it had recorded the fits.
     on_main_process(lambda: shutil.rmtree(job.work_dir / FOLDER, ignore_errors=True))
     dataset.read_fits(path)
@@ -177,9 +188,7 @@ def _merge(
     shards: ShardFolder,
     count: int,
     path: Path,
-    regressor: JointRegressor,
-    options: FitsFromJoints,
-    seed: int,
+    provenance: dict[str, Any],
 ) -> None:
     parts = list(shards.read_all((number, None) for number in range(count)))
     fits = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
@@ -189,12 +198,8 @@ def _merge(
         pose=np.concatenate([fits['global_orient'], fits['body_pose']], 1),
         betas=fits['betas'],
         transl=fits['transl'],
-        provenance=dict(
-            method='fitted to 3D joints', regressor_sha256=weights_digest(regressor),
-            num_iters=options.num_iters, num_starts=options.num_starts, seed=seed,
-            versions=versions(),
-        ),
-    )  # fmt: skip
+        provenance=provenance,
+    )
     error = 1000 * float(np.sqrt(np.square(fits['error']).mean()))
     print_log(
         f'Initial fits: {len(dataset)} bodies fitted to 3D joints, {error:.1f} mm rms\n  {path}',

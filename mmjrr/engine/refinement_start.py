@@ -60,6 +60,7 @@ class StartedRefinement:
         trains_discriminators: Whether a term needs discriminators.
         calibration: The result of the calibration; None without one.
         agreement: Agreement of initial fits and masks with annotated joints.
+        provenance: Seed, config and settings of the run, for the files that it writes.
     """
 
     refiner: FitRefiner
@@ -67,6 +68,7 @@ class StartedRefinement:
     trains_discriminators: bool
     calibration: Calibration | None = None
     agreement: dict[str, Any] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -133,6 +135,7 @@ class RefinementStart:
             trains_discriminators,
             calibration,
             agreement,
+            self._provenance,
         )
 
     def _check(self, model: nn.Module, dataset: Any) -> None:
@@ -181,6 +184,7 @@ class RefinementStart:
             regressor.to(self.device),
             fits_from_joints,
             seed=sampler_of(self.runner.train_dataloader).seed,
+            provenance=self._provenance,
         )
 
     def _first_regressor(self, dataset: Any) -> JointRegressor:
@@ -197,7 +201,7 @@ class RefinementStart:
             path,
             root=options.init_root,
             batch_size=options.fit_batch_size,
-            provenance=run_of(self.runner),
+            provenance=self._provenance,
             log=self.runner.logger.info,
         )
         on_main_process(fit)
@@ -260,6 +264,15 @@ class RefinementStart:
                 ) from error
 
     @property
+    def _provenance(self) -> dict[str, Any]:
+        """Seed and config, and the checksum of all settings, which identity.json records."""
+        return dict(
+            seed=self.runner.seed,
+            config=str(self.runner.cfg.filename or ''),
+            settings_sha256=self.job.identity.digest,
+        )
+
+    @property
     def _frame_options(self) -> dict[str, Any]:
         return frame_options(self.renderer, self.energy, self.device)
 
@@ -304,7 +317,7 @@ class RefinementStart:
             complete=len(frames.samples) == len(runner.train_dataloader.dataset),
             root=self.options.root,
             fit_batch_size=self.options.fit_batch_size,
-            provenance=run_of(runner),
+            provenance=self._provenance,
             log=runner.logger.info,
             warn=runner.logger.warning,
             label_offsets=options.label_offsets,
@@ -336,8 +349,3 @@ def frame_options(renderer: Any, energy: FitEnergy, device: torch.device) -> dic
         device=device,
         needs_masks=bool(energy.requires('mask')),
     )
-
-
-def run_of(runner: Runner) -> dict[str, Any]:
-    """Return the seed and the config of a run, for the provenance of files."""
-    return dict(seed=runner.seed, config=str(runner.cfg.filename or ''))

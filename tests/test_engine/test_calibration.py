@@ -604,6 +604,10 @@ def test_label_offsets_of_a_round_are_known_to_the_next_and_to_j_opt(
     torch.testing.assert_close(
         last.values, LabelOffsets.load(folder / 'label_offsets_round_2.npz').values
     )
+    sidecar = JointRegressor.load(tmp_path / 'run' / 'J_opt.npy').provenance
+    assert sidecar['label_offsets_sha256'] == sha256(tmp_path / 'run' / 'label_offsets.npz')
+    assert last.provenance['source'] == 'refined fits, round 2'
+    assert last.provenance['settings_sha256'] == sidecar['settings_sha256']
     summary = json.loads((tmp_path / 'run' / 'refinement.json').read_text())['calibration']
     assert len(summary['label_offsets_mm']) == int((last.values != 0).any(-1).sum())
     torch.testing.assert_close(

@@ -26,6 +26,7 @@ from mmjrr.engine import FrameBatchSampler, ResumableSampler, SMPLPseudoGTHook
 from mmjrr.engine.first_regressor import initial_fits
 from mmjrr.engine.refinement_frames import RefinementFrames
 from mmjrr.errors import DataError
+from mmjrr.jobs import Identity
 from mmjrr.joints import reorder_index
 from mmjrr.models.discriminators import FitDiscriminator
 from mmjrr.refinement import regressor_fit
@@ -433,6 +434,22 @@ def test_terms_are_balanced_on_a_set_of_frames_and_then_kept(run: Path) -> None:
     for name in ('joint_3d', 'joint_2d', 'silhouette'):  # the discriminators learn
         starts = np.concatenate([shard[f'init_energy_{name}'] for shard in shards])
         assert weights[name] * float(starts.mean()) == pytest.approx(1.0, rel=1e-4)
+
+
+def test_results_name_the_settings_that_made_them(run: Path) -> None:
+    recorded = json.loads((run / 'pseudo_gt' / 'identity.json').read_text())
+    summary = json.loads((run / 'refinement.json').read_text())
+    described = [
+        summary['provenance'],
+        load_fits(run / 'pseudo_gt.npz')['provenance'],
+        *(JointRegressor.load(run / f'{name}.npy').provenance for name in ('J_spin', 'J_opt')),
+    ]
+    environment = {'versions', 'device', 'threads', 'results'}
+    settings = Identity({name: v for name, v in recorded.items() if name not in environment})
+    for provenance in described:
+        assert provenance['settings_sha256'] == settings.digest
+        assert provenance['seed'] == 0 and provenance['config'].endswith('tiny.py')
+        assert provenance['versions'] == recorded['versions']
 
 
 def test_the_log_has_no_complaints_and_tells_where_results_are(run: Path) -> None:
