@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -101,8 +101,9 @@ def _root_index(
     if root == 'mean':
         return tuple(range(len(names)))
     several = isinstance(root, Sequence) and not isinstance(root, str)
-    chosen = tuple(root) if several else (root,)  # type: ignore[arg-type]
-    known = {**{name: index for index, name in enumerate(names)}, **dict(enumerate(range(17)))}
+    chosen: tuple[Any, ...] = tuple(root) if several else (root,)  # type: ignore[arg-type]
+    known: dict[int | str, int] = {name: index for index, name in enumerate(names)}
+    known.update((index, index) for index in range(len(names)))
     if not chosen or any(joint not in known for joint in chosen):
         raise ValueError(
             f"root: found {root!r}, expected None, 'mean', or one or several of the joints "
