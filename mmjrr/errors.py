@@ -1,4 +1,4 @@
-"""Errors that say which file and field is wrong, what was found, and what was expected.
+"""Errors that say which file, field or argument is wrong, what was found, and what was expected.
 
 Every reader of a file follows the same rules:
 
@@ -10,6 +10,9 @@ Every reader of a file follows the same rules:
 
 from __future__ import annotations
 
+from numbers import Integral
+from typing import Any
+
 
 class DataError(ValueError):
     """A data file is broken or does not fit the others. The message names file and field."""
@@ -17,3 +20,17 @@ class DataError(ValueError):
 
 class LockedError(RuntimeError):
     """Another run holds the work directory."""
+
+
+def check_count(name: str, value: Any) -> None:
+    """Check that an argument is a positive integer.
+
+    Args:
+        name: The argument's name, for the message.
+        value: Its value.
+
+    Raises:
+        ValueError: It is a fraction or another type, or below 1.
+    """
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+        raise ValueError(f'{name}: found {value!r}, expected an integer of at least 1')

@@ -15,6 +15,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from mmjrr.cli.options import add_body_model, add_joint_order, parse, run_command
 
@@ -46,7 +47,7 @@ def run(args: argparse.Namespace) -> None:
     from mmjrr.datasets.annotations import Annotations
     from mmjrr.datasets.fits import save_fits
     from mmjrr.datasets.triangulated_joints import labeled_trunk_joints, triangulated_joints
-    from mmjrr.engine.fits_from_joints import FRAMES_PER_SHARD, fit_rows
+    from mmjrr.engine.fits_from_joints import FRAMES_PER_SHARD, check_trunk, fit_rows
     from mmjrr.engine.joint_order import check_annotation
     from mmjrr.errors import DataError
     from mmjrr.evaluation import load_regressors
@@ -54,13 +55,16 @@ def run(args: argparse.Namespace) -> None:
     from mmjrr.geometry import load_cameras
     from mmjrr.io import sha256, versions
     from mmjrr.io.paths import check_suffix
+    from mmjrr.jobs import digest_of_state
     from mmjrr.joints import H36M_JOINTS_MMPOSE
     from mmjrr.refinement.inverse_kinematics import MIN_TRUNK_JOINTS
     from mmjrr.registry import BODY_MODELS
 
     check_suffix(args.out, '.npz', option='--out')
     table = Annotations.load(args.annotations)
+    triangulated: dict[str, Any] | None = None
     if args.cameras is not None:
+        labeled = table.S[..., 3] > 0
         table = triangulated_joints(table, load_cameras(args.cameras))
         trunk = labeled_trunk_joints(table) >= MIN_TRUNK_JOINTS
         print(f'{int(trunk.sum())} of {len(table)} frames have joints of the trunk in 3D')
@@ -69,7 +73,18 @@ def run(args: argparse.Namespace) -> None:
                 f'{args.annotations}: found no moment whose views agree on the trunk; check that '
                 f'{args.cameras} has the poses of these cameras'
             )
+        triangulated = dict(
+            cameras=dict(file=args.cameras.name, sha256=sha256(args.cameras)),
+            joints=int(((table.S[..., 3] > 0) & ~labeled)[trunk].sum()),
+            frames_left_out=int((~trunk).sum()),
+        )
         table = table.keep(trunk)
+    check_trunk(
+        args.annotations,
+        lambda row: str(table.imgname[row]),
+        table.S,
+        'leave these frames out or, with several calibrated views, give --cameras',
+    )
     for remark in check_annotation(str(args.annotations), table):
         print(f'warning: {remark}', file=sys.stderr)
     config = body_config(args.body_model, {})
@@ -100,7 +115,10 @@ def run(args: argparse.Namespace) -> None:
         center=table.center,
         scale=table.scale,
         provenance=dict(
-            made_by='mmjrr initial-fits', annotations=source, regressor=name,
+            made_by='mmjrr initial-fits', annotations=source, triangulated=triangulated,
+            body=dict(name=body.name, sha256=digest_of_state(body)),
+            regressor=name, regressor_file_sha256=regressor.provenance['file_sha256'],
+            joint_order=args.joint_order,
             starts=args.starts, iters=args.iters, seed=args.seed, versions=versions(),
         ),
     )  # fmt: skip

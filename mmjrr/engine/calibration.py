@@ -20,6 +20,7 @@ from torch import Tensor
 from mmjrr.array_types import Array
 from mmjrr.engine.labeled_fits import fit_regressor_and_offsets
 from mmjrr.engine.refinement_frames import RefinementFrames
+from mmjrr.errors import check_count
 from mmjrr.io import sha256
 from mmjrr.jobs import Progress, ShardFolder
 from mmjrr.joints import H36M_JOINTS_MMPOSE
@@ -56,7 +57,8 @@ class CalibrationOptions:
             bad masks. Terms that are switched off do not count. None: weights stay.
 
     Raises:
-        ValueError: A number is below 1, or a ratio is not positive.
+        ValueError: A number is not an integer or below 1, a ratio is not positive, or there is one
+            of ``joint_3d``, with which the others are compared.
     """
 
     rounds: int = 3
@@ -66,15 +68,19 @@ class CalibrationOptions:
     max_ratios: Mapping[str, float] | None = None
 
     def __post_init__(self) -> None:
-        for name in ('rounds', 'moments'):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f'calibration: {name}: found {value}, expected at least 1')
+        check_count('calibration: rounds', self.rounds)
+        if self.moments is not None:
+            check_count('calibration: moments', self.moments)
         for name, ratio in (self.max_ratios or {}).items():
             if not 0 < ratio < float('inf'):
                 raise ValueError(
                     f'calibration: max_ratios: {name}: found {ratio}, expected a positive number'
                 )
+        if 'joint_3d' in (self.max_ratios or {}):
+            raise ValueError(
+                'calibration: max_ratios: found joint_3d, by whose value the others are divided; '
+                'expected other terms only'
+            )
 
 
 def round_regressor(folder: Path, number: int) -> Path:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from mmjrr.datasets.image_names import parse_image_name
 from mmjrr.joints import H36M_JOINTS_MMPOSE
 from mmjrr.refinement import FitEnergy
 
@@ -29,7 +31,8 @@ def check_first_sample(
     Args:
         dataset: The data set. Fits are not checked if its ``has_fits`` is False.
         body: The body model.
-        energy: The energy, whose enabled terms determine whether a mask is needed.
+        energy: The energy, whose enabled terms determine whether a mask is needed. A mask that
+            is there is checked without them too.
         image_size: Height and width of the renderer's image.
         needs_fits: Whether J_spin is fitted, which needs ``dataset.fit_sample``.
         needs_camera_pose: Whether bodies are in the world's frame. Default: False.
@@ -71,10 +74,10 @@ def check_first_sample(
         if value is None:
             raise ValueError(f"{where}: has no '{name}', which comes from {source}")
         _check_array(f'{where}: {name}', value, shape)
-    if energy.requires('mask'):
-        mask = (item.get('inputs') or {}).get('mask')
-        if mask is None:
-            raise ValueError(f'{where}: {NO_MASKS}')
+    mask = (item.get('inputs') or {}).get('mask')
+    if mask is None and energy.requires('mask'):
+        raise ValueError(f'{where}: {NO_MASKS}')
+    if mask is not None:  # without the silhouette term, overlaps with masks are stored
         _check_array(f"{where}: mask (renderer's size)", mask, image_size)
         if float(mask.min()) < 0 or float(mask.max()) > 1:
             raise ValueError(
@@ -95,6 +98,29 @@ def check_rotation_terms(energy: FitEnergy, has_fits: bool) -> None:
         raise ValueError(
             f'terms: {names} take rotations from an estimator, but fits_file is None, and fits '
             f'to joints do not know how hands and feet turn; switch them off: {switches}'
+        )
+
+
+def subjects_of(dataset: Any) -> list[str]:
+    """Return the names of a data set's subjects, in alphabetical order."""
+    names = (parse_image_name(dataset.imgname(index)) for index in range(len(dataset)))
+    return sorted({name.subject for name in names})
+
+
+def check_subjects(subjects: Sequence[str], source: str) -> None:
+    """Refuse label offsets of a single subject: they are differences between subjects.
+
+    Args:
+        subjects: Names of the subjects.
+        source: Where they are from, for the message.
+
+    Raises:
+        ValueError: There are fewer than two.
+    """
+    if len(subjects) < 2:
+        raise ValueError(
+            f'calibration: label_offsets: found {list(subjects)} in {source}, expected at least '
+            'two subjects: take more, or set label_offsets=False'
         )
 
 

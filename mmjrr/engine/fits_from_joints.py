@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from mmengine.logging import print_log
 from mmjrr.array_types import Array
 from mmjrr.datasets.fits import save_fits
 from mmjrr.engine.first_regressor import load_named_regressor, weights_digest
-from mmjrr.errors import DataError
+from mmjrr.errors import DataError, check_count
 from mmjrr.io import sha256, versions
 from mmjrr.jobs import Job, ShardFolder, on_main_process, wait_for_all
 from mmjrr.jobs.progress import with_progress
@@ -45,7 +45,7 @@ class FitsFromJoints:
         num_starts: Number of starts of a frame, of which the best is kept.
 
     Raises:
-        ValueError: A number is below 1.
+        ValueError: A number is not an integer, or below 1.
     """
 
     regressor: str | None = None
@@ -54,10 +54,7 @@ class FitsFromJoints:
 
     def __post_init__(self) -> None:
         for name in ('num_iters', 'num_starts'):
-            if getattr(self, name) < 1:
-                raise ValueError(
-                    f'initial_fits: {name}: found {getattr(self, name)}, expected at least 1'
-                )
+            check_count(f'initial_fits: {name}', getattr(self, name))
 
     def load_regressor(self, named: str | None, body: Any) -> JointRegressor:
         """Load the regressor.
@@ -81,6 +78,7 @@ def make_initial_fits(
     regressor: JointRegressor,
     options: FitsFromJoints,
     seed: int,
+    provenance: Mapping[str, Any],
 ) -> None:
     """Fit bodies to the 3D joints of all samples, and have the data set read them.
 
@@ -94,6 +92,7 @@ def make_initial_fits(
         regressor: The regressor that is compared with the joints, in the order of the annotation.
         options: Options of the fits.
         seed: Seed of the random starts.
+        provenance: Further entries of the file's provenance.
 
     Raises:
         DataError: A frame has fewer than three joints of the trunk in 3D.
@@ -123,7 +122,16 @@ def make_initial_fits(
         for number, content in zip(own, with_progress(parts(), len(own), unit), strict=True):
             shards.put(number, dict(content))
         wait_for_all()
-        on_main_process(lambda: _merge(job, dataset, shards, count, path, regressor, options, seed))
+        described = dict(
+            provenance,
+            method='fitted to 3D joints',
+            regressor_sha256=weights_digest(regressor),
+            num_iters=options.num_iters,
+            num_starts=options.num_starts,
+            seed=seed,
+            versions=versions(),
+        )
+        on_main_process(lambda: _merge(job, dataset, shards, count, path, described))
     # Also the folder of a run that was killed after it had recorded the fits.
     on_main_process(lambda: shutil.rmtree(job.work_dir / FOLDER, ignore_errors=True))
     dataset.read_fits(path)
@@ -138,18 +146,39 @@ def fit_rows(
     return {name: value.cpu().numpy() for name, value in fits.items()}
 
 
-def _checked_missing(dataset: Any, shards: ShardFolder, count: int) -> list[int]:
-    """Check that all frames have enough joints, and return the numbers of the parts to make."""
+def check_trunk(
+    file: str | Path, imgname: Callable[[int], str], joints: Array, remedy: str
+) -> None:
+    """Check that frames have enough labeled joints of the trunk to fit bodies to them.
+
+    Args:
+        file: The annotation file, for the message.
+        imgname: A function that returns a frame's image name.
+        joints: (N, 17, 4) labels in MMPose's order, with their weights.
+        remedy: What the user can do; the end of the message.
+
+    Raises:
+        DataError: A frame has fewer than three.
+    """
     trunk = [H36M_JOINTS_MMPOSE.index(name) for name in TRUNK_JOINTS]
-    labeled = (dataset.labeled_joints(range(len(dataset)))[:, trunk, 3] > 0).sum(1)
+    labeled = (joints[:, trunk, 3] > 0).sum(1)
     bad = np.flatnonzero(labeled < MIN_TRUNK_JOINTS)
     if len(bad):
         raise DataError(
-            f'{dataset.ann_file}: S: {len(bad)} of {len(dataset)} frames, the first is '
-            f'{dataset.imgname(int(bad[0]))}, have fewer than {MIN_TRUNK_JOINTS} joints of the '
-            "trunk, to which a body could be fitted: set the dataset's fits_file or, with several "
-            'calibrated views, triangulate=True'
+            f'{file}: S: {len(bad)} of {len(joints)} frames, the first is {imgname(int(bad[0]))}, '
+            f'have fewer than {MIN_TRUNK_JOINTS} joints of the trunk, to which a body could be '
+            f'fitted: {remedy}'
         )
+
+
+def _checked_missing(dataset: Any, shards: ShardFolder, count: int) -> list[int]:
+    """Check that all frames have enough joints, and return the numbers of the parts to make."""
+    check_trunk(
+        dataset.ann_file,
+        dataset.imgname,
+        dataset.labeled_joints(range(len(dataset))),
+        "set the dataset's fits_file or, with several calibrated views, triangulate=True",
+    )
     return shards.missing(count)
 
 
@@ -159,9 +188,7 @@ def _merge(
     shards: ShardFolder,
     count: int,
     path: Path,
-    regressor: JointRegressor,
-    options: FitsFromJoints,
-    seed: int,
+    provenance: dict[str, Any],
 ) -> None:
     parts = list(shards.read_all((number, None) for number in range(count)))
     fits = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
@@ -171,12 +198,8 @@ def _merge(
         pose=np.concatenate([fits['global_orient'], fits['body_pose']], 1),
         betas=fits['betas'],
         transl=fits['transl'],
-        provenance=dict(
-            method='fitted to 3D joints', regressor_sha256=weights_digest(regressor),
-            num_iters=options.num_iters, num_starts=options.num_starts, seed=seed,
-            versions=versions(),
-        ),
-    )  # fmt: skip
+        provenance=provenance,
+    )
     error = 1000 * float(np.sqrt(np.square(fits['error']).mean()))
     print_log(
         f'Initial fits: {len(dataset)} bodies fitted to 3D joints, {error:.1f} mm rms\n  {path}',

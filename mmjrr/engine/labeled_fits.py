@@ -14,7 +14,7 @@ import torch
 from mmjrr.array_types import Array
 from mmjrr.body_models import VertexMaker
 from mmjrr.datasets.image_names import parse_image_name
-from mmjrr.io import versions
+from mmjrr.io import sha256, versions
 from mmjrr.joints import H36M_JOINTS_MMPOSE
 from mmjrr.refinement.regressor_fit import PARAMETERS, FitBatches, FitProgress
 from mmjrr.regressors import GroupedBatch, LabelOffsets, fit_label_offsets
@@ -45,7 +45,7 @@ def fit_regressor_and_offsets(
         offsets_path: The file of offsets to write.
         count: The number of frames.
         root: How frames are aligned: a joint's name, or None for absolute positions.
-        provenance: Further entries of the regressor's provenance.
+        provenance: Further entries of the provenance of both.
         log: A function that takes lines about the result and the progress.
     """
     label_fit = fit_label_offsets(
@@ -64,10 +64,14 @@ def fit_regressor_and_offsets(
         f'{path.stem}: {1000 * label_fit.fit.rmse:.1f} mm rms, significant label offsets: '
         f'{", ".join(flagged) or "none"}'
     )
+    described = dict(provenance, root=root, versions=versions())
+    label_fit.offsets.provenance.update(described)
     label_fit.offsets.save(offsets_path)
     regressor = label_fit.fit.regressor
     regressor.provenance.update(
-        **provenance, root=root, relative_gap=float(label_fit.fit.dual_gap), versions=versions()
+        described,
+        relative_gap=float(label_fit.fit.dual_gap),
+        label_offsets_sha256=sha256(offsets_path),
     )
     regressor.save(path)
 

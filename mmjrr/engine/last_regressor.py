@@ -9,6 +9,7 @@ from typing import Any
 
 from mmjrr.array_types import Array
 from mmjrr.engine.labeled_fits import without_label_offsets
+from mmjrr.io import sha256
 from mmjrr.refinement import fit_regressor
 from mmjrr.refinement.regressor_fit import FitBatches
 from mmjrr.refinement.store import batches_of
@@ -52,8 +53,10 @@ def fit_last_regressor(
             'does not generalize'
         )
     batches: FitBatches = partial(batches_of, arrays, batch_size)
+    subtracted: dict[str, Any] = {}
     if label_offsets is not None:
-        label_offsets.save(work_dir / 'label_offsets.npz')
+        path = label_offsets.save(work_dir / 'label_offsets.npz')
+        subtracted = dict(label_offsets_sha256=sha256(path))
         batches = without_label_offsets(batches, body, label_offsets)
     fit_regressor(
         batches,
@@ -61,6 +64,6 @@ def fit_last_regressor(
         work_dir / 'J_opt.npy',
         count=count,
         root=root,
-        provenance=dict(source='refined fits', **provenance),
+        provenance=dict(source='refined fits', **subtracted, **provenance),
         log=log,
     )

@@ -48,6 +48,7 @@ def write_summary(
     left_out: dict[str, str],
     agreement: dict[str, Any] | None = None,
     calibration: dict[str, Any] | None = None,
+    provenance: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Write and return a summary: numbers of frames, and means of energy terms and IoU.
 
@@ -60,6 +61,7 @@ def write_summary(
         left_out: Why each frame that is not refined is left out, by image name.
         calibration: Rounds and corrections of the calibration.
         agreement: Agreement of initial fits and masks with annotated joints, by subject and camera.
+        provenance: Description of how the fits were made.
     """
     summary: dict[str, Any] = {
         'frames': len(arrays['sample_idx']),
@@ -75,5 +77,7 @@ def write_summary(
         summary['calibration'] = calibration
     if agreement:
         summary['input_agreement'] = agreement
+    if provenance:
+        summary['provenance'] = provenance
     write_json(path, summary)
     return summary

@@ -13,7 +13,7 @@ from mmjrr.engine.last_regressor import fit_last_regressor
 from mmjrr.engine.pseudo_gt_export import export_fits, write_summary
 from mmjrr.engine.refinement_job import expected_samples
 from mmjrr.engine.refinement_options import RefinementOptions
-from mmjrr.engine.refinement_start import StartedRefinement, run_of
+from mmjrr.engine.refinement_start import StartedRefinement
 from mmjrr.errors import DataError
 from mmjrr.io import sha256, versions
 from mmjrr.refinement import PseudoGTStore
@@ -56,20 +56,17 @@ def finish_refinement(
             frames_in_dataset=total,
             root=options.root,
             batch_size=options.fit_batch_size,
-            provenance=run_of(runner),
+            provenance=started.provenance,
             log=runner.logger.info,
             warn=runner.logger.warning,
         )
-    export_fits(
-        work_dir / 'pseudo_gt.npz',
-        arrays,
-        dict(
-            method='mmjrr refinement',
-            regressor=refining_regressor(work_dir, options, started.calibration),
-            versions=versions(),
-            **run_of(runner),
-        ),
+    provenance = dict(
+        method='mmjrr refinement',
+        regressor=refining_regressor(work_dir, options, started.calibration),
+        versions=versions(),
+        **started.provenance,
     )
+    export_fits(work_dir / 'pseudo_gt.npz', arrays, provenance)
     summary = write_summary(
         work_dir / 'refinement.json',
         arrays,
@@ -79,6 +76,7 @@ def finish_refinement(
         left_out=left_out,
         agreement=started.agreement,
         calibration=None if started.calibration is None else started.calibration.summary,
+        provenance=provenance,
     )
     runner.message_hub.update_info(
         'mmjrr_frames', {name: summary[name] for name in ('frames', 'frames_expected')}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
 from mmjrr.engine.bad_frames import ON_BAD_FRAME
 from mmjrr.engine.calibration import CalibrationOptions
 from mmjrr.engine.fits_from_joints import FitsFromJoints
+from mmjrr.errors import check_count
 from mmjrr.joints import H36M_JOINTS_MMPOSE
 from mmjrr.refinement import FitEnergy
 from mmjrr.refinement.energy import TERM_TYPES
@@ -57,8 +58,7 @@ class RefinementOptions:
             raise ValueError(
                 f'on_bad_frame: found {self.on_bad_frame!r}, expected one of {ON_BAD_FRAME}'
             )
-        if self.fit_batch_size < 1:
-            raise ValueError(f'fit_batch_size: found {self.fit_batch_size}, expected at least 1')
+        check_count('fit_batch_size', self.fit_batch_size)
         for name, value in (('init_root', self.init_root), ('root', self.root)):
             if value not in (*H36M_JOINTS_MMPOSE, 'mean', None):
                 raise ValueError(
@@ -69,6 +69,7 @@ class RefinementOptions:
         _check_names('energy', self.energy, ENERGY_OPTIONS)
         self.fit_energy = FitEnergy(**(self.energy or {}))
         self.sharing: Sharing = sharing_of((self.refiner or {}).get('share'))
+        self.fit_energy.check_sharing(self.sharing)
         self.calibration_options = chosen = self._calibration_options()
         fits_more = chosen is not None and (chosen.rounds > 1 or chosen.label_offsets)
         if not self.learn_regressor and (self.regressor is None or fits_more):
@@ -83,6 +84,23 @@ class RefinementOptions:
     def skips_bad_frames(self) -> bool:
         """Whether bad frames are left out instead of ending the run."""
         return self.on_bad_frame == 'skip'
+
+    def check_refiners(self, build: Callable[..., Any]) -> None:
+        """Refuse wrong options of the refiners of the batches and of the calibration.
+
+        Args:
+            build: A function of the options that builds a :class:`~mmjrr.refinement.FitRefiner`.
+
+        Raises:
+            ValueError: An option is out of range, or a term lacks what it needs.
+        """
+        options = self.refiner or {}
+        build(**options)
+        if self.calibration_options is not None and self.calibration_options.refiner:
+            try:
+                build(**{**options, **self.calibration_options.refiner})
+            except ValueError as error:
+                raise ValueError(f'calibration: refiner: {error}') from error
 
     def as_dict(self) -> dict[str, Any]:
         """Return the options that change results, by name."""
@@ -124,7 +142,7 @@ class RefinementOptions:
         if unknown:
             raise ValueError(
                 f'calibration: max_ratios: unknown {unknown}, expected some of the terms '
-                f'{sorted({*TERM_TYPES, *self.fit_energy.terms})}'
+                f'{sorted({*TERM_TYPES, *self.fit_energy.terms} - {"joint_3d"})}'
             )
         if ratios and 'joint_3d' not in self.fit_energy.terms:
             raise ValueError(

@@ -22,6 +22,8 @@ from mmjrr.engine.first_sample import (
     check_discriminator,
     check_first_sample,
     check_rotation_terms,
+    check_subjects,
+    subjects_of,
 )
 from mmjrr.engine.fit_genders import check_genders
 from mmjrr.engine.fits_from_joints import make_initial_fits
@@ -58,6 +60,7 @@ class StartedRefinement:
         trains_discriminators: Whether a term needs discriminators.
         calibration: The result of the calibration; None without one.
         agreement: Agreement of initial fits and masks with annotated joints.
+        provenance: Seed, config and settings of the run, for the files that it writes.
     """
 
     refiner: FitRefiner
@@ -65,6 +68,7 @@ class StartedRefinement:
     trains_discriminators: bool
     calibration: Calibration | None = None
     agreement: dict[str, Any] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -100,7 +104,7 @@ class RefinementStart:
         dataset = runner.train_dataloader.dataset
         self._check(model, dataset)
         make_refiner = partial(self._make_refiner, model)
-        make_refiner(None)  # refuses wrong options
+        options.check_refiners(partial(make_refiner, None))
         check_batches(runner.train_dataloader, options.sharing)
         self._make_initial_fits(dataset)
         agreement: dict[str, Any] = {}
@@ -131,6 +135,7 @@ class RefinementStart:
             trains_discriminators,
             calibration,
             agreement,
+            self._provenance,
         )
 
     def _check(self, model: nn.Module, dataset: Any) -> None:
@@ -138,6 +143,9 @@ class RefinementStart:
         check_discriminator(model, self.body, self.energy)
         check_genders(dataset, self.body)
         check_rotation_terms(self.energy, getattr(dataset, 'has_fits', True))
+        calibration = self.options.calibration_options
+        if calibration is not None and calibration.label_offsets:
+            check_subjects(subjects_of(dataset), 'the data set')
         check_first_sample(
             dataset,
             self.body,
@@ -176,6 +184,7 @@ class RefinementStart:
             regressor.to(self.device),
             fits_from_joints,
             seed=sampler_of(self.runner.train_dataloader).seed,
+            provenance=self._provenance,
         )
 
     def _first_regressor(self, dataset: Any) -> JointRegressor:
@@ -192,7 +201,7 @@ class RefinementStart:
             path,
             root=options.init_root,
             batch_size=options.fit_batch_size,
-            provenance=run_of(self.runner),
+            provenance=self._provenance,
             log=self.runner.logger.info,
         )
         on_main_process(fit)
@@ -231,6 +240,8 @@ class RefinementStart:
             frames.check_views()
         if calibration is not None:
             frames.check_shared(dataset, sharing)
+            if calibration.label_offsets:
+                check_subjects(frames.subjects, f'moments={calibration.moments} of the calibration')
         self._check_effects(frames)
         return frames
 
@@ -251,6 +262,15 @@ class RefinementStart:
                     f'moments={calibration.moments} are spread over poses: also set '
                     'calibration.moments=None, which takes all'
                 ) from error
+
+    @property
+    def _provenance(self) -> dict[str, Any]:
+        """Seed and config, and the checksum of all settings, which identity.json records."""
+        return dict(
+            seed=self.runner.seed,
+            config=str(self.runner.cfg.filename or ''),
+            settings_sha256=self.job.identity.digest,
+        )
 
     @property
     def _frame_options(self) -> dict[str, Any]:
@@ -297,7 +317,7 @@ class RefinementStart:
             complete=len(frames.samples) == len(runner.train_dataloader.dataset),
             root=self.options.root,
             fit_batch_size=self.options.fit_batch_size,
-            provenance=run_of(runner),
+            provenance=self._provenance,
             log=runner.logger.info,
             warn=runner.logger.warning,
             label_offsets=options.label_offsets,
@@ -329,8 +349,3 @@ def frame_options(renderer: Any, energy: FitEnergy, device: torch.device) -> dic
         device=device,
         needs_masks=bool(energy.requires('mask')),
     )
-
-
-def run_of(runner: Runner) -> dict[str, Any]:
-    """Return the seed and the config of a run, for the provenance of files."""
-    return dict(seed=runner.seed, config=str(runner.cfg.filename or ''))

@@ -31,6 +31,8 @@ class Correction:
         names: Names of the coordinates, by which they are reported.
         of_regressor: Whether it corrects the regressor with which bodies are refined, so that it
             has no meaning with another one.
+        seen_by: Quantities of :attr:`~.terms.EnergyTerm.requires` that depend on it. A term that
+            needs none of them does not see it. Empty: not restricted.
     """
 
     share: str
@@ -41,6 +43,7 @@ class Correction:
     factor: float | None
     names: tuple[str, ...] | None = None
     of_regressor: bool = False
+    seen_by: tuple[str, ...] = ()
 
     def reported(self, values: Tensor, focal_length: Tensor) -> Any:
         """Convert one value, (``size``,), to the unit in which it is reported.
@@ -59,16 +62,27 @@ class Correction:
         return rounded[0] if self.size == 1 else rounded
 
 
+_OF_OUTLINE = ('silhouette', 'outline')
+_OF_CAMERA = (*_OF_OUTLINE, 'joints_2d')
 #: Corrections by variable. A step of 1e-2 moves what the image shows by 0.3 pixels of a Human3.6M
 #: camera, or 1 to 2 mm. Deviations are 10 pixels, half a degree (10 pixels too), 2 cm, and 3 cm of
 #: joints.
 CORRECTIONS: dict[str, Correction] = dict(
-    principal_point=Correction('principal_point', 2, 0.026, 0.0087, 'px', None),
-    extrinsic_rotation=Correction('extrinsics', 3, 0.026, 0.0087, 'deg', degrees(1)),
-    extrinsic_translation=Correction('extrinsics', 3, 0.1, 0.02, 'mm', 1000.0),
-    outline_offset=Correction('outline_offset', 1, 0.2, 0.02, 'mm', 1000.0),
+    principal_point=Correction('principal_point', 2, 0.026, 0.0087, 'px', None, seen_by=_OF_CAMERA),
+    extrinsic_rotation=Correction(
+        'extrinsics', 3, 0.026, 0.0087, 'deg', degrees(1), seen_by=_OF_CAMERA
+    ),
+    extrinsic_translation=Correction('extrinsics', 3, 0.1, 0.02, 'mm', 1000.0, seen_by=_OF_CAMERA),
+    outline_offset=Correction('outline_offset', 1, 0.2, 0.02, 'mm', 1000.0, seen_by=_OF_OUTLINE),
     part_outline_offset=Correction(
-        'part_outline_offset', len(BODY_PARTS), 0.2, 0.02, 'mm', 1000.0, tuple(BODY_PARTS)
+        'part_outline_offset',
+        len(BODY_PARTS),
+        0.2,
+        0.02,
+        'mm',
+        1000.0,
+        tuple(BODY_PARTS),
+        seen_by=_OF_OUTLINE,
     ),
     joint_offset=Correction(
         'joint_offset', 3 * len(H36M_JOINTS_MMPOSE), 0.2, 0.03, 'mm', 1000.0, of_regressor=True

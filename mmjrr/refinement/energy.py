@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from mmjrr.refinement.corrections import CORRECTIONS
 from mmjrr.refinement.terms import EnergyTerm, PosedBodies
 from mmjrr.registry import ENERGY_TERMS
 
 if TYPE_CHECKING:
     from mmjrr.refinement.observations import Observations
+    from mmjrr.refinement.variables import Sharing
 
 #: Names of the paper's terms, which are on by default, in the order in which they are reported.
 TERMS = ('joint_3d', 'joint_2d', 'silhouette', 'adv_pose', 'adv_shape')
@@ -126,19 +128,48 @@ class FitEnergy(nn.Module):
 
     def forward(self, bodies: PosedBodies, observed: Observations) -> EnergyTerms:
         """Evaluate the terms; those that need masks are left out where there are none."""
+        prepared = observed.prepared or {}
         values = {
-            name: term(bodies, observed)
+            name: term(bodies, prepared.get(name, observed))
             for name, term in self.terms.items()
             if observed.mask is not None or 'mask' not in term.requires
         }
         return EnergyTerms(values, bodies.rendered)
 
     def prepare(self, observed: Observations) -> Observations:
-        """Return observations with what the terms compute from them once per batch."""
+        """Return observations with what each term computes from them once per batch."""
+        prepared = {
+            name: term.prepare(observed)
+            for name, term in self.terms.items()
+            if observed.mask is not None or 'mask' not in term.requires
+        }
+        return replace(
+            observed,
+            prepared={name: own for name, own in prepared.items() if own is not observed},
+        )
+
+    def check_sharing(self, sharing: Sharing) -> None:
+        """Refuse corrections that no term sees, and terms that do not fit the levels.
+
+        Raises:
+            ValueError: There is such a correction or term.
+        """
+        needed = {
+            quantity
+            for term in self.terms.values()
+            if term.has_weight
+            for quantity in term.requires
+        }
+        for variable, correction in CORRECTIONS.items():
+            level, seen_by = sharing.level(variable), correction.seen_by
+            if level != 'fixed' and seen_by and needed.isdisjoint(seen_by):
+                raise ValueError(
+                    f'share: {correction.share}: found {level!r}, which no term sees: switch on '
+                    f'one that requires one of {list(seen_by)}, such as silhouette, or set '
+                    "'fixed'"
+                )
         for term in self.terms.values():
-            if observed.mask is not None or 'mask' not in term.requires:
-                observed = term.prepare(observed)
-        return observed
+            term.check_sharing(sharing)
 
     def check_image_size(self, image_size: tuple[int, int]) -> None:
         """Refuse terms whose options do not fit images of this (height, width)."""

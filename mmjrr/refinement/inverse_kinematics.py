@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from mmjrr.body_models import SMPL
+from mmjrr.errors import check_count
 from mmjrr.geometry import (
     axis_angle_to_matrix,
     matrix_to_axis_angle,
@@ -72,16 +73,15 @@ def fit_to_joints(
         ``error`` (B,), the root mean square distance of the joints, meters.
 
     Raises:
-        ValueError: A shape is wrong, an argument is below 1, or a frame has no joint of the trunk.
+        ValueError: A shape is wrong, a number is not a positive integer, or a frame has fewer than
+            three joints of the trunk.
     """
     if joints.shape[1:] != (regressor.num_joints, 3):
         raise ValueError(
             f'joints: found {tuple(joints.shape)}, expected (B, {regressor.num_joints}, 3)'
         )
-    if num_iters < 1 or num_starts < 1:
-        raise ValueError(
-            f'num_iters, num_starts: found {num_iters} and {num_starts}, expected at least 1'
-        )
+    check_count('num_iters', num_iters)
+    check_count('num_starts', num_starts)
     like = body.v_template
     weight = torch.ones(joints.shape[:2]) if weight is None else weight
     weight = weight.to(like)

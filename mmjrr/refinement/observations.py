@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -31,12 +32,16 @@ class Observations:
     #: (B, J, 3), meters: where the labels lie off the joints, in the frames of the parts that carry
     #: them (:mod:`mmjrr.regressors.label_offsets`). None: they do not.
     label_offsets: Tensor | None = None
+    #: The observations as energy terms prepared them for themselves, by term. None: none did.
+    prepared: Mapping[str, Observations] | None = None
 
     def __getitem__(self, rows: slice) -> Observations:
         """Select a part of the batch; fields of batch size 1 apply to all parts."""
-        return Observations(
-            **{
-                name: value if value is None or len(value) == 1 else value[rows]
-                for name, value in vars(self).items()
-            }
-        )
+        selected = {
+            name: value if value is None or len(value) == 1 else value[rows]
+            for name, value in vars(self).items()
+            if name != 'prepared'
+        }
+        if self.prepared is not None:
+            selected['prepared'] = {name: own[rows] for name, own in self.prepared.items()}
+        return Observations(**selected)

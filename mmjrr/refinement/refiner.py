@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
-from math import cos, pi
+from math import cos, inf, pi
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from mmjrr.errors import check_count
 from mmjrr.geometry import (
     PerspectiveCamera,
     axis_angle_to_matrix,
@@ -88,12 +89,12 @@ class FitRefiner:
         energy: Terms of the energy.
         discriminator: Discriminator of poses and shapes; required if an adversarial term is on.
         num_iters: Number of Adam steps. Default: 100.
-        lr: Learning rate. Default: 1e-2.
-        betas: Adam's coefficients beta1 and beta2. Default: (0.9, 0.999).
+        lr: Learning rate, positive. Default: 1e-2.
+        betas: Adam's coefficients beta1 and beta2, from 0 to below 1. Default: (0.9, 0.999).
         lr_mult: Factors on ``lr`` by variable (:data:`~.variables.VARIABLES`). Adam moves a
             coordinate by at most about ``lr`` per step, so 100 steps of 1e-2 change a shape
-            coefficient by at most about one unit. Default: :data:`LR_MULT`, and 1 for variables
-            that are not listed.
+            coefficient by at most about one unit. 0 keeps a variable at its start. Default:
+            :data:`LR_MULT`, and 1 for variables that are not listed.
         eta_min_ratio: Ratio of the last to the first learning rate, between which it follows a
             cosine. Default: 1, a constant rate.
         init_translation: Initial translation. ``'3d'`` (default): the one that fits the regressed
@@ -104,8 +105,8 @@ class FitRefiner:
         share: Level of each variable, as in :class:`~.variables.Sharing`. Default: None, each
             frame has its own.
         prior: Standard deviations of variables around zero. Their squares in these units are
-            added to the energy, which sums over frames. Default: :data:`PRIOR`; no other
-            variable can have one.
+            added to the energy, which sums over frames. Infinity switches a prior off. Default:
+            :data:`PRIOR`; no other variable can have one.
         chunk_size: Largest number of frames whose bodies are computed at once when frames are
             refined jointly. Default: 64.
         cuda_graph: Whether iterations on a GPU replay a CUDA graph, which needs energy terms that
@@ -133,9 +134,9 @@ class FitRefiner:
         chunk_size: int = 64,
         cuda_graph: bool = True,
     ) -> None:
-        for name, count in (('num_iters', num_iters), ('chunk_size', chunk_size)):
-            if count < 1:
-                raise ValueError(f'{name}: found {count}, expected at least 1')
+        check_count('num_iters', num_iters)
+        check_count('chunk_size', chunk_size)
+        _check_rates(lr, betas, lr_mult or {})
         if not 0 <= eta_min_ratio <= 1:
             raise ValueError(f'eta_min_ratio: found {eta_min_ratio}, expected 0 to 1')
         for quantity, source in (('silhouette', renderer), ('plausibility', discriminator)):
@@ -155,6 +156,9 @@ class FitRefiner:
             unknown = sorted(set(factors or {}) - set(expected))
             if unknown:
                 raise ValueError(f'{option}: unknown {unknown}, expected some of {list(expected)}')
+        for name, deviation in (prior or {}).items():
+            if not deviation > 0:
+                raise ValueError(f'prior: {name}: found {deviation}, expected a number above 0')
         self.body = body
         self.regressor = regressor
         self.renderer = renderer
@@ -676,6 +680,22 @@ def sharing_of(share: Mapping[str, str] | None) -> Sharing:
             f'share: unknown {unknown}, expected some of {list(Sharing.__dataclass_fields__)}'
         )
     return Sharing(**(share or {}))
+
+
+def _check_rates(lr: float, betas: Sequence[float], lr_mult: Mapping[str, float]) -> None:
+    """Refuse rates with which Adam would not minimize.
+
+    Raises:
+        ValueError: A rate or coefficient is out of range.
+    """
+    if not 0 < lr < inf:
+        raise ValueError(f'lr: found {lr}, expected a positive number')
+    pair = isinstance(betas, Sequence) and len(betas) == 2
+    if not pair or not all(0 <= beta < 1 for beta in betas):
+        raise ValueError(f'betas: found {betas}, expected two numbers from 0 to below 1')
+    for name, factor in lr_mult.items():
+        if not 0 <= factor < inf:
+            raise ValueError(f'lr_mult: {name}: found {factor}, expected 0 or a positive number')
 
 
 @lru_cache

@@ -11,6 +11,7 @@ where ``R_part`` is the part's rotation from the rest pose to the frame of the l
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ CARRYING_PARTS: dict[str, str] = {
     'head': 'head',
 }  # fmt: skip
 
-#: Entries of a file of offsets.
+#: Entries of a file of offsets, which may have ``provenance`` besides.
 _FIELDS = ('subjects', 'joint_names', 'parts', 'values')
 
 
@@ -55,6 +56,7 @@ class LabelOffsets:
         values: (S, J, 3) meters, in the frame of the carrying part: SMPL's axes in the rest pose.
         parts: Name of the SMPL joint whose rotation turns the carrying part, by joint name.
             Default: :data:`CARRYING_PARTS`.
+        provenance: Description of their making, as plain values for JSON. Default: None, empty.
 
     Raises:
         ValueError: Names or parts are unknown or repeated, or ``values`` has another shape or is
@@ -67,7 +69,9 @@ class LabelOffsets:
         joint_names: str | Sequence[str],
         values: Tensor | NDArray[Any],
         parts: Mapping[str, str] | None = None,
+        provenance: Mapping[str, Any] | None = None,
     ) -> None:
+        self.provenance = dict(provenance or {})
         self.subjects = tuple(str(name) for name in subjects)
         self.joint_names = joint_names_of(joint_names)
         self.values = torch.as_tensor(values).detach().double()
@@ -121,6 +125,9 @@ class LabelOffsets:
             ValueError: ``path`` does not end in ``.npz``.
         """
         path = check_suffix(path, '.npz')
+        described = {}
+        if self.provenance:
+            described['provenance'] = np.array(json.dumps(self.provenance, sort_keys=True))
         with atomic_write(path) as temporary, open(temporary, 'wb') as file:
             np.savez(
                 file,
@@ -128,6 +135,7 @@ class LabelOffsets:
                 joint_names=np.array(self.joint_names, dtype=np.str_),
                 parts=np.array([SMPL_JOINTS[part] for part in self.part_index], dtype=np.str_),
                 values=self.values.numpy(),
+                **described,
             )
         return path
 
@@ -152,8 +160,9 @@ class LabelOffsets:
                 names['joint_names'],
                 np.asarray(fields['values'], dtype=np.float64),
                 dict(zip(names['joint_names'], names['parts'], strict=True)),
+                json.loads(str(np.asarray(fields.get('provenance', '{}')).item())),
             )
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise DataError(f'{path}: {error}') from error
 
 

@@ -6,6 +6,7 @@ out.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping
 from functools import partial
 from types import SimpleNamespace
@@ -116,6 +117,9 @@ def _refinement(
     if isinstance(dataset, _StandIn):
         return
     yield from errors.built('train_dataloader', partial(_check_first_sample, dataset, hook))
+    calibration = hook.options.calibration_options
+    if calibration is not None and calibration.label_offsets:
+        yield from errors.built('train_dataloader', partial(_check_subjects, dataset))
     yield from _genders(dataset, hook)
     if hook.options.sharing.pose == 'moment':
         yield look_up('moments', dataset.ann_file, partial(_moments, loader, hook))
@@ -128,22 +132,27 @@ def _build_refiners(model: Mapping[str, Any] | None, hook: SMPLPseudoGTHook) -> 
 
     discriminator = MODELS.build(model) if model is not None else None
     check_discriminator(discriminator, hook.body, hook.energy)
-    options = hook.options.refiner or {}
-    calibration = hook.options.calibration_options
-    for changed in ({}, calibration.refiner if calibration is not None else None):
-        regressor: Any = None  # as for the run's own check
-        FitRefiner(
-            hook.body, regressor, hook.renderer, hook.energy, discriminator,
-            **{**options, **(changed or {})},
-        )  # fmt: skip
+    regressor: Any = None  # as for the run's own check
+    hook.options.check_refiners(
+        partial(FitRefiner, hook.body, regressor, hook.renderer, hook.energy, discriminator)
+    )
 
 
 def _check_masks(part: Mapping[str, Any], hook: SMPLPseudoGTHook) -> None:
+    from mmjrr.datasets import H36MFitsDataset
     from mmjrr.engine.first_sample import NO_MASKS
 
-    known = short_name(str(part.get('type'))) == 'H36MFitsDataset'
-    if known and hook.energy.requires('mask') and not part.get('load_mask'):
+    if short_name(str(part.get('type'))) != 'H36MFitsDataset':
+        return
+    if hook.energy.requires('mask') and not part.get('load_mask'):
         raise ValueError(NO_MASKS)
+    default = inspect.signature(H36MFitsDataset).parameters['crop_size'].default
+    size, expected = tuple(part.get('crop_size', default)), tuple(hook.renderer.image_size)
+    if part.get('load_mask') and size != expected:
+        raise ValueError(
+            f"crop_size: found {size}, expected the renderer's image_size {expected}, since masks "
+            'are compared with silhouettes'
+        )
 
 
 def _check_terms(part: Mapping[str, Any], hook: SMPLPseudoGTHook) -> None:
@@ -172,6 +181,12 @@ def _check_first_sample(dataset: Any, hook: SMPLPseudoGTHook) -> None:
         needs_fits=hook.options.regressor is None,
         needs_camera_pose=hook.options.sharing.pose == 'moment',
     )
+
+
+def _check_subjects(dataset: Any) -> None:
+    from mmjrr.engine.first_sample import check_subjects, subjects_of
+
+    check_subjects(subjects_of(dataset), 'the data set')
 
 
 def _genders(dataset: Any, hook: SMPLPseudoGTHook) -> Iterator[Finding]:

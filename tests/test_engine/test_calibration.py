@@ -575,6 +575,11 @@ def test_a_ratio_that_is_not_positive_is_refused(ratio: float) -> None:
         CalibrationOptions(max_ratios=dict(silhouette=ratio))
 
 
+def test_a_ratio_of_the_term_that_the_others_are_compared_with_is_refused() -> None:
+    with pytest.raises(ValueError, match='max_ratios: found joint_3d, by whose value'):
+        CalibrationOptions(max_ratios=dict(silhouette=3.0, joint_3d=0.5))
+
+
 @pytest.mark.slow
 def test_label_offsets_of_a_round_are_known_to_the_next_and_to_j_opt(
     views: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -599,6 +604,10 @@ def test_label_offsets_of_a_round_are_known_to_the_next_and_to_j_opt(
     torch.testing.assert_close(
         last.values, LabelOffsets.load(folder / 'label_offsets_round_2.npz').values
     )
+    sidecar = JointRegressor.load(tmp_path / 'run' / 'J_opt.npy').provenance
+    assert sidecar['label_offsets_sha256'] == sha256(tmp_path / 'run' / 'label_offsets.npz')
+    assert last.provenance['source'] == 'refined fits, round 2'
+    assert last.provenance['settings_sha256'] == sidecar['settings_sha256']
     summary = json.loads((tmp_path / 'run' / 'refinement.json').read_text())['calibration']
     assert len(summary['label_offsets_mm']) == int((last.values != 0).any(-1).sum())
     torch.testing.assert_close(

@@ -18,6 +18,7 @@ from mmjrr.datasets import H36MFitsDataset
 from mmjrr.datasets.annotations import Annotations
 from mmjrr.datasets.fits import load_fits
 from mmjrr.engine import fits_from_joints
+from mmjrr.engine.first_regressor import weights_digest
 from mmjrr.engine.fits_from_joints import FILE, FOLDER, FitsFromJoints
 from mmjrr.errors import DataError
 from mmjrr.joints import H36M_JOINTS_MMPOSE
@@ -103,6 +104,16 @@ def test_an_interrupted_run_goes_on_after_the_parts_that_are_stored(
     assert fits['imgname'].tolist() == load_fits(run / FILE)['imgname'].tolist()
 
 
+@pytest.mark.slow
+def test_the_record_has_the_regressor_that_is_taken_by_default(run: Path) -> None:
+    recorded = json.loads((run / 'pseudo_gt' / 'identity.json').read_text())['refinement']
+    taken = FitsFromJoints().load_regressor(None, free_body())
+    assert recorded['initial_fits_weights'] == weights_digest(taken)
+    provenance = load_fits(run / FILE)['provenance']
+    assert provenance['regressor_sha256'] == weights_digest(taken)
+    assert len(provenance['settings_sha256']) == 64
+
+
 def test_frames_without_a_trunk_are_refused_before_any_fit(
     tiny_set: Path, tiny_config: Path, tmp_path: Path
 ) -> None:
@@ -123,6 +134,8 @@ def test_data_without_masks_are_refused_before_any_fit(tiny_config: Path, tmp_pa
 def test_options_are_checked_and_smpl_needs_j_std() -> None:
     with pytest.raises(ValueError, match='initial_fits: num_starts: found 0'):
         FitsFromJoints(num_starts=0)
+    with pytest.raises(ValueError, match=r'initial_fits: num_iters: found 2\.5, expected an int'):
+        FitsFromJoints(num_iters=2.5)  # type: ignore[arg-type]
     body = free_body()
     assert FitsFromJoints().load_regressor(None, body).num_joints == 17
     body.name = 'smpl'

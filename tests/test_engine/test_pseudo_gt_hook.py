@@ -26,6 +26,7 @@ from mmjrr.engine import FrameBatchSampler, ResumableSampler, SMPLPseudoGTHook
 from mmjrr.engine.first_regressor import initial_fits
 from mmjrr.engine.refinement_frames import RefinementFrames
 from mmjrr.errors import DataError
+from mmjrr.jobs import Identity
 from mmjrr.joints import reorder_index
 from mmjrr.models.discriminators import FitDiscriminator
 from mmjrr.refinement import regressor_fit
@@ -280,6 +281,7 @@ NAMED_ALONE = dict(energy=NO_ADVERSARY, regressor='free_body_h36m', learn_regres
     ('options', 'message'),
     [
         (dict(fit_batch_size=0), 'fit_batch_size: found 0'),
+        (dict(fit_batch_size=2.5), 'fit_batch_size: found 2.5, expected an integer'),
         (dict(energy=dict(terms=dict(silhouete=1.0))), r"unknown \['silhouete'\]"),
         (dict(energy=dict(levels=(1, 2))), 'levels'),
         (dict(body_model=dict(type='Skeleton')), 'Skeleton'),
@@ -287,6 +289,8 @@ NAMED_ALONE = dict(energy=NO_ADVERSARY, regressor='free_body_h36m', learn_regres
         (dict(refiner=dict(share=dict(betas='subject'))), 'add calibration=dict'),
         (dict(calibration=dict(rounds=2)), "'adv_pose', 'adv_shape'.* need discriminators"),
         (dict(energy=NO_ADVERSARY, calibration=dict(rounds=0)), 'rounds: found 0'),
+        (dict(energy=NO_ADVERSARY, calibration=dict(rounds=2.5)), 'rounds: found 2.5'),
+        (dict(energy=NO_ADVERSARY, calibration=dict(moments=1e2)), 'moments: found 100.0'),
         (dict(energy=NO_ADVERSARY, calibration=dict(refiner=dict(x=1))), r"found \['x'\]"),
         (
             dict(energy=NO_ADVERSARY, calibration=dict(refiner=dict(share=dict(pose='frame')))),
@@ -308,6 +312,14 @@ NAMED_ALONE = dict(energy=NO_ADVERSARY, regressor='free_body_h36m', learn_regres
         (
             dict(NAMED_ALONE, root=None, calibration=dict(rounds=1, label_offsets=True)),
             'learn_regressor: .*label_offsets=True',
+        ),
+        (
+            dict(
+                energy=WITHOUT_SILHOUETTE,
+                refiner=dict(share=dict(outline_offset='subject')),
+                calibration=dict(rounds=1),
+            ),
+            'share: outline_offset: .*no term sees',
         ),
         (dict(init_root='hip'), "init_root: found 'hip'"),
         (dict(root='hip'), "root: found 'hip'"),  # needed after days only
@@ -424,6 +436,22 @@ def test_terms_are_balanced_on_a_set_of_frames_and_then_kept(run: Path) -> None:
         assert weights[name] * float(starts.mean()) == pytest.approx(1.0, rel=1e-4)
 
 
+def test_results_name_the_settings_that_made_them(run: Path) -> None:
+    recorded = json.loads((run / 'pseudo_gt' / 'identity.json').read_text())
+    summary = json.loads((run / 'refinement.json').read_text())
+    described = [
+        summary['provenance'],
+        load_fits(run / 'pseudo_gt.npz')['provenance'],
+        *(JointRegressor.load(run / f'{name}.npy').provenance for name in ('J_spin', 'J_opt')),
+    ]
+    environment = {'versions', 'device', 'threads', 'results'}
+    settings = Identity({name: v for name, v in recorded.items() if name not in environment})
+    for provenance in described:
+        assert provenance['settings_sha256'] == settings.digest
+        assert provenance['seed'] == 0 and provenance['config'].endswith('tiny.py')
+        assert provenance['versions'] == recorded['versions']
+
+
 def test_the_log_has_no_complaints_and_tells_where_results_are(run: Path) -> None:
     (log,) = run.glob('*/*.log')
     text = log.read_text()
@@ -433,10 +461,47 @@ def test_the_log_has_no_complaints_and_tells_where_results_are(run: Path) -> Non
     assert 'eta:' in text and 'iou_opt:' in text
 
 
-def test_wrong_options_of_the_refiner_are_named_before_anything_long(
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(refiner=dict(lr_mult=dict(pose=2.0))), r"lr_mult: unknown \['pose'\]"),
+        (
+            dict(energy=NO_ADVERSARY, calibration=dict(refiner=dict(num_iters=0))),
+            'calibration: refiner: num_iters: found 0',
+        ),
+        (
+            dict(
+                energy=NO_ADVERSARY,
+                root=None,
+                calibration=dict(rounds=1, moments=1, label_offsets=True),
+            ),
+            r"label_offsets: found \['S6'\] in moments=1 of the calibration, expected at least two",
+        ),
+    ],
+)
+def test_wrong_options_of_the_refiners_are_named_before_anything_long(
+    dataset, tmp_path: Path, options: dict, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        start(make_hook(**options), FakeRunner(dataset, tmp_path))
+    assert not made(tmp_path)
+
+
+def test_label_offsets_of_one_subject_are_refused_before_bodies_are_fitted(
+    tiny_set: Path, tmp_path: Path
+) -> None:
+    options = dict(energy=WITHOUT_SILHOUETTE, root=None, calibration=dict(label_offsets=True))
+    alone = H36MFitsDataset(data_root=str(tiny_set), fits_file=None, subjects=['S1'])
+    with pytest.raises(ValueError, match=r"label_offsets: found \['S1'\] in the data set, expect"):
+        start(make_hook(**options), FakeRunner(alone, tmp_path))
+    assert not made(tmp_path)
+
+
+def test_masks_of_another_size_are_refused_without_the_silhouette_term_too(
     dataset, tmp_path: Path
 ) -> None:
-    hook = make_hook(refiner=dict(lr_mult=dict(pose=2.0)))
-    with pytest.raises(ValueError, match=r"lr_mult: unknown \['pose'\]"):
-        start(hook, FakeRunner(dataset, tmp_path))
+    hook = make_hook(energy=dict(terms=dict(silhouette=False)))
+    other = Changed(dataset, mask(torch.zeros(32, 32)))
+    with pytest.raises(ValueError, match=r'mask .*found shape \(32, 32\), expected \(64, 64\)'):
+        start(hook, FakeRunner(other, tmp_path))
     assert not made(tmp_path)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
+from torch import Tensor
 
-from mmjrr.refinement import EnergyTerm, FitEnergy
+from mmjrr.refinement import EnergyTerm, FitEnergy, PosedBodies
 from mmjrr.refinement.energy import DATA_TERMS, TERMS, EnergyTerms
+from mmjrr.refinement.variables import Sharing
 from mmjrr.registry import ENERGY_TERMS
 
 
@@ -77,6 +80,13 @@ def test_fits_may_start_at_the_data() -> None:
             'expected one of the two',
         ),
         (dict(terms=dict(smoothness=dict(max_gap=0))), 'max_gap: found 0'),
+        (dict(terms=dict(smoothness=dict(max_gap=2.5))), 'max_gap: found 2.5'),
+        (dict(terms=dict(joint_3d=dict(root=17))), "terms.'joint_3d'.: root: found 17"),
+        (dict(terms=dict(joint_3d=dict(root=-1))), "terms.'joint_3d'.: root: found -1"),
+        (dict(terms=dict(joint_3d=dict(root=0.5))), "terms.'joint_3d'.: root: found 0.5"),
+        (dict(terms=dict(joint_3d=dict(root='hip'))), "terms.'joint_3d'.: root: found 'hip'"),
+        (dict(terms=dict(joint_3d=dict(root=['left_hip', 'hip']))), "root: found .'left_hip', 'h"),
+        (dict(terms=dict(joint_3d=dict(root=[]))), r"terms.'joint_3d'.: root: found \[\]"),
         (
             dict(terms=dict(joint_limits=dict(limits=dict(knee=None, tail=1)))),
             r"unknown \['knee', 'tail'\]",
@@ -90,6 +100,53 @@ def test_fits_may_start_at_the_data() -> None:
 def test_wrong_options_are_refused_by_name(options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         FitEnergy(**options)
+
+
+class Contours(EnergyTerm):
+    requires = ('outline',)
+
+    def forward(self, bodies: PosedBodies, observed: Any) -> Tensor:
+        return bodies.outline.square().sum((1, 2))
+
+
+UNSEEN = dict(silhouette=False, joint_2d=False)
+
+
+@pytest.mark.parametrize('own', [False, True])
+@pytest.mark.parametrize(
+    ('terms', 'share', 'refused'),
+    [
+        (UNSEEN, dict(outline_offset='subject'), True),
+        (UNSEEN, dict(part_outline_offset='subject'), True),
+        (UNSEEN, dict(extrinsics='camera'), True),
+        (UNSEEN, dict(principal_point='camera'), True),
+        (UNSEEN, dict(joint_offset='all', betas='subject'), False),
+        (dict(silhouette=False), dict(outline_offset='subject'), True),
+        (dict(silhouette=0.0), dict(outline_offset='subject'), True),
+        (dict(silhouette=False), dict(extrinsics='camera'), False),
+        (dict(joint_2d=False), dict(principal_point='camera', outline_offset='subject'), False),
+    ],
+)
+def test_corrections_that_no_term_sees_are_refused(
+    terms: dict, share: dict, refused: bool, own: bool
+) -> None:
+    energy = FitEnergy(terms)
+    if own:
+        energy.terms['contours'] = Contours()  # type: ignore[index]
+    if refused and not own:
+        with pytest.raises(ValueError, match=rf'share: {next(iter(share))}: found .*no term sees'):
+            energy.check_sharing(Sharing(**share))
+    else:
+        energy.check_sharing(Sharing(**share))
+
+
+def test_the_initial_pose_of_each_frame_by_itself_needs_a_weight() -> None:
+    each, moments = Sharing(), Sharing(pose='moment')
+    balanced = FitEnergy(dict(initial_pose=dict(deviation=15.0)))
+    balanced.check_sharing(moments)
+    FitEnergy(dict(initial_pose=dict(deviation=15.0, weight=0.02))).check_sharing(each)
+    with pytest.raises(ValueError, match=r"initial_pose: found no weight with .*pose='frame'"):
+        balanced.check_sharing(each)
 
 
 @pytest.mark.parametrize('scope', ['mmpose', 'mmengine', None])

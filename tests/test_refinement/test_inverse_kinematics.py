@@ -106,7 +106,7 @@ def test_more_starts_are_never_worse_and_missing_joints_may_be_nan() -> None:
         fit_to_joints(free_body(), regressor, joints, weight)
     with pytest.raises(ValueError, match='joints: found'):
         fit_to_joints(free_body(), regressor, joints[:, :5])
-    with pytest.raises(ValueError, match='num_starts: found .* and 0'):
+    with pytest.raises(ValueError, match='num_starts: found 0'):
         fit_to_joints(free_body(), regressor, joints, num_starts=0)
 
 

@@ -371,8 +371,18 @@ def test_terms_that_are_not_finite_are_named(world: dict) -> None:
 
 def test_wrong_options_are_refused(world: dict) -> None:
     for options, message in (
-        (dict(num_iters=0), 'num_iters'),
-        (dict(lr_mult=dict(beta=1.0)), 'lr_mult'),
+        (dict(num_iters=0), 'num_iters: found 0'),
+        (dict(num_iters=2.0), 'num_iters: found 2.0, expected an integer'),
+        (dict(chunk_size=True), 'chunk_size: found True, expected an integer'),
+        (dict(lr=-0.01), 'lr: found -0.01'),
+        (dict(lr=0.0), 'lr: found 0.0'),
+        (dict(lr=float('nan')), 'lr: found nan'),
+        (dict(betas=(0.9, 1.0)), r'betas: found \(0.9, 1.0\)'),
+        (dict(betas=0.9), 'betas: found 0.9, expected two numbers'),
+        (dict(lr_mult=dict(beta=1.0)), 'lr_mult: unknown'),
+        (dict(lr_mult=dict(betas=-3.0)), 'lr_mult: betas: found -3.0'),
+        (dict(lr_mult=dict(transl=float('inf'))), 'lr_mult: transl: found inf'),
+        (dict(prior=dict(outline_offset=0.0)), 'prior: outline_offset: found 0.0'),
         (dict(init_translation='4d'), 'init_translation'),
     ):
         with pytest.raises(ValueError, match=message):
@@ -457,3 +467,23 @@ def test_each_way_to_refine_lets_terms_compute_values_once_per_batch(world: dict
     for value in (result.terms_init['silhouette'], jointly.terms_init['silhouette']):
         assert value.shape == (3,)
         assert (value > 0).all()
+
+
+def test_two_silhouette_terms_keep_their_own_cells_and_gates(world: dict) -> None:
+    o = world['observed']
+    observed = dataclasses.replace(o, keypoints_2d=o.keypoints_2d + 20)  # hands off the mask
+    alone = dict(silhouette=dict(mask_cells=8), **WITHOUT_ADVERSARY)
+    coarse = dict(type='SilhouetteTerm', mask_cells=4)
+    gated = dict(type='SilhouetteTerm', gate=True)
+
+    def values(terms: dict) -> dict[str, float]:
+        return refiner(world, terms).initial_terms(world['init'], observed)
+
+    expected = {
+        'silhouette': values(alone)['silhouette'],
+        'coarse': values(dict(WITHOUT_ADVERSARY, silhouette=coarse))['silhouette'],
+        'gated': values(dict(WITHOUT_ADVERSARY, silhouette=gated))['silhouette'],
+    }
+    assert len({round(value, 5) for value in expected.values()}) == 3
+    together = values(dict(alone, coarse=coarse, gated=gated))
+    assert {name: together[name] for name in expected} == expected

@@ -69,11 +69,13 @@ def test_displacements_are_differentiable_in_the_rotations():
 
 def test_a_file_holds_everything(tmp_path):
     parts = dict(left_ankle='left_foot', head='neck', right_wrist='right_wrist')
-    saved = LabelOffsets(['S1', 'S5'], NAMES, example().values, parts)
+    provenance = dict(source='refined fits', seed=3)
+    saved = LabelOffsets(['S1', 'S5'], NAMES, example().values, parts, provenance)
     loaded = LabelOffsets.load(saved.save(tmp_path / 'offsets.npz'))
     assert loaded.subjects == saved.subjects and loaded.joint_names == saved.joint_names
     assert loaded.part_index == saved.part_index != example().part_index
     assert torch.equal(loaded.values, saved.values)
+    assert loaded.provenance == provenance
     again = saved.save(tmp_path / 'again.npz')
     assert again.read_bytes() == (tmp_path / 'offsets.npz').read_bytes()
 
@@ -88,6 +90,8 @@ def test_a_file_holds_everything(tmp_path):
         (dict(parts=np.array(['head'])), 'shorter'),
         (dict(subjects=np.array(['S1', 'S1'])), 'expected each once'),
         (dict(joint_names=np.array(['head', 'head', 'neck'])), 'more than once'),
+        (dict(provenance=np.array('{')), 'Expecting'),
+        (dict(provenance=np.array('3')), "'int' object"),
         (dict(subjects=np.array([b'\xff', b'S5'])), "can't decode"),
     ],
 )

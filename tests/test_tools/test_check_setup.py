@@ -388,6 +388,24 @@ def test_another_data_folder_is_made_as_that_of_the_config(tmp_path, capsys, mon
             'the silhouette term is on, but there is no mask',
             '',
         ),
+        (
+            'train_dataloader.dataset.crop_size=64,64',
+            'train_dataloader',
+            "crop_size: found (64, 64), expected the renderer's image_size (224, 224)",
+            '',
+        ),
+        (
+            'custom_hooks.0.renderer.image_size=64,64',
+            'train_dataloader',
+            "crop_size: found (224, 224), expected the renderer's image_size (64, 64)",
+            '',
+        ),
+        (
+            'custom_hooks.0.refiner.lr=-0.01',
+            'SMPLPseudoGTHook',
+            'lr: found -0.01, expected a positive number',
+            '',
+        ),
     ],
 )
 def test_a_wrong_option_is_told_as_the_run_tells_it(option, name, detail, fix, tmp_path, capsys):
@@ -439,6 +457,18 @@ def test_views_of_synchronous_cameras_are_found(tmp_path, capsys):
     options = ['--cfg-options', 'train_dataloader.dataset.cameras=[54138969]']
     _, findings = states(capsys, FOUR_VIEWS, '--data-root', data, *options)
     assert findings['moments']['state'] == 'wrong'
+
+
+@pytest.mark.slow
+def test_label_offsets_of_one_subject_and_wrong_options_of_rounds_are_wrong(tmp_path, capsys):
+    data = small_jobs.synthetic_set(tmp_path / 'data', ('S1', 'S9'), 1, synchronous=True)
+    for option, detail in (
+        ('label_offsets=True', "label_offsets: found ['S1'] in the data set, expected at least"),
+        ('refiner.num_iters=0', 'calibration: refiner: num_iters: found 0'),
+    ):
+        options = ['--cfg-options', f'custom_hooks.0.calibration.{option}']
+        _, findings = states(capsys, FOUR_VIEWS, '--data-root', data, *options)
+        assert detail in findings['config']['detail']
 
 
 def test_fits_of_another_gender_are_wrong(data, capsys):

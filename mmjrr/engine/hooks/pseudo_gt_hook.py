@@ -150,18 +150,19 @@ class SMPLPseudoGTHook(Hook):
         if self.job is not None or isinstance(runner._train_loop, dict):
             return  # a test or validation run
         options = self.options.as_dict()
-        for name, regressor in (
-            ('regressor_weights', self.options.regressor),
-            ('initial_fits_weights', self.options.fits_from_joints.regressor),
-        ):
-            if regressor is not None:
-                options[name] = weights_digest(load_named_regressor(regressor, self.body))
+        named = self.options.regressor
+        if named is not None:
+            options['regressor_weights'] = weights_digest(load_named_regressor(named, self.body))
+        if not getattr(runner.train_dataloader.dataset, 'has_fits', True):
+            options['initial_fits_weights'] = weights_digest(
+                self.options.fits_from_joints.load_regressor(named, self.body)
+            )
         self.job = job = refinement_job(runner, options, self.body)
         # SafeCheckpointHook clears runner._resume if it finds no checkpoint.
         resume = runner._resume or bool(runner.cfg.get('resume'))
-        named = runner.cfg.get('load_from')
+        load_from = runner.cfg.get('load_from')
         expected = expected_samples(runner)
-        checkpoint = on_main_process(lambda: begin(job, resume, named, expected))
+        checkpoint = on_main_process(lambda: begin(job, resume, load_from, expected))
         if resume:
             resume_or_begin(runner, checkpoint)
         else:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
+from mmjrr.joints import H36M_JOINTS_MMPOSE
 from mmjrr.refinement.terms.energy_term import EnergyTerm, PosedBodies
 from mmjrr.registry import ENERGY_TERMS
 
@@ -29,8 +32,11 @@ def joint_3d_energy(
             weighted mean of these joints is aligned. Default: 0.
     """
     if isinstance(root, tuple):
-        share = weight[:, root] / weight[:, root].sum(1, keepdim=True).clamp_min(1e-12)
-        center = (share[..., None] * (predicted - target)[:, root]).sum(1, keepdim=True)
+        # Not weight[:, root], which copies the index to the device: the host would wait.
+        of_root = torch.stack([weight[:, joint] for joint in root], 1)
+        share = of_root / of_root.sum(1, keepdim=True).clamp_min(1e-12)
+        errors = torch.stack([(predicted - target)[:, joint] for joint in root], 1)
+        center = (share[..., None] * errors).sum(1, keepdim=True)
         usable = (share > 0).any(1, keepdim=True)
         return (weight * usable * (predicted - target - center).square().sum(-1)).sum(1)
     if root is None:
@@ -59,20 +65,24 @@ class Joint3DTerm(EnergyTerm):
     """Squared distances of regressed from annotated 3D joints: :func:`joint_3d_energy`.
 
     Args:
-        root: Index of the joint at which both are aligned, or None for absolute positions.
-            Default: 0, the pelvis.
+        root: The joint at which both are aligned, by name or by index in MMPose's order; several
+            joints, whose weighted mean is aligned, ``'mean'`` for all; or None for absolute
+            positions. Default: 0, the pelvis.
         name: As in :class:`EnergyTerm`, and so are ``weight`` and ``scale``.
+
+    Raises:
+        ValueError: ``root`` is none of these.
     """
 
     def __init__(
         self,
-        root: int | None = 0,
+        root: int | str | Sequence[int | str] | None = 0,
         name: str | None = None,
         weight: float | None = None,
         scale: float | None = None,
     ) -> None:
         super().__init__(name, weight, scale)
-        self.root = root
+        self.root = _root_index(root)
 
     def forward(self, bodies: PosedBodies, observed: Observations) -> Tensor:  # (B,)
         """Return the values in square meters."""
@@ -81,9 +91,33 @@ class Joint3DTerm(EnergyTerm):
         )
 
 
+def _root_index(
+    root: int | str | Sequence[int | str] | None,
+) -> int | tuple[int, ...] | None:
+    """Return a root as :func:`joint_3d_energy` takes it."""
+    names = H36M_JOINTS_MMPOSE
+    if root is None:
+        return None
+    if root == 'mean':
+        return tuple(range(len(names)))
+    several = isinstance(root, Sequence) and not isinstance(root, str)
+    chosen: tuple[Any, ...] = tuple(root) if several else (root,)  # type: ignore[arg-type]
+    known: dict[int | str, int] = {name: index for index, name in enumerate(names)}
+    known.update((index, index) for index in range(len(names)))
+    if not chosen or any(joint not in known for joint in chosen):
+        raise ValueError(
+            f"root: found {root!r}, expected None, 'mean', or one or several of the joints "
+            f'{list(names)} by name or index'
+        )
+    index = tuple(known[joint] for joint in chosen)
+    return index if several else index[0]
+
+
 @ENERGY_TERMS.register_module()
 class Joint2DTerm(EnergyTerm):
     """Squared distances of projected from annotated 2D joints: :func:`joint_2d_energy`."""
+
+    requires = ('joints_2d',)
 
     def forward(self, bodies: PosedBodies, observed: Observations) -> Tensor:  # (B,)
         """Return the values in squares of the crop's side."""

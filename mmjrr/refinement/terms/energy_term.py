@@ -25,6 +25,7 @@ from mmjrr.rendering.silhouette_energy import silhouette_energy
 if TYPE_CHECKING:
     from mmjrr.refinement.corrections import RigidMotion
     from mmjrr.refinement.observations import Observations
+    from mmjrr.refinement.variables import Sharing
     from mmjrr.regressors import JointRegressor
     from mmjrr.rendering.silhouette_renderer import SilhouetteRenderer
 
@@ -166,7 +167,9 @@ class EnergyTerm(nn.Module, ABC):
 
     Attributes:
         requires: What the term needs: ``'silhouette'`` (a renderer), ``'mask'``, ``'plausibility'``
-            (a discriminator), ``'initial_fits'`` (of an estimator).
+            (a discriminator), ``'initial_fits'`` (of an estimator); and ``'joints_2d'`` and
+            ``'outline'`` of the bodies. Corrections of cameras and outlines are refused if no term
+            needs what depends on them.
         couples_frames: Whether a frame's value depends on other frames of the batch. Such a batch
             is not split.
         default_weight: Weight if none is configured; None balances. A term that can be zero on the
@@ -214,7 +217,10 @@ class EnergyTerm(nn.Module, ABC):
         """Return the unweighted value of each frame."""
 
     def prepare(self, observed: Observations) -> Observations:
-        """Return observations with what the term computes from them once per batch."""
+        """Return observations with what the term computes from them once per batch.
+
+        Only this term's :meth:`forward` receives them.
+        """
         return observed
 
     def estimate(self, observed: Observations, moment: Tensor) -> dict[str, Any]:
@@ -231,6 +237,14 @@ class EnergyTerm(nn.Module, ABC):
 
     def set_estimates(self, values: Mapping[str, Any]) -> None:
         """Take what :meth:`estimate` returned, in this process or before a run was resumed."""
+
+    @property
+    def has_weight(self) -> bool:
+        """Whether the term's weight is above 0."""
+        return (self.scale if self.weight is None else self.weight) > 0
+
+    def check_sharing(self, sharing: Sharing) -> None:
+        """Refuse levels of variables with which the term cannot be used, with a ValueError."""
 
     def check_image_size(self, image_size: tuple[int, int]) -> None:
         """Refuse options that do not fit images of this (height, width), with a ValueError."""

@@ -15,6 +15,7 @@ from mmjrr.registry import ENERGY_TERMS
 
 if TYPE_CHECKING:
     from mmjrr.refinement.observations import Observations
+    from mmjrr.refinement.variables import Sharing
 
 #: Smallest estimated standard deviation, degrees. An estimator that leaves a joint at rest in all
 #: views does not know its rotation.
@@ -127,6 +128,14 @@ class InitialPoseTerm(EnergyTerm):
         """Take the deviations."""
         if values:
             self._set_degrees(values['deviation'])
+
+    def check_sharing(self, sharing: Sharing) -> None:
+        """Refuse to balance the term where refinement starts at each frame's initial pose."""
+        if sharing.pose == 'frame' and self.weight is None and self.has_weight:
+            raise ValueError(
+                f"{self.name}: found no weight with share: pose='frame', where the term is zero at "
+                'the start and cannot be balanced: give weight=...'
+            )
 
     def forward(self, bodies: PosedBodies, observed: Observations) -> Tensor:  # (B,)
         """Return the values, about the number of axes where deviations are right."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from mmjrr.errors import check_count
 from mmjrr.refinement.terms.energy_term import EnergyTerm, PosedBodies
 from mmjrr.registry import ENERGY_TERMS
 
@@ -65,7 +66,7 @@ class SmoothnessTerm(EnergyTerm):
         name: As in :class:`EnergyTerm`, and so are ``weight`` (default: 10) and ``scale``.
 
     Raises:
-        ValueError: ``max_gap`` is not positive.
+        ValueError: ``max_gap`` is not a positive integer.
     """
 
     couples_frames = True
@@ -79,8 +80,7 @@ class SmoothnessTerm(EnergyTerm):
         scale: float | None = None,
     ) -> None:
         super().__init__(name, weight, scale)
-        if max_gap < 1:
-            raise ValueError(f'max_gap: found {max_gap}, expected at least 1')
+        check_count('max_gap', max_gap)
         self.max_gap = max_gap
 
     def forward(self, bodies: PosedBodies, observed: Observations) -> Tensor:  # (B,)

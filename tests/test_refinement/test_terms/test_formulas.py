@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -10,8 +12,9 @@ from torch import Tensor
 
 from mmjrr.datasets.synthetic.joint_angles import JOINT_ANGLES, pose_from_angles
 from mmjrr.geometry import axis_angle_to_matrix, rotation_6d_to_matrix
-from mmjrr.joints import SMPL_JOINTS
+from mmjrr.joints import H36M_JOINTS_MMPOSE, SMPL_JOINTS
 from mmjrr.refinement.terms import (
+    Joint3DTerm,
     JointLimitsTerm,
     adversarial_energy,
     joint_2d_energy,
@@ -125,6 +128,26 @@ def test_joint_3d_does_not_see_a_common_shift_and_ignores_samples_without_root()
     shifted = x + torch.tensor([0.3, -0.2, 5.0])
     assert joint_3d_energy(shifted, x, weight).abs().max() < 1e-24
     assert joint_3d_energy(torch.rand_like(x), x, weight)[1] == 0
+
+
+def test_joint_3d_aligns_the_weighted_mean_of_the_named_joints() -> None:
+    predicted, target = torch.rand(2, 2, 17, 3, dtype=torch.float64)
+    weight = torch.rand(2, 17, dtype=torch.float64)
+    names = ('left_hip', 'right_hip', 'spine')
+    rows = [H36M_JOINTS_MMPOSE.index(name) for name in names]
+    errors = (predicted - target).numpy()
+    expected = [
+        float(w @ np.square(e - np.average(e[rows], 0, w[rows])).sum(1))
+        for e, w in zip(errors, weight.numpy(), strict=True)
+    ]
+    observed = SimpleNamespace(keypoints_3d=target, keypoints_3d_weight=weight)
+    for root in (names, rows, ['left_hip', *rows[1:]]):
+        term = Joint3DTerm(root=root)
+        value = term(SimpleNamespace(joints=predicted), observed)
+        np.testing.assert_allclose(value, expected, rtol=1e-12)
+    by_name, by_index = Joint3DTerm(root='left_wrist'), Joint3DTerm(root=13)
+    assert by_name.root == by_index.root == 13
+    assert Joint3DTerm(root='mean').root == tuple(range(17))
 
 
 def test_adversarial_term_is_lsgan_summed_over_outputs() -> None:
