@@ -84,6 +84,15 @@ def refinement_job(runner: Runner, options: dict[str, Any], body: Any) -> Job:
     )
 
 
+def settings_digest(identity: Identity) -> str:
+    """Return the checksum of a refinement's settings without the number of processes.
+
+    The result does not depend on that number.
+    """
+    batches = {name: v for name, v in identity.settings['batches'].items() if name != 'processes'}
+    return Identity({**identity.settings, 'batches': batches}).digest
+
+
 def begin(
     job: Job, resume: bool, named_checkpoint: str | None, expected: Collection[tuple[int, int]]
 ) -> str | None:

@@ -30,6 +30,7 @@ from mmjrr.engine.fits_from_joints import make_initial_fits
 from mmjrr.engine.input_agreement import check_inputs
 from mmjrr.engine.joint_order import check_annotation
 from mmjrr.engine.refinement_frames import RefinementFrames, choose_frames, choose_moments
+from mmjrr.engine.refinement_job import settings_digest
 from mmjrr.engine.refinement_options import RefinementOptions
 from mmjrr.engine.samplers import MomentBatchSampler, sampler_of
 from mmjrr.engine.term_balance import balance_terms
@@ -269,7 +270,7 @@ class RefinementStart:
         return dict(
             seed=self.runner.seed,
             config=str(self.runner.cfg.filename or ''),
-            settings_sha256=self.job.identity.digest,
+            settings_sha256=settings_digest(self.job.identity),
         )
 
     @property
