@@ -28,6 +28,7 @@ from mmjrr.geometry import (
 )
 from mmjrr.joints import BODY_PARTS, SMPL_JOINTS
 from mmjrr.refinement.corrections import CORRECTIONS, RigidMotion
+from mmjrr.refinement.vertex_normals import VertexNormals
 
 if TYPE_CHECKING:
     from mmjrr.body_models import SMPL
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 #: Values of the variables by name, each with its groups as the first axis.
 Values: TypeAlias = dict[str, Tensor]
 
+#: Variables that move the outline off the body.
+OUTLINES = ('outline_offset', 'part_outline_offset')
 #: Levels at which each entry of ``share`` may live, the default first.
 LEVELS: dict[str, tuple[str, ...]] = dict(
     pose=('frame', 'moment'),
@@ -235,6 +238,9 @@ class FitVariables:
         self.free = tuple(name for name in self.names if sharing.level(name) != 'fixed')
         #: How much each part of the body moves each vertex, (P, V).
         self.parts = part_weights(body) if 'part_outline_offset' in self.names else None
+        self.normals = None
+        if any(name in self.names for name in OUTLINES):
+            self.normals = VertexNormals(body.faces_tensor, body.num_vertices)
         self.index: dict[str, Tensor | None] = {}
         #: Moment of each frame if the frames of a moment share a variable, else None.
         self.moment: Tensor | None = None
@@ -365,16 +371,11 @@ class FitVariables:
         """
         index = selection.index
         rotations = rotation_6d_to_matrix(values['pose_6d'])
-        betas = values['betas']
         poses = index['pose_6d']
         if poses is None or self.sharing.betas == 'frame':
-            bodies = self._each_frame(rotations, betas, values['transl'], index, camera)
+            bodies = self._each_frame(rotations, values, index, camera)
         else:
-            bodies = self._once_in_world(rotations, betas, values['transl'], index, camera)
-        offset = self._outline_offset(values, index)
-        if offset is not None:
-            normals = vertex_normals(bodies.vertices.detach(), self.body.faces_tensor)
-            bodies.outline = bodies.vertices + offset[:, :, None] * normals
+            bodies = self._once_in_world(rotations, values, index, camera)
         if 'joint_offset' in self.names:
             offset = _take(values['joint_offset'], index['joint_offset'])
             bodies.joint_offset = offset.unflatten(1, (-1, 3))
@@ -393,14 +394,13 @@ class FitVariables:
     def _each_frame(
         self,
         rotations: Tensor,
-        betas: Tensor,
-        transl: Tensor,
+        values: Mapping[str, Tensor],
         index: Mapping[str, Tensor | None],
         camera: PerspectiveCamera,
     ) -> FrameBodies:
         """Pose the body of each frame."""
         rotations = _take(rotations, index['pose_6d'])
-        betas = _take(betas, index['betas'])
+        betas, transl = _take(values['betas'], index['betas']), values['transl']
         if index['transl'] is not None:
             rotation, position = _pose_of(camera)
             rest = self.body.articulate(betas=betas).joints[:, 0]
@@ -412,13 +412,13 @@ class FitVariables:
             global_orient=rotations[:, :1], body_pose=rotations[:, 1:], betas=betas, transl=transl
         )
         vertices, support = self._skinned(posed)
-        return FrameBodies(rotations, betas, transl, vertices, vertices, camera, support)
+        outline = self._outline(vertices, values, index)
+        return FrameBodies(rotations, betas, transl, vertices, outline, camera, support)
 
     def _once_in_world(
         self,
         rotations: Tensor,  # (M, 24, 3, 3), world frame
-        betas: Tensor,
-        transl: Tensor,  # (M, 3), the pelvis in the world frame
+        values: Mapping[str, Tensor],  # 'transl' (M, 3) is the pelvis in the world frame
         index: Mapping[str, Tensor | None],
         camera: PerspectiveCamera,
     ) -> FrameBodies:
@@ -427,16 +427,20 @@ class FitVariables:
         assert poses is not None
         shapes = index['betas']
         assert shapes is not None
-        # All frames of a moment have one shape.
-        shape_of_pose = torch.empty(len(rotations), dtype=torch.long, device=poses.device)
-        shape_of_pose[poses] = shapes
-        betas_of_poses = betas.index_select(0, shape_of_pose)
+
+        def of_poses(of_frames: Tensor) -> Tensor:  # (B,) -> (M,)
+            """Return an index of poses, of which all frames of a moment have one value."""
+            result = torch.empty(len(rotations), dtype=torch.long, device=of_frames.device)
+            result[poses] = of_frames
+            return result
+
+        betas_of_poses = values['betas'].index_select(0, of_poses(shapes))
         posed = self.body.articulate(
             global_orient=rotations[:, :1], body_pose=rotations[:, 1:], betas=betas_of_poses
         )
         rest = posed.joints[:, 0].index_select(0, poses)  # the root's rotation leaves it in place
         rotation, position = _pose_of(camera)
-        pelvis = transl.index_select(0, poses) - position
+        pelvis = values['transl'].index_select(0, poses) - position
         in_camera = torch.einsum('bij,bj->bi', rotation, pelvis)
         shift = in_camera - torch.einsum('bij,bj->bi', rotation, rest)
 
@@ -445,7 +449,15 @@ class FitVariables:
             return torch.baddbmm(shift[:, :, None], rotation, planes).transpose(1, 2)
 
         whole, support = self._skinned(posed)
-        vertices = in_cameras(whole)
+        vertices = outline = in_cameras(whole)
+        if self.normals is not None:
+            frames = torch.arange(len(poses), device=poses.device)
+            of_outlines = {
+                name: of_poses(frames if (of := index[name]) is None else of)
+                for name in OUTLINES
+                if name in self.names
+            }
+            outline = in_cameras(self._outline(whole, values, of_outlines))
         of_frames = rotations.index_select(0, poses)
         root = rotation @ of_frames[:, 0]
         return FrameBodies(
@@ -453,22 +465,29 @@ class FitVariables:
             betas=betas_of_poses.index_select(0, poses),
             transl=in_camera - rest,
             vertices=vertices,
-            outline=vertices,
+            outline=outline,
             camera=camera,
             support=None if support is None else in_cameras(support),
         )
 
-    def _outline_offset(
-        self, values: Mapping[str, Tensor], index: Mapping[str, Tensor | None]
-    ) -> Tensor | None:  # (B, 1) or (B, V), meters
-        """Add up how far the outline lies outside each vertex."""
+    def _outline(
+        self,
+        vertices: Tensor,  # (B, V, 3)
+        values: Mapping[str, Tensor],
+        index: Mapping[str, Tensor | None],
+    ) -> Tensor:  # (B, V, 3)
+        """Move vertices to the outline, along their normals, which count as constant."""
+        if self.normals is None:
+            return vertices
         offsets = []
         if 'outline_offset' in self.names:
             offsets.append(_take(values['outline_offset'], index['outline_offset']))
         if self.parts is not None:
             of_parts = values['part_outline_offset'][:, :, None] * self.parts.to(values['betas'])
             offsets.append(_take(of_parts.sum(1), index['part_outline_offset']))
-        return sum(offsets[1:], offsets[0]) if offsets else None
+        planes = vertices.transpose(1, 2)
+        moved = planes + sum(offsets[1:], offsets[0])[:, None] * self.normals(planes)
+        return moved.transpose(1, 2)
 
     def _skinned(self, posed: Articulation) -> tuple[Tensor, Tensor | None]:
         """Return all vertices, and those of the regressor."""
@@ -506,16 +525,6 @@ def part_weights(body: SMPL) -> Tensor:  # (P, V)
     """Return how much each part of the body (:data:`mmjrr.joints.BODY_PARTS`) moves each vertex."""
     rows = [[SMPL_JOINTS.index(name) for name in joints] for joints in BODY_PARTS.values()]
     return torch.stack([body.weight_planes[row].sum(0) for row in rows])
-
-
-def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:  # (B, V, 3)
-    """Return unit normals of vertices, means over their faces weighted by area."""
-    a, b, c = (vertices.index_select(1, corner) for corner in faces.unbind(1))
-    of_faces = torch.linalg.cross(b - a, c - a)
-    sums = torch.zeros_like(vertices, memory_format=torch.contiguous_format)
-    for corner in faces.unbind(1):
-        sums.index_add_(1, corner, of_faces)
-    return torch.nn.functional.normalize(sums, dim=-1)
 
 
 def _sum_by_group(values: Tensor, index: Tensor) -> Tensor:
