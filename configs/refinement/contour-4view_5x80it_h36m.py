@@ -4,7 +4,8 @@
 # of Mask R-CNN's mask head, without hands and feet that a mask has lost. How hands, feet and head
 # turn is also taken from the initial fits, by their errors. Weights of these priors and of the
 # silhouette are limited to the ratios of the numbers of independent errors: 69 of rotations in each
-# of four views, and 69 in a moment, to 51 of joints in a moment (docs/experiments.md).
+# of four views, and 69 in a moment, to 51 of joints in a moment. How far clothes put the outline off
+# the body is fitted for each part of a subject's body (docs/experiments.md).
 _base_ = ['./contour_100it_h36m.py']
 
 train_dataloader = dict(batch_sampler=dict(type='MomentBatchSampler'))
@@ -26,7 +27,7 @@ custom_hooks[0].update(
         lr=1e-2,
         lr_mult=dict(betas=3.0, transl=0.3),
         eta_min_ratio=0.05,
-        share=dict(pose='moment', betas='subject'),
+        share=dict(pose='moment', betas='subject', part_outline_offset='subject'),
     ),
     calibration=dict(
         rounds=5,

@@ -3,8 +3,9 @@
     python tools/benchmarks/profile_refinement.py [--batches 16 64]
 
 A profile of 50 iterations, on one thread: one view with all terms, and four views of 20 moments as
-one problem (``contour-4view_5x80it_synthetic.py``). Python's profiler makes calls
-from Python look somewhat more expensive than they are.
+one problem (``contour-4view_5x80it_synthetic.py``), also with an outline offset of each part of a
+subject's body. Python's profiler makes calls from Python look somewhat more expensive than they
+are.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ PARTS = (
     ('silhouettes and their comparison with masks', 'numba_backend.py', ''),
     ('posing and skinning, with derivatives', 'numba_lbs.py', ''),
     ('posing and skinning, with derivatives', 'mmjrr/body_models/lbs.py', ''),
-    ('discriminators', '~', 'linear'),
+    ('normals of outlines', 'normal_loops.py', ''),
+    ('products of matrices: shapes, discriminators', '~', 'torch.mm'),
+    ('products of matrices: shapes, discriminators', '~', 'torch.addmm'),
     ("autograd's operations", '~', 'run_backward'),
     ("calls of Numba's loops", 'numba/', ''),
     ("calls of Numba's loops", 'mmjrr/compiled_loops.py', ''),
@@ -56,7 +59,8 @@ def main() -> None:
         f'one view, {batch} at once': _profile(Case(args, batch, False), args.iterations)
         for batch in args.batches
     }
-    shares['four views, 80 images'] = _profile_four_views(args)
+    shares['four views, 80 images'] = _profile_four_views(args, 'fixed')
+    shares['the same with outline offsets'] = _profile_four_views(args, 'subject')
     parts = list(dict.fromkeys(part for part, _, _ in PARTS)) + [REST]
     rows = []
     for part in parts:
@@ -74,11 +78,11 @@ def _profile(case: Case, iterations: int) -> dict[str, float]:
     return _by_part(profiler)
 
 
-def _profile_four_views(args: argparse.Namespace) -> dict[str, float]:
+def _profile_four_views(args: argparse.Namespace, outlines: str) -> dict[str, float]:
     data = args.out / 'synchronous_4'
     settings = Settings(seed=args.seed, frames_per_subject=4, synchronous=True, images=False)
     generate(data, settings, 1, progress=False)
-    work_dir = args.out / 'profile'
+    work_dir = args.out / f'profile_{outlines}'
     shutil.rmtree(work_dir, ignore_errors=True)
     profiler = cProfile.Profile(time.process_time)
     refine_jointly = FitRefiner.refine_jointly
@@ -95,6 +99,8 @@ def _profile_four_views(args: argparse.Namespace) -> dict[str, float]:
             str(ROOT / FOUR_VIEWS), '--work-dir', str(work_dir), '--cfg-options',
             f'train_dataloader.dataset.data_root={data}/', f'{HOOK}.calibration.rounds=1',
             f'{HOOK}.refiner.num_iters={args.iterations}',
+            f'{HOOK}.refiner.share.part_outline_offset={outlines}',
+            f'experiment_name=profile_{outlines}', f'visualizer.name=profile_{outlines}',
         ])  # fmt: skip
     return _by_part(profiler)
 
