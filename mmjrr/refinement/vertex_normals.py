@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from types import ModuleType
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -28,11 +31,10 @@ class VertexNormals:
     def __call__(self, planes: Tensor) -> Tensor:  # (B, 3, V) -> (B, 3, V)
         """Return the normals of B bodies, without gradients."""
         planes = planes.detach()
-        if planes.device.type == 'cpu':
-            from mmjrr.refinement.normal_loops import normals_of
-
-            return torch.from_numpy(normals_of(planes.contiguous().numpy(), self._faces))
-        return self.summed(planes)
+        loops = _import_loops() if planes.device.type == 'cpu' else None
+        if loops is None:
+            return self.summed(planes)
+        return torch.from_numpy(loops.normals_of(planes.contiguous().numpy(), self._faces))
 
     def summed(self, planes: Tensor) -> Tensor:  # (B, 3, V) -> (B, 3, V)
         """Return the normals by operations of PyTorch, on any device."""
@@ -46,6 +48,15 @@ class VertexNormals:
         for faces in columns[1:]:
             sums = sums + of_faces.index_select(2, faces)
         return torch.nn.functional.normalize(sums, dim=1)
+
+
+@lru_cache(maxsize=1)
+def _import_loops() -> ModuleType | None:
+    try:
+        from mmjrr.refinement import normal_loops
+    except Exception:  # Numba is missing or broken: the operations of PyTorch do the same
+        return None
+    return normal_loops
 
 
 def _faces_of_vertices(faces: Array, num_vertices: int) -> Array:  # (V, N) int64

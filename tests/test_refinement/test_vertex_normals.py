@@ -51,6 +51,15 @@ def test_a_vertex_without_an_area_has_no_normal(way: str) -> None:
     assert found.tolist() == [[0, 0, 1]] * 3 + [[0, 0, 0]] * 2
 
 
+def test_normals_without_numba_are_summed(
+    bodies: tuple[torch.Tensor, torch.Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planes, faces = bodies
+    monkeypatch.setattr('mmjrr.refinement.vertex_normals._import_loops', lambda: None)
+    normals = VertexNormals(faces, planes.shape[2])
+    assert torch.equal(normals(planes), normals.summed(planes))
+
+
 def test_normals_count_as_constant(bodies: tuple[torch.Tensor, torch.Tensor]) -> None:
     planes, faces = bodies
     assert not VertexNormals(faces, planes.shape[2])(planes.requires_grad_()).requires_grad
