@@ -263,6 +263,10 @@ def test_ablations_differ_from_their_base_in_their_terms_alone() -> None:
             Config.fromfile(str(folder / f'{name}{left_out}.py'))
             for left_out in ('', '_wo-silhouette')
         )
+        # Without silhouettes, no term sees outlines.
+        assert cfg.custom_hooks[0].refiner.share.part_outline_offset == 'fixed'
+        for each in (base, cfg):
+            del each.custom_hooks[0].refiner.share.part_outline_offset
         check_ablation(base, cfg, ('silhouette',))
 
 

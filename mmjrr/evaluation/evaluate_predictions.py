@@ -21,6 +21,7 @@ from mmjrr.regressors import JointRegressor
 
 from .annotated_frames import AnnotatedFrames
 from .annotation_plausibility import regressed_by
+from .as_arrays import with_arrays
 from .body_matching import check_match, errors_of, match_part
 from .carried_regressors import MappingLike, carry_regressors
 from .core import evaluate_frames, needed_joints
@@ -32,7 +33,6 @@ from .protocols import Protocol, get_protocols
 from .regressed_frames import RegressedFrames, frame_numbers
 from .regressed_joints import RegressedJoints, RegressorLike, default_body, load_regressors
 from .result import BREAKDOWNS, EvaluationResult, check_breakdowns
-from .tensors import with_arrays
 
 if TYPE_CHECKING:
     from mmjrr.datasets.h36m import H36MFitsDataset

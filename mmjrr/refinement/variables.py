@@ -240,7 +240,8 @@ class FitVariables:
         self.parts = part_weights(body) if 'part_outline_offset' in self.names else None
         self.normals = None
         if any(name in self.names for name in OUTLINES):
-            self.normals = VertexNormals(body.faces_tensor, body.num_vertices)
+            device = body.faces_tensor.device
+            self.normals = VertexNormals(body.faces, body.num_vertices, device)
         self.index: dict[str, Tensor | None] = {}
         #: Moment of each frame if the frames of a moment share a variable, else None.
         self.moment: Tensor | None = None

@@ -21,12 +21,15 @@ class VertexNormals:
     Args:
         faces: (F, 3) vertices of each face, counterclockwise seen from outside.
         num_vertices: Number of vertices V.
+        device: Device of the bodies.
     """
 
-    def __init__(self, faces: Tensor, num_vertices: int) -> None:
-        self._faces = faces.detach().cpu().numpy().astype(np.uint32)
-        self._faces_of_vertices = torch.from_numpy(_faces_of_vertices(self._faces, num_vertices))
-        self._corners = faces.detach().T.contiguous()  # (3, F)
+    def __init__(self, faces: Array, num_vertices: int, device: torch.device) -> None:
+        self._faces = faces.astype(np.uint32)
+        # Made beforehand: a GPU would wait for them.
+        self._corners, self._faces_of_vertices = _tables(
+            self._faces.tobytes(), num_vertices, device
+        )
 
     def __call__(self, planes: Tensor) -> Tensor:  # (B, 3, V) -> (B, 3, V)
         """Return the normals of B bodies, without gradients."""
@@ -38,8 +41,6 @@ class VertexNormals:
 
     def summed(self, planes: Tensor) -> Tensor:  # (B, 3, V) -> (B, 3, V)
         """Return the normals by operations of PyTorch, on any device."""
-        self._corners = self._corners.to(planes.device)
-        self._faces_of_vertices = self._faces_of_vertices.to(planes.device)
         a, b, c = (planes.index_select(2, corner) for corner in self._corners)
         of_faces = torch.linalg.cross(b - a, c - a, dim=1)
         of_faces = torch.nn.functional.pad(of_faces, (0, 1))  # of vertices with fewer faces
@@ -48,6 +49,15 @@ class VertexNormals:
         for faces in columns[1:]:
             sums = sums + of_faces.index_select(2, faces)
         return torch.nn.functional.normalize(sums, dim=1)
+
+
+@lru_cache(maxsize=4)
+def _tables(faces: bytes, num_vertices: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return the vertices of faces (3, F), and the faces of vertices (V, N)."""
+    rows = np.frombuffer(faces, np.uint32).reshape(-1, 3)
+    corners = torch.from_numpy(rows.T.astype(np.int64))
+    of_vertices = torch.from_numpy(_faces_of_vertices(rows, num_vertices))
+    return corners.to(device), of_vertices.to(device)
 
 
 @lru_cache(maxsize=1)

@@ -421,12 +421,12 @@ def test_a_wrong_option_is_told_as_the_run_tells_it(option, name, detail, fix, t
 def test_terms_that_need_an_estimators_fits_are_told_without_data(tmp_path, capsys):
     options = [
         'train_dataloader.dataset.fits_file=None',
-        'custom_hooks.0.energy.terms.initial_pose.scale=5.4',
+        'custom_hooks.0.energy.terms.pose_prior.scale=5.4',
     ]
     _, findings = states(
         capsys, REFINEMENT, '--data-root', tmp_path / 'none', '--cfg-options', *options
     )
-    said = "terms: ['initial_pose'] take rotations from an estimator, but fits_file is None"
+    said = "terms: ['pose_prior'] take rotations from an estimator, but fits_file is None"
     assert said in findings['config']['detail']
 
 

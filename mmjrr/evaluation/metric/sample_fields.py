@@ -14,9 +14,9 @@ from mmjrr.array_types import Array
 from mmjrr.datasets.image_names import image_key, parse_image_name
 from mmjrr.datasets.predictions.layouts import HANDS_AND_FACE
 from mmjrr.errors import DataError
+from mmjrr.evaluation.as_arrays import as_array
 from mmjrr.evaluation.protocols import FrameLabels
 from mmjrr.evaluation.regressed_frames import frame_labels
-from mmjrr.evaluation.tensors import as_array
 
 #: Default places of each field, which are searched in this order. Dots lead into nested elements.
 #: SMPL parameters without the prefix ``pred_`` count as predictions only in ``pred_instances``: at
