@@ -202,9 +202,9 @@ def evaluate_meshes(
     order = np.array(sorted(range(len(names)), key=lambda row: (names[row], row)))
     frames, names = frames[order], [names[row] for row in order]
     labels = [_labels(name) for name in names]
-    lacking = np.setdiff1d(np.arange(len(target)), frames)
-    lacking_labels = [_labels(target.imgname[frame]) for frame in lacking]
-    left_out = count_left_out([*labels, *uncounted], protocols, lacking_labels)
+    missing = np.setdiff1d(np.arange(len(target)), frames)
+    missing_labels = [_labels(target.imgname[frame]) for frame in missing]
+    left_out = count_left_out([*labels, *uncounted], protocols, missing_labels)
     comparison = _Comparison(meshes, reference, matches.rows[frames], frames, loaded, protocols)
     videos, numbers, notes_on_videos = _places_in_videos(target)
     videos, numbers = [videos[frame] for frame in frames], [numbers[frame] for frame in frames]
