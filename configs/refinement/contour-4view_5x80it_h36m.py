@@ -4,8 +4,8 @@
 # of Mask R-CNN's mask head, without hands and feet that a mask has lost. How hands, feet and head
 # turn is also taken from the initial fits, by their errors. Weights of these priors and of the
 # silhouette are limited to the ratios of the numbers of independent errors: 69 of rotations in each
-# of four views, and 69 in a moment, to 51 of joints in a moment. How far clothes put the outline off
-# the body is fitted for each part of a subject's body (docs/experiments.md).
+# of four views, and 69 in a moment, to 51 of joints in a moment. How far clothes put the outline
+# off the body is fitted for each part of a subject's body (docs/experiments.md).
 _base_ = ['./contour_100it_h36m.py']
 
 train_dataloader = dict(batch_sampler=dict(type='MomentBatchSampler'))

@@ -1,7 +1,7 @@
 # The refinement of contour-4view_5x80it_h36m.py on the free body and the synthetic set with
 # synchronous cameras. Its masks are exact and its people wear no clothes, so pixels are compared,
-# and neither priors nor outline offsets are needed. The calibration has all moments, so its fits are
-# the result.
+# and neither priors nor outline offsets are needed. The calibration has all moments, so its fits
+# are the result.
 _base_ = ['./contour-4view_5x80it_h36m.py']
 
 data_root = 'data/synthetic_h36m_4view/'
