@@ -74,6 +74,7 @@ def run(args: argparse.Namespace) -> None:
     from mmjrr.evaluation.label_consistency import LabeledFits, label_consistency, offset_effect
     from mmjrr.evaluation.protocols import get_protocol
     from mmjrr.evaluation.regressed_joints import load_regressors
+    from mmjrr.io import sha256
     from mmjrr.io.paths import check_suffix
     from mmjrr.registry import BODY_MODELS
     from mmjrr.regressors.fitting.subject_bootstrap import bootstrap_over_subjects
@@ -119,10 +120,12 @@ def run(args: argparse.Namespace) -> None:
         print(f'Wrote {result.save(args.out)}')
     if args.figure is not None:
         print(f'Wrote {draw_label_offsets(fits, result.result, args.figure)}')
-    if args.regressor_out is not None:
-        print(f'Wrote {result.result.fit.regressor.save(args.regressor_out)}')
+    fitted = result.result.fit.regressor
     if args.offsets_out is not None:
         print(f'Wrote {result.result.offsets.save(args.offsets_out)}')
+        fitted.provenance['label_offsets_sha256'] = sha256(args.offsets_out)
+    if args.regressor_out is not None:
+        print(f'Wrote {fitted.save(args.regressor_out)}')
 
 
 def _check_effect_options(args: argparse.Namespace) -> None:

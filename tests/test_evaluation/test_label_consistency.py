@@ -15,6 +15,7 @@ from mmjrr.datasets.fits import load_fits, save_fits
 from mmjrr.datasets.synthetic.simulated_regressors import make_true_regressor
 from mmjrr.errors import DataError
 from mmjrr.evaluation.label_consistency import LabeledFits, table_of_joints
+from mmjrr.io import sha256
 from mmjrr.joints import H36M_JOINTS_MMPOSE, SMPL_JOINTS
 from mmjrr.regressors import JointRegressor, LabelOffsets
 from mmjrr.regressors.fitting.subject_bootstrap import SubjectBootstrap
@@ -93,7 +94,15 @@ def test_the_command_finds_planted_offsets_and_their_part_of_an_error(
     np.testing.assert_allclose(ankle, 1000 * offset * 2 / 3, atol=3)
     offsets = LabelOffsets.load(out['offsets.npz'])
     np.testing.assert_allclose(offsets.values[0, ANKLE], np.divide(ankle, 1000), atol=1e-9)
-    assert JointRegressor.load(out['J.npy']).joint_names == H36M_JOINTS_MMPOSE
+    assert offsets.provenance['fits'] == content['provenance']['fits']
+    assert (offsets.provenance['root'], offsets.provenance['n_significant']) == (
+        None,
+        len(significant),
+    )
+    fitted = JointRegressor.load(out['J.npy'])
+    assert fitted.joint_names == H36M_JOINTS_MMPOSE
+    assert fitted.provenance['fits'] == content['provenance']['fits']
+    assert fitted.provenance['label_offsets_sha256'] == sha256(out['offsets.npz'])
     assert out['c.png'].stat().st_size > 10000
     assert 'left_ankle' in printed and 'labels less offsets' in printed
 

@@ -193,7 +193,8 @@ def fit_label_offsets(
         max_bytes: Limit on the memory of the Gram matrices. Default: 4 GiB.
         on_bad_frame: ``'skip'`` or ``'raise'``, as in
             :func:`~mmjrr.regressors.fit_joint_regressor`. Default: ``'skip'``.
-        provenance: Description of the data, kept with the regressors. Default: None.
+        provenance: Description of the data, kept with the regressors and the offsets. Default:
+            None.
         progress: Function called with the name of a pass and the number of frames read in it.
             Default: None.
 
@@ -242,6 +243,9 @@ def fit_label_offsets(
             stacklevel=2,
         )
     fit = fit_joint_regressor(WithoutGroups(frames, tested.offsets), names, root, **options)
+    test = dict(alpha=alpha, min_offset=min_offset, n_significant=int(tested.significant.sum()))
+    tested.offsets.provenance.update(root=root, **test, **(provenance or {}))
+    fit.regressor.provenance['label_offsets'] = test
     return LabelOffsetsFit(
         **vars(tested),
         fit=fit,
