@@ -295,7 +295,7 @@ def _expand(path: str | Path | Sequence[str | Path]) -> list[Path]:
         if Path(part).is_file() or not glob.has_magic(str(part)):
             files.append(Path(part))
             continue
-        matches = sorted(glob.glob(str(part)))
+        matches = sorted(glob.glob(str(part), recursive=True))
         if not matches:
             raise FileNotFoundError(f'{part}: no file matches')
         files += map(Path, matches)

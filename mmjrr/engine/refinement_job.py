@@ -84,12 +84,22 @@ def refinement_job(runner: Runner, options: dict[str, Any], body: Any) -> Job:
     )
 
 
-def settings_digest(identity: Identity) -> str:
-    """Return the checksum of a refinement's settings without the number of processes.
+def settings_digest(identity: Identity, batches_in_data: int, batches_in_run: int) -> str:
+    """Return the checksum of a refinement's settings, by which results can be compared.
 
-    The result does not depend on that number.
+    The number of processes is left out, since results do not depend on it. A run that
+    ``max_batches`` cuts short has another checksum than the whole run, although it can be resumed
+    as such.
+
+    Args:
+        identity: Identity of the job.
+        batches_in_data: Number of batches of a process.
+        batches_in_run: Number of them that the run refines.
     """
-    batches = {name: v for name, v in identity.settings['batches'].items() if name != 'processes'}
+    batches = dict(identity.settings['batches'])
+    processes = batches.pop('processes')
+    if batches_in_run < batches_in_data:
+        batches['refined'] = processes * batches_in_run
     return Identity({**identity.settings, 'batches': batches}).digest
 
 

@@ -266,11 +266,15 @@ class RefinementStart:
 
     @property
     def _provenance(self) -> dict[str, Any]:
-        """Seed and config, and the checksum of all settings, which identity.json records."""
+        """Seed and name of the config, and the checksum of all settings.
+
+        The path of the config would make files differ by the folder in which a run is resumed.
+        """
+        loader, loop = self.runner.train_dataloader, self.runner.train_loop
         return dict(
             seed=self.runner.seed,
-            config=str(self.runner.cfg.filename or ''),
-            settings_sha256=settings_digest(self.job.identity),
+            config=Path(self.runner.cfg.filename or '').name,
+            settings_sha256=settings_digest(self.job.identity, len(loader), loop.max_iters),
         )
 
     @property

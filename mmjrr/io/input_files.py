@@ -44,6 +44,20 @@ class InputFile:
         return digest.hexdigest()
 
 
+#: Extensions of the files that are read from a folder.
+DATA_SUFFIXES = ('.npz', '.npy', '.pkl', '.pickle', '.pk', '.joblib', '.json', '.pt', '.pth', '.gz',
+                 '.obj', '.ply')  # fmt: skip
+
+
+def data_files(folder: Path) -> list[Path]:
+    """Return the sorted files of a folder, of whatever depth, that readers take.
+
+    Notes, logs and files of the system are left out.
+    """
+    found = (path for path in folder.rglob('*') if path.suffix in DATA_SUFFIXES)
+    return sorted(path for path in found if path.is_file())
+
+
 #: A file as the readers take it.
 FilePath: TypeAlias = str | os.PathLike[str] | InputFile
 

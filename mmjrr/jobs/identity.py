@@ -16,7 +16,7 @@ from typing import Any
 from mmengine.logging import print_log
 
 from mmjrr.errors import DataError
-from mmjrr.io import sha256
+from mmjrr.io import data_files, sha256
 
 _ABSENT = object()
 #: Characters of a value that an error message shows.
@@ -181,7 +181,7 @@ def _matching(pattern: str, with_folders: bool) -> list[Path]:
     """List the files of a path, a folder or a pattern."""
     paths = [Path(pattern)]
     if paths[0].is_dir():
-        paths = sorted(paths[0].rglob('*')) if with_folders else []
+        paths = data_files(paths[0]) if with_folders else []
     elif glob.has_magic(pattern) and not paths[0].is_file():
         paths = [Path(path) for path in sorted(glob.glob(pattern, recursive=True))]
     return [path for path in paths if path.is_file()]

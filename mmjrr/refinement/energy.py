@@ -166,7 +166,7 @@ class FitEnergy(nn.Module):
                 raise ValueError(
                     f'share: {correction.share}: found {level!r}, which no term sees: switch on '
                     f'one that requires one of {list(seen_by)}, such as silhouette, or set '
-                    "'fixed'"
+                    f"refiner=dict(share=dict({correction.share}='fixed'))"
                 )
         for term in self.terms.values():
             term.check_sharing(sharing)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from math import cos, inf, pi
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -690,9 +691,9 @@ def _check_rates(lr: float, betas: Sequence[float], lr_mult: Mapping[str, float]
     """
     if not 0 < lr < inf:
         raise ValueError(f'lr: found {lr}, expected a positive number')
-    pair = isinstance(betas, Sequence) and len(betas) == 2
-    if not pair or not all(0 <= beta < 1 for beta in betas):
-        raise ValueError(f'betas: found {betas}, expected two numbers from 0 to below 1')
+    pair = tuple(betas) if isinstance(betas, Iterable) else ()
+    if len(pair) != 2 or not all(isinstance(beta, Real) and 0 <= beta < 1 for beta in pair):
+        raise ValueError(f'betas: found {betas!r}, expected two numbers from 0 to below 1')
     for name, factor in lr_mult.items():
         if not 0 <= factor < inf:
             raise ValueError(f'lr_mult: {name}: found {factor}, expected 0 or a positive number')

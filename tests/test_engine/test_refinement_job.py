@@ -17,7 +17,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mmjrr.engine import SMPLPseudoGTHook
-from mmjrr.engine.refinement_job import begin
+from mmjrr.engine.refinement_job import begin, settings_digest
 from mmjrr.errors import DataError
 from mmjrr.io import atomic
 from mmjrr.jobs import Identity, IdentityError, Job, LockedError
@@ -370,3 +370,18 @@ def test_half_written_files_from_before_the_first_batch_are_removed(
         for folder in ('calibration', 'initial_fits'):
             assert [path.name for path in (tmp_path / folder).glob('*')] == rest
             assert not (tmp_path / folder / half).exists()
+
+
+def test_settings_are_those_of_the_result() -> None:
+    """Neither the number of processes counts nor a trial's length that is the whole run."""
+    digests = {
+        (processes, batches): settings_digest(
+            Identity({'batches': dict(samples=48, processes=processes)}, {}),
+            8 // processes,
+            batches,
+        )
+        for processes, batches in ((1, 8), (2, 4), (1, 4), (2, 2))
+    }
+    assert digests[1, 8] == digests[2, 4]
+    assert digests[1, 4] == digests[2, 2]
+    assert digests[1, 8] != digests[1, 4]

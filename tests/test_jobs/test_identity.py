@@ -122,6 +122,8 @@ def test_files_of_a_folder_count_whatever_its_depth(tmp_path: Path, fits_file: s
     )  # fmt: skip
     before = files_of(Data(), config)
     assert list(before) == ['fits_file[0]', 'fits_file[1]']
+    (tmp_path / 'fits/README.txt').write_text('not read')
+    assert files_of(Data(), config) == before
     (tmp_path / 'fits/S1/a.pkl').write_text('changed')
     after = files_of(Data(), config)
     assert after['fits_file[0]'] != before['fits_file[0]']

@@ -84,6 +84,7 @@ def test_fits_may_start_at_the_data() -> None:
         (dict(terms=dict(joint_3d=dict(root=17))), "terms.'joint_3d'.: root: found 17"),
         (dict(terms=dict(joint_3d=dict(root=-1))), "terms.'joint_3d'.: root: found -1"),
         (dict(terms=dict(joint_3d=dict(root=0.5))), "terms.'joint_3d'.: root: found 0.5"),
+        (dict(terms=dict(joint_3d=dict(root=[[0]]))), r"terms.'joint_3d'.: root: found \[\[0\]\]"),
         (dict(terms=dict(joint_3d=dict(root='hip'))), "terms.'joint_3d'.: root: found 'hip'"),
         (dict(terms=dict(joint_3d=dict(root=['left_hip', 'hip']))), "root: found .'left_hip', 'h"),
         (dict(terms=dict(joint_3d=dict(root=[]))), r"terms.'joint_3d'.: root: found \[\]"),

@@ -379,6 +379,7 @@ def test_wrong_options_are_refused(world: dict) -> None:
         (dict(lr=float('nan')), 'lr: found nan'),
         (dict(betas=(0.9, 1.0)), r'betas: found \(0.9, 1.0\)'),
         (dict(betas=0.9), 'betas: found 0.9, expected two numbers'),
+        (dict(betas='ab'), "betas: found 'ab', expected two numbers"),
         (dict(lr_mult=dict(beta=1.0)), 'lr_mult: unknown'),
         (dict(lr_mult=dict(betas=-3.0)), 'lr_mult: betas: found -3.0'),
         (dict(lr_mult=dict(transl=float('inf'))), 'lr_mult: transl: found inf'),

@@ -8,9 +8,11 @@ from typing import Any
 
 from mmjrr.errors import DataError
 from mmjrr.io import (
+    DATA_SUFFIXES,
     FilePath,
     InputFile,
     UnsafePickleError,
+    data_files,
     is_torch_file,
     open_input,
     read_json,
@@ -27,25 +29,20 @@ _HOW_TO_CONVERT = (
 )
 
 
-#: Extensions of the files that are read from a folder.
-SUFFIXES = ('.npz', '.npy', '.pkl', '.pickle', '.pk', '.joblib', '.json', '.pt', '.pth', '.gz',
-            '.obj', '.ply')  # fmt: skip
-
-
 def result_files(path: str | Path) -> list[Path] | None:
     """Return the sorted files of a folder or pattern; None if ``path`` is a file.
 
     Raises:
         FileNotFoundError: The file does not exist, the folder has no file with one of
-            :data:`SUFFIXES`, or no file matches the pattern.
+            :data:`~mmjrr.io.DATA_SUFFIXES`, or no file matches the pattern.
     """
     folder = Path(path)
     if folder.is_file():
         return None
     if folder.is_dir():
-        files = sorted(file for file in folder.rglob('*') if file.suffix in SUFFIXES)
+        files = data_files(folder)
         if not files:
-            raise FileNotFoundError(f'{folder}: no file that ends in {", ".join(SUFFIXES)}')
+            raise FileNotFoundError(f'{folder}: no file that ends in {", ".join(DATA_SUFFIXES)}')
         return files
     if not glob.has_magic(str(path)):
         raise FileNotFoundError(f'{path}: no such file')

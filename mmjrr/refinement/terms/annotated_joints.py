@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -104,7 +104,8 @@ def _root_index(
     chosen: tuple[Any, ...] = tuple(root) if several else (root,)  # type: ignore[arg-type]
     known: dict[int | str, int] = {name: index for index, name in enumerate(names)}
     known.update((index, index) for index in range(len(names)))
-    if not chosen or any(joint not in known for joint in chosen):
+    is_known = [isinstance(joint, Hashable) and joint in known for joint in chosen]
+    if not chosen or not all(is_known):
         raise ValueError(
             f"root: found {root!r}, expected None, 'mean', or one or several of the joints "
             f'{list(names)} by name or index'
