@@ -81,16 +81,12 @@ bench: $(VENV)/.benchmarks
 # Finished runs are kept: delete $(RESULTS) to repeat them.
 results: $(foreach seed,0 1 2 3 4,$(RESULTS)/four_views_$(seed)/summary.json) \
     $(foreach seed,0 1 2 3 4,$(RESULTS)/seed_$(seed)/summary.json) \
-    $(RESULTS)/four_views_mask_rcnn/summary.json \
     $(RESULTS)/without_discriminator/summary.json $(RESULTS)/without_silhouette/summary.json \
     $(RESULTS)/mask_rcnn/summary.json $(RESULTS)/synthetic_h36m/fits/meva_like_test.npz
 	$(MAKE) bench BENCH=$(RESULTS)/benchmarks
 	$(BIN)/python tools/analysis_tools/which_mpjpe.py $(RESULTS)/synthetic_h36m --out $(RESULTS)/benchmarks
 	$(BIN)/python tools/analysis_tools/result_pages.py collect $(RESULTS)
 	$(BIN)/python tools/analysis_tools/result_pages.py write
-
-$(RESULTS)/four_views_mask_rcnn/summary.json: | $(VENV)/.segmentation
-	$(BIN)/python tools/demo.py --masks maskrcnn --out $(@D)
 
 $(RESULTS)/synthetic_h36m/fits/meva_like_test.npz: | $(VENV)/.quickstart
 	$(BIN)/python tools/dataset_converters/make_synthetic_h36m.py --out $(RESULTS)/synthetic_h36m

@@ -82,10 +82,52 @@ def test_metafiles_state_the_same_numbers(result_pages: ModuleType) -> None:
     assert checked >= 3
 
 
-def test_readme_has_one_table_and_at_most_100_lines() -> None:
+def test_readme_has_one_table_and_at_most_110_lines() -> None:
     text = (ROOT / 'README.md').read_text(encoding='utf-8')
-    assert len(text.splitlines()) <= 100
+    assert len(text.splitlines()) <= 110
     assert len(re.findall(r'<!-- results: ', text)) == 1
+
+
+def test_summary_gives_means_and_the_worst_seed(
+    result_pages: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cell(pve: float, j_opt: float) -> dict[str, object]:
+        return dict(
+            pseudo_gt=dict(pve_init_mm=70.0, pve_opt_mm=pve),
+            regressor_error_mm=dict(J_std=20.0, J_spin=15.0, J_opt=j_opt, floor=2.0),
+            label_offsets=dict(error_mm=[1.0, pve]),
+        )
+
+    cells = [cell(3.0, 2.5), cell(5.0, 3.5)]
+    monkeypatch.setattr(
+        result_pages,
+        'SUMMARY_ROWS',
+        {r'run_\d': ('runs', 'a.md'), 'off': ('off', 'b.md'), 'on': ('on', 'b.md#c')},
+    )
+    results = dict(
+        demo=dict(run_0=cells[0], run_1=cells[1]),
+        experiments=dict(
+            off=dict(settings=dict(calibration=None), cells=cells),
+            on=dict(settings=dict(calibration=dict(label_offsets=True)), cells=cells),
+        ),
+    )
+    lines = result_pages.summary_table(results, [])
+    numbers = '70.0 → 4.0 (5.0) | 15.0 (15.0) | 3.0 (3.5) | 1.0 (1.5)'
+    assert lines[2:5] == [
+        f'| [runs](docs/a.md) | {numbers} |  |',
+        f'| [off](docs/b.md) | {numbers} |  |',
+        f'| [on](docs/b.md#c) | {numbers} | 2.5 (5.0) |',
+    ]
+
+
+def test_rows_of_the_summary_have_five_seeds(result_pages: ModuleType) -> None:
+    results = result_pages.read_results()
+    for name in result_pages.SUMMARY_ROWS:
+        if name in results['experiments']:
+            cells = results['experiments'][name]['cells']
+            assert sorted(cell['seed'] for cell in cells) == [0, 1, 2, 3, 4], name
+        else:
+            assert len(result_pages._runs(results, [name])) == 5, name
 
 
 def test_a_record_from_a_gpu_keeps_its_machine_and_commit(

@@ -337,6 +337,72 @@ def regressor_table(results: dict[str, dict[str, Run]], names: list[str]) -> lis
     return [*_table(header, rows), '', _provenance(runs.values())]
 
 
+#: Rows of ``summary_table``: experiments, or patterns of demos, with title and page.
+SUMMARY_ROWS: dict[str, tuple[str, str]] = {
+    r'four_views_\d': ('four views, exact masks: `make demo`', 'results.md#several-views'),
+    'masks-head-priors-parts': (
+        "masks of a 28×28 mask head, Human3.6M's options",
+        'experiments.md#priors-of-poses',
+    ),
+    'masks-network-priors': (
+        'masks of a small Mask R-CNN, with priors of poses',
+        'experiments.md#priors-of-poses',
+    ),
+    'masks-longest-sharp-lens': (
+        'masks of that network, trained twenty times as long',
+        'experiments.md#networks-that-are-trained-for-longer',
+    ),
+    'one-view': ('one view, exact masks', 'experiments.md#one-view'),
+    'offsets-head': (
+        "label offsets fitted, a mask head's masks",
+        'experiments.md#label-offsets',
+    ),
+    'anny-clothes-head-priors-parts': (
+        "Anny's people in clothes, a mask head's masks",
+        'experiments.md#people-of-another-body-model',
+    ),
+    'cameras-off': (
+        'principal points off by 5 px per axis',
+        'experiments.md#outside-the-models-world',
+    ),
+    'cameras-off-corrected': ('the same, corrected', 'experiments.md#outside-the-models-world'),
+    'late-camera': ('one camera of four 20 ms late', 'experiments.md#outside-the-models-world'),
+}
+
+
+def summary_table(results: dict[str, dict[str, Run]], names: list[str]) -> list[str]:
+    """Tabulate the main errors of experiments and demos for the README, means (and largest).
+
+    Without names, the rows are those of ``SUMMARY_ROWS``.
+    """
+    rows = []
+    for name in names or SUMMARY_ROWS:
+        title, page = SUMMARY_ROWS[name]
+        if name in results['experiments']:
+            cells = results['experiments'][name]['cells']
+            calibration = results['experiments'][name]['settings']['calibration'] or {}
+        else:
+            cells, calibration = list(_runs(results, [name]).values()), {}
+        fits = [cell['pseudo_gt'] for cell in cells]
+        errors = [cell['regressor_error_mm'] for cell in cells]
+        offsets = ''
+        if calibration.get('label_offsets'):
+            found = [error for cell in cells for error in cell['label_offsets']['error_mm']]
+            offsets = _summary(found)
+        rows.append(
+            [
+                f'[{title}](docs/{page})',
+                f'{fmean(fit["pve_init_mm"] for fit in fits):.1f} → '
+                + _summary([fit['pve_opt_mm'] for fit in fits]),
+                *(_summary([error[key] for error in errors]) for key in REGRESSORS[1:]),
+                _summary([error['J_opt'] - error['floor'] for error in errors]),
+                offsets,
+            ]
+        )
+    header = ['', 'PVE, mm', *REGRESSORS[1:], 'above the floor', 'ankle offsets']
+    return [*_table(header, rows), '', '*Machines, versions and commits: on the linked pages.*']
+
+
 def round_table(results: dict[str, dict[str, Run]], names: list[str]) -> list[str]:
     """Vertex error and error of the regressor after each round of the calibration."""
     runs = _runs(results, names)
@@ -849,6 +915,7 @@ def fuzz_table(results: dict[str, dict[str, Run]], names: list[str]) -> list[str
 
 
 TABLES: dict[str, Callable[[dict[str, dict[str, Run]], list[str]], list[str]]] = {
+    'summary': summary_table,
     'regressors': regressor_table,
     'rounds': round_table,
     'plausibility': plausibility_table,
