@@ -13,7 +13,7 @@ Every reader follows the same rules:
 from mmjrr.io.arrays import as_text, check_array
 from mmjrr.io.atomic import atomic_write, remove_temporary_files
 from mmjrr.io.checkpoints import WEIGHT_KEYS, read_checkpoint, weights_of
-from mmjrr.io.input_files import DATA_SUFFIXES, FilePath, InputFile, data_files, open_input, sha256
+from mmjrr.io.input_files import FilePath, InputFile, open_input, sha256
 from mmjrr.io.json_files import read_json, read_note, write_json
 from mmjrr.io.limits import LimitedReader, unpacked_limit
 from mmjrr.io.meshes import read_mesh_faces, read_mesh_vertices
@@ -25,7 +25,6 @@ from mmjrr.io.provenance import versions
 from mmjrr.io.torch_archives import is_torch_file, read_torch
 
 __all__ = [
-    'DATA_SUFFIXES',
     'WEIGHT_KEYS',
     'FilePath',
     'InputFile',
@@ -35,7 +34,6 @@ __all__ = [
     'as_text',
     'atomic_write',
     'check_array',
-    'data_files',
     'is_torch_file',
     'open_input',
     'read_checkpoint',

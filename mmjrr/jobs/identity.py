@@ -16,7 +16,8 @@ from typing import Any
 from mmengine.logging import print_log
 
 from mmjrr.errors import DataError
-from mmjrr.io import data_files, sha256
+from mmjrr.io import sha256
+from mmjrr.io.input_files import data_files
 
 _ABSENT = object()
 #: Characters of a value that an error message shows.

@@ -8,11 +8,9 @@ from typing import Any
 
 from mmjrr.errors import DataError
 from mmjrr.io import (
-    DATA_SUFFIXES,
     FilePath,
     InputFile,
     UnsafePickleError,
-    data_files,
     is_torch_file,
     open_input,
     read_json,
@@ -22,6 +20,7 @@ from mmjrr.io import (
     read_pickle,
     read_torch,
 )
+from mmjrr.io.input_files import DATA_SUFFIXES, data_files
 
 _HOW_TO_CONVERT = (
     'If you trust the file, load it where it was made, and write the needed arrays with '
@@ -34,7 +33,7 @@ def result_files(path: str | Path) -> list[Path] | None:
 
     Raises:
         FileNotFoundError: The file does not exist, the folder has no file with one of
-            :data:`~mmjrr.io.DATA_SUFFIXES`, or no file matches the pattern.
+            :data:`~mmjrr.io.input_files.DATA_SUFFIXES`, or no file matches the pattern.
     """
     folder = Path(path)
     if folder.is_file():
