@@ -36,6 +36,7 @@ from mmjrr.datasets.predictions.persons import (
 )
 from mmjrr.datasets.units import meters_per
 from mmjrr.errors import DataError
+from mmjrr.io.mapped import release
 from mmjrr.io.texts import take_texts
 from mmjrr.joints import SMPL_JOINTS
 from mmjrr.registry import BODY_MODELS
@@ -154,25 +155,28 @@ def evaluate_meshes(
             )
     protocols = _protocols(protocol)
     absolute = any(entry.root is None for entry in protocols.values())
-    kept = first_of_equal(target)
-    if len(kept) < len(target):
-        target = target.select(kept)
     assert target.imgname is not None and predicted.imgname is not None
     predicted_names = predicted.imgname
-    all_names, all_labels = target.imgname, [_labels(name) for name in target.imgname]
+    kept = first_of_equal(target)
+    all_names = take_texts(target.imgname, kept)
+    all_labels = [_labels(name) for name in all_names]
     count_left_out(all_labels, protocols)  # raises if a protocol counts no frame
     for entry in protocols.values():
         for sentence in entry.unmatched_choices(all_labels):
             raise ValueError(sentence)
     is_of_protocol = np.array([is_counted(label, protocols) for label in all_labels])
-    uncounted = [all_labels[row] for row in np.flatnonzero(~is_of_protocol & target.is_valid())]
-    target = target if is_of_protocol.all() else target.select(is_of_protocol)
+    is_valid = target.is_valid()
+    uncounted = [all_labels[row] for row in np.flatnonzero(~is_of_protocol & is_valid[kept])]
+    annotated_rows = kept[is_of_protocol]
+    target.require_known_rotations('annotated_rotation_6d')
+    meshes = _Meshes(predicted, config, gender, num_betas, 'unit', scale, absolute)
+    reference = _Meshes(
+        target, config, None, None, 'annotated_unit', annotated_scale, absolute, annotated_rows
+    )
+    target = replace(target, vertices=None, valid=is_valid).select(annotated_rows)
     assert target.imgname is not None
     if len(parts) > 1:
         _check_parts(parts, predicted, target.imgname, person)
-    target.require_known_rotations('annotated_rotation_6d')
-    meshes = _Meshes(predicted, config, gender, num_betas, 'unit', scale, absolute)
-    reference = _Meshes(target, config, None, None, 'annotated_unit', annotated_scale, absolute)
     first_name, first = next(iter(loaded.items()))
     for source in (meshes, reference):
         source.map_to(first, mapping, faces)
@@ -450,6 +454,8 @@ class _Meshes:
         unit: Name of the argument that says the unit, for messages.
         scale: Meters per unit of vertices and ``transl``.
         absolute: Whether a protocol compares absolute positions, which need translations.
+        rows: Rows of ``part`` that hold the bodies. The vertices of these rows are not copied.
+            Default: None, all rows.
 
     Raises:
         DataError: The parameters do not fit the body, or lack a ``transl`` that is needed.
@@ -465,11 +471,15 @@ class _Meshes:
         unit: str,
         scale: float,
         absolute: bool,
+        rows: Array | None = None,
     ) -> None:
         part.require_known_rotations()
+        if rows is not None and part.vertices is None:
+            part, rows = part.select(rows), None
         self.unit, self.scale, self.absolute = unit, scale, absolute
         chosen = body_of(part, config, gender, num_betas)
         self.part = part if num_betas is None else part.with_num_betas(num_betas)
+        self._rows = rows
         body = BODY_MODELS.build(dict(chosen)) if isinstance(chosen, dict) else chosen
         self.body: SMPL | None = None if body is None else body.cpu().double()
         self.mapping: MeshMapping | None = None
@@ -488,7 +498,7 @@ class _Meshes:
     def with_part(self, part: Predictions) -> _Meshes:
         """Return the meshes of other bodies, of the same body model and mapping."""
         changed = copy.copy(self)
-        changed.part = part
+        changed.part, changed._rows = part, None
         return changed
 
     @property
@@ -562,8 +572,10 @@ class _Meshes:
             ValueError: Stored vertices are too far apart for their unit.
         """
         part = self.part
+        rows = rows if self._rows is None else self._rows[rows]
         if part.vertices is not None:
             vertices = self.scale * torch.from_numpy(part.vertices[rows]).double()
+            release(part.vertices)
             assert part.imgname is not None
             names = [f'{part.name}: {name}' for name in take_texts(part.imgname, rows)]
             check_extent(names, 'vertices', vertices.numpy(), hint_at_unit(self.unit))

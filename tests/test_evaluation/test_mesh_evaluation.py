@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +14,7 @@ from mmjrr.body_models.free_body import FREE_BODY_FILE
 from mmjrr.body_models.smpl_files import load_smpl_file
 from mmjrr.datasets.predictions import predictions_from
 from mmjrr.errors import DataError
-from mmjrr.evaluation import evaluate_meshes
+from mmjrr.evaluation import evaluate_meshes, mesh_evaluation
 from mmjrr.regressors import JointRegressor
 
 COUNT = 5
@@ -364,6 +366,27 @@ def test_frames_that_a_protocol_leaves_out_are_counted():
         'spin-p2': {'subject': {'S1': COUNT}, 'camera': {'54138969': COUNT}},
     }
     assert scores_of(result, 'free_body_h36m', 'spin-p2').frames == COUNT
+
+
+def test_annotated_vertices_are_not_copied_where_frames_are_left_out(monkeypatch):
+    monkeypatch.setattr(mesh_evaluation, '_CHUNK', 2)
+    actions = ('Eating', 'Photo', 'Posing', 'Sitting', 'Smoking')
+    videos = [f'{person}_{action}.60457274' for person in ('S9', 'S1') for action in actions]
+    content = on_h36m(0, *videos)
+    mesh = {'imgname': content['imgname'], 'vertices': vertices(content).astype(np.float32)}
+
+    def peak(names: np.ndarray) -> int:
+        target = predictions_from({**mesh, 'imgname': names})
+        tracemalloc.start()
+        try:
+            evaluate_meshes(content, target, 'free_body_h36m', ['paper'])
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    all_count = np.char.replace(mesh['imgname'], 'S1_', 'S11_')
+    peak(all_count)  # the regressor and the body are loaded
+    assert peak(mesh['imgname']) - peak(all_count) < 0.1 * mesh['vertices'].nbytes
 
 
 def test_a_protocol_without_annotated_frames_names_their_subjects():
