@@ -593,15 +593,18 @@ class _Meshes:
 
 
 def _joints(meshes: _Meshes, rows: Array, regressor: JointRegressor) -> FloatArray:
-    chunks = [
-        regressor(meshes.vertices(rows[start : start + _CHUNK])).numpy()
-        for start in range(0, len(rows), _CHUNK)
-    ]
-    return np.concatenate(chunks)
+    joints = np.empty((len(rows), len(regressor.joint_names), 3))
+    for chunk in _chunks(len(rows)):
+        joints[chunk] = regressor(meshes.vertices(rows[chunk])).numpy()
+    return joints
 
 
 class _Comparison:
-    """Joints of all regressors, and errors of the vertices, of N pairs of meshes."""
+    """Joints of all regressors, and errors of the vertices, of N pairs of meshes.
+
+    The results of a chunk are copied to arrays made beforehand. If they were kept, they would lie
+    between the places of large arrays, which the allocator could not use again.
+    """
 
     def __init__(
         self,
@@ -613,35 +616,39 @@ class _Comparison:
         protocols: Mapping[str, Protocol],
     ) -> None:
         self.regressors = regressors
-        joints: dict[str, list[FloatArray]] = {name: [] for name in regressors}
-        goals: dict[str, list[FloatArray]] = {name: [] for name in regressors}
-        pve: dict[tuple[str, str], list[FloatArray]] = {}
-        pa_pve: list[FloatArray] = []
-        for chunk in _chunks(len(rows)):
+        count = len(rows)
+        self.joints, self.goals = (
+            {name: np.empty((count, len(r.joint_names), 3)) for name, r in regressors.items()}
+            for _ in range(2)
+        )
+        self.pve = {
+            (name, key): np.empty(count)
+            for name, regressor in regressors.items()
+            for key, protocol in protocols.items()
+            if set(regressor.joint_names).issuperset(protocol.needed_joints)
+        }
+        self.pa_pve = np.empty(count)
+        for chunk in _chunks(count):
             points, goal = meshes.vertices(rows[chunk]), reference.vertices(frames[chunk])
             for where, vertices in ((meshes, points), (reference, goal)):
                 finite = torch.isfinite(vertices).all(-1).all(-1)
                 if not finite.all():
                     raise ValueError(f'{where.part.name}: found NaN or infinity in a body')
-            pa_pve.append(pa_mpjpe(points, goal).numpy())
+            self.pa_pve[chunk] = pa_mpjpe(points, goal).numpy()
             for name, regressor in regressors.items():
                 regressed, regressed_goal = regressor(points), regressor(goal)
-                joints[name].append(regressed.numpy())
-                goals[name].append(regressed_goal.numpy())
+                self.joints[name][chunk] = regressed.numpy()
+                self.goals[name][chunk] = regressed_goal.numpy()
                 for key, protocol in protocols.items():
-                    if not set(regressor.joint_names).issuperset(protocol.needed_joints):
+                    if (name, key) not in self.pve:
                         continue
                     root = [regressor.joint_names.index(joint) for joint in protocol.root_joints]
                     center, goal_center = 0.0, 0.0
                     if root:
                         center = regressed[:, root].mean(1, keepdim=True)
                         goal_center = regressed_goal[:, root].mean(1, keepdim=True)
-                    error = mpjpe(points - center, goal - goal_center).numpy()
-                    pve.setdefault((name, key), []).append(error)
-        self.joints = {name: np.concatenate(values) for name, values in joints.items()}
-        self.goals = {name: np.concatenate(values) for name, values in goals.items()}
-        self.pve = {key: np.concatenate(values) for key, values in pve.items()}
-        self.pa_pve = np.concatenate(pa_pve)
+                    error = mpjpe(points - center, goal - goal_center)
+                    self.pve[name, key][chunk] = error.numpy()
 
     def errors(
         self, name: str, protocol: Protocol, rows: IndexArray, neighbors: Array | None

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.spatial.transform import Rotation
+from torch.multiprocessing.reductions import StorageWeakRef
 
 from mmjrr.body_models import free_body
 from mmjrr.body_models.free_body import FREE_BODY_FILE
@@ -387,6 +388,28 @@ def test_annotated_vertices_are_not_copied_where_frames_are_left_out(monkeypatch
     all_count = np.char.replace(mesh['imgname'], 'S1_', 'S11_')
     peak(all_count)  # the regressor and the body are loaded
     assert peak(mesh['imgname']) - peak(all_count) < 0.1 * mesh['vertices'].nbytes
+
+
+def test_the_errors_of_a_chunk_do_not_stay_in_memory_of_their_own(result, monkeypatch):
+    monkeypatch.setattr(mesh_evaluation, '_CHUNK', 1)
+    stored: list[StorageWeakRef] = []
+
+    def recorded(error):
+        def of_chunk(points: torch.Tensor, goal: torch.Tensor) -> torch.Tensor:
+            assert all(storage.expired() for storage in stored[:-2])
+            errors = error(points, goal)
+            stored.append(StorageWeakRef(errors.untyped_storage()))
+            return errors
+
+        return of_chunk
+
+    for name in ('mpjpe', 'pa_mpjpe'):
+        monkeypatch.setattr(mesh_evaluation, name, recorded(getattr(mesh_evaluation, name)))
+    protocols = ['bedlam', 'vibe', 'emdb']
+    again = evaluate_meshes(bodies(0), bodies(1), 'free_body_h36m', protocols)
+    assert len(stored) == COUNT * (1 + len(protocols))
+    for key, value in result.metrics().items():
+        assert again.metrics()[key] == pytest.approx(value, rel=1e-9)
 
 
 def test_a_protocol_without_annotated_frames_names_their_subjects():
