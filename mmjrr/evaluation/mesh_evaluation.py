@@ -131,9 +131,9 @@ def evaluate_meshes(
             predictions, as in :func:`~mmjrr.evaluation.evaluate`.
 
     Raises:
-        DataError: A file is broken, an image has predictions in several files, no prediction is of
-            an annotated image, or a file of parameters has no ``transl``, which a protocol without
-            a root needs.
+        DataError: A file is broken, an image has predictions in several files and more of them than
+            annotated bodies, no prediction is of an annotated image, or a file of parameters has no
+            ``transl``, which a protocol without a root needs.
         ValueError: An argument is invalid; vertices are not finite, or too far apart for their
             unit; a protocol counts none of the annotated frames, or excludes a sequence of which
             there is no frame; or no regressor has the joints of any protocol.
@@ -176,7 +176,7 @@ def evaluate_meshes(
     target = replace(target, vertices=None, valid=is_valid).select(annotated_rows)
     assert target.imgname is not None
     if len(parts) > 1:
-        _check_parts(parts, predicted, target.imgname, person)
+        _check_parts(parts, predicted, target, person)
     first_name, first = next(iter(loaded.items()))
     for source in (meshes, reference):
         source.map_to(first, mapping, faces)
@@ -315,25 +315,30 @@ def _join(name: str, parts: Sequence[Predictions]) -> Predictions:
 
 
 def _check_parts(
-    parts: Sequence[Predictions], joined: Predictions, names: Sequence[str], person: str | None
+    parts: Sequence[Predictions], joined: Predictions, target: Predictions, person: str | None
 ) -> None:
-    """Check that no annotated image has predictions in several parts.
+    """Check that no image has predictions in several parts, and more than annotated bodies.
+
+    Parts may be files with a person each. More bodies than people may be those of two runs, of
+    which the nearer one would be taken.
 
     Args:
         parts: The parts of a set of predictions.
         joined: All their bodies.
-        names: Names of the annotated images.
+        target: The annotated bodies. Invalid ones count, since their people may be predicted.
         person: As in :func:`evaluate_meshes`.
 
     Raises:
         DataError: An image has.
     """
+    assert target.imgname is not None
     part_of = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
-    images = list(dict.fromkeys(names))
+    people = Counter(target.imgname)
+    images = list(dict.fromkeys(take_texts(target.imgname, np.flatnonzero(target.is_valid()))))
     twice: dict[tuple[int, int], list[str]] = {}
     for name, rows in zip(images, bodies_of_images(joined, images, person), strict=True):
         numbers = np.unique(part_of[rows]).tolist()
-        if len(numbers) > 1:
+        if len(numbers) > 1 and len(rows) > people[name]:
             twice.setdefault((numbers[0], numbers[1]), []).append(name)
     for (earlier, later), shared in twice.items():
         raise predicted_twice(shared, parts[later].name, parts[earlier].name)
