@@ -135,8 +135,8 @@ def evaluate_meshes(
             annotated bodies, no prediction is of an annotated image, or a file of parameters has no
             ``transl``, which a protocol without a root needs.
         ValueError: An argument is invalid; vertices are not finite, or too far apart for their
-            unit; a protocol counts none of the annotated frames, or excludes a sequence of which
-            there is no frame; or no regressor has the joints of any protocol.
+            unit; a protocol counts none of the annotated frames, or names a subject, camera or
+            sequence of which there is no frame; or no regressor has the joints of any protocol.
     """
     check_breakdowns(by)
     scale, annotated_scale = meters_per(unit), meters_per(annotated_unit, 'annotated_unit')
