@@ -67,6 +67,7 @@ def match_part(
         DataError: As in :func:`~mmjrr.evaluation.evaluate`.
     """
     names = names_of(part, annotated, match, takes)
+    notes_on_numbers = _note_on_frame_numbers(part.imgname or (), names)
     part = replace(part, imgname=names)
     counted = np.flatnonzero(annotated.counted)
 
@@ -95,7 +96,7 @@ def match_part(
     )
     rows = np.full(len(annotated.names), -1)
     rows[counted] = matches.rows
-    notes = (*part.notes, *matches.notes, *_note_on_frame_numbers(names))
+    notes = (*part.notes, *matches.notes, *notes_on_numbers)
     return replace(part, notes=notes), rows, [names[row] for row in matches.unmatched]
 
 
@@ -157,16 +158,34 @@ def decide_rotations_6d(
     return replace(chosen, notes=(*part.notes, note))
 
 
-def _note_on_frame_numbers(names: Sequence[str]) -> tuple[str, ...]:
-    """Return a note if a frame number is 0: Human3.6M counts frames from 1."""
-    first = next((name for name in names if (frame_identity(name) or _NO_FRAME)[-1] == 0), None)
-    if first is None:
+def _note_on_frame_numbers(own: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
+    """Return a note if frames are counted from 0; with a match by order, on one side only.
+
+    Args:
+        own: The predictions' own image names; empty if they have none.
+        names: The image names by which they are matched.
+    """
+    first = _numbered_0(own)
+    if own is names:
+        note = (
+            f'frame numbers in image names start at 0 ({first}); those of Human3.6M start at 1, so '
+            'each body may be one frame late'
+        )
+        return () if first is None else (note,)
+    annotated_first = _numbered_0(names) if own else None
+    if (first is None) == (annotated_first is None):
         return ()
+    whose, other = ('its', "the annotation's") if first else ("the annotation's", 'its')
     note = (
-        f'frame numbers in image names start at 0 ({first}); those of Human3.6M start at 1, so '
-        'each body may be one frame late'
+        f'frame numbers in {whose} image names start at 0 ({first or annotated_first}), and in '
+        f'{other} they do not; bodies are matched by their order alone'
     )
     return (note,)
+
+
+def _numbered_0(names: Sequence[str]) -> str | None:
+    """Return the first name of a frame with the number 0; None if there is none."""
+    return next((name for name in names if (frame_identity(name) or _NO_FRAME)[-1] == 0), None)
 
 
 def names_of(
@@ -211,7 +230,8 @@ def _check_order(
 ) -> None:
     """Check that the predictions' own names, if they have any, do not contradict their order.
 
-    Names that are of no annotated frame say nothing.
+    Names that are of no annotated frame say nothing, nor do names whose frames are counted from 0
+    where the annotation counts from 1, or the other way round.
 
     Args:
         part: The N predictions.
@@ -231,8 +251,14 @@ def _check_order(
     rows = named.first.copy()
     for frame, of_frame in named.several.items():
         rows[frame] = frame if frame in of_frame else of_frame[0]
-    others = np.flatnonzero((rows >= 0) & (rows != np.arange(len(rows))))
+    named_frames = np.flatnonzero(rows >= 0)
+    shifts = rows[named_frames] - named_frames
+    others = named_frames[shifts != 0]
     if not len(others):
+        return
+    first, annotated_first = _numbered_0(part.imgname), _numbered_0(frame_names)
+    shift = 1 if annotated_first is None else -1
+    if (first is None) != (annotated_first is None) and (shifts == shift).all():
         return
     frame, row = int(others[0]), int(rows[others[0]])
     raise DataError(

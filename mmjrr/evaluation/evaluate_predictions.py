@@ -128,7 +128,7 @@ def evaluate(
             fit the body; an image has several predictions; frames have none and ``missing`` is
             'raise'; no prediction matches a frame; or image names contradict ``match='order'``.
         ValueError: An argument is invalid, or a prediction's value is; or a protocol counts none
-            of the frames or excludes a sequence of which there is no frame.
+            of the frames or names a subject, camera or sequence of which there is no frame.
     """
     _check_arguments(match, missing, unit, by)
     sources = _as_list(predictions)

@@ -105,7 +105,9 @@ def predicted_twice(names: Sequence[str], part: str, earlier: str) -> DataError:
         earlier: Name of the earlier part, which has the first of the images.
     """
     return DataError(
-        f'{names[0]} and {len(names) - 1} more images have predictions in {part} and in {earlier}'
+        f'{names[0]} and {len(names) - 1} more images have predictions in {part} and in {earlier}, '
+        'expected those of one model in one of them; files with a person each are one set if a '
+        "folder or a single quoted pattern, such as 'track_*.npz', names them"
     )
 
 

@@ -36,6 +36,7 @@ from mmjrr.datasets.predictions.persons import (
 )
 from mmjrr.datasets.units import meters_per
 from mmjrr.errors import DataError
+from mmjrr.io.mapped import release
 from mmjrr.io.texts import take_texts
 from mmjrr.joints import SMPL_JOINTS
 from mmjrr.registry import BODY_MODELS
@@ -130,12 +131,12 @@ def evaluate_meshes(
             predictions, as in :func:`~mmjrr.evaluation.evaluate`.
 
     Raises:
-        DataError: A file is broken, an image has predictions in several files, no prediction is of
-            an annotated image, or a file of parameters has no ``transl``, which a protocol without
-            a root needs.
+        DataError: A file is broken, an image has predictions in several files and more of them than
+            annotated bodies, no prediction is of an annotated image, or a file of parameters has no
+            ``transl``, which a protocol without a root needs.
         ValueError: An argument is invalid; vertices are not finite, or too far apart for their
-            unit; a protocol counts none of the annotated frames, or excludes a sequence of which
-            there is no frame; or no regressor has the joints of any protocol.
+            unit; a protocol counts none of the annotated frames, or names a subject, camera or
+            sequence of which there is no frame; or no regressor has the joints of any protocol.
     """
     check_breakdowns(by)
     scale, annotated_scale = meters_per(unit), meters_per(annotated_unit, 'annotated_unit')
@@ -154,25 +155,28 @@ def evaluate_meshes(
             )
     protocols = _protocols(protocol)
     absolute = any(entry.root is None for entry in protocols.values())
-    kept = first_of_equal(target)
-    if len(kept) < len(target):
-        target = target.select(kept)
     assert target.imgname is not None and predicted.imgname is not None
     predicted_names = predicted.imgname
-    all_names, all_labels = target.imgname, [_labels(name) for name in target.imgname]
+    kept = first_of_equal(target)
+    all_names = take_texts(target.imgname, kept)
+    all_labels = [_labels(name) for name in all_names]
     count_left_out(all_labels, protocols)  # raises if a protocol counts no frame
     for entry in protocols.values():
         for sentence in entry.unmatched_choices(all_labels):
             raise ValueError(sentence)
     is_of_protocol = np.array([is_counted(label, protocols) for label in all_labels])
-    uncounted = [all_labels[row] for row in np.flatnonzero(~is_of_protocol & target.is_valid())]
-    target = target if is_of_protocol.all() else target.select(is_of_protocol)
-    assert target.imgname is not None
-    if len(parts) > 1:
-        _check_parts(parts, predicted, target.imgname, person)
+    is_valid = target.is_valid()
+    uncounted = [all_labels[row] for row in np.flatnonzero(~is_of_protocol & is_valid[kept])]
+    annotated_rows = kept[is_of_protocol]
     target.require_known_rotations('annotated_rotation_6d')
     meshes = _Meshes(predicted, config, gender, num_betas, 'unit', scale, absolute)
-    reference = _Meshes(target, config, None, None, 'annotated_unit', annotated_scale, absolute)
+    reference = _Meshes(
+        target, config, None, None, 'annotated_unit', annotated_scale, absolute, annotated_rows
+    )
+    target = replace(target, vertices=None, valid=is_valid).select(annotated_rows)
+    assert target.imgname is not None
+    if len(parts) > 1:
+        _check_parts(parts, predicted, target, person)
     first_name, first = next(iter(loaded.items()))
     for source in (meshes, reference):
         source.map_to(first, mapping, faces)
@@ -311,25 +315,30 @@ def _join(name: str, parts: Sequence[Predictions]) -> Predictions:
 
 
 def _check_parts(
-    parts: Sequence[Predictions], joined: Predictions, names: Sequence[str], person: str | None
+    parts: Sequence[Predictions], joined: Predictions, target: Predictions, person: str | None
 ) -> None:
-    """Check that no annotated image has predictions in several parts.
+    """Check that no image has predictions in several parts, and more than annotated bodies.
+
+    Parts may be files with a person each. More bodies than people may be those of two runs, of
+    which the nearer one would be taken.
 
     Args:
         parts: The parts of a set of predictions.
         joined: All their bodies.
-        names: Names of the annotated images.
+        target: The annotated bodies. Invalid ones count, since their people may be predicted.
         person: As in :func:`evaluate_meshes`.
 
     Raises:
         DataError: An image has.
     """
+    assert target.imgname is not None
     part_of = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
-    images = list(dict.fromkeys(names))
+    people = Counter(target.imgname)
+    images = list(dict.fromkeys(take_texts(target.imgname, np.flatnonzero(target.is_valid()))))
     twice: dict[tuple[int, int], list[str]] = {}
     for name, rows in zip(images, bodies_of_images(joined, images, person), strict=True):
         numbers = np.unique(part_of[rows]).tolist()
-        if len(numbers) > 1:
+        if len(numbers) > 1 and len(rows) > people[name]:
             twice.setdefault((numbers[0], numbers[1]), []).append(name)
     for (earlier, later), shared in twice.items():
         raise predicted_twice(shared, parts[later].name, parts[earlier].name)
@@ -450,6 +459,8 @@ class _Meshes:
         unit: Name of the argument that says the unit, for messages.
         scale: Meters per unit of vertices and ``transl``.
         absolute: Whether a protocol compares absolute positions, which need translations.
+        rows: Rows of ``part`` that hold the bodies. The vertices of these rows are not copied.
+            Default: None, all rows.
 
     Raises:
         DataError: The parameters do not fit the body, or lack a ``transl`` that is needed.
@@ -465,11 +476,15 @@ class _Meshes:
         unit: str,
         scale: float,
         absolute: bool,
+        rows: Array | None = None,
     ) -> None:
         part.require_known_rotations()
+        if rows is not None and part.vertices is None:
+            part, rows = part.select(rows), None
         self.unit, self.scale, self.absolute = unit, scale, absolute
         chosen = body_of(part, config, gender, num_betas)
         self.part = part if num_betas is None else part.with_num_betas(num_betas)
+        self._rows = rows
         body = BODY_MODELS.build(dict(chosen)) if isinstance(chosen, dict) else chosen
         self.body: SMPL | None = None if body is None else body.cpu().double()
         self.mapping: MeshMapping | None = None
@@ -488,7 +503,7 @@ class _Meshes:
     def with_part(self, part: Predictions) -> _Meshes:
         """Return the meshes of other bodies, of the same body model and mapping."""
         changed = copy.copy(self)
-        changed.part = part
+        changed.part, changed._rows = part, None
         return changed
 
     @property
@@ -562,8 +577,10 @@ class _Meshes:
             ValueError: Stored vertices are too far apart for their unit.
         """
         part = self.part
+        rows = rows if self._rows is None else self._rows[rows]
         if part.vertices is not None:
             vertices = self.scale * torch.from_numpy(part.vertices[rows]).double()
+            release(part.vertices)
             assert part.imgname is not None
             names = [f'{part.name}: {name}' for name in take_texts(part.imgname, rows)]
             check_extent(names, 'vertices', vertices.numpy(), hint_at_unit(self.unit))
@@ -581,15 +598,18 @@ class _Meshes:
 
 
 def _joints(meshes: _Meshes, rows: Array, regressor: JointRegressor) -> FloatArray:
-    chunks = [
-        regressor(meshes.vertices(rows[start : start + _CHUNK])).numpy()
-        for start in range(0, len(rows), _CHUNK)
-    ]
-    return np.concatenate(chunks)
+    joints = np.empty((len(rows), len(regressor.joint_names), 3))
+    for chunk in _chunks(len(rows)):
+        joints[chunk] = regressor(meshes.vertices(rows[chunk])).numpy()
+    return joints
 
 
 class _Comparison:
-    """Joints of all regressors, and errors of the vertices, of N pairs of meshes."""
+    """Joints of all regressors, and errors of the vertices, of N pairs of meshes.
+
+    The results of a chunk are copied to arrays made beforehand. If they were kept, they would lie
+    between the places of large arrays, which the allocator could not use again.
+    """
 
     def __init__(
         self,
@@ -601,35 +621,39 @@ class _Comparison:
         protocols: Mapping[str, Protocol],
     ) -> None:
         self.regressors = regressors
-        joints: dict[str, list[FloatArray]] = {name: [] for name in regressors}
-        goals: dict[str, list[FloatArray]] = {name: [] for name in regressors}
-        pve: dict[tuple[str, str], list[FloatArray]] = {}
-        pa_pve: list[FloatArray] = []
-        for chunk in _chunks(len(rows)):
+        count = len(rows)
+        self.joints, self.goals = (
+            {name: np.empty((count, len(r.joint_names), 3)) for name, r in regressors.items()}
+            for _ in range(2)
+        )
+        self.pve = {
+            (name, key): np.empty(count)
+            for name, regressor in regressors.items()
+            for key, protocol in protocols.items()
+            if set(regressor.joint_names).issuperset(protocol.needed_joints)
+        }
+        self.pa_pve = np.empty(count)
+        for chunk in _chunks(count):
             points, goal = meshes.vertices(rows[chunk]), reference.vertices(frames[chunk])
             for where, vertices in ((meshes, points), (reference, goal)):
                 finite = torch.isfinite(vertices).all(-1).all(-1)
                 if not finite.all():
                     raise ValueError(f'{where.part.name}: found NaN or infinity in a body')
-            pa_pve.append(pa_mpjpe(points, goal).numpy())
+            self.pa_pve[chunk] = pa_mpjpe(points, goal).numpy()
             for name, regressor in regressors.items():
                 regressed, regressed_goal = regressor(points), regressor(goal)
-                joints[name].append(regressed.numpy())
-                goals[name].append(regressed_goal.numpy())
+                self.joints[name][chunk] = regressed.numpy()
+                self.goals[name][chunk] = regressed_goal.numpy()
                 for key, protocol in protocols.items():
-                    if not set(regressor.joint_names).issuperset(protocol.needed_joints):
+                    if (name, key) not in self.pve:
                         continue
                     root = [regressor.joint_names.index(joint) for joint in protocol.root_joints]
                     center, goal_center = 0.0, 0.0
                     if root:
                         center = regressed[:, root].mean(1, keepdim=True)
                         goal_center = regressed_goal[:, root].mean(1, keepdim=True)
-                    error = mpjpe(points - center, goal - goal_center).numpy()
-                    pve.setdefault((name, key), []).append(error)
-        self.joints = {name: np.concatenate(values) for name, values in joints.items()}
-        self.goals = {name: np.concatenate(values) for name, values in goals.items()}
-        self.pve = {key: np.concatenate(values) for key, values in pve.items()}
-        self.pa_pve = np.concatenate(pa_pve)
+                    error = mpjpe(points - center, goal - goal_center)
+                    self.pve[name, key][chunk] = error.numpy()
 
     def errors(
         self, name: str, protocol: Protocol, rows: IndexArray, neighbors: Array | None

@@ -160,8 +160,8 @@ class Protocol:
     def unmatched_choices(self, labels: Iterable[FrameLabels]) -> list[str]:
         """Return a sentence for each chosen subject, camera or sequence that no frame is of.
 
-        The subjects and sequences of the known protocols, and those of ``'known_bad'``, need no
-        frames.
+        The subjects, cameras and sequences of the known protocols, and the sequences of
+        ``'known_bad'``, need no frames.
 
         Args:
             labels: Labels of all frames, also of those that do not count.

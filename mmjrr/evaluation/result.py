@@ -13,6 +13,7 @@ import numpy as np
 
 from mmjrr.array_types import Array
 from mmjrr.io import atomic_write, write_json
+from mmjrr.io.json_files import json_number
 from mmjrr.io.mapped import release
 from mmjrr.io.paths import check_suffix
 
@@ -380,9 +381,9 @@ class EvaluationResult:
             'unmatched': list(self.unmatched),
             'without_prediction': list(self.without_prediction),
             'notes': list(self.notes),
-            'metrics': {key: _number(value) for key, value in self.metrics().items()},
+            'metrics': {key: json_number(value) for key, value in self.metrics().items()},
             'scores': [
-                {key: _number(value) for key, value in asdict(score).items()}
+                {key: json_number(value) for key, value in asdict(score).items()}
                 for score in self.scores
             ],
             'intervals': [asdict(interval) for interval in self.intervals],
@@ -471,7 +472,3 @@ def format_error(score: Score, error: str) -> str:
 def format_mean(value: float) -> str:
     """Return a mean with one decimal, a dash if it is NaN."""
     return '–' if np.isnan(value) else f'{value:.1f}'
-
-
-def _number(value: Any) -> Any:
-    return None if isinstance(value, float) and not np.isfinite(value) else value

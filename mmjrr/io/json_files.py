@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections import Counter
 from pathlib import Path
@@ -41,6 +42,15 @@ def write_json(path: str | os.PathLike[str], content: Any) -> None:
     """Write JSON, indented by two spaces, and replace an existing file in one step."""
     with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2) + '\n', encoding='utf-8')
+
+
+def json_number(value: Any) -> Any:
+    """Return None for NaN and infinity, which JSON does not have; other values as they are.
+
+    >>> json_number(float('nan')) is None, json_number(0.5)
+    (True, 0.5)
+    """
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_note(path: str | os.PathLike[str]) -> dict[str, Any]:

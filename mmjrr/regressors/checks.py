@@ -128,9 +128,9 @@ def declared_joint_names(
     names = joint_names_of(joint_order)
     if file.joint_names is not None and names != file.joint_names:
         raise ValueError(
-            f'{file.path}: joint_order= declares the rows to be {list(names)}, but they are '
-            f'{list(file.joint_names)}. To get another order, load without joint_order= and call '
-            '.reorder(...)'
+            f'{file.path}: joint_order= declares the rows to be {list(names)}, but the file says '
+            f'that they are {list(file.joint_names)}; leave joint_order= (on the command line, '
+            '--joint-order) out. Rows are matched by name, and .reorder(...) changes their order'
         )
     return names
 

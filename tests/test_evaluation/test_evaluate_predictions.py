@@ -125,6 +125,58 @@ def test_frames_in_any_order_give_the_metrics_bits(tmp_path: Path) -> None:
     assert repr(result.scores) == repr(metric.result.scores)
 
 
+def videos_from(number: int) -> np.ndarray:
+    """Names of three frames of two videos each, whose frames are counted from a number."""
+    videos = (
+        'S9/S9_Walking.54138969/S9_Walking.54138969',
+        'S11/S11_Eating.54138969/S11_Eating.54138969',
+    )
+    return np.array([f'{video}_{number + frame:06d}.jpg' for video in videos for frame in range(3)])
+
+
+@pytest.fixture
+def ordered(tmp_path: Path):
+    """Evaluate six bodies by their order, with names that count from a number, if any."""
+    rng = np.random.default_rng(0)
+    bodies = dict(
+        pose=(0.3 * rng.normal(size=(6, 72))).astype(np.float32),
+        betas=rng.normal(size=(6, 10)).astype(np.float32),
+    )
+    joints = np.ones((6, 17, 4))
+    joints[..., :3] = rng.normal(size=(6, 17, 3))
+
+    def evaluate(annotated_from: int, names: np.ndarray | None) -> Any:
+        np.savez(
+            tmp_path / 'annotation.npz',
+            imgname=videos_from(annotated_from), center=np.full((6, 2), 500.0),
+            scale=np.full(6, 4.0), part=np.zeros((6, 17, 3)), S=joints,
+        )  # fmt: skip
+        content = bodies if names is None else {**bodies, 'imgname': names}
+        return mmjrr.evaluate(content, tmp_path / 'annotation.npz', 'free_body_h36m', match='order')
+
+    return evaluate
+
+
+@pytest.mark.parametrize(('annotated_from', 'named_from'), [(1, 0), (0, 1), (1, 1), (5, 0)])
+def test_names_that_count_frames_from_0_do_not_contradict_the_order(
+    ordered, annotated_from: int, named_from: int
+) -> None:
+    nameless = ordered(annotated_from, None)
+    named = ordered(annotated_from, videos_from(named_from))
+    assert named.frames == 6 and repr(named.scores) == repr(nameless.scores)
+    notes = named.provenance['predictions'][0]['notes']
+    note = 'bodies are matched by their order alone'
+    assert sum(note in text for text in notes) == (annotated_from != named_from)
+    assert nameless.provenance['predictions'][0]['notes'] == []
+
+
+def test_names_of_frames_in_another_order_contradict_the_order(ordered) -> None:
+    zero = videos_from(0)
+    for names in (videos_from(2), zero[[1, 0, 2, 3, 4, 5]], np.roll(videos_from(1), -1)):
+        with pytest.raises(DataError, match='names in another order than the annotation'):
+            ordered(1, names)
+
+
 @pytest.mark.parametrize(
     'name', ['fits/spin_like_test.npz', 'annotation_body3d/fps10/h36m_test.npz']
 )

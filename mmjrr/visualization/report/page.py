@@ -112,6 +112,7 @@ def render(report: Report) -> str:
         lstrip_blocks=True,
     )
     environment.filters['mm'] = _mm
+    environment.filters['sortable'] = _sortable
     script = _text('templates', 'report.js')
     styles = _styles(report)
     page: str = environment.get_template('report.html').render(
@@ -178,6 +179,11 @@ def _styles(report: Report) -> dict[str, int]:
 
 def _mm(value: float) -> str:
     return f'{value:.1f}' if np.isfinite(value) else '–'
+
+
+def _sortable(value: float) -> float | str:
+    """Return the value by which a cell is sorted; an empty text, which comes last, for NaN."""
+    return value if np.isfinite(value) else ''
 
 
 # ---------------------------------------------------------------------- tables and charts

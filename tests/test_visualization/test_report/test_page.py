@@ -208,6 +208,16 @@ def test_a_results_file_becomes_a_page_with_its_numbers(tmp_path: Path) -> None:
     assert np.isnan(report.evaluations[0].scores[0].pa_mpjpe)
 
 
+def test_scores_without_a_value_are_dashes_that_sort_as_no_number(tmp_path: Path) -> None:
+    content = json.loads(result_file(tmp_path / 'r.json').read_text())
+    undefined = {**content['scores'][0], 'protocol': 'mmpose', 'frames': 0, 'mpjpe': None}
+    protocols = dict.fromkeys(('paper', 'mmpose'), content['provenance']['protocols']['paper'])
+    changes = dict(scores=[*content['scores'], undefined], provenance={'protocols': protocols})
+    page = render(report_results_file(result_file(tmp_path / 'r.json', **changes)))
+    assert '<td data-value="" class="bar' in page and '<span>–' in page
+    assert 'data-value="nan"' not in page and '>nan<' not in page
+
+
 @pytest.mark.parametrize(
     'option',
     [
