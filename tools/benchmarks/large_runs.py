@@ -2,16 +2,16 @@
 
     python tools/benchmarks/large_runs.py [--before CHECKOUT] [--plain SCRIPT --plain-checkout DIR]
     python tools/benchmarks/large_runs.py --parts large_runs --moments 250  # 5,000 frames
-    python tools/benchmarks/large_runs.py --parts h36m_options  # cells, gate, priors, offsets
+    python tools/benchmarks/large_runs.py --parts h36m_options --moments 4  # cells, gate, priors
 
 All times are processor times of one thread, which other work on the machine affects little. Costs
 of a command's start are left out by the difference of two runs that differ in iterations or frames
 only. ``--before`` is a checkout of an earlier version, whose refiner takes turns with this one's on
 the same frames. ``--plain`` is a script that refines four views in a plain loop; it is run in the
 synchronous synthetic set with ``--iters`` and ``--rounds``, and takes turns with
-``contour-4view_5x80it_synthetic.py``, which compares pixels. The part ``h36m_options`` has the
-energy and the offsets of ``contour-4view_5x80it_h36m.py`` instead, beside pixels. About fifteen
-minutes.
+``contour-4view_5x80it_synthetic.py``, which compares pixels. The parts ``h36m_options`` and
+``h36m_large_runs`` have the energy and the offsets of ``contour-4view_5x80it_h36m.py`` beside
+pixels. About fifteen minutes.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ ONE_SHORT_ROUND = [
     f'{HOOK}.calibration.moments=5',
     f'{HOOK}.calibration.refiner.num_iters=1',
 ]
-PARTS = ['one_view', 'four_views', 'large_runs', 'h36m_options']
+PARTS = ['one_view', 'four_views', 'large_runs', 'h36m_options', 'h36m_large_runs']
 
 
 def main() -> None:
@@ -89,6 +89,7 @@ def main() -> None:
         'four_views': ('Four views beside a plain loop', _four_views),
         'large_runs': ('From files to files', _from_files),
         'h36m_options': ('Four views with the options for Human3.6M', _with_h36m_options),
+        'h36m_large_runs': ('The same from files to files', _h36m_from_files),
     }
     for name, (title, measure) in parts.items():
         if name not in args.parts or (name == 'one_view' and not args.before):
@@ -403,7 +404,7 @@ class _InThisThread(Executor):
 
 
 def _with_h36m_options(record: Record, args: argparse.Namespace, data: Path) -> None:
-    """Time iterations in pixels and with the options in turn, then all frames from files."""
+    """Time iterations in pixels and with the options in turn."""
     config = h36m_options(args.out)
     silhouette, share = f'{HOOK}.energy.terms.silhouette', f'{HOOK}.refiner.share'
     cases = {
@@ -447,11 +448,15 @@ def _with_h36m_options(record: Record, args: argparse.Namespace, data: Path) -> 
         f'from {images} images: all options for Human3.6M',
         f'<= {MINUTES:g}', f'{minutes:.1f}', minutes <= MINUTES,
     )  # fmt: skip
-    record.write(args.out)
-    _time_frames(record, args, data, {
+
+
+def _h36m_from_files(record: Record, args: argparse.Namespace, data: Path) -> None:
+    """Refine all frames of the set from files, in pixels and with the options in turn."""
+    cases = {
         'four views, pixels': (FOUR_VIEWS, ONE_SHORT_ROUND),
-        'four views, all options for Human3.6M': (config, ONE_SHORT_ROUND),
-    }, 64)  # fmt: skip
+        'four views, all options for Human3.6M': (h36m_options(args.out), ONE_SHORT_ROUND),
+    }
+    _time_frames(record, args, data, cases, batch=64)
 
 
 def _positive(seconds: float) -> float:
