@@ -358,7 +358,7 @@ class FourViews:
     Args:
         config: Config of four views, or its path in the repository.
         data: The synchronous synthetic set.
-        work_dir: Folder of the run that prepares the problem.
+        work_dir: Folder of the run that prepares the problem. Its name is used once in a process.
         options: Further options of the config.
     """
 
@@ -366,28 +366,28 @@ class FourViews:
         self, config: str, data: Path, work_dir: Path, options: Sequence[str] = ()
     ) -> None:
         shutil.rmtree(work_dir, ignore_errors=True)
-        with (
-            mock.patch.object(FitRefiner, 'refine_jointly', self._keep),
-            suppress(_PreparedError),
-        ):
+        kept: list[Any] = []
+
+        def keep(*arguments: Any) -> None:
+            kept.extend(arguments)
+            raise _PreparedError
+
+        with mock.patch.object(FitRefiner, 'refine_jointly', keep), suppress(_PreparedError):
             train.main([
                 str(ROOT / config), '--work-dir', str(work_dir), '--cfg-options',
-                f'train_dataloader.dataset.data_root={data}/', f'{HOOK}.calibration.rounds=1',
+                f'train_dataloader.dataset.data_root={data}/',
+                f'{HOOK}.regressor={data}/regressors/J_std.npy',  # which needs no fit
                 f'experiment_name={work_dir.name}', f'visualizer.name={work_dir.name}', *options,
             ])  # fmt: skip
-        self.images = len(self._arguments[0]['betas'])
-
-    def _keep(self, *arguments: Any, **options: Any) -> None:
-        self._refiner, *self._arguments = arguments
-        self._options = {**options, 'on_step': lambda step: None}
-        raise _PreparedError
+        self._refiner, *self._problem, _, _ = kept  # without a start and a report of progress
+        self.images = len(self._problem[0]['betas'])
 
     def refine(self, iterations: int) -> None:
         """Refine from the start, in this thread."""
         self._refiner.num_iters = iterations
         # A profiler sees no other thread.
         with mock.patch.object(FitRefiner, '_pool', return_value=nullcontext(_InThisThread())):
-            self._refiner.refine_jointly(*self._arguments, **self._options)
+            self._refiner.refine_jointly(*self._problem)
 
 
 class _PreparedError(Exception):
@@ -414,8 +414,8 @@ def _with_h36m_options(record: Record, args: argparse.Namespace, data: Path) -> 
         'all options for Human3.6M': (config, []),
     }
     problems = {
-        name: FourViews(config, data, args.out / 'large_runs/problem', options)
-        for name, (config, options) in cases.items()
+        name: FourViews(config, data, args.out / f'large_runs/problem_{number}', options)
+        for number, (name, (config, options)) in enumerate(cases.items())
     }
     few, many = max(args.iterations // 12, 1), max(args.iterations // 3, 2)
     taken: dict[str, list[float]] = {name: [] for name in cases}

@@ -82,8 +82,8 @@ def _profile_four_views(args: argparse.Namespace) -> dict[str, dict[str, float]]
         'with all options for Human3.6M': (h36m_options(args.out), []),
     }
     return {
-        name: _profile(FourViews(config, data, args.out / 'profile', options), args.iterations)
-        for name, (config, options) in cases.items()
+        name: _profile(FourViews(config, data, args.out / f'profile_{i}', options), args.iterations)
+        for i, (name, (config, options)) in enumerate(cases.items())
     }
 
 
