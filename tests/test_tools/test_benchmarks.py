@@ -14,6 +14,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 
 FOLDER = Path(__file__).resolve().parents[2] / 'tools/benchmarks'
 
@@ -49,6 +50,17 @@ def test_a_longer_run_that_takes_less_time_is_no_measurement(load) -> None:
     assert large_runs._positive(2.5) == 2.5
     with pytest.raises(SystemExit, match='1.5 s less than a shorter one; measure with more'):
         large_runs._positive(-1.5)
+
+
+def test_the_options_for_human36m_are_those_of_its_config(load, tmp_path: Path) -> None:
+    large_runs = load('large_runs')
+    hook = Config.fromfile(large_runs.h36m_options(tmp_path)).custom_hooks[0]
+    of_h36m = Config.fromfile(str(large_runs.ROOT / large_runs.FOUR_VIEWS_H36M)).custom_hooks[0]
+    assert hook.energy == of_h36m.energy
+    assert hook.energy.terms.silhouette.mask_cells and hook.energy.terms.silhouette.gate
+    assert hook.refiner.share.part_outline_offset == 'subject'
+    assert hook.calibration.max_ratios == of_h36m.calibration.max_ratios
+    assert hook.body_model.type == 'FreeBody'  # which needs no files
 
 
 def test_nothing_to_time_is_refused(load) -> None:

@@ -2,13 +2,16 @@
 
     python tools/benchmarks/large_runs.py [--before CHECKOUT] [--plain SCRIPT --plain-checkout DIR]
     python tools/benchmarks/large_runs.py --parts large_runs --moments 250  # 5,000 frames
+    python tools/benchmarks/large_runs.py --parts h36m_options --moments 4  # cells, gate, priors
 
 All times are processor times of one thread, which other work on the machine affects little. Costs
 of a command's start are left out by the difference of two runs that differ in iterations or frames
 only. ``--before`` is a checkout of an earlier version, whose refiner takes turns with this one's on
 the same frames. ``--plain`` is a script that refines four views in a plain loop; it is run in the
 synchronous synthetic set with ``--iters`` and ``--rounds``, and takes turns with
-``contour-4view_5x80it_synthetic.py``. About ten minutes.
+``contour-4view_5x80it_synthetic.py``, which compares pixels. The parts ``h36m_options`` and
+``h36m_large_runs`` have the energy and the offsets of ``contour-4view_5x80it_h36m.py`` beside
+pixels. About fifteen minutes.
 """
 
 from __future__ import annotations
@@ -22,17 +25,25 @@ import shutil
 import statistics
 import subprocess
 import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import Executor, Future
+from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from common import ROOT, Record, arguments, parse, positive
+from mmengine.config import Config
 from refinement import H36M_FRAMES
 
 from mmjrr.body_models import free_body
+from mmjrr.cli import train
 from mmjrr.datasets.synthetic import Settings, generate
 from mmjrr.datasets.synthetic.truth import SyntheticTruth
 from mmjrr.io import read_npz
+from mmjrr.refinement import FitRefiner
 
 #: Targets: hours of two cores for all of Human3.6M, minutes of two cores for a calibration, images
 #: a second relative to an earlier version and to the plain loop.
@@ -40,10 +51,17 @@ HOURS, MINUTES, TIMES_BEFORE, TIMES_PLAIN = 5.0, 15.0, 2.0, 3.0
 CORES = 2
 ONE_VIEW = 'configs/refinement/contour_100it_synthetic.py'
 FOUR_VIEWS = 'configs/refinement/contour-4view_5x80it_synthetic.py'
+FOUR_VIEWS_H36M = 'configs/refinement/contour-4view_5x80it_h36m.py'
 #: Of ``contour-4view_5x80it_h36m.py``: moments of the calibration, their views, rounds, iterations.
 CALIBRATION = dict(moments=400, views=4, rounds=5, iterations=80)
 HOOK = 'custom_hooks.0'
-PARTS = ['one_view', 'four_views', 'large_runs']
+#: Options of a run whose calibration is short, so that it takes most of its time for all frames.
+ONE_SHORT_ROUND = [
+    f'{HOOK}.calibration.rounds=1',
+    f'{HOOK}.calibration.moments=5',
+    f'{HOOK}.calibration.refiner.num_iters=1',
+]
+PARTS = ['one_view', 'four_views', 'large_runs', 'h36m_options', 'h36m_large_runs']
 
 
 def main() -> None:
@@ -70,6 +88,8 @@ def main() -> None:
         'one_view': ('One view beside an earlier version', _against_earlier),
         'four_views': ('Four views beside a plain loop', _four_views),
         'large_runs': ('From files to files', _from_files),
+        'h36m_options': ('Four views with the options for Human3.6M', _with_h36m_options),
+        'h36m_large_runs': ('The same from files to files', _h36m_from_files),
     }
     for name, (title, measure) in parts.items():
         if name not in args.parts or (name == 'one_view' and not args.before):
@@ -203,19 +223,27 @@ def _four_views(record: Record, args: argparse.Namespace, data: Path) -> None:
             'four views: images a second / those of a plain loop',
             f'>= {TIMES_PLAIN:g}', f'{ratio:.2f}', ratio >= TIMES_PLAIN,
         )  # fmt: skip
-    size = CALIBRATION
-    steps = size['moments'] * size['views'] * size['rounds'] * size['iterations']
-    minutes = steps / rate['this version'] / CORES / 60
-    record.note(
-        f"The calibration of Human3.6M's four views has {size['moments']} moments, "
-        f'{size["rounds"]} rounds and {size["iterations"]} iterations: {steps:,} images x '
-        'iterations. Its regressor fits, some seconds each, are not included, and silhouettes are '
-        "compared in pixels, not in a mask head's cells."
-    )
+    minutes = _calibration_steps() / rate['this version'] / CORES / 60
+    _note_calibration(record)
+    record.note("Silhouettes are compared in pixels, not in a mask head's cells.")
     record.target(
-        f'minutes for the calibration of Human3.6M on {CORES} cores, from {images} images',
+        f'minutes for the calibration of Human3.6M on {CORES} cores, from {images} images: pixels',
         f'<= {MINUTES:g}', f'{minutes:.1f}', minutes <= MINUTES,
     )  # fmt: skip
+
+
+def _calibration_steps() -> int:
+    size = CALIBRATION
+    return size['moments'] * size['views'] * size['rounds'] * size['iterations']
+
+
+def _note_calibration(record: Record) -> None:
+    record.note(
+        f"The calibration of Human3.6M's four views has {CALIBRATION['moments']} moments, "
+        f'{CALIBRATION["rounds"]} rounds and {CALIBRATION["iterations"]} iterations: '
+        f'{_calibration_steps():,} images x iterations. Its regressor fits, some seconds each, are '
+        'not included.'
+    )
 
 
 def _calibrate(args: argparse.Namespace, data: Path, iterations: int) -> Any:
@@ -249,24 +277,37 @@ def _plain(args: argparse.Namespace, data: Path, iterations: int) -> Any:
 def _from_files(record: Record, args: argparse.Namespace, data: Path) -> None:
     """Refine all frames of the set from files, once in few and once in many batches."""
     batch = 64
-    frames = 5 * 4 * args.moments
     cases = {
         'one view, 100 iterations': (ONE_VIEW, []),
-        'four views, shapes of the calibration, 80 iterations': (FOUR_VIEWS, [
-            f'{HOOK}.calibration.rounds=1', f'{HOOK}.calibration.moments=5',
-            f'{HOOK}.calibration.refiner.num_iters=1',
-        ]),
-    }  # fmt: skip
+        'four views, shapes of the calibration, 80 iterations': (FOUR_VIEWS, ONE_SHORT_ROUND),
+    }
+    _time_frames(record, args, data, cases, batch)
+
+
+def _time_frames(
+    record: Record,
+    args: argparse.Namespace,
+    data: Path,
+    cases: dict[str, tuple[str, list[str]]],
+    batch: int,
+) -> None:
+    """Time the frames after the first batch of each case, a config and its options, in turn."""
+    frames = 5 * 4 * args.moments
+    seconds_of = {
+        name: partial(_frames_seconds, args, config, data, options, batch)
+        for name, (config, options) in cases.items()
+    }
+    taken: dict[str, list[float]] = {name: [] for name in cases}
+    for run in seconds_of.values():
+        run(1)  # compiles
+    for _ in range(min(args.rounds, 2)):
+        for name, run in seconds_of.items():
+            few, many = run(1), run(frames // batch)
+            taken[name].append(_positive(many - few) / (frames - batch))
     rows = []
-    for name, (config, options) in cases.items():
-        taken = []
-        seconds_of = partial(_frames_seconds, args, config, data, options, batch)
-        seconds_of(1)  # compiles
-        for _ in range(min(args.rounds, 2)):
-            seconds = [seconds_of(1), seconds_of(frames // batch)]
-            taken.append(_positive(seconds[1] - seconds[0]) / (frames - batch))
-        record.content['timings'][f'from files: {name}'] = taken
-        a_frame = statistics.median(taken)
+    for name, values in taken.items():
+        record.content['timings'][f'from files: {name}'] = values
+        a_frame = statistics.median(values)
         hours = a_frame * H36M_FRAMES / CORES / 3600
         rows.append([name, f'{1000 * a_frame:.0f} ms', f'{hours:.1f}'])
         record.target(
@@ -277,7 +318,8 @@ def _from_files(record: Record, args: argparse.Namespace, data: Path) -> None:
     record.table(
         ['', 'processor time of an image', f'hours on {CORES} cores'],
         rows,
-        f'From files to files, {batch} images at once: data loading, refinement and shards.',
+        f'From files to files, {batch} images at once: data loading, refinement and shards. '
+        'Processor time of one thread, and half of it.',
     )
 
 
@@ -292,6 +334,129 @@ def _frames_seconds(
     """Refine the first batches from files, and return the processor seconds."""
     sizes = [f'train_dataloader.batch_size={batch_size}', f'train_cfg.max_batches={batches}']
     return _train(args.out / 'large_runs/frames', config, data, [*options, *sizes])
+
+
+# -- four views with the options for Human3.6M -----------------------------------------------
+
+
+def h36m_options(out: Path) -> str:
+    """Write the four views of the synthetic set with the energy and offsets for Human3.6M."""
+    config = Config.fromfile(str(ROOT / FOUR_VIEWS))
+    hook = config.custom_hooks[0]
+    of_h36m = Config.fromfile(str(ROOT / FOUR_VIEWS_H36M)).custom_hooks[0]
+    hook.energy, hook.refiner.share = of_h36m.energy, of_h36m.refiner.share
+    hook.calibration.max_ratios = of_h36m.calibration.max_ratios
+    path = out.resolve() / 'contour-4view_h36m_options.py'
+    path.parent.mkdir(parents=True, exist_ok=True)
+    config.dump(str(path))
+    return str(path)
+
+
+class FourViews:
+    """The first problem of a calibration, which :meth:`refine` solves as often as needed.
+
+    Args:
+        config: Config of four views, or its path in the repository.
+        data: The synchronous synthetic set.
+        work_dir: Folder of the run that prepares the problem. Its name is used once in a process.
+        options: Further options of the config.
+    """
+
+    def __init__(
+        self, config: str, data: Path, work_dir: Path, options: Sequence[str] = ()
+    ) -> None:
+        shutil.rmtree(work_dir, ignore_errors=True)
+        kept: list[Any] = []
+
+        def keep(*arguments: Any) -> None:
+            kept.extend(arguments)
+            raise _PreparedError
+
+        with mock.patch.object(FitRefiner, 'refine_jointly', keep), suppress(_PreparedError):
+            train.main([
+                str(ROOT / config), '--work-dir', str(work_dir), '--cfg-options',
+                f'train_dataloader.dataset.data_root={data}/',
+                f'{HOOK}.regressor={data}/regressors/J_std.npy',  # which needs no fit
+                f'experiment_name={work_dir.name}', f'visualizer.name={work_dir.name}', *options,
+            ])  # fmt: skip
+        self._refiner, *self._problem, _, _ = kept  # without a start and a report of progress
+        self.images = len(self._problem[0]['betas'])
+
+    def refine(self, iterations: int) -> None:
+        """Refine from the start, in this thread."""
+        self._refiner.num_iters = iterations
+        # A profiler sees no other thread.
+        with mock.patch.object(FitRefiner, '_pool', return_value=nullcontext(_InThisThread())):
+            self._refiner.refine_jointly(*self._problem)
+
+
+class _PreparedError(Exception):
+    """The problem is prepared: the run that prepares it ends."""
+
+
+class _InThisThread(Executor):
+    """An executor that calls functions when they are submitted."""
+
+    def submit(self, function: Any, /, *arguments: Any, **options: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_result(function(*arguments, **options))
+        return future
+
+
+def _with_h36m_options(record: Record, args: argparse.Namespace, data: Path) -> None:
+    """Time iterations in pixels and with the options in turn."""
+    config = h36m_options(args.out)
+    silhouette, share = f'{HOOK}.energy.terms.silhouette', f'{HOOK}.refiner.share'
+    cases = {
+        'pixels': (FOUR_VIEWS, []),
+        'cells and gate': (FOUR_VIEWS, [f'{silhouette}.mask_cells=28', f'{silhouette}.gate=True']),
+        'pixels and outline offsets': (FOUR_VIEWS, [f'{share}.part_outline_offset=subject']),
+        'all options for Human3.6M': (config, []),
+    }
+    problems = {
+        name: FourViews(config, data, args.out / f'large_runs/problem_{number}', options)
+        for number, (name, (config, options)) in enumerate(cases.items())
+    }
+    few, many = max(args.iterations // 12, 1), max(args.iterations // 3, 2)
+    taken: dict[str, list[float]] = {name: [] for name in cases}
+    for problem in problems.values():
+        problem.refine(1)  # compiles
+    for _ in range(args.rounds):
+        for name, problem in problems.items():
+            seconds = []
+            for iterations in (few, many):
+                start = time.process_time()
+                problem.refine(iterations)
+                seconds.append(time.process_time() - start)
+            taken[name].append(_positive(seconds[1] - seconds[0]) / (many - few) / problem.images)
+    record.content['timings']['processor seconds of an image and iteration'] = taken
+    medians = {name: statistics.median(values) for name, values in taken.items()}
+    images = problems['pixels'].images
+    record.table(
+        ['silhouettes, and other options', 'an image and iteration', 'relative to pixels'],
+        [
+            [name, f'{1000 * value:.2f} ms', f'{value / medians["pixels"]:.2f}']
+            for name, value in medians.items()
+        ],
+        f'Four views of {images // 4} moments as one problem. Processor time of one thread, '
+        f'medians of {args.rounds} rounds in turn.',
+    )
+    _note_calibration(record)
+    minutes = _calibration_steps() * medians['all options for Human3.6M'] / CORES / 60
+    record.target(
+        f'minutes for the calibration of Human3.6M on {CORES} cores, half of the processor time, '
+        f'from {images} images: all options for Human3.6M',
+        f'<= {MINUTES:g}', f'{minutes:.1f}', minutes <= MINUTES,
+    )  # fmt: skip
+
+
+def _h36m_from_files(record: Record, args: argparse.Namespace, data: Path) -> None:
+    """Refine all frames of the set from files, in pixels and with the options in turn."""
+    cases = {
+        'four views, pixels': (FOUR_VIEWS, ONE_SHORT_ROUND),
+        'four views, all options for Human3.6M': (h36m_options(args.out), ONE_SHORT_ROUND),
+    }
+    _time_frames(record, args, data, cases, batch=64)
 
 
 def _positive(seconds: float) -> float:

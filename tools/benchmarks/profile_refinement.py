@@ -3,9 +3,10 @@
     python tools/benchmarks/profile_refinement.py [--batches 16 64]
 
 A profile of 50 iterations, on one thread: one view with all terms, and four views of 20 moments as
-one problem (``contour-4view_5x80it_synthetic.py``), also with an outline offset of each part of a
-subject's body. Python's profiler makes calls from Python look somewhat more expensive than they
-are.
+one problem. These compare pixels (``contour-4view_5x80it_synthetic.py``), have also an outline
+offset of each part of a subject's body, or have all options of ``contour-4view_5x80it_h36m.py``: a
+mask head's cells, the gate, priors of poses and the offsets. Python's profiler makes calls from
+Python look somewhat more expensive than they are.
 """
 
 from __future__ import annotations
@@ -13,21 +14,14 @@ from __future__ import annotations
 import argparse
 import cProfile
 import pstats
-import shutil
 import time
-from concurrent.futures import Executor, Future
-from contextlib import nullcontext
-from typing import Any
-from unittest import mock
 
 import torch
-from common import ROOT, Record, arguments, parse, positive, synthetic_data
-from large_runs import FOUR_VIEWS, HOOK
+from common import Record, arguments, parse, positive, synthetic_data
+from large_runs import FOUR_VIEWS, HOOK, FourViews, h36m_options
 from refinement import Case
 
-from mmjrr.cli import train
 from mmjrr.datasets.synthetic import Settings, generate
-from mmjrr.refinement import FitRefiner
 
 #: Parts of an iteration, by the end of a function's file and by its name; the first match counts.
 PARTS = (
@@ -59,8 +53,7 @@ def main() -> None:
         f'one view, {batch} at once': _profile(Case(args, batch, False), args.iterations)
         for batch in args.batches
     }
-    shares['four views, 80 images'] = _profile_four_views(args, 'fixed')
-    shares['the same with outline offsets'] = _profile_four_views(args, 'subject')
+    shares |= _profile_four_views(args)
     parts = list(dict.fromkeys(part for part, _, _ in PARTS)) + [REST]
     rows = []
     for part in parts:
@@ -71,47 +64,27 @@ def main() -> None:
     record.write(args.out)
 
 
-def _profile(case: Case, iterations: int) -> dict[str, float]:
-    case.refine(2)
+def _profile(problem: Case | FourViews, iterations: int) -> dict[str, float]:
+    problem.refine(2)
     profiler = cProfile.Profile(time.process_time)
-    profiler.runcall(case.refine, iterations)
+    profiler.runcall(problem.refine, iterations)
     return _by_part(profiler)
 
 
-def _profile_four_views(args: argparse.Namespace, outlines: str) -> dict[str, float]:
+def _profile_four_views(args: argparse.Namespace) -> dict[str, dict[str, float]]:
     data = args.out / 'synchronous_4'
     settings = Settings(seed=args.seed, frames_per_subject=4, synchronous=True, images=False)
     generate(data, settings, 1, progress=False)
-    work_dir = args.out / f'profile_{outlines}'
-    shutil.rmtree(work_dir, ignore_errors=True)
-    profiler = cProfile.Profile(time.process_time)
-    refine_jointly = FitRefiner.refine_jointly
-
-    def profiled(*arguments: Any, **options: Any) -> Any:
-        return profiler.runcall(refine_jointly, *arguments, **options)
-
-    # Chunks run in this thread: a profiler sees no other.
-    with (
-        mock.patch.object(FitRefiner, 'refine_jointly', profiled),
-        mock.patch.object(FitRefiner, '_pool', return_value=nullcontext(_InThisThread())),
-    ):
-        train.main([
-            str(ROOT / FOUR_VIEWS), '--work-dir', str(work_dir), '--cfg-options',
-            f'train_dataloader.dataset.data_root={data}/', f'{HOOK}.calibration.rounds=1',
-            f'{HOOK}.refiner.num_iters={args.iterations}',
-            f'{HOOK}.refiner.share.part_outline_offset={outlines}',
-            f'experiment_name=profile_{outlines}', f'visualizer.name=profile_{outlines}',
-        ])  # fmt: skip
-    return _by_part(profiler)
-
-
-class _InThisThread(Executor):
-    """An executor that calls functions when they are submitted."""
-
-    def submit(self, function: Any, /, *arguments: Any, **options: Any) -> Future[Any]:
-        future: Future[Any] = Future()
-        future.set_result(function(*arguments, **options))
-        return future
+    offsets = [f'{HOOK}.refiner.share.part_outline_offset=subject']
+    cases: dict[str, tuple[str, list[str]]] = {
+        'four views, 80 images': (FOUR_VIEWS, []),
+        'the same with outline offsets': (FOUR_VIEWS, offsets),
+        'with all options for Human3.6M': (h36m_options(args.out), []),
+    }
+    return {
+        name: _profile(FourViews(config, data, args.out / f'profile_{i}', options), args.iterations)
+        for i, (name, (config, options)) in enumerate(cases.items())
+    }
 
 
 def _by_part(profiler: cProfile.Profile) -> dict[str, float]:

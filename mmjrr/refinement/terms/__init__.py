@@ -8,6 +8,7 @@ them; their gradients add up on the way back. The functions next to the classes 
 which the losses of :mod:`mmjrr.models` share.
 """
 
+from mmjrr.rendering.mask_cells_energy import mask_cells_energy
 from mmjrr.rendering.silhouette_energy import silhouette_energy
 
 from .adversarial import PoseAdversarialTerm, ShapeAdversarialTerm, adversarial_energy
@@ -18,7 +19,7 @@ from .joint_limits import JointLimitsTerm, joint_limits_energy
 from .pose_prior import PosePriorTerm, pose_prior_energy
 from .rest_pose import RestPoseTerm, rest_pose_energy
 from .shape_prior import ShapePriorTerm
-from .silhouette import SilhouetteTerm, gate_weight, mask_cells_energy
+from .silhouette import SilhouetteTerm, gate_weight
 from .smoothness import SmoothnessTerm, smoothness_energy
 
 __all__ = [

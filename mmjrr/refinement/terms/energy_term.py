@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from torch import Tensor, nn
 
 from mmjrr.geometry import PerspectiveCamera
+from mmjrr.rendering.mask_cells_energy import mask_cells_energy
 from mmjrr.rendering.silhouette_energy import silhouette_energy
 
 if TYPE_CHECKING:
@@ -136,6 +137,20 @@ class PosedBodies:
         if self._silhouette is None and self._renderer is not None:
             return self._renderer.compare(self.outline, self.camera, mask, levels, weight)
         return silhouette_energy(self.silhouette, mask, levels, weight)
+
+    def mask_cells_energy(
+        self,
+        cells: Tensor,  # (B, N, N)
+        box: Tensor,  # (B, 4)
+        weight: Tensor | None = None,  # (B, H, W)
+        blur: float = 0.0,
+    ) -> Tensor:  # (B,)
+        """Compare silhouettes with masks in cells, as the function of ``mmjrr.rendering`` does."""
+        if self._silhouette is None and self._renderer is not None:
+            return self._renderer.compare_in_cells(
+                self.outline, self.camera, cells, box, weight, blur
+            )
+        return mask_cells_energy(self.silhouette, cells, box, weight, blur)
 
     @property
     def rendered(self) -> Tensor | None:  # (B, H, W)

@@ -2,9 +2,9 @@
 
 :mod:`mmjrr.rendering.contour.renderer` describes the method. An image's accumulation buffer fits
 into the processor's cache, rows are summed only between their first and last edges, and all
-computations are in float64, whatever the dtype of the coordinates. :func:`compare` goes from
-vertices to the difference from a mask and its gradient without an image in memory. Importing this
-module imports Numba.
+computations are in float64, whatever the dtype of the coordinates. :func:`compare` and
+:func:`compare_in_cells` go from vertices to the difference from a mask and its gradient without an
+image in memory. Importing this module imports Numba.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from mmjrr.array_types import Array
 from mmjrr.compiled_loops import CompiledLoops
 from mmjrr.geometry import PerspectiveCamera
 from mmjrr.rendering.contour.topology import MeshTopology
+from mmjrr.rendering.mask_cells_energy import normal_weights
 
 #: Extents below this many pixels count as zero: the cuts of such an edge are at its ends. The value
 #: is not imported from ``torch_backend``, because Numba's cache notices changes in this file only.
@@ -141,20 +142,87 @@ def compare(
     Raises:
         ValueError: A projection is not finite.
     """
+    images = mask if weight is None else weight
+    no_cells = np.empty((0, 0, 0)), np.empty((0, 4)), np.empty((0, 0))
+    target = _Target(
+        mask.detach().contiguous().numpy(),
+        images[: 0 if weight is None else None].detach().contiguous().numpy(),
+        np.array(levels, np.int64),
+        *no_cells,
+    )
+    return _compared(vertices, camera, tables, supersampling, target)
+
+
+def compare_in_cells(
+    vertices: Tensor,  # (B, V, 3), meters, camera frame, all before the camera
+    camera: PerspectiveCamera,  # of batch size B or 1; gradients of its intrinsics only
+    tables: Tables,
+    supersampling: int,
+    cells: Tensor,  # (B, N, N)
+    box: Tensor,  # (B, 4)
+    weight: Tensor,  # (B, H, W)
+    blur: float,
+) -> Tensor:  # (B,)
+    """Compute :func:`~mmjrr.rendering.mask_cells_energy.mask_cells_energy` of drawn silhouettes.
+
+    Args:
+        vertices: As in :func:`compare`, and so are ``camera``, ``tables`` and ``supersampling``.
+        camera: Cameras of the masks.
+        tables: The mesh's faces and edges.
+        supersampling: As in :func:`draw`.
+        cells: The mask's probabilities in the cells of the box.
+        box: Boxes of the mask head.
+        weight: Weight of each pixel.
+        blur: Standard deviation, in cells, by which the silhouette is blurred.
+
+    Raises:
+        ValueError: A projection is not finite.
+    """
+    count = cells.shape[-1]
+    spread = np.empty((0, 0))
+    if blur:
+        spread = normal_weights(blur, count, torch.device('cpu'), torch.float64).numpy()
+    images = weight.detach().contiguous().numpy()
+    target = _Target(
+        images,  # of which only the shape is used
+        images,
+        np.empty(0, np.int64),
+        cells.detach().double().contiguous().numpy(),
+        box.detach().double().contiguous().numpy(),
+        spread,
+    )
+    return _compared(vertices, camera, tables, supersampling, target)
+
+
+class _Target(NamedTuple):
+    """What silhouettes are compared with: blocks of masks, or cells where there are no levels."""
+
+    masks: Array  # (B, H, W)
+    weights: Array  # (B, H, W), or (0, H, W) if all are 1
+    levels: Array  # (L,) int64
+    cells: Array  # (B, N, N) float64
+    boxes: Array  # (B, 4) float64
+    spread: Array  # (N, N) float64, symmetric: what each cell takes from each; (0, 0): no blur
+
+
+def _compared(
+    vertices: Tensor,
+    camera: PerspectiveCamera,
+    tables: Tables,
+    supersampling: int,
+    target: _Target,
+) -> Tensor:  # (B,)
     count = len(vertices)
-    focal, principal = camera.focal_length, camera.principal_point
     distortion = camera.distortion
     return _CompiledComparison.apply(  # type: ignore[no-untyped-call]
         vertices,
-        focal.expand(count, 2),
-        principal.expand(count, 2),
+        camera.focal_length.expand(count, 2),
+        camera.principal_point.expand(count, 2),
         None if distortion is None else distortion.detach().expand(count, 5),
         camera.tangential_factor,
         tables,
         supersampling,
-        mask,
-        weight,
-        levels,
+        target,
     )
 
 
@@ -174,25 +242,21 @@ class _CompiledComparison(torch.autograd.Function):
         tangential_factor: float,
         tables: Tables,
         k: int,
-        mask: Tensor,
-        weight: Tensor | None,
-        levels: tuple[int, ...],
+        target: _Target,
     ) -> Tensor:
         planes = vertices.detach().transpose(1, 2).contiguous()  # the layout of a body's vertices
         count = len(planes)
         lens = planes.new_zeros(count, 5) if distortion is None else distortion
         cameras = torch.cat([focal.detach(), principal.detach(), lens], 1).double()
         needs_gradient = any(ctx.needs_input_grad[:3])
-        weights = mask[:0] if weight is None else weight.detach()
         value = torch.empty(count, dtype=torch.float64)
         gradient = torch.empty_like(planes) if needs_gradient else planes[:0]
         of_cameras = torch.empty(count, 4, dtype=torch.float64)
         *mesh, num_layers = tables
         LOOPS.run(
             '_compare_images', count, planes.numpy(), cameras.numpy(), distortion is not None,
-            tangential_factor, *mesh, num_layers, k, mask.detach().contiguous().numpy(),
-            weights.contiguous().numpy(), np.array(levels, np.int64), value.numpy(),
-            gradient.numpy(), of_cameras.numpy(),
+            tangential_factor, *mesh, num_layers, k, *target, value.numpy(), gradient.numpy(),
+            of_cameras.numpy(),
         )  # fmt: skip
         if bool(torch.isinf(value).any()):
             raise ValueError('vertices: found projections that are not finite')
@@ -206,7 +270,7 @@ class _CompiledComparison(torch.autograd.Function):
         gradient, of_cameras = ctx.saved_tensors
         of_vertices = (gradient * grad[:, None, None]).transpose(1, 2)
         of_focal, of_principal = (of_cameras * grad[:, None]).split(2, 1)
-        return of_vertices, of_focal, of_principal, *[None] * 7
+        return of_vertices, of_focal, of_principal, *[None] * 5
 
 
 # --- the loops ------------------------------------------------------------------------------------
@@ -648,6 +712,9 @@ def _compare_images(
     masks: Array,
     weights: Array,
     levels: Array,
+    cells: Array,
+    boxes: Array,
+    spread: Array,
     value: Array,
     gradient: Array,
     of_cameras: Array,
@@ -656,8 +723,8 @@ def _compare_images(
 ) -> None:
     """Compare silhouettes begin to end - 1 with masks; the gradient is that of the value.
 
-    planes (B, 3, V); cameras (B, 9): focal lengths, principal point, k1, k2, k3, p1, p2; masks
-    (B, H, W); weights (B, H, W), or (0, H, W) if all are 1; value (B,), infinite if a projection is
+    planes (B, 3, V); cameras (B, 9): focal lengths, principal point, k1, k2, k3, p1, p2; masks,
+    weights, levels, cells, boxes and spread as in _Target; value (B,), infinite if a projection is
     not finite; gradient (B, 3, V), or (0, 3, V) if none is needed; of_cameras (B, 4), the gradient
     of focal lengths and principal point.
     """
@@ -678,6 +745,11 @@ def _compare_images(
     difference = np.empty((height, width))
     blocks = np.zeros((len(levels), height, width))
     squares = np.empty(width)
+    num_cells = cells.shape[1]
+    row_parts, column_parts = np.empty((num_cells, height)), np.empty((num_cells, width))
+    row_ranges, column_ranges = np.empty((2, num_cells, 2), np.int64)
+    rows_inside, columns_inside = np.empty(height), np.empty(width)
+    lines = np.empty((num_cells, width))
     for image in range(begin, end):
         points, camera, mask = planes[image], cameras[image], masks[image]
         weight = weights[image] if weighted else mask  # not read unless weighted
@@ -697,10 +769,27 @@ def _compare_images(
             )  # fmt: skip
             _add_pieces(places[layer], parts[layer], ends[layer], length, sums[layer])
         _sum_rows(sums, first, last, k, difference, visible)
-        value[image] = _compare_blocks(mask, weight, weighted, levels, difference, blocks, squares)
-        if len(gradient) == 0:
-            continue
-        _gradient_of_coverage(weight, weighted, levels, blocks, first, last, k, difference)
+        if len(levels) > 0:
+            value[image] = _compare_blocks(
+                mask, weight, weighted, levels, difference, blocks, squares
+            )
+            if len(gradient) == 0:
+                continue
+            _gradient_of_coverage(weight, weighted, levels, blocks, first, last, k, difference)
+        else:
+            box = boxes[image]
+            _overlaps(box[1], box[3], row_parts, row_ranges, rows_inside)
+            _overlaps(box[0], box[2], column_parts, column_ranges, columns_inside)
+            value[image] = _compare_cells(
+                difference, weight, cells[image], box, spread, row_parts, row_ranges, rows_inside,
+                column_parts, column_ranges, columns_inside, squares, lines,
+            )  # fmt: skip
+            if len(gradient) == 0:
+                continue
+            _gradient_in_cells(
+                weight, row_parts, row_ranges, rows_inside, columns_inside, lines, first, last, k,
+                difference,
+            )  # fmt: skip
         for layer in range(layers):
             _sweep_edges(
                 pixels, edges, bounds[layer], contours[layer, : lengths[layer]], ends[layer],
@@ -820,6 +909,140 @@ def _gradient_of_coverage(
         if weighted:
             for column in range(begin, end + 1):
                 difference[row, column] *= weight[row, column]
+
+
+@_compiled
+def _overlaps(start: float, stop: float, parts: Array, ranges: Array, inside: Array) -> None:
+    """Compute which part of each of N equal cells from start to stop lies in each of L pixels.
+
+    parts (N, L), set only within the cell's range of pixels, ranges (N, 2); inside (L,), how much
+    of a pixel lies in the cells.
+    """
+    count, length = parts.shape
+    inside[:] = 0
+    for cell in range(count):
+        low = start + (stop - start) * (cell / count)
+        high = start + (stop - start) * ((cell + 1) / count)
+        # Comparisons with NaN are false, and give the whole range.
+        begin = floor(min(low, float(length))) if low > 0 else 0
+        end = length
+        if high < length:
+            end = ceil(high) if high > 0 else 0
+        ranges[cell, 0], ranges[cell, 1] = begin, max(begin, end)
+        for pixel in range(begin, end):
+            overlap = max(min(high, pixel + 1.0) - max(low, float(pixel)), 0.0)
+            inside[pixel] += overlap
+            parts[cell, pixel] = overlap / (high - low)
+
+
+@_compiled
+def _compare_cells(
+    coverage: Array,
+    weight: Array,
+    cells: Array,
+    box: Array,
+    spread: Array,
+    row_parts: Array,
+    row_ranges: Array,
+    rows_inside: Array,
+    column_parts: Array,
+    column_ranges: Array,
+    columns_inside: Array,
+    squares: Array,
+    lines: Array,
+) -> float:
+    """Return the value, and compute each row of cells' gradient on a line of pixels: lines (N, W).
+
+    coverage and weight (H, W); parts, ranges and inside as :func:`_overlaps` computes them.
+    """
+    height, width = coverage.shape
+    count = len(cells)
+    squares[:] = 0
+    for row in range(height):
+        row_inside = rows_inside[row]
+        for column in range(width):
+            s = coverage[row, column]
+            outside = 1 - row_inside * columns_inside[column]
+            squares[column] += outside * weight[row, column] * s * s
+    outside_box = 0.0
+    for column in range(width):
+        outside_box += squares[column]
+    means, weights = np.empty((count, count)), np.empty((count, count))
+    line, line_of_weights = np.empty(width), np.empty(width)
+    for i in range(count):
+        line[:] = 0
+        line_of_weights[:] = 0
+        for row in range(row_ranges[i, 0], row_ranges[i, 1]):
+            part = row_parts[i, row]
+            for column in range(width):
+                line[column] += part * coverage[row, column]
+                line_of_weights[column] += part * weight[row, column]
+        for j in range(count):
+            mean = mean_weight = 0.0
+            for column in range(column_ranges[j, 0], column_ranges[j, 1]):
+                part = column_parts[j, column]
+                mean += part * line[column]
+                mean_weight += part * line_of_weights[column]
+            means[i, j], weights[i, j] = mean, mean_weight
+    if len(spread) > 0:
+        means = _product(_product(spread, means), spread)  # symmetric
+    area = (box[2] - box[0]) * (box[3] - box[1]) / (count * count)
+    in_cells = 0.0
+    for i in range(count):
+        for j in range(count):
+            d = means[i, j] - cells[i, j]
+            in_cells += weights[i, j] * d * d
+            means[i, j] = 2 * area / (height * width) * weights[i, j] * d
+    if len(spread) > 0:
+        means = _product(_product(spread, means), spread)
+    lines[:] = 0
+    for i in range(count):
+        for j in range(count):
+            for column in range(column_ranges[j, 0], column_ranges[j, 1]):
+                lines[i, column] += column_parts[j, column] * means[i, j]
+    return (area * in_cells + outside_box) / (height * width)
+
+
+@_compiled
+def _product(a: Array, b: Array) -> Array:
+    """Return the product of two (N, N) matrices, in an order that no library chooses."""
+    result = np.zeros((len(a), len(a)))
+    for i in range(len(a)):
+        for k in range(len(a)):
+            for j in range(len(a)):
+                result[i, j] += a[i, k] * b[k, j]
+    return result
+
+
+@_compiled
+def _gradient_in_cells(
+    weight: Array,
+    row_parts: Array,
+    row_ranges: Array,
+    rows_inside: Array,
+    columns_inside: Array,
+    lines: Array,
+    first: Array,
+    last: Array,
+    k: int,
+    coverage: Array,
+) -> None:
+    """Replace the coverage by the value's gradient, between the first and last edges of a row."""
+    height, width = coverage.shape
+    scale = 2 / (height * width)
+    for row in range(height):
+        begin, end = width, -1
+        for i in range(row * k, row * k + k):
+            begin, end = min(begin, first[i] // k), max(end, last[i] // k)
+        row_inside = rows_inside[row]
+        for column in range(begin, end + 1):
+            outside = 1 - row_inside * columns_inside[column]
+            coverage[row, column] *= scale * outside * weight[row, column]
+        for cell in range(len(row_ranges)):
+            if row_ranges[cell, 0] <= row < row_ranges[cell, 1]:
+                part = row_parts[cell, row]
+                for column in range(begin, end + 1):
+                    coverage[row, column] += part * lines[cell, column]
 
 
 @_compiled

@@ -129,18 +129,35 @@ class ContourSilhouette(SilhouetteRenderer):
         weight: Tensor | None = None,
     ) -> Tensor:
         """Compare silhouettes with masks; the compiled loops do so without an image in memory."""
-        others = camera.distortion, mask, weight
-        if not self._draws_compiled(vertices) or any(
-            value is not None and value.requires_grad for value in others
-        ):
+        if not self._compares_compiled(vertices, camera.distortion, mask, weight):
             return super().compare(vertices, camera, mask, levels, weight)
         self._check(vertices)
-        for name, value in (('mask', mask), ('weight', weight)):
-            expected = len(vertices), *self.image_size
-            if value is not None and tuple(value.shape) != expected:
-                raise ValueError(f'{name}: found shape {tuple(value.shape)}, expected {expected}')
+        _check_shapes((len(vertices), *self.image_size), mask=mask, weight=weight)
         return _import_numba_backend().compare(
             vertices, camera, self._compiled_tables(), self.supersampling, mask, weight, levels
+        )
+
+    def compare_in_cells(
+        self,
+        vertices: Tensor,
+        camera: PerspectiveCamera,
+        cells: Tensor,
+        box: Tensor,
+        weight: Tensor | None = None,
+        blur: float = 0.0,
+    ) -> Tensor:
+        """Compare in cells; the compiled loops do so without an image in memory."""
+        if not self._compares_compiled(vertices, camera.distortion, cells, box, weight):
+            return super().compare_in_cells(vertices, camera, cells, box, weight, blur)
+        self._check(vertices)
+        count = len(vertices)
+        _check_shapes((count, cells.shape[-1], cells.shape[-1]), cells=cells)
+        _check_shapes((count, 4), box=box)
+        _check_shapes((count, *self.image_size), weight=weight)
+        if weight is None:
+            weight = vertices.new_ones(count, *self.image_size)
+        return _import_numba_backend().compare_in_cells(
+            vertices, camera, self._compiled_tables(), self.supersampling, cells, box, weight, blur
         )
 
     @contextmanager
@@ -171,6 +188,12 @@ class ContourSilhouette(SilhouetteRenderer):
     def _draws_compiled(self, coordinates: Tensor) -> bool:
         return self.compiled and coordinates.device.type == 'cpu'
 
+    def _compares_compiled(self, vertices: Tensor, *others: Tensor | None) -> bool:
+        """Return whether to compare in the compiled loops, which give the others no gradients."""
+        return self._draws_compiled(vertices) and not any(
+            value is not None and value.requires_grad for value in others
+        )
+
     def _draw_compiled(self, pixels: Tensor) -> Tensor:
         return _import_numba_backend().draw(
             pixels, self._compiled_tables(), self.image_size, self.supersampling
@@ -180,6 +203,12 @@ class ContourSilhouette(SilhouetteRenderer):
         if self._tables is None:
             self._tables = _import_numba_backend().Tables.from_topology(self.topology)
         return self._tables
+
+
+def _check_shapes(expected: tuple[int, ...], **tensors: Tensor | None) -> None:
+    for name, value in tensors.items():
+        if value is not None and tuple(value.shape) != expected:
+            raise ValueError(f'{name}: found shape {tuple(value.shape)}, expected {expected}')
 
 
 def _import_numba_backend() -> ModuleType:

@@ -21,65 +21,7 @@ from mmjrr.refinement.terms import (
     mask_cells_energy,
     silhouette_energy,
 )
-
-BOXES = torch.tensor(
-    [[2.3, 1.2, 13.9, 11.1], [-3.0, 2.0, 9.0, 18.5], [0.0, 0.0, 16.0, 12.0]], dtype=torch.float64
-)
-
-
-def slow_mask_cells(silhouette: Tensor, cells: Tensor, box: Tensor, weight: Tensor) -> Tensor:
-    """Loop over cells and pixels, whose overlaps are products of intervals."""
-    height, width = silhouette.shape[1:]
-    values = []
-    for s, m, (x0, y0, x1, y1), w in zip(silhouette, cells, box.tolist(), weight, strict=True):
-        n = len(m)
-        tall, wide = (y1 - y0) / n, (x1 - x0) / n
-        value, covered = s.new_zeros(()), torch.zeros(height, width, dtype=s.dtype)
-        for i in range(n):
-            for j in range(n):
-                mean, mean_weight = s.new_zeros(()), s.new_zeros(())
-                for r in range(height):
-                    for c in range(width):
-                        high = min(y0 + (i + 1) * tall, r + 1) - max(y0 + i * tall, r)
-                        broad = min(x0 + (j + 1) * wide, c + 1) - max(x0 + j * wide, c)
-                        overlap = max(high, 0) * max(broad, 0)
-                        covered[r, c] += overlap
-                        mean = mean + s[r, c] * overlap / (tall * wide)
-                        mean_weight = mean_weight + w[r, c] * overlap / (tall * wide)
-                value = value + tall * wide * mean_weight * (mean - m[i, j]) ** 2
-        values.append((value + ((1 - covered) * w * s**2).sum()) / (height * width))
-    return torch.stack(values)
-
-
-@pytest.mark.parametrize('weighted', [False, True])
-def test_mask_cells_agree_with_their_reference(weighted: bool) -> None:
-    generator = torch.Generator().manual_seed(0)
-    silhouette = torch.rand(3, 12, 16, dtype=torch.float64, generator=generator)
-    cells = torch.rand(3, 3, 3, dtype=torch.float64, generator=generator)
-    weight = (torch.rand(3, 12, 16, generator=generator) < 0.7).double()
-    results = []
-    for slow in (False, True):
-        x = silhouette.clone().requires_grad_()
-        if slow:
-            value = slow_mask_cells(
-                x, cells, BOXES, weight if weighted else torch.ones_like(weight)
-            )
-        else:
-            value = mask_cells_energy(x, cells, BOXES, weight if weighted else None)
-        (value * torch.tensor([1.0, 2.0, 3.0])).sum().backward()
-        results.append((value.detach(), x.grad))
-    for fast, reference in zip(*results, strict=True):
-        torch.testing.assert_close(fast, reference, rtol=1e-10, atol=1e-14)
-    x = silhouette.requires_grad_()
-    assert torch.autograd.gradcheck(lambda s: mask_cells_energy(s, cells, BOXES, weight), x)
-
-
-def test_cells_that_are_pixels_give_the_energy_of_pixels() -> None:
-    silhouette, mask = torch.rand(2, 4, 10, 10, dtype=torch.float64)
-    box = torch.tensor([[0.0, 0.0, 10.0, 10.0]], dtype=torch.float64).expand(4, -1)
-    torch.testing.assert_close(
-        mask_cells_energy(silhouette, mask, box), silhouette_energy(silhouette, mask, (1,))
-    )
+from mmjrr.rendering import ContourSilhouette
 
 
 def test_blurred_cells_are_scipys() -> None:
@@ -114,6 +56,22 @@ def bodies(silhouette: Tensor) -> PosedBodies:
     posed = PosedBodies.__new__(PosedBodies)
     posed._silhouette = silhouette
     return posed
+
+
+def test_bodies_are_compared_in_cells_without_a_silhouette_in_memory() -> None:
+    corners = torch.tensor([[[1.0, 2, 1], [9, 3, 1], [4, 10, 1]]], dtype=torch.float64)
+    camera = PerspectiveCamera(torch.ones(1, 2), torch.zeros(1, 2)).to(torch.float64)
+    zeros = torch.zeros(1, 0)
+    posed = PosedBodies(
+        zeros, zeros, zeros, corners, camera, (12, 12),
+        renderer=ContourSilhouette([[0, 1, 2]], (12, 12)),
+    )  # fmt: skip
+    cells, box = torch.rand(1, 4, 4).double(), torch.tensor([[0.0, 1, 8, 11]]).double()
+    value = posed.mask_cells_energy(cells, box)
+    assert posed.rendered is None
+    expected = mask_cells_energy(posed.silhouette, cells, box)
+    torch.testing.assert_close(value, expected)
+    torch.testing.assert_close(posed.mask_cells_energy(cells, box), expected)
 
 
 def test_cells_come_from_the_file_or_are_means_of_the_mask() -> None:
