@@ -449,7 +449,9 @@ def test_joints_that_mmpose_calls_invisible_are_left_out(samples, regressors):
     assert head.frames == 0 and np.isnan(head.mpjpe)
 
 
-@pytest.mark.parametrize('place', ['column', 'element', 'mmpose', 'list'])
+@pytest.mark.parametrize(
+    'place', ['column', 'element', 'mmpose', 'list', 'tuple', 'tuple of inputs', 'tuple of list']
+)
 def test_a_models_own_joints_are_no_annotation(samples, regressors, place):
     inputs = with_vertices(samples[:6])
     expected = evaluate(JointRegressorMetric(regressors), inputs)
@@ -466,6 +468,10 @@ def test_a_models_own_joints_are_no_annotation(samples, regressors, place):
         ]},
         'list': [dict(keypoints_3d=one, imgname=name)
                  for one, name in zip(joints, names, strict=True)],
+        'tuple': (torch.zeros(6, 3, 8, 8), {'keypoints_3d': joints, 'imgname': names}),
+        'tuple of inputs': ({'imgname': names}, {'keypoints_3d': joints}),
+        'tuple of list': (torch.zeros(6, 3), [dict(keypoints_3d=one, imgname=name)
+                          for one, name in zip(joints, names, strict=True)]),
     }[place]  # fmt: skip
     regressor = JointRegressor.load('free_body_h36m')
     # The joints of the prediction, and a confidence of each.
@@ -484,13 +490,23 @@ def test_a_models_own_joints_are_no_annotation(samples, regressors, place):
 
 def test_joints_that_may_be_a_prediction_are_refused(samples, regressors):
     (answer,) = with_vertices(samples[:1])
-    batch = dict(data_samples=[dict(imgname=answer['imgname'], pose_3d=answer['keypoints_3d'])])
-    with pytest.raises(ValueError, match='keypoints_3d: found in the model.s output and no annota'):
-        JointRegressorMetric(regressors).process(batch, [answer])
+    joints = answer['keypoints_3d']
+    by_name = dict(data_samples=[dict(imgname=answer['imgname'], pose_3d=joints)])
+    images = torch.zeros(1, 3, 8, 8)
     expected = evaluate(JointRegressorMetric(regressors), [answer])
-    for name in ('keypoints_3d', 'pose_3d'):
-        metric = JointRegressorMetric(regressors, fields=dict(keypoints_3d=name))
+    of_others = [by_name, (images, joints[None]), (images, [by_name]), images, [images[0]], [{}]]
+    for batch in of_others:
+        with pytest.raises(ValueError, match='found in the model.s output and no annotation in'):
+            JointRegressorMetric(regressors).process(batch, [answer])
+        metric = JointRegressorMetric(regressors, fields=dict(keypoints_3d='keypoints_3d'))
         metric.process(batch, [answer])
+        assert metric.evaluate(1) == expected
+    metric = JointRegressorMetric(regressors, fields=dict(keypoints_3d='pose_3d'))
+    metric.process(by_name, [answer])
+    assert metric.evaluate(1) == expected
+    for nothing in (None, {}, []):  # predictions without their batch
+        metric = JointRegressorMetric(regressors)
+        metric.process(nothing, [answer])
         assert metric.evaluate(1) == expected
 
 

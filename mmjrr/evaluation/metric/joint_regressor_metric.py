@@ -215,7 +215,7 @@ class JointRegressorMetric(BaseMetric):
             self._annotation_joints = self._joints_of({})
         frames, predicted = [], {}
         for index, prediction in enumerate(data_samples):
-            sample = Sample(self.fields, prediction, data_batch, index)
+            sample = Sample(self.fields, prediction, data_batch, index, len(data_samples))
             labels = sample.labels()
             status = self._status(sample, labels)
             frames.append(Frame(sample.key, sample.name, labels, status))

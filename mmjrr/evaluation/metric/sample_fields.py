@@ -80,8 +80,9 @@ class Sample:
     Args:
         fields: Places of each field, from :func:`merge_fields`.
         prediction: The model's output for the sample.
-        batch: The batch that contains the sample.
-        index: The sample's position in the batch.
+        batch: The batch that contains the sample; None if there is no batch. Default: None.
+        index: The sample's position in the batch. Default: 0.
+        count: Number of outputs for the batch. Default: 1.
 
     Attributes:
         image: Image name, or None.
@@ -92,18 +93,13 @@ class Sample:
         ValueError: The image name is not the name of one image, or the sample index is no number.
     """
 
-    def __init__(self, fields: Fields, prediction: Any, batch: Any, index: int) -> None:
+    def __init__(
+        self, fields: Fields, prediction: Any, batch: Any = None, index: int = 0, count: int = 1
+    ) -> None:
         self._fields = fields
         self._output = _as_mapping(prediction)
-        self._batch: list[Mapping[str, Any]] = []
-        if isinstance(batch, Mapping):
-            truth = batch.get('data_samples')
-            if isinstance(truth, Sequence) and index < len(truth):
-                self._batch.append(_as_mapping(truth[index]))
-            self._batch.append(_BatchColumn(batch, index))
-        elif isinstance(batch, Sequence) and index < len(batch):  # a list of samples
-            self._batch.append(_as_mapping(batch[index]))
-            self._batch.append(_as_mapping(self._batch[-1].get('data_samples')))
+        self._has_batch = not (batch is None or (_is_container(batch) and not len(batch)))
+        self._batch = _of_batch(batch, index, count)
         self._sources = [self._output, *self._batch]
         self._cache: dict[str, tuple[str, Any]] = {}
         self.name = f'batch item {index}'
@@ -228,7 +224,7 @@ class Sample:
         by_default = self._fields['keypoints_3d'] == DEFAULT_FIELDS['keypoints_3d']
         if self._value(self._batch, path) is not None:
             self._check_place(where)
-        elif by_default and path == 'keypoints_3d' and any(map(len, self._batch)):
+        elif by_default and path == 'keypoints_3d' and self._has_batch:
             raise ValueError(
                 f"{where}: found in the model's output and no annotation in the batch, so it may "
                 "be a prediction; expected the annotation in the batch; the metric's fields= names "
@@ -410,6 +406,29 @@ class _BatchColumn(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self._batch)
+
+
+def _of_batch(batch: Any, index: int, count: int) -> list[Mapping[str, Any]]:
+    """Return where a batch has what belongs to a sample.
+
+    A batch is a mapping of columns, a list of ``count`` samples, or a list or tuple of such parts,
+    as :func:`torch.utils.data.default_collate` makes of samples that are tuples.
+    """
+    if isinstance(batch, Mapping):
+        truth = batch.get('data_samples')
+        is_there = isinstance(truth, Sequence) and index < len(truth)
+        return [*([_as_mapping(truth[index])] if is_there else []), _BatchColumn(batch, index)]
+    if not _is_container(batch):
+        return []
+    are_samples = all(isinstance(part, (Mapping, BaseDataElement)) for part in batch)
+    if are_samples and len(batch) == count:
+        sample = _as_mapping(batch[index])
+        return [sample, _as_mapping(sample.get('data_samples'))]
+    return [source for part in batch for source in _of_batch(part, index, count)]
+
+
+def _is_container(batch: Any) -> bool:
+    return isinstance(batch, (Mapping, Sequence)) and not isinstance(batch, (str, bytes))
 
 
 def _unwrapped(value: Any) -> Any:

@@ -190,7 +190,7 @@ class JointRegressorTorchMetric(Metric):
         }
         frames = []
         for encoded, status in zip(columns.pop('names'), columns.pop('statuses'), strict=True):
-            sample = Sample(self._frames.fields, dict(imgname=_decoded(encoded)), None, 0)
+            sample = Sample(self._frames.fields, dict(imgname=_decoded(encoded)))
             frames.append(Frame(sample.key, sample.name, sample.labels(), _STATUSES[status]))
         merged = merge([[Record(frames, columns)]], len(frames), self._frames.joints_of)
         if self._in_forward:
