@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 from pathlib import Path
 from typing import Any
@@ -268,16 +269,84 @@ def test_repeated_frames_have_nearly_the_same_prediction(samples, regressors, pa
 
     metric.process(None, [noisy(sample, 1e-4) for sample in inputs[:2]])
     assert evaluate(metric, [*inputs[:5], *inputs]) == pytest.approx(expected, abs=0.1)
-    message = f'the frame {image_name(2)!r} has two different predictions: found '
+    assert not metric.result.notes
+    several = f'1 frames, such as {image_name(2)!r}, have '
     for again, found in (
-        (noisy(inputs[2], 0.1), 'two that are .* mm apart'),
-        ({k: v for k, v in inputs[2].items() if k != field}, 'one and none'),
+        (noisy(inputs[2], 0.1), r'several predictions, whose joints lie up to \d+\.\d mm apart'),
+        ({k: v for k, v in inputs[2].items() if k != field}, 'a prediction one time and none anot'),
     ):
         metric = JointRegressorMetric(regressors, body_model=BODY, missing='skip')
         if parameters:
             again = {k: v for k, v in again.items() if field in again or 'pred_' not in k}
-        with pytest.raises(ValueError, match=message + found):
-            evaluate(metric, [*inputs, again])
+        assert evaluate(metric, [*inputs, again]) == expected
+        (note,) = metric.result.notes
+        assert re.match(several + found, note)
+        assert evaluate(metric, [again, *inputs]) != expected  # the first prediction counts
+
+
+def moved(samples: list[dict], meters: float = 0.05, noise: float = 0.0) -> list[dict]:
+    """The samples with other predicted vertices."""
+    generator = torch.Generator().manual_seed(1)
+    return [
+        {
+            **sample,
+            'pred_vertices': sample['pred_vertices'] * (1 + noise)
+            + meters * torch.randn(3, generator=generator),
+        }
+        for sample in samples
+    ]
+
+
+def test_a_second_pass_with_other_predictions_is_an_error(samples, regressors):
+    first = with_vertices(samples[:8])
+    second = moved(first, noise=0.1)
+    expected = evaluate(JointRegressorMetric(regressors), first)
+    message = r'processed several times: 8 frames.* mm apart.*; call evaluate\(\) after each pass'
+    with pytest.raises(ValueError, match=message):
+        evaluate(JointRegressorMetric(regressors), first + second)
+    # Two processes, each of which has the other's frames in the second pass.
+    metric = JointRegressorMetric(regressors)
+    ranks = [
+        [metric.record(None, first[rank::2]), metric.record(None, second[1 - rank :: 2])]
+        for rank in range(2)
+    ]
+    with pytest.raises(ValueError, match=message):
+        metric.merged(ranks, 8)
+    # Sequences that overlap by half, and a second pass over a few frames.
+    for frames in (
+        [*first[:4], *second[2:4], *first[4:6], *second[4:6], *first[6:]],
+        first + second[:4],
+    ):
+        assert evaluate(metric, frames) == expected
+        (note,) = metric.result.notes
+        assert note.startswith('4 frames, such as ')
+
+
+@pytest.mark.parametrize('world', [2, 5])
+def test_padding_that_a_model_predicts_differently_changes_nothing(samples, regressors, world):
+    first = with_vertices(samples[:9])
+    second = moved(first, noise=0.1)
+    metric = JointRegressorMetric(regressors)
+    padded = first + second[: -len(first) % world]
+    ranks = [[metric.record(None, padded[rank::world])] for rank in range(world)]
+    merged = metric.merged(ranks, 9)
+    expected = evaluate(JointRegressorMetric(regressors), first)
+    assert metric.evaluated(merged).metrics() == expected
+    assert merged.notes[0].startswith(f'{len(padded) - 9} frames')
+
+
+@pytest.mark.parametrize('absolute', [False, True])
+def test_another_place_is_another_prediction_only_without_a_root(samples, regressors, absolute):
+    first = with_vertices(samples[:4])
+    protocol = dict(name='absolute', joints=list(H36M_JOINTS_MMPOSE), root=None)
+    metric = JointRegressorMetric(regressors, ['paper', protocol] if absolute else 'paper')
+    frames = first + moved(first, 1.0)
+    if absolute:
+        with pytest.raises(ValueError, match=r'lie up to \d{4}\.\d mm apart'):
+            evaluate(metric, frames)
+    else:
+        assert evaluate(metric, frames) == evaluate(JointRegressorMetric(regressors), first)
+        assert not metric.result.notes
 
 
 def _worker(rank: int, world: int, port: int, folder: str, regressors: dict[str, str]) -> None:

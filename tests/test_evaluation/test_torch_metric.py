@@ -131,7 +131,20 @@ def test_a_second_pass_needs_reset() -> None:
     metric.update(data['vertices'], *rows)
     metric.compute()
     metric.update(data['vertices'].flip(0), *rows)
-    with pytest.raises(ValueError, match=r'two different predictions: .*call reset\(\) between'):
+    with pytest.raises(ValueError, match=r'processed several times: .*call reset\(\) before'):
+        metric.compute()
+
+
+def test_of_a_repeated_frame_the_first_prediction_counts() -> None:
+    data = frames(6)
+    metric = metric_of()
+    metric.update(data['vertices'], data['keypoints_3d'], data['imgname'])
+    metric.update(2 * data['vertices'][:1], data['keypoints_3d'][:1], data['imgname'][:1])
+    metric.compute()
+    assert metric.result.metrics() == reference(data, 'paper')
+    assert f'1 frames, such as {data["imgname"][0]!r}, have' in metric.result.notes[-1]
+    metric.update(data['vertices'][:1], data['keypoints_3d'][1:2], data['imgname'][:1])
+    with pytest.raises(ValueError, match=r'are both named .*; expected names that differ'):
         metric.compute()
 
 
