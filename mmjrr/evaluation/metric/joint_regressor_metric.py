@@ -99,8 +99,9 @@ class JointRegressorMetric(BaseMetric):
             sample's fields or else from its image name. A breakdown is left out, with a warning, if
             a sample has no value for it.
         missing: 'raise' raises an error for samples without a prediction; 'skip' leaves them out,
-            counts and lists them. As in :func:`mmjrr.evaluate`, all zeros, all NaN, vertices in one
-            point and betas beyond 20 are no prediction. Default: 'raise'.
+            counts and lists them. As in :func:`mmjrr.evaluate`, all zeros, all NaN and vertices in
+            one point are no prediction, and with 'skip' neither are betas beyond 20; 'raise' scores
+            these, so that a network that diverges gets a bad score. Default: 'raise'.
         out_file: File that receives the result and its provenance, ending in ``.json`` or ``.csv``.
             Default: None, no file.
         title: Name of the evaluated model, for tables and files.
@@ -309,11 +310,15 @@ class JointRegressorMetric(BaseMetric):
     def _have_bodies(self, field: str, part: Predictions) -> Array:  # (N,) bool
         """Return which of N predictions are bodies, by the rule for results files.
 
+        With ``missing='raise'``, absurd betas are a bad prediction, which is scored.
+
         Raises:
             ValueError: One is none, and ``missing`` is 'raise'.
         """
-        marked = mark_absurd_betas(mark_rows_without_body(part))
-        if self.missing == 'raise' and not marked.is_valid().all():
+        marked = mark_rows_without_body(part)
+        if self.missing == 'skip':
+            return mark_absurd_betas(marked).is_valid()
+        if not marked.is_valid().all():
             raise ValueError(
                 f'{field}: no prediction: {"; ".join(marked.notes)}; '
                 "missing='skip' leaves such frames out"
