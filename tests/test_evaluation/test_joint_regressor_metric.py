@@ -579,6 +579,36 @@ def test_joints_that_may_be_a_prediction_are_refused(samples, regressors):
         assert metric.evaluate(1) == expected
 
 
+@pytest.mark.parametrize('place', ['column', 'element', 'list'])
+def test_sequences_of_which_a_model_returns_each_frame(samples, regressors, place):
+    inputs = with_vertices(samples[:6])
+    expected = evaluate(JointRegressorMetric(regressors), inputs)
+    sequences = [
+        dict(
+            keypoints_3d=torch.stack([one['keypoints_3d'] for one in part]),
+            imgname=[one['imgname'] for one in part],
+        )
+        for part in (inputs[:3], inputs[3:])
+    ]
+    batch = {
+        'column': {name: [one[name] for one in sequences] for name in sequences[0]},
+        'element': {'data_samples': sequences},
+        'list': sequences,
+    }[place]
+    message = r'no annotation in the batch.*'
+    if place != 'list':
+        message += r"; the batch's '(keypoints_3d|data_samples)' has 2 rows for 6 outputs"
+    with pytest.raises(ValueError, match=message):
+        JointRegressorMetric(regressors).process(batch, inputs)
+    for fields, answers in (
+        (dict(keypoints_3d='keypoints_3d'), inputs),
+        ({}, list(map(nested, inputs))),
+    ):
+        metric = JointRegressorMetric(regressors, fields=fields)
+        metric.process(batch, answers)
+        assert metric.evaluate(6) == expected
+
+
 def test_an_output_at_another_images_place_is_refused(samples, regressors):
     first, second = with_vertices(samples[:2])
     metric = JointRegressorMetric(regressors)

@@ -99,6 +99,7 @@ class Sample:
         self._fields = fields
         self._output = _as_mapping(prediction)
         self._has_batch = not (batch is None or (_is_container(batch) and not len(batch)))
+        self._count = count
         self._batch = _of_batch(batch, index, count)
         self._sources = [self._output, *self._batch]
         self._cache: dict[str, tuple[str, Any]] = {}
@@ -134,6 +135,7 @@ class Sample:
             raise ValueError(
                 f'{self.name}: no {self.places(name)}; found {self.describe()}'
                 + (f' ({why})' if why else '')
+                + self._describe_rows(name)
             )
         return value
 
@@ -147,6 +149,15 @@ class Sample:
         """Return the dotted names of the sample's content, for messages."""
         names = sorted({name for source in self._sources for name in _leaf_names(source)})
         return names if len(names) <= _MOST_NAMES else [*names[:_MOST_NAMES], '...']
+
+    def _describe_rows(self, name: str) -> str:
+        """Return a remark on a batch that has not one value per output, for a message's end."""
+        for path in (*self._fields[name], 'data_samples'):
+            for columns in self._batch:
+                length = columns.length(path) if isinstance(columns, _BatchColumn) else None
+                if length not in (None, self._count):
+                    return f"; the batch's {path!r} has {length} rows for {self._count} outputs"
+        return ''
 
     def array(self, name: str, *shapes: tuple[int, ...]) -> Array:
         """Return the field as float64 in one of the shapes, dropping a batch axis of length 1.
@@ -229,7 +240,7 @@ class Sample:
                 f"{where}: found in the model's output and no annotation in the batch, so it may "
                 "be a prediction; expected the annotation in the batch; the metric's fields= names "
                 "its place there, and fields=dict(keypoints_3d='keypoints_3d') says that the "
-                "output's is the annotation"
+                "output's is the annotation" + self._describe_rows('keypoints_3d')
             )
         if self._value(self._sources, 'flip'):
             raise ValueError(
@@ -386,20 +397,32 @@ class Sample:
 
 
 class _BatchColumn(Mapping[str, Any]):
-    """A view of one sample of a collated batch as a mapping."""
+    """A view of one sample of a collated batch as a mapping.
 
-    def __init__(self, batch: Mapping[str, Any], index: int) -> None:
+    Values of another length than the number of outputs are left out: a model that returns each
+    frame of a sequence has more outputs than the batch has rows.
+    """
+
+    def __init__(self, batch: Mapping[str, Any], index: int, count: int) -> None:
         self._batch = batch
         self._index = index
+        self._count = count
 
     def __getitem__(self, key: str) -> Any:
         value = self._batch[key]
         if isinstance(value, Mapping):
-            return _BatchColumn(value, self._index)
+            return _BatchColumn(value, self._index, self._count)
         try:
-            return value[self._index]
+            if len(value) == self._count:
+                return value[self._index]
         except (TypeError, IndexError, KeyError) as error:
             raise KeyError(key) from error
+        raise KeyError(key)
+
+    def length(self, path: str) -> int | None:
+        """Return the length of a value of the batch; None if it has none."""
+        value = _follow(self._batch, path.split('.'))
+        return len(value) if _is_container(value) or getattr(value, 'ndim', 0) else None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._batch)
@@ -416,8 +439,9 @@ def _of_batch(batch: Any, index: int, count: int) -> list[Mapping[str, Any]]:
     """
     if isinstance(batch, Mapping):
         truth = batch.get('data_samples')
-        is_there = isinstance(truth, Sequence) and index < len(truth)
-        return [*([_as_mapping(truth[index])] if is_there else []), _BatchColumn(batch, index)]
+        is_there = isinstance(truth, Sequence) and len(truth) == count
+        columns = _BatchColumn(batch, index, count)
+        return [_as_mapping(truth[index]), columns] if is_there else [columns]
     if not _is_container(batch):
         return []
     are_samples = all(isinstance(part, (Mapping, BaseDataElement)) for part in batch)
