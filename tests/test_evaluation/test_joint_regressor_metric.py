@@ -733,14 +733,20 @@ def test_a_batchs_text_comes_before_an_outputs_numbers(samples, regressors):
     assert metric.result.frames == 1
 
 
-def test_whole_numbers_are_labels_of_images_whose_name_tells_none(samples, regressors):
+@pytest.mark.parametrize('place', ['action', 'act'])
+def test_whole_numbers_are_labels_of_images_whose_name_tells_none(samples, regressors, place):
     inputs = with_vertices(samples[:2])
     for number, sample in zip((torch.tensor(9), np.array([11])), inputs, strict=True):
         sample.update(imgname=f'{number.item()}.jpg', subject=number, camera=54138969)
+        sample.update({place: number - 6})
     protocol = dict(type='paper', exclude_sequences=[])
-    metric = JointRegressorMetric(regressors, protocol)
+    metric = JointRegressorMetric(regressors, protocol, fields=dict(action=place))
     evaluate(metric, inputs)
-    for by, names in (('subject', ['S9', 'S11']), ('camera', ['54138969'])):
+    for by, names in (
+        ('subject', ['S9', 'S11']),
+        ('camera', ['54138969']),
+        ('action', ['3', '5']),
+    ):
         assert [score.group for score in metric.result.select(metric.result.scores[0].protocol, by)
                 if score.regressor == 'good'] == names  # fmt: skip
 

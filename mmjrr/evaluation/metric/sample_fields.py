@@ -292,8 +292,12 @@ class Sample:
             else:
                 subject, action = subject or parsed.subject, action or parsed.action
                 sequence, camera = parsed.sequence, camera or parsed.camera
-        subject, camera = subject or self._number('subject', 'S'), camera or self._number('camera')
-        return frame_labels(subject, action, sequence, camera)
+        return frame_labels(
+            subject or self._number('subject', 'S'),
+            action or self._number('action'),
+            sequence,
+            camera or self._number('camera'),
+        )
 
     def describe_labels(self) -> str:
         """Return a remark on fields of labels that hold no text, for the end of a message."""
