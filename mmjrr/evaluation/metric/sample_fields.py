@@ -318,7 +318,7 @@ class Sample:
         for path in self._fields[name]:
             for source in self._sources:
                 value = _unwrapped(self._value([source], path))
-                _check_single(path, value)
+                self._check_single(path, value)
                 if isinstance(value, str) and value:
                     return value
         value = self.get(name)
@@ -329,6 +329,22 @@ class Sample:
                 f'{name} as a text'
             )
         return None
+
+    def _check_single(self, path: str, value: Any) -> None:
+        """Refuse several texts in place of one.
+
+        Raises:
+            ValueError: The value is a list or an array of several texts.
+        """
+        if isinstance(value, np.ndarray) and value.dtype.kind in 'OSU':
+            value = value.tolist()
+        if not isinstance(value, (list, tuple)) or not value:
+            return
+        if all(isinstance(item, (str, bytes, os.PathLike)) for item in value):
+            raise ValueError(
+                f'{self.name}: {path}: found {len(value)} names for a sample, expected one; a '
+                'sample is one frame'
+            )
 
     def _number(self, name: str, prefix: str = '') -> str | None:
         value = _unwrapped(self.get(name))
@@ -341,7 +357,7 @@ class Sample:
             ValueError: The field holds several names, or no name.
         """
         value = _unwrapped(self.get('imgname'))
-        _check_single(self.path('imgname'), value)
+        self._check_single(self.path('imgname'), value)
         if value is None or isinstance(value, str):
             return value
         if isinstance(value, os.PathLike):
@@ -469,22 +485,6 @@ def _unwrapped(value: Any) -> Any:
         else:
             break
     return value.decode(errors='replace') if isinstance(value, bytes) else value
-
-
-def _check_single(path: str, value: Any) -> None:
-    """Refuse several texts, or none, in place of one.
-
-    Raises:
-        ValueError: The value is a list or an array of another number of texts than one.
-    """
-    if isinstance(value, np.ndarray) and value.dtype.kind in 'OSU':
-        value = value.tolist()
-    if not isinstance(value, (list, tuple)):
-        return
-    if all(isinstance(item, (str, bytes, os.PathLike)) for item in value):
-        raise ValueError(
-            f'{path}: found {len(value)} names for a sample, expected one; a sample is one frame'
-        )
 
 
 def _is_whole(value: Any) -> bool:
