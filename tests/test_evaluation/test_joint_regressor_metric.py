@@ -614,7 +614,8 @@ def test_an_output_at_another_images_place_is_refused(samples, regressors):
     metric = JointRegressorMetric(regressors)
     with pytest.raises(ValueError, match=r"of the image '.*000001.jpg' and the .* of '.*000000.j"):
         metric.process(dict(data_samples=[first, second]), [second, first])
-    metric.process(dict(data_samples=[first]), [{**first, 'imgname': '/data/' + first['imgname']}])
+    for name in ('/data/' + first['imgname'], 'S9/WalkDog.54138969/000000.jp2'):  # the same frame
+        metric.process(dict(data_samples=[{**first, 'imgname': name}]), [first])
 
 
 def test_a_data_sets_own_fits_are_no_prediction(samples, regressors):

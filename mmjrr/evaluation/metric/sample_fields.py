@@ -11,7 +11,7 @@ from mmengine.structures import BaseDataElement
 from torch import Tensor
 
 from mmjrr.array_types import Array
-from mmjrr.datasets.image_names import image_key, parse_image_name
+from mmjrr.datasets.image_names import may_show_same_frame, parse_image_name
 from mmjrr.datasets.predictions.layouts import HANDS_AND_FACE
 from mmjrr.errors import DataError
 from mmjrr.evaluation.as_arrays import as_array
@@ -266,7 +266,7 @@ class Sample:
             if not all(isinstance(name, str) for name in names):
                 continue
             output, batch = names
-            if image_key(output) != image_key(batch):
+            if not may_show_same_frame(output, batch):
                 raise ValueError(
                     f"{where}: the model's output is of the image {output!r} and the batch's "
                     f'sample at its place of {batch!r}, expected outputs in the order of the batch'
