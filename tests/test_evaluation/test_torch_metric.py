@@ -170,7 +170,11 @@ def test_arrays_and_tensors_of_any_type_are_taken() -> None:
     metric.compute()
     assert metric.result.metrics() == reference(data, 'paper')
     metrics = []
-    for convert in (torch.Tensor.bfloat16, lambda value: value.bfloat16().float()):
+    for convert in (
+        torch.Tensor.bfloat16,
+        lambda value: value.bfloat16().float(),
+        lambda value: list(value.bfloat16()),
+    ):
         metric = metric_of()
         parameters = {
             name: convert(value.clone().requires_grad_())
@@ -179,7 +183,7 @@ def test_arrays_and_tensors_of_any_type_are_taken() -> None:
         metric.update(parameters, convert(data['keypoints_3d']), data['imgname'])
         metric.compute()
         metrics.append(metric.result.metrics())
-    assert metrics[0] == metrics[1]
+    assert metrics[0] == metrics[1] == metrics[2]
 
 
 def test_joints_without_a_weight_do_not_count() -> None:
@@ -202,6 +206,8 @@ def test_rows_that_do_not_match_the_names_are_refused() -> None:
         metric_of().update(data['vertices'], data['keypoints_3d'][:2], data['imgname'])
     with pytest.raises(ValueError, match='pred_vertices: found NoneType, expected an array of 3 r'):
         metric_of().update(None, data['keypoints_3d'], data['imgname'])
+    with pytest.raises(ValueError, match='keypoints_3d: found Tensor, expected an array of 3 rows'):
+        metric_of().update(data['vertices'], torch.tensor(1.0), data['imgname'])
     with pytest.raises(ValueError, match="imgname: found 'a.jpg', expected the name of each image"):
         metric_of().update(data['vertices'], data['keypoints_3d'], 'a.jpg')
 

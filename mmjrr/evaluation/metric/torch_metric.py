@@ -27,6 +27,8 @@ except ImportError as error:
 if TYPE_CHECKING:
     from mmjrr.evaluation.result import EvaluationResult
 
+#: A tensor, an array, or a list of one for each frame.
+_Rows = Tensor | Array | Sequence[Tensor | Array]
 #: Bytes of an image name's end that identify the frame.
 _NAME_BYTES = 160
 _STATUSES = ('evaluated', 'left_out', 'missing')
@@ -113,12 +115,14 @@ class JointRegressorTorchMetric(Metric):
 
     def update(
         self,
-        prediction: Tensor | Array | Mapping[str, Tensor | Array],
-        keypoints_3d: Tensor | Array,
+        prediction: _Rows | Mapping[str, _Rows],
+        keypoints_3d: _Rows,
         imgname: Sequence[str],
-        keypoints_3d_weight: Tensor | Array | None = None,
+        keypoints_3d_weight: _Rows | None = None,
     ) -> None:
         """Add a batch of B frames.
+
+        Values are tensors, arrays, or lists that hold one of these for each frame.
 
         Args:
             prediction: Vertices (B, V, 3) in the camera frame; or SMPL parameters by name:
@@ -141,7 +145,7 @@ class JointRegressorTorchMetric(Metric):
             columns['keypoints_3d_weight'] = keypoints_3d_weight
         count = len(imgname)
         for name, column in columns.items():
-            if not np.ndim(column):
+            if not hasattr(column, '__len__') or getattr(column, 'ndim', 1) == 0:
                 raise ValueError(
                     f'{name}: found {type(column).__name__}, expected an array of {count} rows'
                 )
