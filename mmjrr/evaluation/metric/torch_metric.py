@@ -191,6 +191,18 @@ class JointRegressorTorchMetric(Metric):
             self._in_forward = False
         return values
 
+    def sync(self, *args: Any, **kwargs: Any) -> None:
+        """Gather the frames of all processes, of which some may have none.
+
+        Args:
+            *args: As in ``torchmetrics.Metric.sync``.
+            **kwargs: As in ``torchmetrics.Metric.sync``.
+        """
+        if isinstance(self.names, list) and not self.names:
+            # The processes' states must have the same types and numbers of axes.
+            self._store(Record([], {}))
+        super().sync(*args, **kwargs)
+
     def compute(self) -> dict[str, Tensor]:
         """Compute the metrics of all frames by key, such as ``'J_opt/paper/MPJPE'``, in mm.
 
@@ -218,6 +230,8 @@ class JointRegressorTorchMetric(Metric):
         merged = self._frames.merged(ranks, len(frames), _HINTS)
         if self._in_forward:
             return self._values_of_batch(merged)
+        if not frames:
+            raise ValueError('JointRegressorTorchMetric: compute() without a frame: call update()')
         self.result = self._frames.evaluated(merged)
         return {name: torch.tensor(value) for name, value in self.result.metrics().items()}
 
@@ -254,7 +268,5 @@ def _decoded(row: Array) -> str:
 def _column(parts: Tensor | list[Tensor]) -> Array:
     """Return a state as one array: a list of batches or, after a synchronization, a tensor."""
     if not isinstance(parts, Tensor):
-        if not parts:
-            raise ValueError('JointRegressorTorchMetric: compute() without a frame: call update()')
         parts = torch.cat(parts)
     return parts.cpu().numpy()
