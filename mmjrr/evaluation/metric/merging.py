@@ -129,19 +129,19 @@ def merge(
         for first, again in repeats
         if {frames[first].status, frames[again].status} == {'evaluated', 'missing'}
     ]
-    merged.notes = (
-        *_note(frames, changing, 'have a prediction one time and none another time'),
-        *_note(
+    found = (
+        *_described(frames, changing, 'have a prediction one time and none another time'),
+        *_described(
             frames,
             [first for (first, *_), differs in zip(pairs, differing, strict=True) if differs],
             f'have several predictions, whose joints lie up to {1000 * distance:.1f} mm apart',
         ),
     )
-    if is_second_pass and merged.notes:
+    if is_second_pass and found:
         raise ValueError(
-            f'the frames were processed several times: {"; ".join(merged.notes)}; '
-            f'{hints.second_pass}'
+            f'the frames were processed several times: {"; ".join(found)}; {hints.second_pass}'
         )
+    merged.notes = tuple(f'{text}; the first prediction of each counts' for text in found)
     for index in indices:
         frame = frames[index]
         if frame.status == 'evaluated':
@@ -204,11 +204,11 @@ def _pairs(
     pairs = []
     for first, again in repeats:
         statuses = {frames[first].status, frames[again].status}
-        both = [rows[first], rows[again]]
         if statuses == {'evaluated'}:
-            pairs.append((first, *both))
+            pairs.append((first, rows[first], rows[again]))
         if (len(statuses) > 1 and 'left_out' in statuses) or (
-            statuses == {'evaluated'} and not np.array_equal(*arrays['target'][both])
+            statuses == {'evaluated'}
+            and not np.array_equal(*arrays['target'][[rows[first], rows[again]]])
         ):
             raise ValueError(
                 f'two samples with different joints are both named {frames[first].name!r}; '
@@ -235,13 +235,12 @@ def _differing(
     return ~(distances <= _SAME_PREDICTION), float(distances.max(initial=0))
 
 
-def _note(frames: Sequence[Frame], indices: Sequence[int], found: str) -> list[str]:
-    """Return a sentence on repeated frames; none if there are none."""
+def _described(frames: Sequence[Frame], indices: Sequence[int], found: str) -> list[str]:
+    """Return the beginning of a sentence on repeated frames; none if there are none."""
     several = list(dict.fromkeys(indices))
     if not several:
         return []
-    subject = f'{len(several)} frames, such as {frames[several[0]].name!r},'
-    return [f'{subject} {found}; the first prediction of each counts']
+    return [f'{len(several)} frames, such as {frames[several[0]].name!r}, {found}']
 
 
 def _interleaved(counts: Sequence[int]) -> list[int]:

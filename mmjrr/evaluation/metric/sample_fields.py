@@ -442,7 +442,8 @@ class _BatchColumn(Mapping[str, Any]):
     def length(self, path: str) -> int | None:
         """Return the length of a value of the batch; None if it has none."""
         value = _follow(self._batch, path.split('.'))
-        return len(value) if _is_container(value) or getattr(value, 'ndim', 0) else None
+        has_length = _is_container(value) or getattr(value, 'ndim', None)
+        return len(value) if has_length else None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._batch)
@@ -459,9 +460,10 @@ def _of_batch(batch: Any, index: int, count: int) -> list[Mapping[str, Any]]:
     """
     if isinstance(batch, Mapping):
         truth = batch.get('data_samples')
-        is_there = isinstance(truth, Sequence) and len(truth) == count
         columns = _BatchColumn(batch, index, count)
-        return [_as_mapping(truth[index]), columns] if is_there else [columns]
+        if isinstance(truth, Sequence) and len(truth) == count:
+            return [_as_mapping(truth[index]), columns]
+        return [columns]
     if not _is_container(batch):
         return []
     are_samples = all(isinstance(part, (Mapping, BaseDataElement)) for part in batch)
