@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 from mmjrr.errors import DataError
 
+#: Extensions of images (JPEG 2000) that are not letters alone.
+_EXTENSIONS_WITH_DIGITS = ('jp2', 'j2k')
 _SEQUENCE = re.compile(r'(S\d+)_([A-Za-z]+)(?:_(\d+))?\.(\d+)')
 
 #: Subjects of the training and the test split.
@@ -68,7 +70,8 @@ def image_key(imgname: str) -> str:
     """
     name = imgname.replace('\\', '/').rsplit('/', 1)[-1]
     stem, dot, extension = name.rpartition('.')
-    return stem if dot and extension.isalpha() else name
+    is_extension = extension.isalpha() or extension.lower() in _EXTENSIONS_WITH_DIGITS
+    return stem if dot and is_extension else name
 
 
 def expand_sequences(sequences: str | Sequence[str] | None) -> tuple[str, ...]:
@@ -185,6 +188,22 @@ def frame_identity(imgname: str) -> FrameIdentity | None:
         camera,
         int(frame),
     )
+
+
+def may_show_same_frame(first: str, second: str) -> bool:
+    """Return whether two image names may be spellings of one frame's name.
+
+    A take and a subaction cannot be compared, so names that differ only in these may be.
+
+    >>> may_show_same_frame('S9/Walking 1.54138969/000001.jpg', 'S9_Walking_1.54138969_000001.png')
+    True
+    >>> may_show_same_frame('S9_Walking_1.54138969_000001.jpg', 'S9_Walking_1.54138969_000002.jpg')
+    False
+    """
+    one, other = frame_identity(first), frame_identity(second)
+    if one is None or other is None:
+        return image_key(first) == image_key(second)
+    return all(part in (None, same) or same is None for part, same in zip(one, other, strict=True))
 
 
 def frame_key(imgname: str) -> FrameIdentity | str:

@@ -59,7 +59,7 @@ class NearestPerson:
             DataError: The sample has no annotated joints, or a body does not fit the regressor.
             ValueError: A value is not finite.
         """
-        fields = Sample(merge_fields(None), sample, None, 0)
+        fields = Sample(merge_fields(None), sample)
         if fields.get('keypoints_3d') is None:
             raise DataError(
                 f"{fields.name}: keypoints_3d: missing, and person='nearest' compares persons with "

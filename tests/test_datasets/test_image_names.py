@@ -7,6 +7,7 @@ from mmjrr.datasets.image_names import (
     ImageName,
     image_key,
     is_listed,
+    may_show_same_frame,
     parse_image_name,
 )
 from mmjrr.errors import DataError
@@ -50,6 +51,25 @@ def test_other_names_are_refused_with_an_example(imgname: str) -> None:
 def test_keys_match_across_folders_and_extensions() -> None:
     a = image_key('S1/S1_Directions_1.54138969/S1_Directions_1.54138969_000001.jpg')
     assert a == image_key('S1_Directions_1.54138969_000001.png') == image_key(a)
+    assert a == image_key('S1_Directions_1.54138969_000001.jp2')
+
+
+@pytest.mark.parametrize(
+    ('other', 'may_be'),
+    [
+        ('S9/Walking 1.54138969/000001.jpg', True),
+        ('S9_Walking_1.54138969_000001.jp2', True),
+        ('x/S9_Walking_1.54138969_1', True),
+        ('S9/Walking-2/imageSequence/54138969/img_000001.jpg', True),  # a subaction, not a take
+        ('S9/Walking-2/imageSequence/55011271/img_000001.jpg', False),
+        ('S9_Walking.54138969_000001.jpg', False),
+        ('S9/Walking 1.54138969/000002.jpg', False),
+        ('000001.jpg', False),
+    ],
+)
+def test_spellings_of_a_frame_are_compared(other: str, may_be: bool) -> None:
+    name = 'S9/S9_Walking_1.54138969/S9_Walking_1.54138969_000001.jpg'
+    assert may_show_same_frame(name, other) == may_show_same_frame(other, name) == may_be
 
 
 def test_known_bad_sequences_hold_with_and_without_camera() -> None:

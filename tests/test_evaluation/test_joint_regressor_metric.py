@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 from pathlib import Path
 from typing import Any
@@ -268,16 +269,84 @@ def test_repeated_frames_have_nearly_the_same_prediction(samples, regressors, pa
 
     metric.process(None, [noisy(sample, 1e-4) for sample in inputs[:2]])
     assert evaluate(metric, [*inputs[:5], *inputs]) == pytest.approx(expected, abs=0.1)
-    message = f'the frame {image_name(2)!r} has two different predictions: found '
+    assert not metric.result.notes
+    several = f'1 frames, such as {image_name(2)!r}, have '
     for again, found in (
-        (noisy(inputs[2], 0.1), 'two that are .* mm apart'),
-        ({k: v for k, v in inputs[2].items() if k != field}, 'one and none'),
+        (noisy(inputs[2], 0.1), r'several predictions, whose joints lie up to \d+\.\d mm apart'),
+        ({k: v for k, v in inputs[2].items() if k != field}, 'a prediction one time and none anot'),
     ):
         metric = JointRegressorMetric(regressors, body_model=BODY, missing='skip')
         if parameters:
             again = {k: v for k, v in again.items() if field in again or 'pred_' not in k}
-        with pytest.raises(ValueError, match=message + found):
-            evaluate(metric, [*inputs, again])
+        assert evaluate(metric, [*inputs, again]) == expected
+        (note,) = metric.result.notes
+        assert re.match(several + found, note)
+        assert evaluate(metric, [again, *inputs]) != expected  # the first prediction counts
+
+
+def moved(samples: list[dict], meters: float = 0.05, noise: float = 0.0) -> list[dict]:
+    """The samples with other predicted vertices."""
+    generator = torch.Generator().manual_seed(1)
+    return [
+        {
+            **sample,
+            'pred_vertices': sample['pred_vertices'] * (1 + noise)
+            + meters * torch.randn(3, generator=generator),
+        }
+        for sample in samples
+    ]
+
+
+def test_a_second_pass_with_other_predictions_is_an_error(samples, regressors):
+    first = with_vertices(samples[:8])
+    second = moved(first, noise=0.1)
+    expected = evaluate(JointRegressorMetric(regressors), first)
+    message = r'processed several times: 8 frames.* mm apart.*; call evaluate\(\) after each pass'
+    with pytest.raises(ValueError, match=message):
+        evaluate(JointRegressorMetric(regressors), first + second)
+    # Two processes, each of which has the other's frames in the second pass.
+    metric = JointRegressorMetric(regressors)
+    ranks = [
+        [metric.record(None, first[rank::2]), metric.record(None, second[1 - rank :: 2])]
+        for rank in range(2)
+    ]
+    with pytest.raises(ValueError, match=message):
+        metric.merged(ranks, 8)
+    # Sequences that overlap by half, and a second pass over a few frames.
+    for frames in (
+        [*first[:4], *second[2:4], *first[4:6], *second[4:6], *first[6:]],
+        first + second[:4],
+    ):
+        assert evaluate(metric, frames) == expected
+        (note,) = metric.result.notes
+        assert note.startswith('4 frames, such as ')
+
+
+@pytest.mark.parametrize('world', [2, 5])
+def test_padding_that_a_model_predicts_differently_changes_nothing(samples, regressors, world):
+    first = with_vertices(samples[:9])
+    second = moved(first, noise=0.1)
+    metric = JointRegressorMetric(regressors)
+    padded = first + second[: -len(first) % world]
+    ranks = [[metric.record(None, padded[rank::world])] for rank in range(world)]
+    merged = metric.merged(ranks, 9)
+    expected = evaluate(JointRegressorMetric(regressors), first)
+    assert metric.evaluated(merged).metrics() == expected
+    assert merged.notes[0].startswith(f'{len(padded) - 9} frames')
+
+
+@pytest.mark.parametrize('absolute', [False, True])
+def test_another_place_is_another_prediction_only_without_a_root(samples, regressors, absolute):
+    first = with_vertices(samples[:4])
+    protocol = dict(name='absolute', joints=list(H36M_JOINTS_MMPOSE), root=None)
+    metric = JointRegressorMetric(regressors, ['paper', protocol] if absolute else 'paper')
+    frames = first + moved(first, 1.0)
+    if absolute:
+        with pytest.raises(ValueError, match=r'lie up to \d{4}\.\d mm apart'):
+            evaluate(metric, frames)
+    else:
+        assert evaluate(metric, frames) == evaluate(JointRegressorMetric(regressors), first)
+        assert not metric.result.notes
 
 
 def _worker(rank: int, world: int, port: int, folder: str, regressors: dict[str, str]) -> None:
@@ -449,7 +518,9 @@ def test_joints_that_mmpose_calls_invisible_are_left_out(samples, regressors):
     assert head.frames == 0 and np.isnan(head.mpjpe)
 
 
-@pytest.mark.parametrize('place', ['column', 'element', 'mmpose', 'list'])
+@pytest.mark.parametrize(
+    'place', ['column', 'element', 'mmpose', 'list', 'tuple', 'tuple of inputs', 'tuple of list']
+)
 def test_a_models_own_joints_are_no_annotation(samples, regressors, place):
     inputs = with_vertices(samples[:6])
     expected = evaluate(JointRegressorMetric(regressors), inputs)
@@ -466,6 +537,10 @@ def test_a_models_own_joints_are_no_annotation(samples, regressors, place):
         ]},
         'list': [dict(keypoints_3d=one, imgname=name)
                  for one, name in zip(joints, names, strict=True)],
+        'tuple': (torch.zeros(6, 3, 8, 8), {'keypoints_3d': joints, 'imgname': names}),
+        'tuple of inputs': ({'imgname': names}, {'keypoints_3d': joints}),
+        'tuple of list': (torch.zeros(6, 3), [dict(keypoints_3d=one, imgname=name)
+                          for one, name in zip(joints, names, strict=True)]),
     }[place]  # fmt: skip
     regressor = JointRegressor.load('free_body_h36m')
     # The joints of the prediction, and a confidence of each.
@@ -484,14 +559,54 @@ def test_a_models_own_joints_are_no_annotation(samples, regressors, place):
 
 def test_joints_that_may_be_a_prediction_are_refused(samples, regressors):
     (answer,) = with_vertices(samples[:1])
-    batch = dict(data_samples=[dict(imgname=answer['imgname'], pose_3d=answer['keypoints_3d'])])
-    with pytest.raises(ValueError, match='keypoints_3d: found in the model.s output and no annota'):
-        JointRegressorMetric(regressors).process(batch, [answer])
+    joints = answer['keypoints_3d']
+    by_name = dict(data_samples=[dict(imgname=answer['imgname'], pose_3d=joints)])
+    images = torch.zeros(1, 3, 8, 8)
     expected = evaluate(JointRegressorMetric(regressors), [answer])
-    for name in ('keypoints_3d', 'pose_3d'):
-        metric = JointRegressorMetric(regressors, fields=dict(keypoints_3d=name))
+    of_others = [by_name, (images, joints[None]), (images, [by_name]), images, [images[0]], [{}]]
+    for batch in of_others:
+        with pytest.raises(ValueError, match='found in the model.s output and no annotation in'):
+            JointRegressorMetric(regressors).process(batch, [answer])
+        metric = JointRegressorMetric(regressors, fields=dict(keypoints_3d='keypoints_3d'))
         metric.process(batch, [answer])
         assert metric.evaluate(1) == expected
+    metric = JointRegressorMetric(regressors, fields=dict(keypoints_3d='pose_3d'))
+    metric.process(by_name, [answer])
+    assert metric.evaluate(1) == expected
+    for nothing in (None, {}, []):  # predictions without their batch
+        metric = JointRegressorMetric(regressors)
+        metric.process(nothing, [answer])
+        assert metric.evaluate(1) == expected
+
+
+@pytest.mark.parametrize('place', ['column', 'element', 'list'])
+def test_sequences_of_which_a_model_returns_each_frame(samples, regressors, place):
+    inputs = with_vertices(samples[:6])
+    expected = evaluate(JointRegressorMetric(regressors), inputs)
+    sequences = [
+        dict(
+            keypoints_3d=torch.stack([one['keypoints_3d'] for one in part]),
+            imgname=[one['imgname'] for one in part],
+        )
+        for part in (inputs[:3], inputs[3:])
+    ]
+    batch = {
+        'column': {name: [one[name] for one in sequences] for name in sequences[0]},
+        'element': {'data_samples': sequences},
+        'list': sequences,
+    }[place]
+    message = r'no annotation in the batch.*'
+    if place != 'list':
+        message += r"; the batch's '(keypoints_3d|data_samples)' has 2 rows for 6 outputs"
+    with pytest.raises(ValueError, match=message):
+        JointRegressorMetric(regressors).process(batch, inputs)
+    for fields, answers in (
+        (dict(keypoints_3d='keypoints_3d'), inputs),
+        ({}, list(map(nested, inputs))),
+    ):
+        metric = JointRegressorMetric(regressors, fields=fields)
+        metric.process(batch, answers)
+        assert metric.evaluate(6) == expected
 
 
 def test_an_output_at_another_images_place_is_refused(samples, regressors):
@@ -499,7 +614,8 @@ def test_an_output_at_another_images_place_is_refused(samples, regressors):
     metric = JointRegressorMetric(regressors)
     with pytest.raises(ValueError, match=r"of the image '.*000001.jpg' and the .* of '.*000000.j"):
         metric.process(dict(data_samples=[first, second]), [second, first])
-    metric.process(dict(data_samples=[first]), [{**first, 'imgname': '/data/' + first['imgname']}])
+    for name in ('/data/' + first['imgname'], 'S9/WalkDog.54138969/000000.jp2'):  # the same frame
+        metric.process(dict(data_samples=[{**first, 'imgname': name}]), [first])
 
 
 def test_a_data_sets_own_fits_are_no_prediction(samples, regressors):
@@ -594,6 +710,8 @@ def test_frames_that_do_not_count_are_counted_and_change_nothing(samples, regres
         dict(camera=np.array([0.9, 0.1, -0.2])),
         dict(camera=[0.9, 0.1, -0.2]),
         dict(camera=0),
+        dict(camera=[]),
+        dict(subject=(), action=np.array([], object)),
         dict(camera=torch.tensor([0.9])),
         dict(subject=torch.tensor([11])),
         dict(subject=0),
@@ -618,14 +736,20 @@ def test_a_batchs_text_comes_before_an_outputs_numbers(samples, regressors):
     assert metric.result.frames == 1
 
 
-def test_whole_numbers_are_labels_of_images_whose_name_tells_none(samples, regressors):
+@pytest.mark.parametrize('place', ['action', 'act'])
+def test_whole_numbers_are_labels_of_images_whose_name_tells_none(samples, regressors, place):
     inputs = with_vertices(samples[:2])
     for number, sample in zip((torch.tensor(9), np.array([11])), inputs, strict=True):
         sample.update(imgname=f'{number.item()}.jpg', subject=number, camera=54138969)
+        sample.update({place: number - 6})
     protocol = dict(type='paper', exclude_sequences=[])
-    metric = JointRegressorMetric(regressors, protocol)
+    metric = JointRegressorMetric(regressors, protocol, fields=dict(action=place))
     evaluate(metric, inputs)
-    for by, names in (('subject', ['S9', 'S11']), ('camera', ['54138969'])):
+    for by, names in (
+        ('subject', ['S9', 'S11']),
+        ('camera', ['54138969']),
+        ('action', ['3', '5']),
+    ):
         assert [score.group for score in metric.result.select(metric.result.scores[0].protocol, by)
                 if score.regressor == 'good'] == names  # fmt: skip
 
@@ -640,7 +764,14 @@ def test_whole_numbers_are_labels_of_images_whose_name_tells_none(samples, regre
             dict(cam=torch.zeros(3)),
             r'cam: found float32 of shape \(3,\), expected the camera as a text',
         ),
-        ({}, dict(camera=['a', 'b']), 'camera: found 2 names for a sample'),
+        ({}, dict(camera=['a', 'b']), rf'^{re.escape(image_name(0))}: camera: found 2 names for a'),
+        ({}, dict(imgname=['a', 'b']), '^batch item 0: imgname: found 2 names for a sample'),
+        (
+            {},
+            dict(imgname=[]),
+            r'^batch item 0: imgname: found \[\], expected the name of an image',
+        ),
+        (dict(camera='cam'), dict(cam=[]), r'cam: found \[\], expected the camera as a text'),
         ({}, dict(sample_idx='abc'), "sample_idx: found 'abc', expected a whole number"),
         ({}, dict(sample_idx=[]), r'sample_idx: found \[\], expected a whole number'),
     ],
@@ -737,8 +868,13 @@ def test_what_is_no_body_in_a_file_is_no_prediction(samples, regressors, change)
     for batch in (4, 1):  # the fifth alone
         assert evaluate(metric, inputs, batch) == without
         assert metric.result.skipped == (image_name(4),)
+    metric = JointRegressorMetric(regressors, body_model=body)
+    if 'pred_betas' in change and len(change) == 1:  # a bad prediction of a network
+        mean = 'good/paper/MPJPE'
+        assert evaluate(metric, inputs)[mean] > without[mean] and metric.result.frames == 23
+        return
     with pytest.raises(ValueError, match=f"no prediction: 1 of 4 .*{image_name(4)}; missing='skip"):
-        evaluate(JointRegressorMetric(regressors, body_model=body), inputs)
+        evaluate(metric, inputs)
 
 
 def test_unannotated_joints_are_left_out(samples, regressors):

@@ -131,7 +131,20 @@ def test_a_second_pass_needs_reset() -> None:
     metric.update(data['vertices'], *rows)
     metric.compute()
     metric.update(data['vertices'].flip(0), *rows)
-    with pytest.raises(ValueError, match=r'two different predictions: .*call reset\(\) between'):
+    with pytest.raises(ValueError, match=r'processed several times: .*call reset\(\) before'):
+        metric.compute()
+
+
+def test_of_a_repeated_frame_the_first_prediction_counts() -> None:
+    data = frames(6)
+    metric = metric_of()
+    metric.update(data['vertices'], data['keypoints_3d'], data['imgname'])
+    metric.update(2 * data['vertices'][:1], data['keypoints_3d'][:1], data['imgname'][:1])
+    metric.compute()
+    assert metric.result.metrics() == reference(data, 'paper')
+    assert f'1 frames, such as {data["imgname"][0]!r}, have' in metric.result.notes[-1]
+    metric.update(data['vertices'][:1], data['keypoints_3d'][1:2], data['imgname'][:1])
+    with pytest.raises(ValueError, match=r'are both named .*; expected names that differ'):
         metric.compute()
 
 
@@ -157,7 +170,11 @@ def test_arrays_and_tensors_of_any_type_are_taken() -> None:
     metric.compute()
     assert metric.result.metrics() == reference(data, 'paper')
     metrics = []
-    for convert in (torch.Tensor.bfloat16, lambda value: value.bfloat16().float()):
+    for convert in (
+        torch.Tensor.bfloat16,
+        lambda value: value.bfloat16().float(),
+        lambda value: list(value.bfloat16()),
+    ):
         metric = metric_of()
         parameters = {
             name: convert(value.clone().requires_grad_())
@@ -166,7 +183,7 @@ def test_arrays_and_tensors_of_any_type_are_taken() -> None:
         metric.update(parameters, convert(data['keypoints_3d']), data['imgname'])
         metric.compute()
         metrics.append(metric.result.metrics())
-    assert metrics[0] == metrics[1]
+    assert metrics[0] == metrics[1] == metrics[2]
 
 
 def test_joints_without_a_weight_do_not_count() -> None:
@@ -189,18 +206,22 @@ def test_rows_that_do_not_match_the_names_are_refused() -> None:
         metric_of().update(data['vertices'], data['keypoints_3d'][:2], data['imgname'])
     with pytest.raises(ValueError, match='pred_vertices: found NoneType, expected an array of 3 r'):
         metric_of().update(None, data['keypoints_3d'], data['imgname'])
+    with pytest.raises(ValueError, match='keypoints_3d: found Tensor, expected an array of 3 rows'):
+        metric_of().update(data['vertices'], torch.tensor(1.0), data['imgname'])
     with pytest.raises(ValueError, match="imgname: found 'a.jpg', expected the name of each image"):
         metric_of().update(data['vertices'], data['keypoints_3d'], 'a.jpg')
 
 
-def _evaluate_share(rank: int, data: dict[str, Any], store: str, out: str) -> None:
+def _evaluate_share(
+    rank: int, data: dict[str, Any], shares: list[list[int]], store: str, out: str
+) -> None:
     torch.set_num_threads(1)
     torch.distributed.init_process_group(
         'gloo', init_method=f'file://{store}', rank=rank, world_size=2
     )
-    share = [*range(rank, 9, 2), *([0] if rank else [])]  # the sampler repeats the first frame
     metric = metric_of(PROTOCOLS)
-    for rows in (share[:2], share[2:]):
+    share = shares[rank]
+    for rows in filter(None, (share[:2], share[2:])):
         metric.update(
             data['vertices'][rows],
             data['keypoints_3d'][rows],
@@ -212,10 +233,18 @@ def _evaluate_share(rank: int, data: dict[str, Any], store: str, out: str) -> No
 
 
 @pytest.mark.slow
-def test_two_processes_give_the_digits_of_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    'shares',
+    [
+        [[0, 2, 4, 6, 8], [1, 3, 5, 7, 0]],  # the sampler repeats the first frame
+        [list(range(9)), []],
+        [[], list(range(9))],
+    ],
+)
+def test_two_processes_give_the_digits_of_one(tmp_path: Path, shares: list[list[int]]) -> None:
     # Made once: a process with other threads may round the float32 vertices otherwise.
     data = frames(9)
-    mp.spawn(_evaluate_share, (data, str(tmp_path / 'store'), str(tmp_path)), nprocs=2)
+    mp.spawn(_evaluate_share, (data, shares, str(tmp_path / 'store'), str(tmp_path)), nprocs=2)
     expected = reference(data, PROTOCOLS)
     for rank in range(2):
         assert torch.load(tmp_path / f'{rank}.pt') == expected

@@ -40,13 +40,17 @@ from mmjrr.joints import joint_names_of, joint_names_of_metainfo, reorder_index
 from mmjrr.registry import METRICS
 from mmjrr.regressors import MeshMapping
 
-from .merging import Frame, MergedFrames, Record, merge
+from .merging import Frame, Hints, MergedFrames, Record, merge
 from .sample_fields import Sample, merge_fields
 
 #: Number of bodies whose parameters are changed to explain implausible scores.
 _SAMPLE = 64
 _IN_MM = "if they are in millimeters, say {}_unit='mm'"
 _POSE = ('global_orient', 'body_pose', 'betas')
+_HINTS = Hints(
+    second_pass='call evaluate() after each pass over the data',
+    same_name="the metric's fields= can name what tells them apart as sample_idx",
+)
 
 
 @METRICS.register_module()
@@ -72,7 +76,8 @@ class JointRegressorMetric(BaseMetric):
     A protocol decides which subjects, sequences and cameras count. The metric leaves other frames
     out and counts them in the result, so any data set that contains a protocol's frames gives the
     same numbers. The result is the same to the last bit for any split into batches and processes. A
-    frame that a distributed sampler repeats counts once.
+    frame that a distributed sampler repeats, or that several sequences contain, counts once, by its
+    first prediction; a note says how far the others are from it.
 
     Args:
         regressors: One or several, as in :func:`~mmjrr.evaluation.load_regressors`: names of the
@@ -94,8 +99,9 @@ class JointRegressorMetric(BaseMetric):
             sample's fields or else from its image name. A breakdown is left out, with a warning, if
             a sample has no value for it.
         missing: 'raise' raises an error for samples without a prediction; 'skip' leaves them out,
-            counts and lists them. As in :func:`mmjrr.evaluate`, all zeros, all NaN, vertices in one
-            point and betas beyond 20 are no prediction. Default: 'raise'.
+            counts and lists them. As in :func:`mmjrr.evaluate`, all zeros, all NaN and vertices in
+            one point are no prediction, and with 'skip' neither are betas beyond 20; 'raise' scores
+            these, so that a network that diverges gets a bad score. Default: 'raise'.
         out_file: File that receives the result and its provenance, ending in ``.json`` or ``.csv``.
             Default: None, no file.
         title: Name of the evaluated model, for tables and files.
@@ -159,6 +165,7 @@ class JointRegressorMetric(BaseMetric):
             self.regressors = {name: one.to_mesh(loaded) for name, one in self.regressors.items()}
         self.joint_names = needed_joints(self.protocols)
         self.joints = RegressedJoints(self.regressors, self.joint_names, body_model)
+        self._is_absolute = any(protocol.root is None for protocol in self.protocols.values())
         self._annotation_joints: tuple[str, ...] | None = None
         self.result: EvaluationResult | None = None
 
@@ -215,7 +222,7 @@ class JointRegressorMetric(BaseMetric):
             self._annotation_joints = self._joints_of({})
         frames, predicted = [], {}
         for index, prediction in enumerate(data_samples):
-            sample = Sample(self.fields, prediction, data_batch, index)
+            sample = Sample(self.fields, prediction, data_batch, index, len(data_samples))
             labels = sample.labels()
             status = self._status(sample, labels)
             frames.append(Frame(sample.key, sample.name, labels, status))
@@ -303,11 +310,15 @@ class JointRegressorMetric(BaseMetric):
     def _have_bodies(self, field: str, part: Predictions) -> Array:  # (N,) bool
         """Return which of N predictions are bodies, by the rule for results files.
 
+        With ``missing='raise'``, absurd betas are a bad prediction, which is scored.
+
         Raises:
             ValueError: One is none, and ``missing`` is 'raise'.
         """
-        marked = mark_absurd_betas(mark_rows_without_body(part))
-        if self.missing == 'raise' and not marked.is_valid().all():
+        marked = mark_rows_without_body(part)
+        if self.missing == 'skip':
+            return mark_absurd_betas(marked).is_valid()
+        if not marked.is_valid().all():
             raise ValueError(
                 f'{field}: no prediction: {"; ".join(marked.notes)}; '
                 "missing='skip' leaves such frames out"
@@ -341,7 +352,7 @@ class JointRegressorMetric(BaseMetric):
             return has_body, {}
         samples = list(compress(samples, has_body))
         parameters = {name: value[has_body] for name, value in parameters.items()}
-        if any(protocol.root is None for protocol in self.protocols.values()):
+        if self._is_absolute:
             for sample in samples:
                 sample.require('transl', 'a protocol without a root compares absolute positions')
             parameters['transl'] = np.stack([s.array('transl', (3,)) for s in samples]) * self.scale
@@ -384,7 +395,7 @@ class JointRegressorMetric(BaseMetric):
         answer: list[Any] = [None]
         if is_main_process():
             try:
-                metrics = self._metrics(merge(collected or [], size, self.joints_of), size)
+                metrics = self._metrics(self.merged(collected or [], size), size)
                 answer = [{'/'.join(filter(None, (self.prefix, k))): metrics[k] for k in metrics}]
             except Exception as error:  # sent to the other processes, which wait for an answer
                 answer = [error]
@@ -397,7 +408,7 @@ class JointRegressorMetric(BaseMetric):
     def compute_metrics(self, results: list[Record]) -> dict[str, float]:
         """Return the metrics of the records that :meth:`process` stored, in a single process."""
         size = sum(len(record.frames) for record in results)
-        return self._metrics(merge([results], size, self.joints_of), size)
+        return self._metrics(self.merged([results], size), size)
 
     def _metrics(self, merged: MergedFrames, size: int) -> dict[str, float]:
         if len(merged) < size:
@@ -413,6 +424,21 @@ class JointRegressorMetric(BaseMetric):
             self.result.save(self.out_file)
             print_log(f'Wrote {self.out_file}', logger='current')
         return self.result.metrics()
+
+    def merged(
+        self, ranks: Sequence[Sequence[Record]], size: int, hints: Hints = _HINTS
+    ) -> MergedFrames:
+        """Merge the records of all processes.
+
+        Args:
+            ranks: The records of each process, in their order.
+            size: Length of the data set.
+            hints: What a user can do, for messages.
+
+        Raises:
+            ValueError: As in :func:`merge`.
+        """
+        return merge(ranks, size, self.joints_of, hints, self._is_absolute)
 
     def evaluated(
         self, merged: MergedFrames, protocols: Mapping[str, Protocol] | None = None
@@ -447,7 +473,7 @@ class JointRegressorMetric(BaseMetric):
             for sentence in protocol.unmatched_choices(labels)
         ]
         notes = self._explained(result.notes, regressed, merged.arrays)
-        return replace(result, notes=(*notes, *unmatched))
+        return replace(result, notes=(*notes, *unmatched, *merged.notes))
 
     def _explained(
         self, notes: tuple[str, ...], regressed: RegressedFrames, arrays: Mapping[str, Array]

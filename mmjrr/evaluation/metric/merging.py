@@ -14,6 +14,8 @@ from mmjrr.evaluation.protocols import FrameLabels
 #: Largest mean distance in meters of the joints of two predictions that are the same. A network
 #: that computes in half precision rounds a frame differently from batch to batch.
 _SAME_PREDICTION = 2e-3
+#: Number of repeated frames whose joints are compared at once.
+_PIECE = 1024
 
 
 class Frame(NamedTuple):
@@ -45,6 +47,18 @@ class Record(NamedTuple):
     arrays: dict[str, Array]
 
 
+class Hints(NamedTuple):
+    """What the user of a metric can do, for the ends of messages.
+
+    Attributes:
+        second_pass: About frames that were processed twice.
+        same_name: About different frames of the same name.
+    """
+
+    second_pass: str
+    same_name: str
+
+
 @dataclass
 class MergedFrames:
     """The frames of all processes, each once.
@@ -54,12 +68,14 @@ class MergedFrames:
         left_out: The frames that no protocol counts.
         missing: The frames without a prediction.
         arrays: Arrays as in :class:`Record`, with a row for each evaluated frame.
+        notes: Remarks on frames with several predictions, a sentence each.
     """
 
     frames: list[Frame] = field(default_factory=list)
     left_out: list[Frame] = field(default_factory=list)
     missing: list[Frame] = field(default_factory=list)
     arrays: dict[str, Array] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.frames) + len(self.left_out) + len(self.missing)
@@ -69,11 +85,16 @@ def merge(
     ranks: Sequence[Sequence[Record]],
     size: int,
     joints_of: Callable[[Mapping[str, Array]], Array],
+    hints: Hints,
+    is_absolute: bool = False,
 ) -> MergedFrames:
     """Merge the records of all processes.
 
     The order of the frames, and with it every bit of a mean over them, depends neither on the
-    batches nor on the number of processes. A frame that a distributed sampler repeats counts once.
+    batches nor on the number of processes. A frame that a distributed sampler repeats, or that
+    several sequences contain, counts once: its first prediction, in the data set's order. A note
+    says so if the predictions differ by more than 2 mm. In a second pass over the data, such a
+    difference is an error.
 
     Args:
         ranks: The records of each process, in their order.
@@ -81,10 +102,12 @@ def merge(
             distributed sampler.
         joints_of: A function that returns the regressed joints (n, R, J, 3), in meters, of arrays
             as in :class:`Record`. It is called for repeated frames.
+        hints: Ends of messages.
+        is_absolute: Whether predictions that differ by a translation are different. Default: False.
 
     Raises:
-        ValueError: Two frames with the same key have different annotated joints or different
-            predictions, only some frames have a key, or batches hold different kinds of
+        ValueError: Two frames with the same key have different annotated joints, a second pass has
+            different predictions, only some frames have a key, or batches hold different kinds of
             predictions.
     """
     frames = [frame for rank in ranks for record in rank for frame in record.frames]
@@ -97,8 +120,28 @@ def merge(
     arrays = _concatenated([record.arrays for record in records])
     merged = MergedFrames()
     order = []
-    indices, repeats = _unique(ranks, frames, size)
-    _check_repeats(repeats, frames, rows, arrays, joints_of)
+    counts = [sum(len(record.frames) for record in rank) for rank in ranks]
+    indices, repeats, is_second_pass = _unique(counts, frames, size)
+    pairs = _pairs(repeats, frames, rows, arrays, hints)
+    differing, distance = _differing(pairs, arrays, joints_of, is_absolute)
+    changing = [
+        first
+        for first, again in repeats
+        if {frames[first].status, frames[again].status} == {'evaluated', 'missing'}
+    ]
+    found = (
+        *_described(frames, changing, 'have a prediction one time and none another time'),
+        *_described(
+            frames,
+            [first for (first, *_), differs in zip(pairs, differing, strict=True) if differs],
+            f'have several predictions, whose joints lie up to {1000 * distance:.1f} mm apart',
+        ),
+    )
+    if is_second_pass and found:
+        raise ValueError(
+            f'the frames were processed several times: {"; ".join(found)}; {hints.second_pass}'
+        )
+    merged.notes = tuple(f'{text}; the first prediction of each counts' for text in found)
     for index in indices:
         frame = frames[index]
         if frame.status == 'evaluated':
@@ -113,72 +156,91 @@ def merge(
 
 
 def _unique(
-    ranks: Sequence[Sequence[Record]], frames: list[Frame], size: int
-) -> tuple[list[int], list[tuple[int, int]]]:
-    """Return indices of the frames in their final order, each frame once, and the repeats.
+    counts: Sequence[int], frames: Sequence[Frame], size: int
+) -> tuple[list[int], list[tuple[int, int]], bool]:
+    """Find each frame once.
 
-    A repeat is the index of the frame that counts, and that of another of the same key.
+    Args:
+        counts: The number of frames of each process.
+        frames: The frames of all processes.
+        size: Length of the data set.
+
+    Returns:
+        Indices of the frames in their final order; the repeats, each as the index of the frame that
+        counts and that of another of the same key; and whether most frames are repeated after each
+        has been seen, which is a second pass over the data.
     """
     without = sum(frame.key is None for frame in frames)
     if without == len(frames):
-        counts = [sum(len(record.frames) for record in rank) for rank in ranks]
-        return _interleaved(counts)[:size], []
+        return _interleaved(counts)[:size], [], False
     if without:
         raise ValueError(f'{without} of {len(frames)} samples have neither imgname nor sample_idx')
     order: list[int] = []
     repeats: list[tuple[int, int]] = []
     keys: list[Any] = [frame.key for frame in frames]
-    for index in sorted(range(len(frames)), key=keys.__getitem__):
+    turns = [turn for count in counts for turn in range(count)]
+    for index in sorted(range(len(frames)), key=lambda index: (keys[index], turns[index])):
         if not order or keys[order[-1]] != keys[index]:
             order.append(index)
         else:
             repeats.append((order[-1], index))
-    return order, repeats
+    last = max(turns[index] for index in order)
+    seen_again = {first for first, again in repeats if turns[again] > last}
+    return order, repeats, 2 * len(seen_again) > len(order)
 
 
-def _check_repeats(
+def _pairs(
     repeats: Sequence[tuple[int, int]],
     frames: Sequence[Frame],
     rows: Sequence[int],
     arrays: Mapping[str, Array],
-    joints_of: Callable[[Mapping[str, Array]], Array],
-) -> None:
-    """Check that frames of the same key have the same annotation and nearly the same prediction.
+    hints: Hints,
+) -> list[tuple[int, int, int]]:
+    """Return the repeats with two predictions: the frame's index, and the rows of both.
 
     Raises:
-        ValueError: They have not.
+        ValueError: Two frames with the same key have different annotated joints.
     """
-    both = []
+    pairs = []
     for first, again in repeats:
         statuses = {frames[first].status, frames[again].status}
-        if statuses == {'evaluated', 'missing'}:
-            raise ValueError(_two_predictions(frames[first], 'one and none'))
-        pair = [rows[first], rows[again]]
-        if len(statuses) > 1 or (min(pair) >= 0 and not np.array_equal(*arrays['target'][pair])):
+        if statuses == {'evaluated'}:
+            pairs.append((first, rows[first], rows[again]))
+        if (len(statuses) > 1 and 'left_out' in statuses) or (
+            statuses == {'evaluated'}
+            and not np.array_equal(*arrays['target'][[rows[first], rows[again]]])
+        ):
             raise ValueError(
-                f'two samples with different joints are both named {frames[first].name!r}; the '
-                "metric's fields= can name what tells them apart as sample_idx"
+                f'two samples with different joints are both named {frames[first].name!r}; '
+                f'{hints.same_name}'
             )
-        if min(pair) >= 0:
-            both.append((first, pair))
-    if not both:
-        return
-    of_pairs = np.array([pair for _, pair in both])  # (n, 2)
-    joints = joints_of({name: values[of_pairs.ravel()] for name, values in arrays.items()})
-    joints = joints - joints.mean(2, keepdims=True)
-    distances = np.linalg.norm(joints[::2] - joints[1::2], axis=-1).mean((1, 2))
-    worst = int(np.argmax(distances))
-    if not distances[worst] <= _SAME_PREDICTION:
-        found = f'two that are {1000 * distances[worst]:.1f} mm apart'
-        raise ValueError(_two_predictions(frames[both[worst][0]], found))
+    return pairs
 
 
-def _two_predictions(frame: Frame, found: str) -> str:
-    return (
-        f'the frame {frame.name!r} has two different predictions: found {found}, expected one; '
-        'call reset() between passes, or name what tells the samples apart as sample_idx by the '
-        "metric's fields="
-    )
+def _differing(
+    pairs: Sequence[tuple[int, int, int]],
+    arrays: Mapping[str, Array],
+    joints_of: Callable[[Mapping[str, Array]], Array],
+    is_absolute: bool,
+) -> tuple[Array, float]:
+    """Return which pairs differ, (n,) bool, and the largest mean distance of joints in meters."""
+    distances = np.zeros(len(pairs))
+    rows = np.array([pair[1:] for pair in pairs], int).reshape(-1, 2)
+    for start in range(0, len(pairs), _PIECE):
+        piece = slice(start, start + _PIECE)
+        joints = joints_of({name: values[rows[piece].ravel()] for name, values in arrays.items()})
+        if not is_absolute:
+            joints = joints - joints.mean(2, keepdims=True)
+        distances[piece] = np.linalg.norm(joints[::2] - joints[1::2], axis=-1).mean((1, 2))
+    return ~(distances <= _SAME_PREDICTION), float(distances.max(initial=0))
+
+
+def _described(frames: Sequence[Frame], indices: Sequence[int], found: str) -> list[str]:
+    """Return the beginning of a sentence on repeated frames; none if there are none."""
+    several = list(dict.fromkeys(indices))
+    if not several:
+        return []
+    return [f'{len(several)} frames, such as {frames[several[0]].name!r}, {found}']
 
 
 def _interleaved(counts: Sequence[int]) -> list[int]:

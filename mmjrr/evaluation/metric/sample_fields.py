@@ -11,7 +11,7 @@ from mmengine.structures import BaseDataElement
 from torch import Tensor
 
 from mmjrr.array_types import Array
-from mmjrr.datasets.image_names import image_key, parse_image_name
+from mmjrr.datasets.image_names import may_show_same_frame, parse_image_name
 from mmjrr.datasets.predictions.layouts import HANDS_AND_FACE
 from mmjrr.errors import DataError
 from mmjrr.evaluation.as_arrays import as_array
@@ -80,8 +80,9 @@ class Sample:
     Args:
         fields: Places of each field, from :func:`merge_fields`.
         prediction: The model's output for the sample.
-        batch: The batch that contains the sample.
-        index: The sample's position in the batch.
+        batch: The batch that contains the sample; None if there is no batch. Default: None.
+        index: The sample's position in the batch. Default: 0.
+        count: Number of outputs for the batch. Default: 1.
 
     Attributes:
         image: Image name, or None.
@@ -92,18 +93,14 @@ class Sample:
         ValueError: The image name is not the name of one image, or the sample index is no number.
     """
 
-    def __init__(self, fields: Fields, prediction: Any, batch: Any, index: int) -> None:
+    def __init__(
+        self, fields: Fields, prediction: Any, batch: Any = None, index: int = 0, count: int = 1
+    ) -> None:
         self._fields = fields
         self._output = _as_mapping(prediction)
-        self._batch: list[Mapping[str, Any]] = []
-        if isinstance(batch, Mapping):
-            truth = batch.get('data_samples')
-            if isinstance(truth, Sequence) and index < len(truth):
-                self._batch.append(_as_mapping(truth[index]))
-            self._batch.append(_BatchColumn(batch, index))
-        elif isinstance(batch, Sequence) and index < len(batch):  # a list of samples
-            self._batch.append(_as_mapping(batch[index]))
-            self._batch.append(_as_mapping(self._batch[-1].get('data_samples')))
+        self._has_batch = not (batch is None or (_is_container(batch) and not len(batch)))
+        self._count = count
+        self._batch = _of_batch(batch, index, count)
         self._sources = [self._output, *self._batch]
         self._cache: dict[str, tuple[str, Any]] = {}
         self.name = f'batch item {index}'
@@ -138,6 +135,7 @@ class Sample:
             raise ValueError(
                 f'{self.name}: no {self.places(name)}; found {self.describe()}'
                 + (f' ({why})' if why else '')
+                + self._describe_rows(name)
             )
         return value
 
@@ -151,6 +149,15 @@ class Sample:
         """Return the dotted names of the sample's content, for messages."""
         names = sorted({name for source in self._sources for name in _leaf_names(source)})
         return names if len(names) <= _MOST_NAMES else [*names[:_MOST_NAMES], '...']
+
+    def _describe_rows(self, name: str) -> str:
+        """Return a remark on a batch that has not one value per output, for a message's end."""
+        for path in (*self._fields[name], 'data_samples'):
+            for columns in self._batch:
+                length = columns.length(path) if isinstance(columns, _BatchColumn) else None
+                if length not in (None, self._count):
+                    return f"; the batch's {path!r} has {length} rows for {self._count} outputs"
+        return ''
 
     def array(self, name: str, *shapes: tuple[int, ...]) -> Array:
         """Return the field as float64 in one of the shapes, dropping a batch axis of length 1.
@@ -228,12 +235,12 @@ class Sample:
         by_default = self._fields['keypoints_3d'] == DEFAULT_FIELDS['keypoints_3d']
         if self._value(self._batch, path) is not None:
             self._check_place(where)
-        elif by_default and path == 'keypoints_3d' and any(map(len, self._batch)):
+        elif by_default and path == 'keypoints_3d' and self._has_batch:
             raise ValueError(
                 f"{where}: found in the model's output and no annotation in the batch, so it may "
                 "be a prediction; expected the annotation in the batch; the metric's fields= names "
                 "its place there, and fields=dict(keypoints_3d='keypoints_3d') says that the "
-                "output's is the annotation"
+                "output's is the annotation" + self._describe_rows('keypoints_3d')
             )
         if self._value(self._sources, 'flip'):
             raise ValueError(
@@ -259,7 +266,7 @@ class Sample:
             if not all(isinstance(name, str) for name in names):
                 continue
             output, batch = names
-            if image_key(output) != image_key(batch):
+            if not may_show_same_frame(output, batch):
                 raise ValueError(
                     f"{where}: the model's output is of the image {output!r} and the batch's "
                     f'sample at its place of {batch!r}, expected outputs in the order of the batch'
@@ -285,8 +292,12 @@ class Sample:
             else:
                 subject, action = subject or parsed.subject, action or parsed.action
                 sequence, camera = parsed.sequence, camera or parsed.camera
-        subject, camera = subject or self._number('subject', 'S'), camera or self._number('camera')
-        return frame_labels(subject, action, sequence, camera)
+        return frame_labels(
+            subject or self._number('subject', 'S'),
+            action or self._number('action'),
+            sequence,
+            camera or self._number('camera'),
+        )
 
     def describe_labels(self) -> str:
         """Return a remark on fields of labels that hold no text, for the end of a message."""
@@ -307,7 +318,7 @@ class Sample:
         for path in self._fields[name]:
             for source in self._sources:
                 value = _unwrapped(self._value([source], path))
-                _check_single(path, value)
+                self._check_single(path, value)
                 if isinstance(value, str) and value:
                     return value
         value = self.get(name)
@@ -318,6 +329,22 @@ class Sample:
                 f'{name} as a text'
             )
         return None
+
+    def _check_single(self, path: str, value: Any) -> None:
+        """Refuse several texts in place of one.
+
+        Raises:
+            ValueError: The value is a list or an array of several texts.
+        """
+        if isinstance(value, np.ndarray) and value.dtype.kind in 'OSU':
+            value = value.tolist()
+        if not isinstance(value, (list, tuple)) or not value:
+            return
+        if all(isinstance(item, (str, bytes, os.PathLike)) for item in value):
+            raise ValueError(
+                f'{self.name}: {path}: found {len(value)} names for a sample, expected one; a '
+                'sample is one frame'
+            )
 
     def _number(self, name: str, prefix: str = '') -> str | None:
         value = _unwrapped(self.get(name))
@@ -330,7 +357,7 @@ class Sample:
             ValueError: The field holds several names, or no name.
         """
         value = _unwrapped(self.get('imgname'))
-        _check_single(self.path('imgname'), value)
+        self._check_single(self.path('imgname'), value)
         if value is None or isinstance(value, str):
             return value
         if isinstance(value, os.PathLike):
@@ -390,26 +417,64 @@ class Sample:
 
 
 class _BatchColumn(Mapping[str, Any]):
-    """A view of one sample of a collated batch as a mapping."""
+    """A view of one sample of a collated batch as a mapping.
 
-    def __init__(self, batch: Mapping[str, Any], index: int) -> None:
+    Values of another length than the number of outputs are left out: a model that returns each
+    frame of a sequence has more outputs than the batch has rows.
+    """
+
+    def __init__(self, batch: Mapping[str, Any], index: int, count: int) -> None:
         self._batch = batch
         self._index = index
+        self._count = count
 
     def __getitem__(self, key: str) -> Any:
         value = self._batch[key]
         if isinstance(value, Mapping):
-            return _BatchColumn(value, self._index)
+            return _BatchColumn(value, self._index, self._count)
         try:
-            return value[self._index]
+            if len(value) == self._count:
+                return value[self._index]
         except (TypeError, IndexError, KeyError) as error:
             raise KeyError(key) from error
+        raise KeyError(key)
+
+    def length(self, path: str) -> int | None:
+        """Return the length of a value of the batch; None if it has none."""
+        value = _follow(self._batch, path.split('.'))
+        has_length = _is_container(value) or getattr(value, 'ndim', None)
+        return len(value) if has_length else None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._batch)
 
     def __len__(self) -> int:
         return len(self._batch)
+
+
+def _of_batch(batch: Any, index: int, count: int) -> list[Mapping[str, Any]]:
+    """Return where a batch has what belongs to a sample.
+
+    A batch is a mapping of columns, a list of ``count`` samples, or a list or tuple of such parts,
+    as :func:`torch.utils.data.default_collate` makes of samples that are tuples.
+    """
+    if isinstance(batch, Mapping):
+        truth = batch.get('data_samples')
+        columns = _BatchColumn(batch, index, count)
+        if isinstance(truth, Sequence) and len(truth) == count:
+            return [_as_mapping(truth[index]), columns]
+        return [columns]
+    if not _is_container(batch):
+        return []
+    are_samples = all(isinstance(part, (Mapping, BaseDataElement)) for part in batch)
+    if are_samples and len(batch) == count:
+        sample = _as_mapping(batch[index])
+        return [sample, _as_mapping(sample.get('data_samples'))]
+    return [source for part in batch for source in _of_batch(part, index, count)]
+
+
+def _is_container(batch: Any) -> bool:
+    return isinstance(batch, (Mapping, Sequence)) and not isinstance(batch, (str, bytes))
 
 
 def _unwrapped(value: Any) -> Any:
@@ -422,22 +487,6 @@ def _unwrapped(value: Any) -> Any:
         else:
             break
     return value.decode(errors='replace') if isinstance(value, bytes) else value
-
-
-def _check_single(path: str, value: Any) -> None:
-    """Refuse several texts, or none, in place of one.
-
-    Raises:
-        ValueError: The value is a list or an array of another number of texts than one.
-    """
-    if isinstance(value, np.ndarray) and value.dtype.kind in 'OSU':
-        value = value.tolist()
-    if not isinstance(value, (list, tuple)):
-        return
-    if all(isinstance(item, (str, bytes, os.PathLike)) for item in value):
-        raise ValueError(
-            f'{path}: found {len(value)} names for a sample, expected one; a sample is one frame'
-        )
 
 
 def _is_whole(value: Any) -> bool:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from mmengine.dist import get_rank
 from torch import Tensor
 
 from mmjrr.array_types import Array
 
 from .joint_regressor_metric import JointRegressorMetric
-from .merging import Frame, MergedFrames, Record, merge
+from .merging import Frame, Hints, MergedFrames, Record
 from .sample_fields import Sample
 
 try:
@@ -25,9 +27,16 @@ except ImportError as error:
 if TYPE_CHECKING:
     from mmjrr.evaluation.result import EvaluationResult
 
+#: A tensor, an array, or a list of one for each frame.
+_Rows = Tensor | Array | Sequence[Tensor | Array]
 #: Bytes of an image name's end that identify the frame.
 _NAME_BYTES = 160
 _STATUSES = ('evaluated', 'left_out', 'missing')
+_STATES = ('names', 'statuses', 'processes', 'joints', 'target', 'weight')
+_HINTS = Hints(
+    second_pass='call reset() before each pass over the data',
+    same_name='expected names that differ',
+)
 
 
 class JointRegressorTorchMetric(Metric):
@@ -42,8 +51,9 @@ class JointRegressorTorchMetric(Metric):
         metric.compute()  # {'J_std/paper/MPJPE': tensor(...), ...}, in mm
         metric.reset()  # before the next pass over the data
 
-    Processes are synchronized as torchmetrics does it. A frame that a distributed sampler repeats
-    counts once; two different predictions of a frame are an error.
+    Processes are synchronized as torchmetrics does it. A frame that a distributed sampler repeats,
+    or that several sequences contain, counts once, by its first prediction. Different predictions
+    in a second pass without :meth:`reset` are an error.
 
     Args:
         regressors: One or several, as in :func:`~mmjrr.evaluation.load_regressors`.
@@ -100,17 +110,19 @@ class JointRegressorTorchMetric(Metric):
         )
         self.result: EvaluationResult | None = None
         self._in_forward = False
-        for name in ('names', 'statuses', 'joints', 'target', 'weight'):
+        for name in _STATES:
             self.add_state(name, default=[], dist_reduce_fx='cat')
 
     def update(
         self,
-        prediction: Tensor | Array | Mapping[str, Tensor | Array],
-        keypoints_3d: Tensor | Array,
+        prediction: _Rows | Mapping[str, _Rows],
+        keypoints_3d: _Rows,
         imgname: Sequence[str],
-        keypoints_3d_weight: Tensor | Array | None = None,
+        keypoints_3d_weight: _Rows | None = None,
     ) -> None:
         """Add a batch of B frames.
+
+        Values are tensors, arrays, or lists that hold one of these for each frame.
 
         Args:
             prediction: Vertices (B, V, 3) in the camera frame; or SMPL parameters by name:
@@ -133,7 +145,7 @@ class JointRegressorTorchMetric(Metric):
             columns['keypoints_3d_weight'] = keypoints_3d_weight
         count = len(imgname)
         for name, column in columns.items():
-            if not np.ndim(column):
+            if not hasattr(column, '__len__') or getattr(column, 'ndim', 1) == 0:
                 raise ValueError(
                     f'{name}: found {type(column).__name__}, expected an array of {count} rows'
                 )
@@ -156,6 +168,7 @@ class JointRegressorTorchMetric(Metric):
         for name, values in (
             ('names', _encoded([frame.name for frame in record.frames])),
             ('statuses', statuses),
+            ('processes', np.full(len(statuses), get_rank())),
             ('joints', self._frames.joints_of(arrays)),
             ('target', arrays['target']),
             ('weight', arrays['weight']),
@@ -178,23 +191,47 @@ class JointRegressorTorchMetric(Metric):
             self._in_forward = False
         return values
 
+    def sync(self, *args: Any, **kwargs: Any) -> None:
+        """Gather the frames of all processes, of which some may have none.
+
+        Args:
+            *args: As in ``torchmetrics.Metric.sync``.
+            **kwargs: As in ``torchmetrics.Metric.sync``.
+        """
+        if isinstance(self.names, list) and not self.names:
+            # The processes' states must have the same types and numbers of axes.
+            self._store(Record([], {}))
+        super().sync(*args, **kwargs)
+
     def compute(self) -> dict[str, Tensor]:
         """Compute the metrics of all frames by key, such as ``'J_opt/paper/MPJPE'``, in mm.
 
         Raises:
-            ValueError: No frame counts, or a frame has two different predictions.
+            ValueError: No frame counts, or frames have other predictions in a second pass.
         """
-        columns = {
-            name: _column(getattr(self, name))
-            for name in ('names', 'statuses', 'joints', 'target', 'weight')
-        }
+        columns = {name: _column(getattr(self, name)) for name in _STATES}
+        names, statuses, processes = (
+            columns.pop(name) for name in ('names', 'statuses', 'processes')
+        )
         frames = []
-        for encoded, status in zip(columns.pop('names'), columns.pop('statuses'), strict=True):
-            sample = Sample(self._frames.fields, dict(imgname=_decoded(encoded)), None, 0)
+        for encoded, status in zip(names, statuses, strict=True):
+            sample = Sample(self._frames.fields, dict(imgname=_decoded(encoded)))
             frames.append(Frame(sample.key, sample.name, sample.labels(), _STATUSES[status]))
-        merged = merge([[Record(frames, columns)]], len(frames), self._frames.joints_of)
+        of_arrays = processes[statuses == _STATUSES.index('evaluated')]
+        ranks = [
+            [
+                Record(
+                    list(compress(frames, processes == process)),
+                    {name: values[of_arrays == process] for name, values in columns.items()},
+                )
+            ]
+            for process in np.unique(processes)
+        ]
+        merged = self._frames.merged(ranks, len(frames), _HINTS)
         if self._in_forward:
             return self._values_of_batch(merged)
+        if not frames:
+            raise ValueError('JointRegressorTorchMetric: compute() without a frame: call update()')
         self.result = self._frames.evaluated(merged)
         return {name: torch.tensor(value) for name, value in self.result.metrics().items()}
 
@@ -231,7 +268,5 @@ def _decoded(row: Array) -> str:
 def _column(parts: Tensor | list[Tensor]) -> Array:
     """Return a state as one array: a list of batches or, after a synchronization, a tensor."""
     if not isinstance(parts, Tensor):
-        if not parts:
-            raise ValueError('JointRegressorTorchMetric: compute() without a frame: call update()')
         parts = torch.cat(parts)
     return parts.cpu().numpy()
