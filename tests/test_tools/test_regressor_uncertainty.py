@@ -64,7 +64,8 @@ def test_intervals_of_differences_are_scipys(
     pose = torch.from_numpy(fits['pose']).float()
     betas = torch.zeros(len(pose), 10)
     betas[:, : fits['betas'].shape[1]] = torch.from_numpy(fits['betas'])
-    vertices = body(pose[:, :3], pose[:, 3:], betas).vertices.double().numpy()
+    posed = body(global_orient=pose[:, :3], body_pose=pose[:, 3:], betas=betas)
+    vertices = posed.vertices.double().numpy()
     annotated = labels['S'][..., :3] - labels['S'][:, :1, :3]
 
     def errors(path: Path) -> Any:
