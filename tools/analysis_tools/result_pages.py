@@ -422,22 +422,28 @@ def _signed(value: float) -> str:
 
 def joint_error_table(results: dict[str, dict[str, Run]], names: list[str]) -> list[str]:
     """Distances of joints from the true regressor's, beside radii of a bootstrap over subjects."""
+    from mmjrr.joints import H36M_JOINTS_MMPOSE
+
     runs = _uncertainties(results, names)
     joints = {
         joint.replace('_', ' '): [run['joints'][joint] for run in runs.values()]
-        for joint in next(iter(runs.values()))['joints']
+        for joint in H36M_JOINTS_MMPOSE
     }
     joints['all joints'] = [one for ones in joints.values() for one in ones]
     rows = []
     for title, ones in joints.items():
-        numbers = [_summary([one[key] for one in ones]) for key in _OF_JOINTS]
-        within = sum(one['error_mm'] <= one['radius_mm'] for one in ones)
-        rows.append([title, *numbers[:2], f'{within} of {len(ones)}', numbers[2]])
-    header = ['', 'error of J_opt, mm', 'radius, mm', 'error within', 'with true bodies, mm']
+        radius, error, floor = (
+            _summary([one[key] for one in ones]) for key in ('radius_mm', 'error_mm', 'floor_mm')
+        )
+        within, floor_within = (
+            f'{sum(one[key] <= one["radius_mm"] for one in ones)} of {len(ones)}'
+            for key in ('error_mm', 'floor_mm')
+        )
+        rows.append([title, radius, error, within, floor, floor_within])
+    header = [
+        '', 'radius, mm', 'error of J_opt, mm', 'within', 'with true bodies, mm', 'within',
+    ]  # fmt: skip
     return [*_table(header, rows), '', _provenance(runs.values())]
-
-
-_OF_JOINTS = ('error_mm', 'radius_mm', 'floor_mm')
 
 
 def _uncertainties(results: dict[str, dict[str, Run]], names: list[str]) -> dict[str, Run]:
