@@ -80,6 +80,7 @@ bench: $(VENV)/.benchmarks
 
 # Finished runs are kept: delete $(RESULTS) to repeat them.
 results: $(foreach seed,0 1 2 3 4,$(RESULTS)/four_views_$(seed)/summary.json) \
+    $(foreach seed,0 1 2 3 4,$(RESULTS)/uncertainty/four_views_$(seed).json) \
     $(foreach seed,0 1 2 3 4,$(RESULTS)/seed_$(seed)/summary.json) \
     $(RESULTS)/without_discriminator/summary.json $(RESULTS)/without_silhouette/summary.json \
     $(RESULTS)/mask_rcnn/summary.json $(RESULTS)/synthetic_h36m/fits/meva_like_test.npz
@@ -93,6 +94,9 @@ $(RESULTS)/synthetic_h36m/fits/meva_like_test.npz: | $(VENV)/.quickstart
 
 $(RESULTS)/four_views_%/summary.json: | $(VENV)/.quickstart
 	$(BIN)/python tools/demo.py --seed $* --out $(@D)
+
+$(RESULTS)/uncertainty/four_views_%.json: $(RESULTS)/four_views_%/summary.json
+	$(BIN)/python tools/analysis_tools/regressor_uncertainty.py $(<D)/data $(<D)/refinement --out $@
 
 $(RESULTS)/seed_%/summary.json: | $(VENV)/.quickstart
 	$(BIN)/python tools/demo.py --config $(CONFIGS).py --seed $* --out $(@D)

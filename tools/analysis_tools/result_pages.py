@@ -33,7 +33,7 @@ RESULTS = ROOT / 'docs' / 'results'
 #: Folders of RESULTS.
 KINDS = (
     'demo', 'benchmarks', 'mappings', 'experiments', 'training', 'mask_errors', 'mask_shapes',
-    'label_offset_errors', 'kills', 'fuzz',
+    'label_offset_errors', 'uncertainty', 'kills', 'fuzz',
 )  # fmt: skip
 BLOCK = re.compile(r'(<!-- results(\??): ([^\n]+?) -->\n)(.*?)(<!-- end of results -->)', re.DOTALL)
 NOT_MEASURED = 'Not measured.'
@@ -108,6 +108,7 @@ def collect(folder: Path, commit: str, add: bool = False) -> list[str]:
         'mask_errors',
         'mask_shapes',
         'label_offset_errors',
+        'uncertainty',
     ):
         for path in sorted((folder / kind).glob('*.json')):
             _write(RESULTS / kind / path.name, {**json.loads(path.read_text()), **of_now})
@@ -454,6 +455,72 @@ def estimator_table(results: dict[str, dict[str, Run]], names: list[str]) -> lis
         for estimator, row in run['table'].items()
     ]
     return [*_table(['', 'estimator', *REGRESSORS], rows), '', _provenance(runs.values())]
+
+
+def difference_table(results: dict[str, dict[str, Run]], names: list[str]) -> list[str]:
+    """Differences of J_opt's MPJPE from that under other regressors, with intervals."""
+    runs = _uncertainties(results, names)
+    first = next(iter(runs.values()))['scores']
+    rows = []
+    for estimator in first:
+        for reference in first[estimator]['differences']:
+            of_runs = [run['scores'][estimator]['differences'][reference] for run in runs.values()]
+            rows.append(
+                [
+                    estimator,
+                    f'J_opt - {reference}',
+                    *(
+                        f'{_signed(of["value"])} [{_signed(of["low"])}, {_signed(of["high"])}]'
+                        for of in of_runs
+                    ),
+                    str(sum(of['high'] < 0 for of in of_runs)),
+                    str(sum(of['low'] > 0 for of in of_runs)),
+                ]
+            )
+    seeds = [f'seed {run["seed"]}' for run in runs.values()]
+    header = ['estimator', 'MPJPE, mm', *seeds, 'lower', 'higher']
+    return [*_table(header, rows), '', _provenance(runs.values())]
+
+
+def _signed(value: float) -> str:
+    return f'{round(value, 1) + 0.0:+.1f}'  # zero is added to write no minus sign before a zero
+
+
+def joint_error_table(results: dict[str, dict[str, Run]], names: list[str]) -> list[str]:
+    """Distances of joints from the true regressor's, beside radii of a bootstrap over subjects."""
+    from mmjrr.joints import H36M_JOINTS_MMPOSE
+
+    runs = _uncertainties(results, names)
+    joints = {
+        joint.replace('_', ' '): [run['joints'][joint] for run in runs.values()]
+        for joint in H36M_JOINTS_MMPOSE
+    }
+    joints['all joints'] = [one for ones in joints.values() for one in ones]
+    rows = []
+    for title, ones in joints.items():
+        radius, error, floor = (
+            _summary([one[key] for one in ones]) for key in ('radius_mm', 'error_mm', 'floor_mm')
+        )
+        within, floor_within = (
+            f'{sum(one[key] <= one["radius_mm"] for one in ones)} of {len(ones)}'
+            for key in ('error_mm', 'floor_mm')
+        )
+        rows.append([title, radius, error, within, floor, floor_within])
+    header = [
+        '', 'radius, mm', 'error of J_opt, mm', 'within', 'with true bodies, mm', 'within',
+    ]  # fmt: skip
+    return [*_table(header, rows), '', _provenance(runs.values())]
+
+
+def _uncertainties(results: dict[str, dict[str, Run]], names: list[str]) -> dict[str, Run]:
+    there = {
+        name: run
+        for name, run in results['uncertainty'].items()
+        if any(re.fullmatch(pattern, name) for pattern in names)
+    }
+    if not there:
+        raise MissingResultError(f'results: docs/results/uncertainty: found none of {names}')
+    return there
 
 
 def photograph_table(results: dict[str, dict[str, Run]], names: list[str]) -> list[str]:
@@ -920,6 +987,8 @@ TABLES: dict[str, Callable[[dict[str, dict[str, Run]], list[str]], list[str]]] =
     'rounds': round_table,
     'plausibility': plausibility_table,
     'estimators': estimator_table,
+    'differences': difference_table,
+    'joint-errors': joint_error_table,
     'masks': mask_table,
     'mask-errors': mask_error_table,
     'mask-shapes': mask_shape_table,

@@ -11,7 +11,9 @@ A joint that is labeled for one subject only says nothing about other subjects, 
 nothing about a joint that none of its subjects has. Both are NaN.
 
 With S subjects there are few different draws (126 for five), and intervals over so few subjects are
-rough: they tell the size of the uncertainty, not its tails.
+rough: they tell the size of the uncertainty, not its tails. A bootstrap's variance is (S - 1) / S
+of the usual estimate: of normally distributed subjects, a radius of 95 % for five covers the error
+in about 85 % of cases. An error that all subjects share is in no radius.
 """
 
 from __future__ import annotations

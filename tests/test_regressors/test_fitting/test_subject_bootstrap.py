@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 from dense_reference import NAMES, random_frames
+from scipy import stats
 
 from mmjrr.regressors import GroupedBatch, fit_joint_regressor
-from mmjrr.regressors.fitting.subject_bootstrap import bootstrap_over_subjects
+from mmjrr.regressors.fitting.subject_bootstrap import SubjectBootstrap, bootstrap_over_subjects
 
 SUBJECTS = 4
 FRAMES = 30
@@ -52,6 +53,52 @@ def test_replicates_are_fits_to_the_frames_of_drawn_subjects(root):
         if root is not None:
             expected = expected - expected.mean(0)
         np.testing.assert_allclose(replicate, expected, atol=2e-5)
+
+
+def test_interval_of_a_mean_is_scipys():
+    """On an edge of length one, a joint's place is the mean of its labels'."""
+    subjects, frames = 6, 4
+    rng = np.random.default_rng(0)
+    places = rng.uniform(0.3, 0.7, (subjects, 1)) + rng.normal(0, 0.05, (subjects, frames))
+    vertices = np.zeros((subjects * frames, 2, 3))
+    vertices[:, 1, 0] = 1
+    labels = np.zeros((subjects * frames, 2, 3))
+    labels[:, 0, 0] = places.ravel()
+    labels[:, 1, 0] = 1 - places.ravel()
+    names = [f'S{s}' for s in range(subjects) for _ in range(frames)]
+    batch = GroupedBatch(
+        torch.from_numpy(vertices), torch.from_numpy(labels),
+        torch.eye(3).expand(len(names), 24, 3, 3), names, names,
+    )  # fmt: skip
+    regressor = fit_joint_regressor(
+        iter([(batch.vertices, batch.joints)]), ('a', 'b'), None, body_model='toy', tol=1e-9
+    ).regressor
+    result = bootstrap_over_subjects(
+        [batch], regressor, batch.vertices[0], None, n_resamples=999, tol=1e-9
+    )
+    of_subjects = places.mean(1)
+    expected = stats.bootstrap(
+        (of_subjects,), np.mean, n_resamples=9999, method='percentile', random_state=1
+    )
+    np.testing.assert_allclose(result.joints[:, 0], [places.mean(), 1 - places.mean()], atol=1e-6)
+    atol = 0.1 * expected.standard_error
+    np.testing.assert_allclose(result.interval()[0, 0], expected.confidence_interval, atol=atol)
+    distances = np.abs(expected.bootstrap_distribution - of_subjects.mean())
+    np.testing.assert_allclose(result.radius(), np.quantile(distances, 0.95), atol=atol)
+
+
+@pytest.mark.parametrize(('subjects', 'lowest', 'highest'), [(5, 0.81, 0.90), (40, 0.92, 0.97)])
+def test_few_subjects_have_a_radius_that_is_too_small(subjects, lowest, highest):
+    """A bootstrap's variance is (S - 1) / S of the usual estimate, and knows no t distribution."""
+    rng = np.random.default_rng(0)
+    covered = []
+    for _ in range(500):
+        of_subjects = rng.normal(0, 1, (subjects, 3))
+        draws = rng.multinomial(subjects, np.full(subjects, 1 / subjects), 199) / subjects
+        mean = of_subjects.mean(0)
+        result = SubjectBootstrap(('a',), mean[None], (draws @ of_subjects)[:, None], subjects)
+        covered.append(np.linalg.norm(mean) <= result.radius()[0])
+    assert lowest < np.mean(covered) < highest
 
 
 def test_equal_subjects_have_intervals_without_width():
