@@ -151,15 +151,19 @@ def test_detector_masks_are_tabulated_by_image(result_pages: ModuleType) -> None
     )
     images = {
         f'S1/{name}.jpg': dict(
-            iou=iou, shift_px=[-1, 7], iou_shifted=iou + 0.1, edge_shift_px=[0, 8]
+            iou=iou,
+            shift_px=[-1, 7],
+            iou_shifted=iou + 0.1,
+            edge_shift_px=[0, 8],
+            iou_with_itself=0.75,
         )
         for name, iou in (('one', 0.6), ('two', 0.8))
     }
     rows = result_pages.detector_mask_table(
         {'detector_masks': {'a': dict(images=images, **provenance)}}, ['a']
     )
-    assert rows[2] == '| one | 0.600 | -1, +7 | 0.700 | +0, +8 |'
-    assert rows[4] == '| mean | 0.700 |  | 0.800 |  |'
+    assert rows[2] == '| one | 0.600 | -1, +7 | 0.700 | +0, +8 | 0.750 |'
+    assert rows[4] == '| mean | 0.700 |  | 0.800 |  | 0.750 |'
 
 
 def test_kills_and_fuzz_are_counted_over_all_calls(result_pages: ModuleType) -> None:

@@ -32,6 +32,15 @@ def test_a_displaced_mask_is_found_by_overlap_and_by_edges(tool: ModuleType) -> 
     assert tool.best_shift(mask, person, 8) == ((3, -5), 1.0)
     photo = np.where(person[..., None], [200, 40, 90], [60, 50, 80]).astype(np.uint8)
     assert tool.edge_shift(mask, photo, 8) == (3, -5)
+    assert (tool.shifted(mask, 3, -5) == person).all()
+
+
+@pytest.mark.parametrize(('x', 'y'), [(0, 0), (40, 0), (-25, -30), (0, 45)])
+def test_what_leaves_the_image_is_lost(tool: ModuleType, x: int, y: int) -> None:
+    mask = rectangle(20, 20)
+    padded = np.pad(mask, 50)
+    expected = padded[50 - y : 110 - y, 50 - x : 130 - x]
+    assert (tool.shifted(mask, x, y) == expected).all()
 
 
 def test_equal_shifts_are_the_smallest(tool: ModuleType) -> None:
@@ -62,6 +71,7 @@ def test_masks_of_the_real_frames_are_compared_image_by_image(
         assert row['shift_px'] == [0, 4]
         assert row['iou'] < 0.99 < row['iou_shifted']
         assert max(map(abs, row['edge_shift_px'])) <= tool.FARTHEST
+        assert 0.7 < row['iou_with_itself'] < 1
 
 
 def test_missing_detections_are_one_line(

@@ -613,16 +613,20 @@ def detector_mask_table(results: dict[str, dict[str, Run]], names: list[str]) ->
             '{:+d}, {:+d}'.format(*row['shift_px']),
             f'{row["iou_shifted"]:.3f}',
             '{:+d}, {:+d}'.format(*row['edge_shift_px']),
+            f'{row["iou_with_itself"]:.3f}',
         ]
         for run in there
         for name, row in run['images'].items()
     ]
     means = [
         f'{fmean(row[key] for run in there for row in run["images"].values()):.3f}'
-        for key in ('iou', 'iou_shifted')
+        for key in ('iou', 'iou_shifted', 'iou_with_itself')
     ]
-    rows.append(['mean', means[0], '', means[1], ''])
-    header = ['image', 'IoU', 'best shift: x, y, px', 'IoU after it', 'shift onto edges: x, y, px']
+    rows.append(['mean', means[0], '', means[1], '', means[2]])
+    header = [
+        'image', 'IoU', 'best shift: x, y, px', 'IoU after it', 'shift onto edges: x, y, px',
+        "map's IoU with itself after it",
+    ]  # fmt: skip
     return [*_table(header, rows), '', _provenance(there)]
 
 
