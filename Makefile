@@ -82,6 +82,7 @@ bench: $(VENV)/.benchmarks
 results: $(foreach seed,0 1 2 3 4,$(RESULTS)/four_views_$(seed)/summary.json) \
     $(foreach seed,0 1 2 3 4,$(RESULTS)/uncertainty/four_views_$(seed).json) \
     $(foreach seed,0 1 2 3 4,$(RESULTS)/seed_$(seed)/summary.json) \
+    $(foreach seed,0 1 2 3 4,$(RESULTS)/authors_$(seed)/summary.json) \
     $(RESULTS)/without_discriminator/summary.json $(RESULTS)/without_silhouette/summary.json \
     $(RESULTS)/mask_rcnn/summary.json $(RESULTS)/synthetic_h36m/fits/meva_like_test.npz
 	$(MAKE) bench BENCH=$(RESULTS)/benchmarks
@@ -100,6 +101,9 @@ $(RESULTS)/uncertainty/four_views_%.json: $(RESULTS)/four_views_%/summary.json
 
 $(RESULTS)/seed_%/summary.json: | $(VENV)/.quickstart
 	$(BIN)/python tools/demo.py --config $(CONFIGS).py --seed $* --out $(@D)
+
+$(RESULTS)/authors_%/summary.json: | $(VENV)/.quickstart
+	$(BIN)/python tools/demo.py --config $(CONFIGS)_authors.py --seed $* --out $(@D)
 
 $(RESULTS)/without_%/summary.json: | $(VENV)/.quickstart
 	$(BIN)/python tools/demo.py --config $(CONFIGS)_wo-$*.py --out $(@D)

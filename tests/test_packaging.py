@@ -270,6 +270,26 @@ def test_ablations_differ_from_their_base_in_their_terms_alone() -> None:
         check_ablation(base, cfg, ('silhouette',))
 
 
+def test_the_authors_settings_differ_from_their_base_in_weights_and_start_alone() -> None:
+    folder = ROOT / 'configs' / 'refinement'
+    for data in ('synthetic', 'h36m', 'h36m-mini'):
+        base, cfg = (
+            Config.fromfile(str(folder / f'contour_100it_{data}{name}.py'))
+            for name in ('', '_authors')
+        )
+        hook = cfg.custom_hooks[0]
+        weights = {name: term['weight'] for name, term in hook.energy.terms.items()}
+        assert weights == dict(
+            joint_3d=196.0, joint_2d=14.8, silhouette=100.0, adv_pose=0.4, adv_shape=10.0
+        )
+        assert hook.energy.terms.silhouette.levels == (1,)
+        assert hook.refiner == dict(num_iters=100, lr=1e-2, init_translation='2d')
+        for name in ('energy', 'refiner'):
+            hook[name] = base.custom_hooks[0][name]
+        for name in ('custom_hooks', 'train_dataloader', 'model', 'optim_wrapper', 'train_cfg'):
+            assert cfg[name] == base[name], name
+
+
 def check_ablation(base: Config, cfg: Config, terms: tuple[str, ...]) -> None:
     for term in terms:
         assert cfg.custom_hooks[0].energy.terms[term] is False

@@ -1,7 +1,8 @@
 # Refinement of a person on real photographs, seen by four calibrated cameras, on the free body.
 # tools/demo_pose2sim.py makes the data. There are neither fits nor 3D joints: joints are
 # triangulated from a detector's 2D joints, and bodies are fitted to them first. The detector's
-# joints are not Human3.6M's, so they have a low weight, and no regressor is learned.
+# joints are not Human3.6M's, so they have a low weight, and no regressor is learned. No outline
+# offset is fitted: with such joints, nothing tells clothes from girth (docs/real_frames.md).
 _base_ = ['./contour-4view_5x80it_synthetic.py']
 
 train_dataloader = dict(

@@ -320,15 +320,16 @@ def measure(data: Path, runs: Mapping[str, Path]) -> dict[str, Any]:
     views = SharedViews(data, 'annotation_body3d/fps10/h36m_train.npz', 'masks/h36m_train.json')
     four = views.bodies(runs['four views'] / 'pseudo_gt.npz')
     initial = views.bodies(runs['four views'] / 'initial_fits.npz')
+
+    def left_out(name: str, fits: str) -> float | None:
+        return views.mean_iou(views.bodies(runs[name] / fits), name) if name in runs else None
+
     iou = {
         name: {
             'initial': views.mean_iou(initial, name),
             'seen': views.mean_iou(four, name),
-            'left_out': (
-                views.mean_iou(views.bodies(runs[name] / 'pseudo_gt.npz'), name)
-                if name in runs
-                else None
-            ),
+            'left_out_initial': left_out(name, 'initial_fits.npz'),
+            'left_out': left_out(name, 'pseudo_gt.npz'),
         }
         for name in CAMERAS
     }
@@ -366,11 +367,12 @@ def draw_views(data: Path, work_dir: Path, folder: Path) -> list[Path]:
 def report(summary: Mapping[str, Any], out: Path, pictures: Sequence[Path]) -> None:
     """Print what was measured."""
     print('\nIoU of silhouette and mask, mean over moments')
-    print(f'{"camera":<10}{"initial fit":>14}{"four views":>14}{"left out":>14}')
+    print(f'{"":<10}{"four views":>28}{"left out":>28}')
+    print(f'{"camera":<10}' + 2 * f'{"initial fit":>14}{"refined":>14}')
     for name, row in summary['iou'].items():
         cells = [
             'not run' if row[key] is None else f'{row[key]:.3f}'
-            for key in ('initial', 'seen', 'left_out')
+            for key in ('initial', 'seen', 'left_out_initial', 'left_out')
         ]
         print(f'{name:<10}' + ''.join(f'{cell:>14}' for cell in cells))
     print('\nLimb lengths, mean and standard deviation over moments, mm')

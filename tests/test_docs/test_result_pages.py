@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 import yaml
 from tool_modules import load_tool
@@ -68,6 +69,7 @@ def test_metafiles_state_the_same_numbers(result_pages: ModuleType) -> None:
     runs = result_pages.read_results()['demo']
     by_config = {run['config'].removesuffix('.py'): run for name, run in runs.items()}
     by_config['contour_100it_synthetic'] = runs['seed_0']
+    by_config['contour_100it_synthetic_authors'] = runs['authors_0']
     metafile = yaml.safe_load((ROOT / 'configs/refinement/metafile.yml').read_text())
     checked = 0
     for model in metafile['Models']:
@@ -146,6 +148,65 @@ def test_a_record_from_a_gpu_keeps_its_machine_and_commit(
         assert content['commit'] == commit
         assert content['machine'] == 'A processor, 16 cores, A GPU'
         assert content['versions'] == {'torch': '2.11'}
+
+
+def test_refinements_of_real_frames_are_collected_from_their_work_directories(
+    result_pages: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """17 joints, each but the pelvis off by the same distance, in two frames."""
+    work_dir = tmp_path / 'runs/real_frames/a_config'
+    (work_dir / 'pseudo_gt').mkdir(parents=True)
+    for number, (joints, pixels, iou) in enumerate(((0.04, 2.0, 0.9), (0.08, 4.0, 0.7))):
+        np.savez(
+            work_dir / f'pseudo_gt/batch_{number}_rank_000.npz',
+            imgname=np.array([f'S1/frame_{number}.jpg']),
+            init_energy_joint_3d=np.array([17 * 0.1**2]),
+            energy_joint_3d=np.array([17 * joints**2]),
+            init_energy_joint_2d=np.array([17 * (8 / 224) ** 2]),
+            energy_joint_2d=np.array([17 * (pixels / 224) ** 2]),
+            init_iou=np.array([0.5]),
+            iou=np.array([iou]),
+        )
+    versions = dict(python='3', torch='2', numpy='1', numba='0')
+    summary = dict(
+        provenance=dict(config='configs/refinement/a_config.py', versions=versions),
+        term_weights=dict(joint_3d=196.0, silhouette=100.0),
+    )
+    (work_dir / 'refinement.json').write_text(json.dumps(summary))
+    monkeypatch.setattr(result_pages, 'RESULTS', tmp_path / 'results')
+    assert result_pages.collect(tmp_path / 'runs', 'abcdef0') == ['a_config']
+    results = {'real_frames': result_pages.read_results()['real_frames']}
+    assert results['real_frames']['a_config']['config'] == 'a_config.py'
+    root = (0.5 * (40**2 + 80**2)) ** 0.5
+    assert result_pages.real_frame_table(results, ['a_config'])[2] == (
+        f'| `a_config` | 100.0 → {root:.1f} | 40, 80 | 8.0 → 3.2 | 0.500 → 0.800 | 0.90, 0.70 |'
+    )
+    weights = result_pages.real_frame_weight_table(results, ['a_config'])
+    assert weights[0] == '|  | `joint_3d` | `silhouette` |'
+    assert weights[2] == '| `a_config` | 196 | 100 |'
+    with pytest.raises(result_pages.MissingResultError, match='found no .*another'):
+        result_pages.real_frame_table(results, ['another'])
+
+
+def test_detector_masks_are_tabulated_by_image(result_pages: ModuleType) -> None:
+    provenance = dict(
+        commit='a', date='d', machine='m', versions=dict(python=3, torch=2, numpy=1, numba=0)
+    )
+    images = {
+        f'S1/{name}.jpg': dict(
+            iou=iou,
+            shift_px=[-1, 7],
+            iou_shifted=iou + 0.1,
+            edge_shift_px=[0, 8],
+            iou_with_itself=0.75,
+        )
+        for name, iou in (('one', 0.6), ('two', 0.8))
+    }
+    rows = result_pages.detector_mask_table(
+        {'detector_masks': {'a': dict(images=images, **provenance)}}, ['a']
+    )
+    assert rows[2] == '| one | 0.600 | -1, +7 | 0.700 | +0, +8 | 0.750 |'
+    assert rows[4] == '| mean | 0.700 |  | 0.800 |  | 0.750 |'
 
 
 def test_kills_and_fuzz_are_counted_over_all_calls(result_pages: ModuleType) -> None:

@@ -54,4 +54,7 @@ def test_the_whole_on_a_few_moments(tmp_path: Path, one_thread: dict[str, str]) 
     assert summary['recording']['offsets'] == {'01': 0, '02': 0, '03': 3, '04': 0}
     assert min(row['seen'] for row in summary['iou'].values()) > 0.7
     assert summary['iou']['02']['left_out'] > 0.6 and summary['iou']['01']['left_out'] is None
+    # The fit that three views start from is not that of four.
+    assert 0.4 < summary['iou']['02']['left_out_initial'] != summary['iou']['02']['initial']
+    assert summary['iou']['01']['left_out_initial'] is None
     assert list((tmp_path / 'd/overlays').glob('*.jpg'))

@@ -6,6 +6,7 @@
 ``collect`` takes the summaries of demos and the records of benchmarks under a folder (``make
 results`` makes them) into ``docs/results/``, each with commit, date, machine and versions. Counts
 of ``make kills`` and ``make fuzz`` under ``work_dirs`` are collected in the same way.
+Refinements of the four real frames are work directories below ``real_frames/``.
 ``write`` renders them between the markers of the pages:
 
     <!-- results: NAME -->
@@ -33,10 +34,12 @@ RESULTS = ROOT / 'docs' / 'results'
 #: Folders of RESULTS.
 KINDS = (
     'demo', 'benchmarks', 'mappings', 'experiments', 'training', 'mask_errors', 'mask_shapes',
-    'label_offset_errors', 'uncertainty', 'kills', 'fuzz',
+    'label_offset_errors', 'uncertainty', 'real_frames', 'detector_masks', 'kills', 'fuzz',
 )  # fmt: skip
 BLOCK = re.compile(r'(<!-- results(\??): ([^\n]+?) -->\n)(.*?)(<!-- end of results -->)', re.DOTALL)
 NOT_MEASURED = 'Not measured.'
+#: Side in pixels of the crops in which silhouettes and projected joints are compared.
+CROP_SIZE = 224
 REGRESSORS = ('J_std', 'J_spin', 'J_opt')
 
 Run = dict[str, Any]
@@ -109,10 +112,15 @@ def collect(folder: Path, commit: str, add: bool = False) -> list[str]:
         'mask_shapes',
         'label_offset_errors',
         'uncertainty',
+        'detector_masks',
     ):
         for path in sorted((folder / kind).glob('*.json')):
             _write(RESULTS / kind / path.name, {**json.loads(path.read_text()), **of_now})
             names.append(path.stem)
+    for path in sorted((folder / 'real_frames').glob('*/refinement.json')):
+        record = real_frame_errors(path.parent)
+        _write(RESULTS / 'real_frames' / f'{path.parent.name}.json', {**record, **of_now})
+        names.append(path.parent.name)
     for kind in ('kills', 'fuzz'):  # their records say when and on what they were made
         for path in sorted((folder / kind).glob('*.json')):
             _write(RESULTS / kind / path.name, json.loads(path.read_text()))
@@ -137,6 +145,50 @@ def collect(folder: Path, commit: str, add: bool = False) -> list[str]:
         _write(path, content)
         names.append(name)
     return names
+
+
+def real_frame_errors(work_dir: Path) -> Run:
+    """Read from a work directory how far a refinement of few frames met joints and masks.
+
+    Args:
+        work_dir: Work directory of ``tools/train.py`` with a finished refinement.
+
+    Returns:
+        ``config``, ``weights`` of the terms, ``versions``, and by image name under ``frames`` the
+        values ``joints_mm``, the root mean square over the 17 joints of the pelvis-aligned
+        distances between regressed and annotated joints, ``joints_2d_px``, that of projected joints
+        in pixels of the crop, and ``iou`` with the mask. Each is a pair: before and after
+        refinement.
+    """
+    from mmjrr.io import read_json, read_npz
+    from mmjrr.joints import H36M_JOINTS_MMPOSE
+
+    summary = read_json(work_dir / 'refinement.json')
+    count = len(H36M_JOINTS_MMPOSE)
+    frames: dict[str, Run] = {}
+    for path in sorted((work_dir / 'pseudo_gt').glob('batch_*.npz')):
+        shard = read_npz(path)
+        for row, name in enumerate(shard['imgname'].tolist()):
+
+            def pair(key: str, row: int = row, shard: Mapping[str, Any] = shard) -> list[float]:
+                return [float(shard[prefix + key][row]) for prefix in ('init_', '')]
+
+            frames[name] = {
+                'joints_mm': [
+                    round(1000 * (energy / count) ** 0.5, 2) for energy in pair('energy_joint_3d')
+                ],
+                'joints_2d_px': [
+                    round(CROP_SIZE * (energy / count) ** 0.5, 2)
+                    for energy in pair('energy_joint_2d')
+                ],
+                'iou': [round(iou, 4) for iou in pair('iou')],
+            }
+    return {
+        'config': Path(summary['provenance']['config']).name,
+        'versions': summary['provenance']['versions'],
+        'weights': {name: round(w, 3) for name, w in summary['term_weights'].items()},
+        'frames': dict(sorted(frames.items())),
+    }
 
 
 def _with_earlier_seeds(content: Run, earlier: Run, path: Path) -> Run:
@@ -537,13 +589,13 @@ def photograph_table(results: dict[str, dict[str, Run]], names: list[str]) -> li
         for camera, row in run['iou'].items()
     ]
     header = [
-        'camera', '2D joints off, px', 'late by, frames', 'IoU, initial fit', 'four views',
-        'left out',
+        'camera', '2D joints off, px', 'late by, frames', 'IoU, four views: initial fit', 'refined',
+        'left out: initial fit', 'refined',
     ]  # fmt: skip
     return [*_table(header, rows), '', _provenance(runs.values())]
 
 
-_PHOTOGRAPH_IOUS = ('initial', 'seen', 'left_out')
+_PHOTOGRAPH_IOUS = ('initial', 'seen', 'left_out_initial', 'left_out')
 
 
 def limb_table(results: dict[str, dict[str, Run]], names: list[str]) -> list[str]:
@@ -557,6 +609,49 @@ def limb_table(results: dict[str, dict[str, Run]], names: list[str]) -> list[str
     ]
     header = ['limb, mm', 'triangulated joints', 'a shape of each moment', 'one shape']
     return [*_table(header, rows), '', _provenance(runs.values())]
+
+
+def real_frame_table(results: dict[str, dict[str, Run]], names: list[str]) -> list[str]:
+    """Joint errors and IoU of refinements of the real frames, before and after, and by frame."""
+    runs = _real_frames(results, names)
+    rows = []
+    for name, run in runs.items():
+        frames = run['frames'].values()
+        joints, joints_2d = (
+            [(fmean(frame[key][when] ** 2 for frame in frames)) ** 0.5 for when in (0, 1)]
+            for key in ('joints_mm', 'joints_2d_px')
+        )
+        iou = [fmean(frame['iou'][when] for frame in frames) for when in (0, 1)]
+        rows.append(
+            [
+                f'`{name}`',
+                f'{joints[0]:.1f} → {joints[1]:.1f}',
+                ', '.join(f'{frame["joints_mm"][1]:.0f}' for frame in frames),
+                f'{joints_2d[0]:.1f} → {joints_2d[1]:.1f}',
+                f'{iou[0]:.3f} → {iou[1]:.3f}',
+                ', '.join(f'{frame["iou"][1]:.2f}' for frame in frames),
+            ]
+        )
+    header = ['', 'joints, mm', 'by frame', '2D joints, px', 'IoU', 'by frame']
+    return [*_table(header, rows), '', _provenance(runs.values())]
+
+
+def _real_frames(results: dict[str, dict[str, Run]], names: list[str]) -> dict[str, Run]:
+    missing = [name for name in names if name not in results['real_frames']]
+    if missing:
+        raise MissingResultError(f'results: docs/results/real_frames: found no {missing}')
+    return {name: results['real_frames'][name] for name in names}
+
+
+def real_frame_weight_table(results: dict[str, dict[str, Run]], names: list[str]) -> list[str]:
+    """Weights of the terms in refinements of the real frames."""
+    runs = _real_frames(results, names)
+    terms = list(dict.fromkeys(term for run in runs.values() for term in run['weights']))
+    rows = [
+        [f'`{name}`', *(f'{run["weights"].get(term, 0):.3g}' for term in terms)]
+        for name, run in runs.items()
+    ]
+    return [*_table(['', *(f'`{term}`' for term in terms)], rows), '', _provenance(runs.values())]
 
 
 def mask_table(results: dict[str, dict[str, Run]], names: list[str]) -> list[str]:
@@ -634,6 +729,36 @@ def label_offset_error_table(results: dict[str, dict[str, Run]], names: list[str
     header = [
         'moments of a subject', 'vertices within', 'ankles', 'error: mean, largest, mm',
         'standard error of an axis, mm', 'error of an axis in standard errors, rms',
+    ]  # fmt: skip
+    return [*_table(header, rows), '', _provenance(there)]
+
+
+def detector_mask_table(results: dict[str, dict[str, Run]], names: list[str]) -> list[str]:
+    """Overlap of a detector's masks with those of a data set, in place and shifted, by image."""
+    runs = [results['detector_masks'].get(name) for name in names]
+    there = [run for run in runs if run is not None]
+    if not there:
+        raise MissingResultError(f'results: docs/results/detector_masks: found none of {names}')
+    rows = [
+        [
+            Path(name).stem,
+            f'{row["iou"]:.3f}',
+            '{:+d}, {:+d}'.format(*row['shift_px']),
+            f'{row["iou_shifted"]:.3f}',
+            '{:+d}, {:+d}'.format(*row['edge_shift_px']),
+            f'{row["iou_with_itself"]:.3f}',
+        ]
+        for run in there
+        for name, row in run['images'].items()
+    ]
+    means = [
+        f'{fmean(row[key] for run in there for row in run["images"].values()):.3f}'
+        for key in ('iou', 'iou_shifted', 'iou_with_itself')
+    ]
+    rows.append(['mean', means[0], '', means[1], '', means[2]])
+    header = [
+        'image', 'IoU', 'best shift: x, y, px', 'IoU after it', 'shift onto edges: x, y, px',
+        "map's IoU with itself after it",
     ]  # fmt: skip
     return [*_table(header, rows), '', _provenance(there)]
 
@@ -1001,6 +1126,9 @@ TABLES: dict[str, Callable[[dict[str, dict[str, Run]], list[str]], list[str]]] =
     'experiment-limits': experiment_limit_table,
     'label-offsets': label_offset_table,
     'scores': score_table,
+    'real-frames': real_frame_table,
+    'real-frame-weights': real_frame_weight_table,
+    'detector-masks': detector_mask_table,
     'photographs': photograph_table,
     'limbs': limb_table,
     'benchmarks': benchmark_tables,
