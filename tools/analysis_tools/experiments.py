@@ -132,6 +132,10 @@ SHAPE_PRIOR: dict[str, Any] = dict(
     calibration=dict(max_ratios=dict(PRIOR_RATIOS, shape_prior=0.8)),
 )
 DISCRIMINATORS: dict[str, Any] = dict(off=False, on=dict(scale=1.0))
+#: An excess of 2.5 degrees counts like the error of one of the 51 joint coordinates at the start:
+#: 1 / (51 * 0.044**2), and one of 0.8 degrees.
+LIMITS: dict[str, Any] = dict(terms=dict(joint_limits=dict(weight=10.0)))
+HEAVY_LIMITS: dict[str, Any] = dict(terms=dict(joint_limits=dict(weight=100.0)))
 #: Twice the moments, for curves over their number.
 MANY: dict[str, Any] = dict(frames_per_subject=32)
 
@@ -254,6 +258,13 @@ EXPERIMENTS: dict[str, Experiment] = {
         )
         for word, option in DISCRIMINATORS.items()
     },
+    # Joint limits.
+    'one-view-limits': Experiment(config=ONE_VIEW, **LIMITS),
+    'one-view-head-limits': Experiment(
+        config=ONE_VIEW, masks=HEAD, silhouette=BOTH, **LIMITS
+    ),
+    'masks-network-limits': Experiment(masks=NETWORK, silhouette=BOTH, **LIMITS),
+    'masks-network-limits-heavy': Experiment(masks=NETWORK, silhouette=BOTH, **HEAVY_LIMITS),
 }  # fmt: skip
 
 
