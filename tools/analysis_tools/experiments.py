@@ -136,6 +136,21 @@ DISCRIMINATORS: dict[str, Any] = dict(off=False, on=dict(scale=1.0))
 #: 1 / (51 * 0.044**2), and one of 0.8 degrees.
 LIMITS: dict[str, Any] = dict(terms=dict(joint_limits=dict(weight=10.0)))
 HEAVY_LIMITS: dict[str, Any] = dict(terms=dict(joint_limits=dict(weight=100.0)))
+#: Sequences of 8 frames at 10 per second, seen by one camera, with labels of three times the noise.
+#: A fifth of the frames show walking, as of all actions.
+MOTION: dict[str, Any] = dict(
+    data=dict(frame_step=5, frames_per_subject=120, label_noise=3.0),
+    dataset=dict(
+        cameras=['60457274'],
+        actions=['Directions', 'Eating', 'Greeting', 'Sitting', 'Walking'],
+    ),
+    config=ONE_VIEW,
+    masks=HEAD,
+    silhouette=BOTH,
+)
+#: A deviation of 44, 20 or 7 mm counts like the error of one of the 51 joint coordinates at the
+#: start: 1 / (51 * 0.044**2). True joints deviate by 7 mm per axis (root mean square).
+SMOOTHNESS: dict[str, float] = dict(weak=10.0, middle=50.0, heavy=400.0)
 #: Twice the moments, for curves over their number.
 MANY: dict[str, Any] = dict(frames_per_subject=32)
 
@@ -265,6 +280,14 @@ EXPERIMENTS: dict[str, Experiment] = {
     ),
     'masks-network-limits': Experiment(masks=NETWORK, silhouette=BOTH, **LIMITS),
     'masks-network-limits-heavy': Experiment(masks=NETWORK, silhouette=BOTH, **HEAVY_LIMITS),
+    # Smoothness.
+    'motion': Experiment(**MOTION),
+    **{
+        f'motion-smooth-{word}': Experiment(
+            **MOTION, terms=dict(smoothness=dict(weight=weight))
+        )
+        for word, weight in SMOOTHNESS.items()
+    },
 }  # fmt: skip
 
 
