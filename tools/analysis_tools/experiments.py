@@ -137,13 +137,15 @@ DISCRIMINATORS: dict[str, Any] = dict(off=False, on=dict(scale=1.0))
 LIMITS: dict[str, Any] = dict(terms=dict(joint_limits=dict(weight=10.0)))
 HEAVY_LIMITS: dict[str, Any] = dict(terms=dict(joint_limits=dict(weight=100.0)))
 #: Sequences of 8 frames at 10 per second, seen by one camera, with labels of three times the noise.
-#: A fifth of the frames show walking, as of all actions.
+#: A fifth of the frames show walking, as with all actions.
 MOTION: dict[str, Any] = dict(
-    data=dict(frame_step=5, frames_per_subject=120, label_noise=3.0),
-    dataset=dict(
-        cameras=['60457274'],
-        actions=['Directions', 'Eating', 'Greeting', 'Sitting', 'Walking'],
+    data=dict(
+        frame_step=5,
+        frames_per_subject=40,
+        actions=('Directions', 'Eating', 'Greeting', 'Sitting', 'Walking'),
+        label_noise=3.0,
     ),
+    dataset=dict(cameras=['60457274']),
     config=ONE_VIEW,
     masks=HEAD,
     silhouette=BOTH,
@@ -515,14 +517,17 @@ def _data_set(args: argparse.Namespace, experiment: Experiment, seed: int) -> Pa
     options = dict(experiment.data)
     if args.frames_per_subject is not None:
         options['frames_per_subject'] = args.frames_per_subject
-    words = [
-        f'{key}-{value}' if isinstance(value, str) else f'{key}-{value:g}'
-        for key, value in sorted(options.items())
-    ]
+    words = [f'{key}-{_in_name(value)}' for key, value in sorted(options.items())]
     folder = (args.data or args.out / 'sets') / '_'.join([f'seed-{seed}', *words])
     settings = Settings(seed=seed, synchronous=True, images=False, **options)
     _once(folder / 'synthetic.json', lambda: generate(folder, settings, 1, progress=False))
     return folder
+
+
+def _in_name(value: Any) -> str:
+    if isinstance(value, (tuple, list)):
+        return '-'.join(value)
+    return value if isinstance(value, str) else f'{value:g}'
 
 
 def _masks(args: argparse.Namespace, experiment: Experiment, data: Path, seed: int) -> Path | None:
