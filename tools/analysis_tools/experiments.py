@@ -146,6 +146,7 @@ MOTION: dict[str, Any] = dict(
         label_noise=3.0,
     ),
     dataset=dict(cameras=['60457274']),
+    calibration=dict(rounds=3),
     config=ONE_VIEW,
     masks=HEAD,
     silhouette=BOTH,
