@@ -20,6 +20,7 @@ from small_jobs import fits_and_masks, several_views
 from mmjrr.body_models import free_body
 from mmjrr.datasets import H36MFitsDataset
 from mmjrr.datasets.fits import load_fits
+from mmjrr.datasets.synthetic import Settings, generate
 from mmjrr.engine.batch_refinement import BatchRefinement
 from mmjrr.engine.calibration import (
     Calibration,
@@ -320,6 +321,25 @@ def test_all_moments_are_exported_as_calibrated(whole: Path) -> None:
     torch.testing.assert_close(
         JointRegressor.load(whole / 'J_opt.npy').weight, last_round.weight, atol=1e-4, rtol=0
     )
+
+
+@pytest.mark.slow
+def test_smoothness_needs_no_neighbors_in_batches_whose_fits_are_those_of_the_calibration(
+    tmp_path: Path,
+) -> None:
+    settings = Settings(
+        subjects=('S1', 'S5'), actions=('Eating',), frames_per_subject=3, frame_step=5,
+        synchronous=True, images=False,
+    )  # fmt: skip
+    views = generate(tmp_path / 'views', settings, workers=1, progress=False)
+    cfg = config_of(views, tmp_path / 'run')
+    cfg.train_dataloader.batch_size = 4  # a moment: no frame has its neighbors
+    hook = cfg.custom_hooks[0]
+    hook.energy.terms.smoothness = True
+    hook.calibration.rounds = 1
+    Runner.from_cfg(cfg).train()
+    summary = json.loads((tmp_path / 'run' / 'refinement.json').read_text())
+    assert summary['frames'] == 24 and summary['calibration']['rounds'][0]['smoothness'] > 0
 
 
 def provenance_of(work_dir: Path) -> dict[str, Any]:

@@ -14,10 +14,13 @@ import pytest
 from scipy.spatial.transform import Rotation
 from tool_modules import load_tool
 
+from mmjrr.body_models import free_body
 from mmjrr.datasets.synthetic import Settings
 from mmjrr.engine.calibration import CalibrationOptions
+from mmjrr.joints import H36M_JOINTS_MMPOSE, SMPL_JOINTS
 from mmjrr.refinement import FitEnergy
 from mmjrr.refinement.refiner import sharing_of
+from mmjrr.regressors import JointRegressor
 from mmjrr.segmentation.simulated_masks import MaskErrors
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -148,6 +151,39 @@ def test_cameras_are_right_if_the_planted_errors_are_found(
     assert right == dict(before=wrong['before'], after=dict(px=0.0, degrees=0.0, mm=0.0))
 
 
+def test_poses_beyond_limits_are_counted_and_deviations_from_uniform_motion_measured(
+    experiments: ModuleType, tmp_path: Path
+) -> None:
+    names = [f'S1/S1_Eating.54138969/S1_Eating.54138969_{frame:06d}.jpg' for frame in (1, 6, 11)]
+    work_dir = tmp_path / 'run'
+
+    def write(path: Path, bent: list[int], moved: float, order: list[int]) -> None:
+        pose, transl = np.zeros((3, 24, 3)), np.zeros((3, 3))
+        pose[bent, SMPL_JOINTS.index('left_knee'), 0] = -0.5  # bent forward
+        transl[:, 2], transl[1, 0] = [5.0, 5.1, 5.2], moved
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(
+            path,
+            imgname=np.array(names)[order],
+            pose=pose.reshape(3, 72)[order],
+            betas=np.zeros((3, 10)),
+            transl=transl[order],
+        )
+
+    write(tmp_path / 'truth/h36m_train.npz', [], 0.006, [2, 0, 1])
+    write(tmp_path / 'fits/spin_like_train.npz', [0, 2], 0.0, [1, 2, 0])
+    write(work_dir / 'pseudo_gt.npz', [1], 0.0, [0, 1, 2])
+    shares = experiments._beyond_limits(tmp_path, work_dir)
+    assert shares == dict(true=0.0, initial=0.6667, refined=0.3333)
+    write(work_dir / 'pseudo_gt.npz', [], 0.003, [1, 0, 2])
+    weights = np.zeros((17, free_body().num_vertices))
+    weights[:, :100] = 0.01
+    JointRegressor(weights, H36M_JOINTS_MMPOSE).save(tmp_path / 'truth/J_true.npy')
+    # Of three axes, one is off.
+    deviations = experiments._deviations(tmp_path, work_dir)
+    assert deviations == dict(true=pytest.approx(3.46), refined=pytest.approx(1.73))
+
+
 def test_seeds_with_different_settings_are_not_joined(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -213,6 +249,17 @@ def test_results_become_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert table[2].endswith('| 4.5 → 0.2 | 0.50 → 0.10 | 12 → 2 |')
     parts = pages.experiment_part_table(results, ['clothes'])
     assert parts[2] == '| foot | 3.0 / 1.0 / 2.0 | 9.0 |'
+    with pytest.raises(pages.MissingResultError, match='found no poses'):
+        pages.experiment_pose_table(results, ['clothes'])
+    for cell in results['experiments']['clothes']['cells']:
+        cell['beyond_limits'] = dict(true=0.0, initial=0.2, refined=0.1 * cell['seed'])
+    table = pages.experiment_pose_table(results, ['clothes'])
+    assert table[0] == '|  | seeds | beyond limits: true | initial | refined |'
+    assert table[2] == '| clothes | 2 | 0.0% | 20.0% | 5.0% |'
+    for cell in results['experiments']['clothes']['cells']:
+        cell['deviation_mm'] = dict(true=7.0, refined=8.0 + cell['seed'])
+    table = pages.experiment_pose_table(results, ['clothes'])
+    assert table[2].endswith('| 5.0% | 7.0 | 8.5 |')
     with pytest.raises(pages.MissingResultError):
         pages.experiment_table(results, ['not-there'])
 

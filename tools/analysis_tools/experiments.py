@@ -132,6 +132,27 @@ SHAPE_PRIOR: dict[str, Any] = dict(
     calibration=dict(max_ratios=dict(PRIOR_RATIOS, shape_prior=0.8)),
 )
 DISCRIMINATORS: dict[str, Any] = dict(off=False, on=dict(scale=1.0))
+#: An excess of 2.5 degrees counts like the error of one of the 51 joint coordinates at the start:
+#: 1 / (51 * 0.044**2).
+LIMITS: dict[str, Any] = dict(terms=dict(joint_limits=dict(weight=10.0)))
+#: Sequences of 8 frames at 10 per second, seen by one camera, with labels of three times the noise.
+#: A fifth of the frames show walking, as with all actions.
+MOTION: dict[str, Any] = dict(
+    data=dict(
+        frame_step=5,
+        frames_per_subject=40,
+        actions=('Directions', 'Eating', 'Greeting', 'Sitting', 'Walking'),
+        label_noise=3.0,
+    ),
+    dataset=dict(cameras=['60457274']),
+    calibration=dict(rounds=3),
+    config=ONE_VIEW,
+    masks=HEAD,
+    silhouette=BOTH,
+)
+#: Weights about that of maximum likelihood. It is to the weight of ``joint_3d``, 15, as the squares
+#: of the labels' noise, 9 mm per axis, and of true deviations from uniform motion, 8 mm: 19.
+SMOOTHNESS: dict[str, float] = dict(weak=10.0, middle=50.0, heavy=400.0)
 #: Twice the moments, for curves over their number.
 MANY: dict[str, Any] = dict(frames_per_subject=32)
 
@@ -253,6 +274,18 @@ EXPERIMENTS: dict[str, Experiment] = {
             calibration=None,
         )
         for word, option in DISCRIMINATORS.items()
+    },
+    # Joint limits.
+    'one-view-limits': Experiment(config=ONE_VIEW, **LIMITS),
+    'masks-network-limits': Experiment(masks=NETWORK, silhouette=BOTH, **LIMITS),
+    # Smoothness, and joint limits on the same sequences.
+    'motion': Experiment(**MOTION),
+    'motion-limits': Experiment(**MOTION, **LIMITS),
+    **{
+        f'motion-smooth-{word}': Experiment(
+            **MOTION, terms=dict(smoothness=dict(weight=weight))
+        )
+        for word, weight in SMOOTHNESS.items()
     },
 }  # fmt: skip
 
@@ -433,7 +466,10 @@ def _measured(
             **_compared_with_truth(data, work_dir, refinement),
             rounds=compare_rounds(data, work_dir),
             parts=_errors_by_part(data, work_dir),
+            beyond_limits=_beyond_limits(data, work_dir),
         )
+        if 'frame_step' in experiment.data:
+            result['deviation_mm'] = _deviations(data, work_dir)
         if masks is not None:
             result['mask_iou'] = _mask_iou(data, masks)
         if experiment.data.get('camera_error') or experiment.share.get('principal_point'):
@@ -481,14 +517,17 @@ def _data_set(args: argparse.Namespace, experiment: Experiment, seed: int) -> Pa
     options = dict(experiment.data)
     if args.frames_per_subject is not None:
         options['frames_per_subject'] = args.frames_per_subject
-    words = [
-        f'{key}-{value}' if isinstance(value, str) else f'{key}-{value:g}'
-        for key, value in sorted(options.items())
-    ]
+    words = [f'{key}-{_in_name(value)}' for key, value in sorted(options.items())]
     folder = (args.data or args.out / 'sets') / '_'.join([f'seed-{seed}', *words])
     settings = Settings(seed=seed, synchronous=True, images=False, **options)
     _once(folder / 'synthetic.json', lambda: generate(folder, settings, 1, progress=False))
     return folder
+
+
+def _in_name(value: Any) -> str:
+    if isinstance(value, (tuple, list)):
+        return '-'.join(value)
+    return value if isinstance(value, str) else f'{value:g}'
 
 
 def _masks(args: argparse.Namespace, experiment: Experiment, data: Path, seed: int) -> Path | None:
@@ -810,6 +849,72 @@ def _errors_by_part(data: Path, work_dir: Path) -> dict[str, dict[str, float]]:
             chosen = errors if part == 'all' else errors[part_of_vertex == part]
             row[key] = round(float(chosen.mean()), 2)
     return result
+
+
+def _beyond_limits(data: Path, work_dir: Path) -> dict[str, float]:
+    """Return the shares of refined frames in which a joint's rotation exceeds its limits."""
+    import torch
+
+    from mmjrr.geometry import axis_angle_to_matrix
+    from mmjrr.refinement.terms.joint_limits import JointLimitsTerm, joint_limits_energy
+
+    term = JointLimitsTerm()
+    shares = {}
+    for key, bodies in _true_initial_and_refined(data, work_dir).items():
+        pose = torch.from_numpy(bodies['pose']).to(term.low).unflatten(1, (24, 3))
+        values = joint_limits_energy(axis_angle_to_matrix(pose), term.low, term.high)
+        shares[key] = round(float((values > 0).double().mean()), 4)
+    return shares
+
+
+def _deviations(data: Path, work_dir: Path) -> dict[str, float]:
+    """Measure how far joints lie off the line between those of the frames before and after.
+
+    Returns:
+        Root mean squares per axis in mm, of the true regressor's joints, for frames with two
+        neighbors within 10 frames.
+    """
+    import numpy as np
+    import torch
+
+    from mmjrr.body_models import free_body
+    from mmjrr.datasets.image_names import parse_image_name
+    from mmjrr.datasets.synthetic.truth import SyntheticTruth
+    from mmjrr.refinement.terms import smoothness_energy
+
+    truth = SyntheticTruth(data, free_body())
+    bodies = _true_initial_and_refined(data, work_dir)
+    names = [parse_image_name(name) for name in bodies['refined']['imgname'].tolist()]
+    videos = [f'{name.sequence}.{name.camera}' for name in names]
+    video = torch.from_numpy(np.unique(videos, return_inverse=True)[1])
+    frame = torch.tensor([name.frame for name in names])
+    deviations = {}
+    for key in ('true', 'refined'):
+        joints = torch.cat([truth.regressor(mesh) for mesh in truth.vertices(bodies[key])])
+        values = smoothness_energy(joints.double(), video, frame, max_gap=10)
+        squares = values[values > 0] / joints[0].numel()
+        deviations[key] = round(1000 * float(squares.mean().sqrt()), 2)
+    return deviations
+
+
+def _true_initial_and_refined(data: Path, work_dir: Path) -> dict[str, dict[str, Any]]:
+    """Return the bodies of the refined frames: the true ones, initial fits, and refined fits."""
+    from mmjrr.io import read_npz
+
+    refined = read_npz(work_dir / 'pseudo_gt.npz')
+    bodies = dict(
+        true=read_npz(data / 'truth' / 'h36m_train.npz'),
+        initial=read_npz(_initial_fits(data, work_dir)),
+        refined=refined,
+    )
+    for key, values in bodies.items():
+        row = {name: number for number, name in enumerate(values['imgname'].tolist())}
+        rows = [row[name] for name in refined['imgname'].tolist()]
+        kept = {
+            name: values[name] for name in ('imgname', 'pose', 'betas', 'transl') if name in values
+        }
+        bodies[key] = {name: value[rows] for name, value in kept.items()}
+    return bodies
 
 
 def _explained_scores(data: Path, work_dir: Path) -> dict[str, Any]:

@@ -250,7 +250,8 @@ def _machine_of(record: Run) -> str:
 #: What is kept of an experiment with one seed.
 _OF_CELLS = (
     'seed', 'pseudo_gt', 'regressor_error_mm', 'ablation', 'rounds', 'mask_iou', 'seconds',
-    'principal_points_px', 'cameras', 'label_offsets', 'scores', 'parts',
+    'principal_points_px', 'cameras', 'label_offsets', 'scores', 'parts', 'beyond_limits',
+    'deviation_mm',
 )  # fmt: skip
 
 
@@ -951,6 +952,38 @@ def experiment_limit_table(results: dict[str, dict[str, Run]], names: list[str])
     return [*_table(header, rows), '', _provenance(there.values())]
 
 
+def experiment_pose_table(results: dict[str, dict[str, Run]], names: list[str]) -> list[str]:
+    """Frames beyond joint limits, and deviations from uniform motion, means over seeds."""
+    there = {
+        name: run
+        for name, run in _experiments(results, names).items()
+        if all('beyond_limits' in cell for cell in run['cells'])
+    }
+    if not there:
+        raise MissingResultError(f'results: docs/results/experiments: {names}: found no poses')
+    rows = []
+    for name, run in there.items():
+        shares = [cell['beyond_limits'] for cell in run['cells']]
+        deviations = [cell['deviation_mm'] for cell in run['cells'] if 'deviation_mm' in cell]
+        rows.append(
+            [
+                name,
+                str(len(shares)),
+                *(f'{fmean(s[key] for s in shares):.1%}' for key in ('true', 'initial', 'refined')),
+                *(
+                    f'{fmean(d[key] for d in deviations):.1f}' if deviations else ''
+                    for key in ('true', 'refined')
+                ),
+            ]
+        )
+    header = [
+        '', 'seeds', 'beyond limits: true', 'initial', 'refined', 'deviation, mm: true', 'refined'
+    ]  # fmt: skip
+    used = [column for column in range(len(header)) if any(row[column] for row in rows)]
+    table = _table([header[c] for c in used], [[row[c] for c in used] for row in rows])
+    return [*table, '', _provenance(there.values())]
+
+
 def label_offset_table(results: dict[str, dict[str, Run]], names: list[str]) -> list[str]:
     """Errors of the ankles' label offsets, and what is flagged, for each seed."""
     there = _experiments(results, names)
@@ -1124,6 +1157,7 @@ TABLES: dict[str, Callable[[dict[str, dict[str, Run]], list[str]], list[str]]] =
     'experiment-balance': experiment_balance_table,
     'experiment-parts': experiment_part_table,
     'experiment-limits': experiment_limit_table,
+    'experiment-poses': experiment_pose_table,
     'label-offsets': label_offset_table,
     'scores': score_table,
     'real-frames': real_frame_table,

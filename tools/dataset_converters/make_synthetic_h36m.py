@@ -38,6 +38,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help=f'subjects to generate (default: {" ".join(default.subjects)})',
     )
     parser.add_argument(
+        '--actions',
+        nargs='+',
+        default=list(default.actions),
+        help='actions that each subject performs; few give longer sequences (default: all fifteen)',
+    )
+    parser.add_argument(
         '--frame-step',
         type=int,
         default=default.frame_step,
@@ -126,6 +132,7 @@ def main(argv: list[str] | None = None) -> int:
         settings = Settings(
             seed=args.seed,
             subjects=tuple(args.subjects),
+            actions=tuple(args.actions),
             frames_per_subject=args.frames_per_subject,
             frame_step=args.frame_step,
             synchronous=args.synchronous,

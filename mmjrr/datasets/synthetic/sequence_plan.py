@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from mmjrr.datasets.image_names import KNOWN_BAD_SEQUENCES
 from mmjrr.datasets.synthetic import camera_rig
-from mmjrr.datasets.synthetic.actions import ACTIONS
 from mmjrr.datasets.synthetic.seeding import stream
 
 if TYPE_CHECKING:
@@ -37,11 +36,11 @@ class Take:
 
 
 def plan_sequences(settings: Settings) -> list[Take]:
-    """List the sequences: each subject's moments are spread evenly over all fifteen actions."""
+    """List the sequences: each subject's moments are spread evenly over the actions."""
     plan = []
     for subject in settings.subjects:
         rng = stream(settings.seed, 'plan', subject)
-        actions = rng.permutation(sorted(ACTIONS)).tolist()
+        actions = rng.permutation(sorted(settings.actions)).tolist()
         numbers = {
             action: len(range(i, settings.frames_per_subject, len(actions)))
             for i, action in enumerate(actions)

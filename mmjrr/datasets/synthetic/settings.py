@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from mmjrr.datasets.image_names import ACTIONS
 from mmjrr.datasets.synthetic.subjects import SUBJECTS
 
 #: Version of the generator's output; incremented when the same settings give other bytes.
@@ -21,6 +22,8 @@ class Settings:
     Attributes:
         seed: Seed of everything that is random.
         subjects: Some of H36M's seven subjects.
+        actions: Some of H36M's fifteen actions, over which each subject's images are spread. Few
+            of them give longer sequences.
         frames_per_subject: Images of each subject from each of the four cameras.
         frame_step: Raw frames (50 per second) between neighboring moments of a sequence.
         synchronous: Whether the cameras show the same moments, as H36M's do. Otherwise they take
@@ -48,6 +51,7 @@ class Settings:
 
     seed: int = 0
     subjects: tuple[str, ...] = SUBJECTS
+    actions: tuple[str, ...] = ACTIONS
     frames_per_subject: int = 16
     frame_step: int = 50
     synchronous: bool = False
@@ -64,11 +68,12 @@ class Settings:
     format: int = field(default=FORMAT, init=False)
 
     def __post_init__(self) -> None:
-        unknown = [name for name in self.subjects if name not in SUBJECTS]
-        if unknown or not self.subjects or len(set(self.subjects)) != len(self.subjects):
-            raise ValueError(
-                f'subjects: found {self.subjects}, expected some of {list(SUBJECTS)}, each once'
-            )
+        for name, known in (('subjects', SUBJECTS), ('actions', ACTIONS)):
+            chosen = getattr(self, name)
+            if not chosen or not set(chosen) <= set(known) or len(set(chosen)) != len(chosen):
+                raise ValueError(
+                    f'{name}: found {chosen}, expected some of {list(known)}, each once'
+                )
         for name, low, high in (
             ('seed', 0, 2**63), ('frames_per_subject', 1, 10**6), ('frame_step', 1, 10**4),
             ('jpeg_quality', 1, 100), ('label_noise', 0, 100), ('camera_error', 0, 100),
@@ -84,14 +89,14 @@ class Settings:
 def settings_as_json(settings: Settings) -> dict[str, Any]:
     """Return the settings as plain values, with lists for tuples.
 
-    Deviations from the world that the fitted model can match are left out where there are none, as
-    in sets of versions without these settings.
+    Deviations from the world that the fitted model can match are left out where there are none, and
+    so are all actions, as in sets of versions without these settings.
     """
     values: dict[str, Any] = json.loads(json.dumps(asdict(settings)))
     for name in (
         'ankle_offsets', 'label_noise', 'camera_error', 'camera_rotation_error',
-        'camera_position_error', 'late_frames', 'people', 'clothes',
+        'camera_position_error', 'late_frames', 'people', 'clothes', 'actions',
     ):  # fmt: skip
-        if values[name] == Settings.__dataclass_fields__[name].default:
+        if getattr(settings, name) == Settings.__dataclass_fields__[name].default:
             del values[name]
     return values

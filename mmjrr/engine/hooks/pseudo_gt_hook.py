@@ -211,7 +211,9 @@ class SMPLPseudoGTHook(Hook):
         self, runner: Runner, batch_idx: int, data_batch: dict[str, Any]
     ) -> dict[str, Array]:
         options = frame_options(self.renderer, self.energy, self.device)
-        if batch_idx == 0:
+        calibration = self.started.calibration
+        sample_idx = [int(sample.sample_idx) for sample in data_batch['data_samples']]
+        if batch_idx == 0 and (calibration is None or not calibration.has(sample_idx)):
             self.energy.check_batch(RefinementFrames.of_batch(data_batch, **options).observed)
         refinement = BatchRefinement(
             self.started.refiner,

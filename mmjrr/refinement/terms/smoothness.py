@@ -57,8 +57,8 @@ class SmoothnessTerm(EnergyTerm):
     """Deviation of regressed joints from uniform motion: :func:`smoothness_energy`.
 
     Frames of a video are compared in the frame of its camera, so a batch must hold consecutive
-    frames: set the sampler's ``shuffle=False``, and ``calibration.moments=None`` if there is a
-    calibration. The term is not balanced unless ``scale`` is given.
+    frames: set the sampler's ``shuffle=False``, or, with a calibration, its ``moments=None``, which
+    refines all frames together. The term is not balanced unless ``scale`` is given.
 
     Args:
         max_gap: Largest number of frames between neighbors. Default: 10; Human3.6M has 50 frames

@@ -20,6 +20,7 @@ from mmjrr.datasets.synthetic.actions import ACTIONS
 from mmjrr.datasets.synthetic.camera_rig import CAMERA_IDS
 from mmjrr.datasets.synthetic.dataset_files import MANIFEST
 from mmjrr.datasets.synthetic.sequence_plan import plan_sequences
+from mmjrr.datasets.synthetic.settings import settings_as_json
 from mmjrr.datasets.synthetic.subjects import make_subject
 from mmjrr.geometry import PerspectiveCamera, crop_weak_perspective_to_transl
 from mmjrr.jobs import IdentityError
@@ -298,6 +299,19 @@ def test_bad_settings_are_refused():
         Settings(subjects=('S2',))
     with pytest.raises(ValueError, match='frames_per_subject: found 0, expected 1 to 1000000'):
         Settings(frames_per_subject=0)
+    with pytest.raises(ValueError, match="actions: found \\('Dancing',\\), expected some of"):
+        Settings(actions=('Dancing',))
+
+
+def test_few_actions_give_longer_sequences_of_the_same_motion():
+    settings = Settings(
+        frames_per_subject=16, frame_step=5, actions=('Walking', 'Sitting'), synchronous=True
+    )
+    for take in plan_sequences(settings):
+        assert take.action in ('Walking', 'Sitting')
+        assert take.frames == (tuple(range(1, 41, 5)),) * 4
+    assert settings_as_json(settings)['actions'] == ['Walking', 'Sitting']
+    assert 'actions' not in settings_as_json(Settings())
 
 
 @pytest.mark.parametrize('frames', [1, 16, 33])
