@@ -32,7 +32,7 @@ from mmjrr.engine.joint_order import check_annotation
 from mmjrr.engine.refinement_frames import RefinementFrames, choose_frames, choose_moments
 from mmjrr.engine.refinement_job import settings_digest
 from mmjrr.engine.refinement_options import RefinementOptions
-from mmjrr.engine.samplers import MomentBatchSampler, sampler_of
+from mmjrr.engine.samplers import MomentBatchSampler, batch_sampler_of, sampler_of
 from mmjrr.engine.term_balance import balance_terms
 from mmjrr.errors import DataError
 from mmjrr.jobs import Job, on_main_process
@@ -270,11 +270,11 @@ class RefinementStart:
 
         The path of the config would make files differ by the folder in which a run is resumed.
         """
-        loader, loop = self.runner.train_dataloader, self.runner.train_loop
+        batches = batch_sampler_of(self.runner.train_dataloader)
         return dict(
             seed=self.runner.seed,
             config=Path(self.runner.cfg.filename or '').name,
-            settings_sha256=settings_digest(self.job.identity, len(loader), loop.max_iters),
+            settings_sha256=settings_digest(self.job.identity, len(batches), self.runner.max_iters),
         )
 
     @property
