@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from types import ModuleType
 
@@ -28,7 +29,8 @@ def rectangle(top: int, left: int) -> np.ndarray:
 def test_a_displaced_mask_is_found_by_overlap_and_by_edges(tool: ModuleType) -> None:
     """The person is 3 pixels to the right of the mask and 5 above it."""
     mask, person = rectangle(20, 20), rectangle(15, 23)
-    assert tool.iou(mask, person) == pytest.approx(27 * 15 / (2 * 600 - 27 * 15))
+    overlap = pytest.approx(27 * 15 / (2 * 600 - 27 * 15))
+    assert tool.best_shift(mask, person, 0) == ((0, 0), overlap)
     assert tool.best_shift(mask, person, 8) == ((3, -5), 1.0)
     photo = np.where(person[..., None], [200, 40, 90], [60, 50, 80]).astype(np.uint8)
     assert tool.edge_shift(mask, photo, 8) == (3, -5)
@@ -45,7 +47,7 @@ def test_what_leaves_the_image_is_lost(tool: ModuleType, x: int, y: int) -> None
 
 def test_equal_shifts_are_the_smallest(tool: ModuleType) -> None:
     empty = np.zeros((20, 20), dtype=bool)
-    assert tool.best_shift(empty, empty, 3) == ((0, 0), 0.0)
+    assert tool.best_shift(empty, empty, 3) == ((0, 0), 1.0)
     assert tool.edge_shift(rectangle(20, 20), np.zeros((60, 80, 3), np.uint8), 3) == (0, 0)
 
 
@@ -67,6 +69,9 @@ def test_masks_of_the_real_frames_are_compared_image_by_image(
         )
     images = tool.compare(tmp_path / 'detections', tmp_path / 'data')
     assert len(images) == 4
+    shutil.rmtree(tmp_path / 'data/images')
+    with pytest.raises(FileNotFoundError, match=r'images: found no file that ends in \.jpg'):
+        tool.compare(tmp_path / 'detections', tmp_path / 'data')
     for row in images.values():
         assert row['shift_px'] == [0, 4]
         assert row['iou'] < 0.99 < row['iou_shifted']

@@ -22,6 +22,7 @@ import numpy as np
 
 from mmjrr.array_types import Array
 from mmjrr.errors import DataError
+from mmjrr.segmentation.mask_comparison import mask_iou
 
 #: Largest shift along an axis that is tried, in pixels.
 FARTHEST = 16
@@ -85,6 +86,8 @@ def compare(detections: Path, data: Path) -> dict[str, dict[str, Any]]:
 
     masks = Masks(data / 'masks/h36m_train.json')
     folders = sorted({path.parent for path in (data / 'images').rglob('*.jpg')})
+    if not folders:
+        raise FileNotFoundError(f'{data / "images"}: found no file that ends in .jpg')
     result: dict[str, dict[str, Any]] = {}
     for folder in folders:
         path = detections / f'{folder.name}.npz'
@@ -105,18 +108,13 @@ def compare(detections: Path, data: Path) -> dict[str, dict[str, Any]]:
             shift, overlap = best_shift(mask, other, FARTHEST)
             onto_edges = edge_shift(mask, photo, FARTHEST)
             result[name] = dict(
-                iou=round(iou(mask, other), 4),
+                iou=round(mask_iou(mask, other), 4),
                 shift_px=list(shift),
                 iou_shifted=round(overlap, 4),
                 edge_shift_px=list(onto_edges),
-                iou_with_itself=round(iou(mask, shifted(mask, *onto_edges)), 4),
+                iou_with_itself=round(mask_iou(mask, shifted(mask, *onto_edges)), 4),
             )
     return result
-
-
-def iou(mask: Array, other: Array) -> float:  # (h, w) bool, (h, w) bool
-    """Return the intersection of two masks over their union; 0 for two empty ones."""
-    return float((mask & other).sum() / max((mask | other).sum(), 1))
 
 
 def best_shift(
@@ -136,8 +134,8 @@ def best_shift(
         for on in (np.flatnonzero(either.any(axis)) for axis in (1, 0))
     )
     mask, other = mask[window], other[window]
-    best = max(_shifts(farthest), key=lambda shift: iou(shifted(mask, *shift), other))
-    return best, iou(shifted(mask, *best), other)
+    best = max(_shifts(farthest), key=lambda shift: mask_iou(shifted(mask, *shift), other))
+    return best, mask_iou(shifted(mask, *best), other)
 
 
 def shifted(mask: Array, x: int, y: int) -> Array:  # (h, w) bool -> (h, w) bool
