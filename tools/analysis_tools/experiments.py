@@ -127,6 +127,14 @@ SHARP_LENS: dict[str, Any] = dict(LENS, silhouette=dict(LENS['silhouette'], mask
 HEAVY_LENS: dict[str, Any] = dict(
     SHARP_LENS, calibration=dict(max_ratios=dict(PRIOR_RATIOS, silhouette=30.0))
 )
+#: The energy and offsets of the four-view config for Human3.6M, whose masks are a mask head's.
+H36M: dict[str, Any] = dict(masks=HEAD, silhouette=BOTH, **PART_OUTLINES, **PRIORS)
+#: The same with corrected principal points.
+H36M_CAMERAS: dict[str, Any] = dict(
+    H36M,
+    share=dict(PART_OUTLINES['share'], **CAMERAS['share']),
+    terms=dict(PRIORS['terms'], **CAMERAS['terms']),
+)
 SHAPE_PRIOR: dict[str, Any] = dict(
     terms=dict(PRIORS['terms'], shape_prior=dict(weight=0.08)),
     calibration=dict(max_ratios=dict(PRIOR_RATIOS, shape_prior=0.8)),
@@ -190,7 +198,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         masks=NETWORK, silhouette=BOTH, **OUTLINE, **PRIORS
     ),
     'masks-head-priors-outline': Experiment(masks=HEAD, silhouette=BOTH, **OUTLINE, **PRIORS),
-    'masks-head-priors-parts': Experiment(masks=HEAD, silhouette=BOTH, **PART_OUTLINES, **PRIORS),
+    'masks-head-priors-parts': Experiment(**H36M),
     'masks-network-priors-parts': Experiment(
         masks=NETWORK, silhouette=BOTH, **PART_OUTLINES, **PRIORS
     ),
@@ -238,8 +246,19 @@ EXPERIMENTS: dict[str, Experiment] = {
     'anny-clothes-head-priors-outline': Experiment(
         data=ANNY_CLOTHES, masks=HEAD, silhouette=BOTH, **OUTLINE, **PRIORS
     ),
-    'anny-clothes-head-priors-parts': Experiment(
-        data=ANNY_CLOTHES, masks=HEAD, silhouette=BOTH, **PART_OUTLINES, **PRIORS
+    'anny-clothes-head-priors-parts': Experiment(data=ANNY_CLOTHES, **H36M),
+    # The four-view config for Human3.6M outside the world that the fitted model can match.
+    'clothes-h36m': Experiment(**dict(H36M, masks=dict(HEAD, **GROWN))),
+    'masks-cut-h36m': Experiment(**dict(H36M, masks=dict(HEAD, **CUT))),
+    'cameras-off-h36m': Experiment(data=dict(camera_error=5.0), **H36M),
+    'cameras-off-h36m-corrected': Experiment(data=dict(camera_error=5.0), **H36M_CAMERAS),
+    'cameras-right-h36m-corrected': Experiment(**H36M_CAMERAS),
+    'anny-h36m': Experiment(data=ANNY, **H36M),
+    'noisy-labels-h36m': Experiment(data=dict(label_noise=3.0), **H36M),
+    'late-camera-h36m': Experiment(data=dict(late_frames=1), **H36M),
+    'masks-eroded-h36m': Experiment(**dict(H36M, masks=dict(HEAD, **ERODED))),
+    'offsets-h36m': Experiment(
+        **dict(H36M, calibration=dict(PRIORS['calibration'], label_offsets=True)), offsets=True
     ),
     # Drift over rounds.
     'drift-four-exact': Experiment(**TEN),
