@@ -15,8 +15,7 @@ def test_offsets_are_found_to_some_standard_errors(
 ) -> None:
     """With 3 mm of noise per axis, the mean of 15 moments has a standard error of 0.8 mm."""
     tool, out = load_tool('analysis_tools/label_offset_errors.py'), tmp_path / 'errors.json'
-    monkeypatch.setattr('sys.argv', ['x', '--seeds', '1', '--moments', '1', '--out', str(out)])
-    assert tool.main() == 0
+    assert tool.main(['--seeds', '1', '--moments', '1', '--out', str(out)]) == 0
     (row,) = json.loads(out.read_text())['rows']
     assert row['moments'] == 15 and row['ankles'] == 10
     assert row['max_vertex_distance'] == 0.2
@@ -38,19 +37,16 @@ def test_offsets_are_found_to_some_standard_errors(
 
 @pytest.mark.parametrize('options', [['--moments', '0'], ['--max-vertex-distances', '0.2', '-1']])
 def test_numbers_that_are_too_small_are_refused(
-    options: list[str], monkeypatch: pytest.MonkeyPatch
+    options: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     tool = load_tool('analysis_tools/label_offset_errors.py')
-    monkeypatch.setattr('sys.argv', ['label_offset_errors.py', *options])
-    with pytest.raises(SystemExit) as stop:
-        tool.main()
-    assert stop.value.code == 2
+    assert tool.main(options) == 2
+    assert capsys.readouterr().err.startswith(f'error: {options[0]}: found ')
 
 
 def test_a_file_of_another_kind_is_refused_first(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tool = load_tool('analysis_tools/label_offset_errors.py')
-    monkeypatch.setattr('sys.argv', ['label_offset_errors.py', '--out', str(tmp_path / 'a.txt')])
-    with pytest.raises(SystemExit, match=r'^error: .*a\.txt: expected a path ending in \.json'):
-        tool.main()
+    assert tool.main(['--out', str(tmp_path / 'a.txt')]) == 1
+    assert 'a.txt: expected a path ending in .json' in capsys.readouterr().err

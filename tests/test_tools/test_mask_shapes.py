@@ -21,7 +21,7 @@ def tool() -> ModuleType:
 
 @pytest.mark.slow
 def test_exact_masks_leave_shapes_and_wide_ones_make_them_wide(
-    tool: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tool: ModuleType, tmp_path: Path
 ) -> None:
     data, wide = tmp_path / 'set', tmp_path / 'wide.json'
     settings = Settings(subjects=('S1', 'S9'), frames_per_subject=3, synchronous=True, images=False)
@@ -36,8 +36,7 @@ def test_exact_masks_leave_shapes_and_wide_ones_make_them_wide(
     for masks in (data / 'masks/h36m_train.json', wide):
         out = tmp_path / 'out.json'
         arguments = [str(data), str(masks), '--settings', 'pixels', '--out', str(out)]
-        monkeypatch.setattr('sys.argv', ['mask_shapes.py', *arguments])
-        assert tool.main() == 0
+        assert tool.main(arguments) == 0
         results.append(json.loads(out.read_text())['settings']['pixels'])
     exact, grown = results
     assert exact['shape_mm'] < 1.5 and grown['shape_mm'] > 5
@@ -45,15 +44,13 @@ def test_exact_masks_leave_shapes_and_wide_ones_make_them_wide(
 
 
 def test_a_folder_that_is_no_synthetic_set_is_one_line(
-    tool: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tool: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr('sys.argv', ['mask_shapes.py', str(tmp_path), str(tmp_path / 'no.json')])
-    with pytest.raises(SystemExit, match=r'^error: .*h36m_train\.npz'):
-        tool.main()
+    assert tool.main([str(tmp_path), str(tmp_path / 'no.json')]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith('error: ') and 'h36m_train.npz' in line
 
 
-def test_no_frame_is_refused(tool: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr('sys.argv', ['mask_shapes.py', 'set', 'masks.json', '--every', '0'])
-    with pytest.raises(SystemExit) as caught:
-        tool.main()
-    assert caught.value.code == 2
+def test_no_frame_is_refused(tool: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    assert tool.main(['set', 'masks.json', '--every', '0']) == 2
+    assert capsys.readouterr().err == 'error: --every: found 0, expected at least 1\n'

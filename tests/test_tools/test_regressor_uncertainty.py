@@ -45,10 +45,8 @@ def refined(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 @pytest.fixture(scope='module')
 def record(refined: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     tool, out = load_tool('analysis_tools/regressor_uncertainty.py'), tmp_path_factory.mktemp('out')
-    with pytest.MonkeyPatch.context() as patch:
-        arguments = [*map(str, refined), '--resamples', '5', '--out', str(out / 'a.json')]
-        patch.setattr('sys.argv', ['regressor_uncertainty.py', *arguments])
-        tool.main()
+    arguments = [*map(str, refined), '--resamples', '5', '--out', str(out / 'a.json')]
+    assert tool.main(arguments) == 0
     content: dict[str, Any] = json.loads((out / 'a.json').read_text())
     return content
 
@@ -146,19 +144,16 @@ def test_tables_count_seeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize(
-    ('options', 'message'),
-    [(['--resamples', '0'], '--resamples: found 0'), (['--out', 'a.txt'], r'a\.txt: expected')],
+    ('options', 'status', 'message'),
+    [(['--resamples', '0'], 2, '--resamples: found 0'), (['--out', 'a.txt'], 1, 'a.txt: expected')],
 )
 def test_wrong_options_are_refused_first(
     options: list[str],
+    status: int,
     message: str,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     tool = load_tool('analysis_tools/regressor_uncertainty.py')
-    monkeypatch.setattr('sys.argv', ['x', str(tmp_path), str(tmp_path), *options])
-    with pytest.raises(SystemExit) as stop:
-        tool.main()
-    text = f'{stop.value}{capsys.readouterr().err}'
-    assert message.replace('\\', '') in text
+    assert tool.main([str(tmp_path), str(tmp_path), *options]) == status
+    assert message in capsys.readouterr().err

@@ -15,12 +15,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mmjrr.array_types import Array
+from mmjrr.cli.options import parse, run_command
 from mmjrr.errors import DataError
 from mmjrr.segmentation.mask_comparison import mask_iou
 
@@ -28,20 +30,16 @@ from mmjrr.segmentation.mask_comparison import mask_iou
 FARTHEST = 16
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    return run_command(run, parse(add_arguments, __doc__, argv))
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define the arguments."""
     parser.add_argument('detections', type=Path, help='folder of pose2sim_detections.py')
     parser.add_argument('data', type=Path, help='folder of the data set')
     parser.add_argument('--out', type=Path, help='file to write, JSON')
-    args = parser.parse_args()
-    try:
-        run(args)
-    except (ValueError, OSError) as error:
-        sys.exit(f'error: {error}')
-    return 0
 
 
 def run(args: argparse.Namespace) -> None:

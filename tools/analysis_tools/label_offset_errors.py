@@ -14,21 +14,25 @@ import argparse
 import itertools
 import math
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mmjrr.array_types import Array
+from mmjrr.cli.options import OptionError, parse, run_command
 
 ANKLES = ('left_ankle', 'right_ankle')
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    return run_command(run, parse(add_arguments, __doc__, argv))
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define the arguments."""
     parser.add_argument('--seeds', type=int, nargs='+', default=[0])
     parser.add_argument(
         '--moments', type=int, nargs='+', default=[1, 4], help='moments of each of 15 actions'
@@ -42,18 +46,6 @@ def main() -> int:
         help='largest distances of vertices from joints in the fit of the offsets; inf: no limit',
     )
     parser.add_argument('--out', type=Path, help='file to write, JSON')
-    args = parser.parse_args()
-    if min(args.moments) < 1:
-        parser.error(f'--moments: found {args.moments}, expected numbers of at least 1')
-    if not all(distance > 0 for distance in args.max_vertex_distances):  # nor NaN
-        parser.error(
-            f'--max-vertex-distances: found {args.max_vertex_distances}, expected positive numbers'
-        )
-    try:
-        run(args)
-    except (ValueError, OSError) as error:
-        sys.exit(f'error: {error}')
-    return 0
 
 
 def run(args: argparse.Namespace) -> None:
@@ -62,6 +54,12 @@ def run(args: argparse.Namespace) -> None:
     from mmjrr.io import versions, write_json
     from mmjrr.io.paths import check_suffix
 
+    if min(args.moments) < 1:
+        raise OptionError(f'--moments: found {args.moments}, expected numbers of at least 1')
+    if not all(distance > 0 for distance in args.max_vertex_distances):  # nor NaN
+        raise OptionError(
+            f'--max-vertex-distances: found {args.max_vertex_distances}, expected positive numbers'
+        )
     if args.out is not None:
         check_suffix(args.out, '.json')
     rows = []

@@ -15,8 +15,11 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from mmjrr.cli.options import OptionError, parse, run_command
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,24 +36,18 @@ STEPS, RATE = 60, 0.06
 CHUNK = 64
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    return run_command(run, parse(add_arguments, __doc__, argv))
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define the arguments."""
     parser.add_argument('data', type=Path, help='folder of a synthetic set with several views')
     parser.add_argument('masks', type=Path, help='masks of its training images')
     parser.add_argument('--settings', nargs='+', choices=list(SETTINGS), default=list(SETTINGS))
     parser.add_argument('--every', type=int, default=1, help='use one of so many frames')
     parser.add_argument('--out', type=Path, help='file to write, JSON')
-    args = parser.parse_args()
-    if args.every < 1:
-        parser.error(f'--every: found {args.every}, expected at least 1')
-    try:
-        run(args)
-    except (ValueError, OSError) as error:
-        sys.exit(f'error: {error}')
-    return 0
 
 
 def run(args: argparse.Namespace) -> None:
@@ -58,6 +55,8 @@ def run(args: argparse.Namespace) -> None:
     from mmjrr.io import versions, write_json
     from mmjrr.io.paths import check_suffix
 
+    if args.every < 1:
+        raise OptionError(f'--every: found {args.every}, expected at least 1')
     if args.out is not None:
         check_suffix(args.out, '.json')
     shapes = TrueShapes(args.data, args.masks, args.every)

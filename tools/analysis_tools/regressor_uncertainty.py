@@ -18,9 +18,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from mmjrr.cli.options import OptionError, parse, run_command
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,24 +33,19 @@ if TYPE_CHECKING:
 REFERENCES = ('J_std', 'J_spin', 'truth')
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    return run_command(run, parse(add_arguments, __doc__, argv))
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define the arguments."""
     parser.add_argument('set', type=Path, help='folder of the synthetic set')
     parser.add_argument('work_dir', type=Path, help='work directory of its refinement')
     parser.add_argument('--out', type=Path, help='file to write, JSON')
     parser.add_argument(
         '--resamples', type=int, default=199, help='draws of subjects (default: %(default)s)'
     )
-    args = parser.parse_args()
-    if args.resamples < 1:
-        parser.error(f'--resamples: found {args.resamples}, expected at least 1')
-    try:
-        run(args)
-    except (ValueError, OSError) as error:
-        sys.exit(f'error: {error}')
 
 
 def run(args: argparse.Namespace) -> None:
@@ -56,6 +53,8 @@ def run(args: argparse.Namespace) -> None:
     from mmjrr.io import read_json, versions, write_json
     from mmjrr.io.paths import check_suffix
 
+    if args.resamples < 1:
+        raise OptionError(f'--resamples: found {args.resamples}, expected at least 1')
     if args.out is not None:
         check_suffix(args.out, '.json')
     record: dict[str, Any] = dict(
@@ -192,4 +191,4 @@ def _labeled_truth(truth: SyntheticTruth) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

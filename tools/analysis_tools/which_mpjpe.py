@@ -14,8 +14,11 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from mmjrr.cli.options import parse, run_command
 
 if TYPE_CHECKING:
     from mmjrr.evaluation import EvaluationResult
@@ -23,18 +26,15 @@ if TYPE_CHECKING:
 ESTIMATORS = ('spin_like', 'vibe_like', 'meva_like')
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    return run_command(run, parse(add_arguments, __doc__, argv))
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define the arguments."""
     parser.add_argument('set', type=Path, help='folder of the synthetic set')
     parser.add_argument('--out', type=Path, default=Path('work_dirs/results/benchmarks'))
-    args = parser.parse_args()
-    try:
-        run(args)
-    except (ValueError, OSError, ImportError) as error:
-        sys.exit(f'error: {error}')
 
 
 def run(args: argparse.Namespace) -> None:
@@ -94,4 +94,4 @@ def table(
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())
