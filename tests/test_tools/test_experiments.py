@@ -16,7 +16,9 @@ from tool_modules import load_tool
 
 from mmjrr.body_models import free_body
 from mmjrr.datasets.synthetic import Settings
+from mmjrr.datasets.synthetic.truth import SyntheticTruth
 from mmjrr.engine.calibration import CalibrationOptions
+from mmjrr.io import read_npz
 from mmjrr.joints import H36M_JOINTS_MMPOSE, SMPL_JOINTS
 from mmjrr.refinement import FitEnergy
 from mmjrr.refinement.refiner import sharing_of
@@ -120,6 +122,27 @@ def test_a_cell_of_other_settings_is_refused(experiments: ModuleType, tmp_path: 
     with pytest.raises(SystemExit, match=r'clothes_0\.json: steps: found None, expected 3'):
         experiments._is_finished(arguments(out=tmp_path, frames_per_subject=None, steps=3),
                                  'clothes', 0)  # fmt: skip
+
+
+@pytest.mark.slow
+def test_joints_of_a_detector_are_noisy_and_have_no_3d_label(
+    experiments: ModuleType, tmp_path: Path
+) -> None:
+    """With 3 pixels of noise and 4 cameras at 5 m, joints are triangulated to some 2 cm."""
+    args = argparse.Namespace(data=tmp_path, out=tmp_path, frames_per_subject=2)
+    data = experiments._data_set(args, experiments.EXPERIMENTS['from-2d-joints'], 0)
+    folder = data / 'annotation_body3d' / 'fps10'
+    found, of_set = (read_npz(folder / f'h36m_train{word}.npz') for word in ('', '_of_set'))
+    assert (found['S'][..., 3] == 0).all() and (found['part'][..., 2] == 1).all()
+    noise = found['part'][..., :2] - of_set['part'][..., :2]
+    assert abs(noise.mean()) < 0.3 and 2.8 < noise.std() < 3.2
+    distances = np.linalg.norm(found['S'][..., :3] - of_set['S'][..., :3], axis=-1)
+    assert 0.01 < distances.mean() < 0.025
+    assert SyntheticTruth(data, free_body()).floor_mm() > 3
+    before = (folder / 'h36m_train.npz').read_bytes()
+    (data / 'detected_joints.json').unlink()  # as if it had been killed
+    experiments._data_set(args, experiments.EXPERIMENTS['from-2d-joints'], 0)
+    assert (folder / 'h36m_train.npz').read_bytes() == before
 
 
 def test_cameras_are_right_if_the_planted_errors_are_found(

@@ -72,6 +72,8 @@ class Experiment:
 
     Attributes:
         data: Options of :class:`mmjrr.datasets.synthetic.Settings` besides the seed.
+        detected_joints: Standard deviation, in pixels per axis, of the noise of a detector's 2D
+            joints, which are then the only labels; None for the set's own labels.
         masks: Errors of the masks; None for exact ones, ``'network'``, ``'soft'``, ``'long'`` or
             ``'longest'`` for those of a network.
         config: The refinement config.
@@ -89,6 +91,7 @@ class Experiment:
     """
 
     data: Mapping[str, Any] = field(default_factory=dict)
+    detected_joints: float | None = None
     masks: Mapping[str, Any] | str | None = None
     config: str = FOUR_VIEWS
     silhouette: Mapping[str, Any] = field(default_factory=dict)
@@ -207,6 +210,9 @@ EXPERIMENTS: dict[str, Experiment] = {
     'from-joints': Experiment(dataset=dict(fits_file=None)),
     'from-joints-rest-pose': Experiment(config=FROM_JOINTS),
     'from-joints-joint-offset': Experiment(config=FROM_JOINTS, **JOINTS),
+    'from-2d-joints': Experiment(
+        detected_joints=3.0, config=FROM_JOINTS, dataset=dict(triangulate=True)
+    ),
     # What masks lose, and what the silhouette term's options recover.
     'masks-network': Experiment(masks=NETWORK),
     'masks-head': Experiment(masks=HEAD),
@@ -532,15 +538,57 @@ def _once(path: Path, make: Callable[[], Any]) -> Path:
 def _data_set(args: argparse.Namespace, experiment: Experiment, seed: int) -> Path:
     """Make the set of an experiment, which other experiments may share."""
     from mmjrr.datasets.synthetic import Settings, generate
+    from mmjrr.io import write_json
 
     options = dict(experiment.data)
     if args.frames_per_subject is not None:
         options['frames_per_subject'] = args.frames_per_subject
     words = [f'{key}-{_in_name(value)}' for key, value in sorted(options.items())]
     folder = (args.data or args.out / 'sets') / '_'.join([f'seed-{seed}', *words])
+    noise = experiment.detected_joints
+    if noise is not None:
+        folder = folder.with_name(f'{folder.name}_detected_joints-{noise:g}')
     settings = Settings(seed=seed, synchronous=True, images=False, **options)
     _once(folder / 'synthetic.json', lambda: generate(folder, settings, 1, progress=False))
+    if noise is not None:
+        note = folder / 'detected_joints.json'
+        _once(note, lambda: write_json(note, _detect_joints(folder, noise, seed)))
     return folder
+
+
+def _detect_joints(data: Path, noise: float, seed: int) -> dict[str, float]:
+    """Leave 2D joints with a detector's noise as the only training labels.
+
+    The file holds the triangulated joints too. Their weight is 0, so refinement does not read them;
+    the floor of the set is that of these labels.
+
+    Returns:
+        How far the triangulated joints lie from the set's own 3D labels, mm.
+    """
+    import numpy as np
+
+    from mmjrr.datasets import H36MFitsDataset
+    from mmjrr.datasets.synthetic.dataset_files import write_npz
+    from mmjrr.io import read_npz
+
+    path = data / 'annotation_body3d' / 'fps10' / 'h36m_train.npz'
+    of_set = path.with_name('h36m_train_of_set.npz')
+    labels = read_npz(_once(of_set, lambda: write_npz(of_set, read_npz(path))))
+    part, joints = labels['part'].copy(), labels['S'].copy()
+    part[..., :2] += np.random.default_rng(seed).normal(0, noise, part[..., :2].shape)
+    write_npz(path, dict(labels, part=part, S=np.zeros_like(joints)))
+    dataset = H36MFitsDataset(
+        data_root=str(data),
+        ann_file='annotation_body3d/fps10/h36m_train.npz',
+        camera_param_file='annotation_body3d/cameras.pkl',
+        triangulate=True,
+    )
+    if dataset.annotations.imgname.tolist() != labels['imgname'].tolist():
+        raise RuntimeError(f'{path}: frames without triangulated joints: {dataset.report}')
+    found = dataset.annotations.S[..., :3]
+    write_npz(path, dict(labels, part=part, S=np.dstack([found, np.zeros(found.shape[:2])])))
+    errors = np.linalg.norm(found - joints[..., :3], axis=-1)
+    return dict(mean_mm=1000 * float(errors.mean()), largest_mm=1000 * float(errors.max()))
 
 
 def _in_name(value: Any) -> str:
