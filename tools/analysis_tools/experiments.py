@@ -132,7 +132,9 @@ HEAVY_LENS: dict[str, Any] = dict(
 )
 #: The energy and offsets of the four-view config for Human3.6M, whose masks are a mask head's.
 H36M: dict[str, Any] = dict(masks=HEAD, silhouette=BOTH, **PART_OUTLINES, **PRIORS)
-#: The same with corrected principal points.
+#: The same with a common offset of a subject's outline beside those of its parts.
+H36M_BOTH: dict[str, Any] = dict(H36M, share=dict(PART_OUTLINES['share'], **OUTLINE['share']))
+#: ``H36M`` with corrected principal points.
 H36M_CAMERAS: dict[str, Any] = dict(
     H36M,
     share=dict(PART_OUTLINES['share'], **CAMERAS['share']),
@@ -255,6 +257,9 @@ EXPERIMENTS: dict[str, Experiment] = {
     'anny-clothes-head-priors-parts': Experiment(data=ANNY_CLOTHES, **H36M),
     # The four-view config for Human3.6M outside the world that the fitted model can match.
     'clothes-h36m': Experiment(**dict(H36M, masks=dict(HEAD, **GROWN))),
+    'clothes-h36m-both': Experiment(**dict(H36M_BOTH, masks=dict(HEAD, **GROWN))),
+    'anny-clothes-h36m-both': Experiment(data=ANNY_CLOTHES, **H36M_BOTH),
+    'no-clothes-h36m-both': Experiment(**H36M_BOTH),
     'masks-cut-h36m': Experiment(**dict(H36M, masks=dict(HEAD, **CUT))),
     'cameras-off-h36m': Experiment(data=dict(camera_error=5.0), **H36M),
     'cameras-off-h36m-corrected': Experiment(data=dict(camera_error=5.0), **H36M_CAMERAS),
