@@ -59,7 +59,7 @@ class MatchedParts:
         if self.sample is None and len(frames):
             sampled = frames[np.unique(np.linspace(0, len(frames) - 1, SAMPLE).astype(int))]
             self.sample = part.select(rows[sampled]), sampled
-            release(*(value for value in part.columns().values() if isinstance(value, np.ndarray)))
+            release(*part.arrays().values())
         twice = frames[self.part_of[frames] >= 0]
         if len(twice):
             raise predicted_twice(

@@ -305,13 +305,13 @@ def _protocols(protocol: Any) -> dict[str, Protocol]:
 
 
 def _join(name: str, parts: Sequence[Predictions]) -> Predictions:
-    """Concatenate parts, of which only some may have tracks."""
+    """Concatenate parts, of which only some may have tracks. Vertices stay in their files."""
     if any(part.track is not None for part in parts):
         parts = [
             part if part.track is not None else replace(part, track=[''] * len(part))
             for part in parts
         ]
-    return join(parts[0].source or Path(name), parts)
+    return join(parts[0].source or Path(name), parts, mapped=True)
 
 
 def _check_parts(

@@ -56,10 +56,10 @@ def working_array(shape: Sequence[int], dtype: Any = np.float64) -> Array:
         return np.memmap(file, dtype, 'w+', 0, tuple(shape))
 
 
-def release(*arrays: Array | None) -> None:
+def release(*arrays: Array | JoinedRows | None) -> None:
     """Give the memory of mapped arrays back to the system; their values stay in their files.
 
-    Arrays that are not mapped stay as they are.
+    Arrays that are not mapped stay as they are; :class:`JoinedRows` releases its own.
     """
     for array in arrays:
         base: Any = array
@@ -77,7 +77,7 @@ def is_mapped(array: Array) -> bool:
     return isinstance(base, mmap.mmap)
 
 
-def pieces(*arrays: Array, multiple: int = 1) -> Iterator[slice]:
+def pieces(*arrays: Array | JoinedRows, multiple: int = 1) -> Iterator[slice]:
     """Yield consecutive slices of the arrays' first axis; release the arrays after each slice.
 
     Args:
@@ -104,6 +104,48 @@ def converted(array: Array, dtype: Any) -> Array:
     for piece in pieces(array, result):
         result[piece] = array[piece]
     return result
+
+
+class JoinedRows:
+    """Arrays one after another along the first axis, which are read in place.
+
+    Rows are read by the same indices as those of a NumPy array. What is read is a copy, and the
+    memory of mapped parts is released after each reading.
+
+    Args:
+        parts: The arrays, each of a row at least. Only the lengths of their first axes differ.
+
+    >>> rows = JoinedRows([np.zeros((2, 3)), np.ones((4, 3))])
+    >>> rows.shape, rows[np.array([5, 0])].tolist()
+    ((6, 3), [[1.0, 1.0, 1.0], [0.0, 0.0, 0.0]])
+    """
+
+    def __init__(self, parts: Sequence[Array | JoinedRows]) -> None:
+        lengths = [len(part) for part in parts]
+        self._parts = parts
+        self._part_of = np.repeat(np.arange(len(parts)), lengths)
+        self._row_in_part = np.concatenate([np.arange(length) for length in lengths])
+        self.shape: tuple[int, ...] = (sum(lengths), *parts[0].shape[1:])
+        self.dtype: np.dtype[Any] = np.result_type(*(part.dtype for part in parts))
+        self._layout = parts[0][np.array([0, 0])]
+        self.nbytes = math.prod(self.shape) * self.dtype.itemsize
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Array]:
+        return map(self.__getitem__, range(len(self)))
+
+    def __getitem__(self, rows: int | slice | Array) -> Array:
+        part_of, row_in_part = self._part_of[rows], self._row_in_part[rows]
+        # The last digits of sums depend on the order in memory, which is that of the parts.
+        shape = (*np.shape(part_of), *self.shape[1:])
+        values = np.empty_like(self._layout, self.dtype, shape=shape)
+        for number in np.unique(part_of):
+            chosen = part_of == number
+            values[chosen] = self._parts[number][row_in_part[chosen]]
+            release(self._parts[number])
+        return values
 
 
 def joined(parts: Sequence[Array], dtype: Any) -> Array:

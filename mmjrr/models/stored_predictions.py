@@ -22,6 +22,7 @@ from mmjrr.datasets.predictions.layouts import HANDS_AND_FACE
 from mmjrr.datasets.predictions.matching import takes_by_subaction
 from mmjrr.datasets.predictions.persons import distinct_bodies
 from mmjrr.errors import DataError
+from mmjrr.io.mapped import JoinedRows
 from mmjrr.registry import MODELS
 
 from .nearest_person import NearestPerson
@@ -107,7 +108,7 @@ class StoredPredictions(BaseModel):
             raise ValueError('predictions: found no file, expected at least one')
         self.paths = [Path(path) for path in paths]
         self._parts: list[Predictions] = []
-        self._fields: list[dict[str, Array]] = []
+        self._fields: list[dict[str, Array | JoinedRows]] = []
         self._persons: dict[Any, list[int]] = {}  # rows of images with several, by frame
         self._rows: dict[Any, tuple[int, int]] = {}  # index of file and row, by frame
         takes = {} if metadata is None else takes_by_subaction(read_metadata(metadata).takes)
@@ -234,7 +235,7 @@ def _key(part: Predictions, name: str, takes: Mapping[tuple[Any, ...], str]) -> 
     return identity._replace(take=take, subaction=None)
 
 
-def _answers(part: Predictions) -> dict[str, Array]:
+def _answers(part: Predictions) -> dict[str, Array | JoinedRows]:
     """Return the ``pred_`` fields of data samples, as arrays with a row for each body."""
     if part.vertices is not None:
         return {'pred_vertices': part.vertices}

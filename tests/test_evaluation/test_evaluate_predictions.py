@@ -230,6 +230,22 @@ def test_vertices_and_parameters_may_be_parts_of_one_set(
     assert evaluated.metrics() == pytest.approx(result.metrics(), abs=1e-3)
 
 
+def test_vertices_in_files_of_a_pattern_give_the_digits_of_one_file(
+    tiny_set: Path, stored: dict, regressors: dict, tmp_path: Path
+) -> None:
+    pose, betas = torch.from_numpy(stored['pose']), torch.from_numpy(stored['betas'])
+    vertices = free_body()(betas, pose[:, 3:], pose[:, :3]).vertices.numpy()
+    whole = {'imgname': stored['imgname'], 'vertices': vertices}
+    np.savez(tmp_path / 'whole.npz', **whole)
+    for part, rows in enumerate((slice(0, 2), slice(2, 3), slice(3, None))):
+        np.savez(tmp_path / f'part_{part}.npz', **{name: v[rows] for name, v in whole.items()})
+    results = [
+        mmjrr.evaluate(tmp_path / name, tiny_set, regressors, PROTOCOL)
+        for name in ('whole.npz', 'part_*.npz')
+    ]
+    assert results[0].scores == results[1].scores
+
+
 @pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
 def test_tensors_give_what_arrays_of_their_values_give(
     tiny_set: Path, stored: dict, regressors: dict, dtype: torch.dtype

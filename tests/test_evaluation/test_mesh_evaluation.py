@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -307,6 +310,10 @@ def meters(seed: int, scale: float = 1.0) -> dict[str, np.ndarray]:
     return {'imgname': np.array(NAMES), 'vertices': scale * vertices(bodies(seed))}
 
 
+def meters_of(content: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {'imgname': content['imgname'], 'vertices': vertices(content)}
+
+
 def test_an_image_with_predictions_in_two_files_is_refused():
     first, second = bodies(0), bodies(1)
     message = 'anna/run/000010.jpg and 4 more images have predictions .*a single quoted pattern'
@@ -332,6 +339,103 @@ def test_files_with_a_person_each_are_one_set(tmp_path):
     assert listed.frames == 2 * COUNT - 1 and listed.metrics() == pattern.metrics()
     with pytest.raises(DataError, match='000010.jpg and 4 more images have predictions in'):
         evaluate_meshes([*files, bodies(4)], target, 'free_body_h36m', ['vibe'])
+
+
+def saved(folder: Path, *parts: dict[str, np.ndarray]) -> list[Path]:
+    folder.mkdir()
+    files = [folder / f'{number}.npz' for number in range(len(parts))]
+    for file, part in zip(files, parts, strict=True):
+        np.savez(file, **part)
+    return files
+
+
+def rows_of(content: dict[str, np.ndarray], *rows: slice) -> list[dict[str, np.ndarray]]:
+    return [{name: value[of_part] for name, value in content.items()} for of_part in rows]
+
+
+@pytest.mark.parametrize('kind', ['vertices', 'parameters'])
+def test_bodies_in_several_files_score_as_those_in_one(kind, tmp_path):
+    """Some images have two people, and one file has names only."""
+    predicted, target = both(bodies(0), bodies(1)), both(bodies(2), bodies(3))
+    if kind == 'vertices':
+        predicted, target = meters_of(predicted), meters_of(target)
+    without = {name: np.zeros((0,)) for name in predicted} | {'imgname': np.array(NAMES[:1])}
+    missing = {name: np.full_like(value[:1], np.nan) for name, value in predicted.items()
+               if name != 'imgname'} | {'imgname': np.array(NAMES[:1])}  # fmt: skip
+    sides = []
+    for side, content in (('predicted', predicted), ('target', target)):
+        (whole,) = saved(tmp_path / f'{side}_whole', both(missing, content))
+        parts = rows_of(content, slice(0, 3), slice(3, 7), slice(7, None))
+        sides.append((whole, saved(tmp_path / side, without, *parts)))
+    (whole, files), (target_whole, target_files) = sides
+    expected = evaluate_meshes(whole, target_whole, 'free_body_h36m', ['vibe', 'emdb'])
+    assert expected.frames == 2 * COUNT
+    for several in (files, f'{tmp_path}/predicted/*.npz'):
+        for target_several in (target_files, f'{tmp_path}/target/*.npz'):
+            result = evaluate_meshes(several, target_several, 'free_body_h36m', ['vibe', 'emdb'])
+            assert (result.scores, result.intervals) == (expected.scores, expected.intervals)
+            assert (result.frames, result.skipped) == (expected.frames, expected.skipped)
+
+
+def test_vertices_in_several_files_may_have_tracks_in_some_only(tmp_path):
+    content = {**meters_of(both(bodies(0), bodies(1))), 'track': np.repeat(['anna', ''], COUNT)}
+    target = meters_of(both(bodies(2), bodies(3)))
+    first, second = rows_of(content, slice(0, COUNT), slice(COUNT, None))
+    del second['track']
+    parts = [predictions_from(first, fields=TRACK), predictions_from(second)]
+    whole = predictions_from(content, fields=TRACK)
+    for person in ('nearest', 'anna'):
+        expected = evaluate_meshes(whole, target, 'free_body_h36m', ['emdb'], person=person)
+        result = evaluate_meshes(parts, target, 'free_body_h36m', ['emdb'], person=person)
+        assert (result.scores, result.frames) == (expected.scores, expected.frames)
+
+
+def test_files_of_meshes_of_different_kinds_are_refused(tmp_path):
+    small = {'imgname': np.array(['anna/run/000001.jpg']), 'vertices': np.ones((1, 100, 3))}
+    files = saved(tmp_path / 'files', meters(0), small)
+    for pair in ((files, meters(1)), (meters(1), files), (f'{tmp_path}/files/*', meters(1))):
+        with pytest.raises(DataError, match=r'vertices: found shapes \[\(100, 3\), \(6890, 3\)\]'):
+            evaluate_meshes(*pair, 'free_body_h36m', ['vibe'])
+
+
+@pytest.mark.slow
+def test_vertices_in_several_files_take_the_memory_of_a_piece(tmp_path):
+    """Over a hundred megabytes of meshes, in a process of its own.
+
+    Chunks are small, so that their intermediate arrays do not hide those of a file.
+    """
+    count = 240
+    template = free_body().v_template.numpy().astype(np.float32)
+    for side in ('predicted', 'target'):
+        parts = [
+            {
+                'imgname': np.array([f'video_{part}/{frame:06d}.jpg' for frame in range(count)]),
+                'vertices': np.linspace(0.9, 1.1, count, dtype=np.float32)[:, None, None]
+                * template,
+            }
+            for part in range(3)
+        ]
+        saved(tmp_path / side, *parts)
+    program = f"""
+from pathlib import Path
+from mmjrr.evaluation import evaluate_meshes, mesh_evaluation
+mesh_evaluation._CHUNK = 8
+def peak():
+    with open('/proc/self/status') as lines:
+        return next(int(line.split()[1]) for line in lines if line.startswith('VmHWM')) // 1024
+def frames(*sides):
+    return evaluate_meshes(*sides, 'free_body_h36m', ['vibe']).frames
+folder = Path({str(tmp_path)!r})
+files, target = (sorted((folder / side).iterdir()) for side in ('predicted', 'target'))
+assert frames(files[0], target[0]) == {count}
+before = peak()
+assert frames(files, {str(tmp_path / 'target/*.npz')!r}) == 3 * {count}
+print(peak() - before)
+"""
+    done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert sum(path.stat().st_size for path in tmp_path.rglob('*.npz')) > 100 << 20
+    assert int(done.stdout) < 40
 
 
 def test_each_side_has_its_own_unit():

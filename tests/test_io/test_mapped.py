@@ -14,6 +14,7 @@ import pytest
 from mmjrr.errors import DataError
 from mmjrr.io import mapped, read_npy, read_npz
 from mmjrr.io.mapped import (
+    JoinedRows,
     all_finite,
     as_list,
     converted,
@@ -146,6 +147,34 @@ def test_rows_and_columns_of_mapped_arrays_are_those_of_numpy() -> None:
     assert both.dtype == np.float32 and all_finite(array)
     array[699, 5] = np.inf
     assert not all_finite(array)
+
+
+@pytest.mark.usefixtures('small')
+@pytest.mark.parametrize('order', ['C', 'F'])
+def test_joined_rows_are_those_of_the_concatenated_arrays(tmp_path: Path, order: str) -> None:
+    whole = np.arange(600, dtype=np.float32).reshape(100, 3, 2)
+    parts = [np.array(part, order=order) for part in np.split(whole, [5, 60, 61])]
+    np.save(tmp_path / 'a.npy', parts[1])
+    parts[1] = read_npy(tmp_path / 'a.npy', mapped=True)
+    assert is_mapped(parts[1])
+    concatenated = np.concatenate(parts)
+    nested = JoinedRows([JoinedRows(parts[:2]), *parts[2:]])
+    for rows in (JoinedRows(parts), nested):
+        assert (rows.shape, rows.dtype, len(rows)) == ((100, 3, 2), np.float32, 100)
+        for index in (
+            99, -1, slice(3, 64), slice(None, None, -7), np.array([70, 4, 60, 4, -2]),
+            np.arange(100) % 3 == 0, np.empty(0, int),
+        ):  # fmt: skip
+            read, expected = rows[index], concatenated[index]
+            np.testing.assert_array_equal(read, expected)
+            assert read.dtype == expected.dtype
+        listed = np.array([70, 4, 60])
+        assert rows[listed].strides == concatenated[listed].strides
+        np.testing.assert_array_equal(list(rows), concatenated)
+        assert [len(rows[piece]) for piece in pieces(rows)] == [21, 21, 21, 21, 16]
+        for index in (100, np.array([0, 100])):
+            with pytest.raises(IndexError):
+                rows[index]
 
 
 def test_work_on_pieces_of_a_large_file_takes_the_memory_of_a_piece(tmp_path: Path) -> None:

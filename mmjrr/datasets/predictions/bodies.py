@@ -14,7 +14,7 @@ import torch
 from mmjrr.array_types import Array
 from mmjrr.errors import DataError
 from mmjrr.geometry import axis_angle_to_matrix, matrix_to_axis_angle, rotation_6d_to_matrix
-from mmjrr.io.mapped import pieces
+from mmjrr.io.mapped import JoinedRows, pieces
 from mmjrr.io.texts import take_texts
 
 from .layouts import HANDS_AND_FACE, ROTATIONS_6D
@@ -46,7 +46,8 @@ class Predictions:
 
     Attributes:
         imgname: N image names, as stored.
-        vertices: (N, V, 3), in the file's unit.
+        vertices: (N, V, 3), in the file's unit. Vertices that stay in several files are
+            :class:`~mmjrr.io.mapped.JoinedRows`.
         global_orient: (N, 3), (N, 3, 3) or (N, 6).
         body_pose: (N, 23, 3), (N, 23, 3, 3) or (N, 23, 6); 21 rotations of SMPL-H and SMPL-X.
         betas: (N, K).
@@ -73,7 +74,7 @@ class Predictions:
     """
 
     imgname: Sequence[str] | None = None
-    vertices: Array | None = None
+    vertices: Array | JoinedRows | None = None
     global_orient: Array | None = None
     body_pose: Array | None = None
     betas: Array | None = None
@@ -248,7 +249,7 @@ class Predictions:
         """Return a copy of only these rows (indices or a mask), in this order."""
         rows = np.arange(len(self))[rows]
         chosen: dict[str, Any] = {
-            name: value[rows] if isinstance(value, np.ndarray) else take_texts(value, rows)
+            name: take_texts(value, rows) if name in _LISTS else value[rows]
             for name, value in self.columns().items()
         }
         return replace(self, **chosen)
@@ -258,9 +259,19 @@ class Predictions:
         names = (*_LISTS, 'frame', *_ARRAYS)
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
+    def arrays(self) -> dict[str, Array | JoinedRows]:
+        """Return the columns that are arrays, by name."""
+        return {name: value for name, value in self.columns().items() if name not in _LISTS}
 
-def join(source: Path, parts: Sequence[Predictions]) -> Predictions:
+
+def join(source: Path, parts: Sequence[Predictions], mapped: bool = False) -> Predictions:
     """Concatenate parts. Rows of parts without bodies (names only) become invalid rows of NaN.
+
+    Args:
+        source: The origin of the parts, for messages.
+        parts: The parts.
+        mapped: Whether vertices of several parts stay where they are, as
+            :class:`~mmjrr.io.mapped.JoinedRows`.
 
     Raises:
         DataError: Only some of the parts have a field, or its shapes differ.
@@ -280,7 +291,7 @@ def join(source: Path, parts: Sequence[Predictions]) -> Predictions:
     whole = replace(parts[0]) if len(parts) == 1 else Predictions()
     if len(parts) > 1:
         for name, values in columns.items():
-            shapes = {value.shape[1:] for value in values if isinstance(value, np.ndarray)}
+            shapes = set() if name in _LISTS else {value.shape[1:] for value in values}
             if len(values) < len(parts) or len(shapes) > 1:
                 reason = (
                     f'found shapes {sorted(shapes)}, expected one'
@@ -288,12 +299,12 @@ def join(source: Path, parts: Sequence[Predictions]) -> Predictions:
                     else f'found in {len(values)} of {len(parts)} parts, expected in all or none'
                 )
                 raise DataError(f'{source}: {name}: {reason}')
-            joined = (
-                np.concatenate(values)
-                if isinstance(values[0], np.ndarray)
-                else [item for value in values for item in value]
-            )
-            setattr(whole, name, joined)
+            if name in _LISTS:
+                setattr(whole, name, [item for value in values for item in value])
+            elif name == 'vertices' and mapped:
+                whole.vertices = JoinedRows(values)
+            else:
+                setattr(whole, name, np.concatenate(values))
         whole.notes = tuple(dict.fromkeys(note for part in parts for note in part.notes))
         whole.body = next((part.body for part in bodies if part.body), '')
         possible = (kind for part in bodies for kind in part.possible_rotations_6d)
@@ -312,7 +323,8 @@ def _filled(part: Predictions, like: Sequence[Predictions]) -> Predictions:
     if _is_placeholder(part) and like:
         for name, value in like[0].columns().items():
             if name in _ARRAYS and name != 'valid':
-                setattr(filled, name, np.full((len(part), *value.shape[1:]), np.nan, np.float32))
+                shape = (len(part), *value.shape[1:])
+                setattr(filled, name, np.broadcast_to(np.float32(np.nan), shape))
             elif name == 'frame' and part.frame is None:
                 filled.frame = np.full(len(part), -1)
             elif name in ('gender', 'track') and getattr(part, name) is None:

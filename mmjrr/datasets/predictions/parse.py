@@ -133,13 +133,13 @@ def _check_side_of_camera(predictions: Predictions, layout: Layout) -> tuple[str
     vertices = predictions.vertices
     assert vertices is not None
     if layout.half_turn:
-        predictions.vertices = working_array(vertices.shape, np.result_type(vertices, np.float32))
+        predictions.vertices = working_array(vertices.shape, np.float32)
         for piece in pieces(vertices, predictions.vertices):
             predictions.vertices[piece] = vertices[piece] * _HALF_TURNS[layout.half_turn]
         return (f'vertices are turned back by 180 degrees about {layout.half_turn}',)
     with np.errstate(invalid='ignore'):  # NaN marks bodies that are not there
         behind = all((vertices[piece][..., 2] < 0).all() for piece in pieces(vertices))
-    if not vertices.size or not behind:
+    if not len(vertices) or not behind:
         return ()
     note = (
         "all vertices are behind the camera (z < 0), as in meshes that 4D-Humans' demo.py turns by "

@@ -140,7 +140,7 @@ def first_of_equal(part: Predictions) -> Array:
 
 def _without_repetition(part: Predictions, rows: Sequence[int]) -> list[int]:
     """Return the rows with distinct bodies, the first of each."""
-    columns = [value for name, value in part.columns().items() if isinstance(value, np.ndarray)]
+    columns = part.arrays().values()
     different: list[int] = []
     for row in rows:
         if not any(

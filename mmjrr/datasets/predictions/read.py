@@ -54,7 +54,7 @@ def read_predictions(
         frame_step: Number of video frames from one frame of the file to the next, if the model saw
             only every ``frame_step``-th frame and numbers these consecutively. Default: 1.
         mapped: Whether large arrays of npz and npy files stay in their file
-            (:mod:`mmjrr.io.mapped`).
+            (:mod:`mmjrr.io.mapped`), and vertices of several files are read from them in place.
 
     Raises:
         FileNotFoundError: The file does not exist, or no file matches.
@@ -82,7 +82,7 @@ def read_predictions(
                 "expected one, a file named after an image or after one of Human3.6M's videos"
             )
         parts.append(part)
-    predictions = join(root, parts)
+    predictions = join(root, parts, mapped)
     layouts = list(dict.fromkeys(part.layout for part in parts))
     predictions.source, predictions.layout = root, layouts[0] if len(layouts) == 1 else 'words'
     predictions.notes = (f'{len(files)} files', *predictions.notes)
