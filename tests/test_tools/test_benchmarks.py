@@ -35,6 +35,14 @@ def load(monkeypatch: pytest.MonkeyPatch):
     sys.modules.update(hidden)
 
 
+BENCHMARKS = [p.stem for p in sorted(FOLDER.glob('*.py')) if '__main__' in p.read_text()]
+
+
+@pytest.mark.parametrize('name', BENCHMARKS)
+def test_a_benchmark_finds_what_it_imports(load, name: str) -> None:
+    assert load(name).__doc__
+
+
 def test_sides_run_in_turn_and_warm_up_does_not_count(load) -> None:
     order: list[str] = []
     sides = {'a': lambda: order.append('a'), 'b': lambda: order.append('b')}

@@ -25,12 +25,12 @@ from common import Record, arguments, parse, peak_memory, positive, synthetic_da
 from evaluation import evaluate, repeated_frames, three_regressors
 
 from mmjrr.body_models import FREE_BODY_FILE
-from mmjrr.engine.bad_frames import split_left_out, with_left_out
 from mmjrr.engine.pseudo_gt_export import export_fits, write_summary
 from mmjrr.io import atomic_write, read_npz
 from mmjrr.jobs import ShardFolder
 from mmjrr.refinement import PseudoGTStore
 from mmjrr.refinement.energy import TERMS
+from mmjrr.refinement.left_out import split_left_out, with_left_out
 from mmjrr.refinement.regressor_fit import PARAMETERS
 
 #: Digest of a run, by which its shards are known.
