@@ -124,7 +124,9 @@ class H36MFitsDataset(BaseDataset):
         cameras: Full-image cameras by subject and camera name.
         masks: The masks, or None without ``mask_file``.
         fits_file: Path of the file of fits, or None.
-        report: Number of samples that are annotated, kept, and dropped for each reason.
+        report: Number of samples that are annotated, kept, and dropped for each reason, and with
+            ``triangulate`` the numbers of joints that
+            :func:`~mmjrr.datasets.triangulated_joints.triangulated_joints` counts.
 
     Raises:
         FileNotFoundError: A file is missing.
@@ -397,7 +399,7 @@ class H36MFitsDataset(BaseDataset):
         rows_of = rows_by_camera(table)
         self._load_cameras(table, rows_of)
         if self.triangulate:
-            table = triangulated_joints(table, self.cameras)
+            table = triangulated_joints(table, self.cameras, report=self.report)
         fit_rows = mask_rows = np.full(len(table), -1)
         fits = None
         if self.fits_file is not None:
@@ -517,7 +519,7 @@ class H36MFitsDataset(BaseDataset):
             for name, count in self.report.items()
             if count
             and name not in ('annotated', 'kept', 'dropped')
-            and not name.startswith('without_')
+            and not name.startswith(('without_', 'joints_'))
         }
         remarks = [f'not selected: {not_selected}'] if not_selected else []
         remarks += filter(None, map(self._about_missing, ('fit', 'mask', 'joints')))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -12,6 +13,10 @@ from mmjrr.geometry.cameras import PerspectiveCamera
 
 #: Number of solutions of the linear system; equations are scaled by the depths of the last one.
 _ITERATIONS = 4
+#: Number of groups that are triangulated at a time, which bounds the memory.
+_GROUPS_AT_A_TIME = 1024
+#: Largest distance in pixels between an image and the projection of its ray.
+_UNPROJECTION_ERROR = 1.0
 
 
 @dataclass(frozen=True)
@@ -19,16 +24,21 @@ class TriangulatedPoints:
     """Points of groups of views, in the world.
 
     Attributes:
-        points: (G, J, 3), meters; NaN where fewer than two views agree, or no more than half of
-            those that show the point.
+        points: (G, J, 3), meters; NaN where fewer than two views agree, no more than half of those
+            that show the point, or the dilution is above the limit.
         used: (B, J), whether a view's image agrees with its group's point.
         error: (B, J), pixels between a view's image and its group's point; NaN where either is
             missing.
+        shown: (G, J) int, number of views that show the point.
+        dilution: (G, J), dilution of precision, also where it is above the limit; NaN where views
+            do not agree.
     """
 
     points: Tensor
     used: Tensor
     error: Tensor
+    shown: Tensor
+    dilution: Tensor
 
 
 def triangulate(
@@ -37,6 +47,7 @@ def triangulate(
     camera: PerspectiveCamera,  # B cameras
     group: Tensor,  # (B,) int, from 0
     tolerance: float = 30.0,
+    max_dilution: float = math.inf,
 ) -> TriangulatedPoints:
     r"""Triangulate points from the views of each group, leaving out views that disagree.
 
@@ -54,16 +65,31 @@ def triangulate(
     the one with the smaller error. The result is triangulated from all views that agree with it,
     if they are more than half of the views: two wrong images can agree by chance.
 
+    Two views that face each other agree on any point of the line between them. Independent noise
+    of one pixel in both coordinates of each image gives a point the standard error
+
+    .. math:: \sigma = \sqrt{\mathrm{tr}\, (A^T W A)^{-1} (A^T W^2 A) (A^T W A)^{-1}},
+
+    with the derivatives :math:`A` of the images and their weights :math:`W`. The dilution of
+    precision is the ratio of this error to a pixel's width at the point, depth / focal length, in
+    the view where that is largest. It depends on the directions of the rays, and not on resolution
+    or scale: two rays at a right angle have 1.6, parallel rays infinity. Points whose dilution is
+    above ``max_dilution`` are left out.
+
+    An image far outside the picture can lie where a distorting lens shows nothing. It counts as
+    missing.
+
     Args:
         points_2d: Images of the points. Those of weight 0 may be NaN.
         weight: Weight of each image, such as a detector's score.
         camera: Camera of each row, with its pose in the world.
         group: Group of each row, such as its moment. Rows of a group are different views.
         tolerance: Largest distance in pixels between an image and the projected point. Default: 30.
+        max_dilution: Largest dilution of precision of a point. Default: infinity, no limit.
 
     Raises:
         ValueError: There are no rows, a shape is wrong, the cameras have no pose, or ``tolerance``
-            is not positive.
+            or ``max_dilution`` is not positive.
 
     >>> eye = torch.eye(3).expand(2, 3, 3)
     >>> camera = PerspectiveCamera(
@@ -86,11 +112,45 @@ def triangulate(
         raise ValueError(f'camera: found {camera!r}, expected {rows} cameras with a pose')
     if not tolerance > 0:
         raise ValueError(f'tolerance: found {tolerance}, expected a positive number of pixels')
+    if not max_dilution > 0:
+        raise ValueError(f'max_dilution: found {max_dilution}, expected a positive number')
     if not rows:
         raise ValueError('points_2d: found no rows, expected at least one')
-    views = _Views.of(points_2d, weight, camera)
-    index, present = _padded(group)  # (G, V)
-    best = _Candidate.none(len(index), index.shape[1], joints, points_2d)
+    sizes = torch.bincount(group)
+    order = torch.argsort(group, stable=True)
+    end = [0, *torch.cumsum(sizes, 0).tolist()]
+    groups = len(sizes)
+    result = TriangulatedPoints(
+        points=points_2d.new_full((groups, joints, 3), torch.nan),
+        used=torch.zeros_like(weight, dtype=torch.bool),
+        error=points_2d.new_full((rows, joints), torch.nan),
+        shown=group.new_zeros(groups, joints),
+        dilution=points_2d.new_full((groups, joints), torch.nan),
+    )
+    for start in range(0, groups, _GROUPS_AT_A_TIME):
+        stop = min(start + _GROUPS_AT_A_TIME, groups)
+        chosen = order[end[start] : end[stop]]
+        if not len(chosen):
+            continue
+        part = _triangulate(
+            _Views.of(points_2d[chosen], weight[chosen], camera[chosen]),
+            *_padded(group[chosen] - start, sizes[start:stop]),
+            tolerance,
+            max_dilution,
+        )
+        for name in ('points', 'shown', 'dilution'):
+            getattr(result, name)[start:stop] = getattr(part, name)
+        for name in ('used', 'error'):
+            getattr(result, name)[chosen] = getattr(part, name)
+    return result
+
+
+def _triangulate(
+    views: _Views, index: Tensor, present: Tensor, tolerance: float, max_dilution: float
+) -> TriangulatedPoints:
+    """Triangulate from the views (G, V) of groups."""
+    rows, joints = views.weight.shape
+    best = _Candidate.none(len(index), index.shape[1], joints, views.plane)
     for pair in combinations(range(index.shape[1]), 2):
         chosen = torch.zeros_like(present)
         chosen[:, list(pair)] = present[:, list(pair)]
@@ -99,14 +159,19 @@ def triangulate(
     error, depth = views.errors(points[:, None].expand(*index.shape, joints, 3), index)
     agrees = best.agrees & (error <= tolerance) & (depth > 0)
     labeled = present[..., None] & (views.weight[index] > 0)
-    is_seen = (agrees.sum(1) >= 2) & (2 * agrees.sum(1) > labeled.sum(1))
+    shown = labeled.sum(1)
+    is_agreed = (agrees.sum(1) >= 2) & (2 * agrees.sum(1) > shown)
+    dilution = torch.where(is_agreed, _dilution(views, index, best.agrees, points), torch.nan)
+    is_seen = dilution <= max_dilution
     agrees &= is_seen[:, None]
     of_rows = _rows_of_padded(index, present, rows)
-    error = torch.where(is_seen[:, None] & (views.weight[index] > 0), error, torch.nan)
+    error = torch.where(is_seen[:, None] & labeled, error, torch.nan)
     return TriangulatedPoints(
         points=torch.where(is_seen[..., None], points, torch.nan),
         used=agrees.flatten(0, 1)[of_rows],
         error=error.flatten(0, 1)[of_rows],
+        shown=shown,
+        dilution=dilution,
     )
 
 
@@ -126,8 +191,11 @@ class _Views:
         assert camera.rotation is not None and camera.position is not None
         valid = (weight > 0) & torch.isfinite(points_2d).all(-1)
         pixels = torch.where(valid[..., None], points_2d, camera.principal_point[:, None])
+        plane = camera.unproject(pixels)
+        again = camera.project(torch.cat([plane, torch.ones_like(plane[..., :1])], -1))
+        valid &= (again - pixels).norm(dim=-1) <= _UNPROJECTION_ERROR
         return cls(
-            camera.unproject(pixels),
+            torch.where(valid[..., None], plane, 0.0),
             torch.where(valid, weight, 0.0).to(pixels),
             camera.rotation,
             -(camera.rotation @ camera.position[..., None])[..., 0],
@@ -135,11 +203,16 @@ class _Views:
             pixels,
         )
 
+    def local(self, points: Tensor, index: Tensor) -> Tensor:
+        """Return points (G, V, J, 3) in the cameras' frames, (G * V, J, 3)."""
+        flat = index.flatten()
+        turned = points.flatten(0, 1) @ self.rotation[flat].transpose(1, 2)
+        return turned + self.shift[flat][:, None]
+
     def errors(self, points: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
         """Return pixel errors (G, V, J) and depths (G, V, J) of points (G, V, J, 3)."""
         flat = index.flatten()
-        local = points.flatten(0, 1) @ self.rotation[flat].transpose(1, 2)
-        local = local + self.shift[flat][:, None]
+        local = self.local(points, index)
         depth = local[..., 2]
         safe = torch.cat([local[..., :2], depth.clamp_min(1e-6)[..., None]], -1)
         distance = (self.camera[flat].project(safe) - self.pixels[flat]).norm(dim=-1)
@@ -189,19 +262,14 @@ def _solve(views: _Views, index: Tensor, used: Tensor) -> Tensor:  # (G, V), (G,
     rotation = views.rotation[index][:, :, None]  # (G, V, 1, 3, 3)
     shift = views.shift[index][:, :, None]  # (G, V, 1, 3)
     plane = views.plane[index]  # (G, V, J, 2)
-    left = rotation[..., :2, :] - plane[..., None] * rotation[..., 2:, :]  # (G, V, J, 2, 3)
+    left, scale = _equations(views, index, used)
     right = plane * shift[..., 2:] - shift[..., :2]  # (G, V, J, 2)
-    weight = torch.where(used, views.weight[index], 0.0)
-    scale = weight.sqrt()[..., None] * views.camera.focal_length[index][:, :, None]
-    enough = (used.sum(1) >= 2)[..., None, None]  # (G, J, 1, 1)
-    depth = torch.ones_like(weight)
+    depth = torch.ones_like(plane[..., 0])
     points = plane.new_zeros(*used[:, 0].shape, 3)
     for _ in range(_ITERATIONS):
         a = left * (scale / depth[..., None])[..., None]
         b = right * scale / depth[..., None]
-        gram = torch.einsum('gvjkx,gvjky->gjxy', a, a)
-        # A unit matrix keeps undetermined systems solvable; their result is not used.
-        gram = torch.where(enough, gram, torch.eye(3).to(gram))
+        gram = _gram(a, used)
         # Parallel rays meet nowhere: their points are not finite, and agree with no image.
         points = torch.linalg.solve_ex(gram, torch.einsum('gvjkx,gvjk->gjx', a, b))[0]
         local = torch.einsum('gvx,gjx->gvj', rotation[:, :, 0, 2], points) + shift[..., 2]
@@ -209,16 +277,44 @@ def _solve(views: _Views, index: Tensor, used: Tensor) -> Tensor:  # (G, V), (G,
     return points
 
 
-def _padded(group: Tensor) -> tuple[Tensor, Tensor]:
+def _dilution(views: _Views, index: Tensor, used: Tensor, points: Tensor) -> Tensor:  # (G, J)
+    """Return the dilutions of precision of points (G, J, 3); see :func:`triangulate`."""
+    left, scale = _equations(views, index, used)
+    depth = views.local(points[:, None].expand(*used.shape, 3), index)[..., 2]
+    depth = depth.unflatten(0, index.shape).clamp_min(1e-2)
+    a = (left * (scale / depth[..., None])[..., None]).to(torch.float64)
+    inverse = torch.linalg.inv_ex(_gram(a, used))[0]
+    noise = torch.einsum('gvjkx,gvjky,gvj->gjxy', a, a, views.weight[index].to(a))
+    variance = (inverse @ noise @ inverse).diagonal(dim1=-2, dim2=-1).sum(-1)
+    width = depth / views.camera.focal_length[index].amin(-1)[..., None]
+    width = torch.where(used, width, 0.0).amax(1)
+    return torch.nan_to_num(variance.sqrt().to(width) / width, nan=torch.inf)
+
+
+def _equations(views: _Views, index: Tensor, used: Tensor) -> tuple[Tensor, Tensor]:
+    """Return coefficients (G, V, J, 2, 3) of the equations and their factors (G, V, J, 2)."""
+    rotation = views.rotation[index][:, :, None]  # (G, V, 1, 3, 3)
+    left = rotation[..., :2, :] - views.plane[index][..., None] * rotation[..., 2:, :]
+    weight = torch.where(used, views.weight[index], 0.0)
+    return left, weight.sqrt()[..., None] * views.camera.focal_length[index][:, :, None]
+
+
+def _gram(a: Tensor, used: Tensor) -> Tensor:  # (G, V, J, 2, 3), (G, V, J) -> (G, J, 3, 3)
+    """Return the Gram matrices of the equations; unit matrices where fewer than two are used."""
+    enough = (used.sum(1) >= 2)[..., None, None]
+    gram = torch.einsum('gvjkx,gvjky->gjxy', a, a)
+    # A unit matrix keeps undetermined systems solvable; their result is not used.
+    return torch.where(enough, gram, torch.eye(3).to(gram))
+
+
+def _padded(group: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor]:  # (B,) in order, (G,)
     """Return each group's rows (G, V), padded by arbitrary rows, and a mask of the real ones."""
-    order = torch.argsort(group, stable=True)
-    count = torch.bincount(group)
-    first = torch.cumsum(count, 0) - count
-    place = torch.arange(len(group), device=group.device) - first[group[order]]
-    index = group.new_zeros(len(count), max(2, int(count.max())))
+    first = torch.cumsum(sizes, 0) - sizes
+    place = torch.arange(len(group), device=group.device) - first[group]
+    index = group.new_zeros(len(sizes), max(2, int(sizes.max())))
     present = torch.zeros_like(index, dtype=torch.bool)
-    index[group[order], place] = order
-    present[group[order], place] = True
+    index[group, place] = torch.arange(len(group), device=group.device)
+    present[group, place] = True
     return index, present
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from small_jobs import several_views
 
 from mmjrr.cli.main import main
 from mmjrr.datasets import H36MFitsDataset
-from mmjrr.datasets.annotations import Annotations
+from mmjrr.datasets.annotations import Annotations, parse_names
 from mmjrr.datasets.fits import load_fits
 from mmjrr.datasets.triangulated_joints import labeled_trunk_joints, triangulated_joints
 from mmjrr.errors import DataError
@@ -53,12 +55,68 @@ def test_labels_stay_and_contradicting_2d_joints_lose_their_weight(views: Path) 
     assert cameras.S[..., 3].min() == pytest.approx((0.5 + 3) / 4)
 
 
+def test_joints_that_are_not_triangulated_are_counted_by_reason(
+    views: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(
+        'mmjrr.datasets.triangulated_joints.print_log', lambda text, **_: said.append(text)
+    )
+    cameras = load_cameras(views / 'annotation_body3d/cameras.pkl')
+    whole = Annotations.load(views / ANN)
+    report: dict[str, int] = {}
+    triangulated_joints(whole, cameras, report=report)
+    assert not said and report == dict(
+        joints_triangulated=8 * 17, joints_in_one_view=0, joints_disagreeing=0, joints_imprecise=0
+    )
+    # The two cameras that face each other most.
+    rig = {key: camera.to(torch.float64) for key, camera in cameras.items() if key[0] == 'S1'}
+    one, other = min(
+        combinations(rig, 2),
+        key=lambda pair: float(rig[pair[0]].rotation[0, 2] @ rig[pair[1]].rotation[0, 2]),
+    )
+    ids = np.array([name.camera for name in parse_names('', whole.imgname.tolist())])
+    table, ids = whole.keep(np.isin(ids, [one[1], other[1]])), ids[np.isin(ids, [one[1], other[1]])]
+    loose = triangulated_joints(table, cameras, max_dilution=np.inf)
+    # Joint 3 lies between the cameras, joint 4 is seen by one, joint 5 by two that disagree.
+    between = (0.45 * rig[one].position + 0.55 * rig[other].position)[None]
+    for key in (one, other):
+        pixels = rig[key].project(rig[key].world_to_camera(between))
+        table.part[ids == key[1], 3, :2] = pixels[0, 0]
+    table.part[ids == one[1], 4, 2] = 0
+    table.part[ids == one[1], 5, :2] += 300
+    result = triangulated_joints(table, cameras, max_dilution=500, report=report)
+    assert report == dict(
+        joints_triangulated=4 * 14, joints_in_one_view=4, joints_disagreeing=4, joints_imprecise=4
+    )
+    assert said[0].startswith('56 of 68 joints') and said[0].count(': 4 ') == 1
+    np.testing.assert_array_equal(result.S[:, [3, 4, 5]], 0)
+    np.testing.assert_array_equal(result.part, table.part)
+    others = [joint for joint in range(17) if joint not in (3, 4, 5)]
+    np.testing.assert_array_equal(result.S[:, others], loose.S[:, others])
+    assert triangulated_joints(table, cameras).S[:, 3].max() == 0
+    with pytest.raises(ValueError, match='max_dilution: found 0'):
+        triangulated_joints(table, cameras, max_dilution=0)
+
+
+def test_a_joint_far_outside_one_picture_is_triangulated_from_the_others(views: Path) -> None:
+    labels, table = Annotations.load(views / 'labeled.npz'), Annotations.load(views / ANN)
+    table.part[0, 3, :2] = -9999
+    table = table.keep(np.arange(len(table)) != len(table) - 1)
+    report: dict[str, int] = {}
+    cameras = load_cameras(views / 'annotation_body3d/cameras.pkl')
+    result = triangulated_joints(table, cameras, report=report)
+    np.testing.assert_allclose(result.S[..., :3], labels.S[:-1, :, :3], atol=1e-4)
+    assert result.part[0, 3, 2] == 0 and report['joints_triangulated'] == table.S[..., 0].size
+
+
 def test_the_data_set_triangulates_from_the_kept_cameras_only(views: Path) -> None:
     labels = Annotations.load(views / 'labeled.npz')
     whole = H36MFitsDataset(data_root=str(views), triangulate=True)
     ids = sorted({name.split('.')[1][:8] for name in labels.imgname.tolist()})
     two = H36MFitsDataset(data_root=str(views), triangulate=True, cameras=ids[:2])
     assert (len(whole), len(two)) == (8, 4) and not whole.has_fits
+    assert (whole.report['joints_triangulated'], two.report['joints_imprecise']) == (8 * 17, 0)
     np.testing.assert_allclose(two.labeled_joints(range(4))[..., 3], 1)
     with pytest.raises(DataError, match='no sample with all that is required'):
         H36MFitsDataset(data_root=str(views), triangulate=True, cameras=ids[:1])

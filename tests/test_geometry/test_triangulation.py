@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -9,7 +12,7 @@ import torch
 from scipy.optimize import least_squares
 from scipy.spatial.transform import Rotation
 
-from mmjrr.geometry import PerspectiveCamera, triangulate
+from mmjrr.geometry import PerspectiveCamera, load_cameras, triangulate, triangulation
 
 VIEWS, GROUPS, JOINTS = 4, 3, 5
 
@@ -44,6 +47,20 @@ def scene(
     camera = cameras(distorted)[torch.arange(VIEWS).repeat(GROUPS)[order]]
     images = camera.project(camera.world_to_camera(points[group]))
     return points, images, camera, group
+
+
+def nearest_point(
+    start: np.ndarray, images: torch.Tensor, camera: PerspectiveCamera, weight: torch.Tensor
+) -> np.ndarray:
+    """Minimize the weighted squared pixel errors of one point in V images (V, 2)."""
+
+    def residuals(point: np.ndarray) -> np.ndarray:
+        where = torch.tensor(point)[None, None].expand(len(camera), 1, 3)
+        pixels = camera.project(camera.world_to_camera(where))[:, 0]
+        return ((pixels - images) * weight.sqrt()[:, None]).numpy().ravel()
+
+    best: np.ndarray = least_squares(residuals, start, xtol=1e-14, ftol=1e-14, gtol=1e-14).x
+    return best
 
 
 def test_exact_images_give_the_points_through_distorting_lenses() -> None:
@@ -83,14 +100,10 @@ def test_noisy_images_give_the_point_with_the_least_squared_pixel_error() -> Non
     for number in range(GROUPS):
         rows = torch.nonzero(group == number)[:, 0]
         for joint in range(JOINTS):
-
-            def residuals(point: np.ndarray, rows=rows, joint=joint) -> np.ndarray:
-                where = torch.tensor(point)[None, None].expand(len(rows), 1, 3)
-                pixels = camera[rows].project(camera[rows].world_to_camera(where))[:, 0]
-                error = (pixels - images[rows, joint]) * weight[rows, joint].sqrt()[:, None]
-                return error.numpy().ravel()
-
-            best = least_squares(residuals, points[number, joint].numpy(), xtol=1e-14).x
+            best = nearest_point(
+                points[number, joint].numpy(), images[rows, joint], camera[rows],
+                weight[rows, joint],
+            )  # fmt: skip
             # Scaling by the last depth leaves a difference of second order in the noise.
             np.testing.assert_allclose(result.points[number, joint], best, atol=3e-4)
 
@@ -178,6 +191,158 @@ def test_parallel_rays_have_no_point_and_leave_others_alone(pixel: float) -> Non
     assert result.used[:, 1].all()
 
 
+def test_dilution_is_how_far_the_nearest_point_moves_when_pixels_do() -> None:
+    points, images, camera, group = scene(distorted=False)
+    weight = torch.tensor(np.random.default_rng(4).uniform(0.1, 1, images.shape[:2]))
+    weight[torch.nonzero(group == 1)[0, 0], 0] = 0
+    result = triangulate(images, weight, camera, group)
+    assert int((result.shown == VIEWS - 1).sum()) == 1 and int(result.shown.min()) == VIEWS - 1
+    for number in range(GROUPS):
+        for joint in range(2):
+            rows = torch.nonzero((group == number) & (weight[:, joint] > 0))[:, 0]
+            seen, point = images[rows, joint], points[number, joint].numpy()
+            variance, step = 0.0, 0.5
+            for place in np.ndindex(len(rows), 2):
+                ends = []
+                for sign in (-1, 1):
+                    moved = seen.clone()
+                    moved[place] += sign * step
+                    ends.append(nearest_point(point, moved, camera[rows], weight[rows, joint]))
+                variance += float(np.square((ends[1] - ends[0]) / (2 * step)).sum())
+            depth = camera[rows].world_to_camera(points[number, joint].expand(len(rows), 1, 3))
+            width = float(depth[..., 2].max()) / 1100
+            assert float(result.dilution[number, joint]) == pytest.approx(
+                np.sqrt(variance) / width, rel=1e-4
+            )
+
+
+def facing_cameras() -> PerspectiveCamera:
+    """Return two cameras 8 m apart that look at each other along the world's x."""
+    rotations = [
+        np.stack([np.cross(forward, [0, 0, 1.0]), [0, 0, -1.0], forward])
+        for forward in np.array([[1.0, 0, 0], [-1.0, 0, 0]])
+    ]
+    return PerspectiveCamera(
+        torch.full((2, 2), 1100.0).double(),
+        torch.full((2, 2), 500.0).double(),
+        rotation=torch.tensor(np.stack(rotations)),
+        position=torch.tensor([[-4.0, 0, 1], [4.0, 0, 1]]).double(),
+    )
+
+
+def test_points_between_two_cameras_that_face_each_other_are_left_out() -> None:
+    camera = facing_cameras()
+    # On the line between the cameras, 10 cm off it, and far off it.
+    points = torch.tensor([[0.5, 0, 1], [0.5, 0.1, 1], [0.5, 2.5, 1]]).double()
+    exact = camera.project(camera.world_to_camera(points.expand(2, 3, 3)))
+    noise = 3 * torch.tensor(np.random.default_rng(5).normal(size=(2000, *exact.shape)))
+    arguments = (
+        (exact + noise).flatten(0, 1), torch.ones(4000, 3).double(),
+        camera[torch.arange(2).repeat(2000)], torch.arange(2000).repeat_interleave(2),
+    )  # fmt: skip
+    loose = triangulate(*arguments)
+    # Images of points on the line agree on points that are meters off.
+    error = (loose.points - points).norm(dim=-1)
+    assert float(loose.used[:, :2].double().mean()) > 0.8
+    assert float(error[:, 0].nanmedian()) > 0.5
+    result = triangulate(*arguments, max_dilution=5)
+    assert float(result.points[:, :2].isfinite().double().mean()) < 0.01
+    assert torch.equal(result.points[:, 2], loose.points[:, 2])
+    assert result.used[:, 2].all()
+    torch.testing.assert_close(result.dilution, loose.dilution, rtol=0, atol=0, equal_nan=True)
+    left_out = result.points.isnan().any(-1)
+    assert torch.equal(left_out[arguments[3]], ~result.used)
+    assert torch.equal(left_out[arguments[3]], result.error.isnan())
+    expected = 3 * float(result.dilution[:, 2].median()) * 4.5 / 1100
+    assert float(error[:, 2].square().mean().sqrt()) == pytest.approx(expected, rel=0.05)
+
+
+def test_dilution_does_not_depend_on_resolution_and_is_infinite_for_parallel_rays() -> None:
+    _, images, camera, group = scene()
+    weight = torch.ones(images.shape[:2]).double()
+    small = camera.resize((1000, 1000), (100, 100))
+    torch.testing.assert_close(
+        triangulate(images / 10, weight, small, group).dilution,
+        triangulate(images, weight, camera, group).dilution,
+    )
+    facing = facing_cameras()
+    assert facing.rotation is not None and facing.position is not None
+    turn = torch.tensor(Rotation.from_euler('z', [0, -90], degrees=True).as_matrix())
+    crossing = PerspectiveCamera(
+        facing.focal_length, facing.principal_point,
+        rotation=facing.rotation @ turn.transpose(1, 2),
+        position=(turn @ facing.position[..., None])[..., 0],
+    )  # fmt: skip
+    center = torch.full((2, 1, 2), 500.0).double()
+    one, group = torch.ones(2, 1).double(), torch.zeros(2, dtype=torch.long)
+    # Both views measure the height, and one view each of the other coordinates.
+    result = triangulate(center, one, crossing, group)
+    assert float(result.dilution) == pytest.approx(np.sqrt(2.5))
+    result = triangulate(center, one, facing, group, tolerance=1e9)
+    assert result.points.isnan().all() and not float(result.dilution) < 1e6
+
+
+def test_the_dilution_of_three_or_four_of_the_real_cameras_is_small(shared_data: Path) -> None:
+    loaded = load_cameras(shared_data / 'h36m_mini/cameras.pkl')
+    rng = np.random.default_rng(6)
+    points = torch.tensor(rng.uniform([-2, -2, 0], [2, 2, 1.8], (1, 500, 3)))
+    for subject in ('S1', 'S9'):
+        rig = PerspectiveCamera.cat([c for key, c in loaded.items() if key[0] == subject])
+        rig = rig.to(torch.float64)
+        for views, limit in ((4, 1.5), (3, 2.7)):
+            for chosen in combinations(range(4), views):
+                camera = rig[list(chosen)]
+                local = camera.world_to_camera(points.expand(views, -1, -1))
+                in_front = (local[..., 2] > 0.5).all(0) & (
+                    (local[..., :2] / local[..., 2:]).abs() < 0.45
+                ).all(-1).all(0)
+                result = triangulate(
+                    camera.project(local), in_front.expand(views, -1).double(), camera,
+                    torch.zeros(views, dtype=torch.long), max_dilution=limit,
+                )  # fmt: skip
+                assert int(in_front.sum()) > 50
+                assert torch.equal(result.points[0].isfinite().all(-1), in_front)
+
+
+# At -1000 the removal of distortion does not return to the image; farther off it overflows.
+@pytest.mark.parametrize('pixel', [-1000.0, -9999.0])
+def test_an_image_far_outside_the_picture_counts_as_missing(pixel: float) -> None:
+    points, images, camera, group = scene()
+    # The first row is the one that pads groups with fewer views.
+    kept = torch.ones(len(group), dtype=torch.bool)
+    kept[torch.nonzero(group == (group[0] + 1) % GROUPS)[0, 0]] = False
+    images, camera, group = images[kept].clone(), camera[kept], group[kept]
+    images[0, 0] = torch.tensor([pixel, 500.0])
+    weight = torch.ones(images.shape[:2]).double()
+    result = triangulate(images, weight, camera, group)
+    torch.testing.assert_close(result.points, points, atol=1e-7, rtol=0)
+    weight[0, 0] = 0
+    without = triangulate(images, weight, camera, group)
+    for name in ('points', 'used', 'error', 'shown', 'dilution'):
+        torch.testing.assert_close(
+            getattr(result, name), getattr(without, name), rtol=0, atol=0, equal_nan=True
+        )
+    assert not result.used[0, 0] and int(result.shown[group[0], 0]) == VIEWS - 1
+
+
+def test_groups_are_triangulated_in_parts_with_the_same_result(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _, images, camera, group = scene()
+    images = images + torch.tensor(np.random.default_rng(7).normal(0, 3, images.shape))
+    images, camera, group = images[1:], camera[1:], 2 * group[1:]  # groups 1 and 3 have no rows
+    weight = torch.ones(images.shape[:2]).double()
+    whole = triangulate(images, weight, camera, group)
+    assert torch.equal(whole.shown[[1, 3]], torch.zeros(2, JOINTS, dtype=torch.long))
+    for size in (1, 2):
+        monkeypatch.setattr(triangulation, '_GROUPS_AT_A_TIME', size)
+        parts = triangulate(images, weight, camera, group)
+        for name in ('points', 'used', 'error', 'shown', 'dilution'):
+            torch.testing.assert_close(
+                getattr(parts, name), getattr(whole, name), rtol=0, atol=0, equal_nan=True
+            )
+
+
 def test_wrong_arguments_are_refused() -> None:
     with pytest.raises(ValueError, match='points_2d: found no rows'):
         triangulate(
@@ -192,5 +357,7 @@ def test_wrong_arguments_are_refused() -> None:
         triangulate(images, weight[:, :2], camera, group)
     with pytest.raises(ValueError, match='expected a positive number of pixels'):
         triangulate(images, weight, camera, group, tolerance=0)
+    with pytest.raises(ValueError, match='max_dilution: found nan, expected a positive number'):
+        triangulate(images, weight, camera, group, max_dilution=float('nan'))
     with pytest.raises(ValueError, match='cameras with a pose'):
         triangulate(images, weight, PerspectiveCamera([1.0, 1.0], [0.0, 0.0]), group)
