@@ -15,14 +15,14 @@ import pytest
 from kill_points import Kill, killed_after, os_killed_after
 from mmengine.config import Config
 from mmengine.runner import Runner
+from small_jobs import unnamed_regressor
 
-from mmjrr.body_models.free_body import FREE_BODY_FILE
+from mmjrr.body_models import FREE_BODY_FILE
 from mmjrr.engine import SMPLPseudoGTHook
 from mmjrr.engine.refinement_job import begin, settings_digest
 from mmjrr.errors import DataError
 from mmjrr.io import atomic
 from mmjrr.jobs import Identity, IdentityError, Job, LockedError
-from mmjrr.regressors import JointRegressor
 
 pytestmark = pytest.mark.slow
 
@@ -317,12 +317,10 @@ def test_another_body_in_the_same_file_is_refused(
 ) -> None:
     path, work_dir = tmp_path / 'SMPL_NEUTRAL.npz', tmp_path / 'run'
     shutil.copy(FREE_BODY_FILE, path)
-    regressor = JointRegressor.load('free_body_h36m')
-    regressor = JointRegressor(regressor.weight, regressor.joint_names, body_model='unnamed')
     changed = config.copy()
     changed.custom_hooks[0].update(
         body_model=dict(type='SMPL', model_path=str(path)),
-        regressor=str(regressor.save(tmp_path / 'J.npy')),
+        regressor=str(unnamed_regressor(tmp_path / 'J.npy')),
     )
     run_until(changed, work_dir, 1, monkeypatch)
     with np.load(FREE_BODY_FILE, allow_pickle=False) as file:
