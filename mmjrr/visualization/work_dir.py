@@ -195,11 +195,11 @@ def stored_fits(work_dir: Path) -> tuple[dict[str, Array], dict[str, str]]:
         return {}, {}
     fits = load_fits(path)
     fits['global_orient'], fits['body_pose'] = fits['pose'][:, :3], fits['pose'][:, 3:]
-    names = ('imgname', *PARAMETERS)
-    if not set(names) <= set(fits):
+    needed = ('imgname', *PARAMETERS)
+    if not set(needed) <= set(fits):
         return {}, {}
     order = np.argsort(fits['imgname'], kind='stable')
-    return {name: fits[name][order] for name in names}, {}
+    return {name: fits[name][order] for name in needed}, {}
 
 
 def left_out_note(left_out: Mapping[str, str], refined: int) -> str:

@@ -140,11 +140,16 @@ def _interval(entry: Mapping[str, Any]) -> ErrorInterval:
     if error not in INTERVAL_ERRORS:
         raise ValueError(f'intervals: error: found {error!r}, expected one of {INTERVAL_ERRORS}')
     return ErrorInterval(
-        **{name: str(entry[name]) for name in ('protocol', 'regressor')},
+        protocol=str(entry['protocol']),
         error=error,
+        regressor=str(entry['regressor']),
         reference=None if reference is None else str(reference),
-        **{name: float(entry[name]) for name in ('value', 'low', 'high', 'confidence_level')},
-        **{name: int(entry[name]) for name in ('sequences', 'subjects')},
+        value=float(entry['value']),
+        low=float(entry['low']),
+        high=float(entry['high']),
+        sequences=int(entry['sequences']),
+        subjects=int(entry['subjects']),
+        confidence_level=float(entry['confidence_level']),
     )
 
 
