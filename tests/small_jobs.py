@@ -12,6 +12,7 @@ from PIL import Image
 
 from mmjrr.datasets import H36MFitsDataset
 from mmjrr.datasets.synthetic import Settings, generate
+from mmjrr.regressors import JointRegressor
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -69,6 +70,12 @@ custom_hooks = [
 def several_views(folder: Path, subjects: tuple[str, ...] = ('S1', 'S5'), moments: int = 4) -> Path:
     """Write a set with moments of each subject in four views: by default 32 training frames."""
     return synthetic_set(folder, subjects, moments, synchronous=True)
+
+
+def unnamed_regressor(path: Path) -> Path:
+    """Write the free body's regressor without the name of its body, for copies of that body."""
+    regressor = JointRegressor.load('free_body_h36m')
+    return JointRegressor(regressor.weight, regressor.joint_names, body_model='unnamed').save(path)
 
 
 def calibration_config(data: Path, folder: Path) -> Path:

@@ -52,6 +52,7 @@ def run(args: argparse.Namespace) -> None:
     from mmjrr.errors import DataError
     from mmjrr.evaluation import load_regressors
     from mmjrr.evaluation.evaluate_predictions import body_config
+    from mmjrr.evaluation.predicted_body import gender_of_body
     from mmjrr.geometry import load_cameras
     from mmjrr.io import sha256, versions
     from mmjrr.io.paths import check_suffix
@@ -114,6 +115,7 @@ def run(args: argparse.Namespace) -> None:
         transl=fits['transl'],
         center=table.center,
         scale=table.scale,
+        gender=gender_of_body(body),
         provenance=dict(
             made_by='mmjrr initial-fits', annotations=source, triangulated=triangulated,
             body=dict(name=body.name, sha256=digest_of_state(body)),

@@ -151,16 +151,21 @@ def save_fits(
     part: Array | None = None,  # (N, 17, 2 or 3), pixels
     S: Array | None = None,  # (N, 17, 4), meters, camera frame
     bbox_xywh: Array | None = None,  # (N, 4), corner, width and height in pixels
+    gender: str | None = None,  # 'neutral', 'male' or 'female', of all bodies
     provenance: dict[str, Any] | None = None,
 ) -> None:
     """Write a fits file, whole or not at all; equal arguments give equal bytes.
 
     The file has the shape coefficients under the names ``betas`` and ``shape``, since readers of
-    SPIN's layout use either.
+    SPIN's layout use either. The gender of male and female bodies is written as SPIN's files have
+    it, ``'m'`` or ``'f'`` for each body. Neutral bodies get no field: readers of SPIN's layout take
+    any other text for ``'f'``.
 
     Raises:
         DataError: A length or shape is wrong, or a parameter is not finite.
+        ValueError: The gender is unknown.
     """
+    _check_gender(gender)
     names = image_names(Path(path), np.asarray(imgname))
     fields = dict(
         pose=pose, betas=betas, camera=camera, transl=transl,
@@ -175,6 +180,8 @@ def save_fits(
             raise DataError(f'{path}: {name}: found values that are not finite')
         arrays[name] = array
     arrays['shape'] = arrays['betas']
+    if gender in ('male', 'female'):
+        arrays['gender'] = np.full(len(names), gender[0])
     if provenance is not None:
         arrays['provenance'] = np.array(json.dumps(provenance, sort_keys=True))
     with atomic_write(path) as temporary, open(temporary, 'wb') as file:
@@ -201,13 +208,17 @@ def _check_reading(gender: str | None, reading: Mapping[str, Any]) -> None:
     Raises:
         ValueError: The gender or the name of an argument is unknown.
     """
-    if gender is not None and gender not in GENDERS:
-        raise ValueError(f'gender: found {gender!r}, expected one of {list(GENDERS)}')
+    _check_gender(gender)
     unknown = sorted(set(reading) - set(_READING))
     if unknown:
         raise ValueError(
             f'fits_reading: unknown {unknown}, expected some of {["gender", *_READING]}'
         )
+
+
+def _check_gender(gender: str | None) -> None:
+    if gender is not None and gender not in GENDERS:
+        raise ValueError(f'gender: found {gender!r}, expected one of {list(GENDERS)}')
 
 
 def _checked(where: str, value: Array, shape: tuple[int | None, ...]) -> Array:

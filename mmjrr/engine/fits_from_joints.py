@@ -18,6 +18,7 @@ from mmjrr.array_types import Array
 from mmjrr.datasets.fits import save_fits
 from mmjrr.engine.first_regressor import load_named_regressor, weights_digest
 from mmjrr.errors import DataError, check_count
+from mmjrr.evaluation.predicted_body import gender_of_body
 from mmjrr.io import sha256, versions
 from mmjrr.jobs import Job, ShardFolder, on_main_process, wait_for_all
 from mmjrr.jobs.progress import with_progress
@@ -131,7 +132,8 @@ def make_initial_fits(
             seed=seed,
             versions=versions(),
         )
-        on_main_process(lambda: _merge(job, dataset, shards, count, path, described))
+        gender = gender_of_body(body)
+        on_main_process(lambda: _merge(job, dataset, shards, count, path, gender, described))
     # Also the folder of a run that was killed after it had recorded the fits.
     on_main_process(lambda: shutil.rmtree(job.work_dir / FOLDER, ignore_errors=True))
     dataset.read_fits(path)
@@ -188,6 +190,7 @@ def _merge(
     shards: ShardFolder,
     count: int,
     path: Path,
+    gender: str | None,
     provenance: dict[str, Any],
 ) -> None:
     parts = list(shards.read_all((number, None) for number in range(count)))
@@ -198,6 +201,7 @@ def _merge(
         pose=np.concatenate([fits['global_orient'], fits['body_pose']], 1),
         betas=fits['betas'],
         transl=fits['transl'],
+        gender=gender,
         provenance=provenance,
     )
     error = 1000 * float(np.sqrt(np.square(fits['error']).mean()))

@@ -14,13 +14,16 @@ from mmjrr.io import write_json
 from mmjrr.io.mapped import joined
 
 
-def export_fits(path: Path, arrays: dict[str, Array], provenance: dict[str, Any]) -> None:
+def export_fits(
+    path: Path, arrays: dict[str, Array], provenance: dict[str, Any], gender: str | None = None
+) -> None:
     """Write refined fits in SPIN's npz layout.
 
     Args:
         path: The npz file.
         arrays: Arrays of all samples, as the store returns them.
         provenance: Description of how the fits were made.
+        gender: Gender of the body. Default: None, unknown.
     """
     box = arrays['box']
     joints = joined([arrays['keypoints_3d'], arrays['keypoints_3d_weight'][..., None]], np.float32)
@@ -34,6 +37,7 @@ def export_fits(path: Path, arrays: dict[str, Array], provenance: dict[str, Any]
         scale=(box[:, 2] - box[:, 0]) / PIXELS_PER_SCALE,
         part=arrays['keypoints_2d'],
         S=joints,
+        gender=gender,
         provenance=provenance,
     )
 

@@ -15,6 +15,7 @@ from mmjrr.engine.refinement_job import expected_samples
 from mmjrr.engine.refinement_options import RefinementOptions
 from mmjrr.engine.refinement_start import StartedRefinement
 from mmjrr.errors import DataError
+from mmjrr.evaluation.predicted_body import gender_of_body
 from mmjrr.io import sha256, versions
 from mmjrr.refinement import PseudoGTStore
 from mmjrr.refinement.left_out import split_left_out
@@ -66,7 +67,7 @@ def finish_refinement(
         versions=versions(),
         **started.provenance,
     )
-    export_fits(work_dir / 'pseudo_gt.npz', arrays, provenance)
+    export_fits(work_dir / 'pseudo_gt.npz', arrays, provenance, gender_of_body(body))
     summary = write_summary(
         work_dir / 'refinement.json',
         arrays,

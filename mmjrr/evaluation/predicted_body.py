@@ -76,7 +76,7 @@ def body_of(
         )
     if isinstance(body, SMPL):
         path = body.path or Path(body.name)
-        _check_gender(part, body_gender, _gender_in_name(path.name) or body.gender, str(path))
+        _check_gender(part, body_gender, gender_of_body(body), str(path))
         _check_betas(part, count, body.num_betas, f'the body of {path}')
         return body
     config = dict(body)
@@ -87,6 +87,17 @@ def body_of(
     available = _num_available(config, count)
     _check_betas(part, count, available, name, at_most='num_betas' not in body)
     return {**config, 'num_betas': int(config.get('num_betas', count))}
+
+
+def gender_of_body(body: nn.Module) -> str | None:
+    """Return the gender of a body of the SMPL family; None for other bodies.
+
+    It is the gender in the name of the body's file or, if the name has none, the one that the body
+    was built with.
+    """
+    if not isinstance(body, SMPL):
+        return None
+    return _gender_in_name((body.path or Path(body.name)).name) or body.gender
 
 
 def note_unused(
@@ -286,7 +297,7 @@ def _with_gender(
     return config
 
 
-def _check_gender(part: Predictions, gender: str | None, expected: str, body: str) -> None:
+def _check_gender(part: Predictions, gender: str | None, expected: str | None, body: str) -> None:
     if gender is not None and gender != expected:
         raise DataError(
             f'{part.name}: gender: found {gender!r}, expected {expected!r}, that of {body}; give '

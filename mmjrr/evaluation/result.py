@@ -319,25 +319,7 @@ class EvaluationResult:
             for interval in self.intervals
             if interval.protocol == name and _QUOTED[interval.error] in errors
         ]
-        if not of_protocol:
-            return []
-        first = of_protocol[0]
-        kinds = list(dict.fromkeys(interval.error for interval in of_protocol))
-        rows: dict[str, list[str]] = {}
-        for interval in of_protocol:
-            label, digits = interval.regressor, '.1f'
-            if interval.reference is not None:
-                label, digits = f'{label} - {interval.reference}', '+.2f'
-            ends = f'[{interval.low:{digits}}, {interval.high:{digits}}]'
-            row = rows.setdefault(label, ['–'] * len(kinds))
-            row[kinds.index(interval.error)] = f'{interval.value:{digits}} {ends}'
-        caption = (
-            f'{100 * first.confidence_level:g} % intervals, protocol {name}: bootstrap of '
-            f'{first.sequences} sequences within {first.subjects} '
-            f'subject{"s" * (first.subjects > 1)}'
-        )
-        header = ['Regressor', *(f'{_QUOTED[kind]} (mm)' for kind in kinds)]
-        return [format_table(header, [[label, *row] for label, row in rows.items()], caption)]
+        return [format_table(*interval_table(of_protocol))] if of_protocol else []
 
     def _breakdown(self, name: str, by: str) -> str:
         scores = self.select(name, by)
@@ -427,6 +409,33 @@ class EvaluationResult:
         del about['scores']
         write_json(path.with_suffix('.provenance.json'), about)
         return path
+
+
+def interval_table(
+    intervals: Sequence[ErrorInterval],
+) -> tuple[list[str], list[list[str]], str]:
+    """Return header, rows and caption of a table of intervals.
+
+    Args:
+        intervals: Intervals of one protocol, at least one.
+    """
+    first = intervals[0]
+    kinds = list(dict.fromkeys(interval.error for interval in intervals))
+    rows: dict[str, list[str]] = {}
+    for interval in intervals:
+        label, digits = interval.regressor, '.1f'
+        if interval.reference is not None:
+            label, digits = f'{label} - {interval.reference}', '+.2f'
+        ends = f'[{interval.low:{digits}}, {interval.high:{digits}}]'
+        row = rows.setdefault(label, ['–'] * len(kinds))
+        row[kinds.index(interval.error)] = f'{interval.value:{digits}} {ends}'
+    caption = (
+        f'{100 * first.confidence_level:g} % intervals, protocol {first.protocol}: bootstrap of '
+        f'{first.sequences} sequences within {first.subjects} '
+        f'subject{"s" * (first.subjects > 1)}'
+    )
+    header = ['Regressor', *(f'{_QUOTED[kind]} (mm)' for kind in kinds)]
+    return header, [[label, *row] for label, row in rows.items()], caption
 
 
 def check_result_path(path: str | os.PathLike[str]) -> Path:

@@ -163,6 +163,8 @@ def load_regressors(
 def stored_fits(work_dir: Path) -> tuple[dict[str, Array], dict[str, str]]:
     """Read the refined fits, and the initial ones where shards have them, ordered by image name.
 
+    Without shards, the refined fits are those of ``pseudo_gt.npz``.
+
     Returns:
         The arrays by name, empty if no frame is refined; and by image name why frames are left out,
         where shards say so.
@@ -192,8 +194,12 @@ def stored_fits(work_dir: Path) -> tuple[dict[str, Array], dict[str, str]]:
     if not path.is_file():
         return {}, {}
     fits = load_fits(path)
-    arrays = {name: np.asarray(fits[name]) for name in ('imgname', *PARAMETERS) if name in fits}
-    return arrays if len(arrays) == 5 else {}, {}
+    fits['global_orient'], fits['body_pose'] = fits['pose'][:, :3], fits['pose'][:, 3:]
+    needed = ('imgname', *PARAMETERS)
+    if not set(needed) <= set(fits):
+        return {}, {}
+    order = np.argsort(fits['imgname'], kind='stable')
+    return {name: fits[name][order] for name in needed}, {}
 
 
 def left_out_note(left_out: Mapping[str, str], refined: int) -> str:

@@ -5,13 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
-from small_jobs import several_views
+from small_jobs import several_views, unnamed_regressor
 
-from mmjrr.body_models import free_body
+from mmjrr.body_models import FREE_BODY_FILE, free_body
 from mmjrr.cli import initial_fits
 from mmjrr.datasets.annotations import Annotations
 from mmjrr.datasets.fits import load_fits
+from mmjrr.datasets.predictions import read_predictions
+from mmjrr.errors import DataError
+from mmjrr.evaluation.predicted_body import body_of
 from mmjrr.io import sha256
 from mmjrr.jobs import digest_of_state
 from mmjrr.joints import reorder_index
@@ -69,3 +73,26 @@ def test_the_file_says_what_was_triangulated_and_fitted_with_what(tmp_path: Path
     assert provenance['body'] == dict(name='free_body', sha256=digest_of_state(free_body()))
     regressor = JointRegressor.load('free_body_h36m')
     assert provenance['regressor_file_sha256'] == regressor.provenance['file_sha256']
+
+
+def test_the_file_says_the_bodys_gender_and_which_file_it_is(
+    tiny_set: Path, tmp_path: Path
+) -> None:
+    with np.load(FREE_BODY_FILE, allow_pickle=False) as file:
+        arrays = dict(file)
+    body = tmp_path / 'SMPL_MALE.npz'
+    options = ['--regressor', str(unnamed_regressor(tmp_path / 'J.npy')), '--body-model', str(body)]
+    options += ['--iters', '1', '--starts', '1']
+    table = Annotations.load(tiny_set / ANNOTATION)
+    table.keep(np.arange(len(table)) < 2).save(tmp_path / 'a.npz')
+    checksums = set()
+    for scale in (1.0, 1.08):
+        np.savez(body, **{**arrays, 'v_template': arrays['v_template'] * np.float32(scale)})
+        out = tmp_path / 'fits.npz'
+        assert initial_fits.main(arguments_of(tmp_path / 'a.npz', out, *options)) == 0
+        fits = load_fits(out)
+        checksums.add(fits['provenance']['body']['sha256'])
+        assert fits['gender'].tolist() == ['male', 'male']
+        with pytest.raises(DataError, match=r"fits\.npz: gender: found 'male', but the free body"):
+            body_of(read_predictions(out), free_body())
+    assert len(checksums) == 2

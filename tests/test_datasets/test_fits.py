@@ -39,6 +39,25 @@ def test_spins_readers_find_pose_and_shape(tmp_path: Path) -> None:
         assert {'imgname', 'pose', 'shape', 'betas', 'camera', 'transl'} <= set(raw.files)
 
 
+@pytest.mark.parametrize(('gender', 'written'), [('male', 'm'), ('female', 'f')])
+def test_a_gender_is_written_as_in_spins_files(tmp_path: Path, gender: str, written: str) -> None:
+    save_fits(tmp_path / 'f.npz', **a_fit(), gender=gender)
+    with np.load(tmp_path / 'f.npz') as raw:
+        assert raw['gender'].tolist() == [written] * 3
+    assert load_fits(tmp_path / 'f.npz')['gender'].tolist() == [gender] * 3
+
+
+def test_neutral_bodies_are_not_taken_for_female_ones(tmp_path: Path) -> None:
+    """Readers of SPIN's layout take any text but 'm' for female."""
+    for gender in ('neutral', None):
+        save_fits(tmp_path / 'f.npz', **a_fit(), gender=gender)
+        with np.load(tmp_path / 'f.npz') as raw:
+            assert 'gender' not in raw.files
+        assert 'gender' not in load_fits(tmp_path / 'f.npz')
+    with pytest.raises(ValueError, match="gender: found 'm', expected one of"):
+        save_fits(tmp_path / 'f.npz', **a_fit(), gender='m')
+
+
 def test_equal_fits_give_equal_bytes_and_nothing_else(tmp_path: Path) -> None:
     for name in 'ab':
         save_fits(tmp_path / f'{name}.npz', **a_fit(), provenance={'b': 1, 'a': 2})

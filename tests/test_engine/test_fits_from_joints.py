@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
+from small_jobs import unnamed_regressor
 
-from mmjrr.body_models import free_body
+from mmjrr.body_models import FREE_BODY_FILE, free_body
 from mmjrr.datasets import H36MFitsDataset
 from mmjrr.datasets.annotations import Annotations
 from mmjrr.datasets.fits import load_fits
@@ -29,13 +31,20 @@ ANN = 'annotation_body3d/fps10/h36m_train.npz'
 numbers = itertools.count()
 
 
-def train(config: Path, work_dir: Path, resume: bool = False, **dataset: Any) -> None:
+def train(
+    config: Path,
+    work_dir: Path,
+    resume: bool = False,
+    hook: dict[str, Any] | None = None,
+    **dataset: Any,
+) -> None:
     cfg = Config.fromfile(str(config))
     cfg.work_dir, cfg.resume = str(work_dir), resume
     cfg.experiment_name = cfg.visualizer.name = f'test_fits_from_joints_{next(numbers)}'
     cfg.train_dataloader.dataset.update(fits_file=None, subjects=['S1'], **dataset)
     cfg.custom_hooks[0].refiner.num_iters = 2
     cfg.custom_hooks[0].initial_fits = dict(num_iters=20, num_starts=2)
+    cfg.custom_hooks[0].update(hook or {})
     cfg.train_cfg.max_batches = 1
     Runner.from_cfg(cfg).train()
 
@@ -69,6 +78,20 @@ def test_the_file_serves_another_run_as_fits_file(run: Path, tiny_set: Path) -> 
     data = H36MFitsDataset(data_root=str(tiny_set), fits_file=str(run / FILE))
     assert data.has_fits and len(data) == 8
     np.testing.assert_array_equal(data.fit_sample(0)['transl'], load_fits(run / FILE)['transl'][0])
+
+
+@pytest.mark.slow
+def test_fits_of_a_male_body_say_so(tiny_config: Path, tmp_path: Path) -> None:
+    body = Path(shutil.copy(FREE_BODY_FILE, tmp_path / 'SMPL_MALE.npz'))
+    regressor = unnamed_regressor(tmp_path / 'J.npy')
+    hook = dict(
+        body_model=dict(type='SMPL', model_path=str(body)),
+        regressor=str(regressor),
+        learn_regressor=False,
+    )
+    train(tiny_config, tmp_path / 'run', hook=hook)
+    for name in (FILE, 'pseudo_gt.npz'):
+        assert set(load_fits(tmp_path / 'run' / name)['gender']) == {'male'}, name
 
 
 @pytest.mark.slow

@@ -15,7 +15,9 @@ import pytest
 from kill_points import Kill, killed_after, os_killed_after
 from mmengine.config import Config
 from mmengine.runner import Runner
+from small_jobs import unnamed_regressor
 
+from mmjrr.body_models import FREE_BODY_FILE
 from mmjrr.engine import SMPLPseudoGTHook
 from mmjrr.engine.refinement_job import begin, settings_digest
 from mmjrr.errors import DataError
@@ -308,6 +310,24 @@ def test_another_content_of_a_file_is_refused(
             run(config, whole)
     finally:
         path.write_bytes(content)
+
+
+def test_another_body_in_the_same_file_is_refused(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, work_dir = tmp_path / 'SMPL_NEUTRAL.npz', tmp_path / 'run'
+    shutil.copy(FREE_BODY_FILE, path)
+    changed = config.copy()
+    changed.custom_hooks[0].update(
+        body_model=dict(type='SMPL', model_path=str(path)),
+        regressor=str(unnamed_regressor(tmp_path / 'J.npy')),
+    )
+    run_until(changed, work_dir, 1, monkeypatch)
+    with np.load(FREE_BODY_FILE, allow_pickle=False) as file:
+        arrays = dict(file)
+    np.savez(path, **{**arrays, 'v_template': arrays['v_template'] * np.float32(1.001)})
+    with pytest.raises(IdentityError, match=r'  body: recorded "\w{64}", present "\w{64}"'):
+        run(changed, work_dir)
 
 
 def test_another_j_spin_is_refused(

@@ -7,9 +7,12 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from small_body import small_body
 
+from mmjrr.body_models import SMPL, free_body
 from mmjrr.jobs import Identity, IdentityError, digest_of_state, files_of, identity
 
 SETTINGS: dict[str, Any] = {
@@ -140,3 +143,33 @@ def test_the_digest_of_a_module_sees_every_value_and_name() -> None:
     assert after != before
     assert digest_of_state(torch.nn.ModuleDict({'layer': layer})) != after
     assert digest_of_state(layer.double()) != after
+
+
+def test_the_digest_of_a_body_is_that_of_its_arrays_wherever_they_are(tmp_path: Path) -> None:
+    arrays = small_body()
+    np.savez(tmp_path / 'a.npz', **arrays)
+    np.savez(tmp_path / 'SMPL_MALE.npz', **arrays)
+    body = SMPL(tmp_path / 'a.npz')
+    expected = digest_of_state(body)
+    same = SMPL(tmp_path / 'SMPL_MALE.npz', gender='male')
+    body(body_pose=torch.zeros(1, 69, requires_grad=True))
+    body.train(False).requires_grad_(False)
+    assert digest_of_state(same) == digest_of_state(body) == expected
+    digests = {expected, digest_of_state(SMPL(tmp_path / 'a.npz', num_betas=9))}
+    for name in ('v_template', 'shapedirs', 'posedirs', 'weights', 'J_regressor'):
+        np.savez(tmp_path / 'other.npz', **{**arrays, name: 1.01 * arrays[name]})
+        digests.add(digest_of_state(SMPL(tmp_path / 'other.npz')))
+    np.savez(tmp_path / 'other.npz', **{**arrays, 'f': arrays['f'][::-1]})
+    digests.add(digest_of_state(SMPL(tmp_path / 'other.npz')))
+    assert len(digests) == 8 and hashlib.sha256().hexdigest() not in digests
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+def test_the_digest_does_not_depend_on_the_device() -> None:
+    body = free_body()
+    assert digest_of_state(body) == digest_of_state(body.to('cuda'))
+
+
+def test_a_module_without_arrays_has_no_digest() -> None:
+    with pytest.raises(ValueError, match='Identity: found no parameters and no buffers'):
+        digest_of_state(torch.nn.Identity())

@@ -101,11 +101,12 @@ def _write_split(
     report['frames'][split] = len(names)
     for estimator in ESTIMATORS:
         if f'{estimator}_pose' in arrays:
-            fit = {key: arrays[f'{estimator}_{key}'] for key in ('pose', 'betas', 'camera')}
             save_fits(
                 out / 'fits' / f'{estimator}_{split}.npz',
                 imgname=names,
-                **fit,
+                pose=arrays[f'{estimator}_pose'],
+                betas=arrays[f'{estimator}_betas'],
+                camera=arrays[f'{estimator}_camera'],
                 provenance={'made_by': 'mmjrr.datasets.synthetic', 'seed': settings.seed},
             )
             report['mpjpe_mm'][f'{estimator}_{split}'] = float(arrays[f'{estimator}_error'].mean())

@@ -9,6 +9,7 @@ from typing import Any
 from mmjrr.array_types import FloatArray, IndexArray
 from mmjrr.errors import DataError
 from mmjrr.evaluation.result import ERRORS, FORMAT, Score
+from mmjrr.evaluation.uncertainty import INTERVAL_ERRORS, ErrorInterval
 from mmjrr.regressors import JointRegressor
 from mmjrr.visualization.frames import Frame
 
@@ -23,6 +24,7 @@ class Evaluation:
         scores: The scores.
         protocols: Summary of each protocol by name.
         errors: MPJPE of each frame in mm by protocol and regressor, (N,); empty if unknown.
+        intervals: Bootstrap intervals of errors and of their differences.
         notes: Sentences about implausible predictions and frames that are left out.
         provenance: Checksums, versions and settings.
         explanation: A sentence that says what the bodies are.
@@ -34,6 +36,7 @@ class Evaluation:
     scores: list[Score]
     protocols: dict[str, str]
     errors: dict[tuple[str, str], FloatArray] = field(default_factory=dict)
+    intervals: list[ErrorInterval] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     provenance: dict[str, Any] = field(default_factory=dict)
     explanation: str = ''
@@ -74,6 +77,7 @@ class Evaluation:
                 frames=int(content['frames']),
                 scores=scores,
                 protocols=protocols,
+                intervals=[_interval(entry) for entry in content.get('intervals', [])],
                 provenance=provenance,
                 notes=[f'Implausible: {note}' for note in content.get('notes', [])],
             )
@@ -82,6 +86,14 @@ class Evaluation:
                 f'{where}: found a result with a missing or invalid field ({error}), expected one '
                 'that "mmjrr evaluate --out results.json" wrote'
             ) from error
+        scored = {score.protocol for score in scores if score.by == 'all'}
+        without = [name for name in protocols if name not in scored]
+        if without or not protocols:
+            of = f' of protocol {without[0]}' if without else ''
+            raise DataError(
+                f"{where}: scores: found none of all frames{of}, expected each regressor's, as "
+                '"mmjrr evaluate --out results.json" writes them'
+            )
         evaluation.notes += left_out_notes(
             content.get('left_out', {}), len(content.get('skipped', ()))
         )
@@ -121,6 +133,24 @@ def _checked(where: str, entry: Mapping[str, Any]) -> dict[str, Any]:
         value = entry[name] if required else entry.get(name)
         values[name] = float('nan') if value is None else float(value)
     return values
+
+
+def _interval(entry: Mapping[str, Any]) -> ErrorInterval:
+    error, reference = entry['error'], entry['reference']
+    if error not in INTERVAL_ERRORS:
+        raise ValueError(f'intervals: error: found {error!r}, expected one of {INTERVAL_ERRORS}')
+    return ErrorInterval(
+        protocol=str(entry['protocol']),
+        error=error,
+        regressor=str(entry['regressor']),
+        reference=None if reference is None else str(reference),
+        value=float(entry['value']),
+        low=float(entry['low']),
+        high=float(entry['high']),
+        sequences=int(entry['sequences']),
+        subjects=int(entry['subjects']),
+        confidence_level=float(entry['confidence_level']),
+    )
 
 
 def _summary(fields: Mapping[str, Any]) -> str:

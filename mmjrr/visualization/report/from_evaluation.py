@@ -249,6 +249,7 @@ def _evaluation(result: EvaluationResult, protocols: Mapping[str, Protocol]) -> 
         frames=result.frames,
         scores=list(result.scores),
         protocols={name: protocol.summary for name, protocol in protocols.items()},
+        intervals=list(result.intervals),
         notes=[f'Implausible: {note}' for note in result.notes]
         + left_out_notes(result.left_out, len(result.skipped)),
         provenance=result.provenance,

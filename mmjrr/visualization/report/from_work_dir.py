@@ -158,6 +158,7 @@ def _add_refinement(
     if 'iou' in fits and 'init_iou' in fits:
         refinement.iou = fits['iou'].astype(np.float64)
         refinement.init_iou = fits['init_iou'].astype(np.float64)
+    report.notes += _missing_notes(fits, left_out, refinement.summary)
     report.refinement = refinement
     report.provenance['Refinement'] = {
         name: value for name, value in record.items() if name not in ('images',)
@@ -174,6 +175,29 @@ def _add_refinement(
         return
     report.notes += _changed_notes(record, dataset, options)
     _add_training_frames(report, fits, body, dataset, options, count)
+
+
+def _missing_notes(
+    fits: Mapping[str, Array], left_out: Mapping[str, str], summary: Mapping[str, Any]
+) -> list[str]:
+    """Return sentences about frames and initial fits that a work directory lacks."""
+    count = len(fits.get('imgname', ()))
+    if not count:
+        reason = 'no frame is refined' if left_out else 'the work directory has no refined fits'
+        return [f'Training frames are not shown: {reason}.']
+    notes = []
+    expected, known = summary.get('frames_expected'), count + len(left_out)
+    if isinstance(expected, int) and expected > known:
+        notes.append(
+            f'{expected - known} of {expected} frames are missing from the batches in pseudo_gt '
+            'and are not shown.'
+        )
+    if not any(name.startswith('init_') for name in fits):
+        notes.append(
+            'pseudo_gt has no batches: the refined fits are those of pseudo_gt.npz. Initial fits, '
+            'energies and the IoU of single frames are not shown.'
+        )
+    return notes
 
 
 def _changed_notes(

@@ -15,7 +15,7 @@ import numpy as np
 
 from mmjrr.array_types import FloatArray
 from mmjrr.errors import DataError
-from mmjrr.evaluation.result import BREAKDOWNS, ERRORS, Score
+from mmjrr.evaluation.result import BREAKDOWNS, ERRORS, Score, interval_table
 from mmjrr.io import atomic_write, versions
 from mmjrr.io.paths import check_suffix
 from mmjrr.joints import H36M_BONES, H36M_JOINTS_MMPOSE
@@ -199,6 +199,7 @@ def _shown_evaluation(item: Evaluation, styles: Mapping[str, int]) -> dict[str, 
             for (name, regressor), values in item.errors.items()
             if name == protocol
         }
+        intervals = [interval for interval in item.intervals if interval.protocol == protocol]
         others = _other_errors([score for score in scores if score.by == 'all'])
         shown.append(
             {
@@ -207,6 +208,7 @@ def _shown_evaluation(item: Evaluation, styles: Mapping[str, int]) -> dict[str, 
                 'overall': [score for score in scores if score.by == 'all'],
                 'others': others,
                 'others_caption': '; '.join(_OTHER_ERRORS.get(name, name) for name, *_ in others),
+                'intervals': interval_table(intervals) if intervals else None,
                 'breakdowns': {
                     by: _breakdown([score for score in scores if score.by == by])
                     for by in BREAKDOWNS

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from mmjrr.evaluation.result import Score
+from mmjrr.evaluation.uncertainty import ErrorInterval
 from mmjrr.joints import H36M_JOINTS_MMPOSE
 from mmjrr.regressors import JointRegressor
 from mmjrr.visualization.frames import Frame
@@ -112,6 +113,10 @@ def example_report(count: int = 14) -> Report:
                 frames=8,
                 scores=scores,
                 protocols={'paper': HOSTILE[1]},
+                intervals=[
+                    ErrorInterval('paper', 'mpjpe', name, None, 50.0, 45.0, 55.0, 30, 2)
+                    for name in loaded
+                ],
                 errors={('paper', name): np.linspace(10, 90, 40) for name in loaded},
                 notes=[HOSTILE[3]],
             )

@@ -208,6 +208,26 @@ def test_a_results_file_becomes_a_page_with_its_numbers(tmp_path: Path) -> None:
     assert np.isnan(report.evaluations[0].scores[0].pa_mpjpe)
 
 
+def test_intervals_of_a_results_file_are_a_table(tmp_path: Path) -> None:
+    common = dict(protocol='paper', sequences=30, subjects=2, confidence_level=0.95)
+    spin = dict(common, regressor='J_spin', reference=None)
+    opt = dict(common, regressor='J_opt', reference='J_spin')
+    intervals = [
+        dict(spin, error='mpjpe', value=52.21, low=49.97, high=54.44),
+        dict(opt, error='mpjpe', value=3.861, low=2.587, high=5.018),
+        dict(spin, error='pa_mpjpe', value=33.2, low=31.5, high=34.8),
+    ]
+    page = render(report_results_file(result_file(tmp_path / 'r.json', intervals=intervals)))
+    for part in (
+        '95 % intervals, protocol paper: bootstrap of 30 sequences within 2 subjects',
+        'J_spin</th><td>52.2 [50.0, 54.4]</td><td>33.2 [31.5, 34.8]</td>',
+        'J_opt - J_spin</th><td>+3.86 [+2.59, +5.02]</td><td>–</td>',
+    ):
+        assert part in page
+    without = render(report_results_file(result_file(tmp_path / 'r.json')))
+    assert 'intervals' not in without
+
+
 def test_scores_without_a_value_are_dashes_that_sort_as_no_number(tmp_path: Path) -> None:
     content = json.loads(result_file(tmp_path / 'r.json').read_text())
     undefined = {**content['scores'][0], 'protocol': 'mmpose', 'frames': 0, 'mpjpe': None}
@@ -248,6 +268,12 @@ def test_options_of_frames_are_refused_with_a_results_file(
         (dict(scores=[{'regressor': 'J'}]), 'missing or invalid field'),
         (dict(provenance={}), 'missing or invalid field'),
         (dict(scores=3), 'missing or invalid field'),
+        (dict(scores=[]), 'scores: found none of all frames of protocol paper, expected each'),
+        (dict(intervals=[{'protocol': 'paper'}]), 'missing or invalid field'),
+        (
+            dict(intervals=[dict(error='iou', reference=None)]),
+            "invalid field .intervals: error: found 'iou', expected one of",
+        ),
     ],
 )
 def test_a_broken_results_file_is_named(tmp_path: Path, changes: dict, message: str) -> None:

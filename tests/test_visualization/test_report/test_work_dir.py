@@ -139,6 +139,32 @@ def test_frames_that_could_not_be_refined_are_counted_and_not_shown(
     assert entry['frames_left_out'] == 5
 
 
+def test_without_its_batches_the_exported_fits_are_reported(
+    work_dir: Path, report: Report, tmp_path: Path
+) -> None:
+    run = copied(work_dir, tmp_path)
+    batches = sorted((run / 'pseudo_gt').rglob('batch_*.npz'))
+    batches[0].unlink()
+    notes = report_work_dir(run, GalleryOptions(frames=2, photos=False)).notes
+    assert notes == ['4 of 24 frames are missing from the batches in pseudo_gt and are not shown.']
+    for path in batches[1:]:
+        path.unlink()
+    exported = report_work_dir(run, GalleryOptions(frames=2, photos=False))
+    (evaluation,) = exported.evaluations
+    assert evaluation.title == 'Training frames, refined fits' and evaluation.frames == 24
+    assert evaluation.scores == report.evaluations[-1].scores
+    assert set(exported.frames[0].meshes) == {'refined'}
+    (note,) = exported.notes
+    assert note.startswith('pseudo_gt has no batches: the refined fits are those of pseudo_gt.npz.')
+    render(exported)
+    figures = draw_figures(run, tmp_path / 'figures', [2])
+    assert len(figures) == 1
+    (run / 'pseudo_gt.npz').unlink()
+    empty = report_work_dir(run, GalleryOptions(frames=2, photos=False))
+    assert 'Training frames are not shown: the work directory has no refined fits.' in empty.notes
+    render(empty)
+
+
 def test_without_its_data_set_the_rest_is_reported(work_dir: Path, tmp_path: Path) -> None:
     moved = copied(work_dir, tmp_path)
     record = moved / 'pseudo_gt' / 'identity.json'
