@@ -66,7 +66,8 @@ def run(args: argparse.Namespace) -> None:
     triangulated: dict[str, Any] | None = None
     if args.cameras is not None:
         labeled = table.S[..., 3] > 0
-        table = triangulated_joints(table, load_cameras(args.cameras))
+        counts: dict[str, int] = {}
+        table = triangulated_joints(table, load_cameras(args.cameras), report=counts)
         trunk = labeled_trunk_joints(table) >= MIN_TRUNK_JOINTS
         print(f'{int(trunk.sum())} of {len(table)} frames have joints of the trunk in 3D')
         if not trunk.any():
@@ -78,6 +79,7 @@ def run(args: argparse.Namespace) -> None:
             cameras=dict(file=args.cameras.name, sha256=sha256(args.cameras)),
             joints=int(((table.S[..., 3] > 0) & ~labeled)[trunk].sum()),
             frames_left_out=int((~trunk).sum()),
+            of_all_frames=counts,
         )
         table = table.keep(trunk)
     check_trunk(

@@ -119,21 +119,10 @@ def digest_of_state(module: Any) -> str:
 
     Buffers that are not saved with the module count too: a body has no others. The device and
     attributes that are no tensors, such as a body's path, do not count.
-
-    Args:
-        module: A network or a body.
-
-    Raises:
-        ValueError: The module has neither parameters nor buffers.
     """
     import torch
 
     tensors = {**module.state_dict(), **dict(module.named_buffers(remove_duplicate=False))}
-    if not tensors:
-        raise ValueError(
-            f'{type(module).__name__}: found no parameters and no buffers, expected the arrays '
-            'that determine its results; register them as buffers'
-        )
     digest = hashlib.sha256()
     for name, value in tensors.items():
         digest.update(f'{name} {value.dtype} {tuple(value.shape)}'.encode())

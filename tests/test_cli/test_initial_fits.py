@@ -69,6 +69,12 @@ def test_the_file_says_what_was_triangulated_and_fitted_with_what(tmp_path: Path
         cameras=dict(file='cameras.pkl', sha256=sha256(cameras)),
         joints=len(table),
         frames_left_out=0,
+        of_all_frames=dict(
+            joints_triangulated=len(table),
+            joints_in_one_view=0,
+            joints_disagreeing=0,
+            joints_imprecise=0,
+        ),
     )
     assert provenance['body'] == dict(name='free_body', sha256=digest_of_state(free_body()))
     regressor = JointRegressor.load('free_body_h36m')
