@@ -85,6 +85,8 @@ class LabeledFits:
             if name not in fits:
                 raise DataError(f'{self.path}: found no {name!r}, expected a file of refined fits')
         valid = fits.get('valid', np.ones(len(fits['imgname']), dtype=bool))
+        if not valid.any():
+            raise DataError(f'{self.path}: found no row with a body, expected refined fits')
         names = ('pose', 'betas', 'transl', 'S', 'center', 'scale', 'part')
         self.fits = {name: fits[name][valid] for name in names if name in fits}
         self.names: list[str] = fits['imgname'][valid].tolist()

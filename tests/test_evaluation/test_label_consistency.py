@@ -139,6 +139,9 @@ def test_files_without_labels_or_translation_are_named(tmp_path: Path) -> None:
         save_fits(tmp_path / 'less.npz', **fields)
         with pytest.raises(DataError, match=f"found no '{name}'"):
             LabeledFits(tmp_path / 'less.npz', body)
+    np.savez(path, **dict(np.load(path)) | {'valid_fit': np.zeros(len(fits['imgname']))})
+    with pytest.raises(DataError, match='found no row with a body'):
+        LabeledFits(path, body)
 
 
 def test_the_root_is_that_of_the_regressor_beside_the_fits(tmp_path: Path) -> None:
