@@ -21,10 +21,12 @@ from mmjrr.array_types import Array
 from mmjrr.body_models import SMPL, VertexMaker
 from mmjrr.datasets.fits import load_fits
 from mmjrr.datasets.image_names import parse_image_name
+from mmjrr.datasets.predictions import Predictions
 from mmjrr.errors import DataError
 from mmjrr.io import sha256, versions, write_json
 from mmjrr.io.paths import check_suffix
 from mmjrr.joints import H36M_JOINTS_MMPOSE
+from mmjrr.registry import BODY_MODELS
 from mmjrr.regressors import (
     GroupedBatch,
     LabelOffsetsEstimate,
@@ -32,17 +34,22 @@ from mmjrr.regressors import (
     estimate_label_offsets,
     fit_label_offsets,
 )
+from mmjrr.regressors.fitting.jackknife import MAX_GROUPS, MIN_DOF
 from mmjrr.regressors.fitting.subject_bootstrap import SubjectBootstrap
 from mmjrr.regressors.label_offsets import part_rotations
 from mmjrr.regressors.regressor_files import read_sidecar
 
+from .annotation_plausibility import check_annotated_joints
 from .evaluate_predictions import PredictionsLike, evaluate
+from .predicted_body import body_of
 from .protocols import Protocol
 from .regressed_joints import RegressorLike, load_regressors
 from .result import format_table
 
 FORMAT = 'mmjrr.label_consistency/1'
 _BATCH = 64
+#: Largest number of frames whose annotated joints are checked.
+_MAX_CHECKED = 200
 _MM = 1000.0
 
 
@@ -52,14 +59,23 @@ class LabeledFits:
     Args:
         path: A file that a refinement exported (``pseudo_gt.npz``), or the work directory that has
             it.
-        body: The body model of the fits.
+        body: The body model of the fits, or its config, which takes their gender and number of
+            betas.
+        gender: Gender of the bodies in place of the file's. Default: None, the file's.
+
+    Attributes:
+        remarks: A sentence for each implausible finding about the annotated joints.
 
     Raises:
         FileNotFoundError: There is no such file.
-        DataError: The file is broken, or lacks ``transl`` or the annotated joints ``S``.
+        DataError: The file is broken, or lacks ``transl`` or the annotated joints ``S``; its gender
+            or betas do not fit the body; or ``S`` is in another order than MMPose's.
+        ValueError: ``gender`` is unknown.
     """
 
-    def __init__(self, path: str | Path, body: SMPL) -> None:
+    def __init__(
+        self, path: str | Path, body: SMPL | dict[str, Any], gender: str | None = None
+    ) -> None:
         path = Path(path)
         self.path = path / 'pseudo_gt.npz' if path.is_dir() else path
         if not self.path.is_file():
@@ -69,6 +85,8 @@ class LabeledFits:
             if name not in fits:
                 raise DataError(f'{self.path}: found no {name!r}, expected a file of refined fits')
         valid = fits.get('valid', np.ones(len(fits['imgname']), dtype=bool))
+        if not valid.any():
+            raise DataError(f'{self.path}: found no row with a body, expected refined fits')
         names = ('pose', 'betas', 'transl', 'S', 'center', 'scale', 'part')
         self.fits = {name: fits[name][valid] for name in names if name in fits}
         self.names: list[str] = fits['imgname'][valid].tolist()
@@ -76,11 +94,64 @@ class LabeledFits:
         self.subjects = [name.subject for name in parsed]
         self.sequences = [name.sequence for name in parsed]
         self.provenance: dict[str, Any] = fits.get('provenance', {})
-        self.body = body
-        self._vertices = VertexMaker(body)
+        genders = fits['gender'][valid].tolist() if 'gender' in fits else None
+        self.body = self._body(body, genders, gender)
+        self.remarks = self._check_joints()
+        self._vertices = VertexMaker(self.body)
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def _body(
+        self, body: SMPL | dict[str, Any], genders: list[str] | None, gender: str | None
+    ) -> SMPL:
+        """Return the body of the fits, whose gender and number of betas are checked."""
+        part = Predictions(
+            body_pose=self.fits['pose'][:, 3:].reshape(len(self), -1, 3),
+            betas=self.fits['betas'],
+            gender=genders,
+            source=self.path,
+        )
+        chosen = body_of(part, body, gender)
+        if isinstance(chosen, dict):
+            chosen = BODY_MODELS.build(dict(chosen))
+        assert isinstance(chosen, SMPL)
+        return chosen
+
+    def _check_joints(self) -> tuple[str, ...]:
+        """Check the annotated joints of evenly spaced frames."""
+        rows = np.unique(np.linspace(0, len(self) - 1, _MAX_CHECKED).astype(int))
+        labels = self.fits['S'][rows].astype(np.float64)
+        keypoints_2d = None
+        if 'part' in self.fits:
+            part = self.fits['part'][rows].astype(np.float64)
+            present = (part[..., 2:3] > 0).all(-1, keepdims=True)  # all, without a third column
+            keypoints_2d = np.where(present, part[..., :2], np.nan)
+        return check_annotated_joints(
+            str(self.path), labels[..., :3], labels[..., 3], H36M_JOINTS_MMPOSE, keypoints_2d
+        )
+
+    def check_boxes(self) -> None:
+        """Check that there are boxes and 2D joints, which :meth:`save_labels` needs.
+
+        Raises:
+            DataError: The fits lack them.
+        """
+        missing = [name for name in ('center', 'scale', 'part') if name not in self.fits]
+        if missing:
+            raise DataError(f'{self.path}: found no {missing}, expected a file of refined fits')
+
+    def check_subjects(self) -> None:
+        """Check that there are two subjects to compare.
+
+        Raises:
+            DataError: All fits are of one subject.
+        """
+        subjects = sorted(set(self.subjects))
+        if len(subjects) < 2:
+            raise DataError(
+                f'{self.path}: imgname: found {subjects}, expected two subjects or more'
+            )
 
     def default_root(self) -> str | None:
         """Return the alignment of the J_opt next to the file; ``'pelvis'`` if it is ``'mean'``.
@@ -117,6 +188,7 @@ class LabeledFits:
         Raises:
             DataError: The fits lack boxes or 2D joints.
         """
+        self.check_boxes()
         labels = self.fits['S'].astype(np.float64)
         if estimate is not None:
             index = estimate.offsets.index_of(self.subjects)
@@ -124,9 +196,6 @@ class LabeledFits:
                 rows = slice(start, start + _BATCH)
                 shift = estimate.offsets.displacements(self.rotations(rows), index[rows])
                 labels[rows, :, :3] -= shift.numpy()
-        missing = [name for name in ('center', 'scale', 'part') if name not in self.fits]
-        if missing:
-            raise DataError(f'{self.path}: found no {missing}, expected a file of refined fits')
         boxes = {name: self.fits[name] for name in ('center', 'scale', 'part')}
         np.savez(path, imgname=np.array(self.names), S=labels, **boxes)
 
@@ -177,7 +246,8 @@ class OffsetEffect:
             f'{self.frames} frames'
         )
         header = ['Subject', 'labels', 'labels less offsets', 'due to offsets']
-        return f'{format_table(header, rows, caption)}\n\n{table_of_offsets(self.estimate)}'
+        blocks = [format_table(header, rows, caption), table_of_offsets(self.estimate)]
+        return '\n\n'.join([*blocks, *filter(None, [untested_pairs(self.estimate)])])
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as a dict of JSON values."""
@@ -215,25 +285,31 @@ class LabelConsistency:
     provenance: dict[str, Any] = field(default_factory=dict)
 
     def sentence(self) -> str:
-        """Summarize which joints are labeled differently."""
+        """Summarize which joints are labeled differently, and what could not be tested."""
+        sentences = [self._tested_pairs(), untested_pairs(self.result)]
+        return ' '.join(filter(None, sentences))
+
+    def _tested_pairs(self) -> str:
         flagged = self.result.significant
         names = self.result.offsets.joint_names
         joints = [name for j, name in enumerate(names) if flagged[:, j].any()]
-        tests = int((~np.isnan(self.result.pvalues)).sum())
+        tests = int(self.result.is_tested.sum())
+        if not tests:
+            return ''
         condition = (
-            f"at {100 * self.alpha:g} % after Holm's correction, and more than "
+            f"at {100 * self.alpha:g} % after Holm's correction, and at least "
             f'{_MM * self.min_offset:g} mm'
         )
         if not joints:
             return (
-                f'None of the {tests} pairs of a subject and a joint is labeled at another point '
-                f'than the other subjects, significantly ({condition}).'
+                f'None of the {tests} tested pairs of a subject and a joint is labeled at another '
+                f'point than the other subjects, significantly ({condition}).'
             )
         before, after = (
             _MM * fit.rmse for fit in (self.result.fit_without_offsets, self.result.fit)
         )
         return (
-            f'{int(flagged.sum())} of {tests} pairs of a subject and a joint are labeled at '
+            f'{int(flagged.sum())} of {tests} tested pairs of a subject and a joint are labeled at '
             f'another point than the other subjects, significantly ({condition}): '
             f'{", ".join(joint.replace("_", " ") for joint in joints)}. Without these offsets, the '
             f'residuals of the regressor fit fall from {before:.2f} to {after:.2f} mm (root mean '
@@ -296,8 +372,10 @@ def label_consistency(
         progress: Function called with the name of a pass and the number of frames read in it.
 
     Raises:
-        ValueError: An argument is invalid, or the fits are of fewer than two subjects.
+        DataError: All fits are of one subject.
+        ValueError: An argument is invalid.
     """
+    fits.check_subjects()
     source = dict(file=fits.path.name, sha256=sha256(fits.path))
     result = fit_label_offsets(
         fits,
@@ -324,6 +402,7 @@ def offset_effect(
     alpha: float = 0.01,
     min_offset: float = 0.005,
     title: str = '',
+    body_model: SMPL | dict[str, Any] | None = None,
     **reading: Any,
 ) -> OffsetEffect:
     """Measure the part of a model's MPJPE that is due to the test subjects' label offsets.
@@ -342,12 +421,14 @@ def offset_effect(
         alpha: Significance level after Holm's correction. Default: 0.01.
         min_offset: Length below which offsets are not significant, meters. Default: 0.005.
         title: Name of the predictions.
+        body_model: Body model of the predictions, or its config. Default: None, that of the fits.
         reading: Further arguments of :func:`~mmjrr.evaluation.evaluate`.
 
     Raises:
         FileNotFoundError, DataError, ValueError: As :func:`~mmjrr.evaluation.evaluate` raises them.
         DataError: No prediction is of a frame of the fits.
     """
+    fits.check_boxes()
     ((name, loaded),) = load_regressors([regressor]).items()
     loaded = loaded.reorder(H36M_JOINTS_MMPOSE)
     estimate = estimate_label_offsets(fits, loaded, root, alpha=alpha, min_offset=min_offset)
@@ -357,8 +438,9 @@ def offset_effect(
         fits.save_labels(annotations[1], estimate)
         scores = [
             evaluate(
-                predictions, path, {name: loaded}, protocol, body_model=fits.body, by=['subject'],
-                title=title, **reading,
+                predictions, path, {name: loaded}, protocol,
+                body_model=fits.body if body_model is None else body_model,
+                by=['subject'], title=title, **reading,
             )
             for path in annotations
         ]  # fmt: skip
@@ -389,22 +471,103 @@ def _radii(bootstrap: SubjectBootstrap) -> dict[str, float | None]:
 
 
 def table_of_offsets(estimate: LabelOffsetsEstimate) -> str:
-    """Return a table of offsets by joint and subject, significant ones with a star."""
+    """Return a table of offsets by joint and subject, significant ones with a star.
+
+    A standard error is given where the offset is tested; a dash stands for an offset that cannot be
+    told.
+    """
     subjects, names = estimate.offsets.subjects, estimate.offsets.joint_names
     length = _MM * np.linalg.norm(estimate.estimates, axis=-1)
     trace = np.trace(estimate.covariance, axis1=-2, axis2=-1)
     error = _MM * np.sqrt(trace / 3)
-    rows = [
-        [name, *(
-            f'{length[s, j]:.1f} ({error[s, j]:.1f}){"*" if estimate.significant[s, j] else " "}'
-            for s in range(len(subjects))
-        )]
-        for j, name in enumerate(names)
-    ]  # fmt: skip
+
+    def cell(s: int, j: int) -> str:
+        if not estimate.has_offset[s, j]:
+            return '- '
+        spread = f'{error[s, j]:.1f}' if estimate.is_tested[s, j] else '-'
+        return f'{length[s, j]:.1f} ({spread}){"*" if estimate.significant[s, j] else " "}'
+
+    rows = [[name, *(cell(s, j) for s in range(len(subjects)))] for j, name in enumerate(names)]
     rows.append(['sequences', *(f'{count} ' for count in estimate.n_sequences)])
     rows.append(['frames', *(f'{count} ' for count in estimate.n_frames)])
     caption = 'Label offsets: length (standard error of a coordinate), mm; * significant'
+    if (estimate.has_offset & ~estimate.is_tested).any():
+        caption += ', (-) not tested'
     return format_table(['Joint', *subjects], rows, caption)
+
+
+def untested_pairs(estimate: LabelOffsetsEstimate) -> str:
+    """Say how many pairs of a subject and a joint could not be tested, and why.
+
+    Joints that no subject has do not count.
+
+    Returns:
+        A sentence; empty if all pairs were tested.
+    """
+    labeled = estimate.n_groups.any(0)
+    untested = ~estimate.is_tested & labeled
+    if not untested.any():
+        return ''
+    names = np.array([name.replace('_', ' ') for name in estimate.offsets.joint_names])
+    is_grouped = estimate.n_sequences.max() > MAX_GROUPS
+    one, several = ('group of sequences', 'groups of sequences') if is_grouped else (
+        'sequence', 'sequences'
+    )  # fmt: skip
+    reasons: dict[tuple[str, str], list[str]] = {}  # subjects by reason and joints
+    for s, subject in enumerate(estimate.offsets.subjects):
+        count = estimate.n_groups[s]
+        few = count <= MIN_DOF
+        alone = ~few & ~estimate.has_offset[s]
+        uncertain = ~few & ~alone & (estimate.dof[s] < MIN_DOF)
+        cases = [
+            (f'{n} {one if n == 1 else several}' if n else 'no labels', few & (count == n))
+            for n in np.unique(count[untested[s]]).tolist()
+        ]
+        cases += [('alone', alone), ('uncertain', uncertain)]
+        cases += [('singular', ~few & ~alone & ~uncertain)]
+        for reason, of_subject in cases:
+            at = untested[s] & of_subject
+            if at.any():
+                all_joints = labeled if reason == 'no labels' else labeled & (count > 0)
+                joints = '' if (at == all_joints).all() else _listed(names[at].tolist(), 3)
+                reasons.setdefault((reason, joints), []).append(subject)
+    listed = '; '.join(_reason(*key, subjects) for key, subjects in reasons.items())
+    total = len(untested) * labeled.sum()
+    found = (
+        f'None of the {total} pairs of a subject and a joint could be tested'
+        if not estimate.is_tested.any()
+        else f'{untested.sum()} of {total} pairs could not be tested'
+    )
+    return (
+        f'{found}, which takes labels in at least {MIN_DOF + 1} {several} of the subject: {listed}.'
+    )
+
+
+def _reason(reason: str, joints: str, subjects: list[str]) -> str:
+    """Say why offsets of subjects are not tested at some joints; at all, if the text is empty."""
+    listed = _listed(subjects)
+    if reason == 'uncertain':
+        return f'{listed} would be compared with too few sequences of other subjects' + (
+            f' at {joints}' if joints else ''
+        )
+    if reason == 'singular':
+        return f'the covariance of {listed} is singular' + (f' at {joints}' if joints else '')
+    if reason == 'alone':
+        return f'only {listed} has labels' + (f' of {joints}' if joints else '')
+    link = ' of ' if reason == 'no labels' else ' with labels of '
+    verb = 'has' if len(subjects) == 1 else 'have'
+    return f'{listed} {verb} {reason}' + (f'{link}{joints}' if joints else '')
+
+
+def _listed(names: Sequence[str], limit: int | None = None) -> str:
+    """Join names; more than ``limit`` are counted.
+
+    >>> _listed(['S1', 'S5', 'S6']), _listed(['head', 'thorax'], limit=1)
+    ('S1, S5 and S6', '2 joints')
+    """
+    if limit is not None and len(names) > limit:
+        return f'{len(names)} joints'
+    return ' and '.join(filter(None, [', '.join(names[:-1]), *names[-1:]]))
 
 
 def _offsets_dict(estimate: LabelOffsetsEstimate) -> dict[str, Any]:
@@ -415,8 +578,10 @@ def _offsets_dict(estimate: LabelOffsetsEstimate) -> dict[str, Any]:
             'sequences': int(estimate.n_sequences[s]),
             'joints': {
                 joint: {
-                    'offset_mm': (_MM * estimate.estimates[s, j]).tolist(),
-                    'standard_error_mm': (_MM * estimate.standard_error[s, j]).tolist(),
+                    'offset_mm': _vector(estimate.estimates[s, j], estimate.has_offset[s, j]),
+                    'standard_error_mm': _vector(
+                        estimate.standard_error[s, j], estimate.is_tested[s, j]
+                    ),
                     'pvalue': _number(estimate.pvalues[s, j]),
                     'adjusted_pvalue': _number(estimate.adjusted_pvalues[s, j]),
                     'significant': bool(estimate.significant[s, j]),
@@ -426,6 +591,11 @@ def _offsets_dict(estimate: LabelOffsetsEstimate) -> dict[str, Any]:
         }
         for s, subject in enumerate(estimate.offsets.subjects)
     }
+
+
+def _vector(meters: Array, is_known: bool) -> list[float] | None:
+    """Return a vector in mm; None if it is not known."""
+    return (_MM * meters).tolist() if is_known else None
 
 
 def _number(value: Any) -> float | None:

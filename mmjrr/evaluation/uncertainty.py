@@ -10,6 +10,9 @@ interval is made from sums and numbers of errors of each sequence, without going
    (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13).
 
 A difference between two regressors is that of each frame's errors, so that what both share cancels.
+
+If a subject has errors in one sequence only, every draw is that sequence, and nothing tells how its
+errors vary. There is no interval then, as the other subjects' part alone is too narrow.
 """
 
 from __future__ import annotations
@@ -78,7 +81,8 @@ def error_intervals(
 
     Returns:
         For each error, the regressors' intervals, then those of the differences. Empty if a frame
-        has no subject or sequence, or no subject has two sequences.
+        has no subject or sequence. A mean has no interval if a subject has errors in one sequence
+        only.
     """
     keys = ((frame.get('subject'), frame.get('sequence')) for frame in labels)
     number: dict[tuple[str | None, str | None], int] = {}
@@ -115,8 +119,11 @@ def error_intervals(
                 total += part
             release(*values.values())
         means, ends = bootstrap_means(sums, counts, stratum)
+        n_sequences = np.zeros((len(subjects), len(columns)))
+        np.add.at(n_sequences, stratum, counts > 0)
+        is_varied = (n_sequences != 1).all(0)
         for index, (name, reference) in enumerate(columns):
-            if np.isfinite(ends[index]).all():
+            if is_varied[index] and np.isfinite(ends[index]).all():
                 intervals.append(
                     ErrorInterval(
                         protocol, error, name, reference, float(means[index]),

@@ -99,13 +99,27 @@ def test_frames_without_an_error_do_not_count() -> None:
     assert np.isnan(means).all() and np.isnan(ends).all()
 
 
-@pytest.mark.parametrize('missing', ['subject', 'sequence', 'second sequence'])
+@pytest.mark.parametrize(
+    'missing', ['subject', 'sequence', 'second sequence', "another subject's second sequence"]
+)
 def test_without_sequences_there_are_no_intervals(missing: str) -> None:
     labels = [dict(subject='S1', sequence=f'S1_{i % 3}') for i in range(9)]
     if missing == 'second sequence':
         labels = [dict(subject='S1', sequence='S1_0')] * 9
+    elif missing == "another subject's second sequence":
+        labels[4] = dict(subject='S5', sequence='S5_0')
     else:
         labels[4] = {**labels[4], missing: None}
     ones = np.ones(9)
     errors = {'J': dict(mpjpe=ones, pa_mpjpe=ones)}
     assert error_intervals('paper', errors, labels) == []
+
+
+def test_a_mean_whose_errors_are_of_one_sequence_of_a_subject_has_no_interval() -> None:
+    labels = [dict(subject=f'S{i % 2}', sequence=f'S{i % 2}_{i // 10}') for i in range(40)]
+    errors = dict(mpjpe=np.arange(40.0), pa_mpjpe=np.arange(40.0))
+    errors['pa_mpjpe'][11::2] = np.nan  # the second subject has errors in its first sequence
+    intervals = error_intervals('paper', {'J': errors}, labels)
+    assert [interval.error for interval in intervals] == ['mpjpe']
+    errors['pa_mpjpe'][1::2] = np.nan  # it has no errors, so that it is not part of the mean
+    assert len(error_intervals('paper', {'J': errors}, labels)) == 2

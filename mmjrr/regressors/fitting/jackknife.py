@@ -28,6 +28,11 @@ is his ``sum_t V_t^2 / n_t``). If all subjects have the same groups it is ``n_t`
 gets more than ``n_t`` of its own subject, and of two subjects, whose offsets are opposite, both get
 the smaller one. Hotelling's test with such degrees of freedom is that of Nel and van der Merwe
 (Communications in Statistics 1986).
+
+**Subjects with one group.** The variance of a subject's mean is unknown if all its labels of a
+joint are in one group. As part of the mean over the subjects it would make the variance of all
+offsets unknown. That mean is therefore over the subjects with at least two groups
+(:func:`subjects_of_mean`).
 """
 
 from __future__ import annotations
@@ -35,12 +40,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import fdtrc
+from scipy.special import fdtrc, fdtri
 
 from mmjrr.array_types import BoolArray, FloatArray, IndexArray
 
 #: Largest number of groups.
 MAX_GROUPS = 20
+
+#: Smallest degrees of freedom with which an offset, of three coordinates, can be tested.
+MIN_DOF = 3
 
 
 def deal_sequences(
@@ -65,6 +73,20 @@ def deal_sequences(
     return group
 
 
+def subjects_of_mean(has_labels: BoolArray) -> BoolArray:
+    """Return the subjects (S, J) over which the mean of a joint's offsets is zero.
+
+    These are the subjects with labels in at least two groups; or all with labels, if there are
+    fewer than two such subjects.
+
+    Args:
+        has_labels: (K, S, J) whether each group has labels of a subject and joint.
+    """
+    has_two = has_labels.sum(0) >= 2
+    result: BoolArray = np.where(has_two.sum(0) >= 2, has_two, has_labels.any(0))
+    return result
+
+
 def dof_of_means(has_labels: BoolArray) -> FloatArray:
     """Return the degrees of freedom (S, J) of offsets that are means over their own subject.
 
@@ -82,14 +104,15 @@ def dof_of_differences(means: FloatArray, has_labels: BoolArray) -> FloatArray:
         has_labels: (K, S, J) whether each group has labels of a subject and joint.
 
     Returns:
-        Zero for all subjects with a joint if one of them has its labels in a single group: its part
-        of the variance is unknown.
+        Zero for subjects with labels in a single group, whose variance is unknown; and for all
+        subjects with a joint, if fewer than two of them have labels in several groups.
     """
     own = dof_of_means(has_labels)
+    in_mean = subjects_of_mean(has_labels)
     variance = np.square(means - means.mean(0)).sum((0, 3))  # (S, J), up to a common factor
     result = np.zeros_like(own)
     for joint in range(own.shape[1]):
-        (subjects,) = np.nonzero(has_labels[:, :, joint].any(0))
+        (subjects,) = np.nonzero(in_mean[:, joint])
         if own[subjects, joint].all():
             groups = has_labels[:, subjects, joint].T.astype(float)
             result[subjects, joint] = _dof_of_joint(variance[subjects, joint], groups)
@@ -140,13 +163,42 @@ class JackknifeCovariance:
         """Test each offset (S, J, 3) by Hotelling's T².
 
         Returns:
-            (S, J); NaN where the covariance is singular or has fewer than 3 degrees of freedom.
+            (S, J); NaN where the covariance is singular or has fewer than :data:`MIN_DOF` degrees
+            of freedom.
         """
         result = np.full(offsets.shape[:2], np.nan)
         for s, j in np.ndindex(*result.shape):
             covariance, dof = self.covariance[s, j], float(self.dof[s, j])
-            if dof < 3 or np.linalg.matrix_rank(covariance) < 3:
+            if dof < MIN_DOF or np.linalg.matrix_rank(covariance) < 3:
                 continue
             t_squared = float(offsets[s, j] @ np.linalg.solve(covariance, offsets[s, j]))
             result[s, j] = fdtrc(3, dof - 2, t_squared * (dof - 2) / (3 * dof))
         return result
+
+
+def confidence_ellipse(
+    covariance: FloatArray, dof: float, confidence_level: float = 0.95
+) -> tuple[float, float, float]:
+    """Return the ellipse around an estimate in two dimensions that holds the true value.
+
+    The squared radius in standard deviations is Hotelling's ``2 dof / (dof - 1) F``, where ``F`` is
+    the quantile of the F distribution with 2 and ``dof - 1`` degrees of freedom. With a known
+    covariance it would be that of a chi-squared distribution, which is smaller.
+
+    Args:
+        covariance: (2, 2) estimated covariance.
+        dof: Its degrees of freedom, more than 1.
+        confidence_level: Probability that the ellipse holds the true value. Default: 0.95.
+
+    Returns:
+        The longest and the shortest diameter, and the angle of the longest from the first axis to
+        the second, degrees.
+
+    >>> width, height, angle = confidence_ellipse(np.diag([4.0, 1.0]), 1e9)
+    >>> round(width, 2), round(height, 2), round(abs(angle))
+    (9.79, 4.9, 0)
+    """
+    values, vectors = np.linalg.eigh(covariance)
+    radius = np.sqrt(2 * dof / (dof - 1) * fdtri(2, dof - 1, confidence_level))
+    short, long = 2 * radius * np.sqrt(values.clip(min=0))
+    return float(long), float(short), float(np.degrees(np.arctan2(vectors[1, 1], vectors[0, 1])))

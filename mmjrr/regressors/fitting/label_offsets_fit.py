@@ -105,34 +105,54 @@ class LabelOffsetsEstimate:
 
     Attributes:
         offsets: Significant offsets; zero where not significant.
-        estimates: (S, J, 3) all offsets, meters, in the frame of the carrying part.
+        estimates: (S, J, 3) all offsets, meters, in the frame of the carrying part; zero where
+            there is none.
+        has_offset: (S, J) whether there is an offset: the subject has labels of the joint, which is
+            not the root; for offsets from a mean over subjects, another subject has labels too.
         covariance: (S, J, 3, 3) of ``estimates``, square meters, with errors clustered by sequence.
+            Only meaningful where ``dof`` is positive.
+        dof: (S, J) degrees of freedom of ``covariance``; zero where the variance is unknown.
         pvalues: (S, J) of the hypothesis that an offset is zero; NaN where it cannot be tested.
         adjusted_pvalues: (S, J) after Holm's correction over all tests.
         significant: (S, J) whether the adjusted p-value is at most ``alpha`` and the offset at
             least ``min_offset``.
         n_frames: (S,) number of frames of each subject that are used.
         n_sequences: (S,) number of sequences of each subject.
+        n_groups: (S, J) number of groups of sequences with labels of a subject and joint; zero at
+            the root. A group is a sequence, unless a subject has more than 20.
     """
 
     offsets: LabelOffsets
     estimates: FloatArray
+    has_offset: BoolArray = field(repr=False)
     covariance: FloatArray = field(repr=False)
+    dof: FloatArray = field(repr=False)
     pvalues: FloatArray = field(repr=False)
     adjusted_pvalues: FloatArray = field(repr=False)
     significant: BoolArray
     n_frames: IndexArray
     n_sequences: IndexArray
+    n_groups: IndexArray = field(repr=False)
+
+    @property
+    def is_tested(self) -> BoolArray:
+        """Whether each offset (S, J) could be tested."""
+        return ~np.isnan(self.pvalues)
 
     @property
     def standard_error(self) -> FloatArray:
-        """Standard errors (S, J, 3) of ``estimates``, meters."""
-        return np.sqrt(np.diagonal(self.covariance, axis1=-2, axis2=-1))
+        """Standard errors (S, J, 3) of ``estimates``, meters; NaN where ``dof`` is zero."""
+        error = np.sqrt(np.diagonal(self.covariance, axis1=-2, axis2=-1))
+        return np.where(self.dof[..., None] > 0, error, np.nan)
 
 
 @dataclass(frozen=True)
 class LabelOffsetsFit(LabelOffsetsEstimate):
     """Result of :func:`fit_label_offsets`: offsets whose means over subjects are zero, and fits.
+
+    A subject that has a joint in a single group of sequences is not part of that mean
+    (:mod:`~mmjrr.regressors.fitting.jackknife`). Its own offset is a difference from the mean of
+    the others.
 
     Attributes:
         fit: Regressor fit to labels from which the significant offsets are subtracted.
@@ -230,10 +250,17 @@ def fit_label_offsets(
 
     stream = GroupedStream(frames, names, root, vertex_ids, 'skip', progress)
     stream.bad_frames = dict(without.bad_frames)
-    joint = _fit_jointly(stream, frames, without, max_vertex_distance, tol, max_iter, max_bytes)
-    covariance = _jackknife(stream, frames, joint, tol, max_iter, max_bytes)
-    n_frames = joint.equations.n_frames
-    tested = _test(frames, joint.offsets, covariance, n_frames, names, parts, alpha, min_offset)
+    group = deal_sequences(frames.subject_of_sequence, frames.sequence_order)
+    joint = _fit_jointly(
+        stream, frames, group, without, max_vertex_distance, tol, max_iter, max_bytes
+    )
+    covariance = _jackknife(stream, frames, group, joint, tol, max_iter, max_bytes)
+    n_frames, has_labels = joint.equations.n_frames, joint.equations.has_labels
+    has_offset = has_labels.any(0) & (has_labels.any(0).sum(0) >= 2)
+    tested = _test(
+        frames, joint.offsets, has_offset, covariance, n_frames, has_labels, names, parts, alpha,
+        min_offset,
+    )  # fmt: skip
     converged = bool(joint.dual_gap <= tol)
     if not converged:
         warnings.warn(
@@ -324,12 +351,16 @@ def estimate_label_offsets(
     groups = range(int(group.max()) + 1)
     replicates = np.stack([means(group != k) for k in groups])
     has_labels = np.stack([sums(group == k)[1] > 0 for k in groups])
+    has_labels &= _tested_joints(names, root)
     covariance = JackknifeCovariance.of_replicates(replicates, dof_of_means(has_labels))
     estimates = means(np.ones(len(subject), dtype=bool))
     n_frames = np.bincount(
         subject[sequence], used[:, _tested_joints(names, root)].any(1), len(frames.subjects)
     ).astype(np.int64)
-    return _test(frames, estimates, covariance, n_frames, names, parts, alpha, min_offset)
+    return _test(
+        frames, estimates, has_labels.any(0), covariance, n_frames, has_labels, names, parts, alpha,
+        min_offset,
+    )  # fmt: skip
 
 
 def _differences(
@@ -391,8 +422,10 @@ def _check_test(alpha: float, min_offset: float) -> None:
 def _test(
     frames: GroupedFrames,
     estimates: FloatArray,
+    has_offset: BoolArray,
     covariance: JackknifeCovariance,
     n_frames: IndexArray,
+    has_labels: BoolArray,
     joint_names: Sequence[str],
     parts: Mapping[str, str] | None,
     alpha: float,
@@ -400,19 +433,22 @@ def _test(
 ) -> LabelOffsetsEstimate:
     """Test offsets, whose rows follow ``frames.subjects``, and sort the subjects by name."""
     order = np.argsort(frames.subjects, kind='stable')
-    pvalues = covariance.pvalues(estimates)
+    pvalues = np.where(has_offset, covariance.pvalues(estimates), np.nan)
     adjusted = holm(pvalues)
     significant = (adjusted <= alpha) & (np.linalg.norm(estimates, axis=-1) >= min_offset)
     kept = np.where(significant[..., None], estimates, 0.0)[order]
     return LabelOffsetsEstimate(
         offsets=LabelOffsets([frames.subjects[i] for i in order], joint_names, kept, parts),
         estimates=estimates[order],
+        has_offset=has_offset[order],
         covariance=covariance.covariance[order],
+        dof=covariance.dof[order],
         pvalues=pvalues[order],
         adjusted_pvalues=adjusted[order],
         significant=significant[order],
         n_frames=n_frames[order],
         n_sequences=np.bincount(frames.subject_of_sequence)[order],
+        n_groups=has_labels.sum(0)[order],
     )
 
 
@@ -458,6 +494,7 @@ class _JointFit:
 def _fit_jointly(
     stream: GroupedStream,
     frames: GroupedFrames,
+    group: IndexArray,
     without: JointRegressorFit,
     max_vertex_distance: float,
     tol: float,
@@ -479,7 +516,7 @@ def _fit_jointly(
         columns = np.union1d(columns, steepest)
         stream.offsets = None
         equations = accumulate_offset_equations(
-            stream, len(frames.subjects), max_bytes, torch.from_numpy(columns)
+            stream, len(frames.subjects), group, max_bytes, torch.from_numpy(columns)
         )
         restricted, iterations = _minimize(
             equations.reduced(),
@@ -543,6 +580,7 @@ def _near_vertices(
 def _jackknife(
     stream: GroupedStream,
     frames: GroupedFrames,
+    group: IndexArray,
     joint: _JointFit,
     tol: float,
     max_iter: int,
@@ -550,13 +588,11 @@ def _jackknife(
 ) -> JackknifeCovariance:
     """Fit the offsets again without each group of sequences; see step 5 above."""
     stream.offsets = None
-    subject = frames.subject_of_sequence
-    group = deal_sequences(subject, frames.sequence_order)
-    replicates, means, has_labels = [], [], []
+    replicates, means = [], []
     for k in range(int(group.max()) + 1):
         stream.selected_sequences = group == k
         part = accumulate_offset_equations(
-            stream, len(frames.subjects), max_bytes, torch.from_numpy(joint.columns), False
+            stream, len(frames.subjects), group, max_bytes, torch.from_numpy(joint.columns), False
         )
         rest = joint.equations.without(part)
         weight, _ = _minimize(
@@ -564,9 +600,8 @@ def _jackknife(
         )
         replicates.append(rest.best_offsets(weight))
         means.append(rest.subject_means(joint.weight))
-        has_labels.append(part.total_weight > 0)
     stream.selected_sequences = None
-    dof = dof_of_differences(np.array(means), np.array(has_labels))
+    dof = dof_of_differences(np.array(means), joint.equations.has_labels)
     return JackknifeCovariance.of_replicates(np.array(replicates), dof)
 
 

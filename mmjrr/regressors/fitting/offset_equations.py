@@ -6,13 +6,15 @@ aligned error of joint ``j`` from all errors (``e_j``, or ``e_j - e_root``), the
 
     f(W, o) = sum_n sum_j u_nj |d_j^T (W X_n - Y_n) + R_nj o_sj|^2,    sum_s o_sj = 0,
 
-and the root joint has no offset. ``f`` is quadratic in ``o``. With the sums over a subject's frames
+and the root joint has no offset. The sum is over the subjects of
+:func:`~mmjrr.regressors.fitting.jackknife.subjects_of_mean`. ``f`` is quadratic in ``o``. With the
+sums over a subject's frames
 
     N_sj = sum u_nj,    H_sj = sum u_nj X_n^T R_nj   (V, 3),    K_sj = sum u_nj Y_n^T R_nj   (J, 3),
     h_sj(W) = (d_j^T (W X - Y) summed) = H_sj^T W^T d_j - K_sj^T d_j   (3,)
 
-the best offsets are ``o_sj = -sum_t M_st h_tj`` with ``M = diag(1/N) - (1/N)(1/N)^T / sum(1/N)``,
-and
+the best offsets are ``o_sj = -sum_t M_st h_tj`` with ``M = diag(1/N) - (1/N)(1/N)^T / sum(1/N)``
+for these subjects (and ``M_ss = 1/N`` for others), and
 
     min_o f(W, o) = f(W, 0) - sum_j sum_st M_st <h_sj, h_tj>
 
@@ -32,6 +34,7 @@ from torch import Tensor
 
 from mmjrr.array_types import BoolArray, FloatArray, IndexArray
 from mmjrr.regressors.fitting.alignment import Root
+from mmjrr.regressors.fitting.jackknife import subjects_of_mean
 from mmjrr.regressors.fitting.normal_equations import (
     DesignRows,
     GramMatrix,
@@ -86,6 +89,7 @@ class OffsetEquations:
         equations: Sums without offsets, a pattern for each joint.
         total_weight: (S, J) ``N``.
         n_frames: (S,) number of frames.
+        has_labels: (K, S, J) whether each group of sequences has labels of a subject and joint.
         vertex_sums: (S, J, 3, C) ``H``, transposed.
         joint_sums: (S, J, 3, J) ``K``, transposed.
     """
@@ -93,6 +97,7 @@ class OffsetEquations:
     equations: NormalEquations
     total_weight: FloatArray
     n_frames: IndexArray
+    has_labels: BoolArray
     vertex_sums: FloatArray
     joint_sums: FloatArray
 
@@ -109,11 +114,15 @@ class OffsetEquations:
         inverse = np.where(present, 1 / np.where(present, self.total_weight[:, joint], 1.0), 0.0)
         if not present.any():
             return np.diag(inverse)
-        elimination: FloatArray = np.diag(inverse) - np.outer(inverse, inverse) / inverse.sum()
+        in_mean = np.where(subjects_of_mean(self.has_labels)[:, joint], inverse, 0.0)
+        elimination: FloatArray = np.diag(inverse) - np.outer(in_mean, in_mean) / in_mean.sum()
         return elimination
 
     def without(self, part: OffsetEquations) -> OffsetEquations:
-        """Return the sums over all frames but those of ``part``."""
+        """Return the sums over all frames but those of ``part``.
+
+        The means of offsets remain over the same subjects (``has_labels`` is that of all frames).
+        """
         if not part.equations.patterns:
             return self
         patterns = [
@@ -132,6 +141,7 @@ class OffsetEquations:
             NormalEquations(self.root, patterns, self.equations.counts),
             np.where(remaining > 1e-9 * self.total_weight, remaining, 0.0),
             self.n_frames - part.n_frames,
+            self.has_labels,
             self.vertex_sums - part.vertex_sums,
             self.joint_sums - part.joint_sums,
         )
@@ -232,6 +242,7 @@ def aligned_row(joint: int, num_joints: int, root: Root) -> FloatArray:
 def accumulate_offset_equations(
     stream: GroupedStream,
     num_subjects: int,
+    group: IndexArray,
     max_bytes: int,
     columns: Tensor,
     require_all_joints: bool = True,
@@ -241,6 +252,7 @@ def accumulate_offset_equations(
     Args:
         stream: The frames, with their joints as labeled (``stream.offsets`` is None).
         num_subjects: Number S of subjects.
+        group: (N,) number of the group of each sequence.
         max_bytes: Limit on the memory of all Gram matrices.
         columns: (C,) indices among the candidate vertices, the only ones to keep.
         require_all_joints: Whether every joint must be present in some frame. Default: True.
@@ -253,6 +265,7 @@ def accumulate_offset_equations(
     num_columns, num_joints = len(columns), len(stream.joint_names)
     total_weight = np.zeros((num_subjects, num_joints))
     n_frames = np.zeros(num_subjects, dtype=np.int64)
+    has_labels = np.zeros((int(group.max()) + 1, num_subjects, num_joints), dtype=bool)
     sums = torch.zeros(num_subjects, num_joints * 3, num_columns + num_joints, dtype=torch.float64)
 
     def add(frames: UsableFrames, rows: DesignRows) -> None:
@@ -264,12 +277,14 @@ def accumulate_offset_equations(
         weighted = rotations * (root_scale[:, None] * joint_weight)[..., None, None]
         design = torch.cat([rows.vertex_rows, rows.joint_rows], 1).unflatten(0, (-1, 3)).cpu()
         subject = frames.attributes[SUBJECT][index]
+        groups = group[frames.attributes[SEQUENCE][index].numpy()]
         for s in subject.unique().tolist():
             of_subject = subject == s
             r = weighted[of_subject].permute(1, 3, 0, 2).flatten(0, 1).flatten(1)  # (3 J, 3 n)
             sums[s].addmm_(r, design[of_subject].flatten(0, 1))
             total_weight[s] += pattern.scale[of_subject.numpy()].sum() * pattern.joint_weight
             n_frames[s] += int(of_subject.sum())
+            has_labels[np.unique(groups[of_subject.numpy()]), s] |= pattern.joint_weight > 0
 
     equations = accumulate_normal_equations(stream, max_bytes, columns, add, require_all_joints)
     all_sums = sums.unflatten(1, (num_joints, 3)).numpy()
@@ -277,6 +292,7 @@ def accumulate_offset_equations(
         NormalEquations(stream.root, list(_by_joint(equations)), equations.counts),
         total_weight,
         n_frames,
+        has_labels,
         all_sums[..., :num_columns],
         all_sums[..., num_columns:],
     )

@@ -435,14 +435,11 @@ def _consistency(content: Mapping[str, Any] | None) -> dict[str, Any] | None:
         rows = [
             (
                 joint.replace('_', ' '),
-                [
-                    (float(np.linalg.norm(entry[joint]['offset_mm'])), entry[joint]['significant'])
-                    for entry in offsets.values()
-                ],
+                [_offset_cell(entry[joint]) for entry in offsets.values()],
             )
             for joint in joints
         ]
-        lengths = [length for _, row in rows for length, _ in row if np.isfinite(length)]
+        lengths = [length for _, row in rows for length, *_ in row if np.isfinite(length)]
         largest = max(lengths, default=1.0)
         residuals = {
             name.replace('_', ' '): float(value)
@@ -459,7 +456,20 @@ def _consistency(content: Mapping[str, Any] | None) -> dict[str, Any] | None:
         'rows': rows,
         'largest': largest or 1.0,
         'residuals': residuals,
+        'has_untested': any(
+            np.isfinite(length) and not is_tested for _, row in rows for length, _, is_tested in row
+        ),
     }
+
+
+def _offset_cell(entry: Mapping[str, Any]) -> tuple[float, bool, bool]:
+    """Return an offset's length in mm, and whether it is significant, and tested.
+
+    The length is NaN if the labels do not tell it.
+    """
+    offset = entry['offset_mm']
+    length = float('nan') if offset is None else float(np.linalg.norm(offset))
+    return length, bool(entry['significant']), entry['pvalue'] is not None
 
 
 # ---------------------------------------------------------------------- gallery

@@ -14,6 +14,7 @@ from mmjrr.joints import SMPL_JOINTS
 from mmjrr.regressors import BadFrameWarning, JointRegressor
 from mmjrr.regressors.fitting.jackknife import (
     JackknifeCovariance,
+    confidence_ellipse,
     deal_sequences,
     dof_of_differences,
     dof_of_means,
@@ -62,6 +63,12 @@ class Frames:
         self.joints = self.true @ self.vertices + self.turned(inner)
         self.joints = self.joints + rng.normal(0, noise, self.joints.shape)
 
+    def keep(self, rows):
+        """Leave other frames out."""
+        for name in ('subject', 'sequence', 'vertices', 'rotations', 'joints'):
+            setattr(self, name, getattr(self, name)[rows])
+        return self
+
     def turned(self, inner):
         return np.einsum('njab,njb->nja', self.rotations[:, PARTS], inner)
 
@@ -83,10 +90,11 @@ class Frames:
         return fit_label_offsets(self.batches(), NAMES, root, **options)
 
 
-def minimize_by_slsqp(frames, root, candidates=None):
+def minimize_by_slsqp(frames, root, candidates=None, in_mean=None):
     """Minimize by SciPy's SLSQP over weights and offsets; return both and the objective.
 
-    ``candidates`` (J, V) are the vertices that may get weight; None: all.
+    ``candidates`` (J, V) are the vertices that may get weight; None: all. ``in_mean`` are the
+    subjects whose offsets have the mean zero; None: all.
     """
     num_joints, num_vertices = frames.true.shape
     num_subjects = len(frames.offsets)
@@ -117,7 +125,7 @@ def minimize_by_slsqp(frames, root, candidates=None):
         ]
     )
     means = np.zeros((3 * num_joints, a.shape[1]))
-    for s in range(num_subjects):
+    for s in range(num_subjects) if in_mean is None else in_mean:
         start = num_weights + 3 * num_joints * s
         means[:, start : start + 3 * num_joints] = np.eye(3 * num_joints)
     constraints, target = (
@@ -339,7 +347,8 @@ def test_equal_groups_have_exactly_one_degree_of_freedom_less_and_few_groups_low
     assert (dof[:, 1] == 19).all()
     assert (dof_of_differences(means[:, 2:], has_labels[:, 2:])[:, 0] == 3).all()  # two subjects
     has_labels[1:, 3, 0] = False  # the labels of one group say nothing about their variance
-    assert (dof_of_differences(means, has_labels)[:, 0] == 0).all()
+    assert dof_of_differences(means, has_labels)[:, 0].tolist() == [19, 19, 19, 0]
+    assert (dof_of_differences(means[:, 2:], has_labels[:, 2:])[:, 0] == 0).all()
 
 
 def test_two_subjects_have_the_pvalues_of_the_one_with_fewer_sequences():
@@ -355,6 +364,85 @@ def test_two_subjects_have_the_pvalues_of_the_one_with_fewer_sequences():
     keep = (frames.subject == 0) | (frames.sequence < 2)
     few = fit_label_offsets(frames.batches(keep=keep), NAMES, None, **options)
     assert np.isnan(few.pvalues).all()
+
+
+@pytest.mark.parametrize('root', [None, 'pelvis'])
+def test_a_subject_with_one_sequence_is_not_part_of_the_mean_over_subjects(root):
+    frames = Frames(subjects=4, sequences=6, offset=0.02, noise=0.02, seed=1)
+    frames.keep((frames.subject < 3) | (frames.sequence == 0))
+    fit = frames.fit(root)
+    _, offsets, objective = minimize_by_slsqp(frames, root, in_mean=(0, 1, 2))
+    weights = (len(NAMES) - (root is not None)) * len(frames.joints)
+    assert fit.rmse**2 * weights == pytest.approx(objective, rel=1e-6)
+    np.testing.assert_allclose(fit.estimates, offsets, atol=2e-6)
+    joints = [name != root for name in NAMES]
+    assert np.abs(fit.estimates.mean(0)[joints]).max() > 1e-4
+    assert fit.is_tested[:3, joints].all() and not fit.is_tested[3].any()
+    assert np.isnan(fit.standard_error[3]).all()
+    assert (fit.has_offset == joints).all() and (fit.n_groups[3] == joints).all()
+
+
+def test_a_subject_with_one_sequence_does_not_change_the_tests_of_others():
+    """With one vertex the regressor cannot move, so that the others do not see the subject."""
+    frames = Frames(subjects=4, sequences=8, num_vertices=1, offset=0.01, noise=0.02)
+    frames.keep((frames.subject < 3) | (frames.sequence == 0))
+    fit = frames.fit()
+    alone = frames.keep(frames.subject < 3).fit()
+    for name in ('estimates', 'covariance', 'dof', 'pvalues', 'adjusted_pvalues'):
+        np.testing.assert_allclose(getattr(fit, name)[:3], getattr(alone, name), atol=1e-12)
+
+
+def test_a_joint_that_only_one_subject_has_is_not_compared():
+    frames = Frames(subjects=3, sequences=6, offset=0.02)
+    frames.joints[frames.subject > 0, 1] = np.nan
+    frames.joints[frames.subject == 2, 2] = np.nan
+    fit = frames.fit()
+    assert fit.has_offset.tolist() == [[1, 0, 1, 1], [1, 0, 1, 1], [1, 0, 0, 1]]
+    np.testing.assert_array_equal(fit.is_tested, fit.has_offset)
+    assert fit.n_groups.tolist() == [[6, 6, 6, 6], [6, 0, 6, 6], [6, 0, 0, 6]]
+    np.testing.assert_allclose(fit.estimates[:2, 2].sum(0), 0, atol=1e-12)
+    assert not fit.estimates[:, 1].any() and not fit.estimates[2, 2].any()
+
+
+def _coverage(num_sequences, runs):
+    """Return how often ellipses hold the true offset of the first subject, in two coordinates.
+
+    Offsets are means of normal sequence means less the mean over subjects, as with one vertex.
+    """
+    rng = np.random.default_rng(0)
+    groups = np.arange(max(num_sequences))[:, None] < np.array(num_sequences)  # (K, S)
+    values = np.where(groups[..., None], rng.normal(0, 1, (runs, *groups.shape, 3)), 0.0)
+    values = values @ rng.normal(0, 1, (3, 3))
+    total, count = values.sum(1), groups.sum(0)[:, None]
+    left = np.maximum(count - groups[..., None], 1)  # (K, S, 1)
+    own = (total[:, None] - values) / left  # (runs, K, S, 3), means without each group
+    hits = 0
+    for mean, replicates in zip(total / count, own, strict=True):
+        has_labels = groups[:, :, None]
+        dof = dof_of_differences(replicates[:, :, None], has_labels)
+        used = [s for s, number in enumerate(num_sequences) if number > 1]
+        relative = replicates - replicates[:, used].mean(1, keepdims=True)
+        covariance = JackknifeCovariance.of_replicates(relative[:, :, None], dof)
+        offset = (mean - mean[used].mean(0))[0, [0, 2]]
+        plane = covariance.covariance[0, 0][np.ix_([0, 2], [0, 2])]
+        long, short, angle = confidence_ellipse(plane, dof[0, 0])
+        c, s = np.cos(np.radians(angle)), np.sin(np.radians(angle))
+        along, across = offset @ [c, s], offset @ [-s, c]
+        hits += (2 * along / long) ** 2 + (2 * across / short) ** 2 <= 1
+    return hits / runs
+
+
+@pytest.mark.parametrize('num_sequences', [(4, 4, 4), (6,) * 5, (16,) * 5, (16, 16, 1)])
+def test_ellipses_hold_the_true_offset_at_their_level(num_sequences):
+    coverage = _coverage(num_sequences, runs=1500)
+    spread = 4 * np.sqrt(0.95 * 0.05 / 1500)
+    assert 0.95 - spread <= coverage <= 0.95 + spread, coverage
+
+
+@pytest.mark.parametrize('num_sequences', [(16, 16, 16, 16, 3), (16, 5, 4)])
+def test_where_subjects_have_few_sequences_ellipses_are_not_too_small(num_sequences):
+    coverage = _coverage(num_sequences, runs=1500)
+    assert 0.95 - 4 * np.sqrt(0.95 * 0.05 / 1500) <= coverage < 0.995, coverage
 
 
 def test_a_joint_is_tested_with_the_sequences_in_which_it_is_labeled():
@@ -388,7 +476,9 @@ def _false_alarms(num_sequences, runs=60):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('num_sequences', [(20, 4), (20, 2), (20, 4, 4), (15, 15, 15, 15, 2)])
+@pytest.mark.parametrize(
+    'num_sequences', [(20, 4), (20, 2), (20, 4, 4), (15, 15, 15, 15, 2), (15, 15, 15, 1)]
+)
 def test_subjects_with_few_sequences_raise_no_more_false_alarms(num_sequences):
     assert _false_alarms(num_sequences) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 60)
 

@@ -139,7 +139,11 @@ def example_report(count: int = 14) -> Report:
             'residual_rms_mm': {HOSTILE[1]: 2.5},
             'offsets': {
                 HOSTILE[2]: {
-                    'joints': {HOSTILE[3]: {'offset_mm': [3.0, 4.0, 0.0], 'significant': True}}
+                    'joints': {
+                        HOSTILE[3]: {
+                            'offset_mm': [3.0, 4.0, 0.0], 'pvalue': 1e-4, 'significant': True
+                        }
+                    }
                 }
             },
         },

@@ -120,6 +120,24 @@ def test_label_offsets_are_shown_by_length_and_a_broken_file_is_named(page: str)
             render(report)
 
 
+def test_label_offsets_that_are_not_tested_or_not_known_are_marked() -> None:
+    report = example_report(1)
+    report.frames, report.evaluations, report.body_picture = [], [], None
+    entries = [
+        dict(offset_mm=[3.0, 4.0, 0.0], pvalue=None, significant=False),
+        dict(offset_mm=None, pvalue=None, significant=False),
+        dict(offset_mm=[0.0, 0.0, 2.0], pvalue=0.5, significant=False),
+    ]
+    report.label_consistency |= {
+        'offsets': {f'S{row}': {'joints': {'head': entry}} for row, entry in enumerate(entries)}
+    }
+    shown = render(report).split('id="labels"')[1].split('</section>')[0]
+    mark = '<b aria-hidden="true">○</b><span class="unseen"> not tested</span>'
+    assert f'<span>5.0 {mark}</span>' in shown and shown.count(mark) == 1
+    assert '<span>–</span>' in shown and '<span>2.0</span>' in shown
+    assert '○ those that could not be tested' in shown
+
+
 SUMMARY = {
     'regressor_error_mm': {'J_std': 20.0, 'J_opt': 2.0, 'floor': 1.0},
     'pseudo_gt': {'pve_init_mm': 70.0, 'pve_opt_mm': 3.0},
