@@ -264,9 +264,9 @@ def test_ablations_differ_from_their_base_in_their_terms_alone() -> None:
             for left_out in ('', '_wo-silhouette')
         )
         # Without silhouettes, no term sees outlines.
-        assert cfg.custom_hooks[0].refiner.share.part_outline_offset == 'fixed'
-        for each in (base, cfg):
-            del each.custom_hooks[0].refiner.share.part_outline_offset
+        for name in ('outline_offset', 'part_outline_offset'):
+            assert cfg.custom_hooks[0].refiner.share.pop(name) == 'fixed'
+            del base.custom_hooks[0].refiner.share[name]
         check_ablation(base, cfg, ('silhouette',))
 
 

@@ -5,7 +5,7 @@
 # turn is also taken from the initial fits, by their errors. Weights of these priors and of the
 # silhouette are limited to the ratios of the numbers of independent errors: 69 of rotations in each
 # of four views, and 69 in a moment, to 51 of joints in a moment. How far clothes put the outline
-# off the body is fitted for each part of a subject's body (docs/experiments.md).
+# off the body is fitted for each subject and each part of its body (docs/experiments.md).
 _base_ = ['./contour_100it_h36m.py']
 
 train_dataloader = dict(batch_sampler=dict(type='MomentBatchSampler'))
@@ -27,7 +27,12 @@ custom_hooks[0].update(
         lr=1e-2,
         lr_mult=dict(betas=3.0, transl=0.3),
         eta_min_ratio=0.05,
-        share=dict(pose='moment', betas='subject', part_outline_offset='subject'),
+        share=dict(
+            pose='moment',
+            betas='subject',
+            outline_offset='subject',
+            part_outline_offset='subject',
+        ),
     ),
     calibration=dict(
         rounds=5,

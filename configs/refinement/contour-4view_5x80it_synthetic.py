@@ -15,7 +15,7 @@ custom_hooks[0].body_model = dict(type='FreeBody')
 custom_hooks[0].energy.terms.silhouette = dict(scale=10.0)
 custom_hooks[0].energy.terms.update(initial_pose=False, pose_prior=False)
 custom_hooks[0].calibration.max_ratios = None
-custom_hooks[0].refiner.share.part_outline_offset = 'fixed'
+custom_hooks[0].refiner.share.update(outline_offset='fixed', part_outline_offset='fixed')
 custom_hooks[0].refiner.chunk_size = 40  # 8 chunks, which 2, 4 or 8 cores share evenly
 custom_hooks[0].calibration.moments = None
 custom_hooks[1].interval = 5

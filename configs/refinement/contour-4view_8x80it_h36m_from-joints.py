@@ -20,4 +20,4 @@ custom_hooks[0].calibration.update(
     rounds=8, refiner=dict(lr=0.03), max_ratios=dict(silhouette=30.0, rest_pose=1.35)
 )
 # Measured with SPIN-like fits only.
-custom_hooks[0].refiner.share.part_outline_offset = 'fixed'
+custom_hooks[0].refiner.share.update(outline_offset='fixed', part_outline_offset='fixed')

@@ -14,8 +14,8 @@ from mmjrr.refinement import FitEnergy
 
 NO_MASKS = (
     "the silhouette term is on, but there is no mask: set the dataset's mask_file and load_mask, "
-    'or energy=dict(terms=dict(silhouette=False)), and '
-    "refiner=dict(share=dict(part_outline_offset='fixed')) where outline offsets are on"
+    'or energy=dict(terms=dict(silhouette=False)), and where outline offsets are on '
+    "refiner=dict(share=dict(outline_offset='fixed', part_outline_offset='fixed'))"
 )
 
 

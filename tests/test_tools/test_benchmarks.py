@@ -66,6 +66,7 @@ def test_the_options_for_human36m_are_those_of_its_config(load, tmp_path: Path) 
     of_h36m = Config.fromfile(str(large_runs.ROOT / large_runs.FOUR_VIEWS_H36M)).custom_hooks[0]
     assert hook.energy == of_h36m.energy
     assert hook.energy.terms.silhouette.mask_cells and hook.energy.terms.silhouette.gate
+    assert hook.refiner.share == of_h36m.refiner.share
     assert hook.refiner.share.part_outline_offset == 'subject'
     assert hook.calibration.max_ratios == of_h36m.calibration.max_ratios
     assert hook.body_model.type == 'FreeBody'  # which needs no files

@@ -130,14 +130,14 @@ SHARP_LENS: dict[str, Any] = dict(LENS, silhouette=dict(LENS['silhouette'], mask
 HEAVY_LENS: dict[str, Any] = dict(
     SHARP_LENS, calibration=dict(max_ratios=dict(PRIOR_RATIOS, silhouette=30.0))
 )
+#: Priors of poses and offsets of parts, for masks of a mask head.
+HEAD_PARTS: dict[str, Any] = dict(masks=HEAD, silhouette=BOTH, **PART_OUTLINES, **PRIORS)
 #: The energy and offsets of the four-view config for Human3.6M, whose masks are a mask head's.
-H36M: dict[str, Any] = dict(masks=HEAD, silhouette=BOTH, **PART_OUTLINES, **PRIORS)
-#: The same with a common offset of a subject's outline beside those of its parts.
-H36M_BOTH: dict[str, Any] = dict(H36M, share=dict(PART_OUTLINES['share'], **OUTLINE['share']))
-#: ``H36M`` with corrected principal points.
+H36M: dict[str, Any] = dict(HEAD_PARTS, share=dict(PART_OUTLINES['share'], **OUTLINE['share']))
+#: The same with corrected principal points.
 H36M_CAMERAS: dict[str, Any] = dict(
     H36M,
-    share=dict(PART_OUTLINES['share'], **CAMERAS['share']),
+    share=dict(H36M['share'], **CAMERAS['share']),
     terms=dict(PRIORS['terms'], **CAMERAS['terms']),
 )
 SHAPE_PRIOR: dict[str, Any] = dict(
@@ -203,7 +203,8 @@ EXPERIMENTS: dict[str, Experiment] = {
         masks=NETWORK, silhouette=BOTH, **OUTLINE, **PRIORS
     ),
     'masks-head-priors-outline': Experiment(masks=HEAD, silhouette=BOTH, **OUTLINE, **PRIORS),
-    'masks-head-priors-parts': Experiment(**H36M),
+    'masks-head-priors-parts': Experiment(**HEAD_PARTS),
+    'masks-head-h36m': Experiment(**H36M),
     'masks-network-priors-parts': Experiment(
         masks=NETWORK, silhouette=BOTH, **PART_OUTLINES, **PRIORS
     ),
@@ -254,20 +255,22 @@ EXPERIMENTS: dict[str, Experiment] = {
     'anny-clothes-head-priors-outline': Experiment(
         data=ANNY_CLOTHES, masks=HEAD, silhouette=BOTH, **OUTLINE, **PRIORS
     ),
-    'anny-clothes-head-priors-parts': Experiment(data=ANNY_CLOTHES, **H36M),
+    'anny-clothes-head-priors-parts': Experiment(data=ANNY_CLOTHES, **HEAD_PARTS),
+    'clothes-head-priors-parts': Experiment(**dict(HEAD_PARTS, masks=dict(HEAD, **GROWN))),
+    'masks-cut-head-priors-parts': Experiment(**dict(HEAD_PARTS, masks=dict(HEAD, **CUT))),
+    'cameras-off-head-priors-parts': Experiment(data=dict(camera_error=5.0), **HEAD_PARTS),
     # The four-view config for Human3.6M outside the world that the fitted model can match.
     'clothes-h36m': Experiment(**dict(H36M, masks=dict(HEAD, **GROWN))),
-    'clothes-h36m-both': Experiment(**dict(H36M_BOTH, masks=dict(HEAD, **GROWN))),
-    'anny-clothes-h36m-both': Experiment(data=ANNY_CLOTHES, **H36M_BOTH),
-    'no-clothes-h36m-both': Experiment(**H36M_BOTH),
+    'anny-h36m': Experiment(data=ANNY, **H36M),
+    'anny-clothes-h36m': Experiment(data=ANNY_CLOTHES, **H36M),
+    'masks-network-h36m': Experiment(**dict(H36M, masks=NETWORK)),
     'masks-cut-h36m': Experiment(**dict(H36M, masks=dict(HEAD, **CUT))),
+    'masks-eroded-h36m': Experiment(**dict(H36M, masks=dict(HEAD, **ERODED))),
     'cameras-off-h36m': Experiment(data=dict(camera_error=5.0), **H36M),
     'cameras-off-h36m-corrected': Experiment(data=dict(camera_error=5.0), **H36M_CAMERAS),
     'cameras-right-h36m-corrected': Experiment(**H36M_CAMERAS),
-    'anny-h36m': Experiment(data=ANNY, **H36M),
     'noisy-labels-h36m': Experiment(data=dict(label_noise=3.0), **H36M),
     'late-camera-h36m': Experiment(data=dict(late_frames=1), **H36M),
-    'masks-eroded-h36m': Experiment(**dict(H36M, masks=dict(HEAD, **ERODED))),
     'offsets-h36m': Experiment(
         **dict(H36M, calibration=dict(PRIORS['calibration'], label_offsets=True)), offsets=True
     ),
