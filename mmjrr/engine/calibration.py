@@ -26,6 +26,7 @@ from mmjrr.jobs import Progress, ShardFolder
 from mmjrr.joints import H36M_JOINTS_MMPOSE
 from mmjrr.refinement import FitRefiner, RefinedFits, fit_regressor
 from mmjrr.refinement.corrections import CORRECTIONS
+from mmjrr.refinement.left_out import without_nan
 from mmjrr.refinement.store import batches_of
 from mmjrr.refinement.variables import COUPLING_LEVELS, VARIABLES, Sharing
 from mmjrr.regressors import JointRegressor, LabelOffsets
@@ -389,9 +390,11 @@ def _is_fitted_to(path: Path, fits: str) -> bool:
 def _means(arrays: Mapping[str, Array]) -> dict[str, float]:
     """Return the mean of each term and of the overlap after refinement."""
     return {
-        name.removeprefix('energy_'): float(array.mean(dtype=np.float64))
+        name.removeprefix('energy_'): float(known.mean(dtype=np.float64))
         for name, array in arrays.items()
         if name.startswith('energy_') or name == 'iou'
+        for known in (without_nan(array),)
+        if len(known)
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from small_jobs import fits_and_masks, several_views
 from mmjrr.body_models import free_body
 from mmjrr.datasets import H36MFitsDataset
 from mmjrr.datasets.fits import load_fits
+from mmjrr.datasets.run_length import encode_rle
 from mmjrr.datasets.synthetic import Settings, generate
 from mmjrr.engine.batch_refinement import BatchRefinement
 from mmjrr.engine.calibration import (
@@ -340,6 +342,27 @@ def test_smoothness_needs_no_neighbors_in_batches_whose_fits_are_those_of_the_ca
     Runner.from_cfg(cfg).train()
     summary = json.loads((tmp_path / 'run' / 'refinement.json').read_text())
     assert summary['frames'] == 24 and summary['calibration']['rounds'][0]['smoothness'] > 0
+
+
+@pytest.mark.slow
+def test_empty_masks_are_counted_and_part_of_no_mean(views: Path, tmp_path: Path) -> None:
+    folder = tmp_path / 'data'
+    shutil.copytree(views, folder)
+    path = folder / 'masks' / 'h36m_train.json'
+    masks = json.loads(path.read_text())
+    empty = sorted(masks['masks'])[1:12:5]
+    for name in empty:
+        size = masks['masks'][name]['size']
+        masks['masks'][name]['counts'] = encode_rle(np.zeros(size, np.uint8)).decode()
+    path.write_text(json.dumps(masks))
+    Runner.from_cfg(config_of(folder, tmp_path / 'run')).train()
+    summary = json.loads((tmp_path / 'run' / 'refinement.json').read_text())
+    assert (summary['frames'], summary['frames_with_empty_mask']) == (15, len(empty))
+    with np.load(tmp_path / 'run' / 'calibration' / 'round_0000001.npz') as last:
+        iou, shown = last['iou'], ~np.isin(last['imgname'], empty)
+    assert np.isnan(iou).tolist() == (~shown).tolist()
+    mean = pytest.approx(float(iou[shown].mean(dtype=np.float64)))
+    assert summary['iou'] == mean == summary['calibration']['rounds'][-1]['iou']
 
 
 def provenance_of(work_dir: Path) -> dict[str, Any]:
