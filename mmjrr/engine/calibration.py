@@ -415,11 +415,12 @@ def lowered_weights(
         max_ratios: Largest ratios by term. Terms without a weight do not count.
 
     Returns:
-        The weights, none of them higher than before.
+        The weights, none of them higher than before. They stay as they are if the weighted joint_3d
+        is zero, as without 3D labels: nothing can be compared with it.
     """
     lowered = dict(weights)
-    if 'joint_3d' in weights:
-        joint_3d = weights['joint_3d'] * values['joint_3d']
+    joint_3d = weights.get('joint_3d', 0.0) * values.get('joint_3d', 0.0)
+    if joint_3d > 0:
         for name in set(max_ratios) & set(weights):
             limit = max_ratios[name] * joint_3d
             if weights[name] * values[name] > limit:

@@ -561,6 +561,15 @@ def test_weights_are_not_raised_and_need_both_terms() -> None:
     }
 
 
+@pytest.mark.parametrize(('weight', 'value'), [(0.0, 0.5), (2.0, 0.0)])
+def test_weights_stay_where_there_is_nothing_to_compare_them_with(
+    weight: float, value: float
+) -> None:
+    weights = dict(joint_3d=weight, silhouette=3.0)
+    values = dict(joint_3d=value, silhouette=0.8)
+    assert lowered_weights(weights, values, dict(silhouette=2.5)) == weights
+
+
 def test_rounds_lower_the_silhouettes_weight_and_do_not_take_that_for_drift(
     dataset: H36MFitsDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

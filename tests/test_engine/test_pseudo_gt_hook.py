@@ -307,6 +307,13 @@ NAMED_ALONE = dict(energy=NO_ADVERSARY, regressor='free_body_h36m', learn_regres
             ),
             'max_ratios: found .*, but the term joint_3d is switched off',
         ),
+        (
+            dict(
+                energy=dict(terms=dict(NO_ADVERSARY['terms'], joint_3d=0.0)),
+                calibration=dict(max_ratios=dict(silhouette=9)),
+            ),
+            'max_ratios: found .*, but the term joint_3d .* has weight 0',
+        ),
         (dict(learn_regressor=False), 'learn_regressor: found False with regressor=None'),
         (dict(NAMED_ALONE, calibration=dict(moments=4)), 'learn_regressor: .*rounds=3'),
         (
