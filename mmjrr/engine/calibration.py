@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from mmjrr.array_types import Array
-from mmjrr.engine.labeled_fits import fit_regressor_and_offsets
+from mmjrr.engine.labeled_fits import UNTESTED, fit_regressor_and_offsets
 from mmjrr.engine.refinement_frames import RefinementFrames
 from mmjrr.errors import check_count
 from mmjrr.io import sha256
@@ -305,7 +305,11 @@ class Calibrator:
             body = self.make_refiner(None).body  # type: ignore[arg-type]
             fit = fit_regressor
             if self.fits_label_offsets:
-                fit = partial(fit_regressor_and_offsets, offsets_path=self._offsets_path(number))
+                fit = partial(
+                    fit_regressor_and_offsets,
+                    offsets_path=self._offsets_path(number),
+                    warn=self.warn,
+                )
             fit(
                 partial(batches_of, of_frames, self.fit_batch_size),
                 body,
@@ -368,6 +372,8 @@ class Calibrator:
                 for joint, offset in zip(offsets.joint_names, row, strict=True)
                 if any(offset)
             }
+            if UNTESTED in offsets.provenance:
+                summary['label_offsets_untested'] = offsets.provenance[UNTESTED]
         return Calibration(
             arrays={n: v for n, v in arrays.items() if not n.startswith(_VALUE)},
             regressor=regressor.cpu(),  # other processes receive a copy, and have another GPU

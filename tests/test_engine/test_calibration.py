@@ -634,7 +634,10 @@ def test_a_ratio_of_the_term_that_the_others_are_compared_with_is_refused() -> N
 
 @pytest.mark.slow
 def test_label_offsets_of_a_round_are_known_to_the_next_and_to_j_opt(
-    views: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    views: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     cfg = config_of(views, tmp_path / 'run', calibration=dict(label_offsets=True))
     offsets_of_rounds = []
@@ -662,6 +665,9 @@ def test_label_offsets_of_a_round_are_known_to_the_next_and_to_j_opt(
     assert last.provenance['settings_sha256'] == sidecar['settings_sha256']
     summary = json.loads((tmp_path / 'run' / 'refinement.json').read_text())['calibration']
     assert len(summary['label_offsets_mm']) == int((last.values != 0).any(-1).sum())
+    untested = summary['label_offsets_untested']
+    assert untested.startswith('34 of 34 pairs') and untested.endswith('S5 has 2 sequences')
+    assert f'J_round_2: label offsets: {untested}' in capsys.readouterr().out
     torch.testing.assert_close(
         JointRegressor.load(tmp_path / 'run' / 'J_opt.npy').weight,
         JointRegressor.load(folder / 'J_round_2.npy').weight,
