@@ -16,6 +16,7 @@ from mmjrr.body_models import VertexMaker
 from mmjrr.datasets.image_names import parse_image_name
 from mmjrr.io import sha256, versions
 from mmjrr.joints import H36M_JOINTS_MMPOSE
+from mmjrr.refinement.label_weights import WeightedLabels
 from mmjrr.refinement.regressor_fit import PARAMETERS, FitBatches, FitProgress
 from mmjrr.regressors import (
     GroupedBatch,
@@ -60,8 +61,9 @@ def fit_regressor_and_offsets(
         log: A function that takes lines about the result and the progress.
         warn: A function that takes a warning about offsets that could not be tested.
     """
+    fits = GroupedFits(batches, copy.deepcopy(body).cpu())
     label_fit = fit_label_offsets(
-        GroupedFits(batches, copy.deepcopy(body).cpu()),
+        fits,
         H36M_JOINTS_MMPOSE,
         root,
         body_model=body.name,
@@ -78,6 +80,8 @@ def fit_regressor_and_offsets(
         f'{path.stem}: {1000 * label_fit.fit.rmse:.1f} mm rms, significant label offsets: '
         f'{", ".join(flagged) or none}'
     )
+    if fits.labels.left_out:
+        log(f'{path.stem}: {fits.labels}')
     described = dict(provenance, root=root, versions=versions())
     label_fit.offsets.provenance.update(described)
     if untested:
@@ -127,15 +131,14 @@ class GroupedFits:
 
     def __init__(self, batches: FitBatches, body: Any) -> None:
         self.batches, self.vertices = batches, VertexMaker(body)
+        self.labels = WeightedLabels(batches())
 
     def __iter__(self) -> Iterator[GroupedBatch]:
         for batch in self.batches():
             names = [parse_image_name(name) for name in batch['imgname'].tolist()]
-            joints = torch.from_numpy(batch['keypoints_3d']).double()
-            joints[torch.from_numpy(batch['keypoints_3d_weight']) <= 0] = float('nan')
             yield GroupedBatch(
                 self.vertices(**{name: batch[name] for name in PARAMETERS}),
-                joints,
+                self.labels.of(batch).double(),
                 _rotations(self.vertices.body, batch),
                 [name.subject for name in names],
                 [name.sequence for name in names],
