@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from mmjrr.array_types import Array
-from mmjrr.engine.labeled_fits import fit_regressor_and_offsets
+from mmjrr.engine.labeled_fits import UNTESTED, fit_regressor_and_offsets
 from mmjrr.engine.refinement_frames import RefinementFrames
 from mmjrr.errors import check_count
 from mmjrr.io import sha256
@@ -26,6 +26,7 @@ from mmjrr.jobs import Progress, ShardFolder
 from mmjrr.joints import H36M_JOINTS_MMPOSE
 from mmjrr.refinement import FitRefiner, RefinedFits, fit_regressor
 from mmjrr.refinement.corrections import CORRECTIONS
+from mmjrr.refinement.left_out import without_nan
 from mmjrr.refinement.store import batches_of
 from mmjrr.refinement.variables import COUPLING_LEVELS, VARIABLES, Sharing
 from mmjrr.regressors import JointRegressor, LabelOffsets
@@ -304,7 +305,11 @@ class Calibrator:
             body = self.make_refiner(None).body  # type: ignore[arg-type]
             fit = fit_regressor
             if self.fits_label_offsets:
-                fit = partial(fit_regressor_and_offsets, offsets_path=self._offsets_path(number))
+                fit = partial(
+                    fit_regressor_and_offsets,
+                    offsets_path=self._offsets_path(number),
+                    warn=self.warn,
+                )
             fit(
                 partial(batches_of, of_frames, self.fit_batch_size),
                 body,
@@ -367,6 +372,8 @@ class Calibrator:
                 for joint, offset in zip(offsets.joint_names, row, strict=True)
                 if any(offset)
             }
+            if UNTESTED in offsets.provenance:
+                summary['label_offsets_untested'] = offsets.provenance[UNTESTED]
         return Calibration(
             arrays={n: v for n, v in arrays.items() if not n.startswith(_VALUE)},
             regressor=regressor.cpu(),  # other processes receive a copy, and have another GPU
@@ -389,9 +396,11 @@ def _is_fitted_to(path: Path, fits: str) -> bool:
 def _means(arrays: Mapping[str, Array]) -> dict[str, float]:
     """Return the mean of each term and of the overlap after refinement."""
     return {
-        name.removeprefix('energy_'): float(array.mean(dtype=np.float64))
+        name.removeprefix('energy_'): float(known.mean(dtype=np.float64))
         for name, array in arrays.items()
         if name.startswith('energy_') or name == 'iou'
+        for known in (without_nan(array),)
+        if len(known)
     }
 
 
@@ -412,11 +421,12 @@ def lowered_weights(
         max_ratios: Largest ratios by term. Terms without a weight do not count.
 
     Returns:
-        The weights, none of them higher than before.
+        The weights, none of them higher than before. They stay as they are if the weighted joint_3d
+        is zero, as without 3D labels: nothing can be compared with it.
     """
     lowered = dict(weights)
-    if 'joint_3d' in weights:
-        joint_3d = weights['joint_3d'] * values['joint_3d']
+    joint_3d = weights.get('joint_3d', 0.0) * values.get('joint_3d', 0.0)
+    if joint_3d > 0:
         for name in set(max_ratios) & set(weights):
             limit = max_ratios[name] * joint_3d
             if weights[name] * values[name] > limit:

@@ -16,9 +16,20 @@ from mmjrr.body_models import VertexMaker
 from mmjrr.datasets.image_names import parse_image_name
 from mmjrr.io import sha256, versions
 from mmjrr.joints import H36M_JOINTS_MMPOSE
+from mmjrr.refinement.label_weights import WeightedLabels
 from mmjrr.refinement.regressor_fit import PARAMETERS, FitBatches, FitProgress
-from mmjrr.regressors import GroupedBatch, LabelOffsets, fit_label_offsets
+from mmjrr.regressors import (
+    GroupedBatch,
+    LabelOffsets,
+    LabelOffsetsEstimate,
+    fit_label_offsets,
+)
 from mmjrr.regressors.label_offsets import part_rotations
+
+#: Smallest number of a subject's sequences with which its offset at a joint can be tested.
+MIN_SEQUENCES = 4
+#: Entry of the offsets' provenance that says which could not be tested; missing if all could.
+UNTESTED = 'untested'
 
 
 def fit_regressor_and_offsets(
@@ -31,6 +42,7 @@ def fit_regressor_and_offsets(
     root: str | None,
     provenance: dict[str, Any],
     log: Callable[[str], None],
+    warn: Callable[[str], None],
 ) -> None:
     """Fit a regressor together with label offsets, and save both, the offsets first.
 
@@ -47,9 +59,11 @@ def fit_regressor_and_offsets(
         root: How frames are aligned: a joint's name, or None for absolute positions.
         provenance: Further entries of the provenance of both.
         log: A function that takes lines about the result and the progress.
+        warn: A function that takes a warning about offsets that could not be tested.
     """
+    fits = GroupedFits(batches, copy.deepcopy(body).cpu())
     label_fit = fit_label_offsets(
-        GroupedFits(batches, copy.deepcopy(body).cpu()),
+        fits,
         H36M_JOINTS_MMPOSE,
         root,
         body_model=body.name,
@@ -60,12 +74,19 @@ def fit_regressor_and_offsets(
         f'{label_fit.offsets.subjects[s]} {label_fit.offsets.joint_names[j]} {lengths[s, j]:.1f} mm'
         for s, j in np.argwhere(label_fit.significant)
     ]
+    untested = untested_offsets(label_fit, root)
+    none = 'none of the tested' if untested else 'none'
     log(
         f'{path.stem}: {1000 * label_fit.fit.rmse:.1f} mm rms, significant label offsets: '
-        f'{", ".join(flagged) or "none"}'
+        f'{", ".join(flagged) or none}'
     )
+    if fits.labels.left_out:
+        log(f'{path.stem}: {fits.labels}')
     described = dict(provenance, root=root, versions=versions())
     label_fit.offsets.provenance.update(described)
+    if untested:
+        warn(f'{path.stem}: label offsets: {untested}')
+        label_fit.offsets.provenance[UNTESTED] = untested
     label_fit.offsets.save(offsets_path)
     regressor = label_fit.fit.regressor
     regressor.provenance.update(
@@ -76,20 +97,48 @@ def fit_regressor_and_offsets(
     regressor.save(path)
 
 
+def untested_offsets(estimate: LabelOffsetsEstimate, root: str | None) -> str:
+    """Say how many pairs of a subject and a joint could not be tested, and why.
+
+    Args:
+        estimate: The offsets and their tests.
+        root: The joint at which frames are aligned, which has no offsets; None: there is none.
+
+    Returns:
+        A sentence without its full stop; empty if all pairs were tested.
+    """
+    has_offsets = [name != root for name in estimate.offsets.joint_names]
+    is_untested = np.isnan(estimate.pvalues[:, has_offsets])
+    if not is_untested.any():
+        return ''
+    count, total = int(is_untested.sum()), is_untested.size
+    few = [
+        f'{subject} has {number} sequence{"" if number == 1 else "s"}'
+        for subject, number in zip(
+            estimate.offsets.subjects, estimate.n_sequences.tolist(), strict=True
+        )
+        if number < MIN_SEQUENCES
+    ]
+    return (
+        f'{count} of {total} pairs of a subject and a joint could not be tested, which takes '
+        f'labels in at least {MIN_SEQUENCES} sequences of the subject'
+        f'{": " if few else ""}{"; ".join(few)}'
+    )
+
+
 class GroupedFits:
     """Re-iterable batches of refined fits for :func:`~mmjrr.regressors.fit_label_offsets`."""
 
     def __init__(self, batches: FitBatches, body: Any) -> None:
         self.batches, self.vertices = batches, VertexMaker(body)
+        self.labels = WeightedLabels(batches())
 
     def __iter__(self) -> Iterator[GroupedBatch]:
         for batch in self.batches():
             names = [parse_image_name(name) for name in batch['imgname'].tolist()]
-            joints = torch.from_numpy(batch['keypoints_3d']).double()
-            joints[torch.from_numpy(batch['keypoints_3d_weight']) <= 0] = float('nan')
             yield GroupedBatch(
                 self.vertices(**{name: batch[name] for name in PARAMETERS}),
-                joints,
+                self.labels.of(batch).double(),
                 _rotations(self.vertices.body, batch),
                 [name.subject for name in names],
                 [name.sequence for name in names],

@@ -40,8 +40,8 @@ class MaskAgreement:
     Attributes:
         group: Subject and camera.
         frames: Number of frames measured.
-        share: Fraction of the annotated joints inside the image that lie on the mask. 0 if all
-            masks cover the whole image.
+        share: Fraction of the annotated joints inside the image that lie on the mask, over masks
+            with foreground. 0 if most masks are empty, or all cover the whole image.
         empty: Number of masks without foreground.
         full: Number of masks that cover the whole image.
     """
@@ -67,12 +67,13 @@ def measure_masks(dataset: Any, seed: int = 0) -> AgreementReport[MaskAgreement]
     def measure(group: FrameGroup) -> MaskAgreement:
         masks = [_mask(dataset, index) for index in group.indices]
         full = sum(bool(mask.all()) for mask in masks)
+        empty = sum(not mask.any() for mask in masks)
         share = _share(masks, [_joints(dataset, index) for index in group.indices])
         return MaskAgreement(
             group=group.name,
             frames=len(masks),
-            share=0.0 if full == len(masks) else share,
-            empty=sum(not mask.any() for mask in masks),
+            share=0.0 if full == len(masks) or 2 * empty > len(masks) else share,
+            empty=empty,
             full=full,
         )
 
@@ -100,11 +101,14 @@ def check_masks(report: AgreementReport[MaskAgreement], where: str) -> list[str]
     """
     limit = DOUBTFUL_BELOW if report.reason else WARNED_BELOW
     doubtful = [entry for entry in report.groups if entry.share < limit]
+    warnings = _about_empty(report, where)
     if not doubtful:
-        return []
+        return warnings
     worst = min(doubtful, key=lambda entry: entry.share)
     if worst.empty == worst.frames:
         reason = 'all masks are empty'
+    elif 2 * worst.empty > worst.frames:
+        reason = f'{worst.empty} of these masks are empty'
     elif worst.full == worst.frames:
         reason = 'all masks cover the whole image'
     elif report.reason:
@@ -118,11 +122,33 @@ def check_masks(report: AgreementReport[MaskAgreement], where: str) -> list[str]
     )
     if report.reason or worst.share < REFUSED_BELOW:
         raise DataError(text)
+    return [text, *warnings]
+
+
+def _about_empty(report: AgreementReport[MaskAgreement], where: str) -> list[str]:
+    """Return a warning that counts empty masks; nothing if there are none."""
+    affected = [entry for entry in report.groups if entry.empty]
+    if not affected:
+        return []
+    empty, frames = (
+        sum(counts) for counts in zip(*((e.empty, e.frames) for e in report.groups), strict=True)
+    )
+    text = (
+        f'{where}: {empty} of {frames} masks that were looked at are empty, expected a person in '
+        'each. These frames are refined without a mask; to leave them out, leave their masks out '
+        f'of the file. {report.extent(affected)}'
+    )
     return [text]
 
 
 def _explain(dataset: Any, indices: list[int]) -> tuple[str, float]:
-    """Return the mistake that best explains the misses, and the share of joints without it."""
+    """Return the mistake that best explains the misses, and the share of joints without it.
+
+    Empty masks, which are no mistake of these, do not count.
+    """
+    indices = [index for index in indices if _mask(dataset, index).any()]
+    if not indices:
+        return '', 0.0
     masks = [_mask(dataset, index) for index in indices]
     joints = [_joints(dataset, index) for index in indices]
     shares = {
@@ -187,9 +213,11 @@ def _joints(dataset: Any, index: int) -> Array:  # (J, 2) pixels, the labeled on
 
 
 def _share(masks: list[Array], joints: list[Array]) -> float:
-    """Return the fraction of the joints inside the images that lie on the masks."""
+    """Return the fraction of the joints inside the images that lie on the masks with foreground."""
     on_mask = inside = 0
     for mask, points in zip(masks, joints, strict=True):
+        if not mask.any():
+            continue
         height, width = mask.shape
         column, row = np.floor(points).astype(np.int64).T
         visible = (row >= 0) & (row < height) & (column >= 0) & (column < width)

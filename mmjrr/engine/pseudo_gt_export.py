@@ -12,6 +12,7 @@ from mmjrr.datasets.fits import save_fits
 from mmjrr.geometry import PIXELS_PER_SCALE
 from mmjrr.io import write_json
 from mmjrr.io.mapped import joined
+from mmjrr.refinement.left_out import without_nan
 
 
 def export_fits(
@@ -56,6 +57,8 @@ def write_summary(
 ) -> dict[str, Any]:
     """Write and return a summary: numbers of frames, and means of energy terms and IoU.
 
+    Frames whose mask has no foreground, whose IoU is NaN, are counted and not in the mean IoU.
+
     Args:
         path: The JSON file.
         arrays: Arrays of all samples, as the store returns them.
@@ -72,10 +75,13 @@ def write_summary(
         'frames_expected': frames_expected,
         'frames_in_dataset': frames_in_dataset,
         'frames_left_out': left_out,
+        'frames_with_empty_mask': int(np.isnan(arrays.get('iou', ())).sum()),
     }
     for name, array in arrays.items():
         if name.startswith(('energy_', 'init_energy_')) or name in ('iou', 'init_iou'):
-            summary[name] = float(array.astype(np.float64).mean())
+            known = without_nan(array)
+            if len(known):
+                summary[name] = float(known.astype(np.float64).mean())
     summary['term_weights'] = term_weights
     if calibration:
         summary['calibration'] = calibration

@@ -79,6 +79,11 @@ def finish_refinement(
         calibration=None if started.calibration is None else started.calibration.summary,
         provenance=provenance,
     )
+    if empty := summary['frames_with_empty_mask']:
+        runner.logger.warning(
+            f'{empty} of {summary["frames"]} frames have a mask without foreground in the crop. '
+            'They are refined without a mask, and are not part of the mean IoU'
+        )
     runner.message_hub.update_info(
         'mmjrr_frames', {name: summary[name] for name in ('frames', 'frames_expected')}
     )

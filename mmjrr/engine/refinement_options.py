@@ -144,10 +144,12 @@ class RefinementOptions:
                 f'calibration: max_ratios: unknown {unknown}, expected some of the terms '
                 f'{sorted({*TERM_TYPES, *self.fit_energy.terms} - {"joint_3d"})}'
             )
-        if ratios and 'joint_3d' not in self.fit_energy.terms:
+        terms = self.fit_energy.terms
+        if ratios and not ('joint_3d' in terms and terms['joint_3d'].has_weight):
             raise ValueError(
-                f'calibration: max_ratios: found {ratios}, but the term joint_3d is switched off, '
-                'whose value the others are divided by: switch it on, or set max_ratios=None'
+                f'calibration: max_ratios: found {ratios}, but the term joint_3d is switched off '
+                'or has weight 0, and the others are divided by its weighted value: give it a '
+                'weight, or set max_ratios=None'
             )
         changeable = [name for name in REFINER_OPTIONS if name != 'share']  # which batches take on
         unknown = sorted(set(chosen.refiner or {}) - set(changeable))

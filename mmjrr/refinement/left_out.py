@@ -33,6 +33,12 @@ def with_left_out(
     return {**arrays, LEFT_OUT: reasons}
 
 
+def without_nan(values: Array) -> Array:  # (N,) -> (M,)
+    """Return the values that are not NaN, as IoUs are of frames whose mask has no foreground."""
+    known: Array = values[~np.isnan(values)]
+    return known
+
+
 def split_left_out(arrays: Mapping[str, Array]) -> tuple[dict[str, Array], dict[str, str]]:
     """Return the arrays of refined frames, and by image name why the others are left out."""
     refined = arrays[LEFT_OUT] == ''

@@ -35,6 +35,12 @@ class Observations:
     #: The observations as energy terms prepared them for themselves, by term. None: none did.
     prepared: Mapping[str, Observations] | None = None
 
+    @property
+    def has_foreground(self) -> Tensor:  # (B,) bool
+        """Whether masks have a pixel of at least one half. A mask without one shows nobody."""
+        assert self.mask is not None
+        return self.mask.flatten(1).amax(1) >= 0.5
+
     def __getitem__(self, rows: slice) -> Observations:
         """Select a part of the batch; fields of batch size 1 apply to all parts."""
         selected = {

@@ -64,7 +64,8 @@ class RefinedFits:
     refined: dict[str, Tensor]
     terms_init: dict[str, Tensor]  # term -> (B,), unweighted
     terms_refined: dict[str, Tensor]
-    iou_init: Tensor | None  # (B,), soft intersection over union with the mask
+    #: (B,), soft intersection over union with the mask; NaN where the mask has no foreground.
+    iou_init: Tensor | None
     iou_refined: Tensor | None
     weights: dict[str, float] = field(default_factory=dict)  # term -> weight in the energy
     values: Values = field(default_factory=dict)  # refined variables, one row for each group
@@ -556,6 +557,7 @@ class FitRefiner:
         iou = None
         if mask is not None and self.renderer is not None:
             iou = soft_iou(bodies.silhouette, mask)
+            iou = iou.masked_fill(~observed.has_foreground, float('nan'))
         pose = matrix_to_axis_angle(bodies.rotations)
         return _Evaluation(
             terms=terms.values,

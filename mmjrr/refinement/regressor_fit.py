@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from mmjrr.array_types import Array
@@ -16,6 +15,7 @@ from mmjrr.body_models import LazyVertices, VertexMaker
 from mmjrr.io import versions
 from mmjrr.jobs import Progress
 from mmjrr.joints import H36M_JOINTS_MMPOSE
+from mmjrr.refinement.label_weights import WeightedLabels
 from mmjrr.regressors import fit_joint_regressor
 
 #: Fields of a SMPL fit.
@@ -50,8 +50,9 @@ def fit_regressor(
         provenance: Further entries of the file's provenance.
         log: A function that takes lines about the result and the progress.
     """
+    meshes = FittedMeshes(batches, body)
     fit = fit_joint_regressor(
-        FittedMeshes(batches, body),
+        meshes,
         joint_names=H36M_JOINTS_MMPOSE,
         root=root,
         body_model=body.name,
@@ -62,6 +63,8 @@ def fit_regressor(
         f'{int(np.sum(fit.regressor.weight.cpu().numpy() > 0))} weights, '
         f'relative gap {fit.dual_gap:.1e}{"" if fit.converged else ", above the tolerance"}'
     )
+    if meshes.labels.left_out:
+        log(f'{path.stem}: {meshes.labels}')
     if fit.bad_frames:
         shown = [f'frame {frame}: {problem}' for frame, problem in fit.bad_frames.items()]
         more = [f'and {len(shown) - MAX_LISTED} more'] if len(shown) > MAX_LISTED else []
@@ -78,17 +81,18 @@ def fit_regressor(
 class FittedMeshes:
     """Re-iterable batches of the fits' vertices and the annotated joints.
 
-    Joints of weight zero are NaN.
+    Joints of weight zero, and those whose weight is too small, are NaN
+    (:class:`~mmjrr.refinement.label_weights.WeightedLabels`).
     """
 
     def __init__(self, batches: FitBatches, body: Any) -> None:
         self.batches, self.vertices = batches, VertexMaker(body)
+        self.labels = WeightedLabels(batches())
 
     def __iter__(self) -> Iterator[tuple[LazyVertices, Tensor]]:
         for batch in self.batches():
-            joints = torch.from_numpy(batch['keypoints_3d']).clone()
-            joints[torch.from_numpy(batch['keypoints_3d_weight']) <= 0] = float('nan')
-            yield self.vertices(**{name: batch[name] for name in PARAMETERS}), joints
+            vertices = self.vertices(**{name: batch[name] for name in PARAMETERS})
+            yield vertices, self.labels.of(batch)
 
 
 class FitProgress:

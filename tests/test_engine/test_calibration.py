@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from small_jobs import fits_and_masks, several_views
 from mmjrr.body_models import free_body
 from mmjrr.datasets import H36MFitsDataset
 from mmjrr.datasets.fits import load_fits
+from mmjrr.datasets.run_length import encode_rle
 from mmjrr.datasets.synthetic import Settings, generate
 from mmjrr.engine.batch_refinement import BatchRefinement
 from mmjrr.engine.calibration import (
@@ -342,6 +344,27 @@ def test_smoothness_needs_no_neighbors_in_batches_whose_fits_are_those_of_the_ca
     assert summary['frames'] == 24 and summary['calibration']['rounds'][0]['smoothness'] > 0
 
 
+@pytest.mark.slow
+def test_empty_masks_are_counted_and_part_of_no_mean(views: Path, tmp_path: Path) -> None:
+    folder = tmp_path / 'data'
+    shutil.copytree(views, folder)
+    path = folder / 'masks' / 'h36m_train.json'
+    masks = json.loads(path.read_text())
+    empty = sorted(masks['masks'])[1:12:5]
+    for name in empty:
+        size = masks['masks'][name]['size']
+        masks['masks'][name]['counts'] = encode_rle(np.zeros(size, np.uint8)).decode()
+    path.write_text(json.dumps(masks))
+    Runner.from_cfg(config_of(folder, tmp_path / 'run')).train()
+    summary = json.loads((tmp_path / 'run' / 'refinement.json').read_text())
+    assert (summary['frames'], summary['frames_with_empty_mask']) == (15, len(empty))
+    with np.load(tmp_path / 'run' / 'calibration' / 'round_0000001.npz') as last:
+        iou, shown = last['iou'], ~np.isin(last['imgname'], empty)
+    assert np.isnan(iou).tolist() == (~shown).tolist()
+    mean = pytest.approx(float(iou[shown].mean(dtype=np.float64)))
+    assert summary['iou'] == mean == summary['calibration']['rounds'][-1]['iou']
+
+
 def provenance_of(work_dir: Path) -> dict[str, Any]:
     with np.load(work_dir / 'pseudo_gt.npz') as file:
         return json.loads(str(file['provenance']))
@@ -538,6 +561,15 @@ def test_weights_are_not_raised_and_need_both_terms() -> None:
     }
 
 
+@pytest.mark.parametrize(('weight', 'value'), [(0.0, 0.5), (2.0, 0.0)])
+def test_weights_stay_where_there_is_nothing_to_compare_them_with(
+    weight: float, value: float
+) -> None:
+    weights = dict(joint_3d=weight, silhouette=3.0)
+    values = dict(joint_3d=value, silhouette=0.8)
+    assert lowered_weights(weights, values, dict(silhouette=2.5)) == weights
+
+
 def test_rounds_lower_the_silhouettes_weight_and_do_not_take_that_for_drift(
     dataset: H36MFitsDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -602,7 +634,10 @@ def test_a_ratio_of_the_term_that_the_others_are_compared_with_is_refused() -> N
 
 @pytest.mark.slow
 def test_label_offsets_of_a_round_are_known_to_the_next_and_to_j_opt(
-    views: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    views: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     cfg = config_of(views, tmp_path / 'run', calibration=dict(label_offsets=True))
     offsets_of_rounds = []
@@ -630,6 +665,9 @@ def test_label_offsets_of_a_round_are_known_to_the_next_and_to_j_opt(
     assert last.provenance['settings_sha256'] == sidecar['settings_sha256']
     summary = json.loads((tmp_path / 'run' / 'refinement.json').read_text())['calibration']
     assert len(summary['label_offsets_mm']) == int((last.values != 0).any(-1).sum())
+    untested = summary['label_offsets_untested']
+    assert untested.startswith('34 of 34 pairs') and untested.endswith('S5 has 2 sequences')
+    assert f'J_round_2: label offsets: {untested}' in capsys.readouterr().out
     torch.testing.assert_close(
         JointRegressor.load(tmp_path / 'run' / 'J_opt.npy').weight,
         JointRegressor.load(folder / 'J_round_2.npy').weight,

@@ -19,7 +19,7 @@ from mmjrr.body_models import SMPL, free_body
 from mmjrr.datasets import H36MFitsDataset
 from mmjrr.datasets.masks import Masks, save_masks
 from mmjrr.engine.fit_agreement import check_fits, measure_fits
-from mmjrr.engine.frame_groups import frame_groups
+from mmjrr.engine.frame_groups import FrameGroup, frame_groups
 from mmjrr.engine.mask_agreement import check_masks, measure_masks
 from mmjrr.errors import DataError
 
@@ -174,6 +174,46 @@ def test_wrong_masks_are_refused_with_the_reason(
     agreement = measure_masks(dataset(tiny_set, mask_file=file))
     with pytest.raises(DataError, match=rf'm\.json: \d+% of the annotated joints .*{reason}'):
         check_masks(agreement, 'm.json')
+
+
+def empty_masks(part: float) -> Callable:
+    """Every mask of a part of the images is empty."""
+
+    def change(masks: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        random = np.random.default_rng(0)
+        return {n: mask * (random.random() >= part) for n, mask in sorted(masks.items())}
+
+    return change
+
+
+@pytest.fixture
+def one_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All frames are of one group: the cameras of the small set have few frames each."""
+    monkeypatch.setattr(
+        'mmjrr.engine.mask_agreement.frame_groups',
+        lambda data, *_: [FrameGroup('S1 54138969', list(range(len(data))))],
+    )
+
+
+def test_some_empty_masks_are_counted_and_explained_by_no_mistake(
+    tiny_set: Path, tmp_path: Path, one_group: None
+) -> None:
+    file = write_masks(tiny_set, tmp_path / 'm.json', empty_masks(0.2))
+    report = measure_masks(dataset(tiny_set, mask_file=file))
+    empty, frames = sum(g.empty for g in report.groups), sum(g.frames for g in report.groups)
+    assert empty > 0 and not report.reason
+    assert min(one.share for one in report.groups) > 0.95
+    (warning,) = check_masks(report, 'm.json')
+    assert warning.startswith(f'm.json: {empty} of {frames} masks that were looked at are empty')
+
+
+def test_masks_most_of_which_are_empty_are_refused(
+    tiny_set: Path, tmp_path: Path, one_group: None
+) -> None:
+    file = write_masks(tiny_set, tmp_path / 'm.json', empty_masks(0.8))
+    report = measure_masks(dataset(tiny_set, mask_file=file))
+    with pytest.raises(DataError, match=r'\d+ of these masks are empty'):
+        check_masks(report, 'm.json')
 
 
 # ---------------------------------------------------------------------- in a run

@@ -307,6 +307,13 @@ NAMED_ALONE = dict(energy=NO_ADVERSARY, regressor='free_body_h36m', learn_regres
             ),
             'max_ratios: found .*, but the term joint_3d is switched off',
         ),
+        (
+            dict(
+                energy=dict(terms=dict(NO_ADVERSARY['terms'], joint_3d=0.0)),
+                calibration=dict(max_ratios=dict(silhouette=9)),
+            ),
+            'max_ratios: found .*, but the term joint_3d .* has weight 0',
+        ),
         (dict(learn_regressor=False), 'learn_regressor: found False with regressor=None'),
         (dict(NAMED_ALONE, calibration=dict(moments=4)), 'learn_regressor: .*rounds=3'),
         (
@@ -360,6 +367,7 @@ def test_meshes_can_be_gone_through_again_and_leave_joints_without_weight_out(da
     hook = make_hook()
     (batch,) = initial_fits(dataset, 64)
     batch['keypoints_3d_weight'][3, 5] = 0
+    batch['keypoints_3d_weight'][4, 6] = 0.02  # beside 23 labels of weight 1
     meshes = regressor_fit.FittedMeshes(lambda: iter([batch]), hook.body)
     for _ in range(2):
         ((vertices, joints),) = meshes
@@ -367,7 +375,7 @@ def test_meshes_can_be_gone_through_again_and_leave_joints_without_weight_out(da
         parameters = {name: torch.from_numpy(batch[name]) for name in regressor_fit.PARAMETERS}
         torch.testing.assert_close(vertices.of().float(), hook.body(**parameters).vertices)
         missing = torch.isnan(joints).nonzero().tolist()
-        assert missing == [[3, 5, 0], [3, 5, 1], [3, 5, 2]]
+        assert missing == [[*label, axis] for label in ((3, 5), (4, 6)) for axis in range(3)]
     assert np.isfinite(batch['keypoints_3d']).all()  # a copy was changed
 
 

@@ -452,6 +452,24 @@ def test_terms_see_the_posed_bodies_and_their_gradients_arrive(world: dict) -> N
     assert not moved[:, :2].any()
 
 
+def test_a_frame_whose_mask_is_empty_is_refined_without_it(world: dict) -> None:
+    whole, terms = world['observed'], dict(joint_3d=1.0, joint_2d=1.0, silhouette=100.0)
+    mask = whole.mask.clone()
+    mask[1] = 0
+    fits = refiner(world, terms, num_iters=3).refine(
+        world['init'], dataclasses.replace(whole, mask=mask)
+    )
+    expected = refiner(world, terms, num_iters=3).refine(world['init'], whole)
+    without = refiner(world, dict(terms, silhouette=None), num_iters=3).refine(
+        world['init'], dataclasses.replace(whole, mask=None)
+    )
+    assert fits.iou_refined.isnan().tolist() == [row == 1 for row in range(len(mask))]
+    assert fits.terms_refined['silhouette'][1] == 0
+    for name, value in fits.refined.items():
+        torch.testing.assert_close(value[1], without.refined[name][1])
+        torch.testing.assert_close(value[0], expected.refined[name][0])
+
+
 def test_soft_iou_of_boxes() -> None:
     a, b = torch.zeros(2, 1, 10, 10)
     a[0, :, :6] = 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from mmengine.device import get_device
 from mmengine.dist import get_rank
@@ -23,7 +24,7 @@ from mmjrr.engine.refinement_options import RefinementOptions
 from mmjrr.engine.refinement_start import RefinementStart, StartedRefinement, frame_options
 from mmjrr.jobs import Job, on_main_process, wait_for_all
 from mmjrr.refinement import PseudoGTStore
-from mmjrr.refinement.left_out import split_left_out
+from mmjrr.refinement.left_out import split_left_out, without_nan
 from mmjrr.registry import BODY_MODELS, HOOKS, RENDERERS
 from mmjrr.regressors import JointRegressor
 
@@ -249,6 +250,7 @@ def _log_means(runner: Runner, arrays: dict[str, Array]) -> None:
     for name, value in arrays.items():
         if name.startswith('energy_') and len(value):
             hub.update_scalar(f'train/{name}', float(value.mean()))
-    if len(arrays.get('iou', ())):
-        hub.update_scalar('train/iou_init', float(arrays['init_iou'].mean()))
-        hub.update_scalar('train/iou_opt', float(arrays['iou'].mean()))
+    for name, scalar in (('init_iou', 'iou_init'), ('iou', 'iou_opt')):
+        known = without_nan(arrays.get(name, np.empty(0)))
+        if len(known):
+            hub.update_scalar(f'train/{scalar}', float(known.mean()))

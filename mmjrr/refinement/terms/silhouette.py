@@ -76,6 +76,9 @@ def gate_weight(
 class SilhouetteTerm(EnergyTerm):
     """Squared differences of rendered silhouettes and masks.
 
+    The term is zero in frames whose mask has no foreground in the crop: a detector that found
+    nobody does not tell where the person is.
+
     Args:
         levels: Sides in pixels of the blocks over which silhouette and mask are averaged before
             they are compared (:func:`silhouette_energy`). Default: (1, 4).
@@ -137,6 +140,12 @@ class SilhouetteTerm(EnergyTerm):
         """Compute where masks are not trusted, and their means in cells."""
         mask = observed.mask
         assert mask is not None
+        shown = observed.has_foreground
+        if not bool(shown.all()):
+            weight = shown.to(mask)[:, None, None].expand_as(mask)
+            if observed.mask_weight is not None:
+                weight = weight * observed.mask_weight
+            observed = dataclasses.replace(observed, mask_weight=weight)
         if self.gate:
             weight = gate_weight(
                 mask, observed.keypoints_2d, observed.keypoints_2d_weight, self.gate

@@ -173,7 +173,8 @@ class Refinement:
     Attributes:
         summary: Content of ``refinement.json``; empty if the run has not finished.
         curves: Logged values by name: steps (T,) and values (T,).
-        iou: IoU of each frame's silhouette and mask after the refinement, (N,).
+        iou: IoU of each frame's silhouette and mask after the refinement, (N,), without frames
+            whose mask has no foreground.
         init_iou: The same before the refinement.
         energies: Mean of each term before and after, by the term's name.
     """

@@ -17,6 +17,7 @@ from mmjrr.evaluation.protocols import frame_errors, get_protocol
 from mmjrr.evaluation.result import score_frames
 from mmjrr.io import read_json
 from mmjrr.joints import H36M_JOINTS_MMPOSE
+from mmjrr.refinement.left_out import without_nan
 from mmjrr.refinement.regressor_fit import PARAMETERS
 from mmjrr.registry import BODY_MODELS
 from mmjrr.visualization.frames import FrameData, FrameMaker, labels_of
@@ -156,8 +157,10 @@ def _add_refinement(
                 float(fits[name].astype(np.float64).mean()),
             )
     if 'iou' in fits and 'init_iou' in fits:
-        refinement.iou = fits['iou'].astype(np.float64)
-        refinement.init_iou = fits['init_iou'].astype(np.float64)
+        after = without_nan(fits['iou'].astype(np.float64))
+        if len(after):
+            refinement.iou = after
+            refinement.init_iou = without_nan(fits['init_iou'].astype(np.float64))
     report.notes += _missing_notes(fits, left_out, refinement.summary)
     report.refinement = refinement
     report.provenance['Refinement'] = {

@@ -163,6 +163,38 @@ def test_with_a_gate_silhouettes_in_the_disc_do_not_count() -> None:
     assert wider.mask_weight is not None and not wider.mask_weight.any()
 
 
+@pytest.mark.parametrize('compiled', [False, True])
+@pytest.mark.parametrize(
+    'options', [dict(levels=(1, 4)), dict(mask_cells=8), dict(mask_cells=8, gate=True)]
+)
+def test_a_mask_without_foreground_does_not_count(options: dict[str, Any], compiled: bool) -> None:
+    corners = torch.tensor([[[1.0, 2, 1], [9, 3, 1], [4, 10, 1]]]).expand(2, -1, -1)
+    camera = PerspectiveCamera(torch.ones(2, 2), torch.zeros(2, 2))
+    mask = torch.zeros(2, 12, 12)
+    mask[0, 2:10, 2:8] = 1
+    mask[1] = 0.4  # no pixel of at least one half
+    vertices = corners.clone().requires_grad_()
+    none = torch.zeros(2, 0)
+    posed = PosedBodies(
+        none, none, none, vertices, camera, (12, 12),
+        renderer=ContourSilhouette([[0, 1, 2]], (12, 12)),
+    )  # fmt: skip
+    if not compiled:
+        assert posed.silhouette.any()  # which is then compared without the renderer
+    term = SilhouetteTerm(**options)
+    boxes = torch.tensor([[1.0, 1, 11, 11]]).expand(2, -1)
+    value = term(posed, term.prepare(observations(mask, mask_box=boxes)))
+    (gradient,) = torch.autograd.grad(value.sum(), vertices)
+    assert value[0] > 0 and gradient[0].any()
+    assert value[1] == 0 and not gradient[1].any()
+
+
+def test_masks_with_foreground_need_no_weights() -> None:
+    mask = torch.rand(2, 12, 12)
+    mask[:, 5, 5] = 1
+    assert SilhouetteTerm().prepare(observations(mask)).mask_weight is None
+
+
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
