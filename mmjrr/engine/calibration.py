@@ -32,6 +32,8 @@ from mmjrr.regressors import JointRegressor, LabelOffsets
 
 #: Folder of the rounds in the work directory.
 FOLDER = 'calibration'
+#: First part of the names of the rounds' files.
+STEM = 'round'
 #: Relative increase of the silhouette term from one round to the next that counts as drift.
 DRIFT = 0.02
 _VALUE = 'value_'  # prefix of the variables' values in a round's arrays
@@ -200,7 +202,7 @@ class Calibrator:
         self.max_ratios = dict(max_ratios or {})
         self.frames, self.make_refiner, self.weights = frames, make_refiner, dict(weights)
         self.folder = work_dir / FOLDER
-        self.shards = ShardFolder(self.folder, run, '.npz', 'round')
+        self.shards = ShardFolder(self.folder, run, '.npz', STEM)
         self.rounds, self.complete = rounds, complete
         self.root, self.fit_batch_size = root, fit_batch_size
         self.provenance, self.log, self.warn = dict(provenance), log, warn
