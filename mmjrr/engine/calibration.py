@@ -8,7 +8,7 @@ outlines then apply to the refinement of all frames.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -101,10 +101,12 @@ class Calibration:
         shared: Values of the variables that moments share, by variable and by the name of the
             subject or camera: shapes if ``share=dict(betas='subject')``, and corrections.
         summary: JSON values that describe the rounds and the corrections.
-        complete: Whether the arrays have all frames of the data set.
+        complete: Whether all frames of the data set were chosen. The arrays have those that are not
+            left out.
         weights: Weights of the terms of the refined fits of all frames: those of the last round if
             the calibration has all frames, otherwise those for the refinement that follows.
         label_offsets: Significant label offsets of the subjects; None if they are not fitted.
+        left_out: Why each bad frame that was chosen is left out, by its index in the data set.
     """
 
     arrays: dict[str, Array]
@@ -115,15 +117,28 @@ class Calibration:
     complete: bool
     weights: dict[str, float]
     label_offsets: LabelOffsets | None = None
+    left_out: Mapping[int, str] = field(default_factory=dict)
 
-    def apply(self, frames: RefinementFrames) -> dict[str, Tensor]:
-        """Return the initial fits of frames, with their subjects' shapes and the corrections."""
-        init = dict(frames.init)
+    def check(self, frames: RefinementFrames) -> None:
+        """Check that the calibration shows the subjects and cameras of frames.
+
+        Raises:
+            ValueError: It does not show one that has a shape or a correction of its own.
+        """
         for variable, by_name in self.shared.items():
-            names, numbers = frames.groups_at(self.sharing.level(variable))
+            names, _ = frames.groups_at(self.sharing.level(variable))
             missing = sorted(set(names) - set(by_name))
             if missing:
                 raise ValueError(f'calibration: moments: none shows {missing}; choose more moments')
+
+    def apply(self, frames: RefinementFrames) -> dict[str, Tensor]:
+        """Return the initial fits of frames, with their subjects' shapes and the corrections.
+
+        The frames are those that :meth:`check` accepts.
+        """
+        init = dict(frames.init)
+        for variable, by_name in self.shared.items():
+            names, numbers = frames.groups_at(self.sharing.level(variable))
             values = torch.stack([by_name[name] for name in names])
             init[variable] = values.to(numbers.device)[numbers]
         return init
@@ -132,21 +147,29 @@ class Calibration:
     def refining_round(self) -> int:
         """Number of the round whose regressor refined the fits of all frames.
 
-        If the calibration has all frames, its last round refined them, with the regressor of the
-        round before. 0 stands for the regressor with which the calibration began.
+        If all frames were chosen, the last round refined them, with the regressor of the round
+        before. 0 stands for the regressor with which the calibration began.
         """
         rounds = len(self.summary['rounds'])
         return rounds - 1 if self.complete else rounds
 
-    def has(self, sample_idx: list[int]) -> bool:
-        """Return whether the calibration refined all of its data set, these samples included."""
-        return self.complete and set(sample_idx) <= set(self.arrays['sample_idx'].tolist())
+    def rows_of(self, sample_idx: list[int]) -> tuple[dict[str, Array], dict[int, str]]:
+        """Return the refined fits of samples that were chosen.
 
-    def rows_of(self, sample_idx: list[int]) -> dict[str, Array]:
-        """Return the refined fits of samples."""
+        Args:
+            sample_idx: Indices in the data set.
+
+        Returns:
+            The arrays of those that are not left out, in order, and by position why the others are.
+        """
         place = {index: row for row, index in enumerate(self.arrays['sample_idx'].tolist())}
-        rows = [place[index] for index in sample_idx]
-        return {name: array[rows] for name, array in self.arrays.items()}
+        errors = {
+            row: self.left_out[index]
+            for row, index in enumerate(sample_idx)
+            if index in self.left_out
+        }
+        rows = [place[index] for row, index in enumerate(sample_idx) if row not in errors]
+        return {name: array[rows] for name, array in self.arrays.items()}, errors
 
 
 def sharing_after(sharing: Sharing) -> dict[str, str]:
@@ -167,7 +190,7 @@ class Calibrator:
         work_dir: The work directory.
         run: The run's :attr:`~mmjrr.jobs.Identity.digest`.
         rounds: Number of rounds.
-        complete: Whether these are all frames of the data set.
+        complete: Whether all frames of the data set were chosen.
         root: Alignment of frames for the regressor fits.
         fit_batch_size: Number of frames per batch of vertices in regressor fits.
         provenance: Entries of the regressors' provenance.
@@ -176,6 +199,7 @@ class Calibrator:
         learn_regressor: Whether a regressor is fitted after each round. Default: True.
         label_offsets: Whether label offsets are fitted with the regressors. Default: False.
         max_ratios: As in :class:`CalibrationOptions`. Default: None.
+        left_out: Why chosen frames are left out, by index in the data set. Default: None are.
     """
 
     def __init__(
@@ -196,6 +220,7 @@ class Calibrator:
         label_offsets: bool = False,
         learn_regressor: bool = True,
         max_ratios: Mapping[str, float] | None = None,
+        left_out: Mapping[int, str] | None = None,
     ) -> None:
         self.fits_label_offsets = label_offsets
         self.learn_regressor = learn_regressor
@@ -204,6 +229,7 @@ class Calibrator:
         self.folder = work_dir / FOLDER
         self.shards = ShardFolder(self.folder, run, '.npz', STEM)
         self.rounds, self.complete = rounds, complete
+        self.left_out = dict(left_out or {})
         self.root, self.fit_batch_size = root, fit_batch_size
         self.provenance, self.log, self.warn = dict(provenance), log, warn
 
@@ -378,6 +404,7 @@ class Calibrator:
             complete=self.complete,
             weights=dict(weights),
             label_offsets=offsets,
+            left_out=self.left_out,
         )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import itertools
 import json
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +43,13 @@ from mmjrr.errors import DataError
 from mmjrr.io import sha256
 from mmjrr.joints import BODY_PARTS, H36M_JOINTS_MMPOSE
 from mmjrr.refinement import FitEnergy, FitRefiner
+from mmjrr.refinement.left_out import split_left_out
 from mmjrr.refinement.variables import Sharing
 from mmjrr.regressors import JointRegressor, LabelOffsets
 
 ROOT = Path(__file__).resolve().parents[2]
+#: J_spin is fitted without the bad fits, too.
+WITHOUT_BAD_FITS = pytest.mark.filterwarnings('ignore:fit_joint_regressor left out')
 numbers = itertools.count()
 
 
@@ -323,7 +328,91 @@ def test_all_moments_are_exported_as_calibrated(whole: Path) -> None:
     )
 
 
+def test_a_calibration_of_all_moments_gives_its_fits_without_the_bad_frames(
+    dataset: H36MFitsDataset,
+) -> None:
+    kept = [index for index in range(15) if index != 5]
+    arrays = {'sample_idx': np.array(kept), 'betas': np.outer(kept, np.ones(10))}
+    calibration = calibration_of(arrays=arrays, complete=True, left_out={5: 'no person'})
+    options = dict(image_size=(64, 64), device=torch.device('cpu'))
+    refinement = BatchRefinement(None, calibration, calibration.weights, options, True)
+    for indices in ([5, 9, 4], [5], [0, 14]):
+        batch = pseudo_collate([dataset[index] for index in indices])
+        stored, reasons = refinement.refine(batch, 'batch 0')
+        left_out = {dataset.imgname(5): 'no person'} if 5 in indices else {}
+        assert reasons == left_out
+        assert stored['sample_idx'].tolist() == indices
+        good, listed = split_left_out(stored)
+        assert good['betas'][:, 0].tolist() == [index for index in indices if index != 5]
+        assert listed == left_out
+
+
+def test_a_subject_that_the_calibration_does_not_show_is_no_frames_error(
+    dataset: H36MFitsDataset,
+) -> None:
+    """Not even if bad frames are left out, which all frames of the batch would be."""
+    calibration = calibration_of(shared=dict(betas=dict(S1=torch.zeros(10))))
+    options = dict(image_size=(64, 64), device=torch.device('cpu'))
+    refinement = BatchRefinement(None, calibration, calibration.weights, options, True)
+    both = [next(i for i in range(15) if f'/{s}_' in dataset.imgname(i)) for s in ('S1', 'S5')]
+    with pytest.raises(ValueError, match=r"none shows \['S5'\]; choose more moments"):
+        refinement.refine(pseudo_collate([dataset[index] for index in both]), 'batch 0')
+
+
+def with_giants(views: Path, folder: Path, names: Sequence[str]) -> Path:
+    """Copy a set, and give the fits of some images shapes of no person."""
+    shutil.copytree(views, folder)
+    path = folder / 'fits' / 'spin_like_train.npz'
+    with np.load(path) as file:
+        arrays = dict(file)
+    rows = np.isin(arrays['imgname'].astype(str), names)
+    assert rows.sum() == len(names)
+    for name in {'betas', 'shape'} & set(arrays):
+        arrays[name][rows] = 3000
+    np.savez(path, **arrays)
+    return folder
+
+
 @pytest.mark.slow
+@WITHOUT_BAD_FITS
+def test_a_bad_frame_does_not_discard_the_calibration_of_all_moments(
+    views: Path, dataset: H36MFitsDataset, tmp_path: Path
+) -> None:
+    name = dataset.imgname(5)
+    cfg = config_of(with_giants(views, tmp_path / 'views', [name]), tmp_path / 'run')
+    Runner.from_cfg(cfg).train()
+    summary = json.loads((tmp_path / 'run' / 'refinement.json').read_text())
+    assert (summary['frames'], summary['frames_expected']) == (14, 15)
+    assert list(summary['frames_left_out']) == [name]
+    fits = load_fits(tmp_path / 'run' / 'pseudo_gt.npz')
+    second = np.load(tmp_path / 'run' / 'calibration' / 'round_0000001.npz')
+    order = np.argsort(second['sample_idx'])
+    assert fits['imgname'].tolist() == second['imgname'][order].tolist()
+    np.testing.assert_array_equal(fits['betas'], second['betas'][order])
+    np.testing.assert_array_equal(fits['pose'][:, 3:], second['body_pose'][order])
+    provenance = provenance_of(tmp_path / 'run')
+    assert provenance['regressor'] == checksum_of(tmp_path / 'run', 'calibration/J_round_1.npy')
+
+
+@pytest.mark.slow
+@WITHOUT_BAD_FITS
+def test_a_subject_whose_chosen_frames_are_all_bad_ends_the_run_before_the_calibration(
+    views: Path, dataset: H36MFitsDataset, tmp_path: Path
+) -> None:
+    chosen = [dataset.imgname(index) for index in choose_moments(dataset, 2, seed=0)]
+    bad = [name for name in chosen if '/S5_' in name]
+    cfg = config_of(
+        with_giants(views, tmp_path / 'views', bad), tmp_path / 'run', calibration=dict(moments=2)
+    )
+    message = r"show none of \['S5'\].*\n\d bad frames"
+    with pytest.raises(ValueError, match=message) as error:
+        Runner.from_cfg(cfg).train()
+    assert all(name in str(error.value) for name in bad)
+    assert not (tmp_path / 'run' / 'calibration').exists()
+
+
+@pytest.mark.slow
+@WITHOUT_BAD_FITS
 def test_smoothness_needs_no_neighbors_in_batches_whose_fits_are_those_of_the_calibration(
     tmp_path: Path,
 ) -> None:
@@ -331,7 +420,9 @@ def test_smoothness_needs_no_neighbors_in_batches_whose_fits_are_those_of_the_ca
         subjects=('S1', 'S5'), actions=('Eating',), frames_per_subject=3, frame_step=5,
         synchronous=True, images=False,
     )  # fmt: skip
-    views = generate(tmp_path / 'views', settings, workers=1, progress=False)
+    views = generate(tmp_path / 'data', settings, workers=1, progress=False)
+    bad = fits_and_masks(views).imgname(5)
+    views = with_giants(views, tmp_path / 'views', [bad])
     cfg = config_of(views, tmp_path / 'run')
     cfg.train_dataloader.batch_size = 4  # a moment: no frame has its neighbors
     hook = cfg.custom_hooks[0]
@@ -339,7 +430,8 @@ def test_smoothness_needs_no_neighbors_in_batches_whose_fits_are_those_of_the_ca
     hook.calibration.rounds = 1
     Runner.from_cfg(cfg).train()
     summary = json.loads((tmp_path / 'run' / 'refinement.json').read_text())
-    assert summary['frames'] == 24 and summary['calibration']['rounds'][0]['smoothness'] > 0
+    assert summary['frames'] == 23 and list(summary['frames_left_out']) == [bad]
+    assert summary['calibration']['rounds'][0]['smoothness'] > 0
 
 
 def provenance_of(work_dir: Path) -> dict[str, Any]:

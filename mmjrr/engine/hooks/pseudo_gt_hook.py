@@ -42,8 +42,8 @@ class SMPLPseudoGTHook(Hook):
     - ``before_train_iter`` refines and stores this process's part of the batch. It adds the fits
       of all processes as ``fits_init`` and ``fits_refined`` for the model's discriminator step. It
       does not refine a stored batch again.
-      With a calibration, the regressor and what moments share are those of the calibration, whose
-      refined fits are taken as they are if it has all moments.
+      With a calibration, the regressor and what moments share are those of the calibration. If it
+      takes all moments, its refined fits are the result, without the frames that it left out.
     - ``after_train`` fits J_opt to all refined fits, and exports the pseudo ground truth in SPIN's
       npz layout.
 
@@ -212,12 +212,11 @@ class SMPLPseudoGTHook(Hook):
     ) -> dict[str, Array]:
         options = frame_options(self.renderer, self.energy, self.device)
         calibration = self.started.calibration
-        sample_idx = [int(sample.sample_idx) for sample in data_batch['data_samples']]
-        if batch_idx == 0 and (calibration is None or not calibration.has(sample_idx)):
+        if batch_idx == 0 and (calibration is None or not calibration.complete):
             self.energy.check_batch(RefinementFrames.of_batch(data_batch, **options).observed)
         refinement = BatchRefinement(
             self.started.refiner,
-            self.started.calibration,
+            calibration,
             runner.message_hub.get_info('mmjrr_term_weights'),
             options,
             leaves_out=self.options.skips_bad_frames,
