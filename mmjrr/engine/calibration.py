@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from mmjrr.array_types import Array
+from mmjrr.engine.bad_frames import ERRORS
 from mmjrr.engine.labeled_fits import fit_regressor_and_offsets
 from mmjrr.engine.refinement_frames import RefinementFrames
 from mmjrr.errors import check_count
@@ -293,14 +294,18 @@ class Calibrator:
         frames = self.frames if offsets is None else self.frames.with_label_offsets(offsets)
         unit = f'steps (calibration, round {number + 1} of {self.rounds})'
         with Progress(refiner.num_iters, unit, self.log) as progress:
-            result = refiner.refine_jointly(
-                frames.init,
-                frames.observed,
-                weights,
-                frames.groups,
-                start,
-                progress,
-            )
+            try:
+                result = refiner.refine_jointly(
+                    frames.init,
+                    frames.observed,
+                    weights,
+                    frames.groups,
+                    start,
+                    progress,
+                    [sample.imgname for sample in frames.samples],
+                )
+            except ERRORS as error:
+                raise type(error)(f'calibration: round {number + 1}: {error}') from error
         arrays = self._arrays(result, previous)
         self.shards.put(number, arrays)
         return arrays

@@ -22,7 +22,8 @@ def balance_terms(
 ) -> tuple[dict[str, float], RefinementFrames, dict[int, str]]:
     """Measure the terms' weights once, or read the recorded ones; they hold for the whole run.
 
-    Weights measured in each batch would grow as the discriminators learn.
+    Weights measured in each batch would grow as the discriminators learn. Where frames share a
+    variable, each frame is first evaluated by itself, since the mean of their fits hides a bad one.
 
     Args:
         refiner: The refiner.
@@ -39,8 +40,9 @@ def balance_terms(
         FloatingPointError, ValueError: A frame cannot be refined and is not left out, or no frame
             can be; or a term cannot be balanced on the frames.
     """
+    alone = refiner.without_sharing()
 
-    def initial_terms(frames: RefinementFrames) -> dict[str, float]:
+    def initial_terms(refiner: FitRefiner, frames: RefinementFrames) -> dict[str, float]:
         return refiner.initial_terms(frames.init, frames.observed, frames.groups)
 
     results, indices = job.results(), [int(sample.sample_idx) for sample in frames.samples]
@@ -53,13 +55,15 @@ def balance_terms(
 
     if weights is None:
         try:
-            terms = initial_terms(frames)
+            if refiner.sharing != alone.sharing:
+                initial_terms(alone, frames)
+            terms = initial_terms(refiner, frames)
         except ERRORS as error:
             names = [sample.imgname for sample in frames.samples]
             errors: dict[int, str] = {}
             if leaves_out:
                 errors = find_bad_frames(
-                    lambda row: initial_terms(frames_of([indices[row]])), len(indices)
+                    lambda row: initial_terms(alone, frames_of([indices[row]])), len(indices)
                 )
             if len(errors) in (0, len(indices)):
                 raise type(error)(f'{error}\nframes: {names}') from error
@@ -72,7 +76,7 @@ def balance_terms(
                 'left_out_of_first_frames', {str(index): left_out[index] for index in left_out}
             )
             frames = good_frames()
-            terms = initial_terms(frames)
+            terms = initial_terms(refiner, frames)
         weights = refiner.energy.balance(terms)
         job.record_result('term_weights', weights)
     elif left_out:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 import itertools
 import json
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -39,6 +41,7 @@ from mmjrr.engine.refinement_frames import (
     spread_rows,
 )
 from mmjrr.engine.refinement_options import RefinementOptions
+from mmjrr.engine.term_balance import balance_terms
 from mmjrr.errors import DataError
 from mmjrr.io import sha256
 from mmjrr.joints import BODY_PARTS, H36M_JOINTS_MMPOSE
@@ -46,6 +49,7 @@ from mmjrr.refinement import FitEnergy, FitRefiner
 from mmjrr.refinement.left_out import split_left_out
 from mmjrr.refinement.variables import Sharing
 from mmjrr.regressors import JointRegressor, LabelOffsets
+from mmjrr.rendering import ContourSilhouette
 
 ROOT = Path(__file__).resolve().parents[2]
 #: J_spin is fitted without the bad fits, too.
@@ -345,6 +349,72 @@ def test_a_calibration_of_all_moments_gives_its_fits_without_the_bad_frames(
         good, listed = split_left_out(stored)
         assert good['betas'][:, 0].tolist() == [index for index in indices if index != 5]
         assert listed == left_out
+
+
+def refiner_of(**options: Any) -> FitRefiner:
+    body = free_body()
+    terms = dict(adv_pose=False, adv_shape=False, joint_2d=False)
+    return FitRefiner(
+        body, JointRegressor.load('free_body_h36m').reorder(H36M_JOINTS_MMPOSE),
+        ContourSilhouette(body.faces, image_size=(64, 64)), FitEnergy(terms), num_iters=1,
+        init_translation=None, **options,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ('name', 'values', 'reason'),
+    [
+        ('betas', [15.0] * 10, 'betas: found 15, expected at most 10 standard deviations'),
+        ('transl', [0.0, 0, -3], 'behind the camera'),
+    ],
+)
+def test_a_bad_fit_is_found_although_the_mean_of_those_that_share_it_is_good(
+    name: str, values: list[float], reason: str, dataset: H36MFitsDataset
+) -> None:
+    bad, indices = 5, choose_moments(dataset, None, seed=0)
+
+    def read(indices: list[int]) -> RefinementFrames:
+        frames = frames_of(dataset, indices)
+        for row, sample in enumerate(frames.samples):
+            if int(sample.sample_idx) == bad:
+                frames.init[name][row] = torch.tensor(values)
+        return frames
+
+    refiner = refiner_of(share=dict(pose='moment', betas='subject'))
+    recorded: dict[str, Any] = {}
+    job = SimpleNamespace(results=lambda: recorded, record_result=recorded.__setitem__)
+    weights, good, left_out = balance_terms(refiner, read(indices), read, job, True)
+    assert list(left_out) == [bad] and reason in left_out[bad]
+    rest = [index for index in indices if index != bad]
+    assert [int(sample.sample_idx) for sample in good.samples] == rest
+    clean = frames_of(dataset, rest)
+    terms = refiner.initial_terms(clean.init, clean.observed, clean.groups)
+    assert weights == refiner.energy.balance(terms)
+
+
+@pytest.mark.parametrize(
+    ('name', 'value', 'message'),
+    [
+        ('transl', [0.0, 0, -3], r'behind the camera.* in sample 1\nframes: {second_chunk}'),
+        ('keypoints_3d', [np.nan] * 3, r'not finite .*samples \[5\] .*\nframes: {bad}'),
+    ],
+)
+def test_errors_of_a_round_name_the_frames(
+    name: str, value: list[float], message: str, dataset: H36MFitsDataset, tmp_path: Path
+) -> None:
+    frames = frames_of(dataset, list(range(8)))
+    changed = frames.init if name in frames.init else vars(frames.observed)
+    changed[name][5] = torch.tensor(value)
+    calibrator = Calibrator(
+        frames, lambda regressor: refiner_of(chunk_size=4),
+        dict(joint_3d=1.0, silhouette=1.0), tmp_path, 'run', rounds=1,
+        complete=True, root=None, fit_batch_size=8, provenance={}, log=lambda line: None,
+        warn=lambda line: None,
+    )  # fmt: skip
+    names = [sample.imgname for sample in frames.samples]
+    listed = dict(second_chunk=re.escape(str(names[4:8])), bad=re.escape(str(names[5:6])))
+    with pytest.raises((ValueError, FloatingPointError), match='(?s)' + message.format(**listed)):
+        calibrator.run(JointRegressor.load('free_body_h36m'))
 
 
 def test_a_subject_that_the_calibration_does_not_show_is_no_frames_error(

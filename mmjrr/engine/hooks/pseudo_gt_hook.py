@@ -84,10 +84,11 @@ class SMPLPseudoGTHook(Hook):
         check_inputs: Whether to compare initial fits and masks with the annotated joints before
             the first batch, and to refuse those that cannot belong to their frames. Default:
             True.
-        on_bad_frame: Treatment of a frame that cannot be refined, such as a fit behind the camera
-            or a value that is not finite: ``'skip'`` leaves it out, counts and lists it;
-            ``'raise'`` ends the run. Default: ``'skip'``. A run in which all frames are left out
-            ends with an error after the last batch.
+        on_bad_frame: Treatment of a frame that cannot be refined, such as a fit behind the camera,
+            a shape coefficient beyond 10 standard deviations or a value that is not finite:
+            ``'skip'`` leaves it out, counts and lists it; ``'raise'`` ends the run. Default:
+            ``'skip'``. A run in which all frames are left out ends with an error after the last
+            batch.
 
     Raises:
         ValueError: An option is unknown or out of range.
