@@ -26,7 +26,7 @@ class BatchRefinement:
     Attributes:
         refiner: The refiner.
         calibration: The calibration, whose shapes, corrections and label offsets apply; its refined
-            fits are used unchanged if it has all moments. None without one.
+            fits are used unchanged if all moments were chosen. None without one.
         weights: Weights of the terms.
         frame_options: Options of :meth:`RefinementFrames.of_batch`.
         leaves_out: Whether bad frames are left out; if not, they are errors.
@@ -53,14 +53,15 @@ class BatchRefinement:
 
         Raises:
             FloatingPointError, ValueError: A frame cannot be refined and is not left out, or no
-                single frame is to blame.
+                single frame is to blame; or the calibration does not show a subject or camera.
         """
         frames = self._frames(batch, range(len(batch['data_samples'])))
         sample_idx = [int(sample.sample_idx) for sample in frames.samples]
-        errors: dict[int, str] = {}
-        if self.calibration is not None and self.calibration.has(sample_idx):
-            arrays = self.calibration.rows_of(sample_idx)
+        if self.calibration is not None and self.calibration.complete:
+            arrays, errors = self.calibration.rows_of(sample_idx)
         else:
+            if self.calibration is not None:  # before errors are taken for those of frames
+                self.calibration.check(frames)
             arrays, errors = self._refine_good_frames(batch, frames, where)
         reasons = {frames.samples[row].imgname: reason for row, reason in errors.items()}
         return with_left_out(arrays, frames.annotations(), errors), reasons

@@ -8,7 +8,7 @@ outlines then apply to the refinement of all frames.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from mmjrr.array_types import Array
+from mmjrr.engine.bad_frames import ERRORS
 from mmjrr.engine.labeled_fits import UNTESTED, fit_regressor_and_offsets
 from mmjrr.engine.refinement_frames import RefinementFrames
 from mmjrr.errors import check_count
@@ -33,6 +34,8 @@ from mmjrr.regressors import JointRegressor, LabelOffsets
 
 #: Folder of the rounds in the work directory.
 FOLDER = 'calibration'
+#: First part of the names of the rounds' files.
+STEM = 'round'
 #: Relative increase of the silhouette term from one round to the next that counts as drift.
 DRIFT = 0.02
 _VALUE = 'value_'  # prefix of the variables' values in a round's arrays
@@ -100,10 +103,12 @@ class Calibration:
         shared: Values of the variables that moments share, by variable and by the name of the
             subject or camera: shapes if ``share=dict(betas='subject')``, and corrections.
         summary: JSON values that describe the rounds and the corrections.
-        complete: Whether the arrays have all frames of the data set.
+        complete: Whether all frames of the data set were chosen. The arrays have those that are not
+            left out.
         weights: Weights of the terms of the refined fits of all frames: those of the last round if
             the calibration has all frames, otherwise those for the refinement that follows.
         label_offsets: Significant label offsets of the subjects; None if they are not fitted.
+        left_out: Why each bad frame that was chosen is left out, by its index in the data set.
     """
 
     arrays: dict[str, Array]
@@ -114,15 +119,28 @@ class Calibration:
     complete: bool
     weights: dict[str, float]
     label_offsets: LabelOffsets | None = None
+    left_out: Mapping[int, str] = field(default_factory=dict)
 
-    def apply(self, frames: RefinementFrames) -> dict[str, Tensor]:
-        """Return the initial fits of frames, with their subjects' shapes and the corrections."""
-        init = dict(frames.init)
+    def check(self, frames: RefinementFrames) -> None:
+        """Check that the calibration shows the subjects and cameras of frames.
+
+        Raises:
+            ValueError: It does not show one that has a shape or a correction of its own.
+        """
         for variable, by_name in self.shared.items():
-            names, numbers = frames.groups_at(self.sharing.level(variable))
+            names, _ = frames.groups_at(self.sharing.level(variable))
             missing = sorted(set(names) - set(by_name))
             if missing:
                 raise ValueError(f'calibration: moments: none shows {missing}; choose more moments')
+
+    def apply(self, frames: RefinementFrames) -> dict[str, Tensor]:
+        """Return the initial fits of frames, with their subjects' shapes and the corrections.
+
+        The frames are those that :meth:`check` accepts.
+        """
+        init = dict(frames.init)
+        for variable, by_name in self.shared.items():
+            names, numbers = frames.groups_at(self.sharing.level(variable))
             values = torch.stack([by_name[name] for name in names])
             init[variable] = values.to(numbers.device)[numbers]
         return init
@@ -131,21 +149,29 @@ class Calibration:
     def refining_round(self) -> int:
         """Number of the round whose regressor refined the fits of all frames.
 
-        If the calibration has all frames, its last round refined them, with the regressor of the
-        round before. 0 stands for the regressor with which the calibration began.
+        If all frames were chosen, the last round refined them, with the regressor of the round
+        before. 0 stands for the regressor with which the calibration began.
         """
         rounds = len(self.summary['rounds'])
         return rounds - 1 if self.complete else rounds
 
-    def has(self, sample_idx: list[int]) -> bool:
-        """Return whether the calibration refined all of its data set, these samples included."""
-        return self.complete and set(sample_idx) <= set(self.arrays['sample_idx'].tolist())
+    def rows_of(self, sample_idx: list[int]) -> tuple[dict[str, Array], dict[int, str]]:
+        """Return the refined fits of samples that were chosen.
 
-    def rows_of(self, sample_idx: list[int]) -> dict[str, Array]:
-        """Return the refined fits of samples."""
+        Args:
+            sample_idx: Indices in the data set.
+
+        Returns:
+            The arrays of those that are not left out, in order, and by position why the others are.
+        """
         place = {index: row for row, index in enumerate(self.arrays['sample_idx'].tolist())}
-        rows = [place[index] for index in sample_idx]
-        return {name: array[rows] for name, array in self.arrays.items()}
+        errors = {
+            row: self.left_out[index]
+            for row, index in enumerate(sample_idx)
+            if index in self.left_out
+        }
+        rows = [place[index] for row, index in enumerate(sample_idx) if row not in errors]
+        return {name: array[rows] for name, array in self.arrays.items()}, errors
 
 
 def sharing_after(sharing: Sharing) -> dict[str, str]:
@@ -166,7 +192,7 @@ class Calibrator:
         work_dir: The work directory.
         run: The run's :attr:`~mmjrr.jobs.Identity.digest`.
         rounds: Number of rounds.
-        complete: Whether these are all frames of the data set.
+        complete: Whether all frames of the data set were chosen.
         root: Alignment of frames for the regressor fits.
         fit_batch_size: Number of frames per batch of vertices in regressor fits.
         provenance: Entries of the regressors' provenance.
@@ -175,6 +201,7 @@ class Calibrator:
         learn_regressor: Whether a regressor is fitted after each round. Default: True.
         label_offsets: Whether label offsets are fitted with the regressors. Default: False.
         max_ratios: As in :class:`CalibrationOptions`. Default: None.
+        left_out: Why chosen frames are left out, by index in the data set. Default: None are.
     """
 
     def __init__(
@@ -195,14 +222,16 @@ class Calibrator:
         label_offsets: bool = False,
         learn_regressor: bool = True,
         max_ratios: Mapping[str, float] | None = None,
+        left_out: Mapping[int, str] | None = None,
     ) -> None:
         self.fits_label_offsets = label_offsets
         self.learn_regressor = learn_regressor
         self.max_ratios = dict(max_ratios or {})
         self.frames, self.make_refiner, self.weights = frames, make_refiner, dict(weights)
         self.folder = work_dir / FOLDER
-        self.shards = ShardFolder(self.folder, run, '.npz', 'round')
+        self.shards = ShardFolder(self.folder, run, '.npz', STEM)
         self.rounds, self.complete = rounds, complete
+        self.left_out = dict(left_out or {})
         self.root, self.fit_batch_size = root, fit_batch_size
         self.provenance, self.log, self.warn = dict(provenance), log, warn
 
@@ -266,14 +295,18 @@ class Calibrator:
         frames = self.frames if offsets is None else self.frames.with_label_offsets(offsets)
         unit = f'steps (calibration, round {number + 1} of {self.rounds})'
         with Progress(refiner.num_iters, unit, self.log) as progress:
-            result = refiner.refine_jointly(
-                frames.init,
-                frames.observed,
-                weights,
-                frames.groups,
-                start,
-                progress,
-            )
+            try:
+                result = refiner.refine_jointly(
+                    frames.init,
+                    frames.observed,
+                    weights,
+                    frames.groups,
+                    start,
+                    progress,
+                    [sample.imgname for sample in frames.samples],
+                )
+            except ERRORS as error:
+                raise type(error)(f'calibration: round {number + 1}: {error}') from error
         arrays = self._arrays(result, previous)
         self.shards.put(number, arrays)
         return arrays
@@ -383,6 +416,7 @@ class Calibrator:
             complete=self.complete,
             weights=dict(weights),
             label_offsets=offsets,
+            left_out=self.left_out,
         )
 
 

@@ -99,11 +99,7 @@ def make_initial_fits(
         DataError: A frame has fewer than three joints of the trunk in 3D.
     """
     path = job.work_dir / FILE
-
-    def is_stored() -> bool:
-        return path.is_file() and job.results().get(_RESULT) == sha256(path)
-
-    if not on_main_process(is_stored):
+    if not on_main_process(lambda: is_stored(job)):
         shards = ShardFolder(job.work_dir / FOLDER, job.identity.digest, '.npz')
         count = -(-len(dataset) // FRAMES_PER_SHARD)
         missing = on_main_process(lambda: _checked_missing(dataset, shards, count))
@@ -137,6 +133,12 @@ def make_initial_fits(
     # Also the folder of a run that was killed after it had recorded the fits.
     on_main_process(lambda: shutil.rmtree(job.work_dir / FOLDER, ignore_errors=True))
     dataset.read_fits(path)
+
+
+def is_stored(job: Job) -> bool:
+    """Return whether the job has recorded the file of all fits, and the file is unchanged."""
+    path = job.work_dir / FILE
+    return path.is_file() and job.results().get(_RESULT) == sha256(path)
 
 
 def fit_rows(

@@ -24,7 +24,7 @@ from mmjrr.engine.last_checkpoint import (
 from mmjrr.engine.samplers import batch_sampler_of, batches_of_process
 from mmjrr.errors import DataError
 from mmjrr.io import remove_temporary_files, sha256, versions
-from mmjrr.jobs import Identity, Job, digest_of_names, digest_of_state, files_of
+from mmjrr.jobs import Identity, Job, ShardFolder, digest_of_names, digest_of_state, files_of
 
 #: Folder of the shards in the work directory.
 FOLDER = 'pseudo_gt'
@@ -110,8 +110,7 @@ def begin(
 
     A resumed run takes the last checkpoint whose earlier batches are all stored. If there is none,
     it starts at the first batch: stored batches are not refined again, but they train the
-    discriminators again, which gives the same result. A run that is not resumed removes initial
-    fits and rounds of a calibration that an earlier run left unfinished.
+    discriminators again, which gives the same result.
 
     Args:
         job: The job.
@@ -123,19 +122,16 @@ def begin(
         The checkpoint to resume from or, without ``resume``, the named one; None if there is none.
 
     Raises:
-        FileExistsError: The folder has batches of an earlier run, and ``resume`` is false.
+        FileExistsError: ``resume`` is false, and the work directory has batches, rounds of a
+            calibration or initial fits of an earlier run.
         LockedError: Another run works in the work directory.
         DataError: The run was begun with other settings, or more batches are stored than expected.
     """
     with job.locked():
         stored = job.shards.keys()
-        if stored and not resume:
-            raise FileExistsError(
-                f'{job.folder} holds {len(stored)} refined batches of an earlier run: add --resume '
-                'to continue it, or choose another --work-dir'
-            )
-        if not stored and not resume:
-            job.remove()  # the record of a run that was killed before its first batch
+        if not resume:
+            _refuse_results(job, len(stored))
+            job.remove()  # the record of a run that was killed before its first result
         job.begin()
         _check_last(job, stored, expected)
         for folder in _EARLIER_FOLDERS:
@@ -159,6 +155,28 @@ def begin(
         repair_last_checkpoint(job.work_dir)
         checkpoint = latest_checkpoint(job.work_dir)
     return None if checkpoint is None else str(checkpoint)
+
+
+def _refuse_results(job: Job, batches: int) -> None:
+    """Refuse to replace what an earlier run has computed.
+
+    Raises:
+        FileExistsError: There are batches, rounds of a calibration or initial fits.
+    """
+    rounds = ShardFolder(job.work_dir / calibration.FOLDER, '', '.npz', calibration.STEM).keys()
+    parts = ShardFolder(job.work_dir / fits_from_joints.FOLDER, '', '.npz').keys()
+    fits = fits_from_joints.FILE if fits_from_joints.is_stored(job) else ''
+    for found, where in (
+        (f'{batches} refined batches' if batches else '', job.folder),
+        (f'{len(rounds)} rounds' if rounds else '', job.work_dir / calibration.FOLDER),
+        (f'{len(parts)} parts' if parts else '', job.work_dir / fits_from_joints.FOLDER),
+        (fits, job.work_dir),
+    ):
+        if found:
+            raise FileExistsError(
+                f'{where} holds {found} of an earlier run: add --resume to continue it, or choose '
+                'another --work-dir'
+            )
 
 
 def _check_last(

@@ -16,6 +16,7 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
+from mmjrr.engine.bad_frames import listed
 from mmjrr.engine.calibration import Calibration, Calibrator, sharing_after
 from mmjrr.engine.first_regressor import fit_first_regressor, load_named_regressor
 from mmjrr.engine.first_sample import (
@@ -118,14 +119,14 @@ class RefinementStart:
             runner._train_loop.trains_model = trains_discriminators
         self.energy.set_estimates(on_main_process(lambda: self._estimates(first_frames[0])))
         regressor = self._first_regressor(dataset)
-        weights = on_main_process(
+        weights, left_out = on_main_process(
             lambda: self._balance(make_refiner(regressor), first_frames, dataset)
         )
         runner.message_hub.update_info('mmjrr_term_weights', weights)
         share, calibration = vars(options.sharing), None
         if options.calibration_options is not None:
             calibration = on_main_process(
-                lambda: self._calibrate(make_refiner, first_frames[0], regressor, weights)
+                lambda: self._calibrate(make_refiner, first_frames[0], regressor, weights, left_out)
             )
             runner.message_hub.update_info('mmjrr_term_weights', calibration.weights)
             regressor, share = calibration.regressor, sharing_after(options.sharing)
@@ -237,14 +238,28 @@ class RefinementStart:
         else:
             indices = choose_frames(dataset, BALANCE_FRAMES, seed, bool(sharing.of_moments))
         frames = RefinementFrames.of_dataset(dataset, indices, **self._frame_options)
+        self._check_first_frames(frames, dataset, is_complete=len(indices) == len(dataset))
+        return frames
+
+    def _check_first_frames(
+        self, frames: RefinementFrames, dataset: Any, is_complete: bool
+    ) -> None:
+        """Check that the first frames show what all batches depend on.
+
+        Args:
+            frames: The frames.
+            dataset: The data set.
+            is_complete: Whether all of its frames were chosen, so that none is refined later.
+        """
+        sharing, calibration = self.options.sharing, self.options.calibration_options
         if sharing.pose == 'moment':
             frames.check_views()
         if calibration is not None:
-            frames.check_shared(dataset, sharing)
+            if not is_complete:
+                frames.check_shared(dataset, sharing)
             if calibration.label_offsets:
                 check_subjects(frames.subjects, f'moments={calibration.moments} of the calibration')
         self._check_effects(frames)
-        return frames
 
     def _check_effects(self, first_frames: RefinementFrames) -> None:
         """Refuse terms that have no effect on the first frames.
@@ -292,16 +307,30 @@ class RefinementStart:
 
     def _balance(
         self, refiner: FitRefiner, first_frames: list[RefinementFrames], dataset: Any
-    ) -> dict[str, float]:
-        """Return the terms' weights; take bad frames out of the one element of ``first_frames``."""
+    ) -> tuple[dict[str, float], dict[int, str]]:
+        """Balance the terms, and take bad frames out of the one element of ``first_frames``.
+
+        Returns:
+            The terms' weights, and why frames are left out, by index.
+
+        Raises:
+            ValueError: A check of the first frames fails without the bad ones.
+        """
 
         def frames_of(indices: list[int]) -> RefinementFrames:
             return RefinementFrames.of_dataset(dataset, indices, **self._frame_options)
 
-        weights, first_frames[0] = balance_terms(
+        chosen = len(first_frames[0].samples)
+        weights, first_frames[0], left_out = balance_terms(
             refiner, first_frames[0], frames_of, self.job, self.options.skips_bad_frames
         )
-        return weights
+        if left_out:
+            try:
+                self._check_first_frames(first_frames[0], dataset, chosen == len(dataset))
+            except ValueError as error:
+                reasons = {dataset.imgname(index): reason for index, reason in left_out.items()}
+                raise type(error)(f'{error}\n{listed(reasons)}') from error
+        return weights, left_out
 
     def _calibrate(
         self,
@@ -309,6 +338,7 @@ class RefinementStart:
         frames: RefinementFrames,
         regressor: JointRegressor,
         weights: dict[str, float],
+        left_out: dict[int, str],
     ) -> Calibration:
         options, runner = self.options.calibration_options, self.runner
         assert options is not None
@@ -319,7 +349,7 @@ class RefinementStart:
             self.job.work_dir,
             self.job.identity.digest,
             rounds=options.rounds,
-            complete=len(frames.samples) == len(runner.train_dataloader.dataset),
+            complete=len(frames.samples) + len(left_out) == len(runner.train_dataloader.dataset),
             root=self.options.root,
             fit_batch_size=self.options.fit_batch_size,
             provenance=self._provenance,
@@ -328,6 +358,7 @@ class RefinementStart:
             label_offsets=options.label_offsets,
             learn_regressor=self.options.learn_regressor,
             max_ratios=options.max_ratios,
+            left_out=left_out,
         )
         return calibrator.run(regressor)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, field
 from functools import lru_cache
 from math import cos, inf, pi
@@ -50,6 +51,9 @@ if TYPE_CHECKING:
 
 #: Smallest part of a batch, in fits, that a CPU thread refines.
 SMALLEST_PART = 8
+#: Largest accepted size of an initial fit's shape coefficients, which are in standard deviations of
+#: people's shapes. If these are normally distributed, nobody alive is beyond 7.
+MAX_BETA = 10.0
 #: Default factors on the learning rate.
 LR_MULT = {name: correction.lr_mult for name, correction in CORRECTIONS.items()}
 #: Default standard deviations of the priors.
@@ -198,7 +202,8 @@ class FitRefiner:
             FloatingPointError: The energy is not finite at the first or last iteration; the
                 message names the term and the samples.
             ValueError: Frames of different moments share a variable: use :meth:`refine_jointly`.
-                Or a term has no effect on this batch, or cannot be balanced on it.
+                Or a term has no effect on this batch, or cannot be balanced on it; or a shape
+                coefficient is beyond :data:`MAX_BETA`, or a body behind the camera.
         """
         if self.sharing.couples_moments:
             raise ValueError(
@@ -231,6 +236,7 @@ class FitRefiner:
         groups: FrameGroups | None = None,
         start: Values | None = None,
         on_step: Callable[[int], Any] = lambda step: None,
+        names: Sequence[str] | None = None,
     ) -> RefinedFits:
         """Refine many frames as one problem, whose gradients are accumulated over chunks.
 
@@ -242,9 +248,10 @@ class FitRefiner:
             start: Values of an earlier :class:`RefinedFits` of the same frames to start from.
                 Default: None, which starts from ``init``.
             on_step: A function that is called with the number of finished Adam steps.
+            names: Names of the frames, which errors list. Default: None, errors have numbers only.
 
         Raises:
-            FloatingPointError: As in :meth:`refine`.
+            FloatingPointError, ValueError: As in :meth:`refine`.
         """
         observed = self.energy.prepare(observed)
         variables = self._variables(init, groups)
@@ -253,11 +260,13 @@ class FitRefiner:
             with torch.no_grad():
                 initial, before = self._start(variables, init, observed)
             values = initial if start is None else {**initial, **start}
-            first = self._evaluate_chunks(variables, values, chunks, pool)
-            self._check_finite(first.terms, 'first')
-            values = self._minimize_jointly(variables, values, chunks, weights, pool, on_step)
-            last = self._evaluate_chunks(variables, values, chunks, pool)
-            self._check_finite(last.terms, 'last')
+            first = self._evaluate_chunks(variables, values, chunks, pool, names)
+            self._check_finite(first.terms, 'first', names)
+            values = self._minimize_jointly(
+                variables, values, chunks, weights, pool, on_step, names
+            )
+            last = self._evaluate_chunks(variables, values, chunks, pool, names)
+            self._check_finite(last.terms, 'last', names)
         return self._result(before, first, last, weights, values)
 
     def initial_terms(
@@ -271,7 +280,7 @@ class FitRefiner:
         Arguments are those of :meth:`refine_jointly`.
 
         Raises:
-            FloatingPointError: A term is not finite.
+            FloatingPointError, ValueError: As in :meth:`refine`.
         """
         observed = self.energy.prepare(observed)
         variables = self._variables(init, groups)
@@ -282,6 +291,12 @@ class FitRefiner:
             first = self._evaluate_chunks(variables, start, chunks, pool)
         self._check_finite(first.terms, 'first')
         return _means(first.terms)
+
+    def without_sharing(self) -> FitRefiner:
+        """Return the refiner of frames that share nothing."""
+        alone = copy(self)
+        alone.sharing = Sharing()
+        return alone
 
     # ------------------------------------------------------------------ start
 
@@ -300,6 +315,7 @@ class FitRefiner:
         self, variables: FitVariables, init: Mapping[str, Tensor], observed: Observations
     ) -> tuple[Values, dict[str, Tensor]]:
         """Return the variables' initial values, and the initial fits of the frames."""
+        _check_shapes(init['betas'])
         rotations = axis_angle_to_matrix(
             torch.cat([init['global_orient'], init['body_pose']], 1).unflatten(1, (-1, 3))
         )
@@ -454,6 +470,7 @@ class FitRefiner:
         weights: Mapping[str, float],
         pool: Executor,
         on_step: Callable[[int], Any],
+        names: Sequence[str] | None,
     ) -> Values:
         """Minimize with the gradients of all chunks, added in their order."""
         leaves = _leaves(start, variables)
@@ -463,8 +480,9 @@ class FitRefiner:
         def gradients(chunk: tuple[Selection, Observations]) -> Values:
             selection, observed = chunk
             part = _leaves(selection.take(leaves), variables)
-            bodies = self._bodies(variables, part, selection, observed)
-            terms: EnergyTerms = self.energy(bodies, observed)
+            with _listing(names, selection.frames):
+                bodies = self._bodies(variables, part, selection, observed)
+                terms: EnergyTerms = self.energy(bodies, observed)
             gradients = torch.autograd.grad(
                 terms.total(weights), [part[name] for name in free], allow_unused=True
             )
@@ -494,10 +512,11 @@ class FitRefiner:
         values: Values,
         chunks: list[tuple[Selection, Observations]],
         pool: Executor,
+        names: Sequence[str] | None = None,
     ) -> _Evaluation:
         def evaluate(chunk: tuple[Selection, Observations]) -> _Evaluation:
             selection, observed = chunk
-            with torch.no_grad():
+            with torch.no_grad(), _listing(names, selection.frames):
                 return self._evaluate(variables, selection.take(values), selection, observed)
 
         parts = list(pool.map(evaluate, chunks))
@@ -632,13 +651,16 @@ class FitRefiner:
             return self.renderer(self.body(**fits).vertices, camera)
 
     @staticmethod
-    def _check_finite(terms: Mapping[str, Tensor], when: str) -> None:
+    def _check_finite(
+        terms: Mapping[str, Tensor], when: str, names: Sequence[str] | None = None
+    ) -> None:
         for name, value in terms.items():
             bad = torch.nonzero(~torch.isfinite(value)).flatten().tolist()
             if bad:
+                listed = '' if names is None else f'\nframes: {[names[row] for row in bad]}'
                 raise FloatingPointError(
                     f"refinement: the term '{name}' is not finite at the {when} iteration, "
-                    f'samples {bad} of the batch'
+                    f'samples {bad} of the batch{listed}'
                 )
 
     @contextmanager
@@ -683,6 +705,32 @@ def sharing_of(share: Mapping[str, str] | None) -> Sharing:
             f'share: unknown {unknown}, expected some of {list(Sharing.__dataclass_fields__)}'
         )
     return Sharing(**(share or {}))
+
+
+@contextmanager
+def _listing(names: Sequence[str] | None, frames: slice) -> Iterator[None]:
+    """Add the names of a chunk's frames to errors, which number them from 0."""
+    try:
+        yield
+    except ValueError as error:
+        if names is None:
+            raise
+        raise type(error)(f'{error}\nframes: {list(names[frames])}') from error
+
+
+def _check_shapes(betas: Tensor) -> None:  # (B, K)
+    """Refuse shapes that no person has.
+
+    Raises:
+        ValueError: A coefficient is beyond :data:`MAX_BETA`.
+    """
+    largest = betas.abs().amax(1)
+    rows = torch.nonzero(largest > MAX_BETA).flatten().tolist()
+    if rows:
+        raise ValueError(
+            f'betas: found {float(largest[rows].max()):.4g}, expected at most {MAX_BETA:g} '
+            f'standard deviations of people, in samples {rows}'
+        )
 
 
 def _check_rates(lr: float, betas: Sequence[float], lr_mult: Mapping[str, float]) -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import copy
 import itertools
 import json
+import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -39,14 +42,19 @@ from mmjrr.engine.refinement_frames import (
     spread_rows,
 )
 from mmjrr.engine.refinement_options import RefinementOptions
+from mmjrr.engine.term_balance import balance_terms
 from mmjrr.errors import DataError
 from mmjrr.io import sha256
 from mmjrr.joints import BODY_PARTS, H36M_JOINTS_MMPOSE
 from mmjrr.refinement import FitEnergy, FitRefiner
+from mmjrr.refinement.left_out import split_left_out
 from mmjrr.refinement.variables import Sharing
 from mmjrr.regressors import JointRegressor, LabelOffsets
+from mmjrr.rendering import ContourSilhouette
 
 ROOT = Path(__file__).resolve().parents[2]
+#: J_spin is fitted without the bad fits, too.
+WITHOUT_BAD_FITS = pytest.mark.filterwarnings('ignore:fit_joint_regressor left out')
 numbers = itertools.count()
 
 
@@ -325,7 +333,157 @@ def test_all_moments_are_exported_as_calibrated(whole: Path) -> None:
     )
 
 
+def test_a_calibration_of_all_moments_gives_its_fits_without_the_bad_frames(
+    dataset: H36MFitsDataset,
+) -> None:
+    kept = [index for index in range(15) if index != 5]
+    arrays = {'sample_idx': np.array(kept), 'betas': np.outer(kept, np.ones(10))}
+    calibration = calibration_of(arrays=arrays, complete=True, left_out={5: 'no person'})
+    options = dict(image_size=(64, 64), device=torch.device('cpu'))
+    refinement = BatchRefinement(None, calibration, calibration.weights, options, True)
+    for indices in ([5, 9, 4], [5], [0, 14]):
+        batch = pseudo_collate([dataset[index] for index in indices])
+        stored, reasons = refinement.refine(batch, 'batch 0')
+        left_out = {dataset.imgname(5): 'no person'} if 5 in indices else {}
+        assert reasons == left_out
+        assert stored['sample_idx'].tolist() == indices
+        good, listed = split_left_out(stored)
+        assert good['betas'][:, 0].tolist() == [index for index in indices if index != 5]
+        assert listed == left_out
+
+
+def refiner_of(**options: Any) -> FitRefiner:
+    body = free_body()
+    terms = dict(adv_pose=False, adv_shape=False, joint_2d=False)
+    return FitRefiner(
+        body, JointRegressor.load('free_body_h36m').reorder(H36M_JOINTS_MMPOSE),
+        ContourSilhouette(body.faces, image_size=(64, 64)), FitEnergy(terms), num_iters=1,
+        init_translation=None, **options,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ('name', 'values', 'reason'),
+    [
+        ('betas', [15.0] * 10, 'betas: found 15, expected at most 10 standard deviations'),
+        ('transl', [0.0, 0, -3], 'behind the camera'),
+    ],
+)
+def test_a_bad_fit_is_found_although_the_mean_of_those_that_share_it_is_good(
+    name: str, values: list[float], reason: str, dataset: H36MFitsDataset
+) -> None:
+    bad, indices = 5, choose_moments(dataset, None, seed=0)
+
+    def read(indices: list[int]) -> RefinementFrames:
+        frames = frames_of(dataset, indices)
+        for row, sample in enumerate(frames.samples):
+            if int(sample.sample_idx) == bad:
+                frames.init[name][row] = torch.tensor(values)
+        return frames
+
+    refiner = refiner_of(share=dict(pose='moment', betas='subject'))
+    recorded: dict[str, Any] = {}
+    job = SimpleNamespace(results=lambda: recorded, record_result=recorded.__setitem__)
+    weights, good, left_out = balance_terms(refiner, read(indices), read, job, True)
+    assert list(left_out) == [bad] and reason in left_out[bad]
+    rest = [index for index in indices if index != bad]
+    assert [int(sample.sample_idx) for sample in good.samples] == rest
+    clean = frames_of(dataset, rest)
+    terms = refiner.initial_terms(clean.init, clean.observed, clean.groups)
+    assert weights == refiner.energy.balance(terms)
+
+
+@pytest.mark.parametrize(
+    ('name', 'value', 'message'),
+    [
+        ('transl', [0.0, 0, -3], r'behind the camera.* in sample 1\nframes: {second_chunk}'),
+        ('keypoints_3d', [np.nan] * 3, r'not finite .*samples \[5\] .*\nframes: {bad}'),
+    ],
+)
+def test_errors_of_a_round_name_the_frames(
+    name: str, value: list[float], message: str, dataset: H36MFitsDataset, tmp_path: Path
+) -> None:
+    frames = frames_of(dataset, list(range(8)))
+    changed = frames.init if name in frames.init else vars(frames.observed)
+    changed[name][5] = torch.tensor(value)
+    calibrator = Calibrator(
+        frames, lambda regressor: refiner_of(chunk_size=4),
+        dict(joint_3d=1.0, silhouette=1.0), tmp_path, 'run', rounds=1,
+        complete=True, root=None, fit_batch_size=8, provenance={}, log=lambda line: None,
+        warn=lambda line: None,
+    )  # fmt: skip
+    names = [sample.imgname for sample in frames.samples]
+    listed = dict(second_chunk=re.escape(str(names[4:8])), bad=re.escape(str(names[5:6])))
+    with pytest.raises((ValueError, FloatingPointError), match='(?s)' + message.format(**listed)):
+        calibrator.run(JointRegressor.load('free_body_h36m'))
+
+
+def test_a_subject_that_the_calibration_does_not_show_is_no_frames_error(
+    dataset: H36MFitsDataset,
+) -> None:
+    """Not even if bad frames are left out, which all frames of the batch would be."""
+    calibration = calibration_of(shared=dict(betas=dict(S1=torch.zeros(10))))
+    options = dict(image_size=(64, 64), device=torch.device('cpu'))
+    refinement = BatchRefinement(None, calibration, calibration.weights, options, True)
+    both = [next(i for i in range(15) if f'/{s}_' in dataset.imgname(i)) for s in ('S1', 'S5')]
+    with pytest.raises(ValueError, match=r"none shows \['S5'\]; choose more moments"):
+        refinement.refine(pseudo_collate([dataset[index] for index in both]), 'batch 0')
+
+
+def with_giants(views: Path, folder: Path, names: Sequence[str]) -> Path:
+    """Copy a set, and give the fits of some images shapes of no person."""
+    shutil.copytree(views, folder)
+    path = folder / 'fits' / 'spin_like_train.npz'
+    with np.load(path) as file:
+        arrays = dict(file)
+    rows = np.isin(arrays['imgname'].astype(str), names)
+    assert rows.sum() == len(names)
+    for name in {'betas', 'shape'} & set(arrays):
+        arrays[name][rows] = 3000
+    np.savez(path, **arrays)
+    return folder
+
+
 @pytest.mark.slow
+@WITHOUT_BAD_FITS
+def test_a_bad_frame_does_not_discard_the_calibration_of_all_moments(
+    views: Path, dataset: H36MFitsDataset, tmp_path: Path
+) -> None:
+    name = dataset.imgname(5)
+    cfg = config_of(with_giants(views, tmp_path / 'views', [name]), tmp_path / 'run')
+    Runner.from_cfg(cfg).train()
+    summary = json.loads((tmp_path / 'run' / 'refinement.json').read_text())
+    assert (summary['frames'], summary['frames_expected']) == (14, 15)
+    assert list(summary['frames_left_out']) == [name]
+    fits = load_fits(tmp_path / 'run' / 'pseudo_gt.npz')
+    second = np.load(tmp_path / 'run' / 'calibration' / 'round_0000001.npz')
+    order = np.argsort(second['sample_idx'])
+    assert fits['imgname'].tolist() == second['imgname'][order].tolist()
+    np.testing.assert_array_equal(fits['betas'], second['betas'][order])
+    np.testing.assert_array_equal(fits['pose'][:, 3:], second['body_pose'][order])
+    provenance = provenance_of(tmp_path / 'run')
+    assert provenance['regressor'] == checksum_of(tmp_path / 'run', 'calibration/J_round_1.npy')
+
+
+@pytest.mark.slow
+@WITHOUT_BAD_FITS
+def test_a_subject_whose_chosen_frames_are_all_bad_ends_the_run_before_the_calibration(
+    views: Path, dataset: H36MFitsDataset, tmp_path: Path
+) -> None:
+    chosen = [dataset.imgname(index) for index in choose_moments(dataset, 2, seed=0)]
+    bad = [name for name in chosen if '/S5_' in name]
+    cfg = config_of(
+        with_giants(views, tmp_path / 'views', bad), tmp_path / 'run', calibration=dict(moments=2)
+    )
+    message = r"show none of \['S5'\].*\n\d bad frames"
+    with pytest.raises(ValueError, match=message) as error:
+        Runner.from_cfg(cfg).train()
+    assert all(name in str(error.value) for name in bad)
+    assert not (tmp_path / 'run' / 'calibration').exists()
+
+
+@pytest.mark.slow
+@WITHOUT_BAD_FITS
 def test_smoothness_needs_no_neighbors_in_batches_whose_fits_are_those_of_the_calibration(
     tmp_path: Path,
 ) -> None:
@@ -333,7 +491,9 @@ def test_smoothness_needs_no_neighbors_in_batches_whose_fits_are_those_of_the_ca
         subjects=('S1', 'S5'), actions=('Eating',), frames_per_subject=3, frame_step=5,
         synchronous=True, images=False,
     )  # fmt: skip
-    views = generate(tmp_path / 'views', settings, workers=1, progress=False)
+    views = generate(tmp_path / 'data', settings, workers=1, progress=False)
+    bad = fits_and_masks(views).imgname(5)
+    views = with_giants(views, tmp_path / 'views', [bad])
     cfg = config_of(views, tmp_path / 'run')
     cfg.train_dataloader.batch_size = 4  # a moment: no frame has its neighbors
     hook = cfg.custom_hooks[0]
@@ -341,7 +501,8 @@ def test_smoothness_needs_no_neighbors_in_batches_whose_fits_are_those_of_the_ca
     hook.calibration.rounds = 1
     Runner.from_cfg(cfg).train()
     summary = json.loads((tmp_path / 'run' / 'refinement.json').read_text())
-    assert summary['frames'] == 24 and summary['calibration']['rounds'][0]['smoothness'] > 0
+    assert summary['frames'] == 23 and list(summary['frames_left_out']) == [bad]
+    assert summary['calibration']['rounds'][0]['smoothness'] > 0
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ from mmjrr.body_models import FREE_BODY_FILE
 from mmjrr.engine import SMPLPseudoGTHook
 from mmjrr.engine.refinement_job import begin, settings_digest
 from mmjrr.errors import DataError
-from mmjrr.io import atomic
+from mmjrr.io import atomic, sha256
 from mmjrr.jobs import Identity, IdentityError, Job, LockedError
 
 pytestmark = pytest.mark.slow
@@ -379,17 +379,47 @@ def test_half_written_files_from_before_the_first_batch_are_removed(
     tmp_path: Path,
 ) -> None:
     job = Job(tmp_path, 'pseudo_gt', Identity({}, {}), '.npz', stem='batch')
-    finished, half = 'round_0000000.npz', '.round_0000001.tmp-abcdefgh.npz'
-    for resume, rest in ((True, [finished]), (False, [])):
-        for folder in ('calibration', 'initial_fits'):
-            (tmp_path / folder).mkdir(exist_ok=True)
-            for name in (finished, half):
-                (tmp_path / folder / name).touch()
+    folders = [tmp_path / 'calibration', tmp_path / 'initial_fits']
+    names = ['round_0000000.npz', 'shard_0000000.npz']
+    for resume in (True, False):
+        for folder, name in zip(folders, names, strict=True):
+            folder.mkdir(exist_ok=True)
+            (folder / '.round_0000001.tmp-abcdefgh.npz').touch()
+            if resume:
+                (folder / name).touch()
         begin(job, resume, None, [])
         job.end()
-        for folder in ('calibration', 'initial_fits'):
-            assert [path.name for path in (tmp_path / folder).glob('*')] == rest
-            assert not (tmp_path / folder / half).exists()
+        for folder, name in zip(folders, names, strict=True):
+            rest = [name] if resume else []
+            assert [path.name for path in folder.glob('*')] == rest
+            (folder / name).unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize(
+    ('file', 'message'),
+    [
+        ('pseudo_gt/batch_0000000_rank_000.npz', 'pseudo_gt holds 1 refined batches of an earlier'),
+        ('calibration/round_0000000.npz', 'calibration holds 1 rounds of an earlier run'),
+        ('initial_fits/shard_0000000.npz', 'initial_fits holds 1 parts of an earlier run'),
+        ('initial_fits.npz', 'holds initial_fits.npz of an earlier run'),
+    ],
+)
+def test_without_resume_nothing_that_an_earlier_run_has_computed_is_removed(
+    file: str, message: str, tmp_path: Path
+) -> None:
+    job = Job(tmp_path, 'pseudo_gt', Identity({}, {}), '.npz', stem='batch')
+    begin(job, False, None, [])
+    path = tmp_path / file
+    path.parent.mkdir(exist_ok=True)
+    path.write_text('hours of work')
+    if file == 'initial_fits.npz':
+        job.record_result('initial_fits', sha256(path))
+    record = (tmp_path / 'pseudo_gt' / 'identity.json').read_bytes()
+    job.end()
+    with pytest.raises(FileExistsError, match=f'{message}.*: add --resume to continue it'):
+        begin(job, False, None, [])
+    assert path.read_text() == 'hours of work'
+    assert (tmp_path / 'pseudo_gt' / 'identity.json').read_bytes() == record
 
 
 def test_settings_are_those_of_the_result() -> None:

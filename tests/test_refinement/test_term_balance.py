@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 from typing import Any
 
@@ -74,11 +75,13 @@ def balanced(world: SimpleNamespace, terms: dict, leaves_out: bool = True) -> tu
         world.body, world.regressor, None, FitEnergy(terms={**JOINTS_ALONE, **terms})
     )
     frames, job = world.frames_of(list(range(COUNT))), Job()
-    weights, frames = balance_terms(refiner, frames, world.frames_of, job, leaves_out)
+    weights, frames, left_out = balance_terms(refiner, frames, world.frames_of, job, leaves_out)
     assert job.recorded['term_weights'] == weights
-    assert job.recorded['left_out_of_first_frames'] == [BAD]
+    assert list(left_out) == [BAD] and "'joint_3d' is not finite" in left_out[BAD]
+    job.recorded = json.loads(json.dumps(job.recorded))
     again = balance_terms(refiner, world.frames_of(list(range(COUNT))), world.frames_of, job, True)
     assert again[0] == weights and len(again[1].samples) == len(frames.samples)
+    assert again[2] == left_out
     return weights, [sample.sample_idx for sample in frames.samples]
 
 

@@ -43,8 +43,8 @@ class SMPLPseudoGTHook(Hook):
     - ``before_train_iter`` refines and stores this process's part of the batch. It adds the fits
       of all processes as ``fits_init`` and ``fits_refined`` for the model's discriminator step. It
       does not refine a stored batch again.
-      With a calibration, the regressor and what moments share are those of the calibration, whose
-      refined fits are taken as they are if it has all moments.
+      With a calibration, the regressor and what moments share are those of the calibration. If it
+      takes all moments, its refined fits are the result, without the frames that it left out.
     - ``after_train`` fits J_opt to all refined fits, and exports the pseudo ground truth in SPIN's
       npz layout.
 
@@ -85,10 +85,11 @@ class SMPLPseudoGTHook(Hook):
         check_inputs: Whether to compare initial fits and masks with the annotated joints before
             the first batch, and to refuse those that cannot belong to their frames. Default:
             True.
-        on_bad_frame: Treatment of a frame that cannot be refined, such as a fit behind the camera
-            or a value that is not finite: ``'skip'`` leaves it out, counts and lists it;
-            ``'raise'`` ends the run. Default: ``'skip'``. A run in which all frames are left out
-            ends with an error after the last batch.
+        on_bad_frame: Treatment of a frame that cannot be refined, such as a fit behind the camera,
+            a shape coefficient beyond 10 standard deviations or a value that is not finite:
+            ``'skip'`` leaves it out, counts and lists it; ``'raise'`` ends the run. Default:
+            ``'skip'``. A run in which all frames are left out ends with an error after the last
+            batch.
 
     Raises:
         ValueError: An option is unknown or out of range.
@@ -213,12 +214,11 @@ class SMPLPseudoGTHook(Hook):
     ) -> dict[str, Array]:
         options = frame_options(self.renderer, self.energy, self.device)
         calibration = self.started.calibration
-        sample_idx = [int(sample.sample_idx) for sample in data_batch['data_samples']]
-        if batch_idx == 0 and (calibration is None or not calibration.has(sample_idx)):
+        if batch_idx == 0 and (calibration is None or not calibration.complete):
             self.energy.check_batch(RefinementFrames.of_batch(data_batch, **options).observed)
         refinement = BatchRefinement(
             self.started.refiner,
-            self.started.calibration,
+            calibration,
             runner.message_hub.get_info('mmjrr_term_weights'),
             options,
             leaves_out=self.options.skips_bad_frames,
