@@ -18,16 +18,10 @@ from mmjrr.io import sha256, versions
 from mmjrr.joints import H36M_JOINTS_MMPOSE
 from mmjrr.refinement.label_weights import WeightedLabels
 from mmjrr.refinement.regressor_fit import PARAMETERS, FitBatches, FitProgress
-from mmjrr.regressors import (
-    GroupedBatch,
-    LabelOffsets,
-    LabelOffsetsEstimate,
-    fit_label_offsets,
-)
+from mmjrr.regressors import GroupedBatch, LabelOffsets, fit_label_offsets
+from mmjrr.regressors.fitting.untested_offsets import untested_pairs
 from mmjrr.regressors.label_offsets import part_rotations
 
-#: Smallest number of a subject's sequences with which its offset at a joint can be tested.
-MIN_SEQUENCES = 4
 #: Entry of the offsets' provenance that says which could not be tested; missing if all could.
 UNTESTED = 'untested'
 
@@ -74,7 +68,7 @@ def fit_regressor_and_offsets(
         f'{label_fit.offsets.subjects[s]} {label_fit.offsets.joint_names[j]} {lengths[s, j]:.1f} mm'
         for s, j in np.argwhere(label_fit.significant)
     ]
-    untested = untested_offsets(label_fit, root)
+    untested = untested_pairs(label_fit)
     none = 'none of the tested' if untested else 'none'
     log(
         f'{path.stem}: {1000 * label_fit.fit.rmse:.1f} mm rms, significant label offsets: '
@@ -95,35 +89,6 @@ def fit_regressor_and_offsets(
         label_offsets_sha256=sha256(offsets_path),
     )
     regressor.save(path)
-
-
-def untested_offsets(estimate: LabelOffsetsEstimate, root: str | None) -> str:
-    """Say how many pairs of a subject and a joint could not be tested, and why.
-
-    Args:
-        estimate: The offsets and their tests.
-        root: The joint at which frames are aligned, which has no offsets; None: there is none.
-
-    Returns:
-        A sentence without its full stop; empty if all pairs were tested.
-    """
-    has_offsets = [name != root for name in estimate.offsets.joint_names]
-    is_untested = np.isnan(estimate.pvalues[:, has_offsets])
-    if not is_untested.any():
-        return ''
-    count, total = int(is_untested.sum()), is_untested.size
-    few = [
-        f'{subject} has {number} sequence{"" if number == 1 else "s"}'
-        for subject, number in zip(
-            estimate.offsets.subjects, estimate.n_sequences.tolist(), strict=True
-        )
-        if number < MIN_SEQUENCES
-    ]
-    return (
-        f'{count} of {total} pairs of a subject and a joint could not be tested, which takes '
-        f'labels in at least {MIN_SEQUENCES} sequences of the subject'
-        f'{": " if few else ""}{"; ".join(few)}'
-    )
 
 
 class GroupedFits:

@@ -827,7 +827,7 @@ def test_label_offsets_of_a_round_are_known_to_the_next_and_to_j_opt(
     summary = json.loads((tmp_path / 'run' / 'refinement.json').read_text())['calibration']
     assert len(summary['label_offsets_mm']) == int((last.values != 0).any(-1).sum())
     untested = summary['label_offsets_untested']
-    assert untested.startswith('34 of 34 pairs') and untested.endswith('S5 has 2 sequences')
+    assert untested.startswith('None of the 34 pairs') and 'S5 ha' in untested
     assert f'J_round_2: label offsets: {untested}' in capsys.readouterr().out
     torch.testing.assert_close(
         JointRegressor.load(tmp_path / 'run' / 'J_opt.npy').weight,

@@ -23,12 +23,12 @@ from mmjrr.evaluation.label_consistency import (
     OffsetEffect,
     table_of_joints,
     table_of_offsets,
-    untested_pairs,
 )
 from mmjrr.io import sha256
 from mmjrr.joints import H36M_JOINTS_MMPOSE, SMPL_JOINTS, reorder_index
 from mmjrr.regressors import JointRegressor, LabelOffsets, LabelOffsetsEstimate
 from mmjrr.regressors.fitting.subject_bootstrap import SubjectBootstrap
+from mmjrr.regressors.fitting.untested_offsets import untested_pairs
 from mmjrr.regressors.label_offsets import part_rotations
 from mmjrr.visualization import label_consistency_figure
 from mmjrr.visualization.label_consistency_figure import draw_label_offsets
