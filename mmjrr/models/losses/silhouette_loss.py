@@ -21,7 +21,8 @@ class SilhouetteLoss(nn.Module):
     """Squared differences of silhouettes and person masks, in parts of the image's area.
 
     A sample whose body reaches behind the camera or nearer than the renderer's ``near`` cannot be
-    drawn and has the loss 0, as happens early in the training of an estimator.
+    drawn and has the loss 0, as happens early in the training of an estimator. So has a sample
+    whose mask has no foreground.
 
     Args:
         faces: (F, 3) vertex indices of the body's triangles. Default: None, those of

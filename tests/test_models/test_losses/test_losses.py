@@ -152,6 +152,7 @@ def test_bodies_behind_the_camera_do_not_count() -> None:
 def test_faces_come_from_the_config_or_the_first_call() -> None:
     loss = SilhouetteLoss(renderer=SMALL)
     mask = torch.zeros(1, 24, 24)
+    mask[:, :3, :3] = 1
     with pytest.raises(ValueError, match="faces: found none, expected the body's triangles"):
         loss(bodies(1), mask, CAMERA)
     first = loss(bodies(1), mask, CAMERA, faces=FACES)
@@ -162,6 +163,14 @@ def test_faces_come_from_the_config_or_the_first_call() -> None:
         loss(bodies(1), torch.zeros(1, 9, 9), CAMERA)
     with pytest.raises(ValueError, match='keypoints_2d: found None, which gate needs'):
         SilhouetteLoss(FACES, renderer=SMALL, gate=True)(bodies(1), mask, CAMERA)
+
+
+def test_a_mask_without_a_person_has_no_silhouette_loss() -> None:
+    loss = SilhouetteLoss(FACES, renderer=SMALL)
+    mask = torch.zeros(2, 24, 24)
+    mask[1, :3, :3] = 1
+    assert float(loss(bodies(1), mask[:1], CAMERA)) == 0
+    assert float(loss(bodies(1), mask[1:], CAMERA)) > 0
 
 
 def test_the_adversarial_loss_is_lsgan() -> None:
