@@ -394,7 +394,7 @@ def regressor_table(results: dict[str, dict[str, Run]], names: list[str]) -> lis
 #: Rows of ``summary_table``: experiments, or patterns of demos, with title and page.
 SUMMARY_ROWS: dict[str, tuple[str, str]] = {
     r'four_views_\d': ('four views, exact masks: `make demo`', 'results.md#several-views'),
-    'masks-head-priors-parts': (
+    'masks-head-h36m': (
         "masks of a 28×28 mask head, Human3.6M's options",
         'experiments.md#priors-of-poses',
     ),
@@ -411,8 +411,12 @@ SUMMARY_ROWS: dict[str, tuple[str, str]] = {
         "label offsets fitted, a mask head's masks",
         'experiments.md#label-offsets',
     ),
-    'anny-clothes-head-priors-parts': (
-        "Anny's people in clothes, a mask head's masks",
+    'clothes-h36m': (
+        "clothes of some 10 mm, a mask head's masks, Human3.6M's options",
+        'experiments.md#outside-the-models-world',
+    ),
+    'anny-clothes-h36m': (
+        "Anny's people in clothes, a mask head's masks, Human3.6M's options",
         'experiments.md#people-of-another-body-model',
     ),
     'cameras-off': (
