@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import shutil
 import subprocess
@@ -317,7 +318,7 @@ def test_another_body_in_the_same_file_is_refused(
 ) -> None:
     path, work_dir = tmp_path / 'SMPL_NEUTRAL.npz', tmp_path / 'run'
     shutil.copy(FREE_BODY_FILE, path)
-    changed = config.copy()
+    changed = copy.deepcopy(config)
     changed.custom_hooks[0].update(
         body_model=dict(type='SMPL', model_path=str(path)),
         regressor=str(unnamed_regressor(tmp_path / 'J.npy')),
