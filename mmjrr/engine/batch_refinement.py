@@ -94,6 +94,9 @@ class BatchRefinement:
             init = self.calibration.apply(frames)
             if self.calibration.label_offsets is not None:
                 frames = frames.with_label_offsets(self.calibration.label_offsets)
+        alone = self.refiner.without_sharing()
+        if self.refiner.sharing != alone.sharing:  # since the mean of fits hides a bad one
+            alone.initial_terms(init, frames.observed, frames.groups)
         result = self.refiner.refine(init, frames.observed, self.weights, frames.groups)
         # Store the initial shapes, not the calibrated ones with which the refinement starts.
         initial = {**frames.init, 'transl': result.init['transl']}

@@ -77,7 +77,7 @@ def balance_terms(
             )
             frames = good_frames()
             terms = initial_terms(refiner, frames)
-        weights = refiner.energy.balance(terms)
+        weights = refiner.energy.balance(terms, frames.observed)
         job.record_result('term_weights', weights)
     elif left_out:
         frames = good_frames()

@@ -199,16 +199,24 @@ class FitEnergy(nn.Module):
         for name, values in estimates.items():
             self.terms[name].set_estimates(values)
 
-    def balance(self, first: Mapping[str, float]) -> dict[str, float]:
+    def balance(
+        self, first: Mapping[str, float], observed: Observations | None = None
+    ) -> dict[str, float]:
         """Return the weight of each term.
 
         Args:
             first: Each term's unweighted mean at the first iteration, by name.
+            observed: The observations of these frames. Default: None, which checks less.
 
         Raises:
             ValueError: A term that is balanced, with a scale above 0, is zero at the first
-                iteration. :data:`DATA_TERMS` may be zero, as for perfect fits.
+                iteration. :data:`DATA_TERMS` may be zero, as for perfect fits, but not because
+                the observations show nothing.
         """
+        for name in first:
+            term = self.terms[name]
+            if observed is not None and term.has_weight and term.weight is None:
+                term.check_balance(observed)
         return {
             name: self._balanced_weight(name, value) if weight is None else weight
             for name, value in first.items()

@@ -220,7 +220,7 @@ class FitRefiner:
             first = self._evaluate(variables, start, everything, observed)
         self._check_finite(first.terms, 'first')
         if weights is None:
-            weights = self.energy.balance(_means(first.terms))
+            weights = self.energy.balance(_means(first.terms), observed)
         with self._frozen_discriminator():
             values = self._in_parts(variables, start, observed, weights)
         with torch.no_grad():

@@ -393,6 +393,31 @@ def test_a_bad_fit_is_found_although_the_mean_of_those_that_share_it_is_good(
     assert weights == refiner.energy.balance(terms)
 
 
+def test_a_bad_fit_of_a_batch_is_left_out_although_the_mean_of_its_moment_is_good(
+    dataset: H36MFitsDataset,
+) -> None:
+    options = dict(image_size=(64, 64), device=torch.device('cpu'))
+    refiner = refiner_of(share=dict(pose='moment', betas='moment'))
+    weights = dict(joint_3d=1.0, silhouette=1.0)
+    refinement = BatchRefinement(refiner, None, weights, options, True)
+
+    def arrays_of(rows: list[int], bad: int | None) -> tuple[dict[str, Any], dict[str, str]]:
+        batch = pseudo_collate([dataset[index] for index in rows])
+        for sample in batch['data_samples']:
+            if int(sample.sample_idx) == bad:
+                sample.transl = torch.tensor([0.0, 0, -3])
+        return refinement.refine(batch, 'batch 0')
+
+    rows = choose_moments(dataset, 1, seed=0)
+    bad, rest = rows[1], [rows[0], *rows[2:]]
+    found, left_out = arrays_of(rows, bad)
+    expected, none = arrays_of(rest, None)
+    assert list(left_out) == [dataset.imgname(bad)] and not none
+    assert 'behind the camera' in left_out[dataset.imgname(bad)]
+    for name in ('body_pose', 'betas', 'transl'):
+        np.testing.assert_array_equal(np.delete(found[name], 1, axis=0), expected[name])
+
+
 @pytest.mark.parametrize(
     ('name', 'value', 'message'),
     [

@@ -109,6 +109,15 @@ def test_terms_start_balanced_and_the_weights_can_be_given(world: dict) -> None:
     assert again.weights == result.weights
 
 
+def test_a_term_without_a_mask_that_shows_a_person_is_not_balanced(world: dict) -> None:
+    empty = dataclasses.replace(world['observed'], mask=torch.zeros_like(world['observed'].mask))
+    with pytest.raises(ValueError, match="terms.'silhouette'. cannot be balanced .* all empty"):
+        refiner(world, dict(silhouette=True), num_iters=1).refine(world['init'], empty)
+    for option in (dict(weight=3.0), dict(scale=0.0)):
+        fits = refiner(world, dict(silhouette=option), num_iters=1).refine(world['init'], empty)
+        assert not fits.terms_refined['silhouette'].any()
+
+
 def test_samples_do_not_influence_one_another(world: dict) -> None:
     refining = refiner(world, {}, num_iters=5)
     together = refining.refine(world['init'], world['observed'])

@@ -267,6 +267,9 @@ class EnergyTerm(nn.Module, ABC):
     def check_batch(self, observed: Observations) -> None:
         """Refuse a first batch on which the term has no effect, with a ValueError."""
 
+    def check_balance(self, observed: Observations) -> None:
+        """Refuse frames that do not show how large the term is, with a ValueError."""
+
     def extra_repr(self) -> str:
         """Return the settings that PyTorch prints."""
         chosen = f'scale={self.scale:g}' if self.weight is None else f'weight={self.weight:g}'

@@ -203,6 +203,14 @@ class SilhouetteTerm(EnergyTerm):
         if observed.mask is not None:
             self._check_blur(observed)
 
+    def check_balance(self, observed: Observations) -> None:
+        """Refuse frames none of whose masks shows a person: the term is zero there."""
+        if not bool(observed.has_foreground.any()):
+            raise ValueError(
+                f"terms['{self.name}'] cannot be balanced on the first frames, whose masks are all "
+                'empty: correct the masks, or give weight=...'
+            )
+
     def check_image_size(self, image_size: tuple[int, int]) -> None:
         """Refuse blocks that are larger than the image."""
         if self.mask_cells is None and max(self.levels) > min(image_size):
