@@ -267,7 +267,7 @@ def test_dilution_does_not_depend_on_resolution_and_is_infinite_for_parallel_ray
     )
     facing = facing_cameras()
     assert facing.rotation is not None and facing.position is not None
-    turn = torch.tensor(Rotation.from_euler('z', [0, -90], degrees=True).as_matrix())
+    turn = torch.tensor(Rotation.from_euler('z', [[0], [-90]], degrees=True).as_matrix())
     crossing = PerspectiveCamera(
         facing.focal_length, facing.principal_point,
         rotation=facing.rotation @ turn.transpose(1, 2),
