@@ -42,6 +42,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='cut off each hand and foot with this probability (default: %(default)s)',
     )
     parser.add_argument(
+        '--occluder',
+        type=float,
+        default=0.0,
+        metavar='PROBABILITY',
+        help='hide a square around a joint with this probability (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--neighbor',
+        type=float,
+        default=0.0,
+        metavar='PROBABILITY',
+        help='add a disc on the outline, as a part of another person, with this probability '
+        '(default: %(default)s)',
+    )
+    parser.add_argument(
         '--grow',
         type=float,
         default=0.0,
@@ -63,7 +78,9 @@ def run(args: argparse.Namespace) -> None:
     )
 
     out = args.data_root / check_suffix(args.out, '.json', option='--out')
-    errors = MaskErrors(args.grow, args.cut, args.mask_head, args.soft, args.seed)
+    errors = MaskErrors(
+        args.grow, args.cut, args.mask_head, args.soft, args.seed, args.occluder, args.neighbor
+    )
     dataset = H36MFitsDataset(
         data_root=str(args.data_root),
         ann_file=f'annotation_body3d/fps10/h36m_{args.split}.npz',

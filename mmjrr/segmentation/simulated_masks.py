@@ -29,6 +29,9 @@ CUTS = {
     'left_wrist': ('left_elbow', 16.0),
     'right_wrist': ('right_elbow', 16.0),
 }
+#: Side of the square that an object hides, and radius of the disc that another person adds.
+OCCLUDER_SIDE = 48.0
+NEIGHBOR_RADIUS = 16.0
 #: Side in pixels of the crop in whose pixels lengths are given.
 CROP_SIDE = 224
 
@@ -40,10 +43,14 @@ class MaskErrors:
     Attributes:
         grow: Pixels of the crop by which the outline lies outside the true one; negative inside.
         cut: Probability with which each hand and each foot is cut off.
+        occluder: Probability with which an object hides a part of the person: a square of 48 pixels
+            around one of the annotated joints.
+        neighbor: Probability with which a part of another person is taken for this one's: a disc
+            with a radius of 16 pixels whose center lies on the outline.
         mask_head: Whether a mask head sees the mask: its cells hold the mask's means, and the mask
             is what pasting them into the image and thresholding at one half gives.
         soft: Whether a mask head's mask keeps the pasted values instead of being thresholded.
-        seed: Seed of the choice of hands and feet.
+        seed: Seed of the choice of hands, feet and places.
     """
 
     grow: float = 0.0
@@ -51,12 +58,16 @@ class MaskErrors:
     mask_head: bool = False
     soft: bool = False
     seed: int = 0
+    occluder: float = 0.0
+    neighbor: float = 0.0
 
     def __post_init__(self) -> None:
         if not np.isfinite(self.grow):
             raise ValueError(f'grow: found {self.grow}, expected a number of pixels')
-        if not 0 <= self.cut <= 1:
-            raise ValueError(f'cut: found {self.cut}, expected a probability, 0 to 1')
+        for name in ('cut', 'occluder', 'neighbor'):
+            value = getattr(self, name)
+            if not 0 <= value <= 1:
+                raise ValueError(f'{name}: found {value}, expected a probability, 0 to 1')
         if self.soft and not self.mask_head:
             raise ValueError('soft: found True without mask_head, whose values a soft mask has')
 
@@ -135,7 +146,7 @@ def with_errors(
     errors: MaskErrors,
     rng: np.random.Generator,
 ) -> Array:  # (h, w) uint8, 0 or 1
-    """Grow a mask, and cut off hands and feet."""
+    """Grow a mask, cut off hands and feet, hide a part, and add a part of another person."""
     unit = float(max(box[2] - box[0], box[3] - box[1])) / CROP_SIDE
     result = mask >= 0.5
     if errors.grow:
@@ -153,6 +164,16 @@ def with_errors(
         right, down = columns - x, (rows - y)[:, None]
         beyond = right * along[0] + down * along[1] > -3 * unit
         result &= ~(beyond & (right**2 + down**2 < (radius * unit) ** 2))
+    if rng.random() < errors.occluder:
+        x, y = keypoints_2d[rng.integers(len(keypoints_2d))].astype(float)
+        half = OCCLUDER_SIDE / 2 * unit
+        result &= ~((np.abs(columns - x) < half) & (np.abs(rows - y)[:, None] < half))
+    if rng.random() < errors.neighbor:
+        outline = np.argwhere(result & ~ndimage.binary_erosion(result))
+        if len(outline):
+            y, x = outline[rng.integers(len(outline))] + 0.5
+            squared = (columns - x) ** 2 + ((rows - y) ** 2)[:, None]
+            result |= squared < (NEIGHBOR_RADIUS * unit) ** 2
     return result.astype(np.uint8)
 
 

@@ -78,8 +78,8 @@ def test_joints_that_are_not_triangulated_are_counted_by_reason(
     ids = np.array([name.camera for name in parse_names('', whole.imgname.tolist())])
     table, ids = whole.keep(np.isin(ids, [one[1], other[1]])), ids[np.isin(ids, [one[1], other[1]])]
     loose = triangulated_joints(table, cameras, max_dilution=np.inf)
-    # Joint 3 lies between the cameras, joint 4 is seen by one, joint 5 by two that disagree. Exactly
-    # on the line between them, rounding errors would decide where the joint is.
+    # Joint 3 lies between the cameras, joint 4 is seen by one, joint 5 by two that disagree.
+    # Exactly on the line between them, rounding errors would decide where the joint is.
     between = (0.45 * rig[one].position + 0.55 * rig[other].position)[None]
     between = between + torch.tensor([0.0, 0.0, 0.002]).to(between)
     for key in (one, other):

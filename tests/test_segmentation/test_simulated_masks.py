@@ -38,6 +38,47 @@ def test_a_cut_takes_what_lies_beyond_the_ankle() -> None:
     np.testing.assert_array_equal(kept, mask)
 
 
+def test_an_object_hides_a_square_around_a_joint() -> None:
+    mask, _ = a_leg()
+    joints = np.full((17, 2), [104.0, 130.0])
+    errors = MaskErrors(occluder=1.0)
+    for box, half in ((BOX, 24), (BOX / 2, 12)):
+        found = with_errors(mask, joints, box, errors, np.random.default_rng(0))
+        expected = mask.copy()
+        expected[130 - half : 130 + half] = 0
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_a_part_of_another_person_lies_on_the_outline() -> None:
+    mask, joints = a_leg()
+    centers = set()
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        found = with_errors(mask, joints, BOX, MaskErrors(neighbor=1.0), rng)
+        assert (found >= mask).all()
+        added = np.argwhere(found & ~mask.astype(bool))
+        assert 300 < len(added) < np.pi * 16**2
+        assert np.ptp(added, axis=0).max() < 2 * 16
+        centers.add(tuple(added.mean(0).round()))
+    assert len(centers) == 5
+
+
+def test_new_errors_leave_the_choice_of_hands_and_feet() -> None:
+    mask, joints = a_leg()
+    for seed in range(5):
+        cut, both = (
+            with_errors(mask, joints, BOX, errors, np.random.default_rng(seed))
+            for errors in (MaskErrors(cut=0.5), MaskErrors(cut=0.5, occluder=1e-9, neighbor=1e-9))
+        )
+        np.testing.assert_array_equal(cut, both)
+
+
+@pytest.mark.parametrize('name', ['cut', 'occluder', 'neighbor'])
+def test_a_probability_beyond_one_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=f'{name}: found 1.5, expected a probability, 0 to 1'):
+        MaskErrors(**{name: 1.5})
+
+
 @pytest.mark.parametrize('pixels', [2, -2])
 def test_growing_moves_the_outline_by_pixels_of_the_crop(pixels: int) -> None:
     mask, joints = a_leg()

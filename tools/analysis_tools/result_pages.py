@@ -989,13 +989,17 @@ def experiment_pose_table(results: dict[str, dict[str, Run]], names: list[str]) 
 
 
 def label_offset_table(results: dict[str, dict[str, Run]], names: list[str]) -> list[str]:
-    """Errors of the ankles' label offsets, and what is flagged, for each seed."""
+    """Errors of the ankles' label offsets, and what is flagged, for each seed.
+
+    Without the test's zeros and, where they were measured, with them.
+    """
     there = _experiments(results, names)
     rows = []
     for name, run in there.items():
         for cell in run['cells']:
             offsets = cell['label_offsets']
             errors, planted = offsets['error_mm'], offsets['planted_mm']
+            delivered = offsets.get('delivered_error_mm')
             flagged = ', '.join(
                 f'{key} {mm:.1f} mm' for key, mm in offsets['others_flagged'].items()
             )
@@ -1005,13 +1009,14 @@ def label_offset_table(results: dict[str, dict[str, Run]], names: list[str]) -> 
                     str(cell['seed']),
                     f'{fmean(planted):.1f}, {max(planted):.1f}',
                     f'{fmean(errors):.1f}, {max(errors):.1f}',
+                    f'{fmean(delivered):.1f}, {max(delivered):.1f}' if delivered else '',
                     f'{offsets["ankles_flagged"]} of {len(errors)}',
                     flagged or 'none',
                 ]
             )
     header = [
-        '', 'seed', 'planted: mean, largest, mm', 'error: mean, largest, mm', 'ankles flagged',
-        'other joints flagged',
+        '', 'seed', 'planted: mean, largest, mm', 'error: mean, largest, mm',
+        'zero where not significant', 'ankles flagged', 'other joints flagged',
     ]  # fmt: skip
     return [*_table(header, rows), '', _provenance(there.values())]
 
