@@ -7,7 +7,7 @@
 # make fuzz     set up, then put randomly changed files before every loader (CASES=, SEED=)
 # make kills    set up, then kill jobs at each write and at random, and resume them (KILLS=, SEED=)
 # make bench    set up, then time mmjrr against alternatives (BENCH=): ten minutes
-# make results  set up, then run everything whose numbers are on the pages (RESULTS=): an hour
+# make results  set up, then repeat the runs of docs/results.md (RESULTS=): an hour
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin

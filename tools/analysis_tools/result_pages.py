@@ -374,7 +374,7 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
 
 
 def regressor_table(results: dict[str, dict[str, Run]], names: list[str]) -> list[str]:
-    """Vertex errors, IoU, and distances of the regressors from the true one."""
+    """Vertex errors, IoU, distances of the regressors from the true one, and the demo's time."""
     runs = _runs(results, names)
     rows = []
     for name, run in runs.items():
@@ -385,9 +385,10 @@ def regressor_table(results: dict[str, dict[str, Run]], names: list[str]) -> lis
                 f'{fits["pve_init_mm"]:.1f} → {fits["pve_opt_mm"]:.1f}',
                 f'{fits["iou_init"]:.3f} → {fits["iou_opt"]:.3f}',
                 *(f'{errors[key]:.1f}' for key in (*REGRESSORS, 'floor')),
+                f'{sum(run["seconds"].values()) / 60:.1f}',
             ]
         )
-    header = ['', 'PVE, mm', 'IoU', *REGRESSORS, 'floor']
+    header = ['', 'PVE, mm', 'IoU', *REGRESSORS, 'floor', 'minutes']
     return [*_table(header, rows), '', _provenance(runs.values())]
 
 

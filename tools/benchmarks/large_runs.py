@@ -320,8 +320,8 @@ def _time_frames(
         hours = a_frame * H36M_FRAMES / CORES / 3600
         rows.append([name, f'{1000 * a_frame:.0f} ms', f'{hours:.1f}'])
         record.target(
-            f'hours for all {H36M_FRAMES:,} training images of Human3.6M on {CORES} cores, from '
-            f'{frames} images: {name}',
+            f'hours for all {H36M_FRAMES:,} training images of Human3.6M on {CORES} cores, half of '
+            f'the processor time, from {frames} images: {name}',
             f'<= {HOURS:g}', f'{hours:.1f}', hours <= HOURS,
         )  # fmt: skip
     record.table(
