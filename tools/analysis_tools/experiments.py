@@ -286,6 +286,15 @@ EXPERIMENTS: dict[str, Experiment] = {
         )
         for count in (10, 40, 80)
     },
+    # Twice the steps for the frames outside the calibration.
+    'moments-40-h36m-160it': Experiment(
+        **dict(
+            H36M,
+            data=MANY,
+            calibration=dict(PRIORS['calibration'], moments=40, refiner=dict(num_iters=80)),
+            hook=dict(refiner=dict(num_iters=160)),
+        )
+    ),
     # Discriminators: every moment by itself, since they learn from batch to batch.
     **{
         f'discriminators-{masks}-{word}': Experiment(

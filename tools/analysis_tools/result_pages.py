@@ -399,6 +399,10 @@ SUMMARY_ROWS: dict[str, tuple[str, str]] = {
         "masks of a 28×28 mask head, Human3.6M's options",
         'experiments.md#priors-of-poses',
     ),
+    'moments-40-h36m': (
+        'the same, a quarter of the moments calibrated',
+        'experiments.md#moments-of-the-calibration',
+    ),
     'masks-network-priors': (
         'masks of a small Mask R-CNN, with priors of poses',
         'experiments.md#priors-of-poses',
@@ -408,9 +412,17 @@ SUMMARY_ROWS: dict[str, tuple[str, str]] = {
         'experiments.md#networks-that-are-trained-for-longer',
     ),
     'one-view': ('one view, exact masks', 'experiments.md#one-view'),
+    'offsets-exact': (
+        'label offsets fitted, exact masks',
+        'experiments.md#label-offsets',
+    ),
     'offsets-head': (
         "label offsets fitted, a mask head's masks",
         'experiments.md#label-offsets',
+    ),
+    'clothes-priors-corrected': (
+        'clothes of some 10 mm, exact masks, one outline offset',
+        'experiments.md#outside-the-models-world',
     ),
     'clothes-h36m': (
         "clothes of some 10 mm, a mask head's masks, Human3.6M's options",
@@ -425,7 +437,15 @@ SUMMARY_ROWS: dict[str, tuple[str, str]] = {
         'experiments.md#outside-the-models-world',
     ),
     'cameras-off-corrected': ('the same, corrected', 'experiments.md#outside-the-models-world'),
+    'cameras-off-h36m-corrected': (
+        "the same, a mask head's masks, Human3.6M's options",
+        'experiments.md#outside-the-models-world',
+    ),
     'late-camera': ('one camera of four 20 ms late', 'experiments.md#outside-the-models-world'),
+    'noisy-labels': (
+        'labels with 9 mm of noise per axis in place of 3',
+        'experiments.md#outside-the-models-world',
+    ),
 }
 
 
