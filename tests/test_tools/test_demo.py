@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, 'OMP_NUM_THREADS': '1'}
     command = [sys.executable, *arguments]
-    return subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, timeout=900)
 
 
 def test_the_demo_writes_its_summary_overlays_and_table(tmp_path: Path) -> None:
