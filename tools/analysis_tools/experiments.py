@@ -40,6 +40,16 @@ FROM_JOINTS = 'contour-4view_8x80it_synthetic_from-joints.py'
 #: Options of the silhouette term.
 CELLS: dict[str, Any] = dict(mask_cells=28)
 GATE: dict[str, Any] = dict(gate=True)
+#: A gate at all joints of the limbs, against objects that hide more than hands and feet.
+LIMB_GATE: dict[str, Any] = dict(
+    gate={
+        f'{side}_{joint}': radius / 224
+        for side in ('left', 'right')
+        for joint, radius in dict(
+            hip=26, knee=26, ankle=26, shoulder=26, elbow=26, wrist=20
+        ).items()
+    }
+)
 #: Masks: options of :class:`mmjrr.segmentation.simulated_masks.MaskErrors`; ``'network'`` for those
 #: of a network, ``'soft'`` for those with its probabilities, ``'long'`` and ``'longest'`` for such
 #: masks of networks that were trained for longer.
@@ -266,6 +276,10 @@ EXPERIMENTS: dict[str, Experiment] = {
     'anny-clothes-h36m': Experiment(data=ANNY_CLOTHES, **H36M),
     'masks-network-h36m': Experiment(**dict(H36M, masks=NETWORK)),
     'masks-occluded-h36m': Experiment(**dict(H36M, masks=dict(HEAD, **OCCLUDED))),
+    'masks-occluded-h36m-limb-gate': Experiment(
+        **dict(H36M, masks=dict(HEAD, **OCCLUDED), silhouette=dict(CELLS, **LIMB_GATE))
+    ),
+    'masks-head-h36m-limb-gate': Experiment(**dict(H36M, silhouette=dict(CELLS, **LIMB_GATE))),
     'cameras-off-h36m': Experiment(data=dict(camera_error=5.0), **H36M),
     'cameras-off-h36m-corrected': Experiment(data=dict(camera_error=5.0), **H36M_CAMERAS),
     'cameras-right-h36m-corrected': Experiment(**H36M_CAMERAS),
