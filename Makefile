@@ -83,6 +83,7 @@ results: $(foreach seed,0 1 2 3 4,$(RESULTS)/four_views_$(seed)/summary.json) \
     $(foreach seed,0 1 2 3 4,$(RESULTS)/uncertainty/four_views_$(seed).json) \
     $(foreach seed,0 1 2 3 4,$(RESULTS)/seed_$(seed)/summary.json) \
     $(foreach seed,0 1 2 3 4,$(RESULTS)/authors_$(seed)/summary.json) \
+    $(foreach seed,0 1 2 3 4,$(RESULTS)/equal_terms_$(seed)/summary.json) \
     $(RESULTS)/without_discriminator/summary.json $(RESULTS)/without_silhouette/summary.json \
     $(RESULTS)/mask_rcnn/summary.json $(RESULTS)/synthetic_h36m/fits/meva_like_test.npz
 	$(MAKE) bench BENCH=$(RESULTS)/benchmarks
@@ -104,6 +105,9 @@ $(RESULTS)/seed_%/summary.json: | $(VENV)/.quickstart
 
 $(RESULTS)/authors_%/summary.json: | $(VENV)/.quickstart
 	$(BIN)/python tools/demo.py --config $(CONFIGS)_authors.py --seed $* --out $(@D)
+
+$(RESULTS)/equal_terms_%/summary.json: | $(VENV)/.quickstart
+	$(BIN)/python tools/demo.py --config $(CONFIGS)_equal-terms.py --seed $* --out $(@D)
 
 $(RESULTS)/without_%/summary.json: | $(VENV)/.quickstart
 	$(BIN)/python tools/demo.py --config $(CONFIGS)_wo-$*.py --out $(@D)

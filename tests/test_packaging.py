@@ -290,6 +290,21 @@ def test_the_authors_settings_differ_from_their_base_in_weights_and_start_alone(
             assert cfg[name] == base[name], name
 
 
+def test_equal_terms_differ_from_their_base_in_scales_and_learning_rates_alone() -> None:
+    folder = ROOT / 'configs' / 'refinement'
+    for data in ('synthetic', 'h36m'):
+        base, cfg = (
+            Config.fromfile(str(folder / f'contour_100it_{data}{name}.py'))
+            for name in ('', '_equal-terms')
+        )
+        hook, base_hook = cfg.custom_hooks[0], base.custom_hooks[0]
+        assert all(term == dict(scale=1.0) for term in hook.energy.terms.values())
+        assert hook.refiner == dict(num_iters=100, lr=1e-2, lr_mult={})
+        hook.energy.terms.silhouette = base_hook.energy.terms.silhouette
+        hook.refiner.lr_mult = base_hook.refiner.lr_mult
+        assert cfg.to_dict() == base.to_dict()
+
+
 def check_ablation(base: Config, cfg: Config, terms: tuple[str, ...]) -> None:
     for term in terms:
         assert cfg.custom_hooks[0].energy.terms[term] is False

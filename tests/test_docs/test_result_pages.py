@@ -70,6 +70,7 @@ def test_metafiles_state_the_same_numbers(result_pages: ModuleType) -> None:
     by_config = {run['config'].removesuffix('.py'): run for name, run in runs.items()}
     by_config['contour_100it_synthetic'] = runs['seed_0']
     by_config['contour_100it_synthetic_authors'] = runs['authors_0']
+    by_config['contour_100it_synthetic_equal-terms'] = runs['equal_terms_0']
     metafile = yaml.safe_load((ROOT / 'configs/refinement/metafile.yml').read_text())
     checked = 0
     for model in metafile['Models']:
