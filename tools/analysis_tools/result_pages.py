@@ -404,7 +404,7 @@ SUMMARY_ROWS: dict[str, tuple[str, str]] = {
         'experiments.md#priors-of-poses',
     ),
     'moments-40-h36m': (
-        'the same, a quarter of the moments calibrated',
+        'the same, 160 moments, of which 40 are calibrated',
         'experiments.md#moments-of-the-calibration',
     ),
     'masks-network-priors': (
@@ -416,17 +416,9 @@ SUMMARY_ROWS: dict[str, tuple[str, str]] = {
         'experiments.md#networks-that-are-trained-for-longer',
     ),
     'one-view': ('one view, exact masks', 'experiments.md#one-view'),
-    'offsets-exact': (
-        'label offsets fitted, exact masks',
-        'experiments.md#label-offsets',
-    ),
     'offsets-head': (
         "label offsets fitted, a mask head's masks",
         'experiments.md#label-offsets',
-    ),
-    'clothes-priors-corrected': (
-        'clothes of some 10 mm, exact masks, one outline offset',
-        'experiments.md#outside-the-models-world',
     ),
     'clothes-h36m': (
         "clothes of some 10 mm, a mask head's masks, Human3.6M's options",
@@ -441,15 +433,7 @@ SUMMARY_ROWS: dict[str, tuple[str, str]] = {
         'experiments.md#outside-the-models-world',
     ),
     'cameras-off-corrected': ('the same, corrected', 'experiments.md#outside-the-models-world'),
-    'cameras-off-h36m-corrected': (
-        "the same, a mask head's masks, Human3.6M's options",
-        'experiments.md#outside-the-models-world',
-    ),
     'late-camera': ('one camera of four 20 ms late', 'experiments.md#outside-the-models-world'),
-    'noisy-labels': (
-        'labels with 9 mm of noise per axis in place of 3',
-        'experiments.md#outside-the-models-world',
-    ),
 }
 
 
