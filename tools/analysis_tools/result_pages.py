@@ -753,7 +753,8 @@ def label_offset_effect_table(results: dict[str, dict[str, Run]], names: list[st
     for run in there:
         for row in run['rows']:
             offsets = row['offsets']
-            planted, errors = offsets['planted_mm'], offsets['error_mm']
+            on_true_bodies = row['offsets_on_true_bodies']['error_mm']
+            lengths = [offsets['planted_mm'], offsets['error_mm'], on_true_bodies]
             flagged = [f'{key} {mm:.1f} mm' for key, mm in offsets['others_flagged'].items()]
             effects = [
                 [row['effects'][title][key]['all'] for key in ('reported', 'true_bodies', 'truth')]
@@ -763,17 +764,16 @@ def label_offset_effect_table(results: dict[str, dict[str, Run]], names: list[st
                 [
                     str(row['seed']),
                     *(', '.join(f'{effect:+.2f}' for effect in three) for three in effects),
-                    f'{fmean(planted):.1f}, {max(planted):.1f}',
-                    f'{fmean(errors):.1f}, {max(errors):.1f}',
-                    f'{offsets["ankles_flagged"]} of {len(errors)}',
+                    *(f'{fmean(values):.1f}, {max(values):.1f}' for values in lengths),
+                    f'{offsets["ankles_flagged"]} of {len(lengths[0])}',
                     ', '.join(flagged) or 'none',
                 ]
             )
     first, *others = titles
     header = [
         'seed', f'{first}: reported, on true bodies, truth, mm', *others,
-        'planted: mean, largest, mm', 'error: mean, largest, mm', 'ankles flagged',
-        'other joints flagged',
+        "ankles' offsets: mean, largest, mm", 'error: mean, largest, mm', 'on true bodies',
+        'ankles flagged', 'other joints flagged',
     ]  # fmt: skip
     return [*_table(header, rows), '', _provenance(there)]
 
