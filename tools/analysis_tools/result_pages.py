@@ -34,7 +34,8 @@ RESULTS = ROOT / 'docs' / 'results'
 #: Folders of RESULTS.
 KINDS = (
     'demo', 'benchmarks', 'mappings', 'experiments', 'training', 'mask_errors', 'mask_shapes',
-    'label_offset_errors', 'uncertainty', 'real_frames', 'detector_masks', 'kills', 'fuzz',
+    'label_offset_errors', 'label_offset_effect', 'uncertainty', 'real_frames', 'detector_masks',
+    'kills', 'fuzz',
 )  # fmt: skip
 BLOCK = re.compile(r'(<!-- results(\??): ([^\n]+?) -->\n)(.*?)(<!-- end of results -->)', re.DOTALL)
 NOT_MEASURED = 'Not measured.'
@@ -111,6 +112,7 @@ def collect(folder: Path, commit: str, add: bool = False) -> list[str]:
         'mask_errors',
         'mask_shapes',
         'label_offset_errors',
+        'label_offset_effect',
         'uncertainty',
         'detector_masks',
     ):
@@ -747,6 +749,43 @@ def label_offset_error_table(results: dict[str, dict[str, Run]], names: list[str
     return [*_table(header, rows), '', _provenance(there)]
 
 
+def label_offset_effect_table(results: dict[str, dict[str, Run]], names: list[str]) -> list[str]:
+    """Tabulate the effect of label offsets on MPJPE, by seed and estimator, and their errors."""
+    runs = [results['label_offset_effect'].get(name) for name in names]
+    there = [run for run in runs if run is not None]
+    if not there:
+        folder = 'docs/results/label_offset_effect'
+        raise MissingResultError(f'results: {folder}: found none of {names}')
+    titles = list(there[0]['rows'][0]['effects'])
+    rows = []
+    for run in there:
+        for row in run['rows']:
+            offsets = row['offsets']
+            on_true_bodies = row['offsets_on_true_bodies']['error_mm']
+            lengths = [offsets['planted_mm'], offsets['error_mm'], on_true_bodies]
+            flagged = [f'{key} {mm:.1f} mm' for key, mm in offsets['others_flagged'].items()]
+            effects = [
+                [row['effects'][title][key]['all'] for key in ('reported', 'true_bodies', 'truth')]
+                for title in titles
+            ]
+            rows.append(
+                [
+                    str(row['seed']),
+                    *(', '.join(f'{effect:+.2f}' for effect in three) for three in effects),
+                    *(f'{fmean(values):.1f}, {max(values):.1f}' for values in lengths),
+                    f'{offsets["ankles_flagged"]} of {len(lengths[0])}',
+                    ', '.join(flagged) or 'none',
+                ]
+            )
+    first, *others = titles
+    header = [
+        'seed', f'{first}: reported, on true bodies, truth, mm', *others,
+        "ankles' offsets: mean, largest, mm", 'error: mean, largest, mm', 'on true bodies',
+        'ankles flagged', 'other joints flagged',
+    ]  # fmt: skip
+    return [*_table(header, rows), '', _provenance(there)]
+
+
 def detector_mask_table(results: dict[str, dict[str, Run]], names: list[str]) -> list[str]:
     """Overlap of a detector's masks with those of a data set, in place and shifted, by image."""
     runs = [results['detector_masks'].get(name) for name in names]
@@ -1171,6 +1210,7 @@ TABLES: dict[str, Callable[[dict[str, dict[str, Run]], list[str]], list[str]]] =
     'experiments': experiment_table,
     'experiment-rounds': experiment_round_table,
     'label-offset-errors': label_offset_error_table,
+    'label-offset-effect': label_offset_effect_table,
     'experiment-starts': experiment_start_table,
     'experiment-balance': experiment_balance_table,
     'experiment-parts': experiment_part_table,
