@@ -272,9 +272,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     'masks-cut-head-priors-parts': Experiment(**dict(HEAD_PARTS, masks=dict(HEAD, **CUT))),
     # The four-view config for Human3.6M outside the world that the fitted model can match.
     'clothes-h36m': Experiment(**dict(H36M, masks=dict(HEAD, **GROWN))),
-    'anny-h36m': Experiment(data=ANNY, **H36M),
     'anny-clothes-h36m': Experiment(data=ANNY_CLOTHES, **H36M),
-    'masks-network-h36m': Experiment(**dict(H36M, masks=NETWORK)),
     'masks-occluded-h36m': Experiment(**dict(H36M, masks=dict(HEAD, **OCCLUDED))),
     'masks-occluded-h36m-limb-gate': Experiment(
         **dict(H36M, masks=dict(HEAD, **OCCLUDED), silhouette=dict(CELLS, **LIMB_GATE))
@@ -282,7 +280,6 @@ EXPERIMENTS: dict[str, Experiment] = {
     'masks-head-h36m-limb-gate': Experiment(**dict(H36M, silhouette=dict(CELLS, **LIMB_GATE))),
     'cameras-off-h36m': Experiment(data=dict(camera_error=5.0), **H36M),
     'cameras-off-h36m-corrected': Experiment(data=dict(camera_error=5.0), **H36M_CAMERAS),
-    'cameras-right-h36m-corrected': Experiment(**H36M_CAMERAS),
     # Drift over rounds.
     'drift-four-exact': Experiment(**TEN),
     'drift-one-exact': Experiment(config=ONE_VIEW, **TEN),
@@ -294,12 +291,9 @@ EXPERIMENTS: dict[str, Experiment] = {
         for count in (10, 40, 160)
     },
     # The same with the options of the four-view config for Human3.6M.
-    **{
-        f'moments-{count}-h36m': Experiment(
-            **dict(H36M, data=MANY, calibration=dict(PRIORS['calibration'], moments=count))
-        )
-        for count in (10, 40, 80)
-    },
+    'moments-40-h36m': Experiment(
+        **dict(H36M, data=MANY, calibration=dict(PRIORS['calibration'], moments=40))
+    ),
     # Twice the steps for the frames outside the calibration.
     'moments-40-h36m-160it': Experiment(
         **dict(
