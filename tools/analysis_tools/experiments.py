@@ -261,9 +261,6 @@ EXPERIMENTS: dict[str, Experiment] = {
     'anny-clothes-corrected': Experiment(data=ANNY_CLOTHES, **OUTLINE),
     'anny-clothes-parts': Experiment(data=ANNY_CLOTHES, **PART_OUTLINES),
     'anny-head-priors': Experiment(data=ANNY, masks=HEAD, silhouette=BOTH, **PRIORS),
-    'anny-clothes-head-priors': Experiment(
-        data=ANNY_CLOTHES, masks=HEAD, silhouette=BOTH, **PRIORS
-    ),
     'anny-clothes-head-priors-outline': Experiment(
         data=ANNY_CLOTHES, masks=HEAD, silhouette=BOTH, **OUTLINE, **PRIORS
     ),
