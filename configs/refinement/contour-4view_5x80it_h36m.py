@@ -1,7 +1,7 @@
 # Refinement of Human3.6M's four synchronized views: the views of a moment share pose and place, and
 # a subject has one shape. Five rounds of 80 Adam steps on 400 moments calibrate regressor and
 # shapes; then all frames are refined once. No discriminators. Silhouettes are compared in the cells
-# of Mask R-CNN's mask head, without hands and feet that a mask has lost. How hands, feet and head
+# of Mask R-CNN's mask head, without parts of limbs that a mask has lost. How hands, feet and head
 # turn is also taken from the initial fits, by their errors. Weights of these priors and of the
 # silhouette are limited to the ratios of the numbers of independent errors: 69 of rotations in each
 # of four views, and 69 in a moment, to 51 of joints in a moment. How far clothes put the outline
@@ -15,7 +15,7 @@ custom_hooks[0].update(
         terms=dict(
             joint_3d=dict(scale=1.0, root=None),
             joint_2d=dict(scale=1.0),
-            silhouette=dict(scale=10.0, mask_cells=28, gate=True),
+            silhouette=dict(scale=10.0, mask_cells=28, gate='limbs'),
             initial_pose=dict(scale=5.4),
             pose_prior=dict(scale=1.35),
             adv_pose=False,

@@ -40,7 +40,7 @@ FROM_JOINTS = 'contour-4view_8x80it_synthetic_from-joints.py'
 #: Options of the silhouette term.
 CELLS: dict[str, Any] = dict(mask_cells=28)
 GATE: dict[str, Any] = dict(gate=True)
-#: A gate at all joints of the limbs, against objects that hide more than hands and feet.
+#: ``gate='limbs'``, against objects that hide more than hands and feet.
 LIMB_GATE: dict[str, Any] = dict(
     gate={
         f'{side}_{joint}': radius / 224
@@ -143,7 +143,8 @@ HEAVY_LENS: dict[str, Any] = dict(
 )
 #: Priors of poses and offsets of parts, for masks of a mask head.
 HEAD_PARTS: dict[str, Any] = dict(masks=HEAD, silhouette=BOTH, **PART_OUTLINES, **PRIORS)
-#: The energy and offsets of the four-view config for Human3.6M, whose masks are a mask head's.
+#: The energy and offsets of the four-view config for Human3.6M, whose masks are a mask head's, but
+#: for the gate, which knows ankles and wrists only.
 H36M: dict[str, Any] = dict(HEAD_PARTS, share=dict(PART_OUTLINES['share'], **OUTLINE['share']))
 #: The same with corrected principal points.
 H36M_CAMERAS: dict[str, Any] = dict(

@@ -56,7 +56,7 @@ class SilhouetteLoss(nn.Module):
         renderer: dict[str, Any] | None = None,
         levels: Sequence[int] = (1, 4),
         mask_cells: int | None = None,
-        gate: bool | Mapping[str, float] = False,
+        gate: bool | str | Mapping[str, float] = False,
         mask_blur: float = 0.0,
         loss_weight: float = 1.0,
     ) -> None:

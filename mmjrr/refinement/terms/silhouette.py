@@ -22,6 +22,15 @@ if TYPE_CHECKING:
 GATE_RADII = dict(
     right_ankle=26 / 224, left_ankle=26 / 224, left_wrist=20 / 224, right_wrist=20 / 224
 )
+#: The same for ``gate='limbs'``, against objects that hide more than hands and feet.
+LIMB_GATE_RADII = {
+    **{
+        f'{side}_{joint}': 26 / 224
+        for side in ('left', 'right')
+        for joint in ('hip', 'knee', 'shoulder', 'elbow')
+    },
+    **GATE_RADII,
+}
 
 
 def tight_boxes(mask: Tensor) -> Tensor:  # (B, H, W) -> (B, 4)
@@ -88,8 +97,9 @@ class SilhouetteTerm(EnergyTerm):
             the network's own probabilities if the file has them for as many cells, else means of
             the mask. Default: None, which compares blocks of pixels.
         gate: Whether to leave out a disc around each annotated wrist or ankle that is not on the
-            mask (:func:`gate_weight`). A dict gives the radius by joint, in parts of the crop's
-            side; True stands for :data:`GATE_RADII`. Default: False.
+            mask (:func:`gate_weight`). ``'limbs'`` does so around hips, knees, shoulders and elbows
+            too. A dict gives the radius by joint, in parts of the crop's side; True stands for
+            :data:`GATE_RADII`, ``'limbs'`` for :data:`LIMB_GATE_RADII`. Default: False.
         mask_blur: How sure the network is of its outlines: the standard deviation, in cells, by
             which silhouettes are blurred in the cells before they are compared. It needs
             ``mask_cells`` and the network's probabilities: beside sharp masks, blurred silhouettes
@@ -109,7 +119,7 @@ class SilhouetteTerm(EnergyTerm):
         self,
         levels: Sequence[int] = (1, 4),
         mask_cells: int | None = None,
-        gate: bool | Mapping[str, float] = False,
+        gate: bool | str | Mapping[str, float] = False,
         mask_blur: float = 0.0,
         name: str | None = None,
         weight: float | None = None,
@@ -125,7 +135,14 @@ class SilhouetteTerm(EnergyTerm):
                 f'mask_blur: found {mask_blur} with mask_cells={mask_cells}, expected 0 or a '
                 'positive number of cells with mask_cells'
             )
-        radii = dict(GATE_RADII if gate is True else gate or {})
+        if isinstance(gate, str) and gate != 'limbs':
+            raise ValueError(
+                f"gate: found {gate!r}, expected True, False, 'limbs' or radii by joint"
+            )
+        if isinstance(gate, Mapping):
+            radii = dict(gate)
+        else:
+            radii = dict({True: GATE_RADII, 'limbs': LIMB_GATE_RADII}.get(gate, {}))
         unknown = sorted(set(radii) - set(H36M_JOINTS_MMPOSE))
         if unknown:
             raise ValueError(f'gate: unknown {unknown}, expected some of {H36M_JOINTS_MMPOSE}')

@@ -145,6 +145,16 @@ def test_a_disc_is_left_out_around_a_joint_that_is_not_on_the_mask() -> None:
     assert gate[1:].all()
 
 
+def test_a_gate_at_the_limbs_has_all_of_their_joints() -> None:
+    ends, limbs = (SilhouetteTerm(gate=gate).gate for gate in (True, 'limbs'))
+    names = {H36M_JOINTS_MMPOSE[joint] for joint in limbs}
+    joints = ('hip', 'knee', 'ankle', 'shoulder', 'elbow', 'wrist')
+    assert names == {f'{side}_{joint}' for side in ('left', 'right') for joint in joints}
+    assert {joint: limbs[joint] for joint in ends} == ends and len(ends) == 4
+    as_radii = {H36M_JOINTS_MMPOSE[joint]: radius for joint, radius in limbs.items()}
+    assert SilhouetteTerm(gate=as_radii).gate == limbs
+
+
 def test_with_a_gate_silhouettes_in_the_disc_do_not_count() -> None:
     mask = torch.zeros(1, 40, 40)
     mask[:, 5:20, 10:30] = 1
@@ -202,6 +212,7 @@ def test_masks_with_foreground_need_no_weights() -> None:
         (dict(mask_cells=2.5), 'mask_cells: found 2.5'),
         (dict(gate=dict(left_foot=0.1)), "gate: unknown .'left_foot'."),
         (dict(gate=dict(left_ankle=-0.1)), 'expected positive radii'),
+        (dict(gate='hands'), "gate: found 'hands', expected True, False, 'limbs' or radii"),
     ],
 )
 def test_wrong_options_of_the_silhouette_are_refused(options: dict, message: str) -> None:
