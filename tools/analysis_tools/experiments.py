@@ -286,7 +286,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     # Moments of the calibration, whose cameras and shapes all frames are then refined with.
     **{
         f'moments-{count}': Experiment(data=MANY, calibration=dict(moments=count))
-        for count in (10, 40, 160)
+        for count in (10, 40, 80, 160)
     },
     # The same with the options of the four-view config for Human3.6M.
     'moments-40-h36m': Experiment(
