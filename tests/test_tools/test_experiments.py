@@ -11,6 +11,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from mmengine.config import Config
 from scipy.spatial.transform import Rotation
 from tool_modules import load_tool
 
@@ -45,6 +46,26 @@ def arguments(**changes: object) -> argparse.Namespace:
         device='cpu',
     )
     return argparse.Namespace(**{**values, **changes})
+
+
+def test_options_of_human36m_are_those_of_its_config(
+    experiments: ModuleType, tmp_path: Path
+) -> None:
+    experiment = experiments.EXPERIMENTS['masks-head-h36m-limb-gate']
+    cfg = experiments._config(arguments(), experiment, 3, tmp_path, None, tmp_path)
+    (hook,) = cfg.to_dict()['custom_hooks']
+    path = experiments.ROOT / 'configs/refinement/contour-4view_5x80it_h36m.py'
+    of_h36m = Config.fromfile(str(path)).to_dict()['custom_hooks'][0]
+    energy, expected = (FitEnergy(**options['energy']) for options in (hook, of_h36m))
+    assert energy.terms.keys() == expected.terms.keys()
+    for name, term in energy.terms.items():
+        own, other = (
+            {key: value for key, value in vars(each).items() if not key.startswith('_')}
+            for each in (term, expected.terms[name])
+        )
+        assert own == other and 'scale' in own, name
+    assert hook['refiner']['share'] == of_h36m['refiner']['share']
+    assert hook['calibration']['max_ratios'] == of_h36m['calibration']['max_ratios']
 
 
 def test_every_experiment_is_one_that_can_be_run(experiments: ModuleType, tmp_path: Path) -> None:

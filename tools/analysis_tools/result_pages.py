@@ -684,9 +684,7 @@ def mask_table(results: dict[str, dict[str, Run]], names: list[str]) -> list[str
 
 def mask_error_table(results: dict[str, dict[str, Run]], names: list[str]) -> list[str]:
     """Tabulate what masks miss and add, and where their outlines lie, by part of the body."""
-    runs = [results['mask_errors'][name] for name in names if name in results['mask_errors']]
-    if not runs:
-        raise MissingResultError(f'results: docs/results/mask_errors: found none of {names}')
+    runs = _found(results, 'mask_errors', names)
     forms = dict(recall='.2f', precision='.2f', offset_px='+.1f', distance_px='.1f')
     rows = []
     for part in runs[0]['parts']:
@@ -725,11 +723,7 @@ def mask_shape_table(results: dict[str, dict[str, Run]], names: list[str]) -> li
 
 def label_offset_error_table(results: dict[str, dict[str, Run]], names: list[str]) -> list[str]:
     """Tabulate the errors of label offsets on true bodies, by moments and vertex distances."""
-    runs = [results['label_offset_errors'].get(name) for name in names]
-    there = [run for run in runs if run is not None]
-    if not there:
-        folder = 'docs/results/label_offset_errors'
-        raise MissingResultError(f'results: {folder}: found none of {names}')
+    there = _found(results, 'label_offset_errors', names)
     rows = [
         [
             str(row['moments']),
@@ -751,11 +745,7 @@ def label_offset_error_table(results: dict[str, dict[str, Run]], names: list[str
 
 def label_offset_effect_table(results: dict[str, dict[str, Run]], names: list[str]) -> list[str]:
     """Tabulate the effect of label offsets on MPJPE, by seed and estimator, and their errors."""
-    runs = [results['label_offset_effect'].get(name) for name in names]
-    there = [run for run in runs if run is not None]
-    if not there:
-        folder = 'docs/results/label_offset_effect'
-        raise MissingResultError(f'results: {folder}: found none of {names}')
+    there = _found(results, 'label_offset_effect', names)
     titles = list(there[0]['rows'][0]['effects'])
     rows = []
     for run in there:
@@ -788,10 +778,7 @@ def label_offset_effect_table(results: dict[str, dict[str, Run]], names: list[st
 
 def detector_mask_table(results: dict[str, dict[str, Run]], names: list[str]) -> list[str]:
     """Overlap of a detector's masks with those of a data set, in place and shifted, by image."""
-    runs = [results['detector_masks'].get(name) for name in names]
-    there = [run for run in runs if run is not None]
-    if not there:
-        raise MissingResultError(f'results: docs/results/detector_masks: found none of {names}')
+    there = _found(results, 'detector_masks', names)
     rows = [
         [
             Path(name).stem,
@@ -830,6 +817,14 @@ def mapping_table(results: dict[str, dict[str, Run]], names: list[str]) -> list[
     header = ['', 'bodies', 'mean, mm', 'pelvis-aligned, mm', 'largest, mm']
     runs = [results['mappings'][name] for name in names]
     return [*_table(header, rows), '', _provenance(runs)]
+
+
+def _found(results: dict[str, dict[str, Run]], kind: str, names: list[str]) -> list[Run]:
+    """Return the results of a kind that are there; it is an error if there are none."""
+    there = [results[kind][name] for name in names if name in results[kind]]
+    if not there:
+        raise MissingResultError(f'results: docs/results/{kind}: found none of {names}')
+    return there
 
 
 def _experiments(results: dict[str, dict[str, Run]], names: list[str]) -> dict[str, Run]:
